@@ -1,0 +1,3 @@
+//! `mailgauge`: every step in one process, and the command line.
+
+fn main() {}

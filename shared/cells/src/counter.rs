@@ -1,0 +1,238 @@
+//! What is counted, and a sparse set of counts.
+//!
+//! Most cells of a minute hold one or two counts out of some forty, so a set keeps a bit mask and the counts that are not
+//! zero. Adding is associative and commutative; counts saturate instead of wrapping.
+
+use event::Reason;
+use smallvec::SmallVec;
+
+/// What is counted, per recipient.
+///
+/// The discriminants are part of the storage format: append, never renumber, stay below 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Counter {
+    /// Accepted by SES.
+    Sends = 0,
+    /// Taken by the receiving server.
+    Deliveries = 1,
+    /// Permanent (hard) bounces, those that SES never tried included.
+    BouncesPermanent = 2,
+    /// Transient (soft) bounces that SES gave up on; automatic replies are not among them.
+    BouncesTransient = 3,
+    /// Bounces of undetermined or unknown type.
+    BouncesUndetermined = 4,
+    /// The part of the permanent bounces that SES never tried to deliver.
+    Suppressed = 5,
+    /// The part of `Suppressed` for the account's or tenant's own suppression list: not in SES's own bounce rate.
+    SuppressedOwnList = 6,
+    /// Automatic replies, published as transient bounces without delivery-status fields.
+    AutoReplies = 7,
+    /// Complaints.
+    Complaints = 8,
+    /// Complaint events that are none: `not-spam`, or suppressed for an earlier complaint.
+    ComplaintsNotCounted = 9,
+    /// Messages refused by SES.
+    Rejects = 10,
+    /// Templates that could not be rendered.
+    RenderingFailures = 11,
+    /// Temporary failures.
+    Delays = 12,
+    /// Opens, machines' included.
+    Opens = 13,
+    /// The part of the opens made by machines.
+    OpensMachine = 14,
+    /// Clicks, bots' included.
+    Clicks = 15,
+    /// The part of the clicks made by bots.
+    ClicksBot = 16,
+    /// Unsubscribes.
+    Unsubscribes = 17,
+    /// Subscription events that unsubscribe from nothing.
+    SubscriptionsOther = 18,
+    /// Events of mail to the SES mailbox simulator; in none of the others.
+    Simulator = 19,
+    /// The part of the bounces that the receiving side reported after it had accepted the message.
+    BouncesAfterAcceptance = 20,
+    /// Sum of the milliseconds from send to delivery, over deliveries that say.
+    DeliveryMillis = 21,
+    /// The number of deliveries that say.
+    DeliveriesTimed = 22,
+    // 24 to 39 are the bounces by reason, 40 to 55 the delays by reason.
+}
+
+impl Counter {
+    /// One more than the largest stored number.
+    pub const COUNT: usize = 56;
+    const BOUNCE_REASONS: u8 = 24;
+    const DELAY_REASONS: u8 = 40;
+
+    /// The counters of which each count of each event raises exactly one: what goes in must come out here.
+    pub const PRIMARY: [Self; 15] = [
+        Self::Sends,
+        Self::Deliveries,
+        Self::BouncesPermanent,
+        Self::BouncesTransient,
+        Self::BouncesUndetermined,
+        Self::AutoReplies,
+        Self::Complaints,
+        Self::ComplaintsNotCounted,
+        Self::Rejects,
+        Self::RenderingFailures,
+        Self::Delays,
+        Self::Opens,
+        Self::Clicks,
+        Self::Unsubscribes,
+        Self::SubscriptionsOther,
+    ];
+}
+
+/// A stored counter number: a [`Counter`], or the bounces or delays of one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CounterId(u8);
+
+impl CounterId {
+    /// The bounces of one reason.
+    pub const fn bounces_for(reason: Reason) -> Self {
+        Self(Counter::BOUNCE_REASONS + reason as u8)
+    }
+
+    /// The delays of one reason.
+    pub const fn delays_for(reason: Reason) -> Self {
+        Self(Counter::DELAY_REASONS + reason as u8)
+    }
+
+    /// From a stored number, if it is below [`Counter::COUNT`].
+    pub fn from_number(number: u8) -> Option<Self> {
+        (usize::from(number) < Counter::COUNT).then_some(Self(number))
+    }
+
+    /// The stored number.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<Counter> for CounterId {
+    fn from(counter: Counter) -> Self {
+        Self(counter as u8)
+    }
+}
+
+/// Counts that are not zero, in the order of their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    mask: u64,
+    counts: SmallVec<[u64; 3]>,
+}
+
+impl Counters {
+    /// No counts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `count` to one counter.
+    pub fn add(&mut self, counter: impl Into<CounterId>, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let bit = 1_u64 << counter.into().0;
+        let place = (self.mask & (bit - 1)).count_ones() as usize;
+        if self.mask & bit == 0 {
+            self.mask |= bit;
+            self.counts.insert(place, count);
+        } else if let Some(held) = self.counts.get_mut(place) {
+            *held = held.saturating_add(count);
+        }
+    }
+
+    /// One count.
+    pub fn get(&self, counter: impl Into<CounterId>) -> u64 {
+        let bit = 1_u64 << counter.into().0;
+        if self.mask & bit == 0 {
+            return 0;
+        }
+        self.counts.get((self.mask & (bit - 1)).count_ones() as usize).copied().unwrap_or(0)
+    }
+
+    /// Adds all counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        if self.mask == other.mask {
+            for (held, count) in self.counts.iter_mut().zip(&other.counts) {
+                *held = held.saturating_add(*count);
+            }
+        } else {
+            for (counter, count) in other.iter() {
+                self.add(counter, count);
+            }
+        }
+    }
+
+    /// The counts that are not zero, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (CounterId, u64)> + '_ {
+        let mut mask = self.mask;
+        self.counts.iter().map(move |&count| {
+            let number = mask.trailing_zeros();
+            mask &= mask.wrapping_sub(1);
+            #[expect(clippy::cast_possible_truncation, reason = "a bit's place in 64 bits")]
+            (CounterId(number as u8), count)
+        })
+    }
+
+    /// Whether nothing is counted.
+    pub fn is_empty(&self) -> bool {
+        self.mask == 0
+    }
+
+    /// The sum of the [`Counter::PRIMARY`] counters and the simulator's: how many counts of events went in.
+    pub fn events(&self) -> u64 {
+        let primary = Counter::PRIMARY.into_iter().map(|counter| self.get(counter));
+        primary.fold(self.get(Counter::Simulator), u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counters() -> impl Strategy<Value = Counters> {
+        prop::collection::vec((0..Counter::COUNT as u8, 0..1000_u64), 0..20).prop_map(|pairs| {
+            let mut counters = Counters::new();
+            for (number, count) in pairs {
+                counters.add(CounterId(number), count);
+            }
+            counters
+        })
+    }
+
+    fn merged(a: &Counters, b: &Counters) -> Counters {
+        let mut sum = a.clone();
+        sum.merge(b);
+        sum
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_associative_and_commutative(a in counters(), b in counters(), c in counters()) {
+            prop_assert_eq!(merged(&a, &b), merged(&b, &a));
+            prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
+        }
+
+        #[test]
+        fn each_count_is_the_sum_of_what_was_added(pairs in prop::collection::vec((0..56_u8, 0..1000_u64), 0..40)) {
+            let mut plain = [0_u64; Counter::COUNT];
+            let mut counters = Counters::new();
+            for (number, count) in pairs {
+                plain[usize::from(number)] += count;
+                counters.add(CounterId(number), count);
+            }
+            for (number, &count) in plain.iter().enumerate() {
+                prop_assert_eq!(counters.get(CounterId(number as u8)), count);
+            }
+            prop_assert_eq!(counters.iter().count(), plain.iter().filter(|&&count| count > 0).count());
+        }
+    }
+}

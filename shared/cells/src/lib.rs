@@ -1,0 +1,8 @@
+//! `EmailEvent` to `Cell` to `Block` to answer: the pure middle of the way of an event.
+//!
+//! A cell is the counters and sketches of one bucket of one cell key. A block is a sorted, columnar, compressed set of
+//! cells, the same type at every level. A query reads blocks and turns summed counters into rates last.
+
+pub mod counter;
+
+pub use counter::{Counter, Counters};

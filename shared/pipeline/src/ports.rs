@@ -1,0 +1,116 @@
+//! What the steps need from the outside: an ordered key-value store with conditional writes, and a clock.
+//!
+//! Small on purpose: five calls that DynamoDB and an embedded database both have, so that the key layout, the commit
+//! protocol and every reader are written once, above this line, and a simulation can stand in below it.
+
+use std::future::Future;
+
+use event::Timestamp;
+
+/// Where an item lies: items of one partition are kept sorted by their sort key, as bytes.
+///
+/// A tenant's items all have a partition key that begins with that tenant's prefix, which access policies can enforce.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Partition key, at most 2,048 bytes.
+    pub partition: String,
+    /// Sort key, at most 1,024 bytes.
+    pub sort: String,
+}
+
+/// One stored item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Where it lies.
+    pub key: Key,
+    /// What it holds: at most [`Item::MAX_BODY_BYTES`].
+    pub body: Vec<u8>,
+    /// Raised by each conditional write; 0 for items that are only ever put whole.
+    pub version: u64,
+    /// After this moment the store may drop it, some days late; readers do not see it from then on where it matters to them.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Item {
+    /// DynamoDB takes 400 KB with names and keys; what is larger is split by the caller.
+    pub const MAX_BODY_BYTES: usize = 380 * 1024;
+}
+
+/// What must hold of the stored item for a conditional write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// There is none.
+    Absent,
+    /// It has this version.
+    Version(u64),
+}
+
+/// A run of items of one partition in the order of their sort keys.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// The partition.
+    pub partition: String,
+    /// First sort key, included.
+    pub from: String,
+    /// First sort key after the run; `None`: to the end of the partition.
+    pub to: Option<String>,
+    /// At most so many items in the page.
+    pub limit: usize,
+}
+
+/// A page of a range.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The items, sorted.
+    pub items: Vec<Item>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// A store failed: the platform's own failure, worth another try later. Whether a write happened is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("store {operation} failed for {place}")]
+pub struct StoreError {
+    /// Which call.
+    pub operation: &'static str,
+    /// The partition or key it was about.
+    pub place: String,
+    /// What the store said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Why a conditional write did not happen, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The stored item is not as expected: somebody else wrote it. Nothing was written.
+    #[error("the stored item is not the expected one")]
+    Conflict,
+    /// The store failed; the write may or may not have happened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An ordered key-value store. Reads see every write that was acknowledged before they began.
+pub trait Store: Send + Sync + 'static {
+    /// The items at `keys`, in the same order.
+    fn get(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Option<Item>>, StoreError>> + Send;
+
+    /// One page of a range. A page may hold fewer than `limit` items and still have a next one.
+    fn range(&self, range: Range) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// Writes items whole, whatever was there. Not atomic: on an error any of them may have been written.
+    fn put(&self, items: Vec<Item>) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes one item if the stored one is as `expected`; the item carries its new version.
+    fn put_if(&self, item: Item, expected: Expected) -> impl Future<Output = Result<(), PutError>> + Send;
+
+    /// Removes items; those that are absent are no error. Not atomic.
+    fn delete(&self, keys: Vec<Key>) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The time, where it passes inside a call: leases and deadlines.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
