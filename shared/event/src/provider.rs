@@ -25,7 +25,7 @@ static PROVIDERS: LazyLock<Providers> = LazyLock::new(Providers::built_in);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider<'f> {
-    /// What it is called in dimensions, filters and rules: lower-case letters and digits.
+    /// What it is called in dimensions, filters and rules: lower-case letters, digits and hyphens.
     pub slug: &'f str,
     /// What it is called on a page.
     pub name: &'f str,
@@ -81,4 +81,75 @@ pub fn provider(domain: &str) -> &'static str {
 /// All listed providers, in the order of the file.
 pub fn all() -> &'static [Provider<'static>] {
     &PROVIDERS.all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(domain: &str, expected: &str) {
+        assert_eq!(provider(domain), expected, "{domain}");
+    }
+
+    #[test]
+    fn domains_belong_to_their_providers() {
+        check("gmail.com", "gmail");
+        check("googlemail.com", "gmail");
+        check("yahoo.co.uk", "yahoo");
+        check("aol.com", "yahoo");
+        check("yahoo.co.jp", "yahoo-jp");
+        check("hotmail.fr", "microsoft");
+        check("contoso.onmicrosoft.com", "microsoft365");
+        check("icloud.com", "apple");
+        check("gmx.de", "gmx");
+        check("gmx.com", "gmx");
+        check("wanadoo.fr", "orange");
+        check("virgilio.it", "libero");
+        check("bk.ru", "mailru");
+        check("foxmail.com", "qq");
+        check("126.com", "netease");
+        check("pm.me", "proton");
+        check("sbcglobal.net", "att");
+        check("o2.pl", "wp");
+    }
+
+    #[test]
+    fn sub_domains_count_as_their_domain_and_look_alikes_do_not() {
+        check("mail.yahoo.com", "yahoo");
+        check("a.b.c.d.e.yahoo.co.uk", "yahoo");
+        check("notgmail.com", OTHER);
+        check("gmail.com.example", OTHER);
+        check("gmail.co", OTHER);
+    }
+
+    #[test]
+    fn everything_else_is_other() {
+        for domain in ["", ".", "..", "com", "example.com", "(none)", "ä.example", &"a.".repeat(100_000)] {
+            check(domain, OTHER);
+        }
+    }
+
+    #[test]
+    fn the_list_is_long_and_says_nothing_twice() {
+        let (mut slugs, mut domains) = (Vec::new(), Vec::new());
+        for provider in all() {
+            assert!(!provider.name.is_empty() && provider.source.len() > 8, "{provider:?}");
+            assert!(provider.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+            assert!(!provider.domains.is_empty(), "{}", provider.slug);
+            slugs.push(provider.slug);
+            domains.extend(&provider.domains);
+        }
+        for domain in &domains {
+            assert_eq!(**domain, domain.to_ascii_lowercase());
+            let labels = domain.split('.').count();
+            assert!((2..=MAX_LABELS).contains(&labels), "{domain}");
+        }
+        let (slug_count, domain_count) = (slugs.len(), domains.len());
+        slugs.sort_unstable();
+        slugs.dedup();
+        domains.sort_unstable();
+        domains.dedup();
+        assert_eq!((slugs.len(), domains.len()), (slug_count, domain_count), "something is listed twice");
+        assert!(slug_count >= 60 && !slugs.contains(&OTHER), "{slug_count}");
+    }
 }
