@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_list_is_long_and_says_nothing_twice() {
-        let (mut slugs, mut domains) = (Vec::new(), Vec::new());
+        let (mut slugs, mut domains): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
         for provider in all() {
             assert!(!provider.name.is_empty() && provider.source.len() > 8, "{provider:?}");
             assert!(provider.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
@@ -140,7 +140,7 @@ mod tests {
             domains.extend(&provider.domains);
         }
         for domain in &domains {
-            assert_eq!(**domain, domain.to_ascii_lowercase());
+            assert_eq!(*domain, domain.to_ascii_lowercase());
             let labels = domain.split('.').count();
             assert!((2..=MAX_LABELS).contains(&labels), "{domain}");
         }
