@@ -163,19 +163,12 @@ impl Attribution {
     /// common, or [`Dimension::SEVERAL`].
     pub fn reader_of<'a>(event: &'a EmailEvent<'_>) -> RecipientValues<'a> {
         let mut recipients = event.destinations.iter().map(|address| Self::recipient(address));
-        let Some(mut common) = recipients.next() else { return Self::recipient("") };
-        let unknown =
-            usize::try_from(event.destination_count).unwrap_or(usize::MAX) > event.destinations.len();
+        let kept = u32::try_from(event.destinations.len()).unwrap_or(u32::MAX);
+        let Some(mut common) = recipients.next().filter(|_| event.destination_count <= kept) else {
+            return RecipientValues::unknown(event.destination_count);
+        };
         for other in recipients {
             common = common.shared_with(&other);
-        }
-        if unknown {
-            let several = RecipientValues {
-                domain: Cow::Borrowed(Dimension::SEVERAL),
-                provider: Dimension::SEVERAL,
-                simulator: false,
-            };
-            common = common.shared_with(&several);
         }
         common
     }
@@ -202,6 +195,12 @@ impl Attribution {
 }
 
 impl RecipientValues<'_> {
+    /// Of recipients that are not all known.
+    fn unknown(count: u32) -> Self {
+        let value = if count == 0 { Dimension::NONE } else { Dimension::SEVERAL };
+        Self { domain: Cow::Borrowed(value), provider: value, simulator: false }
+    }
+
     /// What both have in common.
     fn shared_with(mut self, other: &Self) -> Self {
         if self.domain != other.domain {

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use crate::event::Verdict;
 
+mod network;
 mod rules;
 
 use rules::Rules;

@@ -2,9 +2,12 @@
 //!
 //! The file is part of the program and proved by tests; should it ever not be readable, everybody is a person.
 
+use std::net::Ipv4Addr;
+
 use serde::Deserialize;
 
 use super::Signs;
+use super::network::Network;
 use crate::event::Verdict;
 use crate::fragments::{Fragments, FragmentsBuilder};
 
@@ -25,6 +28,7 @@ struct Rule {
     verdict: Verdict,
     is: Vec<String>,
     holds: Vec<usize>,
+    from: Vec<Network>,
     applies_to: AppliesTo,
     within_ms: Option<i64>,
     overrides_ses: bool,
@@ -56,6 +60,9 @@ pub(super) struct RuleText {
     /// Fragments of the user agent, in lower case.
     #[serde(default)]
     pub(super) holds: Vec<String>,
+    /// Networks the request came from.
+    #[serde(default)]
+    pub(super) from: Vec<String>,
     /// Opens, clicks or both.
     #[serde(default)]
     applies_to: AppliesTo,
@@ -96,9 +103,10 @@ impl Rules {
     /// What the first rule that fits says; a person if none does. `only_overriding`: SES says that it is a person.
     pub(super) fn judge(&self, signs: &Signs<'_>, only_overriding: bool) -> Verdict {
         let found = self.fragments.find(signs.user_agent);
+        let address = signs.ip_address.parse().ok();
         for rule in &self.rules {
             let fits = (rule.overrides_ses || !only_overriding)
-                && rule.fits(signs)
+                && rule.fits(signs, address)
                 && (rule.holds.is_empty() || found.has_any(&rule.holds));
             if fits {
                 return rule.verdict;
@@ -116,13 +124,14 @@ impl Rule {
             verdict,
             is: text.is,
             holds: text.holds.into_iter().map(|text| fragments.add(text)).collect(),
+            from: text.from.iter().filter_map(|network| Network::parse(network)).collect(),
             applies_to: text.applies_to,
             within_ms: text.within_ms,
             overrides_ses: text.overrides_ses,
         }
     }
 
-    fn fits(&self, signs: &Signs<'_>) -> bool {
+    fn fits(&self, signs: &Signs<'_>, address: Option<Ipv4Addr>) -> bool {
         let right_kind = match self.applies_to {
             AppliesTo::Both => true,
             AppliesTo::Opens => !signs.click,
@@ -130,6 +139,8 @@ impl Rule {
         };
         right_kind
             && (self.is.is_empty() || self.is.iter().any(|agent| agent == signs.user_agent.trim()))
+            && (self.from.is_empty()
+                || address.is_some_and(|address| self.from.iter().any(|network| network.contains(address))))
             && self.within_ms.is_none_or(|limit| (0..=limit).contains(&signs.millis_after_send))
     }
 }
