@@ -6,8 +6,14 @@
 //! the same settings give the same answer on any machine.
 
 pub mod attribution;
+pub mod classify;
 pub mod event;
+mod fragments;
+pub mod machine;
+pub mod provider;
 pub mod units;
 
 pub use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression, Tags, Verdict};
-pub use units::{Day, Hour, HashKey, IdentityHash, Minute, RecipientHash, SequenceNumber, ShardId, TenantId, Timestamp};
+pub use units::{
+    Day, HashKey, Hour, IdentityHash, Minute, RecipientHash, SequenceNumber, ShardId, TenantId, Timestamp,
+};
