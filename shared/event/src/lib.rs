@@ -7,12 +7,17 @@
 
 pub mod attribution;
 pub mod classify;
+pub mod decode;
 pub mod event;
-mod fragments;
 pub mod machine;
 pub mod provider;
 pub mod units;
 
+mod fragments;
+mod json;
+mod normalise;
+
+pub use decode::{Decoded, Decoder, Ignored, Unreadable};
 pub use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression, Tags, Verdict};
 pub use units::{
     Day, HashKey, Hour, IdentityHash, Minute, RecipientHash, SequenceNumber, ShardId, TenantId, Timestamp,
