@@ -56,18 +56,12 @@ impl FrameWriter {
             Some(compressor) if raw.len() >= COMPRESS_FROM => compressor.compress(raw).ok(),
             _ => None,
         };
-        match compressed.filter(|compressed| compressed.len() < raw.len()) {
-            Some(compressed) => {
-                put_varint(&mut self.directory, compressed.len() as u64);
-                put_varint(&mut self.directory, raw.len() as u64);
-                self.body.extend_from_slice(&compressed);
-            }
-            None => {
-                put_varint(&mut self.directory, raw.len() as u64);
-                put_varint(&mut self.directory, 0);
-                self.body.extend_from_slice(raw);
-            }
-        }
+        let compressed = compressed.filter(|compressed| compressed.len() < raw.len());
+        let (stored, raw_bytes) =
+            compressed.as_deref().map_or((raw, 0), |compressed| (compressed, raw.len()));
+        put_varint(&mut self.directory, stored.len() as u64);
+        put_varint(&mut self.directory, raw_bytes as u64);
+        self.body.extend_from_slice(stored);
     }
 
     /// How large the sections are uncompressed.
