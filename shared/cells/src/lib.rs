@@ -9,6 +9,8 @@ pub mod cell;
 pub mod counter;
 pub mod fold;
 pub mod rollup;
+#[cfg(test)]
+mod testing;
 
 pub use accumulate::{Accumulator, Grouping, RowKey};
 pub use block::{Block, BlockError, BlockReader, Ledger, Resolution, RowRef, Rows, Wanted};

@@ -88,7 +88,7 @@ impl FrameWriter {
 }
 
 /// rapidhash v3: 64 bits, the same on all machines, published. <https://docs.rs/rapidhash/latest/rapidhash/v3/>
-fn checksum(body: &[u8]) -> u64 {
+pub(crate) fn checksum(body: &[u8]) -> u64 {
     rapidhash::v3::rapidhash_v3(body)
 }
 
