@@ -172,7 +172,8 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
     let mut records: Vec<Record<'_>> = batch.records.clone();
     records.sort_by(|a, b| a.sequence.cmp(&b.sequence));
     records.dedup_by(|a, b| a.sequence == b.sequence);
-    let fresh = records.partition_point(|record| held.record.done.as_ref().is_some_and(|done| record.sequence <= *done));
+    let fresh = records
+        .partition_point(|record| held.record.done.as_ref().is_some_and(|done| record.sequence <= *done));
     let mut committed = Committed { skipped: fresh as u64, ..Committed::default() };
     let mut rest = records.get(fresh..).unwrap_or_default();
     while !rest.is_empty() {

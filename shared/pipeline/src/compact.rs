@@ -173,7 +173,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             obsolete.extend(moved.blocks.insert(*id, live).map(|old| (*id, old)));
             obsolete.push((*id, live));
         }
-        self.put(vec![Note { started_at, attempt: self.attempt.id, blocks: obsolete }.item(self.tenant)]).await?;
+        self.put(vec![Note { started_at, attempt: self.attempt.id, blocks: obsolete }.item(self.tenant)])
+            .await?;
         let compacted = Compacted {
             deltas: fresh.deltas,
             blocks: written.len() as u64,
@@ -218,7 +219,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         cursors: &[(ShardId, cursor::Cursor)],
         manifest: &Manifest,
     ) -> Result<Fresh<B>, CompactError> {
-        let mut fresh = Fresh::<B> { hours: BTreeMap::new(), frontier: BTreeMap::new(), deltas: 0, more: false };
+        let mut fresh =
+            Fresh::<B> { hours: BTreeMap::new(), frontier: BTreeMap::new(), deltas: 0, more: false };
         let mut bytes = 0;
         for (shard, cursor) in cursors {
             let (Some(done), frontier) = (&cursor.done, manifest.frontier.get(shard)) else { continue };

@@ -51,7 +51,11 @@ struct Plan {
 }
 
 /// Nobody touches a batch under a lease that has not ended.
-pub(super) fn refuse_if_busy<C: Clock>(cursor: &Cursor, clock: &C, shard: &ShardId) -> Result<(), AggregateError> {
+pub(super) fn refuse_if_busy<C: Clock>(
+    cursor: &Cursor,
+    clock: &C,
+    shard: &ShardId,
+) -> Result<(), AggregateError> {
     match &cursor.in_flight {
         Some(batch) if clock.now() < batch.lease_until => {
             Err(AggregateError::Busy { shard: shard.clone(), until: batch.lease_until })
@@ -134,10 +138,11 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         let Some(item) = found.into_iter().flatten().next() else {
             return Ok(());
         };
-        let (mut receipt, parts) = Receipt::decode_first(&item.body).map_err(|source| AggregateError::Read {
-            shard: self.shard.clone(),
-            source: ReadError::Record { key: place.clone(), source },
-        })?;
+        let (mut receipt, parts) =
+            Receipt::decode_first(&item.body).map_err(|source| AggregateError::Read {
+                shard: self.shard.clone(),
+                source: ReadError::Record { key: place.clone(), source },
+            })?;
         // Only the first part was read: the others are known by their number.
         receipt.identities.clear();
         let mut keys = receipt.keys(self.shard, dead);
@@ -179,7 +184,11 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         }
     }
 
-    async fn move_to(&self, from: &Versioned<Cursor>, to: Cursor) -> Result<Versioned<Cursor>, AggregateError> {
+    async fn move_to(
+        &self,
+        from: &Versioned<Cursor>,
+        to: Cursor,
+    ) -> Result<Versioned<Cursor>, AggregateError> {
         self.check_time()?;
         cursor::move_to(self.store, self.shard, from, to).await.map_err(|error| match error {
             PutError::Conflict => AggregateError::Conflict { shard: self.shard.clone() },
