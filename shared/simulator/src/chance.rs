@@ -1,7 +1,7 @@
 //! Random numbers from a seed, the same on every machine.
 //!
 //! The generator is xoshiro256++ (<https://prng.di.unimi.it/xoshiro256plusplus.c>, public domain), seeded by
-//! SplitMix64. The standard library's `exp` and `ln` may differ in the last bit between platforms and would change
+//! `SplitMix64`. The standard library's `exp` and `ln` may differ in the last bit between platforms and would change
 //! bytes far downstream, so this file uses only operations that IEEE 754 defines exactly: `+ - * /`, `sqrt` and
 //! comparisons. Never use it for secrets.
 
@@ -9,7 +9,7 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Chance([u64; 4]);
 
-/// SplitMix64's finaliser: spreads the bits of `x`, for values that follow from an identity instead of from a stream.
+/// `SplitMix64`'s finaliser: spreads the bits of `x`, for values that follow from an identity instead of from a stream.
 pub(crate) const fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,15 +26,15 @@ impl Chance {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        let [a, b, c, d] = &mut self.0;
-        let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
-        let t = *b << 17;
-        *c ^= *a;
-        *d ^= *b;
-        *b ^= *c;
-        *a ^= *d;
-        *c ^= t;
-        *d = d.rotate_left(45);
+        let state = &mut self.0;
+        let result = state[0].wrapping_add(state[3]).rotate_left(23).wrapping_add(state[0]);
+        let shifted = state[1] << 17;
+        state[2] ^= state[0];
+        state[3] ^= state[1];
+        state[1] ^= state[2];
+        state[0] ^= state[3];
+        state[2] ^= shifted;
+        state[3] = state[3].rotate_left(45);
         result
     }
 
@@ -91,7 +91,13 @@ impl Chance {
 
 /// `random` brought into `0..bound`.
 pub(crate) const fn scale(random: u64, bound: u32) -> u32 {
-    ((random >> 32) * bound as u64 >> 32) as u32
+    (((random >> 32) * bound as u64) >> 32) as u32
+}
+
+/// The choice that belongs to `random`, the same for the same number.
+#[expect(clippy::cast_possible_truncation, reason = "the rest is below the number of choices")]
+pub(crate) const fn choose<T, const N: usize>(random: u64, choices: &[T; N]) -> &T {
+    &choices[(random % N as u64) as usize]
 }
 
 /// To the nearest whole number, not below 0.

@@ -161,7 +161,8 @@ impl Incident {
         let name = || if value.is_empty() { Err(out_of_range()) } else { Ok(Some(value.to_owned())) };
         match key {
             "minutes" => {
-                self.minutes = value.parse().ok().filter(|&minutes| minutes > 0).ok_or_else(out_of_range)?
+                let given = value.parse().ok().filter(|&minutes| minutes > 0);
+                self.minutes = given.ok_or_else(out_of_range)?;
             }
             "tenant" => self.tenant = name()?,
             "provider" => self.provider = name()?,

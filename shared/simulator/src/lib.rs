@@ -6,11 +6,25 @@
 //! of the rest of the workspace, so that it can never share a mistake with what it tests. All names, addresses and keys
 //! in it are made up.
 
+mod agenda;
+mod agents;
+mod answers;
 mod chance;
 mod incident;
+mod life;
+mod mailboxes;
+mod message;
 mod plan;
+mod simulation;
+mod stamp;
+mod template;
+mod truth;
+mod world;
+mod write;
 
 pub use incident::{Incident, IncidentKind, InvalidIncident};
 pub use plan::{
     InvalidPlan, MAX_EMAILS_PER_MINUTE, MAX_INCIDENTS, MAX_MINUTES, MAX_START_MS, MAX_TENANTS, Plan,
 };
+pub use simulation::{MinuteSummary, Simulation};
+pub use truth::TruthCounts;

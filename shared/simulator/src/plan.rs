@@ -18,7 +18,8 @@ pub const MAX_START_MS: i64 = 221_845_392_000_000;
 pub struct Plan {
     /// How many tenants, 1 to [`MAX_TENANTS`]. The first sends the most: shares fall as 1/rank.
     pub tenants: u32,
-    /// How many emails all tenants send a minute: the mean over a week, since traffic follows the hours of the day.
+    /// How many emails all tenants send a minute: the mean over the plan, or over its first week; traffic follows the
+    /// hours of the day.
     pub emails_per_minute: f64,
     /// How many minutes.
     pub minutes: u32,
