@@ -40,7 +40,7 @@ impl Chance {
 
     /// Uniform in [0, 1).
     pub(crate) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        unit(self.next())
     }
 
     /// True with this probability.
@@ -87,6 +87,11 @@ impl Chance {
         }
         count
     }
+}
+
+/// `random` brought into [0, 1).
+pub(crate) const fn unit(random: u64) -> f64 {
+    (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// `random` brought into `0..bound`.

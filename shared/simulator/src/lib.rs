@@ -10,6 +10,7 @@ mod agenda;
 mod agents;
 mod answers;
 mod chance;
+mod envelope;
 mod incident;
 mod life;
 mod mailboxes;
@@ -22,6 +23,7 @@ mod truth;
 mod world;
 mod write;
 
+pub use envelope::{Envelope, MAX_RECORDS_PER_PAYLOAD};
 pub use incident::{Incident, IncidentKind, InvalidIncident};
 pub use plan::{
     InvalidPlan, MAX_EMAILS_PER_MINUTE, MAX_INCIDENTS, MAX_MINUTES, MAX_START_MS, MAX_TENANTS, Plan,

@@ -1,7 +1,8 @@
 //! A plan, played minute by minute.
 
 use crate::agenda::Agenda;
-use crate::chance::{Chance, mix};
+use crate::chance::{Chance, mix, unit};
+use crate::envelope::{Envelope, Wrapper};
 use crate::incident::{Incident, IncidentKind};
 use crate::life::{Life, Troubles};
 use crate::mailboxes::Mailboxes;
@@ -27,6 +28,7 @@ pub struct Simulation {
     agenda: Agenda<(Message, What)>,
     chance: Chance,
     writer: Writer,
+    wrapper: Wrapper,
     /// Emails a minute where all shapes are 1.
     base_rate: f64,
     minute: u32,
@@ -107,9 +109,17 @@ impl Simulation {
             mailboxes,
             staged,
             writer: Writer::new(),
+            wrapper: Wrapper::new(Envelope::Raw),
             minute: 0,
             serial: 0,
         })
+    }
+
+    /// The same events, wrapped as they arrive somewhere.
+    #[must_use]
+    pub fn in_envelopes(mut self, envelope: Envelope) -> Self {
+        self.wrapper = Wrapper::new(envelope);
+        self
     }
 
     /// The tenants' names, the biggest first.
@@ -133,6 +143,7 @@ impl Simulation {
         for (at_ms, (message, what)) in self.agenda.take_minute() {
             self.publish(out, &mut summary, at_ms, message, what);
         }
+        self.wrapper.end_minute(out);
         self.minute += 1;
         Some(summary)
     }
@@ -191,25 +202,27 @@ impl Simulation {
     ) {
         let Some(stream) = self.streams.get(usize::from(message.stream)) else { return };
         let Some(mailbox) = self.mailboxes.get(message.mailbox) else { return };
-        if matches!(what, What::Open(_) | What::Click { .. }) {
-            // Counted down from the present: those not seen never come back.
-            for staged in self.staged.iter().filter(|staged| staged.incident.kind == IncidentKind::OpenOutage)
-            {
-                let on = staged.incident.progress(self.minute).is_some() && staged.concerns(stream);
-                if on
-                    && staged.concerns_mail_to(mailbox.provider)
-                    && self.chance.happens(staged.incident.share)
-                {
-                    return;
-                }
-            }
+        if matches!(what, What::Open(_) | What::Click { .. })
+            && self.is_unseen(stream, mailbox.provider, at_ms, message)
+        {
+            return;
         }
         if let Some(counts) = summary.tenants.get_mut(stream.tenant as usize) {
             counts.count(what);
         }
         summary.events += 1;
-        let template = &stream.template;
-        self.writer.write(out, &Event { at_ms, message, what, template, mailbox });
+        let event = Event { at_ms, message, what, template: &stream.template, mailbox };
+        self.wrapper.write(out, &mut self.writer, &event);
+    }
+
+    /// Whether an outage hides an open or click of this moment. Drawn from the message, so that all else stays as it would be.
+    fn is_unseen(&self, stream: &Stream, provider: &str, at_ms: i64, message: Message) -> bool {
+        let drawn = unit(mix(message.serial ^ at_ms.unsigned_abs().rotate_left(32)));
+        self.active(stream).any(|staged| {
+            staged.incident.kind == IncidentKind::OpenOutage
+                && staged.concerns_mail_to(provider)
+                && drawn < staged.incident.share
+        })
     }
 
     /// The incidents that concern a stream in this minute.
@@ -292,3 +305,6 @@ fn provider_name(name: &str, mailboxes: &Mailboxes) -> Result<&'static str, Inva
         known: providers.join(", "),
     })
 }
+
+#[cfg(test)]
+mod tests;

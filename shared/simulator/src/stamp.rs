@@ -24,6 +24,16 @@ impl Dates {
 
     /// `2026-11-25T07:42:09.123Z`, as SES writes times.
     pub(crate) fn push_iso(&mut self, out: &mut Vec<u8>, at_ms: i64) {
+        self.push_iso_seconds(out, at_ms);
+        // In place of the `Z`.
+        out.pop();
+        out.push(b'.');
+        push_padded(out, at_ms.rem_euclid(1000), 3);
+        out.push(b'Z');
+    }
+
+    /// `2026-11-25T07:42:09Z`, as EventBridge writes times.
+    pub(crate) fn push_iso_seconds(&mut self, out: &mut Vec<u8>, at_ms: i64) {
         self.go_to(at_ms.div_euclid(MS_PER_DAY));
         push_padded(out, self.year, 4);
         out.push(b'-');
@@ -32,8 +42,6 @@ impl Dates {
         push_padded(out, self.day_of_month, 2);
         out.push(b'T');
         push_time(out, at_ms);
-        out.push(b'.');
-        push_padded(out, at_ms.rem_euclid(1000), 3);
         out.push(b'Z');
     }
 
@@ -83,6 +91,17 @@ fn push_time(out: &mut Vec<u8>, at_ms: i64) {
 
 fn push_name<const N: usize>(out: &mut Vec<u8>, names: &[&str; N], index: i64) {
     out.extend_from_slice(choose(index.unsigned_abs(), names).as_bytes());
+}
+
+/// The lowest `digits` decimal digits of a number, at most 20, with leading zeros.
+pub(crate) fn push_zero_padded(out: &mut Vec<u8>, number: u64, digits: usize) {
+    let mut rest = number;
+    let mut text = [b'0'; 20];
+    for digit in text.iter_mut().rev() {
+        *digit = *choose(rest % 10, b"0123456789");
+        rest /= 10;
+    }
+    out.extend_from_slice(text.get(20 - digits..).unwrap_or(&text));
 }
 
 /// A number of at most four digits, with leading zeros.
@@ -147,6 +166,8 @@ mod tests {
     fn numbers_are_written_in_full() {
         assert_eq!(text(|out| push_decimal(out, 0)), "0");
         assert_eq!(text(|out| push_decimal(out, u64::MAX)), u64::MAX.to_string());
+        assert_eq!(text(|out| push_zero_padded(out, 42, 18)), "000000000000000042");
+        assert_eq!(text(|out| push_zero_padded(out, 1_234, 3)), "234");
         assert_eq!(text(|out| push_hex(out, 0x0102_0304_0506_0708, 12)), "030405060708");
         assert_eq!(text(|out| push_hex(out, u64::MAX, 16)), "f".repeat(16));
     }

@@ -13,8 +13,10 @@ pub(crate) struct Template {
     pub(crate) source: String,
     /// `,"sourceArn":…`; not in opens and clicks.
     pub(crate) source_arn: String,
-    /// `,"sendingAccountId":…`
+    /// The sending AWS account.
     pub(crate) account: String,
+    /// The configuration set's name.
+    pub(crate) configuration_set: String,
     /// From the first header to where To's address goes.
     pub(crate) headers_to: String,
     /// From there to where the segment's tag goes.
@@ -47,7 +49,8 @@ impl Template {
         Self {
             source: format!(r#","source":"{name} <{mailbox}@{domain}>""#),
             source_arn: format!(r#","sourceArn":"arn:aws:ses:us-east-1:{account}:identity/{domain}""#),
-            account: format!(r#","sendingAccountId":"{account}""#),
+            account: account.to_string(),
+            configuration_set: format!("{name}-{set}"),
             headers_to: format!(
                 r#"{{"name":"DKIM-Signature","value":"{}"}},{{"name":"From","value":"{name} <{mailbox}@{domain}>"}},{{"name":"Reply-To","value":"support@{name}.example"}},{{"name":"To","value":""#,
                 signature(&domain, number)

@@ -60,6 +60,16 @@ impl Writer {
         out.extend_from_slice(b"}\n");
     }
 
+    /// The id of the message last written about.
+    pub(crate) fn message_id(&self) -> &[u8] {
+        &self.message_id
+    }
+
+    /// For the times in an envelope.
+    pub(crate) fn dates(&mut self) -> &mut Dates {
+        &mut self.dates
+    }
+
     fn prepare(&mut self, event: &Event<'_>) {
         let Message { sent_at_ms, serial, person, .. } = event.message;
         self.address.clear();
@@ -81,8 +91,9 @@ impl Writer {
         if shape.source_arn {
             out.extend_from_slice(template.source_arn.as_bytes());
         }
+        out.extend_from_slice(br#","sendingAccountId":""#);
         out.extend_from_slice(template.account.as_bytes());
-        out.extend_from_slice(br#","messageId":""#);
+        out.extend_from_slice(br#"","messageId":""#);
         out.extend_from_slice(&self.message_id);
         out.extend_from_slice(br#"","destination":[""#);
         out.extend_from_slice(&self.address);
@@ -169,12 +180,17 @@ fn push_id(out: &mut Vec<u8>, at_ms: i64, first: u64, second: u64) {
     out.extend_from_slice(b"0100");
     push_hex(out, at_ms.unsigned_abs(), 12);
     out.push(b'-');
-    for (number, digits) in [(first >> 32, 8), (first >> 16, 4), (first, 4), (second >> 48, 4), (second, 12)]
-    {
-        push_hex(out, number, digits);
+    push_uuid(out, first, second);
+    out.extend_from_slice(b"-000000");
+}
+
+/// `c421e265-f034-4575-9ecc-3ca34038e91f`.
+pub(crate) fn push_uuid(out: &mut Vec<u8>, first: u64, second: u64) {
+    push_hex(out, first >> 32, 8);
+    for (number, digits) in [(first >> 16, 4), (first, 4), (second >> 48, 4), (second, 12)] {
         out.push(b'-');
+        push_hex(out, number, digits);
     }
-    out.extend_from_slice(b"000000");
 }
 
 /// What belongs to a person for good, whatever is sent to them.
@@ -199,3 +215,6 @@ fn push_address(out: &mut Vec<u8>, person: u32, mailbox: &Mailbox) {
     out.push(b'@');
     out.extend_from_slice(mailbox.domain.as_bytes());
 }
+
+#[cfg(test)]
+mod tests;
