@@ -53,7 +53,8 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
         let mut days: BTreeSet<Day> = fresh.keys().map(|hour| hour.day()).collect();
         days.extend(self.periods(Level::Hour).map(|hour| Hour(hour).day()).filter(|&day| self.wants(BlockId::day(day))));
         for &day in &days {
-            if self.keeps_day(day) {
+            // Rows of a day long gone go to its month alone; but what its hours still hold must come through the day.
+            if self.keeps_day(day) || self.exists(BlockId::day(day)) || self.has_hours(day) {
                 self.build_day(day, fresh).await?;
             }
         }
@@ -127,7 +128,7 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
                     block.merge(&rows.roll_up(Level::Month));
                 }
             }
-            for (_, rows) in fresh.filter(|(hour, _)| !self.keeps_day(hour.day())) {
+            for (_, rows) in fresh.filter(|(hour, _)| !self.exists(BlockId::day(hour.day()))) {
                 block.merge(&rows.roll_up(Level::Month));
             }
         } else {
@@ -160,6 +161,10 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
             Level::Month => id < BlockId::month_of(self.today),
         };
         over && !self.exists(id)
+    }
+
+    fn has_hours(&self, day: Day) -> bool {
+        self.periods(Level::Hour).any(|hour| Hour(hour).day() == day)
     }
 
     fn keeps_hour(&self, hour: Hour) -> bool {

@@ -1,0 +1,1 @@
+//! What every [`crate::ports::Store`] must do.
