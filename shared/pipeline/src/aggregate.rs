@@ -12,7 +12,7 @@
 mod commit;
 pub mod identity;
 
-use event::{Hour, IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::cursor::{self, Totals};
 use crate::ports::{Clock, Item, Store, StoreError};
@@ -98,8 +98,6 @@ pub struct Delta {
     pub tenant: TenantId,
     /// An encoded block, in parts that each fit an item.
     pub parts: Vec<Vec<u8>>,
-    /// The oldest hour in it.
-    pub oldest_hour: Hour,
 }
 
 /// What a call of [`aggregate`] did.

@@ -94,7 +94,7 @@ impl Totals {
 }
 
 impl Cursor {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.maybe(self.done.as_ref(), |w, done| _ = w.text(done.as_str()));
         writer.maybe(self.in_flight.as_ref(), |w, batch| {
@@ -109,7 +109,7 @@ impl Cursor {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let cursor = Self {
             done: reader.maybe(Reader::sequence)?,

@@ -15,6 +15,8 @@ pub mod quarantine;
 pub mod receipt;
 pub mod snapshot;
 pub mod stored;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod wire;
 
 pub use wire::Malformed;

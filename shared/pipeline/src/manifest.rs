@@ -82,7 +82,7 @@ pub struct Note {
 }
 
 impl Manifest {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.size(self.frontier.len());
         for (shard, number) in &self.frontier {
@@ -95,7 +95,7 @@ impl Manifest {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let mut manifest = Self::default();
         for _ in 0..reader.size()? {

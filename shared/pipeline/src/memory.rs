@@ -120,3 +120,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract() {
+        crate::testing::contract::holds(&MemoryStore::new()).await.unwrap();
+    }
+}

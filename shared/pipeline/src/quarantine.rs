@@ -1,13 +1,23 @@
 //! Records that cannot be read: kept sealed for two weeks, with the reason, so that they can be looked at and tried again.
 //!
 //! What cannot be read may still hold addresses, so it is stored sealed only; this module never sees the clear bytes of
-//! a stored record, and never logs them.
+//! a stored record except through [`Seal`], and never logs them.
 
 use event::{SequenceNumber, ShardId, Timestamp};
 
 use crate::keys;
 use crate::ports::Item;
 use crate::wire::{Malformed, Reader, Writer};
+
+/// Seals bytes that may hold addresses. The same bytes at the same place give the same sealed bytes, so that a batch written twice
+/// is written once.
+pub trait Seal: Send + Sync + 'static {
+    /// Seals `clear`; `None` if it cannot be done.
+    fn seal(&self, place: &str, clear: &[u8]) -> Option<Vec<u8>>;
+
+    /// Opens what was sealed at `place`; `None` if it was not, or under another secret.
+    fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>>;
+}
 
 /// A part of a record that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,7 +46,6 @@ struct Plan {
     first: SequenceNumber,
     last: SequenceNumber,
     arrived_at: Timestamp,
-    receipt: Receipt,
     items: Vec<Item>,
 }
 
@@ -128,7 +127,7 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         };
         items.extend(quarantined);
         items.splice(0..0, receipt.items(self.shard, &first, expires_at?));
-        Some(Plan { first, last, arrived_at, receipt, items })
+        Some(Plan { first, last, arrived_at, items })
     }
 
     /// Removes what a dead try of the batch beginning at `dead` may have written and this one will not.

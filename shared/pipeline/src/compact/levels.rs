@@ -57,7 +57,8 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
                 .filter(|&day| self.wants(BlockId::day(day))),
         );
         for &day in &days {
-            if self.keeps_day(day) {
+            // Rows of a day long gone go to its month alone; but what its hours still hold must come through the day.
+            if self.keeps_day(day) || self.exists(BlockId::day(day)) || self.has_hours(day) {
                 self.build_day(day, fresh).await?;
             }
         }
@@ -135,7 +136,7 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
                     block.merge(&rows.roll_up(Level::Month));
                 }
             }
-            for (_, rows) in fresh.filter(|(hour, _)| !self.keeps_day(hour.day())) {
+            for (_, rows) in fresh.filter(|(hour, _)| !self.exists(BlockId::day(hour.day()))) {
                 block.merge(&rows.roll_up(Level::Month));
             }
         } else {
@@ -168,6 +169,10 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
             Level::Month => id < BlockId::month_of(self.today),
         };
         over && !self.exists(id)
+    }
+
+    fn has_hours(&self, day: Day) -> bool {
+        self.periods(Level::Hour).any(|hour| Hour(hour).day() == day)
     }
 
     fn keeps_hour(&self, hour: Hour) -> bool {
