@@ -12,6 +12,8 @@ mod limits;
 mod problem;
 mod router;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{
     Access, Answer, Backend, Caller, Dimension, IngestError, Ingested, InvalidParameter, Reconciliation,

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
 use axum::http::{StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -166,6 +166,7 @@ fn check_encoding(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The length in bytes, if the client said it.
 fn declared_length(request: &Request) -> Option<usize> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    usize::try_from(request.body().size_hint().upper()?).ok()
 }

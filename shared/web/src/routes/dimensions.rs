@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
@@ -46,9 +47,11 @@ pub(crate) async fn list<B: Backend>(
 pub(crate) async fn values<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     reader: Reader,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     mut parameters: Parameters,
 ) -> Result<Json<DimensionValues>, Problem> {
+    let Path(name) =
+        name.map_err(|_| Problem::new(Kind::NotFound, "dimension not found; its name is not UTF-8"))?;
     let prefix = parameters.take("prefix")?.unwrap_or_default();
     let limit = parameters.take("limit")?;
     parameters.finish("prefix, limit")?;

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::Value;
 
 use super::parameters::Parameters;
 use crate::auth::Reader;
-use crate::backend::{Answer, Backend, InvalidParameter, WireQuery};
+use crate::backend::{Answer, Backend, WireQuery};
 use crate::limits::{QUERY_BODY_BYTES, QUERY_TIME, read_body};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
@@ -23,9 +22,6 @@ pub(crate) async fn post<B: Backend>(
     request: Request,
 ) -> Result<Response, Problem> {
     let body = read_body(request, QUERY_BODY_BYTES).await?;
-    if reader.is_tenant {
-        refuse_tenant_in_body(&body)?;
-    }
     let answer = answer(&web, &reader, WireQuery::Json(body)).await?;
     Ok(json(answer.json))
 }
@@ -36,11 +32,7 @@ pub(crate) async fn get<B: Backend>(
     reader: Reader,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let pairs = parameters.into_pairs();
-    if reader.is_tenant {
-        refuse_tenant_in_pairs(&pairs)?;
-    }
-    let answer = answer(&web, &reader, WireQuery::Parameters(pairs)).await?;
+    let answer = answer(&web, &reader, WireQuery::Parameters(parameters.into_pairs())).await?;
     let mut response = json(answer.json);
     if answer.settled {
         let headers = response.headers_mut();
@@ -66,62 +58,4 @@ async fn answer<B: Backend>(web: &Web<B>, reader: &Reader, query: WireQuery) -> 
 fn json(body: Vec<u8>) -> Response {
     const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
     (JSON, body).into_response()
-}
-
-/// A tenant's key speaks of no tenant, not even its own. The scope already keeps others' numbers away; this says so with
-/// the right status. A body that cannot be read is left to the backend, which names the place.
-fn refuse_tenant_in_body(body: &[u8]) -> Result<(), Problem> {
-    let Ok(query) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
-    let grouped =
-        query.get("group_by").and_then(Value::as_array).is_some_and(|names| names.iter().any(is_tenant));
-    if grouped {
-        return Err(tenant_refused("group_by"));
-    }
-    match query.get("filter") {
-        Some(filter) if filters_tenant(filter) => Err(tenant_refused("filter")),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn refuse_tenant_in_pairs(pairs: &[(String, String)]) -> Result<(), Problem> {
-    for (name, value) in pairs {
-        let named = match name.as_str() {
-            "group_by" => value.split(',').any(|dimension| dimension.trim() == TENANT),
-            "filter" => value.split_once(':').is_some_and(|(dimension, _)| dimension.trim() == TENANT),
-            _ => false,
-        };
-        if named {
-            return Err(tenant_refused(name));
-        }
-    }
-    Ok(())
-}
-
-const TENANT: &str = "tenant";
-
-fn is_tenant(value: &Value) -> bool {
-    value.as_str().is_some_and(|name| name.trim() == TENANT)
-}
-
-/// Looks at every level; the parser has bounded the depth (128).
-fn filters_tenant(filter: &Value) -> bool {
-    match filter {
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| (name == "dimension" && is_tenant(value)) || filters_tenant(value)),
-        Value::Array(values) => values.iter().any(filters_tenant),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-fn tenant_refused(parameter: &str) -> Problem {
-    Problem::about(
-        Kind::Forbidden,
-        InvalidParameter {
-            parameter: parameter.to_owned(),
-            problem: "names a tenant, which only an operator's key may do; this key sees its own tenant"
-                .to_owned(),
-            ..InvalidParameter::default()
-        },
-    )
 }
