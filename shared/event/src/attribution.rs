@@ -81,3 +81,14 @@ impl Dimension {
 
 /// The values of all dimensions for one recipient of one event, in the order of [`Dimension::ALL`].
 pub type DimensionValues<'a> = [Cow<'a, str>; Dimension::COUNT];
+
+/// What one recipient adds to the values of its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipientValues<'a> {
+    /// The domain of the address.
+    pub domain: Cow<'a, str>,
+    /// The mailbox provider behind it.
+    pub provider: &'static str,
+    /// Whether it is the SES mailbox simulator, whose mail is counted apart.
+    pub simulator: bool,
+}
