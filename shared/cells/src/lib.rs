@@ -8,6 +8,7 @@ pub mod block;
 pub mod cell;
 pub mod counter;
 pub mod fold;
+pub mod query;
 pub mod rollup;
 
 pub use accumulate::{Accumulator, Grouping, RowKey};

@@ -80,7 +80,11 @@ impl Answer {
             estimates: BTreeMap::new(),
             next_cursor: None,
         };
-        let more = if query.group_by.is_empty() { answer.page_of_rows(&source) } else { answer.page_of_groups(&source) };
+        let more = if query.group_by.is_empty() {
+            answer.page_of_rows(&source)
+        } else {
+            answer.page_of_groups(&source)
+        };
         if let Some(skip) = more {
             let (from, to) = query.range();
             answer.next_cursor = Some(Cursor { from, to, skip }.encode(query.fingerprint));
@@ -148,11 +152,18 @@ impl Answer {
     }
 
     /// Adds a row for each bucket of some groups taken together.
-    fn add_rows(&mut self, source: &Source<'_>, members: &[Member<'_>], group: &[CompactString], rank: usize) {
+    fn add_rows(
+        &mut self,
+        source: &Source<'_>,
+        members: &[Member<'_>],
+        group: &[CompactString],
+        rank: usize,
+    ) {
         let query = source.query;
         let mut now = Source::cells(Some(source.now), members.iter().filter_map(|member| member.now));
         let mut earlier = Source::cells(source.earlier, members.iter().filter_map(|member| member.earlier));
-        let always = query.fill == Fill::Zero || (query.group_by.is_empty() && query.granularity == Granularity::Total);
+        let always = query.fill == Fill::Zero
+            || (query.group_by.is_empty() && query.granularity == Granularity::Total);
         for (bucket, start) in query.edges.iter().take(query.edges.len() - 1).enumerate() {
             let (cell, before) = (now.remove(&bucket), earlier.remove(&bucket));
             if cell.is_none() && before.is_none() && !always {

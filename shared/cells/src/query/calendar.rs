@@ -102,7 +102,7 @@ impl Granularity {
 /// Where the buckets over `from..to` begin, and last where the last one ends; the outer ones are not cut off.
 ///
 /// Nothing if there would be more than `most` buckets, or if the range leaves the calendar (years 1970 to 9999).
-pub fn edges(
+pub(super) fn edges(
     granularity: Granularity,
     zone: &TimeZone,
     from: Minute,
@@ -150,7 +150,12 @@ pub enum Compare {
 /// The buckets to compare `edges` with: as many, each at the place of the one it is compared with.
 ///
 /// Nothing if they would begin before 1970.
-pub fn earlier(compare: Compare, granularity: Granularity, zone: &TimeZone, edges: &[Minute]) -> Option<Vec<Minute>> {
+pub(super) fn earlier(
+    compare: Compare,
+    granularity: Granularity,
+    zone: &TimeZone,
+    edges: &[Minute],
+) -> Option<Vec<Minute>> {
     let (&from, &to) = (edges.first()?, edges.last()?);
     let count = edges.len() - 1;
     match (granularity.step(), compare) {
@@ -158,9 +163,7 @@ pub fn earlier(compare: Compare, granularity: Granularity, zone: &TimeZone, edge
             let length = to.0.checked_sub(from.0)?;
             edges.iter().map(|edge| edge.0.checked_sub(length).map(Minute)).collect()
         }
-        (Step::Whole, Compare::PreviousYear) => {
-            edges.iter().map(|&edge| a_year_before(edge, zone)).collect()
-        }
+        (Step::Whole, Compare::PreviousYear) => edges.iter().map(|&edge| a_year_before(edge, zone)).collect(),
         (Step::Minutes(width), Compare::PreviousYear) => {
             let first = a_year_before(from, zone)?;
             let shift = from.0.checked_sub(first.0 - first.0 % width)?;
@@ -187,9 +190,11 @@ pub fn earlier(compare: Compare, granularity: Granularity, zone: &TimeZone, edge
 }
 
 /// The minute a bucket of this zone begins, as RFC 3339 with the zone's offset (`Z` in UTC).
-pub fn rfc3339(minute: Minute, zone: &TimeZone) -> String {
+pub(super) fn rfc3339(minute: Minute, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(minute.start().millis()) {
-        Ok(moment) if *zone != TimeZone::UTC => moment.display_with_offset(zone.to_offset(moment)).to_string(),
+        Ok(moment) if *zone != TimeZone::UTC => {
+            moment.display_with_offset(zone.to_offset(moment)).to_string()
+        }
         _ => minute.start().to_string(),
     }
 }

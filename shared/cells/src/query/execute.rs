@@ -142,7 +142,11 @@ impl Clock {
         if !self.holds(self.last, minute) {
             self.last += 1;
             if !self.holds(self.last, minute) {
-                self.last = self.edges.partition_point(|edge| *edge <= minute).checked_sub(1).unwrap_or(self.edges.len());
+                self.last = self
+                    .edges
+                    .partition_point(|edge| *edge <= minute)
+                    .checked_sub(1)
+                    .unwrap_or(self.edges.len());
             }
         }
         (self.last + 1 < self.edges.len()).then_some(self.last)

@@ -59,7 +59,9 @@ impl Filter {
     /// Whether the row with these values passes; `None` if that depends on values that are not known.
     pub fn judge<'v>(&self, value: &impl Fn(Facet) -> Option<&'v str>) -> Option<bool> {
         match self {
-            Self::And(parts) => any(parts.iter().map(|part| part.judge(value).map(|passes| !passes))).map(|fails| !fails),
+            Self::And(parts) => {
+                any(parts.iter().map(|part| part.judge(value).map(|passes| !passes))).map(|fails| !fails)
+            }
             Self::Or(parts) => any(parts.iter().map(|part| part.judge(value))),
             Self::Not(part) => part.judge(value).map(|passes| !passes),
             Self::Where(facet, test) => value(*facet).map(|value| test.passes(value)),

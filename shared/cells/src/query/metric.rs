@@ -118,7 +118,9 @@ impl Count {
             _ => {
                 let (plus, minus) = self.terms();
                 let sum = |counters: &[Counter]| {
-                    counters.iter().fold(0_u64, |sum, &counter| sum.saturating_add(cell.counters.get(counter)))
+                    counters
+                        .iter()
+                        .fold(0_u64, |sum, &counter| sum.saturating_add(cell.counters.get(counter)))
                 };
                 sum(plus).saturating_sub(sum(minus))
             }
@@ -230,7 +232,10 @@ impl Metric {
         match self {
             Self::Count(Count::BouncesFor(reason)) => format!("bounces_{}", reason.name()),
             Self::Count(Count::DelaysFor(reason)) => format!("delays_{}", reason.name()),
-            _ => NAMED.iter().find(|(_, metric)| *metric == self).map_or_else(String::new, |(name, _)| (*name).into()),
+            _ => NAMED
+                .iter()
+                .find(|(_, metric)| *metric == self)
+                .map_or_else(String::new, |(name, _)| (*name).into()),
         }
     }
 
@@ -256,7 +261,8 @@ impl Metric {
         match self {
             Self::Count(count) => Value::Count(count.value(cell)),
             Self::Rate(_) => {
-                let fraction = self.counts(cell).and_then(|(part, whole)| rates::fraction(part, whole, basis));
+                let fraction =
+                    self.counts(cell).and_then(|(part, whole)| rates::fraction(part, whole, basis));
                 fraction.map_or(Value::Missing, Value::Number)
             }
             Self::DeliveryMs(percent) => {
@@ -362,7 +368,12 @@ mod tests {
                     asked.counters.add(counter, count);
                 }
             }
-            assert_eq!(metric.value(&full, Basis::Event), metric.value(&asked, Basis::Event), "{}", metric.name());
+            assert_eq!(
+                metric.value(&full, Basis::Event),
+                metric.value(&asked, Basis::Event),
+                "{}",
+                metric.name()
+            );
         }
     }
 

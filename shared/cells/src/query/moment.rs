@@ -109,7 +109,22 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "-", "-h", "-1y", "-1.5h", "--1h", "-+1h", "-99999999999h", "24h", "yesterday", "2025-13-01", "2025-11-13T02:15:23", "-1\u{e4}", "now now"] {
+        for text in [
+            "",
+            "-",
+            "-h",
+            "-1y",
+            "-1.5h",
+            "--1h",
+            "-+1h",
+            "-99999999999h",
+            "24h",
+            "yesterday",
+            "2025-13-01",
+            "2025-11-13T02:15:23",
+            "-1\u{e4}",
+            "now now",
+        ] {
             let refused = Moment::parse("from", text, &TimeZone::UTC, NOW).unwrap_err();
             assert_eq!(refused.parameter, "from", "{text}");
         }

@@ -19,8 +19,19 @@ use super::request::{Basis, By, DimensionNames, Fill, Group, Order, Query, Scope
 use event::attribution::Dimension;
 
 const PARAMETERS: [&str; 13] = [
-    "metrics", "from", "to", "granularity", "group_by", "filter", "basis", "timezone", "order_by", "limit", "cursor",
-    "compare", "fill",
+    "metrics",
+    "from",
+    "to",
+    "granularity",
+    "group_by",
+    "filter",
+    "basis",
+    "timezone",
+    "order_by",
+    "limit",
+    "cursor",
+    "compare",
+    "fill",
 ];
 const BODY: &str = r#"{"metrics":["sends"],"from":"-24h","to":"now"}"#;
 
@@ -96,7 +107,8 @@ fn read(fields: &Fields, scope: Scope, names: &DimensionNames, now: Timestamp) -
     let metrics = metrics(fields)?;
     let granularity = fields.choice("granularity", &Granularity::ALL.map(|one| (one.name(), one)))?;
     let granularity = granularity.unwrap_or(Granularity::Total);
-    let basis = fields.choice("basis", &[("event", Basis::Event), ("send", Basis::Send)])?.unwrap_or(Basis::Event);
+    let basis =
+        fields.choice("basis", &[("event", Basis::Event), ("send", Basis::Send)])?.unwrap_or(Basis::Event);
     let comparisons =
         [("previous_period", Compare::PreviousPeriod), ("previous_year", Compare::PreviousYear)];
     let compare = fields.choice("compare", &comparisons)?;
@@ -165,7 +177,12 @@ fn zone(fields: &Fields) -> Result<TimeZone, QueryError> {
         Ok(zone) => Ok(zone),
         Err(_) => {
             let problem = format!("{} is not a time zone", quoted(name));
-            Err(QueryError::malformed("timezone", problem, "a name of the IANA time zone database", "Europe/Berlin"))
+            Err(QueryError::malformed(
+                "timezone",
+                problem,
+                "a name of the IANA time zone database",
+                "Europe/Berlin",
+            ))
         }
     }
 }
@@ -176,7 +193,12 @@ fn group_by(fields: &Fields, scope: &Scope, names: &DimensionNames) -> Result<Ve
         let facet = parse_filter::facet("group_by", name, scope, names)?;
         if groups.iter().any(|group| group.facet == facet) {
             let problem = format!("{} is given twice", quoted(name));
-            return Err(QueryError::malformed("group_by", problem, "each dimension once", "provider,campaign"));
+            return Err(QueryError::malformed(
+                "group_by",
+                problem,
+                "each dimension once",
+                "provider,campaign",
+            ));
         }
         groups.push(Group { name: name.into(), facet });
     }
@@ -223,7 +245,12 @@ fn limit(fields: &Fields) -> Result<usize, QueryError> {
         Some(value) => value.as_u64().and_then(|limit| usize::try_from(limit).ok()),
     };
     limit.filter(|limit| (1..=Query::MAX_LIMIT).contains(limit)).ok_or_else(|| {
-        QueryError::malformed("limit", "it is out of range", format!("a whole number from 1 to {}", Query::MAX_LIMIT), "10")
+        QueryError::malformed(
+            "limit",
+            "it is out of range",
+            format!("a whole number from 1 to {}", Query::MAX_LIMIT),
+            "10",
+        )
     })
 }
 
@@ -268,7 +295,12 @@ fn grain(from: Moment, compare: Option<Compare>, now: Timestamp) -> u32 {
     }
 }
 
-fn edges(granularity: Granularity, zone: &TimeZone, from: Minute, to: Minute) -> Result<Vec<Minute>, QueryError> {
+fn edges(
+    granularity: Granularity,
+    zone: &TimeZone,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<Minute>, QueryError> {
     let cut = |granularity| calendar::edges(granularity, zone, from, to, Query::MAX_BUCKETS);
     cut(granularity).ok_or_else(|| {
         let coarser = Granularity::ALL.into_iter().filter(|one| *one > granularity);

@@ -123,7 +123,8 @@ impl Reader<'_> {
         if self.conditions > MAX_CONDITIONS {
             return Err(refusal("filter", format!("it has more than {MAX_CONDITIONS} conditions")));
         }
-        if let Some(name) = fields.keys().find(|name| !matches!(name.as_str(), "dimension" | "op" | "value")) {
+        if let Some(name) = fields.keys().find(|name| !matches!(name.as_str(), "dimension" | "op" | "value"))
+        {
             return Err(refusal(path, format!("{} is not a field of a condition", quoted(name))));
         }
         let Some(Value::String(name)) = fields.get("dimension") else {
@@ -152,7 +153,12 @@ impl Reader<'_> {
 
     fn texts(&mut self, path: &str, value: Option<&Value>) -> Result<Vec<String>, QueryError> {
         let Some(Value::Array(values)) = value else {
-            return Err(QueryError::malformed(path, "it is not a list", "a list of strings", r#"["gmail","yahoo"]"#));
+            return Err(QueryError::malformed(
+                path,
+                "it is not a list",
+                "a list of strings",
+                r#"["gmail","yahoo"]"#,
+            ));
         };
         let mut texts = Vec::with_capacity(values.len().min(MAX_VALUES));
         for value in values {

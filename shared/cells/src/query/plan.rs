@@ -85,7 +85,8 @@ pub fn plan(query: &Query, catalogue: &Catalogue) -> Result<Vec<BlockRef>, Query
     while at < end {
         let (hour, day) = (at.hour(), at.hour().day());
         let month = Month::of(day);
-        let (month_start, month_end) = (minute_of(month.first_day()), minute_of(Month(month.0 + 1).first_day()));
+        let (month_start, month_end) =
+            (minute_of(month.first_day()), minute_of(Month(month.0 + 1).first_day()));
         let (day_start, day_end) = (minute_of(day), minute_of(Day(day.0 + 1)));
         if catalogue.months.contains(&month) && cuts.fit(month_start, month_end, Resolution::Day) {
             blocks.push(BlockRef::Month(month));
@@ -126,7 +127,9 @@ impl Catalogue {
         let spans = [
             hours.map(|(first, last)| (first.first_minute(), Hour(last.0 + 1).first_minute())),
             days.map(|(first, last)| (minute_of(*first), minute_of(Day(last.0 + 1)))),
-            months.map(|(first, last)| (minute_of(first.first_day()), minute_of(Month(last.0 + 1).first_day()))),
+            months.map(|(first, last)| {
+                (minute_of(first.first_day()), minute_of(Month(last.0 + 1).first_day()))
+            }),
         ];
         spans.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
@@ -173,10 +176,13 @@ fn refusal(query: &Query, catalogue: &Catalogue, kept: Resolution, start: Minute
         _ if query.is_earlier => ("compare", format!("a range cut at {times}, or a later one"), finest),
         Granularity::Total if cut == query.range().0 => ("from", times.to_string(), "2026-01-01T00:00:00Z"),
         Granularity::Total => ("to", times.to_string(), "2026-01-01T00:00:00Z"),
-        one if one.is_calendar() => ("timezone", format!("UTC, or a zone whose days begin at {times}"), "UTC"),
+        one if one.is_calendar() => {
+            ("timezone", format!("UTC, or a zone whose days begin at {times}"), "UTC")
+        }
         _ => ("granularity", format!("total {granularities}; or a later from"), finest),
     };
     let kept_from = catalogue.hours_kept_from.start();
-    let problem = format!("{} cannot be cut out: before {kept_from} history is kept by the {unit}", cut.start());
+    let problem =
+        format!("{} cannot be cut out: before {kept_from} history is kept by the {unit}", cut.start());
     QueryError::malformed(parameter, problem, allowed, example).of_kind(QueryErrorKind::Unanswerable)
 }

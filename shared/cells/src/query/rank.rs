@@ -20,7 +20,8 @@ pub(super) struct Candidate<'a, M> {
 
 /// Members in the order of their rank: by the order asked for, else by the first metric, largest first.
 pub(super) fn groups<'a, M>(query: &Query, candidates: impl Iterator<Item = Candidate<'a, M>>) -> Vec<M> {
-    let mut orders: Vec<Order> = query.order_by.iter().copied().filter(|order| order.by != By::Time).collect();
+    let mut orders: Vec<Order> =
+        query.order_by.iter().copied().filter(|order| order.by != By::Time).collect();
     if orders.is_empty() {
         orders.push(Order { by: By::Metric(0), descending: true });
     }

@@ -47,7 +47,10 @@ impl Serialize for RowReply<'_> {
             reply.serialize_entry("time", &query.rfc3339(time))?;
         }
         let group: Vec<_> = query.group_by.iter().zip(&row.group).collect();
-        reply.serialize_entry("group", &Named(group.iter().map(|(by, value)| (&by.name, value.as_str())).collect()))?;
+        reply.serialize_entry(
+            "group",
+            &Named(group.iter().map(|(by, value)| (&by.name, value.as_str())).collect()),
+        )?;
         reply.serialize_entry("metrics", &Named(names.iter().zip(&row.metrics).collect()))?;
         if row.counts.iter().any(Option::is_some) {
             let counts = names.iter().zip(&row.counts);

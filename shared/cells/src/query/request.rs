@@ -88,7 +88,8 @@ impl DimensionNames {
 
     /// Every name that [`DimensionNames::dimension`] knows.
     pub fn all(&self) -> impl Iterator<Item = &str> {
-        Dimension::ALL.into_iter().map(Dimension::name).chain(self.tags.iter().flatten().map(String::as_str))
+        let own = Dimension::ALL.iter().map(|dimension| dimension.name());
+        own.chain(self.tags.iter().flatten().map(String::as_str))
     }
 }
 

@@ -57,7 +57,9 @@ impl Sums {
         let mut counters = Vec::new();
         let mut places = [NOWHERE; 64];
         for (number, place) in (0_u8..).zip(&mut places) {
-            if let Some(counter) = CounterId::from_number(number).filter(|_| wanted.counters & (1 << number) != 0) {
+            if let Some(counter) =
+                CounterId::from_number(number).filter(|_| wanted.counters & (1 << number) != 0)
+            {
                 *place = u32::try_from(counters.len()).unwrap_or(NOWHERE);
                 counters.push(counter);
             }
@@ -139,7 +141,8 @@ impl Sums {
                     let count = other.sums.get(theirs * width + place).map_or(0, |sum| *sum);
                     add_to(&mut self.sums, slot * width + place, count);
                 }
-                if let (Some(ours), Some(theirs)) = (self.sketches.get_mut(slot), other.sketches.get(theirs)) {
+                if let (Some(ours), Some(theirs)) = (self.sketches.get_mut(slot), other.sketches.get(theirs))
+                {
                     ours.merge(theirs);
                 }
             }
