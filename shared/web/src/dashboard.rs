@@ -21,7 +21,7 @@ macro_rules! files {
 }
 
 /// Everything the browser loads.
-const FILES: &[(&str, &[u8])] = files![
+pub(crate) const FILES: &[(&str, &[u8])] = files![
     "api.js"
     "app.js"
     "base.css"

@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use cells::query::{Answer, DimensionNames, Execution, Freshness, Query, QueryError, QueryErrorKind, Scope};
+use event::attribution::Dimension;
 use event::{TenantId, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::{
-    Access, Answer, Backend, Caller, CertificateUrl, Dimension, Fetch, FetchError, IngestError, Ingested,
-    InvalidParameter, Reconciliation, Refusal, Scope, Settings, SubscribeUrl, Tenant, Unavailable, Values,
-    WireQuery, router,
+    Access, Backend, Caller, CertificateUrl, Fetch, FetchError, IngestError, Ingested, Reconciliation,
+    Refusal, Settings, SubscribeUrl, Tenant, Unavailable, Values, router,
 };
 
 const OPERATOR: &str = "mg_operator";
@@ -32,12 +33,18 @@ const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:ses-events";
 /// A minute after the messages in `tests/sns` were published.
 const NOW: &str = "2026-11-25T12:01:00Z";
 
-/// What the backend does when events come.
-#[derive(Clone, Copy)]
+/// How the backend fares.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Mood {
     Well,
+    /// It takes no more events for now.
     Busy,
+    /// Its store fails.
     Down,
+    /// It never answers a query.
+    Stuck,
+    /// It has no history that is fine enough.
+    Coarse,
 }
 
 struct Fake {
@@ -58,10 +65,7 @@ impl Fake {
     }
 
     fn well(&self) -> Result<(), Unavailable> {
-        match self.mood {
-            Mood::Well | Mood::Busy => Ok(()),
-            Mood::Down => Err(down()),
-        }
+        if self.mood == Mood::Down { Err(down()) } else { Ok(()) }
     }
 }
 
@@ -85,46 +89,39 @@ impl Backend for Fake {
         Ok(Some(Caller { name: format!("key of {key}"), access }))
     }
 
-    async fn query(&self, scope: &Scope, query: WireQuery) -> Result<Answer, Refusal> {
-        let text = match &query {
-            WireQuery::Json(body) => String::from_utf8_lossy(body).into_owned(),
-            WireQuery::Parameters(pairs) => {
-                pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" & ")
-            }
-        };
-        self.note(scope, format!("query {text}"));
-        let wrong = InvalidParameter {
-            parameter: "group_by".to_owned(),
-            problem: "\"colour\" is no dimension".to_owned(),
-            allowed: Some("campaign, provider".to_owned()),
-            example: Some("provider".to_owned()),
-        };
-        match text.as_str() {
-            "wrong" => Err(Refusal::Invalid(wrong)),
-            "unanswerable" => Err(Refusal::Unanswerable(wrong)),
-            "foreign" => Err(Refusal::Forbidden(wrong)),
-            "forever" => std::future::pending().await,
-            _ => Ok(Answer { json: br#"{"rows":[]}"#.to_vec(), settled: text.contains("settled") }),
-        }
+    async fn dimension_names(&self, _scope: &Scope) -> Result<DimensionNames, Unavailable> {
+        Ok(DimensionNames { tags: [Some("brand".to_owned()), None, None, None] })
     }
 
-    async fn dimensions(&self, scope: &Scope) -> Result<Vec<Dimension>, Refusal> {
-        self.note(scope, "dimensions");
-        Ok(vec![Dimension { name: "campaign".to_owned(), description: "what was sent".to_owned() }])
+    async fn query(&self, query: Query) -> Result<Answer, Refusal> {
+        let groups: Vec<_> = query.group_by.iter().map(|group| group.name.as_str()).collect();
+        let (from, to) = query.range();
+        self.note(&query.scope, format!("query by {groups:?} {} {}", from.start(), to.start()));
+        match self.mood {
+            Mood::Stuck => std::future::pending().await,
+            Mood::Coarse => Err(Refusal::Query(QueryError {
+                kind: QueryErrorKind::Unanswerable,
+                parameter: "granularity".to_owned(),
+                problem: "minutes are kept for 30 days".to_owned(),
+                allowed: "1h and coarser".into(),
+                example: "1h".into(),
+            })),
+            Mood::Well | Mood::Busy | Mood::Down => {
+                self.well()?;
+                Ok(Execution::new(&query).finish(None, Freshness::default()))
+            }
+        }
     }
 
     async fn values(
         &self,
         scope: &Scope,
-        dimension: &str,
+        dimension: Dimension,
         prefix: &str,
         limit: usize,
-    ) -> Result<Values, Refusal> {
-        self.note(scope, format!("values {dimension} {prefix:?} {limit}"));
-        match dimension {
-            "campaign" => Ok(Values { values: vec!["spring".to_owned()], truncated: true }),
-            _ => Err(Refusal::NotFound { what: format!("dimension {dimension:?}") }),
-        }
+    ) -> Result<Values, Unavailable> {
+        self.note(scope, format!("values {dimension:?} {prefix:?} {limit}"));
+        Ok(Values { values: vec!["spring".to_owned()], truncated: true })
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, Unavailable> {
@@ -151,10 +148,9 @@ impl Backend for Fake {
     }
 
     async fn ingest(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
-        match self.mood {
-            Mood::Well => {}
-            Mood::Busy => return Err(IngestError::Busy { retry_after_s: 7 }),
-            Mood::Down => return Err(down().into()),
+        self.well()?;
+        if self.mood == Mood::Busy {
+            return Err(IngestError::Busy { retry_after_s: 7 });
         }
         let events = payloads.len() as u64;
         self.payloads.lock().unwrap().extend(payloads);

@@ -24,9 +24,9 @@ async fn every_problem_says_what_is_wrong_and_what_is_allowed() {
     let world = World::new();
     let mut text = String::new();
     for (key, method, uri, body) in [
-        (ACME, "POST", "/v1/query", "wrong"),
-        (ACME, "POST", "/v1/query", "foreign"),
-        (ACME, "POST", "/v1/query", "unanswerable"),
+        (ACME, "POST", "/v1/query", "{"),
+        (ACME, "POST", "/v1/query", r#"{"metrics":["sends"],"from":"-1d","to":"now","limit":10001}"#),
+        (ACME, "GET", "/v1/metrics?metrics=sends&from=-1d&to=now&group_by=tenant", ""),
         (ACME, "GET", "/v1/query", ""),
         (ACME, "PUT", "/v1/metrics", ""),
         (ACME, "GET", "/v1/colours", ""),
@@ -53,8 +53,10 @@ async fn every_problem_says_what_is_wrong_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_failure_of_the_platform_says_when_to_come_again_and_nothing_of_the_cause() {
+async fn what_the_backend_cannot_do_is_told_without_its_causes() {
     let mut text = told(&World::with(Mood::Down, None), ACME, "GET", "/v1/whoami", "").await;
+    let query = "/v1/metrics?metrics=sends&from=-60d&to=now&granularity=1d";
+    text.push_str(&told(&World::with(Mood::Coarse, None), ACME, "GET", query, "").await);
     text.push_str(&told(&World::with(Mood::Busy, None), INGEST, "POST", "/v1/ingest/ses", "{}").await);
     assert!(!text.contains("secret"));
     insta::assert_snapshot!(text);
