@@ -80,7 +80,8 @@ impl Budget {
 }
 
 impl Reservation {
-    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+    /// Takes more of the budget.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let more = self.budget.reserve(bytes)?;
         self.permit.merge(more.permit);
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use event::decode::MAX_RECORD_BYTES;
+use event::decode::stream::BLOCK_BYTES;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
@@ -23,6 +25,37 @@ async fn a_body_is_one_payload_and_the_reply_says_what_became_of_it() {
         assert_eq!(reply.json(), json!({"events": 1, "duplicates": 0, "ignored": 0, "quarantined": 0}));
     }
     assert_eq!(world.payloads(), ["{\"eventType\":\"Send\"}\n{}"; 2]);
+}
+
+#[tokio::test]
+async fn a_large_body_is_cut_between_its_values() {
+    let event = format!("{{\"eventType\":\"Send\",\"filler\":\"{}\"}}", "x".repeat(2000));
+    let count = 10_000;
+    let lines = format!("{event}\n").repeat(count);
+    let array = format!("[{}]", vec![event.as_str(); count].join(","));
+    for body in [lines, array] {
+        let world = World::new();
+        assert_eq!(world.post(INGEST, "/v1/ingest/ses", body).await.status, StatusCode::OK);
+        let payloads = world.payloads();
+        assert!(payloads.len() > 10 && payloads.iter().all(|payload| payload.len() <= 2 * BLOCK_BYTES));
+        let whole: usize = payloads
+            .iter()
+            .map(|payload| std::str::from_utf8(payload).unwrap().matches("eventType").count())
+            .sum();
+        assert_eq!(whole, count);
+    }
+}
+
+#[tokio::test]
+async fn a_single_value_that_is_too_large_is_refused_and_bytes_that_are_no_text_are_never_cut() {
+    let world = World::new();
+    let giant = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_RECORD_BYTES));
+    let reply = world.post(INGEST, "/v1/ingest/ses", format!("{{}}\n{giant}\n")).await;
+    assert_eq!((reply.status, reply.problem()), (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large".to_owned()));
+    assert!(world.payloads().is_empty());
+    let packed = [&[0x28, 0xb5, 0x2f, 0xfd][..], &b"}\n{".repeat(BLOCK_BYTES)].concat();
+    assert_eq!(world.post(INGEST, "/v1/ingest/ses", packed.clone()).await.status, StatusCode::OK);
+    assert_eq!(world.payloads(), [packed]);
 }
 
 #[tokio::test]

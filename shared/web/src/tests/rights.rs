@@ -1,6 +1,8 @@
 //! Who may see what: attempts to get past a key's scope.
 
-use std::net::SocketAddr;
+use std::future::IntoFuture as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
 use axum::extract::ConnectInfo;
 
@@ -157,4 +159,25 @@ async fn the_programs_metrics_are_open_on_this_machine_only() {
     let reply = World::new().get(OPERATOR, "/metrics").await;
     assert_eq!(reply.text(), "mailgauge_events_total 10\n");
     assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+}
+
+#[tokio::test]
+async fn a_true_connection_from_this_machine_is_known_as_such() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = World::new().app.into_make_service_with_connect_info::<SocketAddr>();
+    let server = tokio::spawn(axum::serve(listener, service).into_future());
+    let ask = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = tokio::task::spawn_blocking(ask).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("mailgauge_events_total 10\n"),
+        "{answer}"
+    );
+    server.abort();
 }
