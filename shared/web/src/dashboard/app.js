@@ -8,8 +8,8 @@ import { createChart } from "./chart.js";
 import { showChips, showControls } from "./controls.js";
 import { el, icon, place } from "./dom.js";
 import { createLive } from "./live.js";
-import { metric, SETS, TILES } from "./metrics.js";
-import { period as periodOf, stepsFor, STEPS } from "./period.js";
+import { isKept, metric, SETS, TILES } from "./metrics.js";
+import { period as periodOf, STEPS } from "./period.js";
 import { columns, questions, totalRow } from "./queries.js";
 import { createReasons } from "./reasons.js";
 import * as states from "./states.js";
@@ -27,7 +27,7 @@ takeKeyFromAddress();
 
 /** @type {import("./state.js").State} */
 let state = parse(location.search);
-/** @type {{ scope: "operator" | "tenant", tenant: string | null, name: string } | null} */
+/** @type {{ scope: "operator" | "tenant" | "ingest", tenant: string | null, name: string } | null} */
 let caller = null;
 /** @type {{ id: string, name: string }[]} */
 let tenants = [];
@@ -73,7 +73,7 @@ function showChoices() {
   if (state.by === "tenant" && !allTenants()) state = changed(state, { by: "provider" });
   showControls(place("controls"), state, period, go);
   showChips(place("chips"), state, on.pick, () => go({ filters: [] }));
-  chart.choose(state, stepsFor(period.to - period.from), period.step);
+  chart.choose(state, period.steps, period.step);
   table.choose(state, allTenants());
   if (caller?.scope === "operator") tenantPicker(place("tenant"), tenants, state.tenant, (tenant) => go({ tenant, filters: [] }));
   const name = caller?.scope === "tenant" ? caller.tenant : state.tenant || "All tenants";
@@ -85,6 +85,7 @@ async function start(problem) {
   if (!hasKey()) return signIn(problem);
   try {
     caller = await call("v1/whoami");
+    if (caller.scope === "ingest") return signOut("this key may send events but not read numbers");
     if (caller.scope === "operator") tenants = (await call("v1/tenants")).tenants ?? [];
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return signOut(error.message);
@@ -172,14 +173,15 @@ function show(results, asked, period) {
 
 function drawChart({ reply, error }, asked, period) {
   if (error) return chart.fail(error);
-  const names = SETS.get(asked.show).metrics;
+  const set = SETS.get(asked.show);
+  const names = set.metrics.filter((name) => isKept(metric(name), asked.basis));
   const { times, values, previous } = columns(reply, names);
   const lines = names.map((name, index) => {
     const before = index === 0 ? previous.get(name) : undefined;
-    return { metric: metric(name), values: values.get(name), previous: before?.some((value) => value !== null) ? before : undefined };
+    return { metric: metric(name), values: values.get(name), stacked: set.stacked?.includes(name), previous: before?.some((value) => value !== null) ? before : undefined };
   });
   const completeUntil = Date.parse(reply.meta?.complete_until ?? "") || Date.now();
-  chart.update({ times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines }, asked, stepsFor(period.to - period.from), period.step);
+  chart.update({ times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines }, asked, period.steps, period.step);
 }
 
 /** Whether there was nothing to draw, which is then said instead. */

@@ -96,7 +96,7 @@ function marks({ model, geometry }, index, anchor) {
     nodes.push(svg("rect", { class: "selection", x: start, y: geometry.top, width: end - start, height: geometry.bottom - geometry.top }));
   }
   nodes.push(svg("line", { class: "crosshair", x1: x, x2: x, y1: geometry.top, y2: geometry.bottom }));
-  for (const line of model.lines) {
+  for (const line of model.lines.filter((line) => !line.stacked)) {
     const value = line.values[index];
     if (value !== null && value !== undefined) nodes.push(svg("circle", { class: `mark tone-${line.metric.tone}`, cx: x, cy: geometry.y(value), r: 4 }));
   }

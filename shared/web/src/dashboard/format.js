@@ -47,7 +47,7 @@ export function duration(ms) {
  */
 export function value(metric, number, style = "exact") {
   if (metric.kind === "rate") return percent(number, metric.digits);
-  if (metric.kind === "duration") return duration(number);
+  if (metric.kind === "duration") return style === "axis" ? duration(number).replace(/\.0(?= )/, "").replace(/^0 ms$/, "0") : duration(number);
   return style === "axis" ? short(number) : style === "tile" ? count(number) : exact(number);
 }
 

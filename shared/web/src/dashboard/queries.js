@@ -3,7 +3,7 @@
  * never computes one: sums and denominators are the server's.
  */
 
-import { COLUMNS, DIMENSIONS, REASONS, SETS, TILES } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, isKept, metric, METRICS, REASONS, SETS, TILES } from "./metrics.js";
 
 const TOTALS = ["sends", "deliveries", "bounces", "bounces_permanent", "bounces_transient", "complaints", "unique_opens", "unique_clicks"];
 
@@ -20,13 +20,14 @@ export function questions(state, period) {
   const figures = { ...common, from: iso(period.from), to: iso(period.to) };
   const tiles = TILES.map((tile) => tile.metric);
   const set = /** @type {{ metrics: string[] }} */ (SETS.get(state.show)).metrics;
+  const kept = (...names) => [...new Set(names)].filter((name) => !METRICS.has(name) || isKept(metric(name), state.basis));
   return {
-    totals: { ...figures, metrics: unique([...tiles, ...TOTALS]), granularity: "total", compare: "previous_period" },
-    sparks: { ...figures, metrics: unique(tiles), granularity: period.sparkStep, fill: "zero" },
+    totals: { ...figures, metrics: kept(...tiles, ...TOTALS), granularity: "total", compare: "previous_period" },
+    sparks: { ...figures, metrics: kept(...tiles), granularity: period.sparkStep, fill: "zero" },
     chart: {
-      ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: set, granularity: period.step, fill: "zero", compare: "previous_period",
+      ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: kept(...set), granularity: period.step, fill: "zero", compare: "previous_period",
     },
-    breakdown: { ...figures, metrics: unique([...COLUMNS, ...TOTALS]), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
+    breakdown: { ...figures, metrics: kept(...COLUMNS, ...TOTALS), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
     reasons: { ...figures, metrics: ["bounces", ...REASON_METRICS], granularity: "total" },
   };
 }
@@ -64,10 +65,6 @@ export function columns(reply, names) {
 
 function number(value) {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
-}
-
-function unique(names) {
-  return [...new Set(names)];
 }
 
 function iso(time) {

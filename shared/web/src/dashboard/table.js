@@ -67,7 +67,7 @@ function tableHead(state, change) {
     const active = state.sort.replace("-", "") === name;
     const down = state.sort.startsWith("-");
     const next = active ? (down ? name : `-${name}`) : name === "name" ? name : `-${name}`;
-    return el("th", { scope: "col", "aria-sort": active ? (down ? "descending" : "ascending") : null },
+    return el("th", { scope: "col", class: name === "sends" ? "sends" : null, "aria-sort": active ? (down ? "descending" : "ascending") : null },
       el("button", { class: "sort", type: "button", "data-key": `sort-${name}`, onclick: () => change({ sort: next }) }, text, el("span", { class: "arrow", "aria-hidden": "true" }, active ? (down ? "↓" : "↑") : "")));
   };
   const heads = COLUMNS.map((name) => column(name, HEADS[name] ?? metric(name).label));

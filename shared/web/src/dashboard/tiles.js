@@ -3,6 +3,7 @@
  * tile is a button that shows its metric in the chart. A figure beyond the industry's limit says so in words, not by colour only.
  */
 
+import { isReal } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
 import { beyondLimit, metric, TILES } from "./metrics.js";
@@ -36,7 +37,8 @@ function tile(of, set, row, series, { current, select, estimates }) {
       el("span", { class: "tile-label" }, of.label, beyond && el("span", { class: "badge" }, icon("alert"), limitText(of))),
       el("span", { class: "tile-figure" }, el("span", { class: "tile-value" }, format.value(of, value, "tile")), changePill(of, row)),
     ),
-    sparkline(of.kind === "count" ? values.slice(0, -1) : values, { tone, fromZero: of.kind !== "rate" }),
+    // The newest bucket still fills, so a count would always seem to fall.
+    sparkline(of.kind === "count" ? values.slice(0, -1) : values, { tone, base: of.limit?.side === "below" ? of.limit.value : 0 }),
     tip(of, id, row, estimates),
   );
 }
@@ -44,8 +46,9 @@ function tile(of, set, row, series, { current, select, estimates }) {
 function changePill(of, row) {
   const change = format.change(of, row.metrics[of.name], row.previous?.[of.name]);
   if (!change) return null;
-  if (change.direction === "same") return el("span", { class: "change" }, "no change");
-  const good = of.better === "none" ? "" : change.direction === of.better ? " good" : " bad";
+  if (change.direction === "same") return el("span", { class: "change same" }, "no change");
+  const judged = of.better !== "none" && isReal(of, row.metrics, row.previous);
+  const good = !judged ? "" : change.direction === of.better ? " good" : " bad";
   const word = change.direction === "up" ? "up" : "down";
   return el("span", { class: `change${good}` }, icon(change.direction === "up" ? "up" : "fall"), el("span", { class: "sr" }, word), change.text);
 }
