@@ -249,12 +249,13 @@ def grouped(first, last, unit, query, keys, wanted, key, now):
     groups = {} if keys else {(): [0.0] * 7}
     chosen = [cell for cell in cells_by(dimensions_of(query), key == "mg_hostile") if matches(query.get("filter"), cell[0])]
     by_tenant = "tenant" in keys
+    counted = count_cells(first, min(last, now), unit, chosen, 1.0, now)
     for tenant, scale in wanted.items() if by_tenant else {"": sum(wanted.values())}.items():
-        for index, counters in count_cells(first, min(last, now), unit, chosen, scale, now).items():
+        for index, counters in counted.items():
             group = {**chosen[index][0], "tenant": tenant}
             hold = groups.setdefault(tuple(group[name] for name in keys), [0.0] * 7)
             for place, value in enumerate(counters):
-                hold[place] += value
+                hold[place] += scale * value
     return groups
 
 
