@@ -289,7 +289,7 @@ def walk_any_server(browser, base, key, shots):
 
 def walk_fixture_states(browser, base, shots):
     """States that a healthy server does not have."""
-    for key, name, wanted in (("mg_empty", "empty", ".empty pre"), ("mg_quiet", "quiet", ".empty-actions"), ("mg_error", "error", ".tiles .failure"), ("mg_partial", "partial", ".reasons .failure")):
+    for key, name, wanted in (("mg_empty", "empty", ".empty pre"), ("mg_quiet", "quiet", ".empty-actions"), ("mg_error", "error", "#empty .failure"), ("mg_partial", "partial", ".reasons .failure")):
         step(f"the state {name}")
         visit = Visit(browser, base, shots)
         visit.sign_in(key)

@@ -34,7 +34,7 @@ export function bindCursor({ canvas, layer, tooltip, announce, onZoom }) {
   const zoom = () => {
     const [first, last] = anchor < index ? [anchor, index] : [index, anchor];
     const { times, stepMs } = drawn.model;
-    const end = times[last] + stepMs;
+    const end = times[last + 1] ?? times[last] + stepMs;
     hide();
     onZoom(times[first], end);
   };
@@ -105,7 +105,7 @@ function marks({ model, geometry }, index, anchor) {
 
 function fillTooltip(tooltip, model, index) {
   const rows = model.lines.map((line) => {
-    const swatch = el("span", { class: `swatch tone-${line.metric.tone}` });
+    const swatch = el("span", { class: `swatch tone-${line.metric.tone}${line.stacked ? " block" : ""}` });
     return el("div", { class: "tip-row" }, swatch, el("span", {}, line.metric.label), el("b", {}, format.value(line.metric, line.values[index])));
   });
   const before = model.lines.find((line) => line.previous);

@@ -86,12 +86,12 @@ export function clock(time, zone) {
 
 /** `25 Nov` */
 export function day(time, zone) {
-  return dateFormat(zone, { day: "numeric", month: "short" }).format(time);
+  return dateFormat(zone, { day: "numeric", month: "short" }).format(time).replace("Sept", "Sep");
 }
 
 /** `Wed 25 Nov 2026` */
 export function fullDay(time, zone) {
-  return dateFormat(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" }).format(time).replace(",", "");
+  return dateFormat(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" }).format(time).replace(",", "").replace("Sept", "Sep");
 }
 
 /** A bucket: `Wed 25 Nov 2026, 14:00–14:15`, or the day alone from a day up. */

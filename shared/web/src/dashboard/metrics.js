@@ -23,7 +23,7 @@ const LIST = [
   { name: "complaints", label: "Complaints", kind: "count", tone: "complaint", better: "down" },
   { name: "unique_opens", cohort: false, label: "Unique opens", kind: "count", tone: "accent", better: "up" },
   { name: "unique_clicks", cohort: false, label: "Unique clicks", kind: "count", tone: "second", better: "up" },
-  { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "down" },
+  { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "none" },
   { name: "delivery_rate", label: "Delivery rate", kind: "rate", tone: "delivery", better: "up", digits: 2, of: ["deliveries", "sends"], limit: { value: 0.95, side: "below" } },
   { name: "bounce_rate", label: "Bounce rate", kind: "rate", tone: "bounce", better: "down", digits: 2, of: ["bounces", "sends"], limit: { value: 0.02, side: "above" } },
   { name: "hard_bounce_rate", label: "Hard bounce rate", kind: "rate", tone: "complaint", better: "down", digits: 2 },

@@ -30,6 +30,8 @@ import { timeTicks, valueTicks } from "./scale.js";
  * @property {(px: number) => number} indexAt The bucket below a place.
  */
 
+/** With more buckets than this, lines are thinner. */
+const DENSE = 400;
 const MARGIN = { top: 14, right: 14, bottom: 28, left: 56 };
 
 /**
@@ -43,15 +45,16 @@ export function draw(model, width, height) {
   const ticks = valueTicks({ ...domain, wanted: height < 260 ? 4 : 5, kind: lines[0].metric.kind });
   const geometry = geometryOf(model, width, height, ticks[0], ticks[ticks.length - 1]);
   const open = firstOpen(model);
+  const dense = model.times.length > DENSE ? " dense" : "";
   return {
     nodes: [
       ...lines.map((line) => gradient(line.metric.tone)),
       grid(ticks, lines[0].metric, geometry),
       timeAxis(model, geometry),
       ...columns(lines.filter((line) => line.stacked), open, geometry),
-      ...lines.slice(0, 1).filter(() => !lines.some((line) => line.stacked)).map((line) => area(line, geometry, ticks[0])),
-      ...lines.filter((line) => line.previous).map((line) => svg("path", { class: "ghost", d: path(line.previous, 0, line.previous.length, geometry) })),
-      ...lines.filter((line) => !line.stacked).reverse().map((line) => strokes(line, open, geometry)),
+      ...lines.slice(0, 1).filter(() => ticks[0] === 0 && !lines.some((line) => line.stacked)).map((line) => area(line, geometry, ticks[0])),
+      ...lines.filter((line) => line.previous).map((line) => svg("path", { class: `ghost${dense}`, d: path(line.previous, 0, line.previous.length, geometry) })),
+      ...lines.filter((line) => !line.stacked).reverse().map((line) => strokes(line, open, geometry, dense)),
       ...limit(lines[0].metric, geometry),
     ],
     geometry,
@@ -118,10 +121,10 @@ function timeAxis(model, geometry) {
   for (const { time, midnight } of timeTicks(model.times, wanted, minuteOfDay(model.zone))) {
     const index = model.times.indexOf(time);
     const x = byDay ? geometry.x(index) : geometry.edge(index);
-    if (x < geometry.left - 1 || x > geometry.right - 8) continue;
+    const anchor = x > geometry.right - 18 ? "end" : "middle";
     group.append(svg("line", { x1: crisp(x), x2: crisp(x), y1: geometry.bottom, y2: geometry.bottom + 4 }));
     const text = midnight ? format.day(time, model.zone) : format.clock(time, model.zone);
-    group.append(svg("text", { class: midnight && !byDay ? "midnight" : null, x, y: geometry.bottom + 19, "text-anchor": "middle" }, text));
+    group.append(svg("text", { class: midnight && !byDay ? "midnight" : null, x: anchor === "end" ? Math.max(x, geometry.right) : x, y: geometry.bottom + 19, "text-anchor": anchor }, text));
   }
   return group;
 }
@@ -180,8 +183,8 @@ function limit(metric, geometry) {
   ];
 }
 
-function strokes(line, open, geometry) {
-  const group = svg("g", { class: `series tone-${line.metric.tone}` });
+function strokes(line, open, geometry, dense) {
+  const group = svg("g", { class: `series tone-${line.metric.tone}${dense}` });
   group.append(svg("path", { class: "line", d: path(line.values, 0, open, geometry) }));
   group.append(svg("path", { class: "line open", d: path(line.values, Math.max(0, open - 1), line.values.length, geometry) }));
   for (const [start, end] of runs(line.values, 0, line.values.length)) {

@@ -16,7 +16,7 @@ export const REASON_METRICS = REASONS.map(([name]) => `bounces_${name}`);
  * @param {import("./period.js").Period} period
  */
 export function questions(state, period) {
-  const common = { basis: state.basis, timezone: period.zone, ...filterOf(state) };
+  const common = { basis: state.basis, timezone: period.zone, ...filterOf(state.filters) };
   const figures = { ...common, from: iso(period.from), to: iso(period.to) };
   const tiles = TILES.map((tile) => tile.metric);
   const set = /** @type {{ metrics: string[] }} */ (SETS.get(state.show)).metrics;
@@ -27,16 +27,17 @@ export function questions(state, period) {
     chart: {
       ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: kept(...set), granularity: period.step, fill: "zero", compare: "previous_period",
     },
-    breakdown: { ...figures, metrics: kept(...COLUMNS, ...TOTALS), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
+    // Its own dimension is not narrowed, so that further values can be picked.
+    breakdown: { ...figures, filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter, metrics: kept(...COLUMNS, ...TOTALS), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
     reasons: { ...figures, metrics: ["bounces", ...REASON_METRICS], granularity: "total" },
   };
 }
 
 /** Values of one dimension are alternatives; dimensions narrow each other. */
-function filterOf(state) {
+function filterOf(filters) {
   const conditions = [];
   for (const dimension of DIMENSIONS.keys()) {
-    const values = state.filters.filter((filter) => filter.dimension === dimension).map((filter) => filter.value);
+    const values = filters.filter((filter) => filter.dimension === dimension).map((filter) => filter.value);
     if (values.length === 1) conditions.push({ dimension, op: "eq", value: values[0] });
     if (values.length > 1) conditions.push({ dimension, op: "in", value: values });
   }
