@@ -5,6 +5,9 @@
 
 const KEY = "mailgauge-key";
 const TIMEOUT_MS = 30_000;
+/** A busy server says when to come again; a short wait is nothing a reader need know of. */
+const MAX_TRIES = 3;
+const MAX_WAIT_S = 3;
 
 /** A refusal or a failure. `status` is 0 if the server could not be reached. */
 export class ApiError extends Error {
@@ -62,15 +65,19 @@ export async function call(path, { body, tenant, signal } = {}) {
     cache: /** @type {RequestCache} */ ("no-store"),
     credentials: /** @type {RequestCredentials} */ ("omit"),
   };
-  let reply;
-  try {
-    reply = await fetch(path, init);
-    if (reply.ok) return await reply.json();
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new ApiError(0, limit.aborted ? "the server did not answer within 30 seconds" : "the server cannot be reached or did not answer in JSON");
+  for (let tries = 1; ; tries++) {
+    let reply;
+    try {
+      reply = await fetch(path, init);
+      if (reply.ok) return await reply.json();
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ApiError(0, limit.aborted ? "the server did not answer within 30 seconds" : "the server cannot be reached or did not answer in JSON");
+    }
+    const wait = Number(reply.headers.get("Retry-After") ?? NaN);
+    if (tries >= MAX_TRIES || !(wait <= MAX_WAIT_S)) throw new ApiError(reply.status, await problemDetail(reply));
+    await new Promise((done) => setTimeout(done, wait * 1000));
   }
-  throw new ApiError(reply.status, await problemDetail(reply));
 }
 
 /** The `detail` of problem details (RFC 9457), or what can be said without. */

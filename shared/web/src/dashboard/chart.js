@@ -6,7 +6,7 @@
 import { bindCursor } from "./cursor.js";
 import { el, icon, refill, svg } from "./dom.js";
 import * as format from "./format.js";
-import { SETS } from "./metrics.js";
+import { isKept, metric, SETS } from "./metrics.js";
 import { segmented } from "./menus.js";
 import { draw } from "./plot.js";
 import { failure } from "./states.js";
@@ -58,7 +58,10 @@ export function createChart(host, on) {
     table.replaceChildren(...(asTable && shown ? [seriesTable(shown.model)] : []));
   };
   const refillHead = (state, steps, step) => {
-    const sets = [...SETS].map(([name, set]) => ({ name, label: set.label }));
+    const sets = [...SETS].map(([name, set]) => {
+      const off = !set.metrics.some((part) => isKept(metric(part), state.basis));
+      return { name, label: set.label, off, title: off ? "Not kept by send cohort" : "" };
+    });
     const choice = segmented({ label: "Metrics of the chart", options: sets, value: state.show, choose: (show) => on.change({ show }), kind: "tabs" });
     const reset = state.range === "custom" && el("button", { class: "button small", type: "button", "data-key": "zoom-out", onclick: on.zoomOut }, "Zoom out");
     const flip = el("button", {
@@ -104,10 +107,10 @@ function label(model, state) {
 }
 
 function legendItems(model, hidden, toggle) {
-  const items = model.lines.map(({ metric }) => {
+  const items = model.lines.map(({ metric, stacked }) => {
     const pressed = !hidden.has(metric.name);
     const only = model.lines.length === 1;
-    const parts = [el("span", { class: `swatch tone-${metric.tone}` }), metric.label];
+    const parts = [el("span", { class: `swatch tone-${metric.tone}${stacked ? " block" : ""}` }), metric.label];
     if (only) return el("span", { class: "legend-item" }, ...parts);
     return el("button", { class: "legend-item", type: "button", "data-key": metric.name, "aria-pressed": String(pressed), onclick: () => toggle(metric.name) }, ...parts);
   });

@@ -70,6 +70,12 @@ function fromField(text, zone) {
   return Date.parse(zone === "UTC" ? `${text}Z` : text);
 }
 
+/** Keeps the written range up to date, without touching what is being chosen. */
+export function showSpan(/** @type {HTMLElement} */ host, period) {
+  const span = host.querySelector(".zone .span");
+  if (span) span.textContent = format.span(period.from, period.to, period.zone);
+}
+
 /** The filters, each with a button that removes it. */
 export function showChips(/** @type {HTMLElement} */ host, state, toggle, clear) {
   host.hidden = state.filters.length === 0;

@@ -34,7 +34,7 @@ export function bindCursor({ canvas, layer, tooltip, announce, onZoom }) {
   const zoom = () => {
     const [first, last] = anchor < index ? [anchor, index] : [index, anchor];
     const { times, stepMs } = drawn.model;
-    const end = times[last] + stepMs;
+    const end = times[last + 1] ?? times[last] + stepMs;
     hide();
     onZoom(times[first], end);
   };
@@ -96,7 +96,7 @@ function marks({ model, geometry }, index, anchor) {
     nodes.push(svg("rect", { class: "selection", x: start, y: geometry.top, width: end - start, height: geometry.bottom - geometry.top }));
   }
   nodes.push(svg("line", { class: "crosshair", x1: x, x2: x, y1: geometry.top, y2: geometry.bottom }));
-  for (const line of model.lines) {
+  for (const line of model.lines.filter((line) => !line.stacked)) {
     const value = line.values[index];
     if (value !== null && value !== undefined) nodes.push(svg("circle", { class: `mark tone-${line.metric.tone}`, cx: x, cy: geometry.y(value), r: 4 }));
   }
@@ -105,7 +105,7 @@ function marks({ model, geometry }, index, anchor) {
 
 function fillTooltip(tooltip, model, index) {
   const rows = model.lines.map((line) => {
-    const swatch = el("span", { class: `swatch tone-${line.metric.tone}` });
+    const swatch = el("span", { class: `swatch tone-${line.metric.tone}${line.stacked ? " block" : ""}` });
     return el("div", { class: "tip-row" }, swatch, el("span", {}, line.metric.label), el("b", {}, format.value(line.metric, line.values[index])));
   });
   const before = model.lines.find((line) => line.previous);

@@ -47,7 +47,7 @@ export function duration(ms) {
  */
 export function value(metric, number, style = "exact") {
   if (metric.kind === "rate") return percent(number, metric.digits);
-  if (metric.kind === "duration") return duration(number);
+  if (metric.kind === "duration") return style === "axis" ? duration(number).replace(/\.0(?= )/, "").replace(/^0 ms$/, "0") : duration(number);
   return style === "axis" ? short(number) : style === "tile" ? count(number) : exact(number);
 }
 
@@ -86,12 +86,12 @@ export function clock(time, zone) {
 
 /** `25 Nov` */
 export function day(time, zone) {
-  return dateFormat(zone, { day: "numeric", month: "short" }).format(time);
+  return dateFormat(zone, { day: "numeric", month: "short" }).format(time).replace("Sept", "Sep");
 }
 
 /** `Wed 25 Nov 2026` */
 export function fullDay(time, zone) {
-  return dateFormat(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" }).format(time).replace(",", "");
+  return dateFormat(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" }).format(time).replace(",", "").replace("Sept", "Sep");
 }
 
 /** A bucket: `Wed 25 Nov 2026, 14:00–14:15`, or the day alone from a day up. */

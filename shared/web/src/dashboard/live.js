@@ -11,12 +11,12 @@ const LATE_MS = 5 * 60_000;
 export function createLive(/** @type {HTMLElement} */ host) {
   let completeUntil = NaN;
   let newest = NaN;
-  let broken = false;
+  let broken = "";
   const show = () => {
     const age = Date.now() - completeUntil;
     const known = Number.isFinite(age);
     const kind = broken ? "broken" : known && age > LATE_MS ? "late" : "fresh";
-    const text = broken ? "Not reachable" : known ? (kind === "late" ? `Complete until ${format.age(age)}` : "Live") : "Live";
+    const text = broken ? broken : known ? (kind === "late" ? `Complete until ${format.age(age)}` : "Live") : "Live";
     const detail = [known && `Everything up to ${new Date(completeUntil).toLocaleTimeString()} is counted`, Number.isFinite(newest) && `newest event ${format.age(Date.now() - newest)}`];
     host.title = detail.filter(Boolean).join("; ");
     refill(host, el("span", { class: `dot ${kind}`, "aria-hidden": "true" }), el("span", { class: "live-text" }, text),
@@ -29,8 +29,9 @@ export function createLive(/** @type {HTMLElement} */ host) {
       newest = Date.parse(meta.newest_event ?? "");
       show();
     },
-    failed(now) {
-      broken = now;
+    /** @param {{ status?: number } | undefined} error Why the last refresh failed, if it did. */
+    failed(error) {
+      broken = error ? (error.status === 0 ? "Not reachable" : "Not refreshed") : "";
       show();
     },
   };

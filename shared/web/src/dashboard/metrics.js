@@ -11,6 +11,7 @@
  * @property {string} tone The class that colours it.
  * @property {"up" | "down" | "none"} better Which direction is good.
  * @property {number} [digits] Digits after the point, for rates.
+ * @property {boolean} [cohort] False if it is not kept by send cohort.
  * @property {[string, string]} [of] Numerator and denominator.
  * @property {{ value: number, side: "above" | "below" }} [limit] Beyond it is trouble.
  */
@@ -20,17 +21,17 @@ const LIST = [
   { name: "deliveries", label: "Deliveries", kind: "count", tone: "delivery", better: "up" },
   { name: "bounces", label: "Bounces", kind: "count", tone: "bounce", better: "down" },
   { name: "complaints", label: "Complaints", kind: "count", tone: "complaint", better: "down" },
-  { name: "unique_opens", label: "Unique opens", kind: "count", tone: "accent", better: "up" },
-  { name: "unique_clicks", label: "Unique clicks", kind: "count", tone: "second", better: "up" },
-  { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "down" },
+  { name: "unique_opens", cohort: false, label: "Unique opens", kind: "count", tone: "accent", better: "up" },
+  { name: "unique_clicks", cohort: false, label: "Unique clicks", kind: "count", tone: "second", better: "up" },
+  { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "none" },
   { name: "delivery_rate", label: "Delivery rate", kind: "rate", tone: "delivery", better: "up", digits: 2, of: ["deliveries", "sends"], limit: { value: 0.95, side: "below" } },
   { name: "bounce_rate", label: "Bounce rate", kind: "rate", tone: "bounce", better: "down", digits: 2, of: ["bounces", "sends"], limit: { value: 0.02, side: "above" } },
   { name: "hard_bounce_rate", label: "Hard bounce rate", kind: "rate", tone: "complaint", better: "down", digits: 2 },
   { name: "complaint_rate", label: "Complaint rate", kind: "rate", tone: "complaint", better: "down", digits: 3, of: ["complaints", "deliveries"], limit: { value: 0.001, side: "above" } },
-  { name: "open_rate", label: "Open rate", kind: "rate", tone: "accent", better: "up", digits: 1, of: ["unique_opens", "deliveries"] },
-  { name: "click_rate", label: "Click rate", kind: "rate", tone: "second", better: "up", digits: 2, of: ["unique_clicks", "deliveries"] },
-  { name: "delivery_ms_p50", label: "Median", kind: "duration", tone: "second", better: "down" },
-  { name: "delivery_ms_p95", label: "Delivery time p95", kind: "duration", tone: "accent", better: "down" },
+  { name: "open_rate", cohort: false, label: "Open rate", kind: "rate", tone: "accent", better: "up", digits: 1, of: ["unique_opens", "deliveries"] },
+  { name: "click_rate", cohort: false, label: "Click rate", kind: "rate", tone: "second", better: "up", digits: 2, of: ["unique_clicks", "deliveries"] },
+  { name: "delivery_ms_p50", cohort: false, label: "Median", kind: "duration", tone: "second", better: "down" },
+  { name: "delivery_ms_p95", cohort: false, label: "Delivery time p95", kind: "duration", tone: "accent", better: "down" },
 ];
 
 /** @type {Map<string, Metric>} */
@@ -43,9 +44,9 @@ export function metric(name) {
   return found;
 }
 
-/** What the main chart can show. The first metric is drawn strongest and has the ghost of the period before. */
+/** What the main chart can show. The first metric has the ghost of the period before; `stacked` ones are columns. */
 export const SETS = new Map([
-  ["volume", { label: "Volume", metrics: ["sends", "deliveries", "bounces", "complaints"] }],
+  ["volume", { label: "Volume", metrics: ["sends", "deliveries", "bounces"], stacked: ["deliveries", "bounces"] }],
   ["delivery", { label: "Delivery", metrics: ["delivery_rate"] }],
   ["bounces", { label: "Bounces", metrics: ["bounce_rate", "hard_bounce_rate"] }],
   ["complaints", { label: "Complaints", metrics: ["complaint_rate"] }],
@@ -69,9 +70,14 @@ export const TILES = [
 /** The columns of the breakdown after the name. */
 export const COLUMNS = ["sends", "delivery_rate", "bounce_rate", "complaint_rate", "open_rate", "click_rate", "delivery_ms_p95"];
 
+/** Whether a metric can be asked for by this clock. */
+export function isKept(metric, basis) {
+  return basis === "event" || metric.cohort !== false;
+}
+
 /** What the mail can be broken down by. By send cohort only campaign and provider are kept. */
 export const DIMENSIONS = new Map([
-  ["tenant", { label: "Tenant", cohort: false }],
+  ["tenant", { label: "Tenant", cohort: true }],
   ["provider", { label: "Provider", cohort: true }],
   ["campaign", { label: "Campaign", cohort: true }],
   ["segment", { label: "Segment", cohort: false }],

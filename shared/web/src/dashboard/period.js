@@ -23,6 +23,9 @@ export const STEPS = new Map([["auto", 0], ["1m", MINUTE], ["5m", 5 * MINUTE], [
 
 const MAX_POINTS = 1500;
 const GOOD_POINTS = 140;
+const SPARK_POINTS = 170;
+/** Minutes are kept this long, less a day of margin; what reaches further back, the period before included, is asked for by whole hours. */
+const MINUTES_KEPT = 29 * DAY;
 /** By-the-day history older than this has lost its hours, so that only UTC days are exact. */
 const HOURS_KEPT = 400 * DAY;
 
@@ -31,39 +34,39 @@ const HOURS_KEPT = 400 * DAY;
  * @property {number} from Start of the figures. @property {number} to End of the figures.
  * @property {number} chartFrom @property {number} chartTo
  * @property {string} step The chart's granularity. @property {number} stepMs
- * @property {string} sparkStep The tiles' granularity. @property {number} sparkFrom
+ * @property {string} sparkStep The tiles' granularity.
+ * @property {string[]} steps What the chart's granularity may be.
  * @property {string} zone For days and for what is written.
  */
 
 /** The times to ask for. */
 export function period(/** @type {import("./state.js").State} */ state, now, localZone) {
   const preset = PRESETS.get(state.range);
-  const grain = preset && preset.length > 7 * DAY ? HOUR : MINUTE;
-  const to = preset ? up(now, grain) : up(state.to, MINUTE);
-  const from = preset ? to - preset.length : down(state.from, MINUTE);
+  const length = preset ? preset.length : state.to - state.from;
+  // Send cohorts are kept by the hour.
+  const least = state.basis === "send" ? HOUR : MINUTE;
+  const grain = Math.max(least, grainOf(now - (preset ? now : state.to) + 2 * length));
+  const to = up(preset ? now : state.to, grain);
+  const from = preset ? to - length : down(state.from, grain);
   const zone = dayZone(from, to, now, localZone);
-  const step = stepFor(state.step, preset?.step, to - from);
+  const step = stepFor(state.step, preset?.step, to - from, least);
   const stepMs = /** @type {number} */ (STEPS.get(step));
-  const spark = preset && preset.length <= DAY ? sparkStep(to - from) : step === "1d" ? "1d" : sparkStep(to - from);
-  return { from, to, ...whole(from, to, step, zone), step, stepMs, sparkStep: spark, zone };
+  return { from, to, ...whole(from, to, step, zone), step, stepMs, sparkStep: firstStep(to - from, SPARK_POINTS, least), steps: stepsFor(to - from, least), zone };
 }
 
 /** The granularities that make sense for a range. */
-export function stepsFor(/** @type {number} */ length) {
-  return [...STEPS].filter(([name, ms]) => name === "auto" || (length / ms <= MAX_POINTS && length / ms >= 2)).map(([name]) => name);
+function stepsFor(length, least) {
+  return [...STEPS].filter(([name, ms]) => name === "auto" || (ms >= least && length / ms <= MAX_POINTS && length / ms >= 2)).map(([name]) => name);
 }
 
-function stepFor(asked, presetStep, length) {
-  if (asked !== "auto" && stepsFor(length).includes(asked)) return asked;
-  return presetStep ?? firstStep(length, GOOD_POINTS);
+function stepFor(asked, presetStep, length, least) {
+  if (asked !== "auto" && stepsFor(length, least).includes(asked)) return asked;
+  if (presetStep && (STEPS.get(presetStep) ?? 0) >= least) return presetStep;
+  return firstStep(length, GOOD_POINTS, least);
 }
 
-function sparkStep(length) {
-  return firstStep(length, 48);
-}
-
-function firstStep(length, points) {
-  for (const [name, ms] of STEPS) if (ms > 0 && length / ms <= points) return name;
+function firstStep(length, points, least) {
+  for (const [name, ms] of STEPS) if (ms >= least && length / ms <= points) return name;
   return "1d";
 }
 
@@ -88,7 +91,12 @@ function localDay(time, days) {
 /** Days of zones that are not whole hours from UTC, and very old days, are only kept as UTC days. */
 function dayZone(from, to, now, localZone) {
   const odd = [from, to].some((time) => new Date(time).getTimezoneOffset() % 60 !== 0);
-  return odd || now - from > HOURS_KEPT ? "UTC" : localZone;
+  return odd || now - from + (to - from) > HOURS_KEPT ? "UTC" : localZone;
+}
+
+function grainOf(oldest) {
+  if (oldest > HOURS_KEPT) return DAY;
+  return oldest > MINUTES_KEPT ? HOUR : MINUTE;
 }
 
 function up(time, ms) {

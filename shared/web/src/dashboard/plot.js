@@ -13,6 +13,7 @@ import { timeTicks, valueTicks } from "./scale.js";
  * @property {import("./metrics.js").Metric} metric
  * @property {(number | null)[]} values
  * @property {(number | null)[]} [previous] The same buckets of the period before.
+ * @property {boolean} [stacked] Drawn as columns on top of each other.
  *
  * @typedef {object} Model
  * @property {number[]} times Bucket starts, ascending.
@@ -29,6 +30,8 @@ import { timeTicks, valueTicks } from "./scale.js";
  * @property {(px: number) => number} indexAt The bucket below a place.
  */
 
+/** With more buckets than this, lines are thinner. */
+const DENSE = 400;
 const MARGIN = { top: 14, right: 14, bottom: 28, left: 56 };
 
 /**
@@ -42,15 +45,17 @@ export function draw(model, width, height) {
   const ticks = valueTicks({ ...domain, wanted: height < 260 ? 4 : 5, kind: lines[0].metric.kind });
   const geometry = geometryOf(model, width, height, ticks[0], ticks[ticks.length - 1]);
   const open = firstOpen(model);
+  const dense = model.times.length > DENSE ? " dense" : "";
   return {
     nodes: [
       ...lines.map((line) => gradient(line.metric.tone)),
       grid(ticks, lines[0].metric, geometry),
       timeAxis(model, geometry),
-      ...lines.slice(0, 1).map((line) => area(line, geometry, ticks[0])),
+      ...columns(lines.filter((line) => line.stacked), open, geometry),
+      ...lines.slice(0, 1).filter(() => ticks[0] === 0 && !lines.some((line) => line.stacked)).map((line) => area(line, geometry, ticks[0])),
+      ...lines.filter((line) => line.previous).map((line) => svg("path", { class: `ghost${dense}`, d: path(line.previous, 0, line.previous.length, geometry) })),
+      ...lines.filter((line) => !line.stacked).reverse().map((line) => strokes(line, open, geometry, dense)),
       ...limit(lines[0].metric, geometry),
-      ...lines.filter((line) => line.previous).map((line) => svg("path", { class: "ghost", d: path(line.previous, 0, line.previous.length, geometry) })),
-      ...[...lines].reverse().map((line) => strokes(line, open, geometry)),
     ],
     geometry,
   };
@@ -58,7 +63,8 @@ export function draw(model, width, height) {
 
 /** The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1 axis. */
 function domainOf(lines) {
-  const values = lines.flatMap((line) => [...line.values, ...(line.previous ?? [])]).filter((value) => value !== null);
+  const stack = stackOf(lines.filter((line) => line.stacked));
+  const values = [...lines.flatMap((line) => [...line.values, ...(line.previous ?? [])]), ...stack].filter((value) => value !== null);
   const metric = lines[0].metric;
   if (metric.limit) values.push(metric.limit.value);
   const nearOne = metric.limit?.side === "below";
@@ -110,15 +116,15 @@ function axisDigits(ticks) {
 
 function timeAxis(model, geometry) {
   const group = svg("g", { class: "grid axis" });
-  const wanted = Math.max(2, Math.floor((geometry.right - geometry.left) / 92));
+  const wanted = Math.max(2, Math.floor((geometry.right - geometry.left) / 64));
   const byDay = model.stepMs >= 86_400_000;
   for (const { time, midnight } of timeTicks(model.times, wanted, minuteOfDay(model.zone))) {
     const index = model.times.indexOf(time);
     const x = byDay ? geometry.x(index) : geometry.edge(index);
-    if (x < geometry.left - 1 || x > geometry.right - 8) continue;
+    const anchor = x > geometry.right - 18 ? "end" : "middle";
     group.append(svg("line", { x1: crisp(x), x2: crisp(x), y1: geometry.bottom, y2: geometry.bottom + 4 }));
     const text = midnight ? format.day(time, model.zone) : format.clock(time, model.zone);
-    group.append(svg("text", { class: midnight && !byDay ? "midnight" : null, x, y: geometry.bottom + 19, "text-anchor": "middle" }, text));
+    group.append(svg("text", { class: midnight && !byDay ? "midnight" : null, x: anchor === "end" ? Math.max(x, geometry.right) : x, y: geometry.bottom + 19, "text-anchor": anchor }, text));
   }
   return group;
 }
@@ -132,6 +138,30 @@ function minuteOfDay(zone) {
 function gradient(tone) {
   const stops = [svg("stop", { offset: 0, class: "stop-high" }), svg("stop", { offset: 1, class: "stop-low" })];
   return svg("linearGradient", { id: `fade-${tone}`, class: `tone-${tone}`, x1: 0, y1: 0, x2: 0, y2: 1 }, ...stops);
+}
+
+/** The sums of stacked lines, bucket by bucket. */
+function stackOf(lines) {
+  return lines.length === 0 ? [] : lines[0].values.map((_, index) => lines.reduce((sum, line) => sum + (line.values[index] ?? 0), 0));
+}
+
+/** One path per stacked line and state, however many buckets there are. Whole pixels keep thin columns even. */
+function columns(lines, open, geometry) {
+  const wide = geometry.edge(1) - geometry.edge(0);
+  const gap = wide >= 5 ? Math.max(1, wide * 0.22) : 0;
+  const bases = lines[0]?.values.map(() => 0) ?? [];
+  return lines.map((line) => {
+    const parts = ["", ""];
+    line.values.forEach((value, index) => {
+      if (!value) return;
+      const left = Math.round(geometry.edge(index) + gap / 2);
+      const right = Math.max(left + 1, Math.round(geometry.edge(index + 1) - gap / 2));
+      const foot = geometry.y(bases[index]);
+      bases[index] += value;
+      parts[Number(index >= open)] += `M${left},${foot.toFixed(1)}V${geometry.y(bases[index]).toFixed(1)}H${right}V${foot.toFixed(1)}Z`;
+    });
+    return svg("g", { class: `tone-${line.metric.tone}` }, svg("path", { class: "column", d: parts[0] }), svg("path", { class: "column open", d: parts[1] }));
+  });
 }
 
 function area(line, geometry, base) {
@@ -153,8 +183,8 @@ function limit(metric, geometry) {
   ];
 }
 
-function strokes(line, open, geometry) {
-  const group = svg("g", { class: `series tone-${line.metric.tone}` });
+function strokes(line, open, geometry, dense) {
+  const group = svg("g", { class: `series tone-${line.metric.tone}${dense}` });
   group.append(svg("path", { class: "line", d: path(line.values, 0, open, geometry) }));
   group.append(svg("path", { class: "line open", d: path(line.values, Math.max(0, open - 1), line.values.length, geometry) }));
   for (const [start, end] of runs(line.values, 0, line.values.length)) {

@@ -3,7 +3,7 @@
  * never computes one: sums and denominators are the server's.
  */
 
-import { COLUMNS, DIMENSIONS, REASONS, SETS, TILES } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, isKept, metric, METRICS, REASONS, SETS, TILES } from "./metrics.js";
 
 const TOTALS = ["sends", "deliveries", "bounces", "bounces_permanent", "bounces_transient", "complaints", "unique_opens", "unique_clicks"];
 
@@ -16,26 +16,28 @@ export const REASON_METRICS = REASONS.map(([name]) => `bounces_${name}`);
  * @param {import("./period.js").Period} period
  */
 export function questions(state, period) {
-  const common = { basis: state.basis, timezone: period.zone, ...filterOf(state) };
+  const common = { basis: state.basis, timezone: period.zone, ...filterOf(state.filters) };
   const figures = { ...common, from: iso(period.from), to: iso(period.to) };
   const tiles = TILES.map((tile) => tile.metric);
   const set = /** @type {{ metrics: string[] }} */ (SETS.get(state.show)).metrics;
+  const kept = (...names) => [...new Set(names)].filter((name) => !METRICS.has(name) || isKept(metric(name), state.basis));
   return {
-    totals: { ...figures, metrics: unique([...tiles, ...TOTALS]), granularity: "total", compare: "previous_period" },
-    sparks: { ...figures, metrics: unique(tiles), granularity: period.sparkStep, fill: "zero" },
+    totals: { ...figures, metrics: kept(...tiles, ...TOTALS), granularity: "total", compare: "previous_period" },
+    sparks: { ...figures, metrics: kept(...tiles), granularity: period.sparkStep, fill: "zero" },
     chart: {
-      ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: set, granularity: period.step, fill: "zero", compare: "previous_period",
+      ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: kept(...set), granularity: period.step, fill: "zero", compare: "previous_period",
     },
-    breakdown: { ...figures, metrics: unique([...COLUMNS, ...TOTALS]), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
+    // Its own dimension is not narrowed, so that further values can be picked.
+    breakdown: { ...figures, filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter, metrics: kept(...COLUMNS, ...TOTALS), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
     reasons: { ...figures, metrics: ["bounces", ...REASON_METRICS], granularity: "total" },
   };
 }
 
 /** Values of one dimension are alternatives; dimensions narrow each other. */
-function filterOf(state) {
+function filterOf(filters) {
   const conditions = [];
   for (const dimension of DIMENSIONS.keys()) {
-    const values = state.filters.filter((filter) => filter.dimension === dimension).map((filter) => filter.value);
+    const values = filters.filter((filter) => filter.dimension === dimension).map((filter) => filter.value);
     if (values.length === 1) conditions.push({ dimension, op: "eq", value: values[0] });
     if (values.length > 1) conditions.push({ dimension, op: "in", value: values });
   }
@@ -64,10 +66,6 @@ export function columns(reply, names) {
 
 function number(value) {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
-}
-
-function unique(names) {
-  return [...new Set(names)];
 }
 
 function iso(time) {

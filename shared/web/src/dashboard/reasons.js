@@ -7,10 +7,13 @@ import * as format from "./format.js";
 import { REASONS } from "./metrics.js";
 import { failure } from "./states.js";
 
+const MAX_FOLDED = 8;
+
 /** Builds the card. */
 export function createReasons(/** @type {HTMLElement} */ host, retry) {
   const total = el("span", { class: "quiet" });
   const body = el("div", { class: "reason-list loading" });
+  let all = false;
   host.append(el("div", { class: "card-head" }, el("h2", { id: "reasons-title" }, "Why mail bounced"), total), body);
   return {
     update(row) {
@@ -20,7 +23,11 @@ export function createReasons(/** @type {HTMLElement} */ host, retry) {
       const sum = found.reduce((all, { count }) => all + count, 0);
       total.textContent = row.metrics.bounces === null || row.metrics.bounces === undefined ? "" : `${format.count(row.metrics.bounces)} bounces`;
       if (sum === 0) return refill(body, el("p", { class: "quiet" }, "No bounces in this range."));
-      refill(body, el("ul", {}, ...found.map((reason) => item(reason, found[0].count, sum))));
+      const shown = all ? found : found.slice(0, MAX_FOLDED);
+      const rest = found.length - MAX_FOLDED;
+      const flip = () => { all = !all; this.update(row); };
+      const more = rest > 0 && el("button", { class: "link more", type: "button", "data-key": "more", "aria-expanded": String(all), onclick: flip }, all ? "Show fewer" : `Show ${rest} more`);
+      refill(body, el("ul", {}, ...shown.map((reason) => item(reason, found[0].count, sum))), more);
     },
     fail(error) {
       body.classList.remove("loading");

@@ -34,7 +34,7 @@ function timeStep(least) {
 
 const MINUTE = 60_000;
 const DAY = 1440 * MINUTE;
-const CLOCK_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720].map((minutes) => minutes * MINUTE);
+const CLOCK_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 480, 720].map((minutes) => minutes * MINUTE);
 const DAY_STEPS = [1, 2, 3, 7, 14, 28];
 
 /**

@@ -11,16 +11,16 @@ const HEIGHT = 40;
 const PAD = 3;
 
 /**
- * Draws values, oldest first; gaps stay gaps. The last bucket, still filling, is left out of counts, where it would always dip.
+ * Draws values, oldest first; gaps stay gaps.
  * @param {(number | null)[]} values
- * @param {{ tone: string, fromZero: boolean }} look
+ * @param {{ tone: string, base: number }} look `base` is always in sight, so that noise does not fill the height.
  */
-export function sparkline(values, { tone, fromZero }) {
+export function sparkline(values, { tone, base }) {
   const present = values.filter((value) => value !== null);
   const root = svg("svg", { class: `spark tone-${tone}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   if (present.length === 0) return root;
-  const high = Math.max(...present);
-  const low = fromZero ? Math.min(0, ...present) : Math.min(...present);
+  const high = Math.max(base, ...present);
+  const low = Math.min(base, ...present);
   const span = high - low || 1;
   const x = (index) => (values.length === 1 ? WIDTH / 2 : (index / (values.length - 1)) * WIDTH);
   const y = (value) => HEIGHT - PAD - ((value - low) / span) * (HEIGHT - 2 * PAD);

@@ -1,6 +1,7 @@
 /**
  * @file The breakdown: one row per provider, campaign, segment or domain, with a bar for its share of the sends. The server
- * picks the largest by sends; a click on a column sorts those. A click on a row narrows everything to it. The row `(other)`
+ * picks the largest by sends; a click on a column sorts those. A click on a row narrows
+ * everything else to it; the other rows stay, so that several can be picked. The row `(other)`
  * holds the rest, so that the rows sum to the whole; it cannot be filtered for.
  */
 
@@ -33,11 +34,11 @@ export function createTable(host, on) {
       refill(head, segmented({ label: "Break down by", options, value: state.by, choose: (by) => on.change({ by, top: TOPS[0] }), kind: "tabs" }));
     },
     /** Shows the rows. */
-    update(reply, state, sends) {
+    update(reply, state) {
       body.classList.remove("loading");
       const rows = sorted(reply.rows ?? [], state);
       if (rows.length === 0) return refill(body, el("p", { class: "quiet" }, "Nothing in this range."));
-      const table = el("table", { class: "table" }, tableHead(state, on.change), tableBody(rows, state, sends, on.pick));
+      const table = el("table", { class: `table${picked(state).size > 0 ? " picking" : ""}` }, tableHead(state, on.change), tableBody(rows, state, on.pick));
       refill(body, el("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-labelledby": "breakdown-title" }, table), foot(rows, state, on.change));
     },
     fail(error) {
@@ -67,28 +68,34 @@ function tableHead(state, change) {
     const active = state.sort.replace("-", "") === name;
     const down = state.sort.startsWith("-");
     const next = active ? (down ? name : `-${name}`) : name === "name" ? name : `-${name}`;
-    return el("th", { scope: "col", "aria-sort": active ? (down ? "descending" : "ascending") : null },
+    return el("th", { scope: "col", class: name === "sends" ? "sends" : null, "aria-sort": active ? (down ? "descending" : "ascending") : null },
       el("button", { class: "sort", type: "button", "data-key": `sort-${name}`, onclick: () => change({ sort: next }) }, text, el("span", { class: "arrow", "aria-hidden": "true" }, active ? (down ? "↓" : "↑") : "")));
   };
   const heads = COLUMNS.map((name) => column(name, HEADS[name] ?? metric(name).label));
   return el("thead", {}, el("tr", {}, column("name", DIMENSIONS.get(state.by).label), ...heads));
 }
 
-function tableBody(rows, state, sends, pick) {
+/** The values of this dimension that are filtered for. */
+function picked(state) {
+  return new Set(state.filters.filter(({ dimension }) => dimension === state.by).map(({ value }) => value));
+}
+
+function tableBody(rows, state, pick) {
+  const active = picked(state);
+  const sends = rows.reduce((sum, row) => sum + (row.metrics.sends ?? 0), 0);
   const most = Math.max(1, ...rows.map((row) => row.metrics.sends ?? 0));
   return el("tbody", {}, ...rows.map((row) => {
     const value = String(row.group?.[state.by] ?? "");
     const cells = COLUMNS.map((name) => (name === "sends" ? sendsCell(row, most, sends) : rateCell(row, metric(name))));
-    return el("tr", {}, el("th", { scope: "row" }, nameCell(value, state, pick)), ...cells);
+    return el("tr", { class: active.has(value) ? "picked" : null }, el("th", { scope: "row" }, nameCell(value, active.has(value), () => pick(state.by, value))), ...cells);
   }));
 }
 
-function nameCell(value, state, pick) {
+function nameCell(value, active, pick) {
   const text = value === "" ? "(none)" : value;
   if (value === OTHER) return el("span", { class: "name other" }, "Other");
-  const active = state.filters.some((filter) => filter.dimension === state.by && filter.value === value);
   const title = active ? `Remove the filter ${text}` : `Show ${text} only`;
-  return el("button", { class: `name${active ? " active" : ""}`, type: "button", "data-key": `row-${value}`, "data-value": value, title, "aria-pressed": String(active), onclick: () => pick(state.by, value) },
+  return el("button", { class: `name${active ? " active" : ""}`, type: "button", "data-key": `row-${value}`, "data-value": value, title, "aria-pressed": String(active), onclick: pick },
     el("span", { class: "name-text", dir: "auto" }, text), active && icon("check"));
 }
 

@@ -3,9 +3,10 @@
  * tile is a button that shows its metric in the chart. A figure beyond the industry's limit says so in words, not by colour only.
  */
 
+import { isReal } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
-import { beyondLimit, metric, TILES } from "./metrics.js";
+import { beyondLimit, isKept, metric, TILES } from "./metrics.js";
 import { sparkline } from "./sparkline.js";
 
 /** Placeholders until the first numbers. */
@@ -18,14 +19,15 @@ export function tilesLoading(/** @type {HTMLElement} */ host) {
  * @param {HTMLElement} host
  * @param {{ metrics: Record<string, number | null>, previous?: Record<string, number | null> }} row
  * @param {Map<string, (number | null)[]> | null} series
- * @param {{ show: string, select: (set: string) => void, estimates: Record<string, number> }} options
+ * @param {{ show: string, basis: string, select: (set: string) => void }} options
  */
 export function showTiles(host, row, series, options) {
   const picked = TILES.find((tile) => tile.set === options.show)?.metric;
   refill(host, ...TILES.map((entry) => tile(metric(entry.metric), entry.set, row, series, { ...options, current: entry.metric === picked || entry.set === options.show })));
 }
 
-function tile(of, set, row, series, { current, select, estimates }) {
+function tile(of, set, row, series, { current, select, basis }) {
+  if (!isKept(of, basis)) return el("div", { class: "tile unkept" }, el("span", { class: "tile-label" }, of.label), el("p", { class: "quiet" }, "Not kept by send cohort"));
   const value = row.metrics[of.name] ?? null;
   const beyond = beyondLimit(of, value);
   const id = `tip-${of.name}`;
@@ -36,16 +38,18 @@ function tile(of, set, row, series, { current, select, estimates }) {
       el("span", { class: "tile-label" }, of.label, beyond && el("span", { class: "badge" }, icon("alert"), limitText(of))),
       el("span", { class: "tile-figure" }, el("span", { class: "tile-value" }, format.value(of, value, "tile")), changePill(of, row)),
     ),
-    sparkline(of.kind === "count" ? values.slice(0, -1) : values, { tone, fromZero: of.kind !== "rate" }),
-    tip(of, id, row, estimates),
+    // The newest bucket still fills, so it would always seem to fall.
+    sparkline(values.slice(0, -1), { tone, base: of.limit?.side === "below" ? of.limit.value : 0 }),
+    tip(of, id, row),
   );
 }
 
 function changePill(of, row) {
   const change = format.change(of, row.metrics[of.name], row.previous?.[of.name]);
   if (!change) return null;
-  if (change.direction === "same") return el("span", { class: "change" }, "no change");
-  const good = of.better === "none" ? "" : change.direction === of.better ? " good" : " bad";
+  if (change.direction === "same") return el("span", { class: "change same" }, "no change");
+  const judged = of.better !== "none" && isReal(of, row.metrics, row.previous);
+  const good = !judged ? "" : change.direction === of.better ? " good" : " bad";
   const word = change.direction === "up" ? "up" : "down";
   return el("span", { class: `change${good}` }, icon(change.direction === "up" ? "up" : "fall"), el("span", { class: "sr" }, word), change.text);
 }
@@ -55,7 +59,7 @@ function limitText(of) {
   return `${of.limit.side === "above" ? "over" : "under"} ${percent}`;
 }
 
-function tip(of, id, row, estimates) {
+function tip(of, id, row) {
   const lines = [];
   if (of.of) {
     for (const name of of.of) lines.push([metric(name).label, format.exact(row.metrics[name])]);
@@ -63,7 +67,5 @@ function tip(of, id, row, estimates) {
   const before = row.previous?.[of.name];
   if (before !== null && before !== undefined) lines.push(["Period before", format.value(of, before)]);
   if (of.limit) lines.push([of.limit.side === "above" ? "Keep below" : "Keep above", format.percent(of.limit.value, of.limit.value < 0.01 ? 1 : 0)]);
-  const error = estimates[of.of?.[0] ?? of.name];
-  if (error) lines.push(["Estimated within", `±${format.percent(error, 1)}`]);
   return el("div", { class: "tile-tip", id, role: "tooltip" }, ...lines.map(([name, text]) => el("span", { class: "tip-row" }, el("span", {}, name), el("b", {}, text))));
 }
