@@ -147,17 +147,17 @@ impl Accumulator {
         let domain = self.recipient(recipient);
         let happened = event.at.minute();
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
-        let cell = self.cells.cell(&self.hasher, Place { context, recipient: domain, bucket });
+        let cell = self.cells.cell(self.hasher, Place { context, recipient: domain, bucket });
         raise::raise(cell, event, recipient.simulator, recipient_hash);
         if let Some(cohorts) = &mut self.cohorts {
-            let cell = cohorts.cell(&self.hasher, context, domain, event.sent_at.minute(), happened);
+            let cell = cohorts.cell(self.hasher, context, domain, event.sent_at.minute(), happened);
             raise::raise(cell, event, recipient.simulator, recipient_hash);
         }
     }
 
     /// Adds all that `other` counted, by the same grouping.
     pub fn merge(&mut self, other: Self) {
-        let hasher = &self.hasher;
+        let hasher = self.hasher;
         let contexts = self.contexts.merge(hasher, &other.contexts);
         let recipients = self.recipients.merge(hasher, &other.recipients);
         self.cells.merge(hasher, other.cells, &contexts, &recipients);
@@ -189,12 +189,12 @@ impl Accumulator {
                 push_part(&mut self.scratch, value);
             }
         }
-        let (context, is_new) = self.contexts.intern(&self.hasher, &self.scratch);
+        let (context, is_new) = self.contexts.intern(self.hasher, &self.scratch);
         if is_new && let Some(cohorts) = &mut self.cohorts {
             self.scratch.clear();
             push_part(&mut self.scratch, tenant);
             push_part(&mut self.scratch, values.get(Dimension::Campaign as usize).map_or("", |value| value));
-            cohorts.campaign_of.push(cohorts.campaigns.intern(&self.hasher, &self.scratch).0);
+            cohorts.campaign_of.push(cohorts.campaigns.intern(self.hasher, &self.scratch).0);
         }
         context
     }
@@ -207,11 +207,11 @@ impl Accumulator {
         if self.grouping.dimensions[Dimension::Provider as usize] {
             push_part(&mut self.scratch, recipient.provider);
         }
-        let (number, is_new) = self.recipients.intern(&self.hasher, &self.scratch);
+        let (number, is_new) = self.recipients.intern(self.hasher, &self.scratch);
         if is_new && let Some(cohorts) = &mut self.cohorts {
             self.scratch.clear();
             push_part(&mut self.scratch, recipient.provider);
-            cohorts.provider_of.push(cohorts.providers.intern(&self.hasher, &self.scratch).0);
+            cohorts.provider_of.push(cohorts.providers.intern(self.hasher, &self.scratch).0);
         }
         number
     }
@@ -225,7 +225,7 @@ const fn is_recipients(dimension: Dimension) -> bool {
 impl Cohorts {
     fn cell(
         &mut self,
-        hasher: &RandomState,
+        hasher: RandomState,
         context: u32,
         recipient: u32,
         sent: Minute,
@@ -240,7 +240,7 @@ impl Cohorts {
         self.by_hour.cell(hasher, Place { context, recipient, bucket: Resolution::Hour.bucket(sent) })
     }
 
-    fn merge(&mut self, hasher: &RandomState, other: Self, contexts: &[u32], recipients: &[u32]) {
+    fn merge(&mut self, hasher: RandomState, other: Self, contexts: &[u32], recipients: &[u32]) {
         let campaigns = self.campaigns.merge(hasher, &other.campaigns);
         let providers = self.providers.merge(hasher, &other.providers);
         adopt(&mut self.campaign_of, &other.campaign_of, contexts, &campaigns);

@@ -241,4 +241,4 @@ pub(crate) fn index(place: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

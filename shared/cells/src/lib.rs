@@ -10,6 +10,8 @@ pub mod counter;
 pub mod fold;
 pub mod query;
 pub mod rollup;
+#[cfg(test)]
+mod testing;
 
 pub use accumulate::{Accumulator, Grouping, RowKey};
 pub use block::{Block, BlockError, BlockReader, Ledger, Resolution, RowRef, Rows, Wanted};

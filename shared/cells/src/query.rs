@@ -23,6 +23,8 @@ mod rates;
 mod reply;
 mod request;
 mod sums;
+#[cfg(test)]
+mod testing;
 
 pub use answer::{Answer, Freshness, Row};
 pub use calendar::{Compare, Granularity};

@@ -15,7 +15,7 @@ use crate::block::{Block, COHORT_KEY, Resolution, index};
 struct Drafts<'a> {
     resolution: Resolution,
     of_tenant: RapidHashMap<&'a str, usize>,
-    drafts: Vec<Draft<'a>>,
+    list: Vec<Draft<'a>>,
 }
 
 struct Draft<'a> {
@@ -32,7 +32,7 @@ impl Accumulator {
     pub fn into_blocks(self) -> Vec<(TenantId, Block)> {
         let Self { grouping, contexts, recipients, cells, cohorts, .. } = self;
         let resolution = grouping.bucket.unwrap_or(Resolution::Day);
-        let mut drafts = Drafts { resolution, of_tenant: RapidHashMap::default(), drafts: Vec::new() };
+        let mut drafts = Drafts { resolution, of_tenant: RapidHashMap::default(), list: Vec::new() };
         let mut keys = Vec::with_capacity(contexts.len());
         for parts in contexts.iter() {
             let key = grouping.read_context(parts);
@@ -43,7 +43,7 @@ impl Accumulator {
             let Some(&(number, mut key)) = keys.get(place.context as usize) else { continue };
             let mut values = [""; Dimension::COUNT];
             grouping.read_recipient(recipients.parts(place.recipient), &mut values);
-            let Some(draft) = drafts.drafts.get_mut(number) else { continue };
+            let Some(draft) = drafts.list.get_mut(number) else { continue };
             for ((part, value), dimension) in key.iter_mut().zip(values).zip(Dimension::ALL) {
                 if is_recipients(dimension) {
                     *part = draft.number(value);
@@ -69,13 +69,13 @@ impl<'a> Drafts<'a> {
         };
         *self.of_tenant.entry(name).or_insert_with(|| {
             let block = Block::empty(self.resolution);
-            self.drafts.push(Draft { tenant, block, numbers: RapidHashMap::default() });
-            self.drafts.len() - 1
+            self.list.push(Draft { tenant, block, numbers: RapidHashMap::default() });
+            self.list.len() - 1
         })
     }
 
     fn key(&mut self, draft: usize, values: [&'a str; Dimension::COUNT]) -> [u32; Dimension::COUNT] {
-        match self.drafts.get_mut(draft) {
+        match self.list.get_mut(draft) {
             Some(draft) => values.map(|value| draft.number(value)),
             None => [0; Dimension::COUNT],
         }
@@ -91,7 +91,7 @@ impl<'a> Drafts<'a> {
         for (place, cell) in cells.iter() {
             let mut parts = campaigns.parts(place.context);
             let number = self.of(parts.next_part());
-            let Some(draft) = self.drafts.get_mut(number) else { continue };
+            let Some(draft) = self.list.get_mut(number) else { continue };
             let campaign = draft.number(parts.next_part());
             let provider = draft.number(providers.parts(place.recipient).next_part());
             let row = Row { key: 0, bucket: place.bucket, cell: cell.clone() };
@@ -101,7 +101,7 @@ impl<'a> Drafts<'a> {
 
     fn finish(self) -> Vec<(TenantId, Block)> {
         let mut blocks: Vec<(TenantId, Block)> = self
-            .drafts
+            .list
             .into_iter()
             .map(|draft| (draft.tenant, draft.block.normalise().fold(Block::MAX_KEYS)))
             .collect();

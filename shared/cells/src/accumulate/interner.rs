@@ -35,7 +35,7 @@ pub(super) fn push_part(joined: &mut Vec<u8>, part: &str) {
 
 impl Interner {
     /// The number of a byte string, and whether it is new.
-    pub(super) fn intern(&mut self, hasher: &RandomState, joined: &[u8]) -> (u32, bool) {
+    pub(super) fn intern(&mut self, hasher: RandomState, joined: &[u8]) -> (u32, bool) {
         let Self { numbers, bytes, ends } = self;
         let hash = hasher.hash_one(joined);
         let entry = numbers.entry(
@@ -56,7 +56,7 @@ impl Interner {
     }
 
     /// The number here of each string of `other`, in the order of their numbers there.
-    pub(super) fn merge(&mut self, hasher: &RandomState, other: &Self) -> Vec<u32> {
+    pub(super) fn merge(&mut self, hasher: RandomState, other: &Self) -> Vec<u32> {
         let theirs = (0..index(other.ends.len())).map(|number| string(&other.bytes, &other.ends, number));
         theirs.map(|joined| self.intern(hasher, joined).0).collect()
     }

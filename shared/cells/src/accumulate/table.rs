@@ -27,7 +27,7 @@ pub(super) struct CellTable {
 
 impl CellTable {
     /// The cell of a place, new and empty if there is none yet.
-    pub(super) fn cell(&mut self, hasher: &RandomState, place: Place) -> &mut Cell {
+    pub(super) fn cell(&mut self, hasher: RandomState, place: Place) -> &mut Cell {
         let cells = &mut self.cells;
         let entry = self.numbers.entry(
             hasher.hash_one(place),
@@ -48,7 +48,7 @@ impl CellTable {
     }
 
     /// Adds all cells of `other`, whose contexts and recipients have these numbers here.
-    pub(super) fn merge(&mut self, hasher: &RandomState, other: Self, contexts: &[u32], recipients: &[u32]) {
+    pub(super) fn merge(&mut self, hasher: RandomState, other: Self, contexts: &[u32], recipients: &[u32]) {
         for (place, cell) in other.cells {
             let context = contexts.get(place.context as usize).copied().unwrap_or(0);
             let recipient = recipients.get(place.recipient as usize).copied().unwrap_or(0);

@@ -220,7 +220,9 @@ fn counters(rows: &[Row]) -> Vec<Vec<u8>> {
         {
             column.clear();
             column.push(DENSE);
-            rows.iter().for_each(|row| put_varint(column, row.cell.counters.get(counter)));
+            for row in rows {
+                put_varint(column, row.cell.counters.get(counter));
+            }
         }
     }
     sparse

@@ -52,7 +52,7 @@ impl<'a> Sections<'a> {
 /// The wanted columns of one table.
 pub(crate) struct Columns<'a> {
     row: u64,
-    columns: Vec<CounterColumn<'a>>,
+    counted: Vec<CounterColumn<'a>>,
     counters: Counters,
     latency: Option<(Sparse<'a>, Latency)>,
     opens: Option<(Sparse<'a>, Uniques)>,
@@ -78,13 +78,13 @@ struct Sparse<'a> {
 
 impl<'a> Columns<'a> {
     pub(crate) fn open(sections: &'a Sections<'_>) -> Result<Self, BlockError> {
-        let mut columns = Vec::with_capacity(sections.counters.len());
+        let mut counted = Vec::with_capacity(sections.counters.len());
         for (counter, section) in &sections.counters {
-            columns.push(CounterColumn { counter: *counter, form: Form::open(section)? });
+            counted.push(CounterColumn { counter: *counter, form: Form::open(section)? });
         }
         Ok(Self {
             row: 0,
-            columns,
+            counted,
             counters: Counters::new(),
             latency: sketch(sections.latency.as_deref())?,
             opens: sketch(sections.opens.as_deref())?,
@@ -100,7 +100,7 @@ impl<'a> Columns<'a> {
         key: u32,
     ) -> Result<RowRef<'_>, BlockError> {
         self.counters.clear();
-        for column in &mut self.columns {
+        for column in &mut self.counted {
             self.counters.add(column.counter, column.form.next(self.row)?);
         }
         if let Some((sparse, latency)) = &mut self.latency {
@@ -125,7 +125,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn sketch<'a, T: Default>(section: Option<&'a [u8]>) -> Result<Option<(Sparse<'a>, T)>, BlockError> {
+fn sketch<T: Default>(section: Option<&[u8]>) -> Result<Option<(Sparse<'_>, T)>, BlockError> {
     section.map(|bytes| Ok((Sparse::open(Cursor(bytes))?, T::default()))).transpose()
 }
 

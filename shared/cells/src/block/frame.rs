@@ -56,18 +56,12 @@ impl FrameWriter {
             Some(compressor) if raw.len() >= COMPRESS_FROM => compressor.compress(raw).ok(),
             _ => None,
         };
-        match compressed.filter(|compressed| compressed.len() < raw.len()) {
-            Some(compressed) => {
-                put_varint(&mut self.directory, compressed.len() as u64);
-                put_varint(&mut self.directory, raw.len() as u64);
-                self.body.extend_from_slice(&compressed);
-            }
-            None => {
-                put_varint(&mut self.directory, raw.len() as u64);
-                put_varint(&mut self.directory, 0);
-                self.body.extend_from_slice(raw);
-            }
-        }
+        let compressed = compressed.filter(|compressed| compressed.len() < raw.len());
+        let (stored, raw_bytes) =
+            compressed.as_deref().map_or((raw, 0), |compressed| (compressed, raw.len()));
+        put_varint(&mut self.directory, stored.len() as u64);
+        put_varint(&mut self.directory, raw_bytes as u64);
+        self.body.extend_from_slice(stored);
     }
 
     /// How large the sections are uncompressed.
@@ -94,7 +88,7 @@ impl FrameWriter {
 }
 
 /// rapidhash v3: 64 bits, the same on all machines, published. <https://docs.rs/rapidhash/latest/rapidhash/v3/>
-fn checksum(body: &[u8]) -> u64 {
+pub(crate) fn checksum(body: &[u8]) -> u64 {
     rapidhash::v3::rapidhash_v3(body)
 }
 

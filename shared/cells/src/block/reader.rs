@@ -3,7 +3,6 @@
 //! Opening checks everything that later calls rely on; columns and sketches are checked while they are read. Never panics and
 //! never allocates more than a small multiple of the bytes, whatever they are.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
@@ -137,7 +136,7 @@ impl BlockReader {
     }
 }
 
-fn strings(section: &Cow<'_, [u8]>) -> Result<Vec<CompactString>, BlockError> {
+fn strings(section: &[u8]) -> Result<Vec<CompactString>, BlockError> {
     let mut cursor = Cursor(section);
     let mut values: Vec<CompactString> = Vec::new();
     while !cursor.is_empty() {

@@ -104,7 +104,7 @@ impl<const N: usize> Table<N> {
 
     fn sort_keys(&mut self) {
         let mut numbered: Vec<([u32; N], u32)> = self.keys.drain(..).zip(0..).collect();
-        numbered.sort();
+        numbered.sort_unstable();
         let mut renumbered = vec![0_u32; numbered.len()];
         for (key, old) in numbered {
             if self.keys.last() != Some(&key) {

@@ -108,7 +108,6 @@ const fn pack(bucket: u16, count: u64) -> u64 {
     ((bucket as u64) << COUNT_BITS) | count
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
 const fn number_of(packed: u64) -> u16 {
     (packed >> COUNT_BITS) as u16
 }

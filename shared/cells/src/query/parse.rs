@@ -413,3 +413,6 @@ impl Fields {
         rapidhash_v3(text.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,3 +186,6 @@ fn refusal(query: &Query, catalogue: &Catalogue, kept: Resolution, start: Minute
         format!("{} cannot be cut out: before {kept_from} history is kept by the {unit}", cut.start());
     QueryError::malformed(parameter, problem, allowed, example).of_kind(QueryErrorKind::Unanswerable)
 }
+
+#[cfg(test)]
+mod tests;
