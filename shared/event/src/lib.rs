@@ -10,8 +10,10 @@ pub mod classify;
 pub mod decode;
 pub mod event;
 pub mod machine;
+pub mod provider;
 pub mod units;
 
+mod fragments;
 mod json;
 mod normalise;
 

@@ -3,4 +3,18 @@
 //! Async, but without I/O of its own: storage, clock and randomness come in as parameters, so that a simulation can
 //! drive every step through every failure from one seed.
 
+pub mod aggregate;
+pub mod compact;
+pub mod content;
+pub mod cursor;
+pub mod keys;
+pub mod manifest;
+pub mod memory;
 pub mod ports;
+pub mod quarantine;
+pub mod receipt;
+pub mod snapshot;
+pub mod stored;
+mod wire;
+
+pub use wire::Malformed;

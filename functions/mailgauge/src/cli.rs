@@ -1,0 +1,54 @@
+//! The command line: one file per command, each with its options, its help and its work.
+
+mod aggregate;
+mod demo;
+mod ingest;
+mod keys;
+mod quarantine;
+mod reconcile;
+mod serve;
+mod simulate;
+mod tenants;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Real-time analytics for email programs that send through Amazon SES.
+///
+/// Every event is counted once, per tenant, within seconds. Without a command, `mailgauge demo` runs.
+#[derive(Debug, Parser)]
+#[command(name = "mailgauge", version, max_term_width = 110)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Options),
+    Serve(serve::Options),
+    Aggregate(aggregate::Options),
+    Ingest(ingest::Options),
+    Simulate(simulate::Options),
+    Reconcile(reconcile::Options),
+    Quarantine(quarantine::Options),
+    Tenants(tenants::Options),
+    Keys(keys::Options),
+}
+
+/// Runs one command to its end.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
+        Command::Demo(options) => demo::run(options),
+        Command::Serve(options) => serve::run(options),
+        Command::Aggregate(options) => aggregate::run(&options),
+        Command::Ingest(options) => ingest::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Reconcile(options) => reconcile::run(&options),
+        Command::Quarantine(options) => quarantine::run(&options),
+        Command::Tenants(options) => tenants::run(&options),
+        Command::Keys(options) => keys::run(&options),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
