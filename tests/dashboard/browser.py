@@ -242,8 +242,22 @@ def the_theme_switches_and_stays(visit: Visit):
     page.locator("#theme").click()
 
 
+def pure_modules_hold_in_every_zone(browser, base):
+    """Runs modules.js inside the page: in a zone with summer time, and in one half an hour off."""
+    code = (Path(__file__).parent / "modules.js").read_text()
+    for zone in ("Europe/Berlin", "Asia/Kolkata"):
+        context = browser.new_context(timezone_id=zone)
+        page = context.new_page()
+        page.goto(f"{base}/")
+        failures = page.evaluate(f"({code[code.index('async () =>'):].rstrip()})()")
+        check(not failures, f"in {zone}: " + "; ".join(failures))
+        context.close()
+
+
 def walk_any_server(browser, base, key, shots):
     """What must work on the fixture and on the real server alike."""
+    step("the pure modules hold")
+    pure_modules_hold_in_every_zone(browser, base)
     step("signs in by link; tiles agree with the API")
     visit = Visit(browser, base, shots)
     visit.sign_in(key)

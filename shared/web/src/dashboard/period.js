@@ -46,7 +46,8 @@ export function period(/** @type {import("./state.js").State} */ state, now, loc
   // Send cohorts are kept by the hour.
   const least = state.basis === "send" ? HOUR : MINUTE;
   const grain = Math.max(least, grainOf(now - (preset ? now : state.to) + 2 * length));
-  const to = up(preset ? now : state.to, grain);
+  // Mail of the running hour is too young to have outcomes, and only whole hours compare fairly.
+  const to = preset && state.basis === "send" ? down(now, grain) : up(preset ? now : state.to, grain);
   const from = preset ? to - length : down(state.from, grain);
   const zone = dayZone(from, to, now, localZone);
   const step = stepFor(state.step, preset?.step, to - from, least);
