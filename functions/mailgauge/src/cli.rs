@@ -1,6 +1,8 @@
 //! The command line: one file per command, each with its options, its help and its work.
 
 mod aggregate;
+mod moment;
+mod simulate;
 mod tags;
 
 use std::process::ExitCode;
@@ -22,12 +24,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Aggregate(aggregate::Options),
+    Simulate(simulate::Options),
 }
 
 /// Runs one command to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.context("no command")? {
         Command::Aggregate(options) => aggregate::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -173,7 +173,8 @@ impl Simulation {
                 events.push(self.event(shard));
             }
             let Some(model) = self.shards.get_mut(shard) else { return };
-            let last = model.stream.last().and_then(|record| record.sequence.as_str().parse().ok()).unwrap_or(3_u64);
+            let last =
+                model.stream.last().and_then(|record| record.sequence.as_str().parse().ok()).unwrap_or(3_u64);
             let mut world = self.shared.world();
             let sequence = SequenceNumber::from(last + 1 + world.random.next() % 4);
             let bytes = tally::record(&events);
@@ -226,7 +227,8 @@ impl Simulation {
         let (number, store, mut clock) = self.actor(Role::Aggregate);
         let Some(model) = self.shards.get(shard) else { return };
         let (id, records) = (model.id.clone(), model.stream.get(range.clone()).unwrap_or_default().to_vec());
-        let memory = self.memories.get_mut(shard).and_then(Vec::pop).unwrap_or_else(|| Memory::with_limit(10_000));
+        let memory =
+            self.memories.get_mut(shard).and_then(Vec::pop).unwrap_or_else(|| Memory::with_limit(10_000));
         let attempt = self.attempt(5_000);
         if self.broken == Some(Break::DeadlineIgnored) {
             clock.stopped_at = Some(self.shared.world().now);
@@ -339,13 +341,17 @@ impl Simulation {
                 self.memories.get_mut(shard).into_iter().for_each(|memories| memories.push(memory.clone()));
                 match handled {
                     Ok(()) => self.handled(actor.number),
-                    Err(error) if calm => return Err(format!("a batch failed though nothing else did: {error}")),
+                    Err(error) if calm => {
+                        return Err(format!("a batch failed though nothing else did: {error}"));
+                    }
                     Err(_) => self.happened.failed += 1,
                 }
             }
             Ended::Compacted(Ok(compacted)) => self.happened.compactions += u64::from(compacted.deltas > 0),
             Ended::Compacted(Err(compact::CompactError::Conflict { .. })) if !calm => self.happened.lost += 1,
-            Ended::Compacted(Err(error)) if calm => return Err(format!("a compaction failed alone: {error}")),
+            Ended::Compacted(Err(error)) if calm => {
+                return Err(format!("a compaction failed alone: {error}"));
+            }
             Ended::Read(Ok(reading)) => self.compare(actor, &reading)?,
             Ended::Read(Err(error)) if calm => return Err(format!("a reading failed alone: {error}")),
             Ended::Compacted(Err(_)) | Ended::Read(Err(_)) => self.happened.failed += 1,
@@ -380,7 +386,10 @@ impl Simulation {
         if *total == expected {
             Ok(())
         } else {
-            Err(format!("tenant {} at {:?} is {:?} instead of {:?}", reading.tenant, reading.upto, total.0, expected.0))
+            Err(format!(
+                "tenant {} at {:?} is {:?} instead of {:?}",
+                reading.tenant, reading.upto, total.0, expected.0
+            ))
         }
     }
 
@@ -476,7 +485,8 @@ impl Simulation {
             let days = [1, 4, 35, 450][world.random.below(4)];
             world.now += days * DAY_MS;
             let now = Timestamp::from_millis(world.now);
-            let expired: Vec<_> = world.items.iter().filter(|item| item.expires_at.is_some_and(|at| at <= now)).collect();
+            let expired: Vec<_> =
+                world.items.iter().filter(|item| item.expires_at.is_some_and(|at| at <= now)).collect();
             let expired: Vec<_> = expired.into_iter().map(|item| item.key.clone()).collect();
             for key in expired {
                 // A store may take its time.

@@ -60,7 +60,8 @@ pub(super) fn aggregate(
             .collect();
         let batch = Batch { shard: &id, records };
         let result =
-            aggregate::aggregate(&store, &clock, &settings, &mut TallyFold, &mut memory, &batch, attempt).await;
+            aggregate::aggregate(&store, &clock, &settings, &mut TallyFold, &mut memory, &batch, attempt)
+                .await;
         let handled = result.map(drop).map_err(|error| error.to_string());
         Ended::Aggregated { shard, handled, memory }
     })
