@@ -42,7 +42,7 @@ fn planned(body: &Json) -> Result<String, QueryError> {
     Ok(runs.collect::<Vec<_>>().join(", "))
 }
 
-fn check(from: &str, to: &str, granularity: &str, more: Json, expected: &str) {
+fn check(from: &str, to: &str, granularity: &str, more: &Json, expected: &str) {
     let mut body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": granularity });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let found = planned(&body).unwrap_or_else(|refusal| refusal.to_string());
@@ -51,25 +51,25 @@ fn check(from: &str, to: &str, granularity: &str, more: Json, expected: &str) {
 
 #[test]
 fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
-    let none = || json!({});
-    check("2026-02-20", "2026-02-21", "1m", none(), "24 hour from 2026-02-20T00:00:00Z");
-    check("2026-01-05", "2026-01-08", "1h", none(), "3 day from 2026-01-05T00:00:00Z");
-    check("2026-01-05", "2026-01-08", "1d", none(), "1 month from 2026-01-01T00:00:00Z");
-    check("2025-10-01", "2026-01-01", "total", none(), "3 month from 2025-10-01T00:00:00Z");
-    check("2025-12-31", "2026-01-02", "1w", none(), "2 month from 2025-12-01T00:00:00Z");
+    let none = &json!({});
+    check("2026-02-20", "2026-02-21", "1m", none, "24 hour from 2026-02-20T00:00:00Z");
+    check("2026-01-05", "2026-01-08", "1h", none, "3 day from 2026-01-05T00:00:00Z");
+    check("2026-01-05", "2026-01-08", "1d", none, "1 month from 2026-01-01T00:00:00Z");
+    check("2025-10-01", "2026-01-01", "total", none, "3 month from 2025-10-01T00:00:00Z");
+    check("2025-12-31", "2026-01-02", "1w", none, "2 month from 2025-12-01T00:00:00Z");
     // Half a day cannot be cut out of days, nor half an hour out of hours; the rest can.
     check(
         "2025-10-01",
         "2026-01-03T12:00:00Z",
         "total",
-        none(),
+        none,
         "3 month from 2025-10-01T00:00:00Z, 3 day from 2026-01-01T00:00:00Z",
     );
     check(
         "2026-03-13",
         "2026-03-14T00:30:00Z",
         "total",
-        none(),
+        none,
         "1 day from 2026-03-13T00:00:00Z, 1 hour from 2026-03-14T00:00:00Z",
     );
     // Today has hours only, whatever is asked.
@@ -77,14 +77,14 @@ fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
         "2026-03-14",
         "2026-03-16",
         "1d",
-        none(),
+        none,
         "1 day from 2026-03-14T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
     );
     check(
         "2025-12-03",
         "2025-12-05",
         "1d",
-        json!({ "timezone": "Europe/Berlin" }),
+        &json!({ "timezone": "Europe/Berlin" }),
         "3 day from 2025-12-02T00:00:00Z",
     );
     // Days that begin at half past need the minutes of the days they begin in.
@@ -92,26 +92,26 @@ fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
         "2026-03-01",
         "2026-03-02",
         "1d",
-        json!({ "timezone": "Asia/Kolkata" }),
+        &json!({ "timezone": "Asia/Kolkata" }),
         "25 hour from 2026-02-28T18:00:00Z",
     );
     // Nothing before and nothing after what there is.
-    check("1970-01-01", "2025-03-02", "total", none(), "1 month from 2025-03-01T00:00:00Z");
-    check("2026-03-16", "9999-01-01", "total", none(), "");
-    check("2020-01-01", "2021-01-01", "1d", none(), "");
+    check("1970-01-01", "2025-03-02", "total", none, "1 month from 2025-03-01T00:00:00Z");
+    check("2026-03-16", "9999-01-01", "total", none, "");
+    check("2020-01-01", "2021-01-01", "1d", none, "");
     // Outcomes of a cohort lie in any block since.
     check(
         "2026-01-05",
         "2026-01-06",
         "1h",
-        json!({ "basis": "send" }),
+        &json!({ "basis": "send" }),
         "69 day from 2026-01-05T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
     );
     check(
         "2026-01-05",
         "2026-01-06",
         "1d",
-        json!({ "basis": "send" }),
+        &json!({ "basis": "send" }),
         "2 month from 2026-01-01T00:00:00Z, 14 day from 2026-03-01T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
     );
 }
@@ -122,7 +122,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2026-01-05",
         "2026-01-06",
         "15m",
-        json!({}),
+        &json!({}),
         "granularity: 2026-01-05T00:15:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
          allowed: total 1h 1d 1w 1mo; or a later from; for example 1h",
     );
@@ -130,7 +130,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-05",
         "2025-10-06",
         "1h",
-        json!({}),
+        &json!({}),
         "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the day; \
          allowed: total 1d 1w 1mo; or a later from; for example 1d",
     );
@@ -138,7 +138,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2026-01-05T00:30:00Z",
         "2026-01-06",
         "total",
-        json!({}),
+        &json!({}),
         "from: 2026-01-05T00:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
          allowed: full hours; for example 2026-01-01T00:00:00Z",
     );
@@ -146,7 +146,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-01",
         "2025-10-06T10:00:00Z",
         "total",
-        json!({}),
+        &json!({}),
         "to: 2025-10-06T10:00:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the day; \
          allowed: midnight in UTC; for example 2026-01-01T00:00:00Z",
     );
@@ -154,7 +154,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2026-01-05",
         "2026-01-06",
         "1d",
-        json!({ "timezone": "Asia/Kolkata" }),
+        &json!({ "timezone": "Asia/Kolkata" }),
         "timezone: 2026-01-04T18:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
          allowed: UTC, or a zone whose days begin at full hours; for example UTC",
     );
@@ -162,7 +162,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-05",
         "2025-10-06",
         "1h",
-        json!({ "basis": "send" }),
+        &json!({ "basis": "send" }),
         "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the day; \
          allowed: total 1d 1w 1mo; or a later from; for example 1d",
     );
