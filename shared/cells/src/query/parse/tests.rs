@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use event::Minute;
+use event::attribution::Dimension;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::QueryErrorKind;
+use super::super::fields::PARAMETERS;
 use super::super::testing::{NOW, query, read, tenant};
+use super::super::{Facet, QueryErrorKind};
 use super::*;
 
 fn pairs(text: &str, scope: Scope) -> Result<Query, QueryError> {
