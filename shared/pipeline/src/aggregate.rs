@@ -10,6 +10,7 @@
 //! of a try that lost its connection may land later, and nobody touches its batch before they cannot any more.
 
 mod commit;
+pub mod fold;
 pub mod identity;
 
 use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
@@ -179,8 +180,9 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
         memory.catch_up(store, shard, held.record.done.as_ref()).await.map_err(unread)?;
         let folded = fold.fold(rest, memory);
         let (taken, left) = rest.split_at(folded.records.clamp(1, rest.len()));
-        let step = commit::Step { store, clock, settings, shard, attempt };
+        let step = commit::Step { store, clock, settings, shard, attempt, known: &memory.tenants };
         let done = step.commit(held, taken, &folded).await?;
+        memory.register(&folded.deltas);
         memory.remember(&folded.identities, done.cursor.record.done.clone());
         committed.totals.add(&folded.totals);
         committed.items += done.items;

@@ -150,8 +150,7 @@ fn read_block(reader: &mut Reader<'_>) -> Result<(BlockId, Live), Malformed> {
     };
     let period = u32::try_from(reader.number()?).map_err(|_| Malformed::Damaged("period too large"))?;
     let attempt = reader.fixed()?;
-    // Not `size`: the parts lie elsewhere.
-    let parts = usize::try_from(reader.number()?).map_err(|_| Malformed::Damaged("too many parts"))?;
+    let parts = reader.place()?;
     Ok((BlockId { level, period }, Live { attempt, parts, bytes: reader.number()? }))
 }
 

@@ -13,7 +13,8 @@
 
 use std::collections::HashSet;
 
-use event::{SequenceNumber, ShardId, Timestamp};
+use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+
 
 use super::{AggregateError, Attempt, Folded, Record, Settings};
 use crate::cursor::{self, Cursor, InFlight};
@@ -22,6 +23,7 @@ use crate::ports::{Clock, Item, Key, PutError, Store};
 use crate::quarantine;
 use crate::receipt::{Entry, Receipt};
 use crate::stored::{ReadError, Versioned};
+use crate::tenants;
 
 /// Items in one call to the store: small enough that the call is over within the landing time, large enough for its concurrency.
 const ITEMS_PER_CALL: usize = 100;
@@ -33,6 +35,8 @@ pub(super) struct Step<'a, S, C> {
     pub(super) settings: &'a Settings,
     pub(super) shard: &'a ShardId,
     pub(super) attempt: Attempt,
+    /// Tenants that are registered.
+    pub(super) known: &'a HashSet<TenantId>,
 }
 
 /// A commit that happened.
@@ -126,6 +130,9 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
             identities: folded.identities.clone(),
         };
         items.extend(quarantined);
+        // Not in the receipt: a tenant once registered stays so.
+        let unknown = folded.deltas.iter().filter(|delta| !self.known.contains(&delta.tenant));
+        items.extend(unknown.map(|delta| tenants::entry(&delta.tenant)));
         items.splice(0..0, receipt.items(self.shard, &first, expires_at?));
         Some(Plan { first, last, arrived_at, items })
     }

@@ -94,11 +94,11 @@ async fn reading(store: &SimulatedStore, number: u8) -> Result<Reading, ReadErro
         let Some(parts) = snapshot::blocks(store, &tenant, live).await? else { continue };
         let mut blocks: BTreeMap<BlockId, Tally> = BTreeMap::new();
         for (id, part) in parts {
-            blocks.entry(id).or_default().merge(&decoded(&part.body));
+            blocks.entry(id).or_default().absorb(&decoded(&part.body));
         }
         let mut total = coarsest(&blocks);
         for delta in &snapshot.deltas {
-            total.merge(&decoded(&delta.body));
+            total.absorb(&decoded(&delta.body));
         }
         reading.upto = snapshot.upto;
         reading.total = Some(total.roll_up(Level::Month));
@@ -118,7 +118,7 @@ fn coarsest(blocks: &BTreeMap<BlockId, Tally>) -> Tally {
     let mut total = Tally::default();
     for (id, rows) in blocks {
         if parents(*id).iter().all(|parent| !blocks.contains_key(parent)) {
-            total.merge(rows);
+            total.absorb(rows);
         }
     }
     total
@@ -131,7 +131,7 @@ fn unlike(blocks: &BTreeMap<BlockId, Tally>) -> Option<BlockId> {
         let hours = blocks.iter().filter(|(id, _)| id.level == Level::Hour && parents(**id).contains(&day));
         let mut sum = Tally::default();
         for (_, rows) in hours {
-            sum.merge(&rows.roll_up(Level::Day));
+            sum.absorb(&rows.clone().roll_up(Level::Day));
         }
         let of_day = blocks.get(&day)?;
         if !sum.0.is_empty() && sum != *of_day {
@@ -140,7 +140,7 @@ fn unlike(blocks: &BTreeMap<BlockId, Tally>) -> Option<BlockId> {
         let month = BlockId::month_of(Day(day.period));
         if let Some(of_month) = blocks.get(&month) {
             let minute = Day(day.period).first_hour().first_minute().0;
-            if of_day.roll_up(Level::Month).0.get(&minute) != of_month.0.get(&minute) {
+            if of_day.clone().roll_up(Level::Month).0.get(&minute) != of_month.0.get(&minute) {
                 return Some(month);
             }
         }

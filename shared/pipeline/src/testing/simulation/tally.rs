@@ -59,6 +59,12 @@ impl Tally {
         bucket.0 += count;
         bucket.1 = bucket.1.wrapping_add(ids);
     }
+
+    pub(super) fn absorb(&mut self, other: &Self) {
+        for (&minute, &(count, ids)) in &other.0 {
+            self.add(minute, count, ids);
+        }
+    }
 }
 
 /// Buckets in one part: so few that parts of one block are common.
@@ -93,10 +99,11 @@ impl Content for Tally {
         parts
     }
 
-    fn merge(&mut self, other: &Self) {
-        for (&minute, &(count, ids)) in &other.0 {
-            self.add(minute, count, ids);
-        }
+    fn merge(all: Vec<Self>) -> Option<Self> {
+        all.into_iter().reduce(|mut sum, tally| {
+            sum.absorb(&tally);
+            sum
+        })
     }
 
     fn by_hour(self) -> Vec<(Hour, Self)> {
@@ -107,14 +114,14 @@ impl Content for Tally {
         hours.into_iter().collect()
     }
 
-    fn roll_up(&self, level: Level) -> Self {
+    fn roll_up(self, level: Level) -> Self {
         let width = match level {
             Level::Hour => 1,
             Level::Day => 60,
             Level::Month => 60 * 24,
         };
         let mut coarse = Self::default();
-        for (&minute, &(count, ids)) in &self.0 {
+        for (minute, (count, ids)) in self.0 {
             coarse.add(minute / width * width, count, ids);
         }
         coarse
@@ -137,6 +144,7 @@ impl Fold for TallyFold {
                 folded.totals.quarantined += 1;
                 folded.quarantined.push(Quarantined {
                     sequence: record.sequence.clone(),
+                    part: 0,
                     arrived_at: record.arrived_at,
                     reason: "empty".to_owned(),
                     sealed: Vec::new(),

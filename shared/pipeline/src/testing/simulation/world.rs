@@ -75,7 +75,9 @@ pub(super) struct World {
     pub(super) sabotage: breaks::Memory,
     /// Conditional writes since the driver looked last.
     pub(super) moved: Vec<Moved>,
-    in_flight: BTreeMap<usize, (i64, Call)>,
+    /// By actor and number: one actor may have several at once.
+    in_flight: BTreeMap<(usize, u64), (i64, Call)>,
+    calls: u64,
     late: Vec<Late>,
     /// How many calls took effect late.
     pub(super) landed_late: u64,
@@ -93,6 +95,7 @@ impl World {
             sabotage: breaks::Memory::default(),
             moved: Vec::new(),
             in_flight: BTreeMap::new(),
+            calls: 0,
             late: Vec::new(),
             landed_late: 0,
         }
@@ -114,10 +117,13 @@ impl World {
 
     /// The actor is gone; its call, if it has one, acts later, or never.
     pub(super) fn crash(&mut self, actor: usize) {
-        if let Some((issued, call)) = self.in_flight.remove(&actor)
-            && !self.random.one_in(3)
-        {
-            self.later(actor, issued, call);
+        let mut behind = self.in_flight.split_off(&(actor, 0));
+        let mut others = behind.split_off(&(actor + 1, 0));
+        self.in_flight.append(&mut others);
+        for (issued, call) in behind.into_values() {
+            if !self.random.one_in(3) {
+                self.later(actor, issued, call);
+            }
         }
     }
 
@@ -128,8 +134,14 @@ impl World {
         }
     }
 
-    fn perform(&mut self, actor: usize, role: Role) -> Result<Reply, Fault> {
-        let Some((issued, call)) = self.in_flight.remove(&actor) else { return Err(Fault::Refused) };
+    fn issue(&mut self, actor: usize, call: Call) -> u64 {
+        self.calls += 1;
+        self.in_flight.insert((actor, self.calls), (self.now, call));
+        self.calls
+    }
+
+    fn perform(&mut self, actor: usize, number: u64, role: Role) -> Result<Reply, Fault> {
+        let Some((issued, call)) = self.in_flight.remove(&(actor, number)) else { return Err(Fault::Refused) };
         if self.now > issued + LANDING_MS {
             return Err(Fault::TimedOut);
         }
@@ -249,13 +261,9 @@ pub(super) struct SimulatedStore {
 
 impl SimulatedStore {
     async fn call(&self, call: Call) -> Result<Reply, StoreError> {
-        {
-            let mut world = self.shared.world();
-            let now = world.now;
-            world.in_flight.insert(self.actor, (now, call));
-        }
+        let number = self.shared.world().issue(self.actor, call);
         YieldOnce(false).await;
-        let reply = self.shared.world().perform(self.actor, self.role);
+        let reply = self.shared.world().perform(self.actor, number, self.role);
         YieldOnce(false).await;
         reply.map_err(|fault| StoreError {
             operation: "call",
