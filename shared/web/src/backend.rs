@@ -99,7 +99,7 @@ pub struct Tenant {
     pub name: String,
 }
 
-/// The proof of counting: `events_read = duplicates + quarantined + aggregated` unless there is drift.
+/// The proof of counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
     /// First moment of the range, rounded down to what can be proved.
@@ -112,13 +112,13 @@ pub struct Reconciliation {
     pub events_read: u64,
     /// Events dropped because they had been counted.
     pub duplicates: u64,
-    /// Of the aggregated: those that came after their hour was folded.
+    /// Of the aggregated: those that came long after they happened.
     pub late: u64,
-    /// Records that could not be read.
+    /// Parts of records that could not be read.
     pub quarantined: u64,
     /// Events in the counts.
     pub aggregated: u64,
-    /// Events that nothing explains: 0.
+    /// Events read of which nothing says what became of them (negative: counted, but never read): 0.
     pub drift: i64,
 }
 

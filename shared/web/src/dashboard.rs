@@ -11,9 +11,10 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// No inline code, no other host, no frame around it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// No inline code, no text that becomes code, no other host, no frame around it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
 
 /// A table of files of the folder `dashboard`: name, content.
 macro_rules! files {
@@ -25,6 +26,7 @@ pub(crate) const FILES: &[(&str, &[u8])] = files![
     "api.js"
     "app.js"
     "base.css"
+    "chance.js"
     "chart.js"
     "controls.js"
     "cursor.js"

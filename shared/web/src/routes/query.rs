@@ -57,6 +57,7 @@ async fn answer<B: Backend>(web: &Web<B>, query: Query) -> Result<Response, Prob
         Problem::new(Kind::TooManyRequests, "too many queries at once; ask again in 1 s").retry_after(1)
     })?;
     let answer = tokio::time::timeout(QUERY_TIME, web.backend.query(query)).await.map_err(|_| {
+        tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a query was given up");
         let detail =
             format!("no answer in {} s; ask for a shorter range or fewer groups", QUERY_TIME.as_secs());
         Problem::new(Kind::TimedOut, detail)

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::ingesting::gzip;
 use super::*;
 use crate::limits::{
-    HEADER_BYTES, INGEST_BODY_BYTES, INGEST_BUDGET_BYTES, QUERY_BODY_BYTES, REQUESTS_AT_ONCE,
-    UNPACKED_BODY_BYTES, URI_BYTES,
+    Budget, HEADER_BYTES, INGEST_BODY_BYTES, INGEST_BUDGET_BYTES, QUERY_BODY_BYTES, REQUESTS_AT_ONCE,
+    UNPACKED_BODY_BYTES, URI_BYTES, read_events,
 };
 
 /// A body that says its length and never comes.
@@ -46,7 +46,7 @@ impl HttpBody for Endless {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 65_536])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 16_384])))))
     }
 }
 
@@ -116,6 +116,18 @@ async fn bodies_share_a_budget_that_comes_back() {
         assert!(task.await.is_err());
     }
     assert_eq!(world.post(INGEST, "/v1/ingest/ses", "{}").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_a_body_unpacks_to_is_part_of_the_budget() {
+    let read = async |unpacked: usize| {
+        let request = Request::new(Body::from(gzip(&vec![b' '; unpacked])));
+        read_events(request, &Budget::new(100 * 1024), INGEST_BODY_BYTES)
+            .await
+            .map(|events| events.body.len())
+    };
+    assert_eq!(read(90 * 1024).await.ok(), Some(90 * 1024));
+    assert_eq!(read(110 * 1024).await.unwrap_err().status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,7 +82,7 @@ async fn a_proxy_may_have_unpacked_what_the_header_still_calls_gzip() {
 #[tokio::test]
 async fn broken_and_unknown_encodings_are_refused() {
     let world = World::new();
-    let mut broken = gzip(&[7; 100_000]);
+    let mut broken = gzip(&vec![7; 100_000]);
     broken.truncate(60);
     let reply = world.post(INGEST, "/v1/ingest/ses", broken).await;
     assert_eq!((reply.status, reply.problem()), (StatusCode::BAD_REQUEST, "invalid-body".to_owned()));

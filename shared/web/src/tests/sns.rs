@@ -1,7 +1,7 @@
 //! Messages of SNS, true and forged.
 //!
 //! The messages in `tests/sns` were signed once, with a key that was then thrown away: `openssl dgst -sha1 -sign` (version
-//! 1) and `-sha256` (version 2) over the text that AWS documents. `certificate.pem` is that key's, `stranger.pem` another's.
+//! 1) and `-sha256` (version 2) over the text that AWS documents. `certificate.pem` and `expired.pem` are that key's, `stranger.pem` is another's.
 
 use serde_json::json;
 
@@ -79,8 +79,10 @@ async fn a_changed_message_is_refused_whichever_member_was_changed() {
 }
 
 #[tokio::test]
-async fn a_strangers_certificate_and_no_certificate_prove_nothing() {
+async fn a_strangers_an_expired_and_no_certificate_prove_nothing() {
     is_refused(&World::with(Mood::Well, Some(include_str!("sns/stranger.pem"))), V2.to_owned()).await;
+    // The right key, until a minute before the message was published.
+    is_refused(&World::with(Mood::Well, Some(include_str!("sns/expired.pem"))), V2.to_owned()).await;
     is_refused(&World::with(Mood::Well, Some("<html>not found</html>")), V2.to_owned()).await;
     is_refused(&World::with(Mood::Well, Some("")), V2.to_owned()).await;
 }
