@@ -65,17 +65,23 @@ impl Providers {
 /// The provider's slug of a lower-case domain without a trailing dot, or [`OTHER`]. A sub-domain of a listed domain counts as that domain.
 pub fn provider(domain: &str) -> &'static str {
     let by_domain = &PROVIDERS.by_domain;
-    let mut start = domain.len();
-    for _ in 0..MAX_LABELS {
-        let dot = memchr::memrchr(b'.', domain.as_bytes().get(..start).unwrap_or_default());
-        let suffix = domain.get(dot.map_or(0, |dot| dot + 1)..).unwrap_or_default();
-        if let Some(slug) = by_domain.get(suffix) {
+    let mut labels = 1;
+    for (at, byte) in domain.bytes().enumerate().rev() {
+        if byte != b'.' {
+            continue;
+        }
+        // No listed domain has only one label.
+        if labels > 1
+            && let Some(slug) = domain.get(at + 1..).and_then(|suffix| by_domain.get(suffix))
+        {
             return slug;
         }
-        let Some(dot) = dot else { break };
-        start = dot;
+        labels += 1;
+        if labels > MAX_LABELS {
+            return OTHER;
+        }
     }
-    OTHER
+    by_domain.get(domain).copied().unwrap_or(OTHER)
 }
 
 /// All listed providers, in the order of the file.

@@ -114,12 +114,7 @@ impl Wrapper {
             out.extend_from_slice(part.as_bytes());
         }
         out.extend_from_slice(br#""Subject":"Amazon SES Email Event Notification","Message":""#);
-        for &byte in self.line() {
-            if matches!(byte, b'"' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(byte);
-        }
+        push_escaped(out, self.line());
         // Event publishing ends its messages with a line feed.
         out.extend_from_slice(br#"\n","Timestamp":""#);
         writer.dates().push_iso(out, event.at_ms);
@@ -156,6 +151,19 @@ impl Wrapper {
     fn push_sequence_number(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"49590338271490256608559692538361571095");
         push_zero_padded(out, self.written, 18);
+    }
+}
+
+/// JSON in a JSON string. There are no control characters in it.
+fn push_escaped(out: &mut Vec<u8>, json: &[u8]) {
+    for run in json.split_inclusive(|byte| matches!(byte, b'"' | b'\\')) {
+        match run.split_last() {
+            Some((last @ (b'"' | b'\\'), plain)) => {
+                out.extend_from_slice(plain);
+                out.extend_from_slice(&[b'\\', *last]);
+            }
+            _ => out.extend_from_slice(run),
+        }
     }
 }
 

@@ -102,12 +102,14 @@ impl Rules {
 
     /// What the first rule that fits says; a person if none does. `only_overriding`: SES says that it is a person.
     pub(super) fn judge(&self, signs: &Signs<'_>, only_overriding: bool) -> Verdict {
-        let found = self.fragments.find(signs.user_agent);
-        let address = signs.ip_address.parse().ok();
+        let user_agent = signs.user_agent.trim();
+        // Most of the work, and not needed by the rules for whole user agents, which stand first.
+        let mut found = None;
         for rule in &self.rules {
             let fits = (rule.overrides_ses || !only_overriding)
-                && rule.fits(signs, address)
-                && (rule.holds.is_empty() || found.has_any(&rule.holds));
+                && rule.fits(signs, user_agent)
+                && (rule.holds.is_empty()
+                    || found.get_or_insert_with(|| self.fragments.find(user_agent)).has_any(&rule.holds));
             if fits {
                 return rule.verdict;
             }
@@ -131,16 +133,21 @@ impl Rule {
         }
     }
 
-    fn fits(&self, signs: &Signs<'_>, address: Option<Ipv4Addr>) -> bool {
+    /// Whether all conditions but the fragments' fit.
+    fn fits(&self, signs: &Signs<'_>, user_agent: &str) -> bool {
         let right_kind = match self.applies_to {
             AppliesTo::Both => true,
             AppliesTo::Opens => !signs.click,
             AppliesTo::Clicks => signs.click,
         };
         right_kind
-            && (self.is.is_empty() || self.is.iter().any(|agent| agent == signs.user_agent.trim()))
-            && (self.from.is_empty()
-                || address.is_some_and(|address| self.from.iter().any(|network| network.contains(address))))
+            && (self.is.is_empty() || self.is.iter().any(|agent| agent == user_agent))
+            && (self.from.is_empty() || self.is_from(signs.ip_address))
             && self.within_ms.is_none_or(|limit| (0..=limit).contains(&signs.millis_after_send))
+    }
+
+    fn is_from(&self, ip_address: &str) -> bool {
+        let address = ip_address.parse::<Ipv4Addr>();
+        address.is_ok_and(|address| self.from.iter().any(|network| network.contains(address)))
     }
 }
