@@ -125,14 +125,15 @@ pub struct Counters {
     counts: Counts,
 }
 
-/// Few cells have more than seven counts or one of four billion, so these need no memory of their own.
+/// Few cells have more than five counts or one of four billion, so the others need no memory of their own.
 #[derive(Clone, Debug)]
 enum Counts {
     Small([u32; SMALL]),
-    Large(Vec<u64>),
+    #[expect(clippy::box_collection, reason = "there are many cells and few of these: 24 bytes, not 32")]
+    Large(Box<Vec<u64>>),
 }
 
-const SMALL: usize = 7;
+const SMALL: usize = 5;
 
 impl Default for Counts {
     fn default() -> Self {
@@ -168,7 +169,8 @@ impl Counters {
     #[cold]
     fn add_large(&mut self, place: usize, held: usize, is_new: bool, count: u64) {
         if let Counts::Small(counts) = &self.counts {
-            self.counts = Counts::Large(counts.iter().take(held).map(|&count| u64::from(count)).collect());
+            let counts = counts.iter().take(held).map(|&count| u64::from(count)).collect();
+            self.counts = Counts::Large(Box::new(counts));
         }
         let Counts::Large(counts) = &mut self.counts else { return };
         if is_new {
