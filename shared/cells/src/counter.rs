@@ -125,14 +125,15 @@ pub struct Counters {
     counts: Counts,
 }
 
-/// Few cells have more than seven counts or one of four billion, so these need no memory of their own.
+/// Few cells have more than five counts or one of four billion, so the others need no memory of their own.
 #[derive(Clone, Debug)]
 enum Counts {
     Small([u32; SMALL]),
-    Large(Vec<u64>),
+    #[expect(clippy::box_collection, reason = "there are many cells and few of these: 24 bytes, not 32")]
+    Large(Box<Vec<u64>>),
 }
 
-const SMALL: usize = 7;
+const SMALL: usize = 5;
 
 impl Default for Counts {
     fn default() -> Self {
@@ -168,7 +169,8 @@ impl Counters {
     #[cold]
     fn add_large(&mut self, place: usize, held: usize, is_new: bool, count: u64) {
         if let Counts::Small(counts) = &self.counts {
-            self.counts = Counts::Large(counts.iter().take(held).map(|&count| u64::from(count)).collect());
+            let counts = counts.iter().take(held).map(|&count| u64::from(count)).collect();
+            self.counts = Counts::Large(Box::new(counts));
         }
         let Counts::Large(counts) = &mut self.counts else { return };
         if is_new {
@@ -217,7 +219,28 @@ impl Counters {
     /// Forgets all counts.
     pub(crate) fn clear(&mut self) {
         self.mask = 0;
-        self.counts = Counts::default();
+        // Small counts without a bit in the mask are never looked at.
+        if let Counts::Large(_) = self.counts {
+            self.counts = Counts::default();
+        }
+    }
+
+    /// Adds a counter whose number is above all that are held: [`Counters::add`] for readers of sorted columns.
+    #[inline]
+    pub(crate) fn push(&mut self, counter: CounterId, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let held = self.mask.count_ones() as usize;
+        self.mask |= 1 << counter.0;
+        if let Counts::Small(counts) = &mut self.counts
+            && let Some(free) = counts.get_mut(held)
+            && let Ok(count) = u32::try_from(count)
+        {
+            *free = count;
+            return;
+        }
+        self.add_large(held, held, true, count);
     }
 
     /// Whether nothing is counted.
