@@ -17,14 +17,15 @@ export class ApiError extends Error {
   }
 }
 
-/** Takes the key of a sign-in link (`#key=mg_...`) into the session and out of the address. */
+/** Takes the key of a sign-in link (`#key=mg_...`) into the session and out of the address; whether there was one. */
 export function takeKeyFromAddress() {
   const match = /^#key=([\x21-\x7e]{1,4096})$/.exec(location.hash);
-  if (!match) return;
+  if (!match) return false;
   let key = match[1];
   try { key = decodeURIComponent(key); } catch { /* A lone % is part of the key. */ }
   sessionStorage.setItem(KEY, key);
   history.replaceState(history.state, "", location.pathname + location.search);
+  return true;
 }
 
 /** Whether there is a key to try. */

@@ -91,6 +91,8 @@ function showChoices() {
 
 async function start(problem) {
   place("sign-in").hidden = true;
+  // What was typed there must not stay in the page.
+  place("sign-in").replaceChildren();
   if (!hasKey()) return signIn(problem);
   try {
     caller = await call("v1/whoami");
@@ -124,6 +126,7 @@ function signIn(problem) {
 function signOut(problem) {
   running.abort();
   dropKey();
+  showNotice(null);
   caller = null;
   latest = null;
   signIn(problem);
@@ -231,7 +234,8 @@ function showEmptiness(results, asked) {
 
 function showNotice(error) {
   host.notice.hidden = !error;
-  if (error) host.notice.replaceChildren(states.failure(new Error(`${error.message}; what is shown is from ${new Date(latest.at).toLocaleTimeString()}`), on.retry));
+  host.notice.replaceChildren();
+  if (error) host.notice.append(states.failure(new Error(`${error.message}; what is shown is from ${new Date(latest.at).toLocaleTimeString()}`), on.retry));
 }
 
 bindTheme(place("theme"));
@@ -246,8 +250,10 @@ addEventListener("popstate", () => {
   refresh();
 });
 addEventListener("hashchange", () => {
-  takeKeyFromAddress();
-  if (!caller && hasKey()) start();
+  if (!takeKeyFromAddress()) return;
+  running.abort();
+  latest = null;
+  start();
 });
 const due = () => caller && !busy && document.visibilityState === "visible" && Date.now() - triedAt >= REFRESH_MS && refresh();
 setInterval(due, 5_000);

@@ -9,8 +9,8 @@ import { popover, segmented } from "./menus.js";
 import { PRESETS } from "./period.js";
 
 const BASES = [
-  { name: "event", label: "By event", title: "Each event counts when it happened" },
-  { name: "send", label: "By send", title: "Each outcome counts when its message was sent, so that rates are of the same mail" },
+  { name: "event", label: "Event time", title: "Each event counts when it happened" },
+  { name: "send", label: "Send time", title: "Each outcome counts when its message was sent, so that rates are of the same mail" },
 ];
 
 /**

@@ -43,7 +43,7 @@ export function showFirstEvent(/** @type {HTMLElement} */ host, copied) {
   const command = `curl ${address} \\
   -H "Authorization: Bearer $MAILGAUGE_KEY" \\
   -H "Content-Type: application/json" \\
-  -d '${JSON.stringify(sample(new Date())).replace(/,"(mail|delivery)":/g, ',\n    "$1":')}'`;
+  -d '${JSON.stringify(sample(new Date())).replace(/,"(mail|source|delivery|recipients)":/g, ',\n    "$1":')}'`;
   const copy = el("button", { class: "button small copy", type: "button", onclick: () => navigator.clipboard?.writeText(command).then(copied) }, "Copy");
   refill(host, el("div", { class: "card empty" },
     el("img", { src: "assets/icon.svg", alt: "", width: 40, height: 40 }),

@@ -6,7 +6,7 @@
 import { el, icon, refill } from "./dom.js";
 import { popover } from "./menus.js";
 
-const MAX_SHOWN = 200;
+const MAX_SHOWN = 500;
 const ALL = { id: "", name: "All tenants" };
 
 /** A fixed name, for a tenant's own key. */
