@@ -66,7 +66,7 @@ class Visit:
     def sign_in(self, key: str, search=""):
         """Opens a sign-in link and waits for what it leads to."""
         self.page.goto(f"{self.base}/{search}#key={key}")
-        self.page.wait_for_selector(".tile-value, .empty, .failure, .sign-in-card")
+        self.page.wait_for_selector(".tile-value:visible, .empty:visible, .failure:visible, .sign-in-card:visible")
         check("key=" not in self.page.url and key not in self.page.url, "the sign-in link leaves its key in the address")
 
     def settled(self):
@@ -242,8 +242,53 @@ def the_theme_switches_and_stays(visit: Visit):
     page.locator("#theme").click()
 
 
+def pure_modules_hold_in_every_zone(browser, base):
+    """Runs modules.js inside the page: in a zone with summer time, and in one half an hour off."""
+    code = (Path(__file__).parent / "modules.js").read_text()
+    for zone in ("Europe/Berlin", "Asia/Kolkata"):
+        context = browser.new_context(timezone_id=zone)
+        page = context.new_page()
+        page.goto(f"{base}/")
+        failures = page.evaluate(f"({code[code.index('async () =>'):].rstrip()})()")
+        check(not failures, f"in {zone}: " + "; ".join(failures))
+        context.close()
+
+
+def numbers_stay_when_a_refresh_fails(visit: Visit):
+    """A failing server leaves the old numbers with a notice; a key no longer valid leads to the sign-in."""
+    page = visit.page
+    refuse = {"status": 503, "content_type": "application/problem+json", "body": '{"detail":"the store is being moved"}'}
+    page.route("**/v1/query", lambda route: route.fulfill(**refuse))
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.locator("#notice")).to_contain_text("The store is being moved")
+    check(page.locator(".tile-value").count() == 8 and page.locator("#breakdown tbody tr").count() > 0, "old numbers vanished")
+    page.unroute("**/v1/query")
+    visit.act(page.get_by_role("button", name="Try again").click)
+    expect(page.locator("#notice")).to_be_hidden()
+    tiles_say_what_the_api_said(visit)
+    page.route("**/v1/query", lambda route: route.fulfill(**{**refuse, "status": 401}))
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.unroute("**/v1/query")
+
+
+def it_refreshes_by_itself(browser, base, key, shots):
+    """After a minute, without a click."""
+    visit = Visit(browser, base, shots)
+    visit.page.clock.install()
+    visit.sign_in(key)
+    visit.settled()
+    with visit.page.expect_response("**/v1/query"):
+        visit.page.clock.fast_forward(66_000)
+    visit.page.wait_for_selector("body:not(.refreshing)")
+    tiles_say_what_the_api_said(visit)
+    visit.done()
+
+
 def walk_any_server(browser, base, key, shots):
     """What must work on the fixture and on the real server alike."""
+    step("the pure modules hold")
+    pure_modules_hold_in_every_zone(browser, base)
     step("signs in by link; tiles agree with the API")
     visit = Visit(browser, base, shots)
     visit.sign_in(key)
@@ -255,13 +300,19 @@ def walk_any_server(browser, base, key, shots):
                          ("reads and zooms the chart", the_chart_is_read_and_zoomed), ("switches the theme", the_theme_switches_and_stays)):
         step(name)
         action(visit)
-    step("signs out, and a wrong key is refused")
+    step("keeps numbers when a refresh fails, and signs out when the key is refused")
+    numbers_stay_when_a_refresh_fails(visit)
+    step("refuses a wrong key, and forgets the right one after signing out")
+    visit.sign_in(key)
     visit.page.locator("#sign-out").click()
+    visit.page.reload()
     visit.page.get_by_label("API key").fill("mg_wrong")
     visit.page.get_by_role("button", name="Sign in").click()
     expect(visit.page.get_by_role("alert")).to_be_visible()
     visit.shot("sign-in")
     visit.done()
+    step("refreshes each minute")
+    it_refreshes_by_itself(browser, base, key, shots)
     step("dark, and by the minute")
     visit = Visit(browser, base, shots, dark=True, scale=2)
     visit.sign_in(key, "?step=1m&show=latency")
@@ -284,6 +335,14 @@ def walk_any_server(browser, base, key, shots):
         visit.page.wait_for_selector(".tile-value")
         visit.settled()
         no_sideways_scroll(visit)
+    for opener in (".range-custom", ".picker-button"):
+        if visit.page.locator(opener).count() > 0:
+            visit.page.locator(opener).click()
+            no_sideways_scroll(visit)
+            box = visit.page.locator(".panel:visible").bounding_box()
+            check(box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], f"the panel of {opener} leaves the window: {box}")
+            visit.page.keyboard.press("Escape")
+            expect(visit.page.locator(".panel:visible")).to_have_count(0)
     visit.done()
 
 
@@ -309,6 +368,16 @@ def walk_fixture_states(browser, base, shots):
     visit.page.locator("[aria-label='Range'] [data-name='6h']").click()
     visit.page.wait_for_selector("body.refreshing")
     check(visit.page.locator(".tile-value").count() == 8, "the old numbers are gone before the new ones are there")
+    visit.done()
+    step("a tenant's key has nothing to choose and names no tenant")
+    visit = Visit(browser, base, shots)
+    named = []
+    visit.page.on("request", lambda request: named.append("x-mailgauge-tenant" in request.headers))
+    visit.sign_in("mg_tenant", "?tenant=globex&by=tenant")
+    visit.settled()
+    check(not any(named), "a tenant's key named a tenant")
+    check("acme" in visit.page.locator("#tenant").inner_text() and visit.page.locator(".picker-button").count() == 0, "a tenant can pick tenants")
+    check(visit.page.locator("#breakdown [data-name=tenant]").count() == 0, "a tenant can break down by tenant")
     visit.done()
     step("200 tenants, found by typing")
     visit = Visit(browser, base, shots)

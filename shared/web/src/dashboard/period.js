@@ -19,7 +19,14 @@ export const PRESETS = new Map([
 ]);
 
 /** Granularities of the chart, in milliseconds. */
-export const STEPS = new Map([["auto", 0], ["1m", MINUTE], ["5m", 5 * MINUTE], ["15m", 15 * MINUTE], ["1h", HOUR], ["1d", DAY]]);
+export const STEPS = new Map([
+  ["auto", 0],
+  ["1m", MINUTE],
+  ["5m", 5 * MINUTE],
+  ["15m", 15 * MINUTE],
+  ["1h", HOUR],
+  ["1d", DAY],
+]);
 
 const MAX_POINTS = 1500;
 const GOOD_POINTS = 140;
@@ -46,17 +53,29 @@ export function period(/** @type {import("./state.js").State} */ state, now, loc
   // Send cohorts are kept by the hour.
   const least = state.basis === "send" ? HOUR : MINUTE;
   const grain = Math.max(least, grainOf(now - (preset ? now : state.to) + 2 * length));
-  const to = up(preset ? now : state.to, grain);
+  // Mail of the running hour is too young to have outcomes, and only whole hours compare fairly.
+  const to = preset && state.basis === "send" ? down(now, grain) : up(preset ? now : state.to, grain);
   const from = preset ? to - length : down(state.from, grain);
   const zone = dayZone(from, to, now, localZone);
   const step = stepFor(state.step, preset?.step, to - from, least);
   const stepMs = /** @type {number} */ (STEPS.get(step));
-  return { from, to, ...whole(from, to, step, zone), step, stepMs, sparkStep: firstStep(to - from, SPARK_POINTS, least), steps: stepsFor(to - from, least), zone };
+  return {
+    from,
+    to,
+    ...whole(from, to, step, zone),
+    step,
+    stepMs,
+    sparkStep: firstStep(to - from, SPARK_POINTS, least),
+    steps: stepsFor(to - from, least),
+    zone,
+  };
 }
 
 /** The granularities that make sense for a range. */
 function stepsFor(length, least) {
-  return [...STEPS].filter(([name, ms]) => name === "auto" || (ms >= least && length / ms <= MAX_POINTS && length / ms >= 2)).map(([name]) => name);
+  return [...STEPS]
+    .filter(([name, ms]) => name === "auto" || (ms >= least && length / ms <= MAX_POINTS && length / ms >= 2))
+    .map(([name]) => name);
 }
 
 function stepFor(asked, presetStep, length, least) {

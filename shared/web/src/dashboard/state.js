@@ -28,7 +28,17 @@ export const TOPS = [20, 100, 500];
 
 /** @type {State} */
 const DEFAULTS = {
-  range: "24h", from: 0, to: 0, tenant: "", basis: "event", filters: [], by: "provider", show: "volume", step: "auto", sort: "-sends", top: TOPS[0],
+  range: "24h",
+  from: 0,
+  to: 0,
+  tenant: "",
+  basis: "event",
+  filters: [],
+  by: "provider",
+  show: "volume",
+  step: "auto",
+  sort: "-sends",
+  top: TOPS[0],
 };
 
 /** Reads a state from the query part of an address. */
