@@ -1,7 +1,7 @@
 /**
- * @file Draws a time series as SVG: grid, axes, lines with gaps, the ghost of the period before, the limit. Drawing only: it
- * listens to nothing and remembers nothing. A bucket without a value is a gap, never a zero; buckets that are not complete
- * yet are dashed.
+ * @file Draws a time series as SVG: grid, axes, lines with gaps, the ghost of the period before, the limit. Drawing
+ * only: it listens to nothing and remembers nothing. A bucket without a value is a gap, never a zero; buckets that
+ * are not complete yet are dashed.
  */
 
 import { svg } from "./dom.js";
@@ -75,7 +75,10 @@ export function draw(model, width, height) {
   };
 }
 
-/** The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1 axis. */
+/**
+ * The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1
+ * axis.
+ */
 function domainOf(lines) {
   const stack = stackOf(lines.filter((line) => line.stacked));
   const values = [...lines.flatMap((line) => [...line.values, ...(line.previous ?? [])]), ...stack].filter(
