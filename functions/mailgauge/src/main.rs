@@ -1,3 +1,23 @@
 //! `mailgauge`: every step in one process, and the command line.
 
-fn main() {}
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+
+mod cli;
+mod input;
+mod offline;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match cli::run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            output::report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,7 +4,6 @@
 //! zero. Adding is associative and commutative; counts saturate instead of wrapping.
 
 use event::Reason;
-use smallvec::SmallVec;
 
 /// What is counted, per recipient.
 ///
@@ -120,10 +119,25 @@ impl From<Counter> for CounterId {
 }
 
 /// Counts that are not zero, in the order of their numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     mask: u64,
-    counts: SmallVec<[u64; 3]>,
+    counts: Counts,
+}
+
+/// Few cells have more than seven counts or one of four billion, so these need no memory of their own.
+#[derive(Clone, Debug)]
+enum Counts {
+    Small([u32; SMALL]),
+    Large(Vec<u64>),
+}
+
+const SMALL: usize = 7;
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self::Small([0; SMALL])
+    }
 }
 
 impl Counters {
@@ -133,17 +147,34 @@ impl Counters {
     }
 
     /// Adds `count` to one counter.
+    #[inline]
     pub fn add(&mut self, counter: impl Into<CounterId>, count: u64) {
         if count == 0 {
             return;
         }
         let bit = 1_u64 << counter.into().0;
         let place = (self.mask & (bit - 1)).count_ones() as usize;
-        if self.mask & bit == 0 {
-            self.mask |= bit;
-            self.counts.insert(place, count);
-        } else if let Some(held) = self.counts.get_mut(place) {
-            *held = held.saturating_add(count);
+        let held = self.mask.count_ones() as usize;
+        let is_new = self.mask & bit == 0;
+        self.mask |= bit;
+        if let Counts::Small(counts) = &mut self.counts
+            && add_small(counts, place, held, is_new, count)
+        {
+            return;
+        }
+        self.add_large(place, held, is_new, count);
+    }
+
+    #[cold]
+    fn add_large(&mut self, place: usize, held: usize, is_new: bool, count: u64) {
+        if let Counts::Small(counts) = &self.counts {
+            self.counts = Counts::Large(counts.iter().take(held).map(|&count| u64::from(count)).collect());
+        }
+        let Counts::Large(counts) = &mut self.counts else { return };
+        if is_new {
+            counts.insert(place, count);
+        } else if let Some(sum) = counts.get_mut(place) {
+            *sum = sum.saturating_add(count);
         }
     }
 
@@ -153,31 +184,40 @@ impl Counters {
         if self.mask & bit == 0 {
             return 0;
         }
-        self.counts.get((self.mask & (bit - 1)).count_ones() as usize).copied().unwrap_or(0)
+        let place = (self.mask & (bit - 1)).count_ones() as usize;
+        match &self.counts {
+            Counts::Small(counts) => counts.get(place).copied().map_or(0, u64::from),
+            Counts::Large(counts) => counts.get(place).copied().unwrap_or(0),
+        }
     }
 
     /// Adds all counts of `other`.
     pub fn merge(&mut self, other: &Self) {
-        if self.mask == other.mask {
-            for (held, count) in self.counts.iter_mut().zip(&other.counts) {
-                *held = held.saturating_add(*count);
-            }
-        } else {
-            for (counter, count) in other.iter() {
-                self.add(counter, count);
-            }
+        for (counter, count) in other.iter() {
+            self.add(counter, count);
         }
     }
 
     /// The counts that are not zero, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (CounterId, u64)> + '_ {
         let mut mask = self.mask;
-        self.counts.iter().map(move |&count| {
+        let (small, large): (&[u32], &[u64]) = match &self.counts {
+            Counts::Small(counts) => (counts, &[]),
+            Counts::Large(counts) => (&[], counts),
+        };
+        let counts = small.iter().map(|&count| u64::from(count)).chain(large.iter().copied());
+        counts.take(self.mask.count_ones() as usize).map(move |count| {
             let number = mask.trailing_zeros();
             mask &= mask.wrapping_sub(1);
             #[expect(clippy::cast_possible_truncation, reason = "a bit's place in 64 bits")]
             (CounterId(number as u8), count)
         })
+    }
+
+    /// Forgets all counts.
+    pub(crate) fn clear(&mut self) {
+        self.mask = 0;
+        self.counts = Counts::default();
     }
 
     /// Whether nothing is counted.
@@ -192,6 +232,38 @@ impl Counters {
     }
 }
 
+/// Equal counts are equal however they are held.
+impl PartialEq for Counters {
+    fn eq(&self, other: &Self) -> bool {
+        self.mask == other.mask && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Counters {}
+
+/// Adds in place; false, and nothing changed, if there is no room or the sum is too large.
+#[inline]
+fn add_small(counts: &mut [u32; SMALL], place: usize, held: usize, is_new: bool, count: u64) -> bool {
+    let Ok(count) = u32::try_from(count) else { return false };
+    if !is_new {
+        return match counts.get_mut(place).map(|held| (held.checked_add(count), held)) {
+            Some((Some(sum), held)) => {
+                *held = sum;
+                true
+            }
+            _ => false,
+        };
+    }
+    if held >= SMALL || place > held {
+        return false;
+    }
+    counts.copy_within(place..held, place + 1);
+    if let Some(free) = counts.get_mut(place) {
+        *free = count;
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -199,7 +271,7 @@ mod tests {
     use super::*;
 
     fn counters() -> impl Strategy<Value = Counters> {
-        prop::collection::vec((0..Counter::COUNT as u8, 0..1000_u64), 0..20).prop_map(|pairs| {
+        prop::collection::vec((0..56_u8, prop_oneof![0..1000_u64, any::<u64>()]), 0..20).prop_map(|pairs| {
             let mut counters = Counters::new();
             for (number, count) in pairs {
                 counters.add(CounterId(number), count);
@@ -222,15 +294,15 @@ mod tests {
         }
 
         #[test]
-        fn each_count_is_the_sum_of_what_was_added(pairs in prop::collection::vec((0..56_u8, 0..1000_u64), 0..40)) {
+        fn each_count_is_the_sum_of_what_was_added(pairs in prop::collection::vec((0..56_u8, prop_oneof![0..1000_u64, 0..1_u64 << 40]), 0..40)) {
             let mut plain = [0_u64; Counter::COUNT];
             let mut counters = Counters::new();
             for (number, count) in pairs {
                 plain[usize::from(number)] += count;
                 counters.add(CounterId(number), count);
             }
-            for (number, &count) in plain.iter().enumerate() {
-                prop_assert_eq!(counters.get(CounterId(number as u8)), count);
+            for (number, &count) in (0..).zip(&plain) {
+                prop_assert_eq!(counters.get(CounterId(number)), count);
             }
             prop_assert_eq!(counters.iter().count(), plain.iter().filter(|&&count| count > 0).count());
         }

@@ -6,6 +6,25 @@
 
 use std::borrow::Cow;
 
+use crate::event::EmailEvent;
+use crate::provider::provider;
+use crate::units::TenantId;
+
+mod address;
+mod settings;
+mod value;
+
+pub use settings::{Attribution, InvalidSettings, MAX_DECLARED_TAGS, Settings, TenantMaps};
+
+/// SES's own tags: <https://docs.aws.amazon.com/ses/latest/dg/monitor-using-event-publishing.html>
+const CONFIGURATION_SET_TAG: &str = "ses:configuration-set";
+const FROM_DOMAIN_TAG: &str = "ses:from-domain";
+/// On bounces and complaints of mail sent through an SES tenant:
+/// <https://docs.aws.amazon.com/ses/latest/dg/sending-email-suppression-list-tenant-level.html>
+const TENANT_NAME_TAG: &str = "ses:tenant-name";
+/// <https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html>
+const SIMULATOR_DOMAIN: &str = "simulator.amazonses.com";
+
 /// What an event is filed under inside its tenant.
 ///
 /// The discriminants are part of the storage format: append, never renumber.
@@ -54,6 +73,8 @@ impl Dimension {
     pub const NONE: &'static str = "(none)";
     /// The value that small values are folded into where there are too many.
     pub const OTHER: &'static str = "(other)";
+    /// The value of a text that could deceive a reader: control characters, or an imitation of one of these names.
+    pub const INVALID: &'static str = "(invalid)";
     /// The recipient's domain and provider of an event that may be about any of several recipients (opens, clicks).
     pub const SEVERAL: &'static str = "(several)";
 
@@ -81,3 +102,122 @@ impl Dimension {
 
 /// The values of all dimensions for one recipient of one event, in the order of [`Dimension::ALL`].
 pub type DimensionValues<'a> = [Cow<'a, str>; Dimension::COUNT];
+
+/// What an event of a message is filed under, its recipients apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageValues<'e> {
+    /// Whose mail it is: a valid [`TenantId`] or [`TenantId::UNASSIGNED`].
+    pub tenant: Cow<'e, str>,
+    /// Whether what the event says about its tenant is unusable or contradicts itself.
+    pub conflict: bool,
+    /// The values of the message; those of the recipient are [`Dimension::NONE`].
+    pub values: DimensionValues<'e>,
+}
+
+/// What an event is filed under for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipientValues<'a> {
+    /// The recipient's domain in lower case, [`Dimension::NONE`], [`Dimension::INVALID`] or [`Dimension::SEVERAL`].
+    pub domain: Cow<'a, str>,
+    /// The mailbox provider's slug, or one of the same.
+    pub provider: &'static str,
+    /// Whether it is SES's mailbox simulator, which is counted apart.
+    pub simulator: bool,
+}
+
+impl Attribution {
+    /// The tenant and the message's values of an event.
+    pub fn message<'e>(&'e self, event: &'e EmailEvent<'_>) -> MessageValues<'e> {
+        let sending_domain = sending_domain(event);
+        let (tenant, conflict) = self.tenant(event, &sending_domain);
+        let value = |tag: &str| event.tag(tag).map_or(Cow::Borrowed(Dimension::NONE), value::clean);
+        let declared =
+            |number: usize| self.tags.get(number).map_or(Cow::Borrowed(Dimension::NONE), |tag| value(tag));
+        MessageValues {
+            tenant,
+            conflict,
+            values: [
+                value(&self.campaign_tag),
+                value(&self.segment_tag),
+                sending_domain,
+                Cow::Borrowed(Dimension::NONE),
+                Cow::Borrowed(Dimension::NONE),
+                value(CONFIGURATION_SET_TAG),
+                declared(0),
+                declared(1),
+                declared(2),
+                declared(3),
+            ],
+        }
+    }
+
+    /// The values of one recipient's address, which may carry a display name.
+    pub fn recipient(address: &str) -> RecipientValues<'_> {
+        let domain = address::domain_of(address);
+        let provider = if domain == Dimension::NONE { Dimension::NONE } else { provider(&domain) };
+        let simulator = domain == SIMULATOR_DOMAIN;
+        RecipientValues { domain, provider, simulator }
+    }
+
+    /// The recipient's values of an open or a click, which name nobody: those of the only recipient, what all recipients have in
+    /// common, or [`Dimension::SEVERAL`].
+    pub fn reader_of<'a>(event: &'a EmailEvent<'_>) -> RecipientValues<'a> {
+        let mut recipients = event.destinations.iter().map(|address| Self::recipient(address));
+        let kept = u32::try_from(event.destinations.len()).unwrap_or(u32::MAX);
+        let Some(mut common) = recipients.next().filter(|_| event.destination_count <= kept) else {
+            return RecipientValues::unknown(event.destination_count);
+        };
+        for other in recipients {
+            common = common.shared_with(&other);
+        }
+        common
+    }
+
+    /// The tenant, and whether what the event says about it contradicts itself or cannot be used.
+    fn tenant<'e>(&'e self, event: &'e EmailEvent<'_>, sending_domain: &str) -> (Cow<'e, str>, bool) {
+        let by_ses = event.tag(TENANT_NAME_TAG);
+        let found =
+            event.tag(&self.tenant_tag).or_else(|| self.mapped_tenant(event, sending_domain)).or(by_ses);
+        let Some(tenant) = found else { return (Cow::Borrowed(TenantId::UNASSIGNED), false) };
+        if !settings::is_tenant(tenant) {
+            return (Cow::Borrowed(TenantId::UNASSIGNED), true);
+        }
+        (Cow::Borrowed(tenant), by_ses.is_some_and(|by_ses| by_ses != tenant))
+    }
+
+    fn mapped_tenant(&self, event: &EmailEvent<'_>, sending_domain: &str) -> Option<&str> {
+        let by_configuration_set =
+            event.tag(CONFIGURATION_SET_TAG).and_then(|name| self.tenants.of_configuration_set(name));
+        by_configuration_set
+            .or_else(|| self.tenants.of_sending_domain(sending_domain))
+            .or_else(|| event.sending_account.as_deref().and_then(|account| self.tenants.of_account(account)))
+    }
+}
+
+impl RecipientValues<'_> {
+    /// Of recipients that are not all known.
+    fn unknown(count: u32) -> Self {
+        let value = if count == 0 { Dimension::NONE } else { Dimension::SEVERAL };
+        Self { domain: Cow::Borrowed(value), provider: value, simulator: false }
+    }
+
+    /// What both have in common.
+    fn shared_with(mut self, other: &Self) -> Self {
+        if self.domain != other.domain {
+            self.domain = Cow::Borrowed(Dimension::SEVERAL);
+        }
+        if self.provider != other.provider {
+            self.provider = Dimension::SEVERAL;
+        }
+        self.simulator &= other.simulator;
+        self
+    }
+}
+
+/// SES's tag, else the domain of the envelope sender.
+fn sending_domain<'e>(event: &'e EmailEvent<'_>) -> Cow<'e, str> {
+    event.tag(FROM_DOMAIN_TAG).map_or_else(|| address::domain_of(&event.source), address::canonical_domain)
+}
+
+#[cfg(test)]
+mod tests;

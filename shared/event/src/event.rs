@@ -274,6 +274,10 @@ impl EmailEvent<'_> {
 
     /// The value of tag `name`, if the message has it and it is not empty.
     pub fn tag(&self, name: &str) -> Option<&str> {
-        self.tags.iter().find(|(tag, _)| tag == name).map(|(_, value)| value.as_ref()).filter(|v| !v.is_empty())
+        self.tags
+            .iter()
+            .find(|(tag, _)| tag == name)
+            .map(|(_, value)| value.as_ref())
+            .filter(|v| !v.is_empty())
     }
 }

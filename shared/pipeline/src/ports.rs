@@ -18,6 +18,12 @@ pub struct Key {
     pub sort: String,
 }
 
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.partition, self.sort)
+    }
+}
+
 /// One stored item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -27,7 +33,7 @@ pub struct Item {
     pub body: Vec<u8>,
     /// Raised by each conditional write; 0 for items that are only ever put whole.
     pub version: u64,
-    /// After this moment the store may drop it, some days late; readers do not see it from then on where it matters to them.
+    /// After this moment the store may drop it, some days late. A reader that must not see it from then on looks itself.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -45,29 +51,53 @@ pub enum Expected {
     Version(u64),
 }
 
+/// Which end of a range comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Smallest sort key first.
+    Forwards,
+    /// Largest sort key first.
+    Backwards,
+}
+
 /// A run of items of one partition in the order of their sort keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The partition.
     pub partition: String,
-    /// First sort key, included.
+    /// First sort key of the run, included.
     pub from: String,
     /// First sort key after the run; `None`: to the end of the partition.
     pub to: Option<String>,
+    /// Which end comes first.
+    pub order: Order,
     /// At most so many items in the page.
     pub limit: usize,
 }
 
-/// A page of a range.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    /// The items, sorted.
-    pub items: Vec<Item>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<String>,
+impl Range {
+    /// The same range from its item at `sort` on, which comes first.
+    #[must_use]
+    pub fn resume_at(&self, sort: &str) -> Self {
+        match self.order {
+            Order::Forwards => Self { from: sort.to_owned(), ..self.clone() },
+            // The smallest text behind `sort` ends a range that holds it.
+            Order::Backwards => Self { to: Some(format!("{sort}\0")), ..self.clone() },
+        }
+    }
 }
 
-/// A store failed: the platform's own failure, worth another try later. Whether a write happened is not known.
+/// A page of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The items, in the order asked for.
+    pub items: Vec<Item>,
+    /// What is left of the range, if anything may be.
+    pub rest: Option<Range>,
+}
+
+/// A store failed: the platform's own failure, worth another try later. A write may have happened, in part, or may still
+/// happen within [`crate::aggregate::Settings::landing_ms`].
 #[derive(Debug, thiserror::Error)]
 #[error("store {operation} failed for {place}")]
 pub struct StoreError {
@@ -92,11 +122,14 @@ pub enum PutError {
 }
 
 /// An ordered key-value store. Reads see every write that was acknowledged before they began.
+///
+/// A write that was acknowledged or failed may land once more within a bounded time (a client library tries again by
+/// itself, a lost packet arrives after all); the commit protocol allows for it.
 pub trait Store: Send + Sync + 'static {
     /// The items at `keys`, in the same order.
     fn get(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Option<Item>>, StoreError>> + Send;
 
-    /// One page of a range. A page may hold fewer than `limit` items and still have a next one.
+    /// One page of a range. A page may hold fewer than `limit` items and still leave a rest.
     fn range(&self, range: Range) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
     /// Writes items whole, whatever was there. Not atomic: on an error any of them may have been written.
@@ -113,4 +146,27 @@ pub trait Store: Send + Sync + 'static {
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Timestamp;
+}
+
+/// One store serves many tasks.
+impl<S: Store> Store for std::sync::Arc<S> {
+    fn get(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Option<Item>>, StoreError>> + Send {
+        (**self).get(keys)
+    }
+
+    fn range(&self, range: Range) -> impl Future<Output = Result<Page, StoreError>> + Send {
+        (**self).range(range)
+    }
+
+    fn put(&self, items: Vec<Item>) -> impl Future<Output = Result<(), StoreError>> + Send {
+        (**self).put(items)
+    }
+
+    fn put_if(&self, item: Item, expected: Expected) -> impl Future<Output = Result<(), PutError>> + Send {
+        (**self).put_if(item, expected)
+    }
+
+    fn delete(&self, keys: Vec<Key>) -> impl Future<Output = Result<(), StoreError>> + Send {
+        (**self).delete(keys)
+    }
 }

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The HTTP API and the dashboard: one router for both homes, the standalone server and the API function.
+//!
+//! A handler takes a request apart, learns who asks, calls the [`Backend`] and puts the answer together. Nothing here
+//! knows a store or counts anything, and nothing here opens a socket but the fetcher of SNS certificates.
+
+mod auth;
+mod backend;
+mod dashboard;
+mod guard;
+mod ingest;
+mod limits;
+mod problem;
+mod router;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use backend::{
+    Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
+};
+pub use ingest::sns::fetch::{Fetch, FetchError, HttpsFetch};
+pub use ingest::sns::url::{CertificateUrl, SubscribeUrl};
+pub use router::{Settings, router};

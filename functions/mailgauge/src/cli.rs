@@ -1,0 +1,37 @@
+//! The command line: one file per command, each with its options, its help and its work.
+
+mod aggregate;
+mod moment;
+mod simulate;
+mod tags;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use clap::{Parser, Subcommand};
+
+/// Real-time analytics for email programs that send through Amazon SES.
+///
+/// Every event is counted once, per tenant, within seconds. Without a command, `mailgauge demo` runs.
+#[derive(Debug, Parser)]
+#[command(name = "mailgauge", version, max_term_width = 110)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Aggregate(aggregate::Options),
+    Simulate(simulate::Options),
+}
+
+/// Runs one command to its end.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command.context("no command")? {
+        Command::Aggregate(options) => aggregate::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,154 @@
+//! Files, folders and standard input as streams of plain bytes, whatever compression they carry.
+//!
+//! What a file is, is told by its first bytes, never by its name: archives are often misnamed.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+/// Read buffer of a file, in bytes: large enough that system calls do not count.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Where events come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Standard input, written `-`.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The files named on the command line; a folder stands for all files below it, in the order of their paths, hidden ones
+/// left out (an S3 or Firehose archive copied to disk is such a folder).
+pub fn sources(names: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for name in names {
+        if name.as_os_str() == "-" {
+            sources.push(Source::Stdin);
+        } else if name.is_dir() {
+            let before = sources.len();
+            files_below(name, &mut sources)?;
+            if sources.len() == before {
+                bail!("{} holds no files: name a folder with event files in it", name.display());
+            }
+        } else if name.exists() {
+            sources.push(Source::File(name.clone()));
+        } else {
+            bail!("{} does not exist: name a file, a folder, or - for standard input", name.display());
+        }
+    }
+    Ok(sources)
+}
+
+fn files_below(folder: &Path, sources: &mut Vec<Source>) -> anyhow::Result<()> {
+    let listing = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut paths = listing
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("cannot list {}", folder.display()))?;
+    paths.sort();
+    for path in paths {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            files_below(&path, sources)?;
+        } else {
+            sources.push(Source::File(path));
+        }
+    }
+    Ok(())
+}
+
+/// Size of the source as it lies on disk, where that is known.
+pub fn size(source: &Source) -> Option<u64> {
+    match source {
+        Source::Stdin => None,
+        Source::File(path) => path.metadata().ok().map(|data| data.len()),
+    }
+}
+
+/// Opens a source and peels off gzip (all its members) or zstd.
+pub fn open(source: &Source) -> anyhow::Result<Box<dyn Read + Send>> {
+    let raw: Box<dyn Read + Send> = match source {
+        Source::Stdin => Box::new(io::stdin()),
+        Source::File(path) => {
+            Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
+        }
+    };
+    decompressed(raw).with_context(|| format!("cannot read {source}"))
+}
+
+/// Peels off gzip or zstd, told by the stream's first four bytes.
+pub fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    let mut head = Vec::with_capacity(4);
+    raw.by_ref().take(4).read_to_end(&mut head)?;
+    let gzip = head.starts_with(&[0x1f, 0x8b]);
+    let zstd = head == [0x28, 0xb5, 0x2f, 0xfd];
+    let whole = Cursor::new(head).chain(raw);
+    Ok(if gzip {
+        Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
+    } else if zstd {
+        Box::new(zstd::stream::read::Decoder::new(whole)?)
+    } else {
+        Box::new(whole)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn check(bytes: Vec<u8>, expected: &str) {
+        let mut text = String::new();
+        decompressed(Box::new(Cursor::new(bytes))).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn compression_is_told_by_the_first_bytes() {
+        check(b"{}\n".to_vec(), "{}\n");
+        check(b"{".to_vec(), "{");
+        check(Vec::new(), "");
+        check(gzip("one\n"), "one\n");
+        check([gzip("one\n"), gzip("two\n")].concat(), "one\ntwo\n");
+        check(zstd::encode_all("one\n".as_bytes(), 1).unwrap(), "one\n");
+    }
+
+    #[test]
+    fn a_folder_stands_for_the_files_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        for name in ["b/2.json", "a.json", ".hidden"] {
+            std::fs::write(folder.path().join(name), "{}").unwrap();
+        }
+        let found = sources(&[folder.path().to_path_buf(), PathBuf::from("-")]).unwrap();
+        let expected = [
+            Source::File(folder.path().join("a.json")),
+            Source::File(folder.path().join("b/2.json")),
+            Source::Stdin,
+        ];
+        assert_eq!(found, expected);
+        assert!(sources(&[folder.path().join("absent")]).unwrap_err().to_string().contains("does not exist"));
+    }
+}

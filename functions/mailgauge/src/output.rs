@@ -1,0 +1,220 @@
+//! What people and programs see: tables on a terminal, JSON or CSV in a pipe. Data goes to standard output, everything else
+//! to standard error.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use serde_json::Value;
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+    /// CSV for spreadsheets.
+    Csv,
+}
+
+/// A table: column names, then rows of cells. Numbers are aligned to the right.
+#[derive(Debug, Default)]
+pub struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row with as many cells as there are columns.
+    pub fn push(&mut self, row: Vec<Value>) {
+        debug_assert_eq!(row.len(), self.columns.len());
+        self.rows.push(row);
+    }
+
+    /// Writes the table as `format` asks; JSON as an array of objects.
+    pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+        match format {
+            Format::Table => self.write_table(out),
+            Format::Json => self.write_json(out),
+            Format::Csv => self.write_csv(out),
+        }
+    }
+
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| Value::Object(self.columns.iter().cloned().zip(row.iter().cloned()).collect()))
+            .collect();
+        serde_json::to_writer_pretty(&mut *out, &rows)?;
+        writeln!(out)
+    }
+
+    fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
+        write_csv_line(self.columns.iter().map(String::as_str), out)?;
+        for row in &self.rows {
+            let cells: Vec<String> = row.iter().map(plain).collect();
+            write_csv_line(cells.iter().map(String::as_str), out)?;
+        }
+        Ok(())
+    }
+
+    fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
+        let cells: Vec<Vec<String>> =
+            self.rows.iter().map(|row| row.iter().map(readable).collect()).collect();
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|column| {
+                let name = self.columns.get(column).map_or(0, |name| name.chars().count());
+                cells
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| cell.chars().count())
+                    .fold(name, usize::max)
+            })
+            .collect();
+        let bold = io::stdout().is_terminal();
+        if bold {
+            write!(out, "\x1b[1m")?;
+        }
+        for (position, (name, &width)) in self.columns.iter().zip(&widths).enumerate() {
+            let right = self.rows.first().and_then(|row| row.get(position)).is_some_and(Value::is_number);
+            write_cell(name, width, right, position + 1 == widths.len(), out)?;
+        }
+        writeln!(out, "{}", if bold { "\x1b[0m" } else { "" })?;
+        for (row, values) in cells.iter().zip(&self.rows) {
+            for (position, ((cell, value), &width)) in row.iter().zip(values).zip(&widths).enumerate() {
+                write_cell(
+                    cell,
+                    width,
+                    value.is_number() || value.is_null(),
+                    position + 1 == widths.len(),
+                    out,
+                )?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_cell(cell: &str, width: usize, right: bool, last: bool, out: &mut impl Write) -> io::Result<()> {
+    match (right, last) {
+        (true, true) => write!(out, "{cell:>width$}"),
+        (true, false) => write!(out, "{cell:>width$}  "),
+        (false, true) => write!(out, "{cell}"),
+        (false, false) => write!(out, "{cell:<width$}  "),
+    }
+}
+
+/// One line of CSV (RFC 4180).
+pub fn write_csv_line<'a>(cells: impl Iterator<Item = &'a str>, out: &mut impl Write) -> io::Result<()> {
+    for (position, cell) in cells.enumerate() {
+        if position > 0 {
+            write!(out, ",")?;
+        }
+        if cell.contains([',', '"', '\n', '\r']) {
+            write!(out, "\"{}\"", cell.replace('"', "\"\""))?;
+        } else {
+            write!(out, "{cell}")?;
+        }
+    }
+    writeln!(out)
+}
+
+/// A value as CSV holds it: null is empty, text has no quotes of its own.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A value as people read it: whole numbers in groups of three, fractions to four places.
+fn readable(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => grouped(whole),
+            (None, Some(fraction)) => format!("{fraction:.4}"),
+            (None, None) => number.to_string(),
+        },
+        other => plain(other),
+    }
+}
+
+/// A whole number in groups of three: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A progress bar on standard error, with what is left; nothing where that is no terminal.
+pub fn progress(length: u64, unit: &str) -> indicatif::ProgressBar {
+    let style =
+        format!("{{bar:40.cyan/dim}} {{pos}}/{{len}} {unit}  {{elapsed}} gone, {{eta}} left  {{msg}}");
+    let bar = indicatif::ProgressBar::new(length);
+    match indicatif::ProgressStyle::with_template(&style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Prints an error with its whole chain of causes.
+pub fn report(error: &anyhow::Error) {
+    let (red, plain) = if io::stderr().is_terminal() { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };
+    tell(&format!("{red}error:{plain} {error:#}"));
+}
+
+/// One line on standard error. A closed standard error is no reason to fail.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(format: Format, expected: &str) {
+        let mut table = Table::new(["tenant", "sends", "rate"]);
+        table.push(vec![json!("acme, \"inc\""), json!(1_234_567), json!(0.25)]);
+        table.push(vec![json!("b"), json!(0), Value::Null]);
+        let mut out = Vec::new();
+        table.write(format, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn tables_align_numbers_to_the_right() {
+        check(
+            Format::Table,
+            "tenant           sends    rate\nacme, \"inc\"  1,234,567  0.2500\nb                    0       –\n",
+        );
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_it_and_leaves_null_empty() {
+        check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,0,\n");
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `HyperLogLog` registers with Ertl's improved estimator: no tables, no bias correction, no change of method in between.
+//!
+//! Source: Otmar Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches", <https://arxiv.org/abs/1702.01284>,
+//! algorithm 6. Never fed anything but hashes of [`Uniques::HASH_BITS`] good bits.
+
+use super::Uniques;
+
+const INDEX_BITS: u32 = 14;
+const COUNT: usize = 1 << INDEX_BITS;
+const RANK_BITS: u32 = Uniques::HASH_BITS - INDEX_BITS;
+
+/// For each of 2^14 parts of the hashes, the longest run of leading zeros seen, plus one; 0 where nothing was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registers([u8; COUNT]);
+
+impl Registers {
+    /// The largest value of a register.
+    #[expect(clippy::cast_possible_truncation, reason = "35")]
+    pub(crate) const MAX_RANK: u8 = RANK_BITS as u8 + 1;
+
+    pub(crate) const fn new() -> Self {
+        Self([0; COUNT])
+    }
+
+    pub(crate) fn insert(&mut self, hash: u64) {
+        let index = (hash >> RANK_BITS) as usize % COUNT;
+        let rest = hash << (u64::BITS - RANK_BITS);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 35")]
+        let rank = (rest.leading_zeros().min(RANK_BITS) + 1) as u8;
+        // The index is below COUNT: it was reduced just above.
+        self.0[index] = self.0[index].max(rank);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (held, &more) in self.0.iter_mut().zip(&other.0) {
+            *held = (*held).max(more);
+        }
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; COUNT] {
+        &self.0
+    }
+
+    /// `None` if a value is larger than [`Registers::MAX_RANK`].
+    pub(crate) fn from_bytes(bytes: &[u8; COUNT]) -> Option<Self> {
+        bytes.iter().all(|&rank| rank <= Self::MAX_RANK).then_some(Self(*bytes))
+    }
+
+    pub(crate) fn estimate(&self) -> u64 {
+        let mut histogram = [0_u32; RANK_BITS as usize + 2];
+        for &rank in &self.0 {
+            // Ranks are at most MAX_RANK, by insertion and by `from_bytes`.
+            histogram[usize::from(rank)] += 1;
+        }
+        let share = |rank: usize| f64::from(histogram[rank]) / COUNT as f64;
+        let last = usize::from(Self::MAX_RANK);
+        let mut z = COUNT as f64 * tau(1.0 - share(last));
+        for rank in (1..last).rev() {
+            z = 0.5 * (z + f64::from(histogram[rank]));
+        }
+        z += COUNT as f64 * sigma(share(0));
+        let estimate = COUNT as f64 * COUNT as f64 / (2.0 * std::f64::consts::LN_2 * z);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, `as` saturates"
+        )]
+        let rounded = estimate.round() as u64;
+        rounded
+    }
+}
+
+/// Corrects for registers that saw nothing.
+fn sigma(mut x: f64) -> f64 {
+    let mut y = 1.0;
+    let mut z = x;
+    // Each round squares x; doubles run out of digits long before 64 rounds. x = 1 cannot be: something was inserted.
+    for _ in 0..64 {
+        x *= x;
+        z += x * y;
+        y += y;
+    }
+    z
+}
+
+/// Corrects for registers that are full.
+fn tau(mut x: f64) -> f64 {
+    if x <= 0.0 || x >= 1.0 {
+        return 0.0;
+    }
+    let mut y = 1.0;
+    let mut z = 1.0 - x;
+    for _ in 0..64 {
+        x = x.sqrt();
+        y *= 0.5;
+        z -= (1.0 - x).powi(2) * y;
+    }
+    z / 3.0
+}

@@ -1,0 +1,136 @@
+//! Sets against sorted lists, estimates against the truth over many seeds.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of numbers that the tests chose"
+)]
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The n-th hash of a seed: the finaliser of `SplitMix64`, whose bits are good.
+fn hash(seed: u64, n: u64) -> RecipientHash {
+    let mut z = seed.wrapping_mul(0xD1B5_4A32_D192_ED03).wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    RecipientHash(z ^ (z >> 31))
+}
+
+fn set(seed: u64, numbers: impl IntoIterator<Item = u64>) -> Uniques {
+    let mut uniques = Uniques::default();
+    for number in numbers {
+        uniques.insert(hash(seed, number));
+    }
+    uniques
+}
+
+fn merged(a: &Uniques, b: &Uniques) -> Uniques {
+    let mut sum = a.clone();
+    sum.merge(b);
+    sum
+}
+
+/// Ranges whose unions lie on either side of the limit.
+fn range() -> impl Strategy<Value = std::ops::Range<u64>> {
+    (0..900_u64, prop_oneof![0..3_u64, 3..300_u64, 900..1300_u64])
+        .prop_map(|(start, length)| start..start + length)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn what_is_held_depends_on_the_set_alone(a in range(), b in range(), c in range(), seed: u64) {
+        let (x, y, z) = (set(seed, a.clone()), set(seed, b.clone()), set(seed, c.clone()));
+        let union: BTreeSet<u64> = a.chain(b).chain(c).collect();
+        let all = set(seed, union.iter().rev().copied());
+        prop_assert_eq!(&merged(&merged(&x, &y), &z), &all);
+        prop_assert_eq!(&merged(&x, &merged(&z, &y)), &all);
+        prop_assert_eq!(&merged(&all, &z), &all);
+        let estimate = all.estimate();
+        prop_assert_eq!(estimate.exact, union.len() <= Uniques::EXACT_LIMIT);
+        if estimate.exact {
+            prop_assert_eq!(estimate.value, union.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn up_to_1024_are_exact_and_the_next_one_is_not() {
+    let limit = Uniques::EXACT_LIMIT as u64;
+    assert_eq!(set(1, 0..limit).estimate(), Estimate { value: limit, exact: true });
+    let above = set(1, 0..=limit).estimate();
+    assert!(!above.exact);
+    assert!(above.value.abs_diff(limit) < 50, "{above:?}");
+}
+
+#[test]
+fn doubles_count_once() {
+    for count in [1, 2, 200, 1024] {
+        let numbers = (0..count).chain(0..count);
+        assert_eq!(set(3, numbers).estimate(), Estimate { value: count, exact: true });
+    }
+}
+
+/// The root mean square error over seeds stays near the stated standard error, and the mean is not off.
+///
+/// With 200 seeds the root mean square of a right estimator is within 15 % of its standard error in 99.7 % of all choices of
+/// seeds; the seeds are fixed, so this passes always or never.
+#[test]
+fn estimates_have_the_stated_standard_error() {
+    const SEEDS: u64 = 200;
+    let checkpoints = [1_100_u64, 3_000, 10_000, 30_000, 60_000];
+    let mut squares = [0.0; 5];
+    let mut sums = [0.0; 5];
+    for seed in 0..SEEDS {
+        let mut uniques = Uniques::default();
+        let mut inserted = 0;
+        for (place, &count) in checkpoints.iter().enumerate() {
+            (inserted..count).for_each(|number| uniques.insert(hash(seed, number)));
+            inserted = count;
+            let error = uniques.estimate().value as f64 / count as f64 - 1.0;
+            squares[place] += error * error;
+            sums[place] += error;
+        }
+    }
+    for (place, count) in checkpoints.iter().enumerate() {
+        let rms = (squares[place] / SEEDS as f64).sqrt();
+        let bias = sums[place] / SEEDS as f64;
+        assert!(rms <= Uniques::STANDARD_ERROR * 1.15, "{count}: rms {rms}");
+        assert!(bias.abs() <= Uniques::STANDARD_ERROR / 4.0, "{count}: bias {bias}");
+    }
+}
+
+/// Billions cannot be inserted in a test; registers as they would be can be drawn from their distribution instead.
+#[test]
+fn estimates_hold_for_billions() {
+    let count = 5.0e9_f64;
+    let mut ranks = [0_u8; 1 << 14];
+    for (place, rank) in (0_u64..).zip(&mut ranks) {
+        let uniform = (hash(9, place).0 >> 11) as f64 / (1_u64 << 53) as f64;
+        // P(rank <= k) = exp(-count / m / 2^k) for a Poisson number of hashes in the register.
+        let exact = (count / f64::from(1 << 14) / -uniform.ln()).log2().ceil();
+        *rank = exact.clamp(0.0, f64::from(Registers::MAX_RANK)) as u8;
+    }
+    let uniques = Uniques::from_registers(Registers::from_bytes(&ranks).unwrap());
+    let error = uniques.estimate().value as f64 / count - 1.0;
+    assert!(error.abs() < 3.0 * Uniques::STANDARD_ERROR, "{error}");
+}
+
+#[test]
+fn registers_above_the_largest_rank_are_refused() {
+    let mut ranks = [0_u8; 1 << 14];
+    ranks[7] = Registers::MAX_RANK;
+    assert!(Registers::from_bytes(&ranks).is_some());
+    ranks[7] += 1;
+    assert!(Registers::from_bytes(&ranks).is_none());
+}
+
+#[test]
+fn full_registers_give_a_number() {
+    let uniques = Uniques::from_registers(Registers::from_bytes(&[Registers::MAX_RANK; 1 << 14]).unwrap());
+    assert!(uniques.estimate().value > 1 << 40);
+}

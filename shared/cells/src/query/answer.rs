@@ -1,0 +1,249 @@
+//! The answer: rows in order, the long tail summed into `(other)`, pages, and the JSON that users see.
+//!
+//! ```text
+//! groups by rank:  ── earlier pages ──│── this page ──│── later pages: the (other) row ──
+//! ```
+//!
+//! So the rows of this page and of those before it sum to the whole. Rates of `(other)` come from its own summed counters.
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+use event::attribution::Dimension;
+use event::{Minute, Timestamp};
+
+use super::calendar::Granularity;
+use super::cursor::Cursor;
+use super::metric::Value;
+use super::rank::{self, Candidate};
+use super::request::{Fill, Query};
+use super::sums::{GroupValues, Sums};
+use crate::cell::Cell;
+
+/// How new the data are that an answer is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// Every event up to this moment is counted.
+    pub complete_until: Option<Timestamp>,
+    /// The newest event counted.
+    pub newest_event: Option<Timestamp>,
+}
+
+/// An answer; serialises to the reply of `POST /v1/query`.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    query: Query,
+    rows: Vec<Row>,
+    freshness: Freshness,
+    estimates: BTreeMap<usize, f64>,
+    next_cursor: Option<String>,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Where its bucket begins; absent if there is one bucket for the whole range.
+    pub time: Option<Minute>,
+    /// The value of each group.
+    pub group: Vec<CompactString>,
+    /// The value of each metric.
+    pub metrics: Vec<Value>,
+    /// Numerator and denominator of each metric that is a rate.
+    pub counts: Vec<Option<(u64, u64)>>,
+    /// The value of each metric in the range compared with.
+    pub previous: Option<Vec<Value>>,
+    /// The group's place in the page; the long tail comes last.
+    pub(super) rank: usize,
+}
+
+/// A group, and its numbers in the sums of the range and of the one compared with.
+struct Member<'a> {
+    values: &'a GroupValues,
+    now: Option<u32>,
+    earlier: Option<u32>,
+}
+
+/// What an answer is made from.
+struct Source<'a> {
+    query: &'a Query,
+    now: &'a Sums,
+    earlier: Option<&'a Sums>,
+}
+
+impl Answer {
+    pub(super) fn new(query: &Query, now: &Sums, earlier: Option<&Sums>, freshness: Freshness) -> Self {
+        let source = Source { query, now, earlier };
+        let mut answer = Self {
+            query: query.clone(),
+            rows: Vec::new(),
+            freshness,
+            estimates: BTreeMap::new(),
+            next_cursor: None,
+        };
+        let more = if query.group_by.is_empty() {
+            answer.page_of_rows(&source)
+        } else {
+            answer.page_of_groups(&source)
+        };
+        if let Some(skip) = more {
+            let (from, to) = query.range();
+            answer.next_cursor = Some(Cursor { from, to, skip }.encode(query.fingerprint));
+        }
+        answer
+    }
+
+    /// The rows of this page, in order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The query answered.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// How new the data are.
+    pub const fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    /// The error of each metric that is an estimate, by the metric's place: the greatest of all rows, relative to the value.
+    pub const fn estimates(&self) -> &BTreeMap<usize, f64> {
+        &self.estimates
+    }
+
+    /// What to send as `cursor` for the next page, if there is one.
+    pub fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+
+    /// Without groups, a page is a number of buckets.
+    fn page_of_rows(&mut self, source: &Source<'_>) -> Option<u32> {
+        self.add_rows(source, &source.members(), &[], 0);
+        self.rows.sort_by(|a, b| rank::rows(source.query, a, b));
+        let end = source.query.skip.saturating_add(source.query.limit.min(Query::MAX_ROWS));
+        let more = self.rows.len() > end;
+        self.rows.truncate(end);
+        self.rows.drain(..source.query.skip.min(self.rows.len()));
+        more.then(|| u32::try_from(end).ok()).flatten()
+    }
+
+    /// With groups, a page is a number of groups, each in all its buckets, and the rest in one.
+    fn page_of_groups(&mut self, source: &Source<'_>) -> Option<u32> {
+        let query = source.query;
+        let members = source.members();
+        let (folded, named): (Vec<_>, Vec<_>) = members.into_iter().partition(Member::is_folded);
+        let named = rank::groups(query, named.into_iter().filter_map(|member| source.candidate(member)));
+        let buckets = query.edges.len() - 1;
+        let most = query.limit.min(Query::MAX_ROWS / buckets).max(1);
+        let start = query.skip.min(named.len());
+        let end = start.saturating_add(most).min(named.len());
+        for (place, member) in named.get(start..end).unwrap_or_default().iter().enumerate() {
+            self.add_rows(source, std::slice::from_ref(member), member.values, place);
+        }
+        let more = end < named.len();
+        let tail: Vec<_> = named.into_iter().skip(end).chain(folded).collect();
+        if !tail.is_empty() {
+            let other = vec![CompactString::const_new(Dimension::OTHER); query.group_by.len()];
+            self.add_rows(source, &tail, &other, usize::MAX);
+        }
+        self.rows.sort_by(|a, b| rank::rows(query, a, b));
+        more.then(|| u32::try_from(end).ok()).flatten()
+    }
+
+    /// Adds a row for each bucket of some groups taken together.
+    fn add_rows(
+        &mut self,
+        source: &Source<'_>,
+        members: &[Member<'_>],
+        group: &[CompactString],
+        rank: usize,
+    ) {
+        let query = source.query;
+        let mut now = Source::cells(Some(source.now), members.iter().filter_map(|member| member.now));
+        let mut earlier = Source::cells(source.earlier, members.iter().filter_map(|member| member.earlier));
+        let always = query.fill == Fill::Zero
+            || (query.group_by.is_empty() && query.granularity == Granularity::Total);
+        for (bucket, start) in query.edges.iter().take(query.edges.len() - 1).enumerate() {
+            let (cell, before) = (now.remove(&bucket), earlier.remove(&bucket));
+            if cell.is_none() && before.is_none() && !always {
+                continue;
+            }
+            let cell = cell.unwrap_or_default();
+            let mut row = Row {
+                time: (query.granularity != Granularity::Total).then_some(*start),
+                group: group.to_vec(),
+                metrics: values(query, &cell),
+                counts: Vec::new(),
+                previous: source.earlier.map(|_| values(query, &before.unwrap_or_default())),
+                rank,
+            };
+            for (place, metric) in query.metrics.iter().enumerate() {
+                row.counts.push(metric.counts(&cell));
+                if let Some(error) = metric.error(&cell) {
+                    let greatest = self.estimates.entry(place).or_insert(error);
+                    *greatest = greatest.max(error);
+                }
+            }
+            self.rows.push(row);
+        }
+    }
+}
+
+impl Member<'_> {
+    /// Whether these are values that were folded together when the block was written: they belong to the long tail.
+    fn is_folded(&self) -> bool {
+        self.values.iter().all(|value| value == Dimension::OTHER)
+    }
+}
+
+impl<'a> Source<'a> {
+    /// All groups of the range and of the one compared with.
+    fn members(&self) -> Vec<Member<'a>> {
+        let mut members = Vec::new();
+        for (number, values) in (0..).zip(self.now.groups()) {
+            let earlier = self.earlier.and_then(|earlier| earlier.find(values));
+            members.push(Member { values, now: Some(number), earlier });
+        }
+        for (number, values) in (0..).zip(self.earlier.into_iter().flat_map(Sums::groups)) {
+            if self.now.find(values).is_none() {
+                members.push(Member { values, now: None, earlier: Some(number) });
+            }
+        }
+        members
+    }
+
+    /// A group with its metrics over the whole range; none if nothing was counted in it.
+    fn candidate(&self, member: Member<'a>) -> Option<Candidate<'a, Member<'a>>> {
+        let mut total = Cell::default();
+        let mut empty = true;
+        for (_, cell) in member.now.into_iter().flat_map(|group| self.now.cells(group)) {
+            total.merge(&cell);
+            empty = false;
+        }
+        let earlier = self.earlier.zip(member.earlier);
+        if empty && earlier.is_none_or(|(sums, group)| sums.cells(group).next().is_none()) {
+            return None;
+        }
+        Some(Candidate { values: member.values, metrics: values(self.query, &total), member })
+    }
+
+    /// The cells of some groups, merged by bucket.
+    fn cells(sums: Option<&Sums>, groups: impl Iterator<Item = u32>) -> BTreeMap<usize, Cell> {
+        let mut merged: BTreeMap<usize, Cell> = BTreeMap::new();
+        let Some(sums) = sums else { return merged };
+        for group in groups {
+            for (bucket, cell) in sums.cells(group) {
+                merged.entry(bucket).and_modify(|held| held.merge(&cell)).or_insert(cell);
+            }
+        }
+        merged
+    }
+}
+
+fn values(query: &Query, cell: &Cell) -> Vec<Value> {
+    query.metrics.iter().map(|metric| metric.value(cell, query.basis)).collect()
+}
+
+#[cfg(test)]
+mod tests;

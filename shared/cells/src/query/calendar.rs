@@ -1,0 +1,227 @@
+//! Bucket edges: where a minute, a day in Berlin or a month begins, in minutes of UTC.
+//!
+//! Up to an hour, buckets are cut in UTC. Days, ISO weeks (from Monday) and months are cut in a time zone, so a day may have
+//! 23, 24, 25 or 24½ hours. No clock is read: the zone data are compiled in.
+
+use event::{Minute, Timestamp};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, ToSpan as _};
+
+/// How wide the buckets of an answer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Granularity {
+    /// One bucket for the whole range.
+    Total,
+    /// A minute.
+    Minute,
+    /// Five minutes.
+    FiveMinutes,
+    /// A quarter of an hour.
+    QuarterHour,
+    /// An hour.
+    Hour,
+    /// A day of the time zone.
+    Day,
+    /// A week of the time zone, from Monday.
+    Week,
+    /// A month of the time zone.
+    Month,
+}
+
+/// How a granularity cuts time.
+enum Step {
+    /// Not at all.
+    Whole,
+    /// Every so many minutes since 1970, in UTC.
+    Minutes(u32),
+    /// At days of the time zone.
+    Dates(Span),
+}
+
+impl Granularity {
+    /// All of them, by width.
+    pub const ALL: [Self; 8] = [
+        Self::Total,
+        Self::Minute,
+        Self::FiveMinutes,
+        Self::QuarterHour,
+        Self::Hour,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+    ];
+
+    /// Its name in queries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Minute => "1m",
+            Self::FiveMinutes => "5m",
+            Self::QuarterHour => "15m",
+            Self::Hour => "1h",
+            Self::Day => "1d",
+            Self::Week => "1w",
+            Self::Month => "1mo",
+        }
+    }
+
+    /// The granularity of that name, if it is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|granularity| granularity.name() == name)
+    }
+
+    /// Whether its buckets are days or longer, cut in a time zone.
+    pub const fn is_calendar(self) -> bool {
+        matches!(self, Self::Day | Self::Week | Self::Month)
+    }
+
+    fn step(self) -> Step {
+        match self {
+            Self::Total => Step::Whole,
+            Self::Minute => Step::Minutes(1),
+            Self::FiveMinutes => Step::Minutes(5),
+            Self::QuarterHour => Step::Minutes(15),
+            Self::Hour => Step::Minutes(60),
+            Self::Day => Step::Dates(1.day()),
+            Self::Week => Step::Dates(1.week()),
+            Self::Month => Step::Dates(1.month()),
+        }
+    }
+
+    /// The first day of the bucket that `date` lies in.
+    fn first_date(self, date: Date) -> Option<Date> {
+        match self {
+            Self::Week => date.checked_sub(i64::from(date.weekday().to_monday_zero_offset()).days()).ok(),
+            Self::Month => Some(date.first_of_month()),
+            _ => Some(date),
+        }
+    }
+}
+
+/// Where the buckets over `from..to` begin, and last where the last one ends; the outer ones are not cut off.
+///
+/// Nothing if there would be more than `most` buckets, or if the range leaves the calendar (years 1970 to 9999).
+pub(super) fn edges(
+    granularity: Granularity,
+    zone: &TimeZone,
+    from: Minute,
+    to: Minute,
+    most: usize,
+) -> Option<Vec<Minute>> {
+    match granularity.step() {
+        Step::Whole => Some(vec![from, to]),
+        Step::Minutes(width) => {
+            let first = from.0 - from.0 % width;
+            let count = to.0.saturating_sub(first).div_ceil(width);
+            if usize::try_from(count).ok()? > most {
+                return None;
+            }
+            (0..=count).map(|nth| first.checked_add(nth.checked_mul(width)?).map(Minute)).collect()
+        }
+        Step::Dates(step) => {
+            let mut date = granularity.first_date(date_of(from, zone)?)?;
+            // The week, or the day of a zone behind UTC, in which 1970 begins is cut off.
+            let mut edges = vec![start_of(date, zone).unwrap_or_default()];
+            while edges.last().is_some_and(|&last| last < to) {
+                date = date.checked_add(step).ok()?;
+                let edge = start_of(date, zone)?;
+                // A date that a zone skipped (Samoa, 30 December 2011) begins where the next one does: no bucket of its own.
+                if edges.last().is_some_and(|&last| last < edge) {
+                    edges.push(edge);
+                }
+                if edges.len() > most.saturating_add(1) {
+                    return None;
+                }
+            }
+            Some(edges)
+        }
+    }
+}
+
+/// What a range is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compare {
+    /// As many buckets, up to where the range begins.
+    PreviousPeriod,
+    /// As many buckets from the same date a year before, or from 52 weeks before where buckets are weeks.
+    PreviousYear,
+}
+
+/// The buckets to compare `edges` with: as many, each at the place of the one it is compared with.
+///
+/// Nothing if they would begin before 1970.
+pub(super) fn earlier(
+    compare: Compare,
+    granularity: Granularity,
+    zone: &TimeZone,
+    edges: &[Minute],
+) -> Option<Vec<Minute>> {
+    let (&from, &to) = (edges.first()?, edges.last()?);
+    let count = edges.len() - 1;
+    match (granularity.step(), compare) {
+        (Step::Whole | Step::Minutes(_), Compare::PreviousPeriod) => {
+            let length = to.0.checked_sub(from.0)?;
+            edges.iter().map(|edge| edge.0.checked_sub(length).map(Minute)).collect()
+        }
+        (Step::Whole, Compare::PreviousYear) => edges.iter().map(|&edge| a_year_before(edge, zone)).collect(),
+        (Step::Minutes(width), Compare::PreviousYear) => {
+            let first = a_year_before(from, zone)?;
+            let shift = from.0.checked_sub(first.0 - first.0 % width)?;
+            edges.iter().map(|edge| edge.0.checked_sub(shift).map(Minute)).collect()
+        }
+        (Step::Dates(step), _) => {
+            let back = match (compare, granularity) {
+                (Compare::PreviousPeriod, _) => step.checked_mul(i64::try_from(count).ok()?).ok()?,
+                (Compare::PreviousYear, Granularity::Week) => 52.weeks(),
+                (Compare::PreviousYear, _) => 1.year(),
+            };
+            let mut date = date_of(from, zone)?.checked_sub(back).ok()?;
+            let mut earlier = vec![start_of(date, zone)?];
+            while earlier.len() < edges.len() {
+                date = date.checked_add(step).ok()?;
+                let edge = start_of(date, zone)?;
+                if earlier.last().is_some_and(|&last| last < edge) {
+                    earlier.push(edge);
+                }
+            }
+            Some(earlier)
+        }
+    }
+}
+
+/// The minute a bucket of this zone begins, as RFC 3339 with the zone's offset (`Z` in UTC).
+pub(super) fn rfc3339(minute: Minute, zone: &TimeZone) -> String {
+    match jiff::Timestamp::from_millisecond(minute.start().millis()) {
+        Ok(moment) if *zone != TimeZone::UTC => {
+            moment.display_with_offset(zone.to_offset(moment)).to_string()
+        }
+        _ => minute.start().to_string(),
+    }
+}
+
+/// The minute in which a date begins in a zone: midnight, or the end of the gap where clocks jump over midnight.
+pub(super) fn start_of(date: Date, zone: &TimeZone) -> Option<Minute> {
+    let start = date.to_zoned_datetime(zone.clone()).ok()?.timestamp();
+    minute(start)
+}
+
+fn date_of(at: Minute, zone: &TimeZone) -> Option<Date> {
+    Some(zone.to_datetime(moment(at)?).date())
+}
+
+fn a_year_before(at: Minute, zone: &TimeZone) -> Option<Minute> {
+    let before = moment(at)?.to_zoned_datetime(zone.clone()).checked_sub(1.year()).ok()?;
+    minute(before.timestamp())
+}
+
+fn moment(at: Minute) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_millisecond(at.start().millis()).ok()
+}
+
+fn minute(moment: jiff::Timestamp) -> Option<Minute> {
+    (moment.as_millisecond() >= 0).then(|| Timestamp::from_millis(moment.as_millisecond()).minute())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Where the next page begins, as text that users hand back as they got it.
+//!
+//! A cursor pins the range, so that `to=now` means the same on every page, and is bound to its query. It is no secret: whoever
+//! forges one gets at another page of what they may read anyway.
+
+use event::Minute;
+use rapidhash::v3::rapidhash_v3;
+
+use super::error::QueryError;
+
+/// A place in the pages of one query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// First minute of the range.
+    pub from: Minute,
+    /// First minute after it.
+    pub to: Minute,
+    /// How many groups, or rows without groups, the pages before had.
+    pub skip: u32,
+}
+
+/// Three numbers of 8 hexadecimal digits and a check of 16.
+const LENGTH: usize = 40;
+
+impl Cursor {
+    /// As text, bound to the query of this fingerprint.
+    pub(super) fn encode(self, fingerprint: u64) -> String {
+        let Self { from, to, skip } = self;
+        format!("{:08x}{:08x}{skip:08x}{:016x}", from.0, to.0, self.check(fingerprint))
+    }
+
+    /// Reads a cursor of the query of this fingerprint.
+    pub(super) fn decode(text: &str, fingerprint: u64) -> Result<Self, QueryError> {
+        let number = |at: usize| text.get(at..at + 8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let cursor = match (number(0), number(8), number(16)) {
+            (Some(from), Some(to), Some(skip)) if text.len() == LENGTH && from < to => {
+                Self { from: Minute(from), to: Minute(to), skip }
+            }
+            _ => return Err(refusal("it is not a cursor")),
+        };
+        if cursor.encode(fingerprint) == text {
+            Ok(cursor)
+        } else {
+            Err(refusal("it belongs to another query, or was changed"))
+        }
+    }
+
+    fn check(self, fingerprint: u64) -> u64 {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&fingerprint.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.from.0.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.to.0.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.skip.to_le_bytes());
+        rapidhash_v3(&bytes)
+    }
+}
+
+fn refusal(problem: &str) -> QueryError {
+    QueryError::malformed(
+        "cursor",
+        problem,
+        "the next_cursor of the reply to the same query, unchanged; without it, the first page",
+        "next_cursor",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURSOR: Cursor = Cursor { from: Minute(29_000_000), to: Minute(29_001_440), skip: 10 };
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was() {
+        assert_eq!(Cursor::decode(&CURSOR.encode(7), 7), Ok(CURSOR));
+    }
+
+    #[test]
+    fn a_changed_cursor_or_one_of_another_query_is_refused() {
+        let text = CURSOR.encode(7);
+        assert!(Cursor::decode(&text, 8).is_err());
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+            assert!(Cursor::decode(&String::from_utf8(changed).unwrap(), 7).is_err(), "{at}");
+        }
+        for text in ["", "abc", &text[1..], &format!("{text}0"), &text.to_uppercase(), &"\u{e4}".repeat(20)] {
+            assert!(Cursor::decode(text, 7).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads rows into sums: the only part of a query whose work grows with the rows read.
+//!
+//! What does not change from row to row is found once per key: its group, and whether the filter lets it pass. A row then costs two
+//! lookups and an addition per counter. Each row must be added once; blocks may come in any order and through several executions
+//! that are merged.
+
+use compact_str::CompactString;
+use event::attribution::Dimension;
+use event::{Minute, TenantId};
+
+use super::answer::{Answer, Freshness};
+use super::error::{QueryError, QueryErrorKind};
+use super::filter::Facet;
+use super::request::{Basis, Query};
+use super::sums::{Full, Sums};
+use crate::block::{BlockError, Rows};
+
+/// Why rows could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// A block is damaged.
+    #[error("a block cannot be read")]
+    Block(#[from] BlockError),
+    /// The sums do not fit into memory.
+    #[error(transparent)]
+    TooLarge(QueryError),
+}
+
+impl From<Full> for ExecuteError {
+    fn from(_: Full) -> Self {
+        let refusal = QueryError::malformed(
+            "group_by",
+            "the answer has too many groups and buckets",
+            "fewer or smaller dimensions, a coarser granularity, a shorter range or a filter",
+            "group_by=provider",
+        );
+        Self::TooLarge(refusal.of_kind(QueryErrorKind::Unanswerable))
+    }
+}
+
+/// A query at work.
+pub struct Execution {
+    query: Query,
+    sums: Sums,
+    clock: Clock,
+}
+
+impl Execution {
+    /// Nothing read yet.
+    pub fn new(query: &Query) -> Self {
+        let clock = Clock { edges: query.edges.clone(), last: 0 };
+        Self { sums: Sums::new(query.wanted(), query.edges.len() - 1), clock, query: query.clone() }
+    }
+
+    /// Adds the rows of one block or delta of `tenant`. A tenant outside the query's scope adds nothing.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] if the block is damaged or the sums grow too large; the execution is of no use then.
+    pub fn add<R: Rows + ?Sized>(&mut self, tenant: &TenantId, rows: &R) -> Result<(), ExecuteError> {
+        if !self.query.reads(tenant) {
+            return Ok(());
+        }
+        let by_send = self.query.basis == Basis::Send;
+        let groups = if by_send {
+            self.groups_of_keys(tenant, rows.cohort_count(), |key, dimension| match dimension {
+                Dimension::Campaign => rows.cohort_key(key).0,
+                Dimension::Provider => rows.cohort_key(key).1,
+                _ => "",
+            })?
+        } else {
+            self.groups_of_keys(tenant, rows.key_count(), |key, dimension| rows.key_value(key, dimension))?
+        };
+        if groups.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let (from, to) = self.query.range();
+        let Self { sums, clock, .. } = self;
+        let wanted = *sums.wanted();
+        let mut added = Ok(());
+        let mut each = |row: crate::block::RowRef<'_>| {
+            if added.is_ok()
+                && let Some(Some(group)) = groups.get(row.key as usize)
+                && let Some(bucket) = clock.bucket(row.bucket)
+            {
+                added = sums.add(*group, bucket, &row);
+            }
+        };
+        if by_send {
+            rows.scan_cohorts(&wanted, from, to, &mut each)?;
+        } else {
+            rows.scan_cells(&wanted, from, to, &mut each)?;
+        }
+        Ok(added?)
+    }
+
+    /// Adds what another execution of the same query has read.
+    ///
+    /// # Errors
+    /// [`ExecuteError::TooLarge`] if the sums grow too large.
+    pub fn merge(&mut self, other: &Self) -> Result<(), ExecuteError> {
+        Ok(self.sums.merge(&other.sums)?)
+    }
+
+    /// The answer, beside what was read for [`Query::earlier`] if that was asked for.
+    pub fn finish(self, earlier: Option<Self>, freshness: Freshness) -> Answer {
+        let earlier = earlier.map(|execution| execution.sums);
+        Answer::new(&self.query, &self.sums, earlier.as_ref(), freshness)
+    }
+
+    /// The group of each key; none for a key that does not pass the filter.
+    fn groups_of_keys<'v>(
+        &mut self,
+        tenant: &'v TenantId,
+        keys: u32,
+        value: impl Fn(u32, Dimension) -> &'v str,
+    ) -> Result<Vec<Option<u32>>, Full> {
+        let mut groups = Vec::with_capacity(keys as usize);
+        for key in 0..keys {
+            let value = |facet| match facet {
+                Facet::Tenant => tenant.as_str(),
+                Facet::Dimension(dimension) => value(key, dimension),
+            };
+            if self.query.filter.judge(&|facet| Some(value(facet))) == Some(true) {
+                let values = self.query.group_by.iter().map(|group| CompactString::new(value(group.facet)));
+                groups.push(Some(self.sums.number(values.collect())?));
+            } else {
+                groups.push(None);
+            }
+        }
+        Ok(groups)
+    }
+}
+
+/// Finds the bucket of a minute. Rows of one key come in the order of time, so it is mostly the last one's or the next.
+struct Clock {
+    edges: Vec<Minute>,
+    last: usize,
+}
+
+impl Clock {
+    fn bucket(&mut self, minute: Minute) -> Option<usize> {
+        if !self.holds(self.last, minute) {
+            self.last += 1;
+            if !self.holds(self.last, minute) {
+                self.last = self
+                    .edges
+                    .partition_point(|edge| *edge <= minute)
+                    .checked_sub(1)
+                    .unwrap_or(self.edges.len());
+            }
+        }
+        (self.last + 1 < self.edges.len()).then_some(self.last)
+    }
+
+    fn holds(&self, bucket: usize, minute: Minute) -> bool {
+        matches!(self.edges.get(bucket..), Some([start, end, ..]) if *start <= minute && minute < *end)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! Which blocks to read: the coarsest that answer a query exactly.
+//!
+//! ```text
+//! month blocks ████████████████ by the day     kept for ever
+//! day blocks          █████████ by the hour    400 days
+//! hour blocks              ████ by the minute  30 days
+//! ```
+//!
+//! A month, day or hour of history lies in one block of each level that still has it, so for each stretch of time exactly one
+//! block is chosen. Deltas that are not yet merged hold minutes and are always read besides; they are not planned here.
+
+use std::collections::BTreeSet;
+
+use event::{Day, Hour, Minute};
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+
+use super::calendar::Granularity;
+use super::error::{QueryError, QueryErrorKind};
+use super::request::{Basis, Query};
+use crate::block::Resolution;
+
+/// A month of UTC, counted from January 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(pub u32);
+
+impl Month {
+    /// The month a day lies in.
+    pub fn of(day: Day) -> Self {
+        let date = EPOCH.checked_add(i64::from(day.0).days()).unwrap_or(Date::MAX);
+        let months = (i32::from(date.year()) - 1970) * 12 + i32::from(date.month()) - 1;
+        Self(u32::try_from(months).unwrap_or_default())
+    }
+
+    /// Its first day.
+    pub fn first_day(self) -> Day {
+        let date = EPOCH.checked_add(i64::from(self.0).months()).unwrap_or(Date::MAX);
+        let days = EPOCH.until(date).map_or(0, |span| span.get_days());
+        Day(u32::try_from(days).unwrap_or_default())
+    }
+}
+
+const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+
+/// The history of one tenant: which blocks there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    /// Hours that have a block of minutes.
+    pub hours: BTreeSet<Hour>,
+    /// Days that have a block of hours.
+    pub days: BTreeSet<Day>,
+    /// Months that have a block of days.
+    pub months: BTreeSet<Month>,
+    /// Blocks of hours before this one are dropped, or no longer take late events; later hours without a block have no merged
+    /// events. 0 as long as nothing is dropped.
+    pub hours_kept_from: Hour,
+    /// The same for blocks of days.
+    pub days_kept_from: Day,
+}
+
+/// One block to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BlockRef {
+    /// The block of an hour, by the minute.
+    Hour(Hour),
+    /// The block of a day, by the hour.
+    Day(Day),
+    /// The block of a month, by the day.
+    Month(Month),
+}
+
+/// The blocks that answer `query`, in the order of time.
+///
+/// # Errors
+/// [`QueryError`] of kind [`QueryErrorKind::Unanswerable`] where history is kept coarser only than the query cuts it; it names what
+/// could be asked instead.
+pub fn plan(query: &Query, catalogue: &Catalogue) -> Result<Vec<BlockRef>, QueryError> {
+    let Some((first, last)) = catalogue.span() else { return Ok(Vec::new()) };
+    let (from, to) = query.range();
+    let mut at = from.max(first);
+    let end = match query.basis {
+        Basis::Event => to.min(last),
+        // What was sent in the range may have been opened at any time since.
+        Basis::Send => last,
+    };
+    let cuts = Cuts { edges: &query.edges, basis: query.basis };
+    let mut blocks = Vec::new();
+    while at < end {
+        let (hour, day) = (at.hour(), at.hour().day());
+        let month = Month::of(day);
+        let (month_start, month_end) =
+            (minute_of(month.first_day()), minute_of(Month(month.0 + 1).first_day()));
+        let (day_start, day_end) = (minute_of(day), minute_of(Day(day.0 + 1)));
+        if catalogue.months.contains(&month) && cuts.fit(month_start, month_end, Resolution::Day) {
+            blocks.push(BlockRef::Month(month));
+            at = month_end;
+        } else if day >= catalogue.days_kept_from
+            && catalogue.days.contains(&day)
+            && cuts.fit(day_start, day_end, Resolution::Hour)
+        {
+            blocks.push(BlockRef::Day(day));
+            at = day_end;
+        } else if day < catalogue.days_kept_from && catalogue.months.contains(&month) {
+            let kept_from = minute_of(catalogue.days_kept_from);
+            return Err(refusal(
+                query,
+                Resolution::Day,
+                kept_from,
+                cuts.first_inside(month_start, month_end, Resolution::Day),
+            ));
+        } else if hour < catalogue.hours_kept_from && catalogue.days.contains(&day) {
+            let kept_from = catalogue.hours_kept_from.first_minute();
+            return Err(refusal(
+                query,
+                Resolution::Hour,
+                kept_from,
+                cuts.first_inside(day_start, day_end, Resolution::Hour),
+            ));
+        } else if catalogue.hours.contains(&hour) {
+            blocks.push(BlockRef::Hour(hour));
+            at = Hour(hour.0 + 1).first_minute();
+        } else {
+            at = catalogue.next_after(hour, day, month).unwrap_or(end);
+        }
+    }
+    Ok(blocks)
+}
+
+impl Catalogue {
+    /// Where the next block of any level begins: a single event of the year 9999 must not make a walk through all hours.
+    fn next_after(&self, hour: Hour, day: Day, month: Month) -> Option<Minute> {
+        let starts = [
+            self.hours.range(Hour(hour.0 + 1)..).next().map(|hour| hour.first_minute()),
+            self.days.range(Day(day.0 + 1)..).next().map(|day| minute_of(*day)),
+            self.months.range(Month(month.0 + 1)..).next().map(|month| minute_of(month.first_day())),
+        ];
+        starts.into_iter().flatten().min()
+    }
+
+    /// The first minute of the first block and the minute after the last one.
+    fn span(&self) -> Option<(Minute, Minute)> {
+        let hours = self.hours.first().zip(self.hours.last());
+        let days = self.days.first().zip(self.days.last());
+        let months = self.months.first().zip(self.months.last());
+        let spans = [
+            hours.map(|(first, last)| (first.first_minute(), Hour(last.0 + 1).first_minute())),
+            days.map(|(first, last)| (minute_of(*first), minute_of(Day(last.0 + 1)))),
+            months.map(|(first, last)| {
+                (minute_of(first.first_day()), minute_of(Month(last.0 + 1).first_day()))
+            }),
+        ];
+        spans.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+/// Where a query cuts time.
+struct Cuts<'a> {
+    edges: &'a [Minute],
+    basis: Basis,
+}
+
+impl Cuts<'_> {
+    /// The first edge that would cut a bucket of this resolution in the block over `start..end`.
+    fn first_inside(&self, start: Minute, end: Minute, resolution: Resolution) -> Option<Minute> {
+        // A block has the cohorts of any time before its end.
+        let start = match self.basis {
+            Basis::Event => start,
+            Basis::Send => Minute(0),
+        };
+        let width = resolution.minutes();
+        let first = self.edges.partition_point(|edge| *edge <= start);
+        let within = self.edges.get(first..).unwrap_or_default().iter().take_while(|edge| **edge < end);
+        within.copied().find(|edge| !edge.0.is_multiple_of(width))
+    }
+
+    fn fit(&self, start: Minute, end: Minute, resolution: Resolution) -> bool {
+        self.first_inside(start, end, resolution).is_none()
+    }
+}
+
+fn minute_of(day: Day) -> Minute {
+    day.first_hour().first_minute()
+}
+
+/// Before `kept_from` history is kept by `kept` only, and the query cuts it at `cut`.
+fn refusal(query: &Query, kept: Resolution, kept_from: Minute, cut: Option<Minute>) -> QueryError {
+    let (from, to) = query.range();
+    let cut = cut.unwrap_or(to);
+    let (unit, times, granularities, finest) = match kept {
+        Resolution::Minute | Resolution::Hour => ("hour", "full hours", "1h 1d 1w 1mo", "1h"),
+        Resolution::Day => ("day", "midnight in UTC", "1d 1w 1mo", "1d"),
+    };
+    let (parameter, allowed, example) = match query.granularity {
+        _ if query.is_earlier => ("compare", format!("a range cut at {times}, or a later one"), finest),
+        Granularity::Total if cut == from => ("from", times.to_string(), "2026-01-01T00:00:00Z"),
+        Granularity::Total => ("to", times.to_string(), "2026-01-01T00:00:00Z"),
+        one if one.is_calendar() => {
+            ("timezone", format!("UTC, or a zone whose days begin at {times}"), "UTC")
+        }
+        _ => ("granularity", format!("total {granularities}; or a later from"), finest),
+    };
+    let (cut, kept_from) = (cut.start(), kept_from.start());
+    let problem = format!("{cut} cannot be cut out: before {kept_from} history is kept by the {unit}");
+    QueryError::malformed(parameter, problem, allowed, example).of_kind(QueryErrorKind::Unanswerable)
+}
+
+#[cfg(test)]
+mod tests;

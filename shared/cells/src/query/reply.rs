@@ -1,0 +1,123 @@
+//! The JSON of an answer, written row by row as it is asked for: no second copy of the rows is made.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, SerializeSeq as _, SerializeStruct as _, Serializer};
+
+use super::answer::{Answer, Row};
+use super::metric::{Metric, Value};
+use super::request::Query;
+
+impl Serialize for Answer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names: Vec<String> = self.query().metrics.iter().map(|metric| metric.name()).collect();
+        let mut reply = serializer.serialize_struct("Answer", 2)?;
+        reply.serialize_field("rows", &Rows { answer: self, names: &names })?;
+        reply.serialize_field("meta", &Meta { answer: self, names: &names })?;
+        reply.end()
+    }
+}
+
+struct Rows<'a> {
+    answer: &'a Answer,
+    names: &'a [String],
+}
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let query = self.answer.query();
+        let mut rows = serializer.serialize_seq(Some(self.answer.rows().len()))?;
+        for row in self.answer.rows() {
+            rows.serialize_element(&RowReply { query, names: self.names, row })?;
+        }
+        rows.end()
+    }
+}
+
+struct RowReply<'a> {
+    query: &'a Query,
+    names: &'a [String],
+    row: &'a Row,
+}
+
+impl Serialize for RowReply<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { query, names, row } = *self;
+        let mut reply = serializer.serialize_map(None)?;
+        if let Some(time) = row.time {
+            reply.serialize_entry("time", &query.rfc3339(time))?;
+        }
+        let group: Vec<_> = query.group_by.iter().zip(&row.group).collect();
+        reply.serialize_entry(
+            "group",
+            &Named(group.iter().map(|(by, value)| (&by.name, value.as_str())).collect()),
+        )?;
+        reply.serialize_entry("metrics", &Named(names.iter().zip(&row.metrics).collect()))?;
+        if row.counts.iter().any(Option::is_some) {
+            let counts = names.iter().zip(&row.counts);
+            let counts = counts.filter_map(|(name, counts)| {
+                let (numerator, denominator) = (*counts)?;
+                Some((name, Counts { numerator, denominator }))
+            });
+            reply.serialize_entry("counts", &Named(counts.collect()))?;
+        }
+        if let Some(previous) = &row.previous {
+            reply.serialize_entry("previous", &Named(names.iter().zip(previous).collect()))?;
+        }
+        reply.end()
+    }
+}
+
+/// What a rate was computed from.
+#[derive(Serialize)]
+struct Counts {
+    numerator: u64,
+    denominator: u64,
+}
+
+/// Values under names that are only known at run time.
+struct Named<'a, V>(Vec<(&'a String, V)>);
+
+impl<V: Serialize> Serialize for Named<'_, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+struct Meta<'a> {
+    answer: &'a Answer,
+    names: &'a [String],
+}
+
+impl Serialize for Meta<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answer = self.answer;
+        let (from, to) = answer.query().range();
+        let freshness = answer.freshness();
+        let estimates = answer.estimates().iter();
+        let estimates = estimates.filter_map(|(place, error)| Some((self.names.get(*place)?, error)));
+        let mut meta = serializer.serialize_struct("Meta", 6)?;
+        meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
+        meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
+        meta.serialize_field("estimates", &Named(estimates.collect()))?;
+        meta.serialize_field("next_cursor", &answer.next_cursor())?;
+        meta.serialize_field("from", &answer.query().rfc3339(from))?;
+        meta.serialize_field("to", &answer.query().rfc3339(to))?;
+        meta.end()
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Count(count) => serializer.serialize_u64(count),
+            Self::Number(number) => serializer.serialize_f64(number),
+            Self::Missing => serializer.serialize_none(),
+        }
+    }
+}
+
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
+}

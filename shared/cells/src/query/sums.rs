@@ -1,0 +1,205 @@
+//! Running sums by group and bucket: flat, growing only where something was counted, and bounded.
+//!
+//! A group has a list of slots, one per bucket; a slot is a run of sums, one per wanted counter, and a cell of sketches if any are
+//! wanted. Nothing here knows what a metric is.
+
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use rapidhash::fast::RandomState;
+use smallvec::SmallVec;
+
+use crate::block::{RowRef, Wanted};
+use crate::cell::Cell;
+use crate::counter::{CounterId, Counters};
+
+/// How many numbers may be held at once, places of empty buckets included: some 128 MiB.
+const MAX_NUMBERS: usize = 16 << 20;
+/// What a group without buckets is taken for, in numbers: its values and its entry in the table.
+const GROUP_NUMBERS: usize = 16;
+/// What a cell of empty sketches is taken for, in numbers. Full ones are no larger than the blocks they were read from.
+const SKETCH_NUMBERS: usize = 24;
+/// The place of a counter that is not wanted, and the slot of a bucket in which nothing was counted.
+const NOWHERE: u32 = u32::MAX;
+
+/// The values of a group, in the order of the query's groups.
+pub(super) type GroupValues = SmallVec<[CompactString; 1]>;
+
+/// There is no room for more sums.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// Sums by group and bucket.
+pub(super) struct Sums {
+    wanted: Wanted,
+    buckets: usize,
+    /// The wanted counters, in the order of their sums in a slot.
+    counters: Vec<CounterId>,
+    /// Where a counter's sum lies in a slot, by the counter's number.
+    places: [u32; 64],
+    numbers: HashMap<GroupValues, u32, RandomState>,
+    groups: Vec<Group>,
+    /// The sums of all slots, one for each wanted counter.
+    flat: Vec<u64>,
+    /// The sketches of all slots; none if no sketch is wanted.
+    sketches: Vec<Cell>,
+    slots: u32,
+    held: usize,
+}
+
+struct Group {
+    values: GroupValues,
+    slots: Vec<u32>,
+}
+
+impl Sums {
+    /// No sums.
+    pub(super) fn new(wanted: Wanted, buckets: usize) -> Self {
+        let mut counters = Vec::new();
+        let mut places = [NOWHERE; 64];
+        for (number, place) in (0_u8..).zip(&mut places) {
+            if let Some(counter) =
+                CounterId::from_number(number).filter(|_| wanted.counters & (1 << number) != 0)
+            {
+                *place = u32::try_from(counters.len()).unwrap_or(NOWHERE);
+                counters.push(counter);
+            }
+        }
+        Self {
+            wanted,
+            buckets,
+            counters,
+            places,
+            numbers: HashMap::default(),
+            groups: Vec::new(),
+            flat: Vec::new(),
+            sketches: Vec::new(),
+            slots: 0,
+            held: 0,
+        }
+    }
+
+    /// What is summed.
+    pub(super) const fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// The values of all groups, in the order of their numbers.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &GroupValues> {
+        self.groups.iter().map(|group| &group.values)
+    }
+
+    /// The number of a group, if it has one.
+    pub(super) fn find(&self, values: &GroupValues) -> Option<u32> {
+        self.numbers.get(values).copied()
+    }
+
+    /// The number of a group.
+    pub(super) fn number(&mut self, values: GroupValues) -> Result<u32, Full> {
+        if let Some(number) = self.find(&values) {
+            return Ok(number);
+        }
+        self.hold(GROUP_NUMBERS)?;
+        let number = u32::try_from(self.groups.len()).map_err(|_| Full)?;
+        self.groups.push(Group { values: values.clone(), slots: Vec::new() });
+        self.numbers.insert(values, number);
+        Ok(number)
+    }
+
+    /// Adds a row to a bucket of a group.
+    pub(super) fn add(&mut self, group: u32, bucket: usize, row: &RowRef<'_>) -> Result<(), Full> {
+        let slot = self.slot(group, bucket)?;
+        let first = slot as usize * self.counters.len();
+        for (counter, count) in row.counters.iter() {
+            let place = self.places.get(usize::from(counter.number())).map_or(NOWHERE, |place| *place);
+            if place != NOWHERE {
+                add_to(&mut self.flat, first + place as usize, count);
+            }
+        }
+        if let Some(sketches) = self.sketches.get_mut(slot as usize) {
+            if let Some(latency) = row.latency.filter(|_| self.wanted.latency) {
+                sketches.latency.merge(latency);
+            }
+            if let Some(opens) = row.opens.filter(|_| self.wanted.opens) {
+                sketches.opens.merge(opens);
+            }
+            if let Some(clicks) = row.clicks.filter(|_| self.wanted.clicks) {
+                sketches.clicks.merge(clicks);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds all sums of another of the same shape.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), Full> {
+        let width = self.counters.len();
+        for group in &other.groups {
+            let number = self.number(group.values.clone())?;
+            for (bucket, &theirs) in group.slots.iter().enumerate().filter(|(_, slot)| **slot != NOWHERE) {
+                let slot = self.slot(number, bucket)? as usize;
+                let theirs = theirs as usize;
+                for place in 0..width {
+                    let count = other.flat.get(theirs * width + place).map_or(0, |sum| *sum);
+                    add_to(&mut self.flat, slot * width + place, count);
+                }
+                if let (Some(ours), Some(theirs)) = (self.sketches.get_mut(slot), other.sketches.get(theirs))
+                {
+                    ours.merge(theirs);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The buckets of a group in which something was counted, with their cells.
+    pub(super) fn cells(&self, group: u32) -> impl Iterator<Item = (usize, Cell)> {
+        let slots = self.groups.get(group as usize).map_or(&[][..], |group| &group.slots);
+        let used = slots.iter().enumerate().filter(|(_, slot)| **slot != NOWHERE);
+        used.map(|(bucket, slot)| (bucket, self.cell(*slot))).filter(|(_, cell)| !cell.is_empty())
+    }
+
+    fn cell(&self, slot: u32) -> Cell {
+        let slot = slot as usize;
+        let mut counters = Counters::new();
+        let sums = self.flat.get(slot * self.counters.len()..).unwrap_or_default();
+        for (counter, sum) in self.counters.iter().zip(sums) {
+            counters.add(*counter, *sum);
+        }
+        Cell { counters, ..self.sketches.get(slot).cloned().unwrap_or_default() }
+    }
+
+    /// The slot of a group's bucket, made if there is none.
+    fn slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
+        let place = |groups: &[Group]| groups.get(number as usize)?.slots.get(bucket).copied();
+        match place(&self.groups) {
+            Some(NOWHERE) => {}
+            Some(slot) => return Ok(slot),
+            None => {
+                self.hold(self.buckets)?;
+                let group = self.groups.get_mut(number as usize).ok_or(Full)?;
+                group.slots.resize(self.buckets, NOWHERE);
+            }
+        }
+        let sketched = self.wanted.latency || self.wanted.opens || self.wanted.clicks;
+        self.hold(self.counters.len() + if sketched { SKETCH_NUMBERS } else { 1 })?;
+        let slot = self.slots;
+        self.slots += 1;
+        self.flat.resize(self.flat.len() + self.counters.len(), 0);
+        if sketched {
+            self.sketches.push(Cell::default());
+        }
+        let group = self.groups.get_mut(number as usize).ok_or(Full)?;
+        *group.slots.get_mut(bucket).ok_or(Full)? = slot;
+        Ok(slot)
+    }
+
+    fn hold(&mut self, numbers: usize) -> Result<(), Full> {
+        self.held = self.held.saturating_add(numbers);
+        if self.held > MAX_NUMBERS { Err(Full) } else { Ok(()) }
+    }
+}
+
+fn add_to(sums: &mut [u64], place: usize, count: u64) {
+    if let Some(sum) = sums.get_mut(place) {
+        *sum = sum.saturating_add(count);
+    }
+}

@@ -1,0 +1,164 @@
+//! The domain of an address, in one spelling.
+//!
+//! Addresses come bare, with display names (`"Sale, now" <a@b>`), with quoted local parts (`"a@b"@c`) and with RFC 2047
+//! words, and anybody may put anything in them. The domain is all that is taken. It is lower-cased in ASCII; an
+//! international one stays as it is given, and SES demands Punycode in envelopes, so that is what it will be:
+//! <https://docs.aws.amazon.com/ses/latest/dg/send-email-formatted.html>. An IP address in place of a domain is
+//! `(invalid)`: IPs never leave the aggregate step. Nothing is allocated unless there are capitals.
+
+use std::borrow::Cow;
+
+use super::Dimension;
+use super::value::{MAX_VALUE_BYTES, deceives};
+
+/// The longest domain name: <https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4>
+const MAX_DOMAIN_BYTES: usize = 253;
+
+/// The domain of an address: [`Dimension::NONE`] if there is no `@`, [`Dimension::INVALID`] if what follows is no domain.
+pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
+    // A display name may hold anything but stands before the last `<`; the domain follows the last `@` inside.
+    let address = match memchr::memrchr(b'<', address.as_bytes()) {
+        Some(open) => address.get(open + 1..).unwrap_or_default(),
+        None => address,
+    };
+    let address = address.split_once('>').map_or(address, |(inside, _)| inside);
+    match memchr::memrchr(b'@', address.as_bytes()) {
+        Some(at) => canonical_domain(address.get(at + 1..).unwrap_or_default()),
+        None => Cow::Borrowed(Dimension::NONE),
+    }
+}
+
+/// A domain in lower case without its trailing dot; [`Dimension::NONE`] if empty, [`Dimension::INVALID`] if it cannot be one.
+/// Of one longer than a value may be, the last labels that fit are kept: whose it is stands at the end.
+pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
+    let domain = domain.trim();
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    if domain.is_empty() {
+        return Cow::Borrowed(Dimension::NONE);
+    }
+    if domain.len() > MAX_DOMAIN_BYTES || !is_domain(domain) {
+        return Cow::Borrowed(Dimension::INVALID);
+    }
+    let domain = last_labels(domain);
+    if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(domain.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(domain)
+    }
+}
+
+/// Letters, digits, `-`, `_` and dots between labels; other scripts as they come; not an IP address.
+fn is_domain(domain: &str) -> bool {
+    let mut before = b'.';
+    let mut all_ascii = true;
+    for byte in domain.bytes() {
+        let allowed = match byte {
+            b'.' => before != b'.',
+            b'-' | b'_' => true,
+            0x80.. => {
+                all_ascii = false;
+                true
+            }
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !allowed {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.'
+        && !ends_in_a_number(domain)
+        && (all_ascii || !domain.chars().any(|c| deceives(c) || c.is_whitespace()))
+}
+
+/// No top-level domain is a number, so this is an IPv4 address or part of one.
+fn ends_in_a_number(domain: &str) -> bool {
+    let last_dot = memchr::memrchr(b'.', domain.as_bytes());
+    let last = domain.get(last_dot.map_or(0, |dot| dot + 1)..).unwrap_or_default();
+    last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn last_labels(domain: &str) -> &str {
+    if domain.len() <= MAX_VALUE_BYTES {
+        return domain;
+    }
+    let bytes = domain.as_bytes();
+    let first_kept = domain.len() - MAX_VALUE_BYTES;
+    // A dot just before the kept bytes ends a label too.
+    let dot = bytes.get(first_kept - 1..).and_then(|end| memchr::memchr(b'.', end));
+    dot.and_then(|dot| domain.get(first_kept + dot..)).unwrap_or(Dimension::INVALID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: &str, expected: &str) {
+        assert_eq!(domain_of(address), expected, "{address:?}");
+    }
+
+    #[test]
+    fn the_domain_is_found_in_every_form_of_address() {
+        check("jane@example.com", "example.com");
+        check("Jane@Example.COM", "example.com");
+        check("Jane Doe <jane@example.com>", "example.com");
+        check("\"Doe <x@wrong.example>, Jane\" <jane@example.com>", "example.com");
+        check("=?utf-8?b?SmFuZSA8YUBiPg==?= <jane@example.com>", "example.com");
+        check("\"jane@home\"@example.com", "example.com");
+        check("<jane@example.com.>", "example.com");
+        check("jane@xn--mnchen-3ya.example", "xn--mnchen-3ya.example");
+        check("jane@münchen.example", "münchen.example");
+        check(" jane@mail_1.example ", "mail_1.example");
+        check("jane@localhost", "localhost");
+    }
+
+    #[test]
+    fn what_has_no_domain_has_none() {
+        for address in ["", "jane", "MAILER-DAEMON", "<>", "jane@", "a@b <jane>"] {
+            check(address, Dimension::NONE);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_domain_is_invalid() {
+        for address in [
+            "jane@[192.0.2.1]",
+            "jane@[IPv6:2001:db8::1]",
+            "jane@192.0.2.1",
+            "jane@a..b",
+            "jane@.example.com",
+            "jane@exa mple.com",
+            "jane@example.com\"",
+            "jane@example\u{202e}moc.com",
+            "jane@example.com\n",
+        ] {
+            let expected = if address.ends_with('\n') { "example.com" } else { Dimension::INVALID };
+            check(address, expected);
+        }
+    }
+
+    #[test]
+    fn of_a_long_domain_the_end_is_kept() {
+        let label = "a".repeat(60);
+        let three = format!("{label}.{label}.{label}.example");
+        check(&format!("x@{three}"), &format!("{label}.example"));
+        let fits = format!("{}.example", "a".repeat(MAX_VALUE_BYTES - 8));
+        check(&format!("x@{fits}"), &fits);
+        check(&format!("x@b.{fits}"), &fits);
+        check(&format!("x@{}", "a".repeat(129)), Dimension::INVALID);
+    }
+
+    #[test]
+    fn a_domain_longer_than_dns_allows_is_invalid() {
+        let longest = format!("{}aa.de", "a.".repeat(124));
+        assert_eq!(longest.len(), MAX_DOMAIN_BYTES);
+        check(&format!("x@{longest}"), &longest[longest.len() - MAX_VALUE_BYTES + 1..]);
+        check(&format!("x@a{longest}"), Dimension::INVALID);
+        check(&format!("x@{}.com", "a".repeat(1_000_000)), Dimension::INVALID);
+    }
+
+    #[test]
+    fn ordinary_addresses_are_borrowed() {
+        assert!(matches!(domain_of("jane@example.com"), Cow::Borrowed(_)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Whose events are whose.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::{EventKind, Tags};
+use crate::units::Timestamp;
+
+fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a str]) -> EmailEvent<'a> {
+    EmailEvent {
+        kind: EventKind::Send,
+        at: Timestamp::from_millis(0),
+        sent_at: Timestamp::from_millis(0),
+        message_id: Cow::Borrowed("0100018e77d94dc5-1"),
+        recipients: destinations.iter().map(|&address| Cow::Borrowed(address)).collect(),
+        destinations: destinations.iter().map(|&address| Cow::Borrowed(address)).collect(),
+        destination_count: u32::try_from(destinations.len()).unwrap(),
+        source: Cow::Borrowed(source),
+        sending_account: Some(Cow::Borrowed("123456789012")),
+        source_arn: None,
+        tags: tags
+            .iter()
+            .map(|&(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
+            .collect::<Tags<'_>>(),
+    }
+}
+
+fn attribution(settings: &str) -> Attribution {
+    toml::from_str(settings).unwrap()
+}
+
+const MAPS: &str = r#"
+[tenants]
+by_configuration_set = { marketing = "acme" }
+by_sending_domain = { "News.Example.com." = "news", "example.com" = "example" }
+by_account = { 123456789012 = "account" }
+"#;
+
+fn check_tenant(settings: &str, tags: &[(&str, &str)], source: &str, expected: (&str, bool)) {
+    let event = event(tags, source, &[]);
+    let attribution = attribution(settings);
+    let found = attribution.message(&event);
+    assert_eq!((found.tenant.as_ref(), found.conflict), expected, "{tags:?} {source}");
+}
+
+#[test]
+fn without_any_sign_nobody_owns_an_event() {
+    check_tenant("", &[], "a@example.com", (TenantId::UNASSIGNED, false));
+    check_tenant("", &[("tenant", "")], "", (TenantId::UNASSIGNED, false));
+}
+
+#[test]
+fn the_tenant_comes_from_the_first_sign_in_order() {
+    let (set, ses) = (("ses:configuration-set", "marketing"), ("ses:tenant-name", "from-ses"));
+    check_tenant(MAPS, &[("tenant", "tagged"), set], "a@example.com", ("tagged", false));
+    check_tenant(MAPS, &[set], "a@example.com", ("acme", false));
+    check_tenant(MAPS, &[], "News <a@NEWS.example.com>", ("news", false));
+    check_tenant(MAPS, &[], "a@eu.news.example.com", ("news", false));
+    check_tenant(MAPS, &[], "a@shop.example.com", ("example", false));
+    check_tenant(MAPS, &[("ses:from-domain", "example.com")], "a@bounce.example", ("example", false));
+    check_tenant(MAPS, &[], "a@other.example", ("account", false));
+    check_tenant("", &[ses], "a@other.example", ("from-ses", false));
+    check_tenant("tenant_tag = \"customer\"", &[("tenant", "a"), ("customer", "b")], "", ("b", false));
+}
+
+#[test]
+fn a_contradiction_is_a_conflict_and_the_order_still_decides() {
+    let ses = ("ses:tenant-name", "from-ses");
+    check_tenant("", &[("tenant", "tagged"), ses], "", ("tagged", true));
+    check_tenant("", &[("tenant", "from-ses"), ses], "", ("from-ses", false));
+    check_tenant(MAPS, &[ses], "a@example.com", ("example", true));
+}
+
+#[test]
+fn a_name_that_cannot_be_a_tenant_falls_to_nobody() {
+    let long = "x".repeat(129);
+    for name in ["a b", "a/b", "ä", "(unassigned)", "(none)", "*", &long] {
+        check_tenant(MAPS, &[("tenant", name)], "a@example.com", (TenantId::UNASSIGNED, true));
+        check_tenant("", &[("ses:tenant-name", name)], "", (TenantId::UNASSIGNED, true));
+    }
+}
+
+#[test]
+fn a_message_is_filed_under_its_tags() {
+    let attribution = attribution("tags = [\"template\", \"stream\"]");
+    let tags = [
+        ("campaign", " spring "),
+        ("segment", "(other)"),
+        ("stream", "bulk"),
+        ("ses:configuration-set", "marketing"),
+        ("ses:from-domain", "Example.COM"),
+    ];
+    let event = event(&tags, "a@bounce.example", &["jane@gmail.com"]);
+    let values = attribution.message(&event).values;
+    let expected = [
+        "spring",
+        "(invalid)",
+        "example.com",
+        "(none)",
+        "(none)",
+        "marketing",
+        "(none)",
+        "bulk",
+        "(none)",
+        "(none)",
+    ];
+    assert_eq!(values.each_ref().map(AsRef::as_ref), expected);
+    assert_eq!(attribution.declared_tags(), ["template", "stream"]);
+}
+
+#[test]
+fn the_common_path_allocates_nothing() {
+    let tags = [("tenant", "acme"), ("campaign", "spring"), ("ses:from-domain", "example.com")];
+    let event = event(&tags, "a@example.com", &["jane@gmail.com"]);
+    let attribution = Attribution::default();
+    let found = attribution.message(&event);
+    let reader = Attribution::reader_of(&event);
+    for value in found.values.iter().chain([&found.tenant, &reader.domain]) {
+        assert!(matches!(value, Cow::Borrowed(_)), "{value}");
+    }
+}
+
+fn check_reader(destinations: &[&str], count: u32, expected: (&str, &str, bool)) {
+    let mut event = event(&[], "", destinations);
+    event.destination_count = count;
+    let reader = Attribution::reader_of(&event);
+    assert_eq!(
+        (reader.domain.as_ref(), reader.provider, reader.simulator),
+        expected,
+        "{destinations:?} {count}"
+    );
+}
+
+#[test]
+fn a_reader_is_the_recipient_or_what_recipients_have_in_common() {
+    check_reader(&["jane@gmail.com"], 1, ("gmail.com", "gmail", false));
+    check_reader(&["jane@gmail.com", "joe@Gmail.com"], 2, ("gmail.com", "gmail", false));
+    check_reader(&["jane@gmail.com", "joe@googlemail.com"], 2, ("(several)", "gmail", false));
+    check_reader(&["jane@gmail.com", "joe@gmx.de"], 2, ("(several)", "(several)", false));
+    check_reader(&["jane@gmail.com"], 2, ("(several)", "(several)", false));
+    check_reader(&[], 0, ("(none)", "(none)", false));
+    check_reader(&[], 3, ("(several)", "(several)", false));
+    check_reader(&["success+1@simulator.amazonses.com"], 1, ("simulator.amazonses.com", "other", true));
+    check_reader(&["bounce@simulator.amazonses.com", "a@gmail.com"], 2, ("(several)", "(several)", false));
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_refused_by_name() {
+    for (settings, expected) in [
+        ("tags = [\"a\", \"b\", \"c\", \"d\", \"e\"]", "tags has 5 names: at most 4 are allowed"),
+        ("campaign_tag = \"\"", "campaign_tag \"\" is not the name of a tag"),
+        ("campaign_tag = \"tenant\"", "tag \"tenant\" is declared twice"),
+        ("tags = [\"segment\"]", "tag \"segment\" is declared twice"),
+        (
+            "tenants.by_account = { 1 = \"a b\" }",
+            "tenant \"a b\" of \"1\" in tenants.by_account is not a tenant's name",
+        ),
+        ("tenants.by_account = { 1 = \"(unassigned)\" }", "tenant \"(unassigned)\" of \"1\""),
+        (
+            "tenants.by_sending_domain = { \"a b\" = \"acme\" }",
+            "\"a b\" in tenants.by_sending_domain is not a domain",
+        ),
+        ("tenat_tag = \"x\"", "unknown field `tenat_tag`"),
+        ("tenants.by_domain = {}", "unknown field `by_domain`"),
+    ] {
+        let error = toml::from_str::<Attribution>(settings).unwrap_err().to_string();
+        assert!(error.contains(expected), "{settings}: {error}");
+    }
+    let four = toml::from_str::<Attribution>("tags = [\"a\", \"b\", \"c\", \"d\"]").unwrap();
+    assert_eq!(four.declared_tags().len(), MAX_DECLARED_TAGS);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_filed_under_short_harmless_values(address in ".{0,300}", tag in ".{0,300}", domain in ".{0,300}") {
+        let tags = [("tenant", tag.as_str()), ("campaign", &tag), ("ses:from-domain", &domain)];
+        let event = event(&tags, &address, &[&address]);
+        let attribution = Attribution::default();
+        let found = attribution.message(&event);
+        prop_assert!(TenantId::new(&found.tenant).is_ok());
+        for value in found.values.iter().chain([&Attribution::reader_of(&event).domain]) {
+            prop_assert!((1..=128).contains(&value.len()) && !value.chars().any(char::is_control), "{:?}", value);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Records that the Kinesis Producer Library packed into one: a magic number, a protobuf message, its MD5.
+//!
+//! The message is walked where it lies: a table of its records would let a small hostile record fill the memory.
+//! Format: <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
+
+use md5::{Digest as _, Md5};
+
+const MAGIC: &[u8] = &[0xf3, 0x89, 0x9a, 0xc2];
+/// `AggregatedRecord.records` and `Record.data`: both are field 3, length-delimited.
+const FIELD: u64 = 3 << 3 | 2;
+
+/// The records packed into `bytes`; `None` if they are not of this format, and so a plain record.
+pub(super) fn records(bytes: &[u8]) -> Option<Records<'_>> {
+    let (message, digest) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<16>()?;
+    (Md5::digest(message).as_slice() == digest).then_some(Records { rest: message })
+}
+
+/// Walks the packed records.
+pub(super) struct Records<'a> {
+    rest: &'a [u8],
+}
+
+/// A message that is no protobuf, though its MD5 is right.
+#[derive(Debug, PartialEq)]
+pub(super) struct Malformed;
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<&'a [u8], Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = match next_field(&mut self.rest) {
+            Ok(record) => record?,
+            Err(malformed) => {
+                self.rest = &[];
+                return Some(Err(malformed));
+            }
+        };
+        let mut fields = record;
+        Some(next_field(&mut fields).map(Option::unwrap_or_default))
+    }
+}
+
+/// Reads on to the next field of number [`FIELD`]; `None` at the end of the message.
+fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
+    while !message.is_empty() {
+        let tag = varint(message)?;
+        let length = match tag & 7 {
+            0 => {
+                varint(message)?;
+                continue;
+            }
+            1 => 8,
+            2 => usize::try_from(varint(message)?).map_err(|_| Malformed)?,
+            5 => 4,
+            _ => return Err(Malformed),
+        };
+        let (value, rest) = message.split_at_checked(length).ok_or(Malformed)?;
+        *message = rest;
+        if tag == FIELD {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+fn varint(message: &mut &[u8]) -> Result<u64, Malformed> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = message.split_first().ok_or(Malformed)?;
+        *message = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(Malformed)
+}

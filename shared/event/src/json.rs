@@ -1,0 +1,353 @@
+//! A pull scanner over JSON text: it hands out what is asked for, borrowed, and skips the rest in one pass.
+//!
+//! It exists because most of an event is skipped (headers, subjects) and building a tree of it would cost more than all the
+//! counting. It accepts exactly the texts of RFC 8259, as `serde_json` does, skipped parts included, with two
+//! differences: values nest at most [`MAX_DEPTH`] deep, and a surrogate without its partner reads as U+FFFD (senders cut
+//! subjects in the middle of a pair). Of equal keys the last one wins, as callers overwrite.
+//! It must never allocate for text without escapes, recurse for what is skipped, or look at a byte twice.
+
+use std::borrow::Cow;
+
+mod text;
+
+/// How deep values may nest. SES's own events stay below 10; 64 lets a skipped container be tracked in one word.
+pub(crate) const MAX_DEPTH: u32 = 64;
+
+/// Why scanning stopped; [`Scanner::at`] says where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not JSON from here on.
+    Syntax,
+    /// The text ends inside a value.
+    End,
+    /// More than [`MAX_DEPTH`] levels.
+    Depth,
+}
+
+/// A string as it stands in the text: without its quotes, escapes not yet resolved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawText<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl<'a> RawText<'a> {
+    /// The text; owned only if there are escapes.
+    pub(crate) fn resolve(self) -> Cow<'a, str> {
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut text = String::with_capacity(self.raw.len());
+        text::unescape(self.raw, &mut text);
+        Cow::Owned(text)
+    }
+
+    /// Appends the text to `buffer`.
+    pub(crate) fn resolve_into(self, buffer: &mut String) {
+        if self.escaped {
+            text::unescape(self.raw, buffer);
+        } else {
+            buffer.push_str(self.raw);
+        }
+    }
+}
+
+/// Reads values one after the other.
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// How many bytes are read; after a [`Fault`], where it was found.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on at byte `at`, outside of any value.
+    pub(crate) fn restart(&mut self, at: usize) {
+        self.at = at;
+        self.depth = 0;
+    }
+
+    /// The next byte that is not white space, without reading it; `None` at the end.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        loop {
+            let byte = *bytes.get(self.at)?;
+            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Reads `byte` after white space if it is next.
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    #[inline]
+    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        match self.peek() {
+            Some(found) if found == byte => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(_) => Err(Fault::Syntax),
+            None => Err(Fault::End),
+        }
+    }
+
+    fn enter(&mut self, open: u8) -> Result<(), Fault> {
+        self.expect(open)?;
+        if self.depth == MAX_DEPTH {
+            return Err(Fault::Depth);
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// Reads an object; `field` must read each key's value.
+    #[inline]
+    pub(crate) fn object<E: From<Fault>>(
+        &mut self,
+        mut field: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.enter(b'{')?;
+        if !self.take(b'}') {
+            loop {
+                let key = self.key()?.resolve();
+                field(self, key)?;
+                if self.peek() == Some(b'}') {
+                    self.at += 1;
+                    break;
+                }
+                self.expect(b',')?;
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads an array; `item` must read each value.
+    #[inline]
+    pub(crate) fn array<E: From<Fault>>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.enter(b'[')?;
+        if !self.take(b']') {
+            loop {
+                item(self)?;
+                if self.peek() == Some(b']') {
+                    self.at += 1;
+                    break;
+                }
+                self.expect(b',')?;
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn key(&mut self) -> Result<RawText<'a>, Fault> {
+        let key = self.raw_string()?;
+        self.expect(b':')?;
+        Ok(key)
+    }
+
+    /// Reads a string; owned only if it has escapes.
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+        self.raw_string().map(RawText::resolve)
+    }
+
+    /// Reads a string without resolving its escapes.
+    #[inline]
+    pub(crate) fn raw_string(&mut self) -> Result<RawText<'a>, Fault> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let escaped = self.string_end()?;
+        Ok(RawText { raw: self.text.get(start..self.at - 1).unwrap_or_default(), escaped })
+    }
+
+    /// Reads a string that is expected to be long base64: finds its end many bytes at a time.
+    /// Control characters in it pass unseen here; they are no base64, so decoding finds them.
+    pub(crate) fn base64_string(&mut self) -> Result<RawText<'a>, Fault> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let bytes = self.text.as_bytes().get(start..).unwrap_or_default();
+        match memchr::memchr2(b'"', b'\\', bytes) {
+            Some(length) if bytes.get(length) == Some(&b'"') => {
+                self.at = start + length + 1;
+                Ok(RawText { raw: self.text.get(start..start + length).unwrap_or_default(), escaped: false })
+            }
+            _ => {
+                self.at = start - 1;
+                self.raw_string()
+            }
+        }
+    }
+
+    /// Reads up to and with the closing quote; whether there was an escape.
+    #[inline]
+    fn string_end(&mut self) -> Result<bool, Fault> {
+        let bytes = self.text.as_bytes();
+        self.at = text::next_special(bytes, self.at);
+        if bytes.get(self.at) == Some(&b'"') {
+            self.at += 1;
+            return Ok(false);
+        }
+        self.escaped_string_end()?;
+        Ok(true)
+    }
+
+    #[cold]
+    fn escaped_string_end(&mut self) -> Result<(), Fault> {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.at = text::escape_end(bytes, self.at)?,
+                Some(_) => return Err(Fault::Syntax),
+                None => return Err(Fault::End),
+            }
+            self.at = text::next_special(bytes, self.at);
+        }
+    }
+
+    /// Reads any value and gives its text.
+    pub(crate) fn raw_value(&mut self) -> Result<&'a str, Fault> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        Ok(self.text.get(start..self.at).unwrap_or_default())
+    }
+
+    /// Reads any value and drops it.
+    pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        let room = MAX_DEPTH - self.depth;
+        // One bit per open container, the innermost lowest: 1 for an object, 0 for an array.
+        let mut objects = 0_u64;
+        let mut open = 0;
+        loop {
+            match self.peek().ok_or(Fault::End)? {
+                b'"' => {
+                    self.at += 1;
+                    self.string_end()?;
+                }
+                opener @ (b'{' | b'[') => {
+                    if open == room {
+                        return Err(Fault::Depth);
+                    }
+                    self.at += 1;
+                    let is_object = opener == b'{';
+                    // The closing bracket is two after the opening one, in ASCII, for both kinds.
+                    if !self.take(opener + 2) {
+                        objects = objects << 1 | u64::from(is_object);
+                        open += 1;
+                        if is_object {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                _ => self.scalar()?,
+            }
+            loop {
+                if open == 0 {
+                    return Ok(());
+                }
+                let is_object = objects & 1 == 1;
+                match self.peek().ok_or(Fault::End)? {
+                    b',' => {
+                        self.at += 1;
+                        if is_object {
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    b'}' if is_object => self.at += 1,
+                    b']' if !is_object => self.at += 1,
+                    _ => return Err(Fault::Syntax),
+                }
+                objects >>= 1;
+                open -= 1;
+            }
+        }
+    }
+
+    /// Reads a number, `true`, `false` or `null`.
+    fn scalar(&mut self) -> Result<(), Fault> {
+        match self.peek().ok_or(Fault::End)? {
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => Err(Fault::Syntax),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
+        for &byte in word {
+            self.byte_if(|found| found == byte)?;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        self.optional(|byte| byte == b'-');
+        if !self.optional(|byte| byte == b'0') {
+            self.digits()?;
+        }
+        if self.optional(|byte| byte == b'.') {
+            self.digits()?;
+        }
+        if self.optional(|byte| matches!(byte, b'e' | b'E')) {
+            self.optional(|byte| matches!(byte, b'+' | b'-'));
+            self.digits()?;
+        }
+        // A number that begins with 0 has no further digits before its point.
+        if self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
+            return Err(Fault::Syntax);
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        self.byte_if(|byte| byte.is_ascii_digit())?;
+        while self.optional(|byte| byte.is_ascii_digit()) {}
+        Ok(())
+    }
+
+    fn byte_if(&mut self, is_wanted: impl Fn(u8) -> bool) -> Result<(), Fault> {
+        match self.text.as_bytes().get(self.at) {
+            Some(&byte) if is_wanted(byte) => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(_) => Err(Fault::Syntax),
+            None => Err(Fault::End),
+        }
+    }
+
+    fn optional(&mut self, is_wanted: impl Fn(u8) -> bool) -> bool {
+        self.byte_if(is_wanted).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use proptest::prelude::*;
+use serde::de::IgnoredAny;
+
+use super::*;
+
+fn skipped(text: &str) -> Result<(), Fault> {
+    let mut scanner = Scanner::new(text);
+    scanner.skip()?;
+    match scanner.peek() {
+        None => Ok(()),
+        Some(_) => Err(Fault::Syntax),
+    }
+}
+
+fn check(text: &str, expected: Result<(), Fault>) {
+    assert_eq!(skipped(text), expected, "{text}");
+    if expected != Err(Fault::Depth) {
+        assert_eq!(
+            serde_json::from_str::<IgnoredAny>(text).is_ok(),
+            expected.is_ok(),
+            "serde_json on {text}"
+        );
+    }
+}
+
+#[test]
+fn texts_of_the_grammar_are_accepted() {
+    for text in [
+        "null",
+        " true ",
+        "false\n",
+        "0",
+        "-0",
+        "10",
+        "-1.5e+10",
+        "1E400",
+        "0.0",
+        "\"\"",
+        "\"a\\u0041\\n\"",
+        "[]",
+        "{}",
+        "[ ]",
+        "{ }",
+        "[1,2]",
+        "{\"a\":[{}],\"b\":null}",
+        "\"\\ud800\"",
+        "\"\u{7f}é😀\"",
+        "\t[1\r\n,2]",
+    ] {
+        check(text, Ok(()));
+    }
+}
+
+#[test]
+fn texts_outside_the_grammar_are_refused() {
+    for text in [
+        "nul1",
+        "01",
+        "-01",
+        "1.a",
+        "1e+x",
+        "-x",
+        "+1",
+        ".5",
+        "'a'",
+        "[1,]",
+        "{\"a\":1,}",
+        "{\"a\" 1}",
+        "{a:1}",
+        "[1}",
+        "{\"a\":1]",
+        "1 2",
+        "\"\t\"",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "[1 2]",
+        "\u{feff}1",
+        "\u{b}1",
+        "{,}",
+        "[,]",
+    ] {
+        check(text, Err(Fault::Syntax));
+    }
+}
+
+#[test]
+fn cut_texts_end_inside_a_value() {
+    for text in [
+        "", " ", "tru", "-", "1.", "1e", "\"a", "\"\\", "\"\\u12", "[", "[1", "[1,", "{", "{\"a\"",
+        "{\"a\":", "{\"a\":1",
+    ] {
+        check(text, Err(Fault::End));
+    }
+}
+
+#[test]
+fn depth_ends_at_the_limit() {
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    check(&nested(64), Ok(()));
+    check(&nested(65), Err(Fault::Depth));
+    let mut scanner = Scanner::new("[[[[");
+    scanner.depth = 62;
+    assert_eq!(scanner.skip(), Err(Fault::Depth));
+    assert_eq!(scanner.at(), 2);
+}
+
+#[test]
+fn escapes_are_resolved_and_lone_surrogates_replaced() {
+    for (text, expected) in [
+        (r#""plain""#, "plain"),
+        (r#""a\"\\\/\b\f\n\r\tz""#, "a\"\\/\u{8}\u{c}\n\r\tz"),
+        (r#""\u0041\u00e9\ud83d\ude00""#, "Aé😀"),
+        (r#""\ud83d""#, "\u{fffd}"),
+        (r#""\ud83dx\ude00""#, "\u{fffd}x\u{fffd}"),
+        (r#""\ud83d\u0041""#, "\u{fffd}A"),
+        (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
+    ] {
+        assert_eq!(Scanner::new(text).string().unwrap(), expected, "{text}");
+    }
+    assert!(matches!(Scanner::new(r#""plain""#).string(), Ok(Cow::Borrowed("plain"))));
+}
+
+#[test]
+fn objects_and_arrays_hand_out_what_they_hold() {
+    let mut seen = Vec::new();
+    let mut scanner = Scanner::new(r#" { "a" : [1, "x"], "b\u0062": {"c": null} } rest"#);
+    let read = scanner.object(|scanner, key| {
+        let is_a = key == "a";
+        seen.push(key.into_owned());
+        if is_a {
+            return scanner.array(|scanner| scanner.raw_value().map(|value| seen.push(value.to_owned())));
+        }
+        scanner.skip()
+    });
+    assert_eq!(read, Ok(()));
+    assert_eq!(seen, ["a", "1", "\"x\"", "bb"]);
+    assert_eq!(scanner.peek(), Some(b'r'));
+}
+
+#[test]
+fn base64_strings_end_at_their_own_quote() {
+    for text in [r#""abcd""#, r#""ab\/cd\"ef""#, r#""\\""#, r#""ab"#] {
+        let fast = Scanner::new(text).base64_string().map(RawText::resolve);
+        assert_eq!(fast, Scanner::new(text).string(), "{text}");
+    }
+}
+
+/// JSON, and text that is nearly JSON: pieces of the grammar in any order.
+fn nearly_json() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"key\":", "\\", "\\u00", "e", "E5", "-", "0", "12",
+        ".5", "true", "null", " ", "\n", "\u{1}", "é", "\"\\n\"", "false", "[]", "{}", "1.0e-3",
+    ]);
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn acceptance_equals_that_of_serde_json(text in prop_oneof![nearly_json(), any::<String>()]) {
+        prop_assert_eq!(skipped(&text).is_ok(), serde_json::from_str::<IgnoredAny>(&text).is_ok());
+    }
+
+    #[test]
+    fn strings_equal_those_of_serde_json(text in any::<String>(), ascii in any::<bool>()) {
+        let mut json = serde_json::to_string(&text).unwrap();
+        if ascii {
+            json = json.chars().map(|c| if c.is_ascii() { c.to_string() } else {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+            }).collect();
+        }
+        prop_assert_eq!(Scanner::new(&json).string().unwrap(), text);
+    }
+
+    #[test]
+    fn the_first_special_byte_is_found(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        let plain = bytes.iter().position(|&b| b < b' ' || b == b'"' || b == b'\\').unwrap_or(bytes.len());
+        prop_assert_eq!(text::next_special(&bytes, 0), plain);
+    }
+}

@@ -1,0 +1,408 @@
+//! SES's wire shapes, as far as anything is counted from them: `mail`, the ten bodies, recipients, preferences.
+//!
+//! Event publishing and the older notifications share them. Reading is tolerant: unknown fields are skipped, optional
+//! fields of a wrong type are as good as absent, and nothing here decides what an event means.
+//! Source: <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html>
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use crate::decode::Unreadable;
+use crate::event::Tags;
+use crate::json::{Fault, Scanner};
+
+/// Recipients of one event that are read; SES allows 50 a message.
+pub(super) const MAX_RECIPIENTS: usize = 1000;
+/// Tags of one message that are read.
+pub(super) const MAX_TAGS: usize = 64;
+/// Topics of one preference that are read; SES allows 20 a contact list.
+const MAX_TOPICS: usize = 64;
+
+type Text<'a> = Option<Cow<'a, str>>;
+
+/// The ten types, in the order of SES's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WireKind {
+    Send,
+    Delivery,
+    Bounce,
+    Complaint,
+    Reject,
+    Open,
+    Click,
+    RenderingFailure,
+    DeliveryDelay,
+    Subscription,
+}
+
+impl WireKind {
+    fn from_event_type(name: &str) -> Option<Self> {
+        Some(match name {
+            "Send" => Self::Send,
+            "Delivery" => Self::Delivery,
+            "Bounce" => Self::Bounce,
+            "Complaint" => Self::Complaint,
+            "Reject" => Self::Reject,
+            "Open" => Self::Open,
+            "Click" => Self::Click,
+            "Rendering Failure" => Self::RenderingFailure,
+            "DeliveryDelay" => Self::DeliveryDelay,
+            "Subscription" => Self::Subscription,
+            _ => return None,
+        })
+    }
+
+    /// The body of Rendering Failure is `failure`.
+    fn from_body_key(key: &str) -> Option<Self> {
+        Some(match key {
+            "send" => Self::Send,
+            "delivery" => Self::Delivery,
+            "bounce" => Self::Bounce,
+            "complaint" => Self::Complaint,
+            "reject" => Self::Reject,
+            "open" => Self::Open,
+            "click" => Self::Click,
+            "failure" => Self::RenderingFailure,
+            "deliveryDelay" => Self::DeliveryDelay,
+            "subscription" => Self::Subscription,
+            _ => return None,
+        })
+    }
+
+    /// The name of the body's time; `None` for the types that happen when the message is accepted.
+    pub(super) fn time_field(self) -> Option<&'static str> {
+        match self {
+            Self::Send | Self::Reject | Self::RenderingFailure => None,
+            Self::Delivery => Some("delivery.timestamp"),
+            Self::Bounce => Some("bounce.timestamp"),
+            Self::Complaint => Some("complaint.timestamp"),
+            Self::Open => Some("open.timestamp"),
+            Self::Click => Some("click.timestamp"),
+            Self::DeliveryDelay => Some("deliveryDelay.timestamp"),
+            Self::Subscription => Some("subscription.timestamp"),
+        }
+    }
+}
+
+/// A text that an event cannot be counted without.
+#[derive(Debug, Default)]
+pub(super) struct Required<'a> {
+    text: Text<'a>,
+    is_wrong: bool,
+}
+
+impl<'a> Required<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
+        let is_wrong = !matches!(scanner.peek(), Some(b'"' | b'n'));
+        Ok(Self { text: text(scanner)?, is_wrong })
+    }
+
+    pub(super) fn get(&self, field: &'static str) -> Result<&Cow<'a, str>, Unreadable> {
+        match &self.text {
+            Some(text) => Ok(text),
+            None if self.is_wrong => Err(Unreadable::WrongType(field)),
+            None => Err(Unreadable::MissingField(field)),
+        }
+    }
+}
+
+/// An event as it was sent, before anything is checked.
+#[derive(Debug, Default)]
+pub(crate) struct Wire<'a> {
+    event_type: Required<'a>,
+    kind: Option<WireKind>,
+    pub(super) mail: Mail<'a>,
+    pub(super) body: Body<'a>,
+    /// Bodies that came before the event's type, by which to choose; rarely any.
+    unread: SmallVec<[(WireKind, &'a str); 1]>,
+    is_present: bool,
+}
+
+impl<'a> Wire<'a> {
+    /// Whether there was any sign of an SES event.
+    pub(crate) fn is_present(&self) -> bool {
+        self.is_present
+    }
+
+    /// The event's type: one of the ten, or the name of another.
+    pub(super) fn kind(&self) -> Result<Result<WireKind, &str>, Unreadable> {
+        let name = self.event_type.get("eventType")?;
+        Ok(self.kind.ok_or(name))
+    }
+
+    /// Reads the value of `key` if it belongs to an event; whether it does.
+    #[inline]
+    pub(crate) fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<bool, Fault> {
+        match key {
+            "mail" => {
+                self.is_present = true;
+                self.mail = Mail::default();
+                self.mail.read(scanner)?;
+            }
+            "eventType" | "notificationType" => {
+                self.is_present = true;
+                self.event_type = Required::read(scanner)?;
+                self.kind = self.event_type.text.as_deref().and_then(WireKind::from_event_type);
+            }
+            _ => match WireKind::from_body_key(key) {
+                Some(kind) => self.body(scanner, kind)?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    fn body(&mut self, scanner: &mut Scanner<'a>, kind: WireKind) -> Result<(), Fault> {
+        self.unread.retain(|(other, _)| *other != kind);
+        if self.kind == Some(kind) {
+            self.body = Body::default();
+            return self.body.read(scanner);
+        }
+        self.unread.push((kind, scanner.raw_value()?));
+        Ok(())
+    }
+
+    /// Reads the body that belongs to the event's type, if it came before the type did.
+    pub(super) fn complete(&mut self) {
+        if let Some(&(_, raw)) = self.unread.iter().find(|(kind, _)| Some(*kind) == self.kind) {
+            // Already scanned once, so it cannot fail; if it did, a required field would be missing.
+            let _ = self.body.read(&mut Scanner::new(raw));
+        }
+    }
+}
+
+/// `mail`: the message an event is about.
+#[derive(Debug, Default)]
+pub(super) struct Mail<'a> {
+    pub(super) timestamp: Required<'a>,
+    pub(super) message_id: Required<'a>,
+    pub(super) source: Text<'a>,
+    pub(super) source_arn: Text<'a>,
+    pub(super) sending_account: Text<'a>,
+    pub(super) destinations: SmallVec<[Cow<'a, str>; 1]>,
+    pub(super) destination_count: u32,
+    pub(super) tags: Tags<'a>,
+}
+
+impl<'a> Mail<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        fields(scanner, |scanner, key| {
+            match &*key {
+                "headers" | "commonHeaders" => scanner.skip()?,
+                "timestamp" => self.timestamp = Required::read(scanner)?,
+                "messageId" => self.message_id = Required::read(scanner)?,
+                "source" => self.source = text(scanner)?,
+                "sourceArn" => self.source_arn = text(scanner)?,
+                "sendingAccountId" => self.sending_account = text(scanner)?,
+                "destination" => self.read_destinations(scanner)?,
+                "tags" => self.read_tags(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })
+    }
+
+    fn read_destinations(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        self.destinations.clear();
+        self.destination_count = 0;
+        items(scanner, |scanner| {
+            if let Some(address) = text(scanner)? {
+                self.destination_count = self.destination_count.saturating_add(1);
+                if self.destinations.len() < MAX_RECIPIENTS {
+                    self.destinations.push(address);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn read_tags(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        self.tags.clear();
+        if scanner.peek() != Some(b'{') {
+            return scanner.skip();
+        }
+        scanner.object(|scanner, name| {
+            let mut first = None;
+            items(scanner, |scanner| {
+                let value = text(scanner)?;
+                first = first.take().or(value);
+                Ok(())
+            })?;
+            if let Some(value) = first
+                && self.tags.len() < MAX_TAGS
+            {
+                self.tags.push((name, value));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Any of the ten bodies: their fields share no name with different meanings.
+#[derive(Debug, Default)]
+pub(super) struct Body<'a> {
+    pub(super) timestamp: Required<'a>,
+    pub(super) recipients: SmallVec<[Recipient<'a>; 1]>,
+    pub(super) processing_ms: Option<u64>,
+    pub(super) feedback_id: Text<'a>,
+    pub(super) reporting_mta: Text<'a>,
+    pub(super) bounce_type: Text<'a>,
+    pub(super) bounce_sub_type: Text<'a>,
+    pub(super) complaint_sub_type: Text<'a>,
+    pub(super) complaint_feedback_type: Text<'a>,
+    pub(super) delay_type: Text<'a>,
+    pub(super) user_agent: Text<'a>,
+    pub(super) ip_address: Text<'a>,
+    pub(super) link: Text<'a>,
+    pub(super) is_bot_event: Text<'a>,
+    pub(super) new_preferences: Preferences<'a>,
+    pub(super) old_preferences: Preferences<'a>,
+}
+
+/// Somebody a delivery, bounce, complaint or delay is about.
+#[derive(Debug, Default)]
+pub(super) struct Recipient<'a> {
+    pub(super) address: Cow<'a, str>,
+    pub(super) status: Text<'a>,
+    pub(super) diagnostic: Text<'a>,
+}
+
+/// What a contact wants, before or after a change.
+#[derive(Debug, Default)]
+pub(super) struct Preferences<'a> {
+    pub(super) unsubscribe_all: bool,
+    pub(super) opted_out: SmallVec<[Cow<'a, str>; 1]>,
+}
+
+impl<'a> Body<'a> {
+    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        fields(scanner, |scanner, key| {
+            match &*key {
+                "timestamp" => self.timestamp = Required::read(scanner)?,
+                "recipients" | "bouncedRecipients" | "complainedRecipients" | "delayedRecipients" => {
+                    self.read_recipients(scanner)?;
+                }
+                "processingTimeMillis" => self.processing_ms = whole_number(scanner)?,
+                "feedbackId" => self.feedback_id = text(scanner)?,
+                "reportingMTA" => self.reporting_mta = text(scanner)?,
+                "bounceType" => self.bounce_type = text(scanner)?,
+                "bounceSubType" => self.bounce_sub_type = text(scanner)?,
+                "complaintSubType" => self.complaint_sub_type = text(scanner)?,
+                "complaintFeedbackType" => self.complaint_feedback_type = text(scanner)?,
+                "delayType" => self.delay_type = text(scanner)?,
+                "userAgent" => self.user_agent = text(scanner)?,
+                "ipAddress" => self.ip_address = text(scanner)?,
+                "link" => self.link = text(scanner)?,
+                "isBotEvent" => self.is_bot_event = text(scanner)?,
+                "newTopicPreferences" => self.new_preferences = Preferences::read(scanner)?,
+                "oldTopicPreferences" => self.old_preferences = Preferences::read(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })
+    }
+
+    /// Texts or objects, in an array or (a delay's, by the documentation) alone.
+    fn read_recipients(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        self.recipients.clear();
+        items(scanner, |scanner| {
+            let recipient = Recipient::read(scanner)?;
+            if self.recipients.len() < MAX_RECIPIENTS {
+                self.recipients.push(recipient);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<'a> Recipient<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
+        let mut recipient = Self::default();
+        if scanner.peek() == Some(b'"') {
+            recipient.address = scanner.string()?;
+            return Ok(recipient);
+        }
+        fields(scanner, |scanner, key| {
+            match &*key {
+                "emailAddress" => recipient.address = text(scanner)?.unwrap_or_default(),
+                "status" => recipient.status = text(scanner)?,
+                "diagnosticCode" => recipient.diagnostic = text(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(recipient)
+    }
+}
+
+impl<'a> Preferences<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
+        let mut preferences = Self::default();
+        fields(scanner, |scanner, key| {
+            match &*key {
+                "unsubscribeAll" => {
+                    preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"")
+                }
+                "topicSubscriptionStatus" => items(scanner, |scanner| preferences.read_topic(scanner))?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(preferences)
+    }
+
+    fn read_topic(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        let (mut name, mut status) = (None, None);
+        fields(scanner, |scanner, key| {
+            match &*key {
+                "topicName" => name = text(scanner)?,
+                "subscriptionStatus" => status = text(scanner)?,
+                _ => scanner.skip()?,
+            }
+            Ok(())
+        })?;
+        if status.as_deref() == Some("OptOut") && self.opted_out.len() < MAX_TOPICS {
+            self.opted_out.push(name.unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+/// A text; `None` for anything else.
+fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Text<'a>, Fault> {
+    if scanner.peek() == Some(b'"') {
+        return scanner.string().map(Some);
+    }
+    scanner.skip()?;
+    Ok(None)
+}
+
+/// A number of milliseconds, as a number or a text; fractions are cut off. `None` for anything else.
+fn whole_number(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Fault> {
+    let raw = scanner.raw_value()?.trim_matches('"');
+    let whole = raw.split_once('.').map_or(raw, |(whole, _)| whole);
+    Ok(whole.parse().ok())
+}
+
+/// The fields of an object; anything else is skipped.
+#[inline]
+fn fields<'a>(
+    scanner: &mut Scanner<'a>,
+    field: impl FnMut(&mut Scanner<'a>, Cow<'a, str>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if scanner.peek() == Some(b'{') { scanner.object(field) } else { scanner.skip() }
+}
+
+/// The items of an array; a single value is an array of one, `null` an empty one.
+#[inline]
+fn items<'a>(
+    scanner: &mut Scanner<'a>,
+    mut item: impl FnMut(&mut Scanner<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    match scanner.peek() {
+        Some(b'[') => scanner.array(item),
+        Some(b'n') => scanner.skip(),
+        _ => item(scanner),
+    }
+}

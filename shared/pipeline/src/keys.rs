@@ -1,0 +1,197 @@
+//! Where everything lies: the one place that spells storage keys.
+//!
+//! A tenant's items have a partition key that begins with `t#{tenant}#`, so that access policies can fence tenants off, and
+//! names of tenants and shards never hold a `#`. Sort keys are padded so that their order as bytes is the order meant.
+//!
+//! ```text
+//! partition                  sort
+//! cursors                    {shard}                            how far a shard is done
+//! r#{shard}                  {first}#{part}                     receipt of a batch
+//! t#{tenant}#d#{shard}       {first}#{part}                     delta of a batch
+//! t#{tenant}#b{level}        {period}#{attempt}#{part}          compacted block
+//! t#{tenant}#m               manifest | attempt#{time}#{id}     which blocks are live | what a compaction may leave behind
+//! q#{day}                    {shard}#{first}#{part}             quarantined records of a batch
+//! backlog                    {shard}                            what compaction has not folded yet
+//! tenants                    {tenant}
+//! keys                       {hash}                             credentials
+//! ```
+
+use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
+
+use crate::manifest::{BlockId, Level};
+use crate::ports::{Key, Order, Range};
+
+/// Partition of the cursors.
+pub const CURSORS: &str = "cursors";
+/// Partition of what compaction has yet to fold, by shard.
+pub const BACKLOG: &str = "backlog";
+/// Partition of the tenants.
+pub const TENANTS: &str = "tenants";
+/// Partition of the credentials.
+pub const CREDENTIALS: &str = "keys";
+/// Sort key of a tenant's manifest.
+pub const MANIFEST: &str = "manifest";
+
+/// Items of one page: a DynamoDB page ends at 1 MB anyway, and memory stays bounded.
+const PAGE_ITEMS: usize = 500;
+/// Sorts behind `#` and before every digit: behind all parts of one number, before the next number.
+const BEHIND_PARTS: char = '$';
+
+/// The cursor of a shard.
+pub fn cursor(shard: &ShardId) -> Key {
+    Key { partition: CURSORS.to_owned(), sort: shard.to_string() }
+}
+
+/// A shard's backlog.
+pub fn backlog(shard: &ShardId) -> Key {
+    Key { partition: BACKLOG.to_owned(), sort: shard.to_string() }
+}
+
+/// A part of the receipt of the batch that begins at `first`.
+pub fn receipt(shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
+    Key { partition: format!("r#{shard}"), sort: part_of(first, part) }
+}
+
+/// The receipts of batches that begin behind `after` and not behind `upto`.
+pub fn receipts(
+    shard: &ShardId,
+    after: Option<&SequenceNumber>,
+    upto: &SequenceNumber,
+    order: Order,
+) -> Range {
+    between(format!("r#{shard}"), after, upto, order)
+}
+
+/// A part of a tenant's delta of the batch that begins at `first`.
+pub fn delta(tenant: &TenantId, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
+    Key { partition: format!("t#{tenant}#d#{shard}"), sort: part_of(first, part) }
+}
+
+/// A tenant's deltas of batches that begin behind `after` and not behind `upto`.
+pub fn deltas(
+    tenant: &TenantId,
+    shard: &ShardId,
+    after: Option<&SequenceNumber>,
+    upto: &SequenceNumber,
+) -> Range {
+    between(format!("t#{tenant}#d#{shard}"), after, upto, Order::Forwards)
+}
+
+/// The number of the batch that a delta or receipt belongs to.
+pub fn first_of(key: &Key) -> Option<SequenceNumber> {
+    let (first, _) = key.sort.split_once('#')?;
+    SequenceNumber::from_sortable(first).ok()
+}
+
+/// The manifest of a tenant.
+pub fn manifest(tenant: &TenantId) -> Key {
+    Key { partition: format!("t#{tenant}#m"), sort: MANIFEST.to_owned() }
+}
+
+/// The note of one attempt to compact a tenant.
+pub fn attempt(tenant: &TenantId, started_at: Timestamp, attempt: u64) -> Key {
+    Key {
+        partition: format!("t#{tenant}#m"),
+        sort: format!("attempt#{:015}#{attempt:016x}", started_at.millis().max(0)),
+    }
+}
+
+/// A tenant's manifest and the notes of attempts beside it.
+pub fn manifest_and_attempts(tenant: &TenantId) -> Range {
+    whole(format!("t#{tenant}#m"))
+}
+
+/// A part of a compacted block that `attempt` wrote.
+pub fn block(tenant: &TenantId, id: BlockId, attempt: u64, part: usize) -> Key {
+    let level = match id.level {
+        Level::Hour => 1,
+        Level::Day => 2,
+        Level::Month => 3,
+    };
+    Key {
+        partition: format!("t#{tenant}#b{level}"),
+        sort: format!("{:010}#{attempt:016x}#{part:03}", id.period),
+    }
+}
+
+/// A part of the records quarantined on `day` from the batch that begins at `first`.
+pub fn quarantine(day: Day, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
+    Key { partition: quarantine_day(day), sort: format!("{shard}#{}", part_of(first, part)) }
+}
+
+/// Partition of the records quarantined on a day.
+pub fn quarantine_day(day: Day) -> String {
+    format!("q#{:06}", day.0)
+}
+
+/// A tenant's entry in the register.
+pub fn tenant(tenant: &TenantId) -> Key {
+    Key { partition: TENANTS.to_owned(), sort: tenant.to_string() }
+}
+
+/// All of a partition.
+pub fn whole(partition: String) -> Range {
+    Range { partition, from: String::new(), to: None, order: Order::Forwards, limit: PAGE_ITEMS }
+}
+
+fn part_of(first: &SequenceNumber, part: usize) -> String {
+    format!("{}#{part:03}", first.sortable())
+}
+
+fn between(partition: String, after: Option<&SequenceNumber>, upto: &SequenceNumber, order: Order) -> Range {
+    let behind = |number: &SequenceNumber| format!("{}{BEHIND_PARTS}", number.sortable());
+    Range {
+        partition,
+        from: after.map(behind).unwrap_or_default(),
+        to: Some(behind(upto)),
+        order,
+        limit: PAGE_ITEMS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: u64) -> SequenceNumber {
+        SequenceNumber::from(value)
+    }
+
+    #[test]
+    fn a_range_begins_behind_all_parts_of_one_batch_and_ends_behind_all_parts_of_another() {
+        let tenant = TenantId::new("acme").unwrap();
+        let shard = ShardId::new("shard-1").unwrap();
+        let range = deltas(&tenant, &shard, Some(&number(9)), &number(100));
+        for (first, part, inside) in [
+            (8, 0, false),
+            (9, 0, false),
+            (9, 999, false),
+            (10, 0, true),
+            (99, 3, true),
+            (100, 999, true),
+            (101, 0, false),
+        ] {
+            let key = delta(&tenant, &shard, &number(first), part);
+            assert_eq!(key.partition, range.partition);
+            let held = key.sort >= range.from && range.to.as_ref().is_none_or(|to| key.sort < *to);
+            assert_eq!(held, inside, "{first} {part}");
+            assert_eq!(first_of(&key), Some(number(first)));
+        }
+    }
+
+    #[test]
+    fn everything_of_a_tenant_lies_under_its_prefix() {
+        let acme = TenantId::new("acme").unwrap();
+        let shard = ShardId::new("s").unwrap();
+        let id = BlockId { level: Level::Day, period: 20_000 };
+        let keys = [
+            delta(&acme, &shard, &number(1), 0),
+            manifest(&acme),
+            attempt(&acme, Timestamp::from_millis(5), 1),
+            block(&acme, id, 1, 0),
+        ];
+        for key in keys {
+            assert!(key.partition.starts_with("t#acme#"), "{key}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A store in memory: the reference for what a [`Store`] does, for tests and for counting without a disk.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use event::Timestamp;
+
+use crate::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
+
+/// Items in a sorted map. [`MemoryStore`] shares it between tasks; a simulation owns it.
+#[derive(Clone, Debug, Default)]
+pub struct Items(BTreeMap<Key, Item>);
+
+impl Items {
+    /// The item at `key`.
+    pub fn get(&self, key: &Key) -> Option<&Item> {
+        self.0.get(key)
+    }
+
+    /// A page of a range.
+    pub fn range(&self, range: &Range) -> Page {
+        let key = |sort: &str| Key { partition: range.partition.clone(), sort: sort.to_owned() };
+        // The next partition is that of the shortest larger name.
+        let end = range
+            .to
+            .as_deref()
+            .map_or_else(|| Key { partition: format!("{}\0", range.partition), sort: String::new() }, key);
+        let from = key(&range.from);
+        if from >= end {
+            return Page::default();
+        }
+        let found = self.0.range(from..end).map(|(_, item)| item);
+        let limit = range.limit.max(1);
+        let mut items: Vec<Item> = match range.order {
+            Order::Forwards => found.take(limit + 1).cloned().collect(),
+            Order::Backwards => found.rev().take(limit + 1).cloned().collect(),
+        };
+        let rest = items.get(limit).map(|next| range.resume_at(&next.key.sort));
+        items.truncate(limit);
+        Page { items, rest }
+    }
+
+    /// Writes an item.
+    pub fn put(&mut self, item: Item) {
+        self.0.insert(item.key.clone(), item);
+    }
+
+    /// Writes an item if the stored one is as expected; says whether it did.
+    pub fn put_if(&mut self, item: Item, expected: Expected) -> bool {
+        let holds = match (expected, self.0.get(&item.key)) {
+            (Expected::Absent, None) => true,
+            (Expected::Version(version), Some(stored)) => stored.version == version,
+            (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
+        };
+        if holds {
+            self.put(item);
+        }
+        holds
+    }
+
+    /// Removes an item.
+    pub fn delete(&mut self, key: &Key) {
+        self.0.remove(key);
+    }
+
+    /// Drops what has expired.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.0.retain(|_, item| item.expires_at.is_none_or(|at| at > now));
+    }
+
+    /// All items.
+    pub fn iter(&self) -> impl Iterator<Item = &Item> {
+        self.0.values()
+    }
+}
+
+/// A [`Store`] in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Items>);
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A panic elsewhere leaves the map whole: each call changes it by whole items.
+    fn items(&self) -> MutexGuard<'_, Items> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
+        let items = self.items();
+        Ok(keys.iter().map(|key| items.get(key).cloned()).collect())
+    }
+
+    async fn range(&self, range: Range) -> Result<Page, StoreError> {
+        Ok(self.items().range(&range))
+    }
+
+    async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
+        let mut stored = self.items();
+        for item in items {
+            stored.put(item);
+        }
+        Ok(())
+    }
+
+    async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
+        if self.items().put_if(item, expected) { Ok(()) } else { Err(PutError::Conflict) }
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+        let mut stored = self.items();
+        for key in &keys {
+            stored.delete(key);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract() {
+        crate::testing::contract::holds(&MemoryStore::new()).await.unwrap();
+    }
+}

@@ -1,0 +1,60 @@
+//! Records read from and written to a [`Store`], with the errors of doing so.
+//!
+//! A record that cannot be read names its key and stops the step that needed it: guessing would miscount.
+
+use crate::ports::{Item, Key, Range, Store, StoreError};
+use crate::wire::Malformed;
+
+/// Reading a stored record failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed; worth another try.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record is not readable by this program.
+    #[error("stored item {key} cannot be read: restore it or upgrade mailgauge")]
+    Record {
+        /// Where it lies.
+        key: Key,
+        /// What is wrong with it.
+        #[source]
+        source: Malformed,
+    },
+}
+
+/// A record and the version its item had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The record.
+    pub record: T,
+    /// The item's version; `None` if there was no item.
+    pub version: Option<u64>,
+}
+
+/// Reads one record.
+pub(crate) async fn read<S: Store, T: Default>(
+    store: &S,
+    key: Key,
+    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+) -> Result<Versioned<T>, ReadError> {
+    let found = store.get(vec![key.clone()]).await?;
+    let Some(item) = found.into_iter().flatten().next() else {
+        return Ok(Versioned { record: T::default(), version: None });
+    };
+    match decode(&item.body) {
+        Ok(record) => Ok(Versioned { record, version: Some(item.version) }),
+        Err(source) => Err(ReadError::Record { key, source }),
+    }
+}
+
+/// All items of a range, page by page.
+pub(crate) async fn range<S: Store>(store: &S, range: Range) -> Result<Vec<Item>, StoreError> {
+    let mut items = Vec::new();
+    let mut rest = Some(range);
+    while let Some(range) = rest {
+        let page = store.range(range).await?;
+        items.extend(page.items);
+        rest = page.rest;
+    }
+    Ok(items)
+}

@@ -1,0 +1,130 @@
+//! Who asks and whose numbers they may see.
+//!
+//! A handler cannot reach the backend's numbers without a [`Reader`], and a reader's scope comes from the key: a tenant's
+//! key that names another tenant is refused here, before anything is read. Keys are never logged or repeated.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use cells::query::Scope;
+use event::TenantId;
+
+use crate::backend::{Access, Backend, Caller};
+use crate::problem::{Kind, Problem};
+use crate::router::Web;
+
+/// Lets an operator look at one tenant.
+pub(crate) const TENANT_HEADER: HeaderName = HeaderName::from_static("x-mailgauge-tenant");
+
+/// A signed token of an identity provider has one or two KB; our own keys are far shorter.
+const MAX_KEY_BYTES: usize = 4096;
+
+/// Somebody who may read, and how far.
+pub(crate) struct Reader {
+    /// All tenants or one.
+    pub(crate) scope: Scope,
+}
+
+/// Somebody who may see and do everything.
+pub(crate) struct Operator;
+
+impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
+        let caller = authenticate(web, bearer(&parts.headers)?).await?;
+        Ok(Self { scope: scope(caller.access, named_tenant(&parts.headers)?)? })
+    }
+}
+
+impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
+        match authenticate(web, bearer(&parts.headers)?).await?.access {
+            Access::Operator => Ok(Self),
+            Access::Tenant(_) | Access::Ingest => {
+                Err(Problem::new(Kind::Forbidden, "this call is for operators; use an operator's key"))
+            }
+        }
+    }
+}
+
+/// Who holds the key.
+pub(crate) async fn authenticate<B: Backend>(web: &Web<B>, key: &str) -> Result<Caller, Problem> {
+    web.backend.authenticate(key).await?.ok_or_else(|| {
+        Problem::new(
+            Kind::InvalidCredential,
+            "the key is unknown, expired or revoked; ask an operator for a new one",
+        )
+    })
+}
+
+/// Refuses keys that may not send events in.
+pub(crate) async fn may_ingest<B: Backend>(web: &Web<B>, key: &str) -> Result<(), Problem> {
+    match authenticate(web, key).await?.access {
+        Access::Operator | Access::Ingest => Ok(()),
+        Access::Tenant(_) => {
+            Err(Problem::new(Kind::Forbidden, "a tenant's key reads; events are sent with an ingest key"))
+        }
+    }
+}
+
+/// The key after `Authorization: Bearer`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let value = key_in(headers, &header::AUTHORIZATION)?.ok_or_else(|| {
+        Problem::new(Kind::MissingCredential, "send the header Authorization: Bearer mg_...")
+    })?;
+    without_scheme(value).ok_or_else(|| {
+        Problem::new(Kind::InvalidCredential, "the header Authorization must be: Bearer mg_...")
+    })
+}
+
+/// What follows `Bearer `, which is written in any case.
+pub(crate) fn without_scheme(value: &str) -> Option<&str> {
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim_start_matches(' '))
+}
+
+/// A header that holds a key: at most once, visible ASCII, of a length that is worth looking up.
+pub(crate) fn key_in<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let invalid = || Problem::new(Kind::InvalidCredential, format!("the header {name} holds no key"));
+    if values.next().is_some() || value.len() > MAX_KEY_BYTES {
+        return Err(invalid());
+    }
+    value.to_str().map(Some).map_err(|_| invalid())
+}
+
+/// The tenant that the request names in its header.
+fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
+    let mut values = headers.get_all(&TENANT_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let name = value.to_str().ok().filter(|_| values.next().is_none());
+    match name.map(TenantId::new) {
+        Some(Ok(tenant)) => Ok(Some(tenant)),
+        Some(Err(_)) | None => {
+            Err(Problem::about(Kind::InvalidParameter, "X-Mailgauge-Tenant", "is not one tenant's name")
+                .allowed("1 to 128 visible ASCII characters without # / \\ and quotes")
+                .example("acme"))
+        }
+    }
+}
+
+fn scope(access: Access, named: Option<TenantId>) -> Result<Scope, Problem> {
+    match (access, named) {
+        (Access::Operator, None) => Ok(Scope::All),
+        (Access::Operator, Some(tenant)) => Ok(Scope::Tenant(tenant)),
+        (Access::Tenant(own), Some(named)) if named != own => {
+            Err(Problem::about(Kind::Forbidden, "X-Mailgauge-Tenant", "names another tenant than the key's"))
+        }
+        (Access::Tenant(own), Some(_) | None) => Ok(Scope::Tenant(own)),
+        (Access::Ingest, _) => Err(Problem::new(
+            Kind::Forbidden,
+            "an ingest key sends events; use a tenant's or an operator's key",
+        )),
+    }
+}

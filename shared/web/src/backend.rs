@@ -1,0 +1,177 @@
+//! What the router needs from the rest of the program: who a key is, what a query answers, where events go.
+//!
+//! The router decides who may ask; a backend decides nothing about rights, but gets the scope with every call (it is part
+//! of a query) and must never answer beyond it.
+
+use std::future::Future;
+
+use axum::body::Bytes;
+use cells::query::{Answer, DimensionNames, Query, QueryError, Scope};
+use event::attribution::Dimension;
+use event::{TenantId, Timestamp};
+use serde::{Serialize, Serializer};
+
+/// The program behind the router.
+///
+/// Futures may be dropped at any await when a client goes away: what must run to its end belongs in a task of its own.
+pub trait Backend: Send + Sync + 'static {
+    /// The time.
+    fn now(&self) -> Timestamp;
+
+    /// Who holds this key; `None` if nobody does, or it is expired or revoked.
+    fn authenticate(&self, key: &str) -> impl Future<Output = Result<Option<Caller>, Unavailable>> + Send;
+
+    /// The names that queries within `scope` may use for dimensions.
+    fn dimension_names(
+        &self,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<DimensionNames, Unavailable>> + Send;
+
+    /// Answers a query.
+    fn query(&self, query: Query) -> impl Future<Output = Result<Answer, Refusal>> + Send;
+
+    /// The values seen of one dimension that begin with `prefix`, at most `limit`, sorted.
+    fn values(
+        &self,
+        scope: &Scope,
+        dimension: Dimension,
+        prefix: &str,
+        limit: usize,
+    ) -> impl Future<Output = Result<Values, Unavailable>> + Send;
+
+    /// All tenants, sorted by name. Only asked for operators.
+    fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, Unavailable>> + Send;
+
+    /// The proof of counting over `[from, to)`.
+    fn reconcile(
+        &self,
+        scope: &Scope,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Future<Output = Result<Reconciliation, Refusal>> + Send;
+
+    /// Counts what the payloads hold and returns once that is committed. A payload is one event or a container of events
+    /// in any form the decoder reads; what cannot be read is quarantined and is no error.
+    fn ingest(&self, payloads: Vec<Bytes>) -> impl Future<Output = Result<Ingested, IngestError>> + Send;
+
+    /// Whether queries can be answered and events be counted.
+    fn ready(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// The program's own metrics as Prometheus text.
+    fn metrics(&self) -> impl Future<Output = Result<String, Unavailable>> + Send;
+}
+
+/// Who asks: the holder of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The key's name, given by whoever made it.
+    pub name: String,
+    /// What the key opens.
+    pub access: Access,
+}
+
+/// What a key opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything, of all tenants.
+    Operator,
+    /// Reading, of one tenant.
+    Tenant(TenantId),
+    /// Sending events in, and nothing else. A tenant's key may not: an event names its own tenant.
+    Ingest,
+}
+
+/// Values of one dimension.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Values {
+    /// The values, sorted.
+    pub values: Vec<String>,
+    /// Whether there are more than were asked for.
+    pub truncated: bool,
+}
+
+/// One tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tenant {
+    /// What storage keys, the header and filters call it.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// The proof of counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Reconciliation {
+    /// First moment of the range, rounded down to what can be proved.
+    #[serde(serialize_with = "rfc3339")]
+    pub from: Timestamp,
+    /// First moment after the range.
+    #[serde(serialize_with = "rfc3339")]
+    pub to: Timestamp,
+    /// Events read.
+    pub events_read: u64,
+    /// Events dropped because they had been counted.
+    pub duplicates: u64,
+    /// Of the aggregated: those that came long after they happened.
+    pub late: u64,
+    /// Parts of records that could not be read.
+    pub quarantined: u64,
+    /// Events in the counts.
+    pub aggregated: u64,
+    /// Events read of which nothing says what became of them (negative: counted, but never read): 0.
+    pub drift: i64,
+}
+
+/// What became of the records of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ingested {
+    /// Events counted.
+    pub events: u64,
+    /// Events dropped because they had been counted.
+    pub duplicates: u64,
+    /// Parts that are no sending events, such as a confirmation's text.
+    pub ignored: u64,
+    /// Parts that could not be read and were kept with the reason.
+    pub quarantined: u64,
+}
+
+/// Why a batch was not committed. Sending it again is always safe.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// More is waiting than may wait.
+    #[error("too much is waiting to be counted; send again in {retry_after_s} s")]
+    Busy {
+        /// When to try again.
+        retry_after_s: u32,
+    },
+    /// The platform failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The question cannot be answered as it is asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The platform failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The platform's own failure: worth another try later. What a client is told says nothing of the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} failed")]
+pub struct Unavailable {
+    /// What was being done.
+    pub operation: &'static str,
+    /// Why it failed.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn rfc3339<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(moment)
+}

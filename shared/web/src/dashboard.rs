@@ -1,0 +1,108 @@
+//! The dashboard's files, part of the program: small, checked by the browser at each load, and unable to reach any host
+//! but this one.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// No inline code, no text that becomes code, no other host, no frame around it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
+
+/// A table of files of the folder `dashboard`: name, content.
+macro_rules! files {
+    ($($name:literal)*) => { &[$(($name, include_bytes!(concat!("dashboard/", $name)))),*] };
+}
+
+/// Everything the browser loads.
+pub(crate) const FILES: &[(&str, &[u8])] = files![
+    "api.js"
+    "app.js"
+    "base.css"
+    "chance.js"
+    "chart.js"
+    "controls.js"
+    "cursor.js"
+    "dom.js"
+    "format.js"
+    "frame.css"
+    "icon.svg"
+    "index.html"
+    "live.js"
+    "menus.js"
+    "metrics.js"
+    "panels.css"
+    "period.js"
+    "plot.js"
+    "queries.js"
+    "reasons.js"
+    "scale.js"
+    "sparkline.js"
+    "state.js"
+    "states.js"
+    "table.js"
+    "tenants.js"
+    "theme.js"
+    "tiles.js"
+];
+
+/// A route for each file: the page at `/`, what it loads under `/assets/`.
+pub(crate) fn routes() -> Router {
+    let mut routes = Router::new();
+    for &(name, content) in FILES {
+        let path = if name == "index.html" { "/".to_owned() } else { format!("/assets/{name}") };
+        let etag: Arc<str> = etag(content).into();
+        let handler = move |headers: HeaderMap| ready(file(&headers, content_type(name), content, &etag));
+        routes = routes.route(&path, get(handler));
+    }
+    routes
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "html")) => "text/html; charset=utf-8",
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        Some(_) | None => "application/octet-stream",
+    }
+}
+
+fn file(headers: &HeaderMap, content_type: &'static str, content: &'static [u8], etag: &str) -> Response {
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| matches(value, etag));
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, content_type)], content).into_response()
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    // Kept, but asked for each time: a new version of the program shows at once.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    response
+}
+
+/// `If-None-Match` compares weakly: `*` or a list of tags. Source: RFC 9110 section 13.1.2.
+fn matches(value: &HeaderValue, etag: &str) -> bool {
+    let Ok(list) = value.to_str() else { return false };
+    list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn etag(content: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest))
+}

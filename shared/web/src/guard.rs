@@ -1,0 +1,84 @@
+//! What surrounds every request: its number, its limits, and the headers that every reply carries.
+//!
+//! Runs before anything looks at the request, so what it refuses costs next to nothing.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::Instrument as _;
+
+use crate::limits::{HEADER_BYTES, URI_BYTES};
+use crate::problem::{Kind, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Long enough for any tracing system's id.
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// Counts the request in, refuses what is out of bounds, completes the reply.
+pub(crate) async fn guard(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    // What is logged on the way carries the id that the client sees.
+    let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
+    let mut response = match admit(&slots, &request) {
+        Ok(_slot) => next.run(request).instrument(span).await,
+        Err(problem) => problem.into_response(),
+    };
+    complete(response.headers_mut(), id);
+    response
+}
+
+/// A slot is held until the reply is made.
+fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<'a>, Problem> {
+    let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    if uri_bytes > URI_BYTES {
+        let detail =
+            format!("path and query may have {URI_BYTES} bytes; use POST /v1/query for a long query");
+        return Err(Problem::new(Kind::UriTooLong, detail));
+    }
+    let header_bytes: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if header_bytes > HEADER_BYTES {
+        let detail = format!("all headers together may have {HEADER_BYTES} bytes");
+        return Err(Problem::new(Kind::HeadersTooLarge, detail));
+    }
+    slots.try_acquire().map_err(|_| {
+        Problem::new(Kind::Unavailable, "too many requests at once, try again later").retry_after(1)
+    })
+}
+
+/// The client's own id if it is fit for a log line, else a random one. Without randomness there is none.
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    if let Some(id) = headers.get(&REQUEST_ID)
+        && (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+        && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+    {
+        return Some(id.clone());
+    }
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    HeaderValue::try_from(URL_SAFE_NO_PAD.encode(random)).ok()
+}
+
+/// Replies are private and not kept, are what they say they are, and run nothing, unless the route says otherwise.
+fn complete(headers: &mut HeaderMap, id: Option<HeaderValue>) {
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    if let Some(id) = id {
+        headers.insert(REQUEST_ID, id);
+    }
+}

@@ -1,0 +1,141 @@
+//! Visiting the two addresses of SNS: a certificate's and a confirmation's.
+//!
+//! Takes only addresses that were checked, follows no redirect, and bounds time and size.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use ureq::Agent;
+use ureq::config::ConfigBuilder;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
+
+use super::url::{CertificateUrl, SubscribeUrl};
+
+/// SNS waits 15 s for our reply, and this is only a part of it.
+const TIME: Duration = Duration::from_secs(8);
+/// A certificate has some 2 KB, the reply to a confirmation less.
+const MAX_BODY_BYTES: u64 = 64 * 1024;
+
+/// Visits SNS.
+pub trait Fetch: Send + Sync + 'static {
+    /// The PEM file at a certificate's address.
+    fn certificate(&self, url: &CertificateUrl) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
+
+    /// Confirms a subscription by visiting its address.
+    fn confirm(&self, url: &SubscribeUrl) -> impl Future<Output = Result<(), FetchError>> + Send;
+}
+
+/// SNS could not be reached, or said no.
+#[derive(Debug, thiserror::Error)]
+#[error("SNS could not be reached for {what}")]
+pub struct FetchError {
+    /// What was wanted.
+    pub what: &'static str,
+    /// Why not.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// [`Fetch`] over HTTPS with the web's usual root certificates.
+#[derive(Clone, Debug)]
+pub struct HttpsFetch(Agent);
+
+impl Default for HttpsFetch {
+    fn default() -> Self {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::WebPki)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .build();
+        Self(bounded().https_only(true).tls_config(tls).build().new_agent())
+    }
+}
+
+fn bounded() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder().max_redirects(0).timeout_global(Some(TIME))
+}
+
+impl HttpsFetch {
+    async fn get(&self, url: &str, what: &'static str) -> Result<Bytes, FetchError> {
+        let agent = self.0.clone();
+        let url = url.to_owned();
+        let visit = tokio::task::spawn_blocking(move || {
+            let mut response = agent.get(&url).call()?;
+            // Redirects are not followed, and are no errors by themselves.
+            if response.status().as_u16() != 200 {
+                return Err(ureq::Error::StatusCode(response.status().as_u16()));
+            }
+            response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_vec()
+        });
+        match visit.await {
+            Ok(Ok(body)) => Ok(body.into()),
+            Ok(Err(error)) => Err(FetchError { what, source: error.into() }),
+            Err(error) => Err(FetchError { what, source: error.into() }),
+        }
+    }
+}
+
+impl Fetch for HttpsFetch {
+    async fn certificate(&self, url: &CertificateUrl) -> Result<Bytes, FetchError> {
+        self.get(url.as_str(), "a certificate").await
+    }
+
+    async fn confirm(&self, url: &SubscribeUrl) -> Result<(), FetchError> {
+        self.get(url.as_str(), "a confirmation").await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What is fetched from a server that answers once, without the TLS that only SNS's own hosts can show.
+    async fn get(answer: String) -> Result<Bytes, FetchError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            // The client may hang up when it has seen enough.
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let fetched = HttpsFetch(bounded().proxy(None).build().new_agent()).get(&url, "a test").await;
+        server.join().unwrap();
+        fetched
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_fetched_up_to_its_limit() {
+        let full = "x".repeat(64 * 1024);
+        assert_eq!(get(answer("200 OK", &full)).await.unwrap(), full);
+        assert!(get(answer("200 OK", &(full + "x"))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn redirects_and_errors_are_failures() {
+        for status in [
+            "301 Moved\r\nlocation: http://127.0.0.1:1/",
+            "307 Moved\r\nlocation: /",
+            "204 None",
+            "404 None",
+            "500 No",
+        ] {
+            assert!(get(answer(status, "")).await.is_err(), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_fetched_without_tls() {
+        assert!(HttpsFetch::default().get("http://127.0.0.1:1/", "a test").await.is_err());
+    }
+}

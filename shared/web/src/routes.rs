@@ -1,0 +1,9 @@
+//! One file per call that reads.
+
+pub(crate) mod dimensions;
+pub(crate) mod health;
+pub(crate) mod parameters;
+pub(crate) mod query;
+pub(crate) mod reconcile;
+pub(crate) mod tenants;
+pub(crate) mod whoami;

@@ -1,0 +1,162 @@
+//! What the tests of the whole share: a running server on a free port, and a Python with pinned packages under `target/`.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// The program under test.
+pub const MAILGAUGE: &str = env!("CARGO_BIN_EXE_mailgauge");
+
+/// The top of the source tree.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Runs `mailgauge` to its end: exit code, standard output, standard error.
+pub fn mailgauge(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
+    use std::io::Write as _;
+    let mut child = Command::new(MAILGAUGE)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // A program that refuses its input closes the pipe; that is its right.
+        scope.spawn(move || stdin.write_all(input).is_ok());
+        child.wait_with_output().unwrap()
+    });
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+/// A running `mailgauge serve` or `demo`; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub address: String,
+    /// The operator key, if this start printed one.
+    pub key: Option<String>,
+}
+
+impl Server {
+    /// Starts `mailgauge COMMAND --listen 127.0.0.1:0 --data DATA ARGUMENTS` and waits until it says where it listens.
+    pub fn start(command: &str, data: &Path, arguments: &[&str]) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
+        let mut child = Command::new(MAILGAUGE)
+            .args([command, "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let (mut address, mut key) = (None, None);
+        let mut line = String::new();
+        while address.is_none() {
+            line.clear();
+            let length = lines.read_line(&mut line).unwrap();
+            assert!(length > 0, "the server ended before it listened; see {}", data.with_extension("log").display());
+            for word in line.split_whitespace() {
+                if word.starts_with("mg_") {
+                    key = Some(word.to_owned());
+                }
+                if let Some((link, secret)) = word.split_once("/#key=") {
+                    key = Some(secret.to_owned());
+                    address = Some(link.to_owned());
+                } else if word.starts_with("http://") && line.starts_with("Listening") {
+                    address = Some(word.trim_end_matches('/').to_owned());
+                }
+            }
+        }
+        // Whatever it prints later must not block it.
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        Self { child, address: address.unwrap(), key }
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Python packages the tests use, pinned.
+const PYTHON_PACKAGES: [&str; 1] = ["playwright==1.65.2"];
+
+/// A Python interpreter with [`PYTHON_PACKAGES`], set up once under `target/`.
+pub fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let folder = root().join("target/test-python");
+        let python = folder.join("bin/python");
+        let done = folder.join("installed.txt");
+        let wanted = PYTHON_PACKAGES.join("\n");
+        if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+            return python;
+        }
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), "python3 with venv (Debian: python3-venv)");
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES);
+        run(&mut install, "the Python package index, for pip");
+        std::fs::write(&done, wanted).unwrap();
+        python
+    })
+}
+
+/// A Chromium to drive: one on the machine, else Debian's if we may install it, else Playwright's own.
+pub fn chromium() -> PathBuf {
+    let found = || {
+        ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+            .iter()
+            .flat_map(|name| ["/usr/bin", "/usr/local/bin", "/snap/bin"].map(|folder| Path::new(folder).join(name)))
+            .find(|path| path.exists())
+    };
+    if let Some(path) = found() {
+        return path;
+    }
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if is_root && Path::new("/usr/bin/apt-get").exists() {
+        run(Command::new("apt-get").args(["update", "-qq"]), "Debian's package lists");
+        let mut install = Command::new("apt-get");
+        install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends", "chromium"]);
+        run(&mut install, "Debian's chromium");
+        if let Some(path) = found() {
+            return path;
+        }
+    }
+    let browsers = root().join("target/test-browsers");
+    let mut install = Command::new(python());
+    install.env("PLAYWRIGHT_BROWSERS_PATH", &browsers).args(["-m", "playwright", "install", "chromium"]);
+    run(&mut install, "a browser: install chromium or google-chrome");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(&browsers).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    let candidates = ["chrome-linux/chrome", "chrome-linux64/chrome", "chrome-mac/Chromium.app/Contents/MacOS/Chromium"];
+    let mut places = folders.iter().flat_map(|folder| candidates.map(|place| folder.join(place)));
+    places.find(|path| path.exists()).expect("Playwright's browser lies where it usually does")
+}
+
+fn run(command: &mut Command, needs: &str) {
+    let output = command.output().unwrap_or_else(|error| panic!("this test needs {needs}: {error}"));
+    assert!(
+        output.status.success(),
+        "this test needs {needs}; {command:?} said:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
