@@ -46,6 +46,7 @@ export function draw(model, width, height) {
   const geometry = geometryOf(model, width, height, ticks[0], ticks[ticks.length - 1]);
   const open = firstOpen(model);
   const dense = model.times.length > DENSE ? " dense" : "";
+  const overColumns = lines.some((line) => line.stacked);
   return {
     nodes: [
       ...lines.map((line) => gradient(line.metric.tone)),
@@ -58,7 +59,7 @@ export function draw(model, width, height) {
       ),
       ...lines
         .slice(0, 1)
-        .filter(() => ticks[0] === 0 && !lines.some((line) => line.stacked))
+        .filter(() => ticks[0] === 0 && !overColumns)
         .map((line) => area(line, geometry, ticks[0])),
       ...lines
         .filter((line) => line.previous)
@@ -68,7 +69,7 @@ export function draw(model, width, height) {
       ...lines
         .filter((line) => !line.stacked)
         .reverse()
-        .map((line) => strokes(line, open, geometry, dense)),
+        .map((line) => strokes(line, open, geometry, { dense, overColumns })),
       ...limit(lines[0].metric, geometry),
     ],
     geometry,
@@ -226,12 +227,12 @@ function limit(metric, geometry) {
   ];
 }
 
-function strokes(line, open, geometry, dense) {
+function strokes(line, open, geometry, { dense, overColumns }) {
   const group = svg("g", { class: `series tone-${line.metric.tone}${dense}` });
   group.append(svg("path", { class: "line", d: path(line.values, 0, open, geometry) }));
-  group.append(
-    svg("path", { class: "line open", d: path(line.values, Math.max(0, open - 1), line.values.length, geometry) }),
-  );
+  // Over columns, the dimmed column alone says that the bucket still fills; a line would seem to crash.
+  const rest = overColumns ? "" : path(line.values, Math.max(0, open - 1), line.values.length, geometry);
+  group.append(svg("path", { class: "line open", d: rest }));
   for (const [start, end] of runs(line.values, 0, line.values.length)) {
     // A bucket between two gaps has no line, so it gets a dot.
     if (end - start === 1)
