@@ -1,16 +1,13 @@
 //! The command line: one file per command, each with its options, its help and its work.
 
 mod aggregate;
-mod demo;
-mod ingest;
-mod keys;
-mod quarantine;
-mod reconcile;
-mod serve;
+mod moment;
 mod simulate;
-mod tenants;
+mod tags;
 
 use std::process::ExitCode;
+
+use anyhow::Context as _;
 
 use clap::{Parser, Subcommand};
 
@@ -26,29 +23,15 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Demo(demo::Options),
-    Serve(serve::Options),
     Aggregate(aggregate::Options),
-    Ingest(ingest::Options),
     Simulate(simulate::Options),
-    Reconcile(reconcile::Options),
-    Quarantine(quarantine::Options),
-    Tenants(tenants::Options),
-    Keys(keys::Options),
 }
 
 /// Runs one command to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
-        Command::Demo(options) => demo::run(options),
-        Command::Serve(options) => serve::run(options),
+    match arguments.command.context("no command")? {
         Command::Aggregate(options) => aggregate::run(&options),
-        Command::Ingest(options) => ingest::run(&options),
         Command::Simulate(options) => simulate::run(&options),
-        Command::Reconcile(options) => reconcile::run(&options),
-        Command::Quarantine(options) => quarantine::run(&options),
-        Command::Tenants(options) => tenants::run(&options),
-        Command::Keys(options) => keys::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

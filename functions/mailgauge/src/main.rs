@@ -1,7 +1,10 @@
 //! `mailgauge`: every step in one process, and the command line.
 
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+
 mod cli;
 mod input;
+mod offline;
 mod output;
 
 use std::process::ExitCode;

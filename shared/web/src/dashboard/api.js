@@ -1,6 +1,6 @@
 /**
- * @file Calls the server this page came from, and no other, with the key in a header. The key lives in the tab's session
- * storage: never in the address (a sign-in link's fragment is removed at once), a cookie or a log.
+ * @file Calls the server this page came from, and no other, with the key in a header. The key lives in the tab's
+ * session storage: never in the address (a sign-in link's fragment is removed at once), a cookie or a log.
  */
 
 const KEY = "mailgauge-key";

@@ -1,6 +1,6 @@
 /**
- * @file Ties the dashboard together: the address says what to show, this file asks for it, and the panels draw it. One
- * refresh runs at a time; a newer one aborts the older. Numbers on the page stay until better ones arrive.
+ * @file Ties the dashboard together: the address says what to show, this file asks for it, and the panels draw it.
+ * One refresh runs at a time; a newer one aborts the older. Numbers on the page stay until better ones arrive.
  */
 
 import { ApiError, call, dropKey, hasKey, setKey, takeKeyFromAddress } from "./api.js";

@@ -1,6 +1,6 @@
 /**
- * @file The panels of the board: takes the replies of a refresh and hands each panel its part, or says in their place why
- * there is nothing to show. It asks for nothing itself.
+ * @file The panels of the board: takes the replies of a refresh and hands each panel its part, or says in their place
+ * why there is nothing to show. It asks for nothing itself.
  */
 
 import { createChart } from "./chart.js";

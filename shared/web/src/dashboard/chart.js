@@ -1,6 +1,6 @@
 /**
- * @file The main time series: which metrics, which granularity, legend, drawing, cursor, and the same numbers as a table for
- * those who read rather than look. Data comes in whole by `update`; nothing is fetched here.
+ * @file The main time series: which metrics, which granularity, legend, drawing, cursor, and the same numbers as a
+ * table for those who read rather than look. Data comes in whole by `update`; nothing is fetched here.
  */
 
 import { bindCursor } from "./cursor.js";
@@ -145,7 +145,8 @@ function visible(model, hidden) {
 
 function label(model, state) {
   const set = SETS.get(state.show)?.label ?? "";
-  return `${set} over time, ${format.span(model.times[0], model.times[model.times.length - 1] + model.stepMs, model.zone)}, ${model.times.length} buckets`;
+  const end = model.times[model.times.length - 1] + model.stepMs;
+  return `${set} over time, ${format.span(model.times[0], end, model.zone)}, ${model.times.length} buckets`;
 }
 
 function legendItems(model, hidden, toggle) {

@@ -1,5 +1,6 @@
 /**
- * @file What is chosen for everything below it: range, clock, and the filters as chips. It reports changes; it keeps none.
+ * @file What is chosen for everything below it: range, clock, and the filters as chips. It reports changes; it keeps
+ * none.
  */
 
 import { el, icon, refill } from "./dom.js";

@@ -1,6 +1,6 @@
 /**
- * @file The cursor on the chart: crosshair and tooltip under the pointer or by arrow keys, and a dragged (or Shift + arrow)
- * stretch to zoom into. It only reports what was chosen; the address and the data change elsewhere.
+ * @file The cursor on the chart: crosshair and tooltip under the pointer or by arrow keys, and a dragged (or Shift +
+ * arrow) stretch to zoom into. It only reports what was chosen; the address and the data change elsewhere.
  */
 
 import { el, svg } from "./dom.js";
@@ -161,7 +161,10 @@ function fillTooltip(tooltip, model, index) {
   tooltip.hidden = false;
 }
 
-/** Beside the crosshair, on the side with room. Positions are set through the object model, which needs no inline style. */
+/**
+ * Beside the crosshair, on the side with room. Positions are set through the object model, which needs no inline
+ * style.
+ */
 function placeTooltip(tooltip, x, geometry) {
   const width = tooltip.offsetWidth;
   const right = x + 14 + width <= geometry.right + 10;

@@ -1,6 +1,6 @@
 /**
- * @file Makes elements. Names that come from mail (campaigns, domains) are hostile, so text only ever enters the page as a
- * text node or an attribute; this file must never parse markup.
+ * @file Makes elements. Names that come from mail (campaigns, domains) are hostile, so text only ever enters the page
+ * as a text node or an attribute; this file must never parse markup.
  */
 
 const SVG = "http://www.w3.org/2000/svg";

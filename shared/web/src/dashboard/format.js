@@ -1,6 +1,6 @@
 /**
- * @file Numbers and times as people read them. Pure: the same input gives the same text, and nothing is read from the page.
- * A missing number is always an en dash, never 0: an unknown rate must not look like a good one.
+ * @file Numbers and times as people read them. Pure: the same input gives the same text, and nothing is read from the
+ * page. A missing number is always an en dash, never 0: an unknown rate must not look like a good one.
  */
 
 const NONE = "–";

@@ -1,5 +1,6 @@
 /**
- * @file Two controls used in many places: a row of choices, and a panel that opens below a button. Both work by keyboard.
+ * @file Two controls used in many places: a row of choices, and a panel that opens below a button. Both work by
+ * keyboard.
  */
 
 import { el } from "./dom.js";

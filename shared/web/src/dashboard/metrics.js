@@ -1,6 +1,7 @@
 /**
- * @file What the dashboard knows of each metric: its name, how it is written, which direction is good, which counts make it
- * and the limit that the industry watches. Names and denominators are those of the query API; nothing is computed here.
+ * @file What the dashboard knows of each metric: its name, how it is written, which direction is good, which counts
+ * make it and the limit that the industry watches. Names and denominators are those of the query API; nothing is
+ * computed here.
  */
 
 /**

@@ -1,7 +1,7 @@
 /**
- * @file Turns the chosen range into the exact times that are asked for. Figures cover the range up to this minute; the chart
- * covers whole buckets of the same length, so that the ghost of the period before lies at the same hour of the day.
- * Pure: `now` is given.
+ * @file Turns the chosen range into the exact times that are asked for. Figures cover the range up to this minute;
+ * the chart covers whole buckets of the same length, so that the ghost of the period before lies at the same hour of
+ * the day. Pure: `now` is given.
  */
 
 const MINUTE = 60_000;
@@ -31,7 +31,10 @@ export const STEPS = new Map([
 const MAX_POINTS = 1500;
 const GOOD_POINTS = 140;
 const SPARK_POINTS = 170;
-/** Minutes are kept this long, less a day of margin; what reaches further back, the period before included, is asked for by whole hours. */
+/**
+ * Minutes are kept this long, less a day of margin; what reaches further back, the period before included, is asked
+ * for by whole hours.
+ */
 const MINUTES_KEPT = 29 * DAY;
 /** By-the-day history older than this has lost its hours, so that only UTC days are exact. */
 const HOURS_KEPT = 400 * DAY;

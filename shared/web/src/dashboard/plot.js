@@ -1,7 +1,7 @@
 /**
- * @file Draws a time series as SVG: grid, axes, lines with gaps, the ghost of the period before, the limit. Drawing only: it
- * listens to nothing and remembers nothing. A bucket without a value is a gap, never a zero; buckets that are not complete
- * yet are dashed.
+ * @file Draws a time series as SVG: grid, axes, lines with gaps, the ghost of the period before, the limit. Drawing
+ * only: it listens to nothing and remembers nothing. A bucket without a value is a gap, never a zero; buckets that
+ * are not complete yet are dashed.
  */
 
 import { svg } from "./dom.js";
@@ -46,6 +46,7 @@ export function draw(model, width, height) {
   const geometry = geometryOf(model, width, height, ticks[0], ticks[ticks.length - 1]);
   const open = firstOpen(model);
   const dense = model.times.length > DENSE ? " dense" : "";
+  const overColumns = lines.some((line) => line.stacked);
   return {
     nodes: [
       ...lines.map((line) => gradient(line.metric.tone)),
@@ -58,7 +59,7 @@ export function draw(model, width, height) {
       ),
       ...lines
         .slice(0, 1)
-        .filter(() => ticks[0] === 0 && !lines.some((line) => line.stacked))
+        .filter(() => ticks[0] === 0 && !overColumns)
         .map((line) => area(line, geometry, ticks[0])),
       ...lines
         .filter((line) => line.previous)
@@ -68,14 +69,17 @@ export function draw(model, width, height) {
       ...lines
         .filter((line) => !line.stacked)
         .reverse()
-        .map((line) => strokes(line, open, geometry, dense)),
+        .map((line) => strokes(line, open, geometry, { dense, overColumns })),
       ...limit(lines[0].metric, geometry),
     ],
     geometry,
   };
 }
 
-/** The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1 axis. */
+/**
+ * The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1
+ * axis.
+ */
 function domainOf(lines) {
   const stack = stackOf(lines.filter((line) => line.stacked));
   const values = [...lines.flatMap((line) => [...line.values, ...(line.previous ?? [])]), ...stack].filter(
@@ -223,12 +227,12 @@ function limit(metric, geometry) {
   ];
 }
 
-function strokes(line, open, geometry, dense) {
+function strokes(line, open, geometry, { dense, overColumns }) {
   const group = svg("g", { class: `series tone-${line.metric.tone}${dense}` });
   group.append(svg("path", { class: "line", d: path(line.values, 0, open, geometry) }));
-  group.append(
-    svg("path", { class: "line open", d: path(line.values, Math.max(0, open - 1), line.values.length, geometry) }),
-  );
+  // Over columns, the dimmed column alone says that the bucket still fills; a line would seem to crash.
+  const rest = overColumns ? "" : path(line.values, Math.max(0, open - 1), line.values.length, geometry);
+  group.append(svg("path", { class: "line open", d: rest }));
   for (const [start, end] of runs(line.values, 0, line.values.length)) {
     // A bucket between two gaps has no line, so it gets a dot.
     if (end - start === 1)

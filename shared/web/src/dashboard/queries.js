@@ -1,6 +1,6 @@
 /**
- * @file The questions of one refresh, at most five, and how their replies are read. Pure. It asks for rates by name and
- * never computes one: sums and denominators are the server's.
+ * @file The questions of one refresh, at most five, and how their replies are read. Pure. It asks for rates by name
+ * and never computes one: sums and denominators are the server's.
  */
 
 import { COLUMNS, DIMENSIONS, isKept, metric, METRICS, REASONS, SETS, TILES } from "./metrics.js";

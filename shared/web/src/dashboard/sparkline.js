@@ -1,6 +1,6 @@
 /**
- * @file A small line without axes, for a tile. It says the shape only; the numbers are the tile's text, so screen readers
- * pass over it.
+ * @file A small line without axes, for a tile. It says the shape only; the numbers are the tile's text, so screen
+ * readers pass over it.
  */
 
 import { svg } from "./dom.js";

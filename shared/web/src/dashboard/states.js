@@ -1,6 +1,6 @@
 /**
- * @file What is shown when there are no numbers: sign-in, a failure with a way to try again, and a first step for an account
- * without events. The key typed here goes to the session storage and nowhere else.
+ * @file What is shown when there are no numbers: sign-in, a failure with a way to try again, and a first step for an
+ * account without events. The key typed here goes to the session storage and nowhere else.
  */
 
 import { el, icon, refill } from "./dom.js";
@@ -93,7 +93,7 @@ export function showFirstEvent(/** @type {HTMLElement} */ host, copied) {
       el(
         "p",
         { class: "quiet" },
-        "No event has arrived yet. Point an SES configuration set's event destination here, or send one by hand. It shows up within seconds.",
+        "No event has arrived yet. Send the events of an SES configuration set here, or one by hand, and it shows up at once.",
       ),
       el("div", { class: "code" }, el("pre", { tabindex: 0 }, el("code", {}, command)), copy),
     ),

@@ -1,8 +1,8 @@
 /**
- * @file The breakdown: one row per provider, campaign, segment or domain, with a bar for its share of the sends. The server
- * picks the largest by sends; a click on a column sorts those. A click on a row narrows
- * everything else to it; the other rows stay, so that several can be picked. The row `(other)`
- * holds the rest, so that the rows sum to the whole; it cannot be filtered for.
+ * @file The breakdown: one row per provider, campaign, segment or domain, with a bar for its share of the sends. The
+ * server picks the largest by sends; a click on a column sorts those. A click on a row narrows everything else to it;
+ * the other rows stay, so that several can be picked. The row `(other)` holds the rest, so that the rows sum to the
+ * whole; it cannot be filtered for.
  */
 
 import { el, icon, refill } from "./dom.js";

@@ -1,6 +1,6 @@
 /**
- * @file Whose mail is shown. A tenant's key shows its name and nothing to choose; an operator gets a searchable list that
- * stays quick with thousands of tenants, since only the first matches are drawn.
+ * @file Whose mail is shown. A tenant's key shows its name and nothing to choose; an operator gets a searchable list
+ * that stays quick with thousands of tenants, since only the first matches are drawn.
  */
 
 import { el, icon, refill } from "./dom.js";

@@ -1,6 +1,6 @@
 /**
- * @file Light or dark: the system's choice until the reader makes another, which this browser remembers. It never touches
- * colours itself; the style sheet follows `data-theme`.
+ * @file Light or dark: the system's choice until the reader makes another, which this browser remembers. It never
+ * touches colours itself; the style sheet follows `data-theme`.
  */
 
 import { el, icon } from "./dom.js";

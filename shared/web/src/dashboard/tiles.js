@@ -1,6 +1,7 @@
 /**
- * @file The key figures: value, change against the period before, shape, and on hover or focus the counts behind a rate. A
- * tile is a button that shows its metric in the chart. A figure beyond the industry's limit says so in words, not by colour only.
+ * @file The key figures: value, change against the period before, shape, and on hover or focus the counts behind a
+ * rate. A tile is a button that shows its metric in the chart. A figure beyond the industry's limit says so in words,
+ * not by colour only.
  */
 
 import { isReal } from "./chance.js";
