@@ -10,148 +10,24 @@ that fails, naming it.
 """
 
 import argparse
-import json
-import re
 import sys
 import threading
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import fixture
+from visit import PHONE, Visit, check, every_control_has_a_name, no_sideways_scroll, step, tiles_say_what_the_api_said
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-DESKTOP = {"width": 1360, "height": 1000}
-PHONE = {"width": 360, "height": 780}
-TIMEOUT_MS = 20_000
-
-
-class Visit:
-    """One reader: a fresh browser context that notes every request, reply and error."""
-
-    def __init__(self, browser: Browser, base: str, shots: Path, viewport=None, dark=False, touch=False, scale=1):
-        self.base, self.shots = base, shots
-        self.context = browser.new_context(viewport=viewport or DESKTOP, color_scheme="dark" if dark else "light", has_touch=touch,
-                                           device_scale_factor=scale, reduced_motion="reduce", service_workers="block")
-        self.context.set_default_timeout(TIMEOUT_MS)
-        self.page: Page = self.context.new_page()
-        self.errors: list[str] = []
-        self.hosts: set[str] = set()
-        self.newest = None
-        self.queries = 0
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
-        self.page.on("dialog", lambda dialog: (self.errors.append("a dialog was opened"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        self.page.on("response", self._response)
-
-    def _console(self, message):
-        # Chromium itself logs each refused request; those are expected where a test asks for them.
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
-            self.errors.append(f"console {message.type}: {message.text}")
-
-    def _response(self, response):
-        if not response.url.endswith("/v1/query"):
-            return
-        self.queries += 1
-        asked = json.loads(response.request.post_data or "{}")
-        if response.ok and asked.get("granularity") == "total" and asked.get("compare") and not asked.get("group_by"):
-            self.newest = response
-
-    def figures(self) -> dict:
-        """The metrics of the newest reply for the tiles. Read here and not when it arrives: its body may still be on the way then."""
-        return self.newest.json()["rows"][0]["metrics"]
-
-    def sign_in(self, key: str, search=""):
-        """Opens a sign-in link and waits for what it leads to."""
-        self.page.goto(f"{self.base}/{search}#key={key}")
-        self.page.wait_for_selector(".tile-value, .empty, .failure, .sign-in-card")
-        check("key=" not in self.page.url and key not in self.page.url, "the sign-in link leaves its key in the address")
-
-    def settled(self):
-        """Waits until the last refresh is drawn."""
-        self.page.wait_for_selector("body:not(.refreshing):not(:has(.loading))")
-
-    def act(self, action):
-        """Does something that asks anew, and waits for its numbers."""
-        before = self.queries
-        action()
-        self.page.wait_for_selector("body:not(.refreshing)")
-        check(self.queries > before, "a change asked the server nothing")
-
-    def shot(self, name: str, full=True):
-        """Writes a picture."""
-        self.page.screenshot(path=self.shots / f"{name}.png", full_page=full)
-
-    def query(self) -> dict:
-        """The query part of the address."""
-        return parse_qs(urlsplit(self.page.url).query)
-
-    def done(self):
-        """What must hold for every visit."""
-        host = urlsplit(self.base).netloc
-        check(self.hosts <= {host}, f"requests left the host: {sorted(self.hosts - {host})}")
-        check(not self.errors, f"errors in the page: {self.errors}")
-        check(self.page.evaluate("document.querySelectorAll('[style*=\"expression\"], #board script, #board iframe').length") == 0, "foreign markup in the page")
-        self.context.close()
-
-
-def check(holds, problem: str):
-    """Ends the walk if something does not hold."""
-    if not holds:
-        raise AssertionError(problem)
-
-
-def step(name: str):
-    """Says what comes next."""
-    print(f"  {name}", file=sys.stderr, flush=True)
-
-
-def as_shown(metric: str, value) -> str:
-    """How a tile must write a value; written anew here, so that a fault in the page's own formatting is found."""
-    if value is None:
-        return "–"
-    digits = {"delivery_rate": 2, "bounce_rate": 2, "complaint_rate": 3, "open_rate": 1, "click_rate": 2}.get(metric)
-    if digits is not None:
-        return f"{value * 100:.{digits}f}%"
-    if metric.startswith("delivery_ms"):
-        return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.{1 if value < 9950 else 0}f} s" if value < 60_000 else f"{value / 60_000:.1f} min"
-    return f"{value:,}" if value < 1_000_000 else re.sub(r"e", "", f"{value / 1e6:.2f}M" if value < 1e9 else f"{value / 1e9:.2f}B")
-
-
-def close_enough(shown: str, wanted: str) -> bool:
-    """Equal, or one unit of the last digit apart: JavaScript and Python round halves differently."""
-    if shown == wanted:
-        return True
-    a, b = (re.sub(r"[^0-9.]", "", text) for text in (shown, wanted))
-    digits = len(b.partition(".")[2])
-    return bool(a and b) and abs(float(a) - float(b)) <= 1.01 * 10**-digits and bool(digits)
-
-
-def tiles_say_what_the_api_said(visit: Visit):
-    """Each tile shows the value of the newest reply."""
-    row = visit.figures()
-    tiles = visit.page.locator("[data-metric]")
-    check(tiles.count() == 8, f"{tiles.count()} tiles instead of 8")
-    for index in range(8):
-        metric = tiles.nth(index).get_attribute("data-metric")
-        shown = tiles.nth(index).locator(".tile-value").inner_text()
-        wanted = as_shown(metric, row.get(metric))
-        check(close_enough(shown, wanted), f"tile {metric} shows {shown}, the API says {wanted}")
-
-
-def every_control_has_a_name(visit: Visit):
-    """What can be focused says what it is."""
-    nameless = visit.page.evaluate("""[...document.querySelectorAll('button, input, select, [tabindex="0"]')].filter((node) => node.checkVisibility()
-        && !(node.textContent.trim() || node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.labels?.length)).map((node) => node.outerHTML.slice(0, 120))""")
-    check(not nameless, f"controls without a name: {nameless}")
-
-
-def no_sideways_scroll(visit: Visit):
-    """The page itself is as wide as the window."""
-    wide, window = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    check(wide <= window, f"the page is {wide} px wide in a window of {window} px")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def a_click_filters_and_the_address_keeps_it(visit: Visit):
@@ -184,7 +60,10 @@ def ranges_bases_and_sets_change(visit: Visit):
     page = visit.page
     for name in ("1h", "7d", "30d", "90d", "24h"):
         visit.act(page.locator(f"[aria-label='Range'] [data-name='{name}']").click)
-        check(visit.query().get("range") == (None if name == "24h" else [name]), f"range {name} is not in the address: {page.url}")
+        check(
+            visit.query().get("range") == (None if name == "24h" else [name]),
+            f"range {name} is not in the address: {page.url}",
+        )
         tiles_say_what_the_api_said(visit)
     for name in ("delivery", "bounces", "complaints", "engagement", "latency", "in_flight", "volume"):
         visit.act(page.locator(f"#chart [data-name='{name}']").click)
@@ -204,7 +83,8 @@ def ranges_bases_and_sets_change(visit: Visit):
 def the_chart_is_read_and_zoomed(visit: Visit):
     """By pointer and by keyboard."""
     page = visit.page
-    visit.act(page.locator("#chart [data-name='volume']").click) if visit.query().get("show") else None
+    if visit.query().get("show"):
+        visit.act(page.locator("#chart [data-name='volume']").click)
     box = page.locator(".plot").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 100)
     expect(page.locator(".tooltip")).to_be_visible()
@@ -249,9 +129,47 @@ def pure_modules_hold_in_every_zone(browser, base):
         context = browser.new_context(timezone_id=zone)
         page = context.new_page()
         page.goto(f"{base}/")
-        failures = page.evaluate(f"({code[code.index('async () =>'):].rstrip()})()")
+        failures = page.evaluate(f"({code[code.index('async () =>'):].rstrip().rstrip(';')})()")
         check(not failures, f"in {zone}: " + "; ".join(failures))
         context.close()
+
+
+def numbers_stay_when_a_refresh_fails(visit: Visit):
+    """A failing server leaves the old numbers with a notice; a key no longer valid leads to the sign-in."""
+    page = visit.page
+    refuse = {
+        "status": 503,
+        "content_type": "application/problem+json",
+        "body": '{"detail":"the store is being moved"}',
+    }
+    page.route("**/v1/query", lambda route: route.fulfill(**refuse))
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.locator("#notice")).to_contain_text("The store is being moved")
+    check(
+        page.locator(".tile-value").count() == 8 and page.locator("#breakdown tbody tr").count() > 0,
+        "old numbers vanished",
+    )
+    page.unroute("**/v1/query")
+    visit.act(page.get_by_role("button", name="Try again").click)
+    expect(page.locator("#notice")).to_be_hidden()
+    tiles_say_what_the_api_said(visit)
+    page.route("**/v1/query", lambda route: route.fulfill(**{**refuse, "status": 401}))
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.unroute("**/v1/query")
+
+
+def it_refreshes_by_itself(browser, base, key, shots):
+    """After a minute, without a click."""
+    visit = Visit(browser, base, shots)
+    visit.page.clock.install()
+    visit.sign_in(key)
+    visit.settled()
+    with visit.page.expect_response("**/v1/query"):
+        visit.page.clock.fast_forward(66_000)
+    visit.page.wait_for_selector("body:not(.refreshing)")
+    tiles_say_what_the_api_said(visit)
+    visit.done()
 
 
 def walk_any_server(browser, base, key, shots):
@@ -265,17 +183,27 @@ def walk_any_server(browser, base, key, shots):
     tiles_say_what_the_api_said(visit)
     every_control_has_a_name(visit)
     visit.shot("light")
-    for name, action in (("filters by click", a_click_filters_and_the_address_keeps_it), ("changes range, clock, metrics and breakdown", ranges_bases_and_sets_change),
-                         ("reads and zooms the chart", the_chart_is_read_and_zoomed), ("switches the theme", the_theme_switches_and_stays)):
+    for name, action in (
+        ("filters by click", a_click_filters_and_the_address_keeps_it),
+        ("changes range, clock, metrics and breakdown", ranges_bases_and_sets_change),
+        ("reads and zooms the chart", the_chart_is_read_and_zoomed),
+        ("switches the theme", the_theme_switches_and_stays),
+    ):
         step(name)
         action(visit)
-    step("signs out, and a wrong key is refused")
+    step("keeps numbers when a refresh fails, and signs out when the key is refused")
+    numbers_stay_when_a_refresh_fails(visit)
+    step("refuses a wrong key, and forgets the right one after signing out")
+    visit.sign_in(key)
     visit.page.locator("#sign-out").click()
+    visit.page.reload()
     visit.page.get_by_label("API key").fill("mg_wrong")
     visit.page.get_by_role("button", name="Sign in").click()
     expect(visit.page.get_by_role("alert")).to_be_visible()
     visit.shot("sign-in")
     visit.done()
+    step("refreshes each minute")
+    it_refreshes_by_itself(browser, base, key, shots)
     step("dark, and by the minute")
     visit = Visit(browser, base, shots, dark=True, scale=2)
     visit.sign_in(key, "?step=1m&show=latency")
@@ -298,12 +226,28 @@ def walk_any_server(browser, base, key, shots):
         visit.page.wait_for_selector(".tile-value")
         visit.settled()
         no_sideways_scroll(visit)
+    for opener in (".range-custom", ".picker-button"):
+        if visit.page.locator(opener).count() > 0:
+            visit.page.locator(opener).click()
+            no_sideways_scroll(visit)
+            box = visit.page.locator(".panel:visible").bounding_box()
+            check(
+                box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"],
+                f"the panel of {opener} leaves the window: {box}",
+            )
+            visit.page.keyboard.press("Escape")
+            expect(visit.page.locator(".panel:visible")).to_have_count(0)
     visit.done()
 
 
 def walk_fixture_states(browser, base, shots):
     """States that a healthy server does not have."""
-    for key, name, wanted in (("mg_empty", "empty", ".empty pre"), ("mg_quiet", "quiet", ".empty-actions"), ("mg_error", "error", "#empty .failure"), ("mg_partial", "partial", ".reasons .failure")):
+    for key, name, wanted in (
+        ("mg_empty", "empty", ".empty pre"),
+        ("mg_quiet", "quiet", ".empty-actions"),
+        ("mg_error", "error", "#empty .failure"),
+        ("mg_partial", "partial", ".reasons .failure"),
+    ):
         step(f"the state {name}")
         visit = Visit(browser, base, shots)
         visit.sign_in(key)
@@ -323,6 +267,19 @@ def walk_fixture_states(browser, base, shots):
     visit.page.locator("[aria-label='Range'] [data-name='6h']").click()
     visit.page.wait_for_selector("body.refreshing")
     check(visit.page.locator(".tile-value").count() == 8, "the old numbers are gone before the new ones are there")
+    visit.done()
+    step("a tenant's key has nothing to choose and names no tenant")
+    visit = Visit(browser, base, shots)
+    named = []
+    visit.page.on("request", lambda request: named.append("x-mailgauge-tenant" in request.headers))
+    visit.sign_in("mg_tenant", "?tenant=globex&by=tenant")
+    visit.settled()
+    check(not any(named), "a tenant's key named a tenant")
+    check(
+        "acme" in visit.page.locator("#tenant").inner_text() and visit.page.locator(".picker-button").count() == 0,
+        "a tenant can pick tenants",
+    )
+    check(visit.page.locator("#breakdown [data-name=tenant]").count() == 0, "a tenant can break down by tenant")
     visit.done()
     step("200 tenants, found by typing")
     visit = Visit(browser, base, shots)

@@ -26,6 +26,7 @@ pub(crate) const FILES: &[(&str, &[u8])] = files![
     "api.js"
     "app.js"
     "base.css"
+    "board.js"
     "chance.js"
     "chart.js"
     "controls.js"

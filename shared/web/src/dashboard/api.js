@@ -1,6 +1,6 @@
 /**
- * @file Calls the server this page came from, and no other, with the key in a header. The key lives in the tab's session
- * storage: never in the address (a sign-in link's fragment is removed at once), a cookie or a log.
+ * @file Calls the server this page came from, and no other, with the key in a header. The key lives in the tab's
+ * session storage: never in the address (a sign-in link's fragment is removed at once), a cookie or a log.
  */
 
 const KEY = "mailgauge-key";
@@ -17,14 +17,19 @@ export class ApiError extends Error {
   }
 }
 
-/** Takes the key of a sign-in link (`#key=mg_...`) into the session and out of the address. */
+/** Takes the key of a sign-in link (`#key=mg_...`) into the session and out of the address; whether there was one. */
 export function takeKeyFromAddress() {
   const match = /^#key=([\x21-\x7e]{1,4096})$/.exec(location.hash);
-  if (!match) return;
+  if (!match) return false;
   let key = match[1];
-  try { key = decodeURIComponent(key); } catch { /* A lone % is part of the key. */ }
+  try {
+    key = decodeURIComponent(key);
+  } catch {
+    /* A lone % is part of the key. */
+  }
   sessionStorage.setItem(KEY, key);
   history.replaceState(history.state, "", location.pathname + location.search);
+  return true;
 }
 
 /** Whether there is a key to try. */
@@ -72,7 +77,12 @@ export async function call(path, { body, tenant, signal } = {}) {
       if (reply.ok) return await reply.json();
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new ApiError(0, limit.aborted ? "the server did not answer within 30 seconds" : "the server cannot be reached or did not answer in JSON");
+      throw new ApiError(
+        0,
+        limit.aborted
+          ? "the server did not answer within 30 seconds"
+          : "the server cannot be reached or did not answer in JSON",
+      );
     }
     const wait = Number(reply.headers.get("Retry-After") ?? NaN);
     if (tries >= MAX_TRIES || !(wait <= MAX_WAIT_S)) throw new ApiError(reply.status, await problemDetail(reply));
@@ -86,6 +96,8 @@ async function problemDetail(reply) {
     const problem = await reply.json();
     const text = problem.detail ?? problem.title;
     if (typeof text === "string" && text) return text.slice(0, 500);
-  } catch { /* Not JSON: a proxy in between answered. */ }
+  } catch {
+    /* Not JSON: a proxy in between answered. */
+  }
   return `the server answered ${reply.status}`;
 }

@@ -1,23 +1,18 @@
 /**
- * @file Ties the dashboard together: the address says what to show, this file asks for it, and the panels draw it. One
- * refresh runs at a time; a newer one aborts the older. Numbers on the page stay until better ones arrive.
+ * @file Ties the dashboard together: the address says what to show, this file asks for it, and the panels draw it.
+ * One refresh runs at a time; a newer one aborts the older. Numbers on the page stay until better ones arrive.
  */
 
 import { ApiError, call, dropKey, hasKey, setKey, takeKeyFromAddress } from "./api.js";
-import { createChart } from "./chart.js";
-import { showChips, showControls, showSpan } from "./controls.js";
+import { createBoard } from "./board.js";
+import { showChips, showControls } from "./controls.js";
 import { el, icon, place } from "./dom.js";
-import { createLive } from "./live.js";
-import { isKept, metric, SETS, TILES } from "./metrics.js";
-import { period as periodOf, STEPS } from "./period.js";
-import { columns, questions, totalRow } from "./queries.js";
-import { createReasons } from "./reasons.js";
-import * as states from "./states.js";
+import { period as periodOf } from "./period.js";
+import { questions } from "./queries.js";
 import { changed, format, parse, toggleFilter } from "./state.js";
-import { createTable } from "./table.js";
+import { failure, showSignIn } from "./states.js";
 import { showTenant, tenantPicker } from "./tenants.js";
 import { applyTheme, bindTheme } from "./theme.js";
-import { showTiles, tilesLoading } from "./tiles.js";
 
 const REFRESH_MS = 60_000;
 const ALL = ["totals", "sparks", "chart", "breakdown", "reasons"];
@@ -38,23 +33,21 @@ let running = new AbortController();
 let lastRange = "24h";
 let busy = false;
 let triedAt = 0;
-/** The newest replies and what they answer. @type {{ results: Record<string, { reply?: any, error?: Error }>, asked: typeof state, period: import("./period.js").Period, at: number } | null} */
+/** @type {import("./board.js").Answers | null} */
 let latest = null;
 
-const host = { tiles: place("tiles"), empty: place("empty"), panels: place("panels"), notice: place("notice") };
-const announce = (text) => { place("announce").textContent = text; };
 const on = {
   change: go,
-  pick: (dimension, value) => (dimension === "tenant" ? go({ tenant: value, by: "provider" }) : go(toggleFilter(state, dimension, value))),
+  pick: (dimension, value) =>
+    dimension === "tenant" ? go({ tenant: value, by: "provider" }) : go(toggleFilter(state, dimension, value)),
   zoom: (from, to) => go({ range: "custom", from, to, step: "auto" }),
   zoomOut: () => go({ range: lastRange, step: "auto" }),
   retry: () => refresh(),
-  announce,
+  announce: (text) => {
+    place("announce").textContent = text;
+  },
 };
-const chart = createChart(place("chart"), on);
-const table = createTable(place("breakdown"), on);
-const reasons = createReasons(place("reasons"), on.retry);
-const live = createLive(place("live"));
+const board = createBoard(on);
 
 /** Moves to another view, as a step that the back button undoes. */
 function go(/** @type {Partial<import("./state.js").State>} */ change) {
@@ -67,7 +60,7 @@ function go(/** @type {Partial<import("./state.js").State>} */ change) {
   showChoices();
   if (touched.every((name) => name === "sort") && latest && !busy) {
     latest.asked = state;
-    return show();
+    return board.show(latest);
   }
   refresh(touched.every((name) => name in CONCERNS) ? [...new Set(touched.flatMap((name) => CONCERNS[name]))] : ALL);
 }
@@ -82,15 +75,17 @@ function showChoices() {
   if (state.by === "tenant" && !allTenants()) state = changed(state, { by: "provider" });
   showControls(place("controls"), state, period, go);
   showChips(place("chips"), state, on.pick, () => go({ filters: [] }));
-  chart.choose(state, period.steps, period.step);
-  table.choose(state, allTenants());
-  if (caller?.scope === "operator") tenantPicker(place("tenant"), tenants, state.tenant, (tenant) => go({ tenant, filters: [] }));
+  board.choose(state, period, allTenants());
+  if (caller?.scope === "operator")
+    tenantPicker(place("tenant"), tenants, state.tenant, (tenant) => go({ tenant, filters: [] }));
   const name = caller?.scope === "tenant" ? caller.tenant : state.tenant || "All tenants";
   document.title = `${name} · Mailgauge`;
 }
 
 async function start(problem) {
   place("sign-in").hidden = true;
+  // What was typed there must not stay in the page.
+  place("sign-in").replaceChildren();
   if (!hasKey()) return signIn(problem);
   try {
     caller = await call("v1/whoami");
@@ -106,7 +101,7 @@ async function start(problem) {
   }
   place("bar").hidden = false;
   place("board").hidden = false;
-  tilesLoading(host.tiles);
+  board.loading();
   showChoices();
   await refresh();
 }
@@ -115,7 +110,7 @@ function signIn(problem) {
   place("bar").hidden = true;
   place("board").hidden = true;
   place("sign-in").hidden = false;
-  states.showSignIn(place("sign-in"), problem, (key) => {
+  showSignIn(place("sign-in"), problem, (key) => {
     setKey(key);
     start();
   });
@@ -124,6 +119,9 @@ function signIn(problem) {
 function signOut(problem) {
   running.abort();
   dropKey();
+  busy = false;
+  document.body.classList.remove("refreshing");
+  board.notice(null);
   caller = null;
   latest = null;
   signIn(problem);
@@ -131,7 +129,13 @@ function signOut(problem) {
 
 function showBoardFailure(error) {
   place("sign-in").hidden = false;
-  place("sign-in").replaceChildren(el("div", { class: "card sign-in-card" }, states.failure(error, () => start())));
+  place("sign-in").replaceChildren(
+    el(
+      "div",
+      { class: "card sign-in-card" },
+      failure(error, () => start()),
+    ),
+  );
 }
 
 /** Asks anew: everything, or the questions of these names. */
@@ -161,77 +165,18 @@ async function refresh(names = ALL) {
   const refused = Object.values(fresh).find(({ error }) => error?.status === 401);
   if (refused) return signOut(refused.error.message);
   take(fresh, asked, period);
-  show();
+  board.show(latest);
 }
 
 /** Takes new replies. Where one failed, an older reply to the same question stays, and the notice says so. */
 function take(fresh, asked, period) {
   const old = latest && format(latest.asked) === format(asked) ? latest.results : {};
   const kept = Object.keys(fresh).filter((name) => fresh[name].error && old[name]?.reply);
-  showNotice(kept.length > 0 ? fresh[kept[0]].error : null);
-  live.failed(fresh.totals?.error);
+  board.notice(kept.length > 0 ? fresh[kept[0]].error : null, latest?.at);
+  board.failed(fresh.totals?.error);
   const results = { ...latest?.results, ...fresh };
   for (const name of kept) results[name] = old[name];
   latest = { results, asked, period, at: kept.length > 0 ? latest.at : Date.now() };
-}
-
-/** Draws the newest replies. */
-function show() {
-  const { results, asked, period } = latest;
-  showSpan(place("controls"), period);
-  if (showEmptiness(results, asked)) return;
-  const { totals, sparks, breakdown } = results;
-  if (totals.error) host.tiles.replaceChildren(states.failure(totals.error, on.retry));
-  else {
-    const series = sparks.reply ? columns(sparks.reply, TILES.map((tile) => tile.metric)).values : null;
-    showTiles(host.tiles, totalRow(totals.reply), series, { show: asked.show, basis: asked.basis, select: (set) => go({ show: set }) });
-  }
-  drawChart(results.chart, asked, period);
-  if (breakdown.error) table.fail(breakdown.error);
-  else table.update(breakdown.reply, asked);
-  if (results.reasons.error) reasons.fail(results.reasons.error);
-  else reasons.update(totalRow(results.reasons.reply));
-  place("foot").textContent = footnote(totals.reply?.meta);
-}
-
-function footnote(meta) {
-  const error = Math.max(0, ...Object.entries(meta?.estimates ?? {}).filter(([name]) => name.startsWith("unique_")).map(([, error]) => error));
-  const people = "Open and click rates count people, not mail proxies and link scanners.";
-  return error > 0 ? `${people} Unique counts this large are estimates, give or take ${(error * 100).toFixed(1)}%.` : people;
-}
-
-function drawChart({ reply, error }, asked, period) {
-  if (error) return chart.fail(error);
-  const set = SETS.get(asked.show);
-  const names = set.metrics.filter((name) => isKept(metric(name), asked.basis));
-  const { times, values, previous } = columns(reply, names);
-  const lines = names.map((name, index) => {
-    const before = index === 0 ? previous.get(name) : undefined;
-    return { metric: metric(name), values: values.get(name), stacked: set.stacked?.includes(name), previous: before?.some((value) => value !== null) ? before : undefined };
-  });
-  const completeUntil = Date.parse(reply.meta?.complete_until ?? "") || Date.now();
-  chart.update({ times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines }, asked, period.steps, period.step);
-}
-
-/** Whether there was nothing to draw, which is then said instead. */
-function showEmptiness(results, asked) {
-  const errors = Object.values(results).map(({ error }) => error);
-  const broken = errors.every(Boolean);
-  const totals = results.totals.reply;
-  if (totals) live.update(totals.meta ?? {});
-  const empty = broken || (totals && Object.values(totalRow(totals).metrics).every((value) => !value));
-  host.empty.hidden = !empty;
-  host.panels.hidden = empty;
-  place("foot").hidden = empty;
-  if (broken) host.empty.replaceChildren(el("div", { class: "card" }, states.failure(errors[0], on.retry)));
-  else if (empty && !totals.meta?.newest_event) states.showFirstEvent(host.empty, () => announce("Copied"));
-  else if (empty) states.showNothing(host.empty, { filtered: asked.filters.length > 0, clear: () => go({ filters: [] }), widen: () => go({ range: "30d", step: "auto" }) });
-  return empty;
-}
-
-function showNotice(error) {
-  host.notice.hidden = !error;
-  if (error) host.notice.replaceChildren(states.failure(new Error(`${error.message}; what is shown is from ${new Date(latest.at).toLocaleTimeString()}`), on.retry));
 }
 
 bindTheme(place("theme"));
@@ -246,10 +191,13 @@ addEventListener("popstate", () => {
   refresh();
 });
 addEventListener("hashchange", () => {
-  takeKeyFromAddress();
-  if (!caller && hasKey()) start();
+  if (!takeKeyFromAddress()) return;
+  running.abort();
+  latest = null;
+  start();
 });
-const due = () => caller && !busy && document.visibilityState === "visible" && Date.now() - triedAt >= REFRESH_MS && refresh();
+const due = () =>
+  caller && !busy && document.visibilityState === "visible" && Date.now() - triedAt >= REFRESH_MS && refresh();
 setInterval(due, 5_000);
 document.addEventListener("visibilitychange", due);
 start();

@@ -1,7 +1,7 @@
 /**
- * @file Whether a difference to the period before is more than chance, so that noise is not painted green or red. Pure.
- * Counts are compared as Poisson counts, rates as two proportions, both at three standard errors; a difference of less than
- * one per cent is never called a change, however many mails it rests on.
+ * @file Whether a difference to the period before is more than chance, so that noise is not painted green or red.
+ * Pure. Counts are compared as Poisson counts, rates as two proportions, both at three standard errors; a difference
+ * of less than one per cent is never called a change, however many mails it rests on.
  */
 
 const ERRORS = 3;

@@ -1,5 +1,6 @@
 /**
- * @file What is chosen for everything below it: range, clock, and the filters as chips. It reports changes; it keeps none.
+ * @file What is chosen for everything below it: range, clock, and the filters as chips. It reports changes; it keeps
+ * none.
  */
 
 import { el, icon, refill } from "./dom.js";
@@ -9,8 +10,12 @@ import { popover, segmented } from "./menus.js";
 import { PRESETS } from "./period.js";
 
 const BASES = [
-  { name: "event", label: "By event", title: "Each event counts when it happened" },
-  { name: "send", label: "By send", title: "Each outcome counts when its message was sent, so that rates are of the same mail" },
+  { name: "event", label: "Event time", title: "Each event counts when it happened" },
+  {
+    name: "send",
+    label: "Send time",
+    title: "Each outcome counts when its message was sent, so that rates are of the same mail",
+  },
 ];
 
 /**
@@ -22,34 +27,68 @@ const BASES = [
  */
 export function showControls(host, state, period, change) {
   const presets = [...PRESETS].map(([name, { label, title }]) => ({ name, label, title }));
-  const ranges = segmented({ label: "Range", options: presets, value: state.range, choose: (range) => change({ range }) });
+  const ranges = segmented({
+    label: "Range",
+    options: presets,
+    value: state.range,
+    choose: (range) => change({ range }),
+  });
   const zone = format.offset(period.to, period.zone);
   const named = period.zone === "UTC" ? "UTC" : `${period.zone.replaceAll("_", " ")} (${zone})`;
-  refill(host,
+  refill(
+    host,
     el("div", { class: "range" }, ranges, customRange(state, period, change)),
-    segmented({ label: "Count by", options: BASES, value: state.basis, choose: (basis) => change({ basis: basis === "send" ? "send" : "event" }) }),
-    el("p", { class: "zone" }, el("span", { class: "span" }, format.span(period.from, period.to, period.zone)), el("span", {}, `Times in ${named}`)));
+    segmented({
+      label: "Count by",
+      options: BASES,
+      value: state.basis,
+      choose: (basis) => change({ basis: basis === "send" ? "send" : "event" }),
+    }),
+    el(
+      "p",
+      { class: "zone" },
+      el("span", { class: "span" }, format.span(period.from, period.to, period.zone)),
+      el("span", {}, `Times in ${named}`),
+    ),
+  );
 }
 
 function customRange(state, period, change) {
   const custom = state.range === "custom";
-  const button = el("button", { class: `button range-custom${custom ? " chosen" : ""}`, type: "button", "aria-haspopup": "dialog", "data-key": "custom" }, icon("calendar"), "Custom");
+  const button = el(
+    "button",
+    {
+      class: `button range-custom${custom ? " chosen" : ""}`,
+      type: "button",
+      "aria-haspopup": "dialog",
+      "data-key": "custom",
+    },
+    icon("calendar"),
+    "Custom",
+  );
   const from = el("input", { type: "datetime-local", required: true, name: "from" });
   const to = el("input", { type: "datetime-local", required: true, name: "to" });
   const problem = el("p", { class: "problem", role: "alert", hidden: true });
-  const form = el("form", {
-    class: "range-form",
-    onsubmit: (event) => {
-      event.preventDefault();
-      const start = fromField(from.value, period.zone);
-      const end = fromField(to.value, period.zone);
-      problem.hidden = start < end;
-      problem.textContent = "The end must be later than the start.";
-      if (!(start < end)) return;
-      close();
-      change({ range: "custom", from: start, to: end });
+  const form = el(
+    "form",
+    {
+      class: "range-form",
+      onsubmit: (event) => {
+        event.preventDefault();
+        const start = fromField(from.value, period.zone);
+        const end = fromField(to.value, period.zone);
+        problem.hidden = start < end;
+        problem.textContent = "The end must be later than the start.";
+        if (!(start < end)) return;
+        close();
+        change({ range: "custom", from: start, to: end });
+      },
     },
-  }, el("label", {}, "From", from), el("label", {}, "To", to), problem, el("button", { class: "button primary", type: "submit" }, "Show"));
+    el("label", {}, "From", from),
+    el("label", {}, "To", to),
+    problem,
+    el("button", { class: "button primary", type: "submit" }, "Show"),
+  );
   const panel = el("div", { class: "panel", role: "dialog", "aria-label": "Custom range" }, form);
   const close = popover(button, panel, () => {
     from.value = toField(period.from, period.zone);
@@ -82,9 +121,25 @@ export function showChips(/** @type {HTMLElement} */ host, state, toggle, clear)
   const chips = state.filters.map(({ dimension, value }) => {
     const label = DIMENSIONS.get(dimension)?.label ?? dimension;
     const text = value === "" ? "(none)" : value;
-    return el("span", { class: "chip" }, el("span", { class: "chip-name" }, label), el("span", { class: "chip-value", dir: "auto" }, text),
-      el("button", { type: "button", "aria-label": `Remove the filter ${label} ${text}`, "data-key": `chip-${dimension}-${value}`, onclick: () => toggle(dimension, value) }, icon("close")));
+    return el(
+      "span",
+      { class: "chip" },
+      el("span", { class: "chip-name" }, label),
+      el("span", { class: "chip-value", dir: "auto" }, text),
+      el(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Remove the filter ${label} ${text}`,
+          "data-key": `chip-${dimension}-${value}`,
+          onclick: () => toggle(dimension, value),
+        },
+        icon("close"),
+      ),
+    );
   });
-  const all = state.filters.length > 1 && el("button", { class: "link", type: "button", "data-key": "clear", onclick: clear }, "Clear all");
+  const all =
+    state.filters.length > 1 &&
+    el("button", { class: "link", type: "button", "data-key": "clear", onclick: clear }, "Clear all");
   refill(host, ...chips, all);
 }

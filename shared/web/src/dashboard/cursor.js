@@ -1,6 +1,6 @@
 /**
- * @file The cursor on the chart: crosshair and tooltip under the pointer or by arrow keys, and a dragged (or Shift + arrow)
- * stretch to zoom into. It only reports what was chosen; the address and the data change elsewhere.
+ * @file The cursor on the chart: crosshair and tooltip under the pointer or by arrow keys, and a dragged (or Shift +
+ * arrow) stretch to zoom into. It only reports what was chosen; the address and the data change elsewhere.
  */
 
 import { el, svg } from "./dom.js";
@@ -10,7 +10,12 @@ const MIN_DRAG_PX = 8;
 
 /**
  * Binds a cursor to the chart's SVG.
- * @param {{ canvas: SVGSVGElement, layer: SVGGElement, tooltip: HTMLElement, announce: (text: string) => void, onZoom: (from: number, to: number) => void }} parts
+ * @param {object} parts
+ * @param {SVGSVGElement} parts.canvas
+ * @param {SVGGElement} parts.layer Where crosshair and marks are drawn.
+ * @param {HTMLElement} parts.tooltip
+ * @param {(text: string) => void} parts.announce
+ * @param {(from: number, to: number) => void} parts.onZoom Milliseconds.
  */
 export function bindCursor({ canvas, layer, tooltip, announce, onZoom }) {
   /** @type {{ model: import("./plot.js").Model, geometry: import("./plot.js").Geometry } | null} */
@@ -62,14 +67,10 @@ export function bindCursor({ canvas, layer, tooltip, announce, onZoom }) {
   canvas.addEventListener("blur", hide);
   canvas.addEventListener("keydown", (event) => {
     if (!drawn) return;
-    const last = drawn.model.times.length - 1;
-    const page = Math.max(1, Math.round(last / 10));
-    const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -page, PageDown: page, Home: -last, End: last };
-    if (event.key in moves) {
-      if (event.shiftKey && anchor < 0) anchor = Math.max(0, index);
-      if (!event.shiftKey) anchor = -1;
-      const from = index < 0 ? last + (moves[event.key] < 0 ? 1 : 0) : index;
-      index = Math.min(last, Math.max(0, from + moves[event.key]));
+    const next = moved(event.key, index, drawn.model.times.length - 1);
+    if (next !== null) {
+      anchor = !event.shiftKey ? -1 : anchor < 0 ? Math.max(0, index) : anchor;
+      index = next;
       show();
       announce(describe(drawn.model, index));
     } else if (event.key === "Enter" && anchor >= 0 && anchor !== index) zoom();
@@ -87,18 +88,39 @@ export function bindCursor({ canvas, layer, tooltip, announce, onZoom }) {
   };
 }
 
+/** Where a key leads to, or null if it is none that moves. The first step shows the newest bucket. */
+function moved(key, index, last) {
+  const page = Math.max(1, Math.round(last / 10));
+  const moves = new Map(
+    Object.entries({ ArrowLeft: -1, ArrowRight: 1, PageUp: -page, PageDown: page, Home: -last, End: last }),
+  );
+  const by = moves.get(key);
+  if (by === undefined) return null;
+  const from = index >= 0 ? index : by < 0 ? last + 1 : last;
+  return Math.min(last, Math.max(0, from + by));
+}
+
 function marks({ model, geometry }, index, anchor) {
   const x = geometry.x(index);
   const nodes = [];
   if (anchor >= 0 && anchor !== index) {
     const start = geometry.edge(Math.min(anchor, index));
     const end = geometry.edge(Math.max(anchor, index) + 1);
-    nodes.push(svg("rect", { class: "selection", x: start, y: geometry.top, width: end - start, height: geometry.bottom - geometry.top }));
+    nodes.push(
+      svg("rect", {
+        class: "selection",
+        x: start,
+        y: geometry.top,
+        width: end - start,
+        height: geometry.bottom - geometry.top,
+      }),
+    );
   }
   nodes.push(svg("line", { class: "crosshair", x1: x, x2: x, y1: geometry.top, y2: geometry.bottom }));
   for (const line of model.lines.filter((line) => !line.stacked)) {
     const value = line.values[index];
-    if (value !== null && value !== undefined) nodes.push(svg("circle", { class: `mark tone-${line.metric.tone}`, cx: x, cy: geometry.y(value), r: 4 }));
+    if (value !== null && value !== undefined)
+      nodes.push(svg("circle", { class: `mark tone-${line.metric.tone}`, cx: x, cy: geometry.y(value), r: 4 }));
   }
   return nodes;
 }
@@ -106,21 +128,43 @@ function marks({ model, geometry }, index, anchor) {
 function fillTooltip(tooltip, model, index) {
   const rows = model.lines.map((line) => {
     const swatch = el("span", { class: `swatch tone-${line.metric.tone}${line.stacked ? " block" : ""}` });
-    return el("div", { class: "tip-row" }, swatch, el("span", {}, line.metric.label), el("b", {}, format.value(line.metric, line.values[index])));
+    return el(
+      "div",
+      { class: "tip-row" },
+      swatch,
+      el("span", {}, line.metric.label),
+      el("b", {}, format.value(line.metric, line.values[index])),
+    );
   });
   const before = model.lines.find((line) => line.previous);
   const ghost = before?.previous[index];
   if (before && ghost !== null && ghost !== undefined) {
-    rows.push(el("div", { class: "tip-row tip-ghost" }, el("span", { class: "swatch ghost-swatch" }), el("span", {}, "Period before"), el("b", {}, format.value(before.metric, ghost))));
+    rows.push(
+      el(
+        "div",
+        { class: "tip-row tip-ghost" },
+        el("span", { class: "swatch ghost-swatch" }),
+        el("span", {}, "Period before"),
+        el("b", {}, format.value(before.metric, ghost)),
+      ),
+    );
   }
   const time = model.times[index];
   const open = time + model.stepMs > model.completeUntil;
-  const head = el("div", { class: "tip-head" }, format.bucket(time, model.stepMs, model.zone), open && el("span", { class: "tip-open" }, "not complete yet"));
+  const head = el(
+    "div",
+    { class: "tip-head" },
+    format.bucket(time, model.stepMs, model.zone),
+    open && el("span", { class: "tip-open" }, "not complete yet"),
+  );
   tooltip.replaceChildren(head, ...rows);
   tooltip.hidden = false;
 }
 
-/** Beside the crosshair, on the side with room. Positions are set through the object model, which needs no inline style. */
+/**
+ * Beside the crosshair, on the side with room. Positions are set through the object model, which needs no inline
+ * style.
+ */
 function placeTooltip(tooltip, x, geometry) {
   const width = tooltip.offsetWidth;
   const right = x + 14 + width <= geometry.right + 10;

@@ -1,6 +1,6 @@
 /**
- * @file Makes elements. Names that come from mail (campaigns, domains) are hostile, so text only ever enters the page as a
- * text node or an attribute; this file must never parse markup.
+ * @file Makes elements. Names that come from mail (campaigns, domains) are hostile, so text only ever enters the page
+ * as a text node or an attribute; this file must never parse markup.
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -56,7 +56,10 @@ export function refill(host, ...children) {
 
 const ICONS = {
   refresh: ["M13.6 6.3A6 6 0 1 0 14 8.6", "M14 2.6v3.9h-3.9"],
-  sun: ["M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6z", "M8 1.2v1.4M8 13.4v1.4M1.2 8h1.4M13.4 8h1.4M3.2 3.2l1 1M11.8 11.8l1 1M3.2 12.8l1-1M11.8 4.2l1-1"],
+  sun: [
+    "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6z",
+    "M8 1.2v1.4M8 13.4v1.4M1.2 8h1.4M13.4 8h1.4M3.2 3.2l1 1M11.8 11.8l1 1M3.2 12.8l1-1M11.8 4.2l1-1",
+  ],
   moon: ["M13.6 9.6A6 6 0 0 1 6.4 2.4a6 6 0 1 0 7.2 7.2z"],
   out: ["M6 14H3.3A1.3 1.3 0 0 1 2 12.7V3.3A1.3 1.3 0 0 1 3.3 2H6", "M10.5 11.2 13.7 8l-3.2-3.2M13.7 8H6"],
   down: ["M4 6l4 4 4-4"],

@@ -1,12 +1,20 @@
 /**
- * @file Numbers and times as people read them. Pure: the same input gives the same text, and nothing is read from the page.
- * A missing number is always an en dash, never 0: an unknown rate must not look like a good one.
+ * @file Numbers and times as people read them. Pure: the same input gives the same text, and nothing is read from the
+ * page. A missing number is always an en dash, never 0: an unknown rate must not look like a good one.
  */
 
 const NONE = "–";
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const compact = new Intl.NumberFormat("en-US", { notation: "compact", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const compactWide = new Intl.NumberFormat("en-US", { notation: "compact", minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const compact = new Intl.NumberFormat("en-US", {
+  notation: "compact",
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
+const compactWide = new Intl.NumberFormat("en-US", {
+  notation: "compact",
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
 
 /** All digits: `1,234,567`. */
 export function exact(value) {
@@ -47,7 +55,12 @@ export function duration(ms) {
  */
 export function value(metric, number, style = "exact") {
   if (metric.kind === "rate") return percent(number, metric.digits);
-  if (metric.kind === "duration") return style === "axis" ? duration(number).replace(/\.0(?= )/, "").replace(/^0 ms$/, "0") : duration(number);
+  if (metric.kind === "duration")
+    return style === "axis"
+      ? duration(number)
+          .replace(/\.0(?= )/, "")
+          .replace(/^0 ms$/, "0")
+      : duration(number);
   return style === "axis" ? short(number) : style === "tile" ? count(number) : exact(number);
 }
 
@@ -91,7 +104,10 @@ export function day(time, zone) {
 
 /** `Wed 25 Nov 2026` */
 export function fullDay(time, zone) {
-  return dateFormat(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" }).format(time).replace(",", "").replace("Sept", "Sep");
+  return dateFormat(zone, { weekday: "short", day: "numeric", month: "short", year: "numeric" })
+    .format(time)
+    .replace(",", "")
+    .replace("Sept", "Sep");
 }
 
 /** A bucket: `Wed 25 Nov 2026, 14:00–14:15`, or the day alone from a day up. */
@@ -119,5 +135,9 @@ export function age(ms) {
 export function offset(time, zone) {
   const parts = dateFormat(zone, { timeZoneName: "longOffset" }).formatToParts(time);
   const name = parts.find((part) => part.type === "timeZoneName")?.value ?? "GMT";
-  return name.replace("GMT", "UTC").replace(/([+-])0/, "$1").replace(":00", "").replace("-", "−");
+  return name
+    .replace("GMT", "UTC")
+    .replace(/([+-])0/, "$1")
+    .replace(":00", "")
+    .replace("-", "−");
 }

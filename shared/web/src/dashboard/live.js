@@ -17,10 +17,17 @@ export function createLive(/** @type {HTMLElement} */ host) {
     const known = Number.isFinite(age);
     const kind = broken ? "broken" : known && age > LATE_MS ? "late" : "fresh";
     const text = broken ? broken : known ? (kind === "late" ? `Complete until ${format.age(age)}` : "Live") : "Live";
-    const detail = [known && `Everything up to ${new Date(completeUntil).toLocaleTimeString()} is counted`, Number.isFinite(newest) && `newest event ${format.age(Date.now() - newest)}`];
+    const detail = [
+      known && `Everything up to ${new Date(completeUntil).toLocaleTimeString()} is counted`,
+      Number.isFinite(newest) && `newest event ${format.age(Date.now() - newest)}`,
+    ];
     host.title = detail.filter(Boolean).join("; ");
-    refill(host, el("span", { class: `dot ${kind}`, "aria-hidden": "true" }), el("span", { class: "live-text" }, text),
-      known && kind === "fresh" && !broken && el("span", { class: "live-age" }, `complete until ${format.age(age)}`));
+    refill(
+      host,
+      el("span", { class: `dot ${kind}`, "aria-hidden": "true" }),
+      el("span", { class: "live-text" }, text),
+      known && kind === "fresh" && !broken && el("span", { class: "live-age" }, `complete until ${format.age(age)}`),
+    );
   };
   setInterval(show, 5_000);
   return {

@@ -1,20 +1,37 @@
 /**
- * @file Two controls used in many places: a row of choices, and a panel that opens below a button. Both work by keyboard.
+ * @file Two controls used in many places: a row of choices, and a panel that opens below a button. Both work by
+ * keyboard.
  */
 
 import { el } from "./dom.js";
 
 /**
  * A row of buttons of which one is chosen. Arrow keys move between them, as in a radio group.
- * @param {{ label: string, options: { name: string, label: string, title?: string, off?: boolean }[], value: string, choose: (name: string) => void, kind?: "tabs" | "pills" }} options
+ * @param {object} choice
+ * @param {string} choice.label
+ * @param {{ name: string, label: string, title?: string, off?: boolean }[]} choice.options
+ * @param {string} choice.value
+ * @param {(name: string) => void} choice.choose
+ * @param {"tabs" | "pills"} [choice.kind]
  */
 export function segmented({ label, options, value, choose, kind = "pills" }) {
   const buttons = options.map((option) => {
     const chosen = option.name === value;
-    return el("button", {
-      type: "button", role: "radio", "aria-checked": String(chosen), "aria-disabled": option.off ? "true" : null, tabindex: chosen ? 0 : -1,
-      title: option.title || null, "data-key": `${label}-${option.name}`, "data-name": option.name, onclick: () => !option.off && choose(option.name),
-    }, option.label);
+    return el(
+      "button",
+      {
+        type: "button",
+        role: "radio",
+        "aria-checked": String(chosen),
+        "aria-disabled": option.off ? "true" : null,
+        tabindex: chosen ? 0 : -1,
+        title: option.title || null,
+        "data-key": `${label}-${option.name}`,
+        "data-name": option.name,
+        onclick: () => !option.off && choose(option.name),
+      },
+      option.label,
+    );
   });
   if (!options.some((option) => option.name === value)) buttons[0]?.setAttribute("tabindex", "0");
   const moves = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };

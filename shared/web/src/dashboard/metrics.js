@@ -1,6 +1,7 @@
 /**
- * @file What the dashboard knows of each metric: its name, how it is written, which direction is good, which counts make it
- * and the limit that the industry watches. Names and denominators are those of the query API; nothing is computed here.
+ * @file What the dashboard knows of each metric: its name, how it is written, which direction is good, which counts
+ * make it and the limit that the industry watches. Names and denominators are those of the query API; nothing is
+ * computed here.
  */
 
 /**
@@ -24,14 +25,66 @@ const LIST = [
   { name: "unique_opens", cohort: false, label: "Unique opens", kind: "count", tone: "accent", better: "up" },
   { name: "unique_clicks", cohort: false, label: "Unique clicks", kind: "count", tone: "second", better: "up" },
   { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "none" },
-  { name: "delivery_rate", label: "Delivery rate", kind: "rate", tone: "delivery", better: "up", digits: 2, of: ["deliveries", "sends"], limit: { value: 0.95, side: "below" } },
-  { name: "bounce_rate", label: "Bounce rate", kind: "rate", tone: "bounce", better: "down", digits: 2, of: ["bounces", "sends"], limit: { value: 0.02, side: "above" } },
+  {
+    name: "delivery_rate",
+    label: "Delivery rate",
+    kind: "rate",
+    tone: "delivery",
+    better: "up",
+    digits: 2,
+    of: ["deliveries", "sends"],
+    limit: { value: 0.95, side: "below" },
+  },
+  {
+    name: "bounce_rate",
+    label: "Bounce rate",
+    kind: "rate",
+    tone: "bounce",
+    better: "down",
+    digits: 2,
+    of: ["bounces", "sends"],
+    limit: { value: 0.02, side: "above" },
+  },
   { name: "hard_bounce_rate", label: "Hard bounce rate", kind: "rate", tone: "complaint", better: "down", digits: 2 },
-  { name: "complaint_rate", label: "Complaint rate", kind: "rate", tone: "complaint", better: "down", digits: 3, of: ["complaints", "deliveries"], limit: { value: 0.001, side: "above" } },
-  { name: "open_rate", cohort: false, label: "Open rate", kind: "rate", tone: "accent", better: "up", digits: 1, of: ["unique_opens", "deliveries"] },
-  { name: "click_rate", cohort: false, label: "Click rate", kind: "rate", tone: "second", better: "up", digits: 2, of: ["unique_clicks", "deliveries"] },
+  {
+    name: "complaint_rate",
+    label: "Complaint rate",
+    kind: "rate",
+    tone: "complaint",
+    better: "down",
+    digits: 3,
+    of: ["complaints", "deliveries"],
+    limit: { value: 0.001, side: "above" },
+  },
+  {
+    name: "open_rate",
+    cohort: false,
+    label: "Open rate",
+    kind: "rate",
+    tone: "accent",
+    better: "up",
+    digits: 1,
+    of: ["unique_opens", "deliveries"],
+  },
+  {
+    name: "click_rate",
+    cohort: false,
+    label: "Click rate",
+    kind: "rate",
+    tone: "second",
+    better: "up",
+    digits: 2,
+    of: ["unique_clicks", "deliveries"],
+  },
   { name: "delivery_ms_p50", cohort: false, label: "Median", kind: "duration", tone: "second", better: "down" },
-  { name: "delivery_ms_p95", cohort: false, label: "Delivery time p95", kind: "duration", tone: "accent", better: "down" },
+  {
+    name: "delivery_ms_p95",
+    cohort: false,
+    label: "Delivery time p95",
+    kind: "duration",
+    tone: "accent",
+    better: "down",
+  },
 ];
 
 /** @type {Map<string, Metric>} */
@@ -68,7 +121,15 @@ export const TILES = [
 ];
 
 /** The columns of the breakdown after the name. */
-export const COLUMNS = ["sends", "delivery_rate", "bounce_rate", "complaint_rate", "open_rate", "click_rate", "delivery_ms_p95"];
+export const COLUMNS = [
+  "sends",
+  "delivery_rate",
+  "bounce_rate",
+  "complaint_rate",
+  "open_rate",
+  "click_rate",
+  "delivery_ms_p95",
+];
 
 /** Whether a metric can be asked for by this clock. */
 export function isKept(metric, basis) {

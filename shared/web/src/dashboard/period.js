@@ -1,7 +1,7 @@
 /**
- * @file Turns the chosen range into the exact times that are asked for. Figures cover the range up to this minute; the chart
- * covers whole buckets of the same length, so that the ghost of the period before lies at the same hour of the day.
- * Pure: `now` is given.
+ * @file Turns the chosen range into the exact times that are asked for. Figures cover the range up to this minute;
+ * the chart covers whole buckets of the same length, so that the ghost of the period before lies at the same hour of
+ * the day. Pure: `now` is given.
  */
 
 const MINUTE = 60_000;
@@ -19,12 +19,22 @@ export const PRESETS = new Map([
 ]);
 
 /** Granularities of the chart, in milliseconds. */
-export const STEPS = new Map([["auto", 0], ["1m", MINUTE], ["5m", 5 * MINUTE], ["15m", 15 * MINUTE], ["1h", HOUR], ["1d", DAY]]);
+export const STEPS = new Map([
+  ["auto", 0],
+  ["1m", MINUTE],
+  ["5m", 5 * MINUTE],
+  ["15m", 15 * MINUTE],
+  ["1h", HOUR],
+  ["1d", DAY],
+]);
 
 const MAX_POINTS = 1500;
 const GOOD_POINTS = 140;
 const SPARK_POINTS = 170;
-/** Minutes are kept this long, less a day of margin; what reaches further back, the period before included, is asked for by whole hours. */
+/**
+ * Minutes are kept this long, less a day of margin; what reaches further back, the period before included, is asked
+ * for by whole hours.
+ */
 const MINUTES_KEPT = 29 * DAY;
 /** By-the-day history older than this has lost its hours, so that only UTC days are exact. */
 const HOURS_KEPT = 400 * DAY;
@@ -52,12 +62,23 @@ export function period(/** @type {import("./state.js").State} */ state, now, loc
   const zone = dayZone(from, to, now, localZone);
   const step = stepFor(state.step, preset?.step, to - from, least);
   const stepMs = /** @type {number} */ (STEPS.get(step));
-  return { from, to, ...whole(from, to, step, zone), step, stepMs, sparkStep: firstStep(to - from, SPARK_POINTS, least), steps: stepsFor(to - from, least), zone };
+  return {
+    from,
+    to,
+    ...whole(from, to, step, zone),
+    step,
+    stepMs,
+    sparkStep: firstStep(to - from, SPARK_POINTS, least),
+    steps: stepsFor(to - from, least),
+    zone,
+  };
 }
 
 /** The granularities that make sense for a range. */
 function stepsFor(length, least) {
-  return [...STEPS].filter(([name, ms]) => name === "auto" || (ms >= least && length / ms <= MAX_POINTS && length / ms >= 2)).map(([name]) => name);
+  return [...STEPS]
+    .filter(([name, ms]) => name === "auto" || (ms >= least && length / ms <= MAX_POINTS && length / ms >= 2))
+    .map(([name]) => name);
 }
 
 function stepFor(asked, presetStep, length, least) {

@@ -1,7 +1,7 @@
 /**
- * @file Draws a time series as SVG: grid, axes, lines with gaps, the ghost of the period before, the limit. Drawing only: it
- * listens to nothing and remembers nothing. A bucket without a value is a gap, never a zero; buckets that are not complete
- * yet are dashed.
+ * @file Draws a time series as SVG: grid, axes, lines with gaps, the ghost of the period before, the limit. Drawing
+ * only: it listens to nothing and remembers nothing. A bucket without a value is a gap, never a zero; buckets that
+ * are not complete yet are dashed.
  */
 
 import { svg } from "./dom.js";
@@ -46,25 +46,45 @@ export function draw(model, width, height) {
   const geometry = geometryOf(model, width, height, ticks[0], ticks[ticks.length - 1]);
   const open = firstOpen(model);
   const dense = model.times.length > DENSE ? " dense" : "";
+  const overColumns = lines.some((line) => line.stacked);
   return {
     nodes: [
       ...lines.map((line) => gradient(line.metric.tone)),
       grid(ticks, lines[0].metric, geometry),
       timeAxis(model, geometry),
-      ...columns(lines.filter((line) => line.stacked), open, geometry),
-      ...lines.slice(0, 1).filter(() => ticks[0] === 0 && !lines.some((line) => line.stacked)).map((line) => area(line, geometry, ticks[0])),
-      ...lines.filter((line) => line.previous).map((line) => svg("path", { class: `ghost${dense}`, d: path(line.previous, 0, line.previous.length, geometry) })),
-      ...lines.filter((line) => !line.stacked).reverse().map((line) => strokes(line, open, geometry, dense)),
+      ...columns(
+        lines.filter((line) => line.stacked),
+        open,
+        geometry,
+      ),
+      ...lines
+        .slice(0, 1)
+        .filter(() => ticks[0] === 0 && !overColumns)
+        .map((line) => area(line, geometry, ticks[0])),
+      ...lines
+        .filter((line) => line.previous)
+        .map((line) =>
+          svg("path", { class: `ghost${dense}`, d: path(line.previous, 0, line.previous.length, geometry) }),
+        ),
+      ...lines
+        .filter((line) => !line.stacked)
+        .reverse()
+        .map((line) => strokes(line, open, geometry, { dense, overColumns })),
       ...limit(lines[0].metric, geometry),
     ],
     geometry,
   };
 }
 
-/** The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1 axis. */
+/**
+ * The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1
+ * axis.
+ */
 function domainOf(lines) {
   const stack = stackOf(lines.filter((line) => line.stacked));
-  const values = [...lines.flatMap((line) => [...line.values, ...(line.previous ?? [])]), ...stack].filter((value) => value !== null);
+  const values = [...lines.flatMap((line) => [...line.values, ...(line.previous ?? [])]), ...stack].filter(
+    (value) => value !== null,
+  );
   const metric = lines[0].metric;
   if (metric.limit) values.push(metric.limit.value);
   const nearOne = metric.limit?.side === "below";
@@ -80,7 +100,10 @@ function geometryOf(model, width, height, low, high) {
   const count = Math.max(1, model.times.length);
   const wide = (right - left) / count;
   return {
-    left, right, top: MARGIN.top, bottom,
+    left,
+    right,
+    top: MARGIN.top,
+    bottom,
     x: (index) => left + (index + 0.5) * wide,
     edge: (index) => left + index * wide,
     y: (value) => bottom - ((value - low) / (high - low)) * (bottom - MARGIN.top),
@@ -103,7 +126,9 @@ function grid(ticks, metric, geometry) {
   for (const tick of ticks) {
     const y = crisp(geometry.y(tick));
     group.append(svg("line", { x1: geometry.left, x2: geometry.right, y1: y, y2: y }));
-    group.append(svg("text", { x: geometry.left - 10, y: y + 3.5, "text-anchor": "end" }, format.value(axis, tick, "axis")));
+    group.append(
+      svg("text", { x: geometry.left - 10, y: y + 3.5, "text-anchor": "end" }, format.value(axis, tick, "axis")),
+    );
   }
   return group;
 }
@@ -124,7 +149,18 @@ function timeAxis(model, geometry) {
     const anchor = x > geometry.right - 18 ? "end" : "middle";
     group.append(svg("line", { x1: crisp(x), x2: crisp(x), y1: geometry.bottom, y2: geometry.bottom + 4 }));
     const text = midnight ? format.day(time, model.zone) : format.clock(time, model.zone);
-    group.append(svg("text", { class: midnight && !byDay ? "midnight" : null, x: anchor === "end" ? Math.max(x, geometry.right) : x, y: geometry.bottom + 19, "text-anchor": anchor }, text));
+    group.append(
+      svg(
+        "text",
+        {
+          class: midnight && !byDay ? "midnight" : null,
+          x: anchor === "end" ? Math.max(x, geometry.right) : x,
+          y: geometry.bottom + 19,
+          "text-anchor": anchor,
+        },
+        text,
+      ),
+    );
   }
   return group;
 }
@@ -142,7 +178,9 @@ function gradient(tone) {
 
 /** The sums of stacked lines, bucket by bucket. */
 function stackOf(lines) {
-  return lines.length === 0 ? [] : lines[0].values.map((_, index) => lines.reduce((sum, line) => sum + (line.values[index] ?? 0), 0));
+  return lines.length === 0
+    ? []
+    : lines[0].values.map((_, index) => lines.reduce((sum, line) => sum + (line.values[index] ?? 0), 0));
 }
 
 /** One path per stacked line and state, however many buckets there are. Whole pixels keep thin columns even. */
@@ -158,9 +196,15 @@ function columns(lines, open, geometry) {
       const right = Math.max(left + 1, Math.round(geometry.edge(index + 1) - gap / 2));
       const foot = geometry.y(bases[index]);
       bases[index] += value;
-      parts[Number(index >= open)] += `M${left},${foot.toFixed(1)}V${geometry.y(bases[index]).toFixed(1)}H${right}V${foot.toFixed(1)}Z`;
+      parts[Number(index >= open)] +=
+        `M${left},${foot.toFixed(1)}V${geometry.y(bases[index]).toFixed(1)}H${right}V${foot.toFixed(1)}Z`;
     });
-    return svg("g", { class: `tone-${line.metric.tone}` }, svg("path", { class: "column", d: parts[0] }), svg("path", { class: "column open", d: parts[1] }));
+    return svg(
+      "g",
+      { class: `tone-${line.metric.tone}` },
+      svg("path", { class: "column", d: parts[0] }),
+      svg("path", { class: "column open", d: parts[1] }),
+    );
   });
 }
 
@@ -183,24 +227,30 @@ function limit(metric, geometry) {
   ];
 }
 
-function strokes(line, open, geometry, dense) {
+function strokes(line, open, geometry, { dense, overColumns }) {
   const group = svg("g", { class: `series tone-${line.metric.tone}${dense}` });
   group.append(svg("path", { class: "line", d: path(line.values, 0, open, geometry) }));
-  group.append(svg("path", { class: "line open", d: path(line.values, Math.max(0, open - 1), line.values.length, geometry) }));
+  // Over columns, the dimmed column alone says that the bucket still fills; a line would seem to crash.
+  const rest = overColumns ? "" : path(line.values, Math.max(0, open - 1), line.values.length, geometry);
+  group.append(svg("path", { class: "line open", d: rest }));
   for (const [start, end] of runs(line.values, 0, line.values.length)) {
     // A bucket between two gaps has no line, so it gets a dot.
-    if (end - start === 1) group.append(svg("circle", { class: "lone", cx: geometry.x(start), cy: geometry.y(line.values[start]), r: 2 }));
+    if (end - start === 1)
+      group.append(svg("circle", { class: "lone", cx: geometry.x(start), cy: geometry.y(line.values[start]), r: 2 }));
   }
   return group;
 }
 
 function path(values, from, to, geometry) {
-  return runs(values, from, to).map(([start, end]) => `M${points(values, start, end, geometry)}`).join("");
+  return runs(values, from, to)
+    .map(([start, end]) => `M${points(values, start, end, geometry)}`)
+    .join("");
 }
 
 function points(values, start, end, geometry) {
   const text = [];
-  for (let index = start; index < end; index++) text.push(`${geometry.x(index).toFixed(1)},${geometry.y(values[index]).toFixed(1)}`);
+  for (let index = start; index < end; index++)
+    text.push(`${geometry.x(index).toFixed(1)},${geometry.y(values[index]).toFixed(1)}`);
   return text.join("L");
 }
 

@@ -1,11 +1,20 @@
 /**
- * @file The questions of one refresh, at most five, and how their replies are read. Pure. It asks for rates by name and
- * never computes one: sums and denominators are the server's.
+ * @file The questions of one refresh, at most five, and how their replies are read. Pure. It asks for rates by name
+ * and never computes one: sums and denominators are the server's.
  */
 
 import { COLUMNS, DIMENSIONS, isKept, metric, METRICS, REASONS, SETS, TILES } from "./metrics.js";
 
-const TOTALS = ["sends", "deliveries", "bounces", "bounces_permanent", "bounces_transient", "complaints", "unique_opens", "unique_clicks"];
+const TOTALS = [
+  "sends",
+  "deliveries",
+  "bounces",
+  "bounces_permanent",
+  "bounces_transient",
+  "complaints",
+  "unique_opens",
+  "unique_clicks",
+];
 
 /** What the counts by reason are called. */
 export const REASON_METRICS = REASONS.map(([name]) => `bounces_${name}`);
@@ -20,15 +29,30 @@ export function questions(state, period) {
   const figures = { ...common, from: iso(period.from), to: iso(period.to) };
   const tiles = TILES.map((tile) => tile.metric);
   const set = /** @type {{ metrics: string[] }} */ (SETS.get(state.show)).metrics;
-  const kept = (...names) => [...new Set(names)].filter((name) => !METRICS.has(name) || isKept(metric(name), state.basis));
+  const kept = (...names) =>
+    [...new Set(names)].filter((name) => !METRICS.has(name) || isKept(metric(name), state.basis));
   return {
     totals: { ...figures, metrics: kept(...tiles, ...TOTALS), granularity: "total", compare: "previous_period" },
     sparks: { ...figures, metrics: kept(...tiles), granularity: period.sparkStep, fill: "zero" },
     chart: {
-      ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: kept(...set), granularity: period.step, fill: "zero", compare: "previous_period",
+      ...common,
+      from: iso(period.chartFrom),
+      to: iso(period.chartTo),
+      metrics: kept(...set),
+      granularity: period.step,
+      fill: "zero",
+      compare: "previous_period",
     },
     // Its own dimension is not narrowed, so that further values can be picked.
-    breakdown: { ...figures, filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter, metrics: kept(...COLUMNS, ...TOTALS), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
+    breakdown: {
+      ...figures,
+      filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter,
+      metrics: kept(...COLUMNS, ...TOTALS),
+      granularity: "total",
+      group_by: [state.by],
+      order_by: "-sends",
+      limit: state.top,
+    },
     reasons: { ...figures, metrics: ["bounces", ...REASON_METRICS], granularity: "total" },
   };
 }

@@ -25,7 +25,9 @@ function roundStep(least) {
   return 10 * power;
 }
 
-const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400].map((seconds) => seconds * 1000);
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400].map(
+  (seconds) => seconds * 1000,
+);
 
 function timeStep(least) {
   if (least < 1000) return roundStep(least);
@@ -50,9 +52,13 @@ export function timeTicks(times, wanted, minuteOfDay) {
   const clockStep = CLOCK_STEPS.find((step) => span / step <= wanted);
   if (clockStep && span < 3 * DAY) {
     const minutes = clockStep / MINUTE;
-    return times.filter((time) => minuteOfDay(time) % minutes === 0).map((time) => ({ time, midnight: minuteOfDay(time) === 0 }));
+    return times
+      .filter((time) => minuteOfDay(time) % minutes === 0)
+      .map((time) => ({ time, midnight: minuteOfDay(time) === 0 }));
   }
   const midnights = times.filter((time) => minuteOfDay(time) === 0);
   const every = DAY_STEPS.find((days) => midnights.length / days <= wanted) ?? Math.ceil(midnights.length / wanted);
-  return midnights.filter((_, index) => (midnights.length - 1 - index) % every === 0).map((time) => ({ time, midnight: true }));
+  return midnights
+    .filter((_, index) => (midnights.length - 1 - index) % every === 0)
+    .map((time) => ({ time, midnight: true }));
 }

@@ -1,6 +1,6 @@
 /**
- * @file A small line without axes, for a tile. It says the shape only; the numbers are the tile's text, so screen readers
- * pass over it.
+ * @file A small line without axes, for a tile. It says the shape only; the numbers are the tile's text, so screen
+ * readers pass over it.
  */
 
 import { svg } from "./dom.js";
@@ -17,7 +17,12 @@ const PAD = 3;
  */
 export function sparkline(values, { tone, base }) {
   const present = values.filter((value) => value !== null);
-  const root = svg("svg", { class: `spark tone-${tone}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const root = svg("svg", {
+    class: `spark tone-${tone}`,
+    viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
   if (present.length === 0) return root;
   const high = Math.max(base, ...present);
   const low = Math.min(base, ...present);
@@ -28,7 +33,12 @@ export function sparkline(values, { tone, base }) {
     const points = [];
     for (let index = start; index < end; index++) points.push(`${x(index).toFixed(1)},${y(values[index]).toFixed(1)}`);
     const line = points.join("L");
-    root.append(svg("path", { class: "spark-area", d: `M${x(start).toFixed(1)},${HEIGHT}L${line}L${x(end - 1).toFixed(1)},${HEIGHT}Z` }));
+    root.append(
+      svg("path", {
+        class: "spark-area",
+        d: `M${x(start).toFixed(1)},${HEIGHT}L${line}L${x(end - 1).toFixed(1)},${HEIGHT}Z`,
+      }),
+    );
     root.append(svg("path", { class: "spark-line", d: `M${line}` }));
   }
   return root;

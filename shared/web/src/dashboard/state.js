@@ -1,7 +1,7 @@
 /**
- * @file What the reader looks at, kept in the address so that a link, a reload and the back button all show the same thing.
- * An address may come from anybody: every part is checked, and what is not understood falls back to the default. The key of
- * a sign-in link and the theme are never part of it.
+ * @file What the reader looks at, kept in the address so that a link, a reload and the back button all show the same
+ * thing. An address may come from anybody: every part is checked, and what is not understood falls back to the
+ * default. The key of a sign-in link and the theme are never part of it.
  */
 
 import { DIMENSIONS, isKept, metric, SETS } from "./metrics.js";
@@ -28,7 +28,17 @@ export const TOPS = [20, 100, 500];
 
 /** @type {State} */
 const DEFAULTS = {
-  range: "24h", from: 0, to: 0, tenant: "", basis: "event", filters: [], by: "provider", show: "volume", step: "auto", sort: "-sends", top: TOPS[0],
+  range: "24h",
+  from: 0,
+  to: 0,
+  tenant: "",
+  basis: "event",
+  filters: [],
+  by: "provider",
+  show: "volume",
+  step: "auto",
+  sort: "-sends",
+  top: TOPS[0],
 };
 
 /** Reads a state from the query part of an address. */
@@ -62,7 +72,10 @@ function choose(state, query, name, known) {
   if (value !== null && known.has(value)) state[name] = value;
 }
 
-/** Drops what the basis does not know: send cohorts are kept by campaign and provider only, and without times and uniques. */
+/**
+ * Drops what the basis does not know: send cohorts are kept by campaign and provider only, and without times and
+ * uniques.
+ */
 function fit(state) {
   if (state.basis !== "send") return state;
   state.filters = state.filters.filter(({ dimension }) => DIMENSIONS.get(dimension)?.cohort);

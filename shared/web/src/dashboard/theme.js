@@ -1,6 +1,6 @@
 /**
- * @file Light or dark: the system's choice until the reader makes another, which this browser remembers. It never touches
- * colours itself; the style sheet follows `data-theme`.
+ * @file Light or dark: the system's choice until the reader makes another, which this browser remembers. It never
+ * touches colours itself; the style sheet follows `data-theme`.
  */
 
 import { el, icon } from "./dom.js";
@@ -17,13 +17,20 @@ export function applyTheme() {
 export function bindTheme(/** @type {HTMLElement} */ button) {
   const show = () => {
     const next = isDark() ? "light" : "dark";
-    button.replaceChildren(icon(next === "light" ? "sun" : "moon"), el("span", { class: "sr" }, `Switch to the ${next} theme`));
+    button.replaceChildren(
+      icon(next === "light" ? "sun" : "moon"),
+      el("span", { class: "sr" }, `Switch to the ${next} theme`),
+    );
     button.title = `Switch to the ${next} theme`;
   };
   button.addEventListener("click", () => {
     const theme = isDark() ? "light" : "dark";
     document.documentElement.dataset.theme = theme;
-    try { localStorage.setItem(STORED, theme); } catch { /* Without storage the choice lasts until the reload. */ }
+    try {
+      localStorage.setItem(STORED, theme);
+    } catch {
+      /* Without storage the choice lasts until the reload. */
+    }
     show();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);

@@ -1,0 +1,133 @@
+/**
+ * @file The panels of the board: takes the replies of a refresh and hands each panel its part, or says in their place
+ * why there is nothing to show. It asks for nothing itself.
+ */
+
+import { createChart } from "./chart.js";
+import { showSpan } from "./controls.js";
+import { el, place } from "./dom.js";
+import { createLive } from "./live.js";
+import { isKept, metric, SETS, TILES } from "./metrics.js";
+import { STEPS } from "./period.js";
+import { columns, totalRow } from "./queries.js";
+import { createReasons } from "./reasons.js";
+import { failure, showFirstEvent, showNothing } from "./states.js";
+import { createTable } from "./table.js";
+import { showTiles, tilesLoading } from "./tiles.js";
+
+/**
+ * @typedef {object} Answers
+ * @property {Record<string, { reply?: any, error?: any }>} results By the question's name.
+ * @property {import("./state.js").State} asked
+ * @property {import("./period.js").Period} period
+ * @property {number} at When the last of them that succeeded came, in milliseconds.
+ *
+ * @typedef {object} Choices What a reader can do; each leads to another view.
+ * @property {(change: Partial<import("./state.js").State>) => void} change
+ * @property {(dimension: string, value: string) => void} pick
+ * @property {(from: number, to: number) => void} zoom
+ * @property {() => void} zoomOut
+ * @property {() => void} retry
+ * @property {(text: string) => void} announce Says something to screen readers.
+ */
+
+/** Builds the panels. */
+export function createBoard(/** @type {Choices} */ on) {
+  const chart = createChart(place("chart"), on);
+  const table = createTable(place("breakdown"), on);
+  const reasons = createReasons(place("reasons"), on.retry);
+  const live = createLive(place("live"));
+  return {
+    /** Placeholders until the first numbers. */
+    loading: () => tilesLoading(place("tiles")),
+    /** What was chosen, before its numbers are there. */
+    choose(state, period, allTenants) {
+      chart.choose(state, period.steps, period.step);
+      table.choose(state, allTenants);
+    },
+    /** Draws the answers. */
+    show(/** @type {Answers} */ { results, asked, period }) {
+      const { totals, sparks, breakdown } = results;
+      showSpan(place("controls"), period);
+      if (totals.reply) live.update(totals.reply.meta ?? {});
+      if (showEmptiness(results, asked, on)) return;
+      if (totals.error) place("tiles").replaceChildren(failure(totals.error, on.retry));
+      else drawTiles(totals.reply, sparks.reply, asked, on);
+      if (results.chart.error) chart.fail(results.chart.error);
+      else chart.update(chartModel(results.chart.reply, asked, period), asked, period);
+      if (breakdown.error) table.fail(breakdown.error);
+      else table.update(breakdown.reply, asked);
+      if (results.reasons.error) reasons.fail(results.reasons.error);
+      else reasons.update(totalRow(results.reasons.reply));
+      place("foot").textContent = footnote(totals.reply?.meta);
+    },
+    /** Whether the last refresh failed, and how. */
+    failed: (error) => live.failed(error),
+    /** Says that older numbers are still shown, or takes that back. */
+    notice(error, at) {
+      const notice = place("notice");
+      notice.hidden = !error;
+      notice.replaceChildren();
+      if (!error) return;
+      const text = `${error.message}; what is shown is from ${new Date(at).toLocaleTimeString()}`;
+      notice.append(failure(new Error(text), on.retry));
+    },
+  };
+}
+
+function drawTiles(totals, sparks, asked, on) {
+  const names = TILES.map((tile) => tile.metric);
+  const series = sparks ? columns(sparks, names).values : null;
+  const select = (show) => on.change({ show });
+  showTiles(place("tiles"), totalRow(totals), series, { show: asked.show, basis: asked.basis, select });
+}
+
+/** @returns {import("./plot.js").Model} */
+function chartModel(reply, asked, period) {
+  const set = SETS.get(asked.show);
+  const names = set.metrics.filter((name) => isKept(metric(name), asked.basis));
+  const { times, values, previous } = columns(reply, names);
+  const lines = names.map((name, index) => {
+    const before = index === 0 ? previous.get(name) : undefined;
+    return {
+      metric: metric(name),
+      values: values.get(name),
+      stacked: set.stacked?.includes(name),
+      previous: before?.some((value) => value !== null) ? before : undefined,
+    };
+  });
+  const completeUntil = Date.parse(reply.meta?.complete_until ?? "") || Date.now();
+  return { times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines };
+}
+
+/** Whether there is nothing to draw, which is then said instead. */
+function showEmptiness(results, asked, on) {
+  const errors = Object.values(results).map(({ error }) => error);
+  const broken = errors.every(Boolean);
+  const totals = results.totals.reply;
+  const counts = totals ? Object.values(totalRow(totals).metrics) : null;
+  const empty = broken || (counts !== null && counts.every((value) => !value));
+  const host = place("empty");
+  host.hidden = !empty;
+  place("panels").hidden = empty;
+  place("foot").hidden = empty;
+  if (!empty) return false;
+  if (broken) host.replaceChildren(el("div", { class: "card" }, failure(errors[0], on.retry)));
+  else if (!totals.meta?.newest_event) showFirstEvent(host, () => on.announce("Copied"));
+  else {
+    showNothing(host, {
+      filtered: asked.filters.length > 0,
+      clear: () => on.change({ filters: [] }),
+      widen: () => on.change({ range: "30d", step: "auto" }),
+    });
+  }
+  return true;
+}
+
+function footnote(meta) {
+  const unique = Object.entries(meta?.estimates ?? {}).filter(([name]) => name.startsWith("unique_"));
+  const error = Math.max(0, ...unique.map(([, value]) => value));
+  const people = "Open and click rates count people, not mail proxies and link scanners.";
+  if (error === 0) return people;
+  return `${people} Unique counts this large are estimates, give or take ${(error * 100).toFixed(1)}%.`;
+}
