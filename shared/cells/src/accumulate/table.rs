@@ -21,26 +21,39 @@ pub(super) struct Place {
 /// A hash table of numbers into a list: the list grows without moving cells one by one, and is walked in order.
 #[derive(Debug, Default)]
 pub(super) struct CellTable {
-    numbers: HashTable<u32>,
+    slots: HashTable<Slot>,
     cells: Vec<(Place, Cell)>,
+}
+
+/// The number of a cell, and enough of its hash to move the slot without a look at the cell, which is far away in memory.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    hash: u32,
+    number: u32,
+}
+
+impl Slot {
+    /// All 64 bits that a hash table wants, of the 32 that are kept: an odd multiplier, so that no two become one.
+    fn spread(self) -> u64 {
+        u64::from(self.hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
 }
 
 impl CellTable {
     /// The cell of a place, new and empty if there is none yet.
     pub(super) fn cell(&mut self, hasher: RandomState, place: Place) -> &mut Cell {
         let cells = &mut self.cells;
-        let entry = self.numbers.entry(
-            hasher.hash_one(place),
-            |&number| cells.get(number as usize).is_some_and(|(held, _)| *held == place),
-            |&number| cells.get(number as usize).map_or(0, |(held, _)| hasher.hash_one(held)),
-        );
+        let new = Slot { hash: (hasher.hash_one(place) >> 32) as u32, number: index(cells.len()) };
+        let is_same = |slot: &Slot| {
+            slot.hash == new.hash && cells.get(slot.number as usize).is_some_and(|(p, _)| *p == place)
+        };
+        let entry = self.slots.entry(new.spread(), is_same, |slot| slot.spread());
         let number = match entry {
-            Entry::Occupied(held) => *held.get(),
+            Entry::Occupied(held) => held.get().number,
             Entry::Vacant(free) => {
-                let number = index(cells.len());
-                free.insert(number);
+                free.insert(new);
                 cells.push((place, Cell::default()));
-                number
+                new.number
             }
         };
         // The table holds numbers of cells that were pushed, and none is ever removed.

@@ -398,6 +398,6 @@ fn blocks_of_a_flood_are_folded() {
 
 #[test]
 fn a_cell_is_small() {
-    assert!(size_of::<Cell>() <= 96, "{}", size_of::<Cell>());
-    assert!(size_of::<(Place, Cell)>() <= 112, "{}", size_of::<(Place, Cell)>());
+    assert!(size_of::<Cell>() <= 80, "{}", size_of::<Cell>());
+    assert!(size_of::<(Place, Cell)>() <= 96, "{}", size_of::<(Place, Cell)>());
 }

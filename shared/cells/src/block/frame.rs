@@ -20,12 +20,13 @@ pub(crate) const MAX_RAW_BYTES: usize = 8 << 20;
 
 const MAGIC: [u8; 4] = *b"MGBK";
 const HEADER: usize = MAGIC.len() + 1 + 8;
-/// Shorter sections do not gain enough to be worth the time.
-const COMPRESS_FROM: usize = 256;
+/// Shorter sections do not gain enough to be worth the time: a small batch's block, written for each tenant in it, has no other.
+const COMPRESS_FROM: usize = 1024;
 const COMPRESSION_LEVEL: i32 = 3;
 
 /// Collects sections, in the order of their ids, and closes the frame.
 pub(crate) struct FrameWriter {
+    /// Made when first needed.
     compressor: Option<zstd::bulk::Compressor<'static>>,
     sections: u64,
     directory: Vec<u8>,
@@ -35,13 +36,7 @@ pub(crate) struct FrameWriter {
 
 impl FrameWriter {
     pub(crate) fn new() -> Self {
-        Self {
-            compressor: zstd::bulk::Compressor::new(COMPRESSION_LEVEL).ok(),
-            sections: 0,
-            directory: Vec::new(),
-            body: Vec::new(),
-            raw_bytes: 0,
-        }
+        Self { compressor: None, sections: 0, directory: Vec::new(), body: Vec::new(), raw_bytes: 0 }
     }
 
     /// Adds a section; an empty one is left out.
@@ -52,16 +47,24 @@ impl FrameWriter {
         self.sections += 1;
         self.raw_bytes += raw.len();
         self.directory.push(id);
-        let compressed = match &mut self.compressor {
-            Some(compressor) if raw.len() >= COMPRESS_FROM => compressor.compress(raw).ok(),
-            _ => None,
-        };
-        let compressed = compressed.filter(|compressed| compressed.len() < raw.len());
+        let compressed = self.compress(raw);
         let (stored, raw_bytes) =
             compressed.as_deref().map_or((raw, 0), |compressed| (compressed, raw.len()));
         put_varint(&mut self.directory, stored.len() as u64);
         put_varint(&mut self.directory, raw_bytes as u64);
         self.body.extend_from_slice(stored);
+    }
+
+    /// `None` if it does not pay. What cannot be compressed is stored as it is, so a failure costs space only.
+    fn compress(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
+        if raw.len() < COMPRESS_FROM {
+            return None;
+        }
+        if self.compressor.is_none() {
+            self.compressor = zstd::bulk::Compressor::new(COMPRESSION_LEVEL).ok();
+        }
+        let compressed = self.compressor.as_mut()?.compress(raw).ok()?;
+        (compressed.len() < raw.len()).then_some(compressed)
     }
 
     /// How large the sections are uncompressed.

@@ -93,7 +93,7 @@ impl BlockReader {
         self.scan(first_id, keys.len(), width, &Wanted::ALL, &mut |row| {
             let cell = Cell {
                 counters: row.counters.clone(),
-                latency: row.latency.cloned().unwrap_or_default(),
+                latency: row.latency.filter(|latency| !latency.is_empty()).cloned().unwrap_or_default(),
                 opens: row.opens.cloned().unwrap_or_default(),
                 clicks: row.clicks.cloned().unwrap_or_default(),
             };
@@ -109,7 +109,7 @@ impl BlockReader {
         key_count: usize,
         width: Resolution,
         wanted: &Wanted,
-        each: &mut dyn FnMut(RowRef<'_>),
+        each: &mut (impl FnMut(RowRef<'_>) + ?Sized),
     ) -> Result<(), BlockError> {
         if key_count == 0 {
             return Ok(());

@@ -4,13 +4,19 @@
 //! because integers alone give the same bytes on every machine, and over t-digest and KLL because merging is exact in any
 //! order. Never a float in what is stored.
 
-use smallvec::SmallVec;
-
 /// How often which milliseconds were seen. Merging is associative and commutative; counts saturate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Sorted by bucket. A bucket's number is in the high 16 bits, its count in the low 48.
-    buckets: SmallVec<[u64; 2]>,
+#[derive(Clone, Debug, Default)]
+pub struct Latency(Buckets);
+
+/// Sorted by bucket. A bucket's number is in the high 16 bits, its count in the low 48.
+#[derive(Clone, Debug, Default)]
+enum Buckets {
+    #[default]
+    None,
+    /// Most cells of a minute have one at most; it needs no memory of its own.
+    One(u64),
+    #[expect(clippy::box_collection, reason = "there are many cells and few of these: 16 bytes, not 24")]
+    Many(Box<Vec<u64>>),
 }
 
 const SUB_BUCKET_BITS: u32 = 6;
@@ -32,8 +38,8 @@ impl Latency {
 
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
-        if self.buckets.is_empty() {
-            self.buckets.clone_from(&other.buckets);
+        if self.is_empty() {
+            self.0.clone_from(&other.0);
             return;
         }
         for (bucket, count) in other.iter() {
@@ -69,17 +75,20 @@ impl Latency {
 
     /// Whether nothing was recorded.
     pub fn is_empty(&self) -> bool {
-        self.buckets.is_empty()
+        self.packed().is_empty()
     }
 
     /// Forgets everything but keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.buckets.clear();
+        match &mut self.0 {
+            Buckets::None | Buckets::One(_) => self.0 = Buckets::None,
+            Buckets::Many(buckets) => buckets.clear(),
+        }
     }
 
     /// The buckets that are not empty, in order: number and count.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u16, u64)> + '_ {
-        self.buckets.iter().map(|&packed| (number_of(packed), packed & COUNT_MASK))
+        self.packed().iter().map(|&packed| (number_of(packed), packed & COUNT_MASK))
     }
 
     /// Adds `count` to one bucket.
@@ -87,24 +96,56 @@ impl Latency {
         if count == 0 {
             return;
         }
-        // Decoding and merging go upwards, so the place is mostly the end.
-        let place = match self.buckets.last() {
-            Some(&last) if number_of(last) >= bucket => {
-                self.buckets.partition_point(|&packed| number_of(packed) < bucket)
+        match &mut self.0 {
+            Buckets::None => self.0 = Buckets::One(pack(bucket, count)),
+            Buckets::One(held) if number_of(*held) == bucket => *held = raised(*held, count),
+            Buckets::One(held) => {
+                let (held, new) = (*held, pack(bucket, count));
+                self.0 = Buckets::Many(Box::new(vec![held.min(new), held.max(new)]));
             }
-            _ => self.buckets.len(),
-        };
-        match self.buckets.get_mut(place) {
-            Some(packed) if number_of(*packed) == bucket => {
-                let sum = (*packed & COUNT_MASK).saturating_add(count).min(COUNT_MASK);
-                *packed = pack(bucket, sum);
-            }
-            _ => self.buckets.insert(place, pack(bucket, count.min(COUNT_MASK))),
+            Buckets::Many(buckets) => add_to(buckets, bucket, count),
+        }
+    }
+
+    fn packed(&self) -> &[u64] {
+        match &self.0 {
+            Buckets::None => &[],
+            Buckets::One(packed) => std::slice::from_ref(packed),
+            Buckets::Many(buckets) => buckets,
         }
     }
 }
 
+/// Equal buckets are equal however they are held.
+impl PartialEq for Latency {
+    fn eq(&self, other: &Self) -> bool {
+        self.packed() == other.packed()
+    }
+}
+
+impl Eq for Latency {}
+
+fn add_to(buckets: &mut Vec<u64>, bucket: u16, count: u64) {
+    // Decoding and merging go upwards, so the place is mostly the end.
+    let place = match buckets.last() {
+        Some(&last) if number_of(last) >= bucket => {
+            buckets.partition_point(|&packed| number_of(packed) < bucket)
+        }
+        _ => buckets.len(),
+    };
+    match buckets.get_mut(place) {
+        Some(packed) if number_of(*packed) == bucket => *packed = raised(*packed, count),
+        _ => buckets.insert(place, pack(bucket, count)),
+    }
+}
+
+/// The same bucket with more in it.
+const fn raised(packed: u64, count: u64) -> u64 {
+    pack(number_of(packed), (packed & COUNT_MASK).saturating_add(count))
+}
+
 const fn pack(bucket: u16, count: u64) -> u64 {
+    let count = if count < COUNT_MASK { count } else { COUNT_MASK };
     ((bucket as u64) << COUNT_BITS) | count
 }
 
