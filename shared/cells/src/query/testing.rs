@@ -87,7 +87,7 @@ impl Rows for Plain {
         self.resolution
     }
     fn key_count(&self) -> u32 {
-        self.rows.len() as u32
+        u32::try_from(self.rows.len()).unwrap()
     }
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
         self.rows[key as usize].value(Facet::Dimension(dimension))

@@ -144,7 +144,7 @@ fn check_earlier(
 fn the_period_before_has_as_many_buckets_and_ends_where_the_range_begins() {
     use Granularity::{Day, Hour, Month, Total};
     let check = |granularity, zone, range, expected| {
-        check_earlier(Compare::PreviousPeriod, granularity, zone, range, expected)
+        check_earlier(Compare::PreviousPeriod, granularity, zone, range, expected);
     };
     check(
         Total,
@@ -176,7 +176,7 @@ fn the_period_before_has_as_many_buckets_and_ends_where_the_range_begins() {
 fn the_year_before_has_the_same_dates_or_the_same_weekdays() {
     use Granularity::{Day, Hour, Month, Total, Week};
     let check = |granularity, zone, range, expected| {
-        check_earlier(Compare::PreviousYear, granularity, zone, range, expected)
+        check_earlier(Compare::PreviousYear, granularity, zone, range, expected);
     };
     check(
         Total,

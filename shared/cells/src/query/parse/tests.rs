@@ -1,10 +1,15 @@
 //! What is read, and what is refused in which words.
 
+use std::fmt::Write as _;
+
+use event::Minute;
+use event::attribution::Dimension;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::QueryErrorKind;
+use super::super::fields::PARAMETERS;
 use super::super::testing::{NOW, query, read, tenant};
+use super::super::{Facet, QueryErrorKind};
 use super::*;
 
 fn pairs(text: &str, scope: Scope) -> Result<Query, QueryError> {
@@ -116,7 +121,7 @@ fn refusals_name_the_parameter_and_what_to_do() {
         let refusal = pairs(text, Scope::All).unwrap_err();
         assert_eq!(refusal.kind, QueryErrorKind::Malformed);
         let shown: String = text.chars().take(90).collect();
-        refusals.push_str(&format!("{shown}\n    {refusal}\n"));
+        writeln!(refusals, "{shown}\n    {refusal}").unwrap();
     }
     insta::assert_snapshot!("refusals", refusals);
 }
@@ -138,7 +143,7 @@ fn refusals_of_bodies_name_the_place() {
     let mut refusals = String::new();
     for filter in filters {
         let refusal = read(&json!({ "metrics": ["sends"], "filter": filter }), Scope::All).unwrap_err();
-        refusals.push_str(&format!("{filter}\n    {refusal}\n"));
+        writeln!(refusals, "{filter}\n    {refusal}").unwrap();
     }
     for body in [
         "",
@@ -149,7 +154,7 @@ fn refusals_of_bodies_name_the_place() {
     ] {
         let names = DimensionNames::default();
         let refusal = Query::from_json(body.as_bytes(), Scope::All, &names, NOW).unwrap_err();
-        refusals.push_str(&format!("{body}\n    {refusal}\n"));
+        writeln!(refusals, "{body}\n    {refusal}").unwrap();
     }
     insta::assert_snapshot!("refusals_of_bodies", refusals);
 }

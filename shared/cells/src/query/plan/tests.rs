@@ -20,6 +20,7 @@ fn history() -> Catalogue {
         days: (days_from.0..now.day().0).map(Day).collect(),
         months: (month.0 - 12..month.0).map(Month).collect(),
         hours_kept_from: kept_from,
+        days_kept_from: days_from,
     }
 }
 
@@ -42,7 +43,7 @@ fn planned(body: &Json) -> Result<String, QueryError> {
     Ok(runs.collect::<Vec<_>>().join(", "))
 }
 
-fn check(from: &str, to: &str, granularity: &str, more: Json, expected: &str) {
+fn check(from: &str, to: &str, granularity: &str, more: &Json, expected: &str) {
     let mut body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": granularity });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let found = planned(&body).unwrap_or_else(|refusal| refusal.to_string());
@@ -51,25 +52,25 @@ fn check(from: &str, to: &str, granularity: &str, more: Json, expected: &str) {
 
 #[test]
 fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
-    let none = || json!({});
-    check("2026-02-20", "2026-02-21", "1m", none(), "24 hour from 2026-02-20T00:00:00Z");
-    check("2026-01-05", "2026-01-08", "1h", none(), "3 day from 2026-01-05T00:00:00Z");
-    check("2026-01-05", "2026-01-08", "1d", none(), "1 month from 2026-01-01T00:00:00Z");
-    check("2025-10-01", "2026-01-01", "total", none(), "3 month from 2025-10-01T00:00:00Z");
-    check("2025-12-31", "2026-01-02", "1w", none(), "2 month from 2025-12-01T00:00:00Z");
+    let none = &json!({});
+    check("2026-02-20", "2026-02-21", "1m", none, "24 hour from 2026-02-20T00:00:00Z");
+    check("2026-01-05", "2026-01-08", "1h", none, "3 day from 2026-01-05T00:00:00Z");
+    check("2026-01-05", "2026-01-08", "1d", none, "1 month from 2026-01-01T00:00:00Z");
+    check("2025-10-01", "2026-01-01", "total", none, "3 month from 2025-10-01T00:00:00Z");
+    check("2025-12-31", "2026-01-02", "1w", none, "2 month from 2025-12-01T00:00:00Z");
     // Half a day cannot be cut out of days, nor half an hour out of hours; the rest can.
     check(
         "2025-10-01",
         "2026-01-03T12:00:00Z",
         "total",
-        none(),
+        none,
         "3 month from 2025-10-01T00:00:00Z, 3 day from 2026-01-01T00:00:00Z",
     );
     check(
         "2026-03-13",
         "2026-03-14T00:30:00Z",
         "total",
-        none(),
+        none,
         "1 day from 2026-03-13T00:00:00Z, 1 hour from 2026-03-14T00:00:00Z",
     );
     // Today has hours only, whatever is asked.
@@ -77,14 +78,14 @@ fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
         "2026-03-14",
         "2026-03-16",
         "1d",
-        none(),
+        none,
         "1 day from 2026-03-14T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
     );
     check(
         "2025-12-03",
         "2025-12-05",
         "1d",
-        json!({ "timezone": "Europe/Berlin" }),
+        &json!({ "timezone": "Europe/Berlin" }),
         "3 day from 2025-12-02T00:00:00Z",
     );
     // Days that begin at half past need the minutes of the days they begin in.
@@ -92,26 +93,26 @@ fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
         "2026-03-01",
         "2026-03-02",
         "1d",
-        json!({ "timezone": "Asia/Kolkata" }),
+        &json!({ "timezone": "Asia/Kolkata" }),
         "25 hour from 2026-02-28T18:00:00Z",
     );
     // Nothing before and nothing after what there is.
-    check("1970-01-01", "2025-03-02", "total", none(), "1 month from 2025-03-01T00:00:00Z");
-    check("2026-03-16", "9999-01-01", "total", none(), "");
-    check("2020-01-01", "2021-01-01", "1d", none(), "");
+    check("1970-01-01", "2025-03-02", "total", none, "1 month from 2025-03-01T00:00:00Z");
+    check("2026-03-16", "9999-01-01", "total", none, "");
+    check("2020-01-01", "2021-01-01", "1d", none, "");
     // Outcomes of a cohort lie in any block since.
     check(
         "2026-01-05",
         "2026-01-06",
         "1h",
-        json!({ "basis": "send" }),
+        &json!({ "basis": "send" }),
         "69 day from 2026-01-05T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
     );
     check(
         "2026-01-05",
         "2026-01-06",
         "1d",
-        json!({ "basis": "send" }),
+        &json!({ "basis": "send" }),
         "2 month from 2026-01-01T00:00:00Z, 14 day from 2026-03-01T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
     );
 }
@@ -122,7 +123,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2026-01-05",
         "2026-01-06",
         "15m",
-        json!({}),
+        &json!({}),
         "granularity: 2026-01-05T00:15:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
          allowed: total 1h 1d 1w 1mo; or a later from; for example 1h",
     );
@@ -130,15 +131,15 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-05",
         "2025-10-06",
         "1h",
-        json!({}),
-        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the day; \
+        &json!({}),
+        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
          allowed: total 1d 1w 1mo; or a later from; for example 1d",
     );
     check(
         "2026-01-05T00:30:00Z",
         "2026-01-06",
         "total",
-        json!({}),
+        &json!({}),
         "from: 2026-01-05T00:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
          allowed: full hours; for example 2026-01-01T00:00:00Z",
     );
@@ -146,15 +147,15 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-01",
         "2025-10-06T10:00:00Z",
         "total",
-        json!({}),
-        "to: 2025-10-06T10:00:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the day; \
+        &json!({}),
+        "to: 2025-10-06T10:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
          allowed: midnight in UTC; for example 2026-01-01T00:00:00Z",
     );
     check(
         "2026-01-05",
         "2026-01-06",
         "1d",
-        json!({ "timezone": "Asia/Kolkata" }),
+        &json!({ "timezone": "Asia/Kolkata" }),
         "timezone: 2026-01-04T18:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
          allowed: UTC, or a zone whose days begin at full hours; for example UTC",
     );
@@ -162,8 +163,8 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-05",
         "2025-10-06",
         "1h",
-        json!({ "basis": "send" }),
-        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the day; \
+        &json!({ "basis": "send" }),
+        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
          allowed: total 1d 1w 1mo; or a later from; for example 1d",
     );
 }
@@ -181,7 +182,9 @@ fn a_range_to_compare_with_that_cannot_be_cut_names_compare() {
 #[test]
 fn a_range_in_relation_to_now_is_widened_to_what_is_kept() {
     let today = NOW.minute().hour().day();
-    let history = Catalogue { days: (today.0 - 400..today.0).map(Day).collect(), ..history() };
+    let days_kept_from = Day(today.0 - 400);
+    let history =
+        Catalogue { days: (days_kept_from.0..today.0).map(Day).collect(), days_kept_from, ..history() };
     for from in ["-24h", "-20d", "-30d", "-90d", "-52w", "-1000d"] {
         for compare in [Json::Null, json!("previous_period"), json!("previous_year")] {
             let query = query(&json!({ "metrics": ["sends"], "from": from, "compare": compare }));
@@ -200,6 +203,31 @@ fn an_event_far_away_in_time_costs_no_walk_to_it() {
     catalogue.hours.insert(Hour(0));
     let body = json!({ "metrics": ["sends"], "from": "1970-01-01", "to": "9999-12-30" });
     assert!(plan(&query(&body), &catalogue).unwrap().len() < 100);
+}
+
+#[test]
+fn a_day_without_events_hides_nothing() {
+    let mut history = history();
+    let quiet = super::super::testing::minute("2026-01-11T00:00:00Z").hour().day();
+    history.days.remove(&quiet);
+    let body = json!({ "metrics": ["sends"], "from": "2026-01-10", "to": "2026-01-13", "granularity": "1h" });
+    assert_eq!(
+        plan(&query(&body), &history).unwrap(),
+        [quiet.0 - 1, quiet.0 + 1].map(|day| BlockRef::Day(Day(day)))
+    );
+}
+
+#[test]
+fn a_block_that_may_lack_late_events_is_not_read() {
+    let mut history = history();
+    let hour = Hour(history.hours_kept_from.0 - 1);
+    history.hours.insert(hour);
+    let (from, to) = (hour.start().to_string(), Hour(hour.0 + 1).start().to_string());
+    let body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": "5m" });
+    assert!(plan(&query(&body), &history).is_err());
+    // Where there is no other block, it is all there is.
+    history.days.remove(&hour.day());
+    assert_eq!(plan(&query(&body), &history).unwrap(), [BlockRef::Hour(hour)]);
 }
 
 #[test]
@@ -229,7 +257,25 @@ fn kept(happenings: &[Happening]) -> Catalogue {
             .filter(|month| *month < Month::of(now.day()))
             .collect(),
         hours_kept_from: kept_from,
+        days_kept_from: days_from,
     }
+}
+
+/// Whether some event lies in a block that is the only one left and that the query cuts too fine.
+fn is_cut_too_fine(query: &Query, happenings: &[Happening]) -> bool {
+    let kept = kept(happenings);
+    let cut = |start: Minute, end: Minute, width: u32| {
+        let first = if query.basis == Basis::Send { Minute(0) } else { start };
+        query.edges().iter().any(|edge| first < *edge && *edge < end && edge.0 % width != 0)
+    };
+    happenings.iter().any(|one| {
+        let (hour, day, month) = (one.at.hour(), one.at.hour().day(), Month::of(one.at.hour().day()));
+        let (day_start, next_month) = (minute_of(day), minute_of(Month(month.0 + 1).first_day()));
+        hour < kept.hours_kept_from
+            && kept.days.contains(&day)
+            && cut(day_start, minute_of(Day(day.0 + 1)), 60)
+            || kept.months.contains(&month) && cut(minute_of(month.first_day()), next_month, 1440)
+    })
 }
 
 fn executed_by_plan(query: &Query, happenings: &[Happening]) -> Option<Execution> {
@@ -237,6 +283,7 @@ fn executed_by_plan(query: &Query, happenings: &[Happening]) -> Option<Execution
         Ok(blocks) => blocks,
         Err(refusal) => {
             assert_eq!(refusal.kind, QueryErrorKind::Unanswerable);
+            assert!(is_cut_too_fine(query, happenings), "{refusal}");
             return None;
         }
     };
