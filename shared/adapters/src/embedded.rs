@@ -33,7 +33,9 @@ const EXPIRED_AT_ONCE: usize = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("data folder {folder} is in use by {owner}: stop that one first, or choose another folder with --data")]
+    #[error(
+        "data folder {folder} is in use by {owner}: stop that one first, or choose another folder with --data"
+    )]
     InUse {
         /// The folder.
         folder: PathBuf,
@@ -41,7 +43,9 @@ pub enum OpenError {
         owner: String,
     },
     /// A newer program wrote it.
-    #[error("data folder {folder} has format {format}, newer than this program's {FORMAT}: upgrade mailgauge")]
+    #[error(
+        "data folder {folder} has format {format}, newer than this program's {FORMAT}: upgrade mailgauge"
+    )]
     Newer {
         /// The folder.
         folder: PathBuf,
@@ -86,7 +90,8 @@ impl EmbeddedStore {
         if format > FORMAT {
             return Err(OpenError::Newer { folder: folder.to_owned(), format });
         }
-        std::fs::write(folder.join(OWNER_FILE), std::process::id().to_string()).map_err(|error| unusable(error.into()))?;
+        std::fs::write(folder.join(OWNER_FILE), std::process::id().to_string())
+            .map_err(|error| unusable(error.into()))?;
         Ok(Self { database: Arc::new(database) })
     }
 

@@ -12,7 +12,10 @@ fn main() -> Result<(), Violation> {
     let (runs, first, threads) = (argument(1_000_000), argument(1), argument(2).max(1));
     let share = |thread: u64| {
         let mut happened = Happened::default();
-        for seed in (first..first + runs).skip(usize::try_from(thread).unwrap_or_default()).step_by(usize::try_from(threads).unwrap_or(1)) {
+        for seed in (first..first + runs)
+            .skip(usize::try_from(thread).unwrap_or_default())
+            .step_by(usize::try_from(threads).unwrap_or(1))
+        {
             happened.add(&simulation::run(seed, None)?);
         }
         Ok(happened)

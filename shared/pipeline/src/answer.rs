@@ -3,7 +3,9 @@
 //! Tenants are read side by side, each with one call per kind of item. If a compaction sweeps a block between the manifest and the
 //! block, everything is read anew: a number put together from two instants might count an event twice.
 
-use cells::query::{self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope};
+use cells::query::{
+    self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
+};
 use cells::{BlockError, BlockReader};
 use event::{Day, Hour, TenantId, Timestamp};
 
@@ -37,7 +39,9 @@ pub enum AnswerError {
         source: BlockError,
     },
     /// Blocks were gone each time.
-    #[error("blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor")]
+    #[error(
+        "blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor"
+    )]
     Unsteady {
         /// Whose.
         tenant: TenantId,
@@ -75,7 +79,8 @@ pub async fn answer<S: Store>(
     let kept_from = settings.first_day_of_hours(now).first_hour();
     for _ in 0..READS {
         let progress = Progress::read(store).await?;
-        let reads = tenants.iter().map(|tenant| find(store, &progress, tenant, query, earlier.as_ref(), kept_from));
+        let reads =
+            tenants.iter().map(|tenant| find(store, &progress, tenant, query, earlier.as_ref(), kept_from));
         let found: Result<Vec<Option<Found>>, AnswerError> = parallel::all(reads).await.into_iter().collect();
         let Some(found) = found?.into_iter().collect::<Option<Vec<Found>>>() else { continue };
         let freshness =

@@ -98,7 +98,10 @@ impl Cursor {
         let mut writer = Writer::new();
         writer.maybe(self.done.as_ref(), |w, done| _ = w.text(done.as_str()));
         writer.maybe(self.in_flight.as_ref(), |w, batch| {
-            w.text(batch.first.as_str()).text(batch.last.as_str()).fixed(batch.attempt).time(batch.lease_until);
+            w.text(batch.first.as_str())
+                .text(batch.last.as_str())
+                .fixed(batch.attempt)
+                .time(batch.lease_until);
         });
         self.totals.write(&mut writer);
         writer.maybe(self.newest_event, |w, at| _ = w.time(at));
@@ -164,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_as_it_was_written() {
-        let number = SequenceNumber::parse("49590338271490256608559692538361571095921575989136588898").unwrap();
+        let number =
+            SequenceNumber::parse("49590338271490256608559692538361571095921575989136588898").unwrap();
         let full = Cursor {
             done: Some(number.clone()),
             in_flight: Some(InFlight {
@@ -173,7 +177,16 @@ mod tests {
                 attempt: u64::MAX,
                 lease_until: Timestamp::from_millis(1_763_000_000_000),
             }),
-            totals: Totals { records: 1, events: 2, duplicates: 3, late: 4, aggregated: 5, quarantined: 6, ignored: 7, conflicts: 8 },
+            totals: Totals {
+                records: 1,
+                events: 2,
+                duplicates: 3,
+                late: 4,
+                aggregated: 5,
+                quarantined: 6,
+                ignored: 7,
+                conflicts: 8,
+            },
             newest_event: Some(Timestamp::from_millis(-1)),
             last_arrival: None,
         };

@@ -77,7 +77,12 @@ impl Receipt {
                 writer.fixed(identity.0);
             }
             let body = std::mem::replace(&mut writer, Writer::new()).finish();
-            items.push(Item { key: keys::receipt(shard, first, part), body, version: 0, expires_at: Some(expires_at) });
+            items.push(Item {
+                key: keys::receipt(shard, first, part),
+                body,
+                version: 0,
+                expires_at: Some(expires_at),
+            });
         }
         items
     }
@@ -92,7 +97,9 @@ impl Receipt {
             receipt.tenants.push(Entry { tenant, parts: reader.place()?, bytes: reader.number()? });
         }
         for _ in 0..reader.size()? {
-            receipt.quarantine.push(Key { partition: reader.text()?.to_owned(), sort: reader.text()?.to_owned() });
+            receipt
+                .quarantine
+                .push(Key { partition: reader.text()?.to_owned(), sort: reader.text()?.to_owned() });
         }
         receipt.totals = Totals::read(&mut reader)?;
         receipt.identities = identities(&mut reader)?;

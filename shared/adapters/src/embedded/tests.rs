@@ -67,7 +67,10 @@ async fn expired_items_are_dropped_and_no_others() {
     let store = EmbeddedStore::open(folder.path()).unwrap();
     let mut items: Vec<Item> = (0..2_500).map(|n| item(&format!("{n:05}"), 0, Some(n))).collect();
     for partition in ["o", "q"] {
-        items.push(Item { key: Key { partition: partition.to_owned(), sort: "x".to_owned() }, ..item("x", 0, None) });
+        items.push(Item {
+            key: Key { partition: partition.to_owned(), sort: "x".to_owned() },
+            ..item("x", 0, None)
+        });
     }
     store.put(items).await.unwrap();
     assert_eq!(store.drop_expired(Timestamp::from_millis(2_399)).await.unwrap(), 2_400);
@@ -115,7 +118,9 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_cursor_without_its_
         let mut acknowledged = 0;
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
-            if let Some(number) = line.rsplit_once("acknowledged ").and_then(|(_, number)| number.parse().ok()) {
+            if let Some(number) =
+                line.rsplit_once("acknowledged ").and_then(|(_, number)| number.parse().ok())
+            {
                 acknowledged = number;
                 if number % (3 + round) == 0 {
                     break;
@@ -128,7 +133,10 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_cursor_without_its_
             let store = EmbeddedStore::open(folder.path()).unwrap();
             let cursor = store.get(vec![item("cursor", 0, None).key]).await.unwrap();
             let done = cursor[0].as_ref().map_or(0, |item| item.version);
-            assert!(acknowledged > 0 && done >= acknowledged, "{done} after {acknowledged} were acknowledged");
+            assert!(
+                acknowledged > 0 && done >= acknowledged,
+                "{done} after {acknowledged} were acknowledged"
+            );
             for version in 1..=done {
                 let keys = (0..5).map(|part| item(&format!("{version:08}#{part}"), 0, None).key).collect();
                 let found = store.get(keys).await.unwrap();

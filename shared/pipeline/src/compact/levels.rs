@@ -50,7 +50,11 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
             }
         }
         let mut days: BTreeSet<Day> = fresh.keys().map(|hour| hour.day()).collect();
-        days.extend(self.periods(Level::Hour).map(|hour| Hour(hour).day()).filter(|&day| self.wants(BlockId::day(day))));
+        days.extend(
+            self.periods(Level::Hour)
+                .map(|hour| Hour(hour).day())
+                .filter(|&day| self.wants(BlockId::day(day))),
+        );
         for &day in &days {
             // Rows of a day long gone go to its month alone; but what its hours still hold must come through the day.
             if self.keeps_day(day) || self.exists(BlockId::day(day)) || self.has_hours(day) {
@@ -58,7 +62,11 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
             }
         }
         let mut months: BTreeSet<BlockId> = days.iter().map(|&day| BlockId::month_of(day)).collect();
-        months.extend(self.periods(Level::Day).map(|day| BlockId::month_of(Day(day))).filter(|&month| self.wants(month)));
+        months.extend(
+            self.periods(Level::Day)
+                .map(|day| BlockId::month_of(Day(day)))
+                .filter(|&month| self.wants(month)),
+        );
         for month in months {
             self.build_month(month, fresh).await?;
         }

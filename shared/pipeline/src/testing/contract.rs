@@ -77,7 +77,11 @@ async fn ranges_are_sorted_as_bytes_and_paged<S: Store>(store: &S) -> Result<(),
                 if order == Order::Backwards {
                     expected.reverse();
                 }
-                assert_eq!(sorts(store, range(from, to)).await?, expected, "{from:?} to {to:?}, {order:?} by {limit}");
+                assert_eq!(
+                    sorts(store, range(from, to)).await?,
+                    expected,
+                    "{from:?} to {to:?}, {order:?} by {limit}"
+                );
             }
         }
     }

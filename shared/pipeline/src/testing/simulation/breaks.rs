@@ -88,14 +88,16 @@ pub(super) fn before(world: &mut World, broken: Break, actor: usize, role: Role,
     }
     match (broken, call) {
         (Break::LeftoversKept, Call::Delete(_)) => Call::Delete(Vec::new()),
-        (Break::CursorBeforeDeltas, Call::Put(items)) => hold(world, actor, items, |key| is_delta(key)),
+        (Break::CursorBeforeDeltas, Call::Put(items)) => hold(world, actor, items, is_delta),
         (Break::ReceiptAfterDeltas, Call::Put(items)) => hold(world, actor, items, is_receipt),
         (Break::ReceiptAfterDeltas, Call::PutIf(item, expected)) => {
             let held = world.sabotage.held.remove(&actor).unwrap_or_default();
             world.act(actor, Call::Put(held));
             Call::PutIf(item, expected)
         }
-        (Break::LeaseEndedAtOnce, Call::PutIf(item, expected)) => Call::PutIf(end_lease(world, actor, item), expected),
+        (Break::LeaseEndedAtOnce, Call::PutIf(item, expected)) => {
+            Call::PutIf(end_lease(world, actor, item), expected)
+        }
         (_, call) => call,
     }
 }
@@ -117,9 +119,11 @@ pub(super) fn after(
             }
             reply
         }
-        (Break::InFlightForgotten | Break::LeaseIgnored | Break::DoneNotSkipped, Role::Aggregate, Call::Get(_)) => {
-            bend_cursor(reply, broken, world.now)
-        }
+        (
+            Break::InFlightForgotten | Break::LeaseIgnored | Break::DoneNotSkipped,
+            Role::Aggregate,
+            Call::Get(_),
+        ) => bend_cursor(reply, broken, world.now),
         (Break::ReceiptRemovedFirst, Role::Aggregate, Call::Get(keys)) => {
             for key in keys.iter().filter(|key| is_receipt(key)) {
                 world.items.delete(key);
@@ -165,7 +169,9 @@ fn bend_cursor(reply: Reply, broken: Break, now: i64) -> Reply {
         let Ok(mut cursor) = Cursor::decode(&item.body) else { continue };
         match broken {
             Break::DoneNotSkipped => cursor.done = None,
-            Break::InFlightForgotten => cursor.in_flight = cursor.in_flight.filter(|batch| now < batch.lease_until.millis()),
+            Break::InFlightForgotten => {
+                cursor.in_flight = cursor.in_flight.filter(|batch| now < batch.lease_until.millis());
+            }
             _ => {
                 if let Some(batch) = &mut cursor.in_flight {
                     batch.lease_until = Timestamp::default();
