@@ -189,7 +189,6 @@ impl<'a> Mail<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         fields(scanner, |scanner, key| {
             match &*key {
-                "headers" | "commonHeaders" => scanner.skip()?,
                 "timestamp" => self.timestamp = Required::read(scanner)?,
                 "messageId" => self.message_id = Required::read(scanner)?,
                 "source" => self.source = text(scanner)?,
