@@ -341,7 +341,7 @@ impl<'a> Preferences<'a> {
         fields(scanner, |scanner, key| {
             match &*key {
                 "unsubscribeAll" => {
-                    preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"")
+                    preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"");
                 }
                 "topicSubscriptionStatus" => items(scanner, |scanner| preferences.read_topic(scanner))?,
                 _ => scanner.skip()?,
