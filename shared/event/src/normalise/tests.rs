@@ -62,7 +62,7 @@ fn a_message_to_nobody_known_is_counted_once() {
     let text = br#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m"}}"#;
     Decoder::new().decode(text, &mut |decoded| match decoded {
         Decoded::Event(event) => {
-            assert_eq!((event.recipients.as_slice(), event.destination_count), (&["".into()][..], 0))
+            assert_eq!((event.recipients.as_slice(), event.destination_count), (&["".into()][..], 0));
         }
         other => panic!("{other:?}"),
     });
