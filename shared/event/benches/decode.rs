@@ -13,7 +13,7 @@ const EVENTS: u64 = 1000;
 /// Event number `n`: the mix, the headers and the sizes of a marketing program.
 fn ses_event(n: u64) -> String {
     let id = format!("0100019a7b{n:06x}-c421e265-f034-4575-9ecc-3ca3{n:08x}-000000");
-    let recipient = format!("reader{n}@{}", if n % 2 == 0 { "gmail.com" } else { "example.com" });
+    let recipient = format!("reader{n}@{}", if n.is_multiple_of(2) { "gmail.com" } else { "example.com" });
     let (kind, body) = match n % 8 {
         0 | 1 => ("Send", "\"send\":{}".to_owned()),
         2..=4 => (
