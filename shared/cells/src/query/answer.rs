@@ -160,12 +160,14 @@ impl Answer {
         rank: usize,
     ) {
         let query = source.query;
-        let mut now = Source::cells(Some(source.now), members.iter().filter_map(|member| member.now));
-        let mut earlier = Source::cells(source.earlier, members.iter().filter_map(|member| member.earlier));
+        let mut now = source.now.cells(members.iter().filter_map(|member| member.now), false).into_iter();
+        let earlier =
+            source.earlier.map(|sums| sums.cells(members.iter().filter_map(|member| member.earlier), false));
+        let mut earlier = earlier.into_iter().flatten();
         let always = query.fill == Fill::Zero
             || (query.group_by.is_empty() && query.granularity == Granularity::Total);
-        for (bucket, start) in query.edges.iter().take(query.edges.len() - 1).enumerate() {
-            let (cell, before) = (now.remove(&bucket), earlier.remove(&bucket));
+        for start in query.edges.iter().take(query.edges.len() - 1) {
+            let (cell, before) = (now.next().flatten(), earlier.next().flatten());
             if cell.is_none() && before.is_none() && !always {
                 continue;
             }
@@ -215,29 +217,14 @@ impl<'a> Source<'a> {
 
     /// A group with its metrics over the whole range; none if nothing was counted in it.
     fn candidate(&self, member: Member<'a>) -> Option<Candidate<'a, Member<'a>>> {
-        let mut total = Cell::default();
-        let mut empty = true;
-        for (_, cell) in member.now.into_iter().flat_map(|group| self.now.cells(group)) {
-            total.merge(&cell);
-            empty = false;
+        let whole = |sums: &Sums, group| sums.cells(std::iter::once(group), true).pop().flatten();
+        let now = member.now.and_then(|group| whole(self.now, group));
+        if now.is_none() {
+            let (sums, group) = self.earlier.zip(member.earlier)?;
+            whole(sums, group)?;
         }
-        let earlier = self.earlier.zip(member.earlier);
-        if empty && earlier.is_none_or(|(sums, group)| sums.cells(group).next().is_none()) {
-            return None;
-        }
-        Some(Candidate { values: member.values, metrics: values(self.query, &total), member })
-    }
-
-    /// The cells of some groups, merged by bucket.
-    fn cells(sums: Option<&Sums>, groups: impl Iterator<Item = u32>) -> BTreeMap<usize, Cell> {
-        let mut merged: BTreeMap<usize, Cell> = BTreeMap::new();
-        let Some(sums) = sums else { return merged };
-        for group in groups {
-            for (bucket, cell) in sums.cells(group) {
-                merged.entry(bucket).and_modify(|held| held.merge(&cell)).or_insert(cell);
-            }
-        }
-        merged
+        let metrics = values(self.query, &now.unwrap_or_default());
+        Some(Candidate { values: member.values, metrics, member })
     }
 }
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::block::{RowRef, Wanted};
 use crate::cell::Cell;
-use crate::counter::{CounterId, Counters};
+use crate::counter::CounterId;
 
 /// How many numbers may be held at once, places of empty buckets included: some 128 MiB.
 const MAX_NUMBERS: usize = 16 << 20;
@@ -150,21 +150,36 @@ impl Sums {
         Ok(())
     }
 
-    /// The buckets of a group in which something was counted, with their cells.
-    pub(super) fn cells(&self, group: u32) -> impl Iterator<Item = (usize, Cell)> {
-        let slots = self.groups.get(group as usize).map_or(&[][..], |group| &group.slots);
-        let used = slots.iter().enumerate().filter(|(_, slot)| **slot != NOWHERE);
-        used.map(|(bucket, slot)| (bucket, self.cell(*slot))).filter(|(_, cell)| !cell.is_empty())
-    }
-
-    fn cell(&self, slot: u32) -> Cell {
-        let slot = slot as usize;
-        let mut counters = Counters::new();
-        let sums = self.flat.get(slot * self.counters.len()..).unwrap_or_default();
-        for (counter, sum) in self.counters.iter().zip(sums) {
-            counters.add(*counter, *sum);
+    /// The cells of some groups taken together, by bucket, or a single one of the whole range; none where nothing was counted.
+    pub(super) fn cells(&self, groups: impl Iterator<Item = u32>, whole_range: bool) -> Vec<Option<Cell>> {
+        let width = self.counters.len();
+        let places = if whole_range { 1 } else { self.buckets };
+        let mut flat = vec![0; places * width];
+        let mut sketches = vec![Cell::default(); if self.sketches.is_empty() { 0 } else { places }];
+        for group in groups.filter_map(|group| self.groups.get(group as usize)) {
+            for (bucket, &slot) in group.slots.iter().enumerate().filter(|(_, slot)| **slot != NOWHERE) {
+                let place = if whole_range { 0 } else { bucket };
+                let first = slot as usize * width;
+                for (offset, count) in
+                    self.flat.get(first..first + width).unwrap_or_default().iter().enumerate()
+                {
+                    add_to(&mut flat, place * width + offset, *count);
+                }
+                if let (Some(held), Some(more)) = (sketches.get_mut(place), self.sketches.get(slot as usize))
+                {
+                    held.merge(more);
+                }
+            }
         }
-        Cell { counters, ..self.sketches.get(slot).cloned().unwrap_or_default() }
+        let mut sketches = sketches.into_iter();
+        let cell = |place: usize| {
+            let mut cell = sketches.next().unwrap_or_default();
+            for (counter, count) in self.counters.iter().zip(flat.get(place * width..).unwrap_or_default()) {
+                cell.counters.add(*counter, *count);
+            }
+            (!cell.is_empty()).then_some(cell)
+        };
+        (0..places).map(cell).collect()
     }
 
     /// The slot of a group's bucket, made if there is none.
