@@ -5,7 +5,7 @@
 //! inside another. Each part ends in exactly one [`Decoded`], and one bad part costs nothing else. Everything that
 //! grows with hostile input has a limit here.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use crate::event::EmailEvent;
 use crate::json::{Fault, Scanner};
@@ -93,17 +93,25 @@ impl Decoder {
             return self.compressed(encoding, bytes, inside, each);
         }
         if let Some(records) = kpl::records(bytes) {
-            for record in records {
-                match record {
-                    Ok(record) => self.payload(record, inside, each),
-                    Err(kpl::Malformed) => {
-                        each(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
-                    }
-                }
-            }
-            return;
+            return self.aggregated(records, bytes, inside, each);
         }
         self.lines(bytes, inside, each);
+    }
+
+    fn aggregated(&mut self, records: kpl::Records<'_>, bytes: &[u8], layer: Layer, each: Each<'_>) {
+        let mut is_empty = true;
+        for record in records {
+            is_empty = false;
+            match record {
+                Ok(record) => self.payload(record, layer, each),
+                Err(kpl::Malformed) => {
+                    each(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
+                }
+            }
+        }
+        if is_empty {
+            each(Decoded::Ignored(Ignored::Empty));
+        }
     }
 
     fn compressed(&mut self, encoding: Encoding, bytes: &[u8], layer: Layer, each: Each<'_>) {
@@ -123,22 +131,19 @@ impl Decoder {
         let mut rest = bytes;
         loop {
             let error = match simdutf8::compat::from_utf8(rest) {
-                Ok(text) if text.is_empty() && !bytes.is_empty() => return,
+                Ok(text) if rest.len() < bytes.len() && text.trim_ascii().is_empty() => return,
                 Ok(text) => return self.text(text, layer, each),
                 Err(error) => error,
             };
             let (before, bad) = rest.split_at(error.valid_up_to());
-            let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-            let end = memchr(b'\n', bad).map_or(rest.len(), |newline| before.len() + newline);
-            if let Some(text) =
-                rest.get(..start).and_then(|lines| std::str::from_utf8(lines).ok()).filter(|t| !t.is_empty())
-            {
-                self.text(text, layer, each);
+            let start = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+            let end = before.len() + memchr(b'\n', bad).unwrap_or(bad.len());
+            match std::str::from_utf8(before.get(..start).unwrap_or_default()) {
+                Ok(text) if !text.trim_ascii().is_empty() => self.text(text, layer, each),
+                _ => {}
             }
-            each(Decoded::Unreadable {
-                reason: Unreadable::InvalidUtf8,
-                bytes: rest.get(start..end).unwrap_or_default(),
-            });
+            let line = rest.get(start..end).unwrap_or_default();
+            each(Decoded::Unreadable { reason: Unreadable::InvalidUtf8, bytes: line });
             rest = rest.get(end..).unwrap_or_default();
         }
     }
@@ -236,10 +241,10 @@ impl Decoder {
                 self.array(scanner, text, done, layer, each)
             }
             // Kafka's: a list for each partition.
-            ("records", Some(b'{')) => {
+            ("records", Some(b'{')) => scanner.object(|scanner, _| {
                 had_records = true;
-                scanner.object(|scanner, _| self.value(scanner, text, done, layer, each))
-            }
+                self.value(scanner, text, done, layer, each)
+            }),
             _ => envelope.field(scanner, &key),
         })?;
         if !had_records {
@@ -304,5 +309,7 @@ fn broken_line(text: &str, done: usize) -> std::ops::Range<usize> {
     start..length.map_or(text.len(), |length| start + length)
 }
 
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod tests;

@@ -108,10 +108,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn enter(&mut self, open: u8) -> Result<(), Fault> {
-        self.expect(open)?;
-        if self.depth == MAX_DEPTH {
+        if self.depth == MAX_DEPTH && self.peek() == Some(open) {
             return Err(Fault::Depth);
         }
+        self.expect(open)?;
         self.depth += 1;
         Ok(())
     }

@@ -178,6 +178,11 @@ impl ShardId {
         }
     }
 
+    /// The shard of its own that quarantined records are tried again through.
+    pub const fn quarantine_replay() -> Self {
+        Self(CompactString::const_new("quarantine-replay"))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -27,7 +27,7 @@ pub struct Settings {
     /// The longest a write may take to land after it was issued, plus how far clocks of processes differ. Defaults to 10 seconds:
     /// above the store client's time-out for one call with all its own retries.
     pub landing_ms: i64,
-    /// How long deltas and receipts are kept. Defaults to 3 days; compaction has merged them long before.
+    /// How long deltas are kept, and receipts twice as long. Defaults to 3 days; compaction has merged them long before.
     pub keep_ms: i64,
     /// How long quarantined records are kept. Defaults to 14 days.
     pub quarantine_ms: i64,

@@ -3,7 +3,9 @@
 //! Tenants are read side by side, each with one call per kind of item. If a compaction sweeps a block between the manifest and the
 //! block, everything is read anew: a number put together from two instants might count an event twice.
 
-use cells::query::{self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope};
+use cells::query::{
+    self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
+};
 use cells::{BlockError, BlockReader};
 use event::{Day, Hour, TenantId, Timestamp};
 
@@ -37,7 +39,9 @@ pub enum AnswerError {
         source: BlockError,
     },
     /// Blocks were gone each time.
-    #[error("blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor")]
+    #[error(
+        "blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor"
+    )]
     Unsteady {
         /// Whose.
         tenant: TenantId,

@@ -185,7 +185,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             obsolete.extend(moved.blocks.insert(*id, live).map(|old| (*id, old)));
             obsolete.push((*id, live));
         }
-        self.put(vec![Note { started_at, attempt: self.attempt.id, blocks: obsolete }.item(self.tenant)]).await?;
+        self.put(vec![Note { started_at, attempt: self.attempt.id, blocks: obsolete }.item(self.tenant)])
+            .await?;
         let compacted = Compacted {
             deltas: fresh.deltas,
             blocks: written.len() as u64,
@@ -230,7 +231,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         cursors: &[(ShardId, cursor::Cursor)],
         manifest: &Manifest,
     ) -> Result<Fresh<B>, CompactError> {
-        let mut fresh = Fresh::<B> { hours: BTreeMap::new(), frontier: BTreeMap::new(), deltas: 0, more: false };
+        let mut fresh =
+            Fresh::<B> { hours: BTreeMap::new(), frontier: BTreeMap::new(), deltas: 0, more: false };
         let mut hours: BTreeMap<Hour, Vec<B>> = BTreeMap::new();
         let mut bytes = 0;
         for (shard, cursor) in cursors {
@@ -251,7 +253,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
                     merged = first;
                     bytes += item.body.len();
                     fresh.deltas += 1;
-                    let rows = self.decode::<B>(&item)?;
+                    let rows = decode::<B>(&item)?;
                     for (hour, rows) in rows.by_hour() {
                         hours.entry(hour).or_default().push(rows);
                     }
@@ -276,14 +278,9 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         let mut parts = Vec::with_capacity(keys.len());
         for (key, item) in keys.into_iter().zip(found) {
             let Some(item) = item else { return Err(CompactError::Gone { key }) };
-            parts.push(self.decode(&item)?);
+            parts.push(decode(&item)?);
         }
         Ok(B::merge(parts))
-    }
-
-    fn decode<B: Content>(&self, item: &Item) -> Result<B, CompactError> {
-        B::decode(&item.body)
-            .map_err(|source| CompactError::Block { key: item.key.clone(), source: Box::new(source) })
     }
 
     fn items(&self, written: Vec<(BlockId, Vec<Vec<u8>>)>) -> Vec<Item> {
@@ -310,4 +307,9 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             Err(CompactError::OutOfTime { tenant: self.tenant.clone() })
         }
     }
+}
+
+fn decode<B: Content>(item: &Item) -> Result<B, CompactError> {
+    B::decode(&item.body)
+        .map_err(|source| CompactError::Block { key: item.key.clone(), source: Box::new(source) })
 }

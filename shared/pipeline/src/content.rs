@@ -26,6 +26,7 @@ pub trait Content: Clone + Send + Sync + Sized + 'static {
     fn by_hour(self) -> Vec<(Hour, Self)>;
 
     /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month.
+    #[must_use]
     fn roll_up(self, level: Level) -> Self;
 }
 

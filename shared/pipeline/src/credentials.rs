@@ -88,7 +88,11 @@ impl ApiKey {
         let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS);
         let bytes = digits.and_then(from_hex).ok_or(CredentialError::Malformed)?;
         let (random, check) = bytes.split_at_checked(32).ok_or(CredentialError::Malformed)?;
-        if checksum(random) == check { Ok(Self(text.to_ascii_lowercase())) } else { Err(CredentialError::Malformed) }
+        if checksum(random) == check {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(CredentialError::Malformed)
+        }
     }
 
     /// The key, to be shown once.
@@ -119,13 +123,18 @@ pub async fn add<S: Store>(
 ) -> Result<Credential, CredentialError> {
     let hash = key.hash();
     let id = id_of(&hash);
-    let credential = Credential { id, grant, name: name.to_owned(), created_at: now, expires_at, revoked_at: None };
+    let credential =
+        Credential { id, grant, name: name.to_owned(), created_at: now, expires_at, revoked_at: None };
     save(store, &hash, &credential, None).await?;
     Ok(credential)
 }
 
 /// What a key that somebody presents grants now.
-pub async fn verify<S: Store>(store: &S, key: &ApiKey, now: Timestamp) -> Result<Credential, CredentialError> {
+pub async fn verify<S: Store>(
+    store: &S,
+    key: &ApiKey,
+    now: Timestamp,
+) -> Result<Credential, CredentialError> {
     let credential = read(store, &key.hash()).await?.record.ok_or(CredentialError::Unknown)?;
     if let Some(at) = credential.revoked_at {
         return Err(CredentialError::Revoked(at));
@@ -143,7 +152,8 @@ pub async fn list<S: Store>(store: &S) -> Result<Vec<Credential>, CredentialErro
 
 /// Revokes the key with this id. A revoked key stays in the list.
 pub async fn revoke<S: Store>(store: &S, id: &str, now: Timestamp) -> Result<Credential, CredentialError> {
-    let hash = all(store).await?.into_iter().find(|(_, credential)| credential.id == id).map(|(hash, _)| hash);
+    let hash =
+        all(store).await?.into_iter().find(|(_, credential)| credential.id == id).map(|(hash, _)| hash);
     let hash = hash.ok_or(CredentialError::Unknown)?;
     let held = read(store, &hash).await?;
     let mut credential = held.record.ok_or(CredentialError::Unknown)?;
@@ -155,7 +165,8 @@ pub async fn revoke<S: Store>(store: &S, id: &str, now: Timestamp) -> Result<Cre
 }
 
 async fn all<S: Store>(store: &S) -> Result<Vec<(String, Credential)>, CredentialError> {
-    let items = stored::range(store, keys::whole(keys::CREDENTIALS.to_owned())).await.map_err(ReadError::from)?;
+    let items =
+        stored::range(store, keys::whole(keys::CREDENTIALS.to_owned())).await.map_err(ReadError::from)?;
     let mut found = Vec::with_capacity(items.len());
     for item in items {
         match Credential::decode(&item.key.sort, &item.body) {
@@ -263,7 +274,9 @@ mod tests {
         assert_eq!(key.reveal().len(), 71);
         assert_eq!(format!("{key:?}"), "ApiKey(secret)");
         let wrong = key.reveal().replacen('a', "b", 1);
-        for text in ["", "mg_", "abc", &key.reveal()[..70], &key.reveal()[3..], &wrong, &format!("{}0", key.reveal())] {
+        for text in
+            ["", "mg_", "abc", &key.reveal()[..70], &key.reveal()[3..], &wrong, &format!("{}0", key.reveal())]
+        {
             assert!(matches!(ApiKey::parse(text), Err(CredentialError::Malformed)), "{text}");
         }
         for letter in ["é", "+f", "-1"] {
@@ -283,9 +296,14 @@ mod tests {
         assert_eq!(added.grant, acme);
         assert!(matches!(verify(&store, &key, at(100)).await, Err(CredentialError::Expired(_))));
         assert!(matches!(verify(&store, &unknown, at(0)).await, Err(CredentialError::Unknown)));
-        assert!(matches!(add(&store, &key, Grant::Operator, "", at(0), None).await, Err(CredentialError::Conflict)));
+        assert!(matches!(
+            add(&store, &key, Grant::Operator, "", at(0), None).await,
+            Err(CredentialError::Conflict)
+        ));
         revoke(&store, &added.id, at(50)).await.unwrap();
-        assert!(matches!(verify(&store, &key, at(60)).await, Err(CredentialError::Revoked(when)) if when == at(50)));
+        assert!(
+            matches!(verify(&store, &key, at(60)).await, Err(CredentialError::Revoked(when)) if when == at(50))
+        );
         assert_eq!(list(&store).await.unwrap().len(), 1);
     }
 
@@ -296,7 +314,9 @@ mod tests {
         add(&store, &key, Grant::Operator, "first", at(0), None).await.unwrap();
         let items = stored::range(&store, keys::whole(keys::CREDENTIALS.to_owned())).await.unwrap();
         let digits = &key.reveal()[3..20];
-        assert!(items.iter().all(|item| !item.key.sort.contains(digits) && !hex(&item.body).contains(digits)));
+        assert!(
+            items.iter().all(|item| !item.key.sort.contains(digits) && !hex(&item.body).contains(digits))
+        );
         assert_eq!(items.len(), 1);
     }
 }

@@ -25,3 +25,6 @@ pub mod testing;
 mod wire;
 
 pub use wire::Malformed;
+
+#[cfg(test)]
+mod tests;

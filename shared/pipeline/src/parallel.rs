@@ -14,7 +14,8 @@ pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     let mut waiting = futures.into_iter();
     let mut results = Vec::new();
     loop {
-        let mut some: Vec<_> = waiting.by_ref().take(AT_ONCE).map(|future| (Box::pin(future), None)).collect();
+        let mut some: Vec<_> =
+            waiting.by_ref().take(AT_ONCE).map(|future| (Box::pin(future), None)).collect();
         if some.is_empty() {
             return results;
         }

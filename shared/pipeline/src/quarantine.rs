@@ -4,11 +4,15 @@
 //! a stored record except through [`Seal`], and never logs them. A replay goes through [`crate::aggregate`] as a batch of a shard of
 //! its own, so that it too is counted once.
 
+use std::collections::BTreeSet;
+
 use event::{Day, SequenceNumber, ShardId, Timestamp};
 
-use crate::aggregate::Record;
+use crate::aggregate::identity::Memory;
+use crate::aggregate::{AggregateError, Attempt, Batch, Committed, Fold, Record, Settings, aggregate};
+use crate::cursor;
 use crate::keys;
-use crate::ports::{Item, Key, Store, StoreError};
+use crate::ports::{Clock, Item, Key, Store, StoreError};
 use crate::stored::{self, ReadError};
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -54,7 +58,13 @@ pub struct Stored {
 }
 
 /// Takes a part of a record into quarantine.
-pub(crate) fn seal<Z: Seal>(seal: &Z, record: &Record<'_>, part: usize, reason: String, bytes: &[u8]) -> Quarantined {
+pub(crate) fn seal<Z: Seal>(
+    seal: &Z,
+    record: &Record<'_>,
+    part: usize,
+    reason: String,
+    bytes: &[u8],
+) -> Quarantined {
     let sequence = record.sequence.clone();
     let kept = Some(bytes).filter(|bytes| bytes.len() <= MAX_PART_BYTES);
     let sealed = kept.and_then(|clear| seal.seal(&place(&sequence, part), clear)).unwrap_or_default();
@@ -86,6 +96,37 @@ pub async fn list<S: Store>(store: &S, day: Day) -> Result<Vec<Stored>, ReadErro
 /// Removes one item with all parts in it.
 pub async fn remove<S: Store>(store: &S, key: Key) -> Result<(), StoreError> {
     store.delete(vec![key]).await
+}
+
+/// Tries quarantined parts again, through the same steps as any batch, and removes their items once that is committed. What still cannot
+/// be read is quarantined anew. Pass all parts of an item, as [`list`] gives them: it is removed whole.
+pub async fn replay<S: Store, C: Clock, F: Fold, Z: Seal>(
+    store: &S,
+    clock: &C,
+    settings: &Settings,
+    (fold, memory, seal): (&mut F, &mut Memory, &Z),
+    parts: &[Stored],
+    attempt: Attempt,
+) -> Result<Committed, AggregateError> {
+    let shard = ShardId::quarantine_replay();
+    let held = cursor::read(store, &shard).await;
+    let held = held.map_err(|source| AggregateError::Read { shard: shard.clone(), source })?;
+    let done = held.record.done.and_then(|done| done.as_str().parse::<u64>().ok()).unwrap_or_default();
+    let mut opened = Vec::new();
+    for part in parts {
+        opened.extend(part.record.open(seal).map(|data| (part, data)));
+    }
+    let records = opened.iter().zip(done + 1..).map(|((part, data), number)| Record {
+        sequence: SequenceNumber::from(number),
+        arrived_at: part.record.arrived_at,
+        data,
+    });
+    let batch = Batch { shard: &shard, records: records.collect() };
+    let committed = aggregate(store, clock, settings, fold, memory, &batch, attempt).await?;
+    let keys: BTreeSet<Key> = opened.iter().map(|(part, _)| part.key.clone()).collect();
+    let removed = store.delete(keys.into_iter().collect()).await;
+    removed.map_err(|source| AggregateError::Store { shard, source })?;
+    Ok(committed)
 }
 
 /// The items of a batch's quarantined records.

@@ -65,7 +65,9 @@ pub enum ReconcileError {
         source: BlockError,
     },
     /// Blocks were gone each time.
-    #[error("blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor")]
+    #[error(
+        "blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor"
+    )]
     Unsteady {
         /// Whose.
         tenant: TenantId,
@@ -100,7 +102,8 @@ pub async fn reconcile<S: Store>(
         let snapshot = Snapshot::read(store, &progress, tenant).await?;
         let cover = Cover::new(&snapshot.manifest, from, to);
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
-        let live = live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
+        let live =
+            live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
         let Some(blocks) = snapshot::blocks(store, tenant, live).await? else { continue };
         let mut sum = Reconciliation::default();
         for delta in &snapshot.deltas {
@@ -141,7 +144,8 @@ impl Cover {
             Level::Hour => is_inside,
             Level::Day => is_inside && !self.days_by_hour.contains(&day),
             Level::Month => {
-                let touches = day.first_hour() < self.to && self.from < Day(day.0.saturating_add(1)).first_hour();
+                let touches =
+                    day.first_hour() < self.to && self.from < Day(day.0.saturating_add(1)).first_hour();
                 touches && !self.days_by_hour.contains(&day) && !self.days.contains(&day)
             }
         }

@@ -62,12 +62,18 @@ impl Progress {
 
 impl Snapshot {
     /// Reads a tenant's manifest and deltas, after the cursors.
-    pub async fn read<S: Store>(store: &S, progress: &Progress, tenant: &TenantId) -> Result<Self, ReadError> {
+    pub async fn read<S: Store>(
+        store: &S,
+        progress: &Progress,
+        tenant: &TenantId,
+    ) -> Result<Self, ReadError> {
         let manifest = manifest::read(store, tenant).await?.record;
         let mut snapshot = Self { upto: manifest.frontier.clone(), manifest, deltas: Vec::new() };
         let mut ranges = Vec::new();
         for (shard, cursor) in &progress.cursors {
-            let (Some(done), frontier) = (&cursor.done, snapshot.manifest.frontier.get(shard)) else { continue };
+            let (Some(done), frontier) = (&cursor.done, snapshot.manifest.frontier.get(shard)) else {
+                continue;
+            };
             if frontier < Some(done) {
                 ranges.push(keys::deltas(tenant, shard, frontier, done));
                 snapshot.upto.insert(shard.clone(), done.clone());

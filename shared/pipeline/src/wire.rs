@@ -185,8 +185,9 @@ mod tests {
             let bytes = writer.finish();
             let read = |bytes: &[u8]| -> Result<(), Malformed> {
                 let mut reader = Reader::new(bytes)?;
-                for index in 0..reader.size()? {
-                    assert_eq!(reader.number()?, numbers[index]);
+                assert_eq!(reader.size()?, numbers.len());
+                for number in &numbers {
+                    assert_eq!(reader.number()?, *number);
                 }
                 assert_eq!(reader.time()?.millis(), millis / 2);
                 assert_eq!(reader.text()?, text);

@@ -1,4 +1,4 @@
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -144,4 +144,56 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_cursor_without_its_
             }
         });
     }
+}
+
+/// A disk that takes no more once it is full.
+#[derive(Debug)]
+struct SmallDisk {
+    disk: redb::backends::InMemoryBackend,
+    full_at: u64,
+}
+
+impl redb::StorageBackend for SmallDisk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        if len > self.full_at {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.disk.write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_of_the_store_and_what_was_written_stays_readable() {
+    let disk = SmallDisk { disk: redb::backends::InMemoryBackend::new(), full_at: 4 << 20 };
+    let database = Database::builder().create_with_backend(disk).unwrap();
+    check_format(&database).unwrap();
+    let store = EmbeddedStore { database: Arc::new(database) };
+    let mut written = 0;
+    let error = loop {
+        let full = Item { body: vec![1; 100_000], ..item(&format!("{written:05}"), 1, None) };
+        match store.put_if(full, Expected::Absent).await {
+            Ok(()) => written += 1,
+            Err(PutError::Store(error)) => break error,
+            Err(PutError::Conflict) => panic!("nobody else writes"),
+        }
+    };
+    assert_eq!((error.operation, written > 3), ("put_if", true));
+    let key = item("00002", 1, None).key;
+    assert!(store.get(vec![key]).await.unwrap()[0].is_some());
 }

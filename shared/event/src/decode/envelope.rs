@@ -35,6 +35,7 @@ pub(super) struct Envelope<'a> {
 }
 
 /// What an object turned out to hold.
+#[expect(clippy::large_enum_variant, reason = "nearly all are events, and none is kept")]
 pub(super) enum Content<'a> {
     Event(Wire<'a>),
     Base64(RawText<'a>),

@@ -100,3 +100,38 @@ impl<'a> Fields<'a> {
         KafkaRecord { topic_partition, offset: self.offset, arrived_at, value, json }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(payload: &str) -> (Vec<String>, Result<(), Unreadable>) {
+        let mut seen = Vec::new();
+        let end = records(payload.as_bytes(), &mut Vec::new(), &mut |record| {
+            let value = record.value.map(|value| String::from_utf8_lossy(value).into_owned());
+            let arrived_at = record.arrived_at.map_or(0, Timestamp::millis);
+            seen.push(format!("{} {:?} {arrived_at} {value:?}", record.topic_partition, record.offset));
+        });
+        (seen, end)
+    }
+
+    #[test]
+    fn a_record_says_where_it_stands() {
+        let payload = r#"{"eventSource":"SelfManagedKafka","records":{"mail-0":[{"offset":15,"timestamp":1545084650987,"value":"aGVsbG8=","headers":[]}],
+            "mail-1":[{"offset":7,"value":null},{"offset":8,"value":"!"},{"offset":-1,"value":"aGVsbG8"}]}}"#;
+        let expected = [
+            "mail-0 Some(15) 1545084650987 Ok(\"hello\")",
+            "mail-1 Some(7) 0 Ok(\"\")",
+            "mail-1 Some(8) 0 Err(Broken(Base64))",
+            "mail-1 None 0 Ok(\"hello\")",
+        ];
+        assert_eq!(read(payload), (expected.map(str::to_owned).to_vec(), Ok(())));
+    }
+
+    #[test]
+    fn what_is_no_batch_is_refused() {
+        assert_eq!(read("{\"records\":[]}").1, Err(Unreadable::MissingField("records")));
+        assert_eq!(read("[]").1, Err(Unreadable::InvalidJson { at: 0 }));
+        assert_eq!(read("{\"records\":{\"t-0\":5}}"), (Vec::new(), Ok(())));
+    }
+}

@@ -112,3 +112,54 @@ fn from_seconds(number: &str) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range ends at its ends")]
     Some(Timestamp::from_millis(millis.round() as i64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each record in short, and how the batch ended.
+    fn read(payload: &str) -> (Vec<String>, Result<(), Unreadable>) {
+        let mut seen = Vec::new();
+        let end = records(payload.as_bytes(), &mut Vec::new(), &mut |record| {
+            assert!(payload.contains(std::str::from_utf8(record.json).unwrap()));
+            let data = record.data.map(|data| String::from_utf8_lossy(data).into_owned());
+            let arrived_at = record.arrived_at.map_or(0, Timestamp::millis);
+            seen.push(format!(
+                "{} {} {} {arrived_at} {data:?}",
+                record.shard, record.sequence_number, record.partition_key,
+            ));
+        });
+        (seen, end)
+    }
+
+    #[test]
+    fn a_record_says_where_it_stands() {
+        let payload = r#"{"Records":[{"kinesis":{"partitionKey":"k","sequenceNumber":"49590338271490256608559692538361571095921575989136588898","data":"aGVsbG8=","approximateArrivalTimestamp":1545084650.987},"eventID":"shardId-000000000006:495"}]}"#;
+        let expected = "shardId-000000000006 49590338271490256608559692538361571095921575989136588898 k 1545084650987 Ok(\"hello\")";
+        assert_eq!(read(payload), (vec![expected.to_owned()], Ok(())));
+    }
+
+    #[test]
+    fn a_bad_record_keeps_its_number_and_costs_no_other() {
+        let payload = r#"{"x":[],"Records":[{"eventID":"s:1","kinesis":{"data":"!"}},{"eventID":"s:2","kinesis":null},7,{"kinesis":{"data":""},"eventID":"s:4"}]}"#;
+        let (seen, end) = read(payload);
+        assert_eq!(end, Ok(()));
+        assert_eq!(
+            seen,
+            [
+                "s 1  0 Err(Broken(Base64))",
+                "s 2  0 Err(MissingField(\"kinesis.data\"))",
+                "   0 Err(MissingField(\"kinesis.data\"))",
+                "s 4  0 Ok(\"\")",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_batch_is_refused() {
+        assert_eq!(read("{}").1, Err(Unreadable::MissingField("Records")));
+        assert_eq!(read("{\"Records\":{}}").1, Err(Unreadable::MissingField("Records")));
+        let (seen, end) = read(r#"{"Records":[{"eventID":"s:1"},{"ev"#);
+        assert_eq!((seen.len(), end), (1, Err(Unreadable::CutOff { at: 34 })));
+    }
+}

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
@@ -145,6 +147,21 @@ fn base64_strings_end_at_their_own_quote() {
     }
 }
 
+/// `json` with every character beyond ASCII escaped.
+fn ascii_only(json: &str) -> String {
+    let mut escaped = String::new();
+    for character in json.chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").unwrap();
+            }
+        }
+    }
+    escaped
+}
+
 /// JSON, and text that is nearly JSON: pieces of the grammar in any order.
 fn nearly_json() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
@@ -166,10 +183,7 @@ proptest! {
     fn strings_equal_those_of_serde_json(text in any::<String>(), ascii in any::<bool>()) {
         let mut json = serde_json::to_string(&text).unwrap();
         if ascii {
-            json = json.chars().map(|c| if c.is_ascii() { c.to_string() } else {
-                let mut units = [0; 2];
-                c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect()
-            }).collect();
+            json = ascii_only(&json);
         }
         prop_assert_eq!(Scanner::new(&json).string().unwrap(), text);
     }

@@ -189,7 +189,6 @@ impl<'a> Mail<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         fields(scanner, |scanner, key| {
             match &*key {
-                "headers" | "commonHeaders" => scanner.skip()?,
                 "timestamp" => self.timestamp = Required::read(scanner)?,
                 "messageId" => self.message_id = Required::read(scanner)?,
                 "source" => self.source = text(scanner)?,
@@ -342,7 +341,7 @@ impl<'a> Preferences<'a> {
         fields(scanner, |scanner, key| {
             match &*key {
                 "unsubscribeAll" => {
-                    preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"")
+                    preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"");
                 }
                 "topicSubscriptionStatus" => items(scanner, |scanner| preferences.read_topic(scanner))?,
                 _ => scanner.skip()?,

@@ -15,7 +15,6 @@ use std::collections::HashSet;
 
 use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 
-
 use super::{AggregateError, Attempt, Folded, Record, Settings};
 use crate::cursor::{self, Cursor, InFlight};
 use crate::keys;
@@ -71,20 +70,22 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
     /// Commits what was folded from `taken`, which is not empty.
     pub(super) async fn commit(
         &self,
-        held: Versioned<Cursor>,
+        mut held: Versioned<Cursor>,
         taken: &[Record<'_>],
         folded: &Folded,
     ) -> Result<Done, AggregateError> {
         let Some(plan) = self.plan(taken, folded) else {
             return Ok(Done { cursor: held, items: 0 });
         };
-        let mut held = held;
         if let Some(dead) = held.record.in_flight.clone() {
             let taken_over = self.lease(dead.first.clone(), dead.last);
             held = self.move_to(&held, Cursor { in_flight: Some(taken_over), ..held.record.clone() }).await?;
             if let Err(error) = self.clean_up(&dead.first, &plan).await {
                 self.shorten_lease(&held).await;
                 return Err(error);
+            }
+            if dead.first > plan.last {
+                return Err(self.wait(&held, &plan).await?);
             }
         }
         let in_flight = self.lease(plan.first.clone(), plan.last.clone());
@@ -133,7 +134,10 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         // Not in the receipt: a tenant once registered stays so.
         let unknown = folded.deltas.iter().filter(|delta| !self.known.contains(&delta.tenant));
         items.extend(unknown.map(|delta| tenants::entry(&delta.tenant)));
-        items.splice(0..0, receipt.items(self.shard, &first, expires_at?));
+        // Twice as long as deltas: what a dead try wrote must stay known as long as it may lie there.
+        let kept_until =
+            self.clock.now().max(arrived_at).plus_millis(self.settings.keep_ms.saturating_mul(2));
+        items.splice(0..0, receipt.items(self.shard, &first, kept_until));
         Some(Plan { first, last, arrived_at, items })
     }
 
@@ -165,6 +169,15 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
             self.store.delete(vec![place]).await.map_err(|source| self.failed(source))?;
         }
         Ok(())
+    }
+
+    /// What was removed lies ahead of this batch, where a later one may write as soon as this one is done; a removal that lands twice must
+    /// not hit it. So everyone waits until none can land any more. Rare: a try died after the stream had been set forward and back.
+    async fn wait(&self, held: &Versioned<Cursor>, plan: &Plan) -> Result<AggregateError, AggregateError> {
+        let until = self.clock.now().plus_millis(self.settings.landing_ms);
+        let lease = InFlight { lease_until: until, ..self.lease(plan.first.clone(), plan.last.clone()) };
+        self.move_to(held, Cursor { in_flight: Some(lease), ..held.record.clone() }).await?;
+        Ok(AggregateError::Busy { shard: self.shard.clone(), until })
     }
 
     async fn write(&self, plan: &Plan) -> Result<(), AggregateError> {

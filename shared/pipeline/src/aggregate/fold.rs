@@ -71,7 +71,9 @@ impl<Z: Seal> Fold for EventFold<Z> {
                 Decoded::Unreadable { reason, bytes } => {
                     counting.folded.totals.quarantined += 1;
                     kept_bytes += bytes.len();
-                    if counting.folded.quarantined.len() < MAX_QUARANTINED && kept_bytes <= MAX_QUARANTINED_BYTES {
+                    if counting.folded.quarantined.len() < MAX_QUARANTINED
+                        && kept_bytes <= MAX_QUARANTINED_BYTES
+                    {
                         let record = quarantine::seal(seal, record, part, reason.to_string(), bytes);
                         counting.folded.quarantined.push(record);
                     }

@@ -50,7 +50,14 @@ impl Memory {
     /// A memory of the newest `limit` events.
     pub fn with_limit(limit: usize) -> Self {
         let limit = limit.clamp(1, Self::MAX_IDENTITIES);
-        Self { places: HashTable::new(), ring: Vec::new(), oldest: 0, limit, as_of: None, tenants: HashSet::new() }
+        Self {
+            places: HashTable::new(),
+            ring: Vec::new(),
+            oldest: 0,
+            limit,
+            as_of: None,
+            tenants: HashSet::new(),
+        }
     }
 
     /// Whether the event was counted lately.
@@ -163,7 +170,9 @@ mod tests {
         for number in 0..250 {
             memory.remember(&[identity(number)], None);
             let held = (0..=number).filter(|&n| memory.contains(identity(n))).collect::<Vec<_>>();
-            let expected = (0..=number).skip((number as usize + 1).saturating_sub(100)).collect::<Vec<_>>();
+            let expected = (0..=number)
+                .skip(usize::try_from(number + 1).unwrap().saturating_sub(100))
+                .collect::<Vec<_>>();
             assert_eq!(held, expected);
         }
     }

@@ -133,7 +133,11 @@ pub async fn compact_due<B: Content, S: Store, C: Clock>(
 }
 
 /// Which tenants are due, over all shards.
-fn due(backlogs: &[(ShardId, Versioned<Backlog>)], settings: &Settings, now: Timestamp) -> BTreeSet<TenantId> {
+fn due(
+    backlogs: &[(ShardId, Versioned<Backlog>)],
+    settings: &Settings,
+    now: Timestamp,
+) -> BTreeSet<TenantId> {
     let mut sums: BTreeMap<&TenantId, Unmerged> = BTreeMap::new();
     for (tenant, unmerged) in backlogs.iter().flat_map(|(_, held)| &held.record.tenants) {
         sums.entry(tenant).and_modify(|sum| sum.add(unmerged)).or_insert(*unmerged);
@@ -157,7 +161,9 @@ async fn walk<S: Store>(
         walked += page.items.len();
         for item in page.items {
             // Further parts hold identities only.
-            let Some(first) = keys::first_of(&item.key).filter(|_| item.key.sort.ends_with("#000")) else { continue };
+            let Some(first) = keys::first_of(&item.key).filter(|_| item.key.sort.ends_with("#000")) else {
+                continue;
+            };
             match Receipt::decode_first(&item.body) {
                 Ok((receipt, _)) => backlog.add(first, &receipt),
                 Err(source) => return Err(ReadError::Record { key: item.key, source }),

@@ -1,1 +1,142 @@
+use proptest::prelude::*;
 
+use super::*;
+
+/// The pieces of `stream`, fed in chunks of `size` bytes: each one's offset and text.
+fn pieces(stream: &[u8], size: usize) -> Vec<(u64, String)> {
+    let mut seen = Vec::new();
+    let mut note = |piece: Piece<'_>| {
+        seen.push(match piece {
+            Piece::Values { offset, bytes } => (offset, String::from_utf8_lossy(bytes).into_owned()),
+            Piece::TooLarge { offset, head } => (offset, format!("too large after {}", head.len())),
+        });
+    };
+    let mut splitter = Splitter::new();
+    for chunk in stream.chunks(size) {
+        splitter.feed(chunk, &mut note);
+        assert!(splitter.buffer.len() <= MAX_RECORD_BYTES);
+    }
+    splitter.finish(&mut note);
+    seen
+}
+
+fn values(stream: &[u8], size: usize) -> Vec<serde_json::Value> {
+    let mut values = Vec::new();
+    for (_, text) in pieces(stream, size) {
+        for value in serde_json::Deserializer::from_str(&text).into_iter() {
+            values.push(value.unwrap());
+        }
+    }
+    values
+}
+
+#[test]
+fn a_block_ends_between_two_lines() {
+    let stream = b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
+    let expected = vec![(0, "{\"a\":1}\n{\"a\":2}\n".to_owned()), (16, "{\"a\":3}\n".to_owned())];
+    assert_eq!(pieces(stream, 1000), expected);
+    assert_eq!(pieces(stream, 1).len(), 3);
+}
+
+#[test]
+fn a_value_over_several_lines_is_never_cut() {
+    for inside in ["{\n\"a\": {}\n,\"b\":[\n{}\n]\n}", "{\"a\":{\"b\":1}\n}", "[{},\n{}\n,{}\n]"] {
+        let stream = format!("{inside}\r\n\r\n  {inside}\n");
+        for size in 1..=stream.len() {
+            assert_eq!(values(stream.as_bytes(), size).len(), 2, "{size}");
+        }
+    }
+}
+
+#[test]
+fn a_large_array_is_given_element_by_element() {
+    let element = format!("{{\"a\":\"]}}\\\"{{{}\"}}", "x".repeat(5000));
+    let count = 3 * BLOCK_BYTES / element.len();
+    let stream = format!(" [{}]\n{{\"last\":1}}\n", vec![element.as_str(); count].join(",\n"));
+    for size in [999, 64 << 10, 8 << 20] {
+        let seen = pieces(stream.as_bytes(), size);
+        assert!(seen.iter().all(|(_, text)| text.len() < 2 * BLOCK_BYTES));
+        assert_eq!(seen.iter().filter(|(_, text)| *text == element).count(), count);
+        assert_eq!(seen.last().unwrap().1.trim(), "{\"last\":1}");
+        for (offset, text) in &seen {
+            assert!(stream[usize::try_from(*offset).unwrap()..].starts_with(text.as_str()));
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_too_large_costs_only_itself() {
+    let stream = [&vec![b'x'; 50 << 20][..], b"\n{\"a\":1}\n"].concat();
+    let expected =
+        vec![(0, format!("too large after {MAX_RECORD_BYTES}")), ((50 << 20) + 1, "{\"a\":1}\n".to_owned())];
+    assert_eq!(pieces(&stream, 1 << 20), expected);
+    let fits = [&vec![b'x'; MAX_RECORD_BYTES - 1][..], b"\n{\"a\":1}\n"].concat();
+    assert!(pieces(&fits, 1 << 20).iter().all(|(_, text)| !text.starts_with("too large")));
+}
+
+#[test]
+fn garbage_passes_in_bounded_blocks() {
+    let garbage: Vec<u8> =
+        (0..40_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect();
+    let (mut total, mut largest) = (0, 0);
+    let mut splitter = Splitter::new();
+    let mut note = |piece: Piece<'_>| {
+        if let Piece::Values { bytes, .. } = piece {
+            total += bytes.len();
+            largest = largest.max(bytes.len());
+        }
+    };
+    splitter.feed(&garbage, &mut note);
+    splitter.finish(&mut note);
+    assert_eq!(total, garbage.len());
+    assert!(largest <= MAX_RECORD_BYTES);
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<i32>().prop_map(Into::into),
+        "[a\\]}\"\\\\{\n]{0,6}".prop_map(serde_json::Value::from)
+    ];
+    let any = leaf.prop_recursive(3, 12, 4, |inside| {
+        prop_oneof![
+            prop::collection::vec(inside.clone(), 0..4).prop_map(serde_json::Value::from),
+            prop::collection::vec(("[a{]{1,3}", inside), 0..4)
+                .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+        ]
+    });
+    any.prop_map(|value| serde_json::json!({ "v": value }))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn values_come_out_as_they_went_in(
+        list in prop::collection::vec((json(), any::<bool>()), 0..6),
+        size in 1..200_usize,
+        separator in prop::sample::select(vec!["\n", "\r\n", "\n\n", " ", ""]),
+    ) {
+        let mut stream = String::new();
+        for (value, is_pretty) in &list {
+            let text = if *is_pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+            stream += &text.unwrap();
+            stream += separator;
+        }
+        let expected: Vec<_> = list.into_iter().map(|(value, _)| value).collect();
+        prop_assert_eq!(values(stream.as_bytes(), size), expected);
+    }
+
+    #[test]
+    fn elements_end_where_json_says(value in json()) {
+        let text = format!("{value},");
+        prop_assert_eq!(element_length(text.as_bytes()), Some(text.len() - 1));
+    }
+
+    #[test]
+    fn no_byte_is_lost_or_given_twice(stream in prop::collection::vec(prop::sample::select(b"{}[],\n \"a1\\".to_vec()), 0..80), size in 1..40_usize) {
+        let given: String = pieces(&stream, size).into_iter().map(|(_, text)| text).collect();
+        let trimmed = String::from_utf8(stream).unwrap();
+        prop_assert_eq!(given.trim_end(), trimmed.trim_end());
+    }
+}

@@ -126,7 +126,9 @@ fn a_commit_takes_no_further_record_once_it_has_enough_tenants() {
 #[test]
 fn tenants_beyond_the_limit_of_one_record_are_counted_for_nobody() {
     let events: Vec<String> = (0..MAX_TENANTS + 7)
-        .map(|number| send(&format!("t-{number}"), &format!("m-{number}"), "2025-11-13T02:13:00Z", &["a@gmail.com"]))
+        .map(|number| {
+            send(&format!("t-{number}"), &format!("m-{number}"), "2025-11-13T02:13:00Z", &["a@gmail.com"])
+        })
         .collect();
     let folded = fold(&[events.join("\n").as_bytes()], &Memory::default());
     assert_eq!(folded.deltas.len(), MAX_TENANTS + 1);

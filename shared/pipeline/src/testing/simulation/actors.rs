@@ -10,7 +10,7 @@ use super::model::Produced;
 use super::tally::{self, Tally, TallyFold};
 use super::world::{SimulatedClock, SimulatedStore};
 use crate::aggregate::identity::Memory;
-use crate::aggregate::{self, Attempt, Batch, Record};
+use crate::aggregate::{self, AggregateError, Attempt, Batch, Record};
 use crate::compact::{self, CompactError};
 use crate::content::Content as _;
 use crate::manifest::{BlockId, Level};
@@ -22,7 +22,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// How an actor ended, unless it crashed.
 pub(super) enum Ended {
-    Aggregated { shard: usize, handled: Result<(), String>, memory: Memory },
+    Aggregated { shard: usize, handled: Result<(), AggregateError>, memory: Memory },
     Compacted(Result<compact::Compacted, CompactError>),
     Read(Result<Reading, ReadError>),
 }
@@ -62,7 +62,7 @@ pub(super) fn aggregate(
         let result =
             aggregate::aggregate(&store, &clock, &settings, &mut TallyFold, &mut memory, &batch, attempt)
                 .await;
-        let handled = result.map(drop).map_err(|error| error.to_string());
+        let handled = result.map(drop);
         Ended::Aggregated { shard, handled, memory }
     })
 }

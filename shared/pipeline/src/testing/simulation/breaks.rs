@@ -88,7 +88,7 @@ pub(super) fn before(world: &mut World, broken: Break, actor: usize, role: Role,
     }
     match (broken, call) {
         (Break::LeftoversKept, Call::Delete(_)) => Call::Delete(Vec::new()),
-        (Break::CursorBeforeDeltas, Call::Put(items)) => hold(world, actor, items, |key| is_delta(key)),
+        (Break::CursorBeforeDeltas, Call::Put(items)) => hold(world, actor, items, is_delta),
         (Break::ReceiptAfterDeltas, Call::Put(items)) => hold(world, actor, items, is_receipt),
         (Break::ReceiptAfterDeltas, Call::PutIf(item, expected)) => {
             let held = world.sabotage.held.remove(&actor).unwrap_or_default();
@@ -170,7 +170,7 @@ fn bend_cursor(reply: Reply, broken: Break, now: i64) -> Reply {
         match broken {
             Break::DoneNotSkipped => cursor.done = None,
             Break::InFlightForgotten => {
-                cursor.in_flight = cursor.in_flight.filter(|batch| now < batch.lease_until.millis())
+                cursor.in_flight = cursor.in_flight.filter(|batch| now < batch.lease_until.millis());
             }
             _ => {
                 if let Some(batch) = &mut cursor.in_flight {

@@ -141,7 +141,9 @@ impl World {
     }
 
     fn perform(&mut self, actor: usize, number: u64, role: Role) -> Result<Reply, Fault> {
-        let Some((issued, call)) = self.in_flight.remove(&(actor, number)) else { return Err(Fault::Refused) };
+        let Some((issued, call)) = self.in_flight.remove(&(actor, number)) else {
+            return Err(Fault::Refused);
+        };
         if self.now > issued + LANDING_MS {
             return Err(Fault::TimedOut);
         }

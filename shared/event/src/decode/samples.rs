@@ -1,0 +1,74 @@
+//! Every file in `events/`, decoded and written one outcome to a line: what a change does to any of them shows in review.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::*;
+use crate::event::{BounceType, EventKind, Verdict};
+
+/// One outcome as one line.
+pub(super) fn line(decoded: &Decoded<'_, '_>) -> String {
+    match decoded {
+        Decoded::Event(event) => event_line(event),
+        Decoded::Ignored(ignored) => format!("ignored: {ignored:?}"),
+        Decoded::Unreadable { reason, bytes } => format!("unreadable: {reason} ({} bytes)", bytes.len()),
+    }
+}
+
+fn event_line(event: &EmailEvent<'_>) -> String {
+    let what = match &event.kind {
+        EventKind::Send => "send".to_owned(),
+        EventKind::Delivery { processing_ms } => format!("delivery in {processing_ms:?} ms"),
+        EventKind::Bounce(bounce) => {
+            let name = match bounce.bounce_type {
+                BounceType::Permanent => "permanent bounce",
+                BounceType::Transient => "transient bounce",
+                BounceType::Undetermined => "undetermined bounce",
+                BounceType::AutoReply => "automatic reply",
+            };
+            let late = if bounce.after_acceptance { ", after acceptance" } else { "" };
+            format!("{name} ({}, suppression {:?}{late})", bounce.reason.name(), bounce.suppression)
+        }
+        EventKind::Complaint { counts, .. } => format!("complaint, counts: {counts}"),
+        EventKind::Reject => "reject".to_owned(),
+        EventKind::RenderingFailure => "rendering failure".to_owned(),
+        EventKind::Delay { reason } => format!("delay ({})", reason.name()),
+        EventKind::Open(open) => format!("open by {}", who(open.verdict)),
+        EventKind::Click(click) => {
+            format!("click by {} on {}", who(click.verdict), click.link.as_deref().unwrap_or("?"))
+        }
+        EventKind::Subscription { unsubscribed } => format!("subscription, unsubscribed: {unsubscribed}"),
+    };
+    let id: String = event.message_id.chars().take(16).collect();
+    let mut line = format!("{what} | {id} sent {} | {}", event.sent_at, event.at);
+    write!(line, " | for {:?} of {:?}", event.recipients.join(" "), event.destinations.join(" ")).unwrap();
+    let campaign = event.tag("campaign").unwrap_or("none");
+    write!(line, " | from {} | {} tags, campaign {campaign}", event.source, event.tags.len()).unwrap();
+    line
+}
+
+fn who(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Person => "a person",
+        Verdict::Machine(rule) => rule,
+    }
+}
+
+#[test]
+fn samples_decode_to_what_they_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
+    let mut names: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert!(names.len() > 40, "samples are missing");
+    let mut decoder = Decoder::new();
+    let mut report = String::new();
+    for name in names {
+        writeln!(report, "{name}").unwrap();
+        let payload = std::fs::read(folder.join(&name)).unwrap();
+        decoder.decode(&payload, &mut |decoded| writeln!(report, "  {}", line(&decoded)).unwrap());
+    }
+    insta::assert_snapshot!(report);
+}
