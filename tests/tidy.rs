@@ -74,7 +74,8 @@ fn arrows_point_inwards() {
         if !member.contains('/') {
             continue;
         }
-        let allowed = allowed.get(member).unwrap_or_else(|| panic!("{member}: say here what it may depend on"));
+        let allowed =
+            allowed.get(member).unwrap_or_else(|| panic!("{member}: say here what it may depend on"));
         let text = std::fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
         let dependencies = text.split("[dependencies]").nth(1).unwrap_or_default();
         let dependencies = dependencies.split("\n[").next().unwrap_or_default();

@@ -3,14 +3,13 @@
 mod aggregate;
 mod demo;
 mod ingest;
-mod keys;
-mod quarantine;
-mod reconcile;
+mod moment;
 mod serve;
 mod simulate;
-mod tenants;
+mod tags;
 
 use std::process::ExitCode;
+
 
 use clap::{Parser, Subcommand};
 
@@ -31,10 +30,6 @@ enum Command {
     Aggregate(aggregate::Options),
     Ingest(ingest::Options),
     Simulate(simulate::Options),
-    Reconcile(reconcile::Options),
-    Quarantine(quarantine::Options),
-    Tenants(tenants::Options),
-    Keys(keys::Options),
 }
 
 /// Runs one command to its end.
@@ -42,13 +37,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
         Command::Demo(options) => demo::run(options),
         Command::Serve(options) => serve::run(options),
-        Command::Aggregate(options) => aggregate::run(&options),
         Command::Ingest(options) => ingest::run(&options),
+        Command::Aggregate(options) => aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),
-        Command::Reconcile(options) => reconcile::run(&options),
-        Command::Quarantine(options) => quarantine::run(&options),
-        Command::Tenants(options) => tenants::run(&options),
-        Command::Keys(options) => keys::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

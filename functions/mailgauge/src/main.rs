@@ -1,8 +1,15 @@
 //! `mailgauge`: every step in one process, and the command line.
 
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+
+mod backend;
 mod cli;
+mod inbox;
 mod input;
+mod offline;
 mod output;
+mod server;
+mod standalone;
 
 use std::process::ExitCode;
 

@@ -65,11 +65,16 @@ impl Table {
     }
 
     fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(readable).collect()).collect();
+        let cells: Vec<Vec<String>> =
+            self.rows.iter().map(|row| row.iter().map(readable).collect()).collect();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| {
                 let name = self.columns.get(column).map_or(0, |name| name.chars().count());
-                cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).fold(name, usize::max)
+                cells
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| cell.chars().count())
+                    .fold(name, usize::max)
             })
             .collect();
         let bold = io::stdout().is_terminal();
@@ -83,7 +88,13 @@ impl Table {
         writeln!(out, "{}", if bold { "\x1b[0m" } else { "" })?;
         for (row, values) in cells.iter().zip(&self.rows) {
             for (position, ((cell, value), &width)) in row.iter().zip(values).zip(&widths).enumerate() {
-                write_cell(cell, width, value.is_number() || value.is_null(), position + 1 == widths.len(), out)?;
+                write_cell(
+                    cell,
+                    width,
+                    value.is_number() || value.is_null(),
+                    position + 1 == widths.len(),
+                    out,
+                )?;
             }
             writeln!(out)?;
         }
@@ -148,6 +159,27 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Sends the log to standard error, from warnings on; `MAILGAUGE_LOG` may say `debug`, `info`, `warn`, `error` or `off`.
+pub fn log_to_stderr() {
+    #[expect(clippy::disallowed_methods, reason = "how much is logged is told by the environment")]
+    let level = std::env::var("MAILGAUGE_LOG").ok().and_then(|text| text.parse().ok());
+    let level: tracing::level_filters::LevelFilter = level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
+    let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
+    // A second call in one process changes nothing.
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
+}
+
+/// A progress bar on standard error, with what is left; nothing where that is no terminal.
+pub fn progress(length: u64, unit: &str) -> indicatif::ProgressBar {
+    let style =
+        format!("{{bar:40.cyan/dim}} {{pos}}/{{len}} {unit}  {{elapsed}} gone, {{eta}} left  {{msg}}");
+    let bar = indicatif::ProgressBar::new(length);
+    match indicatif::ProgressStyle::with_template(&style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 /// Prints an error with its whole chain of causes.

@@ -79,18 +79,24 @@ pub struct RowKey<'a> {
 impl<'a> RowKey<'a> {
     /// The value of one dimension; empty if not grouped by it.
     pub const fn value(&self, dimension: Dimension) -> &'a str {
+        // A dimension's number is below their count.
         self.values[dimension as usize]
     }
 }
 
 impl Grouping {
+    const fn by(&self, dimension: Dimension) -> bool {
+        // A dimension's number is below their count.
+        self.dimensions[dimension as usize]
+    }
+
     /// What `Accumulator::context` joined.
     fn read_context<'a>(&self, mut parts: Parts<'a>) -> RowKey<'a> {
         let tenant = if self.tenant { parts.next_part() } else { "" };
         let kind = if self.kind { parts.next_part() } else { "" };
         let mut values = [""; Dimension::COUNT];
-        for ((value, grouped), dimension) in values.iter_mut().zip(self.dimensions).zip(Dimension::ALL) {
-            if grouped && !is_recipients(dimension) {
+        for (value, dimension) in values.iter_mut().zip(Dimension::ALL) {
+            if self.by(dimension) && !is_recipients(dimension) {
                 *value = parts.next_part();
             }
         }
@@ -99,8 +105,8 @@ impl Grouping {
 
     /// What `Accumulator::recipient` joined.
     fn read_recipient<'a>(&self, mut parts: Parts<'a>, values: &mut [&'a str; Dimension::COUNT]) {
-        for ((value, grouped), dimension) in values.iter_mut().zip(self.dimensions).zip(Dimension::ALL) {
-            if grouped && is_recipients(dimension) {
+        for (value, dimension) in values.iter_mut().zip(Dimension::ALL) {
+            if self.by(dimension) && is_recipients(dimension) {
                 *value = parts.next_part();
             }
         }
@@ -184,8 +190,8 @@ impl Accumulator {
         if self.grouping.kind {
             push_part(&mut self.scratch, raise::kind_name(&event.kind));
         }
-        for ((value, grouped), dimension) in values.iter().zip(self.grouping.dimensions).zip(Dimension::ALL) {
-            if grouped && !is_recipients(dimension) {
+        for (value, dimension) in values.iter().zip(Dimension::ALL) {
+            if self.grouping.by(dimension) && !is_recipients(dimension) {
                 push_part(&mut self.scratch, value);
             }
         }
@@ -201,10 +207,10 @@ impl Accumulator {
 
     fn recipient(&mut self, recipient: &RecipientValues<'_>) -> u32 {
         self.scratch.clear();
-        if self.grouping.dimensions[Dimension::RecipientDomain as usize] {
+        if self.grouping.by(Dimension::RecipientDomain) {
             push_part(&mut self.scratch, &recipient.domain);
         }
-        if self.grouping.dimensions[Dimension::Provider as usize] {
+        if self.grouping.by(Dimension::Provider) {
             push_part(&mut self.scratch, recipient.provider);
         }
         let (number, is_new) = self.recipients.intern(self.hasher, &self.scratch);

@@ -26,10 +26,11 @@ pub use reader::BlockReader;
 pub use rows::{RowRef, Rows, Wanted};
 
 /// How wide a bucket is. A bucket is known by its first minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Resolution {
     /// One minute.
+    #[default]
     Minute = 0,
     /// 60 minutes.
     Hour = 1,
@@ -77,7 +78,9 @@ impl Ledger {
 }
 
 /// A sorted set of cells, cohorts and ledger entries of one tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The default one is empty and of minutes, so that merging it with any other gives that other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     pub(crate) resolution: Resolution,
     /// The strings that keys are made of.
@@ -97,14 +100,7 @@ pub(crate) const COHORT_KEY: usize = 2;
 impl Block {
     /// A block with nothing in it.
     pub fn empty(resolution: Resolution) -> Self {
-        Self {
-            resolution,
-            values: Vec::new(),
-            cells: Table::default(),
-            cohorts: Table::default(),
-            late_cohorts: Table::default(),
-            ledger: BTreeMap::new(),
-        }
+        Self { resolution, ..Self::default() }
     }
 
     /// Whether it holds nothing at all.
@@ -135,7 +131,7 @@ impl Block {
     /// Adds all of `other`; associative and commutative. Of two resolutions the coarser one results.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
-        Self::merge_all([self, other]).unwrap_or_else(|| Self::empty(Resolution::Minute))
+        Self::merge_all([self, other]).unwrap_or_default()
     }
 
     /// Adds many blocks at once, which is cheaper than one after the other; `None` if there are none.

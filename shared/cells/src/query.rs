@@ -9,27 +9,34 @@
 
 mod answer;
 mod calendar;
+mod cohort;
+mod count;
 mod cursor;
 mod error;
 mod execute;
+mod fields;
 mod filter;
 mod metric;
 mod moment;
 mod parse;
 mod parse_filter;
 mod plan;
+mod range;
 mod rank;
 mod rates;
 mod reply;
 mod request;
 mod sums;
+#[cfg(test)]
+mod testing;
 
 pub use answer::{Answer, Freshness, Row};
 pub use calendar::{Compare, Granularity};
+pub use count::Count;
 pub use error::{QueryError, QueryErrorKind};
 pub use execute::{ExecuteError, Execution};
 pub use filter::{Facet, Filter, Test};
-pub use metric::{Count, Metric, Value};
+pub use metric::{Metric, Value};
 pub use plan::{BlockRef, Catalogue, Month, plan};
 pub use rates::{Rate, fraction};
 pub use request::{Basis, By, DimensionNames, Fill, Group, Order, Query, Scope};

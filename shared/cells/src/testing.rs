@@ -46,9 +46,15 @@ pub(crate) fn cell() -> impl Strategy<Value = Cell> {
         for (number, count) in counters {
             cell.counters.add(CounterId::from_number(number).unwrap(), count);
         }
-        times.into_iter().for_each(|millis| cell.latency.record(millis));
-        opens.into_iter().for_each(|number| cell.opens.insert(hash(number)));
-        clicks.into_iter().for_each(|number| cell.clicks.insert(hash(number)));
+        for millis in times {
+            cell.latency.record(millis);
+        }
+        for number in opens {
+            cell.opens.insert(hash(number));
+        }
+        for number in clicks {
+            cell.clicks.insert(hash(number));
+        }
         cell
     })
 }
@@ -59,8 +65,8 @@ fn hash(number: u64) -> RecipientHash {
 
 /// Entries of a few keys over two days.
 pub(crate) fn entries(resolution: Resolution) -> impl Strategy<Value = Vec<Entry>> {
-    let late = if resolution == Resolution::Minute { 3 } else { 2 };
-    let entry = (0..late as usize, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, cell()).prop_map(
+    let kinds = if resolution == Resolution::Minute { 3_usize } else { 2 };
+    let entry = (0..kinds, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, cell()).prop_map(
         move |(kind, campaign, provider, domain, minute, cell)| {
             let mut values = [const { String::new() }; Dimension::COUNT];
             values[0] = ["spring", "(none)", "fête"][campaign].to_owned();
@@ -79,7 +85,7 @@ pub(crate) fn resolution() -> impl Strategy<Value = Resolution> {
 }
 
 pub(crate) fn block() -> impl Strategy<Value = Block> {
-    resolution().prop_flat_map(|resolution| block_of(resolution))
+    resolution().prop_flat_map(block_of)
 }
 
 pub(crate) fn block_of(resolution: Resolution) -> impl Strategy<Value = Block> {

@@ -10,9 +10,10 @@
 //! of a try that lost its connection may land later, and nobody touches its batch before they cannot any more.
 
 mod commit;
+pub mod fold;
 pub mod identity;
 
-use event::{Hour, IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::cursor::{self, Totals};
 use crate::ports::{Clock, Item, Store, StoreError};
@@ -87,6 +88,8 @@ pub struct Folded {
     pub identities: Vec<IdentityHash>,
     /// What became of everything.
     pub totals: Totals,
+    /// What became of each record taken, in their order.
+    pub each: Vec<Totals>,
     /// The newest event counted.
     pub newest_event: Option<Timestamp>,
 }
@@ -98,17 +101,17 @@ pub struct Delta {
     pub tenant: TenantId,
     /// An encoded block, in parts that each fit an item.
     pub parts: Vec<Vec<u8>>,
-    /// The oldest hour in it.
-    pub oldest_hour: Hour,
 }
 
 /// What a call of [`aggregate`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Records that had been handled before.
     pub skipped: u64,
     /// What became of the others.
     pub totals: Totals,
+    /// What became of each of them, in their order.
+    pub each: Vec<Totals>,
     /// Items written.
     pub items: u64,
 }
@@ -172,7 +175,8 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
     let mut records: Vec<Record<'_>> = batch.records.clone();
     records.sort_by(|a, b| a.sequence.cmp(&b.sequence));
     records.dedup_by(|a, b| a.sequence == b.sequence);
-    let fresh = records.partition_point(|record| held.record.done.as_ref().is_some_and(|done| record.sequence <= *done));
+    let fresh = records
+        .partition_point(|record| held.record.done.as_ref().is_some_and(|done| record.sequence <= *done));
     let mut committed = Committed { skipped: fresh as u64, ..Committed::default() };
     let mut rest = records.get(fresh..).unwrap_or_default();
     while !rest.is_empty() {
@@ -180,10 +184,12 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
         memory.catch_up(store, shard, held.record.done.as_ref()).await.map_err(unread)?;
         let folded = fold.fold(rest, memory);
         let (taken, left) = rest.split_at(folded.records.clamp(1, rest.len()));
-        let step = commit::Step { store, clock, settings, shard, attempt };
+        let step = commit::Step { store, clock, settings, shard, attempt, known: &memory.tenants };
         let done = step.commit(held, taken, &folded).await?;
+        memory.register(&folded.deltas);
         memory.remember(&folded.identities, done.cursor.record.done.clone());
         committed.totals.add(&folded.totals);
+        committed.each.extend_from_slice(&folded.each);
         committed.items += done.items;
         held = done.cursor;
         rest = left;

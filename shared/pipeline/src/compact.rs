@@ -8,11 +8,12 @@
 //! those of an attempt that lost or died, are swept by a later compaction once a grace is over, told by the note; merged deltas
 //! expire by themselves, days later. Nothing expires that is not merged as long as the backlog is watched.
 
+pub mod due;
 mod levels;
 
 use std::collections::BTreeMap;
 
-use event::{Hour, SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{Day, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::aggregate::Attempt;
 use crate::content::Content;
@@ -63,6 +64,17 @@ impl Default for Settings {
             due_bytes: 4 << 20,
         }
     }
+}
+
+impl Settings {
+    /// Hours of days before this one have left, or will, once their day has a block.
+    pub fn first_day_of_hours(&self, now: Timestamp) -> Day {
+        day_ago(now, self.keep_hours_ms)
+    }
+}
+
+fn day_ago(now: Timestamp, ago_ms: i64) -> Day {
+    now.plus_millis(-ago_ms).minute().hour().day()
 }
 
 /// What a compaction of one tenant did.
@@ -219,6 +231,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         manifest: &Manifest,
     ) -> Result<Fresh<B>, CompactError> {
         let mut fresh = Fresh::<B> { hours: BTreeMap::new(), frontier: BTreeMap::new(), deltas: 0, more: false };
+        let mut hours: BTreeMap<Hour, Vec<B>> = BTreeMap::new();
         let mut bytes = 0;
         for (shard, cursor) in cursors {
             let (Some(done), frontier) = (&cursor.done, manifest.frontier.get(shard)) else { continue };
@@ -240,7 +253,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
                     fresh.deltas += 1;
                     let rows = self.decode::<B>(&item)?;
                     for (hour, rows) in rows.by_hour() {
-                        fresh.hours.entry(hour).or_default().merge(&rows);
+                        hours.entry(hour).or_default().push(rows);
                     }
                 }
                 rest = page.rest;
@@ -250,19 +263,22 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             }
             fresh.frontier.extend(merged.map(|merged| (shard.clone(), merged)));
         }
+        for (hour, all) in hours {
+            fresh.hours.extend(B::merge(all).map(|rows| (hour, rows)));
+        }
         Ok(fresh)
     }
 
     /// The rows of a live block.
-    pub(crate) async fn load<B: Content>(&self, id: BlockId, live: Live) -> Result<B, CompactError> {
+    pub(crate) async fn load<B: Content>(&self, id: BlockId, live: Live) -> Result<Option<B>, CompactError> {
         let keys = manifest::parts(self.tenant, id, live);
         let found = self.store.get(keys.clone()).await?;
-        let mut rows = B::default();
+        let mut parts = Vec::with_capacity(keys.len());
         for (key, item) in keys.into_iter().zip(found) {
             let Some(item) = item else { return Err(CompactError::Gone { key }) };
-            rows.merge(&self.decode(&item)?);
+            parts.push(self.decode(&item)?);
         }
-        Ok(rows)
+        Ok(B::merge(parts))
     }
 
     fn decode<B: Content>(&self, item: &Item) -> Result<B, CompactError> {

@@ -3,12 +3,13 @@
 //! Two kinds exist: `cells::Block`, and the bare tallies of the protocol's simulation, which runs a million times and
 //! must not pay for sketches and compression.
 
-use event::Hour;
+use cells::{Block, BlockError, Resolution};
+use event::{Hour, Minute};
 
 use crate::manifest::Level;
 
 /// Rows of a block. Merging is associative and commutative, and rolling up commutes with it.
-pub trait Content: Clone + Default + Send + Sync + 'static {
+pub trait Content: Clone + Send + Sync + Sized + 'static {
     /// What is wrong with bytes that are none.
     type Error: std::error::Error + Send + Sync + 'static;
 
@@ -18,12 +19,42 @@ pub trait Content: Clone + Default + Send + Sync + 'static {
     /// The rows in parts that each fit an item.
     fn encode(&self) -> Vec<Vec<u8>>;
 
-    /// Takes all rows of `other`.
-    fn merge(&mut self, other: &Self);
+    /// All rows of all of them; `None` if there are none.
+    fn merge(all: Vec<Self>) -> Option<Self>;
 
     /// The rows by the hour of their events; together they are all rows.
     fn by_hour(self) -> Vec<(Hour, Self)>;
 
     /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month.
-    fn roll_up(&self, level: Level) -> Self;
+    fn roll_up(self, level: Level) -> Self;
+}
+
+impl Content for Block {
+    type Error = BlockError;
+
+    fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
+        Self::decode(bytes)
+    }
+
+    fn encode(&self) -> Vec<Vec<u8>> {
+        self.encode()
+    }
+
+    /// Many batches may have more keys together than each of them: what is stored is bounded again.
+    fn merge(all: Vec<Self>) -> Option<Self> {
+        Self::merge_all(all).map(|block| block.fold(Self::MAX_KEYS))
+    }
+
+    fn by_hour(self) -> Vec<(Hour, Self)> {
+        let hours = self.split(|minute: Minute| minute.hour().0);
+        hours.into_iter().map(|(hour, block)| (Hour(hour), block)).collect()
+    }
+
+    fn roll_up(self, level: Level) -> Self {
+        self.roll_up(match level {
+            Level::Hour => Resolution::Minute,
+            Level::Day => Resolution::Hour,
+            Level::Month => Resolution::Day,
+        })
+    }
 }

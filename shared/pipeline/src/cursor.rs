@@ -68,6 +68,16 @@ impl Totals {
         }
     }
 
+    /// What came on top of `earlier`, which these totals were once.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut grown = *self;
+        for (count, &before) in grown.fields_mut().into_iter().zip(&earlier.fields()) {
+            *count = count.saturating_sub(before);
+        }
+        grown
+    }
+
     fn fields(&self) -> [u64; 8] {
         let Self { records, events, duplicates, late, aggregated, quarantined, ignored, conflicts } = *self;
         [records, events, duplicates, late, aggregated, quarantined, ignored, conflicts]
@@ -94,11 +104,14 @@ impl Totals {
 }
 
 impl Cursor {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.maybe(self.done.as_ref(), |w, done| _ = w.text(done.as_str()));
         writer.maybe(self.in_flight.as_ref(), |w, batch| {
-            w.text(batch.first.as_str()).text(batch.last.as_str()).fixed(batch.attempt).time(batch.lease_until);
+            w.text(batch.first.as_str())
+                .text(batch.last.as_str())
+                .fixed(batch.attempt)
+                .time(batch.lease_until);
         });
         self.totals.write(&mut writer);
         writer.maybe(self.newest_event, |w, at| _ = w.time(at));
@@ -106,7 +119,7 @@ impl Cursor {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let cursor = Self {
             done: reader.maybe(Reader::sequence)?,
@@ -164,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_as_it_was_written() {
-        let number = SequenceNumber::parse("49590338271490256608559692538361571095921575989136588898").unwrap();
+        let number =
+            SequenceNumber::parse("49590338271490256608559692538361571095921575989136588898").unwrap();
         let full = Cursor {
             done: Some(number.clone()),
             in_flight: Some(InFlight {
@@ -173,7 +187,16 @@ mod tests {
                 attempt: u64::MAX,
                 lease_until: Timestamp::from_millis(1_763_000_000_000),
             }),
-            totals: Totals { records: 1, events: 2, duplicates: 3, late: 4, aggregated: 5, quarantined: 6, ignored: 7, conflicts: 8 },
+            totals: Totals {
+                records: 1,
+                events: 2,
+                duplicates: 3,
+                late: 4,
+                aggregated: 5,
+                quarantined: 6,
+                ignored: 7,
+                conflicts: 8,
+            },
             newest_event: Some(Timestamp::from_millis(-1)),
             last_arrival: None,
         };

@@ -53,7 +53,12 @@ pub fn receipt(shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
 }
 
 /// The receipts of batches that begin behind `after` and not behind `upto`.
-pub fn receipts(shard: &ShardId, after: Option<&SequenceNumber>, upto: &SequenceNumber, order: Order) -> Range {
+pub fn receipts(
+    shard: &ShardId,
+    after: Option<&SequenceNumber>,
+    upto: &SequenceNumber,
+    order: Order,
+) -> Range {
     between(format!("r#{shard}"), after, upto, order)
 }
 
@@ -63,7 +68,12 @@ pub fn delta(tenant: &TenantId, shard: &ShardId, first: &SequenceNumber, part: u
 }
 
 /// A tenant's deltas of batches that begin behind `after` and not behind `upto`.
-pub fn deltas(tenant: &TenantId, shard: &ShardId, after: Option<&SequenceNumber>, upto: &SequenceNumber) -> Range {
+pub fn deltas(
+    tenant: &TenantId,
+    shard: &ShardId,
+    after: Option<&SequenceNumber>,
+    upto: &SequenceNumber,
+) -> Range {
     between(format!("t#{tenant}#d#{shard}"), after, upto, Order::Forwards)
 }
 
@@ -152,9 +162,15 @@ mod tests {
         let tenant = TenantId::new("acme").unwrap();
         let shard = ShardId::new("shard-1").unwrap();
         let range = deltas(&tenant, &shard, Some(&number(9)), &number(100));
-        for (first, part, inside) in
-            [(8, 0, false), (9, 0, false), (9, 999, false), (10, 0, true), (99, 3, true), (100, 999, true), (101, 0, false)]
-        {
+        for (first, part, inside) in [
+            (8, 0, false),
+            (9, 0, false),
+            (9, 999, false),
+            (10, 0, true),
+            (99, 3, true),
+            (100, 999, true),
+            (101, 0, false),
+        ] {
             let key = delta(&tenant, &shard, &number(first), part);
             assert_eq!(key.partition, range.partition);
             let held = key.sort >= range.from && range.to.as_ref().is_none_or(|to| key.sort < *to);

@@ -4,17 +4,24 @@
 //! drive every step through every failure from one seed.
 
 pub mod aggregate;
+pub mod answer;
 pub mod compact;
 pub mod content;
+pub mod credentials;
 pub mod cursor;
 pub mod keys;
 pub mod manifest;
 pub mod memory;
+mod parallel;
 pub mod ports;
 pub mod quarantine;
 pub mod receipt;
+pub mod reconcile;
 pub mod snapshot;
 pub mod stored;
+pub mod tenants;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod wire;
 
 pub use wire::Malformed;

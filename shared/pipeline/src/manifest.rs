@@ -82,7 +82,7 @@ pub struct Note {
 }
 
 impl Manifest {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.size(self.frontier.len());
         for (shard, number) in &self.frontier {
@@ -95,7 +95,7 @@ impl Manifest {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let mut manifest = Self::default();
         for _ in 0..reader.size()? {
@@ -150,8 +150,7 @@ fn read_block(reader: &mut Reader<'_>) -> Result<(BlockId, Live), Malformed> {
     };
     let period = u32::try_from(reader.number()?).map_err(|_| Malformed::Damaged("period too large"))?;
     let attempt = reader.fixed()?;
-    // Not `size`: the parts lie elsewhere.
-    let parts = usize::try_from(reader.number()?).map_err(|_| Malformed::Damaged("too many parts"))?;
+    let parts = reader.place()?;
     Ok((BlockId { level, period }, Live { attempt, parts, bytes: reader.number()? }))
 }
 
@@ -174,7 +173,8 @@ pub(crate) async fn read_with_notes<S: Store>(
     let mut notes = Vec::new();
     for item in stored::range(store, keys::manifest_and_attempts(tenant)).await? {
         let read = if item.key.sort == keys::MANIFEST {
-            Manifest::decode(&item.body).map(|record| manifest = Versioned { record, version: Some(item.version) })
+            Manifest::decode(&item.body)
+                .map(|record| manifest = Versioned { record, version: Some(item.version) })
         } else {
             Note::decode(&item.body).map(|note| notes.push(note))
         };
@@ -216,7 +216,18 @@ mod tests {
 
     #[test]
     fn a_day_knows_its_month() {
-        for (day, month) in [(0, 0), (30, 0), (31, 1), (59, 2), (365, 12), (11_016, 361), (11_017, 362), (20_439, 671), (20_453, 671), (20_454, 672)] {
+        for (day, month) in [
+            (0, 0),
+            (30, 0),
+            (31, 1),
+            (59, 2),
+            (365, 12),
+            (11_016, 361),
+            (11_017, 362),
+            (20_439, 671),
+            (20_453, 671),
+            (20_454, 672),
+        ] {
             assert_eq!(month_of(Day(day)), month, "{day}");
         }
     }
@@ -230,7 +241,8 @@ mod tests {
         for (month, length) in lengths.range(..1_560) {
             let (year, month) = (1970 + month / 12, month % 12);
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-            let expected = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize];
+            let expected =
+                [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize];
             if year < 2069 {
                 assert_eq!(*length, expected, "{year} {month}");
             }
@@ -242,7 +254,10 @@ mod tests {
         let live = Live { attempt: u64::MAX, parts: 3, bytes: 1_000_000 };
         let manifest = Manifest {
             frontier: BTreeMap::from([(ShardId::new("s-1").unwrap(), SequenceNumber::from(77))]),
-            blocks: BTreeMap::from([(BlockId::hour(Hour(500_000)), live), (BlockId::month_of(Day(20_000)), live)]),
+            blocks: BTreeMap::from([
+                (BlockId::hour(Hour(500_000)), live),
+                (BlockId::month_of(Day(20_000)), live),
+            ]),
         };
         assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
     }

@@ -21,10 +21,10 @@ impl Items {
     pub fn range(&self, range: &Range) -> Page {
         let key = |sort: &str| Key { partition: range.partition.clone(), sort: sort.to_owned() };
         // The next partition is that of the shortest larger name.
-        let end = range.to.as_deref().map_or_else(
-            || Key { partition: format!("{}\0", range.partition), sort: String::new() },
-            key,
-        );
+        let end = range
+            .to
+            .as_deref()
+            .map_or_else(|| Key { partition: format!("{}\0", range.partition), sort: String::new() }, key);
         let from = key(&range.from);
         if from >= end {
             return Page::default();
@@ -118,5 +118,15 @@ impl Store for MemoryStore {
             stored.delete(key);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract() {
+        crate::testing::contract::holds(&MemoryStore::new()).await.unwrap();
     }
 }

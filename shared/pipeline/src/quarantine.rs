@@ -1,19 +1,39 @@
 //! Records that cannot be read: kept sealed for two weeks, with the reason, so that they can be looked at and tried again.
 //!
 //! What cannot be read may still hold addresses, so it is stored sealed only; this module never sees the clear bytes of
-//! a stored record, and never logs them.
+//! a stored record except through [`Seal`], and never logs them. A replay goes through [`crate::aggregate`] as a batch of a shard of
+//! its own, so that it too is counted once.
 
-use event::{SequenceNumber, ShardId, Timestamp};
+use event::{Day, SequenceNumber, ShardId, Timestamp};
 
+use crate::aggregate::Record;
 use crate::keys;
-use crate::ports::Item;
+use crate::ports::{Item, Key, Store, StoreError};
+use crate::stored::{self, ReadError};
 use crate::wire::{Malformed, Reader, Writer};
+
+/// A part larger than this is not kept, only counted and named: three fit an item.
+const MAX_PART_BYTES: usize = 120 * 1024;
+/// More than the numbers of one record take: sequence number, two times, lengths.
+const RECORD_OVERHEAD_BYTES: usize = 200;
+
+/// Seals bytes that may hold addresses. The same bytes at the same place give the same sealed bytes, so that a batch written twice
+/// is written once.
+pub trait Seal: Send + Sync + 'static {
+    /// Seals `clear`; `None` if it cannot be done.
+    fn seal(&self, place: &str, clear: &[u8]) -> Option<Vec<u8>>;
+
+    /// Opens what was sealed at `place`; `None` if it was not, or under another secret.
+    fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>>;
+}
 
 /// A part of a record that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
     /// The record it was in.
     pub sequence: SequenceNumber,
+    /// Which unreadable part of the record it is.
+    pub part: usize,
     /// When that came.
     pub arrived_at: Timestamp,
     /// What is wrong with it, in words that hold nothing of it.
@@ -22,6 +42,50 @@ pub struct Quarantined {
     pub sealed: Vec<u8>,
     /// How large it was.
     pub bytes: u64,
+}
+
+/// A part of a record in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The item it lies in, beside other parts of the same batch.
+    pub key: Key,
+    /// The part.
+    pub record: Quarantined,
+}
+
+/// Takes a part of a record into quarantine.
+pub(crate) fn seal<Z: Seal>(seal: &Z, record: &Record<'_>, part: usize, reason: String, bytes: &[u8]) -> Quarantined {
+    let sequence = record.sequence.clone();
+    let kept = Some(bytes).filter(|bytes| bytes.len() <= MAX_PART_BYTES);
+    let sealed = kept.and_then(|clear| seal.seal(&place(&sequence, part), clear)).unwrap_or_default();
+    let bytes = bytes.len() as u64;
+    Quarantined { sequence, part, arrived_at: record.arrived_at, reason, sealed, bytes }
+}
+
+impl Quarantined {
+    /// The bytes as they came; `None` if they were not kept, or were sealed under another secret.
+    pub fn open<Z: Seal>(&self, seal: &Z) -> Option<Vec<u8>> {
+        seal.open(&place(&self.sequence, self.part), &self.sealed).filter(|_| !self.sealed.is_empty())
+    }
+}
+
+/// Everything quarantined on a day, by when its record came.
+pub async fn list<S: Store>(store: &S, day: Day) -> Result<Vec<Stored>, ReadError> {
+    let mut found = Vec::new();
+    for item in stored::range(store, keys::whole(keys::quarantine_day(day))).await? {
+        match decode(&item.body) {
+            Ok(records) => {
+                found.extend(records.into_iter().map(|record| Stored { key: item.key.clone(), record }));
+            }
+            Err(source) => return Err(ReadError::Record { key: item.key, source }),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes one item with all parts in it.
+pub async fn remove<S: Store>(store: &S, key: Key) -> Result<(), StoreError> {
+    store.delete(vec![key]).await
 }
 
 /// The items of a batch's quarantined records.
@@ -37,7 +101,7 @@ pub(crate) fn items(
     while !rest.is_empty() {
         let mut size = 0;
         let fitting = rest.iter().take_while(|record| {
-            size += record.sealed.len() + record.reason.len() + ITEM_OVERHEAD_BYTES;
+            size += record.sealed.len() + record.reason.len() + RECORD_OVERHEAD_BYTES;
             size <= Item::MAX_BODY_BYTES
         });
         let (here, left) = rest.split_at(fitting.count().max(1));
@@ -48,14 +112,15 @@ pub(crate) fn items(
     items
 }
 
-/// More than the numbers of one record take: sequence number, two times, lengths.
-const ITEM_OVERHEAD_BYTES: usize = 200;
+fn place(sequence: &SequenceNumber, part: usize) -> String {
+    format!("quarantine#{sequence}#{part}")
+}
 
 fn encode(records: &[Quarantined]) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.size(records.len());
     for record in records {
-        writer.text(record.sequence.as_str()).time(record.arrived_at).text(&record.reason);
+        writer.text(record.sequence.as_str()).size(record.part).time(record.arrived_at).text(&record.reason);
         writer.bytes(&record.sealed).number(record.bytes);
     }
     writer.finish()
@@ -69,6 +134,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Quarantined>, Malformed> {
     for _ in 0..count {
         records.push(Quarantined {
             sequence: reader.sequence()?,
+            part: reader.place()?,
             arrived_at: reader.time()?,
             reason: reader.text()?.to_owned(),
             sealed: reader.bytes()?.to_vec(),
@@ -77,4 +143,28 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Quarantined>, Malformed> {
     }
     reader.end()?;
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_parts_are_split_into_items_that_fit() {
+        let part = |part| Quarantined {
+            sequence: SequenceNumber::from(7),
+            part,
+            arrived_at: Timestamp::from_seconds(1_763_000_000),
+            reason: "invalid JSON".to_owned(),
+            sealed: vec![1; MAX_PART_BYTES + 16],
+            bytes: MAX_PART_BYTES as u64,
+        };
+        let parts: Vec<Quarantined> = (0..10).map(part).collect();
+        let shard = ShardId::new("s").unwrap();
+        let items = items(&parts, &shard, &SequenceNumber::from(7), parts[0].arrived_at);
+        assert_eq!(items.len(), 4);
+        assert!(items.iter().all(|item| item.body.len() <= Item::MAX_BODY_BYTES));
+        let read: Vec<Quarantined> = items.iter().flat_map(|item| decode(&item.body).unwrap()).collect();
+        assert_eq!(read, parts);
+    }
 }

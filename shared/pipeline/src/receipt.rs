@@ -77,7 +77,12 @@ impl Receipt {
                 writer.fixed(identity.0);
             }
             let body = std::mem::replace(&mut writer, Writer::new()).finish();
-            items.push(Item { key: keys::receipt(shard, first, part), body, version: 0, expires_at: Some(expires_at) });
+            items.push(Item {
+                key: keys::receipt(shard, first, part),
+                body,
+                version: 0,
+                expires_at: Some(expires_at),
+            });
         }
         items
     }
@@ -85,14 +90,16 @@ impl Receipt {
     /// Reads a first part; the result has only the identities of that part, the number says how many parts there are.
     pub(crate) fn decode_first(bytes: &[u8]) -> Result<(Self, usize), Malformed> {
         let mut reader = Reader::new(bytes)?;
-        let parts = usize::try_from(reader.number()?).map_err(|_| Malformed::Damaged("too many parts"))?;
+        let parts = reader.place()?;
         let mut receipt = Self { arrived_at: reader.time()?, ..Self::default() };
         for _ in 0..reader.size()? {
             let tenant = reader.tenant()?;
-            receipt.tenants.push(Entry { tenant, parts: reader.size()?, bytes: reader.number()? });
+            receipt.tenants.push(Entry { tenant, parts: reader.place()?, bytes: reader.number()? });
         }
         for _ in 0..reader.size()? {
-            receipt.quarantine.push(Key { partition: reader.text()?.to_owned(), sort: reader.text()?.to_owned() });
+            receipt
+                .quarantine
+                .push(Key { partition: reader.text()?.to_owned(), sort: reader.text()?.to_owned() });
         }
         receipt.totals = Totals::read(&mut reader)?;
         receipt.identities = identities(&mut reader)?;

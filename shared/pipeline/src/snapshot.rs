@@ -11,6 +11,7 @@ use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 use crate::cursor::{self, Cursor};
 use crate::keys;
 use crate::manifest::{self, BlockId, Live, Manifest};
+use crate::parallel;
 use crate::ports::{Item, Store, StoreError};
 use crate::stored::{self, ReadError};
 
@@ -64,14 +65,16 @@ impl Snapshot {
     pub async fn read<S: Store>(store: &S, progress: &Progress, tenant: &TenantId) -> Result<Self, ReadError> {
         let manifest = manifest::read(store, tenant).await?.record;
         let mut snapshot = Self { upto: manifest.frontier.clone(), manifest, deltas: Vec::new() };
+        let mut ranges = Vec::new();
         for (shard, cursor) in &progress.cursors {
             let (Some(done), frontier) = (&cursor.done, snapshot.manifest.frontier.get(shard)) else { continue };
-            if frontier >= Some(done) {
-                continue;
+            if frontier < Some(done) {
+                ranges.push(keys::deltas(tenant, shard, frontier, done));
+                snapshot.upto.insert(shard.clone(), done.clone());
             }
-            let range = keys::deltas(tenant, shard, frontier, done);
-            snapshot.deltas.extend(stored::range(store, range).await?);
-            snapshot.upto.insert(shard.clone(), done.clone());
+        }
+        for deltas in parallel::all(ranges.into_iter().map(|range| stored::range(store, range))).await {
+            snapshot.deltas.extend(deltas?);
         }
         Ok(snapshot)
     }

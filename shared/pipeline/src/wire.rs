@@ -103,6 +103,11 @@ impl<'a> Reader<'a> {
         if size > self.0.len() { Err(Malformed::Damaged("length beyond the end")) } else { Ok(size) }
     }
 
+    /// A number that counts nothing that follows.
+    pub(crate) fn place(&mut self) -> Result<usize, Malformed> {
+        usize::try_from(self.number()?).map_err(|_| Malformed::Damaged("number too large"))
+    }
+
     pub(crate) fn fixed(&mut self) -> Result<u64, Malformed> {
         let (number, rest) = self.0.split_first_chunk().ok_or(Malformed::Damaged("cut short"))?;
         self.0 = rest;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
+use cells::query::Scope;
 use event::TenantId;
 
-use crate::backend::{Access, Backend, Caller, InvalidParameter, Scope};
+use crate::backend::{Access, Backend, Caller};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
 
@@ -24,8 +25,6 @@ const MAX_KEY_BYTES: usize = 4096;
 pub(crate) struct Reader {
     /// All tenants or one.
     pub(crate) scope: Scope,
-    /// Whether the key is a tenant's: such a request may not speak of tenants at all.
-    pub(crate) is_tenant: bool,
 }
 
 /// Somebody who may see and do everything.
@@ -36,8 +35,7 @@ impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
         let caller = authenticate(web, bearer(&parts.headers)?).await?;
-        let is_tenant = matches!(caller.access, Access::Tenant(_));
-        Ok(Self { scope: scope(caller.access, named_tenant(&parts.headers)?)?, is_tenant })
+        Ok(Self { scope: scope(caller.access, named_tenant(&parts.headers)?)? })
     }
 }
 
@@ -108,15 +106,11 @@ fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
     let name = value.to_str().ok().filter(|_| values.next().is_none());
     match name.map(TenantId::new) {
         Some(Ok(tenant)) => Ok(Some(tenant)),
-        Some(Err(_)) | None => Err(Problem::about(
-            Kind::InvalidParameter,
-            InvalidParameter {
-                parameter: "X-Mailgauge-Tenant".to_owned(),
-                problem: "is not one tenant's name".to_owned(),
-                allowed: Some("1 to 128 visible ASCII characters without # / \\ and quotes".to_owned()),
-                example: Some("acme".to_owned()),
-            },
-        )),
+        Some(Err(_)) | None => {
+            Err(Problem::about(Kind::InvalidParameter, "X-Mailgauge-Tenant", "is not one tenant's name")
+                .allowed("1 to 128 visible ASCII characters without # / \\ and quotes")
+                .example("acme"))
+        }
     }
 }
 
@@ -124,14 +118,9 @@ fn scope(access: Access, named: Option<TenantId>) -> Result<Scope, Problem> {
     match (access, named) {
         (Access::Operator, None) => Ok(Scope::All),
         (Access::Operator, Some(tenant)) => Ok(Scope::Tenant(tenant)),
-        (Access::Tenant(own), Some(named)) if named != own => Err(Problem::about(
-            Kind::Forbidden,
-            InvalidParameter {
-                parameter: "X-Mailgauge-Tenant".to_owned(),
-                problem: "names another tenant than the key's; leave the header out".to_owned(),
-                ..InvalidParameter::default()
-            },
-        )),
+        (Access::Tenant(own), Some(named)) if named != own => {
+            Err(Problem::about(Kind::Forbidden, "X-Mailgauge-Tenant", "names another tenant than the key's"))
+        }
         (Access::Tenant(own), Some(_) | None) => Ok(Scope::Tenant(own)),
         (Access::Ingest, _) => Err(Problem::new(
             Kind::Forbidden,

@@ -1,11 +1,13 @@
 //! What the router needs from the rest of the program: who a key is, what a query answers, where events go.
 //!
-//! The router decides who may ask; a backend decides nothing about rights, but gets the scope with every call and must
-//! never answer beyond it.
+//! The router decides who may ask; a backend decides nothing about rights, but gets the scope with every call (it is part
+//! of a query) and must never answer beyond it.
 
 use std::future::Future;
 
 use axum::body::Bytes;
+use cells::query::{Answer, DimensionNames, Query, QueryError, Scope};
+use event::attribution::Dimension;
 use event::{TenantId, Timestamp};
 use serde::{Serialize, Serializer};
 
@@ -19,20 +21,23 @@ pub trait Backend: Send + Sync + 'static {
     /// Who holds this key; `None` if nobody does, or it is expired or revoked.
     fn authenticate(&self, key: &str) -> impl Future<Output = Result<Option<Caller>, Unavailable>> + Send;
 
-    /// Answers a query of CONTRACT's form within `scope`.
-    fn query(&self, scope: &Scope, query: WireQuery) -> impl Future<Output = Result<Answer, Refusal>> + Send;
+    /// The names that queries within `scope` may use for dimensions.
+    fn dimension_names(
+        &self,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<DimensionNames, Unavailable>> + Send;
 
-    /// The dimensions that a query may name.
-    fn dimensions(&self, scope: &Scope) -> impl Future<Output = Result<Vec<Dimension>, Refusal>> + Send;
+    /// Answers a query.
+    fn query(&self, query: Query) -> impl Future<Output = Result<Answer, Refusal>> + Send;
 
     /// The values seen of one dimension that begin with `prefix`, at most `limit`, sorted.
     fn values(
         &self,
         scope: &Scope,
-        dimension: &str,
+        dimension: Dimension,
         prefix: &str,
         limit: usize,
-    ) -> impl Future<Output = Result<Values, Refusal>> + Send;
+    ) -> impl Future<Output = Result<Values, Unavailable>> + Send;
 
     /// All tenants, sorted by name. Only asked for operators.
     fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, Unavailable>> + Send;
@@ -76,42 +81,6 @@ pub enum Access {
     Ingest,
 }
 
-/// Whose numbers a call is about: decided from the key, never from what a tenant asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All tenants together, for an operator.
-    All,
-    /// One tenant.
-    Tenant(TenantId),
-}
-
-/// A query as it came, not yet understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WireQuery {
-    /// The body of `POST /v1/query`.
-    Json(Bytes),
-    /// The decoded pairs of `GET /v1/metrics`, in their order.
-    Parameters(Vec<(String, String)>),
-}
-
-/// The reply to a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The JSON reply.
-    pub json: Vec<u8>,
-    /// Whether the range lies so far back that the same query will answer the same for the next minutes.
-    pub settled: bool,
-}
-
-/// One dimension.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Dimension {
-    /// Its name in `group_by` and `filter`.
-    pub name: String,
-    /// What it says, in a few words.
-    pub description: String,
-}
-
 /// Values of one dimension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Values {
@@ -130,7 +99,7 @@ pub struct Tenant {
     pub name: String,
 }
 
-/// The proof of counting: `events_read = duplicates + quarantined + aggregated` unless there is drift.
+/// The proof of counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
     /// First moment of the range, rounded down to what can be proved.
@@ -143,13 +112,13 @@ pub struct Reconciliation {
     pub events_read: u64,
     /// Events dropped because they had been counted.
     pub duplicates: u64,
-    /// Of the aggregated: those that came after their hour was folded.
+    /// Of the aggregated: those that came long after they happened.
     pub late: u64,
-    /// Records that could not be read.
+    /// Parts of records that could not be read.
     pub quarantined: u64,
     /// Events in the counts.
     pub aggregated: u64,
-    /// Events that nothing explains: 0.
+    /// Events read of which nothing says what became of them (negative: counted, but never read): 0.
     pub drift: i64,
 }
 
@@ -180,41 +149,15 @@ pub enum IngestError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Why a call has no answer.
+/// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// A parameter is wrong.
-    #[error("{0}")]
-    Invalid(InvalidParameter),
-    /// The parameters are right, but what is kept cannot answer them.
-    #[error("{0}")]
-    Unanswerable(InvalidParameter),
-    /// The scope does not reach what the parameter names.
-    #[error("{0}")]
-    Forbidden(InvalidParameter),
-    /// There is no such thing.
-    #[error("{what} not found")]
-    NotFound {
-        /// What was asked for: `dimension "colour"`.
-        what: String,
-    },
+    /// The question cannot be answered as it is asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// The platform failed.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-}
-
-/// What is wrong with one parameter and what would be right.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{parameter}: {problem}")]
-pub struct InvalidParameter {
-    /// The parameter, with its place in a body: `filter.and[1].op`.
-    pub parameter: String,
-    /// What is wrong with it.
-    pub problem: String,
-    /// What is allowed, if that can be said.
-    pub allowed: Option<String>,
-    /// A value that would be right.
-    pub example: Option<String>,
 }
 
 /// The platform's own failure: worth another try later. What a client is told says nothing of the cause.

@@ -1,6 +1,7 @@
 //! The dashboard's files, part of the program: small, checked by the browser at each load, and unable to reach any host
 //! but this one.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,27 +11,68 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// No inline code, no other host, no frame around it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// No inline code, no text that becomes code, no other host, no frame around it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'";
 
-/// Path, content type, content.
-const FILES: &[(&str, &str, &[u8])] = &[];
+/// A table of files of the folder `dashboard`: name, content.
+macro_rules! files {
+    ($($name:literal)*) => { &[$(($name, include_bytes!(concat!("dashboard/", $name)))),*] };
+}
 
-/// A route for each file.
+/// Everything the browser loads.
+pub(crate) const FILES: &[(&str, &[u8])] = files![
+    "api.js"
+    "app.js"
+    "base.css"
+    "chance.js"
+    "chart.js"
+    "controls.js"
+    "cursor.js"
+    "dom.js"
+    "format.js"
+    "frame.css"
+    "icon.svg"
+    "index.html"
+    "live.js"
+    "menus.js"
+    "metrics.js"
+    "panels.css"
+    "period.js"
+    "plot.js"
+    "queries.js"
+    "reasons.js"
+    "scale.js"
+    "sparkline.js"
+    "state.js"
+    "states.js"
+    "table.js"
+    "tenants.js"
+    "theme.js"
+    "tiles.js"
+];
+
+/// A route for each file: the page at `/`, what it loads under `/assets/`.
 pub(crate) fn routes() -> Router {
     let mut routes = Router::new();
-    for (path, content_type, content) in FILES {
+    for &(name, content) in FILES {
+        let path = if name == "index.html" { "/".to_owned() } else { format!("/assets/{name}") };
         let etag: Arc<str> = etag(content).into();
-        routes = routes.route(
-            path,
-            get(move |headers: HeaderMap| {
-                let response = file(&headers, content_type, content, &etag);
-                std::future::ready(response)
-            }),
-        );
+        let handler = move |headers: HeaderMap| ready(file(&headers, content_type(name), content, &etag));
+        routes = routes.route(&path, get(handler));
     }
     routes
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "html")) => "text/html; charset=utf-8",
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        Some(_) | None => "application/octet-stream",
+    }
 }
 
 fn file(headers: &HeaderMap, content_type: &'static str, content: &'static [u8], etag: &str) -> Response {

@@ -10,7 +10,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::Instrument as _;
 
 use crate::limits::{HEADER_BYTES, URI_BYTES};
 use crate::problem::{Kind, Problem};
@@ -22,20 +23,18 @@ const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Counts the request in, refuses what is out of bounds, completes the reply.
 pub(crate) async fn guard(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
+    // What is logged on the way carries the id that the client sees.
+    let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
     let mut response = match admit(&slots, &request) {
-        Ok(_slot) => next.run(request).await,
+        Ok(_slot) => next.run(request).instrument(span).await,
         Err(problem) => problem.into_response(),
     };
-    if response.status().is_server_error() {
-        let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
-        tracing::warn!(request.id = id, status = response.status().as_u16(), "request failed");
-    }
     complete(response.headers_mut(), id);
     response
 }
 
 /// A slot is held until the reply is made.
-fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<tokio::sync::SemaphorePermit<'a>, Problem> {
+fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<'a>, Problem> {
     let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri_bytes > URI_BYTES {
         let detail =

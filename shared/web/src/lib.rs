@@ -12,10 +12,11 @@ mod limits;
 mod problem;
 mod router;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{
-    Access, Answer, Backend, Caller, Dimension, IngestError, Ingested, InvalidParameter, Reconciliation,
-    Refusal, Scope, Tenant, Unavailable, Values, WireQuery,
+    Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
 };
 pub use ingest::sns::fetch::{Fetch, FetchError, HttpsFetch};
 pub use ingest::sns::url::{CertificateUrl, SubscribeUrl};

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
 use axum::http::{StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -80,7 +80,8 @@ impl Budget {
 }
 
 impl Reservation {
-    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+    /// Takes more of the budget.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let more = self.budget.reserve(bytes)?;
         self.permit.merge(more.permit);
         Ok(())
@@ -166,6 +167,7 @@ fn check_encoding(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The length in bytes, if the client said it.
 fn declared_length(request: &Request) -> Option<usize> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    usize::try_from(request.body().size_hint().upper()?).ok()
 }

@@ -8,9 +8,10 @@ use std::fmt::Write as _;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cells::query::{QueryError, QueryErrorKind};
 use serde::Serialize;
 
-use crate::backend::{IngestError, InvalidParameter, Refusal, Unavailable};
+use crate::backend::{IngestError, Refusal, Unavailable};
 
 /// What went wrong. The type that clients may rely on is `urn:mailgauge:problem:` and the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,15 +115,26 @@ impl Problem {
         }
     }
 
-    /// A problem with one parameter.
-    pub(crate) fn about(kind: Kind, wrong: InvalidParameter) -> Self {
-        let InvalidParameter { parameter, problem, allowed, example } = wrong;
-        let mut detail = format!("{parameter}: {problem}");
-        if let Some(allowed) = &allowed {
-            // Writing to a string cannot fail.
-            let _ = write!(detail, "; allowed: {allowed}");
-        }
-        Self { detail, parameter: Some(parameter), allowed, example, ..Self::new(kind, "") }
+    /// A problem with one parameter, named with its place in a body: `filter.and[1].op`.
+    pub(crate) fn about(kind: Kind, parameter: impl Into<String>, problem: &str) -> Self {
+        let parameter = parameter.into();
+        let detail = format!("{parameter}: {problem}");
+        Self { parameter: Some(parameter), ..Self::new(kind, detail) }
+    }
+
+    /// Says what is allowed.
+    pub(crate) fn allowed(mut self, allowed: impl Into<String>) -> Self {
+        let allowed = allowed.into();
+        // Writing to a string cannot fail.
+        let _ = write!(self.detail, "; allowed: {allowed}");
+        self.allowed = Some(allowed);
+        self
+    }
+
+    /// Gives a value that would be right.
+    pub(crate) fn example(mut self, example: impl Into<String>) -> Self {
+        self.example = Some(example.into());
+        self
     }
 
     /// Tells the client when to come again.
@@ -187,13 +199,21 @@ impl From<Unavailable> for Problem {
     }
 }
 
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        let kind = match error.kind {
+            QueryErrorKind::Malformed => Kind::InvalidParameter,
+            QueryErrorKind::Forbidden => Kind::Forbidden,
+            QueryErrorKind::Unanswerable => Kind::Unanswerable,
+        };
+        Self::about(kind, error.parameter, &error.problem).allowed(error.allowed).example(error.example)
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Invalid(wrong) => Self::about(Kind::InvalidParameter, wrong),
-            Refusal::Unanswerable(wrong) => Self::about(Kind::Unanswerable, wrong),
-            Refusal::Forbidden(wrong) => Self::about(Kind::Forbidden, wrong),
-            Refusal::NotFound { what } => Self::new(Kind::NotFound, format!("{what} not found")),
+            Refusal::Query(error) => error.into(),
             Refusal::Unavailable(failure) => failure.into(),
         }
     }

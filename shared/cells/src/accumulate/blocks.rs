@@ -7,7 +7,7 @@ use rapidhash::RapidHashMap;
 
 use super::interner::Interner;
 use super::table::CellTable;
-use super::{Accumulator, is_recipients};
+use super::{Accumulator, Cohorts, is_recipients};
 use crate::block::table::{Row, Table};
 use crate::block::{Block, COHORT_KEY, Resolution, index};
 
@@ -51,11 +51,9 @@ impl Accumulator {
             }
             draft.block.cells.push(key, Row { key: 0, bucket: place.bucket, cell });
         }
-        if let Some(cohorts) = &cohorts {
-            let (campaigns, providers) = (&cohorts.campaigns, &cohorts.providers);
-            drafts.add_cohorts(campaigns, providers, &cohorts.by_minute, |block| &mut block.cohorts);
-            drafts.add_cohorts(campaigns, providers, &cohorts.by_hour, |block| &mut block.late_cohorts);
-        }
+        let Cohorts { campaigns, providers, by_minute, by_hour, .. } = cohorts.unwrap_or_default();
+        drafts.add_cohorts(&campaigns, &providers, by_minute, |block| &mut block.cohorts);
+        drafts.add_cohorts(&campaigns, &providers, by_hour, |block| &mut block.late_cohorts);
         drafts.finish()
     }
 }
@@ -85,17 +83,16 @@ impl<'a> Drafts<'a> {
         &mut self,
         campaigns: &'a Interner,
         providers: &'a Interner,
-        cells: &CellTable,
+        cells: CellTable,
         table: impl Fn(&mut Block) -> &mut Table<COHORT_KEY>,
     ) {
-        for (place, cell) in cells.iter() {
+        for (place, cell) in cells.into_cells() {
             let mut parts = campaigns.parts(place.context);
             let number = self.of(parts.next_part());
             let Some(draft) = self.list.get_mut(number) else { continue };
             let campaign = draft.number(parts.next_part());
             let provider = draft.number(providers.parts(place.recipient).next_part());
-            let row = Row { key: 0, bucket: place.bucket, cell: cell.clone() };
-            table(&mut draft.block).push([campaign, provider], row);
+            table(&mut draft.block).push([campaign, provider], Row { key: 0, bucket: place.bucket, cell });
         }
     }
 

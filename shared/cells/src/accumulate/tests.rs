@@ -1,1 +1,403 @@
-//! Tests.
+//! What events raise, where they land, and that splitting the work changes nothing.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use event::{
+    Bounce, BounceType, EventKind, Hour, Interaction, Reason, Suppression, TenantId, Timestamp, Verdict,
+};
+use proptest::prelude::*;
+use smallvec::SmallVec;
+
+use super::*;
+use crate::block::{Block, Rows as _, Wanted};
+use crate::counter::{Counter, CounterId, Counters};
+use crate::testing::contents;
+
+const SENT: Timestamp = Timestamp::from_seconds(1_760_000_000);
+
+fn event(kind: EventKind<'static>, minutes_later: i64) -> EmailEvent<'static> {
+    EmailEvent {
+        kind,
+        at: SENT.plus_millis(minutes_later * 60_000),
+        sent_at: SENT,
+        message_id: Cow::Borrowed("m"),
+        recipients: SmallVec::new(),
+        destinations: SmallVec::new(),
+        destination_count: 1,
+        source: Cow::Borrowed(""),
+        sending_account: None,
+        source_arn: None,
+        tags: SmallVec::new(),
+    }
+}
+
+fn interaction(verdict: Verdict) -> Interaction<'static> {
+    Interaction { link: None, user_agent: Cow::Borrowed(""), ip_address: Cow::Borrowed(""), verdict }
+}
+
+fn bounce(
+    bounce_type: BounceType,
+    suppression: Option<Suppression>,
+    after_acceptance: bool,
+) -> EventKind<'static> {
+    let feedback_id = Cow::Borrowed("");
+    EventKind::Bounce(Bounce {
+        bounce_type,
+        reason: Reason::MailboxFull,
+        suppression,
+        after_acceptance,
+        feedback_id,
+    })
+}
+
+fn complaint(counts: bool) -> EventKind<'static> {
+    EventKind::Complaint { counts, feedback_id: Cow::Borrowed("") }
+}
+
+/// One of each kind, and the variants that count differently.
+fn kinds() -> Vec<EventKind<'static>> {
+    vec![
+        EventKind::Send,
+        EventKind::Delivery { processing_ms: None },
+        EventKind::Delivery { processing_ms: Some(1234) },
+        bounce(BounceType::Permanent, None, false),
+        bounce(BounceType::Permanent, Some(Suppression::OwnList), false),
+        bounce(BounceType::Permanent, Some(Suppression::Other), false),
+        bounce(BounceType::Transient, None, true),
+        bounce(BounceType::Undetermined, None, false),
+        bounce(BounceType::AutoReply, None, true),
+        complaint(true),
+        complaint(false),
+        EventKind::Reject,
+        EventKind::RenderingFailure,
+        EventKind::Delay { reason: Reason::RateLimit },
+        EventKind::Open(interaction(Verdict::Person)),
+        EventKind::Open(interaction(Verdict::Machine("proxy"))),
+        EventKind::Click(interaction(Verdict::Person)),
+        EventKind::Click(interaction(Verdict::Machine("scanner"))),
+        EventKind::Subscription { unsubscribed: true },
+        EventKind::Subscription { unsubscribed: false },
+    ]
+}
+
+fn values(campaign: &'static str) -> DimensionValues<'static> {
+    let mut values = [const { Cow::Borrowed(Dimension::NONE) }; Dimension::COUNT];
+    values[Dimension::Campaign as usize] = Cow::Borrowed(campaign);
+    values
+}
+
+fn recipient(domain: &'static str, provider: &'static str) -> RecipientValues<'static> {
+    RecipientValues { domain: Cow::Borrowed(domain), provider, simulator: false }
+}
+
+fn raised(kind: EventKind<'static>, simulator: bool) -> Cell {
+    let mut cell = Cell::default();
+    raise::raise(&mut cell, &event(kind, 0), simulator, RecipientHash(u64::MAX / 3));
+    cell
+}
+
+fn counters(expected: &[(CounterId, u64)]) -> Counters {
+    let mut counters = Counters::new();
+    for (counter, count) in expected {
+        counters.add(*counter, *count);
+    }
+    counters
+}
+
+#[test]
+fn each_event_raises_its_counters() {
+    use Counter as C;
+    let mailbox_full = CounterId::bounces_for(Reason::MailboxFull);
+    let one = |counters: &[CounterId]| counters.iter().map(|counter| (*counter, 1)).collect::<Vec<_>>();
+    let expected: Vec<Vec<(CounterId, u64)>> = vec![
+        one(&[C::Sends.into()]),
+        one(&[C::Deliveries.into()]),
+        vec![(C::Deliveries.into(), 1), (C::DeliveriesTimed.into(), 1), (C::DeliveryMillis.into(), 1234)],
+        one(&[C::BouncesPermanent.into(), mailbox_full]),
+        one(&[C::BouncesPermanent.into(), mailbox_full, C::Suppressed.into(), C::SuppressedOwnList.into()]),
+        one(&[C::BouncesPermanent.into(), mailbox_full, C::Suppressed.into()]),
+        one(&[C::BouncesTransient.into(), mailbox_full, C::BouncesAfterAcceptance.into()]),
+        one(&[C::BouncesUndetermined.into(), mailbox_full]),
+        one(&[C::AutoReplies.into()]),
+        one(&[C::Complaints.into()]),
+        one(&[C::ComplaintsNotCounted.into()]),
+        one(&[C::Rejects.into()]),
+        one(&[C::RenderingFailures.into()]),
+        one(&[C::Delays.into(), CounterId::delays_for(Reason::RateLimit)]),
+        one(&[C::Opens.into()]),
+        one(&[C::Opens.into(), C::OpensMachine.into()]),
+        one(&[C::Clicks.into()]),
+        one(&[C::Clicks.into(), C::ClicksBot.into()]),
+        one(&[C::Unsubscribes.into()]),
+        one(&[C::SubscriptionsOther.into()]),
+    ];
+    assert_eq!(kinds().len(), expected.len());
+    for (kind, expected) in kinds().into_iter().zip(&expected) {
+        assert_eq!(raised(kind.clone(), false).counters, counters(expected), "{kind:?}");
+    }
+}
+
+#[test]
+fn each_event_raises_one_primary_counter_and_the_simulators_only_its_own() {
+    for kind in kinds() {
+        assert_eq!(raised(kind.clone(), false).counters.events(), 1, "{kind:?}");
+        let cell = raised(kind, true);
+        assert_eq!(cell.counters, counters(&[(Counter::Simulator.into(), 1)]));
+        assert!(cell.latency.is_empty() && cell.opens.is_empty() && cell.clicks.is_empty());
+    }
+}
+
+#[test]
+fn only_people_are_unique_and_only_timed_deliveries_have_a_time() {
+    for kind in kinds() {
+        let cell = raised(kind.clone(), false);
+        let person = |open: &Interaction<'_>| !open.verdict.is_machine();
+        assert_eq!(!cell.opens.is_empty(), matches!(&kind, EventKind::Open(open) if person(open)));
+        assert_eq!(!cell.clicks.is_empty(), matches!(&kind, EventKind::Click(click) if person(click)));
+        let timed = matches!(kind, EventKind::Delivery { processing_ms: Some(_) });
+        assert_eq!(cell.latency.count(), u64::from(timed));
+    }
+}
+
+#[test]
+fn an_absurd_delivery_time_counts_as_the_longest() {
+    let cell = raised(EventKind::Delivery { processing_ms: Some(u64::MAX) }, false);
+    assert_eq!(cell.counters.get(Counter::DeliveryMillis), crate::Latency::MAX_MILLIS);
+}
+
+/// One event of many, small enough to collide.
+#[derive(Clone, Debug)]
+struct Seen {
+    tenant: &'static str,
+    campaign: &'static str,
+    recipient: RecipientValues<'static>,
+    kind: usize,
+    minutes_later: i64,
+    hash: u64,
+}
+
+fn seen() -> impl Strategy<Value = Vec<Seen>> {
+    let one = (0..3_usize, 0..3_usize, 0..4_usize, 0..20_usize, 0..900_i64, 0..9_u64).prop_map(
+        |(tenant, campaign, domain, kind, minutes_later, hash)| Seen {
+            tenant: ["acme", "globex", "not a tenant"][tenant],
+            campaign: ["spring", "(none)", "acme"][campaign],
+            recipient: [
+                recipient("a.example", "gmail"),
+                recipient("b.example", "gmail"),
+                recipient("a.example", "yahoo"),
+                RecipientValues { simulator: true, ..recipient("simulator.example", "other") },
+            ][domain]
+                .clone(),
+            kind,
+            minutes_later,
+            hash: hash << 32,
+        },
+    );
+    prop::collection::vec(one, 0..40)
+}
+
+fn count(accumulator: &mut Accumulator, seen: &[Seen]) {
+    for one in seen {
+        let event = event(kinds()[one.kind].clone(), one.minutes_later);
+        accumulator.count(one.tenant, &values(one.campaign), &one.recipient, &event, RecipientHash(one.hash));
+    }
+}
+
+fn full(seen: &[Seen]) -> Accumulator {
+    let mut accumulator = Accumulator::full();
+    count(&mut accumulator, seen);
+    accumulator
+}
+
+fn sorted_rows(accumulator: &Accumulator) -> BTreeMap<String, Cell> {
+    accumulator.rows().map(|(key, cell)| (format!("{key:?}"), cell.clone())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn counting_in_two_halves_and_merging_is_counting_at_once(seen in seen(), cut: prop::sample::Index) {
+        let (a, b) = seen.split_at(cut.index(seen.len() + 1));
+        let mut merged = full(a);
+        merged.merge(full(b));
+        prop_assert_eq!(sorted_rows(&merged), sorted_rows(&full(&seen)));
+        prop_assert_eq!(merged.into_blocks(), full(&seen).into_blocks());
+    }
+
+    #[test]
+    fn the_order_of_events_does_not_show(mut seen in seen()) {
+        let blocks = full(&seen).into_blocks();
+        seen.reverse();
+        prop_assert_eq!(full(&seen).into_blocks(), blocks);
+    }
+
+    #[test]
+    fn every_event_is_in_its_tenants_block_once(seen in seen()) {
+        let blocks: BTreeMap<TenantId, Block> = full(&seen).into_blocks().into_iter().collect();
+        let mut expected: BTreeMap<TenantId, u64> = BTreeMap::new();
+        for one in &seen {
+            let tenant = TenantId::new(one.tenant).unwrap_or_else(|_| TenantId::unassigned());
+            *expected.entry(tenant).or_default() += 1;
+        }
+        let found: BTreeMap<TenantId, u64> =
+            blocks.iter().map(|(tenant, block)| (tenant.clone(), block.events())).collect();
+        prop_assert_eq!(found, expected);
+        for block in blocks.values() {
+            let mut in_cohorts = 0;
+            let mut each = |row: crate::RowRef<'_>| in_cohorts += row.counters.events();
+            block.scan_cohorts(&Wanted::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
+            prop_assert_eq!(in_cohorts, block.events());
+        }
+    }
+
+    #[test]
+    fn a_coarser_grouping_is_the_sum_of_a_finer_one(seen in seen(), dimensions: [bool; Dimension::COUNT]) {
+        let grouping = Grouping { tenant: true, bucket: Some(Resolution::Hour), dimensions, kind: false };
+        let mut coarse = Accumulator::new(grouping);
+        count(&mut coarse, &seen);
+        let mut expected: BTreeMap<String, Cell> = BTreeMap::new();
+        for (key, cell) in full(&seen).rows() {
+            let mut values = key.values;
+            for (value, kept) in values.iter_mut().zip(dimensions) {
+                *value = if kept { value } else { "" };
+            }
+            let bucket = key.bucket.map(|minute| minute.hour().first_minute());
+            expected.entry(format!("{:?}", RowKey { bucket, values, ..key })).or_default().merge(cell);
+        }
+        prop_assert_eq!(sorted_rows(&coarse), expected);
+    }
+}
+
+#[test]
+fn nothing_grouped_is_one_row() {
+    let grouping =
+        Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
+    let mut accumulator = Accumulator::new(grouping);
+    for kind in kinds() {
+        accumulator.count(
+            "acme",
+            &values("a"),
+            &recipient("a.example", "gmail"),
+            &event(kind, 5),
+            RecipientHash(0),
+        );
+    }
+    let rows: Vec<_> = accumulator.rows().collect();
+    let [(key, cell)] = rows.as_slice() else { panic!("one row") };
+    assert_eq!((key.tenant, key.bucket, key.kind, key.value(Dimension::Provider)), ("", None, "", ""));
+    assert_eq!(cell.counters.events(), 20);
+}
+
+#[test]
+fn rows_by_event_type_name_it_as_ses_does() {
+    let grouping = Grouping { tenant: true, bucket: None, dimensions: [false; Dimension::COUNT], kind: true };
+    let mut accumulator = Accumulator::new(grouping);
+    for kind in kinds() {
+        accumulator.count(
+            "acme",
+            &values("a"),
+            &recipient("a.example", "gmail"),
+            &event(kind, 0),
+            RecipientHash(0),
+        );
+    }
+    let mut names: Vec<&str> = accumulator.rows().map(|(key, _)| key.kind).collect();
+    names.sort_unstable();
+    let expected = [
+        "Bounce",
+        "Click",
+        "Complaint",
+        "Delivery",
+        "DeliveryDelay",
+        "Open",
+        "Reject",
+        "Rendering Failure",
+        "Send",
+        "Subscription",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn late_event_lands_in_its_own_minute_and_in_the_hour_of_its_sending() {
+    let mut accumulator = Accumulator::full();
+    let in_time = i64::from(LATE_AFTER_MINUTES) - 1;
+    for minutes_later in [0, in_time, in_time + 1] {
+        let event = event(EventKind::Send, minutes_later);
+        accumulator.count("acme", &values("a"), &recipient("a.example", "gmail"), &event, RecipientHash(0));
+    }
+    let (_, block) = accumulator.into_blocks().remove(0);
+    let sent = SENT.minute();
+    let minutes: Vec<u32> = block.cells.rows.iter().map(|row| row.bucket.0 - sent.0).collect();
+    assert_eq!(minutes, [0, 359, 360]);
+    let mut cohorts = Vec::new();
+    let mut each = |row: crate::RowRef<'_>| {
+        assert_eq!(block.cohort_key(row.key), ("a", "gmail"));
+        cohorts.push((row.bucket, row.width, row.counters.get(Counter::Sends)));
+    };
+    block.scan_cohorts(&Wanted::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
+    let hour: Hour = sent.hour();
+    assert_eq!(cohorts, [(sent, Resolution::Minute, 2), (hour.first_minute(), Resolution::Hour, 1)]);
+}
+
+#[test]
+fn values_that_run_together_stay_apart() {
+    let mut accumulator = Accumulator::full();
+    for (campaign, segment) in [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "")] {
+        let mut values = values(campaign);
+        values[Dimension::Segment as usize] = Cow::Borrowed(segment);
+        accumulator.count(
+            "acme",
+            &values,
+            &recipient("d", "p"),
+            &event(EventKind::Send, 0),
+            RecipientHash(0),
+        );
+    }
+    assert_eq!(accumulator.rows().len(), 4);
+}
+
+#[test]
+fn values_longer_than_255_bytes_are_cut_between_characters() {
+    for (length, kept) in [(254, 254), (255, 255), (256, 255), (100_000, 255)] {
+        let mut accumulator = Accumulator::full();
+        let mut values = values("");
+        values[Dimension::Campaign as usize] = Cow::Owned("x".repeat(length));
+        values[Dimension::Segment as usize] = Cow::Owned("ä".repeat(length));
+        accumulator.count(
+            "acme",
+            &values,
+            &recipient("d", "p"),
+            &event(EventKind::Send, 0),
+            RecipientHash(0),
+        );
+        let (key, _) = accumulator.rows().next().unwrap();
+        assert_eq!(key.value(Dimension::Campaign).len(), kept);
+        assert_eq!(key.value(Dimension::Segment).len(), 254);
+    }
+}
+
+#[test]
+fn blocks_of_a_flood_are_folded() {
+    let mut accumulator = Accumulator::full();
+    for number in 0..2 * Block::MAX_KEYS {
+        let recipient = RecipientValues {
+            domain: Cow::Owned(format!("{number}.example")),
+            provider: "other",
+            simulator: false,
+        };
+        accumulator.count("acme", &values("a"), &recipient, &event(EventKind::Send, 0), RecipientHash(0));
+    }
+    let (_, block) = accumulator.into_blocks().remove(0);
+    assert_eq!(block.cells.keys.len(), Block::MAX_KEYS);
+    assert_eq!(block.events(), 2 * Block::MAX_KEYS as u64);
+    assert_eq!(contents(&block).len(), Block::MAX_KEYS + 1);
+}
+
+#[test]
+fn a_cell_is_small() {
+    assert!(size_of::<Cell>() <= 96, "{}", size_of::<Cell>());
+    assert!(size_of::<(Place, Cell)>() <= 112, "{}", size_of::<(Place, Cell)>());
+}

@@ -34,6 +34,11 @@ proptest! {
     }
 
     #[test]
+    fn the_default_block_changes_nothing(block in block()) {
+        prop_assert_eq!(Block::default().merge(block.clone()), block);
+    }
+
+    #[test]
     fn merging_adds_what_both_hold(a in entries(Resolution::Hour), b in entries(Resolution::Hour)) {
         let merged = testing::build(Resolution::Hour, &a).merge(testing::build(Resolution::Hour, &b));
         prop_assert_eq!(contents(&merged), model(&[a, b].concat()));
@@ -72,7 +77,7 @@ proptest! {
             // A query by send time reads the blocks from the hour of sending on.
             prop_assert!(part.cohorts.rows.iter().all(|row| row.bucket.hour().0 <= *hour));
         }
-        let merged = Block::merge_all(parts.into_values()).unwrap_or_else(|| Block::empty(Resolution::Minute));
+        let merged = Block::merge_all(parts.into_values()).unwrap_or_default();
         prop_assert_eq!(merged, block);
     }
 

@@ -7,7 +7,7 @@
 
 use event::RecipientHash;
 
-use super::uniques::registers::Registers;
+use self::registers::Registers;
 
 pub(crate) mod registers;
 

@@ -244,3 +244,6 @@ impl<'a> Source<'a> {
 fn values(query: &Query, cell: &Cell) -> Vec<Value> {
     query.metrics.iter().map(|metric| metric.value(cell, query.basis)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,8 @@ pub(super) fn edges(
         }
         Step::Dates(step) => {
             let mut date = granularity.first_date(date_of(from, zone)?)?;
-            let mut edges = vec![start_of(date, zone)?];
+            // The week, or the day of a zone behind UTC, in which 1970 begins is cut off.
+            let mut edges = vec![start_of(date, zone).unwrap_or_default()];
             while edges.last().is_some_and(|&last| last < to) {
                 date = date.checked_add(step).ok()?;
                 let edge = start_of(date, zone)?;
@@ -221,3 +222,6 @@ fn moment(at: Minute) -> Option<jiff::Timestamp> {
 fn minute(moment: jiff::Timestamp) -> Option<Minute> {
     (moment.as_millisecond() >= 0).then(|| Timestamp::from_millis(moment.as_millisecond()).minute())
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ pub(super) struct Moment {
     pub relative: bool,
 }
 
+/// `2026-11-01`; a longer text is a date with a time.
+const DATE_BYTES: usize = 10;
+
 const ALLOWED: &str = "an RFC 3339 time, a date, now, or a time before now in minutes, hours, days or weeks (-30m, -24h, -7d, -4w)";
 
 impl Moment {
@@ -36,13 +39,17 @@ impl Moment {
         if let Some(millis) = relative.strip_prefix('-').and_then(ago) {
             return Ok(Self { at: now.plus_millis(-millis), relative: true });
         }
-        if let Some(start) = text.parse::<Date>().ok().filter(|_| text.len() == 10) {
-            let at = start_of(start, zone).unwrap_or(Minute(0)).start();
-            return Ok(Self { at, relative: false });
-        }
-        match text.parse::<jiff::Timestamp>() {
-            Ok(at) => Ok(Self { at: Timestamp::from_millis(at.as_millisecond()), relative: false }),
-            Err(_) => Err(QueryError::malformed(
+        let date = text.parse::<Date>().ok().filter(|_| text.len() == DATE_BYTES);
+        let exact = match date {
+            Some(date) if date.year() < 1970 => Some(Minute(0).start()),
+            Some(date) => start_of(date, zone).map(Minute::start),
+            None => {
+                text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()))
+            }
+        };
+        match exact {
+            Some(at) => Ok(Self { at, relative: false }),
+            None => Err(QueryError::malformed(
                 parameter,
                 format!("{} is not a time", quoted(text)),
                 ALLOWED,
@@ -104,7 +111,8 @@ mod tests {
         check("-7d", "2025-11-06T02:15:23Z");
         check("-1w", "2025-11-06T02:15:23Z");
         check("2025-11-13", "2025-11-12T23:00:00Z");
-        check("9999-12-30T23:59:59Z", "9999-12-30T23:59:59Z");
+        check("9999-12-30T21:59:59Z", "9999-12-30T21:59:59Z");
+        check("1900-01-01", "1970-01-01T00:00:00Z");
     }
 
     #[test]
@@ -124,6 +132,7 @@ mod tests {
             "2025-11-13T02:15:23",
             "-1\u{e4}",
             "now now",
+            "9999-12-31",
         ] {
             let refused = Moment::parse("from", text, &TimeZone::UTC, NOW).unwrap_err();
             assert_eq!(refused.parameter, "from", "{text}");

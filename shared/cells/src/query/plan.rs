@@ -51,8 +51,11 @@ pub struct Catalogue {
     pub days: BTreeSet<Day>,
     /// Months that have a block of days.
     pub months: BTreeSet<Month>,
-    /// Hours before this one may have lost their block to age. Later ones without a block have no merged events.
+    /// Blocks of hours before this one are dropped, or no longer take late events; later hours without a block have no merged
+    /// events. 0 as long as nothing is dropped.
     pub hours_kept_from: Hour,
+    /// The same for blocks of days.
+    pub days_kept_from: Day,
 }
 
 /// One block to read.
@@ -91,16 +94,31 @@ pub fn plan(query: &Query, catalogue: &Catalogue) -> Result<Vec<BlockRef>, Query
         if catalogue.months.contains(&month) && cuts.fit(month_start, month_end, Resolution::Day) {
             blocks.push(BlockRef::Month(month));
             at = month_end;
-        } else if catalogue.days.contains(&day) && cuts.fit(day_start, day_end, Resolution::Hour) {
+        } else if day >= catalogue.days_kept_from
+            && catalogue.days.contains(&day)
+            && cuts.fit(day_start, day_end, Resolution::Hour)
+        {
             blocks.push(BlockRef::Day(day));
             at = day_end;
+        } else if day < catalogue.days_kept_from && catalogue.months.contains(&month) {
+            let kept_from = minute_of(catalogue.days_kept_from);
+            return Err(refusal(
+                query,
+                Resolution::Day,
+                kept_from,
+                cuts.first_inside(month_start, month_end, Resolution::Day),
+            ));
+        } else if hour < catalogue.hours_kept_from && catalogue.days.contains(&day) {
+            let kept_from = catalogue.hours_kept_from.first_minute();
+            return Err(refusal(
+                query,
+                Resolution::Hour,
+                kept_from,
+                cuts.first_inside(day_start, day_end, Resolution::Hour),
+            ));
         } else if catalogue.hours.contains(&hour) {
             blocks.push(BlockRef::Hour(hour));
             at = Hour(hour.0 + 1).first_minute();
-        } else if hour < catalogue.hours_kept_from && catalogue.days.contains(&day) {
-            return Err(refusal(query, catalogue, Resolution::Hour, day_start, day_end));
-        } else if hour < catalogue.hours_kept_from && catalogue.months.contains(&month) {
-            return Err(refusal(query, catalogue, Resolution::Day, month_start, month_end));
         } else {
             at = catalogue.next_after(hour, day, month).unwrap_or(end);
         }
@@ -164,25 +182,27 @@ fn minute_of(day: Day) -> Minute {
     day.first_hour().first_minute()
 }
 
-/// History over `start..end` is kept by `kept` only, and the query cuts it finer.
-fn refusal(query: &Query, catalogue: &Catalogue, kept: Resolution, start: Minute, end: Minute) -> QueryError {
-    let cuts = Cuts { edges: &query.edges, basis: query.basis };
-    let cut = cuts.first_inside(start, end, kept).unwrap_or(start);
+/// Before `kept_from` history is kept by `kept` only, and the query cuts it at `cut`.
+fn refusal(query: &Query, kept: Resolution, kept_from: Minute, cut: Option<Minute>) -> QueryError {
+    let (from, to) = query.range();
+    let cut = cut.unwrap_or(to);
     let (unit, times, granularities, finest) = match kept {
         Resolution::Minute | Resolution::Hour => ("hour", "full hours", "1h 1d 1w 1mo", "1h"),
         Resolution::Day => ("day", "midnight in UTC", "1d 1w 1mo", "1d"),
     };
     let (parameter, allowed, example) = match query.granularity {
         _ if query.is_earlier => ("compare", format!("a range cut at {times}, or a later one"), finest),
-        Granularity::Total if cut == query.range().0 => ("from", times.to_string(), "2026-01-01T00:00:00Z"),
+        Granularity::Total if cut == from => ("from", times.to_string(), "2026-01-01T00:00:00Z"),
         Granularity::Total => ("to", times.to_string(), "2026-01-01T00:00:00Z"),
         one if one.is_calendar() => {
             ("timezone", format!("UTC, or a zone whose days begin at {times}"), "UTC")
         }
         _ => ("granularity", format!("total {granularities}; or a later from"), finest),
     };
-    let kept_from = catalogue.hours_kept_from.start();
-    let problem =
-        format!("{} cannot be cut out: before {kept_from} history is kept by the {unit}", cut.start());
+    let (cut, kept_from) = (cut.start(), kept_from.start());
+    let problem = format!("{cut} cannot be cut out: before {kept_from} history is kept by the {unit}");
     QueryError::malformed(parameter, problem, allowed, example).of_kind(QueryErrorKind::Unanswerable)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A rate is computed last, from summed counters, and never averaged; its two counts go with it into the reply.
 
-use super::metric::Count;
+use super::count::Count;
 use super::request::Basis;
 
 /// A fraction of two counts. Denominators are those of SES and of common postmaster practice.

@@ -7,6 +7,7 @@ use event::{Minute, TenantId};
 use jiff::tz::TimeZone;
 
 use super::calendar::{self, Compare, Granularity};
+use super::cohort;
 use super::error::{QueryError, QueryErrorKind};
 use super::filter::{Facet, Filter};
 use super::metric::Metric;
@@ -196,6 +197,8 @@ impl Query {
             );
             return Err(refusal.of_kind(QueryErrorKind::Unanswerable));
         };
-        Ok(Some(Self { edges, compare: None, is_earlier: true, ..self.clone() }))
+        let earlier = Self { edges, compare: None, is_earlier: true, ..self.clone() };
+        cohort::check(&earlier)?;
+        Ok(Some(earlier))
     }
 }

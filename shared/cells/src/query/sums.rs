@@ -39,7 +39,7 @@ pub(super) struct Sums {
     numbers: HashMap<GroupValues, u32, RandomState>,
     groups: Vec<Group>,
     /// The sums of all slots, one for each wanted counter.
-    sums: Vec<u64>,
+    flat: Vec<u64>,
     /// The sketches of all slots; none if no sketch is wanted.
     sketches: Vec<Cell>,
     slots: u32,
@@ -71,7 +71,7 @@ impl Sums {
             places,
             numbers: HashMap::default(),
             groups: Vec::new(),
-            sums: Vec::new(),
+            flat: Vec::new(),
             sketches: Vec::new(),
             slots: 0,
             held: 0,
@@ -112,7 +112,7 @@ impl Sums {
         for (counter, count) in row.counters.iter() {
             let place = self.places.get(usize::from(counter.number())).map_or(NOWHERE, |place| *place);
             if place != NOWHERE {
-                add_to(&mut self.sums, first + place as usize, count);
+                add_to(&mut self.flat, first + place as usize, count);
             }
         }
         if let Some(sketches) = self.sketches.get_mut(slot as usize) {
@@ -138,8 +138,8 @@ impl Sums {
                 let slot = self.slot(number, bucket)? as usize;
                 let theirs = theirs as usize;
                 for place in 0..width {
-                    let count = other.sums.get(theirs * width + place).map_or(0, |sum| *sum);
-                    add_to(&mut self.sums, slot * width + place, count);
+                    let count = other.flat.get(theirs * width + place).map_or(0, |sum| *sum);
+                    add_to(&mut self.flat, slot * width + place, count);
                 }
                 if let (Some(ours), Some(theirs)) = (self.sketches.get_mut(slot), other.sketches.get(theirs))
                 {
@@ -160,7 +160,7 @@ impl Sums {
     fn cell(&self, slot: u32) -> Cell {
         let slot = slot as usize;
         let mut counters = Counters::new();
-        let sums = self.sums.get(slot * self.counters.len()..).unwrap_or_default();
+        let sums = self.flat.get(slot * self.counters.len()..).unwrap_or_default();
         for (counter, sum) in self.counters.iter().zip(sums) {
             counters.add(*counter, *sum);
         }
@@ -183,7 +183,7 @@ impl Sums {
         self.hold(self.counters.len() + if sketched { SKETCH_NUMBERS } else { 1 })?;
         let slot = self.slots;
         self.slots += 1;
-        self.sums.resize(self.sums.len() + self.counters.len(), 0);
+        self.flat.resize(self.flat.len() + self.counters.len(), 0);
         if sketched {
             self.sketches.push(Cell::default());
         }

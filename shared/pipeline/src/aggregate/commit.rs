@@ -13,7 +13,8 @@
 
 use std::collections::HashSet;
 
-use event::{SequenceNumber, ShardId, Timestamp};
+use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+
 
 use super::{AggregateError, Attempt, Folded, Record, Settings};
 use crate::cursor::{self, Cursor, InFlight};
@@ -22,6 +23,7 @@ use crate::ports::{Clock, Item, Key, PutError, Store};
 use crate::quarantine;
 use crate::receipt::{Entry, Receipt};
 use crate::stored::{ReadError, Versioned};
+use crate::tenants;
 
 /// Items in one call to the store: small enough that the call is over within the landing time, large enough for its concurrency.
 const ITEMS_PER_CALL: usize = 100;
@@ -33,6 +35,8 @@ pub(super) struct Step<'a, S, C> {
     pub(super) settings: &'a Settings,
     pub(super) shard: &'a ShardId,
     pub(super) attempt: Attempt,
+    /// Tenants that are registered.
+    pub(super) known: &'a HashSet<TenantId>,
 }
 
 /// A commit that happened.
@@ -46,12 +50,15 @@ struct Plan {
     first: SequenceNumber,
     last: SequenceNumber,
     arrived_at: Timestamp,
-    receipt: Receipt,
     items: Vec<Item>,
 }
 
 /// Nobody touches a batch under a lease that has not ended.
-pub(super) fn refuse_if_busy<C: Clock>(cursor: &Cursor, clock: &C, shard: &ShardId) -> Result<(), AggregateError> {
+pub(super) fn refuse_if_busy<C: Clock>(
+    cursor: &Cursor,
+    clock: &C,
+    shard: &ShardId,
+) -> Result<(), AggregateError> {
     match &cursor.in_flight {
         Some(batch) if clock.now() < batch.lease_until => {
             Err(AggregateError::Busy { shard: shard.clone(), until: batch.lease_until })
@@ -123,8 +130,11 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
             identities: folded.identities.clone(),
         };
         items.extend(quarantined);
+        // Not in the receipt: a tenant once registered stays so.
+        let unknown = folded.deltas.iter().filter(|delta| !self.known.contains(&delta.tenant));
+        items.extend(unknown.map(|delta| tenants::entry(&delta.tenant)));
         items.splice(0..0, receipt.items(self.shard, &first, expires_at?));
-        Some(Plan { first, last, arrived_at, receipt, items })
+        Some(Plan { first, last, arrived_at, items })
     }
 
     /// Removes what a dead try of the batch beginning at `dead` may have written and this one will not.
@@ -134,10 +144,11 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         let Some(item) = found.into_iter().flatten().next() else {
             return Ok(());
         };
-        let (mut receipt, parts) = Receipt::decode_first(&item.body).map_err(|source| AggregateError::Read {
-            shard: self.shard.clone(),
-            source: ReadError::Record { key: place.clone(), source },
-        })?;
+        let (mut receipt, parts) =
+            Receipt::decode_first(&item.body).map_err(|source| AggregateError::Read {
+                shard: self.shard.clone(),
+                source: ReadError::Record { key: place.clone(), source },
+            })?;
         // Only the first part was read: the others are known by their number.
         receipt.identities.clear();
         let mut keys = receipt.keys(self.shard, dead);
@@ -179,7 +190,11 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         }
     }
 
-    async fn move_to(&self, from: &Versioned<Cursor>, to: Cursor) -> Result<Versioned<Cursor>, AggregateError> {
+    async fn move_to(
+        &self,
+        from: &Versioned<Cursor>,
+        to: Cursor,
+    ) -> Result<Versioned<Cursor>, AggregateError> {
         self.check_time()?;
         cursor::move_to(self.store, self.shard, from, to).await.map_err(|error| match error {
             PutError::Conflict => AggregateError::Conflict { shard: self.shard.clone() },

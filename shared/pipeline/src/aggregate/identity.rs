@@ -7,9 +7,12 @@
 //! so a shard. Only committed events enter it, and a process that starts or lags behind reads it back from the receipts, so
 //! a restart forgets nothing.
 
-use event::{IdentityHash, SequenceNumber, ShardId};
+use std::collections::HashSet;
+
+use event::{IdentityHash, SequenceNumber, ShardId, TenantId};
 use hashbrown::HashTable;
 
+use super::Delta;
 use crate::keys;
 use crate::ports::{Order, Store};
 use crate::receipt;
@@ -27,6 +30,8 @@ pub struct Memory {
     limit: usize,
     /// All receipts up to here are in.
     as_of: Option<SequenceNumber>,
+    /// Tenants that this process has registered.
+    pub(super) tenants: HashSet<TenantId>,
 }
 
 impl Default for Memory {
@@ -39,10 +44,13 @@ impl Memory {
     /// 7/8 of 2^20: as many as a hash table of a million places holds; 13 MB per shard when full.
     pub const MAX_IDENTITIES: usize = 917_504;
 
+    /// Tenants known to be registered; beyond them some entries are written again, which changes nothing.
+    const MAX_TENANTS: usize = 100_000;
+
     /// A memory of the newest `limit` events.
     pub fn with_limit(limit: usize) -> Self {
         let limit = limit.clamp(1, Self::MAX_IDENTITIES);
-        Self { places: HashTable::new(), ring: Vec::new(), oldest: 0, limit, as_of: None }
+        Self { places: HashTable::new(), ring: Vec::new(), oldest: 0, limit, as_of: None, tenants: HashSet::new() }
     }
 
     /// Whether the event was counted lately.
@@ -93,6 +101,14 @@ impl Memory {
         }
         self.as_of = Some(upto.clone());
         Ok(())
+    }
+
+    /// Notes whose entries in the register are written.
+    pub(super) fn register(&mut self, deltas: &[Delta]) {
+        if self.tenants.len() > Self::MAX_TENANTS {
+            self.tenants.clear();
+        }
+        self.tenants.extend(deltas.iter().map(|delta| delta.tenant.clone()));
     }
 
     fn insert(&mut self, identity: IdentityHash) {

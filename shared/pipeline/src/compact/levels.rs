@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event::{Day, Hour, Timestamp};
 
-use super::{CompactError, Compaction};
+use super::{CompactError, Compaction, day_ago};
 use crate::content::Content;
 use crate::manifest::{BlockId, Level, Manifest};
 use crate::ports::{Clock, Store};
@@ -30,14 +30,13 @@ pub(super) struct Levels<'a, S, C, B> {
 impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
     pub(super) fn new(compaction: &'a Compaction<'a, S, C>, manifest: &'a Manifest, now: Timestamp) -> Self {
         let settings = compaction.settings;
-        let day = |ago_ms: i64| now.plus_millis(-ago_ms).minute().hour().day();
         Self {
             compaction,
             manifest,
             written: BTreeMap::new(),
-            today: day(settings.settle_ms),
-            first_day_of_hours: day(settings.keep_hours_ms),
-            first_day: day(settings.keep_days_ms),
+            today: day_ago(now, settings.settle_ms),
+            first_day_of_hours: settings.first_day_of_hours(now),
+            first_day: day_ago(now, settings.keep_days_ms),
         }
     }
 
@@ -45,20 +44,29 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
     pub(super) async fn build(&mut self, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactError> {
         for (&hour, rows) in fresh {
             if self.keeps_hour(hour) {
-                let mut block = self.content(BlockId::hour(hour)).await?.unwrap_or_default();
-                block.merge(rows);
-                self.written.insert(BlockId::hour(hour), block);
+                let mut all: Vec<B> = self.content(BlockId::hour(hour)).await?.into_iter().collect();
+                all.push(rows.clone());
+                self.write(BlockId::hour(hour), all);
             }
         }
         let mut days: BTreeSet<Day> = fresh.keys().map(|hour| hour.day()).collect();
-        days.extend(self.periods(Level::Hour).map(|hour| Hour(hour).day()).filter(|&day| self.wants(BlockId::day(day))));
+        days.extend(
+            self.periods(Level::Hour)
+                .map(|hour| Hour(hour).day())
+                .filter(|&day| self.wants(BlockId::day(day))),
+        );
         for &day in &days {
-            if self.keeps_day(day) {
+            // Rows of a day long gone go to its month alone; but what its hours still hold must come through the day.
+            if self.keeps_day(day) || self.exists(BlockId::day(day)) || self.has_hours(day) {
                 self.build_day(day, fresh).await?;
             }
         }
         let mut months: BTreeSet<BlockId> = days.iter().map(|&day| BlockId::month_of(day)).collect();
-        months.extend(self.periods(Level::Day).map(|day| BlockId::month_of(Day(day))).filter(|&month| self.wants(month)));
+        months.extend(
+            self.periods(Level::Day)
+                .map(|day| BlockId::month_of(Day(day)))
+                .filter(|&month| self.wants(month)),
+        );
         for month in months {
             self.build_month(month, fresh).await?;
         }
@@ -90,51 +98,55 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
         let id = BlockId::day(day);
         let hours = day.first_hour()..Day(day.0.saturating_add(1)).first_hour();
         let fresh = fresh.range(hours.clone());
-        let mut block = B::default();
+        let mut all = Vec::new();
         if let Some(held) = self.content(id).await? {
-            block = held;
+            all.push(held);
             for (_, rows) in fresh {
-                block.merge(&rows.roll_up(Level::Day));
+                all.push(rows.clone().roll_up(Level::Day));
             }
         } else if self.wants(id) {
             for hour in hours.start.0..hours.end.0 {
                 if let Some(rows) = self.content(BlockId::hour(Hour(hour))).await? {
-                    block.merge(&rows.roll_up(Level::Day));
+                    all.push(rows.roll_up(Level::Day));
                 }
             }
             for (_, rows) in fresh.filter(|(hour, _)| !self.keeps_hour(**hour)) {
-                block.merge(&rows.roll_up(Level::Day));
+                all.push(rows.clone().roll_up(Level::Day));
             }
         } else {
             return Ok(());
         }
-        self.written.insert(id, block);
+        self.write(id, all);
         Ok(())
     }
 
     async fn build_month(&mut self, id: BlockId, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactError> {
         let fresh = fresh.iter().filter(|(hour, _)| BlockId::month_of(hour.day()) == id);
-        let mut block = B::default();
+        let mut all = Vec::new();
         if let Some(held) = self.content(id).await? {
-            block = held;
+            all.push(held);
             for (_, rows) in fresh {
-                block.merge(&rows.roll_up(Level::Month));
+                all.push(rows.clone().roll_up(Level::Month));
             }
         } else if self.wants(id) {
             let days: BTreeSet<u32> = self.periods(Level::Day).chain(self.written_days()).collect();
             for day in days.into_iter().map(Day).filter(|&day| BlockId::month_of(day) == id) {
                 if let Some(rows) = self.content(BlockId::day(day)).await? {
-                    block.merge(&rows.roll_up(Level::Month));
+                    all.push(rows.roll_up(Level::Month));
                 }
             }
-            for (_, rows) in fresh.filter(|(hour, _)| !self.keeps_day(hour.day())) {
-                block.merge(&rows.roll_up(Level::Month));
+            for (_, rows) in fresh.filter(|(hour, _)| !self.exists(BlockId::day(hour.day()))) {
+                all.push(rows.clone().roll_up(Level::Month));
             }
         } else {
             return Ok(());
         }
-        self.written.insert(id, block);
+        self.write(id, all);
         Ok(())
+    }
+
+    fn write(&mut self, id: BlockId, all: Vec<B>) {
+        self.written.extend(B::merge(all).map(|rows| (id, rows)));
     }
 
     /// The rows of a block as they will be: written by this compaction, or live.
@@ -143,7 +155,7 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
             return Ok(Some(written.clone()));
         }
         match self.manifest.blocks.get(&id) {
-            Some(&live) => self.compaction.load(id, live).await.map(Some),
+            Some(&live) => self.compaction.load(id, live).await,
             None => Ok(None),
         }
     }
@@ -160,6 +172,10 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
             Level::Month => id < BlockId::month_of(self.today),
         };
         over && !self.exists(id)
+    }
+
+    fn has_hours(&self, day: Day) -> bool {
+        self.periods(Level::Hour).any(|hour| Hour(hour).day() == day)
     }
 
     fn keeps_hour(&self, hour: Hour) -> bool {

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use cells::query::{DimensionNames, Scope};
+use event::attribution::Dimension;
 use serde::Serialize;
 
 use super::parameters::{Parameters, invalid};
 use crate::auth::Reader;
-use crate::backend::{Backend, Dimension, Values};
+use crate::backend::{Backend, Values};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
 
@@ -21,7 +24,16 @@ const MAX_PREFIX_BYTES: usize = 256;
 /// The reply of `GET /v1/dimensions`.
 #[derive(Serialize)]
 pub(crate) struct Dimensions {
-    dimensions: Vec<Dimension>,
+    dimensions: Vec<Described>,
+}
+
+/// One dimension.
+#[derive(Serialize)]
+struct Described {
+    /// Its name in `group_by` and `filter`.
+    name: String,
+    /// What it says, in a few words.
+    description: &'static str,
 }
 
 /// The reply of `GET /v1/dimensions/{name}`.
@@ -39,35 +51,63 @@ pub(crate) async fn list<B: Backend>(
     parameters: Parameters,
 ) -> Result<Json<Dimensions>, Problem> {
     parameters.finish("none")?;
-    Ok(Json(Dimensions { dimensions: web.backend.dimensions(&reader.scope).await? }))
+    let names = web.backend.dimension_names(&reader.scope).await?;
+    Ok(Json(Dimensions { dimensions: described(&reader.scope, names) }))
 }
 
 /// `GET /v1/dimensions/{name}?prefix=&limit=`.
 pub(crate) async fn values<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     reader: Reader,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     mut parameters: Parameters,
 ) -> Result<Json<DimensionValues>, Problem> {
     let prefix = parameters.take("prefix")?.unwrap_or_default();
     let limit = parameters.take("limit")?;
     parameters.finish("prefix, limit")?;
     if prefix.len() > MAX_PREFIX_BYTES {
-        return Err(invalid("prefix", "is too long", Some("up to 256 bytes"), Some("spring")));
+        return Err(invalid("prefix", "is too long").allowed("up to 256 bytes").example("spring"));
     }
     let limit = match limit.as_deref().map(str::parse) {
         None => DEFAULT_VALUES,
         Some(Ok(limit @ 1..=MAX_VALUES)) => limit,
         Some(Ok(_) | Err(_)) => {
-            return Err(invalid("limit", "is out of range", Some("1 to 1000"), Some("100")));
+            return Err(invalid("limit", "is out of range").allowed("1 to 1000").example("100"));
         }
     };
-    if reader.is_tenant && name == "tenant" {
-        return Err(Problem::new(
-            Kind::Forbidden,
-            "the dimension tenant is for operators; use an operator's key",
-        ));
-    }
-    let values = web.backend.values(&reader.scope, &name, &prefix, limit).await?;
+    let unknown = || Problem::new(Kind::NotFound, "no such dimension; GET /v1/dimensions lists them");
+    let Path(name) = name.map_err(|_| unknown())?;
+    let names = web.backend.dimension_names(&reader.scope).await?;
+    let dimension = names.dimension(&name).ok_or_else(unknown)?;
+    let values = web.backend.values(&reader.scope, dimension, &prefix, limit).await?;
     Ok(Json(DimensionValues { name, values }))
+}
+
+/// The dimensions that queries within `scope` may name; tags that nobody declared are left out.
+fn described(scope: &Scope, names: DimensionNames) -> Vec<Described> {
+    let mut dimensions = Vec::new();
+    if *scope == Scope::All {
+        dimensions.push(Described { name: "tenant".to_owned(), description: "whose mail it is" });
+    }
+    for dimension in Dimension::ALL {
+        if let Some(description) = description(dimension) {
+            dimensions.push(Described { name: dimension.name().to_owned(), description });
+        }
+    }
+    for name in names.tags.into_iter().flatten() {
+        dimensions.push(Described { name, description: "a declared tag" });
+    }
+    dimensions
+}
+
+const fn description(dimension: Dimension) -> Option<&'static str> {
+    match dimension {
+        Dimension::Campaign => Some("the campaign tag"),
+        Dimension::Segment => Some("the segment tag"),
+        Dimension::SendingDomain => Some("the domain mail was sent from"),
+        Dimension::RecipientDomain => Some("the domain of the recipient's address"),
+        Dimension::Provider => Some("the mailbox provider behind the recipient's domain"),
+        Dimension::ConfigurationSet => Some("the configuration set of SES"),
+        Dimension::Tag1 | Dimension::Tag2 | Dimension::Tag3 | Dimension::Tag4 => None,
+    }
 }

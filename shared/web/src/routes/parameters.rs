@@ -6,7 +6,6 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use event::Timestamp;
 
-use crate::backend::InvalidParameter;
 use crate::problem::{Kind, Problem};
 
 /// More pairs than any call has; 100 filter conditions and the rest of a query fit.
@@ -32,8 +31,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
 impl Parameters {
     /// All pairs, for a call that reads them itself.
-    pub(crate) fn into_pairs(self) -> Vec<(String, String)> {
-        self.0
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Takes one parameter out; it may occur once.
@@ -41,7 +40,7 @@ impl Parameters {
         let Some(position) = self.0.iter().position(|(key, _)| key == name) else { return Ok(None) };
         let (_, value) = self.0.remove(position);
         if self.0.iter().any(|(key, _)| key == name) {
-            return Err(invalid(name, "occurs twice", None, None));
+            return Err(invalid(name, "occurs twice"));
         }
         Ok(Some(value))
     }
@@ -49,7 +48,7 @@ impl Parameters {
     /// Takes a moment out, as RFC 3339.
     pub(crate) fn take_time(&mut self, name: &str) -> Result<Timestamp, Problem> {
         let wrong =
-            |problem: &str| invalid(name, problem, Some("a time as RFC 3339"), Some("2026-01-31T00:00:00Z"));
+            |problem| invalid(name, problem).allowed("a time as RFC 3339").example("2026-01-31T00:00:00Z");
         let text = self.take(name)?.ok_or_else(|| wrong("is missing"))?;
         match text.parse::<jiff::Timestamp>() {
             Ok(moment) => Ok(Timestamp::from_millis(moment.as_millisecond())),
@@ -63,21 +62,13 @@ impl Parameters {
             None => Ok(()),
             Some((key, _)) => {
                 let name: String = key.chars().take(40).collect();
-                Err(invalid(&name, "is not a parameter of this call", Some(allowed), None))
+                Err(invalid(&name, "is not a parameter of this call").allowed(allowed))
             }
         }
     }
 }
 
 /// A problem with one parameter of a query string.
-pub(crate) fn invalid(name: &str, problem: &str, allowed: Option<&str>, example: Option<&str>) -> Problem {
-    Problem::about(
-        Kind::InvalidParameter,
-        InvalidParameter {
-            parameter: name.to_owned(),
-            problem: problem.to_owned(),
-            allowed: allowed.map(str::to_owned),
-            example: example.map(str::to_owned),
-        },
-    )
+pub(crate) fn invalid(name: &str, problem: &str) -> Problem {
+    Problem::about(Kind::InvalidParameter, name, problem)
 }

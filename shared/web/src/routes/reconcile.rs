@@ -21,12 +21,9 @@ pub(crate) async fn reconcile<B: Backend>(
     let to = parameters.take_time("to")?;
     parameters.finish("from, to")?;
     if from >= to {
-        return Err(invalid(
-            "to",
-            "is not after from",
-            Some("a time after from"),
-            Some("2026-02-01T00:00:00Z"),
-        ));
+        return Err(invalid("to", "is not after from")
+            .allowed("a time after from")
+            .example("2026-02-01T00:00:00Z"));
     }
     Ok(Json(web.backend.reconcile(&reader.scope, from, to).await?))
 }

@@ -1,4 +1,9 @@
 //! Quantiles against sorted lists, merging against recording in one go.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of numbers that the tests chose"
+)]
 
 use proptest::prelude::*;
 

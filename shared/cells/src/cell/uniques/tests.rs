@@ -1,4 +1,9 @@
 //! Sets against sorted lists, estimates against the truth over many seeds.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of numbers that the tests chose"
+)]
 
 use std::collections::BTreeSet;
 
@@ -6,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The n-th hash of a seed: the finaliser of SplitMix64, whose bits are good.
+/// The n-th hash of a seed: the finaliser of `SplitMix64`, whose bits are good.
 fn hash(seed: u64, n: u64) -> RecipientHash {
     let mut z = seed.wrapping_mul(0xD1B5_4A32_D192_ED03).wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

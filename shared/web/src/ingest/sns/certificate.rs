@@ -75,3 +75,45 @@ impl Certificates {
         kept.insert(url, certificate);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_valid_within_its_time() {
+        let certificate = Certificate::from_pem(include_bytes!("../../tests/sns/expired.pem")).unwrap();
+        let [from, to] = ["2025-01-01T00:00:00Z", "2026-11-25T11:59:59Z"]
+            .map(|time| Timestamp::from_millis(time.parse::<jiff::Timestamp>().unwrap().as_millisecond()));
+        assert!(certificate.is_valid_at(from) && certificate.is_valid_at(to));
+        assert!(
+            !certificate.is_valid_at(from.plus_millis(-1)) && !certificate.is_valid_at(to.plus_millis(1))
+        );
+    }
+
+    #[test]
+    fn certificates_are_kept_up_to_their_number() {
+        let kept = Certificates::default();
+        let certificate = Certificate::from_pem(include_bytes!("../../tests/sns/certificate.pem")).unwrap();
+        let certificate = Arc::new(certificate);
+        let url = |number: usize| {
+            let url = format!("https://sns.us-east-1.amazonaws.com/SimpleNotificationService-{number}.pem");
+            CertificateUrl::parse(&url).unwrap()
+        };
+        for number in 0..MAX_CERTIFICATES {
+            kept.keep(url(number), Arc::clone(&certificate));
+        }
+        assert!(kept.get(&url(0)).is_some());
+        kept.keep(url(MAX_CERTIFICATES), certificate);
+        assert!(kept.get(&url(0)).is_none() && kept.get(&url(MAX_CERTIFICATES)).is_some());
+    }
+
+    #[test]
+    fn bytes_that_are_no_certificate_are_none() {
+        for bytes in
+            [&b""[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\x00"]
+        {
+            assert!(Certificate::from_pem(bytes).is_none());
+        }
+    }
+}

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use ureq::Agent;
+use ureq::config::ConfigBuilder;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 
 use super::url::{CertificateUrl, SubscribeUrl};
 
@@ -47,14 +49,12 @@ impl Default for HttpsFetch {
             .root_certs(RootCerts::WebPki)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .build();
-        let config = Agent::config_builder()
-            .https_only(true)
-            .max_redirects(0)
-            .timeout_global(Some(TIME))
-            .tls_config(tls)
-            .build();
-        Self(config.new_agent())
+        Self(bounded().https_only(true).tls_config(tls).build().new_agent())
     }
+}
+
+fn bounded() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder().max_redirects(0).timeout_global(Some(TIME))
 }
 
 impl HttpsFetch {
@@ -84,5 +84,58 @@ impl Fetch for HttpsFetch {
 
     async fn confirm(&self, url: &SubscribeUrl) -> Result<(), FetchError> {
         self.get(url.as_str(), "a confirmation").await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What is fetched from a server that answers once, without the TLS that only SNS's own hosts can show.
+    async fn get(answer: String) -> Result<Bytes, FetchError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            // The client may hang up when it has seen enough.
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let fetched = HttpsFetch(bounded().proxy(None).build().new_agent()).get(&url, "a test").await;
+        server.join().unwrap();
+        fetched
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_fetched_up_to_its_limit() {
+        let full = "x".repeat(64 * 1024);
+        assert_eq!(get(answer("200 OK", &full)).await.unwrap(), full);
+        assert!(get(answer("200 OK", &(full + "x"))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn redirects_and_errors_are_failures() {
+        for status in [
+            "301 Moved\r\nlocation: http://127.0.0.1:1/",
+            "307 Moved\r\nlocation: /",
+            "204 None",
+            "404 None",
+            "500 No",
+        ] {
+            assert!(get(answer(status, "")).await.is_err(), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_fetched_without_tls() {
+        assert!(HttpsFetch::default().get("http://127.0.0.1:1/", "a test").await.is_err());
     }
 }

@@ -6,8 +6,6 @@
 
 /// Far longer than any that SNS sends (a token has 256 characters).
 const MAX_URL_BYTES: usize = 2048;
-/// `ap-southeast-2` has 14; none is near this.
-const MAX_REGION_BYTES: usize = 32;
 const MAX_CERTIFICATE_NAME_BYTES: usize = 128;
 
 /// Where SNS keeps a certificate: `https://sns.<region>.amazonaws.com/SimpleNotificationService-<id>.pem`.
@@ -55,16 +53,32 @@ fn path(url: &str) -> Option<&str> {
     }
     let (host, path) = url.strip_prefix("https://sns.")?.split_once('/')?;
     let region = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    let fits = (1..=MAX_REGION_BYTES).contains(&region.len())
-        && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    fits.then_some(path)
+    is_region(region).then_some(path)
+}
+
+/// Whether a label is formed as regions are: `us-east-1`, `us-gov-west-1`. Not every label under `amazonaws.com` is AWS's own
+/// word: `sns.s3.amazonaws.com` and `sns.s3-us-west-2.amazonaws.com` are whoever's bucket is called "sns".
+fn is_region(label: &str) -> bool {
+    let parts: Vec<&str> = label.split('-').collect();
+    let [area, places @ .., number] = parts.as_slice() else { return false };
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_word(area) && !places.is_empty() && places.iter().all(is_word) && is_number
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HOSTILE_HOSTS: [&str; 22] = [
+    const HOSTILE_HOSTS: [&str; 30] = [
+        "https://sns.s3.amazonaws.com/",
+        "https://sns.s3-us-west-2.amazonaws.com/",
+        "https://sns.s3-accelerate.amazonaws.com/",
+        "https://sns.elasticbeanstalk.amazonaws.com/",
+        "https://sns.us-east.amazonaws.com/",
+        "https://sns.us-1.amazonaws.com/",
+        "https://sns.us--1.amazonaws.com/",
+        "https://sns.us-east-100.amazonaws.com/",
         "http://sns.us-east-1.amazonaws.com/",
         "HTTPS://sns.us-east-1.amazonaws.com/",
         "//sns.us-east-1.amazonaws.com/",
@@ -91,7 +105,12 @@ mod tests {
 
     #[test]
     fn addresses_that_sns_sends_are_taken() {
-        for host in ["us-east-1.amazonaws.com", "eu-central-1.amazonaws.com", "cn-north-1.amazonaws.com.cn"] {
+        for host in [
+            "us-east-1.amazonaws.com",
+            "ap-southeast-12.amazonaws.com",
+            "us-gov-west-1.amazonaws.com",
+            "cn-north-1.amazonaws.com.cn",
+        ] {
             let certificate = format!("https://sns.{host}/SimpleNotificationService-0a1B2c3D.pem");
             assert_eq!(CertificateUrl::parse(&certificate).unwrap().as_str(), certificate);
             let subscribe = format!(

@@ -1,0 +1,53 @@
+//! `mailgauge serve`: everything in one process, on an embedded store in a folder.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::tags::Tags;
+use crate::output;
+use crate::server::{self, Opening};
+use crate::standalone::Standalone;
+
+/// Run everything in one process: ingestion over HTTP, counting, the API and the dashboard.
+///
+/// Prints an operator key at the first start of a data folder. Ctrl-C stops it cleanly; what was acknowledged survives any end.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  mailgauge serve --data /var/lib/mailgauge --listen 0.0.0.0:8080")]
+pub struct Options {
+    /// The folder everything is kept in
+    #[arg(long, value_name = "DIR", default_value = "data/mailgauge", env = "MAILGAUGE_DATA")]
+    data: PathBuf,
+
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "MAILGAUGE_LISTEN")]
+    listen: SocketAddr,
+
+    /// ARN of an SNS topic whose messages are taken; may be repeated
+    #[arg(long = "sns-topic", value_name = "ARN")]
+    sns_topics: Vec<String>,
+
+    #[command(flatten)]
+    tags: Tags,
+}
+
+/// Serves until it is told to stop.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    output::log_to_stderr();
+    let runtime = server::runtime()?;
+    let home = Standalone::open(&options.data, options.tags.attribution()?)?;
+    runtime.block_on(async {
+        home.begin().await?;
+        let opening = Opening::bind(options.listen).await?;
+        match home.first_operator_key().await? {
+            Some(key) => {
+                opening.say(&format!("Operator key, shown this once: {key}"))?;
+                opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
+            }
+            None => opening.say("The operator key was shown at the first start; make more with `mailgauge keys add`.")?,
+        }
+        opening.say(&format!("Listening on {}", opening.address()))?;
+        server::serve(home, opening, options.sns_topics).await
+    })
+}

@@ -1,0 +1,315 @@
+//! The [`Store`] of one process: a redb database in a folder.
+//!
+//! One table of bytes to bytes: the key is `partition \0 sort`, the value version, expiry and body, so that ranges are the
+//! database's own and no type of redb's is part of the file. redb makes commits durable in order, and whatever a crash
+//! leaves is a prefix of them; so a conditional write is made durable before it is acknowledged, and the plain writes before it
+//! with it, while plain writes alone do not wait for the disk: losing them with the process loses a batch
+//! that no cursor has passed. Quick repair stays off (it bloats the file: cberner/redb#934), and so does `compact()`.
+
+use std::error::Error as StdError;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use event::Timestamp;
+use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
+
+const ITEMS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("items");
+/// Holds the number of the format. Sorts before every item: no partition is empty.
+const FORMAT_KEY: &[u8] = b"\0format";
+const FORMAT: u8 = 1;
+const FILE: &str = "mailgauge.redb";
+/// Who has the folder open, for whoever finds it locked.
+const OWNER_FILE: &str = "mailgauge.pid";
+/// Pages kept in memory; the operating system caches the file besides.
+const CACHE_BYTES: usize = 64 << 20;
+/// Version and expiry before the body.
+const HEADER_BYTES: usize = 16;
+/// Items dropped in one transaction: writers wait for it.
+const EXPIRED_AT_ONCE: usize = 1_000;
+
+/// A folder cannot be opened as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error(
+        "data folder {folder} is in use by {owner}: stop that one first, or choose another folder with --data"
+    )]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The process, as far as known.
+        owner: String,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "data folder {folder} has format {format}, newer than this program's {FORMAT}: upgrade mailgauge"
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        format: u8,
+    },
+    /// The folder or the file in it cannot be used.
+    #[error("data folder {folder} cannot be opened: check that it exists, is writable and has room")]
+    Unusable {
+        /// The folder.
+        folder: PathBuf,
+        /// What was said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+/// A store in a folder. Calls run on tokio's blocking threads: use it inside a runtime.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    database: Arc<Database>,
+}
+
+type Failure = Box<dyn StdError + Send + Sync>;
+
+impl EmbeddedStore {
+    /// Opens the store in `folder`, which is made if it is not there. Blocks; one process at a time.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let unusable = |source: Failure| OpenError::Unusable { folder: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(|error| unusable(error.into()))?;
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(folder.join(FILE));
+        let database = match opened {
+            Ok(database) => database,
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                let owner = std::fs::read_to_string(folder.join(OWNER_FILE))
+                    .map_or_else(|_| "another process".to_owned(), |pid| format!("process {}", pid.trim()));
+                return Err(OpenError::InUse { folder: folder.to_owned(), owner });
+            }
+            Err(error) => return Err(unusable(error.into())),
+        };
+        let format = check_format(&database).map_err(unusable)?;
+        if format > FORMAT {
+            return Err(OpenError::Newer { folder: folder.to_owned(), format });
+        }
+        std::fs::write(folder.join(OWNER_FILE), std::process::id().to_string())
+            .map_err(|error| unusable(error.into()))?;
+        Ok(Self { database: Arc::new(database) })
+    }
+
+    /// Drops items that had expired at `now`; says how many. Items of a partition expire in the order of their sort keys, or never, so
+    /// that a partition is left at its first item that stays.
+    pub async fn drop_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut dropped = 0;
+        loop {
+            let some = self.run("expiry", String::new(), move |database| drop_some(database, now)).await?;
+            dropped += some;
+            if some < EXPIRED_AT_ONCE {
+                return Ok(dropped);
+            }
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        place: String,
+        work: impl FnOnce(&Database) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = Arc::clone(&self.database);
+        let done = tokio::task::spawn_blocking(move || work(&database)).await;
+        let result = done.map_err(Failure::from).and_then(|result| result);
+        result.map_err(|source| StoreError { operation, place, source })
+    }
+}
+
+impl Store for EmbeddedStore {
+    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
+        let place = place(keys.first());
+        self.run("get", place, move |database| {
+            let table = database.begin_read()?.open_table(ITEMS)?;
+            let mut items = Vec::with_capacity(keys.len());
+            for key in keys {
+                let value = table.get(stored_key(&key).as_slice())?;
+                items.push(value.map(|value| item(key, value.value())).transpose()?);
+            }
+            Ok(items)
+        })
+        .await
+    }
+
+    async fn range(&self, range: Range) -> Result<Page, StoreError> {
+        self.run("range", range.partition.clone(), move |database| page(database, &range)).await
+    }
+
+    async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
+        let place = place(items.first().map(|item| &item.key));
+        self.run("put", place, move |database| {
+            write(database, Durability::None, |table| {
+                for item in &items {
+                    table.insert(stored_key(&item.key).as_slice(), stored_value(item).as_slice())?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
+        let place = place(Some(&item.key));
+        let held = self.run("put_if", place, move |database| {
+            write(database, Durability::Immediate, |table| {
+                let key = stored_key(&item.key);
+                let stored = table.get(key.as_slice())?.map(|value| header(value.value())).transpose()?;
+                let holds = match (expected, stored) {
+                    (Expected::Absent, None) => true,
+                    (Expected::Version(version), Some((stored, _))) => stored == version,
+                    (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
+                };
+                if holds {
+                    table.insert(key.as_slice(), stored_value(&item).as_slice())?;
+                }
+                Ok(holds)
+            })
+        });
+        if held.await? { Ok(()) } else { Err(PutError::Conflict) }
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+        let place = place(keys.first());
+        self.run("delete", place, move |database| {
+            write(database, Durability::None, |table| {
+                for key in &keys {
+                    table.remove(stored_key(key).as_slice())?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+
+fn write<T>(
+    database: &Database,
+    durability: Durability,
+    change: impl FnOnce(&mut Table<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(durability)?;
+    let changed = change(&mut transaction.open_table(ITEMS)?)?;
+    transaction.commit()?;
+    Ok(changed)
+}
+
+/// The format of the file; a new one gets this program's.
+fn check_format(database: &Database) -> Result<u8, Failure> {
+    write(database, Durability::Immediate, |table| {
+        let found = table.get(FORMAT_KEY)?.and_then(|value| value.value().first().copied());
+        if found.is_none() {
+            table.insert(FORMAT_KEY, [FORMAT].as_slice())?;
+        }
+        Ok(found.unwrap_or(FORMAT))
+    })
+}
+
+fn page(database: &Database, range: &Range) -> Result<Page, Failure> {
+    let table = database.begin_read()?.open_table(ITEMS)?;
+    let from = joined(&range.partition, &range.from);
+    let to = range.to.as_ref().map_or_else(|| behind(&range.partition), |to| joined(&range.partition, to));
+    if from >= to {
+        return Ok(Page::default());
+    }
+    let bounds = (Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()));
+    let mut found = table.range::<&[u8]>(bounds)?;
+    let mut page = Page::default();
+    loop {
+        let next = match range.order {
+            Order::Forwards => found.next(),
+            Order::Backwards => found.next_back(),
+        };
+        let Some(next) = next else { return Ok(page) };
+        let (key, value) = next?;
+        let sort = key.value().get(range.partition.len() + 1..).unwrap_or_default();
+        let sort = std::str::from_utf8(sort)?.to_owned();
+        if page.items.len() >= range.limit.max(1) {
+            page.rest = Some(range.resume_at(&sort));
+            return Ok(page);
+        }
+        page.items.push(item(Key { partition: range.partition.clone(), sort }, value.value())?);
+    }
+}
+
+fn drop_some(database: &Database, now: Timestamp) -> Result<usize, Failure> {
+    let expired = expired(database, now)?;
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    write(database, Durability::None, |table| {
+        for key in &expired {
+            table.remove(key.as_slice())?;
+        }
+        Ok(expired.len())
+    })
+}
+
+fn expired(database: &Database, now: Timestamp) -> Result<Vec<Vec<u8>>, Failure> {
+    let table = database.begin_read()?.open_table(ITEMS)?;
+    let mut expired = Vec::new();
+    let mut from = vec![1];
+    while expired.len() < EXPIRED_AT_ONCE {
+        let Some(next) = table.range::<&[u8]>(from.as_slice()..)?.next() else { break };
+        let (key, value) = next?;
+        let (_, expires_at) = header(value.value())?;
+        if expires_at.is_some_and(|at| at <= now) {
+            expired.push(key.value().to_vec());
+            from = key.value().to_vec();
+            from.push(0);
+        } else {
+            let partition = key.value().split(|&byte| byte == 0).next().unwrap_or_default();
+            from = [partition, &[1]].concat();
+        }
+    }
+    Ok(expired)
+}
+
+fn place(key: Option<&Key>) -> String {
+    key.map(ToString::to_string).unwrap_or_default()
+}
+
+fn stored_key(key: &Key) -> Vec<u8> {
+    joined(&key.partition, &key.sort)
+}
+
+fn joined(partition: &str, sort: &str) -> Vec<u8> {
+    [partition.as_bytes(), &[0], sort.as_bytes()].concat()
+}
+
+/// Behind every key of the partition and before those of the next: names of partitions hold no byte below `#`.
+fn behind(partition: &str) -> Vec<u8> {
+    [partition.as_bytes(), &[1]].concat()
+}
+
+fn stored_value(item: &Item) -> Vec<u8> {
+    let expires_at = item.expires_at.map_or(i64::MAX, Timestamp::millis);
+    let mut value = Vec::with_capacity(HEADER_BYTES + item.body.len());
+    value.extend_from_slice(&item.version.to_le_bytes());
+    value.extend_from_slice(&expires_at.to_le_bytes());
+    value.extend_from_slice(&item.body);
+    value
+}
+
+fn header(value: &[u8]) -> Result<(u64, Option<Timestamp>), Failure> {
+    let damaged = || Failure::from("stored item is shorter than its header");
+    let (version, rest) = value.split_first_chunk().ok_or_else(damaged)?;
+    let (expires_at, _) = rest.split_first_chunk().ok_or_else(damaged)?;
+    let expires_at = i64::from_le_bytes(*expires_at);
+    Ok((u64::from_le_bytes(*version), (expires_at != i64::MAX).then_some(Timestamp::from_millis(expires_at))))
+}
+
+fn item(key: Key, value: &[u8]) -> Result<Item, Failure> {
+    let (version, expires_at) = header(value)?;
+    Ok(Item { key, body: value.get(HEADER_BYTES..).unwrap_or_default().to_vec(), version, expires_at })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! How fast events become cells, and how fast blocks are written, merged and scanned.
+//!
+//! `cargo bench -p cells --bench cells`. The traffic is made up but shaped like the real thing: tenants, campaigns and domains
+//! by Zipf's law, an hour of minutes, three events per mail.
+#![expect(clippy::expect_used, reason = "a benchmark that fails should stop")]
+
+use std::borrow::Cow;
+use std::hint::black_box;
+
+use cells::{Accumulator, Block, BlockReader, Counter, Resolution, Rows as _, Wanted};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use event::attribution::{Dimension, DimensionValues, RecipientValues};
+use event::{EmailEvent, EventKind, Interaction, Minute, RecipientHash, Timestamp, Verdict};
+use smallvec::SmallVec;
+
+const EVENTS: u64 = 200_000;
+
+/// A small generator of even numbers of the kind that simulations use (`SplitMix64`).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `count` - 1; small numbers far more often than large ones.
+    fn zipf(&mut self, count: usize) -> usize {
+        let uniform = (self.roll() >> 11) as f64 / (1_u64 << 53) as f64;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and count")]
+        let place = (count as f64).powf(uniform) as usize - 1;
+        place.min(count - 1)
+    }
+}
+
+struct Traffic {
+    tenants: Vec<String>,
+    campaigns: Vec<String>,
+    domains: Vec<String>,
+}
+
+const PROVIDERS: [&str; 12] = [
+    "gmail",
+    "yahoo",
+    "microsoft",
+    "apple",
+    "comcast",
+    "gmx",
+    "orange",
+    "proton",
+    "mailru",
+    "yandex",
+    "qq",
+    "other",
+];
+
+impl Traffic {
+    fn new() -> Self {
+        let named = |kind: &str, count: usize| (0..count).map(|n| format!("{kind}-{n}.example")).collect();
+        Self { tenants: named("tenant", 50), campaigns: named("campaign", 8), domains: named("domain", 3000) }
+    }
+
+    /// Counts `mails` mails of three events each.
+    fn count(&self, accumulator: &mut Accumulator, mails: u64) {
+        let mut dice = Dice(1);
+        for mail in 0..mails {
+            let tenant = &self.tenants[dice.zipf(self.tenants.len())];
+            let domain = dice.zipf(self.domains.len());
+            let values = self.values(&mut dice, tenant);
+            let recipient = RecipientValues {
+                domain: Cow::Borrowed(self.domains[domain].as_str()),
+                provider: PROVIDERS[domain % PROVIDERS.len()],
+                simulator: false,
+            };
+            let sent_at =
+                Timestamp::from_millis(1_760_000_000_000 + (mail * 3_600_000 / mails).cast_signed());
+            let millis = 300 + dice.roll() % 5000;
+            let opened = Interaction {
+                link: None,
+                user_agent: Cow::Borrowed("Mozilla/5.0"),
+                ip_address: Cow::Borrowed("192.0.2.1"),
+                verdict: Verdict::Person,
+            };
+            let kinds = [
+                (EventKind::Send, 0),
+                (EventKind::Delivery { processing_ms: Some(millis) }, millis),
+                (EventKind::Open(opened), 60_000 + dice.roll() % 3_000_000),
+            ];
+            for (kind, later) in kinds {
+                let event = event(kind, sent_at, later);
+                accumulator.count(tenant, &values, &recipient, &event, RecipientHash(dice.roll()));
+            }
+        }
+    }
+
+    fn values<'a>(&'a self, dice: &mut Dice, tenant: &'a str) -> DimensionValues<'a> {
+        const SEGMENTS: [&str; 3] = ["new", "active", "lapsing"];
+        let mut values = [const { Cow::Borrowed(Dimension::NONE) }; Dimension::COUNT];
+        values[Dimension::Campaign as usize] =
+            Cow::Borrowed(&self.campaigns[dice.zipf(self.campaigns.len())]);
+        values[Dimension::Segment as usize] = Cow::Borrowed(SEGMENTS[dice.zipf(SEGMENTS.len())]);
+        values[Dimension::SendingDomain as usize] = Cow::Borrowed(tenant);
+        values[Dimension::ConfigurationSet as usize] = Cow::Borrowed("marketing");
+        values
+    }
+}
+
+fn event(kind: EventKind<'static>, sent_at: Timestamp, later: u64) -> EmailEvent<'static> {
+    EmailEvent {
+        kind,
+        at: sent_at.plus_millis(later.cast_signed()),
+        sent_at,
+        message_id: Cow::Borrowed(""),
+        recipients: SmallVec::new(),
+        destinations: SmallVec::new(),
+        destination_count: 1,
+        source: Cow::Borrowed(""),
+        sending_account: None,
+        source_arn: None,
+        tags: SmallVec::new(),
+    }
+}
+
+fn accumulate(bench: &mut Criterion) {
+    let traffic = Traffic::new();
+    let mut group = bench.benchmark_group("accumulate");
+    group.throughput(Throughput::Elements(EVENTS / 3 * 3)).sample_size(10);
+    group.bench_function("all dimensions", |bencher| {
+        bencher.iter(|| {
+            let mut accumulator = Accumulator::full();
+            traffic.count(&mut accumulator, EVENTS / 3);
+            accumulator
+        });
+    });
+    // A batch as a function gets it: one second of many tenants.
+    group.throughput(Throughput::Elements(9_999));
+    group.bench_function("a batch of 10,000 to encoded blocks", |bencher| {
+        bencher.iter(|| {
+            let mut accumulator = Accumulator::full();
+            traffic.count(&mut accumulator, 3_333);
+            accumulator.into_blocks().iter().map(|(_, block)| block.encode().len()).sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
+/// One tenant's day by the hour under about 1,000 keys.
+fn day(number: u32) -> Block {
+    let traffic = Traffic::new();
+    let mut dice = Dice(u64::from(number));
+    let mut accumulator = Accumulator::full();
+    let start = i64::from(number) * 86_400_000 + 1_760_054_400_000;
+    for key in 0..1000_usize {
+        let values = traffic.values(&mut dice, "tenant");
+        let recipient = RecipientValues {
+            domain: Cow::Borrowed(&traffic.domains[key]),
+            provider: PROVIDERS[key % PROVIDERS.len()],
+            simulator: false,
+        };
+        for hour in 0..24 {
+            let sent_at = Timestamp::from_millis(start + hour * 3_600_000);
+            for _ in 0..=dice.zipf(40) {
+                let millis = 300 + dice.roll() % 5000;
+                for kind in [EventKind::Send, EventKind::Delivery { processing_ms: Some(millis) }] {
+                    let event = event(kind, sent_at, 0);
+                    accumulator.count("tenant", &values, &recipient, &event, RecipientHash(0));
+                }
+            }
+        }
+    }
+    let (_, block) = accumulator.into_blocks().remove(0);
+    block.roll_up(Resolution::Hour)
+}
+
+fn blocks(bench: &mut Criterion) {
+    let days: Vec<Block> = (0..30).map(day).collect();
+    let encoded: Vec<Vec<u8>> = days.iter().flat_map(Block::encode).collect();
+    let rows: usize = days.iter().map(Block::row_count).sum();
+    let mut group = bench.benchmark_group("30 days of 1,000 keys by the hour");
+    group.throughput(Throughput::Elements(rows as u64)).sample_size(20);
+    let wanted = Wanted::default().with(Counter::Sends).with(Counter::Deliveries);
+    group.bench_function("scan of 2 counters", |bencher| {
+        bencher.iter(|| {
+            let mut sum = 0;
+            for bytes in &encoded {
+                let reader = BlockReader::open(bytes).expect("it was just encoded");
+                let mut each = |row: cells::RowRef<'_>| {
+                    sum += row.counters.get(Counter::Sends) + row.counters.get(Counter::Deliveries);
+                };
+                reader
+                    .scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut each)
+                    .expect("it was just encoded");
+            }
+            sum
+        });
+    });
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| {
+            encoded
+                .iter()
+                .map(|bytes| Block::decode(bytes).expect("it was just encoded").row_count())
+                .sum::<usize>()
+        });
+    });
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| days.iter().map(|day| day.encode().len()).sum::<usize>());
+    });
+    group.bench_function("merge", |bencher| {
+        bencher.iter_batched(
+            || days.clone(),
+            |days| black_box(Block::merge_all(days)),
+            criterion::BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, accumulate, blocks);
+criterion_main!(benches);

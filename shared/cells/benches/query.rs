@@ -1,0 +1,129 @@
+//! What a query costs once its blocks are decoded: 30 days by the hour of a tenant with 1,000 cell keys, 720,000 rows.
+//!
+//! The rows are held ready in memory, so that decoding is not measured here.
+
+use std::hint::black_box;
+
+use cells::query::{DimensionNames, Execution, Freshness, Query, Scope};
+use cells::{BlockError, Counter, Counters, Latency, Resolution, RowRef, Rows, Uniques, Wanted};
+use criterion::{Criterion, criterion_group, criterion_main};
+use event::attribution::Dimension;
+use event::{Minute, RecipientHash, TenantId, Timestamp};
+
+const KEYS: u32 = 1_000;
+const HOURS: u32 = 720;
+const START: Minute = Minute(29_500_020);
+
+/// One block of the whole range, its rows by key and hour as a block has them.
+struct Prepared {
+    providers: Vec<String>,
+    domains: Vec<String>,
+    counters: Counters,
+    latency: Latency,
+    opens: Uniques,
+}
+
+impl Prepared {
+    fn new() -> Self {
+        let mut prepared = Self {
+            providers: (0..KEYS).map(|key| format!("provider-{}", key % 12)).collect(),
+            domains: (0..KEYS).map(|key| format!("mail-{key}.example")).collect(),
+            counters: Counters::new(),
+            latency: Latency::default(),
+            opens: Uniques::default(),
+        };
+        prepared.counters.add(Counter::Sends, 40);
+        prepared.counters.add(Counter::Deliveries, 38);
+        for delivery in 0..20 {
+            prepared.latency.record(400 + delivery * 37);
+            prepared.opens.insert(RecipientHash(delivery.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        }
+        prepared
+    }
+}
+
+impl Rows for Prepared {
+    fn resolution(&self) -> Resolution {
+        Resolution::Hour
+    }
+    fn key_count(&self) -> u32 {
+        KEYS
+    }
+    fn key_value(&self, key: u32, dimension: Dimension) -> &str {
+        match dimension {
+            Dimension::Provider => &self.providers[key as usize],
+            Dimension::RecipientDomain => &self.domains[key as usize],
+            _ => Dimension::NONE,
+        }
+    }
+    fn scan_cells(
+        &self,
+        wanted: &Wanted,
+        _: Minute,
+        _: Minute,
+        each: &mut dyn FnMut(RowRef<'_>),
+    ) -> Result<(), BlockError> {
+        for key in 0..KEYS {
+            for hour in 0..HOURS {
+                each(RowRef {
+                    bucket: Minute(START.0 + hour * 60),
+                    width: Resolution::Hour,
+                    key,
+                    counters: &self.counters,
+                    latency: wanted.latency.then_some(&self.latency),
+                    opens: wanted.opens.then_some(&self.opens),
+                    clicks: None,
+                });
+            }
+        }
+        Ok(())
+    }
+    fn cohort_count(&self) -> u32 {
+        0
+    }
+    fn cohort_key(&self, _: u32) -> (&str, &str) {
+        ("", "")
+    }
+    fn scan_cohorts(
+        &self,
+        _: &Wanted,
+        _: Minute,
+        _: Minute,
+        _: &mut dyn FnMut(RowRef<'_>),
+    ) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+#[expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
+fn answer(rows: &Prepared, text: &str) -> usize {
+    let now = Minute(START.0 + HOURS * 60).start();
+    let (from, to) = (START.start().to_string(), now.to_string());
+    let range = [("from", from.as_str()), ("to", to.as_str())];
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('=')).chain(range);
+    let query =
+        Query::from_pairs(pairs, Scope::All, &DimensionNames::default(), Timestamp::default()).unwrap();
+    let mut execution = Execution::new(&query);
+    execution.add(&TenantId::new("acme").unwrap(), rows).unwrap();
+    let answer = execution.finish(None, Freshness::default());
+    serde_json::to_vec(&answer).unwrap().len()
+}
+
+fn benches(criterion: &mut Criterion) {
+    let rows = Prepared::new();
+    let mut group = criterion.benchmark_group("query_720k_rows");
+    group.sample_size(20);
+    let queries = [
+        ("hours_by_provider", "metrics=sends,delivery_rate&granularity=1h&group_by=provider"),
+        ("hours_by_domain_top_10", "metrics=sends&granularity=1h&group_by=recipient_domain&limit=10"),
+        ("total_of_one_provider", "metrics=sends,delivery_rate&filter=provider:provider-3"),
+        ("hours_with_sketches", "metrics=unique_opens,delivery_ms_p95&granularity=1h&group_by=provider"),
+    ];
+    for (name, text) in queries {
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(answer(&rows, text))));
+    }
+    group.finish();
+}
+
+criterion_group!(query, benches);
+criterion_main!(query);

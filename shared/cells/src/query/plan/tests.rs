@@ -1,0 +1,337 @@
+//! Plans by table, and that every plan answers exactly what the minutes would.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::super::testing::{Happening, NOW, Plain, bodies, executed, happenings, query, tenant};
+use super::super::{Execution, Freshness};
+use super::*;
+
+/// A year of history up to [`NOW`]: minutes for 30 days, hours since 1 December, days of all months that are over.
+fn history() -> Catalogue {
+    let now = NOW.minute().hour();
+    let kept_from = Hour(now.0 - 30 * 24);
+    let days_from = super::super::testing::minute("2025-12-01T00:00:00Z").hour().day();
+    let month = Month::of(now.day());
+    Catalogue {
+        hours: (kept_from.0..=now.0).map(Hour).collect(),
+        days: (days_from.0..now.day().0).map(Day).collect(),
+        months: (month.0 - 12..month.0).map(Month).collect(),
+        hours_kept_from: kept_from,
+        days_kept_from: days_from,
+    }
+}
+
+/// The plan in short: runs of blocks of one level, as `month 2025-03 x2`.
+fn planned(body: &Json) -> Result<String, QueryError> {
+    let mut runs: Vec<(&str, Minute, u32)> = Vec::new();
+    for block in plan(&query(body), &history())? {
+        let (level, start) = match block {
+            BlockRef::Hour(hour) => ("hour", hour.first_minute()),
+            BlockRef::Day(day) => ("day", minute_of(day)),
+            BlockRef::Month(month) => ("month", minute_of(month.first_day())),
+        };
+        match runs.last_mut() {
+            Some((last, _, count)) if *last == level => *count += 1,
+            _ => runs.push((level, start, 1)),
+        }
+    }
+    let runs =
+        runs.into_iter().map(|(level, start, count)| format!("{count} {level} from {}", start.start()));
+    Ok(runs.collect::<Vec<_>>().join(", "))
+}
+
+fn check(from: &str, to: &str, granularity: &str, more: &Json, expected: &str) {
+    let mut body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": granularity });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let found = planned(&body).unwrap_or_else(|refusal| refusal.to_string());
+    assert_eq!(found, expected, "{body}");
+}
+
+#[test]
+fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
+    let none = &json!({});
+    check("2026-02-20", "2026-02-21", "1m", none, "24 hour from 2026-02-20T00:00:00Z");
+    check("2026-01-05", "2026-01-08", "1h", none, "3 day from 2026-01-05T00:00:00Z");
+    check("2026-01-05", "2026-01-08", "1d", none, "1 month from 2026-01-01T00:00:00Z");
+    check("2025-10-01", "2026-01-01", "total", none, "3 month from 2025-10-01T00:00:00Z");
+    check("2025-12-31", "2026-01-02", "1w", none, "2 month from 2025-12-01T00:00:00Z");
+    // Half a day cannot be cut out of days, nor half an hour out of hours; the rest can.
+    check(
+        "2025-10-01",
+        "2026-01-03T12:00:00Z",
+        "total",
+        none,
+        "3 month from 2025-10-01T00:00:00Z, 3 day from 2026-01-01T00:00:00Z",
+    );
+    check(
+        "2026-03-13",
+        "2026-03-14T00:30:00Z",
+        "total",
+        none,
+        "1 day from 2026-03-13T00:00:00Z, 1 hour from 2026-03-14T00:00:00Z",
+    );
+    // Today has hours only, whatever is asked.
+    check(
+        "2026-03-14",
+        "2026-03-16",
+        "1d",
+        none,
+        "1 day from 2026-03-14T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
+    );
+    check(
+        "2025-12-03",
+        "2025-12-05",
+        "1d",
+        &json!({ "timezone": "Europe/Berlin" }),
+        "3 day from 2025-12-02T00:00:00Z",
+    );
+    // Days that begin at half past need the minutes of the days they begin in.
+    check(
+        "2026-03-01",
+        "2026-03-02",
+        "1d",
+        &json!({ "timezone": "Asia/Kolkata" }),
+        "25 hour from 2026-02-28T18:00:00Z",
+    );
+    // Nothing before and nothing after what there is.
+    check("1970-01-01", "2025-03-02", "total", none, "1 month from 2025-03-01T00:00:00Z");
+    check("2026-03-16", "9999-01-01", "total", none, "");
+    check("2020-01-01", "2021-01-01", "1d", none, "");
+    // Outcomes of a cohort lie in any block since.
+    check(
+        "2026-01-05",
+        "2026-01-06",
+        "1h",
+        &json!({ "basis": "send" }),
+        "69 day from 2026-01-05T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
+    );
+    check(
+        "2026-01-05",
+        "2026-01-06",
+        "1d",
+        &json!({ "basis": "send" }),
+        "2 month from 2026-01-01T00:00:00Z, 14 day from 2026-03-01T00:00:00Z, 13 hour from 2026-03-15T00:00:00Z",
+    );
+}
+
+#[test]
+fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
+    check(
+        "2026-01-05",
+        "2026-01-06",
+        "15m",
+        &json!({}),
+        "granularity: 2026-01-05T00:15:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
+         allowed: total 1h 1d 1w 1mo; or a later from; for example 1h",
+    );
+    check(
+        "2025-10-05",
+        "2025-10-06",
+        "1h",
+        &json!({}),
+        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
+         allowed: total 1d 1w 1mo; or a later from; for example 1d",
+    );
+    check(
+        "2026-01-05T00:30:00Z",
+        "2026-01-06",
+        "total",
+        &json!({}),
+        "from: 2026-01-05T00:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
+         allowed: full hours; for example 2026-01-01T00:00:00Z",
+    );
+    check(
+        "2025-10-01",
+        "2025-10-06T10:00:00Z",
+        "total",
+        &json!({}),
+        "to: 2025-10-06T10:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
+         allowed: midnight in UTC; for example 2026-01-01T00:00:00Z",
+    );
+    check(
+        "2026-01-05",
+        "2026-01-06",
+        "1d",
+        &json!({ "timezone": "Asia/Kolkata" }),
+        "timezone: 2026-01-04T18:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
+         allowed: UTC, or a zone whose days begin at full hours; for example UTC",
+    );
+    check(
+        "2025-10-05",
+        "2025-10-06",
+        "1h",
+        &json!({ "basis": "send" }),
+        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
+         allowed: total 1d 1w 1mo; or a later from; for example 1d",
+    );
+}
+
+#[test]
+fn a_range_to_compare_with_that_cannot_be_cut_names_compare() {
+    let body = json!({
+        "metrics": ["sends"], "from": "2026-03-05", "to": "2026-03-06", "granularity": "1m", "compare": "previous_year",
+    });
+    let earlier = query(&body).earlier().unwrap().unwrap();
+    let refusal = plan(&earlier, &history()).unwrap_err();
+    assert_eq!((refusal.parameter.as_str(), refusal.kind), ("compare", QueryErrorKind::Unanswerable));
+}
+
+#[test]
+fn a_range_in_relation_to_now_is_widened_to_what_is_kept() {
+    let today = NOW.minute().hour().day();
+    let days_kept_from = Day(today.0 - 400);
+    let history =
+        Catalogue { days: (days_kept_from.0..today.0).map(Day).collect(), days_kept_from, ..history() };
+    for from in ["-24h", "-20d", "-30d", "-90d", "-52w", "-1000d"] {
+        for compare in [Json::Null, json!("previous_period"), json!("previous_year")] {
+            let query = query(&json!({ "metrics": ["sends"], "from": from, "compare": compare }));
+            assert!(plan(&query, &history).is_ok(), "{from}");
+            if let Some(earlier) = query.earlier().unwrap() {
+                assert!(plan(&earlier, &history).is_ok(), "{from} {compare}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_event_far_away_in_time_costs_no_walk_to_it() {
+    let mut catalogue = history();
+    catalogue.hours.insert(Minute(u32::MAX).hour());
+    catalogue.hours.insert(Hour(0));
+    let body = json!({ "metrics": ["sends"], "from": "1970-01-01", "to": "9999-12-30" });
+    assert!(plan(&query(&body), &catalogue).unwrap().len() < 100);
+}
+
+#[test]
+fn a_day_without_events_hides_nothing() {
+    let mut history = history();
+    let quiet = super::super::testing::minute("2026-01-11T00:00:00Z").hour().day();
+    history.days.remove(&quiet);
+    let body = json!({ "metrics": ["sends"], "from": "2026-01-10", "to": "2026-01-13", "granularity": "1h" });
+    assert_eq!(
+        plan(&query(&body), &history).unwrap(),
+        [quiet.0 - 1, quiet.0 + 1].map(|day| BlockRef::Day(Day(day)))
+    );
+}
+
+#[test]
+fn a_block_that_may_lack_late_events_is_not_read() {
+    let mut history = history();
+    let hour = Hour(history.hours_kept_from.0 - 1);
+    history.hours.insert(hour);
+    let (from, to) = (hour.start().to_string(), Hour(hour.0 + 1).start().to_string());
+    let body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": "5m" });
+    assert!(plan(&query(&body), &history).is_err());
+    // Where there is no other block, it is all there is.
+    history.days.remove(&hour.day());
+    assert_eq!(plan(&query(&body), &history).unwrap(), [BlockRef::Hour(hour)]);
+}
+
+#[test]
+fn months_are_counted_as_the_calendar_does() {
+    let check = |date: &str, month: u32| {
+        let day = super::super::testing::minute(&format!("{date}T00:00:00Z")).hour().day();
+        assert_eq!(Month::of(day), Month(month), "{date}");
+        assert!(Month(month).first_day() <= day && day < Month(month + 1).first_day());
+    };
+    check("1970-01-01", 0);
+    check("1970-01-31", 0);
+    check("1970-02-01", 1);
+    check("2024-02-29", 54 * 12 + 1);
+    check("2026-12-31", 56 * 12 + 11);
+}
+
+/// All blocks that a history of these happenings has, the resolution of the older ones only coarse.
+fn kept(happenings: &[Happening]) -> Catalogue {
+    let now = NOW.minute().hour();
+    let (kept_from, days_from) = (Hour(now.0 - 20 * 24), Day(now.day().0 - 40));
+    let hours = happenings.iter().map(|one| one.at.hour());
+    Catalogue {
+        hours: hours.clone().filter(|hour| *hour >= kept_from).collect(),
+        days: hours.clone().map(Hour::day).filter(|day| (days_from..now.day()).contains(day)).collect(),
+        months: hours
+            .map(|hour| Month::of(hour.day()))
+            .filter(|month| *month < Month::of(now.day()))
+            .collect(),
+        hours_kept_from: kept_from,
+        days_kept_from: days_from,
+    }
+}
+
+/// Whether some event lies in a block that is the only one left and that the query cuts too fine.
+fn is_cut_too_fine(query: &Query, happenings: &[Happening]) -> bool {
+    let kept = kept(happenings);
+    let cut = |start: Minute, end: Minute, width: u32| {
+        let first = if query.basis == Basis::Send { Minute(0) } else { start };
+        query.edges().iter().any(|edge| first < *edge && *edge < end && edge.0 % width != 0)
+    };
+    happenings.iter().any(|one| {
+        let (hour, day, month) = (one.at.hour(), one.at.hour().day(), Month::of(one.at.hour().day()));
+        let (day_start, next_month) = (minute_of(day), minute_of(Month(month.0 + 1).first_day()));
+        hour < kept.hours_kept_from
+            && kept.days.contains(&day)
+            && cut(day_start, minute_of(Day(day.0 + 1)), 60)
+            || kept.months.contains(&month) && cut(minute_of(month.first_day()), next_month, 1440)
+    })
+}
+
+fn executed_by_plan(query: &Query, happenings: &[Happening]) -> Option<Execution> {
+    let blocks = match plan(query, &kept(happenings)) {
+        Ok(blocks) => blocks,
+        Err(refusal) => {
+            assert_eq!(refusal.kind, QueryErrorKind::Unanswerable);
+            assert!(is_cut_too_fine(query, happenings), "{refusal}");
+            return None;
+        }
+    };
+    let mut rows: BTreeMap<BlockRef, Vec<Happening>> =
+        blocks.into_iter().map(|block| (block, Vec::new())).collect();
+    for one in happenings {
+        let hour = one.at.hour();
+        for block in [BlockRef::Hour(hour), BlockRef::Day(hour.day()), BlockRef::Month(Month::of(hour.day()))]
+        {
+            if let Some(rows) = rows.get_mut(&block) {
+                rows.push(one.clone());
+            }
+        }
+    }
+    let mut execution = Execution::new(query);
+    for (block, rows) in rows {
+        let resolution = match block {
+            BlockRef::Hour(_) => Resolution::Minute,
+            BlockRef::Day(_) => Resolution::Hour,
+            BlockRef::Month(_) => Resolution::Day,
+        };
+        execution.add(&tenant("acme"), &Plain { resolution, rows }).unwrap();
+    }
+    Some(execution)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn planned_blocks_answer_what_the_minutes_would(happenings in happenings(), body in bodies(), send in any::<bool>()) {
+        let mut body = body;
+        if send {
+            body["basis"] = json!("send");
+            body["group_by"] = json!(["provider"]);
+            if body["granularity"] == "15m" {
+                body["granularity"] = json!("total");
+            }
+        }
+        let acme: Vec<_> = happenings.into_iter().map(|one| Happening { tenant: "acme", ..one }).collect();
+        let Ok(query) = super::super::testing::read(&body, super::super::Scope::All) else {
+            prop_assert!(send, "only cohorts refuse zones off the hour");
+            return Ok(());
+        };
+        if let Some(by_plan) = executed_by_plan(&query, &acme) {
+            let by_plan = by_plan.finish(None, Freshness::default());
+            let by_minutes = executed(&query, &acme).finish(None, Freshness::default());
+            prop_assert_eq!(by_plan.rows(), by_minutes.rows());
+        }
+    }
+}

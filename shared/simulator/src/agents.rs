@@ -1,0 +1,83 @@
+//! Who opens and clicks: user agents of people, image proxies, prefetchers and scanners, with the addresses they come from.
+
+/// A user agent.
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the field's own word")]
+pub(crate) struct Agent {
+    pub(crate) user_agent: &'static str,
+    /// The beginning of its IP address; what follows is chosen.
+    pub(crate) network: &'static str,
+    /// SES's flag for it, from the day there is one.
+    pub(crate) is_bot_event: &'static str,
+    /// What it is in truth.
+    pub(crate) machine: bool,
+}
+
+const fn person(user_agent: &'static str) -> Agent {
+    Agent { user_agent, network: "203.0.113.", is_bot_event: "Unlikely", machine: false }
+}
+
+const fn machine(user_agent: &'static str, network: &'static str, is_bot_event: &'static str) -> Agent {
+    Agent { user_agent, network, is_bot_event, machine: true }
+}
+
+/// Gmail's image proxy: a person opened.
+pub(crate) const GOOGLE_PROXY: Agent =
+    person("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)");
+/// Yahoo's image proxy: a person opened.
+pub(crate) const YAHOO_PROXY: Agent =
+    person("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html");
+/// Apple's Mail Privacy Protection: nobody need have opened.
+pub(crate) const APPLE_PROXY: Agent = machine("Mozilla/5.0", "192.0.2.", "Unlikely");
+/// Gmail's prefetch.
+pub(crate) const GMAIL_PREFETCH: Agent = machine(
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0",
+    "192.0.2.",
+    "Likely",
+);
+/// What guards company mail.
+pub(crate) const SCANNERS: [Agent; 3] = [
+    machine("BarracudaCentral-Link-Scanner/1.0", "209.222.82.", "Likely"),
+    machine(
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
+        "67.231.156.",
+        "Likely",
+    ),
+    machine("Mimecast-URL-Protect", "192.0.2.", "Likely"),
+];
+/// What people follow links with.
+pub(crate) const BROWSERS: [Agent; 5] = [
+    person(
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
+    ),
+    person(
+        "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Mobile Safari/537.36",
+    ),
+    person(
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36",
+    ),
+    person(
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36 Edg/139.0.0.0",
+    ),
+    person("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:141.0) Gecko/20100101 Firefox/141.0"),
+];
+/// What people read mail with, where no proxy loads the images.
+pub(crate) const PEOPLE: [Agent; 7] = [
+    person(
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
+    ),
+    person(
+        "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Mobile Safari/537.36",
+    ),
+    person(
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36",
+    ),
+    person("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"),
+    person(
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36 Edg/139.0.0.0",
+    ),
+    person("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:141.0) Gecko/20100101 Firefox/141.0"),
+    person(
+        "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Microsoft Outlook 16.0.17328; ms-office; MSOffice 16)",
+    ),
+];

@@ -1,0 +1,129 @@
+//! What really happened, beside the bytes: the counts that a reader of the events must arrive at.
+
+use crate::message::What;
+
+/// Counts of one tenant in one minute, named and defined as Mailgauge's metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TruthCounts {
+    /// Messages accepted.
+    pub sends: u64,
+    /// Messages delivered.
+    pub deliveries: u64,
+    /// Permanent bounces, suppressed ones included.
+    pub bounces_permanent: u64,
+    /// Transient bounces, automatic replies not included.
+    pub bounces_transient: u64,
+    /// Bounces of unknown type.
+    pub bounces_undetermined: u64,
+    /// The permanent bounces that SES never tried to deliver.
+    pub suppressed: u64,
+    /// Automatic replies.
+    pub auto_replies: u64,
+    /// Complaints.
+    pub complaints: u64,
+    /// Messages refused by SES.
+    pub rejects: u64,
+    /// Templates that could not be rendered.
+    pub rendering_failures: u64,
+    /// Temporary failures.
+    pub delays: u64,
+    /// Opens, by people and machines.
+    pub opens: u64,
+    /// The opens that machines made.
+    pub opens_machine: u64,
+    /// Clicks, by people and machines.
+    pub clicks: u64,
+    /// The clicks that machines made.
+    pub clicks_bot: u64,
+    /// Unsubscriptions.
+    pub unsubscribes: u64,
+}
+
+impl TruthCounts {
+    pub(crate) fn count(&mut self, what: What) {
+        match what {
+            What::Send => self.sends += 1,
+            What::Delivery { .. } => self.deliveries += 1,
+            What::Bounce { answer, .. } => match answer.bounce_type {
+                "Permanent" => self.bounces_permanent += 1,
+                "Transient" => self.bounces_transient += 1,
+                _ => self.bounces_undetermined += 1,
+            },
+            What::Suppressed(_) => {
+                self.bounces_permanent += 1;
+                self.suppressed += 1;
+            }
+            What::AutoReply => self.auto_replies += 1,
+            What::Complaint => self.complaints += 1,
+            What::Reject => self.rejects += 1,
+            What::RenderingFailure => self.rendering_failures += 1,
+            What::Delay(_) => self.delays += 1,
+            What::Open(agent) => {
+                self.opens += 1;
+                self.opens_machine += u64::from(agent.machine);
+            }
+            What::Click { agent, .. } => {
+                self.clicks += 1;
+                self.clicks_bot += u64::from(agent.machine);
+            }
+            What::Unsubscribe => self.unsubscribes += 1,
+        }
+    }
+
+    /// How many events these counts come from.
+    pub const fn events(&self) -> u64 {
+        self.sends
+            + self.deliveries
+            + self.bounces_permanent
+            + self.bounces_transient
+            + self.bounces_undetermined
+            + self.auto_replies
+            + self.complaints
+            + self.rejects
+            + self.rendering_failures
+            + self.delays
+            + self.opens
+            + self.clicks
+            + self.unsubscribes
+    }
+}
+
+impl std::ops::AddAssign for TruthCounts {
+    fn add_assign(&mut self, other: Self) {
+        // Named one by one, so that a new count cannot be forgotten.
+        let Self {
+            sends,
+            deliveries,
+            bounces_permanent,
+            bounces_transient,
+            bounces_undetermined,
+            suppressed,
+            auto_replies,
+            complaints,
+            rejects,
+            rendering_failures,
+            delays,
+            opens,
+            opens_machine,
+            clicks,
+            clicks_bot,
+            unsubscribes,
+        } = other;
+        self.sends += sends;
+        self.deliveries += deliveries;
+        self.bounces_permanent += bounces_permanent;
+        self.bounces_transient += bounces_transient;
+        self.bounces_undetermined += bounces_undetermined;
+        self.suppressed += suppressed;
+        self.auto_replies += auto_replies;
+        self.complaints += complaints;
+        self.rejects += rejects;
+        self.rendering_failures += rendering_failures;
+        self.delays += delays;
+        self.opens += opens;
+        self.opens_machine += opens_machine;
+        self.clicks += clicks;
+        self.clicks_bot += clicks_bot;
+        self.unsubscribes += unsubscribes;
+    }
+}

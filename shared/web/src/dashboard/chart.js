@@ -1,0 +1,139 @@
+/**
+ * @file The main time series: which metrics, which granularity, legend, drawing, cursor, and the same numbers as a table for
+ * those who read rather than look. Data comes in whole by `update`; nothing is fetched here.
+ */
+
+import { bindCursor } from "./cursor.js";
+import { el, icon, refill, svg } from "./dom.js";
+import * as format from "./format.js";
+import { isKept, metric, SETS } from "./metrics.js";
+import { segmented } from "./menus.js";
+import { draw } from "./plot.js";
+import { failure } from "./states.js";
+
+const STEP_LABELS = { auto: "Auto", "1m": "1 minute", "5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour", "1d": "1 day" };
+
+/**
+ * Builds the chart's card.
+ * @param {HTMLElement} host
+ * @param {{ change: (change: object) => void, zoom: (from: number, to: number) => void, zoomOut: () => void, retry: () => void, announce: (text: string) => void }} on
+ */
+export function createChart(host, on) {
+  const head = el("div", { class: "card-head chart-head" });
+  const legend = el("div", { class: "legend" });
+  const layer = svg("g", {});
+  const plotted = svg("g", {});
+  const canvas = svg("svg", { class: "plot", tabindex: 0, role: "application", "aria-describedby": "chart-keys" }, plotted, layer);
+  const tooltip = el("div", { class: "tooltip", hidden: true, "aria-hidden": "true" });
+  const keys = el("p", { class: "sr", id: "chart-keys" }, "Left and right arrows read one bucket after the other. Shift and arrow select a stretch, Enter zooms into it.");
+  const frame = el("div", { class: "plot-frame loading" }, canvas, tooltip, keys);
+  const message = el("div", { hidden: true });
+  const table = el("div", { class: "table-scroll chart-table", hidden: true, tabindex: 0, "aria-label": "The chart as a table" });
+  host.append(el("h2", { class: "sr", id: "chart-title" }, "Over time"), head, legend, message, frame, table);
+
+  const cursor = bindCursor({ canvas, layer, tooltip, announce: on.announce, onZoom: on.zoom });
+  /** @type {{ model: import("./plot.js").Model, state: import("./state.js").State, steps: string[], step: string } | null} */
+  let shown = null;
+  const hidden = new Set();
+  let asTable = false;
+
+  const redraw = () => {
+    if (!shown || shown.model.times.length === 0) return;
+    const model = visible(shown.model, hidden);
+    const { width, height } = canvas.getBoundingClientRect();
+    if (width === 0) return;
+    const { nodes, geometry } = draw(model, width, height);
+    canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    plotted.replaceChildren(...nodes);
+    cursor.drawn({ model, geometry });
+  };
+  const toggle = (name) => {
+    if (!hidden.delete(name)) hidden.add(name);
+    refillLegend();
+    redraw();
+  };
+  const refillLegend = () => refill(legend, ...legendItems(shown.model, hidden, toggle));
+  const refillTable = () => {
+    table.hidden = !asTable;
+    table.replaceChildren(...(asTable && shown ? [seriesTable(shown.model)] : []));
+  };
+  const refillHead = (state, steps, step) => {
+    const sets = [...SETS].map(([name, set]) => {
+      const off = !set.metrics.some((part) => isKept(metric(part), state.basis));
+      return { name, label: set.label, off, title: off ? "Not kept by send cohort" : "" };
+    });
+    const choice = segmented({ label: "Metrics of the chart", options: sets, value: state.show, choose: (show) => on.change({ show }), kind: "tabs" });
+    const reset = state.range === "custom" && el("button", { class: "button small", type: "button", "data-key": "zoom-out", onclick: on.zoomOut }, "Zoom out");
+    const flip = el("button", {
+      class: "icon-button", type: "button", "data-key": "as-table", "aria-pressed": String(asTable), title: "Show as a table", "aria-label": "Show as a table",
+      onclick: () => { asTable = !asTable; refillTable(); refillHead(state, steps, step); },
+    }, icon("table"));
+    refill(head, choice, el("div", { class: "card-tools" }, reset, stepSelect(state, steps, step, on.change), flip));
+  };
+
+  new ResizeObserver(redraw).observe(frame);
+  return {
+    /** Shows the choice before its data is there. */
+    choose: refillHead,
+    /** Shows new data. */
+    update(model, state, steps, step) {
+      if (!shown || shown.state.show !== state.show) hidden.clear();
+      shown = { model, state, steps, step };
+      frame.classList.remove("loading");
+      frame.hidden = false;
+      message.hidden = true;
+      canvas.setAttribute("aria-label", label(model, state));
+      refillLegend();
+      refillTable();
+      redraw();
+    },
+    /** Says why there is nothing to show. */
+    fail(error) {
+      message.hidden = false;
+      message.replaceChildren(failure(error, on.retry));
+      frame.hidden = true;
+    },
+  };
+}
+
+function visible(model, hidden) {
+  const lines = model.lines.filter((line) => !hidden.has(line.metric.name));
+  return { ...model, lines: lines.length > 0 ? lines : model.lines };
+}
+
+function label(model, state) {
+  const set = SETS.get(state.show)?.label ?? "";
+  return `${set} over time, ${format.span(model.times[0], model.times[model.times.length - 1] + model.stepMs, model.zone)}, ${model.times.length} buckets`;
+}
+
+function legendItems(model, hidden, toggle) {
+  const items = model.lines.map(({ metric, stacked }) => {
+    const pressed = !hidden.has(metric.name);
+    const only = model.lines.length === 1;
+    const parts = [el("span", { class: `swatch tone-${metric.tone}${stacked ? " block" : ""}` }), metric.label];
+    if (only) return el("span", { class: "legend-item" }, ...parts);
+    return el("button", { class: "legend-item", type: "button", "data-key": metric.name, "aria-pressed": String(pressed), onclick: () => toggle(metric.name) }, ...parts);
+  });
+  const ghost = model.lines.find((line) => line.previous?.some((value) => value !== null));
+  if (ghost) items.push(el("span", { class: "legend-item" }, el("span", { class: "swatch ghost-swatch" }), `${ghost.metric.label}, period before`));
+  return items;
+}
+
+function stepSelect(state, steps, step, change) {
+  const options = steps.map((name) => {
+    const text = name === "auto" ? `Auto (${STEP_LABELS[step]})` : STEP_LABELS[name];
+    return el("option", { value: name, selected: name === state.step }, text);
+  });
+  return el("select", { class: "select", "aria-label": "Granularity", "data-key": "step", onchange: (event) => change({ step: event.target.value }) }, ...options);
+}
+
+/** Newest first, as one reads a log. */
+function seriesTable(model) {
+  const heads = ["Time", ...model.lines.map((line) => line.metric.label)].map((text) => el("th", { scope: "col" }, text));
+  const body = el("tbody");
+  for (let index = model.times.length - 1; index >= 0; index--) {
+    const cells = model.lines.map((line) => el("td", {}, format.value(line.metric, line.values[index])));
+    body.append(el("tr", {}, el("th", { scope: "row" }, format.bucket(model.times[index], model.stepMs, model.zone)), ...cells));
+  }
+  return el("table", { class: "table" }, el("thead", {}, el("tr", {}, ...heads)), body);
+}

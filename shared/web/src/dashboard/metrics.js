@@ -1,0 +1,113 @@
+/**
+ * @file What the dashboard knows of each metric: its name, how it is written, which direction is good, which counts make it
+ * and the limit that the industry watches. Names and denominators are those of the query API; nothing is computed here.
+ */
+
+/**
+ * @typedef {object} Metric
+ * @property {string} name The API's name.
+ * @property {string} label
+ * @property {"count" | "rate" | "duration"} kind
+ * @property {string} tone The class that colours it.
+ * @property {"up" | "down" | "none"} better Which direction is good.
+ * @property {number} [digits] Digits after the point, for rates.
+ * @property {boolean} [cohort] False if it is not kept by send cohort.
+ * @property {[string, string]} [of] Numerator and denominator.
+ * @property {{ value: number, side: "above" | "below" }} [limit] Beyond it is trouble.
+ */
+
+const LIST = [
+  { name: "sends", label: "Sends", kind: "count", tone: "accent", better: "none" },
+  { name: "deliveries", label: "Deliveries", kind: "count", tone: "delivery", better: "up" },
+  { name: "bounces", label: "Bounces", kind: "count", tone: "bounce", better: "down" },
+  { name: "complaints", label: "Complaints", kind: "count", tone: "complaint", better: "down" },
+  { name: "unique_opens", cohort: false, label: "Unique opens", kind: "count", tone: "accent", better: "up" },
+  { name: "unique_clicks", cohort: false, label: "Unique clicks", kind: "count", tone: "second", better: "up" },
+  { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "none" },
+  { name: "delivery_rate", label: "Delivery rate", kind: "rate", tone: "delivery", better: "up", digits: 2, of: ["deliveries", "sends"], limit: { value: 0.95, side: "below" } },
+  { name: "bounce_rate", label: "Bounce rate", kind: "rate", tone: "bounce", better: "down", digits: 2, of: ["bounces", "sends"], limit: { value: 0.02, side: "above" } },
+  { name: "hard_bounce_rate", label: "Hard bounce rate", kind: "rate", tone: "complaint", better: "down", digits: 2 },
+  { name: "complaint_rate", label: "Complaint rate", kind: "rate", tone: "complaint", better: "down", digits: 3, of: ["complaints", "deliveries"], limit: { value: 0.001, side: "above" } },
+  { name: "open_rate", cohort: false, label: "Open rate", kind: "rate", tone: "accent", better: "up", digits: 1, of: ["unique_opens", "deliveries"] },
+  { name: "click_rate", cohort: false, label: "Click rate", kind: "rate", tone: "second", better: "up", digits: 2, of: ["unique_clicks", "deliveries"] },
+  { name: "delivery_ms_p50", cohort: false, label: "Median", kind: "duration", tone: "second", better: "down" },
+  { name: "delivery_ms_p95", cohort: false, label: "Delivery time p95", kind: "duration", tone: "accent", better: "down" },
+];
+
+/** @type {Map<string, Metric>} */
+export const METRICS = new Map(LIST.map((metric) => [metric.name, /** @type {Metric} */ (metric)]));
+
+/** A metric that is known to exist. */
+export function metric(name) {
+  const found = METRICS.get(name);
+  if (!found) throw new Error(`metrics.js has no metric ${name}`);
+  return found;
+}
+
+/** What the main chart can show. The first metric has the ghost of the period before; `stacked` ones are columns. */
+export const SETS = new Map([
+  ["volume", { label: "Volume", metrics: ["sends", "deliveries", "bounces"], stacked: ["deliveries", "bounces"] }],
+  ["delivery", { label: "Delivery", metrics: ["delivery_rate"] }],
+  ["bounces", { label: "Bounces", metrics: ["bounce_rate", "hard_bounce_rate"] }],
+  ["complaints", { label: "Complaints", metrics: ["complaint_rate"] }],
+  ["engagement", { label: "Engagement", metrics: ["open_rate", "click_rate"] }],
+  ["latency", { label: "Delivery time", metrics: ["delivery_ms_p95", "delivery_ms_p50"] }],
+  ["in_flight", { label: "In flight", metrics: ["in_flight"] }],
+]);
+
+/** The tiles, and the set that each opens in the chart. */
+export const TILES = [
+  { metric: "sends", set: "volume" },
+  { metric: "delivery_rate", set: "delivery" },
+  { metric: "bounce_rate", set: "bounces" },
+  { metric: "complaint_rate", set: "complaints" },
+  { metric: "open_rate", set: "engagement" },
+  { metric: "click_rate", set: "engagement" },
+  { metric: "in_flight", set: "in_flight" },
+  { metric: "delivery_ms_p95", set: "latency" },
+];
+
+/** The columns of the breakdown after the name. */
+export const COLUMNS = ["sends", "delivery_rate", "bounce_rate", "complaint_rate", "open_rate", "click_rate", "delivery_ms_p95"];
+
+/** Whether a metric can be asked for by this clock. */
+export function isKept(metric, basis) {
+  return basis === "event" || metric.cohort !== false;
+}
+
+/** What the mail can be broken down by. By send cohort only campaign and provider are kept. */
+export const DIMENSIONS = new Map([
+  ["tenant", { label: "Tenant", cohort: true }],
+  ["provider", { label: "Provider", cohort: true }],
+  ["campaign", { label: "Campaign", cohort: true }],
+  ["segment", { label: "Segment", cohort: false }],
+  ["recipient_domain", { label: "Recipient domain", cohort: false }],
+  ["sending_domain", { label: "Sending domain", cohort: false }],
+  ["configuration_set", { label: "Configuration set", cohort: false }],
+]);
+
+/** Bounce reasons: the API's name after `bounces_` and a label. */
+export const REASONS = [
+  ["invalid_recipient", "Invalid recipient"],
+  ["invalid_domain", "Invalid domain"],
+  ["mailbox_full", "Mailbox full"],
+  ["spam_block", "Blocked as spam"],
+  ["reputation_block", "Blocked for reputation"],
+  ["authentication", "Authentication failed"],
+  ["policy_block", "Blocked by policy"],
+  ["rate_limit", "Rate limited"],
+  ["message_too_large", "Message too large"],
+  ["content_rejected", "Content rejected"],
+  ["server_error", "Server error"],
+  ["connection", "Connection failed"],
+  ["expired", "Gave up after retries"],
+  ["suppressed", "On a suppression list"],
+  ["configuration", "Receiver misconfigured"],
+  ["unknown", "Unknown"],
+];
+
+/** Whether a value lies beyond the metric's limit. */
+export function beyondLimit(metric, value) {
+  if (!metric.limit || value === null || value === undefined) return false;
+  return metric.limit.side === "above" ? value > metric.limit.value : value < metric.limit.value;
+}

@@ -1,0 +1,73 @@
+/**
+ * @file The questions of one refresh, at most five, and how their replies are read. Pure. It asks for rates by name and
+ * never computes one: sums and denominators are the server's.
+ */
+
+import { COLUMNS, DIMENSIONS, isKept, metric, METRICS, REASONS, SETS, TILES } from "./metrics.js";
+
+const TOTALS = ["sends", "deliveries", "bounces", "bounces_permanent", "bounces_transient", "complaints", "unique_opens", "unique_clicks"];
+
+/** What the counts by reason are called. */
+export const REASON_METRICS = REASONS.map(([name]) => `bounces_${name}`);
+
+/**
+ * The bodies of the queries by name.
+ * @param {import("./state.js").State} state
+ * @param {import("./period.js").Period} period
+ */
+export function questions(state, period) {
+  const common = { basis: state.basis, timezone: period.zone, ...filterOf(state.filters) };
+  const figures = { ...common, from: iso(period.from), to: iso(period.to) };
+  const tiles = TILES.map((tile) => tile.metric);
+  const set = /** @type {{ metrics: string[] }} */ (SETS.get(state.show)).metrics;
+  const kept = (...names) => [...new Set(names)].filter((name) => !METRICS.has(name) || isKept(metric(name), state.basis));
+  return {
+    totals: { ...figures, metrics: kept(...tiles, ...TOTALS), granularity: "total", compare: "previous_period" },
+    sparks: { ...figures, metrics: kept(...tiles), granularity: period.sparkStep, fill: "zero" },
+    chart: {
+      ...common, from: iso(period.chartFrom), to: iso(period.chartTo), metrics: kept(...set), granularity: period.step, fill: "zero", compare: "previous_period",
+    },
+    // Its own dimension is not narrowed, so that further values can be picked.
+    breakdown: { ...figures, filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter, metrics: kept(...COLUMNS, ...TOTALS), granularity: "total", group_by: [state.by], order_by: "-sends", limit: state.top },
+    reasons: { ...figures, metrics: ["bounces", ...REASON_METRICS], granularity: "total" },
+  };
+}
+
+/** Values of one dimension are alternatives; dimensions narrow each other. */
+function filterOf(filters) {
+  const conditions = [];
+  for (const dimension of DIMENSIONS.keys()) {
+    const values = filters.filter((filter) => filter.dimension === dimension).map((filter) => filter.value);
+    if (values.length === 1) conditions.push({ dimension, op: "eq", value: values[0] });
+    if (values.length > 1) conditions.push({ dimension, op: "in", value: values });
+  }
+  if (conditions.length === 0) return {};
+  return { filter: conditions.length === 1 ? conditions[0] : { and: conditions } };
+}
+
+/** The only row of a total, or none if there was nothing. */
+export function totalRow(reply) {
+  return reply.rows?.[0] ?? { metrics: {}, previous: {} };
+}
+
+/**
+ * The rows over time as columns.
+ * @returns {{ times: number[], values: Map<string, (number | null)[]>, previous: Map<string, (number | null)[]> }}
+ */
+export function columns(reply, names) {
+  const rows = [...(reply.rows ?? [])].sort((a, b) => (a.time < b.time ? -1 : 1));
+  const column = (name, part) => rows.map((row) => number(row[part]?.[name]));
+  return {
+    times: rows.map((row) => Date.parse(row.time)),
+    values: new Map(names.map((name) => [name, column(name, "metrics")])),
+    previous: new Map(names.map((name) => [name, column(name, "previous")])),
+  };
+}
+
+function number(value) {
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
+function iso(time) {
+  return new Date(time).toISOString();
+}

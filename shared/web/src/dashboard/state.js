@@ -1,0 +1,99 @@
+/**
+ * @file What the reader looks at, kept in the address so that a link, a reload and the back button all show the same thing.
+ * An address may come from anybody: every part is checked, and what is not understood falls back to the default. The key of
+ * a sign-in link and the theme are never part of it.
+ */
+
+import { DIMENSIONS, isKept, metric, SETS } from "./metrics.js";
+import { PRESETS, STEPS } from "./period.js";
+
+/**
+ * @typedef {object} State
+ * @property {string} range One of the presets, or `custom`.
+ * @property {number} from Milliseconds; for `custom` only.
+ * @property {number} to Milliseconds; for `custom` only.
+ * @property {string} tenant Empty for all tenants, or the key's own.
+ * @property {"event" | "send"} basis
+ * @property {{ dimension: string, value: string }[]} filters
+ * @property {string} by The dimension of the breakdown.
+ * @property {string} show The metric set of the chart.
+ * @property {string} step The chart's granularity, or `auto`.
+ * @property {string} sort A column, with `-` in front for descending.
+ * @property {number} top Rows of the breakdown.
+ */
+
+const MAX_FILTERS = 20;
+const MAX_VALUE = 256;
+export const TOPS = [20, 100, 500];
+
+/** @type {State} */
+const DEFAULTS = {
+  range: "24h", from: 0, to: 0, tenant: "", basis: "event", filters: [], by: "provider", show: "volume", step: "auto", sort: "-sends", top: TOPS[0],
+};
+
+/** Reads a state from the query part of an address. */
+export function parse(/** @type {string} */ search) {
+  const query = new URLSearchParams(search);
+  const state = { ...DEFAULTS, filters: [] };
+  const from = Date.parse(query.get("from") ?? "");
+  const to = Date.parse(query.get("to") ?? "");
+  const range = query.get("range") ?? "";
+  if (PRESETS.has(range)) state.range = range;
+  else if (from < to) Object.assign(state, { range: "custom", from, to });
+  state.tenant = (query.get("tenant") ?? "").slice(0, MAX_VALUE);
+  if (query.get("basis") === "send") state.basis = "send";
+  for (const text of query.getAll("f").slice(0, MAX_FILTERS)) {
+    const colon = text.indexOf(":");
+    const dimension = text.slice(0, colon);
+    if (colon < 1 || !DIMENSIONS.has(dimension) || dimension === "tenant") continue;
+    state.filters.push({ dimension, value: text.slice(colon + 1, colon + 1 + MAX_VALUE) });
+  }
+  choose(state, query, "by", DIMENSIONS);
+  choose(state, query, "show", SETS);
+  choose(state, query, "step", STEPS);
+  const sort = query.get("sort") ?? "";
+  if (/^-?[a-z0-9_]{1,40}$/.test(sort)) state.sort = sort;
+  if (TOPS.includes(Number(query.get("top")))) state.top = Number(query.get("top"));
+  return fit(state);
+}
+
+function choose(state, query, name, known) {
+  const value = query.get(name);
+  if (value !== null && known.has(value)) state[name] = value;
+}
+
+/** Drops what the basis does not know: send cohorts are kept by campaign and provider only, and without times and uniques. */
+function fit(state) {
+  if (state.basis !== "send") return state;
+  state.filters = state.filters.filter(({ dimension }) => DIMENSIONS.get(dimension)?.cohort);
+  if (!DIMENSIONS.get(state.by)?.cohort) state.by = DEFAULTS.by;
+  if (!SETS.get(state.show)?.metrics.some((name) => isKept(metric(name), state.basis))) state.show = DEFAULTS.show;
+  return state;
+}
+
+/** The query part of the address of a state; what is at its default is left out. */
+export function format(/** @type {State} */ state) {
+  const query = new URLSearchParams();
+  if (state.range === "custom") {
+    query.set("from", new Date(state.from).toISOString());
+    query.set("to", new Date(state.to).toISOString());
+  }
+  for (const name of ["range", "tenant", "basis", "by", "show", "step", "sort", "top"]) {
+    if (state[name] !== DEFAULTS[name] && state[name] !== "custom") query.set(name, String(state[name]));
+  }
+  for (const { dimension, value } of state.filters) query.append("f", `${dimension}:${value}`);
+  const text = query.toString().replaceAll("%3A", ":");
+  return text ? `?${text}` : "";
+}
+
+/** The state after a change; a value that does not fit the others is put right. */
+export function changed(/** @type {State} */ state, /** @type {Partial<State>} */ change) {
+  return fit({ ...state, ...change });
+}
+
+/** The state with one value filtered for, or no longer if it was. */
+export function toggleFilter(/** @type {State} */ state, dimension, value) {
+  const rest = state.filters.filter((filter) => filter.dimension !== dimension || filter.value !== value);
+  const added = rest.length === state.filters.length && rest.length < MAX_FILTERS;
+  return changed(state, { filters: added ? [...rest, { dimension, value }] : rest });
+}

@@ -1,0 +1,71 @@
+/**
+ * @file The key figures: value, change against the period before, shape, and on hover or focus the counts behind a rate. A
+ * tile is a button that shows its metric in the chart. A figure beyond the industry's limit says so in words, not by colour only.
+ */
+
+import { isReal } from "./chance.js";
+import { el, icon, refill } from "./dom.js";
+import * as format from "./format.js";
+import { beyondLimit, isKept, metric, TILES } from "./metrics.js";
+import { sparkline } from "./sparkline.js";
+
+/** Placeholders until the first numbers. */
+export function tilesLoading(/** @type {HTMLElement} */ host) {
+  refill(host, ...TILES.map((tile) => el("div", { class: "tile loading" }, el("span", { class: "tile-label" }, metric(tile.metric).label))));
+}
+
+/**
+ * Shows the figures.
+ * @param {HTMLElement} host
+ * @param {{ metrics: Record<string, number | null>, previous?: Record<string, number | null> }} row
+ * @param {Map<string, (number | null)[]> | null} series
+ * @param {{ show: string, basis: string, select: (set: string) => void }} options
+ */
+export function showTiles(host, row, series, options) {
+  const picked = TILES.find((tile) => tile.set === options.show)?.metric;
+  refill(host, ...TILES.map((entry) => tile(metric(entry.metric), entry.set, row, series, { ...options, current: entry.metric === picked || entry.set === options.show })));
+}
+
+function tile(of, set, row, series, { current, select, basis }) {
+  if (!isKept(of, basis)) return el("div", { class: "tile unkept" }, el("span", { class: "tile-label" }, of.label), el("p", { class: "quiet" }, "Not kept by send cohort"));
+  const value = row.metrics[of.name] ?? null;
+  const beyond = beyondLimit(of, value);
+  const id = `tip-${of.name}`;
+  const values = series?.get(of.name) ?? [];
+  const tone = beyond ? "complaint" : of.tone;
+  return el("div", { class: `tile${beyond ? " beyond" : ""}${current ? " current" : ""}` },
+    el("button", { class: "tile-button", type: "button", "data-key": of.name, "data-metric": of.name, "aria-pressed": String(current), "aria-describedby": id, onclick: () => select(set) },
+      el("span", { class: "tile-label" }, of.label, beyond && el("span", { class: "badge" }, icon("alert"), limitText(of))),
+      el("span", { class: "tile-figure" }, el("span", { class: "tile-value" }, format.value(of, value, "tile")), changePill(of, row)),
+    ),
+    // The newest bucket still fills, so it would always seem to fall.
+    sparkline(values.slice(0, -1), { tone, base: of.limit?.side === "below" ? of.limit.value : 0 }),
+    tip(of, id, row),
+  );
+}
+
+function changePill(of, row) {
+  const change = format.change(of, row.metrics[of.name], row.previous?.[of.name]);
+  if (!change) return null;
+  if (change.direction === "same") return el("span", { class: "change same" }, "no change");
+  const judged = of.better !== "none" && isReal(of, row.metrics, row.previous);
+  const good = !judged ? "" : change.direction === of.better ? " good" : " bad";
+  const word = change.direction === "up" ? "up" : "down";
+  return el("span", { class: `change${good}` }, icon(change.direction === "up" ? "up" : "fall"), el("span", { class: "sr" }, word), change.text);
+}
+
+function limitText(of) {
+  const percent = format.percent(of.limit.value, of.limit.value < 0.01 ? 1 : 0);
+  return `${of.limit.side === "above" ? "over" : "under"} ${percent}`;
+}
+
+function tip(of, id, row) {
+  const lines = [];
+  if (of.of) {
+    for (const name of of.of) lines.push([metric(name).label, format.exact(row.metrics[name])]);
+  } else if (of.kind === "count") lines.push(["Exactly", format.exact(row.metrics[of.name])]);
+  const before = row.previous?.[of.name];
+  if (before !== null && before !== undefined) lines.push(["Period before", format.value(of, before)]);
+  if (of.limit) lines.push([of.limit.side === "above" ? "Keep below" : "Keep above", format.percent(of.limit.value, of.limit.value < 0.01 ? 1 : 0)]);
+  return el("div", { class: "tile-tip", id, role: "tooltip" }, ...lines.map(([name, text]) => el("span", { class: "tip-row" }, el("span", {}, name), el("b", {}, text))));
+}

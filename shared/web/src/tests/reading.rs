@@ -1,0 +1,129 @@
+//! Calls that read: what reaches the backend and what comes back.
+
+use serde_json::json;
+
+use super::*;
+
+const DAY: &str = "from=2026-11-01&to=2026-11-02";
+
+#[tokio::test]
+async fn a_query_in_the_body_is_answered_in_the_form_of_the_contract() {
+    let world = World::new();
+    let body = r#"{"metrics":["sends","bounce_rate"],"from":"2026-11-01","to":"2026-11-02","group_by":["provider","brand"]}"#;
+    let reply = world.post(ACME, "/v1/query", body).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!((&reply.json()["rows"], &reply.json()["meta"]["next_cursor"]), (&json!([]), &Value::Null));
+    assert_eq!(reply.header("content-type"), "application/json");
+    assert_eq!(reply.header("cache-control"), "no-store");
+    assert_eq!(
+        world.asked(),
+        [r#"acme: query by ["provider", "brand"] 2026-11-01T00:00:00Z 2026-11-02T00:00:00Z"#]
+    );
+}
+
+#[tokio::test]
+async fn the_same_query_in_the_query_string_is_the_same_query() {
+    let world = World::new();
+    let uri = format!(
+        "/v1/metrics?metrics=sends%2Cbounce_rate&{DAY}&group_by=provider,brand&filter=campaign:a%20b%26c"
+    );
+    assert_eq!(world.get(ACME, &uri).await.status, StatusCode::OK);
+    assert_eq!(
+        world.asked(),
+        [r#"acme: query by ["provider", "brand"] 2026-11-01T00:00:00Z 2026-11-02T00:00:00Z"#]
+    );
+}
+
+#[tokio::test]
+async fn only_the_answer_for_a_range_that_is_over_may_be_kept_and_only_by_the_one_who_asked() {
+    let world = World::new();
+    let get =
+        async |to: &str| world.get(ACME, &format!("/v1/metrics?metrics=sends&from=2026-11-01&to={to}")).await;
+    let over = get("2026-11-25T11:01:00Z").await;
+    assert_eq!(over.header("cache-control"), "private, max-age=60");
+    assert_eq!(over.header("vary"), "authorization, x-mailgauge-tenant");
+    assert_eq!(get("2026-11-25T11:02:00Z").await.header("cache-control"), "no-store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_takes_too_long_is_given_up() {
+    let reply = World::with(Mood::Stuck, None).get(ACME, &format!("/v1/metrics?metrics=sends&{DAY}")).await;
+    assert_eq!((reply.status, reply.problem()), (StatusCode::SERVICE_UNAVAILABLE, "timed-out".to_owned()));
+}
+
+#[tokio::test]
+async fn dimensions_are_listed_with_declared_tags_and_for_operators_the_tenant() {
+    let world = World::new();
+    let names = async |key| {
+        let list = world.get(key, "/v1/dimensions").await.json();
+        let names =
+            list["dimensions"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let mut expected = vec![
+        "campaign",
+        "segment",
+        "sending_domain",
+        "recipient_domain",
+        "provider",
+        "configuration_set",
+        "brand",
+    ];
+    assert_eq!(names(ACME).await, expected);
+    expected.insert(0, "tenant");
+    assert_eq!(names(OPERATOR).await, expected);
+}
+
+#[tokio::test]
+async fn values_of_a_dimension_are_listed_by_its_name_or_its_tags() {
+    let world = World::new();
+    assert_eq!(
+        world.get(ACME, "/v1/dimensions/campaign?prefix=sp%2F&limit=1000").await.json(),
+        json!({"name": "campaign", "values": ["spring"], "truncated": true})
+    );
+    world.get(OPERATOR, "/v1/dimensions/brand").await;
+    assert_eq!(world.asked(), [r#"acme: values Campaign "sp/" 1000"#, r#"all: values Tag1 "" 100"#]);
+}
+
+#[tokio::test]
+async fn counting_is_proved_over_the_range_that_was_asked() {
+    let world = World::new();
+    let reply =
+        world.get(ACME, "/v1/reconcile?from=2026-11-01T00:00:00Z&to=2026-11-02T02:00:00%2B02:00").await;
+    assert_eq!(
+        reply.json(),
+        json!({"from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z", "events_read": 10, "duplicates": 1,
+            "late": 2, "quarantined": 3, "aggregated": 6, "drift": 0})
+    );
+    assert_eq!(world.asked(), ["acme: reconcile 2026-11-01T00:00:00Z 2026-11-02T00:00:00Z"]);
+}
+
+#[tokio::test]
+async fn a_key_says_who_it_is() {
+    let world = World::new();
+    for (key, expected) in [
+        (OPERATOR, json!({"name": "key of mg_operator", "scope": "operator", "tenant": null})),
+        (ACME, json!({"name": "key of mg_acme", "scope": "tenant", "tenant": "acme"})),
+        (INGEST, json!({"name": "key of mg_ingest", "scope": "ingest", "tenant": null})),
+    ] {
+        assert_eq!(world.get(key, "/v1/whoami").await.json(), expected);
+    }
+}
+
+#[tokio::test]
+async fn operators_list_tenants() {
+    let reply = World::new().get(OPERATOR, "/v1/tenants").await;
+    assert_eq!(reply.json(), json!({"tenants": [{"id": "acme", "name": "Acme"}]}));
+}
+
+#[tokio::test]
+async fn health_needs_no_key_and_readiness_follows_the_backend() {
+    async fn check(mood: Mood, uri: &str, expected: StatusCode) {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        assert_eq!(World::with(mood, None).send(request).await.status, expected, "{uri}");
+    }
+    check(Mood::Well, "/healthz", StatusCode::OK).await;
+    check(Mood::Well, "/readyz", StatusCode::OK).await;
+    check(Mood::Down, "/healthz", StatusCode::OK).await;
+    check(Mood::Down, "/readyz", StatusCode::SERVICE_UNAVAILABLE).await;
+}

@@ -1,0 +1,360 @@
+"""A stand-in server for the dashboard: the static files and a fake API, on the loopback interface only.
+
+It exists so that the dashboard can be built and tested without the real server. Numbers are a fixed function of time, tenant
+and dimensions, so a test can ask the same question and expect the same answer. It must never be mistaken for the
+real thing: it knows a handful of keys, keeps nothing, and answers only what the dashboard asks.
+
+Keys: mg_operator (3 tenants), mg_many (200 tenants), mg_tenant (tenant acme), mg_empty (no events), mg_quiet (events, but not
+in the last 30 days), mg_error (queries fail), mg_partial (two queries fail), mg_slow (each query takes 2.5 s), mg_hostile (names made to break a page).
+
+    python3 tests/dashboard/fixture.py [--port 8089]    # then open http://127.0.0.1:8089/#key=mg_operator
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from datetime import datetime, timezone
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+FILES = Path(__file__).resolve().parents[2] / "shared/web/src/dashboard"
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+# As strict as the real server may be; also refuses every way of turning text into markup.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+STEPS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600}
+MAX_UNITS = 360
+
+# Provider: share, delivery, bounce share, complaint per delivery, open, click, p95 in ms, recipient domains with shares.
+PROVIDERS = {
+    "gmail": (0.46, 0.9872, 0.00031, 0.412, 0.0341, 2900, {"gmail.com": 0.94, "googlemail.com": 0.06}),
+    "microsoft": (0.19, 0.9795, 0.00052, 0.286, 0.0214, 6400, {"outlook.com": 0.48, "hotmail.com": 0.34, "live.com": 0.12, "msn.com": 0.06}),
+    "yahoo": (0.12, 0.9812, 0.00118, 0.318, 0.0247, 4800, {"yahoo.com": 0.68, "aol.com": 0.21, "ymail.com": 0.11}),
+    "apple": (0.09, 0.9903, 0.00022, 0.448, 0.0192, 2100, {"icloud.com": 0.81, "me.com": 0.19}),
+    "comcast": (0.04, 0.9741, 0.00041, 0.251, 0.0188, 9100, {"comcast.net": 1.0}),
+    "gmx": (0.03, 0.9834, 0.00029, 0.305, 0.0263, 3700, {"gmx.de": 0.7, "web.de": 0.3}),
+    "proton": (0.02, 0.9922, 0.00011, 0.402, 0.0305, 1900, {"proton.me": 1.0}),
+    "other": (0.05, 0.9588, 0.00047, 0.226, 0.0171, 14200, {"example.org": 0.5, "mail.example.co.uk": 0.3, "firm.example": 0.2}),
+}
+# Campaign: share, engagement factor, bounce factor, segment, sending domain, configuration set.
+CAMPAIGNS = {
+    "weekly-digest": (0.31, 1.05, 0.9, "active", "news.acme.example", "marketing"),
+    "black-friday-early-access": (0.24, 1.32, 1.1, "vip", "offers.acme.example", "marketing"),
+    "order-confirmation": (0.18, 1.61, 0.35, "customers", "mail.acme.example", "transactional"),
+    "password-reset": (0.09, 1.74, 0.3, "customers", "mail.acme.example", "transactional"),
+    "win-back-90-days": (0.11, 0.42, 2.9, "lapsed", "offers.acme.example", "marketing"),
+    "product-update-november": (0.07, 0.93, 1.0, "active", "news.acme.example", "marketing"),
+}
+HOSTILE = ["<img src=x onerror=alert(1)>", "\"><script>alert(2)</script>", "javascript:alert(3)", "‮gro.elpmaxe", "a" * 250, "Ω≈ç√ 日本語 🙂", "' OR 1=1 --", ""]
+REASONS = {
+    "invalid_recipient": 0.37, "mailbox_full": 0.17, "spam_block": 0.12, "suppressed": 0.09, "reputation_block": 0.06, "invalid_domain": 0.055,
+    "policy_block": 0.04, "expired": 0.03, "rate_limit": 0.025, "authentication": 0.015, "server_error": 0.01, "connection": 0.008, "unknown": 0.007,
+}
+ORDER = {provider: place for place, provider in enumerate(PROVIDERS)}
+RATES = {
+    "delivery_rate": ("deliveries", "sends"), "bounce_rate": ("bounces", "sends"), "hard_bounce_rate": ("bounces_permanent", "sends"),
+    "complaint_rate": ("complaints", "deliveries"), "open_rate": ("unique_opens", "deliveries"), "click_rate": ("unique_clicks", "deliveries"),
+}
+
+
+def cells(hostile):
+    """All combinations of dimensions with their share of the sends."""
+    found = []
+    for provider, (share, delivery, complaint, opened, clicked, p95, domains) in PROVIDERS.items():
+        for place, (campaign, (part, liking, badness, segment, sending, configuration)) in enumerate(CAMPAIGNS.items()):
+            for domain, slice_ in domains.items():
+                group = {"provider": provider, "campaign": HOSTILE[place] if hostile else campaign, "segment": segment, "recipient_domain": domain,
+                         "sending_domain": sending, "configuration_set": configuration}
+                bounce = (1 - delivery) * 0.82 * badness
+                found.append((group, share * part * slice_, bounce, complaint * (badness**0.5), min(0.9, opened * liking), clicked * liking, p95))
+    return found
+
+
+@lru_cache
+def cells_by(dimensions, hostile):
+    """Cells merged to the dimensions a query looks at, and the provider: far fewer, so that a query by the minute is quick."""
+    merged = {}
+    for group, share, *rates in cells(hostile):
+        kept = {name: group[name] for name in ("provider", *dimensions)}
+        hold = merged.setdefault(tuple(kept.values()), [kept, 0.0, [0.0] * len(rates)])
+        hold[1] += share
+        hold[2] = [total + share * rate for total, rate in zip(hold[2], rates)]
+    return [(kept, share, *(total / share for total in totals)) for kept, share, totals in merged.values()]
+
+
+def dimensions_of(query):
+    """The dimensions that a query groups or filters by, besides the tenant."""
+    text = json.dumps([query.get("group_by"), query.get("filter")])
+    return tuple(name for name in ("campaign", "segment", "recipient_domain", "sending_domain", "configuration_set") if f'"{name}"' in text)
+
+
+def noise(number, salt):
+    """A number in [-1, 1] that looks random and is always the same."""
+    x = math.sin(number * 12.9898 + salt * 78.233) * 43758.5453
+    return 2 * (x - math.floor(x)) - 1
+
+
+def volume(at, tenant_scale):
+    """Sends per second at a time: by hour of day, day of week, with a campaign blast each morning and noise."""
+    hour = at / 3600 % 24
+    weekday = int(at // 86400 + 4) % 7
+    daily = 0.45 + 0.4 * math.exp(-(((hour - 15) / 4.5) ** 2)) + 0.75 * math.exp(-(((hour - 9) / 0.9) ** 2))
+    weekly = (0.6, 1.0, 1.08, 1.12, 1.06, 0.98, 0.66)[weekday]
+    growth = 1 + 0.0011 * (at / 86400 - 20700)
+    return 9.5 * tenant_scale * daily * weekly * growth * (1 + 0.07 * noise(at // 300, 3) + 0.05 * noise(at // 60, 5))
+
+
+def incident(at, now, provider):
+    """How much worse bounces and delivery times are: a block at one provider some hours ago, and another last week."""
+    if provider != "microsoft":
+        return 1.0
+    for start, length, depth in ((3.2 * 3600, 2400, 9.0), (6 * 86400, 5 * 3600, 5.0), (43 * 86400, 8 * 3600, 7.0)):
+        if now - start <= at < now - start + length:
+            return depth
+    return 1.0
+
+
+def matches(condition, group):
+    """Whether a group passes a filter."""
+    if not condition:
+        return True
+    if "and" in condition:
+        return all(matches(part, group) for part in condition["and"])
+    if "or" in condition:
+        return any(matches(part, group) for part in condition["or"])
+    if "not" in condition:
+        return not matches(condition["not"], group)
+    held, value = group.get(condition["dimension"], ""), condition["value"]
+    return {"eq": held == value, "ne": held != value, "in": held in value, "prefix": held.startswith(str(value))}[condition["op"]]
+
+
+def count_cells(start, end, unit, chosen, scale, now):
+    """Counters by cell over [start, end), summed over steps of `unit` seconds."""
+    totals = {}
+    at = start
+    while at < end:
+        middle = at + min(unit, end - at) / 2
+        sends_all = volume(middle, scale) * min(unit, end - at)
+        # Outcomes of the newest mail are still to come.
+        done = min(1.0, max(0.0, (now - middle + 20) / 60))
+        seen = min(1.0, max(0.0, (now - middle) / 14400)) ** 0.4
+        for place_of, (group, share, bounce, complaint, opened, clicked, p95) in enumerate(chosen):
+            index = ORDER[group["provider"]]
+            worse = incident(middle, now, group["provider"])
+            wave = 1 + 0.12 * noise(middle // 900, index % 7) + 0.2 * math.sin(middle / 40000 + index)
+            lively = 1 + 0.05 * math.sin(middle / 13751) + 0.03 * noise(middle // 900, 11 + index % 3)
+            sends = sends_all * share * (1 + 0.1 * math.sin(middle / 50000 + index))
+            bounces = sends * bounce * worse * wave * done
+            deliveries = (sends - sends * bounce * worse * wave) * 0.9985 * done
+            hold = totals.setdefault(place_of, [0.0] * 7)
+            for place, value in enumerate((sends, deliveries, bounces, deliveries * complaint * wave, deliveries * opened * (0.6 + 0.4 * seen) * lively, deliveries * clicked * (0.65 + 0.35 * seen) * lively**1.6, deliveries * p95 * (0.7 + 0.3 * wave**2) * (0.8 + 0.2 * lively**2) * (1 + 0.16 * noise(middle // 900, 21)) * (1 + 2.5 * (worse > 1)))):
+                hold[place] += value
+        at += unit
+    return totals
+
+
+def metrics_of(counters, names):
+    """The metrics asked for, from summed counters."""
+    sends, deliveries, bounces, complaints, opens, clicks = (round(value) for value in counters[:6])
+    deliveries = min(deliveries, sends)
+    values = {
+        "sends": sends, "deliveries": deliveries, "bounces": bounces, "bounces_permanent": round(bounces * 0.62), "bounces_transient": round(bounces * 0.35),
+        "complaints": complaints, "unique_opens": opens, "unique_clicks": clicks, "in_flight": max(0, sends - deliveries - bounces),
+    }
+    p95 = counters[6] / counters[1] if counters[1] > 0.5 else None
+    for name, factor in (("delivery_ms_p50", 0.17), ("delivery_ms_p90", 0.7), ("delivery_ms_p95", 1.0), ("delivery_ms_p99", 2.4)):
+        values[name] = None if p95 is None else round(p95 * factor)
+    for name, (numerator, denominator) in RATES.items():
+        values[name] = values[numerator] / values[denominator] if values[denominator] else None
+    for reason, share in REASONS.items():
+        values[f"bounces_{reason}"] = round(bounces * share)
+    return {name: values.get(name, 0 if name.startswith("bounces_") else None) for name in names}
+
+
+def buckets(query, start, end):
+    """The bucket edges of a query, in seconds."""
+    step = query.get("granularity", "total")
+    if step == "total":
+        return [start, end]
+    if step in STEPS:
+        return list(range(int(start // STEPS[step] * STEPS[step]), int(math.ceil(end)) + STEPS[step], STEPS[step]))[: math.ceil((end - start // STEPS[step] * STEPS[step]) / STEPS[step]) + 1]
+    zone = ZoneInfo(query.get("timezone", "UTC"))
+    edges, day = [], datetime.fromtimestamp(start, zone).date().toordinal()
+    while not edges or edges[-1] < end:
+        date = datetime.fromordinal(day)
+        edges.append(int(date.replace(tzinfo=zone).timestamp()))
+        day += 1
+    return edges
+
+
+def iso(seconds):
+    """RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(text):
+    """From RFC 3339."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def tenants_of(key):
+    """The tenants that a key may see, with the scale of their traffic."""
+    if key == "mg_many":
+        return {f"tenant-{number:03}": 3 / (number + 1) for number in range(200)}
+    return {"acme": 1.0, "globex": 0.42, "initech": 0.11}
+
+
+def answer(query, key, tenant, now):
+    """The reply to a query."""
+    start, end = seconds_of(query["from"]), seconds_of(query["to"])
+    scales = tenants_of(key)
+    wanted = {tenant: scales.get(tenant, 0.0)} if tenant else scales
+    keys = query.get("group_by", [])
+    edges = buckets(query, start, end)
+    span = edges[-1] - edges[0]
+    unit = max(60.0, min(min(b - a for a, b in zip(edges, edges[1:])), span / MAX_UNITS))
+    rows = []
+    for first, last in zip(edges, edges[1:]):
+        now_groups = grouped(first, last, unit, query, keys, wanted, key, now)
+        back = span if query.get("compare") else 0
+        old_groups = grouped(first - back, last - back, unit, query, keys, wanted, key, now) if back else {}
+        for name, counters in now_groups.items():
+            row = {"group": dict(zip(keys, name)), "metrics": metrics_of(counters, query["metrics"])}
+            if query.get("granularity", "total") != "total":
+                row["time"] = iso(first)
+            if back:
+                row["previous"] = metrics_of(old_groups.get(name, [0.0] * 7), query["metrics"])
+            rows.append(row)
+    if keys:
+        rows = limited(rows, keys, query)
+    silent = key in ("mg_empty", "mg_quiet")
+    newest = {"mg_empty": None, "mg_quiet": iso(now - 40 * 86400)}.get(key, iso(now - 2))
+    meta = {"complete_until": iso(now - 11), "newest_event": newest, "estimates": {} if silent else {"unique_opens": 0.008}, "next_cursor": None}
+    return {"rows": rows, "meta": meta}
+
+
+def grouped(first, last, unit, query, keys, wanted, key, now):
+    """Counters by group over one bucket."""
+    if key in ("mg_empty", "mg_quiet"):
+        return {} if keys else {(): [0.0] * 7}
+    # Outages of the sender: nothing for twenty minutes, which rates show as a gap.
+    if now - 9.4 * 3600 <= first and last <= now - 9.0 * 3600 and not keys:
+        return {(): [0.0] * 7}
+    groups = {} if keys else {(): [0.0] * 7}
+    chosen = [cell for cell in cells_by(dimensions_of(query), key == "mg_hostile") if matches(query.get("filter"), cell[0])]
+    by_tenant = "tenant" in keys
+    counted = count_cells(first, min(last, now), unit, chosen, 1.0, now)
+    for tenant, scale in wanted.items() if by_tenant else {"": sum(wanted.values())}.items():
+        for index, counters in counted.items():
+            group = {**chosen[index][0], "tenant": tenant}
+            hold = groups.setdefault(tuple(group[name] for name in keys), [0.0] * 7)
+            for place, value in enumerate(counters):
+                hold[place] += scale * value
+    return groups
+
+
+def limited(rows, keys, query):
+    """The largest by sends, and one row for the rest."""
+    rows.sort(key=lambda row: -(row["metrics"].get("sends") or 0))
+    limit = query.get("limit", 100)
+    rest = rows[limit:]
+    if not rest:
+        return rows
+    total = [sum(row["metrics"].get(name) or 0 for row in rest) for name in ("sends", "deliveries", "bounces", "complaints", "unique_opens", "unique_clicks")]
+    other = {"group": {name: "(other)" for name in keys}, "metrics": metrics_of([*total, total[1] * 5000.0], query["metrics"])}
+    return [*rows[:limit], other]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves one request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+    def reply(self, status, body, kind="application/json"):
+        """Sends a body with the headers that the real server has."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in (("Content-Type", kind), ("Content-Length", str(len(data))), ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def problem(self, status, detail):
+        """Sends problem details."""
+        self.reply(status, {"type": "about:blank", "title": "Refused", "status": status, "detail": detail}, "application/problem+json")
+
+    def key(self):
+        """The caller's key, if the server knows it."""
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        known = ("mg_operator", "mg_many", "mg_tenant", "mg_empty", "mg_quiet", "mg_error", "mg_partial", "mg_slow", "mg_hostile")
+        return key if key in known else None
+
+    def do_GET(self):
+        """Static files, who the caller is, the tenants."""
+        path = self.path.split("?")[0]
+        if path.startswith("/v1/"):
+            key = self.key()
+            if not key:
+                return self.problem(401, "the key is not known here; use a key made by mailgauge keys add")
+            if path == "/v1/whoami":
+                operator = key in ("mg_operator", "mg_many", "mg_hostile")
+                return self.reply(200, {"name": "test", "scope": "operator" if operator else "tenant", "tenant": None if operator else "acme"})
+            if path == "/v1/tenants" and key in ("mg_operator", "mg_many", "mg_hostile"):
+                return self.reply(200, {"tenants": [{"id": name, "name": name} for name in tenants_of(key)]})
+            return self.problem(404, "there is nothing here")
+        name = "index.html" if path == "/" else path.removeprefix("/assets/")
+        file = FILES / name
+        if "/" in name or file.suffix not in TYPES or not file.is_file():
+            return self.problem(404, "there is nothing here")
+        self.reply(200, file.read_bytes(), TYPES[file.suffix])
+
+    def do_POST(self):
+        """A query."""
+        body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), 262144))
+        key = self.key()
+        if not key:
+            return self.problem(401, "the key is not known here; use a key made by mailgauge keys add")
+        if self.path != "/v1/query":
+            return self.problem(404, "there is nothing here")
+        query = json.loads(body)
+        if key == "mg_slow":
+            time.sleep(2.5)
+        failing = key == "mg_error" or (key == "mg_partial" and (query.get("group_by") or "bounces_expired" in query["metrics"]))
+        if failing:
+            return self.problem(503, "granularity: the history before 2026-10-01 is kept by the hour; ask for 1h or 1d")
+        tenant = "acme" if key not in ("mg_operator", "mg_many", "mg_hostile") else self.headers.get("X-Mailgauge-Tenant")
+        now = time.time()
+        self.reply(200, answer(query, key, tenant, now))
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of pages that left before their answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A reader who aborts a question is no fault; any other is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(*_)
+
+
+def serve(port):
+    """A server on the loopback interface; port 0 takes a free one."""
+    return Server(("127.0.0.1", port), Handler)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    server = serve(parser.parse_args().port)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()

@@ -1,0 +1,76 @@
+/**
+ * @file Checks the dashboard's pure modules, inside a page that was served with them. browser.py evaluates this function in
+ * several time zones and prints what it returns: the sentences that do not hold.
+ */
+async () => {
+  const load = (name) => import(new URL(`assets/${name}.js`, location.origin).href);
+  const [period, scale, format, state, chance, metrics, queries, plot] = await Promise.all(["period", "scale", "format", "state", "chance", "metrics", "queries", "plot"].map(load));
+  const failures = [];
+  const check = (sentence, actual, expected) => {
+    const [a, e] = [JSON.stringify(actual), JSON.stringify(expected)];
+    if (a !== e) failures.push(`${sentence}: ${a} instead of ${e}`);
+  };
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const iso = (time) => new Date(time).toISOString().slice(0, 16);
+  const now = Date.parse("2026-11-25T08:03:20Z");
+  const at = (search, time = now) => period.period(state.parse(search), time, zone);
+
+  const day = at("?range=24h");
+  check("figures end with this minute", [iso(day.from), iso(day.to)], ["2026-11-24T08:04", "2026-11-25T08:04"]);
+  check("the chart has whole buckets of the same length", [iso(day.chartFrom), iso(day.chartTo), day.step], ["2026-11-24T08:15", "2026-11-25T08:15", "15m"]);
+  check("a chosen granularity is kept", at("?range=24h&step=1m").step, "1m");
+  check("a granularity of too many points is not", at("?range=90d&step=1m").step, "1d");
+  const month = at("?range=30d");
+  check("ranges whose earlier period has lost its minutes use hours", iso(month.to), "2026-11-25T09:00");
+  const cohort = at("?range=1h&basis=send&step=1m");
+  check("send cohorts are asked for by the whole hour", [iso(cohort.from), iso(cohort.to), cohort.step], ["2026-11-25T07:00", "2026-11-25T08:00", "1h"]);
+  if (zone === "Europe/Berlin") {
+    check("days begin at the zone's midnight", [iso(month.chartFrom), iso(month.chartTo)], ["2026-10-26T23:00", "2026-11-25T23:00"]);
+    const autumn = at("?range=30d", Date.parse("2026-11-10T12:00:00Z"));
+    check("also across the end of summer time", [iso(autumn.chartFrom), iso(autumn.chartTo)], ["2026-10-11T22:00", "2026-11-10T23:00"]);
+  } else {
+    check("zones that are not whole hours from UTC get UTC days", [month.zone, iso(month.chartTo)], ["UTC", "2026-11-26T00:00"]);
+  }
+
+  const ticks = (low, high, kind) => scale.valueTicks({ low, high, wanted: 5, kind });
+  check("ticks of counts are round", ticks(0, 19_400, "count"), [0, 5000, 10_000, 15_000, 20_000]);
+  check("counts have no half ticks", ticks(0, 2, "count"), [0, 1, 2]);
+  check("ticks of rates are round", ticks(0.931, 1, "rate"), [0.92, 0.94, 0.96, 0.98, 1]);
+  check("ticks of times are round times", ticks(0, 200_000, "duration"), [0, 60_000, 120_000, 180_000, 240_000]);
+  check("nothing but zeros still has an axis", ticks(0, 0, "count").length >= 2, true);
+
+  const { metric } = metrics;
+  check("an unknown rate is not zero", [format.percent(null), format.exact(undefined), format.duration(null)], ["–", "–", "–"]);
+  check("counts are short above a million", [format.count(999_999), format.count(1_234_567)], ["999,999", "1.23M"]);
+  check("times have a fitting unit", [840, 4200, 14_200, 204_000, 5_400_000].map(format.duration), ["840 ms", "4.2 s", "14 s", "3.4 min", "1.5 h"]);
+  check("rates change by points", format.change(metric("bounce_rate"), 0.031, 0.02), { text: "1.10 pp", direction: "up" });
+  check("counts change by ratio", format.change(metric("sends"), 90, 100), { text: "10.0%", direction: "down" });
+  check("nothing compares with an unknown", format.change(metric("sends"), 90, null), null);
+
+  const rate = (value, sends) => ({ bounce_rate: value, sends });
+  check("a change within chance is none", chance.isReal(metric("bounce_rate"), rate(0.021, 900), rate(0.02, 900)), false);
+  check("the same change in much mail is one", chance.isReal(metric("bounce_rate"), rate(0.021, 1e6), rate(0.02, 1e6)), true);
+  check("no change is none, however much mail", chance.isReal(metric("bounce_rate"), rate(0.02001, 1e12), rate(0.02, 1e12)), false);
+  check("no mail before means no verdict", chance.isReal(metric("bounce_rate"), rate(0.02, 1e6), { bounce_rate: null, sends: 0 }), false);
+  check("limits hold on their own side", [metrics.beyondLimit(metric("delivery_rate"), 0.94), metrics.beyondLimit(metric("bounce_rate"), 0.02), metrics.beyondLimit(metric("complaint_rate"), null)], [true, false, false]);
+
+  const long = "?from=2026-11-01T00:00:00.000Z&to=2026-11-02T00:00:00.000Z&tenant=acme&by=campaign&show=latency&step=1h&sort=bounce_rate&top=100&f=provider:gmail&f=campaign:a:b";
+  check("an address survives reading and writing", state.format(state.parse(long)), long);
+  check("the default needs no address", state.format(state.parse("?range=24h&by=provider")), "");
+  for (const junk of ["?range=1y", "?from=x&to=y", "?from=2026-11-02&to=2026-11-01", "?by=__proto__", "?show=constructor", "?step=2m", "?sort=<b>", "?top=1e9", "?f=:x&f=tenant:acme&f=evil:1", "?basis=both"]) {
+    check(`an address that makes no sense is the default: ${junk}`, state.format(state.parse(junk)), "");
+  }
+  check("filters are bounded", state.parse(`?${"f=provider:x&".repeat(500)}`).filters.length, 20);
+  check("send cohorts drop what they do not keep", state.format(state.parse("?basis=send&by=segment&show=latency&f=segment:a&f=campaign:b")), "?basis=send&f=campaign:b");
+  const picked = state.toggleFilter(state.parse(""), "provider", "gmail");
+  check("a second pick undoes the first", [picked.filters.length, state.toggleFilter(picked, "provider", "gmail").filters.length], [1, 0]);
+
+  const asked = queries.questions(state.parse("?f=provider:a&f=provider:b&f=campaign:c"), day);
+  check("a refresh is at most six questions of at most 40 metrics", Object.values(asked).every((body) => body.metrics.length <= 40) && Object.keys(asked).length <= 6, true);
+  check("values of a dimension are alternatives, dimensions narrow", asked.totals.filter, { and: [{ dimension: "provider", op: "in", value: ["a", "b"] }, { dimension: "campaign", op: "eq", value: "c" }] });
+  check("the breakdown is not narrowed by its own dimension", asked.breakdown.filter, { dimension: "campaign", op: "eq", value: "c" });
+  const cohorts = queries.questions(state.parse("?basis=send"), cohort);
+  check("send cohorts are not asked for unique counts or times", JSON.stringify(cohorts).match(/unique|open_rate|click_rate|delivery_ms/), null);
+  check("gaps split a line", plot.runs([1, null, 2, 3, null], 0, 5), [[0, 1], [2, 4]]);
+  return failures;
+}
