@@ -13,8 +13,7 @@ const EVENTS: u64 = 1000;
 /// Event number `n`: the mix, the headers and the sizes of a marketing program.
 fn ses_event(n: u64) -> String {
     let id = format!("0100019a7b{n:06x}-c421e265-f034-4575-9ecc-3ca3{n:08x}-000000");
-    let recipient =
-        format!("reader{n}@{}", ["gmail.com", "yahoo.com", "outlook.com", "example.com"][n as usize % 4]);
+    let recipient = format!("reader{n}@{}", if n.is_multiple_of(2) { "gmail.com" } else { "example.com" });
     let (kind, body) = match n % 8 {
         0 | 1 => ("Send", "\"send\":{}".to_owned()),
         2..=4 => (
@@ -99,9 +98,10 @@ fn decode(criterion: &mut Criterion) {
             |bencher, payload| {
                 bencher.iter(|| {
                     let mut counts = 0;
-                    decoder.decode(black_box(payload), &mut |decoded| match decoded {
-                        Decoded::Event(event) => counts += event.counts(),
-                        other => panic!("not an event: {other:?}"),
+                    decoder.decode(black_box(payload), &mut |decoded| {
+                        if let Decoded::Event(event) = decoded {
+                            counts += event.counts();
+                        }
                     });
                     assert_eq!(counts as u64, EVENTS);
                 });

@@ -116,6 +116,7 @@ impl Decoder {
 
     fn compressed(&mut self, encoding: Encoding, bytes: &[u8], layer: Layer, each: Each<'_>) {
         let mut buffer = self.take_buffer();
+        buffer.clear();
         match compression::decompress(encoding, bytes, layer.room, &mut buffer) {
             Ok(()) => {
                 let room = layer.room.saturating_sub(buffer.len());
@@ -270,7 +271,9 @@ impl Decoder {
                 self.keep_buffer(buffer);
             }
             Content::Text(message) => {
-                let mut buffer = String::from_utf8(self.take_buffer()).unwrap_or_default();
+                let mut buffer = self.take_buffer();
+                buffer.clear();
+                let mut buffer = String::from_utf8(buffer).unwrap_or_default();
                 message.resolve_into(&mut buffer);
                 self.payload(buffer.as_bytes(), layer, each);
                 self.keep_buffer(buffer.into_bytes());
@@ -280,13 +283,13 @@ impl Decoder {
         }
     }
 
+    /// A buffer with what was in it: filling it anew with zeros would cost as much as decoding base64 into it.
     fn take_buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
 
-    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+    fn keep_buffer(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() <= SPARE_BYTES {
-            buffer.clear();
             self.spare.push(buffer);
         }
     }

@@ -107,6 +107,33 @@ fn depth_ends_at_the_limit() {
 }
 
 #[test]
+fn headers_are_skipped_as_any_value_is() {
+    let pair = |name: &str, value: &str| format!("{{\"name\":{name},\"value\":{value}}}");
+    let (plain, escaped) = (pair("\"To\"", "\"a\""), pair("\"\\\"\"", "\"\\u00e9\""));
+    for text in [
+        "[]".to_owned(),
+        format!("[{plain}]"),
+        format!("[{plain},{escaped},{plain}]"),
+        format!("[{plain}, {plain}]"),
+        format!("[{plain},{}]", pair("\"To\"", "5")),
+        format!("[{plain},{}]", pair("\"To\"", "\"a\",\"more\":[]")),
+        format!("[{plain},{plain}"),
+        format!("[{plain},"),
+        format!("[{plain}}}"),
+        format!("[{}]", pair("\"To\"", "\"\\x\"")),
+        format!("[{}]", pair("\"T\no\"", "\"a\"")),
+        "5".to_owned(),
+    ] {
+        let (mut fast, mut slow) = (Scanner::new(&text), Scanner::new(&text));
+        assert_eq!(fast.skip_headers(), slow.skip(), "{text}");
+        assert_eq!(fast.at(), slow.at(), "{text}");
+    }
+    let mut deep = Scanner::new("[{\"name\":\"a\",\"value\":\"b\"}]");
+    deep.depth = MAX_DEPTH - 1;
+    assert_eq!(deep.skip_headers(), Err(Fault::Depth));
+}
+
+#[test]
 fn escapes_are_resolved_and_lone_surrogates_replaced() {
     for (text, expected) in [
         (r#""plain""#, "plain"),
@@ -189,7 +216,11 @@ proptest! {
     }
 
     #[test]
-    fn the_first_special_byte_is_found(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn the_first_special_byte_is_found(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..40),
+        plain in 0..120_usize,
+    ) {
+        bytes.splice(0..0, std::iter::repeat_n(b'x', plain));
         let plain = bytes.iter().position(|&b| b < b' ' || b == b'"' || b == b'\\').unwrap_or(bytes.len());
         prop_assert_eq!(text::next_special(&bytes, 0), plain);
     }

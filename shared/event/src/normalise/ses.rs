@@ -189,6 +189,7 @@ impl<'a> Mail<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         fields(scanner, |scanner, key| {
             match &*key {
+                "headers" => scanner.skip_headers()?,
                 "timestamp" => self.timestamp = Required::read(scanner)?,
                 "messageId" => self.message_id = Required::read(scanner)?,
                 "source" => self.source = text(scanner)?,
