@@ -1,13 +1,15 @@
 //! The command line: one file per command, each with its options, its help and its work.
 
 mod aggregate;
+mod demo;
+mod ingest;
 mod moment;
+mod serve;
 mod simulate;
 mod tags;
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 
 use clap::{Parser, Subcommand};
 
@@ -23,13 +25,19 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Options),
+    Serve(serve::Options),
     Aggregate(aggregate::Options),
+    Ingest(ingest::Options),
     Simulate(simulate::Options),
 }
 
 /// Runs one command to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.command.context("no command")? {
+    match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
+        Command::Demo(options) => demo::run(options),
+        Command::Serve(options) => serve::run(options),
+        Command::Ingest(options) => ingest::run(&options),
         Command::Aggregate(options) => aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),
     }

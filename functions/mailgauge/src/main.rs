@@ -2,10 +2,14 @@
 
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 
+mod backend;
 mod cli;
+mod inbox;
 mod input;
 mod offline;
 mod output;
+mod server;
+mod standalone;
 
 use std::process::ExitCode;
 

@@ -88,6 +88,8 @@ pub struct Folded {
     pub identities: Vec<IdentityHash>,
     /// What became of everything.
     pub totals: Totals,
+    /// What became of each record taken, in their order.
+    pub each: Vec<Totals>,
     /// The newest event counted.
     pub newest_event: Option<Timestamp>,
 }
@@ -102,12 +104,14 @@ pub struct Delta {
 }
 
 /// What a call of [`aggregate`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Records that had been handled before.
     pub skipped: u64,
     /// What became of the others.
     pub totals: Totals,
+    /// What became of each of them, in their order.
+    pub each: Vec<Totals>,
     /// Items written.
     pub items: u64,
 }
@@ -185,6 +189,7 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
         memory.register(&folded.deltas);
         memory.remember(&folded.identities, done.cursor.record.done.clone());
         committed.totals.add(&folded.totals);
+        committed.each.extend_from_slice(&folded.each);
         committed.items += done.items;
         held = done.cursor;
         rest = left;

@@ -75,7 +75,11 @@ pub async fn answer<S: Store>(
     let kept_from = settings.first_day_of_hours(now).first_hour();
     for _ in 0..READS {
         let progress = Progress::read(store).await?;
-        let reads = tenants.iter().map(|tenant| find(store, &progress, tenant, query, earlier.as_ref(), kept_from));
+        // A loop, since a closure over borrowed tenants would hide from the compiler that the futures may change threads.
+        let mut reads = Vec::with_capacity(tenants.len());
+        for tenant in &tenants {
+            reads.push(find(store, &progress, tenant, query, earlier.as_ref(), kept_from));
+        }
         let found: Result<Vec<Option<Found>>, AnswerError> = parallel::all(reads).await.into_iter().collect();
         let Some(found) = found?.into_iter().collect::<Option<Vec<Found>>>() else { continue };
         let freshness =

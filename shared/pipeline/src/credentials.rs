@@ -25,6 +25,8 @@ pub enum Grant {
     Operator,
     /// One tenant's numbers, nothing else.
     Tenant(TenantId),
+    /// Sending events in, nothing else.
+    Ingest,
 }
 
 /// A key, in clear: shown once to whoever asked for it.
@@ -186,11 +188,12 @@ async fn save<S: Store>(
 impl Credential {
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        let tenant = match &self.grant {
-            Grant::Operator => None,
-            Grant::Tenant(tenant) => Some(tenant),
-        };
-        writer.maybe(tenant, |w, tenant| _ = w.text(tenant.as_str())).text(&self.name).time(self.created_at);
+        match &self.grant {
+            Grant::Operator => _ = writer.number(0),
+            Grant::Tenant(tenant) => _ = writer.number(1).text(tenant.as_str()),
+            Grant::Ingest => _ = writer.number(2),
+        }
+        writer.text(&self.name).time(self.created_at);
         writer.maybe(self.expires_at, |w, at| _ = w.time(at)).maybe(self.revoked_at, |w, at| _ = w.time(at));
         writer.finish()
     }
@@ -199,7 +202,12 @@ impl Credential {
         let mut reader = Reader::new(bytes)?;
         let credential = Self {
             id: id_of(hash),
-            grant: reader.maybe(Reader::tenant)?.map_or(Grant::Operator, Grant::Tenant),
+            grant: match reader.number()? {
+                0 => Grant::Operator,
+                1 => Grant::Tenant(reader.tenant()?),
+                2 => Grant::Ingest,
+                _ => return Err(Malformed::Damaged("grant")),
+            },
             name: reader.text()?.to_owned(),
             created_at: reader.time()?,
             expires_at: reader.maybe(Reader::time)?,

@@ -68,6 +68,16 @@ impl Totals {
         }
     }
 
+    /// What came on top of `earlier`, which these totals were once.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut grown = *self;
+        for (count, &before) in grown.fields_mut().into_iter().zip(&earlier.fields()) {
+            *count = count.saturating_sub(before);
+        }
+        grown
+    }
+
     fn fields(&self) -> [u64; 8] {
         let Self { records, events, duplicates, late, aggregated, quarantined, ignored, conflicts } = *self;
         [records, events, duplicates, late, aggregated, quarantined, ignored, conflicts]

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use self::journal::Journal;
 use crate::input::{self, Source};
 use crate::output;
-use crate::standalone::Standalone;
+use crate::standalone::{Counted, Standalone};
 
 /// A server that does not answer is tried for so long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -266,6 +266,7 @@ impl Destination for Folder {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Sent> {
         let counted = self.runtime.block_on(self.home.count(&[block]))?;
         self.runtime.block_on(self.home.tidy())?;
-        Ok(counted)
+        let Counted { events, duplicates, ignored, quarantined } = counted;
+        Ok(Sent { events, duplicates, ignored, quarantined })
     }
 }

@@ -61,6 +61,7 @@ impl<Z: Seal> Fold for EventFold<Z> {
         };
         let mut kept_bytes = 0;
         for record in records {
+            let before = counting.folded.totals;
             counting.folded.records += 1;
             counting.folded.totals.records += 1;
             let mut part = 0;
@@ -77,6 +78,7 @@ impl<Z: Seal> Fold for EventFold<Z> {
                     part += 1;
                 }
             });
+            counting.folded.each.push(counting.folded.totals.since(&before));
             if counting.is_enough() {
                 break;
             }

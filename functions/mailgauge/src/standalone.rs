@@ -1,0 +1,211 @@
+//! Everything of one process: an embedded store in a folder, the secrets beside it, and the steps over them.
+//!
+//! The steps are those of the Lambda functions; this only holds what they need. One process has one queue, so there is
+//! one shard, and its records are numbered here.
+
+mod secrets;
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use adapters::embedded::EmbeddedStore;
+use adapters::seal::SecretSeal;
+use adapters::system_clock::SystemClock;
+use anyhow::Context as _;
+use aws_lc_rs::rand;
+use cells::Block;
+use event::attribution::Attribution;
+use event::{SequenceNumber, ShardId, Timestamp};
+use pipeline::aggregate::fold::EventFold;
+use pipeline::aggregate::identity::Memory;
+use pipeline::aggregate::{self, Attempt, Batch, Record};
+use pipeline::compact::{self, due};
+use pipeline::credentials::{self, ApiKey, Grant};
+use pipeline::cursor;
+use pipeline::ports::Clock as _;
+use pipeline::snapshot::Progress;
+
+/// The one queue of this process.
+const SHARD: &str = "local";
+/// The longest a try may hold its batch; another process never waits for it, see [`Standalone::begin`].
+const ATTEMPT_MS: i64 = 60_000;
+/// The longest one round of folding may take.
+const TIDY_MS: i64 = 30_000;
+/// Readers live in this process and are done within seconds, so what was merged need not be kept for longer.
+const READER_GRACE_MS: i64 = 2 * 60_000;
+/// The demo's key is printed at each start, so it need not live long.
+const DEMO_KEY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// The store and what counting needs.
+pub struct Standalone {
+    /// Where everything is kept.
+    pub store: EmbeddedStore,
+    /// What unreadable records are sealed with.
+    pub seal: SecretSeal,
+    /// How long history is kept at which resolution.
+    pub history: compact::Settings,
+    /// The names of the declared tags.
+    pub tags: Vec<String>,
+    aggregate: aggregate::Settings,
+    shard: ShardId,
+    counting: tokio::sync::Mutex<Counting>,
+    oldest_unmerged: Mutex<Option<Timestamp>>,
+}
+
+/// What one batch after the other needs.
+struct Counting {
+    fold: EventFold<SecretSeal>,
+    memory: Memory,
+    next: Option<u64>,
+}
+
+/// What became of one payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Counts made.
+    pub events: u64,
+    /// Counts made before.
+    pub duplicates: u64,
+    /// Parts that are no events of sent mail.
+    pub ignored: u64,
+    /// Parts that cannot be read.
+    pub quarantined: u64,
+}
+
+impl Standalone {
+    /// Opens the folder, which is made if it is not there.
+    pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
+        let store = EmbeddedStore::open(folder)?;
+        let secrets = secrets::read_or_make(folder)?;
+        let tags = attribution.declared_tags().to_vec();
+        let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal()?);
+        Ok(Self {
+            store,
+            seal: secrets.seal()?,
+            history: compact::Settings { grace_ms: READER_GRACE_MS, ..compact::Settings::default() },
+            tags,
+            aggregate: aggregate::Settings::default(),
+            shard: ShardId::new(SHARD)?,
+            counting: tokio::sync::Mutex::new(Counting { fold, memory: Memory::default(), next: None }),
+            oldest_unmerged: Mutex::new(None),
+        })
+    }
+
+    /// Takes over from the process that had the folder before, which is surely dead: its lock is ours.
+    pub async fn begin(&self) -> anyhow::Result<()> {
+        aggregate::end_leases(&self.store).await.context("cannot take over from the process before")
+    }
+
+    /// Counts payloads as one batch; returns when it is committed.
+    pub async fn count(&self, payloads: &[&[u8]]) -> anyhow::Result<Counted> {
+        let mut sum = Counted::default();
+        for one in self.count_each(payloads).await? {
+            sum.events += one.events;
+            sum.duplicates += one.duplicates;
+            sum.ignored += one.ignored;
+            sum.quarantined += one.quarantined;
+        }
+        Ok(sum)
+    }
+
+    /// Counts payloads as one batch; what became of each.
+    pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
+        let mut counting = self.counting.lock().await;
+        let Counting { fold, memory, next } = &mut *counting;
+        let now = SystemClock.now();
+        let first = match next {
+            Some(first) => *first,
+            None => self.first_free().await?,
+        };
+        // Only a committed batch uses its numbers up; whatever this try comes to, the next one looks first.
+        *next = None;
+        let numbered = (first..).zip(payloads);
+        let records = numbered
+            .map(|(number, &data)| Record { sequence: SequenceNumber::from(number), arrived_at: now, data })
+            .collect();
+        let batch = Batch { shard: &self.shard, records };
+        let attempt = attempt(now, ATTEMPT_MS)?;
+        let committed =
+            aggregate::aggregate(&self.store, &SystemClock, &self.aggregate, fold, memory, &batch, attempt)
+                .await
+                .context("a batch was not counted")?;
+        *next = Some(first + payloads.len() as u64);
+        Ok(committed
+            .each
+            .iter()
+            .map(|totals| Counted {
+                events: totals.aggregated,
+                duplicates: totals.duplicates,
+                ignored: totals.ignored,
+                quarantined: totals.quarantined,
+            })
+            .collect())
+    }
+
+    async fn first_free(&self) -> anyhow::Result<u64> {
+        let cursor = cursor::read(&self.store, &self.shard).await?.record;
+        match cursor.done {
+            None => Ok(1),
+            Some(done) => Ok(1 + done.as_str().parse::<u64>().context("the local queue's cursor is no number of ours")?),
+        }
+    }
+
+    /// Folds the deltas that are due and drops what has expired.
+    pub async fn tidy(&self) -> anyhow::Result<()> {
+        let now = SystemClock.now();
+        // Fails only if the system gives no random numbers, which `attempt` has shown it does.
+        let first = attempt(now, TIDY_MS)?;
+        let next = || attempt(SystemClock.now(), TIDY_MS).unwrap_or(first);
+        let report = due::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
+        for (tenant, error) in &report.failed {
+            tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not folded and stays due");
+        }
+        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report.oldest_unmerged;
+        self.store.drop_expired(now).await?;
+        Ok(())
+    }
+
+    /// When the oldest delta came that no block holds yet, at the last round of folding.
+    pub fn oldest_unmerged(&self) -> Option<Timestamp> {
+        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The newest event counted.
+    pub async fn newest_event(&self) -> anyhow::Result<Option<Timestamp>> {
+        Ok(Progress::read(&self.store).await?.newest_event())
+    }
+
+    /// An operator's key, if there has never been any key here.
+    pub async fn first_operator_key(&self) -> anyhow::Result<Option<String>> {
+        if !credentials::list(&self.store).await?.is_empty() {
+            return Ok(None);
+        }
+        self.add_key(Grant::Operator, "first operator", None).await.map(Some)
+    }
+
+    /// An operator's key for this start of the demo.
+    pub async fn add_demo_key(&self) -> anyhow::Result<String> {
+        self.add_key(Grant::Operator, "demo", Some(DEMO_KEY_MS)).await
+    }
+
+    /// Makes a key, which is shown once: here.
+    pub async fn add_key(&self, grant: Grant, name: &str, lifetime_ms: Option<i64>) -> anyhow::Result<String> {
+        let now = SystemClock.now();
+        let mut random = [0; 32];
+        fill(&mut random)?;
+        let key = ApiKey::from_random(random);
+        let expires_at = lifetime_ms.map(|lifetime| now.plus_millis(lifetime));
+        credentials::add(&self.store, &key, grant, name, now, expires_at).await?;
+        Ok(key.reveal().to_owned())
+    }
+}
+
+fn attempt(now: Timestamp, milliseconds: i64) -> anyhow::Result<Attempt> {
+    let mut id = [0; 8];
+    fill(&mut id)?;
+    Ok(Attempt { id: u64::from_le_bytes(id), deadline: now.plus_millis(milliseconds) })
+}
+
+fn fill(random: &mut [u8]) -> anyhow::Result<()> {
+    rand::fill(random).ok().context("the system gives no random numbers")
+}

@@ -1,0 +1,93 @@
+//! The secrets of a data folder: what addresses are hashed under and unreadable records are sealed with.
+//!
+//! Made at the first start, readable by the owner only, never printed. Whoever loses the file keeps all counts, but unique counts
+//! begin anew and quarantined records cannot be opened any more.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use adapters::seal::SecretSeal;
+use anyhow::{Context as _, anyhow};
+use event::HashKey;
+
+const FILE: &str = "secrets";
+const HASH_BYTES: usize = 16;
+const SEAL_BYTES: usize = 32;
+
+/// 48 random bytes.
+pub struct Secrets([u8; HASH_BYTES + SEAL_BYTES]);
+
+impl Secrets {
+    /// What addresses are hashed under.
+    pub fn hash_key(&self) -> HashKey {
+        HashKey::new(self.0.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// What unreadable records are sealed with.
+    pub fn seal(&self) -> anyhow::Result<SecretSeal> {
+        let secret = self.0.last_chunk::<SEAL_BYTES>().copied().unwrap_or_default();
+        SecretSeal::new(&secret).map_err(|_| anyhow!("the seal of quarantined records cannot be made"))
+    }
+}
+
+/// The secrets of the folder; new ones if it has none.
+pub fn read_or_make(folder: &Path) -> anyhow::Result<Secrets> {
+    let path = folder.join(FILE);
+    match std::fs::read(&path) {
+        Ok(bytes) => match bytes.try_into() {
+            Ok(bytes) => Ok(Secrets(bytes)),
+            Err(_) => Err(anyhow!("{} is damaged: restore it from a backup of this folder", path.display())),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => make(folder, &path),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Written aside and moved into place whole: half a secret must never be found.
+fn make(folder: &Path, path: &Path) -> anyhow::Result<Secrets> {
+    let mut bytes = [0; HASH_BYTES + SEAL_BYTES];
+    super::fill(&mut bytes)?;
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = || {
+        let mut file = options.open(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Secrets(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_kept_from_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = read_or_make(folder.path()).unwrap();
+        let again = read_or_make(folder.path()).unwrap();
+        assert_eq!(first.0, again.0);
+        assert_ne!(first.0, [0; 48]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = folder.path().join(FILE).metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0);
+        }
+    }
+
+    #[test]
+    fn damaged_secrets_are_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), b"short").unwrap();
+        let error = read_or_make(folder.path()).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+}
