@@ -2,9 +2,12 @@
  * @file Whether a difference to the period before is more than chance, so that noise is not painted green or red.
  * Pure. Counts are compared as Poisson counts, rates as two proportions, both at three standard errors; a difference
  * of less than one per cent is never called a change, however many mails it rests on.
+ * A limit counts as passed if chance alone would rarely carry a rate at the limit so far: one bounce in 13 mails is no alarm.
  */
 
 const ERRORS = 3;
+/** One-sided, 95%. */
+const LIMIT_ERRORS = 1.64;
 const LEAST = 0.01;
 const LEAST_DURATION = 0.05;
 
@@ -25,4 +28,18 @@ export function isReal(metric, now, before) {
   const pooled = (a * n + b * m) / (n + m);
   const error = Math.sqrt(Math.max(0, pooled * (1 - pooled)) * (1 / n + 1 / m));
   return Math.abs(side - 1) >= LEAST && Math.abs(a - b) > ERRORS * error;
+}
+
+/**
+ * Whether a rate lies beyond its limit.
+ * @param {import("./metrics.js").Metric} metric
+ * @param {Record<string, number | null>} counts The rate itself and, if known, its denominator.
+ */
+export function isBeyond(metric, counts) {
+  const value = counts[metric.name] ?? null;
+  if (!metric.limit || value === null) return false;
+  const { value: limit, side } = metric.limit;
+  const mails = metric.of ? (counts[metric.of[1]] ?? 0) : 0;
+  const slack = mails > 0 ? LIMIT_ERRORS * Math.sqrt((limit * (1 - limit)) / mails) : 0;
+  return side === "above" ? value > limit + slack : value < limit - slack;
 }

@@ -166,9 +166,3 @@ export const REASONS = [
   ["configuration", "Receiver misconfigured"],
   ["unknown", "Unknown"],
 ];
-
-/** Whether a value lies beyond the metric's limit. */
-export function beyondLimit(metric, value) {
-  if (!metric.limit || value === null || value === undefined) return false;
-  return metric.limit.side === "above" ? value > metric.limit.value : value < metric.limit.value;
-}

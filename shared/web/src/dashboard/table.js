@@ -5,9 +5,10 @@
  * whole; it cannot be filtered for.
  */
 
+import { isBeyond } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
-import { beyondLimit, COLUMNS, DIMENSIONS, metric } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, metric } from "./metrics.js";
 import { segmented } from "./menus.js";
 import { TOPS } from "./state.js";
 import { failure } from "./states.js";
@@ -185,7 +186,7 @@ function sendsCell(row, most, total) {
 
 function rateCell(row, of) {
   const value = row.metrics[of.name] ?? null;
-  const beyond = beyondLimit(of, value);
+  const beyond = isBeyond(of, row.metrics);
   const counts = of.of
     ? of.of.map((name) => `${format.exact(row.metrics[name])} ${metric(name).label.toLowerCase()}`).join(" / ")
     : null;

@@ -4,10 +4,10 @@
  * not by colour only.
  */
 
-import { isReal } from "./chance.js";
+import { isBeyond, isReal } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
-import { beyondLimit, isKept, metric, TILES } from "./metrics.js";
+import { isKept, metric, TILES } from "./metrics.js";
 import { sparkline } from "./sparkline.js";
 
 /** Placeholders until the first numbers. */
@@ -49,7 +49,7 @@ function tile(of, set, row, series, { current, select, basis }) {
       el("p", { class: "quiet" }, "Not kept by send cohort"),
     );
   const value = row.metrics[of.name] ?? null;
-  const beyond = beyondLimit(of, value);
+  const beyond = isBeyond(of, row.metrics);
   const id = `tip-${of.name}`;
   const values = series?.get(of.name) ?? [];
   const tone = beyond ? "complaint" : of.tone;
