@@ -29,7 +29,10 @@ fn every_deliberate_break_is_noticed() {
     let mut unnoticed = Vec::new();
     for broken in Break::ALL {
         match (0..SEEDS).find_map(|seed| run(seed, Some(broken)).err()) {
-            Some(violation) => println!("{broken:?}: {violation}"),
+            Some(violation) => {
+                assert_eq!(run(violation.seed, None).err(), None, "not {broken:?} alone");
+                println!("{broken:?}: {violation}");
+            }
             None => unnoticed.push(broken),
         }
     }
