@@ -148,7 +148,7 @@ function tableBody(rows, state, pick) {
 
 function nameCell(value, active, pick) {
   const text = value === "" ? "(none)" : value;
-  if (value === OTHER) return el("span", { class: "name other" }, "Other");
+  if (value === OTHER) return el("span", { class: "name other" }, "All the rest");
   const title = active ? `Remove the filter ${text}` : `Show ${text} only`;
   return el(
     "button",
