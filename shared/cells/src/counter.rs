@@ -219,7 +219,28 @@ impl Counters {
     /// Forgets all counts.
     pub(crate) fn clear(&mut self) {
         self.mask = 0;
-        self.counts = Counts::default();
+        // Small counts without a bit in the mask are never looked at.
+        if let Counts::Large(_) = self.counts {
+            self.counts = Counts::default();
+        }
+    }
+
+    /// Adds a counter whose number is above all that are held: [`Counters::add`] for readers of sorted columns.
+    #[inline]
+    pub(crate) fn push(&mut self, counter: CounterId, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let held = self.mask.count_ones() as usize;
+        self.mask |= 1 << counter.0;
+        if let Counts::Small(counts) = &mut self.counts
+            && let Some(free) = counts.get_mut(held)
+            && let Ok(count) = u32::try_from(count)
+        {
+            *free = count;
+            return;
+        }
+        self.add_large(held, held, true, count);
     }
 
     /// Whether nothing is counted.

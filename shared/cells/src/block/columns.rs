@@ -100,8 +100,9 @@ impl<'a> Columns<'a> {
         key: u32,
     ) -> Result<RowRef<'_>, BlockError> {
         self.counters.clear();
+        // In the order of their numbers, as the frame's directory has them.
         for column in &mut self.counted {
-            self.counters.add(column.counter, column.form.next(self.row)?);
+            self.counters.push(column.counter, column.form.next(self.row)?);
         }
         if let Some((sparse, latency)) = &mut self.latency {
             read_latency(sparse, self.row, latency)?;
