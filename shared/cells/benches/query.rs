@@ -96,7 +96,7 @@ impl Rows for Prepared {
 }
 
 #[expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
-fn answer(rows: &Prepared, text: &str) -> usize {
+fn executed(rows: &Prepared, text: &str) -> Execution {
     let now = Minute(START.0 + HOURS * 60).start();
     let (from, to) = (START.start().to_string(), now.to_string());
     let range = [("from", from.as_str()), ("to", to.as_str())];
@@ -105,7 +105,13 @@ fn answer(rows: &Prepared, text: &str) -> usize {
         Query::from_pairs(pairs, Scope::All, &DimensionNames::default(), Timestamp::default()).unwrap();
     let mut execution = Execution::new(&query);
     execution.add(&TenantId::new("acme").unwrap(), rows).unwrap();
-    let answer = execution.finish(None, Freshness::default());
+    execution
+}
+
+/// The bytes of the whole reply.
+#[expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
+fn answer(rows: &Prepared, text: &str) -> usize {
+    let answer = executed(rows, text).finish(None, Freshness::default());
     serde_json::to_vec(&answer).unwrap().len()
 }
 
@@ -119,6 +125,8 @@ fn benches(criterion: &mut Criterion) {
         ("total_of_one_provider", "metrics=sends,delivery_rate&filter=provider:provider-3"),
         ("hours_with_sketches", "metrics=unique_opens,delivery_ms_p95&granularity=1h&group_by=provider"),
     ];
+    let (_, text) = queries[0];
+    group.bench_function("hours_by_provider_only_added", |bencher| bencher.iter(|| executed(&rows, text)));
     for (name, text) in queries {
         group.bench_function(name, |bencher| bencher.iter(|| black_box(answer(&rows, text))));
     }

@@ -138,6 +138,7 @@ struct Clock {
 }
 
 impl Clock {
+    #[inline]
     fn bucket(&mut self, minute: Minute) -> Option<usize> {
         if !self.holds(self.last, minute) {
             self.last += 1;

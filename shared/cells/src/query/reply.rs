@@ -1,5 +1,6 @@
 //! The JSON of an answer, written row by row as it is asked for: no second copy of the rows is made.
 
+use event::Minute;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeSeq as _, SerializeStruct as _, Serializer};
 
@@ -26,8 +27,14 @@ impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let query = self.answer.query();
         let mut rows = serializer.serialize_seq(Some(self.answer.rows().len()))?;
+        // Rows of one bucket mostly follow each other, and a time in words costs more than the rest of a row.
+        let mut last: Option<(Minute, String)> = None;
         for row in self.answer.rows() {
-            rows.serialize_element(&RowReply { query, names: self.names, row })?;
+            if row.time != last.as_ref().map(|(time, _)| *time) {
+                last = row.time.map(|time| (time, query.rfc3339(time)));
+            }
+            let time = last.as_ref().map(|(_, text)| text.as_str());
+            rows.serialize_element(&RowReply { query, names: self.names, row, time })?;
         }
         rows.end()
     }
@@ -37,14 +44,15 @@ struct RowReply<'a> {
     query: &'a Query,
     names: &'a [String],
     row: &'a Row,
+    time: Option<&'a str>,
 }
 
 impl Serialize for RowReply<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { query, names, row } = *self;
+        let Self { query, names, row, time } = *self;
         let mut reply = serializer.serialize_map(None)?;
-        if let Some(time) = row.time {
-            reply.serialize_entry("time", &query.rfc3339(time))?;
+        if let Some(time) = time {
+            reply.serialize_entry("time", time)?;
         }
         let group: Vec<_> = query.group_by.iter().zip(&row.group).collect();
         reply.serialize_entry(

@@ -183,16 +183,20 @@ impl Sums {
     }
 
     /// The slot of a group's bucket, made if there is none.
+    #[inline]
     fn slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
-        let place = |groups: &[Group]| groups.get(number as usize)?.slots.get(bucket).copied();
-        match place(&self.groups) {
-            Some(NOWHERE) => {}
-            Some(slot) => return Ok(slot),
-            None => {
-                self.hold(self.buckets)?;
-                let group = self.groups.get_mut(number as usize).ok_or(Full)?;
-                group.slots.resize(self.buckets, NOWHERE);
-            }
+        match self.groups.get(number as usize).and_then(|group| group.slots.get(bucket)) {
+            Some(&slot) if slot != NOWHERE => Ok(slot),
+            _ => self.new_slot(number, bucket),
+        }
+    }
+
+    #[cold]
+    fn new_slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
+        if self.groups.get(number as usize).is_some_and(|group| group.slots.is_empty()) {
+            self.hold(self.buckets)?;
+            let group = self.groups.get_mut(number as usize).ok_or(Full)?;
+            group.slots.resize(self.buckets, NOWHERE);
         }
         let sketched = self.wanted.latency || self.wanted.opens || self.wanted.clicks;
         self.hold(self.counters.len() + if sketched { SKETCH_NUMBERS } else { 1 })?;
