@@ -10,7 +10,6 @@ mod tags;
 
 use std::process::ExitCode;
 
-
 use clap::{Parser, Subcommand};
 
 /// Real-time analytics for email programs that send through Amazon SES.

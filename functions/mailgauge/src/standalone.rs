@@ -146,7 +146,10 @@ impl Standalone {
         let cursor = cursor::read(&self.store, &self.shard).await?.record;
         match cursor.done {
             None => Ok(1),
-            Some(done) => Ok(1 + done.as_str().parse::<u64>().context("the local queue's cursor is no number of ours")?),
+            Some(done) => Ok(1 + done
+                .as_str()
+                .parse::<u64>()
+                .context("the local queue's cursor is no number of ours")?),
         }
     }
 
@@ -160,7 +163,8 @@ impl Standalone {
         for (tenant, error) in &report.failed {
             tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not folded and stays due");
         }
-        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report.oldest_unmerged;
+        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            report.oldest_unmerged;
         self.store.drop_expired(now).await?;
         Ok(())
     }
@@ -189,7 +193,12 @@ impl Standalone {
     }
 
     /// Makes a key, which is shown once: here.
-    pub async fn add_key(&self, grant: Grant, name: &str, lifetime_ms: Option<i64>) -> anyhow::Result<String> {
+    pub async fn add_key(
+        &self,
+        grant: Grant,
+        name: &str,
+        lifetime_ms: Option<i64>,
+    ) -> anyhow::Result<String> {
         let now = SystemClock.now();
         let mut random = [0; 32];
         fill(&mut random)?;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use event::attribution::Attribution;
 use event::Timestamp;
+use event::attribution::Attribution;
 use pipeline::ports::Clock as _;
 use simulator::{Incident, Plan, Simulation};
 
@@ -94,9 +94,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let newest = home.newest_event().await?;
         let mut live = make_history(&home, &options, newest, now).await?;
         let key = home.add_demo_key().await?;
-        opening.say(&format!("Listening on {}", opening.address()))?;
+        output::tell("Simulated mail goes on until Ctrl-C; the same command continues from the same data.");
         opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
-        opening.say("Simulated mail goes on until Ctrl-C; the same command continues from the same data.")?;
+        opening.say(&format!("Listening on {}", opening.address()))?;
         server::serve_with(home, opening, Vec::new(), move |inbox| async move {
             let mut lines = Vec::new();
             while live.next_minute(&mut lines).is_some() {

@@ -148,7 +148,9 @@ impl Run {
                     failure = self
                         .block(bytes, destination)
                         .and_then(|()| journal.note(source, end))
-                        .with_context(|| format!("{source}: what lies behind byte {} was not sent", skipped + offset))
+                        .with_context(|| {
+                            format!("{source}: what lies behind byte {} was not sent", skipped + offset)
+                        })
                         .err();
                 }
             };
@@ -172,12 +174,17 @@ impl Run {
         self.sent.ignored += sent.ignored;
         self.sent.quarantined += sent.quarantined;
         self.progress.inc(block.len() as u64);
-        self.progress.set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
-        #[expect(clippy::disallowed_methods, reason = "the rate is kept against the clock, and this is the edge")]
+        self.progress
+            .set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the rate is kept against the clock, and this is the edge"
+        )]
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
         if let Some(rate) = self.rate {
-            let due = Duration::from_secs_f64((self.sent.events + self.sent.duplicates) as f64 / f64::from(rate));
+            let due =
+                Duration::from_secs_f64((self.sent.events + self.sent.duplicates) as f64 / f64::from(rate));
             std::thread::sleep(due.saturating_sub(now - started));
         }
         Ok(())
@@ -238,7 +245,10 @@ impl Destination for Server {
                 Err(why) => why,
             };
             if waited >= PATIENCE {
-                bail!("gave up after {} s: {why}; run the same command again later, it goes on here", waited.as_secs());
+                bail!(
+                    "gave up after {} s: {why}; run the same command again later, it goes on here",
+                    waited.as_secs()
+                );
             }
             std::thread::sleep(pause);
             waited += pause;
