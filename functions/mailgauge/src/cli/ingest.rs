@@ -22,9 +22,9 @@ use crate::output;
 use crate::standalone::{Counted, Standalone};
 
 /// A server that does not answer is tried for so long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Time for one request: the server answers when all is counted.
-const REQUEST_TIME: Duration = Duration::from_secs(60);
+const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

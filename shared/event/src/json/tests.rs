@@ -1,4 +1,4 @@
-//! The scanner accepts what serde_json accepts, and nothing else.
+//! The scanner accepts what `serde_json` accepts, and nothing else.
 
 use std::fmt::Write as _;
 
