@@ -12,6 +12,7 @@ use clap::Args;
 use event::attribution::Dimension;
 use serde_json::{Map, Value, json};
 
+use crate::cli::Usage;
 use crate::cli::tags::Tags;
 use crate::input;
 use crate::offline::{self, Tally};
@@ -153,14 +154,14 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
         Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other == key) {
-            anyhow::bail!("--group-by names {} twice", key.name());
+            return Err(Usage::error(format!("--group-by names {} twice", key.name())));
         }
         match key {
             GroupKey::Tenant => grouping.tenant = true,
             GroupKey::Event => grouping.kind = true,
             GroupKey::Time(resolution) => {
                 if grouping.bucket.replace(*resolution).is_some() {
-                    anyhow::bail!("--group-by takes one of minute, hour and day");
+                    return Err(Usage::error("--group-by takes one of minute, hour and day"));
                 }
             }
             GroupKey::Dimension(dimension) => {
