@@ -55,7 +55,7 @@ impl Usage {
 /// Runs one command to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
-        Command::Demo(options) => demo::run(options),
+        Command::Demo(options) => demo::run(&options),
         Command::Serve(options) => serve::run(options),
         Command::Ingest(options) => ingest::run(&options),
         Command::Aggregate(options) => aggregate::run(&options),

@@ -1,5 +1,6 @@
 //! `mailgauge`: every step in one process, and the command line.
 
+#![allow(clippy::doc_markdown, reason = "doc comments of options are the help that people read")]
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 
 mod backend;

@@ -166,7 +166,8 @@ pub fn grouped(number: u64) -> String {
 pub fn log_to_stderr() {
     #[expect(clippy::disallowed_methods, reason = "how much is logged is told by the environment")]
     let level = std::env::var("MAILGAUGE_LOG").ok().and_then(|text| text.parse().ok());
-    let level: tracing::level_filters::LevelFilter = level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
+    let level: tracing::level_filters::LevelFilter =
+        level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
     // A second call in one process changes nothing.
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();

@@ -177,7 +177,10 @@ impl Standalone {
         let cursor = cursor::read(&self.store, &self.shard).await?.record;
         match cursor.done {
             None => Ok(1),
-            Some(done) => Ok(1 + done.as_str().parse::<u64>().context("the local queue's cursor is no number of ours")?),
+            Some(done) => Ok(1 + done
+                .as_str()
+                .parse::<u64>()
+                .context("the local queue's cursor is no number of ours")?),
         }
     }
 
@@ -191,7 +194,8 @@ impl Standalone {
         for (tenant, error) in &report.failed {
             tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not folded and stays due");
         }
-        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report.oldest_unmerged;
+        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            report.oldest_unmerged;
         self.store.drop_expired(now).await?;
         Ok(())
     }

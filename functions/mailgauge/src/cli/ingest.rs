@@ -23,9 +23,9 @@ use crate::output;
 use crate::standalone::{Counted, Standalone};
 
 /// A server that does not answer is tried for so long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Time for one request: the server answers when all is counted.
-const REQUEST_TIME: Duration = Duration::from_secs(60);
+const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -150,7 +150,9 @@ impl Run {
                     failure = self
                         .block(bytes, destination)
                         .and_then(|()| journal.note(source, end))
-                        .with_context(|| format!("{source}: what lies behind byte {} was not sent", skipped + offset))
+                        .with_context(|| {
+                            format!("{source}: what lies behind byte {} was not sent", skipped + offset)
+                        })
                         .err();
                 }
             };
@@ -174,12 +176,17 @@ impl Run {
         self.sent.ignored += sent.ignored;
         self.sent.quarantined += sent.quarantined;
         self.progress.inc(block.len() as u64);
-        self.progress.set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
-        #[expect(clippy::disallowed_methods, reason = "the rate is kept against the clock, and this is the edge")]
+        self.progress
+            .set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the rate is kept against the clock, and this is the edge"
+        )]
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
         if let Some(rate) = self.rate {
-            let due = Duration::from_secs_f64((self.sent.events + self.sent.duplicates) as f64 / f64::from(rate));
+            let due =
+                Duration::from_secs_f64((self.sent.events + self.sent.duplicates) as f64 / f64::from(rate));
             std::thread::sleep(due.saturating_sub(now - started));
         }
         Ok(())
@@ -240,7 +247,10 @@ impl Destination for Server {
                 Err(why) => why,
             };
             if waited >= PATIENCE {
-                bail!("gave up after {} s: {why}; run the same command again later, it goes on here", waited.as_secs());
+                bail!(
+                    "gave up after {} s: {why}; run the same command again later, it goes on here",
+                    waited.as_secs()
+                );
             }
             std::thread::sleep(pause);
             waited += pause;

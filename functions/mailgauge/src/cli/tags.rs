@@ -29,7 +29,7 @@ pub struct Tags {
 
     /// Up to four further message tags to file events under, as tag1 to tag4
     #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
+    further: Vec<String>,
 }
 
 impl Tags {
@@ -53,8 +53,8 @@ impl Tags {
         if let Some(tag) = &self.segment_tag {
             settings.segment_tag.clone_from(tag);
         }
-        if !self.tags.is_empty() {
-            settings.tags.clone_from(&self.tags);
+        if !self.further.is_empty() {
+            settings.tags.clone_from(&self.further);
         }
         Attribution::try_from(settings).context("in the options or the attribution file")
     }

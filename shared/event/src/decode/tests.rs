@@ -1,3 +1,5 @@
+//! Every envelope and container, alone and inside each other, sound and broken.
+
 use std::io::Write as _;
 
 use ::base64::Engine as _;

@@ -1,3 +1,5 @@
+//! The scanner accepts what `serde_json` accepts, and nothing else.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
