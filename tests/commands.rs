@@ -6,6 +6,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use adapters::embedded::EmbeddedStore;
+use adapters::seal::SecretSeal;
+use adapters::system_clock::SystemClock;
+use event::{SequenceNumber, ShardId};
+use pipeline::aggregate::identity::Memory;
+use pipeline::aggregate::{self, Attempt, Batch, Fold, Folded, Record};
+use pipeline::cursor::Totals;
+use pipeline::ports::Clock as _;
+use pipeline::quarantine::{Quarantined, Seal as _};
 use serde_json::{Value, json};
 
 use crate::support::{MAILGAUGE, Server, mailgauge, root};
@@ -17,7 +26,11 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 
 /// What each sample holds, counted by hand: parts that cannot be read, then every count that is not 0.
 const SAMPLES: [(&str, u64, &[(&str, u64)]); 47] = [
-    ("array.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("opens", 1), ("unique_opens", 1)]),
+    (
+        "array.json",
+        0,
+        &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("opens", 1), ("unique_opens", 1)],
+    ),
     ("eventbridge-bounce.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
     ("eventbridge-open-machine.json", 0, &[("opens", 1), ("opens_machine", 1)]),
     ("eventbridge-sending-disabled.json", 0, &[]),
@@ -183,11 +196,15 @@ fn a_mixture_of_files_and_standard_input_is_counted_together() {
 #[test]
 fn a_firehose_archive_is_counted_with_all_its_folders() {
     let archive = tempfile::tempdir().unwrap();
-    let hours = [("2025/11/13/02", "ses-send.json", "ses-delivery.json"), ("2025/11/13/07", "ses-open.json", "ses-click.json")];
+    let hours = [
+        ("2025/11/13/02", "ses-send.json", "ses-delivery.json"),
+        ("2025/11/13/07", "ses-open.json", "ses-click.json"),
+    ];
     for (hour, first, second) in hours {
         let folder = archive.path().join(hour);
         std::fs::create_dir_all(&folder).unwrap();
-        let records = [first, second].map(|name| std::fs::read(sample(name)).unwrap().trim_ascii().to_vec()).concat();
+        let records =
+            [first, second].map(|name| std::fs::read(sample(name)).unwrap().trim_ascii().to_vec()).concat();
         std::fs::write(folder.join("stream-1-2025-11-13.gz"), gzip(&records)).unwrap();
     }
     let (found, stats) = counted(&[text(archive.path())], b"");
@@ -235,7 +252,15 @@ fn the_whole_folder_of_samples_counts_what_they_share_once() {
 #[test]
 fn aggregate_prints_the_shapes_that_scripts_read() {
     let path = sample("ses-bounce-several-reasons.json");
-    let ask = ["aggregate", &path, "--group-by", "tenant,hour,provider", "--metrics", "bounces,bounce_rate", "--format"];
+    let ask = [
+        "aggregate",
+        &path,
+        "--group-by",
+        "tenant,hour,provider",
+        "--metrics",
+        "bounces,bounce_rate",
+        "--format",
+    ];
     let (json, _) = done(&[ask.as_slice(), &["json"]].concat(), b"");
     let group = json!({"tenant":"shop","hour":"2025-11-13T02:00:00Z","provider":"other"});
     let rows = json!({"rows":[{"group":group,"metrics":{"bounces":3,"bounce_rate":null}}]});
@@ -253,10 +278,13 @@ fn aggregate_prints_the_shapes_that_scripts_read() {
 #[test]
 fn minutes_hours_and_days_are_starts_in_utc() {
     let path = sample("ses-open.json");
-    for (unit, start) in
-        [("minute", "2025-11-13T07:31:00Z"), ("hour", "2025-11-13T07:00:00Z"), ("day", "2025-11-13T00:00:00Z")]
-    {
-        let (csv, _) = done(&["aggregate", &path, "--group-by", unit, "--metrics", "opens", "--format", "csv"], b"");
+    for (unit, start) in [
+        ("minute", "2025-11-13T07:31:00Z"),
+        ("hour", "2025-11-13T07:00:00Z"),
+        ("day", "2025-11-13T00:00:00Z"),
+    ] {
+        let (csv, _) =
+            done(&["aggregate", &path, "--group-by", unit, "--metrics", "opens", "--format", "csv"], b"");
         assert_eq!(csv, format!("{unit},opens\n{start},1\n"));
     }
 }
@@ -267,20 +295,32 @@ fn the_statistics_are_one_line_of_json() {
     let (_, errors) = done(&["aggregate", &path, &path, "--stats"], b"");
     let stats: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
     let names: Vec<&str> = stats.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut wanted =
-        ["events", "records", "bytes", "quarantined", "duplicates", "seconds", "cpu_seconds", "peak_rss_bytes"];
+    let mut wanted = [
+        "events",
+        "records",
+        "bytes",
+        "quarantined",
+        "duplicates",
+        "seconds",
+        "cpu_seconds",
+        "peak_rss_bytes",
+    ];
     wanted.sort_unstable();
     let mut found = names.clone();
     found.sort_unstable();
     assert_eq!(found, wanted);
-    assert_eq!((&stats["events"], &stats["duplicates"], &stats["quarantined"]), (&json!(18), &json!(10), &json!(6)));
+    assert_eq!(
+        (&stats["events"], &stats["duplicates"], &stats["quarantined"]),
+        (&json!(18), &json!(10), &json!(6))
+    );
     assert_eq!(stats["bytes"], 2 * std::fs::metadata(&path).unwrap().len());
     assert!(stats["seconds"].as_f64().unwrap() > 0.0 && stats["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
 }
 
 /// Simulated events: some minutes of them, as NDJSON.
 fn simulated(seed: &str, minutes: &str) -> Vec<u8> {
-    let plan = ["simulate", "--tenants", "3", "--emails-per-minute", "60", "--minutes", minutes, "--seed", seed];
+    let plan =
+        ["simulate", "--tenants", "3", "--emails-per-minute", "60", "--minutes", minutes, "--seed", seed];
     done(&plan, b"").0.into_bytes()
 }
 
@@ -350,7 +390,10 @@ fn a_second_ingest_of_the_same_events_adds_duplicates_alone() {
     assert!(first.len() > 2, "tenants and their total: {first:?}");
     for (first, second) in first.iter().zip(&second) {
         assert_eq!(first["tenant"], second["tenant"]);
-        assert_eq!((&first["duplicates"], &first["drift"], &second["drift"]), (&json!(0), &json!(0), &json!(0)));
+        assert_eq!(
+            (&first["duplicates"], &first["drift"], &second["drift"]),
+            (&json!(0), &json!(0), &json!(0))
+        );
         assert_eq!(first["events_read"], first["aggregated"]);
         assert_eq!(second["aggregated"], first["aggregated"]);
         assert_eq!(second["duplicates"], first["aggregated"]);
@@ -376,7 +419,10 @@ fn reconcile_tells_one_tenant_and_one_range_apart() {
     let table = home.run(&["reconcile"]).1;
     assert!(table.lines().last().unwrap().starts_with("(total)"), "{table}");
     let (code, _, errors) = home.run(&["reconcile", "--tenant", "nobody"]);
-    assert_eq!((code, errors.as_str()), (1, "error: there is no tenant nobody: see mailgauge tenants list\n"));
+    assert_eq!(
+        (code, errors.as_str()),
+        (1, "error: there is no tenant nobody: see mailgauge tenants list\n")
+    );
 }
 
 #[test]
@@ -416,10 +462,71 @@ fn what_cannot_be_read_is_listed_opened_tried_again_and_removed() {
     assert_eq!(home.rows(&["reconcile"]).last().unwrap()["drift"], 0);
 }
 
+/// Stands for a program that cannot read what the next one can.
+struct Older(SecretSeal);
+
+impl Fold for Older {
+    fn fold(&mut self, records: &[Record<'_>], _: &Memory) -> Folded {
+        let mut folded = Folded { records: records.len(), ..Folded::default() };
+        for record in records {
+            let totals = Totals { records: 1, quarantined: 1, ..Totals::default() };
+            folded.totals.add(&totals);
+            folded.each.push(totals);
+            folded.quarantined.push(Quarantined {
+                sequence: record.sequence.clone(),
+                part: 0,
+                arrived_at: record.arrived_at,
+                reason: "too new".to_owned(),
+                sealed: self.0.seal(&format!("quarantine#{}#0", record.sequence), record.data).unwrap(),
+                bytes: record.data.len() as u64,
+            });
+        }
+        folded
+    }
+}
+
+#[test]
+fn what_can_be_read_at_last_is_counted_once_and_leaves_the_quarantine() {
+    let home = Home::new();
+    home.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
+    let secrets = std::fs::read(home.data().join("secrets")).unwrap();
+    let mut older = Older(SecretSeal::new(secrets.last_chunk().unwrap()).unwrap());
+    let contents =
+        ["ses-open.json", "ses-click.json", "ses-open.json"].map(|name| std::fs::read(sample(name)).unwrap());
+    let records = (1_u64..).zip(&contents).map(|(number, data)| {
+        let arrived_at = SystemClock.now();
+        Record { sequence: SequenceNumber::from(number), arrived_at, data }
+    });
+    let batch = Batch { shard: &ShardId::new("elsewhere").unwrap(), records: records.collect() };
+    let attempt = Attempt { id: 1, deadline: SystemClock.now().plus_millis(60_000) };
+    let settings = aggregate::Settings::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(&home.data()).unwrap();
+        let memory = &mut Memory::default();
+        aggregate::aggregate(&store, &SystemClock, &settings, &mut older, memory, &batch, attempt)
+            .await
+            .unwrap();
+    });
+    assert_eq!(home.rows(&["quarantine", "list"]).len(), 3);
+    let tried = home.rows(&["quarantine", "replay", "--all"]);
+    assert_eq!(tried, [json!({"events":2,"duplicates":1,"ignored":0,"quarantined":0,"not_opened":0})]);
+    assert_eq!(home.rows(&["quarantine", "list"]), Vec::<Value>::new());
+    let tried = home.rows(&["quarantine", "replay", "--all"]);
+    assert_eq!((&tried[0]["events"], &tried[0]["duplicates"]), (&json!(0), &json!(0)));
+    let proof = home.rows(&["reconcile"]);
+    let total = proof.last().unwrap();
+    assert_eq!(
+        (&total["aggregated"], &total["quarantined"], &total["drift"]),
+        (&json!(3), &json!(3), &json!(0))
+    );
+}
+
 #[test]
 fn a_key_is_shown_once_and_refused_when_removed() {
     let home = Home::new();
-    let (code, key, errors) = home.run(&["keys", "add", "--tenant", "shop", "--name", "board", "--expires", "90d"]);
+    let (code, key, errors) =
+        home.run(&["keys", "add", "--tenant", "shop", "--name", "board", "--expires", "90d"]);
     assert_eq!(code, 0, "{errors}");
     assert!(key.starts_with("mg_") && key.ends_with('\n') && key.lines().count() == 1, "{key:?}");
     let key = key.trim();
@@ -448,7 +555,10 @@ fn a_key_is_shown_once_and_refused_when_removed() {
     assert!(home.rows(&["keys", "show", id])[0]["revoked_at"].is_string());
     assert_eq!(asked(&Server::start("serve", &home.data(), &[])), 401);
     let (code, _, errors) = home.run(&["keys", "remove", "nothing"]);
-    assert_eq!((code, errors.as_str()), (1, "error: no key has the id \"nothing\": see mailgauge keys list\n"));
+    assert_eq!(
+        (code, errors.as_str()),
+        (1, "error: no key has the id \"nothing\": see mailgauge keys list\n")
+    );
 }
 
 #[test]
@@ -550,8 +660,12 @@ fn every_command_explains_itself_with_an_example() {
     ];
     for command in commands {
         // The width and the settings of whoever runs the tests are left out.
-        let output =
-            Command::new(MAILGAUGE).args(command.split_whitespace()).arg("--help").env_clear().output().unwrap();
+        let output = Command::new(MAILGAUGE)
+            .args(command.split_whitespace())
+            .arg("--help")
+            .env_clear()
+            .output()
+            .unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(command.is_empty() || help.contains("Example"), "{command} has no example:\n{help}");
         insta::assert_snapshot!(format!("help_{}", command.replace(' ', "_")), help);

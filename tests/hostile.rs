@@ -22,10 +22,12 @@ fn event(message: &str, at: &str, destination: &str, more: &str) -> String {
 
 /// Counts the input: sends, and the statistics.
 fn count(input: &[u8]) -> (u64, Value) {
-    let (code, out, errors) = mailgauge(&["aggregate", "-", "--metrics", "sends", "--format", "json", "--stats"], input);
+    let (code, out, errors) =
+        mailgauge(&["aggregate", "-", "--metrics", "sends", "--format", "json", "--stats"], input);
     assert_eq!(code, 0, "{errors}");
     let reply: Value = serde_json::from_str(&out).unwrap();
-    let sends = reply["rows"].as_array().unwrap().iter().map(|row| row["metrics"]["sends"].as_u64().unwrap()).sum();
+    let sends =
+        reply["rows"].as_array().unwrap().iter().map(|row| row["metrics"]["sends"].as_u64().unwrap()).sum();
     let stats: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
     let memory = stats["peak_rss_bytes"].as_u64().unwrap();
     assert!(memory < MOST_MEMORY, "{} MiB", memory >> 20);
@@ -108,7 +110,11 @@ fn deep_nesting_ends_as_unreadable() {
     check(&[&arrays], 0, 1);
     check(&[&objects], 0, 1);
     check(&[&"[".repeat(depth)], 0, 1);
-    check(&[&event("deep", "2026-01-05T00:00:00Z", r#"["a@example.com"]"#, &format!(",\"x\":{arrays}"))], 0, 1);
+    check(
+        &[&event("deep", "2026-01-05T00:00:00Z", r#"["a@example.com"]"#, &format!(",\"x\":{arrays}"))],
+        0,
+        1,
+    );
 }
 
 #[test]
@@ -139,12 +145,15 @@ fn huge_numbers_do_not_stop_an_event() {
 }
 
 #[test]
-fn times_at_the_ends_of_the_calendar_are_counted_or_unreadable() {
+fn times_of_another_century_are_unreadable() {
     for (at, counted) in [
-        ("9999-12-31T23:59:59.999Z", 1),
-        ("1970-01-01T00:00:00Z", 1),
-        ("0001-01-01T00:00:00Z", 1),
+        ("2000-01-01T00:00:00Z", 1),
+        ("2099-12-31T23:59:59.999Z", 1),
+        ("1999-12-31T23:59:59.999Z", 0),
+        ("2100-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59.999Z", 0),
         ("99999-01-01T00:00:00Z", 0),
+        ("0000-00-00T00:00:00Z", 0),
         ("2026-02-30T00:00:00Z", 0),
         ("yesterday", 0),
         ("", 0),

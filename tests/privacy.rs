@@ -42,7 +42,8 @@ fn collect(name: &str, value: &Value, found: &mut BTreeSet<String>) {
 
 /// What must not be kept of all values in a file.
 fn secrets(bytes: &[u8], found: &mut BTreeSet<String>) {
-    let whole: Vec<Value> = serde_json::Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect();
+    let whole: Vec<Value> =
+        serde_json::Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect();
     let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
     for value in whole.into_iter().chain(lines) {
         collect("", &value, found);
@@ -94,6 +95,8 @@ fn nothing_personal_lies_in_the_data_folder_or_the_log() {
     for entry in std::fs::read_dir(root().join("events")).unwrap() {
         secrets(&std::fs::read(entry.unwrap().path()).unwrap(), &mut found);
     }
+    // Nothing, or a letter, lies everywhere.
+    found.retain(|text| text.len() > 5);
     for (example, kind) in
         [("anna.novak@gmail.com", "address"), ("Your spring offers are here", "subject"), ("192.0.2.5", "IP")]
     {
@@ -104,10 +107,17 @@ fn nothing_personal_lies_in_the_data_folder_or_the_log() {
     let data = folder.path().join("data");
     let samples = root().join("events");
     let journal = folder.path().join("journal.json");
-    let ingest = ["ingest", traffic.to_str().unwrap(), samples.to_str().unwrap(), "--journal", journal.to_str().unwrap()];
+    let ingest = [
+        "ingest",
+        traffic.to_str().unwrap(),
+        samples.to_str().unwrap(),
+        "--journal",
+        journal.to_str().unwrap(),
+    ];
     let server = Server::start("serve", &data, &[]);
     let key = server.key.clone().unwrap();
-    let (code, _, said) = mailgauge(&[&ingest, ["--to", &server.address, "--key", &key].as_slice()].concat(), b"");
+    let (code, _, said) =
+        mailgauge(&[&ingest, ["--to", &server.address, "--key", &key].as_slice()].concat(), b"");
     assert_eq!(code, 0, "{said}");
     server.kill();
     // A second time, straight into the folder: duplicates, and the folding of a command.
