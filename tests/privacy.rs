@@ -119,6 +119,7 @@ fn nothing_personal_lies_in_the_data_folder_or_the_log() {
     let (code, _, said) =
         mailgauge(&[&ingest, ["--to", &server.address, "--key", &key].as_slice()].concat(), b"");
     assert_eq!(code, 0, "{said}");
+    assert!(said.contains("quarantine list"), "nothing was quarantined: {said}");
     server.kill();
     // A second time, straight into the folder: duplicates, and the folding of a command.
     let to = data.to_str().unwrap();

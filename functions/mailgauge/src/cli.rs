@@ -22,6 +22,10 @@ use clap::{Parser, Subcommand};
 /// Every event is counted once, per tenant, within seconds. Without a command, `mailgauge demo` runs.
 #[derive(Debug, Parser)]
 #[command(name = "mailgauge", version, max_term_width = 110)]
+#[command(after_help = "Examples:\n  \
+    mailgauge\n  \
+    mailgauge serve --data /var/lib/mailgauge\n  \
+    mailgauge aggregate archive/ --group-by tenant,day")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

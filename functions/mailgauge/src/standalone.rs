@@ -166,10 +166,9 @@ impl Standalone {
         let Counting { fold, replayed, .. } = &mut *counting;
         let attempt = attempt(SystemClock.now(), ATTEMPT_MS)?;
         let with = (fold, replayed, &self.seal);
-        let committed =
-            quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)
-                .await
-                .context("nothing more was tried again")?;
+        let committed = quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)
+            .await
+            .context("nothing more was tried again")?;
         Ok(Counted::from(&committed.totals))
     }
 

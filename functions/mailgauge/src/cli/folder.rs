@@ -19,11 +19,18 @@ use crate::standalone::Standalone;
 #[derive(Debug, Args)]
 pub struct Folder {
     /// The data folder; no running server may have it open
-    #[arg(long, value_name = "DIR", default_value = "data/mailgauge", env = "MAILGAUGE_DATA", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "data/mailgauge",
+        env = "MAILGAUGE_DATA",
+        global = true,
+        display_order = 100
+    )]
     data: PathBuf,
 
     /// How rows are printed
-    #[arg(long, value_enum, default_value_t, global = true)]
+    #[arg(long, value_enum, default_value_t, global = true, display_order = 101)]
     format: Format,
 }
 
