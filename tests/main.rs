@@ -10,7 +10,10 @@
     reason = "a test that cannot go on fails, and tests are the edge"
 )]
 
+mod commands;
 mod counted_once;
 mod dashboard;
+mod hostile;
+mod privacy;
 mod support;
 mod tidy;

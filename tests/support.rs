@@ -54,6 +54,8 @@ impl Server {
             .args([command, "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(arguments)
+            // All that it has to say: a test looks through it for what must not be there.
+            .env("MAILGAUGE_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

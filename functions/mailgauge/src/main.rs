@@ -16,13 +16,16 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// As the parser of the command line exits too.
+const WRONG_USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
         Ok(code) => code,
         Err(error) => {
             output::report(&error);
-            ExitCode::FAILURE
+            if error.is::<cli::Usage>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

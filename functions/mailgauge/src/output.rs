@@ -139,10 +139,11 @@ pub fn plain(value: &Value) -> String {
 fn readable(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
-        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
-            (Some(whole), _) => grouped(whole),
-            (None, Some(fraction)) => format!("{fraction:.4}"),
-            (None, None) => number.to_string(),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(whole @ ..0), _, _) => format!("-{}", grouped(whole.unsigned_abs())),
+            (_, Some(whole), _) => grouped(whole),
+            (_, None, Some(fraction)) => format!("{fraction:.4}"),
+            (_, None, None) => number.to_string(),
         },
         other => plain(other),
     }
@@ -203,7 +204,7 @@ mod tests {
     fn check(format: Format, expected: &str) {
         let mut table = Table::new(["tenant", "sends", "rate"]);
         table.push(vec![json!("acme, \"inc\""), json!(1_234_567), json!(0.25)]);
-        table.push(vec![json!("b"), json!(0), Value::Null]);
+        table.push(vec![json!("b"), json!(-1000), Value::Null]);
         let mut out = Vec::new();
         table.write(format, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -213,13 +214,13 @@ mod tests {
     fn tables_align_numbers_to_the_right() {
         check(
             Format::Table,
-            "tenant           sends    rate\nacme, \"inc\"  1,234,567  0.2500\nb                    0       –\n",
+            "tenant           sends    rate\nacme, \"inc\"  1,234,567  0.2500\nb               -1,000       –\n",
         );
     }
 
     #[test]
     fn csv_quotes_what_needs_it_and_leaves_null_empty() {
-        check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,0,\n");
+        check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,-1000,\n");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use clap::Args;
 use event::attribution::Dimension;
 use serde_json::{Map, Value, json};
 
+use crate::cli::Usage;
 use crate::cli::tags::Tags;
 use crate::input;
 use crate::offline::{self, Tally};
@@ -153,14 +154,14 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
         Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other == key) {
-            anyhow::bail!("--group-by names {} twice", key.name());
+            return Err(Usage::error(format!("--group-by names {} twice", key.name())));
         }
         match key {
             GroupKey::Tenant => grouping.tenant = true,
             GroupKey::Event => grouping.kind = true,
             GroupKey::Time(resolution) => {
                 if grouping.bucket.replace(*resolution).is_some() {
-                    anyhow::bail!("--group-by takes one of minute, hour and day");
+                    return Err(Usage::error("--group-by takes one of minute, hour and day"));
                 }
             }
             GroupKey::Dimension(dimension) => {
@@ -248,6 +249,7 @@ fn stats(tally: Tally, seconds: f64) -> anyhow::Result<Value> {
     let cpu_micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     // Linux counts kilobytes, macOS bytes.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    let peak_rss_bytes = peak_rss_bytes().or_else(|| u64::try_from(usage.max_rss() * unit).ok());
     Ok(json!({
         "events": tally.events,
         "records": tally.records,
@@ -256,6 +258,13 @@ fn stats(tally: Tally, seconds: f64) -> anyhow::Result<Value> {
         "duplicates": tally.duplicates,
         "seconds": seconds,
         "cpu_seconds": cpu_micros as f64 / 1e6,
-        "peak_rss_bytes": usage.max_rss() * unit,
+        "peak_rss_bytes": peak_rss_bytes,
     }))
+}
+
+/// Linux knows the peak of this program itself; what `getrusage` says begins with the size of whoever started it.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
+    kilobytes.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

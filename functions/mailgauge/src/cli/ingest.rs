@@ -17,6 +17,7 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use self::journal::Journal;
+use crate::cli::Usage;
 use crate::input::{self, Source};
 use crate::output;
 use crate::standalone::{Counted, Standalone};
@@ -106,11 +107,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn destination(options: &Options) -> anyhow::Result<Box<dyn Destination>> {
     if options.to.starts_with("http://") || options.to.starts_with("https://") {
-        let key = options.key.as_deref().context("a server needs a key: give --key or set MAILGAUGE_KEY")?;
+        let key = options
+            .key
+            .as_deref()
+            .ok_or_else(|| Usage::error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
         return Ok(Box::new(Server::new(&options.to, key)));
     }
     if let Some((scheme, _)) = options.to.split_once("://") {
-        bail!("--to {}: {scheme} is not known here; use http://, https:// or a data folder", options.to);
+        let message = format!(
+            "--to {}: {scheme} is not known here; use http://, https:// or a data folder",
+            options.to
+        );
+        return Err(Usage::error(message));
     }
     Ok(Box::new(Folder::open(&options.to)?))
 }

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use event::attribution::{Attribution, Settings};
 
+use crate::cli::Usage;
+
 /// Where tenants and dimensions come from.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Tenants and dimensions")]
@@ -56,6 +58,7 @@ impl Tags {
         if !self.further.is_empty() {
             settings.tags.clone_from(&self.further);
         }
-        Attribution::try_from(settings).context("in the options or the attribution file")
+        Attribution::try_from(settings)
+            .map_err(|error| Usage::error(format!("in the options or the attribution file: {error}")))
     }
 }
