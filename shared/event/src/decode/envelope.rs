@@ -55,11 +55,11 @@ impl<'a> Envelope<'a> {
             ("detail", Some(b'{')) => {
                 scanner.object(
                     |scanner, key| {
-                        if self.event.field(scanner, &key)? { Ok(()) } else { scanner.skip() }
+                        if self.event.field(scanner, key)? { Ok(()) } else { scanner.skip() }
                     },
                 )
             }
-            ("kinesis" | "Sns", Some(b'{')) => scanner.object(|scanner, key| self.field(scanner, &key)),
+            ("kinesis" | "Sns", Some(b'{')) => scanner.object(|scanner, key| self.field(scanner, key)),
             ("data" | "value", Some(b'"')) => {
                 self.encoded = Some(scanner.base64_string()?);
                 Ok(())
