@@ -128,7 +128,11 @@ impl<'a> Scanner<'a> {
         &mut self,
         mut field: impl FnMut(&mut Self, &str) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.object_of(|scanner, key| if key.escaped { field(scanner, &key.unescaped()) } else { field(scanner, key.raw) })
+        self.object_of(
+            |scanner, key| {
+                if key.escaped { field(scanner, &key.unescaped()) } else { field(scanner, key.raw) }
+            },
+        )
     }
 
     /// Reads an object whose keys are kept; `field` must read each key's value.
