@@ -236,7 +236,7 @@ impl Decoder {
         let start = scanner.at();
         let mut envelope = Envelope::default();
         let mut had_records = false;
-        scanner.object(|scanner, key| match (&*key, scanner.peek()) {
+        scanner.object(|scanner, key| match (key, scanner.peek()) {
             ("Records" | "records", Some(b'[')) => {
                 had_records = true;
                 self.array(scanner, text, done, layer, each)
@@ -246,7 +246,7 @@ impl Decoder {
                 had_records = true;
                 self.value(scanner, text, done, layer, each)
             }),
-            _ => envelope.field(scanner, &key),
+            _ => envelope.field(scanner, key),
         })?;
         if !had_records {
             let bytes = text.as_bytes().get(start..scanner.at()).unwrap_or_default();

@@ -36,8 +36,8 @@ pub struct EmailEvent<'a> {
     pub tags: Tags<'a>,
 }
 
-/// A message's tags in the order they came: name, first value.
-pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
+/// A message's tags in the order they came: name, first value. Most have the six or seven of SES and a few of their own.
+pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 12]>;
 
 /// What happened to a message.
 #[derive(Clone, Debug, PartialEq)]
