@@ -406,6 +406,15 @@ fn a_second_ingest_of_the_same_events_adds_duplicates_alone() {
 }
 
 #[test]
+fn what_cannot_be_read_stands_in_the_total_even_without_a_tenant() {
+    let home = Home::new();
+    home.ingest(b"no JSON\n");
+    let rows = home.rows(&["reconcile"]);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["events_read"], &rows[0]["quarantined"]), (&json!(0), &json!(1)));
+}
+
+#[test]
 fn reconcile_tells_one_tenant_and_one_range_apart() {
     let home = Home::new();
     home.ingest(&std::fs::read(sample("pretty.json")).unwrap());
