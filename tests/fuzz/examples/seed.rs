@@ -1,0 +1,50 @@
+//! Writes what fuzzing begins with: `events/` as it is, the blocks its events come to, and questions of every shape.
+//!
+//! Run from anywhere; files are named after their contents' place, so running it twice changes nothing.
+#![expect(clippy::disallowed_methods, reason = "a tool of one run: it reads and writes files")]
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Bytes of a block before what its checksum covers: the target makes those itself.
+const HEADER: usize = 13;
+
+/// The shapes a query has, as bodies and as query strings.
+const QUERIES: [&str; 8] = [
+    r#"{"metrics":["sends","delivery_rate","delivery_ms_p95"],"from":"-7d","to":"now","granularity":"1h","group_by":["provider","campaign"],"order_by":["-sends"],"limit":2}"#,
+    r#"{"metrics":["bounces","open_rate","unique_opens"],"from":"2025-11-13","to":"2025-11-14T00:00:00Z","granularity":"15m","timezone":"Europe/Berlin","fill":"zero","limit":1}"#,
+    r#"{"metrics":["sends"],"basis":"send","from":"-4w","granularity":"1d","group_by":["campaign","provider"],"compare":"previous_period","limit":1}"#,
+    r#"{"metrics":"sends","group_by":["tenant","recipient_domain"],"compare":"previous_year","granularity":"1mo","from":"2024-01-31","limit":1}"#,
+    r#"{"metrics":["complaint_rate"],"from":"-30d","granularity":"1w","filter":{"and":[{"dimension":"provider","op":"in","value":["gmail","yahoo"]},{"not":{"dimension":"campaign","op":"prefix","value":"spring"}},{"or":[{"dimension":"segment","op":"ne","value":"x"},{"dimension":"language","op":"eq","value":"de"}]}]}}"#,
+    "metrics=sends,bounce_rate&from=-24h&to=now&granularity=5m&group_by=provider&order_by=time,-sends&limit=3",
+    "metrics=opens&filter=provider:gmail&filter=campaign:spring_sale&timezone=Asia/Kolkata&granularity=1d&fill=none",
+    r#"metrics=queue_depth,in_flight&basis=send&from=2025-11-13T00:00:00Z&granularity=1m&compare=previous_year&filter={"dimension":"tag2","op":"eq","value":""}"#,
+];
+
+fn main() -> io::Result<()> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = here.join("corpus").join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), bytes)
+    };
+    for entry in fs::read_dir(here.join("../../events"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let payload = fs::read(entry.path())?;
+        write("decode", &name, &payload)?;
+        for (number, (_, block)) in fuzz::blocks(&payload).into_iter().enumerate() {
+            let by_day = block.clone().roll_up(cells::Resolution::Day);
+            for (block, resolution) in [(block, "minute"), (by_day, "day")] {
+                let encoded = block.encode().concat();
+                let body = encoded.get(HEADER..).unwrap_or_default();
+                write("block", &format!("{name}-{number}-{resolution}"), body)?;
+            }
+        }
+    }
+    for (number, query) in QUERIES.iter().enumerate() {
+        write("query", &format!("shape-{number}"), query.as_bytes())?;
+    }
+    Ok(())
+}

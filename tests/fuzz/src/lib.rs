@@ -1,0 +1,34 @@
+//! What the targets share: the blocks that a payload's events come to.
+//!
+//! The same way as the aggregate step goes, without its store: decode, attribute, count. No rule of counting is proved here,
+//! so duplicates are counted and nobody is kept apart but by tenant.
+
+use cells::{Accumulator, Block};
+use event::attribution::Attribution;
+use event::{Decoded, Decoder, EmailEvent, HashKey, TenantId};
+
+/// The tenants' blocks of all events in `payload`.
+pub fn blocks(payload: &[u8]) -> Vec<(TenantId, Block)> {
+    let attribution = Attribution::default();
+    let mut accumulator = Accumulator::full();
+    Decoder::new().decode(payload, &mut |outcome| {
+        if let Decoded::Event(event) = outcome {
+            count(&attribution, &mut accumulator, event);
+        }
+    });
+    accumulator.into_blocks()
+}
+
+fn count(attribution: &Attribution, accumulator: &mut Accumulator, event: &EmailEvent<'_>) {
+    let message = attribution.message(event);
+    let mut add = |recipient, address: &str| {
+        let hash = event.recipient_hash(&HashKey::new([0; 16]), address);
+        accumulator.count(&message.tenant, &message.values, &recipient, event, hash);
+    };
+    if event.recipients.is_empty() {
+        add(Attribution::reader_of(event), "");
+    }
+    for address in &event.recipients {
+        add(Attribution::recipient(address), address);
+    }
+}

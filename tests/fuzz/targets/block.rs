@@ -1,0 +1,69 @@
+//! Bytes from the store: no block may bring a reader down, and what one reader accepts, all read alike.
+//!
+//! The input is also taken for what the checksum covers, so that mutations reach the contents.
+#![no_main]
+
+use cells::{Block, BlockReader, Resolution, RowRef, Rows, Wanted};
+use event::Minute;
+use event::attribution::Dimension;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    check(bytes);
+    check(&sealed(bytes));
+});
+
+/// The frame of a block around `body`, its checksum right.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let checksum = rapidhash::v3::rapidhash_v3(body).to_le_bytes();
+    [b"MGBK\x01".as_slice(), &checksum, body].concat()
+}
+
+fn check(bytes: &[u8]) {
+    let decoded = Block::decode(bytes);
+    let Ok(reader) = BlockReader::open(bytes) else {
+        assert!(decoded.is_err(), "decoded, but it cannot be opened");
+        return;
+    };
+    let scanned = events_scanned(&reader, &Wanted::ALL);
+    let is_readable = scanned.is_some() && reader.ledger().is_ok();
+    assert_eq!(is_readable, decoded.is_ok(), "a reader and the decoder do not agree");
+    let _ = events_scanned(&reader, &Wanted::default());
+    if let Ok(block) = decoded {
+        assert_eq!(events_scanned(&block, &Wanted::ALL), scanned, "other counts than the reader's");
+        check_block(&block);
+    }
+}
+
+/// The counts of all cells, after walking all there is; none if some of it cannot be read.
+fn events_scanned(rows: &impl Rows, wanted: &Wanted) -> Option<u64> {
+    let mut events = 0_u64;
+    let mut add = |row: RowRef<'_>| {
+        for dimension in Dimension::ALL {
+            rows.key_value(row.key, dimension);
+        }
+        events = events.saturating_add(row.counters.events());
+    };
+    let cells = rows.scan_cells(wanted, Minute(0), Minute(u32::MAX), &mut add);
+    let cohorts = rows.scan_cohorts(wanted, Minute(0), Minute(u32::MAX), &mut |row| {
+        rows.cohort_key(row.key);
+    });
+    (cells.is_ok() && cohorts.is_ok()).then_some(events)
+}
+
+/// What compaction and queries do with a block.
+fn check_block(block: &Block) {
+    let parts: Result<Vec<_>, _> = block.encode().iter().map(|part| Block::decode(part)).collect();
+    assert_eq!(parts.ok().and_then(Block::merge_all).as_ref(), Some(block), "not read as it was written");
+    let hours = block.clone().split(|minute| minute.hour().0);
+    if !block.is_empty() {
+        assert_eq!(Block::merge_all(hours.into_values()).as_ref(), Some(block), "a split lost something");
+    }
+    for resolution in [Resolution::Hour, Resolution::Day] {
+        let wider = block.clone().roll_up(resolution);
+        assert_eq!(wider.events(), block.events(), "rolling up changed the counts");
+    }
+    assert_eq!(block.clone().fold(2).events(), block.events(), "folding changed the counts");
+    let doubled = block.clone().merge(block.clone());
+    assert_eq!(doubled.row_count(), block.row_count(), "merging made rows");
+}

@@ -1,0 +1,108 @@
+//! Bytes from outside, as a shard or a file may hold them: whatever they are, each part ends in an outcome, and the same one
+//! however often it is read and wherever a stream of it was cut. What was counted is never set apart for a replay as well.
+#![no_main]
+
+use cells::Block;
+use event::decode::stream::{Piece, Splitter};
+use event::decode::{kafka, kinesis};
+use event::{Decoded, Decoder, Unreadable};
+use libfuzzer_sys::fuzz_target;
+
+/// An outcome that outlives its payload; events in words, since all their fields matter.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Event(String),
+    Ignored(event::Ignored),
+    Unreadable(Unreadable, Vec<u8>),
+}
+
+fuzz_target!(|payload: &[u8]| {
+    let mut decoder = Decoder::new();
+    let whole = outcomes(&mut decoder, payload);
+    assert!(!whole.is_empty(), "a payload without an outcome");
+    assert_eq!(outcomes(&mut decoder, payload), whole, "what a decoder read before must not show");
+    check_quarantine(&mut decoder, &whole);
+    check_splitting(&mut decoder, payload, &whole);
+    check_batches(payload);
+    for (_, block) in fuzz::blocks(payload) {
+        let parts: Vec<_> = block.encode().iter().map(|part| Block::decode(part)).collect();
+        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>();
+        assert_eq!(parts.ok().and_then(Block::merge_all), Some(block), "a block is read as it was written");
+    }
+});
+
+fn outcomes(decoder: &mut Decoder, payload: &[u8]) -> Vec<Outcome> {
+    let mut all = Vec::new();
+    decoder.decode(payload, &mut |decoded| {
+        all.push(match decoded {
+            Decoded::Event(event) => Outcome::Event(format!("{event:?}")),
+            Decoded::Ignored(ignored) => Outcome::Ignored(ignored),
+            Decoded::Unreadable { reason, bytes } => Outcome::Unreadable(reason, bytes.to_vec()),
+        });
+    });
+    all
+}
+
+/// A part in quarantine is decoded again one day. It must not hold an event that was counted when it was set apart.
+fn check_quarantine(decoder: &mut Decoder, whole: &[Outcome]) {
+    for outcome in whole {
+        let Outcome::Unreadable(reason, bytes) = outcome else { continue };
+        // On its own such a part lies within the limits again.
+        if matches!(reason, Unreadable::TooLarge { .. } | Unreadable::TooManyLayers { .. }) {
+            continue;
+        }
+        let again = outcomes(decoder, bytes);
+        let counted_twice = again.iter().any(|part| matches!(part, Outcome::Event(_)) && whole.contains(part));
+        assert!(!counted_twice, "an event was counted and set apart: {reason}");
+    }
+}
+
+/// The splitter gives every byte but blank ones once, in order, and never cuts a value.
+fn check_splitting(decoder: &mut Decoder, payload: &[u8], whole: &[Outcome]) {
+    let mut pieces = Vec::new();
+    let mut keep = |piece: Piece<'_>| match piece {
+        Piece::Values { offset, bytes } => pieces.push((offset, bytes.to_vec())),
+        Piece::TooLarge { .. } => {}
+    };
+    let mut splitter = Splitter::new();
+    let mut rest = payload;
+    while let Some(first) = rest.first() {
+        // The payload itself chooses where it is cut.
+        let size = 1 + usize::from(first % 64);
+        let (chunk, behind) = rest.split_at(size.min(rest.len()));
+        splitter.feed(chunk, &mut keep);
+        rest = behind;
+    }
+    splitter.finish(&mut keep);
+
+    let mut seen = 0;
+    let mut from_pieces = Vec::new();
+    for (offset, bytes) in &pieces {
+        let gap = payload.get(seen..usize::try_from(*offset).unwrap_or(usize::MAX)).unwrap_or(b"?");
+        assert!(gap.trim_ascii().is_empty(), "bytes were lost before {offset}");
+        seen += gap.len();
+        assert!(payload.get(seen..).unwrap_or_default().starts_with(bytes), "not the bytes at {offset}");
+        seen += bytes.len();
+        from_pieces.extend(outcomes(decoder, bytes));
+    }
+    assert!(payload.get(seen..).unwrap_or_default().trim_ascii().is_empty(), "bytes were lost at the end");
+    if is_ndjson(payload) {
+        assert_eq!(from_pieces, whole, "the same events wherever the stream is cut");
+    }
+}
+
+/// Whether every line is blank or an object, and not all are blank.
+fn is_ndjson(payload: &[u8]) -> bool {
+    let is_blank = |line: &&[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+    let is_object = |line| serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(line).is_ok();
+    let mut lines = payload.split(|byte| *byte == b'\n').filter(|line| !is_blank(line)).peekable();
+    lines.peek().is_some() && lines.all(is_object)
+}
+
+/// The records of a batch are parts of it.
+fn check_batches(payload: &[u8]) {
+    let mut buffer = Vec::new();
+    let is_part = |part: &[u8]| payload.as_ptr_range().contains(&part.as_ptr()) || part.is_empty();
+    let _ = kinesis::records(payload, &mut buffer, &mut |record| assert!(is_part(record.json)));
+    let _ = kafka::records(payload, &mut buffer, &mut |record| assert!(is_part(record.json)));
+}

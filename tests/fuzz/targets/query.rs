@@ -1,0 +1,113 @@
+//! Questions from anyone with a key: every one is refused in words or answered, and the answer adds up.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use cells::Block;
+use cells::query::{
+    BlockRef, Catalogue, DimensionNames, Execution, Freshness, Month, Query, Scope, Value, plan,
+};
+use event::{Day, Hour, TenantId, Timestamp};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value as Json};
+
+/// Noon of the day after the events.
+const NOW: Timestamp = Timestamp::from_seconds(1_763_121_600);
+/// Larger replies are not written: they would cost all the time there is.
+const MOST_ROWS_WRITTEN: usize = 1_000;
+
+/// All that can be asked about.
+static BLOCKS: LazyLock<Vec<(TenantId, Block)>> =
+    LazyLock::new(|| fuzz::blocks(include_bytes!("../../../events/mixed.ndjson")));
+
+/// 30 days by the minute, 400 by the hour, and all since 2020 by the day.
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let (hour, day) = (NOW.minute().hour(), NOW.minute().hour().day());
+    Catalogue {
+        hours: (hour.0 - 30 * 24..=hour.0).map(Hour).collect(),
+        days: (day.0 - 400..=day.0).map(Day).collect(),
+        months: (50 * 12..=Month::of(day).0).map(Month).collect(),
+        hours_kept_from: Hour(hour.0 - 30 * 24),
+        days_kept_from: Day(day.0 - 400),
+    }
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let names = DimensionNames { tags: [Some("language".into()), None, Some("provider".into()), None] };
+    let text = str::from_utf8(bytes).unwrap_or_default();
+    let pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    for scope in [Scope::All, Scope::Tenant(TenantId::unassigned())] {
+        if let Ok(query) = Query::from_pairs(pairs.clone(), scope.clone(), &names, NOW) {
+            let _ = answer(&query);
+        }
+        if let Ok(query) = Query::from_json(bytes, scope.clone(), &names, NOW) {
+            check(&query, bytes, &scope, &names);
+        }
+    }
+});
+
+/// Answers and the promises that can be seen in them.
+fn check(query: &Query, body: &[u8], scope: &Scope, names: &DimensionNames) {
+    let Ok(Json::Object(body)) = serde_json::from_slice(body) else { return };
+    let ask = |fields: Map<String, Json>, now| {
+        Query::from_json(Json::Object(fields).to_string().as_bytes(), scope.clone(), names, now)
+    };
+    if let Some((_, Some(cursor))) = answer(query) {
+        let mut next = body.clone();
+        next.insert("cursor".into(), cursor.into());
+        let later = NOW.plus_millis(86_400_000);
+        let range = ask(next, later).ok().map(|next| next.range());
+        assert_eq!(range, Some(query.range()), "a cursor does not lead to the next page of its query");
+    }
+    let is_first_page = body.get("cursor").is_none_or(Json::is_null);
+    if query.group_by.is_empty() || !is_first_page || query.edges().len() > Query::MAX_LIMIT {
+        return;
+    }
+    let mut parts = body;
+    parts.retain(|name, _| !matches!(name.as_str(), "order_by" | "compare"));
+    parts.insert("metrics".into(), "sends".into());
+    let mut whole = parts.clone();
+    whole.retain(|name, _| !matches!(name.as_str(), "group_by" | "limit"));
+    let sum = |fields| ask(fields, NOW).ok().map(|query| answer(&query).map(|(sum, _)| sum));
+    assert_eq!(sum(parts), sum(whole), "groups and the rest do not sum to the whole");
+}
+
+/// Plans and executes; gives the sum of the first metric where it is a count, and the next page's cursor.
+fn answer(query: &Query) -> Option<(u64, Option<String>)> {
+    let earlier = query.earlier().ok()?;
+    for query in [Some(query), earlier.as_ref()].into_iter().flatten() {
+        if let Ok(blocks) = plan(query, &CATALOGUE) {
+            assert!(blocks.is_sorted_by_key(|block| start(*block)), "blocks are not in the order of time");
+        }
+    }
+    let execution = execute(query)?;
+    let earlier = match &earlier {
+        Some(earlier) => Some(execute(earlier)?),
+        None => None,
+    };
+    let answer = execution.finish(earlier, Freshness { complete_until: Some(NOW), newest_event: None });
+    if answer.rows().len() <= MOST_ROWS_WRITTEN {
+        assert!(serde_json::to_string(&answer).is_ok(), "an answer that is no JSON");
+    }
+    let counts = answer.rows().iter().map(|row| match row.metrics.first() {
+        Some(Value::Count(count)) => *count,
+        _ => 0,
+    });
+    Some((counts.sum(), answer.next_cursor().map(str::to_owned)))
+}
+
+fn execute(query: &Query) -> Option<Execution> {
+    let mut execution = Execution::new(query);
+    for (tenant, block) in BLOCKS.iter() {
+        execution.add(tenant, block).ok()?;
+    }
+    Some(execution)
+}
+
+fn start(block: BlockRef) -> Hour {
+    match block {
+        BlockRef::Hour(hour) => hour,
+        BlockRef::Day(day) => day.first_hour(),
+        BlockRef::Month(month) => month.first_day().first_hour(),
+    }
+}
