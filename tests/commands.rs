@@ -9,12 +9,14 @@ use std::process::Command;
 use adapters::embedded::EmbeddedStore;
 use adapters::seal::SecretSeal;
 use adapters::system_clock::SystemClock;
-use event::{SequenceNumber, ShardId};
+use cells::{Block, Ledger};
+use event::{SequenceNumber, ShardId, TenantId};
 use pipeline::aggregate::identity::Memory;
 use pipeline::aggregate::{self, Attempt, Batch, Fold, Folded, Record};
 use pipeline::cursor::Totals;
-use pipeline::ports::Clock as _;
+use pipeline::ports::{Clock as _, Item, Store as _};
 use pipeline::quarantine::{Quarantined, Seal as _};
+use pipeline::snapshot::{self, Progress, Snapshot};
 use serde_json::{Value, json};
 
 use crate::support::{MAILGAUGE, Server, mailgauge, root};
@@ -403,6 +405,39 @@ fn a_second_ingest_of_the_same_events_adds_duplicates_alone() {
     assert_eq!((&total["tenant"], &total["quarantined"]), (&Value::Null, &json!(0)));
     let sum: u64 = tenants.iter().map(|row| row["aggregated"].as_u64().unwrap()).sum();
     assert_eq!(total["aggregated"], sum);
+}
+
+#[test]
+fn an_event_that_was_read_and_is_nowhere_fails_the_proof() {
+    let home = Home::new();
+    home.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(&home.data()).unwrap();
+        let progress = Progress::read(&store).await.unwrap();
+        let shop = TenantId::new("shop").unwrap();
+        let snapshot = Snapshot::read(&store, &progress, &shop).await.unwrap();
+        let live = snapshot::blocks(&store, &shop, snapshot.manifest.blocks).await.unwrap().unwrap();
+        let mut items = snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item));
+        let item = items.next().unwrap();
+        let mut block = Block::decode(&item.body).unwrap();
+        let (&hour, _) = block.ledger().first_key_value().unwrap();
+        block.enter(hour, &Ledger { events: 2, ..Ledger::default() });
+        store.put(vec![Item { body: block.encode().remove(0), ..item }]).await.unwrap();
+    });
+    let (code, csv, errors) = home.run(&["reconcile", "--format", "csv"]);
+    assert_eq!(code, 1);
+    assert!(csv.ends_with("\nshop,3,0,1,,1,2\n,3,0,1,0,1,2\n"), "{csv}");
+    assert!(errors.starts_with("error: what was read and what is counted differ for shop"), "{errors}");
+}
+
+#[test]
+fn what_cannot_be_read_stands_in_the_total_even_without_a_tenant() {
+    let home = Home::new();
+    home.ingest(b"no JSON\n");
+    let rows = home.rows(&["reconcile"]);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["events_read"], &rows[0]["quarantined"]), (&json!(0), &json!(1)));
 }
 
 #[test]
