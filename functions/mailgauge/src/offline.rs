@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         let start = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
         let chunk = self.buffer.get_mut(start..start + CHUNK_BYTES).unwrap_or_default();
         let length = fill(&mut *self.stream, chunk).with_context(|| {
-            format!("cannot read {} to its end; what came before the fault has been counted", self.source)
+            format!("cannot read {} to its end: mend the file, or leave it out", self.source)
         })?;
         if length == 0 {
             self.splitter.finish(&mut piece);

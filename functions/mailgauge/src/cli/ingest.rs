@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use event::attribution::Attribution;
 use event::decode::stream::{BLOCK_BYTES, Piece, Splitter};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use self::journal::Journal;
 use crate::cli::Usage;
+use crate::cli::tags::Tags;
 use crate::input::{self, Source};
 use crate::output;
 use crate::standalone::{Counted, Standalone};
@@ -58,6 +60,9 @@ pub struct Options {
     /// Begin at the start of each file, whatever the journal says
     #[arg(long)]
     from_start: bool,
+
+    #[command(flatten)]
+    tags: Tags,
 }
 
 /// What became of the events of one request.
@@ -120,7 +125,7 @@ fn destination(options: &Options) -> anyhow::Result<Box<dyn Destination>> {
         );
         return Err(Usage::error(message));
     }
-    Ok(Box::new(Folder::open(&options.to)?))
+    Ok(Box::new(Folder::open(&options.to, options.tags.attribution()?)?))
 }
 
 struct Run {
@@ -272,9 +277,9 @@ struct Folder {
 }
 
 impl Folder {
-    fn open(folder: &str) -> anyhow::Result<Self> {
+    fn open(folder: &str, attribution: Attribution) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
-        let home = Standalone::open(folder.as_ref(), event::attribution::Attribution::default())?;
+        let home = Standalone::open(folder.as_ref(), attribution)?;
         runtime.block_on(home.begin())?;
         Ok(Self { runtime, home })
     }

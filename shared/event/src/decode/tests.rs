@@ -264,6 +264,15 @@ fn samples() -> Vec<Vec<u8>> {
     std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
+#[test]
+fn a_line_of_separators_costs_no_other_line() {
+    for line in [",", " , ", ",,", "]", "}", ":"] {
+        let payload = [event(1).as_bytes(), b"\n", line.as_bytes(), b"\n", event(2).as_bytes()].concat();
+        let outcomes = outcomes(&payload);
+        assert!(outcomes.iter().any(|outcome| outcome == "m2"), "{line}: {outcomes:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
