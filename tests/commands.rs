@@ -26,8 +26,11 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
     complaints,rejects,rendering_failures,delays,opens,opens_machine,clicks,clicks_bot,unsubscribes,unique_opens,unique_clicks,\
     delivered_net,simulator";
 
+/// A sample: its name, its quarantined parts, what it counts.
+type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
+
 /// What each sample holds, counted by hand: parts that cannot be read, then every count that is not 0.
-const SAMPLES: [(&str, u64, &[(&str, u64)]); 47] = [
+const SAMPLES: [Sample; 47] = [
     (
         "array.json",
         0,

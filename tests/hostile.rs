@@ -38,7 +38,7 @@ fn count(input: &[u8]) -> (u64, Value) {
 fn check(hostile: &[&str], counted: u64, unreadable: u64) {
     let mut input = send(0);
     for (number, line) in hostile.iter().enumerate() {
-        input.push_str(&format!("\n{line}\n{}", send(number + 1)));
+        input.extend(["\n", line, "\n", &send(number + 1)]);
     }
     let (sends, stats) = count(input.as_bytes());
     let shown: Vec<&str> = hostile.iter().map(|line| line.get(..80).unwrap_or(line)).collect();

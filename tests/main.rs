@@ -2,6 +2,10 @@
 //! and the house rules of the source itself. One binary, so that it links once.
 
 #![allow(
+    unreachable_pub,
+    reason = "a test binary has no outside; `pub` says what a module offers the others"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -72,7 +72,7 @@ async fn blocks(data: &Path) -> (usize, String) {
         let live = snapshot::blocks(&store, &tenant, snapshot.manifest.blocks).await.unwrap().unwrap();
         for item in snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item)) {
             count += 1;
-            words.push_str(&format!("{tenant} {:?}\n", Block::decode(&item.body).unwrap()));
+            words.extend([tenant.to_string(), format!("{:?}", Block::decode(&item.body).unwrap())]);
         }
     }
     (count, words)

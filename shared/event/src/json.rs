@@ -228,7 +228,7 @@ impl<'a> Scanner<'a> {
     /// Reads up to and with the closing quote; whether there was an escape.
     #[inline]
     fn string_end(&mut self) -> Result<bool, Fault> {
-        self.to_special();
+        self.seek_special();
         if self.text.as_bytes().get(self.at) == Some(&b'"') {
             self.at += 1;
             return Ok(false);
@@ -250,14 +250,14 @@ impl<'a> Scanner<'a> {
                 Some(_) => return Err(Fault::Syntax),
                 None => return Err(Fault::End),
             }
-            self.to_special();
+            self.seek_special();
         }
     }
 
     /// Goes on to the next quote, backslash or control character, or to the end. What lies ahead is looked at in windows, so
     /// that most strings need no look at their bytes at all.
     #[inline]
-    fn to_special(&mut self) {
+    fn seek_special(&mut self) {
         // After a step back this is no place of the window.
         let ahead = self.seen.wrapping_sub(self.at);
         if (1..=text::WINDOW).contains(&ahead) {
@@ -268,10 +268,10 @@ impl<'a> Scanner<'a> {
             }
             self.at = self.seen;
         }
-        self.to_special_beyond();
+        self.seek_special_beyond();
     }
 
-    fn to_special_beyond(&mut self) {
+    fn seek_special_beyond(&mut self) {
         loop {
             self.specials = text::specials(self.text.as_bytes(), self.at);
             self.seen = self.at + text::WINDOW;

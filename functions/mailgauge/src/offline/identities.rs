@@ -31,6 +31,7 @@ impl Default for Identities {
 }
 
 impl Identities {
+    #[cfg(test)]
     /// How many are surely remembered, if they spread evenly over the parts, as hashes do.
     pub(super) const REMEMBERED: usize = PARTS * most_held(MAX_SLOTS);
 
@@ -38,7 +39,9 @@ impl Identities {
     pub(super) fn insert(&self, identity: IdentityHash) -> bool {
         // The tables use the highest bits. 0 is an empty slot.
         let hash = identity.0.max(1);
-        let Some(part) = self.parts.get(hash as usize % PARTS) else { return true };
+        let Some(part) = self.parts.get(usize::try_from(hash % PARTS as u64).unwrap_or_default()) else {
+            return true;
+        };
         let mut part = super::locked(part);
         if part.old.contains(hash) || !part.new.insert(hash) {
             return false;
