@@ -29,10 +29,14 @@ fn model(lines: &str) -> Totals {
         let (metric, count) = match event["eventType"].as_str().unwrap() {
             "Send" => ("sends", destination),
             "Delivery" => ("deliveries", event["delivery"]["recipients"].as_array().unwrap().len() as u64),
-            "Complaint" => ("complaints", event["complaint"]["complainedRecipients"].as_array().unwrap().len() as u64),
+            "Complaint" => {
+                ("complaints", event["complaint"]["complainedRecipients"].as_array().unwrap().len() as u64)
+            }
             "Open" => ("opens", 1),
             "Click" => ("clicks", 1),
-            "DeliveryDelay" => ("delays", event["deliveryDelay"]["delayedRecipients"].as_array().unwrap().len() as u64),
+            "DeliveryDelay" => {
+                ("delays", event["deliveryDelay"]["delayedRecipients"].as_array().unwrap().len() as u64)
+            }
             _ => continue,
         };
         *totals.entry((tenant, metric)).or_default() += count;
@@ -75,7 +79,19 @@ fn a_server_killed_at_any_moment_counts_every_event_once() {
     let kills = std::env::var("MAILGAUGE_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let minutes = (kills * 3).to_string();
-    let plan = ["simulate", "--tenants", "3", "--emails-per-minute", "120", "--minutes", &minutes, "--start", FROM, "--seed", "7"];
+    let plan = [
+        "simulate",
+        "--tenants",
+        "3",
+        "--emails-per-minute",
+        "120",
+        "--minutes",
+        &minutes,
+        "--start",
+        FROM,
+        "--seed",
+        "7",
+    ];
     let (code, lines, errors) = mailgauge(&plan, b"");
     assert_eq!(code, 0, "{errors}");
     let requests: Vec<String> =
@@ -102,11 +118,21 @@ fn a_server_killed_at_any_moment_counts_every_event_once() {
     assert_eq!(served(&server, &key, to), model(&lines));
     let proof = get(&format!("{}/v1/reconcile?from={FROM}&to={to}", server.address), &key);
     assert_eq!(proof["drift"], 0, "{proof}");
-    println!("{kills} kills, {} requests, {} sent again; {proof}", requests.len(), resent.load(Ordering::SeqCst));
+    println!(
+        "{kills} kills, {} requests, {} sent again; {proof}",
+        requests.len(),
+        resent.load(Ordering::SeqCst)
+    );
 }
 
 /// Sends each request until it is acknowledged, as a client with retries does.
-fn send_all(requests: &[String], key: &str, running: &Mutex<Option<Server>>, sent: &AtomicUsize, resent: &AtomicUsize) {
+fn send_all(
+    requests: &[String],
+    key: &str,
+    running: &Mutex<Option<Server>>,
+    sent: &AtomicUsize,
+    resent: &AtomicUsize,
+) {
     for request in requests {
         loop {
             let address = {

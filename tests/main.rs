@@ -1,4 +1,19 @@
 //! What must hold of the whole: the program's commands, counting under kill and redelivery, the dashboard in a browser,
 //! and the house rules of the source itself. One binary, so that it links once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails, and tests are the edge"
+)]
+
+mod commands;
+mod counted_once;
+mod dashboard;
+mod hostile;
+mod privacy;
+mod support;
 mod tidy;

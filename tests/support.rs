@@ -48,11 +48,14 @@ pub struct Server {
 impl Server {
     /// Starts `mailgauge COMMAND --listen 127.0.0.1:0 --data DATA ARGUMENTS` and waits until it says where it listens.
     pub fn start(command: &str, data: &Path, arguments: &[&str]) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
         let mut child = Command::new(MAILGAUGE)
             .args([command, "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(arguments)
+            // All that it has to say: a test looks through it for what must not be there.
+            .env("MAILGAUGE_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -64,7 +67,11 @@ impl Server {
         while address.is_none() {
             line.clear();
             let length = lines.read_line(&mut line).unwrap();
-            assert!(length > 0, "the server ended before it listened; see {}", data.with_extension("log").display());
+            assert!(
+                length > 0,
+                "the server ended before it listened; see {}",
+                data.with_extension("log").display()
+            );
             for word in line.split_whitespace() {
                 if word.starts_with("mg_") {
                     key = Some(word.to_owned());
@@ -97,7 +104,7 @@ impl Drop for Server {
 }
 
 /// Python packages the tests use, pinned.
-const PYTHON_PACKAGES: [&str; 1] = ["playwright==1.65.2"];
+const PYTHON_PACKAGES: &str = include_str!("dashboard/requirements.txt");
 
 /// A Python interpreter with [`PYTHON_PACKAGES`], set up once under `target/`.
 pub fn python() -> &'static Path {
@@ -106,15 +113,18 @@ pub fn python() -> &'static Path {
         let folder = root().join("target/test-python");
         let python = folder.join("bin/python");
         let done = folder.join("installed.txt");
-        let wanted = PYTHON_PACKAGES.join("\n");
-        if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        if std::fs::read_to_string(&done).is_ok_and(|installed| installed == PYTHON_PACKAGES) {
             return python;
         }
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), "python3 with venv (Debian: python3-venv)");
+        run(
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
+            "python3 with venv (Debian: python3-venv)",
+        );
         let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        install.arg(root().join("tests/dashboard/requirements.txt"));
         run(&mut install, "the Python package index, for pip");
-        std::fs::write(&done, wanted).unwrap();
+        std::fs::write(&done, PYTHON_PACKAGES).unwrap();
         python
     })
 }
@@ -124,17 +134,26 @@ pub fn chromium() -> PathBuf {
     let found = || {
         ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
             .iter()
-            .flat_map(|name| ["/usr/bin", "/usr/local/bin", "/snap/bin"].map(|folder| Path::new(folder).join(name)))
+            .flat_map(|name| {
+                ["/usr/bin", "/usr/local/bin", "/snap/bin"].map(|folder| Path::new(folder).join(name))
+            })
             .find(|path| path.exists())
     };
     if let Some(path) = found() {
         return path;
     }
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     if is_root && Path::new("/usr/bin/apt-get").exists() {
         run(Command::new("apt-get").args(["update", "-qq"]), "Debian's package lists");
         let mut install = Command::new("apt-get");
-        install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-qq", "--no-install-recommends", "chromium"]);
+        install.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "chromium",
+        ]);
         run(&mut install, "Debian's chromium");
         if let Some(path) = found() {
             return path;
@@ -144,9 +163,11 @@ pub fn chromium() -> PathBuf {
     let mut install = Command::new(python());
     install.env("PLAYWRIGHT_BROWSERS_PATH", &browsers).args(["-m", "playwright", "install", "chromium"]);
     run(&mut install, "a browser: install chromium or google-chrome");
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(&browsers).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(&browsers).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
-    let candidates = ["chrome-linux/chrome", "chrome-linux64/chrome", "chrome-mac/Chromium.app/Contents/MacOS/Chromium"];
+    let candidates =
+        ["chrome-linux/chrome", "chrome-linux64/chrome", "chrome-mac/Chromium.app/Contents/MacOS/Chromium"];
     let mut places = folders.iter().flat_map(|folder| candidates.map(|place| folder.join(place)));
     places.find(|path| path.exists()).expect("Playwright's browser lies where it usually does")
 }

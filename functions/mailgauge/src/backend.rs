@@ -15,7 +15,9 @@ use pipeline::ports::Clock as _;
 use pipeline::reconcile;
 use pipeline::snapshot::Progress;
 use pipeline::tenants;
-use web::{Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values};
+use web::{
+    Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
+};
 
 use crate::inbox::Inbox;
 use crate::standalone::Standalone;
@@ -138,8 +140,15 @@ impl Backend for Home {
         Ok(tenants.into_iter().map(|id| Tenant { id: id.to_string(), name: id.to_string() }).collect())
     }
 
-    async fn reconcile(&self, scope: &Scope, from: Timestamp, to: Timestamp) -> Result<Reconciliation, Refusal> {
-        proof(&self.standalone, scope, from, to).await.map_err(|error| unavailable("reconciling")(error.into()).into())
+    async fn reconcile(
+        &self,
+        scope: &Scope,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Reconciliation, Refusal> {
+        proof(&self.standalone, scope, from, to)
+            .await
+            .map_err(|error| unavailable("reconciling")(error.into()).into())
     }
 
     async fn ingest(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
@@ -200,7 +209,10 @@ fn prometheus(standalone: &Standalone, progress: &Progress, now: Timestamp) -> S
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: String| {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "# HELP mailgauge_{name} {help}\n# TYPE mailgauge_{name} {kind}\nmailgauge_{name} {value}");
+        let _ = writeln!(
+            text,
+            "# HELP mailgauge_{name} {help}\n# TYPE mailgauge_{name} {kind}\nmailgauge_{name} {value}"
+        );
     };
     for (name, help, value) in [
         ("records_total", "Records taken in.", totals.records),
@@ -213,8 +225,19 @@ fn prometheus(standalone: &Standalone, progress: &Progress, now: Timestamp) -> S
     ] {
         metric(name, "counter", help, value.to_string());
     }
-    let age = |at: Option<Timestamp>| at.map_or(0.0, |at| now.millis_since(at).max(0) as f64 / 1000.0).to_string();
-    metric("newest_event_age_seconds", "gauge", "Age of the newest event counted.", age(progress.newest_event()));
-    metric("oldest_unmerged_seconds", "gauge", "Age of the oldest delta no block holds.", age(standalone.oldest_unmerged()));
+    let age =
+        |at: Option<Timestamp>| at.map_or(0.0, |at| now.millis_since(at).max(0) as f64 / 1000.0).to_string();
+    metric(
+        "newest_event_age_seconds",
+        "gauge",
+        "Age of the newest event counted.",
+        age(progress.newest_event()),
+    );
+    metric(
+        "oldest_unmerged_seconds",
+        "gauge",
+        "Age of the oldest delta no block holds.",
+        age(standalone.oldest_unmerged()),
+    );
     text
 }

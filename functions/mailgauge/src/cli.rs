@@ -2,14 +2,18 @@
 
 mod aggregate;
 mod demo;
+mod folder;
 mod ingest;
+mod keys;
 mod moment;
+mod quarantine;
+mod reconcile;
 mod serve;
 mod simulate;
 mod tags;
+mod tenants;
 
 use std::process::ExitCode;
-
 
 use clap::{Parser, Subcommand};
 
@@ -18,6 +22,10 @@ use clap::{Parser, Subcommand};
 /// Every event is counted once, per tenant, within seconds. Without a command, `mailgauge demo` runs.
 #[derive(Debug, Parser)]
 #[command(name = "mailgauge", version, max_term_width = 110)]
+#[command(after_help = "Examples:\n  \
+    mailgauge\n  \
+    mailgauge serve --data /var/lib/mailgauge\n  \
+    mailgauge aggregate archive/ --group-by tenant,day")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -30,16 +38,36 @@ enum Command {
     Aggregate(aggregate::Options),
     Ingest(ingest::Options),
     Simulate(simulate::Options),
+    Reconcile(reconcile::Options),
+    Quarantine(quarantine::Options),
+    Tenants(tenants::Options),
+    Keys(keys::Options),
+}
+
+/// The command line asks for what cannot be: exit code 2, as for what the parser of options refuses by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; see --help")]
+pub struct Usage(String);
+
+impl Usage {
+    /// An error that says what is wrong and what is allowed.
+    pub fn error(message: impl Into<String>) -> anyhow::Error {
+        Self(message.into()).into()
+    }
 }
 
 /// Runs one command to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
-        Command::Demo(options) => demo::run(options),
+        Command::Demo(options) => demo::run(&options),
         Command::Serve(options) => serve::run(options),
         Command::Ingest(options) => ingest::run(&options),
         Command::Aggregate(options) => aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::Reconcile(options) => reconcile::run(&options),
+        Command::Quarantine(options) => quarantine::run(&options),
+        Command::Tenants(options) => tenants::run(&options),
+        Command::Keys(options) => keys::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `mailgauge`: every step in one process, and the command line.
 
+#![allow(clippy::doc_markdown, reason = "doc comments of options are the help that people read")]
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 
 mod backend;
@@ -15,13 +16,16 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// As the parser of the command line exits too.
+const WRONG_USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
         Ok(code) => code,
         Err(error) => {
             output::report(&error);
-            ExitCode::FAILURE
+            if error.is::<cli::Usage>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

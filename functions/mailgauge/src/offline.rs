@@ -1,42 +1,44 @@
 //! Counting files without a server or a store: the same decoding, attribution and cells, one accumulator per thread.
 //!
-//! Threads share nothing but the memory of identities, which is split so that they seldom wait for each other.
+//! Threads share two things: the files, which they read in turn, a block at a time, and the memory of identities, which is
+//! split so that they seldom wait for each other. Blocks are small, so that what the system copies into one is still in the
+//! processor's own cache when it is decoded.
 
-use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use cells::{Accumulator, Grouping};
 use event::attribution::Attribution;
-use event::decode::stream::{BLOCK_BYTES, Piece, Splitter};
-use event::{Decoded, Decoder, EmailEvent, HashKey, IdentityHash};
-use hashbrown::HashTable;
+use event::decode::stream::{Piece, Splitter};
+use event::{Decoded, Decoder, EmailEvent, HashKey};
+use pipeline::aggregate::fold::each_count;
 
 use crate::input::{self, Source};
+use identities::Identities;
+
+mod identities;
 
 /// The key counts are hashed under: nothing hashed leaves the process, so it need not be secret.
 const KEY: HashKey = HashKey::new(*b"counting offline");
-/// The memory of identities is split in so many parts.
-const SHARDS: usize = 64;
-/// Events remembered to find duplicates, over all parts: the oldest fall out. 20 bytes each.
-const MAX_IDENTITIES: usize = 8 << 20;
-/// Blocks that may wait for a thread, for each thread.
-const WAITING: usize = 2;
+/// So much is read at once: it stays in a second-level cache, and the calls to the system do not count.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// Some processors copy several times slower to a place that is not aligned as its source is, and files are cached in pages.
+const PAGE_BYTES: usize = 4096;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// SES events, duplicates included.
     pub events: u64,
-    /// Parts of the input: events, parts that are none, parts that cannot be read.
+    /// Parts of the input: events, parts that hold no event, and parts that cannot be read.
     pub records: u64,
-    /// Bytes after decompression of whole files.
+    /// Bytes of whole files, after decompression.
     pub bytes: u64,
     /// Parts that cannot be read.
     pub quarantined: u64,
-    /// Events that were counted before.
+    /// Events that had been counted before.
     pub duplicates: u64,
 }
 
@@ -65,7 +67,7 @@ pub fn count(
     let counter = || Counter {
         decoder: Decoder::new(),
         cells: Accumulator::new(grouping.clone()),
-        read: Tally::default(),
+        tally: Tally::default(),
         attribution,
         identities: &identities,
         complain,
@@ -73,76 +75,76 @@ pub fn count(
     if threads <= 1 {
         let mut counter = counter();
         for source in sources {
-            cut(source, &mut |offset, bytes| counter.block(source, offset, bytes))?;
+            let mut reader = Reader::open(source)?;
+            while reader.step(&mut |offset, bytes| counter.block(source, offset, bytes))? {}
         }
-        return Ok((counter.cells, counter.read));
+        return Ok((counter.cells, counter.tally));
     }
     let mut counters: Vec<Counter<'_>> = (0..threads).map(|_| counter()).collect();
-    let (sender, receiver) = sync_channel(threads * WAITING);
-    let receiver = Mutex::new(receiver);
+    let supply = Mutex::new(Supply { sources: sources.iter(), reader: None, failure: None });
     std::thread::scope(|scope| {
         for counter in &mut counters {
-            let receiver = &receiver;
-            scope.spawn(move || counter.work(receiver));
+            let supply = &supply;
+            scope.spawn(move || counter.work(supply));
         }
-        share(sources, sender)
-    })?;
+    });
+    if let Some(failure) = locked(&supply).failure.take() {
+        return Err(failure);
+    }
     let mut total = Tally::default();
-    let mut all: Option<Accumulator> = None;
+    let mut all = Accumulator::new(grouping.clone());
     for counter in counters {
-        total.add(counter.read);
-        match &mut all {
-            None => all = Some(counter.cells),
-            Some(all) => all.merge(counter.cells),
-        }
+        total.add(counter.tally);
+        all.merge(counter.cells);
     }
-    Ok((all.unwrap_or_else(|| Accumulator::new(grouping.clone())), total))
+    Ok((all, total))
 }
 
-/// A block of whole values on its way to a thread.
-struct Job<'a> {
+/// What a panic elsewhere left is as good as before: the panic itself is reported by the scope.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One source on its way through the splitter.
+struct Reader<'a> {
     source: &'a Source,
-    offset: u64,
-    bytes: Vec<u8>,
+    stream: Box<dyn Read + Send>,
+    splitter: Splitter,
+    /// Holds a chunk from the first page boundary in it on.
+    buffer: Vec<u8>,
 }
 
-fn share<'a>(sources: &'a [Source], sender: SyncSender<Job<'a>>) -> anyhow::Result<()> {
-    for source in sources {
-        // A thread that is gone has panicked, which the scope reports.
-        cut(source, &mut |offset, bytes| {
-            let _ = sender.send(Job { source, offset, bytes: bytes.to_vec() });
-        })?;
+impl<'a> Reader<'a> {
+    fn open(source: &'a Source) -> anyhow::Result<Self> {
+        let stream = input::open(source)?;
+        Ok(Self { source, stream, splitter: Splitter::new(), buffer: vec![0; CHUNK_BYTES + PAGE_BYTES] })
     }
-    Ok(())
-}
 
-/// Reads a source to its end and gives out blocks of whole values. A line that is too large is given out as far as it was
-/// kept, and fails to decode.
-fn cut(source: &Source, each: &mut dyn FnMut(u64, &[u8])) -> anyhow::Result<()> {
-    let mut reader = input::open(source)?;
-    let mut splitter = Splitter::new();
-    let mut chunk = vec![0; BLOCK_BYTES];
-    let mut piece = |piece: Piece<'_>| match piece {
-        Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes } => each(offset, bytes),
-    };
-    loop {
-        let length = fill(&mut *reader, &mut chunk).with_context(|| {
-            format!("cannot read {source} to its end; what came before the fault has been counted")
+    /// Reads on and gives out blocks of whole values with where they begin; whether there is more. A line that is too large is
+    /// given out as far as it was kept, and fails to decode.
+    fn step(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> anyhow::Result<bool> {
+        let mut piece = |piece: Piece<'_>| match piece {
+            Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes } => each(offset, bytes),
+        };
+        let start = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        let chunk = self.buffer.get_mut(start..start + CHUNK_BYTES).unwrap_or_default();
+        let length = fill(&mut *self.stream, chunk).with_context(|| {
+            format!("cannot read {} to its end: mend the file, or leave it out", self.source)
         })?;
         if length == 0 {
-            break;
+            self.splitter.finish(&mut piece);
+            return Ok(false);
         }
-        splitter.feed(chunk.get(..length).unwrap_or_default(), &mut piece);
+        self.splitter.feed(chunk.get(..length).unwrap_or_default(), &mut piece);
+        Ok(true)
     }
-    splitter.finish(&mut piece);
-    Ok(())
 }
 
 /// Reads until `chunk` is full or the stream ends.
-fn fill(reader: &mut dyn Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+fn fill(stream: &mut dyn Read, chunk: &mut [u8]) -> std::io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = chunk.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
+        match stream.read(rest) {
             Ok(0) => break,
             Ok(read) => length += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -152,40 +154,97 @@ fn fill(reader: &mut dyn Read, chunk: &mut [u8]) -> std::io::Result<usize> {
     Ok(length)
 }
 
+/// The sources as the threads share them.
+struct Supply<'a> {
+    sources: std::slice::Iter<'a, Source>,
+    reader: Option<Reader<'a>>,
+    /// What ended the reading early.
+    failure: Option<anyhow::Error>,
+}
+
+impl<'a> Supply<'a> {
+    /// Fills `batch` with what one step of reading gives; nothing at the end.
+    fn next(&mut self, batch: &mut Batch<'a>) -> anyhow::Result<()> {
+        batch.clear();
+        while batch.blocks.is_empty() {
+            let Some(reader) = &mut self.reader else {
+                let Some(source) = self.sources.next() else { return Ok(()) };
+                self.reader = Some(Reader::open(source)?);
+                continue;
+            };
+            batch.source = Some(reader.source);
+            let has_more = reader.step(&mut |offset, bytes| batch.push(offset, bytes))?;
+            if !has_more {
+                self.reader = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blocks of one source, for one thread.
+#[derive(Default)]
+struct Batch<'a> {
+    source: Option<&'a Source>,
+    bytes: Vec<u8>,
+    blocks: Vec<(u64, Range<usize>)>,
+}
+
+impl Batch<'_> {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.blocks.clear();
+    }
+
+    fn push(&mut self, offset: u64, bytes: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.blocks.push((offset, start..self.bytes.len()));
+    }
+}
+
 /// One thread's work.
 struct Counter<'a> {
     decoder: Decoder,
     cells: Accumulator,
-    read: Tally,
+    tally: Tally,
     attribution: &'a Attribution,
     identities: &'a Identities,
     complain: Complain<'a>,
 }
 
 impl Counter<'_> {
-    fn work(&mut self, jobs: &Mutex<Receiver<Job<'_>>>) {
+    fn work<'s>(&mut self, supply: &Mutex<Supply<'s>>) {
+        let mut batch: Batch<'s> = Batch::default();
         loop {
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            match job {
-                Ok(job) => self.block(job.source, job.offset, &job.bytes),
-                Err(_) => return,
+            let mut supply = locked(supply);
+            if supply.failure.is_some() {
+                return;
+            }
+            if let Err(failure) = supply.next(&mut batch) {
+                supply.failure = Some(failure);
+            }
+            drop(supply);
+            let Some(source) = batch.source.filter(|_| !batch.blocks.is_empty()) else { return };
+            for (offset, range) in &batch.blocks {
+                self.block(source, *offset, batch.bytes.get(range.clone()).unwrap_or_default());
             }
         }
     }
 
     fn block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { decoder, cells, read, attribution, identities, complain } = self;
-        read.bytes += bytes.len() as u64;
+        let Self { decoder, cells, tally, attribution, identities, complain } = self;
+        tally.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
-            read.records += 1;
+            tally.records += 1;
             match decoded {
                 Decoded::Event(event) => {
-                    read.events += 1;
-                    read.duplicates += u64::from(!count_event(event, attribution, identities, cells));
+                    tally.events += 1;
+                    tally.duplicates += u64::from(!count_event(event, attribution, identities, cells));
                 }
                 Decoded::Ignored(_) => {}
                 Decoded::Unreadable { reason, .. } => {
-                    read.quarantined += 1;
+                    tally.quarantined += 1;
                     complain(source, offset, &reason.to_string());
                 }
             }
@@ -193,7 +252,7 @@ impl Counter<'_> {
     }
 }
 
-/// Counts an event for each of its recipients; whether any of it was new.
+/// Counts what is new of an event; whether anything is.
 fn count_event(
     event: &EmailEvent<'_>,
     attribution: &Attribution,
@@ -201,81 +260,12 @@ fn count_event(
     cells: &mut Accumulator,
 ) -> bool {
     let message = attribution.message(event);
-    let mut any = false;
-    if event.recipients.is_empty() {
-        if identities.insert(event.identity(&KEY, "")) {
-            let reader = Attribution::reader_of(event);
-            let hash = event.recipient_hash(&KEY, "");
-            cells.count(&message.tenant, &message.values, &reader, event, hash);
-            any = true;
-        }
-        return any;
-    }
-    for address in &event.recipients {
-        if identities.insert(event.identity(&KEY, address)) {
-            let recipient = Attribution::recipient(address);
-            let hash = event.recipient_hash(&KEY, address);
+    let mut is_new = false;
+    each_count(event, &KEY, &mut |recipient, identity, hash| {
+        if identities.insert(identity) {
             cells.count(&message.tenant, &message.values, &recipient, event, hash);
-            any = true;
+            is_new = true;
         }
-    }
-    any
-}
-
-/// The identities of the events counted lately, shared by the threads.
-struct Identities {
-    parts: Vec<Mutex<Part>>,
-}
-
-#[derive(Default)]
-struct Part {
-    known: HashTable<u64>,
-    order: VecDeque<u64>,
-}
-
-impl Default for Identities {
-    fn default() -> Self {
-        Self { parts: (0..SHARDS).map(|_| Mutex::default()).collect() }
-    }
-}
-
-impl Identities {
-    /// Remembers an identity; whether it was new.
-    fn insert(&self, identity: IdentityHash) -> bool {
-        let hash = identity.0;
-        // The table uses the lowest and the highest bits.
-        let part = (hash >> 32) as usize % SHARDS;
-        let Some(part) = self.parts.get(part) else { return true };
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        if part.known.find(hash, |known| *known == hash).is_some() {
-            return false;
-        }
-        if part.order.len() == MAX_IDENTITIES / SHARDS
-            && let Some(oldest) = part.order.pop_front()
-            && let Ok(place) = part.known.find_entry(oldest, |known| *known == oldest)
-        {
-            place.remove();
-        }
-        part.order.push_back(hash);
-        part.known.insert_unique(hash, hash, |known| *known);
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_of_identities_is_bounded_and_forgets_the_oldest() {
-        let identities = Identities::default();
-        let scattered = |number: u64| IdentityHash(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        for number in 0..(MAX_IDENTITIES as u64 * 5 / 4) {
-            assert!(identities.insert(scattered(number)));
-        }
-        let known: usize = identities.parts.iter().map(|part| part.lock().unwrap().known.len()).sum();
-        assert!(known <= MAX_IDENTITIES);
-        assert!(!identities.insert(scattered(MAX_IDENTITIES as u64 * 5 / 4 - 1)), "the newest is known");
-        assert!(identities.insert(scattered(0)), "the oldest is forgotten");
-    }
+    });
+    is_new
 }

@@ -38,10 +38,11 @@ impl Table {
 
     /// Writes the table as `format` asks; JSON as an array of objects.
     pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+        let rows: Rows<'_> = &|each| self.rows.iter().try_for_each(|row| each(row));
         match format {
-            Format::Table => self.write_table(out),
+            Format::Table => write_table(&self.columns, rows, out),
             Format::Json => self.write_json(out),
-            Format::Csv => self.write_csv(out),
+            Format::Csv => write_csv(&self.columns, rows, out),
         }
     }
 
@@ -54,52 +55,58 @@ impl Table {
         serde_json::to_writer_pretty(&mut *out, &rows)?;
         writeln!(out)
     }
+}
 
-    fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
-        write_csv_line(self.columns.iter().map(String::as_str), out)?;
-        for row in &self.rows {
-            let cells: Vec<String> = row.iter().map(plain).collect();
-            write_csv_line(cells.iter().map(String::as_str), out)?;
-        }
-        Ok(())
-    }
+/// Rows that are made one after the other, as often as they are asked for: there may be too many to hold.
+pub type Rows<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io::Result<()>;
 
-    fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        let cells: Vec<Vec<String>> =
-            self.rows.iter().map(|row| row.iter().map(readable).collect()).collect();
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|column| {
-                let name = self.columns.get(column).map_or(0, |name| name.chars().count());
-                cells
-                    .iter()
-                    .filter_map(|row| row.get(column))
-                    .map(|cell| cell.chars().count())
-                    .fold(name, usize::max)
-            })
-            .collect();
-        let bold = io::stdout().is_terminal();
-        if bold {
-            write!(out, "\x1b[1m")?;
-        }
-        for (position, (name, &width)) in self.columns.iter().zip(&widths).enumerate() {
-            let right = self.rows.first().and_then(|row| row.get(position)).is_some_and(Value::is_number);
-            write_cell(name, width, right, position + 1 == widths.len(), out)?;
-        }
-        writeln!(out, "{}", if bold { "\x1b[0m" } else { "" })?;
-        for (row, values) in cells.iter().zip(&self.rows) {
-            for (position, ((cell, value), &width)) in row.iter().zip(values).zip(&widths).enumerate() {
-                write_cell(
-                    cell,
-                    width,
-                    value.is_number() || value.is_null(),
-                    position + 1 == widths.len(),
-                    out,
-                )?;
+/// Writes rows as CSV (RFC 4180), column names first.
+pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
+    write_csv_line(columns.iter().map(String::as_str), out)?;
+    rows(&mut |row| {
+        for (position, value) in row.iter().enumerate() {
+            if position > 0 {
+                out.write_all(b",")?;
             }
-            writeln!(out)?;
+            match value {
+                Value::Null => {}
+                Value::String(text) => write_csv_text(text, out)?,
+                other => serde_json::to_writer(&mut *out, other)?,
+            }
+        }
+        out.write_all(b"\n")
+    })
+}
+
+/// Writes rows as a table for people. They are asked for twice: for the widths of the columns, and to be written.
+pub fn write_table(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
+    let mut widths: Vec<usize> = columns.iter().map(|name| name.chars().count()).collect();
+    let mut first: Vec<bool> = Vec::new();
+    rows(&mut |row| {
+        if first.is_empty() {
+            first = row.iter().map(Value::is_number).collect();
+        }
+        for (width, value) in widths.iter_mut().zip(row) {
+            *width = readable(value).chars().count().max(*width);
         }
         Ok(())
+    })?;
+    let bold = io::stdout().is_terminal();
+    if bold {
+        write!(out, "\x1b[1m")?;
     }
+    for (position, (name, &width)) in columns.iter().zip(&widths).enumerate() {
+        let right = first.get(position).copied().unwrap_or(false);
+        write_cell(name, width, right, position + 1 == widths.len(), out)?;
+    }
+    writeln!(out, "{}", if bold { "\x1b[0m" } else { "" })?;
+    rows(&mut |row| {
+        for (position, (value, &width)) in row.iter().zip(&widths).enumerate() {
+            let right = value.is_number() || value.is_null();
+            write_cell(&readable(value), width, right, position + 1 == widths.len(), out)?;
+        }
+        writeln!(out)
+    })
 }
 
 fn write_cell(cell: &str, width: usize, right: bool, last: bool, out: &mut impl Write) -> io::Result<()> {
@@ -117,13 +124,16 @@ pub fn write_csv_line<'a>(cells: impl Iterator<Item = &'a str>, out: &mut impl W
         if position > 0 {
             write!(out, ",")?;
         }
-        if cell.contains([',', '"', '\n', '\r']) {
-            write!(out, "\"{}\"", cell.replace('"', "\"\""))?;
-        } else {
-            write!(out, "{cell}")?;
-        }
+        write_csv_text(cell, out)?;
     }
     writeln!(out)
+}
+
+fn write_csv_text(text: &str, out: &mut impl Write) -> io::Result<()> {
+    if text.contains([',', '"', '\n', '\r']) {
+        return write!(out, "\"{}\"", text.replace('"', "\"\""));
+    }
+    out.write_all(text.as_bytes())
 }
 
 /// A value as CSV holds it: null is empty, text has no quotes of its own.
@@ -139,10 +149,11 @@ pub fn plain(value: &Value) -> String {
 fn readable(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
-        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
-            (Some(whole), _) => grouped(whole),
-            (None, Some(fraction)) => format!("{fraction:.4}"),
-            (None, None) => number.to_string(),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(whole @ ..0), _, _) => format!("-{}", grouped(whole.unsigned_abs())),
+            (_, Some(whole), _) => grouped(whole),
+            (_, None, Some(fraction)) => format!("{fraction:.4}"),
+            (_, None, None) => number.to_string(),
         },
         other => plain(other),
     }
@@ -165,7 +176,8 @@ pub fn grouped(number: u64) -> String {
 pub fn log_to_stderr() {
     #[expect(clippy::disallowed_methods, reason = "how much is logged is told by the environment")]
     let level = std::env::var("MAILGAUGE_LOG").ok().and_then(|text| text.parse().ok());
-    let level: tracing::level_filters::LevelFilter = level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
+    let level: tracing::level_filters::LevelFilter =
+        level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
     // A second call in one process changes nothing.
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
@@ -202,7 +214,7 @@ mod tests {
     fn check(format: Format, expected: &str) {
         let mut table = Table::new(["tenant", "sends", "rate"]);
         table.push(vec![json!("acme, \"inc\""), json!(1_234_567), json!(0.25)]);
-        table.push(vec![json!("b"), json!(0), Value::Null]);
+        table.push(vec![json!("b"), json!(-1000), Value::Null]);
         let mut out = Vec::new();
         table.write(format, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -212,13 +224,13 @@ mod tests {
     fn tables_align_numbers_to_the_right() {
         check(
             Format::Table,
-            "tenant           sends    rate\nacme, \"inc\"  1,234,567  0.2500\nb                    0       –\n",
+            "tenant           sends    rate\nacme, \"inc\"  1,234,567  0.2500\nb               -1,000       –\n",
         );
     }
 
     #[test]
     fn csv_quotes_what_needs_it_and_leaves_null_empty() {
-        check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,0,\n");
+        check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,-1000,\n");
     }
 
     #[test]

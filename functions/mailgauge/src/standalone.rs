@@ -20,9 +20,10 @@ use pipeline::aggregate::fold::EventFold;
 use pipeline::aggregate::identity::Memory;
 use pipeline::aggregate::{self, Attempt, Batch, Record};
 use pipeline::compact::{self, due};
-use pipeline::credentials::{self, ApiKey, Grant};
-use pipeline::cursor;
+use pipeline::credentials::{self, ApiKey, Credential, Grant};
+use pipeline::cursor::{self, Totals};
 use pipeline::ports::Clock as _;
+use pipeline::quarantine::{self, Stored};
 use pipeline::snapshot::Progress;
 
 /// The one queue of this process.
@@ -56,6 +57,8 @@ pub struct Standalone {
 struct Counting {
     fold: EventFold<SecretSeal>,
     memory: Memory,
+    /// What is tried again has a shard of its own, and so a memory.
+    replayed: Memory,
     next: Option<u64>,
 }
 
@@ -72,6 +75,27 @@ pub struct Counted {
     pub quarantined: u64,
 }
 
+impl Counted {
+    /// Adds what became of another payload.
+    pub const fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.duplicates += other.duplicates;
+        self.ignored += other.ignored;
+        self.quarantined += other.quarantined;
+    }
+}
+
+impl From<&Totals> for Counted {
+    fn from(totals: &Totals) -> Self {
+        Self {
+            events: totals.aggregated,
+            duplicates: totals.duplicates,
+            ignored: totals.ignored,
+            quarantined: totals.quarantined,
+        }
+    }
+}
+
 impl Standalone {
     /// Opens the folder, which is made if it is not there.
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
@@ -86,7 +110,12 @@ impl Standalone {
             tags,
             aggregate: aggregate::Settings::default(),
             shard: ShardId::new(SHARD)?,
-            counting: tokio::sync::Mutex::new(Counting { fold, memory: Memory::default(), next: None }),
+            counting: tokio::sync::Mutex::new(Counting {
+                fold,
+                memory: Memory::default(),
+                replayed: Memory::default(),
+                next: None,
+            }),
             oldest_unmerged: Mutex::new(None),
         })
     }
@@ -100,10 +129,7 @@ impl Standalone {
     pub async fn count(&self, payloads: &[&[u8]]) -> anyhow::Result<Counted> {
         let mut sum = Counted::default();
         for one in self.count_each(payloads).await? {
-            sum.events += one.events;
-            sum.duplicates += one.duplicates;
-            sum.ignored += one.ignored;
-            sum.quarantined += one.quarantined;
+            sum.add(one);
         }
         Ok(sum)
     }
@@ -111,7 +137,7 @@ impl Standalone {
     /// Counts payloads as one batch; what became of each.
     pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
         let mut counting = self.counting.lock().await;
-        let Counting { fold, memory, next } = &mut *counting;
+        let Counting { fold, memory, next, .. } = &mut *counting;
         let now = SystemClock.now();
         let first = match next {
             Some(first) => *first,
@@ -130,23 +156,30 @@ impl Standalone {
                 .await
                 .context("a batch was not counted")?;
         *next = Some(first + payloads.len() as u64);
-        Ok(committed
-            .each
-            .iter()
-            .map(|totals| Counted {
-                events: totals.aggregated,
-                duplicates: totals.duplicates,
-                ignored: totals.ignored,
-                quarantined: totals.quarantined,
-            })
-            .collect())
+        Ok(committed.each.iter().map(Counted::from).collect())
+    }
+
+    /// Tries quarantined records again; returns when that is committed. What can be opened leaves the quarantine; what still cannot be
+    /// read comes back.
+    pub async fn replay(&self, parts: &[Stored]) -> anyhow::Result<Counted> {
+        let mut counting = self.counting.lock().await;
+        let Counting { fold, replayed, .. } = &mut *counting;
+        let attempt = attempt(SystemClock.now(), ATTEMPT_MS)?;
+        let with = (fold, replayed, &self.seal);
+        let committed = quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)
+            .await
+            .context("nothing more was tried again")?;
+        Ok(Counted::from(&committed.totals))
     }
 
     async fn first_free(&self) -> anyhow::Result<u64> {
         let cursor = cursor::read(&self.store, &self.shard).await?.record;
         match cursor.done {
             None => Ok(1),
-            Some(done) => Ok(1 + done.as_str().parse::<u64>().context("the local queue's cursor is no number of ours")?),
+            Some(done) => Ok(1 + done
+                .as_str()
+                .parse::<u64>()
+                .context("the local queue's cursor is no number of ours")?),
         }
     }
 
@@ -160,7 +193,8 @@ impl Standalone {
         for (tenant, error) in &report.failed {
             tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not folded and stays due");
         }
-        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report.oldest_unmerged;
+        *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            report.oldest_unmerged;
         self.store.drop_expired(now).await?;
         Ok(())
     }
@@ -180,23 +214,30 @@ impl Standalone {
         if !credentials::list(&self.store).await?.is_empty() {
             return Ok(None);
         }
-        self.add_key(Grant::Operator, "first operator", None).await.map(Some)
+        let (key, _) = self.add_key(Grant::Operator, "first operator", None).await?;
+        Ok(Some(key))
     }
 
     /// An operator's key for this start of the demo.
     pub async fn add_demo_key(&self) -> anyhow::Result<String> {
-        self.add_key(Grant::Operator, "demo", Some(DEMO_KEY_MS)).await
+        let (key, _) = self.add_key(Grant::Operator, "demo", Some(DEMO_KEY_MS)).await?;
+        Ok(key)
     }
 
-    /// Makes a key, which is shown once: here.
-    pub async fn add_key(&self, grant: Grant, name: &str, lifetime_ms: Option<i64>) -> anyhow::Result<String> {
+    /// Makes a key, which is shown once: here. With it what is stored of it.
+    pub async fn add_key(
+        &self,
+        grant: Grant,
+        name: &str,
+        lifetime_ms: Option<i64>,
+    ) -> anyhow::Result<(String, Credential)> {
         let now = SystemClock.now();
         let mut random = [0; 32];
         fill(&mut random)?;
         let key = ApiKey::from_random(random);
         let expires_at = lifetime_ms.map(|lifetime| now.plus_millis(lifetime));
-        credentials::add(&self.store, &key, grant, name, now, expires_at).await?;
-        Ok(key.reveal().to_owned())
+        let credential = credentials::add(&self.store, &key, grant, name, now, expires_at).await?;
+        Ok((key.reveal().to_owned(), credential))
     }
 }
 

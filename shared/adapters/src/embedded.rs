@@ -34,7 +34,8 @@ const EXPIRED_AT_ONCE: usize = 1_000;
 pub enum OpenError {
     /// Another process has it open.
     #[error(
-        "data folder {folder} is in use by {owner}: stop that one first, or choose another folder with --data"
+        "data folder {folder} is in use by {owner}: stop that one first or, if it is a server, ask it over its API; \
+         or choose another folder with --data"
     )]
     InUse {
         /// The folder.
@@ -72,6 +73,11 @@ pub struct EmbeddedStore {
 type Failure = Box<dyn StdError + Send + Sync>;
 
 impl EmbeddedStore {
+    /// Whether there is a store in `folder`.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).is_file()
+    }
+
     /// Opens the store in `folder`, which is made if it is not there. Blocks; one process at a time.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let unusable = |source: Failure| OpenError::Unusable { folder: folder.to_owned(), source };

@@ -8,6 +8,7 @@
 mod blocks;
 mod interner;
 mod raise;
+mod sorted;
 mod table;
 
 use event::attribution::{Dimension, DimensionValues, RecipientValues};
@@ -15,6 +16,7 @@ use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
 use self::interner::{Interner, Parts, push_part};
+pub use self::sorted::SortKey;
 use self::table::{CellTable, Place};
 use crate::block::Resolution;
 use crate::cell::Cell;
@@ -174,12 +176,14 @@ impl Accumulator {
 
     /// The rows, in no particular order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = (RowKey<'_>, &Cell)> {
-        self.cells.iter().map(|(place, cell)| {
-            let mut key = self.grouping.read_context(self.contexts.parts(place.context));
-            self.grouping.read_recipient(self.recipients.parts(place.recipient), &mut key.values);
-            key.bucket = self.grouping.bucket.map(|_| place.bucket);
-            (key, cell)
-        })
+        self.cells.iter().map(|(place, cell)| (self.key_of(place), cell))
+    }
+
+    fn key_of(&self, place: &Place) -> RowKey<'_> {
+        let mut key = self.grouping.read_context(self.contexts.parts(place.context));
+        self.grouping.read_recipient(self.recipients.parts(place.recipient), &mut key.values);
+        key.bucket = self.grouping.bucket.map(|_| place.bucket);
+        key
     }
 
     fn context(&mut self, tenant: &str, values: &DimensionValues<'_>, event: &EmailEvent<'_>) -> u32 {

@@ -13,7 +13,7 @@ pub mod rollup;
 #[cfg(test)]
 mod testing;
 
-pub use accumulate::{Accumulator, Grouping, RowKey};
+pub use accumulate::{Accumulator, Grouping, RowKey, SortKey};
 pub use block::{Block, BlockError, BlockReader, Ledger, Resolution, RowRef, Rows, Wanted};
 pub use cell::{Cell, Estimate, Latency, Uniques};
 pub use counter::{Counter, CounterId, Counters};

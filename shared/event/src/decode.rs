@@ -173,7 +173,7 @@ impl Decoder {
             }
             let mut done = scanner.at();
             let Err(fault) = self.value(&mut scanner, text, &mut done, layer, each) else { continue };
-            let line = broken_line(text, done);
+            let line = broken_line(text, done, scanner.at());
             let reason = Unreadable::json(fault, scanner.at().saturating_sub(line.start));
             each(Decoded::Unreadable {
                 reason,
@@ -236,7 +236,7 @@ impl Decoder {
         let start = scanner.at();
         let mut envelope = Envelope::default();
         let mut had_records = false;
-        scanner.object(|scanner, key| match (&*key, scanner.peek()) {
+        scanner.object(|scanner, key| match (key, scanner.peek()) {
             ("Records" | "records", Some(b'[')) => {
                 had_records = true;
                 self.array(scanner, text, done, layer, each)
@@ -246,7 +246,7 @@ impl Decoder {
                 had_records = true;
                 self.value(scanner, text, done, layer, each)
             }),
-            _ => envelope.field(scanner, &key),
+            _ => envelope.field(scanner, key),
         })?;
         if !had_records {
             let bytes = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
@@ -303,10 +303,12 @@ fn text_of(payload: &[u8]) -> Result<&str, Unreadable> {
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
 }
 
-/// The rest of the line in which the first thing after `done` stands.
-fn broken_line(text: &str, done: usize) -> std::ops::Range<usize> {
+/// The rest of the line in which the first thing after `done` stands: what separates values is none, unless reading failed
+/// on it.
+fn broken_line(text: &str, done: usize, failed_at: usize) -> std::ops::Range<usize> {
     let rest = text.as_bytes().get(done..).unwrap_or_default();
-    let gap = rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
+    let before_fault = rest.iter().take(failed_at.saturating_sub(done));
+    let gap = before_fault.take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
     let start = done + gap;
     let length = rest.get(gap..).and_then(|rest| memchr(b'\n', rest));
     start..length.map_or(text.len(), |length| start + length)

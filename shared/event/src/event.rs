@@ -36,8 +36,8 @@ pub struct EmailEvent<'a> {
     pub tags: Tags<'a>,
 }
 
-/// A message's tags in the order they came: name, first value.
-pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>;
+/// A message's tags in the order they came: name, first value. Most have the six or seven of SES and a few of their own.
+pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 12]>;
 
 /// What happened to a message.
 #[derive(Clone, Debug, PartialEq)]
@@ -265,7 +265,10 @@ impl EmailEvent<'_> {
             EventKind::Click(click) => {
                 (8, [&at, click.link.as_deref().unwrap_or_default().as_bytes(), click.user_agent.as_bytes()])
             }
-            EventKind::Subscription { .. } => (9, [&at, &[], &[]]),
+            EventKind::Subscription { unsubscribed } => {
+                // An opt-in and an opt-out of one moment are two things.
+                (9, [&at, if *unsubscribed { b"out" } else { b"in" }, &[]])
+            }
         };
         let parts: [&[u8]; 6] =
             [&[kind], self.message_id.as_bytes(), recipient.as_bytes(), extra[0], extra[1], extra[2]];

@@ -60,11 +60,14 @@ pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
+    /// Where the special bytes of the last [`text::WINDOW`] bytes before this place are: one bit each, the first lowest.
+    specials: u64,
+    seen: usize,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, specials: 0, seen: 0 }
     }
 
     /// How many bytes are read; after a [`Fault`], where it was found.
@@ -123,12 +126,25 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn object<E: From<Fault>>(
         &mut self,
-        mut field: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), E>,
+        mut field: impl FnMut(&mut Self, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.object_of(
+            |scanner, key| {
+                if key.escaped { field(scanner, &key.unescaped()) } else { field(scanner, key.raw) }
+            },
+        )
+    }
+
+    /// Reads an object whose keys are kept; `field` must read each key's value.
+    #[inline]
+    pub(crate) fn object_of<E: From<Fault>>(
+        &mut self,
+        mut field: impl FnMut(&mut Self, RawText<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.enter(b'{')?;
         if !self.take(b'}') {
             loop {
-                let key = self.key()?.resolve();
+                let key = self.key()?;
                 field(self, key)?;
                 if self.peek() == Some(b'}') {
                     self.at += 1;
@@ -212,9 +228,8 @@ impl<'a> Scanner<'a> {
     /// Reads up to and with the closing quote; whether there was an escape.
     #[inline]
     fn string_end(&mut self) -> Result<bool, Fault> {
-        let bytes = self.text.as_bytes();
-        self.at = text::next_special(bytes, self.at);
-        if bytes.get(self.at) == Some(&b'"') {
+        self.to_special();
+        if self.text.as_bytes().get(self.at) == Some(&b'"') {
             self.at += 1;
             return Ok(false);
         }
@@ -235,7 +250,36 @@ impl<'a> Scanner<'a> {
                 Some(_) => return Err(Fault::Syntax),
                 None => return Err(Fault::End),
             }
-            self.at = text::next_special(bytes, self.at);
+            self.to_special();
+        }
+    }
+
+    /// Goes on to the next quote, backslash or control character, or to the end. What lies ahead is looked at in windows, so
+    /// that most strings need no look at their bytes at all.
+    #[inline]
+    fn to_special(&mut self) {
+        // After a step back this is no place of the window.
+        let ahead = self.seen.wrapping_sub(self.at);
+        if (1..=text::WINDOW).contains(&ahead) {
+            let specials = self.specials >> (text::WINDOW - ahead);
+            if specials != 0 {
+                self.at += specials.trailing_zeros() as usize;
+                return;
+            }
+            self.at = self.seen;
+        }
+        self.to_special_beyond();
+    }
+
+    fn to_special_beyond(&mut self) {
+        loop {
+            self.specials = text::specials(self.text.as_bytes(), self.at);
+            self.seen = self.at + text::WINDOW;
+            if self.specials != 0 {
+                self.at += self.specials.trailing_zeros() as usize;
+                return;
+            }
+            self.at = self.seen;
         }
     }
 

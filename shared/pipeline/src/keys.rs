@@ -124,6 +124,11 @@ pub fn quarantine_day(day: Day) -> String {
     format!("q#{:06}", day.0)
 }
 
+/// The shard whose records lie at a key of [`quarantine`].
+pub fn quarantine_shard(key: &Key) -> &str {
+    key.sort.split('#').next().unwrap_or_default()
+}
+
 /// A tenant's entry in the register.
 pub fn tenant(tenant: &TenantId) -> Key {
     Key { partition: TENANTS.to_owned(), sort: tenant.to_string() }

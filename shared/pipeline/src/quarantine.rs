@@ -4,7 +4,7 @@
 //! a stored record except through [`Seal`], and never logs them. A replay goes through [`crate::aggregate`] as a batch of a shard of
 //! its own, so that it too is counted once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event::{Day, SequenceNumber, ShardId, Timestamp};
 
@@ -12,7 +12,7 @@ use crate::aggregate::identity::Memory;
 use crate::aggregate::{AggregateError, Attempt, Batch, Committed, Fold, Record, Settings, aggregate};
 use crate::cursor;
 use crate::keys;
-use crate::ports::{Clock, Item, Key, Store, StoreError};
+use crate::ports::{Clock, Expected, Item, Key, PutError, Store};
 use crate::stored::{self, ReadError};
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -57,6 +57,24 @@ pub struct Stored {
     pub record: Quarantined,
 }
 
+impl Stored {
+    /// The shard its record came through.
+    pub fn shard(&self) -> &str {
+        keys::quarantine_shard(&self.key)
+    }
+}
+
+/// Why parts were not removed, or not all of them.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// Somebody else removed other parts of the item.
+    #[error("quarantined item {0} was changed meanwhile: try again")]
+    Conflict(Key),
+    /// The store failed or a stored record cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 /// Takes a part of a record into quarantine.
 pub(crate) fn seal<Z: Seal>(
     seal: &Z,
@@ -93,13 +111,34 @@ pub async fn list<S: Store>(store: &S, day: Day) -> Result<Vec<Stored>, ReadErro
     Ok(found)
 }
 
-/// Removes one item with all parts in it.
-pub async fn remove<S: Store>(store: &S, key: Key) -> Result<(), StoreError> {
-    store.delete(vec![key]).await
+/// Removes parts; others of the same item stay.
+pub async fn remove<S: Store>(store: &S, parts: &[Stored]) -> Result<(), RemoveError> {
+    let mut gone: BTreeMap<&Key, BTreeSet<(&SequenceNumber, usize)>> = BTreeMap::new();
+    for Stored { key, record } in parts {
+        gone.entry(key).or_default().insert((&record.sequence, record.part));
+    }
+    for (key, gone) in gone {
+        let found = store.get(vec![key.clone()]).await.map_err(ReadError::from)?;
+        let Some(item) = found.into_iter().flatten().next() else { continue };
+        let mut kept = decode(&item.body).map_err(|source| ReadError::Record { key: key.clone(), source })?;
+        kept.retain(|record| !gone.contains(&(&record.sequence, record.part)));
+        if kept.is_empty() {
+            store.delete(vec![key.clone()]).await.map_err(ReadError::from)?;
+            continue;
+        }
+        let held = item.version;
+        let rest = Item { body: encode(&kept), version: held + 1, ..item };
+        match store.put_if(rest, Expected::Version(held)).await {
+            Ok(()) => {}
+            Err(PutError::Conflict) => return Err(RemoveError::Conflict(key.clone())),
+            Err(PutError::Store(source)) => return Err(ReadError::from(source).into()),
+        }
+    }
+    Ok(())
 }
 
-/// Tries quarantined parts again, through the same steps as any batch, and removes their items once that is committed. What still cannot
-/// be read is quarantined anew. Pass all parts of an item, as [`list`] gives them: it is removed whole.
+/// Tries quarantined parts again, through the same steps as any batch, and removes them once that is committed. What still cannot be
+/// read is quarantined anew; what cannot be opened stays.
 pub async fn replay<S: Store, C: Clock, F: Fold, Z: Seal>(
     store: &S,
     clock: &C,
@@ -123,10 +162,12 @@ pub async fn replay<S: Store, C: Clock, F: Fold, Z: Seal>(
     });
     let batch = Batch { shard: &shard, records: records.collect() };
     let committed = aggregate(store, clock, settings, fold, memory, &batch, attempt).await?;
-    let keys: BTreeSet<Key> = opened.iter().map(|(part, _)| part.key.clone()).collect();
-    let removed = store.delete(keys.into_iter().collect()).await;
-    removed.map_err(|source| AggregateError::Store { shard, source })?;
-    Ok(committed)
+    let read: Vec<Stored> = opened.into_iter().map(|(part, _)| part.clone()).collect();
+    match remove(store, &read).await {
+        Ok(()) => Ok(committed),
+        Err(RemoveError::Conflict(_)) => Err(AggregateError::Conflict { shard }),
+        Err(RemoveError::Read(source)) => Err(AggregateError::Read { shard, source }),
+    }
 }
 
 /// The items of a batch's quarantined records.
@@ -189,6 +230,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Quarantined>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryStore;
 
     #[test]
     fn many_parts_are_split_into_items_that_fit() {
@@ -207,5 +249,29 @@ mod tests {
         assert!(items.iter().all(|item| item.body.len() <= Item::MAX_BODY_BYTES));
         let read: Vec<Quarantined> = items.iter().flat_map(|item| decode(&item.body).unwrap()).collect();
         assert_eq!(read, parts);
+    }
+
+    #[tokio::test]
+    async fn a_removed_part_leaves_the_others_of_its_item() {
+        let store = MemoryStore::new();
+        let at = Timestamp::from_seconds(1_763_000_000);
+        let part = |part| Quarantined {
+            sequence: SequenceNumber::from(7),
+            part,
+            arrived_at: at,
+            reason: "invalid JSON".to_owned(),
+            sealed: vec![1],
+            bytes: 1,
+        };
+        let shard = ShardId::new("s").unwrap();
+        store.put(items(&[part(0), part(1), part(2)], &shard, &SequenceNumber::from(7), at)).await.unwrap();
+        let day = at.minute().hour().day();
+        let all = list(&store, day).await.unwrap();
+        assert!(all.iter().all(|stored| stored.shard() == "s"));
+        remove(&store, &all[1..2]).await.unwrap();
+        assert_eq!(list(&store, day).await.unwrap(), [all[0].clone(), all[2].clone()]);
+        remove(&store, &all).await.unwrap();
+        assert_eq!(list(&store, day).await.unwrap(), []);
+        remove(&store, &all).await.unwrap();
     }
 }

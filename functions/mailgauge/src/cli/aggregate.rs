@@ -1,21 +1,21 @@
 //! `mailgauge aggregate`: count files of events, without a server or a store.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use cells::query::{Basis, Metric, Value as Figure};
-use cells::{Accumulator, Cell, Grouping, Resolution, RowKey};
+use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::cli::Usage;
 use crate::cli::tags::Tags;
 use crate::input;
 use crate::offline::{self, Tally};
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, Rows};
 
 /// So many parts that cannot be read are told one by one.
 const COMPLAINTS_TOLD: usize = 10;
@@ -91,12 +91,21 @@ impl GroupKey {
         }
     }
 
-    fn value(self, key: &RowKey<'_>) -> String {
+    fn value(self, key: &RowKey<'_>) -> Value {
         match self {
-            Self::Tenant => key.tenant.to_owned(),
-            Self::Event => key.kind.to_owned(),
-            Self::Time(_) => key.bucket.map_or_else(String::new, |bucket| bucket.start().to_string()),
-            Self::Dimension(dimension) => key.value(dimension).to_owned(),
+            Self::Tenant => key.tenant.into(),
+            Self::Event => key.kind.into(),
+            Self::Time(_) => key.bucket.map_or_else(String::new, |bucket| bucket.start().to_string()).into(),
+            Self::Dimension(dimension) => key.value(dimension).into(),
+        }
+    }
+
+    const fn sort_key(self) -> SortKey {
+        match self {
+            Self::Tenant => SortKey::Tenant,
+            Self::Event => SortKey::Kind,
+            Self::Time(_) => SortKey::Bucket,
+            Self::Dimension(dimension) => SortKey::Dimension(dimension),
         }
     }
 }
@@ -140,8 +149,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let (cells, tally) =
         offline::count(&sources, &grouping, &attribution, options.threads.into(), &complain)?;
-    let rows = rows(&cells, &options.group_by);
-    print(&rows, options).context("cannot write to standard output")?;
+    print(&cells, options).context("cannot write to standard output")?;
     if options.stats {
         output::tell(&stats(tally, started.elapsed().as_secs_f64())?.to_string());
     }
@@ -153,14 +161,14 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
         Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other == key) {
-            anyhow::bail!("--group-by names {} twice", key.name());
+            return Err(Usage::error(format!("--group-by names {} twice", key.name())));
         }
         match key {
             GroupKey::Tenant => grouping.tenant = true,
             GroupKey::Event => grouping.kind = true,
             GroupKey::Time(resolution) => {
                 if grouping.bucket.replace(*resolution).is_some() {
-                    anyhow::bail!("--group-by takes one of minute, hour and day");
+                    return Err(Usage::error("--group-by takes one of minute, hour and day"));
                 }
             }
             GroupKey::Dimension(dimension) => {
@@ -173,55 +181,60 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
     Ok(grouping)
 }
 
-type Rows = BTreeMap<Vec<String>, Cell>;
-
-/// The rows in the order of their groups. Cells of a message's several readers have the same group, so they merge.
-fn rows(cells: &Accumulator, keys: &[GroupKey]) -> Rows {
-    let mut rows = Rows::new();
-    for (key, cell) in cells.rows() {
-        let group = keys.iter().map(|word| word.value(&key)).collect();
-        rows.entry(group).or_default().merge(cell);
-    }
-    rows
-}
-
-fn print(rows: &Rows, options: &Options) -> io::Result<()> {
-    let metrics = if options.metrics.is_empty() { metrics_in(rows) } else { options.metrics.clone() };
-    let names: Vec<String> = metrics.iter().map(|metric| metric.name()).collect();
+/// Prints the rows in the order of their groups, one after the other: there may be as many as events.
+fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
+    let keys = &options.group_by;
+    let metrics = if options.metrics.is_empty() { metrics_in(cells) } else { options.metrics.clone() };
+    let groups = keys.iter().map(|key| key.name().to_owned());
+    let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name())).collect();
+    let order: Vec<SortKey> = keys.iter().map(|key| key.sort_key()).collect();
+    let order = cells.sorted(&order);
+    let rows: Rows<'_> = &|each| {
+        let mut row = Vec::with_capacity(columns.len());
+        for (key, cell) in order.iter().filter_map(|&number| cells.row(number)) {
+            row.clear();
+            row.extend(keys.iter().map(|word| word.value(&key)));
+            row.extend(metrics.iter().map(|metric| figure(*metric, cell)));
+            each(&row)?;
+        }
+        Ok(())
+    };
     let mut out = BufWriter::new(io::stdout().lock());
-    if options.format == Format::Json {
-        let rows: Vec<Value> = rows
-            .iter()
-            .map(|(group, cell)| {
-                let group: Map<String, Value> = options
-                    .group_by
-                    .iter()
-                    .zip(group)
-                    .map(|(key, value)| (key.name().to_owned(), json!(value)))
-                    .collect();
-                let figures = metrics.iter().map(|metric| figure(*metric, cell));
-                let figures: Map<String, Value> = names.iter().cloned().zip(figures).collect();
-                json!({ "group": group, "metrics": figures })
-            })
-            .collect();
-        serde_json::to_writer(&mut out, &json!({ "rows": rows }))?;
-        writeln!(out)?;
-        return out.flush();
+    match options.format {
+        Format::Json => write_json(&columns, keys.len(), rows, &mut out)?,
+        Format::Csv => output::write_csv(&columns, rows, &mut out)?,
+        Format::Table => output::write_table(&columns, rows, &mut out)?,
     }
-    let keys = options.group_by.iter().map(|key| key.name().to_owned());
-    let mut table = Table::new(keys.chain(names));
-    for (group, cell) in rows {
-        let group = group.iter().map(|value| json!(value));
-        table.push(group.chain(metrics.iter().map(|metric| figure(*metric, cell))).collect());
-    }
-    table.write(options.format, &mut out)?;
     out.flush()
 }
 
+/// `{"rows":[{"group":{...},"metrics":{...}}]}`; the first `keys` columns are those of the group.
+fn write_json(columns: &[String], keys: usize, rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(b"{\"rows\":[")?;
+    let mut is_first = true;
+    rows(&mut |row| {
+        let start: &[u8] = if is_first { b"{\"group\":{" } else { b",{\"group\":{" };
+        is_first = false;
+        out.write_all(start)?;
+        for (position, (name, value)) in columns.iter().zip(row).enumerate() {
+            if position == keys {
+                out.write_all(b"},\"metrics\":{")?;
+            } else if position > 0 {
+                out.write_all(b",")?;
+            }
+            serde_json::to_writer(&mut *out, name)?;
+            out.write_all(b":")?;
+            serde_json::to_writer(&mut *out, value)?;
+        }
+        out.write_all(b"}}")
+    })?;
+    out.write_all(b"]}\n")
+}
+
 /// What the input has something of, in the order of the documentation: nobody wants seventy columns of nothing.
-fn metrics_in(rows: &Rows) -> Vec<Metric> {
+fn metrics_in(cells: &Accumulator) -> Vec<Metric> {
     let mut all = Cell::default();
-    for cell in rows.values() {
+    for (_, cell) in cells.rows() {
         all.merge(cell);
     }
     let plain = |metric: &Metric| match metric.value(&all, Basis::Event) {
@@ -248,6 +261,7 @@ fn stats(tally: Tally, seconds: f64) -> anyhow::Result<Value> {
     let cpu_micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     // Linux counts kilobytes, macOS bytes.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    let peak_rss_bytes = peak_rss_bytes().or_else(|| u64::try_from(usage.max_rss() * unit).ok());
     Ok(json!({
         "events": tally.events,
         "records": tally.records,
@@ -256,6 +270,13 @@ fn stats(tally: Tally, seconds: f64) -> anyhow::Result<Value> {
         "duplicates": tally.duplicates,
         "seconds": seconds,
         "cpu_seconds": cpu_micros as f64 / 1e6,
-        "peak_rss_bytes": usage.max_rss() * unit,
+        "peak_rss_bytes": peak_rss_bytes,
     }))
+}
+
+/// Linux knows the peak of this program itself; what `getrusage` says begins with the size of whoever started it.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
+    kilobytes.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use event::attribution::Attribution;
 use event::Timestamp;
+use event::attribution::Attribution;
 use pipeline::ports::Clock as _;
 use simulator::{Incident, Plan, Simulation};
 
@@ -82,7 +82,7 @@ const INCIDENTS: [(&str, u32, &str); 7] = [
 ];
 
 /// Makes what history is missing, then serves while the mail goes on.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<()> {
     output::log_to_stderr();
     let runtime = server::runtime()?;
     let home = Standalone::open(&options.data, Attribution::default())?;
@@ -92,11 +92,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let opening = Opening::bind(options.listen).await?;
         let now = adapters::system_clock::SystemClock.now();
         let newest = home.newest_event().await?;
-        let mut live = make_history(&home, &options, newest, now).await?;
+        let mut live = make_history(&home, options, newest, now).await?;
         let key = home.add_demo_key().await?;
-        opening.say(&format!("Listening on {}", opening.address()))?;
+        output::tell("Simulated mail goes on until Ctrl-C; the same command continues from the same data.");
         opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
-        opening.say("Simulated mail goes on until Ctrl-C; the same command continues from the same data.")?;
+        opening.say(&format!("Listening on {}", opening.address()))?;
         server::serve_with(home, opening, Vec::new(), move |inbox| async move {
             let mut lines = Vec::new();
             while live.next_minute(&mut lines).is_some() {
@@ -218,10 +218,10 @@ async fn play(lines: &[u8], inbox: &crate::inbox::Inbox) {
         ticks.tick().await;
         let upto = ends.len() * usize::try_from(step).unwrap_or(1) / usize::try_from(steps).unwrap_or(1);
         let to = upto.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(from);
-        if let Some(part) = lines.get(from..to).filter(|part| !part.is_empty()) {
-            if let Err(error) = inbox.count(vec![part.to_vec().into()]).await {
-                tracing::error!(error = %error, "simulated events were not counted");
-            }
+        if let Some(part) = lines.get(from..to).filter(|part| !part.is_empty())
+            && let Err(error) = inbox.count(vec![part.to_vec().into()]).await
+        {
+            tracing::error!(error = %error, "simulated events were not counted");
         }
         from = to.max(from);
     }

@@ -12,19 +12,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use event::attribution::Attribution;
 use event::decode::stream::{BLOCK_BYTES, Piece, Splitter};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use self::journal::Journal;
+use crate::cli::Usage;
+use crate::cli::tags::Tags;
 use crate::input::{self, Source};
 use crate::output;
 use crate::standalone::{Counted, Standalone};
 
 /// A server that does not answer is tried for so long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Time for one request: the server answers when all is counted.
-const REQUEST_TIME: Duration = Duration::from_secs(60);
+const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,9 @@ pub struct Options {
     /// Begin at the start of each file, whatever the journal says
     #[arg(long)]
     from_start: bool,
+
+    #[command(flatten)]
+    tags: Tags,
 }
 
 /// What became of the events of one request.
@@ -106,13 +112,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn destination(options: &Options) -> anyhow::Result<Box<dyn Destination>> {
     if options.to.starts_with("http://") || options.to.starts_with("https://") {
-        let key = options.key.as_deref().context("a server needs a key: give --key or set MAILGAUGE_KEY")?;
+        let key = options
+            .key
+            .as_deref()
+            .ok_or_else(|| Usage::error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
         return Ok(Box::new(Server::new(&options.to, key)));
     }
     if let Some((scheme, _)) = options.to.split_once("://") {
-        bail!("--to {}: {scheme} is not known here; use http://, https:// or a data folder", options.to);
+        let message = format!(
+            "--to {}: {scheme} is not known here; use http://, https:// or a data folder",
+            options.to
+        );
+        return Err(Usage::error(message));
     }
-    Ok(Box::new(Folder::open(&options.to)?))
+    Ok(Box::new(Folder::open(&options.to, options.tags.attribution()?)?))
 }
 
 struct Run {
@@ -148,7 +161,9 @@ impl Run {
                     failure = self
                         .block(bytes, destination)
                         .and_then(|()| journal.note(source, end))
-                        .with_context(|| format!("{source}: what lies behind byte {} was not sent", skipped + offset))
+                        .with_context(|| {
+                            format!("{source}: what lies behind byte {} was not sent", skipped + offset)
+                        })
                         .err();
                 }
             };
@@ -172,12 +187,17 @@ impl Run {
         self.sent.ignored += sent.ignored;
         self.sent.quarantined += sent.quarantined;
         self.progress.inc(block.len() as u64);
-        self.progress.set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
-        #[expect(clippy::disallowed_methods, reason = "the rate is kept against the clock, and this is the edge")]
+        self.progress
+            .set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the rate is kept against the clock, and this is the edge"
+        )]
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
         if let Some(rate) = self.rate {
-            let due = Duration::from_secs_f64((self.sent.events + self.sent.duplicates) as f64 / f64::from(rate));
+            let due =
+                Duration::from_secs_f64((self.sent.events + self.sent.duplicates) as f64 / f64::from(rate));
             std::thread::sleep(due.saturating_sub(now - started));
         }
         Ok(())
@@ -238,7 +258,10 @@ impl Destination for Server {
                 Err(why) => why,
             };
             if waited >= PATIENCE {
-                bail!("gave up after {} s: {why}; run the same command again later, it goes on here", waited.as_secs());
+                bail!(
+                    "gave up after {} s: {why}; run the same command again later, it goes on here",
+                    waited.as_secs()
+                );
             }
             std::thread::sleep(pause);
             waited += pause;
@@ -254,9 +277,9 @@ struct Folder {
 }
 
 impl Folder {
-    fn open(folder: &str) -> anyhow::Result<Self> {
+    fn open(folder: &str, attribution: Attribution) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
-        let home = Standalone::open(folder.as_ref(), event::attribution::Attribution::default())?;
+        let home = Standalone::open(folder.as_ref(), attribution)?;
         runtime.block_on(home.begin())?;
         Ok(Self { runtime, home })
     }

@@ -45,7 +45,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
                 opening.say(&format!("Operator key, shown this once: {key}"))?;
                 opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
             }
-            None => opening.say("The operator key was shown at the first start; make more with `mailgauge keys add`.")?,
+            None => opening
+                .say("The operator key was shown at the first start; make more with `mailgauge keys add`.")?,
         }
         opening.say(&format!("Listening on {}", opening.address()))?;
         server::serve(home, opening, options.sns_topics).await

@@ -9,6 +9,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use simulator::{Envelope, Incident, Plan, Simulation};
 
+use crate::cli::Usage;
 use crate::cli::moment::Moment;
 use crate::output;
 
@@ -81,7 +82,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         Wrapping::Sns => Envelope::Sns,
         Wrapping::KinesisLambda => Envelope::KinesisLambda(options.batch),
     };
-    let simulation = Simulation::new(plan).context("cannot simulate")?.in_envelopes(envelope);
+    let simulation =
+        Simulation::new(plan).map_err(|error| Usage::error(format!("cannot simulate: {error}")))?;
+    let simulation = simulation.in_envelopes(envelope);
     let to_terminal = options.out.as_os_str() == "-";
     let out: Box<dyn Write> = if to_terminal {
         Box::new(io::stdout().lock())

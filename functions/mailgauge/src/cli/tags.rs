@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 use event::attribution::{Attribution, Settings};
 
+use crate::cli::Usage;
+
 /// Where tenants and dimensions come from.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Tenants and dimensions")]
@@ -29,7 +31,7 @@ pub struct Tags {
 
     /// Up to four further message tags to file events under, as tag1 to tag4
     #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
+    further: Vec<String>,
 }
 
 impl Tags {
@@ -53,9 +55,10 @@ impl Tags {
         if let Some(tag) = &self.segment_tag {
             settings.segment_tag.clone_from(tag);
         }
-        if !self.tags.is_empty() {
-            settings.tags.clone_from(&self.tags);
+        if !self.further.is_empty() {
+            settings.tags.clone_from(&self.further);
         }
-        Attribution::try_from(settings).context("in the options or the attribution file")
+        Attribution::try_from(settings)
+            .map_err(|error| Usage::error(format!("in the options or the attribution file: {error}")))
     }
 }

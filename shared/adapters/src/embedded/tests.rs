@@ -1,3 +1,5 @@
+//! The embedded store keeps the contract of all stores, survives a kill, and fails clearly.
+
 use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 

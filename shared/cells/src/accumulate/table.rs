@@ -69,6 +69,11 @@ impl CellTable {
         }
     }
 
+    /// The cell of a number below their count.
+    pub(super) fn get(&self, number: u32) -> Option<&(Place, Cell)> {
+        self.cells.get(number as usize)
+    }
+
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &(Place, Cell)> {
         self.cells.iter()
     }

@@ -360,6 +360,36 @@ fn values_that_run_together_stay_apart() {
 }
 
 #[test]
+fn rows_are_sorted_by_the_first_key_then_by_the_next() {
+    let mut accumulator = Accumulator::full();
+    for (tenant, provider, minutes) in
+        [("b", "x", 1), ("a", "y", 2), ("a", "x", 3), ("b", "x", 0), ("a", "y", 1)]
+    {
+        accumulator.count(
+            tenant,
+            &values("a"),
+            &recipient("d", provider),
+            &event(EventKind::Send, minutes),
+            RecipientHash(0),
+        );
+    }
+    let check = |keys: &[SortKey], expected: &str| {
+        let rows = accumulator.sorted(keys).into_iter().map(|number| {
+            let (key, cell) = accumulator.row(number).unwrap();
+            assert_eq!(cell.counters.events(), 1);
+            let minutes = key.bucket.unwrap().0 - SENT.minute().0;
+            format!("{}{}{minutes}", key.tenant, key.value(Dimension::Provider))
+        });
+        assert_eq!(rows.collect::<Vec<_>>().join(" "), expected);
+    };
+    let provider = SortKey::Dimension(Dimension::Provider);
+    check(&[SortKey::Tenant, provider, SortKey::Bucket], "ax3 ay1 ay2 bx0 bx1");
+    check(&[provider, SortKey::Bucket], "bx0 bx1 ax3 ay1 ay2");
+    check(&[SortKey::Bucket, SortKey::Kind, SortKey::Tenant], "bx0 ay1 bx1 ay2 ax3");
+    assert!(accumulator.row(5).is_none());
+}
+
+#[test]
 fn values_longer_than_255_bytes_are_cut_between_characters() {
     for (length, kept) in [(254, 254), (255, 255), (256, 255), (100_000, 255)] {
         let mut accumulator = Accumulator::full();

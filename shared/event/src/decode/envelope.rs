@@ -52,14 +52,9 @@ impl<'a> Envelope<'a> {
             return Ok(());
         }
         match (key, scanner.peek()) {
-            ("detail", Some(b'{')) => {
-                scanner.object(
-                    |scanner, key| {
-                        if self.event.field(scanner, &key)? { Ok(()) } else { scanner.skip() }
-                    },
-                )
-            }
-            ("kinesis" | "Sns", Some(b'{')) => scanner.object(|scanner, key| self.field(scanner, &key)),
+            ("detail", Some(b'{')) => scanner
+                .object(|scanner, key| if self.event.field(scanner, key)? { Ok(()) } else { scanner.skip() }),
+            ("kinesis" | "Sns", Some(b'{')) => scanner.object(|scanner, key| self.field(scanner, key)),
             ("data" | "value", Some(b'"')) => {
                 self.encoded = Some(scanner.base64_string()?);
                 Ok(())

@@ -3,8 +3,6 @@
 //! The same as `kinesis` for the other log. What a record holds is not looked at here.
 //! Shape: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>
 
-use std::borrow::Cow;
-
 use super::base64;
 use super::outcome::Unreadable;
 use crate::json::{Fault, RawText, Scanner};
@@ -51,7 +49,7 @@ pub fn records(
                 let start = scanner.at();
                 let fields = Fields::read(scanner)?;
                 let json = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
-                each(fields.record(&topic_partition, buffer, json));
+                each(fields.record(topic_partition, buffer, json));
                 Ok(())
             })
         })
@@ -77,8 +75,8 @@ impl<'a> Fields<'a> {
             scanner.skip()?;
             return Ok(fields);
         }
-        scanner.object(|scanner, key: Cow<'_, str>| {
-            match (&*key, scanner.peek()) {
+        scanner.object(|scanner, key| {
+            match (key, scanner.peek()) {
                 ("offset", _) => fields.offset = scanner.raw_value()?.parse().ok(),
                 ("timestamp", _) => fields.timestamp = scanner.raw_value()?.parse().ok(),
                 ("value", Some(b'"')) => fields.value = Some(scanner.base64_string()?),

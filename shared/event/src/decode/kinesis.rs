@@ -77,13 +77,13 @@ impl<'a> Fields<'a> {
             scanner.skip()?;
             return Ok(fields);
         }
-        scanner.object(|scanner, key| fields.field(scanner, &key))?;
+        scanner.object(|scanner, key| fields.field(scanner, key))?;
         Ok(fields)
     }
 
     fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<(), Fault> {
         match (key, scanner.peek()) {
-            ("kinesis", Some(b'{')) => return scanner.object(|scanner, key| self.field(scanner, &key)),
+            ("kinesis", Some(b'{')) => return scanner.object(|scanner, key| self.field(scanner, key)),
             ("eventID", Some(b'"')) => self.event_id = scanner.string()?,
             ("sequenceNumber", Some(b'"')) => self.sequence_number = scanner.string()?,
             ("partitionKey", Some(b'"')) => self.partition_key = scanner.string()?,

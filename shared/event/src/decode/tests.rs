@@ -1,3 +1,5 @@
+//! Every envelope and container, alone and inside each other, sound and broken.
+
 use std::io::Write as _;
 
 use ::base64::Engine as _;
@@ -260,6 +262,15 @@ fn a_body_may_come_before_its_type() {
 fn samples() -> Vec<Vec<u8>> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
     std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn a_line_of_separators_costs_no_other_line() {
+    for line in [",", " , ", ",,", "]", "}", ":"] {
+        let payload = [event(1).as_bytes(), b"\n", line.as_bytes(), b"\n", event(2).as_bytes()].concat();
+        let outcomes = outcomes(&payload);
+        assert!(outcomes.iter().any(|outcome| outcome == "m2"), "{line}: {outcomes:?}");
+    }
 }
 
 proptest! {

@@ -1,3 +1,5 @@
+//! The scanner accepts what `serde_json` accepts, and nothing else.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
@@ -155,7 +157,7 @@ fn objects_and_arrays_hand_out_what_they_hold() {
     let mut scanner = Scanner::new(r#" { "a" : [1, "x"], "b\u0062": {"c": null} } rest"#);
     let read = scanner.object(|scanner, key| {
         let is_a = key == "a";
-        seen.push(key.into_owned());
+        seen.push(key.to_owned());
         if is_a {
             return scanner.array(|scanner| scanner.raw_value().map(|value| seen.push(value.to_owned())));
         }
@@ -223,5 +225,26 @@ proptest! {
         bytes.splice(0..0, std::iter::repeat_n(b'x', plain));
         let plain = bytes.iter().position(|&b| b < b' ' || b == b'"' || b == b'\\').unwrap_or(bytes.len());
         prop_assert_eq!(text::next_special(&bytes, 0), plain);
+    }
+
+    #[test]
+    fn every_special_byte_of_a_window_has_its_bit(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let is_special = |at| bytes.get(at).is_none_or(|&b: &u8| b < b' ' || b == b'"' || b == b'\\');
+        let expected = (0..64).rev().fold(0, |found, at| found << 1 | u64::from(is_special(at)));
+        prop_assert_eq!(text::specials(&bytes, 0), expected);
+    }
+
+    #[test]
+    fn strings_are_passed_over_wherever_they_lie(texts in prop::collection::vec("[a-z\"\\\\é]{0,90}", 0..12)) {
+        let json = serde_json::to_string(&texts).unwrap();
+        let (mut scanner, mut read) = (Scanner::new(&json), Vec::new());
+        scanner.array(|scanner| {
+            // A step back must not be answered from what lies behind it.
+            let start = scanner.at;
+            scanner.skip()?;
+            scanner.at = start;
+            scanner.string().map(|text| read.push(text.into_owned()))
+        }).unwrap();
+        prop_assert_eq!(read, texts);
     }
 }

@@ -2,60 +2,52 @@
 //!
 //! It must never read beyond the string's text or give anything but UTF-8.
 
+use wide::u8x16;
+
 use super::Fault;
 
-const EACH: u64 = 0x0101_0101_0101_0101;
-const TOP_BITS: u64 = 0x8080_8080_8080_8080;
-/// Long strings are passed in blocks of so many bytes, which compilers turn into vector code.
-const BLOCK: usize = 32;
+/// So many bytes are looked at together: one bit each in a word.
+pub(super) const WINDOW: usize = 64;
+/// So many bytes fit in a register.
+const LANE: usize = 16;
 
 /// The place of the first quote, backslash or control character at or after `at`; the end of `bytes` if there is none.
-#[inline]
 pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(pair) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-        if let Some(place) = special_in(pair) {
-            return at + place;
+    loop {
+        let found = specials(bytes, at);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
         }
-        at += 16;
-        while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-            if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
-                break;
-            }
-            at += BLOCK;
-        }
+        at += WINDOW;
     }
-    let tail = bytes.get(at..).unwrap_or_default();
-    at + tail.iter().position(|&byte| is_special(byte)).unwrap_or(tail.len())
+}
+
+/// Which of the [`WINDOW`] bytes from `at` on are quotes, backslashes or control characters: one bit each, the first lowest.
+/// Behind the end of `bytes` all are.
+#[inline]
+pub(super) fn specials(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let mut padded = [0; WINDOW];
+    let window = rest.first_chunk::<WINDOW>().unwrap_or_else(|| {
+        // There is room, as the rest is shorter.
+        for (to, from) in padded.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        &padded
+    });
+    let mut found = 0;
+    for (lane, bytes) in window.as_chunks::<LANE>().0.iter().enumerate() {
+        found |= u64::from(is_special(u8x16::new(*bytes)).to_bitmask()) << (lane * LANE);
+    }
+    found
 }
 
 /// Flipping bit 1 moves the quote (0x22) next to the control characters (below 0x20): one comparison finds both.
 #[inline]
-#[expect(
-    clippy::needless_bitwise_bool,
-    reason = "no branch between the two, so that blocks become vector code"
-)]
-fn is_special(byte: u8) -> bool {
-    ((byte ^ 0x02) < 0x21) | (byte == b'\\')
-}
-
-/// The first special byte of sixteen.
-#[inline]
-fn special_in(pair: &[u8; 16]) -> Option<usize> {
-    let [low, high] = pair.as_chunks::<8>().0 else { return None };
-    let (low, high) = (specials(u64::from_le_bytes(*low)), specials(u64::from_le_bytes(*high)));
-    if low | high == 0 {
-        return None;
-    }
-    let bit = if low == 0 { 64 + high.trailing_zeros() } else { low.trailing_zeros() };
-    Some((bit / 8) as usize)
-}
-
-/// [`is_special`] for eight bytes: the top bit of each that is. Borrows may set bits above the lowest true one, never below it.
-#[inline]
-fn specials(word: u64) -> u64 {
-    let quote_or_control = (word ^ (EACH * 0x02)).wrapping_sub(EACH * 0x21);
-    let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
-    (quote_or_control | backslash) & !word & TOP_BITS
+fn is_special(bytes: u8x16) -> u8x16 {
+    let flipped = bytes ^ u8x16::splat(0x02);
+    let quote_or_control = flipped.min(u8x16::splat(0x20)).simd_eq(flipped);
+    quote_or_control | bytes.simd_eq(u8x16::splat(b'\\'))
 }
 
 /// Checks the escape that begins with the backslash at `at`; the place behind it.

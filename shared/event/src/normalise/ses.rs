@@ -188,7 +188,7 @@ pub(super) struct Mail<'a> {
 impl<'a> Mail<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         fields(scanner, |scanner, key| {
-            match &*key {
+            match key {
                 "headers" => scanner.skip_headers()?,
                 "timestamp" => self.timestamp = Required::read(scanner)?,
                 "messageId" => self.message_id = Required::read(scanner)?,
@@ -222,7 +222,7 @@ impl<'a> Mail<'a> {
         if scanner.peek() != Some(b'{') {
             return scanner.skip();
         }
-        scanner.object(|scanner, name| {
+        scanner.object_of(|scanner, name| {
             let mut first = None;
             items(scanner, |scanner| {
                 let value = text(scanner)?;
@@ -232,7 +232,7 @@ impl<'a> Mail<'a> {
             if let Some(value) = first
                 && self.tags.len() < MAX_TAGS
             {
-                self.tags.push((name, value));
+                self.tags.push((name.resolve(), value));
             }
             Ok(())
         })
@@ -278,7 +278,7 @@ pub(super) struct Preferences<'a> {
 impl<'a> Body<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         fields(scanner, |scanner, key| {
-            match &*key {
+            match key {
                 "timestamp" => self.timestamp = Required::read(scanner)?,
                 "recipients" | "bouncedRecipients" | "complainedRecipients" | "delayedRecipients" => {
                     self.read_recipients(scanner)?;
@@ -324,7 +324,7 @@ impl<'a> Recipient<'a> {
             return Ok(recipient);
         }
         fields(scanner, |scanner, key| {
-            match &*key {
+            match key {
                 "emailAddress" => recipient.address = text(scanner)?.unwrap_or_default(),
                 "status" => recipient.status = text(scanner)?,
                 "diagnosticCode" => recipient.diagnostic = text(scanner)?,
@@ -340,7 +340,7 @@ impl<'a> Preferences<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
         let mut preferences = Self::default();
         fields(scanner, |scanner, key| {
-            match &*key {
+            match key {
                 "unsubscribeAll" => {
                     preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"");
                 }
@@ -355,7 +355,7 @@ impl<'a> Preferences<'a> {
     fn read_topic(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         let (mut name, mut status) = (None, None);
         fields(scanner, |scanner, key| {
-            match &*key {
+            match key {
                 "topicName" => name = text(scanner)?,
                 "subscriptionStatus" => status = text(scanner)?,
                 _ => scanner.skip()?,
@@ -389,7 +389,7 @@ fn whole_number(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Fault> {
 #[inline]
 fn fields<'a>(
     scanner: &mut Scanner<'a>,
-    field: impl FnMut(&mut Scanner<'a>, Cow<'a, str>) -> Result<(), Fault>,
+    field: impl FnMut(&mut Scanner<'a>, &str) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     if scanner.peek() == Some(b'{') { scanner.object(field) } else { scanner.skip() }
 }

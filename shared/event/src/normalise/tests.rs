@@ -1,3 +1,5 @@
+//! SES's shapes, with the oddities of the field, to the one shape.
+
 use super::*;
 use crate::decode::{Decoded, Decoder};
 

@@ -154,20 +154,21 @@ impl Counting<'_> {
     }
 }
 
-/// Calls `each` for every count an event makes, with what it is filed under, its identity and the hash for unique counts. Opens and clicks
-/// name no recipient: they count once, for the only recipient of the message or for nobody in particular.
+/// Calls `each` for every count an event makes, with what it is filed under, its identity and the hash for unique counts, which only opens
+/// and clicks have: for others it is 0. Opens and clicks name no recipient: they count once, for the only recipient of the message or for
+/// nobody in particular.
 pub fn each_count<'e>(
     event: &'e EmailEvent<'_>,
     key: &HashKey,
     each: &mut dyn FnMut(RecipientValues<'e>, IdentityHash, RecipientHash),
 ) {
-    let mut count = |address: &str, values| {
-        each(values, event.identity(key, address), event.recipient_hash(key, address));
-    };
+    let mut count = |address: &str, values, hash| each(values, event.identity(key, address), hash);
+    let none = RecipientHash(0);
     match &event.kind {
         EventKind::Open(_) | EventKind::Click(_) => {
             let only = event.destinations.first().filter(|_| event.destination_count == 1);
-            count(only.map_or("", Cow::as_ref), Attribution::reader_of(event));
+            let address = only.map_or("", Cow::as_ref);
+            count(address, Attribution::reader_of(event), event.recipient_hash(key, address));
         }
         EventKind::Send
         | EventKind::Delivery { .. }
@@ -178,10 +179,10 @@ pub fn each_count<'e>(
         | EventKind::Delay { .. }
         | EventKind::Subscription { .. } => {
             if event.recipients.is_empty() {
-                count("", Attribution::recipient(""));
+                count("", Attribution::recipient(""), none);
             }
             for address in &event.recipients {
-                count(address, Attribution::recipient(address));
+                count(address, Attribution::recipient(address), none);
             }
         }
     }

@@ -7,7 +7,7 @@ import { createChart } from "./chart.js";
 import { showSpan } from "./controls.js";
 import { el, place } from "./dom.js";
 import { createLive } from "./live.js";
-import { isKept, metric, SETS, TILES } from "./metrics.js";
+import { metric, SETS, TILES } from "./metrics.js";
 import { STEPS } from "./period.js";
 import { columns, totalRow } from "./queries.js";
 import { createReasons } from "./reasons.js";
@@ -79,13 +79,13 @@ function drawTiles(totals, sparks, asked, on) {
   const names = TILES.map((tile) => tile.metric);
   const series = sparks ? columns(sparks, names).values : null;
   const select = (show) => on.change({ show });
-  showTiles(place("tiles"), totalRow(totals), series, { show: asked.show, basis: asked.basis, select });
+  showTiles(place("tiles"), totalRow(totals), series, { show: asked.show, select });
 }
 
 /** @returns {import("./plot.js").Model} */
 function chartModel(reply, asked, period) {
   const set = SETS.get(asked.show);
-  const names = set.metrics.filter((name) => isKept(metric(name), asked.basis));
+  const names = set.metrics;
   const { times, values, previous } = columns(reply, names);
   const lines = names.map((name, index) => {
     const before = index === 0 ? previous.get(name) : undefined;

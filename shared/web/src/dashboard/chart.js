@@ -6,7 +6,7 @@
 import { bindCursor } from "./cursor.js";
 import { el, icon, refill, svg } from "./dom.js";
 import * as format from "./format.js";
-import { isKept, metric, SETS } from "./metrics.js";
+import { metric, SETS } from "./metrics.js";
 import { segmented } from "./menus.js";
 import { draw } from "./plot.js";
 import { failure } from "./states.js";
@@ -115,10 +115,7 @@ function build(host) {
 }
 
 function setChoice(state, change) {
-  const options = [...SETS].map(([name, set]) => {
-    const off = !set.metrics.some((part) => isKept(metric(part), state.basis));
-    return { name, label: set.label, off, title: off ? "Not kept by send cohort" : "" };
-  });
+  const options = [...SETS].map(([name, set]) => ({ name, label: set.label }));
   const choose = (show) => change({ show });
   return segmented({ label: "Metrics of the chart", options, value: state.show, choose, kind: "tabs" });
 }

@@ -12,7 +12,6 @@
  * @property {string} tone The class that colours it.
  * @property {"up" | "down" | "none"} better Which direction is good.
  * @property {number} [digits] Digits after the point, for rates.
- * @property {boolean} [cohort] False if it is not kept by send cohort.
  * @property {[string, string]} [of] Numerator and denominator.
  * @property {{ value: number, side: "above" | "below" }} [limit] Beyond it is trouble.
  */
@@ -22,8 +21,8 @@ const LIST = [
   { name: "deliveries", label: "Deliveries", kind: "count", tone: "delivery", better: "up" },
   { name: "bounces", label: "Bounces", kind: "count", tone: "bounce", better: "down" },
   { name: "complaints", label: "Complaints", kind: "count", tone: "complaint", better: "down" },
-  { name: "unique_opens", cohort: false, label: "Unique opens", kind: "count", tone: "accent", better: "up" },
-  { name: "unique_clicks", cohort: false, label: "Unique clicks", kind: "count", tone: "second", better: "up" },
+  { name: "unique_opens", label: "Unique opens", kind: "count", tone: "accent", better: "up" },
+  { name: "unique_clicks", label: "Unique clicks", kind: "count", tone: "second", better: "up" },
   { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "none" },
   {
     name: "delivery_rate",
@@ -58,7 +57,6 @@ const LIST = [
   },
   {
     name: "open_rate",
-    cohort: false,
     label: "Open rate",
     kind: "rate",
     tone: "accent",
@@ -68,7 +66,6 @@ const LIST = [
   },
   {
     name: "click_rate",
-    cohort: false,
     label: "Click rate",
     kind: "rate",
     tone: "second",
@@ -76,10 +73,9 @@ const LIST = [
     digits: 2,
     of: ["unique_clicks", "deliveries"],
   },
-  { name: "delivery_ms_p50", cohort: false, label: "Median", kind: "duration", tone: "second", better: "down" },
+  { name: "delivery_ms_p50", label: "Median", kind: "duration", tone: "second", better: "down" },
   {
     name: "delivery_ms_p95",
-    cohort: false,
     label: "Delivery time p95",
     kind: "duration",
     tone: "accent",
@@ -130,11 +126,6 @@ export const COLUMNS = [
   "click_rate",
   "delivery_ms_p95",
 ];
-
-/** Whether a metric can be asked for by this clock. */
-export function isKept(metric, basis) {
-  return basis === "event" || metric.cohort !== false;
-}
 
 /** What the mail can be broken down by. By send cohort only campaign and provider are kept. */
 export const DIMENSIONS = new Map([

@@ -3,7 +3,7 @@
  * and never computes one: sums and denominators are the server's.
  */
 
-import { COLUMNS, DIMENSIONS, isKept, metric, METRICS, REASONS, SETS, TILES } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, REASONS, SETS, TILES } from "./metrics.js";
 
 const TOTALS = [
   "sends",
@@ -29,16 +29,15 @@ export function questions(state, period) {
   const figures = { ...common, from: iso(period.from), to: iso(period.to) };
   const tiles = TILES.map((tile) => tile.metric);
   const set = /** @type {{ metrics: string[] }} */ (SETS.get(state.show)).metrics;
-  const kept = (...names) =>
-    [...new Set(names)].filter((name) => !METRICS.has(name) || isKept(metric(name), state.basis));
+  const each = (...names) => [...new Set(names)];
   return {
-    totals: { ...figures, metrics: kept(...tiles, ...TOTALS), granularity: "total", compare: "previous_period" },
-    sparks: { ...figures, metrics: kept(...tiles), granularity: period.sparkStep, fill: "zero" },
+    totals: { ...figures, metrics: each(...tiles, ...TOTALS), granularity: "total", compare: "previous_period" },
+    sparks: { ...figures, metrics: each(...tiles), granularity: period.sparkStep, fill: "zero" },
     chart: {
       ...common,
       from: iso(period.chartFrom),
       to: iso(period.chartTo),
-      metrics: kept(...set),
+      metrics: each(...set),
       granularity: period.step,
       fill: "zero",
       compare: "previous_period",
@@ -47,7 +46,7 @@ export function questions(state, period) {
     breakdown: {
       ...figures,
       filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter,
-      metrics: kept(...COLUMNS, ...TOTALS),
+      metrics: each(...COLUMNS, ...TOTALS),
       granularity: "total",
       group_by: [state.by],
       order_by: "-sends",

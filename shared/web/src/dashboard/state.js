@@ -4,7 +4,7 @@
  * default. The key of a sign-in link and the theme are never part of it.
  */
 
-import { DIMENSIONS, isKept, metric, SETS } from "./metrics.js";
+import { DIMENSIONS, SETS } from "./metrics.js";
 import { PRESETS, STEPS } from "./period.js";
 
 /**
@@ -72,15 +72,11 @@ function choose(state, query, name, known) {
   if (value !== null && known.has(value)) state[name] = value;
 }
 
-/**
- * Drops what the basis does not know: send cohorts are kept by campaign and provider only, and without times and
- * uniques.
- */
+/** Drops what the basis does not know: send cohorts are kept by campaign and provider only. */
 function fit(state) {
   if (state.basis !== "send") return state;
   state.filters = state.filters.filter(({ dimension }) => DIMENSIONS.get(dimension)?.cohort);
   if (!DIMENSIONS.get(state.by)?.cohort) state.by = DEFAULTS.by;
-  if (!SETS.get(state.show)?.metrics.some((name) => isKept(metric(name), state.basis))) state.show = DEFAULTS.show;
   return state;
 }
 

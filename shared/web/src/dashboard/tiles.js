@@ -7,7 +7,7 @@
 import { isBeyond, isReal } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
-import { isKept, metric, TILES } from "./metrics.js";
+import { metric, TILES } from "./metrics.js";
 import { sparkline } from "./sparkline.js";
 
 /** Placeholders until the first numbers. */
@@ -25,7 +25,7 @@ export function tilesLoading(/** @type {HTMLElement} */ host) {
  * @param {HTMLElement} host
  * @param {{ metrics: Record<string, number | null>, previous?: Record<string, number | null> }} row
  * @param {Map<string, (number | null)[]> | null} series
- * @param {{ show: string, basis: string, select: (set: string) => void }} options
+ * @param {{ show: string, select: (set: string) => void }} options
  */
 export function showTiles(host, row, series, options) {
   const picked = TILES.find((tile) => tile.set === options.show)?.metric;
@@ -40,14 +40,7 @@ export function showTiles(host, row, series, options) {
   );
 }
 
-function tile(of, set, row, series, { current, select, basis }) {
-  if (!isKept(of, basis))
-    return el(
-      "div",
-      { class: "tile unkept" },
-      el("span", { class: "tile-label" }, of.label),
-      el("p", { class: "quiet" }, "Not kept by send cohort"),
-    );
+function tile(of, set, row, series, { current, select }) {
   const value = row.metrics[of.name] ?? null;
   const beyond = isBeyond(of, row.metrics);
   const id = `tip-${of.name}`;

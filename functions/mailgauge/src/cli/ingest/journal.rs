@@ -33,10 +33,13 @@ impl Journal {
     pub fn open(path: Option<&Path>, destination: &str) -> anyhow::Result<Self> {
         let path = path.map_or_else(default_path, Path::to_path_buf);
         let notes = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{} is no journal: remove it or name another with --journal", path.display()))?,
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!("{} is no journal: remove it or name another with --journal", path.display())
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read the journal {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read the journal {}", path.display()));
+            }
         };
         Ok(Self { path, destination: destination.to_owned(), notes })
     }

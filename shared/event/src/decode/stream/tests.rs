@@ -1,3 +1,5 @@
+//! A stream cut anywhere gives the same values, in bounded memory.
+
 use proptest::prelude::*;
 
 use super::*;

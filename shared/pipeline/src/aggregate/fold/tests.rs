@@ -1,3 +1,5 @@
+//! Records to blocks: every count ends in one outcome, and hostile records are bounded.
+
 use event::attribution::Settings;
 use event::{SequenceNumber, ShardId};
 

@@ -1,3 +1,5 @@
+//! The protocol holds for many seeds, and each deliberate break of it is noticed.
+
 use super::*;
 
 #[test]

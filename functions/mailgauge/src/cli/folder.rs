@@ -1,0 +1,77 @@
+//! The options of the commands that work on a data folder: which folder, and how rows are printed.
+//!
+//! One process at a time has a folder open, so these commands and a running server exclude each other; the error says what to
+//! do. Commands that only look must never make a folder: a mistyped name would look like an empty store.
+
+use std::io::{self, BufWriter, Write as _};
+use std::path::PathBuf;
+
+use adapters::embedded::EmbeddedStore;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use event::TenantId;
+use event::attribution::Attribution;
+
+use crate::output::{Format, Table};
+use crate::standalone::Standalone;
+
+/// Which folder, and how rows are printed.
+#[derive(Debug, Args)]
+pub struct Folder {
+    /// The data folder; no running server may have it open
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "data/mailgauge",
+        env = "MAILGAUGE_DATA",
+        global = true,
+        display_order = 100
+    )]
+    data: PathBuf,
+
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t, global = true, display_order = 101)]
+    format: Format,
+}
+
+impl Folder {
+    /// Opens the folder, which must be there, to count under these rules.
+    pub fn open_to_count(&self, attribution: Attribution) -> anyhow::Result<Standalone> {
+        if !EmbeddedStore::is_in(&self.data) {
+            bail!(
+                "{} is no data folder: name the one that serve or ingest was given, with --data",
+                self.data.display()
+            );
+        }
+        Standalone::open(&self.data, attribution)
+    }
+
+    /// Opens the folder, which must be there.
+    pub fn open(&self) -> anyhow::Result<Standalone> {
+        self.open_to_count(Attribution::default())
+    }
+
+    /// Opens the folder, which is made if it is not there: for what is set up before the first event.
+    pub fn open_or_make(&self) -> anyhow::Result<Standalone> {
+        Standalone::open(&self.data, Attribution::default())
+    }
+
+    /// How rows are printed.
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Prints rows to standard output.
+    pub fn print(&self, table: &Table) -> anyhow::Result<()> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        table
+            .write(self.format, &mut out)
+            .and_then(|()| out.flush())
+            .context("cannot write to standard output")
+    }
+}
+
+/// Reads a tenant's name on the command line.
+pub fn tenant(name: &str) -> Result<TenantId, String> {
+    TenantId::new(name).map_err(|error| error.to_string())
+}

@@ -1,0 +1,142 @@
+//! `mailgauge tenants`: the tenants of a data folder. A tenant appears by itself with its first event; adding one beforehand
+//! makes it seen while it is still silent. None is removed here: its events would be missing from the proof of counting.
+
+use adapters::system_clock::SystemClock;
+use anyhow::{Context as _, bail};
+use cells::Block;
+use cells::query::Scope;
+use clap::{Args, Subcommand};
+use event::{Hour, TenantId, Timestamp};
+use pipeline::credentials::{self, Credential, Grant};
+use pipeline::ports::Clock as _;
+use pipeline::snapshot::{self, Progress, Snapshot};
+use pipeline::tenants;
+use serde_json::json;
+
+use crate::backend;
+use crate::cli::folder::{self, Folder};
+use crate::output::{self, Table};
+use crate::server;
+use crate::standalone::Standalone;
+
+/// List and add the tenants of a data folder, and show what there is of one.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  mailgauge tenants list\n  mailgauge tenants show acme --format json")]
+pub struct Options {
+    #[command(flatten)]
+    folder: Folder,
+
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List all tenants, with how many keys of theirs are good now
+    #[command(after_help = "Example:\n  mailgauge tenants list --data /var/lib/mailgauge")]
+    List,
+    /// Add a tenant before its first event, which would add it too
+    #[command(after_help = "Example:\n  mailgauge tenants add acme")]
+    Add {
+        /// Its name, as the events give it
+        #[arg(value_parser = folder::tenant)]
+        tenant: TenantId,
+    },
+    /// Show what is counted for a tenant: its events, their first and last hour (UTC), its keys
+    #[command(after_help = "Example:\n  mailgauge tenants show acme")]
+    Show {
+        /// Its name
+        #[arg(value_parser = folder::tenant)]
+        tenant: TenantId,
+    },
+}
+
+/// Does what was asked for.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let runtime = server::runtime()?;
+    match &options.action {
+        Action::List => {
+            let home = options.folder.open()?;
+            options.folder.print(&runtime.block_on(list(&home))?)
+        }
+        Action::Add { tenant } => {
+            let home = options.folder.open_or_make()?;
+            runtime.block_on(add(&home, tenant))
+        }
+        Action::Show { tenant } => {
+            let home = options.folder.open()?;
+            options.folder.print(&runtime.block_on(show(&home, tenant))?)
+        }
+    }
+}
+
+async fn list(home: &Standalone) -> anyhow::Result<Table> {
+    let keys = credentials::list(&home.store).await?;
+    let mut table = Table::new(["tenant", "keys"]);
+    for tenant in tenants::list(&home.store).await? {
+        table.push(vec![json!(tenant.as_str()), json!(keys_of(&tenant, &keys))]);
+    }
+    Ok(table)
+}
+
+async fn add(home: &Standalone, tenant: &TenantId) -> anyhow::Result<()> {
+    if tenants::list(&home.store).await?.contains(tenant) {
+        output::tell(&format!("tenant {tenant} is there already"));
+        return Ok(());
+    }
+    tenants::register(&home.store, tenant).await?;
+    output::tell(&format!(
+        "added tenant {tenant}; give it a key with mailgauge keys add --tenant {tenant} --name NAME"
+    ));
+    Ok(())
+}
+
+async fn show(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
+    if !tenants::list(&home.store).await?.contains(tenant) {
+        bail!("there is no tenant {tenant}: see mailgauge tenants list");
+    }
+    let keys = credentials::list(&home.store).await?;
+    let scope = Scope::Tenant(tenant.clone());
+    let proof =
+        backend::proof(home, &scope, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX)).await?;
+    let hours = hours(home, tenant).await?;
+    let start = |hour: Option<Hour>| json!(hour.map(|hour| hour.start().to_string()));
+    let mut table = Table::new(["tenant", "events", "first_hour", "last_hour", "keys"]);
+    table.push(vec![
+        json!(tenant.as_str()),
+        json!(proof.aggregated),
+        start(hours.map(|(first, _)| first)),
+        start(hours.map(|(_, last)| last)),
+        json!(keys_of(tenant, &keys)),
+    ]);
+    Ok(table)
+}
+
+/// How many keys of the tenant are good now.
+fn keys_of(tenant: &TenantId, keys: &[Credential]) -> usize {
+    let now = SystemClock.now();
+    let is_good = |key: &&Credential| {
+        key.grant == Grant::Tenant(tenant.clone())
+            && key.revoked_at.is_none()
+            && key.expires_at.is_none_or(|at| now < at)
+    };
+    keys.iter().filter(is_good).count()
+}
+
+/// The first and the last hour that have something in them. Of history kept by the day only, the first hour of the day.
+async fn hours(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Option<(Hour, Hour)>> {
+    let progress = Progress::read(&home.store).await?;
+    let snapshot = Snapshot::read(&home.store, &progress, tenant).await?;
+    let blocks = snapshot::blocks(&home.store, tenant, snapshot.manifest.blocks).await?;
+    let blocks = blocks.context("blocks are lost: run mailgauge doctor")?.into_iter().map(|(_, item)| item);
+    let mut found: Option<(Hour, Hour)> = None;
+    for item in snapshot.deltas.into_iter().chain(blocks) {
+        let block = Block::decode(&item.body)
+            .with_context(|| format!("block {} cannot be read: restore it or upgrade mailgauge", item.key))?;
+        for (hour, _) in block.split(|minute| minute.hour().0) {
+            let (first, last) = found.unwrap_or((Hour(hour), Hour(hour)));
+            found = Some((first.min(Hour(hour)), last.max(Hour(hour))));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,710 @@
+//! The program's commands, through the program: every sample of `events/` counted as a hand wrote it down, the shapes that
+//! scripts rely on, exit codes, and the help pages.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use adapters::embedded::EmbeddedStore;
+use adapters::seal::SecretSeal;
+use adapters::system_clock::SystemClock;
+use cells::{Block, Ledger};
+use event::{SequenceNumber, ShardId, TenantId};
+use pipeline::aggregate::identity::Memory;
+use pipeline::aggregate::{self, Attempt, Batch, Fold, Folded, Record};
+use pipeline::cursor::Totals;
+use pipeline::ports::{Clock as _, Item, Store as _};
+use pipeline::quarantine::{Quarantined, Seal as _};
+use pipeline::snapshot::{self, Progress, Snapshot};
+use serde_json::{Value, json};
+
+use crate::support::{MAILGAUGE, Server, mailgauge, root};
+
+/// Every count that an event can raise.
+const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transient,bounces_undetermined,suppressed,auto_replies,\
+    complaints,rejects,rendering_failures,delays,opens,opens_machine,clicks,clicks_bot,unsubscribes,unique_opens,unique_clicks,\
+    delivered_net,simulator";
+
+/// What each sample holds, counted by hand: parts that cannot be read, then every count that is not 0.
+const SAMPLES: [(&str, u64, &[(&str, u64)]); 47] = [
+    (
+        "array.json",
+        0,
+        &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("opens", 1), ("unique_opens", 1)],
+    ),
+    ("eventbridge-bounce.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("eventbridge-open-machine.json", 0, &[("opens", 1), ("opens_machine", 1)]),
+    ("eventbridge-sending-disabled.json", 0, &[]),
+    ("firehose-http.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),
+    ("firehose-transform.json", 0, &[("complaints", 1), ("unsubscribes", 1)]),
+    (
+        "kafka-lambda.json",
+        0,
+        &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("bounces", 1), ("bounces_permanent", 1)],
+    ),
+    (
+        "kinesis-lambda.json",
+        2,
+        &[
+            ("sends", 1),
+            ("deliveries", 1),
+            ("delivered_net", 1),
+            ("bounces", 2),
+            ("bounces_permanent", 1),
+            ("bounces_transient", 1),
+            ("auto_replies", 1),
+            ("complaints", 1),
+            ("rejects", 1),
+            ("delays", 1),
+            ("opens", 1),
+            ("unique_opens", 1),
+            ("clicks", 1),
+            ("unique_clicks", 1),
+        ],
+    ),
+    ("mixed.ndjson", 3, MIXED),
+    ("mixed.ndjson.gz", 3, MIXED),
+    ("mixed.ndjson.zst", 3, MIXED),
+    ("notification-bounce.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("notification-complaint.json", 0, &[("complaints", 1)]),
+    ("notification-delivery.json", 0, &[("deliveries", 2), ("delivered_net", 2)]),
+    ("notification-received.json", 0, &[]),
+    ("pretty.json", 0, &[("sends", 1), ("bounces", 3), ("bounces_permanent", 3)]),
+    ("ses-bounce-after-acceptance.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("ses-bounce-auto-reply.json", 0, &[("auto_replies", 1)]),
+    ("ses-bounce-permanent.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("ses-bounce-several-reasons.json", 0, &[("bounces", 3), ("bounces_permanent", 3)]),
+    ("ses-bounce-suppressed-account.json", 0, &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)]),
+    ("ses-bounce-suppressed-global.json", 0, &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)]),
+    ("ses-bounce-transient.json", 0, &[("bounces", 1), ("bounces_transient", 1)]),
+    ("ses-bounce-undetermined.json", 0, &[("bounces", 1), ("bounces_undetermined", 1)]),
+    ("ses-click.json", 0, &[("clicks", 1), ("unique_clicks", 1)]),
+    ("ses-complaint-not-spam.json", 0, &[]),
+    ("ses-complaint-suppressed.json", 0, &[]),
+    ("ses-complaint.json", 0, &[("complaints", 1)]),
+    ("ses-delivery-delay-object.json", 0, &[("delays", 1)]),
+    ("ses-delivery-delay.json", 0, &[("delays", 1)]),
+    ("ses-delivery.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
+    ("ses-open-bot.json", 0, &[("opens", 1), ("opens_machine", 1)]),
+    ("ses-open.json", 0, &[("opens", 1), ("unique_opens", 1)]),
+    ("ses-reject.json", 0, &[("rejects", 1)]),
+    ("ses-rendering-failure.json", 0, &[("rendering_failures", 1)]),
+    ("ses-send-several-recipients.json", 0, &[("sends", 3)]),
+    ("ses-send-templated.json", 0, &[("sends", 1)]),
+    ("ses-send.json", 0, &[("sends", 1)]),
+    ("ses-subscription-opt-in.json", 0, &[]),
+    ("ses-subscription-unsubscribe.json", 0, &[("unsubscribes", 1)]),
+    ("ses-unknown-type.json", 0, &[]),
+    ("sns-complaint-notification.json", 0, &[("complaints", 1)]),
+    ("sns-delivery.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
+    ("sns-lambda.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),
+    ("sns-subscription-confirmation.json", 0, &[]),
+    ("sns-validation.json", 0, &[]),
+    (
+        "sqs-lambda.json",
+        0,
+        &[("clicks", 1), ("unique_clicks", 1), ("bounces", 1), ("bounces_transient", 1), ("rejects", 1)],
+    ),
+];
+
+const MIXED: &[(&str, u64)] = &[
+    ("sends", 1),
+    ("deliveries", 1),
+    ("delivered_net", 1),
+    ("auto_replies", 1),
+    ("opens", 1),
+    ("unique_opens", 1),
+    ("clicks", 1),
+    ("unique_clicks", 1),
+    ("rejects", 1),
+    ("rendering_failures", 1),
+    ("unsubscribes", 1),
+];
+
+fn sample(name: &str) -> String {
+    root().join("events").join(name).to_str().unwrap().to_owned()
+}
+
+/// Runs a command that must succeed: standard output, standard error.
+fn done(arguments: &[&str], input: &[u8]) -> (String, String) {
+    let (code, out, errors) = mailgauge(arguments, input);
+    assert_eq!(code, 0, "{arguments:?} failed: {errors}");
+    (out, errors)
+}
+
+/// The counts that are not 0, and the last line of standard error: the statistics.
+fn counted(arguments: &[&str], input: &[u8]) -> (BTreeMap<String, u64>, Value) {
+    let fixed = ["aggregate", "--format", "json", "--stats", "--metrics", COUNTS];
+    let (out, errors) = done(&[&fixed, arguments].concat(), input);
+    let reply: Value = serde_json::from_str(&out).unwrap();
+    let mut counts = BTreeMap::new();
+    for row in reply["rows"].as_array().unwrap() {
+        for (name, count) in row["metrics"].as_object().unwrap() {
+            *counts.entry(name.clone()).or_default() += count.as_u64().unwrap();
+        }
+    }
+    counts.retain(|_, count| *count > 0);
+    (counts, serde_json::from_str(errors.lines().last().unwrap()).unwrap())
+}
+
+fn expected(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    counts.iter().map(|&(name, count)| (name.to_owned(), count)).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn every_sample_is_counted_as_it_was_by_hand() {
+    let mut files: Vec<String> = std::fs::read_dir(root().join("events"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(files, SAMPLES.map(|(name, ..)| name.to_owned()), "every sample has a line in the table");
+    for (name, quarantined, counts) in SAMPLES {
+        let path = sample(name);
+        let (found, stats) = counted(&[&path], b"");
+        assert_eq!(found, expected(counts), "{name}");
+        assert_eq!(stats["quarantined"], quarantined, "{name}");
+        let (piped, stats) = counted(&["-"], &std::fs::read(&path).unwrap());
+        assert_eq!(piped, found, "{name} from standard input");
+        assert_eq!(stats["quarantined"], quarantined, "{name} from standard input");
+    }
+}
+
+#[test]
+fn a_mixture_of_files_and_standard_input_is_counted_together() {
+    let names = ["mixed.ndjson.zst", "eventbridge-bounce.json", "firehose-transform.json"].map(sample);
+    let several = std::fs::read(sample("ses-send-several-recipients.json")).unwrap();
+    let mut sums = expected(MIXED);
+    *sums.get_mut("sends").unwrap() += 3;
+    sums.extend(expected(&[("bounces", 1), ("bounces_permanent", 1), ("complaints", 1)]));
+    let (found, stats) = counted(&[&names[0], "-", &names[1], &names[2]], &gzip(&several));
+    assert_eq!(found, sums);
+    // The unsubscription is in two of them.
+    assert_eq!((&stats["duplicates"], &stats["quarantined"]), (&json!(1), &json!(3)));
+}
+
+/// Firehose puts records one behind the other without line feeds, in gzip files below a folder for each hour.
+#[test]
+fn a_firehose_archive_is_counted_with_all_its_folders() {
+    let archive = tempfile::tempdir().unwrap();
+    let hours = [
+        ("2025/11/13/02", "ses-send.json", "ses-delivery.json"),
+        ("2025/11/13/07", "ses-open.json", "ses-click.json"),
+    ];
+    for (hour, first, second) in hours {
+        let folder = archive.path().join(hour);
+        std::fs::create_dir_all(&folder).unwrap();
+        let records =
+            [first, second].map(|name| std::fs::read(sample(name)).unwrap().trim_ascii().to_vec()).concat();
+        std::fs::write(folder.join("stream-1-2025-11-13.gz"), gzip(&records)).unwrap();
+    }
+    let (found, stats) = counted(&[text(archive.path())], b"");
+    let counts = [
+        ("sends", 1),
+        ("deliveries", 1),
+        ("delivered_net", 1),
+        ("opens", 1),
+        ("unique_opens", 1),
+        ("clicks", 1),
+        ("unique_clicks", 1),
+    ];
+    assert_eq!(found, expected(&counts));
+    assert_eq!((&stats["events"], &stats["quarantined"]), (&json!(4), &json!(0)));
+}
+
+#[test]
+fn the_whole_folder_of_samples_counts_what_they_share_once() {
+    let (found, stats) = counted(&[&sample("")], b"");
+    let counts = [
+        ("sends", 5),
+        ("deliveries", 3),
+        ("bounces", 10),
+        ("bounces_permanent", 8),
+        ("bounces_transient", 1),
+        ("bounces_undetermined", 1),
+        ("suppressed", 2),
+        ("auto_replies", 2),
+        ("complaints", 2),
+        ("rejects", 1),
+        ("rendering_failures", 1),
+        ("delays", 1),
+        ("opens", 3),
+        ("opens_machine", 2),
+        ("unique_opens", 1),
+        ("clicks", 1),
+        ("unique_clicks", 1),
+        ("unsubscribes", 1),
+        ("delivered_net", 1),
+    ];
+    assert_eq!(found, expected(&counts));
+    assert_eq!(stats["quarantined"], 11);
+}
+
+#[test]
+fn aggregate_prints_the_shapes_that_scripts_read() {
+    let path = sample("ses-bounce-several-reasons.json");
+    let ask = [
+        "aggregate",
+        &path,
+        "--group-by",
+        "tenant,hour,provider",
+        "--metrics",
+        "bounces,bounce_rate",
+        "--format",
+    ];
+    let (json, _) = done(&[ask.as_slice(), &["json"]].concat(), b"");
+    let group = json!({"tenant":"shop","hour":"2025-11-13T02:00:00Z","provider":"other"});
+    let rows = json!({"rows":[{"group":group,"metrics":{"bounces":3,"bounce_rate":null}}]});
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), rows);
+    let (csv, _) = done(&[ask.as_slice(), &["csv"]].concat(), b"");
+    assert_eq!(csv, "tenant,hour,provider,bounces,bounce_rate\nshop,2025-11-13T02:00:00Z,other,3,\n");
+    let (table, _) = done(&[ask.as_slice(), &["table"]].concat(), b"");
+    assert_eq!(
+        table,
+        "tenant  hour                  provider  bounces  bounce_rate\n\
+         shop    2025-11-13T02:00:00Z  other           3            –\n"
+    );
+}
+
+#[test]
+fn minutes_hours_and_days_are_starts_in_utc() {
+    let path = sample("ses-open.json");
+    for (unit, start) in [
+        ("minute", "2025-11-13T07:31:00Z"),
+        ("hour", "2025-11-13T07:00:00Z"),
+        ("day", "2025-11-13T00:00:00Z"),
+    ] {
+        let (csv, _) =
+            done(&["aggregate", &path, "--group-by", unit, "--metrics", "opens", "--format", "csv"], b"");
+        assert_eq!(csv, format!("{unit},opens\n{start},1\n"));
+    }
+}
+
+#[test]
+fn the_statistics_are_one_line_of_json() {
+    let path = sample("mixed.ndjson");
+    let (_, errors) = done(&["aggregate", &path, &path, "--stats"], b"");
+    let stats: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
+    let names: Vec<&str> = stats.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut wanted = [
+        "events",
+        "records",
+        "bytes",
+        "quarantined",
+        "duplicates",
+        "seconds",
+        "cpu_seconds",
+        "peak_rss_bytes",
+    ];
+    wanted.sort_unstable();
+    let mut found = names.clone();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    assert_eq!(
+        (&stats["events"], &stats["duplicates"], &stats["quarantined"]),
+        (&json!(18), &json!(9), &json!(6))
+    );
+    assert_eq!(stats["bytes"], 2 * std::fs::metadata(&path).unwrap().len());
+    assert!(stats["seconds"].as_f64().unwrap() > 0.0 && stats["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
+}
+
+/// Simulated events: some minutes of them, as NDJSON.
+fn simulated(seed: &str, minutes: &str) -> Vec<u8> {
+    let plan =
+        ["simulate", "--tenants", "3", "--emails-per-minute", "60", "--minutes", minutes, "--seed", seed];
+    done(&plan, b"").0.into_bytes()
+}
+
+#[test]
+fn two_threads_count_what_one_does() {
+    let events = simulated("3", "60");
+    let count = |threads: &str| {
+        let group = ["--group-by", "tenant,hour,provider,campaign,event", "--threads", threads];
+        let (out, _) = done(&[&["aggregate", "-", "--format", "csv"], group.as_slice()].concat(), &events);
+        out
+    };
+    let one = count("1");
+    assert!(one.lines().count() > 100, "{one}");
+    assert_eq!(count("2"), one);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let events = simulated("11", "10");
+    assert!(events.len() > 100_000, "{} bytes", events.len());
+    assert_eq!(simulated("11", "10"), events);
+    assert_ne!(simulated("12", "10"), events);
+}
+
+/// A data folder, with commands on it.
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Runs a command on the folder: exit code, standard output, standard error.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        mailgauge(&[arguments, &["--data", text(&self.data())]].concat(), b"")
+    }
+
+    /// The rows of a command that must succeed.
+    fn rows(&self, arguments: &[&str]) -> Vec<Value> {
+        let (code, out, errors) = self.run(&[arguments, &["--format", "json"]].concat());
+        assert_eq!(code, 0, "{arguments:?} failed: {errors}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// Counts into the folder; what the command says.
+    fn ingest(&self, events: &[u8]) -> String {
+        let journal = self.folder.path().join("journal.json");
+        done(&["ingest", "-", "--to", text(&self.data()), "--journal", text(&journal)], events).1
+    }
+}
+
+#[test]
+fn a_second_ingest_of_the_same_events_adds_duplicates_alone() {
+    let home = Home::new();
+    let events = simulated("5", "20");
+    home.ingest(&events);
+    let first = home.rows(&["reconcile"]);
+    home.ingest(&events);
+    let second = home.rows(&["reconcile"]);
+    assert_eq!(first.len(), second.len());
+    assert!(first.len() > 2, "tenants and their total: {first:?}");
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first["tenant"], second["tenant"]);
+        assert_eq!(
+            (&first["duplicates"], &first["drift"], &second["drift"]),
+            (&json!(0), &json!(0), &json!(0))
+        );
+        assert_eq!(first["events_read"], first["aggregated"]);
+        assert_eq!(second["aggregated"], first["aggregated"]);
+        assert_eq!(second["duplicates"], first["aggregated"]);
+        assert_eq!(second["events_read"], 2 * first["events_read"].as_u64().unwrap());
+    }
+    let (total, tenants) = second.split_last().unwrap();
+    assert_eq!((&total["tenant"], &total["quarantined"]), (&Value::Null, &json!(0)));
+    let sum: u64 = tenants.iter().map(|row| row["aggregated"].as_u64().unwrap()).sum();
+    assert_eq!(total["aggregated"], sum);
+}
+
+#[test]
+fn an_event_that_was_read_and_is_nowhere_fails_the_proof() {
+    let home = Home::new();
+    home.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(&home.data()).unwrap();
+        let progress = Progress::read(&store).await.unwrap();
+        let shop = TenantId::new("shop").unwrap();
+        let snapshot = Snapshot::read(&store, &progress, &shop).await.unwrap();
+        let live = snapshot::blocks(&store, &shop, snapshot.manifest.blocks).await.unwrap().unwrap();
+        let mut items = snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item));
+        let item = items.next().unwrap();
+        let mut block = Block::decode(&item.body).unwrap();
+        let (&hour, _) = block.ledger().first_key_value().unwrap();
+        block.enter(hour, &Ledger { events: 2, ..Ledger::default() });
+        store.put(vec![Item { body: block.encode().remove(0), ..item }]).await.unwrap();
+    });
+    let (code, csv, errors) = home.run(&["reconcile", "--format", "csv"]);
+    assert_eq!(code, 1);
+    assert!(csv.ends_with("\nshop,3,0,1,,1,2\n,3,0,1,0,1,2\n"), "{csv}");
+    assert!(errors.starts_with("error: what was read and what is counted differ for shop"), "{errors}");
+}
+
+#[test]
+fn what_cannot_be_read_stands_in_the_total_even_without_a_tenant() {
+    let home = Home::new();
+    home.ingest(b"no JSON\n");
+    let rows = home.rows(&["reconcile"]);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["events_read"], &rows[0]["quarantined"]), (&json!(0), &json!(1)));
+}
+
+#[test]
+fn reconcile_tells_one_tenant_and_one_range_apart() {
+    let home = Home::new();
+    home.ingest(&std::fs::read(sample("pretty.json")).unwrap());
+    let (code, csv, errors) = home.run(&["reconcile", "--tenant", "shop", "--format", "csv"]);
+    assert_eq!(code, 0, "{errors}");
+    // A send, three bounces, a complaint that does not count as one: five recipients, all of them late.
+    let header = "tenant,events_read,duplicates,late,quarantined,aggregated,drift\n";
+    assert_eq!(csv, format!("{header}shop,5,0,5,,5,0\n"));
+    let day = ["reconcile", "--from", "2025-11-13", "--to", "2025-11-14", "--format", "csv"];
+    assert_eq!(home.run(&day).1, format!("{header}shop,4,0,4,,4,0\n,4,0,4,0,4,0\n"));
+    let table = home.run(&["reconcile"]).1;
+    assert!(table.lines().last().unwrap().starts_with("(total)"), "{table}");
+    let (code, _, errors) = home.run(&["reconcile", "--tenant", "nobody"]);
+    assert_eq!(
+        (code, errors.as_str()),
+        (1, "error: there is no tenant nobody: see mailgauge tenants list\n")
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_listed_opened_tried_again_and_removed() {
+    let home = Home::new();
+    let torn = r#"{"eventType":"Send","mail":{"destination":["someone@example.org"]"#;
+    let good = std::fs::read_to_string(sample("ses-send.json")).unwrap();
+    let said = home.ingest(format!("{good}\n{torn}\nno JSON\n").as_bytes());
+    assert!(said.contains("2 unreadable") && said.contains("mailgauge quarantine list"), "{said}");
+
+    let listed = home.rows(&["quarantine", "list"]);
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    let ids: Vec<String> = listed.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    assert!(ids[0].contains("/local/") && ids[0].ends_with("/0") && ids[1].ends_with("/1"), "{ids:?}");
+    assert!(listed.iter().all(|row| row["can_be_opened"] == true && !row.to_string().contains("someone")));
+    assert_eq!((&listed[0]["bytes"], &listed[1]["bytes"]), (&json!(torn.len()), &json!(7)));
+
+    let (code, out, errors) = home.run(&["quarantine", "show", &ids[0]]);
+    assert_eq!((code, out.as_str()), (0, torn), "{errors}");
+    assert!(errors.contains(&ids[0]) && !errors.contains("someone"), "{errors}");
+    assert_eq!(home.rows(&["quarantine", "show", &ids[1]])[0]["text"], "no JSON");
+
+    let tried = home.rows(&["quarantine", "replay", &ids[0]]);
+    assert_eq!(tried, [json!({"events":0,"duplicates":0,"ignored":0,"quarantined":1,"not_opened":0})]);
+    let listed = home.rows(&["quarantine", "list"]);
+    let ids_after: Vec<&str> = listed.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids_after.len(), 2, "its neighbour stays and it comes back: {listed:?}");
+    assert_eq!(ids_after[0], ids[1]);
+    assert!(ids_after[1].ends_with("/quarantine-replay/1/0"), "{ids_after:?}");
+
+    assert_eq!(home.run(&["quarantine", "remove", &ids[1]]).0, 0);
+    assert_eq!(home.rows(&["quarantine", "list"]).len(), 1);
+    let (code, _, errors) = home.run(&["quarantine", "remove", &ids[1]]);
+    assert!(code == 1 && errors.contains("see mailgauge quarantine list"), "{errors}");
+    let tried = home.rows(&["quarantine", "replay", "--all"]);
+    assert_eq!(tried[0]["quarantined"], 1);
+    assert_eq!(home.rows(&["reconcile"]).last().unwrap()["drift"], 0);
+}
+
+/// Stands for a program that cannot read what the next one can.
+struct Older(SecretSeal);
+
+impl Fold for Older {
+    fn fold(&mut self, records: &[Record<'_>], _: &Memory) -> Folded {
+        let mut folded = Folded { records: records.len(), ..Folded::default() };
+        for record in records {
+            let totals = Totals { records: 1, quarantined: 1, ..Totals::default() };
+            folded.totals.add(&totals);
+            folded.each.push(totals);
+            folded.quarantined.push(Quarantined {
+                sequence: record.sequence.clone(),
+                part: 0,
+                arrived_at: record.arrived_at,
+                reason: "too new".to_owned(),
+                sealed: self.0.seal(&format!("quarantine#{}#0", record.sequence), record.data).unwrap(),
+                bytes: record.data.len() as u64,
+            });
+        }
+        folded
+    }
+}
+
+#[test]
+fn what_can_be_read_at_last_is_counted_once_and_leaves_the_quarantine() {
+    let home = Home::new();
+    home.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
+    let secrets = std::fs::read(home.data().join("secrets")).unwrap();
+    let mut older = Older(SecretSeal::new(secrets.last_chunk().unwrap()).unwrap());
+    let contents =
+        ["ses-open.json", "ses-click.json", "ses-open.json"].map(|name| std::fs::read(sample(name)).unwrap());
+    let records = (1_u64..).zip(&contents).map(|(number, data)| {
+        let arrived_at = SystemClock.now();
+        Record { sequence: SequenceNumber::from(number), arrived_at, data }
+    });
+    let batch = Batch { shard: &ShardId::new("elsewhere").unwrap(), records: records.collect() };
+    let attempt = Attempt { id: 1, deadline: SystemClock.now().plus_millis(60_000) };
+    let settings = aggregate::Settings::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(&home.data()).unwrap();
+        let memory = &mut Memory::default();
+        aggregate::aggregate(&store, &SystemClock, &settings, &mut older, memory, &batch, attempt)
+            .await
+            .unwrap();
+    });
+    assert_eq!(home.rows(&["quarantine", "list"]).len(), 3);
+    let tried = home.rows(&["quarantine", "replay", "--all"]);
+    assert_eq!(tried, [json!({"events":2,"duplicates":1,"ignored":0,"quarantined":0,"not_opened":0})]);
+    assert_eq!(home.rows(&["quarantine", "list"]), Vec::<Value>::new());
+    let tried = home.rows(&["quarantine", "replay", "--all"]);
+    assert_eq!((&tried[0]["events"], &tried[0]["duplicates"]), (&json!(0), &json!(0)));
+    let proof = home.rows(&["reconcile"]);
+    let total = proof.last().unwrap();
+    assert_eq!(
+        (&total["aggregated"], &total["quarantined"], &total["drift"]),
+        (&json!(3), &json!(3), &json!(0))
+    );
+}
+
+#[test]
+fn a_key_is_shown_once_and_refused_when_removed() {
+    let home = Home::new();
+    let (code, key, errors) =
+        home.run(&["keys", "add", "--tenant", "shop", "--name", "board", "--expires", "90d"]);
+    assert_eq!(code, 0, "{errors}");
+    assert!(key.starts_with("mg_") && key.ends_with('\n') && key.lines().count() == 1, "{key:?}");
+    let key = key.trim();
+    assert!(!errors.contains(key));
+    let second = home.rows(&["keys", "add", "--ingest", "--name", "feed"]);
+    assert_eq!((&second[0]["grants"], &second[0]["expires_at"]), (&json!("ingest"), &Value::Null));
+    let listed = home.rows(&["keys", "list"]);
+    assert_eq!(listed.len(), 2);
+    let board = listed.iter().find(|row| row["name"] == "board").unwrap();
+    assert_eq!((&board["grants"], &board["tenant"]), (&json!("tenant"), &json!("shop")));
+    assert!(board["expires_at"].is_string() && board["revoked_at"].is_null());
+    assert!(!listed.iter().any(|row| row.to_string().contains(key)), "a key is in no list");
+    let id = board["id"].as_str().unwrap();
+
+    let asked = |server: &Server| {
+        let url = format!("{}/v1/metrics?metrics=sends&from=-1d&to=now&granularity=total", server.address);
+        let request = ureq::get(url).header("authorization", format!("Bearer {key}"));
+        request.config().http_status_as_error(false).build().call().unwrap().status().as_u16()
+    };
+    let server = Server::start("serve", &home.data(), &[]);
+    assert_eq!(asked(&server), 200);
+    let (code, _, errors) = home.run(&["keys", "list"]);
+    assert!(code == 1 && errors.contains("in use by process") && errors.contains("over its API"), "{errors}");
+    server.kill();
+    assert_eq!(home.run(&["keys", "remove", id]).0, 0);
+    assert!(home.rows(&["keys", "show", id])[0]["revoked_at"].is_string());
+    assert_eq!(asked(&Server::start("serve", &home.data(), &[])), 401);
+    let (code, _, errors) = home.run(&["keys", "remove", "nothing"]);
+    assert_eq!(
+        (code, errors.as_str()),
+        (1, "error: no key has the id \"nothing\": see mailgauge keys list\n")
+    );
+}
+
+#[test]
+fn a_tenant_is_there_once_added_or_counted() {
+    let home = Home::new();
+    assert_eq!(home.run(&["tenants", "add", "early"]).0, 0);
+    home.ingest(&std::fs::read(sample("array.json")).unwrap());
+    home.run(&["keys", "add", "--tenant", "shop", "--name", "board"]);
+    let listed = home.rows(&["tenants", "list"]);
+    assert_eq!(listed, [json!({"tenant":"early","keys":0}), json!({"tenant":"shop","keys":1})]);
+    let shown = home.rows(&["tenants", "show", "shop"]);
+    let (first, last) = ("2025-11-13T02:00:00Z", "2025-11-13T07:00:00Z");
+    assert_eq!(shown, [json!({"tenant":"shop","events":3,"first_hour":first,"last_hour":last,"keys":1})]);
+    assert_eq!(home.rows(&["tenants", "show", "early"])[0]["first_hour"], Value::Null);
+    assert_eq!(home.run(&["tenants", "show", "nobody"]).0, 1);
+}
+
+#[test]
+fn commands_that_look_make_no_folder() {
+    let home = Home::new();
+    for look in [["reconcile"].as_slice(), &["quarantine", "list"], &["keys", "list"], &["tenants", "list"]] {
+        let (code, _, errors) = home.run(look);
+        assert!(code == 1 && errors.contains("is no data folder"), "{look:?}: {errors}");
+        assert!(!home.data().exists(), "{look:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let path = sample("ses-send.json");
+    for arguments in [
+        ["unknown"].as_slice(),
+        &["aggregate"],
+        &["aggregate", &path, "--group-by", "minute,hour"],
+        &["aggregate", &path, "--group-by", "tenant,tenant"],
+        &["aggregate", &path, "--group-by", "colour"],
+        &["aggregate", &path, "--metrics", "opened"],
+        &["aggregate", &path, "--threads", "0"],
+        &["aggregate", &path, "--format", "xml"],
+        &["ingest", &path, "--to", "ftp://example.com"],
+        &["ingest", &path, "--to", "http://127.0.0.1:9"],
+        &["aggregate", &path, "--tag", "a", "--tag", "b", "--tag", "c", "--tag", "d", "--tag", "e"],
+        &["simulate", "--incident", "gmail-block"],
+        &["simulate", "--tenants", "0"],
+        &["reconcile", "--from", "2026-01-02", "--to", "2026-01-01"],
+        &["reconcile", "--tenant", "a#b"],
+        &["quarantine"],
+        &["quarantine", "replay"],
+        &["quarantine", "replay", "id", "--all"],
+        &["keys", "add", "--name", "nobody's"],
+        &["keys", "add", "--operator", "--ingest", "--name", "both"],
+        &["keys", "add", "--operator", "--name", "late", "--expires", "yesterday"],
+        &["tenants", "add", "a/b"],
+    ] {
+        let (code, out, errors) = mailgauge(arguments, b"");
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {errors}");
+        assert!(errors.contains("--help"), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn what_fails_exits_with_1_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.gz");
+    let whole = gzip(&std::fs::read(sample("mixed.ndjson")).unwrap());
+    std::fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let absent = folder.path().join("absent.json");
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for (file, says) in [(&damaged, "to its end"), (&absent, "does not exist"), (&empty, "holds no files")] {
+        let (code, out, errors) = mailgauge(&["aggregate", text(file)], b"");
+        assert_eq!((code, out.as_str()), (1, ""), "{errors}");
+        assert!(errors.contains(text(file)) && errors.contains(says), "{errors}");
+    }
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let commands = [
+        "",
+        "demo",
+        "serve",
+        "aggregate",
+        "ingest",
+        "simulate",
+        "reconcile",
+        "quarantine",
+        "quarantine list",
+        "quarantine show",
+        "quarantine replay",
+        "quarantine remove",
+        "tenants",
+        "tenants list",
+        "tenants add",
+        "tenants show",
+        "keys",
+        "keys add",
+        "keys list",
+        "keys show",
+        "keys remove",
+    ];
+    for command in commands {
+        // The width and the settings of whoever runs the tests are left out.
+        let output = Command::new(MAILGAUGE)
+            .args(command.split_whitespace())
+            .arg("--help")
+            .env_clear()
+            .output()
+            .unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Example"), "{command} has no example:\n{help}");
+        insta::assert_snapshot!(format!("help_{}", command.replace(' ', "_")), help);
+    }
+}

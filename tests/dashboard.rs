@@ -1,0 +1,47 @@
+//! The dashboard in a headless browser: every state against a fixture, and the walk of a user against the real server.
+//!
+//! The walk itself is `dashboard/browser.py`; screenshots are left in `target/dashboard-shots` for whoever wants to look.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Server, chromium, python, root};
+
+fn walk(folder: &str, arguments: &[&str]) {
+    let shots = root().join("target/dashboard-shots").join(folder);
+    std::fs::create_dir_all(&shots).unwrap();
+    let output = Command::new(python())
+        .arg(root().join("tests/dashboard/browser.py"))
+        .arg("--browser")
+        .arg(chromium())
+        .arg("--shots")
+        .arg(&shots)
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}\n{}\nscreenshots so far: {}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+        shots.display()
+    );
+}
+
+#[test]
+fn every_state_of_the_dashboard_looks_and_works_as_meant() {
+    walk("fixture", &[]);
+}
+
+#[test]
+fn a_user_walks_the_dashboard_of_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("demo");
+    let demo = Server::start(
+        "demo",
+        Path::new(&data),
+        &["--tenants", "3", "--days", "3", "--emails-per-minute", "8"],
+    );
+    let key = demo.key.clone().expect("the demo prints a sign-in link");
+    walk("demo", &["--real", &demo.address, &key]);
+}

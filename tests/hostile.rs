@@ -1,0 +1,177 @@
+//! Input that means harm, through the program: whatever it is, memory stays bounded, what cannot be read is counted as such,
+//! and every good line beside it is counted.
+
+use serde_json::Value;
+
+use crate::support::mailgauge;
+
+/// Resident memory of the whole process at its highest, in bytes.
+const MOST_MEMORY: u64 = 200 << 20;
+const MIB: usize = 1 << 20;
+
+/// A good line: the `number`th send.
+fn send(number: usize) -> String {
+    event(&format!("m{number}"), "2026-01-05T00:00:00Z", r#"["someone@example.com"]"#, "")
+}
+
+fn event(message: &str, at: &str, destination: &str, more: &str) -> String {
+    format!(
+        r#"{{"eventType":"Send","mail":{{"timestamp":"{at}","messageId":"{message}","destination":{destination},"tags":{{"tenant":["t"]}}{more}}},"send":{{}}}}"#
+    )
+}
+
+/// Counts the input: sends, and the statistics.
+fn count(input: &[u8]) -> (u64, Value) {
+    let (code, out, errors) =
+        mailgauge(&["aggregate", "-", "--metrics", "sends", "--format", "json", "--stats"], input);
+    assert_eq!(code, 0, "{errors}");
+    let reply: Value = serde_json::from_str(&out).unwrap();
+    let sends =
+        reply["rows"].as_array().unwrap().iter().map(|row| row["metrics"]["sends"].as_u64().unwrap()).sum();
+    let stats: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
+    let memory = stats["peak_rss_bytes"].as_u64().unwrap();
+    assert!(memory < MOST_MEMORY, "{} MiB", memory >> 20);
+    (sends, stats)
+}
+
+/// Checks how many of some lines are counted and how many cannot be read, with good lines before, between and behind them.
+fn check(hostile: &[&str], counted: u64, unreadable: u64) {
+    let mut input = send(0);
+    for (number, line) in hostile.iter().enumerate() {
+        input.push_str(&format!("\n{line}\n{}", send(number + 1)));
+    }
+    let (sends, stats) = count(input.as_bytes());
+    let shown: Vec<&str> = hostile.iter().map(|line| line.get(..80).unwrap_or(line)).collect();
+    assert_eq!(sends, hostile.len() as u64 + 1 + counted, "{shown:?}: {stats}");
+    assert_eq!(stats["quarantined"], unreadable, "{shown:?}: {stats}");
+}
+
+/// Bytes from a small generator, each chosen from `alphabet`.
+fn garbage(length: usize, alphabet: &[u8]) -> Vec<u8> {
+    let mut state = 42_u64;
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.push(alphabet[(state >> 33) as usize % alphabet.len()]);
+    }
+    bytes
+}
+
+#[test]
+fn a_hundred_mebibytes_of_garbage_hide_no_good_line() {
+    let noise: Vec<u8> = (0..=255).collect();
+    let chunk = garbage(MIB, &noise);
+    let mut input = Vec::with_capacity(101 * MIB);
+    for number in 0..100 {
+        input.extend_from_slice(&chunk);
+        input.push(b'\n');
+        input.extend_from_slice(send(number).as_bytes());
+        input.push(b'\n');
+    }
+    let (sends, stats) = count(&input);
+    assert_eq!(sends, 100);
+    assert!(stats["quarantined"].as_u64().unwrap() > 100_000, "{stats}");
+    assert_eq!(stats["bytes"], input.len());
+}
+
+#[test]
+fn garbage_that_looks_like_json_hides_no_good_line() {
+    let chunk = garbage(64 << 10, br#"{}[]",:\ 0e-tn"#);
+    let mut input = Vec::new();
+    for number in 0..50 {
+        input.extend_from_slice(&chunk[number..]);
+        input.push(b'\n');
+        input.extend_from_slice(send(number).as_bytes());
+        input.push(b'\n');
+    }
+    let (sends, stats) = count(&input);
+    assert_eq!(sends, 50, "{stats}");
+}
+
+#[test]
+fn a_line_of_fifty_mebibytes_is_not_kept_and_hides_nothing() {
+    let long = "x".repeat(50 * MIB);
+    check(&[&long], 0, 1);
+    check(&[&event("long", "2026-01-05T00:00:00Z", &format!("[\"{long}\"]"), "")], 0, 1);
+}
+
+#[test]
+fn a_line_without_an_end_in_sight_stays_in_bounds() {
+    let (sends, stats) = count(&[send(0).into_bytes(), b"\n".to_vec(), vec![b'['; 50 * MIB]].concat());
+    assert_eq!(sends, 1);
+    assert!(stats["quarantined"].as_u64().unwrap() >= 1, "{stats}");
+}
+
+#[test]
+fn deep_nesting_ends_as_unreadable() {
+    let depth = 200_000;
+    let arrays = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let objects = format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    check(&[&arrays], 0, 1);
+    check(&[&objects], 0, 1);
+    check(&[&"[".repeat(depth)], 0, 1);
+    check(
+        &[&event("deep", "2026-01-05T00:00:00Z", r#"["a@example.com"]"#, &format!(",\"x\":{arrays}"))],
+        0,
+        1,
+    );
+}
+
+#[test]
+fn truncated_lines_cost_themselves_alone() {
+    let whole = send(1000);
+    let torn: Vec<&str> = (1..whole.len()).step_by(7).map(|length| &whole[..length]).collect();
+    check(&torn, 0, torn.len() as u64);
+}
+
+#[test]
+fn lone_surrogates_and_strange_escapes_do_not_stop_an_event() {
+    let with = |more: &str| event("odd", "2026-01-05T00:00:00Z", r#"["a@example.com"]"#, more);
+    check(&[&with(r#","commonHeaders":{"subject":"\ud800"}"#)], 1, 0);
+    check(&[&with(r#","commonHeaders":{"subject":"\udc00\ud800 \u0000"}"#)], 1, 0);
+    check(&[&event("odd", "2026-01-05T00:00:00Z", r#"["\ud83d@example.com"]"#, "")], 1, 0);
+    check(&[&with(r#","x":"\ud8"}"#)], 0, 1);
+}
+
+#[test]
+fn huge_numbers_do_not_stop_an_event() {
+    for number in ["1e999", "-1e999", "99999999999999999999999999", "0.0000000000000000000000000001", "-0"] {
+        let delivery = format!(
+            r#"{{"eventType":"Delivery","mail":{{"timestamp":"2026-01-05T00:00:00Z","messageId":"n","destination":["a@example.com"]}},"delivery":{{"timestamp":"2026-01-05T00:00:01Z","recipients":["a@example.com"],"processingTimeMillis":{number}}}}}"#
+        );
+        let (_, stats) = count(delivery.as_bytes());
+        assert_eq!((&stats["events"], &stats["quarantined"]), (&1.into(), &0.into()), "{number}");
+    }
+}
+
+#[test]
+fn times_of_another_century_are_unreadable() {
+    for (at, counted) in [
+        ("2000-01-01T00:00:00Z", 1),
+        ("2099-12-31T23:59:59.999Z", 1),
+        ("1999-12-31T23:59:59.999Z", 0),
+        ("2100-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59.999Z", 0),
+        ("99999-01-01T00:00:00Z", 0),
+        ("0000-00-00T00:00:00Z", 0),
+        ("2026-02-30T00:00:00Z", 0),
+        ("yesterday", 0),
+        ("", 0),
+    ] {
+        check(&[&event("time", at, r#"["a@example.com"]"#, "")], counted, 1 - counted);
+    }
+}
+
+#[test]
+fn line_ends_of_windows_and_a_byte_order_mark_are_no_obstacle() {
+    let lines: Vec<String> = (0..10).map(send).collect();
+    for (input, kind) in [
+        (lines.join("\r\n") + "\r\n", "CRLF"),
+        (format!("\u{feff}{}\n", lines.join("\n")), "byte order mark"),
+        (format!("\u{feff}{}", lines.join("\r\n")), "both"),
+        (format!("\n\n \r\n{}\n\n", lines.join("\n\n")), "empty lines"),
+    ] {
+        let (sends, stats) = count(input.as_bytes());
+        assert_eq!((sends, &stats["quarantined"]), (10, &0.into()), "{kind}");
+    }
+}

@@ -1,0 +1,145 @@
+//! No address, subject, IP or link is kept: a server and a data folder are fed samples and simulated traffic, torn records
+//! among them, and then everything on disk is searched for what the input held. Blocks are compressed, so they are decoded too.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use adapters::embedded::EmbeddedStore;
+use cells::Block;
+use memchr::memmem;
+use pipeline::snapshot::{self, Progress, Snapshot};
+use pipeline::tenants;
+use serde_json::Value;
+
+use crate::support::{Server, mailgauge, root};
+
+/// Fields that hold what must not be kept, besides everything with an @ in it.
+const FIELDS: [&str; 6] = ["subject", "ipAddress", "link", "ses:source-ip", "remoteMtaIp", "userAgent"];
+
+/// Collects what must not be kept from a value that is called `name` where it stands.
+fn collect(name: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            if let Ok(inner @ Value::Object(_)) = serde_json::from_str(text) {
+                return collect(name, &inner, found);
+            }
+            if FIELDS.contains(&name) {
+                found.insert(text.clone());
+            }
+            let words = text.split(|c: char| c.is_whitespace() || "<>,;\"".contains(c));
+            found.extend(words.filter(|word| word.contains('@')).map(str::to_owned));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect(name, value, found)),
+        Value::Object(fields) => {
+            if fields.get("name").is_some_and(|name| name == "Subject") {
+                found.extend(fields.get("value").and_then(Value::as_str).map(str::to_owned));
+            }
+            fields.iter().for_each(|(name, value)| collect(name, value, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// What must not be kept of all values in a file.
+fn secrets(bytes: &[u8], found: &mut BTreeSet<String>) {
+    let whole: Vec<Value> =
+        serde_json::Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect();
+    let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    for value in whole.into_iter().chain(lines) {
+        collect("", &value, found);
+    }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+/// All blocks of a data folder, in words; how many there are.
+async fn blocks(data: &Path) -> (usize, String) {
+    let store = EmbeddedStore::open(data).unwrap();
+    let progress = Progress::read(&store).await.unwrap();
+    let (mut count, mut words) = (0, String::new());
+    for tenant in tenants::list(&store).await.unwrap() {
+        let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();
+        let live = snapshot::blocks(&store, &tenant, snapshot.manifest.blocks).await.unwrap().unwrap();
+        for item in snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item)) {
+            count += 1;
+            words.push_str(&format!("{tenant} {:?}\n", Block::decode(&item.body).unwrap()));
+        }
+    }
+    (count, words)
+}
+
+#[test]
+fn nothing_personal_lies_in_the_data_folder_or_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = ["simulate", "--tenants", "3", "--emails-per-minute", "20", "--minutes", "30", "--out"];
+    let traffic = folder.path().join("traffic.ndjson");
+    let (code, _, errors) = mailgauge(&[plan.as_slice(), &[traffic.to_str().unwrap()]].concat(), b"");
+    assert_eq!(code, 0, "{errors}");
+    let mut input = std::fs::read(&traffic).unwrap();
+    let mut found = BTreeSet::new();
+    secrets(&input, &mut found);
+    // What cannot be read is kept, sealed; half a line holds addresses too.
+    let half = input.len() / 2;
+    input.truncate(half);
+    std::fs::write(&traffic, &input).unwrap();
+    for entry in std::fs::read_dir(root().join("events")).unwrap() {
+        secrets(&std::fs::read(entry.unwrap().path()).unwrap(), &mut found);
+    }
+    // Nothing, or a letter, lies everywhere.
+    found.retain(|text| text.len() > 5);
+    for (example, kind) in
+        [("anna.novak@gmail.com", "address"), ("Your spring offers are here", "subject"), ("192.0.2.5", "IP")]
+    {
+        assert!(found.contains(example), "no {kind} was collected");
+    }
+    assert!(found.iter().any(|text| text.starts_with("https://")) && found.len() > 500, "{}", found.len());
+
+    let data = folder.path().join("data");
+    let samples = root().join("events");
+    let journal = folder.path().join("journal.json");
+    let ingest = [
+        "ingest",
+        traffic.to_str().unwrap(),
+        samples.to_str().unwrap(),
+        "--journal",
+        journal.to_str().unwrap(),
+    ];
+    let server = Server::start("serve", &data, &[]);
+    let key = server.key.clone().unwrap();
+    let (code, _, said) =
+        mailgauge(&[&ingest, ["--to", &server.address, "--key", &key].as_slice()].concat(), b"");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("quarantine list"), "nothing was quarantined: {said}");
+    server.kill();
+    // A second time, straight into the folder: duplicates, and the folding of a command.
+    let to = data.to_str().unwrap();
+    let (code, _, said_again) = mailgauge(&[&ingest, ["--to", to].as_slice()].concat(), b"");
+    assert_eq!(code, 0, "{said_again}");
+
+    let mut kept = Vec::new();
+    files(&data, &mut kept);
+    kept.push(("the log".to_owned(), std::fs::read(data.with_extension("log")).unwrap()));
+    kept.push(("what ingest says".to_owned(), [said, said_again].concat().into_bytes()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (count, words) = runtime.block_on(blocks(&data));
+    assert!(count > 3 && words.contains("gmail.com"), "{count} blocks");
+    kept.push(("the decoded blocks".to_owned(), words.into_bytes()));
+    for text in &found {
+        let lower = text.to_lowercase();
+        for needle in [text.as_bytes(), lower.as_bytes()] {
+            for (place, bytes) in &kept {
+                assert!(memmem::find(bytes, needle).is_none(), "{text:?} lies in {place}");
+            }
+        }
+    }
+}
