@@ -152,9 +152,6 @@ impl Decoder {
     /// Values one after the other. Where one cannot be read its first line is given up, and reading goes on in the next.
     fn text(&mut self, text: &str, layer: Layer, each: Each<'_>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if envelope::is_sns_validation(text) {
-            return each(Decoded::Ignored(Ignored::SnsValidation));
-        }
         let mut scanner = Scanner::new(text);
         if scanner.peek().is_none() {
             return each(Decoded::Ignored(Ignored::Empty));
@@ -172,6 +169,11 @@ impl Decoder {
                 return;
             }
             let mut done = scanner.at();
+            if text.get(done..).is_some_and(envelope::is_sns_validation) {
+                each(Decoded::Ignored(Ignored::SnsValidation));
+                scanner.restart(broken_line(text, done, done).end);
+                continue;
+            }
             let Err(fault) = self.value(&mut scanner, text, &mut done, layer, each) else { continue };
             let line = broken_line(text, done, scanner.at());
             let reason = Unreadable::json(fault, scanner.at().saturating_sub(line.start));
@@ -244,7 +246,9 @@ impl Decoder {
             // Kafka's: a list for each partition.
             ("records", Some(b'{')) => scanner.object(|scanner, _| {
                 had_records = true;
-                self.value(scanner, text, done, layer, each)
+                self.value(scanner, text, done, layer, each)?;
+                *done = scanner.at();
+                Ok(())
             }),
             _ => envelope.field(scanner, key),
         })?;

@@ -41,6 +41,7 @@ pub(crate) fn events(mut wire: Wire<'_>, each: Each<'_>) -> Result<(), NotCounte
     let kind = match wire.kind()? {
         Ok(kind) => kind,
         Err("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
+        Err("AmazonSnsSubscriptionSucceeded") => return Err(NotCounted::Ignored(Ignored::SnsValidation)),
         Err(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
     };
     wire.complete();

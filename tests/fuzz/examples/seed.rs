@@ -1,4 +1,5 @@
-//! Writes what fuzzing begins with: `events/` as it is, the blocks its events come to, and questions of every shape.
+//! Writes what fuzzing begins with: `events/` as it is, a small event in every layer, the blocks that events come to, and
+//! questions of every shape.
 //!
 //! Run from anywhere; files are named after their contents' place, so running it twice changes nothing.
 #![expect(clippy::disallowed_methods, reason = "a tool of one run: it reads and writes files")]
@@ -9,6 +10,19 @@ use std::path::Path;
 
 /// Bytes of a block before what its checksum covers: the target makes those itself.
 const HEADER: usize = 13;
+
+/// A small event in every layer: where there is little else, mutations reach the layers.
+const PAYLOADS: [&str; 8] = [
+    "EVENT\nEVENT\n",
+    "[EVENT,\nEVENT]",
+    "{\"Records\":[EVENT,EVENT],\"a\":1}",
+    "{\"records\":{\"t-0\":EVENT,\"t-1\":[EVENT]}}",
+    "{\"Records\":[{\"kinesis\":{\"data\":\"e30=\",\"sequenceNumber\":\"7\"},\"eventID\":\"shardId-0:7\"}]}",
+    "{\"Type\":\"Notification\",\"Message\":\"{\\\"eventType\\\":\\\"Send\\\"}\"}\nEVENT",
+    "Successfully validated SNS topic\nEVENT",
+    "{\"notificationType\":\"AmazonSnsSubscriptionSucceeded\"}\nEVENT\n\u{feff}EVENT,",
+];
+const EVENT: &str = r#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23Z","messageId":"m","destination":["a@b.c"]}}"#;
 
 /// The shapes a query has, as bodies and as query strings.
 const QUERIES: [&str; 8] = [
@@ -42,6 +56,9 @@ fn main() -> io::Result<()> {
                 write("block", &format!("{name}-{number}-{resolution}"), body)?;
             }
         }
+    }
+    for (number, payload) in PAYLOADS.iter().enumerate() {
+        write("decode", &format!("layer-{number}"), payload.replace("EVENT", EVENT).as_bytes())?;
     }
     for (number, query) in QUERIES.iter().enumerate() {
         write("query", &format!("shape-{number}"), query.as_bytes())?;

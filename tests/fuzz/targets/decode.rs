@@ -52,7 +52,8 @@ fn check_quarantine(decoder: &mut Decoder, whole: &[Outcome]) {
             continue;
         }
         let again = outcomes(decoder, bytes);
-        let counted_twice = again.iter().any(|part| matches!(part, Outcome::Event(_)) && whole.contains(part));
+        let counted_twice =
+            again.iter().any(|part| matches!(part, Outcome::Event(_)) && whole.contains(part));
         assert!(!counted_twice, "an event was counted and set apart: {reason}");
     }
 }

@@ -12,13 +12,12 @@ use super::outcome::Ignored;
 use crate::json::{Fault, RawText, Scanner};
 use crate::normalise::Wire;
 
-/// The texts with which a topic is tried: SES's at the making of an event destination, and of a feedback topic.
-const SNS_VALIDATIONS: [&str; 2] =
-    ["Successfully validated SNS topic", "{\"notificationType\":\"AmazonSnsSubscriptionSucceeded\""];
+/// How the text begins with which SES tries a topic that events are to be sent to; the one for feedback is an event of a type.
+const SNS_VALIDATION: &str = "Successfully validated SNS topic";
 
-/// Whether a message is one of the texts with which SES tries a topic.
-pub(super) fn is_sns_validation(text: &str) -> bool {
-    SNS_VALIDATIONS.iter().any(|start| text.starts_with(start))
+/// Whether `line` is the text with which SES tries a topic.
+pub(super) fn is_sns_validation(line: &str) -> bool {
+    line.starts_with(SNS_VALIDATION)
 }
 
 /// What an object's fields say, as far as it matters.

@@ -118,6 +118,25 @@ fn a_broken_element_costs_the_rest_of_its_line_only() {
 }
 
 #[test]
+fn what_was_counted_is_not_set_apart_as_well() {
+    let one = event(1);
+    check(format!("{{\"Records\":[{one}],\"x\":tru"), &["m1", "CutOff { at: 9 } ],\"x\":tru"]);
+    check(format!("{{\"records\":{{\"t-0\":{one}}},\"x\":tru"), &["m1", "CutOff { at: 9 } },\"x\":tru"]);
+}
+
+#[test]
+fn the_trial_of_a_topic_costs_no_event_behind_it() {
+    let (one, two) = (event(1), event(2));
+    for trial in [
+        "Successfully validated SNS topic for Amazon SES event publishing.",
+        r#"{"notificationType":"AmazonSnsSubscriptionSucceeded","message":"You have"}"#,
+    ] {
+        check(format!("{one}\n{trial}\n{two}"), &["m1", "SnsValidation", "m2"]);
+        check(format!("{trial}\n{one}\n{two}"), &["SnsValidation", "m1", "m2"]);
+    }
+}
+
+#[test]
 fn lines_that_are_not_utf8_are_set_apart() {
     let (one, two) = (event(1), event(2));
     let payload = [one.as_bytes(), b"\n\xff{}\n", two.as_bytes(), b"\n\xc3"].concat();
@@ -214,6 +233,7 @@ fn what_is_no_sent_mail_is_ignored_by_name() {
             r#"{"detail-type":"Sending Status Enabled","source":"aws.ses","detail":{"data":{}}}"#,
             "OtherDetailType",
         ),
+        (r#"{"notificationType":"AmazonSnsSubscriptionSucceeded","message":"You have"}"#, "SnsValidation"),
         (r#"{"notificationType":"Received","mail":{}}"#, "InboundMail"),
         (r#"{"eventType":"New <a@b>","mail":{}}"#, "UnknownEventType(\"New ?a?b?\")"),
     ] {
