@@ -62,8 +62,8 @@ struct Counting {
     next: Option<u64>,
 }
 
-/// What became of one payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What became of one payload; also what a server replies to one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Counted {
     /// Counts made.
     pub events: u64,

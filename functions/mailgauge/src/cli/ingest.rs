@@ -15,7 +15,6 @@ use clap::Args;
 use event::attribution::Attribution;
 use event::decode::stream::{BLOCK_BYTES, Piece, Splitter};
 use indicatif::ProgressBar;
-use serde::Deserialize;
 
 use self::journal::Journal;
 use crate::cli::Usage;
@@ -65,22 +64,9 @@ pub struct Options {
     tags: Tags,
 }
 
-/// What became of the events of one request.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct Sent {
-    /// Counted.
-    pub events: u64,
-    /// Counted before.
-    pub duplicates: u64,
-    /// No events of sent mail.
-    pub ignored: u64,
-    /// Could not be read, and kept with the reason.
-    pub quarantined: u64,
-}
-
 /// Takes blocks of events and returns when they are counted.
 trait Destination {
-    fn send(&mut self, block: &[u8]) -> anyhow::Result<Sent>;
+    fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted>;
 }
 
 /// Sends all files.
@@ -90,13 +76,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut destination = destination(options)?;
     let total: u64 = sources.iter().filter_map(input::size).sum();
     let progress = output::progress(total, "bytes");
-    let mut run = Run { rate: options.rate, progress, sent: Sent::default(), started: None };
+    let mut run = Run { rate: options.rate, progress, sent: Counted::default(), started: None };
     for source in &sources {
         let from = if options.from_start { 0 } else { journal.sent(source) };
         run.source(source, from, &mut *destination, &mut journal)?;
     }
     run.progress.finish_and_clear();
-    let Sent { events, duplicates, ignored, quarantined } = run.sent;
+    let Counted { events, duplicates, ignored, quarantined } = run.sent;
     output::tell(&format!(
         "{} events counted, {} counted before, {} ignored, {} unreadable",
         output::grouped(events),
@@ -131,7 +117,7 @@ fn destination(options: &Options) -> anyhow::Result<Box<dyn Destination>> {
 struct Run {
     rate: Option<u32>,
     progress: ProgressBar,
-    sent: Sent,
+    sent: Counted,
     started: Option<Instant>,
 }
 
@@ -182,10 +168,7 @@ impl Run {
 
     fn block(&mut self, block: &[u8], destination: &mut dyn Destination) -> anyhow::Result<()> {
         let sent = destination.send(block)?;
-        self.sent.events += sent.events;
-        self.sent.duplicates += sent.duplicates;
-        self.sent.ignored += sent.ignored;
-        self.sent.quarantined += sent.quarantined;
+        self.sent.add(sent);
         self.progress.inc(block.len() as u64);
         self.progress
             .set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
@@ -229,7 +212,7 @@ impl Server {
     }
 
     /// One try: what became of it, or why it is worth another one.
-    fn attempt(&self, block: &[u8]) -> anyhow::Result<Result<Sent, String>> {
+    fn attempt(&self, block: &[u8]) -> anyhow::Result<Result<Counted, String>> {
         let request = self.agent.post(&self.url).header("authorization", &self.authorization);
         let mut reply = match request.send(block) {
             Ok(reply) => reply,
@@ -249,7 +232,7 @@ impl Server {
 }
 
 impl Destination for Server {
-    fn send(&mut self, block: &[u8]) -> anyhow::Result<Sent> {
+    fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(200);
         loop {
@@ -286,10 +269,9 @@ impl Folder {
 }
 
 impl Destination for Folder {
-    fn send(&mut self, block: &[u8]) -> anyhow::Result<Sent> {
+    fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let counted = self.runtime.block_on(self.home.count(&[block]))?;
         self.runtime.block_on(self.home.tidy())?;
-        let Counted { events, duplicates, ignored, quarantined } = counted;
-        Ok(Sent { events, duplicates, ignored, quarantined })
+        Ok(counted)
     }
 }
