@@ -528,7 +528,7 @@ fn what_can_be_read_at_last_is_counted_once_and_leaves_the_quarantine() {
     let home = Home::new();
     home.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
     let secrets = std::fs::read(home.data().join("secrets")).unwrap();
-    let mut older = Older(SecretSeal::new(secrets.last_chunk().unwrap()).unwrap());
+    let mut older = Older(SecretSeal::new(secrets.last_chunk().unwrap()));
     let contents =
         ["ses-open.json", "ses-click.json", "ses-open.json"].map(|name| std::fs::read(sample(name)).unwrap());
     let records = (1_u64..).zip(&contents).map(|(number, data)| {

@@ -12,7 +12,6 @@ use adapters::embedded::EmbeddedStore;
 use adapters::seal::SecretSeal;
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
-use aws_lc_rs::rand;
 use cells::Block;
 use event::attribution::Attribution;
 use event::{SequenceNumber, ShardId, Timestamp};
@@ -102,10 +101,10 @@ impl Standalone {
         let store = EmbeddedStore::open(folder)?;
         let secrets = secrets::read_or_make(folder)?;
         let tags = attribution.declared_tags().to_vec();
-        let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal()?);
+        let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());
         Ok(Self {
             store,
-            seal: secrets.seal()?,
+            seal: secrets.seal(),
             history: compact::Settings { grace_ms: READER_GRACE_MS, ..compact::Settings::default() },
             tags,
             aggregate: aggregate::Settings::default(),
@@ -248,5 +247,5 @@ fn attempt(now: Timestamp, milliseconds: i64) -> anyhow::Result<Attempt> {
 }
 
 fn fill(random: &mut [u8]) -> anyhow::Result<()> {
-    rand::fill(random).ok().context("the system gives no random numbers")
+    getrandom::fill(random).context("the system gives no random numbers")
 }

@@ -61,7 +61,7 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
         return Some(id.clone());
     }
     let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).ok()?;
+    getrandom::fill(&mut random).ok()?;
     HeaderValue::try_from(URL_SAFE_NO_PAD.encode(random)).ok()
 }
 

@@ -7,7 +7,6 @@ mod journal;
 
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -196,14 +195,8 @@ struct Server {
 
 impl Server {
     fn new(address: &str, key: &str) -> Self {
-        let tls = ureq::tls::TlsConfig::builder()
-            .root_certs(ureq::tls::RootCerts::WebPki)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(REQUEST_TIME))
-            .http_status_as_error(false)
-            .tls_config(tls);
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIME)).http_status_as_error(false);
         Self {
             agent: config.build().new_agent(),
             url: format!("{}/v1/ingest/ses", address.trim_end_matches('/')),

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::signature::{
+use event::Timestamp;
+use ring::signature::{
     RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
     VerificationAlgorithm,
 };
-use event::Timestamp;
-use x509_parser::pem::parse_x509_pem;
+use x509_cert::der::DecodePem as _;
+use x509_cert::time::Time;
 
 use super::url::CertificateUrl;
 
@@ -30,13 +31,12 @@ pub(super) struct Certificate {
 impl Certificate {
     /// Reads the first certificate of a PEM file.
     pub(super) fn from_pem(pem: &[u8]) -> Option<Self> {
-        let (_, pem) = parse_x509_pem(pem).ok()?;
-        let certificate = pem.parse_x509().ok()?;
-        let validity = certificate.validity();
+        let certificate = x509_cert::Certificate::from_pem(pem).ok()?;
+        let signed = certificate.tbs_certificate();
         Some(Self {
-            public_key: certificate.public_key().subject_public_key.data.to_vec(),
-            not_before: Timestamp::from_seconds(validity.not_before.timestamp()),
-            not_after: Timestamp::from_seconds(validity.not_after.timestamp()),
+            public_key: signed.subject_public_key_info().subject_public_key.raw_bytes().to_vec(),
+            not_before: moment(signed.validity().not_before)?,
+            not_after: moment(signed.validity().not_after)?,
         })
     }
 
@@ -54,6 +54,10 @@ impl Certificate {
         };
         UnparsedPublicKey::new(algorithm, &self.public_key).verify(text, signature).is_ok()
     }
+}
+
+fn moment(time: Time) -> Option<Timestamp> {
+    i64::try_from(time.to_unix_duration().as_millis()).ok().map(Timestamp::from_millis)
 }
 
 /// Certificates by address. Only what SNS's hosts gave out gets in, so that no stranger can fill it.

@@ -3,13 +3,11 @@
 //! Takes only addresses that were checked, follows no redirect, and bounds time and size.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use ureq::Agent;
 use ureq::config::ConfigBuilder;
-use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
 
 use super::url::{CertificateUrl, SubscribeUrl};
@@ -45,11 +43,7 @@ pub struct HttpsFetch(Agent);
 
 impl Default for HttpsFetch {
     fn default() -> Self {
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::WebPki)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        Self(bounded().https_only(true).tls_config(tls).build().new_agent())
+        Self(bounded().https_only(true).build().new_agent())
     }
 }
 
