@@ -10,7 +10,7 @@ use cells::{BlockError, BlockReader};
 use event::{Day, Hour, TenantId, Timestamp};
 
 use crate::compact;
-use crate::manifest::{BlockId, Level, Live, Manifest};
+use crate::manifest::{BlockId, Extent, Level, Live, Manifest};
 use crate::parallel;
 use crate::ports::{Item, Key, Store, StoreError};
 use crate::snapshot::{self, Progress, Snapshot};
@@ -117,7 +117,8 @@ async fn find<S: Store>(
     wanted.dedup();
     let live = wanted.into_iter().filter_map(|id| Some((id, *snapshot.manifest.blocks.get(&id)?)));
     let live: Vec<(BlockId, Live)> = live.collect();
-    let Some(blocks) = snapshot::blocks(store, tenant, live).await? else { return Ok(None) };
+    let extent = if query.wanted().has_sketches() { Extent::Whole } else { Extent::Counts };
+    let Some(blocks) = snapshot::blocks(store, tenant, live, extent).await? else { return Ok(None) };
     Ok(Some(Found { tenant: tenant.clone(), deltas: snapshot.deltas, blocks, now, earlier }))
 }
 
@@ -150,11 +151,16 @@ fn execute(
     Ok(execution.finish(before, freshness))
 }
 
-fn open(item: &Item) -> Result<BlockReader, AnswerError> {
+fn open(item: &Item) -> Result<BlockReader<'_>, AnswerError> {
     BlockReader::open(&item.body).map_err(|source| AnswerError::Block { key: item.key.clone(), source })
 }
 
-fn add(execution: &mut Execution, found: &Found, item: &Item, rows: &BlockReader) -> Result<(), AnswerError> {
+fn add(
+    execution: &mut Execution,
+    found: &Found,
+    item: &Item,
+    rows: &BlockReader<'_>,
+) -> Result<(), AnswerError> {
     execution.add(&found.tenant, rows).map_err(|error| match error {
         ExecuteError::Block(source) => AnswerError::Block { key: item.key.clone(), source },
         ExecuteError::TooLarge(refusal) => AnswerError::Query(refusal),

@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use event::{Day, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::aggregate::Attempt;
-use crate::content::Content;
+use crate::content::{Content, Parts};
 use crate::cursor;
 use crate::keys;
-use crate::manifest::{self, BlockId, Live, Manifest, Note};
+use crate::manifest::{self, BlockId, Extent, Live, Manifest, Note};
 use crate::ports::{Clock, Item, Key, PutError, Store, StoreError};
 use crate::stored::ReadError;
 use levels::Levels;
@@ -180,8 +180,9 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             obsolete.extend(moved.blocks.remove(id).map(|live| (*id, live)));
         }
         for (id, parts) in &written {
-            let bytes = parts.iter().map(|part| part.len() as u64).sum();
-            let live = Live { attempt: self.attempt.id, parts: parts.len(), bytes };
+            let bytes = parts.counts.iter().chain(&parts.sketches).map(|part| part.len() as u64).sum();
+            let (counts, sketches) = (parts.counts.len(), parts.sketches.len());
+            let live = Live { attempt: self.attempt.id, counts, sketches, bytes };
             obsolete.extend(moved.blocks.insert(*id, live).map(|old| (*id, old)));
             obsolete.push((*id, live));
         }
@@ -213,7 +214,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             let mut keys = Vec::new();
             for &(id, live) in &note.blocks {
                 if manifest.blocks.get(&id) != Some(&live) {
-                    keys.extend(manifest::parts(self.tenant, id, live));
+                    keys.extend(manifest::parts(self.tenant, id, live, Extent::Whole));
                 }
             }
             for keys in keys.chunks(ITEMS_PER_CALL) {
@@ -273,7 +274,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
 
     /// The rows of a live block.
     pub(crate) async fn load<B: Content>(&self, id: BlockId, live: Live) -> Result<Option<B>, CompactError> {
-        let keys = manifest::parts(self.tenant, id, live);
+        let keys = manifest::parts(self.tenant, id, live, Extent::Whole);
         let found = self.store.get(keys.clone()).await?;
         let mut parts = Vec::with_capacity(keys.len());
         for (key, item) in keys.into_iter().zip(found) {
@@ -283,10 +284,10 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         Ok(B::merge(parts))
     }
 
-    fn items(&self, written: Vec<(BlockId, Vec<Vec<u8>>)>) -> Vec<Item> {
+    fn items(&self, written: Vec<(BlockId, Parts)>) -> Vec<Item> {
         let mut items = Vec::new();
         for (id, parts) in written {
-            for (part, body) in parts.into_iter().enumerate() {
+            for (part, body) in parts.counts.into_iter().chain(parts.sketches).enumerate() {
                 let key = keys::block(self.tenant, id, self.attempt.id, part);
                 items.push(Item { key, body, version: 0, expires_at: None });
             }

@@ -8,6 +8,15 @@ use event::{Hour, Minute};
 
 use crate::manifest::Level;
 
+/// An encoded block, in parts that each fit an item and that all together merge to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// What every reader needs.
+    pub counts: Vec<Vec<u8>>,
+    /// What only those need that ask for delivery times or unique counts.
+    pub sketches: Vec<Vec<u8>>,
+}
+
 /// Rows of a block. Merging is associative and commutative, and rolling up commutes with it.
 pub trait Content: Clone + Send + Sync + Sized + 'static {
     /// What is wrong with bytes that are none.
@@ -16,8 +25,8 @@ pub trait Content: Clone + Send + Sync + Sized + 'static {
     /// Reads one part.
     fn decode(bytes: &[u8]) -> Result<Self, Self::Error>;
 
-    /// The rows in parts that each fit an item.
-    fn encode(&self) -> Vec<Vec<u8>>;
+    /// The rows in parts.
+    fn encode(&self) -> Parts;
 
     /// All rows of all of them; `None` if there are none.
     fn merge(all: Vec<Self>) -> Option<Self>;
@@ -37,8 +46,9 @@ impl Content for Block {
         Self::decode(bytes)
     }
 
-    fn encode(&self) -> Vec<Vec<u8>> {
-        self.encode()
+    fn encode(&self) -> Parts {
+        let (counts, sketches) = self.encode_apart();
+        Parts { counts, sketches }
     }
 
     /// Many batches may have more keys together than each of them: what is stored is bounded again.

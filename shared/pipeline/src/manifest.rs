@@ -55,8 +55,10 @@ impl BlockId {
 pub struct Live {
     /// Which compaction wrote it.
     pub attempt: u64,
-    /// In how many parts.
-    pub parts: usize,
+    /// In how many parts its counts are.
+    pub counts: usize,
+    /// In how many further ones its sketches.
+    pub sketches: usize,
     /// How large they are together.
     pub bytes: u64,
 }
@@ -138,7 +140,13 @@ fn write_block(writer: &mut Writer, id: BlockId, live: Live) {
         Level::Day => 2,
         Level::Month => 3,
     };
-    writer.number(level).number(u64::from(id.period)).fixed(live.attempt).size(live.parts).number(live.bytes);
+    writer
+        .number(level)
+        .number(u64::from(id.period))
+        .fixed(live.attempt)
+        .size(live.counts)
+        .size(live.sketches)
+        .number(live.bytes);
 }
 
 fn read_block(reader: &mut Reader<'_>) -> Result<(BlockId, Live), Malformed> {
@@ -150,13 +158,26 @@ fn read_block(reader: &mut Reader<'_>) -> Result<(BlockId, Live), Malformed> {
     };
     let period = u32::try_from(reader.number()?).map_err(|_| Malformed::Damaged("period too large"))?;
     let attempt = reader.fixed()?;
-    let parts = reader.place()?;
-    Ok((BlockId { level, period }, Live { attempt, parts, bytes: reader.number()? }))
+    let (counts, sketches) = (reader.place()?, reader.place()?);
+    Ok((BlockId { level, period }, Live { attempt, counts, sketches, bytes: reader.number()? }))
+}
+
+/// What of a block is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The counts alone: a small part of a block.
+    Counts,
+    /// All of it.
+    Whole,
 }
 
 /// The keys of a block's parts.
-pub fn parts(tenant: &TenantId, id: BlockId, live: Live) -> Vec<Key> {
-    (0..live.parts).map(|part| keys::block(tenant, id, live.attempt, part)).collect()
+pub fn parts(tenant: &TenantId, id: BlockId, live: Live, extent: Extent) -> Vec<Key> {
+    let count = match extent {
+        Extent::Counts => live.counts,
+        Extent::Whole => live.counts.saturating_add(live.sketches),
+    };
+    (0..count).map(|part| keys::block(tenant, id, live.attempt, part)).collect()
 }
 
 /// A tenant's manifest; empty if there is none yet.
@@ -251,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_manifest_is_read_as_it_was_written() {
-        let live = Live { attempt: u64::MAX, parts: 3, bytes: 1_000_000 };
+        let live = Live { attempt: u64::MAX, counts: 3, sketches: 2, bytes: 1_000_000 };
         let manifest = Manifest {
             frontier: BTreeMap::from([(ShardId::new("s-1").unwrap(), SequenceNumber::from(77))]),
             blocks: BTreeMap::from([

@@ -10,7 +10,7 @@ use cells::{Block, BlockError};
 use event::{Day, Hour, TenantId};
 
 use crate::cursor::Totals;
-use crate::manifest::{Level, Manifest};
+use crate::manifest::{Extent, Level, Manifest};
 use crate::ports::{Item, Key, Store, StoreError};
 use crate::snapshot::{self, Progress, Snapshot};
 use crate::stored::ReadError;
@@ -104,7 +104,7 @@ pub async fn reconcile<S: Store>(
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
         let live =
             live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
-        let Some(blocks) = snapshot::blocks(store, tenant, live).await? else { continue };
+        let Some(blocks) = snapshot::blocks(store, tenant, live, Extent::Counts).await? else { continue };
         let mut sum = Reconciliation::default();
         for delta in &snapshot.deltas {
             sum.add(&cover.sum(Level::Hour, delta)?);

@@ -10,7 +10,7 @@ use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::cursor::{self, Cursor};
 use crate::keys;
-use crate::manifest::{self, BlockId, Live, Manifest};
+use crate::manifest::{self, BlockId, Extent, Live, Manifest};
 use crate::parallel;
 use crate::ports::{Item, Store, StoreError};
 use crate::stored::{self, ReadError};
@@ -91,11 +91,12 @@ pub async fn blocks<S: Store>(
     store: &S,
     tenant: &TenantId,
     wanted: impl IntoIterator<Item = (BlockId, Live)>,
+    extent: Extent,
 ) -> Result<Option<Vec<(BlockId, Item)>>, StoreError> {
     let mut ids = Vec::new();
     let mut keys = Vec::new();
     for (id, live) in wanted {
-        for key in manifest::parts(tenant, id, live) {
+        for key in manifest::parts(tenant, id, live, extent) {
             ids.push(id);
             keys.push(key);
         }

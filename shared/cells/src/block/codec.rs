@@ -75,6 +75,9 @@ pub enum BlockError {
 }
 
 impl Block {
+    /// Larger blocks are stored with their sketches apart.
+    const APART_FROM_BYTES: usize = 16 * 1024;
+
     /// An encoded block is at most so many bytes, so that it fits an item of the store; a larger block becomes several.
     pub const MAX_ENCODED_BYTES: usize = 380 * 1024;
 
@@ -85,12 +88,40 @@ impl Block {
         parts
     }
 
+    /// The block as bytes in two heaps: parts that hold all counts, and parts that hold the sketches, for those readers only that want
+    /// them. Each part is a block, and all together merge to this one. A small block is not worth two reads.
+    pub fn encode_apart(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let whole = self.encode();
+        if whole.iter().map(Vec::len).sum::<usize>() <= Self::APART_FROM_BYTES {
+            return (whole, Vec::new());
+        }
+        let (counts, sketches) = self.clone().apart();
+        if sketches.row_count() == 0 { (whole, Vec::new()) } else { (counts.encode(), sketches.encode()) }
+    }
+
     /// Reads a whole block.
     ///
     /// # Errors
     /// [`BlockError`] if any byte is not as it was written.
     pub fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         BlockReader::open(bytes)?.to_block()
+    }
+
+    /// All but the sketches, and the sketches.
+    fn apart(self) -> (Self, Self) {
+        let (cells, cell_sketches) = self.cells.apart();
+        let (cohorts, cohort_sketches) = self.cohorts.apart();
+        let (late_cohorts, late_cohort_sketches) = self.late_cohorts.apart();
+        let sketches = Self {
+            resolution: self.resolution,
+            values: self.values.clone(),
+            cells: cell_sketches,
+            cohorts: cohort_sketches,
+            late_cohorts: late_cohort_sketches,
+            ledger: BTreeMap::new(),
+        };
+        let counts = Self { cells, cohorts, late_cohorts, ..self };
+        (counts.normalise(), sketches.normalise())
     }
 
     /// Cuts the rows of each table, and the ledger, into `count` runs of about the same length.

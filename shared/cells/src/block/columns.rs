@@ -9,6 +9,7 @@ use event::Minute;
 use super::bytes::Cursor;
 use super::codec::{CLICKS, COUNTERS, DENSE, HASH_BYTES, LATENCY, OPENS, SPARSE};
 use super::frame::{Frame, Unpacker};
+use super::rows::Tally;
 use super::{BlockError, Resolution, RowRef, Wanted};
 use crate::cell::uniques::registers::Registers;
 use crate::cell::{Latency, Uniques};
@@ -46,6 +47,35 @@ impl<'a> Sections<'a> {
             opens: sketch(wanted.opens, OPENS)?,
             clicks: sketch(wanted.clicks, CLICKS)?,
         })
+    }
+}
+
+impl Sections<'_> {
+    /// Gives every count of the rows that have a place to the tally.
+    pub(crate) fn count(&self, places: &[Option<u32>], tally: &mut impl Tally) -> Result<(), BlockError> {
+        for (counter, section) in &self.counters {
+            match Form::open(section)? {
+                Form::Dense(mut cursor) => {
+                    for place in places {
+                        let count = cursor.varint()?;
+                        if let Some(place) = place.filter(|_| count > 0) {
+                            tally.add(place, *counter, count);
+                        }
+                    }
+                }
+                Form::Sparse(mut sparse) => {
+                    while let Some(place) = usize::try_from(sparse.next).ok().and_then(|row| places.get(row))
+                    {
+                        let count = sparse.cursor.varint()?;
+                        if let Some(place) = place {
+                            tally.add(*place, *counter, count);
+                        }
+                        sparse.skip_from(sparse.next + 1)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

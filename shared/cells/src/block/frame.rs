@@ -95,11 +95,11 @@ pub(crate) fn checksum(body: &[u8]) -> u64 {
     rapidhash::v3::rapidhash_v3(body)
 }
 
-/// An opened frame with its own copy of the bytes.
+/// An opened frame.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(crate) struct Frame<'a> {
     pub(crate) resolution: Resolution,
-    body: Box<[u8]>,
+    body: &'a [u8],
     /// In the order of their ids.
     sections: Vec<Section>,
 }
@@ -112,8 +112,8 @@ struct Section {
     raw_bytes: usize,
 }
 
-impl Frame {
-    pub(crate) fn open(bytes: &[u8]) -> Result<Self, BlockError> {
+impl<'a> Frame<'a> {
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
         let body = check(bytes)?;
         let mut cursor = Cursor(body);
         let resolution = match cursor.byte()? {
@@ -144,11 +144,11 @@ impl Frame {
         if end != cursor.left() {
             return Err(BlockError::Malformed { what: "the sections do not fill the block" });
         }
-        Ok(Self { resolution, body: cursor.0.into(), sections })
+        Ok(Self { resolution, body: cursor.0, sections })
     }
 
     /// A section's bytes, uncompressed; empty if there is none.
-    pub(crate) fn section(&self, id: u8, unpacker: &mut Unpacker) -> Result<Cow<'_, [u8]>, BlockError> {
+    pub(crate) fn section(&self, id: u8, unpacker: &mut Unpacker) -> Result<Cow<'a, [u8]>, BlockError> {
         let Ok(place) = self.sections.binary_search_by_key(&id, |section| section.id) else {
             return Ok(Cow::Borrowed(&[]));
         };

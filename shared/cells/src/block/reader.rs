@@ -13,30 +13,33 @@ use super::bytes::{Cursor, unzigzag};
 use super::codec::{CELLS, COHORTS, KEYS, LATE_COHORTS, LEDGER, PLACES, STRINGS};
 use super::columns::{Columns, Sections};
 use super::frame::{Frame, Unpacker};
-use super::rows::{RowRef, Rows, Wanted};
+use super::rows::{RowRef, Rows, Tally, Wanted};
 use super::table::{Row, Table};
 use super::{Block, BlockError, COHORT_KEY, Ledger, Resolution, index};
 use crate::cell::Cell;
 
-/// An encoded block, open for reading. Owns a copy of the bytes.
+/// An encoded block, open for reading.
 #[derive(Debug)]
-pub struct BlockReader {
-    frame: Frame,
+pub struct BlockReader<'a> {
+    frame: Frame<'a>,
     values: Vec<CompactString>,
     cells: Vec<[u32; Dimension::COUNT]>,
     cohorts: Vec<[u32; COHORT_KEY]>,
     late_cohorts: Vec<[u32; COHORT_KEY]>,
 }
 
+/// Rows of one encoded table. A part has far fewer, as each takes a byte and more; but a few crafted bytes can decompress to many.
+const MAX_ROWS: u64 = 1 << 20;
+
 const MALFORMED_KEYS: BlockError =
     BlockError::Malformed { what: "the keys are out of order or out of range" };
 
-impl BlockReader {
+impl<'a> BlockReader<'a> {
     /// Checks the frame and reads strings and keys.
     ///
     /// # Errors
     /// [`BlockError`] if the bytes are no block, of a newer format, or damaged.
-    pub fn open(bytes: &[u8]) -> Result<Self, BlockError> {
+    pub fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
         let frame = Frame::open(bytes)?;
         let mut unpacker = Unpacker::default();
         let values = strings(&frame.section(STRINGS, &mut unpacker)?)?;
@@ -102,6 +105,60 @@ impl BlockReader {
         Ok(Table { keys: keys.to_vec(), rows })
     }
 
+    /// Walks the places of one table's rows, in their order: key and first minute of the bucket.
+    fn places(
+        &self,
+        first_id: u8,
+        key_count: usize,
+        width: Resolution,
+        each: &mut impl FnMut(u32, Minute) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        if key_count == 0 {
+            return Ok(());
+        }
+        let places = self.frame.section(first_id + PLACES, &mut Unpacker::default())?;
+        let mut places = Cursor(&places);
+        let first = places.varint()?;
+        let mut room = MAX_ROWS;
+        for key in 0..index(key_count) {
+            let count = places.varint()?;
+            room =
+                room.checked_sub(count).ok_or(BlockError::Malformed { what: "there are too many rows" })?;
+            let mut next = first;
+            for _ in 0..count {
+                let bucket = next.saturating_add(places.varint()?);
+                next = bucket.saturating_add(1);
+                let minute =
+                    bucket.checked_mul(u64::from(width.minutes())).and_then(|m| u32::try_from(m).ok());
+                let minute = minute.ok_or(BlockError::Malformed { what: "a bucket is out of range" })?;
+                each(key, Minute(minute))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts one table, column by column.
+    fn count(
+        &self,
+        first_id: u8,
+        (first_key, key_count): (u32, usize),
+        width: Resolution,
+        counters: u64,
+        tally: &mut impl Tally,
+    ) -> Result<(), BlockError> {
+        let mut slots = Vec::new();
+        self.places(first_id, key_count, width, &mut |key, bucket| {
+            slots.push(tally.place(first_key + key, bucket));
+            Ok(())
+        })?;
+        if slots.iter().any(Option::is_some) {
+            let wanted = Wanted { counters, ..Wanted::default() };
+            let sections = Sections::unpack(&self.frame, first_id, &wanted, &mut Unpacker::default())?;
+            sections.count(&slots, tally)?;
+        }
+        Ok(())
+    }
+
     /// Walks the rows of one table.
     fn scan(
         &self,
@@ -114,25 +171,12 @@ impl BlockReader {
         if key_count == 0 {
             return Ok(());
         }
-        let mut unpacker = Unpacker::default();
-        let places = self.frame.section(first_id + PLACES, &mut unpacker)?;
-        let mut places = Cursor(&places);
-        let sections = Sections::unpack(&self.frame, first_id, wanted, &mut unpacker)?;
+        let sections = Sections::unpack(&self.frame, first_id, wanted, &mut Unpacker::default())?;
         let mut columns = Columns::open(&sections)?;
-        let first = places.varint()?;
-        for key in 0..index(key_count) {
-            let count = places.varint()?;
-            let mut next = first;
-            for _ in 0..count {
-                let bucket = next.saturating_add(places.varint()?);
-                next = bucket.saturating_add(1);
-                let minute =
-                    bucket.checked_mul(u64::from(width.minutes())).and_then(|m| u32::try_from(m).ok());
-                let minute = minute.ok_or(BlockError::Malformed { what: "a bucket is out of range" })?;
-                each(columns.next_row(Minute(minute), width, key)?);
-            }
-        }
-        Ok(())
+        self.places(first_id, key_count, width, &mut |key, bucket| {
+            each(columns.next_row(bucket, width, key)?);
+            Ok(())
+        })
     }
 }
 
@@ -175,7 +219,7 @@ fn keys<const N: usize>(section: &[u8], limit: u32) -> Result<Vec<[u32; N]>, Blo
     if cursor.is_empty() && keys.is_sorted_by(|a, b| a < b) { Ok(keys) } else { Err(MALFORMED_KEYS) }
 }
 
-impl Rows for BlockReader {
+impl Rows for BlockReader<'_> {
     fn resolution(&self) -> Resolution {
         self.frame.resolution
     }
@@ -200,6 +244,16 @@ impl Rows for BlockReader {
                 each(row);
             }
         })
+    }
+
+    fn count_cells(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
+        self.count(CELLS, (0, self.cells.len()), self.frame.resolution, counters, tally)
+    }
+
+    fn count_cohorts(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
+        let first_late = index(self.cohorts.len());
+        self.count(COHORTS, (0, self.cohorts.len()), self.frame.resolution, counters, tally)?;
+        self.count(LATE_COHORTS, (first_late, self.late_cohorts.len()), Resolution::Hour, counters, tally)
     }
 
     fn cohort_count(&self) -> u32 {

@@ -26,6 +26,11 @@ impl Wanted {
     /// All there is.
     pub const ALL: Self = Self { counters: u64::MAX, latency: true, opens: true, clicks: true };
 
+    /// Whether any sketch is asked for.
+    pub const fn has_sketches(&self) -> bool {
+        self.latency || self.opens || self.clicks
+    }
+
     /// Asks for one more counter.
     #[must_use]
     pub fn with(mut self, counter: impl Into<CounterId>) -> Self {
@@ -53,6 +58,26 @@ pub struct RowRef<'a> {
     pub clicks: Option<&'a Uniques>,
 }
 
+impl RowRef<'_> {
+    fn count(&self, counters: u64, tally: &mut impl Tally) {
+        let Some(place) = tally.place(self.key, self.bucket) else { return };
+        for (counter, count) in self.counters.iter() {
+            if counters & (1 << counter.number()) != 0 {
+                tally.add(place, counter, count);
+            }
+        }
+    }
+}
+
+/// Takes counts: first where each row belongs, then every count of the rows that belong somewhere.
+pub trait Tally {
+    /// The place of a row's counts, by its key and the first minute of its bucket; none if it is not asked for.
+    fn place(&mut self, key: u32, bucket: Minute) -> Option<u32>;
+
+    /// Adds a count that is not 0.
+    fn add(&mut self, place: u32, counter: CounterId, count: u64);
+}
+
 /// Rows of one tenant that can be read by a query. No two rows share key and bucket.
 pub trait Rows {
     /// How wide buckets are.
@@ -72,6 +97,18 @@ pub trait Rows {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError>;
+
+    /// Gives the wanted counts of all rows to `tally`; `counters` is as in [`Wanted::counters`].
+    fn count_cells(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
+        let wanted = Wanted { counters, ..Wanted::default() };
+        self.scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut |row| row.count(counters, tally))
+    }
+
+    /// The same of all cohorts.
+    fn count_cohorts(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
+        let wanted = Wanted { counters, ..Wanted::default() };
+        self.scan_cohorts(&wanted, Minute(0), Minute(u32::MAX), &mut |row| row.count(counters, tally))
+    }
 
     /// How many keys cohorts have. Two of them may name the same campaign and provider.
     fn cohort_count(&self) -> u32;

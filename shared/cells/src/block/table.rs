@@ -9,6 +9,7 @@ use event::Minute;
 use super::rows::RowRef;
 use super::{Resolution, index};
 use crate::cell::Cell;
+use crate::counter::Counters;
 
 /// Keys, and rows under them. In normal form: keys sorted and all used, rows sorted by key and bucket without doubles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,22 @@ impl<const N: usize> Table<N> {
     /// A run of the rows under the same keys, of which some may be unused then.
     pub(crate) fn run(&self, rows: Range<usize>) -> Self {
         Self { keys: self.keys.clone(), rows: self.rows.get(rows).unwrap_or_default().to_vec() }
+    }
+
+    /// The same rows with counters alone and with sketches alone; some of either have nothing then.
+    pub(crate) fn apart(self) -> (Self, Self) {
+        let mut sketches = Self { keys: self.keys.clone(), rows: Vec::new() };
+        let mut counts = Self { keys: self.keys, rows: Vec::with_capacity(self.rows.len()) };
+        for Row { key, bucket, cell } in self.rows {
+            let Cell { counters, latency, opens, clicks } = cell;
+            counts.rows.push(Row { key, bucket, cell: Cell { counters, ..Cell::default() } });
+            sketches.rows.push(Row {
+                key,
+                bucket,
+                cell: Cell { counters: Counters::new(), latency, opens, clicks },
+            });
+        }
+        (counts, sketches)
     }
 
     /// Drops rows without counts, then keys without rows.

@@ -13,7 +13,9 @@ use super::error::{QueryError, QueryErrorKind};
 use super::filter::Facet;
 use super::request::{Basis, Query};
 use super::sums::{Full, Sums};
-use crate::block::{BlockError, Rows};
+use crate::block::rows::Tally;
+use crate::block::{BlockError, RowRef, Rows, Wanted};
+use crate::counter::CounterId;
 
 /// Why rows could not be added.
 #[derive(Debug, thiserror::Error)]
@@ -73,24 +75,31 @@ impl Execution {
         if groups.iter().all(Option::is_none) {
             return Ok(());
         }
-        let (from, to) = self.query.range();
+        let range = self.query.range();
         let Self { sums, clock, .. } = self;
         let wanted = *sums.wanted();
-        let mut added = Ok(());
-        let mut each = |row: crate::block::RowRef<'_>| {
-            if added.is_ok()
-                && let Some(Some(group)) = groups.get(row.key as usize)
-                && let Some(bucket) = clock.bucket(row.bucket)
-            {
-                added = sums.add(*group, bucket, &row);
+        let mut counting = Counting { groups: &groups, range, sums, clock, placed: Ok(()) };
+        if wanted.counters != 0 {
+            if by_send {
+                rows.count_cohorts(wanted.counters, &mut counting)?;
+            } else {
+                rows.count_cells(wanted.counters, &mut counting)?;
             }
-        };
-        if by_send {
-            rows.scan_cohorts(&wanted, from, to, &mut each)?;
-        } else {
-            rows.scan_cells(&wanted, from, to, &mut each)?;
         }
-        Ok(added?)
+        if wanted.has_sketches() {
+            let sketches = Wanted { counters: 0, ..wanted };
+            let mut each = |row: RowRef<'_>| {
+                if let Some(place) = counting.place(row.key, row.bucket) {
+                    counting.sums.add_sketches(place, &row);
+                }
+            };
+            if by_send {
+                rows.scan_cohorts(&sketches, range.0, range.1, &mut each)?;
+            } else {
+                rows.scan_cells(&sketches, range.0, range.1, &mut each)?;
+            }
+        }
+        Ok(counting.placed?)
     }
 
     /// Adds what another execution of the same query has read.
@@ -128,6 +137,39 @@ impl Execution {
             }
         }
         Ok(groups)
+    }
+}
+
+/// Rows of one block on their way into sums.
+struct Counting<'a> {
+    groups: &'a [Option<u32>],
+    range: (Minute, Minute),
+    sums: &'a mut Sums,
+    clock: &'a mut Clock,
+    /// Whether there was room for all.
+    placed: Result<(), Full>,
+}
+
+impl Tally for Counting<'_> {
+    #[inline]
+    fn place(&mut self, key: u32, bucket: Minute) -> Option<u32> {
+        let group = self.groups.get(key as usize).copied().flatten()?;
+        if bucket < self.range.0 || self.range.1 <= bucket || self.placed.is_err() {
+            return None;
+        }
+        let bucket = self.clock.bucket(bucket)?;
+        match self.sums.slot(group, bucket) {
+            Ok(slot) => Some(slot),
+            Err(full) => {
+                self.placed = Err(full);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, place: u32, counter: CounterId, count: u64) {
+        self.sums.add(place, counter, count);
     }
 }
 

@@ -105,28 +105,27 @@ impl Sums {
         Ok(number)
     }
 
-    /// Adds a row to a bucket of a group.
-    pub(super) fn add(&mut self, group: u32, bucket: usize, row: &RowRef<'_>) -> Result<(), Full> {
-        let slot = self.slot(group, bucket)?;
-        let first = slot as usize * self.counters.len();
-        for (counter, count) in row.counters.iter() {
-            let place = self.places.get(usize::from(counter.number())).map_or(NOWHERE, |place| *place);
-            if place != NOWHERE {
-                add_to(&mut self.flat, first + place as usize, count);
-            }
+    /// Adds a count to a slot, if its counter is wanted.
+    #[inline]
+    pub(super) fn add(&mut self, slot: u32, counter: CounterId, count: u64) {
+        let place = self.places.get(usize::from(counter.number())).map_or(NOWHERE, |place| *place);
+        if place != NOWHERE {
+            add_to(&mut self.flat, slot as usize * self.counters.len() + place as usize, count);
         }
-        if let Some(sketches) = self.sketches.get_mut(slot as usize) {
-            if let Some(latency) = row.latency.filter(|_| self.wanted.latency) {
-                sketches.latency.merge(latency);
-            }
-            if let Some(opens) = row.opens.filter(|_| self.wanted.opens) {
-                sketches.opens.merge(opens);
-            }
-            if let Some(clicks) = row.clicks.filter(|_| self.wanted.clicks) {
-                sketches.clicks.merge(clicks);
-            }
+    }
+
+    /// Adds a row's sketches to a slot, as far as they are wanted.
+    pub(super) fn add_sketches(&mut self, slot: u32, row: &RowRef<'_>) {
+        let Some(sketches) = self.sketches.get_mut(slot as usize) else { return };
+        if let Some(latency) = row.latency.filter(|_| self.wanted.latency) {
+            sketches.latency.merge(latency);
         }
-        Ok(())
+        if let Some(opens) = row.opens.filter(|_| self.wanted.opens) {
+            sketches.opens.merge(opens);
+        }
+        if let Some(clicks) = row.clicks.filter(|_| self.wanted.clicks) {
+            sketches.clicks.merge(clicks);
+        }
     }
 
     /// Adds all sums of another of the same shape.
@@ -184,7 +183,7 @@ impl Sums {
 
     /// The slot of a group's bucket, made if there is none.
     #[inline]
-    fn slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
+    pub(super) fn slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
         match self.groups.get(number as usize).and_then(|group| group.slots.get(bucket)) {
             Some(&slot) if slot != NOWHERE => Ok(slot),
             _ => self.new_slot(number, bucket),
@@ -198,7 +197,7 @@ impl Sums {
             let group = self.groups.get_mut(number as usize).ok_or(Full)?;
             group.slots.resize(self.buckets, NOWHERE);
         }
-        let sketched = self.wanted.latency || self.wanted.opens || self.wanted.clicks;
+        let sketched = self.wanted.has_sketches();
         self.hold(self.counters.len() + if sketched { SKETCH_NUMBERS } else { 1 })?;
         let slot = self.slots;
         self.slots += 1;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use event::{Day, Hour, Timestamp};
 
 use super::{CompactError, Compaction, day_ago};
-use crate::content::Content;
+use crate::content::{Content, Parts};
 use crate::manifest::{BlockId, Level, Manifest};
 use crate::ports::{Clock, Store};
 
@@ -90,7 +90,7 @@ impl<'a, S: Store, C: Clock, B: Content> Levels<'a, S, C, B> {
     }
 
     /// The blocks to write, in parts.
-    pub(super) fn encode(self) -> Vec<(BlockId, Vec<Vec<u8>>)> {
+    pub(super) fn encode(self) -> Vec<(BlockId, Parts)> {
         self.written.into_iter().map(|(id, rows)| (id, rows.encode())).collect()
     }
 

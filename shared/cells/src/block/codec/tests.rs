@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::block::frame::{VERSION, checksum};
+use crate::block::rows::Tally;
 use crate::block::tests::scanned;
 use crate::block::{Rows, Wanted};
 use crate::cell::Cell;
@@ -30,7 +31,8 @@ proptest! {
 
     #[test]
     fn a_reader_sees_what_the_block_holds(block in block()) {
-        let reader = BlockReader::open(&block.encode()[0]).unwrap();
+        let parts = block.encode();
+        let reader = BlockReader::open(&parts[0]).unwrap();
         prop_assert_eq!(scanned(&reader, EVER.0, EVER.1), contents(&block));
         prop_assert_eq!(&reader.ledger().unwrap(), block.ledger());
         prop_assert_eq!(reader.resolution(), block.resolution);
@@ -38,7 +40,8 @@ proptest! {
 
     #[test]
     fn a_reader_gives_the_wanted_counters_only(block in block(), mask: u64) {
-        let reader = BlockReader::open(&block.encode()[0]).unwrap();
+        let parts = block.encode();
+        let reader = BlockReader::open(&parts[0]).unwrap();
         let wanted = Wanted { counters: mask, ..Wanted::default() };
         let mut rows = block.cells.rows.iter();
         let mut check = |row: RowRef<'_>| {
@@ -49,6 +52,32 @@ proptest! {
         };
         reader.scan_cells(&wanted, EVER.0, EVER.1, &mut check).unwrap();
         prop_assert!(rows.next().is_none());
+    }
+
+    #[test]
+    fn counting_by_columns_gives_what_counting_by_rows_gives(block in block(), mask: u64, left_out in 0..5_u32) {
+        let parts = block.encode();
+        let reader = BlockReader::open(&parts[0]).unwrap();
+        let mut by_column = Plain { left_out, ..Plain::default() };
+        reader.count_cells(mask, &mut by_column).unwrap();
+        let cells = by_column.places.len();
+        reader.count_cohorts(mask, &mut by_column).unwrap();
+        let mut by_row = Plain { left_out, ..Plain::default() };
+        block.count_cells(mask, &mut by_row).unwrap();
+        prop_assert_eq!(by_row.places.len(), cells);
+        block.count_cohorts(mask, &mut by_row).unwrap();
+        prop_assert_eq!(by_column, by_row);
+    }
+
+    #[test]
+    fn a_block_and_its_sketches_can_be_stored_apart(block in block()) {
+        let (counts, sketches) = block.clone().apart();
+        prop_assert!(counts.cells.rows.iter().all(|row| row.cell.latency.is_empty() && row.cell.opens.is_empty()));
+        prop_assert!(sketches.cells.rows.iter().all(|row| row.cell.counters.is_empty()));
+        prop_assert_eq!(counts.events(), block.events());
+        prop_assert_eq!(merged(&[counts.encode(), sketches.encode()].concat()), block.clone());
+        let (counts, sketches) = block.encode_apart();
+        prop_assert_eq!(merged(&[counts, sketches].concat()), block);
     }
 
     #[test]
@@ -70,11 +99,34 @@ proptest! {
     }
 }
 
+/// A tally of everything but every so-manieth place.
+#[derive(Debug, Default, PartialEq)]
+struct Plain {
+    left_out: u32,
+    places: Vec<(u32, Minute)>,
+    sums: BTreeMap<(u32, u8), u64>,
+}
+
+impl Tally for Plain {
+    fn place(&mut self, key: u32, bucket: Minute) -> Option<u32> {
+        self.places.push((key, bucket));
+        let place = u32::try_from(self.places.len()).unwrap();
+        (place % 5 != self.left_out).then_some(place)
+    }
+
+    fn add(&mut self, place: u32, counter: CounterId, count: u64) {
+        assert!(count > 0);
+        *self.sums.entry((place, counter.number())).or_default() += count;
+    }
+}
+
 /// Whatever it says, it must say it without a panic.
 fn read_all(bytes: &[u8]) {
     if let Ok(reader) = BlockReader::open(bytes) {
         let _ = reader.scan_cells(&Wanted::ALL, EVER.0, EVER.1, &mut |_| {});
         let _ = reader.scan_cohorts(&Wanted::ALL, EVER.0, EVER.1, &mut |_| {});
+        let _ = reader.count_cells(u64::MAX, &mut Plain::default());
+        let _ = reader.count_cohorts(u64::MAX, &mut Plain::default());
         let _ = reader.ledger();
     }
     let _ = Block::decode(bytes);
@@ -201,4 +253,37 @@ fn integers_at_the_edges_of_their_length_come_back() {
     }
     assert!(Cursor(&[0xff; 10]).varint().is_err());
     assert!(Cursor(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).varint().is_err());
+}
+
+#[test]
+fn a_large_block_has_its_sketches_in_parts_of_their_own() {
+    let mut accumulator = Block::empty(Resolution::Minute);
+    accumulator.values = vec!["gmail".into()];
+    for minute in 0..3000 {
+        let mut cell = Cell::default();
+        cell.counters.add(Counter::Opens, 1);
+        cell.opens.insert(event::RecipientHash(u64::from(minute).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        accumulator.cells.push([0; Dimension::COUNT], Row { key: 0, bucket: Minute(minute), cell });
+    }
+    let block = accumulator.normalise();
+    let (counts, sketches) = block.encode_apart();
+    let bytes = |parts: &[Vec<u8>]| parts.iter().map(Vec::len).sum::<usize>();
+    assert!(bytes(&counts) * 4 < bytes(&sketches), "{} {}", bytes(&counts), bytes(&sketches));
+    assert_eq!(merged(&[counts, sketches].concat()), block);
+    assert!(Block::empty(Resolution::Day).encode_apart().1.is_empty());
+}
+
+#[test]
+fn more_rows_than_any_part_has_are_refused() {
+    let mut places = Vec::new();
+    put_varint(&mut places, 0);
+    put_varint(&mut places, 2 << 20);
+    places.resize(places.len() + (2 << 20), 0);
+    let mut frame = FrameWriter::new();
+    frame.section(CELLS + KEYS, &keys(&[[0; Dimension::COUNT]]));
+    frame.section(CELLS + PLACES, &places);
+    frame.section(STRINGS, &strings(&["a".into()]));
+    let bytes = frame.finish(Resolution::Minute);
+    assert!(bytes.len() < 1000, "a few bytes");
+    assert!(matches!(Block::decode(&bytes), Err(BlockError::Malformed { what: "there are too many rows" })));
 }

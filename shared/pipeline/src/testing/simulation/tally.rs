@@ -7,7 +7,7 @@ use event::{Hour, IdentityHash, Minute, SequenceNumber, TenantId, Timestamp};
 
 use crate::aggregate::identity::Memory;
 use crate::aggregate::{Delta, Fold, Folded, Record};
-use crate::content::Content;
+use crate::content::{Content, Parts};
 use crate::cursor::Totals;
 use crate::manifest::Level;
 use crate::quarantine::Quarantined;
@@ -65,6 +65,22 @@ impl Tally {
             self.add(minute, count, ids);
         }
     }
+
+    /// The rows in parts, as those of a batch are stored.
+    pub(super) fn parts(&self) -> Vec<Vec<u8>> {
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        for (index, (minute, (count, ids))) in self.0.iter().enumerate() {
+            if index % BUCKETS_PER_PART == 0 {
+                parts.push(Vec::new());
+            }
+            if let Some(part) = parts.last_mut() {
+                part.extend_from_slice(&minute.to_le_bytes());
+                part.extend_from_slice(&count.to_le_bytes());
+                part.extend_from_slice(&ids.to_le_bytes());
+            }
+        }
+        parts
+    }
 }
 
 /// Buckets in one part: so few that parts of one block are common.
@@ -84,19 +100,11 @@ impl Content for Tally {
         Ok(tally)
     }
 
-    fn encode(&self) -> Vec<Vec<u8>> {
-        let mut parts: Vec<Vec<u8>> = Vec::new();
-        for (index, (minute, (count, ids))) in self.0.iter().enumerate() {
-            if index % BUCKETS_PER_PART == 0 {
-                parts.push(Vec::new());
-            }
-            if let Some(part) = parts.last_mut() {
-                part.extend_from_slice(&minute.to_le_bytes());
-                part.extend_from_slice(&count.to_le_bytes());
-                part.extend_from_slice(&ids.to_le_bytes());
-            }
-        }
-        parts
+    fn encode(&self) -> Parts {
+        let mut counts = self.parts();
+        // Both kinds of parts must be written, found and swept.
+        let sketches = counts.split_off(counts.len().div_ceil(2));
+        Parts { counts, sketches }
     }
 
     fn merge(all: Vec<Self>) -> Option<Self> {
@@ -157,7 +165,7 @@ impl Fold for TallyFold {
         }
         folded.deltas = tallies
             .into_iter()
-            .map(|(number, tally)| Delta { tenant: tenant(number), parts: tally.encode() })
+            .map(|(number, tally)| Delta { tenant: tenant(number), parts: tally.parts() })
             .collect();
         folded
     }
