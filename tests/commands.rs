@@ -14,6 +14,7 @@ use event::{SequenceNumber, ShardId, TenantId};
 use pipeline::aggregate::identity::Memory;
 use pipeline::aggregate::{self, Attempt, Batch, Fold, Folded, Record};
 use pipeline::cursor::Totals;
+use pipeline::manifest::Extent;
 use pipeline::ports::{Clock as _, Item, Store as _};
 use pipeline::quarantine::{Quarantined, Seal as _};
 use pipeline::snapshot::{self, Progress, Snapshot};
@@ -420,7 +421,8 @@ fn an_event_that_was_read_and_is_nowhere_fails_the_proof() {
         let progress = Progress::read(&store).await.unwrap();
         let shop = TenantId::new("shop").unwrap();
         let snapshot = Snapshot::read(&store, &progress, &shop).await.unwrap();
-        let live = snapshot::blocks(&store, &shop, snapshot.manifest.blocks).await.unwrap().unwrap();
+        let live =
+            snapshot::blocks(&store, &shop, snapshot.manifest.blocks, Extent::Whole).await.unwrap().unwrap();
         let mut items = snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item));
         let item = items.next().unwrap();
         let mut block = Block::decode(&item.body).unwrap();

@@ -7,6 +7,7 @@ use std::path::Path;
 use adapters::embedded::EmbeddedStore;
 use cells::Block;
 use memchr::memmem;
+use pipeline::manifest::Extent;
 use pipeline::snapshot::{self, Progress, Snapshot};
 use pipeline::tenants;
 use serde_json::Value;
@@ -69,7 +70,10 @@ async fn blocks(data: &Path) -> (usize, String) {
     let (mut count, mut words) = (0, String::new());
     for tenant in tenants::list(&store).await.unwrap() {
         let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();
-        let live = snapshot::blocks(&store, &tenant, snapshot.manifest.blocks).await.unwrap().unwrap();
+        let live = snapshot::blocks(&store, &tenant, snapshot.manifest.blocks, Extent::Whole)
+            .await
+            .unwrap()
+            .unwrap();
         for item in snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item)) {
             count += 1;
             words.extend([tenant.to_string(), format!("{:?}", Block::decode(&item.body).unwrap())]);
