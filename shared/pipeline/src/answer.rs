@@ -1,24 +1,20 @@
 //! A query, answered from the store: blocks as the planner says, deltas besides, at one instant.
 //!
-//! Tenants are read side by side, each with one call per kind of item. If a compaction sweeps a block between the manifest and the
-//! block, everything is read anew: a number put together from two instants might count an event twice.
+//! Tenants are read side by side, each with one call per kind of item; of blocks only the parts that the question needs.
 
+use cells::BlockReader;
 use cells::query::{
     self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
 };
-use cells::{BlockError, BlockReader};
 use event::{Day, Hour, TenantId, Timestamp};
 
 use crate::compact;
 use crate::manifest::{BlockId, Extent, Level, Live, Manifest};
 use crate::parallel;
-use crate::ports::{Item, Key, Store, StoreError};
-use crate::snapshot::{self, Progress, Snapshot};
+use crate::ports::{Item, Store};
+use crate::snapshot::{self, Gone, Progress, Snapshot, SnapshotError};
 use crate::stored::ReadError;
 use crate::tenants;
-
-/// How often a reading begins anew before it gives up; a sweep comes minutes after the manifest has moved.
-const READS: usize = 4;
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -26,31 +22,14 @@ pub enum AnswerError {
     /// The query asks what history cannot tell any more, or too much at once.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// The store failed or a stored record cannot be read.
+    /// The numbers cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A block cannot be read.
-    #[error("block {key} cannot be read: restore it or upgrade mailgauge")]
-    Block {
-        /// Where it lies.
-        key: Key,
-        /// What is wrong with it.
-        #[source]
-        source: BlockError,
-    },
-    /// Blocks were gone each time.
-    #[error(
-        "blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor"
-    )]
-    Unsteady {
-        /// Whose.
-        tenant: TenantId,
-    },
+    Numbers(#[from] SnapshotError),
 }
 
-impl From<StoreError> for AnswerError {
-    fn from(error: StoreError) -> Self {
-        Self::Read(ReadError::Store(error))
+impl From<ReadError> for AnswerError {
+    fn from(error: ReadError) -> Self {
+        Self::Numbers(error.into())
     }
 }
 
@@ -74,27 +53,34 @@ pub async fn answer<S: Store>(
     let earlier = query.earlier()?;
     let tenants = match &query.scope {
         Scope::Tenant(tenant) => vec![tenant.clone()],
-        Scope::All => tenants::list(store).await?.into_iter().filter(|tenant| query.reads(tenant)).collect(),
+        Scope::All => {
+            let tenants = tenants::list(store).await.map_err(ReadError::from)?;
+            tenants.into_iter().filter(|tenant| query.reads(tenant)).collect()
+        }
     };
     let kept_from = settings.first_day_of_hours(now).first_hour();
-    for _ in 0..READS {
+    snapshot::steadily(async || {
         let progress = Progress::read(store).await?;
         // A loop, since a closure over borrowed tenants would hide from the compiler that the futures may change threads.
         let mut reads = Vec::with_capacity(tenants.len());
         for tenant in &tenants {
             reads.push(find(store, &progress, tenant, query, earlier.as_ref(), kept_from));
         }
-        let found: Result<Vec<Option<Found>>, AnswerError> = parallel::all(reads).await.into_iter().collect();
-        let Some(found) = found?.into_iter().collect::<Option<Vec<Found>>>() else { continue };
+        let mut all = Vec::with_capacity(tenants.len());
+        for found in parallel::all(reads).await {
+            match found? {
+                Ok(found) => all.push(found),
+                Err(gone) => return Ok(Err(gone)),
+            }
+        }
         let freshness =
             Freshness { complete_until: progress.complete_until(), newest_event: progress.newest_event() };
-        return execute(query, earlier.as_ref(), &found, freshness);
-    }
-    let tenant = tenants.into_iter().next().unwrap_or(TenantId::unassigned());
-    Err(AnswerError::Unsteady { tenant })
+        Ok(Ok(execute(query, earlier.as_ref(), &all, freshness)?))
+    })
+    .await
 }
 
-/// Reads what the query needs of one tenant; `None` if a block is gone.
+/// Reads what the query needs of one tenant.
 async fn find<S: Store>(
     store: &S,
     progress: &Progress,
@@ -102,7 +88,7 @@ async fn find<S: Store>(
     query: &Query,
     earlier: Option<&Query>,
     kept_from: Hour,
-) -> Result<Option<Found>, AnswerError> {
+) -> Result<Result<Found, Gone>, AnswerError> {
     let snapshot = Snapshot::read(store, progress, tenant).await?;
     let catalogue = catalogue(&snapshot.manifest, kept_from);
     let plan = |query: &Query| -> Result<Vec<BlockId>, QueryError> {
@@ -118,8 +104,8 @@ async fn find<S: Store>(
     let live = wanted.into_iter().filter_map(|id| Some((id, *snapshot.manifest.blocks.get(&id)?)));
     let live: Vec<(BlockId, Live)> = live.collect();
     let extent = if query.wanted().has_sketches() { Extent::Whole } else { Extent::Counts };
-    let Some(blocks) = snapshot::blocks(store, tenant, live, extent).await? else { return Ok(None) };
-    Ok(Some(Found { tenant: tenant.clone(), deltas: snapshot.deltas, blocks, now, earlier }))
+    let blocks = snapshot::blocks(store, tenant, live, extent).await.map_err(ReadError::from)?;
+    Ok(blocks.map(|blocks| Found { tenant: tenant.clone(), deltas: snapshot.deltas, blocks, now, earlier }))
 }
 
 fn execute(
@@ -152,7 +138,8 @@ fn execute(
 }
 
 fn open(item: &Item) -> Result<BlockReader<'_>, AnswerError> {
-    BlockReader::open(&item.body).map_err(|source| AnswerError::Block { key: item.key.clone(), source })
+    Ok(BlockReader::open(&item.body)
+        .map_err(|source| SnapshotError::Block { key: item.key.clone(), source })?)
 }
 
 fn add(
@@ -162,7 +149,7 @@ fn add(
     rows: &BlockReader<'_>,
 ) -> Result<(), AnswerError> {
     execution.add(&found.tenant, rows).map_err(|error| match error {
-        ExecuteError::Block(source) => AnswerError::Block { key: item.key.clone(), source },
+        ExecuteError::Block(source) => SnapshotError::Block { key: item.key.clone(), source }.into(),
         ExecuteError::TooLarge(refusal) => AnswerError::Query(refusal),
     })
 }

@@ -6,17 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use cells::{Block, BlockError};
+use cells::Block;
 use event::{Day, Hour, TenantId};
 
 use crate::cursor::Totals;
 use crate::manifest::{Extent, Level, Manifest};
-use crate::ports::{Item, Key, Store, StoreError};
-use crate::snapshot::{self, Progress, Snapshot};
-use crate::stored::ReadError;
-
-/// How often a reading begins anew before it gives up.
-const READS: usize = 4;
+use crate::ports::{Item, Store};
+use crate::snapshot::{self, Progress, Snapshot, SnapshotError};
 
 /// What became of the events of a tenant in some hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,37 +45,6 @@ impl Reconciliation {
     }
 }
 
-/// Why there is no proof.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The store failed or a stored record cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A block cannot be read.
-    #[error("block {key} cannot be read: restore it or upgrade mailgauge")]
-    Block {
-        /// Where it lies.
-        key: Key,
-        /// What is wrong with it.
-        #[source]
-        source: BlockError,
-    },
-    /// Blocks were gone each time.
-    #[error(
-        "blocks of tenant {tenant} were replaced during each reading, or are lost: try again, then run mailgauge doctor"
-    )]
-    Unsteady {
-        /// Whose.
-        tenant: TenantId,
-    },
-}
-
-impl From<StoreError> for ReconcileError {
-    fn from(error: StoreError) -> Self {
-        Self::Read(ReadError::Store(error))
-    }
-}
-
 /// What all shards have handled, since the beginning.
 pub fn totals(progress: &Progress) -> Totals {
     let mut totals = Totals::default();
@@ -96,15 +61,18 @@ pub async fn reconcile<S: Store>(
     tenant: &TenantId,
     from: Hour,
     to: Hour,
-) -> Result<Reconciliation, ReconcileError> {
-    for _ in 0..READS {
+) -> Result<Reconciliation, SnapshotError> {
+    snapshot::steadily(async || {
         let progress = Progress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, tenant).await?;
         let cover = Cover::new(&snapshot.manifest, from, to);
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
         let live =
             live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
-        let Some(blocks) = snapshot::blocks(store, tenant, live, Extent::Counts).await? else { continue };
+        let blocks = match snapshot::blocks(store, tenant, live, Extent::Counts).await? {
+            Ok(blocks) => blocks,
+            Err(gone) => return Ok(Err(gone)),
+        };
         let mut sum = Reconciliation::default();
         for delta in &snapshot.deltas {
             sum.add(&cover.sum(Level::Hour, delta)?);
@@ -112,9 +80,9 @@ pub async fn reconcile<S: Store>(
         for (id, block) in &blocks {
             sum.add(&cover.sum(id.level, block)?);
         }
-        return Ok(sum);
-    }
-    Err(ReconcileError::Unsteady { tenant: tenant.clone() })
+        Ok(Ok(sum))
+    })
+    .await
 }
 
 /// Which block each hour is counted from: the finest that still has it.
@@ -151,9 +119,9 @@ impl Cover {
         }
     }
 
-    fn sum(&self, level: Level, item: &Item) -> Result<Reconciliation, ReconcileError> {
+    fn sum(&self, level: Level, item: &Item) -> Result<Reconciliation, SnapshotError> {
         let block = Block::decode(&item.body)
-            .map_err(|source| ReconcileError::Block { key: item.key.clone(), source })?;
+            .map_err(|source| SnapshotError::Block { key: item.key.clone(), source })?;
         let mut sum = Reconciliation::default();
         for (hour, part) in block.split(|minute| minute.hour().0) {
             if !self.counts(level, Hour(hour)) {

@@ -74,6 +74,10 @@ pub enum BlockError {
     Compression(#[source] std::io::Error),
 }
 
+/// Rows of one table in one part; a block with more becomes several. Rows that repeat compress to almost nothing, so without it a
+/// few crafted bytes would expand to hundreds of megabytes; with it to some 25 a table. An hour of [`Block::MAX_KEYS`] keys fits.
+pub(crate) const MAX_PART_ROWS: usize = 1 << 18;
+
 impl Block {
     /// Larger blocks are stored with their sketches apart.
     const APART_FROM_BYTES: usize = 16 * 1024;
@@ -158,12 +162,16 @@ fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     frame.section(LEDGER, &ledger(&block.ledger));
     let raw_bytes = frame.raw_bytes();
     let encoded = frame.finish(block.resolution);
-    let too_large = encoded.len() > Block::MAX_ENCODED_BYTES || raw_bytes > MAX_RAW_BYTES;
+    let rows = block.cells.rows.len().max(block.cohorts.rows.len()).max(block.late_cohorts.rows.len());
+    let too_large =
+        encoded.len() > Block::MAX_ENCODED_BYTES || raw_bytes > MAX_RAW_BYTES || rows > MAX_PART_ROWS;
     if !too_large || block.row_count() + block.ledger.len() <= 1 {
         parts.push(encoded);
         return;
     }
-    let wanted = (encoded.len() / Block::MAX_ENCODED_BYTES).max(raw_bytes / MAX_RAW_BYTES) + 2;
+    let wanted =
+        (encoded.len() / Block::MAX_ENCODED_BYTES).max(raw_bytes / MAX_RAW_BYTES).max(rows / MAX_PART_ROWS)
+            + 2;
     for part in block.cut(wanted) {
         encode_into(&part, parts);
     }

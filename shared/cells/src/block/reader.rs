@@ -10,7 +10,7 @@ use event::attribution::Dimension;
 use event::{Hour, Minute};
 
 use super::bytes::{Cursor, unzigzag};
-use super::codec::{CELLS, COHORTS, KEYS, LATE_COHORTS, LEDGER, PLACES, STRINGS};
+use super::codec::{CELLS, COHORTS, KEYS, LATE_COHORTS, LEDGER, MAX_PART_ROWS, PLACES, STRINGS};
 use super::columns::{Columns, Sections};
 use super::frame::{Frame, Unpacker};
 use super::rows::{RowRef, Rows, Tally, Wanted};
@@ -27,9 +27,6 @@ pub struct BlockReader<'a> {
     cohorts: Vec<[u32; COHORT_KEY]>,
     late_cohorts: Vec<[u32; COHORT_KEY]>,
 }
-
-/// Rows of one encoded table. A part has far fewer, as each takes a byte and more; but a few crafted bytes can decompress to many.
-const MAX_ROWS: u64 = 1 << 20;
 
 const MALFORMED_KEYS: BlockError =
     BlockError::Malformed { what: "the keys are out of order or out of range" };
@@ -119,7 +116,7 @@ impl<'a> BlockReader<'a> {
         let places = self.frame.section(first_id + PLACES, &mut Unpacker::default())?;
         let mut places = Cursor(&places);
         let first = places.varint()?;
-        let mut room = MAX_ROWS;
+        let mut room = MAX_PART_ROWS as u64;
         for key in 0..index(key_count) {
             let count = places.varint()?;
             room =

@@ -273,17 +273,41 @@ fn a_large_block_has_its_sketches_in_parts_of_their_own() {
     assert!(Block::empty(Resolution::Day).encode_apart().1.is_empty());
 }
 
-#[test]
-fn more_rows_than_any_part_has_are_refused() {
+/// A part whose only key has so many rows, in a few bytes.
+fn rows_of_nothing(count: usize) -> Vec<u8> {
     let mut places = Vec::new();
     put_varint(&mut places, 0);
-    put_varint(&mut places, 2 << 20);
-    places.resize(places.len() + (2 << 20), 0);
+    put_varint(&mut places, count as u64);
+    places.resize(places.len() + count, 0);
     let mut frame = FrameWriter::new();
     frame.section(CELLS + KEYS, &keys(&[[0; Dimension::COUNT]]));
     frame.section(CELLS + PLACES, &places);
     frame.section(STRINGS, &strings(&["a".into()]));
-    let bytes = frame.finish(Resolution::Minute);
-    assert!(bytes.len() < 1000, "a few bytes");
-    assert!(matches!(Block::decode(&bytes), Err(BlockError::Malformed { what: "there are too many rows" })));
+    frame.finish(Resolution::Minute)
+}
+
+#[test]
+fn more_rows_than_any_part_has_are_refused() {
+    let most = rows_of_nothing(MAX_PART_ROWS);
+    assert!(most.len() < 300, "{}", most.len());
+    assert!(Block::decode(&most).is_ok());
+    let refused = Block::decode(&rows_of_nothing(MAX_PART_ROWS + 1));
+    assert!(matches!(refused, Err(BlockError::Malformed { what: "there are too many rows" })));
+}
+
+#[test]
+fn a_block_of_many_equal_rows_is_cut_by_their_number() {
+    let mut block = Block::empty(Resolution::Minute);
+    block.values = vec!["gmail".into()];
+    block.cells.keys.push([0; Dimension::COUNT]);
+    let mut cell = Cell::default();
+    cell.counters.add(Counter::Sends, 1);
+    for minute in (0..).take(MAX_PART_ROWS) {
+        block.cells.rows.push(Row { key: 0, bucket: Minute(minute), cell: cell.clone() });
+    }
+    assert_eq!(block.encode().len(), 1);
+    block.cells.rows.push(Row { key: 0, bucket: Minute(u32::MAX), cell });
+    let parts = block.encode();
+    assert!(parts.len() > 1);
+    assert!(merged(&parts) == block, "the parts are not the block");
 }

@@ -91,7 +91,7 @@ async fn reading(store: &SimulatedStore, number: u8) -> Result<Reading, ReadErro
         let progress = Progress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, &tenant).await?;
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
-        let Some(parts) = snapshot::blocks(store, &tenant, live, Extent::Whole).await? else { continue };
+        let Ok(parts) = snapshot::blocks(store, &tenant, live, Extent::Whole).await? else { continue };
         let mut blocks: BTreeMap<BlockId, Tally> = BTreeMap::new();
         for (id, part) in parts {
             blocks.entry(id).or_default().absorb(&decoded(&part.body));
