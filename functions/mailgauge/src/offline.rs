@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use cells::{Accumulator, Grouping};
-use event::attribution::Attribution;
+use event::attribution::{Attribution, Attributor};
 use event::decode::stream::{Piece, Splitter};
 use event::{Decoded, Decoder, EmailEvent, HashKey};
 use pipeline::aggregate::fold::each_count;
@@ -68,7 +68,7 @@ pub fn count(
         decoder: Decoder::new(),
         cells: Accumulator::new(grouping.clone()),
         tally: Tally::default(),
-        attribution,
+        attributor: Attributor::new(attribution.clone()),
         identities: &identities,
         complain,
     };
@@ -208,7 +208,7 @@ struct Counter<'a> {
     decoder: Decoder,
     cells: Accumulator,
     tally: Tally,
-    attribution: &'a Attribution,
+    attributor: Attributor,
     identities: &'a Identities,
     complain: Complain<'a>,
 }
@@ -233,14 +233,14 @@ impl Counter<'_> {
     }
 
     fn block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { decoder, cells, tally, attribution, identities, complain } = self;
+        let Self { decoder, cells, tally, attributor, identities, complain } = self;
         tally.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
             tally.records += 1;
             match decoded {
                 Decoded::Event(event) => {
                     tally.events += 1;
-                    tally.duplicates += u64::from(!count_event(event, attribution, identities, cells));
+                    tally.duplicates += u64::from(!count_event(event, attributor, identities, cells));
                 }
                 Decoded::Ignored(_) => {}
                 Decoded::Unreadable { reason, .. } => {
@@ -255,11 +255,11 @@ impl Counter<'_> {
 /// Counts what is new of an event; whether anything is.
 fn count_event(
     event: &EmailEvent<'_>,
-    attribution: &Attribution,
+    attributor: &mut Attributor,
     identities: &Identities,
     cells: &mut Accumulator,
 ) -> bool {
-    let message = attribution.message(event);
+    let message = attributor.message(event);
     let mut is_new = false;
     each_count(event, &KEY, &mut |recipient, identity, hash| {
         if identities.insert(identity) {

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use cells::{Accumulator, Block, BlockReader, Counter, Resolution, Rows as _, Wanted};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event::attribution::{Dimension, DimensionValues, RecipientValues};
-use event::{EmailEvent, EventKind, Interaction, Minute, RecipientHash, Timestamp, Verdict};
+use event::{EmailEvent, EventKind, Interaction, Minute, RecipientHash, Tags, Timestamp, Verdict};
 use smallvec::SmallVec;
 
 const EVENTS: u64 = 200_000;
@@ -120,7 +120,7 @@ fn event(kind: EventKind<'static>, sent_at: Timestamp, later: u64) -> EmailEvent
         source: Cow::Borrowed(""),
         sending_account: None,
         source_arn: None,
-        tags: SmallVec::new(),
+        tags: Tags::default(),
     }
 }
 

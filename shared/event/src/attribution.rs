@@ -8,12 +8,15 @@ use std::borrow::Cow;
 
 use crate::event::EmailEvent;
 use crate::provider::provider;
+use crate::tags::TagList;
 use crate::units::TenantId;
 
 mod address;
+mod attributor;
 mod settings;
 mod value;
 
+pub use attributor::Attributor;
 pub use settings::{Attribution, InvalidSettings, MAX_DECLARED_TAGS, Settings, TenantMaps};
 
 /// SES's own tags: <https://docs.aws.amazon.com/ses/latest/dg/monitor-using-event-publishing.html>
@@ -104,7 +107,7 @@ impl Dimension {
 pub type DimensionValues<'a> = [Cow<'a, str>; Dimension::COUNT];
 
 /// What an event of a message is filed under, its recipients apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageValues<'e> {
     /// Whose mail it is: a valid [`TenantId`] or [`TenantId::UNASSIGNED`].
     pub tenant: Cow<'e, str>,
@@ -112,6 +115,8 @@ pub struct MessageValues<'e> {
     pub conflict: bool,
     /// The values of the message; those of the recipient are [`Dimension::NONE`].
     pub values: DimensionValues<'e>,
+    /// Whether an event with the same tags has the same, whatever else it says.
+    is_of_tags: bool,
 }
 
 /// What an event is filed under for one recipient.
@@ -127,12 +132,16 @@ pub struct RecipientValues<'a> {
 
 impl Attribution {
     /// The tenant and the message's values of an event.
-    pub fn message<'e>(&'e self, event: &'e EmailEvent<'_>) -> MessageValues<'e> {
-        let sending_domain = sending_domain(event);
-        let (tenant, conflict) = self.tenant(event, &sending_domain);
-        let value = |tag: &str| event.tag(tag).map_or(Cow::Borrowed(Dimension::NONE), value::clean);
-        let declared =
-            |number: usize| self.tags.get(number).map_or(Cow::Borrowed(Dimension::NONE), |tag| value(tag));
+    pub fn message<'e, 't: 'e>(&'e self, event: &EmailEvent<'t>) -> MessageValues<'e> {
+        let tags = event.tags.list();
+        let from = tags.get(FROM_DOMAIN_TAG);
+        let sending_domain = match from {
+            Some(domain) => map(domain, address::canonical_domain),
+            None => map(&event.source, address::domain_of),
+        };
+        let (tenant, conflict) = self.tenant(event, &tags, &sending_domain);
+        let value = |tag: &str| tags.get(tag).map_or(NONE, |text| map(text, value::clean));
+        let declared = |number: usize| self.tags.get(number).map_or(NONE, |tag| value(tag));
         MessageValues {
             tenant,
             conflict,
@@ -140,15 +149,23 @@ impl Attribution {
                 value(&self.campaign_tag),
                 value(&self.segment_tag),
                 sending_domain,
-                Cow::Borrowed(Dimension::NONE),
-                Cow::Borrowed(Dimension::NONE),
+                NONE,
+                NONE,
                 value(CONFIGURATION_SET_TAG),
                 declared(0),
                 declared(1),
                 declared(2),
                 declared(3),
             ],
+            is_of_tags: from.is_some()
+                && (tags.get(&self.tenant_tag).is_some() || !self.tenants.has_accounts()),
         }
+    }
+
+    /// Whether a tag whose name ends so decides anything.
+    fn reads(&self, ending: &str) -> bool {
+        let own = [&self.tenant_tag, &self.campaign_tag, &self.segment_tag];
+        own.into_iter().chain(&self.tags).any(|name| name.ends_with(ending))
     }
 
     /// The values of one recipient's address, which may carry a display name.
@@ -174,23 +191,43 @@ impl Attribution {
     }
 
     /// The tenant, and whether what the event says about it contradicts itself or cannot be used.
-    fn tenant<'e>(&'e self, event: &'e EmailEvent<'_>, sending_domain: &str) -> (Cow<'e, str>, bool) {
-        let by_ses = event.tag(TENANT_NAME_TAG);
-        let found =
-            event.tag(&self.tenant_tag).or_else(|| self.mapped_tenant(event, sending_domain)).or(by_ses);
+    fn tenant<'e, 't: 'e>(
+        &'e self,
+        event: &EmailEvent<'t>,
+        tags: &TagList<'t>,
+        sending_domain: &str,
+    ) -> (Cow<'e, str>, bool) {
+        let by_ses = tags.get(TENANT_NAME_TAG);
+        let mapped = || self.mapped_tenant(event, tags, sending_domain).map(Cow::Borrowed);
+        let found: Option<Cow<'e, str>> =
+            tags.get(&self.tenant_tag).cloned().or_else(mapped).or_else(|| by_ses.cloned());
         let Some(tenant) = found else { return (Cow::Borrowed(TenantId::UNASSIGNED), false) };
-        if !settings::is_tenant(tenant) {
+        if !settings::is_tenant(&tenant) {
             return (Cow::Borrowed(TenantId::UNASSIGNED), true);
         }
-        (Cow::Borrowed(tenant), by_ses.is_some_and(|by_ses| by_ses != tenant))
+        let conflict = by_ses.is_some_and(|by_ses| *by_ses != tenant);
+        (tenant, conflict)
     }
 
-    fn mapped_tenant(&self, event: &EmailEvent<'_>, sending_domain: &str) -> Option<&str> {
+    fn mapped_tenant(
+        &self,
+        event: &EmailEvent<'_>,
+        tags: &TagList<'_>,
+        sending_domain: &str,
+    ) -> Option<&str> {
         let by_configuration_set =
-            event.tag(CONFIGURATION_SET_TAG).and_then(|name| self.tenants.of_configuration_set(name));
+            tags.get(CONFIGURATION_SET_TAG).and_then(|name| self.tenants.of_configuration_set(name));
         by_configuration_set
             .or_else(|| self.tenants.of_sending_domain(sending_domain))
             .or_else(|| event.sending_account.as_deref().and_then(|account| self.tenants.of_account(account)))
+    }
+}
+
+impl MessageValues<'_> {
+    fn into_owned(self) -> MessageValues<'static> {
+        let Self { tenant, conflict, values, is_of_tags } = self;
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        MessageValues { tenant: owned(tenant), conflict, values: values.map(owned), is_of_tags }
     }
 }
 
@@ -214,9 +251,14 @@ impl RecipientValues<'_> {
     }
 }
 
-/// SES's tag, else the domain of the envelope sender.
-fn sending_domain<'e>(event: &'e EmailEvent<'_>) -> Cow<'e, str> {
-    event.tag(FROM_DOMAIN_TAG).map_or_else(|| address::domain_of(&event.source), address::canonical_domain)
+const NONE: Cow<'static, str> = Cow::Borrowed(Dimension::NONE);
+
+/// What `change` makes of a text, borrowed if the text is.
+fn map<'a>(text: &Cow<'a, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'a, str> {
+    match text {
+        Cow::Borrowed(text) => change(text),
+        Cow::Owned(text) => Cow::Owned(change(text).into_owned()),
+    }
 }
 
 #[cfg(test)]

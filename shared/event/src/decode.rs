@@ -259,7 +259,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn content(&mut self, content: Content<'_>, bytes: &[u8], layer: Layer, each: Each<'_>) {
+    fn content(&mut self, content: Content<'_, '_>, bytes: &[u8], layer: Layer, each: Each<'_>) {
         match content {
             Content::Event(wire) => match normalise::events(wire, &mut |event| each(Decoded::Event(event))) {
                 Ok(()) => {}

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::tags::Tags;
 use crate::units::{HashKey, IdentityHash, RecipientHash, Timestamp};
 
 /// One SES event of one message, about one or more of its recipients.
@@ -32,12 +33,9 @@ pub struct EmailEvent<'a> {
     pub sending_account: Option<Cow<'a, str>>,
     /// The ARN of the sending identity, where given.
     pub source_arn: Option<Cow<'a, str>>,
-    /// The message's tags, SES's own (`ses:…`) included: the first value of each name.
+    /// The message's tags, SES's own (`ses:…`) included.
     pub tags: Tags<'a>,
 }
-
-/// A message's tags in the order they came: name, first value. Most have the six or seven of SES and a few of their own.
-pub type Tags<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 12]>;
 
 /// What happened to a message.
 #[derive(Clone, Debug, PartialEq)]
@@ -273,14 +271,5 @@ impl EmailEvent<'_> {
         let parts: [&[u8]; 6] =
             [&[kind], self.message_id.as_bytes(), recipient.as_bytes(), extra[0], extra[1], extra[2]];
         IdentityHash(key.hash(&parts))
-    }
-
-    /// The value of tag `name`, if the message has it and it is not empty.
-    pub fn tag(&self, name: &str) -> Option<&str> {
-        self.tags
-            .iter()
-            .find(|(tag, _)| tag == name)
-            .map(|(_, value)| value.as_ref())
-            .filter(|v| !v.is_empty())
     }
 }

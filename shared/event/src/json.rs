@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+mod shape;
 mod text;
 
 /// How deep values may nest. SES's own events stay below 10; 64 lets a skipped container be tracked in one word.
@@ -60,14 +61,14 @@ pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
-    /// Where the special bytes of the last [`text::WINDOW`] bytes before this place are: one bit each, the first lowest.
-    specials: u64,
-    seen: usize,
+    /// Where the special bytes of the windows from `base` on are.
+    specials: text::Specials,
+    base: usize,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, specials: 0, seen: 0 }
+        Self { text, at: 0, depth: 0, specials: text::specials(text.as_bytes()), base: 0 }
     }
 
     /// How many bytes are read; after a [`Fault`], where it was found.
@@ -84,17 +85,28 @@ impl<'a> Scanner<'a> {
     /// The next byte that is not white space, without reading it; `None` at the end.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        loop {
-            let byte = *bytes.get(self.at)?;
-            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
+        match self.next_byte() {
+            Some(byte) if byte > b' ' => Some(byte),
+            _ => self.peek_behind_blanks(),
         }
     }
 
+    #[inline]
+    fn next_byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// SES writes none inside of events, so this is kept out of the way.
+    #[cold]
+    fn peek_behind_blanks(&mut self) -> Option<u8> {
+        while matches!(self.next_byte()?, b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+        self.next_byte()
+    }
+
     /// Reads `byte` after white space if it is next.
+    #[inline]
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -103,16 +115,16 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Fault> {
-        match self.peek() {
-            Some(found) if found == byte => {
-                self.at += 1;
-                Ok(())
-            }
-            Some(_) => Err(Fault::Syntax),
-            None => Err(Fault::End),
-        }
+        if self.take(byte) { Ok(()) } else { Err(self.fault()) }
     }
 
+    /// What is wrong about what comes next.
+    #[cold]
+    fn fault(&mut self) -> Fault {
+        if self.peek().is_some() { Fault::Syntax } else { Fault::End }
+    }
+
+    #[inline]
     fn enter(&mut self, open: u8) -> Result<(), Fault> {
         if self.depth == MAX_DEPTH && self.peek() == Some(open) {
             return Err(Fault::Depth);
@@ -146,12 +158,11 @@ impl<'a> Scanner<'a> {
             loop {
                 let key = self.key()?;
                 field(self, key)?;
-                if self.peek() == Some(b'}') {
-                    self.at += 1;
+                if !self.take(b',') {
                     break;
                 }
-                self.expect(b',')?;
             }
+            self.expect(b'}')?;
         }
         self.depth -= 1;
         Ok(())
@@ -167,12 +178,11 @@ impl<'a> Scanner<'a> {
         if !self.take(b']') {
             loop {
                 item(self)?;
-                if self.peek() == Some(b']') {
-                    self.at += 1;
+                if !self.take(b',') {
                     break;
                 }
-                self.expect(b',')?;
             }
+            self.expect(b']')?;
         }
         self.depth -= 1;
         Ok(())
@@ -254,32 +264,51 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes on to the next quote, backslash or control character, or to the end. What lies ahead is looked at in windows, so
-    /// that most strings need no look at their bytes at all.
+    /// Goes on to the next quote, backslash or control character, or to the end. What lies ahead is looked at in several windows
+    /// at once, so that most strings need no look at their bytes at all.
     #[inline]
     fn seek_special(&mut self) {
-        // After a step back this is no place of the window.
-        let ahead = self.seen.wrapping_sub(self.at);
-        if (1..=text::WINDOW).contains(&ahead) {
-            let specials = self.specials >> (text::WINDOW - ahead);
+        loop {
+            // After a step back this is no place of the windows.
+            let ahead = self.at.wrapping_sub(self.base);
+            let Some(window) = self.specials.get(ahead / text::WINDOW) else {
+                self.look_ahead();
+                continue;
+            };
+            let specials = window >> (ahead % text::WINDOW);
             if specials != 0 {
                 self.at += specials.trailing_zeros() as usize;
                 return;
             }
-            self.at = self.seen;
+            self.at += text::WINDOW - ahead % text::WINDOW;
         }
-        self.seek_special_beyond();
     }
 
-    fn seek_special_beyond(&mut self) {
-        loop {
-            self.specials = text::specials(self.text.as_bytes(), self.at);
-            self.seen = self.at + text::WINDOW;
-            if self.specials != 0 {
-                self.at += self.specials.trailing_zeros() as usize;
-                return;
-            }
-            self.at = self.seen;
+    #[inline(never)]
+    fn look_ahead(&mut self) {
+        self.specials = text::specials(self.text.as_bytes().get(self.at..).unwrap_or_default());
+        self.base = self.at;
+    }
+
+    /// Reads a text; gives `None` for anything else.
+    pub(crate) fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault> {
+        if self.peek() == Some(b'"') {
+            return self.string().map(Some);
+        }
+        self.skip()?;
+        Ok(None)
+    }
+
+    /// Reads the items of an array; a single value is an array of one, `null` an empty one.
+    #[inline]
+    pub(crate) fn items(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        match self.peek() {
+            Some(b'[') => self.array(item),
+            Some(b'n') => self.skip(),
+            _ => item(self),
         }
     }
 
@@ -289,41 +318,6 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         self.skip()?;
         Ok(self.text.get(start..self.at).unwrap_or_default())
-    }
-
-    /// Reads any value and drops it, as [`Scanner::skip`] does, but faster where it is written `[{"name":"…","value":"…"},…]`
-    /// without blanks, as SES writes a message's headers: half of an event, and most of its tokens.
-    pub(crate) fn skip_headers(&mut self) -> Result<(), Fault> {
-        self.peek();
-        let start = self.at;
-        if self.depth + 2 <= MAX_DEPTH && self.compact_headers() {
-            return Ok(());
-        }
-        self.at = start;
-        self.skip()
-    }
-
-    fn compact_headers(&mut self) -> bool {
-        if !self.literally(b"[{\"name\":\"") {
-            return false;
-        }
-        loop {
-            if self.string_end().is_err() || !self.literally(b",\"value\":\"") || self.string_end().is_err() {
-                return false;
-            }
-            if !self.literally(b"},{\"name\":\"") {
-                return self.literally(b"}]");
-            }
-        }
-    }
-
-    #[inline]
-    fn literally(&mut self, text: &[u8]) -> bool {
-        let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(text));
-        if found {
-            self.at += text.len();
-        }
-        found
     }
 
     /// Reads any value and drops it.

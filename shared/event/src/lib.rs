@@ -16,9 +16,11 @@ pub mod units;
 mod fragments;
 mod json;
 mod normalise;
+mod tags;
 
 pub use decode::{Decoded, Decoder, Ignored, Unreadable};
-pub use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression, Tags, Verdict};
+pub use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression, Verdict};
+pub use tags::{TagList, Tags};
 pub use units::{
     Day, HashKey, Hour, IdentityHash, Minute, RecipientHash, SequenceNumber, ShardId, TenantId, Timestamp,
 };

@@ -37,7 +37,7 @@ type Recipients<'a> = SmallVec<[Cow<'a, str>; 1]>;
 type Each<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
 
 /// Gives the events that `wire` stands for, at least one, to `each`.
-pub(crate) fn events(mut wire: Wire<'_>, each: Each<'_>) -> Result<(), NotCounted> {
+pub(crate) fn events(wire: &mut Wire<'_>, each: Each<'_>) -> Result<(), NotCounted> {
     let kind = match wire.kind()? {
         Ok(kind) => kind,
         Err("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
@@ -45,25 +45,26 @@ pub(crate) fn events(mut wire: Wire<'_>, each: Each<'_>) -> Result<(), NotCounte
         Err(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
     };
     wire.complete();
-    let Wire { mail, mut body, .. } = wire;
+    let Wire { mail, body, .. } = wire;
     let sent_at = time::parse(mail.timestamp.get("mail.timestamp")?, "mail.timestamp")?;
     let at = match kind.time_field() {
         Some(field) => time::parse(body.timestamp.get(field)?, field)?,
         None => sent_at,
     };
-    let event = EmailEvent {
+    let mut event = EmailEvent {
         kind: EventKind::Send,
         at,
         sent_at,
-        message_id: mail.message_id.get("mail.messageId")?.clone(),
+        message_id: mail.message_id.take("mail.messageId")?,
         recipients: SmallVec::new(),
-        destinations: mail.destinations,
+        destinations: std::mem::take(&mut mail.destinations),
         destination_count: mail.destination_count,
-        source: mail.source.unwrap_or_default(),
-        sending_account: mail.sending_account,
-        source_arn: mail.source_arn,
+        source: mail.source.take().unwrap_or_default(),
+        sending_account: mail.sending_account.take(),
+        source_arn: mail.source_arn.take(),
         tags: mail.tags,
     };
+    let event = &mut event;
     let recipients = std::mem::take(&mut body.recipients);
     match kind {
         WireKind::Send => of_the_message(event, EventKind::Send, each),
@@ -93,15 +94,15 @@ pub(crate) fn events(mut wire: Wire<'_>, each: Each<'_>) -> Result<(), NotCounte
             per_class(
                 event,
                 recipients,
-                |recipient| class_of(&body, recipient),
-                |class| bounce(&body, class),
+                |recipient| class_of(body, recipient),
+                |class| bounce(body, class),
                 each,
             );
         }
         WireKind::DeliveryDelay => {
-            let delay_type = body.delay_type.unwrap_or_default();
+            let delay_type = body.delay_type.as_deref().unwrap_or_default();
             let reason_for = |recipient: &Recipient<'_>| {
-                classify::delay(&delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref())
+                classify::delay(delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref())
             };
             per_class(event, recipients, reason_for, |reason| EventKind::Delay { reason }, each);
         }
@@ -109,15 +110,15 @@ pub(crate) fn events(mut wire: Wire<'_>, each: Each<'_>) -> Result<(), NotCounte
     Ok(())
 }
 
-fn emit<'a>(mut event: EmailEvent<'a>, kind: EventKind<'a>, recipients: Recipients<'a>, each: Each<'_>) {
+fn emit<'a>(event: &mut EmailEvent<'a>, kind: EventKind<'a>, recipients: Recipients<'a>, each: Each<'_>) {
     event.kind = kind;
     event.recipients = recipients;
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
-    each(&event);
+    each(event);
 }
 
 /// An event about everybody the message went to; one nobody if that is not said, so that it is counted all the same.
-fn of_the_message<'a>(event: EmailEvent<'a>, kind: EventKind<'a>, each: Each<'_>) {
+fn of_the_message<'a>(event: &mut EmailEvent<'a>, kind: EventKind<'a>, each: Each<'_>) {
     let mut recipients = event.destinations.clone();
     if recipients.is_empty() {
         recipients.push(Cow::Borrowed(""));
@@ -127,7 +128,7 @@ fn of_the_message<'a>(event: EmailEvent<'a>, kind: EventKind<'a>, each: Each<'_>
 
 /// One event per class of its recipients, in the order in which the classes first occur.
 fn per_class<'a, C: Copy + PartialEq>(
-    mut event: EmailEvent<'a>,
+    event: &mut EmailEvent<'a>,
     mut recipients: SmallVec<[Recipient<'a>; 1]>,
     class_of: impl Fn(&Recipient<'a>) -> C,
     kind_of: impl Fn(C) -> EventKind<'a>,
@@ -154,7 +155,7 @@ fn per_class<'a, C: Copy + PartialEq>(
             }
             !is_same
         });
-        each(&event);
+        each(event);
     }
 }
 
@@ -194,15 +195,16 @@ fn is_not_of_ses(reporting_mta: &str) -> bool {
 }
 
 /// `not-spam` is the opposite of a complaint; with a sub-type SES did not send, because of an earlier complaint.
-fn complaint(body: Body<'_>) -> EventKind<'_> {
-    let is_not_spam = body.complaint_feedback_type.is_some_and(|kind| kind.eq_ignore_ascii_case("not-spam"));
+fn complaint<'a>(body: &mut Body<'a>) -> EventKind<'a> {
+    let feedback_type = body.complaint_feedback_type.as_deref();
+    let is_not_spam = feedback_type.is_some_and(|kind| kind.eq_ignore_ascii_case("not-spam"));
     let counts = body.complaint_sub_type.is_none() && !is_not_spam;
-    EventKind::Complaint { counts, feedback_id: body.feedback_id.unwrap_or_default() }
+    EventKind::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or_default() }
 }
 
-fn interaction(body: Body<'_>, click: bool, millis_after_send: i64) -> Interaction<'_> {
-    let user_agent = body.user_agent.unwrap_or_default();
-    let ip_address = body.ip_address.unwrap_or_default();
+fn interaction<'a>(body: &mut Body<'a>, click: bool, millis_after_send: i64) -> Interaction<'a> {
+    let user_agent = body.user_agent.take().unwrap_or_default();
+    let ip_address = body.ip_address.take().unwrap_or_default();
     let verdict = machine::judge(&Signs {
         user_agent: &user_agent,
         ip_address: &ip_address,
@@ -210,7 +212,7 @@ fn interaction(body: Body<'_>, click: bool, millis_after_send: i64) -> Interacti
         millis_after_send,
         click,
     });
-    Interaction { link: body.link.filter(|_| click), user_agent, ip_address, verdict }
+    Interaction { link: body.link.take().filter(|_| click), user_agent, ip_address, verdict }
 }
 
 /// From everything, or from a topic that was not opted out of before.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use event::{
-    Bounce, BounceType, EventKind, Hour, Interaction, Reason, Suppression, TenantId, Timestamp, Verdict,
+    Bounce, BounceType, EventKind, Hour, Interaction, Reason, Suppression, Tags, TenantId, Timestamp, Verdict,
 };
 use proptest::prelude::*;
 use smallvec::SmallVec;
@@ -28,7 +28,7 @@ fn event(kind: EventKind<'static>, minutes_later: i64) -> EmailEvent<'static> {
         source: Cow::Borrowed(""),
         sending_account: None,
         source_arn: None,
-        tags: SmallVec::new(),
+        tags: Tags::default(),
     }
 }
 

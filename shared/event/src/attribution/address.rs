@@ -21,7 +21,8 @@ pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
         Some(open) => address.get(open + 1..).unwrap_or_default(),
         None => address,
     };
-    let address = address.split_once('>').map_or(address, |(inside, _)| inside);
+    let end = memchr::memchr(b'>', address.as_bytes()).unwrap_or(address.len());
+    let address = address.get(..end).unwrap_or_default();
     match memchr::memrchr(b'@', address.as_bytes()) {
         Some(at) => canonical_domain(address.get(at + 1..).unwrap_or_default()),
         None => Cow::Borrowed(Dimension::NONE),
@@ -31,7 +32,7 @@ pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
 /// A domain in lower case without its trailing dot; [`Dimension::NONE`] if empty, [`Dimension::INVALID`] if it cannot be one.
 /// Of one longer than a value may be, the last labels that fit are kept: whose it is stands at the end.
 pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
-    let domain = domain.trim();
+    let domain = trimmed(domain);
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     if domain.is_empty() {
         return Cow::Borrowed(Dimension::NONE);
@@ -47,28 +48,33 @@ pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
     }
 }
 
+/// Most have nothing to trim, which their ends show.
+fn trimmed(domain: &str) -> &str {
+    match domain.as_bytes() {
+        [b'!'..=b'~', .., b'!'..=b'~'] => domain,
+        _ => domain.trim(),
+    }
+}
+
 /// Letters, digits, `-`, `_` and dots between labels; other scripts as they come; not an IP address.
 fn is_domain(domain: &str) -> bool {
     let mut before = b'.';
-    let mut all_ascii = true;
+    let mut all = 0;
     for byte in domain.bytes() {
-        let allowed = match byte {
+        let is_allowed = match byte {
+            b'a'..=b'z' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | 0x80.. => true,
             b'.' => before != b'.',
-            b'-' | b'_' => true,
-            0x80.. => {
-                all_ascii = false;
-                true
-            }
-            _ => byte.is_ascii_alphanumeric(),
+            _ => false,
         };
-        if !allowed {
+        if !is_allowed {
             return false;
         }
         before = byte;
+        all |= byte;
     }
     before != b'.'
         && !ends_in_a_number(domain)
-        && (all_ascii || !domain.chars().any(|c| deceives(c) || c.is_whitespace()))
+        && (all.is_ascii() || !domain.chars().any(|c| deceives(c) || c.is_whitespace()))
 }
 
 /// No top-level domain is a number, so this is an IPv4 address or part of one.

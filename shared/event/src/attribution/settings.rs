@@ -176,6 +176,10 @@ impl Tenants {
         self.configuration_sets.get(name).map(String::as_str)
     }
 
+    pub(super) fn has_accounts(&self) -> bool {
+        !self.accounts.is_empty()
+    }
+
     pub(super) fn of_account(&self, account: &str) -> Option<&str> {
         self.accounts.get(account).map(String::as_str)
     }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{EventKind, Tags};
+use crate::event::EventKind;
+use crate::tags::Tags;
 use crate::units::Timestamp;
 
 fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a str]) -> EmailEvent<'a> {
@@ -18,11 +19,18 @@ fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a s
         source: Cow::Borrowed(source),
         sending_account: Some(Cow::Borrowed("123456789012")),
         source_arn: None,
-        tags: tags
-            .iter()
-            .map(|&(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
-            .collect::<Tags<'_>>(),
+        tags: Tags::new(json(tags).leak()),
     }
+}
+
+/// An event that its tags' text tells everything of.
+pub(super) fn event_tagged(tags: &str) -> EmailEvent<'_> {
+    EmailEvent { tags: Tags::new(tags), ..event(&[], "a@example.com", &[]) }
+}
+
+fn json(tags: &[(&str, &str)]) -> String {
+    let fields = tags.iter().map(|(name, value)| (name.to_string(), serde_json::json!([value])));
+    serde_json::Value::Object(fields.collect()).to_string()
 }
 
 fn attribution(settings: &str) -> Attribution {

@@ -34,9 +34,8 @@ pub(super) struct Envelope<'a> {
 }
 
 /// What an object turned out to hold.
-#[expect(clippy::large_enum_variant, reason = "nearly all are events, and none is kept")]
-pub(super) enum Content<'a> {
-    Event(Wire<'a>),
+pub(super) enum Content<'e, 'a> {
+    Event(&'e mut Wire<'a>),
     Base64(RawText<'a>),
     Text(RawText<'a>),
     Ignored(Ignored),
@@ -79,9 +78,9 @@ impl<'a> Envelope<'a> {
     }
 
     /// What it was.
-    pub(super) fn content(self) -> Content<'a> {
+    pub(super) fn content(&mut self) -> Content<'_, 'a> {
         if self.event.is_present() {
-            return Content::Event(self.event);
+            return Content::Event(&mut self.event);
         }
         if let Some(encoded) = self.encoded {
             return Content::Base64(encoded);

@@ -42,8 +42,9 @@ fn event_line(event: &EmailEvent<'_>) -> String {
     let id: String = event.message_id.chars().take(16).collect();
     let mut line = format!("{what} | {id} sent {} | {}", event.sent_at, event.at);
     write!(line, " | for {:?} of {:?}", event.recipients.join(" "), event.destinations.join(" ")).unwrap();
-    let campaign = event.tag("campaign").unwrap_or("none");
-    write!(line, " | from {} | {} tags, campaign {campaign}", event.source, event.tags.len()).unwrap();
+    let tags = event.tags.list();
+    let campaign = tags.get("campaign").map_or("none", AsRef::as_ref);
+    write!(line, " | from {} | {} tags, campaign {campaign}", event.source, tags.len()).unwrap();
     line
 }
 

@@ -6,40 +6,52 @@ use wide::u8x16;
 
 use super::Fault;
 
-/// So many bytes are looked at together: one bit each in a word.
+/// So many bytes are told of by one word, a bit each.
 pub(super) const WINDOW: usize = 64;
+/// So many words are made at once.
+const WINDOWS: usize = 8;
 /// So many bytes fit in a register.
 const LANE: usize = 16;
 
-/// The place of the first quote, backslash or control character at or after `at`; the end of `bytes` if there is none.
-pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        let found = specials(bytes, at);
-        if found != 0 {
-            return at + found.trailing_zeros() as usize;
-        }
-        at += WINDOW;
+/// Which of so many bytes are quotes, backslashes or control characters: the first in the lowest bit of the first word. Behind the
+/// end of the text all are.
+pub(super) type Specials = [u64; WINDOWS];
+
+/// Where the special bytes are that `text` begins with.
+pub(super) fn specials(text: &[u8]) -> Specials {
+    let mut specials = [u64::MAX; WINDOWS];
+    let (windows, rest) = text.as_chunks::<WINDOW>();
+    for (specials, window) in specials.iter_mut().zip(windows) {
+        *specials = specials_in(window);
     }
+    if let Some(specials) = specials.get_mut(windows.len()) {
+        *specials = specials_at_end(rest);
+    }
+    specials
 }
 
-/// Which of the [`WINDOW`] bytes from `at` on are quotes, backslashes or control characters: one bit each, the first lowest.
-/// Behind the end of `bytes` all are.
 #[inline]
-pub(super) fn specials(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let mut padded = [0; WINDOW];
-    let window = rest.first_chunk::<WINDOW>().unwrap_or_else(|| {
-        // There is room, as the rest is shorter.
-        for (to, from) in padded.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        &padded
-    });
+fn specials_in(window: &[u8; WINDOW]) -> u64 {
     let mut found = 0;
     for (lane, bytes) in window.as_chunks::<LANE>().0.iter().enumerate() {
         found |= u64::from(is_special(u8x16::new(*bytes)).to_bitmask()) << (lane * LANE);
     }
     found
+}
+
+#[cold]
+fn specials_at_end(rest: &[u8]) -> u64 {
+    let mut window = [0; WINDOW];
+    // There is room, as the rest is shorter.
+    for (to, from) in window.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    specials_in(&window)
+}
+
+/// The place of the first quote, backslash or control character in `text`; its end if there is none.
+pub(super) fn next_special(text: &[u8]) -> usize {
+    text.iter().position(|&byte| byte < b' ' || matches!(byte, b'"' | b'\\')).unwrap_or(text.len())
 }
 
 /// Flipping bit 1 moves the quote (0x22) next to the control characters (below 0x20): one comparison finds both.
@@ -73,7 +85,7 @@ pub(super) fn escape_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
 pub(super) fn unescape(raw: &str, text: &mut String) {
     let mut rest = raw;
     loop {
-        let (plain, escape) = rest.split_at(next_special(rest.as_bytes(), 0));
+        let (plain, escape) = rest.split_at(next_special(rest.as_bytes()));
         text.push_str(plain);
         let mut letters = escape.chars();
         if letters.next().is_none() {

@@ -9,13 +9,11 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::decode::Unreadable;
-use crate::event::Tags;
 use crate::json::{Fault, Scanner};
+use crate::tags::Tags;
 
 /// Recipients of one event that are read; SES allows 50 a message.
 pub(super) const MAX_RECIPIENTS: usize = 1000;
-/// Tags of one message that are read.
-pub(super) const MAX_TAGS: usize = 64;
 /// Topics of one preference that are read; SES allows 20 a contact list.
 const MAX_TOPICS: usize = 64;
 
@@ -95,7 +93,12 @@ pub(super) struct Required<'a> {
 impl<'a> Required<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
         let is_wrong = !matches!(scanner.peek(), Some(b'"' | b'n'));
-        Ok(Self { text: text(scanner)?, is_wrong })
+        Ok(Self { text: scanner.text()?, is_wrong })
+    }
+
+    pub(super) fn take(&mut self, field: &'static str) -> Result<Cow<'a, str>, Unreadable> {
+        self.get(field)?;
+        Ok(self.text.take().unwrap_or_default())
     }
 
     pub(super) fn get(&self, field: &'static str) -> Result<&Cow<'a, str>, Unreadable> {
@@ -192,11 +195,11 @@ impl<'a> Mail<'a> {
                 "headers" => scanner.skip_headers()?,
                 "timestamp" => self.timestamp = Required::read(scanner)?,
                 "messageId" => self.message_id = Required::read(scanner)?,
-                "source" => self.source = text(scanner)?,
-                "sourceArn" => self.source_arn = text(scanner)?,
-                "sendingAccountId" => self.sending_account = text(scanner)?,
+                "source" => self.source = scanner.text()?,
+                "sourceArn" => self.source_arn = scanner.text()?,
+                "sendingAccountId" => self.sending_account = scanner.text()?,
                 "destination" => self.read_destinations(scanner)?,
-                "tags" => self.read_tags(scanner)?,
+                "tags" => self.tags = Tags::new(scanner.raw_tags()?),
                 _ => scanner.skip()?,
             }
             Ok(())
@@ -206,33 +209,12 @@ impl<'a> Mail<'a> {
     fn read_destinations(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         self.destinations.clear();
         self.destination_count = 0;
-        items(scanner, |scanner| {
-            if let Some(address) = text(scanner)? {
+        scanner.items(|scanner| {
+            if let Some(address) = scanner.text()? {
                 self.destination_count = self.destination_count.saturating_add(1);
                 if self.destinations.len() < MAX_RECIPIENTS {
                     self.destinations.push(address);
                 }
-            }
-            Ok(())
-        })
-    }
-
-    fn read_tags(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
-        self.tags.clear();
-        if scanner.peek() != Some(b'{') {
-            return scanner.skip();
-        }
-        scanner.object_of(|scanner, name| {
-            let mut first = None;
-            items(scanner, |scanner| {
-                let value = text(scanner)?;
-                first = first.take().or(value);
-                Ok(())
-            })?;
-            if let Some(value) = first
-                && self.tags.len() < MAX_TAGS
-            {
-                self.tags.push((name.resolve(), value));
             }
             Ok(())
         })
@@ -284,17 +266,17 @@ impl<'a> Body<'a> {
                     self.read_recipients(scanner)?;
                 }
                 "processingTimeMillis" => self.processing_ms = whole_number(scanner)?,
-                "feedbackId" => self.feedback_id = text(scanner)?,
-                "reportingMTA" => self.reporting_mta = text(scanner)?,
-                "bounceType" => self.bounce_type = text(scanner)?,
-                "bounceSubType" => self.bounce_sub_type = text(scanner)?,
-                "complaintSubType" => self.complaint_sub_type = text(scanner)?,
-                "complaintFeedbackType" => self.complaint_feedback_type = text(scanner)?,
-                "delayType" => self.delay_type = text(scanner)?,
-                "userAgent" => self.user_agent = text(scanner)?,
-                "ipAddress" => self.ip_address = text(scanner)?,
-                "link" => self.link = text(scanner)?,
-                "isBotEvent" => self.is_bot_event = text(scanner)?,
+                "feedbackId" => self.feedback_id = scanner.text()?,
+                "reportingMTA" => self.reporting_mta = scanner.text()?,
+                "bounceType" => self.bounce_type = scanner.text()?,
+                "bounceSubType" => self.bounce_sub_type = scanner.text()?,
+                "complaintSubType" => self.complaint_sub_type = scanner.text()?,
+                "complaintFeedbackType" => self.complaint_feedback_type = scanner.text()?,
+                "delayType" => self.delay_type = scanner.text()?,
+                "userAgent" => self.user_agent = scanner.text()?,
+                "ipAddress" => self.ip_address = scanner.text()?,
+                "link" => self.link = scanner.text()?,
+                "isBotEvent" => self.is_bot_event = scanner.text()?,
                 "newTopicPreferences" => self.new_preferences = Preferences::read(scanner)?,
                 "oldTopicPreferences" => self.old_preferences = Preferences::read(scanner)?,
                 _ => scanner.skip()?,
@@ -306,7 +288,7 @@ impl<'a> Body<'a> {
     /// Texts or objects, in an array or (a delay's, by the documentation) alone.
     fn read_recipients(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         self.recipients.clear();
-        items(scanner, |scanner| {
+        scanner.items(|scanner| {
             let recipient = Recipient::read(scanner)?;
             if self.recipients.len() < MAX_RECIPIENTS {
                 self.recipients.push(recipient);
@@ -325,9 +307,9 @@ impl<'a> Recipient<'a> {
         }
         fields(scanner, |scanner, key| {
             match key {
-                "emailAddress" => recipient.address = text(scanner)?.unwrap_or_default(),
-                "status" => recipient.status = text(scanner)?,
-                "diagnosticCode" => recipient.diagnostic = text(scanner)?,
+                "emailAddress" => recipient.address = scanner.text()?.unwrap_or_default(),
+                "status" => recipient.status = scanner.text()?,
+                "diagnosticCode" => recipient.diagnostic = scanner.text()?,
                 _ => scanner.skip()?,
             }
             Ok(())
@@ -344,7 +326,7 @@ impl<'a> Preferences<'a> {
                 "unsubscribeAll" => {
                     preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"");
                 }
-                "topicSubscriptionStatus" => items(scanner, |scanner| preferences.read_topic(scanner))?,
+                "topicSubscriptionStatus" => scanner.items(|scanner| preferences.read_topic(scanner))?,
                 _ => scanner.skip()?,
             }
             Ok(())
@@ -356,8 +338,8 @@ impl<'a> Preferences<'a> {
         let (mut name, mut status) = (None, None);
         fields(scanner, |scanner, key| {
             match key {
-                "topicName" => name = text(scanner)?,
-                "subscriptionStatus" => status = text(scanner)?,
+                "topicName" => name = scanner.text()?,
+                "subscriptionStatus" => status = scanner.text()?,
                 _ => scanner.skip()?,
             }
             Ok(())
@@ -369,20 +351,13 @@ impl<'a> Preferences<'a> {
     }
 }
 
-/// A text; `None` for anything else.
-fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Text<'a>, Fault> {
-    if scanner.peek() == Some(b'"') {
-        return scanner.string().map(Some);
-    }
-    scanner.skip()?;
-    Ok(None)
-}
-
 /// A number of milliseconds, as a number or a text; fractions are cut off. `None` for anything else.
 fn whole_number(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Fault> {
-    let raw = scanner.raw_value()?.trim_matches('"');
-    let whole = raw.split_once('.').map_or(raw, |(whole, _)| whole);
-    Ok(whole.parse().ok())
+    let raw = scanner.raw_value()?;
+    Ok(raw.parse().ok().or_else(|| {
+        let raw = raw.trim_matches('"');
+        raw.split_once('.').map_or(raw, |(whole, _)| whole).parse().ok()
+    }))
 }
 
 /// The fields of an object; anything else is skipped.
@@ -392,17 +367,4 @@ fn fields<'a>(
     field: impl FnMut(&mut Scanner<'a>, &str) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     if scanner.peek() == Some(b'{') { scanner.object(field) } else { scanner.skip() }
-}
-
-/// The items of an array; a single value is an array of one, `null` an empty one.
-#[inline]
-fn items<'a>(
-    scanner: &mut Scanner<'a>,
-    mut item: impl FnMut(&mut Scanner<'a>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    match scanner.peek() {
-        Some(b'[') => scanner.array(item),
-        Some(b'n') => scanner.skip(),
-        _ => item(scanner),
-    }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cells::{Accumulator, Block, Ledger, Resolution};
-use event::attribution::{Attribution, RecipientValues};
+use event::attribution::{Attribution, Attributor, RecipientValues};
 use event::decode::{Decoded, Decoder};
 use event::{EmailEvent, EventKind, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
 
@@ -34,7 +34,7 @@ const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Folds SES events.
 pub struct EventFold<Z> {
-    attribution: Attribution,
+    attributor: Attributor,
     key: HashKey,
     seal: Z,
     decoder: Decoder,
@@ -43,15 +43,15 @@ pub struct EventFold<Z> {
 impl<Z: Seal> EventFold<Z> {
     /// Counts under these settings and secrets.
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
-        Self { attribution, key, seal, decoder: Decoder::new() }
+        Self { attributor: Attributor::new(attribution), key, seal, decoder: Decoder::new() }
     }
 }
 
 impl<Z: Seal> Fold for EventFold<Z> {
     fn fold(&mut self, records: &[Record<'_>], memory: &Memory) -> Folded {
-        let Self { attribution, key, seal, decoder } = self;
+        let Self { attributor, key, seal, decoder } = self;
         let mut counting = Counting {
-            attribution,
+            attributor,
             key,
             memory,
             seen: HashSet::new(),
@@ -91,7 +91,7 @@ impl<Z: Seal> Fold for EventFold<Z> {
 
 /// A fold at work.
 struct Counting<'a> {
-    attribution: &'a Attribution,
+    attributor: &'a mut Attributor,
     key: &'a HashKey,
     memory: &'a Memory,
     seen: HashSet<IdentityHash>,
@@ -112,7 +112,7 @@ impl Counting<'_> {
         let corrected = is_ahead.then(|| EmailEvent { at: arrived_at, ..event.clone() });
         let counted = corrected.as_ref().unwrap_or(event);
         let is_late = is_ahead || arrived_at.millis_since(event.at) > LATE_MS;
-        let message = self.attribution.message(counted);
+        let message = self.attributor.message(counted);
         let tenant = TenantId::new(&message.tenant).unwrap_or(TenantId::unassigned());
         let is_one_too_many = self.ledgers.len() >= MAX_TENANTS && !self.ledgers.contains_key(&tenant);
         let tenant = if is_one_too_many { TenantId::unassigned() } else { tenant };
