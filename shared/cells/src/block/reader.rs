@@ -229,6 +229,10 @@ impl Rows for BlockReader<'_> {
         value(&self.values, self.cells.get(key as usize).and_then(|key| key.get(dimension as usize)))
     }
 
+    fn key_numbers(&self, key: u32) -> Option<&[u32; Dimension::COUNT]> {
+        self.cells.get(key as usize)
+    }
+
     fn scan_cells(
         &self,
         wanted: &Wanted,

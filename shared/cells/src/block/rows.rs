@@ -89,6 +89,11 @@ pub trait Rows {
     /// One value of one key; empty if there is no such key.
     fn key_value(&self, key: u32, dimension: Dimension) -> &str;
 
+    /// The numbers of a key's values, in the order of [`Dimension::ALL`]; equal numbers, equal values. None if they are not numbered.
+    fn key_numbers(&self, _key: u32) -> Option<&[u32; Dimension::COUNT]> {
+        None
+    }
+
     /// Calls `each` for every row whose bucket begins at or after `from` and before `to`.
     fn scan_cells(
         &self,
@@ -138,6 +143,10 @@ impl Rows for Block {
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
         let value = self.cells.keys.get(key as usize).and_then(|key| key.get(dimension as usize));
         self.value(value)
+    }
+
+    fn key_numbers(&self, key: u32) -> Option<&[u32; Dimension::COUNT]> {
+        self.cells.keys.get(key as usize)
     }
 
     fn scan_cells(

@@ -7,10 +7,12 @@
 //! So the rows of this page and of those before it sum to the whole. Rates of `(other)` come from its own summed counters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
 use event::{Minute, Timestamp};
+use smallvec::SmallVec;
 
 use super::calendar::Granularity;
 use super::cursor::Cursor;
@@ -44,17 +46,20 @@ pub struct Answer {
 pub struct Row {
     /// Where its bucket begins; absent if there is one bucket for the whole range.
     pub time: Option<Minute>,
-    /// The value of each group.
-    pub group: Vec<CompactString>,
+    /// The value of each group; the rows of one share it.
+    pub group: Arc<[CompactString]>,
     /// The value of each metric.
-    pub metrics: Vec<Value>,
+    pub metrics: SmallVec<[Value; 4]>,
     /// Numerator and denominator of each metric that is a rate.
-    pub counts: Vec<Option<(u64, u64)>>,
+    pub counts: SmallVec<[Option<(u64, u64)>; 3]>,
     /// The value of each metric in the range compared with.
-    pub previous: Option<Vec<Value>>,
+    pub previous: Option<SmallVec<[Value; 4]>>,
     /// The group's place in the page; the long tail comes last.
     pub(super) rank: usize,
 }
+
+/// The value of each metric of a query, in the order asked for.
+pub(super) type Values = SmallVec<[Value; 4]>;
 
 /// A group, and its numbers in the sums of the range and of the one compared with.
 struct Member<'a> {
@@ -119,7 +124,7 @@ impl Answer {
 
     /// Without groups, a page is a number of buckets.
     fn page_of_rows(&mut self, source: &Source<'_>) -> Option<u32> {
-        self.add_rows(source, &source.members(), &[], 0);
+        self.add_rows(source, &source.members(), &Arc::default(), 0);
         self.rows.sort_by(|a, b| rank::rows(source.query, a, b));
         let end = source.query.skip.saturating_add(source.query.limit.min(Query::MAX_ROWS));
         let more = self.rows.len() > end;
@@ -139,12 +144,17 @@ impl Answer {
         let start = query.skip.min(named.len());
         let end = start.saturating_add(most).min(named.len());
         for (place, member) in named.get(start..end).unwrap_or_default().iter().enumerate() {
-            self.add_rows(source, std::slice::from_ref(member), member.values, place);
+            self.add_rows(
+                source,
+                std::slice::from_ref(member),
+                &member.values.iter().cloned().collect(),
+                place,
+            );
         }
         let more = end < named.len();
         let tail: Vec<_> = named.into_iter().skip(end).chain(folded).collect();
         if !tail.is_empty() {
-            let other = vec![CompactString::const_new(Dimension::OTHER); query.group_by.len()];
+            let other = query.group_by.iter().map(|_| CompactString::const_new(Dimension::OTHER)).collect();
             self.add_rows(source, &tail, &other, usize::MAX);
         }
         self.rows.sort_by(|a, b| rank::rows(query, a, b));
@@ -156,7 +166,7 @@ impl Answer {
         &mut self,
         source: &Source<'_>,
         members: &[Member<'_>],
-        group: &[CompactString],
+        group: &Arc<[CompactString]>,
         rank: usize,
     ) {
         let query = source.query;
@@ -174,9 +184,9 @@ impl Answer {
             let cell = cell.unwrap_or_default();
             let mut row = Row {
                 time: (query.granularity != Granularity::Total).then_some(*start),
-                group: group.to_vec(),
+                group: Arc::clone(group),
                 metrics: values(query, &cell),
-                counts: Vec::new(),
+                counts: SmallVec::new(),
                 previous: source.earlier.map(|_| values(query, &before.unwrap_or_default())),
                 rank,
             };
@@ -228,7 +238,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn values(query: &Query, cell: &Cell) -> Vec<Value> {
+fn values(query: &Query, cell: &Cell) -> Values {
     query.metrics.iter().map(|metric| metric.value(cell, query.basis)).collect()
 }
 

@@ -7,6 +7,8 @@
 use compact_str::CompactString;
 use event::attribution::Dimension;
 use event::{Minute, TenantId};
+use rapidhash::RapidHashMap;
+use smallvec::SmallVec;
 
 use super::answer::{Answer, Freshness};
 use super::error::{QueryError, QueryErrorKind};
@@ -63,15 +65,8 @@ impl Execution {
             return Ok(());
         }
         let by_send = self.query.basis == Basis::Send;
-        let groups = if by_send {
-            self.groups_of_keys(tenant, rows.cohort_count(), |key, dimension| match dimension {
-                Dimension::Campaign => rows.cohort_key(key).0,
-                Dimension::Provider => rows.cohort_key(key).1,
-                _ => "",
-            })?
-        } else {
-            self.groups_of_keys(tenant, rows.key_count(), |key, dimension| rows.key_value(key, dimension))?
-        };
+        let groups =
+            if by_send { self.groups_of_cohorts(tenant, rows)? } else { self.groups_of_cells(tenant, rows)? };
         if groups.iter().all(Option::is_none) {
             return Ok(());
         }
@@ -116,27 +111,88 @@ impl Execution {
         Answer::new(&self.query, &self.sums, earlier.as_ref(), freshness)
     }
 
-    /// The group of each key; none for a key that does not pass the filter.
-    fn groups_of_keys<'v>(
+    /// The group of each key of cells. Keys of a block share few values of the dimensions that the query asks about, so the group is
+    /// found once for each combination of them.
+    fn groups_of_cells<R: Rows + ?Sized>(
         &mut self,
-        tenant: &'v TenantId,
-        keys: u32,
-        value: impl Fn(u32, Dimension) -> &'v str,
+        tenant: &TenantId,
+        rows: &R,
     ) -> Result<Vec<Option<u32>>, Full> {
-        let mut groups = Vec::with_capacity(keys as usize);
-        for key in 0..keys {
-            let value = |facet| match facet {
-                Facet::Tenant => tenant.as_str(),
-                Facet::Dimension(dimension) => value(key, dimension),
-            };
-            if self.query.filter.judge(&|facet| Some(value(facet))) == Some(true) {
-                let values = self.query.group_by.iter().map(|group| CompactString::new(value(group.facet)));
-                groups.push(Some(self.sums.number(values.collect())?));
-            } else {
-                groups.push(None);
+        let mut asked: Vec<usize> = Vec::new();
+        for facet in
+            self.query.filter.facets().into_iter().chain(self.query.group_by.iter().map(|group| group.facet))
+        {
+            if let Facet::Dimension(dimension) = facet
+                && !asked.contains(&(dimension as usize))
+            {
+                asked.push(dimension as usize);
             }
         }
+        let mut known: RapidHashMap<SmallVec<[u32; 4]>, Option<u32>> = RapidHashMap::default();
+        let mut last: Option<(SmallVec<[u32; 4]>, Option<u32>)> = None;
+        let mut groups = Vec::with_capacity(rows.key_count() as usize);
+        for key in 0..rows.key_count() {
+            let value = |dimension| rows.key_value(key, dimension);
+            let Some(numbers) = rows.key_numbers(key) else {
+                groups.push(self.group_of(tenant, &value)?);
+                continue;
+            };
+            let combination: SmallVec<[u32; 4]> =
+                asked.iter().filter_map(|place| numbers.get(*place).copied()).collect();
+            if let Some((same, group)) = &last
+                && *same == combination
+            {
+                groups.push(*group);
+                continue;
+            }
+            let group = match known.get(&combination) {
+                Some(group) => *group,
+                None => {
+                    let group = self.group_of(tenant, &value)?;
+                    known.insert(combination.clone(), group);
+                    group
+                }
+            };
+            groups.push(group);
+            last = Some((combination, group));
+        }
         Ok(groups)
+    }
+
+    /// The group of each key of cohorts.
+    fn groups_of_cohorts<R: Rows + ?Sized>(
+        &mut self,
+        tenant: &TenantId,
+        rows: &R,
+    ) -> Result<Vec<Option<u32>>, Full> {
+        let mut groups = Vec::with_capacity(rows.cohort_count() as usize);
+        for key in 0..rows.cohort_count() {
+            let (campaign, provider) = rows.cohort_key(key);
+            let value = |dimension| match dimension {
+                Dimension::Campaign => campaign,
+                Dimension::Provider => provider,
+                _ => "",
+            };
+            groups.push(self.group_of(tenant, &value)?);
+        }
+        Ok(groups)
+    }
+
+    /// The group of a key; none if it does not pass the filter.
+    fn group_of<'v>(
+        &mut self,
+        tenant: &'v TenantId,
+        value: &impl Fn(Dimension) -> &'v str,
+    ) -> Result<Option<u32>, Full> {
+        let value = |facet| match facet {
+            Facet::Tenant => tenant.as_str(),
+            Facet::Dimension(dimension) => value(dimension),
+        };
+        if self.query.filter.judge(&|facet| Some(value(facet))) != Some(true) {
+            return Ok(None);
+        }
+        let values = self.query.group_by.iter().map(|group| CompactString::new(value(group.facet)));
+        self.sums.number(values.collect()).map(Some)
     }
 }
 

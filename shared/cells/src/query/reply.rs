@@ -1,5 +1,6 @@
 //! The JSON of an answer, written row by row as it is asked for: no second copy of the rows is made.
 
+use compact_str::CompactString;
 use event::Minute;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeSeq as _, SerializeStruct as _, Serializer};
@@ -54,22 +55,23 @@ impl Serialize for RowReply<'_> {
         if let Some(time) = time {
             reply.serialize_entry("time", time)?;
         }
-        let group: Vec<_> = query.group_by.iter().zip(&row.group).collect();
+        let groups = query.group_by.iter().map(|group| &group.name);
         reply.serialize_entry(
             "group",
-            &Named(group.iter().map(|(by, value)| (&by.name, value.as_str())).collect()),
+            &Named(|| groups.clone().zip(row.group.iter().map(CompactString::as_str))),
         )?;
-        reply.serialize_entry("metrics", &Named(names.iter().zip(&row.metrics).collect()))?;
+        reply.serialize_entry("metrics", &Named(|| names.iter().zip(&row.metrics)))?;
         if row.counts.iter().any(Option::is_some) {
-            let counts = names.iter().zip(&row.counts);
-            let counts = counts.filter_map(|(name, counts)| {
-                let (numerator, denominator) = (*counts)?;
-                Some((name, Counts { numerator, denominator }))
-            });
-            reply.serialize_entry("counts", &Named(counts.collect()))?;
+            let counts = || {
+                names.iter().zip(&row.counts).filter_map(|(name, counts)| {
+                    let (numerator, denominator) = (*counts)?;
+                    Some((name, Counts { numerator, denominator }))
+                })
+            };
+            reply.serialize_entry("counts", &Named(counts))?;
         }
         if let Some(previous) = &row.previous {
-            reply.serialize_entry("previous", &Named(names.iter().zip(previous).collect()))?;
+            reply.serialize_entry("previous", &Named(|| names.iter().zip(previous)))?;
         }
         reply.end()
     }
@@ -82,12 +84,21 @@ struct Counts {
     denominator: u64,
 }
 
-/// Values under names that are only known at run time.
-struct Named<'a, V>(Vec<(&'a String, V)>);
+/// Values under names that are only known at run time, given anew each time they are written.
+struct Named<F>(F);
 
-impl<V: Serialize> Serialize for Named<'_, V> {
+impl<'n, F, I, V> Serialize for Named<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item = (&'n String, V)>,
+    V: Serialize,
+{
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.0() {
+            map.serialize_entry(name, &value)?;
+        }
+        map.end()
     }
 }
 
@@ -101,12 +112,14 @@ impl Serialize for Meta<'_> {
         let answer = self.answer;
         let (from, to) = answer.query().range();
         let freshness = answer.freshness();
-        let estimates = answer.estimates().iter();
-        let estimates = estimates.filter_map(|(place, error)| Some((self.names.get(*place)?, error)));
+        let estimates = || {
+            let all = answer.estimates().iter();
+            all.filter_map(|(place, error)| Some((self.names.get(*place)?, error)))
+        };
         let mut meta = serializer.serialize_struct("Meta", 6)?;
         meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
         meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
-        meta.serialize_field("estimates", &Named(estimates.collect()))?;
+        meta.serialize_field("estimates", &Named(estimates))?;
         meta.serialize_field("next_cursor", &answer.next_cursor())?;
         meta.serialize_field("from", &answer.query().rfc3339(from))?;
         meta.serialize_field("to", &answer.query().rfc3339(to))?;
