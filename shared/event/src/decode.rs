@@ -10,7 +10,7 @@ use memchr::{memchr, memrchr};
 use crate::event::EmailEvent;
 use crate::json::{Fault, Scanner};
 use crate::normalise::{self, NotCounted};
-use envelope::{Content, Envelope};
+use envelope::{Content, Envelope, Field};
 
 pub use outcome::{Encoding, Ignored, Unreadable};
 
@@ -238,19 +238,19 @@ impl Decoder {
         let start = scanner.at();
         let mut envelope = Envelope::default();
         let mut had_records = false;
-        scanner.object(|scanner, key| match (key, scanner.peek()) {
-            ("Records" | "records", Some(b'[')) => {
+        scanner.object_with(&Field::NAMES, |scanner, field| match (field, scanner.peek()) {
+            (Some(Field::Records), Some(b'[')) => {
                 had_records = true;
                 self.array(scanner, text, done, layer, each)
             }
             // Kafka's: a list for each partition.
-            ("records", Some(b'{')) => scanner.object(|scanner, _| {
+            (Some(Field::Records), Some(b'{')) => scanner.object(|scanner, _| {
                 had_records = true;
                 self.value(scanner, text, done, layer, each)?;
                 *done = scanner.at();
                 Ok(())
             }),
-            _ => envelope.field(scanner, key),
+            _ => envelope.field(scanner, field),
         })?;
         if !had_records {
             let bytes = text.as_bytes().get(start..scanner.at()).unwrap_or_default();

@@ -56,6 +56,9 @@ impl<'a> RawText<'a> {
     }
 }
 
+/// A key that is looked for, as it is written without blanks, and what it stands for.
+pub(crate) type Name<F> = (&'static str, F);
+
 /// Reads values one after the other.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
@@ -166,6 +169,50 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         Ok(())
+    }
+
+    /// Reads an object of which some keys are known, by what they stand for; `field` must read each key's value. `names` are best given
+    /// in the order in which they come: the one behind the last one found is tried first, as it is written.
+    #[inline]
+    pub(crate) fn object_with<F: Copy, E: From<Fault>>(
+        &mut self,
+        names: &[Name<F>],
+        mut field: impl FnMut(&mut Self, Option<F>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.enter(b'{')?;
+        if !self.take(b'}') {
+            let mut next = 0;
+            loop {
+                let name = match names.get(next) {
+                    Some((written, name)) if self.literally(written.as_bytes()) => {
+                        next += 1;
+                        Some(*name)
+                    }
+                    _ => self.other_key(names, &mut next)?,
+                };
+                field(self, name)?;
+                if !self.take(b',') {
+                    break;
+                }
+            }
+            self.expect(b'}')?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a key that did not come in its turn.
+    fn other_key<F: Copy>(&mut self, names: &[Name<F>], next: &mut usize) -> Result<Option<F>, Fault> {
+        let key = self.key()?.resolve();
+        for (place, (written, name)) in names.iter().enumerate() {
+            // The key as it is written has two quotes and a colon more.
+            if written.len() == key.len() + 3 && written.as_bytes().get(1..=key.len()) == Some(key.as_bytes())
+            {
+                *next = place + 1;
+                return Ok(Some(*name));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads an array; `item` must read each value.

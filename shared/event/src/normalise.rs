@@ -13,7 +13,7 @@ use crate::event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reaso
 use crate::machine::{self, Signs};
 use ses::{Body, Preferences, Recipient, WireKind};
 
-pub(crate) use ses::Wire;
+pub(crate) use ses::{Wire, WireField};
 
 mod ses;
 mod time;

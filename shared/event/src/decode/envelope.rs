@@ -9,8 +9,8 @@
 use std::borrow::Cow;
 
 use super::outcome::Ignored;
-use crate::json::{Fault, RawText, Scanner};
-use crate::normalise::Wire;
+use crate::json::{Fault, Name, RawText, Scanner};
+use crate::normalise::{Wire, WireField};
 
 /// How the text begins with which SES tries a topic that events are to be sent to; the one for feedback is an event of a type.
 const SNS_VALIDATION: &str = "Successfully validated SNS topic";
@@ -18,6 +18,71 @@ const SNS_VALIDATION: &str = "Successfully validated SNS topic";
 /// Whether `line` is the text with which SES tries a topic.
 pub(super) fn is_sns_validation(line: &str) -> bool {
     line.starts_with(SNS_VALIDATION)
+}
+
+/// A field of an event, of an envelope or of a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Field {
+    Event(WireField),
+    /// EventBridge's `detail`.
+    Detail,
+    DetailType,
+    Source,
+    /// Kinesis' and SNS' object around what matters.
+    Inside,
+    Encoded,
+    Message,
+    SnsType,
+    Records,
+    NotUsed,
+}
+
+impl Field {
+    /// An event's own fields, then as EventBridge writes an envelope and Lambda a record of Kinesis, then others.
+    pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 29] = {
+        let mut names = [("", Self::NotUsed); WireField::NAMES.len() + 29];
+        let mut place = 0;
+        while place < WireField::NAMES.len() {
+            names[place] = (WireField::NAMES[place].0, Self::Event(WireField::NAMES[place].1));
+            place += 1;
+        }
+        let others = [
+            ("\"version\":", Self::NotUsed),
+            ("\"id\":", Self::NotUsed),
+            ("\"detail-type\":", Self::DetailType),
+            ("\"source\":", Self::Source),
+            ("\"account\":", Self::NotUsed),
+            ("\"time\":", Self::NotUsed),
+            ("\"region\":", Self::NotUsed),
+            ("\"resources\":", Self::NotUsed),
+            ("\"detail\":", Self::Detail),
+            ("\"kinesis\":", Self::Inside),
+            ("\"eventSource\":", Self::NotUsed),
+            ("\"eventVersion\":", Self::NotUsed),
+            ("\"eventID\":", Self::NotUsed),
+            ("\"eventName\":", Self::NotUsed),
+            ("\"invokeIdentityArn\":", Self::NotUsed),
+            ("\"awsRegion\":", Self::NotUsed),
+            ("\"eventSourceARN\":", Self::NotUsed),
+            ("\"kinesisSchemaVersion\":", Self::NotUsed),
+            ("\"partitionKey\":", Self::NotUsed),
+            ("\"sequenceNumber\":", Self::NotUsed),
+            ("\"data\":", Self::Encoded),
+            ("\"approximateArrivalTimestamp\":", Self::NotUsed),
+            ("\"value\":", Self::Encoded),
+            ("\"Sns\":", Self::Inside),
+            ("\"Type\":", Self::SnsType),
+            ("\"Message\":", Self::Message),
+            ("\"body\":", Self::Message),
+            ("\"Records\":", Self::Records),
+            ("\"records\":", Self::Records),
+        ];
+        while place < names.len() {
+            names[place] = others[place - WireField::NAMES.len()];
+            place += 1;
+        }
+        names
+    };
 }
 
 /// What an object's fields say, as far as it matters.
@@ -43,38 +108,31 @@ pub(super) enum Content<'e, 'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the value of `key`.
+    /// Reads the value of a field.
     #[inline]
-    pub(super) fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<(), Fault> {
-        if self.event.field(scanner, key)? {
-            return Ok(());
-        }
-        match (key, scanner.peek()) {
-            ("detail", Some(b'{')) => scanner
-                .object(|scanner, key| if self.event.field(scanner, key)? { Ok(()) } else { scanner.skip() }),
-            ("kinesis" | "Sns", Some(b'{')) => scanner.object(|scanner, key| self.field(scanner, key)),
-            ("data" | "value", Some(b'"')) => {
-                self.encoded = Some(scanner.base64_string()?);
-                Ok(())
+    pub(super) fn field(&mut self, scanner: &mut Scanner<'a>, field: Option<Field>) -> Result<(), Fault> {
+        match (field, scanner.peek()) {
+            (Some(Field::Event(field)), _) => self.event.field(scanner, field)?,
+            (Some(Field::Detail), Some(b'{')) => {
+                scanner.object_with(&WireField::NAMES, |scanner, field| match field {
+                    Some(field) => self.event.field(scanner, field),
+                    None => scanner.skip(),
+                })?;
             }
-            ("Message" | "body", Some(b'"')) => {
-                self.message = Some(scanner.raw_string()?);
-                Ok(())
+            (Some(Field::Inside), Some(b'{')) => {
+                scanner.object_with(&Field::NAMES, |scanner, field| self.field(scanner, field))?;
             }
-            ("Type", Some(b'"')) => {
-                self.sns_type = Some(scanner.string()?);
-                Ok(())
-            }
-            ("source", Some(b'"')) => {
-                self.source = Some(scanner.string()?);
-                Ok(())
-            }
-            ("detail-type", _) => {
+            (Some(Field::Encoded), Some(b'"')) => self.encoded = Some(scanner.base64_string()?),
+            (Some(Field::Message), Some(b'"')) => self.message = Some(scanner.raw_string()?),
+            (Some(Field::SnsType), Some(b'"')) => self.sns_type = Some(scanner.string()?),
+            (Some(Field::Source), Some(b'"')) => self.source = Some(scanner.string()?),
+            (Some(Field::DetailType), _) => {
                 self.has_detail_type = true;
-                scanner.skip()
+                scanner.skip()?;
             }
-            _ => scanner.skip(),
+            _ => scanner.skip()?,
         }
+        Ok(())
     }
 
     /// What it was.

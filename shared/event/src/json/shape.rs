@@ -77,8 +77,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Reads this text if it is next.
     #[inline]
-    fn literally(&mut self, text: &[u8]) -> bool {
+    pub(super) fn literally(&mut self, text: &[u8]) -> bool {
         let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(text));
         if found {
             self.at += text.len();

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::decode::Unreadable;
-use crate::json::{Fault, Scanner};
+use crate::json::{Fault, Name, Scanner};
 use crate::tags::Tags;
 
 /// Recipients of one event that are read; SES allows 50 a message.
@@ -21,7 +21,7 @@ type Text<'a> = Option<Cow<'a, str>>;
 
 /// The ten types, in the order of SES's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WireKind {
+pub(crate) enum WireKind {
     Send,
     Delivery,
     Bounce,
@@ -51,23 +51,6 @@ impl WireKind {
         })
     }
 
-    /// The body of Rendering Failure is `failure`.
-    fn from_body_key(key: &str) -> Option<Self> {
-        Some(match key {
-            "send" => Self::Send,
-            "delivery" => Self::Delivery,
-            "bounce" => Self::Bounce,
-            "complaint" => Self::Complaint,
-            "reject" => Self::Reject,
-            "open" => Self::Open,
-            "click" => Self::Click,
-            "failure" => Self::RenderingFailure,
-            "deliveryDelay" => Self::DeliveryDelay,
-            "subscription" => Self::Subscription,
-            _ => return None,
-        })
-    }
-
     /// The name of the body's time; `None` for the types that happen when the message is accepted.
     pub(super) fn time_field(self) -> Option<&'static str> {
         match self {
@@ -81,6 +64,33 @@ impl WireKind {
             Self::Subscription => Some("subscription.timestamp"),
         }
     }
+}
+
+/// A field of an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WireField {
+    Type,
+    Mail,
+    Body(WireKind),
+}
+
+impl WireField {
+    /// As they are written. The body of Rendering Failure is `failure`.
+    pub(crate) const NAMES: [Name<Self>; 13] = [
+        ("\"eventType\":", Self::Type),
+        ("\"mail\":", Self::Mail),
+        ("\"send\":", Self::Body(WireKind::Send)),
+        ("\"delivery\":", Self::Body(WireKind::Delivery)),
+        ("\"bounce\":", Self::Body(WireKind::Bounce)),
+        ("\"complaint\":", Self::Body(WireKind::Complaint)),
+        ("\"reject\":", Self::Body(WireKind::Reject)),
+        ("\"open\":", Self::Body(WireKind::Open)),
+        ("\"click\":", Self::Body(WireKind::Click)),
+        ("\"failure\":", Self::Body(WireKind::RenderingFailure)),
+        ("\"deliveryDelay\":", Self::Body(WireKind::DeliveryDelay)),
+        ("\"subscription\":", Self::Body(WireKind::Subscription)),
+        ("\"notificationType\":", Self::Type),
+    ];
 }
 
 /// A text that an event cannot be counted without.
@@ -134,26 +144,23 @@ impl<'a> Wire<'a> {
         Ok(self.kind.ok_or(name))
     }
 
-    /// Reads the value of `key` if it belongs to an event; whether it does.
+    /// Reads the value of a field.
     #[inline]
-    pub(crate) fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<bool, Fault> {
-        match key {
-            "mail" => {
+    pub(crate) fn field(&mut self, scanner: &mut Scanner<'a>, field: WireField) -> Result<(), Fault> {
+        match field {
+            WireField::Mail => {
                 self.is_present = true;
                 self.mail = Mail::default();
-                self.mail.read(scanner)?;
+                self.mail.read(scanner)
             }
-            "eventType" | "notificationType" => {
+            WireField::Type => {
                 self.is_present = true;
                 self.event_type = Required::read(scanner)?;
                 self.kind = self.event_type.text.as_deref().and_then(WireKind::from_event_type);
+                Ok(())
             }
-            _ => match WireKind::from_body_key(key) {
-                Some(kind) => self.body(scanner, kind)?,
-                None => return Ok(false),
-            },
+            WireField::Body(kind) => self.body(scanner, kind),
         }
-        Ok(true)
     }
 
     fn body(&mut self, scanner: &mut Scanner<'a>, kind: WireKind) -> Result<(), Fault> {
@@ -188,19 +195,47 @@ pub(super) struct Mail<'a> {
     pub(super) tags: Tags<'a>,
 }
 
+#[derive(Clone, Copy)]
+enum MailField {
+    Timestamp,
+    Source,
+    SourceArn,
+    SendingAccount,
+    MessageId,
+    Destination,
+    Headers,
+    Tags,
+    NotUsed,
+}
+
+impl MailField {
+    const NAMES: [Name<Self>; 10] = [
+        ("\"timestamp\":", Self::Timestamp),
+        ("\"source\":", Self::Source),
+        ("\"sourceArn\":", Self::SourceArn),
+        ("\"sendingAccountId\":", Self::SendingAccount),
+        ("\"messageId\":", Self::MessageId),
+        ("\"destination\":", Self::Destination),
+        ("\"headersTruncated\":", Self::NotUsed),
+        ("\"headers\":", Self::Headers),
+        ("\"commonHeaders\":", Self::NotUsed),
+        ("\"tags\":", Self::Tags),
+    ];
+}
+
 impl<'a> Mail<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
-        fields(scanner, |scanner, key| {
-            match key {
-                "headers" => scanner.skip_headers()?,
-                "timestamp" => self.timestamp = Required::read(scanner)?,
-                "messageId" => self.message_id = Required::read(scanner)?,
-                "source" => self.source = scanner.text()?,
-                "sourceArn" => self.source_arn = scanner.text()?,
-                "sendingAccountId" => self.sending_account = scanner.text()?,
-                "destination" => self.read_destinations(scanner)?,
-                "tags" => self.tags = Tags::new(scanner.raw_tags()?),
-                _ => scanner.skip()?,
+        fields(scanner, &MailField::NAMES, |scanner, field| {
+            match field {
+                Some(MailField::Timestamp) => self.timestamp = Required::read(scanner)?,
+                Some(MailField::Source) => self.source = scanner.text()?,
+                Some(MailField::SourceArn) => self.source_arn = scanner.text()?,
+                Some(MailField::SendingAccount) => self.sending_account = scanner.text()?,
+                Some(MailField::MessageId) => self.message_id = Required::read(scanner)?,
+                Some(MailField::Destination) => self.read_destinations(scanner)?,
+                Some(MailField::Headers) => scanner.skip_headers()?,
+                Some(MailField::Tags) => self.tags = Tags::new(scanner.raw_tags()?),
+                Some(MailField::NotUsed) | None => scanner.skip()?,
             }
             Ok(())
         })
@@ -257,29 +292,76 @@ pub(super) struct Preferences<'a> {
     pub(super) opted_out: SmallVec<[Cow<'a, str>; 1]>,
 }
 
+#[derive(Clone, Copy)]
+enum BodyField {
+    Timestamp,
+    Recipients,
+    ProcessingMillis,
+    FeedbackId,
+    ReportingMta,
+    BounceType,
+    BounceSubType,
+    ComplaintSubType,
+    ComplaintFeedbackType,
+    DelayType,
+    UserAgent,
+    IpAddress,
+    Link,
+    IsBotEvent,
+    NewPreferences,
+    OldPreferences,
+    NotUsed,
+}
+
+impl BodyField {
+    /// Of all ten, so that as many as can be come in their turn: a delivery, then an open or click, a bounce, and the others.
+    const NAMES: [Name<Self>; 22] = [
+        ("\"timestamp\":", Self::Timestamp),
+        ("\"processingTimeMillis\":", Self::ProcessingMillis),
+        ("\"recipients\":", Self::Recipients),
+        ("\"smtpResponse\":", Self::NotUsed),
+        ("\"remoteMtaIp\":", Self::NotUsed),
+        ("\"reportingMTA\":", Self::ReportingMta),
+        ("\"ipAddress\":", Self::IpAddress),
+        ("\"userAgent\":", Self::UserAgent),
+        ("\"link\":", Self::Link),
+        ("\"linkTags\":", Self::NotUsed),
+        ("\"isBotEvent\":", Self::IsBotEvent),
+        ("\"feedbackId\":", Self::FeedbackId),
+        ("\"bounceType\":", Self::BounceType),
+        ("\"bounceSubType\":", Self::BounceSubType),
+        ("\"bouncedRecipients\":", Self::Recipients),
+        ("\"complaintSubType\":", Self::ComplaintSubType),
+        ("\"complainedRecipients\":", Self::Recipients),
+        ("\"complaintFeedbackType\":", Self::ComplaintFeedbackType),
+        ("\"delayType\":", Self::DelayType),
+        ("\"delayedRecipients\":", Self::Recipients),
+        ("\"newTopicPreferences\":", Self::NewPreferences),
+        ("\"oldTopicPreferences\":", Self::OldPreferences),
+    ];
+}
+
 impl<'a> Body<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
-        fields(scanner, |scanner, key| {
-            match key {
-                "timestamp" => self.timestamp = Required::read(scanner)?,
-                "recipients" | "bouncedRecipients" | "complainedRecipients" | "delayedRecipients" => {
-                    self.read_recipients(scanner)?;
-                }
-                "processingTimeMillis" => self.processing_ms = whole_number(scanner)?,
-                "feedbackId" => self.feedback_id = scanner.text()?,
-                "reportingMTA" => self.reporting_mta = scanner.text()?,
-                "bounceType" => self.bounce_type = scanner.text()?,
-                "bounceSubType" => self.bounce_sub_type = scanner.text()?,
-                "complaintSubType" => self.complaint_sub_type = scanner.text()?,
-                "complaintFeedbackType" => self.complaint_feedback_type = scanner.text()?,
-                "delayType" => self.delay_type = scanner.text()?,
-                "userAgent" => self.user_agent = scanner.text()?,
-                "ipAddress" => self.ip_address = scanner.text()?,
-                "link" => self.link = scanner.text()?,
-                "isBotEvent" => self.is_bot_event = scanner.text()?,
-                "newTopicPreferences" => self.new_preferences = Preferences::read(scanner)?,
-                "oldTopicPreferences" => self.old_preferences = Preferences::read(scanner)?,
-                _ => scanner.skip()?,
+        fields(scanner, &BodyField::NAMES, |scanner, field| {
+            match field {
+                Some(BodyField::Timestamp) => self.timestamp = Required::read(scanner)?,
+                Some(BodyField::Recipients) => self.read_recipients(scanner)?,
+                Some(BodyField::ProcessingMillis) => self.processing_ms = whole_number(scanner)?,
+                Some(BodyField::FeedbackId) => self.feedback_id = scanner.text()?,
+                Some(BodyField::ReportingMta) => self.reporting_mta = scanner.text()?,
+                Some(BodyField::BounceType) => self.bounce_type = scanner.text()?,
+                Some(BodyField::BounceSubType) => self.bounce_sub_type = scanner.text()?,
+                Some(BodyField::ComplaintSubType) => self.complaint_sub_type = scanner.text()?,
+                Some(BodyField::ComplaintFeedbackType) => self.complaint_feedback_type = scanner.text()?,
+                Some(BodyField::DelayType) => self.delay_type = scanner.text()?,
+                Some(BodyField::UserAgent) => self.user_agent = scanner.text()?,
+                Some(BodyField::IpAddress) => self.ip_address = scanner.text()?,
+                Some(BodyField::Link) => self.link = scanner.text()?,
+                Some(BodyField::IsBotEvent) => self.is_bot_event = scanner.text()?,
+                Some(BodyField::NewPreferences) => self.new_preferences = Preferences::read(scanner)?,
+                Some(BodyField::OldPreferences) => self.old_preferences = Preferences::read(scanner)?,
+                Some(BodyField::NotUsed) | None => scanner.skip()?,
             }
             Ok(())
         })
@@ -305,7 +387,7 @@ impl<'a> Recipient<'a> {
             recipient.address = scanner.string()?;
             return Ok(recipient);
         }
-        fields(scanner, |scanner, key| {
+        rare_fields(scanner, |scanner, key| {
             match key {
                 "emailAddress" => recipient.address = scanner.text()?.unwrap_or_default(),
                 "status" => recipient.status = scanner.text()?,
@@ -321,7 +403,7 @@ impl<'a> Recipient<'a> {
 impl<'a> Preferences<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
         let mut preferences = Self::default();
-        fields(scanner, |scanner, key| {
+        rare_fields(scanner, |scanner, key| {
             match key {
                 "unsubscribeAll" => {
                     preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"");
@@ -336,7 +418,7 @@ impl<'a> Preferences<'a> {
 
     fn read_topic(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
         let (mut name, mut status) = (None, None);
-        fields(scanner, |scanner, key| {
+        rare_fields(scanner, |scanner, key| {
             match key {
                 "topicName" => name = scanner.text()?,
                 "subscriptionStatus" => status = scanner.text()?,
@@ -362,7 +444,16 @@ fn whole_number(scanner: &mut Scanner<'_>) -> Result<Option<u64>, Fault> {
 
 /// The fields of an object; anything else is skipped.
 #[inline]
-fn fields<'a>(
+fn fields<'a, F: Copy>(
+    scanner: &mut Scanner<'a>,
+    names: &[Name<F>],
+    field: impl FnMut(&mut Scanner<'a>, Option<F>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    if scanner.peek() == Some(b'{') { scanner.object_with(names, field) } else { scanner.skip() }
+}
+
+/// The fields of an object that is rare; anything else is skipped.
+fn rare_fields<'a>(
     scanner: &mut Scanner<'a>,
     field: impl FnMut(&mut Scanner<'a>, &str) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
