@@ -66,6 +66,10 @@ fn arrows_point_inwards() {
         ("shared/pipeline", &["event", "cells"]),
         ("shared/adapters", &["event", "cells", "pipeline"]),
         ("shared/web", &["event", "cells", "pipeline"]),
+        ("functions/aggregate", &["event", "pipeline", "adapters"]),
+        ("functions/api", &["event", "pipeline", "adapters", "web"]),
+        ("functions/compact", &["event", "cells", "pipeline", "adapters"]),
+        ("functions/forward", &["event", "adapters"]),
         ("functions/mailgauge", &["event", "cells", "pipeline", "adapters", "web", "simulator"]),
     ]);
     let ours = ["event", "cells", "pipeline", "adapters", "web", "simulator"];

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use event::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use web::home::Intake;
 use web::{IngestError, Ingested, Unavailable};
 
 use crate::standalone::{Counted, Standalone};
@@ -39,6 +41,24 @@ impl Inbox {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(Request { payloads, answer }).map_err(|_| IngestError::Busy { retry_after_s: 1 })?;
         answered.await.unwrap_or_else(|gone| Err(unavailable(gone.into())))
+    }
+}
+
+/// The inbox as the router's way in.
+pub struct Door {
+    /// The process it belongs to.
+    pub home: Arc<Standalone>,
+    /// Where requests wait.
+    pub inbox: Inbox,
+}
+
+impl Intake for Door {
+    async fn count(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
+        self.inbox.count(payloads).await
+    }
+
+    fn oldest_unmerged(&self) -> Option<Timestamp> {
+        self.home.oldest_unmerged()
     }
 }
 

@@ -3,7 +3,6 @@
 #![allow(clippy::doc_markdown, reason = "doc comments of options are the help that people read")]
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 
-mod backend;
 mod cli;
 mod inbox;
 mod input;

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use web::home::Home;
 use web::{HttpsFetch, Settings};
 
-use crate::backend::Home;
-use crate::inbox::{self, Inbox};
+use crate::inbox::{self, Door, Inbox};
 use crate::output;
 use crate::standalone::Standalone;
 
@@ -70,7 +71,13 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let beside = tokio::spawn(beside(inbox.clone()));
     let counting = tokio::spawn(counting);
     let tidying = tokio::spawn(tidy(Arc::clone(&home)));
-    let backend = Arc::new(Home::new(Arc::clone(&home), inbox));
+    let backend = Arc::new(Home {
+        store: Arc::clone(&home.store),
+        clock: SystemClock,
+        history: home.history,
+        tags: home.tags.clone(),
+        intake: Door { home: Arc::clone(&home), inbox },
+    });
     let router = web::router(backend, HttpsFetch::default(), Settings { sns_topics });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -6,7 +6,7 @@
 mod secrets;
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use adapters::embedded::EmbeddedStore;
 use adapters::seal::SecretSeal;
@@ -39,7 +39,7 @@ const DEMO_KEY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// The store and what counting needs.
 pub struct Standalone {
     /// Where everything is kept.
-    pub store: EmbeddedStore,
+    pub store: Arc<EmbeddedStore>,
     /// What unreadable records are sealed with.
     pub seal: SecretSeal,
     /// How long history is kept at which resolution.
@@ -98,7 +98,7 @@ impl From<&Totals> for Counted {
 impl Standalone {
     /// Opens the folder, which is made if it is not there.
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
-        let store = EmbeddedStore::open(folder)?;
+        let store = Arc::new(EmbeddedStore::open(folder)?);
         let secrets = secrets::read_or_make(folder)?;
         let tags = attribution.declared_tags().to_vec();
         let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());

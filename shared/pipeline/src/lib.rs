@@ -12,7 +12,7 @@ pub mod cursor;
 pub mod keys;
 pub mod manifest;
 pub mod memory;
-mod parallel;
+pub mod parallel;
 pub mod ports;
 pub mod quarantine;
 pub mod receipt;

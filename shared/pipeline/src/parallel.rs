@@ -10,7 +10,7 @@ use std::task::Poll;
 const AT_ONCE: usize = 16;
 
 /// Awaits all futures, some at a time.
-pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut waiting = futures.into_iter();
     let mut results = Vec::new();
     loop {

@@ -144,6 +144,11 @@ pub enum IngestError {
         /// When to try again.
         retry_after_s: u32,
     },
+    /// Events do not come in here.
+    #[error(
+        "events come in by the stream here: send them to SES's configuration set, or put them on the stream"
+    )]
+    Elsewhere,
     /// The platform failed.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

@@ -7,6 +7,7 @@ mod auth;
 mod backend;
 mod dashboard;
 mod guard;
+pub mod home;
 mod ingest;
 mod limits;
 mod problem;

@@ -225,6 +225,7 @@ impl From<IngestError> for Problem {
             IngestError::Busy { retry_after_s } => {
                 Self::new(Kind::TooManyRequests, error.to_string()).retry_after(retry_after_s)
             }
+            IngestError::Elsewhere => Self::new(Kind::NotFound, error.to_string()),
             IngestError::Unavailable(failure) => failure.into(),
         }
     }

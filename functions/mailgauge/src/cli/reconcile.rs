@@ -9,7 +9,6 @@ use event::{TenantId, Timestamp};
 use pipeline::tenants;
 use serde_json::{Value, json};
 
-use crate::backend;
 use crate::cli::Usage;
 use crate::cli::folder::{self, Folder};
 use crate::cli::moment::Moment;
@@ -71,14 +70,14 @@ async fn prove(options: &Options, home: &Standalone, from: Timestamp, to: Timest
     let mut drifted = Vec::new();
     for tenant in tenants {
         let name = tenant.to_string();
-        let proof = backend::proof(home, &Scope::Tenant(tenant), from, to).await?;
+        let proof = web::home::proof(&home.store, &Scope::Tenant(tenant), from, to).await?;
         row(json!(name), Value::Null, &proof);
         if proof.drift != 0 {
             drifted.push(name);
         }
     }
     if options.tenant.is_none() {
-        let total = backend::proof(home, &Scope::All, from, to).await?;
+        let total = web::home::proof(&home.store, &Scope::All, from, to).await?;
         // No tenant is called nothing; to people it is said in words.
         let name = if options.folder.format() == Format::Table { json!("(total)") } else { Value::Null };
         row(name, json!(total.quarantined), &total);

@@ -14,7 +14,6 @@ use pipeline::snapshot::{self, Progress, Snapshot};
 use pipeline::tenants;
 use serde_json::json;
 
-use crate::backend;
 use crate::cli::folder::{self, Folder};
 use crate::output::{self, Table};
 use crate::server;
@@ -99,7 +98,8 @@ async fn show(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
     let keys = credentials::list(&home.store).await?;
     let scope = Scope::Tenant(tenant.clone());
     let proof =
-        backend::proof(home, &scope, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX)).await?;
+        web::home::proof(&home.store, &scope, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX))
+            .await?;
     let hours = hours(home, tenant).await?;
     let start = |hour: Option<Hour>| json!(hour.map(|hour| hour.start().to_string()));
     let mut table = Table::new(["tenant", "events", "first_hour", "last_hour", "keys"]);

@@ -1,42 +1,20 @@
-//! The secrets of a data folder: what addresses are hashed under and unreadable records are sealed with.
-//!
-//! Made at the first start, readable by the owner only, never printed. Whoever loses the file keeps all counts, but unique counts
-//! begin anew and quarantined records cannot be opened any more.
+//! The secrets of a data folder, in a file that its owner alone may read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use adapters::seal::SecretSeal;
+use adapters::secrets::Secrets;
 use anyhow::{Context as _, anyhow};
-use event::HashKey;
 
 const FILE: &str = "secrets";
-const HASH_BYTES: usize = 16;
-const SEAL_BYTES: usize = 32;
-
-/// 48 random bytes.
-pub struct Secrets([u8; HASH_BYTES + SEAL_BYTES]);
-
-impl Secrets {
-    /// What addresses are hashed under.
-    pub fn hash_key(&self) -> HashKey {
-        HashKey::new(self.0.first_chunk().copied().unwrap_or_default())
-    }
-
-    /// What unreadable records are sealed with.
-    pub fn seal(&self) -> SecretSeal {
-        let secret = self.0.last_chunk::<SEAL_BYTES>().copied().unwrap_or_default();
-        SecretSeal::new(&secret)
-    }
-}
 
 /// The secrets of the folder; new ones if it has none.
 pub fn read_or_make(folder: &Path) -> anyhow::Result<Secrets> {
     let path = folder.join(FILE);
     match std::fs::read(&path) {
         Ok(bytes) => match bytes.try_into() {
-            Ok(bytes) => Ok(Secrets(bytes)),
+            Ok(bytes) => Ok(Secrets::from_bytes(bytes)),
             Err(_) => Err(anyhow!("{} is damaged: restore it from a backup of this folder", path.display())),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => make(folder, &path),
@@ -46,8 +24,7 @@ pub fn read_or_make(folder: &Path) -> anyhow::Result<Secrets> {
 
 /// Written aside and moved into place whole: half a secret must never be found.
 fn make(folder: &Path, path: &Path) -> anyhow::Result<Secrets> {
-    let mut bytes = [0; HASH_BYTES + SEAL_BYTES];
-    super::fill(&mut bytes)?;
+    let secrets = Secrets::generate()?;
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -55,13 +32,13 @@ fn make(folder: &Path, path: &Path) -> anyhow::Result<Secrets> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let write = || {
         let mut file = options.open(&new)?;
-        file.write_all(&bytes)?;
+        file.write_all(secrets.bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         File::open(folder)?.sync_all()
     };
     write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Secrets(bytes))
+    Ok(secrets)
 }
 
 #[cfg(test)]
@@ -73,8 +50,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = read_or_make(folder.path()).unwrap();
         let again = read_or_make(folder.path()).unwrap();
-        assert_eq!(first.0, again.0);
-        assert_ne!(first.0, [0; 48]);
+        assert_eq!(first.bytes(), again.bytes());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

@@ -1,41 +1,53 @@
-//! What the router needs, from the standalone home: keys, answers, proof, the way in.
+//! The backend over any store: what both homes answer with, the process and the API function.
+//!
+//! They differ in the store, the clock and the way in alone; a number asked of one is the number asked of the other.
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::future::Future;
 
-use adapters::system_clock::SystemClock;
 use axum::body::Bytes;
 use cells::query::{Answer, DimensionNames, Query, Scope};
 use event::attribution::Dimension;
 use event::{Hour, TenantId, Timestamp};
 use pipeline::answer::{self, AnswerError};
+use pipeline::compact;
 use pipeline::credentials::{self, ApiKey, CredentialError, Grant};
-use pipeline::ports::Clock as _;
+use pipeline::ports::{Clock, Store};
 use pipeline::reconcile;
 use pipeline::snapshot::Progress;
+use pipeline::stored::ReadError;
 use pipeline::tenants;
-use web::{
+
+use crate::backend::{
     Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
 };
-
-use crate::inbox::Inbox;
-use crate::standalone::Standalone;
 
 /// How far back values of dimensions are looked for.
 const VALUES_FROM: &str = "-30d";
 
-/// The standalone home behind the router.
-pub struct Home {
-    standalone: Arc<Standalone>,
-    inbox: Inbox,
+/// The way in, where there is one.
+pub trait Intake: Send + Sync + 'static {
+    /// Counts the payloads; returns when that is committed.
+    fn count(&self, payloads: Vec<Bytes>) -> impl Future<Output = Result<Ingested, IngestError>> + Send;
+
+    /// When the oldest delta came that no block holds yet, if that is known.
+    fn oldest_unmerged(&self) -> Option<Timestamp>;
 }
 
-impl Home {
-    /// Over one home.
-    pub const fn new(standalone: Arc<Standalone>, inbox: Inbox) -> Self {
-        Self { standalone, inbox }
-    }
+/// A home's store, clock and settings.
+#[derive(Debug)]
+pub struct Home<S, C, I> {
+    /// Where everything is kept.
+    pub store: S,
+    /// The time.
+    pub clock: C,
+    /// How long history is kept at which resolution.
+    pub history: compact::Settings,
+    /// The names of the declared tags.
+    pub tags: Vec<String>,
+    /// The way in.
+    pub intake: I,
 }
 
 fn unavailable(operation: &'static str) -> impl FnOnce(Box<dyn Error + Send + Sync>) -> Unavailable {
@@ -56,14 +68,14 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-impl Backend for Home {
+impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     fn now(&self) -> Timestamp {
-        SystemClock.now()
+        self.clock.now()
     }
 
     async fn authenticate(&self, key: &str) -> Result<Option<Caller>, Unavailable> {
         let Ok(key) = ApiKey::parse(key) else { return Ok(None) };
-        match credentials::verify(&self.standalone.store, &key, self.now()).await {
+        match credentials::verify(&self.store, &key, self.now()).await {
             Ok(credential) => {
                 let access = match credential.grant {
                     Grant::Operator => Access::Operator,
@@ -84,12 +96,12 @@ impl Backend for Home {
     }
 
     async fn dimension_names(&self, _: &Scope) -> Result<DimensionNames, Unavailable> {
-        let mut tags = self.standalone.tags.iter().cloned();
+        let mut tags = self.tags.iter().cloned();
         Ok(DimensionNames { tags: std::array::from_fn(|_| tags.next()) })
     }
 
     async fn query(&self, query: Query) -> Result<Answer, Refusal> {
-        match answer::answer(&self.standalone.store, &query, &self.standalone.history, self.now()).await {
+        match answer::answer(&self.store, &query, &self.history, self.now()).await {
             Ok(answer) => Ok(answer),
             Err(AnswerError::Query(error)) => Err(Refusal::Query(error)),
             Err(error) => Err(unavailable("a query")(error.into()).into()),
@@ -117,7 +129,7 @@ impl Backend for Home {
         let operation = "listing values";
         let query = Query::from_pairs(pairs, scope.clone(), &DimensionNames::default(), self.now())
             .map_err(|error| unavailable(operation)(error.into()))?;
-        let answer = answer::answer(&self.standalone.store, &query, &self.standalone.history, self.now())
+        let answer = answer::answer(&self.store, &query, &self.history, self.now())
             .await
             .map_err(|error| unavailable(operation)(error.into()))?;
         let mut values: Vec<String> = answer
@@ -134,9 +146,8 @@ impl Backend for Home {
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, Unavailable> {
-        let tenants = tenants::list(&self.standalone.store)
-            .await
-            .map_err(|error| unavailable("listing tenants")(error.into()))?;
+        let tenants =
+            tenants::list(&self.store).await.map_err(|error| unavailable("listing tenants")(error.into()))?;
         Ok(tenants.into_iter().map(|id| Tenant { id: id.to_string(), name: id.to_string() }).collect())
     }
 
@@ -146,51 +157,62 @@ impl Backend for Home {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Reconciliation, Refusal> {
-        proof(&self.standalone, scope, from, to)
+        proof(&self.store, scope, from, to)
             .await
             .map_err(|error| unavailable("reconciling")(error.into()).into())
     }
 
     async fn ingest(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
-        self.inbox.count(payloads).await
+        self.intake.count(payloads).await
     }
 
     async fn ready(&self) -> Result<(), Unavailable> {
-        Progress::read(&self.standalone.store)
+        Progress::read(&self.store)
             .await
             .map(|_| ())
             .map_err(|error| unavailable("reading the store")(error.into()))
     }
 
     async fn metrics(&self) -> Result<String, Unavailable> {
-        let progress = Progress::read(&self.standalone.store)
+        let progress = Progress::read(&self.store)
             .await
             .map_err(|error| unavailable("reading the store")(error.into()))?;
-        Ok(prometheus(&self.standalone, &progress, self.now()))
+        Ok(prometheus(&progress, self.intake.oldest_unmerged(), self.now()))
     }
 }
 
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// What is stored cannot be reconciled.
+    #[error(transparent)]
+    Reconcile(#[from] reconcile::ReconcileError),
+    /// The store failed or a stored record cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 /// The proof of counting over the hours that `[from, to)` touches.
-pub async fn proof(
-    standalone: &Standalone,
+pub async fn proof<S: Store>(
+    store: &S,
     scope: &Scope,
     from: Timestamp,
     to: Timestamp,
-) -> anyhow::Result<Reconciliation> {
+) -> Result<Reconciliation, ProofError> {
     let first = from.minute().hour();
     let last = Hour(to.plus_millis(-1).minute().hour().0.saturating_add(1)).max(first);
     let tenants: Vec<TenantId> = match scope {
         Scope::Tenant(tenant) => vec![tenant.clone()],
-        Scope::All => tenants::list(&standalone.store).await?,
+        Scope::All => tenants::list(store).await.map_err(ReadError::from)?,
     };
     let mut sum = reconcile::Reconciliation::default();
     for tenant in &tenants {
-        sum.add(&reconcile::reconcile(&standalone.store, tenant, first, last).await?);
+        sum.add(&reconcile::reconcile(store, tenant, first, last).await?);
     }
     // What cannot be read has no tenant and no time of its own: it stands in the totals of all.
     let quarantined = match scope {
         Scope::Tenant(_) => 0,
-        Scope::All => reconcile::totals(&Progress::read(&standalone.store).await?).quarantined,
+        Scope::All => reconcile::totals(&Progress::read(store).await?).quarantined,
     };
     Ok(Reconciliation {
         from: first.start(),
@@ -204,7 +226,7 @@ pub async fn proof(
     })
 }
 
-fn prometheus(standalone: &Standalone, progress: &Progress, now: Timestamp) -> String {
+fn prometheus(progress: &Progress, oldest_unmerged: Option<Timestamp>, now: Timestamp) -> String {
     let totals = reconcile::totals(progress);
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: String| {
@@ -237,7 +259,7 @@ fn prometheus(standalone: &Standalone, progress: &Progress, now: Timestamp) -> S
         "oldest_unmerged_seconds",
         "gauge",
         "Age of the oldest delta no block holds.",
-        age(standalone.oldest_unmerged()),
+        age(oldest_unmerged),
     );
     text
 }

@@ -1,0 +1,147 @@
+//! One invocation: each shard's records through the commit protocol, one shard after the other.
+//!
+//! An environment meets few shards, mostly one. It keeps the memory of identities of the shards it met last; a shard that comes back
+//! has its memory read again from the receipts, so forgetting one costs reads and nothing else.
+
+use adapters::seal::SecretSeal;
+use adapters::secrets::Secrets;
+use event::attribution::Attribution;
+use event::{ShardId, Timestamp};
+use pipeline::aggregate::fold::EventFold;
+use pipeline::aggregate::identity::Memory;
+use pipeline::aggregate::{self, AggregateError, Attempt, Batch, Settings};
+use pipeline::cursor::Totals;
+use pipeline::ports::{Clock, Store};
+
+use crate::batch::{Delivery, InvalidDelivery};
+
+/// Memories of identities that are kept: 13 MB each.
+const MEMORIES: usize = 3;
+/// What is left for the answer after the last write.
+const RESERVE_MS: i64 = 1000;
+
+/// What invocations share.
+pub struct Handler<S, C> {
+    store: S,
+    clock: C,
+    fold: EventFold<SecretSeal>,
+    /// The shard met last comes last.
+    memories: Vec<(ShardId, Memory)>,
+}
+
+/// Why a batch is to be delivered again.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// The invocation makes no sense.
+    #[error(transparent)]
+    Delivery(#[from] InvalidDelivery),
+    /// The platform failed.
+    #[error(transparent)]
+    Aggregate(#[from] AggregateError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    NoRandomness,
+}
+
+impl<S: Store, C: Clock> Handler<S, C> {
+    /// Over a store, under these settings and secrets.
+    pub fn new(store: S, clock: C, attribution: Attribution, secrets: &Secrets) -> Self {
+        let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());
+        Self { store, clock, fold, memories: Vec::new() }
+    }
+
+    /// Counts an invocation's records; returns when all are committed.
+    pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
+        let delivery = Delivery::read(payload, self.clock.now())?;
+        let mut sum = Totals::default();
+        for (shard, records) in delivery.shards() {
+            let mut memory = self.memory(shard);
+            let attempt = Attempt { id: random()?, deadline: deadline.plus_millis(-RESERVE_MS) };
+            let batch = Batch { shard, records };
+            let (settings, fold) = (Settings::default(), &mut self.fold);
+            let counted =
+                aggregate::aggregate(&self.store, &self.clock, &settings, fold, &mut memory, &batch, attempt);
+            // A try that failed leaves its memory behind: what it knows of is only what was committed before.
+            let committed = counted.await?;
+            self.memories.push((shard.clone(), memory));
+            sum.add(&committed.totals);
+            let Totals { records, events, aggregated, duplicates, late, quarantined, conflicts, ignored } =
+                committed.totals;
+            tracing::info!(
+                shard.id = %shard, batch.skipped = committed.skipped, batch.items = committed.items,
+                records, events, aggregated, duplicates, late, quarantined, conflicts, ignored, "counted"
+            );
+        }
+        Ok(sum)
+    }
+
+    /// A shard's memory, taken out; the one used longest ago is dropped if there are too many.
+    fn memory(&mut self, shard: &ShardId) -> Memory {
+        let place = self.memories.iter().position(|(held, _)| held == shard);
+        let memory = place.map(|place| self.memories.remove(place).1);
+        if self.memories.len() >= MEMORIES {
+            self.memories.remove(0);
+        }
+        memory.unwrap_or_default()
+    }
+}
+
+fn random() -> Result<u64, HandleError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|_| HandleError::NoRandomness)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use adapters::system_clock::SystemClock;
+    use pipeline::memory::MemoryStore;
+
+    use super::*;
+
+    fn sample(name: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events").join(name);
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    fn handler() -> Handler<MemoryStore, SystemClock> {
+        let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
+        Handler::new(MemoryStore::default(), SystemClock, Attribution::default(), &secrets)
+    }
+
+    fn in_a_minute() -> Timestamp {
+        SystemClock.now().plus_millis(60_000)
+    }
+
+    #[tokio::test]
+    async fn a_batch_delivered_again_is_counted_once() {
+        let mut handler = handler();
+        for name in ["kinesis-lambda.json", "kafka-lambda.json"] {
+            let first = handler.handle(&sample(name), in_a_minute()).await.unwrap();
+            assert!(first.records > 0 && first.aggregated > 0, "{name}: {first:?}");
+            let again = handler.handle(&sample(name), in_a_minute()).await.unwrap();
+            assert_eq!(again, Totals::default(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_time_nothing_is_begun() {
+        let mut handler = handler();
+        let late = handler.handle(&sample("kinesis-lambda.json"), SystemClock.now()).await;
+        assert!(matches!(late, Err(HandleError::Aggregate(AggregateError::OutOfTime { .. }))), "{late:?}");
+        assert!(handler.handle(&sample("kinesis-lambda.json"), in_a_minute()).await.unwrap().aggregated > 0);
+    }
+
+    #[tokio::test]
+    async fn few_memories_are_kept() {
+        let mut handler = handler();
+        for shard in 0..10 {
+            let payload = format!(
+                r#"{{"Records":[{{"eventID":"shardId-{shard}:1","kinesis":{{"sequenceNumber":"1","data":"e30="}}}}]}}"#
+            );
+            let totals = handler.handle(&payload, in_a_minute()).await.unwrap();
+            assert_eq!(totals.quarantined, 1);
+        }
+        assert_eq!(handler.memories.len(), MEMORIES);
+    }
+}

@@ -1,0 +1,233 @@
+//! The store in one DynamoDB table: partition and sort key as they are, the body as bytes.
+//!
+//! ```text
+//! pk (S)   sk (S)   body (B)   version (N)   expires_at (N, epoch seconds, the table's TTL)
+//! ```
+//!
+//! Reads are consistent, since the commit protocol counts on seeing what was acknowledged. Whatever DynamoDB leaves undone of a batch is
+//! tried again, and a conditional write whose answer was lost is recognised by what it left. No call lasts longer than
+//! [`CALL_TIME`], retries included, so that nothing lands later than the protocol allows for. It never scans, and needs no
+//! right to.
+//! Limits: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, ReturnValuesOnConditionCheckFailure,
+    WriteRequest,
+};
+use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
+
+use self::attributes::{Attributes, attributes, item, key_attributes};
+
+mod attributes;
+
+/// The longest that one call may take; a second less than twice that is what the commit protocol allows for.
+pub const CALL_TIME: Duration = Duration::from_secs(6);
+/// Items that one call may write, and read.
+const WRITES_PER_CALL: usize = 25;
+const READS_PER_CALL: usize = 100;
+/// The first pause before what was left undone is tried again; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1000);
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+}
+
+/// A call did not end in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s: DynamoDB is slow, throttled or out of reach", CALL_TIME.as_secs())]
+struct Late;
+
+impl DynamoStore {
+    /// The table of that name.
+    pub fn new(config: &aws_config::SdkConfig, table: String) -> Self {
+        Self { client: Client::new(config), table }
+    }
+
+    fn error(&self, operation: &'static str, place: &str, source: impl Into<BoxError>) -> StoreError {
+        StoreError { operation, place: format!("{place} in table {}", self.table), source: source.into() }
+    }
+
+    /// Ends a call that takes too long.
+    async fn within_time<T>(
+        &self,
+        operation: &'static str,
+        place: &str,
+        call: impl Future<Output = Result<T, BoxError>> + Send,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(CALL_TIME, call).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.error(operation, place, error)),
+            Err(_) => Err(self.error(operation, place, Late)),
+        }
+    }
+
+    async fn read_some(&self, keys: &[Key]) -> Result<HashMap<Key, Item>, BoxError> {
+        let mut found = HashMap::new();
+        let mut pause = FIRST_PAUSE;
+        let mut left: Vec<Attributes> = keys.iter().map(key_attributes).collect();
+        loop {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build()?;
+            let reply = self.client.batch_get_item().request_items(&self.table, wanted).send().await?;
+            for attributes in reply.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                let item = item(attributes)?;
+                found.insert(item.key.clone(), item);
+            }
+            left = reply.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
+            if left.is_empty() {
+                return Ok(found);
+            }
+            rest(&mut pause).await;
+        }
+    }
+
+    async fn write_some(&self, requests: Vec<WriteRequest>) -> Result<(), BoxError> {
+        let mut pause = FIRST_PAUSE;
+        let mut left = requests;
+        loop {
+            let reply = self.client.batch_write_item().request_items(&self.table, left).send().await?;
+            left = reply.unprocessed_items.into_iter().flatten().flat_map(|(_, left)| left).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            rest(&mut pause).await;
+        }
+    }
+
+    async fn write(
+        &self,
+        operation: &'static str,
+        place: Option<Key>,
+        requests: Result<Vec<WriteRequest>, BoxError>,
+    ) -> Result<(), StoreError> {
+        let place = place.map(|key| key.to_string()).unwrap_or_default();
+        let requests = requests.map_err(|error| self.error(operation, &place, error))?;
+        for requests in requests.chunks(WRITES_PER_CALL) {
+            self.within_time(operation, &place, self.write_some(requests.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    async fn page(&self, range: &Range) -> Result<Page, BoxError> {
+        let mut values = HashMap::from([(":pk".to_owned(), AttributeValue::S(range.partition.clone()))]);
+        // Keys are never empty, and a condition may not name an empty one.
+        let mut condition = "pk = :pk".to_owned();
+        match (&*range.from, &range.to) {
+            ("", None) => {}
+            (_, None) => condition += " AND sk >= :from",
+            ("", Some(_)) => condition += " AND sk < :to",
+            (_, Some(_)) => condition += " AND sk BETWEEN :from AND :to",
+        }
+        if !range.from.is_empty() {
+            values.insert(":from".to_owned(), AttributeValue::S(range.from.clone()));
+        }
+        if let Some(to) = &range.to {
+            values.insert(":to".to_owned(), AttributeValue::S(to.clone()));
+        }
+        let limit = i32::try_from(range.limit).unwrap_or(i32::MAX).max(1);
+        let reply = self.client.query().table_name(&self.table).consistent_read(true);
+        let reply = reply.key_condition_expression(condition).set_expression_attribute_values(Some(values));
+        let reply = reply.scan_index_forward(range.order == Order::Forwards).limit(limit).send().await?;
+        let mut page = Page::default();
+        for attributes in reply.items.into_iter().flatten() {
+            let item = item(attributes)?;
+            // A range ends before `to`; DynamoDB's includes it.
+            if range.to.as_ref() != Some(&item.key.sort) {
+                page.items.push(item);
+            }
+        }
+        if let Some(last) = reply.last_evaluated_key {
+            page.rest = Some(behind(range, attributes::sort_key(&last)?));
+        }
+        Ok(page)
+    }
+}
+
+/// The part of a range behind the item at `sort`.
+fn behind(range: &Range, sort: &str) -> Range {
+    match range.order {
+        // The smallest text behind another is that one with the smallest character.
+        Order::Forwards => Range { from: format!("{sort}\0"), ..range.clone() },
+        Order::Backwards => Range { to: Some(sort.to_owned()), ..range.clone() },
+    }
+}
+
+/// Waits, and longer the next time.
+async fn rest(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
+}
+
+impl Store for DynamoStore {
+    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
+        let place = keys.first().map(ToString::to_string).unwrap_or_default();
+        // A loop, since a closure over borrowed keys would hide from the compiler that the futures may change threads.
+        let mut reads = Vec::new();
+        for keys in keys.chunks(READS_PER_CALL) {
+            reads.push(self.within_time("get", &place, self.read_some(keys)));
+        }
+        let mut found = HashMap::with_capacity(keys.len());
+        for read in pipeline::parallel::all(reads).await {
+            found.extend(read?);
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn range(&self, range: Range) -> Result<Page, StoreError> {
+        if range.to.as_ref().is_some_and(|to| *to <= range.from) {
+            return Ok(Page::default());
+        }
+        self.within_time("range", &range.partition, self.page(&range)).await
+    }
+
+    async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
+        let request = |item: &Item| {
+            let put = PutRequest::builder().set_item(Some(attributes(item))).build()?;
+            Ok(WriteRequest::builder().put_request(put).build())
+        };
+        let place = items.first().map(|item| item.key.clone());
+        self.write("put", place, items.iter().map(request).collect()).await
+    }
+
+    async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
+        let place = item.key.to_string();
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(attributes(&item)));
+        let put = match expected {
+            Expected::Absent => put.condition_expression("attribute_not_exists(pk)"),
+            Expected::Version(version) => put
+                .condition_expression("version = :version")
+                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+        };
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let sent =
+            async { Ok(put.send().await.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error)) };
+        match self.within_time("put_if", &place, sent).await? {
+            Ok(_) => Ok(()),
+            Err(PutItemError::ConditionalCheckFailedException(failed)) => {
+                // The client library tries again by itself when an answer is lost; then what it finds is its own.
+                let held = failed.item.map(self::item).transpose();
+                let held = held.map_err(|error| self.error("put_if", &place, error))?;
+                if held.as_ref() == Some(&item) { Ok(()) } else { Err(PutError::Conflict) }
+            }
+            Err(error) => Err(PutError::Store(self.error("put_if", &place, error))),
+        }
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+        let request = |key: &Key| {
+            let delete = DeleteRequest::builder().set_key(Some(key_attributes(key))).build()?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        };
+        self.write("delete", keys.first().cloned(), keys.iter().map(request).collect()).await
+    }
+}

@@ -1,0 +1,101 @@
+//! Items as DynamoDB's attributes, and back.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use event::Timestamp;
+use pipeline::ports::{Item, Key};
+
+/// An item's attributes by their names.
+pub(super) type Attributes = HashMap<String, AttributeValue>;
+
+/// An item that this program did not write.
+#[derive(Debug, thiserror::Error)]
+#[error("the item's attribute {name} is missing or of another kind: it was not written by mailgauge")]
+pub(super) struct Strange {
+    name: &'static str,
+}
+
+/// The key alone.
+pub(super) fn key_attributes(key: &Key) -> Attributes {
+    Attributes::from([
+        ("pk".to_owned(), AttributeValue::S(key.partition.clone())),
+        ("sk".to_owned(), AttributeValue::S(key.sort.clone())),
+    ])
+}
+
+/// The whole item. The moment of expiry is rounded up to a second, as DynamoDB's TTL demands seconds.
+pub(super) fn attributes(item: &Item) -> Attributes {
+    let mut attributes = key_attributes(&item.key);
+    attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(item.body.clone())));
+    attributes.insert("version".to_owned(), AttributeValue::N(item.version.to_string()));
+    if let Some(at) = item.expires_at {
+        let seconds = at.plus_millis(999).millis().div_euclid(1000);
+        attributes.insert("expires_at".to_owned(), AttributeValue::N(seconds.to_string()));
+    }
+    attributes
+}
+
+/// Reads an item.
+pub(super) fn item(mut attributes: Attributes) -> Result<Item, Strange> {
+    let partition = text(&mut attributes, "pk")?;
+    let sort = text(&mut attributes, "sk")?;
+    let Some(AttributeValue::B(body)) = attributes.remove("body") else {
+        return Err(Strange { name: "body" });
+    };
+    let version = number(&attributes, "version")?.ok_or(Strange { name: "version" })?;
+    let expires_at = number(&attributes, "expires_at")?.map(Timestamp::from_seconds);
+    Ok(Item { key: Key { partition, sort }, body: body.into_inner(), version, expires_at })
+}
+
+/// The sort key in the key at which a page ends.
+pub(super) fn sort_key(key: &Attributes) -> Result<&str, Strange> {
+    key.get("sk").and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Strange { name: "sk" })
+}
+
+fn text(attributes: &mut Attributes, name: &'static str) -> Result<String, Strange> {
+    match attributes.remove(name) {
+        Some(AttributeValue::S(text)) => Ok(text),
+        _ => Err(Strange { name }),
+    }
+}
+
+fn number<T: std::str::FromStr>(attributes: &Attributes, name: &'static str) -> Result<Option<T>, Strange> {
+    match attributes.get(name) {
+        Some(AttributeValue::N(number)) => number.parse().map(Some).map_err(|_| Strange { name }),
+        Some(_) => Err(Strange { name }),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(expires_at: Option<i64>) -> Item {
+        let key = Key { partition: "t#acme#m".to_owned(), sort: "manifest".to_owned() };
+        let expires_at = expires_at.map(Timestamp::from_millis);
+        Item { key, body: vec![0, 0xff], version: u64::MAX, expires_at }
+    }
+
+    #[test]
+    fn an_item_comes_back_as_it_was_but_for_parts_of_a_second() {
+        for (written, read) in
+            [(None, None), (Some(5000), Some(5000)), (Some(5001), Some(6000)), (Some(5999), Some(6000))]
+        {
+            assert_eq!(item(attributes(&stored(written))).unwrap(), stored(read));
+        }
+    }
+
+    #[test]
+    fn an_item_of_another_shape_is_refused_by_name() {
+        for name in ["pk", "sk", "body", "version"] {
+            let mut attributes = attributes(&stored(None));
+            attributes.remove(name);
+            assert!(item(attributes.clone()).unwrap_err().to_string().contains(name));
+            attributes.insert(name.to_owned(), AttributeValue::Bool(true));
+            assert!(item(attributes).is_err());
+        }
+    }
+}

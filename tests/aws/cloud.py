@@ -1,0 +1,168 @@
+"""A local AWS: ministack for all services, moto for Timestream, microburst in front of both to inject faults.
+
+The functions reach AWS through microburst, this process directly, so that only the functions' calls fail. All of it is started with
+a clean environment: a variable that the template forgets must not be found because the tests' shell has it.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import boto3
+import botocore.config
+
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+SECONDS_TO_START = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def http(url, body=None, method=None, headers=None, timeout=30):
+    """Status and body of a call; a refusal is an answer too."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    if data is not None:
+        request.add_header("content-type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read()
+
+
+class Cloud:
+    """All processes of the local AWS; ends them on leaving."""
+
+    def __init__(self, scratch):
+        self.scratch = pathlib.Path(scratch)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.processes = []
+        self.aws_port, self.timestream_port = free_port(), free_port()
+        self.faults_port, self.timestream_faults_port = free_port(), free_port()
+
+    def __enter__(self):
+        try:
+            self.start_all()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start_all(self):
+        tools = pathlib.Path(sys.executable).parent
+        local = "http://127.0.0.1"
+        self.start("moto", [tools / "moto_server", "-H", "127.0.0.1", "-p", str(self.timestream_port)])
+        for name, upstream, port in [
+            ("faults", self.aws_port, self.faults_port),
+            ("timestream-faults", self.timestream_port, self.timestream_faults_port),
+        ]:
+            self.start(name, [tools / "microburst", "--upstream", f"{local}:{upstream}", "--port", str(port)])
+        self.start(
+            "ministack",
+            [tools / "ministack"],
+            GATEWAY_PORT=str(self.aws_port),
+            BIND_HOST="127.0.0.1",
+            STATE_DIR=str(self.scratch / "state"),
+            # What follows reaches the functions: their clients find AWS by it.
+            AWS_ENDPOINT_URL=f"{local}:{self.faults_port}",
+            AWS_ENDPOINT_URL_TIMESTREAM_WRITE=f"{local}:{self.timestream_faults_port}",
+        )
+        for url in [
+            f"{local}:{self.aws_port}/_ministack/health",
+            f"{local}:{self.timestream_port}/moto-api/",
+            f"{local}:{self.faults_port}/_microburst/health",
+            f"{local}:{self.timestream_faults_port}/_microburst/health",
+        ]:
+            self.wait_for(url)
+        # The first call through a proxy takes seconds; it must not be a function's.
+        self.client("dynamodb", self.faults_port).list_tables()
+        self.client("timestream-write", self.timestream_faults_port).list_databases()
+
+    def start(self, name, command, **environment):
+        home = self.scratch / name
+        home.mkdir(exist_ok=True)
+        log = open(self.scratch / f"{name}.log", "wb")
+        clean = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+        }
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            env=clean | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+            # Its own group, so that functions it started end with it.
+            start_new_session=True,
+        )
+        self.processes.append((name, process))
+
+    def wait_for(self, url):
+        deadline = time.monotonic() + SECONDS_TO_START
+        while time.monotonic() < deadline:
+            for name, process in self.processes:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{name} ended at its start; see {self.scratch / name}.log")
+            try:
+                if http(url, timeout=2)[0] == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise RuntimeError(f"{url} did not answer within {SECONDS_TO_START} s; logs are in {self.scratch}")
+
+    def stop(self):
+        for _, process in self.processes:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        self.processes = []
+
+    def client(self, service, port=None):
+        """A client of this process; directly unless another port is named."""
+        if port is None:
+            port = self.timestream_port if service.startswith("timestream") else self.aws_port
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=botocore.config.Config(read_timeout=120, retries={"max_attempts": 2}, s3={"addressing_style": "path"}),
+        )
+
+    def set_faults(self, rules):
+        """Replaces the faults on the functions' calls."""
+        for port in (self.faults_port, self.timestream_faults_port):
+            status, reply = http(f"http://127.0.0.1:{port}/_microburst/rules", rules, "POST")
+            assert status < 300, reply
+
+    def fired(self):
+        """The faults that were injected so far."""
+        found = []
+        for port in (self.faults_port, self.timestream_faults_port):
+            _, reply = http(f"http://127.0.0.1:{port}/_microburst/fired?limit=10000")
+            found.extend(json.loads(reply))
+        return found

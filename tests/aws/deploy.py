@@ -1,0 +1,92 @@
+"""Deploys the real `template.yaml` with the real binaries to the local AWS, as `sam deploy` would: packaged, by change to a stack."""
+
+import io
+import json
+import pathlib
+import time
+import zipfile
+
+import yaml
+
+BUCKET = "packages"
+
+
+class Tag(yaml.YAMLObject):
+    """A CloudFormation short form (`!Ref x`), kept as it is written."""
+
+    def __init__(self, tag, value):
+        self.tag, self.value = tag, value
+
+
+def _read_tag(loader, suffix, node):
+    reader = {
+        yaml.ScalarNode: loader.construct_scalar,
+        yaml.SequenceNode: lambda node: loader.construct_sequence(node, deep=True),
+        yaml.MappingNode: lambda node: loader.construct_mapping(node, deep=True),
+    }
+    value = reader[type(node)](node)
+    if suffix == "Ref" or suffix == "Condition":
+        return {suffix: value}
+    if suffix == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {f"Fn::{suffix}": value}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms in their long form."""
+
+
+Loader.add_multi_constructor("!", _read_tag)
+
+
+def read_template(path):
+    return yaml.load(pathlib.Path(path).read_text(), Loader)
+
+
+def package(cloud, template, binaries):
+    """Puts each function's binary into S3 as `bootstrap` and points the template to it."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    for resource in template["Resources"].values():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        properties = resource["Properties"]
+        name = resource.pop("Metadata")["BuildProperties"]["Binary"]
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+            entry = zipfile.ZipInfo("bootstrap")
+            entry.external_attr = 0o100755 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            zipped.writestr(entry, (pathlib.Path(binaries) / name).read_bytes(), compresslevel=1)
+        s3.put_object(Bucket=BUCKET, Key=name, Body=archive.getvalue())
+        properties["CodeUri"] = {"Bucket": BUCKET, "Key": name}
+    # The binaries under test are this machine's.
+    template["Globals"]["Function"]["Architectures"] = ["x86_64"]
+    return template
+
+
+def deploy(cloud, template, name="mailgauge", **parameters):
+    """Creates the stack; its outputs."""
+    cloudformation = cloud.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=json.dumps(template),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    deadline = time.monotonic() + 120
+    while True:
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        if stack["StackStatus"] == "CREATE_COMPLETE":
+            return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        if "IN_PROGRESS" not in stack["StackStatus"] or time.monotonic() > deadline:
+            events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+            reasons = [f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}" for event in events if event.get("ResourceStatusReason")]
+            raise RuntimeError(f"the stack is {stack['StackStatus']}: {reasons or stack.get('StackStatusReason')}")
+        time.sleep(0.2)
+
+
+def resource(cloud, logical_id, name="mailgauge"):
+    """The physical name of one of the stack's resources."""
+    detail = cloud.client("cloudformation").describe_stack_resource(StackName=name, LogicalResourceId=logical_id)
+    return detail["StackResourceDetail"]["PhysicalResourceId"]

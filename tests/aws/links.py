@@ -1,0 +1,238 @@
+"""The links that the local AWS lacks, carried by hand, after AWS's documentation. They are a model, not AWS.
+
+- SES to EventBridge to Kinesis: the deployed rule's pattern and target decide, as they would on AWS. Not modelled: the role, the rule's
+  own retries, its dead-letter queue.
+- The stream's trigger: the deployed mapping's settings decide about batches, halving, age and the failure destination. Not modelled:
+  Lambda's pauses between tries, and a shard's end. Batches of one shard go one after the other, never beside each other.
+
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html and .../services-kinesis-batchfailurereporting.html
+"""
+
+import base64
+import datetime
+import json
+import time
+import uuid
+
+DETAIL_TYPES = {
+    "Send": "Email Sent",
+    "Delivery": "Email Delivered",
+    "Bounce": "Email Bounced",
+    "Complaint": "Email Complaint Received",
+    "Reject": "Email Rejected",
+    "Open": "Email Opened",
+    "Click": "Email Clicked",
+    "Rendering Failure": "Email Rendering Failed",
+    "DeliveryDelay": "Email Delivery Delayed",
+    "Subscription": "Email Subscribed",
+}
+# What a synchronous invocation may carry.
+PAYLOAD_BYTES = 6 << 20
+
+
+def envelope(event):
+    """An SES event as EventBridge carries it."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": DETAIL_TYPES[event["eventType"]],
+        "source": "aws.ses",
+        "account": "000000000000",
+        "time": event["mail"]["timestamp"],
+        "region": "us-east-1",
+        "resources": [],
+        "detail": event,
+    }
+
+
+class Front:
+    """Hands envelopes to the targets of every deployed rule that matches them."""
+
+    def __init__(self, cloud):
+        self.events, self.kinesis = cloud.client("events"), cloud.client("kinesis")
+        self.rules = []
+        for rule in self.events.list_rules()["Rules"]:
+            if "EventPattern" in rule:
+                targets = self.events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+                self.rules.append((rule["EventPattern"], targets))
+
+    def put(self, envelopes):
+        """Puts each envelope on the streams it is meant for; how many there were."""
+        records = {}
+        for event in envelopes:
+            for pattern, targets in self.rules:
+                if not self.events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"]:
+                    continue
+                for target in targets:
+                    key = by_path(event, target["KinesisParameters"]["PartitionKeyPath"])
+                    record = {"Data": json.dumps(event).encode(), "PartitionKey": key}
+                    records.setdefault(target["Arn"], []).append(record)
+        put = 0
+        for stream, batch in records.items():
+            for start in range(0, len(batch), 500):
+                reply = self.kinesis.put_records(StreamARN=stream, Records=batch[start : start + 500])
+                assert reply["FailedRecordCount"] == 0, reply
+            put += len(batch)
+        return put
+
+
+def by_path(event, path):
+    for name in path.removeprefix("$.").split("."):
+        event = event[name]
+    return event
+
+
+class Batch:
+    """Records of one shard that are tried together, and since when."""
+
+    def __init__(self, records):
+        self.records = records
+
+    def halves(self):
+        middle = len(self.records) // 2
+        return [Batch(self.records[:middle]), Batch(self.records[middle:])]
+
+
+class Trigger:
+    """The deployed mapping from the stream to the function, in this process's hands."""
+
+    def __init__(self, cloud, mapping_id):
+        self.lambda_, self.kinesis, self.s3 = cloud.client("lambda"), cloud.client("kinesis"), cloud.client("s3")
+        # Disabled before the first record, else the local AWS's own poller races this one.
+        self.mapping = self.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
+        mappings = self.lambda_.list_event_source_mappings()["EventSourceMappings"]
+        self.mapping = next(mapping for mapping in mappings if mapping["UUID"] == mapping_id)
+        self.stream = self.mapping["EventSourceArn"]
+        self.positions = {}
+        self.waiting = {}
+        self.invocations = self.failures = self.set_aside = 0
+        # For tests: cuts batches smaller than the mapping would.
+        self.batch_size = self.mapping["BatchSize"]
+        # For tests: how old a record may be, in seconds, in place of hours.
+        self.max_age = self.mapping["MaximumRecordAgeInSeconds"]
+
+    def rewind(self):
+        """As if somebody made the mapping anew: everything is delivered once more."""
+        self.positions, self.waiting = {}, {}
+
+    def drain(self, seconds=120):
+        """Polls all shards until nothing is left."""
+        deadline = time.monotonic() + seconds
+        while True:
+            busy = False
+            for shard in self.shards():
+                busy |= self.poll(shard)
+            if not busy:
+                return
+            assert time.monotonic() < deadline, f"records are still waiting after {seconds} s: {self.waiting}"
+
+    def waiting_records(self):
+        """How many records lie behind what was read."""
+        count = 0
+        for shard in self.shards():
+            position = dict(self.positions)
+            while records := self.read(shard):
+                count += len(records)
+            self.positions = position
+        return count
+
+    def shards(self):
+        return [shard["ShardId"] for shard in self.kinesis.list_shards(StreamARN=self.stream)["Shards"]]
+
+    def poll(self, shard):
+        """One try of one batch of a shard; whether there was one."""
+        batches = self.waiting.setdefault(shard, [])
+        if not batches:
+            records = self.read(shard)
+            if records:
+                batches.append(Batch(records))
+        if not batches:
+            return False
+        batch = batches.pop(0)
+        failure = self.invoke(shard, batch.records)
+        if failure is None:
+            return True
+        self.failures += 1
+        batches[:0] = self.after_failure(shard, batch, failure)
+        return True
+
+    def after_failure(self, shard, batch, failure):
+        """What is tried next in place of a batch that failed."""
+        now = time.time()
+        if self.max_age != -1 and now - batch.records[-1]["ApproximateArrivalTimestamp"].timestamp() > self.max_age:
+            self.to_destination(shard, batch, failure)
+            return []
+        if self.mapping["BisectBatchOnFunctionError"] and len(batch.records) > 1:
+            return batch.halves()
+        return [batch]
+
+    def read(self, shard):
+        if shard not in self.positions:
+            start = {"ShardIteratorType": "TRIM_HORIZON"}
+        else:
+            start = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": self.positions[shard]}
+        iterator = self.kinesis.get_shard_iterator(StreamARN=self.stream, ShardId=shard, **start)["ShardIterator"]
+        records = self.kinesis.get_records(ShardIterator=iterator, Limit=min(self.batch_size, 10000))["Records"]
+        fitting, size = [], 0
+        for record in records:
+            size += len(record["Data"]) * 4 // 3 + 600
+            if fitting and size > PAYLOAD_BYTES:
+                break
+            fitting.append(record)
+        if fitting:
+            self.positions[shard] = fitting[-1]["SequenceNumber"]
+        return fitting
+
+    def event(self, shard, records):
+        """The records as Lambda hands them to a function."""
+        return {
+            "Records": [
+                {
+                    "kinesis": {
+                        "kinesisSchemaVersion": "1.0",
+                        "partitionKey": record["PartitionKey"],
+                        "sequenceNumber": record["SequenceNumber"],
+                        "data": base64.b64encode(record["Data"]).decode(),
+                        "approximateArrivalTimestamp": record["ApproximateArrivalTimestamp"].timestamp(),
+                    },
+                    "eventSource": "aws:kinesis",
+                    "eventVersion": "1.0",
+                    "eventID": f"{shard}:{record['SequenceNumber']}",
+                    "eventName": "aws:kinesis:record",
+                    "invokeIdentityArn": "arn:aws:iam::000000000000:role/aggregate",
+                    "awsRegion": "us-east-1",
+                    "eventSourceARN": self.stream,
+                }
+                for record in records
+            ]
+        }
+
+    def invoke(self, shard, records):
+        """Why the function failed; nothing if it did not."""
+        self.invocations += 1
+        payload = json.dumps(self.event(shard, records)).encode()
+        reply = self.lambda_.invoke(FunctionName=self.mapping["FunctionArn"], Payload=payload)
+        answer = reply["Payload"].read().decode()
+        return f"{reply['FunctionError']}: {answer}" if "FunctionError" in reply else None
+
+    def to_destination(self, shard, batch, failure):
+        """The whole batch with what was said of it, as S3 destinations get it."""
+        self.set_aside += 1
+        bucket = self.mapping["DestinationConfig"]["OnFailure"]["Destination"].rsplit(":", 1)[1]
+        now = datetime.datetime.now(datetime.timezone.utc)
+        document = {
+            "requestContext": {"condition": "RecordAgeExceeded", "functionArn": self.mapping["FunctionArn"]},
+            "responseContext": {"statusCode": 200, "functionError": failure[:1000]},
+            "version": "1.0",
+            "timestamp": now.isoformat(),
+            "KinesisBatchInfo": {
+                "shardId": shard,
+                "startSequenceNumber": batch.records[0]["SequenceNumber"],
+                "endSequenceNumber": batch.records[-1]["SequenceNumber"],
+                "batchSize": len(batch.records),
+                "streamArn": self.stream,
+            },
+            "payload": json.dumps(self.event(shard, batch.records)),
+        }
+        key = f"aws/lambda/{self.mapping['UUID']}/{shard}/{now:%Y/%m/%d}/{now:%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
+        self.s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document).encode())

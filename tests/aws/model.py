@@ -1,0 +1,69 @@
+"""What a heap of SES events must come to, counted the plain way: one dictionary, no blocks, no cleverness."""
+
+import collections
+
+SIMULATOR = "simulator.amazonses.com"
+
+
+def recipients(event):
+    """Whom an event is about; opens and clicks name nobody and count one."""
+    kind = event["eventType"]
+    if kind in ("Open", "Click"):
+        return [None]
+    named = {
+        "Delivery": lambda body: body["delivery"]["recipients"],
+        "Bounce": lambda body: [one["emailAddress"] for one in body["bounce"]["bouncedRecipients"]],
+        "Complaint": lambda body: [one["emailAddress"] for one in body["complaint"]["complainedRecipients"]],
+        "DeliveryDelay": lambda body: [one["emailAddress"] for one in body["deliveryDelay"]["delayedRecipients"]],
+    }.get(kind, lambda body: body["mail"]["destination"])
+    return named(event)
+
+
+def metric(event):
+    """The count that an event raises; nothing for what is counted elsewhere."""
+    kind = event["eventType"]
+    if kind == "Bounce":
+        bounce = event["bounce"]
+        is_reply = bounce["bounceType"] == "Transient" and "reportingMTA" not in bounce
+        is_reply &= not any("status" in one or "diagnosticCode" in one for one in bounce["bouncedRecipients"])
+        return "auto_replies" if is_reply and bounce["bounceSubType"] == "General" else "bounces"
+    if kind == "Complaint":
+        body = event["complaint"]
+        counts = body.get("complaintFeedbackType") != "not-spam" and not body.get("complaintSubType")
+        return "complaints" if counts else None
+    return {
+        "Send": "sends",
+        "Delivery": "deliveries",
+        "DeliveryDelay": "delays",
+        "Open": "opens",
+        "Click": "clicks",
+        "Reject": "rejects",
+        "Rendering Failure": "rendering_failures",
+    }.get(kind)
+
+
+METRICS = ["sends", "deliveries", "bounces", "auto_replies", "complaints", "delays", "opens", "clicks", "rejects", "rendering_failures"]
+
+
+def totals(events):
+    """Counts by tenant and metric; an event that is given twice counts once."""
+    counts, seen = collections.defaultdict(collections.Counter), set()
+    for event in events:
+        tenant = event["mail"]["tags"].get("tenant", ["(unassigned)"])[0]
+        name = metric(event)
+        for recipient in recipients(event):
+            about = recipient or event["mail"]["destination"][0]
+            identity = (event["eventType"], event["mail"]["messageId"], recipient, stamp(event))
+            if name is None or about.endswith(SIMULATOR) or identity in seen:
+                continue
+            seen.add(identity)
+            counts[tenant][name] += 1
+    return {tenant: {name: counts[tenant][name] for name in METRICS} for tenant in counts}
+
+
+def stamp(event):
+    """What tells two events of one message and recipient apart: their time, and the link of a click."""
+    for body in ("delivery", "bounce", "complaint", "open", "click", "deliveryDelay"):
+        if body in event:
+            return event[body].get("timestamp"), event[body].get("link")
+    return None

@@ -1,0 +1,290 @@
+"""Deploys the stack to a local AWS, sends events in by every way, hurts it, and compares what the API says with a plain count.
+
+    python walk.py --root SOURCE_TREE --binaries FOLDER --mailgauge PROGRAM --scratch FOLDER
+
+Prints a line for each thing shown; ends with an error at the first that does not hold. Faults are shown to have fired: one that
+never fires would pass silently.
+"""
+
+import argparse
+import base64
+import gzip
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import threading
+import time
+
+from cloud import Cloud, http
+from deploy import deploy, package, read_template, resource
+from links import Front, Trigger, envelope
+from model import METRICS, totals
+
+SEED = 20261125
+
+
+class Walk:
+    """One deployment and the events it got so far."""
+
+    def __init__(self, cloud, options):
+        self.cloud, self.options = cloud, options
+        template = package(cloud, read_template(options.root / "template.yaml"), options.binaries)
+        self.outputs = deploy(cloud, template)
+        self.trigger = Trigger(cloud, resource(cloud, "AggregateTrigger"))
+        self.front = Front(cloud)
+        self.kinesis, self.lambda_ = cloud.client("kinesis"), cloud.client("lambda")
+        self.sent = []
+        self.random = random.Random(SEED)
+        self.key = self.make_key({"operator": {}})
+
+    def simulate(self, minutes, tenants=3, emails=20, seed=1):
+        """Events of the last minutes, as SES publishes them."""
+        start = time.strftime("%Y-%m-%dT%H:%M:00Z", time.gmtime(time.time() - minutes * 60))
+        command = [self.options.mailgauge, "simulate", "--tenants", tenants, "--emails-per-minute", emails]
+        command += ["--minutes", minutes, "--start", start, "--seed", seed, "--out", "-"]
+        done = subprocess.run([str(word) for word in command], check=True, capture_output=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def make_key(self, grant):
+        """A key of the API, made by who may invoke its function."""
+        request = {"make_key": {"name": "walk", "grant": grant}}
+        reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "ApiFunction"), Payload=json.dumps(request).encode())
+        answer = json.loads(reply["Payload"].read())
+        assert "FunctionError" not in reply, answer
+        return answer["key"]
+
+    def ask(self, path, key=None, **question):
+        """A call through the gateway, as a tenant would make it."""
+        host = self.outputs["ApiUrl"].removeprefix("http://")
+        headers = {"host": host, "authorization": f"Bearer {key or self.key}"}
+        body = question or None
+        return http(f"http://127.0.0.1:{self.cloud.aws_port}{path}", body, "POST" if body else "GET", headers)
+
+    def counted(self, key=None):
+        """What the API says, by tenant and metric."""
+        question = {"metrics": METRICS, "from": "-7d", "to": "now", "granularity": "total", "limit": 1000}
+        if key is None:
+            question["group_by"] = ["tenant"]
+        status, reply = self.ask("/v1/query", key, **question)
+        assert status == 200, (status, reply)
+        rows = json.loads(reply)["rows"]
+        return {row["group"].get("tenant", "mine"): {name: row["metrics"][name] for name in METRICS} for row in rows}
+
+    def put(self, records):
+        """Puts raw records on the stream."""
+        for start in range(0, len(records), 500):
+            batch = [{"Data": data, "PartitionKey": str(number)} for number, data in enumerate(records[start : start + 500])]
+            reply = self.kinesis.put_records(StreamARN=self.outputs["StreamArn"], Records=batch)
+            assert reply["FailedRecordCount"] == 0, reply
+
+    def put_events(self, events):
+        self.sent += events
+        self.put([json.dumps(event).encode() for event in events])
+
+    def compare(self, what):
+        """The API against the plain count, and the proof of counting."""
+        expected, counted = totals(self.sent), self.counted()
+        assert counted == expected, f"{what}: counted {counted}, expected {expected}"
+        status, reply = self.ask("/v1/reconcile?from=-7d&to=now")
+        assert status == 200, (status, reply)
+        proof = json.loads(reply)
+        assert proof["drift"] == 0, proof
+        print(f"ok: {what}: {sum(map(sum, (row.values() for row in counted.values())))} counts, drift 0", flush=True)
+
+    def compact(self):
+        reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "CompactFunction"), Payload=b"{}")
+        answer = reply["Payload"].read()
+        assert "FunctionError" not in reply, answer
+
+
+def every_way_in(walk):
+    events = walk.simulate(minutes=30)
+    by_rule, by_topic, by_forward, raw, lines = (events[place::5] for place in range(5))
+    walk.sent += events
+    noise = {**envelope(events[0]), "detail-type": "Sending Status Enabled", "detail": {"version": "1.0"}}
+    put = walk.front.put([noise] + [envelope(event) for event in by_rule])
+    assert put == len(by_rule), "the rule lets events of mail through, and nothing else"
+    sns = walk.cloud.client("sns")
+    for start in range(0, len(by_topic), 10):
+        entries = [{"Id": str(number), "Message": json.dumps(event)} for number, event in enumerate(by_topic[start : start + 10])]
+        assert not sns.publish_batch(TopicArn=walk.outputs["EventsTopicArn"], PublishBatchRequestEntries=entries)["Failed"]
+    forward(walk, by_forward)
+    walk.put([json.dumps(event).encode() for event in raw])
+    walk.put([gzip.compress("\n".join(json.dumps(event) for event in lines).encode())])
+    # What SNS hands on comes when it comes.
+    wait_for(lambda: forwarded(walk) >= len(by_topic) + len(by_forward), "the function forward has handed everything on")
+    walk.trigger.drain()
+    walk.compare("by rule, by topic, by Firehose, raw and zipped")
+
+
+def forward(walk, events):
+    """As a transformation of Firehose, which gets each record back as it was."""
+    records = [{"recordId": str(number), "data": base64.b64encode(json.dumps(event).encode()).decode()} for number, event in enumerate(events)]
+    request = {"invocationId": "1", "deliveryStreamArn": "arn:aws:firehose:us-east-1:000000000000:deliverystream/archive", "region": "us-east-1", "records": records}
+    reply = walk.lambda_.invoke(FunctionName=walk.outputs["ForwardFunctionArn"], Payload=json.dumps(request).encode())
+    answer = json.loads(reply["Payload"].read())
+    assert [record["result"] for record in answer["records"]] == ["Ok"] * len(records), answer
+    assert [record["data"] for record in answer["records"]] == [record["data"] for record in records]
+
+
+def forwarded(walk):
+    """How many records of the stream came by the function forward: those of the rule carry an envelope, raw ones come later."""
+    return walk.trigger.waiting_records() - len(walk.sent[0::5]) - len(walk.sent[3::5]) - 1
+
+
+def wait_for(holds, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+def a_replay_changes_nothing(walk):
+    walk.trigger.rewind()
+    walk.trigger.batch_size = 37
+    walk.trigger.drain()
+    walk.trigger.batch_size = walk.trigger.mapping["BatchSize"]
+    walk.compare("the whole stream once more, cut anew")
+
+
+def a_record_that_cannot_be_read_costs_nothing_else(walk):
+    events = walk.simulate(minutes=5, seed=2)
+    walk.sent += events
+    records = [json.dumps(event).encode() for event in events]
+    records[len(records) // 2 : len(records) // 2] = [b'{"eventType":"Bounce","mail":', b"\xff\xfe", b""]
+    walk.put(records)
+    failures = walk.trigger.failures
+    walk.trigger.drain()
+    assert walk.trigger.failures == failures, "a poison record fails no batch"
+    walk.compare("with records that cannot be read among them")
+
+
+FAULTS = {
+    "writes throttled": {"operation": "BatchWriteItem", "times": 3, "error": {"code": "ProvisionedThroughputExceededException"}},
+    "conditional writes throttled": {"operation": "PutItem", "times": 3, "error": {"code": "ThrottlingException"}},
+    "reads throttled": {"operation": "Query", "times": 3, "error": {"code": "ProvisionedThroughputExceededException"}},
+    "the store fails for a while": {"times": 8, "error": {"code": "InternalServerError", "status": 500}},
+    "connections break": {"times": 4, "reset": True},
+    "answers are lost after the write": {"operation": "BatchWriteItem", "times": 2, "response": {"abort_bytes": 0}},
+    "answers of conditional writes are lost": {"operation": "PutItem", "times": 4, "response": {"abort_bytes": 0}},
+    "the store is slow": {"times": 5, "latency": {"min": 300, "max": 800}},
+}
+
+
+def faults(walk):
+    for number, (what, rule) in enumerate(FAULTS.items()):
+        before = len(walk.cloud.fired())
+        events = walk.simulate(minutes=3, seed=100 + number)
+        walk.cloud.set_faults([{"service": "dynamodb", **rule}])
+        walk.put_events(events)
+        walk.trigger.drain()
+        walk.cloud.set_faults([])
+        fired = len(walk.cloud.fired()) - before
+        assert fired > 0, f"{what}: no fault fired, so nothing is shown"
+        walk.compare(f"{what} ({fired} fired)")
+
+
+def killed(walk):
+    """`kill -9` of the function at random moments, in the middle of batches."""
+    name = resource(walk.cloud, "AggregateFunction")
+    # A dead try's lease ends with its own deadline: a short one keeps this test short.
+    walk.lambda_.update_function_configuration(FunctionName=name, Timeout=3)
+    walk.put_events(walk.simulate(minutes=20, seed=200))
+    walk.trigger.batch_size = 150
+    kills = 0
+    stop = threading.Event()
+
+    def killer():
+        nonlocal kills
+        while not stop.is_set() and kills < 4:
+            time.sleep(walk.random.uniform(0.05, 0.4))
+            for process in functions(name):
+                os.kill(process, signal.SIGKILL)
+                kills += 1
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    walk.trigger.drain(seconds=240)
+    stop.set()
+    thread.join()
+    assert kills > 0 and walk.trigger.failures > 0, "a kill in the middle of a batch is shown"
+    walk.trigger.batch_size = walk.trigger.mapping["BatchSize"]
+    walk.compare(f"killed {kills} times in the middle")
+
+
+def functions(name):
+    """Processes that run a function, by what the platform tells them of themselves."""
+    mark = f"AWS_LAMBDA_FUNCTION_NAME={name}".encode()
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                if os.readlink(entry / "exe").endswith("bootstrap"):
+                    yield int(entry.name)
+        except OSError:
+            continue
+
+
+def set_aside_and_drained_back(walk):
+    """An outage longer than records may wait: batches go to the bucket whole, and from there back to the stream."""
+    events = walk.simulate(minutes=3, seed=300)
+    walk.cloud.set_faults([{"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}}])
+    walk.put_events(events)
+    walk.trigger.max_age = 0
+    walk.trigger.drain()
+    walk.trigger.max_age = walk.trigger.mapping["MaximumRecordAgeInSeconds"]
+    walk.cloud.set_faults([])
+    assert walk.trigger.set_aside > 0, "batches were set aside"
+    s3, bucket = walk.cloud.client("s3"), walk.outputs["FailedBatchesBucket"]
+    objects = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    walk.put([s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read() for one in objects])
+    walk.trigger.drain()
+    walk.compare(f"{len(objects)} batches set aside for hours, then put on the stream again")
+
+
+def folded(walk):
+    before = walk.counted()
+    walk.compact()
+    assert walk.counted() == before
+    walk.compare("after folding")
+
+
+def a_tenant_sees_its_own(walk):
+    expected = totals(walk.sent)
+    tenant = sorted(expected)[0]
+    key = walk.make_key({"tenant": tenant})
+    assert walk.counted(key) == {"mine": expected[tenant]}
+    status, _ = walk.ask("/v1/tenants", key)
+    assert status == 403, status
+    status, _ = walk.ask("/v1/tenants", "mg_wrong")
+    assert status == 401, status
+    print("ok: a tenant's key sees that tenant only", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=pathlib.Path, required=True)
+    parser.add_argument("--binaries", type=pathlib.Path, required=True)
+    parser.add_argument("--mailgauge", type=pathlib.Path, required=True)
+    parser.add_argument("--scratch", type=pathlib.Path, required=True)
+    options = parser.parse_args()
+    with Cloud(options.scratch) as cloud:
+        walk = Walk(cloud, options)
+        for step in [
+            every_way_in,
+            a_replay_changes_nothing,
+            a_record_that_cannot_be_read_costs_nothing_else,
+            folded,
+            faults,
+            killed,
+            set_aside_and_drained_back,
+            folded,
+            a_tenant_sees_its_own,
+        ]:
+            step(walk)
+
+
+if __name__ == "__main__":
+    main()
