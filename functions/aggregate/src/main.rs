@@ -4,6 +4,10 @@
 //! commas) say which message tags name what. An error means that the platform failed: Lambda delivers the batch again, as a whole,
 //! and nothing of it is counted twice. Records that cannot be read are no errors; they go to quarantine.
 
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+// The steps' futures nest deeper than the compiler looks by itself.
+#![recursion_limit = "256"]
+
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::{Environment, InvalidEnvironment};
 use adapters::secrets::Secrets;

@@ -4,9 +4,11 @@
 //! invocation, which only who may invoke functions of the account can make: `{"make_key":{"name":"...","grant":...}}` makes an API
 //! key, the first of all for one. An HTTP request can never pass for that, as its event has other fields.
 
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 // The router's futures nest deeper than the compiler looks by itself.
 #![recursion_limit = "256"]
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use adapters::aws::dynamodb::DynamoStore;
@@ -38,7 +40,9 @@ async fn main() -> Result<(), Error> {
     let (table, tags) = environment.finish((table, tags))?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let history = compact::Settings::default();
-    let home = Home { store: store.clone(), clock: SystemClock, history, tags, intake: Stream };
+    // Lambda gives this function one core.
+    let threads = NonZeroUsize::MIN;
+    let home = Home { store: store.clone(), clock: SystemClock, history, tags, intake: Stream, threads };
     let router = web::router(Arc::new(home), HttpsFetch::default(), Settings::default());
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<Box<RawValue>, Error> {
         if let Some(wanted) = first_key::asked_for(event.payload.get())? {

@@ -4,6 +4,9 @@
 //! A tenant that fails stays due and is told; the log's `oldest_unmerged_seconds` must stay far below the three days that
 //! deltas are kept.
 
+// The steps' futures nest deeper than the compiler looks by itself.
+#![recursion_limit = "256"]
+
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
 use adapters::system_clock::SystemClock;

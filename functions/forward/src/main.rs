@@ -4,6 +4,7 @@
 //! the stream; the trigger sends everything again, and what is on it twice is counted once. Firehose gets each record
 //! back as it was.
 
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 use adapters::aws::kinesis::Stream;
 use adapters::environment::Environment;
 use lambda_runtime::{Error, LambdaEvent, service_fn};

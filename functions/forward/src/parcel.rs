@@ -118,10 +118,12 @@ mod tests {
     #[test]
     fn the_message_of_an_sns_record_goes_to_the_shard_of_its_mail() {
         let parcel = Parcel::read(&sample("sns-lambda.json")).unwrap();
-        assert!(!parcel.records.is_empty());
+        assert_eq!(parcel.records.len(), 3);
         for record in &parcel.records {
-            assert!(record.data.starts_with(b"{"), "the message alone is forwarded");
-            assert!(record.partition_key.starts_with("01"), "{}", record.partition_key);
+            let text = String::from_utf8_lossy(&record.data);
+            assert!(!text.contains("\"Sns\""), "the message alone is forwarded");
+            // One of them is SES's word that it found the topic, which is about no message.
+            assert!(record.partition_key.starts_with("01") || text.starts_with("Successfully"), "{text}");
         }
         assert_eq!(parcel.answer, json!({ "forwarded": parcel.records.len() }));
     }

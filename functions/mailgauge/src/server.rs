@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         history: home.history,
         tags: home.tags.clone(),
         intake: Door { home: Arc::clone(&home), inbox },
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     });
     let router = web::router(backend, HttpsFetch::default(), Settings { sns_topics });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

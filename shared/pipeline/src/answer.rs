@@ -3,6 +3,9 @@
 //! Tenants are read side by side, each with one call per kind of item; of blocks only the parts that the question needs.
 
 use cells::BlockReader;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+
 use cells::query::{
     self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
 };
@@ -15,6 +18,9 @@ use crate::ports::{Item, Store};
 use crate::snapshot::{self, Gone, Progress, Snapshot, SnapshotError};
 use crate::stored::ReadError;
 use crate::tenants;
+
+/// Fewer encoded bytes are counted sooner than a thread begins.
+pub(crate) const LEAST_SHARE_BYTES: usize = 32 * 1024;
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +49,13 @@ struct Found {
     earlier: Vec<BlockId>,
 }
 
-/// Answers a query as of now.
+/// Answers a query as of now. What was read is counted on up to so many `threads`, which only exist for that time.
 pub async fn answer<S: Store>(
     store: &S,
     query: &Query,
     settings: &compact::Settings,
     now: Timestamp,
+    threads: NonZeroUsize,
 ) -> Result<Answer, AnswerError> {
     let earlier = query.earlier()?;
     let tenants = match &query.scope {
@@ -75,7 +82,7 @@ pub async fn answer<S: Store>(
         }
         let freshness =
             Freshness { complete_until: progress.complete_until(), newest_event: progress.newest_event() };
-        Ok(Ok(execute(query, earlier.as_ref(), &all, freshness)?))
+        Ok(Ok(execute(query, earlier.as_ref(), &all, freshness, threads)?))
     })
     .await
 }
@@ -108,50 +115,109 @@ async fn find<S: Store>(
     Ok(blocks.map(|blocks| Found { tenant: tenant.clone(), deltas: snapshot.deltas, blocks, now, earlier }))
 }
 
+/// One part to be counted.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    tenant: &'a TenantId,
+    item: &'a Item,
+    /// For the query.
+    now: bool,
+    /// For the range it is compared with.
+    earlier: bool,
+}
+
+impl Found {
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let deltas = self.deltas.iter().map(|item| (item, true, true));
+        let blocks = self.blocks.iter().map(|(id, item)| {
+            (item, self.now.binary_search(id).is_ok(), self.earlier.binary_search(id).is_ok())
+        });
+        let part = |(item, now, earlier)| Part { tenant: &self.tenant, item, now, earlier };
+        deltas.chain(blocks).map(part)
+    }
+}
+
+/// Counts all parts, on several threads if there is enough to do.
 fn execute(
     query: &Query,
     earlier: Option<&Query>,
     found: &[Found],
     freshness: Freshness,
+    threads: NonZeroUsize,
 ) -> Result<Answer, AnswerError> {
-    let mut execution = Execution::new(query);
-    let mut before = earlier.map(Execution::new);
-    for found in found {
-        for item in &found.deltas {
-            let reader = open(item)?;
-            add(&mut execution, found, item, &reader)?;
-            if let Some(before) = &mut before {
-                add(before, found, item, &reader)?;
-            }
+    let parts: Vec<Part<'_>> = found.iter().flat_map(Found::parts).collect();
+    let shares = shares(&parts, threads);
+    let (first, others) = shares.split_first().map_or((&[][..], &[][..]), |(first, others)| (*first, others));
+    std::thread::scope(|scope| {
+        let count = |share| move || Counted::of(query, earlier, share);
+        let others: Vec<_> = others.iter().map(|share| scope.spawn(count(share))).collect();
+        let mut sum = Counted::of(query, earlier, first)?;
+        for other in others {
+            sum.merge(&other.join().unwrap_or_else(|panic| resume_unwind(panic))?)?;
         }
-        for (id, item) in &found.blocks {
-            let reader = open(item)?;
-            if found.now.binary_search(id).is_ok() {
-                add(&mut execution, found, item, &reader)?;
-            }
-            if let Some(before) = before.as_mut().filter(|_| found.earlier.binary_search(id).is_ok()) {
-                add(before, found, item, &reader)?;
-            }
+        Ok(sum.now.finish(sum.earlier, freshness))
+    })
+}
+
+/// Runs of parts of about the same size, one for each thread; fewer if there is little to do.
+fn shares<'p, 'a>(parts: &'p [Part<'a>], threads: NonZeroUsize) -> Vec<&'p [Part<'a>]> {
+    let total: usize = parts.iter().map(|part| part.item.body.len()).sum();
+    let most = total.div_ceil(threads.get()).max(LEAST_SHARE_BYTES);
+    let mut shares = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (place, part) in parts.iter().enumerate() {
+        bytes += part.item.body.len();
+        if bytes >= most {
+            shares.extend(parts.get(start..=place));
+            (start, bytes) = (place + 1, 0);
         }
     }
-    Ok(execution.finish(before, freshness))
+    shares.extend(parts.get(start..).filter(|rest| !rest.is_empty()));
+    shares
 }
 
-fn open(item: &Item) -> Result<BlockReader<'_>, AnswerError> {
-    Ok(BlockReader::open(&item.body)
-        .map_err(|source| SnapshotError::Block { key: item.key.clone(), source })?)
+/// What some parts add up to.
+struct Counted {
+    now: Execution,
+    earlier: Option<Execution>,
 }
 
-fn add(
-    execution: &mut Execution,
-    found: &Found,
-    item: &Item,
-    rows: &BlockReader<'_>,
-) -> Result<(), AnswerError> {
-    execution.add(&found.tenant, rows).map_err(|error| match error {
-        ExecuteError::Block(source) => SnapshotError::Block { key: item.key.clone(), source }.into(),
-        ExecuteError::TooLarge(refusal) => AnswerError::Query(refusal),
-    })
+impl Counted {
+    fn nothing(query: &Query, earlier: Option<&Query>) -> Self {
+        Self { now: Execution::new(query), earlier: earlier.map(Execution::new) }
+    }
+
+    fn of(query: &Query, earlier: Option<&Query>, parts: &[Part<'_>]) -> Result<Self, AnswerError> {
+        let mut counted = Self::nothing(query, earlier);
+        for part in parts {
+            counted.add(part).map_err(|error| match error {
+                ExecuteError::Block(source) => {
+                    SnapshotError::Block { key: part.item.key.clone(), source }.into()
+                }
+                ExecuteError::TooLarge(refusal) => AnswerError::Query(refusal),
+            })?;
+        }
+        Ok(counted)
+    }
+
+    fn add(&mut self, part: &Part<'_>) -> Result<(), ExecuteError> {
+        let rows = BlockReader::open(&part.item.body)?;
+        if part.now {
+            self.now.add(part.tenant, &rows)?;
+        }
+        if let Some(earlier) = self.earlier.as_mut().filter(|_| part.earlier) {
+            earlier.add(part.tenant, &rows)?;
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<(), QueryError> {
+        self.now.merge(&other.now)?;
+        if let (Some(ours), Some(theirs)) = (&mut self.earlier, &other.earlier) {
+            ours.merge(theirs)?;
+        }
+        Ok(())
+    }
 }
 
 /// What the planner is told of a tenant's blocks.
@@ -172,5 +238,38 @@ fn block_id(block: BlockRef) -> BlockId {
         BlockRef::Hour(hour) => BlockId::hour(hour),
         BlockRef::Day(day) => BlockId::day(day),
         BlockRef::Month(month) => BlockId { level: Level::Month, period: month.0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Key;
+
+    #[test]
+    fn every_part_is_in_one_share_and_there_are_no_more_shares_than_threads() {
+        let tenant = TenantId::unassigned();
+        for (bytes, threads, expected) in [
+            (vec![], 2, vec![]),
+            (vec![0], 2, vec![1]),
+            (vec![LEAST_SHARE_BYTES - 1, 1], 2, vec![2]),
+            (vec![LEAST_SHARE_BYTES, 1], 2, vec![1, 1]),
+            (vec![LEAST_SHARE_BYTES; 5], 1, vec![5]),
+            (vec![LEAST_SHARE_BYTES; 5], 2, vec![3, 2]),
+            (vec![LEAST_SHARE_BYTES; 5], 9, vec![1; 5]),
+        ] {
+            let item = |bytes: &usize| Item {
+                key: Key { partition: String::new(), sort: String::new() },
+                body: vec![0; *bytes],
+                version: 0,
+                expires_at: None,
+            };
+            let items: Vec<Item> = bytes.iter().map(item).collect();
+            let part = |item| Part { tenant: &tenant, item, now: true, earlier: false };
+            let parts: Vec<Part<'_>> = items.iter().map(part).collect();
+            let shares = shares(&parts, NonZeroUsize::new(threads).unwrap());
+            assert_eq!(shares.iter().map(|share| share.len()).collect::<Vec<_>>(), expected, "{bytes:?}");
+            assert!(shares.concat().iter().map(|part| part.item.body.len()).eq(bytes), "in order");
+        }
     }
 }

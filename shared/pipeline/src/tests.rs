@@ -1,5 +1,6 @@
 //! The whole way of events through the steps, over the store in memory: what is answered, before and after each compaction.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use cells::query::{DimensionNames, Query, Scope};
@@ -9,12 +10,13 @@ use event::{HashKey, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 use crate::aggregate::fold::EventFold;
 use crate::aggregate::identity::Memory;
 use crate::aggregate::{self, AggregateError, Attempt, Batch, Committed, Record};
+use crate::answer::{self, LEAST_SHARE_BYTES};
 use crate::compact::{self, due};
 use crate::memory::MemoryStore;
 use crate::ports::Clock;
 use crate::quarantine::{self, Seal};
 use crate::reconcile;
-use crate::snapshot::Progress;
+use crate::snapshot::{Progress, Snapshot};
 use crate::tenants;
 use cells::Block;
 
@@ -101,13 +103,18 @@ impl Home {
 
     /// A metric of one tenant, or of all, since the start.
     async fn metric(&self, scope: Scope, metric: &str, granularity: &str) -> u64 {
+        self.metric_on(1, scope, metric, granularity).await
+    }
+
+    async fn metric_on(&self, threads: usize, scope: Scope, metric: &str, granularity: &str) -> u64 {
         let now = self.clock.now();
         let from = Timestamp::from_millis(START - DAY_MS).to_string();
         let to = now.plus_millis(DAY_MS).to_string();
         let pairs = [("metrics", metric), ("from", &from), ("to", &to), ("granularity", granularity)];
         let query = Query::from_pairs(pairs, scope, &DimensionNames::default(), now).unwrap();
-        let answer =
-            crate::answer::answer(&self.store, &query, &compact::Settings::default(), now).await.unwrap();
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let settings = compact::Settings::default();
+        let answer = answer::answer(&self.store, &query, &settings, now, threads).await.unwrap();
         let sum: f64 = answer.rows().iter().filter_map(|row| row.metrics.first()?.as_number()).sum();
         format!("{sum}").parse().unwrap()
     }
@@ -176,6 +183,26 @@ async fn answers_stay_the_same_while_deltas_become_hours_days_and_months() {
         assert_eq!(home.metric(Scope::All, "deliveries", granularity).await, 1200);
     }
     assert_eq!(tenants::list(&home.store).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_is_the_same_on_any_number_of_threads() {
+    let mut home = Home::new();
+    for round in 0..600 {
+        let records = messages(&home, 1 + round * 3, 3);
+        home.aggregate(&records).await.unwrap();
+        home.pass(1_000);
+    }
+    let progress = Progress::read(&home.store).await.unwrap();
+    let deltas = Snapshot::read(&home.store, &progress, &acme()).await.unwrap().deltas;
+    let bytes: usize = deltas.iter().map(|delta| delta.body.len()).sum();
+    assert!(bytes > 2 * LEAST_SHARE_BYTES, "{bytes} bytes are counted on one thread");
+    let median_ms = home.metric(Scope::Tenant(acme()), "delivery_ms_p50", "total").await;
+    for threads in [1, 2, 3, 100] {
+        assert_eq!(home.metric_on(threads, Scope::All, "sends", "1m").await, 1800);
+        let found_ms = home.metric_on(threads, Scope::Tenant(acme()), "delivery_ms_p50", "total").await;
+        assert_eq!(found_ms, median_ms);
+    }
 }
 
 #[tokio::test]

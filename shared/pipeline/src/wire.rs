@@ -5,8 +5,8 @@
 
 use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 
-/// The format of all records here; newer ones are refused.
-const FORMAT: u8 = 1;
+/// The format of all records here; all others are refused. 1 was never released: its manifests knew no parts of sketches.
+const FORMAT: u8 = 2;
 
 /// A stored record that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => Ok(Self(rest)),
             Some((&format, _)) if format > FORMAT => Err(Malformed::Newer(format)),
-            _ => Err(Malformed::Damaged("no format number")),
+            _ => Err(Malformed::Damaged("no format number of any release")),
         }
     }
 
@@ -202,8 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn newer_formats_are_refused_by_name() {
-        assert_eq!(Reader::new(&[7]).err(), Some(Malformed::Newer(7)));
+    fn other_formats_are_refused_and_newer_ones_by_name() {
+        assert!(Reader::new(&[FORMAT]).is_ok());
+        assert_eq!(Reader::new(&[FORMAT + 1]).err(), Some(Malformed::Newer(FORMAT + 1)));
+        assert!(Reader::new(&[FORMAT - 1]).is_err());
         assert!(Reader::new(&[]).is_err());
     }
 }

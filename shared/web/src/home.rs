@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::num::NonZeroUsize;
 
 use axum::body::Bytes;
 use cells::query::{Answer, DimensionNames, Query, Scope};
@@ -15,7 +16,7 @@ use pipeline::compact;
 use pipeline::credentials::{self, ApiKey, CredentialError, Grant};
 use pipeline::ports::{Clock, Store};
 use pipeline::reconcile;
-use pipeline::snapshot::Progress;
+use pipeline::snapshot::{Progress, SnapshotError};
 use pipeline::stored::ReadError;
 use pipeline::tenants;
 
@@ -48,6 +49,8 @@ pub struct Home<S, C, I> {
     pub tags: Vec<String>,
     /// The way in.
     pub intake: I,
+    /// How many cores one answer may use.
+    pub threads: NonZeroUsize,
 }
 
 fn unavailable(operation: &'static str) -> impl FnOnce(Box<dyn Error + Send + Sync>) -> Unavailable {
@@ -66,6 +69,12 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+impl<S: Store, C: Clock, I: Intake> Home<S, C, I> {
+    async fn answer(&self, query: &Query) -> Result<Answer, AnswerError> {
+        answer::answer(&self.store, query, &self.history, self.clock.now(), self.threads).await
+    }
 }
 
 impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
@@ -101,7 +110,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     }
 
     async fn query(&self, query: Query) -> Result<Answer, Refusal> {
-        match answer::answer(&self.store, &query, &self.history, self.now()).await {
+        match self.answer(&query).await {
             Ok(answer) => Ok(answer),
             Err(AnswerError::Query(error)) => Err(Refusal::Query(error)),
             Err(error) => Err(unavailable("a query")(error.into()).into()),
@@ -129,9 +138,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         let operation = "listing values";
         let query = Query::from_pairs(pairs, scope.clone(), &DimensionNames::default(), self.now())
             .map_err(|error| unavailable(operation)(error.into()))?;
-        let answer = answer::answer(&self.store, &query, &self.history, self.now())
-            .await
-            .map_err(|error| unavailable(operation)(error.into()))?;
+        let answer = self.answer(&query).await.map_err(|error| unavailable(operation)(error.into()))?;
         let mut values: Vec<String> = answer
             .rows()
             .iter()
@@ -181,24 +188,13 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     }
 }
 
-/// Why there is no proof.
-#[derive(Debug, thiserror::Error)]
-pub enum ProofError {
-    /// What is stored cannot be reconciled.
-    #[error(transparent)]
-    Reconcile(#[from] reconcile::ReconcileError),
-    /// The store failed or a stored record cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
 /// The proof of counting over the hours that `[from, to)` touches.
 pub async fn proof<S: Store>(
     store: &S,
     scope: &Scope,
     from: Timestamp,
     to: Timestamp,
-) -> Result<Reconciliation, ProofError> {
+) -> Result<Reconciliation, SnapshotError> {
     let first = from.minute().hour();
     let last = Hour(to.plus_millis(-1).minute().hour().0.saturating_add(1)).max(first);
     let tenants: Vec<TenantId> = match scope {

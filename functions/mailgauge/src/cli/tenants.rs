@@ -128,8 +128,8 @@ fn keys_of(tenant: &TenantId, keys: &[Credential]) -> usize {
 async fn hours(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Option<(Hour, Hour)>> {
     let progress = Progress::read(&home.store).await?;
     let snapshot = Snapshot::read(&home.store, &progress, tenant).await?;
-    let blocks = snapshot::blocks(&home.store, tenant, snapshot.manifest.blocks, Extent::Counts).await?;
-    let blocks = blocks.context("blocks are lost: run mailgauge doctor")?.into_iter().map(|(_, item)| item);
+    let blocks = snapshot::blocks(&home.store, tenant, snapshot.manifest.blocks, Extent::Counts).await??;
+    let blocks = blocks.into_iter().map(|(_, item)| item);
     let mut found: Option<(Hour, Hour)> = None;
     for item in snapshot.deltas.into_iter().chain(blocks) {
         let block = Block::decode(&item.body)

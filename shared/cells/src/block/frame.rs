@@ -147,13 +147,18 @@ impl<'a> Frame<'a> {
         Ok(Self { resolution, body: cursor.0, sections })
     }
 
+    fn find(&self, id: u8) -> Option<&Section> {
+        self.sections.get(self.sections.binary_search_by_key(&id, |section| section.id).ok()?)
+    }
+
+    /// How long a section is uncompressed.
+    pub(crate) fn raw_bytes(&self, id: u8) -> usize {
+        self.find(id).map_or(0, |section| section.raw_bytes.max(section.stored.len()))
+    }
+
     /// A section's bytes, uncompressed; empty if there is none.
     pub(crate) fn section(&self, id: u8, unpacker: &mut Unpacker) -> Result<Cow<'a, [u8]>, BlockError> {
-        let Ok(place) = self.sections.binary_search_by_key(&id, |section| section.id) else {
-            return Ok(Cow::Borrowed(&[]));
-        };
-        let section = self.sections.get(place);
-        let Some((section, stored)) = section.and_then(|s| Some((s, self.body.get(s.stored.clone())?)))
+        let Some((section, stored)) = self.find(id).and_then(|s| Some((s, self.body.get(s.stored.clone())?)))
         else {
             return Ok(Cow::Borrowed(&[]));
         };

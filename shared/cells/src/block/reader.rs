@@ -143,7 +143,7 @@ impl<'a> BlockReader<'a> {
         counters: u64,
         tally: &mut impl Tally,
     ) -> Result<(), BlockError> {
-        let mut slots = Vec::new();
+        let mut slots = Vec::with_capacity(self.frame.raw_bytes(first_id + PLACES).min(MAX_PART_ROWS));
         self.places(first_id, key_count, width, &mut |key, bucket| {
             slots.push(tally.place(first_key + key, bucket));
             Ok(())

@@ -30,15 +30,21 @@ pub enum ExecuteError {
     TooLarge(QueryError),
 }
 
-impl From<Full> for ExecuteError {
+impl From<Full> for QueryError {
     fn from(_: Full) -> Self {
-        let refusal = QueryError::malformed(
+        let refusal = Self::malformed(
             "group_by",
             "the answer has too many groups and buckets",
             "fewer or smaller dimensions, a coarser granularity, a shorter range or a filter",
             "group_by=provider",
         );
-        Self::TooLarge(refusal.of_kind(QueryErrorKind::Unanswerable))
+        refusal.of_kind(QueryErrorKind::Unanswerable)
+    }
+}
+
+impl From<Full> for ExecuteError {
+    fn from(full: Full) -> Self {
+        Self::TooLarge(full.into())
     }
 }
 
@@ -52,8 +58,8 @@ pub struct Execution {
 impl Execution {
     /// Nothing read yet.
     pub fn new(query: &Query) -> Self {
-        let clock = Clock { edges: query.edges.clone(), last: 0 };
-        Self { sums: Sums::new(query.wanted(), query.edges.len() - 1), clock, query: query.clone() }
+        let sums = Sums::new(query.wanted(), query.edges.len() - 1);
+        Self { sums, clock: Clock::new(&query.edges), query: query.clone() }
     }
 
     /// Adds the rows of one block or delta of `tenant`. A tenant outside the query's scope adds nothing.
@@ -70,10 +76,9 @@ impl Execution {
         if groups.iter().all(Option::is_none) {
             return Ok(());
         }
-        let range = self.query.range();
         let Self { sums, clock, .. } = self;
         let wanted = *sums.wanted();
-        let mut counting = Counting { groups: &groups, range, sums, clock, placed: Ok(()) };
+        let mut counting = Counting { groups: &groups, sums, clock, placed: Ok(()) };
         if wanted.counters != 0 {
             if by_send {
                 rows.count_cohorts(wanted.counters, &mut counting)?;
@@ -83,6 +88,7 @@ impl Execution {
         }
         if wanted.has_sketches() {
             let sketches = Wanted { counters: 0, ..wanted };
+            let range = self.query.range();
             let mut each = |row: RowRef<'_>| {
                 if let Some(place) = counting.place(row.key, row.bucket) {
                     counting.sums.add_sketches(place, &row);
@@ -100,8 +106,8 @@ impl Execution {
     /// Adds what another execution of the same query has read.
     ///
     /// # Errors
-    /// [`ExecuteError::TooLarge`] if the sums grow too large.
-    pub fn merge(&mut self, other: &Self) -> Result<(), ExecuteError> {
+    /// [`QueryError`] if the sums grow too large.
+    pub fn merge(&mut self, other: &Self) -> Result<(), QueryError> {
         Ok(self.sums.merge(&other.sums)?)
     }
 
@@ -145,13 +151,12 @@ impl Execution {
                 groups.push(*group);
                 continue;
             }
-            let group = match known.get(&combination) {
-                Some(group) => *group,
-                None => {
-                    let group = self.group_of(tenant, &value)?;
-                    known.insert(combination.clone(), group);
-                    group
-                }
+            let group = if let Some(group) = known.get(&combination) {
+                *group
+            } else {
+                let group = self.group_of(tenant, &value)?;
+                known.insert(combination.clone(), group);
+                group
             };
             groups.push(group);
             last = Some((combination, group));
@@ -199,9 +204,8 @@ impl Execution {
 /// Rows of one block on their way into sums.
 struct Counting<'a> {
     groups: &'a [Option<u32>],
-    range: (Minute, Minute),
     sums: &'a mut Sums,
-    clock: &'a mut Clock,
+    clock: &'a Clock,
     /// Whether there was room for all.
     placed: Result<(), Full>,
 }
@@ -210,9 +214,6 @@ impl Tally for Counting<'_> {
     #[inline]
     fn place(&mut self, key: u32, bucket: Minute) -> Option<u32> {
         let group = self.groups.get(key as usize).copied().flatten()?;
-        if bucket < self.range.0 || self.range.1 <= bucket || self.placed.is_err() {
-            return None;
-        }
         let bucket = self.clock.bucket(bucket)?;
         match self.sums.slot(group, bucket) {
             Ok(slot) => Some(slot),
@@ -229,28 +230,35 @@ impl Tally for Counting<'_> {
     }
 }
 
-/// Finds the bucket of a minute. Rows of one key come in the order of time, so it is mostly the last one's or the next.
+/// Finds the bucket of a minute. Most queries have buckets of one width, so the place is computed and then checked; only days of
+/// a zone that turns its clocks, and months, are searched for.
 struct Clock {
     edges: Vec<Minute>,
-    last: usize,
+    /// The width of the first bucket, in minutes.
+    width: u32,
 }
 
 impl Clock {
-    #[inline]
-    fn bucket(&mut self, minute: Minute) -> Option<usize> {
-        if !self.holds(self.last, minute) {
-            self.last += 1;
-            if !self.holds(self.last, minute) {
-                self.last = self
-                    .edges
-                    .partition_point(|edge| *edge <= minute)
-                    .checked_sub(1)
-                    .unwrap_or(self.edges.len());
-            }
-        }
-        (self.last + 1 < self.edges.len()).then_some(self.last)
+    fn new(edges: &[Minute]) -> Self {
+        let width = match edges {
+            [start, end, ..] => end.0.saturating_sub(start.0).max(1),
+            _ => 1,
+        };
+        Self { edges: edges.to_vec(), width }
     }
 
+    #[inline]
+    fn bucket(&self, minute: Minute) -> Option<usize> {
+        let passed = minute.0.checked_sub(self.edges.first()?.0)?;
+        let computed = (passed / self.width) as usize;
+        if self.holds(computed, minute) {
+            return Some(computed);
+        }
+        let found = self.edges.partition_point(|edge| *edge <= minute).checked_sub(1)?;
+        self.holds(found, minute).then_some(found)
+    }
+
+    #[inline]
     fn holds(&self, bucket: usize, minute: Minute) -> bool {
         matches!(self.edges.get(bucket..), Some([start, end, ..]) if *start <= minute && minute < *end)
     }

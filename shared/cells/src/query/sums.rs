@@ -1,6 +1,6 @@
 //! Running sums by group and bucket: flat, growing only where something was counted, and bounded.
 //!
-//! A group has a list of slots, one per bucket; a slot is a run of sums, one per wanted counter, and a cell of sketches if any are
+//! A group has a run of slots, one per bucket; a slot is a run of sums, one per wanted counter, and a cell of sketches if any are
 //! wanted. Nothing here knows what a metric is.
 
 use compact_str::CompactString;
@@ -38,17 +38,20 @@ pub(super) struct Sums {
     places: [u32; 64],
     numbers: HashMap<GroupValues, u32, RandomState>,
     groups: Vec<Group>,
+    /// The slots of all groups that have any, one for each bucket.
+    slots: Vec<u32>,
     /// The sums of all slots, one for each wanted counter.
     flat: Vec<u64>,
     /// The sketches of all slots; none if no sketch is wanted.
     sketches: Vec<Cell>,
-    slots: u32,
+    slot_count: u32,
     held: usize,
 }
 
 struct Group {
     values: GroupValues,
-    slots: Vec<u32>,
+    /// Where the slots of its buckets begin; `usize::MAX` if nothing was counted yet.
+    slots: usize,
 }
 
 impl Sums {
@@ -71,9 +74,10 @@ impl Sums {
             places,
             numbers: HashMap::default(),
             groups: Vec::new(),
+            slots: Vec::new(),
             flat: Vec::new(),
             sketches: Vec::new(),
-            slots: 0,
+            slot_count: 0,
             held: 0,
         }
     }
@@ -100,7 +104,7 @@ impl Sums {
         }
         self.hold(GROUP_NUMBERS)?;
         let number = u32::try_from(self.groups.len()).map_err(|_| Full)?;
-        self.groups.push(Group { values: values.clone(), slots: Vec::new() });
+        self.groups.push(Group { values: values.clone(), slots: usize::MAX });
         self.numbers.insert(values, number);
         Ok(number)
     }
@@ -133,9 +137,8 @@ impl Sums {
         let width = self.counters.len();
         for group in &other.groups {
             let number = self.number(group.values.clone())?;
-            for (bucket, &theirs) in group.slots.iter().enumerate().filter(|(_, slot)| **slot != NOWHERE) {
+            for (bucket, theirs) in other.slots_of(group) {
                 let slot = self.slot(number, bucket)? as usize;
-                let theirs = theirs as usize;
                 for place in 0..width {
                     let count = other.flat.get(theirs * width + place).map_or(0, |sum| *sum);
                     add_to(&mut self.flat, slot * width + place, count);
@@ -156,16 +159,15 @@ impl Sums {
         let mut flat = vec![0; places * width];
         let mut sketches = vec![Cell::default(); if self.sketches.is_empty() { 0 } else { places }];
         for group in groups.filter_map(|group| self.groups.get(group as usize)) {
-            for (bucket, &slot) in group.slots.iter().enumerate().filter(|(_, slot)| **slot != NOWHERE) {
+            for (bucket, slot) in self.slots_of(group) {
                 let place = if whole_range { 0 } else { bucket };
-                let first = slot as usize * width;
+                let first = slot * width;
                 for (offset, count) in
                     self.flat.get(first..first + width).unwrap_or_default().iter().enumerate()
                 {
                     add_to(&mut flat, place * width + offset, *count);
                 }
-                if let (Some(held), Some(more)) = (sketches.get_mut(place), self.sketches.get(slot as usize))
-                {
+                if let (Some(held), Some(more)) = (sketches.get_mut(place), self.sketches.get(slot)) {
                     held.merge(more);
                 }
             }
@@ -181,10 +183,17 @@ impl Sums {
         (0..places).map(cell).collect()
     }
 
-    /// The slot of a group's bucket, made if there is none.
+    /// Bucket and slot of what was counted in a group.
+    fn slots_of(&self, group: &Group) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let slots = self.slots.get(group.slots..).unwrap_or_default().iter().take(self.buckets).enumerate();
+        slots.filter(|(_, slot)| **slot != NOWHERE).map(|(bucket, slot)| (bucket, *slot as usize))
+    }
+
+    /// The slot of a group's bucket, made if there is none. The bucket must be one of the query's: behind them lies another group.
     #[inline]
     pub(super) fn slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
-        match self.groups.get(number as usize).and_then(|group| group.slots.get(bucket)) {
+        let first = self.groups.get(number as usize).map_or(usize::MAX, |group| group.slots);
+        match self.slots.get(first.saturating_add(bucket)) {
             Some(&slot) if slot != NOWHERE => Ok(slot),
             _ => self.new_slot(number, bucket),
         }
@@ -192,21 +201,25 @@ impl Sums {
 
     #[cold]
     fn new_slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
-        if self.groups.get(number as usize).is_some_and(|group| group.slots.is_empty()) {
+        let begins = self.groups.get(number as usize).is_some_and(|group| group.slots == usize::MAX);
+        if begins {
             self.hold(self.buckets)?;
-            let group = self.groups.get_mut(number as usize).ok_or(Full)?;
-            group.slots.resize(self.buckets, NOWHERE);
         }
         let sketched = self.wanted.has_sketches();
         self.hold(self.counters.len() + if sketched { SKETCH_NUMBERS } else { 1 })?;
-        let slot = self.slots;
-        self.slots += 1;
+        let group = self.groups.get_mut(number as usize).ok_or(Full)?;
+        if begins {
+            group.slots = self.slots.len();
+            self.slots.resize(self.slots.len() + self.buckets, NOWHERE);
+        }
+        let place = self.slots.get_mut(group.slots + bucket).ok_or(Full)?;
+        let slot = self.slot_count;
+        *place = slot;
+        self.slot_count += 1;
         self.flat.resize(self.flat.len() + self.counters.len(), 0);
         if sketched {
             self.sketches.push(Cell::default());
         }
-        let group = self.groups.get_mut(number as usize).ok_or(Full)?;
-        *group.slots.get_mut(bucket).ok_or(Full)? = slot;
         Ok(slot)
     }
 
