@@ -50,8 +50,9 @@ async fn main() -> Result<(), Error> {
     let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets));
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<(), Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        handler.lock().await.handle(event.payload.get(), Timestamp::from_millis(deadline)).await?;
+        let mut handler = handler.lock().await;
+        Box::pin(handler.handle(event.payload.get(), Timestamp::from_millis(deadline))).await?;
         Ok(())
     };
-    lambda_runtime::run(service_fn(handle)).await
+    Box::pin(lambda_runtime::run(service_fn(handle))).await
 }

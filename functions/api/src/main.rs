@@ -53,5 +53,5 @@ async fn main() -> Result<(), Error> {
         let response = adapter.call(LambdaEvent::new(request, event.context)).await?;
         Ok(to_raw_value(&response)?)
     };
-    lambda_runtime::run(service_fn(handle)).await
+    Box::pin(lambda_runtime::run(service_fn(handle))).await
 }

@@ -32,7 +32,7 @@ async fn main() -> Result<(), Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         compact(&store, Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS)).await
     };
-    lambda_runtime::run(service_fn(handle)).await
+    Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
 async fn compact(store: &DynamoStore, deadline: Timestamp) -> Result<Value, Error> {

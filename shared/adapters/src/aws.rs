@@ -16,7 +16,7 @@ pub mod kinesis;
 
 /// One try of one call.
 const ATTEMPT_TIME: Duration = Duration::from_millis(2500);
-const CONNECT_TIME: Duration = Duration::from_millis(1000);
+const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// A call with all its tries.
 const OPERATION_TIME: Duration = Duration::from_secs(6);
 

@@ -21,7 +21,6 @@ pub struct InvalidEnvironment(Vec<String>);
 
 impl Environment {
     /// That of this process.
-    #[expect(clippy::disallowed_methods, reason = "the edge that reads the environment for everyone else")]
     pub fn of_process() -> Self {
         // A variable that is no text is none of ours.
         let texts = std::env::vars_os()

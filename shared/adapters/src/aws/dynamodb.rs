@@ -34,7 +34,7 @@ const WRITES_PER_CALL: usize = 25;
 const READS_PER_CALL: usize = 100;
 /// The first pause before what was left undone is tried again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(1000);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A table.
 #[derive(Clone, Debug)]
