@@ -239,12 +239,11 @@ impl Decoder {
         let mut envelope = Envelope::default();
         let mut had_records = false;
         scanner.object_with(&Field::NAMES, |scanner, field| match (field, scanner.peek()) {
-            (Some(Field::Records), Some(b'[')) => {
+            (Some(Field::Records | Field::RecordsOrPartitions), Some(b'[')) => {
                 had_records = true;
                 self.array(scanner, text, done, layer, each)
             }
-            // Kafka's: a list for each partition.
-            (Some(Field::Records), Some(b'{')) => scanner.object(|scanner, _| {
+            (Some(Field::RecordsOrPartitions), Some(b'{')) => scanner.object(|scanner, _| {
                 had_records = true;
                 self.value(scanner, text, done, layer, each)?;
                 *done = scanner.at();

@@ -156,19 +156,10 @@ impl<'a> Scanner<'a> {
         &mut self,
         mut field: impl FnMut(&mut Self, RawText<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.enter(b'{')?;
-        if !self.take(b'}') {
-            loop {
-                let key = self.key()?;
-                field(self, key)?;
-                if !self.take(b',') {
-                    break;
-                }
-            }
-            self.expect(b'}')?;
-        }
-        self.depth -= 1;
-        Ok(())
+        self.container([b'{', b'}'], |scanner| {
+            let key = scanner.key()?;
+            field(scanner, key)
+        })
     }
 
     /// Reads an object of which some keys are known, by what they stand for; `field` must read each key's value. `names` are best given
@@ -179,26 +170,17 @@ impl<'a> Scanner<'a> {
         names: &[Name<F>],
         mut field: impl FnMut(&mut Self, Option<F>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.enter(b'{')?;
-        if !self.take(b'}') {
-            let mut next = 0;
-            loop {
-                let name = match names.get(next) {
-                    Some((written, name)) if self.literally(written.as_bytes()) => {
-                        next += 1;
-                        Some(*name)
-                    }
-                    _ => self.other_key(names, &mut next)?,
-                };
-                field(self, name)?;
-                if !self.take(b',') {
-                    break;
+        let mut next = 0;
+        self.container([b'{', b'}'], |scanner| {
+            let name = match names.get(next) {
+                Some((written, name)) if scanner.literally(written.as_bytes()) => {
+                    next += 1;
+                    Some(*name)
                 }
-            }
-            self.expect(b'}')?;
-        }
-        self.depth -= 1;
-        Ok(())
+                _ => scanner.other_key(names, &mut next)?,
+            };
+            field(scanner, name)
+        })
     }
 
     /// Reads a key that did not come in its turn.
@@ -219,17 +201,27 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn array<E: From<Fault>>(
         &mut self,
+        item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.container([b'[', b']'], item)
+    }
+
+    /// Reads what stands between two brackets, separated by commas.
+    #[inline]
+    fn container<E: From<Fault>>(
+        &mut self,
+        [open, close]: [u8; 2],
         mut item: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.enter(b'[')?;
-        if !self.take(b']') {
+        self.enter(open)?;
+        if !self.take(close) {
             loop {
                 item(self)?;
                 if !self.take(b',') {
                     break;
                 }
             }
-            self.expect(b']')?;
+            self.expect(close)?;
         }
         self.depth -= 1;
         Ok(())

@@ -33,7 +33,10 @@ pub(super) enum Field {
     Encoded,
     Message,
     SnsType,
+    /// A list of records, of any trigger.
     Records,
+    /// The same under Kafka's name, where it may be a list for each partition.
+    RecordsOrPartitions,
     NotUsed,
 }
 
@@ -75,7 +78,7 @@ impl Field {
             ("\"Message\":", Self::Message),
             ("\"body\":", Self::Message),
             ("\"Records\":", Self::Records),
-            ("\"records\":", Self::Records),
+            ("\"records\":", Self::RecordsOrPartitions),
         ];
         while place < names.len() {
             names[place] = others[place - WireField::NAMES.len()];

@@ -330,3 +330,9 @@ proptest! {
         prop_assert!(outcomes.iter().any(|outcome| outcome == "m2"), "{:?}", outcomes);
     }
 }
+
+#[test]
+fn only_kafkas_records_are_lists_by_partition() {
+    check(format!(r#"{{"records":{{"topic-0":[{}]}}}}"#, event(1)), &["m1"]);
+    check(format!(r#"{{"Records":{{"topic-0":[{}]}}}}"#, event(1)), &["NotAnEvent {\"Records\":{"]);
+}
