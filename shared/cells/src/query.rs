@@ -30,7 +30,7 @@ mod sums;
 #[cfg(test)]
 mod testing;
 
-pub use answer::{Answer, Freshness, Row};
+pub use answer::{Answer, Freshness, MetricValues, Row};
 pub use calendar::{Compare, Granularity};
 pub use count::Count;
 pub use error::{QueryError, QueryErrorKind};

@@ -2,10 +2,10 @@
 //!
 //! Tenants are read side by side, each with one call per kind of item; of blocks only the parts that the question needs.
 
-use cells::BlockReader;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 
+use cells::BlockReader;
 use cells::query::{
     self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
 };
@@ -183,12 +183,8 @@ struct Counted {
 }
 
 impl Counted {
-    fn nothing(query: &Query, earlier: Option<&Query>) -> Self {
-        Self { now: Execution::new(query), earlier: earlier.map(Execution::new) }
-    }
-
     fn of(query: &Query, earlier: Option<&Query>, parts: &[Part<'_>]) -> Result<Self, AnswerError> {
-        let mut counted = Self::nothing(query, earlier);
+        let mut counted = Self { now: Execution::new(query), earlier: earlier.map(Execution::new) };
         for part in parts {
             counted.add(part).map_err(|error| match error {
                 ExecuteError::Block(source) => {

@@ -95,12 +95,14 @@ impl Block {
     /// The block as bytes in two heaps: parts that hold all counts, and parts that hold the sketches, for those readers only that want
     /// them. Each part is a block, and all together merge to this one. A small block is not worth two reads.
     pub fn encode_apart(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        let whole = self.encode();
-        if whole.iter().map(Vec::len).sum::<usize>() <= Self::APART_FROM_BYTES {
-            return (whole, Vec::new());
-        }
         let (counts, sketches) = self.clone().apart();
-        if sketches.row_count() == 0 { (whole, Vec::new()) } else { (counts.encode(), sketches.encode()) }
+        let counts = counts.encode();
+        if sketches.row_count() == 0 {
+            return (counts, Vec::new());
+        }
+        let sketches = sketches.encode();
+        let bytes: usize = counts.iter().chain(&sketches).map(Vec::len).sum();
+        if bytes <= Self::APART_FROM_BYTES { (self.encode(), Vec::new()) } else { (counts, sketches) }
     }
 
     /// Reads a whole block.

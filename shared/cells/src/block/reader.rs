@@ -108,12 +108,13 @@ impl<'a> BlockReader<'a> {
         first_id: u8,
         key_count: usize,
         width: Resolution,
+        unpacker: &mut Unpacker,
         each: &mut impl FnMut(u32, Minute) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
         if key_count == 0 {
             return Ok(());
         }
-        let places = self.frame.section(first_id + PLACES, &mut Unpacker::default())?;
+        let places = self.frame.section(first_id + PLACES, unpacker)?;
         let mut places = Cursor(&places);
         let first = places.varint()?;
         let mut room = MAX_PART_ROWS as u64;
@@ -143,14 +144,15 @@ impl<'a> BlockReader<'a> {
         counters: u64,
         tally: &mut impl Tally,
     ) -> Result<(), BlockError> {
+        let mut unpacker = Unpacker::default();
         let mut slots = Vec::with_capacity(self.frame.raw_bytes(first_id + PLACES).min(MAX_PART_ROWS));
-        self.places(first_id, key_count, width, &mut |key, bucket| {
+        self.places(first_id, key_count, width, &mut unpacker, &mut |key, bucket| {
             slots.push(tally.place(first_key + key, bucket));
             Ok(())
         })?;
         if slots.iter().any(Option::is_some) {
             let wanted = Wanted { counters, ..Wanted::default() };
-            let sections = Sections::unpack(&self.frame, first_id, &wanted, &mut Unpacker::default())?;
+            let sections = Sections::unpack(&self.frame, first_id, &wanted, &mut unpacker)?;
             sections.count(&slots, tally)?;
         }
         Ok(())
@@ -168,9 +170,10 @@ impl<'a> BlockReader<'a> {
         if key_count == 0 {
             return Ok(());
         }
-        let sections = Sections::unpack(&self.frame, first_id, wanted, &mut Unpacker::default())?;
+        let mut unpacker = Unpacker::default();
+        let sections = Sections::unpack(&self.frame, first_id, wanted, &mut unpacker)?;
         let mut columns = Columns::open(&sections)?;
-        self.places(first_id, key_count, width, &mut |key, bucket| {
+        self.places(first_id, key_count, width, &mut unpacker, &mut |key, bucket| {
             each(columns.next_row(bucket, width, key)?);
             Ok(())
         })

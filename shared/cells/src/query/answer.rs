@@ -49,17 +49,17 @@ pub struct Row {
     /// The value of each group; the rows of one share it.
     pub group: Arc<[CompactString]>,
     /// The value of each metric.
-    pub metrics: SmallVec<[Value; 4]>,
+    pub metrics: MetricValues,
     /// Numerator and denominator of each metric that is a rate.
     pub counts: SmallVec<[Option<(u64, u64)>; 3]>,
     /// The value of each metric in the range compared with.
-    pub previous: Option<SmallVec<[Value; 4]>>,
+    pub previous: Option<MetricValues>,
     /// The group's place in the page; the long tail comes last.
     pub(super) rank: usize,
 }
 
 /// The value of each metric of a query, in the order asked for.
-pub(super) type Values = SmallVec<[Value; 4]>;
+pub type MetricValues = SmallVec<[Value; 4]>;
 
 /// A group, and its numbers in the sums of the range and of the one compared with.
 struct Member<'a> {
@@ -238,7 +238,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn values(query: &Query, cell: &Cell) -> Values {
+fn values(query: &Query, cell: &Cell) -> MetricValues {
     query.metrics.iter().map(|metric| metric.value(cell, query.basis)).collect()
 }
 

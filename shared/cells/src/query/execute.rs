@@ -4,6 +4,8 @@
 //! lookups and an addition per counter. Each row must be added once; blocks may come in any order and through several executions
 //! that are merged.
 
+use std::collections::hash_map::Entry;
+
 use compact_str::CompactString;
 use event::attribution::Dimension;
 use event::{Minute, TenantId};
@@ -135,7 +137,6 @@ impl Execution {
             }
         }
         let mut known: RapidHashMap<SmallVec<[u32; 4]>, Option<u32>> = RapidHashMap::default();
-        let mut last: Option<(SmallVec<[u32; 4]>, Option<u32>)> = None;
         let mut groups = Vec::with_capacity(rows.key_count() as usize);
         for key in 0..rows.key_count() {
             let value = |dimension| rows.key_value(key, dimension);
@@ -143,23 +144,11 @@ impl Execution {
                 groups.push(self.group_of(tenant, &value)?);
                 continue;
             };
-            let combination: SmallVec<[u32; 4]> =
-                asked.iter().filter_map(|place| numbers.get(*place).copied()).collect();
-            if let Some((same, group)) = &last
-                && *same == combination
-            {
-                groups.push(*group);
-                continue;
-            }
-            let group = if let Some(group) = known.get(&combination) {
-                *group
-            } else {
-                let group = self.group_of(tenant, &value)?;
-                known.insert(combination.clone(), group);
-                group
-            };
-            groups.push(group);
-            last = Some((combination, group));
+            let combination = asked.iter().filter_map(|place| numbers.get(*place).copied()).collect();
+            groups.push(match known.entry(combination) {
+                Entry::Occupied(group) => *group.get(),
+                Entry::Vacant(free) => *free.insert(self.group_of(tenant, &value)?),
+            });
         }
         Ok(groups)
     }

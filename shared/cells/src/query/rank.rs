@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use compact_str::CompactString;
 
-use super::answer::{Row, Values};
+use super::answer::{MetricValues, Row};
 use super::metric::Value;
 use super::request::{By, Order, Query};
 
@@ -15,7 +15,7 @@ use super::request::{By, Order, Query};
 pub(super) struct Candidate<'a, M> {
     pub member: M,
     pub values: &'a [CompactString],
-    pub metrics: Values,
+    pub metrics: MetricValues,
 }
 
 /// Members in the order of their rank: by the order asked for, else by the first metric, largest first.
