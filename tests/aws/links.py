@@ -99,7 +99,7 @@ class Trigger:
     def __init__(self, cloud, mapping_id):
         self.lambda_, self.kinesis, self.s3 = cloud.client("lambda"), cloud.client("kinesis"), cloud.client("s3")
         # Disabled before the first record, else the local AWS's own poller races this one.
-        self.mapping = self.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
+        self.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
         mappings = self.lambda_.list_event_source_mappings()["EventSourceMappings"]
         self.mapping = next(mapping for mapping in mappings if mapping["UUID"] == mapping_id)
         self.stream = self.mapping["EventSourceArn"]

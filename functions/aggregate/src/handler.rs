@@ -3,6 +3,7 @@
 //! An environment meets few shards, mostly one. It keeps the memory of identities of the shards it met last; a shard that comes back
 //! has its memory read again from the receipts, so forgetting one costs reads and nothing else.
 
+use adapters::randomness::{NoRandomness, random};
 use adapters::seal::SecretSeal;
 use adapters::secrets::Secrets;
 use event::attribution::Attribution;
@@ -39,8 +40,8 @@ pub enum HandleError {
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    NoRandomness,
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
 }
 
 impl<S: Store, C: Clock> Handler<S, C> {
@@ -56,12 +57,13 @@ impl<S: Store, C: Clock> Handler<S, C> {
         let mut sum = Totals::default();
         for (shard, records) in delivery.shards() {
             let mut memory = self.memory(shard);
-            let attempt = Attempt { id: random()?, deadline: deadline.plus_millis(-RESERVE_MS) };
+            let attempt =
+                Attempt { id: u64::from_le_bytes(random()?), deadline: deadline.plus_millis(-RESERVE_MS) };
             let batch = Batch { shard, records };
             let (settings, fold) = (Settings::default(), &mut self.fold);
             let counted =
                 aggregate::aggregate(&self.store, &self.clock, &settings, fold, &mut memory, &batch, attempt);
-            // A try that failed leaves its memory behind: what it knows of is only what was committed before.
+            // A try that failed loses its memory; the next one reads it again from the receipts.
             let committed = counted.await?;
             self.memories.push((shard.clone(), memory));
             sum.add(&committed.totals);
@@ -84,12 +86,6 @@ impl<S: Store, C: Clock> Handler<S, C> {
         }
         memory.unwrap_or_default()
     }
-}
-
-fn random() -> Result<u64, HandleError> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|_| HandleError::NoRandomness)?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

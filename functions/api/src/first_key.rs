@@ -2,6 +2,7 @@
 //!
 //! The key is in the answer, this once, and nowhere else: neither stored nor logged.
 
+use adapters::randomness::{NoRandomness, random};
 use adapters::system_clock::SystemClock;
 use event::TenantId;
 use pipeline::credentials::{self, ApiKey, CredentialError, Grant};
@@ -49,8 +50,8 @@ pub enum FirstKeyError {
     )]
     Request(String),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    NoRandomness,
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// The key could not be stored.
     #[error("the key could not be stored")]
     Credential(#[from] CredentialError),
@@ -80,9 +81,7 @@ pub async fn make<S: Store>(store: &S, wanted: Wanted) -> Result<Made, FirstKeyE
             Grant::Tenant(TenantId::new(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?)
         }
     };
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|_| FirstKeyError::NoRandomness)?;
-    let key = ApiKey::from_random(random);
+    let key = ApiKey::from_random(random()?);
     let credential = credentials::add(store, &key, grant, &wanted.name, SystemClock.now(), None).await?;
     Ok(Made { key: key.reveal().to_owned(), id: credential.id })
 }

@@ -9,6 +9,7 @@
 
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
+use adapters::randomness::random;
 use adapters::system_clock::SystemClock;
 use cells::Block;
 use event::Timestamp;
@@ -36,32 +37,21 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn compact(store: &DynamoStore, deadline: Timestamp) -> Result<Value, Error> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed)?;
-    let mut id = u64::from_le_bytes(seed);
+    let mut id = u64::from_le_bytes(random()?);
     let attempt = || {
         // Odd, so that no number comes twice; random enough to differ from everybody else's.
         id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
         Attempt { id, deadline }
     };
     let report = due::compact_due::<Block, _, _>(store, &SystemClock, &Settings::default(), attempt).await?;
-    for (tenant, error) in &report.failed {
-        tracing::warn!(tenant.id = %tenant, error = chain(error), "a tenant was not folded and stays due");
+    let failed = report.failed.len();
+    for (tenant, error) in report.failed {
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(tenant.id = %tenant, error, "a tenant was not folded and stays due");
     }
     let now = SystemClock.now();
     let oldest = report.oldest_unmerged.map_or(0, |at| now.millis_since(at).max(0) / 1000);
-    let (compacted, failed) = (report.compacted.len(), report.failed.len());
+    let compacted = report.compacted.len();
     tracing::info!(compacted, failed, oldest_unmerged_seconds = oldest, "folded");
     Ok(json!({ "compacted": compacted, "failed": failed, "oldest_unmerged_seconds": oldest }))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

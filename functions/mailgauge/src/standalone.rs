@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use adapters::embedded::EmbeddedStore;
+use adapters::randomness::random;
 use adapters::seal::SecretSeal;
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
@@ -231,9 +232,7 @@ impl Standalone {
         lifetime_ms: Option<i64>,
     ) -> anyhow::Result<(String, Credential)> {
         let now = SystemClock.now();
-        let mut random = [0; 32];
-        fill(&mut random)?;
-        let key = ApiKey::from_random(random);
+        let key = ApiKey::from_random(random()?);
         let expires_at = lifetime_ms.map(|lifetime| now.plus_millis(lifetime));
         let credential = credentials::add(&self.store, &key, grant, name, now, expires_at).await?;
         Ok((key.reveal().to_owned(), credential))
@@ -241,11 +240,5 @@ impl Standalone {
 }
 
 fn attempt(now: Timestamp, milliseconds: i64) -> anyhow::Result<Attempt> {
-    let mut id = [0; 8];
-    fill(&mut id)?;
-    Ok(Attempt { id: u64::from_le_bytes(id), deadline: now.plus_millis(milliseconds) })
-}
-
-fn fill(random: &mut [u8]) -> anyhow::Result<()> {
-    getrandom::fill(random).context("the system gives no random numbers")
+    Ok(Attempt { id: u64::from_le_bytes(random()?), deadline: now.plus_millis(milliseconds) })
 }

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod embedded;
 pub mod environment;
+pub mod randomness;
 pub mod seal;
 pub mod secrets;
 pub mod system_clock;

@@ -7,6 +7,7 @@
 use event::HashKey;
 use pipeline::ports::{Expected, Item, Key, PutError, Store, StoreError};
 
+use crate::randomness::{NoRandomness, random};
 use crate::seal::SecretSeal;
 
 const HASH_BYTES: usize = 16;
@@ -26,8 +27,8 @@ pub enum SecretsError {
     #[error("the deployment's secrets at {0} are damaged: restore the item from a backup of the table")]
     Damaged(Key),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    NoRandomness,
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
 }
 
 impl Secrets {
@@ -42,11 +43,9 @@ impl Secrets {
     /// New ones.
     ///
     /// # Errors
-    /// [`SecretsError::NoRandomness`] if the system gives none.
-    pub fn generate() -> Result<Self, SecretsError> {
-        let mut bytes = [0; Self::BYTES];
-        getrandom::fill(&mut bytes).map_err(|_| SecretsError::NoRandomness)?;
-        Ok(Self(bytes))
+    /// [`NoRandomness`] if the system gives no random numbers.
+    pub fn generate() -> Result<Self, NoRandomness> {
+        random().map(Self)
     }
 
     /// What to keep, in a place that nobody else reads.

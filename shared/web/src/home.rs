@@ -53,22 +53,9 @@ pub struct Home<S, C, I> {
     pub threads: NonZeroUsize,
 }
 
+/// Told with its causes where it becomes an answer.
 fn unavailable(operation: &'static str) -> impl FnOnce(Box<dyn Error + Send + Sync>) -> Unavailable {
-    move |source| {
-        tracing::error!(operation, error = chain(&*source), "a call failed");
-        Unavailable { operation, source }
-    }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Writing to a string does not fail.
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
+    move |source| Unavailable { operation, source }
 }
 
 impl<S: Store, C: Clock, I: Intake> Home<S, C, I> {

@@ -51,6 +51,7 @@ mod tests {
         let first = read_or_make(folder.path()).unwrap();
         let again = read_or_make(folder.path()).unwrap();
         assert_eq!(first.bytes(), again.bytes());
+        assert_ne!(first.bytes(), &[0; Secrets::BYTES]);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
