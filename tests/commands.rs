@@ -20,7 +20,8 @@ use pipeline::quarantine::{Quarantined, Seal as _};
 use pipeline::snapshot::{self, Progress, Snapshot};
 use serde_json::{Value, json};
 
-use crate::support::{MAILGAUGE, Server, mailgauge, root};
+use crate::python::root;
+use crate::support::{MAILGAUGE, Server, mailgauge};
 
 /// Every count that an event can raise.
 const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transient,bounces_undetermined,suppressed,auto_replies,\

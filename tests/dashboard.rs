@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Server, chromium, python, root};
+use crate::python::{python, root};
+use crate::support::{Server, chromium};
 
 fn walk(folder: &str, arguments: &[&str]) {
     let shots = root().join("target/dashboard-shots").join(folder);

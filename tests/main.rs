@@ -19,5 +19,6 @@ mod counted_once;
 mod dashboard;
 mod hostile;
 mod privacy;
+mod python;
 mod support;
 mod tidy;

@@ -12,7 +12,8 @@ use pipeline::snapshot::{self, Progress, Snapshot};
 use pipeline::tenants;
 use serde_json::Value;
 
-use crate::support::{Server, mailgauge, root};
+use crate::python::root;
+use crate::support::{Server, mailgauge};
 
 /// Fields that hold what must not be kept, besides everything with an @ in it.
 const FIELDS: [&str; 6] = ["subject", "ipAddress", "link", "ses:source-ip", "remoteMtaIp", "userAgent"];

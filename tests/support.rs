@@ -1,17 +1,13 @@
-//! What the tests of the whole share: a running server on a free port, and a Python with pinned packages under `target/`.
+//! What the tests of the whole share: a running server on a free port, and a browser.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+
+use crate::python::{python, root, run};
 
 /// The program under test.
 pub const MAILGAUGE: &str = env!("CARGO_BIN_EXE_mailgauge");
-
-/// The top of the source tree.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
 
 /// Runs `mailgauge` to its end: exit code, standard output, standard error.
 pub fn mailgauge(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
@@ -103,32 +99,6 @@ impl Drop for Server {
     }
 }
 
-/// Python packages the tests use, pinned.
-const PYTHON_PACKAGES: &str = include_str!("dashboard/requirements.txt");
-
-/// A Python interpreter with [`PYTHON_PACKAGES`], set up once under `target/`.
-pub fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let folder = root().join("target/test-python");
-        let python = folder.join("bin/python");
-        let done = folder.join("installed.txt");
-        if std::fs::read_to_string(&done).is_ok_and(|installed| installed == PYTHON_PACKAGES) {
-            return python;
-        }
-        run(
-            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
-            "python3 with venv (Debian: python3-venv)",
-        );
-        let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-        install.arg(root().join("tests/dashboard/requirements.txt"));
-        run(&mut install, "the Python package index, for pip");
-        std::fs::write(&done, PYTHON_PACKAGES).unwrap();
-        python
-    })
-}
-
 /// A Chromium to drive: one on the machine, else Debian's if we may install it, else Playwright's own.
 pub fn chromium() -> PathBuf {
     let found = || {
@@ -170,14 +140,4 @@ pub fn chromium() -> PathBuf {
         ["chrome-linux/chrome", "chrome-linux64/chrome", "chrome-mac/Chromium.app/Contents/MacOS/Chromium"];
     let mut places = folders.iter().flat_map(|folder| candidates.map(|place| folder.join(place)));
     places.find(|path| path.exists()).expect("Playwright's browser lies where it usually does")
-}
-
-fn run(command: &mut Command, needs: &str) {
-    let output = command.output().unwrap_or_else(|error| panic!("this test needs {needs}: {error}"));
-    assert!(
-        output.status.success(),
-        "this test needs {needs}; {command:?} said:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -69,7 +69,8 @@ fn arrows_point_inwards() {
         ("functions/aggregate", &["event", "pipeline", "adapters"]),
         ("functions/api", &["event", "pipeline", "adapters", "web"]),
         ("functions/compact", &["event", "cells", "pipeline", "adapters"]),
-        ("functions/forward", &["event", "adapters"]),
+        ("functions/detect", &["event", "cells", "pipeline", "adapters"]),
+        ("functions/forward", &["adapters"]),
         ("functions/mailgauge", &["event", "cells", "pipeline", "adapters", "web", "simulator"]),
     ]);
     let ours = ["event", "cells", "pipeline", "adapters", "web", "simulator"];

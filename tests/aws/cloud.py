@@ -48,12 +48,14 @@ class Cloud:
         self.scratch = pathlib.Path(scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.processes = []
+        self.fault_ports = []
         self.aws_port, self.timestream_port = free_port(), free_port()
         self.faults_port, self.timestream_faults_port = free_port(), free_port()
 
     def __enter__(self):
         try:
-            self.start_all()
+            self.start_aws()
+            self.start_timestream()
         except BaseException:
             self.stop()
             raise
@@ -62,18 +64,11 @@ class Cloud:
     def __exit__(self, *_):
         self.stop()
 
-    def start_all(self):
-        tools = pathlib.Path(sys.executable).parent
+    def start_aws(self):
         local = "http://127.0.0.1"
-        self.start("moto", [tools / "moto_server", "-H", "127.0.0.1", "-p", str(self.timestream_port)])
-        for name, upstream, port in [
-            ("faults", self.aws_port, self.faults_port),
-            ("timestream-faults", self.timestream_port, self.timestream_faults_port),
-        ]:
-            self.start(name, [tools / "microburst", "--upstream", f"{local}:{upstream}", "--port", str(port)])
         self.start(
             "ministack",
-            [tools / "ministack"],
+            "ministack",
             GATEWAY_PORT=str(self.aws_port),
             BIND_HOST="127.0.0.1",
             STATE_DIR=str(self.scratch / "state"),
@@ -81,18 +76,24 @@ class Cloud:
             AWS_ENDPOINT_URL=f"{local}:{self.faults_port}",
             AWS_ENDPOINT_URL_TIMESTREAM_WRITE=f"{local}:{self.timestream_faults_port}",
         )
-        for url in [
-            f"{local}:{self.aws_port}/_ministack/health",
-            f"{local}:{self.timestream_port}/moto-api/",
-            f"{local}:{self.faults_port}/_microburst/health",
-            f"{local}:{self.timestream_faults_port}/_microburst/health",
-        ]:
-            self.wait_for(url)
+        self.start("faults", "microburst", "--upstream", f"{local}:{self.aws_port}", "--port", str(self.faults_port))
+        self.wait_for(f"{local}:{self.aws_port}/_ministack/health")
+        self.wait_for(f"{local}:{self.faults_port}/_microburst/health")
         # The first call through a proxy takes seconds; it must not be a function's.
         self.client("dynamodb", self.faults_port).list_tables()
-        self.client("timestream-write", self.timestream_faults_port).list_databases()
+        self.fault_ports.append(self.faults_port)
 
-    def start(self, name, command, **environment):
+    def start_timestream(self):
+        local = "http://127.0.0.1"
+        upstream, port = f"{local}:{self.timestream_port}", str(self.timestream_faults_port)
+        self.start("moto", "moto_server", "-H", "127.0.0.1", "-p", str(self.timestream_port))
+        self.start("timestream-faults", "microburst", "--upstream", upstream, "--port", port)
+        self.wait_for(f"{upstream}/moto-api/")
+        self.wait_for(f"{local}:{port}/_microburst/health")
+        self.client("timestream-write", self.timestream_faults_port).list_databases()
+        self.fault_ports.append(self.timestream_faults_port)
+
+    def start(self, name, *command, **environment):
         home = self.scratch / name
         home.mkdir(exist_ok=True)
         log = open(self.scratch / f"{name}.log", "wb")
@@ -106,7 +107,7 @@ class Cloud:
             "AWS_REGION": REGION,
         }
         process = subprocess.Popen(
-            [str(part) for part in command],
+            [pathlib.Path(sys.executable).parent / command[0], *command[1:]],
             env=clean | environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -155,14 +156,14 @@ class Cloud:
 
     def set_faults(self, rules):
         """Replaces the faults on the functions' calls."""
-        for port in (self.faults_port, self.timestream_faults_port):
+        for port in self.fault_ports:
             status, reply = http(f"http://127.0.0.1:{port}/_microburst/rules", rules, "POST")
             assert status < 300, reply
 
     def fired(self):
         """The faults that were injected so far."""
         found = []
-        for port in (self.faults_port, self.timestream_faults_port):
+        for port in self.fault_ports:
             _, reply = http(f"http://127.0.0.1:{port}/_microburst/fired?limit=10000")
             found.extend(json.loads(reply))
         return found

@@ -5,7 +5,7 @@
 
 Without an address it starts the fixture and also walks the states only the fixture can be in (empty, failing, slow, hostile
 names, 200 tenants). With `--real` it walks a running server that has events, with an operator's or a tenant's key. Needs the
-package in requirements.txt. It never waits for a time to pass, only for things to be true, and exits 1 at the first check
+package in ../requirements.txt. It never waits for a time to pass, only for things to be true, and exits 1 at the first check
 that fails, naming it.
 """
 

@@ -13,7 +13,7 @@ use adapters::environment::{Environment, InvalidEnvironment};
 use adapters::secrets::Secrets;
 use adapters::system_clock::SystemClock;
 use event::Timestamp;
-use event::attribution::{Attribution, Settings};
+use event::attribution::{self, Attribution};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
@@ -22,29 +22,40 @@ use handler::Handler;
 mod batch;
 mod handler;
 
-fn settings(mut environment: Environment) -> Result<(String, Attribution), InvalidEnvironment> {
-    let table = environment.required("TABLE_NAME");
-    let mut settings = Settings { tags: environment.list("DECLARED_TAGS"), ..Settings::default() };
-    for (name, tag) in [
-        ("TENANT_TAG", &mut settings.tenant_tag),
-        ("CAMPAIGN_TAG", &mut settings.campaign_tag),
-        ("SEGMENT_TAG", &mut settings.segment_tag),
-    ] {
-        if let Some(named) = environment.optional(name) {
-            *tag = named;
+/// The settings of this function.
+struct Settings {
+    table: String,
+    attribution: Attribution,
+}
+
+impl Settings {
+    fn read(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
+        let table = environment.required("TABLE_NAME");
+        let mut tags = attribution::Settings {
+            tags: environment.list("DECLARED_TAGS"),
+            ..attribution::Settings::default()
+        };
+        for (name, tag) in [
+            ("TENANT_TAG", &mut tags.tenant_tag),
+            ("CAMPAIGN_TAG", &mut tags.campaign_tag),
+            ("SEGMENT_TAG", &mut tags.segment_tag),
+        ] {
+            if let Some(named) = environment.optional(name) {
+                *tag = named;
+            }
         }
+        let attribution = Attribution::new(tags).unwrap_or_else(|error| {
+            environment.mistake(error);
+            Attribution::default()
+        });
+        environment.finish(Self { table, attribution })
     }
-    let attribution = Attribution::new(settings).unwrap_or_else(|error| {
-        environment.mistake(error);
-        Attribution::default()
-    });
-    environment.finish((table, attribution))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let (table, attribution) = settings(Environment::of_process())?;
+    let Settings { table, attribution } = Settings::read(Environment::of_process())?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let secrets = Secrets::of_store(&store).await?;
     let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets));
@@ -55,4 +66,27 @@ async fn main() -> Result<(), Error> {
         Ok(())
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, InvalidEnvironment> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::read(Environment::of(variables))
+    }
+
+    #[test]
+    fn tags_are_named_by_the_environment() {
+        let settings = read(&[("TABLE_NAME", "t"), ("DECLARED_TAGS", "brand,region")]).unwrap();
+        assert_eq!(settings.table, "t");
+        assert_eq!(settings.attribution.declared_tags(), ["brand", "region"]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let told = read(&[("DECLARED_TAGS", "a,b,c,d,e")]).err().unwrap().to_string();
+        assert!(told.contains("TABLE_NAME is missing") && told.contains('4'), "{told}");
+    }
 }

@@ -16,7 +16,7 @@ use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use pipeline::aggregate::Attempt;
 use pipeline::compact::{Settings, due};
-use pipeline::ports::Clock as _;
+use pipeline::ports::{Clock, Store};
 use serde_json::{Value, json};
 
 /// What is left for the answer after the last tenant.
@@ -31,27 +31,78 @@ async fn main() -> Result<(), Error> {
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let handle = async |event: LambdaEvent<Value>| {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        compact(&store, Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS)).await
+        compact(&store, &SystemClock, Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS)).await
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
-async fn compact(store: &DynamoStore, deadline: Timestamp) -> Result<Value, Error> {
+/// Folds what is due until the deadline, and says how it went.
+async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) -> Result<Value, Error> {
     let mut id = u64::from_le_bytes(random()?);
     let attempt = || {
         // Odd, so that no number comes twice; random enough to differ from everybody else's.
         id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
         Attempt { id, deadline }
     };
-    let report = due::compact_due::<Block, _, _>(store, &SystemClock, &Settings::default(), attempt).await?;
+    let report = due::compact_due::<Block, _, _>(store, clock, &Settings::default(), attempt).await?;
     let failed = report.failed.len();
     for (tenant, error) in report.failed {
         let error = format!("{:#}", anyhow::Error::from(error));
         tracing::warn!(tenant.id = %tenant, error, "a tenant was not folded and stays due");
     }
-    let now = SystemClock.now();
+    let now = clock.now();
     let oldest = report.oldest_unmerged.map_or(0, |at| now.millis_since(at).max(0) / 1000);
     let compacted = report.compacted.len();
     tracing::info!(compacted, failed, oldest_unmerged_seconds = oldest, "folded");
     Ok(json!({ "compacted": compacted, "failed": failed, "oldest_unmerged_seconds": oldest }))
+}
+
+#[cfg(test)]
+mod tests {
+    use adapters::secrets::Secrets;
+    use event::attribution::Attribution;
+    use event::{SequenceNumber, ShardId};
+    use pipeline::aggregate::fold::EventFold;
+    use pipeline::aggregate::identity::Memory;
+    use pipeline::aggregate::{self, Batch, Record};
+    use pipeline::memory::MemoryStore;
+
+    use super::*;
+
+    /// 2025-11-13T02:00:00Z.
+    const HOUR: Timestamp = Timestamp::from_millis(1_762_999_200_000);
+
+    struct Set(Timestamp);
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+    }
+
+    async fn count(store: &MemoryStore, number: u64, data: &[u8]) {
+        let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
+        let mut fold = EventFold::new(Attribution::default(), secrets.hash_key(), secrets.seal());
+        let shard = ShardId::new("shard-1").unwrap();
+        let records = vec![Record { sequence: SequenceNumber::from(number), arrived_at: HOUR, data }];
+        let batch = Batch { shard: &shard, records };
+        let attempt = Attempt { id: number, deadline: HOUR.plus_millis(60_000) };
+        let (settings, mut memory) = (aggregate::Settings::default(), Memory::default());
+        aggregate::aggregate(store, &Set(HOUR), &settings, &mut fold, &mut memory, &batch, attempt)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_hour_that_is_over_is_folded_once() {
+        let store = MemoryStore::new();
+        count(&store, 1, include_bytes!("../../../events/ses-send.json")).await;
+        let later = Set(HOUR.plus_millis(3 * 60 * 60 * 1000));
+        let deadline = later.now().plus_millis(60_000);
+        for (compacted, unmerged) in [(1, false), (0, false)] {
+            let said = compact(&store, &later, deadline).await.unwrap();
+            assert_eq!((&said["compacted"], &said["failed"]), (&json!(compacted), &json!(0)), "{said}");
+            assert_eq!(said["oldest_unmerged_seconds"] != json!(0), unmerged, "{said}");
+        }
+    }
 }

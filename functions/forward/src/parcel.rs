@@ -1,14 +1,12 @@
 //! What an invocation brings, as records for the stream, and what the invoker is answered.
 //!
-//! The partition key is the id of the message that a record is about, so that all its events meet in one shard; a record that tells no
-//! message is put where its content sends it. Records are not judged here: what cannot be read ends in quarantine, with its reason.
+//! Records are not judged here: what cannot be read ends in quarantine, with its reason.
 
-use adapters::aws::kinesis::Outgoing;
+use adapters::aws::kinesis::{Outgoing, PartitionKeys};
 use aws_lambda_events::firehose::KinesisFirehoseEvent;
 use aws_lambda_events::sns::SnsEvent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use event::{Decoded, Decoder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -39,13 +37,12 @@ struct Shape<'a> {
 impl Parcel {
     /// Reads an invocation's payload.
     pub fn read(payload: &str) -> Result<Self, Unreadable> {
-        let mut keys = Keys::default();
         if let Ok(shape) = serde_json::from_str::<Shape<'_>>(payload) {
             if shape.firehose.is_some() {
-                return keys.firehose(payload);
+                return Self::firehose(payload);
             }
             if shape.sns.is_some_and(|records| records.get().contains("\"Sns\"")) {
-                return keys.sns(payload);
+                return Self::sns(payload);
             }
         }
         // Events of an own sender: one, or a list of them.
@@ -53,57 +50,35 @@ impl Parcel {
             Ok(events) => events,
             Err(_) => vec![serde_json::from_str(payload)?],
         };
+        let mut keys = PartitionKeys::default();
         let records: Vec<Outgoing> =
-            events.iter().map(|event| keys.record(event.get().as_bytes().to_vec())).collect();
+            events.iter().map(|event| keys.address(event.get().as_bytes().to_vec())).collect();
         let answer = json!({ "forwarded": records.len() });
         Ok(Self { records, answer })
     }
-}
 
-/// Finds partition keys.
-#[derive(Default)]
-struct Keys(Decoder);
-
-impl Keys {
-    fn sns(&mut self, payload: &str) -> Result<Parcel, Unreadable> {
+    fn sns(payload: &str) -> Result<Self, Unreadable> {
         let event: SnsEvent = serde_json::from_str(payload)?;
+        let mut keys = PartitionKeys::default();
         let messages = event.records.into_iter().map(|record| record.sns.message.into_bytes());
-        let records: Vec<Outgoing> = messages.map(|message| self.record(message)).collect();
+        let records: Vec<Outgoing> = messages.map(|message| keys.address(message)).collect();
         let answer = json!({ "forwarded": records.len() });
-        Ok(Parcel { records, answer })
+        Ok(Self { records, answer })
     }
 
-    fn firehose(&mut self, payload: &str) -> Result<Parcel, Unreadable> {
+    fn firehose(payload: &str) -> Result<Self, Unreadable> {
         let event: KinesisFirehoseEvent = serde_json::from_str(payload)?;
+        let mut keys = PartitionKeys::default();
         let (mut records, mut returned) = (Vec::new(), Vec::new());
         for record in event.records {
             let data = record.data.0;
             returned.push(
                 json!({ "recordId": record.record_id, "result": "Ok", "data": STANDARD.encode(&data) }),
             );
-            records.push(self.record(data));
+            records.push(keys.address(data));
         }
-        Ok(Parcel { records, answer: json!({ "records": returned }) })
+        Ok(Self { records, answer: json!({ "records": returned }) })
     }
-
-    fn record(&mut self, data: Vec<u8>) -> Outgoing {
-        let mut found = None;
-        self.0.decode(&data, &mut |decoded| {
-            if let Decoded::Event(event) = decoded
-                && found.is_none()
-            {
-                found = Some(event.message_id.to_string());
-            }
-        });
-        // Any key does for a record that tells no message, as long as not all of them meet in one shard.
-        let partition_key = found.unwrap_or_else(|| format!("{}-{:08x}", data.len(), sum(&data)));
-        Outgoing { partition_key, data }
-    }
-}
-
-/// A number that scatters records (FNV-1a).
-fn sum(data: &[u8]) -> u32 {
-    data.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

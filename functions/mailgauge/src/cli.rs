@@ -54,6 +54,14 @@ impl Usage {
     pub fn error(message: impl Into<String>) -> anyhow::Error {
         Self(message.into()).into()
     }
+
+    /// For what only a program with AWS in it can do: its client library takes minutes to build, so it is left out unless asked for.
+    #[cfg(not(feature = "aws"))]
+    pub fn without_aws(what: &str) -> anyhow::Error {
+        Self::error(format!(
+            "{what}: this program was built without AWS; build it with cargo build --release --features aws"
+        ))
+    }
 }
 
 /// Runs one command to its end.

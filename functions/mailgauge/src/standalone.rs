@@ -1,8 +1,10 @@
-//! Everything of one process: an embedded store in a folder, the secrets beside it, and the steps over them.
+//! Everything of one process: a store, its secrets, and the steps over them. The store lies in a folder; commands that look after a
+//! deployment work on its table by the same steps.
 //!
 //! The steps are those of the Lambda functions; this only holds what they need. One process has one queue, so there is
 //! one shard, and its records are numbered here.
 
+mod place;
 mod secrets;
 
 use std::path::Path;
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use adapters::embedded::EmbeddedStore;
 use adapters::randomness::random;
 use adapters::seal::SecretSeal;
+use adapters::secrets::Secrets;
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use cells::Block;
@@ -26,6 +29,8 @@ use pipeline::ports::Clock as _;
 use pipeline::quarantine::{self, Stored};
 use pipeline::snapshot::Progress;
 
+pub use place::Place;
+
 /// The one queue of this process.
 const SHARD: &str = "local";
 /// The longest a try may hold its batch; another process never waits for it, see [`Standalone::begin`].
@@ -40,7 +45,7 @@ const DEMO_KEY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// The store and what counting needs.
 pub struct Standalone {
     /// Where everything is kept.
-    pub store: Arc<EmbeddedStore>,
+    pub store: Arc<Place>,
     /// What unreadable records are sealed with.
     pub seal: SecretSeal,
     /// How long history is kept at which resolution.
@@ -99,14 +104,33 @@ impl From<&Totals> for Counted {
 impl Standalone {
     /// Opens the folder, which is made if it is not there.
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
-        let store = Arc::new(EmbeddedStore::open(folder)?);
+        let store = EmbeddedStore::open(folder)?;
         let secrets = secrets::read_or_make(folder)?;
+        let history = compact::Settings { grace_ms: READER_GRACE_MS, ..compact::Settings::default() };
+        Self::over(Place::Folder(store), &secrets, history, attribution)
+    }
+
+    /// Works on the table of a deployment, which the environment's AWS settings say how to reach.
+    #[cfg(feature = "aws")]
+    pub async fn of_table(table: &str, attribution: Attribution) -> anyhow::Result<Self> {
+        use adapters::aws;
+        let store = aws::dynamodb::DynamoStore::new(&aws::config().await, table.to_owned());
+        let secrets = Secrets::of_store(&store).await?;
+        Self::over(Place::Table(store), &secrets, compact::Settings::default(), attribution)
+    }
+
+    fn over(
+        store: Place,
+        secrets: &Secrets,
+        history: compact::Settings,
+        attribution: Attribution,
+    ) -> anyhow::Result<Self> {
         let tags = attribution.declared_tags().to_vec();
         let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());
         Ok(Self {
-            store,
+            store: Arc::new(store),
             seal: secrets.seal(),
-            history: compact::Settings { grace_ms: READER_GRACE_MS, ..compact::Settings::default() },
+            history,
             tags,
             aggregate: aggregate::Settings::default(),
             shard: ShardId::new(SHARD)?,
@@ -120,8 +144,11 @@ impl Standalone {
         })
     }
 
-    /// Takes over from the process that had the folder before, which is surely dead: its lock is ours.
+    /// Takes over from the process that had the folder before, which is surely dead: its lock is ours. Those that write a table live.
     pub async fn begin(&self) -> anyhow::Result<()> {
+        if !self.store.is_ours_alone() {
+            return Ok(());
+        }
         aggregate::end_leases(&self.store).await.context("cannot take over from the process before")
     }
 

@@ -132,7 +132,8 @@ pub trait Store: Send + Sync + 'static {
     /// One page of a range. A page may hold fewer than `limit` items and still leave a rest.
     fn range(&self, range: Range) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Writes items whole, whatever was there. Not atomic: on an error any of them may have been written.
+    /// Writes items whole, whatever was there; of several at one key the last stays. Not atomic: on an error any of them may have
+    /// been written.
     fn put(&self, items: Vec<Item>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Writes one item if the stored one is as `expected`; the item carries its new version.

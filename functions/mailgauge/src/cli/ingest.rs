@@ -1,9 +1,11 @@
-//! `mailgauge ingest`: send files of events to a running server, or straight into a data folder.
+//! `mailgauge ingest`: send files of events to a running server, onto a Kinesis stream, or straight into a data folder.
 //!
 //! What was acknowledged is noted, so that a run that was cut off goes on where it stopped. Sending something twice
 //! does no harm: the server knows what it has counted.
 
 mod journal;
+#[cfg(feature = "aws")]
+mod stream;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -29,18 +31,19 @@ const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Send files of events to a running server, or into a data folder that no server uses.
+/// Send files of events to a running server, onto a stream, or into a data folder that no server uses.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge ingest archive/ --to http://127.0.0.1:8080 --key mg_...\n  \
-    mailgauge simulate | mailgauge ingest - --to data/mailgauge")]
+    mailgauge simulate | mailgauge ingest - --to data/mailgauge\n  \
+    mailgauge ingest archive/ --to kinesis://mailgauge-events --rate 500")]
 pub struct Options {
     /// Files, folders (all files below), or - for standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
 
-    /// A server's address, or a data folder
-    #[arg(long, value_name = "URL|DIR")]
+    /// A server's address, kinesis:// and the name of a stream, or a data folder
+    #[arg(long, value_name = "URL|kinesis://STREAM|DIR")]
     to: String,
 
     /// Key of the server, with ingest or operator scope
@@ -66,6 +69,18 @@ pub struct Options {
 /// Takes blocks of events and returns when they are counted.
 trait Destination {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted>;
+
+    /// What to tell at the end.
+    fn summary(&self, sent: Counted) -> String {
+        let Counted { events, duplicates, ignored, quarantined } = sent;
+        format!(
+            "{} events counted, {} counted before, {} ignored, {} unreadable",
+            output::grouped(events),
+            output::grouped(duplicates),
+            output::grouped(ignored),
+            output::grouped(quarantined)
+        )
+    }
 }
 
 /// Sends all files.
@@ -81,15 +96,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         run.source(source, from, &mut *destination, &mut journal)?;
     }
     run.progress.finish_and_clear();
-    let Counted { events, duplicates, ignored, quarantined } = run.sent;
-    output::tell(&format!(
-        "{} events counted, {} counted before, {} ignored, {} unreadable",
-        output::grouped(events),
-        output::grouped(duplicates),
-        output::grouped(ignored),
-        output::grouped(quarantined)
-    ));
-    if quarantined > 0 {
+    output::tell(&destination.summary(run.sent));
+    if run.sent.quarantined > 0 {
         output::tell("what could not be read is kept with the reason: mailgauge quarantine list");
     }
     Ok(())
@@ -103,14 +111,27 @@ fn destination(options: &Options) -> anyhow::Result<Box<dyn Destination>> {
             .ok_or_else(|| Usage::error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
         return Ok(Box::new(Server::new(&options.to, key)));
     }
+    if let Some(name) = options.to.strip_prefix("kinesis://") {
+        return stream(name);
+    }
     if let Some((scheme, _)) = options.to.split_once("://") {
         let message = format!(
-            "--to {}: {scheme} is not known here; use http://, https:// or a data folder",
+            "--to {}: {scheme} is not known here; use http://, https://, kinesis:// or a data folder",
             options.to
         );
         return Err(Usage::error(message));
     }
     Ok(Box::new(Folder::open(&options.to, options.tags.attribution()?)?))
+}
+
+#[cfg(feature = "aws")]
+fn stream(name: &str) -> anyhow::Result<Box<dyn Destination>> {
+    Ok(Box::new(stream::ToStream::new(name)?))
+}
+
+#[cfg(not(feature = "aws"))]
+fn stream(_: &str) -> anyhow::Result<Box<dyn Destination>> {
+    Err(Usage::without_aws("--to kinesis://"))
 }
 
 struct Run {

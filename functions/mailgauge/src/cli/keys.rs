@@ -117,15 +117,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
         Action::Add { whom, name, expires } => {
-            let home = options.folder.open_or_make()?;
+            let home = options.folder.open_or_make(&runtime)?;
             runtime.block_on(add(&options.folder, &home, whom.grant(), name, *expires))
         }
         Action::List => {
-            let home = options.folder.open()?;
+            let home = options.folder.open(&runtime)?;
             options.folder.print(&table(&runtime.block_on(credentials::list(&home.store))?))
         }
         Action::Show { id } => {
-            let home = options.folder.open()?;
+            let home = options.folder.open(&runtime)?;
             let mut all = runtime.block_on(credentials::list(&home.store))?;
             all.retain(|credential| credential.id == *id);
             if all.is_empty() {
@@ -134,7 +134,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             options.folder.print(&table(&all))
         }
         Action::Remove { id } => {
-            let home = options.folder.open()?;
+            let home = options.folder.open(&runtime)?;
             match runtime.block_on(credentials::revoke(&home.store, id, SystemClock.now())) {
                 Ok(credential) => output::tell(&format!("revoked {id} ({})", credential.name)),
                 Err(CredentialError::Unknown) => return Err(unknown(id)),

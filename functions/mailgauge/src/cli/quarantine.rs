@@ -85,21 +85,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let folder = &options.folder;
     match &options.action {
         Action::List => {
-            let home = folder.open()?;
+            let home = folder.open(&runtime)?;
             let all = runtime.block_on(all(&home))?;
             folder.print(&table(&all, &home))
         }
         Action::Show { id } => {
-            let home = folder.open()?;
+            let home = folder.open(&runtime)?;
             let found = find(runtime.block_on(all(&home))?, id)?;
             show(folder, &found, &home)
         }
         Action::Replay { which, tags } => {
-            let home = folder.open_to_count(tags.attribution()?)?;
+            let home = folder.open_to_count(&runtime, tags.attribution()?)?;
             runtime.block_on(replay(folder, &home, which.id.as_deref()))
         }
         Action::Remove { id } => {
-            let home = folder.open()?;
+            let home = folder.open(&runtime)?;
             runtime.block_on(async {
                 let found = find(all(&home).await?, id)?;
                 quarantine::remove(&home.store, &[found.stored]).await?;

@@ -48,8 +48,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     if from >= to {
         return Err(Usage::error("--from must be before --to"));
     }
-    let home = options.folder.open()?;
-    server::runtime()?.block_on(prove(options, &home, from, to))
+    let runtime = server::runtime()?;
+    let home = options.folder.open(&runtime)?;
+    runtime.block_on(prove(options, &home, from, to))
 }
 
 async fn prove(options: &Options, home: &Standalone, from: Timestamp, to: Timestamp) -> anyhow::Result<()> {

@@ -56,15 +56,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
         Action::List => {
-            let home = options.folder.open()?;
+            let home = options.folder.open(&runtime)?;
             options.folder.print(&runtime.block_on(list(&home))?)
         }
         Action::Add { tenant } => {
-            let home = options.folder.open_or_make()?;
+            let home = options.folder.open_or_make(&runtime)?;
             runtime.block_on(add(&home, tenant))
         }
         Action::Show { tenant } => {
-            let home = options.folder.open()?;
+            let home = options.folder.open(&runtime)?;
             options.folder.print(&runtime.block_on(show(&home, tenant))?)
         }
     }

@@ -5,12 +5,12 @@
 //! ```
 //!
 //! Reads are consistent, since the commit protocol counts on seeing what was acknowledged. Whatever DynamoDB leaves undone of a batch is
-//! tried again, and a conditional write whose answer was lost is recognised by what it left. No call lasts longer than
-//! [`CALL_TIME`], retries included, so that nothing lands later than the protocol allows for. It never scans, and needs no
-//! right to.
+//! tried again, and a conditional write whose answer was lost is recognised by what it left. No write lasts longer than
+//! [`CALL_TIME`], whatever its number of items and retries, so that nothing lands later than the commit protocol allows for. It never
+//! scans, and needs no right to.
 //! Limits: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
@@ -23,11 +23,14 @@ use aws_sdk_dynamodb::types::{
 };
 use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
 
-use self::attributes::{Attributes, attributes, item, key_attributes};
+use self::attributes::{Attributes, attributes, item, key_attributes, stored};
+use self::tries::Tries;
 
 mod attributes;
+mod tries;
 
-/// The longest that one call may take; a second less than twice that is what the commit protocol allows for.
+/// The longest that one call may take. Well below the landing time of the commit protocol's settings: what is left of that is for a
+/// packet under way when the call was given up, and for clocks that differ.
 pub const CALL_TIME: Duration = Duration::from_secs(6);
 /// Items that one call may write, and read.
 const WRITES_PER_CALL: usize = 25;
@@ -72,10 +75,10 @@ impl DynamoStore {
         }
     }
 
-    async fn read_some(&self, keys: &[Key]) -> Result<HashMap<Key, Item>, BoxError> {
+    async fn read_some(&self, keys: &[&Key]) -> Result<HashMap<Key, Item>, BoxError> {
         let mut found = HashMap::new();
         let mut pause = FIRST_PAUSE;
-        let mut left: Vec<Attributes> = keys.iter().map(key_attributes).collect();
+        let mut left: Vec<Attributes> = keys.iter().map(|key| key_attributes(key)).collect();
         loop {
             let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build()?;
             let reply = self.client.batch_get_item().request_items(&self.table, wanted).send().await?;
@@ -104,18 +107,18 @@ impl DynamoStore {
         }
     }
 
+    /// Sends requests at once in calls of what one may hold, all of them within the time of one.
     async fn write(
         &self,
         operation: &'static str,
-        place: Option<Key>,
+        place: &str,
         requests: Result<Vec<WriteRequest>, BoxError>,
     ) -> Result<(), StoreError> {
-        let place = place.map(|key| key.to_string()).unwrap_or_default();
-        let requests = requests.map_err(|error| self.error(operation, &place, error))?;
-        for requests in requests.chunks(WRITES_PER_CALL) {
-            self.within_time(operation, &place, self.write_some(requests.to_vec())).await?;
-        }
-        Ok(())
+        let requests = requests.map_err(|error| self.error(operation, place, error))?;
+        let calls = requests.chunks(WRITES_PER_CALL).map(<[_]>::to_vec);
+        let calls: Vec<_> = calls.map(|requests| self.write_some(requests)).collect();
+        let written = async { pipeline::parallel::all(calls).await.into_iter().collect() };
+        self.within_time(operation, place, written).await
     }
 
     async fn page(&self, range: &Range) -> Result<Page, BoxError> {
@@ -162,6 +165,11 @@ fn behind(range: &Range, sort: &str) -> Range {
     }
 }
 
+/// What a call is about, for its error.
+fn first(keys: &[Key]) -> String {
+    keys.first().map(ToString::to_string).unwrap_or_default()
+}
+
 /// Waits, and longer the next time.
 async fn rest(pause: &mut Duration) {
     tokio::time::sleep(*pause).await;
@@ -170,13 +178,15 @@ async fn rest(pause: &mut Duration) {
 
 impl Store for DynamoStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
-        let place = keys.first().map(ToString::to_string).unwrap_or_default();
+        let place = first(&keys);
+        // DynamoDB refuses a call that names a key twice.
+        let unique: Vec<&Key> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
         // A loop, since a closure over borrowed keys would hide from the compiler that the futures may change threads.
         let mut reads = Vec::new();
-        for keys in keys.chunks(READS_PER_CALL) {
+        for keys in unique.chunks(READS_PER_CALL) {
             reads.push(self.within_time("get", &place, self.read_some(keys)));
         }
-        let mut found = HashMap::with_capacity(keys.len());
+        let mut found = HashMap::with_capacity(unique.len());
         for read in pipeline::parallel::all(reads).await {
             found.extend(read?);
         }
@@ -191,17 +201,21 @@ impl Store for DynamoStore {
     }
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
+        let place = items.first().map(|item| item.key.to_string()).unwrap_or_default();
+        // As above; the last item of a key is the one that would have stayed.
+        let unique: BTreeMap<&Key, &Item> = items.iter().map(|item| (&item.key, item)).collect();
         let request = |item: &Item| {
-            let put = PutRequest::builder().set_item(Some(attributes(item))).build()?;
+            let put = PutRequest::builder().set_item(Some(attributes(item)?)).build()?;
             Ok(WriteRequest::builder().put_request(put).build())
         };
-        let place = items.first().map(|item| item.key.clone());
-        self.write("put", place, items.iter().map(request).collect()).await
+        self.write("put", &place, unique.into_values().map(request).collect()).await
     }
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
         let place = item.key.to_string();
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(attributes(&item)));
+        let error = |error: BoxError| self.error("put_if", &place, error);
+        let all = attributes(&item).map_err(|strange| error(strange.into()))?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(all));
         let put = match expected {
             Expected::Absent => put.condition_expression("attribute_not_exists(pk)"),
             Expected::Version(version) => put
@@ -209,25 +223,30 @@ impl Store for DynamoStore {
                 .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
         };
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let tries = Tries::default();
+        let put = put.customize().interceptor(tries.clone());
         let sent =
             async { Ok(put.send().await.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error)) };
         match self.within_time("put_if", &place, sent).await? {
             Ok(_) => Ok(()),
             Err(PutItemError::ConditionalCheckFailedException(failed)) => {
-                // The client library tries again by itself when an answer is lost; then what it finds is its own.
-                let held = failed.item.map(self::item).transpose();
-                let held = held.map_err(|error| self.error("put_if", &place, error))?;
-                if held.as_ref() == Some(&item) { Ok(()) } else { Err(PutError::Conflict) }
+                let held =
+                    failed.item.map(self::item).transpose().map_err(|strange| error(strange.into()))?;
+                // A try before may have written and its answer been lost; then what is found is our own.
+                let is_own = tries.count() > 1 && held.is_some_and(|held| held == stored(item));
+                if is_own { Ok(()) } else { Err(PutError::Conflict) }
             }
-            Err(error) => Err(PutError::Store(self.error("put_if", &place, error))),
+            Err(failed) => Err(PutError::Store(error(failed.into()))),
         }
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+        let place = first(&keys);
+        let unique: BTreeSet<&Key> = keys.iter().collect();
         let request = |key: &Key| {
             let delete = DeleteRequest::builder().set_key(Some(key_attributes(key))).build()?;
             Ok(WriteRequest::builder().delete_request(delete).build())
         };
-        self.write("delete", keys.first().cloned(), keys.iter().map(request).collect()).await
+        self.write("delete", &place, unique.into_iter().map(request).collect()).await
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A call may take some records and refuse others; those are tried again until they are in or time is over. Who calls sends everything
 //! again after an error, so that a record may come twice but never not at all.
+//! The partition key is the id of the message that a record is about, so that all its events meet in one shard, where a duplicate is
+//! known; a record that tells no message is put where its content sends it.
 //! Limits: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use event::{Decoded, Decoder};
 
 /// Records of one call.
 const RECORDS_PER_CALL: usize = 500;
@@ -28,6 +31,32 @@ pub struct Outgoing {
     pub partition_key: String,
     /// What it holds.
     pub data: Vec<u8>,
+}
+
+/// Finds the partition keys of records.
+#[derive(Debug, Default)]
+pub struct PartitionKeys(Decoder);
+
+impl PartitionKeys {
+    /// A record on its way. What it holds is not judged: what cannot be read ends in quarantine, with its reason.
+    pub fn address(&mut self, data: Vec<u8>) -> Outgoing {
+        let mut found = None;
+        self.0.decode(&data, &mut |decoded| {
+            if let Decoded::Event(event) = decoded
+                && found.is_none()
+            {
+                found = Some(event.message_id.to_string());
+            }
+        });
+        // Any key does for a record that tells no message, as long as not all of them meet in one shard.
+        let partition_key = found.unwrap_or_else(|| format!("{}-{:08x}", data.len(), sum(&data)));
+        Outgoing { partition_key, data }
+    }
+}
+
+/// A number that scatters records (FNV-1a).
+fn sum(data: &[u8]) -> u32 {
+    data.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// A stream.

@@ -10,6 +10,7 @@ pub async fn holds<S: Store>(store: &S) -> Result<(), StoreError> {
     ranges_are_sorted_as_bytes_and_paged(store).await?;
     ranges_end_where_the_partition_ends(store).await?;
     conditional_writes_happen_only_as_expected(store).await?;
+    a_key_may_be_named_twice(store).await?;
     large_items_and_many_items_are_taken(store).await
 }
 
@@ -124,6 +125,16 @@ async fn conditional_writes_happen_only_as_expected<S: Store>(store: &S) -> Resu
         }
         assert_eq!(store.get(vec![key("contract-4", "a")]).await?, [held.clone()]);
     }
+    Ok(())
+}
+
+async fn a_key_may_be_named_twice<S: Store>(store: &S) -> Result<(), StoreError> {
+    let (first, last) = (item("contract-7", "a", b"first"), item("contract-7", "a", b"last"));
+    store.put(vec![first, last.clone()]).await?;
+    let keys = vec![key("contract-7", "a"), key("contract-7", "a")];
+    assert_eq!(store.get(keys.clone()).await?, [Some(last.clone()), Some(last)]);
+    store.delete(keys.clone()).await?;
+    assert_eq!(store.get(keys).await?, [None, None]);
     Ok(())
 }
 

@@ -17,6 +17,11 @@ pub(super) struct Strange {
     name: &'static str,
 }
 
+/// An item that DynamoDB would refuse again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("the item's body of {0} bytes is above {limit}: split it into parts", limit = Item::MAX_BODY_BYTES)]
+pub(super) struct Oversized(usize);
+
 /// The key alone.
 pub(super) fn key_attributes(key: &Key) -> Attributes {
     Attributes::from([
@@ -25,16 +30,29 @@ pub(super) fn key_attributes(key: &Key) -> Attributes {
     ])
 }
 
-/// The whole item. The moment of expiry is rounded up to a second, as DynamoDB's TTL demands seconds.
-pub(super) fn attributes(item: &Item) -> Attributes {
+/// The whole item.
+pub(super) fn attributes(item: &Item) -> Result<Attributes, Oversized> {
+    if item.body.len() > Item::MAX_BODY_BYTES {
+        return Err(Oversized(item.body.len()));
+    }
     let mut attributes = key_attributes(&item.key);
     attributes.insert("body".to_owned(), AttributeValue::B(Blob::new(item.body.clone())));
     attributes.insert("version".to_owned(), AttributeValue::N(item.version.to_string()));
     if let Some(at) = item.expires_at {
-        let seconds = at.plus_millis(999).millis().div_euclid(1000);
-        attributes.insert("expires_at".to_owned(), AttributeValue::N(seconds.to_string()));
+        attributes.insert("expires_at".to_owned(), AttributeValue::N(expiry_seconds(at).to_string()));
     }
-    attributes
+    Ok(attributes)
+}
+
+/// The item as it will be read.
+pub(super) fn stored(item: Item) -> Item {
+    let expires_at = item.expires_at.map(|at| Timestamp::from_seconds(expiry_seconds(at)));
+    Item { expires_at, ..item }
+}
+
+/// Whole seconds, as DynamoDB's TTL demands; rounded up, so that nothing is dropped too early.
+fn expiry_seconds(at: Timestamp) -> i64 {
+    at.plus_millis(999).millis().div_euclid(1000)
 }
 
 /// Reads an item.
@@ -73,7 +91,7 @@ fn number<T: std::str::FromStr>(attributes: &Attributes, name: &'static str) -> 
 mod tests {
     use super::*;
 
-    fn stored(expires_at: Option<i64>) -> Item {
+    fn sample(expires_at: Option<i64>) -> Item {
         let key = Key { partition: "t#acme#m".to_owned(), sort: "manifest".to_owned() };
         let expires_at = expires_at.map(Timestamp::from_millis);
         Item { key, body: vec![0, 0xff], version: u64::MAX, expires_at }
@@ -84,14 +102,23 @@ mod tests {
         for (written, read) in
             [(None, None), (Some(5000), Some(5000)), (Some(5001), Some(6000)), (Some(5999), Some(6000))]
         {
-            assert_eq!(item(attributes(&stored(written))).unwrap(), stored(read));
+            assert_eq!(item(attributes(&sample(written)).unwrap()).unwrap(), sample(read));
+            assert_eq!(stored(sample(written)), sample(read));
+        }
+    }
+
+    #[test]
+    fn a_body_is_taken_up_to_its_limit() {
+        for (bytes, is_taken) in [(Item::MAX_BODY_BYTES, true), (Item::MAX_BODY_BYTES + 1, false)] {
+            let item = Item { body: vec![0; bytes], ..sample(None) };
+            assert_eq!(attributes(&item).is_ok(), is_taken, "{bytes}");
         }
     }
 
     #[test]
     fn an_item_of_another_shape_is_refused_by_name() {
         for name in ["pk", "sk", "body", "version"] {
-            let mut attributes = attributes(&stored(None));
+            let mut attributes = attributes(&sample(None)).unwrap();
             attributes.remove(name);
             assert!(item(attributes.clone()).unwrap_err().to_string().contains(name));
             attributes.insert(name.to_owned(), AttributeValue::Bool(true));

@@ -1,0 +1,109 @@
+//! Onto a Kinesis stream: one record to an event, where its message sends it, as the function `forward` does.
+//!
+//! What a record counts for is known only when it has been aggregated, so records are told here and not events. A block that was put in
+//! part is put again as a whole: what is on the stream twice is counted once.
+
+use std::time::Duration;
+
+use adapters::aws;
+use adapters::aws::kinesis::{Outgoing, PartitionKeys, PutRecordsError, Stream};
+use anyhow::bail;
+use serde_json::value::RawValue;
+use tokio::runtime::Runtime;
+
+use super::{Destination, LONGEST_PAUSE, PATIENCE};
+use crate::cli::Usage;
+use crate::output;
+use crate::server;
+use crate::standalone::Counted;
+
+/// What a stream takes as one record unless it was made for larger ones.
+const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// A stream as the place to send to.
+pub(super) struct ToStream {
+    runtime: Runtime,
+    stream: Stream,
+    name: String,
+    keys: PartitionKeys,
+}
+
+impl ToStream {
+    /// The stream of that name, which the environment's AWS settings say how to reach.
+    pub(super) fn new(name: &str) -> anyhow::Result<Self> {
+        if name.is_empty() {
+            return Err(Usage::error("--to kinesis://: name the stream, as in kinesis://mailgauge-events"));
+        }
+        let runtime = server::runtime()?;
+        let stream = Stream::new(&runtime.block_on(aws::config()), name.to_owned());
+        Ok(Self { runtime, stream, name: name.to_owned(), keys: PartitionKeys::default() })
+    }
+}
+
+impl Destination for ToStream {
+    fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
+        let records: Vec<Outgoing> =
+            events(block).into_iter().map(|event| self.keys.address(event.to_vec())).collect();
+        if let Some(record) = records.iter().find(|record| record.data.len() > MAX_RECORD_BYTES) {
+            bail!("a value of {} bytes does not fit a record of a stream: split it", record.data.len());
+        }
+        let sent = Counted { events: records.len() as u64, ..Counted::default() };
+        let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(200));
+        while let Err(error) = self.runtime.block_on(self.stream.put(records.clone())) {
+            // A stream that is full has room again; what else is wrong stays so. A later run goes on here.
+            if waited >= PATIENCE || !matches!(error, PutRecordsError::Refused { .. }) {
+                return Err(error.into());
+            }
+            std::thread::sleep(pause);
+            waited += pause;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Ok(sent)
+    }
+
+    fn summary(&self, sent: Counted) -> String {
+        format!("{} records put on the stream {}", output::grouped(sent.events), self.name)
+    }
+}
+
+/// The single events of a block: values one after the other or in a list. From what is no JSON on, line by line: looking for where JSON
+/// begins again could take for ever.
+fn events(block: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut values = serde_json::Deserializer::from_slice(block).into_iter::<&RawValue>();
+    let mut read = 0;
+    while let Some(Ok(value)) = values.next() {
+        read = values.byte_offset();
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(listed) => found.extend(listed.iter().map(|value| value.get().as_bytes())),
+            Err(_) => found.push(value.get().as_bytes()),
+        }
+    }
+    let lines = block.get(read..).unwrap_or_default().split(|&byte| byte == b'\n');
+    found.extend(lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_put_event_by_event() {
+        let check = |block: &str, expected: &[&str]| {
+            let found: Vec<_> = events(block.as_bytes())
+                .into_iter()
+                .map(|event| std::str::from_utf8(event).unwrap())
+                .collect();
+            assert_eq!(found, expected, "{block:?}");
+        };
+        check("", &[]);
+        check(" \n ", &[]);
+        check("{\"a\":1}\n{\"a\":2}\n", &["{\"a\":1}", "{\"a\":2}"]);
+        check("{\n \"a\": 1\n}\n", &["{\n \"a\": 1\n}"]);
+        check("[{\"a\":1},{\"a\":2}]", &["{\"a\":1}", "{\"a\":2}"]);
+        check("{\"a\":1}\nno JSON, {\n{\"a\":2}", &["{\"a\":1}", "no JSON, {", "{\"a\":2}"]);
+        check("no JSON", &["no JSON"]);
+        assert_eq!(events(b"\xff\xfe\n7"), [&b"\xff\xfe"[..], b"7"]);
+    }
+}

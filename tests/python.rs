@@ -1,0 +1,50 @@
+//! A Python with pinned packages, set up once under `target/`: for what tests drive that is no Rust, such as a browser or a local AWS.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The packages.
+const PACKAGES: &str = include_str!("requirements.txt");
+
+/// The top of the source tree. Every crate with tests that need it lies two folders down.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A Python interpreter with the packages.
+pub fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let folder = root().join("target/test-python");
+        let python = folder.join("bin/python");
+        let done = folder.join("installed.txt");
+        // Test programs of several crates may run at once; the lock ends with the file.
+        let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        if std::fs::read_to_string(&done).is_ok_and(|installed| installed == PACKAGES) {
+            return python;
+        }
+        run(
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
+            "python3 with venv (Debian: python3-venv)",
+        );
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        install.arg(root().join("tests/requirements.txt"));
+        run(&mut install, "the Python package index, for pip");
+        std::fs::write(&done, PACKAGES).unwrap();
+        python
+    })
+}
+
+/// Runs a command to its end; a failure says what the test lacks.
+pub fn run(command: &mut Command, needs: &str) {
+    let output = command.output().unwrap_or_else(|error| panic!("this test needs {needs}: {error}"));
+    assert!(
+        output.status.success(),
+        "this test needs {needs}; {command:?} said:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
