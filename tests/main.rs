@@ -17,6 +17,7 @@
 mod commands;
 mod counted_once;
 mod dashboard;
+mod deployed;
 mod hostile;
 mod privacy;
 mod python;

@@ -20,6 +20,8 @@ import botocore.config
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 SECONDS_TO_START = 60
+BINARIES = pathlib.Path(sys.executable).parent
+FAULTS = ("python", str(pathlib.Path(__file__).with_name("faults.py")))
 
 
 def free_port():
@@ -76,7 +78,7 @@ class Cloud:
             AWS_ENDPOINT_URL=f"{local}:{self.faults_port}",
             AWS_ENDPOINT_URL_TIMESTREAM_WRITE=f"{local}:{self.timestream_faults_port}",
         )
-        self.start("faults", "microburst", "--upstream", f"{local}:{self.aws_port}", "--port", str(self.faults_port))
+        self.start("faults", *FAULTS, "--upstream", f"{local}:{self.aws_port}", "--port", str(self.faults_port))
         self.wait_for(f"{local}:{self.aws_port}/_ministack/health")
         self.wait_for(f"{local}:{self.faults_port}/_microburst/health")
         # The first call through a proxy takes seconds; it must not be a function's.
@@ -87,7 +89,7 @@ class Cloud:
         local = "http://127.0.0.1"
         upstream, port = f"{local}:{self.timestream_port}", str(self.timestream_faults_port)
         self.start("moto", "moto_server", "-H", "127.0.0.1", "-p", str(self.timestream_port))
-        self.start("timestream-faults", "microburst", "--upstream", upstream, "--port", port)
+        self.start("timestream-faults", *FAULTS, "--upstream", upstream, "--port", port)
         self.wait_for(f"{upstream}/moto-api/")
         self.wait_for(f"{local}:{port}/_microburst/health")
         self.client("timestream-write", self.timestream_faults_port).list_databases()
@@ -107,7 +109,7 @@ class Cloud:
             "AWS_REGION": REGION,
         }
         process = subprocess.Popen(
-            [pathlib.Path(sys.executable).parent / command[0], *command[1:]],
+            [BINARIES / command[0], *command[1:]],
             env=clean | environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

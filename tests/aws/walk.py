@@ -38,7 +38,7 @@ class Walk:
         self.kinesis, self.lambda_ = cloud.client("kinesis"), cloud.client("lambda")
         self.sent = []
         self.random = random.Random(SEED)
-        self.key = self.make_key({"operator": {}})
+        self.key = self.make_key("operator")
 
     def simulate(self, minutes, tenants=3, emails=20, seed=1):
         """Events of the last minutes, as SES publishes them."""
@@ -88,11 +88,17 @@ class Walk:
         """The API against the plain count, and the proof of counting."""
         expected, counted = totals(self.sent), self.counted()
         assert counted == expected, f"{what}: counted {counted}, expected {expected}"
-        status, reply = self.ask("/v1/reconcile?from=-7d&to=now")
+        status, reply = self.ask(f"/v1/reconcile?from={stamp_ago(7 * 86400)}&to={stamp_ago(-3600)}")
         assert status == 200, (status, reply)
         proof = json.loads(reply)
         assert proof["drift"] == 0, proof
         print(f"ok: {what}: {sum(map(sum, (row.values() for row in counted.values())))} counts, drift 0", flush=True)
+
+    def detect(self):
+        """What one look came to; nothing if it failed."""
+        reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "DetectFunction"), Payload=b"{}")
+        answer = json.loads(reply["Payload"].read())
+        return None if "FunctionError" in reply else answer
 
     def compact(self):
         reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "CompactFunction"), Payload=b"{}")
@@ -122,10 +128,15 @@ def every_way_in(walk):
 
 def forward(walk, events):
     """As a transformation of Firehose, which gets each record back as it was."""
-    records = [{"recordId": str(number), "data": base64.b64encode(json.dumps(event).encode()).decode()} for number, event in enumerate(events)]
+    now = int(time.time() * 1000)
+    records = [
+        {"recordId": str(number), "approximateArrivalTimestamp": now, "data": base64.b64encode(json.dumps(event).encode()).decode()}
+        for number, event in enumerate(events)
+    ]
     request = {"invocationId": "1", "deliveryStreamArn": "arn:aws:firehose:us-east-1:000000000000:deliverystream/archive", "region": "us-east-1", "records": records}
     reply = walk.lambda_.invoke(FunctionName=walk.outputs["ForwardFunctionArn"], Payload=json.dumps(request).encode())
     answer = json.loads(reply["Payload"].read())
+    assert "FunctionError" not in reply, answer
     assert [record["result"] for record in answer["records"]] == ["Ok"] * len(records), answer
     assert [record["data"] for record in answer["records"]] == [record["data"] for record in records]
 
@@ -251,6 +262,54 @@ def folded(walk):
     walk.compare("after folding")
 
 
+def alerts_are_told_once(walk):
+    """A list that bounces: one message when the limit is broken, none while it stays so, also when publishing fails first."""
+    sqs, sns = walk.cloud.client("sqs"), walk.cloud.client("sns")
+    queue = sqs.create_queue(QueueName="pager")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    only_critical = json.dumps({"severity": ["critical"], "tenant": ["bouncing"]})
+    sns.subscribe(TopicArn=walk.outputs["AlertTopicArn"], Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": only_critical})
+    walk.put_events(a_bad_list(walk, "bouncing", sends=400, bounces=60))
+    walk.trigger.drain()
+    walk.cloud.set_faults([{"service": "sns", "operation": "Publish", "times": 50, "error": {"code": "InternalError", "status": 500}}])
+    before = len(walk.cloud.fired())
+    assert walk.detect() is None, "a topic that fails is told"
+    walk.cloud.set_faults([])
+    assert len(walk.cloud.fired()) > before, "publishing did not fail, so nothing is shown"
+    for _ in range(3):
+        assert walk.detect() is not None
+    messages = []
+    while more := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
+        for message in more:
+            messages.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    told = [json.loads(message["Message"]) for message in messages]
+    assert [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in told] == [("bouncing", "bounce_rate", "firing", 1)], told
+    assert (told[0]["numerator"], told[0]["denominator"]) == (60, 400), told
+    walk.compare("a list that bounces, told once")
+
+
+def a_bad_list(walk, tenant, sends, bounces):
+    """Sends of the last half hour, of which the first ones bounce for good."""
+    events = []
+    template = next(event for event in walk.sent if event["eventType"] == "Send")
+    for number in range(sends):
+        at = stamp_ago(1800 - number)
+        mail = {**template["mail"], "timestamp": at, "messageId": f"bad-list-{number}"}
+        mail["tags"] = {**mail["tags"], "tenant": [tenant]}
+        mail["destination"] = [f"reader{number}@example.com"]
+        events.append({"eventType": "Send", "mail": mail, "send": {}})
+        if number < bounces:
+            gone = {"emailAddress": f"reader{number}@example.com", "action": "failed", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 no such user"}
+            bounce = {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [gone], "timestamp": at, "feedbackId": f"f-{number}"}
+            events.append({"eventType": "Bounce", "mail": mail, "bounce": {**bounce, "reportingMTA": "dsn; mail.example.com"}})
+    return events
+
+
+def stamp_ago(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - seconds))
+
+
 def a_tenant_sees_its_own(walk):
     expected = totals(walk.sent)
     tenant = sorted(expected)[0]
@@ -281,6 +340,7 @@ def main():
             killed,
             set_aside_and_drained_back,
             folded,
+            alerts_are_told_once,
             a_tenant_sees_its_own,
         ]:
             step(walk)

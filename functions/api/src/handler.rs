@@ -56,8 +56,8 @@ mod tests {
 
     use super::*;
 
-    const MAKE_KEY: &str = include_str!("../samples/make-key.json");
-    const QUERY: &str = include_str!("../samples/query.json");
+    const MAKE_KEY: &str = include_str!("../../../events/api-make-key.json");
+    const QUERY: &str = include_str!("../../../events/api-query.json");
 
     async fn answer(handler: &Handler<MemoryStore>, payload: &str) -> Value {
         let answer = handler.handle(payload, Context::default()).await.unwrap();

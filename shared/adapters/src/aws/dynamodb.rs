@@ -122,6 +122,10 @@ impl DynamoStore {
     }
 
     async fn page(&self, range: &Range) -> Result<Page, BoxError> {
+        // DynamoDB refuses a range whose end comes before its beginning.
+        if range.to.as_ref().is_some_and(|to| *to <= range.from) {
+            return Ok(Page::default());
+        }
         let mut values = HashMap::from([(":pk".to_owned(), AttributeValue::S(range.partition.clone()))]);
         // Keys are never empty, and a condition may not name an empty one.
         let mut condition = "pk = :pk".to_owned();
@@ -137,7 +141,8 @@ impl DynamoStore {
         if let Some(to) = &range.to {
             values.insert(":to".to_owned(), AttributeValue::S(to.clone()));
         }
-        let limit = i32::try_from(range.limit).unwrap_or(i32::MAX).max(1);
+        // One more than asked for, as the item at `to` may be among them: without any other a page would lead to itself.
+        let limit = i32::try_from(range.limit.max(1)).unwrap_or(i32::MAX).saturating_add(1);
         let reply = self.client.query().table_name(&self.table).consistent_read(true);
         let reply = reply.key_condition_expression(condition).set_expression_attribute_values(Some(values));
         let reply = reply.scan_index_forward(range.order == Order::Forwards).limit(limit).send().await?;
@@ -151,6 +156,10 @@ impl DynamoStore {
         }
         if let Some(last) = reply.last_evaluated_key {
             page.rest = Some(behind(range, attributes::sort_key(&last)?));
+        }
+        if page.items.len() > range.limit.max(1) {
+            page.items.truncate(range.limit.max(1));
+            page.rest = page.items.last().map(|last| behind(range, &last.key.sort));
         }
         Ok(page)
     }
