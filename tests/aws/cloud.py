@@ -19,6 +19,12 @@ import botocore.config
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+}
 SECONDS_TO_START = 60
 BINARIES = pathlib.Path(sys.executable).parent
 FAULTS = ("python", str(pathlib.Path(__file__).with_name("faults.py")))
@@ -103,10 +109,7 @@ class Cloud:
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "TMPDIR": str(home),
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
+            **CREDENTIALS,
         }
         process = subprocess.Popen(
             [BINARIES / command[0], *command[1:]],

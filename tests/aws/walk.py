@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 
-from cloud import Cloud, http
+from cloud import CREDENTIALS, Cloud, http
 from deploy import deploy, package, read_template, resource
 from links import Front, Trigger, envelope
 from model import METRICS, totals
@@ -47,6 +47,14 @@ class Walk:
         command += ["--minutes", minutes, "--start", start, "--seed", seed, "--out", "-"]
         done = subprocess.run([str(word) for word in command], check=True, capture_output=True)
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def program(self, *arguments):
+        """What `mailgauge` prints, run as an operator would, with the deployment's AWS."""
+        aws = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.cloud.faults_port}", **CREDENTIALS, "PATH": os.environ["PATH"]}
+        command = [str(word) for word in (self.options.mailgauge, *arguments)]
+        done = subprocess.run(command, env=aws, capture_output=True)
+        assert done.returncode == 0, (command, done.stderr.decode())
+        return done.stdout.decode()
 
     def make_key(self, grant):
         """A key of the API, made by who may invoke its function."""
@@ -250,9 +258,18 @@ def set_aside_and_drained_back(walk):
     assert walk.trigger.set_aside > 0, "batches were set aside"
     s3, bucket = walk.cloud.client("s3"), walk.outputs["FailedBatchesBucket"]
     objects = s3.list_objects_v2(Bucket=bucket)["Contents"]
-    walk.put([s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read() for one in objects])
+    folder = walk.options.scratch / "set-aside"
+    for one in objects:
+        path = folder / one["Key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, one["Key"], str(path))
+    walk.program("ingest", folder, "--to", f"kinesis://{stream_name(walk)}", "--journal", walk.options.scratch / "journal.json")
     walk.trigger.drain()
     walk.compare(f"{len(objects)} batches set aside for hours, then put on the stream again")
+
+
+def stream_name(walk):
+    return walk.outputs["StreamArn"].rsplit("/", 1)[1]
 
 
 def folded(walk):

@@ -42,8 +42,8 @@ pub(super) enum Field {
 
 impl Field {
     /// An event's own fields, then as EventBridge writes an envelope and Lambda a record of Kinesis, then others.
-    pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 29] = {
-        let mut names = [("", Self::NotUsed); WireField::NAMES.len() + 29];
+    pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 30] = {
+        let mut names = [("", Self::NotUsed); WireField::NAMES.len() + 30];
         let mut place = 0;
         while place < WireField::NAMES.len() {
             names[place] = (WireField::NAMES[place].0, Self::Event(WireField::NAMES[place].1));
@@ -77,6 +77,7 @@ impl Field {
             ("\"Type\":", Self::SnsType),
             ("\"Message\":", Self::Message),
             ("\"body\":", Self::Message),
+            ("\"payload\":", Self::Message),
             ("\"Records\":", Self::Records),
             ("\"records\":", Self::RecordsOrPartitions),
         ];
@@ -94,7 +95,7 @@ pub(super) struct Envelope<'a> {
     event: Wire<'a>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
     encoded: Option<RawText<'a>>,
-    /// SNS's `Message`, SQS's `body`.
+    /// SNS's `Message`, SQS's `body`, the `payload` of a batch that Lambda has set aside.
     message: Option<RawText<'a>>,
     sns_type: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,

@@ -336,3 +336,14 @@ fn only_kafkas_records_are_lists_by_partition() {
     check(format!(r#"{{"records":{{"topic-0":[{}]}}}}"#, event(1)), &["m1"]);
     check(format!(r#"{{"Records":{{"topic-0":[{}]}}}}"#, event(1)), &["NotAnEvent {\"Records\":{"]);
 }
+
+#[test]
+fn a_batch_that_lambda_set_aside_is_read() {
+    let records = serde_json::json!({ "Records": [{ "kinesis": { "data": STANDARD.encode(event(1)) } }] });
+    let document = serde_json::json!({
+        "requestContext": { "condition": "RetryAttemptsExhausted" },
+        "KinesisBatchInfo": { "shardId": "shardId-000000000000", "batchSize": 1 },
+        "payload": records.to_string(),
+    });
+    check(document.to_string(), &["m1"]);
+}

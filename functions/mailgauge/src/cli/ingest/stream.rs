@@ -1,13 +1,18 @@
 //! Onto a Kinesis stream: one record to an event, where its message sends it, as the function `forward` does.
 //!
-//! What a record counts for is known only when it has been aggregated, so records are told here and not events. A block that was put in
-//! part is put again as a whole: what is on the stream twice is counted once.
+//! A batch that Lambda has set aside is put back record by record. What a record counts for is known only when it has been aggregated, so
+//! records are told here and not events. A block that was put in part is put again as a whole: what is on the stream twice is counted
+//! once.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use adapters::aws;
 use adapters::aws::kinesis::{Outgoing, PartitionKeys, PutRecordsError, Stream};
 use anyhow::bail;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 
@@ -43,7 +48,7 @@ impl ToStream {
 impl Destination for ToStream {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let records: Vec<Outgoing> =
-            events(block).into_iter().map(|event| self.keys.address(event.to_vec())).collect();
+            events(block).into_iter().map(|event| self.keys.address(event.into_owned())).collect();
         if let Some(record) = records.iter().find(|record| record.data.len() > MAX_RECORD_BYTES) {
             bail!("a value of {} bytes does not fit a record of a stream: split it", record.data.len());
         }
@@ -68,20 +73,59 @@ impl Destination for ToStream {
 
 /// The single events of a block: values one after the other or in a list. From what is no JSON on, line by line: looking for where JSON
 /// begins again could take for ever.
-fn events(block: &[u8]) -> Vec<&[u8]> {
+fn events(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let mut found = Vec::new();
     let mut values = serde_json::Deserializer::from_slice(block).into_iter::<&RawValue>();
     let mut read = 0;
     while let Some(Ok(value)) = values.next() {
         read = values.byte_offset();
+        if let Some(records) = set_aside(value.get()) {
+            found.extend(records.into_iter().map(Cow::Owned));
+            continue;
+        }
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
-            Ok(listed) => found.extend(listed.iter().map(|value| value.get().as_bytes())),
-            Err(_) => found.push(value.get().as_bytes()),
+            Ok(listed) => found.extend(listed.iter().map(|value| Cow::Borrowed(value.get().as_bytes()))),
+            Err(_) => found.push(Cow::Borrowed(value.get().as_bytes())),
         }
     }
     let lines = block.get(read..).unwrap_or_default().split(|&byte| byte == b'\n');
-    found.extend(lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()));
+    let lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    found.extend(lines.map(Cow::Borrowed));
     found
+}
+
+/// What Lambda writes of a batch that failed for too long: the invocation, as text.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+#[derive(Deserialize)]
+struct SetAside<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Invocation<'a> {
+    #[serde(rename = "Records", borrow)]
+    records: Vec<InvocationRecord<'a>>,
+}
+
+#[derive(Deserialize)]
+struct InvocationRecord<'a> {
+    #[serde(borrow)]
+    kinesis: KinesisRecord<'a>,
+}
+
+#[derive(Deserialize)]
+struct KinesisRecord<'a> {
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+}
+
+/// The records of a batch that Lambda has set aside, if that is what the value is.
+fn set_aside(value: &str) -> Option<Vec<Vec<u8>>> {
+    let document: SetAside<'_> = serde_json::from_str(value).ok()?;
+    let invocation: Invocation<'_> = serde_json::from_str(&document.payload).ok()?;
+    let decode = |record: &InvocationRecord<'_>| BASE64_STANDARD.decode(&*record.kinesis.data).ok();
+    invocation.records.iter().map(decode).collect()
 }
 
 #[cfg(test)]
@@ -93,7 +137,7 @@ mod tests {
         let check = |block: &str, expected: &[&str]| {
             let found: Vec<_> = events(block.as_bytes())
                 .into_iter()
-                .map(|event| std::str::from_utf8(event).unwrap())
+                .map(|event| String::from_utf8(event.into_owned()).unwrap())
                 .collect();
             assert_eq!(found, expected, "{block:?}");
         };
@@ -104,6 +148,11 @@ mod tests {
         check("[{\"a\":1},{\"a\":2}]", &["{\"a\":1}", "{\"a\":2}"]);
         check("{\"a\":1}\nno JSON, {\n{\"a\":2}", &["{\"a\":1}", "no JSON, {", "{\"a\":2}"]);
         check("no JSON", &["no JSON"]);
+        check(
+            r#"{"KinesisBatchInfo":{},"payload":"{\"Records\":[{\"kinesis\":{\"data\":\"YQ==\"}},{\"kinesis\":{\"data\":\"Yg==\"}}]}"}"#,
+            &["a", "b"],
+        );
+        check(r#"{"payload":"hello"}"#, &[r#"{"payload":"hello"}"#]);
         assert_eq!(events(b"\xff\xfe\n7"), [&b"\xff\xfe"[..], b"7"]);
     }
 }
