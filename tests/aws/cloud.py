@@ -166,9 +166,16 @@ class Cloud:
             assert status < 300, reply
 
     def fired(self):
-        """The faults that were injected so far."""
-        found = []
-        for port in self.fault_ports:
-            _, reply = http(f"http://127.0.0.1:{port}/_microburst/fired?limit=10000")
-            found.extend(json.loads(reply))
-        return found
+        """How many faults were injected so far."""
+        return sum(self.fired_by_rule().values())
+
+    def fired_by_rule(self):
+        """The same by rule; a rule is a new one each time it is set."""
+        return {(port, rule["id"]): rule["fired"] for port, stats in self.stats() for rule in stats["by_rule"]}
+
+    def calls(self, service):
+        """Calls of a service that functions made so far, those that were made to fail included."""
+        return sum(one["requests"] for _, stats in self.stats() for one in stats["by_service"] if one["service"] == service)
+
+    def stats(self):
+        return [(port, json.loads(http(f"http://127.0.0.1:{port}/_microburst/stats")[1])) for port in self.fault_ports]

@@ -11,6 +11,7 @@ Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destina
 import base64
 import datetime
 import json
+import random
 import time
 import uuid
 
@@ -28,6 +29,8 @@ DETAIL_TYPES = {
 }
 # What a synchronous invocation may carry.
 PAYLOAD_BYTES = 6 << 20
+# Between a failure and the next try.
+PAUSE_SECONDS = 0.1
 
 
 def envelope(event):
@@ -103,6 +106,7 @@ class Trigger:
         mappings = self.lambda_.list_event_source_mappings()["EventSourceMappings"]
         self.mapping = next(mapping for mapping in mappings if mapping["UUID"] == mapping_id)
         self.stream = self.mapping["EventSourceArn"]
+        self.random = random.Random(0)
         self.positions = {}
         self.waiting = {}
         self.invocations = self.failures = self.set_aside = 0
@@ -115,10 +119,12 @@ class Trigger:
         """As if somebody made the mapping anew: everything is delivered once more."""
         self.positions, self.waiting = {}, {}
 
-    def drain(self, seconds=120):
-        """Polls all shards until nothing is left."""
+    def drain(self, seconds=120, sizes=None):
+        """Polls all shards until nothing is left; `sizes` bounds batches that are cut at random."""
         deadline = time.monotonic() + seconds
         while True:
+            if sizes:
+                self.batch_size = self.random.randint(*sizes)
             busy = False
             for shard in self.shards():
                 busy |= self.poll(shard)
@@ -153,6 +159,7 @@ class Trigger:
         if failure is None:
             return True
         self.failures += 1
+        time.sleep(PAUSE_SECONDS)
         batches[:0] = self.after_failure(shard, batch, failure)
         return True
 

@@ -22,9 +22,9 @@ class Store(Cloud):
 def main():
     with Store(sys.argv[1]) as cloud:
         print(f"http://127.0.0.1:{cloud.faults_port}", flush=True)
-        before = len(cloud.fired())
+        before = cloud.fired()
         for line in sys.stdin:
-            fired = len(cloud.fired())
+            fired = cloud.fired()
             cloud.set_faults(json.loads(line))
             print(fired - before, flush=True)
             before = fired

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -24,6 +25,7 @@ from links import Front, Trigger, envelope
 from model import METRICS, totals
 
 SEED = 20261125
+ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
 class Walk:
@@ -101,6 +103,11 @@ class Walk:
         proof = json.loads(reply)
         assert proof["drift"] == 0, proof
         print(f"ok: {what}: {sum(map(sum, (row.values() for row in counted.values())))} counts, drift 0", flush=True)
+
+    def items_written(self):
+        """What the function aggregate says in its log that its commits wrote."""
+        log = ANSI.sub("", (self.options.scratch / "ministack.log").read_text(errors="replace"))
+        return sum(int(items) for items in re.findall(r"batch\.items=(\d+)", log))
 
     def detect(self):
         """What one look came to; nothing if it failed."""
@@ -195,43 +202,97 @@ FAULTS = {
 
 def faults(walk):
     for number, (what, rule) in enumerate(FAULTS.items()):
-        before = len(walk.cloud.fired())
+        before = walk.cloud.fired()
         events = walk.simulate(minutes=3, seed=100 + number)
         walk.cloud.set_faults([{"service": "dynamodb", **rule}])
         walk.put_events(events)
         walk.trigger.drain()
         walk.cloud.set_faults([])
-        fired = len(walk.cloud.fired()) - before
+        fired = walk.cloud.fired() - before
         assert fired > 0, f"{what}: no fault fired, so nothing is shown"
         walk.compare(f"{what} ({fired} fired)")
 
 
 def killed(walk):
     """`kill -9` of the function at random moments, in the middle of batches."""
-    name = resource(walk.cloud, "AggregateFunction")
-    # A dead try's lease ends with its own deadline: a short one keeps this test short.
-    walk.lambda_.update_function_configuration(FunctionName=name, Timeout=3)
     walk.put_events(walk.simulate(minutes=20, seed=200))
     walk.trigger.batch_size = 150
-    kills = 0
-    stop = threading.Event()
-
-    def killer():
-        nonlocal kills
-        while not stop.is_set() and kills < 4:
-            time.sleep(walk.random.uniform(0.05, 0.4))
-            for process in functions(name):
-                os.kill(process, signal.SIGKILL)
-                kills += 1
-
-    thread = threading.Thread(target=killer)
-    thread.start()
-    walk.trigger.drain(seconds=240)
-    stop.set()
-    thread.join()
-    assert kills > 0 and walk.trigger.failures > 0, "a kill in the middle of a batch is shown"
+    with Killer(walk, kills=4) as killer:
+        walk.trigger.drain(seconds=240)
+    assert killer.kills > 0 and walk.trigger.failures > 0, "a kill in the middle of a batch is shown"
     walk.trigger.batch_size = walk.trigger.mapping["BatchSize"]
-    walk.compare(f"killed {kills} times in the middle")
+    walk.compare(f"killed {killer.kills} times in the middle")
+
+
+class Killer:
+    """Kills the function `aggregate` every now and then, while it is used."""
+
+    def __init__(self, walk, kills):
+        self.walk, self.most, self.kills, self.ended = walk, kills, 0, threading.Event()
+        self.name = resource(walk.cloud, "AggregateFunction")
+        # A dead try's lease ends with its own deadline: a short one keeps the test short.
+        walk.lambda_.update_function_configuration(FunctionName=self.name, Timeout=5)
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while self.kills < self.most and not self.ended.wait(self.walk.random.uniform(0.05, 0.4)):
+            for process in functions(self.name):
+                os.kill(process, signal.SIGKILL)
+                self.kills += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+# Three of ten calls go wrong, in every way at once.
+STORM = [
+    {"probability": 0.08, "error": {"code": "ThrottlingException"}},
+    {"probability": 0.08, "error": {"code": "InternalServerError", "status": 500}},
+    {"probability": 0.08, "reset": True},
+    {"probability": 0.06, "response": {"abort_bytes": 0}},
+    # Longer than a try of a call may take.
+    {"probability": 0.01, "latency": {"min": 2600, "max": 3000}},
+]
+
+
+def storm(walk):
+    """Many events, by both ways onto the stream, while calls fail, functions are killed and batches are cut anew; then all of it again."""
+    emails = walk.options.events // 240 + 1
+    events = walk.simulate(minutes=120, emails=emails, seed=400)[: walk.options.events]
+    assert len(events) == walk.options.events, len(events)
+    before, calls, logged = walk.cloud.fired_by_rule(), walk.cloud.calls("dynamodb"), walk.items_written()
+    walk.cloud.set_faults(STORM)
+    walk.put_events(events[::2])
+    forward_in_pieces(walk, events[1::2])
+    with Killer(walk, kills=6) as killer:
+        walk.trigger.drain(seconds=900, sizes=(200, 4000))
+    items, calls = walk.items_written() - logged, walk.cloud.calls("dynamodb") - calls
+    walk.trigger.rewind()
+    walk.trigger.drain(seconds=900, sizes=(200, 4000))
+    walk.cloud.set_faults([])
+    fired = {rule: count for rule, count in walk.cloud.fired_by_rule().items() if rule not in before}
+    assert killer.kills > 0 and len(fired) >= len(STORM), f"not every fault fired: {killer.kills} kills, {fired}"
+    walk.compare(f"{len(events)} events in a storm ({sum(fired.values())} faults, {killer.kills} kills, {walk.trigger.failures} failed batches)")
+    per = 1000 / len(events)
+    print(f"    for each 1,000 events {items * per:.1f} items written, {calls * per:.1f} calls of DynamoDB made", flush=True)
+
+
+def forward_in_pieces(walk, events):
+    """By direct invocation, as an own sender would: what fails is sent again, and so may be on the stream twice."""
+    walk.sent += events
+    waiting = [events[start : start + 500] for start in range(0, len(events), 500)]
+    deadline = time.monotonic() + 300
+    while waiting:
+        assert time.monotonic() < deadline, "forward does not get through"
+        reply = walk.lambda_.invoke(FunctionName=walk.outputs["ForwardFunctionArn"], Payload=json.dumps(waiting[0]).encode())
+        reply["Payload"].read()
+        if "FunctionError" not in reply:
+            waiting.pop(0)
 
 
 def functions(name):
@@ -289,10 +350,10 @@ def alerts_are_told_once(walk):
     walk.put_events(a_bad_list(walk, "bouncing", sends=400, bounces=60))
     walk.trigger.drain()
     walk.cloud.set_faults([{"service": "sns", "operation": "Publish", "times": 50, "error": {"code": "InternalError", "status": 500}}])
-    before = len(walk.cloud.fired())
+    before = walk.cloud.fired()
     assert walk.detect() is None, "a topic that fails is told"
     walk.cloud.set_faults([])
-    assert len(walk.cloud.fired()) > before, "publishing did not fail, so nothing is shown"
+    assert walk.cloud.fired() > before, "publishing did not fail, so nothing is shown"
     for _ in range(3):
         assert walk.detect() is not None
     messages = []
@@ -345,6 +406,7 @@ def main():
     parser.add_argument("--binaries", type=pathlib.Path, required=True)
     parser.add_argument("--mailgauge", type=pathlib.Path, required=True)
     parser.add_argument("--scratch", type=pathlib.Path, required=True)
+    parser.add_argument("--events", type=int, default=20_000, help="events in the storm")
     options = parser.parse_args()
     with Cloud(options.scratch) as cloud:
         walk = Walk(cloud, options)
@@ -355,6 +417,7 @@ def main():
             folded,
             faults,
             killed,
+            storm,
             set_aside_and_drained_back,
             folded,
             alerts_are_told_once,
