@@ -718,3 +718,31 @@ fn every_command_explains_itself_with_an_example() {
         insta::assert_snapshot!(format!("help_{}", command.replace(' ', "_")), help);
     }
 }
+
+#[test]
+fn doctor_says_how_each_thing_stands_and_how_to_mend_it() {
+    let home = Home::new();
+    home.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
+    home.ingest(b"no event");
+    let (code, json, errors) = home.run(&["doctor", "--format", "json"]);
+    let findings: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let states: Vec<_> =
+        findings.iter().map(|one| (one["check"].as_str().unwrap(), one["state"].as_str().unwrap())).collect();
+    assert_eq!(
+        states,
+        [
+            ("events arrive", "ok"),
+            ("shards move", "ok"),
+            ("folding", "ok"),
+            ("quarantine", "look"),
+            ("proof of counting", "ok"),
+            ("tenants", "ok"),
+            ("keys", "look"),
+        ],
+        "{errors}"
+    );
+    assert_eq!(code, 0, "nothing is broken: {errors}");
+    for one in &findings {
+        assert_eq!(one["mend"] == json!(""), one["state"] == json!("ok"), "{one}");
+    }
+}

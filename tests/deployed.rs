@@ -35,3 +35,52 @@ fn walk(script: &str) {
 fn the_deployed_stack_counts_once_whatever_fails() {
     walk("walk.py");
 }
+
+/// The part of the template that describes a resource.
+fn described<'t>(template: &'t str, resource: &str) -> &'t str {
+    let start =
+        template.find(&format!("\n  {resource}:\n")).unwrap_or_else(|| panic!("{resource} is missing"));
+    let rest = &template[start + 1..];
+    let end = rest.match_indices("\n\n").map(|(end, _)| end).next().unwrap_or(rest.len());
+    &rest[..end]
+}
+
+#[test]
+fn every_setting_that_a_function_reads_is_in_the_template() {
+    let template = std::fs::read_to_string(root().join("template.yaml")).unwrap();
+    let globals = &template[template.find("\nGlobals:").unwrap()..template.find("\nResources:").unwrap()];
+    let mut settings = 0;
+    for (function, resource) in [
+        ("aggregate", "AggregateFunction"),
+        ("api", "ApiFunction"),
+        ("compact", "CompactFunction"),
+        ("detect", "DetectFunction"),
+        ("forward", "ForwardFunction"),
+    ] {
+        let main =
+            std::fs::read_to_string(root().join("functions").join(function).join("src/main.rs")).unwrap();
+        let described = described(&template, resource);
+        assert!(described.contains(&format!("Binary: {function}}}")), "{resource} runs another program");
+        let is_setting = |text: &&str| {
+            text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        };
+        for name in main.split("#[cfg(test)]").next().unwrap().split('"').filter(is_setting) {
+            let is_there = [described, globals].iter().any(|text| text.contains(&format!("{name}:")));
+            assert!(is_there, "{function} reads {name}, which {resource} does not set");
+            settings += 1;
+        }
+    }
+    assert!(settings > 8, "the settings were not found");
+}
+
+#[test]
+fn the_template_passes_its_linter() {
+    let lint =
+        Command::new(python()).args(["-m", "cfnlint", "template.yaml"]).current_dir(root()).output().unwrap();
+    assert!(
+        lint.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&lint.stdout),
+        String::from_utf8_lossy(&lint.stderr)
+    );
+}

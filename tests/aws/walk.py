@@ -400,6 +400,16 @@ def a_tenant_sees_its_own(walk):
     print("ok: a tenant's key sees that tenant only", flush=True)
 
 
+def the_doctor_finds_it_well(walk):
+    table = resource(walk.cloud, "Table")
+    named = ["--table", table, "--stream", stream_name(walk), "--configuration-set", walk.outputs["ConfigurationSetName"]]
+    findings = json.loads(walk.program("doctor", *named, "--format", "json"))
+    states = {finding["check"]: finding["state"] for finding in findings}
+    expected = {"events arrive": "ok", "shards move": "ok", "proof of counting": "ok", "keys": "ok", "the stream is counted": "ok", "SES publishes events": "ok"}
+    assert {check: states.get(check) for check in expected} == expected, findings
+    print(f"ok: the doctor looked at {len(findings)} things", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=pathlib.Path, required=True)
@@ -422,6 +432,7 @@ def main():
             folded,
             alerts_are_told_once,
             a_tenant_sees_its_own,
+            the_doctor_finds_it_well,
         ]:
             step(walk)
 

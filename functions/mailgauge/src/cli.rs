@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod demo;
+mod doctor;
 mod folder;
 mod ingest;
 mod keys;
@@ -42,6 +43,7 @@ enum Command {
     Quarantine(quarantine::Options),
     Tenants(tenants::Options),
     Keys(keys::Options),
+    Doctor(doctor::Options),
 }
 
 /// The command line asks for what cannot be: exit code 2, as for what the parser of options refuses by itself.
@@ -76,6 +78,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Quarantine(options) => quarantine::run(&options),
         Command::Tenants(options) => tenants::run(&options),
         Command::Keys(options) => keys::run(&options),
+        Command::Doctor(options) => return doctor::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

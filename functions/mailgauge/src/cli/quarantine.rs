@@ -111,14 +111,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// A record in quarantine and what it is called here.
-struct Entry {
+pub(super) struct Entry {
     id: String,
     day: Day,
     stored: Stored,
 }
 
 /// Everything in quarantine that has not expired, the oldest day first.
-async fn all(home: &Standalone) -> anyhow::Result<Vec<Entry>> {
+pub(super) async fn all(home: &Standalone) -> anyhow::Result<Vec<Entry>> {
     let today = SystemClock.now().minute().hour().day();
     let oldest = SystemClock.now().plus_millis(-Settings::default().quarantine_ms).minute().hour().day();
     let mut entries = Vec::new();

@@ -1,4 +1,4 @@
-//! Putting records on a Kinesis stream, all of them or an error.
+//! A Kinesis stream: putting records on it, all of them or an error, and how far behind its end counting is.
 //!
 //! A call may take some records and refuse others; those are tried again until they are in or time is over. Who calls sends everything
 //! again after an error, so that a record may come twice but never not at all.
@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::BoxError;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
-use event::{Decoded, Decoder};
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
+use event::{Decoded, Decoder, SequenceNumber};
 
 /// Records of one call.
 const RECORDS_PER_CALL: usize = 500;
@@ -92,10 +93,66 @@ pub enum PutRecordsError {
     },
 }
 
+/// A stream could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("stream {stream} cannot be read")]
+pub struct ReadStreamError {
+    stream: String,
+    #[source]
+    source: BoxError,
+}
+
 impl Stream {
     /// The stream of that name.
     pub fn new(config: &aws_config::SdkConfig, name: String) -> Self {
         Self { client: Client::new(config), name }
+    }
+
+    /// The names of its shards, closed ones too as long as they hold records.
+    ///
+    /// # Errors
+    /// [`ReadStreamError`] if the stream does not tell.
+    pub async fn shards(&self) -> Result<Vec<String>, ReadStreamError> {
+        let failed = |source: BoxError| ReadStreamError { stream: self.name.clone(), source };
+        let mut found = Vec::new();
+        let mut next = None;
+        loop {
+            let call = self.client.list_shards();
+            // Kinesis takes the one or the other.
+            let call = match next {
+                None => call.stream_name(&self.name),
+                Some(token) => call.next_token(token),
+            };
+            let reply = call.send().await.map_err(|error| failed(error.into()))?;
+            found.extend(reply.shards.into_iter().flatten().map(|shard| shard.shard_id));
+            match reply.next_token {
+                Some(token) => next = Some(token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// How far behind a shard's end, in milliseconds, the first record after `done` is; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`ReadStreamError`] if the stream does not tell.
+    pub async fn behind_ms(
+        &self,
+        shard: &str,
+        done: Option<&SequenceNumber>,
+    ) -> Result<i64, ReadStreamError> {
+        let failed = |source: BoxError| ReadStreamError { stream: self.name.clone(), source };
+        let call = self.client.get_shard_iterator().stream_name(&self.name).shard_id(shard);
+        let call = match done {
+            None => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            Some(done) => call
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(done.as_str()),
+        };
+        let iterator = call.send().await.map_err(|error| failed(error.into()))?.shard_iterator;
+        let call = self.client.get_records().set_shard_iterator(iterator).limit(1);
+        let reply = call.send().await.map_err(|error| failed(error.into()))?;
+        Ok(if reply.records.is_empty() { 0 } else { reply.millis_behind_latest.unwrap_or_default().max(0) })
     }
 
     /// Puts all records on the stream.
@@ -103,10 +160,7 @@ impl Stream {
     /// # Errors
     /// [`PutRecordsError`] if any record may not be on it.
     pub async fn put(&self, records: Vec<Outgoing>) -> Result<(), PutRecordsError> {
-        let call = |source: aws_sdk_kinesis::error::BoxError| PutRecordsError::Call {
-            stream: self.name.clone(),
-            source,
-        };
+        let call = |source: BoxError| PutRecordsError::Call { stream: self.name.clone(), source };
         let mut batch = Vec::new();
         let mut bytes = 0;
         for record in records {

@@ -15,7 +15,7 @@ use crate::aggregate::Attempt;
 use crate::content::Content;
 use crate::cursor;
 use crate::keys;
-use crate::ports::{Clock, Expected, Item, Order, PutError, Store};
+use crate::ports::{Clock, Expected, Item, Order, PutError, Range, Store};
 use crate::receipt::Receipt;
 use crate::stored::{self, ReadError, Versioned};
 use crate::wire::{Malformed, Reader, Writer};
@@ -130,6 +130,23 @@ pub async fn compact_due<B: Content, S: Store, C: Clock>(
         }
     }
     Ok(report)
+}
+
+/// When the oldest delta came that no block holds yet, as far as is known without folding anything.
+pub async fn oldest_unmerged<S: Store>(store: &S) -> Result<Option<Timestamp>, ReadError> {
+    let mut oldest = None;
+    for (shard, cursor) in cursor::read_all(store).await? {
+        let Some(done) = &cursor.done else { continue };
+        let backlog = stored::read(store, keys::backlog(&shard), Backlog::decode).await?.record;
+        oldest = backlog.tenants.values().map(|unmerged| unmerged.oldest).chain(oldest).min();
+        let behind = keys::receipts(&shard, backlog.walked.as_ref(), done, Order::Forwards);
+        for item in store.range(Range { limit: 1, ..behind }).await?.items {
+            let receipt = Receipt::decode_first(&item.body);
+            let (receipt, _) = receipt.map_err(|source| ReadError::Record { key: item.key, source })?;
+            oldest = oldest.into_iter().chain([receipt.arrived_at]).min();
+        }
+    }
+    Ok(oldest)
 }
 
 /// Which tenants are due, over all shards.

@@ -1,0 +1,65 @@
+//! Looking at an SES configuration set: where do its events go.
+
+use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::types::EventType;
+
+/// Events that are counted: a destination that leaves one out makes a rate wrong.
+const COUNTED: [EventType; 10] = [
+    EventType::Send,
+    EventType::Reject,
+    EventType::Bounce,
+    EventType::Complaint,
+    EventType::Delivery,
+    EventType::Open,
+    EventType::Click,
+    EventType::RenderingFailure,
+    EventType::DeliveryDelay,
+    EventType::Subscription,
+];
+
+/// An enabled event destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// Whether it leads to EventBridge.
+    pub is_event_bridge: bool,
+    /// Events that it leaves out, as SES spells them.
+    pub missing: Vec<String>,
+}
+
+/// The configuration set could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("the event destinations of configuration set {configuration_set} cannot be read")]
+pub struct LookError {
+    configuration_set: String,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The enabled event destinations of a configuration set.
+///
+/// # Errors
+/// [`LookError`] if SES does not tell, or knows no such set.
+pub async fn destinations(
+    config: &aws_config::SdkConfig,
+    configuration_set: &str,
+) -> Result<Vec<Destination>, LookError> {
+    let call = Client::new(config).get_configuration_set_event_destinations();
+    let reply = call.configuration_set_name(configuration_set).send().await.map_err(|error| LookError {
+        configuration_set: configuration_set.to_owned(),
+        source: error.into(),
+    })?;
+    let enabled = reply.event_destinations.into_iter().flatten().filter(|destination| destination.enabled);
+    let read = enabled.map(|destination| Destination {
+        is_event_bridge: destination.event_bridge_destination.is_some(),
+        missing: missing(&destination.matching_event_types),
+        name: destination.name,
+    });
+    Ok(read.collect())
+}
+
+fn missing(matching: &[EventType]) -> Vec<String> {
+    let missing = COUNTED.iter().filter(|counted| !matching.contains(counted));
+    missing.map(|counted| counted.as_str().to_lowercase()).collect()
+}
