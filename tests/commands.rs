@@ -143,7 +143,7 @@ fn done(arguments: &[&str], input: &[u8]) -> (String, String) {
 }
 
 /// The counts that are not 0, and the last line of standard error: the statistics.
-fn counted(arguments: &[&str], input: &[u8]) -> (BTreeMap<String, u64>, Value) {
+pub fn counted(arguments: &[&str], input: &[u8]) -> (BTreeMap<String, u64>, Value) {
     let fixed = ["aggregate", "--format", "json", "--stats", "--metrics", COUNTS];
     let (out, errors) = done(&[&fixed, arguments].concat(), input);
     let reply: Value = serde_json::from_str(&out).unwrap();
@@ -329,7 +329,7 @@ fn the_statistics_are_one_line_of_json() {
 }
 
 /// Simulated events: some minutes of them, as NDJSON.
-fn simulated(seed: &str, minutes: &str) -> Vec<u8> {
+pub fn simulated(seed: &str, minutes: &str) -> Vec<u8> {
     let plan =
         ["simulate", "--tenants", "3", "--emails-per-minute", "60", "--minutes", minutes, "--seed", seed];
     done(&plan, b"").0.into_bytes()
@@ -357,33 +357,33 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 /// A data folder, with commands on it.
-struct Home {
+pub struct Home {
     folder: tempfile::TempDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// Runs a command on the folder: exit code, standard output, standard error.
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         mailgauge(&[arguments, &["--data", text(&self.data())]].concat(), b"")
     }
 
     /// The rows of a command that must succeed.
-    fn rows(&self, arguments: &[&str]) -> Vec<Value> {
+    pub fn rows(&self, arguments: &[&str]) -> Vec<Value> {
         let (code, out, errors) = self.run(&[arguments, &["--format", "json"]].concat());
         assert_eq!(code, 0, "{arguments:?} failed: {errors}");
         serde_json::from_str(&out).unwrap()
     }
 
     /// Counts into the folder; what the command says.
-    fn ingest(&self, events: &[u8]) -> String {
+    pub fn ingest(&self, events: &[u8]) -> String {
         let journal = self.folder.path().join("journal.json");
         done(&["ingest", "-", "--to", text(&self.data()), "--journal", text(&journal)], events).1
     }
@@ -704,6 +704,11 @@ fn every_command_explains_itself_with_an_example() {
         "keys list",
         "keys show",
         "keys remove",
+        "sink",
+        "sink status",
+        "sink rewind",
+        "sink export",
+        "doctor",
     ];
     for command in commands {
         // The width and the settings of whoever runs the tests are left out.

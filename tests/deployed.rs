@@ -6,34 +6,26 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::python::{python, root};
-use crate::support::MAILGAUGE;
-
-/// Runs a script of `aws/` with the programs that this build made; what it printed, and its files, tell why it failed.
-fn walk(script: &str) {
-    let binaries = Path::new(MAILGAUGE).parent().unwrap();
-    let scratch = tempfile::tempdir().unwrap();
-    let output = Command::new(python())
-        .arg(root().join("tests/aws").join(script))
-        .arg("--root")
-        .arg(root())
-        .arg("--binaries")
-        .arg(binaries)
-        .arg("--mailgauge")
-        .arg(MAILGAUGE)
-        .arg("--scratch")
-        .arg(scratch.path())
-        .output()
-        .unwrap();
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        panic!("{script} failed; logs are kept in {}:\n{told}", scratch.keep().display());
-    }
-}
+use crate::support::{MAILGAUGE, victoria_metrics};
 
 #[test]
 fn the_deployed_stack_counts_once_whatever_fails() {
-    walk("walk.py");
+    let binaries = Path::new(MAILGAUGE).parent().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut walk = Command::new(python());
+    walk.arg(root().join("tests/aws/walk.py"));
+    walk.arg("--root").arg(root()).arg("--binaries").arg(binaries).arg("--mailgauge").arg(MAILGAUGE);
+    walk.arg("--scratch").arg(scratch.path());
+    match victoria_metrics() {
+        Some(server) => _ = walk.arg("--victoria-metrics").arg(server),
+        None => println!("left out: line protocol to a real server, which needs victoria-metrics (Debian)"),
+    }
+    let output = walk.output().unwrap();
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        panic!("the walk failed; logs are kept in {}:\n{told}", scratch.keep().display());
+    }
 }
 
 /// The part of the template that describes a resource.

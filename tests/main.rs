@@ -1,5 +1,5 @@
-//! What must hold of the whole: the program's commands, counting under kill and redelivery, the dashboard in a browser,
-//! and the house rules of the source itself. One binary, so that it links once.
+//! What must hold of the whole: the program's commands, counting under kill and redelivery, the way to a time-series store,
+//! the dashboard in a browser, and the house rules of the source itself. One binary, so that it links once.
 
 #![allow(
     unreachable_pub,
@@ -21,5 +21,6 @@ mod deployed;
 mod hostile;
 mod privacy;
 mod python;
+mod sinks;
 mod support;
 mod tidy;

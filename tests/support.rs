@@ -1,8 +1,9 @@
-//! What the tests of the whole share: a running server on a free port, and a browser.
+//! What the tests of the whole share: a running server on a free port, and what they drive that is not ours.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::python::{python, root, run};
 
@@ -99,6 +100,30 @@ impl Drop for Server {
     }
 }
 
+/// A server that takes InfluxDB's line protocol: one on the machine, else Debian's if we may install it.
+pub fn victoria_metrics() -> Option<PathBuf> {
+    let path = PathBuf::from("/usr/bin/victoria-metrics");
+    (path.exists() || install("victoria-metrics")).then_some(path)
+}
+
+/// Installs a package of Debian, if this is one and we may; whether it is there now.
+fn install(package: &str) -> bool {
+    // One at a time, or the package manager refuses.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if !is_root || !Path::new("/usr/bin/apt-get").exists() {
+        return false;
+    }
+    run(Command::new("apt-get").args(["update", "-qq"]), "Debian's package lists");
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["install", "-y", "-qq", "--no-install-recommends", package]);
+    run(&mut install, package);
+    true
+}
+
 /// A Chromium to drive: one on the machine, else Debian's if we may install it, else Playwright's own.
 pub fn chromium() -> PathBuf {
     let found = || {
@@ -112,22 +137,10 @@ pub fn chromium() -> PathBuf {
     if let Some(path) = found() {
         return path;
     }
-    let is_root =
-        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if is_root && Path::new("/usr/bin/apt-get").exists() {
-        run(Command::new("apt-get").args(["update", "-qq"]), "Debian's package lists");
-        let mut install = Command::new("apt-get");
-        install.env("DEBIAN_FRONTEND", "noninteractive").args([
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "chromium",
-        ]);
-        run(&mut install, "Debian's chromium");
-        if let Some(path) = found() {
-            return path;
-        }
+    if install("chromium")
+        && let Some(path) = found()
+    {
+        return path;
     }
     let browsers = root().join("target/test-browsers");
     let mut install = Command::new(python());

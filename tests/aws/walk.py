@@ -8,6 +8,7 @@ never fires would pass silently.
 
 import argparse
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -23,6 +24,7 @@ from cloud import CREDENTIALS, Cloud, http
 from deploy import deploy, package, read_template, resource
 from links import Front, Trigger, envelope
 from model import METRICS, totals
+from series import DATABASE, TABLE, Timestream, VictoriaMetrics
 
 SEED = 20261125
 ANSI = re.compile("\x1b\\[[0-9;]*m")
@@ -31,10 +33,10 @@ ANSI = re.compile("\x1b\\[[0-9;]*m")
 class Walk:
     """One deployment and the events it got so far."""
 
-    def __init__(self, cloud, options):
+    def __init__(self, cloud, options, parameters):
         self.cloud, self.options = cloud, options
         template = package(cloud, read_template(options.root / "template.yaml"), options.binaries)
-        self.outputs = deploy(cloud, template)
+        self.outputs = deploy(cloud, template, **parameters)
         self.trigger = Trigger(cloud, resource(cloud, "AggregateTrigger"))
         self.front = Front(cloud)
         self.kinesis, self.lambda_ = cloud.client("kinesis"), cloud.client("lambda")
@@ -117,7 +119,7 @@ class Walk:
 
     def compact(self):
         reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "CompactFunction"), Payload=b"{}")
-        answer = reply["Payload"].read()
+        answer = json.loads(reply["Payload"].read())
         assert "FunctionError" not in reply, answer
 
 
@@ -329,6 +331,59 @@ def set_aside_and_drained_back(walk):
     walk.compare(f"{len(objects)} batches set aside for hours, then put on the stream again")
 
 
+def line_protocol_reads_back_equal(walk):
+    """All that was counted so far, under all those faults, by InfluxDB's line protocol."""
+    wait_for_sink(walk, "influxdb")
+    same(of(walk, walk.server.sums(METRICS)), walk.counted())
+    print("ok: a server of line protocol has the API's totals", flush=True)
+
+
+def timestream_reads_back_equal(walk):
+    """The store is changed: the new one is filled with what is kept, while it throttles, and gets what comes."""
+    table = Timestream(walk.cloud)
+    for function in ("AggregateFunction", "CompactFunction"):
+        name = resource(walk.cloud, function)
+        held = walk.lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        settings = {**held, "SINK": "timestream", "TIMESTREAM_DATABASE": DATABASE, "TIMESTREAM_TABLE": TABLE}
+        walk.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": settings})
+    before = walk.cloud.fired()
+    walk.cloud.set_faults(
+        [
+            {"service": "*", "operation": "WriteRecords", "times": 8, "error": {"code": "ThrottlingException"}},
+            {"service": "*", "operation": "WriteRecords", "times": 2, "response": {"abort_bytes": 0}},
+        ]
+    )
+    walk.put_events(walk.simulate(minutes=5, seed=500))
+    failures = walk.trigger.failures
+    walk.trigger.drain()
+    assert walk.trigger.failures == failures, "a time-series store that fails fails no batch"
+    wait_for_sink(walk, "timestream")
+    walk.cloud.set_faults([])
+    fired = walk.cloud.fired() - before
+    assert fired > 0, "no fault fired, so nothing is shown"
+    same(of(walk, table.sums(METRICS)), walk.counted())
+    walk.compare(f"Timestream filled later has the API's totals ({fired} faults fired)")
+
+
+def same(stored, counted):
+    differ = {tenant: (stored[tenant], counted[tenant]) for tenant in counted if stored[tenant] != counted[tenant]}
+    assert not differ, f"the time-series store and the API differ: {differ}"
+
+
+def wait_for_sink(walk, name):
+    """Lets the function compact bring a time-series store up to date."""
+    status = ["sink", "status", "--sink", name, "--table", resource(walk.cloud, "Table"), "--format", "json"]
+    deadline = time.monotonic() + 120
+    while any(shard["batches_behind"] for shard in json.loads(walk.program(*status))):
+        assert time.monotonic() < deadline, walk.program(*status)
+        walk.compact()
+
+
+def of(walk, sums):
+    """As the API says it: with tenants that have nothing but what is not compared."""
+    return {tenant: sums.get(tenant, dict.fromkeys(METRICS, 0)) for tenant in walk.counted()}
+
+
 def stream_name(walk):
     return walk.outputs["StreamArn"].rsplit("/", 1)[1]
 
@@ -410,31 +465,48 @@ def the_doctor_finds_it_well(walk):
     print(f"ok: the doctor looked at {len(findings)} things", flush=True)
 
 
+STEPS = [
+    every_way_in,
+    a_replay_changes_nothing,
+    a_record_that_cannot_be_read_costs_nothing_else,
+    folded,
+    faults,
+    killed,
+    storm,
+    set_aside_and_drained_back,
+    folded,
+    alerts_are_told_once,
+    a_tenant_sees_its_own,
+    the_doctor_finds_it_well,
+    line_protocol_reads_back_equal,
+    timestream_reads_back_equal,
+]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=pathlib.Path, required=True)
     parser.add_argument("--binaries", type=pathlib.Path, required=True)
     parser.add_argument("--mailgauge", type=pathlib.Path, required=True)
     parser.add_argument("--scratch", type=pathlib.Path, required=True)
+    parser.add_argument("--victoria-metrics", type=pathlib.Path, help="a server that takes line protocol; without, that step is left out")
+    parser.add_argument("--only", nargs="*", help="the steps to take; without, all")
     parser.add_argument("--events", type=int, default=20_000, help="events in the storm")
     options = parser.parse_args()
-    with Cloud(options.scratch) as cloud:
-        walk = Walk(cloud, options)
-        for step in [
-            every_way_in,
-            a_replay_changes_nothing,
-            a_record_that_cannot_be_read_costs_nothing_else,
-            folded,
-            faults,
-            killed,
-            storm,
-            set_aside_and_drained_back,
-            folded,
-            alerts_are_told_once,
-            a_tenant_sees_its_own,
-            the_doctor_finds_it_well,
-        ]:
-            step(walk)
+    with contextlib.ExitStack() as stack:
+        cloud = stack.enter_context(Cloud(options.scratch))
+        server, parameters = None, {}
+        if options.victoria_metrics:
+            server = stack.enter_context(VictoriaMetrics(options.victoria_metrics, options.scratch))
+            secret = cloud.client("secretsmanager").create_secret(Name="influx", SecretString="a-token")["ARN"]
+            parameters = {"TimeSeriesStore": "InfluxDB", "InfluxUrl": server.url, "InfluxOrg": "o", "InfluxBucket": "b", "InfluxTokenSecretArn": secret}
+        walk = Walk(cloud, options, parameters)
+        walk.server = server
+        for step in STEPS:
+            if options.only and step.__name__ not in options.only:
+                continue
+            if server or step != line_protocol_reads_back_equal:
+                step(walk)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ use pipeline::aggregate::fold::EventFold;
 use pipeline::aggregate::identity::Memory;
 use pipeline::aggregate::{self, AggregateError, Attempt, Batch, Settings};
 use pipeline::cursor::Totals;
-use pipeline::ports::{Clock, Store};
+use pipeline::ports::{Clock, Sink, Store};
 
 use crate::batch::{Delivery, InvalidDelivery};
+use crate::export::Exporter;
 
 /// Memories of identities that are kept: 13 MB each.
 const MEMORIES: usize = 3;
@@ -22,12 +23,14 @@ const MEMORIES: usize = 3;
 const RESERVE_MS: i64 = 1000;
 
 /// What invocations share.
-pub struct Handler<S, C> {
+pub struct Handler<S, C, K> {
     store: S,
     clock: C,
     fold: EventFold<SecretSeal>,
     /// The shard met last comes last.
     memories: Vec<(ShardId, Memory)>,
+    /// Tells the time-series store, if there is one.
+    exporter: Option<Exporter<K>>,
 }
 
 /// Why a batch is to be delivered again.
@@ -44,11 +47,17 @@ pub enum HandleError {
     Randomness(#[from] NoRandomness),
 }
 
-impl<S: Store, C: Clock> Handler<S, C> {
+impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
     /// Over a store, under these settings and secrets.
-    pub fn new(store: S, clock: C, attribution: Attribution, secrets: &Secrets) -> Self {
+    pub fn new(
+        store: S,
+        clock: C,
+        attribution: Attribution,
+        secrets: &Secrets,
+        exporter: Option<Exporter<K>>,
+    ) -> Self {
         let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());
-        Self { store, clock, fold, memories: Vec::new() }
+        Self { store, clock, fold, memories: Vec::new(), exporter }
     }
 
     /// Counts an invocation's records; returns when all are committed.
@@ -73,6 +82,10 @@ impl<S: Store, C: Clock> Handler<S, C> {
                 shard.id = %shard, batch.skipped = committed.skipped, batch.items = committed.items,
                 records, events, aggregated, duplicates, late, quarantined, conflicts, ignored, "counted"
             );
+            if let Some(exporter) = &mut self.exporter {
+                let until = deadline.plus_millis(-RESERVE_MS);
+                Box::pin(exporter.export(&self.store, shard, &self.clock, until)).await;
+            }
         }
         Ok(sum)
     }
@@ -90,8 +103,11 @@ impl<S: Store, C: Clock> Handler<S, C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use adapters::system_clock::SystemClock;
-    use pipeline::memory::MemoryStore;
+    use pipeline::memory::{MemorySink, MemoryStore};
+    use pipeline::ports::{Point, SinkError, Written};
 
     use super::*;
 
@@ -100,9 +116,14 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    fn handler() -> Handler<MemoryStore, SystemClock> {
+    fn handler() -> Handler<MemoryStore, SystemClock, MemorySink> {
+        telling(None)
+    }
+
+    fn telling<K: Sink>(sink: Option<K>) -> Handler<MemoryStore, SystemClock, K> {
         let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
-        Handler::new(MemoryStore::default(), SystemClock, Attribution::default(), &secrets)
+        let attribution = Attribution::default();
+        Handler::new(MemoryStore::default(), SystemClock, attribution, &secrets, sink.map(Exporter::new))
     }
 
     fn in_a_minute() -> Timestamp {
@@ -139,5 +160,48 @@ mod tests {
             assert_eq!(totals.quarantined, 1);
         }
         assert_eq!(handler.memories.len(), MEMORIES);
+    }
+    /// A sink that several hold, which is down or hangs at first.
+    #[derive(Clone, Default)]
+    struct Shared {
+        points: Arc<MemorySink>,
+        hangs: bool,
+        is_down: bool,
+    }
+
+    impl Sink for Shared {
+        fn name(&self) -> &'static str {
+            "memory"
+        }
+
+        async fn write(&self, points: &[Point]) -> Result<Written, SinkError> {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
+            if self.is_down {
+                return Err(SinkError { sink: "memory", source: "down".into() });
+            }
+            self.points.write(points).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_counted_is_told_to_the_time_series_store() {
+        let sink = Shared::default();
+        let mut handler = telling(Some(sink.clone()));
+        let totals = handler.handle(&sample("kinesis-lambda.json"), in_a_minute()).await.unwrap();
+        let points = sink.points.points();
+        assert!(totals.aggregated > 0 && !points.is_empty(), "{totals:?}");
+    }
+
+    #[tokio::test]
+    async fn a_time_series_store_that_is_down_or_hangs_fails_no_batch() {
+        for (is_down, hangs) in [(true, false), (false, true)] {
+            let mut handler = telling(Some(Shared { is_down, hangs, ..Shared::default() }));
+            // So late that there is hardly any time to wait.
+            let soon = SystemClock.now().plus_millis(RESERVE_MS + 500);
+            let totals = handler.handle(&sample("kinesis-lambda.json"), soon).await.unwrap();
+            assert!(totals.aggregated > 0, "{totals:?}");
+        }
     }
 }

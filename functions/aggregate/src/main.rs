@@ -1,7 +1,7 @@
 //! The function `aggregate`: a batch of a Kinesis shard or of Kafka partitions, counted once.
 //!
 //! Its environment: `TABLE_NAME`; `TENANT_TAG`, `CAMPAIGN_TAG`, `SEGMENT_TAG` and `DECLARED_TAGS` (up to four names, separated by
-//! commas) say which message tags name what. An error means that the platform failed: Lambda delivers the batch again, as a whole,
+//! commas) say which message tags name what; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store is told too. An error means that the platform failed: Lambda delivers the batch again, as a whole,
 //! and nothing of it is counted twice. Records that cannot be read are no errors; they go to quarantine.
 
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
@@ -11,21 +11,25 @@
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::{Environment, InvalidEnvironment};
 use adapters::secrets::Secrets;
+use adapters::sink::{self, TimeSeries};
 use adapters::system_clock::SystemClock;
 use event::Timestamp;
 use event::attribution::{self, Attribution};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
+use export::Exporter;
 use handler::Handler;
 
 mod batch;
+mod export;
 mod handler;
 
 /// The settings of this function.
 struct Settings {
     table: String,
     attribution: Attribution,
+    sink: Option<sink::Settings>,
 }
 
 impl Settings {
@@ -48,17 +52,20 @@ impl Settings {
             environment.mistake(error);
             Attribution::default()
         });
-        environment.finish(Self { table, attribution })
+        let sink = sink::Settings::read(&mut environment);
+        environment.finish(Self { table, attribution, sink })
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Settings { table, attribution } = Settings::read(Environment::of_process())?;
-    let store = DynamoStore::new(&adapters::aws::config().await, table);
+    let Settings { table, attribution, sink } = Settings::read(Environment::of_process())?;
+    let config = adapters::aws::config().await;
+    let store = DynamoStore::new(&config, table);
     let secrets = Secrets::of_store(&store).await?;
-    let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets));
+    let exporter = sink.map(|settings| Exporter::new(TimeSeries::new(settings, &config)));
+    let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets, exporter));
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<(), Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         let mut handler = handler.lock().await;
@@ -86,7 +93,9 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_told_at_once() {
-        let told = read(&[("DECLARED_TAGS", "a,b,c,d,e")]).err().unwrap().to_string();
-        assert!(told.contains("TABLE_NAME is missing") && told.contains('4'), "{told}");
+        let told = read(&[("DECLARED_TAGS", "a,b,c,d,e"), ("SINK", "timestream")]).err().unwrap().to_string();
+        for part in ["TABLE_NAME is missing", "4", "TIMESTREAM_TABLE is missing"] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 }

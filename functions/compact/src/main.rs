@@ -1,6 +1,7 @@
 //! The function `compact`: the deltas of batches into blocks of hours, days and months, every few minutes.
 //!
-//! Its environment: `TABLE_NAME`. Several of it may run at once, and each may die at any moment; nothing that readers see comes of it.
+//! Its environment: `TABLE_NAME`; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store gets what the function
+//! `aggregate` left behind. Several of it may run at once, and each may die at any moment; nothing that readers see comes of it.
 //! A tenant that fails stays due and is told; the log's `oldest_unmerged_seconds` must stay far below the three days that
 //! deltas are kept.
 
@@ -10,6 +11,7 @@
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
 use adapters::randomness::random;
+use adapters::sink::{self, TimeSeries};
 use adapters::system_clock::SystemClock;
 use cells::Block;
 use event::Timestamp;
@@ -19,19 +21,31 @@ use pipeline::compact::{Settings, due};
 use pipeline::ports::{Clock, Store};
 use serde_json::{Value, json};
 
+mod export;
+
 /// What is left for the answer after the last tenant.
 const RESERVE_MS: i64 = 10_000;
+/// What folding leaves for a time-series store, however much there is to fold.
+const EXPORT_MS: i64 = 60_000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
     let mut environment = Environment::of_process();
     let table = environment.required("TABLE_NAME");
-    let table = environment.finish(table)?;
-    let store = DynamoStore::new(&adapters::aws::config().await, table);
-    let handle = async |event: LambdaEvent<Value>| {
+    let sink = sink::Settings::read(&mut environment);
+    let (table, sink) = environment.finish((table, sink))?;
+    let config = adapters::aws::config().await;
+    let store = DynamoStore::new(&config, table);
+    let sink = sink.map(|settings| TimeSeries::new(settings, &config));
+    let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        compact(&store, &SystemClock, Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS)).await
+        let deadline = Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS);
+        let Some(sink) = &sink else { return compact(&store, &SystemClock, deadline).await };
+        // What is exported is read from deltas, folded or not, so the order is of no matter to the numbers.
+        let folded = compact(&store, &SystemClock, deadline.plus_millis(-EXPORT_MS)).await;
+        Box::pin(export::export(&store, sink, &SystemClock, deadline)).await;
+        folded
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }

@@ -11,6 +11,7 @@ mod quarantine;
 mod reconcile;
 mod serve;
 mod simulate;
+mod sink;
 mod tags;
 mod tenants;
 
@@ -44,6 +45,7 @@ enum Command {
     Tenants(tenants::Options),
     Keys(keys::Options),
     Doctor(doctor::Options),
+    Sink(sink::Options),
 }
 
 /// The command line asks for what cannot be: exit code 2, as for what the parser of options refuses by itself.
@@ -79,6 +81,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Tenants(options) => tenants::run(&options),
         Command::Keys(options) => keys::run(&options),
         Command::Doctor(options) => return doctor::run(&options),
+        Command::Sink(options) => sink::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

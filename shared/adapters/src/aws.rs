@@ -18,6 +18,7 @@ pub mod kinesis;
 #[cfg(feature = "aws-ses")]
 pub mod ses;
 pub mod sns;
+pub mod timestream;
 
 /// One try of one call.
 const ATTEMPT_TIME: Duration = Duration::from_millis(2500);

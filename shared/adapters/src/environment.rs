@@ -19,6 +19,13 @@ pub struct Environment {
 #[error("the environment cannot be used: {}; set these variables in template.yaml", .0.join("; "))]
 pub struct InvalidEnvironment(Vec<String>);
 
+impl InvalidEnvironment {
+    /// What is wrong, one by one.
+    pub fn mistakes(&self) -> &[String] {
+        &self.0
+    }
+}
+
 impl Environment {
     /// That of this process.
     pub fn of_process() -> Self {
@@ -32,6 +39,13 @@ impl Environment {
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let variables = variables.into_iter().filter(|(_, value)| !value.trim().is_empty());
         Self { variables: variables.collect(), mistakes: Vec::new() }
+    }
+
+    /// The same with these variables set.
+    #[must_use]
+    pub fn with(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.variables.extend(Self::of(variables).variables);
+        self
     }
 
     /// A variable that may be missing.
@@ -91,6 +105,8 @@ mod tests {
         assert_eq!(environment.optional::<u32>("EMPTY"), None);
         assert_eq!(environment.list("LIST"), ["a", "b", "c"]);
         assert!(environment.list("NONE").is_empty());
+        let mut environment = environment.with([("TABLE".to_owned(), "u".to_owned())]);
+        assert_eq!(environment.required("TABLE"), "u");
         assert_eq!(environment.finish(1).unwrap(), 1);
     }
 

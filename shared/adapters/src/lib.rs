@@ -4,7 +4,11 @@
 pub mod aws;
 pub mod embedded;
 pub mod environment;
+#[cfg(feature = "influx")]
+pub mod influx;
 pub mod randomness;
 pub mod seal;
 pub mod secrets;
+#[cfg(feature = "influx")]
+pub mod sink;
 pub mod system_clock;

@@ -12,6 +12,7 @@
 //! t#{tenant}#m               manifest | attempt#{time}#{id}     which blocks are live | what a compaction may leave behind
 //! q#{day}                    {shard}#{first}#{part}             quarantined records of a batch
 //! backlog                    {shard}                            what compaction has not folded yet
+//! sinks                      {sink}#{shard}                     how far a time-series store has a shard
 //! tenants                    {tenant}
 //! keys                       {hash}                             credentials
 //! ```
@@ -25,6 +26,8 @@ use crate::ports::{Key, Order, Range};
 pub const CURSORS: &str = "cursors";
 /// Partition of what compaction has yet to fold, by shard.
 pub const BACKLOG: &str = "backlog";
+/// Partition of how far time-series stores are.
+pub const SINKS: &str = "sinks";
 /// Partition of the tenants.
 pub const TENANTS: &str = "tenants";
 /// Partition of the credentials.
@@ -45,6 +48,21 @@ pub fn cursor(shard: &ShardId) -> Key {
 /// A shard's backlog.
 pub fn backlog(shard: &ShardId) -> Key {
     Key { partition: BACKLOG.to_owned(), sort: shard.to_string() }
+}
+
+/// How far the sink of that name has a shard.
+pub fn sink(name: &str, shard: &ShardId) -> Key {
+    Key { partition: SINKS.to_owned(), sort: format!("{name}#{shard}") }
+}
+
+/// How far the sink of that name has each shard.
+pub fn sink_shards(name: &str) -> Range {
+    Range { from: format!("{name}#"), to: Some(format!("{name}{BEHIND_PARTS}")), ..whole(SINKS.to_owned()) }
+}
+
+/// The shard at a key of [`sink`].
+pub fn sink_shard(key: &Key) -> Option<ShardId> {
+    ShardId::new(key.sort.split_once('#')?.1).ok()
 }
 
 /// A part of the receipt of the batch that begins at `first`.

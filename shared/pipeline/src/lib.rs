@@ -1,4 +1,4 @@
-//! The steps of an event's way, over ports: aggregate, compact, answer, reconcile.
+//! The steps of an event's way, over ports: aggregate, export, compact, answer, reconcile.
 //!
 //! Async, but without I/O of its own: storage, clock and randomness come in as parameters, so that a simulation can
 //! drive every step through every failure from one seed.
@@ -9,6 +9,7 @@ pub mod compact;
 pub mod content;
 pub mod credentials;
 pub mod cursor;
+pub mod export;
 pub mod keys;
 pub mod manifest;
 pub mod memory;

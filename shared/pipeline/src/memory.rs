@@ -1,11 +1,13 @@
-//! A store in memory: the reference for what a [`Store`] does, for tests and for counting without a disk.
+//! The ports in memory: the reference for what a [`Store`] and a [`Sink`] do, for tests and for counting without a disk.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use event::Timestamp;
+use event::{TenantId, Timestamp};
 
-use crate::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
+use crate::ports::{
+    Expected, Item, Key, Order, Page, Point, PutError, Range, Sink, SinkError, Store, StoreError, Written,
+};
 
 /// Items in a sorted map. [`MemoryStore`] shares it between tasks; a simulation owns it.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +86,11 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Drops what has expired.
+    pub fn expire(&self, now: Timestamp) {
+        self.items().expire(now);
+    }
+
     /// A panic elsewhere leaves the map whole: each call changes it by whole items.
     fn items(&self) -> MutexGuard<'_, Items> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -118,6 +125,33 @@ impl Store for MemoryStore {
             stored.delete(key);
         }
         Ok(())
+    }
+}
+
+type Series = (TenantId, Vec<(&'static str, String)>, i64);
+
+/// A [`Sink`] in memory, which keeps one point of each identity.
+#[derive(Debug, Default)]
+pub struct MemorySink(Mutex<BTreeMap<Series, Point>>);
+
+impl MemorySink {
+    /// All points.
+    pub fn points(&self) -> Vec<Point> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Sink for MemorySink {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn write(&self, points: &[Point]) -> Result<Written, SinkError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for point in points {
+            kept.insert((point.tenant.clone(), point.dimensions.clone(), point.time_ns), point.clone());
+        }
+        Ok(Written::default())
     }
 }
 

@@ -1,11 +1,11 @@
-//! What the steps need from the outside: an ordered key-value store with conditional writes, and a clock.
+//! What the steps need from the outside: an ordered key-value store with conditional writes, a time-series store, and a clock.
 //!
-//! Small on purpose: five calls that DynamoDB and an embedded database both have, so that the key layout, the commit
+//! Small on purpose: the store has five calls that DynamoDB and an embedded database both have, so that the key layout, the commit
 //! protocol and every reader are written once, above this line, and a simulation can stand in below it.
 
 use std::future::Future;
 
-use event::Timestamp;
+use event::{TenantId, Timestamp};
 
 /// Where an item lies: items of one partition are kept sorted by their sort key, as bytes.
 ///
@@ -141,6 +141,48 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes items; those that are absent are no error. Not atomic.
     fn delete(&self, keys: Vec<Key>) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What a time-series store is given: the counts of one batch in one minute under one set of dimensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Whose.
+    pub tenant: TenantId,
+    /// In the minute counted, told apart from other batches by the nanosecond. With tenant and dimensions it is the point's identity.
+    pub time_ns: i64,
+    /// Names and values of the dimensions that the mail has; none of them is empty.
+    pub dimensions: Vec<(&'static str, String)>,
+    /// Names and counts that are not 0; the counts of any points may be added up.
+    pub counts: Vec<(&'static str, u64)>,
+}
+
+/// What became of points that a time-series store was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Points refused for good: the same ones would be refused again.
+    pub rejected: u64,
+    /// Why, as the store says of one of them.
+    pub reason: Option<String>,
+}
+
+/// A time-series store took no points, or not all; worth another try later.
+#[derive(Debug, thiserror::Error)]
+#[error("time-series store {sink} does not take points")]
+pub struct SinkError {
+    /// Which.
+    pub sink: &'static str,
+    /// What it said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A time-series store. A point given again replaces itself.
+pub trait Sink: Send + Sync + 'static {
+    /// What it is called where progress is kept; holds no `#`.
+    fn name(&self) -> &'static str;
+
+    /// Writes points. Not atomic: on an error any of them may have been written.
+    fn write(&self, points: &[Point]) -> impl Future<Output = Result<Written, SinkError>> + Send;
 }
 
 /// The time, where it passes inside a call: leases and deadlines.

@@ -24,7 +24,13 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// 2025-11-13T02:00:00Z.
 const START: i64 = 1_762_999_200_000;
 
-struct SetClock(AtomicI64);
+pub(crate) struct SetClock(AtomicI64);
+
+impl SetClock {
+    pub(crate) fn pass(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+}
 
 impl Clock for SetClock {
     fn now(&self) -> Timestamp {
@@ -33,7 +39,7 @@ impl Clock for SetClock {
 }
 
 /// Seals by turning every bit.
-struct Turned;
+pub(crate) struct Turned;
 
 impl Seal for Turned {
     fn seal(&self, _: &str, clear: &[u8]) -> Option<Vec<u8>> {
@@ -45,16 +51,16 @@ impl Seal for Turned {
     }
 }
 
-struct Home {
-    store: MemoryStore,
-    clock: SetClock,
+pub(crate) struct Home {
+    pub(crate) store: MemoryStore,
+    pub(crate) clock: SetClock,
     fold: EventFold<Turned>,
     memory: Memory,
     attempts: AtomicU64,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let attribution = Attribution::new(Settings::default()).unwrap();
         Self {
             store: MemoryStore::new(),
@@ -65,8 +71,13 @@ impl Home {
         }
     }
 
-    fn pass(&self, millis: i64) {
-        self.clock.0.fetch_add(millis, Ordering::Relaxed);
+    pub(crate) fn pass(&self, millis: i64) {
+        self.clock.pass(millis);
+    }
+
+    /// What a store with expiry does by itself.
+    pub(crate) fn expire(&self) {
+        self.store.expire(self.clock.now());
     }
 
     fn attempt(&self) -> Attempt {
@@ -74,7 +85,7 @@ impl Home {
         Attempt { id, deadline: self.clock.now().plus_millis(60_000) }
     }
 
-    async fn aggregate(&mut self, records: &[(u64, String)]) -> Result<Committed, AggregateError> {
+    pub(crate) async fn aggregate(&mut self, records: &[(u64, String)]) -> Result<Committed, AggregateError> {
         let shard = ShardId::new("shard-1").unwrap();
         let attempt = self.attempt();
         let records = records.iter().map(|(number, data)| Record {
@@ -96,13 +107,13 @@ impl Home {
         .await
     }
 
-    async fn compact(&self) -> due::Report {
+    pub(crate) async fn compact(&self) -> due::Report {
         let settings = compact::Settings::default();
         due::compact_due::<Block, _, _>(&self.store, &self.clock, &settings, || self.attempt()).await.unwrap()
     }
 
     /// A metric of one tenant, or of all, since the start.
-    async fn metric(&self, scope: Scope, metric: &str, granularity: &str) -> u64 {
+    pub(crate) async fn metric(&self, scope: Scope, metric: &str, granularity: &str) -> u64 {
         self.metric_on(1, scope, metric, granularity).await
     }
 
@@ -120,11 +131,11 @@ impl Home {
     }
 }
 
-fn acme() -> TenantId {
+pub(crate) fn acme() -> TenantId {
     TenantId::new("acme").unwrap()
 }
 
-fn event(kind: &str, tenant: &str, message: u64, at: Timestamp) -> String {
+pub(crate) fn event(kind: &str, tenant: &str, message: u64, at: Timestamp) -> String {
     let body = match kind {
         "Send" => r#""send":{}"#.to_owned(),
         _ => format!(
@@ -136,7 +147,7 @@ fn event(kind: &str, tenant: &str, message: u64, at: Timestamp) -> String {
     )
 }
 
-fn messages(home: &Home, first: u64, count: u64) -> Vec<(u64, String)> {
+pub(crate) fn messages(home: &Home, first: u64, count: u64) -> Vec<(u64, String)> {
     let at = home.clock.now();
     let mut records = Vec::new();
     for message in first..first + count {

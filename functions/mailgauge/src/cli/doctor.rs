@@ -13,6 +13,7 @@ use clap::Args;
 use event::Timestamp;
 use pipeline::compact::due;
 use pipeline::credentials::{self, Grant};
+use pipeline::export::{self, Backlog};
 use pipeline::ports::Clock as _;
 use pipeline::snapshot::Progress;
 use pipeline::tenants;
@@ -30,6 +31,9 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Longer than compaction needs when it runs, and far below the three days that deltas are kept.
 const UNMERGED_MS: (i64, i64) = (3 * HOUR_MS, 24 * HOUR_MS);
+/// The time-series stores that there are, and how long they may lag behind.
+const SINKS: [&str; 2] = ["timestream", "influxdb"];
+const UNEXPORTED_MS: (i64, i64) = (10 * MINUTE_MS, 24 * HOUR_MS);
 /// A sender that is quiet for so long is worth a look.
 const QUIET_MS: i64 = 30 * MINUTE_MS;
 /// A batch in flight for longer than any try may last fails again and again.
@@ -138,6 +142,9 @@ async fn look(home: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Finding>>
     let mut findings = vec![arrivals(&progress, now)];
     findings.extend(stuck(&progress, now));
     findings.push(unmerged(due::oldest_unmerged(store).await?, now));
+    for sink in SINKS {
+        findings.extend(exported(sink, &export::backlog(store, sink, export::MAX_BEHIND).await?, now));
+    }
     findings.push(quarantined(quarantine::all(home).await?.len()));
     let proof =
         web::home::proof(store, &Scope::All, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX))
@@ -213,6 +220,18 @@ fn unmerged(oldest: Option<Timestamp>, now: Timestamp) -> Finding {
     let age = now.millis_since(oldest);
     let found = format!("the oldest batch waits for {}", lasted(age));
     Finding::by_age(CHECK, age, UNMERGED_MS, found, MEND)
+}
+
+/// How far behind a time-series store is, if it was ever written to.
+fn exported(sink: &str, backlogs: &[Backlog], now: Timestamp) -> Option<Finding> {
+    const CHECK: &str = "time-series store";
+    const MEND: &str = "mailgauge sink export says what it answers; what is older than three days stays a gap there, never in the API";
+    backlogs.iter().find(|backlog| backlog.exported.is_some())?;
+    let oldest = backlogs.iter().filter_map(|backlog| backlog.oldest).min();
+    let Some(oldest) = oldest else { return Some(Finding::well(CHECK, format!("{sink} has everything"))) };
+    let age = now.millis_since(oldest);
+    let found = format!("{sink} has not got what came {} ago", lasted(age));
+    Some(Finding::by_age(CHECK, age, UNEXPORTED_MS, found, MEND))
 }
 
 fn quarantined(count: usize) -> Finding {

@@ -6,7 +6,7 @@ use event::Reason;
 
 use crate::block::Wanted;
 use crate::cell::{Cell, Uniques};
-use crate::counter::{Counter, CounterId};
+use crate::counter::{Counter, CounterId, Counters};
 
 /// A whole number of recipients, messages or events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,18 +110,28 @@ impl Count {
         match self {
             Self::UniqueOpens => cell.opens.estimate().value,
             Self::UniqueClicks => cell.clicks.estimate().value,
-            Self::BouncesFor(reason) => cell.counters.get(CounterId::bounces_for(reason)),
-            Self::DelaysFor(reason) => cell.counters.get(CounterId::delays_for(reason)),
+            _ => self.in_counters(&cell.counters),
+        }
+    }
+
+    /// Its value in one set of counters; unique counts, which are not made of counters, are 0.
+    pub fn in_counters(self, counters: &Counters) -> u64 {
+        match self {
+            Self::BouncesFor(reason) => counters.get(CounterId::bounces_for(reason)),
+            Self::DelaysFor(reason) => counters.get(CounterId::delays_for(reason)),
             _ => {
                 let (plus, minus) = self.terms();
-                let sum = |counters: &[Counter]| {
-                    counters
-                        .iter()
-                        .fold(0_u64, |sum, &counter| sum.saturating_add(cell.counters.get(counter)))
+                let sum = |terms: &[Counter]| {
+                    terms.iter().fold(0_u64, |sum, &counter| sum.saturating_add(counters.get(counter)))
                 };
                 sum(plus).saturating_sub(sum(minus))
             }
         }
+    }
+
+    /// Whether the values of parts add up to that of the whole: not so for unique counts, nor for differences that end at 0.
+    pub const fn adds_up(self) -> bool {
+        !matches!(self, Self::DeliveredNet | Self::InFlight | Self::UniqueOpens | Self::UniqueClicks)
     }
 
     /// Asks blocks for what it is computed from.

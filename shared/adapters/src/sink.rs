@@ -1,0 +1,173 @@
+//! The time-series store of an installation, chosen by its environment: Timestream, InfluxDB or none.
+//!
+//! `SINK` is `none`, `timestream` (with `TIMESTREAM_DATABASE`, `TIMESTREAM_TABLE`) or `influxdb` (with `INFLUX_URL`, `INFLUX_API`,
+//! `INFLUX_ORG`, `INFLUX_BUCKET`, `INFLUX_TOKEN`). Counting and the API never depend on the choice.
+
+use std::str::FromStr;
+
+use pipeline::ports::{Point, Sink, SinkError, Written};
+
+#[cfg(feature = "aws")]
+use crate::aws::timestream::Timestream;
+use crate::environment::Environment;
+use crate::influx::{self, Api, Influx};
+
+/// How to reach a time-series store.
+pub enum Settings {
+    /// Timestream for LiveAnalytics.
+    #[cfg(feature = "aws")]
+    Timestream {
+        /// The database.
+        database: String,
+        /// The table in it.
+        table: String,
+        /// Whether the environment names the endpoint.
+        has_given_endpoint: bool,
+    },
+    /// InfluxDB.
+    Influx(influx::Settings),
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    None,
+    Timestream,
+    InfluxDb,
+}
+
+impl FromStr for Kind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "timestream" => Ok(Self::Timestream),
+            "influxdb" => Ok(Self::InfluxDb),
+            _ => Err("use none, timestream or influxdb"),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the choice, if there is one; what is wrong is noted in the environment.
+    pub fn read(environment: &mut Environment) -> Option<Self> {
+        match environment.optional("SINK")? {
+            Kind::None => None,
+            #[cfg(feature = "aws")]
+            Kind::Timestream => Some(Self::Timestream {
+                database: environment.required("TIMESTREAM_DATABASE"),
+                table: environment.required("TIMESTREAM_TABLE"),
+                has_given_endpoint: environment
+                    .optional::<String>("AWS_ENDPOINT_URL_TIMESTREAM_WRITE")
+                    .is_some(),
+            }),
+            #[cfg(not(feature = "aws"))]
+            Kind::Timestream => {
+                environment.mistake("SINK: this program was built without AWS, so without Timestream");
+                None
+            }
+            Kind::InfluxDb => {
+                let url = environment.required("INFLUX_URL");
+                if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+                    environment.mistake("INFLUX_URL: it must begin with https:// or http://");
+                }
+                let api = environment.optional("INFLUX_API").unwrap_or(Api::V2);
+                let org = match api {
+                    Api::V2 => environment.required("INFLUX_ORG"),
+                    Api::V3 => String::new(),
+                };
+                let (bucket, token) =
+                    (environment.required("INFLUX_BUCKET"), environment.required("INFLUX_TOKEN"));
+                Some(Self::Influx(influx::Settings { url, api, org, bucket, token }))
+            }
+        }
+    }
+}
+
+/// A time-series store of any kind.
+pub enum TimeSeries {
+    /// Timestream for LiveAnalytics.
+    #[cfg(feature = "aws")]
+    Timestream(Timestream),
+    /// InfluxDB.
+    Influx(Influx),
+}
+
+impl TimeSeries {
+    /// The store of these settings.
+    pub fn new(settings: Settings, #[cfg(feature = "aws")] config: &aws_config::SdkConfig) -> Self {
+        match settings {
+            #[cfg(feature = "aws")]
+            Settings::Timestream { database, table, has_given_endpoint } => {
+                Self::Timestream(Timestream::new(config, has_given_endpoint, database, table))
+            }
+            Settings::Influx(settings) => Self::Influx(Influx::new(settings)),
+        }
+    }
+}
+
+impl Sink for TimeSeries {
+    fn name(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Timestream(timestream) => timestream.name(),
+            Self::Influx(influx) => influx.name(),
+        }
+    }
+
+    async fn write(&self, points: &[Point]) -> Result<Written, SinkError> {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Timestream(timestream) => timestream.write(points).await,
+            Self::Influx(influx) => influx.write(points).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Option<Settings>, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut environment = Environment::of(variables);
+        let settings = Settings::read(&mut environment);
+        environment.finish(settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_choice_is_no_store() {
+        assert!(matches!(read(&[]), Ok(None)));
+        assert!(matches!(read(&[("SINK", "none"), ("INFLUX_URL", "ftp://")]), Ok(None)));
+    }
+
+    #[test]
+    fn each_store_is_reached_by_its_own_settings() {
+        let influx = [
+            ("SINK", "influxdb"),
+            ("INFLUX_URL", "https://i"),
+            ("INFLUX_BUCKET", "b"),
+            ("INFLUX_TOKEN", "t"),
+        ];
+        let v3 = [influx.as_slice(), &[("INFLUX_API", "v3")]].concat();
+        let settings = read(&v3);
+        assert!(matches!(&settings, Ok(Some(Settings::Influx(settings))) if settings.api == Api::V3));
+        assert!(read(&influx).err().unwrap().contains("INFLUX_ORG is missing"));
+        let v2 = [influx.as_slice(), &[("INFLUX_ORG", "o")]].concat();
+        assert!(matches!(read(&v2), Ok(Some(Settings::Influx(settings))) if settings.org == "o"));
+        let timestream =
+            read(&[("SINK", "timestream"), ("TIMESTREAM_DATABASE", "d"), ("TIMESTREAM_TABLE", "t")]);
+        assert_eq!(timestream.is_ok(), cfg!(feature = "aws"));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let told =
+            read(&[("SINK", "influxdb"), ("INFLUX_URL", "i:8086"), ("INFLUX_API", "v4")]).err().unwrap();
+        for part in ["INFLUX_URL: it must", "v2 or v3", "INFLUX_BUCKET is missing", "INFLUX_TOKEN is missing"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(read(&[("SINK", "postgres")]).err().unwrap().contains("use none, timestream or influxdb"));
+    }
+}
