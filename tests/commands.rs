@@ -257,7 +257,7 @@ fn the_whole_folder_of_samples_counts_what_they_share_once() {
         ("delivered_net", 1),
     ];
     assert_eq!(found, expected(&counts));
-    assert_eq!(stats["quarantined"], 11);
+    assert_eq!(stats["quarantined"], 14);
 }
 
 #[test]
