@@ -1,7 +1,10 @@
 //! The command line: one file per command, each with its options, its help and its work.
 
 mod aggregate;
+mod backtest;
+mod counts_table;
 mod demo;
+mod detect;
 mod doctor;
 mod folder;
 mod ingest;
@@ -14,6 +17,7 @@ mod simulate;
 mod sink;
 mod tags;
 mod tenants;
+mod trends;
 
 use std::process::ExitCode;
 
@@ -40,6 +44,9 @@ enum Command {
     Aggregate(aggregate::Options),
     Ingest(ingest::Options),
     Simulate(simulate::Options),
+    Backtest(backtest::Options),
+    Detect(detect::Options),
+    Trends(trends::Options),
     Reconcile(reconcile::Options),
     Quarantine(quarantine::Options),
     Tenants(tenants::Options),
@@ -76,6 +83,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Ingest(options) => ingest::run(&options),
         Command::Aggregate(options) => aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::Backtest(options) => backtest::run(&options),
+        Command::Detect(options) => detect::run(&options),
+        Command::Trends(options) => trends::run(&options),
         Command::Reconcile(options) => reconcile::run(&options),
         Command::Quarantine(options) => quarantine::run(&options),
         Command::Tenants(options) => tenants::run(&options),

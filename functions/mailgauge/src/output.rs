@@ -200,6 +200,18 @@ pub fn report(error: &anyhow::Error) {
     tell(&format!("{red}error:{plain} {error:#}"));
 }
 
+/// What came of writing data; a closed pipe is no failure, whoever reads has enough.
+pub fn until_closed(written: anyhow::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
 /// One line on standard error. A closed standard error is no reason to fail.
 pub fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");

@@ -1,0 +1,226 @@
+//! `mailgauge backtest`: detection over the past, so that a rule can be tried before it is switched on.
+//!
+//! Reads a table of counts, gives it bucket by bucket to the same detector that watches live mail, and prints each change of an
+//! alert as it would have been published. A change printed for a bucket knows no later bucket.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use detection::{Bucket, Detector, Row, Rules};
+use event::Minute;
+
+use crate::cli::Usage;
+use crate::cli::counts_table::{CountsTable, Line};
+use crate::output;
+
+/// Lines looked at to infer the width of a bucket.
+const LINES_TO_INFER: usize = 100_000;
+
+/// Run detection over past counts, and print the changes of alerts as JSON lines.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "FILE.csv has a header of time,tenant,provider,campaign,sends,deliveries,bounces_permanent,\
+    bounces_transient,delays,\ncomplaints,opens,clicks,delivery_ms_mean,delivery_ms_p50,delivery_ms_p95,queue_depth; any column after time\nmay be \
+    missing. Rows are in time order; a bucket without rows is one without events.\n\nExample:\n  \
+    mailgauge backtest --counts counts.csv --bucket 5m --rules rules.toml"
+)]
+pub struct Options {
+    /// The table of counts; - is standard input
+    #[arg(long, value_name = "FILE.csv")]
+    counts: PathBuf,
+
+    /// Width of a bucket, as 1m, 5m, 15m or 1h; taken from the times if left out
+    #[arg(long, value_name = "WIDTH")]
+    bucket: Option<Width>,
+
+    /// Rules in TOML or JSON; the defaults if left out
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+}
+
+/// The width of a bucket, in minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Width(u32);
+
+impl FromStr for Width {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, unit) = text.split_at(text.len() - usize::from(text.ends_with(['m', 'h'])));
+        let minutes = match (number.parse::<u32>(), unit) {
+            (Ok(number), "m") => number,
+            (Ok(number), "h") => number.saturating_mul(60),
+            _ => 0,
+        };
+        if minutes == 0 || minutes > 60 || !60_u32.is_multiple_of(minutes) {
+            return Err("use a width that divides an hour, such as 1m, 5m, 15m or 1h".to_owned());
+        }
+        Ok(Self(minutes))
+    }
+}
+
+/// Prints the changes of alerts over the whole table.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let rules = options.rules.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
+    let mut table = CountsTable::open_file(&options.counts)?;
+    let mut ahead = Vec::new();
+    let width = match options.bucket {
+        Some(Width(minutes)) => minutes,
+        None => infer(&mut table, &mut ahead)?,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    output::until_closed(replay(&mut table, ahead, width, rules, &mut out).and_then(|()| Ok(out.flush()?)))
+}
+
+fn read_rules(path: &Path) -> anyhow::Result<Rules> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    if text.trim_start().starts_with('{') {
+        serde_json::from_str(&text).with_context(|| format!("{name} is not a file of rules"))
+    } else {
+        toml::from_str(&text).with_context(|| format!("{name} is not a file of rules"))
+    }
+}
+
+/// The greatest width that all the first times are multiples of, as seen from the first.
+fn infer(table: &mut CountsTable, ahead: &mut Vec<Line>) -> anyhow::Result<u32> {
+    let mut width = 0;
+    let mut first = None;
+    while ahead.len() < LINES_TO_INFER {
+        let Some(line) = table.next_line()? else { break };
+        let first = *first.get_or_insert(line.minute);
+        width = greatest_common_divisor(width, line.minute.abs_diff(first));
+        ahead.push(line);
+    }
+    let width = greatest_common_divisor(60, width);
+    if ahead.is_empty() {
+        return Ok(5);
+    }
+    if ahead.first().is_some_and(|line| line.minute % width != 0) {
+        return Err(Usage::error("the times are not whole buckets; say how wide a bucket is with --bucket"));
+    }
+    // A single bucket says nothing about its width.
+    Ok(if ahead.iter().all(|line| Some(line.minute) == first) { 5 } else { width })
+}
+
+fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn replay(
+    table: &mut CountsTable,
+    ahead: Vec<Line>,
+    width: u32,
+    rules: Rules,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut detector = Detector::new(width, rules);
+    let mut bucket: Vec<Line> = Vec::new();
+    let mut ahead = ahead.into_iter();
+    loop {
+        let line = match ahead.next() {
+            Some(line) => Some(line),
+            None => table.next_line()?,
+        };
+        let Some(line) = line else { break };
+        let start = line.minute / width;
+        if let Some(open) = bucket.first().map(|line| line.minute / width)
+            && open != start
+        {
+            if start < open {
+                bail!(
+                    "{}: line {}: time is earlier than the line before; sort the rows by time",
+                    table.name,
+                    line.number
+                );
+            }
+            close(&mut detector, &bucket, width, out)?;
+            bucket.clear();
+        }
+        bucket.push(line);
+    }
+    close(&mut detector, &bucket, width, out)
+}
+
+fn close(detector: &mut Detector, lines: &[Line], width: u32, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(first) = lines.first() else { return Ok(()) };
+    let rows: Vec<Row<'_>> = lines
+        .iter()
+        .map(|line| Row {
+            tenant: &line.tenant,
+            provider: &line.provider,
+            campaign: &line.campaign,
+            counts: line.counts,
+        })
+        .collect();
+    let start = Minute(first.minute / width * width);
+    for change in detector.observe(&Bucket { start, rows: &rows, lags: &[] }) {
+        serde_json::to_writer(&mut *out, &change).map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_width_divides_an_hour() {
+        let width = |text: &str| text.parse::<Width>().ok();
+        assert_eq!(width("5m"), Some(Width(5)));
+        assert_eq!(width("1h"), Some(Width(60)));
+        for wrong in ["", "m", "7m", "0m", "2h", "5", "-5m", "5s", "99999999999m"] {
+            assert_eq!(width(wrong), None, "{wrong:?}");
+        }
+    }
+
+    fn printed(csv: &str, width: u32) -> anyhow::Result<Vec<serde_json::Value>> {
+        let mut table = CountsTable::open(Box::new(io::Cursor::new(csv.to_owned())), "counts.csv")?;
+        let mut out = Vec::new();
+        replay(&mut table, Vec::new(), width, Rules::default(), &mut out)?;
+        Ok(String::from_utf8(out)?.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    }
+
+    #[test]
+    fn thirty_bounces_in_500_alert_and_one_in_13_does_not() {
+        let header = "time,tenant,sends,deliveries,bounces_permanent\n";
+        let quiet = printed(&format!("{header}2026-11-02T10:00:00Z,acme,13,12,1\n"), 5).unwrap();
+        assert!(quiet.is_empty(), "{quiet:?}");
+        let loud = printed(&format!("{header}2026-11-02T10:00:00Z,acme,500,470,30\n"), 5).unwrap();
+        assert_eq!(loud.len(), 1);
+        assert_eq!(loud[0]["kind"], "limit");
+        assert_eq!(loud[0]["tenant"], "acme");
+        assert_eq!(loud[0]["state"], "firing");
+    }
+
+    #[test]
+    fn a_change_knows_no_later_bucket() {
+        let mut csv = "time,tenant,provider,sends,deliveries,bounces_permanent\n".to_owned();
+        for bucket in 0..2000_u32 {
+            let time = Minute(29_000_000 + bucket * 5).start();
+            let bounces = if bucket > 1500 { 60 } else { bucket % 3 };
+            writeln!(csv, "{time},acme,gmail,200,{},{bounces}", 200 - bounces).unwrap();
+        }
+        let whole = printed(&csv, 5).unwrap();
+        assert!(!whole.is_empty());
+        let cut: String = csv.lines().take(1600).fold(String::new(), |text, line| text + line + "\n");
+        let part = printed(&cut, 5).unwrap();
+        assert!(!part.is_empty());
+        assert_eq!(part, whole[..part.len()]);
+    }
+
+    #[test]
+    fn rows_out_of_order_are_refused_by_line() {
+        let csv = "time,sends\n2026-11-02T10:00:00Z,5\n2026-11-02T09:00:00Z,5\n";
+        assert!(printed(csv, 5).unwrap_err().to_string().contains("line 3"));
+    }
+}

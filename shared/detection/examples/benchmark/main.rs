@@ -1,0 +1,204 @@
+//! The benchmark of detection: made-up worlds with labelled incidents, this detector and four simpler ones beside it.
+//!
+//! `cargo run --release -p detection --example benchmark -- --seeds 100..110 [--bucket 5] [--tenants 20] [--weeks 6]
+//! [--no-campaigns] [--no-incidents] [--verbose]`; `--csv FILE` writes the counts of the first seed.
+//! `--scale TENANTS` runs ten buckets of so many tenants at twelve providers instead, state encoded and decoded each time; time it from outside.
+
+#![allow(
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark for people at a terminal"
+)]
+#![allow(unreachable_pub, reason = "a program has no outside")]
+
+mod chance;
+mod incident;
+mod rivals;
+mod score;
+mod world;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use detection::{Bucket, Counts, Detector, Row, Rules, State, state};
+use event::Minute;
+use rivals::{RIVALS, Rivals};
+use score::{Fired, Tally};
+use world::{Line, PROVIDERS, Shape, World};
+
+/// 2026-01-05, a Monday, in minutes since 1970.
+const START: u32 = 29_459_520;
+
+struct Options {
+    seeds: std::ops::Range<u64>,
+    shape: Shape,
+    verbose: bool,
+    csv: Option<String>,
+    scale: Option<usize>,
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        seeds: 1..4,
+        shape: Shape { bucket_minutes: 5, tenants: 20, weeks: 6, campaigns: true, incidents: true },
+        verbose: false,
+        csv: None,
+        scale: None,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().expect("a value");
+        match argument.as_str() {
+            "--seeds" => {
+                let text = value();
+                let (from, to) = text.split_once("..").expect("FROM..TO");
+                options.seeds = from.parse().unwrap()..to.parse().unwrap();
+            }
+            "--bucket" => options.shape.bucket_minutes = value().parse().unwrap(),
+            "--tenants" => options.shape.tenants = value().parse().unwrap(),
+            "--weeks" => options.shape.weeks = value().parse().unwrap(),
+            "--no-campaigns" => options.shape.campaigns = false,
+            "--no-incidents" => options.shape.incidents = false,
+            "--verbose" => options.verbose = true,
+            "--csv" => options.csv = Some(value()),
+            "--scale" => options.scale = Some(value().parse().unwrap()),
+            other => panic!("unknown option {other}"),
+        }
+    }
+    options
+}
+
+fn main() {
+    let options = options();
+    if let Some(tenants) = options.scale {
+        return scale(tenants);
+    }
+    let mut ours = Tally::default();
+    let mut theirs = RIVALS.map(|_| Tally::default());
+    for seed in options.seeds.clone() {
+        let mut world = World::new(seed, options.shape);
+        let mut csv = options.csv.take_if_first(seed, options.seeds.start);
+        let mut rivals = Rivals::new(&world);
+        let alerts = run(&mut world, &mut csv, &mut rivals);
+        ours.add(&world, &alerts, options.verbose);
+        for (tally, alerts) in theirs.iter_mut().zip(&rivals.fired) {
+            tally.add(&world, alerts, false);
+        }
+    }
+    println!("{}", score::HEADER);
+    ours.print("mailgauge");
+    for (tally, name) in theirs.iter_mut().zip(RIVALS) {
+        tally.print(name);
+    }
+    ours.print_kinds();
+}
+
+/// Ten buckets of many tenants, with the state stored and loaded around each.
+fn scale(tenants: usize) {
+    let names: Vec<String> = (0..tenants).map(|tenant| format!("tenant-{tenant:05}")).collect();
+    let providers: Vec<String> = (0..12).map(|provider| format!("provider-{provider}")).collect();
+    let mut chance = chance::Chance::new(1);
+    let mut detector = Detector::new(1, Rules::default());
+    let mut bytes = 0;
+    for minute in 0..10 {
+        let mut rows = Vec::new();
+        for name in &names {
+            for provider in &providers {
+                let sends = chance.poisson(20.0);
+                let bounces_permanent = chance.binomial(sends, 0.01);
+                let deliveries = sends - bounces_permanent;
+                let counts = Counts { sends, deliveries, bounces_permanent, ..Counts::default() };
+                rows.push(Row { tenant: name, provider, campaign: "", counts });
+            }
+        }
+        detector.observe(&Bucket { start: Minute(START + minute), rows: &rows, lags: &[] });
+        let shared = state::encode(detector.shared()).unwrap();
+        let stored = state::encode(detector.tenants()).unwrap();
+        bytes = stored.len();
+        let tenants = state::decode(&stored).unwrap();
+        detector = Detector::restore(state::decode(&shared).unwrap(), tenants, Rules::default());
+    }
+    println!("{} bytes of state a tenant", bytes / tenants);
+}
+
+trait FirstOnly {
+    fn take_if_first(&self, seed: u64, first: u64) -> Option<BufWriter<File>>;
+}
+
+impl FirstOnly for Option<String> {
+    fn take_if_first(&self, seed: u64, first: u64) -> Option<BufWriter<File>> {
+        let name = self.as_ref().filter(|_| seed == first)?;
+        let mut file = BufWriter::new(File::create(name).unwrap());
+        writeln!(file, "time,tenant,provider,campaign,sends,deliveries,bounces_permanent,bounces_transient,delays,complaints,opens,clicks,delivery_ms_mean").unwrap();
+        Some(file)
+    }
+}
+
+fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals) -> Vec<Fired> {
+    let width = world.shape.bucket_minutes as u32;
+    let mut detector = Detector::new(width, Rules::default());
+    let mut fired = Vec::new();
+    let mut bucket = 0;
+    while let Some(lines) = world.next() {
+        let start = Minute(START + bucket as u32 * width);
+        if let Some(csv) = csv {
+            write(csv, start, &lines, &world.names);
+        }
+        rivals.observe(bucket, &lines, &world.names);
+        let rows: Vec<Row<'_>> = lines
+            .iter()
+            .map(|line| Row {
+                tenant: &world.names[line.tenant],
+                provider: PROVIDERS[line.provider],
+                campaign: &line.campaign,
+                counts: line.counts,
+            })
+            .collect();
+        for change in detector.observe(&Bucket { start, rows: &rows, lags: &[] }) {
+            // The pipeline's own alert is right whenever data are missing.
+            if change.state == State::Firing && change.kind != detection::Kind::Pipeline {
+                fired.push(Fired {
+                    tenant: change.tenant.clone(),
+                    provider: change.scope.get("provider").cloned(),
+                    metric: change.metric.clone(),
+                    kind: format!("{:?}", change.kind),
+                    bucket,
+                    summary: change.summary.clone(),
+                });
+            }
+        }
+        bucket += 1;
+    }
+    fired
+}
+
+fn write(csv: &mut BufWriter<File>, start: Minute, lines: &[Line], names: &[String]) {
+    for line in lines {
+        let c = &line.counts;
+        let latency = if c.latency_weight > 0.0 {
+            format!("{:.0}", (c.latency_sum / c.latency_weight).exp())
+        } else {
+            String::new()
+        };
+        writeln!(
+            csv,
+            "{},{},{},{},{},{},{},{},{},{},{},{},{latency}",
+            start.start(),
+            names[line.tenant],
+            PROVIDERS[line.provider],
+            line.campaign,
+            c.sends,
+            c.deliveries,
+            c.bounces_permanent,
+            c.bounces_transient,
+            c.delays,
+            c.complaints,
+            c.opens,
+            c.clicks
+        )
+        .unwrap();
+    }
+}

@@ -1,0 +1,420 @@
+//! A made-up world of senders: counts per bucket with campaigns, days and weeks, late outcomes, growth, holidays, missing
+//! data, and incidents. Its assumptions change with the seed, so that a detector cannot live off one of them.
+
+use detection::Counts;
+
+use crate::chance::Chance;
+use crate::incident::{self, Incident, Kind, Plan};
+
+pub const PROVIDERS: [&str; 8] =
+    ["gmail", "microsoft", "yahoo", "apple", "gmx", "comcast", "orange", "other"];
+
+/// What changes from world to world beside the seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub bucket_minutes: usize,
+    pub tenants: usize,
+    pub weeks: usize,
+    pub campaigns: bool,
+    pub incidents: bool,
+}
+
+struct Tenant {
+    a_day: f64,
+    shares: Vec<f64>,
+    zone: f64,
+    peak_width: f64,
+    weekend: f64,
+    night: f64,
+    growth: f64,
+    dispersion: f64,
+    hard: Vec<f64>,
+    soft: Vec<f64>,
+    delay: Vec<f64>,
+    complaint: Vec<f64>,
+    open: Vec<f64>,
+    slow: Vec<f64>,
+    campaigns_a_week: f64,
+    wobble: f64,
+    quality: f64,
+    campaign: Option<Campaign>,
+    next_name: usize,
+}
+
+struct Campaign {
+    name: String,
+    left: f64,
+    per_bucket: f64,
+    quality: f64,
+    interest: f64,
+}
+
+/// Late outcomes of one (tenant, provider, stream): expected counts of the buckets to come.
+struct Future {
+    opens: Vec<f32>,
+    complaints: Vec<f32>,
+    deliveries: Vec<f32>,
+    label: String,
+}
+
+/// One row of output.
+pub struct Line {
+    pub tenant: usize,
+    pub provider: usize,
+    pub campaign: String,
+    pub counts: Counts,
+}
+
+pub struct World {
+    pub shape: Shape,
+    pub names: Vec<String>,
+    pub incidents: Vec<Incident>,
+    pub a_day: usize,
+    pub warm_up: usize,
+    pub buckets: usize,
+    tenants: Vec<Tenant>,
+    futures: Vec<Future>,
+    open_kernel: Vec<f32>,
+    complaint_kernel: Vec<f32>,
+    slow_kernel: Vec<f32>,
+    holiday: Option<(usize, usize, f64)>,
+    missing: Vec<(usize, usize)>,
+    open_by_hour: f64,
+    chance: Chance,
+    now: usize,
+}
+
+fn kernel(a_day: usize, bucket: f64, median_minutes: f64, sigma: f64, days: usize) -> Vec<f32> {
+    let weights: Vec<f64> = (0..a_day * days)
+        .map(|index| {
+            let minutes = (index as f64 + 0.5) * bucket;
+            let z = (minutes / median_minutes).ln() / sigma;
+            (-0.5 * z * z).exp() / minutes
+        })
+        .collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| (weight / total) as f32).collect()
+}
+
+impl World {
+    pub fn new(seed: u64, shape: Shape) -> Self {
+        let mut chance = Chance::new(seed);
+        let a_day = 24 * 60 / shape.bucket_minutes;
+        let bucket = shape.bucket_minutes as f64;
+        let buckets = a_day * 7 * shape.weeks;
+        let warm_up = a_day * 7 * if chance.happens(0.5) { 2 } else { 3 };
+        let biggest = 10_f64.powf(chance.between(5.0, 6.0));
+        let exponent = chance.between(0.9, 1.6);
+        let base_dispersion = chance.between(0.01, 0.15);
+        let tenants = (0..shape.tenants)
+            .map(|rank| tenant(&mut chance, biggest / (1.0 + rank as f64).powf(exponent), base_dispersion))
+            .collect();
+        let incidents = if shape.incidents {
+            let plan = Plan { tenants: shape.tenants, providers: PROVIDERS.len(), warm_up, buckets, a_day };
+            incident::plan(&mut chance, &plan, shape.campaigns)
+        } else {
+            Vec::new()
+        };
+        let open_kernel = kernel(a_day, bucket, chance.between(20.0, 180.0), chance.between(1.2, 2.0), 2);
+        let complaint_kernel =
+            kernel(a_day, bucket, chance.between(60.0, 500.0), chance.between(1.0, 1.6), 3);
+        let slow_kernel = kernel(a_day, bucket, chance.between(10.0, 40.0), 1.0, 1);
+        let holiday = chance.happens(0.5).then(|| {
+            let start = warm_up + a_day * chance.below(7 * (shape.weeks - 3) - 3);
+            (start, start + a_day, chance.between(0.35, 0.7))
+        });
+        let missing = (0..2)
+            .map(|_| {
+                let start = warm_up + chance.below(buckets - warm_up - a_day);
+                (start, start + a_day / 48 + chance.below(a_day / 12))
+            })
+            .collect();
+        let futures = (0..shape.tenants * PROVIDERS.len() * 2)
+            .map(|_| Future {
+                opens: vec![0.0; open_kernel.len() + 1],
+                complaints: vec![0.0; complaint_kernel.len() + 1],
+                deliveries: vec![0.0; slow_kernel.len() + 1],
+                label: String::new(),
+            })
+            .collect();
+        let open_by_hour = chance.between(0.0, 0.7);
+        Self {
+            names: (0..shape.tenants).map(|rank| format!("tenant-{rank:02}")).collect(),
+            shape,
+            incidents,
+            a_day,
+            warm_up,
+            buckets,
+            tenants,
+            futures,
+            open_kernel,
+            complaint_kernel,
+            slow_kernel,
+            holiday,
+            missing,
+            open_by_hour,
+            chance,
+            now: 0,
+        }
+    }
+
+    /// The next bucket's rows; none at the end. A bucket of missing data has no rows.
+    pub fn next(&mut self) -> Option<Vec<Line>> {
+        if self.now >= self.buckets {
+            return None;
+        }
+        let mut lines = Vec::new();
+        for index in 0..self.tenants.len() {
+            self.tenant_bucket(index, &mut lines);
+        }
+        let lost = self.missing.iter().any(|(start, end)| (*start..*end).contains(&self.now));
+        self.now += 1;
+        if lost {
+            lines.clear();
+        }
+        Some(lines)
+    }
+
+    fn tenant_bucket(&mut self, index: usize, lines: &mut Vec<Line>) {
+        let hours = self.now as f64 * 24.0 / self.a_day as f64;
+        let day = self.now / self.a_day;
+        let tenant = &mut self.tenants[index];
+        let chance = &mut self.chance;
+        let local = (hours + tenant.zone).rem_euclid(24.0);
+        let weekday = ((hours + tenant.zone) / 24.0).floor().rem_euclid(7.0);
+        let day_shape =
+            tenant.night + (1.0 - tenant.night) * (-((local - 13.0) / tenant.peak_width).powi(2)).exp();
+        let mut level = tenant.a_day / self.a_day as f64 * day_shape * 1.6;
+        if weekday >= 5.0 {
+            level *= tenant.weekend;
+        }
+        level *= 1.0 + tenant.growth * day as f64 / 42.0;
+        if let Some((start, end, factor)) = self.holiday
+            && (start..end).contains(&self.now)
+        {
+            level *= factor;
+        }
+        tenant.wobble = 0.97 * tenant.wobble + 0.06 * chance.normal();
+        level *= (tenant.wobble * 0.6).exp();
+        if tenant.campaign.is_none() {
+            let daytime = (8.0..17.0).contains(&local) && weekday < 5.0;
+            let per_bucket = tenant.campaigns_a_week / (self.a_day as f64 * 7.0) * 4.0;
+            if daytime && chance.happens(per_bucket) {
+                let minutes = chance.between(20.0, 150.0);
+                let size = tenant.a_day * chance.between(0.2, 1.5);
+                tenant.next_name += 1;
+                tenant.campaign = Some(Campaign {
+                    name: format!("c{}-{}", index, tenant.next_name),
+                    left: size,
+                    per_bucket: size / (minutes / self.shape.bucket_minutes as f64).max(1.0),
+                    quality: chance.lognormal(tenant.quality),
+                    interest: chance.lognormal(0.2),
+                });
+            }
+        }
+        let mut campaign = None;
+        if let Some(running) = &mut tenant.campaign {
+            let now = running.left.min(running.per_bucket * chance.gamma(0.02));
+            running.left -= now;
+            campaign = Some((running.name.clone(), now, running.quality, running.interest));
+            if running.left < 1.0 {
+                tenant.campaign = None;
+            }
+        }
+        let steady = level * chance.gamma(tenant.dispersion);
+        for provider in 0..PROVIDERS.len() {
+            self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, lines);
+            let (name, mail, quality, interest) = campaign
+                .as_ref()
+                .map_or(("", 0.0, 1.0, 1.0), |(name, mail, q, i)| (name.as_str(), *mail, *q, *i));
+            self.stream(index, provider, 1, mail, (name, quality, interest), local, lines);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, clippy::too_many_lines, reason = "one recipe, told in order")]
+    fn stream(
+        &mut self,
+        index: usize,
+        provider: usize,
+        stream: usize,
+        mail: f64,
+        (name, quality, interest): (&str, f64, f64),
+        local: f64,
+        lines: &mut Vec<Line>,
+    ) {
+        let now = self.now;
+        let tenant = &self.tenants[index];
+        let chance = &mut self.chance;
+        let mut expected = mail * tenant.shares[provider];
+        let mut hard = tenant.hard[provider] * quality;
+        let mut soft = tenant.soft[provider];
+        let mut delay = tenant.delay[provider];
+        let mut complaint = tenant.complaint[provider] * quality.sqrt();
+        let mut seen_opens = 1.0;
+        let mut slower = 1.0;
+        let before = expected;
+        for event in &mut self.incidents {
+            if !event.touches(index, provider, now) {
+                continue;
+            }
+            let odds = |extra: f64, usual: f64, trials: f64| {
+                let usual = usual.max(1e-6);
+                let total = (usual + extra).min(1.0);
+                // Bounded as counts in a bucket are: bursts are not independent events.
+                (trials * (total * (total / usual).ln() - (total - usual))).max(0.0)
+            };
+            match event.kind {
+                Kind::ProviderBlock => {
+                    event.evidence += odds(event.amount, hard + soft, expected);
+                    hard += event.amount * 0.5;
+                    soft += event.amount * 0.5;
+                }
+                Kind::ProviderDeferral => {
+                    event.evidence += odds(event.amount, delay, expected);
+                    delay += event.amount;
+                }
+                Kind::BadList => {
+                    event.evidence += odds(event.amount, hard, expected);
+                    hard += event.amount;
+                }
+                // Gmail and Apple send no complaints back.
+                Kind::ComplaintBurst if complaint <= 0.0 => {}
+                Kind::ComplaintBurst => {
+                    event.evidence += odds(event.amount, complaint, expected);
+                    complaint += event.amount;
+                }
+                Kind::VolumeDrop => {
+                    if stream == 0 {
+                        let kept: f64 = 1.0 - event.amount;
+                        event.evidence += before * (kept * kept.max(0.01).ln() - kept + 1.0);
+                    }
+                    expected *= 1.0 - event.amount;
+                }
+                Kind::VolumeSpike => {
+                    if stream == 0 {
+                        event.evidence += before * (event.amount * event.amount.ln() - event.amount + 1.0);
+                        expected *= event.amount;
+                    }
+                }
+                Kind::OpenOutage => {
+                    seen_opens = 1.0 - event.amount;
+                    let kept: f64 = seen_opens;
+                    event.evidence +=
+                        expected * tenant.open[provider] * (kept * kept.max(0.01).ln() - kept + 1.0);
+                }
+                Kind::Latency => {
+                    event.evidence += if expected >= 1.0 { event.amount.ln() * 2.0 } else { 0.3 * expected };
+                    slower = event.amount;
+                }
+                Kind::SlowDecline => {
+                    let part = (now - event.start) as f64 / (event.end - event.start) as f64;
+                    event.evidence += odds(event.amount * part, soft, expected);
+                    soft += event.amount * part;
+                }
+            }
+        }
+        let sends = chance.poisson(expected);
+        let permanent = chance.binomial(sends, hard);
+        let transient = chance.binomial(sends - permanent, soft);
+        let reached = sends - permanent - transient;
+        let delays = chance.binomial(reached, delay);
+        let future = &mut self.futures[(index * PROVIDERS.len() + provider) * 2 + stream];
+        if !name.is_empty() {
+            name.clone_into(&mut future.label);
+        }
+        if delays > 0.0 {
+            spread(&mut future.deliveries, &self.slow_kernel, now, delays);
+        }
+        let late = take(&mut future.deliveries, now);
+        let deliveries = reached - delays + chance.poisson(late);
+        if deliveries > 0.0 {
+            spread(&mut future.opens, &self.open_kernel, now, deliveries * tenant.open[provider] * interest);
+            spread(&mut future.complaints, &self.complaint_kernel, now, deliveries * complaint);
+        }
+        let awake = 1.0 - self.open_by_hour * (-((local - 3.0) / 3.5).powi(2)).exp();
+        let opens = chance.poisson(take(&mut future.opens, now) * awake * seen_opens);
+        let complaints = chance.poisson(take(&mut future.complaints, now));
+        let clicks = chance.binomial(opens, 0.15);
+        if sends + deliveries + opens + complaints == 0.0 {
+            return;
+        }
+        let mut counts = Counts {
+            sends,
+            deliveries,
+            bounces_permanent: permanent,
+            bounces_transient: transient,
+            delays,
+            complaints,
+            opens,
+            clicks,
+            ..Counts::default()
+        };
+        let typical = 1500.0
+            * tenant.slow[provider]
+            * slower
+            * chance.lognormal(0.15 + 0.5 / deliveries.max(1.0).sqrt());
+        counts.note_latency(typical + late * 60_000.0 / deliveries.max(1.0), deliveries);
+        let campaign = if self.shape.campaigns { future.label.clone() } else { String::new() };
+        lines.push(Line { tenant: index, provider, campaign, counts });
+    }
+}
+
+fn spread(future: &mut [f32], kernel: &[f32], now: usize, amount: f64) {
+    let length = future.len();
+    let start = now % length;
+    let amount = amount as f32;
+    let first = kernel.len().min(length - start);
+    for (cell, weight) in future[start..start + first].iter_mut().zip(&kernel[..first]) {
+        *cell += amount * weight;
+    }
+    for (cell, weight) in future.iter_mut().zip(&kernel[first..]) {
+        *cell += amount * weight;
+    }
+}
+
+fn take(future: &mut [f32], now: usize) -> f64 {
+    let slot = now % future.len();
+    std::mem::take(&mut future[slot]).into()
+}
+
+fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64) -> Tenant {
+    let usual = [0.38, 0.22, 0.12, 0.08, 0.05, 0.05, 0.04, 0.06];
+    let mut shares: Vec<f64> = usual.iter().map(|share| share * chance.lognormal(0.4)).collect();
+    let total: f64 = shares.iter().sum();
+    for share in &mut shares {
+        *share /= total;
+    }
+    let mut rates = |median: f64, tenant: f64, provider: f64| -> Vec<f64> {
+        let own = median * chance.lognormal(tenant);
+        PROVIDERS.iter().map(|_| own * chance.lognormal(provider)).collect()
+    };
+    let hard = rates(0.005, 0.5, 0.3);
+    let soft = rates(0.006, 0.5, 0.3);
+    let delay = rates(0.02, 0.5, 0.5);
+    let mut complaint = rates(0.0003, 0.6, 0.4);
+    complaint[0] = 0.0;
+    complaint[3] = 0.0;
+    let open = rates(0.22, 0.3, 0.15);
+    let slow = rates(1.0, 0.3, 0.3);
+    Tenant {
+        a_day: a_day * chance.lognormal(0.2),
+        shares,
+        zone: chance.between(-8.0, 9.0).round(),
+        peak_width: chance.between(3.5, 7.0),
+        weekend: chance.between(0.25, 1.1),
+        night: chance.between(0.05, 0.5),
+        growth: chance.between(-0.15, 0.6),
+        dispersion: dispersion * chance.lognormal(0.4),
+        hard,
+        soft,
+        delay,
+        complaint,
+        open: open.into_iter().map(|rate| rate.min(0.7)).collect(),
+        slow,
+        campaigns_a_week: chance.between(0.0, 5.0),
+        wobble: 0.0,
+        quality: chance.between(0.1, 0.4),
+        campaign: None,
+        next_name: 0,
+    }
+}

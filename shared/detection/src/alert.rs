@@ -1,0 +1,441 @@
+//! The life of an alert: pending, firing, reminded, resolved, and cooling down.
+//!
+//! One open alert per series and family of metrics. Its id comes from what it is about and when it began, so a run that is
+//! repeated makes the same id and the same sequence. Trouble that comes back while it cools down goes on under its old id and
+//! takes longer to be resolved: a flapping series speaks less, not more.
+
+use std::collections::BTreeMap;
+
+use event::Minute;
+use serde::{Deserialize, Serialize};
+
+use crate::rules::Rules;
+
+/// Alerts kept, open or cooling; beyond it new ones wait. A platform with more open alerts has one cause, not thousands.
+pub const MAX_ALERTS: usize = 20_000;
+/// A flapping alert takes at most so many times as long to be resolved.
+const MOST_PATIENCE: u32 = 8;
+/// What an alert that has gone silences stays silent for so long, in minutes.
+const AFTERMATH: u32 = 6 * 60;
+
+/// What a series can be in trouble with; one alert each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Family {
+    /// Bounces, deferrals and deliveries: one cause moves all of them.
+    Delivery,
+    /// Delivery time.
+    Latency,
+    /// Complaints.
+    Complaint,
+    /// Opens and clicks.
+    Engagement,
+    /// Mail sent.
+    Volume,
+    /// Mail waiting.
+    Queue,
+    /// A limit on deliveries or bounces.
+    DeliveryLimit,
+    /// A limit on complaints.
+    ComplaintLimit,
+    /// Slow decline of deliveries.
+    DeliveryDecline,
+    /// Slow decline of opens.
+    EngagementDecline,
+    /// Slow growth of complaints.
+    ComplaintDecline,
+    /// No counts at all.
+    Pipeline,
+}
+
+impl Family {
+    /// Minutes in which trouble that comes back is the old one: a rate about its limit comes back daily.
+    const fn aftermath(self) -> u32 {
+        match self {
+            Self::DeliveryLimit | Self::ComplaintLimit => 3 * 24 * 60,
+            Self::DeliveryDecline | Self::EngagementDecline | Self::ComplaintDecline => 14 * 24 * 60,
+            Self::Complaint => 24 * 60,
+            Self::Delivery
+            | Self::Latency
+            | Self::Engagement
+            | Self::Volume
+            | Self::Queue
+            | Self::Pipeline => AFTERMATH,
+        }
+    }
+}
+
+/// What an alert is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Key {
+    /// The tenant; `*` for all of them.
+    pub tenant: String,
+    /// The provider; none for all of them.
+    pub provider: Option<String>,
+    /// The family.
+    pub family: Family,
+}
+
+/// What kind of rule spoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A limit.
+    Limit,
+    /// A series unlike its past.
+    Anomaly,
+    /// No mail where there should be some.
+    Silence,
+    /// No counts at all.
+    Pipeline,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth a look today.
+    Warning,
+    /// Worth waking someone.
+    Critical,
+}
+
+/// What a change of an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It began, or came back.
+    Firing,
+    /// It ended.
+    Resolved,
+    /// It goes on, or got worse.
+    Reminder,
+}
+
+/// A part of the cause: a filter on dimensions and its share of the trouble, 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Dimension and value.
+    pub filter: BTreeMap<String, String>,
+    /// Its share.
+    pub share: f64,
+}
+
+/// The numbers and words of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// What kind of rule spoke.
+    pub kind: Kind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The metric, as users know it.
+    pub metric: String,
+    /// What it is now.
+    pub value: f64,
+    /// The usual band.
+    pub expected: Option<[f64; 2]>,
+    /// The limit.
+    pub limit: Option<f64>,
+    /// Events.
+    pub numerator: f64,
+    /// What they are a part of.
+    pub denominator: Option<f64>,
+    /// The minute the trouble began, as estimated.
+    pub started: u32,
+    /// Minutes the numbers are over.
+    pub window: u32,
+    /// What explains it, most first.
+    pub cause: Vec<Cause>,
+    /// One sentence.
+    pub summary: String,
+}
+
+/// What one bucket says about a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    /// What it is about.
+    pub key: Key,
+    /// The numbers and words.
+    pub facts: Facts,
+    /// Minutes it has to stand before it fires.
+    pub hold: u32,
+}
+
+/// A change to publish, in the shape that goes to SNS, webhooks and `backtest`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Stable over the life of the alert.
+    pub id: String,
+    /// 1 for the first message of the alert, then one more each.
+    pub sequence: u32,
+    /// The tenant; `*` for an alert over tenants.
+    pub tenant: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of rule spoke.
+    pub kind: Kind,
+    /// The metric.
+    pub metric: String,
+    /// What changed.
+    pub state: State,
+    /// The watched series.
+    pub scope: BTreeMap<String, String>,
+    /// What the metric is.
+    pub value: f64,
+    /// The usual band.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<[f64; 2]>,
+    /// The limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// Events.
+    pub numerator: f64,
+    /// What they are a part of.
+    pub denominator: Option<f64>,
+    /// When the trouble began, as estimated; RFC 3339.
+    pub started_at: String,
+    /// When the alert fired.
+    pub fired_at: String,
+    /// The end of the bucket that brought this change.
+    pub updated_at: String,
+    /// Minutes the numbers are over.
+    pub window: String,
+    /// What explains it, most first.
+    pub cause: Vec<Cause>,
+    /// One sentence.
+    pub summary: String,
+    /// Where to look; the one who publishes knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The same for all messages of one trouble.
+    pub dedup_key: String,
+}
+
+/// An alert that is pending, open or cooling down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Alert {
+    id: String,
+    sequence: u32,
+    phase: Phase,
+    first_bad: u32,
+    last_bad: u32,
+    fired: u32,
+    spoke: u32,
+    patience: u32,
+    acknowledged: bool,
+    aftermath: u32,
+    facts: Facts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    Pending,
+    Firing,
+    Cooling,
+}
+
+/// All alerts that are not over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Book {
+    alerts: BTreeMap<Key, Alert>,
+}
+
+impl Book {
+    /// Whether an alert is open for this key.
+    pub(crate) fn is_firing(&self, key: &Key) -> bool {
+        self.alerts.get(key).is_some_and(|alert| alert.phase == Phase::Firing)
+    }
+
+    /// Whether an alert of this key is open or ended less than six hours ago: what it explains stays silent.
+    pub(crate) fn explains(&self, key: &Key, now: u32) -> bool {
+        self.alerts.get(key).is_some_and(|alert| {
+            alert.phase == Phase::Firing
+                || (alert.phase == Phase::Cooling && now.saturating_sub(alert.last_bad) < alert.aftermath)
+        })
+    }
+
+    /// The keys of open alerts.
+    pub(crate) fn firing(&self) -> impl Iterator<Item = &Key> {
+        self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Firing).map(|(key, _)| key)
+    }
+
+    /// The keys of alerts that were resolved in this minute.
+    pub(crate) fn resolved_at(&self, now: u32) -> Vec<Key> {
+        let resolved =
+            self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Cooling && alert.spoke == now);
+        resolved.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Somebody looks after it: no reminders until it is resolved. False if no such alert is open.
+    pub(crate) fn acknowledge(&mut self, id: &str) -> bool {
+        let alert = self.alerts.values_mut().find(|alert| alert.id == id && alert.phase == Phase::Firing);
+        alert.is_some_and(|alert| {
+            alert.acknowledged = true;
+            true
+        })
+    }
+
+    /// Keeps open alerts open through a bucket that says nothing, since its counts are missing.
+    pub(crate) fn keep_open(&mut self, now: u32) {
+        let known = self.alerts.iter_mut().filter(|(key, _)| key.family != Family::Pipeline);
+        for (_, alert) in known.filter(|(_, alert)| alert.phase == Phase::Firing) {
+            alert.last_bad = now;
+        }
+    }
+
+    /// Applies the verdicts of a bucket that ended at `now`; what is not among them is fine.
+    pub(crate) fn apply(&mut self, now: u32, verdicts: Vec<Verdict>, rules: &Rules) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for verdict in verdicts {
+            if rules.in_maintenance(&verdict.key.tenant, now) {
+                continue;
+            }
+            if !self.alerts.contains_key(&verdict.key) && self.alerts.len() >= MAX_ALERTS {
+                continue;
+            }
+            let key = verdict.key.clone();
+            let alert = self.alerts.entry(key).or_insert_with(|| Alert::pending(&verdict, now));
+            changes.extend(alert.bad(now, verdict, rules));
+        }
+        let mut over = Vec::new();
+        for (key, alert) in &mut self.alerts {
+            if alert.last_bad < now {
+                changes.extend(alert.fine(now, key, rules));
+                if alert.is_over(now, rules) {
+                    over.push(key.clone());
+                }
+            }
+        }
+        for key in over {
+            self.alerts.remove(&key);
+        }
+        changes
+    }
+}
+
+impl Alert {
+    fn pending(verdict: &Verdict, now: u32) -> Self {
+        Self {
+            id: id_of(&verdict.key, now),
+            sequence: 0,
+            phase: Phase::Pending,
+            first_bad: now,
+            last_bad: now,
+            fired: 0,
+            spoke: 0,
+            patience: 1,
+            acknowledged: false,
+            aftermath: verdict.key.family.aftermath(),
+            facts: verdict.facts.clone(),
+        }
+    }
+
+    fn bad(&mut self, now: u32, verdict: Verdict, rules: &Rules) -> Option<Change> {
+        self.last_bad = now;
+        match self.phase {
+            Phase::Pending => {
+                self.facts = verdict.facts;
+                (now - self.first_bad >= verdict.hold).then(|| self.fire(now, &verdict.key))
+            }
+            Phase::Cooling => {
+                self.facts = verdict.facts;
+                self.patience = (self.patience * 2).min(MOST_PATIENCE);
+                self.phase = Phase::Firing;
+                self.acknowledged = false;
+                Some(self.speak(now, &verdict.key, State::Firing))
+            }
+            Phase::Firing => {
+                let worse = verdict.facts.severity > self.facts.severity;
+                let due = now.saturating_sub(self.spoke) >= rules.reminder_hours.saturating_mul(60);
+                let started = self.facts.started.min(verdict.facts.started);
+                self.facts = Facts {
+                    started,
+                    severity: self.facts.severity.max(verdict.facts.severity),
+                    ..verdict.facts
+                };
+                // Getting worse is worth one message an hour at most.
+                let escalates = worse && now.saturating_sub(self.spoke) >= 60;
+                (escalates || (due && !self.acknowledged))
+                    .then(|| self.speak(now, &verdict.key, State::Reminder))
+            }
+        }
+    }
+
+    fn fine(&mut self, now: u32, key: &Key, rules: &Rules) -> Option<Change> {
+        let quiet = now.saturating_sub(self.last_bad);
+        if self.phase != Phase::Firing || quiet < rules.clear_minutes.saturating_mul(self.patience) {
+            return None;
+        }
+        self.phase = Phase::Cooling;
+        Some(self.speak(now, key, State::Resolved))
+    }
+
+    fn is_over(&self, now: u32, rules: &Rules) -> bool {
+        let quiet = now.saturating_sub(self.last_bad);
+        match self.phase {
+            Phase::Pending => quiet > 15,
+            Phase::Firing => false,
+            Phase::Cooling => {
+                quiet > rules.cool_down_minutes.max(self.aftermath).saturating_add(rules.clear_minutes)
+            }
+        }
+    }
+
+    fn fire(&mut self, now: u32, key: &Key) -> Change {
+        self.phase = Phase::Firing;
+        self.fired = now;
+        self.speak(now, key, State::Firing)
+    }
+
+    fn speak(&mut self, now: u32, key: &Key, state: State) -> Change {
+        self.sequence += 1;
+        self.spoke = now;
+        let facts = &self.facts;
+        let time = |minute: u32| Minute(minute).start().to_string();
+        let mut scope = BTreeMap::new();
+        if let Some(provider) = &key.provider {
+            scope.insert("provider".to_owned(), provider.clone());
+        }
+        let summary = match state {
+            State::Firing | State::Reminder => facts.summary.clone(),
+            State::Resolved => format!("Over since {}: {}", time(self.last_bad), facts.summary),
+        };
+        Change {
+            id: self.id.clone(),
+            sequence: self.sequence,
+            tenant: key.tenant.clone(),
+            severity: facts.severity,
+            kind: facts.kind,
+            metric: facts.metric.clone(),
+            state,
+            scope,
+            value: facts.value,
+            expected: facts.expected,
+            limit: facts.limit,
+            numerator: facts.numerator,
+            denominator: facts.denominator,
+            started_at: time(facts.started),
+            fired_at: time(self.fired),
+            updated_at: time(now),
+            window: format!("{}m", facts.window),
+            cause: facts.cause.clone(),
+            summary,
+            url: None,
+            dedup_key: self.id.clone(),
+        }
+    }
+}
+
+/// Stable and unguarded: an id says what and when, it is no secret (FNV-1a, 64 bit).
+fn id_of(key: &Key, now: u32) -> String {
+    let text =
+        format!("{}\n{}\n{:?}\n{now}", key.tenant, key.provider.as_deref().unwrap_or("\n"), key.family);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("al_{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! What is normal for a rate: its level, its seasons and how much it varies, learned bucket by bucket.
+//!
+//! Empirical Bayes: every level leans on its parent with a pseudo-count of events, so a small series trusts its parent and a
+//! big one itself; that is the rule for cold starts and for small numbers in one. Must never learn from an incident at full
+//! weight: the caller passes a small weight while evidence is high.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::narrow;
+
+/// Events a level takes from its parent.
+const LEVEL_PRIOR: f64 = 8.0;
+/// Events a season takes from "no season".
+const SEASON_PRIOR: f64 = 15.0;
+/// Seasonal factors stay in this band.
+const SEASON_BAND: (f64, f64) = (0.3, 4.0);
+/// Hours of the day, then days of the week.
+const SLOTS: usize = 24 + 7;
+/// Hourly decay of levels (half-life 6 days) and of seasons (half-life 14 days).
+const LEVEL_DECAY: f32 = 0.995_197;
+const SEASON_DECAY: f32 = 0.997_939;
+
+/// Hour of the day and day of the week of a minute since 1970 (UTC), as slots of a season.
+pub(crate) fn slots(minute: u32) -> [usize; 2] {
+    let hour = minute / 60;
+    // Day 0 was a Thursday; which day is called 0 does not matter.
+    [usize_of(hour % 24), 24 + usize_of(hour / 24 % 7)]
+}
+
+/// A small number as an index.
+pub(crate) fn usize_of(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// Decayed events and the decayed exposure they came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    /// Events.
+    pub events: f32,
+    /// Exposure.
+    pub exposure: f32,
+}
+
+impl Sums {
+    fn add(&mut self, events: f64, exposure: f64) {
+        self.events += narrow(events);
+        self.exposure += narrow(exposure);
+    }
+
+    fn decay(&mut self, factor: f32) {
+        self.events *= factor;
+        self.exposure *= factor;
+    }
+}
+
+/// Level and spread of one rate of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Level {
+    sums: Sums,
+    dispersion: f32,
+    drift: f32,
+    hour: Sums,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self { sums: Sums::default(), dispersion: 0.05, drift: 0.03, hour: Sums::default() }
+    }
+}
+
+impl Level {
+    /// The rate, leaning on its parent's.
+    pub(crate) fn rate(&self, parent: f64) -> f64 {
+        let (events, exposure) = (f64::from(self.sums.events), f64::from(self.sums.exposure));
+        (events + LEVEL_PRIOR) / (exposure + LEVEL_PRIOR / parent.max(1e-9))
+    }
+
+    /// Decayed events learned so far.
+    pub(crate) fn events(&self) -> f64 {
+        self.sums.events.into()
+    }
+
+    /// Dispersion of the negative binomial: variance = mean + dispersion x mean squared.
+    pub(crate) fn dispersion(&self) -> f64 {
+        self.dispersion.into()
+    }
+
+    /// How far an hour is usually off, as a standard deviation of the logarithm.
+    pub(crate) fn drift(&self) -> f64 {
+        f64::from(self.drift).sqrt()
+    }
+
+    /// Learns a bucket. `weight` is small while the series is under suspicion.
+    pub(crate) fn learn(&mut self, seen: f64, expected: f64, exposure: f64, weight: f64) {
+        let seen = seen.min(3.0 * expected + 4.0);
+        self.sums.add(seen * weight, exposure * weight);
+        if weight < 1.0 {
+            self.hour = Sums::default();
+            return;
+        }
+        self.hour.add(seen, expected);
+        if expected > 3.0 {
+            let dispersion = f64::from(self.dispersion);
+            let off = seen - expected;
+            let value = (off * off - expected) / (expected * expected);
+            let value = value.min(9.0 * (dispersion + 1.0 / expected));
+            self.dispersion = narrow((dispersion + 0.01 * (value - dispersion)).clamp(0.01, 2.0));
+        }
+    }
+
+    /// Closes an hour: learns how far hours drift, and forgets a little.
+    pub(crate) fn close_hour(&mut self) {
+        let (seen, expected) = (f64::from(self.hour.events), f64::from(self.hour.exposure));
+        if expected > 3.0 {
+            let off = ((seen + 0.5) / (expected + 0.5)).ln();
+            let drift = f64::from(self.drift);
+            let value = (off * off - 1.0 / (expected + 0.5)).min(9.0 * (drift + 1.0 / expected));
+            self.drift = narrow((drift + 0.02 * (value - drift)).clamp(0.01, 0.36));
+        }
+        self.hour = Sums::default();
+        self.sums.decay(LEVEL_DECAY);
+    }
+}
+
+/// How one rate of one series swings over the day and the week.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Season {
+    slots: [Sums; SLOTS],
+}
+
+impl Default for Season {
+    fn default() -> Self {
+        Self { slots: [Sums::default(); SLOTS] }
+    }
+}
+
+impl Season {
+    /// The factor of a minute, leaning on `parent`'s.
+    pub(crate) fn factor(&self, minute: u32, parent: f64) -> f64 {
+        let mut product = 1.0;
+        // Each slot holds what was expected without its own season, so factors of hour and day do not mix.
+        for slot in slots(minute) {
+            let Some(sums) = self.slots.get(slot) else { continue };
+            product *= (f64::from(sums.events) + SEASON_PRIOR) / (f64::from(sums.exposure) + SEASON_PRIOR);
+        }
+        (product * parent).clamp(SEASON_BAND.0, SEASON_BAND.1)
+    }
+
+    /// Learns a bucket; `expected` is the expectation with the season in it.
+    pub(crate) fn learn(&mut self, minute: u32, seen: f64, expected: f64, weight: f64) {
+        let seen = seen.min(3.0 * expected + 4.0);
+        for slot in slots(minute) {
+            let Some(sums) = self.slots.get_mut(slot) else { continue };
+            let own = (f64::from(sums.events) + SEASON_PRIOR) / (f64::from(sums.exposure) + SEASON_PRIOR);
+            sums.add(seen * weight, expected / own.max(0.05) * weight);
+        }
+    }
+
+    /// Forgets a little, once an hour.
+    pub(crate) fn close_hour(&mut self) {
+        for sums in &mut self.slots {
+            sums.decay(SEASON_DECAY);
+        }
+    }
+}

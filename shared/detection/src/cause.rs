@@ -1,0 +1,84 @@
+//! Which dimension values explain trouble: the share of the excess that each provider and campaign carries.
+//!
+//! Shares are of the positive excess only: a provider that does better than usual explains nothing.
+
+use std::collections::BTreeMap;
+
+use crate::alert::Cause;
+use crate::counts::Metric;
+use crate::evidence::Evidence;
+use crate::tenant::Tenant;
+
+/// Share above which one provider is the place of the trouble.
+pub(crate) const MOST: f64 = 0.75;
+/// Shares below are not worth a word.
+const LEAST_SHARE: f64 = 0.1;
+/// Causes told.
+const MAX_CAUSES: usize = 5;
+/// Evidence a provider needs to have a part in the trouble.
+const LEAST_STRENGTH: f32 = 1.0;
+
+/// Events in excess (or missing) over what was expected; 0 if it is better than usual.
+pub(crate) fn excess(metric: Metric, evidence: &Evidence) -> f64 {
+    let off = f64::from(evidence.seen - evidence.expected);
+    (if metric.falls() { -off } else { off }).max(0.0)
+}
+
+/// The providers of a tenant by their share of the excess, most first.
+pub(crate) fn providers(tenant: &Tenant, metric: Metric) -> Vec<(String, f64)> {
+    let excesses = tenant.providers.iter().filter_map(|(name, node)| {
+        let evidence = node.strongest(metric);
+        (evidence.strength > LEAST_STRENGTH).then(|| (name.clone(), excess(metric, &evidence)))
+    });
+    shares(excesses.collect())
+}
+
+/// The campaigns of a tenant by their share of the recent excess over the tenant's own rate, most first.
+pub(crate) fn campaigns(tenant: &Tenant, metric: Metric, usual_rate: f64) -> Vec<(String, f64)> {
+    let base = metric.watch().base as usize;
+    let excesses = tenant.campaigns.iter().map(|campaign| {
+        let events = f64::from(campaign.events.get(metric as usize).copied().unwrap_or_default());
+        let mail = f64::from(campaign.base.get(base).copied().unwrap_or_default());
+        let off = events - usual_rate * mail;
+        (campaign.name.clone(), (if metric.falls() { -off } else { off }).max(0.0))
+    });
+    shares(excesses.filter(|(name, _)| !name.is_empty()).collect())
+}
+
+/// Turns excesses into shares of their sum, most first.
+pub(crate) fn shares(mut excesses: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    let total: f64 = excesses.iter().map(|(_, excess)| excess).sum();
+    if total <= 0.0 {
+        return Vec::new();
+    }
+    for (_, excess) in &mut excesses {
+        *excess /= total;
+    }
+    excesses.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    excesses
+}
+
+/// Shares of one dimension as causes.
+pub(crate) fn causes(dimension: &str, shares: &[(String, f64)]) -> Vec<Cause> {
+    let worth = shares.iter().filter(|(_, share)| *share >= LEAST_SHARE).take(MAX_CAUSES);
+    worth
+        .map(|(value, share)| Cause {
+            filter: BTreeMap::from([(dimension.to_owned(), value.clone())]),
+            share: *share,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_one_and_small_ones_are_left_out() {
+        let shares = shares(vec![("a".to_owned(), 1.0), ("gmail".to_owned(), 18.0), ("b".to_owned(), 1.0)]);
+        assert!((shares.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-9);
+        let causes = causes("provider", &shares);
+        assert_eq!(causes.len(), 1);
+        assert_eq!(causes[0].filter["provider"], "gmail");
+    }
+}

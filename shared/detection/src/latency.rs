@@ -1,0 +1,183 @@
+//! Delivery time of a series against its own past: evidence from buckets that are slower than 99 of 100 used to be.
+//!
+//! Delivery times have a tail heavier than any formula (mail that was deferred arrives late, a few at a time), so the tail is
+//! learned as it is: the 99th percentile of the deviation, in logarithms. One bucket's step is bounded, so a slow bucket alone
+//! never alarms. What ordinary days reach (the hours after a campaign, with its deferred mail) is learned too and has to be
+//! passed. Must not alarm on a handful of deliveries.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::narrow;
+
+/// Evidence of a bucket at the 99th percentile: logarithm of (one in two) over (one in fifty), and of a bucket below it.
+const ABOVE: f64 = 2.5;
+const BELOW: f64 = -0.8;
+/// Buckets further out than this many percentiles count as this many.
+const LARGEST: f64 = 2.5;
+/// The percentile is never taken to be nearer than a factor of 1.5 (as a logarithm).
+const LEAST_TAIL: f32 = 0.4;
+/// Growth of the percentile with each bucket above it; with those below it shrinks by a 99th of that.
+const TAIL_GROWTH: f32 = 0.15;
+/// Fewest deliveries in the excursion, and smallest factor told.
+const LEAST_DELIVERIES: f64 = 60.0;
+const LEAST_FACTOR: f64 = 2.2;
+/// Times the highest of ordinary days, in logarithms.
+const ABOVE_PEAK: f64 = 1.25;
+/// And at least this, in logarithms.
+const LEAST_SMOOTH: f64 = 0.85;
+/// What a day keeps of that highest: half-life a month.
+const PEAK_DECAY: f32 = 0.977;
+/// Minutes over which "the highest" is smoothed.
+const SMOOTH: f64 = 30.0;
+/// Days learned before anything is said.
+const LEAST_DAYS: u32 = 5;
+/// Minutes of learning that weigh as much as all before: about two days.
+const MEMORY: f64 = 3000.0;
+
+/// State of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    mean: f32,
+    tail: f32,
+    typical: f32,
+    buckets: u32,
+    days: u32,
+    smooth: f32,
+    highest: f32,
+    peak: f32,
+    alerted: bool,
+    /// Logarithm of the likelihood ratio, held at or above 0.
+    pub strength: f32,
+    excess: f32,
+    weight: f32,
+    /// The minute the excursion began.
+    pub since: u32,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            mean: 0.0,
+            tail: 1.0,
+            typical: 0.0,
+            buckets: 0,
+            days: 0,
+            smooth: 0.0,
+            highest: 0.0,
+            peak: 0.0,
+            alerted: false,
+            strength: 0.0,
+            excess: 0.0,
+            weight: 0.0,
+            since: 0,
+        }
+    }
+}
+
+impl Latency {
+    /// Adds a bucket: `sum` of the logarithm of milliseconds over `weight` deliveries.
+    pub fn step(&mut self, sum: f64, weight: f64, now: u32, bucket: u32, threshold: f64, alerting: bool) {
+        if weight <= 0.0 {
+            return;
+        }
+        let value = sum / weight;
+        if self.buckets == 0 {
+            self.mean = narrow(value);
+            self.typical = narrow(weight);
+        }
+        let off = value - f64::from(self.mean);
+        // A few deliveries scatter more than many, and late ones weigh more among them.
+        let trust = weight / (weight + 3.0 + 0.2 * f64::from(self.typical));
+        let far = off * trust / f64::from(self.tail.max(LEAST_TAIL));
+        let step = if far >= 1.0 { ABOVE * far.min(LARGEST) } else { BELOW };
+        let strength = (f64::from(self.strength) + step).clamp(0.0, 1.6 * threshold);
+        if strength <= 0.0 || self.days < LEAST_DAYS {
+            self.clear();
+        } else {
+            if self.since == 0 {
+                self.since = now;
+            }
+            self.strength = narrow(strength);
+            self.excess += narrow(off * weight);
+            self.weight += narrow(weight);
+        }
+        let keep = narrow((-f64::from(bucket) / SMOOTH).exp());
+        self.smooth = keep * self.smooth + (1.0 - keep) * narrow(off * trust);
+        self.highest = self.highest.max(self.smooth);
+        self.alerted |= alerting;
+        let suspected = alerting || f64::from(self.strength) > threshold / 2.0;
+        self.learn(off, far, weight, bucket, if suspected { 0.02 } else { 1.0 });
+    }
+
+    fn learn(&mut self, off: f64, far: f64, weight: f64, bucket: u32, trust: f64) {
+        self.buckets = self.buckets.saturating_add(1);
+        let steady = f64::from(bucket) / MEMORY;
+        let rate = steady.max(1.0 / f64::from(self.buckets)) * trust * (weight / (weight + 5.0)).max(0.05);
+        let band = f64::from(self.tail.max(LEAST_TAIL));
+        self.mean += narrow(rate * off.clamp(-band, band));
+        self.typical += narrow(rate * (weight - f64::from(self.typical)));
+        let growth = if far > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
+        self.tail = (self.tail * (1.0 + growth * narrow(trust))).clamp(LEAST_TAIL / 2.0, 6.0);
+    }
+
+    /// Ends a day: what it reached is ordinary, unless it made an alert; then it is learned by and by.
+    pub fn close_day(&mut self) {
+        self.days = self.days.saturating_add(1);
+        let highest = if self.alerted { self.highest.min(1.2 * self.peak + 0.1) } else { self.highest };
+        self.peak = (self.peak * PEAK_DECAY).max(highest);
+        self.highest = self.smooth;
+        self.alerted = false;
+    }
+
+    /// Forgets the excursion.
+    fn clear(&mut self) {
+        (self.strength, self.excess, self.weight, self.since) = (0.0, 0.0, 0.0, 0);
+    }
+
+    /// Seen and expected milliseconds and the deliveries behind them, if the evidence passes its gates.
+    pub fn signal(&self, threshold: f64) -> Option<(f64, f64, f64)> {
+        let weight = f64::from(self.weight);
+        let expected = f64::from(self.mean).exp();
+        let factor = (f64::from(self.excess) / weight.max(1.0)).exp();
+        let smooth = f64::from(self.smooth);
+        let unusual = smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH) || threshold <= 0.0;
+        (f64::from(self.strength) >= threshold
+            && weight >= LEAST_DELIVERIES
+            && factor >= LEAST_FACTOR
+            && unusual)
+            .then_some((expected * factor, expected, weight))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(latency: &mut Latency, from: u32, buckets: u32, milliseconds: impl Fn(u32) -> f64) -> Option<u32> {
+        for bucket in from..from + buckets {
+            if bucket.is_multiple_of(288) {
+                latency.close_day();
+            }
+            let value = milliseconds(bucket).ln() * 100.0;
+            latency.step(value, 100.0, 5 * bucket + 5, 5, 16.0, false);
+            if latency.signal(16.0).is_some() {
+                return Some(bucket - from);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn ten_times_as_slow_is_found_within_a_quarter_of_an_hour() {
+        let mut latency = Latency::default();
+        assert_eq!(run(&mut latency, 0, 2000, |bucket| 1000.0 + f64::from(bucket * 7 % 13) * 40.0), None);
+        assert!(run(&mut latency, 2000, 10, |_| 12_000.0).unwrap() <= 3);
+    }
+
+    #[test]
+    fn a_slow_bucket_now_and_then_is_no_trouble() {
+        let mut latency = Latency::default();
+        let now_and_then = |bucket: u32| if bucket.is_multiple_of(40) { 60_000.0 } else { 1000.0 };
+        assert_eq!(run(&mut latency, 0, 5000, now_and_then), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! The detector over made-up days: what it says, and above all when it says nothing.
+
+use super::*;
+use crate::alert::{Kind, State};
+
+const PROVIDERS: [&str; 3] = ["gmail", "yahoo", "other"];
+/// Buckets of five minutes in a day.
+const DAY: u32 = 288;
+/// 2026-01-05, a Monday.
+const START: u32 = 29_459_520;
+
+/// Scatter without randomness: between -1 and 1, different for every series and bucket.
+fn scatter(bucket: u32, series: usize) -> f64 {
+    let mixed = u64::from(bucket)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add((series as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9));
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    f64::from(u32::try_from(mixed >> 40).unwrap()) / f64::from(1_u32 << 23) - 1.0
+}
+
+/// A quiet bucket of one series: `mail` sent, 1 % bounced, 20 % opened at once.
+fn quiet(bucket: u32, series: usize, mail: f64) -> Counts {
+    let sends = (mail * (1.0 + 0.2 * scatter(bucket, series))).round();
+    let bounced = (sends * 0.01 * (1.0 + scatter(bucket, series + 1000))).round();
+    let opens = (sends * 0.2 * (1.0 + 0.3 * scatter(bucket, series + 2000))).round();
+    Counts { sends, deliveries: sends - bounced, bounces_permanent: bounced, opens, ..Counts::default() }
+}
+
+fn names(tenants: usize) -> Vec<String> {
+    (0..tenants).map(|index| format!("t{index:03}")).collect()
+}
+
+/// Runs buckets `from..until`; `change` bends the counts of (bucket, tenant, provider).
+fn run(
+    detector: &mut Detector,
+    tenants: &[String],
+    buckets: std::ops::Range<u32>,
+    mail: f64,
+    change: impl Fn(u32, usize, usize, &mut Counts),
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for bucket in buckets {
+        let mut rows = Vec::new();
+        for (tenant, name) in tenants.iter().enumerate() {
+            for (provider, provider_name) in PROVIDERS.iter().enumerate() {
+                let mut counts = quiet(bucket, tenant * 10 + provider, mail);
+                change(bucket, tenant, provider, &mut counts);
+                rows.push(Row { tenant: name, provider: provider_name, campaign: "", counts });
+            }
+        }
+        let start = Minute(START + bucket * 5);
+        changes.extend(detector.observe(&Bucket { start, rows: &rows, lags: &[] }));
+    }
+    changes
+}
+
+fn block(counts: &mut Counts) {
+    let refused = (counts.deliveries * 0.6).round();
+    counts.deliveries -= refused;
+    counts.bounces_permanent += refused;
+}
+
+fn firing(changes: &[Change]) -> Vec<&Change> {
+    changes.iter().filter(|change| change.state == State::Firing).collect()
+}
+
+#[test]
+fn quiet_weeks_are_silent() {
+    let mut detector = Detector::new(5, Rules::default());
+    let changes = run(&mut detector, &names(3), 0..14 * DAY, 80.0, |_, _, _, _| {});
+    assert_eq!(changes, []);
+}
+
+#[test]
+fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
+    let mut detector = Detector::new(5, Rules::default());
+    let begin = 5 * DAY;
+    let changes = run(&mut detector, &names(4), 0..6 * DAY, 100.0, |bucket, tenant, provider, counts| {
+        if (begin..begin + 24).contains(&bucket) && tenant == 1 && provider == 0 {
+            block(counts);
+        }
+    });
+    let fired = firing(&changes);
+    assert_eq!(fired.len(), 1, "{changes:#?}");
+    assert_eq!(fired[0].tenant, "t001");
+    assert_eq!(fired[0].scope["provider"], "gmail");
+    assert_eq!(fired[0].started_at, Minute(START + begin * 5).start().to_string());
+    assert_eq!(fired[0].updated_at, Minute(START + begin * 5 + 5).start().to_string());
+    assert_eq!(changes.last().unwrap().state, State::Resolved);
+    assert_eq!(changes.last().unwrap().id, fired[0].id);
+}
+
+#[test]
+fn one_block_over_many_tenants_is_one_alert() {
+    let mut detector = Detector::new(5, Rules::default());
+    let begin = 4 * DAY;
+    let changes = run(&mut detector, &names(60), 0..4 * DAY + 60, 20.0, |bucket, _, provider, counts| {
+        if bucket >= begin && provider == 0 {
+            block(counts);
+        }
+    });
+    let fired = firing(&changes);
+    assert_eq!(fired.len(), 1, "{:#?}", fired.iter().map(|change| &change.summary).collect::<Vec<_>>());
+    assert_eq!(fired[0].tenant, "*");
+    assert_eq!(fired[0].scope["provider"], "gmail");
+}
+
+#[test]
+fn a_bucket_given_twice_or_too_late_changes_nothing() {
+    let tenants = names(2);
+    let mut once = Detector::new(5, Rules::default());
+    run(&mut once, &tenants, 0..DAY, 50.0, |_, _, _, _| {});
+    let mut twice = once.clone();
+    run(&mut twice, &tenants, DAY - 1..DAY, 50.0, |_, _, _, _| {});
+    run(&mut twice, &tenants, 5..9, 50.0, |_, _, _, counts| block(counts));
+    assert_eq!(once, twice);
+}
+
+#[test]
+fn state_that_was_stored_goes_on_as_if_it_never_was() {
+    let tenants = names(2);
+    let trouble = |bucket: u32, tenant: usize, provider: usize, counts: &mut Counts| {
+        if (3 * DAY + 1..3 * DAY + 30).contains(&bucket) && tenant == 0 && provider == 1 {
+            block(counts);
+        }
+    };
+    let mut whole = Detector::new(5, Rules::default());
+    run(&mut whole, &tenants, 0..3 * DAY + 2, 50.0, trouble);
+    let shared = crate::state::decode(&crate::state::encode(whole.shared()).unwrap()).unwrap();
+    let stored = crate::state::decode(&crate::state::encode(whole.tenants()).unwrap()).unwrap();
+    let mut restored = Detector::restore(shared, stored, Rules::default());
+    let rest = 3 * DAY + 2..3 * DAY + 100;
+    let changes = run(&mut whole, &tenants, rest.clone(), 50.0, trouble);
+    assert!(!changes.is_empty());
+    assert_eq!(run(&mut restored, &tenants, rest, 50.0, trouble), changes);
+}
+
+#[test]
+fn silence_of_all_tenants_is_the_pipeline_and_of_one_it_is_the_tenant() {
+    let tenants = names(4);
+    let mut detector = Detector::new(5, Rules::default());
+    run(&mut detector, &tenants, 0..12 * DAY, 60.0, |_, _, _, _| {});
+    let mut other = detector.clone();
+    let nothing = |_: u32, _: usize, _: usize, counts: &mut Counts| *counts = Counts::default();
+    let changes = run(&mut detector, &tenants, 12 * DAY..12 * DAY + 12, 60.0, nothing);
+    let fired = firing(&changes);
+    assert_eq!(fired.len(), 1, "{fired:#?}");
+    assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (Kind::Pipeline, "*"));
+    let changes = run(&mut other, &tenants, 12 * DAY..12 * DAY + 12, 60.0, |_, tenant, _, counts| {
+        if tenant == 2 {
+            *counts = Counts::default();
+        }
+    });
+    let fired = firing(&changes);
+    assert_eq!(fired.len(), 1, "{fired:#?}");
+    assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (Kind::Silence, "t002"));
+}
+
+#[test]
+fn an_open_alert_stays_open_while_counts_are_missing() {
+    let tenants = names(4);
+    let mut detector = Detector::new(5, Rules::default());
+    let begin = 5 * DAY;
+    let gap = begin + 24..begin + 60;
+    let changes = run(&mut detector, &tenants, 0..begin + 72, 60.0, |bucket, tenant, provider, counts| {
+        if gap.contains(&bucket) {
+            *counts = Counts::default();
+        } else if bucket >= begin && tenant == 1 && provider == 0 {
+            block(counts);
+        }
+    });
+    let of_the_block: Vec<_> = changes.iter().filter(|change| change.tenant == "t001").collect();
+    assert_eq!(of_the_block.len(), 1, "{of_the_block:#?}");
+}
+
+#[test]
+fn huge_counts_and_long_names_are_survived() {
+    let mut detector = Detector::new(1, Rules::default());
+    let name = "x".repeat(10_000);
+    for minute in 0..300_u32 {
+        let sends = if minute.is_multiple_of(7) { 1e12 } else { 0.0 };
+        let counts =
+            Counts { sends, opens: 1e12, complaints: sends, queue_depth: Some(sends), ..Counts::default() };
+        let row = Row { tenant: "t", provider: &name, campaign: &name, counts };
+        detector.observe(&Bucket { start: Minute(START + minute), rows: &[row], lags: &[] });
+    }
+    let tenant = &detector.tenants()["t"];
+    assert!(tenant.providers.is_empty() && tenant.campaigns.is_empty());
+}

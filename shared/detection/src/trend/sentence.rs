@@ -1,0 +1,61 @@
+//! A look back in one plain sentence.
+
+use std::fmt::Write as _;
+
+use super::{Direction, Trend, Unit};
+
+/// What is found, most important first.
+pub(super) fn sentence(metric: &str, unit: Unit, trend: &Trend) -> String {
+    let name = metric.replace('_', " ");
+    let weeks = trend.days as f64 / 7.0;
+    let [low, high] = trend.slope.interval_95;
+    let (slope, low, high) =
+        (change(unit, trend.slope.slope_per_week), change(unit, low), change(unit, high));
+    let way = match trend.trend {
+        Direction::Rising => format!("rises by {slope} a week"),
+        Direction::Falling => {
+            format!("falls by {} a week", change(unit, -trend.slope.slope_per_week).trim_start_matches('+'))
+        }
+        Direction::None => "shows no trend".to_owned(),
+    };
+    let mut text = format!("Over {weeks:.0} weeks {name} {way} ({low} to {high} with 95 % confidence)");
+    for step in &trend.change_points {
+        let _ = write!(text, ", stepped by {} on {}", change(unit, step.change), step.date);
+    }
+    for (season, place) in [(&trend.day_of_week, "week"), (&trend.hour_of_day, "day")] {
+        if let Some(season) = season.as_ref().filter(|season| season.found) {
+            let _ =
+                write!(text, ", swings over the {place} (highest {}, lowest {})", season.peak, season.low);
+        }
+    }
+    let periods = &trend.periods;
+    if let (Some(this), Some(last)) = (periods.this, periods.last) {
+        let _ = write!(
+            text,
+            "; the last {} days had {} against {} before",
+            periods.days,
+            level(unit, this),
+            level(unit, last)
+        );
+        if let Some(year) = periods.last_year {
+            let _ = write!(text, " and {} a year ago", level(unit, year));
+        }
+    }
+    text + "."
+}
+
+fn level(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Share => format!("{:.3} %", 100.0 * value),
+        Unit::Milliseconds => format!("{value:.0} ms"),
+        Unit::Total | Unit::Level => format!("{value:.0}"),
+    }
+}
+
+fn change(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Share => format!("{:+.3} points", 100.0 * value),
+        Unit::Milliseconds => format!("{value:+.1} ms"),
+        Unit::Total | Unit::Level => format!("{value:+.1}"),
+    }
+}

@@ -1,0 +1,144 @@
+//! Looking back over made-up years whose slope, steps and seasons are known.
+
+use super::*;
+
+/// Standard normal numbers from a seed (splitmix64, Box and Muller).
+struct Chance(u64);
+
+impl Chance {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
+    }
+}
+
+struct Made {
+    days: u32,
+    slope_per_week: f64,
+    noise: f64,
+    correlation: f64,
+    weekend: f64,
+    /// The day of a step, and its size.
+    step: (u32, f64),
+}
+
+const CALM: Made =
+    Made { days: 365, slope_per_week: 0.0, noise: 50.0, correlation: 0.0, weekend: 0.4, step: (0, 0.0) };
+
+/// Hours of made-up totals of about 2000 a day, more by day than by night.
+fn hours(made: &Made, seed: u64) -> Vec<Hour> {
+    let mut chance = Chance(seed);
+    let mut wave = 0.0;
+    let mut hours = Vec::new();
+    for day in 0..made.days {
+        let correlation = made.correlation;
+        wave = correlation * wave + (1.0 - correlation * correlation).sqrt() * chance.normal();
+        let step = if made.step.1 != 0.0 && day >= made.step.0 { made.step.1 } else { 0.0 };
+        let level = 2000.0 + made.slope_per_week * f64::from(day) / 7.0 + step + made.noise * wave;
+        let weekday = if day % 7 >= 5 { made.weekend } else { (7.0 - 2.0 * made.weekend) / 5.0 };
+        for hour in 0..24 {
+            let by_day = if (8..20).contains(&hour) { 1.5 } else { 0.5 };
+            hours.push(Hour {
+                hour: 490_000 / 168 * 168 + 24 * day + hour,
+                part: level * weekday * by_day / 24.0,
+                whole: 0.0,
+            });
+        }
+    }
+    hours
+}
+
+#[test]
+fn the_true_slope_lies_in_the_interval_as_often_as_it_claims() {
+    for (days, correlation) in [(56, 0.0), (120, 0.3), (365, 0.0), (365, 0.5)] {
+        let (mut in_95, mut in_99) = (0, 0);
+        let rounds = 300;
+        for seed in 0..rounds {
+            let slope_per_week = Chance(seed + 7).normal() * 10.0;
+            let trend = look_back(
+                "sends",
+                Unit::Total,
+                &hours(&Made { days, slope_per_week, correlation, ..CALM }, seed),
+            )
+            .unwrap();
+            let holds = |[low, high]: [f64; 2]| u64::from((low..=high).contains(&slope_per_week));
+            in_95 += holds(trend.slope.interval_95);
+            in_99 += holds(trend.slope.interval_99);
+        }
+        let (share_95, share_99) = (in_95 as f64 / rounds as f64, in_99 as f64 / rounds as f64);
+        println!("{days} {correlation} {share_95} {share_99}");
+        assert!(
+            (0.92..=0.985).contains(&share_95),
+            "{days} days, correlation {correlation}: {share_95} of 95 %"
+        );
+        assert!(share_99 >= 0.965, "{days} days, correlation {correlation}: {share_99} of 99 %");
+    }
+}
+
+#[test]
+fn no_trend_is_said_when_there_is_none() {
+    let said = |seed| {
+        look_back("sends", Unit::Total, &hours(&Made { days: 120, correlation: 0.3, ..CALM }, seed)).unwrap()
+    };
+    let wrong = (0..200).filter(|&seed| said(seed).trend != Direction::None).count();
+    assert!(wrong <= 6, "{wrong} of 200");
+    assert!((0..200).filter(|&seed| !said(seed).change_points.is_empty()).count() <= 4);
+    assert!(said(3).summary.contains("no trend"), "{}", said(3).summary);
+}
+
+#[test]
+fn a_step_is_a_step_and_no_trend() {
+    let trend = look_back("sends", Unit::Total, &hours(&Made { step: (200, 400.0), ..CALM }, 1)).unwrap();
+    assert_eq!(trend.trend, Direction::None, "{}", trend.summary);
+    assert_eq!(trend.change_points.len(), 1, "{}", trend.summary);
+    assert!((trend.change_points[0].change - 400.0).abs() < 40.0);
+    assert!(trend.change_points[0].day.abs_diff(200) <= 1);
+}
+
+#[test]
+fn growth_is_told_with_its_seasons() {
+    let trend = look_back("sends", Unit::Total, &hours(&Made { slope_per_week: 20.0, ..CALM }, 5)).unwrap();
+    assert_eq!(trend.trend, Direction::Rising);
+    assert!(trend.change_points.is_empty(), "{}", trend.summary);
+    let (week, day) = (trend.day_of_week.unwrap(), trend.hour_of_day.unwrap());
+    assert!(week.found && week.strength > 0.9 && day.found && day.strength > 0.9);
+    assert!((week.profile.iter().sum::<f64>() / 7.0 - 1.0).abs() < 0.05);
+    assert!(trend.summary.starts_with("Over 52 weeks sends rises by +2"), "{}", trend.summary);
+}
+
+#[test]
+fn chance_is_no_season() {
+    let mut chance = Chance(9);
+    let hours: Vec<Hour> =
+        (0..24 * 60).map(|hour| Hour { hour, part: 100.0 + 10.0 * chance.normal(), whole: 0.0 }).collect();
+    let trend = look_back("sends", Unit::Total, &hours).unwrap();
+    assert!(!trend.day_of_week.unwrap().found && !trend.hour_of_day.unwrap().found);
+}
+
+#[test]
+fn rates_are_compared_by_period_and_with_a_year_ago() {
+    let rate = |day: u32| if day < 100 { 0.01 } else { 0.02 };
+    let hours: Vec<Hour> =
+        (0..24 * 400).map(|hour| Hour { hour, part: 1000.0 * rate(hour / 24), whole: 1000.0 }).collect();
+    let periods = look_back("bounce_rate", Unit::Share, &hours).unwrap().periods;
+    assert_eq!(periods.days, 28);
+    assert!((periods.this.unwrap() - 0.02).abs() < 1e-9);
+    assert!((periods.last.unwrap() - 0.02).abs() < 1e-9);
+    assert!((periods.last_year.unwrap() - 0.01).abs() < 1e-9);
+}
+
+#[test]
+fn too_little_is_said_to_be_too_little() {
+    assert_eq!(look_back("sends", Unit::Total, &[]), None);
+    assert_eq!(look_back("sends", Unit::Total, &hours(&Made { days: 13, ..CALM }, 1)), None);
+    let nothing: Vec<Hour> = (0..24 * 30).map(|hour| Hour { hour, part: 0.0, whole: 0.0 }).collect();
+    assert_eq!(look_back("open_rate", Unit::Share, &nothing), None);
+    assert_eq!(look_back("sends", Unit::Total, &nothing).unwrap().trend, Direction::None);
+}
