@@ -197,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_time_series_store_that_is_down_or_hangs_fails_no_batch() {
         for (is_down, hangs) in [(true, false), (false, true)] {
-            let mut handler = telling(Some(Shared { is_down, hangs, ..Shared::default() }));
+            let mut handler = telling(Some(Shared { hangs, is_down, ..Shared::default() }));
             // So late that there is hardly any time to wait.
             let soon = SystemClock.now().plus_millis(RESERVE_MS + 500);
             let totals = handler.handle(&sample("kinesis-lambda.json"), soon).await.unwrap();

@@ -7,7 +7,5 @@ fn without_its_environment_it_says_all_that_is_missing() {
     let output = Command::new(env!("CARGO_BIN_EXE_api")).env_clear().output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{told}");
-    for name in ["TABLE_NAME"] {
-        assert!(told.contains(&format!("{name} is missing")), "{name}: {told}");
-    }
+    assert!(told.contains("TABLE_NAME is missing"), "{told}");
 }

@@ -59,5 +59,5 @@ async fn main() -> Result<(), Error> {
         tracing::info!(tenants, told, "looked");
         Ok(json!({ "tenants": tenants, "told": told }))
     };
-    lambda_runtime::run(service_fn(handle)).await
+    Box::pin(lambda_runtime::run(service_fn(handle))).await
 }

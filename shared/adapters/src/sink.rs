@@ -88,7 +88,7 @@ impl Settings {
 pub enum TimeSeries {
     /// Timestream for LiveAnalytics.
     #[cfg(feature = "aws")]
-    Timestream(Timestream),
+    Timestream(Box<Timestream>),
     /// InfluxDB.
     Influx(Influx),
 }
@@ -99,7 +99,7 @@ impl TimeSeries {
         match settings {
             #[cfg(feature = "aws")]
             Settings::Timestream { database, table, has_given_endpoint } => {
-                Self::Timestream(Timestream::new(config, has_given_endpoint, database, table))
+                Self::Timestream(Box::new(Timestream::new(config, has_given_endpoint, database, table)))
             }
             Settings::Influx(settings) => Self::Influx(Influx::new(settings)),
         }

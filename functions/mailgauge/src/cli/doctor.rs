@@ -251,9 +251,9 @@ fn quarantined(count: usize) -> Finding {
 fn lasted(milliseconds: i64) -> String {
     let seconds = milliseconds.max(0) / 1000;
     match seconds {
-        ..120 => format!("{seconds} s"),
-        ..7200 => format!("{} min", seconds / 60),
-        ..172_800 => format!("{} h", seconds / 3600),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
 }

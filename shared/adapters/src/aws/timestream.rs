@@ -9,7 +9,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_timestreamwrite::Client;
 use aws_sdk_timestreamwrite::config::Builder;
-use aws_sdk_timestreamwrite::error::{BoxError, BuildError};
+use aws_sdk_timestreamwrite::error::{BoxError, BuildError, SdkError};
 use aws_sdk_timestreamwrite::operation::write_records::WriteRecordsError;
 use aws_sdk_timestreamwrite::types::{Dimension, MeasureValue, MeasureValueType, Record, TimeUnit};
 use event::Timestamp;
@@ -94,7 +94,7 @@ impl Timestream {
         let records: Vec<Record> = points.iter().map(record).collect::<Result<_, _>>()?;
         let call = client.write_records().database_name(&self.database).table_name(&self.table);
         let sent = call.common_attributes(common.build()).set_records(Some(records)).send().await;
-        match sent.map_err(|error| error.into_service_error()) {
+        match sent.map_err(SdkError::into_service_error) {
             Ok(_) => Ok(Written::default()),
             Err(WriteRecordsError::RejectedRecordsException(rejected)) => {
                 let rejected = rejected.rejected_records.unwrap_or_default();

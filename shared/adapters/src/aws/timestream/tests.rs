@@ -17,8 +17,11 @@ use super::*;
 /// Host, operation and body of each call.
 type Calls = Arc<Lock<Vec<(String, String, Value)>>>;
 
+/// Status and body for a request.
+type Answer = dyn Fn(&HttpRequest) -> (u16, String) + Send + Sync;
+
 /// Answers in place of AWS.
-struct Answering(Arc<dyn Fn(&HttpRequest) -> (u16, String) + Send + Sync>);
+struct Answering(Arc<Answer>);
 
 impl fmt::Debug for Answering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
