@@ -253,12 +253,12 @@ class Killer:
 
 # Three of ten calls go wrong, in every way at once.
 STORM = [
+    # Longer than a try of a call may take: often enough to surely happen, but not for long.
+    {"probability": 0.05, "times": 4, "latency": {"min": 2600, "max": 3000}},
     {"probability": 0.08, "error": {"code": "ThrottlingException"}},
     {"probability": 0.08, "error": {"code": "InternalServerError", "status": 500}},
     {"probability": 0.08, "reset": True},
     {"probability": 0.06, "response": {"abort_bytes": 0}},
-    # Longer than a try of a call may take.
-    {"probability": 0.01, "latency": {"min": 2600, "max": 3000}},
 ]
 
 
