@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::narrow;
+use crate::scatter::Scatter;
 
 /// Events a level takes from its parent.
 const LEVEL_PRIOR: f64 = 8.0;
@@ -42,12 +43,12 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, events: f64, exposure: f64) {
+    pub(crate) fn add(&mut self, events: f64, exposure: f64) {
         self.events += narrow(events);
         self.exposure += narrow(exposure);
     }
 
-    fn decay(&mut self, factor: f32) {
+    pub(crate) fn decay(&mut self, factor: f32) {
         self.events *= factor;
         self.exposure *= factor;
     }
@@ -57,14 +58,12 @@ impl Sums {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Level {
     sums: Sums,
-    dispersion: f32,
-    drift: f32,
-    hour: Sums,
+    scatter: Scatter,
 }
 
 impl Default for Level {
     fn default() -> Self {
-        Self { sums: Sums::default(), dispersion: 0.05, drift: 0.03, hour: Sums::default() }
+        Self { sums: Sums::default(), scatter: Scatter::new(0.05, 0.03) }
     }
 }
 
@@ -80,14 +79,9 @@ impl Level {
         self.sums.events.into()
     }
 
-    /// Dispersion of the negative binomial: variance = mean + dispersion x mean squared.
-    pub(crate) fn dispersion(&self) -> f64 {
-        self.dispersion.into()
-    }
-
-    /// How far an hour is usually off, as a standard deviation of the logarithm.
-    pub(crate) fn drift(&self) -> f64 {
-        f64::from(self.drift).sqrt()
+    /// How much it scatters.
+    pub(crate) fn scatter(&self) -> &Scatter {
+        &self.scatter
     }
 
     /// Learns a bucket. `weight` is small while the series is under suspicion.
@@ -95,29 +89,15 @@ impl Level {
         let seen = seen.min(3.0 * expected + 4.0);
         self.sums.add(seen * weight, exposure * weight);
         if weight < 1.0 {
-            self.hour = Sums::default();
-            return;
-        }
-        self.hour.add(seen, expected);
-        if expected > 3.0 {
-            let dispersion = f64::from(self.dispersion);
-            let off = seen - expected;
-            let value = (off * off - expected) / (expected * expected);
-            let value = value.min(9.0 * (dispersion + 1.0 / expected));
-            self.dispersion = narrow((dispersion + 0.01 * (value - dispersion)).clamp(0.01, 2.0));
+            self.scatter.forget_hour();
+        } else {
+            self.scatter.learn(seen, expected);
         }
     }
 
     /// Closes an hour: learns how far hours drift, and forgets a little.
     pub(crate) fn close_hour(&mut self) {
-        let (seen, expected) = (f64::from(self.hour.events), f64::from(self.hour.exposure));
-        if expected > 3.0 {
-            let off = ((seen + 0.5) / (expected + 0.5)).ln();
-            let drift = f64::from(self.drift);
-            let value = (off * off - 1.0 / (expected + 0.5)).min(9.0 * (drift + 1.0 / expected));
-            self.drift = narrow((drift + 0.02 * (value - drift)).clamp(0.01, 0.36));
-        }
-        self.hour = Sums::default();
+        self.scatter.close_hour();
         self.sums.decay(LEVEL_DECAY);
     }
 }

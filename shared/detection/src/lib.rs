@@ -23,6 +23,7 @@ mod numbers;
 mod observe;
 mod report;
 mod rules;
+mod scatter;
 pub mod series;
 pub mod state;
 mod tenant;

@@ -175,10 +175,10 @@ impl Node {
         let sure = if lean.absent && metric.falls() { 0.0 } else { sure };
         let tested = Outcome { seen, expected: sure * lean.rate, base: sure };
         let direction = if metric.falls() { -2.0 } else { 2.0 };
-        let margin = (direction * level.drift()).exp();
+        let margin = (direction * level.scatter().drift()).exp();
         let mut strongest = 0.0_f64;
         for (evidence, ratio) in evidence.iter_mut().zip(watch.ratios) {
-            let dispersion = level.dispersion();
+            let dispersion = level.scatter().dispersion();
             let test = Test { ratio, dispersion, margin, threshold: context.threshold, fade };
             evidence.add(&tested, &test, context.now);
             strongest = strongest.max(evidence.strength.into());
@@ -212,7 +212,7 @@ impl Node {
             }
             let expected = judged.outcome.expected;
             let seen = judged.outcome.seen.min(5.0 * expected + 10.0);
-            kernel.learn(seen, mail, *rate, expected + level.dispersion() * expected * expected);
+            kernel.learn(seen, mail, *rate, expected + level.scatter().dispersion() * expected * expected);
         }
     }
 
@@ -259,7 +259,7 @@ impl Node {
     /// The usual band of a count of `expected`: drift, dispersion and counting noise together, two standard deviations wide.
     pub fn band(&self, metric: Metric, expected: f64) -> (f64, f64) {
         let Some(level) = self.levels.get(metric as usize) else { return (expected, expected) };
-        let drift = 2.0 * level.drift();
+        let drift = 2.0 * level.scatter().drift();
         let noise = 2.0 * expected.max(1.0).sqrt();
         ((expected * (-drift).exp() - noise).max(0.0), expected * drift.exp() + noise)
     }

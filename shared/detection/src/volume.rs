@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Sums, usize_of};
 use crate::evidence::{Evidence, Outcome, Test, narrow, recent_fade};
+use crate::scatter::Scatter;
 
 const HOURS_A_WEEK: usize = 168;
 /// Falls and rises looked for, as factors.
@@ -40,9 +41,7 @@ pub struct Volume {
     weeks: [Sums; HOURS_A_WEEK],
     /// Highest hour so far, decayed, in mails a bucket: what its ordinary bursts reach.
     peak: f32,
-    dispersion: f32,
-    drift: f32,
-    hour: Sums,
+    scatter: Scatter,
     recent: Sums,
     /// Evidence of falls, then of rises.
     pub falls: [Evidence; 2],
@@ -102,9 +101,7 @@ impl Volume {
             days: [Sums::default(); 7],
             weeks: [Sums::default(); HOURS_A_WEEK],
             peak: 0.0,
-            dispersion: 0.1,
-            drift: 0.05,
-            hour: Sums::default(),
+            scatter: Scatter::new(0.1, 0.05),
             recent: Sums::default(),
             falls: Default::default(),
             rises: Default::default(),
@@ -135,10 +132,10 @@ impl Volume {
         let here = self.expected(now);
         let (before, after) = (self.expected(now.saturating_sub(60)), self.expected(now + 60));
         let (low, high) = (here.min(before).min(after), here.max(before).max(after));
-        let drift = f64::from(self.drift).sqrt();
+        let drift = self.scatter.drift();
         let mut test = Test {
             ratio: 1.0,
-            dispersion: self.dispersion.into(),
+            dispersion: self.scatter.dispersion(),
             margin: (-2.0 * drift).exp(),
             threshold,
             fade: recent_fade(bucket),
@@ -194,42 +191,25 @@ impl Volume {
         for (sums, prior) in slots.into_iter().zip(priors) {
             let Some(sums) = sums else { continue };
             let own = factor(Some(sums), prior);
-            sums.events += narrow(seen * weight);
-            sums.exposure += narrow(expected / own.max(0.02) * weight);
+            sums.add(seen * weight, expected / own.max(0.02) * weight);
         }
         if weight < 1.0 {
-            self.hour = Sums::default();
-            return;
-        }
-        self.hour.events += narrow(seen);
-        self.hour.exposure += narrow(expected);
-        if expected > 3.0 {
-            let dispersion = f64::from(self.dispersion);
-            let off = seen - expected;
-            let value =
-                ((off * off - expected) / (expected * expected)).min(9.0 * (dispersion + 1.0 / expected));
-            self.dispersion = narrow((dispersion + 0.01 * (value - dispersion)).clamp(0.01, 2.0));
+            self.scatter.forget_hour();
+        } else {
+            self.scatter.learn(seen, expected);
         }
     }
 
     /// Closes an hour of so many buckets: learns how hours drift, and forgets a little.
     pub fn close_hour(&mut self, buckets_an_hour: f32) {
-        let (seen, expected) = (f64::from(self.hour.events), f64::from(self.hour.exposure));
-        if expected > 3.0 {
-            let off = ((seen + 0.5) / (expected + 0.5)).ln();
-            let drift = f64::from(self.drift);
-            let value = (off * off - 1.0 / (expected + 0.5)).min(9.0 * (drift + 1.0 / expected));
-            self.drift = narrow((drift + 0.02 * (value - drift)).clamp(0.01, 0.36));
-            self.peak = (self.peak * WEEK_DECAY).max(self.hour.events / buckets_an_hour.max(1.0));
+        if let Some(hour) = self.scatter.close_hour() {
+            self.peak = (self.peak * WEEK_DECAY).max(hour.events / buckets_an_hour.max(1.0));
         }
-        self.hour = Sums::default();
         for sums in self.hours.iter_mut().chain(&mut self.days).chain([&mut self.level]) {
-            sums.events *= DECAY;
-            sums.exposure *= DECAY;
+            sums.decay(DECAY);
         }
         for sums in &mut self.weeks {
-            sums.events *= WEEK_DECAY;
-            sums.exposure *= WEEK_DECAY;
+            sums.decay(WEEK_DECAY);
         }
     }
 
