@@ -64,10 +64,10 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
     pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
         let delivery = Delivery::read(payload, self.clock.now())?;
         let mut sum = Totals::default();
+        let deadline = deadline.plus_millis(-RESERVE_MS);
         for (shard, records) in delivery.shards() {
             let mut memory = self.memory(shard);
-            let attempt =
-                Attempt { id: u64::from_le_bytes(random()?), deadline: deadline.plus_millis(-RESERVE_MS) };
+            let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
             let batch = Batch { shard, records };
             let (settings, fold) = (Settings::default(), &mut self.fold);
             let counted =
@@ -83,8 +83,7 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
                 records, events, aggregated, duplicates, late, quarantined, conflicts, ignored, "counted"
             );
             if let Some(exporter) = &mut self.exporter {
-                let until = deadline.plus_millis(-RESERVE_MS);
-                Box::pin(exporter.export(&self.store, shard, &self.clock, until)).await;
+                Box::pin(exporter.export(&self.store, shard, &self.clock, deadline)).await;
             }
         }
         Ok(sum)
@@ -161,6 +160,7 @@ mod tests {
         }
         assert_eq!(handler.memories.len(), MEMORIES);
     }
+
     /// A sink that several hold, which is down or hangs at first.
     #[derive(Clone, Default)]
     struct Shared {

@@ -1,8 +1,8 @@
 //! The function `aggregate`: a batch of a Kinesis shard or of Kafka partitions, counted once.
 //!
 //! Its environment: `TABLE_NAME`; `TENANT_TAG`, `CAMPAIGN_TAG`, `SEGMENT_TAG` and `DECLARED_TAGS` (up to four names, separated by
-//! commas) say which message tags name what; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store is told too. An error means that the platform failed: Lambda delivers the batch again, as a whole,
-//! and nothing of it is counted twice. Records that cannot be read are no errors; they go to quarantine.
+//! commas) say which message tags name what; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store is told
+//! too. An error means that the platform failed: Lambda delivers the batch again, as a whole, and nothing of it is counted twice. Records that cannot be read are no errors; they go to quarantine.
 
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 // The steps' futures nest deeper than the compiler looks by itself.
