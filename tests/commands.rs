@@ -692,6 +692,8 @@ fn every_command_explains_itself_with_an_example() {
         "backtest",
         "detect",
         "trends",
+        "alerts",
+        "rules",
         "reconcile",
         "quarantine",
         "quarantine list",

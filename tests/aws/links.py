@@ -4,8 +4,11 @@
   own retries, its dead-letter queue.
 - The stream's trigger: the deployed mapping's settings decide about batches, halving, age and the failure destination. Not modelled:
   Lambda's pauses between tries, and a shard's end. Batches of one shard go one after the other, never beside each other.
+- The Kafka trigger: an invocation carries records of several partitions and is tried again as it is until it succeeds. There is no
+  Kafka: partitions are lists.
 
-Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html and .../services-kinesis-batchfailurereporting.html
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html, .../services-kinesis-batchfailurereporting.html
+and .../with-msk.html
 """
 
 import base64
@@ -243,3 +246,67 @@ class Trigger:
         }
         key = f"aws/lambda/{self.mapping['UUID']}/{shard}/{now:%Y/%m/%d}/{now:%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
         self.s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document).encode())
+
+
+class KafkaTrigger:
+    """A topic's partitions, and what Lambda hands of them to the function."""
+
+    TOPIC = "mail"
+
+    def __init__(self, cloud, function, partitions):
+        self.lambda_, self.function = cloud.client("lambda"), function
+        self.partitions = [[] for _ in range(partitions)]
+        self.offsets = [0] * partitions
+        self.random = random.Random(1)
+        self.failures = 0
+
+    def put(self, partition, value):
+        self.partitions[partition].append(value)
+
+    def rewind(self):
+        """As if the consumer group had lost its offsets."""
+        self.offsets = [0] * len(self.partitions)
+
+    def drain(self, most, seconds=120):
+        """Delivers everything, in invocations of up to so many records of each partition."""
+        deadline = time.monotonic() + seconds
+        while True:
+            ends = [min(offset + self.random.randint(0, most), len(held)) for offset, held in zip(self.offsets, self.partitions)]
+            if ends != self.offsets:
+                payload = json.dumps(self.event(ends)).encode()
+                while not self.succeeds(payload):
+                    self.failures += 1
+                    assert time.monotonic() < deadline, f"records of Kafka are still waiting after {seconds} s"
+                    time.sleep(PAUSE_SECONDS)
+                self.offsets = ends
+            elif all(offset == len(held) for offset, held in zip(self.offsets, self.partitions)):
+                return
+
+    def succeeds(self, payload):
+        reply = self.lambda_.invoke(FunctionName=self.function, Payload=payload)
+        reply["Payload"].read()
+        return "FunctionError" not in reply
+
+    def event(self, ends):
+        now = int(time.time() * 1000)
+        records = {}
+        for number, (offset, end, held) in enumerate(zip(self.offsets, ends, self.partitions)):
+            if offset < end:
+                records[f"{self.TOPIC}-{number}"] = [
+                    {
+                        "topic": self.TOPIC,
+                        "partition": number,
+                        "offset": at,
+                        "timestamp": now,
+                        "timestampType": "CREATE_TIME",
+                        "value": base64.b64encode(held[at]).decode(),
+                        "headers": [],
+                    }
+                    for at in range(offset, end)
+                ]
+        return {
+            "eventSource": "aws:kafka",
+            "eventSourceArn": "arn:aws:kafka:us-east-1:000000000000:cluster/mail/5c3f0b7e-0000-4000-8000-000000000000-1",
+            "bootstrapServers": "b-1.mail.example.com:9098",
+            "records": records,
+        }

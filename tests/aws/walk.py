@@ -22,7 +22,7 @@ import time
 
 from cloud import CREDENTIALS, Cloud, http
 from deploy import deploy, package, read_template, resource
-from links import Front, Trigger, envelope
+from links import PAYLOAD_BYTES, Front, KafkaTrigger, Trigger, envelope
 from model import METRICS, totals
 from series import DATABASE, TABLE, Timestream, VictoriaMetrics
 
@@ -68,12 +68,12 @@ class Walk:
         assert "FunctionError" not in reply, answer
         return answer["key"]
 
-    def ask(self, path, key=None, **question):
+    def ask(self, path, key=None, method=None, **question):
         """A call through the gateway, as a tenant would make it."""
         host = self.outputs["ApiUrl"].removeprefix("http://")
         headers = {"host": host, "authorization": f"Bearer {key or self.key}"}
         body = question or None
-        return http(f"http://127.0.0.1:{self.cloud.aws_port}{path}", body, "POST" if body else "GET", headers)
+        return http(f"http://127.0.0.1:{self.cloud.aws_port}{path}", body, method or ("POST" if body else "GET"), headers)
 
     def counted(self, key=None):
         """What the API says, by tenant and metric."""
@@ -309,6 +309,58 @@ def functions(name):
             continue
 
 
+def a_topic_of_kafka_is_counted_too(walk):
+    """While calls fail, and then all of it again in other pieces, to the function as the stream's trigger uses it."""
+    events = walk.simulate(minutes=20, seed=600)
+    walk.sent += events
+    topic = KafkaTrigger(walk.cloud, resource(walk.cloud, "AggregateFunction"), partitions=3)
+    for event in events:
+        # A message's events stay in one partition, as a sender keyed by the message's id would have it.
+        topic.put(sum(event["mail"]["messageId"].encode()) % 3, json.dumps(event).encode())
+    before = walk.cloud.fired()
+    walk.cloud.set_faults(STORM)
+    topic.drain(most=120)
+    walk.cloud.set_faults([])
+    fired = walk.cloud.fired() - before
+    assert fired > 0, "no fault fired, so nothing is shown"
+    topic.rewind()
+    topic.drain(most=37)
+    walk.compare(f"three partitions of Kafka, twice ({fired} faults, {topic.failures} failed invocations)")
+
+
+# What the function may need at most for the largest invocation there can be.
+PEAK_BYTES = 96 << 20
+
+
+def a_full_batch_fits_in_memory(walk):
+    events = walk.simulate(minutes=60, emails=30, seed=700)
+    records, size = [], 0
+    for number, event in enumerate(events):
+        data = json.dumps(event).encode()
+        size += len(data) * 4 // 3 + 600
+        if size > PAYLOAD_BYTES:
+            events = events[:number]
+            break
+        records.append(data)
+    assert size > PAYLOAD_BYTES, f"a full batch is shown: {size}"
+    walk.sent += events
+    walk.put(records)
+    # Another process than the one that has seen everything else.
+    name = resource(walk.cloud, "AggregateFunction")
+    for process in functions(name):
+        os.kill(process, signal.SIGKILL)
+    walk.trigger.drain()
+    peak = max(peak_bytes(process) for process in functions(name))
+    assert peak <= PEAK_BYTES, f"{peak} bytes at most, of {PEAK_BYTES}"
+    walk.compare(f"{len(records)} records in one batch of 6 MB, {peak / (1 << 20):.0f} MiB of memory at most")
+
+
+def peak_bytes(process):
+    """The most memory that a process had resident."""
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+
+
 def set_aside_and_drained_back(walk):
     """An outage longer than records may wait: batches go to the bucket whole, and from there back to the stream."""
     events = walk.simulate(minutes=3, seed=300)
@@ -395,14 +447,17 @@ def folded(walk):
     walk.compare("after folding")
 
 
-def alerts_are_told_once(walk):
-    """A list that bounces: one message when the limit is broken, none while it stays so, also when publishing fails first."""
+def a_list_bounces_and_is_told_once(walk):
+    """One message when a limit is broken, none while it stays so, also when publishing fails first or a run is repeated."""
     sqs, sns = walk.cloud.client("sqs"), walk.cloud.client("sns")
-    queue = sqs.create_queue(QueueName="pager")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    only_critical = json.dumps({"severity": ["critical"], "tenant": ["bouncing"]})
-    sns.subscribe(TopicArn=walk.outputs["AlertTopicArn"], Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": only_critical})
-    walk.put_events(a_bad_list(walk, "bouncing", sends=400, bounces=60))
+    walk.pager = sqs.create_queue(QueueName="pager")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=walk.pager, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = json.dumps({"kind": ["limit"], "tenant": ["bouncing"], "schema": ["1"]})
+    sns.subscribe(TopicArn=walk.outputs["AlertTopicArn"], Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": policy})
+    # So that its end can be seen within minutes.
+    status, reply = walk.ask("/v1/rules", method="PUT", clear_minutes=1)
+    assert status == 200, (status, reply)
+    walk.put_events(a_list(walk, "bouncing", sends=400, bounces=60))
     walk.trigger.drain()
     walk.cloud.set_faults([{"service": "sns", "operation": "Publish", "times": 50, "error": {"code": "InternalError", "status": 500}}])
     before = walk.cloud.fired()
@@ -411,24 +466,51 @@ def alerts_are_told_once(walk):
     assert walk.cloud.fired() > before, "publishing did not fail, so nothing is shown"
     for _ in range(3):
         assert walk.detect() is not None
-    messages = []
-    while more := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
-        for message in more:
-            messages.append(json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    told = [json.loads(message["Message"]) for message in messages]
-    assert [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in told] == [("bouncing", "bounce_rate", "firing", 1)], told
-    assert (told[0]["numerator"], told[0]["denominator"]) == (60, 400), told
+    walk.told = told(walk)
+    states = [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in walk.told]
+    assert states == [("bouncing", "delivery_rate", "firing", 1)], walk.told
+    # The first minute of the list says enough: all of it bounced.
+    assert walk.told[0]["numerator"] == 0 and 8 <= walk.told[0]["denominator"] <= 60, walk.told
+    # What ends it, some steps later: so much good mail that its rates are fine again.
+    walk.put_events(a_list(walk, "bouncing", sends=4200, bounces=0, ago=0))
+    walk.trigger.drain()
+    walk.recovered = time.monotonic()
     walk.compare("a list that bounces, told once")
 
 
-def a_bad_list(walk, tenant, sends, bounces):
-    """Sends of the last half hour, of which the first ones bounce for good."""
+def its_end_is_told_once(walk):
+    # The minute is over, its events have had their time to come, and it was fine for the minute that the rules ask for.
+    time.sleep(max(0, walk.recovered + 200 - time.monotonic()))
+    walk.put_events(a_list(walk, "others", sends=1, bounces=0, ago=0))
+    walk.trigger.drain()
+    for _ in range(2):
+        assert walk.detect() is not None
+    states = [(one["id"], one["state"], one["sequence"]) for one in told(walk)]
+    assert states == [(walk.told[0]["id"], "resolved", 2)], states
+    key = walk.make_key({"tenant": "bouncing"})
+    status, reply = walk.ask("/v1/alerts?state=resolved", key)
+    assert status == 200, (status, reply)
+    assert [alert["id"] for alert in json.loads(reply)["alerts"]] == [walk.told[0]["id"]], reply
+    print("ok: the end of it, told once", flush=True)
+
+
+def told(walk):
+    """What has come to the pager since."""
+    sqs, messages = walk.cloud.client("sqs"), []
+    while more := sqs.receive_message(QueueUrl=walk.pager, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
+        for message in more:
+            messages.append(json.loads(json.loads(message["Body"])["Message"]))
+            sqs.delete_message(QueueUrl=walk.pager, ReceiptHandle=message["ReceiptHandle"])
+    return messages
+
+
+def a_list(walk, tenant, sends, bounces, ago=1800):
+    """Sends from so many seconds ago on, of which the first ones bounce for good and the others arrive."""
     events = []
     template = next(event for event in walk.sent if event["eventType"] == "Send")
     for number in range(sends):
-        at = stamp_ago(1800 - number)
-        mail = {**template["mail"], "timestamp": at, "messageId": f"bad-list-{number}"}
+        at = stamp_ago(max(0, ago - number))
+        mail = {**template["mail"], "timestamp": at, "messageId": f"list-{tenant}-{sends}-{number}"}
         mail["tags"] = {**mail["tags"], "tenant": [tenant]}
         mail["destination"] = [f"reader{number}@example.com"]
         events.append({"eventType": "Send", "mail": mail, "send": {}})
@@ -436,6 +518,9 @@ def a_bad_list(walk, tenant, sends, bounces):
             gone = {"emailAddress": f"reader{number}@example.com", "action": "failed", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 no such user"}
             bounce = {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [gone], "timestamp": at, "feedbackId": f"f-{number}"}
             events.append({"eventType": "Bounce", "mail": mail, "bounce": {**bounce, "reportingMTA": "dsn; mail.example.com"}})
+        else:
+            delivery = {"timestamp": at, "processingTimeMillis": 900, "recipients": mail["destination"], "smtpResponse": "250 ok", "reportingMTA": "a.smtp"}
+            events.append({"eventType": "Delivery", "mail": mail, "delivery": delivery})
     return events
 
 
@@ -470,12 +555,15 @@ STEPS = [
     a_replay_changes_nothing,
     a_record_that_cannot_be_read_costs_nothing_else,
     folded,
+    a_list_bounces_and_is_told_once,
     faults,
     killed,
     storm,
+    a_topic_of_kafka_is_counted_too,
+    a_full_batch_fits_in_memory,
     set_aside_and_drained_back,
     folded,
-    alerts_are_told_once,
+    its_end_is_told_once,
     a_tenant_sees_its_own,
     the_doctor_finds_it_well,
     line_protocol_reads_back_equal,

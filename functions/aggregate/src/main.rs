@@ -61,10 +61,12 @@ impl Settings {
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
     let Settings { table, attribution, sink } = Settings::read(Environment::of_process())?;
-    let config = adapters::aws::config().await;
-    let store = DynamoStore::new(&config, table);
+    let store = DynamoStore::new(&adapters::aws::config().await, table);
     let secrets = Secrets::of_store(&store).await?;
-    let exporter = sink.map(|settings| Exporter::new(TimeSeries::new(settings, &config)));
+    let exporter = match sink {
+        Some(settings) => Some(Exporter::new(TimeSeries::open(settings).await)),
+        None => None,
+    };
     let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets, exporter));
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<(), Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);

@@ -35,9 +35,11 @@ async fn main() -> Result<(), Error> {
     let table = environment.required("TABLE_NAME");
     let sink = sink::Settings::read(&mut environment);
     let (table, sink) = environment.finish((table, sink))?;
-    let config = adapters::aws::config().await;
-    let store = DynamoStore::new(&config, table);
-    let sink = sink.map(|settings| TimeSeries::new(settings, &config));
+    let store = DynamoStore::new(&adapters::aws::config().await, table);
+    let sink = match sink {
+        Some(settings) => Some(TimeSeries::open(settings).await),
+        None => None,
+    };
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         let deadline = Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS);

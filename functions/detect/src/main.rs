@@ -1,31 +1,25 @@
-//! The function `detect`: looks at each tenant's last hour every minute and tells of broken limits on the alert topic.
+//! The function `detect`: judges each minute of all tenants' mail once, and tells each change of an alert on the alert topic.
 //!
-//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`; `DASHBOARD_URL`, the address that alerts point to. It tells each change of an
-//! alert once, or again under the same id and sequence when its own end was lost. An error means that some change was not told: the
-//! next minute's look tells it.
-
-#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`; `DASHBOARD_URL`, the address that alerts point to. An error means that some change
+//! was not told or a minute not judged: the next run goes on from there.
 
 use adapters::aws::dynamodb::DynamoStore;
-use adapters::aws::sns::Topic;
+use adapters::aws::sns::{Message, Topic};
 use adapters::environment::{Environment, InvalidEnvironment};
+use adapters::randomness::random;
 use adapters::system_clock::SystemClock;
+use detection::{Change, SCHEMA};
+use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use pipeline::ports::Clock as _;
+use pipeline::aggregate::Attempt;
+use pipeline::watch::{self, Announce, AnnounceError, Memory};
 use serde_json::{Value, json};
-
-use alert::Alert;
-use handler::{Announce, AnnounceError, Looked};
-
-mod alert;
-mod handler;
-mod limits;
 
 /// The settings of this function.
 struct Settings {
     table: String,
     topic: String,
-    dashboard: String,
+    dashboard: Option<String>,
 }
 
 impl Settings {
@@ -33,7 +27,7 @@ impl Settings {
         let settings = Self {
             table: environment.required("TABLE_NAME"),
             topic: environment.required("ALERT_TOPIC_ARN"),
-            dashboard: environment.optional("DASHBOARD_URL").unwrap_or_default(),
+            dashboard: environment.optional("DASHBOARD_URL"),
         };
         environment.finish(settings)
     }
@@ -43,9 +37,32 @@ impl Settings {
 struct Sns(Topic);
 
 impl Announce for Sns {
-    async fn announce(&self, alert: &Alert) -> Result<(), AnnounceError> {
-        Ok(self.0.publish(&alert.message()?).await?)
+    fn channels(&self) -> Vec<String> {
+        vec!["sns".to_owned()]
     }
+
+    async fn announce(&self, _: &str, change: &Change) -> Result<(), AnnounceError> {
+        Ok(self.0.publish(&message(change)?).await?)
+    }
+}
+
+/// A change in the forms that subscribers want.
+fn message(change: &Change) -> Result<Message, serde_json::Error> {
+    let attributes = vec![
+        ("tenant", change.tenant.clone()),
+        ("severity", change.severity.name().to_owned()),
+        ("kind", change.kind.name().to_owned()),
+        ("metric", change.metric.clone()),
+        ("state", change.state.name().to_owned()),
+        ("schema", SCHEMA.to_owned()),
+    ];
+    Ok(Message {
+        subject: change.subject(),
+        text: change.text(),
+        short: change.short(),
+        json: serde_json::to_string(change)?,
+        attributes,
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -54,10 +71,20 @@ async fn main() -> Result<(), Error> {
     let Settings { table, topic, dashboard } = Settings::read(Environment::of_process())?;
     let config = adapters::aws::config().await;
     let (store, topic) = (DynamoStore::new(&config, table), Sns(Topic::new(&config, topic)));
-    let handle = async |_: LambdaEvent<Value>| -> Result<Value, Error> {
-        let Looked { tenants, told } = handler::look(&store, &topic, &dashboard, SystemClock.now()).await?;
-        tracing::info!(tenants, told, "looked");
-        Ok(json!({ "tenants": tenants, "told": told }))
+    let settings = watch::Settings { dashboard, ..watch::Settings::default() };
+    // Invocations of one environment never overlap.
+    let memory = tokio::sync::Mutex::new(Memory::default());
+    let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
+        let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+        let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
+        let mut memory = memory.lock().await;
+        let run = watch::run(&store, &SystemClock, &topic, &settings, &mut memory, attempt);
+        let watch::Watched { minutes, tenants, told, behind } = Box::pin(run).await?;
+        tracing::info!(minutes, tenants, told, behind, "watched");
+        Ok(json!({ "minutes": minutes, "tenants": tenants, "told": told, "behind": behind }))
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its options, its help and its work.
 
 mod aggregate;
+mod alerts;
 mod backtest;
 mod counts_table;
 mod demo;
@@ -12,6 +13,7 @@ mod keys;
 mod moment;
 mod quarantine;
 mod reconcile;
+mod rules;
 mod serve;
 mod simulate;
 mod sink;
@@ -47,6 +49,8 @@ enum Command {
     Backtest(backtest::Options),
     Detect(detect::Options),
     Trends(trends::Options),
+    Alerts(alerts::Options),
+    Rules(rules::Options),
     Reconcile(reconcile::Options),
     Quarantine(quarantine::Options),
     Tenants(tenants::Options),
@@ -86,6 +90,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Backtest(options) => backtest::run(&options),
         Command::Detect(options) => detect::run(&options),
         Command::Trends(options) => trends::run(&options),
+        Command::Alerts(options) => alerts::run(&options),
+        Command::Rules(options) => rules::run(&options),
         Command::Reconcile(options) => reconcile::run(&options),
         Command::Quarantine(options) => quarantine::run(&options),
         Command::Tenants(options) => tenants::run(&options),

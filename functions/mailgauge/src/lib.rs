@@ -12,6 +12,7 @@ mod offline;
 mod output;
 mod server;
 mod standalone;
+mod watcher;
 
 use std::process::ExitCode;
 

@@ -15,6 +15,7 @@ use web::{HttpsFetch, Settings};
 use crate::inbox::{self, Door, Inbox};
 use crate::output;
 use crate::standalone::Standalone;
+use crate::watcher::{self, Channels};
 
 /// How often deltas are looked at for folding, and expired items for dropping.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -55,23 +56,34 @@ impl Opening {
     }
 }
 
+/// What a server is told to do.
+#[derive(Default)]
+pub struct Orders {
+    /// ARNs of the SNS topics whose messages are taken.
+    pub sns_topics: Vec<String>,
+    /// Where alerts are told.
+    pub channels: Channels,
+}
+
 /// Serves until Ctrl-C or a termination signal, then lets requests under way end.
-pub async fn serve(home: Standalone, opening: Opening, sns_topics: Vec<String>) -> anyhow::Result<()> {
-    serve_with(home, opening, sns_topics, |_| std::future::pending()).await
+pub async fn serve(home: Standalone, opening: Opening, orders: Orders) -> anyhow::Result<()> {
+    serve_with(home, opening, orders, |_| std::future::pending()).await
 }
 
 /// [`serve`], with something that sends events of its own beside it.
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     home: Standalone,
     opening: Opening,
-    sns_topics: Vec<String>,
+    Orders { sns_topics, channels }: Orders,
     beside: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
     let home = Arc::new(home);
+    let (told, watching) = channels.open(opening.address())?;
     let (inbox, counting) = inbox::open(Arc::clone(&home));
     let beside = tokio::spawn(beside(inbox.clone()));
     let counting = tokio::spawn(counting);
     let tidying = tokio::spawn(tidy(Arc::clone(&home)));
+    let watching = tokio::spawn(watcher::watch(Arc::clone(&home), told, watching));
     let backend = Arc::new(Home {
         store: Arc::clone(&home.store),
         clock: SystemClock,
@@ -95,7 +107,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let _ = stop.send(());
     // A browser may hold its connection open for ever.
     let _ = tokio::time::timeout(GRACE, serving).await;
-    for task in [beside, tidying, counting] {
+    for task in [beside, tidying, watching, counting] {
         task.abort();
         let _ = task.await;
     }

@@ -28,6 +28,7 @@ use pipeline::cursor::{self, Totals};
 use pipeline::ports::Clock as _;
 use pipeline::quarantine::{self, Stored};
 use pipeline::snapshot::Progress;
+use pipeline::watch::{self, Announce, Watched};
 
 pub use place::Place;
 
@@ -37,6 +38,8 @@ const SHARD: &str = "local";
 const ATTEMPT_MS: i64 = 60_000;
 /// The longest one round of folding may take.
 const TIDY_MS: i64 = 30_000;
+/// The longest one run of detection may take, what it tells included.
+const WATCH_MS: i64 = 30_000;
 /// Readers live in this process and are done within seconds, so what was merged need not be kept for longer.
 const READER_GRACE_MS: i64 = 2 * 60_000;
 /// The demo's key is printed at each start, so it need not live long.
@@ -224,6 +227,17 @@ impl Standalone {
             report.oldest_unmerged;
         self.store.drop_expired(now).await?;
         Ok(())
+    }
+
+    /// Judges the minutes that are over and tells what changed.
+    pub async fn watch<A: Announce>(
+        &self,
+        announce: &A,
+        settings: &watch::Settings,
+        memory: &mut watch::Memory,
+    ) -> anyhow::Result<Watched> {
+        let attempt = attempt(SystemClock.now(), WATCH_MS)?;
+        Ok(watch::run(&self.store, &SystemClock, announce, settings, memory, attempt).await?)
     }
 
     /// When the oldest delta came that no block holds yet, at the last round of folding.

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "channels")]
+pub mod email;
 pub mod embedded;
 pub mod environment;
 #[cfg(feature = "influx")]
@@ -12,3 +14,5 @@ pub mod secrets;
 #[cfg(feature = "influx")]
 pub mod sink;
 pub mod system_clock;
+#[cfg(feature = "channels")]
+pub mod webhook;

@@ -94,12 +94,14 @@ pub enum TimeSeries {
 }
 
 impl TimeSeries {
-    /// The store of these settings.
-    pub fn new(settings: Settings, #[cfg(feature = "aws")] config: &aws_config::SdkConfig) -> Self {
+    /// The store of these settings; Timestream is reached as the environment's AWS settings say.
+    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "with AWS it waits"))]
+    pub async fn open(settings: Settings) -> Self {
         match settings {
             #[cfg(feature = "aws")]
             Settings::Timestream { database, table, has_given_endpoint } => {
-                Self::Timestream(Box::new(Timestream::new(config, has_given_endpoint, database, table)))
+                let config = crate::aws::config().await;
+                Self::Timestream(Box::new(Timestream::new(&config, has_given_endpoint, database, table)))
             }
             Settings::Influx(settings) => Self::Influx(Influx::new(settings)),
         }

@@ -101,6 +101,40 @@ pub enum Severity {
     Critical,
 }
 
+impl Kind {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Anomaly => "anomaly",
+            Self::Silence => "silence",
+            Self::Pipeline => "pipeline",
+        }
+    }
+}
+
+impl Severity {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl State {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+            Self::Reminder => "reminder",
+        }
+    }
+}
+
 /// What a change of an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -163,7 +197,7 @@ pub(crate) struct Verdict {
 }
 
 /// A change to publish, in the shape that goes to SNS, webhooks and `backtest`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Stable over the life of the alert.
     pub id: String,
@@ -184,10 +218,10 @@ pub struct Change {
     /// What the metric is.
     pub value: f64,
     /// The usual band.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<[f64; 2]>,
     /// The limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
     /// Events.
     pub numerator: f64,
@@ -206,7 +240,7 @@ pub struct Change {
     /// One sentence.
     pub summary: String,
     /// Where to look; the one who publishes knows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The same for all messages of one trouble.
     pub dedup_key: String,
@@ -235,9 +269,9 @@ enum Phase {
     Cooling,
 }
 
-/// All alerts that are not over.
+/// All alerts that are not over; small, and stored more often than what they are judged by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Book {
+pub struct Book {
     alerts: BTreeMap<Key, Alert>,
 }
 
@@ -427,14 +461,14 @@ impl Alert {
     }
 }
 
-/// Stable and unguarded: an id says what and when, it is no secret (FNV-1a, 64 bit).
+/// Stable and unguarded: an id says when and what, it is no secret (FNV-1a). Ids sort by the minute the alert began.
 fn id_of(key: &Key, now: u32) -> String {
     let text =
         format!("{}\n{}\n{:?}\n{now}", key.tenant, key.provider.as_deref().unwrap_or("\n"), key.family);
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    format!("al_{hash:016x}")
+    format!("al_{now:08x}{:010x}", hash >> 24)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod alert;
 mod baseline;
+pub mod budget;
 mod cause;
 mod counts;
 mod decline;
@@ -29,9 +30,11 @@ pub mod state;
 mod tenant;
 pub mod trend;
 mod volume;
+mod wording;
 
-pub use alert::{Cause, Change, Kind, MAX_ALERTS, Severity, State};
+pub use alert::{Book, Cause, Change, Kind, MAX_ALERTS, Severity, State};
 pub use counts::{Base, Counts, Metric};
 pub use observe::{Bucket, Detector, Lag, MAX_TENANTS, Row, Shared};
 pub use rules::{Limits, Maintenance, Override, Rules};
 pub use tenant::{MAX_CAMPAIGNS, MAX_PROVIDERS, Tenant};
+pub use wording::SCHEMA;

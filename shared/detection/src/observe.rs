@@ -136,6 +136,31 @@ impl Detector {
         &self.tenants
     }
 
+    /// The alerts that are not over, to be stored.
+    pub fn book(&self) -> &Book {
+        &self.shared.book
+    }
+
+    /// Goes on with alerts stored later than all else.
+    pub fn set_book(&mut self, book: Book) {
+        self.shared.book = book;
+    }
+
+    /// Judges by other rules from now on.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// The first minute of the bucket observed last; none before the first.
+    pub fn last(&self) -> Option<Minute> {
+        (self.shared.last != 0).then_some(Minute(self.shared.last))
+    }
+
+    /// Forgets tenants that are no more.
+    pub fn retain_tenants(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.tenants.retain(|name, _| is_there(name));
+    }
+
     /// Somebody looks after an alert; false if no such alert is open.
     pub fn acknowledge(&mut self, id: &str) -> bool {
         self.shared.book.acknowledge(id)

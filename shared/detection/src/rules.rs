@@ -3,7 +3,11 @@
 //! Every rule has a default, so an empty file of rules is a good one. Unknown keys are refused: a misspelt limit must never
 //! be no limit.
 
+use event::Minute;
 use serde::{Deserialize, Serialize};
+
+/// Overrides, and quiet times, that rules may have: each is looked at for each tenant.
+pub(crate) const MAX_OVERRIDES: usize = 1000;
 
 /// The rules of detection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +112,52 @@ impl Rules {
             rule.apply(&mut limits);
         }
         limits
+    }
+
+    /// What is wrong with them, if anything, naming the field.
+    pub fn mistake(&self) -> Option<String> {
+        let named = |limits: [(&'static str, Option<f64>); 4], place: &str| {
+            let wrong = limits
+                .into_iter()
+                .find(|(_, limit)| limit.is_some_and(|limit| limit.is_nan() || limit < 0.0));
+            wrong.map(|(name, _)| format!("{place}.{name}: a fraction such as 0.02"))
+        };
+        if self.overrides.len() > MAX_OVERRIDES || self.maintenance.len() > MAX_OVERRIDES {
+            return Some(format!("overrides, maintenance: at most {MAX_OVERRIDES} each"));
+        }
+        if let Some(window) = self.maintenance.iter().find(|window| window.until <= window.from) {
+            let from = Minute(window.from).start();
+            return Some(format!("maintenance: the one from {from} must end after it begins"));
+        }
+        let accepted = self.false_alerts_per_tenant_week;
+        if !(accepted > 0.0 && accepted <= 10.0) {
+            return Some("false_alerts_per_tenant_week: more than 0 and at most 10".to_owned());
+        }
+        for (name, value, most) in [
+            ("clear_minutes", self.clear_minutes, 1440),
+            ("cool_down_minutes", self.cool_down_minutes, 7 * 1440),
+            ("reminder_hours", self.reminder_hours, 24 * 365),
+        ] {
+            if value == 0 || value > most {
+                return Some(format!("{name}: 1 to {most}"));
+            }
+        }
+        let Limits { delivery_rate, bounce_rate, hard_bounce_rate, complaint_rate } = self.limits;
+        let of = |delivery, bounce, hard, complaint| {
+            [
+                ("delivery_rate", delivery),
+                ("bounce_rate", bounce),
+                ("hard_bounce_rate", hard),
+                ("complaint_rate", complaint),
+            ]
+        };
+        named(of(delivery_rate, bounce_rate, hard_bounce_rate, complaint_rate), "limits").or_else(|| {
+            self.overrides.iter().find_map(|rule| {
+                let limits =
+                    of(rule.delivery_rate, rule.bounce_rate, rule.hard_bounce_rate, rule.complaint_rate);
+                named(limits, "overrides")
+            })
+        })
     }
 
     /// Whether planned work keeps a tenant quiet in this minute.

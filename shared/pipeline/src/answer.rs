@@ -22,6 +22,9 @@ use crate::tenants;
 /// Fewer encoded bytes are counted sooner than a thread begins.
 pub(crate) const LEAST_SHARE_BYTES: usize = 32 * 1024;
 
+/// Tenants read together where each is answered alone.
+const TENANTS_AT_ONCE: usize = 64;
+
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
@@ -85,6 +88,49 @@ pub async fn answer<S: Store>(
         Ok(Ok(execute(query, earlier.as_ref(), &all, freshness, threads)?))
     })
     .await
+}
+
+/// Answers a query for one tenant after the other, all up to the same numbers, on the caller's thread: each tenant's rows are its own, and
+/// no more than some tenants' are in memory. The query's own scope is of no matter.
+pub async fn answer_each<S: Store>(
+    store: &S,
+    progress: &Progress,
+    query: &Query,
+    tenants: &[TenantId],
+    kept_from: Hour,
+    mut each: impl FnMut(&TenantId, Answer),
+) -> Result<(), AnswerError> {
+    for some in tenants.chunks(TENANTS_AT_ONCE) {
+        let one = |tenant: &TenantId| {
+            let mut query = query.clone();
+            query.scope = Scope::Tenant(tenant.clone());
+            query
+        };
+        let queries: Vec<Query> = some.iter().map(one).collect();
+        let mut reads = Vec::with_capacity(some.len());
+        for (tenant, query) in some.iter().zip(&queries) {
+            reads.push(find_steadily(store, progress, tenant, query, kept_from));
+        }
+        let all = parallel::all(reads).await;
+        for ((tenant, query), found) in some.iter().zip(&queries).zip(all) {
+            let found = found?;
+            let parts: Vec<Part<'_>> = found.parts().collect();
+            if !parts.is_empty() {
+                each(tenant, Counted::of(query, None, &parts)?.now.finish(None, Freshness::default()));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn find_steadily<S: Store>(
+    store: &S,
+    progress: &Progress,
+    tenant: &TenantId,
+    query: &Query,
+    kept_from: Hour,
+) -> Result<Found, AnswerError> {
+    snapshot::steadily(async || find(store, progress, tenant, query, None, kept_from).await).await
 }
 
 /// Reads what the query needs of one tenant.

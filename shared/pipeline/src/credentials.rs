@@ -23,10 +23,32 @@ const DIGITS: usize = 68;
 pub enum Grant {
     /// Everything.
     Operator,
-    /// One tenant's numbers, nothing else.
+    /// One tenant's numbers and rules, nothing else.
     Tenant(TenantId),
+    /// One tenant's numbers, nothing else.
+    Reader(TenantId),
     /// Sending events in, nothing else.
     Ingest,
+}
+
+impl Grant {
+    /// The tenant it is bound to.
+    pub const fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Tenant(tenant) | Self::Reader(tenant) => Some(tenant),
+            Self::Operator | Self::Ingest => None,
+        }
+    }
+
+    /// What it is made of.
+    pub const fn scopes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Operator => &["operator"],
+            Self::Tenant(_) => &["read", "rules"],
+            Self::Reader(_) => &["read"],
+            Self::Ingest => &["ingest"],
+        }
+    }
 }
 
 /// A key, in clear: shown once to whoever asked for it.
@@ -152,16 +174,45 @@ pub async fn list<S: Store>(store: &S) -> Result<Vec<Credential>, CredentialErro
 
 /// Revokes the key with this id. A revoked key stays in the list.
 pub async fn revoke<S: Store>(store: &S, id: &str, now: Timestamp) -> Result<Credential, CredentialError> {
+    change(store, id, |credential| {
+        credential.revoked_at.get_or_insert(now);
+    })
+    .await
+}
+
+/// Lets the key with this id expire at a moment, if it does not sooner.
+pub async fn expire<S: Store>(store: &S, id: &str, at: Timestamp) -> Result<Credential, CredentialError> {
+    change(store, id, |credential| {
+        credential.expires_at = Some(credential.expires_at.map_or(at, |sooner| sooner.min(at)));
+    })
+    .await
+}
+
+async fn change<S: Store>(
+    store: &S,
+    id: &str,
+    change: impl FnOnce(&mut Credential),
+) -> Result<Credential, CredentialError> {
     let hash =
         all(store).await?.into_iter().find(|(_, credential)| credential.id == id).map(|(hash, _)| hash);
     let hash = hash.ok_or(CredentialError::Unknown)?;
     let held = read(store, &hash).await?;
-    let mut credential = held.record.ok_or(CredentialError::Unknown)?;
-    if credential.revoked_at.is_none() {
-        credential.revoked_at = Some(now);
+    let before = held.record.ok_or(CredentialError::Unknown)?;
+    let mut credential = before.clone();
+    change(&mut credential);
+    if credential != before {
         save(store, &hash, &credential, held.version).await?;
     }
     Ok(credential)
+}
+
+/// Removes all keys of a tenant, from the list too.
+pub async fn remove_of<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, CredentialError> {
+    let of_tenant = all(store).await?.into_iter().filter(|(_, key)| key.grant.tenant() == Some(tenant));
+    let keys: Vec<Key> = of_tenant.map(|(hash, _)| place(&hash)).collect();
+    let removed = keys.len();
+    store.delete(keys).await.map_err(ReadError::from)?;
+    Ok(removed)
 }
 
 async fn all<S: Store>(store: &S) -> Result<Vec<(String, Credential)>, CredentialError> {
@@ -203,6 +254,7 @@ impl Credential {
             Grant::Operator => _ = writer.number(0),
             Grant::Tenant(tenant) => _ = writer.number(1).text(tenant.as_str()),
             Grant::Ingest => _ = writer.number(2),
+            Grant::Reader(tenant) => _ = writer.number(3).text(tenant.as_str()),
         }
         writer.text(&self.name).time(self.created_at);
         writer.maybe(self.expires_at, |w, at| _ = w.time(at)).maybe(self.revoked_at, |w, at| _ = w.time(at));
@@ -217,6 +269,7 @@ impl Credential {
                 0 => Grant::Operator,
                 1 => Grant::Tenant(reader.tenant()?),
                 2 => Grant::Ingest,
+                3 => Grant::Reader(reader.tenant()?),
                 _ => return Err(Malformed::Damaged("grant")),
             },
             name: reader.text()?.to_owned(),

@@ -14,6 +14,11 @@
 //! backlog                    {shard}                            what compaction has not folded yet
 //! sinks                      {sink}#{shard}                     how far a time-series store has a shard
 //! tenants                    {tenant}
+//! tenant-details             {tenant}                            what operators say of it
+//! t#{tenant}#a | alerts      {alert}                            an alert of a tenant | over tenants
+//! alert-index                {alert}                            whose that alert is
+//! rules                      all | t#{tenant}                   the operator's rules | a tenant's own
+//! watch                      head | {attempt}#{part} | ack#{alert}  what detection knows | alerts somebody looks after
 //! keys                       {hash}                             credentials
 //! ```
 
@@ -30,6 +35,12 @@ pub const BACKLOG: &str = "backlog";
 pub const SINKS: &str = "sinks";
 /// Partition of the tenants.
 pub const TENANTS: &str = "tenants";
+/// Partition that leads to the alerts of all tenants.
+pub const ALERT_INDEX: &str = "alert-index";
+/// Partition of what detection knows.
+pub const WATCH: &str = "watch";
+/// Partition of the rules of detection.
+pub const RULES: &str = "rules";
 /// Partition of the credentials.
 pub const CREDENTIALS: &str = "keys";
 /// Sort key of a tenant's manifest.
@@ -80,9 +91,14 @@ pub fn receipts(
     between(format!("r#{shard}"), after, upto, order)
 }
 
+/// Partition of a tenant's deltas of a shard.
+pub fn deltas_of(tenant: &TenantId, shard: &ShardId) -> String {
+    format!("t#{tenant}#d#{shard}")
+}
+
 /// A part of a tenant's delta of the batch that begins at `first`.
 pub fn delta(tenant: &TenantId, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
-    Key { partition: format!("t#{tenant}#d#{shard}"), sort: part_of(first, part) }
+    Key { partition: deltas_of(tenant, shard), sort: part_of(first, part) }
 }
 
 /// A tenant's deltas of batches that begin behind `after` and not behind `upto`.
@@ -92,7 +108,7 @@ pub fn deltas(
     after: Option<&SequenceNumber>,
     upto: &SequenceNumber,
 ) -> Range {
-    between(format!("t#{tenant}#d#{shard}"), after, upto, Order::Forwards)
+    between(deltas_of(tenant, shard), after, upto, Order::Forwards)
 }
 
 /// The number of the batch that a delta or receipt belongs to.
@@ -119,17 +135,19 @@ pub fn manifest_and_attempts(tenant: &TenantId) -> Range {
     whole(format!("t#{tenant}#m"))
 }
 
-/// A part of a compacted block that `attempt` wrote.
-pub fn block(tenant: &TenantId, id: BlockId, attempt: u64, part: usize) -> Key {
-    let level = match id.level {
+/// Partition of a tenant's blocks of a level.
+pub fn blocks(tenant: &TenantId, level: Level) -> String {
+    let level = match level {
         Level::Hour => 1,
         Level::Day => 2,
         Level::Month => 3,
     };
-    Key {
-        partition: format!("t#{tenant}#b{level}"),
-        sort: format!("{:010}#{attempt:016x}#{part:03}", id.period),
-    }
+    format!("t#{tenant}#b{level}")
+}
+
+/// A part of a compacted block that `attempt` wrote.
+pub fn block(tenant: &TenantId, id: BlockId, attempt: u64, part: usize) -> Key {
+    Key { partition: blocks(tenant, id.level), sort: format!("{:010}#{attempt:016x}#{part:03}", id.period) }
 }
 
 /// A part of the records quarantined on `day` from the batch that begins at `first`.
@@ -150,6 +168,46 @@ pub fn quarantine_shard(key: &Key) -> &str {
 /// A tenant's entry in the register.
 pub fn tenant(tenant: &TenantId) -> Key {
     Key { partition: TENANTS.to_owned(), sort: tenant.to_string() }
+}
+
+/// What is said of a tenant.
+pub fn tenant_details(tenant: &TenantId) -> Key {
+    Key { partition: "tenant-details".to_owned(), sort: tenant.to_string() }
+}
+
+/// Partition of the alerts of a tenant, or of those over tenants.
+pub fn alerts(tenant: Option<&TenantId>) -> String {
+    tenant.map_or_else(|| "alerts".to_owned(), |tenant| format!("t#{tenant}#a"))
+}
+
+/// A tenant's own rules.
+pub fn rules_of(tenant: &TenantId) -> Key {
+    Key { partition: RULES.to_owned(), sort: format!("t#{tenant}") }
+}
+
+/// Where detection stands.
+pub fn watch_head() -> Key {
+    Key { partition: WATCH.to_owned(), sort: "head".to_owned() }
+}
+
+/// A part of what `attempt` stored of detection.
+pub fn watch_part(attempt: u64, part: usize) -> Key {
+    Key { partition: WATCH.to_owned(), sort: format!("{attempt:016x}#{part:05}") }
+}
+
+/// That somebody looks after an alert, until detection has seen it.
+pub fn acknowledgement(alert: &str) -> Key {
+    Key { partition: WATCH.to_owned(), sort: format!("ack#{alert}") }
+}
+
+/// The alerts that somebody looks after, detection not knowing yet.
+pub fn acknowledgements() -> Range {
+    Range { from: "ack#".to_owned(), to: Some("ack$".to_owned()), ..whole(WATCH.to_owned()) }
+}
+
+/// The alert at a key of [`acknowledgements`].
+pub fn acknowledged(key: &Key) -> Option<&str> {
+    key.sort.strip_prefix("ack#")
 }
 
 /// All of a partition.

@@ -86,6 +86,12 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// All items.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> Vec<Item> {
+        self.items().iter().cloned().collect()
+    }
+
     /// Drops what has expired.
     pub fn expire(&self, now: Timestamp) {
         self.items().expire(now);

@@ -1,13 +1,43 @@
-//! The register of tenants: who has ever been counted for, so that operators can be shown all of them.
+//! The register of tenants: who has ever been counted for, and what operators have said of them.
 //!
-//! A tenant is registered with the first batch a process counts for it, before that batch becomes visible. The entry holds nothing but
-//! the name: writing it again changes nothing.
+//! A tenant is registered with the first batch a process counts for it, before that batch becomes visible. That entry holds nothing but
+//! the name, so writing it again changes nothing; what is said of a tenant lies apart.
 
-use event::TenantId;
+use event::{TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::keys;
-use crate::ports::{Item, Store, StoreError};
+use crate::ports::{Item, Key, Store, StoreError};
 use crate::stored;
+
+/// What is said of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// What people call it; its id if nothing is said.
+    pub name: Option<String>,
+    /// Its keys open nothing while this holds; its mail is counted.
+    pub suspended: bool,
+    /// When an operator added it, in milliseconds since 1970; nothing if its mail did.
+    pub added_at: Option<i64>,
+}
+
+/// What is said of tenants cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DetailsError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored record is not what this program writes.
+    #[error("stored item {key} cannot be read: set the tenant's name anew or upgrade mailgauge")]
+    Damaged {
+        /// Where it lies.
+        key: Key,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
 
 /// All tenants, sorted by name.
 pub async fn list<S: Store>(store: &S) -> Result<Vec<TenantId>, StoreError> {
@@ -16,9 +46,44 @@ pub async fn list<S: Store>(store: &S) -> Result<Vec<TenantId>, StoreError> {
     Ok(items.into_iter().filter_map(|item| TenantId::new(&item.key.sort).ok()).collect())
 }
 
+/// Whether there is such a tenant.
+pub async fn is_known<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, StoreError> {
+    Ok(store.get(vec![keys::tenant(tenant)]).await?.into_iter().any(|item| item.is_some()))
+}
+
 /// Registers a tenant that has not been counted for yet.
 pub async fn register<S: Store>(store: &S, tenant: &TenantId) -> Result<(), StoreError> {
     store.put(vec![entry(tenant)]).await
+}
+
+/// What is said of some tenants, in their order.
+pub async fn details<S: Store>(store: &S, tenants: &[TenantId]) -> Result<Vec<Details>, DetailsError> {
+    let keys = tenants.iter().map(keys::tenant_details).collect();
+    let mut all = Vec::with_capacity(tenants.len());
+    for item in store.get(keys).await? {
+        all.push(match item {
+            Some(item) => serde_json::from_slice(&item.body)
+                .map_err(|source| DetailsError::Damaged { key: item.key, source })?,
+            None => Details::default(),
+        });
+    }
+    Ok(all)
+}
+
+/// Adds a tenant, or says something else of one.
+pub async fn describe<S: Store>(store: &S, tenant: &TenantId, details: &Details) -> Result<(), DetailsError> {
+    let key = keys::tenant_details(tenant);
+    let body =
+        serde_json::to_vec(details).map_err(|source| DetailsError::Damaged { key: key.clone(), source })?;
+    store.put(vec![entry(tenant), Item { key, body, version: 0, expires_at: None }]).await?;
+    Ok(())
+}
+
+impl Details {
+    /// Those of a tenant that an operator adds.
+    pub fn added(name: Option<String>, now: Timestamp) -> Self {
+        Self { name, suspended: false, added_at: Some(now.millis()) }
+    }
 }
 
 pub(crate) fn entry(tenant: &TenantId) -> Item {

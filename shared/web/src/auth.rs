@@ -25,7 +25,12 @@ const MAX_KEY_BYTES: usize = 4096;
 pub(crate) struct Reader {
     /// All tenants or one.
     pub(crate) scope: Scope,
+    /// The name of the key.
+    pub(crate) name: String,
 }
+
+/// A [`Reader`] who may set rules and take up alerts.
+pub(crate) struct Setter(pub(crate) Reader);
 
 /// Somebody who may see and do everything.
 pub(crate) struct Operator;
@@ -35,7 +40,21 @@ impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
         let caller = authenticate(web, bearer(&parts.headers)?).await?;
-        Ok(Self { scope: scope(caller.access, named_tenant(&parts.headers)?)? })
+        Ok(Self { scope: scope(caller.access, named_tenant(&parts.headers)?)?, name: caller.name })
+    }
+}
+
+impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Setter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
+        let caller = authenticate(web, bearer(&parts.headers)?).await?;
+        let may = !matches!(caller.access, Access::Tenant { sets_rules: false, .. });
+        let scope = scope(caller.access, named_tenant(&parts.headers)?)?;
+        if may {
+            return Ok(Self(Reader { scope, name: caller.name }));
+        }
+        Err(Problem::new(Kind::Forbidden, "this key reads; use one with the scope rules"))
     }
 }
 
@@ -45,7 +64,8 @@ impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Operator {
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
         match authenticate(web, bearer(&parts.headers)?).await?.access {
             Access::Operator => Ok(Self),
-            Access::Tenant(_) | Access::Ingest => {
+            Access::Suspended => Err(suspended()),
+            Access::Tenant { .. } | Access::Ingest => {
                 Err(Problem::new(Kind::Forbidden, "this call is for operators; use an operator's key"))
             }
         }
@@ -66,7 +86,8 @@ pub(crate) async fn authenticate<B: Backend>(web: &Web<B>, key: &str) -> Result<
 pub(crate) async fn may_ingest<B: Backend>(web: &Web<B>, key: &str) -> Result<(), Problem> {
     match authenticate(web, key).await?.access {
         Access::Operator | Access::Ingest => Ok(()),
-        Access::Tenant(_) => {
+        Access::Suspended => Err(suspended()),
+        Access::Tenant { .. } => {
             Err(Problem::new(Kind::Forbidden, "a tenant's key reads; events are sent with an ingest key"))
         }
     }
@@ -114,14 +135,19 @@ fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
     }
 }
 
+pub(crate) fn suspended() -> Problem {
+    Problem::new(Kind::Forbidden, "this tenant is suspended; ask an operator")
+}
+
 fn scope(access: Access, named: Option<TenantId>) -> Result<Scope, Problem> {
     match (access, named) {
         (Access::Operator, None) => Ok(Scope::All),
         (Access::Operator, Some(tenant)) => Ok(Scope::Tenant(tenant)),
-        (Access::Tenant(own), Some(named)) if named != own => {
+        (Access::Suspended, _) => Err(suspended()),
+        (Access::Tenant { tenant: own, .. }, Some(named)) if named != own => {
             Err(Problem::about(Kind::Forbidden, "X-Mailgauge-Tenant", "names another tenant than the key's"))
         }
-        (Access::Tenant(own), Some(_) | None) => Ok(Scope::Tenant(own)),
+        (Access::Tenant { tenant: own, .. }, Some(_) | None) => Ok(Scope::Tenant(own)),
         (Access::Ingest, _) => Err(Problem::new(
             Kind::Forbidden,
             "an ingest key sends events; use a tenant's or an operator's key",

@@ -6,9 +6,15 @@
 use std::future::Future;
 
 use axum::body::Bytes;
-use cells::query::{Answer, DimensionNames, Query, QueryError, Scope};
+use cells::query::{Answer, DimensionNames, Metric, Query, QueryError, Scope};
+use detection::budget::Standing;
+use detection::trend::Trend;
+use detection::{Change, Rules};
 use event::attribution::Dimension;
-use event::{TenantId, Timestamp};
+use event::{Minute, TenantId, Timestamp};
+use pipeline::alerts::{Alert, Asked};
+use pipeline::credentials::{Credential, Grant};
+use pipeline::rules::OwnRules;
 use serde::{Serialize, Serializer};
 
 /// The program behind the router.
@@ -39,8 +45,40 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Values, Unavailable>> + Send;
 
-    /// All tenants, sorted by name. Only asked for operators.
+    /// All tenants, sorted by id. Only asked for operators.
     fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, Unavailable>> + Send;
+
+    /// One tenant, if there is one.
+    fn tenant(&self, id: &TenantId) -> impl Future<Output = Result<Option<Tenant>, Unavailable>> + Send;
+
+    /// Adds a tenant, or says something else of one.
+    fn describe(
+        &self,
+        id: &TenantId,
+        name: Option<String>,
+        suspended: bool,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Erases a tenant, its numbers and its keys.
+    fn erase(&self, id: &TenantId) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// The keys of a tenant, expired and revoked ones too.
+    fn keys(&self, tenant: &TenantId) -> impl Future<Output = Result<Vec<Credential>, Unavailable>> + Send;
+
+    /// Makes a key; the key in clear, which is nowhere else, and what is stored of it.
+    fn add_key(
+        &self,
+        grant: Grant,
+        name: &str,
+        expires_at: Option<Timestamp>,
+    ) -> impl Future<Output = Result<(String, Credential), Unavailable>> + Send;
+
+    /// Lets a key expire at a moment if it does not sooner, or revokes it now if there is none.
+    fn end_key(
+        &self,
+        id: &str,
+        at: Option<Timestamp>,
+    ) -> impl Future<Output = Result<Option<Credential>, Unavailable>> + Send;
 
     /// The proof of counting over `[from, to)`.
     fn reconcile(
@@ -49,6 +87,64 @@ pub trait Backend: Send + Sync + 'static {
         from: Timestamp,
         to: Timestamp,
     ) -> impl Future<Output = Result<Reconciliation, Refusal>> + Send;
+
+    /// The alerts asked for within `scope`, the newest first.
+    fn alerts(
+        &self,
+        scope: &Scope,
+        asked: Asked,
+    ) -> impl Future<Output = Result<Vec<Alert>, Unavailable>> + Send;
+
+    /// One alert, if there is one within `scope`.
+    fn alert(
+        &self,
+        scope: &Scope,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<Alert>, Unavailable>> + Send;
+
+    /// Notes that `by` looks after an alert; the alert, if there is one within `scope`.
+    fn acknowledge(
+        &self,
+        scope: &Scope,
+        id: &str,
+        by: &str,
+    ) -> impl Future<Output = Result<Option<Alert>, Unavailable>> + Send;
+
+    /// The operator's rules.
+    fn rules(&self) -> impl Future<Output = Result<Rules, Unavailable>> + Send;
+
+    /// Sets the operator's rules, which were checked.
+    fn set_rules(&self, rules: Rules) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// What a tenant has set for itself.
+    fn own_rules(&self, tenant: &TenantId) -> impl Future<Output = Result<OwnRules, Unavailable>> + Send;
+
+    /// Sets a tenant's own rules, which were checked.
+    fn set_own_rules(
+        &self,
+        tenant: &TenantId,
+        rules: OwnRules,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// What would have been told of a tenant in `[from, to)` under these rules.
+    fn backtest(
+        &self,
+        tenant: &TenantId,
+        rules: Rules,
+        range: (Minute, Minute),
+    ) -> impl Future<Output = Result<Vec<Change>, Refusal>> + Send;
+
+    /// The trend of a metric over the last weeks; none with less than two weeks of it.
+    fn trend(
+        &self,
+        scope: &Scope,
+        metric: Metric,
+        weeks: u32,
+        filters: &[String],
+    ) -> impl Future<Output = Result<Option<Trend>, Refusal>> + Send;
+
+    /// How far the lines of SES and Gmail are.
+    fn budget(&self, scope: &Scope) -> impl Future<Output = Result<Vec<Standing>, Refusal>> + Send;
 
     /// Counts what the payloads hold and returns once that is committed. A payload is one event or a container of events
     /// in any form the decoder reads; what cannot be read is quarantined and is no error.
@@ -76,7 +172,14 @@ pub enum Access {
     /// Everything, of all tenants.
     Operator,
     /// Reading, of one tenant.
-    Tenant(TenantId),
+    Tenant {
+        /// Which.
+        tenant: TenantId,
+        /// Whether its rules may be set and alerts taken up.
+        sets_rules: bool,
+    },
+    /// What a suspended tenant's key opens: nothing.
+    Suspended,
     /// Sending events in, and nothing else. A tenant's key may not: an event names its own tenant.
     Ingest,
 }
@@ -97,6 +200,8 @@ pub struct Tenant {
     pub id: String,
     /// What people call it.
     pub name: String,
+    /// Whether its keys open nothing.
+    pub suspended: bool,
 }
 
 /// The proof of counting.

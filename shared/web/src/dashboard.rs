@@ -24,6 +24,7 @@ macro_rules! files {
 
 /// Everything the browser loads.
 pub(crate) const FILES: &[(&str, &[u8])] = files![
+    "alerts.js"
     "api.js"
     "app.js"
     "base.css"
@@ -32,6 +33,9 @@ pub(crate) const FILES: &[(&str, &[u8])] = files![
     "chart.js"
     "controls.js"
     "cursor.js"
+    "docs.css"
+    "docs.html"
+    "docs.js"
     "dom.js"
     "format.js"
     "frame.css"
@@ -56,10 +60,19 @@ pub(crate) const FILES: &[(&str, &[u8])] = files![
 ];
 
 /// A route for each file: the page at `/`, what it loads under `/assets/`.
-pub(crate) fn routes() -> Router {
-    let mut routes = Router::new();
+pub(crate) fn routes(document: String) -> Router {
+    let document: Arc<str> = document.into();
+    let described = move || {
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+        ready((headers, document.to_string()))
+    };
+    let mut routes = Router::new().route("/openapi.json", get(described));
     for &(name, content) in FILES {
-        let path = if name == "index.html" { "/".to_owned() } else { format!("/assets/{name}") };
+        let path = match name {
+            "index.html" => "/".to_owned(),
+            "docs.html" => "/docs".to_owned(),
+            _ => format!("/assets/{name}"),
+        };
         let etag: Arc<str> = etag(content).into();
         let handler = move |headers: HeaderMap| ready(file(&headers, content_type(name), content, &etag));
         routes = routes.route(&path, get(handler));

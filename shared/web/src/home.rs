@@ -8,17 +8,26 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 
 use axum::body::Bytes;
-use cells::query::{Answer, DimensionNames, Query, Scope};
+use cells::query::{Answer, DimensionNames, Metric, Query, Scope};
+use detection::budget::Standing;
+use detection::trend::Trend;
+use detection::{Change, Detector, Rules};
 use event::attribution::Dimension;
-use event::{Hour, TenantId, Timestamp};
+use event::{Hour, Minute, TenantId, Timestamp};
+use pipeline::alerts::{self, Alert, Asked};
 use pipeline::answer::{self, AnswerError};
 use pipeline::compact;
-use pipeline::credentials::{self, ApiKey, CredentialError, Grant};
+use pipeline::credentials::{self, ApiKey, Credential, CredentialError, Grant};
+use pipeline::erase;
+use pipeline::look_back::Source;
 use pipeline::ports::{Clock, Store};
 use pipeline::reconcile;
+use pipeline::rules::{self, OwnRules};
 use pipeline::snapshot::{Progress, SnapshotError};
 use pipeline::stored::ReadError;
-use pipeline::tenants;
+use pipeline::tenants::{self, Details};
+use pipeline::watch::counts::Width;
+use pipeline::watch::{self, WatchError};
 
 use crate::backend::{
     Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
@@ -53,12 +62,34 @@ pub struct Home<S, C, I> {
     pub threads: NonZeroUsize,
 }
 
+fn shown(id: &TenantId, details: Details) -> Tenant {
+    let Details { name, suspended, .. } = details;
+    Tenant { id: id.to_string(), name: name.unwrap_or_else(|| id.to_string()), suspended }
+}
+
 /// Told with its causes where it becomes an answer.
 fn unavailable(operation: &'static str) -> impl FnOnce(Box<dyn Error + Send + Sync>) -> Unavailable {
     move |source| Unavailable { operation, source }
 }
 
+fn refusal(error: AnswerError, operation: &'static str) -> Refusal {
+    match error {
+        AnswerError::Query(error) => Refusal::Query(error),
+        error @ AnswerError::Numbers(_) => unavailable(operation)(error.into()).into(),
+    }
+}
+
 impl<S: Store, C: Clock, I: Intake> Home<S, C, I> {
+    async fn details(&self, tenant: &TenantId) -> Result<Details, Unavailable> {
+        let details = tenants::details(&self.store, std::slice::from_ref(tenant)).await;
+        let details = details.map_err(|error| unavailable("reading a tenant")(error.into()))?;
+        Ok(details.into_iter().next().unwrap_or_default())
+    }
+
+    fn source(&self) -> Source<'_, S> {
+        Source { store: &self.store, history: &self.history, now: self.clock.now(), threads: self.threads }
+    }
+
     async fn answer(&self, query: &Query) -> Result<Answer, AnswerError> {
         answer::answer(&self.store, query, &self.history, self.clock.now(), self.threads).await
     }
@@ -73,10 +104,14 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         let Ok(key) = ApiKey::parse(key) else { return Ok(None) };
         match credentials::verify(&self.store, &key, self.now()).await {
             Ok(credential) => {
+                let sets_rules = matches!(credential.grant, Grant::Tenant(_));
                 let access = match credential.grant {
                     Grant::Operator => Access::Operator,
-                    Grant::Tenant(tenant) => Access::Tenant(tenant),
                     Grant::Ingest => Access::Ingest,
+                    Grant::Tenant(tenant) | Grant::Reader(tenant) => {
+                        let suspended = self.details(&tenant).await?.suspended;
+                        if suspended { Access::Suspended } else { Access::Tenant { tenant, sets_rules } }
+                    }
                 };
                 Ok(Some(Caller { name: credential.name, access }))
             }
@@ -97,11 +132,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     }
 
     async fn query(&self, query: Query) -> Result<Answer, Refusal> {
-        match self.answer(&query).await {
-            Ok(answer) => Ok(answer),
-            Err(AnswerError::Query(error)) => Err(Refusal::Query(error)),
-            Err(error) => Err(unavailable("a query")(error.into()).into()),
-        }
+        self.answer(&query).await.map_err(|error| refusal(error, "a query"))
     }
 
     async fn values(
@@ -112,7 +143,6 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         limit: usize,
     ) -> Result<Values, Unavailable> {
         let order = format!("{}:asc", dimension.name());
-        let most = Query::MAX_ROWS.to_string();
         let pairs = [
             ("metrics", "sends"),
             ("from", VALUES_FROM),
@@ -120,7 +150,6 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
             ("granularity", "total"),
             ("group_by", dimension.name()),
             ("order_by", &order),
-            ("limit", &most),
         ];
         let operation = "listing values";
         let query = Query::from_pairs(pairs, scope.clone(), &DimensionNames::default(), self.now())
@@ -140,9 +169,71 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, Unavailable> {
-        let tenants =
-            tenants::list(&self.store).await.map_err(|error| unavailable("listing tenants")(error.into()))?;
-        Ok(tenants.into_iter().map(|id| Tenant { id: id.to_string(), name: id.to_string() }).collect())
+        let failed = "listing tenants";
+        let ids = tenants::list(&self.store).await.map_err(|error| unavailable(failed)(error.into()))?;
+        let details =
+            tenants::details(&self.store, &ids).await.map_err(|error| unavailable(failed)(error.into()))?;
+        Ok(ids.iter().zip(details).map(|(id, details)| shown(id, details)).collect())
+    }
+
+    async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Unavailable> {
+        let is_known = tenants::is_known(&self.store, id)
+            .await
+            .map_err(|error| unavailable("reading a tenant")(error.into()))?;
+        Ok(if is_known { Some(shown(id, self.details(id).await?)) } else { None })
+    }
+
+    async fn describe(
+        &self,
+        id: &TenantId,
+        name: Option<String>,
+        suspended: bool,
+    ) -> Result<(), Unavailable> {
+        let before = self.details(id).await?;
+        let added_at = before.added_at.or(Some(self.now().millis()));
+        tenants::describe(&self.store, id, &Details { name, suspended, added_at })
+            .await
+            .map_err(|error| unavailable("describing a tenant")(error.into()))
+    }
+
+    async fn erase(&self, id: &TenantId) -> Result<(), Unavailable> {
+        let erased = erase::erase(&self.store, id).await;
+        erased.map(|_| ()).map_err(|error| unavailable("erasing a tenant")(error.into()))
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Credential>, Unavailable> {
+        let mut keys = credentials::list(&self.store)
+            .await
+            .map_err(|error| unavailable("listing keys")(error.into()))?;
+        keys.retain(|key| key.grant.tenant() == Some(tenant));
+        Ok(keys)
+    }
+
+    async fn add_key(
+        &self,
+        grant: Grant,
+        name: &str,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(String, Credential), Unavailable> {
+        let failed = "making a key";
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|error| unavailable(failed)(error.into()))?;
+        let key = ApiKey::from_random(random);
+        let added = credentials::add(&self.store, &key, grant, name, self.now(), expires_at).await;
+        let credential = added.map_err(|error| unavailable(failed)(error.into()))?;
+        Ok((key.reveal().to_owned(), credential))
+    }
+
+    async fn end_key(&self, id: &str, at: Option<Timestamp>) -> Result<Option<Credential>, Unavailable> {
+        let ended = match at {
+            Some(at) => credentials::expire(&self.store, id, at).await,
+            None => credentials::revoke(&self.store, id, self.now()).await,
+        };
+        match ended {
+            Ok(credential) => Ok(Some(credential)),
+            Err(CredentialError::Unknown) => Ok(None),
+            Err(error) => Err(unavailable("ending a key")(error.into())),
+        }
     }
 
     async fn reconcile(
@@ -154,6 +245,86 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         proof(&self.store, scope, from, to)
             .await
             .map_err(|error| unavailable("reconciling")(error.into()).into())
+    }
+
+    async fn alerts(&self, scope: &Scope, asked: Asked) -> Result<Vec<Alert>, Unavailable> {
+        alerts::list(&self.store, scope, &asked)
+            .await
+            .map_err(|error| unavailable("listing alerts")(error.into()))
+    }
+
+    async fn alert(&self, scope: &Scope, id: &str) -> Result<Option<Alert>, Unavailable> {
+        alerts::get(&self.store, scope, id)
+            .await
+            .map_err(|error| unavailable("reading an alert")(error.into()))
+    }
+
+    async fn acknowledge(&self, scope: &Scope, id: &str, by: &str) -> Result<Option<Alert>, Unavailable> {
+        alerts::acknowledge(&self.store, scope, id, by, self.now())
+            .await
+            .map_err(|error| unavailable("acknowledging an alert")(error.into()))
+    }
+
+    async fn rules(&self) -> Result<Rules, Unavailable> {
+        rules::of_operator(&self.store).await.map_err(|error| unavailable("reading rules")(error.into()))
+    }
+
+    async fn set_rules(&self, rules: Rules) -> Result<(), Unavailable> {
+        rules::set_of_operator(&self.store, &rules)
+            .await
+            .map_err(|error| unavailable("setting rules")(error.into()))
+    }
+
+    async fn own_rules(&self, tenant: &TenantId) -> Result<OwnRules, Unavailable> {
+        rules::of_tenant(&self.store, tenant)
+            .await
+            .map_err(|error| unavailable("reading rules")(error.into()))
+    }
+
+    async fn set_own_rules(&self, tenant: &TenantId, rules: OwnRules) -> Result<(), Unavailable> {
+        rules::set_of_tenant(&self.store, tenant, &rules)
+            .await
+            .map_err(|error| unavailable("setting rules")(error.into()))
+    }
+
+    async fn backtest(
+        &self,
+        tenant: &TenantId,
+        rules: Rules,
+        range: (Minute, Minute),
+    ) -> Result<Vec<Change>, Refusal> {
+        let mut detector = Detector::new(Width::FiveMinutes.minutes(), rules);
+        let tenants = [tenant.clone()];
+        let replayed = watch::backtest(
+            &self.store,
+            &self.history,
+            &tenants,
+            range,
+            Width::FiveMinutes,
+            &mut detector,
+            self.now(),
+        );
+        match replayed.await {
+            Ok(changes) => Ok(changes),
+            Err(WatchError::Answer(AnswerError::Query(error))) => Err(error.into()),
+            Err(error) => Err(unavailable("a backtest")(error.into()).into()),
+        }
+    }
+
+    async fn trend(
+        &self,
+        scope: &Scope,
+        metric: Metric,
+        weeks: u32,
+        filters: &[String],
+    ) -> Result<Option<Trend>, Refusal> {
+        let names = self.dimension_names(scope).await?;
+        let trend = self.source().trend(scope, &names, metric, weeks, filters).await;
+        trend.map_err(|error| refusal(error, "a trend"))
+    }
+
+    async fn budget(&self, scope: &Scope) -> Result<Vec<Standing>, Refusal> {
+        self.source().budget(scope).await.map_err(|error| refusal(error, "a budget"))
     }
 
     async fn ingest(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {

@@ -5,11 +5,13 @@
 
 mod auth;
 mod backend;
+mod calls;
 mod dashboard;
 mod guard;
 pub mod home;
 mod ingest;
 mod limits;
+mod openapi;
 mod problem;
 mod router;
 mod routes;

@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     InvalidCredential,
     Forbidden,
     NotFound,
+    Conflict,
     MethodNotAllowed,
     RequestTimeout,
     BodyTooLarge,
@@ -48,6 +49,7 @@ impl Kind {
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The key does not allow this"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "It is there already"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
             }

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Uri;
-use axum::routing::{get, post};
-use tokio::sync::Semaphore;
+use axum::routing::post;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::Backend;
 use crate::ingest::sns::fetch::Fetch;
 use crate::ingest::sns::{self, Sns};
-use crate::ingest::{eventbridge, firehose, ses};
 use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, REQUESTS_AT_ONCE};
 use crate::problem::{Kind, Problem};
-use crate::{dashboard, guard, routes};
+use crate::{calls, dashboard, guard};
 
 /// What an operator decides.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +29,15 @@ pub(crate) struct Web<B> {
     pub(crate) queries: Semaphore,
 }
 
+impl<B> Web<B> {
+    /// Room for one question; it is free again when what is given here is dropped.
+    pub(crate) fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.queries.try_acquire().map_err(|_| {
+            Problem::new(Kind::TooManyRequests, "too many queries at once; ask again in 1 s").retry_after(1)
+        })
+    }
+}
+
 /// All routes over one backend.
 ///
 /// For `/metrics` to be open on the loopback address, serve it with `into_make_service_with_connect_info::<SocketAddr>`.
@@ -40,23 +48,11 @@ pub fn router<B: Backend, F: Fetch>(backend: Arc<B>, fetch: F, settings: Setting
         queries: Semaphore::new(QUERIES_AT_ONCE),
     });
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
-    Router::new()
-        .route("/v1/query", post(routes::query::post::<B>))
-        .route("/v1/metrics", get(routes::query::get::<B>))
-        .route("/v1/dimensions", get(routes::dimensions::list::<B>))
-        .route("/v1/dimensions/{name}", get(routes::dimensions::values::<B>))
-        .route("/v1/reconcile", get(routes::reconcile::reconcile::<B>))
-        .route("/v1/tenants", get(routes::tenants::list::<B>))
-        .route("/v1/whoami", get(routes::whoami::whoami::<B>))
-        .route("/v1/ingest/ses", post(ses::ingest::<B>))
-        .route("/v1/ingest/firehose", post(firehose::ingest::<B>))
-        .route("/v1/ingest/eventbridge", post(eventbridge::ingest::<B>))
-        .route("/healthz", get(routes::health::healthz))
-        .route("/readyz", get(routes::health::readyz::<B>))
-        .route("/metrics", get(routes::health::metrics::<B>))
+    let (calls, document) = calls::all().finish();
+    calls
         .with_state(web)
         .merge(Router::new().route("/v1/ingest/sns", post(sns::ingest::<B, F>)).with_state(sns))
-        .merge(dashboard::routes())
+        .merge(dashboard::routes(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_AT_ONCE)), guard::guard))

@@ -1,9 +1,12 @@
 //! One file per call that reads.
 
+pub(crate) mod alerts;
 pub(crate) mod dimensions;
 pub(crate) mod health;
+pub(crate) mod look_back;
 pub(crate) mod parameters;
 pub(crate) mod query;
 pub(crate) mod reconcile;
+pub(crate) mod rules;
 pub(crate) mod tenants;
 pub(crate) mod whoami;

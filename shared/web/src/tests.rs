@@ -1,5 +1,6 @@
 //! The whole router against a backend and an SNS made up here: what a client sends, what it sees, what the backend got.
 
+mod alerts;
 mod bounds;
 mod files;
 mod firehose;
@@ -8,16 +9,26 @@ mod problems;
 mod reading;
 mod rights;
 mod sns;
+mod tenants;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use cells::query::{Answer, DimensionNames, Execution, Freshness, Query, QueryError, QueryErrorKind, Scope};
+use cells::query::{
+    Answer, DimensionNames, Execution, Freshness, Metric, Query, QueryError, QueryErrorKind, Scope,
+};
+use detection::budget::{self, Standing};
+use detection::trend::{self, Trend};
+use detection::{Change, Rules};
 use event::attribution::Dimension;
-use event::{TenantId, Timestamp};
+use event::{Minute, TenantId, Timestamp};
+use pipeline::alerts::{Alert, Asked};
+use pipeline::credentials::{Credential, Grant};
+use pipeline::rules::OwnRules;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -28,6 +39,8 @@ use crate::{
 
 const OPERATOR: &str = "mg_operator";
 const ACME: &str = "mg_acme";
+const READER: &str = "mg_reader";
+const SUSPENDED: &str = "mg_suspended";
 const INGEST: &str = "mg_ingest";
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:ses-events";
 /// A minute after the messages in `tests/sns` were published.
@@ -53,6 +66,15 @@ struct Fake {
     /// What was asked of it, with whose numbers.
     asked: Mutex<Vec<String>>,
     payloads: Mutex<Vec<Bytes>>,
+    rules: Mutex<Rules>,
+    tenants: Mutex<BTreeMap<TenantId, Tenant>>,
+    keys: Mutex<Vec<Credential>>,
+    own: Mutex<BTreeMap<TenantId, OwnRules>>,
+}
+
+fn alert() -> Alert {
+    let alert = include_str!("tests/alert.json");
+    serde_json::from_str(alert).unwrap()
 }
 
 impl Fake {
@@ -82,7 +104,9 @@ impl Backend for Fake {
         self.well()?;
         let access = match key {
             OPERATOR => Access::Operator,
-            ACME => Access::Tenant(TenantId::new("acme").unwrap()),
+            ACME => Access::Tenant { tenant: TenantId::new("acme").unwrap(), sets_rules: true },
+            READER => Access::Tenant { tenant: TenantId::new("acme").unwrap(), sets_rules: false },
+            SUSPENDED => Access::Suspended,
             INGEST => Access::Ingest,
             _ => return Ok(None),
         };
@@ -125,7 +149,59 @@ impl Backend for Fake {
     }
 
     async fn tenants(&self) -> Result<Vec<Tenant>, Unavailable> {
-        Ok(vec![Tenant { id: "acme".to_owned(), name: "Acme".to_owned() }])
+        Ok(self.tenants.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Unavailable> {
+        Ok(self.tenants.lock().unwrap().get(id).cloned())
+    }
+
+    async fn describe(
+        &self,
+        id: &TenantId,
+        name: Option<String>,
+        suspended: bool,
+    ) -> Result<(), Unavailable> {
+        let name = name.unwrap_or_else(|| id.to_string());
+        let tenant = Tenant { id: id.to_string(), name, suspended };
+        self.tenants.lock().unwrap().insert(id.clone(), tenant);
+        Ok(())
+    }
+
+    async fn erase(&self, id: &TenantId) -> Result<(), Unavailable> {
+        self.tenants.lock().unwrap().remove(id);
+        self.keys.lock().unwrap().retain(|key| key.grant.tenant() != Some(id));
+        Ok(())
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Credential>, Unavailable> {
+        let keys = self.keys.lock().unwrap();
+        Ok(keys.iter().filter(|key| key.grant.tenant() == Some(tenant)).cloned().collect())
+    }
+
+    async fn add_key(
+        &self,
+        grant: Grant,
+        name: &str,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(String, Credential), Unavailable> {
+        let mut keys = self.keys.lock().unwrap();
+        let (id, created_at) = (format!("k{}", keys.len()), self.now());
+        let key = Credential { id, grant, name: name.to_owned(), created_at, expires_at, revoked_at: None };
+        keys.push(key.clone());
+        Ok((format!("mg_{}", key.id), key))
+    }
+
+    async fn end_key(&self, id: &str, at: Option<Timestamp>) -> Result<Option<Credential>, Unavailable> {
+        let mut keys = self.keys.lock().unwrap();
+        let key = keys.iter_mut().find(|key| key.id == id);
+        Ok(key.map(|key| {
+            match at {
+                Some(at) => key.expires_at = Some(at),
+                None => key.revoked_at = Some(self.now()),
+            }
+            key.clone()
+        }))
     }
 
     async fn reconcile(
@@ -145,6 +221,75 @@ impl Backend for Fake {
             aggregated: 6,
             drift: 0,
         })
+    }
+
+    async fn alerts(&self, scope: &Scope, asked: Asked) -> Result<Vec<Alert>, Unavailable> {
+        self.well()?;
+        let Asked { is_open, from, to, limit } = asked;
+        self.note(scope, format!("alerts {is_open:?} {} {} {limit}", from.start(), to.start()));
+        Ok(vec![alert()])
+    }
+
+    async fn alert(&self, scope: &Scope, id: &str) -> Result<Option<Alert>, Unavailable> {
+        self.note(scope, format!("alert {id}"));
+        Ok((id == alert().change.id).then(alert))
+    }
+
+    async fn acknowledge(&self, scope: &Scope, id: &str, by: &str) -> Result<Option<Alert>, Unavailable> {
+        self.note(scope, format!("acknowledge {id} {by:?}"));
+        Ok((id == alert().change.id).then(alert))
+    }
+
+    async fn rules(&self) -> Result<Rules, Unavailable> {
+        self.well()?;
+        Ok(self.rules.lock().unwrap().clone())
+    }
+
+    async fn set_rules(&self, rules: Rules) -> Result<(), Unavailable> {
+        self.note(&Scope::All, "set rules");
+        *self.rules.lock().unwrap() = rules;
+        Ok(())
+    }
+
+    async fn own_rules(&self, tenant: &TenantId) -> Result<OwnRules, Unavailable> {
+        Ok(self.own.lock().unwrap().get(tenant).cloned().unwrap_or_default())
+    }
+
+    async fn set_own_rules(&self, tenant: &TenantId, rules: OwnRules) -> Result<(), Unavailable> {
+        self.note(&Scope::Tenant(tenant.clone()), "set own rules");
+        self.own.lock().unwrap().insert(tenant.clone(), rules);
+        Ok(())
+    }
+
+    async fn backtest(
+        &self,
+        tenant: &TenantId,
+        rules: Rules,
+        (from, to): (Minute, Minute),
+    ) -> Result<Vec<Change>, Refusal> {
+        let limit = rules.limits_of(tenant.as_str()).bounce_rate;
+        let scope = Scope::Tenant(tenant.clone());
+        self.note(&scope, format!("backtest {} {} {limit:?}", from.start(), to.start()));
+        Ok(vec![alert().change])
+    }
+
+    async fn trend(
+        &self,
+        scope: &Scope,
+        metric: Metric,
+        weeks: u32,
+        filters: &[String],
+    ) -> Result<Option<Trend>, Refusal> {
+        self.note(scope, format!("trend {} {weeks} {filters:?}", metric.name()));
+        let hours: Vec<trend::Hour> =
+            (0..24 * 21).map(|hour| trend::Hour { hour, part: 1.0, whole: 10.0 }).collect();
+        Ok(trend::look_back(&metric.name(), trend::Unit::Share, &hours))
+    }
+
+    async fn budget(&self, scope: &Scope) -> Result<Vec<Standing>, Refusal> {
+        self.note(scope, "budget");
+        let volume = budget::Proportion { events: 1.0, mail: 100.0 };
+        Ok(budget::LINES.iter().map(|line| budget::standing(line, volume, volume)).collect())
     }
 
     async fn ingest(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
@@ -208,7 +353,10 @@ impl World {
 
     fn with(mood: Mood, certificate: Option<&'static str>) -> Self {
         let now = Mutex::new(at(NOW));
-        let fake = Arc::new(Fake { now, mood, asked: Mutex::default(), payloads: Mutex::default() });
+        let (asked, payloads, rules, own, keys) = Default::default();
+        let acme = Tenant { id: "acme".to_owned(), name: "Acme".to_owned(), suspended: false };
+        let tenants = Mutex::new(BTreeMap::from([(TenantId::new("acme").unwrap(), acme)]));
+        let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own });
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });
         let settings = Settings { sns_topics: vec![TOPIC.to_owned()] };
         Self { app: router(Arc::clone(&fake), Arc::clone(&sns), settings), fake, sns }

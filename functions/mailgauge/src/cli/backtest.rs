@@ -1,38 +1,64 @@
 //! `mailgauge backtest`: detection over the past, so that a rule can be tried before it is switched on.
 //!
-//! Reads a table of counts, gives it bucket by bucket to the same detector that watches live mail, and prints each change of an
-//! alert as it would have been published. A change printed for a bucket knows no later bucket.
+//! Takes a table of counts, or what is stored, gives it bucket by bucket to the same detector that watches live mail, and prints each
+//! change of an alert as it would have been published. A change printed for a bucket knows no later bucket.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use detection::{Bucket, Detector, Row, Rules};
-use event::Minute;
+use detection::{Bucket, Change, Detector, Row, Rules};
+use event::{Minute, TenantId, Timestamp};
+use pipeline::ports::Clock as _;
+use pipeline::tenants;
+use pipeline::watch::{self, counts};
+use serde::de::DeserializeOwned;
 
 use crate::cli::Usage;
 use crate::cli::counts_table::{CountsTable, Line};
+use crate::cli::folder::{self, Folder};
+use crate::cli::moment::Moment;
 use crate::output;
+use crate::server;
 
 /// Lines looked at to infer the width of a bucket.
 const LINES_TO_INFER: usize = 100_000;
+/// As long as history is surely kept by the minute.
+const FOUR_WEEKS_MS: i64 = 28 * 24 * 60 * 60 * 1000;
 
 /// Run detection over past counts, and print the changes of alerts as JSON lines.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "FILE.csv has a header of time,tenant,provider,campaign,sends,deliveries,bounces_permanent,\
+    after_help = "Without --counts, what is counted in the data folder or table is looked at, and nothing there is changed.\n\nFILE.csv has a header of time,tenant,provider,campaign,sends,deliveries,bounces_permanent,\
     bounces_transient,delays,\ncomplaints,opens,clicks,delivery_ms_mean,delivery_ms_p50,delivery_ms_p95,queue_depth; any column after time\nmay be \
-    missing. Rows are in time order; a bucket without rows is one without events.\n\nExample:\n  \
-    mailgauge backtest --counts counts.csv --bucket 5m --rules rules.toml"
+    missing. Rows are in time order; a bucket without rows is one without events.\n\nExamples:\n  \
+    mailgauge backtest --counts counts.csv --bucket 5m --rules rules.toml\n  \
+    mailgauge backtest --data /var/lib/mailgauge --tenant acme --from 2026-11-01"
 )]
 pub struct Options {
     /// The table of counts; - is standard input
     #[arg(long, value_name = "FILE.csv")]
-    counts: PathBuf,
+    counts: Option<PathBuf>,
 
-    /// Width of a bucket, as 1m, 5m, 15m or 1h; taken from the times if left out
+    #[command(flatten)]
+    folder: Folder,
+
+    /// Stored counts of this tenant alone
+    #[arg(long, value_name = "TENANT", value_parser = folder::tenant, conflicts_with = "counts")]
+    tenant: Option<TenantId>,
+
+    /// Stored counts from this moment on [default: four weeks ago]
+    #[arg(long, value_name = "TIME", conflicts_with = "counts")]
+    from: Option<Moment>,
+
+    /// Stored counts before this moment [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "counts")]
+    to: Option<Moment>,
+
+    /// Width of a bucket, as 1m, 5m, 15m or 1h; taken from the times if left out, 5m for stored counts
     #[arg(long, value_name = "WIDTH")]
     bucket: Option<Width>,
 
@@ -65,7 +91,8 @@ impl FromStr for Width {
 /// Prints the changes of alerts over the whole table.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let rules = options.rules.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
-    let mut table = CountsTable::open_file(&options.counts)?;
+    let Some(counts) = &options.counts else { return stored(options, rules) };
+    let mut table = CountsTable::open_file(counts)?;
     let mut ahead = Vec::new();
     let width = match options.bucket {
         Some(Width(minutes)) => minutes,
@@ -75,7 +102,46 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     output::until_closed(replay(&mut table, ahead, width, rules, &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
-fn read_rules(path: &Path) -> anyhow::Result<Rules> {
+/// Prints the changes of alerts over what is stored.
+fn stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
+    let width = match options.bucket {
+        Some(Width(1)) => counts::Width::Minute,
+        None | Some(Width(5)) => counts::Width::FiveMinutes,
+        Some(Width(60)) => counts::Width::Hour,
+        Some(Width(_)) => return Err(Usage::error("--bucket: stored counts are read by 1m, 5m or 1h")),
+    };
+    let now = SystemClock.now();
+    let round = |at: Timestamp| Minute(at.minute().0 / width.minutes() * width.minutes());
+    let from = options.from.map_or(now.plus_millis(-FOUR_WEEKS_MS), |moment| moment.0);
+    let to = options.to.map_or(now, |moment| moment.0);
+    if from >= to {
+        return Err(Usage::error("--from must be before --to"));
+    }
+    let runtime = server::runtime()?;
+    let home = options.folder.open(&runtime)?;
+    let mut detector = Detector::new(width.minutes(), rules);
+    let changes = runtime.block_on(async {
+        let mut tenants = tenants::list(&home.store).await?;
+        tenants.retain(|tenant| options.tenant.as_ref().is_none_or(|wanted| wanted == tenant));
+        let range = (round(from), round(to));
+        let replayed =
+            watch::backtest(&home.store, &home.history, &tenants, range, width, &mut detector, now);
+        anyhow::Ok(replayed.await?)
+    })?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    output::until_closed(print(&changes, &mut out).and_then(|()| Ok(out.flush()?)))
+}
+
+fn print(changes: &[Change], out: &mut impl Write) -> anyhow::Result<()> {
+    for change in changes {
+        serde_json::to_writer(&mut *out, change).map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Reads a file of rules, TOML or JSON.
+pub(super) fn read_rules<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     if text.trim_start().starts_with('{') {
@@ -160,11 +226,7 @@ fn close(detector: &mut Detector, lines: &[Line], width: u32, out: &mut impl Wri
         })
         .collect();
     let start = Minute(first.minute / width * width);
-    for change in detector.observe(&Bucket { start, rows: &rows, lags: &[] }) {
-        serde_json::to_writer(&mut *out, &change).map_err(io::Error::from)?;
-        out.write_all(b"\n")?;
-    }
-    Ok(())
+    print(&detector.observe(&Bucket { start, rows: &rows, lags: &[] }), out)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use pipeline::ports::Clock as _;
 use simulator::{Incident, Plan, Simulation};
 
 use crate::output;
-use crate::server::{self, Opening};
+use crate::server::{self, Opening, Orders};
 use crate::standalone::Standalone;
 
 const MINUTE_MS: i64 = 60_000;
@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         output::tell("Simulated mail goes on until Ctrl-C; the same command continues from the same data.");
         opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
         opening.say(&format!("Listening on {}", opening.address()))?;
-        server::serve_with(home, opening, Vec::new(), move |inbox| async move {
+        server::serve_with(home, opening, Orders::default(), move |inbox| async move {
             let mut lines = Vec::new();
             while live.next_minute(&mut lines).is_some() {
                 play(&lines, &inbox).await;

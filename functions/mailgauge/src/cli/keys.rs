@@ -42,6 +42,10 @@ enum Action {
         #[command(flatten)]
         whom: Whom,
 
+        /// The key reads its tenant's numbers, and may not set its rules
+        #[arg(long, requires = "tenant")]
+        read_only: bool,
+
         /// What the key is called in lists
         #[arg(long, value_name = "NAME", value_parser = name)]
         name: String,
@@ -85,8 +89,9 @@ struct Whom {
 }
 
 impl Whom {
-    fn grant(&self) -> Grant {
+    fn grant(&self, read_only: bool) -> Grant {
         match &self.tenant {
+            Some(tenant) if read_only => Grant::Reader(tenant.clone()),
             Some(tenant) => Grant::Tenant(tenant.clone()),
             None if self.ingest => Grant::Ingest,
             None => Grant::Operator,
@@ -116,9 +121,9 @@ fn lifetime_ms(text: &str) -> Result<i64, String> {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
-        Action::Add { whom, name, expires } => {
+        Action::Add { whom, read_only, name, expires } => {
             let home = options.folder.open_or_make(&runtime)?;
-            runtime.block_on(add(&options.folder, &home, whom.grant(), name, *expires))
+            runtime.block_on(add(&options.folder, &home, whom.grant(*read_only), name, *expires))
         }
         Action::List => {
             let home = options.folder.open(&runtime)?;
@@ -156,7 +161,7 @@ async fn add(
     name: &str,
     lifetime_ms: Option<i64>,
 ) -> anyhow::Result<()> {
-    if let Grant::Tenant(tenant) = &grant
+    if let Some(tenant) = grant.tenant()
         && !tenants::list(&home.store).await?.contains(tenant)
     {
         output::tell(&format!("nothing has been counted for tenant {tenant} yet"));
@@ -185,6 +190,7 @@ fn row(credential: &Credential) -> Vec<Value> {
     let (grants, tenant) = match &credential.grant {
         Grant::Operator => ("operator", None),
         Grant::Tenant(tenant) => ("tenant", Some(tenant.as_str())),
+        Grant::Reader(tenant) => ("reader", Some(tenant.as_str())),
         Grant::Ingest => ("ingest", None),
     };
     let moment = |at: Option<event::Timestamp>| json!(at.map(|at| at.to_string()));

@@ -7,8 +7,9 @@ use clap::Args;
 
 use crate::cli::tags::Tags;
 use crate::output;
-use crate::server::{self, Opening};
+use crate::server::{self, Opening, Orders};
 use crate::standalone::Standalone;
+use crate::watcher::Channels;
 
 /// Run everything in one process: ingestion over HTTP, counting, the API and the dashboard.
 ///
@@ -30,6 +31,9 @@ pub struct Options {
 
     #[command(flatten)]
     tags: Tags,
+
+    #[command(flatten, next_help_heading = "Alerts")]
+    channels: Channels,
 }
 
 /// Serves until it is told to stop.
@@ -49,6 +53,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
                 .say("The operator key was shown at the first start; make more with `mailgauge keys add`.")?,
         }
         opening.say(&format!("Listening on {}", opening.address()))?;
-        server::serve(home, opening, options.sns_topics).await
+        let orders = Orders { sns_topics: options.sns_topics, channels: options.channels };
+        server::serve(home, opening, orders).await
     })
 }

@@ -184,19 +184,8 @@ async fn status(folder: &Folder, home: &Standalone, sink: &str) -> anyhow::Resul
     folder.print(&table)
 }
 
-#[cfg(feature = "aws")]
-async fn open(settings: Settings) -> TimeSeries {
-    TimeSeries::new(settings, &adapters::aws::config().await)
-}
-
-#[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "with AWS it waits")]
-async fn open(settings: Settings) -> TimeSeries {
-    TimeSeries::new(settings)
-}
-
 async fn write(folder: &Folder, home: &Standalone, settings: Settings) -> anyhow::Result<()> {
-    let sink = open(settings).await;
+    let sink = TimeSeries::open(settings).await;
     let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());
     for (shard, _) in cursor::read_all(&home.store).await? {

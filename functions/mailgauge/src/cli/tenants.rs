@@ -7,7 +7,7 @@ use cells::Block;
 use cells::query::Scope;
 use clap::{Args, Subcommand};
 use event::{Hour, TenantId, Timestamp};
-use pipeline::credentials::{self, Credential, Grant};
+use pipeline::credentials::{self, Credential};
 use pipeline::manifest::Extent;
 use pipeline::ports::Clock as _;
 use pipeline::snapshot::{self, Progress, Snapshot};
@@ -117,7 +117,7 @@ async fn show(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
 fn keys_of(tenant: &TenantId, keys: &[Credential]) -> usize {
     let now = SystemClock.now();
     let is_good = |key: &&Credential| {
-        key.grant == Grant::Tenant(tenant.clone())
+        key.grant.tenant() == Some(tenant)
             && key.revoked_at.is_none()
             && key.expires_at.is_none_or(|at| now < at)
     };

@@ -1,29 +1,45 @@
-//! `mailgauge trends`: what a table of counts says about weeks and years.
+//! `mailgauge trends`: what a table of counts, or what is stored, says about weeks and years.
 
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::bail;
+use adapters::system_clock::SystemClock;
+use anyhow::{Context as _, bail};
+use cells::query::{DimensionNames, Scope};
 use clap::Args;
 use detection::trend::{self, Hour, LEAST_DAYS, Season, Trend, Unit};
+use event::TenantId;
+use pipeline::look_back::{self, Source};
+use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
 use crate::cli::Usage;
 use crate::cli::counts_table::{CountsTable, Line};
+use crate::cli::folder::Folder;
 use crate::output::{self, Format, Table};
+use crate::server;
 
 /// Trend, change points and seasons of a metric over weeks or years, and this period against the last.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "FILE.csv is a table of counts as for backtest. A trend is said only beyond doubt; the interval holds the true slope 95 times of 100.\n\n\
+    after_help = "Without --counts, what is counted in the data folder or table is looked at. FILE.csv is a table of counts as for backtest. A trend is said only beyond doubt; the interval holds the true slope 95 times of 100.\n\n\
     Examples:\n  \
     mailgauge trends --counts counts.csv --metric bounce_rate\n  \
-    mailgauge trends --counts counts.csv --metric sends --tenant acme --format json"
+    mailgauge trends --counts counts.csv --metric sends --tenant acme --format json\n  \
+    mailgauge trends --data /var/lib/mailgauge --metric open_rate --weeks 26"
 )]
 pub struct Options {
     /// The table of counts; - is standard input
     #[arg(long, value_name = "FILE.csv")]
-    counts: PathBuf,
+    counts: Option<PathBuf>,
+
+    #[command(flatten)]
+    folder: Folder,
+
+    /// Weeks of stored counts, up to 56
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..=56), conflicts_with = "counts")]
+    weeks: u32,
 
     /// A count, a rate, a delivery time or queue_depth, by the names of the metrics
     #[arg(long, value_name = "METRIC", value_parser = parse_metric)]
@@ -40,10 +56,6 @@ pub struct Options {
     /// Rows of this campaign alone
     #[arg(long, value_name = "CAMPAIGN")]
     campaign: Option<String>,
-
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
 }
 
 /// What is looked back on: its name, its unit, and what a row adds to its part and its whole.
@@ -108,7 +120,11 @@ fn parse_metric(name: &str) -> Result<Metric, String> {
 
 /// Prints what the table says.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let mut table = CountsTable::open_file(&options.counts)?;
+    let Some(counts) = &options.counts else {
+        let trend = stored(options)?;
+        return output::until_closed(print(options, &trend, &mut io::stdout().lock()));
+    };
+    let mut table = CountsTable::open_file(counts)?;
     let hours = hours(&mut table, options)?;
     if hours.is_empty() {
         bail!("{}: no row is of what was asked for", table.name);
@@ -121,6 +137,31 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         );
     };
     output::until_closed(print(options, &trend, &mut io::stdout().lock()))
+}
+
+/// What stored counts say.
+fn stored(options: &Options) -> anyhow::Result<Trend> {
+    let name = options.metric.name;
+    let metric = look_back::metric(name).map_err(|error| Usage::error(error.to_string()))?;
+    let scope = match options.tenant.as_deref().map(TenantId::new) {
+        None => Scope::All,
+        Some(Ok(tenant)) => Scope::Tenant(tenant),
+        Some(Err(error)) => return Err(Usage::error(format!("--tenant: {error}"))),
+    };
+    let named = [("provider", &options.provider), ("campaign", &options.campaign)];
+    let filters: Vec<String> =
+        named.iter().filter_map(|(name, value)| Some(format!("{name}:{}", value.as_ref()?))).collect();
+    let runtime = server::runtime()?;
+    let home = options.folder.open(&runtime)?;
+    let source = Source {
+        store: &home.store,
+        history: &home.history,
+        now: SystemClock.now(),
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+    };
+    let no_tags = DimensionNames::default();
+    let trend = runtime.block_on(source.trend(&scope, &no_tags, metric, options.weeks, &filters))?;
+    trend.with_context(|| format!("less than {LEAST_DAYS} complete days with {name}: nothing can be said"))
 }
 
 /// The hours of the rows asked for. Rows in the order of time, or it is an error.
@@ -158,7 +199,7 @@ fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hour>
 }
 
 fn print(options: &Options, trend: &Trend, out: &mut impl Write) -> anyhow::Result<()> {
-    match options.format {
+    match options.folder.format() {
         Format::Json => {
             let mut object = json!(trend);
             object["metric"] = json!(options.metric.name);

@@ -8,14 +8,17 @@ import { createBoard } from "./board.js";
 import { showChips, showControls } from "./controls.js";
 import { el, icon, place } from "./dom.js";
 import { period as periodOf } from "./period.js";
-import { questions } from "./queries.js";
+import { alertsIn, questions } from "./queries.js";
 import { changed, format, parse, toggleFilter } from "./state.js";
 import { failure, showSignIn } from "./states.js";
 import { showTenant, tenantPicker } from "./tenants.js";
 import { applyTheme, bindTheme } from "./theme.js";
 
 const REFRESH_MS = 60_000;
-const ALL = ["totals", "sparks", "chart", "breakdown", "reasons"];
+/** What is looked at around an alert. */
+const BEFORE_MS = 3 * 3_600_000;
+const AFTER_MS = 3_600_000;
+const ALL = ["totals", "sparks", "chart", "breakdown", "reasons", "alerts"];
 /** Choices that concern one question only; all others concern all. */
 const CONCERNS = { show: ["chart"], step: ["chart"], by: ["breakdown"], top: ["breakdown"], sort: [] };
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
@@ -43,6 +46,14 @@ const on = {
   zoom: (from, to) => go({ range: "custom", from, to, step: "auto" }),
   zoomOut: () => go({ range: lastRange, step: "auto" }),
   retry: () => refresh(),
+  look: (alert) => go(around(alert)),
+  acknowledge: async (id) => {
+    try {
+      await call(`v1/alerts/${id}/acknowledge`, { body: {}, tenant: tenantAsked() });
+    } finally {
+      refresh(["alerts"]);
+    }
+  },
   announce: (text) => {
     place("announce").textContent = text;
   },
@@ -51,7 +62,7 @@ const board = createBoard(on);
 
 /** Moves to another view, as a step that the back button undoes. */
 function go(/** @type {Partial<import("./state.js").State>} */ change) {
-  const next = changed(state, change);
+  const next = changed(state, { alert: "", ...change });
   if (format(next) === format(state)) return;
   if (state.range !== "custom") lastRange = state.range;
   const touched = Object.keys(change);
@@ -63,6 +74,36 @@ function go(/** @type {Partial<import("./state.js").State>} */ change) {
     return board.show(latest);
   }
   refresh(touched.every((name) => name in CONCERNS) ? [...new Set(touched.flatMap((name) => CONCERNS[name]))] : ALL);
+}
+
+/** The view of an alert: its series, from some hours before it began until some after it ended. */
+function around(alert) {
+  const end = alert.state === "resolved" ? Date.parse(alert.updated_at) + AFTER_MS : Date.now();
+  return {
+    range: "custom",
+    from: Date.parse(alert.started_at) - BEFORE_MS,
+    to: Math.min(Date.now(), end),
+    step: "auto",
+    alert: alert.id,
+    ...(allTenants() && alert.tenant !== "*" ? { tenant: alert.tenant } : {}),
+    filters: Object.entries(alert.scope).map(([dimension, value]) => ({ dimension, value })),
+  };
+}
+
+/** Goes to the alert that a message pointed to; if there is none any more, to the numbers as usual. */
+async function follow() {
+  if (!state.alert || state.range === "custom") return;
+  try {
+    state = changed(state, around(await call(`v1/alerts/${state.alert}`, { tenant: tenantAsked() })));
+  } catch {
+    state = changed(state, { alert: "" });
+  }
+  history.replaceState(null, "", location.pathname + format(state));
+}
+
+/** The tenant that an operator looks at; none for a tenant's own key. */
+function tenantAsked() {
+  return caller?.scope === "operator" ? state.tenant : "";
 }
 
 function allTenants() {
@@ -99,6 +140,7 @@ async function start(problem) {
     state = changed(state, { tenant: "" });
     showTenant(place("tenant"), caller.tenant);
   }
+  await follow();
   place("bar").hidden = false;
   place("board").hidden = false;
   board.loading();
@@ -146,11 +188,13 @@ async function refresh(names = ALL) {
   const mine = (running = new AbortController());
   const asked = state;
   const period = periodOf(asked, Date.now(), ZONE);
-  const tenant = caller?.scope === "operator" ? asked.tenant : "";
+  const tenant = tenantAsked();
   const bodies = questions(asked, period);
   const ask = async (name) => {
     try {
-      return [name, { reply: await call("v1/query", { body: bodies[name], tenant, signal: mine.signal }) }];
+      const options = { tenant, signal: mine.signal };
+      if (name === "alerts") return [name, { reply: await call(alertsIn(period), options) }];
+      return [name, { reply: await call("v1/query", { body: bodies[name], ...options }) }];
     } catch (error) {
       return [name, { error }];
     }

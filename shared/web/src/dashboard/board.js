@@ -3,6 +3,7 @@
  * why there is nothing to show. It asks for nothing itself.
  */
 
+import { createAlerts } from "./alerts.js";
 import { createChart } from "./chart.js";
 import { showSpan } from "./controls.js";
 import { el, place } from "./dom.js";
@@ -28,6 +29,8 @@ import { showTiles, tilesLoading } from "./tiles.js";
  * @property {(from: number, to: number) => void} zoom
  * @property {() => void} zoomOut
  * @property {() => void} retry
+ * @property {(alert: any) => void} look Shows the numbers around an alert.
+ * @property {(id: string) => Promise<void>} acknowledge
  * @property {(text: string) => void} announce Says something to screen readers.
  */
 
@@ -36,6 +39,7 @@ export function createBoard(/** @type {Choices} */ on) {
   const chart = createChart(place("chart"), on);
   const table = createTable(place("breakdown"), on);
   const reasons = createReasons(place("reasons"), on.retry);
+  const alerts = createAlerts(place("alerts"), on);
   const live = createLive(place("live"));
   return {
     /** Placeholders until the first numbers. */
@@ -50,6 +54,8 @@ export function createBoard(/** @type {Choices} */ on) {
       const { totals, sparks, breakdown } = results;
       showSpan(place("controls"), period);
       if (totals.reply) live.update(totals.reply.meta ?? {});
+      if (results.alerts?.reply) alerts.update(results.alerts.reply.alerts ?? [], asked.alert, period.zone);
+      else alerts.fail();
       if (showEmptiness(results, asked, on)) return;
       if (totals.error) place("tiles").replaceChildren(failure(totals.error, on.retry));
       else drawTiles(totals.reply, sparks.reply, asked, on);
@@ -102,7 +108,9 @@ function chartModel(reply, asked, period) {
 
 /** Whether there is nothing to draw, which is then said instead. */
 function showEmptiness(results, asked, on) {
-  const errors = Object.values(results).map(({ error }) => error);
+  const errors = Object.keys(results)
+    .filter((name) => name !== "alerts")
+    .map((name) => results[name].error);
   const broken = errors.every(Boolean);
   const totals = results.totals.reply;
   const counts = totals ? Object.values(totalRow(totals).metrics) : null;

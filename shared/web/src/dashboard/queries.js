@@ -1,5 +1,5 @@
 /**
- * @file The questions of one refresh, at most five, and how their replies are read. Pure. It asks for rates by name
+ * @file The questions of one refresh, at most six, and how their replies are read. Pure. It asks for rates by name
  * and never computes one: sums and denominators are the server's.
  */
 
@@ -57,6 +57,11 @@ export function questions(state, period) {
 }
 
 /** Values of one dimension are alternatives; dimensions narrow each other. */
+/** The call for the alerts of a period. */
+export function alertsIn(/** @type {import("./period.js").Period} */ period) {
+  return `v1/alerts?from=${iso(period.from)}&to=${iso(period.to)}&limit=200`;
+}
+
 function filterOf(filters) {
   const conditions = [];
   for (const dimension of DIMENSIONS.keys()) {

@@ -20,6 +20,7 @@ import { PRESETS, STEPS } from "./period.js";
  * @property {string} step The chart's granularity, or `auto`.
  * @property {string} sort A column, with `-` in front for descending.
  * @property {number} top Rows of the breakdown.
+ * @property {string} alert The alert that a message pointed to; empty for none.
  */
 
 const MAX_FILTERS = 20;
@@ -39,6 +40,7 @@ const DEFAULTS = {
   step: "auto",
   sort: "-sends",
   top: TOPS[0],
+  alert: "",
 };
 
 /** Reads a state from the query part of an address. */
@@ -63,6 +65,7 @@ export function parse(/** @type {string} */ search) {
   choose(state, query, "step", STEPS);
   const sort = query.get("sort") ?? "";
   if (/^-?[a-z0-9_]{1,40}$/.test(sort)) state.sort = sort;
+  if (/^al_[a-z0-9]{1,60}$/.test(query.get("alert") ?? "")) state.alert = query.get("alert");
   if (TOPS.includes(Number(query.get("top")))) state.top = Number(query.get("top"));
   return fit(state);
 }
@@ -87,7 +90,7 @@ export function format(/** @type {State} */ state) {
     query.set("from", new Date(state.from).toISOString());
     query.set("to", new Date(state.to).toISOString());
   }
-  for (const name of ["range", "tenant", "basis", "by", "show", "step", "sort", "top"]) {
+  for (const name of ["range", "tenant", "basis", "by", "show", "step", "sort", "top", "alert"]) {
     if (state[name] !== DEFAULTS[name] && state[name] !== "custom") query.set(name, String(state[name]));
   }
   for (const { dimension, value } of state.filters) query.append("f", `${dimension}:${value}`);

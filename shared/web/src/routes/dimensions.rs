@@ -63,18 +63,11 @@ pub(crate) async fn values<B: Backend>(
     mut parameters: Parameters,
 ) -> Result<Json<DimensionValues>, Problem> {
     let prefix = parameters.take("prefix")?.unwrap_or_default();
-    let limit = parameters.take("limit")?;
+    let limit = parameters.take_number("limit", 1..=MAX_VALUES)?.unwrap_or(DEFAULT_VALUES);
     parameters.finish("prefix, limit")?;
     if prefix.len() > MAX_PREFIX_BYTES {
         return Err(invalid("prefix", "is too long").allowed("up to 256 bytes").example("spring"));
     }
-    let limit = match limit.as_deref().map(str::parse) {
-        None => DEFAULT_VALUES,
-        Some(Ok(limit @ 1..=MAX_VALUES)) => limit,
-        Some(Ok(_) | Err(_)) => {
-            return Err(invalid("limit", "is out of range").allowed("1 to 1000").example("100"));
-        }
-    };
     let unknown = || Problem::new(Kind::NotFound, "no such dimension; GET /v1/dimensions lists them");
     let Path(name) = name.map_err(|_| unknown())?;
     let names = web.backend.dimension_names(&reader.scope).await?;

@@ -2,14 +2,20 @@
 //!
 //! Unknown and repeated parameters are errors: a typing mistake must not silently widen an answer.
 
+use std::ops::RangeInclusive;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use event::Timestamp;
+use serde::de::DeserializeOwned;
 
 use crate::problem::{Kind, Problem};
 
 /// More pairs than any call has; 100 filter conditions and the rest of a query fit.
 const MAX_PAIRS: usize = 128;
+/// Longest part of a parser's words that is told.
+const MAX_WORDS: usize = 200;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Decoded pairs, in their order.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -45,14 +51,32 @@ impl Parameters {
         Ok(Some(value))
     }
 
-    /// Takes a moment out, as RFC 3339.
-    pub(crate) fn take_time(&mut self, name: &str) -> Result<Timestamp, Problem> {
+    /// Takes all parameters of a name out.
+    pub(crate) fn take_all(&mut self, name: &str) -> Vec<String> {
+        let taken = self.0.extract_if(.., |(key, _)| key == name);
+        taken.map(|(_, value)| value).collect()
+    }
+
+    /// Takes a moment out, if there is one.
+    pub(crate) fn take_moment(&mut self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+        let Some(text) = self.take(name)? else { return Ok(None) };
         let wrong =
-            |problem| invalid(name, problem).allowed("a time as RFC 3339").example("2026-01-31T00:00:00Z");
-        let text = self.take(name)?.ok_or_else(|| wrong("is missing"))?;
-        match text.parse::<jiff::Timestamp>() {
-            Ok(moment) => Ok(Timestamp::from_millis(moment.as_millisecond())),
-            Err(_) => Err(wrong("is not a time")),
+            || invalid(name, "is not a time").allowed("RFC 3339, now, or such as -24h, -7d").example("-7d");
+        moment(&text, now).map(Some).ok_or_else(wrong)
+    }
+
+    /// Takes a whole number out, if there is one.
+    pub(crate) fn take_number(
+        &mut self,
+        name: &str,
+        allowed: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.take(name)? else { return Ok(None) };
+        match text.parse() {
+            Ok(number) if allowed.contains(&number) => Ok(Some(number)),
+            _ => Err(invalid(name, "is out of range")
+                .allowed(format!("{} to {}", allowed.start(), allowed.end()))
+                .example(allowed.start().to_string())),
         }
     }
 
@@ -68,7 +92,68 @@ impl Parameters {
     }
 }
 
+/// A moment on the wire: RFC 3339, `now`, or so long ago as `-24h`.
+pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if text == "now" {
+        return Some(now);
+    }
+    if let Some(ago) = text.strip_prefix('-') {
+        let (number, unit) = ago.split_at_checked(ago.len().checked_sub(1)?)?;
+        let unit = match unit {
+            "m" => 60_000,
+            "h" => 60 * 60_000,
+            "d" => DAY_MS,
+            "w" => 7 * DAY_MS,
+            _ => return None,
+        };
+        let number = i64::from(number.parse::<u32>().ok().filter(|number| *number <= 1_000_000)?);
+        return Some(now.plus_millis(-number * unit));
+    }
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_millis(moment.as_millisecond()))
+}
+
+/// Reads a body that must be a JSON object of this shape.
+pub(crate) fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
+    // A list would pass for an object without names.
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let read = if is_object {
+        serde_json::from_slice(body)
+    } else {
+        Err(serde::de::Error::custom("it is no JSON object"))
+    };
+    read.map_err(|error| {
+        let words: String = error.to_string().chars().take(MAX_WORDS).collect();
+        Problem::new(Kind::InvalidBody, words).example(example)
+    })
+}
+
 /// A problem with one parameter of a query string.
 pub(crate) fn invalid(name: &str, problem: &str) -> Problem {
     Problem::about(Kind::InvalidParameter, name, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_or_so_long_ago() {
+        let now = Timestamp::from_millis(1_000_000_000_000);
+        for (text, expected) in [
+            ("now", Some(0)),
+            ("-2h", Some(-7_200_000)),
+            ("-7d", Some(-604_800_000)),
+            ("2001-09-09T01:46:40Z", Some(0)),
+            ("-", None),
+            ("-h", None),
+            ("-1y", None),
+            ("--1h", None),
+            ("-9999999d", None),
+            ("-é", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(moment(text, now).map(|at| at.millis_since(now)), expected, "{text}");
+        }
+    }
 }

@@ -56,9 +56,7 @@ pub(crate) async fn get<B: Backend>(
 
 async fn answer<B: Backend>(web: &Web<B>, query: Query) -> Result<Response, Problem> {
     const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
-    let _slot = web.queries.try_acquire().map_err(|_| {
-        Problem::new(Kind::TooManyRequests, "too many queries at once; ask again in 1 s").retry_after(1)
-    })?;
+    let _slot = web.slot()?;
     let answer = tokio::time::timeout(QUERY_TIME, web.backend.query(query)).await.map_err(|_| {
         tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a query was given up");
         let detail =

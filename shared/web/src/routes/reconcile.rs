@@ -17,8 +17,10 @@ pub(crate) async fn reconcile<B: Backend>(
     reader: Reader,
     mut parameters: Parameters,
 ) -> Result<Json<Reconciliation>, Problem> {
-    let from = parameters.take_time("from")?;
-    let to = parameters.take_time("to")?;
+    let now = web.backend.now();
+    let missing = |name| invalid(name, "is missing").allowed("RFC 3339, now, or such as -7d").example("-7d");
+    let from = parameters.take_moment("from", now)?.ok_or_else(|| missing("from"))?;
+    let to = parameters.take_moment("to", now)?.unwrap_or(now);
     parameters.finish("from, to")?;
     if from >= to {
         return Err(invalid("to", "is not after from")

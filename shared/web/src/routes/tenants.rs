@@ -1,21 +1,65 @@
-//! `GET /v1/tenants`: all tenants, for operators.
+//! `/v1/tenants` and `/v1/tenants/{id}/keys`: tenants and their keys, for operators.
+//!
+//! A key is in the reply that made it and nowhere else. Erasing a tenant takes its numbers, rules, alerts and keys; events that come
+//! later make it anew.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use serde::Serialize;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use event::{TenantId, Timestamp};
+use pipeline::credentials::{Credential, Grant};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::parameters::Parameters;
+use super::parameters::{Parameters, invalid, read_object};
 use crate::auth::Operator;
 use crate::backend::{Backend, Tenant};
-use crate::problem::Problem;
+use crate::limits::read_body;
+use crate::problem::{Kind, Problem};
 use crate::router::Web;
+
+const BODY_BYTES: usize = 16 * 1024;
+/// It is read in a table.
+const MAX_NAME_CHARS: usize = 100;
+const MAX_DAYS: i64 = 3650;
+const MAX_OVERLAP_HOURS: i64 = 720;
+const DEFAULT_OVERLAP_HOURS: i64 = 24;
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// The reply of `GET /v1/tenants`.
 #[derive(Serialize)]
 pub(crate) struct Tenants {
     tenants: Vec<Tenant>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTenant {
+    id: String,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantChange {
+    name: Option<String>,
+    suspended: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    name: String,
+    scopes: Option<Vec<String>>,
+    expires_in_days: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    overlap_hours: Option<i64>,
 }
 
 /// `GET /v1/tenants`.
@@ -26,4 +70,216 @@ pub(crate) async fn list<B: Backend>(
 ) -> Result<Json<Tenants>, Problem> {
     parameters.finish("none")?;
     Ok(Json(Tenants { tenants: web.backend.tenants().await? }))
+}
+
+/// `POST /v1/tenants`.
+pub(crate) async fn add<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    request: Request,
+) -> Result<Json<Tenant>, Problem> {
+    let body = read_body(request, BODY_BYTES).await?;
+    let new: NewTenant = read_object(&body, r#"{"id":"acme","name":"Acme"}"#)?;
+    let id = TenantId::new(&new.id).map_err(|_| {
+        invalid("id", "is no tenant's name")
+            .allowed("1 to 128 visible ASCII characters without # / \\ and quotes")
+            .example("acme")
+    })?;
+    let name = new.name.map(|name| named("name", name)).transpose()?;
+    if web.backend.tenant(&id).await?.is_some() {
+        return Err(Problem::new(Kind::Conflict, format!("tenant {id} is there; change it with PATCH")));
+    }
+    web.backend.describe(&id, name, false).await?;
+    one(&web, &id).await.map(Json)
+}
+
+/// `GET /v1/tenants/{id}`.
+pub(crate) async fn get<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Parameters,
+) -> Result<Json<Tenant>, Problem> {
+    parameters.finish("none")?;
+    one(&web, &tenant(id)?).await.map(Json)
+}
+
+/// `PATCH /v1/tenants/{id}`: another name, suspended or not; what is left out stays.
+pub(crate) async fn change<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Tenant>, Problem> {
+    let id = tenant(id)?;
+    let body = read_body(request, BODY_BYTES).await?;
+    let change: TenantChange = read_object(&body, r#"{"suspended":true}"#)?;
+    let before = one(&web, &id).await?;
+    let name = match change.name {
+        Some(name) => Some(named("name", name)?),
+        None => Some(before.name).filter(|name| *name != before.id),
+    };
+    web.backend.describe(&id, name, change.suspended.unwrap_or(before.suspended)).await?;
+    one(&web, &id).await.map(Json)
+}
+
+/// `DELETE /v1/tenants/{id}`: erases it.
+pub(crate) async fn erase<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Parameters,
+) -> Result<Json<Value>, Problem> {
+    parameters.finish("none")?;
+    let id = tenant(id)?;
+    one(&web, &id).await?;
+    web.backend.erase(&id).await?;
+    Ok(Json(json!({ "erased": id.as_str() })))
+}
+
+/// `GET /v1/tenants/{id}/keys`.
+pub(crate) async fn keys<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Parameters,
+) -> Result<Json<Value>, Problem> {
+    parameters.finish("none")?;
+    let id = tenant(id)?;
+    one(&web, &id).await?;
+    let keys: Vec<Value> = web.backend.keys(&id).await?.iter().map(shown).collect();
+    Ok(Json(json!({ "keys": keys })))
+}
+
+/// `POST /v1/tenants/{id}/keys`.
+pub(crate) async fn add_key<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let id = tenant(id)?;
+    let body = read_body(request, BODY_BYTES).await?;
+    let new: NewKey = read_object(&body, r#"{"name":"dashboard","expires_in_days":90}"#)?;
+    let name = named("name", new.name)?;
+    let grant = grant(&id, new.scopes.as_deref())?;
+    let expires_at = match new.expires_in_days {
+        None => None,
+        Some(days @ 1..=MAX_DAYS) => Some(web.backend.now().plus_millis(days * 24 * HOUR_MS)),
+        Some(_) => {
+            return Err(invalid("expires_in_days", "is out of range").allowed("1 to 3650").example("90"));
+        }
+    };
+    one(&web, &id).await?;
+    let (key, credential) = web.backend.add_key(grant, &name, expires_at).await?;
+    Ok(Json(made(&key, &credential)))
+}
+
+/// `POST /v1/tenants/{id}/keys/{key}/rotate`: a new key like it, and the old one ends after an overlap.
+pub(crate) async fn rotate<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    place: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let (tenant, old) = key_of(&web, place).await?;
+    let body = read_body(request, BODY_BYTES).await?;
+    let rotation: Rotation = read_object(&body, r#"{"overlap_hours":24}"#)?;
+    let hours = rotation.overlap_hours.unwrap_or(DEFAULT_OVERLAP_HOURS);
+    if !(0..=MAX_OVERLAP_HOURS).contains(&hours) {
+        return Err(invalid("overlap_hours", "is out of range").allowed("0 to 720").example("24"));
+    }
+    let now = web.backend.now();
+    if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
+        return Err(Problem::new(Kind::Conflict, "this key is over; make a new one"));
+    }
+    // As long as it was to live, from now on.
+    let lifetime = old.expires_at.map(|at| at.millis_since(old.created_at));
+    let expires_at = lifetime.map(|lifetime| now.plus_millis(lifetime));
+    debug_assert_eq!(old.grant.tenant(), Some(&tenant));
+    let (key, credential) = web.backend.add_key(old.grant, &old.name, expires_at).await?;
+    web.backend.end_key(&old.id, Some(now.plus_millis(hours * HOUR_MS))).await?;
+    Ok(Json(made(&key, &credential)))
+}
+
+/// `DELETE /v1/tenants/{id}/keys/{key}`: revoked at once.
+pub(crate) async fn revoke<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    _operator: Operator,
+    place: Result<Path<(String, String)>, PathRejection>,
+    parameters: Parameters,
+) -> Result<Json<Value>, Problem> {
+    parameters.finish("none")?;
+    let (_, key) = key_of(&web, place).await?;
+    web.backend.end_key(&key.id, None).await?.map(|key| Json(shown(&key))).ok_or_else(no_key)
+}
+
+async fn one<B: Backend>(web: &Web<B>, id: &TenantId) -> Result<Tenant, Problem> {
+    web.backend.tenant(id).await?.ok_or_else(no_tenant)
+}
+
+/// A key and its tenant; a key of another tenant is as good as none.
+async fn key_of<B: Backend>(
+    web: &Web<B>,
+    place: Result<Path<(String, String)>, PathRejection>,
+) -> Result<(TenantId, Credential), Problem> {
+    let Path((id, key)) = place.map_err(|_| no_key())?;
+    let id = TenantId::new(&id).map_err(|_| no_tenant())?;
+    one(web, &id).await?;
+    let found = web.backend.keys(&id).await?.into_iter().find(|held| held.id == key);
+    found.map(|key| (id, key)).ok_or_else(no_key)
+}
+
+fn tenant(id: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
+    let Path(id) = id.map_err(|_| no_tenant())?;
+    TenantId::new(&id).map_err(|_| no_tenant())
+}
+
+fn no_tenant() -> Problem {
+    Problem::new(Kind::NotFound, "no such tenant; GET /v1/tenants lists them")
+}
+
+fn no_key() -> Problem {
+    Problem::new(Kind::NotFound, "no such key of this tenant")
+}
+
+fn named(field: &str, name: String) -> Result<String, Problem> {
+    let length = name.chars().count();
+    if length == 0 || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        return Err(invalid(field, "is no name").allowed("1 to 100 visible characters").example("dashboard"));
+    }
+    Ok(name)
+}
+
+fn grant(tenant: &TenantId, scopes: Option<&[String]>) -> Result<Grant, Problem> {
+    let Some(scopes) = scopes else { return Ok(Grant::Tenant(tenant.clone())) };
+    let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
+    let is_known = scopes.iter().all(|scope| scope == "read" || scope == "rules");
+    match (is_known && has("read"), has("rules")) {
+        (true, true) => Ok(Grant::Tenant(tenant.clone())),
+        (true, false) => Ok(Grant::Reader(tenant.clone())),
+        (false, _) => Err(invalid("scopes", "are none of a tenant's key")
+            .allowed("read, or read and rules")
+            .example("[\"read\"]")),
+    }
+}
+
+fn shown(key: &Credential) -> Value {
+    let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.grant.scopes(),
+        "created_at": key.created_at.to_string(),
+        "expires_at": text(key.expires_at),
+        "revoked_at": text(key.revoked_at),
+    })
+}
+
+fn made(key: &str, credential: &Credential) -> Value {
+    let mut shown = shown(credential);
+    if let Value::Object(shown) = &mut shown {
+        shown.insert("key".to_owned(), key.into());
+    }
+    shown
 }

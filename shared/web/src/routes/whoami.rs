@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
 
-use crate::auth::{authenticate, bearer};
+use crate::auth::{authenticate, bearer, suspended};
 use crate::backend::{Access, Backend};
 use crate::problem::Problem;
 use crate::router::Web;
@@ -31,7 +31,8 @@ pub(crate) async fn whoami<B: Backend>(
     let caller = authenticate(&web, bearer(&headers)?).await?;
     let (scope, tenant) = match caller.access {
         Access::Operator => ("operator", None),
-        Access::Tenant(tenant) => ("tenant", Some(tenant.to_string())),
+        Access::Tenant { tenant, .. } => ("tenant", Some(tenant.to_string())),
+        Access::Suspended => return Err(suspended()),
         Access::Ingest => ("ingest", None),
     };
     Ok(Json(Whoami { name: caller.name, scope, tenant }))

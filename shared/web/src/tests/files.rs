@@ -26,7 +26,11 @@ fn every_file_of_the_folder_is_part_of_the_program() {
 #[tokio::test]
 async fn every_file_has_its_type_and_can_reach_no_other_host() {
     for (name, content) in FILES {
-        let uri = if *name == "index.html" { "/".to_owned() } else { format!("/assets/{name}") };
+        let uri = match *name {
+            "index.html" => "/".to_owned(),
+            "docs.html" => "/docs".to_owned(),
+            _ => format!("/assets/{name}"),
+        };
         let reply = load(&uri, None).await;
         assert_eq!((reply.status, &reply.body[..]), (StatusCode::OK, *content), "{uri}");
         let expected = match name.rsplit('.').next().unwrap() {

@@ -113,7 +113,7 @@ async fn a_key_says_who_it_is() {
 #[tokio::test]
 async fn operators_list_tenants() {
     let reply = World::new().get(OPERATOR, "/v1/tenants").await;
-    assert_eq!(reply.json(), json!({"tenants": [{"id": "acme", "name": "Acme"}]}));
+    assert_eq!(reply.json(), json!({"tenants": [{"id": "acme", "name": "Acme", "suspended": false}]}));
 }
 
 #[tokio::test]

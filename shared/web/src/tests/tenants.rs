@@ -1,0 +1,146 @@
+//! Tenants and keys: an operator's calls, what a key opens, and the document that describes them.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::*;
+
+impl World {
+    async fn call(&self, key: &str, method: &str, uri: &str, body: Value) -> Reply {
+        let body = if body.is_null() { Body::empty() } else { body.to_string().into() };
+        self.send(bearer(key, method, uri).body(body).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_is_added_renamed_suspended_and_erased() {
+    let world = World::new();
+    let added = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
+    assert_eq!(added.json(), json!({"id": "globex", "name": "globex", "suspended": false}));
+    let again = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
+    assert_eq!((again.status, again.problem()), (StatusCode::CONFLICT, "conflict".to_owned()));
+    let change = json!({"name": "Globex Ltd", "suspended": true});
+    let changed = world.call(OPERATOR, "PATCH", "/v1/tenants/globex", change).await;
+    assert_eq!(changed.json(), json!({"id": "globex", "name": "Globex Ltd", "suspended": true}));
+    let kept = world.call(OPERATOR, "PATCH", "/v1/tenants/globex", json!({"suspended": false})).await;
+    assert_eq!(kept.json(), json!({"id": "globex", "name": "Globex Ltd", "suspended": false}));
+    let erased = world.call(OPERATOR, "DELETE", "/v1/tenants/globex", Value::Null).await;
+    assert_eq!(erased.json(), json!({"erased": "globex"}));
+    for method in ["GET", "DELETE"] {
+        let gone = world.call(OPERATOR, method, "/v1/tenants/globex", Value::Null).await;
+        assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    }
+    for body in [json!({}), json!({"id": ""}), json!({"id": "a#b"}), json!({"id": "a", "x": 1}), json!(["a"])]
+    {
+        let refused = world.call(OPERATOR, "POST", "/v1/tenants", body.clone()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_made_shown_once_rotated_and_revoked() {
+    let world = World::new();
+    let keys = "/v1/tenants/acme/keys";
+    let made = world
+        .call(OPERATOR, "POST", keys, json!({"name": "d", "scopes": ["read"], "expires_in_days": 10}))
+        .await;
+    assert_eq!(made.json()["key"], "mg_k0", "{}", made.text());
+    assert_eq!(made.json()["scopes"], json!(["read"]));
+    let listed = world.call(OPERATOR, "GET", keys, Value::Null).await;
+    assert!(listed.json()["keys"][0]["key"].is_null() && listed.json()["keys"][0]["id"] == "k0");
+    let rotated =
+        world.call(OPERATOR, "POST", &format!("{keys}/k0/rotate"), json!({"overlap_hours": 2})).await;
+    assert_eq!((&rotated.json()["key"], &rotated.json()["scopes"]), (&json!("mg_k1"), &json!(["read"])));
+    let listed = world.call(OPERATOR, "GET", keys, Value::Null).await.json();
+    assert_eq!(listed["keys"][0]["expires_at"], "2026-11-25T14:01:00Z");
+    assert_eq!(listed["keys"][1]["expires_at"], "2026-12-05T12:01:00Z");
+    let revoked = world.call(OPERATOR, "DELETE", &format!("{keys}/k1"), Value::Null).await;
+    assert_eq!(revoked.json()["revoked_at"], "2026-11-25T12:01:00Z");
+    let over = world.call(OPERATOR, "POST", &format!("{keys}/k1/rotate"), json!({})).await;
+    assert_eq!(over.status, StatusCode::CONFLICT);
+    // Another tenant's key is none.
+    world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
+    let other = world.call(OPERATOR, "DELETE", "/v1/tenants/globex/keys/k0", Value::Null).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    for body in [
+        json!({"name": ""}),
+        json!({"name": "a", "scopes": ["operator"]}),
+        json!({"name": "a", "scopes": ["rules"]}),
+        json!({"name": "a", "expires_in_days": 0}),
+    ] {
+        assert_eq!(
+            world.call(OPERATOR, "POST", keys, body.clone()).await.status,
+            StatusCode::BAD_REQUEST,
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_an_operator_reaches_tenants_and_keys() {
+    let world = World::new();
+    for key in [ACME, READER, INGEST, SUSPENDED] {
+        for (method, uri) in [
+            ("GET", "/v1/tenants"),
+            ("POST", "/v1/tenants"),
+            ("GET", "/v1/tenants/acme"),
+            ("PATCH", "/v1/tenants/acme"),
+            ("DELETE", "/v1/tenants/acme"),
+            ("GET", "/v1/tenants/acme/keys"),
+            ("POST", "/v1/tenants/acme/keys"),
+            ("POST", "/v1/tenants/acme/keys/k0/rotate"),
+            ("DELETE", "/v1/tenants/acme/keys/k0"),
+        ] {
+            let reply = world.call(key, method, uri, json!({})).await;
+            assert_eq!(reply.status, StatusCode::FORBIDDEN, "{key} {method} {uri}");
+        }
+    }
+    assert_eq!(world.fake.tenants.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_reads_sets_nothing_and_one_of_a_suspended_tenant_opens_nothing() {
+    let world = World::new();
+    assert_eq!(world.get(READER, "/v1/rules").await.status, StatusCode::OK);
+    assert_eq!(world.call(READER, "PUT", "/v1/rules", json!({})).await.problem(), "forbidden");
+    let id = "/v1/alerts/al_01c2f3a40123456789";
+    assert_eq!(world.get(READER, id).await.status, StatusCode::OK);
+    assert_eq!(
+        world.call(READER, "POST", &format!("{id}/acknowledge"), Value::Null).await.problem(),
+        "forbidden"
+    );
+    for uri in
+        ["/v1/whoami", "/v1/rules", "/v1/alerts", "/v1/metrics?metrics=sends", "/v1/dimensions", "/v1/budget"]
+    {
+        assert_eq!(world.get(SUSPENDED, uri).await.status, StatusCode::FORBIDDEN, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn every_call_that_is_described_is_there() {
+    let world = World::new();
+    let reply = world.send(Request::builder().uri("/openapi.json").body(Body::empty()).unwrap()).await;
+    let document = reply.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut calls = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let uri = path.replace("{id}", "acme").replace("{name}", "provider").replace("{key}", "k0");
+            let request = Request::builder().method(method.to_uppercase().as_str()).uri(&uri);
+            let reply = world.send(request.body(Body::empty()).unwrap()).await;
+            assert!(
+                reply.status != StatusCode::NOT_FOUND && reply.status != StatusCode::METHOD_NOT_ALLOWED,
+                "{method} {uri}"
+            );
+            let status = reply.status.as_u16().to_string();
+            assert!(
+                methods[method]["responses"][&status].is_object(),
+                "{method} {uri}: {status} is not described"
+            );
+            calls += 1;
+        }
+    }
+    assert!(calls > 25, "{calls}");
+    let page = world.send(Request::builder().uri("/docs").body(Body::empty()).unwrap()).await;
+    assert!(page.text().contains("assets/docs.js"));
+}
