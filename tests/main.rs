@@ -14,6 +14,7 @@
     reason = "a test that cannot go on fails, and tests are the edge"
 )]
 
+mod api;
 mod commands;
 mod counted_once;
 mod dashboard;

@@ -481,7 +481,7 @@ def a_list_bounces_and_is_told_once(walk):
 def its_end_is_told_once(walk):
     # The minute is over, its events have had their time to come, and it was fine for the minute that the rules ask for.
     time.sleep(max(0, walk.recovered + 200 - time.monotonic()))
-    walk.put_events(a_list(walk, "others", sends=1, bounces=0, ago=0))
+    walk.put_events(a_list(walk, "others", sends=1, bounces=0, ago=60))
     walk.trigger.drain()
     for _ in range(2):
         assert walk.detect() is not None

@@ -199,8 +199,8 @@ pub(crate) fn decline(metric: Metric, creep: &Creep, now: u32, place: &str, caus
         summary: format!(
             "The {} {place} has crept from {} to {} over {days} days{}.",
             metric.name().replace('_', " "),
-            percent(creep.from),
-            percent(creep.to),
+            percent(creep.from.min(1.0)),
+            percent(creep.to.min(1.0)),
             because(&cause),
         ),
         cause,

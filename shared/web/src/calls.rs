@@ -245,7 +245,8 @@ fn events<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             "/v1/ingest/firehose",
             firehose::ingest::<B>,
             says(EVENTS, "An HTTP endpoint destination of Firehose; the access key is a key that sends events.")
-                .bytes("By Firehose's protocol.")
+                .by_another_protocol()
+            .bytes("By Firehose's protocol.")
                 .of(Who::Senders)
                 .also(&[404]),
         )
@@ -270,8 +271,7 @@ fn health<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             &Method::GET,
             "/metrics",
             health::metrics::<B>,
-            says(HEALTH, "The program's own metrics as Prometheus text; open on the machine itself.")
-                .of(Who::Operators),
+            says(HEALTH, "The program's own metrics as Prometheus text.").of(Who::OperatorsOrLocal),
         )
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Who {
     Operators,
     /// Keys that send events in, and operators.
     Senders,
+    /// Operators, and whoever asks from the machine itself.
+    OperatorsOrLocal,
     /// Anybody.
     All,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Operation {
     body: Option<(Value, Value)>,
     reply: Value,
     more: &'static [u16],
+    /// Whether refusals too are as another protocol has them.
+    is_foreign: bool,
 }
 
 /// A call that replies with JSON of this shape.
@@ -53,7 +57,16 @@ pub(crate) fn says(group: &'static str, summary: &'static str) -> Operation {
 }
 
 fn with_reply(group: &'static str, summary: &'static str, reply: Value) -> Operation {
-    Operation { summary, group, who: Who::Readers, parameters: Vec::new(), body: None, reply, more: &[] }
+    Operation {
+        summary,
+        group,
+        who: Who::Readers,
+        parameters: Vec::new(),
+        body: None,
+        reply,
+        more: &[],
+        is_foreign: false,
+    }
 }
 
 fn reference(shape: &str) -> Value {
@@ -112,6 +125,13 @@ impl Operation {
         self
     }
 
+    /// It replies as another protocol has it, in JSON, refusals too.
+    pub(crate) fn by_another_protocol(mut self) -> Self {
+        self.is_foreign = true;
+        self.reply = foreign();
+        self
+    }
+
     fn document(mut self) -> Value {
         if matches!(self.who, Who::Readers | Who::Setters) {
             self = self.tenant_header();
@@ -126,18 +146,24 @@ impl Operation {
         }
         statuses.extend(self.more);
         for status in statuses {
-            replies.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
+            let problem = json!({ "$ref": "#/components/responses/Problem" });
+            replies.insert(status.to_string(), if self.is_foreign { foreign() } else { problem });
         }
         let mut operation = json!({
             "summary": self.summary,
             "tags": [self.group],
             "parameters": self.parameters,
             "responses": replies,
-            "security": if self.who == Who::All { json!([]) } else { json!([{ "key": [] }]) },
+            "security": match self.who {
+                Who::All => json!([]),
+                Who::OperatorsOrLocal => json!([{}, { "key": [] }]),
+                Who::Readers | Who::Setters | Who::Operators | Who::Senders => json!([{ "key": [] }]),
+            },
             "x-who": match self.who {
                 Who::Readers => "any key that reads",
                 Who::Setters => "keys with the scope rules, and operators",
                 Who::Operators => "operators",
+                Who::OperatorsOrLocal => "operators, and the machine itself",
                 Who::Senders => "keys that send events, and operators",
                 Who::All => "anybody",
             },
@@ -165,16 +191,26 @@ impl Operation {
     }
 }
 
+fn foreign() -> Value {
+    let content = json!({
+        "application/json": { "schema": { "type": "object" } },
+        "application/problem+json": { "schema": reference("Problem") },
+    });
+    json!({ "description": "As the protocol has it.", "content": content })
+}
+
 /// Calls on their way to a router and a document.
 pub(crate) struct Calls<S> {
     router: Router<S>,
     paths: Map<String, Value>,
+    /// In the order of their first calls.
+    groups: Vec<&'static str>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Calls<S> {
     /// None.
     pub(crate) fn new() -> Self {
-        Self { router: Router::new(), paths: Map::new() }
+        Self { router: Router::new(), paths: Map::new(), groups: Vec::new() }
     }
 
     /// Adds a call: a route and what is said of it.
@@ -189,6 +225,9 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         // All methods there are have a filter.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
         self.router = self.router.route(path, on(filter, handler));
+        if !self.groups.contains(&operation.group) {
+            self.groups.push(operation.group);
+        }
         let described = self.paths.entry(path).or_insert_with(|| json!({}));
         if let Value::Object(methods) = described {
             methods.insert(method.as_str().to_ascii_lowercase(), operation.document());
@@ -211,6 +250,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
                 "description": INTRODUCTION,
                 "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             },
+            "tags": self.groups.iter().map(|group| json!({ "name": group })).collect::<Vec<_>>(),
             "paths": self.paths,
             "components": {
                 "schemas": schemas,

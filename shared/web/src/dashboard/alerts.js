@@ -7,6 +7,7 @@ import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
 
 const MAX_FOLDED = 5;
+const DAY_MS = 86_400_000;
 
 /**
  * Builds the card.
@@ -77,11 +78,12 @@ function item(alert, linked, zone, on) {
     el(
       "div",
       { class: "alert-text" },
-      el("p", {}, alert.summary),
+      // When it ended stands below, in the reader's own time.
+      el("p", {}, alert.summary.replace(/^Over since \S+: /, "")),
       el(
         "p",
         { class: "quiet" },
-        `${when(started, zone)} · ${format.duration(Math.max(0, ended - started))}`,
+        `${when(started, zone)} · ${span(Math.max(0, ended - started))}`,
         alert.acknowledged ? ` · ${alert.acknowledged.by} looks after it` : null,
         ...(cause.length > 0 ? [" · explained by ", ...cause] : []),
       ),
@@ -95,6 +97,10 @@ function item(alert, linked, zone, on) {
       el("button", { class: "button small", type: "button", "data-key": `look ${alert.id}`, onclick: look }, "Look"),
     ),
   );
+}
+
+function span(ms) {
+  return ms < 2 * DAY_MS ? format.duration(ms) : `${(ms / DAY_MS).toFixed(1)} d`;
 }
 
 function when(time, zone) {

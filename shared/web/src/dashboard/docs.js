@@ -10,11 +10,10 @@ const origin = new URL(".", location.href).href.replace(/\/$/, "");
 place("intro").textContent = document_.info.description;
 
 /** @type {Map<string, [string, string, any][]>} Calls by their group. */
-const groups = new Map();
+const groups = new Map(document_.tags.map(({ name }) => [name, []]));
 for (const [path, methods] of Object.entries(document_.paths)) {
   for (const [method, call] of Object.entries(methods)) {
-    const group = call.tags[0];
-    groups.set(group, [...(groups.get(group) ?? []), [method, path, call]]);
+    groups.get(call.tags[0]).push([method, path, call]);
   }
 }
 for (const [group, calls] of groups) {
