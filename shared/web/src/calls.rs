@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::backend::Backend;
 use crate::ingest::{eventbridge, firehose, ses};
-use crate::openapi::{Calls, Operation, Who, replies, says};
+use crate::openapi::{Calls, Operation, Who, answers, replies, says};
 use crate::router::Web;
 use crate::routes::{alerts, dimensions, health, look_back, query, reconcile, rules, tenants, whoami};
 
@@ -26,7 +26,7 @@ fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
     let example = json!({
         "metrics": ["sends", "delivery_rate"], "from": "-24h", "granularity": "1h", "group_by": ["provider"]
     });
-    let query = replies(NUMBERS, "Ask for counts and rates, by bucket and group.", "Answer")
+    let query = answers(NUMBERS, "Ask for counts and rates, by bucket and group.")
         .body("Query", example)
         .also(&[422]);
     calls
@@ -78,7 +78,7 @@ fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
 /// The same as a query, in the query string.
 fn metrics() -> Operation {
     let text = || json!({ "type": "string" });
-    replies(NUMBERS, "The same as a query, as a link.", "Answer")
+    answers(NUMBERS, "The same as a query, as a link.")
         .needs(
             "metrics",
             "Counts and rates by name, separated by commas.",
@@ -116,6 +116,7 @@ fn metrics() -> Operation {
             "What stands for empty buckets.",
             &json!({ "type": "string", "enum": ["zero", "none"] }),
         )
+        .tagged()
         .also(&[422])
 }
 

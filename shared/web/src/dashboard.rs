@@ -112,11 +112,12 @@ fn file(headers: &HeaderMap, content_type: &'static str, content: &'static [u8],
 }
 
 /// `If-None-Match` compares weakly: `*` or a list of tags. Source: RFC 9110 section 13.1.2.
-fn matches(value: &HeaderValue, etag: &str) -> bool {
+pub(crate) fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else { return false };
     list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-fn etag(content: &[u8]) -> String {
+/// A strong tag of some content.
+pub(crate) fn etag(content: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(content)))
 }

@@ -42,11 +42,24 @@ pub(crate) struct Operation {
     more: &'static [u16],
     /// Whether refusals too are as another protocol has them.
     is_foreign: bool,
+    /// Whether a client that has the reply gets 304.
+    is_tagged: bool,
 }
 
 /// A call that replies with JSON of this shape.
 pub(crate) fn replies(group: &'static str, summary: &'static str, shape: &'static str) -> Operation {
     let content = json!({ "application/json": { "schema": reference(shape) } });
+    with_reply(group, summary, json!({ "description": "As asked.", "content": content }))
+}
+
+/// A call that answers a query, in the form that is accepted.
+pub(crate) fn answers(group: &'static str, summary: &'static str) -> Operation {
+    let text = json!({ "schema": { "type": "string" } });
+    let content = json!({
+        "application/json": { "schema": reference("Answer") },
+        "text/csv": text,
+        "application/x-ndjson": text,
+    });
     with_reply(group, summary, json!({ "description": "As asked.", "content": content }))
 }
 
@@ -66,6 +79,7 @@ fn with_reply(group: &'static str, summary: &'static str, reply: Value) -> Opera
         reply,
         more: &[],
         is_foreign: false,
+        is_tagged: false,
     }
 }
 
@@ -125,6 +139,12 @@ impl Operation {
         self
     }
 
+    /// It is not sent again to a client that has it.
+    pub(crate) fn tagged(mut self) -> Self {
+        self.is_tagged = true;
+        self
+    }
+
     /// It replies as another protocol has it, in JSON, refusals too.
     pub(crate) fn by_another_protocol(mut self) -> Self {
         self.is_foreign = true;
@@ -137,6 +157,9 @@ impl Operation {
             self = self.tenant_header();
         }
         let mut replies = Map::from_iter([("200".to_owned(), self.reply.clone())]);
+        if self.is_tagged {
+            replies.insert("304".to_owned(), json!({ "description": "The client has it already." }));
+        }
         let mut statuses = vec![400, 405, 408, 414, 429, 431, 503];
         if self.who != Who::All {
             statuses.extend([401, 403]);

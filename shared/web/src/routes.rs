@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod dimensions;
+pub(crate) mod forms;
 pub(crate) mod health;
 pub(crate) mod look_back;
 pub(crate) mod parameters;

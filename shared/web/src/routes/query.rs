@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
 use cells::query::Query;
 
+use super::forms::Form;
 use super::parameters::Parameters;
 use crate::auth::Reader;
 use crate::backend::{Backend, Unavailable};
+use crate::dashboard::{etag, matches};
 use crate::limits::{QUERY_BODY_BYTES, QUERY_TIME, read_body};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
@@ -19,43 +22,63 @@ use crate::router::Web;
 /// A range that ended so long ago hardly changes any more.
 const SETTLED_AFTER_MS: i64 = 60 * 60 * 1000;
 
-/// A row of three metrics in JSON.
-const ROW_BYTES: usize = 272;
-
 /// `POST /v1/query`.
 pub(crate) async fn post<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     reader: Reader,
     request: Request,
 ) -> Result<Response, Problem> {
+    let form = Form::asked_for(request.headers());
     let body = read_body(request, QUERY_BODY_BYTES).await?;
     let names = web.backend.dimension_names(&reader.scope).await?;
     let query = Query::from_json(&body, reader.scope, &names, web.backend.now())?;
     drop(body);
-    answer(&web, query).await
+    answer(&web, query, form).await
 }
 
-/// `GET /v1/metrics`. The answer for a range that is over may be kept for a minute, by the one who asked.
+/// `GET /v1/metrics`. The answer for a range that is over may be kept for a minute, by the one who asked; any other is asked for again,
+/// and not sent again if it is the same.
 pub(crate) async fn get<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     reader: Reader,
+    headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let names = web.backend.dimension_names(&reader.scope).await?;
     let now = web.backend.now();
     let query = Query::from_pairs(parameters.pairs(), reader.scope, &names, now)?;
     let (_, end) = query.range();
-    let mut response = answer(&web, query).await?;
-    if now.millis_since(end.start()) >= SETTLED_AFTER_MS {
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
-        headers.insert(header::VARY, HeaderValue::from_static("authorization, x-mailgauge-tenant"));
-    }
+    let response = answer(&web, query, Form::asked_for(&headers)).await?;
+    let mut response = tagged(response, &headers).await?;
+    let is_over = now.millis_since(end.start()) >= SETTLED_AFTER_MS;
+    let kept = if is_over { "private, max-age=60" } else { "private, no-cache" };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
+    headers.insert(header::VARY, HeaderValue::from_static("authorization, x-mailgauge-tenant, accept"));
     Ok(response)
 }
 
-async fn answer<B: Backend>(web: &Web<B>, query: Query) -> Result<Response, Problem> {
-    const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+/// With a tag of what it says; without what it says if the client has that already.
+async fn tagged(response: Response, asked: &HeaderMap) -> Result<Response, Problem> {
+    let (mut parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX)
+        .await
+        .map_err(|error| Unavailable { operation: "writing the answer", source: error.into() })?;
+    let tag = etag(&body);
+    let known = asked.get_all(header::IF_NONE_MATCH).iter().any(|value| matches(value, &tag));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        parts.headers.insert(header::ETAG, tag);
+    }
+    if known {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Ok(Response::from_parts(parts, Body::empty()));
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+async fn answer<B: Backend>(web: &Web<B>, query: Query, form: Form) -> Result<Response, Problem> {
     let _slot = web.slot()?;
     let answer = tokio::time::timeout(QUERY_TIME, web.backend.query(query)).await.map_err(|_| {
         tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a query was given up");
@@ -63,9 +86,5 @@ async fn answer<B: Backend>(web: &Web<B>, query: Query) -> Result<Response, Prob
             format!("no answer in {} s; ask for a shorter range or fewer groups", QUERY_TIME.as_secs());
         Problem::new(Kind::TimedOut, detail)
     })??;
-    // About what rows come to, so that the text is not moved while it grows.
-    let mut json = Vec::with_capacity(1024 + answer.rows().len() * ROW_BYTES);
-    serde_json::to_writer(&mut json, &answer)
-        .map_err(|error| Unavailable { operation: "writing the answer", source: error.into() })?;
-    Ok((JSON, json).into_response())
+    Ok(form.write(&answer)?)
 }

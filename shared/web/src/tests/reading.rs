@@ -41,8 +41,8 @@ async fn only_the_answer_for_a_range_that_is_over_may_be_kept_and_only_by_the_on
         async |to: &str| world.get(ACME, &format!("/v1/metrics?metrics=sends&from=2026-11-01&to={to}")).await;
     let over = get("2026-11-25T11:01:00Z").await;
     assert_eq!(over.header("cache-control"), "private, max-age=60");
-    assert_eq!(over.header("vary"), "authorization, x-mailgauge-tenant");
-    assert_eq!(get("2026-11-25T11:02:00Z").await.header("cache-control"), "no-store");
+    assert_eq!(over.header("vary"), "authorization, x-mailgauge-tenant, accept");
+    assert_eq!(get("2026-11-25T11:02:00Z").await.header("cache-control"), "private, no-cache");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,4 +126,37 @@ async fn health_needs_no_key_and_readiness_follows_the_backend() {
     check(Mood::Well, "/readyz", StatusCode::OK).await;
     check(Mood::Down, "/healthz", StatusCode::OK).await;
     check(Mood::Down, "/readyz", StatusCode::SERVICE_UNAVAILABLE).await;
+}
+
+#[tokio::test]
+async fn an_answer_comes_in_the_form_that_is_accepted() {
+    let world = World::new();
+    let uri = "/v1/metrics?metrics=sends,open_rate&group_by=provider&granularity=1h";
+    let csv =
+        world.send(bearer(ACME, "GET", uri).header("accept", "text/csv").body(Body::empty()).unwrap()).await;
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert_eq!(csv.text(), "time,provider,sends,open_rate\r\n");
+    let lines = bearer(ACME, "POST", "/v1/query").header("accept", "application/x-ndjson");
+    let lines = world.send(lines.body(r#"{"metrics":["sends"]}"#.into()).unwrap()).await;
+    assert_eq!(lines.header("content-type"), "application/x-ndjson");
+    assert_eq!(lines.json()["metrics"]["sends"], 0);
+}
+
+#[tokio::test]
+async fn what_a_client_has_already_is_not_sent_again() {
+    let world = World::new();
+    let uri = "/v1/metrics?metrics=sends";
+    let first = world.get(ACME, uri).await;
+    let tag = first.header("etag").to_owned();
+    let again = bearer(ACME, "GET", uri).header("if-none-match", &tag).body(Body::empty()).unwrap();
+    let again = world.send(again).await;
+    assert_eq!(
+        (again.status, again.body.len(), again.header("etag")),
+        (StatusCode::NOT_MODIFIED, 0, tag.as_str())
+    );
+    let other = bearer(ACME, "GET", "/v1/metrics?metrics=opens").header("if-none-match", &tag);
+    assert_eq!(world.send(other.body(Body::empty()).unwrap()).await.status, StatusCode::OK);
+    // Whoever may not ask learns nothing by a tag.
+    let stranger = bearer("mg_nobody", "GET", uri).header("if-none-match", &tag).body(Body::empty()).unwrap();
+    assert_eq!(world.send(stranger).await.status, StatusCode::UNAUTHORIZED);
 }
