@@ -19,6 +19,8 @@ use handler::Handler;
 mod first_key;
 mod handler;
 mod intake;
+#[cfg(test)]
+mod isolation;
 
 /// The settings of this function.
 struct Settings {

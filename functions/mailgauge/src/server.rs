@@ -61,6 +61,8 @@ impl Opening {
 pub struct Orders {
     /// ARNs of the SNS topics whose messages are taken.
     pub sns_topics: Vec<String>,
+    /// How often each key may ask, if the usual is not wanted.
+    pub requests_per_second: Option<u32>,
     /// Where alerts are told.
     pub channels: Channels,
 }
@@ -74,7 +76,7 @@ pub async fn serve(home: Standalone, opening: Opening, orders: Orders) -> anyhow
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     home: Standalone,
     opening: Opening,
-    Orders { sns_topics, channels }: Orders,
+    Orders { sns_topics, requests_per_second, channels }: Orders,
     beside: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
     let home = Arc::new(home);
@@ -92,7 +94,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         intake: Door { home: Arc::clone(&home), inbox },
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     });
-    let router = web::router(backend, HttpsFetch::default(), Settings { sns_topics });
+    let router = web::router(backend, HttpsFetch::default(), Settings { sns_topics, requests_per_second });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(opening.listener, service).with_graceful_shutdown(async {

@@ -15,21 +15,35 @@ use tracing::Instrument as _;
 
 use crate::limits::{HEADER_BYTES, URI_BYTES};
 use crate::problem::{Kind, Problem};
+use crate::rate::Rates;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Long enough for any tracing system's id.
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
+/// What all requests share.
+pub(crate) struct Guard {
+    /// Requests at once.
+    pub(crate) slots: Semaphore,
+    /// Requests of each key.
+    pub(crate) rates: Rates,
+}
+
 /// Counts the request in, refuses what is out of bounds, completes the reply.
-pub(crate) async fn guard(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     // What is logged on the way carries the id that the client sees.
     let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
-    let mut response = match admit(&slots, &request) {
-        Ok(_slot) => next.run(request).instrument(span).await,
-        Err(problem) => problem.into_response(),
+    let asked = request.headers().get(header::AUTHORIZATION).map(|key| guard.rates.take(key)).transpose();
+    let (mut response, left) = match (admit(&guard.slots, &request), asked) {
+        (_, Err(refused)) => (refused.0.into_response(), Some(refused.1)),
+        (Err(problem), Ok(left)) => (problem.into_response(), left),
+        (Ok(_slot), Ok(left)) => (next.run(request).instrument(span).await, left),
     };
     complete(response.headers_mut(), id);
+    if let Some(left) = left {
+        left.add_headers(response.headers_mut());
+    }
     response
 }
 

@@ -13,6 +13,7 @@ mod ingest;
 mod limits;
 mod openapi;
 mod problem;
+mod rate;
 mod router;
 mod routes;
 #[cfg(test)]

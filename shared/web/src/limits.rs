@@ -35,6 +35,8 @@ pub(crate) const QUERY_TIME: Duration = Duration::from_secs(25);
 pub(crate) const QUERIES_AT_ONCE: usize = 64;
 /// Requests at once, of any kind.
 pub(crate) const REQUESTS_AT_ONCE: usize = 1024;
+/// Requests of one key a second, unless an operator decides otherwise: a busy dashboard asks six times a minute.
+pub(crate) const REQUESTS_PER_SECOND: u32 = 2000;
 /// The longest path and query string: a query in the query string with its filters.
 pub(crate) const URI_BYTES: usize = 16 * 1024;
 /// All header names and values together: a token, cookies of other programs on the same host, proxies' marks.

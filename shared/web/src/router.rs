@@ -8,10 +8,12 @@ use axum::routing::post;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::Backend;
+use crate::guard::Guard;
 use crate::ingest::sns::fetch::Fetch;
 use crate::ingest::sns::{self, Sns};
-use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, REQUESTS_AT_ONCE};
+use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND};
 use crate::problem::{Kind, Problem};
+use crate::rate::Rates;
 use crate::{calls, dashboard, guard};
 
 /// What an operator decides.
@@ -20,6 +22,8 @@ pub struct Settings {
     /// ARNs of the SNS topics whose messages are taken. Anybody may send a message that SNS signed, from a topic of their
     /// own, so what is not listed is refused.
     pub sns_topics: Vec<String>,
+    /// How often each key may ask, over some seconds; a number that only a flood reaches if absent.
+    pub requests_per_second: Option<u32>,
 }
 
 /// What handlers share.
@@ -47,6 +51,10 @@ pub fn router<B: Backend, F: Fetch>(backend: Arc<B>, fetch: F, settings: Setting
         budget: Budget::new(INGEST_BUDGET_BYTES),
         queries: Semaphore::new(QUERIES_AT_ONCE),
     });
+    let guard = Guard {
+        slots: Semaphore::new(REQUESTS_AT_ONCE),
+        rates: Rates::new(settings.requests_per_second.unwrap_or(REQUESTS_PER_SECOND)),
+    };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
     let (calls, document) = calls::all().finish();
     calls
@@ -55,7 +63,7 @@ pub fn router<B: Backend, F: Fetch>(backend: Arc<B>, fetch: F, settings: Setting
         .merge(dashboard::routes(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_AT_ONCE)), guard::guard))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(guard), guard::guard))
 }
 
 async fn not_found(uri: Uri) -> Problem {

@@ -358,7 +358,7 @@ impl World {
         let tenants = Mutex::new(BTreeMap::from([(TenantId::new("acme").unwrap(), acme)]));
         let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own });
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });
-        let settings = Settings { sns_topics: vec![TOPIC.to_owned()] };
+        let settings = Settings { sns_topics: vec![TOPIC.to_owned()], ..Settings::default() };
         Self { app: router(Arc::clone(&fake), Arc::clone(&sns), settings), fake, sns }
     }
 

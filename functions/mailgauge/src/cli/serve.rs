@@ -29,6 +29,10 @@ pub struct Options {
     #[arg(long = "sns-topic", value_name = "ARN")]
     sns_topics: Vec<String>,
 
+    /// Requests a second that each key may make; more are refused with 429
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_second: Option<u32>,
+
     #[command(flatten)]
     tags: Tags,
 
@@ -53,7 +57,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
                 .say("The operator key was shown at the first start; make more with `mailgauge keys add`.")?,
         }
         opening.say(&format!("Listening on {}", opening.address()))?;
-        let orders = Orders { sns_topics: options.sns_topics, channels: options.channels };
+        let orders = Orders {
+            sns_topics: options.sns_topics,
+            requests_per_second: options.requests_per_second,
+            channels: options.channels,
+        };
         server::serve(home, opening, orders).await
     })
 }

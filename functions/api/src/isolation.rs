@@ -1,0 +1,396 @@
+//! Trying to reach another tenant's numbers through the router and the real backend, by every way a request has, many thousand times.
+//!
+//! The other tenant's mail carries a mark that no request holds; it must never come back, nor any success but for one's own.
+//! `MAILGAUGE_ISOLATION` is how many attempts are made of each kind.
+
+#![allow(clippy::disallowed_methods, reason = "how many attempts are made is the caller's choice")]
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use adapters::secrets::Secrets;
+use adapters::system_clock::SystemClock;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use event::attribution::Attribution;
+use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use pipeline::aggregate::fold::EventFold;
+use pipeline::aggregate::{self, Attempt, Batch, Record, identity};
+use pipeline::credentials::{self, ApiKey, Grant};
+use pipeline::memory::MemoryStore;
+use pipeline::ports::Clock as _;
+use pipeline::watch::{self, Announce, AnnounceError};
+use pipeline::{compact, rules};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use web::home::Home;
+use web::{HttpsFetch, Settings};
+
+use crate::intake::Stream;
+
+const OTHER: &str = "globex";
+/// In names that only the other tenant's mail has.
+const MARK: &str = "zq7mark";
+/// Of each kind, unless more are asked for.
+const ATTEMPTS: usize = 300;
+
+struct Nobody;
+
+impl Announce for Nobody {
+    fn channels(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn announce(&self, _: &str, _: &detection::Change) -> Result<(), AnnounceError> {
+        Ok(())
+    }
+}
+
+/// Two tenants with mail, alerts, rules and keys.
+struct World {
+    router: Router,
+    /// The attacker's key, and one that reads.
+    own: [String; 2],
+    /// Keys that open nothing: expired, revoked.
+    over: [String; 2],
+    /// The other tenant's, to make wrong ones of.
+    other: String,
+    alert: String,
+    key_id: String,
+    cursor: String,
+    tag: String,
+}
+
+/// Numbers that look random and are the same in every run (`SplitMix64`).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len())]
+    }
+}
+
+fn mails(tenant: &str, mark: &str, now: Timestamp) -> String {
+    let mut lines = Vec::new();
+    for number in 0..200 {
+        let at = now.plus_millis(-30 * 60_000 + number);
+        let mail = json!({
+            "timestamp": at.to_string(),
+            "messageId": format!("{tenant}-{number}"),
+            "source": format!("a@{mark}.example"),
+            "destination": [format!("b@{mark}-mail.example")],
+            "tags": { "tenant": [tenant], "campaign": [format!("{mark}-{}", number % 5)] },
+        });
+        lines.push(json!({ "eventType": "Send", "mail": mail, "send": {} }).to_string());
+        let bounce = json!({
+            "bounceType": "Permanent",
+            "bounceSubType": "General",
+            "bouncedRecipients": [{ "emailAddress": format!("b@{mark}-mail.example") }],
+            "timestamp": at.to_string(),
+            "feedbackId": "f",
+        });
+        lines.push(json!({ "eventType": "Bounce", "mail": mail, "bounce": bounce }).to_string());
+    }
+    lines.join("\n") + "\n"
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let now = SystemClock.now();
+        let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
+        let mut fold = EventFold::new(Attribution::default(), secrets.hash_key(), secrets.seal());
+        let shard = ShardId::new("shard-1").unwrap();
+        let data = mails("acme", "own", now) + &mails(OTHER, MARK, now);
+        let records =
+            vec![Record { sequence: SequenceNumber::from(1), arrived_at: now, data: data.as_bytes() }];
+        let attempt = Attempt { id: 1, deadline: now.plus_millis(60_000) };
+        let (settings, mut memory) = (aggregate::Settings::default(), identity::Memory::default());
+        let batch = Batch { shard: &shard, records };
+        aggregate::aggregate(&store, &SystemClock, &settings, &mut fold, &mut memory, &batch, attempt)
+            .await
+            .unwrap();
+        let mut known = watch::Memory::default();
+        watch::run(&store, &SystemClock, &Nobody, &watch::Settings::default(), &mut known, attempt)
+            .await
+            .unwrap();
+        let [acme, other] = ["acme", OTHER].map(|name| TenantId::new(name).unwrap());
+        rules::set_of_tenant(&store, &other, &rules::OwnRules::default()).await.unwrap();
+        let key = async |number: u8, grant: Grant, expires_at: Option<Timestamp>| {
+            let key = ApiKey::from_random([number; 32]);
+            let stored = credentials::add(&store, &key, grant, "key", now, expires_at).await.unwrap();
+            (key.reveal().to_owned(), stored.id)
+        };
+        let (full, _) = key(1, Grant::Tenant(acme.clone()), None).await;
+        let (reads, _) = key(2, Grant::Reader(acme.clone()), None).await;
+        let (expired, _) = key(3, Grant::Tenant(other.clone()), Some(now.plus_millis(-1))).await;
+        let (revoked, revoked_id) = key(4, Grant::Tenant(other.clone()), None).await;
+        credentials::revoke(&store, &revoked_id, now).await.unwrap();
+        let (other, key_id) = key(5, Grant::Tenant(other), None).await;
+        let home = Home {
+            store,
+            clock: SystemClock,
+            history: compact::Settings::default(),
+            tags: Vec::new(),
+            intake: Stream,
+            threads: NonZeroUsize::MIN,
+        };
+        let router = web::router(Arc::new(home), HttpsFetch::default(), Settings::default());
+        let mut world = Self {
+            router,
+            own: [full, reads],
+            over: [expired, revoked],
+            other,
+            alert: String::new(),
+            key_id,
+            cursor: String::new(),
+            tag: String::new(),
+        };
+        world.learn_what_the_other_has().await;
+        world
+    }
+
+    /// With the other tenant's own key, which also shows that there is something to reach.
+    async fn learn_what_the_other_has(&mut self) {
+        let key = self.other.clone();
+        let (status, headers, body) = self
+            .call("GET", "/v1/metrics?metrics=sends&group_by=campaign&limit=1&from=-2h", &key, &[], "")
+            .await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains(MARK), "{body}");
+        headers["etag"].to_str().unwrap().clone_into(&mut self.tag);
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        answer["meta"]["next_cursor"].as_str().unwrap().clone_into(&mut self.cursor);
+        let (_, _, body) = self.call("GET", "/v1/alerts", &key, &[], "").await;
+        let alerts: Value = serde_json::from_str(&body).unwrap();
+        alerts["alerts"][0]["id"].as_str().unwrap().clone_into(&mut self.alert);
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        uri: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (StatusCode, axum::http::HeaderMap, String) {
+        let mut request =
+            Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {key}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        // What is no request at all never leaves a client.
+        let Ok(request) = request.body(Body::from(body.to_owned())) else {
+            return (StatusCode::BAD_REQUEST, axum::http::HeaderMap::new(), String::new());
+        };
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status, parts.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// An attempt that must come to nothing. What may succeed is one's own: it is looked through for the mark all the same.
+    async fn attempt(
+        &self,
+        expected: &[u16],
+        method: &str,
+        uri: &str,
+        key: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
+        let (status, replied, text) = self.call(method, uri, key, headers, body).await;
+        let said = format!("{method} {uri} {headers:?} {body}: {status} {text}");
+        assert!(expected.contains(&status.as_u16()), "{said}");
+        assert!(!text.contains(MARK), "{said}");
+        let names_other = uri.contains(OTHER)
+            || body.contains(OTHER)
+            || headers.iter().any(|(_, value)| value.contains(OTHER));
+        assert!(names_other || !text.contains(OTHER), "{said}");
+        assert!(replied.values().all(|value| !value.to_str().unwrap_or_default().contains(MARK)), "{said}");
+    }
+}
+
+const READS: [&str; 8] = [
+    "/v1/metrics?metrics=sends&group_by=campaign&from=-2h",
+    "/v1/dimensions",
+    "/v1/dimensions/campaign",
+    "/v1/alerts",
+    "/v1/rules",
+    "/v1/budget",
+    "/v1/reconcile?from=-1d",
+    "/v1/trends?metric=sends",
+];
+/// What a tenant may get for its own, or is told.
+const OWN_OR_REFUSED: [u16; 7] = [200, 304, 400, 401, 403, 404, 422];
+const REFUSED: [u16; 5] = [400, 401, 403, 404, 405];
+
+fn attempts() -> usize {
+    std::env::var("MAILGAUGE_ISOLATION").ok().and_then(|text| text.parse().ok()).unwrap_or(ATTEMPTS)
+}
+
+#[tokio::test]
+async fn a_header_leads_to_no_other_tenant() {
+    let (world, mut random) = (Box::pin(World::new()).await, Random(1));
+    for _ in 0..attempts() {
+        let name = random.pick(&[
+            "globex",
+            "GLOBEX",
+            " globex",
+            "globex,acme",
+            "acme,globex",
+            "*",
+            "(unassigned)",
+            "globex#d",
+            "..",
+            "",
+        ]);
+        let header = random.pick(&[
+            "x-mailgauge-tenant",
+            "X-Mailgauge-Tenant",
+            "x-tenant",
+            "x-original-url",
+            "x-forwarded-user",
+        ]);
+        let key = &world.own[random.below(2)];
+        let uri = random.pick(&READS);
+        let twice = [(header, name), ("x-mailgauge-tenant", "acme")];
+        let headers = if random.below(3) == 0 { &twice[..] } else { &twice[..1] };
+        world.attempt(&OWN_OR_REFUSED, "GET", uri, key, headers, "").await;
+        let tenant_header = [("x-mailgauge-tenant", OTHER)];
+        world.attempt(&[403], "GET", uri, key, &tenant_header, "").await;
+    }
+}
+
+#[tokio::test]
+async fn no_parameter_filter_or_cursor_leads_to_another_tenant() {
+    let (world, mut random) = (Box::pin(World::new()).await, Random(2));
+    let dimensions =
+        ["tenant", "Tenant", "provider", "campaign", "sending_domain", "recipient_domain", "segment"];
+    for _ in 0..attempts() {
+        let key = &world.own[random.below(2)];
+        let dimension = random.pick(&dimensions);
+        let value = random.pick(&["globex", "zq7", "*", "", "globex-0", "'", "%"]);
+        let operation = random.pick(&["eq", "ne", "in", "prefix"]);
+        let test = json!({ "dimension": dimension, "op": operation, "value": if operation == "in" { json!([value]) } else { json!(value) } });
+        let filter = match random.below(4) {
+            0 => json!({ "not": test }),
+            1 => json!({ "or": [test, { "dimension": "campaign", "op": "ne", "value": "x" }] }),
+            2 => json!({ "and": [test, { "not": { "or": [] } }] }),
+            _ => test,
+        };
+        let mut body = json!({ "metrics": ["sends", "bounces"], "from": "-2h", "filter": filter, "group_by": [random.pick(&dimensions)] });
+        match random.below(6) {
+            0 => body["tenant"] = json!(OTHER),
+            1 => body["scope"] = json!({ "tenant": OTHER }),
+            2 => body["cursor"] = json!(world.cursor),
+            3 => body["group_by"] = json!(["tenant", "campaign"]),
+            _ => {}
+        }
+        world.attempt(&OWN_OR_REFUSED, "POST", "/v1/query", key, &[], &body.to_string()).await;
+        let uri = format!(
+            "/v1/metrics?metrics=sends&from=-2h&group_by={dimension}&filter={dimension}:{value}&cursor={}",
+            world.cursor
+        );
+        world.attempt(&REFUSED, "GET", &uri, key, &[], "").await;
+        let uri = format!("/v1/dimensions/{dimension}?prefix={value}");
+        world.attempt(&OWN_OR_REFUSED, "GET", &uri, key, &[], "").await;
+    }
+}
+
+#[tokio::test]
+async fn ids_of_another_tenants_alerts_and_keys_lead_nowhere() {
+    let (world, mut random) = (Box::pin(World::new()).await, Random(3));
+    for _ in 0..attempts() {
+        let key = &world.own[random.below(2)];
+        let mut alert = world.alert.clone();
+        if random.below(4) > 0 {
+            let place = random.below(alert.len() - 3) + 3;
+            alert.replace_range(place..=place, random.pick(&["0", "f", "%2e", "A"]));
+        }
+        let (method, uri) = match random.below(2) {
+            0 => ("GET", format!("/v1/alerts/{alert}")),
+            _ => ("POST", format!("/v1/alerts/{alert}/acknowledge")),
+        };
+        world.attempt(&[403, 404], method, &uri, key, &[], "").await;
+        let (method, uri) = match random.below(6) {
+            0 => ("GET", "/v1/tenants".to_owned()),
+            1 => ("GET", format!("/v1/tenants/{OTHER}")),
+            2 => ("GET", format!("/v1/tenants/{OTHER}/keys")),
+            3 => ("POST", format!("/v1/tenants/{OTHER}/keys")),
+            4 => ("POST", format!("/v1/tenants/acme/keys/{}/rotate", world.key_id)),
+            _ => ("DELETE", format!("/v1/tenants/{OTHER}/keys/{}", world.key_id)),
+        };
+        world.attempt(&[403], method, &uri, key, &[], r#"{"name":"k"}"#).await;
+    }
+}
+
+#[tokio::test]
+async fn no_key_but_a_good_one_opens_anything() {
+    let (world, mut random) = (Box::pin(World::new()).await, Random(4));
+    for _ in 0..attempts() {
+        let mut key = match random.below(4) {
+            0 => world.over[random.below(2)].clone(),
+            _ => world.other.clone(),
+        };
+        if key == world.other {
+            let place = random.below(key.len() - 3) + 3;
+            match random.below(4) {
+                0 => key.truncate(place),
+                1 => key.insert(place, 'a'),
+                2 => key = format!("{}{}", &key[..3], &key[place..]),
+                _ => {
+                    let digit = if &key[place..=place] == "0" { "1" } else { "0" };
+                    key.replace_range(place..=place, digit);
+                }
+            }
+        }
+        let algorithm =
+            random.pick(&["eyJhbGciOiJub25lIn0.eyJ0ZW5hbnQiOiJnbG9iZXgifQ.", "null", "undefined", "", "mg_"]);
+        let key = if random.below(5) == 0 { algorithm } else { key.as_str() };
+        if key != world.other {
+            world.attempt(&[401], "GET", random.pick(&READS), key, &[], "").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_path_and_no_cache_leads_to_another_tenant() {
+    let (world, mut random) = (Box::pin(World::new()).await, Random(5));
+    for _ in 0..attempts() {
+        let key = &world.own[random.below(2)];
+        let uri = random.pick(&[
+            "/v1/tenants/globex",
+            "//v1/tenants",
+            "/v1/tenants/",
+            "/v1/alerts/../tenants",
+            "/v1/alerts/%2e%2e/tenants",
+            "/v1/alerts/..%2ftenants%2fglobex",
+            "/v1/tenants;tenant=globex",
+            "/v1//metrics?metrics=sends",
+            "/V1/TENANTS",
+            "/v1/tenants/globex%00",
+            "/v1/tenants/globex/keys/../keys",
+            "/t%23globex%23m",
+        ]);
+        let method = random.pick(&["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
+        world.attempt(&REFUSED, method, uri, key, &[], "").await;
+        // The tag of the other's answer is no proof of having it.
+        let known = [("if-none-match", world.tag.as_str())];
+        let uri = "/v1/metrics?metrics=sends&group_by=campaign&limit=1&from=-2h";
+        world.attempt(&[200], "GET", uri, key, &known, "").await;
+    }
+}
