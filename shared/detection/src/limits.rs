@@ -19,6 +19,9 @@ const LEAST_DOUBT: f64 = 1e-4;
 const FAST_BURN: f64 = 2.0;
 /// An open breach ends below this share of its limit.
 const CLEAR_SHARE: f64 = 0.8;
+/// Half hours in which a rate so low would be a chance of [`OVER_DOUBT`] at the limit itself, so that the trouble is over.
+const OVER_SLOTS: usize = 3;
+const OVER_DOUBT: f64 = 1e-3;
 
 /// A limit on a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -198,6 +201,9 @@ impl Windows {
             if !was_open && self.told_lately(kind) {
                 continue;
             }
+            if was_open && self.is_over(kind, limit) {
+                self.forget(kind);
+            }
             let broken = kind
                 .windows()
                 .into_iter()
@@ -238,6 +244,31 @@ impl Windows {
         events >= kind.least_events()
             && events > limit * base
             && binomial_upper_tail(events / dispersion, base / dispersion, limit) < LEAST_DOUBT
+    }
+
+    /// Whether the last hour and a half have had so much mail and so few bad outcomes that it cannot be going on.
+    fn is_over(&self, kind: LimitKind, limit: f64) -> bool {
+        let sums = self.sum(kind, OVER_SLOTS);
+        let (events, base) = (f64::from(sums.events), f64::from(sums.exposure));
+        events < CLEAR_SHARE * limit * base
+            && 1.0 - binomial_upper_tail(events + 1.0, base, limit) < OVER_DOUBT
+    }
+
+    /// Bad outcomes of trouble that is over must not break the limit again; its mail stays.
+    fn forget(&mut self, kind: LimitKind) {
+        let current = usize_of(self.slot) % SLOTS;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if (current + SLOTS - index) % SLOTS < OVER_SLOTS {
+                continue;
+            }
+            match kind {
+                LimitKind::Complaint => slot.complaints = 0.0,
+                LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce => {
+                    slot.permanent = 0.0;
+                    slot.transient = 0.0;
+                }
+            }
+        }
     }
 
     /// Whether the rate is clearly below the limit over the last day, or nothing was sent in it.
@@ -286,6 +317,24 @@ mod tests {
             open = now;
         }
         assert!(changes <= 1, "{changes} changes");
+    }
+
+    #[test]
+    fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
+        let mut windows = Windows::new(0);
+        let add = |windows: &mut Windows, minute: u32, bounces: f64| {
+            let counts =
+                Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() };
+            windows.add(&counts, minute, Told::default());
+            !windows.breaches(&Limits::default()).is_empty()
+        };
+        assert!((0..60).all(|minute| add(&mut windows, minute, 300.0)));
+        let ended = (60..600).find(|&minute| !add(&mut windows, minute, 2.0)).unwrap();
+        assert!((120..=180).contains(&ended), "{ended}");
+        assert!(
+            (ended..ended + 3000).all(|minute| !add(&mut windows, minute, 2.0)),
+            "and does not come back"
+        );
     }
 
     #[test]
