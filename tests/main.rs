@@ -22,6 +22,7 @@ mod deployed;
 mod hostile;
 mod privacy;
 mod python;
+mod readme;
 mod sinks;
 mod support;
 mod tidy;

@@ -25,15 +25,15 @@ pub struct Handler<S> {
 }
 
 impl<S: Store> Handler<S> {
-    /// Over a store, with these declared tags.
-    pub fn new(store: S, tags: Vec<String>) -> Self {
+    /// Over a store, with these declared tags and settings of the router.
+    pub fn new(store: S, tags: Vec<String>, settings: Settings) -> Self {
         let store = Arc::new(store);
         let history = compact::Settings::default();
         // Lambda gives this function one core.
         let threads = NonZeroUsize::MIN;
         let home =
             Home { store: Arc::clone(&store), clock: SystemClock, history, tags, intake: Stream, threads };
-        let router = web::router(Arc::new(home), HttpsFetch::default(), Settings::default());
+        let router = web::router(Arc::new(home), HttpsFetch::default(), settings);
         Self { store, router }
     }
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_with_the_key_just_made_is_answered_and_no_other() {
-        let handler = Handler::new(MemoryStore::new(), Vec::new());
+        let handler = Handler::new(MemoryStore::new(), Vec::new(), Settings::default());
         let refused = answer(&handler, QUERY).await;
         assert_eq!(refused["statusCode"], 401, "{refused}");
         let key = answer(&handler, MAKE_KEY).await["key"].as_str().unwrap().to_owned();
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_neither_request_nor_wish_is_an_error() {
-        let handler = Handler::new(MemoryStore::new(), Vec::new());
+        let handler = Handler::new(MemoryStore::new(), Vec::new(), Settings::default());
         for payload in ["{}", "[]", r#"{"make_key":{"name":"n"}}"#] {
             assert!(handler.handle(payload, Context::default()).await.is_err(), "{payload}");
         }

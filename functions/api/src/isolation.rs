@@ -8,24 +8,25 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use adapters::secrets::Secrets;
 use adapters::system_clock::SystemClock;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, StatusCode};
-use event::attribution::Attribution;
-use event::{SequenceNumber, ShardId, TenantId, Timestamp};
-use pipeline::aggregate::fold::EventFold;
-use pipeline::aggregate::{self, Attempt, Batch, Record, identity};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use event::{ShardId, TenantId, Timestamp};
+use pipeline::aggregate::Attempt;
 use pipeline::credentials::{self, ApiKey, Grant};
 use pipeline::memory::MemoryStore;
 use pipeline::ports::Clock as _;
+use pipeline::testing::counting;
 use pipeline::watch::{self, Announce, AnnounceError};
 use pipeline::{compact, rules};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use web::home::Home;
-use web::{HttpsFetch, Settings};
+use web::{CertificateUrl, Fetch, FetchError, Issuer, IssuerUrl, Settings, SubscribeUrl};
 
 use crate::intake::Stream;
 
@@ -47,8 +48,50 @@ impl Announce for Nobody {
     }
 }
 
+/// Who issues tokens: one key, and no other address.
+#[derive(Clone)]
+struct Issuing(Arc<Ed25519KeyPair>);
+
+impl Issuing {
+    const URL: &str = "https://id.example.com";
+
+    fn new(seed: u8) -> Self {
+        Self(Arc::new(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()))
+    }
+
+    fn token(&self, header: &Value, claims: &Value) -> String {
+        let text = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let message = format!("{}.{}", text(header), text(claims));
+        let signature = self.0.sign(message.as_bytes());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+impl Fetch for Issuing {
+    async fn certificate(&self, _: &CertificateUrl) -> Result<Bytes, FetchError> {
+        Err(FetchError { what: "a certificate", source: "none".into() })
+    }
+
+    async fn confirm(&self, _: &SubscribeUrl) -> Result<(), FetchError> {
+        Err(FetchError { what: "a confirmation", source: "none".into() })
+    }
+
+    async fn document(&self, url: &IssuerUrl) -> Result<Bytes, FetchError> {
+        let keys = format!("{}/keys", Self::URL);
+        assert!(url.as_str().starts_with(Self::URL), "{url:?} was visited");
+        let document = if url.as_str() == keys {
+            let point = URL_SAFE_NO_PAD.encode(self.0.public_key());
+            json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": point }] })
+        } else {
+            json!({ "issuer": Self::URL, "jwks_uri": keys })
+        };
+        Ok(document.to_string().into())
+    }
+}
+
 /// Two tenants with mail, alerts, rules and keys.
 struct World {
+    issuing: Issuing,
     router: Router,
     /// The attacker's key, and one that reads.
     own: [String; 2],
@@ -111,18 +154,10 @@ impl World {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
         let now = SystemClock.now();
-        let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
-        let mut fold = EventFold::new(Attribution::default(), secrets.hash_key(), secrets.seal());
         let shard = ShardId::new("shard-1").unwrap();
         let data = mails("acme", "own", now) + &mails(OTHER, MARK, now);
-        let records =
-            vec![Record { sequence: SequenceNumber::from(1), arrived_at: now, data: data.as_bytes() }];
+        counting::count(&store, &shard, 1, data.as_bytes(), now).await.unwrap();
         let attempt = Attempt { id: 1, deadline: now.plus_millis(60_000) };
-        let (settings, mut memory) = (aggregate::Settings::default(), identity::Memory::default());
-        let batch = Batch { shard: &shard, records };
-        aggregate::aggregate(&store, &SystemClock, &settings, &mut fold, &mut memory, &batch, attempt)
-            .await
-            .unwrap();
         let mut known = watch::Memory::default();
         watch::run(&store, &SystemClock, &Nobody, &watch::Settings::default(), &mut known, attempt)
             .await
@@ -148,10 +183,19 @@ impl World {
             intake: Stream,
             threads: NonZeroUsize::MIN,
         };
-        // Many more than a client may make.
-        let settings = Settings { requests_per_second: Some(u32::MAX), ..Settings::default() };
-        let router = web::router(Arc::new(home), HttpsFetch::default(), settings);
+        let issuing = Issuing::new(1);
+        let audiences = vec!["dashboard".to_owned()];
+        let settings = Settings {
+            // Many more than a client may make.
+            requests_per_second: Some(u32::MAX),
+            issuer: Some(
+                Issuer::new(Issuing::URL, audiences, "tenant".to_owned(), Some("role=operator")).unwrap(),
+            ),
+            ..Settings::default()
+        };
+        let router = web::router(Arc::new(home), issuing.clone(), settings);
         let mut world = Self {
+            issuing,
             router,
             own: [full, reads],
             over: [expired, revoked],
@@ -367,6 +411,63 @@ async fn no_key_but_a_good_one_opens_anything() {
             world.attempt(&[401], "GET", random.pick(&READS), key, &[], "").await;
         }
     }
+}
+
+#[tokio::test]
+async fn no_token_but_a_true_one_opens_anything() {
+    let (world, mut random) = (Box::pin(World::new()).await, Random(6));
+    let stranger = Issuing::new(2);
+    let (now, uri) = (SystemClock.now().millis() / 1000, READS[0]);
+    let header = json!({ "alg": "EdDSA", "kid": "1" });
+    let claims = |tenant: &str| json!({ "iss": Issuing::URL, "aud": "dashboard", "sub": "u", "exp": now + 3600, "tenant": tenant });
+    let true_one = world.issuing.token(&header, &claims(OTHER));
+    let (status, _, text) = world.call("GET", uri, &true_one, &[], "").await;
+    assert!(status == StatusCode::OK && text.contains(MARK), "{text}");
+    let own = world.issuing.token(&header, &claims("acme"));
+    for _ in 0..attempts() {
+        let mut header = header.clone();
+        let mut claims = claims(OTHER);
+        let mut signer = &world.issuing;
+        match random.below(8) {
+            0 => {
+                header["alg"] = json!(random.pick(&["none", "None", "HS256", "RS256", "ES256", "PS512", ""]));
+            }
+            1 => {
+                header["kid"] =
+                    json!(random.pick(&["2", "", "../keys", "1\u{0}", "https://evil.example.com"]));
+            }
+            2 => {
+                claims["iss"] =
+                    json!(random.pick(&["https://evil.example.com", "https://id.example.com/", ""]));
+            }
+            3 => claims["aud"] = json!(random.pick(&["other", "Dashboard", "", "*"])),
+            4 => claims["exp"] = json!(now - 31 - i64::try_from(random.below(1000)).unwrap()),
+            5 => {
+                claims["tenant"] = json!([OTHER]);
+                claims["tenants"] = json!(OTHER);
+                claims["role"] = json!(random.pick(&["Operator", "operators", "admin"]));
+            }
+            _ => signer = &stranger,
+        }
+        let mut token = signer.token(&header, &claims);
+        match random.below(4) {
+            // One's own signature under the other's claims, and the other way round.
+            0 => token = splice(&token, &own),
+            1 => token = splice(&own, &true_one),
+            _ => {}
+        }
+        world.attempt(&[401, 403], "GET", uri, &token, &[], "").await;
+        // A true token of one's own stays with one's own.
+        let named = [("x-mailgauge-tenant", OTHER)];
+        world.attempt(&[403], "GET", uri, &own, &named, "").await;
+        world.attempt(&OWN_OR_REFUSED, "GET", random.pick(&READS), &own, &[], "").await;
+    }
+}
+
+/// The message of one token with the signature of another.
+fn splice(message: &str, signature: &str) -> String {
+    let (message, _) = message.rsplit_once('.').unwrap();
+    format!("{message}.{}", signature.rsplit_once('.').unwrap().1)
 }
 
 #[tokio::test]

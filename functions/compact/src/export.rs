@@ -63,40 +63,20 @@ async fn all<S: Store, K: Sink, C: Clock>(
 
 #[cfg(test)]
 mod tests {
-    use event::SequenceNumber;
-    use event::attribution::Attribution;
-    use pipeline::aggregate::fold::EventFold;
-    use pipeline::aggregate::identity::Memory;
-    use pipeline::aggregate::{self, Attempt, Batch, Record};
     use pipeline::memory::{MemorySink, MemoryStore};
+    use pipeline::testing::counting::{self, At};
 
     use super::*;
-
-    struct Set(Timestamp);
-
-    impl Clock for Set {
-        fn now(&self) -> Timestamp {
-            self.0
-        }
-    }
 
     #[tokio::test]
     async fn all_shards_are_brought_up_to_date() {
         let (store, sink) = (MemoryStore::new(), MemorySink::default());
-        let clock = Set(Timestamp::from_millis(1_762_999_200_000));
-        let secrets = adapters::secrets::Secrets::from_bytes([7; adapters::secrets::Secrets::BYTES]);
+        let clock = At(Timestamp::from_millis(1_762_999_200_000));
         let deadline = clock.now().plus_millis(60_000);
         for number in 0..10 {
             let shard = ShardId::new(&format!("shard-{number}")).unwrap();
             let data = include_bytes!("../../../events/ses-send.json").as_slice();
-            let records = vec![Record { sequence: SequenceNumber::from(1), arrived_at: clock.now(), data }];
-            let mut fold = EventFold::new(Attribution::default(), secrets.hash_key(), secrets.seal());
-            let (settings, mut memory) = (aggregate::Settings::default(), Memory::default());
-            let batch = Batch { shard: &shard, records };
-            let attempt = Attempt { id: number, deadline };
-            aggregate::aggregate(&store, &clock, &settings, &mut fold, &mut memory, &batch, attempt)
-                .await
-                .unwrap();
+            counting::count(&store, &shard, 1, data, clock.now()).await.unwrap();
         }
         export(&store, &sink, &clock, clock.now()).await;
         assert_eq!(sink.points(), [], "there was no time");

@@ -75,45 +75,25 @@ async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) 
 
 #[cfg(test)]
 mod tests {
-    use adapters::secrets::Secrets;
-    use event::attribution::Attribution;
-    use event::{SequenceNumber, ShardId};
-    use pipeline::aggregate::fold::EventFold;
-    use pipeline::aggregate::identity::Memory;
-    use pipeline::aggregate::{self, Batch, Record};
+    use event::ShardId;
     use pipeline::memory::MemoryStore;
+    use pipeline::testing::counting::{self, At};
 
     use super::*;
 
     /// 2025-11-13T02:00:00Z.
     const HOUR: Timestamp = Timestamp::from_millis(1_762_999_200_000);
 
-    struct Set(Timestamp);
-
-    impl Clock for Set {
-        fn now(&self) -> Timestamp {
-            self.0
-        }
-    }
-
     async fn count(store: &MemoryStore, number: u64, data: &[u8]) {
-        let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
-        let mut fold = EventFold::new(Attribution::default(), secrets.hash_key(), secrets.seal());
         let shard = ShardId::new("shard-1").unwrap();
-        let records = vec![Record { sequence: SequenceNumber::from(number), arrived_at: HOUR, data }];
-        let batch = Batch { shard: &shard, records };
-        let attempt = Attempt { id: number, deadline: HOUR.plus_millis(60_000) };
-        let (settings, mut memory) = (aggregate::Settings::default(), Memory::default());
-        aggregate::aggregate(store, &Set(HOUR), &settings, &mut fold, &mut memory, &batch, attempt)
-            .await
-            .unwrap();
+        counting::count(store, &shard, number, data, HOUR).await.unwrap();
     }
 
     #[tokio::test]
     async fn an_hour_that_is_over_is_folded_once() {
         let store = MemoryStore::new();
         count(&store, 1, include_bytes!("../../../events/ses-send.json")).await;
-        let later = Set(HOUR.plus_millis(3 * 60 * 60 * 1000));
+        let later = At(HOUR.plus_millis(3 * 60 * 60 * 1000));
         let deadline = later.now().plus_millis(60_000);
         for (compacted, unmerged) in [(1, false), (0, false)] {
             let said = compact(&store, &later, deadline).await.unwrap();

@@ -4,29 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use adapters::secrets::Secrets;
 use detection::{Override, Rules};
-use event::attribution::Attribution;
-use event::{SequenceNumber, ShardId, TenantId};
-use pipeline::aggregate::fold::EventFold;
-use pipeline::aggregate::{self, Batch, Record, identity};
+use event::{ShardId, TenantId};
 use pipeline::alerts::{self, Asked};
 use pipeline::memory::MemoryStore;
-use pipeline::ports::{Clock, Expected, Item, Key, Page, PutError, Range, Store, StoreError};
+use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
 use pipeline::rules::{self, OwnRules};
+use pipeline::testing::counting::{self, At};
 
 use super::*;
 
 /// 2025-11-13T02:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_762_999_200_000);
-
-struct Set(Timestamp);
-
-impl Clock for Set {
-    fn now(&self) -> Timestamp {
-        self.0
-    }
-}
 
 /// Remembers what was told, or is out of order.
 #[derive(Default)]
@@ -142,20 +131,9 @@ fn mails(tenant: &str, minute: i64, sends: usize, bounces: usize) -> Vec<String>
 }
 
 async fn count(store: &MemoryStore, number: u64, events: &[String]) {
-    let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
-    let mut fold = EventFold::new(Attribution::default(), secrets.hash_key(), secrets.seal());
     let shard = ShardId::new("shard-1").unwrap();
-    let data = events.join("\n");
-    let records =
-        vec![Record { sequence: SequenceNumber::from(number), arrived_at: START, data: data.as_bytes() }];
-    let batch = Batch { shard: &shard, records };
-    let attempt = Attempt { id: number, deadline: START.plus_millis(60_000) };
-    let (settings, mut memory) = (aggregate::Settings::default(), identity::Memory::default());
-    let counted =
-        aggregate::aggregate(store, &Set(START), &settings, &mut fold, &mut memory, &batch, attempt)
-            .await
-            .unwrap();
-    assert_eq!(counted.totals.aggregated, events.len() as u64, "{:?}", counted.totals);
+    let totals = counting::count(store, &shard, number, events.join("\n").as_bytes(), START).await.unwrap();
+    assert_eq!(totals.aggregated, events.len() as u64, "{totals:?}");
 }
 
 async fn run<S: Store>(
@@ -167,7 +145,7 @@ async fn run<S: Store>(
     let now = minutes(at);
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: now.plus_millis(50_000) };
-    watch::run(store, &Set(now), told, &watch::Settings::default(), memory, attempt).await
+    watch::run(store, &At(now), told, &watch::Settings::default(), memory, attempt).await
 }
 
 /// One tenant in trouble and one without, and traffic afterwards so that time goes on.

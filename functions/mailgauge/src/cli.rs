@@ -11,6 +11,7 @@ mod folder;
 mod ingest;
 mod keys;
 mod moment;
+mod oidc;
 mod quarantine;
 mod reconcile;
 mod rules;
@@ -42,7 +43,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Options),
-    Serve(serve::Options),
+    Serve(Box<serve::Options>),
     Aggregate(aggregate::Options),
     Ingest(ingest::Options),
     Simulate(simulate::Options),
@@ -83,7 +84,7 @@ impl Usage {
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
         Command::Demo(options) => demo::run(&options),
-        Command::Serve(options) => serve::run(options),
+        Command::Serve(options) => serve::run(*options),
         Command::Ingest(options) => ingest::run(&options),
         Command::Aggregate(options) => aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),

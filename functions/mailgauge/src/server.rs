@@ -10,7 +10,7 @@ use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use web::home::Home;
-use web::{HttpsFetch, Settings};
+use web::{HttpsFetch, Issuer, Origin, Settings};
 
 use crate::inbox::{self, Door, Inbox};
 use crate::output;
@@ -63,6 +63,10 @@ pub struct Orders {
     pub sns_topics: Vec<String>,
     /// How often each key may ask, if the usual is not wanted.
     pub requests_per_second: Option<u32>,
+    /// Whose tokens are taken in place of API keys.
+    pub issuer: Option<Issuer>,
+    /// Pages of other hosts that may call the API.
+    pub origins: Vec<Origin>,
     /// Where alerts are told.
     pub channels: Channels,
 }
@@ -76,7 +80,7 @@ pub async fn serve(home: Standalone, opening: Opening, orders: Orders) -> anyhow
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     home: Standalone,
     opening: Opening,
-    Orders { sns_topics, requests_per_second, channels }: Orders,
+    Orders { sns_topics, requests_per_second, issuer, origins, channels }: Orders,
     beside: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
     let home = Arc::new(home);
@@ -94,7 +98,8 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         intake: Door { home: Arc::clone(&home), inbox },
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     });
-    let router = web::router(backend, HttpsFetch::default(), Settings { sns_topics, requests_per_second });
+    let settings = Settings { sns_topics, requests_per_second, issuer, origins };
+    let router = web::router(backend, HttpsFetch::default(), settings);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(opening.listener, service).with_graceful_shutdown(async {

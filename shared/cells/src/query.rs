@@ -37,6 +37,7 @@ pub use error::{QueryError, QueryErrorKind};
 pub use execute::{ExecuteError, Execution};
 pub use filter::{Facet, Filter, Test};
 pub use metric::{Metric, Value};
+pub use moment::moment;
 pub use plan::{BlockRef, Catalogue, Month, plan};
 pub use rates::{Rate, fraction};
 pub use request::{Basis, By, DimensionNames, Fill, Group, Order, Query, Scope};

@@ -9,72 +9,16 @@ use std::collections::BTreeMap;
 use event::Minute;
 use serde::{Deserialize, Serialize};
 
+use self::key::id_of;
+pub(crate) use self::key::{Family, Key};
 use crate::rules::Rules;
+
+mod key;
 
 /// Alerts kept, open or cooling; beyond it new ones wait. A platform with more open alerts has one cause, not thousands.
 pub const MAX_ALERTS: usize = 20_000;
 /// A flapping alert takes at most so many times as long to be resolved.
 const MOST_PATIENCE: u32 = 8;
-/// What an alert that has gone silences stays silent for so long, in minutes.
-const AFTERMATH: u32 = 6 * 60;
-
-/// What a series can be in trouble with; one alert each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) enum Family {
-    /// Bounces, deferrals and deliveries: one cause moves all of them.
-    Delivery,
-    /// Delivery time.
-    Latency,
-    /// Complaints.
-    Complaint,
-    /// Opens and clicks.
-    Engagement,
-    /// Mail sent.
-    Volume,
-    /// Mail waiting.
-    Queue,
-    /// A limit on deliveries or bounces.
-    DeliveryLimit,
-    /// A limit on complaints.
-    ComplaintLimit,
-    /// Slow decline of deliveries.
-    DeliveryDecline,
-    /// Slow decline of opens.
-    EngagementDecline,
-    /// Slow growth of complaints.
-    ComplaintDecline,
-    /// No counts at all.
-    Pipeline,
-}
-
-impl Family {
-    /// Minutes in which trouble that comes back is the old one: a rate about its limit comes back daily.
-    const fn aftermath(self) -> u32 {
-        match self {
-            Self::DeliveryLimit | Self::ComplaintLimit => 3 * 24 * 60,
-            Self::DeliveryDecline | Self::EngagementDecline | Self::ComplaintDecline => 14 * 24 * 60,
-            Self::Complaint => 24 * 60,
-            Self::Delivery
-            | Self::Latency
-            | Self::Engagement
-            | Self::Volume
-            | Self::Queue
-            | Self::Pipeline => AFTERMATH,
-        }
-    }
-}
-
-/// What an alert is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct Key {
-    /// The tenant; `*` for all of them.
-    pub tenant: String,
-    /// The provider; none for all of them.
-    pub provider: Option<String>,
-    /// The family.
-    pub family: Family,
-}
-
 /// What kind of rule spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,6 +27,8 @@ pub enum Kind {
     Limit,
     /// A series unlike its past.
     Anomaly,
+    /// A line of SES's that is crossed, or soon will be.
+    Budget,
     /// No mail where there should be some.
     Silence,
     /// No counts at all.
@@ -107,6 +53,7 @@ impl Kind {
         match self {
             Self::Limit => "limit",
             Self::Anomaly => "anomaly",
+            Self::Budget => "budget",
             Self::Silence => "silence",
             Self::Pipeline => "pipeline",
         }
@@ -289,6 +236,11 @@ impl Book {
         })
     }
 
+    /// Whether an alert of this family is open, or ended a short while ago, anywhere.
+    pub(crate) fn told_lately(&self, family: Family, now: u32) -> bool {
+        self.alerts.keys().any(|key| key.family == family && self.explains(key, now))
+    }
+
     /// The keys of open alerts.
     pub(crate) fn firing(&self) -> impl Iterator<Item = &Key> {
         self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Firing).map(|(key, _)| key)
@@ -427,10 +379,9 @@ impl Alert {
         self.spoke = now;
         let facts = &self.facts;
         let time = |minute: u32| Minute(minute).start().to_string();
-        let mut scope = BTreeMap::new();
-        if let Some(provider) = &key.provider {
-            scope.insert("provider".to_owned(), provider.clone());
-        }
+        let parts = [("provider", &key.provider), ("campaign", &key.campaign)];
+        let named = parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        let scope: BTreeMap<String, String> = named.collect();
         let summary = match state {
             State::Firing | State::Reminder => facts.summary.clone(),
             State::Resolved => format!("Over since {}: {}", time(self.last_bad), facts.summary),
@@ -459,16 +410,6 @@ impl Alert {
             dedup_key: self.id.clone(),
         }
     }
-}
-
-/// Stable and unguarded: an id says when and what, it is no secret (FNV-1a). Ids sort by the minute the alert began.
-fn id_of(key: &Key, now: u32) -> String {
-    let text =
-        format!("{}\n{}\n{:?}\n{now}", key.tenant, key.provider.as_deref().unwrap_or("\n"), key.family);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("al_{now:08x}{:010x}", hash >> 24)
 }
 
 #[cfg(test)]

@@ -5,7 +5,23 @@
 //! <https://docs.aws.amazon.com/ses/latest/dg/reputationdashboard-complaint-rate.html>,
 //! <https://support.google.com/a/answer/14229414> (Gmail tells SES of no complaint, so its lines have no rate here).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::counts::Counts;
+use crate::evidence::narrow;
+
+/// Mail that says something about an account. SES does not state its own number.
+pub const VOLUME: f64 = 10_000.0;
+/// Minutes in a day, and those whose rate is the present one.
+const DAY: f64 = 1440.0;
+const PRESENT: f64 = 180.0;
+/// Mail, less of which is not representative.
+const LEAST_MAIL: f64 = VOLUME / 2.0;
+/// A line that is reached in so many hours is worth a word, if this share of the way is behind.
+const SOON_HOURS: f64 = 24.0;
+const SOON_USED: f64 = 0.5;
+/// An alert goes on until the rate is clearly below its line and that is not soon reached.
+const CLEAR_USED: f64 = 0.9;
 
 /// A line not to be crossed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +67,74 @@ pub struct Proportion {
     pub mail: f64,
 }
 
+/// An account's recent mail, kept up bucket by bucket: the last day, or about [`VOLUME`] mails where that is longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    volume: [Recent; 2],
+    present: [Recent; 2],
+}
+
+/// Decayed events and mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Recent {
+    events: f32,
+    mail: f32,
+}
+
+/// The rates that lines are on.
+pub(crate) const RATES: [&str; 2] = ["hard_bounce_rate", "complaint_rate"];
+
+impl Account {
+    /// Adds a bucket of so many minutes.
+    pub(crate) fn add(&mut self, counts: &Counts, bucket: u32) {
+        let [day, present] = [DAY, PRESENT].map(|minutes| (-f64::from(bucket) / minutes).exp());
+        let hard = counts.bounces_permanent - counts.suppressed;
+        let rates = [(hard, counts.base(crate::Base::Sends)), (counts.complaints, counts.deliveries)];
+        for ((volume, recent), (events, mail)) in self.volume.iter_mut().zip(&mut self.present).zip(rates) {
+            volume.add(events, mail, day.max(1.0 - mail / VOLUME));
+            recent.add(events, mail, present);
+        }
+    }
+
+    /// Events of a rate of [`RATES`].
+    pub(crate) fn events(&self, rate: usize) -> f64 {
+        self.volume.get(rate).map_or(0.0, |volume| volume.events.into())
+    }
+
+    /// The worst line of a rate that is crossed, or is at the present rate soon; if an alert is open already, the line that still is near.
+    pub(crate) fn danger(&self, rate: usize, is_open: bool) -> Option<(Line, Standing)> {
+        let (volume, present) = (self.volume.get(rate)?.proportion(), self.present.get(rate)?.proportion());
+        if volume.mail < LEAST_MAIL {
+            return None;
+        }
+        // A day at the present rate.
+        let day = DAY / PRESENT;
+        let present = Proportion { events: day * present.events, mail: day * present.mail };
+        let lines = LINES.into_iter().filter(|line| line.is_known && RATES.get(rate) == Some(&line.metric));
+        let standings = lines.map(|line| {
+            let standing = standing(&line, volume, present);
+            (line, standing)
+        });
+        let near = standings.filter(|(_, standing)| {
+            let used = standing.used.unwrap_or_default();
+            let soon = standing.hours_left.is_some_and(|hours| hours <= SOON_HOURS) && used >= SOON_USED;
+            used >= 1.0 || soon || (is_open && used >= CLEAR_USED)
+        });
+        near.max_by(|a, b| a.0.limit.total_cmp(&b.0.limit))
+    }
+}
+
+impl Recent {
+    fn add(&mut self, events: f64, mail: f64, keep: f64) {
+        self.events = narrow(keep * f64::from(self.events) + events);
+        self.mail = narrow(keep * f64::from(self.mail) + mail);
+    }
+
+    fn proportion(self) -> Proportion {
+        Proportion { events: self.events.into(), mail: self.mail.into() }
+    }
+}
+
 /// Where one stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
@@ -74,7 +158,7 @@ pub struct Standing {
     pub left: Option<f64>,
     /// The rate of the last day.
     pub rate_last_day: Option<f64>,
-    /// Hours until the line is reached at the last day's rate and volume: 0 if it is crossed, none if it is not reached.
+    /// Hours until the line is reached at the present rate and volume: 0 if it is crossed, none if it is not reached.
     pub hours_left: Option<f64>,
     /// One sentence.
     pub summary: String,
@@ -132,7 +216,7 @@ impl Standing {
                 format!("The {name} is {}, beyond {limit}, where {}.", percent(rate), line.meaning)
             }
             Some(hours) => format!(
-                "The {name} is {}; at the last day's rate it reaches {limit}, where {}, in about {hours:.0} hours.",
+                "The {name} is {}; at the present rate it reaches {limit}, where {}, in about {hours:.0} hours.",
                 percent(rate),
                 line.meaning
             ),
@@ -148,6 +232,28 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Minutes until there is danger, and whether it is of a pause, at so many mails a minute and this rate of hard bounces.
+    fn danger(mails: f64, rate: impl Fn(u32) -> f64) -> Option<(u32, &'static str)> {
+        let mut account = Account::default();
+        (0..20_000).find_map(|minute| {
+            let bounces_permanent = mails * rate(minute);
+            let counts = Counts { sends: mails, bounces_permanent, ..Counts::default() };
+            account.add(&counts, 1);
+            account.danger(0, false).map(|(line, _)| (minute, line.name))
+        })
+    }
+
+    #[test]
+    fn a_line_is_told_before_it_is_crossed_and_not_for_a_moments_trouble() {
+        assert_eq!(danger(100.0, |_| 0.02), None);
+        // Ten minutes of every second mail in a day of good ones.
+        assert_eq!(danger(100.0, |minute| if (8000..8010).contains(&minute) { 0.5 } else { 0.005 }), None);
+        let (minute, line) = danger(100.0, |minute| if minute < 8000 { 0.01 } else { 0.12 }).unwrap();
+        assert!((8001..8600).contains(&minute), "{minute}");
+        assert_eq!(line, "ses_bounce_review");
+        assert_eq!(danger(0.1, |_| 0.5), None, "hardly any mail");
+    }
 
     fn check(events: f64, mail: f64, day_events: f64, day_mail: f64) -> Standing {
         let day = Proportion { events: day_events, mail: day_mail };

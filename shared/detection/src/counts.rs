@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::normal_upper_tail;
+
 /// What happened in one bucket to one (tenant, provider, campaign).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
@@ -14,6 +16,8 @@ pub struct Counts {
     pub deliveries: f64,
     /// Permanent bounces.
     pub bounces_permanent: f64,
+    /// The part of them that SES never tried: suppressed addresses.
+    pub suppressed: f64,
     /// Transient and undetermined bounces.
     pub bounces_transient: f64,
     /// Delivery delays (deferrals).
@@ -38,6 +42,7 @@ impl Counts {
         self.sends += other.sends;
         self.deliveries += other.deliveries;
         self.bounces_permanent += other.bounces_permanent;
+        self.suppressed += other.suppressed;
         self.bounces_transient += other.bounces_transient;
         self.delays += other.delays;
         self.complaints += other.complaints;
@@ -80,6 +85,37 @@ impl Counts {
         }
     }
 }
+
+/// How delivery times of a row spread, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Half of the deliveries take no longer.
+    pub p50: f64,
+    /// 95 of 100 take no longer.
+    pub p95: f64,
+}
+
+impl Spread {
+    /// From what is known of it; nothing without the 95th percentile. Where the median is not known, times spread e-fold.
+    pub fn new(p50: Option<f64>, p95: Option<f64>) -> Option<Self> {
+        let p95 = p95.filter(|time| *time > 0.0 && time.is_finite())?;
+        let p50 = p50.filter(|time| *time > 0.0 && *time <= p95).unwrap_or(p95 * (-Z95).exp());
+        Some(Self { p50, p95 })
+    }
+
+    /// The share of deliveries that take longer than so many milliseconds, if the logarithms of times are normal: exactly 5 % at the
+    /// 95th percentile, whatever they are.
+    pub(crate) fn slower_than(&self, limit: f64) -> f64 {
+        let sigma = (self.p95 / self.p50).ln() / Z95;
+        if sigma < 1e-3 {
+            return if self.p95 > limit { 1.0 } else { 0.0 };
+        }
+        normal_upper_tail((limit.max(1e-3) / self.p50).ln() / sigma)
+    }
+}
+
+/// The 95th percentile of the normal distribution, in standard deviations.
+const Z95: f64 = 1.644_853_626_951_472;
 
 /// What a rate is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

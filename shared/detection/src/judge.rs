@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 
 use crate::alert::{Book, Facts, Family, Key, Verdict};
+use crate::budget::Account;
 use crate::cause;
 use crate::counts::Metric;
 use crate::evidence::Evidence;
+use crate::limits::LimitKind;
 use crate::node::{DECLINES, Node};
 use crate::report;
-use crate::rules::Rules;
-use crate::tenant::{self, Tenant};
+use crate::rules::{Place, Rules};
+use crate::tenant::{self, Bounds, Tenant};
 
 /// Evidence that counts as partial: not enough alone, but together with others'.
 const PARTIAL: f64 = 4.0;
@@ -130,11 +132,7 @@ fn covers(above: &Key, below: &Key) -> bool {
 }
 
 fn ancestors(key: &Key) -> Vec<Key> {
-    let of = |tenant: &str, provider: Option<String>| Key {
-        tenant: tenant.to_owned(),
-        provider,
-        family: key.family,
-    };
+    let of = |tenant: &str, provider: Option<String>| Key::of(tenant, provider, key.family);
     let mut above = vec![of("*", None)];
     if key.provider.is_some() {
         above.push(of("*", key.provider.clone()));
@@ -222,7 +220,7 @@ fn candidate(name: &str, tenant: &Tenant, family: Family, metric: Metric, moment
     causes.sort_by(|a, b| b.share.total_cmp(&a.share));
     let facts =
         report::rate(node, metric, &evidence, moment.end(), &report::place(name, place.as_deref()), causes);
-    let key = Key { tenant: name.to_owned(), provider: place, family };
+    let key = Key::of(name, place, family);
     Candidate { key, facts, strength: evidence.strength.into() }
 }
 
@@ -241,7 +239,7 @@ fn slow(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
     };
     let provider = one.map(|(provider, _)| provider.clone());
     let node = one.map_or(&tenant.whole, |(_, node)| node);
-    let key = Key { tenant: name.to_owned(), provider, family: Family::Latency };
+    let key = Key::of(name, provider, Family::Latency);
     let open = moment.book.firing().find(|open| open.tenant == name && open.family == Family::Latency);
     let kept = f64::from(node.latency.strength) > KEEP_SHARE * moment.threshold;
     let found = node
@@ -270,7 +268,7 @@ fn keep_open(
     for place in places {
         let provider = place.map(|(provider, _)| provider.clone());
         let node = place.map_or(&tenant.whole, |(_, node)| node);
-        let key = Key { tenant: name.to_owned(), provider, family };
+        let key = Key::of(name, provider, family);
         let mut known = crowd.candidates.iter().rev().take_while(|known| known.key.tenant == name);
         if !moment.book.is_firing(&key) || known.any(|known| known.key == key) {
             continue;
@@ -289,7 +287,7 @@ fn keep_open(
 
 fn volume(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
     let place = report::place(name, None);
-    let key = Key { tenant: name.to_owned(), provider: None, family: Family::Volume };
+    let key = Key::of(name, None, Family::Volume);
     let signal = tenant.volume.signal(moment.now, moment.bucket, moment.threshold);
     let kept = || {
         let evidence = tenant
@@ -355,7 +353,7 @@ fn declines(name: &str, tenant: &Tenant, moment: &Moment<'_>, verdicts: &mut Vec
         };
         let node = tenant.providers.iter().find(|(provider, _)| Some(provider) == place.as_ref());
         let Some(creep) = node.map_or(whole, |(_, node)| found(node)) else { continue };
-        let open = |provider: Option<String>| Key { tenant: name.to_owned(), provider, family };
+        let open = |provider: Option<String>| Key::of(name, provider, family);
         // An alert that is open goes on where it began, so that one decline is one alert.
         let key = moment
             .book
@@ -385,7 +383,7 @@ fn platform_verdicts(
     let mut verdicts: Vec<Verdict> = Vec::new();
     for ((family, provider), candidates) in &alarmed {
         let partial = crowd.partial.get(&(*family, provider.clone())).map_or(0, Vec::len);
-        let key = Key { tenant: "*".to_owned(), provider: provider.clone(), family: *family };
+        let key = Key::of("*", provider.clone(), *family);
         let firing = moment.book.is_firing(&key);
         let enough = match provider {
             Some(_) => candidates.len() >= LEAST_ALARMED && partial >= LEAST_PARTIAL,
@@ -454,32 +452,68 @@ fn shared_facts(
     }
 }
 
+/// Lines of SES's that the account has crossed, or soon will, and the tenants that bring it there. Trouble that an alert tells already, or
+/// told just now, is not told again by its effect.
+pub(crate) fn budgets(
+    account: &Account,
+    tenants: &BTreeMap<String, Tenant>,
+    moment: &Moment<'_>,
+) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    let families = [(Family::BounceBudget, Family::Delivery), (Family::ComplaintBudget, Family::Complaint)];
+    for (rate, (family, explained_by)) in families.into_iter().enumerate() {
+        let key = Key::of("*", None, family);
+        if !moment.book.is_firing(&key) && moment.book.told_lately(explained_by, moment.now) {
+            continue;
+        }
+        let Some((line, standing)) = account.danger(rate, moment.book.is_firing(&key)) else { continue };
+        let events = tenants.iter().map(|(name, tenant)| (name.clone(), tenant.account.events(rate)));
+        let causes = cause::causes("tenant", &cause::shares(events.collect()));
+        let facts = report::budget(&line, &standing, moment.end(), causes);
+        verdicts.push(Verdict { key, facts, hold: 0 });
+    }
+    verdicts
+}
+
 /// Rates whose evidence an alert of this family stands for.
 pub(crate) fn metrics_of(family: Family) -> &'static [Metric] {
     RATES.iter().find(|(known, _)| *known == family).map_or(&[], |(_, metrics)| *metrics)
 }
 
-/// Limits of a tenant, which wait for an anomaly that says more.
+/// Limits of a tenant and of parts of its mail, which wait for an anomaly that says more.
 pub(crate) fn limits(name: &str, tenant: &mut Tenant, moment: &Moment<'_>) -> Vec<Verdict> {
-    let limits = moment.rules.limits_of(name);
+    let bounds = Bounds::of(moment.rules, name);
+    let grown = moment.rules.anomalies && tenant.whole.age(moment.now) >= GROWN;
     let mut verdicts: Vec<Verdict> = Vec::new();
-    for breach in tenant.windows.breaches(&limits) {
-        let (family, explained_by) = match breach.kind {
-            crate::limits::LimitKind::Complaint => (Family::ComplaintLimit, Family::Complaint),
-            _ => (Family::DeliveryLimit, Family::Delivery),
-        };
-        let key = Key { tenant: name.to_owned(), provider: None, family };
-        let explained = moment
-            .book
-            .firing()
-            .any(|open| open.family == explained_by && (open.tenant == name || open.tenant == "*"));
-        if verdicts.iter().any(|verdict| verdict.key == key) || (explained && !moment.book.is_firing(&key)) {
-            continue;
+    let whole = Place::default();
+    let parts = tenant.places.iter_mut().filter_map(|(place, windows)| {
+        let (_, limits) = bounds.places.iter().find(|(known, _)| known == place)?;
+        Some((&*place, windows, limits))
+    });
+    for (place, windows, limits) in [(&whole, &mut tenant.windows, &bounds.whole)].into_iter().chain(parts) {
+        for breach in windows.breaches(limits) {
+            let (family, explained_by) = match breach.kind {
+                LimitKind::Complaint => (Family::ComplaintLimit, Family::Complaint),
+                LimitKind::DeliveryTime => (Family::LatencyLimit, Family::Latency),
+                LimitKind::Queue => (Family::QueueLimit, Family::Queue),
+                LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce => {
+                    (Family::DeliveryLimit, Family::Delivery)
+                }
+            };
+            let (provider, campaign) = (place.provider.clone(), place.campaign.clone());
+            let key = Key { campaign, ..Key::of(name, provider, family) };
+            let mut open = moment.book.firing();
+            let explained =
+                open.any(|open| open.family == explained_by && (open.tenant == name || open.tenant == "*"));
+            if verdicts.iter().any(|verdict| verdict.key == key)
+                || (explained && !moment.book.is_firing(&key))
+            {
+                continue;
+            }
+            let words = report::part(name, place);
+            let facts = report::limit(&breach, moment.end().saturating_sub(breach.window), &words);
+            verdicts.push(Verdict { key, facts, hold: if grown { LIMIT_HOLD } else { 0 } });
         }
-        let facts =
-            report::limit(&breach, moment.end().saturating_sub(breach.window), &report::place(name, None));
-        let grown = moment.rules.anomalies && tenant.whole.age(moment.now) >= GROWN;
-        verdicts.push(Verdict { key, facts, hold: if grown { LIMIT_HOLD } else { 0 } });
     }
     verdicts
 }

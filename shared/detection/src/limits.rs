@@ -1,12 +1,13 @@
 //! Promised limits: is a rate above its limit beyond doubt, in a short and in a long window?
 //!
 //! An exact binomial test and a least number of events: one bounce in 13 mails is no proof of anything, 30 in 500 are. A broken
-//! limit stays broken until the rate has been clearly below it, so a rate just at its limit does not flap.
+//! limit stays broken until the rate has been clearly below it, so a rate just at its limit does not flap. A limit on the 95th
+//! percentile of delivery time is one on the share of mail that takes longer: 5 %. A limit on waiting mail is one on a level.
 
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Sums, usize_of};
-use crate::counts::Counts;
+use crate::counts::{Base, Counts, Spread};
 use crate::evidence::narrow;
 use crate::numbers::binomial_upper_tail;
 use crate::rules::Limits;
@@ -22,6 +23,12 @@ const CLEAR_SHARE: f64 = 0.8;
 /// Half hours in which a rate so low would be a chance of [`OVER_DOUBT`] at the limit itself, so that the trouble is over.
 const OVER_SLOTS: usize = 3;
 const OVER_DOUBT: f64 = 1e-3;
+/// Share of deliveries that may take longer than the 95th percentile's limit.
+const SLOW_SHARE: f64 = 0.05;
+/// Minutes that more mail than allowed has to wait.
+const WAITING_MINUTES: u32 = 10;
+/// Mail without an outcome is forgotten by half in so many minutes: for some, none ever comes.
+const FLIGHT_HALF_LIFE: f64 = 360.0;
 
 /// A limit on a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,33 +37,42 @@ pub enum LimitKind {
     Delivery = 0,
     /// All bounces.
     Bounce = 1,
-    /// Permanent bounces.
+    /// Permanent bounces of addresses that are not suppressed.
     HardBounce = 2,
     /// Complaints.
     Complaint = 3,
+    /// Deliveries that take longer than allowed.
+    DeliveryTime = 4,
+    /// Mail that waits.
+    Queue = 5,
 }
 
 impl LimitKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint];
+    pub const ALL: [Self; KINDS] =
+        [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint, Self::DeliveryTime, Self::Queue];
 
-    /// The name of its rate.
+    /// The name of its metric.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Delivery => "delivery_rate",
             Self::Bounce => "bounce_rate",
             Self::HardBounce => "hard_bounce_rate",
             Self::Complaint => "complaint_rate",
+            Self::DeliveryTime => "delivery_ms_p95",
+            Self::Queue => "queue_depth",
         }
     }
 
-    /// The limit on bad outcomes, as a fraction.
+    /// The limit on bad outcomes, as a fraction; of waiting mail, as a number.
     fn of(self, limits: &Limits) -> Option<f64> {
         match self {
             Self::Delivery => limits.delivery_rate.map(|rate| 1.0 - rate),
             Self::Bounce => limits.bounce_rate,
             Self::HardBounce => limits.hard_bounce_rate,
             Self::Complaint => limits.complaint_rate,
+            Self::DeliveryTime => limits.delivery_ms_p95.map(|_| SLOW_SHARE),
+            Self::Queue => limits.queue_depth,
         }
     }
 
@@ -66,6 +82,7 @@ impl LimitKind {
             Self::Delivery | Self::Bounce | Self::HardBounce => [(24, 96, 1.0), (2, 12, FAST_BURN)],
             // Complaints come hours after their mail: an hour's share of both says nothing.
             Self::Complaint => [(24, 96, 1.0), (12, 48, FAST_BURN)],
+            Self::DeliveryTime | Self::Queue => [(4, 24, 1.0), (2, 6, FAST_BURN)],
         }
     }
 
@@ -73,7 +90,29 @@ impl LimitKind {
         match self {
             Self::Delivery | Self::Bounce | Self::HardBounce => 8.0,
             Self::Complaint => 5.0,
+            Self::DeliveryTime | Self::Queue => 20.0,
         }
+    }
+}
+
+/// How many there are.
+const KINDS: usize = 6;
+
+/// Delivery times of a bucket, against a limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    measured: f64,
+    slow: f64,
+    /// Logarithm of the 95th percentile, times the deliveries.
+    p95: f64,
+}
+
+impl Times {
+    /// Adds deliveries with such times.
+    pub fn add(&mut self, spread: Spread, deliveries: f64, limit: f64) {
+        self.measured += deliveries;
+        self.slow += deliveries * spread.slower_than(limit);
+        self.p95 += deliveries * spread.p95.ln();
     }
 }
 
@@ -86,6 +125,8 @@ pub struct Breach {
     pub events: f64,
     /// Mail they are a part of.
     pub base: f64,
+    /// What the metric is, where it is no rate: milliseconds, or mail that waits.
+    pub level: Option<f64>,
     /// The limit on the rate as users know it.
     pub limit: f64,
     /// The short window, in minutes.
@@ -97,18 +138,28 @@ pub struct Breach {
 pub struct Windows {
     slots: Vec<Slot>,
     slot: u32,
-    open: [bool; 4],
-    /// The slot in which another alert last told of bounces, and of complaints.
-    told: [u32; 2],
+    open: [bool; KINDS],
+    /// The slot in which another alert last told of bounces, of complaints, and of delivery times.
+    told: [u32; 3],
+    now: u32,
+    /// Mail sent less outcomes, slowly forgotten.
+    in_flight: f32,
+    /// What waits, and since when it is too much.
+    depth: f32,
+    too_many_since: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Slot {
     outcomes: f32,
     permanent: f32,
+    suppressed: f32,
     transient: f32,
     deliveries: f32,
     complaints: f32,
+    measured: f32,
+    slow: f32,
+    p95: f32,
 }
 
 /// What an open alert tells already: its mail is no evidence for a limit once more.
@@ -118,16 +169,28 @@ pub struct Told {
     pub delivery: bool,
     /// Complaints.
     pub complaint: bool,
+    /// Delivery times.
+    pub latency: bool,
 }
 
 impl Windows {
     /// No mail yet.
     pub fn new(now: u32) -> Self {
-        Self { slots: vec![Slot::default(); SLOTS], slot: now / 30, open: [false; 4], told: [0; 2] }
+        Self {
+            slots: vec![Slot::default(); SLOTS],
+            slot: now / 30,
+            open: [false; KINDS],
+            told: [0; 3],
+            now,
+            in_flight: 0.0,
+            depth: 0.0,
+            too_many_since: 0,
+        }
     }
 
     /// Adds a bucket.
-    pub fn add(&mut self, counts: &Counts, now: u32, told: Told) {
+    pub fn add(&mut self, counts: &Counts, times: Times, now: u32, told: Told) {
+        self.note_waiting(counts, now);
         let slot = now / 30;
         while self.slot < slot {
             self.slot = if slot - self.slot > u32::try_from(SLOTS).unwrap_or(u32::MAX) {
@@ -140,7 +203,7 @@ impl Windows {
                 *slot = Slot::default();
             }
         }
-        for (last, told) in self.told.iter_mut().zip([told.delivery, told.complaint]) {
+        for (last, told) in self.told.iter_mut().zip([told.delivery, told.complaint, told.latency]) {
             if told {
                 *last = slot;
             }
@@ -150,26 +213,47 @@ impl Windows {
                 slot.outcomes +=
                     narrow(counts.deliveries + counts.bounces_permanent + counts.bounces_transient);
                 slot.permanent += narrow(counts.bounces_permanent);
+                slot.suppressed += narrow(counts.suppressed);
                 slot.transient += narrow(counts.bounces_transient);
             }
             if !told.complaint {
                 slot.deliveries += narrow(counts.deliveries);
                 slot.complaints += narrow(counts.complaints);
             }
+            if !told.latency {
+                slot.measured += narrow(times.measured);
+                slot.slow += narrow(times.slow);
+                slot.p95 += narrow(times.p95);
+            }
         }
+    }
+
+    fn note_waiting(&mut self, counts: &Counts, now: u32) {
+        let keep = 0.5_f64.powf(f64::from(now.saturating_sub(self.now)) / FLIGHT_HALF_LIFE);
+        self.now = now;
+        let outcomes = counts.deliveries + counts.bounces_permanent + counts.bounces_transient;
+        let sent = counts.base(Base::Sends);
+        self.in_flight = narrow((keep * f64::from(self.in_flight) + sent - outcomes).max(0.0));
+        self.depth = counts.queue_depth.map_or(self.in_flight, narrow);
     }
 
     /// Bad outcomes and their mail in each of the last half hours.
     fn recent(&self, kind: LimitKind, window: usize) -> impl Iterator<Item = Sums> {
-        let slots =
-            (0..window).filter_map(|back| self.slots.get((usize_of(self.slot) + SLOTS - back) % SLOTS));
-        slots.map(move |slot| match kind {
+        self.last(window).map(move |slot| match kind {
             LimitKind::Delivery | LimitKind::Bounce => {
                 Sums { events: slot.permanent + slot.transient, exposure: slot.outcomes }
             }
-            LimitKind::HardBounce => Sums { events: slot.permanent, exposure: slot.outcomes },
+            LimitKind::HardBounce => {
+                Sums { events: slot.permanent - slot.suppressed, exposure: slot.outcomes }
+            }
             LimitKind::Complaint => Sums { events: slot.complaints, exposure: slot.deliveries },
+            LimitKind::DeliveryTime => Sums { events: slot.slow, exposure: slot.measured },
+            LimitKind::Queue => Sums::default(),
         })
+    }
+
+    fn last(&self, window: usize) -> impl Iterator<Item = &Slot> {
+        (0..window).filter_map(|back| self.slots.get((usize_of(self.slot) + SLOTS - back) % SLOTS))
     }
 
     fn sum(&self, kind: LimitKind, window: usize) -> Sums {
@@ -197,6 +281,10 @@ impl Windows {
         let mut breaches = Vec::new();
         for kind in LimitKind::ALL {
             let Some(limit) = kind.of(limits) else { continue };
+            if kind == LimitKind::Queue {
+                breaches.extend(self.waiting(limit));
+                continue;
+            }
             let was_open = self.open.get(kind as usize).copied().unwrap_or_default();
             if !was_open && self.told_lately(kind) {
                 continue;
@@ -218,24 +306,65 @@ impl Windows {
                 *open = broken.is_some();
             }
             if let Some(window) = broken {
-                breaches.push(self.breach(kind, limit, window));
+                breaches.push(self.breach(kind, limits, limit, window));
             }
         }
         breaches
     }
 
+    /// Too much mail waits, and has for a while; over when it is clearly less.
+    fn waiting(&mut self, limit: f64) -> Option<Breach> {
+        let depth = f64::from(self.depth);
+        if depth <= CLEAR_SHARE * limit || (depth <= limit && self.too_many_since == 0) {
+            self.too_many_since = 0;
+            return None;
+        }
+        if self.too_many_since == 0 {
+            self.too_many_since = self.now;
+        }
+        let minutes = self.now - self.too_many_since;
+        let level = Some(depth);
+        (minutes >= WAITING_MINUTES).then_some(Breach {
+            kind: LimitKind::Queue,
+            events: depth,
+            base: depth,
+            level,
+            limit,
+            window: minutes,
+        })
+    }
+
     /// Whether the windows still hold the beginning of what another alert told.
     fn told_lately(&self, kind: LimitKind) -> bool {
-        let [delivery, complaint] = self.told;
-        let last = if kind == LimitKind::Complaint { complaint } else { delivery };
+        let [delivery, complaint, latency] = self.told;
+        let last = match kind {
+            LimitKind::Complaint => complaint,
+            LimitKind::DeliveryTime => latency,
+            LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Queue => delivery,
+        };
         last > 0 && usize_of(self.slot.saturating_sub(last)) <= kind.windows()[0].0
     }
 
-    fn breach(&self, kind: LimitKind, limit: f64, window: usize) -> Breach {
+    fn breach(&self, kind: LimitKind, limits: &Limits, limit: f64, window: usize) -> Breach {
         let sums = self.sum(kind, window);
-        let limit = if kind == LimitKind::Delivery { 1.0 - limit } else { limit };
+        let (limit, level) = match kind {
+            LimitKind::Delivery => (1.0 - limit, None),
+            LimitKind::DeliveryTime => (limits.delivery_ms_p95.unwrap_or_default(), self.p95(window)),
+            LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Complaint | LimitKind::Queue => {
+                (limit, None)
+            }
+        };
         let window = u32::try_from(window * 30).unwrap_or(u32::MAX);
-        Breach { kind, events: sums.events.into(), base: sums.exposure.into(), limit, window }
+        Breach { kind, events: sums.events.into(), base: sums.exposure.into(), level, limit, window }
+    }
+
+    /// The 95th percentile of delivery time of the last half hours, about.
+    fn p95(&self, window: usize) -> Option<f64> {
+        let mut sums = (0.0, 0.0);
+        for slot in self.last(window) {
+            sums = (sums.0 + f64::from(slot.p95), sums.1 + f64::from(slot.measured));
+        }
+        (sums.1 > 0.0).then(|| (sums.0 / sums.1).exp())
     }
 
     fn broken(&self, kind: LimitKind, window: usize, limit: f64, dispersion: f64) -> bool {
@@ -263,8 +392,11 @@ impl Windows {
             }
             match kind {
                 LimitKind::Complaint => slot.complaints = 0.0,
+                LimitKind::DeliveryTime => slot.slow = 0.0,
+                LimitKind::Queue => {}
                 LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce => {
                     slot.permanent = 0.0;
+                    slot.suppressed = 0.0;
                     slot.transient = 0.0;
                 }
             }
@@ -286,6 +418,7 @@ mod tests {
         let mut windows = Windows::new(0);
         windows.add(
             &Counts { deliveries: sent - bounces, bounces_permanent: bounces, ..Counts::default() },
+            Times::default(),
             0,
             Told::default(),
         );
@@ -309,6 +442,7 @@ mod tests {
             let bounces = if bucket % 2 == 0 { 23.0 } else { 21.0 };
             windows.add(
                 &Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() },
+                Times::default(),
                 bucket * 5,
                 Told::default(),
             );
@@ -325,7 +459,7 @@ mod tests {
         let add = |windows: &mut Windows, minute: u32, bounces: f64| {
             let counts =
                 Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() };
-            windows.add(&counts, minute, Told::default());
+            windows.add(&counts, Times::default(), minute, Told::default());
             !windows.breaches(&Limits::default()).is_empty()
         };
         assert!((0..60).all(|minute| add(&mut windows, minute, 300.0)));
@@ -338,10 +472,47 @@ mod tests {
     }
 
     #[test]
+    fn deliveries_may_take_longer_than_the_limit_in_one_of_twenty_cases() {
+        let limits = Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE };
+        let broken_after = |p95: f64, a_minute: f64| {
+            let mut windows = Windows::new(0);
+            (0..600).find(|&minute| {
+                let mut times = Times::default();
+                times.add(Spread::new(Some(2_000.0), Some(p95)).unwrap(), a_minute, 60_000.0);
+                windows.add(&Counts::default(), times, minute, Told::default());
+                !windows.breaches(&limits).is_empty()
+            })
+        };
+        assert_eq!(broken_after(59_000.0, 100.0), None);
+        assert!(broken_after(300_000.0, 100.0).unwrap() <= 5);
+        assert!(broken_after(300_000.0, 2.0).is_some_and(|minute| minute > 30), "few mails are little proof");
+    }
+
+    #[test]
+    fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_less() {
+        let limits = Limits { queue_depth: Some(1000.0), ..Limits::NONE };
+        let mut windows = Windows::new(0);
+        let mut minute = 0;
+        let mut broken = |depth: Option<f64>, sends: f64| {
+            minute += 1;
+            let counts = Counts { sends, queue_depth: depth, ..Counts::default() };
+            windows.add(&counts, Times::default(), minute, Told::default());
+            windows.breaches(&limits).first().is_some_and(|breach| breach.level.unwrap() > 800.0)
+        };
+        assert!((0..9).all(|_| !broken(Some(1500.0), 0.0)));
+        assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a moment's");
+        assert_eq!((0..20).filter(|_| broken(Some(1500.0), 0.0)).count(), 10);
+        assert!(broken(Some(900.0), 0.0) && !broken(Some(700.0), 0.0));
+        // Without a gauge, what was sent and has no outcome waits.
+        assert!((0..60).any(|_| broken(None, 100.0)));
+    }
+
+    #[test]
     fn a_breach_ends_when_the_rate_has_been_clearly_below() {
         let mut windows = Windows::new(0);
         windows.add(
             &Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() },
+            Times::default(),
             0,
             Told::default(),
         );
@@ -349,6 +520,7 @@ mod tests {
         for bucket in 1..180_u32 {
             windows.add(
                 &Counts { deliveries: 999.0, bounces_permanent: 1.0, ..Counts::default() },
+                Times::default(),
                 bucket * 5,
                 Told::default(),
             );

@@ -30,6 +30,17 @@ pub(crate) fn binomial_upper_tail(hits: f64, trials: f64, chance: f64) -> f64 {
     incomplete_beta(hits, trials - hits + 1.0, chance)
 }
 
+/// Probability that a standard normal variable is above `z`, to 7 digits (Abramowitz and Stegun, 26.2.17).
+pub(crate) fn normal_upper_tail(z: f64) -> f64 {
+    if z < 0.0 {
+        return 1.0 - normal_upper_tail(-z);
+    }
+    let t = 1.0 / (1.0 + 0.231_641_9 * z);
+    let series = [1.330_274_429, -1.821_255_978, 1.781_477_937, -0.356_563_782, 0.319_381_530];
+    let sum = series.iter().fold(0.0, |sum, term| (sum + term) * t);
+    sum * (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
+}
+
 /// Probability that Fisher's F with these degrees of freedom is at least `ratio`.
 pub(crate) fn f_upper_tail(ratio: f64, between: f64, within: f64) -> f64 {
     if ratio <= 0.0 {

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::{Book, Change, Family, Key, Verdict};
 use crate::baseline::Season;
-use crate::counts::{Counts, METRICS, Metric};
+use crate::budget::Account;
+use crate::counts::{Counts, METRICS, Metric, Spread};
 use crate::exposure::{Decay, Kernel, LAGS};
 use crate::judge::{self, Moment};
 use crate::node::{Context, Lean, Node};
 use crate::report;
 use crate::rules::Rules;
-use crate::tenant::{self, Alerting, Platform, Tenant, TenantCounts};
+use crate::tenant::{self, Alerting, Bounds, Platform, Tenant, TenantCounts};
 use crate::volume::{Around, Volume};
 
 /// Tenants watched by one detector; more are shared out over several.
@@ -45,6 +46,8 @@ pub struct Row<'a> {
     pub campaign: &'a str,
     /// The counts.
     pub counts: Counts,
+    /// How the delivery times spread, if that is known.
+    pub times: Option<Spread>,
 }
 
 /// Outcomes whose lag is known because they are counted by the minute of sending too.
@@ -76,6 +79,7 @@ pub struct Shared {
     season: Box<[Season; METRICS]>,
     providers: BTreeMap<String, Node>,
     volume: Volume,
+    account: Account,
     kernels: [Kernel; METRICS],
     book: Book,
     tags_in_use: bool,
@@ -111,6 +115,7 @@ impl Detector {
             season: Box::default(),
             providers: BTreeMap::new(),
             volume: Volume::new(0),
+            account: Account::default(),
             kernels: GUESSES.map(Kernel::guess),
             book: Book::default(),
             tags_in_use: false,
@@ -255,7 +260,7 @@ impl Detector {
         if now - since < self.shared.bucket.max(10) {
             return Some(Vec::new());
         }
-        let key = Key { tenant: "*".to_owned(), provider: None, family: Family::Pipeline };
+        let key = Key::of("*", None, Family::Pipeline);
         let facts = report::pipeline(since, expected, now + self.shared.bucket);
         Some(vec![Verdict { key, facts, hold: 0 }])
     }
@@ -291,6 +296,7 @@ impl Detector {
         for (season, judged) in shared.season.iter_mut().zip(&judged) {
             season.learn(context.now, judged.outcome.seen, judged.outcome.expected, judged.weight);
         }
+        shared.account.add(total, context.bucket);
         let sends = total.base(crate::Base::Sends);
         let around = Around { common: 1.0, steady: false, alerting: false };
         shared.volume.step(sends, context.now, context.bucket, context.threshold, &around);
@@ -340,12 +346,15 @@ impl Detector {
         let alerting = alerting(&shared.book);
         let everywhere = alerting.get("*").copied().unwrap_or_default().told;
         let none = TenantCounts::default();
+        let rules = &self.rules;
         for (name, tenant) in &mut self.tenants {
             let mut alerting = alerting.get(name.as_str()).copied().unwrap_or_default();
             alerting.told.delivery |= everywhere.delivery;
             alerting.told.complaint |= everywhere.complaint;
+            alerting.told.latency |= everywhere.latency;
             let counts = counts.get(name.as_str()).unwrap_or(&none);
             tenant.step(counts, context, &platform, alerting, learned);
+            tenant.watch_limits(counts, context.now, &Bounds::of(rules, name), alerting.told);
         }
     }
 
@@ -355,6 +364,9 @@ impl Detector {
         let mut verdicts = judge::verdicts(&self.tenants, &shared.whole, &shared.providers, &moment);
         for (name, tenant) in &mut self.tenants {
             verdicts.extend(judge::limits(name, tenant, &moment));
+        }
+        if self.rules.budgets {
+            verdicts.extend(judge::budgets(&shared.account, &self.tenants, &moment));
         }
         verdicts
     }
@@ -402,7 +414,7 @@ fn alerting(book: &Book) -> BTreeMap<&str, Alerting> {
     for key in book.firing() {
         let alerting = tenants.entry(key.tenant.as_str()).or_default();
         match key.family {
-            Family::Latency => alerting.latency = true,
+            Family::Latency => (alerting.latency, alerting.told.latency) = (true, true),
             Family::Volume => alerting.volume = true,
             Family::Queue => alerting.queue = true,
             Family::Delivery => alerting.told.delivery = true,
@@ -416,7 +428,7 @@ fn alerting(book: &Book) -> BTreeMap<&str, Alerting> {
 type Sums<'a> = (Counts, BTreeMap<&'a str, Counts>, BTreeMap<&'a str, TenantCounts<'a>>);
 
 /// A bucket's rows, summed over everything, per provider and per tenant.
-fn sum<'a>(rows: &[Row<'a>]) -> Sums<'a> {
+fn sum<'a>(rows: &'a [Row<'a>]) -> Sums<'a> {
     let mut total = Counts::default();
     let mut providers: BTreeMap<&str, Counts> = BTreeMap::new();
     let mut tenants: BTreeMap<&str, TenantCounts<'_>> = BTreeMap::new();
@@ -424,6 +436,7 @@ fn sum<'a>(rows: &[Row<'a>]) -> Sums<'a> {
         total.add(&row.counts);
         let tenant = tenants.entry(row.tenant).or_default();
         tenant.whole.add(&row.counts);
+        tenant.rows.push(row);
         if row.campaign.is_empty() {
             tenant.untagged += row.counts.base(crate::Base::Sends);
         } else {

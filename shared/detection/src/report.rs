@@ -1,16 +1,21 @@
 //! What an alert says: numbers, severity and one plain sentence, from the evidence behind it.
 
 use crate::alert::{Cause, Facts, Kind, Severity};
+use crate::budget::{Line, Standing};
 use crate::counts::Metric;
 use crate::decline::Creep;
 use crate::evidence::Evidence;
 use crate::limits::{Breach, LimitKind};
 use crate::node::Node;
+use crate::rules::Place;
 
 /// Excess events that make an alert critical, if the change is large too.
 const MANY: f64 = 300.0;
 /// Below so many events in excess an alert is information only.
 const FEW: f64 = 20.0;
+
+/// Minutes in a day.
+const DAY: u32 = 24 * 60;
 
 /// Whose trouble it is, in words.
 pub(crate) fn place(tenant: &str, provider: Option<&str>) -> String {
@@ -151,33 +156,56 @@ pub(crate) fn volume(evidence: &Evidence, falls: bool, now: u32, place: &str) ->
     }
 }
 
+/// Whose part of the mail it is, in words.
+pub(crate) fn part(tenant: &str, part: &Place) -> String {
+    let place = place(tenant, part.provider.as_deref());
+    part.campaign.as_ref().map_or(place.clone(), |campaign| format!("{place} in campaign {campaign}"))
+}
+
 /// A limit that is broken.
 pub(crate) fn limit(breach: &Breach, started: u32, place: &str) -> Facts {
-    let bad = breach.events / breach.base.max(1.0);
-    let (value, numerator) = match breach.kind {
-        LimitKind::Delivery => (1.0 - bad, breach.base - breach.events),
-        LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Complaint => (bad, breach.events),
+    let Breach { events, base, limit, window, .. } = *breach;
+    let bad = events / base.max(1.0);
+    let name = breach.kind.name().replace('_', " ");
+    let level = breach.level.unwrap_or_default();
+    let rate = |value: f64, numerator: f64, side: &str| {
+        let summary = format!(
+            "The {name} {place} is {} ({numerator:.0} of {base:.0} in {window} minutes), {side} its limit of {}.",
+            percent(value),
+            percent(limit),
+        );
+        (value, numerator, Some(base), summary)
     };
-    let side = if breach.kind == LimitKind::Delivery { "below" } else { "above" };
+    let (value, numerator, denominator, summary) = match breach.kind {
+        LimitKind::Delivery => rate(1.0 - bad, base - events, "below"),
+        LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Complaint => rate(bad, events, "above"),
+        LimitKind::DeliveryTime => {
+            let summary = format!(
+                "Delivery {place} takes longer than {:.0} s for {} of mail ({events:.0} of {base:.0} in {window} minutes), which 5 % may.",
+                limit / 1000.0,
+                percent(bad),
+            );
+            (level, events, Some(base), summary)
+        }
+        LimitKind::Queue => {
+            let summary = format!(
+                "{level:.0} mails {place} wait, and have been more than the limit of {limit:.0} for {window} minutes."
+            );
+            (level, level, None, summary)
+        }
+    };
     Facts {
         kind: Kind::Limit,
         severity: Severity::Warning,
         metric: breach.kind.name().to_owned(),
         value,
         expected: None,
-        limit: Some(breach.limit),
+        limit: Some(limit),
         numerator,
-        denominator: Some(breach.base),
+        denominator,
         started,
-        window: breach.window,
-        summary: format!(
-            "The {} {place} is {} ({numerator:.0} of {:.0} in {} minutes), {side} its limit of {}.",
-            breach.kind.name().replace('_', " "),
-            percent(value),
-            breach.base,
-            breach.window,
-            percent(breach.limit),
-        ),
+        window,
+        summary,
         cause: Vec::new(),
     }
 }
@@ -203,6 +231,26 @@ pub(crate) fn decline(metric: Metric, creep: &Creep, now: u32, place: &str, caus
             percent(creep.to.min(1.0)),
             because(&cause),
         ),
+        cause,
+    }
+}
+
+/// A line of SES's that is crossed, or soon will be.
+pub(crate) fn budget(line: &Line, standing: &Standing, now: u32, cause: Vec<Cause>) -> Facts {
+    let crossed = standing.used.is_some_and(|used| used >= 1.0);
+    let pauses = line.name.ends_with("_pause");
+    Facts {
+        kind: Kind::Budget,
+        severity: if crossed && pauses { Severity::Critical } else { Severity::Warning },
+        metric: line.metric.to_owned(),
+        value: standing.rate.unwrap_or_default(),
+        expected: None,
+        limit: Some(line.limit),
+        numerator: standing.numerator.unwrap_or_default(),
+        denominator: standing.denominator,
+        started: now.saturating_sub(DAY),
+        window: DAY,
+        summary: format!("{}{}", standing.summary.trim_end_matches('.'), because(&cause) + "."),
         cause,
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Overrides, and quiet times, that rules may have: each is looked at for each tenant.
 pub(crate) const MAX_OVERRIDES: usize = 1000;
+/// Parts of a tenant's mail that are watched for limits of their own.
+pub(crate) const MAX_PLACES: usize = 50;
 
 /// The rules of detection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub struct Rules {
     pub overrides: Vec<Override>,
     /// Whether series are compared with their own past.
     pub anomalies: bool,
+    /// Whether lines of SES's, at which it reviews or pauses an account, are told of before they are crossed.
+    pub budgets: bool,
     /// False alarms accepted per tenant and week, over all its series.
     pub false_alerts_per_tenant_week: f64,
     /// Minutes without evidence before an alert is resolved.
@@ -37,6 +41,7 @@ impl Default for Rules {
             limits: Limits::default(),
             overrides: Vec::new(),
             anomalies: true,
+            budgets: true,
             false_alerts_per_tenant_week: 0.1,
             clear_minutes: 30,
             cool_down_minutes: 120,
@@ -46,7 +51,7 @@ impl Default for Rules {
     }
 }
 
-/// Limits, as fractions; what is left out has none.
+/// Limits; what is left out has none. Rates are fractions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -58,25 +63,31 @@ pub struct Limits {
     pub hard_bounce_rate: Option<f64>,
     /// Highest complaint rate.
     pub complaint_rate: Option<f64>,
+    /// Milliseconds in which 95 of 100 deliveries are made.
+    pub delivery_ms_p95: Option<f64>,
+    /// Mail that may wait: what a gauge says, else mail sent that has no outcome yet.
+    pub queue_depth: Option<f64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            delivery_rate: Some(0.95),
-            bounce_rate: Some(0.02),
-            hard_bounce_rate: None,
-            complaint_rate: Some(0.001),
-        }
+        Self { delivery_rate: Some(0.95), bounce_rate: Some(0.02), complaint_rate: Some(0.001), ..Self::NONE }
     }
 }
 
-/// Limits of one tenant. Above 1, a rate's limit is off.
+/// Limits of one tenant, or of its mail at a provider or of a campaign, which are then watched beside the whole. Above 1, a rate's
+/// limit is off.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Override {
     /// The tenant it holds for; all of them if left out.
     pub tenant: Option<String>,
+    /// The mailbox provider it holds for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The campaign it holds for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
     /// Lowest delivery rate.
     pub delivery_rate: Option<f64>,
     /// Highest bounce rate.
@@ -85,6 +96,19 @@ pub struct Override {
     pub hard_bounce_rate: Option<f64>,
     /// Highest complaint rate.
     pub complaint_rate: Option<f64>,
+    /// Milliseconds in which 95 of 100 deliveries are made.
+    pub delivery_ms_p95: Option<f64>,
+    /// Mail that may wait.
+    pub queue_depth: Option<f64>,
+}
+
+/// A part of a tenant's mail that has limits of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// At this mailbox provider.
+    pub provider: Option<String>,
+    /// Of this campaign.
+    pub campaign: Option<String>,
 }
 
 /// A planned quiet time.
@@ -105,25 +129,44 @@ pub struct Maintenance {
 impl Rules {
     /// The limits of a whole tenant.
     pub fn limits_of(&self, tenant: &str) -> Limits {
-        let mut limits = self.limits;
-        let fits = |rule: &&Override| rule.tenant.as_deref().is_none_or(|name| name == tenant);
+        self.limits_at(tenant, &Place::default(), self.limits)
+    }
+
+    /// The limits of a part of a tenant's mail, in place of `usual` ones.
+    fn limits_at(&self, tenant: &str, place: &Place, usual: Limits) -> Limits {
+        let fits = |rule: &&Override| rule.is_for(tenant) && rule.is_at(place);
         // The first that names a limit wins, so it is applied last.
-        for rule in self.overrides.iter().filter(fits).rev() {
-            rule.apply(&mut limits);
-        }
-        limits
+        self.overrides.iter().filter(fits).rev().fold(usual, |limits, rule| rule.limits().or(limits))
+    }
+
+    /// The parts of a tenant's mail that have limits of their own.
+    pub fn places_of(&self, tenant: &str) -> Vec<(Place, Limits)> {
+        let mut places: Vec<Place> = self
+            .overrides
+            .iter()
+            .filter(|rule| rule.is_for(tenant))
+            .map(Override::place)
+            .filter(|place| *place != Place::default())
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        let limits = |place: Place| {
+            let limits = self.limits_at(tenant, &place, Limits::NONE);
+            (place, limits)
+        };
+        places.into_iter().map(limits).collect()
     }
 
     /// What is wrong with them, if anything, naming the field.
     pub fn mistake(&self) -> Option<String> {
-        let named = |limits: [(&'static str, Option<f64>); 4], place: &str| {
-            let wrong = limits
-                .into_iter()
-                .find(|(_, limit)| limit.is_some_and(|limit| limit.is_nan() || limit < 0.0));
-            wrong.map(|(name, _)| format!("{place}.{name}: a fraction such as 0.02"))
-        };
         if self.overrides.len() > MAX_OVERRIDES || self.maintenance.len() > MAX_OVERRIDES {
             return Some(format!("overrides, maintenance: at most {MAX_OVERRIDES} each"));
+        }
+        let everywhere = |rule: &&Override| rule.tenant.is_none() && rule.place() != Place::default();
+        if self.overrides.iter().filter(everywhere).count() > MAX_PLACES {
+            return Some(format!(
+                "overrides: at most {MAX_PLACES} name a provider or campaign and no tenant, as each is watched for each"
+            ));
         }
         if let Some(window) = self.maintenance.iter().find(|window| window.until <= window.from) {
             let from = Minute(window.from).start();
@@ -142,22 +185,11 @@ impl Rules {
                 return Some(format!("{name}: 1 to {most}"));
             }
         }
-        let Limits { delivery_rate, bounce_rate, hard_bounce_rate, complaint_rate } = self.limits;
-        let of = |delivery, bounce, hard, complaint| {
-            [
-                ("delivery_rate", delivery),
-                ("bounce_rate", bounce),
-                ("hard_bounce_rate", hard),
-                ("complaint_rate", complaint),
-            ]
-        };
-        named(of(delivery_rate, bounce_rate, hard_bounce_rate, complaint_rate), "limits").or_else(|| {
-            self.overrides.iter().find_map(|rule| {
-                let limits =
-                    of(rule.delivery_rate, rule.bounce_rate, rule.hard_bounce_rate, rule.complaint_rate);
-                named(limits, "overrides")
-            })
-        })
+        let overrides = self.overrides.iter().map(|rule| ("overrides", rule.limits()));
+        [("limits", self.limits)]
+            .into_iter()
+            .chain(overrides)
+            .find_map(|(place, limits)| limits.mistake().map(|mistake| format!("{place}.{mistake}")))
     }
 
     /// Whether planned work keeps a tenant quiet in this minute.
@@ -169,13 +201,75 @@ impl Rules {
     }
 }
 
+impl Limits {
+    /// None at all.
+    pub const NONE: Self = Self {
+        delivery_rate: None,
+        bounce_rate: None,
+        hard_bounce_rate: None,
+        complaint_rate: None,
+        delivery_ms_p95: None,
+        queue_depth: None,
+    };
+
+    /// These, and others where these have none.
+    fn or(self, others: Self) -> Self {
+        Self {
+            delivery_rate: self.delivery_rate.or(others.delivery_rate),
+            bounce_rate: self.bounce_rate.or(others.bounce_rate),
+            hard_bounce_rate: self.hard_bounce_rate.or(others.hard_bounce_rate),
+            complaint_rate: self.complaint_rate.or(others.complaint_rate),
+            delivery_ms_p95: self.delivery_ms_p95.or(others.delivery_ms_p95),
+            queue_depth: self.queue_depth.or(others.queue_depth),
+        }
+    }
+
+    fn mistake(&self) -> Option<String> {
+        let fraction = "a fraction such as 0.02";
+        [
+            ("delivery_rate", self.delivery_rate, fraction),
+            ("bounce_rate", self.bounce_rate, fraction),
+            ("hard_bounce_rate", self.hard_bounce_rate, fraction),
+            ("complaint_rate", self.complaint_rate, fraction),
+            ("delivery_ms_p95", self.delivery_ms_p95, "milliseconds such as 60000"),
+            ("queue_depth", self.queue_depth, "mails such as 10000"),
+        ]
+        .into_iter()
+        .find(|(_, limit, _)| limit.is_some_and(|limit| limit.is_nan() || limit < 0.0))
+        .map(|(name, _, example)| format!("{name}: {example}"))
+    }
+}
+
 impl Override {
-    /// Puts its limits in place of others.
-    pub fn apply(&self, limits: &mut Limits) {
-        limits.delivery_rate = self.delivery_rate.or(limits.delivery_rate);
-        limits.bounce_rate = self.bounce_rate.or(limits.bounce_rate);
-        limits.hard_bounce_rate = self.hard_bounce_rate.or(limits.hard_bounce_rate);
-        limits.complaint_rate = self.complaint_rate.or(limits.complaint_rate);
+    fn is_for(&self, tenant: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|name| name == tenant)
+    }
+
+    fn is_at(&self, place: &Place) -> bool {
+        self.provider == place.provider && self.campaign == place.campaign
+    }
+
+    fn place(&self) -> Place {
+        Place { provider: self.provider.clone(), campaign: self.campaign.clone() }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            delivery_rate: self.delivery_rate,
+            bounce_rate: self.bounce_rate,
+            hard_bounce_rate: self.hard_bounce_rate,
+            complaint_rate: self.complaint_rate,
+            delivery_ms_p95: self.delivery_ms_p95,
+            queue_depth: self.queue_depth,
+        }
+    }
+}
+
+impl Place {
+    /// Whether mail at this provider and of this campaign is in it.
+    pub fn holds(&self, provider: &str, campaign: &str) -> bool {
+        self.provider.as_deref().is_none_or(|name| name == provider)
+            && self.campaign.as_deref().is_none_or(|name| name == campaign)
     }
 }
 
@@ -212,6 +306,23 @@ mod tests {
         assert_eq!(rules.limits_of("acme").complaint_rate, Some(0.002));
         assert_eq!(rules.limits_of("other").bounce_rate, Some(0.03));
         assert_eq!(rules.limits_of("other").delivery_rate, Some(0.95));
+    }
+
+    #[test]
+    fn a_part_of_the_mail_has_its_own_limits_and_no_others() {
+        let rules: Rules = serde_json::from_str(
+            r#"{"overrides":[{"provider":"gmail","complaint_rate":0.0005},{"tenant":"acme","provider":"gmail","bounce_rate":0.1},
+                {"tenant":"acme","campaign":"spring","delivery_ms_p95":60000}]}"#,
+        )
+        .unwrap();
+        assert_eq!(rules.limits_of("acme"), Limits::default());
+        let places = rules.places_of("acme");
+        let [(spring, slow), (gmail, rates)] = places.as_slice() else { panic!("{places:?}") };
+        assert!(spring.holds("yahoo", "spring") && !spring.holds("yahoo", "autumn"));
+        assert_eq!(*slow, Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE });
+        assert!(gmail.holds("gmail", "") && !gmail.holds("yahoo", "spring"));
+        assert_eq!(*rates, Limits { bounce_rate: Some(0.1), complaint_rate: Some(0.0005), ..Limits::NONE });
+        assert_eq!(rules.places_of("other").len(), 1);
     }
 
     #[test]

@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::Season;
+use crate::budget::Account;
 use crate::counts::{Counts, METRICS};
 use crate::decline::Decline;
 use crate::evidence::narrow;
 use crate::exposure::Kernel;
 use crate::latency::Latency;
-use crate::limits::{Told, Windows};
+use crate::limits::{Times, Told, Windows};
 use crate::node::{Context, DECLINES, Lean, Node};
+use crate::observe::Row;
+use crate::rules::{Limits, MAX_PLACES, Place, Rules};
 use crate::volume::{Around, Volume};
 
 /// Providers watched per tenant: mail platforms know about a dozen.
@@ -50,12 +53,16 @@ pub struct Tenant {
     tagged: f32,
     untagged: f32,
     uses_untagged: bool,
-    /// Its limits.
+    /// What its limits are held against, and those of parts of its mail.
     pub windows: Windows,
+    /// Parts of its mail with limits of their own.
+    pub places: Vec<(Place, Windows)>,
     /// Its recent campaigns.
     pub campaigns: Vec<Campaign>,
     /// Mail waiting.
     pub queue: Latency,
+    /// Its part in the account's reputation.
+    pub(crate) account: Account,
 }
 
 /// The counts of one tenant in one bucket.
@@ -69,6 +76,23 @@ pub struct TenantCounts<'a> {
     pub campaigns: Vec<(&'a str, Counts)>,
     /// Sends without a campaign.
     pub untagged: f64,
+    /// The rows that all of these are sums of.
+    pub rows: Vec<&'a Row<'a>>,
+}
+
+/// The limits of a tenant.
+pub struct Bounds {
+    /// Of all its mail.
+    pub whole: Limits,
+    /// Of parts of it.
+    pub places: Vec<(Place, Limits)>,
+}
+
+impl Bounds {
+    /// As the rules have them.
+    pub fn of(rules: &Rules, tenant: &str) -> Self {
+        Self { whole: rules.limits_of(tenant), places: rules.places_of(tenant) }
+    }
 }
 
 /// What a tenant leans on.
@@ -97,8 +121,10 @@ impl Tenant {
             untagged: 0.0,
             uses_untagged: true,
             windows: Windows::new(now),
+            places: Vec::new(),
             campaigns: Vec::new(),
             queue: Latency::default(),
+            account: Account::default(),
         }
     }
 
@@ -132,11 +158,35 @@ impl Tenant {
         self.step_providers(counts, context, platform, &rates, &season, alerting);
         self.step_volume(counts, context, platform, alerting);
         self.note_campaigns(counts, context.bucket);
-        self.windows.add(&counts.whole, context.now, alerting.told);
+        self.account.add(&counts.whole, context.bucket);
         if let Some(depth) = counts.whole.queue_depth {
             // A depth is one reading, worth as much as some deliveries; small queues are alike.
             let sum = (depth.max(0.0) + 20.0).ln() * 30.0;
             self.queue.step(sum, 30.0, context.now, context.bucket, context.threshold, alerting.queue);
+        }
+    }
+
+    /// Adds a bucket to what limits are held against.
+    pub fn watch_limits(&mut self, counts: &TenantCounts<'_>, now: u32, bounds: &Bounds, told: Told) {
+        let whole = times(counts.rows.iter().copied(), &bounds.whole);
+        self.windows.add(&counts.whole, whole, now, told);
+        self.places.retain(|(place, _)| bounds.places.iter().any(|(known, _)| known == place));
+        for (place, limits) in &bounds.places {
+            let rows = || counts.rows.iter().copied().filter(|row| place.holds(row.provider, row.campaign));
+            let known = self.places.iter().position(|(known, _)| known == place);
+            let position = match known {
+                Some(position) => position,
+                None if rows().next().is_some() && self.places.len() < MAX_PLACES => {
+                    self.places.push((place.clone(), Windows::new(now)));
+                    self.places.len() - 1
+                }
+                None => continue,
+            };
+            let mut sum = Counts::default();
+            rows().for_each(|row| sum.add(&row.counts));
+            if let Some((_, windows)) = self.places.get_mut(position) {
+                windows.add(&sum, times(rows(), limits), now, told);
+            }
         }
     }
 
@@ -275,6 +325,17 @@ impl Tenant {
             look(node);
         }
     }
+}
+
+/// Delivery times against their limit, if there is one.
+fn times<'a>(rows: impl Iterator<Item = &'a Row<'a>>, limits: &Limits) -> Times {
+    let mut times = Times::default();
+    if let Some(limit) = limits.delivery_ms_p95 {
+        for (row, spread) in rows.filter_map(|row| row.times.map(|spread| (row, spread))) {
+            times.add(spread, row.counts.deliveries, limit);
+        }
+    }
+    times
 }
 
 /// Which alerts of a tenant are open.

@@ -21,7 +21,9 @@ impl Change {
             (tenant, None) => format!("of {tenant}"),
             (tenant, Some(provider)) => format!("of {tenant} at {provider}"),
         };
-        clean(&format!("[{}] {state}{} {place}", self.severity.name(), self.metric.replace('_', " ")))
+        let part = self.scope.get("campaign").map(|campaign| format!(" in campaign {campaign}"));
+        let part = part.unwrap_or_default();
+        clean(&format!("[{}] {state}{} {place}{part}", self.severity.name(), self.metric.replace('_', " ")))
     }
 
     /// For people who read email.

@@ -13,9 +13,7 @@ use crate::ports::Store;
 
 /// Weeks that can be looked back on: as long as history is kept by the hour, and four weeks of the year before are in it.
 pub const MAX_WEEKS: u32 = 56;
-/// Mail that says something about an account, as far as it was sent within [`VOLUME_DAYS`]. SES does not state its own number.
-const VOLUME: f64 = 10_000.0;
-/// Days that are looked at for it.
+/// Days that are looked at for mail that says something about an account, [`budget::VOLUME`].
 const VOLUME_DAYS: u32 = 30;
 
 /// Where numbers are and as of when.
@@ -85,7 +83,7 @@ impl<S: Store> Source<'_, S> {
         let (mut volume, mut last_day) = ([Proportion::default(); 2], [Proportion::default(); 2]);
         for row in answer.rows().iter().rev() {
             let of_last_day = row.time.is_some_and(|time| time >= day_ago);
-            if volume.iter().all(|volume| volume.mail >= VOLUME) && !of_last_day {
+            if volume.iter().all(|volume| volume.mail >= budget::VOLUME) && !of_last_day {
                 break;
             }
             let mut counts = row.metrics.iter().map(number);

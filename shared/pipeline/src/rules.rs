@@ -13,6 +13,8 @@ use crate::stored;
 const OPERATORS: &str = "all";
 /// Quiet times a tenant may plan.
 pub const MAX_MAINTENANCE: usize = 100;
+/// Parts of its mail a tenant may set limits for.
+pub const MAX_OVERRIDES: usize = 20;
 
 /// What a tenant has set for itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub const MAX_MAINTENANCE: usize = 100;
 pub struct OwnRules {
     /// Its limits, in place of the operator's.
     pub limits: Override,
+    /// Limits of its mail at a provider or of a campaign, beside those of the whole.
+    pub overrides: Vec<Override>,
     /// Its planned quiet times.
     pub maintenance: Vec<Maintenance>,
 }
@@ -27,8 +31,17 @@ pub struct OwnRules {
 impl OwnRules {
     /// What is wrong with them, if anything, naming the field.
     pub fn mistake(&self) -> Option<String> {
-        if self.limits.tenant.is_some() {
+        if self.limits.tenant.is_some() || self.overrides.iter().any(|rule| rule.tenant.is_some()) {
             return Some("limits.tenant: leave it out, these are one tenant's rules".to_owned());
+        }
+        if self.limits.provider.is_some() || self.limits.campaign.is_some() {
+            return Some("limits.provider: limits of a part of the mail belong into overrides".to_owned());
+        }
+        if self.overrides.iter().any(|rule| rule.provider.is_none() && rule.campaign.is_none()) {
+            return Some("overrides.provider: name a provider or a campaign, or use limits".to_owned());
+        }
+        if self.overrides.len() > MAX_OVERRIDES {
+            return Some(format!("overrides: at most {MAX_OVERRIDES}"));
         }
         if self.maintenance.iter().any(|window| window.tenant.is_some()) {
             return Some("maintenance.tenant: leave it out, these are one tenant's rules".to_owned());
@@ -44,7 +57,9 @@ impl OwnRules {
     /// Adds them to others, before their overrides.
     pub fn put_into(&self, rules: &mut Rules, tenant: &str) {
         let tenant = Some(tenant.to_owned());
-        rules.overrides.insert(0, Override { tenant: tenant.clone(), ..self.limits.clone() });
+        let own = [&self.limits].into_iter().chain(&self.overrides);
+        let own = own.map(|rule| Override { tenant: tenant.clone(), ..rule.clone() });
+        rules.overrides.splice(0..0, own);
         let own = self.maintenance.iter().cloned();
         rules.maintenance.extend(own.map(|window| Maintenance { tenant: tenant.clone(), ..window }));
     }

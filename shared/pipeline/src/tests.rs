@@ -14,10 +14,11 @@ use crate::answer::{self, LEAST_SHARE_BYTES};
 use crate::compact::{self, due};
 use crate::memory::MemoryStore;
 use crate::ports::Clock;
-use crate::quarantine::{self, Seal};
+use crate::quarantine::{self, Seal as _};
 use crate::reconcile;
 use crate::snapshot::{Progress, Snapshot};
 use crate::tenants;
+use crate::testing::counting::Turned;
 use cells::Block;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -35,19 +36,6 @@ impl SetClock {
 impl Clock for SetClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// Seals by turning every bit.
-pub(crate) struct Turned;
-
-impl Seal for Turned {
-    fn seal(&self, _: &str, clear: &[u8]) -> Option<Vec<u8>> {
-        Some(clear.iter().map(|byte| !byte).collect())
-    }
-
-    fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.seal(place, sealed)
     }
 }
 

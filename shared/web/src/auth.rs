@@ -1,6 +1,6 @@
 //! Who asks and whose numbers they may see.
 //!
-//! A handler cannot reach the backend's numbers without a [`Reader`], and a reader's scope comes from the key: a tenant's
+//! A handler cannot reach the backend's numbers without a [`Reader`], and a reader's scope comes from the key or token: a tenant's
 //! key that names another tenant is refused here, before anything is read. Keys are never logged or repeated.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use event::TenantId;
 use crate::backend::{Access, Backend, Caller};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
+use crate::tokens::{self, Bearer, Granted, TokenError};
 
 /// Lets an operator look at one tenant.
 pub(crate) const TENANT_HEADER: HeaderName = HeaderName::from_static("x-mailgauge-tenant");
@@ -72,14 +73,39 @@ impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Operator {
     }
 }
 
-/// Who holds the key.
+/// Who holds the key, or whom the token is about.
 pub(crate) async fn authenticate<B: Backend>(web: &Web<B>, key: &str) -> Result<Caller, Problem> {
+    if let Some((issuer, keys)) = web.tokens.as_ref().filter(|_| tokens::is_token(key)) {
+        return bearer_of_token(web, tokens::verify(issuer, keys, key, web.backend.now()).await?).await;
+    }
     web.backend.authenticate(key).await?.ok_or_else(|| {
         Problem::new(
             Kind::InvalidCredential,
             "the key is unknown, expired or revoked; ask an operator for a new one",
         )
     })
+}
+
+/// What a token opens here, where its tenant may be suspended.
+async fn bearer_of_token<B: Backend>(web: &Web<B>, bearer: Bearer) -> Result<Caller, Problem> {
+    let access = match bearer.grant {
+        Granted::Operator => Access::Operator,
+        Granted::Tenant { tenant, sets_rules } => match web.backend.tenant(&tenant).await? {
+            Some(known) if known.suspended => Access::Suspended,
+            Some(_) | None => Access::Tenant { tenant, sets_rules },
+        },
+    };
+    Ok(Caller { name: bearer.subject, access })
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Invalid(_) => Self::new(Kind::InvalidCredential, error.to_string()),
+            TokenError::Forbidden(_) => Self::new(Kind::Forbidden, error.to_string()),
+            TokenError::Unavailable => Self::new(Kind::Unavailable, error.to_string()).retry_after(30),
+        }
+    }
 }
 
 /// Refuses keys that may not send events in.

@@ -114,10 +114,11 @@ fn file(headers: &HeaderMap, content_type: &'static str, content: &'static [u8],
 /// `If-None-Match` compares weakly: `*` or a list of tags. Source: RFC 9110 section 13.1.2.
 pub(crate) fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else { return false };
-    list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    list.split(',').map(str::trim).any(|tag| tag == "*" || opaque(tag) == opaque(etag))
 }
 
-/// A strong tag of some content.
+/// A tag of some content; weak, as the same content may travel compressed.
 pub(crate) fn etag(content: &[u8]) -> String {
-    format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(content)))
+    format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(content)))
 }

@@ -6,15 +6,22 @@ use axum::Router;
 use axum::http::Uri;
 use axum::routing::post;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use crate::backend::Backend;
+use crate::cors::{self, Origin};
+use crate::fetch::Fetch;
 use crate::guard::Guard;
-use crate::ingest::sns::fetch::Fetch;
 use crate::ingest::sns::{self, Sns};
 use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND};
 use crate::problem::{Kind, Problem};
 use crate::rate::Rates;
+use crate::tokens::{GetDocument, Issuer, IssuerUrl, Keys};
 use crate::{calls, dashboard, guard};
+
+/// Less fits into one packet anyway.
+const LEAST_COMPRESSED_BYTES: u64 = 1024;
 
 /// What an operator decides.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +31,10 @@ pub struct Settings {
     pub sns_topics: Vec<String>,
     /// How often each key may ask, over some seconds; a number that only a flood reaches if absent.
     pub requests_per_second: Option<u32>,
+    /// Whose tokens are taken in place of API keys.
+    pub issuer: Option<Issuer>,
+    /// Pages of other hosts that may call the API.
+    pub origins: Vec<Origin>,
 }
 
 /// What handlers share.
@@ -31,6 +42,7 @@ pub(crate) struct Web<B> {
     pub(crate) backend: Arc<B>,
     pub(crate) budget: Budget,
     pub(crate) queries: Semaphore,
+    pub(crate) tokens: Option<(Issuer, Keys)>,
 }
 
 impl<B> Web<B> {
@@ -45,11 +57,21 @@ impl<B> Web<B> {
 /// All routes over one backend.
 ///
 /// For `/metrics` to be open on the loopback address, serve it with `into_make_service_with_connect_info::<SocketAddr>`.
-pub fn router<B: Backend, F: Fetch>(backend: Arc<B>, fetch: F, settings: Settings) -> Router {
+pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings: Settings) -> Router {
+    let documents = fetch.clone();
+    let get: GetDocument = Arc::new(move |url: IssuerUrl| {
+        let fetch = documents.clone();
+        Box::pin(async move { fetch.document(&url).await })
+    });
+    let tokens = settings.issuer.map(|issuer| {
+        let keys = Keys::new(issuer.url.clone(), get);
+        (issuer, keys)
+    });
     let web = Arc::new(Web {
         backend,
         budget: Budget::new(INGEST_BUDGET_BYTES),
         queries: Semaphore::new(QUERIES_AT_ONCE),
+        tokens,
     });
     let guard = Guard {
         slots: Semaphore::new(REQUESTS_AT_ONCE),
@@ -57,13 +79,18 @@ pub fn router<B: Backend, F: Fetch>(backend: Arc<B>, fetch: F, settings: Setting
     };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
     let (calls, document) = calls::all().finish();
-    calls
+    let routes = calls
         .with_state(web)
         .merge(Router::new().route("/v1/ingest/sns", post(sns::ingest::<B, F>)).with_state(sns))
         .merge(dashboard::routes(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(Arc::new(guard), guard::guard))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(LEAST_COMPRESSED_BYTES)));
+    let routes = match cors::layer(settings.origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(axum::middleware::from_fn_with_state(Arc::new(guard), guard::guard))
 }
 
 async fn not_found(uri: Uri) -> Problem {

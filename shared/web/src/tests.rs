@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bounds;
+mod elsewhere;
 mod files;
 mod firehose;
 mod ingesting;
@@ -33,8 +34,8 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::{
-    Access, Backend, Caller, CertificateUrl, Fetch, FetchError, IngestError, Ingested, Reconciliation,
-    Refusal, Settings, SubscribeUrl, Tenant, Unavailable, Values, router,
+    Access, Backend, Caller, CertificateUrl, Fetch, FetchError, IngestError, Ingested, IssuerUrl,
+    Reconciliation, Refusal, Settings, SubscribeUrl, Tenant, Unavailable, Values, router,
 };
 
 const OPERATOR: &str = "mg_operator";
@@ -331,6 +332,10 @@ impl Fetch for Arc<FakeSns> {
     async fn confirm(&self, url: &SubscribeUrl) -> Result<(), FetchError> {
         self.confirmed.lock().unwrap().push(url.as_str().to_owned());
         Ok(())
+    }
+
+    async fn document(&self, _url: &IssuerUrl) -> Result<Bytes, FetchError> {
+        Err(FetchError { what: "a document", source: "no route".into() })
     }
 }
 

@@ -64,7 +64,7 @@ struct List {
     tenant: Option<TenantId>,
 
     /// Not those resolved before [default: a week ago]
-    #[arg(long, value_name = "TIME")]
+    #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
     from: Option<Moment>,
 
     /// At most so many

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use detection::{Bucket, Change, Detector, Row, Rules};
+use detection::{Bucket, Change, Detector, Row, Rules, Spread};
 use event::{Minute, TenantId, Timestamp};
 use pipeline::ports::Clock as _;
 use pipeline::tenants;
@@ -51,11 +51,11 @@ pub struct Options {
     tenant: Option<TenantId>,
 
     /// Stored counts from this moment on [default: four weeks ago]
-    #[arg(long, value_name = "TIME", conflicts_with = "counts")]
+    #[arg(allow_hyphen_values = true, long, value_name = "TIME", conflicts_with = "counts")]
     from: Option<Moment>,
 
     /// Stored counts before this moment [default: now]
-    #[arg(long, value_name = "TIME", conflicts_with = "counts")]
+    #[arg(allow_hyphen_values = true, long, value_name = "TIME", conflicts_with = "counts")]
     to: Option<Moment>,
 
     /// Width of a bucket, as 1m, 5m, 15m or 1h; taken from the times if left out, 5m for stored counts
@@ -223,6 +223,7 @@ fn close(detector: &mut Detector, lines: &[Line], width: u32, out: &mut impl Wri
             provider: &line.provider,
             campaign: &line.campaign,
             counts: line.counts,
+            times: Spread::new(line.delivery_ms[1], line.delivery_ms[2]),
         })
         .collect();
     let start = Minute(first.minute / width * width);

@@ -1,8 +1,10 @@
-//! A moment on the command line: RFC 3339, or a date, which is its midnight in UTC.
+//! A moment on the command line: RFC 3339, a date, which is its midnight in UTC, `now`, or so long ago as `-24h`.
 
 use std::str::FromStr;
 
+use adapters::system_clock::SystemClock;
 use event::Timestamp;
+use pipeline::ports::Clock as _;
 
 /// A moment as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,15 +14,8 @@ impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment = text.parse::<jiff::Timestamp>().or_else(|_| {
-            text.parse::<jiff::civil::Date>()
-                .and_then(|date| date.to_zoned_datetime(jiff::tz::TimeZone::UTC))
-                .map(|midnight| midnight.timestamp())
-        });
-        match moment {
-            Ok(moment) => Ok(Self(Timestamp::from_millis(moment.as_millisecond()))),
-            Err(_) => Err("use a time such as 2026-11-25T08:00:00Z or a date such as 2026-11-25".to_owned()),
-        }
+        let moment = cells::query::moment("time", text, SystemClock.now());
+        moment.map(Self).map_err(|error| format!("use {}, such as {}", error.allowed, error.example))
     }
 }
 
@@ -34,5 +29,6 @@ mod tests {
         assert_eq!(moment("2026-11-25"), Ok("2026-11-25T00:00:00Z".to_owned()));
         assert_eq!(moment("2026-11-25T08:00:00+01:00"), Ok("2026-11-25T07:00:00Z".to_owned()));
         assert!(moment("yesterday").is_err());
+        assert!(moment("-2h") < moment("now"));
     }
 }

@@ -33,11 +33,11 @@ pub struct Options {
     tenant: Option<TenantId>,
 
     /// Events from the hour of this moment on [default: from the first]
-    #[arg(long, value_name = "TIME")]
+    #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
     from: Option<Moment>,
 
     /// Events until the end of the hour before this moment [default: to the last]
-    #[arg(long, value_name = "TIME")]
+    #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
     to: Option<Moment>,
 }
 

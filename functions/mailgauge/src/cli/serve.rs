@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::oidc::Oidc;
 use crate::cli::tags::Tags;
 use crate::output;
 use crate::server::{self, Opening, Orders};
@@ -33,8 +34,15 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_second: Option<u32>,
 
+    /// Origin of a page of another host that may call the API, as https://app.example.com, or *; may be repeated
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    origins: Vec<web::Origin>,
+
     #[command(flatten)]
     tags: Tags,
+
+    #[command(flatten, next_help_heading = "Tokens of an identity provider, in place of API keys")]
+    oidc: Oidc,
 
     #[command(flatten, next_help_heading = "Alerts")]
     channels: Channels,
@@ -43,6 +51,7 @@ pub struct Options {
 /// Serves until it is told to stop.
 pub fn run(options: Options) -> anyhow::Result<()> {
     output::log_to_stderr();
+    let issuer = options.oidc.issuer()?;
     let runtime = server::runtime()?;
     let home = Standalone::open(&options.data, options.tags.attribution()?)?;
     runtime.block_on(async {
@@ -60,6 +69,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         let orders = Orders {
             sns_topics: options.sns_topics,
             requests_per_second: options.requests_per_second,
+            issuer,
+            origins: options.origins,
             channels: options.channels,
         };
         server::serve(home, opening, orders).await

@@ -34,7 +34,7 @@ pub struct Options {
     minutes: u32,
 
     /// When the first minute begins
-    #[arg(long, value_name = "TIME", default_value = "2026-01-05T00:00:00Z")]
+    #[arg(allow_hyphen_values = true, long, value_name = "TIME", default_value = "2026-01-05T00:00:00Z")]
     start: Moment,
 
     /// What the randomness comes from

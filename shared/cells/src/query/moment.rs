@@ -72,6 +72,14 @@ impl Moment {
     }
 }
 
+/// Reads a time as queries take it, for what is asked beside queries; a date begins in UTC.
+///
+/// # Errors
+/// [`QueryError`] names the parameter.
+pub fn moment(parameter: &str, text: &str, now: Timestamp) -> Result<Timestamp, QueryError> {
+    Moment::parse(parameter, text, &TimeZone::UTC, now).map(|moment| moment.at)
+}
+
 /// Milliseconds of `30m`, `24h`, `7d`, `4w`.
 fn ago(text: &str) -> Option<i64> {
     let (last, _) = text.char_indices().next_back()?;

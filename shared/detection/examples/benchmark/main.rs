@@ -111,7 +111,7 @@ fn scale(tenants: usize) {
                 let bounces_permanent = chance.binomial(sends, 0.01);
                 let deliveries = sends - bounces_permanent;
                 let counts = Counts { sends, deliveries, bounces_permanent, ..Counts::default() };
-                rows.push(Row { tenant: name, provider, campaign: "", counts });
+                rows.push(Row { tenant: name, provider, campaign: "", counts, times: None });
             }
         }
         detector.observe(&Bucket { start: Minute(START + minute), rows: &rows, lags: &[] });
@@ -155,6 +155,7 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
                 provider: PROVIDERS[line.provider],
                 campaign: &line.campaign,
                 counts: line.counts,
+                times: None,
             })
             .collect();
         for change in detector.observe(&Bucket { start, rows: &rows, lags: &[] }) {

@@ -4,7 +4,7 @@ use super::*;
 
 fn verdict(severity: Severity, hold: u32) -> Verdict {
     Verdict {
-        key: Key { tenant: "acme".to_owned(), provider: Some("gmail".to_owned()), family: Family::Delivery },
+        key: Key::of("acme", Some("gmail".to_owned()), Family::Delivery),
         facts: Facts {
             kind: Kind::Anomaly,
             severity,

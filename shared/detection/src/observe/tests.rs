@@ -45,7 +45,7 @@ fn run(
             for (provider, provider_name) in PROVIDERS.iter().enumerate() {
                 let mut counts = quiet(bucket, tenant * 10 + provider, mail);
                 change(bucket, tenant, provider, &mut counts);
-                rows.push(Row { tenant: name, provider: provider_name, campaign: "", counts });
+                rows.push(Row { tenant: name, provider: provider_name, campaign: "", counts, times: None });
             }
         }
         let start = Minute(START + bucket * 5);
@@ -181,7 +181,7 @@ fn huge_counts_and_long_names_are_survived() {
         let sends = if minute.is_multiple_of(7) { 1e12 } else { 0.0 };
         let counts =
             Counts { sends, opens: 1e12, complaints: sends, queue_depth: Some(sends), ..Counts::default() };
-        let row = Row { tenant: "t", provider: &name, campaign: &name, counts };
+        let row = Row { tenant: "t", provider: &name, campaign: &name, counts, times: None };
         detector.observe(&Bucket { start: Minute(START + minute), rows: &[row], lags: &[] });
     }
     let tenant = &detector.tenants()["t"];

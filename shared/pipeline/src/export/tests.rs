@@ -14,7 +14,8 @@ use crate::aggregate::identity::Memory;
 use crate::aggregate::{self, AggregateError, Attempt, Committed, Record};
 use crate::memory::{MemorySink, MemoryStore};
 use crate::ports::{Page, StoreError, Written};
-use crate::tests::{Home, SetClock, Turned, acme, event, messages};
+use crate::testing::counting::Turned;
+use crate::tests::{Home, SetClock, acme, event, messages};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use cells::query::{Answer, DimensionNames, Query, QueryError, Scope, Value};
-use detection::{Counts, Row};
+use detection::{Counts, Row, Spread};
 use event::attribution::Dimension;
 use event::{Hour, Minute, TenantId, Timestamp};
 
@@ -15,7 +15,7 @@ use crate::ports::Store;
 use crate::snapshot::Progress;
 
 /// In the order of [`counts`].
-const METRICS: &str = "sends,deliveries,bounces_permanent,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50";
+const METRICS: &str = "sends,deliveries,bounces_permanent,suppressed,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50,delivery_ms_p95";
 
 /// The width of buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +62,15 @@ pub struct Line {
     pub campaign: String,
     /// The counts.
     pub counts: Counts,
+    /// How the delivery times spread.
+    pub times: Option<Spread>,
 }
 
 impl Line {
     /// As the detector takes it.
     pub fn row(&self) -> Row<'_> {
-        let Self { tenant, provider, campaign, counts } = self;
-        Row { tenant: tenant.as_str(), provider, campaign, counts: *counts }
+        let Self { tenant, provider, campaign, counts, times } = self;
+        Row { tenant: tenant.as_str(), provider, campaign, counts: *counts, times: *times }
     }
 }
 
@@ -119,16 +121,18 @@ fn add(tenant: &TenantId, answer: &Answer, lines: &mut Lines) {
         let name = |place: usize| {
             row.group.get(place).filter(|name| *name != Dimension::OTHER).map(ToString::to_string)
         };
+        let (counts, times) = counts(&row.metrics);
         lines.entry(time).or_default().push(Line {
             tenant: tenant.clone(),
             provider: name(0).unwrap_or_default(),
             campaign: name(1).unwrap_or_default(),
-            counts: counts(&row.metrics),
+            counts,
+            times,
         });
     }
 }
 
-fn counts(values: &[Value]) -> Counts {
+fn counts(values: &[Value]) -> (Counts, Option<Spread>) {
     let mut values = values.iter().map(|value| match value {
         Value::Count(count) => *count as f64,
         Value::Number(number) => *number,
@@ -139,6 +143,7 @@ fn counts(values: &[Value]) -> Counts {
         sends: next(),
         deliveries: next(),
         bounces_permanent: next(),
+        suppressed: next(),
         bounces_transient: next() + next(),
         delays: next(),
         complaints: next(),
@@ -146,6 +151,7 @@ fn counts(values: &[Value]) -> Counts {
         clicks: next(),
         ..Counts::default()
     };
-    counts.note_latency(next(), counts.deliveries);
-    counts
+    let (p50, p95) = (next(), next());
+    counts.note_latency(p50, counts.deliveries);
+    (counts, Spread::new(Some(p50), Some(p95)))
 }

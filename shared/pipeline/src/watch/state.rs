@@ -87,11 +87,19 @@ pub enum StoredError {
     Waiting(#[from] serde_json::Error),
 }
 
-/// The head and its version, if there is one.
+/// The head and its version, if there is one. One of an older program is removed.
 pub(super) async fn head<S: Store>(store: &S) -> Result<Option<(Head, u64)>, StoredError> {
-    match store.get(vec![keys::watch_head()]).await?.into_iter().flatten().next() {
-        Some(item) => Ok(Some((state::decode(&item.body)?, item.version))),
-        None => Ok(None),
+    let Some(item) = store.get(vec![keys::watch_head()]).await?.into_iter().flatten().next() else {
+        return Ok(None);
+    };
+    match state::decode(&item.body) {
+        Ok(head) => Ok(Some((head, item.version))),
+        Err(StateError::Version { found }) if found < state::VERSION => {
+            tracing::warn!(found, "what an older program learned is learned anew from the history");
+            store.delete(vec![item.key]).await?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

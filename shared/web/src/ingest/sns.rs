@@ -5,7 +5,6 @@
 //! topic fits. A subscription is confirmed by itself, only for our topics; ending one is only logged.
 
 mod certificate;
-pub(crate) mod fetch;
 mod message;
 pub(crate) mod url;
 
@@ -22,10 +21,10 @@ use event::Timestamp;
 use tokio::sync::Semaphore;
 
 use self::certificate::{Certificate, Certificates};
-use self::fetch::{Fetch, FetchError};
 use self::message::{Message, Type};
 use self::url::{CertificateUrl, SubscribeUrl};
 use crate::backend::{Backend, Ingested, Unavailable};
+use crate::fetch::{Fetch, FetchError};
 use crate::limits::{Budget, Reserved, SNS_BODY_BYTES, SNS_BUDGET_BYTES, read_reserved};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;

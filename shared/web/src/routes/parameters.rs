@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use cells::query::moment;
 use event::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -15,7 +16,6 @@ use crate::problem::{Kind, Problem};
 const MAX_PAIRS: usize = 128;
 /// Longest part of a parser's words that is told.
 const MAX_WORDS: usize = 200;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Decoded pairs, in their order.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -60,9 +60,7 @@ impl Parameters {
     /// Takes a moment out, if there is one.
     pub(crate) fn take_moment(&mut self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
-        let wrong =
-            || invalid(name, "is not a time").allowed("RFC 3339, now, or such as -24h, -7d").example("-7d");
-        moment(&text, now).map(Some).ok_or_else(wrong)
+        Ok(Some(moment(name, &text, now)?))
     }
 
     /// Takes a whole number out, if there is one.
@@ -92,27 +90,6 @@ impl Parameters {
     }
 }
 
-/// A moment on the wire: RFC 3339, `now`, or so long ago as `-24h`.
-pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if text == "now" {
-        return Some(now);
-    }
-    if let Some(ago) = text.strip_prefix('-') {
-        let (number, unit) = ago.split_at_checked(ago.len().checked_sub(1)?)?;
-        let unit = match unit {
-            "m" => 60_000,
-            "h" => 60 * 60_000,
-            "d" => DAY_MS,
-            "w" => 7 * DAY_MS,
-            _ => return None,
-        };
-        let number = i64::from(number.parse::<u32>().ok().filter(|number| *number <= 1_000_000)?);
-        return Some(now.plus_millis(-number * unit));
-    }
-    let moment: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_millis(moment.as_millisecond()))
-}
-
 /// Reads a body that must be a JSON object of this shape.
 pub(crate) fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
     // A list would pass for an object without names.
@@ -131,29 +108,4 @@ pub(crate) fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Re
 /// A problem with one parameter of a query string.
 pub(crate) fn invalid(name: &str, problem: &str) -> Problem {
     Problem::about(Kind::InvalidParameter, name, problem)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_a_time_or_so_long_ago() {
-        let now = Timestamp::from_millis(1_000_000_000_000);
-        for (text, expected) in [
-            ("now", Some(0)),
-            ("-2h", Some(-7_200_000)),
-            ("-7d", Some(-604_800_000)),
-            ("2001-09-09T01:46:40Z", Some(0)),
-            ("-", None),
-            ("-h", None),
-            ("-1y", None),
-            ("--1h", None),
-            ("-9999999d", None),
-            ("-é", None),
-            ("yesterday", None),
-        ] {
-            assert_eq!(moment(text, now).map(|at| at.millis_since(now)), expected, "{text}");
-        }
-    }
 }

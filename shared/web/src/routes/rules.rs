@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use cells::query::Scope;
+use cells::query::{Scope, moment};
 use detection::{Change, Limits, Rules};
 use event::{Minute, TenantId};
 use pipeline::rules::OwnRules;
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameters, invalid, moment, read_object};
+use super::parameters::{Parameters, invalid, read_object};
 use crate::auth::{Reader, Setter};
 use crate::backend::Backend;
 use crate::limits::{QUERY_TIME, read_body};
@@ -143,11 +143,8 @@ async fn rules_of<B: Backend>(
 }
 
 fn range(trial: &Trial, now: event::Timestamp) -> Result<(Minute, Minute), Problem> {
-    let at = |name: &str, text: &str| {
-        let wrong = || invalid(name, "is not a time").allowed("RFC 3339, now, or such as -7d").example("-7d");
-        // Whole buckets of five minutes.
-        moment(text, now).map(|at| Minute(at.minute().0 / 5 * 5)).ok_or_else(wrong)
-    };
+    // Whole buckets of five minutes.
+    let at = |name: &str, text: &str| moment(name, text, now).map(|at| Minute(at.minute().0 / 5 * 5));
     let (from, to) = (at("from", &trial.from)?, at("to", &trial.to)?);
     if from >= to || to.0 - from.0 > MAX_BACKTEST_DAYS * 24 * 60 {
         return Err(invalid("from", "is not before to, or too long before")

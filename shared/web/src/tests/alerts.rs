@@ -62,7 +62,8 @@ async fn a_tenant_sets_its_own_rules_and_sees_what_holds() {
     };
     let reply = put(OPERATOR, json!({"limits": {"bounce_rate": 0.03}})).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
-    let reply = put(ACME, json!({"limits": {"complaint_rate": 0.002}})).await;
+    let gmail = json!({"provider": "gmail", "delivery_ms_p95": 60_000});
+    let reply = put(ACME, json!({"limits": {"complaint_rate": 0.002}, "overrides": [gmail]})).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     let seen = world.get(ACME, "/v1/rules").await.json();
     assert_eq!(seen["limits"]["bounce_rate"], 0.03);
@@ -72,7 +73,10 @@ async fn a_tenant_sets_its_own_rules_and_sees_what_holds() {
     assert_eq!(world.asked(), ["all: set rules", "acme: set own rules"]);
     for (key, body, problem) in [
         (ACME, json!({"limits": {"tenant": "globex", "bounce_rate": 0.9}}), "invalid-parameter"),
-        (ACME, json!({"overrides": []}), "invalid-body"),
+        (ACME, json!({"anomalies": false}), "invalid-body"),
+        (ACME, json!({"overrides": [{"bounce_rate": 0.9}]}), "invalid-parameter"),
+        (ACME, json!({"overrides": [{"tenant": "globex", "provider": "gmail"}]}), "invalid-parameter"),
+        (ACME, json!({"limits": {"delivery_ms_p95": -5}}), "invalid-parameter"),
         (ACME, json!({"limits": {"bounce_rate": -1}}), "invalid-parameter"),
         (OPERATOR, json!({"reminder_hours": 0}), "invalid-parameter"),
         (OPERATOR, json!([]), "invalid-body"),

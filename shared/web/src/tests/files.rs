@@ -62,13 +62,14 @@ async fn a_known_file_is_not_sent_again() {
     let first = load("/", None).await;
     assert_eq!(first.header("cache-control"), "no-cache");
     let etag = first.header("etag");
-    assert!(etag.starts_with('"') && etag.ends_with('"'));
-    for known in [etag.to_owned(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()] {
+    let strong = etag.strip_prefix("W/").unwrap();
+    assert!(strong.starts_with('"') && strong.ends_with('"'));
+    for known in [etag.to_owned(), strong.to_owned(), format!("\"other\", {etag}"), "*".to_owned()] {
         let again = load("/", Some(&known)).await;
         assert_eq!((again.status, again.body.len()), (StatusCode::NOT_MODIFIED, 0), "{known}");
         assert_eq!(again.header("etag"), etag);
     }
-    for other in ["\"other\"", "", etag.trim_matches('"')] {
+    for other in ["\"other\"", "", strong.trim_matches('"')] {
         assert_eq!(load("/", Some(other)).await.status, StatusCode::OK, "{other}");
     }
 }

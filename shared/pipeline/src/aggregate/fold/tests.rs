@@ -4,19 +4,7 @@ use event::attribution::Settings;
 use event::{SequenceNumber, ShardId};
 
 use super::*;
-
-/// Seals by turning every bit: enough to see that it was asked.
-struct Turned;
-
-impl Seal for Turned {
-    fn seal(&self, _: &str, clear: &[u8]) -> Option<Vec<u8>> {
-        Some(clear.iter().map(|byte| !byte).collect())
-    }
-
-    fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.seal(place, sealed)
-    }
-}
+use crate::testing::counting::Turned;
 
 const ARRIVED: i64 = 1_763_000_000_000;
 

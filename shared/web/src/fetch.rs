@@ -1,4 +1,4 @@
-//! Visiting the two addresses of SNS: a certificate's and a confirmation's.
+//! What the router fetches itself: SNS's certificates and confirmations, and the documents of whoever issues tokens.
 //!
 //! Takes only addresses that were checked, follows no redirect, and bounds time and size.
 
@@ -10,25 +10,29 @@ use ureq::Agent;
 use ureq::config::ConfigBuilder;
 use ureq::typestate::AgentScope;
 
-use super::url::{CertificateUrl, SubscribeUrl};
+use crate::ingest::sns::url::{CertificateUrl, SubscribeUrl};
+use crate::tokens::IssuerUrl;
 
 /// SNS waits 15 s for our reply, and this is only a part of it.
 const TIME: Duration = Duration::from_secs(8);
-/// A certificate has some 2 KB, the reply to a confirmation less.
+/// A certificate has some 2 KB, the keys of an issuer up to 20 KB.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
-/// Visits SNS.
+/// Visits SNS and issuers of tokens.
 pub trait Fetch: Send + Sync + 'static {
     /// The PEM file at a certificate's address.
     fn certificate(&self, url: &CertificateUrl) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 
     /// Confirms a subscription by visiting its address.
     fn confirm(&self, url: &SubscribeUrl) -> impl Future<Output = Result<(), FetchError>> + Send;
+
+    /// A document of an issuer of tokens.
+    fn document(&self, url: &IssuerUrl) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 }
 
-/// SNS could not be reached, or said no.
+/// Nobody could be reached there, or the answer was no.
 #[derive(Debug, thiserror::Error)]
-#[error("SNS could not be reached for {what}")]
+#[error("{what} could not be fetched")]
 pub struct FetchError {
     /// What was wanted.
     pub what: &'static str,
@@ -37,13 +41,19 @@ pub struct FetchError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// [`Fetch`] over HTTPS with the web's usual root certificates.
+/// [`Fetch`] over HTTPS with the web's usual root certificates; without TLS only an issuer on this machine.
 #[derive(Clone, Debug)]
-pub struct HttpsFetch(Agent);
+pub struct HttpsFetch {
+    web: Agent,
+    machine: Agent,
+}
 
 impl Default for HttpsFetch {
     fn default() -> Self {
-        Self(bounded().https_only(true).build().new_agent())
+        Self {
+            web: bounded().https_only(true).build().new_agent(),
+            machine: bounded().proxy(None).build().new_agent(),
+        }
     }
 }
 
@@ -51,33 +61,36 @@ fn bounded() -> ConfigBuilder<AgentScope> {
     Agent::config_builder().max_redirects(0).timeout_global(Some(TIME))
 }
 
-impl HttpsFetch {
-    async fn get(&self, url: &str, what: &'static str) -> Result<Bytes, FetchError> {
-        let agent = self.0.clone();
-        let url = url.to_owned();
-        let visit = tokio::task::spawn_blocking(move || {
-            let mut response = agent.get(&url).call()?;
-            // Redirects are not followed, and are no errors by themselves.
-            if response.status().as_u16() != 200 {
-                return Err(ureq::Error::StatusCode(response.status().as_u16()));
-            }
-            response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_vec()
-        });
-        match visit.await {
-            Ok(Ok(body)) => Ok(body.into()),
-            Ok(Err(error)) => Err(FetchError { what, source: error.into() }),
-            Err(error) => Err(FetchError { what, source: error.into() }),
+async fn get(agent: &Agent, url: &str, what: &'static str) -> Result<Bytes, FetchError> {
+    let agent = agent.clone();
+    let url = url.to_owned();
+    let visit = tokio::task::spawn_blocking(move || {
+        let mut response = agent.get(&url).call()?;
+        // Redirects are not followed, and are no errors by themselves.
+        if response.status().as_u16() != 200 {
+            return Err(ureq::Error::StatusCode(response.status().as_u16()));
         }
+        response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_vec()
+    });
+    match visit.await {
+        Ok(Ok(body)) => Ok(body.into()),
+        Ok(Err(error)) => Err(FetchError { what, source: error.into() }),
+        Err(error) => Err(FetchError { what, source: error.into() }),
     }
 }
 
 impl Fetch for HttpsFetch {
     async fn certificate(&self, url: &CertificateUrl) -> Result<Bytes, FetchError> {
-        self.get(url.as_str(), "a certificate").await
+        get(&self.web, url.as_str(), "a certificate of SNS").await
     }
 
     async fn confirm(&self, url: &SubscribeUrl) -> Result<(), FetchError> {
-        self.get(url.as_str(), "a confirmation").await.map(|_| ())
+        get(&self.web, url.as_str(), "a confirmation by SNS").await.map(|_| ())
+    }
+
+    async fn document(&self, url: &IssuerUrl) -> Result<Bytes, FetchError> {
+        let agent = if url.is_on_this_machine() { &self.machine } else { &self.web };
+        get(agent, url.as_str(), "a document of the issuer of tokens").await
     }
 }
 
@@ -88,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// What is fetched from a server that answers once, without the TLS that only SNS's own hosts can show.
-    async fn get(answer: String) -> Result<Bytes, FetchError> {
+    /// What is fetched from a server that answers once, without the TLS that only real hosts can show.
+    async fn fetched(answer: String) -> Result<Bytes, FetchError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
@@ -99,7 +112,7 @@ mod tests {
             // The client may hang up when it has seen enough.
             let _ = stream.write_all(answer.as_bytes());
         });
-        let fetched = HttpsFetch(bounded().proxy(None).build().new_agent()).get(&url, "a test").await;
+        let fetched = get(&HttpsFetch::default().machine, &url, "a test").await;
         server.join().unwrap();
         fetched
     }
@@ -111,8 +124,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_fetched_up_to_its_limit() {
         let full = "x".repeat(64 * 1024);
-        assert_eq!(get(answer("200 OK", &full)).await.unwrap(), full);
-        assert!(get(answer("200 OK", &(full + "x"))).await.is_err());
+        assert_eq!(fetched(answer("200 OK", &full)).await.unwrap(), full);
+        assert!(fetched(answer("200 OK", &(full + "x"))).await.is_err());
     }
 
     #[tokio::test]
@@ -124,12 +137,12 @@ mod tests {
             "404 None",
             "500 No",
         ] {
-            assert!(get(answer(status, "")).await.is_err(), "{status}");
+            assert!(fetched(answer(status, "")).await.is_err(), "{status}");
         }
     }
 
     #[tokio::test]
     async fn nothing_is_fetched_without_tls() {
-        assert!(HttpsFetch::default().get("http://127.0.0.1:1/", "a test").await.is_err());
+        assert!(get(&HttpsFetch::default().web, "http://127.0.0.1:1/", "a test").await.is_err());
     }
 }

@@ -1,0 +1,277 @@
+//! Parts sum to the whole, asked through the router: groups to all of them, hours to days of any length, parts of a range to the
+//! range; and rates by the time of sending are shares.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use event::{ShardId, Timestamp};
+use pipeline::compact;
+use pipeline::credentials::{self, ApiKey, Grant};
+use pipeline::memory::MemoryStore;
+use pipeline::testing::counting::{self, At};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+use simulator::{Plan, Simulation};
+use tower::ServiceExt as _;
+use web::home::Home;
+use web::{HttpsFetch, Settings};
+
+use crate::intake::Stream;
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAYS: u32 = 4;
+/// Four days about the end of summer time in Europe, 2025-10-26, and about its beginning, 2026-03-29.
+const STARTS: [i64; 2] = [1_761_264_000_000, 1_774_569_600_000];
+/// Those that add up over any parts.
+const COUNTS: [&str; 14] = [
+    "sends",
+    "deliveries",
+    "bounces",
+    "bounces_permanent",
+    "bounces_transient",
+    "suppressed",
+    "complaints",
+    "rejects",
+    "delays",
+    "opens",
+    "opens_machine",
+    "clicks",
+    "clicks_bot",
+    "delivered_net",
+];
+const DIMENSIONS: [&str; 6] =
+    ["provider", "campaign", "segment", "recipient_domain", "sending_domain", "tenant"];
+const RATES: [&str; 5] = ["delivery_rate", "bounce_rate", "complaint_rate", "open_rate", "delay_rate"];
+
+/// Four days of mail of several tenants.
+struct World {
+    runtime: tokio::runtime::Runtime,
+    router: Router,
+    key: String,
+    start: i64,
+}
+
+impl World {
+    fn new(start_ms: i64) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let plan = Plan {
+            tenants: 3,
+            emails_per_minute: 1.0,
+            minutes: DAYS * 24 * 60,
+            start_ms,
+            seed: 7,
+            incidents: Vec::new(),
+        };
+        let (mut simulation, mut lines, mut number) = (Simulation::new(plan).unwrap(), Vec::new(), 0);
+        let shard = ShardId::new("shard-1").unwrap();
+        while let Some(minute) = simulation.next_minute(&mut lines) {
+            let at = Timestamp::from_millis(minute.start_ms + MINUTE_MS);
+            if minute.start_ms % HOUR_MS == 0 && !lines.is_empty() {
+                number += 1;
+                runtime.block_on(counting::count(&store, &shard, number, &lines, at)).unwrap();
+                lines.clear();
+            }
+        }
+        let clock = At(Timestamp::from_millis(start_ms + i64::from(DAYS) * 24 * HOUR_MS));
+        let key = ApiKey::from_random([1; 32]);
+        runtime.block_on(credentials::add(&store, &key, Grant::Operator, "test", clock.0, None)).unwrap();
+        let home = Home {
+            store,
+            clock,
+            history: compact::Settings::default(),
+            tags: Vec::new(),
+            intake: Stream,
+            threads: NonZeroUsize::MIN,
+        };
+        let settings = Settings { requests_per_second: Some(u32::MAX), ..Settings::default() };
+        let router = web::router(Arc::new(home), HttpsFetch::default(), settings);
+        Self { runtime, router, key: key.reveal().to_owned(), start: start_ms }
+    }
+
+    /// The rows of an answer. What its limit leaves out is among them, as `(other)`.
+    fn rows(&self, query: &Value) -> Vec<Value> {
+        let request = Request::post("/v1/query")
+            .header("authorization", format!("Bearer {}", self.key))
+            .body(Body::from(query.to_string()))
+            .unwrap();
+        let (status, text) = self.runtime.block_on(async {
+            let response = self.router.clone().oneshot(request).await.unwrap();
+            let status = response.status();
+            (status, to_bytes(response.into_body(), usize::MAX).await.unwrap())
+        });
+        let answer: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(status, 200, "{query}: {answer}");
+        answer["rows"].as_array().unwrap().clone()
+    }
+
+    /// The sum of each count over all rows, whatever they are by.
+    fn sums(&self, query: &Value) -> Vec<i64> {
+        let mut sums = vec![0; COUNTS.len()];
+        for row in self.rows(query) {
+            for (sum, count) in sums.iter_mut().zip(COUNTS) {
+                *sum += row["metrics"][count].as_i64().unwrap();
+            }
+        }
+        sums
+    }
+
+    fn at(&self, minutes: u32) -> String {
+        Timestamp::from_millis(self.start + i64::from(minutes) * MINUTE_MS).to_string()
+    }
+
+    fn query(&self, asked: &Asked, from: u32, to: u32) -> Value {
+        json!({
+            "metrics": COUNTS,
+            "from": self.at(from),
+            "to": self.at(to),
+            "granularity": "total",
+            "basis": asked.basis,
+            "filter": asked.filter,
+        })
+    }
+}
+
+/// A question, but for its range and its parts.
+#[derive(Clone, Debug)]
+struct Asked {
+    basis: &'static str,
+    filter: Value,
+}
+
+/// A filter that all mail passes.
+fn everything() -> Value {
+    json!({ "dimension": "provider", "op": "ne", "value": "nobody" })
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let test = (select(&["gmail", "outlook", "yahoo", "apple"][..]), select(&["eq", "ne"][..]))
+        .prop_map(|(value, op)| json!({ "dimension": "provider", "op": op, "value": value }));
+    let filter = test.prop_recursive(2, 4, 2, |inner| {
+        let two = (inner.clone(), inner.clone());
+        prop_oneof![
+            two.clone().prop_map(|(a, b)| json!({ "and": [a, b] })),
+            two.prop_map(|(a, b)| json!({ "or": [a, b] })),
+            inner.prop_map(|a| json!({ "not": a })),
+        ]
+    });
+    let filter = prop_oneof![Just(everything()), filter];
+    (select(&["event", "send"][..]), filter).prop_map(|(basis, filter)| Asked { basis, filter })
+}
+
+/// Hours of a range, not empty.
+fn range() -> impl Strategy<Value = (u32, u32)> {
+    (0..DAYS * 24, 1..DAYS * 24).prop_map(|(from, hours)| {
+        let to = (from + hours).min(DAYS * 24);
+        (from * 60, to * 60)
+    })
+}
+
+#[test]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a range's minutes")]
+fn parts_sum_to_the_whole() {
+    let world = World::new(STARTS[0]);
+    let all = world.sums(&world.query(&Asked { basis: "event", filter: everything() }, 0, DAYS * 24 * 60));
+    assert!(all[0] > 1000 && all.iter().filter(|&&sum| sum > 0).count() >= 9, "{all:?}");
+    let cases = (
+        asked(),
+        range(),
+        subsequence(DIMENSIONS.to_vec(), 1..=3),
+        select(&["total", "1h", "15m", "1d"][..]),
+        1..400_u32,
+        0.0..1.0_f64,
+    );
+    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |((asked, (from, to), group_by, granularity, limit, cut) in cases)| {
+        let whole = world.query(&asked, from, to);
+        let sums = world.sums(&whole);
+        let mut parts = whole.clone();
+        // Cohorts are kept by fewer dimensions; a range is widened to whole buckets.
+        let kept = |name: &&str| asked.basis == "event" || ["provider", "campaign", "tenant"].contains(name);
+        parts["group_by"] = json!(group_by.into_iter().filter(kept).collect::<Vec<_>>());
+        let whole_days = from % 1440 == 0 && to % 1440 == 0;
+        let fits = match granularity {
+            "1d" => whole_days,
+            "15m" => asked.basis == "event",
+            _ => true,
+        };
+        parts["granularity"] = json!(if fits { granularity } else { "1h" });
+        parts["limit"] = json!(limit);
+        prop_assert_eq!(&world.sums(&parts), &sums, "{}", parts);
+        // At a minute by the event's own time; cohorts go by whole hours.
+        let step = if asked.basis == "send" { 60 } else { 1 };
+        let middle = from + (f64::from((to - from) / step) * cut) as u32 * step;
+        if middle > from {
+            let left = world.sums(&world.query(&asked, from, middle));
+            let right = world.sums(&world.query(&asked, middle, to));
+            let both: Vec<i64> = left.iter().zip(&right).map(|(left, right)| left + right).collect();
+            prop_assert_eq!(both, sums, "cut at {}", middle);
+        }
+    });
+}
+
+#[test]
+fn a_day_is_the_sum_of_its_hours_be_they_23_24_or_25() {
+    for (start, zone, lengths) in [
+        (STARTS[0], "Europe/Berlin", [24, 24, 25]),
+        (STARTS[1], "Europe/Berlin", [24, 24, 23]),
+        (STARTS[0], "Asia/Kolkata", [24, 24, 24]),
+    ] {
+        let world = World::new(start);
+        for basis in ["event", "send"] {
+            if basis == "send" && zone == "Asia/Kolkata" {
+                // Cohorts are kept by the hour, which a day there does not begin with.
+                continue;
+            }
+            let days = world.rows(&json!({
+                "metrics": COUNTS, "from": world.at(0), "to": world.at(DAYS * 24 * 60), "granularity": "1d",
+                "timezone": zone, "basis": basis, "fill": "zero",
+            }));
+            let times: Vec<i64> = days.iter().map(|day| millis(&day["time"])).collect();
+            let mut seen = Vec::new();
+            for (day, pair) in days.iter().zip(times.windows(2)) {
+                let minutes = |at: i64| u32::try_from(((at - world.start) / MINUTE_MS).max(0)).unwrap();
+                let asked = Asked { basis, filter: everything() };
+                let mut hours = world.query(&asked, minutes(pair[0]), minutes(pair[1]));
+                hours["granularity"] = json!(if basis == "send" { "1h" } else { "1m" });
+                let counts: Vec<i64> =
+                    COUNTS.iter().map(|count| day["metrics"][count].as_i64().unwrap()).collect();
+                assert_eq!(world.sums(&hours), counts, "{zone} {basis} {}", day["time"]);
+                seen.push((pair[1] - pair[0]) / HOUR_MS);
+            }
+            for length in lengths {
+                assert!(seen.contains(&length), "{zone}: {seen:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rates_by_the_time_of_sending_are_shares() {
+    let world = World::new(STARTS[0]);
+    let mut seen = BTreeMap::new();
+    for granularity in ["total", "1h", "1d"] {
+        for row in world.rows(&json!({
+            "metrics": RATES, "from": world.at(0), "to": world.at(DAYS * 24 * 60),
+            "granularity": granularity, "group_by": ["provider", "campaign"], "basis": "send",
+        })) {
+            for rate in RATES {
+                if let Some(value) = row["metrics"][rate].as_f64() {
+                    assert!((0.0..=1.0).contains(&value), "{rate} {row}");
+                    *seen.entry(rate).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), RATES.len(), "{seen:?}");
+}
+
+fn millis(time: &Value) -> i64 {
+    time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}

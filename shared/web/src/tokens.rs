@@ -1,0 +1,282 @@
+//! Tokens of an identity provider (JWT) in place of API keys: Cognito, or any issuer of `OpenID` Connect.
+//!
+//! A token is believed when it is signed with a key of the one issuer we were told of, is meant for one of our audiences and is
+//! in its time; whose numbers it opens is in the claim we were told of. The algorithm is one of a list without shared secrets, and
+//! has to fit the key: a token never chooses how it is checked. Must never visit an address that a token names.
+//! Sources: <https://www.rfc-editor.org/rfc/rfc7519>, <https://www.rfc-editor.org/rfc/rfc8725> (best practice),
+//! <https://openid.net/specs/openid-connect-discovery-1_0.html>
+
+mod keys;
+mod signatures;
+#[cfg(test)]
+mod tests;
+
+use event::{TenantId, Timestamp};
+use jsonwebtoken::jwk::{Jwk, KeyAlgorithm};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+pub(crate) use keys::{GetDocument, Keys};
+
+/// Clocks of issuers and ours differ by no more, in seconds.
+const LEEWAY_S: f64 = 30.0;
+/// Beyond this a claim is no name.
+const MAX_SUBJECT_CHARS: usize = 64;
+/// All that are checked with a public key.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// An address of an issuer: `https://`, or `http://` on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerUrl(String);
+
+/// Whose tokens are believed, and what they say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The issuer, as its tokens name it.
+    pub url: IssuerUrl,
+    /// A token is meant for one of these (`aud`; Cognito's access tokens have `client_id` in its place).
+    pub audiences: Vec<String>,
+    /// The claim that names the tenant.
+    pub tenant_claim: String,
+    /// The claim, and the value in it, that make an operator.
+    pub operators: Option<(String, String)>,
+}
+
+/// What is wrong with the settings of an issuer.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidIssuer {
+    /// No address of an issuer.
+    #[error("{0:?} is no issuer: write https://HOST/PATH as its tokens have it in iss")]
+    Url(String),
+    /// Tokens for others would be believed.
+    #[error("an issuer needs an audience: the client's id as its tokens have it in aud or client_id")]
+    NoAudience,
+    /// Not a claim and a value.
+    #[error("{0:?} is no claim of operators: write CLAIM=VALUE, as cognito:groups=operators")]
+    Operators(String),
+}
+
+/// Why a token is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// It is not what it should be.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// It is true, but opens nothing here.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The issuer's keys are not to be had.
+    #[error("the keys of the issuer of tokens could not be read")]
+    Unavailable,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    /// Who it is, at the issuer.
+    pub(crate) subject: String,
+    /// What they may see.
+    pub(crate) grant: Granted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Granted {
+    Operator,
+    Tenant { tenant: TenantId, sets_rules: bool },
+}
+
+impl IssuerUrl {
+    /// Checks an address.
+    pub fn parse(url: &str) -> Result<Self, InvalidIssuer> {
+        let is_plain = url.len() <= 512
+            && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#@".contains(&byte));
+        let issuer = Self(url.to_owned());
+        let has_host = issuer.host().is_some_and(|host| !host.is_empty());
+        if is_plain && has_host && (url.starts_with("https://") || issuer.is_on_this_machine()) {
+            return Ok(issuer);
+        }
+        Err(InvalidIssuer::Url(url.to_owned()))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn host(&self) -> Option<&str> {
+        let (_, rest) = self.0.split_once("://")?;
+        rest.split('/').next()
+    }
+
+    /// Whether it is spoken to without TLS, which only this machine is.
+    pub fn is_on_this_machine(&self) -> bool {
+        let host = self.0.strip_prefix("http://").and_then(|_| self.host());
+        host.is_some_and(|host| {
+            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            name == "localhost" || name == "127.0.0.1" || name == "[::1]"
+        })
+    }
+}
+
+impl Issuer {
+    /// Checks settings as they are written: `operators` is `CLAIM=VALUE`.
+    pub fn new(
+        url: &str,
+        audiences: Vec<String>,
+        tenant_claim: String,
+        operators: Option<&str>,
+    ) -> Result<Self, InvalidIssuer> {
+        if audiences.is_empty() || audiences.iter().any(String::is_empty) {
+            return Err(InvalidIssuer::NoAudience);
+        }
+        let pair = |text: &str| {
+            let (claim, value) =
+                text.split_once('=').filter(|(claim, value)| !claim.is_empty() && !value.is_empty())?;
+            Some((claim.to_owned(), value.to_owned()))
+        };
+        let operators = match operators {
+            None => None,
+            Some(text) => Some(pair(text).ok_or_else(|| InvalidIssuer::Operators(text.to_owned()))?),
+        };
+        Ok(Self { url: IssuerUrl::parse(url)?, audiences, tenant_claim, operators })
+    }
+
+    fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
+        let meant = claims.get("aud").or_else(|| claims.get("client_id"));
+        meant.is_some_and(|meant| self.audiences.iter().any(|audience| has(meant, audience)))
+    }
+
+    fn bearer(&self, claims: &Map<String, Value>) -> Result<Bearer, TokenError> {
+        let subject = subject(claims);
+        let is_operator = self
+            .operators
+            .as_ref()
+            .is_some_and(|(claim, value)| claims.get(claim).is_some_and(|held| has(held, value)));
+        if is_operator {
+            return Ok(Bearer { subject, grant: Granted::Operator });
+        }
+        let named = claims.get(&self.tenant_claim).and_then(Value::as_str);
+        let Some(named) = named else {
+            return Err(TokenError::Forbidden(format!(
+                "the token names no tenant: it needs the claim {}",
+                self.tenant_claim
+            )));
+        };
+        let tenant = TenantId::new(named).map_err(|_| {
+            TokenError::Forbidden(format!("the token's claim {} is no tenant's name", self.tenant_claim))
+        })?;
+        Ok(Bearer { subject, grant: Granted::Tenant { tenant, sets_rules: sets_rules(claims) } })
+    }
+}
+
+/// Whether a credential has the form of a token, which no API key has.
+pub(crate) fn is_token(credential: &str) -> bool {
+    credential.bytes().filter(|&byte| byte == b'.').count() == 2
+}
+
+/// Believes a token or says why not.
+pub(crate) async fn verify(
+    issuer: &Issuer,
+    keys: &Keys,
+    token: &str,
+    now: Timestamp,
+) -> Result<Bearer, TokenError> {
+    const INVALID: TokenError = TokenError::Invalid("the token cannot be read");
+    signatures::install();
+    let header = jsonwebtoken::decode_header(token).map_err(|_| INVALID)?;
+    if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
+        return Err(TokenError::Invalid("the token is signed in a way that is not taken"));
+    }
+    let key = keys.find(header.kid.as_deref()).await?;
+    let decoding = fitting(&key, header.alg)
+        .ok_or(TokenError::Invalid("the token's algorithm is not that of its key"))?;
+    let mut validation = Validation::new(header.alg);
+    // Looked at below: the time is ours to say, and some tokens have their audience in another place.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.set_required_spec_claims(&["iss"]);
+    validation.set_issuer(&[issuer.url.as_str()]);
+    let token = jsonwebtoken::decode::<Map<String, Value>>(token, &decoding, &validation);
+    let claims = token.map_err(|error| TokenError::Invalid(reason(&error)))?.claims;
+    in_its_time(&claims, now)?;
+    if !issuer.is_for_us(&claims) {
+        return Err(TokenError::Invalid("the token is meant for another audience"));
+    }
+    issuer.bearer(&claims)
+}
+
+/// The key, if it is one for signatures of this algorithm.
+fn fitting(key: &Jwk, algorithm: Algorithm) -> Option<DecodingKey> {
+    let declared = key.common.key_algorithm;
+    if declared.is_some_and(|declared| declared != KeyAlgorithm::from(algorithm)) {
+        return None;
+    }
+    let decoding = DecodingKey::from_jwk(key).ok()?;
+    let family = algorithm.family();
+    (decoding.family() == family && family != AlgorithmFamily::Hmac).then_some(decoding)
+}
+
+/// Whether it is neither too early nor too late for a token. Its times are seconds since 1970, fractions allowed.
+fn in_its_time(claims: &Map<String, Value>, now: Timestamp) -> Result<(), TokenError> {
+    let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
+    let now = now.millis() as f64 / 1000.0;
+    let end = seconds("exp").ok_or(TokenError::Invalid("the token lacks exp"))?;
+    if now >= end + LEEWAY_S {
+        return Err(TokenError::Invalid("the token has expired: sign in again"));
+    }
+    match claims.get("nbf").map(|_| seconds("nbf")) {
+        None => Ok(()),
+        Some(Some(begin)) if now >= begin - LEEWAY_S => Ok(()),
+        Some(_) => Err(TokenError::Invalid("the token is not in its time yet")),
+    }
+}
+
+fn reason(error: &jsonwebtoken::errors::Error) -> &'static str {
+    use jsonwebtoken::errors::ErrorKind;
+    match error.kind() {
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks iss",
+        ErrorKind::InvalidSignature => "the token's signature is not its issuer's",
+        _ => "the token cannot be read",
+    }
+}
+
+/// A claim's text, or one of its list.
+fn has(claim: &Value, wanted: &str) -> bool {
+    match claim {
+        Value::String(text) => text == wanted,
+        Value::Array(list) => list.iter().any(|text| text.as_str() == Some(wanted)),
+        _ => false,
+    }
+}
+
+/// Whether the scope `rules` is among the token's; Cognito writes it behind its resource server's name, as `mailgauge/rules`.
+fn sets_rules(claims: &Map<String, Value>) -> bool {
+    let is_rules = |scope: &str| scope.rsplit(['/', ':']).next() == Some("rules");
+    ["scope", "scp"].iter().filter_map(|name| claims.get(*name)).any(|held| match held {
+        Value::String(text) => text.split(' ').any(is_rules),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).any(is_rules),
+        _ => false,
+    })
+}
+
+/// What the issuer calls whoever it is. An address is personal data and is kept as its hash alone.
+fn subject(claims: &Map<String, Value>) -> String {
+    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or("(unnamed)");
+    if subject.contains('@') {
+        let hash = Sha256::digest(subject.as_bytes());
+        return hash.iter().take(6).fold("user ".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    }
+    subject.chars().filter(|character| !character.is_control()).take(MAX_SUBJECT_CHARS).collect()
+}
