@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from http.cookies import Morsel, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -63,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
     def key(self):
         """The caller's key, if the server knows it."""
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not key and self.headers.get("X-Requested-With") == "mailgauge":
+            key = SimpleCookie(self.headers.get("Cookie", "")).get("mailgauge", Morsel()).value or ""
         known = (
             "mg_operator",
             "mg_many",
@@ -79,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         """Static files, who the caller is, the tenants."""
         path = self.path.split("?")[0]
+        if path == "/session":
+            return self.reply(200, {"signed_in": self.key() is not None, "provider": None})
         if path.startswith("/v1/"):
             key = self.key()
             if not key:
@@ -108,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
         key = self.key()
         if not key:
             return self.problem(401, "the key is not known here; use a key made by mailgauge keys add")
+        if self.path == "/session":
+            return self.session(key)
         if self.path != "/v1/query":
             return self.problem(404, "there is nothing here")
         query = json.loads(body)
@@ -123,6 +130,17 @@ class Handler(BaseHTTPRequestHandler):
         )
         now = time.time()
         self.reply(200, answer(query, key, tenant, now))
+
+
+    def do_DELETE(self):
+        """Signing out."""
+        self.session("")
+
+    def session(self, key):
+        """Sets the cookie."""
+        self.send_response(204)
+        self.send_header("Set-Cookie", f"mailgauge={key}; Path=/; HttpOnly; SameSite=Strict")
+        self.end_headers()
 
 
 class Server(ThreadingHTTPServer):

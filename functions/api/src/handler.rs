@@ -12,7 +12,7 @@ use pipeline::compact;
 use pipeline::ports::Store;
 use serde_json::value::{RawValue, to_raw_value};
 use tower::Service as _;
-use web::home::Home;
+use web::home::{Home, Uses};
 use web::{HttpsFetch, Settings};
 
 use crate::first_key;
@@ -31,8 +31,15 @@ impl<S: Store> Handler<S> {
         let history = compact::Settings::default();
         // Lambda gives this function one core.
         let threads = NonZeroUsize::MIN;
-        let home =
-            Home { store: Arc::clone(&store), clock: SystemClock, history, tags, intake: Stream, threads };
+        let home = Home {
+            store: Arc::clone(&store),
+            clock: SystemClock,
+            history,
+            tags,
+            intake: Stream,
+            threads,
+            uses: Uses::default(),
+        };
         let router = web::router(Arc::new(home), HttpsFetch::default(), settings);
         Self { store, router }
     }

@@ -10,10 +10,8 @@ use std::sync::Arc;
 
 use adapters::system_clock::SystemClock;
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use event::{ShardId, TenantId, Timestamp};
 use pipeline::aggregate::Attempt;
 use pipeline::credentials::{self, ApiKey, Grant};
@@ -22,13 +20,15 @@ use pipeline::ports::Clock as _;
 use pipeline::testing::counting;
 use pipeline::watch::{self, Announce, AnnounceError};
 use pipeline::{compact, rules};
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use web::home::Home;
-use web::{CertificateUrl, Fetch, FetchError, Issuer, IssuerUrl, Settings, SubscribeUrl};
+use web::home::{Home, Uses};
+use web::{Issuer, Settings};
 
+use self::issuing::Issuing;
 use crate::intake::Stream;
+
+mod issuing;
 
 const OTHER: &str = "globex";
 /// In names that only the other tenant's mail has.
@@ -45,47 +45,6 @@ impl Announce for Nobody {
 
     async fn announce(&self, _: &str, _: &detection::Change) -> Result<(), AnnounceError> {
         Ok(())
-    }
-}
-
-/// Who issues tokens: one key, and no other address.
-#[derive(Clone)]
-struct Issuing(Arc<Ed25519KeyPair>);
-
-impl Issuing {
-    const URL: &str = "https://id.example.com";
-
-    fn new(seed: u8) -> Self {
-        Self(Arc::new(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()))
-    }
-
-    fn token(&self, header: &Value, claims: &Value) -> String {
-        let text = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        let message = format!("{}.{}", text(header), text(claims));
-        let signature = self.0.sign(message.as_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-}
-
-impl Fetch for Issuing {
-    async fn certificate(&self, _: &CertificateUrl) -> Result<Bytes, FetchError> {
-        Err(FetchError { what: "a certificate", source: "none".into() })
-    }
-
-    async fn confirm(&self, _: &SubscribeUrl) -> Result<(), FetchError> {
-        Err(FetchError { what: "a confirmation", source: "none".into() })
-    }
-
-    async fn document(&self, url: &IssuerUrl) -> Result<Bytes, FetchError> {
-        let keys = format!("{}/keys", Self::URL);
-        assert!(url.as_str().starts_with(Self::URL), "{url:?} was visited");
-        let document = if url.as_str() == keys {
-            let point = URL_SAFE_NO_PAD.encode(self.0.public_key());
-            json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": point }] })
-        } else {
-            json!({ "issuer": Self::URL, "jwks_uri": keys })
-        };
-        Ok(document.to_string().into())
     }
 }
 
@@ -182,6 +141,7 @@ impl World {
             tags: Vec::new(),
             intake: Stream,
             threads: NonZeroUsize::MIN,
+            uses: Uses::default(),
         };
         let issuing = Issuing::new(1);
         let audiences = vec!["dashboard".to_owned()];
@@ -372,7 +332,9 @@ async fn ids_of_another_tenants_alerts_and_keys_lead_nowhere() {
             _ => ("POST", format!("/v1/alerts/{alert}/acknowledge")),
         };
         world.attempt(&[403, 404], method, &uri, key, &[], "").await;
-        let (method, uri) = match random.below(6) {
+        let (method, uri) = match random.below(8) {
+            6 => ("GET", "/v1/overview".to_owned()),
+            7 => ("GET", "/v1/audit?limit=1000".to_owned()),
             0 => ("GET", "/v1/tenants".to_owned()),
             1 => ("GET", format!("/v1/tenants/{OTHER}")),
             2 => ("GET", format!("/v1/tenants/{OTHER}/keys")),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use web::home::Home;
+use web::home::{Home, Uses};
 use web::{HttpsFetch, Issuer, Origin, Settings};
 
 use crate::inbox::{self, Door, Inbox};
@@ -97,6 +97,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         tags: home.tags.clone(),
         intake: Door { home: Arc::clone(&home), inbox },
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        uses: Uses::default(),
     });
     let settings = Settings { sns_topics, requests_per_second, issuer, origins };
     let router = web::router(backend, HttpsFetch::default(), settings);

@@ -22,6 +22,7 @@ use event::{SequenceNumber, ShardId, Timestamp};
 use pipeline::aggregate::fold::EventFold;
 use pipeline::aggregate::identity::Memory;
 use pipeline::aggregate::{self, Attempt, Batch, Record};
+use pipeline::audit;
 use pipeline::compact::{self, due};
 use pipeline::credentials::{self, ApiKey, Credential, Grant};
 use pipeline::cursor::{self, Totals};
@@ -263,6 +264,12 @@ impl Standalone {
     pub async fn add_demo_key(&self) -> anyhow::Result<String> {
         let (key, _) = self.add_key(Grant::Operator, "demo", Some(DEMO_KEY_MS)).await?;
         Ok(key)
+    }
+
+    /// Keeps that somebody at the command line sets out to change something.
+    pub async fn note(&self, action: &str, subject: &str) -> anyhow::Result<()> {
+        let number = u64::from_le_bytes(random()?);
+        Ok(audit::note(&self.store, ("(command line)", action, subject), SystemClock.now(), number).await?)
     }
 
     /// Makes a key, which is shown once: here. With it what is stored of it.

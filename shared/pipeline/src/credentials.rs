@@ -167,6 +167,21 @@ pub async fn verify<S: Store>(
     }
 }
 
+/// Notes that a key is used now.
+pub async fn note_use<S: Store>(store: &S, id: &str, now: Timestamp) -> Result<(), CredentialError> {
+    let key = Key { partition: keys::KEY_USES.to_owned(), sort: id.to_owned() };
+    let item = Item { key, body: now.millis().to_be_bytes().to_vec(), version: 0, expires_at: None };
+    Ok(store.put(vec![item]).await.map_err(ReadError::from)?)
+}
+
+/// When some keys were used last, in their order, as far as that was noted.
+pub async fn uses<S: Store>(store: &S, ids: &[&str]) -> Result<Vec<Option<Timestamp>>, CredentialError> {
+    let place = |id: &&str| Key { partition: keys::KEY_USES.to_owned(), sort: (*id).to_owned() };
+    let found = store.get(ids.iter().map(place).collect()).await.map_err(ReadError::from)?;
+    let at = |item: Item| Some(Timestamp::from_millis(i64::from_be_bytes(item.body.try_into().ok()?)));
+    Ok(found.into_iter().map(|item| item.and_then(at)).collect())
+}
+
 /// All keys, those expired and revoked too.
 pub async fn list<S: Store>(store: &S) -> Result<Vec<Credential>, CredentialError> {
     Ok(all(store).await?.into_iter().map(|(_, credential)| credential).collect())

@@ -20,6 +20,8 @@
 //! rules                      all | t#{tenant}                   the operator's rules | a tenant's own
 //! watch                      head | {attempt}#{part} | ack#{alert}  what detection knows | alerts somebody looks after
 //! keys                       {hash}                             credentials
+//! key-uses                   {key}                              when a key was used last
+//! audit                      {time}#{number}                    who set out to change what
 //! ```
 
 use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
@@ -43,6 +45,10 @@ pub const WATCH: &str = "watch";
 pub const RULES: &str = "rules";
 /// Partition of the credentials.
 pub const CREDENTIALS: &str = "keys";
+/// Partition of when keys were used.
+pub const KEY_USES: &str = "key-uses";
+/// Partition of who did what.
+pub const AUDIT: &str = "audit";
 /// Sort key of a tenant's manifest.
 pub const MANIFEST: &str = "manifest";
 
@@ -183,6 +189,11 @@ pub fn alerts(tenant: Option<&TenantId>) -> String {
 /// A tenant's own rules.
 pub fn rules_of(tenant: &TenantId) -> Key {
     Key { partition: RULES.to_owned(), sort: format!("t#{tenant}") }
+}
+
+/// An entry of who did what.
+pub fn audit(at: Timestamp, number: u64) -> Key {
+    Key { partition: AUDIT.to_owned(), sort: format!("{:015}#{number:016x}", at.millis().max(0)) }
 }
 
 /// Where detection stands.

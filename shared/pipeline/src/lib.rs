@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod alerts;
 pub mod answer;
+pub mod audit;
 pub mod compact;
 pub mod content;
 pub mod credentials;

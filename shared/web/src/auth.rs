@@ -14,6 +14,7 @@ use event::TenantId;
 use crate::backend::{Access, Backend, Caller};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
+use crate::session;
 use crate::tokens::{self, Bearer, Granted, TokenError};
 
 /// Lets an operator look at one tenant.
@@ -34,7 +35,10 @@ pub(crate) struct Reader {
 pub(crate) struct Setter(pub(crate) Reader);
 
 /// Somebody who may see and do everything.
-pub(crate) struct Operator;
+pub(crate) struct Operator {
+    /// The name of the key.
+    pub(crate) name: String,
+}
 
 impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Reader {
     type Rejection = Problem;
@@ -63,8 +67,9 @@ impl<B: Backend> FromRequestParts<Arc<Web<B>>> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web<B>>) -> Result<Self, Problem> {
-        match authenticate(web, bearer(&parts.headers)?).await?.access {
-            Access::Operator => Ok(Self),
+        let Caller { name, access } = authenticate(web, bearer(&parts.headers)?).await?;
+        match access {
+            Access::Operator => Ok(Self { name }),
             Access::Suspended => Err(suspended()),
             Access::Tenant { .. } | Access::Ingest => {
                 Err(Problem::new(Kind::Forbidden, "this call is for operators; use an operator's key"))
@@ -119,11 +124,13 @@ pub(crate) async fn may_ingest<B: Backend>(web: &Web<B>, key: &str) -> Result<()
     }
 }
 
-/// The key after `Authorization: Bearer`.
+/// The key after `Authorization: Bearer`, else that of somebody who signed in at the dashboard.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let value = key_in(headers, &header::AUTHORIZATION)?.ok_or_else(|| {
-        Problem::new(Kind::MissingCredential, "send the header Authorization: Bearer mg_...")
-    })?;
+    let Some(value) = key_in(headers, &header::AUTHORIZATION)? else {
+        return session::credential(headers).filter(|key| key.len() <= MAX_KEY_BYTES).ok_or_else(|| {
+            Problem::new(Kind::MissingCredential, "send the header Authorization: Bearer mg_...")
+        });
+    };
     without_scheme(value).ok_or_else(|| {
         Problem::new(Kind::InvalidCredential, "the header Authorization must be: Bearer mg_...")
     })

@@ -13,6 +13,7 @@ use detection::{Change, Rules};
 use event::attribution::Dimension;
 use event::{Minute, TenantId, Timestamp};
 use pipeline::alerts::{Alert, Asked};
+use pipeline::audit::Entry;
 use pipeline::credentials::{Credential, Grant};
 use pipeline::rules::OwnRules;
 use serde::{Serialize, Serializer};
@@ -62,8 +63,27 @@ pub trait Backend: Send + Sync + 'static {
     /// Erases a tenant, its numbers and its keys.
     fn erase(&self, id: &TenantId) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// The keys of a tenant, expired and revoked ones too.
-    fn keys(&self, tenant: &TenantId) -> impl Future<Output = Result<Vec<Credential>, Unavailable>> + Send;
+    /// The keys of a tenant, expired and revoked ones too, and when each was used last.
+    fn keys(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<Vec<(Credential, Option<Timestamp>)>, Unavailable>> + Send;
+
+    /// Keeps that somebody sets out to change something; nothing is changed if that fails.
+    fn note(
+        &self,
+        who: &str,
+        action: &'static str,
+        subject: &str,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Who set out to change what in `[from, to)`, the newest first, at most `limit`.
+    fn audit(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Entry>, Unavailable>> + Send;
 
     /// Makes a key; the key in clear, which is nowhere else, and what is stored of it.
     fn add_key(

@@ -9,7 +9,9 @@ use crate::backend::Backend;
 use crate::ingest::{eventbridge, firehose, ses};
 use crate::openapi::{Calls, Operation, Who, answers, replies, says};
 use crate::router::Web;
-use crate::routes::{alerts, dimensions, health, look_back, query, reconcile, rules, tenants, whoami};
+use crate::routes::{
+    alerts, audit, dimensions, health, look_back, overview, query, reconcile, rules, tenants, whoami,
+};
 
 const NUMBERS: &str = "Numbers";
 const TROUBLE: &str = "Trouble";
@@ -19,7 +21,7 @@ const HEALTH: &str = "Health";
 
 /// Every call over this backend, but SNS's, which has a state of its own.
 pub(crate) fn all<B: Backend>() -> Calls<Arc<Web<B>>> {
-    health::<B>(events::<B>(administration::<B>(trouble::<B>(numbers::<B>(Calls::new())))))
+    health::<B>(events::<B>(overview::<B>(administration::<B>(trouble::<B>(numbers::<B>(Calls::new()))))))
 }
 
 fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
@@ -229,6 +231,31 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
                 .also(&[404, 409]),
         )
         .add(&Method::DELETE, "/v1/tenants/{id}/keys/{key}", tenants::revoke::<B>, with_key("Revoke a key."))
+}
+
+fn overview<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
+    let of_operators = |summary, shape| replies(TENANTS, summary, shape).of(Who::Operators);
+    calls
+        .add(
+            &Method::GET,
+            "/v1/overview",
+            overview::overview::<B>,
+            of_operators(
+                "How each tenant fares, and its part in the account's hard bounces and complaints.",
+                "Overview",
+            )
+            .takes("from", "RFC 3339, a date, now, or so long ago as -24h. Default -24h.", &moment("-24h"))
+            .takes("to", "Not included. Default now.", &moment("now")),
+        )
+        .add(
+            &Method::GET,
+            "/v1/audit",
+            audit::list::<B>,
+            of_operators("Who set out to change what, the newest first.", "Trail")
+                .takes("from", "RFC 3339, a date, now, or so long ago as -7d. Default -30d.", &moment("-30d"))
+                .takes("to", "Not included. Default now.", &moment("now"))
+                .takes("limit", "At most so many. Default 100.", &number(1, 1000)),
+        )
 }
 
 fn events<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {

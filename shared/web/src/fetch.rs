@@ -26,8 +26,12 @@ pub trait Fetch: Send + Sync + 'static {
     /// Confirms a subscription by visiting its address.
     fn confirm(&self, url: &SubscribeUrl) -> impl Future<Output = Result<(), FetchError>> + Send;
 
-    /// A document of an issuer of tokens.
-    fn document(&self, url: &IssuerUrl) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
+    /// A document of an issuer of tokens, or its answer to a form.
+    fn document(
+        &self,
+        url: &IssuerUrl,
+        form: Option<String>,
+    ) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 }
 
 /// Nobody could be reached there, or the answer was no.
@@ -61,11 +65,19 @@ fn bounded() -> ConfigBuilder<AgentScope> {
     Agent::config_builder().max_redirects(0).timeout_global(Some(TIME))
 }
 
-async fn get(agent: &Agent, url: &str, what: &'static str) -> Result<Bytes, FetchError> {
+async fn get(
+    agent: &Agent,
+    url: &str,
+    form: Option<String>,
+    what: &'static str,
+) -> Result<Bytes, FetchError> {
     let agent = agent.clone();
     let url = url.to_owned();
     let visit = tokio::task::spawn_blocking(move || {
-        let mut response = agent.get(&url).call()?;
+        let mut response = match form {
+            None => agent.get(&url).call()?,
+            Some(form) => agent.post(&url).content_type("application/x-www-form-urlencoded").send(form)?,
+        };
         // Redirects are not followed, and are no errors by themselves.
         if response.status().as_u16() != 200 {
             return Err(ureq::Error::StatusCode(response.status().as_u16()));
@@ -81,16 +93,16 @@ async fn get(agent: &Agent, url: &str, what: &'static str) -> Result<Bytes, Fetc
 
 impl Fetch for HttpsFetch {
     async fn certificate(&self, url: &CertificateUrl) -> Result<Bytes, FetchError> {
-        get(&self.web, url.as_str(), "a certificate of SNS").await
+        get(&self.web, url.as_str(), None, "a certificate of SNS").await
     }
 
     async fn confirm(&self, url: &SubscribeUrl) -> Result<(), FetchError> {
-        get(&self.web, url.as_str(), "a confirmation by SNS").await.map(|_| ())
+        get(&self.web, url.as_str(), None, "a confirmation by SNS").await.map(|_| ())
     }
 
-    async fn document(&self, url: &IssuerUrl) -> Result<Bytes, FetchError> {
+    async fn document(&self, url: &IssuerUrl, form: Option<String>) -> Result<Bytes, FetchError> {
         let agent = if url.is_on_this_machine() { &self.machine } else { &self.web };
-        get(agent, url.as_str(), "a document of the issuer of tokens").await
+        get(agent, url.as_str(), form, "a document of the issuer of tokens").await
     }
 }
 
@@ -112,7 +124,7 @@ mod tests {
             // The client may hang up when it has seen enough.
             let _ = stream.write_all(answer.as_bytes());
         });
-        let fetched = get(&HttpsFetch::default().machine, &url, "a test").await;
+        let fetched = get(&HttpsFetch::default().machine, &url, None, "a test").await;
         server.join().unwrap();
         fetched
     }
@@ -143,6 +155,6 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_fetched_without_tls() {
-        assert!(get(&HttpsFetch::default().web, "http://127.0.0.1:1/", "a test").await.is_err());
+        assert!(get(&HttpsFetch::default().web, "http://127.0.0.1:1/", None, "a test").await.is_err());
     }
 }

@@ -34,7 +34,9 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     let id = request_id(request.headers());
     // What is logged on the way carries the id that the client sees.
     let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
-    let asked = request.headers().get(header::AUTHORIZATION).map(|key| guard.rates.take(key)).transpose();
+    let headers = request.headers();
+    let key = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
+    let asked = key.map(|key| guard.rates.take(key)).transpose();
     let (mut response, left) = match (admit(&guard.slots, &request), asked) {
         (_, Err(refused)) => (refused.0.into_response(), Some(refused.1)),
         (Err(problem), Ok(left)) => (problem.into_response(), left),

@@ -2,10 +2,12 @@
 //!
 //! They differ in the store, the clock and the way in alone; a number asked of one is the number asked of the other.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
 use axum::body::Bytes;
 use cells::query::{Answer, DimensionNames, Metric, Query, Scope};
@@ -16,6 +18,7 @@ use event::attribution::Dimension;
 use event::{Hour, Minute, TenantId, Timestamp};
 use pipeline::alerts::{self, Alert, Asked};
 use pipeline::answer::{self, AnswerError};
+use pipeline::audit::{self, Entry};
 use pipeline::compact;
 use pipeline::credentials::{self, ApiKey, Credential, CredentialError, Grant};
 use pipeline::erase;
@@ -35,6 +38,10 @@ use crate::backend::{
 
 /// How far back values of dimensions are looked for.
 const VALUES_FROM: &str = "-30d";
+/// The use of a key is noted so often by each process.
+const NOTED_EVERY_MS: i64 = 60 * 60 * 1000;
+/// Keys whose last noted use is remembered.
+const MAX_USES: usize = 10_000;
 
 /// The way in, where there is one.
 pub trait Intake: Send + Sync + 'static {
@@ -60,6 +67,27 @@ pub struct Home<S, C, I> {
     pub intake: I,
     /// How many cores one answer may use.
     pub threads: NonZeroUsize,
+    /// When keys were used.
+    pub uses: Uses,
+}
+
+/// Uses of keys that were noted lately.
+#[derive(Debug, Default)]
+pub struct Uses(Mutex<HashMap<String, Timestamp>>);
+
+impl Uses {
+    /// Whether the last use that was noted is long ago.
+    fn is_worth_noting(&self, id: &str, now: Timestamp) -> bool {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.len() >= MAX_USES {
+            noted.clear();
+        }
+        let is_due = noted.get(id).is_none_or(|at| now.millis_since(*at) >= NOTED_EVERY_MS);
+        if is_due {
+            noted.insert(id.to_owned(), now);
+        }
+        is_due
+    }
 }
 
 fn shown(id: &TenantId, details: Details) -> Tenant {
@@ -84,6 +112,16 @@ impl<S: Store, C: Clock, I: Intake> Home<S, C, I> {
         let details = tenants::details(&self.store, std::slice::from_ref(tenant)).await;
         let details = details.map_err(|error| unavailable("reading a tenant")(error.into()))?;
         Ok(details.into_iter().next().unwrap_or_default())
+    }
+
+    /// Notes that a key is used, once in a while: a use more or less is not worth a write, nor a refusal.
+    async fn note_use(&self, id: &str) {
+        let now = self.now();
+        if self.uses.is_worth_noting(id, now)
+            && let Err(error) = credentials::note_use(&self.store, id, now).await
+        {
+            tracing::warn!(%error, "the use of a key was not noted");
+        }
     }
 
     fn source(&self) -> Source<'_, S> {
@@ -113,6 +151,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
                         if suspended { Access::Suspended } else { Access::Tenant { tenant, sets_rules } }
                     }
                 };
+                self.note_use(&credential.id).await;
                 Ok(Some(Caller { name: credential.name, access }))
             }
             Err(
@@ -201,12 +240,28 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         erased.map(|_| ()).map_err(|error| unavailable("erasing a tenant")(error.into()))
     }
 
-    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Credential>, Unavailable> {
-        let mut keys = credentials::list(&self.store)
-            .await
-            .map_err(|error| unavailable("listing keys")(error.into()))?;
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<(Credential, Option<Timestamp>)>, Unavailable> {
+        let failed = |error: CredentialError| unavailable("listing keys")(error.into());
+        let mut keys = credentials::list(&self.store).await.map_err(failed)?;
         keys.retain(|key| key.grant.tenant() == Some(tenant));
-        Ok(keys)
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        let uses = credentials::uses(&self.store, &ids).await.map_err(failed)?;
+        Ok(keys.into_iter().zip(uses).collect())
+    }
+
+    async fn note(&self, who: &str, action: &'static str, subject: &str) -> Result<(), Unavailable> {
+        let failed = "noting who does what";
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(|error| unavailable(failed)(error.into()))?;
+        audit::note(&self.store, (who, action, subject), self.now(), u64::from_be_bytes(number))
+            .await
+            .map_err(|error| unavailable(failed)(error.into()))
+    }
+
+    async fn audit(&self, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<Entry>, Unavailable> {
+        audit::list(&self.store, from, to, limit)
+            .await
+            .map_err(|error| unavailable("listing who did what")(error.into()))
     }
 
     async fn add_key(

@@ -18,6 +18,8 @@ mod problem;
 mod rate;
 mod router;
 mod routes;
+mod session;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -18,7 +18,7 @@ use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, REQUESTS_AT_ON
 use crate::problem::{Kind, Problem};
 use crate::rate::Rates;
 use crate::tokens::{GetDocument, Issuer, IssuerUrl, Keys};
-use crate::{calls, dashboard, guard};
+use crate::{calls, dashboard, guard, session, sign_in};
 
 /// Less fits into one packet anyway.
 const LEAST_COMPRESSED_BYTES: u64 = 1024;
@@ -59,9 +59,9 @@ impl<B> Web<B> {
 /// For `/metrics` to be open on the loopback address, serve it with `into_make_service_with_connect_info::<SocketAddr>`.
 pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings: Settings) -> Router {
     let documents = fetch.clone();
-    let get: GetDocument = Arc::new(move |url: IssuerUrl| {
+    let get: GetDocument = Arc::new(move |url: IssuerUrl, form: Option<String>| {
         let fetch = documents.clone();
-        Box::pin(async move { fetch.document(&url).await })
+        Box::pin(async move { fetch.document(&url, form).await })
     });
     let tokens = settings.issuer.map(|issuer| {
         let keys = Keys::new(issuer.url.clone(), get);
@@ -80,7 +80,9 @@ pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings:
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
     let (calls, document) = calls::all().finish();
     let routes = calls
-        .with_state(web)
+        .with_state(Arc::clone(&web))
+        .merge(session::routes(Arc::clone(&web)))
+        .merge(sign_in::routes(web))
         .merge(Router::new().route("/v1/ingest/sns", post(sns::ingest::<B, F>)).with_state(sns))
         .merge(dashboard::routes(document))
         .fallback(not_found)

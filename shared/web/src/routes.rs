@@ -1,10 +1,12 @@
 //! One file per call that reads.
 
 pub(crate) mod alerts;
+pub(crate) mod audit;
 pub(crate) mod dimensions;
 pub(crate) mod forms;
 pub(crate) mod health;
 pub(crate) mod look_back;
+pub(crate) mod overview;
 pub(crate) mod parameters;
 pub(crate) mod query;
 pub(crate) mod reconcile;

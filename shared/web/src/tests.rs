@@ -9,6 +9,7 @@ mod ingesting;
 mod problems;
 mod reading;
 mod rights;
+mod sessions;
 mod sns;
 mod tenants;
 
@@ -28,6 +29,7 @@ use detection::{Change, Rules};
 use event::attribution::Dimension;
 use event::{Minute, TenantId, Timestamp};
 use pipeline::alerts::{Alert, Asked};
+use pipeline::audit::Entry;
 use pipeline::credentials::{Credential, Grant};
 use pipeline::rules::OwnRules;
 use serde_json::Value;
@@ -71,6 +73,7 @@ struct Fake {
     tenants: Mutex<BTreeMap<TenantId, Tenant>>,
     keys: Mutex<Vec<Credential>>,
     own: Mutex<BTreeMap<TenantId, OwnRules>>,
+    trail: Mutex<Vec<Entry>>,
 }
 
 fn alert() -> Alert {
@@ -175,9 +178,21 @@ impl Backend for Fake {
         Ok(())
     }
 
-    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Credential>, Unavailable> {
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<(Credential, Option<Timestamp>)>, Unavailable> {
         let keys = self.keys.lock().unwrap();
-        Ok(keys.iter().filter(|key| key.grant.tenant() == Some(tenant)).cloned().collect())
+        let own = keys.iter().filter(|key| key.grant.tenant() == Some(tenant));
+        Ok(own.map(|key| (key.clone(), Some(self.now()))).collect())
+    }
+
+    async fn note(&self, who: &str, action: &'static str, subject: &str) -> Result<(), Unavailable> {
+        self.well()?;
+        let (at, who, subject) = (self.now().to_string(), who.to_owned(), subject.to_owned());
+        self.trail.lock().unwrap().push(Entry { at, who, action: action.to_owned(), subject });
+        Ok(())
+    }
+
+    async fn audit(&self, _: Timestamp, _: Timestamp, limit: usize) -> Result<Vec<Entry>, Unavailable> {
+        Ok(self.trail.lock().unwrap().iter().rev().take(limit).cloned().collect())
     }
 
     async fn add_key(
@@ -334,7 +349,7 @@ impl Fetch for Arc<FakeSns> {
         Ok(())
     }
 
-    async fn document(&self, _url: &IssuerUrl) -> Result<Bytes, FetchError> {
+    async fn document(&self, _url: &IssuerUrl, _form: Option<String>) -> Result<Bytes, FetchError> {
         Err(FetchError { what: "a document", source: "no route".into() })
     }
 }
@@ -358,10 +373,10 @@ impl World {
 
     fn with(mood: Mood, certificate: Option<&'static str>) -> Self {
         let now = Mutex::new(at(NOW));
-        let (asked, payloads, rules, own, keys) = Default::default();
+        let (asked, payloads, rules, own, keys, trail) = Default::default();
         let acme = Tenant { id: "acme".to_owned(), name: "Acme".to_owned(), suspended: false };
         let tenants = Mutex::new(BTreeMap::from([(TenantId::new("acme").unwrap(), acme)]));
-        let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own });
+        let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own, trail });
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });
         let settings = Settings { sns_topics: vec![TOPIC.to_owned()], ..Settings::default() };
         Self { app: router(Arc::clone(&fake), Arc::clone(&sns), settings), fake, sns }

@@ -45,7 +45,8 @@ pub struct IssuerUrl(String);
 pub struct Issuer {
     /// The issuer, as its tokens name it.
     pub url: IssuerUrl,
-    /// A token is meant for one of these (`aud`; Cognito's access tokens have `client_id` in its place).
+    /// A token is meant for one of these (`aud`; Cognito's access tokens have `client_id` in its place). The first is the client as which
+    /// people sign in at the dashboard.
     pub audiences: Vec<String>,
     /// The claim that names the tenant.
     pub tenant_claim: String,
@@ -88,6 +89,8 @@ pub(crate) struct Bearer {
     pub(crate) subject: String,
     /// What they may see.
     pub(crate) grant: Granted,
+    /// The sign-in it was made for.
+    pub(crate) nonce: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +155,11 @@ impl Issuer {
         Ok(Self { url: IssuerUrl::parse(url)?, audiences, tenant_claim, operators })
     }
 
+    /// As whom we ask for tokens.
+    pub(crate) fn client(&self) -> &str {
+        self.audiences.first().map_or("", String::as_str)
+    }
+
     fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
         let meant = claims.get("aud").or_else(|| claims.get("client_id"));
         meant.is_some_and(|meant| self.audiences.iter().any(|audience| has(meant, audience)))
@@ -159,12 +167,13 @@ impl Issuer {
 
     fn bearer(&self, claims: &Map<String, Value>) -> Result<Bearer, TokenError> {
         let subject = subject(claims);
+        let nonce = claims.get("nonce").and_then(Value::as_str).map(ToOwned::to_owned);
         let is_operator = self
             .operators
             .as_ref()
             .is_some_and(|(claim, value)| claims.get(claim).is_some_and(|held| has(held, value)));
         if is_operator {
-            return Ok(Bearer { subject, grant: Granted::Operator });
+            return Ok(Bearer { subject, grant: Granted::Operator, nonce });
         }
         let named = claims.get(&self.tenant_claim).and_then(Value::as_str);
         let Some(named) = named else {
@@ -176,7 +185,8 @@ impl Issuer {
         let tenant = TenantId::new(named).map_err(|_| {
             TokenError::Forbidden(format!("the token's claim {} is no tenant's name", self.tenant_claim))
         })?;
-        Ok(Bearer { subject, grant: Granted::Tenant { tenant, sets_rules: sets_rules(claims) } })
+        let grant = Granted::Tenant { tenant, sets_rules: sets_rules(claims) };
+        Ok(Bearer { subject, grant, nonce })
     }
 }
 

@@ -140,7 +140,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
         Action::Remove { id } => {
             let home = options.folder.open(&runtime)?;
-            match runtime.block_on(credentials::revoke(&home.store, id, SystemClock.now())) {
+            let revoked = runtime.block_on(async {
+                home.note("key.revoke", id).await?;
+                anyhow::Ok(credentials::revoke(&home.store, id, SystemClock.now()).await)
+            })?;
+            match revoked {
                 Ok(credential) => output::tell(&format!("revoked {id} ({})", credential.name)),
                 Err(CredentialError::Unknown) => return Err(unknown(id)),
                 Err(error) => bail!(error),
@@ -166,6 +170,7 @@ async fn add(
     {
         output::tell(&format!("nothing has been counted for tenant {tenant} yet"));
     }
+    home.note("key.add", grant.tenant().map_or("*", TenantId::as_str)).await?;
     let (key, credential) = home.add_key(grant, name, lifetime_ms).await?;
     if folder.format() == Format::Table {
         output::tell(&format!("key {} is shown this once:", credential.id));

@@ -58,11 +58,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                 None => {
                     let rules: Rules = read_rules(file)?;
                     right(rules.mistake())?;
+                    home.note("rules.set", "*").await?;
                     rules::set_of_operator(store, &rules).await?;
                 }
                 Some(tenant) => {
                     let own: OwnRules = read_rules(file)?;
                     right(own.mistake())?;
+                    home.note("rules.set", tenant.as_str()).await?;
                     rules::set_of_tenant(store, tenant, &own).await?;
                 }
             }

@@ -84,6 +84,7 @@ async fn add(home: &Standalone, tenant: &TenantId) -> anyhow::Result<()> {
         output::tell(&format!("tenant {tenant} is there already"));
         return Ok(());
     }
+    home.note("tenant.add", tenant.as_str()).await?;
     tenants::register(&home.store, tenant).await?;
     output::tell(&format!(
         "added tenant {tenant}; give it a key with mailgauge keys add --tenant {tenant} --name NAME"

@@ -1,9 +1,8 @@
 /**
- * @file Calls the server this page came from, and no other, with the key in a header. The key lives in the tab's
- * session storage: never in the address (a sign-in link's fragment is removed at once), a cookie or a log.
+ * @file Calls the server this page came from, and no other. Who is signed in lies in a cookie that no script can read; the key of a
+ * sign-in link or of the form goes to the server once and is kept nowhere here: not in the address, a store or a log.
  */
 
-const KEY = "mailgauge-key";
 const TIMEOUT_MS = 30_000;
 /** A busy server says when to come again; a short wait is nothing a reader need know of. */
 const MAX_TRIES = 3;
@@ -17,34 +16,55 @@ export class ApiError extends Error {
   }
 }
 
-/** Takes the key of a sign-in link (`#key=mg_...`) into the session and out of the address; whether there was one. */
-export function takeKeyFromAddress() {
+/** The key of a sign-in link (`#key=mg_...`), out of the address; none if there is none. */
+export function keyFromAddress() {
   const match = /^#key=([\x21-\x7e]{1,4096})$/.exec(location.hash);
-  if (!match) return false;
-  let key = match[1];
+  if (!match) return null;
+  clearFragment();
   try {
-    key = decodeURIComponent(key);
+    return decodeURIComponent(match[1]);
   } catch {
     /* A lone % is part of the key. */
+    return match[1];
   }
-  sessionStorage.setItem(KEY, key);
-  history.replaceState(history.state, "", location.pathname + location.search);
+}
+
+/** Whether the way back from an identity provider said that it failed. */
+export function failedAtProvider() {
+  if (location.hash !== "#sign-in=failed") return false;
+  clearFragment();
   return true;
 }
 
-/** Whether there is a key to try. */
-export function hasKey() {
-  return sessionStorage.getItem(KEY) !== null;
+function clearFragment() {
+  history.replaceState(history.state, "", location.pathname + location.search);
 }
 
-/** Keeps a key for this tab. */
-export function setKey(/** @type {string} */ key) {
-  sessionStorage.setItem(KEY, key);
+/**
+ * Who is signed in, if anybody, and where an identity provider signs people in.
+ * @returns {Promise<{ signed_in: boolean, provider: string | null }>}
+ */
+export function session() {
+  return ask("session", { method: "GET", headers: ours() });
 }
 
-/** Forgets the key. */
-export function dropKey() {
-  sessionStorage.removeItem(KEY);
+/** Signs in with a key. */
+export async function signInWith(/** @type {string} */ key) {
+  // A key that no header can carry cannot be right either.
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new ApiError(401, "the key contains characters that no key has");
+  const headers = ours();
+  headers.set("Authorization", `Bearer ${key}`);
+  await ask("session", { method: "POST", headers });
+}
+
+/** Ends the session. */
+export async function signOutHere() {
+  await ask("session", { method: "DELETE", headers: ours() });
+}
+
+/** Headers that a page of another host cannot set; without them the cookie counts for nothing. */
+function ours() {
+  return new Headers({ Accept: "application/json", "X-Requested-With": "mailgauge" });
 }
 
 /**
@@ -54,27 +74,27 @@ export function dropKey() {
  * @throws {ApiError} With the problem's detail. An aborted call throws what `fetch` throws.
  */
 export async function call(path, { body, tenant, signal } = {}) {
-  const headers = new Headers({ Accept: "application/json" });
-  const key = sessionStorage.getItem(KEY) ?? "";
-  // A key that no header can carry cannot be right either.
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new ApiError(401, "the key contains characters that no key has");
-  headers.set("Authorization", `Bearer ${key}`);
+  const headers = ours();
   if (tenant) headers.set("X-Mailgauge-Tenant", tenant);
   if (body !== undefined) headers.set("Content-Type", "application/json");
+  const method = body === undefined ? "GET" : "POST";
+  return ask(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }, signal);
+}
+
+/** One request and its reply, tried again where the server asks for that. */
+async function ask(path, request, signal) {
   const limit = AbortSignal.timeout(TIMEOUT_MS);
   const init = {
-    method: body === undefined ? "GET" : "POST",
-    headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
+    ...request,
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
     cache: /** @type {RequestCache} */ ("no-store"),
-    credentials: /** @type {RequestCredentials} */ ("omit"),
+    credentials: /** @type {RequestCredentials} */ ("same-origin"),
   };
   for (let tries = 1; ; tries++) {
     let reply;
     try {
       reply = await fetch(path, init);
-      if (reply.ok) return await reply.json();
+      if (reply.ok) return reply.status === 204 ? null : await reply.json();
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new ApiError(

@@ -3,7 +3,7 @@
  * One refresh runs at a time; a newer one aborts the older. Numbers on the page stay until better ones arrive.
  */
 
-import { ApiError, call, dropKey, hasKey, setKey, takeKeyFromAddress } from "./api.js";
+import { ApiError, call, failedAtProvider, keyFromAddress, session, signInWith, signOutHere } from "./api.js";
 import { createBoard } from "./board.js";
 import { showChips, showControls } from "./controls.js";
 import { el, icon, place } from "./dom.js";
@@ -21,10 +21,10 @@ const AFTER_MS = 3_600_000;
 const ALL = ["totals", "sparks", "chart", "breakdown", "reasons", "alerts"];
 /** Choices that concern one question only; all others concern all. */
 const CONCERNS = { show: ["chart"], step: ["chart"], by: ["breakdown"], top: ["breakdown"], sort: [] };
+const FAILED = "Your identity provider did not sign you in. Try again, or ask an operator.";
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 applyTheme();
-takeKeyFromAddress();
 
 /** @type {import("./state.js").State} */
 let state = parse(location.search);
@@ -127,10 +127,12 @@ async function start(problem) {
   place("sign-in").hidden = true;
   // What was typed there must not stay in the page.
   place("sign-in").replaceChildren();
-  if (!hasKey()) return signIn(problem);
   try {
+    const key = keyFromAddress();
+    if (key) await signInWith(key);
+    const { signed_in, provider } = await session();
+    if (!signed_in) return signIn(problem ?? (failedAtProvider() ? FAILED : undefined), provider);
     caller = await call("v1/whoami");
-    if (caller.scope === "ingest") return signOut("this key may send events but not read numbers");
     if (caller.scope === "operator") tenants = (await call("v1/tenants")).tenants ?? [];
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return signOut(error.message);
@@ -148,25 +150,36 @@ async function start(problem) {
   await refresh();
 }
 
-function signIn(problem) {
+async function signIn(problem, provider) {
   place("bar").hidden = true;
   place("board").hidden = true;
   place("sign-in").hidden = false;
-  showSignIn(place("sign-in"), problem, (key) => {
-    setKey(key);
-    start();
-  });
+  const submit = async (key) => {
+    try {
+      await signInWith(key);
+      start();
+    } catch (error) {
+      signIn(error.message, provider);
+    }
+  };
+  showSignIn(place("sign-in"), problem, provider, submit);
 }
 
-function signOut(problem) {
+async function signOut(problem) {
   running.abort();
-  dropKey();
   busy = false;
   document.body.classList.remove("refreshing");
   board.notice(null);
   caller = null;
   latest = null;
-  signIn(problem);
+  let provider = null;
+  try {
+    await signOutHere();
+    ({ provider } = await session());
+  } catch (error) {
+    problem ??= error.message;
+  }
+  signIn(problem, provider);
 }
 
 function showBoardFailure(error) {
@@ -235,7 +248,7 @@ addEventListener("popstate", () => {
   refresh();
 });
 addEventListener("hashchange", () => {
-  if (!takeKeyFromAddress()) return;
+  if (!location.hash.startsWith("#key=")) return;
   running.abort();
   latest = null;
   start();

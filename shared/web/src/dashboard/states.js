@@ -28,7 +28,7 @@ export function sentence(/** @type {string} */ text) {
 }
 
 /** The card that asks for a key. */
-export function showSignIn(/** @type {HTMLElement} */ host, problem, submit) {
+export function showSignIn(/** @type {HTMLElement} */ host, problem, provider, submit) {
   const input = el("input", {
     id: "key",
     type: "password",
@@ -54,12 +54,13 @@ export function showSignIn(/** @type {HTMLElement} */ host, problem, submit) {
       el(
         "p",
         { class: "quiet", id: "key-help" },
-        "Paste an API key. It stays in this tab and is forgotten when the tab is closed.",
+        "Paste an API key. You stay signed in for a working day, or until you sign out.",
       ),
       problem && el("p", { class: "problem", role: "alert" }, sentence(problem)),
       el("label", { for: "key" }, "API key"),
       input,
       el("button", { class: "button primary wide", type: "submit" }, "Sign in"),
+      provider && el("a", { class: "button wide", href: provider }, "Sign in with your identity provider"),
       el(
         "p",
         { class: "quiet hint" },

@@ -76,6 +76,8 @@ pub(crate) async fn acknowledge<B: Backend>(
 ) -> Result<Json<Alert>, Problem> {
     parameters.finish("none")?;
     let id = known(id)?;
+    web.backend.alert(&reader.scope, &id).await?.ok_or_else(none)?;
+    web.backend.note(&reader.name, "alert.acknowledge", &id).await?;
     web.backend.acknowledge(&reader.scope, &id, &reader.name).await?.map(Json).ok_or_else(none)
 }
 

@@ -61,11 +61,13 @@ pub(crate) async fn put<B: Backend>(
         Scope::All => {
             let rules: Rules = read_object(&body, EXAMPLE)?;
             right(rules.mistake())?;
+            web.backend.note(&reader.name, "rules.set", "*").await?;
             web.backend.set_rules(rules).await?;
         }
         Scope::Tenant(tenant) => {
             let rules: OwnRules = read_object(&body, EXAMPLE)?;
             right(rules.mistake())?;
+            web.backend.note(&reader.name, "rules.set", tenant.as_str()).await?;
             web.backend.set_own_rules(tenant, rules).await?;
         }
     }

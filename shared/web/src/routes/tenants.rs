@@ -75,7 +75,7 @@ pub(crate) async fn list<B: Backend>(
 /// `POST /v1/tenants`.
 pub(crate) async fn add<B: Backend>(
     State(web): State<Arc<Web<B>>>,
-    _operator: Operator,
+    operator: Operator,
     request: Request,
 ) -> Result<Json<Tenant>, Problem> {
     let body = read_body(request, BODY_BYTES).await?;
@@ -89,6 +89,7 @@ pub(crate) async fn add<B: Backend>(
     if web.backend.tenant(&id).await?.is_some() {
         return Err(Problem::new(Kind::Conflict, format!("tenant {id} is there; change it with PATCH")));
     }
+    web.backend.note(&operator.name, "tenant.add", id.as_str()).await?;
     web.backend.describe(&id, name, false).await?;
     one(&web, &id).await.map(Json)
 }
@@ -107,7 +108,7 @@ pub(crate) async fn get<B: Backend>(
 /// `PATCH /v1/tenants/{id}`: another name, suspended or not; what is left out stays.
 pub(crate) async fn change<B: Backend>(
     State(web): State<Arc<Web<B>>>,
-    _operator: Operator,
+    operator: Operator,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Tenant>, Problem> {
@@ -119,6 +120,12 @@ pub(crate) async fn change<B: Backend>(
         Some(name) => Some(named("name", name)?),
         None => Some(before.name).filter(|name| *name != before.id),
     };
+    let action = match change.suspended {
+        Some(true) => "tenant.suspend",
+        Some(false) => "tenant.resume",
+        None => "tenant.rename",
+    };
+    web.backend.note(&operator.name, action, id.as_str()).await?;
     web.backend.describe(&id, name, change.suspended.unwrap_or(before.suspended)).await?;
     one(&web, &id).await.map(Json)
 }
@@ -126,13 +133,14 @@ pub(crate) async fn change<B: Backend>(
 /// `DELETE /v1/tenants/{id}`: erases it.
 pub(crate) async fn erase<B: Backend>(
     State(web): State<Arc<Web<B>>>,
-    _operator: Operator,
+    operator: Operator,
     id: Result<Path<String>, PathRejection>,
     parameters: Parameters,
 ) -> Result<Json<Value>, Problem> {
     parameters.finish("none")?;
     let id = tenant(id)?;
     one(&web, &id).await?;
+    web.backend.note(&operator.name, "tenant.erase", id.as_str()).await?;
     web.backend.erase(&id).await?;
     Ok(Json(json!({ "erased": id.as_str() })))
 }
@@ -147,14 +155,14 @@ pub(crate) async fn keys<B: Backend>(
     parameters.finish("none")?;
     let id = tenant(id)?;
     one(&web, &id).await?;
-    let keys: Vec<Value> = web.backend.keys(&id).await?.iter().map(shown).collect();
+    let keys: Vec<Value> = web.backend.keys(&id).await?.iter().map(|(key, used)| seen(key, *used)).collect();
     Ok(Json(json!({ "keys": keys })))
 }
 
 /// `POST /v1/tenants/{id}/keys`.
 pub(crate) async fn add_key<B: Backend>(
     State(web): State<Arc<Web<B>>>,
-    _operator: Operator,
+    operator: Operator,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
@@ -171,6 +179,7 @@ pub(crate) async fn add_key<B: Backend>(
         }
     };
     one(&web, &id).await?;
+    web.backend.note(&operator.name, "key.add", id.as_str()).await?;
     let (key, credential) = web.backend.add_key(grant, &name, expires_at).await?;
     Ok(Json(made(&key, &credential)))
 }
@@ -178,7 +187,7 @@ pub(crate) async fn add_key<B: Backend>(
 /// `POST /v1/tenants/{id}/keys/{key}/rotate`: a new key like it, and the old one ends after an overlap.
 pub(crate) async fn rotate<B: Backend>(
     State(web): State<Arc<Web<B>>>,
-    _operator: Operator,
+    operator: Operator,
     place: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
@@ -197,6 +206,7 @@ pub(crate) async fn rotate<B: Backend>(
     let lifetime = old.expires_at.map(|at| at.millis_since(old.created_at));
     let expires_at = lifetime.map(|lifetime| now.plus_millis(lifetime));
     debug_assert_eq!(old.grant.tenant(), Some(&tenant));
+    web.backend.note(&operator.name, "key.rotate", &old.id).await?;
     let (key, credential) = web.backend.add_key(old.grant, &old.name, expires_at).await?;
     web.backend.end_key(&old.id, Some(now.plus_millis(hours * HOUR_MS))).await?;
     Ok(Json(made(&key, &credential)))
@@ -205,12 +215,13 @@ pub(crate) async fn rotate<B: Backend>(
 /// `DELETE /v1/tenants/{id}/keys/{key}`: revoked at once.
 pub(crate) async fn revoke<B: Backend>(
     State(web): State<Arc<Web<B>>>,
-    _operator: Operator,
+    operator: Operator,
     place: Result<Path<(String, String)>, PathRejection>,
     parameters: Parameters,
 ) -> Result<Json<Value>, Problem> {
     parameters.finish("none")?;
     let (_, key) = key_of(&web, place).await?;
+    web.backend.note(&operator.name, "key.revoke", &key.id).await?;
     web.backend.end_key(&key.id, None).await?.map(|key| Json(shown(&key))).ok_or_else(no_key)
 }
 
@@ -226,8 +237,8 @@ async fn key_of<B: Backend>(
     let Path((id, key)) = place.map_err(|_| no_key())?;
     let id = TenantId::new(&id).map_err(|_| no_tenant())?;
     one(web, &id).await?;
-    let found = web.backend.keys(&id).await?.into_iter().find(|held| held.id == key);
-    found.map(|key| (id, key)).ok_or_else(no_key)
+    let found = web.backend.keys(&id).await?.into_iter().find(|(held, _)| held.id == key);
+    found.map(|(key, _)| (id, key)).ok_or_else(no_key)
 }
 
 fn tenant(id: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
@@ -274,6 +285,15 @@ fn shown(key: &Credential) -> Value {
         "expires_at": text(key.expires_at),
         "revoked_at": text(key.revoked_at),
     })
+}
+
+/// A key in a list, with when it was used last.
+fn seen(key: &Credential, used: Option<Timestamp>) -> Value {
+    let mut shown = shown(key);
+    if let Value::Object(shown) = &mut shown {
+        shown.insert("last_used_at".to_owned(), used.map(|at| at.to_string()).into());
+    }
+    shown
 }
 
 fn made(key: &str, credential: &Credential) -> Value {

@@ -22,6 +22,7 @@ async fn alerts_are_those_of_the_keys_scope() {
             "acme: alerts Some(true) 2026-11-25T11:01:00Z 2026-11-25T12:01:00Z 5".to_owned(),
             "all: alerts None 2026-11-18T12:01:00Z 2026-11-25T12:02:00Z 100".to_owned(),
             format!("acme: alert {ID}"),
+            format!("acme: alert {ID}"),
             format!("acme: acknowledge {ID} \"key of mg_acme\""),
         ]
     );

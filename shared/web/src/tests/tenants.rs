@@ -90,12 +90,50 @@ async fn nobody_but_an_operator_reaches_tenants_and_keys() {
             ("POST", "/v1/tenants/acme/keys"),
             ("POST", "/v1/tenants/acme/keys/k0/rotate"),
             ("DELETE", "/v1/tenants/acme/keys/k0"),
+            ("GET", "/v1/overview"),
+            ("GET", "/v1/audit"),
         ] {
             let reply = world.call(key, method, uri, json!({})).await;
             assert_eq!(reply.status, StatusCode::FORBIDDEN, "{key} {method} {uri}");
         }
     }
     assert_eq!(world.fake.tenants.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_changes_what_is_kept() {
+    let world = World::new();
+    world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
+    world.call(OPERATOR, "PATCH", "/v1/tenants/globex", json!({"suspended": true})).await;
+    let key = world.call(OPERATOR, "POST", "/v1/tenants/globex/keys", json!({"name": "k"})).await.json();
+    let place = format!("/v1/tenants/globex/keys/{}", key["id"].as_str().unwrap());
+    world.call(OPERATOR, "DELETE", &place, Value::Null).await;
+    world.call(ACME, "PUT", "/v1/rules", json!({})).await;
+    // What is refused is no change.
+    world.call(READER, "PUT", "/v1/rules", json!({})).await;
+    world.call(OPERATOR, "DELETE", "/v1/tenants/globex", Value::Null).await;
+    let trail = world.get(OPERATOR, "/v1/audit").await.json();
+    let told: Vec<(&str, &str, &str)> = trail["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| ["who", "action", "subject"].map(|part| entry[part].as_str().unwrap()).into())
+        .collect();
+    let (operator, acme) = ("key of mg_operator", "key of mg_acme");
+    let expected = [
+        (operator, "tenant.erase", "globex"),
+        (acme, "rules.set", "acme"),
+        (operator, "key.revoke", key["id"].as_str().unwrap()),
+        (operator, "key.add", "globex"),
+        (operator, "tenant.suspend", "globex"),
+        (operator, "tenant.add", "globex"),
+    ];
+    assert_eq!(told, expected);
+    // Nothing is changed that cannot be kept.
+    let down = World::with(Mood::Down, None);
+    let reply = down.call(OPERATOR, "DELETE", "/v1/tenants/acme", Value::Null).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(down.fake.tenants.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

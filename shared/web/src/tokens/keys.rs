@@ -25,9 +25,12 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// An issuer has two or three, sometimes a dozen.
 const MAX_KEYS: usize = 64;
 
-/// Fetches a document of the issuer.
-pub(crate) type GetDocument =
-    Arc<dyn Fn(IssuerUrl) -> Pin<Box<dyn Future<Output = Result<Bytes, FetchError>> + Send>> + Send + Sync>;
+/// Fetches a document of the issuer, or its answer to a form.
+pub(crate) type GetDocument = Arc<
+    dyn Fn(IssuerUrl, Option<String>) -> Pin<Box<dyn Future<Output = Result<Bytes, FetchError>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// The keys of one issuer.
 pub(crate) struct Keys {
@@ -40,13 +43,24 @@ pub(crate) struct Keys {
 
 struct Held {
     keys: Vec<Jwk>,
+    endpoints: Option<Endpoints>,
     at: Instant,
+}
+
+/// Where people sign in.
+#[derive(Clone)]
+pub(crate) struct Endpoints {
+    /// Where the browser is sent.
+    pub(crate) authorization: String,
+    token: String,
 }
 
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,8 +97,8 @@ impl Keys {
             return;
         }
         match self.fetch().await {
-            Ok(keys) => {
-                let held = Arc::new(Held { keys, at: Instant::now() });
+            Ok((keys, endpoints)) => {
+                let held = Arc::new(Held { keys, endpoints, at: Instant::now() });
                 *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
             }
             Err(error) => {
@@ -94,7 +108,26 @@ impl Keys {
         *visited = Some(Instant::now());
     }
 
-    async fn fetch(&self) -> Result<Vec<Jwk>, String> {
+    /// Where people sign in.
+    pub(crate) async fn endpoints(&self) -> Result<Endpoints, TokenError> {
+        if self.held().is_none_or(|held| held.at.elapsed() >= FRESH) {
+            self.visit().await;
+        }
+        let held = self.held().ok_or(TokenError::Unavailable)?;
+        held.endpoints.clone().ok_or(TokenError::Unavailable)
+    }
+
+    /// What a code is worth.
+    pub(crate) async fn exchange(&self, form: String) -> Result<Bytes, TokenError> {
+        let place = self.endpoints().await?.token;
+        let place = self.checked(&place).map_err(|_| TokenError::Unavailable)?;
+        (self.get)(place, Some(form)).await.map_err(|error| {
+            tracing::warn!(error = %error.source, "the issuer gives no token");
+            TokenError::Invalid("the identity provider does not take the code")
+        })
+    }
+
+    async fn fetch(&self) -> Result<(Vec<Jwk>, Option<Endpoints>), String> {
         let issuer = self.issuer.as_str();
         let place = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let discovery: Discovery = self.read(&place).await?;
@@ -108,15 +141,24 @@ impl Keys {
         // Kinds of keys that are not known yet are left out.
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         let signs = |key: &Jwk| !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption));
-        Ok(keys.filter(signs).take(MAX_KEYS).collect())
+        let endpoints = discovery.authorization_endpoint.zip(discovery.token_endpoint);
+        let endpoints = endpoints.filter(|(authorization, _)| self.checked(authorization).is_ok());
+        let endpoints = endpoints.map(|(authorization, token)| Endpoints { authorization, token });
+        Ok((keys.filter(signs).take(MAX_KEYS).collect(), endpoints))
     }
 
-    async fn read<T: for<'de> Deserialize<'de>>(&self, url: &str) -> Result<T, String> {
+    fn checked(&self, url: &str) -> Result<IssuerUrl, String> {
         let place = IssuerUrl::parse(url).map_err(|_| format!("{url:?} is no address to read keys from"))?;
         if place.is_on_this_machine() && !self.issuer.is_on_this_machine() {
             return Err(format!("{url:?} is on this machine, and the issuer is not"));
         }
-        let body = (self.get)(place).await.map_err(|error| format!("{url}: {error}: {}", error.source))?;
+        Ok(place)
+    }
+
+    async fn read<T: for<'de> Deserialize<'de>>(&self, url: &str) -> Result<T, String> {
+        let place = self.checked(url)?;
+        let body =
+            (self.get)(place, None).await.map_err(|error| format!("{url}: {error}: {}", error.source))?;
         serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
     }
 }

@@ -91,7 +91,8 @@ impl World {
         let shown = Arc::new(Mutex::new(Some(signer.keys("a"))));
         let visits = Arc::new(AtomicUsize::new(0));
         let (held, counted) = (Arc::clone(&shown), Arc::clone(&visits));
-        let get: GetDocument = Arc::new(move |url| {
+        let get: GetDocument = Arc::new(move |url, form| {
+            assert_eq!(form, None);
             let (held, counted) = (Arc::clone(&held), Arc::clone(&counted));
             Box::pin(async move {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +132,7 @@ fn acme(sets_rules: bool) -> Granted {
 async fn a_true_token_opens_what_its_claims_say() {
     let world = World::new();
     let bearer = world.with(ec(), |_| ()).await.unwrap();
-    assert_eq!(bearer, Bearer { subject: "u-1".to_owned(), grant: acme(false) });
+    assert_eq!(bearer, Bearer { subject: "u-1".to_owned(), grant: acme(false), nonce: None });
     let header = json!({ "alg": "EdDSA", "kid": "a-ed", "typ": "at+jwt" });
     assert_eq!(world.with(header, |_| ()).await.unwrap().grant, acme(false));
     for scope in [json!("openid mailgauge/rules"), json!("rules")] {

@@ -1,0 +1,102 @@
+//! Signed in at the dashboard: the key, or an identity provider's token, in a cookie that no script can read.
+//!
+//! A cookie goes along with any request a browser makes, also one that another page brought about. So it counts only beside a header
+//! that a page of another host cannot set, it is never sent from other sites at all, and what it holds is checked with each request as if
+//! it had come in a header. Nothing is kept here.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::auth::{authenticate, bearer};
+use crate::backend::{Access, Backend};
+use crate::problem::{Kind, Problem};
+use crate::router::Web;
+
+/// Set by the dashboard with each call.
+const ASKED_BY: HeaderName = HeaderName::from_static("x-requested-with");
+const DASHBOARD: &str = "mailgauge";
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Over TLS the name keeps other hosts of the domain from setting it.
+const COOKIES: [&str; 2] = ["__Host-mailgauge", "mailgauge"];
+/// A working day.
+const LIFE_S: u32 = 12 * 60 * 60;
+
+/// Whether somebody is signed in, and how one may.
+#[derive(Serialize)]
+struct Session {
+    signed_in: bool,
+    /// Where signing in by an identity provider begins, if there is one.
+    provider: Option<&'static str>,
+}
+
+/// `GET`, `POST` and `DELETE /session`.
+pub(crate) fn routes<B: Backend>(web: Arc<Web<B>>) -> Router {
+    Router::new().route("/session", get(shown::<B>).post(sign_in::<B>).delete(sign_out)).with_state(web)
+}
+
+async fn shown<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    headers: HeaderMap,
+) -> Result<Json<Session>, Problem> {
+    let signed_in = match credential(&headers) {
+        Some(held) => authenticate(&web, held).await.is_ok(),
+        None => false,
+    };
+    Ok(Json(Session { signed_in, provider: web.tokens.is_some().then_some("sign-in") }))
+}
+
+/// Takes the key from its header into the cookie.
+async fn sign_in<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let key = bearer(&headers)?;
+    if matches!(authenticate(&web, key).await?.access, Access::Ingest) {
+        return Err(Problem::new(Kind::Forbidden, "this key sends events; sign in with one that reads"));
+    }
+    let cookie = cookie(&headers, key, LIFE_S);
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
+
+async fn sign_out(headers: HeaderMap) -> Response {
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&headers, "", 0))]).into_response()
+}
+
+/// Whether the browser speaks to us, or to what stands before us, over TLS.
+pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
+    headers.get(FORWARDED).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+/// The cookie that holds a credential.
+pub(crate) fn cookie(headers: &HeaderMap, credential: &str, life_s: u32) -> HeaderValue {
+    let [over_tls, plain] = COOKIES;
+    let (name, secure) = if is_secure(headers) { (over_tls, "; Secure") } else { (plain, "") };
+    let text = format!("{name}={credential}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict{secure}");
+    // A credential that was believed is visible ASCII.
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// What the cookie of a request by the dashboard holds.
+pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
+    let is_ours = headers.get(ASKED_BY).is_some_and(|by| by == DASHBOARD);
+    let is_same_site = headers.get(FETCH_SITE).is_none_or(|site| site == "same-origin");
+    if !(is_ours && is_same_site) {
+        return None;
+    }
+    COOKIES.into_iter().find_map(|name| held(headers, name)).filter(|held| !held.is_empty())
+}
+
+/// A cookie's value.
+pub(crate) fn held<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = texts.flat_map(|text| text.split("; ")).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
