@@ -45,8 +45,9 @@ fn no_request_that_can_be_made_up_meets_what_is_not_described() {
             &examples,
             "--seed",
             "1",
+            // Python 3.11 loses count when two threads parse at once (<https://github.com/python/cpython/issues/106905>).
             "--workers",
-            "2",
+            "1",
             "--warnings",
             "off",
             "--suppress-health-check",

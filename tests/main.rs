@@ -26,3 +26,4 @@ mod readme;
 mod sinks;
 mod support;
 mod tidy;
+mod tls;

@@ -76,7 +76,7 @@ impl Server {
                 if let Some((link, secret)) = word.split_once("/#key=") {
                     key = Some(secret.to_owned());
                     address = Some(link.to_owned());
-                } else if word.starts_with("http://") && line.starts_with("Listening") {
+                } else if word.starts_with("http") && line.starts_with("Listening") {
                     address = Some(word.trim_end_matches('/').to_owned());
                 }
             }

@@ -3,11 +3,18 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::middleware::map_request;
+use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
 use web::home::{Home, Uses};
 use web::{HttpsFetch, Issuer, Origin, Settings};
@@ -19,6 +26,8 @@ use crate::watcher::{self, Channels};
 
 /// How often deltas are looked at for folding, and expired items for dropping.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How often the certificate is read anew.
+const RENEW_EVERY: Duration = Duration::from_hours(1);
 /// Requests under way at the end may take so long.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -31,21 +40,36 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 pub struct Opening {
     listener: TcpListener,
     address: SocketAddr,
+    certificate: Option<Certificate>,
+}
+
+/// What TLS shows to clients, and proves that it may.
+#[derive(Clone, Debug, clap::Args)]
+#[group(requires_all = ["tls_certificate", "tls_key"], multiple = true)]
+pub struct Certificate {
+    /// Certificate and its chain, PEM: serves HTTPS; read anew each hour
+    #[arg(long, value_name = "FILE", requires = "tls_key", required = false)]
+    tls_certificate: PathBuf,
+
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", required = false)]
+    tls_key: PathBuf,
 }
 
 impl Opening {
     /// Takes the address.
-    pub async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn bind(address: SocketAddr, certificate: Option<Certificate>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}: choose another address with --listen"))?;
         let address = listener.local_addr().context("the socket has no address")?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, certificate })
     }
 
-    /// `http://HOST:PORT`.
+    /// `http://HOST:PORT`, or `https://`.
     pub fn address(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// One line on standard output, at once.
@@ -101,25 +125,59 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     });
     let settings = Settings { sns_topics, requests_per_second, issuer, origins };
     let router = web::router(backend, HttpsFetch::default(), settings);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = axum::serve(opening.listener, service).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let mut serving = tokio::spawn(serving.into_future());
+    let handle = axum_server::Handle::new();
+    let mut serving = tokio::spawn(listen(opening, router, handle.clone()).await?);
     tokio::select! {
         ended = &mut serving => return ended.context("the server's task failed")?.context("the server failed"),
         () = signal() => {}
     }
     output::tell("stopping");
-    let _ = stop.send(());
     // A browser may hold its connection open for ever.
-    let _ = tokio::time::timeout(GRACE, serving).await;
+    handle.graceful_shutdown(Some(GRACE));
+    let _ = tokio::time::timeout(2 * GRACE, serving).await;
     for task in [beside, tidying, watching, counting] {
         task.abort();
         let _ = task.await;
     }
     Ok(())
+}
+
+/// The server on its socket, with TLS or without.
+async fn listen(
+    opening: Opening,
+    router: Router,
+    handle: axum_server::Handle<SocketAddr>,
+) -> anyhow::Result<Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>> {
+    let listener = opening.listener.into_std().context("the socket cannot be used")?;
+    let Some(certificate) = opening.certificate else {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum_server::from_tcp(listener).context("the socket cannot be used")?;
+        return Ok(Box::pin(server.handle(handle).serve(service)));
+    };
+    let Certificate { tls_certificate, tls_key } = certificate;
+    let config = RustlsConfig::from_pem_file(&tls_certificate, &tls_key).await.with_context(|| {
+        let (certificate, key) = (tls_certificate.display(), tls_key.display());
+        format!("{certificate} and {key} are no certificate and key that fit, in PEM")
+    })?;
+    // As a proxy would say it, so that cookies are for TLS alone.
+    let router = router.layer(map_request(async |mut request: Request| {
+        request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        request
+    }));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(renew(config.clone(), tls_certificate, tls_key));
+    let server = axum_server::from_tcp_rustls(listener, config).context("the socket cannot be used")?;
+    Ok(Box::pin(server.handle(handle).serve(service)))
+}
+
+/// Reads certificate and key again and again, as they are renewed.
+async fn renew(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(error) = config.reload_from_pem_file(&certificate, &key).await {
+            tracing::error!(%error, "the certificate cannot be read anew; the old one goes on");
+        }
+    }
 }
 
 /// Folds and drops what is due, again and again. A failure is told and tried again: the store keeps all that is not folded.

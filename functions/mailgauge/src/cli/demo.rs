@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     runtime.block_on(async {
         home.begin().await?;
         // First of all: an address in use should not be found out after the history is made.
-        let opening = Opening::bind(options.listen).await?;
+        let opening = Opening::bind(options.listen, None).await?;
         let now = adapters::system_clock::SystemClock.now();
         let newest = home.newest_event().await?;
         let mut live = make_history(&home, options, newest, now).await?;

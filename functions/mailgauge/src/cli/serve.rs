@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::oidc::Oidc;
 use crate::cli::tags::Tags;
 use crate::output;
-use crate::server::{self, Opening, Orders};
+use crate::server::{self, Certificate, Opening, Orders};
 use crate::standalone::Standalone;
 use crate::watcher::Channels;
 
@@ -25,6 +25,9 @@ pub struct Options {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "MAILGAUGE_LISTEN")]
     listen: SocketAddr,
+
+    #[command(flatten)]
+    certificate: Option<Certificate>,
 
     /// ARN of an SNS topic whose messages are taken; may be repeated
     #[arg(long = "sns-topic", value_name = "ARN")]
@@ -56,7 +59,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let home = Standalone::open(&options.data, options.tags.attribution()?)?;
     runtime.block_on(async {
         home.begin().await?;
-        let opening = Opening::bind(options.listen).await?;
+        let opening = Opening::bind(options.listen, options.certificate).await?;
         match home.first_operator_key().await? {
             Some(key) => {
                 opening.say(&format!("Operator key, shown this once: {key}"))?;

@@ -1,0 +1,37 @@
+//! HTTPS by the server itself: with a certificate made here, which a client checks, and cookies that never travel without TLS.
+
+use std::process::Command;
+
+use crate::support::{Server, mailgauge};
+
+#[test]
+fn a_certificate_makes_the_server_speak_https_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let options = ["--tls-certificate", certificate, "--tls-key", key];
+    let server = Server::start("serve", &folder.path().join("data"), &options);
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    assert!(server.address.starts_with("https://"), "{}", server.address);
+    let curl = |arguments: &[&str]| {
+        let output = Command::new("curl").args(["-s", "-i", "--max-time", "10"]).args(arguments).output();
+        let output = output.expect("this test needs curl");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let url = format!("https://localhost:{port}/session");
+    let bearer = format!("authorization: Bearer {}", server.key.as_ref().unwrap());
+    let (_, reply) = curl(&["--cacert", certificate, "-X", "POST", "-H", &bearer, &url]);
+    assert!(reply.contains("set-cookie: __Host-mailgauge=mg_") && reply.contains("; Secure"), "{reply}");
+    assert!(!curl(&[&url]).0, "nobody vouches for this certificate");
+    assert!(!curl(&[&format!("http://localhost:{port}/healthz")]).0, "nothing is said without TLS");
+    // A key alone is no certificate.
+    let data = folder.path().join("other");
+    let data = data.to_str().unwrap();
+    let (code, _, told) =
+        mailgauge(&["serve", "--data", data, "--tls-certificate", key, "--tls-key", key], b"");
+    assert!(code == 1 && told.contains("no certificate and key that fit"), "{code} {told}");
+    assert_eq!(mailgauge(&["serve", "--data", data, "--tls-key", key], b"").0, 2);
+}
