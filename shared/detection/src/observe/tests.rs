@@ -94,7 +94,7 @@ fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
 fn one_block_over_many_tenants_is_one_alert() {
     let mut detector = Detector::new(5, Rules::default());
     let begin = 4 * DAY;
-    let changes = run(&mut detector, &names(60), 0..4 * DAY + 60, 20.0, |bucket, _, provider, counts| {
+    let changes = run(&mut detector, &names(500), 0..4 * DAY + 60, 20.0, |bucket, _, provider, counts| {
         if bucket >= begin && provider == 0 {
             block(counts);
         }
