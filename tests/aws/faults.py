@@ -1,12 +1,43 @@
-"""microburst, the proxy that injects faults, with bodies as large as AWS takes: by itself it refuses more than a megabyte."""
+"""microburst, the proxy that injects faults, with bodies as large as AWS takes (by itself it refuses more than a megabyte), and a list of who
+called what: a line for each function and action in the file `CALLS`."""
 
-import functools
+import os
+import re
 import sys
 
 import aiohttp.web
 from microburst.cli import main
 
-aiohttp.web.Application = functools.partial(aiohttp.web.Application, client_max_size=32 << 20)
+SERVICES = {"DynamoDB": "dynamodb", "Kinesis": "kinesis", "Timestream": "timestream", "secretsmanager": "secretsmanager"}
+seen = set()
+Application = aiohttp.web.Application
+
+
+@aiohttp.web.middleware
+async def note(request, handler):
+    """Programs name themselves by AWS_SDK_UA_APP_ID; what they call is in a header, or in a form."""
+    agent = request.headers.get("User-Agent", "") + " " + request.headers.get("X-Amz-User-Agent", "")
+    if named := re.search(r"\bapp/([\w-]+)", agent):
+        service, _, action = request.headers.get("X-Amz-Target", "").partition(".")
+        service = SERVICES.get(service.split("_")[0])
+        if " api/sns/" in agent:
+            body = await request.content.read()
+            # The proxy itself reads on from the beginning.
+            request.content.unread_data(body)
+            service, action = "sns", re.search(rb"\bAction=(\w+)", body)[1].decode()
+        line = f"{named[1]} {service}:{action}\n"
+        if service and line not in seen:
+            seen.add(line)
+            with open(os.environ["CALLS"], "a") as calls:
+                calls.write(line)
+    return await handler(request)
+
+
+def application(*arguments, middlewares=(), **options):
+    return Application(*arguments, middlewares=[note, *middlewares], client_max_size=32 << 20, **options)
+
+
+aiohttp.web.Application = application
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -550,6 +550,36 @@ def the_doctor_finds_it_well(walk):
     print(f"ok: the doctor looked at {len(findings)} things", flush=True)
 
 
+def actions(role):
+    """The actions that a role may take, with or without conditions."""
+    if isinstance(role, list):
+        return {action for part in role for action in actions(part)}
+    if not isinstance(role, dict):
+        return set()
+    own = role.get("Action", []) if role.get("Effect") == "Allow" else []
+    return {own} if isinstance(own, str) else {*own, *actions([value for name, value in role.items() if name != "Action"])}
+
+
+def each_function_calls_what_it_may(walk):
+    """No local AWS checks rights; so what was called is held against what the template allows."""
+    template = read_template(walk.options.root / "template.yaml")["Resources"]
+    called = {}
+    for line in pathlib.Path(walk.cloud.calls).read_text().splitlines():
+        function, action = line.split()
+        called.setdefault(function, set()).add(action)
+    used = {action for did in called.values() for action in did}
+    functions = [resource["Properties"] for resource in template.values() if resource["Type"] == "AWS::Serverless::Function"]
+    for function in functions:
+        name = function["Environment"]["Variables"]["AWS_SDK_UA_APP_ID"]
+        may = actions(template[function["Role"]["Fn::GetAtt"][0]]["Properties"]["Policies"])
+        did = called.pop(name)
+        assert did and did <= may, f"{name} calls what its role does not allow: {did - may}"
+        unused = {action for action in may - used if action.startswith("dynamodb:")}
+        assert not unused, f"the role of {name} allows what no function ever calls: {unused}"
+    assert not called, called
+    print(f"ok: {len(functions)} functions called what their roles allow, and no more of the table is allowed", flush=True)
+
+
 STEPS = [
     every_way_in,
     a_replay_changes_nothing,
@@ -568,6 +598,7 @@ STEPS = [
     the_doctor_finds_it_well,
     line_protocol_reads_back_equal,
     timestream_reads_back_equal,
+    each_function_calls_what_it_may,
 ]
 
 
