@@ -57,7 +57,7 @@ class Cloud:
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.processes = []
         # What each function called, as `function service:Action`.
-        self.calls = str(self.scratch / "calls.txt")
+        self.calls_file = str(self.scratch / "calls.txt")
         self.fault_ports = []
         self.aws_port, self.timestream_port = free_port(), free_port()
         self.faults_port, self.timestream_faults_port = free_port(), free_port()
@@ -86,7 +86,7 @@ class Cloud:
             AWS_ENDPOINT_URL=f"{local}:{self.faults_port}",
             AWS_ENDPOINT_URL_TIMESTREAM_WRITE=f"{local}:{self.timestream_faults_port}",
         )
-        self.start("faults", *FAULTS, "--upstream", f"{local}:{self.aws_port}", "--port", str(self.faults_port), CALLS=self.calls)
+        self.start("faults", *FAULTS, "--upstream", f"{local}:{self.aws_port}", "--port", str(self.faults_port), CALLS=self.calls_file)
         self.wait_for(f"{local}:{self.aws_port}/_ministack/health")
         self.wait_for(f"{local}:{self.faults_port}/_microburst/health")
         # The first call through a proxy takes seconds; it must not be a function's.
@@ -97,7 +97,7 @@ class Cloud:
         local = "http://127.0.0.1"
         upstream, port = f"{local}:{self.timestream_port}", str(self.timestream_faults_port)
         self.start("moto", "moto_server", "-H", "127.0.0.1", "-p", str(self.timestream_port))
-        self.start("timestream-faults", *FAULTS, "--upstream", upstream, "--port", port, CALLS=self.calls)
+        self.start("timestream-faults", *FAULTS, "--upstream", upstream, "--port", port, CALLS=self.calls_file)
         self.wait_for(f"{upstream}/moto-api/")
         self.wait_for(f"{local}:{port}/_microburst/health")
         self.client("timestream-write", self.timestream_faults_port).list_databases()

@@ -564,7 +564,7 @@ def each_function_calls_what_it_may(walk):
     """No local AWS checks rights; so what was called is held against what the template allows."""
     template = read_template(walk.options.root / "template.yaml")["Resources"]
     called = {}
-    for line in pathlib.Path(walk.cloud.calls).read_text().splitlines():
+    for line in pathlib.Path(walk.cloud.calls_file).read_text().splitlines():
         function, action = line.split()
         called.setdefault(function, set()).add(action)
     used = {action for did in called.values() for action in did}
