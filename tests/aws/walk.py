@@ -571,7 +571,10 @@ def each_function_calls_what_it_may(walk):
     functions = [resource["Properties"] for resource in template.values() if resource["Type"] == "AWS::Serverless::Function"]
     for function in functions:
         name = function["Environment"]["Variables"]["AWS_SDK_UA_APP_ID"]
-        may = actions(template[function["Role"]["Fn::GetAtt"][0]]["Properties"]["Policies"])
+        role = function["Role"]["Fn::GetAtt"][0]
+        attached = [one["Properties"] for one in template.values() if one["Type"] == "AWS::IAM::Policy"]
+        attached = [policy["PolicyDocument"] for policy in attached if {"Ref": role} in policy["Roles"]]
+        may = actions([template[role]["Properties"]["Policies"], attached])
         did = called.pop(name)
         assert did and did <= may, f"{name} calls what its role does not allow: {did - may}"
         unused = {action for action in may - used if action.startswith("dynamodb:")}
