@@ -151,8 +151,8 @@ impl Decoder {
 
     /// Values one after the other. Where one cannot be read its first line is given up, and reading goes on in the next.
     fn text(&mut self, text: &str, layer: Layer, each: Each<'_>) {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut scanner = Scanner::new(text);
+        skip_marks(&mut scanner, text);
         if scanner.peek().is_none() {
             return each(Decoded::Ignored(Ignored::Empty));
         }
@@ -165,6 +165,7 @@ impl Decoder {
                 let byte = scanner.peek().unwrap_or_default();
                 scanner.take(byte);
             }
+            skip_marks(&mut scanner, text);
             if scanner.peek().is_none() {
                 return;
             }
@@ -304,6 +305,15 @@ fn text_of(payload: &[u8]) -> Result<&str, Unreadable> {
         return Err(Unreadable::TooLarge { limit: MAX_RECORD_BYTES });
     }
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
+}
+
+/// Skips byte order marks: each of several files that were put together may begin with one.
+fn skip_marks(scanner: &mut Scanner<'_>, text: &str) {
+    const MARK: char = '\u{feff}';
+    while scanner.peek() == Some(0xef) && text.get(scanner.at()..).is_some_and(|rest| rest.starts_with(MARK))
+    {
+        scanner.restart(scanner.at() + MARK.len_utf8());
+    }
 }
 
 /// The rest of the line in which the first thing after `done` stands: what separates values is none, unless reading failed

@@ -81,6 +81,8 @@ fn values_may_follow_each_other_in_any_way() {
         format!("{one}\n{two}\n"),
         format!("{one}\r\n\r\n{two}"),
         format!("{one}{two}"),
+        // Files that begin with a mark, put together.
+        format!("\u{feff}{one}\n\u{feff}{two}\n\u{feff}"),
         format!("[{one},{two}]"),
         format!("[[{one}],\n[{two}]]\n"),
         format!("\u{feff}{one} {}", two.replace(',', ",\n  ").replace('{', "{\n")),
