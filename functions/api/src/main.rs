@@ -29,9 +29,6 @@ mod isolation;
 #[cfg(test)]
 mod sums;
 
-/// Where tokens name their tenant unless we are told otherwise.
-const TENANT_CLAIM: &str = "tenant";
-
 /// The settings of this function.
 struct Settings {
     table: String,
@@ -60,7 +57,7 @@ impl Settings {
 /// Whose tokens are taken, if any.
 fn issuer(environment: &mut Environment) -> Option<Issuer> {
     let url: String = environment.optional("OIDC_ISSUER")?;
-    let claim = environment.optional("OIDC_TENANT_CLAIM").unwrap_or_else(|| TENANT_CLAIM.to_owned());
+    let claim = environment.optional("OIDC_TENANT_CLAIM").unwrap_or_else(|| Issuer::TENANT_CLAIM.to_owned());
     let operators: Option<String> = environment.optional("OIDC_OPERATORS");
     let issuer = Issuer::new(&url, environment.list("OIDC_AUDIENCES"), claim, operators.as_deref());
     issuer.map_err(|error| environment.mistake(format!("OIDC_ISSUER and its companions: {error}"))).ok()

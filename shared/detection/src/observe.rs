@@ -213,9 +213,9 @@ impl Detector {
         let common = self.common_drop(now);
         let mut learned = self.shared.kernels;
         self.step_platform(&total, &providers, &context, &mut learned);
-        self.step_tenants(&counts, &context, common, &mut learned);
+        let bounds = self.step_tenants(&counts, &context, common, &mut learned);
         self.shared.kernels = learned;
-        let verdicts = self.judge(now, threshold);
+        let verdicts = self.judge(now, threshold, &bounds);
         let changes = self.shared.book.apply(now + bucket, verdicts, &self.rules);
         self.forget_resolved(now + bucket);
         changes
@@ -312,13 +312,14 @@ impl Detector {
         }
     }
 
+    /// Judges and learns each tenant's bucket; the limits of each, in their order.
     fn step_tenants(
         &mut self,
         counts: &BTreeMap<&str, TenantCounts<'_>>,
         context: &Context<'_>,
         common: f64,
         learned: &mut [Kernel; METRICS],
-    ) {
+    ) -> Vec<Bounds> {
         for name in counts.keys() {
             if self.tenants.len() < MAX_TENANTS && !self.tenants.contains_key(*name) {
                 self.tenants.insert((*name).to_owned(), Tenant::new(context.now));
@@ -347,6 +348,7 @@ impl Detector {
         let everywhere = alerting.get("*").copied().unwrap_or_default().told;
         let none = TenantCounts::default();
         let rules = &self.rules;
+        let mut all = Vec::with_capacity(self.tenants.len());
         for (name, tenant) in &mut self.tenants {
             let mut alerting = alerting.get(name.as_str()).copied().unwrap_or_default();
             alerting.told.delivery |= everywhere.delivery;
@@ -354,16 +356,19 @@ impl Detector {
             alerting.told.latency |= everywhere.latency;
             let counts = counts.get(name.as_str()).unwrap_or(&none);
             tenant.step(counts, context, &platform, alerting, learned);
-            tenant.watch_limits(counts, context.now, &Bounds::of(rules, name), alerting.told);
+            let bounds = Bounds::of(rules, name);
+            tenant.watch_limits(counts, context.now, &bounds, alerting.told);
+            all.push(bounds);
         }
+        all
     }
 
-    fn judge(&mut self, now: u32, threshold: f64) -> Vec<Verdict> {
+    fn judge(&mut self, now: u32, threshold: f64, bounds: &[Bounds]) -> Vec<Verdict> {
         let shared = &self.shared;
         let moment = Moment { now, bucket: shared.bucket, threshold, book: &shared.book, rules: &self.rules };
         let mut verdicts = judge::verdicts(&self.tenants, &shared.whole, &shared.providers, &moment);
-        for (name, tenant) in &mut self.tenants {
-            verdicts.extend(judge::limits(name, tenant, &moment));
+        for ((name, tenant), bounds) in self.tenants.iter_mut().zip(bounds) {
+            verdicts.extend(judge::limits(name, tenant, bounds, &moment));
         }
         if self.rules.budgets {
             verdicts.extend(judge::budgets(&shared.account, &self.tenants, &moment));

@@ -114,8 +114,11 @@ fn file(headers: &HeaderMap, content_type: &'static str, content: &'static [u8],
 /// `If-None-Match` compares weakly: `*` or a list of tags. Source: RFC 9110 section 13.1.2.
 pub(crate) fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else { return false };
-    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
     list.split(',').map(str::trim).any(|tag| tag == "*" || opaque(tag) == opaque(etag))
+}
+
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// A tag of some content; weak, as the same content may travel compressed.

@@ -14,7 +14,9 @@ use crate::cors::{self, Origin};
 use crate::fetch::Fetch;
 use crate::guard::Guard;
 use crate::ingest::sns::{self, Sns};
-use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND};
+use crate::limits::{
+    Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, QUERY_TIME, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
+};
 use crate::problem::{Kind, Problem};
 use crate::rate::Rates;
 use crate::tokens::{GetDocument, Issuer, IssuerUrl, Keys};
@@ -46,8 +48,25 @@ pub(crate) struct Web<B> {
 }
 
 impl<B> Web<B> {
+    /// Answers a question if there is room for it, within the time there is for one; a problem says so in `late`.
+    pub(crate) async fn within<T, E>(
+        &self,
+        question: impl Future<Output = Result<T, E>>,
+        late: impl Into<String>,
+    ) -> Result<T, Problem>
+    where
+        Problem: From<E>,
+    {
+        let _slot = self.slot()?;
+        let answer = tokio::time::timeout(QUERY_TIME, question).await.map_err(|_| {
+            tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a question was given up");
+            Problem::new(Kind::TimedOut, late)
+        })?;
+        Ok(answer?)
+    }
+
     /// Room for one question; it is free again when what is given here is dropped.
-    pub(crate) fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
+    fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.queries.try_acquire().map_err(|_| {
             Problem::new(Kind::TooManyRequests, "too many queries at once; ask again in 1 s").retry_after(1)
         })

@@ -62,8 +62,7 @@ async fn sign_in<B: Backend>(
     if matches!(authenticate(&web, key).await?.access, Access::Ingest) {
         return Err(Problem::new(Kind::Forbidden, "this key sends events; sign in with one that reads"));
     }
-    let cookie = cookie(&headers, key, LIFE_S);
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, begun(&headers, key))]).into_response())
 }
 
 async fn sign_out(headers: HeaderMap) -> Response {
@@ -75,8 +74,12 @@ pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
     headers.get(FORWARDED).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
-/// The cookie that holds a credential.
-pub(crate) fn cookie(headers: &HeaderMap, credential: &str, life_s: u32) -> HeaderValue {
+/// The cookie that holds a credential; a token in it may end sooner by itself.
+pub(crate) fn begun(headers: &HeaderMap, credential: &str) -> HeaderValue {
+    cookie(headers, credential, LIFE_S)
+}
+
+fn cookie(headers: &HeaderMap, credential: &str, life_s: u32) -> HeaderValue {
     let [over_tls, plain] = COOKIES;
     let (name, secure) = if is_secure(headers) { (over_tls, "; Secure") } else { (plain, "") };
     let text = format!("{name}={credential}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict{secure}");

@@ -25,8 +25,6 @@ use crate::tokens::{self, Issuer, Keys};
 const COOKIE: &str = "mailgauge-sign-in";
 const LIFE_S: u32 = 600;
 const MAX_CODE_BYTES: usize = 2048;
-/// The longest a dashboard stays signed in by a token, which ends sooner by itself.
-const SESSION_S: u32 = 12 * 60 * 60;
 
 /// What the provider says when the browser is back.
 #[derive(Deserialize)]
@@ -78,7 +76,7 @@ async fn back<B: Backend>(
 ) -> Result<Response, Problem> {
     let gone = cookie(&headers, "", 0);
     match signed_in(&web, &headers, back).await {
-        Ok(token) => go("/", &[session::cookie(&headers, &token, SESSION_S), gone]),
+        Ok(token) => go("/", &[session::begun(&headers, &token), gone]),
         Err(problem) => {
             tracing::warn!(problem = problem.detail(), "signing in by the identity provider failed");
             go("/#sign-in=failed", &[gone])

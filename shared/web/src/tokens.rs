@@ -133,6 +133,9 @@ impl IssuerUrl {
 }
 
 impl Issuer {
+    /// The claim that names the tenant unless we are told otherwise.
+    pub const TENANT_CLAIM: &str = "tenant";
+
     /// Checks settings as they are written: `operators` is `CLAIM=VALUE`.
     pub fn new(
         url: &str,

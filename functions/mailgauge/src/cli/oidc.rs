@@ -16,7 +16,7 @@ pub struct Oidc {
     audiences: Vec<String>,
 
     /// The claim that names the tenant
-    #[arg(long = "oidc-tenant-claim", value_name = "CLAIM", default_value = "tenant")]
+    #[arg(long = "oidc-tenant-claim", value_name = "CLAIM", default_value = Issuer::TENANT_CLAIM)]
     tenant_claim: String,
 
     /// The claim, and the value in it, that make an operator, as cognito:groups=operators

@@ -14,8 +14,7 @@ use crate::rules::Place;
 use crate::tenant::{Bounds, Tenant};
 
 /// Limits of a tenant and of parts of its mail, which wait for an anomaly that says more.
-pub(crate) fn limits(name: &str, tenant: &mut Tenant, moment: &Moment<'_>) -> Vec<Verdict> {
-    let bounds = Bounds::of(moment.rules, name);
+pub(crate) fn limits(name: &str, tenant: &mut Tenant, bounds: &Bounds, moment: &Moment<'_>) -> Vec<Verdict> {
     let grown = moment.rules.anomalies && tenant.whole.age(moment.now) >= GROWN;
     let mut verdicts: Vec<Verdict> = Vec::new();
     let whole = Place::default();

@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::parameters::{Parameters, invalid};
 use crate::auth::Reader;
 use crate::backend::Backend;
-use crate::limits::QUERY_TIME;
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
 
@@ -50,12 +49,9 @@ pub(crate) async fn trends<B: Backend>(
     let weeks = parameters.take_number("weeks", 3..=most)?.unwrap_or(DEFAULT_WEEKS);
     let filters = parameters.take_all("filter");
     parameters.finish("metric, weeks, filter")?;
-    let _slot = web.slot()?;
     let weeks = u32::try_from(weeks).unwrap_or(MAX_WEEKS);
     let looked = web.backend.trend(&reader.scope, metric, weeks, &filters);
-    let trend = tokio::time::timeout(QUERY_TIME, looked)
-        .await
-        .map_err(|_| Problem::new(Kind::TimedOut, "no answer in time; ask for fewer weeks"))??;
+    let trend = web.within(looked, "no answer in time; ask for fewer weeks").await?;
     let too_little = || {
         Problem::new(
             Kind::Unanswerable,
@@ -72,11 +68,8 @@ pub(crate) async fn budget<B: Backend>(
     parameters: Parameters,
 ) -> Result<Json<Budget>, Problem> {
     parameters.finish("none")?;
-    let _slot = web.slot()?;
     let looked = web.backend.budget(&reader.scope);
-    let lines = tokio::time::timeout(QUERY_TIME, looked)
-        .await
-        .map_err(|_| Problem::new(Kind::TimedOut, "no answer in time; ask again"))??;
+    let lines = web.within(looked, "no answer in time; ask again").await?;
     let tenant = match &reader.scope {
         Scope::All => None,
         Scope::Tenant(tenant) => Some(tenant.to_string()),

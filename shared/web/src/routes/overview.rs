@@ -13,8 +13,7 @@ use serde::Serialize;
 use super::parameters::Parameters;
 use crate::auth::Operator;
 use crate::backend::Backend;
-use crate::limits::QUERY_TIME;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::router::Web;
 
 /// In the order of [`Fares`].
@@ -75,10 +74,8 @@ pub(crate) async fn overview<B: Backend>(
     let query = Query::from_pairs(pairs, Scope::All, &names, now)?;
     let (from, to) = query.range();
     let asked = Asked { is_open: Some(true), from, to: now.plus_millis(60_000).minute(), limit: MAX_ALERTS };
-    let _slot = web.slot()?;
-    let answer = tokio::time::timeout(QUERY_TIME, web.backend.query(query))
-        .await
-        .map_err(|_| Problem::new(Kind::TimedOut, "no answer in time; ask for a shorter range"))??;
+    let late = "no answer in time; ask for a shorter range";
+    let answer = web.within(web.backend.query(query), late).await?;
     let mut open: BTreeMap<String, (usize, Option<Severity>)> = BTreeMap::new();
     for alert in web.backend.alerts(&Scope::All, asked).await? {
         let (count, worst) = open.entry(alert.change.tenant).or_default();

@@ -16,7 +16,7 @@ use crate::auth::Reader;
 use crate::backend::{Backend, Unavailable};
 use crate::dashboard::{etag, matches};
 use crate::limits::{QUERY_BODY_BYTES, QUERY_TIME, read_body};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::router::Web;
 
 /// A range that ended so long ago hardly changes any more.
@@ -79,12 +79,7 @@ async fn tagged(response: Response, asked: &HeaderMap) -> Result<Response, Probl
 }
 
 async fn answer<B: Backend>(web: &Web<B>, query: Query, form: Form) -> Result<Response, Problem> {
-    let _slot = web.slot()?;
-    let answer = tokio::time::timeout(QUERY_TIME, web.backend.query(query)).await.map_err(|_| {
-        tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a query was given up");
-        let detail =
-            format!("no answer in {} s; ask for a shorter range or fewer groups", QUERY_TIME.as_secs());
-        Problem::new(Kind::TimedOut, detail)
-    })??;
+    let late = format!("no answer in {} s; ask for a shorter range or fewer groups", QUERY_TIME.as_secs());
+    let answer = web.within(web.backend.query(query), late).await?;
     Ok(form.write(&answer)?)
 }

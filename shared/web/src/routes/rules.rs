@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::parameters::{Parameters, invalid, read_object};
 use crate::auth::{Reader, Setter};
 use crate::backend::Backend;
-use crate::limits::{QUERY_TIME, read_body};
-use crate::problem::{Kind, Problem};
+use crate::limits::read_body;
+use crate::problem::Problem;
 use crate::router::Web;
 
 /// A thousand overrides fit.
@@ -119,11 +119,8 @@ pub(crate) async fn backtest<B: Backend>(
     };
     let range = range(&trial, web.backend.now())?;
     let rules = rules_of(&web, tenant, trial.rules).await?;
-    let _slot = web.slot()?;
     let replayed = web.backend.backtest(tenant, rules, range);
-    let changes = tokio::time::timeout(QUERY_TIME, replayed)
-        .await
-        .map_err(|_| Problem::new(Kind::TimedOut, "no answer in time; try a shorter range"))??;
+    let changes = web.within(replayed, "no answer in time; try a shorter range").await?;
     Ok(Json(Tried { changes }))
 }
 

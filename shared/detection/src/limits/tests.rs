@@ -1,0 +1,113 @@
+//! When a limit is broken, and when it is kept again.
+
+use super::*;
+
+fn breached(bounces: f64, sent: f64) -> bool {
+    let mut windows = Windows::new(0);
+    windows.add(
+        &Counts { deliveries: sent - bounces, bounces_permanent: bounces, ..Counts::default() },
+        Times::default(),
+        0,
+        Told::default(),
+    );
+    !windows.breaches(&Limits::default()).is_empty()
+}
+
+#[test]
+fn one_bounce_in_13_mails_is_no_breach_and_30_in_500_is() {
+    assert!(!breached(1.0, 13.0));
+    assert!(breached(30.0, 500.0));
+    assert!(!breached(7.0, 7.0), "fewer than eight events say nothing");
+    assert!(!breached(0.0, 0.0));
+}
+
+#[test]
+fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
+    let mut windows = Windows::new(0);
+    let mut changes = 0;
+    let mut open = false;
+    for bucket in 0..2000_u32 {
+        let bounces = if bucket % 2 == 0 { 23.0 } else { 21.0 };
+        windows.add(
+            &Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() },
+            Times::default(),
+            bucket * 5,
+            Told::default(),
+        );
+        let now = !windows.breaches(&Limits::default()).is_empty();
+        changes += u32::from(now != open);
+        open = now;
+    }
+    assert!(changes <= 1, "{changes} changes");
+}
+
+#[test]
+fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
+    let mut windows = Windows::new(0);
+    let add = |windows: &mut Windows, minute: u32, bounces: f64| {
+        let counts = Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() };
+        windows.add(&counts, Times::default(), minute, Told::default());
+        !windows.breaches(&Limits::default()).is_empty()
+    };
+    assert!((0..60).all(|minute| add(&mut windows, minute, 300.0)));
+    let ended = (60..600).find(|&minute| !add(&mut windows, minute, 2.0)).unwrap();
+    assert!((120..=180).contains(&ended), "{ended}");
+    assert!((ended..ended + 3000).all(|minute| !add(&mut windows, minute, 2.0)), "and does not come back");
+}
+
+#[test]
+fn deliveries_may_take_longer_than_the_limit_in_one_of_twenty_cases() {
+    let limits = Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE };
+    let broken_after = |p95: f64, a_minute: f64| {
+        let mut windows = Windows::new(0);
+        (0..600).find(|&minute| {
+            let mut times = Times::default();
+            times.add(Spread::new(Some(2_000.0), Some(p95)).unwrap(), a_minute, 60_000.0);
+            windows.add(&Counts::default(), times, minute, Told::default());
+            !windows.breaches(&limits).is_empty()
+        })
+    };
+    assert_eq!(broken_after(59_000.0, 100.0), None);
+    assert!(broken_after(300_000.0, 100.0).unwrap() <= 5);
+    assert!(broken_after(300_000.0, 2.0).is_some_and(|minute| minute > 30), "few mails are little proof");
+}
+
+#[test]
+fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_less() {
+    let limits = Limits { queue_depth: Some(1000.0), ..Limits::NONE };
+    let mut windows = Windows::new(0);
+    let mut minute = 0;
+    let mut broken = |depth: Option<f64>, sends: f64| {
+        minute += 1;
+        let counts = Counts { sends, queue_depth: depth, ..Counts::default() };
+        windows.add(&counts, Times::default(), minute, Told::default());
+        windows.breaches(&limits).first().is_some_and(|breach| breach.level.unwrap() > 800.0)
+    };
+    assert!((0..9).all(|_| !broken(Some(1500.0), 0.0)));
+    assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a moment's");
+    assert_eq!((0..20).filter(|_| broken(Some(1500.0), 0.0)).count(), 10);
+    assert!(broken(Some(900.0), 0.0) && !broken(Some(700.0), 0.0));
+    // Without a gauge, what was sent and has no outcome waits.
+    assert!((0..60).any(|_| broken(None, 100.0)));
+}
+
+#[test]
+fn a_breach_ends_when_the_rate_has_been_clearly_below() {
+    let mut windows = Windows::new(0);
+    windows.add(
+        &Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() },
+        Times::default(),
+        0,
+        Told::default(),
+    );
+    assert!(!windows.breaches(&Limits::default()).is_empty());
+    for bucket in 1..180_u32 {
+        windows.add(
+            &Counts { deliveries: 999.0, bounces_permanent: 1.0, ..Counts::default() },
+            Times::default(),
+            bucket * 5,
+            Told::default(),
+        );
+    }
+    assert!(windows.breaches(&Limits::default()).is_empty());
+}
