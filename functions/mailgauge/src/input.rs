@@ -107,6 +107,20 @@ pub fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + 
     })
 }
 
+/// Reads until `room` is full or the stream ends.
+pub fn fill(stream: &mut dyn Read, room: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match stream.read(rest) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;

@@ -24,8 +24,6 @@ mod identities;
 const KEY: HashKey = HashKey::new(*b"counting offline");
 /// So much is read at once: it stays in a second-level cache, and the calls to the system do not count.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// Some processors copy several times slower to a place that is not aligned as its source is, and files are cached in pages.
-const PAGE_BYTES: usize = 4096;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,14 +108,12 @@ struct Reader<'a> {
     source: &'a Source,
     stream: Box<dyn Read + Send>,
     splitter: Splitter,
-    /// Holds a chunk from the first page boundary in it on.
-    buffer: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
     fn open(source: &'a Source) -> anyhow::Result<Self> {
         let stream = input::open(source)?;
-        Ok(Self { source, stream, splitter: Splitter::new(), buffer: vec![0; CHUNK_BYTES + PAGE_BYTES] })
+        Ok(Self { source, stream, splitter: Splitter::new(CHUNK_BYTES) })
     }
 
     /// Reads on and gives out blocks of whole values with where they begin; whether there is more. A line that is too large is
@@ -126,32 +122,16 @@ impl<'a> Reader<'a> {
         let mut piece = |piece: Piece<'_>| match piece {
             Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes } => each(offset, bytes),
         };
-        let start = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
-        let chunk = self.buffer.get_mut(start..start + CHUNK_BYTES).unwrap_or_default();
-        let length = fill(&mut *self.stream, chunk).with_context(|| {
+        let length = input::fill(&mut *self.stream, self.splitter.room()).with_context(|| {
             format!("cannot read {} to its end: mend the file, or leave it out", self.source)
         })?;
         if length == 0 {
             self.splitter.finish(&mut piece);
             return Ok(false);
         }
-        self.splitter.feed(chunk.get(..length).unwrap_or_default(), &mut piece);
+        self.splitter.filled(length, &mut piece);
         Ok(true)
     }
-}
-
-/// Reads until `chunk` is full or the stream ends.
-fn fill(stream: &mut dyn Read, chunk: &mut [u8]) -> std::io::Result<usize> {
-    let mut length = 0;
-    while let Some(rest) = chunk.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
 }
 
 /// The sources as the threads share them.

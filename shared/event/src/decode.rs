@@ -175,7 +175,11 @@ impl Decoder {
                 scanner.restart(broken_line(text, done, done).end);
                 continue;
             }
-            let Err(fault) = self.value(&mut scanner, text, &mut done, layer, each) else { continue };
+            let Err(fault) = self.value(&mut scanner, text, &mut done, layer, each) else {
+                // Elements of an array that were cut out of it, and exports that end each line so.
+                scanner.take(b',');
+                continue;
+            };
             let line = broken_line(text, done, scanner.at());
             let reason = Unreadable::json(fault, scanner.at().saturating_sub(line.start));
             each(Decoded::Unreadable {

@@ -8,6 +8,9 @@
 
 use std::borrow::Cow;
 
+pub(crate) use name::Name;
+
+mod name;
 mod shape;
 mod text;
 
@@ -56,9 +59,6 @@ impl<'a> RawText<'a> {
     }
 }
 
-/// A key that is looked for, as it is written without blanks, and what it stands for.
-pub(crate) type Name<F> = (&'static str, F);
-
 /// Reads values one after the other.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
@@ -92,6 +92,11 @@ impl<'a> Scanner<'a> {
             Some(byte) if byte > b' ' => Some(byte),
             _ => self.peek_behind_blanks(),
         }
+    }
+
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
     #[inline]
@@ -173,9 +178,10 @@ impl<'a> Scanner<'a> {
         let mut next = 0;
         self.container([b'{', b'}'], |scanner| {
             let name = match names.get(next) {
-                Some((written, name)) if scanner.literally(written.as_bytes()) => {
+                Some(name) if name.begins(scanner.rest()) => {
+                    scanner.at += name.length();
                     next += 1;
-                    Some(*name)
+                    Some(name.field())
                 }
                 _ => scanner.other_key(names, &mut next)?,
             };
@@ -186,12 +192,10 @@ impl<'a> Scanner<'a> {
     /// Reads a key that did not come in its turn.
     fn other_key<F: Copy>(&mut self, names: &[Name<F>], next: &mut usize) -> Result<Option<F>, Fault> {
         let key = self.key()?.resolve();
-        for (place, (written, name)) in names.iter().enumerate() {
-            // The key as it is written has two quotes and a colon more.
-            if written.len() == key.len() + 3 && written.as_bytes().get(1..=key.len()) == Some(key.as_bytes())
-            {
+        for (place, name) in names.iter().enumerate() {
+            if name.is(&key) {
                 *next = place + 1;
-                return Ok(Some(*name));
+                return Ok(Some(name.field()));
             }
         }
         Ok(None)
@@ -304,22 +308,24 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes on to the next quote, backslash or control character, or to the end. What lies ahead is looked at in several windows
-    /// at once, so that most strings need no look at their bytes at all.
+    /// at once, so that most strings need no look at their bytes at all; two of them are put together, so that it makes no
+    /// difference, which no processor could foresee, whether a short string ends in the window it began in.
     #[inline]
     fn seek_special(&mut self) {
         loop {
             // After a step back this is no place of the windows.
             let ahead = self.at.wrapping_sub(self.base);
-            let Some(window) = self.specials.get(ahead / text::WINDOW) else {
+            let (place, shift) = (ahead / text::WINDOW, ahead % text::WINDOW);
+            let Some([window, next]) = self.specials.get(place..).and_then(<[u64]>::first_chunk::<2>) else {
                 self.look_ahead();
                 continue;
             };
-            let specials = window >> (ahead % text::WINDOW);
+            let specials = window >> shift | next << 1 << (text::WINDOW - 1 - shift);
             if specials != 0 {
                 self.at += specials.trailing_zeros() as usize;
                 return;
             }
-            self.at += text::WINDOW - ahead % text::WINDOW;
+            self.at += text::WINDOW;
         }
     }
 

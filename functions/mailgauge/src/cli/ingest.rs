@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use event::attribution::Attribution;
-use event::decode::stream::{BLOCK_BYTES, Piece, Splitter};
+use event::decode::stream::{Piece, Splitter};
 use indicatif::ProgressBar;
 
 use self::journal::Journal;
@@ -24,6 +24,8 @@ use crate::input::{self, Source};
 use crate::output;
 use crate::standalone::{Counted, Standalone};
 
+/// About so much is sent at once.
+const CHUNK_BYTES: usize = 256 << 10;
 /// A server that does not answer is tried for so long.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Time for one request: the server answers when all is counted.
@@ -155,11 +157,11 @@ impl Run {
         if skipped > 0 {
             output::tell(&format!("{source}: going on after {} bytes", output::grouped(skipped)));
         }
-        let mut splitter = Splitter::new();
-        let mut chunk = vec![0; BLOCK_BYTES / 4];
+        let mut splitter = Splitter::new(CHUNK_BYTES);
         let mut failure = None;
         loop {
-            let length = reader.read(&mut chunk).with_context(|| format!("cannot read {source}"))?;
+            // No more than comes at once: a pipe's events are sent as they come.
+            let length = reader.read(splitter.room()).with_context(|| format!("cannot read {source}"))?;
             let mut each = |piece: Piece<'_>| {
                 let (Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes }) = piece;
                 if failure.is_none() {
@@ -173,9 +175,9 @@ impl Run {
                         .err();
                 }
             };
-            match chunk.get(..length) {
-                Some([]) | None => splitter.finish(&mut each),
-                Some(read) => splitter.feed(read, &mut each),
+            match length {
+                0 => splitter.finish(&mut each),
+                _ => splitter.filled(length, &mut each),
             }
             if let Some(error) = failure {
                 return Err(error);

@@ -53,53 +53,78 @@ impl Identities {
     }
 }
 
-/// More would make the runs of full slots long.
+/// More would make the runs of full lines long.
 const fn most_held(slots: usize) -> usize {
     slots / 8 * 5
 }
 
-/// A set of scattered numbers other than 0, each in the first slot that was free from the place on that its highest bits name.
+const LINE_SLOTS: usize = 8;
+
+/// Slots that the processor fetches together. Which of them is taken is not foreseen but computed, so that it can go on with other
+/// work while it waits for memory.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Line([u64; LINE_SLOTS]);
+
+/// A set of scattered numbers other than 0, each in the first line that had a free slot from the one on that its highest bits name.
 #[derive(Default)]
 struct Generation {
     /// None, or a power of two of them.
-    slots: Vec<u64>,
+    lines: Vec<Line>,
     held: usize,
 }
 
 impl Generation {
+    fn slots(&self) -> usize {
+        self.lines.len() * LINE_SLOTS
+    }
+
     fn contains(&self, hash: u64) -> bool {
-        self.held > 0 && self.slots.get(self.place(hash)) == Some(&hash)
+        self.held > 0 && self.place(hash).is_none()
     }
 
     /// Adds a number; whether it was new.
     fn insert(&mut self, hash: u64) -> bool {
-        if self.held == most_held(self.slots.len()) {
+        if self.held == most_held(self.slots()) {
             self.grow();
         }
-        let place = self.place(hash);
-        let Some(slot) = self.slots.get_mut(place).filter(|slot| **slot != hash) else { return false };
-        *slot = hash;
+        let Some((line, slot)) = self.place(hash) else { return false };
+        self.set(line, slot, hash);
         self.held += 1;
         true
     }
 
-    /// Where a number is, or where it belongs. There always is a free slot.
-    fn place(&self, hash: u64) -> usize {
-        let mask = self.slots.len() - 1;
+    fn set(&mut self, line: usize, slot: usize, hash: u64) {
+        if let Some(slot) = self.lines.get_mut(line).and_then(|line| line.0.get_mut(slot)) {
+            *slot = hash;
+        }
+    }
+
+    /// The line and slot where a number belongs; `None` if it is there. There always is a free slot.
+    fn place(&self, hash: u64) -> Option<(usize, usize)> {
+        let mask = self.lines.len() - 1;
         let mut place = (hash >> 32) as usize & mask;
-        while self.slots.get(place).is_some_and(|&held| held != 0 && held != hash) {
+        loop {
+            let line = self.lines.get(place).map_or(&[0; LINE_SLOTS], |line| &line.0);
+            // Counted, since a search would end, and so branch, at the first.
+            if line.iter().filter(|held| **held == hash).count() > 0 {
+                return None;
+            }
+            let full = line.iter().filter(|held| **held != 0).count();
+            if full < LINE_SLOTS {
+                return Some((place, full));
+            }
             place = (place + 1) & mask;
         }
-        place
     }
 
     fn grow(&mut self) {
-        let slots = (self.slots.len() * 2).max(FIRST_SLOTS);
-        let before = std::mem::replace(&mut self.slots, vec![0; slots]);
-        for hash in before.into_iter().filter(|&hash| hash != 0) {
-            let place = self.place(hash);
-            if let Some(slot) = self.slots.get_mut(place) {
-                *slot = hash;
+        // Four times as many, as putting each number in its place anew costs as much as adding it.
+        let slots = (self.slots() * 4).clamp(FIRST_SLOTS, MAX_SLOTS);
+        let before = std::mem::replace(&mut self.lines, vec![Line::default(); slots / LINE_SLOTS]);
+        for hash in before.into_iter().flat_map(|line| line.0).filter(|&hash| hash != 0) {
+            if let Some((line, slot)) = self.place(hash) {
+                self.set(line, slot, hash);
             }
         }
     }
@@ -138,7 +163,7 @@ mod tests {
         let mut slots = 0;
         for part in &identities.parts {
             let part = part.lock().unwrap();
-            slots += part.new.slots.len() + part.old.slots.len();
+            slots += part.new.slots() + part.old.slots();
         }
         assert!(slots * size_of::<u64>() <= 128 << 20, "{slots}");
         // Parts are not filled quite evenly.

@@ -33,6 +33,7 @@ pub struct Attributor {
 /// A text of tags, and what an event with it is filed under.
 #[derive(Debug)]
 struct Known {
+    hash: u64,
     before: String,
     after: String,
     message: MessageValues<'static>,
@@ -63,18 +64,20 @@ impl Attributor {
         let Some([last, other]) = self.places.get_mut(place).filter(|_| tags.len() <= MAX_KEPT_BYTES) else {
             return Cow::Owned(self.attribution.message(event));
         };
-        if !is_of(last.as_deref(), parts) {
+        // Of the two, the one whose hash it is; whether it is its text too is asked once.
+        if last.as_ref().is_none_or(|known| known.hash != hash) {
             std::mem::swap(last, other);
         }
-        let known = if let Some(known) = last.take().filter(|known| is_of(Some(known), parts)) {
-            known
-        } else {
-            let message = self.attribution.message(event);
-            if !message.is_of_tags {
-                return Cow::Owned(message);
+        let known = match last.take() {
+            Some(known) if known.is_of(hash, parts) => known,
+            _ => {
+                let message = self.attribution.message(event);
+                if !message.is_of_tags {
+                    return Cow::Owned(message);
+                }
+                let (before, after) = (parts.0.to_owned(), parts.1.to_owned());
+                Box::new(Known { hash, before, after, message: message.into_owned() })
             }
-            let (before, after) = (parts.0.to_owned(), parts.1.to_owned());
-            Box::new(Known { before, after, message: message.into_owned() })
         };
         Cow::Borrowed(&last.insert(known).message)
     }
@@ -93,8 +96,10 @@ impl Attributor {
     }
 }
 
-fn is_of(known: Option<&Known>, (before, after): Parts<'_>) -> bool {
-    known.is_some_and(|known| known.before == before && known.after == after)
+impl Known {
+    fn is_of(&self, hash: u64, (before, after): Parts<'_>) -> bool {
+        self.hash == hash && self.before == before && self.after == after
+    }
 }
 
 #[cfg(test)]

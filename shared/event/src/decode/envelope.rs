@@ -43,43 +43,43 @@ pub(super) enum Field {
 impl Field {
     /// An event's own fields, then as EventBridge writes an envelope and Lambda a record of Kinesis, then others.
     pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 30] = {
-        let mut names = [("", Self::NotUsed); WireField::NAMES.len() + 30];
+        let mut names = [Name::new("", Self::NotUsed); WireField::NAMES.len() + 30];
         let mut place = 0;
         while place < WireField::NAMES.len() {
-            names[place] = (WireField::NAMES[place].0, Self::Event(WireField::NAMES[place].1));
+            names[place] = WireField::NAMES[place].of(Self::Event(WireField::NAMES[place].field()));
             place += 1;
         }
         let others = [
-            ("\"version\":", Self::NotUsed),
-            ("\"id\":", Self::NotUsed),
-            ("\"detail-type\":", Self::DetailType),
-            ("\"source\":", Self::Source),
-            ("\"account\":", Self::NotUsed),
-            ("\"time\":", Self::NotUsed),
-            ("\"region\":", Self::NotUsed),
-            ("\"resources\":", Self::NotUsed),
-            ("\"detail\":", Self::Detail),
-            ("\"kinesis\":", Self::Inside),
-            ("\"eventSource\":", Self::NotUsed),
-            ("\"eventVersion\":", Self::NotUsed),
-            ("\"eventID\":", Self::NotUsed),
-            ("\"eventName\":", Self::NotUsed),
-            ("\"invokeIdentityArn\":", Self::NotUsed),
-            ("\"awsRegion\":", Self::NotUsed),
-            ("\"eventSourceARN\":", Self::NotUsed),
-            ("\"kinesisSchemaVersion\":", Self::NotUsed),
-            ("\"partitionKey\":", Self::NotUsed),
-            ("\"sequenceNumber\":", Self::NotUsed),
-            ("\"data\":", Self::Encoded),
-            ("\"approximateArrivalTimestamp\":", Self::NotUsed),
-            ("\"value\":", Self::Encoded),
-            ("\"Sns\":", Self::Inside),
-            ("\"Type\":", Self::SnsType),
-            ("\"Message\":", Self::Message),
-            ("\"body\":", Self::Message),
-            ("\"payload\":", Self::Message),
-            ("\"Records\":", Self::Records),
-            ("\"records\":", Self::RecordsOrPartitions),
+            Name::new("\"version\":", Self::NotUsed),
+            Name::new("\"id\":", Self::NotUsed),
+            Name::new("\"detail-type\":", Self::DetailType),
+            Name::new("\"source\":", Self::Source),
+            Name::new("\"account\":", Self::NotUsed),
+            Name::new("\"time\":", Self::NotUsed),
+            Name::new("\"region\":", Self::NotUsed),
+            Name::new("\"resources\":", Self::NotUsed),
+            Name::new("\"detail\":", Self::Detail),
+            Name::new("\"kinesis\":", Self::Inside),
+            Name::new("\"eventSource\":", Self::NotUsed),
+            Name::new("\"eventVersion\":", Self::NotUsed),
+            Name::new("\"eventID\":", Self::NotUsed),
+            Name::new("\"eventName\":", Self::NotUsed),
+            Name::new("\"invokeIdentityArn\":", Self::NotUsed),
+            Name::new("\"awsRegion\":", Self::NotUsed),
+            Name::new("\"eventSourceARN\":", Self::NotUsed),
+            Name::new("\"kinesisSchemaVersion\":", Self::NotUsed),
+            Name::new("\"partitionKey\":", Self::NotUsed),
+            Name::new("\"sequenceNumber\":", Self::NotUsed),
+            Name::new("\"data\":", Self::Encoded),
+            Name::new("\"approximateArrivalTimestamp\":", Self::NotUsed),
+            Name::new("\"value\":", Self::Encoded),
+            Name::new("\"Sns\":", Self::Inside),
+            Name::new("\"Type\":", Self::SnsType),
+            Name::new("\"Message\":", Self::Message),
+            Name::new("\"body\":", Self::Message),
+            Name::new("\"payload\":", Self::Message),
+            Name::new("\"Records\":", Self::Records),
+            Name::new("\"records\":", Self::RecordsOrPartitions),
         ];
         while place < names.len() {
             names[place] = others[place - WireField::NAMES.len()];
@@ -92,7 +92,8 @@ impl Field {
 /// What an object's fields say, as far as it matters.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
-    event: Wire<'a>,
+    /// An event of its own: a record around one has none of its fields, and there are as many of those.
+    event: Option<Wire<'a>>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
     encoded: Option<RawText<'a>>,
     /// SNS's `Message`, SQS's `body`, the `payload` of a batch that Lambda has set aside.
@@ -116,10 +117,11 @@ impl<'a> Envelope<'a> {
     #[inline]
     pub(super) fn field(&mut self, scanner: &mut Scanner<'a>, field: Option<Field>) -> Result<(), Fault> {
         match (field, scanner.peek()) {
-            (Some(Field::Event(field)), _) => self.event.field(scanner, field)?,
+            (Some(Field::Event(field)), _) => self.event.get_or_insert_default().field(scanner, field)?,
             (Some(Field::Detail), Some(b'{')) => {
+                let event = self.event.get_or_insert_default();
                 scanner.object_with(&WireField::NAMES, |scanner, field| match field {
-                    Some(field) => self.event.field(scanner, field),
+                    Some(field) => event.field(scanner, field),
                     None => scanner.skip(),
                 })?;
             }
@@ -141,8 +143,8 @@ impl<'a> Envelope<'a> {
 
     /// What it was.
     pub(super) fn content(&mut self) -> Content<'_, 'a> {
-        if self.event.is_present() {
-            return Content::Event(&mut self.event);
+        if let Some(event) = self.event.as_mut().filter(|event| event.is_present()) {
+            return Content::Event(event);
         }
         if let Some(encoded) = self.encoded {
             return Content::Base64(encoded);

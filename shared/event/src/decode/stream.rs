@@ -2,22 +2,27 @@
 //!
 //! Cheap, so that one thread can cut for many that decode: a line break after a closing bracket and before an opening one
 //! lies between two values always, since inside a value a comma or another closing bracket must follow, and a string holds
-//! no line break. Such breaks are found without looking at what is between them. Only a top-level array without them
-//! is read element by element. What a block holds is not judged here: [`Decoder::decode`](super::Decoder::decode) does that.
+//! no line break. Such breaks are found without looking at what is between them. Only inside a large top-level array, or the
+//! `Records` of a large Lambda event, elements are told apart, so that they are decoded while the processor's own caches hold
+//! them. Bytes are read to where they are cut, and are moved only if they begin a value that is not whole.
+//! What a block holds is not judged here: [`Decoder::decode`](super::Decoder::decode) does that.
 
-use memchr::{memchr, memchr_iter, memrchr, memrchr_iter};
+use memchr::{memchr, memrchr, memrchr_iter};
 
+use self::walk::{End, Walk};
 use super::MAX_RECORD_BYTES;
 
-/// Blocks are about so large: enough to make the cost of cutting vanish, small enough to share work evenly.
-pub const BLOCK_BYTES: usize = 1 << 20;
+mod walk;
+
 /// White space around a line break that is looked through; more of it is no place to cut.
 const MAX_GAP_BYTES: usize = 16;
+/// Some processors copy several times slower to a place that is not aligned as its source is, and files are cached in pages.
+const PAGE_BYTES: usize = 4096;
 
 /// A part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// One or more whole values, at most [`MAX_RECORD_BYTES`].
+    /// One or more whole values, at most [`MAX_RECORD_BYTES`]; those of a container with the commas between them.
     Values {
         /// Where it begins in the stream.
         offset: u64,
@@ -36,212 +41,214 @@ pub enum Piece<'a> {
 type Each<'e> = &'e mut dyn FnMut(Piece<'_>);
 
 /// Cuts one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Splitter {
+    chunk_bytes: usize,
     state: State,
-    /// What is not yet given out.
+    /// What is not yet given out lies from `start` to `end`: less than [`MAX_RECORD_BYTES`].
     buffer: Vec<u8>,
-    /// Where `buffer` begins in the stream.
+    start: usize,
+    end: usize,
+    /// So many of these bytes are looked through.
+    seen: usize,
+    /// Where `start` lies in the stream.
     offset: u64,
-    /// An element did not end within fewer bytes than this; it is not tried again before.
-    try_element_at: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
     Lines,
-    /// Inside a top-level array.
-    Elements,
+    /// Inside a large container.
+    Elements(Walk),
     /// Inside a line that is too large.
     Dropping,
 }
 
 impl Splitter {
-    /// At the beginning of a stream.
-    pub fn new() -> Self {
-        Self::default()
+    /// At the beginning of a stream that comes in chunks of at most so many bytes. Blocks are about so large too, as a container of
+    /// which more came without its end is given out in parts.
+    pub fn new(chunk_bytes: usize) -> Self {
+        let buffer = vec![0; PAGE_BYTES + chunk_bytes];
+        Self { chunk_bytes, state: State::Lines, buffer, start: 0, end: 0, seen: 0, offset: 0 }
     }
 
-    /// Takes the next bytes and gives out what is whole.
-    pub fn feed(&mut self, chunk: &[u8], each: Each<'_>) {
-        for mut rest in chunk.chunks(BLOCK_BYTES) {
-            while !rest.is_empty() {
-                rest = match self.state {
-                    State::Lines => self.feed_lines(rest, each),
-                    State::Elements => self.feed_elements(rest, each),
-                    State::Dropping => self.drop_line(rest),
-                };
+    /// Where the next bytes of the stream belong; never empty. [`Splitter::filled`] says how many came.
+    pub fn room(&mut self) -> &mut [u8] {
+        let length = self.chunk_bytes.min(MAX_RECORD_BYTES - self.held().len());
+        if self.start == self.end || self.buffer.len() - self.end < length {
+            self.make_room();
+        }
+        self.buffer.get_mut(self.end..self.end + length).unwrap_or_default()
+    }
+
+    /// Takes the first `length` bytes of the room and gives out what is whole.
+    pub fn filled(&mut self, length: usize, each: Each<'_>) {
+        self.end = self.buffer.len().min(self.end + length);
+        while self.start < self.end {
+            let state = self.state;
+            let goes_on = match state {
+                State::Lines => self.lines(each),
+                State::Elements(walk) => self.elements(walk, each),
+                State::Dropping => self.drop_line(),
+            };
+            if !goes_on {
+                return;
             }
+        }
+    }
+
+    /// Takes the next bytes from where they are, and gives out what is whole.
+    pub fn feed(&mut self, mut bytes: &[u8], each: Each<'_>) {
+        while !bytes.is_empty() {
+            let room = self.room();
+            let (now, rest) = bytes.split_at(bytes.len().min(room.len()));
+            if let Some(room) = room.get_mut(..now.len()) {
+                room.copy_from_slice(now);
+            }
+            self.filled(now.len(), each);
+            bytes = rest;
         }
     }
 
     /// Gives out what is left at the end of the stream.
     pub fn finish(&mut self, each: Each<'_>) {
-        if self.state == State::Elements {
-            self.try_element_at = 0;
-            self.give_elements(each);
+        if !self.held().trim_ascii().is_empty() {
+            self.give(self.held().len(), each);
         }
-        if !self.buffer.trim_ascii().is_empty() {
-            self.give(self.buffer.len(), each);
-        }
-        *self = Self::default();
+        *self = Self { buffer: std::mem::take(&mut self.buffer), ..Self::new(self.chunk_bytes) };
     }
 
-    fn feed_lines<'c>(&mut self, chunk: &'c [u8], each: Each<'_>) -> &'c [u8] {
-        let mut chunk = chunk;
-        if self.buffer.is_empty() {
-            // The common case, without copying: all whole values of the chunk, then the rest is kept.
-            if let Some(cut) = last_cut(chunk) {
-                let (values, rest) = chunk.split_at(cut);
-                each(Piece::Values { offset: self.offset, bytes: values });
-                self.offset += cut as u64;
-                chunk = rest;
+    fn held(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Moves what is held to where a chunk fits behind it, beginning with a page.
+    fn make_room(&mut self) {
+        let held = self.end - self.start;
+        let before = held.next_multiple_of(PAGE_BYTES);
+        if self.buffer.len() < PAGE_BYTES + before + self.chunk_bytes {
+            // Twice as much, so that a long value is moved seldom.
+            let mut larger = vec![0; PAGE_BYTES + 2 * before + self.chunk_bytes];
+            let place = first_page(&larger) + before;
+            if let Some(to) = larger.get_mut(place - held..place) {
+                to.copy_from_slice(self.held());
             }
-        } else if let Some(cut) =
-            first_cut(&self.buffer, chunk).filter(|cut| self.buffer.len() + cut <= MAX_RECORD_BYTES)
+            self.buffer = larger;
+            self.end = place;
+        } else {
+            let place = first_page(&self.buffer) + before;
+            self.buffer.copy_within(self.start..self.end, place - held);
+            self.end = place;
+        }
+        self.start = self.end - held;
+    }
+
+    /// Gives all lines that end values; whether there is more to do.
+    fn lines(&mut self, each: Each<'_>) -> bool {
+        // A break further back would have been found before.
+        if let Some(cut) = last_cut(self.held(), self.seen.saturating_sub(MAX_GAP_BYTES)) {
+            self.give(cut, each);
+        }
+        self.seen = self.held().len();
+        if self.seen >= self.chunk_bytes
+            && let Some((walk, length)) = Walk::into(self.held())
         {
-            let (end_of_value, rest) = chunk.split_at(cut);
-            self.buffer.extend_from_slice(end_of_value);
-            self.give(self.buffer.len(), each);
-            return rest;
+            self.forget(length);
+            self.state = State::Elements(walk);
+            return true;
         }
-        let rest = self.keep(chunk);
-        if self.buffer.len() >= BLOCK_BYTES && self.buffer.trim_ascii_start().first() == Some(&b'[') {
-            self.state = State::Elements;
-            self.forget(self.buffer.len() - self.buffer.trim_ascii_start().len() + 1);
-            self.give_elements(each);
-        } else if self.buffer.len() == MAX_RECORD_BYTES {
-            self.give_lines(each);
-        }
-        rest
+        self.is_full() && self.give_lines(each)
     }
 
-    /// Adds to the buffer what fits; the rest.
-    fn keep<'c>(&mut self, chunk: &'c [u8]) -> &'c [u8] {
-        let (now, rest) = chunk.split_at(chunk.len().min(MAX_RECORD_BYTES - self.buffer.len()));
-        self.buffer.extend_from_slice(now);
-        rest
-    }
-
-    /// Makes room in a full buffer: gives its whole lines, or gives the line up.
-    fn give_lines(&mut self, each: Each<'_>) {
-        if let Some(newline) = memrchr(b'\n', &self.buffer) {
-            return self.give(newline + 1, each);
-        }
-        each(Piece::TooLarge { offset: self.offset, head: &self.buffer });
-        self.forget(self.buffer.len());
-        self.state = State::Dropping;
-    }
-
-    fn drop_line<'c>(&mut self, chunk: &'c [u8]) -> &'c [u8] {
-        let length = memchr(b'\n', chunk).map_or(chunk.len(), |newline| {
-            self.state = State::Lines;
-            newline + 1
-        });
-        self.offset += length as u64;
-        chunk.get(length..).unwrap_or_default()
-    }
-
-    fn feed_elements<'c>(&mut self, chunk: &'c [u8], each: Each<'_>) -> &'c [u8] {
-        let rest = self.keep(chunk);
-        self.give_elements(each);
-        if self.buffer.len() == MAX_RECORD_BYTES {
-            self.give_lines(each);
-        }
-        rest
-    }
-
-    /// Gives the whole elements in the buffer; at the array's end, goes on with lines.
-    fn give_elements(&mut self, each: Each<'_>) {
-        if self.buffer.len() < self.try_element_at {
-            return;
-        }
-        let mut given = 0;
-        loop {
-            let rest = self.buffer.get(given..).unwrap_or_default();
-            let gap = rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
-            let element = rest.get(gap..).unwrap_or_default();
-            if element.first() == Some(&b']') {
-                self.forget(given + gap + 1);
-                self.state = State::Lines;
-                return;
+    /// Gives all elements that are whole; whether there is more to do.
+    fn elements(&mut self, mut walk: Walk, each: Each<'_>) -> bool {
+        let step = walk.over(self.held(), self.seen);
+        self.give_elements(step.whole, each);
+        self.seen = step.seen - step.whole;
+        match step.end {
+            End::NotYet => {
+                self.state = State::Elements(walk);
+                return self.is_full() && self.give_lines(each);
             }
-            let Some(length) = element_length(element) else { break };
-            let start = given + gap;
-            each(Piece::Values {
-                offset: self.offset + start as u64,
-                bytes: element.get(..length).unwrap_or_default(),
-            });
-            given = start + length;
+            End::Closed => self.forget(self.seen),
+            // What is held is no part of the container, or of none at all.
+            End::Broken => self.seen = 0,
         }
-        self.forget(given);
-        self.try_element_at = self.buffer.len() * 2;
+        self.state = State::Lines;
+        true
     }
 
-    /// Gives the first `length` bytes of the buffer as values.
+    /// Drops a line up to its end; whether there is more to do.
+    fn drop_line(&mut self) -> bool {
+        let newline = memchr(b'\n', self.held());
+        if newline.is_some() {
+            self.state = State::Lines;
+        }
+        self.forget(newline.map_or(self.held().len(), |newline| newline + 1));
+        newline.is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.held().len() == MAX_RECORD_BYTES
+    }
+
+    /// Makes room in a full buffer: gives its whole lines, or gives the line up; whether there is more to do.
+    fn give_lines(&mut self, each: Each<'_>) -> bool {
+        if let Some(newline) = memrchr(b'\n', self.held()) {
+            self.give(newline + 1, each);
+            if let State::Elements(walk) = &mut self.state {
+                walk.begin_anew();
+            }
+        } else {
+            each(Piece::TooLarge { offset: self.offset, head: self.held() });
+            self.forget(self.held().len());
+            self.state = State::Dropping;
+        }
+        true
+    }
+
+    /// Gives the first `length` bytes of what is held as values.
     fn give(&mut self, length: usize, each: Each<'_>) {
-        each(Piece::Values { offset: self.offset, bytes: self.buffer.get(..length).unwrap_or_default() });
+        each(Piece::Values { offset: self.offset, bytes: self.held().get(..length).unwrap_or_default() });
         self.forget(length);
     }
 
-    fn forget(&mut self, length: usize) {
-        self.buffer.drain(..length.min(self.buffer.len()));
-        self.offset += length as u64;
-        self.try_element_at = 0;
-    }
-}
-
-/// The first place in `chunk` between two values; `buffer` is what comes before the chunk.
-fn first_cut(buffer: &[u8], chunk: &[u8]) -> Option<usize> {
-    let blank = buffer.len() - buffer.trim_ascii_end().len();
-    let has_newline = buffer.iter().rev().take(blank.min(MAX_GAP_BYTES)).any(|&byte| byte == b'\n');
-    if has_newline && is_between(buffer, &[], chunk) {
-        return Some(0);
-    }
-    let mut newlines = memchr_iter(b'\n', chunk);
-    newlines.find(|&newline| is_cut(buffer, chunk, newline)).map(|newline| newline + 1)
-}
-
-/// The last place in `chunk` between two values.
-fn last_cut(chunk: &[u8]) -> Option<usize> {
-    let mut newlines = memrchr_iter(b'\n', chunk);
-    newlines.find(|&newline| is_cut(&[], chunk, newline)).map(|newline| newline + 1)
-}
-
-fn is_cut(buffer: &[u8], chunk: &[u8], newline: usize) -> bool {
-    let (before, after) = chunk.split_at_checked(newline).unwrap_or_default();
-    is_between(buffer, before, after)
-}
-
-/// Whether a value ends before and one begins after; `earlier` is what comes before `before`.
-fn is_between(earlier: &[u8], before: &[u8], after: &[u8]) -> bool {
-    let last = |bytes: &[u8]| {
-        bytes.iter().rev().take(MAX_GAP_BYTES).copied().find(|byte| !byte.is_ascii_whitespace())
-    };
-    let first = after.iter().take(MAX_GAP_BYTES).find(|byte| !byte.is_ascii_whitespace());
-    matches!(first, Some(b'{' | b'[')) && matches!(last(before).or_else(|| last(earlier)), Some(b'}' | b']'))
-}
-
-/// The length of the value that `bytes` begin with, by its brackets; `None` if it does not end in them.
-/// A line break inside a string ends it too, as JSON has none there: the string was cut off.
-fn element_length(bytes: &[u8]) -> Option<usize> {
-    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
-    for (at, &byte) in bytes.iter().enumerate() {
-        match byte {
-            b'\n' if in_string => return Some(at),
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth > 1 => depth -= 1,
-            b'}' | b']' => return Some(at + depth.max(usize::from(at == 0))),
-            b',' | b'\n' if depth == 0 => return Some(at),
-            _ => {}
+    /// Gives the first `length` bytes as elements: without what separates them from those before.
+    fn give_elements(&mut self, length: usize, each: Each<'_>) {
+        let elements = self.held().get(..length).unwrap_or_default();
+        let gap = elements.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
+        self.forget(gap);
+        if gap < length {
+            self.give(length - gap, each);
         }
     }
-    None
+
+    fn forget(&mut self, length: usize) {
+        self.start += length;
+        self.offset += length as u64;
+        self.seen = 0;
+    }
+}
+
+/// Where the first page in a buffer begins.
+fn first_page(buffer: &[u8]) -> usize {
+    buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES)
+}
+
+/// The last place between two values in `bytes`, of those behind a line break at `from` or later.
+fn last_cut(bytes: &[u8], from: usize) -> Option<usize> {
+    let newlines = memrchr_iter(b'\n', bytes.get(from..).unwrap_or_default());
+    newlines.map(|newline| from + newline).find(|&newline| is_cut(bytes, newline)).map(|newline| newline + 1)
+}
+
+/// Whether a value ends before a line break and one begins after it.
+fn is_cut(bytes: &[u8], newline: usize) -> bool {
+    let (before, after) = bytes.split_at_checked(newline).unwrap_or_default();
+    let is_not_blank = |byte: &&u8| !byte.is_ascii_whitespace();
+    let first = after.iter().take(MAX_GAP_BYTES).find(is_not_blank);
+    let last = before.iter().rev().take(MAX_GAP_BYTES).find(is_not_blank);
+    matches!(first, Some(b'{' | b'[')) && matches!(last, Some(b'}' | b']'))
 }
 
 #[cfg(test)]

@@ -83,6 +83,9 @@ fn values_may_follow_each_other_in_any_way() {
         format!("{one}{two}"),
         // Files that begin with a mark, put together.
         format!("\u{feff}{one}\n\u{feff}{two}\n\u{feff}"),
+        // Elements that were cut out of an array, and an export with a comma behind each line.
+        format!("{one}, {two}"),
+        format!("{one},\n{two},\n"),
         format!("[{one},{two}]"),
         format!("[[{one}],\n[{two}]]\n"),
         format!("\u{feff}{one} {}", two.replace(',', ",\n  ").replace('{', "{\n")),

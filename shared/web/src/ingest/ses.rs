@@ -7,13 +7,16 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 
 use event::decode::MAX_RECORD_BYTES;
-use event::decode::stream::{BLOCK_BYTES, Piece, Splitter};
+use event::decode::stream::{Piece, Splitter};
 
 use crate::auth::{bearer, may_ingest};
 use crate::backend::{Backend, Ingested};
 use crate::limits::{INGEST_BODY_BYTES, Reserved, read_events};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
+
+/// A larger body is counted in blocks of about so much.
+pub(crate) const BLOCK_BYTES: usize = 1 << 20;
 
 /// `POST /v1/ingest/ses`.
 pub(crate) async fn ingest<B: Backend>(
@@ -47,7 +50,7 @@ fn cut(body: &[u8]) -> Result<Vec<Bytes>, Problem> {
         Piece::Values { bytes, .. } => payloads.push(Bytes::copy_from_slice(bytes)),
         Piece::TooLarge { offset, .. } => too_large = Some(offset),
     };
-    let mut splitter = Splitter::new();
+    let mut splitter = Splitter::new(BLOCK_BYTES);
     splitter.feed(body, &mut each);
     splitter.finish(&mut each);
     match too_large {

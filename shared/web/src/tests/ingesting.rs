@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
+use crate::ingest::ses::BLOCK_BYTES;
 use event::decode::MAX_RECORD_BYTES;
-use event::decode::stream::BLOCK_BYTES;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;

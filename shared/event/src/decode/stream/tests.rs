@@ -6,6 +6,10 @@ use super::*;
 
 /// The pieces of `stream`, fed in chunks of `size` bytes: each one's offset and text.
 fn pieces(stream: &[u8], size: usize) -> Vec<(u64, String)> {
+    pieces_of(stream, size, 1 << 20)
+}
+
+fn pieces_of(stream: &[u8], size: usize, chunk_bytes: usize) -> Vec<(u64, String)> {
     let mut seen = Vec::new();
     let mut note = |piece: Piece<'_>| {
         seen.push(match piece {
@@ -13,10 +17,11 @@ fn pieces(stream: &[u8], size: usize) -> Vec<(u64, String)> {
             Piece::TooLarge { offset, head } => (offset, format!("too large after {}", head.len())),
         });
     };
-    let mut splitter = Splitter::new();
+    let mut splitter = Splitter::new(chunk_bytes);
     for chunk in stream.chunks(size) {
         splitter.feed(chunk, &mut note);
-        assert!(splitter.buffer.len() <= MAX_RECORD_BYTES);
+        assert!(splitter.held().len() < MAX_RECORD_BYTES);
+        assert!(splitter.buffer.len() <= 3 * MAX_RECORD_BYTES + chunk_bytes);
     }
     splitter.finish(&mut note);
     seen
@@ -51,17 +56,40 @@ fn a_value_over_several_lines_is_never_cut() {
 }
 
 #[test]
-fn a_large_array_is_given_element_by_element() {
+fn a_large_container_is_given_as_its_elements_come() {
     let element = format!("{{\"a\":\"]}}\\\"{{{}\"}}", "x".repeat(5000));
-    let count = 3 * BLOCK_BYTES / element.len();
-    let stream = format!(" [{}]\n{{\"last\":1}}\n", vec![element.as_str(); count].join(",\n"));
-    for size in [999, 64 << 10, 8 << 20] {
-        let seen = pieces(stream.as_bytes(), size);
-        assert!(seen.iter().all(|(_, text)| text.len() < 2 * BLOCK_BYTES));
-        assert_eq!(seen.iter().filter(|(_, text)| *text == element).count(), count);
-        assert_eq!(seen.last().unwrap().1.trim(), "{\"last\":1}");
-        for (offset, text) in &seen {
-            assert!(stream[usize::try_from(*offset).unwrap()..].starts_with(text.as_str()));
+    let count = 3_000_000 / element.len();
+    let elements = vec![element.as_str(); count].join(",\n");
+    for container in [
+        format!(" [{elements}]"),
+        format!("{{\"Records\":[{elements}]}}"),
+        format!("{{\"Records\":[{elements} ] , \"more\":[{{}}]}}"),
+    ] {
+        let stream = format!("{container}\n{{\"last\":1}}\n");
+        for (size, chunk_bytes) in [(999, 9999), (64 << 10, 64 << 10), (8 << 20, 128 << 10)] {
+            let seen = pieces_of(stream.as_bytes(), size, chunk_bytes);
+            assert!(seen.iter().all(|(_, text)| text.len() < 2 * (chunk_bytes + element.len())));
+            let last = seen.last().unwrap();
+            assert_eq!(last.1.trim(), "{\"last\":1}");
+            let joined: Vec<&str> = seen.iter().map(|(_, text)| text.as_str()).collect();
+            assert_eq!(joined.join(",\n").matches(&element).count(), count, "{size}");
+            for (offset, text) in &seen {
+                assert!(stream[usize::try_from(*offset).unwrap()..].starts_with(text.as_str()));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_broken_container_is_given_too() {
+    let element = format!("{{\"a\":\"{}\"}}", "x".repeat(50_000));
+    for (start, end) in [("[", "}"), ("{\"Records\":[", "]]"), ("{\"Records\":[", "],\"b\":\"cut\nx]")] {
+        let stream = format!("{start}{element},{element}{end}\n{{\"last\":1}}\n");
+        for size in [999, 64 << 10] {
+            let given = pieces_of(stream.as_bytes(), size, 9999);
+            let given: String = given.into_iter().map(|(_, text)| text).collect();
+            assert_eq!(given.matches(&element).count(), 2);
+            assert!(given.ends_with(&format!("{end}\n{{\"last\":1}}\n")), "{end} {size}");
         }
     }
 }
@@ -81,7 +109,7 @@ fn garbage_passes_in_bounded_blocks() {
     let garbage: Vec<u8> =
         (0..40_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect();
     let (mut total, mut largest) = (0, 0);
-    let mut splitter = Splitter::new();
+    let mut splitter = Splitter::new(1 << 20);
     let mut note = |piece: Piece<'_>| {
         if let Piece::Values { bytes, .. } = piece {
             total += bytes.len();
@@ -130,9 +158,39 @@ proptest! {
     }
 
     #[test]
-    fn elements_end_where_json_says(value in json()) {
+    fn elements_come_out_as_they_went_in(
+        list in prop::collection::vec(json(), 0..6),
+        is_batch in any::<bool>(),
+        is_pretty in any::<bool>(),
+        size in 1..200_usize,
+        chunk_bytes in 1..200_usize,
+    ) {
+        let elements = if is_pretty { serde_json::to_string_pretty(&list) } else { serde_json::to_string(&list) };
+        let elements = elements.unwrap();
+        let stream = if is_batch { format!("{{\"Records\":{elements},\"more\":[1]}}") } else { elements };
+        let pieces = pieces_of(format!("{stream}\n").as_bytes(), size, chunk_bytes);
+        let mut seen = Vec::new();
+        for (offset, text) in pieces {
+            prop_assert!(stream[usize::try_from(offset).unwrap()..].starts_with(text.trim_end()));
+            // Whole, if it was small or ended before a chunk of it had come.
+            if text.starts_with('[') || text.starts_with("{\"Records\"") {
+                let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let elements = if is_batch { &whole["Records"] } else { &whole };
+                seen.extend(elements.as_array().unwrap().clone());
+            } else {
+                seen.extend(serde_json::from_str::<Vec<serde_json::Value>>(&format!("[{text}]")).unwrap());
+            }
+        }
+        prop_assert_eq!(seen, list);
+    }
+
+    #[test]
+    fn elements_end_where_json_says(value in json(), cut in any::<prop::sample::Index>()) {
         let text = format!("{value},");
-        prop_assert_eq!(element_length(text.as_bytes()), Some(text.len() - 1));
+        let (mut walk, _) = Walk::into(b"[").unwrap();
+        let first = walk.over(&text.as_bytes()[..cut.index(text.len() - 1)], 0);
+        prop_assert_eq!(first.whole, 0);
+        prop_assert_eq!(walk.over(text.as_bytes(), first.seen).whole, text.len() - 1);
     }
 
     #[test]
