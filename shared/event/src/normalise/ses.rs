@@ -130,6 +130,8 @@ pub(crate) struct Wire<'a> {
     /// Bodies that came before the event's type, by which to choose; rarely any.
     unread: SmallVec<[(WireKind, &'a str); 1]>,
     is_present: bool,
+    has_mail: bool,
+    has_body: bool,
 }
 
 impl<'a> Wire<'a> {
@@ -150,7 +152,10 @@ impl<'a> Wire<'a> {
         match field {
             WireField::Mail => {
                 self.is_present = true;
-                self.mail = Mail::default();
+                // Written anew only where it comes twice: these are a thousand bytes for each event.
+                if std::mem::replace(&mut self.has_mail, true) {
+                    self.mail = Mail::default();
+                }
                 self.mail.read(scanner)
             }
             WireField::Type => {
@@ -166,7 +171,9 @@ impl<'a> Wire<'a> {
     fn body(&mut self, scanner: &mut Scanner<'a>, kind: WireKind) -> Result<(), Fault> {
         self.unread.retain(|(other, _)| *other != kind);
         if self.kind == Some(kind) {
-            self.body = Body::default();
+            if std::mem::replace(&mut self.has_body, true) {
+                self.body = Body::default();
+            }
             return self.body.read(scanner);
         }
         self.unread.push((kind, scanner.raw_value()?));
