@@ -112,7 +112,7 @@ fn executed(rows: &Prepared, text: &str) -> Execution {
 #[expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
 fn answer(rows: &Prepared, text: &str) -> usize {
     let answer = executed(rows, text).finish(None, Freshness::default());
-    serde_json::to_vec(&answer).unwrap().len()
+    answer.to_json().unwrap().len()
 }
 
 fn benches(criterion: &mut Criterion) {

@@ -245,10 +245,10 @@ impl Counted {
     fn add(&mut self, part: &Part<'_>) -> Result<(), ExecuteError> {
         let rows = BlockReader::open(&part.item.body)?;
         if part.now {
-            self.now.add(part.tenant, &rows)?;
+            self.now.add_stored(part.tenant, &rows)?;
         }
         if let Some(earlier) = self.earlier.as_mut().filter(|_| part.earlier) {
-            earlier.add(part.tenant, &rows)?;
+            earlier.add_stored(part.tenant, &rows)?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::filter::Facet;
 use super::request::{Basis, Query};
 use super::sums::{Full, Sums};
 use crate::block::rows::Tally;
-use crate::block::{BlockError, RowRef, Rows, Wanted};
+use crate::block::{BlockError, BlockReader, RowRef, Rows, Wanted};
 use crate::counter::CounterId;
 
 /// Why rows could not be added.
@@ -103,6 +103,14 @@ impl Execution {
             }
         }
         Ok(counting.placed?)
+    }
+
+    /// [`Execution::add`] for blocks as they are stored, compiled here with all that it calls.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_stored(&mut self, tenant: &TenantId, rows: &BlockReader<'_>) -> Result<(), ExecuteError> {
+        self.add(tenant, rows)
     }
 
     /// Adds what another execution of the same query has read.

@@ -11,8 +11,6 @@ use crate::backend::Unavailable;
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-mailgauge-next-cursor");
 const COMPLETE_UNTIL: HeaderName = HeaderName::from_static("x-mailgauge-complete-until");
-/// A row of three metrics in JSON.
-const ROW_BYTES: usize = 272;
 
 /// A form of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +54,7 @@ impl Form {
             |error: serde_json::Error| Unavailable { operation: "writing the answer", source: error.into() };
         let content_type = [(header::CONTENT_TYPE, self.content_type())];
         if self == Self::Json {
-            // About what rows come to, so that the text is not moved while it grows.
-            let mut json = Vec::with_capacity(1024 + answer.rows().len() * ROW_BYTES);
-            serde_json::to_writer(&mut json, answer).map_err(failed)?;
-            return Ok((content_type, json).into_response());
+            return Ok((content_type, answer.to_json().map_err(failed)?).into_response());
         }
         let whole = serde_json::to_value(answer).map_err(failed)?;
         let rows = whole["rows"].as_array().map_or(&[][..], Vec::as_slice);
