@@ -46,8 +46,12 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Values, Unavailable>> + Send;
 
-    /// All tenants, sorted by id. Only asked for operators.
-    fn tenants(&self) -> impl Future<Output = Result<Vec<Tenant>, Unavailable>> + Send;
+    /// The first `limit` tenants behind `after`, sorted by id. Only asked for operators.
+    fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Tenant>, Unavailable>> + Send;
 
     /// One tenant, if there is one.
     fn tenant(&self, id: &TenantId) -> impl Future<Output = Result<Option<Tenant>, Unavailable>> + Send;

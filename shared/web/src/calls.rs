@@ -186,7 +186,14 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
     let with_id = |summary, shape| of_operators(summary, shape).at("id", "The tenant.").also(&[404]);
     let with_key = |summary| with_id(summary, "Key").at("key", "The key's id.");
     calls
-        .add(&Method::GET, "/v1/tenants", tenants::list::<B>, of_operators("All tenants.", "Tenants"))
+        .add(
+            &Method::GET,
+            "/v1/tenants",
+            tenants::list::<B>,
+            of_operators("Tenants, sorted by id.", "Tenants")
+                .takes("limit", "At most so many.", &number(1, 10_000))
+                .takes("cursor", "next_cursor of the page before.", &json!({ "type": "string" })),
+        )
         .add(
             &Method::POST,
             "/v1/tenants",

@@ -207,9 +207,11 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         Ok(Values { values, truncated })
     }
 
-    async fn tenants(&self) -> Result<Vec<Tenant>, Unavailable> {
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<Tenant>, Unavailable> {
         let failed = "listing tenants";
-        let ids = tenants::list(&self.store).await.map_err(|error| unavailable(failed)(error.into()))?;
+        let mut ids = tenants::list(&self.store).await.map_err(|error| unavailable(failed)(error.into()))?;
+        ids.retain(|id| after.is_none_or(|after| id > after));
+        ids.truncate(limit);
         let details =
             tenants::details(&self.store, &ids).await.map_err(|error| unavailable(failed)(error.into()))?;
         Ok(ids.iter().zip(details).map(|(id, details)| shown(id, details)).collect())

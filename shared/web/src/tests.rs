@@ -152,8 +152,10 @@ impl Backend for Fake {
         Ok(Values { values: vec!["spring".to_owned()], truncated: true })
     }
 
-    async fn tenants(&self) -> Result<Vec<Tenant>, Unavailable> {
-        Ok(self.tenants.lock().unwrap().values().cloned().collect())
+    async fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<Tenant>, Unavailable> {
+        let tenants = self.tenants.lock().unwrap();
+        let behind = tenants.iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+        Ok(behind.map(|(_, tenant)| tenant.clone()).take(limit).collect())
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Unavailable> {

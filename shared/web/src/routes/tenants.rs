@@ -20,6 +20,8 @@ use crate::limits::read_body;
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
 
+/// As many tenants as are meant to be.
+const MAX_LIMIT: usize = 10_000;
 const BODY_BYTES: usize = 16 * 1024;
 /// It is read in a table.
 const MAX_NAME_CHARS: usize = 100;
@@ -32,6 +34,8 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 #[derive(Serialize)]
 pub(crate) struct Tenants {
     tenants: Vec<Tenant>,
+    /// What to send as `cursor` for the next page, if there is one.
+    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -62,14 +66,22 @@ struct Rotation {
     overlap_hours: Option<i64>,
 }
 
-/// `GET /v1/tenants`.
+/// `GET /v1/tenants?limit=&cursor=`: a page, sorted by id. The cursor is the last id of the page before, so that no tenant is left out
+/// or comes twice, whoever is added or erased meanwhile.
 pub(crate) async fn list<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     _operator: Operator,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<Json<Tenants>, Problem> {
-    parameters.finish("none")?;
-    Ok(Json(Tenants { tenants: web.backend.tenants().await? }))
+    let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(MAX_LIMIT);
+    let after = parameters.take("cursor")?.map(|cursor| TenantId::new(&cursor)).transpose();
+    let after = after.map_err(|_| invalid("cursor", "is none").allowed("next_cursor of the page before"))?;
+    parameters.finish("limit, cursor")?;
+    let mut tenants = web.backend.tenants(after.as_ref(), limit + 1).await?;
+    let is_last = tenants.len() <= limit;
+    tenants.truncate(limit);
+    let next_cursor = tenants.last().filter(|_| !is_last).map(|tenant| tenant.id.clone());
+    Ok(Json(Tenants { tenants, next_cursor }))
 }
 
 /// `POST /v1/tenants`.

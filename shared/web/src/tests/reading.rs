@@ -112,8 +112,23 @@ async fn a_key_says_who_it_is() {
 
 #[tokio::test]
 async fn operators_list_tenants() {
-    let reply = World::new().get(OPERATOR, "/v1/tenants").await;
-    assert_eq!(reply.json(), json!({"tenants": [{"id": "acme", "name": "Acme", "suspended": false}]}));
+    let world = World::new();
+    let acme = json!({"id": "acme", "name": "Acme", "suspended": false});
+    let all = world.get(OPERATOR, "/v1/tenants").await.json();
+    assert_eq!(all, json!({"tenants": [acme], "next_cursor": null}));
+    for id in ["zeta", "beta"] {
+        world.post(OPERATOR, "/v1/tenants", json!({"id": id}).to_string()).await;
+    }
+    let mut seen = Vec::new();
+    let mut uri = "/v1/tenants?limit=2".to_owned();
+    for has_more in [true, false] {
+        let page = world.get(OPERATOR, &uri).await.json();
+        seen.extend(page["tenants"].as_array().unwrap().iter().map(|tenant| tenant["id"].clone()));
+        assert_eq!(page["next_cursor"].is_string(), has_more);
+        uri = format!("/v1/tenants?limit=2&cursor={}", page["next_cursor"].as_str().unwrap_or_default());
+    }
+    assert_eq!(seen, ["acme", "beta", "zeta"]);
+    assert_eq!(world.get(OPERATOR, "/v1/tenants?cursor=%20").await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
