@@ -51,7 +51,7 @@ pub(super) enum End {
 impl Walk {
     /// The walk through the container that begins with `bytes`, and the length of its beginning.
     pub(super) fn into(bytes: &[u8]) -> Option<(Self, usize)> {
-        let trimmed = bytes.trim_ascii_start();
+        let trimmed = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes).trim_ascii_start();
         let (inside, length) = match trimmed.first()? {
             b'[' => (Inside::Array, 1),
             _ if trimmed.starts_with(RECORDS) => (Inside::Records, RECORDS.len()),
@@ -134,7 +134,8 @@ impl Walk {
                 .and_then(|rest| rest.strip_prefix(b","))
                 .is_some_and(|rest| rest.starts_with(KINESIS))
         };
-        Some(memrchr_iter(b'}', bytes).map(|bracket| bracket + 1).find(begins).unwrap_or(0))
+        // None if the first is not whole: its bytes must not be looked through with each chunk that comes.
+        memrchr_iter(b'}', bytes).map(|bracket| bracket + 1).find(begins)
     }
 
     /// The end of what is whole, now that something ends at `at`: behind the records there are no elements.
@@ -184,6 +185,12 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_begins_no_element() {
+        let (_, length) = Walk::into("\u{feff} [1]".as_bytes()).unwrap();
+        assert_eq!(length, 5);
+    }
+
+    #[test]
     fn records_end_with_their_object() {
         check(r#"{"Records":[{"a":1},{}|],"b":[{}],"c":{"d":"}"}}^{}"#, End::Closed);
         check(r#"{"Records":[{}|] ,"b":[{}],^"#, End::NotYet);
@@ -196,7 +203,7 @@ mod tests {
     fn records_of_kinesis_are_leaped_over() {
         let record = r#"{"kinesis":{"partitionKey":"},{\"kinesis\":{","data":"QQ=="},"eventID":"a"}"#;
         check(&format!("{{\"Records\":[{record},{record}|^,{record}"), End::NotYet);
-        check(&format!("{{\"Records\":[|^{record}"), End::NotYet);
+        check(&format!("{{\"Records\":[{record}|^"), End::NotYet);
         check(&format!("{{\"Records\":[{record},{record}|]^"), End::NotYet);
         check(&format!("{{\"Records\":[{record},{record}|]}}^"), End::Closed);
     }
