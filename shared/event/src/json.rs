@@ -265,7 +265,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn base64_string(&mut self) -> Result<RawText<'a>, Fault> {
         self.expect(b'"')?;
         let start = self.at;
-        let bytes = self.text.as_bytes().get(start..).unwrap_or_default();
+        let bytes = self.rest();
         match memchr::memchr2(b'"', b'\\', bytes) {
             Some(length) if bytes.get(length) == Some(&b'"') => {
                 self.at = start + length + 1;
@@ -331,7 +331,7 @@ impl<'a> Scanner<'a> {
 
     #[inline(never)]
     fn look_ahead(&mut self) {
-        self.specials = text::specials(self.text.as_bytes().get(self.at..).unwrap_or_default());
+        self.specials = text::specials(self.rest());
         self.base = self.at;
     }
 

@@ -46,33 +46,36 @@ fn outcomes(decoder: &mut Decoder, payload: &[u8]) -> Vec<Outcome> {
 }
 
 /// A part in quarantine is decoded again one day. It must not hold an event that was counted when it was set apart, unless the
-/// same event stands elsewhere too.
+/// same event stands elsewhere in the payload's outermost layer too.
 fn check_quarantine(decoder: &mut Decoder, payload: &[u8], whole: &[Outcome]) {
-    for part in parts_set_apart(decoder, payload) {
-        let again = outcomes(decoder, payload.get(part.clone()).unwrap_or_default());
-        let is_counted = |one: &&Outcome| matches!(one, Outcome::Event(_)) && whole.contains(one);
-        let counted: Vec<_> = again.iter().filter(is_counted).collect();
+    for (bytes, place) in parts_set_apart(decoder, payload) {
+        let is_counted = |one: &Outcome| matches!(one, Outcome::Event(_)) && whole.contains(one);
+        let mut counted = outcomes(decoder, &bytes);
+        counted.retain(is_counted);
         if counted.is_empty() {
             continue;
         }
-        let mut without = payload.to_vec();
-        without.get_mut(part).unwrap_or_default().fill(b' ');
-        let elsewhere = outcomes(decoder, &without);
+        let elsewhere = place.map_or_else(Vec::new, |place| {
+            let mut without = payload.to_vec();
+            without.get_mut(place).unwrap_or_default().fill(b' ');
+            outcomes(decoder, &without)
+        });
         assert!(counted.iter().all(|event| elsewhere.contains(event)), "an event was counted and set apart");
     }
 }
 
-/// Where the parts are that are set apart, of the outermost layer.
-fn parts_set_apart(decoder: &mut Decoder, payload: &[u8]) -> Vec<Range<usize>> {
+/// The parts that are set apart, and where they are if that is in the outermost layer.
+fn parts_set_apart(decoder: &mut Decoder, payload: &[u8]) -> Vec<(Vec<u8>, Option<Range<usize>>)> {
     let mut parts = Vec::new();
     decoder.decode(payload, &mut |decoded| {
         let Decoded::Unreadable { reason, bytes } = decoded else { return };
         // On its own such a part lies within the limits again.
-        let is_of_limits = matches!(reason, Unreadable::TooLarge { .. } | Unreadable::TooManyLayers { .. });
-        if !is_of_limits && payload.as_ptr_range().contains(&bytes.as_ptr()) {
-            let start = bytes.as_ptr().addr() - payload.as_ptr().addr();
-            parts.push(start..start + bytes.len());
+        if matches!(reason, Unreadable::TooLarge { .. } | Unreadable::TooManyLayers { .. }) {
+            return;
         }
+        let start = bytes.as_ptr().addr().wrapping_sub(payload.as_ptr().addr());
+        let is_outermost = payload.as_ptr_range().contains(&bytes.as_ptr());
+        parts.push((bytes.to_vec(), is_outermost.then(|| start..start + bytes.len())));
     });
     parts
 }

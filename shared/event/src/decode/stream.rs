@@ -116,7 +116,8 @@ impl Splitter {
         if !self.held().trim_ascii().is_empty() {
             self.give(self.held().len(), each);
         }
-        *self = Self { buffer: std::mem::take(&mut self.buffer), ..Self::new(self.chunk_bytes) };
+        (self.state, self.offset) = (State::Lines, 0);
+        (self.start, self.end, self.seen) = (0, 0, 0);
     }
 
     fn held(&self) -> &[u8] {
@@ -127,21 +128,14 @@ impl Splitter {
     fn make_room(&mut self) {
         let held = self.end - self.start;
         let before = held.next_multiple_of(PAGE_BYTES);
-        if self.buffer.len() < PAGE_BYTES + before + self.chunk_bytes {
+        let needed = PAGE_BYTES + before + self.chunk_bytes;
+        if self.buffer.len() < needed {
             // Twice as much, so that a long value is moved seldom.
-            let mut larger = vec![0; PAGE_BYTES + 2 * before + self.chunk_bytes];
-            let place = first_page(&larger) + before;
-            if let Some(to) = larger.get_mut(place - held..place) {
-                to.copy_from_slice(self.held());
-            }
-            self.buffer = larger;
-            self.end = place;
-        } else {
-            let place = first_page(&self.buffer) + before;
-            self.buffer.copy_within(self.start..self.end, place - held);
-            self.end = place;
+            self.buffer.resize(needed + before, 0);
         }
-        self.start = self.end - held;
+        let end = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES) + before;
+        self.buffer.copy_within(self.start..self.end, end - held);
+        (self.start, self.end) = (end - held, end);
     }
 
     /// Gives all lines that end values; whether there is more to do.
@@ -229,11 +223,6 @@ impl Splitter {
         self.offset += length as u64;
         self.seen = 0;
     }
-}
-
-/// Where the first page in a buffer begins.
-fn first_page(buffer: &[u8]) -> usize {
-    buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES)
 }
 
 /// The last place between two values in `bytes`, of those behind a line break at `from` or later.

@@ -80,7 +80,7 @@ impl<'a> Scanner<'a> {
     /// Reads this text if it is next.
     #[inline]
     pub(super) fn literally(&mut self, text: &[u8]) -> bool {
-        let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(text));
+        let found = self.rest().starts_with(text);
         if found {
             self.at += text.len();
         }

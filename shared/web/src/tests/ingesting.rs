@@ -2,13 +2,13 @@
 
 use std::io::Write as _;
 
-use crate::ingest::ses::BLOCK_BYTES;
 use event::decode::MAX_RECORD_BYTES;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::*;
+use crate::ingest::ses::BLOCK_BYTES;
 
 pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

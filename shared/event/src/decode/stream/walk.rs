@@ -1,6 +1,7 @@
 //! Where the elements of a container end, by its brackets, in one pass however its bytes come.
 //!
-//! It must never look at a byte twice, or take what stands in a string for a bracket. What it takes for an element need not be JSON.
+//! It must never look at a byte again with each chunk that comes, or take what stands in a string for a bracket. What it takes for an
+//! element need not be JSON.
 
 use memchr::{memchr, memchr3, memrchr_iter};
 
