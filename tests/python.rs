@@ -38,8 +38,8 @@ pub fn python() -> &'static Path {
     })
 }
 
-/// Runs a command to its end; a failure says what the test lacks.
-pub fn run(command: &mut Command, needs: &str) {
+/// Runs a command to its end, and gives what it says; a failure says what the test lacks.
+pub fn run(command: &mut Command, needs: &str) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("this test needs {needs}: {error}"));
     assert!(
         output.status.success(),
@@ -47,4 +47,5 @@ pub fn run(command: &mut Command, needs: &str) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -17,6 +17,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -550,6 +551,20 @@ def the_doctor_finds_it_well(walk):
     print(f"ok: the doctor looked at {len(findings)} things", flush=True)
 
 
+def the_api_is_as_it_describes_itself(walk):
+    """As `tests/api.rs` has it of the other home, here through the gateway and the function."""
+    host = walk.outputs["ApiUrl"].removeprefix("http://")
+    described = walk.options.scratch / "openapi.json"
+    described.write_bytes(walk.ask("/openapi.json")[1])
+    config = walk.options.root / "tests/schemathesis.toml"
+    command = [pathlib.Path(sys.executable).with_name("schemathesis"), "--config-file", config, "run", described]
+    command += ["--url", f"http://127.0.0.1:{walk.cloud.aws_port}", "--header", f"host: {host}"]
+    command += ["--header", f"authorization: Bearer {walk.key}", "--max-examples", walk.options.examples]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"ok: {re.search('([0-9]+) generated', done.stdout)[1]} requests met what the function describes", flush=True)
+
+
 def actions(role):
     """The actions that a role may take, with or without conditions."""
     if isinstance(role, list):
@@ -598,6 +613,7 @@ STEPS = [
     folded,
     its_end_is_told_once,
     a_tenant_sees_its_own,
+    the_api_is_as_it_describes_itself,
     the_doctor_finds_it_well,
     line_protocol_reads_back_equal,
     timestream_reads_back_equal,
@@ -614,6 +630,7 @@ def main():
     parser.add_argument("--victoria-metrics", type=pathlib.Path, help="a server that takes line protocol; without, that step is left out")
     parser.add_argument("--only", nargs="*", help="the steps to take; without, all")
     parser.add_argument("--events", type=int, default=20_000, help="events in the storm")
+    parser.add_argument("--examples", type=int, default=5, help="requests made up for each call of the API")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(Cloud(options.scratch))

@@ -12,6 +12,7 @@ use pipeline::aggregate::fold::EventFold;
 use pipeline::aggregate::identity::Memory;
 use pipeline::aggregate::{self, AggregateError, Attempt, Batch, Settings};
 use pipeline::cursor::Totals;
+use pipeline::mappings::{Following, MappingsError};
 use pipeline::ports::{Clock, Sink, Store};
 
 use crate::batch::{Delivery, InvalidDelivery};
@@ -27,6 +28,7 @@ pub struct Handler<S, C, K> {
     store: S,
     clock: C,
     fold: EventFold<SecretSeal>,
+    following: Following,
     /// The shard met last comes last.
     memories: Vec<(ShardId, Memory)>,
     /// Tells the time-series store, if there is one.
@@ -42,6 +44,9 @@ pub enum HandleError {
     /// The platform failed.
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
+    /// Whose mail it is cannot be told.
+    #[error(transparent)]
+    Mappings(#[from] MappingsError),
     /// The system gives no random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -56,13 +61,16 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
         secrets: &Secrets,
         exporter: Option<Exporter<K>>,
     ) -> Self {
-        let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());
-        Self { store, clock, fold, memories: Vec::new(), exporter }
+        let fold = EventFold::new(attribution.clone(), secrets.hash_key(), secrets.seal());
+        Self { store, clock, fold, following: Following::new(attribution), memories: Vec::new(), exporter }
     }
 
     /// Counts an invocation's records; returns when all are committed.
     pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
         let delivery = Delivery::read(payload, self.clock.now())?;
+        if let Some(attribution) = self.following.news(&self.store, self.clock.now()).await? {
+            self.fold.attribute_by(attribution);
+        }
         let mut sum = Totals::default();
         let deadline = deadline.plus_millis(-RESERVE_MS);
         for (shard, records) in delivery.shards() {

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cells::query::{DimensionNames, Query, Scope};
+use cells::query::{Locale, Query, Scope};
 use event::{ShardId, TenantId, Timestamp};
 use pipeline::memory::MemoryStore;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
@@ -96,7 +96,7 @@ async fn sends(store: &Fenced, scope: Scope, granularity: &str) -> Result<u64, S
         ("granularity", granularity),
         ("group_by", "campaign"),
     ];
-    let query = Query::from_pairs(pairs, scope, &DimensionNames::default(), NOW).unwrap();
+    let query = Query::from_pairs(pairs, scope, &Locale::default(), NOW).unwrap();
     let answer = answer::answer(store, &query, &compact::Settings::default(), NOW, NonZeroUsize::MIN).await;
     let answer = answer.map_err(|error| format!("{error:?}"))?;
     let count = |value: &cells::query::Value| match value {

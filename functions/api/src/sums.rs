@@ -262,6 +262,36 @@ fn a_day_is_the_sum_of_its_hours_be_they_23_24_or_25() {
 }
 
 #[test]
+fn a_tenant_is_answered_by_its_own_days_and_names() {
+    let world = World::new(STARTS[0]);
+    let bearer = format!("Bearer {}", world.key);
+    let tenants = Request::get("/v1/tenants").header("authorization", &bearer).body(Body::empty());
+    let tenants = world.answer(tenants.unwrap());
+    let tenant = tenants["tenants"][0]["id"].as_str().unwrap();
+    let asked = |timezone: &Value| {
+        let query = json!({
+            "metrics": ["sends"], "from": world.at(24 * 60), "to": world.at(3 * 24 * 60), "granularity": "1d",
+            "timezone": timezone, "group_by": ["tag1"],
+        });
+        let request = Request::post("/v1/query").header("authorization", &bearer);
+        let request = request.header("x-mailgauge-tenant", tenant).body(Body::from(query.to_string()));
+        world.answer(request.unwrap())["rows"].clone()
+    };
+    let (utc, berlin) = (asked(&Value::Null), asked(&json!("Europe/Berlin")));
+    assert_ne!(utc, berlin);
+    let settings = json!({"timezone": "Europe/Berlin", "tag_names": {"tag1": "shop"}});
+    let change = Request::patch(format!("/v1/tenants/{tenant}")).header("authorization", &bearer);
+    world.answer(change.body(Body::from(settings.to_string())).unwrap());
+    assert_eq!(asked(&Value::Null), berlin);
+    assert_eq!(asked(&json!("UTC")), utc);
+    let named = Request::get("/v1/dimensions").header("authorization", &bearer);
+    let named = world.answer(named.header("x-mailgauge-tenant", tenant).body(Body::empty()).unwrap());
+    assert!(named.to_string().contains("\"shop\""), "{named}");
+    let all = Request::get("/v1/dimensions").header("authorization", &bearer).body(Body::empty());
+    assert!(!world.answer(all.unwrap()).to_string().contains("shop"));
+}
+
+#[test]
 fn rates_by_the_time_of_sending_are_shares() {
     let world = World::new(STARTS[0]);
     let mut seen = BTreeMap::new();

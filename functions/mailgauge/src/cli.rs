@@ -16,6 +16,7 @@ mod quarantine;
 mod reconcile;
 mod rules;
 mod serve;
+mod settings;
 mod simulate;
 mod sink;
 mod tags;

@@ -26,6 +26,7 @@ use pipeline::audit;
 use pipeline::compact::{self, due};
 use pipeline::credentials::{self, ApiKey, Credential, Grant};
 use pipeline::cursor::{self, Totals};
+use pipeline::mappings::Following;
 use pipeline::ports::Clock as _;
 use pipeline::quarantine::{self, Stored};
 use pipeline::snapshot::Progress;
@@ -65,10 +66,21 @@ pub struct Standalone {
 /// What one batch after the other needs.
 struct Counting {
     fold: EventFold<SecretSeal>,
+    following: Following,
     memory: Memory,
     /// What is tried again has a shard of its own, and so a memory.
     replayed: Memory,
     next: Option<u64>,
+}
+
+impl Counting {
+    /// Attributes by what operators have set meanwhile.
+    async fn catch_up(&mut self, store: &Place, now: Timestamp) -> anyhow::Result<()> {
+        if let Some(attribution) = self.following.news(store, now).await? {
+            self.fold.attribute_by(attribution);
+        }
+        Ok(())
+    }
 }
 
 /// What became of one payload; also what a server replies to one request.
@@ -130,7 +142,7 @@ impl Standalone {
         attribution: Attribution,
     ) -> anyhow::Result<Self> {
         let tags = attribution.declared_tags().to_vec();
-        let fold = EventFold::new(attribution, secrets.hash_key(), secrets.seal());
+        let fold = EventFold::new(attribution.clone(), secrets.hash_key(), secrets.seal());
         Ok(Self {
             store: Arc::new(store),
             seal: secrets.seal(),
@@ -140,6 +152,7 @@ impl Standalone {
             shard: ShardId::new(SHARD)?,
             counting: tokio::sync::Mutex::new(Counting {
                 fold,
+                following: Following::new(attribution),
                 memory: Memory::default(),
                 replayed: Memory::default(),
                 next: None,
@@ -168,8 +181,9 @@ impl Standalone {
     /// Counts payloads as one batch; what became of each.
     pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
         let mut counting = self.counting.lock().await;
-        let Counting { fold, memory, next, .. } = &mut *counting;
         let now = SystemClock.now();
+        counting.catch_up(&self.store, now).await?;
+        let Counting { fold, memory, next, .. } = &mut *counting;
         let first = match next {
             Some(first) => *first,
             None => self.first_free().await?,
@@ -194,8 +208,10 @@ impl Standalone {
     /// read comes back.
     pub async fn replay(&self, parts: &[Stored]) -> anyhow::Result<Counted> {
         let mut counting = self.counting.lock().await;
+        let now = SystemClock.now();
+        counting.catch_up(&self.store, now).await?;
         let Counting { fold, replayed, .. } = &mut *counting;
-        let attempt = attempt(SystemClock.now(), ATTEMPT_MS)?;
+        let attempt = attempt(now, ATTEMPT_MS)?;
         let with = (fold, replayed, &self.seal);
         let committed = quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)
             .await
@@ -289,4 +305,38 @@ impl Standalone {
 
 fn attempt(now: Timestamp, milliseconds: i64) -> anyhow::Result<Attempt> {
     Ok(Attempt { id: u64::from_le_bytes(random()?), deadline: now.plus_millis(milliseconds) })
+}
+
+#[cfg(test)]
+mod tests {
+    use event::TenantId;
+    use event::attribution::TenantMaps;
+    use pipeline::mappings::{self, Packed};
+    use pipeline::tenants;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn mail_counts_for_the_tenant_that_operators_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let deployed =
+            "[tenants.by_sending_domain]\n\"a.example\" = \"deployed\"\n\"b.example\" = \"deployed\"";
+        let home = Standalone::open(folder.path(), toml::from_str(deployed).unwrap()).unwrap();
+        let by_sending_domain = [("a.example".to_owned(), "acme".to_owned())].into();
+        let packed = Packed::new(&TenantMaps { by_sending_domain, ..TenantMaps::default() }).unwrap();
+        assert!(mappings::set(&home.store, packed, None).await.unwrap());
+        let sent = |id: &str, domain: &str| {
+            format!(
+                r#"{{"eventType":"Send","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","source":"news@{domain}","messageId":"{id}","destination":["ann@gmail.com"],"tags":{{}}}},"send":{{}}}}"#
+            )
+        };
+        let payloads = [sent("1", "mail.a.example"), sent("2", "b.example"), sent("3", "c.example")];
+        let counted = home.count(&payloads.each_ref().map(String::as_bytes)).await.unwrap();
+        assert_eq!(counted.events, 3);
+        let tenants = tenants::list(&home.store).await.unwrap();
+        assert_eq!(
+            tenants.iter().map(TenantId::as_str).collect::<Vec<_>>(),
+            ["(unassigned)", "acme", "deployed"]
+        );
+    }
 }

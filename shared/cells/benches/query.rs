@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use cells::query::{DimensionNames, Execution, Freshness, Query, Scope};
+use cells::query::{Execution, Freshness, Locale, Query, Scope};
 use cells::{BlockError, Counter, Counters, Latency, Resolution, RowRef, Rows, Uniques, Wanted};
 use criterion::{Criterion, criterion_group, criterion_main};
 use event::attribution::Dimension;
@@ -101,8 +101,7 @@ fn executed(rows: &Prepared, text: &str) -> Execution {
     let (from, to) = (START.start().to_string(), now.to_string());
     let range = [("from", from.as_str()), ("to", to.as_str())];
     let pairs = text.split('&').filter_map(|pair| pair.split_once('=')).chain(range);
-    let query =
-        Query::from_pairs(pairs, Scope::All, &DimensionNames::default(), Timestamp::default()).unwrap();
+    let query = Query::from_pairs(pairs, Scope::All, &Locale::default(), Timestamp::default()).unwrap();
     let mut execution = Execution::new(&query);
     execution.add(&TenantId::new("acme").unwrap(), rows).unwrap();
     execution

@@ -38,6 +38,7 @@ pub use execute::{ExecuteError, Execution};
 pub use filter::{Facet, Filter, Test};
 pub use metric::{Metric, Value};
 pub use moment::moment;
+pub use parse::time_zone;
 pub use plan::{BlockRef, Catalogue, Month, plan};
 pub use rates::{Rate, fraction};
-pub use request::{Basis, By, DimensionNames, Fill, Group, Order, Query, Scope};
+pub use request::{Basis, By, Fill, Group, Locale, Order, Query, Scope};

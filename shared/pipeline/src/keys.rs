@@ -18,6 +18,7 @@
 //! t#{tenant}#a | alerts      {alert}                            an alert of a tenant | over tenants
 //! alert-index                {alert}                            whose that alert is
 //! rules                      all | t#{tenant}                   the operator's rules | a tenant's own
+//! mappings                   all                                what tells whose mail without a tag is
 //! watch                      head | {attempt}#{part} | ack#{alert}  what detection knows | alerts somebody looks after
 //! keys                       {hash}                             credentials
 //! key-uses                   {key}                              when a key was used last
@@ -189,6 +190,11 @@ pub fn alerts(tenant: Option<&TenantId>) -> String {
 /// A tenant's own rules.
 pub fn rules_of(tenant: &TenantId) -> Key {
     Key { partition: RULES.to_owned(), sort: format!("t#{tenant}") }
+}
+
+/// What tells whose mail without a tag is.
+pub fn mappings() -> Key {
+    Key { partition: "mappings".to_owned(), sort: "all".to_owned() }
 }
 
 /// An entry of who did what.

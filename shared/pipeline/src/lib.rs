@@ -16,6 +16,7 @@ pub mod export;
 pub mod keys;
 pub mod look_back;
 pub mod manifest;
+pub mod mappings;
 pub mod memory;
 pub mod parallel;
 pub mod ports;

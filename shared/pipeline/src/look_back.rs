@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use cells::query::{Answer, DimensionNames, Metric, Query, QueryError, QueryErrorKind, Row, Scope, Value};
+use cells::query::{Answer, Locale, Metric, Query, QueryError, QueryErrorKind, Row, Scope, Value};
 use detection::budget::{self, Proportion, Standing};
 use detection::trend::{self, Hour, Trend, Unit};
 use event::Timestamp;
@@ -34,9 +34,9 @@ impl<S: Store> Source<'_, S> {
         &self,
         pairs: &[(&str, &str)],
         scope: &Scope,
-        names: &DimensionNames,
+        locale: &Locale,
     ) -> Result<Answer, AnswerError> {
-        let query = Query::from_pairs(pairs.iter().copied(), scope.clone(), names, self.now)?;
+        let query = Query::from_pairs(pairs.iter().copied(), scope.clone(), locale, self.now)?;
         answer::answer(self.store, &query, self.history, self.now, self.threads).await
     }
 
@@ -47,7 +47,7 @@ impl<S: Store> Source<'_, S> {
     pub async fn trend(
         &self,
         scope: &Scope,
-        names: &DimensionNames,
+        locale: &Locale,
         metric: Metric,
         weeks: u32,
         filters: &[String],
@@ -57,7 +57,7 @@ impl<S: Store> Source<'_, S> {
         let mut pairs =
             vec![("metrics", metrics.as_str()), ("from", &from), ("to", "now"), ("granularity", "1h")];
         pairs.extend(filters.iter().map(|filter| ("filter", filter.as_str())));
-        let answer = self.answer(&pairs, scope, names).await?;
+        let answer = self.answer(&pairs, scope, locale).await?;
         let unit = unit(metric);
         // The hour that is under way is no whole one.
         let over = self.now.minute().hour().0;
@@ -78,7 +78,7 @@ impl<S: Store> Source<'_, S> {
             ("to", "now"),
             ("granularity", "1h"),
         ];
-        let answer = self.answer(&pairs, scope, &DimensionNames::default()).await?;
+        let answer = self.answer(&pairs, scope, &Locale::default()).await?;
         let day_ago = self.now.plus_millis(-24 * 60 * 60 * 1000).minute();
         let (mut volume, mut last_day) = ([Proportion::default(); 2], [Proportion::default(); 2]);
         for row in answer.rows().iter().rev() {

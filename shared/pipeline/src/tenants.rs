@@ -3,7 +3,9 @@
 //! A tenant is registered with the first batch a process counts for it, before that batch becomes visible. That entry holds nothing but
 //! the name, so writing it again changes nothing; what is said of a tenant lies apart.
 
-use event::{TenantId, Timestamp};
+use std::collections::BTreeMap;
+
+use event::TenantId;
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
@@ -18,6 +20,10 @@ pub struct Details {
     pub name: Option<String>,
     /// Its keys open nothing while this holds; its mail is counted.
     pub suspended: bool,
+    /// The IANA name of the zone its days begin in where a question names none; UTC if nothing is said.
+    pub timezone: Option<String>,
+    /// What it calls the declared tags, by `tag1` to `tag4`, in place of the deployment's names.
+    pub tag_names: BTreeMap<String, String>,
     /// When an operator added it, in milliseconds since 1970; nothing if its mail did.
     pub added_at: Option<i64>,
 }
@@ -77,13 +83,6 @@ pub async fn describe<S: Store>(store: &S, tenant: &TenantId, details: &Details)
         serde_json::to_vec(details).map_err(|source| DetailsError::Damaged { key: key.clone(), source })?;
     store.put(vec![entry(tenant), Item { key, body, version: 0, expires_at: None }]).await?;
     Ok(())
-}
-
-impl Details {
-    /// Those of a tenant that an operator adds.
-    pub fn added(name: Option<String>, now: Timestamp) -> Self {
-        Self { name, suspended: false, added_at: Some(now.millis()) }
-    }
 }
 
 pub(crate) fn entry(tenant: &TenantId) -> Item {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use cells::query::{DimensionNames, Query, Scope};
+use cells::query::{Locale, Query, Scope};
 use event::attribution::{Attribution, Settings};
 use event::{HashKey, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
@@ -110,7 +110,7 @@ impl Home {
         let from = Timestamp::from_millis(START - DAY_MS).to_string();
         let to = now.plus_millis(DAY_MS).to_string();
         let pairs = [("metrics", metric), ("from", &from), ("to", &to), ("granularity", granularity)];
-        let query = Query::from_pairs(pairs, scope, &DimensionNames::default(), now).unwrap();
+        let query = Query::from_pairs(pairs, scope, &Locale::default(), now).unwrap();
         let threads = NonZeroUsize::new(threads).unwrap();
         let settings = compact::Settings::default();
         let answer = answer::answer(&self.store, &query, &settings, now, threads).await.unwrap();

@@ -3,19 +3,22 @@
 //! The router decides who may ask; a backend decides nothing about rights, but gets the scope with every call (it is part
 //! of a query) and must never answer beyond it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use axum::body::Bytes;
-use cells::query::{Answer, DimensionNames, Metric, Query, QueryError, Scope};
+use cells::query::{Answer, Locale, Metric, Query, QueryError, Scope};
 use detection::budget::Standing;
 use detection::trend::Trend;
 use detection::{Change, Rules};
-use event::attribution::Dimension;
+use event::attribution::{Dimension, TenantMaps};
 use event::{Minute, TenantId, Timestamp};
 use pipeline::alerts::{Alert, Asked};
 use pipeline::audit::Entry;
 use pipeline::credentials::{Credential, Grant};
+use pipeline::mappings::Packed;
 use pipeline::rules::OwnRules;
+use pipeline::stored::Versioned;
 use serde::{Serialize, Serializer};
 
 /// The program behind the router.
@@ -28,11 +31,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Who holds this key; `None` if nobody does, or it is expired or revoked.
     fn authenticate(&self, key: &str) -> impl Future<Output = Result<Option<Caller>, Unavailable>> + Send;
 
-    /// The names that queries within `scope` may use for dimensions.
-    fn dimension_names(
-        &self,
-        scope: &Scope,
-    ) -> impl Future<Output = Result<DimensionNames, Unavailable>> + Send;
+    /// How those within `scope` speak of their mail.
+    fn locale(&self, scope: &Scope) -> impl Future<Output = Result<Locale, Unavailable>> + Send;
 
     /// Answers a query.
     fn query(&self, query: Query) -> impl Future<Output = Result<Answer, Refusal>> + Send;
@@ -56,13 +56,19 @@ pub trait Backend: Send + Sync + 'static {
     /// One tenant, if there is one.
     fn tenant(&self, id: &TenantId) -> impl Future<Output = Result<Option<Tenant>, Unavailable>> + Send;
 
-    /// Adds a tenant, or says something else of one.
-    fn describe(
+    /// Adds a tenant, or says something else of one. One whose name is its id has no other.
+    fn describe(&self, id: &TenantId, tenant: Tenant)
+    -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// What tells whose mail without a tag is, and the number of the last change.
+    fn mappings(&self) -> impl Future<Output = Result<Versioned<TenantMaps>, Unavailable>> + Send;
+
+    /// Sets mappings in place of those that had that number; false if somebody else was first.
+    fn set_mappings(
         &self,
-        id: &TenantId,
-        name: Option<String>,
-        suspended: bool,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+        packed: Packed,
+        version: Option<u64>,
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 
     /// Erases a tenant, its numbers and its keys.
     fn erase(&self, id: &TenantId) -> impl Future<Output = Result<(), Unavailable>> + Send;
@@ -226,6 +232,10 @@ pub struct Tenant {
     pub name: String,
     /// Whether its keys open nothing.
     pub suspended: bool,
+    /// The zone its days begin in where a question names none; UTC if nothing is said.
+    pub timezone: Option<String>,
+    /// What it calls declared tags, by `tag1` to `tag4`.
+    pub tag_names: BTreeMap<String, String>,
 }
 
 /// The proof of counting.

@@ -10,7 +10,8 @@ use crate::ingest::{eventbridge, firehose, ses};
 use crate::openapi::{Calls, Operation, Who, answers, replies, says};
 use crate::router::Web;
 use crate::routes::{
-    alerts, audit, dimensions, health, look_back, overview, query, reconcile, rules, tenants, whoami,
+    alerts, attribution, audit, dimensions, health, look_back, overview, query, reconcile, rules, tenants,
+    whoami,
 };
 
 const NUMBERS: &str = "Numbers";
@@ -21,7 +22,9 @@ const HEALTH: &str = "Health";
 
 /// Every call over this backend, but SNS's, which has a state of its own.
 pub(crate) fn all<B: Backend>() -> Calls<Arc<Web<B>>> {
-    health::<B>(events::<B>(overview::<B>(administration::<B>(trouble::<B>(numbers::<B>(Calls::new()))))))
+    let calls = trouble::<B>(numbers::<B>(Calls::new()));
+    let calls = overview::<B>(mappings::<B>(administration::<B>(calls)));
+    health::<B>(events::<B>(calls))
 }
 
 fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
@@ -207,7 +210,7 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             &Method::PATCH,
             "/v1/tenants/{id}",
             tenants::change::<B>,
-            with_id("Rename or suspend a tenant.", "Tenant")
+            with_id("Rename or suspend a tenant, or change its settings.", "Tenant")
                 .body("TenantChange", json!({ "suspended": false })),
         )
         .add(
@@ -262,6 +265,34 @@ fn overview<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
                 .takes("from", "RFC 3339, a date, now, or so long ago as -7d. Default -30d.", &moment("-30d"))
                 .takes("to", "Not included. Default now.", &moment("now"))
                 .takes("limit", "At most so many. Default 100.", &number(1, 1000)),
+        )
+}
+
+fn mappings<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
+    let of_operators = |summary| replies(TENANTS, summary, "Attribution").of(Who::Operators);
+    let example = || json!({ "by_sending_domain": { "mail.acme.example": "acme" } });
+    calls
+        .add(
+            &Method::GET,
+            "/v1/attribution",
+            attribution::get::<B>,
+            of_operators("Whose mail is that names no tenant by a tag."),
+        )
+        .add(
+            &Method::PUT,
+            "/v1/attribution",
+            attribution::put::<B>,
+            of_operators("Say whose mail it is, in place of all that was said; holds within a minute.")
+                .body("Attribution", example())
+                .also(&[409]),
+        )
+        .add(
+            &Method::PATCH,
+            "/v1/attribution",
+            attribution::patch::<B>,
+            of_operators("Set some entries, and take out those that are null.")
+                .body("AttributionChange", example())
+                .also(&[409]),
         )
 }
 

@@ -10,11 +10,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
 use axum::body::Bytes;
-use cells::query::{Answer, DimensionNames, Metric, Query, Scope};
+use cells::query::{Answer, Locale, Metric, Query, Scope, time_zone};
 use detection::budget::Standing;
 use detection::trend::Trend;
 use detection::{Change, Detector, Rules};
-use event::attribution::Dimension;
+use event::attribution::{Dimension, TenantMaps};
 use event::{Hour, Minute, TenantId, Timestamp};
 use pipeline::alerts::{self, Alert, Asked};
 use pipeline::answer::{self, AnswerError};
@@ -23,11 +23,12 @@ use pipeline::compact;
 use pipeline::credentials::{self, ApiKey, Credential, CredentialError, Grant};
 use pipeline::erase;
 use pipeline::look_back::Source;
+use pipeline::mappings::{self, Packed};
 use pipeline::ports::{Clock, Store};
 use pipeline::reconcile;
 use pipeline::rules::{self, OwnRules};
 use pipeline::snapshot::{Progress, SnapshotError};
-use pipeline::stored::ReadError;
+use pipeline::stored::{ReadError, Versioned};
 use pipeline::tenants::{self, Details};
 use pipeline::watch::counts::Width;
 use pipeline::watch::{self, WatchError};
@@ -91,8 +92,14 @@ impl Uses {
 }
 
 fn shown(id: &TenantId, details: Details) -> Tenant {
-    let Details { name, suspended, .. } = details;
-    Tenant { id: id.to_string(), name: name.unwrap_or_else(|| id.to_string()), suspended }
+    let Details { name, suspended, timezone, tag_names, .. } = details;
+    Tenant {
+        id: id.to_string(),
+        name: name.unwrap_or_else(|| id.to_string()),
+        suspended,
+        timezone,
+        tag_names,
+    }
 }
 
 /// Told with its causes where it becomes an answer.
@@ -165,9 +172,16 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         }
     }
 
-    async fn dimension_names(&self, _: &Scope) -> Result<DimensionNames, Unavailable> {
-        let mut tags = self.tags.iter().cloned();
-        Ok(DimensionNames { tags: std::array::from_fn(|_| tags.next()) })
+    async fn locale(&self, scope: &Scope) -> Result<Locale, Unavailable> {
+        let own = match scope {
+            Scope::Tenant(tenant) => self.details(tenant).await?,
+            Scope::All => Details::default(),
+        };
+        let named =
+            |tag: usize| own.tag_names.get(&format!("tag{}", tag + 1)).or(self.tags.get(tag)).cloned();
+        // A zone that this program's time zone database has no more is none.
+        let zone = own.timezone.as_deref().and_then(|name| time_zone(name).ok());
+        Ok(Locale { tags: std::array::from_fn(named), zone })
     }
 
     async fn query(&self, query: Query) -> Result<Answer, Refusal> {
@@ -191,7 +205,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
             ("order_by", &order),
         ];
         let operation = "listing values";
-        let query = Query::from_pairs(pairs, scope.clone(), &DimensionNames::default(), self.now())
+        let query = Query::from_pairs(pairs, scope.clone(), &Locale::default(), self.now())
             .map_err(|error| unavailable(operation)(error.into()))?;
         let answer = self.answer(&query).await.map_err(|error| unavailable(operation)(error.into()))?;
         let mut values: Vec<String> = answer
@@ -224,17 +238,24 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         Ok(if is_known { Some(shown(id, self.details(id).await?)) } else { None })
     }
 
-    async fn describe(
-        &self,
-        id: &TenantId,
-        name: Option<String>,
-        suspended: bool,
-    ) -> Result<(), Unavailable> {
+    async fn describe(&self, id: &TenantId, tenant: Tenant) -> Result<(), Unavailable> {
         let before = self.details(id).await?;
         let added_at = before.added_at.or(Some(self.now().millis()));
-        tenants::describe(&self.store, id, &Details { name, suspended, added_at })
+        let Tenant { id: _, name, suspended, timezone, tag_names } = tenant;
+        let name = Some(name).filter(|name| name != id.as_str());
+        tenants::describe(&self.store, id, &Details { name, suspended, timezone, tag_names, added_at })
             .await
             .map_err(|error| unavailable("describing a tenant")(error.into()))
+    }
+
+    async fn mappings(&self) -> Result<Versioned<TenantMaps>, Unavailable> {
+        mappings::read(&self.store).await.map_err(|error| unavailable("reading mappings")(error.into()))
+    }
+
+    async fn set_mappings(&self, packed: Packed, version: Option<u64>) -> Result<bool, Unavailable> {
+        mappings::set(&self.store, packed, version)
+            .await
+            .map_err(|error| unavailable("setting mappings")(error.into()))
     }
 
     async fn erase(&self, id: &TenantId) -> Result<(), Unavailable> {
@@ -375,8 +396,8 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         weeks: u32,
         filters: &[String],
     ) -> Result<Option<Trend>, Refusal> {
-        let names = self.dimension_names(scope).await?;
-        let trend = self.source().trend(scope, &names, metric, weeks, filters).await;
+        let locale = self.locale(scope).await?;
+        let trend = self.source().trend(scope, &locale, metric, weeks, filters).await;
         trend.map_err(|error| refusal(error, "a trend"))
     }
 

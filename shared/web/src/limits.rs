@@ -16,6 +16,8 @@ use crate::problem::{Kind, Problem};
 
 /// A query names at most 40 metrics and 100 conditions; the longest sensible one has some 20 KiB.
 pub(crate) const QUERY_BODY_BYTES: usize = 256 * 1024;
+/// Mappings that fit an item have at most some 4 MB; a Lambda takes 6 MB.
+pub(crate) const MAPPINGS_BODY_BYTES: usize = 5 * 1024 * 1024;
 /// Some 13,000 events of 2.4 KB: more in one request gains nothing.
 pub(crate) const INGEST_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// Firehose sends at most this much, by its protocol; a compressed body may unpack to it.

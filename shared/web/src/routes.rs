@@ -1,6 +1,7 @@
-//! One file per call that reads.
+//! One file per call, or per thing that calls are about.
 
 pub(crate) mod alerts;
+pub(crate) mod attribution;
 pub(crate) mod audit;
 pub(crate) mod dimensions;
 pub(crate) mod forms;

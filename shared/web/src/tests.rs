@@ -20,18 +20,19 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use cells::query::{
-    Answer, DimensionNames, Execution, Freshness, Metric, Query, QueryError, QueryErrorKind, Scope,
-};
+use cells::query::{Answer, Execution, Freshness, Locale, Metric, Query, QueryError, QueryErrorKind, Scope};
 use detection::budget::{self, Standing};
 use detection::trend::{self, Trend};
 use detection::{Change, Rules};
-use event::attribution::Dimension;
+use event::attribution::{Dimension, TenantMaps};
 use event::{Minute, TenantId, Timestamp};
 use pipeline::alerts::{Alert, Asked};
 use pipeline::audit::Entry;
 use pipeline::credentials::{Credential, Grant};
+use pipeline::mappings::{self, Packed};
+use pipeline::memory::MemoryStore;
 use pipeline::rules::OwnRules;
+use pipeline::stored::Versioned;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -74,6 +75,7 @@ struct Fake {
     keys: Mutex<Vec<Credential>>,
     own: Mutex<BTreeMap<TenantId, OwnRules>>,
     trail: Mutex<Vec<Entry>>,
+    store: MemoryStore,
 }
 
 fn alert() -> Alert {
@@ -117,8 +119,8 @@ impl Backend for Fake {
         Ok(Some(Caller { name: format!("key of {key}"), access }))
     }
 
-    async fn dimension_names(&self, _scope: &Scope) -> Result<DimensionNames, Unavailable> {
-        Ok(DimensionNames { tags: [Some("brand".to_owned()), None, None, None] })
+    async fn locale(&self, _scope: &Scope) -> Result<Locale, Unavailable> {
+        Ok(Locale { tags: [Some("brand".to_owned()), None, None, None], zone: None })
     }
 
     async fn query(&self, query: Query) -> Result<Answer, Refusal> {
@@ -162,16 +164,17 @@ impl Backend for Fake {
         Ok(self.tenants.lock().unwrap().get(id).cloned())
     }
 
-    async fn describe(
-        &self,
-        id: &TenantId,
-        name: Option<String>,
-        suspended: bool,
-    ) -> Result<(), Unavailable> {
-        let name = name.unwrap_or_else(|| id.to_string());
-        let tenant = Tenant { id: id.to_string(), name, suspended };
+    async fn describe(&self, id: &TenantId, tenant: Tenant) -> Result<(), Unavailable> {
         self.tenants.lock().unwrap().insert(id.clone(), tenant);
         Ok(())
+    }
+
+    async fn mappings(&self) -> Result<Versioned<TenantMaps>, Unavailable> {
+        mappings::read(&self.store).await.map_err(|_| down())
+    }
+
+    async fn set_mappings(&self, packed: Packed, version: Option<u64>) -> Result<bool, Unavailable> {
+        mappings::set(&self.store, packed, version).await.map_err(|_| down())
     }
 
     async fn erase(&self, id: &TenantId) -> Result<(), Unavailable> {
@@ -376,9 +379,11 @@ impl World {
     fn with(mood: Mood, certificate: Option<&'static str>) -> Self {
         let now = Mutex::new(at(NOW));
         let (asked, payloads, rules, own, keys, trail) = Default::default();
-        let acme = Tenant { id: "acme".to_owned(), name: "Acme".to_owned(), suspended: false };
+        let (timezone, tag_names, store) = Default::default();
+        let acme =
+            Tenant { id: "acme".to_owned(), name: "Acme".to_owned(), suspended: false, timezone, tag_names };
         let tenants = Mutex::new(BTreeMap::from([(TenantId::new("acme").unwrap(), acme)]));
-        let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own, trail });
+        let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own, trail, store });
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });
         let settings = Settings { sns_topics: vec![TOPIC.to_owned()], ..Settings::default() };
         Self { app: router(Arc::clone(&fake), Arc::clone(&sns), settings), fake, sns }

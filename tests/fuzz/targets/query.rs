@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use cells::Block;
 use cells::query::{
-    BlockRef, Catalogue, DimensionNames, Execution, Freshness, Month, Query, Scope, Value, plan,
+    BlockRef, Catalogue, Locale, Execution, Freshness, Month, Query, Scope, Value, plan,
 };
 use event::{Day, Hour, TenantId, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -33,7 +33,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let names = DimensionNames { tags: [Some("language".into()), None, Some("provider".into()), None] };
+    let names = Locale { tags: [Some("language".into()), None, Some("provider".into()), None], zone: None };
     let text = str::from_utf8(bytes).unwrap_or_default();
     let pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     for scope in [Scope::All, Scope::Tenant(TenantId::unassigned())] {
@@ -47,7 +47,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Answers and the promises that can be seen in them.
-fn check(query: &Query, body: &[u8], scope: &Scope, names: &DimensionNames) {
+fn check(query: &Query, body: &[u8], scope: &Scope, names: &Locale) {
     let Ok(Json::Object(body)) = serde_json::from_slice(body) else { return };
     let ask = |fields: Map<String, Json>, now| {
         Query::from_json(Json::Object(fields).to_string().as_bytes(), scope.clone(), names, now)

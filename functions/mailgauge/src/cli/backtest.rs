@@ -4,23 +4,22 @@
 //! change of an alert as it would have been published. A change printed for a bucket knows no later bucket.
 
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use adapters::system_clock::SystemClock;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use detection::{Bucket, Change, Detector, Row, Rules, Spread};
 use event::{Minute, TenantId, Timestamp};
 use pipeline::ports::Clock as _;
 use pipeline::tenants;
 use pipeline::watch::{self, counts};
-use serde::de::DeserializeOwned;
 
-use crate::cli::Usage;
 use crate::cli::counts_table::{CountsTable, Line};
 use crate::cli::folder::{self, Folder};
 use crate::cli::moment::Moment;
+use crate::cli::{Usage, settings};
 use crate::output;
 use crate::server;
 
@@ -90,7 +89,10 @@ impl FromStr for Width {
 
 /// Prints the changes of alerts over the whole table.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let rules = options.rules.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
+    let rules = match &options.rules {
+        Some(file) => settings::read(file, "rules")?,
+        None => Rules::default(),
+    };
     let Some(counts) = &options.counts else { return stored(options, rules) };
     let mut table = CountsTable::open_file(counts)?;
     let mut ahead = Vec::new();
@@ -138,17 +140,6 @@ fn print(changes: &[Change], out: &mut impl Write) -> anyhow::Result<()> {
         out.write_all(b"\n")?;
     }
     Ok(())
-}
-
-/// Reads a file of rules, TOML or JSON.
-pub(super) fn read_rules<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    if text.trim_start().starts_with('{') {
-        serde_json::from_str(&text).with_context(|| format!("{name} is not a file of rules"))
-    } else {
-        toml::from_str(&text).with_context(|| format!("{name} is not a file of rules"))
-    }
 }
 
 /// The greatest width that all the first times are multiples of, as seen from the first.

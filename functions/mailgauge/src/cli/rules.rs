@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use detection::Rules;
 use event::TenantId;
 use pipeline::rules::{self, OwnRules};
-use serde_json::json;
 
 use crate::cli::Usage;
-use crate::cli::backtest::read_rules;
 use crate::cli::folder::{self, Folder};
+use crate::cli::settings;
 use crate::output;
 use crate::server;
 
@@ -56,13 +54,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         if let Command::Set { file } = &options.command {
             match &options.tenant {
                 None => {
-                    let rules: Rules = read_rules(file)?;
+                    let rules: Rules = settings::read(file, "rules")?;
                     right(rules.mistake())?;
                     home.note("rules.set", "*").await?;
                     rules::set_of_operator(store, &rules).await?;
                 }
                 Some(tenant) => {
-                    let own: OwnRules = read_rules(file)?;
+                    let own: OwnRules = settings::read(file, "rules")?;
                     right(own.mistake())?;
                     home.note("rules.set", tenant.as_str()).await?;
                     rules::set_of_tenant(store, tenant, &own).await?;
@@ -70,18 +68,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
             output::tell("The rules hold from the next minute on.");
         }
-        let shown = match &options.tenant {
-            None => json!(rules::of_operator(store).await?),
-            Some(tenant) => json!(rules::of_tenant(store, tenant).await?),
-        };
-        let text = serde_json::to_string_pretty(&shown).context("rules cannot be written")?;
-        output::until_closed(print(&text))
+        match &options.tenant {
+            None => settings::print(&rules::of_operator(store).await?),
+            Some(tenant) => settings::print(&rules::of_tenant(store, tenant).await?),
+        }
     })
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }
 
 fn right(mistake: Option<String>) -> anyhow::Result<()> {

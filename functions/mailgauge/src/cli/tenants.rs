@@ -1,5 +1,7 @@
-//! `mailgauge tenants`: the tenants of a data folder. A tenant appears by itself with its first event; adding one beforehand
+//! `mailgauge tenants`: the tenants of a data folder, and whose mail is that names none. A tenant appears by itself with its first event; adding one beforehand
 //! makes it seen while it is still silent. None is removed here: its events would be missing from the proof of counting.
+
+use std::path::{Path, PathBuf};
 
 use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
@@ -9,17 +11,20 @@ use clap::{Args, Subcommand};
 use event::{Hour, TenantId, Timestamp};
 use pipeline::credentials::{self, Credential};
 use pipeline::manifest::Extent;
+use pipeline::mappings::{self, Packed};
 use pipeline::ports::Clock as _;
 use pipeline::snapshot::{self, Progress, Snapshot};
 use pipeline::tenants;
 use serde_json::json;
 
+use crate::cli::Usage;
 use crate::cli::folder::{self, Folder};
+use crate::cli::settings;
 use crate::output::{self, Table};
 use crate::server;
 use crate::standalone::Standalone;
 
-/// List and add the tenants of a data folder, and show what there is of one.
+/// List, add and show tenants, and say whose mail is that names none.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  mailgauge tenants list\n  mailgauge tenants show acme --format json")]
 pub struct Options {
@@ -49,6 +54,17 @@ enum Action {
         #[arg(value_parser = folder::tenant)]
         tenant: TenantId,
     },
+    /// Print whose mail is that names no tenant, by configuration set, sending domain and account; or set it from a file
+    #[command(
+        after_help = "Examples:\n  mailgauge tenants attribution\n  mailgauge tenants attribution mappings.toml\n\nA \
+        file has the tables by_configuration_set, by_sending_domain and by_account, in TOML or JSON, and stands in place\nof \
+        all that was set before. It holds within a minute, over what --attribution says to those that count."
+    )]
+    Attribution {
+        /// What to set
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// Does what was asked for.
@@ -67,7 +83,25 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             let home = options.folder.open(&runtime)?;
             options.folder.print(&runtime.block_on(show(&home, tenant))?)
         }
+        Action::Attribution { file } => {
+            let home = options.folder.open_or_make(&runtime)?;
+            runtime.block_on(attribution(&home, file.as_deref()))
+        }
     }
+}
+
+async fn attribution(home: &Standalone, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut held = mappings::read(&home.store).await?;
+    if let Some(file) = file {
+        held.record = settings::read(file, "mappings to tenants")?;
+        let packed = Packed::new(&held.record).map_err(|error| Usage::error(error.to_string()))?;
+        home.note("attribution.set", "*").await?;
+        if !mappings::set(&home.store, packed, held.version).await? {
+            bail!("somebody else has set mappings just now: look at them, and set yours again");
+        }
+        output::tell("The mappings hold within a minute.");
+    }
+    settings::print(&held.record)
 }
 
 async fn list(home: &Standalone) -> anyhow::Result<Table> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
-use cells::query::{DimensionNames, Scope};
+use cells::query::{Locale, Scope};
 use clap::Args;
 use detection::trend::{self, Hour, LEAST_DAYS, Season, Trend, Unit};
 use event::TenantId;
@@ -159,7 +159,7 @@ fn stored(options: &Options) -> anyhow::Result<Trend> {
         now: SystemClock.now(),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    let no_tags = DimensionNames::default();
+    let no_tags = Locale::default();
     let trend = runtime.block_on(source.trend(&scope, &no_tags, metric, options.weeks, &filters))?;
     trend.with_context(|| format!("less than {LEAST_DAYS} complete days with {name}: nothing can be said"))
 }

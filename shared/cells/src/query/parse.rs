@@ -16,21 +16,16 @@ use super::filter::Filter;
 use super::metric::Metric;
 use super::parse_filter;
 use super::range::{edges, range};
-use super::request::{Basis, By, DimensionNames, Fill, Group, Order, Query, Scope};
+use super::request::{Basis, By, Fill, Group, Locale, Order, Query, Scope};
 
 impl Query {
     /// Reads the JSON body of `POST /v1/query`, as asked at `now`.
     ///
     /// # Errors
     /// [`QueryError`] naming the first parameter that is wrong.
-    pub fn from_json(
-        body: &[u8],
-        scope: Scope,
-        names: &DimensionNames,
-        now: Timestamp,
-    ) -> Result<Self, QueryError> {
+    pub fn from_json(body: &[u8], scope: Scope, locale: &Locale, now: Timestamp) -> Result<Self, QueryError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => read(&Fields::new(fields), scope, names, now),
+            Ok(Value::Object(fields)) => read(&Fields::new(fields), scope, locale, now),
             Ok(_) => Err(QueryError::malformed("body", "it is not a JSON object", "a JSON object", BODY)),
             Err(fault) => {
                 let place = format!("it is not JSON at line {} column {}", fault.line(), fault.column());
@@ -46,7 +41,7 @@ impl Query {
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
         scope: Scope,
-        names: &DimensionNames,
+        locale: &Locale,
         now: Timestamp,
     ) -> Result<Self, QueryError> {
         let mut fields = Map::new();
@@ -75,11 +70,11 @@ impl Query {
         if !filters.is_empty() {
             fields.insert("filter".into(), parse_filter::from_pairs(&filters)?);
         }
-        read(&Fields::new(fields), scope, names, now)
+        read(&Fields::new(fields), scope, locale, now)
     }
 }
 
-fn read(fields: &Fields, scope: Scope, names: &DimensionNames, now: Timestamp) -> Result<Query, QueryError> {
+fn read(fields: &Fields, scope: Scope, locale: &Locale, now: Timestamp) -> Result<Query, QueryError> {
     fields.all_are_known()?;
     let metrics = metrics(fields)?;
     let granularity = fields.choice("granularity", &Granularity::ALL.map(|one| (one.name(), one)))?;
@@ -90,10 +85,13 @@ fn read(fields: &Fields, scope: Scope, names: &DimensionNames, now: Timestamp) -
         [("previous_period", Compare::PreviousPeriod), ("previous_year", Compare::PreviousYear)];
     let compare = fields.choice("compare", &comparisons)?;
     let fill = fields.choice("fill", &[("zero", Fill::Zero), ("none", Fill::None)])?.unwrap_or(Fill::None);
-    let zone = zone(fields)?;
-    let group_by = group_by(fields, &scope, names)?;
+    let zone = match fields.text("timezone")? {
+        Some(name) => time_zone(name)?,
+        None => locale.zone.clone().unwrap_or(TimeZone::UTC),
+    };
+    let group_by = group_by(fields, &scope, locale)?;
     let filter = match fields.get("filter") {
-        Some(value) => parse_filter::read(value, &scope, names)?,
+        Some(value) => parse_filter::read(value, &scope, locale)?,
         None => Filter::everything(),
     };
     let order_by = order_by(fields, &metrics, &group_by)?;
@@ -144,8 +142,11 @@ fn metrics(fields: &Fields) -> Result<Vec<Metric>, QueryError> {
     Ok(metrics)
 }
 
-fn zone(fields: &Fields) -> Result<TimeZone, QueryError> {
-    let Some(name) = fields.text("timezone")? else { return Ok(TimeZone::UTC) };
+/// The time zone of that name.
+///
+/// # Errors
+/// [`QueryError`] about `timezone` if there is none.
+pub fn time_zone(name: &str) -> Result<TimeZone, QueryError> {
     // "UTC" under any of its names is the zone that times are shown with a Z in.
     match TimeZone::get(name) {
         Ok(zone) if matches!(name, "UTC" | "Etc/UTC") || zone.is_unknown() => Ok(TimeZone::UTC),
@@ -162,10 +163,10 @@ fn zone(fields: &Fields) -> Result<TimeZone, QueryError> {
     }
 }
 
-fn group_by(fields: &Fields, scope: &Scope, names: &DimensionNames) -> Result<Vec<Group>, QueryError> {
+fn group_by(fields: &Fields, scope: &Scope, locale: &Locale) -> Result<Vec<Group>, QueryError> {
     let mut groups: Vec<Group> = Vec::new();
     for name in fields.list("group_by", Query::MAX_GROUP_BY)? {
-        let facet = parse_filter::facet("group_by", name, scope, names)?;
+        let facet = parse_filter::facet("group_by", name, scope, locale)?;
         if groups.iter().any(|group| group.facet == facet) {
             let problem = format!("{} is given twice", quoted(name));
             return Err(QueryError::malformed(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::{QueryError, QueryErrorKind, quoted};
 use super::filter::{Facet, Filter, Test};
-use super::request::{DimensionNames, Scope};
+use super::request::{Locale, Scope};
 
 /// How deep conditions may nest: deeper filters are written by machines to break others.
 const MAX_DEPTH: usize = 8;
@@ -28,7 +28,7 @@ pub(super) fn facet(
     parameter: &str,
     name: &str,
     scope: &Scope,
-    names: &DimensionNames,
+    locale: &Locale,
 ) -> Result<Facet, QueryError> {
     if name == "tenant" {
         return match scope {
@@ -36,21 +36,21 @@ pub(super) fn facet(
             Scope::Tenant(_) => Err(QueryError::malformed(
                 parameter,
                 "tenant is for operators; this key reads its own tenant only",
-                names.all().collect::<Vec<_>>().join(", "),
+                locale.all().collect::<Vec<_>>().join(", "),
                 "provider",
             )
             .of_kind(QueryErrorKind::Forbidden)),
         };
     }
-    names.dimension(name).map(Facet::Dimension).ok_or_else(|| {
+    locale.dimension(name).map(Facet::Dimension).ok_or_else(|| {
         let problem = format!("{} is not a dimension", quoted(name));
-        QueryError::malformed(parameter, problem, names.all().collect::<Vec<_>>().join(", "), "provider")
+        QueryError::malformed(parameter, problem, locale.all().collect::<Vec<_>>().join(", "), "provider")
     })
 }
 
 /// Reads nested JSON.
-pub(super) fn read(value: &Value, scope: &Scope, names: &DimensionNames) -> Result<Filter, QueryError> {
-    let mut reader = Reader { scope, names, conditions: 0, values: 0 };
+pub(super) fn read(value: &Value, scope: &Scope, locale: &Locale) -> Result<Filter, QueryError> {
+    let mut reader = Reader { scope, locale, conditions: 0, values: 0 };
     reader.filter("filter", value, 1)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn from_pairs(texts: &[&str]) -> Result<Value, QueryError> {
 
 struct Reader<'a> {
     scope: &'a Scope,
-    names: &'a DimensionNames,
+    locale: &'a Locale,
     conditions: usize,
     values: usize,
 }
@@ -130,7 +130,7 @@ impl Reader<'_> {
         let Some(Value::String(name)) = fields.get("dimension") else {
             return Err(refusal(&format!("{path}.dimension"), "it is not a string"));
         };
-        let facet = facet(&format!("{path}.dimension"), name, self.scope, self.names)?;
+        let facet = facet(&format!("{path}.dimension"), name, self.scope, self.locale)?;
         let op = match fields.get("op") {
             Some(Value::String(op)) => op.as_str(),
             None => "eq",

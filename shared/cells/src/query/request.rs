@@ -69,14 +69,19 @@ pub struct Order {
     pub descending: bool,
 }
 
-/// The names dimensions go by: their own, and those of the tags a tenant declared.
+/// A name is read in the head of a table.
+const MAX_TAG_NAME_BYTES: usize = 64;
+
+/// How those who ask speak of their mail, where they do not say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DimensionNames {
-    /// The names of the tags kept as `tag1` to `tag4`.
+pub struct Locale {
+    /// The names of the tags kept as `tag1` to `tag4`, beside their own.
     pub tags: [Option<String>; 4],
+    /// Where days begin; in UTC if nothing is said.
+    pub zone: Option<TimeZone>,
 }
 
-impl DimensionNames {
+impl Locale {
     const TAGS: [Dimension; 4] = [Dimension::Tag1, Dimension::Tag2, Dimension::Tag3, Dimension::Tag4];
 
     /// The dimension of that name. A declared tag never hides a dimension of ours.
@@ -87,7 +92,14 @@ impl DimensionNames {
         })
     }
 
-    /// Every name that [`DimensionNames::dimension`] knows.
+    /// Whether a tag may go by this name: it hides no name of ours and can stand in a query string.
+    pub fn may_name(name: &str) -> bool {
+        let is_ours = matches!(name, "tenant" | "time") || Dimension::from_name(name).is_some();
+        let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
+        !is_ours && (1..=MAX_TAG_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_plain)
+    }
+
+    /// Every name that [`Locale::dimension`] knows.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         let own = Dimension::ALL.iter().map(|dimension| dimension.name());
         own.chain(self.tags.iter().flatten().map(String::as_str))

@@ -152,7 +152,7 @@ pub(super) fn query(body: &Json) -> Query {
 }
 
 pub(super) fn read(body: &Json, scope: Scope) -> Result<Query, QueryError> {
-    Query::from_json(body.to_string().as_bytes(), scope, &DimensionNames::default(), NOW)
+    Query::from_json(body.to_string().as_bytes(), scope, &Locale::default(), NOW)
 }
 
 /// Executes over the happenings at the resolution of minutes, tenant by tenant.

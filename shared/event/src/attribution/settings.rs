@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::address;
 use crate::units::TenantId;
@@ -16,6 +16,7 @@ use crate::units::TenantId;
 pub const MAX_DECLARED_TAGS: usize = 4;
 /// SES's limit for the name of a tag: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageTag.html>
 const MAX_TAG_BYTES: usize = 256;
+const ACCOUNT_DIGITS: usize = 12;
 
 /// The settings as they are written.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,7 +47,7 @@ impl Default for Settings {
 }
 
 /// From what every event of a message carries to its tenant, tried in this order.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantMaps {
     /// By the configuration set's name.
@@ -100,6 +101,25 @@ pub enum InvalidSettings {
         /// The key.
         domain: String,
     },
+    /// A map's key cannot be an account.
+    #[error("{account:?} in tenants.by_account is not an AWS account: use its {ACCOUNT_DIGITS} digits")]
+    Account {
+        /// The key.
+        account: String,
+    },
+}
+
+impl InvalidSettings {
+    /// Which setting cannot be used.
+    pub const fn setting(&self) -> &'static str {
+        match self {
+            Self::TagName { setting, .. } => setting,
+            Self::TagTwice { .. } | Self::TooManyTags { .. } => "tags",
+            Self::Tenant { map, .. } => map,
+            Self::Domain { .. } => "by_sending_domain",
+            Self::Account { .. } => "by_account",
+        }
+    }
 }
 
 /// The settings, checked, and ready to be asked for each event.
@@ -134,6 +154,16 @@ impl Attribution {
         Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: Tenants::new(tenants)? })
     }
 
+    /// The same with further maps over its own: what both name, these decide.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] names the first entry that cannot be used.
+    pub fn with(&self, tenants: TenantMaps) -> Result<Self, InvalidSettings> {
+        let mut with = self.clone();
+        with.tenants.extend(Tenants::new(tenants)?);
+        Ok(with)
+    }
+
     /// The further tags that are declared, in the order of `tag1` to `tag4`: their names are names of dimensions too.
     pub fn declared_tags(&self) -> &[String] {
         &self.tags
@@ -165,11 +195,22 @@ impl Tenants {
             }
             by_sending_domain.insert(canonical.into_owned(), tenant);
         }
+        let is_account =
+            |key: &String| key.len() == ACCOUNT_DIGITS && key.bytes().all(|c| c.is_ascii_digit());
+        if let Some(account) = maps.by_account.keys().find(|key| !is_account(key)) {
+            return Err(InvalidSettings::Account { account: account.clone() });
+        }
         Ok(Self {
             configuration_sets: checked("by_configuration_set", maps.by_configuration_set)?,
             sending_domains: checked("by_sending_domain", by_sending_domain)?,
             accounts: checked("by_account", maps.by_account)?,
         })
+    }
+
+    fn extend(&mut self, over: Self) {
+        self.configuration_sets.extend(over.configuration_sets);
+        self.sending_domains.extend(over.sending_domains);
+        self.accounts.extend(over.accounts);
     }
 
     pub(super) fn of_configuration_set(&self, name: &str) -> Option<&str> {

@@ -160,10 +160,11 @@ fn settings_that_cannot_be_used_are_refused_by_name() {
         ("campaign_tag = \"tenant\"", "tag \"tenant\" is declared twice"),
         ("tags = [\"segment\"]", "tag \"segment\" is declared twice"),
         (
-            "tenants.by_account = { 1 = \"a b\" }",
-            "tenant \"a b\" of \"1\" in tenants.by_account is not a tenant's name",
+            "tenants.by_account = { 123456789012 = \"a b\" }",
+            "tenant \"a b\" of \"123456789012\" in tenants.by_account is not a tenant's name",
         ),
-        ("tenants.by_account = { 1 = \"(unassigned)\" }", "tenant \"(unassigned)\" of \"1\""),
+        ("tenants.by_configuration_set = { a = \"(unassigned)\" }", "tenant \"(unassigned)\" of \"a\""),
+        ("tenants.by_account = { 1 = \"acme\" }", "\"1\" in tenants.by_account is not an AWS account"),
         (
             "tenants.by_sending_domain = { \"a b\" = \"acme\" }",
             "\"a b\" in tenants.by_sending_domain is not a domain",

@@ -45,6 +45,11 @@ impl<Z: Seal> EventFold<Z> {
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
         Self { attributor: Attributor::new(attribution), key, seal, decoder: Decoder::new() }
     }
+
+    /// Attributes by other settings from the next batch on.
+    pub fn attribute_by(&mut self, attribution: Attribution) {
+        self.attributor = Attributor::new(attribution);
+    }
 }
 
 impl<Z: Seal> Fold for EventFold<Z> {

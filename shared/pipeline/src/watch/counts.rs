@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cells::query::{Answer, DimensionNames, Query, QueryError, Scope, Value};
+use cells::query::{Answer, Locale, Query, QueryError, Scope, Value};
 use detection::{Counts, Row, Spread};
 use event::attribution::Dimension;
 use event::{Hour, Minute, TenantId, Timestamp};
@@ -111,7 +111,7 @@ fn query((from, to): (Minute, Minute), width: Width) -> Result<Query, QueryError
         ("group_by", "provider,campaign"),
     ];
     // Nothing here is relative to now.
-    Query::from_pairs(pairs, Scope::All, &DimensionNames::default(), Timestamp::from_millis(0))
+    Query::from_pairs(pairs, Scope::All, &Locale::default(), Timestamp::from_millis(0))
 }
 
 fn add(tenant: &TenantId, answer: &Answer, lines: &mut Lines) {

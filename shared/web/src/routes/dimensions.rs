@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use cells::query::{DimensionNames, Scope};
+use cells::query::{Locale, Scope};
 use event::attribution::Dimension;
 use serde::Serialize;
 
@@ -51,8 +51,8 @@ pub(crate) async fn list<B: Backend>(
     parameters: Parameters,
 ) -> Result<Json<Dimensions>, Problem> {
     parameters.finish("none")?;
-    let names = web.backend.dimension_names(&reader.scope).await?;
-    Ok(Json(Dimensions { dimensions: described(&reader.scope, names) }))
+    let locale = web.backend.locale(&reader.scope).await?;
+    Ok(Json(Dimensions { dimensions: described(&reader.scope, locale) }))
 }
 
 /// `GET /v1/dimensions/{name}?prefix=&limit=`.
@@ -70,14 +70,14 @@ pub(crate) async fn values<B: Backend>(
     }
     let unknown = || Problem::new(Kind::NotFound, "no such dimension; GET /v1/dimensions lists them");
     let Path(name) = name.map_err(|_| unknown())?;
-    let names = web.backend.dimension_names(&reader.scope).await?;
-    let dimension = names.dimension(&name).ok_or_else(unknown)?;
+    let locale = web.backend.locale(&reader.scope).await?;
+    let dimension = locale.dimension(&name).ok_or_else(unknown)?;
     let values = web.backend.values(&reader.scope, dimension, &prefix, limit).await?;
     Ok(Json(DimensionValues { name, values }))
 }
 
 /// The dimensions that queries within `scope` may name; tags that nobody declared are left out.
-fn described(scope: &Scope, names: DimensionNames) -> Vec<Described> {
+fn described(scope: &Scope, locale: Locale) -> Vec<Described> {
     let mut dimensions = Vec::new();
     if *scope == Scope::All {
         dimensions.push(Described { name: "tenant".to_owned(), description: "whose mail it is" });
@@ -87,7 +87,7 @@ fn described(scope: &Scope, names: DimensionNames) -> Vec<Described> {
             dimensions.push(Described { name: dimension.name().to_owned(), description });
         }
     }
-    for name in names.tags.into_iter().flatten() {
+    for name in locale.tags.into_iter().flatten() {
         dimensions.push(Described { name, description: "a declared tag" });
     }
     dimensions

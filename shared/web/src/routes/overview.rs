@@ -61,7 +61,7 @@ pub(crate) async fn overview<B: Backend>(
     parameters.finish("from, to")?;
     let (from, to) = (from.as_deref().unwrap_or("-24h"), to.as_deref().unwrap_or("now"));
     let now = web.backend.now();
-    let names = web.backend.dimension_names(&Scope::All).await?;
+    let locale = web.backend.locale(&Scope::All).await?;
     let pairs = [
         ("metrics", METRICS),
         ("from", from),
@@ -71,7 +71,7 @@ pub(crate) async fn overview<B: Backend>(
         ("order_by", "sends:desc"),
         ("limit", MOST),
     ];
-    let query = Query::from_pairs(pairs, Scope::All, &names, now)?;
+    let query = Query::from_pairs(pairs, Scope::All, &locale, now)?;
     let (from, to) = query.range();
     let asked = Asked { is_open: Some(true), from, to: now.plus_millis(60_000).minute(), limit: MAX_ALERTS };
     let late = "no answer in time; ask for a shorter range";

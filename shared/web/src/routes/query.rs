@@ -30,8 +30,8 @@ pub(crate) async fn post<B: Backend>(
 ) -> Result<Response, Problem> {
     let form = Form::asked_for(request.headers());
     let body = read_body(request, QUERY_BODY_BYTES).await?;
-    let names = web.backend.dimension_names(&reader.scope).await?;
-    let query = Query::from_json(&body, reader.scope, &names, web.backend.now())?;
+    let locale = web.backend.locale(&reader.scope).await?;
+    let query = Query::from_json(&body, reader.scope, &locale, web.backend.now())?;
     drop(body);
     answer(&web, query, form).await
 }
@@ -44,9 +44,9 @@ pub(crate) async fn get<B: Backend>(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let names = web.backend.dimension_names(&reader.scope).await?;
+    let locale = web.backend.locale(&reader.scope).await?;
     let now = web.backend.now();
-    let query = Query::from_pairs(parameters.pairs(), reader.scope, &names, now)?;
+    let query = Query::from_pairs(parameters.pairs(), reader.scope, &locale, now)?;
     let (_, end) = query.range();
     let response = answer(&web, query, Form::asked_for(&headers)).await?;
     let mut response = tagged(response, &headers).await?;

@@ -3,14 +3,16 @@
 //! A key is in the reply that made it and nowhere else. Erasing a tenant takes its numbers, rules, alerts and keys; events that come
 //! later make it anew.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use cells::query::{Locale, time_zone};
 use event::{TenantId, Timestamp};
 use pipeline::credentials::{Credential, Grant};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::parameters::{Parameters, invalid, read_object};
@@ -50,6 +52,15 @@ struct NewTenant {
 struct TenantChange {
     name: Option<String>,
     suspended: Option<bool>,
+    #[expect(clippy::option_option, reason = "what is left out stays, null takes it away")]
+    #[serde(default, deserialize_with = "given")]
+    timezone: Option<Option<String>>,
+    tag_names: Option<BTreeMap<String, String>>,
+}
+
+/// Tells what is given as null from what is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -102,7 +113,10 @@ pub(crate) async fn add<B: Backend>(
         return Err(Problem::new(Kind::Conflict, format!("tenant {id} is there; change it with PATCH")));
     }
     web.backend.note(&operator.name, "tenant.add", id.as_str()).await?;
-    web.backend.describe(&id, name, false).await?;
+    let name = name.unwrap_or_else(|| id.to_string());
+    let (timezone, tag_names) = Default::default();
+    let tenant = Tenant { id: id.to_string(), name, suspended: false, timezone, tag_names };
+    web.backend.describe(&id, tenant).await?;
     one(&web, &id).await.map(Json)
 }
 
@@ -117,7 +131,7 @@ pub(crate) async fn get<B: Backend>(
     one(&web, &tenant(id)?).await.map(Json)
 }
 
-/// `PATCH /v1/tenants/{id}`: another name, suspended or not; what is left out stays.
+/// `PATCH /v1/tenants/{id}`: another name, suspended or not, other settings; what is left out stays.
 pub(crate) async fn change<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     operator: Operator,
@@ -127,18 +141,16 @@ pub(crate) async fn change<B: Backend>(
     let id = tenant(id)?;
     let body = read_body(request, BODY_BYTES).await?;
     let change: TenantChange = read_object(&body, r#"{"suspended":true}"#)?;
-    let before = one(&web, &id).await?;
-    let name = match change.name {
-        Some(name) => Some(named("name", name)?),
-        None => Some(before.name).filter(|name| *name != before.id),
+    let mut tenant = one(&web, &id).await?;
+    let action = match (change.suspended, &change.name) {
+        (Some(true), _) => "tenant.suspend",
+        (Some(false), _) => "tenant.resume",
+        (None, Some(_)) => "tenant.rename",
+        (None, None) => "tenant.set",
     };
-    let action = match change.suspended {
-        Some(true) => "tenant.suspend",
-        Some(false) => "tenant.resume",
-        None => "tenant.rename",
-    };
+    change.apply(&mut tenant)?;
     web.backend.note(&operator.name, action, id.as_str()).await?;
-    web.backend.describe(&id, name, change.suspended.unwrap_or(before.suspended)).await?;
+    web.backend.describe(&id, tenant).await?;
     one(&web, &id).await.map(Json)
 }
 
@@ -235,6 +247,40 @@ pub(crate) async fn revoke<B: Backend>(
     let (_, key) = key_of(&web, place).await?;
     web.backend.note(&operator.name, "key.revoke", &key.id).await?;
     web.backend.end_key(&key.id, None).await?.map(|key| Json(shown(&key))).ok_or_else(no_key)
+}
+
+impl TenantChange {
+    fn apply(self, tenant: &mut Tenant) -> Result<(), Problem> {
+        if let Some(name) = self.name {
+            tenant.name = named("name", name)?;
+        }
+        if let Some(suspended) = self.suspended {
+            tenant.suspended = suspended;
+        }
+        if let Some(timezone) = self.timezone {
+            timezone.as_deref().map(time_zone).transpose()?;
+            tenant.timezone = timezone;
+        }
+        if let Some(names) = self.tag_names {
+            right_names(&names)?;
+            tenant.tag_names = names;
+        }
+        Ok(())
+    }
+}
+
+fn right_names(names: &BTreeMap<String, String>) -> Result<(), Problem> {
+    let is_tag = |tag: &String| matches!(tag.as_str(), "tag1" | "tag2" | "tag3" | "tag4");
+    let distinct: BTreeSet<&String> = names.values().collect();
+    if names.keys().all(is_tag)
+        && names.values().all(|name| Locale::may_name(name))
+        && distinct.len() == names.len()
+    {
+        return Ok(());
+    }
+    Err(invalid("tag_names", "cannot be used")
+        .allowed("for tag1 to tag4 a name each: letters, digits, _ - and ., no dimension's name, none twice")
+        .example(r#"{"tag1":"brand"}"#))
 }
 
 async fn one<B: Backend>(web: &Web<B>, id: &TenantId) -> Result<Tenant, Problem> {

@@ -16,14 +16,15 @@ impl World {
 async fn a_tenant_is_added_renamed_suspended_and_erased() {
     let world = World::new();
     let added = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
-    assert_eq!(added.json(), json!({"id": "globex", "name": "globex", "suspended": false}));
+    let plain = |name: &str, suspended: bool| json!({"id": "globex", "name": name, "suspended": suspended, "timezone": null, "tag_names": {}});
+    assert_eq!(added.json(), plain("globex", false));
     let again = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
     assert_eq!((again.status, again.problem()), (StatusCode::CONFLICT, "conflict".to_owned()));
     let change = json!({"name": "Globex Ltd", "suspended": true});
     let changed = world.call(OPERATOR, "PATCH", "/v1/tenants/globex", change).await;
-    assert_eq!(changed.json(), json!({"id": "globex", "name": "Globex Ltd", "suspended": true}));
+    assert_eq!(changed.json(), plain("Globex Ltd", true));
     let kept = world.call(OPERATOR, "PATCH", "/v1/tenants/globex", json!({"suspended": false})).await;
-    assert_eq!(kept.json(), json!({"id": "globex", "name": "Globex Ltd", "suspended": false}));
+    assert_eq!(kept.json(), plain("Globex Ltd", false));
     let erased = world.call(OPERATOR, "DELETE", "/v1/tenants/globex", Value::Null).await;
     assert_eq!(erased.json(), json!({"erased": "globex"}));
     for method in ["GET", "DELETE"] {
@@ -35,6 +36,61 @@ async fn a_tenant_is_added_renamed_suspended_and_erased() {
         let refused = world.call(OPERATOR, "POST", "/v1/tenants", body.clone()).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_tenants_settings_are_set_kept_and_taken_away() {
+    let world = World::new();
+    let set = async |body| world.call(OPERATOR, "PATCH", "/v1/tenants/acme", body).await;
+    let berlin = set(json!({"timezone": "Europe/Berlin", "tag_names": {"tag2": "shop"}})).await.json();
+    assert_eq!(
+        (&berlin["timezone"], &berlin["tag_names"]),
+        (&json!("Europe/Berlin"), &json!({"tag2": "shop"}))
+    );
+    let kept = set(json!({"name": "A"})).await.json();
+    assert_eq!((&kept["timezone"], &kept["tag_names"]), (&json!("Europe/Berlin"), &json!({"tag2": "shop"})));
+    let gone = set(json!({"timezone": null, "tag_names": {}})).await.json();
+    assert_eq!((&gone["timezone"], &gone["tag_names"]), (&Value::Null, &json!({})));
+    for (body, parameter) in [
+        (json!({"timezone": "Mars/Base"}), "timezone"),
+        (json!({"tag_names": {"tag5": "a"}}), "tag_names"),
+        (json!({"tag_names": {"tag1": "provider"}}), "tag_names"),
+        (json!({"tag_names": {"tag1": "a,b"}}), "tag_names"),
+        (json!({"tag_names": {"tag1": "a", "tag2": "a"}}), "tag_names"),
+    ] {
+        let refused = set(body.clone()).await;
+        assert_eq!(
+            (refused.status, &refused.json()["parameter"]),
+            (StatusCode::BAD_REQUEST, &json!(parameter)),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn mappings_are_set_changed_and_refused_with_the_entry_that_is_wrong() {
+    let world = World::new();
+    let call = async |method, body| world.call(OPERATOR, method, "/v1/attribution", body).await;
+    let empty = json!({"by_configuration_set": {}, "by_sending_domain": {}, "by_account": {}});
+    assert_eq!(call("GET", Value::Null).await.json(), empty);
+    let set = call("PUT", json!({"by_sending_domain": {"a.example": "acme", "b.example": "globex"}})).await;
+    assert_eq!(set.json()["by_sending_domain"], json!({"a.example": "acme", "b.example": "globex"}));
+    let change = json!({"by_sending_domain": {"a.example": null}, "by_account": {"123456789012": "acme"}});
+    let changed = call("PATCH", change).await.json();
+    assert_eq!(changed["by_sending_domain"], json!({"b.example": "globex"}));
+    assert_eq!(call("GET", Value::Null).await.json(), changed);
+    for (body, parameter) in [
+        (json!({"by_account": {"1": "acme"}}), "by_account"),
+        (json!({"by_sending_domain": {"a b": "acme"}}), "by_sending_domain"),
+        (json!({"by_configuration_set": {"set": "(other)"}}), "by_configuration_set"),
+    ] {
+        for method in ["PUT", "PATCH"] {
+            let refused = call(method, body.clone()).await;
+            assert_eq!(refused.json()["parameter"], parameter, "{}", refused.text());
+        }
+    }
+    assert_eq!(call("GET", Value::Null).await.json(), changed);
+    assert_eq!(call("PUT", json!({})).await.json(), empty);
 }
 
 #[tokio::test]
@@ -90,6 +146,9 @@ async fn nobody_but_an_operator_reaches_tenants_and_keys() {
             ("POST", "/v1/tenants/acme/keys"),
             ("POST", "/v1/tenants/acme/keys/k0/rotate"),
             ("DELETE", "/v1/tenants/acme/keys/k0"),
+            ("GET", "/v1/attribution"),
+            ("PUT", "/v1/attribution"),
+            ("PATCH", "/v1/attribution"),
             ("GET", "/v1/overview"),
             ("GET", "/v1/audit"),
         ] {

@@ -13,7 +13,7 @@ use super::super::{Facet, QueryErrorKind};
 use super::*;
 
 fn pairs(text: &str, scope: Scope) -> Result<Query, QueryError> {
-    let names = DimensionNames { tags: [Some("team".into()), None, None, None] };
+    let names = Locale { tags: [Some("team".into()), None, None, None], zone: None };
     let pairs = text
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -152,7 +152,7 @@ fn refusals_of_bodies_name_the_place() {
         r#"{"metrics": [5]}"#,
         r#"{"metrics": ["sends"], "from": 5}"#,
     ] {
-        let names = DimensionNames::default();
+        let names = Locale::default();
         let refusal = Query::from_json(body.as_bytes(), Scope::All, &names, NOW).unwrap_err();
         writeln!(refusals, "{body}\n    {refusal}").unwrap();
     }
@@ -249,7 +249,7 @@ fn a_cursor_pins_the_range_of_the_first_page() {
     let later = NOW.plus_millis(600_000);
     let text =
         [("metrics", "sends"), ("from", "-1h"), ("to", "now"), ("limit", "3"), ("cursor", cursor.as_str())];
-    let names = DimensionNames::default();
+    let names = Locale::default();
     let second = Query::from_pairs(text, Scope::All, &names, later).unwrap();
     assert_eq!((second.range(), second.skip), ((from, to), 3));
     let refusal = Query::from_pairs(text, Scope::Tenant(tenant("acme")), &names, later).unwrap_err();
@@ -259,7 +259,7 @@ fn a_cursor_pins_the_range_of_the_first_page() {
 proptest! {
     #[test]
     fn any_bytes_are_a_query_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Query::from_json(&bytes, Scope::All, &DimensionNames::default(), NOW);
+        let _ = Query::from_json(&bytes, Scope::All, &Locale::default(), NOW);
     }
 
     #[test]
@@ -267,7 +267,7 @@ proptest! {
         name in prop::sample::select(PARAMETERS.to_vec()),
         text in "\\PC{0,12}|[-+0-9a-z:{}\\[\\]\",.]{0,20}",
     ) {
-        let result = Query::from_pairs([("metrics", "sends"), (name, text.as_str())], Scope::All, &DimensionNames::default(), NOW);
+        let result = Query::from_pairs([("metrics", "sends"), (name, text.as_str())], Scope::All, &Locale::default(), NOW);
         if let Ok(query) = result {
             prop_assert!(query.edges.windows(2).all(|ends| ends[0] < ends[1]));
         }
