@@ -552,17 +552,25 @@ def the_doctor_finds_it_well(walk):
 
 
 def the_api_is_as_it_describes_itself(walk):
-    """As `tests/api.rs` has it of the other home, here through the gateway and the function."""
+    """As `tests/api.rs` has it of the other home, here through the gateway, which takes a tenth of a second: hence several at once."""
     host = walk.outputs["ApiUrl"].removeprefix("http://")
     described = walk.options.scratch / "openapi.json"
     described.write_bytes(walk.ask("/openapi.json")[1])
-    config = walk.options.root / "tests/schemathesis.toml"
-    command = [pathlib.Path(sys.executable).with_name("schemathesis"), "--config-file", config, "run", described]
-    command += ["--url", f"http://127.0.0.1:{walk.cloud.aws_port}", "--header", f"host: {host}"]
-    command += ["--header", f"authorization: Bearer {walk.key}", "--max-examples", walk.options.examples]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    print(f"ok: {re.search('([0-9]+) generated', done.stdout)[1]} requests met what the function describes", flush=True)
+    command = [pathlib.Path(sys.executable).with_name("schemathesis"), "--config-file", walk.options.root / "tests/schemathesis.toml"]
+    command += ["run", described, "--url", f"http://127.0.0.1:{walk.cloud.aws_port}", "--header", f"host: {host}"]
+    command += ["--header", f"Authorization: Bearer {walk.key}", "--phases", "fuzzing", "--max-examples", walk.options.examples]
+    fuzzers = []
+    for seed in range(walk.options.fuzzers):
+        words = [str(word) for word in (*command, "--seed", seed)]
+        folder = walk.options.scratch / f"fuzzer-{seed}"
+        folder.mkdir()
+        fuzzers.append(subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    made = 0
+    for fuzzer in fuzzers:
+        told = fuzzer.communicate()[0]
+        assert fuzzer.returncode == 0, told
+        made += int(re.search("([0-9]+) generated", told)[1])
+    print(f"ok: {made} requests met what the function says of itself", flush=True)
 
 
 def actions(role):
@@ -630,7 +638,8 @@ def main():
     parser.add_argument("--victoria-metrics", type=pathlib.Path, help="a server that takes line protocol; without, that step is left out")
     parser.add_argument("--only", nargs="*", help="the steps to take; without, all")
     parser.add_argument("--events", type=int, default=20_000, help="events in the storm")
-    parser.add_argument("--examples", type=int, default=5, help="requests made up for each call of the API")
+    parser.add_argument("--examples", type=int, default=5, help="requests made up for each call of the API by a fuzzer")
+    parser.add_argument("--fuzzers", type=int, default=2, help="fuzzers of the API at once")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(Cloud(options.scratch))
