@@ -39,7 +39,7 @@ const ATTEMPTS: usize = 10_000;
 struct Nobody;
 
 impl Announce for Nobody {
-    fn channels(&self) -> Vec<String> {
+    fn channels(&self, _: &detection::Change) -> Vec<String> {
         Vec::new()
     }
 

@@ -37,7 +37,7 @@ impl Settings {
 struct Sns(Topic);
 
 impl Announce for Sns {
-    fn channels(&self) -> Vec<String> {
+    fn channels(&self, _: &Change) -> Vec<String> {
         vec!["sns".to_owned()]
     }
 

@@ -25,7 +25,7 @@ struct Told {
 }
 
 impl Announce for Told {
-    fn channels(&self) -> Vec<String> {
+    fn channels(&self, _: &Change) -> Vec<String> {
         vec!["pager".to_owned()]
     }
 

@@ -5,11 +5,13 @@
 #![allow(clippy::doc_markdown, reason = "doc comments of options are the help that people read")]
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 
+mod alert_routes;
 mod cli;
 mod inbox;
 mod input;
 mod offline;
 mod output;
+
 mod server;
 mod standalone;
 mod watcher;

@@ -19,10 +19,11 @@ use tokio::net::TcpListener;
 use web::home::{Home, Uses};
 use web::{HttpsFetch, Issuer, Origin, Settings};
 
+use crate::alert_routes::Channels;
 use crate::inbox::{self, Door, Inbox};
 use crate::output;
 use crate::standalone::Standalone;
-use crate::watcher::{self, Channels};
+use crate::watcher;
 
 /// How often deltas are looked at for folding, and expired items for dropping.
 const TIDY_EVERY: Duration = Duration::from_secs(5);

@@ -54,8 +54,8 @@ const RESERVE_MS: i64 = 10_000;
 
 /// Where changes of alerts are told.
 pub trait Announce: Send + Sync {
-    /// The names of the channels; each is told each change.
-    fn channels(&self) -> Vec<String>;
+    /// The names of the channels that are told a change.
+    fn channels(&self, change: &Change) -> Vec<String>;
 
     /// Tells one channel a change. It may be told the same one again.
     fn announce(
@@ -316,7 +316,6 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
     fn hand_over(&self, fresh: Vec<Change>, known: &mut Known) {
         let now = self.clock.now();
         let waiting = &mut known.journal.waiting;
-        let channels = self.announce.channels();
         for mut change in fresh {
             let mut first = change.sequence;
             if known.head.is_learning {
@@ -329,7 +328,8 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
                 }
             }
             change.url = self.settings.dashboard.as_ref().map(|url| address(url, &change));
-            waiting.push(Waiting { change, first, channels: channels.clone(), since: now.millis() });
+            let channels = self.announce.channels(&change);
+            waiting.push(Waiting { change, first, channels, since: now.millis() });
         }
         if self.watched.behind == 0 {
             known.head.is_learning = false;

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use axum::http::Method;
+use axum::routing::post;
 use serde_json::json;
 
 use crate::backend::Backend;
+use crate::fetch::Fetch;
+use crate::ingest::sns::{self, Sns};
 use crate::ingest::{eventbridge, firehose, ses};
 use crate::openapi::{Calls, Operation, Who, answers, replies, says};
 use crate::router::Web;
@@ -20,11 +23,11 @@ const TENANTS: &str = "Tenants and keys";
 const EVENTS: &str = "Events";
 const HEALTH: &str = "Health";
 
-/// Every call over this backend, but SNS's, which has a state of its own.
-pub(crate) fn all<B: Backend>() -> Calls<Arc<Web<B>>> {
+/// Every call over this backend.
+pub(crate) fn all<B: Backend, F: Fetch>(sns: Arc<Sns<B, F>>) -> Calls<Arc<Web<B>>> {
     let calls = trouble::<B>(numbers::<B>(Calls::new()));
     let calls = overview::<B>(mappings::<B>(administration::<B>(calls)));
-    health::<B>(events::<B>(calls))
+    health::<B>(events(calls, sns))
 }
 
 fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
@@ -296,7 +299,7 @@ fn mappings<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
         )
 }
 
-fn events<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
+fn events<B: Backend, F: Fetch>(calls: Calls<Arc<Web<B>>>, sns: Arc<Sns<B, F>>) -> Calls<Arc<Web<B>>> {
     let counted = |summary| replies(EVENTS, summary, "Ingested").of(Who::Senders).also(&[404]);
     calls
         .add(
@@ -305,6 +308,15 @@ fn events<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             ses::ingest::<B>,
             counted("Events in any form: one, NDJSON, an array, in envelopes, gzip. Answered when they are counted.")
                 .bytes("Events of SES."),
+        )
+        .route(
+            &Method::POST,
+            "/v1/ingest/sns",
+            post(sns::ingest::<B, F>).with_state(sns),
+            replies(EVENTS, "An HTTPS subscription of a topic that is named to the server; SNS's signature is the key.", "Ingested")
+                .body("SnsMessage", sns_message())
+                .of(Who::All)
+                .also(&[403, 404]),
         )
         .add(
             &Method::POST,
@@ -322,6 +334,19 @@ fn events<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             eventbridge::ingest::<B>,
             counted("An API destination of EventBridge; x-api-key is a key that sends events.").bytes("An envelope."),
         )
+}
+
+fn sns_message() -> serde_json::Value {
+    json!({
+        "Type": "Notification",
+        "MessageId": "5e0d4f2a-1c3b-5a6d-8e7f-9a0b1c2d3e4f",
+        "TopicArn": "arn:aws:sns:us-east-1:123456789012:mail-events",
+        "Message": "{\"eventType\":\"Send\"}",
+        "Timestamp": "2025-11-13T02:15:27.456Z",
+        "SignatureVersion": "1",
+        "Signature": "base64",
+        "SigningCertURL": "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-a.pem",
+    })
 }
 
 fn health<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {

@@ -6,7 +6,7 @@
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value, json};
 
 /// The shapes that descriptions name.
@@ -239,7 +239,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     /// Adds a call: a route and what is said of it.
     #[must_use]
     pub(crate) fn add<H: Handler<T, S>, T: 'static>(
-        mut self,
+        self,
         method: &Method,
         path: &'static str,
         handler: H,
@@ -247,7 +247,19 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     ) -> Self {
         // All methods there are have a filter.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
-        self.router = self.router.route(path, on(filter, handler));
+        self.route(method, path, on(filter, handler), operation)
+    }
+
+    /// Adds a call that has a state of its own.
+    #[must_use]
+    pub(crate) fn route(
+        mut self,
+        method: &Method,
+        path: &'static str,
+        route: MethodRouter<S>,
+        operation: Operation,
+    ) -> Self {
+        self.router = self.router.route(path, route);
         if !self.groups.contains(&operation.group) {
             self.groups.push(operation.group);
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Uri;
-use axum::routing::post;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -13,7 +12,7 @@ use crate::backend::Backend;
 use crate::cors::{self, Origin};
 use crate::fetch::Fetch;
 use crate::guard::Guard;
-use crate::ingest::sns::{self, Sns};
+use crate::ingest::sns::Sns;
 use crate::limits::{
     Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, QUERY_TIME, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
 };
@@ -97,12 +96,11 @@ pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings:
         rates: Rates::new(settings.requests_per_second.unwrap_or(REQUESTS_PER_SECOND)),
     };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
-    let (calls, document) = calls::all().finish();
+    let (calls, document) = calls::all(sns).finish();
     let routes = calls
         .with_state(Arc::clone(&web))
         .merge(session::routes(Arc::clone(&web)))
         .merge(sign_in::routes(web))
-        .merge(Router::new().route("/v1/ingest/sns", post(sns::ingest::<B, F>)).with_state(sns))
         .merge(dashboard::routes(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

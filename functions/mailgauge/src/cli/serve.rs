@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::alert_routes::Channels;
 use crate::cli::oidc::Oidc;
 use crate::cli::tags::Tags;
 use crate::output;
 use crate::server::{self, Certificate, Opening, Orders};
 use crate::standalone::Standalone;
-use crate::watcher::Channels;
 
 /// Run everything in one process: ingestion over HTTP, counting, the API and the dashboard.
 ///
