@@ -15,6 +15,7 @@ use axum::http::{Request, StatusCode};
 use event::{ShardId, TenantId, Timestamp};
 use pipeline::aggregate::Attempt;
 use pipeline::credentials::{self, ApiKey, Grant};
+use pipeline::mappings::{self, Packed};
 use pipeline::memory::MemoryStore;
 use pipeline::ports::Clock as _;
 use pipeline::testing::counting;
@@ -122,6 +123,9 @@ impl World {
             .await
             .unwrap();
         let [acme, other] = ["acme", OTHER].map(|name| TenantId::new(name).unwrap());
+        let maps = json!({ "by_sending_domain": { format!("{MARK}.example"): OTHER } });
+        let packed = Packed::new(&serde_json::from_value(maps).unwrap()).unwrap();
+        mappings::set(&store, packed, None).await.unwrap();
         rules::set_of_tenant(&store, &other, &rules::OwnRules::default()).await.unwrap();
         let key = async |number: u8, grant: Grant, expires_at: Option<Timestamp>| {
             let key = ApiKey::from_random([number; 32]);
@@ -332,7 +336,11 @@ async fn ids_of_another_tenants_alerts_and_keys_lead_nowhere() {
             _ => ("POST", format!("/v1/alerts/{alert}/acknowledge")),
         };
         world.attempt(&[403, 404], method, &uri, key, &[], "").await;
-        let (method, uri) = match random.below(8) {
+        let (method, uri) = match random.below(12) {
+            8 => ("GET", "/v1/attribution".to_owned()),
+            9 => ("PUT", "/v1/attribution".to_owned()),
+            10 => ("PATCH", "/v1/attribution".to_owned()),
+            11 => ("PATCH", format!("/v1/tenants/{OTHER}")),
             6 => ("GET", "/v1/overview".to_owned()),
             7 => ("GET", "/v1/audit?limit=1000".to_owned()),
             0 => ("GET", "/v1/tenants".to_owned()),
