@@ -15,6 +15,8 @@ pub(crate) const MOST: f64 = 0.75;
 const LEAST_SHARE: f64 = 0.1;
 /// Causes told.
 const MAX_CAUSES: usize = 5;
+/// The part of the whole's excess that its providers have together, at least.
+const LEAST_ACCOUNTED: f64 = 0.5;
 /// Evidence a provider needs to have a part in the trouble.
 const LEAST_STRENGTH: f32 = 1.0;
 
@@ -24,13 +26,15 @@ pub(crate) fn excess(metric: Metric, evidence: &Evidence) -> f64 {
     (if metric.falls() { -off } else { off }).max(0.0)
 }
 
-/// The providers of a tenant by their share of the excess, most first.
+/// The providers of a tenant by their share of the excess, most first. Once the trouble is over at its provider, the whole still shows
+/// it: what little goes on elsewhere then is not all of it.
 pub(crate) fn providers(tenant: &Tenant, metric: Metric) -> Vec<(String, f64)> {
     let excesses = tenant.providers.iter().filter_map(|(name, node)| {
         let evidence = node.strongest(metric);
         (evidence.strength > LEAST_STRENGTH).then(|| (name.clone(), excess(metric, &evidence)))
     });
-    shares(excesses.collect())
+    let whole = excess(metric, &tenant.whole.strongest(metric));
+    shares_of(excesses.collect(), LEAST_ACCOUNTED * whole)
 }
 
 /// The campaigns of a tenant by their share of the recent excess over the tenant's own rate, most first.
@@ -46,8 +50,13 @@ pub(crate) fn campaigns(tenant: &Tenant, metric: Metric, usual_rate: f64) -> Vec
 }
 
 /// Turns excesses into shares of their sum, most first.
-pub(crate) fn shares(mut excesses: Vec<(String, f64)>) -> Vec<(String, f64)> {
-    let total: f64 = excesses.iter().map(|(_, excess)| excess).sum();
+pub(crate) fn shares(excesses: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    shares_of(excesses, 0.0)
+}
+
+/// Turns excesses into shares of their sum, or of `least` if that is more.
+fn shares_of(mut excesses: Vec<(String, f64)>, least: f64) -> Vec<(String, f64)> {
+    let total = excesses.iter().map(|(_, excess)| excess).sum::<f64>().max(least);
     if total <= 0.0 {
         return Vec::new();
     }
@@ -72,6 +81,13 @@ pub(crate) fn causes(dimension: &str, shares: &[(String, f64)]) -> Vec<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_little_goes_on_elsewhere_is_not_all_of_what_the_whole_shows() {
+        let left = vec![("apple".to_owned(), 1.0)];
+        assert!((shares(left.clone())[0].1 - 1.0).abs() < 1e-9);
+        assert!(shares_of(left, 0.5 * 140.0)[0].1 < 0.02);
+    }
 
     #[test]
     fn shares_add_up_to_one_and_small_ones_are_left_out() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::Sums;
 use crate::evidence::narrow;
+use crate::numbers::f_upper_tail;
 
 /// Days kept.
 pub(crate) const DAYS: usize = 28;
@@ -17,8 +18,8 @@ const WINDOWS: [usize; 4] = [10, 14, 21, 28];
 const LEAST_DAYS: f64 = 0.8;
 /// Fewest mails in a day that counts.
 const LEAST_BASE: f32 = 50.0;
-/// Standard errors a slope must be away from none: many series are tried every day.
-const LEAST_Z: f64 = 5.5;
+/// Chance of a slope by which none is believed any more, by Student's t: many series are tried every day, in windows of few days.
+const LEAST_DOUBT: f64 = 1e-5;
 
 /// Daily sums of one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +37,8 @@ pub struct Creep {
     pub from: f64,
     /// At its end.
     pub to: f64,
-    /// Slope over its error.
-    pub z: f64,
+    /// Chance of a slope as far from none, either way, where there is none.
+    pub doubt: f64,
     /// Days in the window.
     pub days: u32,
     /// Mails of the last day.
@@ -68,9 +69,9 @@ impl Decline {
             let Some(creep) = fit(days) else { continue };
             let bad = (creep.to < creep.from) == falls;
             if bad
-                && creep.z.abs() >= LEAST_Z
+                && creep.doubt <= LEAST_DOUBT
                 && least_change(creep.from, creep.to)
-                && best.is_none_or(|other| creep.z.abs() > other.z.abs())
+                && best.is_none_or(|other| creep.doubt < other.doubt)
             {
                 best = Some(creep);
             }
@@ -125,7 +126,7 @@ fn fit(days: &[Sums]) -> Option<Creep> {
     let creep = Creep {
         from: intercept,
         to: intercept + slope * last,
-        z: slope / error,
+        doubt: f_upper_tail((slope / error).powi(2), 1.0, freedom),
         days: u32::try_from(days.len()).unwrap_or(u32::MAX),
         base: points.last().map_or(0.0, |point| point.2),
     };

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Evidence is divided by this: the baseline is an estimate, not the truth.
-const CAUTION: f64 = 1.2;
+/// What evidence is divided by: the baseline is an estimate, not the truth.
+pub(crate) const CAUTION: f64 = 1.2;
 /// Evidence is kept below this many thresholds, so that an incident's end shows soon.
 const CAP: f64 = 1.6;
 
@@ -58,7 +58,7 @@ impl Evidence {
     /// Adds a bucket.
     pub fn add(&mut self, outcome: &Outcome, test: &Test, now: u32) {
         let mean = outcome.expected * test.margin;
-        let step = log_ratio(outcome.seen, mean, test.ratio, test.dispersion) / CAUTION;
+        let step = log_ratio(outcome.seen, mean, test.ratio, test.dispersion) / test.caution;
         let strength = (f64::from(self.strength) + step).clamp(0.0, CAP * test.threshold);
         self.recent_seen = self.recent_seen * test.fade + narrow(outcome.seen);
         self.recent_expected = self.recent_expected * test.fade + narrow(mean);
@@ -105,6 +105,8 @@ pub struct Test {
     pub threshold: f64,
     /// What a bucket keeps of the recent counts.
     pub fade: f32,
+    /// What evidence is divided by.
+    pub caution: f64,
 }
 
 /// What buckets of so many minutes keep of recent counts.
@@ -142,7 +144,14 @@ mod tests {
     #[test]
     fn an_excursion_is_forgotten_when_its_evidence_is_gone() {
         let mut evidence = Evidence::default();
-        let test = Test { ratio: 4.0, dispersion: 0.05, margin: 1.0, threshold: 16.0, fade: recent_fade(5) };
+        let test = Test {
+            ratio: 4.0,
+            dispersion: 0.05,
+            margin: 1.0,
+            threshold: 16.0,
+            fade: recent_fade(5),
+            caution: CAUTION,
+        };
         evidence.add(&Outcome { seen: 50.0, expected: 10.0, base: 1000.0 }, &test, 7);
         assert!(evidence.strength > 0.0);
         assert_eq!(evidence.since, 7);

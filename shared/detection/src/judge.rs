@@ -72,6 +72,8 @@ struct Candidate {
     key: Key,
     facts: Facts,
     strength: f64,
+    /// What providers have of the excess, where it is one of rates.
+    shares: Vec<(String, f64)>,
 }
 
 /// Who has how much evidence where.
@@ -107,8 +109,8 @@ pub(crate) fn verdicts(
             || ancestors(key).iter().any(|ancestor| moment.book.explains(ancestor, moment.now))
     };
     for candidate in &crowd.candidates {
-        let Candidate { key, facts, strength } = candidate;
-        if moment.book.is_firing(key) || !(explained(key) || other_explains(key, facts, moment)) {
+        let Candidate { key, facts, strength, shares } = candidate;
+        if moment.book.is_firing(key) || !(explained(key) || other_explains(key, shares, moment)) {
             let hold = hold(&crowd, key, *strength, moment);
             verdicts.push(Verdict { key: key.clone(), facts: facts.clone(), hold });
         }
@@ -144,12 +146,11 @@ fn ancestors(key: &Key) -> Vec<Key> {
 }
 
 /// Trouble with deliveries explains missing opens and waiting mail; trouble at one provider explains the whole's echo.
-fn other_explains(key: &Key, facts: &Facts, moment: &Moment<'_>) -> bool {
+fn other_explains(key: &Key, shares: &[(String, f64)], moment: &Moment<'_>) -> bool {
+    // What is not seen elsewhere was at the provider that is told, which may be over it already.
     let carries = |provider: &str| {
-        let mut causes = facts.cause.iter();
-        causes.any(|cause| {
-            cause.share >= 0.5 && cause.filter.get("provider").is_some_and(|name| name == provider)
-        })
+        let elsewhere = shares.iter().filter(|(name, _)| name != provider);
+        elsewhere.map(|(_, share)| share).sum::<f64>() < 0.5
     };
     moment.book.firing().any(|open| {
         let same_tenant = open.tenant == key.tenant || open.tenant == "*";
@@ -157,6 +158,7 @@ fn other_explains(key: &Key, facts: &Facts, moment: &Moment<'_>) -> bool {
         let follows = matches!(key.family, Family::Engagement | Family::Queue | Family::Latency)
             && open.family == Family::Delivery;
         let echo = open.family == key.family
+            && !metrics_of(key.family).is_empty()
             && key.provider.is_none()
             && open.provider.as_deref().is_some_and(carries);
         same_tenant && ((follows && overlaps) || echo)
@@ -223,7 +225,7 @@ fn candidate(name: &str, tenant: &Tenant, family: Family, metric: Metric, moment
     let facts =
         report::rate(node, metric, &evidence, moment.end(), &report::place(name, place.as_deref()), causes);
     let key = Key::of(name, place, family);
-    Candidate { key, facts, strength: evidence.strength.into() }
+    Candidate { key, facts, strength: evidence.strength.into(), shares }
 }
 
 /// Delivery time: the one provider that is slow, or the whole.
@@ -253,7 +255,7 @@ fn slow(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
     let key = open.cloned().unwrap_or(key);
     let place = report::place(name, key.provider.as_deref());
     let facts = report::latency(seen, expected, deliveries, node.latency.since, moment.end(), &place);
-    crowd.candidates.push(Candidate { key, facts, strength: 0.0 });
+    crowd.candidates.push(Candidate { key, facts, strength: 0.0, shares: Vec::new() });
 }
 
 /// An open alert stays open while its own series has evidence left.
@@ -283,7 +285,7 @@ fn keep_open(
         let Some((metric, evidence)) = kept else { continue };
         let causes = cause::causes("provider", &cause::providers(tenant, metric));
         let facts = report::rate(node, metric, &evidence, moment.end(), &place, causes);
-        crowd.candidates.push(Candidate { key, facts, strength: 0.0 });
+        crowd.candidates.push(Candidate { key, facts, strength: 0.0, shares: Vec::new() });
     }
 }
 
@@ -311,7 +313,7 @@ fn volume(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
             crowd.partial.entry((Family::Volume, None)).or_default().push(name.to_owned());
         }
         let facts = report::volume(&evidence, falls, moment.end(), &place);
-        crowd.candidates.push(Candidate { key: key.clone(), facts, strength: 0.0 });
+        crowd.candidates.push(Candidate { key: key.clone(), facts, strength: 0.0, shares: Vec::new() });
     }
     // A queue has to grow threefold before it is told.
     let queue = tenant.queue.signal(moment.threshold).filter(|(seen, expected, _)| *seen > 3.0 * expected);
@@ -321,7 +323,7 @@ fn volume(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
     let queue = queue.or_else(|| if kept { tenant.queue.signal(0.0) } else { None });
     if let Some((seen, expected, _)) = queue {
         let facts = report::queue(seen - 20.0, expected - 20.0, tenant.queue.since, moment.end(), &place);
-        crowd.candidates.push(Candidate { key, facts, strength: 0.0 });
+        crowd.candidates.push(Candidate { key, facts, strength: 0.0, shares: Vec::new() });
     }
 }
 

@@ -24,7 +24,10 @@ const LEAST_FACTOR: f64 = 2.2;
 /// Times the highest of ordinary days, in logarithms.
 const ABOVE_PEAK: f64 = 1.25;
 /// And at least this, in logarithms.
-const LEAST_SMOOTH: f64 = 0.85;
+const LEAST_SMOOTH: f64 = 0.75;
+/// How far one day may raise that highest: what only one day reached is not ordinary yet.
+const PEAK_GROWTH: f32 = 1.2;
+const PEAK_STEP: f32 = 0.15;
 /// What a day keeps of that highest: half-life a month.
 const PEAK_DECAY: f32 = 0.977;
 /// Minutes over which "the highest" is smoothed.
@@ -123,8 +126,9 @@ impl Latency {
     /// Ends a day: what it reached is ordinary, unless it made an alert; then it is learned by and by.
     pub fn close_day(&mut self) {
         self.days = self.days.saturating_add(1);
-        let highest = if self.alerted { self.highest.min(1.2 * self.peak + 0.1) } else { self.highest };
-        self.peak = (self.peak * PEAK_DECAY).max(highest);
+        let highest = if self.alerted { self.highest.min(self.peak) } else { self.highest };
+        let before = self.peak * PEAK_DECAY;
+        self.peak = before.max(highest.min(PEAK_GROWTH * before + PEAK_STEP));
         self.highest = self.smooth;
         self.alerted = false;
     }
@@ -172,6 +176,21 @@ mod tests {
         let mut latency = Latency::default();
         assert_eq!(run(&mut latency, 0, 2000, |bucket| 1000.0 + f64::from(bucket * 7 % 13) * 40.0), None);
         assert!(run(&mut latency, 2000, 10, |_| 12_000.0).unwrap() <= 3);
+    }
+
+    #[test]
+    fn what_one_day_reached_is_not_ordinary_yet_and_what_each_day_reaches_is() {
+        let mut latency = Latency::default();
+        let mut day = |highest: f32| {
+            latency.highest = highest;
+            latency.close_day();
+            latency.peak
+        };
+        assert!(day(2.0) < 0.2);
+        for _ in 0..10 {
+            day(2.0);
+        }
+        assert!(day(2.0) > 1.9);
     }
 
     #[test]

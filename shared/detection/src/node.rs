@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::Level;
 use crate::counts::{Base, Counts, METRICS, Metric};
 use crate::decline::Decline;
-use crate::evidence::{Evidence, Outcome, Test, narrow, recent_fade};
+use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
 use crate::exposure::{Decay, Integrators, Kernel};
 use crate::latency::Latency;
 
@@ -174,12 +174,18 @@ impl Node {
         // A series without any counts may be one whose counts are missing: its volume speaks, its rates do not.
         let sure = if lean.absent && metric.falls() { 0.0 } else { sure };
         let tested = Outcome { seen, expected: sure * lean.rate, base: sure };
-        let direction = if metric.falls() { -2.0 } else { 2.0 };
+        // Complaints come so few at a time that neither an hour's drift nor an error of the baseline shows in them; the gate on the factor
+        // leaves room for both.
+        let (direction, caution) = match metric {
+            Metric::Complaint => (0.0, 0.9),
+            _ if metric.falls() => (-2.0, CAUTION),
+            _ => (2.0, CAUTION),
+        };
         let margin = (direction * level.scatter().drift()).exp();
         let mut strongest = 0.0_f64;
         for (evidence, ratio) in evidence.iter_mut().zip(watch.ratios) {
             let dispersion = level.scatter().dispersion();
-            let test = Test { ratio, dispersion, margin, threshold: context.threshold, fade };
+            let test = Test { ratio, dispersion, margin, threshold: context.threshold, fade, caution };
             evidence.add(&tested, &test, context.now);
             strongest = strongest.max(evidence.strength.into());
         }

@@ -6,12 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Sums, usize_of};
-use crate::evidence::{Evidence, Outcome, Test, narrow, recent_fade};
+use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
 use crate::scatter::Scatter;
 
 const HOURS_A_WEEK: usize = 168;
+/// What is learned of a bucket under suspicion: hardly anything, but of the hour of the week, which may be like that each week.
+const SUSPECT_WEIGHT: f64 = 0.02;
+const SUSPECT_WEEK_WEIGHT: f64 = 0.3;
 /// Falls and rises looked for, as factors.
-const FALLS: [f64; 2] = [0.3, 0.04];
+const FALLS: [f64; 2] = [0.42, 0.04];
 const RISES: [f64; 2] = [2.5, 8.0];
 /// Hourly decay: half-life 14 days.
 const DECAY: f32 = 0.997_939;
@@ -139,6 +142,7 @@ impl Volume {
             margin: (-2.0 * drift).exp(),
             threshold,
             fade: recent_fade(bucket),
+            caution: CAUTION,
         };
         let outcome = Outcome { seen, expected: low * around.common, base: 0.0 };
         for (evidence, ratio) in self.falls.iter_mut().zip(FALLS) {
@@ -161,7 +165,7 @@ impl Volume {
             self.suspicious_since = now;
         }
         let new_normal = suspected && now.saturating_sub(self.suspicious_since) > 36 * 60;
-        self.learn(seen, here, now, bucket, if suspected && !new_normal { 0.02 } else { 1.0 });
+        self.learn(seen, here, now, bucket, if suspected && !new_normal { SUSPECT_WEIGHT } else { 1.0 });
     }
 
     fn strongest(&self) -> f64 {
@@ -188,7 +192,8 @@ impl Volume {
         ];
         let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
         let priors = [SLOT_PRIOR, SLOT_PRIOR, WEEK_PRIOR].map(|prior| prior * level);
-        for (sums, prior) in slots.into_iter().zip(priors) {
+        let weights = [weight, weight, weight.max(SUSPECT_WEEK_WEIGHT)];
+        for ((sums, prior), weight) in slots.into_iter().zip(priors).zip(weights) {
             let Some(sums) = sums else { continue };
             let own = factor(Some(sums), prior);
             sums.add(seen * weight, expected / own.max(0.02) * weight);
