@@ -15,8 +15,8 @@ use crate::stored::Versioned;
 
 /// As often those that count look for a change.
 pub const LOOKED_AT_EVERY_MS: i64 = 60_000;
-/// A bound on what an item unpacks to: what fits an item unpacks to some 4 MB.
-const MAX_UNPACKED_BYTES: usize = 32 << 20;
+/// What an item may unpack to: what fits an item unpacks to some 4 MB, unless it repeats itself.
+const MAX_UNPACKED_BYTES: usize = 8 << 20;
 /// Names of tenants and domains are alike: a higher level packs them hardly smaller.
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -32,12 +32,15 @@ pub enum Mistake {
     Entry(#[from] InvalidSettings),
     /// There are too many.
     #[error(
-        "they are too many: {bytes} bytes packed, of {} that fit; a domain stands for its sub-domains too",
+        "they are too many: {text} bytes of at most {MAX_UNPACKED_BYTES}, {packed} when packed of at most {}; a domain stands for its \
+         sub-domains too",
         Item::MAX_BODY_BYTES
     )]
     TooMany {
-        /// How large they are, packed.
-        bytes: usize,
+        /// How large they are as text.
+        text: usize,
+        /// And packed.
+        packed: usize,
     },
     /// They cannot be packed.
     #[error("they cannot be packed")]
@@ -100,8 +103,8 @@ impl Packed {
         Attribution::default().with(maps.clone())?;
         let text = serde_json::to_vec(maps).map_err(std::io::Error::from)?;
         let packed = zstd::bulk::compress(&text, COMPRESSION_LEVEL)?;
-        if packed.len() > Item::MAX_BODY_BYTES {
-            return Err(Mistake::TooMany { bytes: packed.len() });
+        if packed.len() > Item::MAX_BODY_BYTES || text.len() > MAX_UNPACKED_BYTES {
+            return Err(Mistake::TooMany { text: text.len(), packed: packed.len() });
         }
         Ok(Self(packed))
     }
@@ -220,6 +223,8 @@ mod tests {
             format!("{:x}.example", (n as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
         };
         assert!(matches!(Packed::new(&of(30_000, &scattered)), Err(Mistake::TooMany { .. })));
+        let alike = |n: usize| format!("{n}.{}example", "a.".repeat(100));
+        assert!(matches!(Packed::new(&of(40_000, &alike)), Err(Mistake::TooMany { .. })));
         for wrong in [
             r#"{"by_account":{"1":"acme"}}"#,
             r#"{"by_sending_domain":{"a b":"acme"}}"#,

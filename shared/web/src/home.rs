@@ -177,8 +177,11 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
             Scope::Tenant(tenant) => self.details(tenant).await?,
             Scope::All => Details::default(),
         };
-        let named =
-            |tag: usize| own.tag_names.get(&format!("tag{}", tag + 1)).or(self.tags.get(tag)).cloned();
+        let is_free = |name: &&String| own.tag_names.values().all(|taken| taken != *name);
+        let named = |tag: usize| {
+            let deployed = self.tags.get(tag).filter(is_free);
+            own.tag_names.get(&format!("tag{}", tag + 1)).or(deployed).cloned()
+        };
         // A zone that this program's time zone database has no more is none.
         let zone = own.timezone.as_deref().and_then(|name| time_zone(name).ok());
         Ok(Locale { tags: std::array::from_fn(named), zone })

@@ -1,5 +1,7 @@
-//! `mailgauge tenants`: the tenants of a data folder, and whose mail is that names none. A tenant appears by itself with its first event; adding one beforehand
-//! makes it seen while it is still silent. None is removed here: its events would be missing from the proof of counting.
+//! `mailgauge tenants`: the tenants of a data folder, and whose mail is that names none.
+//!
+//! A tenant appears by itself with its first event; adding one beforehand makes it seen while it is still silent. None is removed here:
+//! its events would be missing from the proof of counting.
 
 use std::path::{Path, PathBuf};
 
