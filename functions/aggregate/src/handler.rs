@@ -68,9 +68,7 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
     /// Counts an invocation's records; returns when all are committed.
     pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
         let delivery = Delivery::read(payload, self.clock.now())?;
-        if let Some(attribution) = self.following.news(&self.store, self.clock.now()).await? {
-            self.fold.attribute_by(attribution);
-        }
+        self.following.lead(&mut self.fold, &self.store, self.clock.now()).await?;
         let mut sum = Totals::default();
         let deadline = deadline.plus_millis(-RESERVE_MS);
         for (shard, records) in delivery.shards() {

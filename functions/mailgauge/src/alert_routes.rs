@@ -109,8 +109,9 @@ impl Channels {
             let email = Email::new(smtp, &self.alert_from, to);
             Ok(Receiver::Email(email.map_err(|error| Usage::error(format!("alerts by email: {error}")))?))
         };
-        if let (Some(url), Some(secret)) = (&self.alert_webhook, &self.alert_webhook_secret) {
-            routes.add("webhook".to_owned(), Wants::default(), webhook("--alert-webhook", url, secret)?)?;
+        if let Some(url) = self.alert_webhook {
+            let receiver = webhook("--alert-webhook", url, self.alert_webhook_secret)?;
+            routes.add("webhook".to_owned(), Wants::default(), receiver)?;
         }
         if !self.alert_emails.is_empty() {
             routes.add("email".to_owned(), Wants::default(), email(&self.alert_emails)?)?;
@@ -122,12 +123,8 @@ impl Channels {
                 return Err(Usage::error(format!("{place} leads nowhere: give it emails or a webhook")));
             }
             if let Some(url) = url {
-                let Some(secret) = webhook_secret else {
-                    return Err(Usage::error(format!(
-                        "{place} needs a webhook_secret, shared with its receiver"
-                    )));
-                };
-                routes.add(format!("{name} by webhook"), wants.clone(), webhook(&place, &url, &secret)?)?;
+                let receiver = webhook(&place, url, webhook_secret)?;
+                routes.add(format!("{name} by webhook"), wants.clone(), receiver)?;
             }
             if !emails.is_empty() {
                 let receiver = email(&emails).with_context(|| format!("in {place}"))?;
@@ -139,11 +136,14 @@ impl Channels {
     }
 }
 
-fn webhook(place: &str, url: &str, secret: &str) -> anyhow::Result<Receiver> {
-    if url.starts_with("http://") || url.starts_with("https://") {
-        return Ok(Receiver::Webhook(Webhook::new(url.to_owned(), secret)));
+fn webhook(place: &str, url: String, secret: Option<String>) -> anyhow::Result<Receiver> {
+    if !(url.starts_with("http://") || url.starts_with("https://")) {
+        return Err(Usage::error(format!("{place}: the address must begin with https:// or http://")));
     }
-    Err(Usage::error(format!("{place}: the address must begin with https:// or http://")))
+    let Some(secret) = secret else {
+        return Err(Usage::error(format!("{place} needs a webhook_secret, shared with its receiver")));
+    };
+    Ok(Receiver::Webhook(Webhook::new(url, &secret)))
 }
 
 impl Wants {

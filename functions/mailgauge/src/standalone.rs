@@ -73,16 +73,6 @@ struct Counting {
     next: Option<u64>,
 }
 
-impl Counting {
-    /// Attributes by what operators have set meanwhile.
-    async fn catch_up(&mut self, store: &Place, now: Timestamp) -> anyhow::Result<()> {
-        if let Some(attribution) = self.following.news(store, now).await? {
-            self.fold.attribute_by(attribution);
-        }
-        Ok(())
-    }
-}
-
 /// What became of one payload; also what a server replies to one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Counted {
@@ -182,8 +172,8 @@ impl Standalone {
     pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
-        counting.catch_up(&self.store, now).await?;
-        let Counting { fold, memory, next, .. } = &mut *counting;
+        let Counting { fold, following, memory, next, .. } = &mut *counting;
+        following.lead(fold, &self.store, now).await?;
         let first = match next {
             Some(first) => *first,
             None => self.first_free().await?,
@@ -209,8 +199,8 @@ impl Standalone {
     pub async fn replay(&self, parts: &[Stored]) -> anyhow::Result<Counted> {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
-        counting.catch_up(&self.store, now).await?;
-        let Counting { fold, replayed, .. } = &mut *counting;
+        let Counting { fold, following, replayed, .. } = &mut *counting;
+        following.lead(fold, &self.store, now).await?;
         let attempt = attempt(now, ATTEMPT_MS)?;
         let with = (fold, replayed, &self.seal);
         let committed = quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::narrow;
 use crate::scatter::Scatter;
 
+/// What is learned of a bucket under suspicion.
+pub(crate) const SUSPECT_WEIGHT: f64 = 0.02;
+/// After so many minutes under suspicion the new state is the normal one.
+pub(crate) const NEW_NORMAL: u32 = 36 * 60;
 /// Events a level takes from its parent.
 const LEVEL_PRIOR: f64 = 8.0;
 /// Events a season takes from "no season".

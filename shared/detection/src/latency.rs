@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::SUSPECT_WEIGHT;
 use crate::evidence::narrow;
 
 /// Evidence of a bucket at the 99th percentile: logarithm of (one in two) over (one in fifty), and of a bucket below it.
@@ -109,7 +110,7 @@ impl Latency {
         self.highest = self.highest.max(self.smooth);
         self.alerted |= alerting;
         let suspected = alerting || f64::from(self.strength) > threshold / 2.0;
-        self.learn(off, far, weight, bucket, if suspected { 0.02 } else { 1.0 });
+        self.learn(off, far, weight, bucket, if suspected { SUSPECT_WEIGHT } else { 1.0 });
     }
 
     fn learn(&mut self, off: f64, far: f64, weight: f64, bucket: u32, trust: f64) {

@@ -5,17 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::Level;
+use crate::baseline::{Level, NEW_NORMAL, SUSPECT_WEIGHT};
 use crate::counts::{Base, Counts, METRICS, Metric};
 use crate::decline::Decline;
 use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
 use crate::exposure::{Decay, Integrators, Kernel};
 use crate::latency::Latency;
-
-/// A series under suspicion learns this slowly, until it has become normal.
-const SUSPECT_WEIGHT: f64 = 0.02;
-/// After so many minutes the new state is the normal one.
-const NEW_NORMAL: u32 = 36 * 60;
 
 /// What one bucket's run knows beside the counts.
 pub struct Context<'a> {

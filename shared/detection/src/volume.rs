@@ -5,13 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{Sums, usize_of};
+use crate::baseline::{NEW_NORMAL, SUSPECT_WEIGHT, Sums, usize_of};
 use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
 use crate::scatter::Scatter;
 
 const HOURS_A_WEEK: usize = 168;
-/// What is learned of a bucket under suspicion: hardly anything, but of the hour of the week, which may be like that each week.
-const SUSPECT_WEIGHT: f64 = 0.02;
+/// What the hour of the week learns of a bucket under suspicion: it may be like that each week.
 const SUSPECT_WEEK_WEIGHT: f64 = 0.3;
 /// Falls and rises looked for, as factors.
 const FALLS: [f64; 2] = [0.42, 0.04];
@@ -164,7 +163,7 @@ impl Volume {
         } else if self.suspicious_since == 0 {
             self.suspicious_since = now;
         }
-        let new_normal = suspected && now.saturating_sub(self.suspicious_since) > 36 * 60;
+        let new_normal = suspected && now.saturating_sub(self.suspicious_since) > NEW_NORMAL;
         self.learn(seen, here, now, bucket, if suspected && !new_normal { SUSPECT_WEIGHT } else { 1.0 });
     }
 

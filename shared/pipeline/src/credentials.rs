@@ -10,7 +10,7 @@ use event::{TenantId, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::keys;
-use crate::ports::{Expected, Item, Key, PutError, Store};
+use crate::ports::{Item, Key, PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -253,10 +253,8 @@ async fn save<S: Store>(
     credential: &Credential,
     held: Option<u64>,
 ) -> Result<(), CredentialError> {
-    let version = held.map_or(1, |version| version + 1);
-    let item = Item { key: place(hash), body: credential.encode(), version, expires_at: None };
-    match store.put_if(item, held.map_or(Expected::Absent, Expected::Version)).await {
-        Ok(()) => Ok(()),
+    match stored::write(store, place(hash), credential.encode(), held).await {
+        Ok(_) => Ok(()),
         Err(PutError::Conflict) => Err(CredentialError::Conflict),
         Err(PutError::Store(source)) => Err(ReadError::Store(source).into()),
     }

@@ -7,7 +7,7 @@
 use event::{SequenceNumber, ShardId, Timestamp};
 
 use crate::keys;
-use crate::ports::{Expected, Item, PutError, Store};
+use crate::ports::{PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -165,9 +165,7 @@ pub(crate) async fn move_to<S: Store>(
     from: &Versioned<Cursor>,
     to: Cursor,
 ) -> Result<Versioned<Cursor>, PutError> {
-    let version = from.version.map_or(1, |version| version + 1);
-    let item = Item { key: keys::cursor(shard), body: to.encode(), version, expires_at: None };
-    store.put_if(item, from.version.map_or(Expected::Absent, Expected::Version)).await?;
+    let version = stored::write(store, keys::cursor(shard), to.encode(), from.version).await?;
     Ok(Versioned { record: to, version: Some(version) })
 }
 

@@ -14,7 +14,7 @@ use event::{SequenceNumber, ShardId, Timestamp};
 
 use crate::cursor;
 use crate::keys;
-use crate::ports::{Clock, Expected, Item, Key, Order, Point, PutError, Range, Sink, SinkError, Store};
+use crate::ports::{Clock, Item, Key, Order, Point, PutError, Range, Sink, SinkError, Store};
 use crate::receipt::Receipt;
 use crate::stored::{self, ReadError, Versioned};
 use crate::wire::{Malformed, Reader, Writer};
@@ -351,9 +351,7 @@ async fn save<S: Store>(
     held: &Versioned<Place>,
     to: Place,
 ) -> Result<Versioned<Place>, PutError> {
-    let version = held.version.map_or(1, |version| version + 1);
-    let item = Item { key: keys::sink(sink, shard), body: to.encode(), version, expires_at: None };
-    store.put_if(item, held.version.map_or(Expected::Absent, Expected::Version)).await?;
+    let version = stored::write(store, keys::sink(sink, shard), to.encode(), held.version).await?;
     Ok(Versioned { record: to, version: Some(version) })
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use event::{Day, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::keys;
-use crate::ports::{Expected, Item, Key, PutError, Store};
+use crate::ports::{Item, Key, PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -211,9 +211,7 @@ pub(crate) async fn move_to<S: Store>(
     from: Option<u64>,
     to: &Manifest,
 ) -> Result<(), PutError> {
-    let version = from.map_or(1, |version| version + 1);
-    let item = Item { key: keys::manifest(tenant), body: to.encode(), version, expires_at: None };
-    store.put_if(item, from.map_or(Expected::Absent, Expected::Version)).await
+    stored::write(store, keys::manifest(tenant), to.encode(), from).await.map(|_| ())
 }
 
 /// The month that a day lies in, counted from January 1970.

@@ -9,12 +9,14 @@ use event::Timestamp;
 use event::attribution::{Attribution, InvalidSettings, TenantMaps};
 use serde::Deserialize;
 
+use crate::aggregate::fold::EventFold;
 use crate::keys;
-use crate::ports::{Expected, Item, Key, PutError, Store, StoreError};
-use crate::stored::Versioned;
+use crate::ports::{Item, Key, PutError, Store, StoreError};
+use crate::quarantine::Seal;
+use crate::stored::{self, Versioned};
 
 /// As often those that count look for a change.
-pub const LOOKED_AT_EVERY_MS: i64 = 60_000;
+const LOOKED_AT_EVERY_MS: i64 = 60_000;
 /// What an item may unpack to: what fits an item unpacks to some 4 MB, unless it repeats itself.
 const MAX_UNPACKED_BYTES: usize = 8 << 20;
 /// Names of tenants and domains are alike: a higher level packs them hardly smaller.
@@ -127,10 +129,8 @@ fn unpack(packed: &[u8]) -> Result<TenantMaps, Box<dyn std::error::Error + Send 
 
 /// Sets mappings in place of those that were read with `version`; whether they still were the ones.
 pub async fn set<S: Store>(store: &S, packed: Packed, version: Option<u64>) -> Result<bool, StoreError> {
-    let next = version.map_or(1, |version| version + 1);
-    let item = Item { key: keys::mappings(), body: packed.0, version: next, expires_at: None };
-    match store.put_if(item, version.map_or(Expected::Absent, Expected::Version)).await {
-        Ok(()) => Ok(true),
+    match stored::write(store, keys::mappings(), packed.0, version).await {
+        Ok(_) => Ok(true),
         Err(PutError::Conflict) => Ok(false),
         Err(PutError::Store(error)) => Err(error),
     }
@@ -150,11 +150,24 @@ impl Following {
         Self { deployed, version: None, looked_at: None }
     }
 
-    /// The attribution from now on, if it is another one than before. Looks at the store at most once a minute.
+    /// Lets `fold` attribute by what holds now. Looks at the store at most once a minute.
     ///
     /// # Errors
     /// [`MappingsError`]: whose mail it is cannot be told, so nothing should be counted until it can.
-    pub async fn news<S: Store>(
+    pub async fn lead<S: Store, Z: Seal>(
+        &mut self,
+        fold: &mut EventFold<Z>,
+        store: &S,
+        now: Timestamp,
+    ) -> Result<(), MappingsError> {
+        if let Some(attribution) = self.news(store, now).await? {
+            fold.attribute_by(attribution);
+        }
+        Ok(())
+    }
+
+    /// The attribution from now on, if it is another one than before.
+    async fn news<S: Store>(
         &mut self,
         store: &S,
         now: Timestamp,

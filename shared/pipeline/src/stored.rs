@@ -2,7 +2,7 @@
 //!
 //! A record that cannot be read names its key and stops the step that needed it: guessing would miscount.
 
-use crate::ports::{Item, Key, Range, Store, StoreError};
+use crate::ports::{Expected, Item, Key, PutError, Range, Store, StoreError};
 use crate::wire::Malformed;
 
 /// Reading a stored record failed.
@@ -45,6 +45,19 @@ pub(crate) async fn read<S: Store, T: Default>(
         Ok(record) => Ok(Versioned { record, version: Some(item.version) }),
         Err(source) => Err(ReadError::Record { key, source }),
     }
+}
+
+/// Writes one record, if its item still has the version it was read with, if any; the version it has now.
+pub(crate) async fn write<S: Store>(
+    store: &S,
+    key: Key,
+    body: Vec<u8>,
+    held: Option<u64>,
+) -> Result<u64, PutError> {
+    let version = held.map_or(1, |version| version + 1);
+    let item = Item { key, body, version, expires_at: None };
+    store.put_if(item, held.map_or(Expected::Absent, Expected::Version)).await?;
+    Ok(version)
 }
 
 /// All items of a range, page by page.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use cells::query::{Locale, time_zone};
 use event::TenantId;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,36 @@ pub async fn describe<S: Store>(store: &S, tenant: &TenantId, details: &Details)
     Ok(())
 }
 
+impl Details {
+    /// How the tenant speaks of its mail, where the deployment declares `tags`: its own name of a tag comes before the deployment's.
+    pub fn locale(&self, tags: &[String]) -> Locale {
+        let is_free = |name: &&String| self.tag_names.values().all(|taken| taken != *name);
+        let mut deployed = tags.iter();
+        let tags = Locale::TAGS.map(|tag| {
+            let deployed = deployed.next().filter(is_free);
+            self.tag_names.get(tag.name()).or(deployed).cloned()
+        });
+        // A zone that this program's time zone database has no more is none.
+        let zone = self.timezone.as_deref().and_then(|name| time_zone(name).ok());
+        Locale { tags, zone }
+    }
+}
+
 pub(crate) fn entry(tenant: &TenantId) -> Item {
     Item { key: keys::tenant(tenant), body: Vec::new(), version: 0, expires_at: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_own_names_come_first_and_no_name_twice() {
+        let tag_names = [("tag1".to_owned(), "region".to_owned())].into();
+        let details = Details { tag_names, timezone: Some("Mars/Base".to_owned()), ..Details::default() };
+        let Locale { tags, zone } =
+            details.locale(&["brand".to_owned(), "region".to_owned(), "shop".to_owned()]);
+        assert_eq!(tags.each_ref().map(Option::as_deref), [Some("region"), None, Some("shop"), None]);
+        assert_eq!(zone, None);
+    }
 }

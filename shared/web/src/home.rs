@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
 use axum::body::Bytes;
-use cells::query::{Answer, Locale, Metric, Query, Scope, time_zone};
+use cells::query::{Answer, Locale, Metric, Query, Scope};
 use detection::budget::Standing;
 use detection::trend::Trend;
 use detection::{Change, Detector, Rules};
@@ -177,14 +177,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
             Scope::Tenant(tenant) => self.details(tenant).await?,
             Scope::All => Details::default(),
         };
-        let is_free = |name: &&String| own.tag_names.values().all(|taken| taken != *name);
-        let named = |tag: usize| {
-            let deployed = self.tags.get(tag).filter(is_free);
-            own.tag_names.get(&format!("tag{}", tag + 1)).or(deployed).cloned()
-        };
-        // A zone that this program's time zone database has no more is none.
-        let zone = own.timezone.as_deref().and_then(|name| time_zone(name).ok());
-        Ok(Locale { tags: std::array::from_fn(named), zone })
+        Ok(own.locale(&self.tags))
     }
 
     async fn query(&self, query: Query) -> Result<Answer, Refusal> {

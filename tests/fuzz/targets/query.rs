@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use cells::Block;
 use cells::query::{
-    BlockRef, Catalogue, Locale, Execution, Freshness, Month, Query, Scope, Value, plan,
+    BlockRef, Catalogue, Execution, Freshness, Locale, Month, Query, Scope, Value, plan,
 };
 use event::{Day, Hour, TenantId, Timestamp};
 use libfuzzer_sys::fuzz_target;

@@ -82,7 +82,8 @@ pub struct Locale {
 }
 
 impl Locale {
-    const TAGS: [Dimension; 4] = [Dimension::Tag1, Dimension::Tag2, Dimension::Tag3, Dimension::Tag4];
+    /// The tags that may have names.
+    pub const TAGS: [Dimension; 4] = [Dimension::Tag1, Dimension::Tag2, Dimension::Tag3, Dimension::Tag4];
 
     /// The dimension of that name. A declared tag never hides a dimension of ours.
     pub fn dimension(&self, name: &str) -> Option<Dimension> {

@@ -15,7 +15,7 @@ use crate::aggregate::Attempt;
 use crate::content::Content;
 use crate::cursor;
 use crate::keys;
-use crate::ports::{Clock, Expected, Item, Order, PutError, Range, Store};
+use crate::ports::{Clock, Order, PutError, Range, Store};
 use crate::receipt::Receipt;
 use crate::stored::{self, ReadError, Versioned};
 use crate::wire::{Malformed, Reader, Writer};
@@ -200,10 +200,8 @@ async fn save<S: Store>(
     held: &Versioned<Backlog>,
     backlog: Backlog,
 ) -> Result<Option<Versioned<Backlog>>, ReadError> {
-    let version = held.version.map_or(1, |version| version + 1);
-    let item = Item { key: keys::backlog(shard), body: backlog.encode(), version, expires_at: None };
-    match store.put_if(item, held.version.map_or(Expected::Absent, Expected::Version)).await {
-        Ok(()) => Ok(Some(Versioned { record: backlog, version: Some(version) })),
+    match stored::write(store, keys::backlog(shard), backlog.encode(), held.version).await {
+        Ok(version) => Ok(Some(Versioned { record: backlog, version: Some(version) })),
         Err(PutError::Conflict) => Ok(None),
         Err(PutError::Store(source)) => Err(source.into()),
     }

@@ -13,7 +13,7 @@ use crate::aggregate::fold::EventFold;
 use crate::aggregate::identity::Memory;
 use crate::aggregate::{self, AggregateError, Attempt, Committed, Record};
 use crate::memory::{MemorySink, MemoryStore};
-use crate::ports::{Page, StoreError, Written};
+use crate::ports::{Expected, Page, StoreError, Written};
 use crate::testing::counting::Turned;
 use crate::tests::{Home, SetClock, acme, event, messages};
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::keys;
-use crate::ports::{Expected, Item, PutError, Store, StoreError};
+use crate::ports::{Item, PutError, Store, StoreError};
+use crate::stored;
 
 /// Parts live so long unless they are written anew, which they are every hour while detection runs.
 const LIFE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -109,10 +110,8 @@ pub(super) async fn move_head<S: Store>(
     head: &Head,
     version: Option<u64>,
 ) -> Result<Option<u64>, StoredError> {
-    let next = version.map_or(1, |version| version + 1);
-    let item = Item { key: keys::watch_head(), body: state::encode(head)?, version: next, expires_at: None };
-    match store.put_if(item, version.map_or(Expected::Absent, Expected::Version)).await {
-        Ok(()) => Ok(Some(next)),
+    match stored::write(store, keys::watch_head(), state::encode(head)?, version).await {
+        Ok(next) => Ok(Some(next)),
         Err(PutError::Conflict) => Ok(None),
         Err(PutError::Store(error)) => Err(error.into()),
     }

@@ -9,10 +9,10 @@ use axum::extract::{Request, State};
 use event::attribution::TenantMaps;
 use pipeline::mappings::{Change, Mistake, Packed};
 
-use super::parameters::{Parameters, invalid, read_object};
+use super::parameters::{Parameters, invalid, read_request};
 use crate::auth::Operator;
 use crate::backend::{Backend, Unavailable};
-use crate::limits::{MAPPINGS_BODY_BYTES, read_body};
+use crate::limits::MAPPINGS_BODY_BYTES;
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
 
@@ -36,8 +36,7 @@ pub(crate) async fn put<B: Backend>(
     operator: Operator,
     request: Request,
 ) -> Result<Json<TenantMaps>, Problem> {
-    let body = read_body(request, MAPPINGS_BODY_BYTES).await?;
-    let maps: TenantMaps = read_object(&body, EXAMPLE)?;
+    let maps: TenantMaps = read_request(request, MAPPINGS_BODY_BYTES, EXAMPLE).await?;
     set(&web, &operator, |held| *held = maps.clone()).await
 }
 
@@ -47,8 +46,7 @@ pub(crate) async fn patch<B: Backend>(
     operator: Operator,
     request: Request,
 ) -> Result<Json<TenantMaps>, Problem> {
-    let body = read_body(request, MAPPINGS_BODY_BYTES).await?;
-    let change: Change = read_object(&body, EXAMPLE)?;
+    let change: Change = read_request(request, MAPPINGS_BODY_BYTES, EXAMPLE).await?;
     set(&web, &operator, |held| change.clone().apply(held)).await
 }
 
@@ -58,8 +56,8 @@ async fn set<B: Backend>(
     operator: &Operator,
     change: impl Fn(&mut TenantMaps),
 ) -> Result<Json<TenantMaps>, Problem> {
-    let mut held = web.backend.mappings().await?;
     for attempt in 0..TRIES {
+        let mut held = web.backend.mappings().await?;
         change(&mut held.record);
         let packed = Packed::new(&held.record).map_err(refused)?;
         if attempt == 0 {
@@ -68,7 +66,6 @@ async fn set<B: Backend>(
         if web.backend.set_mappings(packed, held.version).await? {
             return Ok(Json(held.record));
         }
-        held = web.backend.mappings().await?;
     }
     Err(Problem::new(Kind::Conflict, "others are changing it too; try again"))
 }

@@ -4,12 +4,13 @@
 
 use std::ops::RangeInclusive;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use cells::query::moment;
 use event::Timestamp;
 use serde::de::DeserializeOwned;
 
+use crate::limits::read_body;
 use crate::problem::{Kind, Problem};
 
 /// More pairs than any call has; 100 filter conditions and the rest of a query fit.
@@ -90,8 +91,17 @@ impl Parameters {
     }
 }
 
+/// Reads a request whose body of at most `limit` bytes must be a JSON object of this shape.
+pub(crate) async fn read_request<T: DeserializeOwned>(
+    request: Request,
+    limit: usize,
+    example: &str,
+) -> Result<T, Problem> {
+    read_object(&read_body(request, limit).await?, example)
+}
+
 /// Reads a body that must be a JSON object of this shape.
-pub(crate) fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
+fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
     // A list would pass for an object without names.
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     let read = if is_object {

@@ -12,10 +12,9 @@ use event::{Minute, TenantId};
 use pipeline::rules::OwnRules;
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameters, invalid, read_object};
+use super::parameters::{Parameters, invalid, read_request};
 use crate::auth::{Reader, Setter};
 use crate::backend::Backend;
-use crate::limits::read_body;
 use crate::problem::Problem;
 use crate::router::Web;
 
@@ -56,16 +55,15 @@ pub(crate) async fn put<B: Backend>(
     Setter(reader): Setter,
     request: Request,
 ) -> Result<Json<Shown>, Problem> {
-    let body = read_body(request, RULES_BODY_BYTES).await?;
     match &reader.scope {
         Scope::All => {
-            let rules: Rules = read_object(&body, EXAMPLE)?;
+            let rules: Rules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             right(rules.mistake())?;
             web.backend.note(&reader.name, "rules.set", "*").await?;
             web.backend.set_rules(rules).await?;
         }
         Scope::Tenant(tenant) => {
-            let rules: OwnRules = read_object(&body, EXAMPLE)?;
+            let rules: OwnRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             right(rules.mistake())?;
             web.backend.note(&reader.name, "rules.set", tenant.as_str()).await?;
             web.backend.set_own_rules(tenant, rules).await?;
@@ -110,8 +108,7 @@ pub(crate) async fn backtest<B: Backend>(
     reader: Reader,
     request: Request,
 ) -> Result<Json<Tried>, Problem> {
-    let body = read_body(request, RULES_BODY_BYTES).await?;
-    let trial: Trial = read_object(&body, EXAMPLE)?;
+    let trial: Trial = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
     let Scope::Tenant(tenant) = &reader.scope else {
         return Err(invalid("X-Mailgauge-Tenant", "is missing; rules are tried on one tenant's mail")
             .allowed("a tenant's name")
