@@ -32,7 +32,7 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// What each sample holds, counted by hand: parts that cannot be read, then every count that is not 0.
-const SAMPLES: [Sample; 50] = [
+const SAMPLES: [Sample; 51] = [
     // Invocations of functions that count nothing.
     ("api-make-key.json", 1, &[]),
     ("api-query.json", 1, &[]),
@@ -46,6 +46,7 @@ const SAMPLES: [Sample; 50] = [
     ("eventbridge-sending-disabled.json", 0, &[]),
     ("firehose-http.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),
     ("firehose-transform.json", 0, &[("complaints", 1), ("unsubscribes", 1)]),
+    ("gauge-queue-depth.json", 0, &[]),
     (
         "kafka-lambda.json",
         0,
@@ -258,6 +259,26 @@ fn the_whole_folder_of_samples_counts_what_they_share_once() {
     ];
     assert_eq!(found, expected(&counts));
     assert_eq!(stats["quarantined"], 14);
+}
+
+#[test]
+fn gauges_say_how_much_mail_waits_in_the_mean() {
+    let first = std::fs::read_to_string(sample("gauge-queue-depth.json")).unwrap();
+    let later = first.replace("02:15:30", "02:15:50").replace("1250", "1750");
+    let unreadable = first.replace("1250", "\"many\"");
+    let ask = [
+        "aggregate",
+        "-",
+        "--group-by",
+        "tenant,minute",
+        "--metrics",
+        "queue_depth,sends",
+        "--format",
+        "csv",
+    ];
+    let (csv, errors) = done(&ask, format!("{first}{first}{later}{unreadable}").as_bytes());
+    assert_eq!(csv, "tenant,minute,queue_depth,sends\nshop,2025-11-13T02:15:00Z,1500.0,0\n");
+    assert!(errors.contains("queueDepth.depth"), "{errors}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "aggregate": {"TABLE_NAME": "t"},
     "api": {"TABLE_NAME": "t"},
     "compact": {"TABLE_NAME": "t"},
-    "detect": {"TABLE_NAME": "t", "ALERT_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts"},
+    "detect": {"TABLE_NAME": "t", "ALERT_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts", "STREAM_NAME": "s"},
     "forward": {"STREAM_NAME": "s"},
     "examples/do_nothing": {},
 }

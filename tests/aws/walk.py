@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 
-from cloud import CREDENTIALS, Cloud, http
+from cloud import CREDENTIALS, REGION, Cloud, http
 from deploy import deploy, package, read_template, resource
 from links import PAYLOAD_BYTES, Front, KafkaTrigger, Trigger, envelope
 from model import METRICS, totals
@@ -551,6 +551,30 @@ def the_doctor_finds_it_well(walk):
     print(f"ok: the doctor looked at {len(findings)} things", flush=True)
 
 
+def what_waits_in_a_queue_is_counted(walk):
+    """A tenant names its queue; each look tells how much waits, a queue that is not there costs nothing else."""
+    sqs = walk.cloud.client("sqs")
+    outbox = sqs.create_queue(QueueName="outbox")["QueueUrl"]
+    for number in range(7):
+        sqs.send_message(QueueUrl=outbox, MessageBody=f"mail {number}")
+    # As it is called in AWS; the local one finds it by its path.
+    path = outbox.split("/", 3)[3]
+    status, reply = walk.ask("/v1/tenants", id="queueing")
+    assert status == 200, (status, reply)
+    url = f"https://sqs.{REGION}.amazonaws.com/{path}"
+    for queues, expected in [([url.replace("outbox", "gone")], None), ([url], 7), ([], 7)]:
+        status, reply = walk.ask("/v1/tenants/queueing", method="PATCH", queues=queues)
+        assert status == 200 and json.loads(reply)["queues"] == queues, (status, reply)
+        assert walk.detect() is not None
+        walk.trigger.drain()
+        question = {"metrics": ["queue_depth"], "from": "-1h", "to": "now", "filter": {"dimension": "tenant", "op": "eq", "value": "queueing"}}
+        status, reply = walk.ask("/v1/query", **question)
+        rows = json.loads(reply)["rows"]
+        found = rows[0]["metrics"]["queue_depth"] if rows else None
+        assert (status, found) == (200, expected), (queues, status, reply)
+    print("ok: what waits in the queue that a tenant names is its queue depth", flush=True)
+
+
 def the_api_is_as_it_describes_itself(walk):
     """As `tests/api.rs` has it of the other home, here through the gateway, which takes a tenth of a second: hence several at once.
 
@@ -626,6 +650,7 @@ STEPS = [
     the_doctor_finds_it_well,
     line_protocol_reads_back_equal,
     timestream_reads_back_equal,
+    what_waits_in_a_queue_is_counted,
     the_api_is_as_it_describes_itself,
     each_function_calls_what_it_may,
 ]

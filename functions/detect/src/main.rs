@@ -1,10 +1,15 @@
-//! The function `detect`: judges each minute of all tenants' mail once, and tells each change of an alert on the alert topic.
+//! The function `detect`: judges each minute of all tenants' mail once, and tells each change of an alert on the alert topic. Before,
+//! it puts on the stream how much waits in the queues that tenants name.
 //!
-//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`; `DASHBOARD_URL`, the address that alerts point to. An error means that some change
-//! was not told or a minute not judged: the next run goes on from there.
+//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the address that alerts point to. An error means that
+//! some change was not told or a minute not judged: the next run goes on from there. A queue that does not tell is a warning.
+
+use std::time::Duration;
 
 use adapters::aws::dynamodb::DynamoStore;
+use adapters::aws::kinesis::{PartitionKeys, Stream};
 use adapters::aws::sns::{Message, Topic};
+use adapters::aws::sqs::Sqs;
 use adapters::environment::{Environment, InvalidEnvironment};
 use adapters::randomness::random;
 use adapters::system_clock::SystemClock;
@@ -12,13 +17,19 @@ use detection::{Change, SCHEMA};
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use pipeline::aggregate::Attempt;
+use pipeline::ports::{Clock as _, Store};
+use pipeline::queues::{self, Gauges, Queues};
 use pipeline::watch::{self, Announce, AnnounceError, Memory};
 use serde_json::{Value, json};
+
+/// Judging waits no longer for the queues of tenants.
+const QUEUES_TIME: Duration = Duration::from_secs(15);
 
 /// The settings of this function.
 struct Settings {
     table: String,
     topic: String,
+    stream: String,
     dashboard: Option<String>,
 }
 
@@ -27,6 +38,7 @@ impl Settings {
         let settings = Self {
             table: environment.required("TABLE_NAME"),
             topic: environment.required("ALERT_TOPIC_ARN"),
+            stream: environment.required("STREAM_NAME"),
             dashboard: environment.optional("DASHBOARD_URL"),
         };
         environment.finish(settings)
@@ -65,18 +77,38 @@ fn message(change: &Change) -> Result<Message, serde_json::Error> {
     })
 }
 
+/// Puts on the stream how much waits in tenants' queues; how many tenants that were.
+async fn tell_queues<S: Store, Q: Queues>(store: &S, queues: &Q, stream: &Stream) -> Result<usize, Error> {
+    let Gauges { records, failed } = queues::gauges(store, queues, SystemClock.now()).await?;
+    for (queue, error) in &failed {
+        tracing::warn!(%queue, error, "a queue does not tell how much waits in it");
+    }
+    let mut keys = PartitionKeys::default();
+    let records: Vec<_> = records.into_iter().map(|record| keys.address(record)).collect();
+    let told = records.len();
+    stream.put(records).await?;
+    Ok(told)
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Settings { table, topic, dashboard } = Settings::read(Environment::of_process())?;
+    let Settings { table, topic, stream, dashboard } = Settings::read(Environment::of_process())?;
     let config = adapters::aws::config().await;
     let (store, topic) = (DynamoStore::new(&config, table), Sns(Topic::new(&config, topic)));
+    let (queues, stream) = (Sqs::new(&config), Stream::new(&config, stream));
     let settings = watch::Settings { dashboard, ..watch::Settings::default() };
     // Invocations of one environment never overlap.
     let memory = tokio::sync::Mutex::new(Memory::default());
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
         let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
         let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
+        match tokio::time::timeout(QUEUES_TIME, tell_queues(&store, &queues, &stream)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(tenants)) => tracing::info!(tenants, "queues read"),
+            Ok(Err(error)) => tracing::warn!(error, "how much waits in queues was not told"),
+            Err(_) => tracing::warn!("queues take too long to tell how much waits in them"),
+        }
         let mut memory = memory.lock().await;
         let run = watch::run(&store, &SystemClock, &topic, &settings, &mut memory, attempt);
         let watch::Watched { minutes, tenants, told, behind } = Box::pin(run).await?;

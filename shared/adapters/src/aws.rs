@@ -21,6 +21,7 @@ pub mod kinesis;
 #[cfg(feature = "aws-ses")]
 pub mod ses;
 pub mod sns;
+pub mod sqs;
 pub mod timestream;
 
 /// One try of one call.

@@ -7,7 +7,7 @@ use event::Reason;
 
 /// What is counted, per recipient.
 ///
-/// The discriminants are part of the storage format: append, never renumber, stay below 64.
+/// The discriminants are part of the storage format: append, never renumber, stay below 59: there are no more sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Counter {
@@ -57,17 +57,21 @@ pub enum Counter {
     DeliveryMillis = 21,
     /// The number of deliveries that say.
     DeliveriesTimed = 22,
+    /// How often a sender said how much mail waits in its queue.
+    QueueReadings = 23,
     // 24 to 39 are the bounces by reason, 40 to 55 the delays by reason.
+    /// Sum of the mails that waited, over `QueueReadings`.
+    QueueDepth = 56,
 }
 
 impl Counter {
     /// One more than the largest stored number.
-    pub const COUNT: usize = 56;
+    pub const COUNT: usize = 57;
     const BOUNCE_REASONS: u8 = 24;
     const DELAY_REASONS: u8 = 40;
 
     /// The counters of which each count of each event raises exactly one: what goes in must come out here.
-    pub const PRIMARY: [Self; 15] = [
+    pub const PRIMARY: [Self; 16] = [
         Self::Sends,
         Self::Deliveries,
         Self::BouncesPermanent,
@@ -83,6 +87,7 @@ impl Counter {
         Self::Clicks,
         Self::Unsubscribes,
         Self::SubscriptionsOther,
+        Self::QueueReadings,
     ];
 }
 
@@ -294,7 +299,7 @@ mod tests {
     use super::*;
 
     fn counters() -> impl Strategy<Value = Counters> {
-        prop::collection::vec((0..56_u8, prop_oneof![0..1000_u64, any::<u64>()]), 0..20).prop_map(|pairs| {
+        prop::collection::vec((0..57_u8, prop_oneof![0..1000_u64, any::<u64>()]), 0..20).prop_map(|pairs| {
             let mut counters = Counters::new();
             for (number, count) in pairs {
                 counters.add(CounterId(number), count);
@@ -317,7 +322,7 @@ mod tests {
         }
 
         #[test]
-        fn each_count_is_the_sum_of_what_was_added(pairs in prop::collection::vec((0..56_u8, prop_oneof![0..1000_u64, 0..1_u64 << 40]), 0..40)) {
+        fn each_count_is_the_sum_of_what_was_added(pairs in prop::collection::vec((0..57_u8, prop_oneof![0..1000_u64, 0..1_u64 << 40]), 0..40)) {
             let mut plain = [0_u64; Counter::COUNT];
             let mut counters = Counters::new();
             for (number, count) in pairs {

@@ -35,7 +35,7 @@ pub(crate) enum EntryKind {
 pub(crate) type Place = (EntryKind, Vec<String>, Minute);
 
 pub(crate) fn cell() -> impl Strategy<Value = Cell> {
-    let counters = prop::collection::vec((0..56_u8, prop_oneof![0..9_u64, 0..6_000_000_000_u64]), 0..6);
+    let counters = prop::collection::vec((0..57_u8, prop_oneof![0..9_u64, 0..6_000_000_000_u64]), 0..6);
     let times = prop::collection::vec(0..100_000_u64, 0..3);
     let people = prop_oneof![
         8 => prop::collection::vec(0..50_u64, 0..4).boxed(),

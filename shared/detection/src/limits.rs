@@ -29,6 +29,8 @@ const SLOW_SHARE: f64 = 0.05;
 const WAITING_MINUTES: u32 = 10;
 /// Mail without an outcome is forgotten by half in so many minutes: for some, none ever comes.
 const FLIGHT_HALF_LIFE: f64 = 360.0;
+/// What a gauge said stands for so many minutes, until it speaks again.
+const GAUGE_STANDS: u32 = 15;
 
 /// A limit on a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,8 +146,9 @@ pub struct Windows {
     now: u32,
     /// Mail sent less outcomes, slowly forgotten.
     in_flight: f32,
-    /// What waits, and since when it is too much.
+    /// What waits, when a gauge last said so, and since when it is too much.
     depth: f32,
+    gauged: u32,
     too_many_since: u32,
 }
 
@@ -184,6 +187,7 @@ impl Windows {
             now,
             in_flight: 0.0,
             depth: 0.0,
+            gauged: 0,
             too_many_since: 0,
         }
     }
@@ -234,7 +238,11 @@ impl Windows {
         let outcomes = counts.deliveries + counts.bounces_permanent + counts.bounces_transient;
         let sent = counts.base(Base::Sends);
         self.in_flight = narrow((keep * f64::from(self.in_flight) + sent - outcomes).max(0.0));
-        self.depth = counts.queue_depth.map_or(self.in_flight, narrow);
+        if let Some(depth) = counts.queue_depth {
+            (self.depth, self.gauged) = (narrow(depth), now);
+        } else if now.saturating_sub(self.gauged) > GAUGE_STANDS {
+            self.depth = self.in_flight;
+        }
     }
 
     /// Bad outcomes and their mail in each of the last half hours.

@@ -74,6 +74,11 @@ pub enum EventKind<'a> {
         /// Whether it unsubscribed from everything or from a topic by this change.
         unsubscribed: bool,
     },
+    /// No event of SES: a sender says how much mail waits in a queue of its own, whose name stands for the message's id.
+    QueueDepth {
+        /// Mails that wait.
+        depth: u64,
+    },
 }
 
 /// A bounce, read for counting.
@@ -267,6 +272,7 @@ impl EmailEvent<'_> {
                 // An opt-in and an opt-out of one moment are two things.
                 (9, [&at, if *unsubscribed { b"out" } else { b"in" }, &[]])
             }
+            EventKind::QueueDepth { .. } => (10, [&at, &[], &[]]),
         };
         let parts: [&[u8]; 6] =
             [&[kind], self.message_id.as_bytes(), recipient.as_bytes(), extra[0], extra[1], extra[2]];

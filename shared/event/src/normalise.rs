@@ -74,6 +74,10 @@ pub(crate) fn events(wire: &mut Wire<'_>, each: Each<'_>) -> Result<(), NotCount
             let unsubscribed = unsubscribes(&body.old_preferences, &body.new_preferences);
             of_the_message(event, EventKind::Subscription { unsubscribed }, each);
         }
+        WireKind::QueueDepth => {
+            let depth = body.depth.ok_or(Unreadable::MissingField("queueDepth.depth"))?;
+            emit(event, EventKind::QueueDepth { depth }, Recipients::new(), each);
+        }
         WireKind::Open | WireKind::Click => {
             let interaction = interaction(body, kind == WireKind::Click, at.millis_since(sent_at));
             let kind = match kind {

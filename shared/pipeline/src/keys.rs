@@ -38,6 +38,8 @@ pub const BACKLOG: &str = "backlog";
 pub const SINKS: &str = "sinks";
 /// Partition of the tenants.
 pub const TENANTS: &str = "tenants";
+/// Partition of what is said of tenants.
+pub const TENANT_DETAILS: &str = "tenant-details";
 /// Partition that leads to the alerts of all tenants.
 pub const ALERT_INDEX: &str = "alert-index";
 /// Partition of what detection knows.
@@ -179,7 +181,7 @@ pub fn tenant(tenant: &TenantId) -> Key {
 
 /// What is said of a tenant.
 pub fn tenant_details(tenant: &TenantId) -> Key {
-    Key { partition: "tenant-details".to_owned(), sort: tenant.to_string() }
+    Key { partition: TENANT_DETAILS.to_owned(), sort: tenant.to_string() }
 }
 
 /// Partition of the alerts of a tenant, or of those over tenants.

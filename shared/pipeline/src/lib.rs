@@ -21,6 +21,7 @@ pub mod memory;
 pub mod parallel;
 pub mod ports;
 pub mod quarantine;
+pub mod queues;
 pub mod receipt;
 pub mod reconcile;
 pub mod rules;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys;
 use crate::ports::{Item, Key, Store, StoreError};
+use crate::queues::QueueUrl;
 use crate::stored;
 
 /// What is said of a tenant.
@@ -25,6 +26,8 @@ pub struct Details {
     pub timezone: Option<String>,
     /// What it calls the declared tags, by `tag1` to `tag4`, in place of the deployment's names.
     pub tag_names: BTreeMap<String, String>,
+    /// The SQS queues its mail waits in before it is sent.
+    pub queues: Vec<QueueUrl>,
     /// When an operator added it, in milliseconds since 1970; nothing if its mail did.
     pub added_at: Option<i64>,
 }
@@ -66,15 +69,19 @@ pub async fn register<S: Store>(store: &S, tenant: &TenantId) -> Result<(), Stor
 /// What is said of some tenants, in their order.
 pub async fn details<S: Store>(store: &S, tenants: &[TenantId]) -> Result<Vec<Details>, DetailsError> {
     let keys = tenants.iter().map(keys::tenant_details).collect();
-    let mut all = Vec::with_capacity(tenants.len());
-    for item in store.get(keys).await? {
-        all.push(match item {
-            Some(item) => serde_json::from_slice(&item.body)
-                .map_err(|source| DetailsError::Damaged { key: item.key, source })?,
-            None => Details::default(),
-        });
-    }
-    Ok(all)
+    let items = store.get(keys).await?.into_iter();
+    items.map(|item| item.map_or_else(|| Ok(Details::default()), decode)).collect()
+}
+
+/// The tenants of which anything is said, and what it is, sorted by name.
+pub async fn described<S: Store>(store: &S) -> Result<Vec<(TenantId, Details)>, DetailsError> {
+    let items = stored::range(store, keys::whole(keys::TENANT_DETAILS.to_owned())).await?;
+    let known = items.into_iter().filter_map(|item| Some((TenantId::new(&item.key.sort).ok()?, item)));
+    known.map(|(tenant, item)| Ok((tenant, decode(item)?))).collect()
+}
+
+fn decode(item: Item) -> Result<Details, DetailsError> {
+    serde_json::from_slice(&item.body).map_err(|source| DetailsError::Damaged { key: item.key, source })
 }
 
 /// Adds a tenant, or says something else of one.

@@ -17,6 +17,7 @@ use pipeline::alerts::{Alert, Asked};
 use pipeline::audit::Entry;
 use pipeline::credentials::{Credential, Grant};
 use pipeline::mappings::Packed;
+use pipeline::queues::QueueUrl;
 use pipeline::rules::OwnRules;
 use pipeline::stored::Versioned;
 use serde::{Serialize, Serializer};
@@ -236,6 +237,8 @@ pub struct Tenant {
     pub timezone: Option<String>,
     /// What it calls declared tags, by `tag1` to `tag4`.
     pub tag_names: BTreeMap<String, String>,
+    /// The SQS queues its mail waits in before it is sent.
+    pub queues: Vec<QueueUrl>,
 }
 
 /// The proof of counting.

@@ -92,13 +92,14 @@ impl Uses {
 }
 
 fn shown(id: &TenantId, details: Details) -> Tenant {
-    let Details { name, suspended, timezone, tag_names, .. } = details;
+    let Details { name, suspended, timezone, tag_names, queues, added_at: _ } = details;
     Tenant {
         id: id.to_string(),
         name: name.unwrap_or_else(|| id.to_string()),
         suspended,
         timezone,
         tag_names,
+        queues,
     }
 }
 
@@ -237,9 +238,10 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     async fn describe(&self, id: &TenantId, tenant: Tenant) -> Result<(), Unavailable> {
         let before = self.details(id).await?;
         let added_at = before.added_at.or(Some(self.now().millis()));
-        let Tenant { id: _, name, suspended, timezone, tag_names } = tenant;
+        let Tenant { id: _, name, suspended, timezone, tag_names, queues } = tenant;
         let name = Some(name).filter(|name| name != id.as_str());
-        tenants::describe(&self.store, id, &Details { name, suspended, timezone, tag_names, added_at })
+        let details = Details { name, suspended, timezone, tag_names, queues, added_at };
+        tenants::describe(&self.store, id, &details)
             .await
             .map_err(|error| unavailable("describing a tenant")(error.into()))
     }

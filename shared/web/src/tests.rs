@@ -379,9 +379,9 @@ impl World {
     fn with(mood: Mood, certificate: Option<&'static str>) -> Self {
         let now = Mutex::new(at(NOW));
         let (asked, payloads, rules, own, keys, trail) = Default::default();
-        let (timezone, tag_names, store) = Default::default();
-        let acme =
-            Tenant { id: "acme".to_owned(), name: "Acme".to_owned(), suspended: false, timezone, tag_names };
+        let (timezone, tag_names, queues, store) = Default::default();
+        let (id, name) = ("acme".to_owned(), "Acme".to_owned());
+        let acme = Tenant { id, name, suspended: false, timezone, tag_names, queues };
         let tenants = Mutex::new(BTreeMap::from([(TenantId::new("acme").unwrap(), acme)]));
         let fake = Arc::new(Fake { now, mood, asked, payloads, rules, tenants, keys, own, trail, store });
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });

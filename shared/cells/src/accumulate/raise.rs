@@ -45,6 +45,10 @@ pub(super) fn raise(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, re
         }
         EventKind::Subscription { unsubscribed: true } => counters.add(Counter::Unsubscribes, 1),
         EventKind::Subscription { unsubscribed: false } => counters.add(Counter::SubscriptionsOther, 1),
+        EventKind::QueueDepth { depth } => {
+            counters.add(Counter::QueueReadings, 1);
+            counters.add(Counter::QueueDepth, *depth);
+        }
     }
 }
 
@@ -87,7 +91,7 @@ fn raise_interaction(
     }
 }
 
-/// An event's type as SES spells it in `eventType`.
+/// An event's type as it is spelt in `eventType`.
 pub(super) const fn kind_name(kind: &EventKind<'_>) -> &'static str {
     match kind {
         EventKind::Send => "Send",
@@ -100,5 +104,6 @@ pub(super) const fn kind_name(kind: &EventKind<'_>) -> &'static str {
         EventKind::Open(_) => "Open",
         EventKind::Click(_) => "Click",
         EventKind::Subscription { .. } => "Subscription",
+        EventKind::QueueDepth { .. } => "QueueDepth",
     }
 }

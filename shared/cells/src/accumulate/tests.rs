@@ -78,6 +78,7 @@ fn kinds() -> Vec<EventKind<'static>> {
         EventKind::Click(interaction(Verdict::Machine("scanner"))),
         EventKind::Subscription { unsubscribed: true },
         EventKind::Subscription { unsubscribed: false },
+        EventKind::QueueDepth { depth: 700 },
     ]
 }
 
@@ -131,6 +132,7 @@ fn each_event_raises_its_counters() {
         one(&[C::Clicks.into(), C::ClicksBot.into()]),
         one(&[C::Unsubscribes.into()]),
         one(&[C::SubscriptionsOther.into()]),
+        vec![(C::QueueReadings.into(), 1), (C::QueueDepth.into(), 700)],
     ];
     assert_eq!(kinds().len(), expected.len());
     for (kind, expected) in kinds().into_iter().zip(&expected) {
@@ -287,7 +289,7 @@ fn nothing_grouped_is_one_row() {
     let rows: Vec<_> = accumulator.rows().collect();
     let [(key, cell)] = rows.as_slice() else { panic!("one row") };
     assert_eq!((key.tenant, key.bucket, key.kind, key.value(Dimension::Provider)), ("", None, "", ""));
-    assert_eq!(cell.counters.events(), 20);
+    assert_eq!(cell.counters.events(), 21);
 }
 
 #[test]
@@ -312,6 +314,7 @@ fn rows_by_event_type_name_it_as_ses_does() {
         "Delivery",
         "DeliveryDelay",
         "Open",
+        "QueueDepth",
         "Reject",
         "Rendering Failure",
         "Send",

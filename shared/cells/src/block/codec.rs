@@ -12,6 +12,7 @@
 //! All integers are LEB128. Fields are only ever added as new sections under a new version; see [`super::frame`].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use compact_str::CompactString;
 use event::Hour;
@@ -33,7 +34,10 @@ pub(crate) const PLACES: u8 = 1;
 pub(crate) const LATENCY: u8 = 2;
 pub(crate) const OPENS: u8 = 3;
 pub(crate) const CLICKS: u8 = 4;
-pub(crate) const COUNTERS: u8 = 8;
+/// Counters lie at 8 and up, those above 55 at 5 to 7.
+const COUNTERS: Range<u8> = 5..64;
+const FIRST_COUNTER: u8 = 8;
+const MORE_COUNTERS: u8 = 64 - FIRST_COUNTER;
 /// Of the block.
 pub(crate) const STRINGS: u8 = 192;
 pub(crate) const LEDGER: u8 = 193;
@@ -188,9 +192,20 @@ fn encode_table<const N: usize>(frame: &mut FrameWriter, first_id: u8, table: &T
     frame.section(first_id + LATENCY, &latencies(&table.rows));
     frame.section(first_id + OPENS, &uniques(table.rows.iter().map(|row| &row.cell.opens)));
     frame.section(first_id + CLICKS, &uniques(table.rows.iter().map(|row| &row.cell.clicks)));
-    for (number, column) in (0..).zip(counters(&table.rows)) {
-        frame.section(first_id + COUNTERS + number, &column);
+    let counters = counters(&table.rows);
+    for place in COUNTERS {
+        let column = counter_at(place).and_then(|counter| counters.get(usize::from(counter.number())));
+        frame.section(first_id + place, column.map_or(&[], Vec::as_slice));
     }
+}
+
+/// The counter whose section has this place in its table.
+pub(crate) fn counter_at(place: u8) -> Option<CounterId> {
+    let number = match place.checked_sub(FIRST_COUNTER) {
+        Some(number) => number,
+        None => MORE_COUNTERS + place.checked_sub(COUNTERS.start)?,
+    };
+    CounterId::from_number(number).filter(|_| COUNTERS.contains(&place))
 }
 
 fn strings(values: &[CompactString]) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use event::Minute;
 
 use super::bytes::Cursor;
-use super::codec::{CLICKS, COUNTERS, DENSE, HASH_BYTES, LATENCY, OPENS, SPARSE};
+use super::codec::{CLICKS, DENSE, HASH_BYTES, LATENCY, OPENS, SPARSE, counter_at};
 use super::frame::{Frame, Unpacker};
 use super::rows::Tally;
 use super::{BlockError, Resolution, RowRef, Wanted};
@@ -32,12 +32,14 @@ impl<'a> Sections<'a> {
     ) -> Result<Self, BlockError> {
         let mut counters = Vec::new();
         for id in frame.ids() {
-            if let Some(counter) = id.checked_sub(first_id + COUNTERS).and_then(CounterId::from_number)
+            if let Some(counter) = id.checked_sub(first_id).and_then(counter_at)
                 && wanted.counters & (1 << counter.number()) != 0
             {
                 counters.push((counter, frame.section(id, unpacker)?));
             }
         }
+        // Not all sections lie in the order of the counters.
+        counters.sort_unstable_by_key(|(counter, _)| *counter);
         let mut sketch = |wanted: bool, id: u8| {
             if wanted { frame.section(first_id + id, unpacker).map(Some) } else { Ok(None) }
         };

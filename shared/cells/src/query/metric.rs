@@ -23,7 +23,7 @@ pub enum Metric {
     DeliveryMs(u8),
     /// The mean of the milliseconds from send to delivery.
     DeliveryMsMean,
-    /// Mail waiting at the sender; no gauge is stored in cells, so it has no value here.
+    /// Mail waiting at the sender: the mean of what gauges said.
     QueueDepth,
 }
 
@@ -107,7 +107,9 @@ impl Metric {
             Self::DeliveryMsMean => {
                 wanted.counters |= bit(Counter::DeliveryMillis.into()) | bit(Counter::DeliveriesTimed.into());
             }
-            Self::QueueDepth => {}
+            Self::QueueDepth => {
+                wanted.counters |= bit(Counter::QueueDepth.into()) | bit(Counter::QueueReadings.into());
+            }
         }
     }
 
@@ -123,11 +125,8 @@ impl Metric {
             Self::DeliveryMs(percent) => {
                 cell.latency.quantile(f64::from(percent) / 100.0).map_or(Value::Missing, Value::Count)
             }
-            Self::DeliveryMsMean => match cell.counters.get(Counter::DeliveriesTimed) {
-                0 => Value::Missing,
-                timed => Value::Number(cell.counters.get(Counter::DeliveryMillis) as f64 / timed as f64),
-            },
-            Self::QueueDepth => Value::Missing,
+            Self::DeliveryMsMean => mean(cell, Counter::DeliveryMillis, Counter::DeliveriesTimed),
+            Self::QueueDepth => mean(cell, Counter::QueueDepth, Counter::QueueReadings),
         }
     }
 
@@ -155,6 +154,13 @@ impl Metric {
             Self::DeliveryMs(_) | Self::DeliveryMsMean | Self::QueueDepth => 0.0,
         };
         (error > 0.0).then_some(error)
+    }
+}
+
+fn mean(cell: &Cell, sum: Counter, of: Counter) -> Value {
+    match cell.counters.get(of) {
+        0 => Value::Missing,
+        count => Value::Number(cell.counters.get(sum) as f64 / count as f64),
     }
 }
 
@@ -252,6 +258,8 @@ mod tests {
             (C::Unsubscribes, 18),
             (C::DeliveryMillis, 3_000),
             (C::DeliveriesTimed, 8),
+            (C::QueueDepth, 700),
+            (C::QueueReadings, 2),
         ]);
         let check = |name: &str, expected: Value| {
             assert_eq!(Metric::from_name(name).unwrap().value(&cell, Basis::Event), expected, "{name}");
@@ -270,7 +278,7 @@ mod tests {
         check("click_to_open_rate", Value::Missing);
         check("delivery_ms_mean", Value::Number(375.0));
         check("delivery_ms_p95", Value::Missing);
-        check("queue_depth", Value::Missing);
+        check("queue_depth", Value::Number(350.0));
     }
 
     #[test]

@@ -87,7 +87,9 @@ fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_l
     assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a moment's");
     assert_eq!((0..20).filter(|_| broken(Some(1500.0), 0.0)).count(), 10);
     assert!(broken(Some(900.0), 0.0) && !broken(Some(700.0), 0.0));
-    // Without a gauge, what was sent and has no outcome waits.
+    // What a gauge said stands for a while; then what was sent and has no outcome waits.
+    assert_eq!((0..9).filter(|_| broken(Some(1500.0), 0.0)).count(), 0);
+    assert!(!broken(None, 0.0) && broken(None, 0.0));
     assert!((0..60).any(|_| broken(None, 100.0)));
 }
 

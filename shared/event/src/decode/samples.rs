@@ -38,6 +38,7 @@ fn event_line(event: &EmailEvent<'_>) -> String {
             format!("click by {} on {}", who(click.verdict), click.link.as_deref().unwrap_or("?"))
         }
         EventKind::Subscription { unsubscribed } => format!("subscription, unsubscribed: {unsubscribed}"),
+        EventKind::QueueDepth { depth } => format!("queue of {depth}"),
     };
     let id: String = event.message_id.chars().take(16).collect();
     let mut line = format!("{what} | {id} sent {} | {}", event.sent_at, event.at);

@@ -1,4 +1,5 @@
-//! SES's wire shapes, as far as anything is counted from them: `mail`, the ten bodies, recipients, preferences.
+//! SES's wire shapes, as far as anything is counted from them: `mail`, the ten bodies, recipients, preferences; and one of our own in
+//! the same clothes, by which a sender says how much mail waits.
 //!
 //! Event publishing and the older notifications share them. Reading is tolerant: unknown fields are skipped, optional
 //! fields of a wrong type are as good as absent, and nothing here decides what an event means.
@@ -19,7 +20,7 @@ const MAX_TOPICS: usize = 64;
 
 type Text<'a> = Option<Cow<'a, str>>;
 
-/// The ten types, in the order of SES's documentation.
+/// The ten types, in the order of SES's documentation, and the gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireKind {
     Send,
@@ -32,6 +33,7 @@ pub(crate) enum WireKind {
     RenderingFailure,
     DeliveryDelay,
     Subscription,
+    QueueDepth,
 }
 
 impl WireKind {
@@ -47,6 +49,7 @@ impl WireKind {
             "Rendering Failure" => Self::RenderingFailure,
             "DeliveryDelay" => Self::DeliveryDelay,
             "Subscription" => Self::Subscription,
+            "QueueDepth" => Self::QueueDepth,
             _ => return None,
         })
     }
@@ -54,7 +57,7 @@ impl WireKind {
     /// The name of the body's time; `None` for the types that happen when the message is accepted.
     pub(super) fn time_field(self) -> Option<&'static str> {
         match self {
-            Self::Send | Self::Reject | Self::RenderingFailure => None,
+            Self::Send | Self::Reject | Self::RenderingFailure | Self::QueueDepth => None,
             Self::Delivery => Some("delivery.timestamp"),
             Self::Bounce => Some("bounce.timestamp"),
             Self::Complaint => Some("complaint.timestamp"),
@@ -76,7 +79,7 @@ pub(crate) enum WireField {
 
 impl WireField {
     /// As they are written. The body of Rendering Failure is `failure`.
-    pub(crate) const NAMES: [Name<Self>; 13] = [
+    pub(crate) const NAMES: [Name<Self>; 14] = [
         Name::new("\"eventType\":", Self::Type),
         Name::new("\"mail\":", Self::Mail),
         Name::new("\"send\":", Self::Body(WireKind::Send)),
@@ -90,6 +93,7 @@ impl WireField {
         Name::new("\"deliveryDelay\":", Self::Body(WireKind::DeliveryDelay)),
         Name::new("\"subscription\":", Self::Body(WireKind::Subscription)),
         Name::new("\"notificationType\":", Self::Type),
+        Name::new("\"queueDepth\":", Self::Body(WireKind::QueueDepth)),
     ];
 }
 
@@ -269,6 +273,7 @@ pub(super) struct Body<'a> {
     pub(super) timestamp: Required<'a>,
     pub(super) recipients: SmallVec<[Recipient<'a>; 1]>,
     pub(super) processing_ms: Option<u64>,
+    pub(super) depth: Option<u64>,
     pub(super) feedback_id: Text<'a>,
     pub(super) reporting_mta: Text<'a>,
     pub(super) bounce_type: Text<'a>,
@@ -304,6 +309,7 @@ enum BodyField {
     Timestamp,
     Recipients,
     ProcessingMillis,
+    Depth,
     FeedbackId,
     ReportingMta,
     BounceType,
@@ -322,7 +328,7 @@ enum BodyField {
 
 impl BodyField {
     /// Of all ten, so that as many as can be come in their turn: a delivery, then an open or click, a bounce, and the others.
-    const NAMES: [Name<Self>; 22] = [
+    const NAMES: [Name<Self>; 23] = [
         Name::new("\"timestamp\":", Self::Timestamp),
         Name::new("\"processingTimeMillis\":", Self::ProcessingMillis),
         Name::new("\"recipients\":", Self::Recipients),
@@ -345,6 +351,7 @@ impl BodyField {
         Name::new("\"delayedRecipients\":", Self::Recipients),
         Name::new("\"newTopicPreferences\":", Self::NewPreferences),
         Name::new("\"oldTopicPreferences\":", Self::OldPreferences),
+        Name::new("\"depth\":", Self::Depth),
     ];
 }
 
@@ -355,6 +362,7 @@ impl<'a> Body<'a> {
                 Some(BodyField::Timestamp) => self.timestamp = Required::read(scanner)?,
                 Some(BodyField::Recipients) => self.read_recipients(scanner)?,
                 Some(BodyField::ProcessingMillis) => self.processing_ms = whole_number(scanner)?,
+                Some(BodyField::Depth) => self.depth = whole_number(scanner)?,
                 Some(BodyField::FeedbackId) => self.feedback_id = scanner.text()?,
                 Some(BodyField::ReportingMta) => self.reporting_mta = scanner.text()?,
                 Some(BodyField::BounceType) => self.bounce_type = scanner.text()?,

@@ -182,7 +182,8 @@ pub fn each_count<'e>(
         | EventKind::Reject
         | EventKind::RenderingFailure
         | EventKind::Delay { .. }
-        | EventKind::Subscription { .. } => {
+        | EventKind::Subscription { .. }
+        | EventKind::QueueDepth { .. } => {
             if event.recipients.is_empty() {
                 count("", Attribution::recipient(""), none);
             }

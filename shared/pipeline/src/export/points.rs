@@ -43,12 +43,14 @@ pub(super) fn of_delta(
     let wanted = Wanted { counters: u64::MAX, ..Wanted::default() };
     reader.scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut |row| {
         let counts = COUNTS.iter().map(|(name, count)| (name.as_str(), count.in_counters(row.counters)));
-        // Their quotient is the mean time of delivery.
-        let times = [
+        // Their quotients are the mean time of delivery and the mean of what waits.
+        let means = [
             ("delivery_ms_sum", row.counters.get(Counter::DeliveryMillis)),
             ("delivery_ms_count", row.counters.get(Counter::DeliveriesTimed)),
+            ("queue_depth_sum", row.counters.get(Counter::QueueDepth)),
+            ("queue_depth_count", row.counters.get(Counter::QueueReadings)),
         ];
-        let counts: Vec<_> = counts.chain(times).filter(|(_, count)| *count > 0).collect();
+        let counts: Vec<_> = counts.chain(means).filter(|(_, count)| *count > 0).collect();
         if counts.is_empty() {
             return;
         }

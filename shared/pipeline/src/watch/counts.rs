@@ -15,7 +15,7 @@ use crate::ports::Store;
 use crate::snapshot::Progress;
 
 /// In the order of [`counts`].
-const METRICS: &str = "sends,deliveries,bounces_permanent,suppressed,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50,delivery_ms_p95";
+const METRICS: &str = "sends,deliveries,bounces_permanent,suppressed,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50,delivery_ms_p95,queue_depth";
 
 /// The width of buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,12 +133,9 @@ fn add(tenant: &TenantId, answer: &Answer, lines: &mut Lines) {
 }
 
 fn counts(values: &[Value]) -> (Counts, Option<Spread>) {
-    let mut values = values.iter().map(|value| match value {
-        Value::Count(count) => *count as f64,
-        Value::Number(number) => *number,
-        Value::Missing => 0.0,
-    });
-    let mut next = || values.next().unwrap_or_default();
+    let mut values = values.iter().map(|value| value.as_number());
+    let mut known = || values.next().flatten();
+    let mut next = || known().unwrap_or_default();
     let mut counts = Counts {
         sends: next(),
         deliveries: next(),
@@ -152,6 +149,7 @@ fn counts(values: &[Value]) -> (Counts, Option<Spread>) {
         ..Counts::default()
     };
     let (p50, p95) = (next(), next());
+    counts.queue_depth = known();
     counts.note_latency(p50, counts.deliveries);
     (counts, Spread::new(Some(p50), Some(p95)))
 }

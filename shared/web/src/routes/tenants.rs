@@ -12,6 +12,7 @@ use axum::extract::{Path, Request, State};
 use cells::query::{Locale, time_zone};
 use event::{TenantId, Timestamp};
 use pipeline::credentials::{Credential, Grant};
+use pipeline::queues::{MAX_QUEUES, QueueUrl};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
@@ -55,6 +56,7 @@ struct TenantChange {
     #[serde(default, deserialize_with = "given")]
     timezone: Option<Option<String>>,
     tag_names: Option<BTreeMap<String, String>>,
+    queues: Option<Vec<String>>,
 }
 
 /// Tells what is given as null from what is left out.
@@ -112,8 +114,8 @@ pub(crate) async fn add<B: Backend>(
     }
     web.backend.note(&operator.name, "tenant.add", id.as_str()).await?;
     let name = name.unwrap_or_else(|| id.to_string());
-    let (timezone, tag_names) = Default::default();
-    let tenant = Tenant { id: id.to_string(), name, suspended: false, timezone, tag_names };
+    let (timezone, tag_names, queues) = Default::default();
+    let tenant = Tenant { id: id.to_string(), name, suspended: false, timezone, tag_names, queues };
     web.backend.describe(&id, tenant).await?;
     one(&web, &id).await.map(Json)
 }
@@ -261,6 +263,9 @@ impl TenantChange {
             right_names(&names)?;
             tenant.tag_names = names;
         }
+        if let Some(queues) = self.queues {
+            tenant.queues = right_queues(queues)?;
+        }
         Ok(())
     }
 }
@@ -277,6 +282,19 @@ fn right_names(names: &BTreeMap<String, String>) -> Result<(), Problem> {
     Err(invalid("tag_names", "cannot be used")
         .allowed("for tag1 to tag4 a name each: letters, digits, _ - and ., no dimension's name, none twice")
         .example(r#"{"tag1":"brand"}"#))
+}
+
+fn right_queues(urls: Vec<String>) -> Result<Vec<QueueUrl>, Problem> {
+    let wrong = |problem: String| {
+        let allowed = format!("at most {MAX_QUEUES} URLs of SQS queues, none twice");
+        invalid("queues", &problem).allowed(&allowed).example(format!("[{:?}]", QueueUrl::EXAMPLE))
+    };
+    let distinct: BTreeSet<&String> = urls.iter().collect();
+    if urls.len() > MAX_QUEUES || distinct.len() < urls.len() {
+        return Err(wrong("are too many or the same".to_owned()));
+    }
+    let read = urls.into_iter().map(QueueUrl::try_from);
+    read.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))
 }
 
 async fn one<B: Backend>(web: &Web<B>, id: &TenantId) -> Result<Tenant, Problem> {

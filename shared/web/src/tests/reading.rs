@@ -113,7 +113,7 @@ async fn a_key_says_who_it_is() {
 #[tokio::test]
 async fn operators_list_tenants() {
     let world = World::new();
-    let acme = json!({"id": "acme", "name": "Acme", "suspended": false, "timezone": null, "tag_names": {}});
+    let acme = json!({"id": "acme", "name": "Acme", "suspended": false, "timezone": null, "tag_names": {}, "queues": []});
     let all = world.get(OPERATOR, "/v1/tenants").await.json();
     assert_eq!(all, json!({"tenants": [acme], "next_cursor": null}));
     for id in ["zeta", "beta"] {

@@ -16,7 +16,7 @@ impl World {
 async fn a_tenant_is_added_renamed_suspended_and_erased() {
     let world = World::new();
     let added = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
-    let plain = |name: &str, suspended: bool| json!({"id": "globex", "name": name, "suspended": suspended, "timezone": null, "tag_names": {}});
+    let plain = |name: &str, suspended: bool| json!({"id": "globex", "name": name, "suspended": suspended, "timezone": null, "tag_names": {}, "queues": []});
     assert_eq!(added.json(), plain("globex", false));
     let again = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
     assert_eq!((again.status, again.problem()), (StatusCode::CONFLICT, "conflict".to_owned()));
@@ -51,7 +51,16 @@ async fn a_tenants_settings_are_set_kept_and_taken_away() {
     assert_eq!((&kept["timezone"], &kept["tag_names"]), (&json!("Europe/Berlin"), &json!({"tag2": "shop"})));
     let gone = set(json!({"timezone": null, "tag_names": {}})).await.json();
     assert_eq!((&gone["timezone"], &gone["tag_names"]), (&Value::Null, &json!({})));
+    let outbox = "https://sqs.eu-central-1.amazonaws.com/123456789012/outbox";
+    let named = set(json!({"queues": [outbox]})).await.json();
+    assert_eq!(
+        (&named["queues"], &set(json!({"name": "B"})).await.json()["queues"]),
+        (&json!([outbox]), &json!([outbox]))
+    );
+    assert_eq!(set(json!({"queues": []})).await.json()["queues"], json!([]));
     for (body, parameter) in [
+        (json!({"queues": ["outbox"]}), "queues"),
+        (json!({"queues": vec![outbox; 21]}), "queues"),
         (json!({"timezone": "Mars/Base"}), "timezone"),
         (json!({"tag_names": {"tag5": "a"}}), "tag_names"),
         (json!({"tag_names": {"tag1": "provider"}}), "tag_names"),
