@@ -2,7 +2,7 @@
 //!
 //! Five leaky integrators of the mail sent (this bucket, 10 minutes, 1 hour, 4 hours, a day) are mixed by weights learned
 //! from the counts themselves, so no lag is assumed. Dividing by the mail of the same bucket instead would call the evening
-//! opens of a noon campaign a rate of 300 %. Where outcomes are known by the minute of sending, their lags teach the same weights.
+//! opens of a noon campaign a rate of 300 %.
 
 use serde::{Deserialize, Serialize};
 
@@ -86,26 +86,6 @@ impl Kernel {
             *right += left * seen * certainty;
             for (cell, &other) in row.iter_mut().zip(&scaled) {
                 *cell += left * other * certainty;
-            }
-        }
-    }
-
-    /// Learns from outcomes whose lag is known, in minutes: the share of each integrator by its likelihood.
-    pub fn learn_lag(&mut self, lag_minutes: f64, count: f64, bucket_minutes: f64) {
-        let mut shares = [0.0; LAGS];
-        for ((share, mean), weight) in shares.iter_mut().zip(MEANS).zip(self.weights) {
-            let mean = mean.max(bucket_minutes / 2.0);
-            *share = (weight + 0.01) * (-lag_minutes / mean).exp() / mean;
-        }
-        let total: f64 = shares.iter().sum();
-        if total > 0.0 {
-            for ((row, right), (index, share)) in
-                self.gram.iter_mut().zip(&mut self.right).zip(shares.into_iter().enumerate())
-            {
-                *right += count * share / total;
-                if let Some(diagonal) = row.get_mut(index) {
-                    *diagonal += count;
-                }
             }
         }
     }

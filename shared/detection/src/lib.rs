@@ -34,7 +34,7 @@ mod wording;
 
 pub use alert::{Book, Cause, Change, Kind, MAX_ALERTS, Severity, State};
 pub use counts::{Base, Counts, Metric, Spread};
-pub use observe::{Bucket, Detector, Lag, MAX_TENANTS, Row, Shared};
+pub use observe::{Bucket, Detector, MAX_TENANTS, Row, Shared};
 pub use rules::{Limits, Maintenance, Override, Place, Rules};
 pub use tenant::{MAX_CAMPAIGNS, MAX_PROVIDERS, Tenant};
 pub use wording::SCHEMA;

@@ -51,17 +51,6 @@ pub struct Row<'a> {
     pub times: Option<Spread>,
 }
 
-/// Outcomes whose lag is known because they are counted by the minute of sending too.
-#[derive(Clone, Copy, Debug)]
-pub struct Lag {
-    /// Which outcome.
-    pub metric: Metric,
-    /// Minutes from the mail it is a part of.
-    pub minutes: f64,
-    /// How many.
-    pub count: f64,
-}
-
 /// All that happened in one bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket<'a> {
@@ -69,8 +58,6 @@ pub struct Bucket<'a> {
     pub start: Minute,
     /// The counts, by event time.
     pub rows: &'a [Row<'a>],
-    /// Lags of this bucket's outcomes, where they are known.
-    pub lags: &'a [Lag],
 }
 
 /// What is known over all tenants: stored once, beside the tenants.
@@ -185,14 +172,14 @@ impl Detector {
         }
         let mut next = self.shared.last + width;
         while next < start {
-            changes.extend(self.step(next, &[], &[]));
+            changes.extend(self.step(next, &[]));
             next += width;
         }
-        changes.extend(self.step(start, bucket.rows, bucket.lags));
+        changes.extend(self.step(start, bucket.rows));
         changes
     }
 
-    fn step(&mut self, now: u32, rows: &[Row<'_>], lags: &[Lag]) -> Vec<Change> {
+    fn step(&mut self, now: u32, rows: &[Row<'_>]) -> Vec<Change> {
         let bucket = self.shared.bucket;
         self.close(now);
         self.shared.last = now;
@@ -201,11 +188,6 @@ impl Detector {
         if let Some(verdict) = self.silence(now, &total) {
             self.shared.book.keep_open(now + bucket);
             return self.shared.book.apply(now + bucket, verdict, &self.rules);
-        }
-        for lag in lags {
-            if let Some(kernel) = self.shared.kernels.get_mut(lag.metric as usize) {
-                kernel.learn_lag(lag.minutes, lag.count, f64::from(bucket));
-            }
         }
         self.shared.tags_in_use |= rows.iter().any(|row| !row.campaign.is_empty());
         let kernels = self.shared.kernels;

@@ -2,8 +2,9 @@
 //!
 //! Three views of a point are each held against their own past: how far it is from the last points and from its hour of the day, how
 //! far the mean of the last points has moved, and how much rougher or smoother they are than usual. A view's past is its tail: the
-//! 99th percentile and the mean logarithmic excess above it (Hill 1975; peaks over threshold as in Siffer et al., KDD 2017), so the
-//! score follows from a probability, whatever the unit and the shape. What was told lately is told again only if it gets worse.
+//! value that one point in 20,000 exceeds and the mean logarithmic excess above it (Hill 1975; peaks over threshold as in Siffer et
+//! al., KDD 2017), so the score follows from a probability, whatever the unit and the shape. What was told is told again only if it
+//! gets worse, and forgotten slowly.
 
 use crate::baseline::usize_of;
 
@@ -11,20 +12,21 @@ use crate::baseline::usize_of;
 const SLOTS: usize = 24;
 /// Points after which a slot is trusted, and points its mean is over.
 const SLOT_TRUSTED: f64 = 3.0;
-const SLOT_MEMORY: f64 = 84.0;
+const SLOT_MEMORY: f64 = 100.0;
 /// Points that the level, the last mean and its past are over.
-const LEVEL: f64 = 10.0;
-const SHORT: f64 = 24.0;
-const LONG: f64 = 500.0;
+const LEVEL: f64 = 20.0;
+const SHORT: f64 = 12.0;
+const LONG: f64 = 5000.0;
 /// What the views count for: distance, shift, roughness. A shift that lasts is the surest of them.
 const WEIGHTS: [f64; 3] = [0.3, 1.0, 0.3];
-/// Points before anything is said.
+/// Points that views begin with, and points before anything is said: the first that were largest are no news.
 const WARM_UP: f64 = 30.0;
+const QUIET: f64 = 60.0;
 /// What a point has to exceed of what was told lately, and how that fades with each point.
-const AGAIN: f64 = 1.2;
-const FADE: f64 = 0.99;
-/// Nats (natural logarithms of one over the chance) that make a score of 1 - 1/e.
-const SCALE: f64 = 12.0;
+const AGAIN: f64 = 0.9;
+const FADE: f64 = 0.9995;
+/// Nats (natural logarithms of one over the chance) that make a score of 1/2.
+const HALF: f64 = 2.3;
 /// Beyond this the sums of squares of nothing overflow; no series of this world comes near it.
 const LARGEST: f64 = 1e100;
 
@@ -69,7 +71,7 @@ impl Scorer {
         let nats = self.look(hour_of_day(time_ms), value);
         let news = (nats - AGAIN * self.told).max(0.0);
         self.told = (FADE * self.told).max(nats);
-        self.score = if self.points <= WARM_UP { 0.0 } else { 1.0 - (-news / SCALE).exp() };
+        self.score = if self.points <= QUIET { 0.0 } else { 1.0 - (-news / HALF).exp2() };
         self.score
     }
 
@@ -127,11 +129,9 @@ impl Default for Tail {
 }
 
 impl Tail {
-    const ONE_IN: f64 = 100.0;
+    const ONE_IN: f64 = 20_000.0;
     /// How far the edge and the excess move with a point above.
     const PACE: f64 = 0.1;
-    /// Nats that a view may say beyond the logarithm of the points seen: who saw few cannot be surer.
-    const BEYOND_SEEN: f64 = 2.0;
 
     /// The logarithm of one over the chance of so much or more, judged by the past; then learns it.
     fn nats(&mut self, amount: f64, points: f64) -> f64 {
@@ -153,7 +153,8 @@ impl Tail {
         } else {
             self.edge *= 1.0 - Self::PACE / (Self::ONE_IN - 1.0);
         }
-        nats.min(points.ln() + Self::BEYOND_SEEN)
+        // Who saw few points cannot be surer.
+        nats.min(points.ln())
     }
 }
 

@@ -294,7 +294,7 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
         for minute in from.0..to.0 {
             let lines = lines.remove(&Minute(minute)).unwrap_or_default();
             let rows: Vec<Row<'_>> = lines.iter().map(counts::Line::row).collect();
-            let bucket = Bucket { start: Minute(minute), rows: &rows, lags: &[] };
+            let bucket = Bucket { start: Minute(minute), rows: &rows };
             changes.extend(detector.observe(&bucket));
         }
         Ok(changes)
@@ -430,7 +430,7 @@ pub async fn backtest<S: Store>(
         for start in (next.0..end.0).step_by(width.minutes() as usize) {
             let lines = lines.remove(&Minute(start)).unwrap_or_default();
             let rows: Vec<Row<'_>> = lines.iter().map(counts::Line::row).collect();
-            changes.extend(detector.observe(&Bucket { start: Minute(start), rows: &rows, lags: &[] }));
+            changes.extend(detector.observe(&Bucket { start: Minute(start), rows: &rows }));
         }
         next = end;
     }

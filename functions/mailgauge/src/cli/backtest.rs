@@ -218,7 +218,7 @@ fn close(detector: &mut Detector, lines: &[Line], width: u32, out: &mut impl Wri
         })
         .collect();
     let start = Minute(first.minute / width * width);
-    print(&detector.observe(&Bucket { start, rows: &rows, lags: &[] }), out)
+    print(&detector.observe(&Bucket { start, rows: &rows }), out)
 }
 
 #[cfg(test)]

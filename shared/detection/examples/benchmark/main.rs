@@ -114,7 +114,7 @@ fn scale(tenants: usize) {
                 rows.push(Row { tenant: name, provider, campaign: "", counts, times: None });
             }
         }
-        detector.observe(&Bucket { start: Minute(START + minute), rows: &rows, lags: &[] });
+        detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
         let shared = state::encode(detector.shared()).unwrap();
         let stored = state::encode(detector.tenants()).unwrap();
         bytes = stored.len();
@@ -158,7 +158,7 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
                 times: None,
             })
             .collect();
-        for change in detector.observe(&Bucket { start, rows: &rows, lags: &[] }) {
+        for change in detector.observe(&Bucket { start, rows: &rows }) {
             // The pipeline's own alert is right whenever data are missing.
             if change.state == State::Firing && change.kind != detection::Kind::Pipeline {
                 fired.push(Fired {

@@ -53,6 +53,8 @@ struct Campaign {
 struct Future {
     opens: Vec<f32>,
     complaints: Vec<f32>,
+    /// What the complaints would be without an incident.
+    usual_complaints: Vec<f32>,
     deliveries: Vec<f32>,
     label: String,
 }
@@ -133,6 +135,7 @@ impl World {
             .map(|_| Future {
                 opens: vec![0.0; open_kernel.len() + 1],
                 complaints: vec![0.0; complaint_kernel.len() + 1],
+                usual_complaints: vec![0.0; complaint_kernel.len() + 1],
                 deliveries: vec![0.0; slow_kernel.len() + 1],
                 label: String::new(),
             })
@@ -249,7 +252,8 @@ impl World {
         let mut hard = tenant.hard[provider] * quality;
         let mut soft = tenant.soft[provider];
         let mut delay = tenant.delay[provider];
-        let mut complaint = tenant.complaint[provider] * quality.sqrt();
+        let usual_complaint = tenant.complaint[provider] * quality.sqrt();
+        let mut complaint = usual_complaint;
         let mut seen_opens = 1.0;
         let mut slower = 1.0;
         let before = expected;
@@ -279,10 +283,7 @@ impl World {
                 }
                 // Gmail and Apple send no complaints back.
                 Kind::ComplaintBurst if complaint <= 0.0 => {}
-                Kind::ComplaintBurst => {
-                    event.evidence += odds(event.amount, complaint, expected);
-                    complaint += event.amount;
-                }
+                Kind::ComplaintBurst => complaint += event.amount,
                 Kind::VolumeDrop => {
                     if stream == 0 {
                         let kept: f64 = 1.0 - event.amount;
@@ -330,10 +331,25 @@ impl World {
         if deliveries > 0.0 {
             spread(&mut future.opens, &self.open_kernel, now, deliveries * tenant.open[provider] * interest);
             spread(&mut future.complaints, &self.complaint_kernel, now, deliveries * complaint);
+            let usual = deliveries * usual_complaint;
+            spread(&mut future.usual_complaints, &self.complaint_kernel, now, usual);
         }
         let awake = 1.0 - self.open_by_hour * (-((local - 3.0) / 3.5).powi(2)).exp();
         let opens = chance.poisson(take(&mut future.opens, now) * awake * seen_opens);
-        let complaints = chance.poisson(take(&mut future.complaints, now));
+        let due = take(&mut future.complaints, now);
+        let usual = take(&mut future.usual_complaints, now);
+        let complaints = chance.poisson(due);
+        // Complaints come hours after their mail, among those of other mail: that is when they can be seen.
+        if due > 1.001 * usual && usual > 0.0 {
+            let lag = self.complaint_kernel.len();
+            let burst = self.incidents.iter_mut().filter(|event| {
+                let may_show = (event.start..event.end + lag).contains(&now);
+                event.kind == Kind::ComplaintBurst && event.tenant == Some(index) && may_show
+            });
+            if let Some(burst) = burst.max_by_key(|event| event.start) {
+                burst.evidence += due * (due / usual).ln() - (due - usual);
+            }
+        }
         let clicks = chance.binomial(opens, 0.15);
         if sends + deliveries + opens + complaints == 0.0 {
             return;

@@ -49,7 +49,7 @@ fn run(
             }
         }
         let start = Minute(START + bucket * 5);
-        changes.extend(detector.observe(&Bucket { start, rows: &rows, lags: &[] }));
+        changes.extend(detector.observe(&Bucket { start, rows: &rows }));
     }
     changes
 }
@@ -182,7 +182,7 @@ fn huge_counts_and_long_names_are_survived() {
         let counts =
             Counts { sends, opens: 1e12, complaints: sends, queue_depth: Some(sends), ..Counts::default() };
         let row = Row { tenant: "t", provider: &name, campaign: &name, counts, times: None };
-        detector.observe(&Bucket { start: Minute(START + minute), rows: &[row], lags: &[] });
+        detector.observe(&Bucket { start: Minute(START + minute), rows: &[row] });
     }
     let tenant = &detector.tenants()["t"];
     assert!(tenant.providers.is_empty() && tenant.campaigns.is_empty());
