@@ -285,6 +285,9 @@ def walk_fixture_states(browser, base, shots):
     visit = Visit(browser, base, shots)
     visit.sign_in("mg_many", "?by=tenant")
     visit.settled()
+    shares = [int(text.removesuffix("%")) for text in visit.page.locator("#breakdown td > .share").all_inner_texts()]
+    # Of bounces and of complaints, each rounded.
+    check(abs(sum(shares) - 200) <= len(shares) / 2, f"the shares of tenants are not of the whole: {shares}")
     visit.page.locator(".picker-button").click()
     visit.shot("tenants", full=False)
     visit.page.get_by_label("Find a tenant").fill("nt-01")

@@ -18,7 +18,7 @@ const LEVEL: f64 = 20.0;
 const SHORT: f64 = 12.0;
 const LONG: f64 = 5000.0;
 /// What the views count for: distance, shift, roughness. A shift that lasts is the surest of them.
-const WEIGHTS: [f64; 3] = [0.3, 1.0, 0.3];
+const WEIGHTS: [f64; 3] = [0.3, 1.0, 0.2];
 /// Points that views begin with, and points before anything is said: the first that were largest are no news.
 const WARM_UP: f64 = 30.0;
 const QUIET: f64 = 60.0;
@@ -26,7 +26,9 @@ const QUIET: f64 = 60.0;
 const AGAIN: f64 = 0.9;
 const FADE: f64 = 0.9995;
 /// Nats (natural logarithms of one over the chance) that make a score of 1/2.
-const HALF: f64 = 2.3;
+const HALF: f64 = 1.7;
+/// Points that are news by half only, after one that scored above 1/2: trouble comes in runs of points, and is one trouble.
+const REST: f64 = 60.0;
 /// Beyond this the sums of squares of nothing overflow; no series of this world comes near it.
 const LARGEST: f64 = 1e100;
 
@@ -43,6 +45,7 @@ pub struct Scorer {
     slots: [Slot; SLOTS],
     views: [Tail; 3],
     told: f64,
+    rests_until: f64,
 }
 
 /// The mean at one hour of the day.
@@ -69,8 +72,12 @@ impl Scorer {
         }
         self.points += 1.0;
         let nats = self.look(hour_of_day(time_ms), value);
-        let news = (nats - AGAIN * self.told).max(0.0);
+        let weight = if self.points < self.rests_until { 0.5 } else { 1.0 };
+        let news = weight * (nats - AGAIN * self.told).max(0.0);
         self.told = (FADE * self.told).max(nats);
+        if news > HALF {
+            self.rests_until = self.points + REST;
+        }
         self.score = if self.points <= QUIET { 0.0 } else { 1.0 - (-news / HALF).exp2() };
         self.score
     }

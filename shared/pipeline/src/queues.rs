@@ -75,13 +75,13 @@ impl Display for QueueUrl {
     }
 }
 
+/// Why a queue does not tell how many messages wait in it.
+pub type Unknown = Box<dyn Error + Send + Sync>;
+
 /// Whoever can tell how many messages wait in a queue.
 pub trait Queues: Sync {
     /// How many wait in one queue.
-    fn waiting(
-        &self,
-        queue: &QueueUrl,
-    ) -> impl Future<Output = Result<u64, Box<dyn Error + Send + Sync>>> + Send;
+    fn waiting(&self, queue: &QueueUrl) -> impl Future<Output = Result<u64, Unknown>> + Send;
 }
 
 /// What was read of the tenants' queues.
@@ -90,7 +90,7 @@ pub struct Gauges {
     /// Records for the stream: one for each tenant whose queues all told.
     pub records: Vec<Vec<u8>>,
     /// Queues that did not tell, and why: part of a tenant's sum would be a wrong one, so such a tenant has no record.
-    pub failed: Vec<(QueueUrl, Box<dyn Error + Send + Sync>)>,
+    pub failed: Vec<(QueueUrl, Unknown)>,
 }
 
 /// Reads the queues of all tenants that name some.
@@ -102,32 +102,27 @@ pub async fn gauges<S: Store, Q: Queues>(
     queues: &Q,
     now: Timestamp,
 ) -> Result<Gauges, DetailsError> {
-    let mut asked: Vec<(TenantId, QueueUrl)> = Vec::new();
-    for (tenant, details) in tenants::described(store).await? {
-        asked.extend(details.queues.into_iter().map(|queue| (tenant.clone(), queue)));
-    }
-    let told = parallel::all(asked.iter().map(|(_, queue)| queues.waiting(queue))).await;
+    let mut named = tenants::described(store).await?;
+    named.retain(|(_, details)| !details.queues.is_empty());
+    let sums = parallel::all(named.iter().map(|(_, details)| sum(queues, &details.queues))).await;
     let mut gauges = Gauges::default();
-    let mut told = asked.into_iter().zip(told).peekable();
-    while let Some(((tenant, queue), first)) = told.next() {
-        let mut depth = 0_u64;
-        let mut is_whole = true;
-        let mut one = Some((queue, first));
-        while let Some((queue, answer)) = one {
-            match answer {
-                Ok(waiting) => depth = depth.saturating_add(waiting),
-                Err(error) => {
-                    is_whole = false;
-                    gauges.failed.push((queue, error));
-                }
-            }
-            one = told.next_if(|((next, _), _)| *next == tenant).map(|((_, queue), answer)| (queue, answer));
-        }
-        if is_whole {
-            gauges.records.push(record(&tenant, depth, now));
+    for ((tenant, _), sum) in named.iter().zip(sums) {
+        match sum {
+            Ok(depth) => gauges.records.push(record(tenant, depth, now)),
+            Err(failed) => gauges.failed.push(failed),
         }
     }
     Ok(gauges)
+}
+
+/// How many wait in all of a tenant's queues, or the first that does not tell.
+async fn sum<Q: Queues>(queues: &Q, named: &[QueueUrl]) -> Result<u64, (QueueUrl, Unknown)> {
+    let mut depth = 0_u64;
+    for queue in named {
+        let waiting = queues.waiting(queue).await.map_err(|error| (queue.clone(), error))?;
+        depth = depth.saturating_add(waiting);
+    }
+    Ok(depth)
 }
 
 /// A gauge as a sender would put it on the stream. SES's own tag for tenants names one whatever the deployment's tag is called.
@@ -159,7 +154,7 @@ mod tests {
     struct Named;
 
     impl Queues for Named {
-        async fn waiting(&self, queue: &QueueUrl) -> Result<u64, Box<dyn Error + Send + Sync>> {
+        async fn waiting(&self, queue: &QueueUrl) -> Result<u64, Unknown> {
             Ok(queue.as_str().rsplit('/').next().unwrap().parse()?)
         }
     }

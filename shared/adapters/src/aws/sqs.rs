@@ -3,11 +3,9 @@
 //! SQS counts about right: some seconds late, and without the messages that somebody works on.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
 
-use std::error::Error;
-
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages;
-use pipeline::queues::{QueueUrl, Queues};
+use pipeline::queues::{QueueUrl, Queues, Unknown};
 
 /// The queues of this region.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ impl Sqs {
 }
 
 impl Queues for Sqs {
-    async fn waiting(&self, queue: &QueueUrl) -> Result<u64, Box<dyn Error + Send + Sync>> {
+    async fn waiting(&self, queue: &QueueUrl) -> Result<u64, Unknown> {
         let call = self.0.get_queue_attributes().queue_url(queue.as_str());
         let reply = call.attribute_names(ApproximateNumberOfMessages).send().await?;
         let told = reply.attributes.and_then(|mut told| told.remove(&ApproximateNumberOfMessages));

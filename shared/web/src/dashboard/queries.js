@@ -56,12 +56,12 @@ export function questions(state, period) {
   };
 }
 
-/** Values of one dimension are alternatives; dimensions narrow each other. */
 /** The call for the alerts of a period. */
 export function alertsIn(/** @type {import("./period.js").Period} */ period) {
   return `v1/alerts?from=${iso(period.from)}&to=${iso(period.to)}&limit=200`;
 }
 
+/** Values of one dimension are alternatives; dimensions narrow each other. */
 function filterOf(filters) {
   const conditions = [];
   for (const dimension of DIMENSIONS.keys()) {

@@ -14,6 +14,8 @@ import { TOPS } from "./state.js";
 import { failure } from "./states.js";
 
 const OTHER = "(other)";
+/** The counts by which tenants use up what SES allows the account, beside the rates they belong to. */
+const SHARED = { bounce_rate: "bounces_permanent", complaint_rate: "complaints" };
 const HEADS = {
   delivery_rate: "Delivered",
   bounce_rate: "Bounced",
@@ -124,13 +126,20 @@ function tableBody(rows, state, pick) {
   const active = picked(state);
   const sends = rows.reduce((sum, row) => sum + (row.metrics.sends ?? 0), 0);
   const most = Math.max(1, ...rows.map((row) => row.metrics.sends ?? 0));
+  // Tenants share an account: who uses how much of what its reputation can bear.
+  const shared = state.by === "tenant" ? SHARED : {};
+  const wholes = Object.fromEntries(
+    Object.values(shared).map((count) => [count, rows.reduce((sum, row) => sum + (row.metrics[count] ?? 0), 0)]),
+  );
   return el(
     "tbody",
     {},
     ...rows.map((row) => {
       const value = String(row.group?.[state.by] ?? "");
       const cells = COLUMNS.map((name) =>
-        name === "sends" ? sendsCell(row, most, sends) : rateCell(row, metric(name)),
+        name === "sends"
+          ? sendsCell(row, most, sends)
+          : rateCell(row, metric(name), row.metrics[shared[name]] / wholes[shared[name]]),
       );
       return el(
         "tr",
@@ -184,7 +193,8 @@ function sendsCell(row, most, total) {
   );
 }
 
-function rateCell(row, of) {
+/** @param {number} share Of all tenants' such events; shown where there is one. */
+function rateCell(row, of, share) {
   const value = row.metrics[of.name] ?? null;
   const beyond = isBeyond(of, row.metrics);
   const counts = of.of
@@ -194,6 +204,7 @@ function rateCell(row, of) {
     "td",
     { class: value === null ? "none" : beyond ? "over" : null, title: counts },
     format.value(of, value),
+    share > 0 && el("span", { class: "share", title: "Of all tenants' together" }, format.percent(share, 0)),
     beyond && el("span", { class: "sr" }, " beyond the limit"),
   );
 }
