@@ -78,6 +78,12 @@ impl Level {
         (events + LEVEL_PRIOR) / (exposure + LEVEL_PRIOR / parent.max(1e-9))
     }
 
+    /// The rate by its own past alone; none without any.
+    pub(crate) fn usual(&self) -> Option<f64> {
+        let Sums { events, exposure } = self.sums;
+        (events > 0.0 && exposure > 0.0).then(|| f64::from(events) / f64::from(exposure))
+    }
+
     /// Decayed events learned so far.
     pub(crate) fn events(&self) -> f64 {
         self.sums.events.into()

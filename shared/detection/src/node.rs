@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{Level, NEW_NORMAL, SUSPECT_WEIGHT};
+use crate::baseline::{Level, NEW_NORMAL, SUSPECT_WEIGHT, Season};
 use crate::counts::{Base, Counts, METRICS, Metric};
 use crate::decline::Decline;
 use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
@@ -73,6 +73,9 @@ pub struct Node {
     pub declines: Option<Box<[Decline; 3]>>,
     first: u32,
 }
+
+/// Age from which the level of a rate is known, in minutes.
+const LEVEL_KNOWN: u32 = 24 * 60;
 
 /// What slow decline is watched on: deliveries of mail with an outcome, opens and complaints of deliveries.
 pub(crate) const DECLINES: [Metric; 3] = [Metric::Delivery, Metric::Open, Metric::Complaint];
@@ -217,6 +220,22 @@ impl Node {
         }
     }
 
+    /// Teaches the seasons from a bucket just judged. Not on the first day: as long as the level is not known, its error would be taken for
+    /// the hour's.
+    pub(crate) fn teach_seasons(
+        &self,
+        judged: &[Judged; METRICS],
+        now: u32,
+        seasons: &mut [Season; METRICS],
+    ) {
+        if self.age(now) < LEVEL_KNOWN {
+            return;
+        }
+        for (season, judged) in seasons.iter_mut().zip(judged) {
+            season.learn(now, judged.outcome.seen, judged.outcome.expected, judged.weight);
+        }
+    }
+
     /// Mails a day, over about the last day.
     pub fn sends_a_day(&self, buckets_a_day: f64) -> f64 {
         self.mail.first().map_or(0.0, |mail| mail.slowest() * buckets_a_day)
@@ -255,6 +274,11 @@ impl Node {
     pub fn strongest(&self, metric: Metric) -> Evidence {
         let [small, large] = self.evidence.get(metric as usize).copied().unwrap_or_default();
         if large.strength > small.strength { large } else { small }
+    }
+
+    /// The rate over all hours; none before there was any mail.
+    pub fn usual(&self, metric: Metric) -> Option<f64> {
+        self.levels.get(metric as usize).and_then(Level::usual)
     }
 
     /// The usual band of a count of `expected`: drift, dispersion and counting noise together, two standard deviations wide.

@@ -276,9 +276,7 @@ impl Detector {
         let rates = shared.whole.rates(&priors);
         let judged = shared.whole.step(total, context, &lean);
         shared.whole.teach(&judged, &rates, learned);
-        for (season, judged) in shared.season.iter_mut().zip(&judged) {
-            season.learn(context.now, judged.outcome.seen, judged.outcome.expected, judged.weight);
-        }
+        shared.whole.teach_seasons(&judged, context.now, &mut shared.season);
         shared.account.add(total, context.bucket);
         let sends = total.base(crate::Base::Sends);
         let around = Around { common: 1.0, steady: false, alerting: false };

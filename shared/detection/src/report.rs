@@ -38,6 +38,11 @@ pub(crate) fn rate(
 ) -> Facts {
     let (seen, expected, base) =
         (f64::from(evidence.seen), f64::from(evidence.expected), f64::from(evidence.base).max(1e-9));
+    // By night there are more opens than mail was delivered of late: told is the mail that they are usually the opens of.
+    let base = match metric {
+        Metric::Open | Metric::Click => node.usual(metric).map_or(base, |usual| expected / usual),
+        _ => base,
+    };
     let (low, high) = node.band(metric, expected);
     let window = now.saturating_sub(evidence.since).max(1);
     let way = if metric.falls() { "down to" } else { "up at" };

@@ -152,9 +152,7 @@ impl Tenant {
         };
         let judged = self.whole.step(&counts.whole, context, &lean);
         self.whole.teach(&judged, &rates, learned);
-        for (season, judged) in self.season.iter_mut().zip(&judged) {
-            season.learn(context.now, judged.outcome.seen, judged.outcome.expected, judged.weight);
-        }
+        self.whole.teach_seasons(&judged, context.now, &mut self.season);
         self.step_providers(counts, context, platform, &rates, &season, alerting);
         self.step_volume(counts, context, platform, alerting);
         self.note_campaigns(counts, context.bucket);
