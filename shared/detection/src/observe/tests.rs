@@ -72,6 +72,22 @@ fn quiet_weeks_are_silent() {
 }
 
 #[test]
+fn the_hours_of_the_first_day_are_not_held_against_those_of_the_next() {
+    let mut detector = Detector::new(5, Rules::default());
+    // Mail of which more is opened than of most, over the day after it came; so on the first day of all there are few opens.
+    let begin = DAY / 4;
+    let wave =
+        |bucket: u32| 1.0 + 0.9 * (std::f64::consts::TAU * f64::from(bucket) / f64::from(DAY) + 4.5).sin();
+    let changes = run(&mut detector, &names(1), begin..begin + 7 * DAY, 40.0, |bucket, _, _, counts| {
+        let sends = (counts.sends * wave(bucket)).round();
+        let of_the_day = (begin..bucket).rev().take(DAY as usize).map(wave).sum::<f64>() / f64::from(DAY);
+        let opens = (0.6 * counts.sends * of_the_day).round();
+        *counts = Counts { sends, deliveries: sends, opens, ..Counts::default() };
+    });
+    assert_eq!(changes, []);
+}
+
+#[test]
 fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     let mut detector = Detector::new(5, Rules::default());
     let begin = 5 * DAY;
