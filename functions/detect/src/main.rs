@@ -17,8 +17,8 @@ use detection::{Change, SCHEMA};
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use pipeline::aggregate::Attempt;
-use pipeline::ports::{Clock as _, Store};
-use pipeline::queues::{self, Gauges, Queues};
+use pipeline::ports::Clock as _;
+use pipeline::queues::{self, Gauges};
 use pipeline::watch::{self, Announce, AnnounceError, Memory};
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ fn message(change: &Change) -> Result<Message, serde_json::Error> {
 }
 
 /// Puts on the stream how much waits in tenants' queues; how many tenants that were.
-async fn tell_queues<S: Store, Q: Queues>(store: &S, queues: &Q, stream: &Stream) -> Result<usize, Error> {
+async fn tell_queues(store: &DynamoStore, queues: &Sqs, stream: &Stream) -> Result<usize, Error> {
     let Gauges { records, failed } = queues::gauges(store, queues, SystemClock.now()).await?;
     for (queue, error) in &failed {
         tracing::warn!(%queue, error, "a queue does not tell how much waits in it");

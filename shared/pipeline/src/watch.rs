@@ -12,7 +12,7 @@
 pub mod counts;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use detection::{Bucket, Change, Detector, Row, State};
@@ -27,7 +27,7 @@ use crate::rules::{self, RulesError};
 use crate::snapshot::Progress;
 use crate::stored::{self, ReadError};
 use crate::{keys, tenants};
-use counts::Width;
+use counts::{Line, Lines, Width};
 pub use state::StoredError;
 use state::{Head, Journal, Waiting};
 
@@ -292,10 +292,7 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
         let mut lines = counts::read(self.store, &progress, &tenants, (from, to), WIDTH, kept_from).await?;
         let mut changes = Vec::new();
         for minute in from.0..to.0 {
-            let lines = lines.remove(&Minute(minute)).unwrap_or_default();
-            let rows: Vec<Row<'_>> = lines.iter().map(counts::Line::row).collect();
-            let bucket = Bucket { start: Minute(minute), rows: &rows };
-            changes.extend(detector.observe(&bucket));
+            changes.extend(observe(detector, Minute(minute), &mut lines));
         }
         Ok(changes)
     }
@@ -400,6 +397,13 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
     }
 }
 
+/// Gives the detector one bucket's lines, none if it has none.
+fn observe(detector: &mut Detector, start: Minute, lines: &mut Lines) -> Vec<Change> {
+    let lines = lines.remove(&start).unwrap_or_default();
+    let rows: Vec<Row<'_>> = lines.iter().map(Line::row).collect();
+    detector.observe(&Bucket { start, rows: &rows })
+}
+
 /// Where to look at an alert.
 fn address(dashboard: &str, change: &Change) -> String {
     format!("{}/?alert={}", dashboard.trim_end_matches('/'), change.id)
@@ -425,12 +429,9 @@ pub async fn backtest<S: Store>(
     let mut next = from;
     while next < to {
         let end = Minute(next.0.saturating_add(step).min(to.0));
-        let mut lines: BTreeMap<_, _> =
-            counts::read(store, &progress, tenants, (next, end), width, kept_from).await?;
+        let mut lines = counts::read(store, &progress, tenants, (next, end), width, kept_from).await?;
         for start in (next.0..end.0).step_by(width.minutes() as usize) {
-            let lines = lines.remove(&Minute(start)).unwrap_or_default();
-            let rows: Vec<Row<'_>> = lines.iter().map(counts::Line::row).collect();
-            changes.extend(detector.observe(&Bucket { start: Minute(start), rows: &rows }));
+            changes.extend(observe(detector, Minute(start), &mut lines));
         }
         next = end;
     }

@@ -11,11 +11,6 @@ use pipeline::queues::{QueueUrl, Queues, Unknown};
 #[derive(Clone, Debug)]
 pub struct Sqs(Client);
 
-/// An answer that says no number.
-#[derive(Debug, thiserror::Error)]
-#[error("SQS tells no number of messages")]
-struct NoNumber;
-
 impl Sqs {
     /// Reached as the environment says.
     pub fn new(config: &aws_config::SdkConfig) -> Self {
@@ -28,6 +23,6 @@ impl Queues for Sqs {
         let call = self.0.get_queue_attributes().queue_url(queue.as_str());
         let reply = call.attribute_names(ApproximateNumberOfMessages).send().await?;
         let told = reply.attributes.and_then(|mut told| told.remove(&ApproximateNumberOfMessages));
-        Ok(told.ok_or(NoNumber)?.parse()?)
+        Ok(told.ok_or("SQS tells no number of messages")?.parse()?)
     }
 }

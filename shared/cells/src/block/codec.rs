@@ -9,7 +9,8 @@
 //! uniques   per row that has any: rows skipped, number of hashes and 6 bytes each; or the limit + 1 and the registers
 //! ledger    per hour: hours since the one before, events, duplicates, late, conflicts
 //! ```
-//! All integers are LEB128. Fields are only ever added as new sections under a new version; see [`super::frame`].
+//! All integers are LEB128. Once a version is released, fields are only ever added as new sections under a new one; see
+//! [`super::frame`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
