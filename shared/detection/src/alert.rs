@@ -241,6 +241,15 @@ impl Book {
         self.alerts.keys().any(|key| key.family == family && self.explains(key, now))
     }
 
+    /// Whether trouble of this kind is told, or was a short while ago, of the same tenant or of all of them, but not of this very part.
+    pub(crate) fn told_elsewhere(&self, key: &Key, now: u32) -> bool {
+        let mut others = self.alerts.keys().filter(|other| {
+            let same = other.tenant == key.tenant || other.tenant == "*";
+            same && other.family == key.family && *other != key
+        });
+        others.any(|other| self.explains(other, now))
+    }
+
     /// The keys of open alerts.
     pub(crate) fn firing(&self) -> impl Iterator<Item = &Key> {
         self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Firing).map(|(key, _)| key)

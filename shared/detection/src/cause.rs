@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::alert::Cause;
 use crate::counts::Metric;
 use crate::evidence::Evidence;
+use crate::node::Node;
 use crate::tenant::Tenant;
 
 /// Share above which one provider is the place of the trouble.
@@ -15,9 +16,9 @@ pub(crate) const MOST: f64 = 0.75;
 const LEAST_SHARE: f64 = 0.1;
 /// Causes told.
 const MAX_CAUSES: usize = 5;
-/// The part of the whole's excess that its providers have together, at least.
+/// The part of the whole's excess that its providers, or campaigns, have together, at least.
 const LEAST_ACCOUNTED: f64 = 0.5;
-/// Evidence a provider needs to have a part in the trouble.
+/// Evidence a provider or campaign needs to have a part in the trouble.
 const LEAST_STRENGTH: f32 = 1.0;
 
 /// Events in excess (or missing) over what was expected; 0 if it is better than usual.
@@ -26,10 +27,19 @@ pub(crate) fn excess(metric: Metric, evidence: &Evidence) -> f64 {
     (if metric.falls() { -off } else { off }).max(0.0)
 }
 
-/// The providers of a tenant by their share of the excess, most first. Once the trouble is over at its provider, the whole still shows
-/// it: what little goes on elsewhere then is not all of it.
+/// The providers of a tenant by their share of the excess, most first.
 pub(crate) fn providers(tenant: &Tenant, metric: Metric) -> Vec<(String, f64)> {
-    let excesses = tenant.providers.iter().filter_map(|(name, node)| {
+    series(tenant, &tenant.providers, metric)
+}
+
+/// The regular campaigns of a tenant by their share of the excess, most first.
+pub(crate) fn regulars(tenant: &Tenant, metric: Metric) -> Vec<(String, f64)> {
+    series(tenant, &tenant.regulars.series, metric)
+}
+
+/// Once the trouble is over at its place, the whole still shows it: what little goes on elsewhere then is not all of it.
+fn series(tenant: &Tenant, parts: &[(String, Node)], metric: Metric) -> Vec<(String, f64)> {
+    let excesses = parts.iter().filter_map(|(name, node)| {
         let evidence = node.strongest(metric);
         (evidence.strength > LEAST_STRENGTH).then(|| (name.clone(), excess(metric, &evidence)))
     });

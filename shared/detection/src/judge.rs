@@ -3,6 +3,7 @@
 //! A provider that carries most of a tenant's excess is the place of the trouble; several tenants in trouble at one provider and
 //! nowhere else are one alert for that provider. What an open alert explains stays silent.
 
+mod campaigns;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use crate::counts::Metric;
 use crate::evidence::Evidence;
 use crate::node::{DECLINES, Node};
 use crate::report;
-use crate::rules::Rules;
+use crate::rules::{Place, Rules};
 use crate::tenant::{self, Tenant};
 
 pub(crate) use self::limits::{budgets, limits};
@@ -74,6 +75,15 @@ struct Candidate {
     strength: f64,
     /// What providers have of the excess, where it is one of rates.
     shares: Vec<(String, f64)>,
+    /// Regular campaigns that have most of it.
+    campaigns: Vec<String>,
+}
+
+impl Candidate {
+    /// Trouble that is not broken down any further.
+    fn of(key: Key, facts: Facts) -> Self {
+        Self { key, facts, strength: 0.0, shares: Vec::new(), campaigns: Vec::new() }
+    }
 }
 
 /// Who has how much evidence where.
@@ -107,10 +117,13 @@ pub(crate) fn verdicts(
     let explained = |key: &Key| {
         platform.iter().any(|verdict| covers(&verdict.key, key))
             || ancestors(key).iter().any(|ancestor| moment.book.explains(ancestor, moment.now))
+            || (key.campaign.is_some() && moment.book.told_elsewhere(key, moment.now))
     };
     for candidate in &crowd.candidates {
-        let Candidate { key, facts, strength, shares } = candidate;
-        if moment.book.is_firing(key) || !(explained(key) || other_explains(key, shares, moment)) {
+        let Candidate { key, facts, strength, shares, .. } = candidate;
+        let is_explained =
+            || explained(key) || other_explains(key, shares, moment) || campaigns::is_told(candidate, moment);
+        if moment.book.is_firing(key) || !is_explained() {
             let hold = hold(&crowd, key, *strength, moment);
             verdicts.push(Verdict { key: key.clone(), facts: facts.clone(), hold });
         }
@@ -132,7 +145,7 @@ fn hold(crowd: &Crowd, key: &Key, strength: f64, moment: &Moment<'_>) -> u32 {
 fn covers(above: &Key, below: &Key) -> bool {
     above.tenant == "*"
         && above.family == below.family
-        && (above.provider.is_none() || above.provider == below.provider)
+        && (above.provider.is_none() || above.provider == below.provider || below.campaign.is_some())
 }
 
 fn ancestors(key: &Key) -> Vec<Key> {
@@ -154,7 +167,8 @@ fn other_explains(key: &Key, shares: &[(String, f64)], moment: &Moment<'_>) -> b
     };
     moment.book.firing().any(|open| {
         let same_tenant = open.tenant == key.tenant || open.tenant == "*";
-        let overlaps = open.provider.is_none() || key.provider.is_none() || open.provider == key.provider;
+        let overlaps = (open.provider.is_none() || key.provider.is_none() || open.provider == key.provider)
+            && (open.campaign.is_none() || open.campaign == key.campaign);
         let follows = matches!(key.family, Family::Engagement | Family::Queue | Family::Latency)
             && open.family == Family::Delivery;
         let echo = open.family == key.family
@@ -172,8 +186,9 @@ fn rates(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
             // Equal evidence: the first of the list is the more telling one.
             a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))
         });
-        if let Some((metric, _)) = best {
-            crowd.candidates.push(candidate(name, tenant, family, metric, moment));
+        match best {
+            Some((metric, _)) => crowd.candidates.push(candidate(name, tenant, family, metric, moment)),
+            None => crowd.candidates.extend(campaigns::candidate(name, tenant, (family, metrics), moment)),
         }
         keep_open(name, tenant, family, metrics, moment, crowd);
     }
@@ -225,7 +240,8 @@ fn candidate(name: &str, tenant: &Tenant, family: Family, metric: Metric, moment
     let facts =
         report::rate(node, metric, &evidence, moment.end(), &report::place(name, place.as_deref()), causes);
     let key = Key::of(name, place, family);
-    Candidate { key, facts, strength: evidence.strength.into(), shares }
+    let campaigns = campaigns::carriers(tenant, metric, &evidence);
+    Candidate { key, facts, strength: evidence.strength.into(), shares, campaigns }
 }
 
 /// Delivery time: the one provider that is slow, or the whole.
@@ -255,7 +271,7 @@ fn slow(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
     let key = open.cloned().unwrap_or(key);
     let place = report::place(name, key.provider.as_deref());
     let facts = report::latency(seen, expected, deliveries, node.latency.since, moment.end(), &place);
-    crowd.candidates.push(Candidate { key, facts, strength: 0.0, shares: Vec::new() });
+    crowd.candidates.push(Candidate::of(key, facts));
 }
 
 /// An open alert stays open while its own series has evidence left.
@@ -267,12 +283,15 @@ fn keep_open(
     moment: &Moment<'_>,
     crowd: &mut Crowd,
 ) {
-    let places =
-        [None].into_iter().chain(tenant.providers.iter().map(|(provider, node)| Some((provider, node))));
-    for place in places {
-        let provider = place.map(|(provider, _)| provider.clone());
-        let node = place.map_or(&tenant.whole, |(_, node)| node);
-        let key = Key::of(name, provider, family);
+    let at = |provider, node| (Place { provider, campaign: None }, node);
+    let whole = [at(None, &tenant.whole)];
+    let providers = tenant.providers.iter().map(|(name, node)| at(Some(name.clone()), node));
+    let campaigns = tenant.regulars.series.iter();
+    let campaigns =
+        campaigns.map(|(name, node)| (Place { provider: None, campaign: Some(name.clone()) }, node));
+    for (place, node) in whole.into_iter().chain(providers).chain(campaigns) {
+        let Place { provider, campaign } = place.clone();
+        let key = Key { campaign, ..Key::of(name, provider, family) };
         let mut known = crowd.candidates.iter().rev().take_while(|known| known.key.tenant == name);
         if !moment.book.is_firing(&key) || known.any(|known| known.key == key) {
             continue;
@@ -281,11 +300,14 @@ fn keep_open(
         let kept = kept
             .filter(|(_, evidence)| moment.keeps(evidence))
             .max_by(|a, b| a.1.strength.total_cmp(&b.1.strength));
-        let place = report::place(name, key.provider.as_deref());
         let Some((metric, evidence)) = kept else { continue };
-        let causes = cause::causes("provider", &cause::providers(tenant, metric));
-        let facts = report::rate(node, metric, &evidence, moment.end(), &place, causes);
-        crowd.candidates.push(Candidate { key, facts, strength: 0.0, shares: Vec::new() });
+        let causes = match &place.campaign {
+            Some(_) => cause::causes("campaign", &cause::regulars(tenant, metric)),
+            None => cause::causes("provider", &cause::providers(tenant, metric)),
+        };
+        let words = report::part(name, &place);
+        let facts = report::rate(node, metric, &evidence, moment.end(), &words, causes);
+        crowd.candidates.push(Candidate::of(key, facts));
     }
 }
 
@@ -313,7 +335,7 @@ fn volume(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
             crowd.partial.entry((Family::Volume, None)).or_default().push(name.to_owned());
         }
         let facts = report::volume(&evidence, falls, moment.end(), &place);
-        crowd.candidates.push(Candidate { key: key.clone(), facts, strength: 0.0, shares: Vec::new() });
+        crowd.candidates.push(Candidate::of(key.clone(), facts));
     }
     // A queue has to grow threefold before it is told.
     let queue = tenant.queue.signal(moment.threshold).filter(|(seen, expected, _)| *seen > 3.0 * expected);
@@ -323,7 +345,7 @@ fn volume(name: &str, tenant: &Tenant, moment: &Moment<'_>, crowd: &mut Crowd) {
     let queue = queue.or_else(|| if kept { tenant.queue.signal(0.0) } else { None });
     if let Some((seen, expected, _)) = queue {
         let facts = report::queue(seen - 20.0, expected - 20.0, tenant.queue.since, moment.end(), &place);
-        crowd.candidates.push(Candidate { key, facts, strength: 0.0, shares: Vec::new() });
+        crowd.candidates.push(Candidate::of(key, facts));
     }
 }
 
@@ -380,7 +402,7 @@ fn platform_verdicts(
     moment: &Moment<'_>,
 ) -> Vec<Verdict> {
     let mut alarmed: BTreeMap<(Family, Option<String>), Vec<&Candidate>> = BTreeMap::new();
-    for candidate in &crowd.candidates {
+    for candidate in crowd.candidates.iter().filter(|candidate| candidate.key.campaign.is_none()) {
         let key = &candidate.key;
         alarmed.entry((key.family, key.provider.clone())).or_default().push(candidate);
     }

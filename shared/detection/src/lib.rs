@@ -22,6 +22,7 @@ mod limits;
 mod node;
 mod numbers;
 mod observe;
+mod regulars;
 mod report;
 mod rules;
 mod scatter;

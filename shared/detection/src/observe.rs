@@ -18,7 +18,7 @@ use crate::node::{Context, Lean, Node};
 use crate::report;
 use crate::rules::Rules;
 use crate::tenant::{self, Alerting, Bounds, Platform, Tenant, TenantCounts};
-use crate::volume::{Around, Volume};
+use crate::volume::{Around, Bursts, Volume};
 
 /// Tenants watched by one detector; more are shared out over several.
 pub const MAX_TENANTS: usize = 100_000;
@@ -217,6 +217,10 @@ impl Detector {
                 for (_, node) in tenant.providers.iter_mut().filter(|(name, _)| at(name)) {
                     node.forget(metrics);
                 }
+                let of = |name: &str| key.campaign.as_deref().is_none_or(|campaign| campaign == name);
+                for (_, node) in tenant.regulars.series.iter_mut().filter(|(name, _)| of(name)) {
+                    node.forget(metrics);
+                }
             }
             if key.tenant == "*" {
                 self.shared.whole.forget(metrics);
@@ -279,7 +283,7 @@ impl Detector {
         shared.whole.teach_seasons(&judged, context.now, &mut shared.season);
         shared.account.add(total, context.bucket);
         let sends = total.base(crate::Base::Sends);
-        let around = Around { common: 1.0, steady: false, alerting: false };
+        let around = Around { common: 1.0, bursts: Bursts::Unknown, alerting: false };
         shared.volume.step(sends, context.now, context.bucket, context.threshold, &around);
         for name in providers.keys() {
             if shared.providers.len() < MAX_PROVIDERS && !shared.providers.contains_key(*name) {
@@ -380,7 +384,7 @@ impl Detector {
         if now / (24 * 60) != last / (24 * 60) {
             let buckets_a_day = f64::from(24 * 60 / self.shared.bucket);
             for tenant in self.tenants.values_mut() {
-                tenant.close_day(buckets_a_day);
+                tenant.close_day(now, buckets_a_day);
             }
             for node in self.shared.providers.values_mut() {
                 tenant::look(node);

@@ -17,17 +17,20 @@ use crate::latency::Latency;
 use crate::limits::{Times, Told, Windows};
 use crate::node::{Context, DECLINES, Lean, Node};
 use crate::observe::Row;
+use crate::regulars::Regulars;
 use crate::rules::{Limits, MAX_PLACES, Place, Rules};
-use crate::volume::{Around, Volume};
+use crate::volume::{Around, Bursts, Volume};
 
 /// Providers watched per tenant: mail platforms know about a dozen.
 pub const MAX_PROVIDERS: usize = 32;
 /// Campaigns remembered per tenant: those of the last hours.
 pub const MAX_CAMPAIGNS: usize = 64;
-/// Share of mail without a campaign above which it is the steady stream.
+/// Share of mail above which that without a campaign, or of one that is sent all day long, is watched alone: other campaigns come and go by design.
 const STEADY_SHARE: f32 = 0.15;
+/// So much more steady mail than there was, since a campaign became known to be steady: what was usual before says little then.
+const MUCH: f64 = 0.5;
 /// Bytes kept of a campaign's or provider's name: names are chosen by senders.
-const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
 
 /// Recent counts of a campaign, decayed over two hours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,15 +53,17 @@ pub struct Tenant {
     season: Box<[Season; METRICS]>,
     /// Its volume.
     pub volume: Volume,
-    tagged: f32,
-    untagged: f32,
-    uses_untagged: bool,
+    steady: f32,
+    others: f32,
+    watches_steady: bool,
     /// What its limits are held against, and those of parts of its mail.
     pub windows: Windows,
     /// Parts of its mail with limits of their own.
     pub places: Vec<(Place, Windows)>,
     /// Its recent campaigns.
     pub campaigns: Vec<Campaign>,
+    /// Those with a series of their own.
+    pub regulars: Regulars,
     /// Mail waiting.
     pub queue: Latency,
     /// Its part in the account's reputation.
@@ -117,12 +122,13 @@ impl Tenant {
             providers: Vec::new(),
             season: Box::default(),
             volume: Volume::new(now),
-            tagged: 0.0,
-            untagged: 0.0,
-            uses_untagged: true,
+            steady: 0.0,
+            others: 0.0,
+            watches_steady: true,
             windows: Windows::new(now),
             places: Vec::new(),
             campaigns: Vec::new(),
+            regulars: Regulars::default(),
             queue: Latency::default(),
             account: Account::default(),
         }
@@ -151,6 +157,8 @@ impl Tenant {
             absent,
         };
         let judged = self.whole.step(&counts.whole, context, &lean);
+        let of_the_whole = Lean { rates, suspicious: self.whole.suspicious(), ..lean };
+        self.regulars.step(&counts.campaigns, context, &of_the_whole);
         self.whole.teach(&judged, &rates, learned);
         self.whole.teach_seasons(&judged, context.now, &mut self.season);
         self.step_providers(counts, context, platform, &rates, &season, alerting);
@@ -241,11 +249,16 @@ impl Tenant {
         alerting: Alerting,
     ) {
         let all = counts.whole.base(crate::Base::Sends);
-        self.tagged += narrow(all - counts.untagged.min(all));
-        self.untagged += narrow(counts.untagged);
-        let seen = if self.uses_untagged { counts.untagged } else { all };
-        let steady = self.uses_untagged && platform.tags_in_use;
-        let around = Around { common: platform.common, steady, alerting: alerting.volume };
+        let steady = counts.untagged + self.regulars.steady_mail(&counts.campaigns);
+        self.steady += narrow(steady);
+        self.others += narrow(all - steady.min(all));
+        let seen = if self.watches_steady { steady } else { all };
+        let bursts = match (self.watches_steady, platform.tags_in_use) {
+            (true, true) => Bursts::LeftOut,
+            (true, false) => Bursts::Unknown,
+            (false, _) => Bursts::All,
+        };
+        let around = Around { common: platform.common, bursts, alerting: alerting.volume };
         self.volume.step(seen, context.now, context.bucket, context.threshold, &around);
     }
 
@@ -291,6 +304,7 @@ impl Tenant {
         for (_, node) in &mut self.providers {
             node.close_hour();
         }
+        self.regulars.close_hour();
         self.volume.close_hour(buckets_an_hour);
         self.choose_steady(now);
     }
@@ -303,18 +317,22 @@ impl Tenant {
         if !due {
             return;
         }
-        let untagged = self.untagged > STEADY_SHARE * (self.tagged + self.untagged);
-        if untagged != self.uses_untagged && self.tagged > 0.0 {
-            self.uses_untagged = untagged;
+        let steady = self.steady > STEADY_SHARE * (self.steady + self.others);
+        if steady != self.watches_steady && self.others > 0.0 {
+            self.watches_steady = steady;
             self.volume = Volume::new(now);
         }
-        self.tagged *= 0.5;
-        self.untagged *= 0.5;
+        self.steady *= 0.5;
+        self.others *= 0.5;
     }
 
     /// Ends a day: lines are fitted anew.
-    pub fn close_day(&mut self, buckets_a_day: f64) {
+    pub fn close_day(&mut self, now: u32, buckets_a_day: f64) {
         look(&mut self.whole);
+        let more = self.regulars.close_day(now, buckets_a_day);
+        if self.watches_steady && more > MUCH * self.volume.a_day(buckets_a_day) {
+            self.volume = Volume::new(now);
+        }
         self.queue.close_day();
         for (_, node) in &mut self.providers {
             if node.declines.is_none() && node.sends_a_day(buckets_a_day) > 100.0 {

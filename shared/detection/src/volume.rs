@@ -1,7 +1,8 @@
 //! How much mail a tenant sends: too little, none, or far too much, against the same hour of its own weeks.
 //!
-//! Watches the steady stream: mail without a campaign where there is enough of it, since campaigns come and go by design
-//! and an untagged burst is what a stolen credential looks like. A drop that all tenants share (a holiday) lowers what is expected.
+//! Watches the steady stream where there is enough of it: mail without a campaign, and of campaigns that are sent all day long. Others
+//! come and go by design, and an untagged burst is what a stolen credential looks like. A drop that all tenants share (a holiday)
+//! lowers what is expected.
 
 use serde::{Deserialize, Serialize};
 
@@ -74,13 +75,24 @@ mod week {
     }
 }
 
+/// What the campaigns that come and go mean for a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bursts {
+    /// They are not told apart from other mail: the highest hour so far is what one of them reaches.
+    Unknown,
+    /// They are left out, so a burst is none of them.
+    LeftOut,
+    /// The series is made of them: a burst is nothing to tell.
+    All,
+}
+
 /// What is known around a series.
 #[derive(Clone, Copy, Debug)]
 pub struct Around {
     /// The drop that all tenants share, 1 for none.
     pub common: f64,
-    /// Whether campaigns are left out, so that bursts are not ordinary.
-    pub steady: bool,
+    /// What is known of campaigns.
+    pub bursts: Bursts,
     /// Whether its alert is open.
     pub alerting: bool,
 }
@@ -122,6 +134,11 @@ impl Volume {
             * factor(self.weeks.get(usize_of(hour % 168)), level * WEEK_PRIOR)
     }
 
+    /// Mails of a usual day.
+    pub(crate) fn a_day(&self, buckets_a_day: f64) -> f64 {
+        f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0) * buckets_a_day
+    }
+
     /// Recent mail against what was expected; none before there is enough history and mail to tell.
     pub fn recent_ratio(&self, now: u32) -> Option<f64> {
         let expected = f64::from(self.recent.exposure);
@@ -149,12 +166,17 @@ impl Volume {
             evidence.add(&outcome, &test, now);
         }
         test.margin = (2.0 * drift).exp();
-        // Where campaigns are not told apart, the highest hour so far is what a campaign reaches.
-        let high = if around.steady { high } else { high.max(f64::from(self.peak)) };
+        let high = match around.bursts {
+            Bursts::LeftOut => high,
+            Bursts::Unknown | Bursts::All => high.max(f64::from(self.peak)),
+        };
         let outcome = Outcome { seen, expected: high, base: 0.0 };
         for (evidence, ratio) in self.rises.iter_mut().zip(RISES) {
             test.ratio = ratio;
-            evidence.add(&outcome, &test, now);
+            match around.bursts {
+                Bursts::All => *evidence = Evidence::default(),
+                Bursts::Unknown | Bursts::LeftOut => evidence.add(&outcome, &test, now),
+            }
         }
         let alerting = around.alerting;
         let suspected = alerting || self.strongest() > threshold / 2.0;
@@ -223,8 +245,7 @@ impl Volume {
         if age < LEAST_HISTORY {
             return None;
         }
-        let a_day =
-            f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0) * f64::from(DAY / bucket);
+        let a_day = self.a_day(f64::from(DAY / bucket));
         let falls = self.falls.iter().filter(|evidence| {
             f64::from(evidence.strength) >= threshold
                 && a_day >= LEAST_A_DAY

@@ -13,6 +13,10 @@ pub enum Kind {
     OpenOutage,
     Latency,
     SlowDecline,
+    /// Bounces of one regular campaign.
+    CampaignBounces,
+    /// Opens of one regular campaign are not seen any more.
+    CampaignOpens,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +33,8 @@ pub struct Incident {
     /// None: all tenants.
     pub tenant: Option<usize>,
     pub provider: Option<usize>,
+    /// The regular campaign it happens to; none: all mail.
+    pub regular: Option<usize>,
     /// In buckets.
     pub start: usize,
     pub end: usize,
@@ -39,8 +45,10 @@ pub struct Incident {
 }
 
 impl Incident {
-    pub fn touches(&self, tenant: usize, provider: usize, bucket: usize) -> bool {
+    /// `stream` is the regular campaign, or none for other mail.
+    pub fn touches(&self, tenant: usize, provider: usize, stream: Option<usize>, bucket: usize) -> bool {
         (self.start..self.end).contains(&bucket)
+            && self.regular.is_none_or(|one| Some(one) == stream)
             && self.tenant.is_none_or(|one| one == tenant)
             && self.provider.is_none_or(|one| one == provider)
     }
@@ -52,6 +60,8 @@ pub struct Plan {
     pub warm_up: usize,
     pub buckets: usize,
     pub a_day: usize,
+    /// Regular campaigns a tenant.
+    pub regulars: usize,
 }
 
 /// Incidents that do not overlap in a tenant, spread over the time after the warm-up.
@@ -72,7 +82,11 @@ pub fn plan(chance: &mut Chance, plan: &Plan, campaigns: bool) -> Vec<Incident> 
         Kind::OpenOutage,
         Kind::Latency,
         Kind::SlowDecline,
+        Kind::CampaignBounces,
+        Kind::CampaignBounces,
+        Kind::CampaignOpens,
     ];
+    let kinds = if plan.regulars > 0 { &kinds[..] } else { &kinds[..13] };
     for round in 0..36 {
         let kind = kinds[round % kinds.len()];
         if kind == Kind::VolumeSpike && !campaigns {
@@ -90,6 +104,8 @@ pub fn plan(chance: &mut Chance, plan: &Plan, campaigns: bool) -> Vec<Incident> 
             _ => false,
         };
         let provider = one_provider.then(|| chance.below(plan.providers.min(5)));
+        let one_campaign = matches!(kind, Kind::CampaignBounces | Kind::CampaignOpens);
+        let regular = one_campaign.then(|| chance.below(plan.regulars));
         let hours = match kind {
             Kind::SlowDecline => 21.0 * 24.0,
             Kind::BadList | Kind::ComplaintBurst => chance.between(2.0, 12.0),
@@ -105,6 +121,8 @@ pub fn plan(chance: &mut Chance, plan: &Plan, campaigns: bool) -> Vec<Incident> 
             Kind::OpenOutage => chance.between([0.6, 0.8, 0.95][step], [0.8, 0.95, 1.0][step]),
             Kind::Latency => chance.between([4.0, 7.0, 12.0][step], [7.0, 12.0, 30.0][step]),
             Kind::SlowDecline => chance.between(0.05, 0.1),
+            Kind::CampaignBounces => chance.between([0.08, 0.2, 0.4][step], [0.2, 0.4, 0.9][step]),
+            Kind::CampaignOpens => chance.between([0.6, 0.8, 0.95][step], [0.8, 0.95, 1.0][step]),
         };
         let length = (hours * hour as f64) as usize;
         let last = plan.buckets.saturating_sub(length + hour);
@@ -125,7 +143,18 @@ pub fn plan(chance: &mut Chance, plan: &Plan, campaigns: bool) -> Vec<Incident> 
                 same && !apart && start < other.end + gap && other.start < end + gap
             });
             if !clash {
-                incidents.push(Incident { kind, size, tenant, provider, start, end, amount, evidence: 0.0 });
+                let evidence = 0.0;
+                incidents.push(Incident {
+                    kind,
+                    size,
+                    tenant,
+                    provider,
+                    regular,
+                    start,
+                    end,
+                    amount,
+                    evidence,
+                });
                 break;
             }
         }

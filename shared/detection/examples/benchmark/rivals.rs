@@ -65,6 +65,7 @@ impl Rivals {
                     self.fired[rival].push(Fired {
                         tenant: names[tenant].clone(),
                         provider: None,
+                        campaign: None,
                         metric: METRICS[metric].to_owned(),
                         kind: RIVALS[rival].to_owned(),
                         bucket,

@@ -10,6 +10,8 @@ use crate::world::{PROVIDERS, World};
 pub struct Fired {
     pub tenant: String,
     pub provider: Option<String>,
+    /// The campaign it names.
+    pub campaign: Option<String>,
     pub metric: String,
     pub kind: String,
     pub bucket: usize,
@@ -45,7 +47,8 @@ fn fits_metric(kind: Kind, metric: &str) -> bool {
         Kind::Latency => outcomes.contains(&metric),
         Kind::ComplaintBurst => metric == "complaint_rate",
         Kind::VolumeDrop | Kind::VolumeSpike => metric == "sends" || outcomes.contains(&metric),
-        Kind::OpenOutage => metric == "open_rate" || metric == "click_rate",
+        Kind::CampaignBounces => outcomes.contains(&metric),
+        Kind::OpenOutage | Kind::CampaignOpens => metric == "open_rate" || metric == "click_rate",
     }
 }
 
@@ -68,6 +71,9 @@ fn fits(incident: &Incident, fired: &Fired, world: &World) -> bool {
 
 fn right_scope(incident: &Incident, fired: &Fired) -> bool {
     let tenant = if incident.tenant.is_none() { fired.tenant == "*" } else { fired.tenant != "*" };
+    if let Some(regular) = incident.regular {
+        return tenant && fired.campaign == Some(format!("regular-{regular}"));
+    }
     let provider = incident.provider.map(|index| PROVIDERS[index]);
     tenant && fired.provider.as_deref() == provider
 }

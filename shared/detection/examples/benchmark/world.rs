@@ -17,6 +17,8 @@ pub struct Shape {
     pub weeks: usize,
     pub campaigns: bool,
     pub incidents: bool,
+    /// Regular campaigns that a tenant's steady mail is of; 0: it is of none.
+    pub regulars: usize,
 }
 
 struct Tenant {
@@ -39,6 +41,15 @@ struct Tenant {
     quality: f64,
     campaign: Option<Campaign>,
     next_name: usize,
+    regulars: Vec<Regular>,
+}
+
+/// A part of the steady mail that goes on day after day.
+struct Regular {
+    name: String,
+    share: f64,
+    quality: f64,
+    interest: f64,
 }
 
 struct Campaign {
@@ -109,10 +120,16 @@ impl World {
         let exponent = chance.between(0.9, 1.6);
         let base_dispersion = chance.between(0.01, 0.15);
         let tenants = (0..shape.tenants)
-            .map(|rank| tenant(&mut chance, biggest / (1.0 + rank as f64).powf(exponent), base_dispersion))
+            .map(|rank| {
+                let a_day = biggest / (1.0 + rank as f64).powf(exponent);
+                let mut tenant = tenant(&mut chance, a_day, base_dispersion);
+                tenant.regulars = regulars(&mut chance, shape.regulars);
+                tenant
+            })
             .collect();
         let incidents = if shape.incidents {
-            let plan = Plan { tenants: shape.tenants, providers: PROVIDERS.len(), warm_up, buckets, a_day };
+            let (tenants, regulars) = (shape.tenants, shape.regulars);
+            let plan = Plan { tenants, providers: PROVIDERS.len(), warm_up, buckets, a_day, regulars };
             incident::plan(&mut chance, &plan, shape.campaigns)
         } else {
             Vec::new()
@@ -131,7 +148,7 @@ impl World {
                 (start, start + a_day / 48 + chance.below(a_day / 12))
             })
             .collect();
-        let futures = (0..shape.tenants * PROVIDERS.len() * 2)
+        let futures = (0..shape.tenants * PROVIDERS.len() * (2 + shape.regulars))
             .map(|_| Future {
                 opens: vec![0.0; open_kernel.len() + 1],
                 complaints: vec![0.0; complaint_kernel.len() + 1],
@@ -207,7 +224,12 @@ impl World {
                 let size = tenant.a_day * chance.between(0.2, 1.5);
                 tenant.next_name += 1;
                 tenant.campaign = Some(Campaign {
-                    name: format!("c{}-{}", index, tenant.next_name),
+                    // Some senders name a campaign anew each time, some do not.
+                    name: if self.shape.regulars > 0 && index % 2 == 1 {
+                        "promotion".to_owned()
+                    } else {
+                        format!("c{}-{}", index, tenant.next_name)
+                    },
                     left: size,
                     per_bucket: size / (minutes / self.shape.bucket_minutes as f64).max(1.0),
                     quality: chance.lognormal(tenant.quality),
@@ -226,7 +248,14 @@ impl World {
         }
         let steady = level * chance.gamma(tenant.dispersion);
         for provider in 0..PROVIDERS.len() {
-            self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, lines);
+            if self.shape.regulars == 0 {
+                self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, lines);
+            }
+            for regular in 0..self.shape.regulars {
+                let Regular { name, share, quality, interest } = &self.tenants[index].regulars[regular];
+                let (name, mail, quality, interest) = (name.clone(), steady * share, *quality, *interest);
+                self.stream(index, provider, 2 + regular, mail, (&name, quality, interest), local, lines);
+            }
             let (name, mail, quality, interest) = campaign
                 .as_ref()
                 .map_or(("", 0.0, 1.0, 1.0), |(name, mail, q, i)| (name.as_str(), *mail, *q, *i));
@@ -258,7 +287,7 @@ impl World {
         let mut slower = 1.0;
         let before = expected;
         for event in &mut self.incidents {
-            if !event.touches(index, provider, now) {
+            if !event.touches(index, provider, stream.checked_sub(2), now) {
                 continue;
             }
             let odds = |extra: f64, usual: f64, trials: f64| {
@@ -277,7 +306,7 @@ impl World {
                     event.evidence += odds(event.amount, delay, expected);
                     delay += event.amount;
                 }
-                Kind::BadList => {
+                Kind::BadList | Kind::CampaignBounces => {
                     event.evidence += odds(event.amount, hard, expected);
                     hard += event.amount;
                 }
@@ -285,23 +314,25 @@ impl World {
                 Kind::ComplaintBurst if complaint <= 0.0 => {}
                 Kind::ComplaintBurst => complaint += event.amount,
                 Kind::VolumeDrop => {
-                    if stream == 0 {
+                    if stream != 1 {
                         let kept: f64 = 1.0 - event.amount;
                         event.evidence += before * (kept * kept.max(0.01).ln() - kept + 1.0);
                     }
                     expected *= 1.0 - event.amount;
                 }
                 Kind::VolumeSpike => {
-                    if stream == 0 {
+                    if stream != 1 {
                         event.evidence += before * (event.amount * event.amount.ln() - event.amount + 1.0);
                         expected *= event.amount;
                     }
                 }
-                Kind::OpenOutage => {
+                Kind::OpenOutage | Kind::CampaignOpens => {
                     seen_opens = 1.0 - event.amount;
                     let kept: f64 = seen_opens;
-                    event.evidence +=
-                        expected * tenant.open[provider] * (kept * kept.max(0.01).ln() - kept + 1.0);
+                    event.evidence += expected
+                        * tenant.open[provider]
+                        * interest
+                        * (kept * kept.max(0.01).ln() - kept + 1.0);
                 }
                 Kind::Latency => {
                     event.evidence += if expected >= 1.0 { event.amount.ln() * 2.0 } else { 0.3 * expected };
@@ -319,7 +350,8 @@ impl World {
         let transient = chance.binomial(sends - permanent, soft);
         let reached = sends - permanent - transient;
         let delays = chance.binomial(reached, delay);
-        let future = &mut self.futures[(index * PROVIDERS.len() + provider) * 2 + stream];
+        let streams = 2 + self.shape.regulars;
+        let future = &mut self.futures[(index * PROVIDERS.len() + provider) * streams + stream];
         if !name.is_empty() {
             name.clone_into(&mut future.label);
         }
@@ -432,5 +464,18 @@ fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64) -> Tenant {
         quality: chance.between(0.1, 0.4),
         campaign: None,
         next_name: 0,
+        regulars: Vec::new(),
     }
+}
+
+fn regulars(chance: &mut Chance, count: usize) -> Vec<Regular> {
+    let shares: Vec<f64> = (0..count).map(|_| chance.lognormal(1.2)).collect();
+    let total: f64 = shares.iter().sum();
+    let regular = |(index, share): (usize, f64)| Regular {
+        name: format!("regular-{index}"),
+        share: share / total,
+        quality: chance.lognormal(0.4),
+        interest: chance.lognormal(0.4),
+    };
+    shares.into_iter().enumerate().map(regular).collect()
 }

@@ -106,6 +106,61 @@ fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     assert_eq!(changes.last().unwrap().id, fired[0].id);
 }
 
+/// Eight days of one tenant with a small campaign each day among much other mail; `change` bends the counts of (bucket, campaign).
+fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
+    let mut detector = Detector::new(5, Rules::default());
+    let mut changes = Vec::new();
+    for bucket in 0..8 * DAY {
+        let mails = [("", 600.0), ("receipts", 60.0), ("resets", 20.0)];
+        let counts = mails.iter().enumerate().map(|(series, (campaign, mail))| {
+            let mut counts = quiet(bucket, series, *mail);
+            change(bucket, campaign, &mut counts);
+            (*campaign, counts)
+        });
+        let counts: Vec<_> = counts.collect();
+        let row = |(campaign, counts): &(&'static str, Counts)| {
+            let (tenant, provider) = ("acme", "gmail");
+            Row { tenant, provider, campaign, counts: *counts, times: None }
+        };
+        let rows: Vec<Row<'_>> = counts.iter().map(row).collect();
+        let start = Minute(START + bucket * 5);
+        changes.extend(detector.observe(&Bucket { start, rows: &rows }));
+    }
+    changes
+}
+
+#[test]
+fn trouble_of_one_campaign_that_drowns_in_the_whole_is_told_of_the_campaign() {
+    let begin = 6 * DAY + 100;
+    let changes = run_campaigns(|bucket, campaign, counts| {
+        if campaign == "resets" && (begin..begin + 24).contains(&bucket) {
+            let refused = (counts.deliveries * 0.15).round();
+            counts.deliveries -= refused;
+            counts.bounces_permanent += refused;
+        }
+    });
+    let fired = firing(&changes);
+    assert_eq!(fired.len(), 1, "{changes:#?}");
+    assert_eq!((fired[0].tenant.as_str(), fired[0].scope["campaign"].as_str()), ("acme", "resets"));
+    assert_eq!(fired[0].scope.len(), 1);
+    assert!(fired[0].summary.contains("of acme in campaign resets"), "{}", fired[0].summary);
+    assert_eq!(fired[0].cause[0].filter["campaign"], "resets");
+    assert_eq!(changes.last().unwrap().state, State::Resolved);
+}
+
+#[test]
+fn trouble_of_all_campaigns_is_told_once_and_of_the_whole() {
+    let begin = 6 * DAY + 100;
+    let changes = run_campaigns(|bucket, _, counts| {
+        if (begin..begin + 24).contains(&bucket) {
+            block(counts);
+        }
+    });
+    let fired = firing(&changes);
+    assert_eq!(fired.len(), 1, "{changes:#?}");
+    assert!(!fired[0].scope.contains_key("campaign"), "{:?}", fired[0].scope);
+}
+
 #[test]
 fn one_block_over_many_tenants_is_one_alert() {
     let mut detector = Detector::new(5, Rules::default());
