@@ -45,6 +45,7 @@ fn every_setting_that_a_function_reads_is_in_the_template() {
     for (function, resource) in [
         ("aggregate", "AggregateFunction"),
         ("api", "ApiFunction"),
+        ("collect", "CollectFunction"),
         ("compact", "CompactFunction"),
         ("detect", "DetectFunction"),
         ("forward", "ForwardFunction"),

@@ -67,6 +67,7 @@ fn arrows_point_inwards() {
         ("shared/web", &["event", "cells", "detection", "pipeline"]),
         ("functions/aggregate", &["event", "pipeline", "adapters"]),
         ("functions/api", &["event", "pipeline", "adapters", "web"]),
+        ("functions/collect", &["pipeline", "adapters"]),
         ("functions/compact", &["event", "cells", "pipeline", "adapters"]),
         ("functions/detect", &["event", "detection", "pipeline", "adapters"]),
         ("functions/forward", &["adapters"]),

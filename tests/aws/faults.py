@@ -25,6 +25,8 @@ async def note(request, handler):
             # The proxy itself reads on from the beginning.
             request.content.unread_data(body)
             service, action = "sns", re.search(rb"\bAction=(\w+)", body)[1].decode()
+        if " api/lambda/" in agent and request.path.endswith("/invocations"):
+            service, action = "lambda", "InvokeFunction"
         line = f"{named[1]} {service}:{action}\n"
         if service and line not in seen:
             seen.add(line)

@@ -109,8 +109,11 @@ class Walk:
 
     def items_written(self):
         """What the function aggregate says in its log that its commits wrote."""
-        log = ANSI.sub("", (self.options.scratch / "ministack.log").read_text(errors="replace"))
-        return sum(int(items) for items in re.findall(r"batch\.items=(\d+)", log))
+        return sum(int(items) for items in re.findall(r"batch\.items=(\d+)", self.log()))
+
+    def log(self):
+        """What all functions said."""
+        return ANSI.sub("", (self.options.scratch / "ministack.log").read_text(errors="replace"))
 
     def detect(self):
         """What one look came to; nothing if it failed."""
@@ -467,6 +470,7 @@ def a_list_bounces_and_is_told_once(walk):
     assert walk.cloud.fired() > before, "publishing did not fail, so nothing is shown"
     for _ in range(3):
         assert walk.detect() is not None
+    assert "share of the counts did not come" not in walk.log(), "a share was not read by the function that was asked"
     walk.told = told(walk)
     states = [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in walk.told]
     assert states == [("bouncing", "delivery_rate", "firing", 1)], walk.told
@@ -670,11 +674,12 @@ def main():
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(Cloud(options.scratch))
-        server, parameters = None, {}
+        # Detection reads the counts by two functions, as a large deployment does.
+        server, parameters = None, {"DetectionShares": "2"}
         if options.victoria_metrics:
             server = stack.enter_context(VictoriaMetrics(options.victoria_metrics, options.scratch))
             secret = cloud.client("secretsmanager").create_secret(Name="influx", SecretString="a-token")["ARN"]
-            parameters = {"TimeSeriesStore": "InfluxDB", "InfluxUrl": server.url, "InfluxOrg": "o", "InfluxBucket": "b", "InfluxTokenSecretArn": secret}
+            parameters |= {"TimeSeriesStore": "InfluxDB", "InfluxUrl": server.url, "InfluxOrg": "o", "InfluxBucket": "b", "InfluxTokenSecretArn": secret}
         walk = Walk(cloud, options, parameters)
         walk.server = server
         for step in STEPS:

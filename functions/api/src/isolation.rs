@@ -119,7 +119,7 @@ impl World {
         counting::count(&store, &shard, 1, data.as_bytes(), now).await.unwrap();
         let attempt = Attempt { id: 1, deadline: now.plus_millis(60_000) };
         let mut known = watch::Memory::default();
-        watch::run(&store, &SystemClock, &Nobody, &watch::Settings::default(), &mut known, attempt)
+        watch::run(&store, &SystemClock, &Nobody, &(), &watch::Settings::default(), &mut known, attempt)
             .await
             .unwrap();
         let [acme, other] = ["acme", OTHER].map(|name| TenantId::new(name).unwrap());

@@ -1,13 +1,15 @@
 //! The function `detect`: judges each minute of all tenants' mail once, and tells each change of an alert on the alert topic. Before,
 //! it puts on the stream how much waits in the queues that tenants name.
 //!
-//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the address that alerts point to. An error means that
-//! some change was not told or a minute not judged: the next run goes on from there. A queue that does not tell is a warning.
+//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the address that alerts point to; `COLLECT_FUNCTION` and
+//! `COLLECT_SHARES`, if the counts are read by others, a share each. An error means that some change was not told or a minute not judged:
+//! the next run goes on from there. A queue that does not tell is a warning.
 
 use std::time::Duration;
 
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::aws::kinesis::{PartitionKeys, Stream};
+use adapters::aws::lambda::Collectors;
 use adapters::aws::sns::{Message, Topic};
 use adapters::aws::sqs::Sqs;
 use adapters::environment::{Environment, InvalidEnvironment};
@@ -19,6 +21,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use pipeline::aggregate::Attempt;
 use pipeline::ports::Clock as _;
 use pipeline::queues::{self, Gauges};
+use pipeline::watch::shares::MAX_SHARES;
 use pipeline::watch::{self, Announce, AnnounceError, Memory};
 use serde_json::{Value, json};
 
@@ -31,6 +34,8 @@ struct Settings {
     topic: String,
     stream: String,
     dashboard: Option<String>,
+    /// The function that reads counts, and in how many shares.
+    collect: Option<(String, u32)>,
 }
 
 impl Settings {
@@ -40,7 +45,11 @@ impl Settings {
             topic: environment.required("ALERT_TOPIC_ARN"),
             stream: environment.required("STREAM_NAME"),
             dashboard: environment.optional("DASHBOARD_URL"),
+            collect: environment.optional("COLLECT_FUNCTION").zip(environment.optional("COLLECT_SHARES")),
         };
+        if settings.collect.as_ref().is_some_and(|(_, shares)| !(2..=MAX_SHARES).contains(shares)) {
+            environment.mistake(format_args!("COLLECT_SHARES: 2 to {MAX_SHARES}"));
+        }
         environment.finish(settings)
     }
 }
@@ -93,10 +102,11 @@ async fn tell_queues(store: &DynamoStore, queues: &Sqs, stream: &Stream) -> Resu
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Settings { table, topic, stream, dashboard } = Settings::read(Environment::of_process())?;
+    let Settings { table, topic, stream, dashboard, collect } = Settings::read(Environment::of_process())?;
     let config = adapters::aws::config().await;
     let (store, topic) = (DynamoStore::new(&config, table), Sns(Topic::new(&config, topic)));
     let (queues, stream) = (Sqs::new(&config), Stream::new(&config, stream));
+    let readers = collect.map(|(function, shares)| Collectors::new(&config, function, shares));
     let settings = watch::Settings { dashboard, ..watch::Settings::default() };
     // Invocations of one environment never overlap.
     let memory = tokio::sync::Mutex::new(Memory::default());
@@ -110,7 +120,7 @@ async fn main() -> Result<(), Error> {
             Err(_) => tracing::warn!("queues take too long to tell how much waits in them"),
         }
         let mut memory = memory.lock().await;
-        let run = watch::run(&store, &SystemClock, &topic, &settings, &mut memory, attempt);
+        let run = watch::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
         let watch::Watched { minutes, tenants, told, behind } = Box::pin(run).await?;
         tracing::info!(minutes, tenants, told, behind, "watched");
         Ok(json!({ "minutes": minutes, "tenants": tenants, "told": told, "behind": behind }))

@@ -11,6 +11,7 @@ use pipeline::memory::MemoryStore;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
 use pipeline::rules::{self, OwnRules};
 use pipeline::testing::counting::{self, At};
+use pipeline::watch::shares::{self, AskError, Part, Readers, Share};
 
 use super::*;
 
@@ -142,10 +143,43 @@ async fn run<S: Store>(
     memory: &mut Memory,
     at: i64,
 ) -> Result<watch::Watched, watch::WatchError> {
+    run_with(store, &(), told, memory, at).await
+}
+
+async fn run_with<S: Store, R: Readers>(
+    store: &S,
+    readers: &R,
+    told: &Told,
+    memory: &mut Memory,
+    at: i64,
+) -> Result<watch::Watched, watch::WatchError> {
     let now = minutes(at);
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: now.plus_millis(50_000) };
-    watch::run(store, &At(now), told, &watch::Settings::default(), memory, attempt).await
+    watch::run(store, &At(now), told, readers, &watch::Settings::default(), memory, attempt).await
+}
+
+/// Functions that read a share each; one of them fails, one answers only half of what it was asked.
+struct Collectors<'a> {
+    store: &'a MemoryStore,
+    asked: AtomicUsize,
+}
+
+impl Readers for Collectors<'_> {
+    fn shares(&self) -> u32 {
+        4
+    }
+
+    async fn ask(&self, share: Share) -> Result<Part, AskError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let to = if share.number == 2 { share.from.midpoint(share.to).max(share.from + 1) } else { share.to };
+        if share.number == 1 {
+            return Err("killed".into());
+        }
+        let settings = pipeline::compact::Settings::default();
+        let share = Share { to, ..share };
+        Ok(shares::answer(self.store, &At(minutes(120)), &settings, &share).await?)
+    }
 }
 
 /// One tenant in trouble and one without, and traffic afterwards so that time goes on.
@@ -189,6 +223,29 @@ async fn each_change_is_told_once() {
     assert_eq!(after, [("resolved", 2)]);
     let [kept] = &alerts::list(&store, &scope("bad"), &all_of_the_day()).await.unwrap()[..] else { panic!() };
     assert_eq!((kept.is_open(), kept.history.len()), (false, 2));
+}
+
+#[tokio::test]
+async fn verdicts_are_the_same_where_counts_are_read_in_shares() {
+    let bad_lists = async || {
+        let store = a_bad_list().await;
+        for (number, tenant) in (10..).zip(["acme", "globex", "initech", "umbrella", "hooli"]) {
+            count(&store, number, &mails(tenant, 7, 120, 40)).await;
+        }
+        store
+    };
+    let (store, copy) = (bad_lists().await, bad_lists().await);
+    let collectors = Collectors { store: &copy, asked: AtomicUsize::new(0) };
+    let (alone, shared) = (Told::default(), Told::default());
+    let (mut of_one, mut of_many) = (Memory::default(), Memory::default());
+    for at in [30, 31, 120] {
+        let one = run(&store, &alone, &mut of_one, at).await.unwrap();
+        let many = run_with(&copy, &collectors, &shared, &mut of_many, at).await.unwrap();
+        assert_eq!(one, many);
+    }
+    assert_eq!(*alone.changes.lock().unwrap(), *shared.changes.lock().unwrap());
+    assert!(alone.each().len() > 4, "{:?}", alone.each());
+    assert!(collectors.asked.load(Ordering::SeqCst) >= 12);
 }
 
 #[tokio::test]

@@ -244,7 +244,7 @@ impl Standalone {
         memory: &mut watch::Memory,
     ) -> anyhow::Result<Watched> {
         let attempt = attempt(SystemClock.now(), WATCH_MS)?;
-        Ok(watch::run(&self.store, &SystemClock, announce, settings, memory, attempt).await?)
+        Ok(watch::run(&self.store, &SystemClock, announce, &(), settings, memory, attempt).await?)
     }
 
     /// When the oldest delta came that no block holds yet, at the last round of folding.

@@ -18,6 +18,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 pub mod dynamodb;
 pub mod kinesis;
+pub mod lambda;
 #[cfg(feature = "aws-ses")]
 pub mod ses;
 pub mod sns;

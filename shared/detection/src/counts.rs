@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::numbers::normal_upper_tail;
 
 /// What happened in one bucket to one (tenant, provider, campaign).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Recipients mail was sent to.
     pub sends: f64,
@@ -87,7 +87,7 @@ impl Counts {
 }
 
 /// How delivery times of a row spread, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Half of the deliveries take no longer.
     pub p50: f64,

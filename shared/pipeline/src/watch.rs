@@ -10,6 +10,7 @@
 //! looks at the minutes since then once more.
 
 pub mod counts;
+pub mod shares;
 mod state;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use crate::snapshot::Progress;
 use crate::stored::{self, ReadError};
 use crate::{keys, tenants};
 use counts::{Line, Lines, Width};
+use shares::Readers;
 pub use state::StoredError;
 use state::{Head, Journal, Waiting};
 
@@ -145,15 +147,17 @@ struct Known {
 }
 
 /// Judges what is due and tells what changed. The attempt's deadline is when the platform ends the run.
-pub async fn run<S: Store, C: Clock, A: Announce>(
+pub async fn run<S: Store, C: Clock, A: Announce, R: Readers>(
     store: &S,
     clock: &C,
     announce: &A,
+    readers: &R,
     settings: &Settings,
     memory: &mut Memory,
     attempt: Attempt,
 ) -> Result<Watched, WatchError> {
-    let mut run = Run { store, clock, announce, settings, attempt, writes: 0, watched: Watched::default() };
+    let (writes, watched) = Default::default();
+    let mut run = Run { store, clock, announce, readers, settings, attempt, writes, watched };
     let Some(mut known) = run.load(memory).await? else { return Ok(run.watched) };
     if run.is_told_by_another(&known) {
         memory.known = Some(known);
@@ -186,10 +190,11 @@ pub async fn run<S: Store, C: Clock, A: Announce>(
 }
 
 /// One run at work.
-struct Run<'a, S, C, A> {
+struct Run<'a, S, C, A, R> {
     store: &'a S,
     clock: &'a C,
     announce: &'a A,
+    readers: &'a R,
     settings: &'a Settings,
     attempt: Attempt,
     /// Attempts to write so far: each has a number of its own.
@@ -197,7 +202,7 @@ struct Run<'a, S, C, A> {
     watched: Watched,
 }
 
-impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
+impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
     /// What is known; nothing yet if there is nothing to learn from.
     async fn load(&mut self, memory: &mut Memory) -> Result<Option<Known>, WatchError> {
         let rules = rules::effective(self.store).await?;
@@ -219,8 +224,7 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
         while next < head.next() {
             let to = Minute((next.0 + MINUTES_AT_ONCE).min(head.next));
             // Told already, and what is not is in the journal.
-            self.observe(&mut detector, next, to).await?;
-            next = to;
+            next = self.observe(&mut detector, next, to).await?.1;
         }
         detector.set_book(journal.book.clone());
         Ok(Some(Known { version: Some(version), head, stored: journal.clone(), journal, detector }))
@@ -257,7 +261,7 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
                 break;
             }
             let to = Minute((known.head.next + MINUTES_AT_ONCE).min(due.0));
-            let changes = self.observe(&mut known.detector, known.head.next(), to).await?;
+            let (changes, to) = self.observe(&mut known.detector, known.head.next(), to).await?;
             self.watched.minutes += to.0 - known.head.next;
             known.head.next = to.0;
             fresh.extend(changes);
@@ -277,24 +281,26 @@ impl<S: Store, C: Clock, A: Announce> Run<'_, S, C, A> {
         Ok(settled.min(newest.max(patient)))
     }
 
-    /// Judges the minutes in `[from, to)`.
+    /// Judges the minutes in `[from, to)`, or fewer; the first one that was not.
     async fn observe(
         &mut self,
         detector: &mut Detector,
         from: Minute,
         to: Minute,
-    ) -> Result<Vec<Change>, WatchError> {
+    ) -> Result<(Vec<Change>, Minute), WatchError> {
         let progress = Progress::read(self.store).await?;
         let tenants: Vec<TenantId> = tenants::list(self.store).await?;
         self.watched.tenants = tenants.len();
         detector.retain_tenants(|name| tenants.binary_search_by(|tenant| tenant.as_str().cmp(name)).is_ok());
         let kept_from = self.settings.history.first_day_of_hours(self.clock.now()).first_hour();
-        let mut lines = counts::read(self.store, &progress, &tenants, (from, to), WIDTH, kept_from).await?;
+        let (store, readers, range) = (self.store, self.readers, (from, to));
+        let read = shares::read(store, readers, &progress, &tenants, range, kept_from);
+        let (mut lines, to) = Box::pin(read).await?;
         let mut changes = Vec::new();
         for minute in from.0..to.0 {
             changes.extend(observe(detector, Minute(minute), &mut lines));
         }
-        Ok(changes)
+        Ok((changes, to))
     }
 
     /// Tells the detector of alerts that somebody looks after; what is to be removed once that is stored.

@@ -1,0 +1,27 @@
+//! The function `collect`: reads the counts of a share of the tenants for the function `detect`, which judges them. Deployed where one
+//! invocation cannot read the counts of all tenants in a minute.
+//!
+//! Its environment: `TABLE_NAME`. It only reads; a share that fails is read by the one who asked for it.
+
+use adapters::aws::dynamodb::DynamoStore;
+use adapters::environment::Environment;
+use adapters::system_clock::SystemClock;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use pipeline::compact;
+use pipeline::watch::shares::{self, Part, Share};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let mut environment = Environment::of_process();
+    let table = environment.required("TABLE_NAME");
+    let table = environment.finish(table)?;
+    let store = DynamoStore::new(&adapters::aws::config().await, table);
+    let history = compact::Settings::default();
+    let handle = async |event: LambdaEvent<Share>| -> Result<Part, Error> {
+        let part = shares::answer(&store, &SystemClock, &history, &event.payload).await?;
+        tracing::info!(share = ?event.payload, bytes = part.size(), "read");
+        Ok(part)
+    };
+    Box::pin(lambda_runtime::run(service_fn(handle))).await
+}
