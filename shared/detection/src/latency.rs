@@ -22,6 +22,8 @@ const TAIL_GROWTH: f32 = 0.15;
 /// Fewest deliveries in the excursion, and smallest factor told.
 const LEAST_DELIVERIES: f64 = 60.0;
 const LEAST_FACTOR: f64 = 2.2;
+/// Smallest sum of the logarithms by which deliveries were late: three times as slow takes 164 deliveries, twenty times 60.
+const LEAST_EXCESS: f64 = 180.0;
 /// Times the highest of ordinary days, in logarithms.
 const ABOVE_PEAK: f64 = 1.25;
 /// And at least this, in logarithms.
@@ -143,11 +145,13 @@ impl Latency {
     pub fn signal(&self, threshold: f64) -> Option<(f64, f64, f64)> {
         let weight = f64::from(self.weight);
         let expected = f64::from(self.mean).exp();
-        let factor = (f64::from(self.excess) / weight.max(1.0)).exp();
+        let excess = f64::from(self.excess);
+        let factor = (excess / weight.max(1.0)).exp();
         let smooth = f64::from(self.smooth);
         let unusual = smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH) || threshold <= 0.0;
         (f64::from(self.strength) >= threshold
             && weight >= LEAST_DELIVERIES
+            && (excess >= LEAST_EXCESS || threshold <= 0.0)
             && factor >= LEAST_FACTOR
             && unusual)
             .then_some((expected * factor, expected, weight))

@@ -365,9 +365,8 @@ impl Detector {
     fn close(&mut self, now: u32) {
         let last = self.shared.last;
         if now / 60 != last / 60 {
-            let an_hour = f32::from(u16::try_from(60 / self.shared.bucket.min(60)).unwrap_or(1));
             self.shared.whole.close_hour();
-            self.shared.volume.close_hour(an_hour);
+            self.shared.volume.close_hour();
             for season in self.shared.season.iter_mut() {
                 season.close_hour();
             }
@@ -378,7 +377,7 @@ impl Detector {
                 kernel.close_hour();
             }
             for tenant in self.tenants.values_mut() {
-                tenant.close_hour(now, an_hour);
+                tenant.close_hour(now);
             }
         }
         if now / (24 * 60) != last / (24 * 60) {
@@ -386,6 +385,7 @@ impl Detector {
             for tenant in self.tenants.values_mut() {
                 tenant.close_day(now, buckets_a_day);
             }
+            self.shared.volume.close_day();
             for node in self.shared.providers.values_mut() {
                 tenant::look(node);
             }

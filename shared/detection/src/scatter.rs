@@ -49,17 +49,16 @@ impl Scatter {
         self.hour = Sums::default();
     }
 
-    /// Closes an hour and learns from it how far hours drift; the hour, if it says anything.
-    pub(crate) fn close_hour(&mut self) -> Option<Sums> {
+    /// Closes an hour and learns from it how far hours drift, if it says anything.
+    pub(crate) fn close_hour(&mut self) {
         let hour = std::mem::take(&mut self.hour);
         let (seen, expected) = (f64::from(hour.events), f64::from(hour.exposure));
         if expected <= LEAST_EXPECTED {
-            return None;
+            return;
         }
         let off = ((seen + 0.5) / (expected + 0.5)).ln();
         let drift = f64::from(self.drift);
         let value = (off * off - 1.0 / (expected + 0.5)).min(9.0 * (drift + 1.0 / expected));
         self.drift = narrow((drift + 0.02 * (value - drift)).clamp(0.01, 0.36));
-        Some(hour)
     }
 }

@@ -296,7 +296,7 @@ impl Tenant {
     }
 
     /// Closes an hour.
-    pub fn close_hour(&mut self, now: u32, buckets_an_hour: f32) {
+    pub fn close_hour(&mut self, now: u32) {
         self.whole.close_hour();
         for season in self.season.iter_mut() {
             season.close_hour();
@@ -305,7 +305,7 @@ impl Tenant {
             node.close_hour();
         }
         self.regulars.close_hour();
-        self.volume.close_hour(buckets_an_hour);
+        self.volume.close_hour();
         self.choose_steady(now);
     }
 
@@ -334,6 +334,7 @@ impl Tenant {
             self.volume = Volume::new(now);
         }
         self.queue.close_day();
+        self.volume.close_day();
         for (_, node) in &mut self.providers {
             if node.declines.is_none() && node.sends_a_day(buckets_a_day) > 100.0 {
                 node.declines = Some(Box::default());

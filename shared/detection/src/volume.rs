@@ -20,6 +20,8 @@ const RISES: [f64; 2] = [2.5, 8.0];
 const DECAY: f32 = 0.997_939;
 /// Weekly slots are forgotten by this factor an hour: 0.7 a week.
 const WEEK_DECAY: f32 = 0.997_879;
+/// The highest bucket is forgotten by this factor a day: half-life ten weeks.
+const PEAK_DECAY: f32 = 0.990_147;
 const DAY: u32 = 24 * 60;
 /// History before falls and rises are told, in minutes.
 const LEAST_HISTORY: u32 = 10 * DAY;
@@ -42,7 +44,8 @@ pub struct Volume {
     days: [Sums; 7],
     #[serde(with = "week")]
     weeks: [Sums; HOURS_A_WEEK],
-    /// Highest hour so far, decayed, in mails a bucket: what its ordinary bursts reach.
+    /// The highest bucket of this day, and of the days before, decayed: what its bursts reach.
+    today: f32,
     peak: f32,
     scatter: Scatter,
     recent: Sums,
@@ -78,7 +81,7 @@ mod week {
 /// What the campaigns that come and go mean for a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bursts {
-    /// They are not told apart from other mail: the highest hour so far is what one of them reaches.
+    /// They are not told apart from other mail: what the largest of the days before reached is ordinary.
     Unknown,
     /// They are left out, so a burst is none of them.
     LeftOut,
@@ -114,6 +117,7 @@ impl Volume {
             hours: [Sums::default(); 24],
             days: [Sums::default(); 7],
             weeks: [Sums::default(); HOURS_A_WEEK],
+            today: 0.0,
             peak: 0.0,
             scatter: Scatter::new(0.1, 0.05),
             recent: Sums::default(),
@@ -178,6 +182,7 @@ impl Volume {
                 Bursts::Unknown | Bursts::LeftOut => evidence.add(&outcome, &test, now),
             }
         }
+        self.today = self.today.max(narrow(seen));
         let alerting = around.alerting;
         let suspected = alerting || self.strongest() > threshold / 2.0;
         if !suspected {
@@ -226,17 +231,20 @@ impl Volume {
         }
     }
 
-    /// Closes an hour of so many buckets: learns how hours drift, and forgets a little.
-    pub fn close_hour(&mut self, buckets_an_hour: f32) {
-        if let Some(hour) = self.scatter.close_hour() {
-            self.peak = (self.peak * WEEK_DECAY).max(hour.events / buckets_an_hour.max(1.0));
-        }
+    /// Closes an hour: learns how hours drift, and forgets a little.
+    pub fn close_hour(&mut self) {
+        self.scatter.close_hour();
         for sums in self.hours.iter_mut().chain(&mut self.days).chain([&mut self.level]) {
             sums.decay(DECAY);
         }
         for sums in &mut self.weeks {
             sums.decay(WEEK_DECAY);
         }
+    }
+
+    /// Ends a day: its bursts are ordinary from now on.
+    pub fn close_day(&mut self) {
+        self.peak = (PEAK_DECAY * self.peak).max(std::mem::take(&mut self.today));
     }
 
     /// What the evidence says, if it passes its gates.

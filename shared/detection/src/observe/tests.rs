@@ -161,6 +161,52 @@ fn trouble_of_all_campaigns_is_told_once_and_of_the_whole() {
     assert!(!fired[0].scope.contains_key("campaign"), "{:?}", fired[0].scope);
 }
 
+/// Alerts on the volume of a sender whose steady mail has one campaign and whose bursts have others, named by day and number; on day 20
+/// there is five times the steady mail for two hours.
+fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> Vec<Change> {
+    let mut detector = Detector::new(5, Rules::default());
+    let mut changes = Vec::new();
+    let spike = 20 * DAY + 150..20 * DAY + 174;
+    for bucket in 0..24 * DAY {
+        let (day, of_the_day) = (bucket / DAY, bucket % DAY);
+        let mut rows = Vec::new();
+        let factor = if spike.contains(&bucket) { 5.0 } else { 1.0 };
+        rows.push((steady(day), quiet(bucket, 0, 60.0 * factor)));
+        // Each day some burst of eight to twelve times the usual mail, never at the same time.
+        let begin = 40 + day * 67 % 120;
+        if (begin..begin + 9).contains(&of_the_day) {
+            rows.push((burst(day), quiet(bucket, 1, 600.0 + 120.0 * scatter(day, 2))));
+        }
+        let row = |(campaign, counts)| {
+            let (tenant, provider) = ("acme", "gmail");
+            Row { tenant, provider, campaign, counts, times: None }
+        };
+        let rows: Vec<Row<'_>> = rows.iter().map(|(campaign, counts)| row((campaign, *counts))).collect();
+        changes.extend(detector.observe(&Bucket { start: Minute(START + bucket * 5), rows: &rows }));
+    }
+    changes.retain(|change| change.metric == "sends" && change.state == State::Firing);
+    changes
+}
+
+#[test]
+fn bursts_are_no_alert_whatever_is_named_and_more_of_the_steady_mail_is_one_where_it_is_known() {
+    let none = |_: u32| String::new();
+    let dated = |day: u32| format!("news-{day}");
+    for (what, alerts, expected) in [
+        ("no campaign is named", run_bursts(none, none), 0),
+        ("bursts are", run_bursts(none, dated), 1),
+        ("all are, each day anew", run_bursts(|day| format!("day-{day}"), dated), 0),
+        ("all are", run_bursts(|_| "receipts".to_owned(), dated), 1),
+        ("all are, bursts by one name", run_bursts(|_| "receipts".to_owned(), |_| "news".to_owned()), 1),
+    ] {
+        assert_eq!(alerts.len(), expected, "{what}: {alerts:#?}");
+        assert!(
+            alerts.iter().all(|alert| alert.fired_at.starts_with("2026-01-25T12")),
+            "{what}: {alerts:#?}"
+        );
+    }
+}
+
 #[test]
 fn one_block_over_many_tenants_is_one_alert() {
     let mut detector = Detector::new(5, Rules::default());
