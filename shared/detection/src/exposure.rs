@@ -48,6 +48,11 @@ impl Integrators {
         self.0.last().copied().unwrap_or_default().into()
     }
 
+    /// Mail of the bucket itself.
+    pub(crate) fn now(&self) -> f64 {
+        self.0.first().copied().unwrap_or_default().into()
+    }
+
     /// Mail a bucket, over about ten minutes.
     pub(crate) fn quick(&self) -> f64 {
         self.0.get(1).copied().unwrap_or_default().into()

@@ -74,6 +74,9 @@ pub struct Node {
     first: u32,
 }
 
+/// Where a bucket's mail is fewer than this part of what was sent a short while before, mail is ending.
+const ENDING: f64 = 3.0;
+
 /// Age from which the level of a rate is known, in minutes.
 const LEVEL_KNOWN: u32 = 24 * 60;
 
@@ -133,7 +136,10 @@ impl Node {
             let lean = Judging { rate: rate * season, suspicious: *inherited, absent: lean.absent };
             *judged = self.judge(metric, counts.of(metric), context, lean);
         }
-        let (sum, weight) = (counts.latency_sum, counts.latency_weight);
+        // After a burst only late deliveries are left, of which most are slow.
+        let fresh = self.mail.first().map_or(0.0, Integrators::now);
+        let part = (2.0 * fresh / counts.latency_weight.max(1.0)).min(1.0);
+        let (sum, weight) = (part * counts.latency_sum, part * counts.latency_weight);
         self.latency.step(sum, weight, context.now, context.bucket, context.threshold, lean.slow);
         if let Some(declines) = &mut self.declines {
             let with_outcome = counts.deliveries + counts.bounces_permanent + counts.bounces_transient;
@@ -165,8 +171,8 @@ impl Node {
         // Nobody opens in the first minutes: in the first hour of a campaign less may be missing than the mix of lags says.
         let sure = match metric {
             Metric::Open | Metric::Click => exposure.min((*settled).into()),
-            // When mail stops, so do its deliveries, and only late ones are due.
-            Metric::Delivery => exposure.min(mail.quick()),
+            // When mail stops, so do its deliveries, and only late ones are due: how many is not known well.
+            Metric::Delivery => exposure.min(mail.quick()).min(ENDING * mail.now()),
             Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Complaint => exposure,
         };
         // A series without any counts may be one whose counts are missing: its volume speaks, its rates do not.

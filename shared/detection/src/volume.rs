@@ -27,8 +27,10 @@ const DAY: u32 = 24 * 60;
 const LEAST_HISTORY: u32 = 10 * DAY;
 /// Below so many mails a day nothing is said about falls.
 const LEAST_A_DAY: f64 = 150.0;
-/// Buckets of mail that a slot takes from "no season".
-const SLOT_PRIOR: f64 = 12.0;
+/// Buckets of mail that an hour of the day takes from "no season": little, since there are hours without any mail.
+const HOUR_PRIOR: f64 = 2.0;
+/// And a day of the week, and an hour of the week.
+const DAY_PRIOR: f64 = 12.0;
 const WEEK_PRIOR: f64 = 4.0;
 /// Most that is left of the expected mail in a fall.
 const MOST_LEFT: f64 = 0.4;
@@ -133,8 +135,8 @@ impl Volume {
         let hour = minute / 60;
         let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
         level
-            * factor(self.hours.get(usize_of(hour % 24)), level * SLOT_PRIOR)
-            * factor(self.days.get(usize_of(hour / 24 % 7)), level * SLOT_PRIOR)
+            * factor(self.hours.get(usize_of(hour % 24)), level * HOUR_PRIOR)
+            * factor(self.days.get(usize_of(hour / 24 % 7)), level * DAY_PRIOR)
             * factor(self.weeks.get(usize_of(hour % 168)), level * WEEK_PRIOR)
     }
 
@@ -184,7 +186,9 @@ impl Volume {
         }
         self.today = self.today.max(narrow(seen));
         let alerting = around.alerting;
-        let suspected = alerting || self.strongest() > threshold / 2.0;
+        // In the first week the hours of the night are as much of a surprise as those of the day.
+        let known = now.saturating_sub(self.first) >= 7 * DAY;
+        let suspected = alerting || (known && self.strongest() > threshold / 2.0);
         if !suspected {
             self.suspicious_since = 0;
         } else if self.suspicious_since == 0 {
@@ -217,7 +221,7 @@ impl Volume {
             self.weeks.get_mut(usize_of(hour % 168)),
         ];
         let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
-        let priors = [SLOT_PRIOR, SLOT_PRIOR, WEEK_PRIOR].map(|prior| prior * level);
+        let priors = [HOUR_PRIOR, DAY_PRIOR, WEEK_PRIOR].map(|prior| prior * level);
         let weights = [weight, weight, weight.max(SUSPECT_WEEK_WEIGHT)];
         for ((sums, prior), weight) in slots.into_iter().zip(priors).zip(weights) {
             let Some(sums) = sums else { continue };

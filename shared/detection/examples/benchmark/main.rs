@@ -1,8 +1,9 @@
 //! The benchmark of detection: made-up worlds with labelled incidents, this detector and four simpler ones beside it.
 //!
 //! `cargo run --release -p detection --example benchmark -- --seeds 100..110 [--bucket 5] [--tenants 20] [--weeks 6]
-//! [--regulars CAMPAIGNS] [--no-campaigns] [--no-incidents] [--verbose]`; `--csv FILE` writes the counts of the first seed.
-//! With `--regulars` the steady mail of each tenant is of so many campaigns that go on for ever, and some trouble is of one of them.
+//! [--regulars CAMPAIGNS] [--narrow] [--no-campaigns] [--no-incidents] [--verbose]`; `--csv FILE` writes the counts of the first seed.
+//! With `--regulars` the steady mail of each tenant is of so many campaigns that go on for ever, and some trouble is of one of them. With `--narrow`
+//! each tenant sends a day's mail within an hour or two.
 //! `--scale TENANTS` runs ten buckets of so many tenants at twelve providers instead, state encoded and decoded each time; time it from outside.
 
 #![allow(
@@ -51,6 +52,7 @@ fn options() -> Options {
             campaigns: true,
             incidents: true,
             regulars: 0,
+            narrow: false,
         },
         verbose: false,
         csv: None,
@@ -69,6 +71,7 @@ fn options() -> Options {
             "--tenants" => options.shape.tenants = value().parse().unwrap(),
             "--weeks" => options.shape.weeks = value().parse().unwrap(),
             "--regulars" => options.shape.regulars = value().parse().unwrap(),
+            "--narrow" => options.shape.narrow = true,
             "--no-campaigns" => options.shape.campaigns = false,
             "--no-incidents" => options.shape.incidents = false,
             "--verbose" => options.verbose = true,

@@ -19,6 +19,8 @@ pub struct Shape {
     pub incidents: bool,
     /// Regular campaigns that a tenant's steady mail is of; 0: it is of none.
     pub regulars: usize,
+    /// Whether each tenant sends nearly all of a day's mail within an hour or two.
+    pub narrow: bool,
 }
 
 struct Tenant {
@@ -122,7 +124,7 @@ impl World {
         let tenants = (0..shape.tenants)
             .map(|rank| {
                 let a_day = biggest / (1.0 + rank as f64).powf(exponent);
-                let mut tenant = tenant(&mut chance, a_day, base_dispersion);
+                let mut tenant = tenant(&mut chance, a_day, base_dispersion, shape.narrow);
                 tenant.regulars = regulars(&mut chance, shape.regulars);
                 tenant
             })
@@ -425,7 +427,7 @@ fn take(future: &mut [f32], now: usize) -> f64 {
     std::mem::take(&mut future[slot]).into()
 }
 
-fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64) -> Tenant {
+fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64, narrow: bool) -> Tenant {
     let usual = [0.38, 0.22, 0.12, 0.08, 0.05, 0.05, 0.04, 0.06];
     let mut shares: Vec<f64> = usual.iter().map(|share| share * chance.lognormal(0.4)).collect();
     let total: f64 = shares.iter().sum();
@@ -448,9 +450,9 @@ fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64) -> Tenant {
         a_day: a_day * chance.lognormal(0.2),
         shares,
         zone: chance.between(-8.0, 9.0).round(),
-        peak_width: chance.between(3.5, 7.0),
+        peak_width: if narrow { chance.between(0.3, 1.5) } else { chance.between(3.5, 7.0) },
         weekend: chance.between(0.25, 1.1),
-        night: chance.between(0.05, 0.5),
+        night: if narrow { chance.between(0.0, 0.02) } else { chance.between(0.05, 0.5) },
         growth: chance.between(-0.15, 0.6),
         dispersion: dispersion * chance.lognormal(0.4),
         hard,
