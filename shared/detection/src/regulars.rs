@@ -1,7 +1,8 @@
-//! The busiest campaigns that come back day after day: receipts, password resets, the daily digest. Each has a series of its own, so that
-//! trouble of one that drowns in the whole is seen.
+//! The busiest campaigns that are sent all day long, day after day: receipts, password resets, alerts. Each has a series of its own, so
+//! that trouble of one that drowns in the whole is seen; together with mail of no campaign they are a tenant's steady mail.
 //!
-//! A campaign that is sent once has no past to be unlike; where it hurts, the whole or a provider speaks and names it as the cause.
+//! A burst has no past to be unlike, even if it comes each day: what comes of it comes later, and depends on its subject. Where it
+//! hurts, the whole or a provider speaks and names it as the cause.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,12 +31,10 @@ const ALL_DAY: f32 = 0.25;
 pub struct Regulars {
     /// Their series, by name.
     pub series: Vec<(String, Node)>,
-    /// Those that are sent all day long.
-    steady: Vec<String>,
     /// The campaigns of this day.
     today: Vec<Day>,
-    /// The busiest ones of the day before.
-    yesterday: Vec<Day>,
+    /// The busiest of those that were sent all of the day before.
+    yesterday: Vec<String>,
 }
 
 /// A campaign's mail of one day.
@@ -76,18 +75,10 @@ impl Regulars {
         }
     }
 
-    /// Whether a campaign is sent all day long.
-    pub fn is_steady(&self, name: &str) -> bool {
-        self.steady.iter().any(|known| known == name)
-    }
-
-    /// Mail of those that are sent all day long.
-    pub fn steady_mail(&self, campaigns: &[(&str, Counts)]) -> f64 {
-        campaigns
-            .iter()
-            .filter(|(name, _)| self.is_steady(name))
-            .map(|(_, counts)| counts.base(Base::Sends))
-            .sum()
+    /// Mail of regular campaigns.
+    pub fn mail(&self, campaigns: &[(&str, Counts)]) -> f64 {
+        let of_them = |name: &str| self.series.iter().any(|(known, _)| known == name);
+        campaigns.iter().filter(|(name, _)| of_them(name)).map(|(_, counts)| counts.base(Base::Sends)).sum()
     }
 
     fn count(&mut self, name: &str, mail: f32, now: u32) {
@@ -120,41 +111,30 @@ impl Regulars {
     }
 
     /// Ends a day: a campaign that was among the busiest today and yesterday gets a series, and one that is over loses it. The mail of
-    /// today that is known from now on to be sent all day long.
+    /// today that is known to be regular from now on.
     pub fn close_day(&mut self, now: u32, buckets_a_day: f64) -> f64 {
-        let mut today = std::mem::take(&mut self.today);
-        today.retain(|day| day.mail >= LEAST_A_DAY);
-        today.sort_by(|a, b| b.mail.total_cmp(&a.mail).then_with(|| a.name.cmp(&b.name)));
-        today.truncate(MAX_REGULARS);
         let a_day = |node: &Node| narrow(node.sends_a_day(buckets_a_day));
         self.series.retain(|(_, node)| a_day(node) >= OVER_A_DAY);
-        for day in &today {
-            let is_new = !self.series.iter().any(|(known, _)| *known == day.name);
-            if is_new && self.yesterday.iter().any(|before| before.name == day.name) {
-                if self.series.len() >= MAX_REGULARS {
-                    let loads = self.series.iter().map(|(_, node)| a_day(node)).enumerate();
-                    match loads.min_by(|a, b| a.1.total_cmp(&b.1)) {
-                        Some((place, least)) if day.mail > BUSIER * least => self.series.swap_remove(place),
-                        _ => continue,
-                    };
-                }
-                self.series.push((day.name.clone(), Node::new(now, false)));
-            }
-        }
-        self.steady.retain(|name| self.series.iter().any(|(known, _)| known == name));
+        let mut today = std::mem::take(&mut self.today);
+        today.retain(|day| day.mail >= LEAST_A_DAY && day.is_all_day());
+        today.sort_by(|a, b| b.mail.total_cmp(&a.mail).then_with(|| a.name.cmp(&b.name)));
+        today.truncate(MAX_REGULARS);
         let mut more = 0.0;
-        for day in &today {
-            let all_day =
-                [day].into_iter().chain(self.yesterday.iter().filter(|before| before.name == day.name));
-            if self.series.iter().any(|(known, _)| *known == day.name)
-                && !self.steady.contains(&day.name)
-                && all_day.filter(|day| day.is_all_day()).count() == 2
-            {
-                self.steady.push(day.name.clone());
-                more += f64::from(day.mail);
+        for Day { name, mail, .. } in &today {
+            if !self.yesterday.contains(name) || self.series.iter().any(|(known, _)| known == name) {
+                continue;
             }
+            if self.series.len() >= MAX_REGULARS {
+                let loads = self.series.iter().map(|(_, node)| a_day(node)).enumerate();
+                match loads.min_by(|a, b| a.1.total_cmp(&b.1)) {
+                    Some((place, least)) if *mail > BUSIER * least => self.series.swap_remove(place),
+                    _ => continue,
+                };
+            }
+            self.series.push((name.clone(), Node::new(now, false)));
+            more += f64::from(*mail);
         }
-        self.yesterday = today;
+        self.yesterday = today.into_iter().map(|day| day.name).collect();
         more
     }
 }
@@ -163,9 +143,10 @@ impl Regulars {
 mod tests {
     use super::*;
 
-    fn day(regulars: &mut Regulars, mail: &[(&str, f32)]) {
-        for (name, mail) in mail {
-            regulars.count(name, *mail, 0);
+    /// Mail in each of some hours.
+    fn day(regulars: &mut Regulars, mail: &[(&str, f32, std::ops::Range<u32>)]) {
+        for (name, mail, hours) in mail {
+            hours.clone().for_each(|hour| regulars.count(name, *mail, hour * 60));
         }
         regulars.close_day(1, 288.0);
     }
@@ -175,11 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn a_campaign_of_two_days_has_a_series_and_one_of_a_day_has_none() {
+    fn a_campaign_of_two_whole_days_has_a_series() {
         let mut regulars = Regulars::default();
-        day(&mut regulars, &[("receipts", 500.0), ("sale", 9000.0), ("rare", 99.0)]);
-        day(&mut regulars, &[("receipts", 500.0), ("launch", 9000.0), ("rare", 99.0)]);
+        let receipts = ("receipts", 50.0, 8..20);
+        day(
+            &mut regulars,
+            &[receipts.clone(), ("sale", 900.0, 8..20), ("rare", 5.0, 8..20), ("digest", 5000.0, 9..10)],
+        );
+        day(
+            &mut regulars,
+            &[receipts, ("launch", 900.0, 8..20), ("rare", 5.0, 8..20), ("digest", 5000.0, 9..10)],
+        );
         assert_eq!(names(&regulars), ["receipts"]);
+        let counts = Counts { sends: 10.0, ..Counts::default() };
+        assert!((regulars.mail(&[("digest", counts), ("receipts", counts)]) - 10.0).abs() < 1e-9);
     }
 
     #[test]
@@ -187,28 +177,14 @@ mod tests {
         let mut regulars = Regulars::default();
         for _ in 0..2 {
             for index in 0..10_000 {
-                regulars.count(&format!("made-up-{index}"), 1.0, 0);
-                regulars.count("receipts", 1.0, 0);
+                let now = index / 500 * 60;
+                regulars.count(&format!("made-up-{index}"), 1.0, now);
+                regulars.count("receipts", 1.0, now);
             }
             assert!(regulars.today.len() <= MAX_COUNTED);
             regulars.close_day(1, 288.0);
         }
         assert_eq!(regulars.series[0].0, "receipts");
         assert!(regulars.series.len() <= MAX_REGULARS);
-    }
-
-    #[test]
-    fn a_burst_that_comes_each_day_is_no_steady_stream() {
-        let mut regulars = Regulars::default();
-        for _ in 0..3 {
-            for hour in 0..12 {
-                regulars.count("receipts", 100.0, hour * 60);
-            }
-            regulars.count("digest", 5000.0, 9 * 60);
-            regulars.close_day(1, 288.0);
-        }
-        let counts = Counts { sends: 10.0, ..Counts::default() };
-        assert_eq!(regulars.series.len(), 2);
-        assert!((regulars.steady_mail(&[("digest", counts), ("receipts", counts)]) - 10.0).abs() < 1e-9);
     }
 }

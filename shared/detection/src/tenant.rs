@@ -249,7 +249,7 @@ impl Tenant {
         alerting: Alerting,
     ) {
         let all = counts.whole.base(crate::Base::Sends);
-        let steady = counts.untagged + self.regulars.steady_mail(&counts.campaigns);
+        let steady = counts.untagged + self.regulars.mail(&counts.campaigns);
         self.steady += narrow(steady);
         self.others += narrow(all - steady.min(all));
         let seen = if self.watches_steady { steady } else { all };

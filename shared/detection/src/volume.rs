@@ -27,16 +27,18 @@ const DAY: u32 = 24 * 60;
 const LEAST_HISTORY: u32 = 10 * DAY;
 /// Below so many mails a day nothing is said about falls.
 const LEAST_A_DAY: f64 = 150.0;
-/// Buckets of mail that an hour of the day takes from "no season": little, since there are hours without any mail.
+/// Buckets of mail that an hour of the day takes from "no season", and mails at most: little, since there are hours without any mail.
 const HOUR_PRIOR: f64 = 2.0;
+const HOUR_PRIOR_MAILS: f64 = 30.0;
 /// And a day of the week, and an hour of the week.
 const DAY_PRIOR: f64 = 12.0;
 const WEEK_PRIOR: f64 = 4.0;
 /// Most that is left of the expected mail in a fall.
 const MOST_LEFT: f64 = 0.4;
-/// Fewest missing and extra mails.
+/// Fewest missing and extra mails, and the part of a usual day's that is worth a word.
 const LEAST_MISSING: f64 = 15.0;
 const LEAST_EXTRA: f64 = 40.0;
+const WORTH: f64 = 0.03;
 
 /// Volume of one series. Boxed by its owner: most series have none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,7 +137,7 @@ impl Volume {
         let hour = minute / 60;
         let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
         level
-            * factor(self.hours.get(usize_of(hour % 24)), level * HOUR_PRIOR)
+            * factor(self.hours.get(usize_of(hour % 24)), (level * HOUR_PRIOR).min(HOUR_PRIOR_MAILS))
             * factor(self.days.get(usize_of(hour / 24 % 7)), level * DAY_PRIOR)
             * factor(self.weeks.get(usize_of(hour % 168)), level * WEEK_PRIOR)
     }
@@ -221,12 +223,13 @@ impl Volume {
             self.weeks.get_mut(usize_of(hour % 168)),
         ];
         let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
-        let priors = [HOUR_PRIOR, DAY_PRIOR, WEEK_PRIOR].map(|prior| prior * level);
+        let hour_prior = (HOUR_PRIOR * level).min(HOUR_PRIOR_MAILS);
+        let priors = [hour_prior, DAY_PRIOR * level, WEEK_PRIOR * level];
         let weights = [weight, weight, weight.max(SUSPECT_WEEK_WEIGHT)];
         for ((sums, prior), weight) in slots.into_iter().zip(priors).zip(weights) {
             let Some(sums) = sums else { continue };
             let own = factor(Some(sums), prior);
-            sums.add(seen * weight, expected / own.max(0.02) * weight);
+            sums.add(seen * weight, expected / own.max(1e-6) * weight);
         }
         if weight < 1.0 {
             self.scatter.forget_hour();
@@ -267,7 +270,7 @@ impl Volume {
         let least_factor = if age < 14 * DAY { 8.0 } else { 2.5 };
         let rises = self.rises.iter().filter(|evidence| {
             f64::from(evidence.strength) >= threshold
-                && f64::from(evidence.seen - evidence.expected) >= LEAST_EXTRA
+                && f64::from(evidence.seen - evidence.expected) >= LEAST_EXTRA.max(WORTH * a_day)
                 && f64::from(evidence.seen) >= least_factor * f64::from(evidence.expected)
         });
         let pick = |falls: bool, evidence: &Evidence| VolumeSignal { evidence: *evidence, falls };

@@ -23,11 +23,12 @@ pub(super) fn candidate(
     moment: &Moment<'_>,
 ) -> Option<Candidate> {
     let signals = metrics.iter().flat_map(|&metric| {
-        // What is opened of a burst depends on its subject, and when it is over nothing is missing.
-        let speaks = move |campaign: &str| !metric.falls() || tenant.regulars.is_steady(campaign);
-        let series = tenant.regulars.series.iter().filter(move |(campaign, _)| speaks(campaign));
         let signal = move |node: &Node| node.signal(metric, moment.now, moment.threshold + BEYOND);
-        series.filter_map(move |(campaign, node)| Some((metric, campaign, node, signal(node)?)))
+        tenant
+            .regulars
+            .series
+            .iter()
+            .filter_map(move |(campaign, node)| Some((metric, campaign, node, signal(node)?)))
     });
     let (metric, campaign, node, evidence) =
         signals.max_by(|a, b| a.3.strength.total_cmp(&b.3.strength).then(b.0.cmp(&a.0)))?;
