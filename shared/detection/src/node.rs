@@ -74,7 +74,7 @@ pub struct Node {
     first: u32,
 }
 
-/// Where a bucket's mail is fewer than this part of what was sent a short while before, mail is ending.
+/// At most so many times a bucket's own mail is due in it; where there is more, mail is ending.
 const ENDING: f64 = 3.0;
 
 /// Age from which the level of a rate is known, in minutes.
