@@ -38,7 +38,7 @@ const MOST_LEFT: f64 = 0.4;
 /// Fewest missing and extra mails, and the part of a usual day's that is worth a word.
 const LEAST_MISSING: f64 = 15.0;
 const LEAST_EXTRA: f64 = 40.0;
-const WORTH: f64 = 0.03;
+const WORTH: f64 = 0.01;
 
 /// Volume of one series. Boxed by its owner: most series have none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
