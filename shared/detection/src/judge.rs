@@ -283,15 +283,12 @@ fn keep_open(
     moment: &Moment<'_>,
     crowd: &mut Crowd,
 ) {
-    let at = |provider, node| (Place { provider, campaign: None }, node);
-    let whole = [at(None, &tenant.whole)];
-    let providers = tenant.providers.iter().map(|(name, node)| at(Some(name.clone()), node));
+    let at = |provider, campaign, node| (Place { provider, campaign }, node);
+    let providers = tenant.providers.iter().map(|(name, node)| at(Some(name.clone()), None, node));
     let campaigns = tenant.regulars.series.iter();
-    let campaigns =
-        campaigns.map(|(name, node)| (Place { provider: None, campaign: Some(name.clone()) }, node));
-    for (place, node) in whole.into_iter().chain(providers).chain(campaigns) {
-        let Place { provider, campaign } = place.clone();
-        let key = Key { campaign, ..Key::of(name, provider, family) };
+    let campaigns = campaigns.map(|(name, node)| at(None, Some(name.clone()), node));
+    for (place, node) in [at(None, None, &tenant.whole)].into_iter().chain(providers).chain(campaigns) {
+        let key = Key::at(name, place.clone(), family);
         let mut known = crowd.candidates.iter().rev().take_while(|known| known.key.tenant == name);
         if !moment.book.is_firing(&key) || known.any(|known| known.key == key) {
             continue;

@@ -148,12 +148,12 @@ impl Latency {
         let excess = f64::from(self.excess);
         let factor = (excess / weight.max(1.0)).exp();
         let smooth = f64::from(self.smooth);
-        let unusual = smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH) || threshold <= 0.0;
+        let unusual =
+            excess >= LEAST_EXCESS && smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH);
         (f64::from(self.strength) >= threshold
             && weight >= LEAST_DELIVERIES
-            && (excess >= LEAST_EXCESS || threshold <= 0.0)
             && factor >= LEAST_FACTOR
-            && unusual)
+            && (unusual || threshold <= 0.0))
             .then_some((expected * factor, expected, weight))
     }
 }

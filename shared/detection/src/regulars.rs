@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::counts::{Base, Counts};
 use crate::evidence::narrow;
 use crate::node::{Context, Lean, Node};
-use crate::tenant::MAX_NAME;
+use crate::tenant::{MAX_NAME, counts_of};
 
 /// Campaigns with a series of their own, per tenant.
 const MAX_REGULARS: usize = 8;
@@ -70,35 +70,29 @@ impl Regulars {
             self.count(name, narrow(counts.base(Base::Sends)), context.now);
         }
         for (name, node) in &mut self.series {
-            let counts = campaigns.iter().find(|(known, _)| known == name);
-            node.step(&counts.map_or_else(Counts::default, |(_, counts)| *counts), context, lean);
+            node.step(&counts_of(name, campaigns), context, lean);
         }
     }
 
     /// Mail of regular campaigns.
     pub fn mail(&self, campaigns: &[(&str, Counts)]) -> f64 {
-        let of_them = |name: &str| self.series.iter().any(|(known, _)| known == name);
-        campaigns.iter().filter(|(name, _)| of_them(name)).map(|(_, counts)| counts.base(Base::Sends)).sum()
+        self.series.iter().map(|(name, _)| counts_of(name, campaigns).base(Base::Sends)).sum()
     }
 
     fn count(&mut self, name: &str, mail: f32, now: u32) {
         if mail <= 0.0 || name.len() > MAX_NAME {
             return;
         }
-        let place = self.today.iter().position(|day| day.name == name);
-        let smallest = || {
-            let days = self.today.iter().enumerate();
-            days.min_by(|a, b| a.1.mail.total_cmp(&b.1.mail)).map(|(place, _)| place)
+        let known = self.today.iter().position(|day| day.name == name);
+        if known.is_none() && self.today.len() < MAX_COUNTED {
+            self.today.push(Day { name: name.to_owned(), ..Day::default() });
+        }
+        let day = match known {
+            Some(place) => self.today.get_mut(place),
+            None => self.today.iter_mut().min_by(|a, b| a.mail.total_cmp(&b.mail)),
         };
-        let place = place.or_else(|| if self.today.len() < MAX_COUNTED { None } else { smallest() });
-        let place = place.unwrap_or_else(|| {
-            self.today.push(Day::default());
-            self.today.len() - 1
-        });
-        if let Some(day) = self.today.get_mut(place) {
-            if day.name != name {
-                name.clone_into(&mut day.name);
-            }
+        if let Some(day) = day {
+            name.clone_into(&mut day.name);
             day.add(mail, now / 60);
         }
     }

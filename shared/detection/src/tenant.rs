@@ -216,9 +216,7 @@ impl Tenant {
         let suspicious = self.whole.suspicious();
         let absent = counts.whole == Counts::default();
         for (name, node) in &mut self.providers {
-            let zero = Counts::default();
-            let counts =
-                counts.providers.iter().find(|(known, _)| known == name).map_or(&zero, |(_, counts)| counts);
+            let counts = counts_of(name, &counts.providers);
             let mut lean =
                 Lean { rates: *rates, season: *season, suspicious, slow: alerting.latency, absent };
             if let Some((provider, doubted)) = platform.providers.get(name.as_str()) {
@@ -237,7 +235,7 @@ impl Tenant {
                     *delivery = delivery.min(1.0);
                 }
             }
-            node.step(counts, context, &lean);
+            node.step(&counts, context, &lean);
         }
     }
 
@@ -342,6 +340,11 @@ impl Tenant {
             look(node);
         }
     }
+}
+
+/// What a list has of a name; nothing if it is not in it.
+pub(crate) fn counts_of(name: &str, list: &[(&str, Counts)]) -> Counts {
+    list.iter().find(|(known, _)| *known == name).map_or_else(Counts::default, |(_, counts)| *counts)
 }
 
 /// Delivery times against their limit, if there is one.

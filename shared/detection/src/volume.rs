@@ -135,16 +135,22 @@ impl Volume {
     /// Mails expected in a bucket of this minute.
     pub fn expected(&self, minute: u32) -> f64 {
         let hour = minute / 60;
-        let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
+        let level = self.level();
+        let [of_hour, of_day, of_week] = priors(level);
         level
-            * factor(self.hours.get(usize_of(hour % 24)), (level * HOUR_PRIOR).min(HOUR_PRIOR_MAILS))
-            * factor(self.days.get(usize_of(hour / 24 % 7)), level * DAY_PRIOR)
-            * factor(self.weeks.get(usize_of(hour % 168)), level * WEEK_PRIOR)
+            * factor(self.hours.get(usize_of(hour % 24)), of_hour)
+            * factor(self.days.get(usize_of(hour / 24 % 7)), of_day)
+            * factor(self.weeks.get(usize_of(hour % 168)), of_week)
+    }
+
+    /// Mails of a usual bucket.
+    fn level(&self) -> f64 {
+        f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0)
     }
 
     /// Mails of a usual day.
     pub(crate) fn a_day(&self, buckets_a_day: f64) -> f64 {
-        f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0) * buckets_a_day
+        self.level() * buckets_a_day
     }
 
     /// Recent mail against what was expected; none before there is enough history and mail to tell.
@@ -175,16 +181,18 @@ impl Volume {
         }
         test.margin = (2.0 * drift).exp();
         let high = match around.bursts {
-            Bursts::LeftOut => high,
-            Bursts::Unknown | Bursts::All => high.max(f64::from(self.peak)),
+            Bursts::LeftOut => Some(high),
+            Bursts::Unknown => Some(high.max(f64::from(self.peak))),
+            Bursts::All => None,
         };
-        let outcome = Outcome { seen, expected: high, base: 0.0 };
-        for (evidence, ratio) in self.rises.iter_mut().zip(RISES) {
-            test.ratio = ratio;
-            match around.bursts {
-                Bursts::All => *evidence = Evidence::default(),
-                Bursts::Unknown | Bursts::LeftOut => evidence.add(&outcome, &test, now),
+        if let Some(expected) = high {
+            let outcome = Outcome { seen, expected, base: 0.0 };
+            for (evidence, ratio) in self.rises.iter_mut().zip(RISES) {
+                test.ratio = ratio;
+                evidence.add(&outcome, &test, now);
             }
+        } else {
+            self.rises = Default::default();
         }
         self.today = self.today.max(narrow(seen));
         let alerting = around.alerting;
@@ -217,14 +225,12 @@ impl Volume {
             return;
         }
         let hour = now / 60;
+        let priors = priors(self.level());
         let slots = [
             self.hours.get_mut(usize_of(hour % 24)),
             self.days.get_mut(usize_of(hour / 24 % 7)),
             self.weeks.get_mut(usize_of(hour % 168)),
         ];
-        let level = f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0);
-        let hour_prior = (HOUR_PRIOR * level).min(HOUR_PRIOR_MAILS);
-        let priors = [hour_prior, DAY_PRIOR * level, WEEK_PRIOR * level];
         let weights = [weight, weight, weight.max(SUSPECT_WEEK_WEIGHT)];
         for ((sums, prior), weight) in slots.into_iter().zip(priors).zip(weights) {
             let Some(sums) = sums else { continue };
@@ -279,6 +285,11 @@ impl Volume {
             .chain(rises.map(|evidence| pick(false, evidence)))
             .max_by(|a, b| a.evidence.strength.total_cmp(&b.evidence.strength))
     }
+}
+
+/// Mails that an hour of the day, a day of the week and an hour of the week take from "no season".
+fn priors(level: f64) -> [f64; 3] {
+    [(HOUR_PRIOR * level).min(HOUR_PRIOR_MAILS), DAY_PRIOR * level, WEEK_PRIOR * level]
 }
 
 /// What a slot's mail is to what was expected without it, leaning on 1.

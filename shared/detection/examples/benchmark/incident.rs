@@ -68,7 +68,7 @@ pub struct Plan {
 pub fn plan(chance: &mut Chance, plan: &Plan, campaigns: bool) -> Vec<Incident> {
     let mut incidents: Vec<Incident> = Vec::new();
     let hour = plan.a_day / 24;
-    let kinds = [
+    let mut kinds = vec![
         Kind::ProviderBlock,
         Kind::ProviderBlock,
         Kind::ProviderDeferral,
@@ -82,11 +82,10 @@ pub fn plan(chance: &mut Chance, plan: &Plan, campaigns: bool) -> Vec<Incident> 
         Kind::OpenOutage,
         Kind::Latency,
         Kind::SlowDecline,
-        Kind::CampaignBounces,
-        Kind::CampaignBounces,
-        Kind::CampaignOpens,
     ];
-    let kinds = if plan.regulars > 0 { &kinds[..] } else { &kinds[..13] };
+    if plan.regulars > 0 {
+        kinds.extend([Kind::CampaignBounces, Kind::CampaignBounces, Kind::CampaignOpens]);
+    }
     for round in 0..36 {
         let kind = kinds[round % kinds.len()];
         if kind == Kind::VolumeSpike && !campaigns {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rules::Place;
+
 /// What an alert that has gone silences stays silent for so long, in minutes.
 const AFTERMATH: u32 = 6 * 60;
 
@@ -78,6 +80,11 @@ impl Key {
     /// Trouble of a tenant, at one provider or at all.
     pub(crate) fn of(tenant: &str, provider: Option<String>, family: Family) -> Self {
         Self { tenant: tenant.to_owned(), provider, campaign: None, family }
+    }
+
+    /// Trouble of a part of a tenant's mail.
+    pub(crate) fn at(tenant: &str, place: Place, family: Family) -> Self {
+        Self { campaign: place.campaign, ..Self::of(tenant, place.provider, family) }
     }
 }
 

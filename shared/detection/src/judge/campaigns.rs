@@ -37,7 +37,7 @@ pub(super) fn candidate(
     // Where it is not alone, the others are named.
     let causes = cause::causes("campaign", &cause::regulars(tenant, metric));
     let facts = report::rate(node, metric, &evidence, moment.end(), &words, causes);
-    let key = Key { campaign: part.campaign, ..Key::of(name, None, family) };
+    let key = Key::at(name, part, family);
     let strength = evidence.strength.into();
     Some(Candidate { key, facts, strength, shares: Vec::new(), campaigns: Vec::new() })
 }

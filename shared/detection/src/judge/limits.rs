@@ -32,8 +32,7 @@ pub(crate) fn limits(name: &str, tenant: &mut Tenant, bounds: &Bounds, moment: &
                     (Family::DeliveryLimit, Family::Delivery)
                 }
             };
-            let (provider, campaign) = (place.provider.clone(), place.campaign.clone());
-            let key = Key { campaign, ..Key::of(name, provider, family) };
+            let key = Key::at(name, place.clone(), family);
             let mut open = moment.book.firing();
             let explained =
                 open.any(|open| open.family == explained_by && (open.tenant == name || open.tenant == "*"));
