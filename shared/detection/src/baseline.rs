@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::narrow;
-use crate::scatter::Scatter;
+use crate::scatter::{Dispersion, Drift, Hour};
 
 /// What is learned of a bucket under suspicion.
 pub(crate) const SUSPECT_WEIGHT: f64 = 0.02;
@@ -62,12 +62,19 @@ impl Sums {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Level {
     sums: Sums,
-    scatter: Scatter,
+    dispersion: Dispersion,
+    drift: Drift,
+    hour: Hour,
 }
 
 impl Default for Level {
     fn default() -> Self {
-        Self { sums: Sums::default(), scatter: Scatter::new(0.05, 0.03) }
+        Self {
+            sums: Sums::default(),
+            dispersion: Dispersion::new(0.05),
+            drift: Drift::new(0.03),
+            hour: Hour::default(),
+        }
     }
 }
 
@@ -89,9 +96,14 @@ impl Level {
         self.sums.events.into()
     }
 
-    /// How much it scatters.
-    pub(crate) fn scatter(&self) -> &Scatter {
-        &self.scatter
+    /// How its buckets scatter.
+    pub(crate) fn dispersion(&self) -> f64 {
+        self.dispersion.value()
+    }
+
+    /// How far its hours are usually off, as a standard deviation of the logarithm.
+    pub(crate) fn drift(&self) -> f64 {
+        self.drift.value()
     }
 
     /// Learns a bucket. `weight` is small while the series is under suspicion.
@@ -99,15 +111,17 @@ impl Level {
         let seen = seen.min(3.0 * expected + 4.0);
         self.sums.add(seen * weight, exposure * weight);
         if weight < 1.0 {
-            self.scatter.forget_hour();
+            self.hour = Hour::default();
         } else {
-            self.scatter.learn(seen, expected);
+            self.hour.add(seen, expected, self.dispersion);
         }
     }
 
-    /// Closes an hour: learns how far hours drift, and forgets a little.
+    /// Closes an hour: learns how it scattered, and forgets a little.
     pub(crate) fn close_hour(&mut self) {
-        self.scatter.close_hour();
+        let hour = std::mem::take(&mut self.hour);
+        self.dispersion.learn(&hour, 1.0);
+        self.drift.learn(&hour, 1.0);
         self.sums.decay(LEVEL_DECAY);
     }
 }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::SUSPECT_WEIGHT;
+use crate::baseline::{SUSPECT_WEIGHT, Sums};
 use crate::evidence::narrow;
 
 /// Evidence of a bucket at the 99th percentile: logarithm of (one in two) over (one in fifty), and of a bucket below it.
@@ -23,7 +23,7 @@ const TAIL_GROWTH: f32 = 0.15;
 const LEAST_DELIVERIES: f64 = 60.0;
 const LEAST_FACTOR: f64 = 2.2;
 /// Smallest sum of the logarithms by which deliveries were late: three times as slow takes 164 deliveries, twenty times 60.
-const LEAST_EXCESS: f64 = 180.0;
+const LEAST_EXCESS: f64 = 120.0;
 /// Times the highest of ordinary days, in logarithms.
 const ABOVE_PEAK: f64 = 1.25;
 /// And at least this, in logarithms.
@@ -48,7 +48,8 @@ pub struct Latency {
     typical: f32,
     buckets: u32,
     days: u32,
-    smooth: f32,
+    /// Lateness and deliveries of about the last half-hour.
+    recent: Sums,
     highest: f32,
     peak: f32,
     alerted: bool,
@@ -68,7 +69,7 @@ impl Default for Latency {
             typical: 0.0,
             buckets: 0,
             days: 0,
-            smooth: 0.0,
+            recent: Sums::default(),
             highest: 0.0,
             peak: 0.0,
             alerted: false,
@@ -93,7 +94,7 @@ impl Latency {
         }
         let off = value - f64::from(self.mean);
         // A few deliveries scatter more than many, and late ones weigh more among them.
-        let trust = weight / (weight + 3.0 + 0.2 * f64::from(self.typical));
+        let trust = weight / (weight + self.few());
         let far = off * trust / f64::from(self.tail.max(LEAST_TAIL));
         let step = if far >= 1.0 { ABOVE * far.min(LARGEST) } else { BELOW };
         let strength = (f64::from(self.strength) + step).clamp(0.0, 1.6 * threshold);
@@ -108,11 +109,22 @@ impl Latency {
             self.weight += narrow(weight);
         }
         let keep = narrow((-f64::from(bucket) / SMOOTH).exp());
-        self.smooth = keep * self.smooth + (1.0 - keep) * narrow(off * trust);
-        self.highest = self.highest.max(self.smooth);
+        self.recent.decay(keep);
+        self.recent.add(off * weight, weight);
+        self.highest = self.highest.max(narrow(self.smooth()));
         self.alerted |= alerting;
         let suspected = alerting || f64::from(self.strength) > threshold / 2.0;
         self.learn(off, far, weight, bucket, if suspected { SUSPECT_WEIGHT } else { 1.0 });
+    }
+
+    /// Deliveries that are few.
+    fn few(&self) -> f64 {
+        3.0 + 0.2 * f64::from(self.typical)
+    }
+
+    /// How late recent deliveries are, in logarithms.
+    fn smooth(&self) -> f64 {
+        f64::from(self.recent.events) / (f64::from(self.recent.exposure) + self.few())
     }
 
     fn learn(&mut self, off: f64, far: f64, weight: f64, bucket: u32, trust: f64) {
@@ -132,7 +144,7 @@ impl Latency {
         let highest = if self.alerted { self.highest.min(self.peak) } else { self.highest };
         let before = self.peak * PEAK_DECAY;
         self.peak = before.max(highest.min(PEAK_GROWTH * before + PEAK_STEP));
-        self.highest = self.smooth;
+        self.highest = narrow(self.smooth());
         self.alerted = false;
     }
 
@@ -147,7 +159,7 @@ impl Latency {
         let expected = f64::from(self.mean).exp();
         let excess = f64::from(self.excess);
         let factor = (excess / weight.max(1.0)).exp();
-        let smooth = f64::from(self.smooth);
+        let smooth = self.smooth();
         let unusual =
             excess >= LEAST_EXCESS && smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH);
         (f64::from(self.strength) >= threshold

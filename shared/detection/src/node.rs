@@ -185,10 +185,10 @@ impl Node {
             _ if metric.falls() => (-2.0, CAUTION),
             _ => (2.0, CAUTION),
         };
-        let margin = (direction * level.scatter().drift()).exp();
+        let margin = (direction * level.drift()).exp();
         let mut strongest = 0.0_f64;
         for (evidence, ratio) in evidence.iter_mut().zip(watch.ratios) {
-            let dispersion = level.scatter().dispersion();
+            let dispersion = level.dispersion();
             let test = Test { ratio, dispersion, margin, threshold: context.threshold, fade, caution };
             evidence.add(&tested, &test, context.now);
             strongest = strongest.max(evidence.strength.into());
@@ -222,7 +222,7 @@ impl Node {
             }
             let expected = judged.outcome.expected;
             let seen = judged.outcome.seen.min(5.0 * expected + 10.0);
-            kernel.learn(seen, mail, *rate, expected + level.scatter().dispersion() * expected * expected);
+            kernel.learn(seen, mail, *rate, expected + level.dispersion() * expected * expected);
         }
     }
 
@@ -290,7 +290,7 @@ impl Node {
     /// The usual band of a count of `expected`: drift, dispersion and counting noise together, two standard deviations wide.
     pub fn band(&self, metric: Metric, expected: f64) -> (f64, f64) {
         let Some(level) = self.levels.get(metric as usize) else { return (expected, expected) };
-        let drift = 2.0 * level.scatter().drift();
+        let drift = 2.0 * level.drift();
         let noise = 2.0 * expected.max(1.0).sqrt();
         ((expected * (-drift).exp() - noise).max(0.0), expected * drift.exp() + noise)
     }

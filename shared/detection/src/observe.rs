@@ -66,7 +66,7 @@ pub struct Shared {
     whole: Node,
     season: Box<[Season; METRICS]>,
     providers: BTreeMap<String, Node>,
-    volume: Volume,
+    volume: Box<Volume>,
     account: Account,
     kernels: [Kernel; METRICS],
     book: Book,
@@ -102,7 +102,7 @@ impl Detector {
             whole: Node::new(0, false),
             season: Box::default(),
             providers: BTreeMap::new(),
-            volume: Volume::new(0),
+            volume: Box::new(Volume::new(0)),
             account: Account::default(),
             kernels: GUESSES.map(Kernel::guess),
             book: Book::default(),
@@ -366,7 +366,7 @@ impl Detector {
         let last = self.shared.last;
         if now / 60 != last / 60 {
             self.shared.whole.close_hour();
-            self.shared.volume.close_hour();
+            self.shared.volume.close_hour(now);
             for season in self.shared.season.iter_mut() {
                 season.close_hour();
             }

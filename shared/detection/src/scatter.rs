@@ -1,4 +1,7 @@
 //! How much a series scatters around what is expected of it: from bucket to bucket, and from hour to hour.
+//!
+//! An hour is learned when it is over: learned at once, an incident that is not known yet would widen what is tolerated by just what it is
+//! found by.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,58 +10,81 @@ use crate::evidence::narrow;
 
 /// Less expected mail than this says nothing about scatter.
 const LEAST_EXPECTED: f64 = 3.0;
+/// What a bucket leaves of the dispersion known before, and an hour of the drift.
+const BUCKET_KEEPS: f64 = 0.99;
+const HOUR_KEEPS: f64 = 0.98;
 
-/// What was learned of scatter, and the hour under way.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Scatter {
-    dispersion: f32,
-    drift: f32,
-    hour: Sums,
+/// What the buckets of an hour say about scatter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hour {
+    counts: Sums,
+    /// Sum of the dispersions that its buckets would have alone, and how many buckets.
+    dispersions: f32,
+    buckets: f32,
 }
 
-impl Scatter {
-    /// As it is taken to be at first: dispersion, and the variance of an hour's logarithm.
-    pub(crate) fn new(dispersion: f32, drift: f32) -> Self {
-        Self { dispersion, drift, hour: Sums::default() }
-    }
-
-    /// Dispersion of the negative binomial: variance = mean + dispersion x mean squared.
-    pub(crate) fn dispersion(&self) -> f64 {
-        self.dispersion.into()
-    }
-
-    /// How far an hour is usually off, as a standard deviation of the logarithm.
-    pub(crate) fn drift(&self) -> f64 {
-        f64::from(self.drift).sqrt()
-    }
-
-    /// Learns a bucket that nothing is suspected of.
-    pub(crate) fn learn(&mut self, seen: f64, expected: f64) {
-        self.hour.add(seen, expected);
+impl Hour {
+    /// Adds a bucket of a series that scatters so.
+    pub(crate) fn add(&mut self, seen: f64, expected: f64, dispersion: Dispersion) {
+        self.counts.add(seen, expected);
         if expected > LEAST_EXPECTED {
-            let dispersion = f64::from(self.dispersion);
             let off = seen - expected;
             let value = (off * off - expected) / (expected * expected);
-            let value = value.min(9.0 * (dispersion + 1.0 / expected));
-            self.dispersion = narrow((dispersion + 0.01 * (value - dispersion)).clamp(0.01, 2.0));
+            self.dispersions += narrow(value.min(9.0 * (dispersion.value() + 1.0 / expected)));
+            self.buckets += 1.0;
         }
     }
+}
 
-    /// Learns nothing from this hour: something in it is suspected.
-    pub(crate) fn forget_hour(&mut self) {
-        self.hour = Sums::default();
+/// How buckets scatter: variance = mean + dispersion x mean squared, as of a negative binomial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Dispersion(f32);
+
+impl Dispersion {
+    /// As it is taken to be at first.
+    pub(crate) const fn new(value: f32) -> Self {
+        Self(value)
     }
 
-    /// Closes an hour and learns from it how far hours drift, if it says anything.
-    pub(crate) fn close_hour(&mut self) {
-        let hour = std::mem::take(&mut self.hour);
-        let (seen, expected) = (f64::from(hour.events), f64::from(hour.exposure));
+    pub(crate) fn value(self) -> f64 {
+        self.0.into()
+    }
+
+    /// Learns an hour; `weight` is small if something in it is suspected.
+    pub(crate) fn learn(&mut self, hour: &Hour, weight: f64) {
+        if hour.buckets > 0.0 {
+            let keep = BUCKET_KEEPS.powf(weight * f64::from(hour.buckets));
+            let value = f64::from(hour.dispersions / hour.buckets);
+            self.0 = narrow((keep * self.value() + (1.0 - keep) * value).clamp(0.01, 2.0));
+        }
+    }
+}
+
+/// How far hours are usually off: the variance of their logarithms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Drift(f32);
+
+impl Drift {
+    /// As it is taken to be at first.
+    pub(crate) const fn new(variance: f32) -> Self {
+        Self(variance)
+    }
+
+    /// As a standard deviation.
+    pub(crate) fn value(self) -> f64 {
+        f64::from(self.0).sqrt()
+    }
+
+    /// Learns an hour, if it says anything; `weight` is small if something in it is suspected.
+    pub(crate) fn learn(&mut self, hour: &Hour, weight: f64) {
+        let (seen, expected) = (f64::from(hour.counts.events), f64::from(hour.counts.exposure));
         if expected <= LEAST_EXPECTED {
             return;
         }
         let off = ((seen + 0.5) / (expected + 0.5)).ln();
-        let drift = f64::from(self.drift);
+        let drift = f64::from(self.0);
         let value = (off * off - 1.0 / (expected + 0.5)).min(9.0 * (drift + 1.0 / expected));
-        self.drift = narrow((drift + 0.02 * (value - drift)).clamp(0.01, 0.36));
+        let keep = HOUR_KEEPS.powf(weight);
+        self.0 = narrow((keep * drift + (1.0 - keep) * value).clamp(0.01, 0.36));
     }
 }

@@ -52,7 +52,7 @@ pub struct Tenant {
     pub providers: Vec<(String, Node)>,
     season: Box<[Season; METRICS]>,
     /// Its volume.
-    pub volume: Volume,
+    pub volume: Box<Volume>,
     steady: f32,
     others: f32,
     watches_steady: bool,
@@ -121,7 +121,7 @@ impl Tenant {
             whole: Node::new(now, true),
             providers: Vec::new(),
             season: Box::default(),
-            volume: Volume::new(now),
+            volume: Box::new(Volume::new(now)),
             steady: 0.0,
             others: 0.0,
             watches_steady: true,
@@ -303,7 +303,7 @@ impl Tenant {
             node.close_hour();
         }
         self.regulars.close_hour();
-        self.volume.close_hour();
+        self.volume.close_hour(now);
         self.choose_steady(now);
     }
 
@@ -318,7 +318,7 @@ impl Tenant {
         let steady = self.steady > STEADY_SHARE * (self.steady + self.others);
         if steady != self.watches_steady && self.others > 0.0 {
             self.watches_steady = steady;
-            self.volume = Volume::new(now);
+            *self.volume = Volume::new(now);
         }
         self.steady *= 0.5;
         self.others *= 0.5;
@@ -329,7 +329,7 @@ impl Tenant {
         look(&mut self.whole);
         let more = self.regulars.close_day(now, buckets_a_day);
         if self.watches_steady && more > MUCH * self.volume.a_day(buckets_a_day) {
-            self.volume = Volume::new(now);
+            *self.volume = Volume::new(now);
         }
         self.queue.close_day();
         self.volume.close_day();

@@ -4,15 +4,17 @@
 //! come and go by design, and an untagged burst is what a stolen credential looks like. A drop that all tenants share (a holiday)
 //! lowers what is expected.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{NEW_NORMAL, SUSPECT_WEIGHT, Sums, usize_of};
 use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
-use crate::scatter::Scatter;
+use crate::scatter::{Dispersion, Drift, Hour};
 
 const HOURS_A_WEEK: usize = 168;
 /// What the hour of the week learns of a bucket under suspicion: it may be like that each week.
-const SUSPECT_WEEK_WEIGHT: f64 = 0.3;
+const SUSPECT_WEEK_WEIGHT: f32 = 0.3;
 /// Falls and rises looked for, as factors.
 const FALLS: [f64; 2] = [0.42, 0.04];
 const RISES: [f64; 2] = [2.5, 8.0];
@@ -23,6 +25,8 @@ const WEEK_DECAY: f32 = 0.997_879;
 /// The highest bucket is forgotten by this factor a day: half-life ten weeks.
 const PEAK_DECAY: f32 = 0.990_147;
 const DAY: u32 = 24 * 60;
+/// Hours that wait before they are learned, so that an incident is not learned before it is known: most are known by then.
+const WAITING: usize = 6;
 /// History before falls and rises are told, in minutes.
 const LEAST_HISTORY: u32 = 10 * DAY;
 /// Below so many mails a day nothing is said about falls.
@@ -33,6 +37,15 @@ const HOUR_PRIOR_MAILS: f64 = 30.0;
 /// And a day of the week, and an hour of the week.
 const DAY_PRIOR: f64 = 12.0;
 const WEEK_PRIOR: f64 = 4.0;
+const WEEK_PRIOR_MAILS: f64 = 10.0;
+/// Dispersion of an hour of the day of which nothing is known.
+const DISPERSION: Dispersion = Dispersion::new(0.1);
+/// Standard deviations by which an hour may be off, and of mail that is made of bursts.
+const MARGIN: f64 = 1.5;
+const BURSTY_MARGIN: f64 = 2.5;
+/// Most that is learned of an hour, in times of what was expected, and mails that are few in any hour.
+const MOST_LEARNED: f32 = 3.0;
+const FEW: f32 = 30.0;
 /// Most that is left of the expected mail in a fall.
 const MOST_LEFT: f64 = 0.4;
 /// Fewest missing and extra mails, and the part of a usual day's that is worth a word.
@@ -40,7 +53,7 @@ const LEAST_MISSING: f64 = 15.0;
 const LEAST_EXTRA: f64 = 40.0;
 const WORTH: f64 = 0.01;
 
-/// Volume of one series. Boxed by its owner: most series have none.
+/// Volume of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     level: Sums,
@@ -51,7 +64,10 @@ pub struct Volume {
     /// The highest bucket of this day, and of the days before, decayed: what its bursts reach.
     today: f32,
     peak: f32,
-    scatter: Scatter,
+    /// By hour of the day: who sends a digest each morning scatters more then.
+    dispersions: [Dispersion; 24],
+    drift: Drift,
+    waiting: VecDeque<Waiting>,
     recent: Sums,
     /// Evidence of falls, then of rises.
     pub falls: [Evidence; 2],
@@ -60,6 +76,20 @@ pub struct Volume {
     first: u32,
     suspicious_since: u32,
 }
+
+/// An hour before it is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Waiting {
+    /// Hours since 1970.
+    hour: u32,
+    mail: f32,
+    buckets: f32,
+    scatter: Hour,
+    suspected: bool,
+}
+
+/// Factors of what is expected: of the hour of the day, the day of the week, and the hour of the week.
+const FACTORS: usize = 3;
 
 /// Arrays longer than 32 are not known to serde.
 mod week {
@@ -123,7 +153,9 @@ impl Volume {
             weeks: [Sums::default(); HOURS_A_WEEK],
             today: 0.0,
             peak: 0.0,
-            scatter: Scatter::new(0.1, 0.05),
+            dispersions: [DISPERSION; 24],
+            drift: Drift::new(0.05),
+            waiting: VecDeque::new(),
             recent: Sums::default(),
             falls: Default::default(),
             rises: Default::default(),
@@ -134,13 +166,22 @@ impl Volume {
 
     /// Mails expected in a bucket of this minute.
     pub fn expected(&self, minute: u32) -> f64 {
-        let hour = minute / 60;
+        self.level() * self.factors(minute / 60).iter().product::<f64>()
+    }
+
+    fn factors(&self, hour: u32) -> [f64; FACTORS] {
         let level = self.level();
-        let [of_hour, of_day, of_week] = priors(level);
-        level
-            * factor(self.hours.get(usize_of(hour % 24)), of_hour)
-            * factor(self.days.get(usize_of(hour / 24 % 7)), of_day)
-            * factor(self.weeks.get(usize_of(hour % 168)), of_week)
+        let [hour, day, week] = slots(hour);
+        let of_hour = factor(self.hours.get(hour), (HOUR_PRIOR * level).min(HOUR_PRIOR_MAILS));
+        let of_day = factor(self.days.get(day), DAY_PRIOR * level);
+        let of_week =
+            factor(self.weeks.get(week), (WEEK_PRIOR * level * of_hour * of_day).max(WEEK_PRIOR_MAILS));
+        [of_hour, of_day, of_week]
+    }
+
+    fn dispersion(&self, hour: u32) -> Dispersion {
+        let [hour, ..] = slots(hour);
+        self.dispersions.get(hour).copied().unwrap_or(DISPERSION)
     }
 
     /// Mails of a usual bucket.
@@ -165,11 +206,12 @@ impl Volume {
         let here = self.expected(now);
         let (before, after) = (self.expected(now.saturating_sub(60)), self.expected(now + 60));
         let (low, high) = (here.min(before).min(after), here.max(before).max(after));
-        let drift = self.scatter.drift();
+        let deviations = if around.bursts == Bursts::All { BURSTY_MARGIN } else { MARGIN };
+        let margin = (deviations * self.drift.value()).exp();
         let mut test = Test {
             ratio: 1.0,
-            dispersion: self.scatter.dispersion(),
-            margin: (-2.0 * drift).exp(),
+            dispersion: self.dispersion(now / 60).value(),
+            margin: 1.0 / margin,
             threshold,
             fade: recent_fade(bucket),
             caution: CAUTION,
@@ -179,7 +221,7 @@ impl Volume {
             test.ratio = ratio;
             evidence.add(&outcome, &test, now);
         }
-        test.margin = (2.0 * drift).exp();
+        test.margin = margin;
         let high = match around.bursts {
             Bursts::LeftOut => Some(high),
             Bursts::Unknown => Some(high.max(f64::from(self.peak))),
@@ -205,48 +247,85 @@ impl Volume {
             self.suspicious_since = now;
         }
         let new_normal = suspected && now.saturating_sub(self.suspicious_since) > NEW_NORMAL;
-        self.learn(seen, here, now, bucket, if suspected && !new_normal { SUSPECT_WEIGHT } else { 1.0 });
+        self.note(seen, here, now, bucket);
+        if suspected && !new_normal {
+            self.doubt(now, threshold / 2.0);
+        }
     }
 
     fn strongest(&self) -> f64 {
         self.falls.iter().chain(&self.rises).map(|evidence| f64::from(evidence.strength)).fold(0.0, f64::max)
     }
 
-    fn learn(&mut self, seen: f64, expected: f64, now: u32, bucket: u32, weight: f64) {
-        let young = now.saturating_sub(self.first) < 3 * DAY;
-        let seen = if young { seen } else { seen.min(3.0 * expected + 4.0) };
+    /// Notes a bucket, to be learned when it has waited.
+    fn note(&mut self, seen: f64, expected: f64, now: u32, bucket: u32) {
         let fade = narrow((-f64::from(bucket) / 60.0).exp());
         self.recent.events = self.recent.events * fade + narrow(seen);
         self.recent.exposure = self.recent.exposure * fade + narrow(expected);
-        self.level.events += narrow(seen * weight);
-        // In buckets of five minutes: the prior of a slot is an hour.
-        self.level.exposure += narrow(weight);
-        if young && self.level.exposure < 12.0 {
-            return;
-        }
         let hour = now / 60;
-        let priors = priors(self.level());
-        let slots = [
-            self.hours.get_mut(usize_of(hour % 24)),
-            self.days.get_mut(usize_of(hour / 24 % 7)),
-            self.weeks.get_mut(usize_of(hour % 168)),
-        ];
-        let weights = [weight, weight, weight.max(SUSPECT_WEEK_WEIGHT)];
-        for ((sums, prior), weight) in slots.into_iter().zip(priors).zip(weights) {
-            let Some(sums) = sums else { continue };
-            let own = factor(Some(sums), prior);
-            sums.add(seen * weight, expected / own.max(1e-6) * weight);
+        if self.waiting.back().is_none_or(|last| last.hour != hour) {
+            self.waiting.push_back(Waiting { hour, ..Waiting::default() });
         }
-        if weight < 1.0 {
-            self.scatter.forget_hour();
-        } else {
-            self.scatter.learn(seen, expected);
+        let dispersion = self.dispersion(hour);
+        let Some(last) = self.waiting.back_mut() else { return };
+        last.mail += narrow(seen);
+        last.buckets += 1.0;
+        last.scatter.add(seen, expected, dispersion);
+    }
+
+    /// Hours since an excursion of so much evidence began are not learned as usual ones.
+    fn doubt(&mut self, now: u32, least: f64) {
+        let excursions = self.falls.iter().chain(&self.rises);
+        let strong = excursions.filter(|evidence| f64::from(evidence.strength) > least);
+        let since = strong.map(|evidence| evidence.since).min().unwrap_or(now);
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.hour >= since / 60) {
+            waiting.suspected = true;
         }
     }
 
-    /// Closes an hour: learns how hours drift, and forgets a little.
-    pub fn close_hour(&mut self) {
-        self.scatter.close_hour();
+    fn learn(&mut self, waiting: &Waiting) {
+        let weight = if waiting.suspected { narrow(SUSPECT_WEIGHT) } else { 1.0 };
+        let usual = narrow(self.expected(60 * waiting.hour)) * waiting.buckets;
+        let most = if self.is_young(60 * waiting.hour) { f32::MAX } else { MOST_LEARNED * usual + FEW };
+        let mail = waiting.mail.min(most);
+        self.level.events += mail * weight;
+        self.level.exposure += waiting.buckets * weight;
+        let of_week = if waiting.suspected { SUSPECT_WEEK_WEIGHT } else { 1.0 };
+        // One after the other: what the hour of the day explains is no matter of the day of the week.
+        for (index, weight) in [weight, weight, of_week].into_iter().enumerate() {
+            let factors = self.factors(waiting.hour);
+            let others = factors.iter().enumerate().filter(|(other, _)| *other != index);
+            let expected = self.level() * others.map(|(_, factor)| factor).product::<f64>();
+            let [hour, day, week] = slots(waiting.hour);
+            let sums = match index {
+                0 => self.hours.get_mut(hour),
+                1 => self.days.get_mut(day),
+                _ => self.weeks.get_mut(week),
+            };
+            if let Some(sums) = sums {
+                sums.events += mail * weight;
+                sums.exposure += narrow(expected) * waiting.buckets * weight;
+            }
+        }
+        let [hour, ..] = slots(waiting.hour);
+        if let Some(dispersion) = self.dispersions.get_mut(hour) {
+            dispersion.learn(&waiting.scatter, of_week.into());
+        }
+        self.drift.learn(&waiting.scatter, of_week.into());
+    }
+
+    fn is_young(&self, now: u32) -> bool {
+        now.saturating_sub(self.first) < 3 * DAY
+    }
+
+    /// Closes an hour: learns those that have waited, and forgets a little.
+    pub fn close_hour(&mut self, now: u32) {
+        // Of a new series nothing is told yet, so it learns at once.
+        let most = if self.is_young(now) { 0 } else { WAITING };
+        while self.waiting.len() > most {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            self.learn(&waiting);
+        }
         for sums in self.hours.iter_mut().chain(&mut self.days).chain([&mut self.level]) {
             sums.decay(DECAY);
         }
@@ -287,13 +366,70 @@ impl Volume {
     }
 }
 
-/// Mails that an hour of the day, a day of the week and an hour of the week take from "no season".
-fn priors(level: f64) -> [f64; 3] {
-    [(HOUR_PRIOR * level).min(HOUR_PRIOR_MAILS), DAY_PRIOR * level, WEEK_PRIOR * level]
+/// The hour of the day, the day of the week and the hour of the week.
+fn slots(hour: u32) -> [usize; FACTORS] {
+    [usize_of(hour % 24), usize_of(hour / 24 % 7), usize_of(hour % 168)]
 }
 
 /// What a slot's mail is to what was expected without it, leaning on 1.
 fn factor(sums: Option<&Sums>, prior: f64) -> f64 {
     let prior = prior + 1.0;
     sums.map_or(1.0, |sums| (f64::from(sums.events) + prior) / (f64::from(sums.exposure) + prior))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AROUND: Around = Around { common: 1.0, bursts: Bursts::LeftOut, alerting: false };
+
+    /// Days of mail in buckets of five minutes; the bucket of the first signal.
+    fn run(volume: &mut Volume, days: std::ops::Range<u32>, mail: impl Fn(u32) -> f64) -> Option<u32> {
+        (days.start * 288..days.end * 288).find(|bucket| {
+            let now = bucket * 5;
+            if bucket.is_multiple_of(12) {
+                volume.close_hour(now);
+            }
+            if bucket.is_multiple_of(288) {
+                volume.close_day();
+            }
+            volume.step(mail(*bucket), now, 5, 16.0, &AROUND);
+            volume.signal(now, 5, 16.0).is_some()
+        })
+    }
+
+    /// Between 0.75 and 1.25, as hours go: most neighbours are alike.
+    fn scatter(bucket: u32) -> f64 {
+        1.0 + 0.25 * (f64::from(bucket) / 17.0).sin() * (f64::from(bucket) / 151.0).cos()
+    }
+
+    #[test]
+    fn what_falls_to_a_quarter_is_found_though_it_is_not_known_at_once() {
+        let mut volume = Volume::new(0);
+        assert_eq!(run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket)), None);
+        let found = run(&mut volume, 21..22, |bucket| 10.0 * scatter(bucket));
+        assert!(found.is_some_and(|bucket| bucket < 21 * 288 + 24), "{found:?}");
+    }
+
+    #[test]
+    fn hours_of_an_incident_are_not_learned_as_usual_ones() {
+        let mut volume = Volume::new(0);
+        run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket));
+        let before = volume.expected(21 * 1440 + 720);
+        for bucket in 21 * 288..21 * 288 + 120 {
+            if bucket % 12 == 0 {
+                volume.close_hour(bucket * 5);
+            }
+            volume.step(4.0, bucket * 5, 5, 16.0, &AROUND);
+        }
+        let after = volume.expected(21 * 1440 + 720);
+        assert!((after / before - 1.0).abs() < 0.05, "{before} {after}");
+    }
+
+    #[test]
+    fn a_digest_each_morning_is_no_rise() {
+        let mut volume = Volume::new(0);
+        let digest = |bucket: u32| if (100..103).contains(&(bucket % 288)) { 2000.0 } else { 5.0 };
+        assert_eq!(run(&mut volume, 0..28, |bucket| digest(bucket) * scatter(bucket)), None);
+    }
 }
