@@ -6,13 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::narrow;
+use crate::evidence::{Outcome, narrow};
 use crate::scatter::{Dispersion, Drift, Hour};
 
 /// What is learned of a bucket under suspicion.
 pub(crate) const SUSPECT_WEIGHT: f64 = 0.02;
 /// After so many minutes under suspicion the new state is the normal one.
 pub(crate) const NEW_NORMAL: u32 = 36 * 60;
+/// What is learned of how an hour scatters, if something in it is suspected.
+const DOUBTED_WEIGHT: f64 = 0.3;
 /// Events a level takes from its parent.
 const LEVEL_PRIOR: f64 = 8.0;
 /// Events a season takes from "no season".
@@ -64,6 +66,8 @@ pub(crate) struct Level {
     sums: Sums,
     dispersion: Dispersion,
     drift: Drift,
+    /// That of hours with far more mail than usual: each campaign has a list of its own.
+    burst_drift: Drift,
     hour: Hour,
 }
 
@@ -73,6 +77,7 @@ impl Default for Level {
             sums: Sums::default(),
             dispersion: Dispersion::new(0.05),
             drift: Drift::new(0.03),
+            burst_drift: Drift::new(0.05),
             hour: Hour::default(),
         }
     }
@@ -102,26 +107,34 @@ impl Level {
     }
 
     /// How far its hours are usually off, as a standard deviation of the logarithm.
-    pub(crate) fn drift(&self) -> f64 {
-        self.drift.value()
+    pub(crate) fn drift(&self, is_burst: bool) -> f64 {
+        if is_burst { self.burst_drift.value().max(self.drift.value()) } else { self.drift.value() }
     }
 
     /// Learns a bucket. `weight` is small while the series is under suspicion.
-    pub(crate) fn learn(&mut self, seen: f64, expected: f64, exposure: f64, weight: f64) {
+    pub(crate) fn learn(&mut self, outcome: &Outcome, is_burst: bool, weight: f64) {
+        let Outcome { seen, expected, base: exposure } = *outcome;
         let seen = seen.min(3.0 * expected + 4.0);
         self.sums.add(seen * weight, exposure * weight);
+        self.hour.add(seen, expected, self.dispersion);
+        if is_burst {
+            self.hour.note_burst(expected);
+        }
         if weight < 1.0 {
-            self.hour = Hour::default();
-        } else {
-            self.hour.add(seen, expected, self.dispersion);
+            self.hour.doubt();
         }
     }
 
     /// Closes an hour: learns how it scattered, and forgets a little.
     pub(crate) fn close_hour(&mut self) {
         let hour = std::mem::take(&mut self.hour);
-        self.dispersion.learn(&hour, 1.0);
-        self.drift.learn(&hour, 1.0);
+        let weight = if hour.is_doubted() { DOUBTED_WEIGHT } else { 1.0 };
+        self.dispersion.learn(&hour, weight);
+        if hour.is_burst() {
+            self.burst_drift.learn(&hour, weight);
+        } else {
+            self.drift.learn(&hour, weight);
+        }
         self.sums.decay(LEVEL_DECAY);
     }
 }

@@ -77,6 +77,9 @@ pub struct Node {
 /// At most so many times a bucket's own mail is due in it; where there is more, mail is ending.
 const ENDING: f64 = 3.0;
 
+/// Where so many times the mail of a usual bucket is due, it is a burst.
+const BURST: f64 = 3.0;
+
 /// Age from which the level of a rate is known, in minutes.
 const LEVEL_KNOWN: u32 = 24 * 60;
 
@@ -185,7 +188,8 @@ impl Node {
             _ if metric.falls() => (-2.0, CAUTION),
             _ => (2.0, CAUTION),
         };
-        let margin = (direction * level.drift()).exp();
+        let is_burst = exposure > BURST * mail.slowest();
+        let margin = (direction * level.drift(is_burst)).exp();
         let mut strongest = 0.0_f64;
         for (evidence, ratio) in evidence.iter_mut().zip(watch.ratios) {
             let dispersion = level.dispersion();
@@ -201,7 +205,7 @@ impl Node {
         }
         let settled = !suspected || context.now.saturating_sub(*since) > NEW_NORMAL;
         let weight = if settled { 1.0 } else { SUSPECT_WEIGHT };
-        level.learn(seen, outcome.expected, exposure, weight);
+        level.learn(&outcome, is_burst, weight);
         Judged { outcome, weight }
     }
 
@@ -290,7 +294,7 @@ impl Node {
     /// The usual band of a count of `expected`: drift, dispersion and counting noise together, two standard deviations wide.
     pub fn band(&self, metric: Metric, expected: f64) -> (f64, f64) {
         let Some(level) = self.levels.get(metric as usize) else { return (expected, expected) };
-        let drift = 2.0 * level.drift();
+        let drift = 2.0 * level.drift(false);
         let noise = 2.0 * expected.max(1.0).sqrt();
         ((expected * (-drift).exp() - noise).max(0.0), expected * drift.exp() + noise)
     }

@@ -21,6 +21,9 @@ pub(crate) struct Hour {
     /// Sum of the dispersions that its buckets would have alone, and how many buckets.
     dispersions: f32,
     buckets: f32,
+    /// What of the expected was of bursts.
+    bursts: f32,
+    doubted: bool,
 }
 
 impl Hour {
@@ -33,6 +36,24 @@ impl Hour {
             self.dispersions += narrow(value.min(9.0 * (dispersion.value() + 1.0 / expected)));
             self.buckets += 1.0;
         }
+    }
+
+    /// Notes that so much of what was expected in the bucket is of a burst.
+    pub(crate) fn note_burst(&mut self, expected: f64) {
+        self.bursts += narrow(expected);
+    }
+
+    /// Notes that something in the hour is suspected.
+    pub(crate) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
+    pub(crate) fn is_burst(&self) -> bool {
+        self.bursts > 0.5 * self.counts.exposure
     }
 }
 
