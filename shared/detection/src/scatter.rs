@@ -81,7 +81,7 @@ impl Dispersion {
     }
 }
 
-/// How far hours are usually off: the variance of their logarithms.
+/// How far hours are usually off: the variance of what is seen over what is expected, beyond that of counting.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Drift(f32);
 
@@ -91,7 +91,7 @@ impl Drift {
         Self(variance)
     }
 
-    /// As a standard deviation.
+    /// As a standard deviation, of a logarithm as well.
     pub(crate) fn value(self) -> f64 {
         f64::from(self.0).sqrt()
     }
@@ -102,9 +102,9 @@ impl Drift {
         if expected <= LEAST_EXPECTED {
             return;
         }
-        let off = ((seen + 0.5) / (expected + 0.5)).ln();
+        let off = seen - expected;
         let drift = f64::from(self.0);
-        let value = (off * off - 1.0 / (expected + 0.5)).min(9.0 * (drift + 1.0 / expected));
+        let value = ((off * off - expected) / (expected * expected)).min(9.0 * (drift + 1.0 / expected));
         let keep = HOUR_KEEPS.powf(weight);
         self.0 = narrow((keep * drift + (1.0 - keep) * value).clamp(0.01, 0.36));
     }
