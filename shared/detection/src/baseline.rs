@@ -14,7 +14,7 @@ pub(crate) const SUSPECT_WEIGHT: f64 = 0.02;
 /// After so many minutes under suspicion the new state is the normal one.
 pub(crate) const NEW_NORMAL: u32 = 36 * 60;
 /// What is learned of how an hour scatters, if something in it is suspected.
-const DOUBTED_WEIGHT: f64 = 0.3;
+pub(crate) const DOUBTED_WEIGHT: f64 = 0.3;
 /// Events a level takes from its parent.
 const LEVEL_PRIOR: f64 = 8.0;
 /// Events a season takes from "no season".

@@ -22,7 +22,7 @@ const TAIL_GROWTH: f32 = 0.15;
 /// Fewest deliveries in the excursion, and smallest factor told.
 const LEAST_DELIVERIES: f64 = 60.0;
 const LEAST_FACTOR: f64 = 2.2;
-/// Smallest sum of the logarithms by which deliveries were late: three times as slow takes 164 deliveries, twenty times 60.
+/// Smallest sum of the logarithms by which deliveries were late: three times as slow takes 137 deliveries, twelve times 60.
 const LEAST_EXCESS: f64 = 150.0;
 /// Times the highest of ordinary days, in logarithms.
 const ABOVE_PEAK: f64 = 1.25;

@@ -38,6 +38,11 @@ impl Hour {
         }
     }
 
+    /// Events counted.
+    pub(crate) fn seen(&self) -> f32 {
+        self.counts.events
+    }
+
     /// Notes that so much of what was expected in the bucket is of a burst.
     pub(crate) fn note_burst(&mut self, expected: f64) {
         self.bursts += narrow(expected);
@@ -91,7 +96,7 @@ impl Drift {
         Self(variance)
     }
 
-    /// As a standard deviation, of a logarithm as well.
+    /// As a standard deviation, which is nearly that of the logarithm.
     pub(crate) fn value(self) -> f64 {
         f64::from(self.0).sqrt()
     }

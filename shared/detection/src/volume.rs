@@ -8,13 +8,11 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{NEW_NORMAL, SUSPECT_WEIGHT, Sums, usize_of};
+use crate::baseline::{DOUBTED_WEIGHT, NEW_NORMAL, SUSPECT_WEIGHT, Sums, usize_of};
 use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
 use crate::scatter::{Dispersion, Drift, Hour};
 
 const HOURS_A_WEEK: usize = 168;
-/// What the hour of the week learns of a bucket under suspicion: it may be like that each week.
-const SUSPECT_WEEK_WEIGHT: f32 = 0.3;
 /// Falls and rises looked for, as factors.
 const FALLS: [f64; 2] = [0.42, 0.04];
 const RISES: [f64; 2] = [2.5, 8.0];
@@ -82,10 +80,8 @@ pub struct Volume {
 struct Waiting {
     /// Hours since 1970.
     hour: u32,
-    mail: f32,
     buckets: f32,
-    scatter: Hour,
-    suspected: bool,
+    counts: Hour,
 }
 
 /// Factors of what is expected: of the hour of the day, the day of the week, and the hour of the week.
@@ -268,9 +264,8 @@ impl Volume {
         }
         let dispersion = self.dispersion(hour);
         let Some(last) = self.waiting.back_mut() else { return };
-        last.mail += narrow(seen);
         last.buckets += 1.0;
-        last.scatter.add(seen, expected, dispersion);
+        last.counts.add(seen, expected, dispersion);
     }
 
     /// Hours since an excursion of so much evidence began are not learned as usual ones.
@@ -279,20 +274,21 @@ impl Volume {
         let strong = excursions.filter(|evidence| f64::from(evidence.strength) > least);
         let since = strong.map(|evidence| evidence.since).min().unwrap_or(now);
         for waiting in self.waiting.iter_mut().filter(|waiting| waiting.hour >= since / 60) {
-            waiting.suspected = true;
+            waiting.counts.doubt();
         }
     }
 
     fn learn(&mut self, waiting: &Waiting) {
-        let weight = if waiting.suspected { narrow(SUSPECT_WEIGHT) } else { 1.0 };
+        // A doubted hour may be like that each week.
+        let (weight, of_week) =
+            if waiting.counts.is_doubted() { (narrow(SUSPECT_WEIGHT), DOUBTED_WEIGHT) } else { (1.0, 1.0) };
         let usual = narrow(self.expected(60 * waiting.hour)) * waiting.buckets;
         let most = if self.is_young(60 * waiting.hour) { f32::MAX } else { MOST_LEARNED * usual + FEW };
-        let mail = waiting.mail.min(most);
+        let mail = waiting.counts.seen().min(most);
         self.level.events += mail * weight;
         self.level.exposure += waiting.buckets * weight;
-        let of_week = if waiting.suspected { SUSPECT_WEEK_WEIGHT } else { 1.0 };
         // One after the other: what the hour of the day explains is no matter of the day of the week.
-        for (index, weight) in [weight, weight, of_week].into_iter().enumerate() {
+        for (index, weight) in [weight, weight, narrow(of_week)].into_iter().enumerate() {
             let factors = self.factors(waiting.hour);
             let others = factors.iter().enumerate().filter(|(other, _)| *other != index);
             let expected = self.level() * others.map(|(_, factor)| factor).product::<f64>();
@@ -309,9 +305,9 @@ impl Volume {
         }
         let [hour, ..] = slots(waiting.hour);
         if let Some(dispersion) = self.dispersions.get_mut(hour) {
-            dispersion.learn(&waiting.scatter, of_week.into());
+            dispersion.learn(&waiting.counts, of_week);
         }
-        self.drift.learn(&waiting.scatter, of_week.into());
+        self.drift.learn(&waiting.counts, of_week);
     }
 
     fn is_young(&self, now: u32) -> bool {
