@@ -53,11 +53,6 @@ impl Integrators {
         self.0.first().copied().unwrap_or_default().into()
     }
 
-    /// Mail a bucket, over about ten minutes.
-    pub(crate) fn quick(&self) -> f64 {
-        self.0.get(1).copied().unwrap_or_default().into()
-    }
-
     /// Whether nothing is due any more.
     pub fn is_spent(&self) -> bool {
         self.0.iter().all(|&sum| sum < 1e-6)

@@ -7,8 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{Sums, usize_of};
-use crate::counts::{Base, Counts, Spread};
+use crate::counts::{Base, Counts, Metric, Spread};
 use crate::evidence::narrow;
+use crate::exposure::Integrators;
+use crate::node::Context;
 use crate::numbers::binomial_upper_tail;
 use crate::rules::Limits;
 
@@ -82,7 +84,7 @@ impl LimitKind {
     const fn windows(self) -> [(usize, usize, f64); 2] {
         match self {
             Self::Delivery | Self::Bounce | Self::HardBounce => [(24, 96, 1.0), (2, 12, FAST_BURN)],
-            // Complaints come hours after their mail: an hour's share of both says nothing.
+            // Complaints come hours after their mail: an hour's share of both says little.
             Self::Complaint => [(24, 96, 1.0), (12, 48, FAST_BURN)],
             Self::DeliveryTime | Self::Queue => [(4, 24, 1.0), (2, 6, FAST_BURN)],
         }
@@ -144,6 +146,8 @@ pub struct Windows {
     /// The slot in which another alert last told of bounces, of complaints, and of delivery times.
     told: [u32; 3],
     now: u32,
+    /// Deliveries, remembered until their complaints have come.
+    mail: Integrators,
     /// Mail sent less outcomes, slowly forgotten.
     in_flight: f32,
     /// What waits, when a gauge last said so, and since when it is too much.
@@ -159,6 +163,8 @@ struct Slot {
     suppressed: f32,
     transient: f32,
     deliveries: f32,
+    /// Deliveries whose complaints are due now.
+    due: f32,
     complaints: f32,
     measured: f32,
     slow: f32,
@@ -185,6 +191,7 @@ impl Windows {
             open: [false; KINDS],
             told: [0; 3],
             now,
+            mail: Integrators::default(),
             in_flight: 0.0,
             depth: 0.0,
             gauged: 0,
@@ -193,8 +200,12 @@ impl Windows {
     }
 
     /// Adds a bucket.
-    pub fn add(&mut self, counts: &Counts, times: Times, now: u32, told: Told) {
+    pub fn add(&mut self, counts: &Counts, times: Times, told: Told, context: &Context<'_>) {
+        let now = context.now;
         self.note_waiting(counts, now);
+        self.mail.add(counts.deliveries, context.decay);
+        let lag = context.kernels.get(Metric::Complaint as usize);
+        let due = lag.map_or(counts.deliveries, |lag| lag.exposure(&self.mail));
         let slot = now / 30;
         while self.slot < slot {
             self.slot = if slot - self.slot > u32::try_from(SLOTS).unwrap_or(u32::MAX) {
@@ -222,6 +233,7 @@ impl Windows {
             }
             if !told.complaint {
                 slot.deliveries += narrow(counts.deliveries);
+                slot.due += narrow(due);
                 slot.complaints += narrow(counts.complaints);
             }
             if !told.latency {
@@ -254,7 +266,7 @@ impl Windows {
             LimitKind::HardBounce => {
                 Sums { events: slot.permanent - slot.suppressed, exposure: slot.outcomes }
             }
-            LimitKind::Complaint => Sums { events: slot.complaints, exposure: slot.deliveries },
+            LimitKind::Complaint => Sums { events: slot.complaints, exposure: slot.due },
             LimitKind::DeliveryTime => Sums { events: slot.slow, exposure: slot.measured },
             LimitKind::Queue => Sums::default(),
         })
@@ -265,10 +277,15 @@ impl Windows {
     }
 
     fn sum(&self, kind: LimitKind, window: usize) -> Sums {
-        self.recent(kind, window).fold(Sums::default(), |sum, slot| Sums {
+        let mut sum = self.recent(kind, window).fold(Sums::default(), |sum, slot| Sums {
             events: sum.events + slot.events,
             exposure: sum.exposure + slot.exposure,
-        })
+        });
+        if kind == LimitKind::Complaint {
+            // The complaints about a burst are no rate of the little mail after it; nor the first ones one of what is due so far.
+            sum.exposure = sum.exposure.max(self.last(window).map(|slot| slot.deliveries).sum());
+        }
+        sum
     }
 
     /// How much more the half hours scatter than coins would: Pearson's chi squared over its degrees of freedom, at least 1.

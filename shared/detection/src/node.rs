@@ -74,9 +74,6 @@ pub struct Node {
     first: u32,
 }
 
-/// At most so many times a bucket's own mail is due in it; where there is more, mail is ending.
-const ENDING: f64 = 3.0;
-
 /// Where so many times the mail of a usual bucket is due, it is a burst.
 const BURST: f64 = 3.0;
 
@@ -175,7 +172,7 @@ impl Node {
         let sure = match metric {
             Metric::Open | Metric::Click => exposure.min((*settled).into()),
             // When mail stops, so do its deliveries, and only late ones are due: how many is not known well.
-            Metric::Delivery => exposure.min(mail.quick()).min(ENDING * mail.now()),
+            Metric::Delivery => exposure.min(mail.now()),
             Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Complaint => exposure,
         };
         // A series without any counts may be one whose counts are missing: its volume speaks, its rates do not.

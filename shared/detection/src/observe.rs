@@ -342,7 +342,7 @@ impl Detector {
             let counts = counts.get(name.as_str()).unwrap_or(&none);
             tenant.step(counts, context, &platform, alerting, learned);
             let bounds = Bounds::of(rules, name);
-            tenant.watch_limits(counts, context.now, &bounds, alerting.told);
+            tenant.watch_limits(counts, context, &bounds, alerting.told);
             all.push(bounds);
         }
         all

@@ -173,9 +173,15 @@ impl Tenant {
     }
 
     /// Adds a bucket to what limits are held against.
-    pub fn watch_limits(&mut self, counts: &TenantCounts<'_>, now: u32, bounds: &Bounds, told: Told) {
+    pub fn watch_limits(
+        &mut self,
+        counts: &TenantCounts<'_>,
+        context: &Context<'_>,
+        bounds: &Bounds,
+        told: Told,
+    ) {
         let whole = times(counts.rows.iter().copied(), &bounds.whole);
-        self.windows.add(&counts.whole, whole, now, told);
+        self.windows.add(&counts.whole, whole, told, context);
         self.places.retain(|(place, _)| bounds.places.iter().any(|(known, _)| known == place));
         for (place, limits) in &bounds.places {
             let rows = || counts.rows.iter().copied().filter(|row| place.holds(row.provider, row.campaign));
@@ -183,7 +189,7 @@ impl Tenant {
             let position = match known {
                 Some(position) => position,
                 None if rows().next().is_some() && self.places.len() < MAX_PLACES => {
-                    self.places.push((place.clone(), Windows::new(now)));
+                    self.places.push((place.clone(), Windows::new(context.now)));
                     self.places.len() - 1
                 }
                 None => continue,
@@ -191,7 +197,7 @@ impl Tenant {
             let mut sum = Counts::default();
             rows().for_each(|row| sum.add(&row.counts));
             if let Some((_, windows)) = self.places.get_mut(position) {
-                windows.add(&sum, times(rows(), limits), now, told);
+                windows.add(&sum, times(rows(), limits), told, context);
             }
         }
     }

@@ -31,7 +31,7 @@ const LEAST_HISTORY: u32 = 10 * DAY;
 const LEAST_A_DAY: f64 = 150.0;
 /// Buckets of mail that an hour of the day takes from "no season", and mails at most: little, since there are hours without any mail.
 const HOUR_PRIOR: f64 = 2.0;
-const HOUR_PRIOR_MAILS: f64 = 30.0;
+const HOUR_PRIOR_MAILS: f64 = 5.0;
 /// And a day of the week, and an hour of the week.
 const DAY_PRIOR: f64 = 12.0;
 const WEEK_PRIOR: f64 = 4.0;
@@ -405,6 +405,20 @@ mod tests {
         assert_eq!(run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket)), None);
         let found = run(&mut volume, 21..22, |bucket| 10.0 * scatter(bucket));
         assert!(found.is_some_and(|bucket| bucket < 21 * 288 + 24), "{found:?}");
+    }
+
+    #[test]
+    fn hours_that_never_have_mail_do_not_miss_any() {
+        for a_bucket in [20.0, 200.0, 2000.0] {
+            let mut volume = Volume::new(0);
+            let found =
+                run(
+                    &mut volume,
+                    0..42,
+                    |bucket| if bucket % 288 < 24 { a_bucket * scatter(bucket) } else { 0.0 },
+                );
+            assert_eq!(found, None, "{a_bucket} mails a bucket for two hours a day");
+        }
     }
 
     #[test]

@@ -1,14 +1,28 @@
 //! When a limit is broken, and when it is kept again.
 
 use super::*;
+use crate::counts::METRICS;
+use crate::exposure::{Decay, Kernel};
+
+fn add(windows: &mut Windows, counts: &Counts, times: Times, now: u32) {
+    add_told(windows, counts, times, now, Told::default());
+}
+
+/// A bucket of a minute, whose complaints come over four hours.
+fn add_told(windows: &mut Windows, counts: &Counts, times: Times, now: u32, told: Told) {
+    let decay = Decay::new(1);
+    let kernels = [Kernel::guess([0.0, 0.0, 0.0, 1.0, 0.0]); METRICS];
+    let context = Context { now, bucket: 1, threshold: 16.0, kernels: &kernels, decay: &decay };
+    windows.add(counts, times, told, &context);
+}
 
 fn breached(bounces: f64, sent: f64) -> bool {
     let mut windows = Windows::new(0);
-    windows.add(
+    add(
+        &mut windows,
         &Counts { deliveries: sent - bounces, bounces_permanent: bounces, ..Counts::default() },
         Times::default(),
         0,
-        Told::default(),
     );
     !windows.breaches(&Limits::default()).is_empty()
 }
@@ -28,11 +42,11 @@ fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
     let mut open = false;
     for bucket in 0..2000_u32 {
         let bounces = if bucket % 2 == 0 { 23.0 } else { 21.0 };
-        windows.add(
+        add(
+            &mut windows,
             &Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() },
             Times::default(),
             bucket * 5,
-            Told::default(),
         );
         let now = !windows.breaches(&Limits::default()).is_empty();
         changes += u32::from(now != open);
@@ -44,15 +58,15 @@ fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
 #[test]
 fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
     let mut windows = Windows::new(0);
-    let add = |windows: &mut Windows, minute: u32, bounces: f64| {
+    let broken = |windows: &mut Windows, minute: u32, bounces: f64| {
         let counts = Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() };
-        windows.add(&counts, Times::default(), minute, Told::default());
+        add(windows, &counts, Times::default(), minute);
         !windows.breaches(&Limits::default()).is_empty()
     };
-    assert!((0..60).all(|minute| add(&mut windows, minute, 300.0)));
-    let ended = (60..600).find(|&minute| !add(&mut windows, minute, 2.0)).unwrap();
+    assert!((0..60).all(|minute| broken(&mut windows, minute, 300.0)));
+    let ended = (60..600).find(|&minute| !broken(&mut windows, minute, 2.0)).unwrap();
     assert!((120..=180).contains(&ended), "{ended}");
-    assert!((ended..ended + 3000).all(|minute| !add(&mut windows, minute, 2.0)), "and does not come back");
+    assert!((ended..ended + 3000).all(|minute| !broken(&mut windows, minute, 2.0)), "and does not come back");
 }
 
 #[test]
@@ -63,7 +77,7 @@ fn deliveries_may_take_longer_than_the_limit_in_one_of_twenty_cases() {
         (0..600).find(|&minute| {
             let mut times = Times::default();
             times.add(Spread::new(Some(2_000.0), Some(p95)).unwrap(), a_minute, 60_000.0);
-            windows.add(&Counts::default(), times, minute, Told::default());
+            add(&mut windows, &Counts::default(), times, minute);
             !windows.breaches(&limits).is_empty()
         })
     };
@@ -80,7 +94,7 @@ fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_l
     let mut broken = |depth: Option<f64>, sends: f64| {
         minute += 1;
         let counts = Counts { sends, queue_depth: depth, ..Counts::default() };
-        windows.add(&counts, Times::default(), minute, Told::default());
+        add(&mut windows, &counts, Times::default(), minute);
         windows.breaches(&limits).first().is_some_and(|breach| breach.level.unwrap() > 800.0)
     };
     assert!((0..9).all(|_| !broken(Some(1500.0), 0.0)));
@@ -96,20 +110,38 @@ fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_l
 #[test]
 fn a_breach_ends_when_the_rate_has_been_clearly_below() {
     let mut windows = Windows::new(0);
-    windows.add(
+    add(
+        &mut windows,
         &Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() },
         Times::default(),
         0,
-        Told::default(),
     );
     assert!(!windows.breaches(&Limits::default()).is_empty());
     for bucket in 1..180_u32 {
-        windows.add(
+        add(
+            &mut windows,
             &Counts { deliveries: 999.0, bounces_permanent: 1.0, ..Counts::default() },
             Times::default(),
             bucket * 5,
-            Told::default(),
         );
     }
     assert!(windows.breaches(&Limits::default()).is_empty());
+}
+
+#[test]
+fn complaints_about_mail_that_was_told_are_no_rate_of_the_little_mail_after_it() {
+    let broken = |rate: f64| {
+        let mut windows = Windows::new(0);
+        (0..2880_u32).any(|minute| {
+            // A million mails in an hour, while an alert is open, then a few; complaints come over four hours.
+            let deliveries = if minute < 60 { 1e6 / 60.0 } else { 0.5 };
+            let complaints = rate * 1e6 / 240.0 * (-f64::from(minute) / 240.0).exp();
+            let counts = Counts { deliveries, complaints, ..Counts::default() };
+            let told = Told { complaint: minute < 60, ..Told::default() };
+            add_told(&mut windows, &counts, Times::default(), minute, told);
+            !windows.breaches(&Limits::default()).is_empty()
+        })
+    };
+    assert!(!broken(0.0005));
+    assert!(broken(0.005));
 }
