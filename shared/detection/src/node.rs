@@ -177,7 +177,9 @@ impl Node {
         };
         // A series without any counts may be one whose counts are missing: its volume speaks, its rates do not.
         let sure = if lean.absent && metric.falls() { 0.0 } else { sure };
-        let tested = Outcome { seen, expected: sure * lean.rate, base: sure };
+        // Late deliveries make rates above 1; of what was sent now, no more than all is to come.
+        let rate = if metric == Metric::Delivery { lean.rate.min(1.0) } else { lean.rate };
+        let tested = Outcome { seen, expected: sure * rate, base: sure };
         // Complaints come so few at a time that neither an hour's drift nor an error of the baseline shows in them; the gate on the factor
         // leaves room for both.
         let (direction, caution) = match metric {

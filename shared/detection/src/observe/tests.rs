@@ -88,6 +88,22 @@ fn the_hours_of_the_first_day_are_not_held_against_those_of_the_next() {
 }
 
 #[test]
+fn the_little_mail_after_a_burst_misses_no_late_deliveries() {
+    let mut detector = Detector::new(5, Rules::default());
+    let changes = run(&mut detector, &names(5), 0..14 * DAY, 100.0, |bucket, tenant, _, counts| {
+        let begin = 50 * u32::try_from(tenant).unwrap();
+        let mail = |bucket: u32| if (begin..begin + 24).contains(&(bucket % DAY)) { 20.0 } else { 0.1 };
+        // A fifth of the others' mail is delivered half an hour late; all of the first one's comes at once.
+        let late = if tenant == 0 { mail(bucket) } else { mail(bucket + DAY - 6) };
+        let deliveries = counts.sends * (0.8 * mail(bucket) + 0.2 * late);
+        let sends = (counts.sends * mail(bucket)).round();
+        *counts = Counts { sends, deliveries: deliveries.round(), ..Counts::default() };
+    });
+    let told: Vec<&str> = changes.iter().map(|change| change.summary.as_str()).collect();
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+#[test]
 fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     let mut detector = Detector::new(5, Rules::default());
     let begin = 5 * DAY;
