@@ -182,8 +182,7 @@ impl Tail {
         let ratio = amount / self.edge.max(f64::MIN_POSITIVE);
         if ratio > 1.0 {
             // A line that was flat until now has no edge to grow from.
-            self.edge = (self.edge * (1.0 + Self::PACE))
-                .max(Self::PACE * amount * f64::from(u8::from(self.edge <= 0.0)));
+            self.edge = if self.edge > 0.0 { self.edge * (1.0 + Self::PACE) } else { Self::PACE * amount };
         } else {
             self.edge *= 1.0 - Self::PACE / (Self::ONE_IN - 1.0);
         }

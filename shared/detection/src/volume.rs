@@ -410,13 +410,8 @@ mod tests {
     #[test]
     fn hours_that_never_have_mail_do_not_miss_any() {
         for a_bucket in [20.0, 200.0, 2000.0] {
-            let mut volume = Volume::new(0);
-            let found =
-                run(
-                    &mut volume,
-                    0..42,
-                    |bucket| if bucket % 288 < 24 { a_bucket * scatter(bucket) } else { 0.0 },
-                );
+            let mail = |bucket| if bucket % 288 < 24 { a_bucket * scatter(bucket) } else { 0.0 };
+            let found = run(&mut Volume::new(0), 0..42, mail);
             assert_eq!(found, None, "{a_bucket} mails a bucket for two hours a day");
         }
     }
