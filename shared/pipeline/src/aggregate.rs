@@ -12,6 +12,7 @@
 mod commit;
 pub mod fold;
 pub mod identity;
+mod registered;
 
 use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
 
@@ -171,7 +172,7 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
 ) -> Result<Committed, AggregateError> {
     let shard = batch.shard;
     let unread = |source| AggregateError::Read { shard: shard.clone(), source };
-    let mut held = cursor::read(store, shard).await.map_err(unread)?;
+    let (mut held, erasures) = cursor::read_with_erasures(store, shard).await.map_err(unread)?;
     let mut records: Vec<Record<'_>> = batch.records.clone();
     records.sort_by(|a, b| a.sequence.cmp(&b.sequence));
     records.dedup_by(|a, b| a.sequence == b.sequence);
@@ -182,11 +183,12 @@ pub async fn aggregate<S: Store, C: Clock, F: Fold>(
     while !rest.is_empty() {
         commit::refuse_if_busy(&held.record, clock, shard)?;
         memory.catch_up(store, shard, held.record.done.as_ref()).await.map_err(unread)?;
+        memory.registered.update(erasures);
         let folded = fold.fold(rest, memory);
         let (taken, left) = rest.split_at(folded.records.clamp(1, rest.len()));
-        let step = commit::Step { store, clock, settings, shard, attempt, known: &memory.tenants };
+        let step = commit::Step { store, clock, settings, shard, attempt, registered: &memory.registered };
         let done = step.commit(held, taken, &folded).await?;
-        memory.register(&folded.deltas);
+        memory.registered.add(&folded.deltas);
         memory.remember(&folded.identities, done.cursor.record.done.clone());
         committed.totals.add(&folded.totals);
         committed.each.extend_from_slice(&folded.each);

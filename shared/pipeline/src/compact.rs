@@ -7,6 +7,9 @@
 //! Only the last write changes what readers see. Nothing that a reader may still want is removed: blocks that are replaced, and
 //! those of an attempt that lost or died, are swept by a later compaction once a grace is over, told by the note; merged deltas
 //! expire by themselves, days later. Nothing expires that is not merged as long as the backlog is watched.
+//!
+//! A tenant with blocks is put back on the register if its entry is missing. A removal by an erasure may land once more after the
+//! tenant was registered anew, and nobody could list or erase it then.
 
 pub mod due;
 mod levels;
@@ -22,6 +25,7 @@ use crate::keys;
 use crate::manifest::{self, BlockId, Extent, Live, Manifest, Note};
 use crate::ports::{Clock, Item, Key, PutError, Store, StoreError};
 use crate::stored::ReadError;
+use crate::tenants;
 use levels::Levels;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -156,7 +160,10 @@ pub async fn compact<B: Content, S: Store, C: Clock>(
     tenant: &TenantId,
     attempt: Attempt,
 ) -> Result<Compacted, CompactError> {
-    Compaction { store, clock, settings, tenant, attempt }.run::<B>().await
+    let compaction = Compaction { store, clock, settings, tenant, attempt };
+    let compacted = compaction.run::<B>().await?;
+    compaction.list().await?;
+    Ok(compacted)
 }
 
 impl<S: Store, C: Clock> Compaction<'_, S, C> {
@@ -203,6 +210,15 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             Err(PutError::Conflict) => Err(CompactError::Conflict { tenant: self.tenant.clone() }),
             Err(PutError::Store(source)) => Err(source.into()),
         }
+    }
+
+    /// Puts a tenant that has blocks on the register if it is missing there.
+    async fn list(&self) -> Result<(), CompactError> {
+        let found = self.store.get(vec![keys::manifest(self.tenant), keys::tenant(self.tenant)]).await?;
+        if let [Some(_), None] = found.as_slice() {
+            tenants::register(self.store, self.tenant).await?;
+        }
+        Ok(())
     }
 
     /// Removes what attempts left behind whose grace is over and what the manifest does not name.

@@ -9,6 +9,7 @@ use event::{SequenceNumber, ShardId, Timestamp};
 use crate::keys;
 use crate::ports::{PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
+use crate::tenants::ErasureCount;
 use crate::wire::{Malformed, Reader, Writer};
 
 /// The state of a shard.
@@ -143,6 +144,18 @@ impl Cursor {
 /// The cursor of one shard.
 pub async fn read<S: Store>(store: &S, shard: &ShardId) -> Result<Versioned<Cursor>, ReadError> {
     stored::read(store, keys::cursor(shard), Cursor::decode).await
+}
+
+/// The cursor of one shard and the number of erasures, in one call: every batch begins with it.
+pub(crate) async fn read_with_erasures<S: Store>(
+    store: &S,
+    shard: &ShardId,
+) -> Result<(Versioned<Cursor>, ErasureCount), ReadError> {
+    let key = keys::cursor(shard);
+    let mut found = store.get(vec![key.clone(), keys::erasures()]).await?.into_iter();
+    let (cursor, erasures) = (found.next().flatten(), found.next().flatten());
+    let cursor = stored::decoded(key, cursor, Cursor::decode)?;
+    Ok((cursor, ErasureCount::of(erasures.as_ref())))
 }
 
 /// The cursors of all shards.

@@ -14,6 +14,7 @@
 //! backlog                    {shard}                            what compaction has not folded yet
 //! sinks                      {sink}#{shard}                     how far a time-series store has a shard
 //! tenants                    {tenant}
+//! erasures                   count                               how many tenants were ever erased
 //! tenant-details             {tenant}                            what operators say of it
 //! t#{tenant}#a | alerts      {alert}                            an alert of a tenant | over tenants
 //! alert-index                {alert}                            whose that alert is
@@ -38,6 +39,8 @@ pub const BACKLOG: &str = "backlog";
 pub const SINKS: &str = "sinks";
 /// Partition of the tenants.
 pub const TENANTS: &str = "tenants";
+/// Partition of the number of erasures.
+pub const ERASURES: &str = "erasures";
 /// Partition of what is said of tenants.
 pub const TENANT_DETAILS: &str = "tenant-details";
 /// Partition that leads to the alerts of all tenants.
@@ -177,6 +180,11 @@ pub fn quarantine_shard(key: &Key) -> &str {
 /// A tenant's entry in the register.
 pub fn tenant(tenant: &TenantId) -> Key {
     Key { partition: TENANTS.to_owned(), sort: tenant.to_string() }
+}
+
+/// The number of erasures, kept as the item's version.
+pub fn erasures() -> Key {
+    Key { partition: ERASURES.to_owned(), sort: "count".to_owned() }
 }
 
 /// What is said of a tenant.

@@ -121,10 +121,11 @@ pub enum PutError {
     Store(#[from] StoreError),
 }
 
-/// An ordered key-value store. Reads see every write that was acknowledged before they began.
+/// An ordered key-value store. Reads see every write that was acknowledged before they began, and an acknowledged write of any kind
+/// survives the process and the machine: it is on disk.
 ///
-/// A write that was acknowledged or failed may land once more within a bounded time (a client library tries again by
-/// itself, a lost packet arrives after all); the commit protocol allows for it.
+/// A write that was acknowledged or failed may land once more within a bounded time (a client library retries by itself, a lost
+/// packet arrives after all); the commit protocol allows for it.
 pub trait Store: Send + Sync + 'static {
     /// The items at `keys`, in the same order.
     fn get(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Option<Item>>, StoreError>> + Send;

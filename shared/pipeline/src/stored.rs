@@ -38,9 +38,16 @@ pub(crate) async fn read<S: Store, T: Default>(
     decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
 ) -> Result<Versioned<T>, ReadError> {
     let found = store.get(vec![key.clone()]).await?;
-    let Some(item) = found.into_iter().flatten().next() else {
-        return Ok(Versioned { record: T::default(), version: None });
-    };
+    decoded(key, found.into_iter().flatten().next(), decode)
+}
+
+/// The record in the item found at `key`, or its default if there is none.
+pub(crate) fn decoded<T: Default>(
+    key: Key,
+    item: Option<Item>,
+    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+) -> Result<Versioned<T>, ReadError> {
+    let Some(item) = item else { return Ok(Versioned { record: T::default(), version: None }) };
     match decode(&item.body) {
         Ok(record) => Ok(Versioned { record, version: Some(item.version) }),
         Err(source) => Err(ReadError::Record { key, source }),

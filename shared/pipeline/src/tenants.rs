@@ -1,7 +1,8 @@
-//! The register of tenants: who has ever been counted for, and what operators have said of them.
+//! The register of tenants: whose mail was ever counted, and the settings that operators gave them.
 //!
-//! A tenant is registered with the first batch a process counts for it, before that batch becomes visible. That entry holds nothing but
-//! the name, so writing it again changes nothing; what is said of a tenant lies apart.
+//! A process registers a tenant with the first batch it counts for it, before that batch becomes visible. The entry holds nothing but
+//! the name, so writing it again changes nothing; settings lie apart. Processes remember whom they registered, so an erasure raises a
+//! count that each batch reads: when it has moved, what was remembered is void.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,41 @@ use event::TenantId;
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
-use crate::ports::{Item, Key, Store, StoreError};
+use crate::ports::{Expected, Item, Key, PutError, Store, StoreError};
 use crate::queues::QueueUrl;
 use crate::stored;
+
+/// How many erasures there have been: entries of the register that were written under another count may be gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ErasureCount(u64);
+
+impl ErasureCount {
+    /// The count that the item at [`keys::erasures`] holds.
+    pub(crate) fn of(item: Option<&Item>) -> Self {
+        Self(item.map_or(0, |item| item.version))
+    }
+
+    /// The current count.
+    pub(crate) async fn read<S: Store>(store: &S) -> Result<Self, StoreError> {
+        let found = store.get(vec![keys::erasures()]).await?;
+        Ok(Self::of(found.iter().flatten().next()))
+    }
+
+    /// Raises the count, so that every process forgets whom it has registered.
+    pub(crate) async fn raise<S: Store>(store: &S) -> Result<(), StoreError> {
+        loop {
+            let Self(count) = Self::read(store).await?;
+            let item = Item { key: keys::erasures(), body: Vec::new(), version: count + 1, expires_at: None };
+            let expected = if count == 0 { Expected::Absent } else { Expected::Version(count) };
+            match store.put_if(item, expected).await {
+                Ok(()) => return Ok(()),
+                // Another erasure raised it between the read and the write; this one must be counted as well.
+                Err(PutError::Conflict) => {}
+                Err(PutError::Store(error)) => return Err(error),
+            }
+        }
+    }
+}
 
 /// What is said of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

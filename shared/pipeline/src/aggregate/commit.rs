@@ -4,25 +4,30 @@
 //! in flight of a dead try? ─▶ take its lease over ─▶ remove what it may have written and this batch will not
 //!        │                                                                    │
 //!        ▼                                                                    ▼
-//!      begin (lease) ─▶ receipt ─▶ deltas, quarantine ─▶ end (visible)
+//!      begin (lease) ─▶ receipt ─▶ deltas, quarantine ─▶ register of tenants ─▶ end (visible)
 //! ```
 //!
 //! The receipt is written first and alone, so that whoever finds the batch in flight knows every key it may have written: no
 //! receipt, no deltas. Keys that both tries write are not removed but overwritten: a removal that lands twice must
 //! not hit what was written in between.
+//!
+//! Entries in the register of tenants come after the deltas, and the number of erasures is read once more after both. An erasure
+//! removes the entry, raises the number, and then looks for deltas again; so one of the two sees the other, and a tenant
+//! with deltas is always listed.
 
 use std::collections::HashSet;
 
-use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{SequenceNumber, ShardId, Timestamp};
 
-use super::{AggregateError, Attempt, Folded, Record, Settings};
+use super::registered::Registered;
+use super::{AggregateError, Attempt, Delta, Folded, Record, Settings};
 use crate::cursor::{self, Cursor, InFlight};
 use crate::keys;
 use crate::ports::{Clock, Item, Key, PutError, Store};
 use crate::quarantine;
 use crate::receipt::{Entry, Receipt};
 use crate::stored::{ReadError, Versioned};
-use crate::tenants;
+use crate::tenants::{self, ErasureCount};
 
 /// Items in one call to the store: small enough that the call is over within the landing time, large enough for its concurrency.
 const ITEMS_PER_CALL: usize = 100;
@@ -34,8 +39,8 @@ pub(super) struct Step<'a, S, C> {
     pub(super) settings: &'a Settings,
     pub(super) shard: &'a ShardId,
     pub(super) attempt: Attempt,
-    /// Tenants that are registered.
-    pub(super) known: &'a HashSet<TenantId>,
+    /// Tenants that need no entry in the register.
+    pub(super) registered: &'a Registered,
 }
 
 /// A commit that happened.
@@ -90,7 +95,11 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         }
         let in_flight = self.lease(plan.first.clone(), plan.last.clone());
         held = self.move_to(&held, Cursor { in_flight: Some(in_flight), ..held.record.clone() }).await?;
-        if let Err(error) = self.write(&plan).await {
+        let written = match self.write(&plan).await {
+            Ok(()) => self.register(&folded.deltas).await,
+            failed => failed,
+        };
+        if let Err(error) = written {
             self.shorten_lease(&held).await;
             return Err(error);
         }
@@ -131,9 +140,6 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
             identities: folded.identities.clone(),
         };
         items.extend(quarantined);
-        // Not in the receipt: a tenant once registered stays so.
-        let unknown = folded.deltas.iter().filter(|delta| !self.known.contains(&delta.tenant));
-        items.extend(unknown.map(|delta| tenants::entry(&delta.tenant)));
         // Twice as long as deltas: what a dead try wrote must stay known as long as it may lie there.
         let kept_until =
             self.clock.now().max(arrived_at).plus_millis(self.settings.keep_ms.saturating_mul(2));
@@ -187,6 +193,29 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         for items in others.chunks(ITEMS_PER_CALL) {
             self.check_time()?;
             self.store.put(items.to_vec()).await.map_err(|source| self.failed(source))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the missing entries of the batch's tenants in the register, after their deltas. They are not in the receipt: an entry
+    /// that a dead attempt wrote may stay.
+    async fn register(&self, deltas: &[Delta]) -> Result<(), AggregateError> {
+        let unknown = deltas.iter().filter(|delta| !self.registered.contains(&delta.tenant));
+        self.put_entries(unknown).await?;
+        if self.registered.as_of()
+            == ErasureCount::read(self.store).await.map_err(|source| self.failed(source))?
+        {
+            return Ok(());
+        }
+        // An erasure ran since this batch began: any of the entries it counts on may be gone.
+        self.put_entries(deltas.iter()).await
+    }
+
+    async fn put_entries(&self, deltas: impl Iterator<Item = &Delta>) -> Result<(), AggregateError> {
+        let entries: Vec<Item> = deltas.map(|delta| tenants::entry(&delta.tenant)).collect();
+        for entries in entries.chunks(ITEMS_PER_CALL) {
+            self.check_time()?;
+            self.store.put(entries.to_vec()).await.map_err(|source| self.failed(source))?;
         }
         Ok(())
     }

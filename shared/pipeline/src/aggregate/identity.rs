@@ -7,12 +7,10 @@
 //! so a shard. Only committed events enter it, and a process that starts or lags behind reads it back from the receipts, so
 //! a restart forgets nothing.
 
-use std::collections::HashSet;
-
-use event::{IdentityHash, SequenceNumber, ShardId, TenantId};
+use event::{IdentityHash, SequenceNumber, ShardId};
 use hashbrown::HashTable;
 
-use super::Delta;
+use super::registered::Registered;
 use crate::keys;
 use crate::ports::{Order, Store};
 use crate::receipt;
@@ -30,8 +28,8 @@ pub struct Memory {
     limit: usize,
     /// All receipts up to here are in.
     as_of: Option<SequenceNumber>,
-    /// Tenants that this process has registered.
-    pub(super) tenants: HashSet<TenantId>,
+    /// Tenants that need no entry in the register with the next batch.
+    pub(super) registered: Registered,
 }
 
 impl Default for Memory {
@@ -44,9 +42,6 @@ impl Memory {
     /// 7/8 of 2^20: as many as a hash table of a million places holds; 13 MB per shard when full.
     pub const MAX_IDENTITIES: usize = 917_504;
 
-    /// Tenants known to be registered; beyond them some entries are written again, which changes nothing.
-    const MAX_TENANTS: usize = 100_000;
-
     /// A memory of the newest `limit` events.
     pub fn with_limit(limit: usize) -> Self {
         let limit = limit.clamp(1, Self::MAX_IDENTITIES);
@@ -56,7 +51,7 @@ impl Memory {
             oldest: 0,
             limit,
             as_of: None,
-            tenants: HashSet::new(),
+            registered: Registered::default(),
         }
     }
 
@@ -108,14 +103,6 @@ impl Memory {
         }
         self.as_of = Some(upto.clone());
         Ok(())
-    }
-
-    /// Notes whose entries in the register are written.
-    pub(super) fn register(&mut self, deltas: &[Delta]) {
-        if self.tenants.len() > Self::MAX_TENANTS {
-            self.tenants.clear();
-        }
-        self.tenants.extend(deltas.iter().map(|delta| delta.tenant.clone()));
     }
 
     fn insert(&mut self, identity: IdentityHash) {
