@@ -14,11 +14,14 @@
     reason = "a test that cannot go on fails, and tests are the edge"
 )]
 
+mod administration;
 mod api;
 mod commands;
 mod counted_once;
 mod dashboard;
 mod deployed;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod hostile;
 mod privacy;
 mod python;

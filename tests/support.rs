@@ -45,14 +45,18 @@ pub struct Server {
 impl Server {
     /// Starts `mailgauge COMMAND --listen 127.0.0.1:0 --data DATA ARGUMENTS` and waits until it says where it listens.
     pub fn start(command: &str, data: &Path, arguments: &[&str]) -> Self {
+        // Everything is logged: a test looks through the log for what must not be there.
+        Self::launch(Command::new(MAILGAUGE).env("MAILGAUGE_LOG", "debug"), command, data, arguments)
+    }
+
+    /// [`Server::start`] with a program that ends in `mailgauge`, such as one that limits it.
+    pub fn launch(program: &mut Command, command: &str, data: &Path, arguments: &[&str]) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
-        let mut child = Command::new(MAILGAUGE)
+        let mut child = program
             .args([command, "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(arguments)
-            // All that it has to say: a test looks through it for what must not be there.
-            .env("MAILGAUGE_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -84,6 +88,11 @@ impl Server {
         // Whatever it prints later must not block it.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         Self { child, address: address.unwrap(), key }
+    }
+
+    /// The id of the server's process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// `kill -9`.

@@ -60,6 +60,10 @@ impl Intake for Door {
     fn oldest_unmerged(&self) -> Option<Timestamp> {
         self.home.oldest_unmerged()
     }
+
+    fn fault(&self) -> Option<String> {
+        self.home.store.fault()
+    }
 }
 
 async fn count_all(home: Arc<Standalone>, mut waiting: mpsc::Receiver<Request>) {

@@ -151,7 +151,8 @@ impl Standalone {
         })
     }
 
-    /// Takes over from the process that had the folder before, which is surely dead: its lock is ours. Those that write a table live.
+    /// Takes over from an attempt that failed, here or in the process that had the folder before: the folder's lock is ours, so nothing
+    /// of it can still be written and its lease need not run out. The processes that write a table live.
     pub async fn begin(&self) -> anyhow::Result<()> {
         if !self.store.is_ours_alone() {
             return Ok(());
@@ -176,9 +177,12 @@ impl Standalone {
         following.lead(fold, &self.store, now).await?;
         let first = match next {
             Some(first) => *first,
-            None => self.first_free().await?,
+            None => {
+                self.begin().await?;
+                self.first_free().await?
+            }
         };
-        // Only a committed batch uses its numbers up; whatever this try comes to, the next one looks first.
+        // Only a committed batch uses up its numbers; whatever becomes of this attempt, the next one reads the checkpoint first.
         *next = None;
         let numbered = (first..).zip(payloads);
         let records = numbered
@@ -220,8 +224,9 @@ impl Standalone {
         }
     }
 
-    /// Folds the deltas that are due and drops what has expired.
+    /// Compacts the deltas that are due and drops what has expired. After a failed write it first tries whether the disk works again.
     pub async fn tidy(&self) -> anyhow::Result<()> {
+        self.store.recover().await?;
         let now = SystemClock.now();
         // Fails only if the system gives no random numbers, which `attempt` has shown it does.
         let first = attempt(now, TIDY_MS)?;

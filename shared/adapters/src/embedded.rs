@@ -1,10 +1,9 @@
 //! The [`Store`] of one process: a redb database in a folder.
 //!
 //! One table of bytes to bytes: the key is `partition \0 sort`, the value version, expiry and body, so that ranges are the
-//! database's own and no type of redb's is part of the file. redb makes commits durable in order, and whatever a crash
-//! leaves is a prefix of them; so a conditional write is made durable before it is acknowledged, and the plain writes before it
-//! with it, while plain writes alone do not wait for the disk: losing them with the process loses a batch
-//! that no cursor has passed. Quick repair stays off (it bloats the file: cberner/redb#934), and so does `compact()`.
+//! database's own and no type of redb's is part of the file. Every write is on disk before it is acknowledged. Writes that do not wait for
+//! the disk were tried and dropped: most of administration is plain writes, and a crash took back what had been answered.
+//! Quick repair stays off (it bloats the file: cberner/redb#934), and so does `compact()`.
 
 use std::error::Error as StdError;
 use std::ops::Bound;
@@ -13,12 +12,18 @@ use std::sync::Arc;
 
 use event::Timestamp;
 use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
-use redb::{Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
+
+use file::{DatabaseFile, Failure};
+
+mod file;
 
 const ITEMS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("items");
 /// Holds the number of the format. Sorts before every item: no partition is empty.
 const FORMAT_KEY: &[u8] = b"\0format";
 const FORMAT: u8 = 1;
+/// Written and removed to find out whether the disk takes writes again. Sorts before every item too.
+const PROBE_KEY: &[u8] = b"\0probe";
 const FILE: &str = "mailgauge.redb";
 /// Who has the folder open, for whoever finds it locked.
 const OWNER_FILE: &str = "mailgauge.pid";
@@ -43,7 +48,7 @@ pub enum OpenError {
         /// The process, as far as known.
         owner: String,
     },
-    /// A newer program wrote it.
+    /// A newer version of the program wrote the folder.
     #[error(
         "data folder {folder} has format {format}, newer than this program's {FORMAT}: upgrade mailgauge"
     )]
@@ -67,38 +72,50 @@ pub enum OpenError {
 /// A store in a folder. Calls run on tokio's blocking threads: use it inside a runtime.
 #[derive(Clone)]
 pub struct EmbeddedStore {
-    database: Arc<Database>,
+    file: Arc<DatabaseFile>,
 }
 
-type Failure = Box<dyn StdError + Send + Sync>;
-
 impl EmbeddedStore {
-    /// Whether there is a store in `folder`.
+    /// Whether `folder` holds a store.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(FILE).is_file()
     }
 
-    /// Opens the store in `folder`, which is made if it is not there. Blocks; one process at a time.
+    /// Opens the store in `folder`, which is created if it is missing. Blocks; one process at a time.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let unusable = |source: Failure| OpenError::Unusable { folder: folder.to_owned(), source };
+        let unusable =
+            |source: redb::Error| OpenError::Unusable { folder: folder.to_owned(), source: source.into() };
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.into()))?;
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(folder.join(FILE));
-        let database = match opened {
-            Ok(database) => database,
-            Err(DatabaseError::DatabaseAlreadyOpen) => {
+        let path = folder.join(FILE);
+        let open = move || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&path)?);
+        let file = match DatabaseFile::new(Box::new(open)) {
+            Ok(file) => file,
+            Err(redb::Error::DatabaseAlreadyOpen) => {
                 let owner = std::fs::read_to_string(folder.join(OWNER_FILE))
                     .map_or_else(|_| "another process".to_owned(), |pid| format!("process {}", pid.trim()));
                 return Err(OpenError::InUse { folder: folder.to_owned(), owner });
             }
-            Err(error) => return Err(unusable(error.into())),
+            Err(error) => return Err(unusable(error)),
         };
-        let format = check_format(&database).map_err(unusable)?;
+        let format = file
+            .write(check_format)
+            .map_err(|failure| OpenError::Unusable { folder: folder.to_owned(), source: failure.into() })?;
         if format > FORMAT {
             return Err(OpenError::Newer { folder: folder.to_owned(), format });
         }
         std::fs::write(folder.join(OWNER_FILE), std::process::id().to_string())
             .map_err(|error| unusable(error.into()))?;
-        Ok(Self { database: Arc::new(database) })
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Why the last write failed, if none has succeeded since: the disk is full, read-only or broken.
+    pub fn fault(&self) -> Option<String> {
+        self.file.fault()
+    }
+
+    /// Tries whether the disk takes writes again, if the last one failed.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        self.run("recovery", String::new(), DatabaseFile::recover).await
     }
 
     /// Drops items that had expired at `now`; says how many. Items of a partition expire in the order of their sort keys, or never, so
@@ -106,7 +123,7 @@ impl EmbeddedStore {
     pub async fn drop_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut dropped = 0;
         loop {
-            let some = self.run("expiry", String::new(), move |database| drop_some(database, now)).await?;
+            let some = self.run("expiry", String::new(), move |file| drop_some(file, now)).await?;
             dropped += some;
             if some < EXPIRED_AT_ONCE {
                 return Ok(dropped);
@@ -118,19 +135,35 @@ impl EmbeddedStore {
         &self,
         operation: &'static str,
         place: String,
-        work: impl FnOnce(&Database) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&DatabaseFile) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let database = Arc::clone(&self.database);
-        let done = tokio::task::spawn_blocking(move || work(&database)).await;
-        let result = done.map_err(Failure::from).and_then(|result| result);
-        result.map_err(|source| StoreError { operation, place, source })
+        let file = Arc::clone(&self.file);
+        let source: Box<dyn StdError + Send + Sync> =
+            match tokio::task::spawn_blocking(move || work(&file)).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(failure)) => failure.into(),
+                Err(panicked) => panicked.into(),
+            };
+        Err(StoreError { operation, place, source })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        place: String,
+        change: impl FnOnce(&mut Table<'_>) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(operation, place, move |file| {
+            file.write(|database| write(database, Durability::Immediate, change))
+        })
+        .await
     }
 }
 
 impl Store for EmbeddedStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
         let place = place(keys.first());
-        self.run("get", place, move |database| {
+        let read = move |database: &Database| {
             let table = database.begin_read()?.open_table(ITEMS)?;
             let mut items = Vec::with_capacity(keys.len());
             for key in keys {
@@ -138,56 +171,48 @@ impl Store for EmbeddedStore {
                 items.push(value.map(|value| item(key, value.value())).transpose()?);
             }
             Ok(items)
-        })
-        .await
+        };
+        self.run("get", place, move |file| file.read(read)).await
     }
 
     async fn range(&self, range: Range) -> Result<Page, StoreError> {
-        self.run("range", range.partition.clone(), move |database| page(database, &range)).await
+        self.run("range", range.partition.clone(), move |file| file.read(|database| page(database, &range)))
+            .await
     }
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
-        let place = place(items.first().map(|item| &item.key));
-        self.run("put", place, move |database| {
-            write(database, Durability::None, |table| {
-                for item in &items {
-                    table.insert(stored_key(&item.key).as_slice(), stored_value(item).as_slice())?;
-                }
-                Ok(())
-            })
+        self.write("put", place(items.first().map(|item| &item.key)), move |table| {
+            for item in &items {
+                table.insert(stored_key(&item.key).as_slice(), stored_value(item).as_slice())?;
+            }
+            Ok(())
         })
         .await
     }
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
-        let place = place(Some(&item.key));
-        let held = self.run("put_if", place, move |database| {
-            write(database, Durability::Immediate, |table| {
-                let key = stored_key(&item.key);
-                let stored = table.get(key.as_slice())?.map(|value| header(value.value())).transpose()?;
-                let holds = match (expected, stored) {
-                    (Expected::Absent, None) => true,
-                    (Expected::Version(version), Some((stored, _))) => stored == version,
-                    (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
-                };
-                if holds {
-                    table.insert(key.as_slice(), stored_value(&item).as_slice())?;
-                }
-                Ok(holds)
-            })
+        let held = self.write("put_if", place(Some(&item.key)), move |table| {
+            let key = stored_key(&item.key);
+            let stored = table.get(key.as_slice())?.map(|value| header(value.value())).transpose()?;
+            let holds = match (expected, stored) {
+                (Expected::Absent, None) => true,
+                (Expected::Version(version), Some((stored, _))) => stored == version,
+                (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
+            };
+            if holds {
+                table.insert(key.as_slice(), stored_value(&item).as_slice())?;
+            }
+            Ok(holds)
         });
         if held.await? { Ok(()) } else { Err(PutError::Conflict) }
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
-        let place = place(keys.first());
-        self.run("delete", place, move |database| {
-            write(database, Durability::None, |table| {
-                for key in &keys {
-                    table.remove(stored_key(key).as_slice())?;
-                }
-                Ok(())
-            })
+        self.write("delete", place(keys.first()), move |table| {
+            for key in &keys {
+                table.remove(stored_key(key).as_slice())?;
+            }
+            Ok(())
         })
         .await
     }
@@ -198,8 +223,8 @@ type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 fn write<T>(
     database: &Database,
     durability: Durability,
-    change: impl FnOnce(&mut Table<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    change: impl FnOnce(&mut Table<'_>) -> Result<T, redb::Error>,
+) -> Result<T, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(durability)?;
     let changed = change(&mut transaction.open_table(ITEMS)?)?;
@@ -207,8 +232,8 @@ fn write<T>(
     Ok(changed)
 }
 
-/// The format of the file; a new one gets this program's.
-fn check_format(database: &Database) -> Result<u8, Failure> {
+/// The format of the file. A new file is given this program's format.
+fn check_format(database: &Database) -> Result<u8, redb::Error> {
     write(database, Durability::Immediate, |table| {
         let found = table.get(FORMAT_KEY)?.and_then(|value| value.value().first().copied());
         if found.is_none() {
@@ -218,7 +243,7 @@ fn check_format(database: &Database) -> Result<u8, Failure> {
     })
 }
 
-fn page(database: &Database, range: &Range) -> Result<Page, Failure> {
+fn page(database: &Database, range: &Range) -> Result<Page, redb::Error> {
     let table = database.begin_read()?.open_table(ITEMS)?;
     let from = joined(&range.partition, &range.from);
     let to = range.to.as_ref().map_or_else(|| behind(&range.partition), |to| joined(&range.partition, to));
@@ -236,7 +261,7 @@ fn page(database: &Database, range: &Range) -> Result<Page, Failure> {
         let Some(next) = next else { return Ok(page) };
         let (key, value) = next?;
         let sort = key.value().get(range.partition.len() + 1..).unwrap_or_default();
-        let sort = std::str::from_utf8(sort)?.to_owned();
+        let sort = std::str::from_utf8(sort).map_err(|error| damaged(&error.to_string()))?.to_owned();
         if page.items.len() >= range.limit.max(1) {
             page.rest = Some(range.resume_at(&sort));
             return Ok(page);
@@ -245,20 +270,23 @@ fn page(database: &Database, range: &Range) -> Result<Page, Failure> {
     }
 }
 
-fn drop_some(database: &Database, now: Timestamp) -> Result<usize, Failure> {
-    let expired = expired(database, now)?;
+fn drop_some(file: &DatabaseFile, now: Timestamp) -> Result<usize, Failure> {
+    let expired = file.read(|database| expired(database, now))?;
     if expired.is_empty() {
         return Ok(0);
     }
-    write(database, Durability::None, |table| {
-        for key in &expired {
-            table.remove(key.as_slice())?;
-        }
-        Ok(expired.len())
+    // Need not wait for the disk: what a crash brings back is expired and dropped again.
+    file.write(|database| {
+        write(database, Durability::None, |table| {
+            for key in &expired {
+                table.remove(key.as_slice())?;
+            }
+            Ok(expired.len())
+        })
     })
 }
 
-fn expired(database: &Database, now: Timestamp) -> Result<Vec<Vec<u8>>, Failure> {
+fn expired(database: &Database, now: Timestamp) -> Result<Vec<Vec<u8>>, redb::Error> {
     let table = database.begin_read()?.open_table(ITEMS)?;
     let mut expired = Vec::new();
     let mut from = vec![1];
@@ -304,17 +332,21 @@ fn stored_value(item: &Item) -> Vec<u8> {
     value
 }
 
-fn header(value: &[u8]) -> Result<(u64, Option<Timestamp>), Failure> {
-    let damaged = || Failure::from("stored item is shorter than its header");
-    let (version, rest) = value.split_first_chunk().ok_or_else(damaged)?;
-    let (expires_at, _) = rest.split_first_chunk().ok_or_else(damaged)?;
+fn header(value: &[u8]) -> Result<(u64, Option<Timestamp>), redb::Error> {
+    let short = || damaged("stored item is shorter than its header");
+    let (version, rest) = value.split_first_chunk().ok_or_else(short)?;
+    let (expires_at, _) = rest.split_first_chunk().ok_or_else(short)?;
     let expires_at = i64::from_le_bytes(*expires_at);
     Ok((u64::from_le_bytes(*version), (expires_at != i64::MAX).then_some(Timestamp::from_millis(expires_at))))
 }
 
-fn item(key: Key, value: &[u8]) -> Result<Item, Failure> {
+fn item(key: Key, value: &[u8]) -> Result<Item, redb::Error> {
     let (version, expires_at) = header(value)?;
     Ok(Item { key, body: value.get(HEADER_BYTES..).unwrap_or_default().to_vec(), version, expires_at })
+}
+
+fn damaged(what: &str) -> redb::Error {
+    redb::Error::Corrupted(what.to_owned())
 }
 
 #[cfg(test)]

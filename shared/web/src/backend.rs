@@ -182,7 +182,7 @@ pub trait Backend: Send + Sync + 'static {
     fn ingest(&self, payloads: Vec<Bytes>) -> impl Future<Output = Result<Ingested, IngestError>> + Send;
 
     /// Whether queries can be answered and events be counted.
-    fn ready(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn ready(&self) -> impl Future<Output = Result<(), NotReady>> + Send;
 
     /// The program's own metrics as Prometheus text.
     fn metrics(&self) -> impl Future<Output = Result<String, Unavailable>> + Send;
@@ -303,6 +303,17 @@ pub enum Refusal {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// The platform failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why the process should get no requests.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// Nothing can be stored. The reason is the operating system's and is shown to anyone who asks.
+    #[error("events cannot be stored: {0}")]
+    Fault(String),
+    /// The store cannot be read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -356,7 +356,8 @@ fn health<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             &Method::GET,
             "/readyz",
             health::readyz::<B>,
-            says(HEALTH, "It can count and answer.").of(Who::All),
+            says(HEALTH, "Whether the process can store events and answer queries; if not, why.")
+                .of(Who::All),
         )
         .add(
             &Method::GET,

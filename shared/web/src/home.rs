@@ -2,12 +2,10 @@
 //!
 //! They differ in the store, the clock and the way in alone; a number asked of one is the number asked of the other.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
 
 use axum::body::Bytes;
 use cells::query::{Answer, Locale, Metric, Query, Scope};
@@ -34,15 +32,16 @@ use pipeline::watch::counts::Width;
 use pipeline::watch::{self, WatchError};
 
 use crate::backend::{
-    Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
+    Access, Backend, Caller, IngestError, Ingested, NotReady, Reconciliation, Refusal, Tenant, Unavailable,
+    Values,
 };
+
+mod uses;
+
+pub use uses::Uses;
 
 /// How far back values of dimensions are looked for.
 const VALUES_FROM: &str = "-30d";
-/// The use of a key is noted so often by each process.
-const NOTED_EVERY_MS: i64 = 60 * 60 * 1000;
-/// Keys whose last noted use is remembered.
-const MAX_USES: usize = 10_000;
 
 /// The way in, where there is one.
 pub trait Intake: Send + Sync + 'static {
@@ -51,6 +50,9 @@ pub trait Intake: Send + Sync + 'static {
 
     /// When the oldest delta came that no block holds yet, if that is known.
     fn oldest_unmerged(&self) -> Option<Timestamp>;
+
+    /// Why nothing can be stored at the moment, if so: the disk is full, for one. Anyone who can reach the server may read it.
+    fn fault(&self) -> Option<String>;
 }
 
 /// A home's store, clock and settings.
@@ -70,25 +72,6 @@ pub struct Home<S, C, I> {
     pub threads: NonZeroUsize,
     /// When keys were used.
     pub uses: Uses,
-}
-
-/// Uses of keys that were noted lately.
-#[derive(Debug, Default)]
-pub struct Uses(Mutex<HashMap<String, Timestamp>>);
-
-impl Uses {
-    /// Whether the last use that was noted is long ago.
-    fn is_worth_noting(&self, id: &str, now: Timestamp) -> bool {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.len() >= MAX_USES {
-            noted.clear();
-        }
-        let is_due = noted.get(id).is_none_or(|at| now.millis_since(*at) >= NOTED_EVERY_MS);
-        if is_due {
-            noted.insert(id.to_owned(), now);
-        }
-        is_due
-    }
 }
 
 fn shown(id: &TenantId, details: Details) -> Tenant {
@@ -125,7 +108,7 @@ impl<S: Store, C: Clock, I: Intake> Home<S, C, I> {
     /// Notes that a key is used, once in a while: a use more or less is not worth a write, nor a refusal.
     async fn note_use(&self, id: &str) {
         let now = self.now();
-        if self.uses.is_worth_noting(id, now)
+        if self.uses.is_due(id, now)
             && let Err(error) = credentials::note_use(&self.store, id, now).await
         {
             tracing::warn!(%error, "the use of a key was not noted");
@@ -407,11 +390,14 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
         self.intake.count(payloads).await
     }
 
-    async fn ready(&self) -> Result<(), Unavailable> {
+    async fn ready(&self) -> Result<(), NotReady> {
+        if let Some(reason) = self.intake.fault() {
+            return Err(NotReady::Fault(reason));
+        }
         Progress::read(&self.store)
             .await
             .map(|_| ())
-            .map_err(|error| unavailable("reading the store")(error.into()))
+            .map_err(|error| NotReady::Unavailable(unavailable("reading the store")(error.into())))
     }
 
     async fn metrics(&self) -> Result<String, Unavailable> {

@@ -25,7 +25,8 @@ mod tests;
 mod tokens;
 
 pub use backend::{
-    Access, Backend, Caller, IngestError, Ingested, Reconciliation, Refusal, Tenant, Unavailable, Values,
+    Access, Backend, Caller, IngestError, Ingested, NotReady, Reconciliation, Refusal, Tenant, Unavailable,
+    Values,
 };
 pub use cors::{InvalidOrigin, Origin};
 pub use fetch::{Fetch, FetchError, HttpsFetch};

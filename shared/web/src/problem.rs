@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use cells::query::{QueryError, QueryErrorKind};
 use serde::Serialize;
 
-use crate::backend::{IngestError, Refusal, Unavailable};
+use crate::backend::{IngestError, NotReady, Refusal, Unavailable};
 
 /// What went wrong. The type that clients may rely on is `urn:mailgauge:problem:` and the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +198,15 @@ impl From<Unavailable> for Problem {
         }
         tracing::error!("{failure}{causes}");
         Self::new(Kind::Unavailable, format!("{failure}, try again later")).retry_after(5)
+    }
+}
+
+impl From<NotReady> for Problem {
+    fn from(why: NotReady) -> Self {
+        match why {
+            NotReady::Fault(_) => Self::new(Kind::Unavailable, why.to_string()),
+            NotReady::Unavailable(failure) => failure.into(),
+        }
     }
 }
 

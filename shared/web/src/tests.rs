@@ -37,7 +37,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::{
-    Access, Backend, Caller, CertificateUrl, Fetch, FetchError, IngestError, Ingested, IssuerUrl,
+    Access, Backend, Caller, CertificateUrl, Fetch, FetchError, IngestError, Ingested, IssuerUrl, NotReady,
     Reconciliation, Refusal, Settings, SubscribeUrl, Tenant, Unavailable, Values, router,
 };
 
@@ -323,8 +323,8 @@ impl Backend for Fake {
         Ok(Ingested { events, ..Ingested::default() })
     }
 
-    async fn ready(&self) -> Result<(), Unavailable> {
-        self.well()
+    async fn ready(&self) -> Result<(), NotReady> {
+        Ok(self.well()?)
     }
 
     async fn metrics(&self) -> Result<String, Unavailable> {

@@ -28,6 +28,24 @@ impl Place {
         }
     }
 
+    /// Why the last write failed, if none has succeeded since. A table has no state of that kind: each call fails or succeeds alone.
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Self::Folder(store) => store.fault(),
+            #[cfg(feature = "aws")]
+            Self::Table(_) => None,
+        }
+    }
+
+    /// Tries whether writing works again, if the last write failed.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Folder(store) => store.recover().await,
+            #[cfg(feature = "aws")]
+            Self::Table(_) => Ok(()),
+        }
+    }
+
     /// Removes what has expired, where nothing else does.
     pub async fn drop_expired(&self, now: Timestamp) -> Result<(), StoreError> {
         match self {

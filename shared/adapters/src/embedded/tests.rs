@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
@@ -85,7 +86,8 @@ async fn expired_items_are_dropped_and_no_others() {
 
 const CHILD_FOLDER: &str = "MAILGAUGE_TEST_CHILD_FOLDER";
 
-/// The child of the next test: writes until it is killed, and says what was acknowledged.
+/// The child of the next test. Writes of every kind until it is killed, each acknowledged on its own line; a delete removes what the
+/// put two rounds before wrote.
 #[test]
 fn child_that_writes_until_it_is_killed() {
     #[expect(clippy::disallowed_methods, reason = "how the parent test tells its child where to write")]
@@ -96,21 +98,30 @@ fn child_that_writes_until_it_is_killed() {
         let held = store.get(vec![item("cursor", 0, None).key]).await.unwrap();
         let mut version = held[0].as_ref().map_or(0, |item| item.version);
         loop {
-            let deltas = (0..5).map(|part| item(&format!("{:08}#{part}", version + 1), 0, None)).collect();
-            store.put(deltas).await.unwrap();
             let expected = if version == 0 { Expected::Absent } else { Expected::Version(version) };
             version += 1;
             store.put_if(item("cursor", version, None), expected).await.unwrap();
-            println!("acknowledged {version}");
+            println!("acknowledged put_if {version}");
+            store
+                .put((0..5).map(|part| item(&format!("{version:08}#{part}"), 0, None)).collect())
+                .await
+                .unwrap();
+            println!("acknowledged put {version}");
+            if let Some(old) = version.checked_sub(2).filter(|old| *old > 0) {
+                let keys = (0..5).map(|part| item(&format!("{old:08}#{part}"), 0, None).key).collect();
+                store.delete(keys).await.unwrap();
+                println!("acknowledged delete {old}");
+            }
         }
     });
 }
 
 #[test]
-fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_cursor_without_its_deltas() {
+fn every_acknowledged_write_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for round in 1..=8 {
+    let (mut put_if, mut put, mut deleted) = (0, 0, 0);
+    for round in 1..=12_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "embedded::tests::child_that_writes_until_it_is_killed", "--nocapture"])
             .env(CHILD_FOLDER, folder.path())
@@ -118,41 +129,68 @@ fn a_killed_process_loses_nothing_acknowledged_and_leaves_no_cursor_without_its_
             .spawn()
             .unwrap();
         let mut acknowledged = 0;
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        for line in lines.map_while(Result::ok) {
-            if let Some(number) =
-                line.rsplit_once("acknowledged ").and_then(|(_, number)| number.parse().ok())
-            {
-                acknowledged = number;
-                if number % (3 + round) == 0 {
-                    break;
-                }
+        // Read to the end: what the child acknowledged between the signal and its death counts as well.
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            let Some((_, write)) = line.split_once("acknowledged ") else { continue };
+            // A line that the kill cut short acknowledges nothing.
+            let Some((kind, number)) = write.split_once(' ') else { continue };
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match kind {
+                "put_if" => put_if = number,
+                "put" => put = number,
+                _ => deleted = number,
+            }
+            acknowledged += 1;
+            // After a write of each kind in turn.
+            if acknowledged == 10 + round {
+                child.kill().unwrap();
             }
         }
-        child.kill().unwrap();
         child.wait().unwrap();
         runtime.block_on(async {
             let store = EmbeddedStore::open(folder.path()).unwrap();
             let cursor = store.get(vec![item("cursor", 0, None).key]).await.unwrap();
-            let done = cursor[0].as_ref().map_or(0, |item| item.version);
-            assert!(
-                acknowledged > 0 && done >= acknowledged,
-                "{done} after {acknowledged} were acknowledged"
-            );
-            for version in 1..=done {
-                let keys = (0..5).map(|part| item(&format!("{version:08}#{part}"), 0, None).key).collect();
-                let found = store.get(keys).await.unwrap();
-                assert!(found.iter().all(Option::is_some), "a delta of {version} is missing, done is {done}");
+            let version = cursor[0].as_ref().map_or(0, |item| item.version);
+            assert!(put_if > 0 && version >= put_if, "version {version} after {put_if} was acknowledged");
+            let of =
+                |number: u64| (0..5).map(|part| item(&format!("{number:08}#{part}"), 0, None).key).collect();
+            if put > deleted {
+                let found = store.get(of(put)).await.unwrap();
+                assert!(found.iter().all(Option::is_some), "an acknowledged put of {put} is missing");
             }
+            let found = store.get(of(deleted)).await.unwrap();
+            assert!(found.iter().all(Option::is_none), "an acknowledged delete of {deleted} came back");
         });
     }
 }
 
-/// A disk that takes no more once it is full.
-#[derive(Debug)]
+/// A disk that takes no more bytes than its capacity, which can change while it is in use. Clones are the same disk.
+#[derive(Clone, Debug)]
 struct SmallDisk {
-    disk: redb::backends::InMemoryBackend,
-    full_at: u64,
+    disk: Arc<redb::backends::InMemoryBackend>,
+    capacity: Arc<AtomicU64>,
+}
+
+impl SmallDisk {
+    fn new(capacity: u64) -> Self {
+        Self { disk: Arc::default(), capacity: Arc::new(AtomicU64::new(capacity)) }
+    }
+
+    /// A store on the disk, which opens the same disk again after a failure.
+    fn store(&self) -> EmbeddedStore {
+        let disk = self.clone();
+        let open = move || Ok(Database::builder().create_with_backend(disk.clone())?);
+        let file = DatabaseFile::new(Box::new(open)).unwrap();
+        file.write(check_format).unwrap();
+        EmbeddedStore { file: Arc::new(file) }
+    }
+
+    fn check_room(&self, end: u64) -> Result<(), io::Error> {
+        if end > self.capacity.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }
 }
 
 impl redb::StorageBackend for SmallDisk {
@@ -165,9 +203,7 @@ impl redb::StorageBackend for SmallDisk {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        if len > self.full_at {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
+        self.check_room(len)?;
         self.disk.set_len(len)
     }
 
@@ -176,26 +212,58 @@ impl redb::StorageBackend for SmallDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.check_room(offset + data.len() as u64)?;
         self.disk.write(offset, data)
     }
 }
 
-#[tokio::test]
-async fn a_full_disk_is_an_error_of_the_store_and_what_was_written_stays_readable() {
-    let disk = SmallDisk { disk: redb::backends::InMemoryBackend::new(), full_at: 4 << 20 };
-    let database = Database::builder().create_with_backend(disk).unwrap();
-    check_format(&database).unwrap();
-    let store = EmbeddedStore { database: Arc::new(database) };
+/// Writes items of 100 kB until the disk is full; how many were acknowledged.
+async fn fill(store: &EmbeddedStore) -> u64 {
     let mut written = 0;
-    let error = loop {
+    loop {
         let full = Item { body: vec![1; 100_000], ..item(&format!("{written:05}"), 1, None) };
         match store.put_if(full, Expected::Absent).await {
             Ok(()) => written += 1,
-            Err(PutError::Store(error)) => break error,
+            Err(PutError::Store(error)) => {
+                assert_eq!(error.operation, "put_if");
+                return written;
+            }
             Err(PutError::Conflict) => panic!("nobody else writes"),
         }
-    };
-    assert_eq!((error.operation, written > 3), ("put_if", true));
-    let key = item("00002", 1, None).key;
-    assert!(store.get(vec![key]).await.unwrap()[0].is_some());
+    }
+}
+
+async fn acknowledged_items(store: &EmbeddedStore) -> u64 {
+    let range = Range { limit: 10_000, ..pipeline::keys::whole("p".to_owned()) };
+    store.range(range).await.unwrap().items.len() as u64
+}
+
+#[tokio::test]
+async fn everything_acknowledged_stays_readable_while_the_disk_is_full() {
+    let store = SmallDisk::new(4 << 20).store();
+    let written = fill(&store).await;
+    assert!(written > 3);
+    assert!(acknowledged_items(&store).await >= written);
+    assert!(store.fault().unwrap().contains("no storage space"), "{:?}", store.fault());
+}
+
+#[tokio::test]
+async fn writing_goes_on_by_itself_once_a_full_disk_has_room() {
+    let disk = SmallDisk::new(4 << 20);
+    let store = disk.store();
+    let written = fill(&store).await;
+    // Still full: a write fails as well, and so does the probe.
+    while store.recover().await.is_err() {
+        assert!(store.fault().is_some());
+        if disk.capacity.load(Ordering::SeqCst) == 4 << 20 {
+            disk.capacity.store(64 << 20, Ordering::SeqCst);
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.fault(), None);
+    let more = Item { body: vec![2; 100_000], ..item("more", 1, None) };
+    store.put(vec![more.clone()]).await.unwrap();
+    assert_eq!(store.get(vec![more.key.clone()]).await.unwrap(), [Some(more)]);
+    let kept = acknowledged_items(&store).await;
+    assert!(kept > written, "{kept} items after {written} were acknowledged before the disk was full");
 }

@@ -1,6 +1,6 @@
 //! `GET /healthz`, `GET /readyz` and `GET /metrics`: what watches the program, not the mail.
 //!
-//! Health needs no key, so it says nothing but yes or no.
+//! Health needs no key, so it says nothing but yes, or no with a reason of the operating system's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: it can count and answer.
+/// `GET /readyz`: the process can store events and answer queries; otherwise why not.
 pub(crate) async fn readyz<B: Backend>(State(web): State<Arc<Web<B>>>) -> Result<&'static str, Problem> {
     web.backend.ready().await?;
     Ok("ready\n")
