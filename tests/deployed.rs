@@ -66,10 +66,34 @@ fn every_setting_that_a_function_reads_is_in_the_template() {
     assert!(settings > 8, "the settings were not found");
 }
 
+/// Runs the unit tests of one Python file of `tests/aws`.
+fn unit_tests(module: &str) {
+    let mut tests = Command::new(python());
+    // -B: no compiled files in the source tree.
+    tests.args(["-B", "-m", "unittest", "-v", module]).current_dir(root().join("tests/aws"));
+    let output = tests.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !told.contains("Ran 0 tests"), "{told}");
+}
+
+#[test]
+fn the_template_counts_records_of_any_age() {
+    unit_tests("test_template");
+}
+
+#[test]
+fn the_models_of_links_that_the_local_aws_lacks_follow_the_documents() {
+    unit_tests("test_links");
+}
+
 #[test]
 fn the_template_passes_its_linter() {
     let linter = python().with_file_name("cfn-lint");
-    let lint = Command::new(linter).arg("template.yaml").current_dir(root()).output().unwrap();
+    let lint = Command::new(linter)
+        .arg("template.yaml")
+        .current_dir(root())
+        .output()
+        .unwrap();
     assert!(
         lint.status.success(),
         "{}{}",

@@ -2,17 +2,21 @@
 
 - SES to EventBridge to Kinesis: the deployed rule's pattern and target decide, as they would on AWS. Not modelled: the role, the rule's
   own retries, its dead-letter queue.
-- The stream's trigger: the deployed mapping's settings decide about batches, halving, age and the failure destination. Not modelled:
-  Lambda's pauses between tries, and a shard's end. Batches of one shard go one after the other, never beside each other.
+- The stream's trigger: the deployed mapping's settings decide about batches, halving, age and the failure destination. The maximum age
+  applies to every record that Lambda would send to the function: one that waited longer, while the mapping was paused or the function
+  throttled, goes to the failure destination without being tried. Not modelled: a limit on attempts, Lambda's pauses between tries, and
+  a shard's end. Batches of one shard go one after the other, never beside each other.
 - The Kafka trigger: an invocation carries records of several partitions and is tried again as it is until it succeeds. There is no
   Kafka: partitions are lists.
 
-Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html, .../services-kinesis-batchfailurereporting.html
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html, .../services-kinesis-parameters.html,
+.../services-kinesis-batchfailurereporting.html,
 and .../with-msk.html
 """
 
 import base64
 import datetime
+import itertools
 import json
 import random
 import time
@@ -89,14 +93,14 @@ def by_path(event, path):
 
 
 class Batch:
-    """Records of one shard that are tried together, and since when."""
+    """Records of one shard that are tried together, how often they were, and what came of the last time."""
 
-    def __init__(self, records):
-        self.records = records
+    def __init__(self, records, tries=0, failure=None):
+        self.records, self.tries, self.failure = records, tries, failure
 
-    def halves(self):
-        middle = len(self.records) // 2
-        return [Batch(self.records[:middle]), Batch(self.records[middle:])]
+    def cut(self, at):
+        """Two batches, of the records before and from a position."""
+        return [Batch(records, self.tries, self.failure) for records in (self.records[:at], self.records[at:])]
 
 
 class Trigger:
@@ -113,10 +117,11 @@ class Trigger:
         self.positions = {}
         self.waiting = {}
         self.invocations = self.failures = self.set_aside = 0
+        self.now = time.time
         # For tests: cuts batches smaller than the mapping would.
         self.batch_size = self.mapping["BatchSize"]
-        # For tests: how old a record may be, in seconds, in place of hours.
-        self.max_age = self.mapping["MaximumRecordAgeInSeconds"]
+        # For tests: how old a record may be, in seconds; -1 for any age.
+        self.max_age = self.mapping.get("MaximumRecordAgeInSeconds", -1)
 
     def rewind(self):
         """As if somebody made the mapping anew: everything is delivered once more."""
@@ -158,22 +163,31 @@ class Trigger:
         if not batches:
             return False
         batch = batches.pop(0)
-        failure = self.invoke(shard, batch.records)
-        if failure is None:
+        too_old, batch = batch.cut(self.too_old(batch.records))
+        if too_old.records:
+            self.to_destination(shard, too_old)
+        if not batch.records:
+            return True
+        batch.tries += 1
+        batch.failure = self.invoke(shard, batch.records)
+        if batch.failure is None:
             return True
         self.failures += 1
         time.sleep(PAUSE_SECONDS)
-        batches[:0] = self.after_failure(shard, batch, failure)
+        batches[:0] = self.after_failure(batch)
         return True
 
-    def after_failure(self, shard, batch, failure):
+    def too_old(self, records):
+        """How many of the first records Lambda may not send to the function any more."""
+        if self.max_age == -1:
+            return 0
+        oldest = self.now() - self.max_age
+        return sum(1 for _ in itertools.takewhile(lambda record: record["ApproximateArrivalTimestamp"].timestamp() < oldest, records))
+
+    def after_failure(self, batch):
         """What is tried next in place of a batch that failed."""
-        now = time.time()
-        if self.max_age != -1 and now - batch.records[-1]["ApproximateArrivalTimestamp"].timestamp() > self.max_age:
-            self.to_destination(shard, batch, failure)
-            return []
         if self.mapping["BisectBatchOnFunctionError"] and len(batch.records) > 1:
-            return batch.halves()
+            return batch.cut(len(batch.records) // 2)
         return [batch]
 
     def read(self, shard):
@@ -225,14 +239,19 @@ class Trigger:
         answer = reply["Payload"].read().decode()
         return f"{reply['FunctionError']}: {answer}" if "FunctionError" in reply else None
 
-    def to_destination(self, shard, batch, failure):
-        """The whole batch with what was said of it, as S3 destinations get it."""
+    def to_destination(self, shard, batch):
+        """The whole batch with what became of it, as S3 destinations get it."""
         self.set_aside += 1
         bucket = self.mapping["DestinationConfig"]["OnFailure"]["Destination"].rsplit(":", 1)[1]
         now = datetime.datetime.now(datetime.timezone.utc)
         document = {
-            "requestContext": {"condition": "RecordAgeExceeded", "functionArn": self.mapping["FunctionArn"]},
-            "responseContext": {"statusCode": 200, "functionError": failure[:1000]},
+            "requestContext": {
+                "condition": "RecordAgeExceeded",
+                "functionArn": self.mapping["FunctionArn"],
+                "approximateInvokeCount": batch.tries,
+            },
+            # A batch that was never tried has no response.
+            **({"responseContext": {"statusCode": 200, "functionError": batch.failure[:1000]}} if batch.tries else {}),
             "version": "1.0",
             "timestamp": now.isoformat(),
             "KinesisBatchInfo": {

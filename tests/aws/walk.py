@@ -366,25 +366,32 @@ def peak_bytes(process):
 
 
 def set_aside_and_drained_back(walk):
-    """An outage longer than records may wait: batches go to the bucket whole, and from there back to the stream."""
+    """Somebody limited the age of records, and an outage lasts longer: batches go to the bucket, tried or not, and from there back to the stream."""
+    assert walk.trigger.max_age == -1, "the template itself gives no record up"
     events = walk.simulate(minutes=3, seed=300)
     walk.cloud.set_faults([{"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}}])
     walk.put_events(events)
+    failures = walk.trigger.failures
+    walk.trigger.poll(walk.trigger.shards()[0])
+    assert walk.trigger.failures == failures + 1, "a batch failed"
     walk.trigger.max_age = 0
     walk.trigger.drain()
-    walk.trigger.max_age = walk.trigger.mapping["MaximumRecordAgeInSeconds"]
+    walk.trigger.max_age = -1
     walk.cloud.set_faults([])
-    assert walk.trigger.set_aside > 0, "batches were set aside"
+    assert walk.trigger.failures == failures + 1, "what is too old is not tried"
     s3, bucket = walk.cloud.client("s3"), walk.outputs["FailedBatchesBucket"]
     objects = s3.list_objects_v2(Bucket=bucket)["Contents"]
     folder = walk.options.scratch / "set-aside"
+    tries = set()
     for one in objects:
         path = folder / one["Key"]
         path.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, one["Key"], str(path))
+        tries.add(json.loads(path.read_text())["requestContext"]["approximateInvokeCount"])
+    assert tries == {0, 1}, f"batches were set aside, tried and untried: {tries}"
     walk.program("ingest", folder, "--to", f"kinesis://{stream_name(walk)}", "--journal", walk.options.scratch / "journal.json")
     walk.trigger.drain()
-    walk.compare(f"{len(objects)} batches set aside for hours, then put on the stream again")
+    walk.compare(f"{len(objects)} batches set aside, then put on the stream again")
 
 
 def line_protocol_reads_back_equal(walk):

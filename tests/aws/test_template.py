@@ -1,0 +1,161 @@
+"""What `template.yaml` must say so that no event is lost and nothing that mail or numbers depend on goes away with the stack.
+
+    python -m unittest test_template
+
+Each test looks at all resources of a kind, so that one added later is held to the same rule.
+"""
+
+import pathlib
+import re
+import unittest
+
+from deploy import read_template
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEMPLATE = read_template(ROOT / "template.yaml")
+RESOURCES = TEMPLATE["Resources"]
+# The longest that Lambda keeps an event of an asynchronous invocation, and how often it tries again at most.
+LONGEST_EVENT_AGE_SECONDS = 6 * 3600
+MOST_RETRIES = 2
+FOURTEEN_DAYS_SECONDS = 14 * 86400
+KEEPS = ("Retain", "RetainExceptOnCreate")
+# Services that invoke a function asynchronously: they hand the event over and do not see how the function ends.
+ASYNCHRONOUS = {"sns.amazonaws.com", "events.amazonaws.com", "s3.amazonaws.com", "ses.amazonaws.com"}
+# Resources whose deletion loses data, or breaks what goes on without the stack.
+HOLDS_DATA = {
+    "AWS::SES::ConfigurationSet",
+    "AWS::Kinesis::Stream",
+    "AWS::SQS::Queue",
+    "AWS::S3::Bucket",
+    "AWS::DynamoDB::Table",
+    "AWS::Timestream::Database",
+    "AWS::Timestream::Table",
+}
+# Resources that a new deployment makes again as they were. Logs are copies for people and are deleted on purpose.
+IS_MADE_AGAIN = {
+    "AWS::ApiGatewayV2::Api",
+    "AWS::ApiGatewayV2::Integration",
+    "AWS::ApiGatewayV2::Route",
+    "AWS::ApiGatewayV2::Stage",
+    "AWS::CloudWatch::Alarm",
+    "AWS::Events::Rule",
+    "AWS::IAM::Policy",
+    "AWS::IAM::Role",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Permission",
+    "AWS::Logs::LogGroup",
+    "AWS::Logs::MetricFilter",
+    "AWS::SES::ConfigurationSetEventDestination",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::Topic",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+    "AWS::Serverless::Function",
+}
+# The properties by which a resource is given a name of its own.
+NAMES = {"Name", "BucketName", "QueueName", "TableName", "DatabaseName"}
+
+
+def of_type(*types):
+    """The resources of some types, by logical id."""
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] in types}
+
+
+def properties(name):
+    return RESOURCES[name].get("Properties", {})
+
+
+def named(value):
+    """The logical id that a `Ref` or the first part of a `GetAtt` names; nothing for another value."""
+    if isinstance(value, dict):
+        return value.get("Ref") or (value.get("Fn::GetAtt") or [None])[0]
+    return None
+
+
+def schedules(function):
+    """The schedules of a function of the template."""
+    events = properties(function).get("Events", {}).values()
+    return [event["Properties"] for event in events if event["Type"] in ("Schedule", "ScheduleV2")]
+
+
+def invoked_by_events():
+    """Functions that a topic or another service invokes asynchronously with events that must not be lost."""
+    found = {named(one["Properties"]["Endpoint"]) for one in of_type("AWS::SNS::Subscription").values() if one["Properties"]["Protocol"] == "lambda"}
+    for permission in of_type("AWS::Lambda::Permission").values():
+        if permission["Properties"]["Principal"] in ASYNCHRONOUS:
+            found.add(named(permission["Properties"]["FunctionName"]))
+    return found
+
+
+def period_seconds(schedule):
+    """How long after one run of `rate(...)` the next one comes."""
+    number, unit = re.fullmatch(r"rate\((\d+) (minute|hour)s?\)", schedule).groups()
+    return int(number) * {"minute": 60, "hour": 3600}[unit]
+
+
+def statements(role):
+    """What the inline policies of a role allow."""
+    documents = [policy["PolicyDocument"] for policy in properties(role)["Policies"] if "PolicyDocument" in policy]
+    return [statement for document in documents for statement in document["Statement"] if statement.get("Effect") == "Allow"]
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def alarms_on(metric, dimension, resource):
+    """Alarms on a metric of a resource."""
+    found = []
+    for alarm in of_type("AWS::CloudWatch::Alarm").values():
+        watched = {one["Name"]: named(one["Value"]) for one in alarm["Properties"].get("Dimensions", [])}
+        if alarm["Properties"].get("MetricName") == metric and watched.get(dimension) == resource:
+            found.append(alarm["Properties"])
+    return found
+
+
+def dead_letter_queues():
+    """Queues that take what could not be handed over: those of rules, of subscriptions and of functions."""
+    found = set()
+    for rule in of_type("AWS::Events::Rule").values():
+        found |= {named(target.get("DeadLetterConfig", {}).get("Arn")) for target in rule["Properties"]["Targets"]}
+    for subscription in of_type("AWS::SNS::Subscription").values():
+        found.add(named(subscription["Properties"].get("RedrivePolicy", {}).get("deadLetterTargetArn")))
+    for function in of_type("AWS::Serverless::Function"):
+        found.add(named(properties(function).get("DeadLetterQueue", {}).get("TargetArn")))
+    return found - {None}
+
+
+class Streams(unittest.TestCase):
+    def mappings(self):
+        """The triggers that poll, by themselves or under a function."""
+        found = {name: one["Properties"] for name, one in of_type("AWS::Lambda::EventSourceMapping").items()}
+        for function in of_type("AWS::Serverless::Function"):
+            for name, event in properties(function).get("Events", {}).items():
+                if event["Type"] in ("Kinesis", "DynamoDB", "MSK", "SelfManagedKafka"):
+                    found[f"{function}.{name}"] = event["Properties"]
+        return found
+
+    def test_no_record_is_too_old_to_be_counted_while_the_stream_keeps_it(self):
+        # The age applies to records that were never tried as well: a pause longer than it would empty the stream into the bucket.
+        retention = TEMPLATE["Parameters"]["StreamRetentionHours"]["MaxValue"] * 3600
+        mappings = self.mappings()
+        self.assertEqual(set(mappings), {"AggregateTrigger", "AggregateKafkaTrigger"})
+        for name, mapping in mappings.items():
+            with self.subTest(name):
+                age = mapping.get("MaximumRecordAgeInSeconds", -1)
+                self.assertTrue(age == -1 or age >= retention, f"records older than {age} s are given up untried, and the stream keeps {retention} s")
+
+    def test_a_batch_is_tried_until_it_is_counted(self):
+        for name, mapping in self.mappings().items():
+            with self.subTest(name):
+                self.assertEqual(mapping.get("MaximumRetryAttempts", -1), -1)
+
+    def test_a_stream_that_nobody_reads_is_alarmed_on_long_before_it_loses_events(self):
+        shortest = TEMPLATE["Parameters"]["StreamRetentionHours"]["MinValue"] * 3600 * 1000
+        alarms = alarms_on("GetRecords.IteratorAgeMilliseconds", "StreamName", "Stream")
+        self.assertEqual([one["TreatMissingData"] for one in alarms], ["breaching"])
+        self.assertLessEqual(alarms[0]["Threshold"], shortest // 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
