@@ -32,7 +32,7 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// What each sample holds, counted by hand: parts that cannot be read, then every count that is not 0.
-const SAMPLES: [Sample; 51] = [
+const SAMPLES: [Sample; 53] = [
     // Invocations of functions that count nothing.
     ("api-make-key.json", 1, &[]),
     ("api-query.json", 1, &[]),
@@ -72,6 +72,7 @@ const SAMPLES: [Sample; 51] = [
             ("unique_clicks", 1),
         ],
     ),
+    ("lambda-on-failure.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("mixed.ndjson", 3, MIXED),
     ("mixed.ndjson.gz", 3, MIXED),
     ("mixed.ndjson.zst", 3, MIXED),
@@ -115,6 +116,11 @@ const SAMPLES: [Sample; 51] = [
         "sqs-lambda.json",
         0,
         &[("clicks", 1), ("unique_clicks", 1), ("bounces", 1), ("bounces_transient", 1), ("rejects", 1)],
+    ),
+    (
+        "sqs-receive-message.json",
+        0,
+        &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("bounces", 1), ("bounces_permanent", 1)],
     ),
 ];
 

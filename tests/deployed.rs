@@ -77,7 +77,7 @@ fn unit_tests(module: &str) {
 }
 
 #[test]
-fn the_template_counts_records_of_any_age() {
+fn the_template_loses_no_event() {
     unit_tests("test_template");
 }
 

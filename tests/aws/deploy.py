@@ -78,12 +78,23 @@ def deploy(cloud, template, name="mailgauge", **parameters):
     while True:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         if stack["StackStatus"] == "CREATE_COMPLETE":
+            set_dead_letter_queues(cloud, template, name)
             return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         if "IN_PROGRESS" not in stack["StackStatus"] or time.monotonic() > deadline:
             events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
             reasons = [f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}" for event in events if event.get("ResourceStatusReason")]
             raise RuntimeError(f"the stack is {stack['StackStatus']}: {reasons or stack.get('StackStatusReason')}")
         time.sleep(0.2)
+
+
+def set_dead_letter_queues(cloud, template, name):
+    """Gives functions the dead-letter queues of the template, which the local AWS leaves out when it makes a function for a stack."""
+    sqs, lambda_ = cloud.client("sqs"), cloud.client("lambda")
+    for function, described in template["Resources"].items():
+        if queue := described.get("Properties", {}).get("DeadLetterQueue"):
+            url = resource(cloud, queue["TargetArn"]["Fn::GetAtt"][0], name)
+            arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            lambda_.update_function_configuration(FunctionName=resource(cloud, function, name), DeadLetterConfig={"TargetArn": arn})
 
 
 def resource(cloud, logical_id, name="mailgauge"):

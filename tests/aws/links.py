@@ -6,11 +6,15 @@
   applies to every record that Lambda would send to the function: one that waited longer, while the mapping was paused or the function
   throttled, goes to the failure destination without being tried. Not modelled: a limit on attempts, Lambda's pauses between tries, and
   a shard's end. Batches of one shard go one after the other, never beside each other.
+- A topic's function: SNS hands the event to Lambda and is done. Lambda invokes the function up to three times, as the function's
+  settings say, then sends the event as it was to the function's dead-letter queue, or discards it if there is none. The local AWS
+  invokes once. Not modelled: the pauses of one and two minutes, throttling, the event's age, and the subscription's own dead-letter
+  queue, which gets only what SNS cannot hand over.
 - The Kafka trigger: an invocation carries records of several partitions and is tried again as it is until it succeeds. There is no
   Kafka: partitions are lists.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html, .../services-kinesis-parameters.html,
-.../services-kinesis-batchfailurereporting.html,
+.../services-kinesis-batchfailurereporting.html, .../invocation-async-error-handling.html, .../invocation-async-retain-records.html
 and .../with-msk.html
 """
 
@@ -265,6 +269,75 @@ class Trigger:
         }
         key = f"aws/lambda/{self.mapping['UUID']}/{shard}/{now:%Y/%m/%d}/{now:%Y-%m-%dT%H.%M.%S}-{uuid.uuid4()}"
         self.s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document).encode())
+
+
+class Topic:
+    """A topic's way to the function that subscribes to it, in this process's hands."""
+
+    def __init__(self, cloud, topic):
+        self.lambda_, self.sqs, self.topic = cloud.client("lambda"), cloud.client("sqs"), topic
+        subscriptions = cloud.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        [self.subscription] = [one for one in subscriptions if one["Protocol"] == "lambda"]
+        function = self.lambda_.get_function_configuration(FunctionName=self.subscription["Endpoint"])
+        self.function = function["FunctionArn"]
+        self.queue = function.get("DeadLetterConfig", {}).get("TargetArn")
+        self.attempts = 1 + self.retries()
+        self.invocations = 0
+
+    def retries(self):
+        """How often Lambda tries again: twice unless the function says otherwise."""
+        try:
+            return self.lambda_.get_function_event_invoke_config(FunctionName=self.function, Qualifier="$LATEST")["MaximumRetryAttempts"]
+        except self.lambda_.exceptions.ResourceNotFoundException:
+            return 2
+
+    def publish(self, messages):
+        """Hands each message over as SNS does, and stays until Lambda is done with it."""
+        for message in messages:
+            payload = json.dumps(self.event(message))
+            for _ in range(self.attempts):
+                failure = self.invoke(payload)
+                if failure is None:
+                    break
+                time.sleep(PAUSE_SECONDS)
+            if failure is not None and self.queue:
+                self.to_queue(payload, failure)
+
+    def invoke(self, payload):
+        """Why the function failed; nothing if it did not."""
+        self.invocations += 1
+        reply = self.lambda_.invoke(FunctionName=self.function, Payload=payload.encode())
+        answer = reply["Payload"].read().decode()
+        return answer if "FunctionError" in reply else None
+
+    def to_queue(self, payload, failure):
+        """The event as it was, with what became of it in the attributes."""
+        url = self.sqs.get_queue_url(QueueName=self.queue.rsplit(":", 1)[1])["QueueUrl"]
+        attributes = {
+            "RequestID": {"DataType": "String", "StringValue": str(uuid.uuid4())},
+            "ErrorCode": {"DataType": "Number", "StringValue": "200"},
+            "ErrorMessage": {"DataType": "String", "StringValue": failure[:1024]},
+        }
+        self.sqs.send_message(QueueUrl=url, MessageBody=payload, MessageAttributes=attributes)
+
+    def event(self, message):
+        """A message as SNS hands it to a function."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        notification = {
+            "Type": "Notification",
+            "MessageId": str(uuid.uuid4()),
+            "TopicArn": self.topic,
+            "Subject": "Amazon SES Email Event Notification",
+            "Message": message,
+            "Timestamp": f"{now:%Y-%m-%dT%H:%M:%S.000Z}",
+            "SignatureVersion": "1",
+            "Signature": "RVhBTVBMRQ==",
+            "SigningCertUrl": "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0000.pem",
+            "UnsubscribeUrl": "https://sns.us-east-1.amazonaws.com/?Action=Unsubscribe",
+            "MessageAttributes": {},
+        }
+        subscription = self.subscription["SubscriptionArn"]
+        return {"Records": [{"EventVersion": "1.0", "EventSubscriptionArn": subscription, "EventSource": "aws:sns", "Sns": notification}]}
 
 
 class KafkaTrigger:

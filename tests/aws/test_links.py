@@ -11,7 +11,7 @@ import unittest
 from unittest import mock
 
 import links
-from links import Trigger
+from links import Topic, Trigger
 
 HOUR = 3600
 NOW = 1_790_000_000.0
@@ -164,6 +164,33 @@ class TheStreamsTrigger(unittest.TestCase):
         trigger.drain()
         halves = [data_of(event) for event in function.invocations]
         self.assertEqual(halves, [["record 0", "record 1", "record 2"], ["record 0"], ["record 1", "record 2"]])
+
+
+@mock.patch.object(links, "PAUSE_SECONDS", 0)
+class ATopicsFunction(unittest.TestCase):
+    def publish(self, function):
+        """What the queue gets of one message."""
+        cloud = Cloud(function)
+        Topic(cloud, "arn:aws:sns:us-east-1:000000000000:topic").publish(["hello"])
+        return cloud.client("sqs").messages
+
+    def test_an_event_that_fails_three_times_goes_to_the_dead_letter_queue_as_it_was(self):
+        function = Function(failures=3)
+        [(body, attributes)] = self.publish(function)
+        self.assertEqual(len(function.invocations), 3)
+        self.assertEqual([json.loads(body)] * 3, function.invocations)
+        self.assertEqual(json.loads(body)["Records"][0]["Sns"]["Message"], "hello")
+        self.assertEqual(set(attributes), {"RequestID", "ErrorCode", "ErrorMessage"})
+
+    def test_an_event_that_succeeds_in_the_end_goes_nowhere_else(self):
+        function = Function(failures=2)
+        self.assertEqual(self.publish(function), [])
+        self.assertEqual(len(function.invocations), 3)
+
+    def test_without_a_dead_letter_queue_the_event_is_discarded(self):
+        function = Function(failures=3, dead_letters=False)
+        self.assertEqual(self.publish(function), [])
+        self.assertEqual(len(function.invocations), 3)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,64 @@ def dead_letter_queues():
     return found - {None}
 
 
+class AsynchronousInvocations(unittest.TestCase):
+    def test_an_event_that_a_function_fails_on_ends_in_a_queue(self):
+        functions = invoked_by_events()
+        self.assertIn("ForwardFunction", functions)
+        for function in functions:
+            with self.subTest(function):
+                queue = properties(function).get("DeadLetterQueue")
+                self.assertIsNotNone(queue, "Lambda discards what the function fails on three times")
+                self.assertEqual(queue["Type"], "SQS")
+                self.assertIn(named(queue["TargetArn"]), of_type("AWS::SQS::Queue"))
+
+    def test_an_event_is_kept_and_tried_again_as_long_as_lambda_does(self):
+        for function in invoked_by_events():
+            with self.subTest(function):
+                kept = properties(function).get("EventInvokeConfig", {})
+                self.assertEqual(kept.get("MaximumEventAgeInSeconds"), LONGEST_EVENT_AGE_SECONDS)
+                self.assertEqual(kept.get("MaximumRetryAttempts"), MOST_RETRIES)
+
+    def test_the_role_of_a_function_may_write_to_its_dead_letter_queue(self):
+        # SAM adds this right only to roles that it makes itself.
+        for function in invoked_by_events():
+            with self.subTest(function):
+                queue = named(properties(function)["DeadLetterQueue"]["TargetArn"])
+                allowed = [one for one in statements(named(properties(function)["Role"])) if "sqs:SendMessage" in listed(one["Action"])]
+                self.assertEqual([named(resource) for one in allowed for resource in listed(one["Resource"])], [queue])
+
+    def test_every_dead_letter_queue_is_alarmed_on_after_one_period_and_keeps_two_weeks(self):
+        queues = dead_letter_queues()
+        self.assertGreaterEqual(len(queues), 3)
+        for queue in queues:
+            with self.subTest(queue):
+                self.assertEqual(properties(queue)["MessageRetentionPeriod"], FOURTEEN_DAYS_SECONDS)
+                alarms = alarms_on("ApproximateNumberOfMessagesVisible", "QueueName", queue)
+                self.assertEqual([(one["EvaluationPeriods"], one["Threshold"], one["Statistic"]) for one in alarms], [(1, 0, "Maximum")])
+                self.assertTrue(alarms[0]["AlarmActions"])
+
+    def test_events_that_a_dead_letter_queue_does_not_take_are_alarmed_on(self):
+        for function in invoked_by_events():
+            with self.subTest(function):
+                alarms = alarms_on("DeadLetterErrors", "FunctionName", function)
+                self.assertEqual([(one["EvaluationPeriods"], one["Threshold"]) for one in alarms], [(1, 0)])
+
+    def test_every_dead_letter_queue_is_an_output(self):
+        outputs = {named(output["Value"]) for output in TEMPLATE["Outputs"].values()}
+        self.assertEqual(dead_letter_queues() - outputs, set())
+
+    def test_a_scheduled_run_is_not_tried_again_nor_kept_until_the_next_one(self):
+        scheduled = {function: schedules(function) for function in of_type("AWS::Serverless::Function") if schedules(function)}
+        self.assertEqual(set(scheduled), {"CompactFunction", "DetectFunction"})
+        for function, triggers in scheduled.items():
+            for trigger in triggers:
+                with self.subTest(function):
+                    period = period_seconds(trigger["Schedule"])
+                    for kept in (properties(function).get("EventInvokeConfig", {}), trigger.get("RetryPolicy", {})):
+                        self.assertEqual(kept.get("MaximumRetryAttempts"), 0)
+                        self.assertLessEqual(kept.get("MaximumEventAgeInSeconds", 86400), period)
+
+
 class Streams(unittest.TestCase):
     def mappings(self):
         """The triggers that poll, by themselves or under a function."""

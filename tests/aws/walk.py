@@ -23,7 +23,7 @@ import time
 
 from cloud import CREDENTIALS, REGION, Cloud, http
 from deploy import deploy, package, read_template, resource
-from links import PAYLOAD_BYTES, Front, KafkaTrigger, Trigger, envelope
+from links import PAYLOAD_BYTES, Front, KafkaTrigger, Topic, Trigger, envelope
 from model import METRICS, totals
 from series import DATABASE, TABLE, Timestream, VictoriaMetrics
 
@@ -394,6 +394,34 @@ def set_aside_and_drained_back(walk):
     walk.compare(f"{len(objects)} batches set aside, then put on the stream again")
 
 
+def what_forward_fails_on_waits_and_is_put_back(walk):
+    """The stream takes nothing for as long as Lambda tries: the events wait in the function's queue, from where an operator puts them back."""
+    events = walk.simulate(minutes=2, seed=500)[:10]
+    walk.sent += events
+    topic, before = Topic(walk.cloud, walk.outputs["EventsTopicArn"]), walk.cloud.fired()
+    # Not worth another try of the call, so that each invocation fails at once.
+    walk.cloud.set_faults([{"service": "kinesis", "operation": "PutRecords", "error": {"code": "KMSAccessDeniedException", "status": 400}}])
+    topic.publish([json.dumps(event) for event in events])
+    walk.cloud.set_faults([])
+    assert topic.invocations == 3 * len(events), topic.invocations
+    assert walk.cloud.fired() > before, "no fault fired, so nothing is shown"
+    assert walk.trigger.waiting_records() == 0, "nothing got through"
+    sqs, queue = walk.cloud.client("sqs"), walk.outputs.get("UnforwardedEventsQueue")
+    assert queue, "the events are lost: no queue takes what the function forward failed on"
+    letters, count = walk.options.scratch / "letters.json", 0
+    with letters.open("w") as file:
+        # As `aws sqs receive-message` prints them.
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+            json.dump({"Messages": messages}, file, indent=4)
+            file.write("\n")
+            count += len(messages)
+    assert count == len(events), f"{count} of {len(events)} events wait in the queue"
+    walk.program("ingest", letters, "--to", f"kinesis://{stream_name(walk)}", "--journal", walk.options.scratch / "journal.json")
+    assert walk.trigger.waiting_records() == len(events), "each event is a record of its own"
+    walk.trigger.drain()
+    walk.compare(f"{count} events that the function forward failed on three times, put on the stream again")
+
+
 def line_protocol_reads_back_equal(walk):
     """All that was counted so far, under all those faults, by InfluxDB's line protocol."""
     wait_for_sink(walk, "influxdb")
@@ -655,6 +683,7 @@ STEPS = [
     a_topic_of_kafka_is_counted_too,
     a_full_batch_fits_in_memory,
     set_aside_and_drained_back,
+    what_forward_fails_on_waits_and_is_put_back,
     folded,
     its_end_is_told_once,
     a_tenant_sees_its_own,

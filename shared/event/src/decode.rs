@@ -1,9 +1,9 @@
 //! Peels off the layers an event arrives in, whatever they are, down to [`EmailEvent`]s.
 //!
 //! One payload may be gzip, zstd, a KPL-aggregated record, a Lambda event of Kinesis, Kafka, Firehose, SNS or SQS records,
-//! an SNS or EventBridge envelope, a JSON array, NDJSON, pretty-printed or concatenated values, and any of them
-//! inside another. Each part ends in exactly one [`Decoded`], and one bad part costs nothing else. Everything that
-//! grows with hostile input has a limit here.
+//! messages received from SQS, what Lambda keeps of a failed invocation, an SNS or EventBridge envelope, a JSON array,
+//! NDJSON, pretty-printed or concatenated values, and any of them inside another. Each part ends in exactly one
+//! [`Decoded`], and one bad part costs nothing else. Everything that grows with hostile input has a limit here.
 
 use memchr::{memchr, memrchr};
 
@@ -247,6 +247,12 @@ impl Decoder {
             (Some(Field::Records | Field::RecordsOrPartitions), Some(b'[')) => {
                 had_records = true;
                 self.array(scanner, text, done, layer, each)
+            }
+            (Some(Field::FailedEvent), Some(b'{' | b'[')) => {
+                had_records = true;
+                self.value(scanner, text, done, layer, each)?;
+                *done = scanner.at();
+                Ok(())
             }
             (Some(Field::RecordsOrPartitions), Some(b'{')) => scanner.object(|scanner, _| {
                 had_records = true;

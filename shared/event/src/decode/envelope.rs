@@ -4,7 +4,9 @@
 //! It must never decide by the order of fields.
 //! Shapes: SNS <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>, EventBridge
 //! <https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>, Lambda's records
-//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html> and neighbours.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html> and neighbours, failed invocations
+//! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>, messages received from SQS
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>.
 
 use std::borrow::Cow;
 
@@ -33,17 +35,19 @@ pub(super) enum Field {
     Encoded,
     Message,
     SnsType,
-    /// A list of records, of any trigger.
+    /// A list of records, of any trigger, or of messages that were received from SQS.
     Records,
     /// The same under Kafka's name, where it may be a list for each partition.
     RecordsOrPartitions,
+    /// The event of a failed asynchronous invocation, as Lambda sends it to an on-failure destination.
+    FailedEvent,
     NotUsed,
 }
 
 impl Field {
     /// An event's own fields, then as EventBridge writes an envelope and Lambda a record of Kinesis, then others.
-    pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 30] = {
-        let mut names = [Name::new("", Self::NotUsed); WireField::NAMES.len() + 30];
+    pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 33] = {
+        let mut names = [Name::new("", Self::NotUsed); WireField::NAMES.len() + 33];
         let mut place = 0;
         while place < WireField::NAMES.len() {
             names[place] = WireField::NAMES[place].of(Self::Event(WireField::NAMES[place].field()));
@@ -80,6 +84,9 @@ impl Field {
             Name::new("\"payload\":", Self::Message),
             Name::new("\"Records\":", Self::Records),
             Name::new("\"records\":", Self::RecordsOrPartitions),
+            Name::new("\"Messages\":", Self::Records),
+            Name::new("\"Body\":", Self::Message),
+            Name::new("\"requestPayload\":", Self::FailedEvent),
         ];
         while place < names.len() {
             names[place] = others[place - WireField::NAMES.len()];
@@ -96,7 +103,7 @@ pub(super) struct Envelope<'a> {
     event: Option<Wire<'a>>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
     encoded: Option<RawText<'a>>,
-    /// SNS's `Message`, SQS's `body`, the `payload` of a batch that Lambda has set aside.
+    /// SNS's `Message`, SQS's `body` (`Body` where it was received by a call), the `payload` of a batch that Lambda has set aside.
     message: Option<RawText<'a>>,
     sns_type: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,

@@ -1,8 +1,8 @@
 //! Onto a Kinesis stream: one record to an event, where its message sends it, as the function `forward` does.
 //!
-//! A batch that Lambda has set aside is put back record by record. What a record counts for is known only when it has been aggregated, so
-//! records are told here and not events. A block that was put in part is put again as a whole: what is on the stream twice is counted
-//! once.
+//! A batch that Lambda has set aside is put back record by record, and what was received from a queue message by message. What a record
+//! counts for is known only when it has been aggregated, so the summary states records and not events. A block that was put in part is
+//! put again as a whole: what is on the stream twice is counted once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,6 +22,9 @@ use crate::output;
 use crate::server;
 use crate::standalone::Counted;
 
+/// Wrappers inside each other that are opened: the deepest real one is a failed invocation's event in a message of a queue. Nesting must
+/// not cost a stack.
+const MAX_WRAPPERS: usize = 4;
 /// What a stream takes as one record unless it was made for larger ones.
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
@@ -74,13 +77,19 @@ impl Destination for ToStream {
 /// The single events of a block: values one after the other or in a list. From what is no JSON on, line by line: looking for where JSON
 /// begins again could take for ever.
 fn events(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
+    events_within(block, 0)
+}
+
+fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
     let mut found = Vec::new();
     let mut values = serde_json::Deserializer::from_slice(block).into_iter::<&RawValue>();
     let mut read = 0;
     while let Some(Ok(value)) = values.next() {
         read = values.byte_offset();
-        if let Some(records) = set_aside(value.get()) {
-            found.extend(records.into_iter().map(Cow::Owned));
+        if wrappers < MAX_WRAPPERS
+            && let Some(held) = held(value.get(), wrappers + 1)
+        {
+            found.extend(held.into_iter().map(Cow::Owned));
             continue;
         }
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
@@ -94,12 +103,26 @@ fn events(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
     found
 }
 
-/// What Lambda writes of a batch that failed for too long: the invocation, as text.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+/// What AWS wraps around events that could not be delivered or counted; a value has one of the fields.
 #[derive(Deserialize)]
-struct SetAside<'a> {
+struct Wrapper<'a> {
+    /// A batch of the stream that Lambda gave up: the invocation, as text.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     #[serde(borrow)]
-    payload: Cow<'a, str>,
+    payload: Option<Cow<'a, str>>,
+    /// The event of a failed asynchronous invocation, from an on-failure destination.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
+    #[serde(rename = "requestPayload", borrow)]
+    failed_event: Option<&'a RawValue>,
+    /// Messages of a queue, as `aws sqs receive-message` prints them.
+    #[serde(rename = "Messages", borrow)]
+    messages: Option<Vec<Message<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(rename = "Body", borrow)]
+    body: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -120,10 +143,25 @@ struct KinesisRecord<'a> {
     data: Cow<'a, str>,
 }
 
-/// The records of a batch that Lambda has set aside, if that is what the value is.
-fn set_aside(value: &str) -> Option<Vec<Vec<u8>>> {
-    let document: SetAside<'_> = serde_json::from_str(value).ok()?;
-    let invocation: Invocation<'_> = serde_json::from_str(&document.payload).ok()?;
+/// The single events inside a wrapper, if the value is one.
+fn held(value: &str, wrappers: usize) -> Option<Vec<Vec<u8>>> {
+    let owned = |text: &str| -> Vec<Vec<u8>> {
+        events_within(text.as_bytes(), wrappers).into_iter().map(Cow::into_owned).collect()
+    };
+    let wrapper: Wrapper<'_> = serde_json::from_str(value).ok()?;
+    if let Some(payload) = wrapper.payload {
+        return records_of(&payload);
+    }
+    if let Some(event) = wrapper.failed_event {
+        return Some(owned(event.get()));
+    }
+    let messages = wrapper.messages?;
+    Some(messages.iter().flat_map(|message| owned(&message.body)).collect())
+}
+
+/// The records of an invocation by the stream.
+fn records_of(payload: &str) -> Option<Vec<Vec<u8>>> {
+    let invocation: Invocation<'_> = serde_json::from_str(payload).ok()?;
     let decode = |record: &InvocationRecord<'_>| BASE64_STANDARD.decode(&*record.kinesis.data).ok();
     invocation.records.iter().map(decode).collect()
 }
@@ -153,6 +191,18 @@ mod tests {
             &["a", "b"],
         );
         check(r#"{"payload":"hello"}"#, &[r#"{"payload":"hello"}"#]);
+        // Messages of a queue, as `aws sqs receive-message` prints them; the last holds what an own sender had sent at once.
+        let dead = r#"{\"requestPayload\":{\"c\":3},\"responsePayload\":null}"#;
+        check(
+            &format!(
+                r#"{{"Messages":[{{"MessageId":"1","Body":"{{\"a\":1}}"}},{{"Body":"{dead}"}},{{"Body":"[4,5]"}}]}} 6"#
+            ),
+            &["{\"a\":1}", "{\"c\":3}", "4", "5", "6"],
+        );
+        check(r#"{"Messages":[]}"#, &[]);
+        check(r#"{"Messages":7}"#, &[r#"{"Messages":7}"#]);
+        let deep = format!("{}1{}", r#"{"requestPayload":"#.repeat(100_000), "}".repeat(100_000));
+        assert_eq!(events(deep.as_bytes()).len(), 1);
         assert_eq!(events(b"\xff\xfe\n7"), [&b"\xff\xfe"[..], b"7"]);
     }
 }
