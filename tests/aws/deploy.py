@@ -67,19 +67,45 @@ def package(cloud, template, binaries):
 
 def deploy(cloud, template, name="mailgauge", **parameters):
     """Creates the stack; its outputs."""
+    cloud.client("cloudformation").create_stack(**described(template, name, parameters))
+    return ready(cloud, template, name, "CREATE_COMPLETE")
+
+
+def update(cloud, template, name="mailgauge", **parameters):
+    """Changes the stack, as a second `sam deploy` would; its outputs."""
+    cloud.client("cloudformation").update_stack(**described(template, name, parameters))
+    return ready(cloud, template, name, "UPDATE_COMPLETE")
+
+
+def adopt(cloud, template, resources, name="mailgauge"):
+    """Creates a stack of resources that exist, each by its type, logical id and identifier."""
     cloudformation = cloud.client("cloudformation")
-    cloudformation.create_stack(
-        StackName=name,
-        TemplateBody=json.dumps(template),
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-    )
+    listed = [{"ResourceType": kind, "LogicalResourceId": logical_id, "ResourceIdentifier": by} for kind, logical_id, by in resources]
+    change_set = {"StackName": name, "ChangeSetName": "adopt"}
+    cloudformation.create_change_set(**described(template, name, {}), ChangeSetName="adopt", ChangeSetType="IMPORT", ResourcesToImport=listed)
+    cloudformation.get_waiter("change_set_create_complete").wait(**change_set, WaiterConfig={"Delay": 1})
+    cloudformation.execute_change_set(**change_set)
+    ready(cloud, template, name, "IMPORT_COMPLETE")
+
+
+def described(template, name, parameters):
+    return {
+        "StackName": name,
+        "TemplateBody": json.dumps(template),
+        "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+
+
+def ready(cloud, template, name, expected):
+    """Waits for the stack; its outputs."""
+    cloudformation = cloud.client("cloudformation")
     deadline = time.monotonic() + 120
     while True:
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-        if stack["StackStatus"] == "CREATE_COMPLETE":
+        if stack["StackStatus"] == expected:
             set_dead_letter_queues(cloud, template, name)
-            return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+            return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
         if "IN_PROGRESS" not in stack["StackStatus"] or time.monotonic() > deadline:
             events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
             reasons = [f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}" for event in events if event.get("ResourceStatusReason")]
@@ -95,6 +121,18 @@ def set_dead_letter_queues(cloud, template, name):
             url = resource(cloud, queue["TargetArn"]["Fn::GetAtt"][0], name)
             arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
             lambda_.update_function_configuration(FunctionName=resource(cloud, function, name), DeadLetterConfig={"TargetArn": arn})
+
+
+def delete(cloud, name="mailgauge"):
+    """Deletes the stack, as `sam delete` would."""
+    cloudformation = cloud.client("cloudformation")
+    stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
+    cloudformation.delete_stack(StackName=name)
+    deadline = time.monotonic() + 120
+    # A deleted stack is described by its id only.
+    while (status := cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]) != "DELETE_COMPLETE":
+        assert status == "DELETE_IN_PROGRESS" and time.monotonic() < deadline, f"the stack is {status}"
+        time.sleep(0.2)
 
 
 def resource(cloud, logical_id, name="mailgauge"):

@@ -215,5 +215,50 @@ class Streams(unittest.TestCase):
         self.assertLessEqual(alarms[0]["Threshold"], shortest // 2)
 
 
+class WhatStays(unittest.TestCase):
+    def test_what_holds_data_stays_when_the_stack_goes_or_replaces_it(self):
+        unknown = {resource["Type"] for resource in RESOURCES.values()} - HOLDS_DATA - IS_MADE_AGAIN
+        self.assertEqual(unknown, set(), "say here whether deleting such a resource loses anything")
+        kept = of_type(*HOLDS_DATA)
+        self.assertGreaterEqual(len(kept), 9)
+        for name, resource in kept.items():
+            with self.subTest(name):
+                self.assertIn(resource.get("DeletionPolicy"), KEEPS)
+                self.assertEqual(resource.get("UpdateReplacePolicy"), "Retain")
+
+    def test_what_stays_is_in_the_way_of_no_new_deployment(self):
+        for name, resource in of_type(*HOLDS_DATA).items():
+            if resource["Type"] in ("AWS::SES::ConfigurationSet", "AWS::Timestream::Table"):
+                continue
+            with self.subTest(name):
+                self.assertEqual(NAMES & set(resource.get("Properties", {})), set(), "a name of its own would be taken")
+        # The set needs its name: programs send with it. So a deployment that failed leaves none behind, and one that is there can be taken.
+        self.assertEqual(RESOURCES["ConfigurationSet"]["DeletionPolicy"], "RetainExceptOnCreate")
+
+    def test_what_a_new_stack_takes_over_is_described_as_in_the_template(self):
+        adopted = read_template(ROOT / "infra/adopt.yaml")
+        self.assertEqual(set(adopted["Resources"]), {"Stream", "Table"})
+        for part in ("Resources", "Conditions"):
+            for name, described in adopted[part].items():
+                self.assertEqual(described, TEMPLATE[part][name], name)
+        for name, parameter in adopted["Parameters"].items():
+            self.assertEqual(parameter["Default"], TEMPLATE["Parameters"][name]["Default"], name)
+
+    def test_an_existing_configuration_set_is_taken_in_place_of_a_new_one(self):
+        self.assertEqual(TEMPLATE["Parameters"]["ExistingConfigurationSet"]["Default"], "")
+        condition = RESOURCES["ConfigurationSet"]["Condition"]
+        self.assertEqual(TEMPLATE["Conditions"][condition], {"Fn::Equals": [{"Ref": "ExistingConfigurationSet"}, ""]})
+        either = {"Fn::If": [condition, {"Ref": "ConfigurationSet"}, {"Ref": "ExistingConfigurationSet"}]}
+        self.assertEqual(properties("ConfigurationSetToEventBridge")["ConfigurationSetName"], either)
+        self.assertNotIn("Condition", RESOURCES["ConfigurationSetToEventBridge"])
+        self.assertEqual(TEMPLATE["Outputs"]["ConfigurationSetName"]["Value"], either)
+
+    def test_a_set_that_mail_was_sent_with_goes_on_publishing_when_another_takes_its_place(self):
+        destination = RESOURCES["ConfigurationSetToEventBridge"]
+        self.assertEqual(destination.get("UpdateReplacePolicy"), "Retain")
+        # Without the stack nobody counts: SES then need not rewrite links and add a pixel any more.
+        self.assertEqual(destination.get("DeletionPolicy"), "Delete")
+
+
 if __name__ == "__main__":
     unittest.main()
