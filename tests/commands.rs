@@ -32,7 +32,7 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// What each sample holds, counted by hand: parts that cannot be read, then every count that is not 0.
-const SAMPLES: [Sample; 53] = [
+const SAMPLES: [Sample; 56] = [
     // Invocations of functions that count nothing.
     ("api-make-key.json", 1, &[]),
     ("api-query.json", 1, &[]),
@@ -88,6 +88,17 @@ const SAMPLES: [Sample; 53] = [
     ("ses-bounce-several-reasons.json", 0, &[("bounces", 3), ("bounces_permanent", 3)]),
     ("ses-bounce-suppressed-account.json", 0, &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)]),
     ("ses-bounce-suppressed-global.json", 0, &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)]),
+    ("ses-bounce-suppressed-tenant.json", 0, &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)]),
+    (
+        "ses-bounce-suppressed-unsubscribed.json",
+        0,
+        &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)],
+    ),
+    (
+        "ses-bounce-suppressed-validation.json",
+        0,
+        &[("bounces", 1), ("bounces_permanent", 1), ("suppressed", 1)],
+    ),
     ("ses-bounce-transient.json", 0, &[("bounces", 1), ("bounces_transient", 1)]),
     ("ses-bounce-undetermined.json", 0, &[("bounces", 1), ("bounces_undetermined", 1)]),
     ("ses-click.json", 0, &[("clicks", 1), ("unique_clicks", 1)]),
@@ -197,6 +208,26 @@ fn every_sample_is_counted_as_it_was_by_hand() {
     }
 }
 
+/// SES reviews an account by its hard bounces. Mail that SES held back for the sender's own lists is none.
+#[test]
+fn suppressed_mail_is_a_hard_bounce_only_where_it_is_on_the_global_list() {
+    for (name, suppressed, hard) in [
+        ("ses-bounce-permanent.json", 0, 1),
+        ("ses-bounce-suppressed-global.json", 1, 1),
+        ("ses-bounce-suppressed-account.json", 1, 0),
+        ("ses-bounce-suppressed-tenant.json", 1, 0),
+        ("ses-bounce-suppressed-unsubscribed.json", 1, 0),
+        ("ses-bounce-suppressed-validation.json", 1, 0),
+    ] {
+        let metrics = "bounces,bounces_permanent,suppressed,hard_bounces,bounces_suppressed";
+        let (out, _) = done(&["aggregate", "--format", "json", "--metrics", metrics, &sample(name)], b"");
+        let reply: Value = serde_json::from_str(&out).unwrap();
+        let counts = json!({"bounces": 1, "bounces_permanent": 1, "suppressed": suppressed,
+            "hard_bounces": hard, "bounces_suppressed": suppressed});
+        assert_eq!(reply["rows"][0]["metrics"], counts, "{name}");
+    }
+}
+
 #[test]
 fn a_mixture_of_files_and_standard_input_is_counted_together() {
     let names = ["mixed.ndjson.zst", "eventbridge-bounce.json", "firehose-transform.json"].map(sample);
@@ -245,11 +276,11 @@ fn the_whole_folder_of_samples_counts_what_they_share_once() {
     let counts = [
         ("sends", 5),
         ("deliveries", 3),
-        ("bounces", 10),
-        ("bounces_permanent", 8),
+        ("bounces", 13),
+        ("bounces_permanent", 11),
         ("bounces_transient", 1),
         ("bounces_undetermined", 1),
-        ("suppressed", 2),
+        ("suppressed", 5),
         ("auto_replies", 2),
         ("complaints", 2),
         ("rejects", 1),

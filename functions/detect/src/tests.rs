@@ -111,6 +111,11 @@ fn minutes(minutes: i64) -> Timestamp {
 
 /// Mails of a tenant at a minute, some of which bounced.
 fn mails(tenant: &str, minute: i64, sends: usize, bounces: usize) -> Vec<String> {
+    mails_bounced_as("General", tenant, minute, sends, bounces)
+}
+
+/// The same with permanent bounces of this sub-type.
+fn mails_bounced_as(sub_type: &str, tenant: &str, minute: i64, sends: usize, bounces: usize) -> Vec<String> {
     let mut events = Vec::new();
     let at = minutes(minute).to_string();
     for number in 0..sends {
@@ -120,7 +125,7 @@ fn mails(tenant: &str, minute: i64, sends: usize, bounces: usize) -> Vec<String>
         events.push(format!(r#"{{"eventType":"Send",{mail},"send":{{}}}}"#));
         events.push(if number < bounces {
             format!(
-                r#"{{"eventType":"Bounce",{mail},"bounce":{{"bounceType":"Permanent","bounceSubType":"General","bouncedRecipients":[{{"emailAddress":"b@mail.example"}}],"timestamp":"{at}","feedbackId":"f{number}"}}}}"#
+                r#"{{"eventType":"Bounce",{mail},"bounce":{{"bounceType":"Permanent","bounceSubType":"{sub_type}","bouncedRecipients":[{{"emailAddress":"b@mail.example"}}],"timestamp":"{at}","feedbackId":"f{number}"}}}}"#
             )
         } else {
             format!(
@@ -370,4 +375,49 @@ fn a_message_says_in_words_what_its_attributes_say() {
         ("schema", "1"),
     ];
     assert_eq!(attributes, expected);
+}
+
+/// What detection and `GET /v1/budget` say of an account of 8,000 mails of which one in ten bounced as this sub-type: the metrics
+/// of budget alerts, and the hard bounce rate.
+async fn reputation_after(sub_type: &str) -> (Vec<String>, Option<f64>) {
+    let store = MemoryStore::new();
+    for minute in 0..8 {
+        let number = u64::try_from(minute).unwrap() + 1;
+        count(&store, number, &mails_bounced_as(sub_type, "acme", minute, 1000, 100)).await;
+    }
+    count(&store, 9, &mails("acme", 29, 10, 0)).await;
+    let told = Told::default();
+    run(&store, &told, &mut Memory::default(), 30).await.unwrap();
+    let budgets = told.changes.lock().unwrap();
+    let budgets = budgets.iter().filter(|change| change.kind == detection::Kind::Budget);
+    let budgets = budgets.map(|change| change.metric.clone()).collect();
+    let source = pipeline::look_back::Source {
+        store: &store,
+        history: &pipeline::compact::Settings::default(),
+        now: minutes(30),
+        threads: std::num::NonZeroUsize::MIN,
+    };
+    let standings = source.budget(&cells::query::Scope::All).await.unwrap();
+    (budgets, standings[0].rate)
+}
+
+#[tokio::test]
+async fn mail_that_ses_leaves_out_of_its_bounce_rate_uses_up_no_budget() {
+    for sub_type in [
+        "OnAccountSuppressionList",
+        "OnTenantSuppressionList",
+        "UnsubscribedRecipient",
+        "EmailValidationSuppressed",
+    ] {
+        assert_eq!(reputation_after(sub_type).await, (vec![], Some(0.0)), "{sub_type}");
+    }
+}
+
+#[tokio::test]
+async fn hard_bounces_use_up_the_budget_those_of_the_global_suppression_list_too() {
+    for sub_type in ["NoEmail", "Suppressed"] {
+        let (alerts, rate) = reputation_after(sub_type).await;
+        assert_eq!(alerts, ["hard_bounce_rate"], "{sub_type}");
+        assert!((rate.unwrap() - 800.0 / 8010.0).abs() < 1e-9, "{sub_type}: {rate:?}");
+    }
 }

@@ -88,8 +88,10 @@ impl Account {
     /// Adds a bucket of so many minutes.
     pub(crate) fn add(&mut self, counts: &Counts, bucket: u32) {
         let [day, present] = [DAY, PRESENT].map(|minutes| (-f64::from(bucket) / minutes).exp());
-        let hard = counts.bounces_permanent - counts.suppressed;
-        let rates = [(hard, counts.base(crate::Base::Sends)), (counts.complaints, counts.deliveries)];
+        let rates = [
+            (counts.hard_bounces(), counts.base(crate::Base::Sends)),
+            (counts.complaints, counts.deliveries),
+        ];
         for ((volume, recent), (events, mail)) in self.volume.iter_mut().zip(&mut self.present).zip(rates) {
             volume.add(events, mail, day.max(1.0 - mail / VOLUME));
             recent.add(events, mail, present);

@@ -16,8 +16,8 @@ pub struct Counts {
     pub deliveries: f64,
     /// Permanent bounces.
     pub bounces_permanent: f64,
-    /// The part of them that SES never tried: suppressed addresses.
-    pub suppressed: f64,
+    /// The part of them that SES leaves out of its bounce rate: suppressed mail, except that of its global list.
+    pub outside_reputation: f64,
     /// Transient and undetermined bounces.
     pub bounces_transient: f64,
     /// Delivery delays (deferrals).
@@ -42,7 +42,7 @@ impl Counts {
         self.sends += other.sends;
         self.deliveries += other.deliveries;
         self.bounces_permanent += other.bounces_permanent;
-        self.suppressed += other.suppressed;
+        self.outside_reputation += other.outside_reputation;
         self.bounces_transient += other.bounces_transient;
         self.delays += other.delays;
         self.complaints += other.complaints;
@@ -53,6 +53,11 @@ impl Counts {
         if let Some(depth) = other.queue_depth {
             self.queue_depth = Some(self.queue_depth.unwrap_or(0.0) + depth);
         }
+    }
+
+    /// Bounces that SES counts against the sender.
+    pub fn hard_bounces(&self) -> f64 {
+        self.bounces_permanent - self.outside_reputation
     }
 
     /// Notes a delivery time in milliseconds, measured on `deliveries`.
@@ -66,7 +71,7 @@ impl Counts {
     /// The count a rate is made of.
     pub fn of(&self, metric: Metric) -> f64 {
         match metric {
-            Metric::HardBounce => self.bounces_permanent,
+            Metric::HardBounce => self.hard_bounces(),
             Metric::Bounce => self.bounces_permanent + self.bounces_transient,
             Metric::Delay => self.delays,
             Metric::Delivery => self.deliveries,

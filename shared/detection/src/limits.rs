@@ -41,7 +41,7 @@ pub enum LimitKind {
     Delivery = 0,
     /// All bounces.
     Bounce = 1,
-    /// Permanent bounces of addresses that are not suppressed.
+    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except that of its global list.
     HardBounce = 2,
     /// Complaints.
     Complaint = 3,
@@ -160,7 +160,7 @@ pub struct Windows {
 struct Slot {
     outcomes: f32,
     permanent: f32,
-    suppressed: f32,
+    outside_reputation: f32,
     transient: f32,
     deliveries: f32,
     /// Deliveries whose complaints are due now.
@@ -228,7 +228,7 @@ impl Windows {
                 slot.outcomes +=
                     narrow(counts.deliveries + counts.bounces_permanent + counts.bounces_transient);
                 slot.permanent += narrow(counts.bounces_permanent);
-                slot.suppressed += narrow(counts.suppressed);
+                slot.outside_reputation += narrow(counts.outside_reputation);
                 slot.transient += narrow(counts.bounces_transient);
             }
             if !told.complaint {
@@ -264,7 +264,7 @@ impl Windows {
                 Sums { events: slot.permanent + slot.transient, exposure: slot.outcomes }
             }
             LimitKind::HardBounce => {
-                Sums { events: slot.permanent - slot.suppressed, exposure: slot.outcomes }
+                Sums { events: slot.permanent - slot.outside_reputation, exposure: slot.outcomes }
             }
             LimitKind::Complaint => Sums { events: slot.complaints, exposure: slot.due },
             LimitKind::DeliveryTime => Sums { events: slot.slow, exposure: slot.measured },
@@ -421,7 +421,7 @@ impl Windows {
                 LimitKind::Queue => {}
                 LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce => {
                     slot.permanent = 0.0;
-                    slot.suppressed = 0.0;
+                    slot.outside_reputation = 0.0;
                     slot.transient = 0.0;
                 }
             }

@@ -112,10 +112,11 @@ pub enum BounceType {
 /// Why SES did not even try to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suppression {
-    /// On the account's or the tenant's suppression list; SES leaves these out of its own bounce rate.
-    OwnList,
-    /// On SES's global list, judged bad by validation, or unsubscribed.
-    Other,
+    /// SES leaves it out of the bounce rate that it reviews the account by: the recipient is on the account's or the tenant's
+    /// suppression list, has unsubscribed, or was judged bad by email validation.
+    OutsideReputation,
+    /// On SES's global suppression list, which SES counts as a hard bounce.
+    GlobalList,
 }
 
 /// Why mail bounced or was delayed: one class per thing a postmaster would do about it.

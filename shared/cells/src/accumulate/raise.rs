@@ -71,8 +71,8 @@ fn raise_bounce(counters: &mut Counters, bounce: &Bounce<'_>) {
     {
         counters.add(Counter::Suppressed, 1);
         match suppression {
-            Suppression::OwnList => counters.add(Counter::SuppressedOwnList, 1),
-            Suppression::Other => {}
+            Suppression::OutsideReputation => counters.add(Counter::SuppressedOutsideReputation, 1),
+            Suppression::GlobalList => {}
         }
     }
 }

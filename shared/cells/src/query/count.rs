@@ -25,7 +25,7 @@ pub enum Count {
     BouncesTransient,
     /// Bounces of undetermined type.
     BouncesUndetermined,
-    /// Permanent bounces less those on account or tenant suppression lists: SES's own reading.
+    /// Permanent bounces as SES counts them against the sender: without suppressed mail, except that of its global list.
     HardBounces,
     /// The part of the permanent bounces that SES never tried.
     Suppressed,
@@ -75,7 +75,7 @@ impl Count {
             Self::BouncesPermanent => (&[C::BouncesPermanent], &[]),
             Self::BouncesTransient => (&[C::BouncesTransient], &[]),
             Self::BouncesUndetermined => (&[C::BouncesUndetermined], &[]),
-            Self::HardBounces => (&[C::BouncesPermanent], &[C::SuppressedOwnList]),
+            Self::HardBounces => (&[C::BouncesPermanent], &[C::SuppressedOutsideReputation]),
             Self::Suppressed => (&[C::Suppressed], &[]),
             Self::AutoReplies => (&[C::AutoReplies], &[]),
             Self::Complaints => (&[C::Complaints], &[]),

@@ -249,7 +249,7 @@ mod tests {
             (C::BouncesPermanent, 30),
             (C::BouncesTransient, 20),
             (C::BouncesUndetermined, 10),
-            (C::SuppressedOwnList, 5),
+            (C::SuppressedOutsideReputation, 5),
             (C::BouncesAfterAcceptance, 4),
             (C::Rejects, 3),
             (C::RenderingFailures, 2),

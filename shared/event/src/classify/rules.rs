@@ -47,9 +47,9 @@ pub(super) struct RuleFile {
 pub(super) struct RuleText {
     /// [`Reason::name`].
     pub(super) reason: String,
-    /// Only for what SES never tried: `own_list` or `other`.
+    /// Only for mail that SES never tried: `outside_reputation` or `global_list`.
     suppression: Option<SuppressionText>,
-    /// Bounce sub-types or delay types, in any case.
+    /// Bounce sub-types or delay types; case, spaces, `_` and `-` make no difference.
     #[serde(default)]
     pub(super) sub_type: Vec<String>,
     /// Enhanced status codes, `x` for any number.
@@ -69,8 +69,8 @@ pub(super) struct RuleText {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SuppressionText {
-    OwnList,
-    Other,
+    OutsideReputation,
+    GlobalList,
 }
 
 impl RuleFile {
@@ -103,8 +103,8 @@ impl Rule {
     fn new(text: RuleText, fragments: &mut FragmentsBuilder) -> Self {
         let reason = Reason::ALL.into_iter().find(|reason| reason.name() == text.reason);
         let suppression = text.suppression.map(|suppression| match suppression {
-            SuppressionText::OwnList => Suppression::OwnList,
-            SuppressionText::Other => Suppression::Other,
+            SuppressionText::OutsideReputation => Suppression::OutsideReputation,
+            SuppressionText::GlobalList => Suppression::GlobalList,
         });
         Self {
             reason: reason.unwrap_or(Reason::Unknown),
@@ -123,6 +123,6 @@ impl Rule {
                 || codes.status.is_some_and(|is| self.statuses.iter().any(|status| status.fits(is))))
             && (self.replies.is_empty() || codes.reply.is_some_and(|reply| self.replies.contains(&reply)))
             && (self.sub_types.is_empty()
-                || self.sub_types.iter().any(|wanted| wanted.eq_ignore_ascii_case(evidence.sub_type)))
+                || self.sub_types.iter().any(|wanted| super::is_same_name(wanted, evidence.sub_type)))
     }
 }

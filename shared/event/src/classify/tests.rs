@@ -353,15 +353,23 @@ fn sub_types_speak_in_any_case() {
 }
 
 #[test]
-fn suppressed_sends_were_never_tried() {
+fn suppressed_mail_was_never_tried_and_only_the_global_list_counts_against_the_sender() {
+    use Suppression::{GlobalList, OutsideReputation};
     for (bounce_type, sub_type, expected) in [
-        ("Permanent", "OnAccountSuppressionList", Some(Suppression::OwnList)),
-        ("Permanent", "OnTenantSuppressionList", Some(Suppression::OwnList)),
-        ("Permanent", "Suppressed", Some(Suppression::Other)),
-        ("permanent", "suppressed", Some(Suppression::Other)),
-        ("Permanent", "EmailValidationSuppressed", Some(Suppression::Other)),
-        ("Permanent", "UnsubscribedRecipient", Some(Suppression::Other)),
+        ("Permanent", "OnAccountSuppressionList", Some(OutsideReputation)),
+        ("Permanent", "OnTenantSuppressionList", Some(OutsideReputation)),
+        ("Permanent", "EmailValidationSuppressed", Some(OutsideReputation)),
+        ("Permanent", "UnsubscribedRecipient", Some(OutsideReputation)),
+        ("Permanent", "Suppressed", Some(GlobalList)),
+        ("permanent", "suppressed", Some(GlobalList)),
+        ("PERMANENT", "UNSUBSCRIBEDRECIPIENT", Some(OutsideReputation)),
+        ("Permanent", "Unsubscribed Recipient ", Some(OutsideReputation)),
+        ("Permanent", "unsubscribed_recipient", Some(OutsideReputation)),
+        ("Permanent", "Email Validation Suppressed", Some(OutsideReputation)),
+        ("Permanent", "email-validation-suppressed", Some(OutsideReputation)),
+        ("Permanent", "On Account Suppression List", Some(OutsideReputation)),
         ("Permanent", "General", None),
+        ("Permanent", "NotSuppressed", None),
         ("Transient", "Suppressed", None),
     ] {
         let classified = bounce(&BounceFields {
@@ -373,7 +381,7 @@ fn suppressed_sends_were_never_tried() {
         assert_eq!(classified.suppression, expected, "{bounce_type} {sub_type}");
         assert_eq!(
             classified.reason == Reason::Suppressed,
-            sub_type != "General",
+            !matches!(sub_type, "General" | "NotSuppressed"),
             "{bounce_type} {sub_type}"
         );
     }

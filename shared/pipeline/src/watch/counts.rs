@@ -15,7 +15,7 @@ use crate::ports::Store;
 use crate::snapshot::Progress;
 
 /// In the order of [`counts`].
-const METRICS: &str = "sends,deliveries,bounces_permanent,suppressed,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50,delivery_ms_p95,queue_depth";
+const METRICS: &str = "sends,deliveries,bounces_permanent,hard_bounces,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50,delivery_ms_p95,queue_depth";
 
 /// The width of buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,11 +136,12 @@ fn counts(values: &[Value]) -> (Counts, Option<Spread>) {
     let mut values = values.iter().map(|value| value.as_number());
     let mut known = || values.next().flatten();
     let mut next = || known().unwrap_or_default();
+    let (sends, deliveries, bounces_permanent, hard_bounces) = (next(), next(), next(), next());
     let mut counts = Counts {
-        sends: next(),
-        deliveries: next(),
-        bounces_permanent: next(),
-        suppressed: next(),
+        sends,
+        deliveries,
+        bounces_permanent,
+        outside_reputation: bounces_permanent - hard_bounces,
         bounces_transient: next() + next(),
         delays: next(),
         complaints: next(),
