@@ -680,6 +680,31 @@ fn a_tenant_is_there_once_added_or_counted() {
 }
 
 #[test]
+fn a_name_from_mail_begins_no_formula_in_csv() {
+    let events: Vec<String> = ["=HYPERLINK(1)", "+1+1", "-1-1", "@SUM(1)", "-3", "spring"]
+        .iter()
+        .enumerate()
+        .map(|(number, campaign)| {
+            format!(r#"{{"eventType":"Send","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","source":"a@example.com","messageId":"m{number}","destination":["b@example.com"],"tags":{{"tenant":["=acme"],"campaign":["{campaign}"]}}}},"send":{{}}}}"#)
+        })
+        .collect();
+    let arguments =
+        ["aggregate", "--group-by", "tenant,campaign", "--metrics", "sends", "--format", "csv", "-"];
+    let (out, _) = done(&arguments, events.join("\n").as_bytes());
+    let mut lines: Vec<&str> = out.lines().skip(1).collect();
+    lines.sort_unstable();
+    let expected = [
+        "'=acme,'+1+1,1",
+        "'=acme,'-1-1,1",
+        "'=acme,'=HYPERLINK(1),1",
+        "'=acme,'@SUM(1),1",
+        "'=acme,-3,1",
+        "'=acme,spring,1",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn commands_that_look_make_no_folder() {
     let home = Home::new();
     for look in [["reconcile"].as_slice(), &["quarantine", "list"], &["keys", "list"], &["tenants", "list"]] {

@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use cells::csv;
 use serde_json::Value;
 
 /// How data is printed.
@@ -60,7 +61,7 @@ impl Table {
 /// Rows that are made one after the other, as often as they are asked for: there may be too many to hold.
 pub type Rows<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io::Result<()>;
 
-/// Writes rows as CSV (RFC 4180), column names first.
+/// Writes rows as CSV (RFC 4180), column names first. No text in it begins a formula.
 pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
     write_csv_line(columns.iter().map(String::as_str), out)?;
     rows(&mut |row| {
@@ -70,7 +71,7 @@ pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io
             }
             match value {
                 Value::Null => {}
-                Value::String(text) => write_csv_text(text, out)?,
+                Value::String(text) => out.write_all(csv::cell(text).as_bytes())?,
                 other => serde_json::to_writer(&mut *out, other)?,
             }
         }
@@ -124,16 +125,9 @@ pub fn write_csv_line<'a>(cells: impl Iterator<Item = &'a str>, out: &mut impl W
         if position > 0 {
             write!(out, ",")?;
         }
-        write_csv_text(cell, out)?;
+        out.write_all(csv::cell(cell).as_bytes())?;
     }
     writeln!(out)
-}
-
-fn write_csv_text(text: &str, out: &mut impl Write) -> io::Result<()> {
-    if text.contains([',', '"', '\n', '\r']) {
-        return write!(out, "\"{}\"", text.replace('"', "\"\""));
-    }
-    out.write_all(text.as_bytes())
 }
 
 /// A value as CSV holds it: null is empty, text has no quotes of its own.
@@ -243,6 +237,18 @@ mod tests {
     #[test]
     fn csv_quotes_what_needs_it_and_leaves_null_empty() {
         check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,-1000,\n");
+    }
+
+    #[test]
+    fn no_text_of_csv_begins_a_formula_and_numbers_stay_numbers() {
+        let mut table = Table::new(["=tenant", "sends"]);
+        for name in ["=HYPERLINK(\"//x\")", "+1+1", "-1-1", "@a", "\ta", "\ra", "-3", "acme"] {
+            table.push(vec![json!(name), json!(-3)]);
+        }
+        let mut out = Vec::new();
+        table.write(Format::Csv, &mut out).unwrap();
+        let expected = "'=tenant,sends\n\"'=HYPERLINK(\"\"//x\"\")\",-3\n'+1+1,-3\n'-1-1,-3\n'@a,-3\n'\ta,-3\n\"'\ra\",-3\n-3,-3\nacme,-3\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod accumulate;
 pub mod block;
 pub mod cell;
 pub mod counter;
+pub mod csv;
 pub mod fold;
 pub mod query;
 pub mod rollup;

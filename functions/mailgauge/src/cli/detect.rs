@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufWriter, Read as _, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use cells::csv;
 use clap::Args;
 use detection::series::Scorer;
 
@@ -184,12 +185,8 @@ fn plain_time_ms(text: &str) -> Option<i64> {
 
 fn write_row(row: &Row<'_>, score: f64, out: &mut impl Write) -> io::Result<()> {
     for text in [&row.series, &row.timestamp] {
-        if text.contains([',', '"']) {
-            write!(out, "\"{}\",", text.replace('"', "\"\""))?;
-        } else {
-            out.write_all(text.as_bytes())?;
-            out.write_all(b",")?;
-        }
+        out.write_all(csv::cell(text).as_bytes())?;
+        out.write_all(b",")?;
     }
     // Six places, by hand: the formatting of fractions would take most of the time.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a score lies in [0, 1]")]
@@ -229,6 +226,8 @@ mod tests {
         );
         let named = scored("value,series,timestamp\n1,\"a,b\",5\n").unwrap();
         assert!(named.ends_with("\n\"a,b\",5,0.000000\n"), "{named}");
+        let hostile = scored("series,timestamp,value\n\"=1+1\",5,1\n@a,-5,1\n-7,5,1\n").unwrap();
+        assert_eq!(hostile, "series,timestamp,score\n'=1+1,5,0.000000\n'@a,-5,0.000000\n-7,5,0.000000\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use cells::csv;
 use cells::query::{Answer, Granularity};
 use serde_json::Value;
 
@@ -59,7 +60,7 @@ impl Form {
         let whole = serde_json::to_value(answer).map_err(failed)?;
         let rows = whole["rows"].as_array().map_or(&[][..], Vec::as_slice);
         let text = match self {
-            Self::Csv => csv(&Columns::of(answer), rows),
+            Self::Csv => table(&Columns::of(answer), rows),
             Self::Lines | Self::Json => {
                 rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect()
             }
@@ -96,7 +97,7 @@ impl Columns {
     }
 }
 
-fn csv(columns: &Columns, rows: &[Value]) -> String {
+fn table(columns: &Columns, rows: &[Value]) -> String {
     let mut text = String::new();
     let time = columns.has_time.then_some("time");
     let previous = if columns.has_previous { columns.metrics.as_slice() } else { &[] };
@@ -119,17 +120,11 @@ fn line(text: &mut String, cells: impl Iterator<Item = String>) {
     text.push_str("\r\n");
 }
 
-/// RFC 4180. A text that a spreadsheet would take for a formula gets an apostrophe in front.
 fn cell(value: &Value) -> String {
-    let Value::String(text) = value else {
-        return if value.is_null() { String::new() } else { value.to_string() };
-    };
-    let guarded =
-        if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text.clone() };
-    if guarded.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", guarded.replace('"', "\"\""))
-    } else {
-        guarded
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => csv::cell(text).into_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -167,9 +162,11 @@ mod tests {
                 "metrics": {"sends": 3, "open_rate": null}, "previous": {"sends": 2, "open_rate": 0.5}})
         };
         assert_eq!(
-            csv(&columns, &[row("=1+1"), row("a,\"b\"")]),
+            table(&columns, &[row("=1+1"), row("-2"), row("\r@x"), row("a,\"b\"")]),
             "time,campaign,sends,open_rate,previous_sends,previous_open_rate\r\n\
              2026-11-25T00:00:00Z,'=1+1,3,,2,0.5\r\n\
+             2026-11-25T00:00:00Z,-2,3,,2,0.5\r\n\
+             2026-11-25T00:00:00Z,\"'\r@x\",3,,2,0.5\r\n\
              2026-11-25T00:00:00Z,\"a,\"\"b\"\"\",3,,2,0.5\r\n"
         );
     }
