@@ -23,6 +23,9 @@ pub(crate) use keys::{GetDocument, Keys};
 const LEEWAY_S: f64 = 30.0;
 /// Beyond this a claim is no name.
 const MAX_SUBJECT_CHARS: usize = 64;
+/// The scopes that set rules: plain, or behind the identifier of the resource server, without which Cognito makes no scope.
+/// <https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html>
+const RULES_SCOPES: [&str; 2] = ["rules", "mailgauge/rules"];
 /// All that are checked with a public key.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -274,9 +277,9 @@ fn has(claim: &Value, wanted: &str) -> bool {
     }
 }
 
-/// Whether the scope `rules` is among the token's; Cognito writes it behind its resource server's name, as `mailgauge/rules`.
+/// Whether a scope that sets rules is among the token's. A scope of another resource server that ends alike is not ours.
 fn sets_rules(claims: &Map<String, Value>) -> bool {
-    let is_rules = |scope: &str| scope.rsplit(['/', ':']).next() == Some("rules");
+    let is_rules = |scope: &str| RULES_SCOPES.contains(&scope);
     ["scope", "scp"].iter().filter_map(|name| claims.get(*name)).any(|held| match held {
         Value::String(text) => text.split(' ').any(is_rules),
         Value::Array(list) => list.iter().filter_map(Value::as_str).any(is_rules),

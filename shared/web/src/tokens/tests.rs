@@ -139,6 +139,9 @@ async fn a_true_token_opens_what_its_claims_say() {
         let bearer = world.with(ec(), |claims| claims["scope"] = scope).await.unwrap();
         assert_eq!(bearer.grant, acme(true));
     }
+    for scopes in [json!(["openid", "mailgauge/rules"]), json!(["rules"])] {
+        assert_eq!(world.with(ec(), |claims| claims["scp"] = scopes).await.unwrap().grant, acme(true));
+    }
     let operator = world.with(ec(), |claims| claims["groups"] = json!(["x", "operators"])).await.unwrap();
     assert_eq!(operator.grant, Granted::Operator);
     // As Cognito's access tokens are.
@@ -147,6 +150,39 @@ async fn a_true_token_opens_what_its_claims_say() {
         claims["client_id"] = json!("app");
     });
     assert_eq!(access.await.unwrap().grant, acme(false));
+}
+
+#[tokio::test]
+async fn a_scope_that_only_ends_like_the_one_for_rules_sets_none() {
+    let world = World::new();
+    for scope in [
+        "evil/rules",
+        "xrules",
+        "x:rules",
+        "mailgauge:rules",
+        "/rules",
+        "mailgauge//rules",
+        "evil/mailgauge/rules",
+        "mailgauge/rules/read",
+        "mailgauge/Rules",
+        "RULES",
+        "rules/",
+        "rules,openid",
+        "openid\trules",
+        "rules\u{a0}",
+        "read",
+        "",
+    ] {
+        for claim in ["scope", "scp"] {
+            for held in [json!(scope), json!([scope]), json!(format!("openid {scope} read"))] {
+                let bearer = world.with(ec(), |claims| claims[claim] = held.clone()).await.unwrap();
+                assert_eq!(bearer.grant, acme(false), "{claim} {held}");
+            }
+        }
+    }
+    // A list holds one scope in each place.
+    let joined = world.with(ec(), |claims| claims["scp"] = json!(["openid rules"])).await.unwrap();
+    assert_eq!(joined.grant, acme(false));
 }
 
 #[tokio::test]
