@@ -680,6 +680,35 @@ fn a_tenant_is_there_once_added_or_counted() {
 }
 
 #[test]
+fn a_reserved_name_is_given_to_no_tenant_on_the_command_line() {
+    let home = Home::new();
+    for name in ["*", "(unassigned)", "(other)"] {
+        for command in
+            [["keys", "add", "--name", "board", "--tenant", name].as_slice(), &["tenants", "add", name]]
+        {
+            let (code, _, errors) = home.run(command);
+            assert!(code == 2 && errors.contains("is reserved"), "{command:?}: {code} {errors}");
+        }
+    }
+    // The mail of no tenant can be looked at; all tenants are, where none is named.
+    let untagged = r#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23.456Z","source":"a@example.com","messageId":"m1","destination":["b@example.com"],"tags":{}},"send":{}}"#;
+    let forged = untagged.replace("m1", "m2").replace("{}},", r#"{"tenant":["*"]}},"#);
+    let posing = untagged.replace("m1", "m3").replace("{}},", r#"{"tenant":["(unassigned)"]}},"#);
+    home.ingest([untagged, &forged, &posing].join("\n").as_bytes());
+    assert_eq!(home.rows(&["tenants", "list"]), [json!({"tenant": "(unassigned)", "keys": 0})]);
+    assert_eq!(home.rows(&["tenants", "show", "(unassigned)"])[0]["events"], 3);
+    assert_eq!(home.rows(&["reconcile", "--tenant", "(unassigned)"])[0]["aggregated"], 3);
+    for look in [
+        ["reconcile", "--tenant", "*"].as_slice(),
+        &["tenants", "show", "*"],
+        &["alerts", "list", "--tenant", "*"],
+    ] {
+        let (code, _, errors) = home.run(look);
+        assert!(code == 2 && errors.contains("is reserved"), "{look:?}: {code} {errors}");
+    }
+}
+
+#[test]
 fn a_name_from_mail_begins_no_formula_in_csv() {
     let events: Vec<String> = ["=HYPERLINK(1)", "+1+1", "-1-1", "@SUM(1)", "-3", "spring"]
         .iter()

@@ -77,9 +77,9 @@ pub async fn make<S: Store>(store: &S, wanted: Wanted) -> Result<Made, FirstKeyE
     let grant = match wanted.grant {
         WantedGrant::Operator => Grant::Operator,
         WantedGrant::Ingest => Grant::Ingest,
-        WantedGrant::Tenant { tenant } => {
-            Grant::Tenant(TenantId::new(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?)
-        }
+        WantedGrant::Tenant { tenant } => Grant::Tenant(
+            TenantId::declared(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?,
+        ),
     };
     let key = ApiKey::from_random(random()?);
     let credential = credentials::add(store, &key, grant, &wanted.name, SystemClock.now(), None).await?;
@@ -107,6 +107,17 @@ mod tests {
             let found = credentials::verify(&store, &key, SystemClock.now()).await.unwrap();
             assert_eq!((found.grant, found.id), (expected, made.id));
         }
+    }
+
+    #[tokio::test]
+    async fn no_key_is_made_for_a_reserved_name() {
+        let store = MemoryStore::default();
+        for tenant in ["*", "(unassigned)", "(other)", "a b", ""] {
+            let wanted = format!(r#"{{"make_key":{{"name":"n","grant":{{"tenant":"{tenant}"}}}}}}"#);
+            let error = make(&store, asked_for(&wanted).unwrap().unwrap()).await.unwrap_err().to_string();
+            assert!(error.contains("tenant name") && error.contains("make_key"), "{error}");
+        }
+        assert!(credentials::list(&store).await.unwrap().is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every rule has a default, so an empty file of rules is a good one. Unknown keys are refused: a misspelt limit must never
 //! be no limit.
 
-use event::Minute;
+use event::{Minute, TenantId};
 use serde::{Deserialize, Serialize};
 
 /// Overrides, and quiet times, that rules may have: each is looked at for each tenant.
@@ -161,6 +161,17 @@ impl Rules {
     pub fn mistake(&self) -> Option<String> {
         if self.overrides.len() > MAX_OVERRIDES || self.maintenance.len() > MAX_OVERRIDES {
             return Some(format!("overrides, maintenance: at most {MAX_OVERRIDES} each"));
+        }
+        let overridden = self.overrides.iter().map(|rule| ("overrides", &rule.tenant));
+        let quiet = self.maintenance.iter().map(|window| ("maintenance", &window.tenant));
+        let is_wrong =
+            |tenant: &&Option<String>| tenant.as_deref().is_some_and(|name| TenantId::to_read(name).is_err());
+        if let Some((place, _)) = overridden.chain(quiet).find(|(_, tenant)| is_wrong(tenant)) {
+            return Some(format!(
+                "{place}.tenant: {}, or {}; leave it out for all tenants",
+                TenantId::ALLOWED,
+                TenantId::UNASSIGNED
+            ));
         }
         let everywhere = |rule: &&Override| rule.tenant.is_none() && rule.place() != Place::default();
         if self.overrides.iter().filter(everywhere).count() > MAX_PLACES {
@@ -328,6 +339,29 @@ mod tests {
     #[test]
     fn a_misspelt_limit_is_refused() {
         assert!(serde_json::from_str::<Rules>(r#"{"limits":{"bounce_rat":0.05}}"#).is_err());
+    }
+
+    #[test]
+    fn a_rule_for_a_name_that_no_tenant_has_is_refused() {
+        for (field, tenant, is_right) in [
+            ("overrides", "*", false),
+            ("overrides", "(other)", false),
+            ("overrides", "a b", false),
+            ("overrides", "(unassigned)", true),
+            ("overrides", "acme", true),
+            ("maintenance", "*", false),
+            ("maintenance", "acme", true),
+        ] {
+            let mut rule = serde_json::json!({"tenant": tenant});
+            if field == "maintenance" {
+                rule["from"] = "2026-11-25T08:00:00Z".into();
+                rule["until"] = "2026-11-25T09:00:00Z".into();
+            }
+            let rules: Rules = serde_json::from_value(serde_json::json!({field: [rule]})).unwrap();
+            let mistake = rules.mistake();
+            assert_eq!(mistake.is_none(), is_right, "{field} {tenant}: {mistake:?}");
+            assert!(is_right || mistake.unwrap().starts_with(&format!("{field}.tenant: ")), "{tenant}");
+        }
     }
 
     #[test]

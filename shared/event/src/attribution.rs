@@ -202,7 +202,8 @@ impl Attribution {
         let found: Option<Cow<'e, str>> =
             tags.get(&self.tenant_tag).cloned().or_else(mapped).or_else(|| by_ses.cloned());
         let Some(tenant) = found else { return (Cow::Borrowed(TenantId::UNASSIGNED), false) };
-        if !settings::is_tenant(&tenant) {
+        // A reserved name in a tag reaches neither the platform nor the unassigned mail as if it were its own.
+        if TenantId::declared(&tenant).is_err() {
             return (Cow::Borrowed(TenantId::UNASSIGNED), true);
         }
         let conflict = by_ses.is_some_and(|by_ses| *by_ses != tenant);

@@ -22,6 +22,6 @@ pub use decode::{Decoded, Decoder, Ignored, Unreadable};
 pub use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression, Verdict};
 pub use tags::{TagList, Tags};
 pub use units::{
-    Day, HashKey, Hour, IdentityHash, InvalidName, Minute, RecipientHash, SequenceNumber, ShardId, TenantId,
-    Timestamp,
+    Day, HashKey, Hour, IdentityHash, InvalidName, InvalidTenant, Minute, RecipientHash, SequenceNumber,
+    ShardId, TenantId, Timestamp,
 };

@@ -115,16 +115,24 @@ impl Day {
 ///
 /// 1 to 128 bytes of visible ASCII without `#`, `/` and quotes, so that it can stand in a storage key, a URL and a log
 /// line as it is. [`TenantId::UNASSIGNED`] holds events that no rule gives to anyone; only operators see it.
+///
+/// `*` and names in parentheses are reserved. A name from outside comes in by [`TenantId::declared`] or [`TenantId::to_read`], so
+/// that nobody reaches the platform or the unassigned mail by naming a tenant like them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(CompactString);
 
 impl TenantId {
     /// The name under which events without a tenant are counted.
     pub const UNASSIGNED: &'static str = "(unassigned)";
+    /// What stands for all tenants together where a tenant's name is expected, as in alerts.
+    pub const PLATFORM: &'static str = "*";
+    /// What [`TenantId::declared`] takes, in words.
+    pub const ALLOWED: &'static str =
+        "1 to 128 visible ASCII characters without # / \\ and quotes, not * and not in parentheses";
     /// Longest name, in bytes.
     pub const MAX_BYTES: usize = 128;
 
-    /// Checks a name.
+    /// Reads a name that was stored, reserved or not. Names from outside are checked by [`TenantId::declared`].
     ///
     /// # Errors
     /// [`InvalidName`] if it is empty, too long or has a character that is not allowed.
@@ -132,8 +140,27 @@ impl TenantId {
         if name_is_valid(name, Self::MAX_BYTES) {
             Ok(Self(CompactString::new(name)))
         } else {
-            Err(InvalidName { what: "tenant", name: name.chars().take(40).collect() })
+            Err(InvalidName { what: "tenant", name: start_of(name) })
         }
+    }
+
+    /// Checks the name that a person, a token, a mapping or an event gives to a tenant.
+    ///
+    /// # Errors
+    /// [`InvalidTenant`] if it cannot be a name, or is reserved.
+    pub fn declared(name: &str) -> Result<Self, InvalidTenant> {
+        if name == Self::PLATFORM || name.starts_with('(') {
+            return Err(InvalidTenant::Reserved { name: start_of(name) });
+        }
+        Ok(Self::new(name)?)
+    }
+
+    /// Checks the name of a tenant whose numbers an operator wants to see: a declared one, or [`TenantId::UNASSIGNED`].
+    ///
+    /// # Errors
+    /// As [`TenantId::declared`].
+    pub fn to_read(name: &str) -> Result<Self, InvalidTenant> {
+        if name == Self::UNASSIGNED { Ok(Self::unassigned()) } else { Self::declared(name) }
     }
 
     /// Events that no rule gives to anyone.
@@ -174,7 +201,7 @@ impl ShardId {
         if name_is_valid(name, Self::MAX_BYTES) {
             Ok(Self(CompactString::new(name)))
         } else {
-            Err(InvalidName { what: "shard", name: name.chars().take(40).collect() })
+            Err(InvalidName { what: "shard", name: start_of(name) })
         }
     }
 
@@ -195,6 +222,11 @@ impl fmt::Display for ShardId {
     }
 }
 
+/// As much of a name as an error shows.
+fn start_of(name: &str) -> String {
+    name.chars().take(40).collect()
+}
+
 fn name_is_valid(name: &str, max_bytes: usize) -> bool {
     !name.is_empty()
         && name.len() <= max_bytes
@@ -209,6 +241,22 @@ pub struct InvalidName {
     pub what: &'static str,
     /// Its first 40 characters.
     pub name: String,
+}
+
+/// A name that nobody may give to a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTenant {
+    /// It cannot be a name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// It is one of ours.
+    #[error(
+        "tenant name {name:?} is reserved: * stands for all tenants, and names in parentheses for mail of no tenant; use another name"
+    )]
+    Reserved {
+        /// Its first 40 characters.
+        name: String,
+    },
 }
 
 /// Where a record stands in its shard: a decimal number of up to 129 digits, as Kinesis gives them; a Kafka
@@ -369,6 +417,23 @@ mod tests {
             assert!(TenantId::new(name).is_err(), "{name}");
         }
         assert!(TenantId::new(TenantId::UNASSIGNED).unwrap().is_unassigned());
+    }
+
+    #[test]
+    fn a_reserved_name_is_read_from_the_store_and_given_by_nobody() {
+        for name in ["*", "(unassigned)", "(other)", "(none)", "(Unassigned)", "(mine"] {
+            assert_eq!(TenantId::new(name).unwrap().as_str(), name);
+            let error = TenantId::declared(name).unwrap_err();
+            assert!(matches!(&error, InvalidTenant::Reserved { name: told } if told == name), "{error}");
+            assert_eq!(TenantId::to_read(name).is_ok(), name == TenantId::UNASSIGNED, "{name}");
+        }
+        for name in ["acme", "**", "a*", "a(b)", "*.example"] {
+            assert_eq!(TenantId::declared(name).unwrap().as_str(), name);
+            assert!(TenantId::to_read(name).is_ok(), "{name}");
+        }
+        for name in ["", "a b", "a#b", &"x".repeat(129)] {
+            assert!(matches!(TenantId::declared(name), Err(InvalidTenant::Name(_))), "{name}");
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use cells::query::Scope;
-use event::TenantId;
+use event::{InvalidTenant, TenantId};
 
 use crate::backend::{Access, Backend, Caller};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
+use crate::routes::parameters::no_tenant_name;
 use crate::session;
 use crate::tokens::{self, Bearer, Granted, TokenError};
 
@@ -158,11 +159,14 @@ fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
     let mut values = headers.get_all(&TENANT_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let name = value.to_str().ok().filter(|_| values.next().is_none());
-    match name.map(TenantId::new) {
+    match name.map(TenantId::to_read) {
         Some(Ok(tenant)) => Ok(Some(tenant)),
-        Some(Err(_)) | None => {
+        Some(Err(error @ InvalidTenant::Reserved { .. })) => {
+            Err(no_tenant_name("X-Mailgauge-Tenant", &error))
+        }
+        Some(Err(InvalidTenant::Name(_))) | None => {
             Err(Problem::about(Kind::InvalidParameter, "X-Mailgauge-Tenant", "is not one tenant's name")
-                .allowed("1 to 128 visible ASCII characters without # / \\ and quotes")
+                .allowed(TenantId::ALLOWED)
                 .example("acme"))
         }
     }

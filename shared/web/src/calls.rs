@@ -232,7 +232,7 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             &Method::POST,
             "/v1/tenants/{id}/keys",
             tenants::add_key::<B>,
-            with_id("Make a key, which is shown this once.", "Key")
+            with_id("Make a key, which is shown this once. Not for (unassigned).", "Key")
                 .body("NewKey", json!({ "name": "dashboard", "scopes": ["read"], "expires_in_days": 90 })),
         )
         .add(

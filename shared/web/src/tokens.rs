@@ -188,8 +188,11 @@ impl Issuer {
                 self.tenant_claim
             )));
         };
-        let tenant = TenantId::new(named).map_err(|_| {
-            TokenError::Forbidden(format!("the token's claim {} is no tenant's name", self.tenant_claim))
+        let tenant = TenantId::declared(named).map_err(|error| {
+            TokenError::Forbidden(format!(
+                "the token's claim {} is no tenant's name: {error}",
+                self.tenant_claim
+            ))
         })?;
         let grant = Granted::Tenant { tenant, sets_rules: sets_rules(claims) };
         Ok(Bearer { subject, grant, nonce })

@@ -60,7 +60,7 @@ struct List {
     open: bool,
 
     /// Those of one tenant alone
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant)]
+    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read)]
     tenant: Option<TenantId>,
 
     /// Not those resolved before [default: a week ago]

@@ -46,7 +46,7 @@ pub struct Options {
     folder: Folder,
 
     /// Stored counts of this tenant alone
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant, conflicts_with = "counts")]
+    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read, conflicts_with = "counts")]
     tenant: Option<TenantId>,
 
     /// Stored counts from this moment on [default: four weeks ago]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use detection::Counts;
-use event::Timestamp;
+use event::{InvalidTenant, TenantId, Timestamp};
 
 use crate::output;
 
@@ -206,7 +206,7 @@ impl CountsTable {
         let counts = &mut line.counts;
         match column {
             Column::Time => line.minute = self.minute(cell)?,
-            Column::Tenant => cell.clone_into(&mut line.tenant),
+            Column::Tenant => line.tenant = self.tenant(cell)?,
             Column::Provider => cell.clone_into(&mut line.provider),
             Column::Campaign => cell.clone_into(&mut line.campaign),
             Column::Sends => counts.sends = self.count(cell, column)?,
@@ -223,6 +223,16 @@ impl CountsTable {
             Column::QueueDepth => line.counts.queue_depth = Some(self.count(cell, column)?),
         }
         Ok(())
+    }
+
+    /// Any name but a reserved one: `*` would be taken for all tenants together.
+    fn tenant(&self, cell: &str) -> anyhow::Result<String> {
+        match TenantId::to_read(cell) {
+            Err(error @ InvalidTenant::Reserved { .. }) => {
+                bail!("{}: line {}: {error}", self.name, self.number);
+            }
+            Ok(_) | Err(InvalidTenant::Name(_)) => Ok(cell.to_owned()),
+        }
     }
 
     fn minute(&self, cell: &str) -> anyhow::Result<u32> {
@@ -348,6 +358,8 @@ mod tests {
             ("time,opens\n2026-11-02T10:00:00Z,1e99\n", "opens \"1e99\""),
             ("time,sends\n2026-11-02T10:00:00Z\n", "line 2: fewer cells"),
             ("time,sends\n2026-11-02T10:00:00Z,1,2\n", "line 2: more cells"),
+            ("time,tenant\n2026-11-02T10:00:00Z,*\n", "line 2: tenant name \"*\" is reserved"),
+            ("time,tenant\n2026-11-02T10:00:00Z,(other)\n", "line 2: tenant name \"(other)\" is reserved"),
         ] {
             let error = read(csv).unwrap_err().to_string();
             assert!(error.contains(expected), "{error:?} does not say {expected:?}");

@@ -94,7 +94,12 @@ fn open_table(_: &Runtime, _: &str, _: Attribution) -> anyhow::Result<Standalone
     Err(Usage::without_aws("--table"))
 }
 
-/// Reads a tenant's name on the command line.
+/// Reads the name of a tenant that something is made for.
 pub fn tenant(name: &str) -> Result<TenantId, String> {
-    TenantId::new(name).map_err(|error| error.to_string())
+    TenantId::declared(name).map_err(|error| error.to_string())
+}
+
+/// Reads the name of a tenant that is looked at: the mail of no tenant can be, too.
+pub fn tenant_to_read(name: &str) -> Result<TenantId, String> {
+    TenantId::to_read(name).map_err(|error| error.to_string())
 }

@@ -29,7 +29,7 @@ pub struct Options {
     folder: Folder,
 
     /// One tenant alone, without a total
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant)]
+    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read)]
     tenant: Option<TenantId>,
 
     /// Events from the hour of this moment on [default: from the first]

@@ -26,7 +26,7 @@ pub struct Options {
     folder: Folder,
 
     /// One tenant's own rules
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant, global = true)]
+    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read, global = true)]
     tenant: Option<TenantId>,
 
     #[command(subcommand)]

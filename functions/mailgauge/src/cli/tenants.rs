@@ -53,7 +53,7 @@ enum Action {
     #[command(after_help = "Example:\n  mailgauge tenants show acme")]
     Show {
         /// Its name
-        #[arg(value_parser = folder::tenant)]
+        #[arg(value_parser = folder::tenant_to_read)]
         tenant: TenantId,
     },
     /// Print whose mail is that names no tenant, by configuration set, sending domain and account; or set it from a file

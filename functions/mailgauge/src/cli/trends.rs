@@ -143,7 +143,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn stored(options: &Options) -> anyhow::Result<Trend> {
     let name = options.metric.name;
     let metric = look_back::metric(name).map_err(|error| Usage::error(error.to_string()))?;
-    let scope = match options.tenant.as_deref().map(TenantId::new) {
+    let scope = match options.tenant.as_deref().map(TenantId::to_read) {
         None => Scope::All,
         Some(Ok(tenant)) => Scope::Tenant(tenant),
         Some(Err(error)) => return Err(Usage::error(format!("--tenant: {error}"))),

@@ -85,7 +85,8 @@ pub enum InvalidSettings {
     },
     /// A map names a tenant that cannot be one.
     #[error(
-        "tenant {tenant:?} of {key:?} in tenants.{map} is not a tenant's name: use 1 to 128 visible ASCII characters without # / \\ and quotes, not \"*\" and not in brackets"
+        "tenant {tenant:?} of {key:?} in tenants.{map} is not a tenant's name: use {}",
+        TenantId::ALLOWED
     )]
     Tenant {
         /// Which map.
@@ -240,15 +241,10 @@ impl Tenants {
     }
 }
 
-/// Whether an event or a setting may name this tenant. Names in brackets are ours, and `*` means all tenants.
-pub(super) fn is_tenant(name: &str) -> bool {
-    name != "*" && !name.starts_with('(') && TenantId::new(name).is_ok()
-}
-
 fn checked(map: &'static str, entries: BTreeMap<String, String>) -> Result<Map, InvalidSettings> {
     let mut checked = Map::default();
     for (key, tenant) in entries {
-        if !is_tenant(&tenant) {
+        if TenantId::declared(&tenant).is_err() {
             return Err(InvalidSettings::Tenant { map, key, tenant });
         }
         checked.insert(key, tenant);

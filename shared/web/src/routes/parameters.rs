@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use cells::query::moment;
-use event::Timestamp;
+use event::{InvalidTenant, TenantId, Timestamp};
 use serde::de::DeserializeOwned;
 
 use crate::limits::read_body;
@@ -113,6 +113,22 @@ fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Pro
         let words: String = error.to_string().chars().take(MAX_WORDS).collect();
         Problem::new(Kind::InvalidBody, words).example(example)
     })
+}
+
+/// The name that somebody gives to a tenant, in the field or parameter `place`.
+pub(crate) fn declared_tenant(place: &str, name: &str) -> Result<TenantId, Problem> {
+    TenantId::declared(name).map_err(|error| no_tenant_name(place, &error))
+}
+
+/// A name that no tenant can have, given in the field or parameter `place`.
+pub(crate) fn no_tenant_name(place: &str, error: &InvalidTenant) -> Problem {
+    let problem = match error {
+        InvalidTenant::Name(_) => "is no tenant's name",
+        InvalidTenant::Reserved { .. } => {
+            "is reserved: * stands for all tenants, and names in parentheses for mail of no tenant"
+        }
+    };
+    invalid(place, problem).allowed(TenantId::ALLOWED).example("acme")
 }
 
 /// A problem with one parameter of a query string.

@@ -142,6 +142,72 @@ async fn a_key_is_made_shown_once_rotated_and_revoked() {
 }
 
 #[tokio::test]
+async fn a_reserved_name_is_given_to_no_tenant_and_opens_no_key() {
+    let world = World::new();
+    // As older versions let them be added.
+    for name in ["*", "(unassigned)"] {
+        let id = TenantId::new(name).unwrap();
+        let tenant = Tenant { id: name.to_owned(), ..world.fake.tenant(&acme()).await.unwrap().unwrap() };
+        world.fake.describe(&id, tenant).await.unwrap();
+    }
+    for name in ["*", "(unassigned)", "(other)", "(none)", "(mine)"] {
+        let refused = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": name})).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text());
+        assert_eq!(refused.json()["parameter"], "id");
+        assert!(refused.text().contains("reserved"), "{}", refused.text());
+        for map in ["by_configuration_set", "by_sending_domain", "by_account"] {
+            for method in ["PUT", "PATCH"] {
+                let body = json!({ map: { "123456789012": name } });
+                let refused = world.call(OPERATOR, method, "/v1/attribution", body).await;
+                assert_eq!(refused.json()["parameter"], map, "{}", refused.text());
+            }
+        }
+        for field in ["overrides", "maintenance"] {
+            let (from, until) = ("2026-11-25T08:00:00Z", "2026-11-25T09:00:00Z");
+            let quiet = json!({"tenant": name, "from": from, "until": until});
+            let rule = json!({"tenant": name, "bounce_rate": 0.5});
+            let body = json!({ field: [if field == "maintenance" { quiet } else { rule }] });
+            let reply = world.call(OPERATOR, "PUT", "/v1/rules", body).await;
+            // Limits of the mail of no tenant are the operator's to set.
+            let expected = if name == "(unassigned)" { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+            assert_eq!(reply.status, expected, "{field} {name}: {}", reply.text());
+        }
+    }
+    for name in ["*", "(unassigned)"] {
+        let uri = format!("/v1/tenants/{name}/keys");
+        let refused = world.call(OPERATOR, "POST", &uri, json!({"name": "k"})).await;
+        assert_eq!(
+            (refused.status, refused.problem()),
+            (StatusCode::BAD_REQUEST, "invalid-parameter".into())
+        );
+        assert!(refused.text().contains("reserved"), "{}", refused.text());
+        // What is stored can be seen, and taken away.
+        assert_eq!(world.get(OPERATOR, &format!("/v1/tenants/{name}")).await.status, StatusCode::OK);
+        assert_eq!(world.get(OPERATOR, &uri).await.status, StatusCode::OK);
+        let erased = world.call(OPERATOR, "DELETE", &format!("/v1/tenants/{name}"), Value::Null).await;
+        assert_eq!(erased.json(), json!({"erased": name}));
+    }
+    assert!(world.fake.keys.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_key_for_a_reserved_name_is_not_renewed() {
+    let world = World::new();
+    let id = TenantId::unassigned();
+    let tenant = Tenant { id: id.to_string(), ..world.fake.tenant(&acme()).await.unwrap().unwrap() };
+    world.fake.describe(&id, tenant).await.unwrap();
+    world.fake.add_key(Grant::Tenant(id), "old", None).await.unwrap();
+    let keys = "/v1/tenants/(unassigned)/keys/k0";
+    let refused = world.call(OPERATOR, "POST", &format!("{keys}/rotate"), json!({})).await;
+    assert_eq!((refused.status, refused.problem()), (StatusCode::BAD_REQUEST, "invalid-parameter".into()));
+    assert_eq!(world.call(OPERATOR, "DELETE", keys, Value::Null).await.status, StatusCode::OK);
+}
+
+fn acme() -> TenantId {
+    TenantId::new("acme").unwrap()
+}
+
+#[tokio::test]
 async fn nobody_but_an_operator_reaches_tenants_and_keys() {
     let world = World::new();
     for key in [ACME, READER, INGEST, SUSPENDED] {

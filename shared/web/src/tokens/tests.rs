@@ -194,7 +194,7 @@ async fn an_address_is_not_kept() {
 #[tokio::test]
 async fn what_does_not_hold_is_refused_with_its_reason() {
     let world = World::new();
-    let cases: [(&str, Change); 10] = [
+    let cases: [(&str, Change); 13] = [
         ("has expired", |claims| claims["exp"] = json!(in_seconds(-60))),
         ("not in its time", |claims| claims["nbf"] = json!(in_seconds(60))),
         ("not in its time", |claims| claims["nbf"] = json!("soon")),
@@ -205,6 +205,9 @@ async fn what_does_not_hold_is_refused_with_its_reason() {
         ("another audience", |claims| claims["aud"] = json!(null)),
         ("names no tenant", |claims| claims["tenant"] = json!(["acme"])),
         ("no tenant's name", |claims| claims["tenant"] = json!("acme#d")),
+        ("\"*\" is reserved", |claims| claims["tenant"] = json!("*")),
+        ("\"(unassigned)\" is reserved", |claims| claims["tenant"] = json!("(unassigned)")),
+        ("\"(other)\" is reserved", |claims| claims["tenant"] = json!("(other)")),
     ];
     for (reason, change) in cases {
         let told = world.with(ec(), change).await.unwrap_err();
