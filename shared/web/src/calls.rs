@@ -156,6 +156,7 @@ fn trouble<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             alerts::acknowledge::<B>,
             replies(TROUBLE, "Say that you look after an alert: no reminders until it is resolved.", "Alert")
                 .at("id", "The alert.")
+                .empty_body()
                 .of(Who::Setters)
                 .also(&[404]),
         )
@@ -220,7 +221,7 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             &Method::DELETE,
             "/v1/tenants/{id}",
             tenants::erase::<B>,
-            with_id("Erase a tenant: its numbers, rules, alerts and keys.", "Erased"),
+            with_id("Erase a tenant: its numbers, rules, alerts and keys.", "Erased").also(&[404, 413]),
         )
         .add(
             &Method::GET,
@@ -243,7 +244,12 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
                 .body("Rotation", json!({ "overlap_hours": 24 }))
                 .also(&[404, 409]),
         )
-        .add(&Method::DELETE, "/v1/tenants/{id}/keys/{key}", tenants::revoke::<B>, with_key("Revoke a key."))
+        .add(
+            &Method::DELETE,
+            "/v1/tenants/{id}/keys/{key}",
+            tenants::revoke::<B>,
+            with_key("Revoke a key.").also(&[404, 413]),
+        )
 }
 
 fn overview<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {

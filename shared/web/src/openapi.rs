@@ -38,6 +38,8 @@ pub(crate) struct Operation {
     who: Who,
     parameters: Vec<Value>,
     body: Option<(Value, Value)>,
+    /// Whether the body may be left out.
+    is_body_optional: bool,
     reply: Value,
     more: &'static [u16],
     /// Whether refusals too are as another protocol has them.
@@ -76,6 +78,7 @@ fn with_reply(group: &'static str, summary: &'static str, reply: Value) -> Opera
         who: Who::Readers,
         parameters: Vec::new(),
         body: None,
+        is_body_optional: false,
         reply,
         more: &[],
         is_foreign: false,
@@ -124,6 +127,14 @@ impl Operation {
     /// Its body, with an example.
     pub(crate) fn body(mut self, shape: &'static str, example: Value) -> Self {
         self.body = Some((reference(shape), example));
+        self
+    }
+
+    /// A body that says nothing, and may be left out.
+    pub(crate) fn empty_body(mut self) -> Self {
+        let schema = json!({ "type": "object", "additionalProperties": false });
+        self.body = Some((schema, json!({})));
+        self.is_body_optional = true;
         self
     }
 
@@ -197,8 +208,8 @@ impl Operation {
             } else {
                 ("application/json", json!({ "schema": schema, "example": example }))
             };
-            operation
-                .insert("requestBody".to_owned(), json!({ "required": true, "content": { kind: content } }));
+            let body = json!({ "required": !self.is_body_optional, "content": { kind: content } });
+            operation.insert("requestBody".to_owned(), body);
         }
         operation
     }

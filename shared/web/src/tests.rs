@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bounds;
+mod described;
 mod elsewhere;
 mod files;
 mod firehose;

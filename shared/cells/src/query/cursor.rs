@@ -7,6 +7,7 @@ use event::Minute;
 use rapidhash::v3::rapidhash_v3;
 
 use super::error::QueryError;
+use super::fields::BODY;
 
 /// A place in the pages of one query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ fn refusal(problem: &str) -> QueryError {
         "cursor",
         problem,
         "the next_cursor of the reply to the same query, unchanged; without it, the first page",
-        "next_cursor",
+        BODY,
     )
 }
 

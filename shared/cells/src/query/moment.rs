@@ -53,7 +53,8 @@ impl Moment {
                 parameter,
                 format!("{} is not a time", quoted(text)),
                 ALLOWED,
-                "2026-11-01T00:00:00Z",
+                // Right at any time, whatever else is asked.
+                if parameter == "to" { "now" } else { "-24h" },
             )),
         }
     }

@@ -11,7 +11,7 @@ use super::calendar::{Compare, Granularity};
 use super::cohort;
 use super::cursor::Cursor;
 use super::error::{QueryError, quoted};
-use super::fields::{BODY, Fields};
+use super::fields::{BODY, Fields, PAIRS};
 use super::filter::Filter;
 use super::metric::Metric;
 use super::parse_filter;
@@ -44,34 +44,44 @@ impl Query {
         locale: &Locale,
         now: Timestamp,
     ) -> Result<Self, QueryError> {
-        let mut fields = Map::new();
-        let mut filters = Vec::new();
-        for (name, text) in pairs {
-            match name {
-                "filter" => filters.push(text),
-                "metrics" | "group_by" | "order_by" => {
-                    let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-                    if let Value::Array(list) = list {
-                        list.extend(text.split(',').filter(|part| !part.is_empty()).map(Value::from));
-                    }
-                }
-                _ if fields.contains_key(name) => {
-                    return Err(QueryError::malformed(name, "it is given twice", "one value", BODY));
-                }
-                "limit" => {
-                    let number = text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
-                    fields.insert(name.into(), number);
-                }
-                _ => {
-                    fields.insert(name.into(), text.into());
+        let query = fields_of(pairs).and_then(|fields| read(&fields, scope, locale, now));
+        query.map_err(|error| {
+            // A body as an example is of no use to somebody who writes a query string.
+            let example = if error.example == BODY { PAIRS.into() } else { error.example };
+            QueryError { example, ..error }
+        })
+    }
+}
+
+/// The fields of the body that says the same as these pairs.
+fn fields_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Fields, QueryError> {
+    let mut fields = Map::new();
+    let mut filters = Vec::new();
+    for (name, text) in pairs {
+        match name {
+            "filter" => filters.push(text),
+            "metrics" | "group_by" | "order_by" => {
+                let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(list) = list {
+                    list.extend(text.split(',').filter(|part| !part.is_empty()).map(Value::from));
                 }
             }
+            _ if fields.contains_key(name) => {
+                return Err(QueryError::malformed(name, "it is given twice", "one value", BODY));
+            }
+            "limit" => {
+                let number = text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
+                fields.insert(name.into(), number);
+            }
+            _ => {
+                fields.insert(name.into(), text.into());
+            }
         }
-        if !filters.is_empty() {
-            fields.insert("filter".into(), parse_filter::from_pairs(&filters)?);
-        }
-        read(&Fields::new(fields), scope, locale, now)
     }
+    if !filters.is_empty() {
+        fields.insert("filter".into(), parse_filter::from_pairs(&filters)?);
+    }
+    Ok(Fields::new(fields))
 }
 
 fn read(fields: &Fields, scope: Scope, locale: &Locale, now: Timestamp) -> Result<Query, QueryError> {

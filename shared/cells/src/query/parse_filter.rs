@@ -99,6 +99,9 @@ impl Reader<'_> {
         if fields.contains_key("dimension") {
             return self.condition(path, fields);
         }
+        if let Some(name) = fields.keys().find(|name| !matches!(name.as_str(), "and" | "or" | "not")) {
+            return Err(refusal(path, format!("{} is not a field of a filter", quoted(name))));
+        }
         let mut fields_left = fields.iter();
         match (fields_left.next(), fields_left.next()) {
             (Some((name, part)), None) if name == "not" => {

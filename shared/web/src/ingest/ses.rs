@@ -14,6 +14,7 @@ use crate::backend::{Backend, Ingested};
 use crate::limits::{INGEST_BODY_BYTES, Reserved, read_events};
 use crate::problem::{Kind, Problem};
 use crate::router::Web;
+use crate::routes::parameters::Parameters;
 
 /// A larger body is counted in blocks of about so much.
 pub(crate) const BLOCK_BYTES: usize = 1 << 20;
@@ -24,6 +25,7 @@ pub(crate) async fn ingest<B: Backend>(
     request: Request,
 ) -> Result<Json<Ingested>, Problem> {
     may_ingest(&web, bearer(request.headers())?).await?;
+    Parameters::of(request.uri())?.finish("none")?;
     post(&web, request).await
 }
 

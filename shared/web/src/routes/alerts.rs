@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use pipeline::alerts::{Alert, Asked};
 use serde::Serialize;
 
-use super::parameters::{Parameters, invalid};
+use super::parameters::{Parameters, invalid, read_nothing};
 use crate::auth::{Reader, Setter};
 use crate::backend::Backend;
 use crate::problem::{Kind, Problem};
@@ -72,9 +72,9 @@ pub(crate) async fn acknowledge<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     Setter(reader): Setter,
     id: Result<Path<String>, PathRejection>,
-    parameters: Parameters,
+    request: Request,
 ) -> Result<Json<Alert>, Problem> {
-    parameters.finish("none")?;
+    read_nothing(request).await?;
     let id = known(id)?;
     web.backend.alert(&reader.scope, &id).await?.ok_or_else(none)?;
     web.backend.note(&reader.name, "alert.acknowledge", &id).await?;

@@ -5,9 +5,11 @@
 use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequestParts, Query, Request};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use cells::query::moment;
 use event::{InvalidTenant, TenantId, Timestamp};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits::read_body;
@@ -15,8 +17,10 @@ use crate::problem::{Kind, Problem};
 
 /// More pairs than any call has; 100 filter conditions and the rest of a query fit.
 const MAX_PAIRS: usize = 128;
-/// Longest part of a parser's words that is told.
-const MAX_WORDS: usize = 200;
+/// Longest part of a parser's words that is told: the nine fields of rules and a mistyped one fit.
+const MAX_WORDS: usize = 400;
+/// The body of a call that takes none; a client that always sends JSON sends `{}`.
+const NOTHING_BYTES: usize = 4 * 1024;
 
 /// Decoded pairs, in their order.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -24,9 +28,15 @@ pub(crate) struct Parameters(Vec<(String, String)>);
 impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Self::of(&parts.uri)
+    }
+}
+
+impl Parameters {
+    /// The pairs of an address.
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| Problem::new(Kind::InvalidParameter, "the query string cannot be read"))?;
         if pairs.len() > MAX_PAIRS {
             let detail = format!("the query string may have {MAX_PAIRS} parameters");
@@ -34,9 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
         }
         Ok(Self(pairs))
     }
-}
 
-impl Parameters {
     /// All pairs, for a call that reads them itself.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -91,13 +99,30 @@ impl Parameters {
     }
 }
 
-/// Reads a request whose body of at most `limit` bytes must be a JSON object of this shape.
+/// Reads a request that has no parameters, and whose body of at most `limit` bytes must be a JSON object of this shape.
 pub(crate) async fn read_request<T: DeserializeOwned>(
     request: Request,
     limit: usize,
     example: &str,
 ) -> Result<T, Problem> {
+    Parameters::of(request.uri())?.finish("none")?;
     read_object(&read_body(request, limit).await?, example)
+}
+
+/// Reads a request that says nothing but its address: without parameters, its body empty or `{}`.
+///
+/// A field that would be ignored is refused: whoever sends one expects something of it.
+pub(crate) async fn read_nothing(request: Request) -> Result<(), Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    Parameters::of(request.uri())?.finish("none")?;
+    let body = read_body(request, NOTHING_BYTES).await?;
+    if body.is_empty() {
+        return Ok(());
+    }
+    read_object::<Nothing>(&body, "{}").map(|Nothing {}| ())
 }
 
 /// Reads a body that must be a JSON object of this shape.

@@ -29,6 +29,7 @@ pub(crate) async fn post<B: Backend>(
     request: Request,
 ) -> Result<Response, Problem> {
     let form = Form::asked_for(request.headers());
+    Parameters::of(request.uri())?.finish("none, as the query is the body")?;
     let body = read_body(request, QUERY_BODY_BYTES).await?;
     let locale = web.backend.locale(&reader.scope).await?;
     let query = Query::from_json(&body, reader.scope, &locale, web.backend.now())?;

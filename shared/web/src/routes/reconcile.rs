@@ -23,9 +23,7 @@ pub(crate) async fn reconcile<B: Backend>(
     let to = parameters.take_moment("to", now)?.unwrap_or(now);
     parameters.finish("from, to")?;
     if from >= to {
-        return Err(invalid("to", "is not after from")
-            .allowed("a time after from")
-            .example("2026-02-01T00:00:00Z"));
+        return Err(invalid("to", "is not after from").allowed("a time after from").example("now"));
     }
     Ok(Json(web.backend.reconcile(&reader.scope, from, to).await?))
 }

@@ -21,6 +21,7 @@ use crate::router::Web;
 /// A thousand overrides fit.
 const RULES_BODY_BYTES: usize = 256 * 1024;
 const EXAMPLE: &str = r#"{"limits":{"bounce_rate":0.03}}"#;
+const TRIAL_EXAMPLE: &str = r#"{"rules":{"limits":{"bounce_rate":0.03}},"from":"-7d"}"#;
 /// As long as history is kept by the minute, less a margin.
 const MAX_BACKTEST_DAYS: u32 = 29;
 
@@ -108,7 +109,7 @@ pub(crate) async fn backtest<B: Backend>(
     reader: Reader,
     request: Request,
 ) -> Result<Json<Tried>, Problem> {
-    let trial: Trial = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
+    let trial: Trial = read_request(request, RULES_BODY_BYTES, TRIAL_EXAMPLE).await?;
     let Scope::Tenant(tenant) = &reader.scope else {
         return Err(invalid("X-Mailgauge-Tenant", "is missing; rules are tried on one tenant's mail")
             .allowed("a tenant's name")

@@ -16,7 +16,7 @@ use pipeline::queues::{MAX_QUEUES, QueueUrl};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::parameters::{Parameters, declared_tenant, invalid, read_request};
+use super::parameters::{Parameters, declared_tenant, invalid, read_nothing, read_request};
 use crate::auth::Operator;
 use crate::backend::{Backend, Tenant};
 use crate::problem::{Kind, Problem};
@@ -154,9 +154,9 @@ pub(crate) async fn erase<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     operator: Operator,
     id: Result<Path<String>, PathRejection>,
-    parameters: Parameters,
+    request: Request,
 ) -> Result<Json<Value>, Problem> {
-    parameters.finish("none")?;
+    read_nothing(request).await?;
     let id = tenant(id)?;
     one(&web, &id).await?;
     web.backend.note(&operator.name, "tenant.erase", id.as_str()).await?;
@@ -238,9 +238,9 @@ pub(crate) async fn revoke<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     operator: Operator,
     place: Result<Path<(String, String)>, PathRejection>,
-    parameters: Parameters,
+    request: Request,
 ) -> Result<Json<Value>, Problem> {
-    parameters.finish("none")?;
+    read_nothing(request).await?;
     let (_, key) = key_of(&web, place).await?;
     web.backend.note(&operator.name, "key.revoke", &key.id).await?;
     web.backend.end_key(&key.id, None).await?.map(|key| Json(shown(&key))).ok_or_else(no_key)

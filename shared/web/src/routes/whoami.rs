@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
 
+use super::parameters::Parameters;
 use crate::auth::{authenticate, bearer, suspended};
 use crate::backend::{Access, Backend};
 use crate::problem::Problem;
@@ -27,8 +28,10 @@ pub(crate) struct Whoami {
 pub(crate) async fn whoami<B: Backend>(
     State(web): State<Arc<Web<B>>>,
     headers: HeaderMap,
+    parameters: Parameters,
 ) -> Result<Json<Whoami>, Problem> {
     let caller = authenticate(&web, bearer(&headers)?).await?;
+    parameters.finish("none")?;
     let (scope, tenant) = match caller.access {
         Access::Operator => ("operator", None),
         Access::Tenant { tenant, .. } => ("tenant", Some(tenant.to_string())),

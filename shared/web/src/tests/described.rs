@@ -1,0 +1,327 @@
+//! Every call against the document that describes it and against its own errors: what either gives as an example is accepted, and
+//! what neither knows is refused by name.
+
+use axum::http::StatusCode;
+use serde_json::{Map, json};
+
+use super::*;
+
+/// Calls whose parameters or bodies another protocol decides on: services of AWS, health checks, scrapers.
+const OTHER_PROTOCOLS: [&str; 6] =
+    ["/v1/ingest/sns", "/v1/ingest/firehose", "/v1/ingest/eventbridge", "/healthz", "/readyz", "/metrics"];
+
+/// A call as the document describes it, about things that are there.
+struct Call {
+    method: String,
+    path: String,
+    said: Value,
+    schemas: Value,
+}
+
+/// A tenant with a key, and an alert.
+async fn furnished() -> World {
+    let world = World::new();
+    world.post(OPERATOR, "/v1/tenants/acme/keys", r#"{"name":"k"}"#).await;
+    world
+}
+
+async fn all() -> Vec<Call> {
+    let request = Request::builder().uri("/openapi.json").body(Body::empty()).unwrap();
+    let document = World::new().send(request).await.json();
+    let mut calls = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, said) in methods.as_object().unwrap() {
+            let (method, said) = (method.to_uppercase(), said.clone());
+            calls.push(Call { method, path: path.clone(), said, schemas: document["components"].clone() });
+        }
+    }
+    assert!(calls.len() > 25, "{}", calls.len());
+    calls
+}
+
+impl Call {
+    fn is_ours(&self) -> bool {
+        !OTHER_PROTOCOLS.contains(&self.path.as_str())
+    }
+
+    /// Keys that may make it.
+    fn keys(&self) -> &'static [&'static str] {
+        match self.said["x-who"].as_str().unwrap() {
+            "any key that reads" | "anybody" => &[ACME],
+            "keys with the scope rules, and operators" => &[ACME, OPERATOR],
+            "keys that send events, and operators" => &[INGEST, OPERATOR],
+            _ => &[OPERATOR],
+        }
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = &Value> {
+        self.said["parameters"].as_array().unwrap().iter().filter(|parameter| parameter["in"] == "query")
+    }
+
+    /// Its address with every parameter that it needs, and others in place of these.
+    fn uri(&self, others: &[(&str, &str)]) -> String {
+        let id = if self.path.starts_with("/v1/alerts") { alert().change.id } else { "acme".to_owned() };
+        let path = self.path.replace("{id}", &id).replace("{name}", "provider").replace("{key}", "k0");
+        let needed = self.parameters().filter(|parameter| parameter["required"] == true);
+        let needed = needed.map(|parameter| {
+            (parameter["name"].as_str().unwrap(), parameter["schema"]["example"].as_str().unwrap())
+        });
+        let kept = needed.filter(|(name, _)| others.iter().all(|(other, _)| other != name));
+        let pairs: Vec<String> = kept
+            .chain(others.iter().copied())
+            .map(|(name, value)| format!("{name}={}", coded(value)))
+            .collect();
+        format!("{path}?{}", pairs.join("&"))
+    }
+
+    /// The example of its body, if it has one in JSON.
+    fn example(&self) -> Option<&Value> {
+        Some(&self.said["requestBody"]["content"]["application/json"]["example"]).filter(|it| !it.is_null())
+    }
+
+    /// The fields of its body, as far as the document names them.
+    fn fields(&self) -> Map<String, Value> {
+        let shape = &self.said["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let name = shape.as_str().and_then(|shape| shape.rsplit('/').next()).unwrap_or_default();
+        self.schemas["schemas"][name]["properties"].as_object().cloned().unwrap_or_default()
+    }
+
+    async fn make(&self, key: &str, uri: &str, body: &str) -> Reply {
+        let body = if body.is_empty() { Body::empty() } else { body.to_owned().into() };
+        furnished().await.send(bearer(key, &self.method, uri).body(body).unwrap()).await
+    }
+
+    async fn with_body(&self, key: &str, body: &Value) -> Reply {
+        self.make(key, self.uri(&[]).trim_end_matches('?'), &body.to_string()).await
+    }
+
+    /// What comes of a right body: done, or what the document says may be in the way of it here.
+    fn accepts(&self, reply: &Reply) -> bool {
+        let in_the_way = match (self.method.as_str(), self.path.as_str()) {
+            // The tenant of the example is there.
+            ("POST", "/v1/tenants") => StatusCode::CONFLICT,
+            // An example cannot be signed.
+            ("POST", "/v1/ingest/sns") => StatusCode::FORBIDDEN,
+            _ => StatusCode::OK,
+        };
+        reply.status == StatusCode::OK || reply.status == in_the_way
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// A value of a query string.
+fn coded(value: &str) -> String {
+    value.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// What an example in an error stands for: JSON, or a text as it is.
+fn read(example: &Value) -> Option<Value> {
+    let text = example.as_str()?;
+    Some(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
+}
+
+#[tokio::test]
+async fn every_example_of_a_body_is_accepted_by_its_own_call() {
+    let mut tried = 0;
+    for call in all().await {
+        let Some(example) = call.example() else { continue };
+        for key in call.keys() {
+            let reply = call.with_body(key, example).await;
+            assert!(call.accepts(&reply), "{} {example}: {}", call.name(), reply.text());
+            for wrong in ["7", "{", "[]", r#"{"colour":"blue"}"#] {
+                let refused = call.make(key, call.uri(&[]).trim_end_matches('?'), wrong).await;
+                assert!(refused.status.is_client_error(), "{} {wrong}: {}", call.name(), refused.text());
+                let Some(example) = read(&refused.json()["example"]) else { continue };
+                let reply = call.with_body(key, &example).await;
+                assert!(call.accepts(&reply), "{} {example}: {}", call.name(), reply.text());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 40, "{tried}");
+}
+
+#[tokio::test]
+async fn every_example_of_a_field_is_accepted_by_its_own_call() {
+    let hostile = [
+        json!(-1),
+        json!(1e15),
+        json!("\u{1}"),
+        json!("(other)"),
+        json!([]),
+        json!(["\u{1}"]),
+        json!({}),
+        json!({"\u{1}": "*"}),
+        json!(true),
+    ];
+    let mut tried = 0;
+    for call in all().await.iter().filter(|call| call.is_ours()) {
+        let Some(example) = call.example() else { continue };
+        for (field, _) in call.fields() {
+            for value in &hostile {
+                let mut body = example.clone();
+                body[&field] = value.clone();
+                let problem = call.with_body(call.keys()[0], &body).await.json();
+                let Some(example) = read(&problem["example"]) else { continue };
+                // A whole body, or the field's value.
+                if problem["parameter"].is_null() || example["metrics"].is_array() {
+                    body = example;
+                } else if problem["parameter"] == json!(field) {
+                    body[&field] = example;
+                } else {
+                    continue;
+                }
+                let reply = call.with_body(call.keys()[0], &body).await;
+                assert!(call.accepts(&reply), "{} {body}: {}", call.name(), reply.text());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 60, "{tried}");
+}
+
+#[tokio::test]
+async fn every_example_of_a_parameter_is_accepted_by_its_own_call() {
+    let (mut tried, mut described) = (0, 0);
+    for call in all().await.iter().filter(|call| call.is_ours()) {
+        let body = call.example().map(ToString::to_string).unwrap_or_default();
+        for parameter in call.parameters() {
+            let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+            let accepted = async |uri: String| {
+                let reply = call.make(call.keys()[0], &uri, &body).await;
+                let is_right = matches!(reply.status, StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY);
+                assert!(is_right, "{} {uri}: {}", call.name(), reply.text());
+            };
+            let shown = [&schema["example"], &schema["minimum"], &schema["maximum"]].into_iter();
+            for value in shown.chain(schema["enum"].as_array().into_iter().flatten()) {
+                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+                if value != "null" {
+                    accepted(call.uri(&[(name, &value)])).await;
+                    described += 1;
+                }
+            }
+            for wrong in ["\u{1}", "-1", "999999999999", "x:y:z", "(other)"] {
+                let refused = call.make(call.keys()[0], &call.uri(&[(name, wrong)]), &body).await;
+                if refused.status != StatusCode::BAD_REQUEST || refused.json()["parameter"] != name {
+                    continue;
+                }
+                let problem = refused.json();
+                let Some(example) = problem["example"].as_str() else { continue };
+                // A whole query string, or a value.
+                match example.strip_prefix("metrics=") {
+                    Some(_) => accepted(format!("{}?{example}", call.path)).await,
+                    None => accepted(call.uri(&[(name, example)])).await,
+                }
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 30 && described > 30, "{tried} {described}");
+}
+
+#[tokio::test]
+async fn a_parameter_that_a_call_does_not_have_is_refused_by_name() {
+    let mut tried = 0;
+    for call in all().await.iter().filter(|call| call.is_ours()) {
+        let body = call.example().map(ToString::to_string).unwrap_or_default();
+        for key in call.keys() {
+            let reply = call.make(key, &call.uri(&[("colour", "blue")]), &body).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}: {}", call.name(), reply.text());
+            let problem = reply.json();
+            assert_eq!(problem["parameter"], "colour", "{}: {problem}", call.name());
+            assert!(problem["allowed"].is_string(), "{}: {problem}", call.name());
+            for parameter in call.parameters() {
+                let name = parameter["name"].as_str().unwrap();
+                assert!(problem["allowed"].as_str().unwrap().contains(name), "{} {name}", call.name());
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 25, "{tried}");
+}
+
+#[tokio::test]
+async fn a_field_that_a_body_does_not_have_is_refused_by_name() {
+    let mut tried = 0;
+    for call in all().await.iter().filter(|call| call.is_ours() && call.method != "GET") {
+        if call.said["requestBody"]["content"].get("application/octet-stream").is_some() {
+            continue;
+        }
+        let mut body = call.example().cloned().unwrap_or(json!({}));
+        body["colour"] = json!("blue");
+        for key in call.keys() {
+            let reply = call.with_body(key, &body).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}: {}", call.name(), reply.text());
+            let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("colour"), "{}: {detail}", call.name());
+            for (field, _) in call.fields() {
+                assert!(detail.contains(&field), "{} {field}: {detail}", call.name());
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 12, "{tried}");
+    let rule = json!({"bounce_rate": 0.1, "colour": 1});
+    let quiet = json!({"from": "2026-11-25T08:00:00Z", "until": "2026-11-25T09:00:00Z", "colour": 1});
+    for (key, method, path, body) in [
+        (OPERATOR, "PUT", "/v1/rules", json!({"limits": rule})),
+        (OPERATOR, "PUT", "/v1/rules", json!({"overrides": [rule]})),
+        (OPERATOR, "PUT", "/v1/rules", json!({"maintenance": [quiet]})),
+        (ACME, "PUT", "/v1/rules", json!({"limits": rule})),
+        (ACME, "PUT", "/v1/rules", json!({"overrides": [rule]})),
+        (ACME, "PUT", "/v1/rules", json!({"maintenance": [quiet]})),
+        (ACME, "POST", "/v1/rules/backtest", json!({"from": "-1d", "rules": {"limits": rule}})),
+        (ACME, "POST", "/v1/rules/backtest", json!({"from": "-1d", "rules": {"colour": 1}})),
+        (
+            ACME,
+            "POST",
+            "/v1/query",
+            json!({"metrics": ["sends"], "filter": {"dimension": "provider", "op": "eq", "value": "x", "colour": 1}}),
+        ),
+        (
+            ACME,
+            "POST",
+            "/v1/query",
+            json!({"metrics": ["sends"], "filter": {"and": [{"dimension": "provider", "op": "eq", "value": "x"}], "colour": 1}}),
+        ),
+    ] {
+        let world = World::new();
+        let reply = world.send(bearer(key, method, path).body(body.to_string().into()).unwrap()).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path} {body}: {}", reply.text());
+        assert!(reply.text().contains("colour"), "{path} {body}: {}", reply.text());
+        assert!(world.asked().is_empty(), "{path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_alert_is_taken_up_by_a_request_that_says_nothing_more() {
+    let world = World::new();
+    let uri = format!("/v1/alerts/{}/acknowledge", alert().change.id);
+    for body in ["", "{}", " {} "] {
+        assert_eq!(world.post(ACME, &uri, body).await.status, StatusCode::OK, "{body:?}");
+    }
+    let asked = world.asked().len();
+    for body in [r#"{"by":"Ann"}"#, r#"{"until":"2026-12-01"}"#, "[]", "null", "x", "{"] {
+        let reply = world.post(ACME, &uri, body).await;
+        assert_eq!(
+            (reply.status, reply.problem()),
+            (StatusCode::BAD_REQUEST, "invalid-body".to_owned()),
+            "{body}"
+        );
+    }
+    assert_eq!(world.asked().len(), asked, "nothing was acknowledged");
+}
+
+#[tokio::test]
+async fn a_tenant_is_not_erased_by_a_request_that_asks_for_something_else() {
+    let world = World::new();
+    for (uri, body) in [("/v1/tenants/acme", r#"{"dry_run":true}"#), ("/v1/tenants/acme?dry_run=true", "")] {
+        let reply = world.send(bearer(OPERATOR, "DELETE", uri).body(body.into()).unwrap()).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{uri} {body}");
+        assert!(reply.text().contains("dry_run"), "{}", reply.text());
+    }
+    assert_eq!(world.get(OPERATOR, "/v1/tenants/acme").await.status, StatusCode::OK);
+}
