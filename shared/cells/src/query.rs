@@ -25,12 +25,13 @@ mod range;
 mod rank;
 mod rates;
 mod reply;
+mod reported;
 mod request;
 mod sums;
 #[cfg(test)]
 mod testing;
 
-pub use answer::{Answer, Freshness, MetricValues, Row};
+pub use answer::{Answer, Freshness, MetricCounts, MetricValues, Row};
 pub use calendar::{Compare, Granularity};
 pub use count::Count;
 pub use error::{QueryError, QueryErrorKind};
@@ -41,4 +42,5 @@ pub use moment::moment;
 pub use parse::time_zone;
 pub use plan::{BlockRef, Catalogue, Month, plan};
 pub use rates::{Rate, fraction};
-pub use request::{Basis, By, Fill, Group, Locale, Order, Query, Scope};
+pub use reported::Absence;
+pub use request::{Basis, By, Fill, Group, Locale, Order, Query, Scope, Standing};

@@ -34,6 +34,13 @@ pub struct Provider<'f> {
     /// The domains of its addresses, lower-case.
     #[serde(borrow)]
     pub domains: Vec<&'f str>,
+    /// Whether it reports complaints to SES; true if left out.
+    #[serde(default = "reports")]
+    pub reports_complaints: bool,
+}
+
+const fn reports() -> bool {
+    true
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,6 +91,11 @@ pub fn provider(domain: &str) -> &'static str {
     by_domain.get(domain).copied().unwrap_or(OTHER)
 }
 
+/// Whether the provider of this slug reports complaints to SES, so that none of them is good news; true of those that are not listed.
+pub fn reports_complaints(slug: &str) -> bool {
+    PROVIDERS.all.iter().all(|provider| provider.slug != slug || provider.reports_complaints)
+}
+
 /// All listed providers, in the order of the file.
 pub fn all() -> &'static [Provider<'static>] {
     &PROVIDERS.all
@@ -126,6 +138,14 @@ mod tests {
         check("notgmail.com", OTHER);
         check("gmail.com.example", OTHER);
         check("gmail.co", OTHER);
+    }
+
+    #[test]
+    fn gmail_and_apple_report_no_complaints() {
+        let silent: Vec<_> =
+            all().iter().map(|one| one.slug).filter(|slug| !reports_complaints(slug)).collect();
+        assert_eq!(silent, ["gmail", "apple"]);
+        assert!(reports_complaints(OTHER) && reports_complaints("") && reports_complaints("(other)"));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::ingest::{eventbridge, firehose, ses};
 use crate::openapi::{Calls, Operation, Who, answers, replies, says};
 use crate::router::Web;
 use crate::routes::{
-    alerts, attribution, audit, dimensions, health, look_back, overview, query, reconcile, rules, tenants,
-    whoami,
+    alerts, attribution, audit, dimensions, health, look_back, overview, query, reconcile, rules,
+    tenants, whoami,
 };
 
 const NUMBERS: &str = "Numbers";
@@ -111,7 +111,11 @@ fn metrics() -> Operation {
             &json!({ "type": "string", "enum": ["event", "send"] }),
         )
         .takes("timezone", "IANA, for days and longer.", &text())
-        .takes("order_by", "A metric, group or time, with :asc or :desc.", &text())
+        .takes(
+            "order_by",
+            "A metric, group or time, with :asc or :desc; a rate also with :worst or :best.",
+            &text(),
+        )
         .takes("limit", "At most so many groups, or rows without groups.", &number(1, 10_000))
         .takes("cursor", "meta.next_cursor of the page before.", &text())
         .takes(

@@ -16,8 +16,9 @@ use smallvec::SmallVec;
 
 use super::calendar::Granularity;
 use super::cursor::Cursor;
-use super::metric::Value;
+use super::metric::{Metric, Value};
 use super::rank::{self, Candidate};
+use super::reported::{self, Absence};
 use super::request::{Fill, Query};
 use super::sums::{GroupValues, Sums};
 use crate::cell::Cell;
@@ -38,7 +39,36 @@ pub struct Answer {
     rows: Vec<Row>,
     freshness: Freshness,
     estimates: BTreeMap<usize, f64>,
-    next_cursor: Option<String>,
+    page: Page,
+}
+
+/// Which part of all groups (of all rows, without groups) an answer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Page {
+    /// How many came before.
+    skip: usize,
+    /// How many a page has at most.
+    most: usize,
+    /// How many there are on all pages; the long tail is none of them.
+    total: usize,
+}
+
+impl Page {
+    fn end(self) -> usize {
+        self.skip.saturating_add(self.most).min(self.total)
+    }
+
+    fn next(self) -> Option<usize> {
+        (self.end() < self.total).then_some(self.end())
+    }
+
+    fn previous(self) -> Option<usize> {
+        (self.skip > 0).then(|| self.skip.saturating_sub(self.most))
+    }
+
+    fn last(self) -> Option<usize> {
+        self.next().map(|_| (self.total - 1) / self.most * self.most)
+    }
 }
 
 /// One row.
@@ -51,7 +81,9 @@ pub struct Row {
     /// The value of each metric.
     pub metrics: MetricValues,
     /// Numerator and denominator of each metric that is a rate.
-    pub counts: SmallVec<[Option<(u64, u64)>; 3]>,
+    pub counts: MetricCounts,
+    /// Which metrics, by place, have no value for another reason than a denominator of 0.
+    pub absences: SmallVec<[(usize, Absence); 1]>,
     /// The value of each metric in the range compared with.
     pub previous: Option<MetricValues>,
     /// The group's place in the page; the long tail comes last.
@@ -60,6 +92,8 @@ pub struct Row {
 
 /// The value of each metric of a query, in the order asked for.
 pub type MetricValues = SmallVec<[Value; 4]>;
+/// Numerator and denominator of each metric of a query that is a rate, in the order asked for.
+pub type MetricCounts = SmallVec<[Option<(u64, u64)>; 3]>;
 
 /// A group, and its numbers in the sums of the range and of the one compared with.
 struct Member<'a> {
@@ -73,27 +107,26 @@ struct Source<'a> {
     query: &'a Query,
     now: &'a Sums,
     earlier: Option<&'a Sums>,
+    /// Whether the filter leaves only mail of which nobody reports complaints.
+    is_silent: bool,
 }
 
 impl Answer {
     pub(super) fn new(query: &Query, now: &Sums, earlier: Option<&Sums>, freshness: Freshness) -> Self {
-        let source = Source { query, now, earlier };
+        let is_silent = reported::passes_only_silent(&query.filter);
+        let source = Source { query, now, earlier, is_silent };
         let mut answer = Self {
             query: query.clone(),
             rows: Vec::new(),
             freshness,
             estimates: BTreeMap::new(),
-            next_cursor: None,
+            page: Page::default(),
         };
-        let more = if query.group_by.is_empty() {
+        answer.page = if query.group_by.is_empty() {
             answer.page_of_rows(&source)
         } else {
             answer.page_of_groups(&source)
         };
-        if let Some(skip) = more {
-            let (from, to) = query.range();
-            answer.next_cursor = Some(Cursor { from, to, skip }.encode(query.fingerprint));
-        }
         answer
     }
 
@@ -118,32 +151,57 @@ impl Answer {
     }
 
     /// What to send as `cursor` for the next page, if there is one.
-    pub fn next_cursor(&self) -> Option<&str> {
-        self.next_cursor.as_deref()
+    pub fn next_cursor(&self) -> Option<String> {
+        self.cursor(self.page.next())
+    }
+
+    /// What to send as `cursor` for the page before, if there is one.
+    pub fn previous_cursor(&self) -> Option<String> {
+        self.cursor(self.page.previous())
+    }
+
+    /// What to send as `cursor` for the last page, if this is not it.
+    pub fn last_cursor(&self) -> Option<String> {
+        self.cursor(self.page.last())
+    }
+
+    /// How many groups, or rows without groups, the pages before had.
+    pub const fn offset(&self) -> usize {
+        self.page.skip
+    }
+
+    /// How many groups, or rows without groups, all pages have; the long tail is none of them.
+    pub const fn total(&self) -> usize {
+        self.page.total
+    }
+
+    fn cursor(&self, skip: Option<usize>) -> Option<String> {
+        let (from, to) = self.query.range();
+        let skip = u32::try_from(skip?).ok()?;
+        Some(Cursor { from, to, skip }.encode(self.query.fingerprint))
     }
 
     /// Without groups, a page is a number of buckets.
-    fn page_of_rows(&mut self, source: &Source<'_>) -> Option<u32> {
+    fn page_of_rows(&mut self, source: &Source<'_>) -> Page {
         self.add_rows(source, &source.members(), &Arc::default(), 0);
         self.rows.sort_by(|a, b| rank::rows(source.query, a, b));
-        let end = source.query.skip.saturating_add(source.query.limit.min(Query::MAX_ROWS));
-        let more = self.rows.len() > end;
-        self.rows.truncate(end);
-        self.rows.drain(..source.query.skip.min(self.rows.len()));
-        more.then(|| u32::try_from(end).ok()).flatten()
+        let most = source.query.limit.min(Query::MAX_ROWS);
+        let page = Page { skip: source.query.skip, most, total: self.rows.len() };
+        self.rows.truncate(page.end());
+        self.rows.drain(..page.skip.min(self.rows.len()));
+        page
     }
 
     /// With groups, a page is a number of groups, each in all its buckets, and the rest in one.
-    fn page_of_groups(&mut self, source: &Source<'_>) -> Option<u32> {
+    fn page_of_groups(&mut self, source: &Source<'_>) -> Page {
         let query = source.query;
         let members = source.members();
         let (folded, named): (Vec<_>, Vec<_>) = members.into_iter().partition(Member::is_folded);
         let named = rank::groups(query, named.into_iter().filter_map(|member| source.candidate(member)));
         let buckets = query.edges.len() - 1;
         let most = query.limit.min(Query::MAX_ROWS / buckets).max(1);
-        let start = query.skip.min(named.len());
-        let end = start.saturating_add(most).min(named.len());
-        for (place, member) in named.get(start..end).unwrap_or_default().iter().enumerate() {
+        let page = Page { skip: query.skip, most, total: named.len() };
+        for (place, member) in named.get(page.skip..page.end()).unwrap_or_default().iter().enumerate() {
             self.add_rows(
                 source,
                 std::slice::from_ref(member),
@@ -151,14 +209,13 @@ impl Answer {
                 place,
             );
         }
-        let more = end < named.len();
-        let tail: Vec<_> = named.into_iter().skip(end).chain(folded).collect();
+        let tail: Vec<_> = named.into_iter().skip(page.end()).chain(folded).collect();
         if !tail.is_empty() {
             let other = query.group_by.iter().map(|_| CompactString::const_new(Dimension::OTHER)).collect();
             self.add_rows(source, &tail, &other, usize::MAX);
         }
         self.rows.sort_by(|a, b| rank::rows(query, a, b));
-        more.then(|| u32::try_from(end).ok()).flatten()
+        page
     }
 
     /// Adds a row for each bucket of some groups taken together.
@@ -174,6 +231,7 @@ impl Answer {
         let earlier =
             source.earlier.map(|sums| sums.cells(members.iter().filter_map(|member| member.earlier), false));
         let mut earlier = earlier.into_iter().flatten();
+        let is_silent = source.are_silent(members);
         let always = query.fill == Fill::Zero
             || (query.group_by.is_empty() && query.granularity == Granularity::Total);
         for start in query.edges.iter().take(query.edges.len() - 1) {
@@ -185,13 +243,15 @@ impl Answer {
             let mut row = Row {
                 time: (query.granularity != Granularity::Total).then_some(*start),
                 group: Arc::clone(group),
-                metrics: values(query, &cell),
-                counts: SmallVec::new(),
-                previous: source.earlier.map(|_| values(query, &before.unwrap_or_default())),
+                metrics: values(query, &cell, is_silent),
+                counts: counts(query, &cell),
+                absences: SmallVec::new(),
+                previous: source.earlier.map(|_| values(query, &before.unwrap_or_default(), is_silent)),
                 rank,
             };
             for (place, metric) in query.metrics.iter().enumerate() {
-                row.counts.push(metric.counts(&cell));
+                let absence = if is_silent { reported::absence(*metric, &cell) } else { None };
+                row.absences.extend(absence.map(|absence| (place, absence)));
                 if let Some(error) = metric.error(&cell) {
                     let greatest = self.estimates.entry(place).or_insert(error);
                     *greatest = greatest.max(error);
@@ -233,13 +293,29 @@ impl<'a> Source<'a> {
             let (sums, group) = self.earlier.zip(member.earlier)?;
             whole(sums, group)?;
         }
-        let metrics = values(self.query, &now.unwrap_or_default());
-        Some(Candidate { values: member.values, metrics, member })
+        let cell = now.unwrap_or_default();
+        let metrics = values(self.query, &cell, self.are_silent(std::slice::from_ref(&member)));
+        Some(Candidate { values: member.values, metrics, counts: counts(self.query, &cell), member })
+    }
+
+    /// Whether some groups taken together hold only mail of which nobody reports complaints.
+    fn are_silent(&self, members: &[Member<'_>]) -> bool {
+        self.is_silent
+            || (!members.is_empty()
+                && members.iter().all(|member| reported::is_silent(self.query, member.values)))
     }
 }
 
-fn values(query: &Query, cell: &Cell) -> MetricValues {
-    query.metrics.iter().map(|metric| metric.value(cell, query.basis)).collect()
+fn values(query: &Query, cell: &Cell, is_silent: bool) -> MetricValues {
+    let value = |metric: &Metric| {
+        let is_absent = is_silent && reported::absence(*metric, cell).is_some();
+        if is_absent { Value::Missing } else { metric.value(cell, query.basis) }
+    };
+    query.metrics.iter().map(value).collect()
+}
+
+fn counts(query: &Query, cell: &Cell) -> MetricCounts {
+    query.metrics.iter().map(|metric| metric.counts(cell)).collect()
 }
 
 #[cfg(test)]

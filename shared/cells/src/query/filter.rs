@@ -28,7 +28,7 @@ pub enum Filter {
     Where(Facet, Test),
 }
 
-/// What a value must be. Values are compared byte by byte.
+/// What a value must be. Values are compared byte by byte, but by [`Test::Contains`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum Test {
     /// This one.
@@ -39,6 +39,8 @@ pub enum Test {
     OneOf(Vec<String>),
     /// One that begins so.
     Prefix(String),
+    /// One with this in it, whatever the case of letters; in lower case.
+    Contains(String),
 }
 
 /// Values are never printed: someone may have filtered by an address.
@@ -49,6 +51,7 @@ impl fmt::Debug for Test {
             Self::NotEqual(_) => "ne",
             Self::OneOf(_) => "in",
             Self::Prefix(_) => "prefix",
+            Self::Contains(_) => "contains",
         })
     }
 }
@@ -60,6 +63,7 @@ impl Test {
             Self::NotEqual(unwanted) => value != unwanted,
             Self::OneOf(wanted) => wanted.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
             Self::Prefix(prefix) => value.starts_with(prefix.as_str()),
+            Self::Contains(part) => value.to_lowercase().contains(part.as_str()),
         }
     }
 }
@@ -135,6 +139,7 @@ mod tests {
         check(Test::OneOf(vec!["a".into(), "c".into()]), &["a", "c"], &["b", ""]);
         check(Test::Prefix("spring".into()), &["spring", "spring-2"], &["sprin", "x-spring"]);
         check(Test::Prefix(String::new()), &["", "anything"], &[]);
+        check(Test::Contains("ring".into()), &["spring", "Spring-2", "RING"], &["", "rin", "r-ing"]);
     }
 
     #[test]

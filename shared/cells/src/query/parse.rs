@@ -16,7 +16,7 @@ use super::filter::Filter;
 use super::metric::Metric;
 use super::parse_filter;
 use super::range::{edges, range};
-use super::request::{Basis, By, Fill, Group, Locale, Order, Query, Scope};
+use super::request::{Basis, By, Fill, Group, Locale, Order, Query, Scope, Standing};
 
 impl Query {
     /// Reads the JSON body of `POST /v1/query`, as asked at `now`.
@@ -192,7 +192,8 @@ fn group_by(fields: &Fields, scope: &Scope, locale: &Locale) -> Result<Vec<Group
 }
 
 /// Reads keys such as `sends`, `-sends`, `time`, `provider:asc`, `provider desc`. Unless it says, a metric has its largest value
-/// first, since that is what a list is read for; times and names rise.
+/// first, since that is what a list is read for; times and names rise. A rate can also be ordered `bounce_rate:worst` or `:best`,
+/// by what is proven of it.
 fn order_by(fields: &Fields, metrics: &[Metric], groups: &[Group]) -> Result<Vec<Order>, QueryError> {
     let mut orders = Vec::new();
     for text in fields.list("order_by", Query::MAX_ORDER_BY)? {
@@ -209,6 +210,12 @@ fn order_by(fields: &Fields, metrics: &[Metric], groups: &[Group]) -> Result<Vec
             groups.iter().position(|group| group.name == name).map(By::Group)
         };
         match (by, direction) {
+            (Some(By::Metric(place)), "worst" | "best")
+                if matches!(metrics.get(place), Some(Metric::Rate(_))) =>
+            {
+                let standing = if direction == "worst" { Standing::Worst } else { Standing::Best };
+                orders.push(Order { by: By::Proven(place, standing), descending: true });
+            }
             (Some(by), "asc") => orders.push(Order { by, descending: false }),
             (Some(by), "desc") => orders.push(Order { by, descending: true }),
             (Some(by), "") => orders.push(Order { by, descending: matches!(by, By::Metric(_)) }),
@@ -216,7 +223,7 @@ fn order_by(fields: &Fields, metrics: &[Metric], groups: &[Group]) -> Result<Vec
                 return Err(QueryError::malformed(
                     "order_by",
                     format!("{} cannot be ordered by", quoted(text)),
-                    "time, or one of metrics or group_by; with :asc or :desc, or a - before it for descending",
+                    "time, or one of metrics or group_by; with :asc or :desc, or a - before it for descending; a rate also with :worst or :best",
                     "-sends",
                 ));
             }

@@ -19,8 +19,7 @@ const MAX_VALUES: usize = 1_000;
 /// How long a value may be, in bytes: dimension values are shorter.
 const MAX_VALUE_BYTES: usize = 256;
 
-const SHAPE: &str =
-    r#"{"and":[...]}, {"or":[...]}, {"not":{...}} or {"dimension":...,"op":"eq|ne|in|prefix","value":...}"#;
+const SHAPE: &str = r#"{"and":[...]}, {"or":[...]}, {"not":{...}} or {"dimension":...,"op":"eq|ne|in|prefix|contains","value":...}"#;
 const EXAMPLE: &str = r#"{"dimension":"provider","op":"eq","value":"gmail"}"#;
 
 /// The facet called `name`, for whoever asks.
@@ -145,10 +144,12 @@ impl Reader<'_> {
             "eq" => Test::Equal(self.text(&value_path, value)?),
             "ne" => Test::NotEqual(self.text(&value_path, value)?),
             "prefix" => Test::Prefix(self.text(&value_path, value)?),
+            "contains" => Test::Contains(self.text(&value_path, value)?.to_lowercase()),
             "in" => Test::OneOf(self.texts(&value_path, value)?),
             _ => {
                 let path = format!("{path}.op");
-                return Err(QueryError::malformed(path, "it is not an operator", "eq, ne, in, prefix", "eq"));
+                let allowed = "eq, ne, in, prefix, contains";
+                return Err(QueryError::malformed(path, "it is not an operator", allowed, "eq"));
             }
         };
         Ok(Filter::Where(facet, test))

@@ -7,15 +7,17 @@ use std::cmp::Ordering;
 
 use compact_str::CompactString;
 
-use super::answer::{MetricValues, Row};
-use super::metric::Value;
-use super::request::{By, Order, Query};
+use super::answer::{MetricCounts, MetricValues, Row};
+use super::metric::{Metric, Value};
+use super::rates;
+use super::request::{By, Order, Query, Standing};
 
 /// A group to be ranked, with its values and its metrics over the whole range.
 pub(super) struct Candidate<'a, M> {
     pub member: M,
     pub values: &'a [CompactString],
     pub metrics: MetricValues,
+    pub counts: MetricCounts,
 }
 
 /// Members in the order of their rank: by the order asked for, else by the first metric, largest first.
@@ -30,6 +32,9 @@ pub(super) fn groups<'a, M>(query: &Query, candidates: impl Iterator<Item = Cand
         let by_orders = orders.iter().map(|order| match order.by {
             By::Time => Ordering::Equal,
             By::Metric(place) => by_metric(order, &a.metrics, &b.metrics, place),
+            By::Proven(place, standing) => {
+                by_proof(query, standing, (&a.metrics, &a.counts), (&b.metrics, &b.counts), place)
+            }
             By::Group(place) => by_name(order, a.values, b.values, place),
         });
         by_orders.fold(Ordering::Equal, Ordering::then).then_with(|| a.values.cmp(b.values))
@@ -44,6 +49,9 @@ pub(super) fn rows(query: &Query, a: &Row, b: &Row) -> Ordering {
         let ordering = match order.by {
             By::Time => direct(order, a.time.cmp(&b.time)),
             By::Metric(place) => tail_last.then_with(|| by_metric(order, &a.metrics, &b.metrics, place)),
+            By::Proven(place, standing) => tail_last.then_with(|| {
+                by_proof(query, standing, (&a.metrics, &a.counts), (&b.metrics, &b.counts), place)
+            }),
             By::Group(place) => tail_last.then_with(|| by_name(order, &a.group, &b.group, place)),
         };
         if ordering != Ordering::Equal {
@@ -57,6 +65,28 @@ fn by_metric(order: &Order, a: &[Value], b: &[Value], place: usize) -> Ordering 
     let number = |values: &[Value]| values.get(place).and_then(|value| value.as_number());
     match (number(a), number(b)) {
         (Some(a), Some(b)) => direct(order, a.total_cmp(&b)),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+/// By the share that is proven to be bad, or good; among equals by the rate itself, and last what has no rate.
+fn by_proof(
+    query: &Query,
+    standing: Standing,
+    a: (&[Value], &[Option<(u64, u64)>]),
+    b: (&[Value], &[Option<(u64, u64)>]),
+    place: usize,
+) -> Ordering {
+    let Some(Metric::Rate(rate)) = query.metrics.get(place) else { return Ordering::Equal };
+    let counts_numerator = rate.is_better_high() == (standing == Standing::Best);
+    let proof = |(values, counts): (&[Value], &[Option<(u64, u64)>])| {
+        let value = values.get(place)?.as_number()?;
+        let (part, whole) = counts.get(place).copied().flatten()?;
+        let part = if counts_numerator { part } else { whole.saturating_sub(part) };
+        Some((rates::proven(part, whole), if counts_numerator { value } else { -value }))
+    };
+    match (proof(a), proof(b)) {
+        (Some(a), Some(b)) => b.0.total_cmp(&a.0).then_with(|| b.1.total_cmp(&a.1)),
         (a, b) => b.is_some().cmp(&a.is_some()),
     }
 }

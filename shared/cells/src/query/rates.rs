@@ -44,6 +44,26 @@ impl Rate {
             Self::Unsubscribe => (Count::Unsubscribes, Count::Deliveries),
         }
     }
+
+    /// Whether a high rate is the good one.
+    pub const fn is_better_high(self) -> bool {
+        matches!(self, Self::Delivery | Self::Open | Self::Click | Self::ClickToOpen)
+    }
+}
+
+/// The share of `whole` that `part` proves, at a chance of 1 in 10,000 to prove too much: the doubt that limits are judged by.
+///
+/// The lower end of the interval of a Poisson count, in the approximation of Wilson and Hilferty. It is 0 for one of one, 0.08
+/// for five of five and 0.108 for 1,200 of 10,000, so small groups do not crowd out large ones.
+pub(super) fn proven(part: u64, whole: u64) -> f64 {
+    /// One-sided, 1 in 10,000.
+    const ERRORS: f64 = 3.719;
+    if part == 0 || whole == 0 {
+        return 0.0;
+    }
+    let part = part as f64;
+    let root = 1.0 - 1.0 / (9.0 * part) - ERRORS / (3.0 * part.sqrt());
+    part * root.max(0.0).powi(3) / whole as f64
 }
 
 /// The rate of two counts; nothing for a denominator of 0.
@@ -70,6 +90,16 @@ mod tests {
     fn a_denominator_of_nothing_gives_no_rate() {
         assert_eq!(fraction(3, 0, Basis::Event), None);
         assert_eq!(fraction(0, 0, Basis::Send), None);
+    }
+
+    #[test]
+    fn more_mail_proves_more_of_the_same_rate() {
+        assert!(proven(1, 1) < 0.001);
+        let shares = [(1, 10), (10, 100), (100, 1_000), (1_000_000, 10_000_000)]
+            .map(|(part, whole)| proven(part, whole));
+        assert!(shares.is_sorted(), "{shares:?}");
+        assert!((0.099..0.1).contains(&shares[3]), "{shares:?}");
+        assert_eq!((proven(0, 100), proven(0, 0)), (0.0, 0.0));
     }
 
     #[test]

@@ -77,6 +77,12 @@ impl Serialize for RowReply<'_> {
             &Named(|| groups.clone().zip(row.group.iter().map(CompactString::as_str))),
         )?;
         reply.serialize_entry("metrics", &Named(|| names.iter().zip(&row.metrics)))?;
+        if !row.absences.is_empty() {
+            let reasons = || {
+                row.absences.iter().filter_map(|(place, absence)| Some((names.get(*place)?, absence.name())))
+            };
+            reply.serialize_entry("reasons", &Named(reasons))?;
+        }
         if row.counts.iter().any(Option::is_some) {
             let counts = || {
                 names.iter().zip(&row.counts).filter_map(|(name, counts)| {
@@ -132,11 +138,15 @@ impl Serialize for Meta<'_> {
             let all = answer.estimates().iter();
             all.filter_map(|(place, error)| Some((self.names.get(*place)?, error)))
         };
-        let mut meta = serializer.serialize_struct("Meta", 6)?;
+        let mut meta = serializer.serialize_struct("Meta", 10)?;
         meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
         meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
         meta.serialize_field("estimates", &Named(estimates))?;
         meta.serialize_field("next_cursor", &answer.next_cursor())?;
+        meta.serialize_field("previous_cursor", &answer.previous_cursor())?;
+        meta.serialize_field("last_cursor", &answer.last_cursor())?;
+        meta.serialize_field("offset", &answer.offset())?;
+        meta.serialize_field("total", &answer.total())?;
         meta.serialize_field("from", &answer.query().rfc3339(from))?;
         meta.serialize_field("to", &answer.query().rfc3339(to))?;
         meta.end()

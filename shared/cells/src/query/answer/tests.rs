@@ -154,6 +154,135 @@ fn each_page_goes_on_where_the_one_before_ended() {
 }
 
 #[test]
+fn pages_say_where_they_are_and_lead_back_and_to_the_end() {
+    let mut asked = body(&json!({ "group_by": ["provider"], "limit": 2 }));
+    let mut go = |cursor: &Json| {
+        asked["cursor"] = cursor.clone();
+        let page = reply(&asked, &sends());
+        (short(&page)[0].clone(), page["meta"].clone())
+    };
+    let (first, meta) = go(&Json::Null);
+    assert_eq!(first, "gmail 50");
+    assert_eq!(
+        (&meta["offset"], &meta["total"], &meta["previous_cursor"]),
+        (&json!(0), &json!(5), &Json::Null)
+    );
+    let (last, meta) = go(&meta["last_cursor"]);
+    assert_eq!(last, "zoho 1");
+    assert_eq!(
+        (&meta["offset"], &meta["last_cursor"], &meta["next_cursor"]),
+        (&json!(4), &Json::Null, &Json::Null)
+    );
+    let (second, meta) = go(&meta["previous_cursor"]);
+    assert_eq!((second.as_str(), &meta["offset"]), ("yahoo 20", &json!(2)));
+    assert_eq!(go(&meta["previous_cursor"]).0, "gmail 50");
+}
+
+/// Groups with so many bounces of so many sends, by campaign.
+fn bounced(groups: &[(&'static str, u64, u64)]) -> Vec<Happening> {
+    let one = |campaign, counter, count| Happening {
+        campaign,
+        ..Happening::new("2026-03-01T10:20:00Z", "yahoo", counter, count)
+    };
+    let each = |&(campaign, bounces, sends): &(&'static str, u64, u64)| {
+        [one(campaign, Counter::Sends, sends), one(campaign, Counter::BouncesPermanent, bounces)]
+    };
+    groups.iter().flat_map(each).filter(|happening| happening.count > 0).collect()
+}
+
+/// The campaigns of all pages of two, in order; the long tail left out.
+fn campaigns(order_by: &str, happenings: &[Happening]) -> Vec<String> {
+    let body = json!({
+        "metrics": ["bounce_rate"], "from": "2026-03-01", "to": "2026-03-02",
+        "group_by": ["campaign"], "order_by": [order_by], "limit": 2,
+    });
+    let pages = pages(&body, happenings);
+    let rows = pages.iter().flat_map(|page| page["rows"].as_array().unwrap());
+    let names = rows.map(|row| row["group"]["campaign"].as_str().unwrap().to_owned());
+    names.filter(|name| name != "(other)").collect()
+}
+
+#[test]
+fn pages_by_a_rate_have_ties_by_name_and_nulls_last_in_both_directions() {
+    // "unsent" has bounces of mail that was sent before the range: no rate.
+    let groups =
+        bounced(&[("d", 1, 10), ("b", 2, 10), ("unsent", 3, 0), ("c", 1, 10), ("a", 1, 10), ("e", 0, 10)]);
+    assert_eq!(campaigns("bounce_rate:desc", &groups), ["b", "a", "c", "d", "e", "unsent"]);
+    assert_eq!(campaigns("bounce_rate:asc", &groups), ["e", "a", "c", "d", "b", "unsent"]);
+}
+
+#[test]
+fn the_worst_rate_is_the_one_that_is_proven() {
+    let groups = bounced(&[
+        ("one-of-one", 1, 1),
+        ("two-of-two", 2, 2),
+        ("large", 1_200, 10_000),
+        ("small", 4, 20),
+        ("usual", 200, 10_000),
+        ("clean", 0, 10_000),
+        ("untried", 0, 1),
+        ("unsent", 1, 0),
+    ]);
+    let worst = campaigns("bounce_rate:worst", &groups);
+    assert_eq!(worst[..2], ["large", "usual"], "{worst:?}");
+    assert_eq!(worst[6..], ["untried", "unsent"].map(str::to_owned), "{worst:?}");
+    assert_eq!(campaigns("bounce_rate:best", &groups)[0], "clean");
+}
+
+#[test]
+fn complaints_that_nobody_reports_are_no_rate_of_zero() {
+    let mut happenings = Vec::new();
+    for (provider, domain) in [("gmail", "gmail.com"), ("apple", "icloud.com"), ("yahoo", "yahoo.com")] {
+        let delivered = Happening::new("2026-03-01T10:20:00Z", provider, Counter::Deliveries, 100);
+        happenings.push(Happening { domain, ..delivered });
+    }
+    happenings.push(Happening {
+        domain: "yahoo.com",
+        ..Happening::new("2026-03-01T11:20:00Z", "yahoo", Counter::Complaints, 3)
+    });
+    let found = |more: &Json| -> Vec<String> {
+        let mut body = body(more);
+        body["metrics"] = json!(["complaint_rate", "deliveries"]);
+        let reply = reply(&body, &happenings);
+        let row =
+            |row: &Json| format!("{} {} {}", row["group"], row["metrics"]["complaint_rate"], row["reasons"]);
+        reply["rows"].as_array().unwrap().iter().map(row).collect()
+    };
+    let silent = r#"null {"complaint_rate":"not_reported"}"#;
+    assert_eq!(
+        found(&json!({ "group_by": ["provider"], "order_by": ["complaint_rate:asc"] })),
+        [
+            r#"{"provider":"yahoo"} 0.03 null"#.to_owned(),
+            format!(r#"{{"provider":"apple"}} {silent}"#),
+            format!(r#"{{"provider":"gmail"}} {silent}"#),
+        ]
+    );
+    assert_eq!(
+        found(&json!({ "group_by": ["recipient_domain"], "limit": 1, "order_by": ["complaint_rate"] })),
+        [
+            r#"{"recipient_domain":"yahoo.com"} 0.03 null"#.to_owned(),
+            format!(r#"{{"recipient_domain":"(other)"}} {silent}"#),
+        ]
+    );
+    assert_eq!(found(&json!({})), ["{} 0.01 null"]);
+    for (filter, expected) in [
+        (json!({ "dimension": "provider", "value": "gmail" }), format!("{{}} {silent}")),
+        (
+            json!({ "dimension": "provider", "op": "in", "value": ["gmail", "apple"] }),
+            format!("{{}} {silent}"),
+        ),
+        (json!({ "dimension": "recipient_domain", "value": "icloud.com" }), format!("{{}} {silent}")),
+        (
+            json!({ "dimension": "provider", "op": "in", "value": ["gmail", "yahoo"] }),
+            "{} 0.015 null".to_owned(),
+        ),
+        (json!({ "not": { "dimension": "provider", "value": "yahoo" } }), "{} 0.0 null".to_owned()),
+    ] {
+        assert_eq!(found(&json!({ "filter": filter })), [expected], "{filter}");
+    }
+}
+
+#[test]
 fn a_page_never_has_more_rows_than_its_limit() {
     let from = NOW.plus_millis(-40_000 * 60_000).to_string();
     let body = json!({ "metrics": ["sends"], "from": from, "granularity": "1m", "group_by": ["provider"], "fill": "zero" });

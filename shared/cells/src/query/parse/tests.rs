@@ -64,7 +64,8 @@ fn a_declared_tag_is_a_dimension() {
 fn orders_are_read_in_every_form() {
     let check = |text: &str, by: By, descending: bool| {
         let query =
-            pairs(&format!("metrics=sends,opens&group_by=provider&order_by={text}"), Scope::All).unwrap();
+            pairs(&format!("metrics=sends,opens,open_rate&group_by=provider&order_by={text}"), Scope::All)
+                .unwrap();
         assert_eq!(query.order_by, [Order { by, descending }], "{text}");
     };
     check("sends", By::Metric(0), true);
@@ -75,6 +76,8 @@ fn orders_are_read_in_every_form() {
     check("-time", By::Time, true);
     check("provider", By::Group(0), false);
     check("provider:desc", By::Group(0), true);
+    check("open_rate:worst", By::Proven(2, Standing::Worst), true);
+    check("open_rate:best", By::Proven(2, Standing::Best), true);
 }
 
 /// Every refusal in its words. They are read by people who have only these words to go by.
@@ -103,6 +106,7 @@ fn refusals_name_the_parameter_and_what_to_do() {
         "metrics=sends&group_by=provider,campaign,segment,tag1,tag2",
         "metrics=sends&order_by=opens",
         "metrics=sends&order_by=sends:up",
+        "metrics=sends&order_by=sends:worst",
         "metrics=sends&limit=0",
         "metrics=sends&limit=10001",
         "metrics=sends&limit=ten",
