@@ -13,7 +13,7 @@ use crate::ingest::{eventbridge, firehose, ses};
 use crate::openapi::{Calls, Operation, Who, answers, replies, says};
 use crate::router::Web;
 use crate::routes::{
-    alerts, attribution, audit, dimensions, health, look_back, overview, query, reconcile, rules,
+    alerts, attribution, audit, catalogue, dimensions, health, look_back, overview, query, reconcile, rules,
     tenants, whoami,
 };
 
@@ -40,6 +40,16 @@ fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
     calls
         .add(&Method::POST, "/v1/query", query::post::<B>, query)
         .add(&Method::GET, "/v1/metrics", query::get::<B>, metrics())
+        .add(
+            &Method::GET,
+            "/v1/metrics/catalogue",
+            catalogue::catalogue::<B>,
+            replies(
+                NUMBERS,
+                "Every metric: label, unit, formula, direction, and the limit that holds for the caller.",
+                "Catalogue",
+            ),
+        )
         .add(
             &Method::GET,
             "/v1/dimensions",

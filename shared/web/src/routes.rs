@@ -3,6 +3,7 @@
 pub(crate) mod alerts;
 pub(crate) mod attribution;
 pub(crate) mod audit;
+pub(crate) mod catalogue;
 pub(crate) mod dimensions;
 pub(crate) mod forms;
 pub(crate) mod health;

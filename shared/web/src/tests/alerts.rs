@@ -115,3 +115,51 @@ async fn trends_and_budgets_are_within_the_scope() {
         assert_eq!(world.get(ACME, uri).await.status, StatusCode::BAD_REQUEST, "{uri}");
     }
 }
+
+#[tokio::test]
+async fn the_catalogue_names_the_limits_that_hold_for_the_caller() {
+    let world = World::new();
+    let put = |key, body: serde_json::Value| {
+        world.send(bearer(key, "PUT", "/v1/rules").body(body.to_string().into()).unwrap())
+    };
+    let overrides =
+        json!([{"tenant": "acme", "bounce_rate": 0.05}, {"provider": "gmail", "bounce_rate": 0.01}]);
+    let rules = json!({"limits": {"bounce_rate": 0.03, "delivery_ms_p95": 60_000}, "overrides": overrides});
+    assert_eq!(put(OPERATOR, rules).await.status, StatusCode::OK);
+    assert_eq!(
+        put(ACME, json!({"limits": {"complaint_rate": 0.002, "delivery_rate": 2}})).await.status,
+        StatusCode::OK
+    );
+    let entry = async |key, tenant: Option<&str>, name: &str| {
+        let mut request = bearer(key, "GET", "/v1/metrics/catalogue");
+        if let Some(tenant) = tenant {
+            request = request.header("x-mailgauge-tenant", tenant);
+        }
+        let catalogue = world.send(request.body(axum::body::Body::empty()).unwrap()).await.json();
+        let metrics = catalogue["metrics"].as_array().unwrap().clone();
+        (catalogue["tenant"].clone(), metrics.into_iter().find(|metric| metric["name"] == name).unwrap())
+    };
+    let (tenant, bounces) = entry(OPERATOR, None, "bounce_rate").await;
+    assert_eq!(
+        (tenant, bounces),
+        (
+            serde_json::Value::Null,
+            json!({
+                "name": "bounce_rate", "label": "Bounce rate", "unit": "fraction", "formula": "bounces / sends",
+                "direction": "lower", "numerator": "bounces", "denominator": "sends",
+                "limit": {"value": 0.03, "side": "above"},
+            })
+        )
+    );
+    for (key, tenant) in [(ACME, None), (OPERATOR, Some("acme"))] {
+        let limit = async |name: &str| entry(key, tenant, name).await.1["limit"].clone();
+        assert_eq!(entry(key, tenant, "sends").await.0, "acme");
+        assert_eq!(limit("bounce_rate").await, json!({"value": 0.05, "side": "above"}));
+        assert_eq!(limit("complaint_rate").await, json!({"value": 0.002, "side": "above"}));
+        assert_eq!(limit("delivery_ms_p95").await, json!({"value": 60_000.0, "side": "above"}));
+        assert_eq!(limit("delivery_rate").await, serde_json::Value::Null, "above 1 it is off");
+        assert_eq!(limit("sends").await, serde_json::Value::Null);
+    }
+    assert_eq!(world.get(INGEST, "/v1/metrics/catalogue").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.get(ACME, "/v1/metrics/catalogue?x=1").await.status, StatusCode::BAD_REQUEST);
+}

@@ -1,0 +1,95 @@
+//! `GET /v1/metrics/catalogue`: every metric with its label, unit, formula and direction, and the limit that detection holds the
+//! caller's mail to.
+//!
+//! A tenant's limits are the operator's with its own in front; without a tenant they are those that hold for all.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use cells::query::{Metric, Scope};
+use detection::Limits;
+use serde::Serialize;
+
+use super::parameters::Parameters;
+use crate::auth::Reader;
+use crate::backend::Backend;
+use crate::problem::Problem;
+use crate::router::Web;
+
+/// What rules name an operator's view of all tenants.
+const ALL_TENANTS: &str = "*";
+
+/// The reply of `GET /v1/metrics/catalogue`.
+#[derive(Serialize)]
+pub(crate) struct Catalogue {
+    /// Whose limits; null for those of all tenants.
+    tenant: Option<String>,
+    metrics: Vec<Entry>,
+}
+
+/// A metric.
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    label: String,
+    unit: &'static str,
+    formula: String,
+    /// `higher` or `lower` is better, or `none`.
+    direction: &'static str,
+    /// Of a rate.
+    numerator: Option<String>,
+    denominator: Option<String>,
+    limit: Option<Limit>,
+}
+
+/// A limit, in the metric's unit.
+#[derive(Clone, Copy, Serialize)]
+struct Limit {
+    value: f64,
+    /// Where trouble lies: `above` or `below`.
+    side: &'static str,
+}
+
+/// `GET /v1/metrics/catalogue`.
+pub(crate) async fn catalogue<B: Backend>(
+    State(web): State<Arc<Web<B>>>,
+    reader: Reader,
+    parameters: Parameters,
+) -> Result<Json<Catalogue>, Problem> {
+    parameters.finish("none")?;
+    let mut rules = web.backend.rules().await?;
+    let (limits, tenant) = match &reader.scope {
+        Scope::All => (rules.limits_of(ALL_TENANTS), None),
+        Scope::Tenant(tenant) => {
+            web.backend.own_rules(tenant).await?.put_into(&mut rules, tenant.as_str());
+            (rules.limits_of(tenant.as_str()), Some(tenant.to_string()))
+        }
+    };
+    let metrics = Metric::all().map(|metric| entry(metric, &limits)).collect();
+    Ok(Json(Catalogue { tenant, metrics }))
+}
+
+fn entry(metric: Metric, limits: &Limits) -> Entry {
+    let name = metric.name();
+    let (numerator, denominator) = metric.parts().unzip();
+    let limit = limit(&name, limits);
+    let (unit, direction) = (metric.unit(), metric.direction().name());
+    let (label, formula) = (metric.label(), metric.formula());
+    Entry { name, label, unit, formula, direction, numerator, denominator, limit }
+}
+
+/// The limit on a metric. A limit above 1 switches that of a rate off.
+fn limit(name: &str, limits: &Limits) -> Option<Limit> {
+    let rate = |limit: Option<f64>| limit.filter(|limit| *limit <= 1.0);
+    let above = |limit: Option<f64>| limit.map(|value| Limit { value, side: "above" });
+    match name {
+        "delivery_rate" => rate(limits.delivery_rate).map(|value| Limit { value, side: "below" }),
+        "bounce_rate" => above(rate(limits.bounce_rate)),
+        "hard_bounce_rate" => above(rate(limits.hard_bounce_rate)),
+        "complaint_rate" => above(rate(limits.complaint_rate)),
+        "delivery_ms_p95" => above(limits.delivery_ms_p95),
+        "queue_depth" => above(limits.queue_depth),
+        _ => None,
+    }
+}
