@@ -46,3 +46,11 @@ fn a_user_walks_the_dashboard_of_the_demo() {
     let key = demo.key.clone().expect("the demo prints a sign-in link");
     walk("demo", &["--real", &demo.address, &key]);
 }
+
+#[test]
+fn the_worst_and_the_last_of_thousands_are_within_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start("serve", &folder.path().join("data"), &[]);
+    let key = server.key.clone().expect("the first start prints an operator key");
+    walk("many", &["--many", &server.address, &key]);
+}

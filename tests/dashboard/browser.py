@@ -2,10 +2,11 @@
 
     python tests/dashboard/browser.py --browser /usr/bin/chromium --shots target/dashboard/shots
     python tests/dashboard/browser.py --browser /usr/bin/chromium --shots DIR --real http://127.0.0.1:8080 mg_...
+    python tests/dashboard/browser.py --browser /usr/bin/chromium --shots DIR --many http://127.0.0.1:8080 mg_...
 
 Without an address it starts the fixture and also walks the states only the fixture can be in (empty, failing, slow, hostile
-names, 200 tenants). With `--real` it walks a running server that has events, with an operator's or a tenant's key. Needs the
-package in ../requirements.txt. It never waits for a time to pass, only for things to be true, and exits 1 at the first check
+names, 200 tenants). With `--real` it walks a running server that has events, with an operator's or a tenant's key; with `--many` it
+fills an empty one with thousands of campaigns and walks their breakdown. Needs the package in ../requirements.txt. It never waits for a time to pass, only for things to be true, and exits 1 at the first check
 that fails, naming it.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 import fixture
+import many
 from visit import PHONE, Visit, check, every_control_has_a_name, no_sideways_scroll, step, tiles_say_what_the_api_said
 
 FLAGS = [
@@ -172,6 +174,108 @@ def it_refreshes_by_itself(browser, base, key, shots):
     visit.done()
 
 
+def limits_are_those_of_whose_mail_is_shown(browser, base, shots):
+    """The platform's over all tenants, a tenant's own when an operator looks at it."""
+    visit = Visit(browser, base, shots)
+    page = visit.page
+    visit.sign_in("mg_operator", "?show=bounces")
+    visit.settled()
+    bounces = page.locator(".tile", has=page.locator("[data-metric=bounce_rate]"))
+    expect(page.locator("#chart .limit-text")).to_have_text("Bounce rate, limit 2%")
+    expect(bounces.locator(".tile-tip")).to_contain_text("Keep below2%")
+    page.goto(f"{base}/?show=bounces&tenant=globex")
+    visit.settled()
+    expect(page.locator("#chart .limit-text")).to_have_text("Bounce rate, limit 0.5%")
+    expect(bounces.locator(".badge")).to_have_text("over 0.5%")
+    check(page.locator("#breakdown td.beyond").count() > 0, "no provider is beyond the tenant's own limit")
+    visit.shot("own-limits")
+    page.goto(f"{base}/?show=delivery&tenant=initech")
+    visit.settled()
+    expect(page.locator("#chart .limit-text")).to_have_count(0)
+    page.route("**/v1/metrics/catalogue", lambda route: route.fulfill(status=503, body="{}"))
+    page.goto(f"{base}/?show=bounces&tenant=globex")
+    visit.settled()
+    expect(page.locator("#chart .limit-text")).to_have_count(0)
+    expect(page.locator("#foot")).to_contain_text("limits could not be loaded")
+    visit.done()
+
+
+def few_mails_prove_nothing(browser, base, shots):
+    """One bounce among eleven mails is no alarm."""
+    visit = Visit(browser, base, shots)
+    page = visit.page
+    visit.sign_in("mg_few")
+    visit.settled()
+    expect(page.locator(".tile", has=page.locator("[data-metric=bounce_rate]"))).to_contain_text("too few to say")
+    expect(page.locator(".tile.beyond, #breakdown td.beyond")).to_have_count(0)
+    cell = page.locator("#breakdown td.unsure").nth(1)
+    expect(cell).to_contain_text("9.09%")
+    check("too little mail" in cell.get_attribute("title"), "the cell does not say why it is not red")
+    visit.shot("few")
+    visit.done()
+
+
+def what_nobody_reports_is_no_zero(browser, base, shots):
+    """Gmail's complaints in the breakdown, the tile and the chart."""
+    visit = Visit(browser, base, shots)
+    page = visit.page
+    visit.sign_in("mg_operator", "?show=complaints")
+    visit.settled()
+    row = page.locator("#breakdown tr", has=page.locator("[data-value=gmail]"))
+    expect(row.locator(".unreported")).to_have_text("not reported")
+    check("Gmail" in row.locator("td.none").get_attribute("title"), "nothing says why it is not reported")
+    expect(page.locator("[data-metric=complaint_rate] .tile-value")).to_contain_text("%")
+    visit.act(row.locator("button.name").click)
+    expect(page.locator("[data-metric=complaint_rate] .tile-value")).to_have_text("not reported")
+    expect(page.locator("#chart .legend")).to_contain_text("report no complaints to SES")
+    tiles_say_what_the_api_said(visit)
+    visit.shot("not-reported")
+    visit.done()
+
+
+def an_old_newest_event_is_not_live(browser, base, shots):
+    """Complete counts of a sender that went silent, on any screen."""
+    for viewport in (None, PHONE):
+        visit = Visit(browser, base, shots, viewport=viewport)
+        visit.sign_in("mg_silent")
+        visit.settled()
+        live = visit.page.locator("#live")
+        expect(live.locator(".live-text")).to_have_text("No events for 14 min")
+        expect(live.locator(".live-text")).to_be_visible()
+        expect(live.locator(".live-age")).to_contain_text("complete until")
+        expect(live.locator(".dot.late")).to_be_visible()
+        no_sideways_scroll(visit)
+        visit.shot("silent-phone" if viewport else "silent", full=False)
+        visit.done()
+
+
+def a_look_at_an_alert_shows_its_metric(browser, base, shots):
+    """Its chart, its scope and its time; also after it is over."""
+    visit = Visit(browser, base, shots)
+    page = visit.page
+    visit.sign_in("mg_operator", "?show=latency&basis=send")
+    visit.settled()
+    visit.act(page.locator(".alert.critical").get_by_role("button", name="Look").click)
+    asked = visit.query()
+    expect(page.locator("#chart [aria-checked=true]")).to_have_attribute("data-name", "bounces")
+    check(asked.get("tenant") == ["acme"] and asked.get("f") == ["provider:yahoo"], f"not the alert's scope: {page.url}")
+    check("basis" not in asked, "alerts are looked at by the time of events")
+    alert = next(one for one in visit.alerts if one["metric"] == "bounce_rate")
+    check(asked["from"][0] < alert["started_at"] < asked["to"][0], f"not the alert's time: {page.url}")
+    tiles_say_what_the_api_said(visit)
+    expect(page.locator(".alert[aria-current]")).to_be_visible()
+    visit.shot("alert")
+    visit.act(page.go_back)
+    page.get_by_role("button", name="Show what is over").click()
+    visit.act(page.locator(".alert.over").get_by_role("button", name="Look").click)
+    asked = visit.query()
+    expect(page.locator("#chart [aria-checked=true]")).to_have_attribute("data-name", "complaints")
+    check(asked.get("f") == ["campaign:win-back-90-days"], f"not the alert's scope: {page.url}")
+    over = next(one for one in visit.alerts if one["metric"] == "complaint_rate")
+    check(over["updated_at"] < asked["to"][0] < alert["started_at"], f"not the alert's time: {page.url}")
+    visit.done()
+
+
 def walk_any_server(browser, base, key, shots):
     """What must work on the fixture and on the real server alike."""
     step("the pure modules hold")
@@ -258,6 +362,15 @@ def walk_fixture_states(browser, base, shots):
         if name == "error":
             visit.act(visit.page.get_by_role("button", name="Try again").first.click)
         visit.done()
+    for name, walk in (
+        ("limits are those of whose mail is shown", limits_are_those_of_whose_mail_is_shown),
+        ("few mails prove nothing", few_mails_prove_nothing),
+        ("what nobody reports is no zero", what_nobody_reports_is_no_zero),
+        ("an old newest event is not live", an_old_newest_event_is_not_live),
+        ("a look at an alert shows its metric", a_look_at_an_alert_shows_its_metric),
+    ):
+        step(name)
+        walk(browser, base, shots)
     step("numbers stay while newer ones are slow")
     visit = Visit(browser, base, shots)
     visit.page.goto(f"{base}/#key=mg_slow")
@@ -314,6 +427,7 @@ def main() -> int:
     parser.add_argument("base", nargs="?", help="the server's address; without it the fixture is started")
     parser.add_argument("key", nargs="?", default="mg_operator")
     parser.add_argument("--real", action="store_true", help="skip the states that only the fixture can be in")
+    parser.add_argument("--many", action="store_true", help="fill the server, which must be empty, and walk the breakdown")
     parser.add_argument("--browser", required=True, help="path of a Chromium")
     parser.add_argument("--shots", type=Path, required=True, help="folder for pictures")
     options = parser.parse_args()
@@ -326,8 +440,11 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.browser, args=FLAGS)
         try:
-            walk_any_server(browser, base, options.key, options.shots)
-            if not options.real:
+            if options.many:
+                many.walk(browser, base, options.key, options.shots)
+            else:
+                walk_any_server(browser, base, options.key, options.shots)
+            if not options.real and not options.many:
                 walk_fixture_states(browser, base, options.shots)
         except Exception as problem:
             print(f"failed: {problem}", file=sys.stderr)

@@ -2,11 +2,12 @@
 
 It exists so that the dashboard can be built and tested without the real server. Numbers are a fixed function of time, tenant
 and dimensions, so a test can ask the same question and expect the same answer. It must never be mistaken for the
-real thing: it knows a handful of keys, keeps nothing, and answers only what the dashboard asks.
+real thing: it knows a handful of keys, keeps nothing, and answers only what the dashboard asks. The order and the pages of a
+breakdown are the server's business and are tested on the real one; here rows come largest first, on one page.
 
 Keys: mg_operator (3 tenants), mg_many (200 tenants), mg_tenant (tenant acme), mg_empty (no events), mg_quiet (events, but
-not in the last 30 days), mg_error (queries fail), mg_partial (two queries fail), mg_slow (each query takes 2.5 s),
-mg_hostile (names made to break a page).
+not in the last 30 days), mg_silent (no event for 14 minutes), mg_few (one bounce among eleven mails), mg_error (queries fail),
+mg_partial (two queries fail), mg_slow (each query takes 2.5 s), mg_hostile (names made to break a page).
 
     python3 tests/dashboard/fixture.py [--port 8089]    # then open http://127.0.0.1:8089/#key=mg_operator
 """
@@ -19,7 +20,7 @@ from http.cookies import Morsel, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from traffic import answer, tenants_of
+from traffic import alerts, answer, catalogue, tenants_of
 
 FILES = Path(__file__).resolve().parents[2] / "shared/web/src/dashboard"
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -72,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             "mg_tenant",
             "mg_empty",
             "mg_quiet",
+            "mg_silent",
+            "mg_few",
             "mg_error",
             "mg_partial",
             "mg_slow",
@@ -100,6 +103,10 @@ class Handler(BaseHTTPRequestHandler):
                 )
             if path == "/v1/tenants" and key in ("mg_operator", "mg_many", "mg_hostile"):
                 return self.reply(200, {"tenants": [{"id": name, "name": name} for name in tenants_of(key)]})
+            if path == "/v1/metrics/catalogue":
+                return self.reply(200, catalogue(self.headers.get("X-Mailgauge-Tenant")))
+            if path == "/v1/alerts":
+                return self.reply(200, {"alerts": alerts(time.time()) if key == "mg_operator" else []})
             return self.problem(404, "there is nothing here")
         name = "index.html" if path == "/" else path.removeprefix("/assets/")
         file = FILES / name

@@ -4,8 +4,8 @@
  */
 async () => {
   const load = (name) => import(new URL(`assets/${name}.js`, location.origin).href);
-  const [period, scale, format, state, chance, metrics, queries, plot] = await Promise.all(
-    ["period", "scale", "format", "state", "chance", "metrics", "queries", "plot"].map(load),
+  const [period, scale, format, state, chance, metrics, queries, plot, live] = await Promise.all(
+    ["period", "scale", "format", "state", "chance", "metrics", "queries", "plot", "live"].map(load),
   );
   const failures = [];
   const check = (sentence, actual, expected) => {
@@ -103,16 +103,79 @@ async () => {
     chance.isReal(metric("bounce_rate"), rate(0.02, 1e6), { bounce_rate: null, sends: 0 }),
     false,
   );
-  const beyond = (name, value, counts) => chance.isBeyond(metric(name), { [name]: value, ...counts });
-  check("a rate at its limit is within it", beyond("bounce_rate", 0.02, { sends: 1e6 }), false);
-  check("a low delivery rate is beyond its limit", beyond("delivery_rate", 0.94, { sends: 1e6 }), true);
-  check("a high delivery rate is not", beyond("delivery_rate", 0.96, { sends: 1e6 }), false);
-  check("one bounce in 13 mails is no alarm", beyond("bounce_rate", 1 / 13, { sends: 13 }), false);
-  check("the same rate of many mails is one", beyond("bounce_rate", 1 / 13, { sends: 1300 }), true);
-  check("an unknown rate is not beyond a limit", beyond("complaint_rate", null, { deliveries: 0 }), false);
+
+  const limits = { delivery_rate: [0.95, "below"], bounce_rate: [0.02, "above"], delivery_ms_p95: [60_000, "above"] };
+  const stands = (name, value, counts) => chance.standing(metric(name), { [name]: value, ...counts });
+  check("without limits nothing is judged", stands("bounce_rate", 0.5, { bounces: 500, sends: 1000 }), "within");
+  metrics.learnLimits({
+    metrics: Object.entries(limits).map(([name, [value, side]]) => ({ name, limit: { value, side } })),
+  });
+  const bounced = (bounces, sends) => stands("bounce_rate", bounces / sends, { bounces, sends });
+  check("one bounce among eleven mails proves nothing", bounced(1, 11), "unsure");
+  check("one bounce in 13 mails proves nothing", bounced(1, 13), "unsure");
+  check("five of five are too few", bounced(5, 5), "unsure");
+  check("30 bounces in 500 mails are beyond 2%", bounced(30, 500), "beyond");
+  check("a rate at its limit is within it", bounced(20_000, 1e6), "within");
+  check("a little more in much mail is beyond it", bounced(20_600, 1e6), "beyond");
+  check("a little more in less mail is not", bounced(206, 1e4), "unsure");
+  const delivered = (deliveries, failed, sends) =>
+    stands("delivery_rate", deliveries / sends, { deliveries, sends, bounces_permanent: failed, bounces_transient: 0 });
+  check("a low delivery rate is beyond its limit", delivered(9400, 600, 10_000), "beyond");
+  check("a high delivery rate is not", delivered(9600, 400, 10_000), "within");
+  check("mail in flight has not failed", delivered(9000, 90, 10_000), "unsure");
+  const slow = (p90, deliveries) => stands("delivery_ms_p95", 90_000, { delivery_ms_p90: p90, deliveries });
+  check("slow deliveries are beyond their limit", slow(70_000, 1000), "beyond");
+  check("a few slow ones are not", slow(70_000, 50), "unsure");
+  check("an unknown rate is not beyond a limit", stands("bounce_rate", null, { bounces: 0, sends: 0 }), "within");
+  const sum = (hits, trials, share) => {
+    let term = (1 - share) ** trials;
+    let below = 0;
+    for (let k = 0; k < hits; k++) {
+      below += term;
+      term *= (((trials - k) / (k + 1)) * share) / (1 - share);
+    }
+    return 1 - below;
+  };
+  for (const [hits, trials, share] of [
+    [1, 13, 0.02],
+    [3, 50, 0.05],
+    [30, 500, 0.05],
+    [7, 9, 0.6],
+  ])
+    check(
+      `the tail of ${hits} in ${trials} is the sum of its terms`,
+      Math.abs(chance.upperTail(hits, trials, share) - sum(hits, trials, share)) < 1e-9,
+      true,
+    );
+  metrics.learnLimits(undefined);
+  check("limits are forgotten when they cannot be had", metric("bounce_rate").limit, null);
+  check(
+    "a limit has the digits it was set with",
+    [0.02, 0.0008, 0.025, 0.07].map((value) => format.limit(metric("bounce_rate"), value)),
+    ["2%", "0.08%", "2.5%", "7%"],
+  );
+
+  const fresh = (ages, broken = "") => {
+    const [completeUntil, newest] = ages.map((age) => now - age * 1000);
+    const { kind, text, detail } = live.freshness({ now, completeUntil, newest, broken });
+    return [kind, text, detail];
+  };
+  check("what is counted and the newest event both stand there", fresh([4, 9]), [
+    "fresh",
+    "Live",
+    "complete until 4 s ago · newest event 9 s ago",
+  ]);
+  check("old events are not live, however complete the counts", fresh([4, 840]), [
+    "late",
+    "No events for 14 min",
+    "complete until 4 s ago",
+  ]);
+  check("late counts say so first", fresh([840, 900]), ["late", "Complete until 14 min ago", "newest event 15 min ago"]);
+  check("no event at all is not live", fresh([4, NaN]), ["late", "No events yet", "complete until 4 s ago"]);
+  check("a failed refresh is not live", fresh([4, 9], "Not refreshed")[0], "broken");
 
   const long =
-    "?from=2026-11-01T00:00:00.000Z&to=2026-11-02T00:00:00.000Z&tenant=acme&by=campaign&show=latency&step=1h&sort=bounce_rate&top=100&f=provider:gmail&f=campaign:a:b";
+    "?from=2026-11-01T00:00:00.000Z&to=2026-11-02T00:00:00.000Z&tenant=acme&by=campaign&show=latency&step=1h&sort=bounce_rate&find=Spring+sale&top=100&f=provider:gmail&f=campaign:a:b";
   check("an address survives reading and writing", state.format(state.parse(long)), long);
   check("the default needs no address", state.format(state.parse("?range=24h&by=provider")), "");
   for (const junk of [
@@ -123,6 +186,8 @@ async () => {
     "?show=constructor",
     "?step=2m",
     "?sort=<b>",
+    "?sort=constructor",
+    "?sort=-opens",
     "?top=1e9",
     "?f=:x&f=tenant:acme&f=evil:1",
     "?basis=both",
@@ -144,8 +209,8 @@ async () => {
 
   const asked = queries.questions(state.parse("?f=provider:a&f=provider:b&f=campaign:c"), day);
   check(
-    "a refresh is at most six questions of at most 40 metrics",
-    Object.values(asked).every((body) => body.metrics.length <= 40) && Object.keys(asked).length <= 6,
+    "a refresh is at most five queries of at most 40 metrics",
+    Object.values(asked).every((body) => body.metrics.length <= 40) && Object.keys(asked).length <= 5,
     true,
   );
   check("values of a dimension are alternatives, dimensions narrow", asked.totals.filter, {
@@ -159,6 +224,33 @@ async () => {
     op: "eq",
     value: "c",
   });
+  const order = (search) => queries.questions(state.parse(search), day).breakdown.order_by;
+  check(
+    "rates are sorted by what is proven of them, in both directions",
+    ["-bounce_rate", "bounce_rate", "delivery_rate", "-open_rate"].map((sort) => order(`?sort=${sort}`)),
+    ["bounce_rate:worst", "bounce_rate:best", "delivery_rate:worst", "open_rate:best"],
+  );
+  check(
+    "counts, times and names are sorted as they are",
+    ["", "?sort=sends", "?sort=-delivery_ms_p95", "?sort=name&by=campaign", "?sort=-name"].map(order),
+    ["sends:desc", "sends:asc", "delivery_ms_p95:desc", "campaign:asc", "provider:desc"],
+  );
+  check(
+    "a name is looked for by the server, beside the filters",
+    queries.questions(state.parse("?by=campaign&find=spring&f=provider:a"), day).breakdown.filter,
+    {
+      and: [
+        { dimension: "provider", op: "eq", value: "a" },
+        { dimension: "campaign", op: "contains", value: "spring" },
+      ],
+    },
+  );
+  check("an alert opens the chart of its metric", ["bounce_rate", "complaint_rate", "sends", "nothing"].map(metrics.setOf), [
+    "bounces",
+    "complaints",
+    "volume",
+    undefined,
+  ]);
   check("gaps split a line", plot.runs([1, null, 2, 3, null], 0, 5), [
     [0, 1],
     [2, 4],

@@ -76,6 +76,10 @@ REASONS = {
     "unknown": 0.007,
 }
 ORDER = {provider: place for place, provider in enumerate(PROVIDERS)}
+# Whose limits are not those of the platform.
+OWN_LIMITS = {"globex": {"bounce_rate": 0.005, "delivery_ms_p95": 3000}, "initech": {"bounce_rate": 0.08, "delivery_rate": None}}
+LIMITS = {"delivery_rate": 0.95, "bounce_rate": 0.02, "complaint_rate": 0.001}
+SILENT_PROVIDERS = {"gmail", "apple"}
 RATES = {
     "delivery_rate": ("deliveries", "sends"),
     "bounce_rate": ("bounces", "sends"),
@@ -174,9 +178,13 @@ def matches(condition, group):
     if "not" in condition:
         return not matches(condition["not"], group)
     held, value = group.get(condition["dimension"], ""), condition["value"]
-    return {"eq": held == value, "ne": held != value, "in": held in value, "prefix": held.startswith(str(value))}[
-        condition["op"]
-    ]
+    return {
+        "eq": held == value,
+        "ne": held != value,
+        "in": held in value,
+        "prefix": held.startswith(str(value)),
+        "contains": str(value).lower() in held.lower(),
+    }[condition["op"]]
 
 
 def count_cells(start, end, unit, chosen, scale, now):
@@ -302,20 +310,79 @@ def answer(query, key, tenant, now):
             row = {"group": dict(zip(keys, name)), "metrics": metrics_of(counters, query["metrics"])}
             if query.get("granularity", "total") != "total":
                 row["time"] = iso(first)
+            group = row["group"]
+            if group.get("provider") in SILENT_PROVIDERS or only_silent(query.get("filter")):
+                row["reasons"] = {"complaint_rate": "not_reported"}
             if back:
                 row["previous"] = metrics_of(old_groups.get(name, [0.0] * 7), query["metrics"])
+            for part in ("metrics", "previous"):
+                if "reasons" in row and "complaint_rate" in row.get(part, {}):
+                    row[part]["complaint_rate"] = None
             rows.append(row)
     if keys:
         rows = limited(rows, keys, query)
     silent = key in ("mg_empty", "mg_quiet")
-    newest = {"mg_empty": None, "mg_quiet": iso(now - 40 * 86400)}.get(key, iso(now - 2))
+    quiet = {"mg_empty": None, "mg_quiet": iso(now - 40 * 86400), "mg_silent": iso(now - 14 * 60)}
+    newest = quiet.get(key, iso(now - 2))
     meta = {
         "complete_until": iso(now - 11),
         "newest_event": newest,
         "estimates": {} if silent else {"unique_opens": 0.008},
         "next_cursor": None,
+        "previous_cursor": None,
+        "last_cursor": None,
+        "offset": 0,
+        "total": sum(1 for row in rows if "(other)" not in row["group"].values()),
     }
     return {"rows": rows, "meta": meta}
+
+
+def only_silent(condition):
+    """Whether a filter names only providers that report no complaints."""
+    condition = (condition or {}).get("and", [condition])[0]
+    if not condition or condition.get("dimension") != "provider" or condition["op"] not in ("eq", "in"):
+        return False
+    values = condition["value"] if condition["op"] == "in" else [condition["value"]]
+    return set(values) <= SILENT_PROVIDERS
+
+
+def catalogue(tenant):
+    """The metrics that have a limit, for a tenant or for all of them."""
+    limits = LIMITS | OWN_LIMITS.get(tenant, {})
+    side = {"delivery_rate": "below"}
+    metrics = [
+        {"name": name, "limit": None if value is None else {"value": value, "side": side.get(name, "above")}}
+        for name, value in limits.items()
+    ]
+    return {"tenant": tenant, "metrics": metrics}
+
+
+def alerts(now):
+    """One that fires about the bounces of a tenant at a provider, and one that is over about the complaints of a campaign."""
+    firing = {
+        "id": "al_1",
+        "tenant": "acme",
+        "severity": "critical",
+        "kind": "anomaly",
+        "metric": "bounce_rate",
+        "state": "firing",
+        "scope": {"provider": "yahoo"},
+        "started_at": iso(now - 5 * 3600),
+        "updated_at": iso(now - 600),
+        "cause": [{"filter": {"campaign": "win-back-90-days"}, "share": 0.8}],
+        "summary": "The bounce rate of acme at yahoo is 9 %, usually up to 2 %.",
+    }
+    over = firing | {
+        "id": "al_2",
+        "metric": "complaint_rate",
+        "state": "resolved",
+        "scope": {"campaign": "win-back-90-days"},
+        "started_at": iso(now - 20 * 3600),
+        "updated_at": iso(now - 15 * 3600),
+        "cause": [],
+        "summary": "Over since noon: The complaint rate of acme was 0.4 %.",
+    }
+    return [firing, over]
 
 
 def grouped(first, last, unit, query, keys, wanted, key, now):
@@ -325,6 +392,10 @@ def grouped(first, last, unit, query, keys, wanted, key, now):
     # Outages of the sender: nothing for twenty minutes, which rates show as a gap.
     if now - 9.4 * 3600 <= first and last <= now - 9.0 * 3600 and not keys:
         return {(): [0.0] * 7}
+    if key == "mg_few":
+        # Sends, deliveries, bounces, complaints, opens, clicks.
+        name = {"provider": "yahoo", "tenant": "acme"}
+        return {tuple(name.get(one, "welcome") for one in keys): [11.0, 10.0, 1.0, 0.0, 4.0, 1.0, 20_000.0]}
     groups = {} if keys else {(): [0.0] * 7}
     chosen = [
         cell for cell in cells_by(dimensions_of(query), key == "mg_hostile") if matches(query.get("filter"), cell[0])

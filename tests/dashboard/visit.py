@@ -32,6 +32,7 @@ class Visit:
         self.hosts: set[str] = set()
         self.newest = None
         self.queries = 0
+        self.alerts: list[dict] = []
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
         self.page.on("dialog", lambda dialog: (self.errors.append("a dialog was opened"), dialog.dismiss()))
@@ -44,6 +45,8 @@ class Visit:
             self.errors.append(f"console {message.type}: {message.text}")
 
     def _response(self, response):
+        if "/v1/alerts?" in response.url and response.ok:
+            self.alerts = response.json()["alerts"]
         if not response.url.endswith("/v1/query"):
             return
         self.queries += 1
@@ -54,6 +57,10 @@ class Visit:
     def figures(self) -> dict:
         """The metrics of the newest reply for the tiles. Read here and not when it arrives: its body may still be on the way then."""
         return self.newest.json()["rows"][0]["metrics"]
+
+    def reasons(self) -> dict:
+        """Why metrics of that reply have no value."""
+        return self.newest.json()["rows"][0].get("reasons", {})
 
     def sign_in(self, key: str, search=""):
         """Opens a sign-in link and waits for what it leads to."""
@@ -145,7 +152,7 @@ def tiles_say_what_the_api_said(visit: Visit):
     for index in range(8):
         metric = tiles.nth(index).get_attribute("data-metric")
         shown = tiles.nth(index).locator(".tile-value").inner_text()
-        wanted = as_shown(metric, row.get(metric))
+        wanted = "not reported" if metric in visit.reasons() else as_shown(metric, row.get(metric))
         check(close_enough(shown, wanted), f"tile {metric} shows {shown}, the API says {wanted}")
 
 

@@ -8,7 +8,8 @@ import { createBoard } from "./board.js";
 import { showChips, showControls } from "./controls.js";
 import { el, icon, place } from "./dom.js";
 import { period as periodOf } from "./period.js";
-import { alertsIn, questions } from "./queries.js";
+import { setOf } from "./metrics.js";
+import { alertsIn, CATALOGUE, questions } from "./queries.js";
 import { changed, format, parse, toggleFilter } from "./state.js";
 import { failure, showSignIn } from "./states.js";
 import { showTenant, tenantPicker } from "./tenants.js";
@@ -18,9 +19,10 @@ const REFRESH_MS = 60_000;
 /** What is looked at around an alert. */
 const BEFORE_MS = 3 * 3_600_000;
 const AFTER_MS = 3_600_000;
-const ALL = ["totals", "sparks", "chart", "breakdown", "reasons", "alerts"];
+const ALL = ["totals", "sparks", "chart", "breakdown", "reasons", "alerts", "catalogue"];
+const BREAKDOWN = ["breakdown"];
 /** Choices that concern one question only; all others concern all. */
-const CONCERNS = { show: ["chart"], step: ["chart"], by: ["breakdown"], top: ["breakdown"], sort: [] };
+const CONCERNS = { show: ["chart"], step: ["chart"], by: BREAKDOWN, top: BREAKDOWN, sort: BREAKDOWN, find: BREAKDOWN };
 const FAILED = "Your identity provider did not sign you in. Try again, or ask an operator.";
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
@@ -38,15 +40,29 @@ let busy = false;
 let triedAt = 0;
 /** @type {import("./board.js").Answers | null} */
 let latest = null;
+/**
+ * The question of a later page of the breakdown; null for the first one. It keeps the range of the first page, to which its
+ * cursor belongs, however often the rest is refreshed.
+ * @type {object | null}
+ */
+let page = null;
 
 const on = {
   change: go,
+  /** Another page of the breakdown: the one of this cursor, or the first. */
+  page: (cursor) => {
+    page = cursor ? { ...latest.results.breakdown.body, cursor } : null;
+    refresh(BREAKDOWN);
+  },
   pick: (dimension, value) =>
-    dimension === "tenant" ? go({ tenant: value, by: "provider" }) : go(toggleFilter(state, dimension, value)),
+    dimension === "tenant" ? go({ tenant: value, by: "provider", find: "" }) : go(toggleFilter(state, dimension, value)),
   zoom: (from, to) => go({ range: "custom", from, to, step: "auto" }),
   zoomOut: () => go({ range: lastRange, step: "auto" }),
   retry: () => refresh(),
-  look: (alert) => go(around(alert)),
+  look: (alert) => {
+    go(around(alert));
+    place("chart").scrollIntoView({ block: "nearest" });
+  },
   acknowledge: async (id) => {
     try {
       await call(`v1/alerts/${id}/acknowledge`, { body: {}, tenant: tenantAsked() });
@@ -60,23 +76,24 @@ const on = {
 };
 const board = createBoard(on);
 
-/** Moves to another view, as a step that the back button undoes. */
+/** Moves to another view, as a step that the back button undoes; letters typed into a search are no steps of their own. */
 function go(/** @type {Partial<import("./state.js").State>} */ change) {
   const next = changed(state, { alert: "", ...change });
   if (format(next) === format(state)) return;
   if (state.range !== "custom") lastRange = state.range;
   const touched = Object.keys(change);
+  const typed = touched.every((name) => name === "find") && state.find !== "" && next.find !== "";
   state = next;
-  history.pushState(null, "", location.pathname + format(state));
+  history[typed ? "replaceState" : "pushState"](null, "", location.pathname + format(state));
+  const wanted = touched.every((name) => name in CONCERNS)
+    ? [...new Set(touched.flatMap((name) => CONCERNS[name]))]
+    : ALL;
+  if (wanted.includes("breakdown")) page = null;
   showChoices();
-  if (touched.every((name) => name === "sort") && latest && !busy) {
-    latest.asked = state;
-    return board.show(latest);
-  }
-  refresh(touched.every((name) => name in CONCERNS) ? [...new Set(touched.flatMap((name) => CONCERNS[name]))] : ALL);
+  refresh(wanted);
 }
 
-/** The view of an alert: its series, from some hours before it began until some after it ended. */
+/** The view of an alert: its metric and its series, from some hours before it began until some after it ended. */
 function around(alert) {
   const end = alert.state === "resolved" ? Date.parse(alert.updated_at) + AFTER_MS : Date.now();
   return {
@@ -84,6 +101,8 @@ function around(alert) {
     from: Date.parse(alert.started_at) - BEFORE_MS,
     to: Math.min(Date.now(), end),
     step: "auto",
+    basis: /** @type {"event"} */ ("event"),
+    show: setOf(alert.metric) ?? "volume",
     alert: alert.id,
     ...(allTenants() && alert.tenant !== "*" ? { tenant: alert.tenant } : {}),
     filters: Object.entries(alert.scope).map(([dimension, value]) => ({ dimension, value })),
@@ -118,7 +137,9 @@ function showChoices() {
   showChips(place("chips"), state, on.pick, () => go({ filters: [] }));
   board.choose(state, period, allTenants());
   if (caller?.scope === "operator")
-    tenantPicker(place("tenant"), tenants, state.tenant, (tenant) => go({ tenant, filters: [] }));
+    tenantPicker(place("tenant"), tenants, state.tenant, (tenant) =>
+      go({ tenant, filters: [], find: "" }),
+    );
   const name = caller?.scope === "tenant" ? caller.tenant : state.tenant || "All tenants";
   document.title = `${name} · Mailgauge`;
 }
@@ -172,6 +193,7 @@ async function signOut(problem) {
   board.notice(null);
   caller = null;
   latest = null;
+  page = null;
   let provider = null;
   try {
     await signOutHere();
@@ -203,11 +225,14 @@ async function refresh(names = ALL) {
   const period = periodOf(asked, Date.now(), ZONE);
   const tenant = tenantAsked();
   const bodies = questions(asked, period);
+  const query = async (body) => ({ reply: await call("v1/query", { body, tenant, signal: mine.signal }), body });
   const ask = async (name) => {
     try {
       const options = { tenant, signal: mine.signal };
       if (name === "alerts") return [name, { reply: await call(alertsIn(period), options) }];
-      return [name, { reply: await call("v1/query", { body: bodies[name], ...options }) }];
+      if (name === "catalogue") return [name, { reply: await call(CATALOGUE, options) }];
+      if (name !== "breakdown" || !page) return [name, await query(bodies[name])];
+      return [name, await query(page).catch((error) => firstPage(error, () => query(bodies[name])))];
     } catch (error) {
       return [name, { error }];
     }
@@ -225,12 +250,20 @@ async function refresh(names = ALL) {
   board.show(latest);
 }
 
+/** A page that the server no longer knows (it was restarted as another version) gives way to the first one. */
+function firstPage(error, ask) {
+  if (error.status !== 400) throw error;
+  page = null;
+  return ask();
+}
+
 /** Takes new replies. Where one failed, an older reply to the same question stays, and the notice says so. */
 function take(fresh, asked, period) {
   const old = latest && format(latest.asked) === format(asked) ? latest.results : {};
   const kept = Object.keys(fresh).filter((name) => fresh[name].error && old[name]?.reply);
   board.notice(kept.length > 0 ? fresh[kept[0]].error : null, latest?.at);
-  board.failed(fresh.totals?.error);
+  const problem = Object.values(fresh).find(({ error }) => error)?.error;
+  if (problem || fresh.totals) board.failed(problem);
   const results = { ...latest?.results, ...fresh };
   for (const name of kept) results[name] = old[name];
   latest = { results, asked, period, at: kept.length > 0 ? latest.at : Date.now() };
@@ -244,6 +277,7 @@ place("sign-out").addEventListener("click", () => signOut());
 addEventListener("popstate", () => {
   state = parse(location.search);
   if (!caller) return;
+  page = null;
   showChoices();
   refresh();
 });
@@ -251,6 +285,7 @@ addEventListener("hashchange", () => {
   if (!location.hash.startsWith("#key=")) return;
   running.abort();
   latest = null;
+  page = null;
   start();
 });
 const due = () =>

@@ -8,17 +8,17 @@ import { createChart } from "./chart.js";
 import { showSpan } from "./controls.js";
 import { el, place } from "./dom.js";
 import { createLive } from "./live.js";
-import { metric, SETS, TILES } from "./metrics.js";
+import { learnLimits, metric, SETS, TILES } from "./metrics.js";
 import { STEPS } from "./period.js";
 import { columns, totalRow } from "./queries.js";
 import { createReasons } from "./reasons.js";
 import { failure, showFirstEvent, showNothing } from "./states.js";
 import { createTable } from "./table.js";
-import { showTiles, tilesLoading } from "./tiles.js";
+import { NOT_REPORTED, notReported, showTiles, tilesLoading } from "./tiles.js";
 
 /**
  * @typedef {object} Answers
- * @property {Record<string, { reply?: any, error?: any }>} results By the question's name.
+ * @property {Record<string, { reply?: any, error?: any, body?: object }>} results By the question's name; `body` is what was asked.
  * @property {import("./state.js").State} asked
  * @property {import("./period.js").Period} period
  * @property {number} at When the last of them that succeeded came, in milliseconds.
@@ -26,6 +26,7 @@ import { showTiles, tilesLoading } from "./tiles.js";
  * @typedef {object} Choices What a reader can do; each leads to another view.
  * @property {(change: Partial<import("./state.js").State>) => void} change
  * @property {(dimension: string, value: string) => void} pick
+ * @property {(cursor: string | null) => void} page Shows another page of the breakdown; null for the first.
  * @property {(from: number, to: number) => void} zoom
  * @property {() => void} zoomOut
  * @property {() => void} retry
@@ -51,7 +52,8 @@ export function createBoard(/** @type {Choices} */ on) {
     },
     /** Draws the answers. */
     show(/** @type {Answers} */ { results, asked, period }) {
-      const { totals, sparks, breakdown } = results;
+      const { totals, sparks, breakdown, catalogue } = results;
+      learnLimits(catalogue?.reply);
       showSpan(place("controls"), period);
       if (totals.reply) live.update(totals.reply.meta ?? {});
       if (results.alerts?.reply) alerts.update(results.alerts.reply.alerts ?? [], asked.alert, period.zone);
@@ -65,7 +67,7 @@ export function createBoard(/** @type {Choices} */ on) {
       else table.update(breakdown.reply, asked);
       if (results.reasons.error) reasons.fail(results.reasons.error);
       else reasons.update(totalRow(results.reasons.reply));
-      place("foot").textContent = footnote(totals.reply?.meta);
+      place("foot").textContent = footnote(totals.reply?.meta, catalogue?.error);
     },
     /** Whether the last refresh failed, and how. */
     failed: (error) => live.failed(error),
@@ -103,13 +105,17 @@ function chartModel(reply, asked, period) {
     };
   });
   const completeUntil = Date.parse(reply.meta?.complete_until ?? "") || Date.now();
-  return { times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines };
+  const unreported = (reply.rows ?? []).some((row) => notReported(row, names[0]));
+  const note = unreported && values.get(names[0]).every((value) => value === null) ? NOT_REPORTED : "";
+  // A metric that never had a value, such as a queue nobody speaks of, is no line.
+  const drawn = lines.filter((line, index) => index === 0 || line.values.some((value) => value !== null));
+  return { times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines: drawn, note };
 }
 
 /** Whether there is nothing to draw, which is then said instead. */
 function showEmptiness(results, asked, on) {
   const errors = Object.keys(results)
-    .filter((name) => name !== "alerts")
+    .filter((name) => name !== "alerts" && name !== "catalogue")
     .map((name) => results[name].error);
   const broken = errors.every(Boolean);
   const totals = results.totals.reply;
@@ -132,10 +138,11 @@ function showEmptiness(results, asked, on) {
   return true;
 }
 
-function footnote(meta) {
+function footnote(meta, noLimits) {
   const unique = Object.entries(meta?.estimates ?? {}).filter(([name]) => name.startsWith("unique_"));
   const error = Math.max(0, ...unique.map(([, value]) => value));
-  const people = "Open and click rates count people, not mail proxies and link scanners.";
+  const limits = noLimits ? "Your limits could not be loaded, so nothing is held against them. " : "";
+  const people = `${limits}Open and click rates count people, not mail proxies and link scanners.`;
   if (error === 0) return people;
   return `${people} Unique counts this large are estimates, give or take ${(error * 100).toFixed(1)}%.`;
 }

@@ -1,15 +1,20 @@
 /**
- * @file Whether a difference to the period before is more than chance, so that noise is not painted green or red.
- * Pure. Counts are compared as Poisson counts, rates as two proportions, both at three standard errors; a difference
+ * @file What is more than chance, so that noise is painted neither green nor red. Pure.
+ *
+ * A change: counts are compared as Poisson counts, rates as two proportions, both at three standard errors; a difference
  * of less than one per cent is never called a change, however many mails it rests on.
- * A limit counts as passed if chance alone would rarely carry a rate at the limit so far: one bounce in 13 mails is no alarm.
+ *
+ * A limit: the same exact binomial test and the same numbers as in the server's detection, so that a figure is red
+ * where an alert would stand: one bounce in 11 mails breaks no limit of 2%, 30 in 500 do.
  */
 
 const ERRORS = 3;
-/** One-sided, 95%. */
-const LIMIT_ERRORS = 1.64;
 const LEAST = 0.01;
 const LEAST_DURATION = 0.05;
+/** Chance of as many events at the limit itself, below which it is broken. */
+const LEAST_DOUBT = 1e-4;
+/** Share of deliveries that may take longer than the limit on their 95th percentile. */
+const SLOW_SHARE = 0.05;
 
 /**
  * Whether a metric really changed.
@@ -31,15 +36,77 @@ export function isReal(metric, now, before) {
 }
 
 /**
- * Whether a rate lies beyond its limit.
+ * How a metric stands to its limit: `within`, `beyond` it for certain, or past it in too little mail to say (`unsure`).
  * @param {import("./metrics.js").Metric} metric
- * @param {Record<string, number | null>} counts The rate itself and, if known, its denominator.
+ * @param {Record<string, number | null>} counts The metric itself and the counts it is made of.
+ * @returns {"within" | "beyond" | "unsure"}
  */
-export function isBeyond(metric, counts) {
+export function standing(metric, counts) {
   const value = counts[metric.name] ?? null;
-  if (!metric.limit || value === null) return false;
+  if (!metric.limit || value === null) return "within";
   const { value: limit, side } = metric.limit;
-  const mails = metric.of ? (counts[metric.of[1]] ?? 0) : 0;
-  const slack = mails > 0 ? LIMIT_ERRORS * Math.sqrt((limit * (1 - limit)) / mails) : 0;
-  return side === "above" ? value > limit + slack : value < limit - slack;
+  if (side === "above" ? value <= limit : value >= limit) return "within";
+  const { events, mails, share } = evidence(metric, counts, limit);
+  const proven = events >= (metric.least ?? 1) && events > share * mails && upperTail(events, mails, share) < LEAST_DOUBT;
+  return proven ? "beyond" : "unsure";
+}
+
+/** How many bad outcomes of how much mail, and the share of them that the limit allows. */
+function evidence(metric, counts, limit) {
+  const count = (name) => counts[name] ?? 0;
+  if (metric.kind === "duration") {
+    // All that is known of the tail: a 90th percentile beyond the limit means that a tenth of the mail is.
+    const mails = count("deliveries");
+    return { events: count("delivery_ms_p90") > limit ? 0.1 * mails : 0, mails, share: SLOW_SHARE };
+  }
+  if (metric.failed) {
+    // Mail in flight has not failed, so it is left out.
+    const events = metric.failed.reduce((sum, name) => sum + count(name), 0);
+    return { events, mails: count(metric.of[0]) + events, share: 1 - limit };
+  }
+  return metric.of ? { events: count(metric.of[0]), mails: count(metric.of[1]), share: limit } : { events: 0, mails: 0, share: 1 };
+}
+
+/** Probability of `hits` or more in `trials` at probability `chance` each. */
+export function upperTail(hits, trials, chance) {
+  if (hits <= 0 || chance >= 1) return 1;
+  if (chance <= 0) return 0;
+  return incompleteBeta(hits, Math.max(trials, hits) - hits + 1, chance);
+}
+
+/** The regularised incomplete beta function. */
+function incompleteBeta(a, b, x) {
+  const front = Math.exp(logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x));
+  return x < (a + 1) / (a + b + 2)
+    ? (front * betaFraction(a, b, x)) / a
+    : 1 - (front * betaFraction(b, a, 1 - x)) / b;
+}
+
+/** Lentz's continued fraction; it converges in some multiple of the root of the larger of `a` and `b` steps. */
+function betaFraction(a, b, x) {
+  const guard = (value) => (Math.abs(value) < 1e-300 ? 1e-300 : value);
+  let above = 1;
+  let below = 1 / guard(1 - ((a + b) * x) / (a + 1));
+  let result = below;
+  for (let m = 1; m < 10_000; m++) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    for (const term of [even, odd]) {
+      below = 1 / guard(1 + term * below);
+      above = guard(1 + term / above);
+      result *= below * above;
+    }
+    if (Math.abs(below * above - 1) < 1e-12) break;
+  }
+  return result;
+}
+
+/** The logarithm of the gamma function for `x > 0`: recurrence up to 12, then Stirling's series. */
+function logGamma(x) {
+  let shift = 0;
+  let y = x;
+  for (; y < 12; y++) shift += Math.log(y);
+  const square = 1 / (y * y);
+  const series = (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680))) / y;
+  return (y - 0.5) * Math.log(y) - y + 0.5 * Math.log(2 * Math.PI) + series - shift;
 }

@@ -147,6 +147,7 @@ function label(model, state) {
 }
 
 function legendItems(model, hidden, toggle) {
+  if (model.note) return [el("p", { class: "quiet legend-note" }, model.note)];
   const items = model.lines.map(({ metric, stacked }) => {
     const pressed = !hidden.has(metric.name);
     const only = model.lines.length === 1;

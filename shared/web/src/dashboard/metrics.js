@@ -1,7 +1,7 @@
 /**
- * @file What the dashboard knows of each metric: its name, how it is written, which direction is good, which counts
- * make it and the limit that the industry watches. Names and denominators are those of the query API; nothing is
- * computed here.
+ * @file What the dashboard knows of each metric: its name, how it is written, which direction is good and which counts
+ * make it. Names and denominators are those of the query API; nothing is computed here. Limits are not known here:
+ * they are the reader's own and come from the server's catalogue.
  */
 
 /**
@@ -13,7 +13,10 @@
  * @property {"up" | "down" | "none"} better Which direction is good.
  * @property {number} [digits] Digits after the point, for rates.
  * @property {[string, string]} [of] Numerator and denominator.
- * @property {{ value: number, side: "above" | "below" }} [limit] Beyond it is trouble.
+ * @property {string[]} [failed] The counts that speak against it, where it is a rate that should be high.
+ * @property {number} [least] Fewer events than this prove no limit broken; the server's detection has the same number.
+ * @property {boolean} [nearOne] Usually so close to 1 that an axis from 0 would show nothing.
+ * @property {{ value: number, side: "above" | "below" } | null} [limit] Beyond it is trouble; set by {@link learnLimits}.
  */
 
 const LIST = [
@@ -32,7 +35,9 @@ const LIST = [
     better: "up",
     digits: 2,
     of: ["deliveries", "sends"],
-    limit: { value: 0.95, side: "below" },
+    failed: ["bounces_permanent", "bounces_transient"],
+    least: 8,
+    nearOne: true,
   },
   {
     name: "bounce_rate",
@@ -42,9 +47,18 @@ const LIST = [
     better: "down",
     digits: 2,
     of: ["bounces", "sends"],
-    limit: { value: 0.02, side: "above" },
+    least: 8,
   },
-  { name: "hard_bounce_rate", label: "Hard bounce rate", kind: "rate", tone: "complaint", better: "down", digits: 2 },
+  {
+    name: "hard_bounce_rate",
+    label: "Hard bounce rate",
+    kind: "rate",
+    tone: "complaint",
+    better: "down",
+    digits: 2,
+    of: ["hard_bounces", "sends"],
+    least: 8,
+  },
   {
     name: "complaint_rate",
     label: "Complaint rate",
@@ -53,7 +67,7 @@ const LIST = [
     better: "down",
     digits: 3,
     of: ["complaints", "deliveries"],
-    limit: { value: 0.001, side: "above" },
+    least: 5,
   },
   {
     name: "open_rate",
@@ -80,11 +94,23 @@ const LIST = [
     kind: "duration",
     tone: "accent",
     better: "down",
+    least: 20,
   },
+  { name: "queue_depth", label: "Waiting at the sender", kind: "count", tone: "second", better: "down" },
 ];
 
 /** @type {Map<string, Metric>} */
 export const METRICS = new Map(LIST.map((metric) => [metric.name, /** @type {Metric} */ (metric)]));
+
+/**
+ * Takes over the limits that hold for what is looked at.
+ * @param {{ metrics: { name: string, limit: { value: number, side: "above" | "below" } | null }[] } | undefined} catalogue
+ * None if it could not be had: then no limit is drawn and nothing is judged.
+ */
+export function learnLimits(catalogue) {
+  const limits = new Map(catalogue?.metrics.map(({ name, limit }) => [name, limit]));
+  for (const metric of METRICS.values()) metric.limit = limits.get(metric.name) ?? null;
+}
 
 /** A metric that is known to exist. */
 export function metric(name) {
@@ -101,8 +127,13 @@ export const SETS = new Map([
   ["complaints", { label: "Complaints", metrics: ["complaint_rate"] }],
   ["engagement", { label: "Engagement", metrics: ["open_rate", "click_rate"] }],
   ["latency", { label: "Delivery time", metrics: ["delivery_ms_p95", "delivery_ms_p50"] }],
-  ["in_flight", { label: "In flight", metrics: ["in_flight"] }],
+  ["in_flight", { label: "In flight", metrics: ["in_flight", "queue_depth"] }],
 ]);
+
+/** The set that shows a metric, or none. */
+export function setOf(/** @type {string} */ name) {
+  return [...SETS].find(([, set]) => set.metrics.includes(name))?.[0];
+}
 
 /** The tiles, and the set that each opens in the chart. */
 export const TILES = [

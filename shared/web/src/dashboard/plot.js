@@ -21,6 +21,7 @@ import { timeTicks, valueTicks } from "./scale.js";
  * @property {string} zone
  * @property {number} completeUntil Milliseconds; buckets that end later may still grow.
  * @property {Line[]} lines
+ * @property {string} [note] Why there is no line, if that needs saying.
  *
  * @typedef {object} Geometry
  * @property {number} left @property {number} right @property {number} top @property {number} bottom
@@ -70,7 +71,7 @@ export function draw(model, width, height) {
         .filter((line) => !line.stacked)
         .reverse()
         .map((line) => strokes(line, open, geometry, { dense, overColumns })),
-      ...limit(lines[0].metric, geometry),
+      ...limits(lines, geometry),
     ],
     geometry,
   };
@@ -86,8 +87,8 @@ function domainOf(lines) {
     (value) => value !== null,
   );
   const metric = lines[0].metric;
-  if (metric.limit) values.push(metric.limit.value);
-  const nearOne = metric.limit?.side === "below";
+  for (const { metric: one } of lines) if (one.limit) values.push(one.limit.value);
+  const nearOne = Boolean(metric.nearOne);
   const high = Math.max(...values, nearOne ? 1 : 0);
   const low = nearOne ? Math.min(...values) : 0;
   return { low, high: high > low ? high : low + (metric.kind === "rate" ? 0.01 : 10) };
@@ -217,14 +218,19 @@ function area(line, geometry, base) {
   return svg("path", { class: "area", d: parts.join(""), fill: `url(#fade-${line.metric.tone})` });
 }
 
-function limit(metric, geometry) {
-  if (!metric.limit) return [];
-  const y = crisp(geometry.y(metric.limit.value));
-  const text = `Limit ${format.percent(metric.limit.value, metric.limit.value < 0.01 ? 1 : 0)}`;
-  return [
-    svg("line", { class: "limit", x1: geometry.left, x2: geometry.right, y1: y, y2: y }),
-    svg("text", { class: "limit-text", x: geometry.right - 4, y: y - 6, "text-anchor": "end" }, text),
-  ];
+/** The limits that hold for what is drawn, each with its name if there are several lines. */
+function limits(lines, geometry) {
+  return lines
+    .filter(({ metric }) => metric.limit)
+    .flatMap(({ metric }) => {
+      const y = crisp(geometry.y(metric.limit.value));
+      const name = lines.length > 1 ? `${metric.label}, limit` : "Limit";
+      const text = `${name} ${format.limit(metric, metric.limit.value)}`;
+      return [
+        svg("line", { class: "limit", x1: geometry.left, x2: geometry.right, y1: y, y2: y }),
+        svg("text", { class: "limit-text", x: geometry.right - 4, y: y - 6, "text-anchor": "end" }, text),
+      ];
+    });
 }
 
 function strokes(line, open, geometry, { dense, overColumns }) {

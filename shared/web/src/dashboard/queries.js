@@ -1,9 +1,9 @@
 /**
- * @file The questions of one refresh, at most six, and how their replies are read. Pure. It asks for rates by name
+ * @file The questions of one refresh, at most seven, and how their replies are read. Pure. It asks for rates by name
  * and never computes one: sums and denominators are the server's.
  */
 
-import { COLUMNS, DIMENSIONS, REASONS, SETS, TILES } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, METRICS, REASONS, SETS, TILES } from "./metrics.js";
 
 const TOTALS = [
   "sends",
@@ -14,7 +14,11 @@ const TOTALS = [
   "complaints",
   "unique_opens",
   "unique_clicks",
+  // What a limit on the 95th percentile is judged by.
+  "delivery_ms_p90",
 ];
+/** Where the limits are that hold for whose mail is shown. */
+export const CATALOGUE = "v1/metrics/catalogue";
 
 /** What the counts by reason are called. */
 export const REASON_METRICS = REASONS.map(([name]) => `bounces_${name}`);
@@ -42,18 +46,35 @@ export function questions(state, period) {
       fill: "zero",
       compare: "previous_period",
     },
-    // Its own dimension is not narrowed, so that further values can be picked.
     breakdown: {
       ...figures,
-      filter: filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter,
+      filter: breakdownFilter(state),
       metrics: each(...COLUMNS, ...TOTALS),
       granularity: "total",
       group_by: [state.by],
-      order_by: "-sends",
+      order_by: orderOf(state),
       limit: state.top,
     },
     reasons: { ...figures, metrics: ["bounces", ...REASON_METRICS], granularity: "total" },
   };
+}
+
+/** Its own dimension is not narrowed by what is picked, so that more can be picked, but by what is searched for. */
+function breakdownFilter(state) {
+  const others = filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter;
+  if (!state.find) return others;
+  const found = { dimension: state.by, op: "contains", value: state.find };
+  return others ? { and: [others, found] } : found;
+}
+
+/** The server orders all groups, of which a page is shown. Rates are ordered by what is proven of them. */
+function orderOf({ sort, by }) {
+  const falls = sort.startsWith("-");
+  const name = falls ? sort.slice(1) : sort;
+  if (name === "name") return `${by}:${falls ? "desc" : "asc"}`;
+  const metric = METRICS.get(name);
+  if (metric?.kind !== "rate") return `${name}:${falls ? "desc" : "asc"}`;
+  return `${name}:${falls === (metric.better === "down") ? "worst" : "best"}`;
 }
 
 /** The call for the alerts of a period. */

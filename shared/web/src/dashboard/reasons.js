@@ -26,7 +26,7 @@ export function createReasons(/** @type {HTMLElement} */ host, retry) {
       total.textContent =
         row.metrics.bounces === null || row.metrics.bounces === undefined
           ? ""
-          : `${format.count(row.metrics.bounces)} bounces`;
+          : `${format.count(row.metrics.bounces)} ${row.metrics.bounces === 1 ? "bounce" : "bounces"}`;
       if (sum === 0) return refill(body, el("p", { class: "quiet" }, "No bounces in this range."));
       const shown = all ? found : found.slice(0, MAX_FOLDED);
       const rest = found.length - MAX_FOLDED;

@@ -4,7 +4,7 @@
  * default. The key of a sign-in link and the theme are never part of it.
  */
 
-import { DIMENSIONS, SETS } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, SETS } from "./metrics.js";
 import { PRESETS, STEPS } from "./period.js";
 
 /**
@@ -18,14 +18,17 @@ import { PRESETS, STEPS } from "./period.js";
  * @property {string} by The dimension of the breakdown.
  * @property {string} show The metric set of the chart.
  * @property {string} step The chart's granularity, or `auto`.
- * @property {string} sort A column, with `-` in front for descending.
- * @property {number} top Rows of the breakdown.
+ * @property {string} sort A column, with `-` in front for descending; all rows there are, not only those shown.
+ * @property {string} find What the names of the rows have in them; empty for all.
+ * @property {number} top Rows on a page of the breakdown.
  * @property {string} alert The alert that a message pointed to; empty for none.
  */
 
 const MAX_FILTERS = 20;
 const MAX_VALUE = 256;
-export const TOPS = [20, 100, 500];
+/** Some letters are several bytes, of which the server takes 256. */
+const MAX_FIND = 60;
+export const TOPS = [20, 50, 100, 500];
 
 /** @type {State} */
 const DEFAULTS = {
@@ -39,6 +42,7 @@ const DEFAULTS = {
   show: "volume",
   step: "auto",
   sort: "-sends",
+  find: "",
   top: TOPS[0],
   alert: "",
 };
@@ -64,7 +68,8 @@ export function parse(/** @type {string} */ search) {
   choose(state, query, "show", SETS);
   choose(state, query, "step", STEPS);
   const sort = query.get("sort") ?? "";
-  if (/^-?[a-z0-9_]{1,40}$/.test(sort)) state.sort = sort;
+  if (["name", ...COLUMNS].includes(sort.replace(/^-/, ""))) state.sort = sort;
+  state.find = (query.get("find") ?? "").slice(0, MAX_FIND);
   if (/^al_[a-z0-9]{1,60}$/.test(query.get("alert") ?? "")) state.alert = query.get("alert");
   if (TOPS.includes(Number(query.get("top")))) state.top = Number(query.get("top"));
   return fit(state);
@@ -90,7 +95,7 @@ export function format(/** @type {State} */ state) {
     query.set("from", new Date(state.from).toISOString());
     query.set("to", new Date(state.to).toISOString());
   }
-  for (const name of ["range", "tenant", "basis", "by", "show", "step", "sort", "top", "alert"]) {
+  for (const name of ["range", "tenant", "basis", "by", "show", "step", "sort", "find", "top", "alert"]) {
     if (state[name] !== DEFAULTS[name] && state[name] !== "custom") query.set(name, String(state[name]));
   }
   for (const { dimension, value } of state.filters) query.append("f", `${dimension}:${value}`);

@@ -1,17 +1,21 @@
 /**
  * @file The breakdown: one row per provider, campaign, segment or domain, with a bar for its share of the sends. The
- * server picks the largest by sends; a click on a column sorts those. A click on a row narrows everything else to it;
+ * server sorts all there are, finds names and gives a page of them. A click on a row narrows everything else to it;
  * the other rows stay, so that several can be picked. The row `(other)` holds the rest, so that the rows sum to the
  * whole; it cannot be filtered for.
  */
 
-import { isBeyond } from "./chance.js";
+import { standing } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
-import { COLUMNS, DIMENSIONS, metric } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, METRICS, metric } from "./metrics.js";
 import { segmented } from "./menus.js";
 import { TOPS } from "./state.js";
 import { failure } from "./states.js";
+import { NOT_REPORTED, notReported, unsureText } from "./tiles.js";
+
+/** A pause in typing after which a name is looked for. */
+const TYPING_MS = 250;
 
 const OTHER = "(other)";
 /** The counts by which tenants use up what SES allows the account, beside the rates they belong to. */
@@ -28,15 +32,20 @@ const HEADS = {
 /**
  * Builds the card.
  * @param {HTMLElement} host
- * @param {{ change: (change: object) => void, pick: (dimension: string, value: string) => void, retry: () => void }} on
+ * @param {import("./board.js").Choices} on
  */
 export function createTable(host, on) {
-  const head = el("div", { class: "card-head" });
+  const tabs = el("div");
+  const search = searchBox(on.change);
+  const head = el("div", { class: "card-head" }, tabs, search.box);
   const body = el("div", { class: "table-body loading" });
   host.append(el("h2", { class: "sr", id: "breakdown-title" }, "Breakdown"), head, body);
+  /** The sums of the first page with its rest: later pages lack what came before them. */
+  let wholes = {};
   return {
     /** Shows the choice before its data is there. */
     choose(state, allTenants) {
+      search.choose(state);
       const options = [...DIMENSIONS]
         .filter(([name]) => name !== "tenant" || allTenants)
         .map(([name, { label, cohort }]) => {
@@ -44,12 +53,12 @@ export function createTable(host, on) {
           return { name, label, off, title: off ? "Not kept by send cohort" : "" };
         });
       refill(
-        head,
+        tabs,
         segmented({
           label: "Break down by",
           options,
           value: state.by,
-          choose: (by) => on.change({ by, top: TOPS[0] }),
+          choose: (by) => on.change({ by, find: "" }),
           kind: "tabs",
         }),
       );
@@ -57,18 +66,23 @@ export function createTable(host, on) {
     /** Shows the rows. */
     update(reply, state) {
       body.classList.remove("loading");
-      const rows = sorted(reply.rows ?? [], state);
-      if (rows.length === 0) return refill(body, el("p", { class: "quiet" }, "Nothing in this range."));
+      const rows = reply.rows ?? [];
+      const { offset = 0 } = reply.meta ?? {};
+      if (rows.length === 0) {
+        const text = state.find ? `No name here has “${state.find}” in it.` : "Nothing in this range.";
+        return refill(body, el("p", { class: "quiet" }, text));
+      }
+      if (offset === 0) wholes = sums(rows);
       const table = el(
         "table",
         { class: `table${picked(state).size > 0 ? " picking" : ""}` },
         tableHead(state, on.change),
-        tableBody(rows, state, on.pick),
+        tableBody(rows, wholes, state, on.pick),
       );
       refill(
         body,
         el("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-labelledby": "breakdown-title" }, table),
-        foot(rows, state, on.change),
+        foot(reply, state, on),
       );
     },
     fail(error) {
@@ -78,26 +92,47 @@ export function createTable(host, on) {
   };
 }
 
-/** By the chosen column; `(other)` always last. A missing value sorts below all others. */
-function sorted(rows, state) {
-  const down = state.sort.startsWith("-");
-  const name = down ? state.sort.slice(1) : state.sort;
-  const nameOf = (row) => String(row.group?.[state.by] ?? "");
-  const compare = (a, b) => {
-    if (name === "name") return nameOf(a).localeCompare(nameOf(b));
-    return (a.metrics[name] ?? -Infinity) - (b.metrics[name] ?? -Infinity) || 0;
-  };
-  return [...rows].sort((a, b) => {
-    const last = Number(nameOf(a) === OTHER) - Number(nameOf(b) === OTHER);
-    return last || (down ? -compare(a, b) : compare(a, b));
+/** Finds names: the server looks through all rows, not only those on the page. */
+function searchBox(change) {
+  let timer = 0;
+  const input = el("input", {
+    type: "search",
+    class: "search-input",
+    placeholder: "Find a name",
+    "aria-label": "Find a name in the breakdown",
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: 60,
   });
+  const ask = () => {
+    clearTimeout(timer);
+    change({ find: input.value.trim() });
+  };
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, TYPING_MS);
+  });
+  input.addEventListener("keydown", (event) => event.key === "Enter" && ask());
+  const choose = ({ find, by }) => {
+    input.placeholder = `Find a ${DIMENSIONS.get(by).label.toLowerCase()}`;
+    // What is being typed is newer than what was asked for.
+    if (document.activeElement !== input || find === "") input.value = find;
+  };
+  return { box: el("label", { class: "search" }, icon("search"), input), choose };
+}
+
+/** The counts of all rows together. */
+function sums(rows) {
+  const names = ["sends", ...Object.values(SHARED)];
+  const sum = (name) => rows.reduce((all, row) => all + (row.metrics[name] ?? 0), 0);
+  return Object.fromEntries(names.map((name) => [name, sum(name)]));
 }
 
 function tableHead(state, change) {
   const column = (name, text) => {
     const active = state.sort.replace("-", "") === name;
     const down = state.sort.startsWith("-");
-    const next = active ? (down ? name : `-${name}`) : name === "name" ? name : `-${name}`;
+    const next = active ? (down ? name : `-${name}`) : firstSort(name);
     return el(
       "th",
       {
@@ -117,20 +152,21 @@ function tableHead(state, change) {
   return el("thead", {}, el("tr", {}, column("name", DIMENSIONS.get(state.by).label), ...heads));
 }
 
+/** What a first click on a column shows first: names from A, the least delivered, else the most. */
+function firstSort(name) {
+  return name === "name" || name === "delivery_rate" ? name : `-${name}`;
+}
+
 /** The values of this dimension that are filtered for. */
 function picked(state) {
   return new Set(state.filters.filter(({ dimension }) => dimension === state.by).map(({ value }) => value));
 }
 
-function tableBody(rows, state, pick) {
+function tableBody(rows, wholes, state, pick) {
   const active = picked(state);
-  const sends = rows.reduce((sum, row) => sum + (row.metrics.sends ?? 0), 0);
   const most = Math.max(1, ...rows.map((row) => row.metrics.sends ?? 0));
   // Tenants share an account: who uses how much of what its reputation can bear.
   const shared = state.by === "tenant" ? SHARED : {};
-  const wholes = Object.fromEntries(
-    Object.values(shared).map((count) => [count, rows.reduce((sum, row) => sum + (row.metrics[count] ?? 0), 0)]),
-  );
   return el(
     "tbody",
     {},
@@ -138,7 +174,7 @@ function tableBody(rows, state, pick) {
       const value = String(row.group?.[state.by] ?? "");
       const cells = COLUMNS.map((name) =>
         name === "sends"
-          ? sendsCell(row, most, sends)
+          ? sendsCell(row, most, wholes.sends)
           : rateCell(row, metric(name), row.metrics[shared[name]] / wholes[shared[name]]),
       );
       return el(
@@ -196,32 +232,81 @@ function sendsCell(row, most, total) {
 /** @param {number} share Of all tenants' such events; shown where there is one. */
 function rateCell(row, of, share) {
   const value = row.metrics[of.name] ?? null;
-  const beyond = isBeyond(of, row.metrics);
+  if (notReported(row, of.name))
+    return el("td", { class: "none", title: NOT_REPORTED }, el("span", { class: "unreported" }, "not reported"));
+  const stands = standing(of, row.metrics);
   const counts = of.of
     ? of.of.map((name) => `${format.exact(row.metrics[name])} ${metric(name).label.toLowerCase()}`).join(" / ")
     : null;
   return el(
     "td",
-    { class: value === null ? "none" : beyond ? "over" : null, title: counts },
-    format.value(of, value),
+    {
+      class: value === null ? "none" : stands === "within" ? null : stands,
+      title: [counts, stands === "unsure" && unsureText(of)].filter(Boolean).join("; ") || null,
+    },
+    el("span", { class: "figure" }, format.value(of, value)),
     share > 0 && el("span", { class: "share", title: "Of all tenants' together" }, format.percent(share, 0)),
-    beyond && el("span", { class: "sr" }, " beyond the limit"),
+    stands === "beyond" && el("span", { class: "sr" }, " beyond the limit"),
+    stands === "unsure" && el("span", { class: "sr" }, " too few to say"),
   );
 }
 
-function foot(rows, state, change) {
-  const more = TOPS[TOPS.indexOf(state.top) + 1];
-  const full = rows.some((row) => row.group?.[state.by] === OTHER) || rows.length >= state.top;
-  if (!full) return null;
+/** Where in all rows this page is, the way to the others, and how it is sorted. */
+function foot({ rows, meta = {} }, state, on) {
+  const shown = rows.filter((row) => row.group?.[state.by] !== OTHER).length;
+  const first = (meta.offset ?? 0) + 1;
+  const last = first + shown - 1;
+  const count = meta.total === undefined ? (meta.next_cursor ? "more" : null) : format.exact(meta.total);
+  const range = shown === 0 ? "" : `${format.exact(first)}–${format.exact(last)}${count === null ? "" : ` of ${count}`}`;
+  const step = (key, text, label, cursor, known) =>
+    el(
+      "button",
+      {
+        class: "button small",
+        type: "button",
+        "data-key": `page-${key}`,
+        "aria-label": label,
+        title: label,
+        disabled: !known,
+        onclick: () => on.page(cursor),
+      },
+      text,
+    );
+  const pages = (first > 1 || meta.next_cursor) && [
+    step("first", "«", "First page", null, first > 1),
+    step("previous", "‹", "Previous page", meta.previous_cursor, meta.previous_cursor),
+    step("next", "›", "Next page", meta.next_cursor, meta.next_cursor),
+    step("last", "»", "Last page", meta.last_cursor, meta.last_cursor),
+  ];
+  const notes = [sortNote(state), rows.some((row) => isUnsure(row)) && "Dotted: past the limit, but too few to say"];
   return el(
     "div",
     { class: "table-foot" },
-    el("span", {}, `The ${state.top} largest by sends`),
-    more &&
-      el(
-        "button",
-        { class: "button small", type: "button", "data-key": "more", onclick: () => change({ top: more }) },
-        `Show ${more}`,
-      ),
+    el("span", { class: "sort-note" }, notes.filter(Boolean).join(". ")),
+    el(
+      "div",
+      { class: "pager", role: "group", "aria-label": "Pages of the breakdown" },
+      (pages || shown > TOPS[0]) && pageSize(state, on.change),
+      el("span", { class: "page-range" }, range),
+      ...(pages || []),
+    ),
   );
+}
+
+function pageSize(state, change) {
+  const options = TOPS.map((top) => el("option", { value: top, selected: top === state.top }, `${top} rows`));
+  const onchange = (event) => change({ top: Number(event.target.value) });
+  return el("select", { class: "select", "aria-label": "Rows on a page", "data-key": "rows", onchange }, ...options);
+}
+
+/** How rates are sorted, which is not by their figure alone. */
+function sortNote({ sort }) {
+  const of = METRICS.get(sort.replace("-", ""));
+  if (of?.kind !== "rate") return "";
+  const worst = sort.startsWith("-") === (of.better === "down");
+  return `${worst ? "Worst" : "Best"} first by what is certain: a rate of few mails ranks lower than the same of many`;
+}
+
+function isUnsure(row) {
+  return COLUMNS.some((name) => standing(metric(name), row.metrics) === "unsure");
 }

@@ -1,14 +1,30 @@
 /**
  * @file The key figures: value, change against the period before, shape, and on hover or focus the counts behind a
- * rate. A tile is a button that shows its metric in the chart. A figure beyond the industry's limit says so in words,
- * not by colour only.
+ * rate. A tile is a button that shows its metric in the chart. A figure beyond the reader's limit says so in words,
+ * not by colour only; one that may be so by chance says that instead.
  */
 
-import { isBeyond, isReal } from "./chance.js";
+import { isReal, standing } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
 import { metric, TILES } from "./metrics.js";
 import { sparkline } from "./sparkline.js";
+
+/** Where the line of a rate close to 1 begins if no limit says more. */
+const NEAR_ONE = 0.9;
+export const NOT_REPORTED =
+  "Gmail and Apple report no complaints to SES, so a rate of zero would mean nothing. Gmail shows its own in Postmaster Tools.";
+
+/** Whether a row has no value of a metric because nobody reports it. */
+export function notReported(row, name) {
+  return row.reasons?.[name] === "not_reported";
+}
+
+/** What to say of a figure past its limit that chance may have carried there. */
+export function unsureText(of) {
+  const { value, side } = /** @type {{ value: number, side: string }} */ (of.limit);
+  return `${side === "above" ? "Above" : "Below"} the limit of ${format.limit(of, value)}, but in too little mail to rule out chance`;
+}
 
 /** Placeholders until the first numbers. */
 export function tilesLoading(/** @type {HTMLElement} */ host) {
@@ -23,7 +39,7 @@ export function tilesLoading(/** @type {HTMLElement} */ host) {
 /**
  * Shows the figures.
  * @param {HTMLElement} host
- * @param {{ metrics: Record<string, number | null>, previous?: Record<string, number | null> }} row
+ * @param {{ metrics: Record<string, number | null>, previous?: Record<string, number | null>, reasons?: Record<string, string> }} row
  * @param {Map<string, (number | null)[]> | null} series
  * @param {{ show: string, select: (set: string) => void }} options
  */
@@ -42,7 +58,9 @@ export function showTiles(host, row, series, options) {
 
 function tile(of, set, row, series, { current, select }) {
   const value = row.metrics[of.name] ?? null;
-  const beyond = isBeyond(of, row.metrics);
+  const stands = standing(of, row.metrics);
+  const beyond = stands === "beyond";
+  const unreported = notReported(row, of.name);
   const id = `tip-${of.name}`;
   const values = series?.get(of.name) ?? [];
   const tone = beyond ? "complaint" : of.tone;
@@ -65,17 +83,22 @@ function tile(of, set, row, series, { current, select }) {
         { class: "tile-label" },
         of.label,
         beyond && el("span", { class: "badge" }, icon("alert"), limitText(of)),
+        stands === "unsure" && el("span", { class: "badge unsure" }, "too few to say"),
       ),
       el(
         "span",
         { class: "tile-figure" },
-        el("span", { class: "tile-value" }, format.value(of, value, "tile")),
+        el(
+          "span",
+          { class: `tile-value${unreported ? " words" : ""}` },
+          unreported ? "not reported" : format.value(of, value, "tile"),
+        ),
         changePill(of, row),
       ),
     ),
     // The newest bucket still fills, so it would always seem to fall.
-    sparkline(values.slice(0, -1), { tone, base: of.limit?.side === "below" ? of.limit.value : 0 }),
-    tip(of, id, row),
+    sparkline(values.slice(0, -1), { tone, base: of.nearOne ? (of.limit?.value ?? NEAR_ONE) : 0 }),
+    tip(of, id, row, { stands, unreported }),
   );
 }
 
@@ -96,12 +119,12 @@ function changePill(of, row) {
 }
 
 function limitText(of) {
-  const percent = format.percent(of.limit.value, of.limit.value < 0.01 ? 1 : 0);
-  return `${of.limit.side === "above" ? "over" : "under"} ${percent}`;
+  return `${of.limit.side === "above" ? "over" : "under"} ${format.limit(of, of.limit.value)}`;
 }
 
-function tip(of, id, row) {
+function tip(of, id, row, { stands, unreported }) {
   const lines = [];
+  const note = unreported ? NOT_REPORTED : stands === "unsure" ? unsureText(of) : null;
   if (of.of) {
     for (const name of of.of) lines.push([metric(name).label, format.exact(row.metrics[name])]);
   } else if (of.kind === "count") lines.push(["Exactly", format.exact(row.metrics[of.name])]);
@@ -110,11 +133,12 @@ function tip(of, id, row) {
   if (of.limit)
     lines.push([
       of.limit.side === "above" ? "Keep below" : "Keep above",
-      format.percent(of.limit.value, of.limit.value < 0.01 ? 1 : 0),
+      format.limit(of, of.limit.value),
     ]);
   return el(
     "div",
     { class: "tile-tip", id, role: "tooltip" },
+    note && el("span", { class: "tip-note" }, note),
     ...lines.map(([name, text]) => el("span", { class: "tip-row" }, el("span", {}, name), el("b", {}, text))),
   );
 }
