@@ -23,6 +23,7 @@ mod deployed;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod hostile;
+mod ingest;
 mod privacy;
 mod python;
 mod readme;

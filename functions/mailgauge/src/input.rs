@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::progress::Progress;
+
 /// Read buffer of a file, in bytes: large enough that system calls do not count.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -80,12 +82,13 @@ pub fn size(source: &Source) -> Option<u64> {
     }
 }
 
-/// Opens a source and peels off gzip (all its members) or zstd.
-pub fn open(source: &Source) -> anyhow::Result<Box<dyn Read + Send>> {
+/// Opens a source and peels off gzip (all its members) or zstd. What is read of it on disk is progress.
+pub fn open(source: &Source, progress: &Progress) -> anyhow::Result<Box<dyn Read + Send>> {
     let raw: Box<dyn Read + Send> = match source {
-        Source::Stdin => Box::new(io::stdin()),
+        Source::Stdin => Box::new(progress.metered(io::stdin())),
         Source::File(path) => {
-            Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
+            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+            Box::new(progress.metered(file))
         }
     };
     decompressed(raw).with_context(|| format!("cannot read {source}"))

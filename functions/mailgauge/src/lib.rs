@@ -11,6 +11,7 @@ mod inbox;
 mod input;
 mod offline;
 mod output;
+mod progress;
 
 mod server;
 mod standalone;

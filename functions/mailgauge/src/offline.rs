@@ -16,6 +16,7 @@ use event::{Decoded, Decoder, EmailEvent, HashKey};
 use pipeline::aggregate::fold::each_count;
 
 use crate::input::{self, Source};
+use crate::progress::Progress;
 use identities::Identities;
 
 mod identities;
@@ -59,6 +60,7 @@ pub fn count(
     grouping: &Grouping,
     attribution: &Attribution,
     threads: usize,
+    progress: &Progress,
     complain: Complain<'_>,
 ) -> anyhow::Result<(Accumulator, Tally)> {
     let identities = Identities::default();
@@ -73,13 +75,13 @@ pub fn count(
     if threads <= 1 {
         let mut counter = counter();
         for source in sources {
-            let mut reader = Reader::open(source)?;
+            let mut reader = Reader::open(source, progress)?;
             while reader.step(&mut |offset, bytes| counter.block(source, offset, bytes))? {}
         }
         return Ok((counter.cells, counter.tally));
     }
     let mut counters: Vec<Counter<'_>> = (0..threads).map(|_| counter()).collect();
-    let supply = Mutex::new(Supply { sources: sources.iter(), reader: None, failure: None });
+    let supply = Mutex::new(Supply { sources: sources.iter(), progress, reader: None, failure: None });
     std::thread::scope(|scope| {
         for counter in &mut counters {
             let supply = &supply;
@@ -111,8 +113,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn open(source: &'a Source) -> anyhow::Result<Self> {
-        let stream = input::open(source)?;
+    fn open(source: &'a Source, progress: &Progress) -> anyhow::Result<Self> {
+        let stream = input::open(source, progress)?;
         Ok(Self { source, stream, splitter: Splitter::new(CHUNK_BYTES) })
     }
 
@@ -137,6 +139,7 @@ impl<'a> Reader<'a> {
 /// The sources as the threads share them.
 struct Supply<'a> {
     sources: std::slice::Iter<'a, Source>,
+    progress: &'a Progress,
     reader: Option<Reader<'a>>,
     /// What ended the reading early.
     failure: Option<anyhow::Error>,
@@ -149,7 +152,7 @@ impl<'a> Supply<'a> {
         while batch.blocks.is_empty() {
             let Some(reader) = &mut self.reader else {
                 let Some(source) = self.sources.next() else { return Ok(()) };
-                self.reader = Some(Reader::open(source)?);
+                self.reader = Some(Reader::open(source, self.progress)?);
                 continue;
             };
             batch.source = Some(reader.source);

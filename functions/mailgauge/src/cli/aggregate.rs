@@ -16,6 +16,7 @@ use crate::cli::tags::Tags;
 use crate::input;
 use crate::offline::{self, Tally};
 use crate::output::{self, Format, Rows};
+use crate::progress::Progress;
 
 /// So many parts that cannot be read are told one by one.
 const COMPLAINTS_TOLD: usize = 10;
@@ -148,7 +149,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
     };
     let (cells, tally) =
-        offline::count(&sources, &grouping, &attribution, options.threads.into(), &complain)?;
+        offline::count(&sources, &grouping, &attribution, options.threads.into(), &Progress::hidden(), &complain)?;
     print(&cells, options).context("cannot write to standard output")?;
     if options.stats {
         output::tell(&stats(tally, started.elapsed().as_secs_f64())?.to_string());

@@ -1,39 +1,45 @@
 //! `mailgauge ingest`: send files of events to a running server, onto a Kinesis stream, or straight into a data folder.
 //!
-//! What was acknowledged is noted, so that a run that was cut off goes on where it stopped. Sending something twice
-//! does no harm: the server knows what it has counted.
+//! What was acknowledged is recorded, so that a run that was cut off continues where it stopped. Sending something twice does no harm: a
+//! server recognises what it has counted.
 
 mod journal;
+mod retry;
+mod server;
 #[cfg(feature = "aws")]
 mod stream;
+mod target;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use adapters::embedded::EmbeddedStore;
+use anyhow::Context as _;
 use clap::Args;
 use event::attribution::Attribution;
 use event::decode::stream::{Piece, Splitter};
-use indicatif::ProgressBar;
 
 use self::journal::Journal;
+use self::server::Server;
+use self::target::Target;
 use crate::cli::Usage;
 use crate::cli::tags::Tags;
 use crate::input::{self, Source};
 use crate::output;
+use crate::progress::Progress;
 use crate::standalone::{Counted, Standalone};
 
-/// About so much is sent at once.
+/// About how much is sent at once, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
-/// A server that does not answer is tried for so long.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// Time for one request: the server answers when all is counted.
-const REQUEST_TIME: Duration = Duration::from_mins(1);
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest time that `--give-up-after` may say.
+const LONGEST_PATIENCE: Duration = Duration::from_hours(7 * 24);
 
 /// Send files of events to a running server, onto a stream, or into a data folder that no server uses.
+///
+/// When a server cannot be reached, or a stream is full, each failure is reported and the next attempt announced, until --give-up-after
+/// has passed. A later run of the same command continues where this one stopped. What a server refuses for good, such as a wrong key, ends
+/// the run at once. Exit codes: 0 all was sent, 1 not all of it, 2 wrong usage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge ingest archive/ --to http://127.0.0.1:8080 --key mg_...\n  \
@@ -44,9 +50,10 @@ pub struct Options {
     #[arg(required = true)]
     files: Vec<PathBuf>,
 
-    /// A server's address, kinesis:// and the name of a stream, or a data folder
+    /// A server's URL (http:// or https://), kinesis:// and the name of a stream, or the path of a data folder, which is created if it
+    /// does not exist
     #[arg(long, value_name = "URL|kinesis://STREAM|DIR")]
-    to: String,
+    to: Target,
 
     /// Key of the server, with ingest or operator scope
     #[arg(long, value_name = "KEY", env = "MAILGAUGE_KEY", hide_env_values = true)]
@@ -56,7 +63,11 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 
-    /// Where it is noted how far each file was sent; a later run goes on from there [default: the user's state folder]
+    /// How long a failing server or full stream is retried, such as 30s, 5m or 2h; 0s for a single attempt
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_patience)]
+    give_up_after: Duration,
+
+    /// The file that records how far each file was sent; a later run continues from there [default: in the user's state folder]
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
 
@@ -85,19 +96,33 @@ trait Destination {
     }
 }
 
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    let given = text.parse::<jiff::SignedDuration>().ok().and_then(|given| Duration::try_from(given).ok());
+    given
+        .filter(|given| *given <= LONGEST_PATIENCE)
+        .ok_or_else(|| "use a duration from 0s to 7d, such as 30s, 5m or 2h".to_owned())
+}
+
 /// Sends all files.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let sources = input::sources(&options.files)?;
-    let mut journal = Journal::open(options.journal.as_deref(), &options.to)?;
-    let mut destination = destination(options)?;
-    let total: u64 = sources.iter().filter_map(input::size).sum();
-    let progress = output::progress(total, "bytes");
-    let mut run = Run { rate: options.rate, progress, sent: Counted::default(), started: None };
+    let (key, is_new) = identity(&options.to)?;
+    let mut journal = Journal::open(options.journal.as_deref(), &key)?;
+    // How much comes on standard input is not known before its end.
+    let total: Option<u64> = sources.iter().map(input::size).sum();
+    let progress = Progress::new(total, "bytes");
+    let mut destination = destination(options, &progress)?;
+    if is_new {
+        progress.tell(&format!("created the data folder {key}, which did not exist"));
+    }
+    let read = Progress::hidden();
+    let mut run = Run { rate: options.rate, progress, read, sent: Counted::default(), started: None };
     for source in &sources {
-        let from = if options.from_start { 0 } else { journal.sent(source) };
+        // A folder that is new holds nothing of what an earlier run sent to another one of its name.
+        let from = if options.from_start || is_new { 0 } else { journal.sent(source) };
         run.source(source, from, &mut *destination, &mut journal)?;
     }
-    run.progress.finish_and_clear();
+    run.progress.finish();
     output::tell(&destination.summary(run.sent));
     if run.sent.quarantined > 0 {
         output::tell("what could not be read is kept with the reason: mailgauge quarantine list");
@@ -105,40 +130,54 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn destination(options: &Options) -> anyhow::Result<Box<dyn Destination>> {
-    if options.to.starts_with("http://") || options.to.starts_with("https://") {
-        let key = options
-            .key
-            .as_deref()
-            .ok_or_else(|| Usage::error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
-        return Ok(Box::new(Server::new(&options.to, key)));
+/// What the journal calls a destination, and whether that is a data folder that does not exist yet.
+fn identity(target: &Target) -> anyhow::Result<(String, bool)> {
+    match target {
+        Target::Server(url) => Ok((url.clone(), false)),
+        Target::Stream(name) => Ok((format!("kinesis://{name}"), false)),
+        Target::Folder(path) => {
+            if path.is_file() {
+                return Err(Usage::error(format!(
+                    "--to {}: this is a file, not a data folder",
+                    path.display()
+                )));
+            }
+            // A relative path is another folder elsewhere.
+            let full =
+                std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+            Ok((full.display().to_string(), !EmbeddedStore::is_in(path)))
+        }
     }
-    if let Some(name) = options.to.strip_prefix("kinesis://") {
-        return stream(name);
+}
+
+fn destination(options: &Options, progress: &Progress) -> anyhow::Result<Box<dyn Destination>> {
+    match &options.to {
+        Target::Server(url) => {
+            let key = options.key.as_deref();
+            let key =
+                key.ok_or_else(|| Usage::error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
+            Ok(Box::new(Server::new(url, key, options.give_up_after, progress)))
+        }
+        Target::Stream(name) => stream(name, options.give_up_after, progress),
+        Target::Folder(path) => Ok(Box::new(Folder::open(path, options.tags.attribution()?)?)),
     }
-    if let Some((scheme, _)) = options.to.split_once("://") {
-        let message = format!(
-            "--to {}: {scheme} is not known here; use http://, https://, kinesis:// or a data folder",
-            options.to
-        );
-        return Err(Usage::error(message));
-    }
-    Ok(Box::new(Folder::open(&options.to, options.tags.attribution()?)?))
 }
 
 #[cfg(feature = "aws")]
-fn stream(name: &str) -> anyhow::Result<Box<dyn Destination>> {
-    Ok(Box::new(stream::ToStream::new(name)?))
+fn stream(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Box<dyn Destination>> {
+    Ok(Box::new(stream::ToStream::new(name, give_up_after, progress)?))
 }
 
 #[cfg(not(feature = "aws"))]
-fn stream(_: &str) -> anyhow::Result<Box<dyn Destination>> {
+fn stream(_: &str, _: Duration, _: &Progress) -> anyhow::Result<Box<dyn Destination>> {
     Err(Usage::without_aws("--to kinesis://"))
 }
 
 struct Run {
     rate: Option<u32>,
-    progress: ProgressBar,
+    progress: Progress,
+    /// What was read so far, compressed as it may be: the progress when that is sent.
+    read: Progress,
     sent: Counted,
     started: Option<Instant>,
 }
@@ -151,11 +190,11 @@ impl Run {
         destination: &mut dyn Destination,
         journal: &mut Journal,
     ) -> anyhow::Result<()> {
-        let mut reader = input::open(source)?;
+        let mut reader = input::open(source, &self.read)?;
         let skipped = std::io::copy(&mut reader.by_ref().take(from), &mut std::io::sink())
             .with_context(|| format!("cannot read {source}"))?;
         if skipped > 0 {
-            output::tell(&format!("{source}: going on after {} bytes", output::grouped(skipped)));
+            self.progress.tell(&format!("{source}: continuing after {} bytes", output::grouped(skipped)));
         }
         let mut splitter = Splitter::new(CHUNK_BYTES);
         let mut failure = None;
@@ -169,9 +208,7 @@ impl Run {
                     failure = self
                         .block(bytes, destination)
                         .and_then(|()| journal.note(source, end))
-                        .with_context(|| {
-                            format!("{source}: what lies behind byte {} was not sent", skipped + offset)
-                        })
+                        .with_context(|| not_sent(source, skipped + offset))
                         .err();
                 }
             };
@@ -191,7 +228,7 @@ impl Run {
     fn block(&mut self, block: &[u8], destination: &mut dyn Destination) -> anyhow::Result<()> {
         let sent = destination.send(block)?;
         self.sent.add(sent);
-        self.progress.inc(block.len() as u64);
+        self.progress.set_position(self.read.position());
         self.progress
             .set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
         #[expect(
@@ -209,63 +246,16 @@ impl Run {
     }
 }
 
-/// A running server.
-struct Server {
-    agent: ureq::Agent,
-    url: String,
-    authorization: String,
-}
-
-impl Server {
-    fn new(address: &str, key: &str) -> Self {
-        let config =
-            ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIME)).http_status_as_error(false);
-        Self {
-            agent: config.build().new_agent(),
-            url: format!("{}/v1/ingest/ses", address.trim_end_matches('/')),
-            authorization: format!("Bearer {key}"),
+/// Where a run ended, and how to continue.
+fn not_sent(source: &Source, byte: u64) -> String {
+    let byte = output::grouped(byte);
+    match source {
+        Source::File(_) => {
+            format!("{source} was not sent from byte {byte} on; the same command continues there")
         }
-    }
-
-    /// One try: what became of it, or why it is worth another one.
-    fn attempt(&self, block: &[u8]) -> anyhow::Result<Result<Counted, String>> {
-        let request = self.agent.post(&self.url).header("authorization", &self.authorization);
-        let mut reply = match request.send(block) {
-            Ok(reply) => reply,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let status = reply.status().as_u16();
-        let body = match reply.body_mut().read_to_string() {
-            Ok(body) => body,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        match status {
-            200..=299 => Ok(Ok(serde_json::from_str(&body).context("the server's reply is not understood")?)),
-            408 | 429 | 500..=599 => Ok(Err(format!("the server says {status}: {body}"))),
-            _ => bail!("the server refuses: {status}: {body}"),
-        }
-    }
-}
-
-impl Destination for Server {
-    fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
-        let mut waited = Duration::ZERO;
-        let mut pause = Duration::from_millis(200);
-        loop {
-            let why = match self.attempt(block)? {
-                Ok(sent) => return Ok(sent),
-                Err(why) => why,
-            };
-            if waited >= PATIENCE {
-                bail!(
-                    "gave up after {} s: {why}; run the same command again later, it goes on here",
-                    waited.as_secs()
-                );
-            }
-            std::thread::sleep(pause);
-            waited += pause;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        Source::Stdin => format!(
+            "{source} was not sent from byte {byte} on; when all of it is sent again, what was counted is not counted twice"
+        ),
     }
 }
 
@@ -276,9 +266,9 @@ struct Folder {
 }
 
 impl Folder {
-    fn open(folder: &str, attribution: Attribution) -> anyhow::Result<Self> {
+    fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
-        let home = Standalone::open(folder.as_ref(), attribution)?;
+        let home = Standalone::open(folder, attribution)?;
         runtime.block_on(home.begin())?;
         Ok(Self { runtime, home })
     }

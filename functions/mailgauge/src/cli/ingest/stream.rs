@@ -16,9 +16,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 
-use super::{Destination, LONGEST_PAUSE, PATIENCE};
-use crate::cli::Usage;
+use super::Destination;
+use super::retry::{Failure, retry};
 use crate::output;
+use crate::progress::Progress;
 use crate::server;
 use crate::standalone::Counted;
 
@@ -34,17 +35,17 @@ pub(super) struct ToStream {
     stream: Stream,
     name: String,
     keys: PartitionKeys,
+    give_up_after: Duration,
+    progress: Progress,
 }
 
 impl ToStream {
     /// The stream of that name, which the environment's AWS settings say how to reach.
-    pub(super) fn new(name: &str) -> anyhow::Result<Self> {
-        if name.is_empty() {
-            return Err(Usage::error("--to kinesis://: name the stream, as in kinesis://mailgauge-events"));
-        }
+    pub(super) fn new(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Self> {
         let runtime = server::runtime()?;
         let stream = Stream::new(&runtime.block_on(aws::config()), name.to_owned());
-        Ok(Self { runtime, stream, name: name.to_owned(), keys: PartitionKeys::default() })
+        let keys = PartitionKeys::default();
+        Ok(Self { runtime, stream, name: name.to_owned(), keys, give_up_after, progress: progress.clone() })
     }
 }
 
@@ -56,16 +57,13 @@ impl Destination for ToStream {
             bail!("a value of {} bytes does not fit a record of a stream: split it", record.data.len());
         }
         let sent = Counted { events: records.len() as u64, ..Counted::default() };
-        let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(200));
-        while let Err(error) = self.runtime.block_on(self.stream.put(records.clone())) {
-            // A stream that is full has room again; what else is wrong stays so. A later run goes on here.
-            if waited >= PATIENCE || !matches!(error, PutRecordsError::Refused { .. }) {
-                return Err(error.into());
-            }
-            std::thread::sleep(pause);
-            waited += pause;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        // A stream that is full has room again; what else is wrong stays so.
+        retry(self.give_up_after, &self.progress, |_| {
+            self.runtime.block_on(self.stream.put(records.clone())).map_err(|error| match error {
+                PutRecordsError::Refused { .. } => Failure::passing(error.to_string()),
+                PutRecordsError::Call { .. } => Failure::Lasting(error.into()),
+            })
+        })?;
         Ok(sent)
     }
 

@@ -1,0 +1,187 @@
+//! Progress of long work on standard error: a bar on a terminal, and lines elsewhere, so that a log shows that work goes on.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output;
+
+/// How often the reporter looks whether a line is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest silence between two lines, even if nothing moves: a log must show that work hangs.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+/// A line is due when another of this many parts of the work is done.
+const PARTS: u64 = 10;
+
+/// Progress of one piece of work. Clones report the same work; lines end with [`Progress::finish`] or with the last clone.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    /// Ends the reporting thread when dropped; none where a bar is drawn.
+    _reporter: Option<Arc<Sender<()>>>,
+}
+
+impl Progress {
+    /// Work of `length` units; `None` if that is not known before the end. `unit` is a plural, such as `minutes`.
+    pub fn new(length: Option<u64>, unit: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        if io::stderr().is_terminal() {
+            let style = match length {
+                Some(_) => format!(
+                    "{{bar:40.cyan/dim}} {{human_pos}}/{{human_len}} {unit}, {{elapsed}} elapsed, {{eta}} left  {{msg}}"
+                ),
+                None => format!("{{spinner}} {{human_pos}} {unit}, {{elapsed}} elapsed  {{msg}}"),
+            };
+            let bar = match ProgressStyle::with_template(&style) {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            };
+            bar.enable_steady_tick(LOOK_EVERY);
+            return Self { bar, _reporter: None };
+        }
+        let (sender, ended) = channel();
+        let reported = bar.clone();
+        // Without a thread the work goes on unreported, which is no reason to fail it.
+        let reporter = std::thread::Builder::new().name("progress".to_owned());
+        let started = reporter.spawn(move || report(&reported, unit, &ended)).is_ok();
+        Self { bar, _reporter: started.then(|| Arc::new(sender)) }
+    }
+
+    /// Work that is not reported.
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden(), _reporter: None }
+    }
+
+    /// Adds units that are done.
+    pub fn inc(&self, units: u64) {
+        self.bar.inc(units);
+    }
+
+    /// How many units are done.
+    pub fn position(&self) -> u64 {
+        self.bar.position()
+    }
+
+    /// Corrects how many units are done.
+    pub fn set_position(&self, units: u64) {
+        self.bar.set_position(units);
+    }
+
+    /// Corrects the length: the work grew.
+    pub fn set_length(&self, length: u64) {
+        self.bar.set_length(length);
+    }
+
+    /// A remark beside the figures.
+    pub fn set_message(&self, message: String) {
+        self.bar.set_message(message);
+    }
+
+    /// The same stream; bytes read from it are done units.
+    pub fn metered(&self, stream: impl io::Read + Send + 'static) -> impl io::Read + Send + 'static {
+        self.bar.wrap_read(stream)
+    }
+
+    /// One line on standard error that does not tear the bar.
+    pub fn tell(&self, line: &str) {
+        self.bar.suspend(|| output::tell(line));
+    }
+
+    /// Ends the reporting and removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Prints lines until the work is finished or its last handle is dropped.
+fn report(bar: &ProgressBar, unit: &str, ended: &Receiver<()>) {
+    let (mut parts, mut last) = (0, Duration::ZERO);
+    while matches!(ended.recv_timeout(LOOK_EVERY), Err(RecvTimeoutError::Timeout)) && !bar.is_finished() {
+        let (position, length, elapsed) = (bar.position(), bar.length(), bar.elapsed());
+        let now_done = length.filter(|&length| length > 0).map_or(0, |length| PARTS * position / length);
+        if now_done > parts || elapsed.saturating_sub(last) >= LONGEST_SILENCE {
+            output::tell(&line(position, length, unit, elapsed, &bar.message()));
+            (parts, last) = (now_done, elapsed);
+        }
+    }
+}
+
+/// `12,000 of 40,320 minutes (29 %), 30 s elapsed, about 1 min left`.
+fn line(position: u64, length: Option<u64>, unit: &str, elapsed: Duration, message: &str) -> String {
+    let done = output::grouped(position);
+    let past = duration(elapsed);
+    let mut line = match length.filter(|&length| length >= position && length > 0) {
+        None => format!("{done} {unit}, {past} elapsed"),
+        Some(length) => {
+            let percent = 100 * position / length;
+            let mut line =
+                format!("{done} of {} {unit} ({percent} %), {past} elapsed", output::grouped(length));
+            if position > 0 {
+                let left = elapsed.mul_f64((length - position) as f64 / position as f64);
+                line.push_str(&format!(", about {} left", duration(left)));
+            }
+            line
+        }
+    };
+    if !message.is_empty() {
+        line.push_str(": ");
+        line.push_str(message);
+    }
+    line
+}
+
+/// A duration as people say it, to about two digits: `0.5 s`, `42 s`, `5 min`, `1 h 20 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 if time.subsec_millis() >= 100 => format!("{:.1} s", time.as_secs_f64()),
+        0..120 => format!("{seconds} s"),
+        120..7200 if seconds.is_multiple_of(60) || seconds >= 600 => format!("{} min", seconds / 60),
+        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_state_what_is_done_and_what_is_left() {
+        let seconds = Duration::from_secs;
+        let check = |position, length, elapsed, message, expected: &str| {
+            assert_eq!(line(position, length, "minutes", seconds(elapsed), message), expected);
+        };
+        check(0, Some(1000), 10, "", "0 of 1,000 minutes (0 %), 10 s elapsed");
+        check(
+            250,
+            Some(1000),
+            10,
+            "7 events",
+            "250 of 1,000 minutes (25 %), 10 s elapsed, about 30 s left: 7 events",
+        );
+        check(1234, None, 61, "", "1,234 minutes, 61 s elapsed");
+        check(1234, Some(1000), 61, "", "1,234 minutes, 61 s elapsed");
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_fits() {
+        for (milliseconds, expected) in [
+            (0, "0 s"),
+            (500, "0.5 s"),
+            (9_000, "9 s"),
+            (42_400, "42 s"),
+            (119_000, "119 s"),
+            (300_000, "5 min"),
+            (299_000, "4 min 59 s"),
+            (601_000, "10 min"),
+            (4_800_000, "80 min"),
+            (7_260_000, "2 h 1 min"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(milliseconds)), expected);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `mailgauge ingest` with destinations that are mistyped, away, silent, or refuse: what it says, how it ends, and that it continues.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::commands::simulated;
+use crate::python::root;
+use crate::support::{MAILGAUGE, Server};
+
+/// Runs `mailgauge ingest ARGUMENTS` in a folder that also holds its journal.
+fn ingest(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let output: Output = Command::new(MAILGAUGE)
+        .arg("ingest")
+        .args(arguments)
+        .env("XDG_STATE_HOME", folder.join(".state"))
+        .env_remove("MAILGAUGE_KEY")
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "standard output is for data");
+    (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
+}
+
+fn sample() -> String {
+    root().join("events/ses-send.json").to_str().unwrap().to_owned()
+}
+
+/// An address where nothing listens.
+fn closed_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The body of one request.
+fn body(stream: &TcpStream) -> Vec<u8> {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while reader.read_line(&mut line).unwrap() > 2 {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    body
+}
+
+const COUNTED: &str = r#"{"events":1,"duplicates":0,"ignored":0,"quarantined":0}"#;
+
+/// A server that gives each request the next reply, and the last one ever after; what it got with a 200 comes back.
+fn replies(replies: &'static [(u16, &'static str)]) -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, received) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let body = body(&stream);
+            let (status, reply) = replies[number.min(replies.len() - 1)];
+            if status == 200 {
+                sender.send(body).ok();
+            }
+            let head =
+                format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\nconnection: close\r\n\r\n", reply.len());
+            stream.write_all(format!("{head}{reply}").as_bytes()).ok();
+        }
+    });
+    (address, received)
+}
+
+#[test]
+fn what_looks_like_an_address_is_refused_and_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (to, form) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("example.com:443/path", "https://example.com:443/path"),
+        ("htp://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("kinesis:events", "kinesis://events"),
+        ("kinesis://", "kinesis://STREAM"),
+        ("s3://archive/2026", "aws s3 cp"),
+        ("http://127.0.0.1:99999", "not a port"),
+    ] {
+        let (code, told) = ingest(folder.path(), &[&sample(), "--to", to, "--key", "mg_x"]);
+        assert_eq!(code, 2, "{to}: {told}");
+        assert!(told.contains(form) && told.contains("--to") && told.contains("--help"), "{to}: {told}");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert!(left.is_empty(), "{to}: {left:?}");
+    }
+}
+
+#[test]
+fn a_new_data_folder_is_announced_once_and_starts_from_the_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
+    let full = folder.path().canonicalize().unwrap().join("data/new");
+    assert!(code == 0 && told.contains(&format!("created the data folder {}", full.display())), "{told}");
+    assert!(told.contains("1 events counted"), "{told}");
+    let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
+    assert!(code == 0 && !told.contains("created") && told.contains("continuing after"), "{told}");
+    // What was sent to a folder that is gone is not in the new one.
+    std::fs::remove_dir_all(&full).unwrap();
+    let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
+    assert!(code == 0 && told.contains("created") && told.contains("1 events counted"), "{told}");
+    let (code, told) = ingest(folder.path(), &[&sample(), "--to", &sample()]);
+    assert!(code == 2 && told.contains("is a file"), "{told}");
+}
+
+#[test]
+fn a_server_that_is_away_is_reported_at_once_retried_and_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (closed, silent) = (closed_address(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let silent = silent.local_addr().map(|address| (silent, format!("http://{address}"))).unwrap();
+    for (to, why) in [
+        (format!("http://{closed}"), "cannot be reached"),
+        (format!("https://{closed}"), "cannot be reached"),
+        (silent.1.clone(), "does not answer in time"),
+        ("http://no-such-host.invalid".to_owned(), "cannot be reached"),
+    ] {
+        let started = Instant::now();
+        let give_up = ["--key", "mg_x", "--give-up-after", "2s"];
+        let (code, told) = ingest(folder.path(), &[[&*sample(), "--to", &to].as_slice(), &give_up].concat());
+        assert_eq!(code, 1, "{to}: {told}");
+        assert!(told.contains(&to) && told.contains(why), "{to}: {told}");
+        assert!(told.contains("error: ") && told.contains("gave up after 2"), "{to}: {told}");
+        assert!(told.contains("the same command continues there"), "{to}: {told}");
+        assert!(started.elapsed() < Duration::from_secs(30), "{to}: {:?}", started.elapsed());
+        if to.contains(&closed) {
+            let first = told.lines().next().unwrap();
+            assert!(first.contains("next attempt in 0.5 s, giving up in 2"), "{to}: {told}");
+            assert!(told.matches("next attempt in").count() >= 2, "{to}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_a_server_refuses_for_good_ends_the_run_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start("serve", &folder.path().join("data"), &[]);
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    let (foreign, _) = replies(&[(200, "<html>a shop</html>")]);
+    let (moved, _) = replies(&[(404, "no such\npage")]);
+    for (to, reason) in [
+        (server.address.clone(), "401: "),
+        (format!("https://127.0.0.1:{port}"), "try http://"),
+        (foreign, "as a Mailgauge server does"),
+        (moved, "refuses with 404: no such page"),
+    ] {
+        let started = Instant::now();
+        let (code, told) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_wrong"]);
+        assert!(code == 1 && told.contains(reason), "{to}: {told}");
+        assert!(!told.contains("next attempt"), "{to}: {told}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{to}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn a_busy_server_gets_everything_once_it_has_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, received) = replies(&[(503, r#"{"detail":"come again"}"#), (429, ""), (200, COUNTED)]);
+    let (code, told) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_x"]);
+    assert!(code == 0 && told.contains("answers 503: come again; next attempt in 0.5 s"), "{told}");
+    assert!(told.contains("answers 429") && told.contains("1 events counted"), "{told}");
+    assert_eq!(received.recv().unwrap().trim_ascii(), std::fs::read(sample()).unwrap().trim_ascii());
+}
+
+#[test]
+fn a_run_that_gave_up_continues_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = simulated("21", "10");
+    assert!(events.len() > 600_000, "{}", events.len());
+    std::fs::write(folder.path().join("events.ndjson"), &events).unwrap();
+    // The second block meets a server that is away, at the same address as before.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let first = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let body = body(&stream);
+        let head = format!("HTTP/1.1 200 \r\ncontent-length: {}\r\nconnection: close\r\n\r\n", COUNTED.len());
+        stream.write_all(format!("{head}{COUNTED}").as_bytes()).unwrap();
+        body
+    });
+    let to = format!("http://{address}");
+    let command = ["events.ndjson", "--to", &to, "--key", "mg_x", "--give-up-after", "1s"];
+    let (code, told) = ingest(folder.path(), &command);
+    assert_eq!(code, 1, "{told}");
+    let mut sent = first.join().unwrap();
+    let listener = TcpListener::bind(address).unwrap();
+    let rest = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let body = body(&stream);
+            if body.is_empty() {
+                break;
+            }
+            rest.extend(body);
+            let head =
+                format!("HTTP/1.1 200 \r\ncontent-length: {}\r\nconnection: close\r\n\r\n", COUNTED.len());
+            stream.write_all(format!("{head}{COUNTED}").as_bytes()).unwrap();
+        }
+        rest
+    });
+    let (code, told) = ingest(folder.path(), &command);
+    assert!(code == 0 && told.contains("continuing after"), "{told}");
+    // An empty request ends the server.
+    TcpStream::connect(address).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    sent.extend(rest.join().unwrap());
+    let lines = |bytes: &[u8]| bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
+    assert_eq!(lines(&sent), lines(&events), "each event once");
+    assert!(
+        String::from_utf8(sent).unwrap().replace('\n', "")
+            == String::from_utf8(events).unwrap().replace('\n', "")
+    );
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let options = ["--tls-certificate", certificate, "--tls-key", key];
+    let server = Server::start("serve", &folder.path().join("data"), &options);
+    let port = server.address.rsplit_once(':').unwrap().1;
+    for (to, reason) in [
+        (format!("https://localhost:{port}"), "certificate"),
+        (format!("http://localhost:{port}"), "try https://"),
+    ] {
+        let (code, told) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_x"]);
+        assert!(code == 1 && told.contains(reason) && !told.contains("next attempt"), "{to}: {told}");
+    }
+}
