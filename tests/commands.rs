@@ -163,7 +163,10 @@ fn done(arguments: &[&str], input: &[u8]) -> (String, String) {
 /// The counts that are not 0, and the last line of standard error: the statistics.
 pub fn counted(arguments: &[&str], input: &[u8]) -> (BTreeMap<String, u64>, Value) {
     let fixed = ["aggregate", "--format", "json", "--stats", "--metrics", COUNTS];
-    let (out, errors) = done(&[&fixed, arguments].concat(), input);
+    let (code, out, errors) = mailgauge(&[&fixed, arguments].concat(), input);
+    let stats: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
+    let nothing_was_read = stats["records"] != 0 && stats["quarantined"] == stats["records"];
+    assert_eq!(code, i32::from(nothing_was_read), "{arguments:?}: {errors}");
     let reply: Value = serde_json::from_str(&out).unwrap();
     let mut counts = BTreeMap::new();
     for row in reply["rows"].as_array().unwrap() {
@@ -172,7 +175,7 @@ pub fn counted(arguments: &[&str], input: &[u8]) -> (BTreeMap<String, u64>, Valu
         }
     }
     counts.retain(|_, count| *count > 0);
-    (counts, serde_json::from_str(errors.lines().last().unwrap()).unwrap())
+    (counts, stats)
 }
 
 fn expected(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -342,6 +345,65 @@ fn aggregate_prints_the_shapes_that_scripts_read() {
         "tenant  hour                  provider  bounces  bounce_rate\n\
          shop    2025-11-13T02:00:00Z  other           3            –\n"
     );
+}
+
+#[test]
+fn aggregate_says_what_it_read_and_fails_if_it_could_read_nothing() {
+    let ask = ["aggregate", "-", "--group-by", "tenant", "--metrics", "sends", "--format", "csv"];
+    let (code, out, errors) = mailgauge(&ask, b"email,status\nann@example.com,sent\nbob@example.com,sent\n");
+    assert_eq!((code, out.as_str()), (1, "tenant,sends\n"), "{errors}");
+    assert!(errors.contains("standard input: 3 records read: 0 events"), "{errors}");
+    assert!(errors.contains("3 unreadable\nerror: no record of standard input could be read"), "{errors}");
+    let path = sample("mixed.ndjson");
+    let (code, _, errors) = mailgauge(&["aggregate", &path], b"");
+    assert!(code == 0 && errors.contains(" 9 events (0 of them duplicates)"), "{errors}");
+    assert!(errors.contains(", 3 unreadable\n") && !errors.contains("error:"), "{errors}");
+    // A day without mail is no failure, but must not pass for one with mail.
+    for input in [b"".as_slice(), b" \n\n"] {
+        let (code, out, errors) = mailgauge(&ask, input);
+        assert_eq!((code, out.as_str()), (0, "tenant,sends\n"), "{errors}");
+        assert!(errors.contains("standard input: the input is empty"), "{errors}");
+    }
+    // Readable, and nothing to count.
+    let (code, _, errors) = mailgauge(&["aggregate", &sample("sns-validation.json")], b"");
+    assert!(code == 0 && errors.contains("0 events") && errors.contains("0 unreadable"), "{errors}");
+}
+
+#[test]
+fn columns_follow_from_the_request_and_never_from_the_input() {
+    let header = |name: &str| {
+        let (csv, _) = done(&["aggregate", &sample(name), "--group-by", "tenant", "--format", "csv"], b"");
+        csv.lines().next().unwrap().to_owned()
+    };
+    let columns = header("ses-send.json");
+    for name in ["ses-open.json", "mixed.ndjson", "sns-validation.json"] {
+        assert_eq!(header(name), columns, "{name}");
+    }
+    for metric in COUNTS.split(',').chain(["delivery_rate", "complaint_rate", "delivery_ms_p95"]) {
+        assert!(columns.split(',').any(|column| column == metric), "{metric} is in no column: {columns}");
+    }
+    let (json, _) = done(&["aggregate", &sample("ses-send.json"), "--format", "json"], b"");
+    let rows: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows["rows"][0]["metrics"].as_object().unwrap().len(), columns.split(',').count() - 1);
+    // People are spared seventy columns of nothing.
+    let (table, _) = done(&["aggregate", &sample("ses-open.json")], b"");
+    assert!(table.contains("opens") && !table.contains("bounces"), "{table}");
+}
+
+#[test]
+fn figures_of_several_event_types_are_empty_in_rows_by_event() {
+    let path = sample("mixed.ndjson");
+    let ask = ["aggregate", &path, "--group-by", "event", "--format", "csv"];
+    let asked = ["--metrics", "sends,delivery_rate,in_flight"];
+    let (csv, errors) = done(&[ask.as_slice(), &asked].concat(), b"");
+    assert!(csv.contains("\nSend,1,,\n"), "{csv}");
+    assert!(errors.contains("delivery_rate is made of several event types"), "{errors}");
+    let (csv, errors) = done(&ask, b"");
+    assert!(
+        !csv.contains("delivery_rate") && !csv.contains("in_flight") && csv.contains("delivery_ms_p95"),
+        "{csv}"
+    );
+    assert!(!errors.contains("several event types"), "{errors}");
 }
 
 #[test]

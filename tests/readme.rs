@@ -16,9 +16,16 @@ const DASHBOARD: &str = include_str!("../infra/grafana/dashboard.json");
 fn blocks(section: &str) -> Vec<(&'static str, &'static str)> {
     let start = README.find(section).unwrap_or_else(|| panic!("README has no {section:?}"));
     let text = &README[start + section.len()..];
-    let text = text.split("\n#").next().unwrap();
-    let fenced = text.split("```").skip(1).step_by(2);
-    fenced.filter_map(|block| block.split_once('\n')).collect()
+    let mut found = Vec::new();
+    for (number, part) in text.split("```").enumerate() {
+        if number % 2 == 1 {
+            found.extend(part.split_once('\n'));
+        } else if part.contains("\n#") {
+            // The next section begins; within a block this would be a comment.
+            break;
+        }
+    }
+    found
 }
 
 /// Runs a command as a person at the shell would, beside a server.
@@ -74,11 +81,160 @@ fn node() -> std::path::PathBuf {
     String::from_utf8(output.stdout).unwrap().trim().into()
 }
 
+/// The commands of a section's shell blocks, one a line, without comments.
+fn lines(section: &str) -> Vec<String> {
+    let shell = blocks(section).into_iter().filter(|(language, _)| *language == "sh");
+    let lines = shell.flat_map(|(_, block)| block.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.map(|line| line.split(" # ").next().unwrap().trim().to_owned()).collect()
+}
+
+/// Fails unless what was printed is a table, CSV or JSON with rows, and with a figure that is not 0 in each column of a table or CSV.
+fn has_real_rows(command: &str, out: &str) {
+    if let Ok(reply) = serde_json::from_str::<Value>(out) {
+        let rows = reply["rows"].as_array().unwrap_or_else(|| panic!("{command}: {out}"));
+        let with_sends = rows.iter().filter(|row| row["metrics"]["sends"].as_u64() > Some(0));
+        assert!(with_sends.count() > 0, "{command}: {out}");
+        return;
+    }
+    let cells = |line: &str| -> Vec<String> {
+        let separator = if line.contains(',') && command.contains("csv") { ',' } else { ' ' };
+        line.split(separator).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
+    let mut rows = out.lines().map(cells);
+    let columns = rows.next().unwrap_or_else(|| panic!("{command} prints nothing"));
+    let rows: Vec<Vec<String>> = rows.collect();
+    assert!(rows.len() >= 3, "{command} prints few rows: {out}");
+    for (number, column) in columns.iter().enumerate() {
+        let figures = rows
+            .iter()
+            .filter_map(|row| row.get(number))
+            .filter(|cell| cell.trim_matches(['0', '.', '–']) != "");
+        assert!(figures.count() > 0, "{command}: {column} is empty or 0 in each row: {out}");
+    }
+}
+
+#[test]
+fn files_are_counted_as_the_readme_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start("serve", &folder.path().join("data"), &[]);
+    let key = server.key.clone().unwrap();
+    let commands = lines("### Count files, without a server\n");
+    assert!(commands.len() >= 4, "{commands:?}");
+    let mut printed = 0;
+    for command in commands {
+        // An archive that was copied from S3, as the simulation made it.
+        let command = match command.strip_prefix("aws s3 cp s3://archive/2026/11/25/ day --recursive && ") {
+            None => command,
+            Some(rest) => {
+                std::fs::create_dir_all(folder.path().join("day/07")).unwrap();
+                shell(&server, &key, folder.path(), "gzip -c events.ndjson > day/07/stream-1.gz");
+                rest.to_owned()
+            }
+        };
+        let out = shell(&server, &key, folder.path(), &command);
+        if command.starts_with("mailgauge aggregate") {
+            has_real_rows(&command, &out);
+            printed += 1;
+        }
+    }
+    assert!(printed >= 3, "{printed}");
+}
+
+#[test]
+fn a_server_takes_files_as_the_readme_shows() {
+    let commands = lines("### Run a server\n");
+    let [serve, ingest] = commands.as_slice() else { panic!("{commands:?}") };
+    assert_eq!(serve, "mailgauge serve --data /var/lib/mailgauge --listen 127.0.0.1:8080");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start("serve", &folder.path().join("data"), &[]);
+    let key = server.key.clone().unwrap();
+    std::os::unix::fs::symlink(root().join("events"), folder.path().join("events")).unwrap();
+    let ingest = ingest.replace("http://127.0.0.1:8080", "$URL").replace("mg_...", "$KEY");
+    shell(&server, &key, folder.path(), &ingest);
+    let ask = "curl -s \"$URL/v1/metrics?metrics=opens&from=2025-11-13&to=2025-11-14&granularity=total\" -H \"authorization: Bearer $KEY\"";
+    let answer: Value = serde_json::from_str(&shell(&server, &key, folder.path(), ask)).unwrap();
+    assert_eq!(answer["rows"][0]["metrics"]["opens"], 1, "{answer}");
+}
+
+/// Hourly counts of two weeks, with a day of bounces at the end.
+fn counts() -> String {
+    let mut csv = "time,tenant,provider,campaign,sends,deliveries,bounces_permanent\n".to_owned();
+    for day in 1..=14 {
+        for hour in 0..24 {
+            let bounces = if day == 14 && hour >= 12 { 300 } else { 3 };
+            let deliveries = 1000 - bounces;
+            csv.push_str(&format!(
+                "2026-01-{day:02}T{hour:02}:00:00Z,acme,gmail,receipts,1000,{deliveries},{bounces}\n"
+            ));
+        }
+    }
+    csv
+}
+
+#[test]
+fn the_past_is_examined_as_the_readme_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start("serve", &folder.path().join("data"), &[]);
+    let key = server.key.clone().unwrap();
+    let rules = blocks("### See trouble\n").into_iter().find(|(_, block)| block.starts_with("# rules.toml"));
+    std::fs::write(folder.path().join("rules.toml"), rules.unwrap().1).unwrap();
+    std::fs::write(folder.path().join("counts.csv"), counts()).unwrap();
+    let depth = |hour: u32| {
+        format!(
+            "2026-01-01T{:02}:{:02}:00Z,{}\n",
+            hour / 60,
+            hour % 60,
+            if hour == 290 { 900 } else { 10 + hour % 3 }
+        )
+    };
+    let series: String = (0..300).map(depth).collect();
+    std::fs::write(folder.path().join("queue.csv"), format!("timestamp,value\n{series}")).unwrap();
+    let stored = "mailgauge simulate --tenants 3 --emails-per-minute 40 --minutes 180 --start -3h --incident bad-list@60:minutes=90:share=0.8 | mailgauge ingest - --to DIR";
+    shell(&server, &key, folder.path(), stored);
+    let commands = [lines("### See trouble\n"), lines("### Tenants, keys, proof\n")].concat();
+    let mut run = 0;
+    for command in commands.iter().filter(|command| command.starts_with("mailgauge ")) {
+        // They need a pager, a mail server or an identity provider.
+        if command.starts_with("mailgauge serve ") {
+            continue;
+        }
+        let out = shell(&server, &key, folder.path(), command);
+        // Nothing of the simulated mail was unreadable, and no server watched over it.
+        let may_be_empty = ["quarantine list", "alerts list"].iter().any(|words| command.contains(words));
+        let lines = out.lines().count();
+        assert!(lines >= 1 || may_be_empty, "{command} prints nothing");
+        run += 1;
+    }
+    assert!(run >= 7, "{run} of {commands:?}");
+}
+
+#[test]
+fn the_program_is_where_the_readme_says() {
+    let commands = lines("## Two commands\n");
+    let install = commands.iter().find_map(|line| line.strip_prefix("cargo install --path "));
+    let package = install.unwrap().strip_suffix(" --locked").unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1", "--manifest-path"])
+        .arg(root().join(package).join("Cargo.toml"))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours = packages.iter().find(|one| one["name"] == "mailgauge").unwrap();
+    let targets = ours["targets"].as_array().unwrap();
+    let is_program = |target: &&Value| target["kind"][0] == "bin" && target["name"] == "mailgauge";
+    assert!(targets.iter().any(|target| is_program(&target)), "{targets:?}");
+    assert!(commands.iter().any(|line| line == "export PATH=\"$PWD/target/release:$PATH\""), "{commands:?}");
+    assert_eq!(Path::new(MAILGAUGE).file_name().unwrap(), "mailgauge");
+}
+
 #[test]
 fn every_request_that_the_readme_shows_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
+    let mail = "mailgauge simulate --tenants 3 --emails-per-minute 10 --minutes 120 --start -2h | mailgauge ingest - --to \"$URL\" --key \"$KEY\"";
+    shell(&server, &key, folder.path(), mail);
     let mut made = String::new();
     let mut asked = 0;
     for (_, block) in
@@ -93,6 +249,9 @@ fn every_request_that_the_readme_shows_is_answered() {
             let is_missing = command.contains("al_...") && problem.ends_with(":not-found");
             let has_no_mail = command.contains("/v1/trends") && problem.ends_with(":unanswerable");
             assert!(problem.is_empty() || is_missing || has_no_mail, "{command}: {reply}");
+            if command.contains("/v1/query") {
+                has_real_rows(&command, &reply.to_string());
+            }
             if let Some(id) = reply["id"].as_str().filter(|_| reply["key"].is_string()) {
                 id.clone_into(&mut made);
             }

@@ -87,7 +87,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::Serve(options) => serve::run(*options),
         Command::Ingest(options) => ingest::run(&options),
-        Command::Aggregate(options) => aggregate::run(&options),
+        Command::Aggregate(options) => return aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Backtest(options) => backtest::run(&options),
         Command::Detect(options) => detect::run(&options),

@@ -2,10 +2,11 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use cells::query::{Basis, Metric, Value as Figure};
+use anyhow::{Context as _, anyhow};
+use cells::query::{Basis, Count, Metric, Value as Figure};
 use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
@@ -18,17 +19,22 @@ use crate::offline::{self, Tally};
 use crate::output::{self, Format, Rows};
 use crate::progress::Progress;
 
-/// So many parts that cannot be read are told one by one.
+/// How many unreadable records are reported one by one.
 const COMPLAINTS_TOLD: usize = 10;
 
 /// Count events in files, without a server or a store.
 ///
 /// Reads every shape SES events come in, mixed as they may be: raw events and older notifications; in EventBridge, SNS, Kinesis,
-/// Kafka and Firehose envelopes; one value, NDJSON, arrays, pretty-printed; plain, gzip, zstd, KPL-aggregated.
+/// Kafka and Firehose envelopes; one value, NDJSON, arrays, pretty-printed; plain, gzip, zstd, KPL-aggregated. Standard error says at the
+/// end how many records were read and how many could not be.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Exit codes: 0 if the input was read, even if it is empty or some records could not be read; 1 if no record \
+    at all could be read, or a file not to its end; 2 for wrong usage.\n\n\
+    Examples:\n  \
     mailgauge aggregate events.ndjson.gz --group-by tenant,provider --metrics sends,delivery_rate,bounce_rate\n  \
-    zcat archive/*.gz | mailgauge aggregate - --group-by hour,event --format csv")]
+    zcat archive/*.gz | mailgauge aggregate - --group-by hour,campaign --metrics sends,deliveries,bounces,opens --format csv"
+)]
 pub struct Options {
     /// Files, folders (all files below), or - for standard input
     #[arg(required = true)]
@@ -39,7 +45,8 @@ pub struct Options {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_key)]
     group_by: Vec<GroupKey>,
 
-    /// Columns; all that the input has by default
+    /// The columns, in this order [default: every metric in JSON and CSV, whatever the input; in a table those with a value]. Rates and
+    /// other figures made of several event types are empty in rows by event, and left out there by default
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<Metric>,
 
@@ -132,29 +139,74 @@ fn parse_metric(word: &str) -> Result<Metric, String> {
     })
 }
 
-/// Counts, prints the rows, says what could not be read.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+/// Counts, prints the rows, reports what was read and what could not be.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "the command measures itself")]
     let started = Instant::now();
     let grouping = grouping(&options.group_by)?;
     let attribution = options.tags.attribution()?;
     let sources = input::sources(&options.files)?;
+    let progress = Progress::new(sources.iter().map(input::size).sum(), "bytes");
     let told = std::sync::atomic::AtomicUsize::new(0);
     let complain = |source: &input::Source, offset: u64, reason: &str| {
         let number = told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if number < COMPLAINTS_TOLD {
-            output::tell(&format!("not counted: {source}, in the block at byte {offset}: {reason}"));
+            progress.tell(&format!("not counted: {source}, in the block at byte {offset}: {reason}"));
         } else if number == COMPLAINTS_TOLD {
-            output::tell("further parts that cannot be read are counted, but not told one by one");
+            progress.tell("further records that cannot be read are counted, but not reported one by one");
         }
     };
-    let (cells, tally) =
-        offline::count(&sources, &grouping, &attribution, options.threads.into(), &Progress::hidden(), &complain)?;
-    print(&cells, options).context("cannot write to standard output")?;
+    let threads = options.threads.into();
+    let (cells, tally) = offline::count(&sources, &grouping, &attribution, threads, &progress, &complain)?;
+    progress.finish();
+    output::until_closed(print(&cells, options).context("cannot write to standard output"))?;
+    output::tell(&summary(tally, &sources));
+    let mixed = || options.metrics.iter().find(|metric| mixes_event_types(**metric));
+    if let Some(metric) = grouping.kind.then(mixed).flatten() {
+        let name = metric.name();
+        output::tell(&format!(
+            "{name} is made of several event types, so it is empty in rows by event: leave event out of --group-by"
+        ));
+    }
+    let nothing_was_read = tally.records > 0 && tally.quarantined == tally.records;
+    if nothing_was_read {
+        output::report(&anyhow!(
+            "no record of {} could be read: this needs SES events as JSON, raw or in an envelope of EventBridge, SNS, Kinesis, Kafka or \
+             Firehose",
+            name(&sources)
+        ));
+    }
+    // Always the last line, so that scripts find it.
     if options.stats {
         output::tell(&stats(tally, started.elapsed().as_secs_f64())?.to_string());
     }
-    Ok(())
+    Ok(if nothing_was_read { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What was read, in one line.
+fn summary(tally: Tally, sources: &[input::Source]) -> String {
+    let Tally { events, records, quarantined, duplicates, .. } = tally;
+    let name = name(sources);
+    if records == 0 {
+        return format!("{name}: the input is empty: there are no records in it");
+    }
+    let ignored = records.saturating_sub(events + quarantined);
+    let number = output::grouped;
+    format!(
+        "{name}: {} records read: {} events ({} of them duplicates), {} without a countable event, {} unreadable",
+        number(records),
+        number(events),
+        number(duplicates),
+        number(ignored),
+        number(quarantined)
+    )
+}
+
+fn name(sources: &[input::Source]) -> String {
+    match sources {
+        [source] => source.to_string(),
+        _ => format!("{} files", output::grouped(sources.len() as u64)),
+    }
 }
 
 fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
@@ -185,7 +237,11 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
 /// Prints the rows in the order of their groups, one after the other: there may be as many as events.
 fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
     let keys = &options.group_by;
-    let metrics = if options.metrics.is_empty() { metrics_in(cells) } else { options.metrics.clone() };
+    let by_event = keys.contains(&GroupKey::Event);
+    let metrics = match options.metrics.as_slice() {
+        [] => default_metrics(by_event, options.format, cells),
+        asked => asked.to_vec(),
+    };
     let groups = keys.iter().map(|key| key.name().to_owned());
     let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name())).collect();
     let order: Vec<SortKey> = keys.iter().map(|key| key.sort_key()).collect();
@@ -195,7 +251,10 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
         for (key, cell) in order.iter().filter_map(|&number| cells.row(number)) {
             row.clear();
             row.extend(keys.iter().map(|word| word.value(&key)));
-            row.extend(metrics.iter().map(|metric| figure(*metric, cell)));
+            row.extend(metrics.iter().map(|metric| match by_event && mixes_event_types(*metric) {
+                true => Value::Null,
+                false => figure(*metric, cell),
+            }));
             each(&row)?;
         }
         Ok(())
@@ -232,19 +291,31 @@ fn write_json(columns: &[String], keys: usize, rows: Rows<'_>, out: &mut impl Wr
     out.write_all(b"]}\n")
 }
 
-/// What the input has something of, in the order of the documentation: nobody wants seventy columns of nothing.
-fn metrics_in(cells: &Accumulator) -> Vec<Metric> {
+/// The columns of a request that names none, in the order of the documentation. What programs read depends on the request alone; people
+/// are spared columns without a single value.
+fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<Metric> {
+    let metrics = Metric::all().filter(|metric| !(by_event && mixes_event_types(*metric)));
+    if format != Format::Table {
+        return metrics.collect();
+    }
     let mut all = Cell::default();
     for (_, cell) in cells.rows() {
         all.merge(cell);
     }
-    let plain = |metric: &Metric| match metric.value(&all, Basis::Event) {
-        Figure::Count(count) => count > 0,
-        Figure::Number(_) => true,
-        Figure::Missing => false,
-    };
-    let metrics: Vec<Metric> = Metric::all().filter(plain).collect();
+    let metrics: Vec<Metric> = metrics
+        .filter(|metric| match metric.value(&all, Basis::Event) {
+            Figure::Count(count) => count > 0,
+            Figure::Number(_) => true,
+            Figure::Missing => false,
+        })
+        .collect();
     if metrics.is_empty() { Metric::from_name("sends").into_iter().collect() } else { metrics }
+}
+
+/// Whether a metric relates events of different types. Among the events of one type it would be a false 0, such as no delivery of any
+/// message sent.
+const fn mixes_event_types(metric: Metric) -> bool {
+    matches!(metric, Metric::Rate(_) | Metric::Count(Count::InFlight | Count::DeliveredNet))
 }
 
 fn figure(metric: Metric, cell: &Cell) -> Value {

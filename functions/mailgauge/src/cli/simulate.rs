@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use indicatif::ProgressBar;
 use simulator::{Envelope, Incident, Plan, Simulation};
 
 use crate::cli::Usage;
 use crate::cli::moment::Moment;
 use crate::output;
+use crate::progress::Progress;
 
 /// Make SES events that look real, as NDJSON. The same seed gives the same bytes.
 #[derive(Debug, Args)]
@@ -106,7 +106,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn write(mut simulation: Simulation, minutes: u32, quiet: bool, mut out: Box<dyn Write>) -> io::Result<u64> {
-    let progress = if quiet { ProgressBar::hidden() } else { output::progress(minutes.into(), "minutes") };
+    let progress = if quiet { Progress::hidden() } else { Progress::new(Some(minutes.into()), "minutes") };
     let mut bytes = Vec::new();
     let mut events = 0;
     while let Some(minute) = simulation.next_minute(&mut bytes) {
@@ -115,7 +115,7 @@ fn write(mut simulation: Simulation, minutes: u32, quiet: bool, mut out: Box<dyn
         events += minute.events;
         progress.inc(1);
     }
-    progress.finish_and_clear();
+    progress.finish();
     out.flush()?;
     Ok(events)
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::cli::Usage;
 use crate::cli::folder::Folder;
 use crate::output::{self, Table};
+use crate::progress::Progress;
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -188,15 +189,16 @@ async fn write(folder: &Folder, home: &Standalone, settings: Settings) -> anyhow
     let sink = TimeSeries::open(settings).await;
     let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());
-    for (shard, _) in cursor::read_all(&home.store).await? {
+    let shards = cursor::read_all(&home.store).await?;
+    let progress = Progress::new(Some(shards.len() as u64), "shards");
+    for (shard, _) in shards {
         let for_ever = Timestamp::from_millis(i64::MAX);
         match export::catch_up(&home.store, &sink, &shard, &SystemClock, for_ever).await {
             Ok(exported) => {
+                progress.inc(1);
                 if let Some(reason) = &exported.reason {
-                    output::tell(&format!(
-                        "{} refused points of shard {shard} for good: {reason}",
-                        sink.name()
-                    ));
+                    progress
+                        .tell(&format!("{} refused points of shard {shard} for good: {reason}", sink.name()));
                 }
                 let export::Exported { batches, points, rejected, expired, more, .. } = exported;
                 let counts = [batches, points, rejected, expired].map(|count| json!(count));
@@ -210,6 +212,7 @@ async fn write(folder: &Folder, home: &Standalone, settings: Settings) -> anyhow
             }
         }
     }
+    progress.finish();
     folder.print(&table)?;
     outcome
 }
