@@ -19,6 +19,7 @@ mod api;
 mod commands;
 mod counted_once;
 mod dashboard;
+mod demo;
 mod deployed;
 #[cfg(target_os = "linux")]
 mod full_disk;

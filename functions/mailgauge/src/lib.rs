@@ -12,7 +12,6 @@ mod input;
 mod offline;
 mod output;
 mod progress;
-
 mod server;
 mod standalone;
 mod watcher;

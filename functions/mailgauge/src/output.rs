@@ -177,17 +177,6 @@ pub fn log_to_stderr() {
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
 }
 
-/// A progress bar on standard error, with what is left; nothing where that is no terminal.
-pub fn progress(length: u64, unit: &str) -> indicatif::ProgressBar {
-    let style =
-        format!("{{bar:40.cyan/dim}} {{pos}}/{{len}} {unit}  {{elapsed}} gone, {{eta}} left  {{msg}}");
-    let bar = indicatif::ProgressBar::new(length);
-    match indicatif::ProgressStyle::with_template(&style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
 /// Prints an error with its whole chain of causes.
 pub fn report(error: &anyhow::Error) {
     let (red, plain) = if io::stderr().is_terminal() { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };

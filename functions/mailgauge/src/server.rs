@@ -193,7 +193,8 @@ async fn tidy(home: Arc<Standalone>) {
     }
 }
 
-async fn signal() {
+/// Ends with Ctrl-C or a termination signal.
+pub async fn signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

@@ -48,6 +48,9 @@ pub struct MinuteSummary {
     pub tenants: Vec<TruthCounts>,
 }
 
+/// Something that happens to a message at a time, in milliseconds since the Unix epoch.
+type Due = (i64, (Message, What));
+
 /// One tenant's mail of one campaign.
 #[derive(Debug)]
 struct Stream {
@@ -129,23 +132,37 @@ impl Simulation {
 
     /// Appends the events of the next minute to `out`, one JSON object a line, in the order of their time; `None` when the plan is over.
     pub fn next_minute(&mut self, out: &mut Vec<u8>) -> Option<MinuteSummary> {
-        if self.minute >= self.plan.minutes {
-            return None;
-        }
-        let start_ms = self.plan.start_ms + i64::from(self.minute) * MINUTE_MS;
-        self.send(start_ms);
-        let mut summary = MinuteSummary {
-            start_ms,
-            events: 0,
-            dropped: self.agenda.dropped(),
-            tenants: vec![TruthCounts::default(); self.tenants.len()],
-        };
-        for (at_ms, (message, what)) in self.agenda.take_minute() {
+        let (mut summary, due) = self.begin_minute()?;
+        for (at_ms, (message, what)) in due {
             self.publish(out, &mut summary, at_ms, message, what);
         }
         self.wrapper.end_minute(out);
         self.minute += 1;
         Some(summary)
+    }
+
+    /// Passes over the next minute without writing its events, several times as fast; the minutes after it are the same as after
+    /// [`Self::next_minute`]. Whether there was one.
+    pub fn skip_minute(&mut self) -> bool {
+        let is_there = self.begin_minute().is_some();
+        self.minute += u32::from(is_there);
+        is_there
+    }
+
+    /// Sends the mail of the next minute; what is due in it.
+    fn begin_minute(&mut self) -> Option<(MinuteSummary, Vec<Due>)> {
+        if self.minute >= self.plan.minutes {
+            return None;
+        }
+        let start_ms = self.plan.start_ms + i64::from(self.minute) * MINUTE_MS;
+        self.send(start_ms);
+        let summary = MinuteSummary {
+            start_ms,
+            events: 0,
+            dropped: self.agenda.dropped(),
+            tenants: vec![TruthCounts::default(); self.tenants.len()],
+        };
+        Some((summary, self.agenda.take_minute()))
     }
 
     /// Draws the mail of this minute and all that will come of it.

@@ -2,30 +2,30 @@
 //!
 //! Nothing is faked beyond the mail itself: simulated events are bytes that take the same way as real ones.
 
+mod history;
+mod timeline;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use event::Timestamp;
 use event::attribution::Attribution;
 use pipeline::ports::Clock as _;
-use simulator::{Incident, Plan, Simulation};
+use web::IngestError;
 
+use self::history::Mail;
+use self::timeline::{MINUTE_MS, Timeline, Wanted};
+use crate::inbox::Inbox;
 use crate::output;
 use crate::server::{self, Opening, Orders};
 use crate::standalone::Standalone;
 
-const MINUTE_MS: i64 = 60_000;
-const DAY_MINUTES: u32 = 24 * 60;
-/// Bytes of events counted in one go while history is made.
-const BLOCK_BYTES: usize = 6 << 20;
-/// A demo that was away longer than this leaves the gap as it is.
-const LONGEST_GAP_MINUTES: u32 = 2 * DAY_MINUTES;
-/// How often events of the running minute are sent.
-const STEP: Duration = Duration::from_secs(5);
+/// The events of a running minute are sent in so many parts, each when its part of the minute is over.
+const PARTS: u32 = 12;
+/// Pause before simulated events that were not counted are sent again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Run the demo: the server with simulated tenants, weeks of history and staged incidents. This is what runs without a command.
 #[derive(Debug, Args)]
@@ -70,17 +70,6 @@ impl Default for Options {
     }
 }
 
-/// What goes wrong in the history: kind, hours before now, further settings.
-const INCIDENTS: [(&str, u32, &str); 7] = [
-    ("bad-list", 15 * 24, "minutes=180:share=0.2"),
-    ("slow-decline", 12 * 24, "minutes=17280:share=0.06:tenant=#2"),
-    ("open-outage", 8 * 24, "minutes=300"),
-    ("volume-drop", 5 * 24, "minutes=120:tenant=#1"),
-    ("complaint-spike", 3 * 24, "minutes=240:share=0.02"),
-    ("gmail-block", 20, "minutes=150:share=0.7"),
-    ("latency", 7, "minutes=90:factor=15"),
-];
-
 /// Makes what history is missing, then serves while the mail goes on.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     output::log_to_stderr();
@@ -90,141 +79,79 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         home.begin().await?;
         // First of all: an address in use should not be found out after the history is made.
         let opening = Opening::bind(options.listen, None).await?;
-        let now = adapters::system_clock::SystemClock.now();
-        let newest = home.newest_event().await?;
-        let mut live = make_history(&home, options, newest, now).await?;
+        let now = || adapters::system_clock::SystemClock.now();
+        let (stored, newest) = (Timeline::read(&options.data)?, home.newest_event().await?);
+        let wanted = Wanted {
+            tenants: options.tenants,
+            emails_per_minute: options.emails_per_minute,
+            days: options.days,
+        };
+        let mut timeline = Timeline::new(stored, newest, wanted, now())?;
+        output::tell(&format!(
+            "Simulating mail from {} to now",
+            Timestamp::from_millis(timeline.counted_ms())
+        ));
+        let (folder, signal) = (&options.data, server::signal());
+        let made = history::catch_up(&home, folder, &mut timeline, now, signal, history::BLOCK_BYTES).await?;
+        let Some(mail) = made else {
+            output::tell("stopped; the same command continues the history where it ended");
+            return Ok(());
+        };
         let key = home.add_demo_key().await?;
         output::tell("Simulated mail goes on until Ctrl-C; the same command continues from the same data.");
         opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
         opening.say(&format!("Listening on {}", opening.address()))?;
+        let folder = options.data.clone();
         server::serve_with(home, opening, Orders::default(), move |inbox| async move {
-            let mut lines = Vec::new();
-            while live.next_minute(&mut lines).is_some() {
-                play(&lines, &inbox).await;
-                lines.clear();
-            }
+            go_on(mail, timeline, &folder, &inbox).await;
         })
         .await
     })
 }
 
-/// The simulation at the present minute, after everything before it was counted.
-async fn make_history(
-    home: &Standalone,
-    options: &Options,
-    newest: Option<Timestamp>,
-    now: Timestamp,
-) -> anyhow::Result<Simulation> {
-    let wanted = options.days * DAY_MINUTES;
-    let minutes = match newest {
-        None => wanted,
-        Some(newest) => {
-            let gap = u32::try_from(now.millis_since(newest).max(0) / MINUTE_MS).unwrap_or(u32::MAX);
-            // The live part of an earlier run simulates up to a minute ahead.
-            if gap > LONGEST_GAP_MINUTES { 0 } else { gap.saturating_sub(1) }
+/// Sends the mail of each minute while it passes; after a time when the machine slept, as fast as it is counted.
+async fn go_on(mut mail: Mail, mut timeline: Timeline, folder: &Path, inbox: &Inbox) {
+    let mut lines = Vec::new();
+    while let Some(end_ms) = mail.next_minute(&mut lines) {
+        timeline.advance(end_ms);
+        if let Err(error) = timeline.write(folder) {
+            tracing::error!(error = format!("{error:#}"), "the next start of the demo may leave a gap");
         }
-    };
-    let start_ms = (now.millis() / MINUTE_MS - i64::from(minutes)) * MINUTE_MS;
-    let mut simulation = simulation(options, start_ms, minutes, newest.is_none())?;
-    if minutes == 0 {
-        return Ok(simulation);
-    }
-    let (sender, receiver) = sync_channel(2);
-    let progress = output::progress(minutes.into(), "minutes of history");
-    let bar = progress.clone();
-    let making = std::thread::spawn(move || {
-        make_blocks(&mut simulation, minutes, &sender, &bar);
-        simulation
-    });
-    let mut blocks = 0_u32;
-    while let Some(block) = next(&receiver) {
-        home.count(&[&block]).await?;
-        blocks += 1;
-        if blocks.is_multiple_of(8) {
-            home.tidy().await?;
-        }
-    }
-    home.tidy().await?;
-    progress.finish_and_clear();
-    making.join().map_err(|_| anyhow::anyhow!("the simulation failed"))
-}
-
-/// The next block, without holding up the other tasks of the runtime.
-fn next(blocks: &Receiver<Vec<u8>>) -> Option<Vec<u8>> {
-    tokio::task::block_in_place(|| blocks.recv().ok())
-}
-
-fn make_blocks(
-    simulation: &mut Simulation,
-    minutes: u32,
-    blocks: &SyncSender<Vec<u8>>,
-    progress: &indicatif::ProgressBar,
-) {
-    let mut block = Vec::with_capacity(BLOCK_BYTES);
-    for minute in 0..minutes {
-        if simulation.next_minute(&mut block).is_none() {
-            break;
-        }
-        progress.inc(1);
-        if block.len() >= BLOCK_BYTES || minute + 1 == minutes {
-            let full = std::mem::replace(&mut block, Vec::with_capacity(BLOCK_BYTES));
-            if !full.is_empty() && blocks.send(full).is_err() {
-                return;
-            }
-        }
+        play(&lines, end_ms, inbox).await;
+        lines.clear();
     }
 }
 
-fn simulation(options: &Options, start_ms: i64, minutes: u32, staged: bool) -> anyhow::Result<Simulation> {
-    let plan = Plan {
-        tenants: options.tenants,
-        emails_per_minute: options.emails_per_minute,
-        minutes: minutes.saturating_add(365 * DAY_MINUTES),
-        start_ms,
-        // Each start makes messages of its own: the same ones would be taken for duplicates.
-        seed: start_ms.unsigned_abs() / 60_000,
-        incidents: Vec::new(),
-    };
-    let incidents = if staged { incidents(&plan, minutes)? } else { Vec::new() };
-    Simulation::new(Plan { incidents, ..plan }).context("cannot simulate")
-}
-
-/// The staged incidents that fit into the history; `#N` stands for the tenant of that rank.
-fn incidents(plan: &Plan, minutes: u32) -> anyhow::Result<Vec<Incident>> {
-    let world = Simulation::new(plan.clone()).context("cannot simulate")?;
-    let tenants: Vec<&str> = world.tenant_names().collect();
-    let mut staged = Vec::new();
-    for (kind, hours_before, settings) in INCIDENTS {
-        let Some(offset) = minutes.checked_sub(hours_before * 60) else { continue };
-        let settings = match settings.split_once("tenant=#") {
-            None => settings.to_owned(),
-            Some((before, rank)) => match rank.parse().ok().and_then(|rank: usize| tenants.get(rank)) {
-                None => continue,
-                Some(tenant) => format!("{before}tenant={tenant}"),
-            },
-        };
-        staged.push(format!("{kind}@{offset}:{settings}").parse().context("a staged incident")?);
-    }
-    Ok(staged)
-}
-
-/// Sends a minute's events over a minute.
-async fn play(lines: &[u8], inbox: &crate::inbox::Inbox) {
-    let steps = 60 / STEP.as_secs();
+/// Sends a minute's events, each part when its time is over.
+async fn play(lines: &[u8], end_ms: i64, inbox: &Inbox) {
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', lines).map(|end| end + 1).collect();
-    let mut ticks = tokio::time::interval(STEP);
+    let is_over = until(end_ms).is_zero();
+    let parts = if is_over { 1 } else { PARTS };
     let mut from = 0;
-    for step in 1..=steps {
-        ticks.tick().await;
-        let upto = ends.len() * usize::try_from(step).unwrap_or(1) / usize::try_from(steps).unwrap_or(1);
+    for part in 1..=parts {
+        let past_ms = MINUTE_MS * i64::from(part) / i64::from(parts);
+        tokio::time::sleep(until(end_ms - MINUTE_MS + past_ms)).await;
+        let upto = ends.len() * part as usize / parts as usize;
         let to = upto.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(from);
-        if let Some(part) = lines.get(from..to).filter(|part| !part.is_empty())
-            && let Err(error) = inbox.count(vec![part.to_vec().into()]).await
-        {
-            tracing::error!(error = %error, "simulated events were not counted");
+        if let Some(events) = lines.get(from..to).filter(|events| !events.is_empty()) {
+            send(events, inbox).await;
         }
         from = to.max(from);
     }
-    // To the end of the last step.
-    ticks.tick().await;
+}
+
+/// How long it is until then.
+fn until(ms: i64) -> Duration {
+    let now = adapters::system_clock::SystemClock.now();
+    Duration::from_millis(u64::try_from(ms - now.millis()).unwrap_or(0))
+}
+
+/// Sends events until they are counted. What had been counted is recognised.
+async fn send(events: &[u8], inbox: &Inbox) {
+    while let Err(error) = inbox.count(vec![events.to_vec().into()]).await {
+        if !matches!(error, IngestError::Busy { .. }) {
+            tracing::error!(%error, "simulated events were not counted and are sent again");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

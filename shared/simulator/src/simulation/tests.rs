@@ -250,3 +250,20 @@ fn plans_that_cannot_be_played_are_refused_by_name() {
     );
     assert!(Simulation::new(Plan { tenants: 10_000, ..good }).is_ok());
 }
+
+#[test]
+fn minutes_after_skipped_ones_are_the_same() {
+    let plan = || plan(2, 60.0, 200, &["volume-spike@20:minutes=60"]);
+    let (mut whole, mut skipping) = (Simulation::new(plan()).unwrap(), Simulation::new(plan()).unwrap());
+    for minute in 0..200 {
+        let (mut expected, mut found) = (Vec::new(), Vec::new());
+        assert!(whole.next_minute(&mut expected).is_some());
+        if minute % 50 == 49 {
+            skipping.next_minute(&mut found);
+            assert!(!found.is_empty() && found == expected, "minute {minute}");
+        } else {
+            assert!(skipping.skip_minute());
+        }
+    }
+    assert!(!skipping.skip_minute() && whole.next_minute(&mut Vec::new()).is_none());
+}

@@ -1,0 +1,144 @@
+//! History that is interrupted, continued and caught up with, in a real data folder, against the same history made at one go.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Poll;
+
+use adapters::system_clock::SystemClock;
+use event::attribution::Attribution;
+use pipeline::cursor::{self, Totals};
+use pipeline::ports::Clock as _;
+
+use super::super::timeline::{DAY_MINUTES, Wanted};
+use super::*;
+
+const WANTED: Wanted = Wanted { tenants: 2, emails_per_minute: 1.0, days: 2 };
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+/// Some dozens of blocks for the whole history.
+const SMALL_BLOCK: usize = 200 << 10;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(floor(SystemClock.now().millis()))
+}
+
+/// The demo of a data folder as one start after another finds it.
+struct Demo {
+    folder: tempfile::TempDir,
+}
+
+impl Demo {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// One start at `now`, which ends when `interrupted` does; whether it came to its end, and what comes next.
+    async fn start(
+        &self,
+        now: Timestamp,
+        interrupted: impl Future<Output = ()>,
+    ) -> (Standalone, Option<Mail>) {
+        let path = self.folder.path();
+        let home = Standalone::open(path, Attribution::default()).unwrap();
+        home.begin().await.unwrap();
+        let newest = home.newest_event().await.unwrap();
+        let mut timeline = Timeline::new(Timeline::read(path).unwrap(), newest, WANTED, now).unwrap();
+        let made = catch_up(&home, path, &mut timeline, move || now, interrupted, SMALL_BLOCK).await.unwrap();
+        (home, made)
+    }
+
+    async fn finish(&self, now: Timestamp) -> (Standalone, Mail) {
+        let (home, mail) = self.start(now, std::future::pending()).await;
+        (home, mail.unwrap())
+    }
+}
+
+/// What was read so far.
+async fn totals(home: &Standalone) -> Totals {
+    let mut sum = Totals::default();
+    for (_, cursor) in cursor::read_all(&home.store).await.unwrap() {
+        sum.add(&cursor.totals);
+    }
+    sum
+}
+
+/// How many events the same timeline comes to when it is counted at one go.
+async fn at_one_go(mut timeline: Timeline, now: Timestamp) -> u64 {
+    let demo = Demo::new();
+    let path = demo.folder.path();
+    let home = Standalone::open(path, Attribution::default()).unwrap();
+    let never = std::future::pending();
+    catch_up(&home, path, &mut timeline, move || now, never, BLOCK_BYTES).await.unwrap().unwrap();
+    let totals = totals(&home).await;
+    assert_eq!(totals.duplicates, 0);
+    totals.aggregated
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupted_history_ends_up_whole_and_nothing_is_counted_twice() {
+    let (demo, now) = (Demo::new(), now());
+    let planned = Timeline::new(None, None, WANTED, now).unwrap();
+    let mut interruptions = 0;
+    for polls in [1, 5, 9, 13] {
+        let mut left = polls;
+        let interrupted = poll_fn(move |_| {
+            left -= 1;
+            if left > 0 { Poll::Pending } else { Poll::Ready(()) }
+        });
+        let (home, mail) = demo.start(now, interrupted).await;
+        interruptions += u32::from(mail.is_none());
+        // Killed before the next block was counted, but after that was announced.
+        let mut stored = Timeline::read(demo.folder.path()).unwrap().unwrap();
+        let newest = home.newest_event().await.unwrap().map_or(0, Timestamp::millis);
+        if mail.is_none() && newest >= stored.sent_ms() - MINUTE_MS {
+            stored.advance(stored.sent_ms() + 600 * MINUTE_MS);
+            stored.write(demo.folder.path()).unwrap();
+        }
+    }
+    assert!(interruptions >= 3, "{interruptions}");
+    let (home, mail) = demo.finish(now).await;
+    assert_eq!(mail.next_ms, now.millis());
+    let totals = totals(&home).await;
+    assert_eq!(totals.aggregated, at_one_go(planned, now).await);
+    assert!(totals.duplicates < 10, "events of one millisecond at most: {totals:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_that_was_stopped_yesterday_fills_the_gap() {
+    let (demo, now) = (Demo::new(), now());
+    let yesterday = now.plus_millis(-DAY_MS);
+    let planned = Timeline::new(None, None, WANTED, yesterday).unwrap();
+    {
+        let (home, mut mail) = demo.finish(yesterday).await;
+        let mut timeline = Timeline::read(demo.folder.path()).unwrap().unwrap();
+        // Some minutes of live mail, killed in the middle of the last.
+        for minute in 1..=5 {
+            let mut events = Vec::new();
+            timeline.advance(mail.next_minute(&mut events).unwrap());
+            timeline.write(demo.folder.path()).unwrap();
+            let half = if minute == 5 { events.len() / 2 } else { events.len() };
+            let end = memchr::memrchr(b'\n', &events[..half]).map_or(0, |end| end + 1);
+            home.count(&[&events[..end]]).await.unwrap();
+        }
+    }
+    let (home, _) = demo.finish(now).await;
+    let totals = totals(&home).await;
+    assert_eq!(totals.aggregated, at_one_go(planned, now).await);
+    assert!(totals.duplicates < 10, "{totals:?}");
+    let newest = home.newest_event().await.unwrap().unwrap();
+    assert!(now.millis_since(newest) < 10 * MINUTE_MS, "{newest} is long before {now}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_that_pass_while_history_is_made_are_made_too() {
+    let (demo, begun) = (Demo::new(), now().plus_millis(-DAY_MS));
+    let home = Standalone::open(demo.folder.path(), Attribution::default()).unwrap();
+    let mut timeline = Timeline::new(None, None, WANTED, begun).unwrap();
+    // The clock moves on by a second with each simulated minute.
+    let seconds = AtomicI64::new(0);
+    let clock = move || begun.plus_millis(1000 * seconds.fetch_add(1, Ordering::Relaxed));
+    let never = std::future::pending();
+    let made = catch_up(&home, demo.folder.path(), &mut timeline, clock, never, SMALL_BLOCK).await.unwrap();
+    let passed = (made.unwrap().next_ms - begun.millis()) / MINUTE_MS;
+    let expected = i64::from(2 * DAY_MINUTES) / 60;
+    assert!((expected..expected + 3).contains(&passed), "{passed} of {expected} minutes");
+}
