@@ -4,7 +4,6 @@
 
 use super::count::Count;
 use super::metric::Metric;
-use super::rates::Rate;
 
 /// Which way a metric should go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +78,6 @@ impl Metric {
                     Direction::Lower
                 }
             }
-            Self::DeliveryMs(_) | Self::DeliveryMsMean | Self::QueueDepth => Direction::Lower,
             Self::Count(
                 Count::Deliveries
                 | Count::DeliveredNet
@@ -96,7 +94,10 @@ impl Metric {
                 | Count::InFlight
                 | Count::Simulator,
             ) => Direction::None,
-            Self::Count(
+            Self::DeliveryMs(_)
+            | Self::DeliveryMsMean
+            | Self::QueueDepth
+            | Self::Count(
                 Count::Bounces
                 | Count::BouncesPermanent
                 | Count::BouncesTransient
@@ -117,7 +118,7 @@ impl Metric {
     /// The names of numerator and denominator, if it is a rate.
     pub fn parts(self) -> Option<(String, String)> {
         let Self::Rate(rate) = self else { return None };
-        let (numerator, denominator): (Count, Count) = Rate::parts(rate);
+        let (numerator, denominator) = rate.parts();
         Some((Self::Count(numerator).name(), Self::Count(denominator).name()))
     }
 }
