@@ -1,8 +1,9 @@
 //! The life of an alert: pending, firing, reminded, resolved, and cooling down.
 //!
 //! One open alert per series and family of metrics. Its id comes from what it is about and when it began, so a run that is
-//! repeated makes the same id and the same sequence. Trouble that comes back while it cools down goes on under its old id and
-//! takes longer to be resolved: a flapping series speaks less, not more.
+//! repeated makes the same id and the same sequence. Trouble that comes back within a day goes on under its old id. If it comes
+//! back soon, it takes longer to be resolved: a flapping series speaks less, not more. While an alert is open its severity only
+//! rises, and each rise is notified at once.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,11 @@ mod key;
 pub const MAX_ALERTS: usize = 20_000;
 /// A flapping alert takes at most so many times as long to be resolved.
 const MOST_PATIENCE: u32 = 8;
+/// An alert that fires again within so many minutes after its trouble ended keeps its id.
+const RECURS_WITHIN: u32 = 24 * 60;
+/// A pending alert without a finding for so many minutes is forgotten.
+const PENDING: u32 = 15;
+
 /// What kind of rule spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,11 +92,11 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It began, or came back.
+    /// It began, came back ([`Change::recurred`]) or got worse ([`Change::escalated`]).
     Firing,
     /// It ended.
     Resolved,
-    /// It goes on, or got worse.
+    /// It goes on.
     Reminder,
 }
 
@@ -160,6 +166,12 @@ pub struct Change {
     pub metric: String,
     /// What changed.
     pub state: State,
+    /// Whether the severity of an alert that fired before has risen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// Whether the alert fires again within a day after it was resolved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recurred: bool,
     /// The watched series.
     pub scope: BTreeMap<String, String>,
     /// What the metric is.
@@ -176,7 +188,7 @@ pub struct Change {
     pub denominator: Option<f64>,
     /// When the trouble began, as estimated; RFC 3339.
     pub started_at: String,
-    /// When the alert fired.
+    /// When the alert fired, or fired again.
     pub fired_at: String,
     /// The end of the bucket that brought this change.
     pub updated_at: String,
@@ -201,6 +213,8 @@ struct Alert {
     phase: Phase,
     first_bad: u32,
     last_bad: u32,
+    /// [`Alert::last_bad`] when it was resolved last; 0 before.
+    ended: u32,
     fired: u32,
     spoke: u32,
     patience: u32,
@@ -232,7 +246,7 @@ impl Book {
     pub(crate) fn explains(&self, key: &Key, now: u32) -> bool {
         self.alerts.get(key).is_some_and(|alert| {
             alert.phase == Phase::Firing
-                || (alert.phase == Phase::Cooling && now.saturating_sub(alert.last_bad) < alert.aftermath)
+                || (alert.ended != 0 && now.saturating_sub(alert.ended) < alert.aftermath)
         })
     }
 
@@ -248,6 +262,11 @@ impl Book {
             same && other.family == key.family && *other != key
         });
         others.any(|other| self.explains(other, now))
+    }
+
+    /// Whether an alert of this id is pending, open or cooling down.
+    pub fn has(&self, id: &str) -> bool {
+        self.alerts.values().any(|alert| alert.id == id)
     }
 
     /// The keys of open alerts.
@@ -317,6 +336,7 @@ impl Alert {
             phase: Phase::Pending,
             first_bad: now,
             last_bad: now,
+            ended: 0,
             fired: 0,
             spoke: 0,
             patience: 1,
@@ -328,59 +348,68 @@ impl Alert {
 
     fn bad(&mut self, now: u32, verdict: Verdict, rules: &Rules) -> Option<Change> {
         self.last_bad = now;
-        match self.phase {
-            Phase::Pending => {
-                self.facts = verdict.facts;
-                (now - self.first_bad >= verdict.hold).then(|| self.fire(now, &verdict.key))
-            }
-            Phase::Cooling => {
-                self.facts = verdict.facts;
+        if self.phase == Phase::Cooling {
+            self.phase = Phase::Pending;
+            self.first_bad = now;
+            self.acknowledged = false;
+            // It was held before it fired for the first time.
+            if now.saturating_sub(self.ended) <= self.flaps_within(rules) {
                 self.patience = (self.patience * 2).min(MOST_PATIENCE);
-                self.phase = Phase::Firing;
-                self.acknowledged = false;
-                Some(self.speak(now, &verdict.key, State::Firing))
+                self.facts = verdict.facts;
+                return Some(self.fire(now, &verdict.key));
             }
-            Phase::Firing => {
-                let worse = verdict.facts.severity > self.facts.severity;
-                let due = now.saturating_sub(self.spoke) >= rules.reminder_hours.saturating_mul(60);
-                let started = self.facts.started.min(verdict.facts.started);
-                self.facts = Facts {
-                    started,
-                    severity: self.facts.severity.max(verdict.facts.severity),
-                    ..verdict.facts
-                };
-                // Getting worse is worth one message an hour at most.
-                let escalates = worse && now.saturating_sub(self.spoke) >= 60;
-                (escalates || (due && !self.acknowledged))
-                    .then(|| self.speak(now, &verdict.key, State::Reminder))
-            }
+            self.patience = 1;
         }
+        if self.phase == Phase::Pending {
+            self.facts = verdict.facts;
+            return (now - self.first_bad >= verdict.hold).then(|| self.fire(now, &verdict.key));
+        }
+        let escalates = verdict.facts.severity > self.facts.severity;
+        let is_due = now.saturating_sub(self.spoke) >= rules.reminder_hours.saturating_mul(60);
+        let started = self.facts.started.min(verdict.facts.started);
+        let severity = self.facts.severity.max(verdict.facts.severity);
+        self.facts = Facts { started, severity, ..verdict.facts };
+        if escalates {
+            let change = self.speak(now, &verdict.key, State::Firing);
+            return Some(Change { escalated: true, ..change });
+        }
+        (is_due && !self.acknowledged).then(|| self.speak(now, &verdict.key, State::Reminder))
     }
 
     fn fine(&mut self, now: u32, key: &Key, rules: &Rules) -> Option<Change> {
         let quiet = now.saturating_sub(self.last_bad);
+        if self.phase == Phase::Pending && self.ended != 0 && quiet > PENDING {
+            self.phase = Phase::Cooling;
+        }
         if self.phase != Phase::Firing || quiet < rules.clear_minutes.saturating_mul(self.patience) {
             return None;
         }
         self.phase = Phase::Cooling;
+        self.ended = self.last_bad;
         Some(self.speak(now, key, State::Resolved))
     }
 
     fn is_over(&self, now: u32, rules: &Rules) -> bool {
-        let quiet = now.saturating_sub(self.last_bad);
         match self.phase {
-            Phase::Pending => quiet > 15,
+            Phase::Pending => self.ended == 0 && now.saturating_sub(self.last_bad) > PENDING,
             Phase::Firing => false,
             Phase::Cooling => {
-                quiet > rules.cool_down_minutes.max(self.aftermath).saturating_add(rules.clear_minutes)
+                let kept = self.flaps_within(rules).max(RECURS_WITHIN.saturating_add(rules.clear_minutes));
+                now.saturating_sub(self.ended) > kept
             }
         }
+    }
+
+    /// Trouble that comes back within so many minutes after it ended is the old one.
+    fn flaps_within(&self, rules: &Rules) -> u32 {
+        rules.cool_down_minutes.max(self.aftermath).saturating_add(rules.clear_minutes)
     }
 
     fn fire(&mut self, now: u32, key: &Key) -> Change {
         self.phase = Phase::Firing;
         self.fired = now;
-        self.speak(now, key, State::Firing)
+        let change = self.speak(now, key, State::Firing);
+        Change { recurred: self.ended != 0, ..change }
     }
 
     fn speak(&mut self, now: u32, key: &Key, state: State) -> Change {
@@ -403,6 +432,8 @@ impl Alert {
             kind: facts.kind,
             metric: facts.metric.clone(),
             state,
+            escalated: false,
+            recurred: false,
             scope,
             value: facts.value,
             expected: facts.expected,

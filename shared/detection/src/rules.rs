@@ -27,7 +27,8 @@ pub struct Rules {
     pub false_alerts_per_tenant_week: f64,
     /// Minutes without evidence before an alert is resolved.
     pub clear_minutes: u32,
-    /// Minutes after that in which trouble that comes back goes on under its old id.
+    /// Minutes after that in which trouble that comes back is the same one: it fires at once, and takes longer to be resolved. Its id
+    /// stays for a day in any case.
     pub cool_down_minutes: u32,
     /// Hours between reminders of an open alert.
     pub reminder_hours: u32,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The layout written now.
-pub const VERSION: u8 = 6;
+pub const VERSION: u8 = 7;
 
 /// Bytes that are not a state of this program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,9 +11,11 @@ impl Change {
     /// One line; whoever sends it cuts it to what they may send.
     pub fn subject(&self) -> String {
         let state = match self.state {
-            State::Firing => "",
-            State::Resolved => "resolved: ",
-            State::Reminder => "still: ",
+            State::Firing if self.escalated => format!("escalated to {}: ", self.severity.name()),
+            State::Firing if self.recurred => "again: ".to_owned(),
+            State::Firing => String::new(),
+            State::Resolved => "resolved: ".to_owned(),
+            State::Reminder => "still: ".to_owned(),
         };
         let place = match (self.tenant.as_str(), self.scope.get("provider")) {
             ("*", None) => "over all tenants".to_owned(),
@@ -29,6 +31,11 @@ impl Change {
     /// For people who read email.
     pub fn text(&self) -> String {
         let mut lines = vec![clean(&self.summary), String::new()];
+        if self.escalated {
+            lines.splice(0..0, [format!("This alert has escalated to {}.", self.severity.name())]);
+        } else if self.recurred {
+            lines.splice(0..0, ["This alert fires again: it was resolved less than a day ago.".to_owned()]);
+        }
         if !self.cause.is_empty() {
             lines.push("What explains it:".to_owned());
             for cause in &self.cause {
@@ -74,6 +81,8 @@ mod tests {
             kind: Kind::Anomaly,
             metric: "bounce_rate".to_owned(),
             state,
+            escalated: false,
+            recurred: false,
             scope: filter("provider", "gmail"),
             value: 0.3,
             expected: Some([0.0, 0.01]),
@@ -101,6 +110,21 @@ mod tests {
         ] {
             assert_eq!(change(tenant, state).subject(), expected);
         }
+    }
+
+    #[test]
+    fn an_alert_that_escalates_or_fires_again_says_so() {
+        let escalated = Change { escalated: true, ..change("acme", State::Firing) };
+        assert_eq!(escalated.subject(), "[critical] escalated to critical: bounce rate of acme at gmail");
+        assert!(
+            escalated.text().starts_with("This alert has escalated to critical.\nThe bounce rate is up.\n")
+        );
+        assert!(escalated.short().starts_with("[critical] escalated to critical: bounce rate"));
+        let again = Change { recurred: true, ..change("acme", State::Firing) };
+        assert_eq!(again.subject(), "[critical] again: bounce rate of acme at gmail");
+        assert!(again.text().starts_with("This alert fires again"), "{}", again.text());
+        let json = serde_json::to_value(&again).unwrap();
+        assert_eq!((json.get("escalated"), json.get("recurred")), (None, Some(&serde_json::json!(true))));
     }
 
     #[test]
