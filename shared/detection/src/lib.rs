@@ -27,6 +27,7 @@ mod report;
 mod rules;
 mod scatter;
 pub mod series;
+mod silence;
 pub mod state;
 mod tenant;
 pub mod trend;

@@ -17,6 +17,7 @@ use crate::judge::{self, Moment};
 use crate::node::{Context, Lean, Node};
 use crate::report;
 use crate::rules::Rules;
+use crate::silence::Silence;
 use crate::tenant::{self, Alerting, Bounds, Platform, Tenant, TenantCounts};
 use crate::volume::{Around, Bursts, Volume};
 
@@ -73,7 +74,7 @@ pub struct Shared {
     tags_in_use: bool,
     bucket: u32,
     last: u32,
-    silent_since: u32,
+    silence: Silence,
 }
 
 /// The state of detection, and its rules.
@@ -109,7 +110,7 @@ impl Detector {
             tags_in_use: false,
             bucket: bucket_minutes.clamp(1, 60),
             last: 0,
-            silent_since: 0,
+            silence: Silence::default(),
         };
         Self { shared, tenants: BTreeMap::new(), rules }
     }
@@ -147,6 +148,14 @@ impl Detector {
     /// The first minute of the bucket observed last; none before the first.
     pub fn last(&self) -> Option<Minute> {
         (self.shared.last != 0).then_some(Minute(self.shared.last))
+    }
+
+    /// Goes on at a minute although the minutes before it were not observed. They are unknown, not without mail.
+    pub fn skip_to(&mut self, minute: Minute) {
+        let before = (minute.0 / self.shared.bucket * self.shared.bucket).saturating_sub(self.shared.bucket);
+        if self.shared.last != 0 {
+            self.shared.last = self.shared.last.max(before);
+        }
     }
 
     /// Forgets tenants that are no more.
@@ -233,22 +242,22 @@ impl Detector {
 
     /// Nobody sends anything where much is expected: counts are missing, so nothing is learned from them.
     fn silence(&mut self, now: u32, total: &Counts) -> Option<Vec<Verdict>> {
-        let expected = self.shared.volume.expected(now);
-        let silent =
-            *total == Counts::default() && self.tenants.len() >= LEAST_TENANTS && expected > LEAST_SILENT;
-        if !silent {
-            self.shared.silent_since = 0;
+        if *total != Counts::default() {
+            self.shared.silence.add();
             return None;
         }
-        if self.shared.silent_since == 0 {
-            self.shared.silent_since = now;
-        }
-        let since = self.shared.silent_since;
-        if now - since < self.shared.bucket.max(10) {
+        let bucket = self.shared.bucket;
+        // Hours that begin or end a little early or late are no outage.
+        let around =
+            [now.saturating_sub(60), now, now + 60].map(|minute| self.shared.volume.expected(minute));
+        let expected = around.into_iter().fold(f64::INFINITY, f64::min);
+        let due = self.tenants.len() >= LEAST_TENANTS && expected > LEAST_SILENT;
+        let since = self.shared.silence.add_silent(now, bucket, due)?;
+        if !Silence::is_outage(since, now, bucket) {
             return Some(Vec::new());
         }
         let key = Key::of("*", None, Family::Pipeline);
-        let facts = report::pipeline(since, expected, now + self.shared.bucket);
+        let facts = report::pipeline(since, expected, now + bucket);
         Some(vec![Verdict { key, facts, hold: 0 }])
     }
 
@@ -283,7 +292,8 @@ impl Detector {
         shared.whole.teach_seasons(&judged, context.now, &mut shared.season);
         shared.account.add(total, context.bucket);
         let sends = total.base(crate::Base::Sends);
-        let around = Around { common: 1.0, bursts: Bursts::Unknown, alerting: false };
+        let all_silent = shared.silence.is_usual();
+        let around = Around { common: 1.0, bursts: Bursts::Unknown, alerting: false, all_silent };
         shared.volume.step(sends, context.now, context.bucket, context.threshold, &around);
         for name in providers.keys() {
             if shared.providers.len() < MAX_PROVIDERS && !shared.providers.contains_key(*name) {
@@ -328,6 +338,7 @@ impl Detector {
             providers: &known,
             common,
             tags_in_use: shared.tags_in_use,
+            all_silent: shared.silence.is_usual(),
         };
         let alerting = alerting(&shared.book);
         let everywhere = alerting.get("*").copied().unwrap_or_default().told;
@@ -365,6 +376,7 @@ impl Detector {
     fn close(&mut self, now: u32) {
         let last = self.shared.last;
         if now / 60 != last / 60 {
+            self.shared.silence.close_hour(last);
             self.shared.whole.close_hour();
             self.shared.volume.close_hour(now);
             for season in self.shared.season.iter_mut() {

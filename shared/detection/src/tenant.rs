@@ -112,6 +112,8 @@ pub struct Platform<'a> {
     pub common: f64,
     /// Whether anybody names campaigns.
     pub tags_in_use: bool,
+    /// Whether all tenants are silent, as they usually are at this time.
+    pub all_silent: bool,
 }
 
 impl Tenant {
@@ -262,7 +264,12 @@ impl Tenant {
             (true, false) => Bursts::Unknown,
             (false, _) => Bursts::All,
         };
-        let around = Around { common: platform.common, bursts, alerting: alerting.volume };
+        let around = Around {
+            common: platform.common,
+            bursts,
+            alerting: alerting.volume,
+            all_silent: platform.all_silent,
+        };
         self.volume.step(seen, context.now, context.bucket, context.threshold, &around);
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::{DOUBTED_WEIGHT, NEW_NORMAL, SUSPECT_WEIGHT, Sums, usize_of};
 use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
 use crate::scatter::{Dispersion, Drift, Hour};
+use crate::silence::SilentHours;
 
 const HOURS_A_WEEK: usize = 168;
 /// Falls and rises looked for, as factors.
@@ -66,6 +67,7 @@ pub struct Volume {
     dispersions: [Dispersion; 24],
     drift: Drift,
     waiting: VecDeque<Waiting>,
+    silent_hours: SilentHours,
     recent: Sums,
     /// Evidence of falls, then of rises.
     pub falls: [Evidence; 2],
@@ -128,6 +130,8 @@ pub struct Around {
     pub bursts: Bursts,
     /// Whether its alert is open.
     pub alerting: bool,
+    /// Whether all tenants are silent, as they usually are at this time.
+    pub all_silent: bool,
 }
 
 /// What the evidence says, after its gates.
@@ -152,6 +156,7 @@ impl Volume {
             dispersions: [DISPERSION; 24],
             drift: Drift::new(0.05),
             waiting: VecDeque::new(),
+            silent_hours: SilentHours::default(),
             recent: Sums::default(),
             falls: Default::default(),
             rises: Default::default(),
@@ -212,7 +217,9 @@ impl Volume {
             fade: recent_fade(bucket),
             caution: CAUTION,
         };
-        let outcome = Outcome { seen, expected: low * around.common, base: 0.0 };
+        let is_usual_silence = seen <= 0.0 && (around.all_silent || self.silent_hours.is_usual(now));
+        let due = if is_usual_silence { 0.0 } else { low * around.common };
+        let outcome = Outcome { seen, expected: due, base: 0.0 };
         for (evidence, ratio) in self.falls.iter_mut().zip(FALLS) {
             test.ratio = ratio;
             evidence.add(&outcome, &test, now);
@@ -236,7 +243,7 @@ impl Volume {
         let alerting = around.alerting;
         // In the first week the hours of the night are as much of a surprise as those of the day.
         let known = now.saturating_sub(self.first) >= 7 * DAY;
-        let suspected = alerting || (known && self.strongest() > threshold / 2.0);
+        let suspected = !is_usual_silence && (alerting || (known && self.strongest() > threshold / 2.0));
         if !suspected {
             self.suspicious_since = 0;
         } else if self.suspicious_since == 0 {
@@ -316,6 +323,9 @@ impl Volume {
 
     /// Closes an hour: learns those that have waited, and forgets a little.
     pub fn close_hour(&mut self, now: u32) {
+        if let Some(last) = self.waiting.back().filter(|last| last.hour + 1 == now / 60) {
+            self.silent_hours.close(last.hour, last.counts.seen() <= 0.0);
+        }
         // Of a new series nothing is told yet, so it learns at once.
         let most = if self.is_young(now) { 0 } else { WAITING };
         while self.waiting.len() > most {
@@ -377,7 +387,8 @@ fn factor(sums: Option<&Sums>, prior: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const AROUND: Around = Around { common: 1.0, bursts: Bursts::LeftOut, alerting: false };
+    const AROUND: Around =
+        Around { common: 1.0, bursts: Bursts::LeftOut, alerting: false, all_silent: false };
 
     /// Days of mail in buckets of five minutes; the bucket of the first signal.
     fn run(volume: &mut Volume, days: std::ops::Range<u32>, mail: impl Fn(u32) -> f64) -> Option<u32> {

@@ -290,6 +290,63 @@ fn silence_of_all_tenants_is_the_pipeline_and_of_one_it_is_the_tenant() {
     assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (Kind::Silence, "t002"));
 }
 
+/// Alerts that somebody or everybody is silent, over some weeks of buckets of so many minutes: the minutes since the first Monday in
+/// which they fired, and their words. There is mail in hours where `has_mail` says so.
+fn silences(tenants: usize, bucket: u32, weeks: u32, has_mail: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
+    let tenants = names(tenants);
+    let mut detector = Detector::new(bucket, Rules::default());
+    let mut fired = Vec::new();
+    for minute in (0..weeks * 7 * 24 * 60).step_by(usize::try_from(bucket).unwrap()) {
+        let mut rows = Vec::new();
+        // As stored counts have it, buckets without events have no rows.
+        for (tenant, name) in tenants.iter().enumerate().filter(|_| has_mail(minute / 60)) {
+            let counts = quiet(minute / bucket, tenant, 60.0 * f64::from(bucket));
+            rows.push(Row { tenant: name, provider: "gmail", campaign: "", counts, times: None });
+        }
+        let changes = detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
+        let fresh = firing(&changes).into_iter();
+        let silence = fresh.filter(|change| matches!(change.kind, Kind::Pipeline | Kind::Silence));
+        fired.extend(silence.map(|change| (minute, format!("{}: {}", change.tenant, change.summary))));
+    }
+    fired
+}
+
+/// Nobody sends from 23:00 to 06:00, in a zone two hours ahead.
+fn by_day(hour: u32) -> bool {
+    (4..21).contains(&(hour % 24))
+}
+
+#[test]
+fn hours_in_which_nobody_ever_sends_are_no_outage_after_the_first_time() {
+    let on_weekdays = |hour: u32| (hour + 2) / 24 % 7 < 5;
+    for (bucket, weeks, tenants) in [(60, 8, 1), (60, 8, 4), (10, 3, 4)] {
+        let nights = silences(tenants, bucket, weeks, by_day);
+        assert!(nights.len() <= 1, "{bucket} minutes, {tenants} tenants: {nights:#?}");
+        assert!(nights.iter().all(|(minute, _)| *minute < 36 * 60), "{nights:?}");
+        let weekends = silences(tenants, bucket, weeks, on_weekdays);
+        assert!(weekends.len() <= 2, "{bucket} minutes, {tenants} tenants: {weekends:#?}");
+        assert!(weekends.iter().all(|(minute, _)| *minute < 7 * 24 * 60), "{weekends:?}");
+        let both = silences(tenants, bucket, weeks, |hour| by_day(hour) && on_weekdays(hour));
+        assert!(both.len() <= 3, "{bucket} minutes, {tenants} tenants: {both:#?}");
+        assert!(both.iter().all(|(minute, _)| *minute < 7 * 24 * 60), "{both:?}");
+    }
+}
+
+#[test]
+fn an_outage_by_day_is_found_as_soon_where_nobody_sends_by_night() {
+    // Noon to three on a Wednesday.
+    let outage =
+        |weeks: u32, hour: u32| (0..3).contains(&(i64::from(hour) - i64::from((weeks - 1) * 168 + 60)));
+    for (bucket, weeks, found) in [(60, 8, 60), (10, 3, 10)] {
+        let noon = ((weeks - 1) * 168 + 60) * 60;
+        let fired = silences(4, bucket, weeks, |hour| by_day(hour) && !outage(weeks, hour));
+        assert_eq!(fired.last().map(|(minute, _)| *minute), Some(noon + found), "{fired:#?}");
+        let of_one = silences(1, bucket, weeks, |hour| by_day(hour) && !outage(weeks, hour));
+        let of_one: Vec<u32> = of_one.into_iter().map(|(minute, _)| minute).collect();
+        assert!(of_one.last().is_some_and(|minute| (noon..noon + 180).contains(minute)), "{of_one:?}");
+    }
+}
+
 #[test]
 fn an_open_alert_stays_open_while_counts_are_missing() {
     let tenants = names(4);
