@@ -1,9 +1,10 @@
-//! The function `detect`: judges each minute of all tenants' mail once, and tells each change of an alert on the alert topic. Before,
-//! it puts on the stream how much waits in the queues that tenants name.
+//! The function `detect`: evaluates each minute of all tenants' mail once, and publishes each change of an alert on the alert topic.
+//! Before that, it puts the depth of the queues that tenants name on the stream.
 //!
 //! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the address that alerts point to; `COLLECT_FUNCTION` and
-//! `COLLECT_SHARES`, if the counts are read by others, a share each. An error means that some change was not told or a minute not judged:
-//! the next run goes on from there. A queue that does not tell is a warning.
+//! `COLLECT_SHARES`, if the counts are read by other functions, a share each. An error means that a change was not published or a minute
+//! not evaluated: the next run goes on from there. A queue that cannot be read is a warning, and so is a learned state that could not
+//! be stored; the log's `unsaved` says for how many minutes it has not been.
 
 use std::time::Duration;
 
@@ -121,9 +122,11 @@ async fn main() -> Result<(), Error> {
         }
         let mut memory = memory.lock().await;
         let run = watch::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
-        let watch::Watched { minutes, tenants, told, behind } = Box::pin(run).await?;
-        tracing::info!(minutes, tenants, told, behind, "watched");
-        Ok(json!({ "minutes": minutes, "tenants": tenants, "told": told, "behind": behind }))
+        let watch::Watched { minutes, tenants, told, behind, unsaved } = Box::pin(run).await?;
+        tracing::info!(minutes, tenants, told, behind, unsaved, "watched");
+        Ok(json!({
+            "minutes": minutes, "tenants": tenants, "told": told, "behind": behind, "unsaved": unsaved,
+        }))
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }

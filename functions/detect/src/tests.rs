@@ -15,6 +15,9 @@ use pipeline::watch::shares::{self, AskError, Part, Readers, Share};
 
 use super::*;
 
+mod escalation;
+mod failures;
+
 /// 2025-11-13T02:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_762_999_200_000);
 
@@ -137,8 +140,13 @@ fn mails_bounced_as(sub_type: &str, tenant: &str, minute: i64, sends: usize, bou
 }
 
 async fn count(store: &MemoryStore, number: u64, events: &[String]) {
+    count_at(store, number, events, START).await;
+}
+
+/// Counts events that arrive at `now`.
+async fn count_at(store: &MemoryStore, number: u64, events: &[String], now: Timestamp) {
     let shard = ShardId::new("shard-1").unwrap();
-    let totals = counting::count(store, &shard, number, events.join("\n").as_bytes(), START).await.unwrap();
+    let totals = counting::count(store, &shard, number, events.join("\n").as_bytes(), now).await.unwrap();
     assert_eq!(totals.aggregated, events.len() as u64, "{totals:?}");
 }
 

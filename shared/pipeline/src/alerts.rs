@@ -40,6 +40,12 @@ pub struct Past {
     pub sequence: u32,
     /// What changed.
     pub state: State,
+    /// Whether its severity had risen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// Whether it fired again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recurred: bool,
     /// How bad it was.
     pub severity: Severity,
     /// What the metric was.
@@ -101,8 +107,8 @@ impl Alert {
         if change.sequence <= self.change.sequence {
             return false;
         }
-        // Who took it up took up this trouble, not the next one.
-        if change.state == State::Firing {
+        // Whoever acknowledged it did so for this trouble, even if it gets worse, but not for the next one.
+        if change.state == State::Firing && !change.escalated {
             self.acknowledged = None;
         }
         if self.history.len() == MAX_HISTORY {
@@ -115,8 +121,8 @@ impl Alert {
 }
 
 fn past(change: &Change) -> Past {
-    let Change { sequence, state, severity, value, .. } = *change;
-    Past { sequence, state, severity, value, at: change.updated_at.clone() }
+    let Change { sequence, state, escalated, recurred, severity, value, .. } = *change;
+    Past { sequence, state, escalated, recurred, severity, value, at: change.updated_at.clone() }
 }
 
 /// The tenant of an alert; none for one over tenants.
@@ -128,29 +134,22 @@ fn key(tenant: Option<&TenantId>, id: &str) -> Key {
     Key { partition: keys::alerts(tenant), sort: id.to_owned() }
 }
 
-/// Keeps changes.
-pub(crate) async fn record<S: Store>(
-    store: &S,
-    changes: &[Change],
-    now: Timestamp,
-) -> Result<(), AlertsError> {
-    for change in changes {
-        let tenant = tenant(&change.tenant);
-        let key = key(tenant.as_ref(), &change.id);
-        update(store, &key, now, |alert| match alert {
-            Some(mut alert) => alert.add(change).then_some(alert),
-            None => Some(Alert { change: change.clone(), acknowledged: None, history: vec![past(change)] }),
-        })
-        .await?;
-        let index = Item {
-            key: Key { partition: keys::ALERT_INDEX.to_owned(), sort: change.id.clone() },
-            body: change.tenant.clone().into_bytes(),
-            version: 0,
-            expires_at: Some(now.plus_millis(LIFE_MS)),
-        };
-        store.put(vec![index]).await?;
-    }
-    Ok(())
+/// Puts a change into the registry. Doing so again changes nothing.
+pub(crate) async fn record<S: Store>(store: &S, change: &Change, now: Timestamp) -> Result<(), AlertsError> {
+    let tenant = tenant(&change.tenant);
+    let key = key(tenant.as_ref(), &change.id);
+    update(store, &key, now, |alert| match alert {
+        Some(mut alert) => alert.add(change).then_some(alert),
+        None => Some(Alert { change: change.clone(), acknowledged: None, history: vec![past(change)] }),
+    })
+    .await?;
+    let index = Item {
+        key: Key { partition: keys::ALERT_INDEX.to_owned(), sort: change.id.clone() },
+        body: change.tenant.clone().into_bytes(),
+        version: 0,
+        expires_at: Some(now.plus_millis(LIFE_MS)),
+    };
+    Ok(store.put(vec![index]).await?)
 }
 
 /// Changes one alert; what it is then, or as it was if `change` gives nothing.

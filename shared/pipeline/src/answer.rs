@@ -36,6 +36,16 @@ pub enum AnswerError {
     Numbers(#[from] SnapshotError),
 }
 
+impl AnswerError {
+    /// Whether it is stored numbers that are damaged or lost, rather than the store or the query.
+    fn is_of_one_tenant(&self) -> bool {
+        match self {
+            Self::Query(_) | Self::Numbers(SnapshotError::Read(ReadError::Store(_))) => false,
+            Self::Numbers(_) => true,
+        }
+    }
+}
+
 impl From<ReadError> for AnswerError {
     fn from(error: ReadError) -> Self {
         Self::Numbers(error.into())
@@ -91,14 +101,15 @@ pub async fn answer<S: Store>(
 }
 
 /// Answers a query for one tenant after the other, all up to the same numbers, on the caller's thread: each tenant's rows are its own, and
-/// no more than some tenants' are in memory. The query's own scope is of no matter.
+/// no more than some tenants' are in memory. The query's own scope is of no matter. `each` is given the error instead of an answer where
+/// it is this tenant's numbers that cannot be read; it decides whether that ends the reading.
 pub async fn answer_each<S: Store>(
     store: &S,
     progress: &Progress,
     query: &Query,
     tenants: &[TenantId],
     kept_from: Hour,
-    mut each: impl FnMut(&TenantId, Answer),
+    mut each: impl FnMut(&TenantId, Result<Answer, AnswerError>) -> Result<(), AnswerError>,
 ) -> Result<(), AnswerError> {
     for some in tenants.chunks(TENANTS_AT_ONCE) {
         let one = |tenant: &TenantId| {
@@ -113,10 +124,18 @@ pub async fn answer_each<S: Store>(
         }
         let all = parallel::all(reads).await;
         for ((tenant, query), found) in some.iter().zip(&queries).zip(all) {
-            let found = found?;
+            let found = match found {
+                Ok(found) => found,
+                Err(error) if error.is_of_one_tenant() => {
+                    each(tenant, Err(error))?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let parts: Vec<Part<'_>> = found.parts().collect();
             if !parts.is_empty() {
-                each(tenant, Counted::of(query, None, &parts)?.now.finish(None, Freshness::default()));
+                let counted = Counted::of(query, None, &parts);
+                each(tenant, counted.map(|counted| counted.now.finish(None, Freshness::default())))?;
             }
         }
     }

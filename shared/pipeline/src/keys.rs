@@ -20,7 +20,8 @@
 //! alert-index                {alert}                            whose that alert is
 //! rules                      all | t#{tenant}                   the operator's rules | a tenant's own
 //! mappings                   all                                what tells whose mail without a tag is
-//! watch                      head | {attempt}#{part} | ack#{alert}  what detection knows | alerts somebody looks after
+//! watch                      head | {attempt}#{part} | ack#{alert}  where detection stands and its journal | acknowledged alerts
+//! learned#{part % 16}        {attempt}#{part}                   what detection has learned, spread over partitions
 //! keys                       {hash}                             credentials
 //! key-uses                   {key}                              when a key was used last
 //! audit                      {time}#{number}                    who set out to change what
@@ -47,6 +48,10 @@ pub const TENANT_DETAILS: &str = "tenant-details";
 pub const ALERT_INDEX: &str = "alert-index";
 /// Partition of what detection knows.
 pub const WATCH: &str = "watch";
+/// Prefix of the partitions of what detection has learned.
+pub const LEARNED: &str = "learned";
+/// Partitions that the learned state is spread over.
+const LEARNED_PARTITIONS: usize = 16;
 /// Partition of the rules of detection.
 pub const RULES: &str = "rules";
 /// Partition of the credentials.
@@ -217,9 +222,18 @@ pub fn watch_head() -> Key {
     Key { partition: WATCH.to_owned(), sort: "head".to_owned() }
 }
 
-/// A part of what `attempt` stored of detection.
-pub fn watch_part(attempt: u64, part: usize) -> Key {
+/// A part of the journal of alerts that `attempt` stored.
+pub fn journal_part(attempt: u64, part: usize) -> Key {
     Key { partition: WATCH.to_owned(), sort: format!("{attempt:016x}#{part:05}") }
+}
+
+/// A part of the learned state that `attempt` stored. Parts are spread over several partitions, since DynamoDB takes no more than
+/// 1,000 write units a second for one.
+pub fn learned_part(attempt: u64, part: usize) -> Key {
+    Key {
+        partition: format!("{LEARNED}#{:02}", part % LEARNED_PARTITIONS),
+        sort: format!("{attempt:016x}#{part:05}"),
+    }
 }
 
 /// That somebody looks after an alert, until detection has seen it.

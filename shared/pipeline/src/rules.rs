@@ -106,13 +106,19 @@ pub async fn set_of_tenant<S: Store>(
     write(store, keys::rules_of(tenant), rules).await
 }
 
-/// The rules that hold: all tenants' own and the operator's.
+/// The rules that hold: all tenants' own and the operator's. Rules of a tenant that cannot be read are left out: they must not keep
+/// others' mail from being evaluated.
 pub async fn effective<S: Store>(store: &S) -> Result<Rules, RulesError> {
     let mut rules = Rules::default();
     let mut own = Vec::new();
     for item in stored::range(store, keys::whole(keys::RULES.to_owned())).await? {
         match item.key.sort.strip_prefix("t#") {
-            Some(tenant) => own.push((tenant.to_owned(), decode::<OwnRules>(&item.key, &item.body)?)),
+            Some(tenant) => match decode::<OwnRules>(&item.key, &item.body) {
+                Ok(rules) => own.push((tenant.to_owned(), rules)),
+                Err(error) => {
+                    tracing::error!(tenant.id = tenant, error = %error, "a tenant's own rules are left out");
+                }
+            },
             None if item.key.sort == OPERATORS => rules = decode(&item.key, &item.body)?,
             None => {}
         }

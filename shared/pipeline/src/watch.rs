@@ -1,15 +1,20 @@
-//! Detection over the store: each minute is judged once when it is over, and each change of an alert told once.
+//! Detection runs over the store: each minute is evaluated once when it is over, and each change of an alert is notified once.
 //!
 //! ```text
-//! stored counts ─▶ detector ─▶ changes ─▶ kept with the alerts ─▶ journal ─▶ told ─▶ struck off the journal
+//! stored counts ─▶ detector ─▶ changes ─▶ journal ─▶ alert registry, channels ─▶ struck off the journal ─▶ learned state
 //! ```
 //!
-//! Safe under runs that are repeated, interrupted anywhere or beside each other: a change is in the journal before it is told and
-//! leaves it after, and the journal moves conditionally. What is lost between telling and striking off is told again, with the
-//! same id and sequence. A process that lives on keeps the detector; another one reads what was learned within the hour and
-//! looks at the minutes since then once more.
+//! Runs may be repeated, interrupted anywhere or overlap. A change is in the journal before anybody is notified and leaves it
+//! afterwards, and the journal moves conditionally together with the minute. What is lost between notifying and striking off is
+//! notified again, with the same id and sequence.
+//!
+//! The learned state is by far the largest and is stored last, so that a failure to store it delays nobody's alert. A process that
+//! lives on keeps the detector. Another one reads the learned state that was stored last and shows the detector the minutes since then
+//! once more, without notifying anybody: their changes are in the journal already.
 
 pub mod counts;
+mod resume;
+mod save;
 pub mod shares;
 mod state;
 
@@ -24,42 +29,44 @@ use crate::alerts::{self, AlertsError};
 use crate::answer::AnswerError;
 use crate::compact;
 use crate::ports::{Clock, Key, Store, StoreError};
-use crate::rules::{self, RulesError};
+use crate::rules::RulesError;
 use crate::snapshot::Progress;
 use crate::stored::{self, ReadError};
 use crate::{keys, tenants};
 use counts::{Line, Lines, Width};
+use resume::Known;
 use shares::Readers;
 pub use state::StoredError;
-use state::{Head, Journal, Waiting};
+use state::Waiting;
 
-/// Width of the buckets that are judged.
+/// Width of the buckets that are evaluated.
 const WIDTH: Width = Width::Minute;
-/// Events of a minute have so long to come.
+/// Grace period: how long after the end of a minute its events may still arrive before the minute is evaluated.
 const SETTLE_MS: i64 = 60_000;
-/// So long the events of a minute are waited for while none newer has come: what is late is not missing.
+/// How long the events of a minute are waited for while none newer has come: what is late is not missing.
 const PATIENCE_MS: i64 = 10 * 60_000;
 /// Minutes of history that a new installation learns from.
 const LEARNED_MINUTES: u32 = 14 * 24 * 60;
-/// Further behind, what is judged is the past: only what is still open at its end is told.
+/// Further behind than this, the minutes evaluated are the past: only what is still open at its end is notified.
 const PAST_MINUTES: u32 = 6 * 60;
 /// Minutes read together.
 const MINUTES_AT_ONCE: u32 = 30;
-/// What was learned is stored so often, in minutes: another process has at most so many to look at again.
-const STORED_EVERY: u32 = 60;
-/// Changes that wait to be told; while there are so many, nothing more is judged.
+/// Changes that no channel was tried with yet; while there are so many, nothing more is evaluated. Also the most that are kept of
+/// changes that were not taken: a channel that takes nothing must not hold up the others.
 pub const MAX_WAITING: usize = 1000;
-/// A channel that takes nothing for so long is not told any more.
+/// A change that was not taken for so long is given up.
 const GIVE_UP_MS: i64 = 24 * 60 * 60 * 1000;
-/// Writing takes so long at most: judging ends before.
+/// Evaluating, and storing the learned state, end so long before the deadline.
 const RESERVE_MS: i64 = 10_000;
+/// Notifying ends so long before the deadline: the journal is still to be written.
+const NOTIFY_RESERVE_MS: i64 = 7_000;
 
-/// Where changes of alerts are told.
+/// Where changes of alerts are notified.
 pub trait Announce: Send + Sync {
-    /// The names of the channels that are told a change.
+    /// The names of the channels that are notified of a change.
     fn channels(&self, change: &Change) -> Vec<String>;
 
-    /// Tells one channel a change. It may be told the same one again.
+    /// Notifies one channel of a change, which may happen more than once.
     fn announce(
         &self,
         channel: &str,
@@ -67,7 +74,7 @@ pub trait Announce: Send + Sync {
     ) -> impl Future<Output = Result<(), AnnounceError>> + Send;
 }
 
-/// A change was not told, or the answer was lost.
+/// A channel was not notified, or its answer was lost.
 pub type AnnounceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What an installation decides.
@@ -94,11 +101,11 @@ pub enum WatchError {
     /// The rules cannot be read.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// Alerts cannot be kept.
-    #[error(transparent)]
+    /// A change is not in the alert registry.
+    #[error("a change of an alert was notified but is not in the alert registry; the next run tries again")]
     Alerts(#[from] AlertsError),
-    /// Alerts could not be told.
-    #[error("{count} changes of alerts were not told on channel {channel} and will be by the next run")]
+    /// A channel was not notified.
+    #[error("channel {channel} was not notified; {count} notifications wait for the next run")]
     Announce {
         /// How many, over all channels.
         count: usize,
@@ -119,14 +126,17 @@ impl From<StoreError> for WatchError {
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// Minutes judged.
+    /// Minutes evaluated.
     pub minutes: u32,
-    /// Tenants looked at.
+    /// Tenants evaluated.
     pub tenants: usize,
-    /// Changes told, counted by channel.
+    /// Notifications sent, counted by channel.
     pub told: usize,
-    /// Minutes that could be judged and were not, for want of time.
+    /// Minutes that could be evaluated and were not, for want of time.
     pub behind: u32,
+    /// Minutes since the learned state was stored, which another process would have to go through once more. About an hour at
+    /// most, unless storing fails.
+    pub unsaved: u32,
 }
 
 /// What a process remembers between runs.
@@ -135,18 +145,15 @@ pub struct Memory {
     known: Option<Known>,
 }
 
-/// All there is to know, as of one version of the head.
-#[derive(Debug)]
-struct Known {
-    version: Option<u64>,
-    head: Head,
-    journal: Journal,
-    /// The journal as it is stored.
-    stored: Journal,
-    detector: Detector,
+/// How a run left what it knows.
+enum Outcome {
+    /// As the store has it, or ahead of it.
+    Current,
+    /// Another run moved on meanwhile: what this one did since does not count.
+    Overtaken,
 }
 
-/// Judges what is due and tells what changed. The attempt's deadline is when the platform ends the run.
+/// Evaluates what is due and notifies what changed. The attempt's deadline is when the platform ends the run.
 pub async fn run<S: Store, C: Clock, A: Announce, R: Readers>(
     store: &S,
     clock: &C,
@@ -156,37 +163,17 @@ pub async fn run<S: Store, C: Clock, A: Announce, R: Readers>(
     memory: &mut Memory,
     attempt: Attempt,
 ) -> Result<Watched, WatchError> {
-    let (writes, watched) = Default::default();
-    let mut run = Run { store, clock, announce, readers, settings, attempt, writes, watched };
+    let began = clock.now();
+    let (writes, chunks, watched) = Default::default();
+    let mut run = Run { store, clock, announce, readers, settings, attempt, began, writes, chunks, watched };
     let Some(mut known) = run.load(memory).await? else { return Ok(run.watched) };
-    if run.is_told_by_another(&known) {
+    let outcome = run.all(&mut known).await;
+    run.watched.unsaved = known.head.next.saturating_sub(known.head.snapshot_next);
+    // What failed is tried again from here: the detector is ahead of the store, never beside it.
+    if !matches!(outcome, Ok(Outcome::Overtaken)) {
         memory.known = Some(known);
-        return Ok(run.watched);
     }
-    let acknowledged = run.acknowledge(&mut known).await?;
-    run.judge(&mut known).await?;
-    // The past is told when it is over.
-    let tells = !known.head.is_learning && !known.journal.waiting.is_empty();
-    if !tells && run.watched.minutes == 0 && acknowledged.is_empty() {
-        memory.known = Some(known);
-        return Ok(run.watched);
-    }
-    // What is to be told is claimed together with what was judged.
-    known.head.telling_until = if tells { run.attempt.deadline.millis() } else { 0 };
-    if !run.save(&mut known).await? {
-        return Ok(run.watched);
-    }
-    store.delete(acknowledged).await?;
-    let mut failure = None;
-    if tells {
-        failure = run.tell(&mut known.journal.waiting).await;
-        known.head.telling_until = 0;
-        if !run.save(&mut known).await? {
-            return Ok(run.watched);
-        }
-    }
-    memory.known = Some(known);
-    failure.map_or(Ok(run.watched), Err)
+    outcome.map(|_| run.watched)
 }
 
 /// One run at work.
@@ -197,83 +184,125 @@ struct Run<'a, S, C, A, R> {
     readers: &'a R,
     settings: &'a Settings,
     attempt: Attempt,
+    began: Timestamp,
     /// Attempts to write so far: each has a number of its own.
     writes: u64,
+    /// Chunks of minutes shown to the detector so far.
+    chunks: u32,
     watched: Watched,
 }
 
 impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
-    /// What is known; nothing yet if there is nothing to learn from.
-    async fn load(&mut self, memory: &mut Memory) -> Result<Option<Known>, WatchError> {
-        let rules = rules::effective(self.store).await?;
-        let remembered = memory.known.take();
-        let Some((head, version)) = state::head(self.store).await? else {
-            let Some(next) = self.first_minute().await? else { return Ok(None) };
-            let head = Head { next: next.0, is_learning: true, ..Head::default() };
-            let detector = Detector::new(WIDTH.minutes(), rules);
-            let (journal, stored) = Default::default();
-            return Ok(Some(Known { version: None, head, journal, stored, detector }));
+    /// Everything there is to do. What fails on the way does not keep the run from notifying what waits; it is the run's error
+    /// nevertheless.
+    async fn all(&mut self, known: &mut Known) -> Result<Outcome, WatchError> {
+        if known.head.telling_until > self.clock.now().millis() {
+            return Ok(Outcome::Current);
+        }
+        let (acknowledged, failure) = match self.evaluate(known).await {
+            Ok(Some(acknowledged)) => (acknowledged, None),
+            Ok(None) => return Ok(Outcome::Overtaken),
+            Err(error) => (Vec::new(), Some(error)),
         };
-        if let Some(mut known) = remembered.filter(|known| known.version == Some(version)) {
-            known.detector.set_rules(rules);
-            return Ok(Some(known));
+        // The past is notified when it is over.
+        let notifies = !known.head.is_learning && !known.journal.waiting.is_empty();
+        // The right to notify is claimed together with the minutes that were evaluated.
+        known.head.telling_until = if notifies { self.attempt.deadline.millis() } else { 0 };
+        if known.differs() && !self.save(known).await? {
+            return Ok(Outcome::Overtaken);
         }
-        let journal = state::read_journal(self.store, head.journal).await?;
-        let mut detector = state::read_learned(self.store, head.snapshot, rules).await?;
-        let mut next = Minute(head.snapshot_next);
-        while next < head.next() {
-            let to = Minute((next.0 + MINUTES_AT_ONCE).min(head.next));
-            // Told already, and what is not is in the journal.
-            next = self.observe(&mut detector, next, to).await?.1;
+        if !acknowledged.is_empty() {
+            self.store.delete(acknowledged).await?;
         }
-        detector.set_book(journal.book.clone());
-        Ok(Some(Known { version: Some(version), head, stored: journal.clone(), journal, detector }))
+        let mut not_notified = None;
+        if notifies {
+            not_notified = self.notify(&mut known.journal.waiting).await;
+            known.head.telling_until = 0;
+            if !self.save(known).await? {
+                return Ok(Outcome::Overtaken);
+            }
+        }
+        if !self.save_learned(known).await? {
+            return Ok(Outcome::Overtaken);
+        }
+        not_notified.or(failure).map_or(Ok(Outcome::Current), Err)
     }
 
-    /// The hour of the first event there is to learn from; nothing if there is none.
-    async fn first_minute(&self) -> Result<Option<Minute>, WatchError> {
-        let now = self.clock.now();
-        let to = now.minute().hour().start().minute().0 + 60;
-        let from = Minute(to - LEARNED_MINUTES);
-        let progress = Progress::read(self.store).await?;
-        let tenants = tenants::list(self.store).await?;
-        let kept_from = self.settings.history.first_day_of_hours(now).first_hour();
-        let lines =
-            counts::read(self.store, &progress, &tenants, (from, Minute(to)), Width::Hour, kept_from).await?;
-        Ok(lines.keys().next().copied())
+    /// Catches up and evaluates what is due. The acknowledgements to remove once that is stored; nothing if another run was faster.
+    async fn evaluate(&mut self, known: &mut Known) -> Result<Option<Vec<Key>>, WatchError> {
+        let until = self.evaluate_until(known);
+        if known.observed < known.head.next() {
+            if !self.begin_catch_up(known).await? {
+                return Ok(None);
+            }
+            if !self.catch_up(known, until).await? {
+                self.watched.behind = self.due().await?.0.saturating_sub(known.observed.0);
+                return Ok(Some(Vec::new()));
+            }
+        }
+        let acknowledged = self.acknowledge(known).await?;
+        let judged = self.judge(known, until).await;
+        known.journal.book = known.detector.book().clone();
+        // This process came through, whether or not all could be read.
+        known.head.starts = 0;
+        judged.map(|()| Some(acknowledged))
     }
 
-    fn is_told_by_another(&self, known: &Known) -> bool {
-        known.head.telling_until > self.clock.now().millis()
-    }
-
-    /// Judges minutes up to now, as long as there is time.
-    async fn judge(&mut self, known: &mut Known) -> Result<(), WatchError> {
+    /// When evaluating ends: early enough for the learned state to be stored, if that is due, or it would never be by a process that has
+    /// much to catch up with.
+    fn evaluate_until(&self, known: &Known) -> Timestamp {
         let end = self.attempt.deadline.plus_millis(-RESERVE_MS);
-        let mut fresh: Vec<Change> = Vec::new();
+        let half = end.millis_since(self.began).max(0) / 2;
+        let reads_far = known.observed < known.head.next();
+        if reads_far || save::is_due(known) { end.plus_millis(-half) } else { end }
+    }
+
+    /// Whether a chunk is not begun any more; the first one always is.
+    fn is_over(&self, until: Timestamp) -> bool {
+        self.chunks > 0 && self.clock.now() >= until
+    }
+
+    /// Evaluates minutes up to now, as long as there is time.
+    async fn judge(&mut self, known: &mut Known, until: Timestamp) -> Result<(), WatchError> {
         loop {
-            let now = self.clock.now();
-            let due = self.due(now).await?;
+            let due = self.due().await?;
             self.watched.behind = due.0.saturating_sub(known.head.next);
             known.head.is_learning |= self.watched.behind > PAST_MINUTES;
-            let is_full = known.journal.waiting.len() + fresh.len() >= MAX_WAITING && !known.head.is_learning;
-            if self.watched.behind == 0 || is_full || (now >= end && self.watched.minutes > 0) {
+            let untried = known.journal.waiting.iter().filter(|waiting| !waiting.has_failed).count();
+            let is_full = untried >= MAX_WAITING && !known.head.is_learning;
+            if self.watched.behind == 0 || is_full || self.is_over(until) {
                 break;
             }
-            let to = Minute((known.head.next + MINUTES_AT_ONCE).min(due.0));
-            let (changes, to) = self.observe(&mut known.detector, known.head.next(), to).await?;
+            let to = Minute((known.head.next + known.minutes_at_once()).min(due.0));
+            let (changes, to) = self.observe(&mut known.detector, known.observed, to).await?;
             self.watched.minutes += to.0 - known.head.next;
             known.head.next = to.0;
-            fresh.extend(changes);
+            known.observed = to;
+            if known.head.is_learning {
+                self.record_past(&changes).await;
+            }
+            self.hand_over(changes, known);
         }
-        alerts::record(self.store, &fresh, self.clock.now()).await?;
-        self.hand_over(fresh, known);
-        known.journal.book = known.detector.book().clone();
+        let was_past = known.head.is_learning;
+        known.head.is_learning &= self.watched.behind > 0;
+        if was_past {
+            self.forget_past(known);
+        }
         Ok(())
     }
 
-    /// The first minute that cannot be judged yet.
-    async fn due(&self, now: Timestamp) -> Result<Minute, WatchError> {
+    /// Puts changes of the past into the alert registry: many of them will not wait to be notified.
+    async fn record_past(&self, changes: &[Change]) {
+        for change in changes {
+            if let Err(error) = alerts::record(self.store, change, self.clock.now()).await {
+                tracing::warn!(alert.id = %change.id, error = %error, "a past change of an alert is not in the registry");
+            }
+        }
+    }
+
+    /// The first minute that cannot be evaluated yet.
+    async fn due(&self) -> Result<Minute, WatchError> {
+        let now = self.clock.now();
         let progress = Progress::read(self.store).await?;
         let settled = now.plus_millis(-SETTLE_MS).minute();
         let patient = now.plus_millis(-PATIENCE_MS).minute();
@@ -281,7 +310,8 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(settled.min(newest.max(patient)))
     }
 
-    /// Judges the minutes in `[from, to)`, or fewer; the first one that was not.
+    /// Shows the detector the minutes in `[from, to)`, or fewer; the changes, and the first minute that was not shown. After an error
+    /// the detector is as it was.
     async fn observe(
         &mut self,
         detector: &mut Detector,
@@ -296,6 +326,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         let (store, readers, range) = (self.store, self.readers, (from, to));
         let read = shares::read(store, readers, &progress, &tenants, range, kept_from);
         let (mut lines, to) = Box::pin(read).await?;
+        self.chunks += 1;
         let mut changes = Vec::new();
         for minute in from.0..to.0 {
             changes.extend(observe(detector, Minute(minute), &mut lines));
@@ -303,7 +334,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok((changes, to))
     }
 
-    /// Tells the detector of alerts that somebody looks after; what is to be removed once that is stored.
+    /// Tells the detector which alerts were acknowledged; the items to remove once that is stored.
     async fn acknowledge(&self, known: &mut Known) -> Result<Vec<Key>, WatchError> {
         let mut done = Vec::new();
         for item in stored::range(self.store, keys::acknowledgements()).await? {
@@ -315,9 +346,9 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(done)
     }
 
-    /// Puts changes into the journal: of the past only what is still open at its end.
+    /// Puts changes into the journal: of the past only the last one of each alert.
     fn hand_over(&self, fresh: Vec<Change>, known: &mut Known) {
-        let now = self.clock.now();
+        let since = self.clock.now().millis();
         let waiting = &mut known.journal.waiting;
         for mut change in fresh {
             let mut first = change.sequence;
@@ -325,58 +356,51 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
                 for other in waiting.extract_if(.., |other| other.change.id == change.id) {
                     first = first.min(other.first);
                 }
-                // Nobody has heard of it, and it is over.
-                if first == 1 && change.state == State::Resolved {
-                    continue;
+                // Nobody was notified of it, so nobody is told that it got worse or came back.
+                if first == 1 && change.state != State::Resolved {
+                    (change.state, change.escalated, change.recurred) = (State::Firing, false, false);
                 }
             }
             change.url = self.settings.dashboard.as_ref().map(|url| address(url, &change));
             let channels = self.announce.channels(&change);
-            waiting.push(Waiting { change, first, channels, since: now.millis() });
-        }
-        if self.watched.behind == 0 {
-            known.head.is_learning = false;
+            waiting.push(Waiting { change, first, channels, since, is_recorded: false, has_failed: false });
         }
     }
 
-    /// Stores what is known; false if another run was faster, so that nothing of this one counts.
-    async fn save(&mut self, known: &mut Known) -> Result<bool, WatchError> {
-        let now = self.clock.now();
-        let replaced = (known.head.snapshot, known.head.journal);
-        let is_due = known.version.is_none() || known.head.next >= known.head.snapshot_next + STORED_EVERY;
-        if is_due {
-            known.head.snapshot =
-                state::write_learned(self.store, &known.detector, self.number(), now).await?;
-            known.head.snapshot_next = known.head.next;
-        }
-        if is_due || known.journal != known.stored {
-            known.head.journal = state::write_journal(self.store, &known.journal, self.number(), now).await?;
-            known.stored.clone_from(&known.journal);
-        }
-        let Some(version) = state::move_head(self.store, &known.head, known.version).await? else {
-            return Ok(false);
-        };
-        known.version = Some(version);
-        for (old, new) in [(replaced.0, known.head.snapshot), (replaced.1, known.head.journal)] {
-            if old != new {
-                state::remove(self.store, old).await;
-            }
-        }
-        Ok(true)
+    /// Forgets alerts of the past of which nobody was notified, and which are over. As long as they may fire again under their id, they
+    /// are kept, if the past is not over.
+    fn forget_past(&self, known: &mut Known) {
+        let (is_past, book) = (known.head.is_learning, known.detector.book());
+        known.journal.waiting.retain(|waiting| {
+            let is_over = waiting.first == 1 && waiting.change.state == State::Resolved;
+            !is_over || (is_past && book.has(&waiting.change.id))
+        });
     }
 
-    /// A number that nobody else writes under.
-    fn number(&mut self) -> u64 {
-        self.writes += 1;
-        self.attempt.id.wrapping_add(self.writes.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    /// Tells what waits. A channel that fails is left alone until the next run.
-    async fn tell(&mut self, waiting: &mut Vec<Waiting>) -> Option<WatchError> {
-        let now = self.clock.now();
+    /// Puts what waits into the alert registry and notifies its channels. A channel that fails is left alone until the next run, and so
+    /// is the registry; neither holds up the others.
+    async fn notify(&mut self, waiting: &mut Vec<Waiting>) -> Option<WatchError> {
+        let until = self.attempt.deadline.plus_millis(-NOTIFY_RESERVE_MS);
         let mut failed: BTreeSet<String> = BTreeSet::new();
         let mut failure: Option<(String, AnnounceError)> = None;
-        for Waiting { change, channels, since, .. } in &mut *waiting {
+        let mut not_recorded: Option<AlertsError> = None;
+        for (number, waiting) in waiting.iter_mut().enumerate() {
+            let now = self.clock.now();
+            if number > 0 && now >= until {
+                break;
+            }
+            let Waiting { change, channels, since, is_recorded, has_failed, .. } = waiting;
+            let gives_up = now.millis() - *since > GIVE_UP_MS;
+            if !*is_recorded && !matches!(not_recorded, Some(AlertsError::Store(_))) {
+                match alerts::record(self.store, change, now).await {
+                    Ok(()) => *is_recorded = true,
+                    Err(error) if gives_up => {
+                        tracing::error!(alert.id = %change.id, error = %error, "a change of an alert was not put into the registry for a day and is given up");
+                        *is_recorded = true;
+                    }
+                    Err(error) => _ = not_recorded.get_or_insert(error),
+                }
+            }
             let mut left = Vec::new();
             for channel in channels.drain(..) {
                 if failed.contains(&channel) {
@@ -385,8 +409,8 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
                 }
                 match self.announce.announce(&channel, change).await {
                     Ok(()) => self.watched.told += 1,
-                    Err(error) if now.millis() - *since > GIVE_UP_MS => {
-                        tracing::error!(alert.id = %change.id, channel, error = %error, "a change of an alert was not told for a day and is given up");
+                    Err(error) if gives_up => {
+                        tracing::error!(alert.id = %change.id, channel, error = %error, "a channel was not notified of a change of an alert for a day, which is given up");
                     }
                     Err(error) => {
                         failed.insert(channel.clone());
@@ -396,11 +420,28 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
                 }
             }
             *channels = left;
+            *has_failed |= !channels.is_empty() || !*is_recorded;
         }
-        waiting.retain(|waiting| !waiting.channels.is_empty());
+        waiting.retain(|waiting| !waiting.channels.is_empty() || !waiting.is_recorded);
+        drop_oldest(waiting);
         let count = waiting.iter().map(|waiting| waiting.channels.len()).sum();
-        failure.map(|(channel, source)| WatchError::Announce { count, channel, source })
+        let failure = failure.map(|(channel, source)| WatchError::Announce { count, channel, source });
+        failure.or(not_recorded.map(Into::into))
     }
+}
+
+/// Gives up the oldest changes that were not taken if they are too many to keep.
+fn drop_oldest(waiting: &mut Vec<Waiting>) {
+    let failed = waiting.iter().filter(|waiting| waiting.has_failed).count();
+    let mut excess = failed.saturating_sub(MAX_WAITING);
+    if excess > 0 {
+        tracing::error!(changes = excess, "channels take nothing: the oldest changes of alerts are given up");
+    }
+    waiting.retain(|waiting| {
+        let is_dropped = waiting.has_failed && excess > 0;
+        excess -= usize::from(is_dropped);
+        !is_dropped
+    });
 }
 
 /// Gives the detector one bucket's lines, none if it has none.
@@ -415,7 +456,7 @@ fn address(dashboard: &str, change: &Change) -> String {
     format!("{}/?alert={}", dashboard.trim_end_matches('/'), change.id)
 }
 
-/// Judges the past without keeping or telling anything: each change as it would have been told.
+/// Evaluates the past without storing or notifying anything: each change as it would have been notified.
 ///
 /// # Errors
 /// [`WatchError`] if the counts cannot be read.

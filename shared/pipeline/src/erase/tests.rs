@@ -46,7 +46,7 @@ async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
         r#"{{"id":"al_{number}","sequence":1,"tenant":"{tenant}","severity":"info","kind":"limit","metric":"m","state":"firing","scope":{{}},"value":1.0,"numerator":1.0,"denominator":1.0,"started_at":"","fired_at":"","updated_at":"","window":"","cause":[],"summary":"","dedup_key":""}}"#
     );
     let change = serde_json::from_str(&change).unwrap();
-    alerts::record(store, &[change], Timestamp::from_millis(0)).await.unwrap();
+    alerts::record(store, &change, Timestamp::from_millis(0)).await.unwrap();
     rules::set_of_tenant(store, tenant, &rules::OwnRules::default()).await.unwrap();
     tenants::describe(store, tenant, &Details::default()).await.unwrap();
     let key = ApiKey::from_random([number; 32]);

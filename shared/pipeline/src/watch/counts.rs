@@ -85,9 +85,38 @@ pub async fn read<S: Store>(
     store: &S,
     progress: &Progress,
     tenants: &[TenantId],
+    range: (Minute, Minute),
+    width: Width,
+    kept_from: Hour,
+) -> Result<Lines, AnswerError> {
+    read_each(store, progress, tenants, range, width, kept_from, |_, error| Err(error)).await
+}
+
+/// As [`read`], but without the lines of tenants whose numbers are damaged or lost: others' mail is evaluated all the same.
+pub(super) async fn read_readable<S: Store>(
+    store: &S,
+    progress: &Progress,
+    tenants: &[TenantId],
+    range: (Minute, Minute),
+    width: Width,
+    kept_from: Hour,
+) -> Result<Lines, AnswerError> {
+    let leave_out = |tenant: &TenantId, error| {
+        let error: &dyn std::error::Error = &error;
+        tracing::error!(tenant.id = %tenant, error, "a tenant's mail cannot be evaluated");
+        Ok(())
+    };
+    read_each(store, progress, tenants, range, width, kept_from, leave_out).await
+}
+
+async fn read_each<S: Store>(
+    store: &S,
+    progress: &Progress,
+    tenants: &[TenantId],
     (from, to): (Minute, Minute),
     width: Width,
     kept_from: Hour,
+    mut unreadable: impl FnMut(&TenantId, AnswerError) -> Result<(), AnswerError>,
 ) -> Result<Lines, AnswerError> {
     let mut lines = Lines::new();
     if from >= to || tenants.is_empty() {
@@ -95,7 +124,11 @@ pub async fn read<S: Store>(
     }
     let query = query((from, to), width)?;
     answer::answer_each(store, progress, &query, tenants, kept_from, |tenant, answer| {
-        add(tenant, &answer, &mut lines);
+        match answer {
+            Ok(answer) => add(tenant, &answer, &mut lines),
+            Err(error) => unreadable(tenant, error)?,
+        }
+        Ok(())
     })
     .await?;
     Ok(lines)

@@ -215,7 +215,8 @@ pub(super) async fn read<S: Store, R: Readers>(
 ) -> Result<(Lines, Minute), AnswerError> {
     let of = readers.shares().min(MAX_SHARES);
     if of < 2 {
-        let lines = counts::read(store, progress, tenants, (from, to), super::WIDTH, kept_from).await?;
+        let lines =
+            counts::read_readable(store, progress, tenants, (from, to), super::WIDTH, kept_from).await?;
         return Ok((lines, to));
     }
     let share = |number| Share { from: from.0, to: to.0, number, of };
@@ -259,7 +260,7 @@ async fn of_share<S: Store>(
     share: Share,
 ) -> Result<Lines, AnswerError> {
     let tenants: Vec<TenantId> = tenants.iter().filter(|tenant| share.has(tenant)).cloned().collect();
-    counts::read(store, progress, &tenants, range, super::WIDTH, kept_from).await
+    counts::read_readable(store, progress, &tenants, range, super::WIDTH, kept_from).await
 }
 
 #[cfg(test)]

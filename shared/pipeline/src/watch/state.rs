@@ -1,39 +1,51 @@
-//! What is stored of detection, and how it moves: the head names what is live, everything else lies in parts under the number of the
-//! attempt that wrote it.
+//! What is stored of detection: the head, the journal of alerts, and the learned state.
 //!
-//! Parts are written before the head, and the head moves conditionally: of two runs at once the second changes nothing. What was
-//! replaced, or left by a run that died, expires.
+//! The head names what is live and moves conditionally, so of two runs at once the second changes nothing. The journal and the learned
+//! state lie in parts under the number of the attempt that wrote them, and are written before the head names them. Parts that were
+//! replaced, or left by a run that died, expire.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use detection::state::{self, StateError};
 use detection::{Book, Change, Detector, Rules, Shared, Tenant};
 use event::{Minute, Timestamp};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 use crate::keys;
-use crate::ports::{Item, PutError, Store, StoreError};
+use crate::ports::{Item, Key, PutError, Store, StoreError};
 use crate::stored;
 
-/// Parts live so long unless they are written anew, which they are every hour while detection runs.
+/// Parts expire so long after they were written; the journal is written anew at least once a day.
 const LIFE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
-/// Parts read together.
+/// Parts read, or written of the journal, in one call.
 const PARTS_AT_ONCE: usize = 64;
+/// Parts of the learned state written in one call: DynamoDB takes about 2 MB within two seconds even if all of them lie in one of its
+/// partitions, which is far below the time of a call.
+const LEARNED_PARTS_AT_ONCE: usize = 5;
+const COMPRESSION_LEVEL: i32 = 1;
 
 /// Where detection stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Head {
-    /// The first minute that was not judged yet.
+    /// The first minute that was not evaluated yet.
     pub(super) next: u32,
-    /// Whether what is judged is the past.
+    /// Whether the minutes evaluated are the past, of which only what is still open at its end is notified.
     pub(super) is_learning: bool,
-    /// What was known when [`Head::snapshot_next`] was the next minute.
+    /// The first minute that detection learned from.
+    pub(super) learned_from: u32,
+    /// The learned state as of the minute [`Head::snapshot_next`]; no parts if none was stored yet.
     pub(super) snapshot: Parts,
+    /// The first minute that is not part of the snapshot.
     pub(super) snapshot_next: u32,
-    /// The alerts, and what is to be told of them.
+    /// The alerts, and the changes that wait to be notified.
     pub(super) journal: Parts,
-    /// Until then a run tells what waits, in milliseconds since 1970; another one must not.
+    /// [`Head::next`] when the journal was written.
+    pub(super) journal_next: u32,
+    /// Until then a run notifies what waits, in milliseconds since 1970; no other run may.
     pub(super) telling_until: i64,
+    /// Processes that began from the stored state since one last caught up and evaluated what was due.
+    pub(super) starts: u32,
 }
 
 /// Where bytes lie.
@@ -43,11 +55,11 @@ pub(super) struct Parts {
     count: u32,
 }
 
-/// All that was learned, as of the snapshot.
+/// The learned state.
 #[derive(Serialize, Deserialize)]
 struct Learned<'a> {
-    shared: std::borrow::Cow<'a, Shared>,
-    tenants: std::borrow::Cow<'a, BTreeMap<String, Tenant>>,
+    shared: Cow<'a, Shared>,
+    tenants: Cow<'a, BTreeMap<String, Tenant>>,
 }
 
 /// What changes with each minute in which there is trouble.
@@ -55,20 +67,24 @@ struct Learned<'a> {
 pub(super) struct Journal {
     /// The alerts that are not over.
     pub(super) book: Book,
-    /// What is to be told.
+    /// Changes to notify.
     pub(super) waiting: Vec<Waiting>,
 }
 
-/// A change that some channels have not been told yet.
+/// A change that is not in the alert registry yet, or that some channels were not notified of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub(super) change: Change,
-    /// The number of the first change that this one stands for.
+    /// The sequence of the first change that this one stands for.
     pub(super) first: u32,
     /// Names of the channels.
     pub(super) channels: Vec<String>,
     /// Since when, in milliseconds since 1970.
     pub(super) since: i64,
+    /// Whether the alert registry has it.
+    pub(super) is_recorded: bool,
+    /// Whether a channel or the registry has failed to take it.
+    pub(super) has_failed: bool,
 }
 
 /// What is stored of detection cannot be read or written.
@@ -80,12 +96,15 @@ pub enum StoredError {
     /// It is not what this program writes.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Parts are gone.
-    #[error("detection state is incomplete: remove it, it is learned anew from the history")]
+    /// Parts have expired or were removed.
+    #[error("parts of the stored detection state are gone")]
     Incomplete,
     /// Changes that wait cannot be read.
-    #[error("changes of alerts that are to be told cannot be read")]
+    #[error("changes of alerts that wait to be notified cannot be read")]
     Waiting(#[from] serde_json::Error),
+    /// The learned state cannot be compressed or decompressed.
+    #[error("the learned state of detection cannot be compressed or decompressed")]
+    Compressed(#[from] std::io::Error),
 }
 
 /// The head and its version, if there is one. One of an older program is removed.
@@ -117,28 +136,55 @@ pub(super) async fn move_head<S: Store>(
     }
 }
 
-/// Stores what was learned.
-pub(super) async fn write_learned<S: Store>(
-    store: &S,
-    detector: &Detector,
-    attempt: u64,
-    now: Timestamp,
-) -> Result<Parts, StoredError> {
-    let learned = Learned {
-        shared: std::borrow::Cow::Borrowed(detector.shared()),
-        tenants: std::borrow::Cow::Borrowed(detector.tenants()),
-    };
-    write(store, &state::encode(&learned)?, attempt, now).await
+/// The learned state on its way into the store, which may take several runs: it is far larger than everything else, and DynamoDB
+/// takes only so much a second.
+#[derive(Debug)]
+pub(super) struct Saving {
+    bytes: Vec<u8>,
+    parts: Parts,
+    /// The first minute that is not part of it.
+    pub(super) next: u32,
+}
+
+impl Saving {
+    /// The state of a detector that has seen all minutes before `next`.
+    pub(super) fn new(detector: &Detector, next: Minute, attempt: u64) -> Result<Self, StoredError> {
+        let learned =
+            Learned { shared: Cow::Borrowed(detector.shared()), tenants: Cow::Borrowed(detector.tenants()) };
+        let bytes = zstd::bulk::compress(&state::encode(&learned)?, COMPRESSION_LEVEL)?;
+        Ok(Self { bytes, parts: Parts { attempt, count: 0 }, next: next.0 })
+    }
+
+    /// Writes some more parts; where all of them lie once there are no more to write.
+    pub(super) async fn go_on<S: Store>(
+        &mut self,
+        store: &S,
+        now: Timestamp,
+    ) -> Result<Option<Parts>, StoredError> {
+        let written = self.parts.count as usize;
+        let mut items = Vec::new();
+        for body in self.bytes.chunks(Item::MAX_BODY_BYTES).skip(written).take(LEARNED_PARTS_AT_ONCE) {
+            items.push(part(keys::learned_part(self.parts.attempt, written + items.len()), body, now));
+        }
+        if items.is_empty() {
+            return Ok(Some(self.parts));
+        }
+        let more = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        store.put(items).await?;
+        self.parts.count += more;
+        Ok(None)
+    }
 }
 
 /// A detector that knows what is stored.
 pub(super) async fn read_learned<S: Store>(
     store: &S,
     parts: Parts,
-    rules: Rules,
+    rules: &Rules,
 ) -> Result<Detector, StoredError> {
-    let Learned { shared, tenants } = decode(&read(store, parts).await?)?;
-    Ok(Detector::restore(shared.into_owned(), tenants.into_owned(), rules))
+    let bytes = read(store, learned_keys(parts)).await?;
+    let Learned { shared, tenants } = state::decode(&zstd::stream::decode_all(bytes.as_slice())?)?;
+    Ok(Detector::restore(shared.into_owned(), tenants.into_owned(), rules.clone()))
 }
 
 /// Stores the journal.
@@ -150,49 +196,11 @@ pub(super) async fn write_journal<S: Store>(
 ) -> Result<Parts, StoredError> {
     // Changes leave out what they do not have, which the layout of the rest cannot.
     let bytes = state::encode(&(&journal.book, serde_json::to_vec(&journal.waiting)?))?;
-    write(store, &bytes, attempt, now).await
-}
-
-/// The journal as it is stored.
-pub(super) async fn read_journal<S: Store>(store: &S, parts: Parts) -> Result<Journal, StoredError> {
-    if parts.count == 0 {
-        return Ok(Journal::default());
-    }
-    let (book, waiting): (Book, Vec<u8>) = decode(&read(store, parts).await?)?;
-    Ok(Journal { book, waiting: serde_json::from_slice(&waiting)? })
-}
-
-/// Removes parts that nothing names any more; they would expire anyway.
-pub(super) async fn remove<S: Store>(store: &S, parts: Parts) {
-    let keys: Vec<_> = keys_of(parts).collect();
-    if !keys.is_empty()
-        && let Err(error) = store.delete(keys).await
-    {
-        tracing::debug!(error = %error, "replaced parts of detection state stay until they expire");
-    }
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
-    state::decode(bytes)
-}
-
-fn keys_of(parts: Parts) -> impl Iterator<Item = crate::ports::Key> {
-    (0..parts.count as usize).map(move |part| keys::watch_part(parts.attempt, part))
-}
-
-async fn write<S: Store>(
-    store: &S,
-    bytes: &[u8],
-    attempt: u64,
-    now: Timestamp,
-) -> Result<Parts, StoredError> {
-    let expires_at = Some(now.plus_millis(LIFE_MS));
     let mut count = 0;
     for some in bytes.chunks(Item::MAX_BODY_BYTES * PARTS_AT_ONCE) {
         let mut items = Vec::new();
         for body in some.chunks(Item::MAX_BODY_BYTES) {
-            let key = keys::watch_part(attempt, count as usize);
-            items.push(Item { key, body: body.to_vec(), version: 0, expires_at });
+            items.push(part(keys::journal_part(attempt, count as usize), body, now));
             count += 1;
         }
         store.put(items).await?;
@@ -200,8 +208,52 @@ async fn write<S: Store>(
     Ok(Parts { attempt, count })
 }
 
-async fn read<S: Store>(store: &S, parts: Parts) -> Result<Vec<u8>, StoredError> {
-    let keys: Vec<_> = keys_of(parts).collect();
+/// The journal as it is stored.
+pub(super) async fn read_journal<S: Store>(store: &S, parts: Parts) -> Result<Journal, StoredError> {
+    if parts.count == 0 {
+        return Ok(Journal::default());
+    }
+    let (book, waiting): (Book, Vec<u8>) = state::decode(&read(store, journal_keys(parts)).await?)?;
+    Ok(Journal { book, waiting: serde_json::from_slice(&waiting)? })
+}
+
+/// Removes the parts of a journal that the head does not name any more. A failure wastes space only: parts expire.
+pub(super) async fn remove_journal<S: Store>(store: &S, parts: Parts) {
+    let keys = journal_keys(parts);
+    if !keys.is_empty()
+        && let Err(error) = store.delete(keys).await
+    {
+        tracing::debug!(error = %error, "a replaced journal of alerts stays until it expires");
+    }
+}
+
+/// Removes the parts of a learned state that the head does not name any more, until `is_late`. As large as they are, removing them
+/// takes as long as writing them; what is left expires.
+pub(super) async fn remove_learned<S: Store>(store: &S, parts: Parts, is_late: impl Fn() -> bool) {
+    for keys in learned_keys(parts).chunks(LEARNED_PARTS_AT_ONCE) {
+        if is_late() {
+            break;
+        }
+        if let Err(error) = store.delete(keys.to_vec()).await {
+            tracing::debug!(error = %error, "a replaced learned state stays until it expires");
+            break;
+        }
+    }
+}
+
+fn journal_keys(parts: Parts) -> Vec<Key> {
+    (0..parts.count as usize).map(|part| keys::journal_part(parts.attempt, part)).collect()
+}
+
+fn learned_keys(parts: Parts) -> Vec<Key> {
+    (0..parts.count as usize).map(|part| keys::learned_part(parts.attempt, part)).collect()
+}
+
+fn part(key: Key, body: &[u8], now: Timestamp) -> Item {
+    Item { key, body: body.to_vec(), version: 0, expires_at: Some(now.plus_millis(LIFE_MS)) }
+}
+
+async fn read<S: Store>(store: &S, keys: Vec<Key>) -> Result<Vec<u8>, StoredError> {
     let mut bytes = Vec::new();
     for some in keys.chunks(PARTS_AT_ONCE) {
         for item in store.get(some.to_vec()).await? {
@@ -212,8 +264,15 @@ async fn read<S: Store>(store: &S, parts: Parts) -> Result<Vec<u8>, StoredError>
 }
 
 impl Head {
-    /// The first minute that was not judged yet.
+    /// The first minute that was not evaluated yet.
     pub(super) fn next(&self) -> Minute {
         Minute(self.next)
+    }
+}
+
+impl Parts {
+    /// Whether nothing was stored.
+    pub(super) fn is_none(self) -> bool {
+        self.count == 0
     }
 }
