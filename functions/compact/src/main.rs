@@ -1,9 +1,9 @@
-//! The function `compact`: the deltas of batches into blocks of hours, days and months, every few minutes.
+//! The function `compact`: merges the deltas of batches into blocks of hours, days and months, every few minutes.
 //!
 //! Its environment: `TABLE_NAME`; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store gets what the function
-//! `aggregate` left behind. Several of it may run at once, and each may die at any moment; nothing that readers see comes of it.
-//! A tenant that fails stays due and is told; the log's `oldest_unmerged_seconds` must stay far below the three days that
-//! deltas are kept.
+//! `aggregate` left behind. Several of it may run at once, and each may die at any moment; readers see nothing of it.
+//! A tenant that fails stays due and is logged; a shard that fails is the run's error, once all other shards' tenants are compacted.
+//! The log's `oldest_unmerged_seconds` must stay far below the three days that deltas are kept.
 
 // The steps' futures nest deeper than the compiler looks by itself.
 #![recursion_limit = "256"]
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Error> {
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
-/// Folds what is due until the deadline, and says how it went.
+/// Compacts what is due until the deadline, and logs how it went.
 async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) -> Result<Value, Error> {
     let mut id = u64::from_le_bytes(random()?);
     let attempt = || {
@@ -70,6 +70,10 @@ async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) 
     let oldest = report.oldest_unmerged.map_or(0, |at| now.millis_since(at).max(0) / 1000);
     let compacted = report.compacted.len();
     tracing::info!(compacted, failed, oldest_unmerged_seconds = oldest, "folded");
+    if let Some((shard, error)) = report.failed_shards.into_iter().next() {
+        let context = format!("the backlog of shard {shard} could not be read or written: its tenants wait");
+        return Err(anyhow::Error::from(error).context(context).into());
+    }
     Ok(json!({ "compacted": compacted, "failed": failed, "oldest_unmerged_seconds": oldest }))
 }
 

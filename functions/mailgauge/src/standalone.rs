@@ -233,7 +233,10 @@ impl Standalone {
         let next = || attempt(SystemClock.now(), TIDY_MS).unwrap_or(first);
         let report = due::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
         for (tenant, error) in &report.failed {
-            tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not folded and stays due");
+            tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not compacted and stays due");
+        }
+        for (shard, error) in &report.failed_shards {
+            tracing::warn!(%shard, error = %error, "the backlog of a shard could not be read or written: its tenants wait");
         }
         *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             report.oldest_unmerged;

@@ -11,7 +11,7 @@
 //! t#{tenant}#b{level}        {period}#{attempt}#{part}          compacted block
 //! t#{tenant}#m               manifest | attempt#{time}#{id}     which blocks are live | what a compaction may leave behind
 //! q#{day}                    {shard}#{first}#{part}             quarantined records of a batch
-//! backlog                    {shard}                            what compaction has not folded yet
+//! backlog                    {shard} | {shard}#{attempt}#{part} what compaction has yet to do | more tenants of it
 //! sinks                      {sink}#{shard}                     how far a time-series store has a shard
 //! tenants                    {tenant}
 //! erasures                   count                               how many tenants were ever erased
@@ -76,6 +76,16 @@ pub fn cursor(shard: &ShardId) -> Key {
 /// A shard's backlog.
 pub fn backlog(shard: &ShardId) -> Key {
     Key { partition: BACKLOG.to_owned(), sort: shard.to_string() }
+}
+
+/// More tenants of a shard's backlog than fit into its item, the part of that number that `attempt` split off.
+pub fn more_of_backlog(shard: &ShardId, attempt: u64, part: usize) -> Key {
+    Key { partition: BACKLOG.to_owned(), sort: format!("{shard}#{attempt:016x}#{part:05}") }
+}
+
+/// All further items of a shard's backlog.
+pub fn more_backlog(shard: &ShardId) -> Range {
+    Range { from: format!("{shard}#"), to: Some(format!("{shard}$")), ..whole(BACKLOG.to_owned()) }
 }
 
 /// How far the sink of that name has a shard.

@@ -116,12 +116,14 @@ impl Store for MemoryStore {
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
         let mut stored = self.items();
         for item in items {
+            check_size("put", &item)?;
             stored.put(item);
         }
         Ok(())
     }
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
+        check_size("put_if", &item)?;
         if self.items().put_if(item, expected) { Ok(()) } else { Err(PutError::Conflict) }
     }
 
@@ -132,6 +134,15 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
+}
+
+/// Refuses what DynamoDB would, so that tests notice.
+fn check_size(operation: &'static str, item: &Item) -> Result<(), StoreError> {
+    if item.fits() {
+        return Ok(());
+    }
+    let source = format!("{} bytes, at most {} fit into an item", item.body.len(), Item::MAX_BODY_BYTES);
+    Err(StoreError { operation, place: item.key.to_string(), source: source.into() })
 }
 
 type Series = (TenantId, Vec<(&'static str, String)>, i64);
@@ -164,6 +175,17 @@ impl Sink for MemorySink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_item_that_dynamodb_would_not_take_is_refused() {
+        let store = MemoryStore::new();
+        let key = Key { partition: "p".to_owned(), sort: "s".to_owned() };
+        for (bytes, is_taken) in [(Item::MAX_BODY_BYTES, true), (Item::MAX_BODY_BYTES + 1, false)] {
+            let item = Item { key: key.clone(), body: vec![0; bytes], version: 1, expires_at: None };
+            assert_eq!(store.put(vec![item.clone()]).await.is_ok(), is_taken);
+            assert_eq!(store.put_if(item, Expected::Version(1)).await.is_ok(), is_taken);
+        }
+    }
 
     #[tokio::test]
     async fn the_memory_store_keeps_the_contract() {

@@ -40,6 +40,11 @@ pub struct Item {
 impl Item {
     /// DynamoDB takes 400 KB with names and keys; what is larger is split by the caller.
     pub const MAX_BODY_BYTES: usize = 380 * 1024;
+
+    /// Whether DynamoDB takes it.
+    pub fn fits(&self) -> bool {
+        self.body.len() <= Self::MAX_BODY_BYTES
+    }
 }
 
 /// What must hold of the stored item for a conditional write to happen.

@@ -205,11 +205,13 @@ impl World {
             Call::Range(range) => Reply::Page(self.items.range(&range)),
             Call::Put(items) => {
                 for item in items {
+                    assert!(item.fits(), "DynamoDB takes no {} bytes at {}", item.body.len(), item.key);
                     self.items.put(item);
                 }
                 Reply::Done
             }
             Call::PutIf(item, expected) => {
+                assert!(item.fits(), "DynamoDB takes no {} bytes at {}", item.body.len(), item.key);
                 let ignored = self.broken == Some(Break::ConflictIgnored);
                 if !self.items.put_if(item.clone(), expected) {
                     if !ignored {
