@@ -149,7 +149,7 @@ fn what_a_server_refuses_for_good_ends_the_run_with_its_reason() {
     for (to, reason) in [
         (server.address.clone(), "401: "),
         (format!("https://127.0.0.1:{port}"), "try http://"),
-        (foreign, "as a Mailgauge server does"),
+        (foreign, "like a Mailgauge server"),
         (moved, "refuses with 404: no such page"),
     ] {
         let started = Instant::now();

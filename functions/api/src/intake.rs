@@ -19,7 +19,7 @@ impl Intake for Stream {
         None
     }
 
-    /// Nothing is written here, so nothing can keep this function from writing.
+    /// Always `None`: the stream reports its failures with each call.
     fn fault(&self) -> Option<String> {
         None
     }

@@ -117,7 +117,7 @@ fn mails(tenant: &str, minute: i64, sends: usize, bounces: usize) -> Vec<String>
     mails_bounced_as("General", tenant, minute, sends, bounces)
 }
 
-/// The same with permanent bounces of this sub-type.
+/// [`mails`], with permanent bounces of this sub-type.
 fn mails_bounced_as(sub_type: &str, tenant: &str, minute: i64, sends: usize, bounces: usize) -> Vec<String> {
     let mut events = Vec::new();
     let at = minutes(minute).to_string();
@@ -385,8 +385,8 @@ fn a_message_says_in_words_what_its_attributes_say() {
     assert_eq!(attributes, expected);
 }
 
-/// What detection and `GET /v1/budget` say of an account of 8,000 mails of which one in ten bounced as this sub-type: the metrics
-/// of budget alerts, and the hard bounce rate.
+/// The metrics of the budget alerts that detection raises, and the hard bounce rate in `GET /v1/budget`, for an account that sent
+/// 8,000 mails of which one in ten bounced with this sub-type.
 async fn reputation_after(sub_type: &str) -> (Vec<String>, Option<f64>) {
     let store = MemoryStore::new();
     for minute in 0..8 {

@@ -1,9 +1,9 @@
 //! The function `forward`: events that come by SNS, by a Firehose transformation or by direct invocation, onto the stream.
 //!
 //! Its environment: `STREAM_NAME`. It changes nothing of an event and counts nothing. An error means that some records may not be on
-//! the stream, and everything has to be sent again; what is on it twice is counted once. Who invokes it and waits does so. An
-//! asynchronous invocation, such as SNS's, Lambda repeats twice and then puts into the function's dead-letter queue as it was.
-//! Firehose gets each record back as it was.
+//! the stream and everything has to be sent again; a record that is on the stream twice is counted once. A synchronous caller retries
+//! by itself. Lambda retries an asynchronous invocation, such as one by SNS, twice and then puts its event unchanged into the
+//! function's dead-letter queue. Firehose gets each record back unchanged.
 
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 use adapters::aws::kinesis::Stream;

@@ -82,7 +82,7 @@ pub fn size(source: &Source) -> Option<u64> {
     }
 }
 
-/// Opens a source and peels off gzip (all its members) or zstd. What is read of it on disk is progress.
+/// Opens a source and decompresses gzip (all its members) or zstd. Bytes read from disk count as progress.
 pub fn open(source: &Source, progress: &Progress) -> anyhow::Result<Box<dyn Read + Send>> {
     let raw: Box<dyn Read + Send> = match source {
         Source::Stdin => Box::new(progress.metered(io::stdin())),

@@ -61,7 +61,7 @@ impl Table {
 /// Rows that are made one after the other, as often as they are asked for: there may be too many to hold.
 pub type Rows<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io::Result<()>;
 
-/// Writes rows as CSV (RFC 4180), column names first. No text in it begins a formula.
+/// Writes rows as CSV (RFC 4180), column names first. Texts that a spreadsheet would take for a formula are guarded, see [`csv::cell`].
 pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
     write_csv_line(columns.iter().map(String::as_str), out)?;
     rows(&mut |row| {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_csv_begins_a_formula_and_numbers_stay_numbers() {
+    fn csv_guards_texts_that_begin_a_formula_and_keeps_numbers() {
         let mut table = Table::new(["=tenant", "sends"]);
         for name in ["=HYPERLINK(\"//x\")", "+1+1", "-1-1", "@a", "\ta", "\ra", "-3", "acme"] {
             table.push(vec![json!(name), json!(-3)]);

@@ -1,4 +1,4 @@
-//! Progress of long work on standard error: a bar on a terminal, and lines elsewhere, so that a log shows that work goes on.
+//! Progress of long work on standard error: a bar on a terminal, and plain lines elsewhere, so that a log shows that work continues.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output;
 
-/// How often the reporter looks whether a line is due.
+/// How often the reporter checks whether a line is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest silence between two lines, even if nothing moves: a log must show that work hangs.
+/// The longest time between two lines, even without progress, so that a log shows when work hangs.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
-/// A line is due when another of this many parts of the work is done.
+/// A line is also due each time another of this many equal parts of the work is done.
 const PARTS: u64 = 10;
 
-/// Progress of one piece of work. Clones report the same work; lines end with [`Progress::finish`] or with the last clone.
+/// Progress of one piece of work. Clones share the work; reporting ends with [`Progress::finish`] or when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    /// Ends the reporting thread when dropped; none where a bar is drawn.
+    /// Ends the reporting thread when dropped; `None` on a terminal, where a bar is drawn instead.
     _reporter: Option<Arc<Sender<()>>>,
 }
 
 impl Progress {
-    /// Work of `length` units; `None` if that is not known before the end. `unit` is a plural, such as `minutes`.
+    /// Work of `length` units, or of unknown length if `None`. `unit` is a plural, such as `minutes`.
     pub fn new(length: Option<u64>, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
         if io::stderr().is_terminal() {
@@ -44,7 +44,7 @@ impl Progress {
         }
         let (sender, ended) = channel();
         let reported = bar.clone();
-        // Without a thread the work goes on unreported, which is no reason to fail it.
+        // Without the thread the work is unreported, which is no reason to fail it.
         let reporter = std::thread::Builder::new().name("progress".to_owned());
         let started = reporter.spawn(move || report(&reported, unit, &ended)).is_ok();
         Self { bar, _reporter: started.then(|| Arc::new(sender)) }
@@ -55,37 +55,34 @@ impl Progress {
         Self { bar: ProgressBar::hidden(), _reporter: None }
     }
 
-    /// Adds units that are done.
     pub fn inc(&self, units: u64) {
         self.bar.inc(units);
     }
 
-    /// How many units are done.
     pub fn position(&self) -> u64 {
         self.bar.position()
     }
 
-    /// Corrects how many units are done.
     pub fn set_position(&self, units: u64) {
         self.bar.set_position(units);
     }
 
-    /// Corrects the length: the work grew.
+    /// Changes the length, for work that grows while it is done.
     pub fn set_length(&self, length: u64) {
         self.bar.set_length(length);
     }
 
-    /// A remark beside the figures.
+    /// Sets a text to show after the figures.
     pub fn set_message(&self, message: String) {
         self.bar.set_message(message);
     }
 
-    /// The same stream; bytes read from it are done units.
+    /// Wraps a stream so that each byte read from it counts as one unit.
     pub fn metered(&self, stream: impl io::Read + Send + 'static) -> impl io::Read + Send + 'static {
         self.bar.wrap_read(stream)
     }
 
-    /// One line on standard error that does not tear the bar.
+    /// Prints one line on standard error without damaging the bar.
     pub fn tell(&self, line: &str) {
         self.bar.suspend(|| output::tell(line));
     }
@@ -96,7 +93,7 @@ impl Progress {
     }
 }
 
-/// Prints lines until the work is finished or its last handle is dropped.
+/// Prints lines until the work is finished or its last clone is dropped.
 fn report(bar: &ProgressBar, unit: &str, ended: &Receiver<()>) {
     let (mut parts, mut last) = (0, Duration::ZERO);
     while matches!(ended.recv_timeout(LOOK_EVERY), Err(RecvTimeoutError::Timeout)) && !bar.is_finished() {
@@ -109,7 +106,7 @@ fn report(bar: &ProgressBar, unit: &str, ended: &Receiver<()>) {
     }
 }
 
-/// `12,000 of 40,320 minutes (29 %), 30 s elapsed, about 1 min left`.
+/// One line of progress: `12,000 of 40,320 minutes (29 %), 30 s elapsed, about 70 s left`.
 fn line(position: u64, length: Option<u64>, unit: &str, elapsed: Duration, message: &str) -> String {
     let done = output::grouped(position);
     let past = duration(elapsed);
@@ -133,7 +130,7 @@ fn line(position: u64, length: Option<u64>, unit: &str, elapsed: Duration, messa
     line
 }
 
-/// A duration as people say it, to about two digits: `0.5 s`, `42 s`, `5 min`, `1 h 20 min`.
+/// A duration rounded down for people: `0.5 s`, `42 s`, `5 min`, `2 h 20 min`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

@@ -193,7 +193,7 @@ async fn tidy(home: Arc<Standalone>) {
     }
 }
 
-/// Ends with Ctrl-C or a termination signal.
+/// Completes on Ctrl-C or a termination signal.
 pub async fn signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]

@@ -151,8 +151,9 @@ impl Standalone {
         })
     }
 
-    /// Takes over from an attempt that failed, here or in the process that had the folder before: the folder's lock is ours, so nothing
-    /// of it can still be written and its lease need not run out. The processes that write a table live.
+    /// Ends the lease of an attempt that failed, in this process or in the one that had the folder before. This process holds the folder's
+    /// lock, so no other attempt can still be writing. A table has no such lock: other processes may be writing to it, and leases must run
+    /// out.
     pub async fn begin(&self) -> anyhow::Result<()> {
         if !self.store.is_ours_alone() {
             return Ok(());
@@ -182,7 +183,7 @@ impl Standalone {
                 self.first_free().await?
             }
         };
-        // Only a committed batch uses up its numbers; whatever becomes of this attempt, the next one reads the checkpoint first.
+        // Only a committed batch uses up its numbers. Unless this attempt commits, the next one reads the checkpoint first.
         *next = None;
         let numbered = (first..).zip(payloads);
         let records = numbered
@@ -224,7 +225,7 @@ impl Standalone {
         }
     }
 
-    /// Compacts the deltas that are due and drops what has expired. After a failed write it first tries whether the disk works again.
+    /// Compacts the deltas that are due and drops what has expired. After a failed write it first checks whether the disk works again.
     pub async fn tidy(&self) -> anyhow::Result<()> {
         self.store.recover().await?;
         let now = SystemClock.now();

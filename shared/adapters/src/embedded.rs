@@ -1,8 +1,8 @@
 //! The [`Store`] of one process: a redb database in a folder.
 //!
 //! One table of bytes to bytes: the key is `partition \0 sort`, the value version, expiry and body, so that ranges are the
-//! database's own and no type of redb's is part of the file. Every write is on disk before it is acknowledged. Writes that do not wait for
-//! the disk were tried and dropped: most of administration is plain writes, and a crash took back what had been answered.
+//! database's own and no type of redb's is part of the file. Every acknowledged write is on disk. Plain writes
+//! that do not wait for the disk were tried and rejected: administration consists mostly of them, and a crash undid acknowledged changes.
 //! Quick repair stays off (it bloats the file: cberner/redb#934), and so does `compact()`.
 
 use std::error::Error as StdError;
@@ -22,7 +22,7 @@ const ITEMS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("item
 /// Holds the number of the format. Sorts before every item: no partition is empty.
 const FORMAT_KEY: &[u8] = b"\0format";
 const FORMAT: u8 = 1;
-/// Written and removed to find out whether the disk takes writes again. Sorts before every item too.
+/// Written and removed to find out whether the disk accepts writes again. Sorts before every item, like the format.
 const PROBE_KEY: &[u8] = b"\0probe";
 const FILE: &str = "mailgauge.redb";
 /// Who has the folder open, for whoever finds it locked.
@@ -113,7 +113,7 @@ impl EmbeddedStore {
         self.file.fault()
     }
 
-    /// Tries whether the disk takes writes again, if the last one failed.
+    /// If the last write failed, checks with a test write whether the disk accepts writes again.
     pub async fn recover(&self) -> Result<(), StoreError> {
         self.run("recovery", String::new(), DatabaseFile::recover).await
     }
@@ -275,7 +275,7 @@ fn drop_some(file: &DatabaseFile, now: Timestamp) -> Result<usize, Failure> {
     if expired.is_empty() {
         return Ok(0);
     }
-    // Need not wait for the disk: what a crash brings back is expired and dropped again.
+    // No need to wait for the disk: expired items that a crash restores are dropped again.
     file.write(|database| {
         write(database, Durability::None, |table| {
             for key in &expired {

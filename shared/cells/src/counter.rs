@@ -23,7 +23,7 @@ pub enum Counter {
     BouncesUndetermined = 4,
     /// The part of the permanent bounces that SES never tried to deliver.
     Suppressed = 5,
-    /// The part of `Suppressed` that SES leaves out of its own bounce rate: all but its global suppression list.
+    /// The part of `Suppressed` that SES leaves out of its own bounce rate: all but recipients on its global suppression list.
     SuppressedOutsideReputation = 6,
     /// Automatic replies, published as transient bounces without delivery-status fields.
     AutoReplies = 7,

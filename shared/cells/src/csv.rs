@@ -1,17 +1,17 @@
-//! Texts as cells of CSV (RFC 4180) that are safe to open in a spreadsheet: for every table that Mailgauge writes.
+//! Texts as CSV cells (RFC 4180) that are safe to open in a spreadsheet. Everything that Mailgauge writes as CSV uses this.
 //!
-//! Names of campaigns, tenants and domains come from mail, so anybody can choose them. A spreadsheet takes a cell that begins in
-//! certain ways for a formula, quoted or not; such a text gets an apostrophe in front, as
+//! Names of campaigns, tenants and domains come from mail, so anybody can choose them. A spreadsheet takes a cell that begins with
+//! certain characters for a formula, even if it is quoted. Such a text gets a leading apostrophe, as
 //! <https://owasp.org/www-community/attacks/CSV_Injection> advises. Numbers are not changed: `-3` stays `-3`.
 
 use std::borrow::Cow;
 
-/// What a text as a cell stands for in a line of CSV: guarded if it would begin a formula, and quoted where it has to be.
+/// A text as a cell in a line of CSV: with a leading apostrophe if it would begin a formula, and quoted where RFC 4180 requires it.
 pub fn cell(text: &str) -> Cow<'_, str> {
     if begins_formula(text) { Cow::Owned(quoted(&format!("'{text}")).into_owned()) } else { quoted(text) }
 }
 
-/// A text in quotes if it has a comma, a quote or a line break.
+/// The text, in quotes if it has a comma, a quote or a line break.
 fn quoted(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
         Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
@@ -20,15 +20,15 @@ fn quoted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a spreadsheet would compute the text: it begins like a formula, also with the wide signs of East Asian keyboards, or with
-/// white space that some programs skip.
+/// Whether a spreadsheet would take the text for a formula. Covers the full-width signs of East Asian keyboards, and white space that some
+/// programs skip.
 fn begins_formula(text: &str) -> bool {
     let begins = text
         .starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
     begins && !is_number(text)
 }
 
-/// Whether the whole text is one decimal number, as `-3` or `+1.5e-7`.
+/// Whether the whole text is one decimal number, such as `-3` or `+1.5e-7`.
 fn is_number(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
     text.bytes().all(is_plain) && text.parse::<f64>().is_ok()

@@ -16,7 +16,7 @@ pub struct Counts {
     pub deliveries: f64,
     /// Permanent bounces.
     pub bounces_permanent: f64,
-    /// The part of them that SES leaves out of its bounce rate: suppressed mail, except that of its global list.
+    /// The part of the permanent bounces that SES leaves out of its bounce rate: suppressed mail, except to its global suppression list.
     pub outside_reputation: f64,
     /// Transient and undetermined bounces.
     pub bounces_transient: f64,

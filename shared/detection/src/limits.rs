@@ -41,7 +41,7 @@ pub enum LimitKind {
     Delivery = 0,
     /// All bounces.
     Bounce = 1,
-    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except that of its global list.
+    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except to its global suppression list.
     HardBounce = 2,
     /// Complaints.
     Complaint = 3,

@@ -202,7 +202,7 @@ impl Attribution {
         let found: Option<Cow<'e, str>> =
             tags.get(&self.tenant_tag).cloned().or_else(mapped).or_else(|| by_ses.cloned());
         let Some(tenant) = found else { return (Cow::Borrowed(TenantId::UNASSIGNED), false) };
-        // A reserved name in a tag reaches neither the platform nor the unassigned mail as if it were its own.
+        // Anyone who sends mail can set tags, so a reserved name in one must not pass for the platform or for another tenant.
         if TenantId::declared(&tenant).is_err() {
             return (Cow::Borrowed(TenantId::UNASSIGNED), true);
         }

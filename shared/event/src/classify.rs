@@ -24,7 +24,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(Rules::built_in);
 pub struct BounceFields<'a> {
     /// `bounceType`, in any case.
     pub bounce_type: &'a str,
-    /// `bounceSubType`; case, spaces, `_` and `-` make no difference.
+    /// `bounceSubType`; case, spaces, `_` and `-` are ignored.
     pub sub_type: &'a str,
     /// The recipient's `status` (`5.1.1`).
     pub status: Option<&'a str>,
@@ -84,8 +84,8 @@ fn is_auto_reply(fields: &BounceFields<'_>) -> bool {
         && fields.diagnostic.unwrap_or_default().is_empty()
 }
 
-/// Whether `text` is one of SES's names. SES writes `UnsubscribedRecipient`; exports and tools between SES and us write
-/// `Unsubscribed Recipient`, `unsubscribed_recipient` and the like.
+/// Whether `text` spells `name`. SES writes `UnsubscribedRecipient`; exports and intermediate tools write `Unsubscribed Recipient`,
+/// `unsubscribed_recipient` and the like.
 fn is_same_name(name: &str, text: &str) -> bool {
     let letters = text.bytes().filter(|byte| !matches!(byte, b' ' | b'_' | b'-'));
     letters.map(|byte| byte.to_ascii_lowercase()).eq(name.bytes().map(|byte| byte.to_ascii_lowercase()))

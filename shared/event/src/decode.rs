@@ -1,7 +1,7 @@
 //! Peels off the layers an event arrives in, whatever they are, down to [`EmailEvent`]s.
 //!
 //! One payload may be gzip, zstd, a KPL-aggregated record, a Lambda event of Kinesis, Kafka, Firehose, SNS or SQS records,
-//! messages received from SQS, what Lambda keeps of a failed invocation, an SNS or EventBridge envelope, a JSON array,
+//! messages received from SQS, Lambda's record of a failed invocation, an SNS or EventBridge envelope, a JSON array,
 //! NDJSON, pretty-printed or concatenated values, and any of them inside another. Each part ends in exactly one
 //! [`Decoded`], and one bad part costs nothing else. Everything that grows with hostile input has a limit here.
 

@@ -112,10 +112,10 @@ pub enum BounceType {
 /// Why SES did not even try to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suppression {
-    /// SES leaves it out of the bounce rate that it reviews the account by: the recipient is on the account's or the tenant's
-    /// suppression list, has unsubscribed, or was judged bad by email validation.
+    /// Left out of the bounce rate by which SES reviews the account: the recipient is on the account's or the tenant's suppression
+    /// list, has unsubscribed, or failed email validation.
     OutsideReputation,
-    /// On SES's global suppression list, which SES counts as a hard bounce.
+    /// The recipient is on SES's global suppression list, which SES counts as a hard bounce.
     GlobalList,
 }
 

@@ -34,7 +34,7 @@ pub struct Provider<'f> {
     /// The domains of its addresses, lower-case.
     #[serde(borrow)]
     pub domains: Vec<&'f str>,
-    /// Whether it reports complaints to SES; true if left out.
+    /// Whether the provider reports complaints to SES; `true` if omitted.
     #[serde(default = "reports")]
     pub reports_complaints: bool,
 }
@@ -91,7 +91,8 @@ pub fn provider(domain: &str) -> &'static str {
     by_domain.get(domain).copied().unwrap_or(OTHER)
 }
 
-/// Whether the provider of this slug reports complaints to SES, so that none of them is good news; true of those that are not listed.
+/// Whether the provider with this slug reports complaints to SES; `true` for providers that are not listed. If it does not, the absence of
+/// complaints means nothing.
 pub fn reports_complaints(slug: &str) -> bool {
     PROVIDERS.all.iter().all(|provider| provider.slug != slug || provider.reports_complaints)
 }

@@ -116,23 +116,23 @@ impl Day {
 /// 1 to 128 bytes of visible ASCII without `#`, `/` and quotes, so that it can stand in a storage key, a URL and a log
 /// line as it is. [`TenantId::UNASSIGNED`] holds events that no rule gives to anyone; only operators see it.
 ///
-/// `*` and names in parentheses are reserved. A name from outside comes in by [`TenantId::declared`] or [`TenantId::to_read`], so
-/// that nobody reaches the platform or the unassigned mail by naming a tenant like them.
+/// `*` and names in parentheses are reserved. Names from outside are parsed by [`TenantId::declared`] or [`TenantId::to_read`], so
+/// that nobody gains access to the platform or the unassigned mail by giving a tenant such a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(CompactString);
 
 impl TenantId {
     /// The name under which events without a tenant are counted.
     pub const UNASSIGNED: &'static str = "(unassigned)";
-    /// What stands for all tenants together where a tenant's name is expected, as in alerts.
+    /// Stands for all tenants together where a tenant's name is expected, such as in alerts.
     pub const PLATFORM: &'static str = "*";
-    /// What [`TenantId::declared`] takes, in words.
+    /// What [`TenantId::declared`] accepts, for error messages.
     pub const ALLOWED: &'static str =
         "1 to 128 visible ASCII characters without # / \\ and quotes, not * and not in parentheses";
     /// Longest name, in bytes.
     pub const MAX_BYTES: usize = 128;
 
-    /// Reads a name that was stored, reserved or not. Names from outside are checked by [`TenantId::declared`].
+    /// Parses a stored name, which may be reserved. Names from outside are checked by [`TenantId::declared`].
     ///
     /// # Errors
     /// [`InvalidName`] if it is empty, too long or has a character that is not allowed.
@@ -144,10 +144,10 @@ impl TenantId {
         }
     }
 
-    /// Checks the name that a person, a token, a mapping or an event gives to a tenant.
+    /// Parses the name that a person, a token, a mapping or an event gives to a tenant.
     ///
     /// # Errors
-    /// [`InvalidTenant`] if it cannot be a name, or is reserved.
+    /// [`InvalidTenant`] if the name is malformed or reserved.
     pub fn declared(name: &str) -> Result<Self, InvalidTenant> {
         if name == Self::PLATFORM || name.starts_with('(') {
             return Err(InvalidTenant::Reserved { name: start_of(name) });
@@ -155,7 +155,7 @@ impl TenantId {
         Ok(Self::new(name)?)
     }
 
-    /// Checks the name of a tenant whose numbers an operator wants to see: a declared one, or [`TenantId::UNASSIGNED`].
+    /// Parses the name of a tenant to read: one that [`TenantId::declared`] accepts, or [`TenantId::UNASSIGNED`].
     ///
     /// # Errors
     /// As [`TenantId::declared`].
@@ -222,7 +222,7 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// As much of a name as an error shows.
+/// The part of a name that an error shows.
 fn start_of(name: &str) -> String {
     name.chars().take(40).collect()
 }
@@ -243,13 +243,13 @@ pub struct InvalidName {
     pub name: String,
 }
 
-/// A name that nobody may give to a tenant.
+/// Why a name cannot be given to a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTenant {
-    /// It cannot be a name.
+    /// The name is malformed.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// It is one of ours.
+    /// The name is reserved.
     #[error(
         "tenant name {name:?} is reserved: * stands for all tenants, and names in parentheses for mail of no tenant; use another name"
     )]
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_name_is_read_from_the_store_and_given_by_nobody() {
+    fn a_reserved_name_can_be_read_from_the_store_but_not_declared() {
         for name in ["*", "(unassigned)", "(other)", "(none)", "(Unassigned)", "(mine"] {
             assert_eq!(TenantId::new(name).unwrap().as_str(), name);
             let error = TenantId::declared(name).unwrap_err();

@@ -8,8 +8,8 @@
 //! those of an attempt that lost or died, are swept by a later compaction once a grace is over, told by the note; merged deltas
 //! expire by themselves, days later. Nothing expires that is not merged as long as the backlog is watched.
 //!
-//! A tenant with blocks is put back on the register if its entry is missing. A removal by an erasure may land once more after the
-//! tenant was registered anew, and nobody could list or erase it then.
+//! Compaction registers a tenant that has blocks but no entry in the register. A retried removal by an erasure may land after the tenant was
+//! registered again, and without its entry the tenant could be neither listed nor erased.
 
 pub mod due;
 mod levels;
@@ -212,7 +212,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         }
     }
 
-    /// Puts a tenant that has blocks on the register if it is missing there.
+    /// Registers a tenant that has blocks but no entry in the register.
     async fn list(&self) -> Result<(), CompactError> {
         let found = self.store.get(vec![keys::manifest(self.tenant), keys::tenant(self.tenant)]).await?;
         if let [Some(_), None] = found.as_slice() {

@@ -146,7 +146,7 @@ pub async fn read<S: Store>(store: &S, shard: &ShardId) -> Result<Versioned<Curs
     stored::read(store, keys::cursor(shard), Cursor::decode).await
 }
 
-/// The cursor of one shard and the number of erasures, in one call: every batch begins with it.
+/// Reads the cursor of one shard and the erasure count in one call, since every batch begins with both.
 pub(crate) async fn read_with_erasures<S: Store>(
     store: &S,
     shard: &ShardId,

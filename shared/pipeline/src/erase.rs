@@ -1,8 +1,8 @@
 //! Erasing a tenant: everything that lies under its name, and its keys.
 //!
 //! The manifest goes first: a compaction that is under way finds its version gone and stops. The entry in the register goes last, so an
-//! erasure that died half-way can be repeated. Mail that is counted during or after an erasure belongs to the tenant anew: every
-//! process is told to forget that the tenant was registered, and what was written meanwhile puts it back on the list.
+//! erasure that died half-way can be repeated. Mail that is counted during or after an erasure creates the tenant again: raising the erasure
+//! count makes every process register its tenants again, and the erasure itself does so if it finds blocks that were written meanwhile.
 
 use event::TenantId;
 
@@ -44,7 +44,7 @@ pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, Eras
     let rest = vec![keys::rules_of(tenant), keys::tenant_details(tenant), keys::tenant(tenant)];
     removed += rest.len();
     store.delete(rest).await?;
-    // In this order: a batch that reads the old number wrote its deltas before they are looked for, see `aggregate::commit`.
+    // In this order: a batch that reads the old count wrote its deltas before this search for them, see `aggregate::commit`.
     ErasureCount::raise(store).await?;
     if has_numbers(store, tenant).await? {
         tenants::register(store, tenant).await?;
@@ -52,7 +52,7 @@ pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, Eras
     Ok(removed)
 }
 
-/// Whether there is a delta or a manifest of the tenant, of a batch in flight for one.
+/// Whether the tenant has a delta or a manifest. Deltas of a batch in flight count as well.
 async fn has_numbers<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, ReadError> {
     for partition in partitions(store, tenant).await? {
         let first = Range { order: Order::Forwards, limit: 1, ..keys::whole(partition) };

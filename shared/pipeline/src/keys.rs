@@ -14,7 +14,7 @@
 //! backlog                    {shard} | {shard}#{attempt}#{part} what compaction has yet to do | more tenants of it
 //! sinks                      {sink}#{shard}                     how far a time-series store has a shard
 //! tenants                    {tenant}
-//! erasures                   count                               how many tenants were ever erased
+//! erasures                   count                               how many erasures there have been
 //! tenant-details             {tenant}                            what operators say of it
 //! t#{tenant}#a | alerts      {alert}                            an alert of a tenant | over tenants
 //! alert-index                {alert}                            whose that alert is
@@ -40,7 +40,7 @@ pub const BACKLOG: &str = "backlog";
 pub const SINKS: &str = "sinks";
 /// Partition of the tenants.
 pub const TENANTS: &str = "tenants";
-/// Partition of the number of erasures.
+/// Partition of the erasure count.
 pub const ERASURES: &str = "erasures";
 /// Partition of what is said of tenants.
 pub const TENANT_DETAILS: &str = "tenant-details";
@@ -197,7 +197,7 @@ pub fn tenant(tenant: &TenantId) -> Key {
     Key { partition: TENANTS.to_owned(), sort: tenant.to_string() }
 }
 
-/// The number of erasures, kept as the item's version.
+/// The erasure count, which is the item's version.
 pub fn erasures() -> Key {
     Key { partition: ERASURES.to_owned(), sort: "count".to_owned() }
 }

@@ -129,7 +129,7 @@ pub enum PutError {
 /// An ordered key-value store. Reads see every write that was acknowledged before they began, and an acknowledged write of any kind
 /// survives the process and the machine: it is on disk.
 ///
-/// A write that was acknowledged or failed may land once more within a bounded time (a client library retries by itself, a lost
+/// A write that was acknowledged or failed may land once more within a bounded time (a client library retries by itself, or a delayed
 /// packet arrives after all); the commit protocol allows for it.
 pub trait Store: Send + Sync + 'static {
     /// The items at `keys`, in the same order.

@@ -41,7 +41,7 @@ pub(crate) async fn read<S: Store, T: Default>(
     decoded(key, found.into_iter().flatten().next(), decode)
 }
 
-/// The record in the item found at `key`, or its default if there is none.
+/// Decodes the record in the item found at `key`, or its default if there is no item.
 pub(crate) fn decoded<T: Default>(
     key: Key,
     item: Option<Item>,

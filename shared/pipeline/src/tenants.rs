@@ -1,8 +1,8 @@
 //! The register of tenants: whose mail was ever counted, and the settings that operators gave them.
 //!
 //! A process registers a tenant with the first batch it counts for it, before that batch becomes visible. The entry holds nothing but
-//! the name, so writing it again changes nothing; settings lie apart. Processes remember whom they registered, so an erasure raises a
-//! count that each batch reads: when it has moved, what was remembered is void.
+//! the name, so writing it again changes nothing; settings are stored separately. Processes remember which tenants they registered, so an
+//! erasure raises a count that each batch reads: when the count has changed, the process forgets them.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::ports::{Expected, Item, Key, PutError, Store, StoreError};
 use crate::queues::QueueUrl;
 use crate::stored;
 
-/// How many erasures there have been: entries of the register that were written under another count may be gone.
+/// How many erasures there have been. Entries of the register that were written at a different count may be gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErasureCount(u64);
 
@@ -31,7 +31,7 @@ impl ErasureCount {
         Ok(Self::of(found.iter().flatten().next()))
     }
 
-    /// Raises the count, so that every process forgets whom it has registered.
+    /// Raises the count, so that every process forgets which tenants it has registered.
     pub(crate) async fn raise<S: Store>(store: &S) -> Result<(), StoreError> {
         loop {
             let Self(count) = Self::read(store).await?;

@@ -141,15 +141,15 @@ impl Simulation {
         Some(summary)
     }
 
-    /// Passes over the next minute without writing its events, several times as fast; the minutes after it are the same as after
-    /// [`Self::next_minute`]. Whether there was one.
+    /// Skips the next minute without writing its events, which is several times as fast. Later minutes are the same as after
+    /// [`Self::next_minute`]. Returns `false` if there is no further minute.
     pub fn skip_minute(&mut self) -> bool {
         let is_there = self.begin_minute().is_some();
         self.minute += u32::from(is_there);
         is_there
     }
 
-    /// Sends the mail of the next minute; what is due in it.
+    /// Sends the mail of the next minute. Returns what is due in it.
     fn begin_minute(&mut self) -> Option<(MinuteSummary, Vec<Due>)> {
         if self.minute >= self.plan.minutes {
             return None;

@@ -139,7 +139,7 @@ fn parse_metric(word: &str) -> Result<Metric, String> {
     })
 }
 
-/// Counts, prints the rows, reports what was read and what could not be.
+/// Counts the files, prints the rows, and reports what was read and what could not be read.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "the command measures itself")]
     let started = Instant::now();
@@ -153,7 +153,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         if number < COMPLAINTS_TOLD {
             progress.tell(&format!("not counted: {source}, in the block at byte {offset}: {reason}"));
         } else if number == COMPLAINTS_TOLD {
-            progress.tell("further records that cannot be read are counted, but not reported one by one");
+            progress.tell("further unreadable records are counted but not reported one by one");
         }
     };
     let threads = options.threads.into();
@@ -176,19 +176,19 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             name(&sources)
         ));
     }
-    // Always the last line, so that scripts find it.
+    // Printed last, so that scripts can read the last line.
     if options.stats {
         output::tell(&stats(tally, started.elapsed().as_secs_f64())?.to_string());
     }
     Ok(if nothing_was_read { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// What was read, in one line.
+/// One line about what was read: records, events, duplicates and unreadable records.
 fn summary(tally: Tally, sources: &[input::Source]) -> String {
     let Tally { events, records, quarantined, duplicates, .. } = tally;
     let name = name(sources);
     if records == 0 {
-        return format!("{name}: the input is empty: there are no records in it");
+        return format!("{name}: the input is empty");
     }
     let ignored = records.saturating_sub(events + quarantined);
     let number = output::grouped;
@@ -291,8 +291,8 @@ fn write_json(columns: &[String], keys: usize, rows: Rows<'_>, out: &mut impl Wr
     out.write_all(b"]}\n")
 }
 
-/// The columns of a request that names none, in the order of the documentation. What programs read depends on the request alone; people
-/// are spared columns without a single value.
+/// The columns of a request that names no metrics, in the order of the documentation. CSV and JSON are read by programs, so their columns
+/// depend on the request alone; the table is read by people, so it omits columns without a single value.
 fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<Metric> {
     let metrics = Metric::all().filter(|metric| !(by_event && mixes_event_types(*metric)));
     if format != Format::Table {
@@ -312,8 +312,8 @@ fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<M
     if metrics.is_empty() { Metric::from_name("sends").into_iter().collect() } else { metrics }
 }
 
-/// Whether a metric relates events of different types. Among the events of one type it would be a false 0, such as no delivery of any
-/// message sent.
+/// Whether a metric combines events of different types. Within the rows of one event type such a metric would be a misleading 0: the rows
+/// of Send events, for example, would show a delivery rate of 0.
 const fn mixes_event_types(metric: Metric) -> bool {
     matches!(metric, Metric::Rate(_) | Metric::Count(Count::InFlight | Count::DeliveredNet))
 }

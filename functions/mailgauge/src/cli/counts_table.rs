@@ -225,7 +225,7 @@ impl CountsTable {
         Ok(())
     }
 
-    /// Any name but a reserved one: `*` would be taken for all tenants together.
+    /// Reads a tenant's name. Reserved names are refused: `*` would be taken for all tenants together.
     fn tenant(&self, cell: &str) -> anyhow::Result<String> {
         match TenantId::to_read(cell) {
             Err(error @ InvalidTenant::Reserved { .. }) => {

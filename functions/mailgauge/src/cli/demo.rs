@@ -22,9 +22,9 @@ use crate::output;
 use crate::server::{self, Opening, Orders};
 use crate::standalone::Standalone;
 
-/// The events of a running minute are sent in so many parts, each when its part of the minute is over.
+/// The number of parts in which the events of the current minute are sent, each at the end of its part of the minute.
 const PARTS: u32 = 12;
-/// Pause before simulated events that were not counted are sent again.
+/// Pause before simulated events are sent again after counting them failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Run the demo: the server with simulated tenants, weeks of history and staged incidents. This is what runs without a command.
@@ -94,11 +94,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let (folder, signal) = (&options.data, server::signal());
         let made = history::catch_up(&home, folder, &mut timeline, now, signal, history::BLOCK_BYTES).await?;
         let Some(mail) = made else {
-            output::tell("stopped; the same command continues the history where it ended");
+            output::tell("stopped; run the same command to continue the history from here");
             return Ok(());
         };
         let key = home.add_demo_key().await?;
-        output::tell("Simulated mail goes on until Ctrl-C; the same command continues from the same data.");
+        output::tell("Simulated mail continues until Ctrl-C; the same command continues from the same data.");
         opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
         opening.say(&format!("Listening on {}", opening.address()))?;
         let folder = options.data.clone();
@@ -109,20 +109,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-/// Sends the mail of each minute while it passes; after a time when the machine slept, as fast as it is counted.
+/// Sends the mail of each minute during that minute. After the machine was asleep, it catches up as fast as the mail is counted.
 async fn go_on(mut mail: Mail, mut timeline: Timeline, folder: &Path, inbox: &Inbox) {
     let mut lines = Vec::new();
     while let Some(end_ms) = mail.next_minute(&mut lines) {
         timeline.advance(end_ms);
         if let Err(error) = timeline.write(folder) {
-            tracing::error!(error = format!("{error:#}"), "the next start of the demo may leave a gap");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the demo's timeline was not saved; the next start may leave a gap"
+            );
         }
         play(&lines, end_ms, inbox).await;
         lines.clear();
     }
 }
 
-/// Sends a minute's events, each part when its time is over.
+/// Sends the events of one minute in [`PARTS`] parts, each when its time is over; all at once if the whole minute is over already.
 async fn play(lines: &[u8], end_ms: i64, inbox: &Inbox) {
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', lines).map(|end| end + 1).collect();
     let is_over = until(end_ms).is_zero();
@@ -140,17 +143,17 @@ async fn play(lines: &[u8], end_ms: i64, inbox: &Inbox) {
     }
 }
 
-/// How long it is until then.
+/// The time left until `ms`, in milliseconds since the Unix epoch; zero if it has passed.
 fn until(ms: i64) -> Duration {
     let now = adapters::system_clock::SystemClock.now();
     Duration::from_millis(u64::try_from(ms - now.millis()).unwrap_or(0))
 }
 
-/// Sends events until they are counted. What had been counted is recognised.
+/// Sends events again until they are counted. Events that an earlier attempt counted are recognised as duplicates.
 async fn send(events: &[u8], inbox: &Inbox) {
     while let Err(error) = inbox.count(vec![events.to_vec().into()]).await {
         if !matches!(error, IngestError::Busy { .. }) {
-            tracing::error!(%error, "simulated events were not counted and are sent again");
+            tracing::error!(%error, "counting simulated events failed; they are sent again");
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -94,12 +94,12 @@ fn open_table(_: &Runtime, _: &str, _: Attribution) -> anyhow::Result<Standalone
     Err(Usage::without_aws("--table"))
 }
 
-/// Reads the name of a tenant that something is made for.
+/// Parses the name of a tenant to create or change something for. Reserved names are refused.
 pub fn tenant(name: &str) -> Result<TenantId, String> {
     TenantId::declared(name).map_err(|error| error.to_string())
 }
 
-/// Reads the name of a tenant that is looked at: the mail of no tenant can be, too.
+/// Parses the name of a tenant to read; `(unassigned)` is allowed as well.
 pub fn tenant_to_read(name: &str) -> Result<TenantId, String> {
     TenantId::to_read(name).map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! `mailgauge ingest`: send files of events to a running server, onto a Kinesis stream, or straight into a data folder.
 //!
-//! What was acknowledged is recorded, so that a run that was cut off continues where it stopped. Sending something twice does no harm: a
-//! server recognises what it has counted.
+//! Acknowledged progress is recorded in a journal, so a run that was interrupted continues where it stopped. Sending an event twice does no
+//! harm: a server recognises events that it has counted.
 
 mod journal;
 mod retry;
@@ -30,9 +30,9 @@ use crate::output;
 use crate::progress::Progress;
 use crate::standalone::{Counted, Standalone};
 
-/// About how much is sent at once, in bytes.
+/// Approximate size of one request, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The longest time that `--give-up-after` may say.
+/// The longest `--give-up-after`.
 const LONGEST_PATIENCE: Duration = Duration::from_hours(7 * 24);
 
 /// Send files of events to a running server, onto a stream, or into a data folder that no server uses.
@@ -108,7 +108,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let sources = input::sources(&options.files)?;
     let (key, is_new) = identity(&options.to)?;
     let mut journal = Journal::open(options.journal.as_deref(), &key)?;
-    // How much comes on standard input is not known before its end.
+    // The size of standard input is not known before its end.
     let total: Option<u64> = sources.iter().map(input::size).sum();
     let progress = Progress::new(total, "bytes");
     let mut destination = destination(options, &progress)?;
@@ -118,7 +118,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let read = Progress::hidden();
     let mut run = Run { rate: options.rate, progress, read, sent: Counted::default(), started: None };
     for source in &sources {
-        // A folder that is new holds nothing of what an earlier run sent to another one of its name.
+        // A new folder is empty, even if the journal knows an earlier folder at the same path.
         let from = if options.from_start || is_new { 0 } else { journal.sent(source) };
         run.source(source, from, &mut *destination, &mut journal)?;
     }
@@ -130,7 +130,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the journal calls a destination, and whether that is a data folder that does not exist yet.
+/// The journal's key for a destination, and whether it is a data folder that does not exist yet.
 fn identity(target: &Target) -> anyhow::Result<(String, bool)> {
     match target {
         Target::Server(url) => Ok((url.clone(), false)),
@@ -142,7 +142,7 @@ fn identity(target: &Target) -> anyhow::Result<(String, bool)> {
                     path.display()
                 )));
             }
-            // A relative path is another folder elsewhere.
+            // A relative path names another folder in another working directory.
             let full =
                 std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
             Ok((full.display().to_string(), !EmbeddedStore::is_in(path)))
@@ -176,7 +176,7 @@ fn stream(_: &str, _: Duration, _: &Progress) -> anyhow::Result<Box<dyn Destinat
 struct Run {
     rate: Option<u32>,
     progress: Progress,
-    /// What was read so far, compressed as it may be: the progress when that is sent.
+    /// Bytes read from disk so far, before decompression. They become the visible progress once the events in them are sent.
     read: Progress,
     sent: Counted,
     started: Option<Instant>,
@@ -246,7 +246,7 @@ impl Run {
     }
 }
 
-/// Where a run ended, and how to continue.
+/// The error for a source that was not sent completely: where it stopped, and how to continue.
 fn not_sent(source: &Source, byte: u64) -> String {
     let byte = output::grouped(byte);
     match source {
@@ -254,7 +254,7 @@ fn not_sent(source: &Source, byte: u64) -> String {
             format!("{source} was not sent from byte {byte} on; the same command continues there")
         }
         Source::Stdin => format!(
-            "{source} was not sent from byte {byte} on; when all of it is sent again, what was counted is not counted twice"
+            "{source} was not sent from byte {byte} on; send all of it again: events that were counted are not counted twice"
         ),
     }
 }

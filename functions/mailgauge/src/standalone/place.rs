@@ -28,7 +28,7 @@ impl Place {
         }
     }
 
-    /// Why the last write failed, if none has succeeded since. A table has no state of that kind: each call fails or succeeds alone.
+    /// Why the last write failed, if none has succeeded since. Always `None` for a table, where each call succeeds or fails on its own.
     pub fn fault(&self) -> Option<String> {
         match self {
             Self::Folder(store) => store.fault(),
@@ -37,7 +37,7 @@ impl Place {
         }
     }
 
-    /// Tries whether writing works again, if the last write failed.
+    /// If the last write failed, checks with a test write whether writing works again.
     pub async fn recover(&self) -> Result<(), StoreError> {
         match self {
             Self::Folder(store) => store.recover().await,

@@ -1,8 +1,8 @@
-//! The database file behind the store: opened once, and opened again after the disk failed.
+//! The database file behind the store, which is reopened after a failure of the disk.
 //!
-//! redb latches the first I/O error and refuses every later call until the file is opened anew, so a disk that was full for a second
-//! would stop a server for good. Here the first failure reopens the file at once, so that reads go on; writes are refused for
-//! a growing pause and then tried for real. Reopening loses nothing that was acknowledged: every acknowledged write is on disk.
+//! redb latches the first I/O error and refuses every later call until the file is reopened, so a disk that was full for a second would
+//! stop a server for good. This type reopens the file on the first failure, so that reads continue, and refuses writes during a pause that
+//! doubles with each failure. Reopening loses nothing that was acknowledged: every acknowledged write is on disk.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use super::{PROBE_KEY, write};
 
 /// The first pause after a failed write.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause between two tries to write.
+/// The longest pause between two attempts to write.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Larger than an ordinary write, so that a probe that succeeds means that ordinary writes will.
+/// Larger than an ordinary write, so that ordinary writes succeed after a successful probe.
 const PROBE_BYTES: usize = 1 << 20;
 
 /// Opens the file, creating it if it is missing.
@@ -27,31 +27,33 @@ pub(super) enum Failure {
     /// The database refused the call.
     #[error(transparent)]
     Database(#[from] redb::Error),
-    /// The disk failed a moment ago, and writing is not tried again yet.
-    #[error("the disk failed: {reason}; make room on it or mend it, writing is tried again in {pause:?}")]
+    /// A write failed a moment ago, and the pause before the next attempt is not over.
+    #[error(
+        "the disk failed: {reason}; free space on it or repair it; writes are attempted again within {pause:?}"
+    )]
     Faulty {
         /// What the operating system said.
         reason: String,
-        /// From one try to the next.
+        /// The whole pause between the failed write and the next attempt.
         pause: Duration,
     },
 }
 
-/// The database, or nothing while it cannot be opened.
+/// A database that is reopened after a failure of the disk.
 pub(super) struct DatabaseFile {
     open: Open,
-    /// Shared by calls while they work, held alone to reopen: the file's lock allows one open database, so all calls must be over.
+    /// Calls share the lock while they use the database. Reopening takes it exclusively, since the file's own lock allows one open database.
     opened: RwLock<Opened>,
     fault: Mutex<Option<Fault>>,
 }
 
 struct Opened {
     database: Option<Database>,
-    /// Counts reopenings, so that of several calls that failed together only the first reopens.
+    /// The number of times the file was reopened, so that of several calls that fail together only the first reopens it.
     generation: u64,
 }
 
-/// A failure of the disk that no write has got past yet.
+/// A failure of the disk since which no write has succeeded.
 struct Fault {
     reason: String,
     pause: Duration,
@@ -69,7 +71,7 @@ impl DatabaseFile {
         self.lock_fault().as_ref().map(|fault| fault.reason.clone())
     }
 
-    /// Runs work that only reads.
+    /// Runs work that only reads, also while writes are paused.
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
@@ -83,7 +85,7 @@ impl DatabaseFile {
         result
     }
 
-    /// Runs work that writes. Refused without a try for a pause after a write failed: each failed try makes redb repair its file.
+    /// Runs work that writes. Writes are refused during the pause after a failure, since each failed one makes redb repair its file.
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
@@ -102,7 +104,7 @@ impl DatabaseFile {
         result
     }
 
-    /// Writes for the sake of it if the last write failed, so that a server without traffic notices when the disk is well again.
+    /// Makes a test write if the last write failed, so that a server without traffic notices that the disk has recovered.
     pub(super) fn recover(&self) -> Result<(), Failure> {
         if self.fault().is_none() {
             return Ok(());
@@ -126,7 +128,7 @@ impl DatabaseFile {
             return (work(database).map_err(Failure::Database), generation);
         }
         drop(opened);
-        // The last try to reopen failed; this call tries once more.
+        // The last attempt to reopen failed, so this call makes another.
         if let Err(error) = self.reopen(generation) {
             return (Err(Failure::Database(error)), generation);
         }
@@ -142,27 +144,27 @@ impl DatabaseFile {
         let reopened = self.reopen(generation);
         let mut fault = self.lock_fault();
         let pause = fault.as_ref().map_or(FIRST_PAUSE, |fault| (fault.pause * 2).min(LONGEST_PAUSE));
-        // The latched error says only that there was one before.
+        // The latched error only says that an earlier call failed, so keep that call's reason.
         let reason = match (error, fault.take()) {
             (redb::Error::PreviousIo | redb::Error::DatabaseClosed, Some(before)) => before.reason,
             (error, _) => error.to_string(),
         };
         match reopened {
-            Ok(()) => tracing::error!(reason, "the data folder's disk failed; its database was opened anew"),
+            Ok(()) => tracing::error!(reason, "the data folder's disk failed; its database was reopened"),
             Err(error) => {
-                tracing::error!(reason, %error, "the data folder's disk failed; its database cannot be opened yet")
+                tracing::error!(reason, %error, "the data folder's disk failed; its database cannot be reopened yet")
             }
         }
         *fault = Some(Fault { reason, pause, try_again_at: now() + pause });
     }
 
-    /// Opens the file anew, unless another call has done so since `generation`.
+    /// Reopens the file, unless another call has done so since `generation`.
     fn reopen(&self, generation: u64) -> Result<(), redb::Error> {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.generation != generation {
             return Ok(());
         }
-        // Closed first: its lock on the file would refuse the new one.
+        // Close it first, since its lock on the file would keep the new database from opening.
         drop(opened.database.take());
         opened.database = Some((self.open)()?);
         opened.generation += 1;
@@ -174,7 +176,7 @@ impl DatabaseFile {
     }
 }
 
-/// Whether the database has latched an error of the disk, so that only reopening helps.
+/// Whether the error is one of the disk, which redb latches, so that only reopening helps.
 fn is_of_disk(error: &redb::Error) -> bool {
     matches!(
         error,
@@ -188,7 +190,7 @@ fn is_of_disk(error: &redb::Error) -> bool {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "pauses between tries to write are of this machine's disk, not of the data"
+    reason = "the pause between writes depends on this machine's disk, not on the data"
 )]
 fn now() -> Instant {
     Instant::now()

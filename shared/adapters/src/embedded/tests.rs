@@ -86,8 +86,8 @@ async fn expired_items_are_dropped_and_no_others() {
 
 const CHILD_FOLDER: &str = "MAILGAUGE_TEST_CHILD_FOLDER";
 
-/// The child of the next test. Writes of every kind until it is killed, each acknowledged on its own line; a delete removes what the
-/// put two rounds before wrote.
+/// The child process of the next test. Makes writes of every kind until it is killed and prints a line for each acknowledged one. Each
+/// delete removes what the put two rounds earlier wrote.
 #[test]
 fn child_that_writes_until_it_is_killed() {
     #[expect(clippy::disallowed_methods, reason = "how the parent test tells its child where to write")]
@@ -132,7 +132,7 @@ fn every_acknowledged_write_survives_a_kill() {
         // Read to the end: what the child acknowledged between the signal and its death counts as well.
         for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             let Some((_, write)) = line.split_once("acknowledged ") else { continue };
-            // A line that the kill cut short acknowledges nothing.
+            // The kill may cut the last line short; it acknowledges nothing then.
             let Some((kind, number)) = write.split_once(' ') else { continue };
             let Ok(number) = number.parse::<u64>() else { continue };
             match kind {
@@ -164,7 +164,7 @@ fn every_acknowledged_write_survives_a_kill() {
     }
 }
 
-/// A disk that takes no more bytes than its capacity, which can change while it is in use. Clones are the same disk.
+/// A disk with a capacity in bytes, which can change while the disk is in use. Clones share the disk.
 #[derive(Clone, Debug)]
 struct SmallDisk {
     disk: Arc<redb::backends::InMemoryBackend>,
@@ -176,7 +176,7 @@ impl SmallDisk {
         Self { disk: Arc::default(), capacity: Arc::new(AtomicU64::new(capacity)) }
     }
 
-    /// A store on the disk, which opens the same disk again after a failure.
+    /// A store on the disk, which reopens it after a failure.
     fn store(&self) -> EmbeddedStore {
         let disk = self.clone();
         let open = move || Ok(Database::builder().create_with_backend(disk.clone())?);
@@ -217,7 +217,7 @@ impl redb::StorageBackend for SmallDisk {
     }
 }
 
-/// Writes items of 100 kB until the disk is full; how many were acknowledged.
+/// Writes items of 100 kB until the disk is full. Returns how many were acknowledged.
 async fn fill(store: &EmbeddedStore) -> u64 {
     let mut written = 0;
     loop {
@@ -248,7 +248,7 @@ async fn everything_acknowledged_stays_readable_while_the_disk_is_full() {
 }
 
 #[tokio::test]
-async fn writing_goes_on_by_itself_once_a_full_disk_has_room() {
+async fn writes_resume_by_themselves_once_a_full_disk_has_room() {
     let disk = SmallDisk::new(4 << 20);
     let store = disk.store();
     let written = fill(&store).await;

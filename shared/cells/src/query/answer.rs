@@ -42,14 +42,14 @@ pub struct Answer {
     page: Page,
 }
 
-/// Which part of all groups (of all rows, without groups) an answer holds.
+/// The part of all groups that an answer holds; of all rows, if the query has no groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Page {
-    /// How many came before.
+    /// How many groups or rows earlier pages hold.
     skip: usize,
-    /// How many a page has at most.
+    /// The most groups or rows on a page.
     most: usize,
-    /// How many there are on all pages; the long tail is none of them.
+    /// How many groups or rows there are on all pages, without the `(other)` row.
     total: usize,
 }
 
@@ -82,7 +82,7 @@ pub struct Row {
     pub metrics: MetricValues,
     /// Numerator and denominator of each metric that is a rate.
     pub counts: MetricCounts,
-    /// Which metrics, by place, have no value for another reason than a denominator of 0.
+    /// The metrics, by place, that have no value for a reason other than a denominator of 0.
     pub absences: SmallVec<[(usize, Absence); 1]>,
     /// The value of each metric in the range compared with.
     pub previous: Option<MetricValues>,
@@ -107,7 +107,7 @@ struct Source<'a> {
     query: &'a Query,
     now: &'a Sums,
     earlier: Option<&'a Sums>,
-    /// Whether the filter leaves only mail of which nobody reports complaints.
+    /// Whether the filter passes only mail at providers that report no complaints.
     is_silent: bool,
 }
 
@@ -155,22 +155,22 @@ impl Answer {
         self.cursor(self.page.next())
     }
 
-    /// What to send as `cursor` for the page before, if there is one.
+    /// What to send as `cursor` for the previous page, if there is one.
     pub fn previous_cursor(&self) -> Option<String> {
         self.cursor(self.page.previous())
     }
 
-    /// What to send as `cursor` for the last page, if this is not it.
+    /// What to send as `cursor` for the last page; `None` if this is the last page.
     pub fn last_cursor(&self) -> Option<String> {
         self.cursor(self.page.last())
     }
 
-    /// How many groups, or rows without groups, the pages before had.
+    /// The number of groups on earlier pages; of rows, if the query has no groups.
     pub const fn offset(&self) -> usize {
         self.page.skip
     }
 
-    /// How many groups, or rows without groups, all pages have; the long tail is none of them.
+    /// The number of groups on all pages, without the `(other)` row; of rows, if the query has no groups.
     pub const fn total(&self) -> usize {
         self.page.total
     }
@@ -298,7 +298,7 @@ impl<'a> Source<'a> {
         Some(Candidate { values: member.values, metrics, counts: counts(self.query, &cell), member })
     }
 
-    /// Whether some groups taken together hold only mail of which nobody reports complaints.
+    /// Whether groups taken together hold only mail at providers that report no complaints.
     fn are_silent(&self, members: &[Member<'_>]) -> bool {
         self.is_silent
             || (!members.is_empty()

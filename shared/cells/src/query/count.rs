@@ -25,7 +25,7 @@ pub enum Count {
     BouncesTransient,
     /// Bounces of undetermined type.
     BouncesUndetermined,
-    /// Permanent bounces as SES counts them against the sender: without suppressed mail, except that of its global list.
+    /// Permanent bounces that SES counts against the sender: without suppressed mail, except to its global suppression list.
     HardBounces,
     /// The part of the permanent bounces that SES never tried.
     Suppressed,

@@ -1,23 +1,21 @@
-//! What a metric is called on a page, how it is computed, in what unit, and which way is better.
+//! Describes metrics: label, formula, unit, and the direction that is better.
 //!
-//! `GET /v1/metrics/catalogue` is made of this, so that no client has to keep such a table of its own.
+//! `GET /v1/metrics/catalogue` serves these descriptions, so that clients need no such table of their own.
 
 use super::count::Count;
 use super::metric::Metric;
 
-/// Which way a metric should go.
+/// The direction in which a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// More is better.
     Higher,
-    /// Less is better.
     Lower,
-    /// Neither.
+    /// Neither direction is better.
     None,
 }
 
 impl Direction {
-    /// Its name in replies.
+    /// The name in replies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Higher => "higher",
@@ -28,7 +26,7 @@ impl Direction {
 }
 
 impl Metric {
-    /// A title for a page.
+    /// A title for people, such as `Bounce rate`.
     pub fn label(self) -> String {
         match self {
             Self::Count(Count::DeliveredNet) => "Delivered, net".into(),
@@ -54,7 +52,7 @@ impl Metric {
         }
     }
 
-    /// How it is computed, in the names of other metrics where it is made of them, else in words.
+    /// How the metric is computed: from the names of other metrics where it is made of them, otherwise in words.
     pub fn formula(self) -> String {
         match self {
             Self::Count(count) => formula(count).into(),
@@ -68,7 +66,7 @@ impl Metric {
         }
     }
 
-    /// Which way is better.
+    /// The direction that is better.
     pub const fn direction(self) -> Direction {
         match self {
             Self::Rate(rate) => {
@@ -115,7 +113,7 @@ impl Metric {
         }
     }
 
-    /// The names of numerator and denominator, if it is a rate.
+    /// The names of numerator and denominator, if the metric is a rate.
     pub fn parts(self) -> Option<(String, String)> {
         let Self::Rate(rate) = self else { return None };
         let (numerator, denominator) = rate.parts();
@@ -131,13 +129,17 @@ const fn formula(count: Count) -> &'static str {
     match count {
         Count::Sends => "recipients of messages that SES accepted",
         Count::Deliveries => "recipients whose mail server took the message",
-        Count::DeliveredNet => "deliveries - bounces reported by the receiving side after it had accepted",
+        Count::DeliveredNet => {
+            "deliveries - bounces that the receiving server reported after it had accepted the message"
+        }
         Count::Bounces => "bounces_permanent + bounces_transient + bounces_undetermined",
         Count::BouncesPermanent => "recipients with a permanent bounce",
         Count::BouncesTransient => "recipients with a transient bounce, automatic replies left out",
         Count::BouncesUndetermined => "recipients with a bounce of undetermined type",
-        Count::HardBounces => "bounces_permanent - those of account and tenant suppression lists",
-        Count::Suppressed => "the part of bounces_permanent that SES did not try to send",
+        Count::HardBounces => {
+            "bounces_permanent - suppressed mail that SES leaves out of its own bounce rate"
+        }
+        Count::Suppressed => "the part of bounces_permanent that SES did not try to deliver",
         Count::AutoReplies => "automatic replies, which SES publishes as transient bounces",
         Count::Complaints => "complaints, each counted once",
         Count::Rejects => "recipients of messages that SES refused for their content",

@@ -25,7 +25,7 @@ pub(super) const PARAMETERS: [&str; 13] = [
 ];
 /// A body that works.
 pub(super) const BODY: &str = r#"{"metrics":["sends"],"from":"-24h","to":"now"}"#;
-/// The same as a query string.
+/// [`BODY`] as a query string.
 pub(super) const PAIRS: &str = "metrics=sends&from=-24h&to=now";
 
 /// The parameters as they came.

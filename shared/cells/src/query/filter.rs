@@ -28,7 +28,7 @@ pub enum Filter {
     Where(Facet, Test),
 }
 
-/// What a value must be. Values are compared byte by byte, but by [`Test::Contains`].
+/// What a value must be. Values are compared byte by byte, except by [`Test::Contains`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum Test {
     /// This one.
@@ -39,7 +39,7 @@ pub enum Test {
     OneOf(Vec<String>),
     /// One that begins so.
     Prefix(String),
-    /// One with this in it, whatever the case of letters; in lower case.
+    /// One that contains this text, which is in lower case, regardless of case.
     Contains(String),
 }
 

@@ -53,7 +53,7 @@ impl Moment {
                 parameter,
                 format!("{} is not a time", quoted(text)),
                 ALLOWED,
-                // Right at any time, whatever else is asked.
+                // These stay valid as time passes, whatever the other parameters are.
                 if parameter == "to" { "now" } else { "-24h" },
             )),
         }

@@ -46,14 +46,14 @@ impl Query {
     ) -> Result<Self, QueryError> {
         let query = fields_of(pairs).and_then(|fields| read(&fields, scope, locale, now));
         query.map_err(|error| {
-            // A body as an example is of no use to somebody who writes a query string.
+            // The caller wrote a query string, so show the example as one too.
             let example = if error.example == BODY { PAIRS.into() } else { error.example };
             QueryError { example, ..error }
         })
     }
 }
 
-/// The fields of the body that says the same as these pairs.
+/// The fields of the body that is equivalent to the pairs of a query string.
 fn fields_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Fields, QueryError> {
     let mut fields = Map::new();
     let mut filters = Vec::new();
@@ -192,8 +192,8 @@ fn group_by(fields: &Fields, scope: &Scope, locale: &Locale) -> Result<Vec<Group
 }
 
 /// Reads keys such as `sends`, `-sends`, `time`, `provider:asc`, `provider desc`. Unless it says, a metric has its largest value
-/// first, since that is what a list is read for; times and names rise. A rate can also be ordered `bounce_rate:worst` or `:best`,
-/// by what is proven of it.
+/// first, since that is what a list is read for; times and names rise. A rate can also be ordered by `bounce_rate:worst` or `:best`,
+/// that is, by the share that is proven, see [`By::Proven`].
 fn order_by(fields: &Fields, metrics: &[Metric], groups: &[Group]) -> Result<Vec<Order>, QueryError> {
     let mut orders = Vec::new();
     for text in fields.list("order_by", Query::MAX_ORDER_BY)? {

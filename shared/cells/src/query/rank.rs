@@ -69,7 +69,7 @@ fn by_metric(order: &Order, a: &[Value], b: &[Value], place: usize) -> Ordering 
     }
 }
 
-/// By the share that is proven to be bad, or good; among equals by the rate itself, and last what has no rate.
+/// Orders by the share that is proven to be bad or good, then by the rate itself. Groups without a rate come last.
 fn by_proof(
     query: &Query,
     standing: Standing,

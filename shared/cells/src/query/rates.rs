@@ -45,18 +45,18 @@ impl Rate {
         }
     }
 
-    /// Whether a high rate is the good one.
+    /// Whether a higher rate is better.
     pub const fn is_better_high(self) -> bool {
         matches!(self, Self::Delivery | Self::Open | Self::Click | Self::ClickToOpen)
     }
 }
 
-/// The share of `whole` that `part` proves, at a chance of 1 in 10,000 to prove too much: the doubt that limits are judged by.
+/// The lower confidence bound of `part / whole`, at an error probability of 1 in 10,000, the one that limits are judged by.
 ///
-/// The lower end of the interval of a Poisson count, in the approximation of Wilson and Hilferty. It is 0 for one of one, 0.08
+/// It is the lower bound of a Poisson count, in the approximation of Wilson and Hilferty. It is 0 for one of one, 0.08
 /// for five of five and 0.108 for 1,200 of 10,000, so small groups do not crowd out large ones.
 pub(super) fn proven(part: u64, whole: u64) -> f64 {
-    /// One-sided, 1 in 10,000.
+    /// The normal quantile of a one-sided error probability of 1 in 10,000.
     const ERRORS: f64 = 3.719;
     if part == 0 || whole == 0 {
         return 0.0;

@@ -1,6 +1,7 @@
-//! Where a complaint rate says nothing: mail at providers that report no complaints to SES, such as Gmail.
+//! Complaint rates of mail at providers that report no complaints to SES, such as Gmail (*silent* providers).
 //!
-//! No complaint there is absence of data, not a good rate. Mail at several providers keeps its rate.
+//! No complaint there is absence of data, not a good rate, so the rate has no value. Mail at several providers, of which some report, keeps
+//! its rate.
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
@@ -13,15 +14,15 @@ use super::rates::Rate;
 use super::request::Query;
 use crate::cell::Cell;
 
-/// Why a metric has no value, where a missing denominator is not the reason.
+/// Why a metric has no value although its denominator is not 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// Whoever would have to report it reports nothing.
+    /// The providers of the mail do not report what the metric counts.
     NotReported,
 }
 
 impl Absence {
-    /// Its name in replies.
+    /// The name in replies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotReported => "not_reported",
@@ -29,18 +30,18 @@ impl Absence {
     }
 }
 
-/// Why `metric` has no value in `cell`, whose mail is at silent providers only. A complaint that did come is counted.
+/// Why `metric` has no value in `cell`, whose mail is at silent providers only. If a complaint did arrive, the rate keeps its value.
 pub(super) fn absence(metric: Metric, cell: &Cell) -> Option<Absence> {
     let is_absent = metric == Metric::Rate(Rate::Complaint) && Count::Complaints.value(cell) == 0;
     is_absent.then_some(Absence::NotReported)
 }
 
-/// Whether a group of the query holds only mail at providers that report no complaints.
+/// Whether the group with these values holds only mail at silent providers.
 pub(super) fn is_silent(query: &Query, values: &[CompactString]) -> bool {
     query.group_by.iter().zip(values).any(|(group, value)| is_at_silent(group.facet, value))
 }
 
-/// Whether a filter lets only mail at such providers pass.
+/// Whether a filter passes only mail at silent providers. `false` if that cannot be told from the filter alone.
 pub(super) fn passes_only_silent(filter: &Filter) -> bool {
     match filter {
         Filter::And(parts) => parts.iter().any(passes_only_silent),

@@ -56,8 +56,8 @@ pub enum By {
     Time,
     /// A metric, by its place in the query's metrics.
     Metric(usize),
-    /// A rate, by its place in the query's metrics, as far as chance does not explain it: one bounce of one mail proves less
-    /// than 900 of 10,000.
+    /// The proven part of a rate, by its place in the query's metrics: its lower confidence bound, so that one bounce of one
+    /// mail ranks below 900 of 10,000.
     Proven(usize, Standing),
     /// A group's value, by its place in the query's groups.
     Group(usize),
@@ -77,7 +77,7 @@ pub enum Standing {
 pub struct Order {
     /// What is compared.
     pub by: By,
-    /// Largest first; without meaning for [`By::Proven`].
+    /// Largest first; ignored for [`By::Proven`], whose [`Standing`] is the direction.
     pub descending: bool,
 }
 

@@ -49,7 +49,7 @@ pub(super) struct RuleText {
     pub(super) reason: String,
     /// Only for mail that SES never tried: `outside_reputation` or `global_list`.
     suppression: Option<SuppressionText>,
-    /// Bounce sub-types or delay types; case, spaces, `_` and `-` make no difference.
+    /// Bounce sub-types or delay types; case, spaces, `_` and `-` are ignored.
     #[serde(default)]
     pub(super) sub_type: Vec<String>,
     /// Enhanced status codes, `x` for any number.

@@ -35,7 +35,7 @@ pub(super) enum Field {
     Encoded,
     Message,
     SnsType,
-    /// A list of records, of any trigger, or of messages that were received from SQS.
+    /// A list of records of any trigger, or of messages received from SQS.
     Records,
     /// The same under Kafka's name, where it may be a list for each partition.
     RecordsOrPartitions,
@@ -103,7 +103,7 @@ pub(super) struct Envelope<'a> {
     event: Option<Wire<'a>>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
     encoded: Option<RawText<'a>>,
-    /// SNS's `Message`, SQS's `body` (`Body` where it was received by a call), the `payload` of a batch that Lambda has set aside.
+    /// SNS's `Message`, SQS's `body` (`Body` in the reply of `ReceiveMessage`), the `payload` of a batch in Lambda's failure destination.
     message: Option<RawText<'a>>,
     sns_type: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,

@@ -223,11 +223,11 @@ fn one_bad_record_of_a_batch_costs_no_other() {
 }
 
 #[test]
-fn what_waited_in_a_queue_is_read_as_the_queue_gives_it() {
+fn messages_received_from_a_queue_are_decoded() {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let sns = |n: usize| format!(r#"{{"Records":[{{"Sns":{{"Message":"{}"}}}}]}}"#, quoted(&event(n)));
     let message = |body: &str| format!(r#"{{"MessageId":"a","Body":"{}"}}"#, quoted(body));
-    // What a function failed on, from its dead-letter queue and from an on-failure destination.
+    // The event of a failed invocation, from the function's dead-letter queue and from an on-failure destination.
     check(sns(1), &["m1"]);
     let failed = |payload: &str| {
         format!(
@@ -237,7 +237,7 @@ fn what_waited_in_a_queue_is_read_as_the_queue_gives_it() {
     check(failed(&sns(1)), &["m1"]);
     check(failed(&format!("[{},{}]", event(1), event(2))), &["m1", "m2"]);
     check(failed("null"), &["NotAnEvent {\"requestCon"]);
-    // What `aws sqs receive-message` prints, and prints again.
+    // The output of one `aws sqs receive-message`, and of two in one file.
     let received = format!(r#"{{"Messages":[{},{}]}}"#, message(&sns(1)), message(&failed(&event(2))));
     check(&received, &["m1", "m2"]);
     check(format!("{received}\n{received}\n"), &["m1", "m2", "m1", "m2"]);

@@ -11,9 +11,9 @@
 //! receipt, no deltas. Keys that both tries write are not removed but overwritten: a removal that lands twice must
 //! not hit what was written in between.
 //!
-//! Entries in the register of tenants come after the deltas, and the number of erasures is read once more after both. An erasure
-//! removes the entry, raises the number, and then looks for deltas again; so one of the two sees the other, and a tenant
-//! with deltas is always listed.
+//! A commit writes deltas first, then entries in the register of tenants, and then reads the erasure count again. An erasure removes the
+//! entry, raises the count, and then looks for deltas again. So either the commit or the erasure sees the other, and a tenant with
+//! deltas is always listed.
 
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ pub(super) struct Step<'a, S, C> {
     pub(super) settings: &'a Settings,
     pub(super) shard: &'a ShardId,
     pub(super) attempt: Attempt,
-    /// Tenants that need no entry in the register.
+    /// Tenants that are known to have an entry in the register.
     pub(super) registered: &'a Registered,
 }
 
@@ -197,8 +197,8 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         Ok(())
     }
 
-    /// Writes the missing entries of the batch's tenants in the register, after their deltas. They are not in the receipt: an entry
-    /// that a dead attempt wrote may stay.
+    /// Writes the missing entries of the batch's tenants to the register, after their deltas. The receipt does not list them, since
+    /// an entry that a failed attempt wrote does no harm.
     async fn register(&self, deltas: &[Delta]) -> Result<(), AggregateError> {
         let unknown = deltas.iter().filter(|delta| !self.registered.contains(&delta.tenant));
         self.put_entries(unknown).await?;
@@ -207,7 +207,7 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         {
             return Ok(());
         }
-        // An erasure ran since this batch began: any of the entries it counts on may be gone.
+        // An erasure ran since this batch began and may have removed any entry that was taken for written.
         self.put_entries(deltas.iter()).await
     }
 

@@ -28,7 +28,7 @@ pub struct Memory {
     limit: usize,
     /// All receipts up to here are in.
     as_of: Option<SequenceNumber>,
-    /// Tenants that need no entry in the register with the next batch.
+    /// Tenants that are known to have an entry in the register.
     pub(super) registered: Registered,
 }
 

@@ -1,6 +1,6 @@
-//! Which tenants a process has registered, so that not every batch writes their entries again.
+//! The tenants that this process has registered, so that not every batch writes their entries again.
 //!
-//! What is remembered holds for one number of erasures: an erasure removes an entry that any process may count on.
+//! The set is valid for one erasure count only: an erasure removes an entry, and every process may have it in its set.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use event::TenantId;
 use super::Delta;
 use crate::tenants::ErasureCount;
 
-/// Tenants remembered at most; beyond it all are forgotten and some entries are written again, which changes nothing.
+/// The most tenants remembered. Beyond it all are forgotten, and their entries are written again, which changes nothing.
 const MAX_TENANTS: usize = 100_000;
 
-/// Tenants whose entries exist, as of a number of erasures.
+/// Tenants whose entries exist, as of an erasure count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registered {
     tenants: HashSet<TenantId>,
@@ -28,12 +28,12 @@ impl Registered {
         }
     }
 
-    /// The number of erasures that this holds for.
+    /// The erasure count for which the set is valid.
     pub(super) fn as_of(&self) -> ErasureCount {
         self.as_of
     }
 
-    /// Whether the tenant's entry exists.
+    /// Whether the tenant's entry is known to exist.
     pub(super) fn contains(&self, tenant: &TenantId) -> bool {
         self.tenants.contains(tenant)
     }

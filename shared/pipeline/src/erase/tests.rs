@@ -1,5 +1,5 @@
-//! Erasing removes everything of one tenant and nothing of others, and mail that is counted during or after it belongs to a tenant
-//! that is listed and can be erased again, whatever runs beside the erasure or dies.
+//! Erasing removes everything of one tenant and nothing of others. Mail that is counted during or after it belongs to a tenant that is
+//! listed and can be erased again, whatever runs concurrently or dies.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ fn item(key: Key, body: &str) -> Item {
     Item { key, body: body.as_bytes().to_vec(), version: 1, expires_at: None }
 }
 
-/// Something at every place there is for a tenant.
+/// Writes an item in every partition that a tenant may have.
 async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
     let (shard, sequence) = (ShardId::new("shard-1").unwrap(), SequenceNumber::from(u64::from(number)));
     let mut items = vec![Item { body: Cursor::default().encode(), ..item(keys::cursor(&shard), "") }];
@@ -55,11 +55,11 @@ async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
 }
 
 #[tokio::test]
-async fn nothing_of_an_erased_tenant_is_left_and_all_of_the_others() {
+async fn an_erased_tenant_is_gone_and_all_others_remain() {
     let store = MemoryStore::new();
     let (acme, acmeco) = (TenantId::new("acme").unwrap(), TenantId::new("acme-co").unwrap());
     fill(&store, &acmeco, 2).await;
-    // A cursor is what a real one begins with: none has done anything.
+    // A cursor at its initial state, for a shard that has committed nothing.
     let before = store.snapshot();
     fill(&store, &acme, 1).await;
     assert!(erase(&store, &acme).await.unwrap() > 15);
@@ -82,7 +82,7 @@ fn now() -> Timestamp {
     Timestamp::from_seconds(1_763_000_000)
 }
 
-/// One function instance with its shard: it remembers between batches which tenants are registered.
+/// One function instance with its shard. It remembers between batches which tenants are registered.
 struct Instance {
     shard: ShardId,
     fold: EventFold<Turned>,
@@ -127,7 +127,7 @@ async fn has_numbers(store: &MemoryStore) -> bool {
     !snapshot.deltas.is_empty() || !snapshot.manifest.blocks.is_empty()
 }
 
-/// A tenant that has numbers is listed, and can be erased once more.
+/// Checks that acme is listed if it has numbers, and that it can be erased again.
 async fn is_in_order(store: &MemoryStore, what: &str) {
     if has_numbers(store).await {
         assert_eq!(
@@ -141,13 +141,13 @@ async fn is_in_order(store: &MemoryStore, what: &str) {
     assert_eq!(tenants::list(store).await.unwrap(), [], "{what}: acme is listed after it was erased");
 }
 
-/// A store in which something else happens before one call, and which may fail from a later call on.
+/// A store that runs an interruption before one call, and may fail from a later call on.
 struct Interrupted {
     store: Arc<MemoryStore>,
     calls: AtomicUsize,
-    /// Before which call; and what happens.
+    /// The number of the call before which the interruption runs, and the interruption.
     interruption: Mutex<Option<(usize, Interruption)>>,
-    /// The first call that fails, as all after it do.
+    /// The number of the first call that fails; all later ones fail as well.
     dies_at: usize,
 }
 
@@ -265,7 +265,7 @@ async fn a_tenant_whose_entry_was_removed_once_more_is_listed_by_compaction() {
     let store = MemoryStore::new();
     let mut instance = Instance::new("shard-1");
     instance.count(&store).await.unwrap();
-    // A removal by an erasure that a retry of the client delivered late.
+    // The removal by an erasure lands again, as a late retry by the client library would.
     store.delete(vec![keys::tenant(&acme())]).await.unwrap();
     let clock = At(now().plus_millis(2 * HOUR_MS));
     let attempt = || Attempt { id: 99, deadline: clock.0.plus_millis(60_000) };
@@ -273,7 +273,7 @@ async fn a_tenant_whose_entry_was_removed_once_more_is_listed_by_compaction() {
     let report = due::compact_due::<Block, _, _>(&store, &clock, &settings, attempt).await.unwrap();
     assert!(report.failed.is_empty() && has_numbers(&store).await, "{report:?}");
     is_in_order(&store, "after a compaction").await;
-    // What has nothing is not listed, though its receipts still name it.
+    // A tenant without blocks is not listed, although receipts still name it.
     due::compact_due::<Block, _, _>(&store, &clock, &settings, attempt).await.unwrap();
     is_in_order(&store, "after everything was erased").await;
 }
@@ -287,7 +287,7 @@ async fn a_tenant_is_in_order_when_an_instance_dies_beside_an_erasure() {
             instance.count(&*store).await.unwrap();
             let other = Arc::clone(&store);
             let erasure = Box::pin(async move { assert!(erase(&*other, &acme()).await.is_ok()) });
-            // Whether the batch fails is not what is tested.
+            // The batch may fail; only the state it leaves is tested.
             let _ = instance.count(&Interrupted::new(&store, before, dies_at, erasure)).await;
             is_in_order(&store, &format!("erased before call {before}, died at call {dies_at}")).await;
         }

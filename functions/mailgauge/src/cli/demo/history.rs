@@ -1,4 +1,4 @@
-//! The demo's mail up to the present minute: what of the timeline was not counted yet is simulated and counted, as fast as that goes.
+//! Catching up with the present: simulates and counts, as fast as possible, the part of the demo's timeline that was not counted yet.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use super::timeline::{MINUTE_MS, Timeline, floor};
 use crate::progress::Progress;
 use crate::standalone::Standalone;
 
-/// Bytes of events counted in one go, about.
+/// Approximate size of the events counted in one call, in bytes.
 pub(super) const BLOCK_BYTES: usize = 6 << 20;
-/// Deltas are compacted after so many blocks.
+/// The number of blocks after which deltas are compacted.
 const BLOCKS_BETWEEN_TIDYING: u32 = 8;
 
 /// The simulated mail that was not counted yet, minute by minute.
@@ -20,25 +20,25 @@ pub(super) struct Mail {
     simulation: Simulation,
     /// The start of the next minute.
     next_ms: i64,
-    /// Everything before was counted.
+    /// All mail before this time was counted.
     counted_ms: i64,
 }
 
-/// Events of some whole minutes.
+/// The events of one or more whole minutes.
 struct Block {
     events: Vec<u8>,
-    /// Where the last minute ends.
+    /// The end of the last minute.
     end_ms: i64,
 }
 
 impl Mail {
-    /// The mail of a timeline.
     pub(super) fn new(timeline: &Timeline) -> anyhow::Result<Self> {
         let (next_ms, counted_ms) = (timeline.start_ms(), timeline.counted_ms());
         Ok(Self { simulation: timeline.simulation()?, next_ms, counted_ms })
     }
 
-    /// Appends the events of the next minute, without those that were counted, one a line; the minute's end, or none after the last one.
+    /// Appends the events of the next minute that were not counted yet, one per line. Returns the end of that minute, or `None` after the
+    /// last one.
     pub(super) fn next_minute(&mut self, out: &mut Vec<u8>) -> Option<i64> {
         let start_ms = self.next_ms;
         let end_ms = start_ms + MINUTE_MS;
@@ -57,8 +57,8 @@ impl Mail {
     }
 }
 
-/// How many bytes of a minute's events come before the newest one that was counted. That one is sent again, since another event of the
-/// same millisecond may not have been counted; it is recognised.
+/// The length, in bytes, of the events before `newest_ms`, the time of the newest counted event. Events of that millisecond are sent again,
+/// since some of them may not have been counted; those that were are recognised as duplicates.
 fn counted_bytes(events: &[u8], newest_ms: i64) -> usize {
     let mut decoder = Decoder::new();
     let mut bytes = 0;
@@ -77,8 +77,8 @@ fn counted_bytes(events: &[u8], newest_ms: i64) -> usize {
     bytes
 }
 
-/// Counts the mail of all minutes that are over, also of those that end meanwhile, in blocks of about `block_bytes`, and records in the data
-/// folder how far that is. Returns the mail that comes next, or nothing if `interrupted` ended first.
+/// Counts the mail of all past minutes, including those that pass meanwhile, in blocks of about `block_bytes`, and stores its progress in the
+/// data folder. Returns the mail that comes next, or `None` if `interrupted` completed first.
 pub(super) async fn catch_up(
     home: &Standalone,
     folder: &Path,
@@ -125,7 +125,7 @@ fn minutes(from_ms: i64, now: Timestamp) -> u64 {
     u64::try_from((floor(now.millis()) - from_ms) / MINUTE_MS).unwrap_or(0)
 }
 
-/// Simulates until the present minute. What was counted is simulated too, since the rest follows from it, and left out.
+/// Simulates up to the present minute. The simulation is sequential, so minutes that were counted are simulated too, but not sent.
 fn make_blocks(
     mut mail: Mail,
     block_bytes: usize,
@@ -135,9 +135,9 @@ fn make_blocks(
 ) -> Mail {
     let start_ms = mail.next_ms;
     let mut events = Vec::with_capacity(block_bytes);
-    // A closed channel: the demo was stopped.
+    // The receiver closes the channel when the demo is stopped.
     while !blocks.is_closed() {
-        // Time goes on while history is made.
+        // Read anew each time, since minutes pass while the history is simulated.
         let now = clock();
         let is_over = mail.next_ms < floor(now.millis());
         let end_ms = if is_over { mail.next_minute(&mut events) } else { None };

@@ -1,9 +1,8 @@
 //! The demo's timeline: the plan that its mail is simulated from, and how far that mail was counted.
 //!
-//! It is stored in the data folder, so that a later start continues the same simulation exactly where the last one ended, whether that was
-//! stopped or killed. The plan gives the same events again; how far they were counted is known to the millisecond from the newest event
-//! counted. That alone could mislead, since other events may be sent to a demo too, so it is only believed within the part of the timeline
-//! that was being counted.
+//! It is stored in the data folder, so that a later start continues the same simulation exactly where the last one was stopped or killed.
+//! The same plan always yields the same events, and the time of the newest counted event tells, to the millisecond, how far they were
+//! counted. Other events may be sent to a demo as well, so that time is trusted only within the part of the timeline that was being counted.
 
 use std::io;
 use std::path::Path;
@@ -15,13 +14,14 @@ use simulator::{Incident, Plan, Simulation};
 
 pub(super) const MINUTE_MS: i64 = 60_000;
 pub(super) const DAY_MINUTES: u32 = 24 * 60;
-/// How long a plan goes on after its history; then the next start begins a new one.
+/// How long a plan continues after its history. Once it has ended, the next start begins a new plan.
 const PLANNED_DAYS: u32 = 365;
-/// How much more than the history may be missing: a start that was killed at once leaves all of it, and some time passes until the next.
+/// How much more than the requested history may be missing for a timeline to be continued: a first start that was killed at once has counted
+/// none of it, and time passes until the next start.
 const LEEWAY_MS: i64 = 24 * 60 * MINUTE_MS;
 const FILE: &str = "demo.json";
 
-/// What goes wrong in the history: kind, hours before the start, further settings; `#N` stands for the tenant of that rank.
+/// The incidents staged in the history: kind, hours before the start, and further settings. `#N` stands for the Nth largest tenant.
 const INCIDENTS: [(&str, u32, &str); 7] = [
     ("bad-list", 15 * 24, "minutes=180:share=0.2"),
     ("slow-decline", 12 * 24, "minutes=17280:share=0.06:tenant=#2"),
@@ -32,24 +32,22 @@ const INCIDENTS: [(&str, u32, &str); 7] = [
     ("latency", 7, "minutes=90:factor=15"),
 ];
 
-/// What a start of the demo asks for.
+/// The options of one start of the demo.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Wanted {
-    /// How many tenants send.
     pub(super) tenants: u32,
-    /// How many emails all of them send a minute.
+    /// Emails per minute of all tenants together, on average.
     pub(super) emails_per_minute: f64,
-    /// Days of history.
     pub(super) days: u32,
 }
 
 /// A plan and how far it was counted. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Timeline {
-    /// The program's version: another one may simulate other mail from the same plan.
+    /// The program's version, since another version may simulate different mail from the same plan.
     version: String,
     tenants: u32,
-    /// As text, so that it is exactly the same number when it is read again.
+    /// Stored as text, so that exactly the same number is read back.
     emails_per_minute: String,
     minutes: u32,
     start_ms: i64,
@@ -57,13 +55,13 @@ pub(super) struct Timeline {
     incidents: Vec<String>,
     /// All mail of the plan before this time was counted.
     counted_ms: i64,
-    /// Some of the mail from there up to this time may have been counted; nothing after it was.
+    /// Mail between `counted_ms` and this time may have been counted in part; no mail after it was counted.
     sent_ms: i64,
 }
 
 impl Timeline {
-    /// The timeline of a start at `now`: the stored one, from where its mail was counted to, if it still fits what is wanted; else a new one
-    /// for what is missing of the history. `newest` is the newest event counted.
+    /// The timeline for a start at `now`: the stored one if it still matches the options, or else a new one that covers the missing part of
+    /// the history. `newest` is the time of the newest counted event.
     pub(super) fn new(
         stored: Option<Self>,
         newest: Option<Timestamp>,
@@ -75,19 +73,19 @@ impl Timeline {
         let newest = newest.map(Timestamp::millis);
         let counted = match &stored {
             Some(stored) => Some(newest.unwrap_or(i64::MIN).clamp(stored.counted_ms, stored.sent_ms)),
-            // A folder that was filled by an earlier version, or by hand.
+            // The folder was filled by an earlier version, or by hand.
             None => newest.map(|newest| floor(newest) + MINUTE_MS),
         };
-        // More than the whole history is missing, so it is made anew.
+        // More than the whole history is missing, so a new one is made.
         let Some(counted) = counted.filter(|&counted| counted >= earliest - LEEWAY_MS) else {
             return Self::begin(wanted, earliest, this_minute);
         };
         match stored {
             Some(stored) if stored.is_for(wanted, this_minute) => {
-                // Whatever was being sent after that is sent again.
+                // Mail after that was in flight and is sent again.
                 Ok(Self { counted_ms: counted, sent_ms: counted, ..stored })
             }
-            // The mail of a new plan has identities of its own, so it begins with the next whole minute.
+            // A new plan's messages are not recognised as duplicates of the old plan's, so it begins at the next whole minute.
             _ => Self::begin(wanted, floor(counted + MINUTE_MS - 1), this_minute),
         }
     }
@@ -100,7 +98,7 @@ impl Timeline {
             emails_per_minute: wanted.emails_per_minute.to_string(),
             minutes: history.saturating_add(PLANNED_DAYS * DAY_MINUTES),
             start_ms,
-            // Each timeline makes messages of its own: the same ones would be recognised and not counted.
+            // Each timeline needs message IDs of its own: repeated ones would be dropped as duplicates.
             seed: start_ms.unsigned_abs() / MINUTE_MS.unsigned_abs(),
             incidents: Vec::new(),
             counted_ms: start_ms,
@@ -117,12 +115,12 @@ impl Timeline {
             && this_minute < self.start_ms + i64::from(self.minutes) * MINUTE_MS
     }
 
-    /// The simulation, at its very start.
+    /// The simulation at the start of its first minute.
     pub(super) fn simulation(&self) -> anyhow::Result<Simulation> {
         let incidents: Result<Vec<Incident>, _> = self.incidents.iter().map(|text| text.parse()).collect();
         let plan = Plan {
             tenants: self.tenants,
-            emails_per_minute: self.emails_per_minute.parse().context("emails_per_minute is no number")?,
+            emails_per_minute: self.emails_per_minute.parse().context("emails_per_minute is not a number")?,
             minutes: self.minutes,
             start_ms: self.start_ms,
             seed: self.seed,
@@ -131,7 +129,7 @@ impl Timeline {
         Simulation::new(plan).context("cannot simulate")
     }
 
-    /// When the first simulated minute begins.
+    /// The start of the first simulated minute.
     pub(super) const fn start_ms(&self) -> i64 {
         self.start_ms
     }
@@ -141,31 +139,31 @@ impl Timeline {
         self.counted_ms
     }
 
-    /// Nothing after this time was counted.
+    /// No mail after this time was counted.
     #[cfg(test)]
     pub(super) const fn sent_ms(&self) -> i64 {
         self.sent_ms
     }
 
-    /// All mail up to the end of what is being sent was counted; now mail up to `end_ms` is being sent.
+    /// Marks the mail in flight as counted, and the mail up to `end_ms` as in flight.
     pub(super) fn advance(&mut self, end_ms: i64) {
         self.counted_ms = self.sent_ms.max(self.counted_ms);
         self.sent_ms = end_ms.max(self.counted_ms);
     }
 
-    /// Reads the timeline of a data folder; none if there is none yet.
+    /// Reads the timeline of a data folder, if it has one.
     pub(super) fn read(folder: &Path) -> anyhow::Result<Option<Self>> {
         let path = folder.join(FILE);
         match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| {
-                format!("{} cannot be read: remove it, and the demo begins a new timeline", path.display())
+                format!("{} cannot be read: remove it to begin a new timeline", path.display())
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
-    /// Stores the timeline in a data folder: whole or not at all.
+    /// Stores the timeline in a data folder, atomically.
     pub(super) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let (path, new) = (folder.join(FILE), folder.join(FILE).with_extension("new"));
         let text = serde_json::to_vec_pretty(self)?;
@@ -175,12 +173,12 @@ impl Timeline {
     }
 }
 
-/// The start of a moment's minute.
+/// Rounds a time down to the start of its minute.
 pub(super) const fn floor(ms: i64) -> i64 {
     ms - ms.rem_euclid(MINUTE_MS)
 }
 
-/// The staged incidents that fit into so many minutes of history.
+/// The staged incidents that fit into `history` minutes.
 fn incidents(world: &Simulation, history: u32) -> Vec<String> {
     let tenants: Vec<&str> = world.tenant_names().collect();
     let staged = INCIDENTS.iter().filter_map(|(kind, hours_before, settings)| {
@@ -234,7 +232,7 @@ mod tests {
             (None, stored.start_ms),
             (Some(stored.start_ms + 7), stored.start_ms + 7),
             (Some(end - 1), end - 1),
-            // Somebody else's mail says nothing about what was not sent yet.
+            // Events from elsewhere do not mark unsent mail as counted.
             (Some(NOW_MS), end),
             (Some(0), stored.start_ms),
         ] {
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn other_wishes_begin_a_new_timeline_after_the_old_one() {
+    fn different_options_begin_a_new_timeline_after_the_old_one() {
         let mut stored = first();
         stored.advance(NOW_MS - DAY_MS);
         stored.advance(NOW_MS - DAY_MS);
@@ -257,7 +255,7 @@ mod tests {
             assert_eq!((begun.start_ms, begun.counted_ms), (NOW_MS - DAY_MS, NOW_MS - DAY_MS));
             assert_ne!(begun.seed, stored.seed);
         }
-        // The number of days matters for a first start only.
+        // The number of days matters only for a first start.
         let more =
             Timeline::new(Some(stored.clone()), None, Wanted { days: 20, ..WANTED }, at(NOW_MS)).unwrap();
         assert_eq!(more, stored);
@@ -272,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_timeline_gets_one_from_its_newest_event_on() {
+    fn a_folder_without_a_timeline_gets_one_that_begins_after_its_newest_event() {
         let begun = Timeline::new(None, Some(at(NOW_MS - 9 * DAY_MS + 5)), WANTED, at(NOW_MS)).unwrap();
         assert_eq!(begun.start_ms, NOW_MS - 9 * DAY_MS + MINUTE_MS);
         assert!(begun.incidents.len() >= 4, "{:?}", begun.incidents);

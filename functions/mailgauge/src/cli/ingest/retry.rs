@@ -1,4 +1,4 @@
-//! Repeats what may work later: every failure is told at once, with when the next attempt is, and it ends after a bounded time.
+//! Retries with backoff for a bounded time. Each failure is reported at once, along with the time of the next attempt.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,18 @@ use anyhow::anyhow;
 
 use crate::progress::{Progress, duration};
 
-/// Pause after the first failure; each later one is twice as long.
+/// The pause after the first failure; each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause: a server that is back should not be kept waiting.
+/// The longest pause, so that sending resumes soon after a server is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It may work later.
+    /// Temporary: another attempt may succeed.
     Passing {
-        /// What happened, to what.
         what: String,
-        /// How long the other side asks to wait.
+        /// How long the server asks to wait, as in `Retry-After`.
         wait: Option<Duration>,
     },
     /// Another attempt would fail the same way.
@@ -26,13 +25,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// A failure that may pass.
+    /// A temporary failure without a requested wait.
     pub(super) fn passing(what: impl Into<String>) -> Self {
         Self::Passing { what: what.into(), wait: None }
     }
 }
 
-/// Calls `attempt` with the time left until it succeeds, fails for good, or fails `give_up_after` or later after the first call.
+/// Calls `attempt` with the time left, until it succeeds or fails permanently, or `give_up_after` has passed since the first call.
 pub(super) fn retry<T>(
     give_up_after: Duration,
     progress: &Progress,
@@ -66,7 +65,8 @@ pub(super) fn retry<T>(
     }
 }
 
-/// The pause after failure `number`, counted from 0; none if there is no time left. The last attempt is at the very end.
+/// The pause after failure `number`, counted from 0; `None` if there is no time left. The last pause is cut short, so that the last attempt
+/// comes at the very end of the time.
 fn pause(number: u32, asked: Option<Duration>, left: Duration) -> Option<Duration> {
     let backoff = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(number)).min(LONGEST_PAUSE);
     let pause = asked.unwrap_or_default().max(backoff).min(left);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_later_ends_at_once() {
+    fn permanent_failures_are_not_retried() {
         let mut calls = 0;
         let ended: anyhow::Result<()> = retry(Duration::from_mins(1), &Progress::hidden(), |_| {
             calls += 1;

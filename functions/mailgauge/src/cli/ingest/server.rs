@@ -1,4 +1,4 @@
-//! To a running server over HTTP: what is worth another attempt, and what can never work.
+//! Sends events to a running server over HTTP, and decides which failures are worth a retry.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::retry::{Failure, retry};
 use crate::progress::Progress;
 use crate::standalone::Counted;
 
-/// The longest time for one request: the server answers when everything in it is counted.
+/// The timeout of one request. The server answers only once everything in it is counted.
 const REQUEST_TIME: Duration = Duration::from_mins(1);
-/// The longest time to get a connection: a host that drops packets gives no other sign.
+/// The timeout of connecting, which is the only sign of a host that drops packets.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// The shortest time for one request, however little time is left.
+/// The shortest timeout of one request, however little time is left.
 const SHORTEST_REQUEST_TIME: Duration = Duration::from_secs(1);
-/// The longest wait that a server may ask for.
+/// The longest `Retry-After` that is honoured.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How much of a reply that is not ours is repeated, in characters.
+/// How much of an unexpected reply is quoted, in characters.
 const QUOTED: usize = 200;
 
-/// A running server.
+/// A running server as a destination.
 pub(super) struct Server {
     agent: ureq::Agent,
     address: String,
@@ -31,7 +31,7 @@ pub(super) struct Server {
     progress: Progress,
 }
 
-/// Problem details (RFC 9457), as far as a person needs them.
+/// The fields of problem details (RFC 9457) that are shown.
 #[derive(Deserialize)]
 struct Problem {
     detail: Option<String>,
@@ -55,7 +55,7 @@ impl Server {
     fn attempt(&self, block: &[u8], left: Duration) -> Result<Counted, Failure> {
         let url = format!("{}/v1/ingest/ses", self.address);
         let request = self.agent.post(&url).header("authorization", &self.authorization);
-        // Without retries there is no time left, but the one request has its usual time.
+        // With --give-up-after 0s no time is left, but the only attempt still gets the full timeout.
         let time = if self.give_up_after.is_zero() { REQUEST_TIME } else { left };
         let time = time.clamp(SHORTEST_REQUEST_TIME, REQUEST_TIME);
         let request = request.config().timeout_global(Some(time)).build();
@@ -70,7 +70,7 @@ impl Server {
             200..=299 => serde_json::from_str(&body).map_err(|_| {
                 let quoted = quoted(&body);
                 Failure::Lasting(anyhow!(
-                    "{address} does not answer as a Mailgauge server does: correct --to; it said: {quoted}"
+                    "{address} does not answer like a Mailgauge server: correct --to; it said: {quoted}"
                 ))
             }),
             408 | 425 | 429 | 500..=599 => {
@@ -80,34 +80,34 @@ impl Server {
         }
     }
 
-    /// Why there is no answer. What is wrong with the address or the certificate stays wrong; a server that is away may come back.
+    /// Classifies a request without a reply. A wrong address or certificate stays wrong; a server that is down may come back.
     fn unsent(&self, error: Error) -> Failure {
         let address = &self.address;
         let lasting = |reason: &str, hint: &str| {
             Failure::Lasting(anyhow!("{address} cannot be used: {reason}: {hint}"))
         };
         let text = error.to_string();
-        // A failed handshake is an error of TLS or, where it fails while data is sent, one of input and output around it.
+        // A failed handshake is reported as a TLS error or, if it fails while data is sent, as an I/O error around one; so match the text.
         if text.contains("invalid peer certificate") {
             return lasting(
                 &text,
-                "use the name that the certificate is for, with one that this machine trusts",
+                "use the host name in the certificate, and a certificate that this machine trusts",
             );
         }
         if text.contains("corrupt message") || text.contains("InvalidContentType") {
-            return lasting("it does not speak TLS", "try http:// in place of https://");
+            return lasting("it does not speak TLS", "try http:// instead of https://");
         }
         match error {
             Error::Io(error) => Failure::passing(format!("{address} cannot be reached: {error}")),
             Error::HostNotFound => {
-                Failure::passing(format!("{address} cannot be reached: no host has this name"))
+                Failure::passing(format!("{address} cannot be reached: the host name cannot be resolved"))
             }
             Error::Timeout(timeout) => {
                 Failure::passing(format!("{address} does not answer in time ({timeout})"))
             }
             Error::Protocol(error) => lasting(
                 &format!("its answer is not HTTP ({error})"),
-                "correct the port, or try https:// in place of http://",
+                "correct the port, or try https:// instead of http://",
             ),
             Error::BadUri(_)
             | Error::Http(_)
@@ -120,7 +120,7 @@ impl Server {
     }
 }
 
-/// What a server says of a problem.
+/// The detail or title of a problem reply, or the start of any other reply.
 fn said(body: &str) -> String {
     let problem: Option<Problem> = serde_json::from_str(body).ok();
     problem.and_then(|problem| problem.detail.or(problem.title)).unwrap_or_else(|| quoted(body))

@@ -1,8 +1,8 @@
-//! Onto a Kinesis stream: one record to an event, where its message sends it, as the function `forward` does.
+//! Sends events to a Kinesis stream like the function `forward` does: one record per event, in the shard of its message.
 //!
-//! A batch that Lambda has set aside is put back record by record, and what was received from a queue message by message. What a record
-//! counts for is known only when it has been aggregated, so the summary states records and not events. A block that was put in part is
-//! put again as a whole: what is on the stream twice is counted once.
+//! A batch from Lambda's failure destination is put back record by record, and the output of `aws sqs receive-message` message by message.
+//! Only aggregation finds out how many events a record holds, so the summary states records. A block of which some records were refused is
+//! put again as a whole: a record that is on the stream twice is counted once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::progress::Progress;
 use crate::server;
 use crate::standalone::Counted;
 
-/// Wrappers inside each other that are opened: the deepest real one is a failed invocation's event in a message of a queue. Nesting must
-/// not cost a stack.
+/// How many nested wrappers are opened. The deepest real nesting is the event of a failed invocation in a queue message; the limit keeps
+/// hostile input from overflowing the stack.
 const MAX_WRAPPERS: usize = 4;
 /// What a stream takes as one record unless it was made for larger ones.
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// A stream as the place to send to.
+/// A Kinesis stream as a destination.
 pub(super) struct ToStream {
     runtime: Runtime,
     stream: Stream,
@@ -40,7 +40,7 @@ pub(super) struct ToStream {
 }
 
 impl ToStream {
-    /// The stream of that name, which the environment's AWS settings say how to reach.
+    /// The stream `name` in the account and region that the environment's AWS settings select.
     pub(super) fn new(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Self> {
         let runtime = server::runtime()?;
         let stream = Stream::new(&runtime.block_on(aws::config()), name.to_owned());
@@ -57,7 +57,7 @@ impl Destination for ToStream {
             bail!("a value of {} bytes does not fit a record of a stream: split it", record.data.len());
         }
         let sent = Counted { events: records.len() as u64, ..Counted::default() };
-        // A stream that is full has room again; what else is wrong stays so.
+        // A full stream has room again later; every other failure is permanent.
         retry(self.give_up_after, &self.progress, |_| {
             self.runtime.block_on(self.stream.put(records.clone())).map_err(|error| match error {
                 PutRecordsError::Refused { .. } => Failure::passing(error.to_string()),
@@ -101,10 +101,10 @@ fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
     found
 }
 
-/// What AWS wraps around events that could not be delivered or counted; a value has one of the fields.
+/// What AWS wraps around events that could not be delivered or counted. A wrapper has exactly one of the fields.
 #[derive(Deserialize)]
 struct Wrapper<'a> {
-    /// A batch of the stream that Lambda gave up: the invocation, as text.
+    /// The invocation, as text, of a batch that Lambda sent to the failure destination of the stream's trigger.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     #[serde(borrow)]
     payload: Option<Cow<'a, str>>,
@@ -157,7 +157,7 @@ fn held(value: &str, wrappers: usize) -> Option<Vec<Vec<u8>>> {
     Some(messages.iter().flat_map(|message| owned(&message.body)).collect())
 }
 
-/// The records of an invocation by the stream.
+/// The records of an invocation by a Kinesis trigger; `None` if it is not one, or a record is not Base64.
 fn records_of(payload: &str) -> Option<Vec<Vec<u8>>> {
     let invocation: Invocation<'_> = serde_json::from_str(payload).ok()?;
     let decode = |record: &InvocationRecord<'_>| BASE64_STANDARD.decode(&*record.kinesis.data).ok();

@@ -1,7 +1,7 @@
 //! What `--to` names: a server, a stream or a data folder.
 //!
 //! A server without its scheme (`127.0.0.1:8080`) would be a valid folder name, and events would vanish into a new folder. So whatever
-//! looks like an address is refused with the form that was probably meant; `./NAME` always names a folder.
+//! looks like an address is refused, with a hint at the form that was probably meant; `./NAME` always names a folder.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ const MAX_STREAM_NAME: usize = 128;
 /// Where events are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A running server: its URL without the path of the ingest call or a slash at the end.
+    /// A running server: its URL without a trailing slash or the path of the ingest call.
     Server(String),
     /// The name of a Kinesis stream.
     Stream(String),
@@ -36,7 +36,7 @@ impl FromStr for Target {
                     "events cannot be sent to S3; to read them from there, download them first (aws s3 cp --recursive {text} FOLDER) and \
                      name FOLDER as the input"
                 )),
-                // What a slip of the finger makes of the known ones.
+                // Likely misspellings of the known schemes.
                 other if other.starts_with('k') => {
                     Err(format!("{scheme}:// is not known: did you mean kinesis://{rest}?"))
                 }
@@ -61,7 +61,7 @@ fn server(text: &str) -> Result<Target, String> {
     if authority.host().is_empty() {
         return Err(invalid("the URL has no host"));
     }
-    // The default port would be used in place of one that is out of range.
+    // The parser ignores a port that is out of range, and the default port would be used instead.
     let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
     if let Some((_, port)) = after_host.rsplit_once(':')
         && !port.parse().is_ok_and(|port: u16| port > 0)
@@ -92,11 +92,9 @@ fn folder(text: &str) -> Result<Target, String> {
     if text.starts_with("//") {
         return Err(format!("the scheme is missing: write http:{text}"));
     }
-    // A shell leaves `--to=~/data` as it is, and a folder named ~ would appear in the working directory.
+    // A shell does not expand `--to=~/data`, and a folder named ~ would be created in the working directory.
     if text == "~" || text.starts_with("~/") {
-        return Err(format!(
-            "~ was not replaced by the shell: write --to {text} with a space, or the full path"
-        ));
+        return Err(format!("the shell did not expand ~: write --to {text} with a space, or the full path"));
     }
     if text.starts_with(['/', '.']) {
         return Ok(Target::Folder(text.into()));
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_looks_like_an_address_is_refused_with_the_form_that_was_meant() {
+    fn mistyped_addresses_are_refused_with_the_form_that_was_meant() {
         for (text, form) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080, or ./127.0.0.1:8080"),
             ("127.0.0.1", "http://127.0.0.1,"),

@@ -178,7 +178,7 @@ fn pages_say_where_they_are_and_lead_back_and_to_the_end() {
     assert_eq!(go(&meta["previous_cursor"]).0, "gmail 50");
 }
 
-/// Groups with so many bounces of so many sends, by campaign.
+/// Events of campaigns with the given numbers of bounces and sends.
 fn bounced(groups: &[(&'static str, u64, u64)]) -> Vec<Happening> {
     let one = |campaign, counter, count| Happening {
         campaign,
@@ -190,7 +190,7 @@ fn bounced(groups: &[(&'static str, u64, u64)]) -> Vec<Happening> {
     groups.iter().flat_map(each).filter(|happening| happening.count > 0).collect()
 }
 
-/// The campaigns of all pages of two, in order; the long tail left out.
+/// The campaigns on all pages, two per page, in order and without `(other)`.
 fn campaigns(order_by: &str, happenings: &[Happening]) -> Vec<String> {
     let body = json!({
         "metrics": ["bounce_rate"], "from": "2026-03-01", "to": "2026-03-02",
@@ -204,7 +204,7 @@ fn campaigns(order_by: &str, happenings: &[Happening]) -> Vec<String> {
 
 #[test]
 fn pages_by_a_rate_have_ties_by_name_and_nulls_last_in_both_directions() {
-    // "unsent" has bounces of mail that was sent before the range: no rate.
+    // The bounces of "unsent" belong to mail that was sent before the range, so it has no rate.
     let groups =
         bounced(&[("d", 1, 10), ("b", 2, 10), ("unsent", 3, 0), ("c", 1, 10), ("a", 1, 10), ("e", 0, 10)]);
     assert_eq!(campaigns("bounce_rate:desc", &groups), ["b", "a", "c", "d", "e", "unsent"]);
@@ -230,7 +230,7 @@ fn the_worst_rate_is_the_one_that_is_proven() {
 }
 
 #[test]
-fn complaints_that_nobody_reports_are_no_rate_of_zero() {
+fn a_complaint_rate_is_absent_where_complaints_are_not_reported() {
     let mut happenings = Vec::new();
     for (provider, domain) in [("gmail", "gmail.com"), ("apple", "icloud.com"), ("yahoo", "yahoo.com")] {
         let delivered = Happening::new("2026-03-01T10:20:00Z", provider, Counter::Deliveries, 100);

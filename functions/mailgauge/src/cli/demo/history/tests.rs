@@ -1,4 +1,4 @@
-//! History that is interrupted, continued and caught up with, in a real data folder, against the same history made at one go.
+//! A history that is interrupted and continued in a real data folder, compared with the same history made in one go.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,14 +14,14 @@ use super::*;
 
 const WANTED: Wanted = Wanted { tenants: 2, emails_per_minute: 1.0, days: 2 };
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
-/// Some dozens of blocks for the whole history.
+/// Small enough that the whole history takes a few dozen blocks.
 const SMALL_BLOCK: usize = 200 << 10;
 
 fn now() -> Timestamp {
     Timestamp::from_millis(floor(SystemClock.now().millis()))
 }
 
-/// The demo of a data folder as one start after another finds it.
+/// A demo's data folder, used by one start after another.
 struct Demo {
     folder: tempfile::TempDir,
 }
@@ -31,7 +31,7 @@ impl Demo {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// One start at `now`, which ends when `interrupted` does; whether it came to its end, and what comes next.
+    /// Starts the demo at `now`, until it has caught up or `interrupted` completes. Returns the mail that comes next if it caught up.
     async fn start(
         &self,
         now: Timestamp,
@@ -52,7 +52,7 @@ impl Demo {
     }
 }
 
-/// What was read so far.
+/// The totals of all records read so far.
 async fn totals(home: &Standalone) -> Totals {
     let mut sum = Totals::default();
     for (_, cursor) in cursor::read_all(&home.store).await.unwrap() {
@@ -61,7 +61,7 @@ async fn totals(home: &Standalone) -> Totals {
     sum
 }
 
-/// How many events the same timeline comes to when it is counted at one go.
+/// The number of events in the same timeline, when it is made in one go.
 async fn at_one_go(mut timeline: Timeline, now: Timestamp) -> u64 {
     let demo = Demo::new();
     let path = demo.folder.path();
@@ -86,7 +86,7 @@ async fn interrupted_history_ends_up_whole_and_nothing_is_counted_twice() {
         });
         let (home, mail) = demo.start(now, interrupted).await;
         interruptions += u32::from(mail.is_none());
-        // Killed before the next block was counted, but after that was announced.
+        // Killed after the timeline announced the next block, but before that block was counted.
         let mut stored = Timeline::read(demo.folder.path()).unwrap().unwrap();
         let newest = home.newest_event().await.unwrap().map_or(0, Timestamp::millis);
         if mail.is_none() && newest >= stored.sent_ms() - MINUTE_MS {
@@ -110,7 +110,7 @@ async fn a_demo_that_was_stopped_yesterday_fills_the_gap() {
     {
         let (home, mut mail) = demo.finish(yesterday).await;
         let mut timeline = Timeline::read(demo.folder.path()).unwrap().unwrap();
-        // Some minutes of live mail, killed in the middle of the last.
+        // A few minutes of live mail; the process is killed in the middle of the last one.
         for minute in 1..=5 {
             let mut events = Vec::new();
             timeline.advance(mail.next_minute(&mut events).unwrap());
@@ -129,7 +129,7 @@ async fn a_demo_that_was_stopped_yesterday_fills_the_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn minutes_that_pass_while_history_is_made_are_made_too() {
+async fn minutes_that_pass_during_catch_up_are_simulated_too() {
     let (demo, begun) = (Demo::new(), now().plus_millis(-DAY_MS));
     let home = Standalone::open(demo.folder.path(), Attribution::default()).unwrap();
     let mut timeline = Timeline::new(None, None, WANTED, begun).unwrap();
