@@ -1,8 +1,8 @@
-//! Administration survives `kill -9`: every change that was answered is there after a restart, and what was erased stays erased
-//! until new mail makes the tenant anew.
+//! Administration survives `kill -9`: every acknowledged change is there after a restart, and an erased tenant stays erased until new
+//! mail creates it again.
 //!
-//! The server is killed right after each reply, before anything else is asked of it: a later request could write to disk what the
-//! change itself did not.
+//! The server is killed right after each reply, before any other request: a later request could write to disk what the change itself
+//! did not.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// One change, and what must be true of the server after it.
+/// One change, and a check that holds on the server after it.
 struct Change {
     method: &'static str,
     path: String,
     body: Value,
-    /// What the change is called in the audit log.
+    /// The change's action in the audit log.
     action: &'static str,
     holds: fn(&Client<'_>) -> bool,
 }
 
-/// The API of one running server, asked with one key.
+/// A client of one running server, with the operator's key and a tenant's.
 struct Client<'a> {
     server: &'a Server,
     operator: &'a str,
-    /// The key of a tenant, once there is one.
+    /// The tenant's key; empty until it is made.
     tenant: &'a str,
 }
 
@@ -66,7 +66,7 @@ fn change(
     Change { method, path: path.to_owned(), body, action, holds }
 }
 
-/// The changes of a tenant's life, in an order in which each can be made.
+/// The changes in a tenant's life, each of which is possible after the ones before it.
 fn changes(key_id: &str) -> Vec<Change> {
     let acme = "/v1/tenants/acme";
     vec![
@@ -101,7 +101,7 @@ fn changes(key_id: &str) -> Vec<Change> {
     ]
 }
 
-/// Makes one change, kills the server as soon as it has answered, and starts it again.
+/// Makes one change, kills the server as soon as it has answered, and restarts it.
 fn made_and_killed(server: Server, data: &Path, keys: (&str, &str), change: &Change) -> (Server, Value) {
     let client = Client { server: &server, operator: keys.0, tenant: keys.1 };
     let (status, reply) = client.send(keys.0, change.method, &change.path, &change.body);

@@ -211,7 +211,7 @@ fn every_sample_is_counted_as_it_was_by_hand() {
     }
 }
 
-/// SES reviews an account by its hard bounces. Mail that SES held back for the sender's own lists is none.
+/// SES reviews an account by its hard bounces, which do not include mail that SES held back because of the sender's own lists.
 #[test]
 fn suppressed_mail_is_a_hard_bounce_only_where_it_is_on_the_global_list() {
     for (name, suppressed, hard) in [
@@ -358,13 +358,13 @@ fn aggregate_says_what_it_read_and_fails_if_it_could_read_nothing() {
     let (code, _, errors) = mailgauge(&["aggregate", &path], b"");
     assert!(code == 0 && errors.contains(" 9 events (0 of them duplicates)"), "{errors}");
     assert!(errors.contains(", 3 unreadable\n") && !errors.contains("error:"), "{errors}");
-    // A day without mail is no failure, but must not pass for one with mail.
+    // A day without mail is not a failure, but the summary must say so.
     for input in [b"".as_slice(), b" \n\n"] {
         let (code, out, errors) = mailgauge(&ask, input);
         assert_eq!((code, out.as_str()), (0, "tenant,sends\n"), "{errors}");
         assert!(errors.contains("standard input: the input is empty"), "{errors}");
     }
-    // Readable, and nothing to count.
+    // The record is readable, but has nothing to count.
     let (code, _, errors) = mailgauge(&["aggregate", &sample("sns-validation.json")], b"");
     assert!(code == 0 && errors.contains("0 events") && errors.contains("0 unreadable"), "{errors}");
 }
@@ -385,7 +385,7 @@ fn columns_follow_from_the_request_and_never_from_the_input() {
     let (json, _) = done(&["aggregate", &sample("ses-send.json"), "--format", "json"], b"");
     let rows: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(rows["rows"][0]["metrics"].as_object().unwrap().len(), columns.split(',').count() - 1);
-    // People are spared seventy columns of nothing.
+    // The table for people omits metrics without a value.
     let (table, _) = done(&["aggregate", &sample("ses-open.json")], b"");
     assert!(table.contains("opens") && !table.contains("bounces"), "{table}");
 }
@@ -742,7 +742,7 @@ fn a_tenant_is_there_once_added_or_counted() {
 }
 
 #[test]
-fn a_reserved_name_is_given_to_no_tenant_on_the_command_line() {
+fn reserved_names_are_refused_on_the_command_line() {
     let home = Home::new();
     for name in ["*", "(unassigned)", "(other)"] {
         for command in
@@ -752,7 +752,7 @@ fn a_reserved_name_is_given_to_no_tenant_on_the_command_line() {
             assert!(code == 2 && errors.contains("is reserved"), "{command:?}: {code} {errors}");
         }
     }
-    // The mail of no tenant can be looked at; all tenants are, where none is named.
+    // (unassigned) can be read, and leaving the tenant out reads all tenants.
     let untagged = r#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23.456Z","source":"a@example.com","messageId":"m1","destination":["b@example.com"],"tags":{}},"send":{}}"#;
     let forged = untagged.replace("m1", "m2").replace("{}},", r#"{"tenant":["*"]}},"#);
     let posing = untagged.replace("m1", "m3").replace("{}},", r#"{"tenant":["(unassigned)"]}},"#);
@@ -771,7 +771,7 @@ fn a_reserved_name_is_given_to_no_tenant_on_the_command_line() {
 }
 
 #[test]
-fn a_name_from_mail_begins_no_formula_in_csv() {
+fn names_from_mail_never_begin_a_formula_in_csv() {
     let events: Vec<String> = ["=HYPERLINK(1)", "+1+1", "-1-1", "@SUM(1)", "-3", "spring"]
         .iter()
         .enumerate()

@@ -48,7 +48,7 @@ fn a_user_walks_the_dashboard_of_the_demo() {
 }
 
 #[test]
-fn the_worst_and_the_last_of_thousands_are_within_reach() {
+fn the_worst_and_the_last_of_thousands_of_rows_can_be_reached() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().expect("the first start prints an operator key");

@@ -1,4 +1,4 @@
-//! The demo, killed while it makes its history and started again: no hole, nothing twice, and not behind.
+//! A demo that is killed while it makes its history and started again has no gap, counts nothing twice, and catches up.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::{MAILGAUGE, Server};
 
 const SIZE: [&str; 6] = ["--tenants", "3", "--days", "2", "--emails-per-minute", "12"];
 
-/// Starts the demo and kills it (`kill -9`) once it has counted so many blocks of history; what it said until then.
+/// Starts the demo and kills it (`kill -9`) once it has counted `blocks` blocks of history. Returns the lines it printed.
 fn killed_after(blocks: usize, data: &Path) -> Vec<String> {
     let mut child = Command::new(MAILGAUGE)
         .args(["demo", "--listen", "127.0.0.1:0", "--data"])
@@ -46,14 +46,14 @@ fn ask(server: &Server, path: &str) -> Value {
 }
 
 #[test]
-fn a_demo_that_was_killed_continues_without_a_hole_and_is_not_behind() {
+fn a_killed_demo_continues_without_a_gap_and_catches_up() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("demo");
     let first = killed_after(1, &data);
     assert!(first.iter().any(|line| line.starts_with("Simulating mail from ")), "{first:?}");
     killed_after(2, &data);
     let server = Server::start("demo", &data, &SIZE);
-    // The log is on standard error, which is no terminal here: a reader must see that work goes on.
+    // Standard error is not a terminal here, so progress must appear as lines in the log.
     let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
     assert!(log.contains(" minutes of history ("), "{log}");
     let answer = ask(&server, "/v1/metrics?metrics=sends&from=-47h&to=now&granularity=1h&fill=none");

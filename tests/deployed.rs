@@ -69,7 +69,7 @@ fn every_setting_that_a_function_reads_is_in_the_template() {
 /// Runs the unit tests of one Python file of `tests/aws`.
 fn unit_tests(module: &str) {
     let mut tests = Command::new(python());
-    // -B: no compiled files in the source tree.
+    // -B keeps compiled files out of the source tree.
     tests.args(["-B", "-m", "unittest", "-v", module]).current_dir(root().join("tests/aws"));
     let output = tests.output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
@@ -82,7 +82,7 @@ fn the_template_loses_no_event_and_keeps_what_holds_data() {
 }
 
 #[test]
-fn the_models_of_links_that_the_local_aws_lacks_follow_the_documents() {
+fn the_models_of_missing_aws_links_follow_the_documentation() {
     unit_tests("test_links");
 }
 

@@ -1,8 +1,8 @@
-//! A disk that is full and has room again later: the real process says so, goes on answering, loses nothing that it acknowledged, and
-//! goes on counting by itself.
+//! A disk that is full and has room again later: the real process reports it, still answers queries, loses nothing that it acknowledged,
+//! and resumes counting by itself.
 //!
-//! The disk is a limit on the size of the process's files, which `prlimit` sets and lifts (Linux). A full disk differs in the error
-//! code only: the store treats every failed write alike.
+//! `prlimit` (Linux) simulates the full disk with a limit on the size of the process's files, and lifts it. A real full disk differs only
+//! in the error code, and the store treats every failed write alike.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::support::{MAILGAUGE, Server, mailgauge};
 
-/// Room for a few hundred requests beside the empty database.
+/// Room for the empty database and a few hundred requests, in bytes.
 const ROOM_BYTES: u64 = 8 << 20;
-/// As much as quarantine keeps of one record, about, so that the disk fills within a hundred requests.
+/// About as much as quarantine keeps of one record, so that the disk is full within a hundred requests.
 const JUNK_BYTES: usize = 110_000;
-/// How often readiness is asked, at most, until the process has recovered: it tries again within 15 seconds.
+/// The most requests to `/readyz` until the process has recovered, which retries within 15 seconds.
 const ASKS: usize = 600;
 
 fn start(data: &Path) -> Server {
@@ -69,7 +69,7 @@ fn sent(lines: &str) -> u64 {
     sends.map(|event| event["mail"]["destination"].as_array().unwrap().len() as u64).sum()
 }
 
-/// Bytes that are no event and hardly compress: they are quarantined as they are.
+/// Bytes that are not an event and hardly compress, so that quarantine stores all of them.
 fn junk(number: usize) -> Vec<u8> {
     let mut state = number as u64 + 1;
     let mut bytes = Vec::with_capacity(JUNK_BYTES);

@@ -1,4 +1,5 @@
-//! `mailgauge ingest` with destinations that are mistyped, away, silent, or refuse: what it says, how it ends, and that it continues.
+//! `mailgauge ingest` with destinations that are mistyped, down, silent or refusing: its messages, its exit code, and that a later run
+//! continues.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -52,7 +53,7 @@ fn body(stream: &TcpStream) -> Vec<u8> {
 
 const COUNTED: &str = r#"{"events":1,"duplicates":0,"ignored":0,"quarantined":0}"#;
 
-/// A server that gives each request the next reply, and the last one ever after; what it got with a 200 comes back.
+/// A server that answers each request with the next reply, and repeats the last one. The receiver yields the bodies answered with 200.
 fn replies(replies: &'static [(u16, &'static str)]) -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -74,7 +75,7 @@ fn replies(replies: &'static [(u16, &'static str)]) -> (String, std::sync::mpsc:
 }
 
 #[test]
-fn what_looks_like_an_address_is_refused_and_creates_nothing() {
+fn mistyped_addresses_are_refused_and_create_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for (to, form) in [
         ("127.0.0.1:8080", "http://127.0.0.1:8080"),
@@ -104,7 +105,7 @@ fn a_new_data_folder_is_announced_once_and_starts_from_the_beginning() {
     assert!(told.contains("1 events counted"), "{told}");
     let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
     assert!(code == 0 && !told.contains("created") && told.contains("continuing after"), "{told}");
-    // What was sent to a folder that is gone is not in the new one.
+    // A folder that was deleted and created again gets all events anew.
     std::fs::remove_dir_all(&full).unwrap();
     let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
     assert!(code == 0 && told.contains("created") && told.contains("1 events counted"), "{told}");
@@ -140,7 +141,7 @@ fn a_server_that_is_away_is_reported_at_once_retried_and_given_up() {
 }
 
 #[test]
-fn what_a_server_refuses_for_good_ends_the_run_with_its_reason() {
+fn a_permanent_refusal_ends_the_run_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let port = server.address.rsplit_once(':').unwrap().1.to_owned();
@@ -176,7 +177,7 @@ fn a_run_that_gave_up_continues_where_it_stopped() {
     let events = simulated("21", "10");
     assert!(events.len() > 600_000, "{}", events.len());
     std::fs::write(folder.path().join("events.ndjson"), &events).unwrap();
-    // The second block meets a server that is away, at the same address as before.
+    // The server goes down before the second block, and comes back at the same address.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let first = std::thread::spawn(move || {
@@ -221,7 +222,7 @@ fn a_run_that_gave_up_continues_where_it_stopped() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_ends_the_run() {
+fn an_untrusted_certificate_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));

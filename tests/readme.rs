@@ -21,7 +21,7 @@ fn blocks(section: &str) -> Vec<(&'static str, &'static str)> {
         if number % 2 == 1 {
             found.extend(part.split_once('\n'));
         } else if part.contains("\n#") {
-            // The next section begins; within a block this would be a comment.
+            // The next section begins. Within a code block, `#` would begin a comment.
             break;
         }
     }
@@ -88,7 +88,7 @@ fn lines(section: &str) -> Vec<String> {
     lines.map(|line| line.split(" # ").next().unwrap().trim().to_owned()).collect()
 }
 
-/// Fails unless what was printed is a table, CSV or JSON with rows, and with a figure that is not 0 in each column of a table or CSV.
+/// Fails unless the output is a table, CSV or JSON with rows, and every column of a table or CSV has a figure other than 0.
 fn has_real_rows(command: &str, out: &str) {
     if let Ok(reply) = serde_json::from_str::<Value>(out) {
         let rows = reply["rows"].as_array().unwrap_or_else(|| panic!("{command}: {out}"));
@@ -122,7 +122,7 @@ fn files_are_counted_as_the_readme_shows() {
     assert!(commands.len() >= 4, "{commands:?}");
     let mut printed = 0;
     for command in commands {
-        // An archive that was copied from S3, as the simulation made it.
+        // In place of an archive from S3, simulated events.
         let command = match command.strip_prefix("aws s3 cp s3://archive/2026/11/25/ day --recursive && ") {
             None => command,
             Some(rest) => {
@@ -194,12 +194,12 @@ fn the_past_is_examined_as_the_readme_shows() {
     let commands = [lines("### See trouble\n"), lines("### Tenants, keys, proof\n")].concat();
     let mut run = 0;
     for command in commands.iter().filter(|command| command.starts_with("mailgauge ")) {
-        // They need a pager, a mail server or an identity provider.
+        // These need a pager, a mail server or an identity provider.
         if command.starts_with("mailgauge serve ") {
             continue;
         }
         let out = shell(&server, &key, folder.path(), command);
-        // Nothing of the simulated mail was unreadable, and no server watched over it.
+        // All simulated mail is readable, and no server ran detection on it.
         let may_be_empty = ["quarantine list", "alerts list"].iter().any(|words| command.contains(words));
         let lines = out.lines().count();
         assert!(lines >= 1 || may_be_empty, "{command} prints nothing");

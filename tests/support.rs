@@ -45,11 +45,11 @@ pub struct Server {
 impl Server {
     /// Starts `mailgauge COMMAND --listen 127.0.0.1:0 --data DATA ARGUMENTS` and waits until it says where it listens.
     pub fn start(command: &str, data: &Path, arguments: &[&str]) -> Self {
-        // Everything is logged: a test looks through the log for what must not be there.
+        // Log everything, since tests check that some things never appear in the log.
         Self::launch(Command::new(MAILGAUGE).env("MAILGAUGE_LOG", "debug"), command, data, arguments)
     }
 
-    /// [`Server::start`] with a program that ends in `mailgauge`, such as one that limits it.
+    /// [`Server::start`] with a command that runs `mailgauge`, such as a wrapper that limits its resources.
     pub fn launch(program: &mut Command, command: &str, data: &Path, arguments: &[&str]) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();

@@ -72,13 +72,13 @@ def deploy(cloud, template, name="mailgauge", **parameters):
 
 
 def update(cloud, template, name="mailgauge", **parameters):
-    """Changes the stack, as a second `sam deploy` would; its outputs."""
+    """Updates the stack, as a second `sam deploy` would. Returns its outputs."""
     cloud.client("cloudformation").update_stack(**described(template, name, parameters))
     return ready(cloud, template, name, "UPDATE_COMPLETE")
 
 
 def adopt(cloud, template, resources, name="mailgauge"):
-    """Creates a stack of resources that exist, each by its type, logical id and identifier."""
+    """Creates a stack by importing existing resources, each given by its type, logical id and identifier."""
     cloudformation = cloud.client("cloudformation")
     listed = [{"ResourceType": kind, "LogicalResourceId": logical_id, "ResourceIdentifier": by} for kind, logical_id, by in resources]
     change_set = {"StackName": name, "ChangeSetName": "adopt"}
@@ -98,7 +98,7 @@ def described(template, name, parameters):
 
 
 def ready(cloud, template, name, expected):
-    """Waits for the stack; its outputs."""
+    """Waits until the stack has the expected status. Returns its outputs."""
     cloudformation = cloud.client("cloudformation")
     deadline = time.monotonic() + 120
     while True:
@@ -114,7 +114,7 @@ def ready(cloud, template, name, expected):
 
 
 def set_dead_letter_queues(cloud, template, name):
-    """Gives functions the dead-letter queues of the template, which the local AWS leaves out when it makes a function for a stack."""
+    """Sets the functions' dead-letter queues as in the template, since the local AWS ignores them when it creates a stack."""
     sqs, lambda_ = cloud.client("sqs"), cloud.client("lambda")
     for function, described in template["Resources"].items():
         if queue := described.get("Properties", {}).get("DeadLetterQueue"):
@@ -129,7 +129,7 @@ def delete(cloud, name="mailgauge"):
     stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
     cloudformation.delete_stack(StackName=name)
     deadline = time.monotonic() + 120
-    # A deleted stack is described by its id only.
+    # A deleted stack can be described only by its id.
     while (status := cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]) != "DELETE_COMPLETE":
         assert status == "DELETE_IN_PROGRESS" and time.monotonic() < deadline, f"the stack is {status}"
         time.sleep(0.2)

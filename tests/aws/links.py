@@ -4,10 +4,10 @@
   own retries, its dead-letter queue.
 - The stream's trigger: the deployed mapping's settings decide about batches, halving, age and the failure destination. The maximum age
   applies to every record that Lambda would send to the function: one that waited longer, while the mapping was paused or the function
-  throttled, goes to the failure destination without being tried. Not modelled: a limit on attempts, Lambda's pauses between tries, and
-  a shard's end. Batches of one shard go one after the other, never beside each other.
+  throttled, goes to the failure destination without being tried. Not modelled: a limit on attempts, Lambda's pauses between attempts,
+  and a shard's end. Batches of one shard go one after the other, never concurrently.
 - A topic's function: SNS hands the event to Lambda and is done. Lambda invokes the function up to three times, as the function's
-  settings say, then sends the event as it was to the function's dead-letter queue, or discards it if there is none. The local AWS
+  settings say, then sends the event unchanged to the function's dead-letter queue, or discards it if there is none. The local AWS
   invokes once. Not modelled: the pauses of one and two minutes, throttling, the event's age, and the subscription's own dead-letter
   queue, which gets only what SNS cannot hand over.
 - The Kafka trigger: an invocation carries records of several partitions and is tried again as it is until it succeeds. There is no
@@ -97,13 +97,13 @@ def by_path(event, path):
 
 
 class Batch:
-    """Records of one shard that are tried together, how often they were, and what came of the last time."""
+    """Records of one shard that are tried together, the number of attempts, and the error of the last one."""
 
     def __init__(self, records, tries=0, failure=None):
         self.records, self.tries, self.failure = records, tries, failure
 
     def cut(self, at):
-        """Two batches, of the records before and from a position."""
+        """Splits the batch at a position into two."""
         return [Batch(records, self.tries, self.failure) for records in (self.records[:at], self.records[at:])]
 
 
@@ -182,7 +182,7 @@ class Trigger:
         return True
 
     def too_old(self, records):
-        """How many of the first records Lambda may not send to the function any more."""
+        """The number of records at the front that exceed the maximum age, which Lambda does not send to the function."""
         if self.max_age == -1:
             return 0
         oldest = self.now() - self.max_age
@@ -244,7 +244,7 @@ class Trigger:
         return f"{reply['FunctionError']}: {answer}" if "FunctionError" in reply else None
 
     def to_destination(self, shard, batch):
-        """The whole batch with what became of it, as S3 destinations get it."""
+        """Writes the whole batch with its last error to the bucket, in the format of an S3 failure destination."""
         self.set_aside += 1
         bucket = self.mapping["DestinationConfig"]["OnFailure"]["Destination"].rsplit(":", 1)[1]
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -272,7 +272,7 @@ class Trigger:
 
 
 class Topic:
-    """A topic's way to the function that subscribes to it, in this process's hands."""
+    """Delivers a topic's messages to the function that subscribes to it, in place of SNS and Lambda."""
 
     def __init__(self, cloud, topic):
         self.lambda_, self.sqs, self.topic = cloud.client("lambda"), cloud.client("sqs"), topic
@@ -285,14 +285,14 @@ class Topic:
         self.invocations = 0
 
     def retries(self):
-        """How often Lambda tries again: twice unless the function says otherwise."""
+        """How often Lambda retries: twice unless the function's settings say otherwise."""
         try:
             return self.lambda_.get_function_event_invoke_config(FunctionName=self.function, Qualifier="$LATEST")["MaximumRetryAttempts"]
         except self.lambda_.exceptions.ResourceNotFoundException:
             return 2
 
     def publish(self, messages):
-        """Hands each message over as SNS does, and stays until Lambda is done with it."""
+        """Delivers each message as SNS does, and waits until Lambda is done with it."""
         for message in messages:
             payload = json.dumps(self.event(message))
             for _ in range(self.attempts):
@@ -304,14 +304,14 @@ class Topic:
                 self.to_queue(payload, failure)
 
     def invoke(self, payload):
-        """Why the function failed; nothing if it did not."""
+        """Invokes the function. Returns its error, or None if it succeeded."""
         self.invocations += 1
         reply = self.lambda_.invoke(FunctionName=self.function, Payload=payload.encode())
         answer = reply["Payload"].read().decode()
         return answer if "FunctionError" in reply else None
 
     def to_queue(self, payload, failure):
-        """The event as it was, with what became of it in the attributes."""
+        """Sends the unchanged event to the dead-letter queue, with the error in the attributes."""
         url = self.sqs.get_queue_url(QueueName=self.queue.rsplit(":", 1)[1])["QueueUrl"]
         attributes = {
             "RequestID": {"DataType": "String", "StringValue": str(uuid.uuid4())},
@@ -321,7 +321,7 @@ class Topic:
         self.sqs.send_message(QueueUrl=url, MessageBody=payload, MessageAttributes=attributes)
 
     def event(self, message):
-        """A message as SNS hands it to a function."""
+        """A message in the format in which SNS passes it to a function."""
         now = datetime.datetime.now(datetime.timezone.utc)
         notification = {
             "Type": "Notification",

@@ -1,4 +1,4 @@
-"""The models of `links.py`, held against what AWS's documents say, with an AWS of plain lists.
+"""Checks that the models in `links.py` behave as AWS documents, with in-memory stand-ins for AWS.
 
     python -m unittest test_links
 """
@@ -22,7 +22,7 @@ FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:f"
 
 
 class Stream:
-    """One shard, whose records say how long ago they came."""
+    """A stream of one shard, with records of the given ages in seconds."""
 
     def __init__(self, ages):
         self.records = [
@@ -46,7 +46,7 @@ class Stream:
 
 
 class Function:
-    """Fails its first invocations, as many as it is told; remembers what it was invoked with."""
+    """A function that fails the given number of first invocations, and records the event of each invocation."""
 
     def __init__(self, failures=0, dead_letters=True, **mapping):
         self.failures, self.invocations = failures, []
@@ -95,7 +95,7 @@ class Queue:
 
 
 class Subscriptions:
-    """A topic's only subscription, of a function."""
+    """A topic whose only subscription is a function."""
 
     def list_subscriptions_by_topic(self, TopicArn):
         return {"Subscriptions": [{"Protocol": "lambda", "Endpoint": FUNCTION, "SubscriptionArn": f"{TopicArn}:s", "TopicArn": TopicArn}]}
@@ -123,7 +123,7 @@ class TheStreamsTrigger(unittest.TestCase):
         return trigger, cloud.client("s3").objects
 
     def test_a_record_that_waited_longer_than_the_maximum_age_is_set_aside_untried(self):
-        # As after a pause of the mapping, or throttling, of four hours.
+        # As after the mapping was paused, or the function throttled, for four hours.
         function = Function(MaximumRecordAgeInSeconds=3 * HOUR)
         trigger, set_aside = self.trigger(function, ages=[4 * HOUR, 3 * HOUR + 1, 3 * HOUR - 1, 0])
         trigger.drain()
@@ -169,7 +169,7 @@ class TheStreamsTrigger(unittest.TestCase):
 @mock.patch.object(links, "PAUSE_SECONDS", 0)
 class ATopicsFunction(unittest.TestCase):
     def publish(self, function):
-        """What the queue gets of one message."""
+        """Publishes one message. Returns what the dead-letter queue got."""
         cloud = Cloud(function)
         Topic(cloud, "arn:aws:sns:us-east-1:000000000000:topic").publish(["hello"])
         return cloud.client("sqs").messages

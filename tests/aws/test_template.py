@@ -1,8 +1,8 @@
-"""What `template.yaml` must say so that no event is lost and nothing that mail or numbers depend on goes away with the stack.
+"""Checks that `template.yaml` loses no event, and that deleting the stack removes nothing that mail or counts depend on.
 
     python -m unittest test_template
 
-Each test looks at all resources of a kind, so that one added later is held to the same rule.
+Each test checks all resources of a type, so that one added later must follow the same rule.
 """
 
 import pathlib
@@ -14,14 +14,14 @@ from deploy import read_template
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATE = read_template(ROOT / "template.yaml")
 RESOURCES = TEMPLATE["Resources"]
-# The longest that Lambda keeps an event of an asynchronous invocation, and how often it tries again at most.
+# The longest time that Lambda keeps an event of an asynchronous invocation, and the most retries.
 LONGEST_EVENT_AGE_SECONDS = 6 * 3600
 MOST_RETRIES = 2
 FOURTEEN_DAYS_SECONDS = 14 * 86400
 KEEPS = ("Retain", "RetainExceptOnCreate")
-# Services that invoke a function asynchronously: they hand the event over and do not see how the function ends.
+# Services that invoke a function asynchronously: they pass the event on and do not see whether the function fails.
 ASYNCHRONOUS = {"sns.amazonaws.com", "events.amazonaws.com", "s3.amazonaws.com", "ses.amazonaws.com"}
-# Resources whose deletion loses data, or breaks what goes on without the stack.
+# Resources whose deletion loses data, or breaks sending, which continues without the stack.
 HOLDS_DATA = {
     "AWS::SES::ConfigurationSet",
     "AWS::Kinesis::Stream",
@@ -31,7 +31,7 @@ HOLDS_DATA = {
     "AWS::Timestream::Database",
     "AWS::Timestream::Table",
 }
-# Resources that a new deployment makes again as they were. Logs are copies for people and are deleted on purpose.
+# Resources that a new deployment creates again as they were. Logs are copies for people and are deleted on purpose.
 IS_MADE_AGAIN = {
     "AWS::ApiGatewayV2::Api",
     "AWS::ApiGatewayV2::Integration",
@@ -52,7 +52,7 @@ IS_MADE_AGAIN = {
     "AWS::SQS::QueuePolicy",
     "AWS::Serverless::Function",
 }
-# The properties by which a resource is given a name of its own.
+# The properties that give a resource a fixed name.
 NAMES = {"Name", "BucketName", "QueueName", "TableName", "DatabaseName"}
 
 
@@ -66,7 +66,7 @@ def properties(name):
 
 
 def named(value):
-    """The logical id that a `Ref` or the first part of a `GetAtt` names; nothing for another value."""
+    """The logical id in a `Ref` or `GetAtt`; None for any other value."""
     if isinstance(value, dict):
         return value.get("Ref") or (value.get("Fn::GetAtt") or [None])[0]
     return None
@@ -88,13 +88,13 @@ def invoked_by_events():
 
 
 def period_seconds(schedule):
-    """How long after one run of `rate(...)` the next one comes."""
+    """The period of a `rate(...)` schedule, in seconds."""
     number, unit = re.fullmatch(r"rate\((\d+) (minute|hour)s?\)", schedule).groups()
     return int(number) * {"minute": 60, "hour": 3600}[unit]
 
 
 def statements(role):
-    """What the inline policies of a role allow."""
+    """The Allow statements in the inline policies of a role."""
     documents = [policy["PolicyDocument"] for policy in properties(role)["Policies"] if "PolicyDocument" in policy]
     return [statement for document in documents for statement in document["Statement"] if statement.get("Effect") == "Allow"]
 
@@ -114,7 +114,7 @@ def alarms_on(metric, dimension, resource):
 
 
 def dead_letter_queues():
-    """Queues that take what could not be handed over: those of rules, of subscriptions and of functions."""
+    """The dead-letter queues of rules, subscriptions and functions."""
     found = set()
     for rule in of_type("AWS::Events::Rule").values():
         found |= {named(target.get("DeadLetterConfig", {}).get("Arn")) for target in rule["Properties"]["Targets"]}
@@ -144,7 +144,7 @@ class AsynchronousInvocations(unittest.TestCase):
                 self.assertEqual(kept.get("MaximumRetryAttempts"), MOST_RETRIES)
 
     def test_the_role_of_a_function_may_write_to_its_dead_letter_queue(self):
-        # SAM adds this right only to roles that it makes itself.
+        # SAM adds this permission only to roles that it creates itself.
         for function in invoked_by_events():
             with self.subTest(function):
                 queue = named(properties(function)["DeadLetterQueue"]["TargetArn"])
@@ -194,7 +194,7 @@ class Streams(unittest.TestCase):
         return found
 
     def test_no_record_is_too_old_to_be_counted_while_the_stream_keeps_it(self):
-        # The age applies to records that were never tried as well: a pause longer than it would empty the stream into the bucket.
+        # The age applies to records that were never tried as well: a longer pause would empty the stream into the bucket.
         retention = TEMPLATE["Parameters"]["StreamRetentionHours"]["MaxValue"] * 3600
         mappings = self.mappings()
         self.assertEqual(set(mappings), {"AggregateTrigger", "AggregateKafkaTrigger"})
@@ -216,7 +216,7 @@ class Streams(unittest.TestCase):
 
 
 class WhatStays(unittest.TestCase):
-    def test_what_holds_data_stays_when_the_stack_goes_or_replaces_it(self):
+    def test_resources_that_hold_data_stay_when_the_stack_deletes_or_replaces_them(self):
         unknown = {resource["Type"] for resource in RESOURCES.values()} - HOLDS_DATA - IS_MADE_AGAIN
         self.assertEqual(unknown, set(), "say here whether deleting such a resource loses anything")
         kept = of_type(*HOLDS_DATA)
@@ -226,16 +226,16 @@ class WhatStays(unittest.TestCase):
                 self.assertIn(resource.get("DeletionPolicy"), KEEPS)
                 self.assertEqual(resource.get("UpdateReplacePolicy"), "Retain")
 
-    def test_what_stays_is_in_the_way_of_no_new_deployment(self):
+    def test_resources_that_stay_do_not_block_a_new_deployment(self):
         for name, resource in of_type(*HOLDS_DATA).items():
             if resource["Type"] in ("AWS::SES::ConfigurationSet", "AWS::Timestream::Table"):
                 continue
             with self.subTest(name):
                 self.assertEqual(NAMES & set(resource.get("Properties", {})), set(), "a name of its own would be taken")
-        # The set needs its name: programs send with it. So a deployment that failed leaves none behind, and one that is there can be taken.
+        # The set needs a fixed name, since senders use it. So a failed deployment must not leave it behind, and a new one must be able to use it.
         self.assertEqual(RESOURCES["ConfigurationSet"]["DeletionPolicy"], "RetainExceptOnCreate")
 
-    def test_what_a_new_stack_takes_over_is_described_as_in_the_template(self):
+    def test_imported_resources_are_described_as_in_the_template(self):
         adopted = read_template(ROOT / "infra/adopt.yaml")
         self.assertEqual(set(adopted["Resources"]), {"Stream", "Table"})
         for part in ("Resources", "Conditions"):
@@ -256,7 +256,7 @@ class WhatStays(unittest.TestCase):
     def test_a_set_that_mail_was_sent_with_goes_on_publishing_when_another_takes_its_place(self):
         destination = RESOURCES["ConfigurationSetToEventBridge"]
         self.assertEqual(destination.get("UpdateReplacePolicy"), "Retain")
-        # Without the stack nobody counts: SES then need not rewrite links and add a pixel any more.
+        # Without the stack nothing is counted, so SES need not rewrite links and add a pixel.
         self.assertEqual(destination.get("DeletionPolicy"), "Delete")
 
 

@@ -366,8 +366,8 @@ def peak_bytes(process):
 
 
 def set_aside_and_drained_back(walk):
-    """Somebody limited the age of records, and an outage lasts longer: batches go to the bucket, tried or not, and from there back to the stream."""
-    assert walk.trigger.max_age == -1, "the template itself gives no record up"
+    """The record age is limited, and an outage lasts longer: batches go to the bucket, tried or not, and from there back to the stream."""
+    assert walk.trigger.max_age == -1, "the template itself gives up on no record"
     events = walk.simulate(minutes=3, seed=300)
     walk.cloud.set_faults([{"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}}])
     walk.put_events(events)
@@ -394,12 +394,12 @@ def set_aside_and_drained_back(walk):
     walk.compare(f"{len(objects)} batches set aside, then put on the stream again")
 
 
-def what_forward_fails_on_waits_and_is_put_back(walk):
-    """The stream takes nothing for as long as Lambda tries: the events wait in the function's queue, from where an operator puts them back."""
+def events_that_forward_fails_on_wait_and_are_put_back(walk):
+    """The stream accepts no records while Lambda retries: the events wait in the function's queue, from where an operator puts them back."""
     events = walk.simulate(minutes=2, seed=500)[:10]
     walk.sent += events
     topic, before = Topic(walk.cloud, walk.outputs["EventsTopicArn"]), walk.cloud.fired()
-    # Not worth another try of the call, so that each invocation fails at once.
+    # An error that the client does not retry, so that each invocation fails at once.
     walk.cloud.set_faults([{"service": "kinesis", "operation": "PutRecords", "error": {"code": "KMSAccessDeniedException", "status": 400}}])
     topic.publish([json.dumps(event) for event in events])
     walk.cloud.set_faults([])
@@ -671,30 +671,30 @@ def each_function_calls_what_it_may(walk):
     print(f"ok: {len(functions)} functions called what their roles allow, and no more of the table is allowed", flush=True)
 
 
-# What must be there when the stack is gone.
+# Resources that must remain after the stack is deleted.
 KEPT = ["ConfigurationSet", "Stream", "Table", "FailedBatches", "UndeliveredEvents", "UndeliveredNotices", "UnforwardedEvents"]
 
 
-def what_holds_data_outlives_the_stack(walk):
-    """The configuration set is renamed, the stack deleted, and another made that takes over set and table: mail goes on with each set, and
-    nothing that is counted or waits is gone."""
+def data_outlives_the_stack(walk):
+    """The configuration set is renamed, the stack is deleted, and a new stack takes over set and table: mail can be sent with each set all
+    the time, and no counts or waiting events are lost."""
     ses, sqs = walk.cloud.client("sesv2"), walk.cloud.client("sqs")
     first, counted = resource(walk.cloud, "ConfigurationSet"), walk.counted()
     update(walk.cloud, walk.template, **walk.parameters, ConfigurationSetName="renamed")
-    # Mail that is still sent with the first set goes on being counted.
+    # Mail that is still sent with the first set is counted.
     assert [destinations(ses, name) for name in (first, "renamed")] == [["mailgauge"], ["mailgauge"]]
     kept = {name: resource(walk.cloud, name) for name in KEPT}
     assert kept["ConfigurationSet"] == "renamed"
     delete(walk.cloud)
     for name in (first, "renamed"):
         assert ses.get_configuration_set(ConfigurationSetName=name)["SendingOptions"]["SendingEnabled"], name
-    assert destinations(ses, "renamed") == [], "nobody counts any more"
+    assert destinations(ses, "renamed") == [], "the set still publishes after the stack was deleted"
     walk.kinesis.describe_stream_summary(StreamName=kept["Stream"])
     walk.cloud.client("dynamodb").describe_table(TableName=kept["Table"])
     walk.cloud.client("s3").head_bucket(Bucket=kept["FailedBatches"])
     for queue in ("UndeliveredEvents", "UndeliveredNotices", "UnforwardedEvents"):
         sqs.get_queue_attributes(QueueUrl=kept[queue], AttributeNames=["QueueArn"])
-    # As infra/README.md has it, but for the stream: the local AWS cannot import one.
+    # As in infra/README.md, except for the stream, which the local AWS cannot import.
     adopted = read_template(walk.options.root / "infra/adopt.yaml")
     adopted["Resources"].pop("Stream")
     adopt(walk.cloud, adopted, [("AWS::DynamoDB::Table", "Table", {"TableName": kept["Table"]})], "again")
@@ -702,7 +702,7 @@ def what_holds_data_outlives_the_stack(walk):
     assert (walk.outputs["ConfigurationSetName"], destinations(ses, "renamed")) == ("renamed", ["mailgauge"])
     assert walk.outputs["TableName"] == kept["Table"]
     assert walk.counted() == counted
-    print("ok: the set was renamed, the stack deleted and another made: mail could be sent all the time, and all counts are there", flush=True)
+    print("ok: the set was renamed, the stack deleted and created again: mail could be sent all the time, and no count was lost", flush=True)
 
 
 def destinations(ses, configuration_set):
@@ -723,7 +723,7 @@ STEPS = [
     a_topic_of_kafka_is_counted_too,
     a_full_batch_fits_in_memory,
     set_aside_and_drained_back,
-    what_forward_fails_on_waits_and_is_put_back,
+    events_that_forward_fails_on_wait_and_are_put_back,
     folded,
     its_end_is_told_once,
     a_tenant_sees_its_own,
@@ -733,7 +733,7 @@ STEPS = [
     what_waits_in_a_queue_is_counted,
     the_api_is_as_it_describes_itself,
     each_function_calls_what_it_may,
-    what_holds_data_outlives_the_stack,
+    data_outlives_the_stack,
 ]
 
 

@@ -6,8 +6,8 @@
 
 Without an address it starts the fixture and also walks the states only the fixture can be in (empty, failing, slow, hostile
 names, 200 tenants). With `--real` it walks a running server that has events, with an operator's or a tenant's key; with `--many` it
-fills an empty one with thousands of campaigns and walks their breakdown. Needs the package in ../requirements.txt. It never waits for a time to pass, only for things to be true, and exits 1 at the first check
-that fails, naming it.
+fills an empty one with thousands of campaigns and walks their breakdown. Needs the package in ../requirements.txt. It never waits for
+a time to pass, only for things to be true, and exits 1 at the first check that fails, naming it.
 """
 
 import argparse
@@ -175,7 +175,7 @@ def it_refreshes_by_itself(browser, base, key, shots):
 
 
 def limits_are_those_of_whose_mail_is_shown(browser, base, shots):
-    """The platform's over all tenants, a tenant's own when an operator looks at it."""
+    """The platform's limits for all tenants, and a tenant's own when an operator selects it."""
     visit = Visit(browser, base, shots)
     page = visit.page
     visit.sign_in("mg_operator", "?show=bounces")
@@ -201,7 +201,7 @@ def limits_are_those_of_whose_mail_is_shown(browser, base, shots):
 
 
 def few_mails_prove_nothing(browser, base, shots):
-    """One bounce among eleven mails is no alarm."""
+    """One bounce among eleven mails is not marked as beyond the limit."""
     visit = Visit(browser, base, shots, viewport=PHONE)
     visit.sign_in("mg_few")
     visit.settled()
@@ -220,7 +220,7 @@ def few_mails_prove_nothing(browser, base, shots):
     visit.done()
 
 
-def what_nobody_reports_is_no_zero(browser, base, shots):
+def unreported_complaints_are_not_zero(browser, base, shots):
     """Gmail's complaints in the breakdown, the tile and the chart."""
     visit = Visit(browser, base, shots)
     page = visit.page
@@ -239,7 +239,7 @@ def what_nobody_reports_is_no_zero(browser, base, shots):
 
 
 def an_old_newest_event_is_not_live(browser, base, shots):
-    """Complete counts of a sender that went silent, on any screen."""
+    """A sender without events for a while, whose counts are complete, on wide and narrow screens."""
     for viewport in (None, PHONE):
         visit = Visit(browser, base, shots, viewport=viewport)
         visit.sign_in("mg_silent")
@@ -255,7 +255,7 @@ def an_old_newest_event_is_not_live(browser, base, shots):
 
 
 def a_look_at_an_alert_shows_its_metric(browser, base, shots):
-    """Its chart, its scope and its time; also after it is over."""
+    """The view has the alert's chart, scope and time, also after the alert is resolved."""
     visit = Visit(browser, base, shots)
     page = visit.page
     visit.sign_in("mg_operator", "?show=latency&basis=send")
@@ -370,7 +370,7 @@ def walk_fixture_states(browser, base, shots):
     for name, walk in (
         ("limits are those of whose mail is shown", limits_are_those_of_whose_mail_is_shown),
         ("few mails prove nothing", few_mails_prove_nothing),
-        ("what nobody reports is no zero", what_nobody_reports_is_no_zero),
+        ("unreported complaints are not zero", unreported_complaints_are_not_zero),
         ("an old newest event is not live", an_old_newest_event_is_not_live),
         ("a look at an alert shows its metric", a_look_at_an_alert_shows_its_metric),
     ):

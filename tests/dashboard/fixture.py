@@ -2,8 +2,8 @@
 
 It exists so that the dashboard can be built and tested without the real server. Numbers are a fixed function of time, tenant
 and dimensions, so a test can ask the same question and expect the same answer. It must never be mistaken for the
-real thing: it knows a handful of keys, keeps nothing, and answers only what the dashboard asks. The order and the pages of a
-breakdown are the server's business and are tested on the real one; here rows come largest first, on one page.
+real thing: it knows a handful of keys, keeps nothing, and answers only what the dashboard asks. The real server orders and
+pages a breakdown, and the tests check that there; here rows come largest first, on one page.
 
 Keys: mg_operator (3 tenants), mg_many (200 tenants), mg_tenant (tenant acme), mg_empty (no events), mg_quiet (events, but
 not in the last 30 days), mg_silent (no event for 14 minutes), mg_few (one bounce among eleven mails), mg_error (queries fail),

@@ -2,7 +2,7 @@
 server's, so that what is worst or last is as near as what is largest.
 
 Most campaigns have a few mails. Hundreds have one mail that bounced, which proves nothing; one has 150 bounces among 500 mails and
-is the worst there is, though 100 others sent more. One tenant has 20 complaints, and twenty others have one each.
+is the worst, although 100 others sent more. One tenant has 20 complaints, and twenty others have one each.
 """
 
 import json
@@ -57,7 +57,7 @@ def event(kind, tenant, campaign, number, count, part):
 
 
 def events():
-    """All of them."""
+    """The events of all campaigns."""
     for number in range(CAMPAIGNS):
         tenant = f"tenant-{number % TENANTS:03}"
         campaign = {4711: NEEDLE, 3137: WORST}.get(number, f"campaign-{number:04}")
@@ -109,7 +109,7 @@ def walk(browser, base, key, shots):
     visit.act(page.locator("[data-key=sort-bounce_rate]").click)
     expect(first_row).to_have_attribute("data-value", WORST)
     expect(page.locator("#breakdown tbody tr").first.locator("td.beyond").nth(1)).to_contain_text("30.00%")
-    expect(page.locator("#breakdown .sort-note")).to_contain_text("Worst first by what is certain")
+    expect(page.locator("#breakdown .sort-note")).to_contain_text("Worst first, by what is certain")
     visit.shot("many-worst")
     step("the last page is reached, and kept while the numbers are refreshed")
     visit.act(page.get_by_role("button", name="Last page").click)
@@ -152,7 +152,7 @@ def walk(browser, base, key, shots):
     expect(place).to_have_text("1–1 of 1")
     with page.expect_response("**/v1/query"):
         box.fill("nothing has this name")
-    expect(page.locator("#breakdown")).to_contain_text("No name here has")
+    expect(page.locator("#breakdown")).to_contain_text("No name contains")
     with page.expect_response("**/v1/query"):
         box.fill("")
     expect(place).to_have_text("1–500 of 5,000")

@@ -76,7 +76,7 @@ REASONS = {
     "unknown": 0.007,
 }
 ORDER = {provider: place for place, provider in enumerate(PROVIDERS)}
-# Whose limits are not those of the platform.
+# Tenants with limits of their own.
 OWN_LIMITS = {"globex": {"bounce_rate": 0.005, "delivery_ms_p95": 3000}, "initech": {"bounce_rate": 0.08, "delivery_rate": None}}
 LIMITS = {"delivery_rate": 0.95, "bounce_rate": 0.02, "complaint_rate": 0.001}
 SILENT_PROVIDERS = {"gmail", "apple"}
@@ -347,7 +347,7 @@ def only_silent(condition):
 
 
 def catalogue(tenant):
-    """The metrics that have a limit, for a tenant or for all of them."""
+    """The metrics that have a limit, for one tenant or for all together."""
     limits = LIMITS | OWN_LIMITS.get(tenant, {})
     side = {"delivery_rate": "below"}
     metrics = [
@@ -358,7 +358,7 @@ def catalogue(tenant):
 
 
 def alerts(now):
-    """One that fires about the bounces of a tenant at a provider, and one that is over about the complaints of a campaign."""
+    """A firing alert about the bounces of a tenant at a provider, and a resolved one about the complaints of a campaign."""
     firing = {
         "id": "al_1",
         "tenant": "acme",

@@ -59,7 +59,7 @@ class Visit:
         return self.newest.json()["rows"][0]["metrics"]
 
     def reasons(self) -> dict:
-        """Why metrics of that reply have no value."""
+        """The reasons in that reply why metrics have no value."""
         return self.newest.json()["rows"][0].get("reasons", {})
 
     def sign_in(self, key: str, search=""):

@@ -422,7 +422,7 @@ async fn mail_that_ses_leaves_out_of_its_bounce_rate_uses_up_no_budget() {
 }
 
 #[tokio::test]
-async fn hard_bounces_use_up_the_budget_those_of_the_global_suppression_list_too() {
+async fn hard_bounces_use_up_the_budget_including_those_of_the_global_suppression_list() {
     for sub_type in ["NoEmail", "Suppressed"] {
         let (alerts, rate) = reputation_after(sub_type).await;
         assert_eq!(alerts, ["hard_bounce_rate"], "{sub_type}");

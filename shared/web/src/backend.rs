@@ -307,10 +307,10 @@ pub enum Refusal {
     Unavailable(#[from] Unavailable),
 }
 
-/// Why the process should get no requests.
+/// Why the process should not receive requests.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// Nothing can be stored. The reason is the operating system's and is shown to anyone who asks.
+    /// Nothing can be stored, for the reason that the operating system gave. Callers without a key may see it.
     #[error("events cannot be stored: {0}")]
     Fault(String),
     /// The store cannot be read.

@@ -46,7 +46,7 @@ fn numbers<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             catalogue::catalogue::<B>,
             replies(
                 NUMBERS,
-                "Every metric: label, unit, formula, direction, and the limit that holds for the caller.",
+                "Every metric: label, unit, formula, direction, and the limit that applies to the caller.",
                 "Catalogue",
             ),
         )
@@ -247,7 +247,7 @@ fn administration<B: Backend>(calls: Calls<Arc<Web<B>>>) -> Calls<Arc<Web<B>>> {
             &Method::POST,
             "/v1/tenants/{id}/keys",
             tenants::add_key::<B>,
-            with_id("Make a key, which is shown this once. Not for (unassigned).", "Key")
+            with_id("Make a key, which is shown only in this reply. Not for (unassigned).", "Key")
                 .body("NewKey", json!({ "name": "dashboard", "scopes": ["read"], "expires_in_days": 90 })),
         )
         .add(

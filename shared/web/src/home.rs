@@ -51,7 +51,7 @@ pub trait Intake: Send + Sync + 'static {
     /// When the oldest delta came that no block holds yet, if that is known.
     fn oldest_unmerged(&self) -> Option<Timestamp>;
 
-    /// Why nothing can be stored at the moment, if so: the disk is full, for one. Anyone who can reach the server may read it.
+    /// Why nothing can be stored at the moment, such as a full disk; `None` if writes work. Callers without a key may see it.
     fn fault(&self) -> Option<String>;
 }
 

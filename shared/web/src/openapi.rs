@@ -130,7 +130,7 @@ impl Operation {
         self
     }
 
-    /// A body that says nothing, and may be left out.
+    /// Takes an optional body, which is an empty object.
     pub(crate) fn empty_body(mut self) -> Self {
         let schema = json!({ "type": "object", "additionalProperties": false });
         self.body = Some((schema, json!({})));

@@ -23,7 +23,7 @@ pub(crate) use keys::{GetDocument, Keys};
 const LEEWAY_S: f64 = 30.0;
 /// Beyond this a claim is no name.
 const MAX_SUBJECT_CHARS: usize = 64;
-/// The scopes that set rules: plain, or behind the identifier of the resource server, without which Cognito makes no scope.
+/// The scopes that grant setting rules: plain, or prefixed with the identifier of a resource server, which Cognito requires.
 /// <https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html>
 const RULES_SCOPES: [&str; 2] = ["rules", "mailgauge/rules"];
 /// All that are checked with a public key.
@@ -280,7 +280,7 @@ fn has(claim: &Value, wanted: &str) -> bool {
     }
 }
 
-/// Whether a scope that sets rules is among the token's. A scope of another resource server that ends alike is not ours.
+/// Whether the token has a scope that grants setting rules. Scopes of other resource servers, such as `other/rules`, do not count.
 fn sets_rules(claims: &Map<String, Value>) -> bool {
     let is_rules = |scope: &str| RULES_SCOPES.contains(&scope);
     ["scope", "scp"].iter().filter_map(|name| claims.get(*name)).any(|held| match held {

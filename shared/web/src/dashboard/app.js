@@ -41,15 +41,15 @@ let triedAt = 0;
 /** @type {import("./board.js").Answers | null} */
 let latest = null;
 /**
- * The question of a later page of the breakdown; null for the first one. It keeps the range of the first page, to which its
- * cursor belongs, however often the rest is refreshed.
+ * The query for a later page of the breakdown; null for the first page. Its cursor is valid only for the range of the first
+ * page, so refreshing does not move that range.
  * @type {object | null}
  */
 let page = null;
 
 const on = {
   change: go,
-  /** Another page of the breakdown: the one of this cursor, or the first. */
+  /** Shows the page of the breakdown at a cursor; null for the first page. */
   page: (cursor) => {
     page = cursor ? { ...latest.results.breakdown.body, cursor } : null;
     refresh(BREAKDOWN);
@@ -76,7 +76,7 @@ const on = {
 };
 const board = createBoard(on);
 
-/** Moves to another view, as a step that the back button undoes; letters typed into a search are no steps of their own. */
+/** Moves to another view and adds it to the history. Typing on in the search box replaces the entry instead. */
 function go(/** @type {Partial<import("./state.js").State>} */ change) {
   const next = changed(state, { alert: "", ...change });
   if (format(next) === format(state)) return;
@@ -93,7 +93,7 @@ function go(/** @type {Partial<import("./state.js").State>} */ change) {
   refresh(wanted);
 }
 
-/** The view of an alert: its metric and its series, from some hours before it began until some after it ended. */
+/** The view of an alert: its metric and series, from some hours before it began until some hours after it ended. */
 function around(alert) {
   const end = alert.state === "resolved" ? Date.parse(alert.updated_at) + AFTER_MS : Date.now();
   return {
@@ -250,7 +250,7 @@ async function refresh(names = ALL) {
   board.show(latest);
 }
 
-/** A page that the server no longer knows (it was restarted as another version) gives way to the first one. */
+/** Falls back to the first page if the server refuses the cursor, for example after an upgrade. */
 function firstPage(error, ask) {
   if (error.status !== 400) throw error;
   page = null;

@@ -18,7 +18,7 @@ import { NOT_REPORTED, notReported, showTiles, tilesLoading } from "./tiles.js";
 
 /**
  * @typedef {object} Answers
- * @property {Record<string, { reply?: any, error?: any, body?: object }>} results By the question's name; `body` is what was asked.
+ * @property {Record<string, { reply?: any, error?: any, body?: object }>} results By the question's name; `body` is the query.
  * @property {import("./state.js").State} asked
  * @property {import("./period.js").Period} period
  * @property {number} at When the last of them that succeeded came, in milliseconds.
@@ -107,7 +107,7 @@ function chartModel(reply, asked, period) {
   const completeUntil = Date.parse(reply.meta?.complete_until ?? "") || Date.now();
   const unreported = (reply.rows ?? []).some((row) => notReported(row, names[0]));
   const note = unreported && values.get(names[0]).every((value) => value === null) ? NOT_REPORTED : "";
-  // A metric that never had a value, such as a queue nobody speaks of, is no line.
+  // A metric without any value gets no line, such as the queue depth if no sender reports it.
   const drawn = lines.filter((line, index) => index === 0 || line.values.some((value) => value !== null));
   return { times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines: drawn, note };
 }
@@ -141,7 +141,7 @@ function showEmptiness(results, asked, on) {
 function footnote(meta, noLimits) {
   const unique = Object.entries(meta?.estimates ?? {}).filter(([name]) => name.startsWith("unique_"));
   const error = Math.max(0, ...unique.map(([, value]) => value));
-  const limits = noLimits ? "Your limits could not be loaded, so nothing is held against them. " : "";
+  const limits = noLimits ? "Your limits could not be loaded, so no figure is compared with them. " : "";
   const people = `${limits}Open and click rates count people, not mail proxies and link scanners.`;
   if (error === 0) return people;
   return `${people} Unique counts this large are estimates, give or take ${(error * 100).toFixed(1)}%.`;

@@ -1,19 +1,19 @@
 /**
- * @file What is more than chance, so that noise is painted neither green nor red. Pure.
+ * @file Separates real changes and broken limits from chance, so that noise is painted neither green nor red. Pure.
  *
  * A change: counts are compared as Poisson counts, rates as two proportions, both at three standard errors; a difference
  * of less than one per cent is never called a change, however many mails it rests on.
  *
- * A limit: the same exact binomial test and the same numbers as in the server's detection, so that a figure is red
- * where an alert would stand: one bounce in 11 mails breaks no limit of 2%, 30 in 500 do.
+ * A limit: the same exact binomial test and constants as in the server's detection, so that a figure is red where an
+ * alert would fire. One bounce in 11 mails does not break a limit of 2%; 30 bounces in 500 mails do.
  */
 
 const ERRORS = 3;
 const LEAST = 0.01;
 const LEAST_DURATION = 0.05;
-/** Chance of as many events at the limit itself, below which it is broken. */
+/** A limit is broken if so many events were less likely than this at a rate equal to the limit. */
 const LEAST_DOUBT = 1e-4;
-/** Share of deliveries that may take longer than the limit on their 95th percentile. */
+/** Share of deliveries that may take longer than a limit on the 95th percentile. */
 const SLOW_SHARE = 0.05;
 
 /**
@@ -36,7 +36,7 @@ export function isReal(metric, now, before) {
 }
 
 /**
- * How a metric stands to its limit: `within`, `beyond` it for certain, or past it in too little mail to say (`unsure`).
+ * Compares a metric with its limit: `within` it, `beyond` it for certain, or past it in too little mail to say (`unsure`).
  * @param {import("./metrics.js").Metric} metric
  * @param {Record<string, number | null>} counts The metric itself and the counts it is made of.
  * @returns {"within" | "beyond" | "unsure"}
@@ -51,11 +51,11 @@ export function standing(metric, counts) {
   return proven ? "beyond" : "unsure";
 }
 
-/** How many bad outcomes of how much mail, and the share of them that the limit allows. */
+/** The number of bad outcomes, the number of mails, and the share of bad outcomes that the limit allows. */
 function evidence(metric, counts, limit) {
   const count = (name) => counts[name] ?? 0;
   if (metric.kind === "duration") {
-    // All that is known of the tail: a 90th percentile beyond the limit means that a tenth of the mail is.
+    // Only percentiles are known: if the 90th is beyond the limit, at least a tenth of the mail is.
     const mails = count("deliveries");
     return { events: count("delivery_ms_p90") > limit ? 0.1 * mails : 0, mails, share: SLOW_SHARE };
   }
@@ -82,7 +82,7 @@ function incompleteBeta(a, b, x) {
     : 1 - (front * betaFraction(b, a, 1 - x)) / b;
 }
 
-/** Lentz's continued fraction; it converges in some multiple of the root of the larger of `a` and `b` steps. */
+/** Lentz's continued fraction. The number of steps grows with the square root of the larger of `a` and `b`. */
 function betaFraction(a, b, x) {
   const guard = (value) => (Math.abs(value) < 1e-300 ? 1e-300 : value);
   let above = 1;

@@ -64,7 +64,7 @@ export function value(metric, number, style = "exact") {
   return style === "axis" ? short(number) : style === "tile" ? count(number) : exact(number);
 }
 
-/** A limit, with as many digits as it was set with: `2%`, `0.08%`, `1.0 min`. */
+/** A limit, with the digits that it was set with: `2%`, `0.08%`, `1.0 min`. */
 export function limit(metric, number) {
   if (metric.kind === "rate") return `${Number((number * 100).toPrecision(6))}%`;
   return metric.kind === "duration" ? duration(number) : exact(number);

@@ -1,18 +1,18 @@
 /**
- * @file Says how fresh the numbers are: up to when everything has been counted, and how old the newest event is. Both stand
- * there, since a pipeline that is up to date may have nothing to count: then it does not look healthy either.
+ * @file Shows how fresh the numbers are: the time up to which everything is counted, and the age of the newest event. It shows
+ * both, since a pipeline that is up to date may receive no events, which must not look healthy.
  */
 
 import { el, refill } from "./dom.js";
 import * as format from "./format.js";
 
-/** Counting that is so far behind is late. */
+/** Counting is late if it is this far behind. */
 const LATE_MS = 5 * 60_000;
-/** No event for so long is worth a look. */
+/** The absence of events is shown after this time. */
 const SILENT_MS = 5 * 60_000;
 
 /**
- * What the sign says.
+ * The state and the texts of the indicator.
  * @param {{ now: number, completeUntil: number, newest: number, broken: string }} facts Times are NaN if they are not known.
  * @returns {{ kind: "fresh" | "late" | "broken", text: string, detail: string }}
  */
@@ -33,7 +33,7 @@ function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** Builds the sign; it ages by itself. */
+/** Builds the indicator, which updates its ages by itself. */
 export function createLive(/** @type {HTMLElement} */ host) {
   let completeUntil = NaN;
   let newest = NaN;

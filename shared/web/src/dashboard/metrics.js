@@ -1,7 +1,7 @@
 /**
- * @file What the dashboard knows of each metric: its name, how it is written, which direction is good and which counts
- * make it. Names and denominators are those of the query API; nothing is computed here. Limits are not known here:
- * they are the reader's own and come from the server's catalogue.
+ * @file Describes each metric for the dashboard: its name, how it is written, which direction is good and which counts
+ * it is made of. Names and denominators are those of the query API; nothing is computed here. Limits are the reader's own
+ * and come from the server's catalogue.
  */
 
 /**
@@ -13,10 +13,10 @@
  * @property {"up" | "down" | "none"} better Which direction is good.
  * @property {number} [digits] Digits after the point, for rates.
  * @property {[string, string]} [of] Numerator and denominator.
- * @property {string[]} [failed] The counts that speak against it, where it is a rate that should be high.
- * @property {number} [least] Fewer events than this prove no limit broken; the server's detection has the same number.
+ * @property {string[]} [failed] The counts of failures, for a rate that should be high.
+ * @property {number} [least] The fewest events that can break a limit, as in the server's detection.
  * @property {boolean} [nearOne] Usually so close to 1 that an axis from 0 would show nothing.
- * @property {{ value: number, side: "above" | "below" } | null} [limit] Beyond it is trouble; set by {@link learnLimits}.
+ * @property {{ value: number, side: "above" | "below" } | null} [limit] Values on this side break it; set by {@link learnLimits}.
  */
 
 const LIST = [
@@ -103,9 +103,9 @@ const LIST = [
 export const METRICS = new Map(LIST.map((metric) => [metric.name, /** @type {Metric} */ (metric)]));
 
 /**
- * Takes over the limits that hold for what is looked at.
+ * Stores the limits that apply to the mail being shown.
  * @param {{ metrics: { name: string, limit: { value: number, side: "above" | "below" } | null }[] } | undefined} catalogue
- * None if it could not be had: then no limit is drawn and nothing is judged.
+ * Undefined if it could not be loaded: then no limit is drawn and no figure is compared with one.
  */
 export function learnLimits(catalogue) {
   const limits = new Map(catalogue?.metrics.map(({ name, limit }) => [name, limit]));
@@ -130,7 +130,7 @@ export const SETS = new Map([
   ["in_flight", { label: "In flight", metrics: ["in_flight", "queue_depth"] }],
 ]);
 
-/** The set that shows a metric, or none. */
+/** The set that shows a metric, if any. */
 export function setOf(/** @type {string} */ name) {
   return [...SETS].find(([, set]) => set.metrics.includes(name))?.[0];
 }

@@ -21,7 +21,7 @@ import { timeTicks, valueTicks } from "./scale.js";
  * @property {string} zone
  * @property {number} completeUntil Milliseconds; buckets that end later may still grow.
  * @property {Line[]} lines
- * @property {string} [note] Why there is no line, if that needs saying.
+ * @property {string} [note] Why there is no line, if that needs an explanation.
  *
  * @typedef {object} Geometry
  * @property {number} left @property {number} right @property {number} top @property {number} bottom
@@ -218,7 +218,7 @@ function area(line, geometry, base) {
   return svg("path", { class: "area", d: parts.join(""), fill: `url(#fade-${line.metric.tone})` });
 }
 
-/** The limits that hold for what is drawn, each with its name if there are several lines. */
+/** The limits of the metrics drawn, each with its metric's name if there are several lines. */
 function limits(lines, geometry) {
   return lines
     .filter(({ metric }) => metric.limit)

@@ -1,5 +1,5 @@
 /**
- * @file The questions of one refresh, at most seven, and how their replies are read. Pure. It asks for rates by name
+ * @file The requests of one refresh, at most seven, and how their replies are read. Pure. It asks for rates by name
  * and never computes one: sums and denominators are the server's.
  */
 
@@ -14,10 +14,10 @@ const TOTALS = [
   "complaints",
   "unique_opens",
   "unique_clicks",
-  // What a limit on the 95th percentile is judged by.
+  // Needed to compare delivery times with a limit on the 95th percentile.
   "delivery_ms_p90",
 ];
-/** Where the limits are that hold for whose mail is shown. */
+/** The call for the limits that apply to the mail being shown. */
 export const CATALOGUE = "v1/metrics/catalogue";
 
 /** What the counts by reason are called. */
@@ -59,7 +59,7 @@ export function questions(state, period) {
   };
 }
 
-/** Its own dimension is not narrowed by what is picked, so that more can be picked, but by what is searched for. */
+/** The search narrows the breakdown's own dimension, but picked values do not, so that more can be picked. */
 function breakdownFilter(state) {
   const others = filterOf(state.filters.filter(({ dimension }) => dimension !== state.by)).filter;
   if (!state.find) return others;
@@ -67,7 +67,7 @@ function breakdownFilter(state) {
   return others ? { and: [others, found] } : found;
 }
 
-/** The server orders all groups, of which a page is shown. Rates are ordered by what is proven of them. */
+/** The order of all groups, of which one page is shown. Rates are ordered by their confidence bound. */
 function orderOf({ sort, by }) {
   const falls = sort.startsWith("-");
   const name = falls ? sort.slice(1) : sort;

@@ -18,15 +18,15 @@ import { PRESETS, STEPS } from "./period.js";
  * @property {string} by The dimension of the breakdown.
  * @property {string} show The metric set of the chart.
  * @property {string} step The chart's granularity, or `auto`.
- * @property {string} sort A column, with `-` in front for descending; all rows there are, not only those shown.
- * @property {string} find What the names of the rows have in them; empty for all.
+ * @property {string} sort A column, with `-` in front for descending. Sorts all rows, not only those shown.
+ * @property {string} find A text that the names of the rows must contain; empty for all.
  * @property {number} top Rows on a page of the breakdown.
  * @property {string} alert The alert that a message pointed to; empty for none.
  */
 
 const MAX_FILTERS = 20;
 const MAX_VALUE = 256;
-/** Some letters are several bytes, of which the server takes 256. */
+/** In characters. The server accepts 256 bytes, and a character may take several. */
 const MAX_FIND = 60;
 export const TOPS = [20, 50, 100, 500];
 

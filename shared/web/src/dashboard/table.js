@@ -1,6 +1,6 @@
 /**
  * @file The breakdown: one row per provider, campaign, segment or domain, with a bar for its share of the sends. The
- * server sorts all there are, finds names and gives a page of them. A click on a row narrows everything else to it;
+ * server sorts all rows, searches their names and returns one page. A click on a row narrows everything else to it;
  * the other rows stay, so that several can be picked. The row `(other)` holds the rest, so that the rows sum to the
  * whole; it cannot be filtered for.
  */
@@ -14,7 +14,7 @@ import { TOPS } from "./state.js";
 import { failure } from "./states.js";
 import { NOT_REPORTED, notReported, unsureText } from "./tiles.js";
 
-/** A pause in typing after which a name is looked for. */
+/** The search begins after this pause in typing. */
 const TYPING_MS = 250;
 
 const OTHER = "(other)";
@@ -40,7 +40,7 @@ export function createTable(host, on) {
   const head = el("div", { class: "card-head" }, tabs, search.box);
   const body = el("div", { class: "table-body loading" });
   host.append(el("h2", { class: "sr", id: "breakdown-title" }, "Breakdown"), head, body);
-  /** The sums of the first page with its rest: later pages lack what came before them. */
+  /** The sums of the first page and its `(other)` row. Later pages lack the rows of earlier ones. */
   let wholes = {};
   return {
     /** Shows the choice before its data is there. */
@@ -69,7 +69,7 @@ export function createTable(host, on) {
       const rows = reply.rows ?? [];
       const { offset = 0 } = reply.meta ?? {};
       if (rows.length === 0) {
-        const text = state.find ? `No name here has “${state.find}” in it.` : "Nothing in this range.";
+        const text = state.find ? `No name contains “${state.find}”.` : "Nothing in this range.";
         return refill(body, el("p", { class: "quiet" }, text));
       }
       if (offset === 0) wholes = sums(rows);
@@ -92,7 +92,7 @@ export function createTable(host, on) {
   };
 }
 
-/** Finds names: the server looks through all rows, not only those on the page. */
+/** The search box. The server searches all rows, not only those on the page. */
 function searchBox(change) {
   let timer = 0;
   const input = el("input", {
@@ -115,13 +115,13 @@ function searchBox(change) {
   input.addEventListener("keydown", (event) => event.key === "Enter" && ask());
   const choose = ({ find, by }) => {
     input.placeholder = `Find a ${DIMENSIONS.get(by).label.toLowerCase()}`;
-    // What is being typed is newer than what was asked for.
+    // Text that is being typed is newer than the state.
     if (document.activeElement !== input || find === "") input.value = find;
   };
   return { box: el("label", { class: "search" }, icon("search"), input), choose };
 }
 
-/** The counts of all rows together. */
+/** The sums of the counts over all rows. */
 function sums(rows) {
   const names = ["sends", ...Object.values(SHARED)];
   const sum = (name) => rows.reduce((all, row) => all + (row.metrics[name] ?? 0), 0);
@@ -152,7 +152,7 @@ function tableHead(state, change) {
   return el("thead", {}, el("tr", {}, column("name", DIMENSIONS.get(state.by).label), ...heads));
 }
 
-/** What a first click on a column shows first: names from A, the least delivered, else the most. */
+/** The order after the first click on a column: names from A, delivery rates from the lowest, others from the highest. */
 function firstSort(name) {
   return name === "name" || name === "delivery_rate" ? name : `-${name}`;
 }
@@ -251,7 +251,7 @@ function rateCell(row, of, share) {
   );
 }
 
-/** Where in all rows this page is, the way to the others, and how it is sorted. */
+/** The position of this page among all rows, buttons for the other pages, and how the rows are sorted. */
 function foot({ rows, meta = {} }, state, on) {
   const shown = rows.filter((row) => row.group?.[state.by] !== OTHER).length;
   const first = (meta.offset ?? 0) + 1;
@@ -299,12 +299,12 @@ function pageSize(state, change) {
   return el("select", { class: "select", "aria-label": "Rows on a page", "data-key": "rows", onchange }, ...options);
 }
 
-/** How rates are sorted, which is not by their figure alone. */
+/** Explains the order of rates, which does not follow their values alone. */
 function sortNote({ sort }) {
   const of = METRICS.get(sort.replace("-", ""));
   if (of?.kind !== "rate") return "";
   const worst = sort.startsWith("-") === (of.better === "down");
-  return `${worst ? "Worst" : "Best"} first by what is certain: a rate of few mails ranks lower than the same of many`;
+  return `${worst ? "Worst" : "Best"} first, by what is certain: a rate of a few mails ranks lower than the same rate of many`;
 }
 
 function isUnsure(row) {

@@ -1,7 +1,7 @@
 /**
  * @file The key figures: value, change against the period before, shape, and on hover or focus the counts behind a
  * rate. A tile is a button that shows its metric in the chart. A figure beyond the reader's limit says so in words,
- * not by colour only; one that may be so by chance says that instead.
+ * not by colour only; one that may be past it by chance says so instead.
  */
 
 import { isReal, standing } from "./chance.js";
@@ -10,17 +10,17 @@ import * as format from "./format.js";
 import { metric, TILES } from "./metrics.js";
 import { sparkline } from "./sparkline.js";
 
-/** Where the line of a rate close to 1 begins if no limit says more. */
+/** The lowest value in the sparkline of a rate close to 1 that has no limit. */
 const NEAR_ONE = 0.9;
 export const NOT_REPORTED =
   "Gmail and Apple report no complaints to SES, so a rate of zero would mean nothing. Gmail shows its own in Postmaster Tools.";
 
-/** Whether a row has no value of a metric because nobody reports it. */
+/** Whether a row has no value of a metric because its providers do not report it. */
 export function notReported(row, name) {
   return row.reasons?.[name] === "not_reported";
 }
 
-/** What to say of a figure past its limit that chance may have carried there. */
+/** The text for a figure that may be past its limit by chance. */
 export function unsureText(of) {
   const { value, side } = /** @type {{ value: number, side: string }} */ (of.limit);
   return `${side === "above" ? "Above" : "Below"} the limit of ${format.limit(of, value)}, but in too little mail to rule out chance`;

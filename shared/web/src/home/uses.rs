@@ -1,13 +1,13 @@
-//! When keys were used: written once an hour for each key, since a write for every request would cost more than the answer.
+//! Records when keys were used: once an hour per key, since a write for every request would cost more than answering it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use event::Timestamp;
 
-/// Time between two written uses of one key, for each process.
+/// The least time between two writes for one key by one process, in milliseconds.
 const WRITTEN_EVERY_MS: i64 = 60 * 60 * 1000;
-/// Keys remembered at most; beyond it all are forgotten and some uses are written again.
+/// The most keys remembered. Beyond it all are forgotten, and some uses are written early.
 const MAX_KEYS: usize = 10_000;
 
 /// The last written use of each key.
@@ -15,7 +15,7 @@ const MAX_KEYS: usize = 10_000;
 pub struct Uses(Mutex<HashMap<String, Timestamp>>);
 
 impl Uses {
-    /// Whether a use of the key at `now` is to be written; if so, it counts as written.
+    /// Whether a use of the key at `now` must be written. If so, it is remembered as written.
     pub(super) fn is_due(&self, id: &str, now: Timestamp) -> bool {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if written.len() >= MAX_KEYS {

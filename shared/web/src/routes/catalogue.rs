@@ -1,7 +1,7 @@
-//! `GET /v1/metrics/catalogue`: every metric with its label, unit, formula and direction, and the limit that detection holds the
-//! caller's mail to.
+//! `GET /v1/metrics/catalogue`: every metric with its label, unit, formula and direction, and the limit that detection applies to the
+//! caller's mail.
 //!
-//! A tenant's limits are the operator's with its own in front; without a tenant they are those that hold for all.
+//! A tenant's own limits take precedence over the operator's. Without a tenant, the limits are those of all tenants together.
 
 use std::sync::Arc;
 
@@ -17,27 +17,27 @@ use crate::backend::Backend;
 use crate::problem::Problem;
 use crate::router::Web;
 
-/// What rules name an operator's view of all tenants.
+/// The name of all tenants together in rules.
 const ALL_TENANTS: &str = "*";
 
 /// The reply of `GET /v1/metrics/catalogue`.
 #[derive(Serialize)]
 pub(crate) struct Catalogue {
-    /// Whose limits; null for those of all tenants.
+    /// The tenant whose limits these are; null for all tenants together.
     tenant: Option<String>,
     metrics: Vec<Entry>,
 }
 
-/// A metric.
+/// One metric of the catalogue.
 #[derive(Serialize)]
 struct Entry {
     name: String,
     label: String,
     unit: &'static str,
     formula: String,
-    /// `higher` or `lower` is better, or `none`.
+    /// The direction that is better: `higher`, `lower` or `none`.
     direction: &'static str,
-    /// Of a rate.
+    /// `None` unless the metric is a rate; so is `denominator`.
     numerator: Option<String>,
     denominator: Option<String>,
     limit: Option<Limit>,
@@ -47,7 +47,7 @@ struct Entry {
 #[derive(Clone, Copy, Serialize)]
 struct Limit {
     value: f64,
-    /// Where trouble lies: `above` or `below`.
+    /// Whether values `above` or `below` the limit break it.
     side: &'static str,
 }
 
@@ -79,7 +79,7 @@ fn entry(metric: Metric, limits: &Limits) -> Entry {
     Entry { name, label, unit, formula, direction, numerator, denominator, limit }
 }
 
-/// The limit on a metric. A limit above 1 switches that of a rate off.
+/// The limit on a metric. A limit above 1 on a rate means that it is switched off.
 fn limit(name: &str, limits: &Limits) -> Option<Limit> {
     let rate = |limit: Option<f64>| limit.filter(|limit| *limit <= 1.0);
     let above = |limit: Option<f64>| limit.map(|value| Limit { value, side: "above" });

@@ -1,6 +1,6 @@
 //! `GET /healthz`, `GET /readyz` and `GET /metrics`: what watches the program, not the mail.
 //!
-//! Health needs no key, so it says nothing but yes, or no with a reason of the operating system's.
+//! Health needs no key, so it reveals nothing but whether the process works, and the operating system's reason if it does not.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the process can store events and answer queries; otherwise why not.
+/// `GET /readyz`: whether the process can store events and answer queries, and if not, why.
 pub(crate) async fn readyz<B: Backend>(State(web): State<Arc<Web<B>>>) -> Result<&'static str, Problem> {
     web.backend.ready().await?;
     Ok("ready\n")

@@ -17,9 +17,9 @@ use crate::problem::{Kind, Problem};
 
 /// More pairs than any call has; 100 filter conditions and the rest of a query fit.
 const MAX_PAIRS: usize = 128;
-/// Longest part of a parser's words that is told: the nine fields of rules and a mistyped one fit.
+/// The longest part of a parser's message that is repeated, in characters: the nine fields of rules and a mistyped one fit.
 const MAX_WORDS: usize = 400;
-/// The body of a call that takes none; a client that always sends JSON sends `{}`.
+/// Size limit for the body of a call that takes none, in bytes. Clients that always send JSON send `{}`.
 const NOTHING_BYTES: usize = 4 * 1024;
 
 /// Decoded pairs, in their order.
@@ -34,7 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 }
 
 impl Parameters {
-    /// The pairs of an address.
+    /// The pairs in the query string of `uri`.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| Problem::new(Kind::InvalidParameter, "the query string cannot be read"))?;
@@ -109,9 +109,9 @@ pub(crate) async fn read_request<T: DeserializeOwned>(
     read_object(&read_body(request, limit).await?, example)
 }
 
-/// Reads a request that says nothing but its address: without parameters, its body empty or `{}`.
+/// Checks that a request has no parameters, and that its body is empty or `{}`.
 ///
-/// A field that would be ignored is refused: whoever sends one expects something of it.
+/// Any field is refused rather than ignored, since the client expects it to have an effect.
 pub(crate) async fn read_nothing(request: Request) -> Result<(), Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -140,12 +140,12 @@ fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Pro
     })
 }
 
-/// The name that somebody gives to a tenant, in the field or parameter `place`.
+/// Parses the name that a client gives to a tenant in the field or parameter `place`.
 pub(crate) fn declared_tenant(place: &str, name: &str) -> Result<TenantId, Problem> {
     TenantId::declared(name).map_err(|error| no_tenant_name(place, &error))
 }
 
-/// A name that no tenant can have, given in the field or parameter `place`.
+/// The problem for a name in the field or parameter `place` that no tenant can have.
 pub(crate) fn no_tenant_name(place: &str, error: &InvalidTenant) -> Problem {
     let problem = match error {
         InvalidTenant::Name(_) => "is no tenant's name",

@@ -188,7 +188,7 @@ pub(crate) async fn add_key<B: Backend>(
     let id = tenant(id)?;
     let new: NewKey =
         read_request(request, BODY_BYTES, r#"{"name":"dashboard","expires_in_days":90}"#).await?;
-    // The unassigned mail is listed among the tenants, but its numbers are the operators' alone.
+    // `(unassigned)` is listed among the tenants, but only operators may see its numbers.
     let id = declared_tenant("id", id.as_str())?;
     let name = named("name", new.name)?;
     let grant = grant(&id, new.scopes.as_deref())?;

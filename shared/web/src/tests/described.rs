@@ -1,16 +1,16 @@
-//! Every call against the document that describes it and against its own errors: what either gives as an example is accepted, and
-//! what neither knows is refused by name.
+//! Compares every call with the OpenAPI document and with its own errors: examples in either are accepted, and parameters and fields in
+//! neither are refused by name.
 
 use axum::http::StatusCode;
 use serde_json::{Map, json};
 
 use super::*;
 
-/// Calls whose parameters or bodies another protocol decides on: services of AWS, health checks, scrapers.
+/// Calls whose parameters or bodies are defined by another protocol: services of AWS, health checks, scrapers.
 const OTHER_PROTOCOLS: [&str; 6] =
     ["/v1/ingest/sns", "/v1/ingest/firehose", "/v1/ingest/eventbridge", "/healthz", "/readyz", "/metrics"];
 
-/// A call as the document describes it, about things that are there.
+/// A call as the document describes it, for a tenant, key and alert that exist.
 struct Call {
     method: String,
     path: String,
@@ -18,7 +18,7 @@ struct Call {
     schemas: Value,
 }
 
-/// A tenant with a key, and an alert.
+/// A world with a tenant that has a key, and an alert.
 async fn furnished() -> World {
     let world = World::new();
     world.post(OPERATOR, "/v1/tenants/acme/keys", r#"{"name":"k"}"#).await;
@@ -44,7 +44,7 @@ impl Call {
         !OTHER_PROTOCOLS.contains(&self.path.as_str())
     }
 
-    /// Keys that may make it.
+    /// Keys that may make the call.
     fn keys(&self) -> &'static [&'static str] {
         match self.said["x-who"].as_str().unwrap() {
             "any key that reads" | "anybody" => &[ACME],
@@ -58,7 +58,7 @@ impl Call {
         self.said["parameters"].as_array().unwrap().iter().filter(|parameter| parameter["in"] == "query")
     }
 
-    /// Its address with every parameter that it needs, and others in place of these.
+    /// The call's path and query string: `others`, and an example for every further parameter that is required.
     fn uri(&self, others: &[(&str, &str)]) -> String {
         let id = if self.path.starts_with("/v1/alerts") { alert().change.id } else { "acme".to_owned() };
         let path = self.path.replace("{id}", &id).replace("{name}", "provider").replace("{key}", "k0");
@@ -74,12 +74,12 @@ impl Call {
         format!("{path}?{}", pairs.join("&"))
     }
 
-    /// The example of its body, if it has one in JSON.
+    /// The example of the JSON body, if the call has one.
     fn example(&self) -> Option<&Value> {
         Some(&self.said["requestBody"]["content"]["application/json"]["example"]).filter(|it| !it.is_null())
     }
 
-    /// The fields of its body, as far as the document names them.
+    /// The fields of the body that the document names.
     fn fields(&self) -> Map<String, Value> {
         let shape = &self.said["requestBody"]["content"]["application/json"]["schema"]["$ref"];
         let name = shape.as_str().and_then(|shape| shape.rsplit('/').next()).unwrap_or_default();
@@ -95,12 +95,12 @@ impl Call {
         self.make(key, self.uri(&[]).trim_end_matches('?'), &body.to_string()).await
     }
 
-    /// What comes of a right body: done, or what the document says may be in the way of it here.
+    /// Whether a reply to a valid body is as expected: success, or the one failure that the fixed data causes.
     fn accepts(&self, reply: &Reply) -> bool {
         let in_the_way = match (self.method.as_str(), self.path.as_str()) {
-            // The tenant of the example is there.
+            // The example's tenant exists already.
             ("POST", "/v1/tenants") => StatusCode::CONFLICT,
-            // An example cannot be signed.
+            // An example cannot carry a valid signature.
             ("POST", "/v1/ingest/sns") => StatusCode::FORBIDDEN,
             _ => StatusCode::OK,
         };
@@ -112,12 +112,12 @@ impl Call {
     }
 }
 
-/// A value of a query string.
+/// Percent-encodes a value for a query string.
 fn coded(value: &str) -> String {
     value.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// What an example in an error stands for: JSON, or a text as it is.
+/// The value of an example in an error: parsed JSON, or else the text itself.
 fn read(example: &Value) -> Option<Value> {
     let text = example.as_str()?;
     Some(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
@@ -166,7 +166,7 @@ async fn every_example_of_a_field_is_accepted_by_its_own_call() {
                 body[&field] = value.clone();
                 let problem = call.with_body(call.keys()[0], &body).await.json();
                 let Some(example) = read(&problem["example"]) else { continue };
-                // A whole body, or the field's value.
+                // The example is a whole body, or the field's value.
                 if problem["parameter"].is_null() || example["metrics"].is_array() {
                     body = example;
                 } else if problem["parameter"] == json!(field) {
@@ -210,7 +210,7 @@ async fn every_example_of_a_parameter_is_accepted_by_its_own_call() {
                 }
                 let problem = refused.json();
                 let Some(example) = problem["example"].as_str() else { continue };
-                // A whole query string, or a value.
+                // The example is a whole query string, or the parameter's value.
                 match example.strip_prefix("metrics=") {
                     Some(_) => accepted(format!("{}?{example}", call.path)).await,
                     None => accepted(call.uri(&[(name, example)])).await,
@@ -297,7 +297,7 @@ async fn a_field_that_a_body_does_not_have_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn an_alert_is_taken_up_by_a_request_that_says_nothing_more() {
+async fn an_alert_is_acknowledged_without_a_body_or_fields() {
     let world = World::new();
     let uri = format!("/v1/alerts/{}/acknowledge", alert().change.id);
     for body in ["", "{}", " {} "] {

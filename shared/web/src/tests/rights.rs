@@ -112,7 +112,7 @@ async fn an_operator_sees_all_tenants_or_the_one_it_names() {
     world.send(request(uri, &[key, ("x-mailgauge-tenant", "(unassigned)")])).await;
     let asked = ["all", "globex", "(unassigned)"].map(|scope| format!("{scope}: values Campaign \"\" 100"));
     assert_eq!(world.asked(), asked);
-    // All tenants are meant by naming none; no other name of ours is a tenant's.
+    // Operators see all tenants by naming none; reserved names other than (unassigned) are refused.
     for name in ["*", "(other)", "(none)", "(Unassigned)"] {
         let reply = world.send(request(uri, &[key, ("x-mailgauge-tenant", name)])).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{name}");

@@ -142,9 +142,9 @@ async fn a_key_is_made_shown_once_rotated_and_revoked() {
 }
 
 #[tokio::test]
-async fn a_reserved_name_is_given_to_no_tenant_and_opens_no_key() {
+async fn reserved_names_are_refused_for_tenants_mappings_rules_and_keys() {
     let world = World::new();
-    // As older versions let them be added.
+    // Older versions allowed these names.
     for name in ["*", "(unassigned)"] {
         let id = TenantId::new(name).unwrap();
         let tenant = Tenant { id: name.to_owned(), ..world.fake.tenant(&acme()).await.unwrap().unwrap() };
@@ -168,7 +168,7 @@ async fn a_reserved_name_is_given_to_no_tenant_and_opens_no_key() {
             let rule = json!({"tenant": name, "bounce_rate": 0.5});
             let body = json!({ field: [if field == "maintenance" { quiet } else { rule }] });
             let reply = world.call(OPERATOR, "PUT", "/v1/rules", body).await;
-            // Limits of the mail of no tenant are the operator's to set.
+            // Operators may set limits for unassigned mail.
             let expected = if name == "(unassigned)" { StatusCode::OK } else { StatusCode::BAD_REQUEST };
             assert_eq!(reply.status, expected, "{field} {name}: {}", reply.text());
         }
@@ -181,7 +181,7 @@ async fn a_reserved_name_is_given_to_no_tenant_and_opens_no_key() {
             (StatusCode::BAD_REQUEST, "invalid-parameter".into())
         );
         assert!(refused.text().contains("reserved"), "{}", refused.text());
-        // What is stored can be seen, and taken away.
+        // Tenants stored by an older version can still be read and erased.
         assert_eq!(world.get(OPERATOR, &format!("/v1/tenants/{name}")).await.status, StatusCode::OK);
         assert_eq!(world.get(OPERATOR, &uri).await.status, StatusCode::OK);
         let erased = world.call(OPERATOR, "DELETE", &format!("/v1/tenants/{name}"), Value::Null).await;

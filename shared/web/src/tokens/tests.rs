@@ -153,7 +153,7 @@ async fn a_true_token_opens_what_its_claims_say() {
 }
 
 #[tokio::test]
-async fn a_scope_that_only_ends_like_the_one_for_rules_sets_none() {
+async fn scopes_that_merely_resemble_the_one_for_rules_grant_nothing() {
     let world = World::new();
     for scope in [
         "evil/rules",
@@ -180,7 +180,7 @@ async fn a_scope_that_only_ends_like_the_one_for_rules_sets_none() {
             }
         }
     }
-    // A list holds one scope in each place.
+    // Each element of a list is one scope.
     let joined = world.with(ec(), |claims| claims["scp"] = json!(["openid rules"])).await.unwrap();
     assert_eq!(joined.grant, acme(false));
 }
