@@ -55,14 +55,17 @@ impl Progress {
         Self { bar: ProgressBar::hidden(), _reporter: None }
     }
 
+    /// Counts further units as done.
     pub fn inc(&self, units: u64) {
         self.bar.inc(units);
     }
 
+    /// The number of units done so far.
     pub fn position(&self) -> u64 {
         self.bar.position()
     }
 
+    /// Sets the number of units done so far, for callers that count by themselves.
     pub fn set_position(&self, units: u64) {
         self.bar.set_position(units);
     }

@@ -8,7 +8,9 @@ use super::metric::Metric;
 /// The direction in which a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// Higher values are better, as for a delivery rate.
     Higher,
+    /// Lower values are better, as for a bounce rate.
     Lower,
     /// Neither direction is better.
     None,
