@@ -83,7 +83,7 @@ SILENT_PROVIDERS = {"gmail", "apple"}
 RATES = {
     "delivery_rate": ("deliveries", "sends"),
     "bounce_rate": ("bounces", "sends"),
-    "hard_bounce_rate": ("bounces_permanent", "sends"),
+    "hard_bounce_rate": ("hard_bounces", "sends"),
     "complaint_rate": ("complaints", "deliveries"),
     "open_rate": ("unique_opens", "deliveries"),
     "click_rate": ("unique_clicks", "deliveries"),
@@ -236,6 +236,7 @@ def metrics_of(counters, names):
         "deliveries": deliveries,
         "bounces": bounces,
         "bounces_permanent": round(bounces * 0.62),
+        "hard_bounces": round(bounces * 0.5),
         "bounces_transient": round(bounces * 0.35),
         "complaints": complaints,
         "unique_opens": opens,

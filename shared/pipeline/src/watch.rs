@@ -286,7 +286,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         let was_past = known.head.is_learning;
         known.head.is_learning &= self.watched.behind > 0;
         if was_past {
-            self.forget_past(known);
+            forget_past(known);
         }
         Ok(())
     }
@@ -367,16 +367,6 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         }
     }
 
-    /// Forgets alerts of the past of which nobody was notified, and which are over. As long as they may fire again under their id, they
-    /// are kept, if the past is not over.
-    fn forget_past(&self, known: &mut Known) {
-        let (is_past, book) = (known.head.is_learning, known.detector.book());
-        known.journal.waiting.retain(|waiting| {
-            let is_over = waiting.first == 1 && waiting.change.state == State::Resolved;
-            !is_over || (is_past && book.has(&waiting.change.id))
-        });
-    }
-
     /// Puts what waits into the alert registry and notifies its channels. A channel that fails is left alone until the next run, and so
     /// is the registry; neither holds up the others.
     async fn notify(&mut self, waiting: &mut Vec<Waiting>) -> Option<WatchError> {
@@ -428,6 +418,16 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         let failure = failure.map(|(channel, source)| WatchError::Announce { count, channel, source });
         failure.or(not_recorded.map(Into::into))
     }
+}
+
+/// Forgets alerts of the past of which nobody was notified, and which are over. As long as they may fire again under their id, they are
+/// kept, if the past is not over.
+fn forget_past(known: &mut Known) {
+    let (is_past, book) = (known.head.is_learning, known.detector.book());
+    known.journal.waiting.retain(|waiting| {
+        let is_over = waiting.first == 1 && waiting.change.state == State::Resolved;
+        !is_over || (is_past && book.has(&waiting.change.id))
+    });
 }
 
 /// Gives up the oldest changes that were not taken if they are too many to keep.

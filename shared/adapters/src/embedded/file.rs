@@ -80,7 +80,8 @@ impl DatabaseFile {
         if let Err(Failure::Database(error)) = &result
             && is_of_disk(error)
         {
-            self.note_fault(error, generation);
+            // A failed read latches the database as well, but says nothing about writing.
+            self.reopen_after(error, generation);
         }
         result
     }
@@ -140,8 +141,11 @@ impl DatabaseFile {
         (result, opened.generation)
     }
 
+    /// Pauses writes after one failed. Calls that fail together pause them once: the first of them reopens the file.
     fn note_fault(&self, error: &redb::Error, generation: u64) {
-        let reopened = self.reopen(generation);
+        if !self.reopen_after(error, generation) {
+            return;
+        }
         let mut fault = self.lock_fault();
         let pause = fault.as_ref().map_or(FIRST_PAUSE, |fault| (fault.pause * 2).min(LONGEST_PAUSE));
         // The latched error only says that an earlier call failed, so keep that call's reason.
@@ -149,26 +153,32 @@ impl DatabaseFile {
             (redb::Error::PreviousIo | redb::Error::DatabaseClosed, Some(before)) => before.reason,
             (error, _) => error.to_string(),
         };
-        match reopened {
-            Ok(()) => tracing::error!(reason, "the data folder's disk failed; its database was reopened"),
-            Err(error) => {
-                tracing::error!(reason, %error, "the data folder's disk failed; its database cannot be reopened yet")
-            }
-        }
         *fault = Some(Fault { reason, pause, try_again_at: now() + pause });
     }
 
-    /// Reopens the file, unless another call has done so since `generation`.
-    fn reopen(&self, generation: u64) -> Result<(), redb::Error> {
+    /// Reopens the file after an error of the disk, and whether this call had to: another may have done so since `generation`.
+    fn reopen_after(&self, error: &redb::Error, generation: u64) -> bool {
+        match self.reopen(generation) {
+            Ok(false) => return false,
+            Ok(true) => tracing::error!(%error, "the data folder's disk failed; its database was reopened"),
+            Err(again) => {
+                tracing::error!(%error, %again, "the data folder's disk failed; its database cannot be reopened yet");
+            }
+        }
+        true
+    }
+
+    /// Reopens the file, unless another call has done so since `generation`; whether it was reopened.
+    fn reopen(&self, generation: u64) -> Result<bool, redb::Error> {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.generation != generation {
-            return Ok(());
+            return Ok(false);
         }
         // Close it first, since its lock on the file would keep the new database from opening.
         drop(opened.database.take());
         opened.database = Some((self.open)()?);
         opened.generation += 1;
-        Ok(())
+        Ok(true)
     }
 
     fn lock_fault(&self) -> MutexGuard<'_, Option<Fault>> {

@@ -230,7 +230,7 @@ async fn walk<S: Store>(
     attempt: Attempt,
 ) -> Result<Vec<Held>, ReadError> {
     let (main, mut held) = read(store, shard).await?;
-    let Versioned { record, version } = main.backlog;
+    let Versioned { record, mut version } = main.backlog;
     let mut backlog = record.clone();
     let mut rest = Some(keys::receipts(shard, record.walked.as_ref(), done, Order::Forwards));
     let mut walked = 0;
@@ -249,7 +249,6 @@ async fn walk<S: Store>(
         }
         rest = page.rest;
     }
-    let mut version = version;
     if backlog != record {
         for tenants in backlog.split_off() {
             let key = keys::more_of_backlog(shard, attempt.id, held.len());

@@ -135,9 +135,10 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
     /// Detection as it is stored; nothing if another run moved the head while it was read.
     async fn resume(&self, mut head: Head, version: u64, rules: &Rules) -> Result<Option<Known>, WatchError> {
         let journal = readable(state::read_journal(self.store, head.journal).await)?;
-        let learned = match head.snapshot.is_none() {
-            true => Ok(None),
-            false => readable(state::read_learned(self.store, head.snapshot, rules).await)?.map(Some),
+        let learned = if head.snapshot.is_none() {
+            Ok(None)
+        } else {
+            readable(state::read_learned(self.store, head.snapshot, rules).await)?.map(Some)
         };
         let is_lost = journal.is_err() || learned.is_err();
         if is_lost && state::head(self.store).await?.is_none_or(|(_, found)| found != version) {

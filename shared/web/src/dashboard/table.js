@@ -19,7 +19,7 @@ const TYPING_MS = 250;
 
 const OTHER = "(other)";
 /** The counts by which tenants use up what SES allows the account, beside the rates they belong to. */
-const SHARED = { bounce_rate: "bounces_permanent", complaint_rate: "complaints" };
+const SHARED = { bounce_rate: "hard_bounces", complaint_rate: "complaints" };
 const HEADS = {
   delivery_rate: "Delivered",
   bounce_rate: "Bounced",

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use cells::query::{Metric, Scope};
 use detection::Limits;
+use event::TenantId;
 use serde::Serialize;
 
 use super::parameters::Parameters;
@@ -16,9 +17,6 @@ use crate::auth::Reader;
 use crate::backend::Backend;
 use crate::problem::Problem;
 use crate::router::Web;
-
-/// The name of all tenants together in rules.
-const ALL_TENANTS: &str = "*";
 
 /// The reply of `GET /v1/metrics/catalogue`.
 #[derive(Serialize)]
@@ -60,7 +58,7 @@ pub(crate) async fn catalogue<B: Backend>(
     parameters.finish("none")?;
     let mut rules = web.backend.rules().await?;
     let (limits, tenant) = match &reader.scope {
-        Scope::All => (rules.limits_of(ALL_TENANTS), None),
+        Scope::All => (rules.limits_of(TenantId::PLATFORM), None),
         Scope::Tenant(tenant) => {
             web.backend.own_rules(tenant).await?.put_into(&mut rules, tenant.as_str());
             (rules.limits_of(tenant.as_str()), Some(tenant.to_string()))
