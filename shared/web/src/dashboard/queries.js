@@ -9,6 +9,7 @@ const TOTALS = [
   "sends",
   "deliveries",
   "bounces",
+  "hard_bounces",
   "bounces_permanent",
   "bounces_transient",
   "complaints",
