@@ -97,6 +97,39 @@ fn mistyped_addresses_are_refused_and_create_nothing() {
 }
 
 #[test]
+fn a_key_with_a_new_folder_is_a_mistyped_server_and_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for to in
+        ["http//127.0.0.1:8080", "mailgauge.example.com", "www.example.com/v1", "prod", "-", " ", "mg_x"]
+    {
+        let (code, told) = ingest(folder.path(), &[&sample(), &format!("--to={to}"), "--key", "mg_x"]);
+        assert_eq!(code, 2, "{to}: {told}");
+        assert!(told.contains("http://HOST:PORT"), "{to}: {told}");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert!(left.is_empty(), "{to}: {left:?}");
+    }
+}
+
+#[test]
+fn a_redirect_is_reported_and_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        // A second request would be the redirect that was followed; it gets no answer.
+        let (mut client, _) = listener.accept().unwrap();
+        let mut received = [0; 64 << 10];
+        let _ = client.read(&mut received).unwrap();
+        let reply = "HTTP/1.1 302 Found\r\nlocation: https://mail.example/v1/ingest/ses\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        client.write_all(reply.as_bytes()).unwrap();
+    });
+    let (code, told) = ingest(folder.path(), &[&sample(), "--to", &address, "--key", "mg_x"]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains(r#"redirects to "https://mail.example": name that address with --to"#), "{told}");
+}
+
+#[test]
 fn a_new_data_folder_is_announced_once_and_starts_from_the_beginning() {
     let folder = tempfile::tempdir().unwrap();
     let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);

@@ -43,10 +43,10 @@ impl Progress {
             return Self { bar, _reporter: None };
         }
         let (sender, ended) = channel();
-        let reported = bar.clone();
+        let work = bar.clone();
         // Without the thread the work is unreported, which is no reason to fail it.
         let reporter = std::thread::Builder::new().name("progress".to_owned());
-        let started = reporter.spawn(move || report(&reported, unit, &ended)).is_ok();
+        let started = reporter.spawn(move || report(&work, unit, &ended)).is_ok();
         Self { bar, _reporter: started.then(|| Arc::new(sender)) }
     }
 
@@ -117,13 +117,13 @@ fn line(position: u64, length: Option<u64>, unit: &str, elapsed: Duration, messa
         None => format!("{done} {unit}, {past} elapsed"),
         Some(length) => {
             let percent = 100 * position / length;
-            let mut line =
-                format!("{done} of {} {unit} ({percent} %), {past} elapsed", output::grouped(length));
-            if position > 0 {
+            let line = format!("{done} of {} {unit} ({percent} %), {past} elapsed", output::grouped(length));
+            if position == 0 {
+                line
+            } else {
                 let left = elapsed.mul_f64((length - position) as f64 / position as f64);
-                line.push_str(&format!(", about {} left", duration(left)));
+                format!("{line}, about {} left", duration(left))
             }
-            line
         }
     };
     if !message.is_empty() {

@@ -176,12 +176,11 @@ impl Standalone {
         let now = SystemClock.now();
         let Counting { fold, following, memory, next, .. } = &mut *counting;
         following.lead(fold, &self.store, now).await?;
-        let first = match next {
-            Some(first) => *first,
-            None => {
-                self.begin().await?;
-                self.first_free().await?
-            }
+        let first = if let Some(first) = next {
+            *first
+        } else {
+            self.begin().await?;
+            self.first_free().await?
         };
         // Only a committed batch uses up its numbers. Unless this attempt commits, the next one reads the checkpoint first.
         *next = None;

@@ -368,7 +368,7 @@ impl Alert {
         let is_due = now.saturating_sub(self.spoke) >= rules.reminder_hours.saturating_mul(60);
         let started = self.facts.started.min(verdict.facts.started);
         let severity = self.facts.severity.max(verdict.facts.severity);
-        self.facts = Facts { started, severity, ..verdict.facts };
+        self.facts = Facts { severity, started, ..verdict.facts };
         if escalates {
             let change = self.speak(now, &verdict.key, State::Firing);
             return Some(Change { escalated: true, ..change });

@@ -17,7 +17,7 @@ use crate::judge::{self, Moment};
 use crate::node::{Context, Lean, Node};
 use crate::report;
 use crate::rules::Rules;
-use crate::silence::Silence;
+use crate::silence::{Meaning, Silence};
 use crate::tenant::{self, Alerting, Bounds, Platform, Tenant, TenantCounts};
 use crate::volume::{Around, Bursts, Volume};
 
@@ -252,10 +252,11 @@ impl Detector {
             [now.saturating_sub(60), now, now + 60].map(|minute| self.shared.volume.expected(minute));
         let expected = around.into_iter().fold(f64::INFINITY, f64::min);
         let due = self.tenants.len() >= LEAST_TENANTS && expected > LEAST_SILENT;
-        let since = self.shared.silence.add_silent(now, bucket, due)?;
-        if !Silence::is_outage(since, now, bucket) {
-            return Some(Vec::new());
-        }
+        let since = match self.shared.silence.add_silent(now, bucket, due) {
+            Meaning::Usual => return None,
+            Meaning::Suspicious => return Some(Vec::new()),
+            Meaning::Outage { since } => since,
+        };
         let key = Key::of("*", None, Family::Pipeline);
         let facts = report::pipeline(since, expected, now + bucket);
         Some(vec![Verdict { key, facts, hold: 0 }])

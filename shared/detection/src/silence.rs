@@ -14,6 +14,8 @@ const USUAL_DAYS: u8 = 3;
 const USUAL_WEEKS: u8 = 2;
 /// Hours of silence without a break after which it is a weekend, a holiday or an outage, and says nothing about hours of the day.
 const LONG: u32 = 24;
+/// Minutes after which an outage is one no more: nobody sends any longer.
+const GIVEN_UP: u32 = 14 * 24 * 60;
 
 /// What is known of an hour of the day, or of the week.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,20 @@ impl SilentHours {
     }
 }
 
+/// What a bucket without any event means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Nobody sends at this time.
+    Usual,
+    /// Events are missing, but not for long enough to say so.
+    Suspicious,
+    /// Events are missing.
+    Outage {
+        /// First minute of silence that was not usual.
+        since: u32,
+    },
+}
+
 /// Silence of all tenants together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Silence {
@@ -78,38 +94,55 @@ pub(crate) struct Silence {
     since: Option<u32>,
     /// Whether some of this hour was silent for long enough to be an outage; none before its first bucket.
     is_silent_hour: Option<bool>,
-    /// First minute of silence that is not usual, if it lasts.
-    missing_since: Option<u32>,
-    /// Whether this bucket is silent, which it would not be on other days, but usually is on this one.
+    /// Silence that is not usual, until there is an event again.
+    missing: Option<Missing>,
+    /// Whether nobody sends at the time of this bucket.
     is_usual: bool,
 }
 
+/// Silence that is not usual.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Missing {
+    /// Its first minute.
+    since: u32,
+    /// Minutes in which silence is not usual. Those in between, in which it is, prove nothing.
+    minutes: u32,
+    is_outage: bool,
+}
+
 impl Silence {
-    /// Adds a bucket without a single event, in which events are `due` by the volume of other days; since when events are missing, if
-    /// they are. Silence that began as an outage remains one until there are events again.
-    pub(crate) fn add_silent(&mut self, now: u32, bucket: u32, due: bool) -> Option<u32> {
+    /// Adds a bucket without a single event, in which events are `due` by the volume of other days.
+    ///
+    /// Mail that ends an hour early before a night or weekend is no outage. An outage that was found by day lasts through the
+    /// night, until there are events again.
+    pub(crate) fn add_silent(&mut self, now: u32, bucket: u32, due: bool) -> Meaning {
         let since = *self.since.get_or_insert(now);
         *self.is_silent_hour.get_or_insert(false) |= now + bucket - since >= bucket.max(LEAST);
-        let is_missing = due && (self.missing_since.is_some() || !self.hours.is_usual(now));
-        self.missing_since = is_missing.then(|| self.missing_since.unwrap_or(now));
-        self.is_usual = due && !is_missing;
-        self.missing_since
+        let is_usual_hour = self.hours.is_usual(now);
+        let is_missing = due && !is_usual_hour;
+        if is_missing {
+            let missing = self.missing.get_or_insert(Missing { since: now, minutes: 0, is_outage: false });
+            missing.is_outage |= missing.minutes >= bucket.max(LEAST);
+            missing.minutes += bucket;
+        }
+        let outage = self.missing.filter(|missing| missing.is_outage && now - missing.since < GIVEN_UP);
+        self.is_usual = is_usual_hour && outage.is_none();
+        match outage {
+            Some(outage) => Meaning::Outage { since: outage.since },
+            None if is_missing => Meaning::Suspicious,
+            None => Meaning::Usual,
+        }
     }
 
-    /// Whether nobody sends anything in this bucket, as usual.
+    /// Whether nobody sends at the time of this bucket, which is silent.
     pub(crate) fn is_usual(&self) -> bool {
         self.is_usual
     }
 
     /// Adds a bucket with events.
     pub(crate) fn add(&mut self) {
-        (self.since, self.missing_since, self.is_usual) = (None, None, false);
+        (self.since, self.missing, self.is_usual) = (None, None, false);
         self.is_silent_hour.get_or_insert(false);
-    }
-
-    /// Whether events are missing for long enough to say so.
-    pub(crate) fn is_outage(since: u32, now: u32, bucket: u32) -> bool {
-        now - since >= bucket.max(LEAST)
     }
 
     /// Closes the hour of the minute `last`.
@@ -131,7 +164,8 @@ mod tests {
             if has_mail(hour) {
                 silence.add();
             } else {
-                missing.extend(silence.add_silent(hour * 60, 60, true).map(|_| hour));
+                let meaning = silence.add_silent(hour * 60, 60, true);
+                missing.extend((meaning != Meaning::Usual).then_some(hour));
             }
             silence.close_hour(hour * 60);
         }
@@ -179,5 +213,26 @@ mod tests {
         run(&mut silence, 0..14 * 24, |_| true);
         let missing = run(&mut silence, 14 * 24..28 * 24, by_day);
         assert!(missing.iter().all(|hour| *hour < 17 * 24 + 6), "{missing:?}");
+    }
+
+    #[test]
+    fn mail_that_ends_an_hour_early_before_a_usual_silence_is_no_outage() {
+        let mut silence = Silence::default();
+        run(&mut silence, 6..14 * 24, by_day);
+        let early = |hour: u32| by_day(hour) && hour % 24 != 22;
+        // Only the hour itself is suspicious, and nothing adds up over the days.
+        let missing = run(&mut silence, 14 * 24..16 * 24, early);
+        assert_eq!(missing, [14 * 24 + 22, 15 * 24 + 22]);
+    }
+
+    #[test]
+    fn an_outage_found_by_day_lasts_through_the_night_until_there_is_mail() {
+        let mut silence = Silence::default();
+        run(&mut silence, 6..14 * 24, by_day);
+        let from = 14 * 24 + 10;
+        let until = 16 * 24 + 9;
+        let missing =
+            run(&mut silence, 14 * 24 + 6..18 * 24, |hour| by_day(hour) && !(from..until).contains(&hour));
+        assert_eq!(missing, (from..until).collect::<Vec<_>>());
     }
 }

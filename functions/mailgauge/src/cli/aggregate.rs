@@ -251,9 +251,9 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
         for (key, cell) in order.iter().filter_map(|&number| cells.row(number)) {
             row.clear();
             row.extend(keys.iter().map(|word| word.value(&key)));
-            row.extend(metrics.iter().map(|metric| match by_event && mixes_event_types(*metric) {
-                true => Value::Null,
-                false => figure(*metric, cell),
+            row.extend(metrics.iter().map(|metric| {
+                let is_mixed = by_event && mixes_event_types(*metric);
+                if is_mixed { Value::Null } else { figure(*metric, cell) }
             }));
             each(&row)?;
         }

@@ -92,7 +92,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             Timestamp::from_millis(timeline.counted_ms())
         ));
         let (folder, signal) = (&options.data, server::signal());
-        let made = history::catch_up(&home, folder, &mut timeline, now, signal, history::BLOCK_BYTES).await?;
+        let made = history::catch_up(&home, folder, &mut timeline, now, signal, history::BLOCK_BYTES);
+        let made = Box::pin(made).await?;
         let Some(mail) = made else {
             output::tell("stopped; run the same command to continue the history from here");
             return Ok(());

@@ -107,6 +107,13 @@ fn parse_patience(text: &str) -> Result<Duration, String> {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let sources = input::sources(&options.files)?;
     let (key, is_new) = identity(&options.to)?;
+    // Only servers need a key, so with one a new folder is almost certainly a mistyped URL.
+    if is_new && options.key.is_some() {
+        return Err(Usage::error(format!(
+            "--to: there is no data folder {key}, and a key is for a server: write http://HOST:PORT or https://HOST, \
+             or create the folder without --key and MAILGAUGE_KEY"
+        )));
+    }
     let mut journal = Journal::open(options.journal.as_deref(), &key)?;
     // The size of standard input is not known before its end.
     let total: Option<u64> = sources.iter().map(input::size).sum();

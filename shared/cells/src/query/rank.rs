@@ -69,17 +69,14 @@ fn by_metric(order: &Order, a: &[Value], b: &[Value], place: usize) -> Ordering 
     }
 }
 
+/// The values of a row's metrics, and numerator and denominator of those that are rates.
+type Measured<'a> = (&'a [Value], &'a [Option<(u64, u64)>]);
+
 /// Orders by the share that is proven to be bad or good, then by the rate itself. Groups without a rate come last.
-fn by_proof(
-    query: &Query,
-    standing: Standing,
-    a: (&[Value], &[Option<(u64, u64)>]),
-    b: (&[Value], &[Option<(u64, u64)>]),
-    place: usize,
-) -> Ordering {
+fn by_proof(query: &Query, standing: Standing, a: Measured<'_>, b: Measured<'_>, place: usize) -> Ordering {
     let Some(Metric::Rate(rate)) = query.metrics.get(place) else { return Ordering::Equal };
     let counts_numerator = rate.is_better_high() == (standing == Standing::Best);
-    let proof = |(values, counts): (&[Value], &[Option<(u64, u64)>])| {
+    let proof = |(values, counts): Measured<'_>| {
         let value = values.get(place)?.as_number()?;
         let (part, whole) = counts.get(place).copied().flatten()?;
         let part = if counts_numerator { part } else { whole.saturating_sub(part) };

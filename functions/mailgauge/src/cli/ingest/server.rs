@@ -42,7 +42,8 @@ impl Server {
     /// The server at a URL, with a key that may ingest.
     pub(super) fn new(address: &str, key: &str, give_up_after: Duration, progress: &Progress) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false);
-        let config = config.timeout_connect(Some(CONNECT_TIME));
+        // A redirected POST becomes a GET without the events, so redirects are reported instead of followed.
+        let config = config.timeout_connect(Some(CONNECT_TIME)).max_redirects(0);
         Self {
             agent: config.build().new_agent(),
             address: address.to_owned(),
@@ -64,6 +65,7 @@ impl Server {
         let wait = reply.headers().get("retry-after");
         let wait = wait.and_then(|seconds| seconds.to_str().ok()?.trim().parse().ok());
         let wait = wait.map(Duration::from_secs).map(|wait| wait.min(LONGEST_WAIT));
+        let location = reply.headers().get("location").and_then(|url| url.to_str().ok()).map(str::to_owned);
         let body = reply.body_mut().read_to_string().map_err(|error| self.unsent(error))?;
         let address = &self.address;
         match status {
@@ -73,6 +75,11 @@ impl Server {
                     "{address} does not answer like a Mailgauge server: correct --to; it said: {quoted}"
                 ))
             }),
+            300..=399 => {
+                let location = location.unwrap_or_default();
+                let base = location.strip_suffix("/v1/ingest/ses").unwrap_or(&location);
+                Err(Failure::Lasting(anyhow!("{address} redirects to {base:?}: name that address with --to")))
+            }
             408 | 425 | 429 | 500..=599 => {
                 Err(Failure::Passing { what: format!("{address} answers {status}: {}", said(&body)), wait })
             }
