@@ -145,10 +145,10 @@ fn every_acknowledged_change_survives_a_kill() {
         "key.add",
         |client| client.get("/v1/tenants/acme/keys")["keys"].as_array().map(Vec::len) == Some(1),
     );
-    let (started, made) = make(server, "", add_key);
-    server = started;
-    let tenant_key = made["key"].as_str().unwrap().to_owned();
-    for change in changes(made["id"].as_str().unwrap()) {
+    let (restarted, key) = make(server, "", add_key);
+    server = restarted;
+    let tenant_key = key["key"].as_str().unwrap().to_owned();
+    for change in changes(key["id"].as_str().unwrap()) {
         (server, _) = make(server, &tenant_key, change);
     }
 }

@@ -119,7 +119,7 @@ fn a_redirect_is_reported_and_not_followed() {
         use std::io::{Read as _, Write as _};
         // A second request would be the redirect that was followed; it gets no answer.
         let (mut client, _) = listener.accept().unwrap();
-        let mut received = [0; 64 << 10];
+        let mut received = vec![0; 64 << 10];
         let _ = client.read(&mut received).unwrap();
         let reply = "HTTP/1.1 302 Found\r\nlocation: https://mail.example/v1/ingest/ses\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         client.write_all(reply.as_bytes()).unwrap();

@@ -1,5 +1,6 @@
 //! What README and `infra` tell a newcomer to type, typed: each command as it is printed there, against a real server.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -108,7 +109,7 @@ fn has_real_rows(command: &str, out: &str) {
         let figures = rows
             .iter()
             .filter_map(|row| row.get(number))
-            .filter(|cell| cell.trim_matches(['0', '.', '–']) != "");
+            .filter(|cell| !cell.trim_matches(['0', '.', '–']).is_empty());
         assert!(figures.count() > 0, "{command}: {column} is empty or 0 in each row: {out}");
     }
 }
@@ -163,9 +164,11 @@ fn counts() -> String {
         for hour in 0..24 {
             let bounces = if day == 14 && hour >= 12 { 300 } else { 3 };
             let deliveries = 1000 - bounces;
-            csv.push_str(&format!(
-                "2026-01-{day:02}T{hour:02}:00:00Z,acme,gmail,receipts,1000,{deliveries},{bounces}\n"
-            ));
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                csv,
+                "2026-01-{day:02}T{hour:02}:00:00Z,acme,gmail,receipts,1000,{deliveries},{bounces}"
+            );
         }
     }
     csv
