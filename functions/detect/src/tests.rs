@@ -396,9 +396,9 @@ async fn reputation_after(sub_type: &str) -> (Vec<String>, Option<f64>) {
     count(&store, 9, &mails("acme", 29, 10, 0)).await;
     let told = Told::default();
     run(&store, &told, &mut Memory::default(), 30).await.unwrap();
-    let budgets = told.changes.lock().unwrap();
-    let budgets = budgets.iter().filter(|change| change.kind == detection::Kind::Budget);
-    let budgets = budgets.map(|change| change.metric.clone()).collect();
+    let changes = told.changes.into_inner().unwrap();
+    let budgets = changes.into_iter().filter(|change| change.kind == detection::Kind::Budget);
+    let budgets = budgets.map(|change| change.metric).collect();
     let source = pipeline::look_back::Source {
         store: &store,
         history: &pipeline::compact::Settings::default(),

@@ -1,4 +1,4 @@
-//! Compares every call with the OpenAPI document and with its own errors: examples in either are accepted, and parameters and fields in
+//! Compares every call with the `OpenAPI` document and with its own errors: examples in either are accepted, and parameters and fields in
 //! neither are refused by name.
 
 use axum::http::StatusCode;
@@ -114,7 +114,8 @@ impl Call {
 
 /// Percent-encodes a value for a query string.
 fn coded(value: &str) -> String {
-    value.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let bytes: Vec<String> = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
 }
 
 /// The value of an example in an error: parsed JSON, or else the text itself.

@@ -1,5 +1,10 @@
 //! A history that is interrupted and continued in a real data folder, compared with the same history made in one go.
 
+#![expect(
+    clippy::large_futures,
+    reason = "each test holds whole stores, which is what makes its future large"
+)]
+
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Poll;
