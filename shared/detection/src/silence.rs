@@ -1,4 +1,4 @@
-//! Hours in which nobody sends anything, every night or every weekend: silence in them is no outage.
+//! Learns the hours of the day and week in which all tenants are usually silent, so that silence in them is no outage.
 //!
 //! Volume alone cannot know them. Nothing is learned from counts that are thought to be missing, and little from hours under suspicion,
 //! so each night or weekend would be held against the days before it for ever.
@@ -14,7 +14,7 @@ const USUAL_DAYS: u8 = 3;
 const USUAL_WEEKS: u8 = 2;
 /// Hours of silence without a break after which it is a weekend, a holiday or an outage, and says nothing about hours of the day.
 const LONG: u32 = 24;
-/// Minutes after which an outage is one no more: nobody sends any longer.
+/// An outage that has lasted for this many minutes ends: the tenants have stopped sending for good.
 const GIVEN_UP: u32 = 14 * 24 * 60;
 
 /// What is known of an hour of the day, or of the week.
@@ -75,11 +75,11 @@ impl SilentHours {
 /// What a bucket without any event means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// Nobody sends at this time.
+    /// Silence is usual in this hour of the day or week.
     Usual,
     /// Events are missing, but not for long enough to say so.
     Suspicious,
-    /// Events are missing.
+    /// Events have been missing for long enough to report an outage.
     Outage {
         /// First minute of silence that was not usual.
         since: u32,
@@ -96,14 +96,14 @@ pub(crate) struct Silence {
     is_silent_hour: Option<bool>,
     /// Silence that is not usual, until there is an event again.
     missing: Option<Missing>,
-    /// Whether nobody sends at the time of this bucket.
+    /// Whether silence is usual in the hour of this bucket.
     is_usual: bool,
 }
 
 /// Silence that is not usual.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Missing {
-    /// Its first minute.
+    /// First minute of silence that is not usual.
     since: u32,
     /// Minutes in which silence is not usual. Those in between, in which it is, prove nothing.
     minutes: u32,
@@ -134,7 +134,7 @@ impl Silence {
         }
     }
 
-    /// Whether nobody sends at the time of this bucket, which is silent.
+    /// Whether the bucket added last is silent and silence is usual in its hour.
     pub(crate) fn is_usual(&self) -> bool {
         self.is_usual
     }

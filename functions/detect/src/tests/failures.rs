@@ -73,7 +73,7 @@ fn is_learned(key: &Key, bytes: usize) -> bool {
     key.partition.starts_with("learned") || (key.partition == "watch" && bytes > 200_000)
 }
 
-/// A thousand tenants, of whom a hundred are in trouble at once.
+/// A thousand tenants; a hundred of them have trouble at the same time.
 async fn a_thousand_tenants() -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
     let mut events = Vec::new();
