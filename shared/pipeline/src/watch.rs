@@ -356,7 +356,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
                 for other in waiting.extract_if(.., |other| other.change.id == change.id) {
                     first = first.min(other.first);
                 }
-                // Nobody was notified of it, so nobody is told that it got worse or came back.
+                // No channel was notified of the alert, so its first message is neither an escalation nor a recurrence.
                 if first == 1 && change.state != State::Resolved {
                     (change.state, change.escalated, change.recurred) = (State::Firing, false, false);
                 }

@@ -138,7 +138,7 @@ fn an_escalation_passes_acknowledgement() {
     assert!(book.acknowledge(&fired[0].id));
     let worse = book.apply(101, vec![verdict(Severity::Critical, 0)], &Rules::default());
     assert!(worse[0].escalated);
-    // It is still looked after: nobody is reminded.
+    // The acknowledgement still holds, so there is no reminder.
     assert_eq!(run(&mut book, 102, 102 + 2 * 24 * 60, true), []);
 }
 

@@ -132,7 +132,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(lines.keys().next().copied())
     }
 
-    /// Detection as it is stored; nothing if another run moved the head while it was read.
+    /// Restores detection from the store. Returns nothing if another run moved the head during the reads.
     async fn resume(&self, mut head: Head, version: u64, rules: &Rules) -> Result<Option<Known>, WatchError> {
         let journal = readable(state::read_journal(self.store, head.journal).await)?;
         let learned = if head.snapshot.is_none() {
@@ -176,8 +176,8 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(Some(known))
     }
 
-    /// Counts this process before it goes through what may be too much for it, and leaves out what was too much for those before;
-    /// false if another run was faster.
+    /// Counts this process before it replays what may be too much for it, and skips what was too much for the processes before it.
+    /// Returns false if another run moved the head first.
     pub(super) async fn begin_catch_up(&mut self, known: &mut Known) -> Result<bool, WatchError> {
         if !known.is_new {
             return Ok(true);
@@ -197,8 +197,8 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         self.save(known).await
     }
 
-    /// Shows the detector the minutes that an earlier process evaluated; whether it has seen all of them. Whoever is to be notified of
-    /// them was, or is named in the journal.
+    /// Replays to the detector the minutes that an earlier process evaluated, and returns whether it has seen all of them. Their changes
+    /// were notified already or wait in the journal.
     pub(super) async fn catch_up(&mut self, known: &mut Known, until: Timestamp) -> Result<bool, WatchError> {
         while known.observed < known.head.next() {
             if self.is_over(until) {
@@ -212,7 +212,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
     }
 }
 
-/// Tells what cannot be read from a store that fails.
+/// Separates stored data that is unreadable (inner error) from a store that fails (outer error).
 fn readable<T>(read: Result<T, StoredError>) -> Result<Result<T, StoredError>, StoredError> {
     match read {
         Err(StoredError::Store(error)) => Err(error.into()),

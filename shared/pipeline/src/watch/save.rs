@@ -10,9 +10,9 @@ use super::state::{self, Saving};
 use super::{Announce, RESERVE_MS, Run, WatchError};
 use crate::ports::{Clock, Store};
 
-/// The learned state is stored so often, in minutes: another process has at most so many to go through once more.
+/// Minutes between two stored learned states, which is also how many a new process replays at most while storing succeeds.
 const LEARNED_EVERY: u32 = 60;
-/// The journal is written anew so often, in minutes, as its parts expire.
+/// Minutes after which an unchanged journal is written again, since its parts expire.
 const JOURNAL_EVERY: u32 = 24 * 60;
 
 /// Whether the learned state is to be stored, or the rest of it.
@@ -22,7 +22,7 @@ pub(super) fn is_due(known: &Known) -> bool {
 }
 
 impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
-    /// Stores the head and the journal; false if another run was faster, so that nothing of this one counts.
+    /// Stores the head and the journal. Returns false if another run moved the head first; this run then has no effect.
     pub(super) async fn save(&mut self, known: &mut Known) -> Result<bool, WatchError> {
         let now = self.clock.now();
         let replaced = known.stored.0.journal;
@@ -43,8 +43,8 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(true)
     }
 
-    /// Stores the learned state if it is due, as far as there is time; false if another run was faster. A failure is no error of the
-    /// run: everybody was notified, and the next run tries again.
+    /// Stores the learned state if it is due, as far as time allows. Returns false if another run moved the head first. A failure does not
+    /// fail the run: the channels were notified before, and the next run retries.
     pub(super) async fn save_learned(&mut self, known: &mut Known) -> Result<bool, WatchError> {
         if !is_due(known) {
             return Ok(true);
@@ -99,7 +99,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(Written::All)
     }
 
-    /// A number that nobody else writes under.
+    /// A number that no other write uses, so that its parts overwrite no others.
     fn number(&mut self) -> u64 {
         self.writes += 1;
         self.attempt.id.wrapping_add(self.writes.wrapping_mul(0x9e37_79b9_7f4a_7c15))
