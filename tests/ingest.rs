@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::commands::simulated;
 use crate::python::root;
-use crate::support::{MAILGAUGE, Server};
+use crate::support::{MAILGAUGE, Server, self_signed};
 
 /// Runs `mailgauge ingest ARGUMENTS` in a folder that also holds its journal.
 fn ingest(folder: &Path, arguments: &[&str]) -> (i32, String) {
@@ -257,10 +257,7 @@ fn a_run_that_gave_up_continues_where_it_stopped() {
 #[test]
 fn an_untrusted_certificate_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
-    std::fs::write(&certificate, certified.cert.pem()).unwrap();
-    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = self_signed(folder.path());
     let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
     let options = ["--tls-certificate", certificate, "--tls-key", key];
     let server = Server::start("serve", &folder.path().join("data"), &options);

@@ -109,6 +109,15 @@ impl Drop for Server {
     }
 }
 
+/// Creates a certificate for `localhost` that no client trusts by itself, and its private key, as PEM files in a folder.
+pub fn self_signed(folder: &Path) -> [PathBuf; 2] {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
+    std::fs::write(&files[0], certified.cert.pem()).unwrap();
+    std::fs::write(&files[1], certified.signing_key.serialize_pem()).unwrap();
+    files
+}
+
 /// A server that takes InfluxDB's line protocol: one on the machine, else Debian's if we may install it.
 pub fn victoria_metrics() -> Option<PathBuf> {
     let path = PathBuf::from("/usr/bin/victoria-metrics");

@@ -2,15 +2,12 @@
 
 use std::process::Command;
 
-use crate::support::{Server, mailgauge};
+use crate::support::{Server, mailgauge, self_signed};
 
 #[test]
 fn a_certificate_makes_the_server_speak_https_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
-    std::fs::write(&certificate, certified.cert.pem()).unwrap();
-    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = self_signed(folder.path());
     let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
     let options = ["--tls-certificate", certificate, "--tls-key", key];
     let server = Server::start("serve", &folder.path().join("data"), &options);
