@@ -9,6 +9,7 @@ pub mod attribution;
 pub mod classify;
 pub mod decode;
 pub mod event;
+pub mod invariant;
 pub mod machine;
 pub mod provider;
 pub mod units;
