@@ -7,9 +7,9 @@ use std::path::Path;
 use adapters::embedded::EmbeddedStore;
 use cells::Block;
 use memchr::memmem;
-use pipeline::manifest::Extent;
-use pipeline::snapshot::{self, Progress, Snapshot};
-use pipeline::tenants;
+use pipeline::directory::tenants;
+use pipeline::history::manifest::Extent;
+use pipeline::history::snapshot::{self, Progress, Snapshot};
 use serde_json::Value;
 
 use crate::python::root;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use event::decode::{kafka, kinesis};
 use event::{SequenceNumber, ShardId, Timestamp, Unreadable};
-use pipeline::aggregate::Record;
+use pipeline::ledger::aggregate::Record;
 
 /// The records of an invocation.
 #[derive(Debug, Default)]

@@ -8,11 +8,11 @@ use adapters::seal::SecretSeal;
 use adapters::secrets::Secrets;
 use event::attribution::Attribution;
 use event::{ShardId, Timestamp};
-use pipeline::aggregate::fold::EventFold;
-use pipeline::aggregate::identity::Memory;
-use pipeline::aggregate::{self, AggregateError, Attempt, Batch, Settings};
-use pipeline::cursor::Totals;
-use pipeline::mappings::{Following, MappingsError};
+use pipeline::directory::mappings::{Following, MappingsError};
+use pipeline::ledger::accumulate::EventFold;
+use pipeline::ledger::aggregate::{self, AggregateError, Attempt, Batch, Settings};
+use pipeline::ledger::checkpoint::Totals;
+use pipeline::ledger::deduplication::Memory;
 use pipeline::ports::{Clock, Sink, Store};
 
 use crate::batch::{Delivery, InvalidDelivery};

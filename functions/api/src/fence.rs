@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use cells::query::{Locale, Query, Scope};
 use event::{ShardId, TenantId, Timestamp};
+use pipeline::history::answering;
+use pipeline::history::compaction;
 use pipeline::memory::MemoryStore;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
 use pipeline::testing::counting;
-use pipeline::{answer, compact};
 use serde_json::Value;
 
 const POLICY: &str = include_str!("../../../infra/tenant-reader-policy.json");
@@ -97,7 +98,8 @@ async fn sends(store: &Fenced, scope: Scope, granularity: &str) -> Result<u64, S
         ("group_by", "campaign"),
     ];
     let query = Query::from_pairs(pairs, scope, &Locale::default(), NOW).unwrap();
-    let answer = answer::answer(store, &query, &compact::Settings::default(), NOW, NonZeroUsize::MIN).await;
+    let answer =
+        answering::answer(store, &query, &compaction::Settings::default(), NOW, NonZeroUsize::MIN).await;
     let answer = answer.map_err(|error| format!("{error:?}"))?;
     let count = |value: &cells::query::Value| match value {
         cells::query::Value::Count(count) => *count,
@@ -125,11 +127,11 @@ async fn a_role_reads_its_tenant_and_nothing_of_any_other() {
             let mut id = 100;
             let attempt = || {
                 id += 1;
-                pipeline::aggregate::Attempt { id, deadline: NOW.plus_millis(86_400_000) }
+                pipeline::ledger::aggregate::Attempt { id, deadline: NOW.plus_millis(86_400_000) }
             };
             let clock = counting::At(NOW.plus_millis(6 * 3_600_000));
-            let settings = compact::Settings::default();
-            compact::due::compact_due::<cells::Block, _, _>(&store, &clock, &settings, attempt)
+            let settings = compaction::Settings::default();
+            compaction::due::compact_due::<cells::Block, _, _>(&store, &clock, &settings, attempt)
                 .await
                 .unwrap();
         }

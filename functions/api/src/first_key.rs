@@ -5,7 +5,7 @@
 use adapters::randomness::{NoRandomness, random};
 use adapters::system_clock::SystemClock;
 use event::TenantId;
-use pipeline::credentials::{self, ApiKey, CredentialError, Grant};
+use pipeline::directory::credentials::{self, ApiKey, CredentialError, Grant};
 use pipeline::ports::{Clock as _, Store};
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ use axum::Router;
 use lambda_http::Adapter;
 use lambda_http::request::LambdaRequest;
 use lambda_runtime::{Context, Error, LambdaEvent};
-use pipeline::compact;
+use pipeline::history::compaction;
 use pipeline::ports::Store;
 use serde_json::value::{RawValue, to_raw_value};
 use tower::Service as _;
@@ -28,7 +28,7 @@ impl<S: Store> Handler<S> {
     /// Over a store, with these declared tags and settings of the router.
     pub fn new(store: S, tags: Vec<String>, settings: Settings) -> Self {
         let store = Arc::new(store);
-        let history = compact::Settings::default();
+        let history = compaction::Settings::default();
         // Lambda gives this function one core.
         let threads = NonZeroUsize::MIN;
         let home = Home {

@@ -13,14 +13,15 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use event::{ShardId, TenantId, Timestamp};
-use pipeline::aggregate::Attempt;
-use pipeline::credentials::{self, ApiKey, Grant};
-use pipeline::mappings::{self, Packed};
+use pipeline::alerting::detection_run::{self, Announce, AnnounceError};
+use pipeline::directory::credentials::{self, ApiKey, Grant};
+use pipeline::directory::mappings::{self, Packed};
+use pipeline::directory::rules;
+use pipeline::history::compaction;
+use pipeline::ledger::aggregate::Attempt;
 use pipeline::memory::MemoryStore;
 use pipeline::ports::Clock as _;
 use pipeline::testing::counting;
-use pipeline::watch::{self, Announce, AnnounceError};
-use pipeline::{compact, rules};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use web::home::{Home, Uses};
@@ -118,10 +119,18 @@ impl World {
         let data = mails("acme", "own", now) + &mails(OTHER, MARK, now);
         counting::count(&store, &shard, 1, data.as_bytes(), now).await.unwrap();
         let attempt = Attempt { id: 1, deadline: now.plus_millis(60_000) };
-        let mut known = watch::Memory::default();
-        watch::run(&store, &SystemClock, &Nobody, &(), &watch::Settings::default(), &mut known, attempt)
-            .await
-            .unwrap();
+        let mut known = detection_run::Memory::default();
+        detection_run::run(
+            &store,
+            &SystemClock,
+            &Nobody,
+            &(),
+            &detection_run::Settings::default(),
+            &mut known,
+            attempt,
+        )
+        .await
+        .unwrap();
         let [acme, other] = ["acme", OTHER].map(|name| TenantId::new(name).unwrap());
         let maps = json!({ "by_sending_domain": { format!("{MARK}.example"): OTHER } });
         let packed = Packed::new(&serde_json::from_value(maps).unwrap()).unwrap();
@@ -141,7 +150,7 @@ impl World {
         let home = Home {
             store,
             clock: SystemClock,
-            history: compact::Settings::default(),
+            history: compaction::Settings::default(),
             tags: Vec::new(),
             intake: Stream,
             threads: NonZeroUsize::MIN,

@@ -9,8 +9,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use event::{ShardId, Timestamp};
-use pipeline::compact;
-use pipeline::credentials::{self, ApiKey, Grant};
+use pipeline::directory::credentials::{self, ApiKey, Grant};
+use pipeline::history::compaction;
 use pipeline::memory::MemoryStore;
 use pipeline::testing::counting::{self, At};
 use proptest::prelude::*;
@@ -85,7 +85,7 @@ impl World {
         let home = Home {
             store,
             clock,
-            history: compact::Settings::default(),
+            history: compaction::Settings::default(),
             tags: Vec::new(),
             intake: Stream,
             threads: NonZeroUsize::MIN,

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use event::{ShardId, Timestamp};
-use pipeline::cursor;
 use pipeline::export::{self, ExportError};
+use pipeline::ledger::checkpoint;
 use pipeline::parallel;
 use pipeline::ports::{Clock, Sink, Store};
 
@@ -49,7 +49,7 @@ async fn all<S: Store, K: Sink, C: Clock>(
     clock: &C,
     deadline: Timestamp,
 ) -> Result<(), ExportError> {
-    let cursors = cursor::read_all(store).await?;
+    let cursors = checkpoint::read_all(store).await?;
     let shards: Vec<ShardId> = cursors.into_iter().map(|(shard, _)| shard).collect();
     for shards in shards.chunks(SHARDS) {
         let calls = shards.iter().map(|shard| export::catch_up(store, sink, shard, clock, deadline));

@@ -16,8 +16,8 @@ use adapters::system_clock::SystemClock;
 use cells::Block;
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use pipeline::aggregate::Attempt;
-use pipeline::compact::{Settings, due};
+use pipeline::history::compaction::{Settings, due};
+use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::{Clock, Store};
 use serde_json::{Value, json};
 

@@ -19,11 +19,11 @@ use adapters::system_clock::SystemClock;
 use detection::{Change, SCHEMA};
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use pipeline::aggregate::Attempt;
+use pipeline::alerting::detection_run::shares::MAX_SHARES;
+use pipeline::alerting::detection_run::{self, Announce, AnnounceError, Memory};
+use pipeline::alerting::queues::{self, Gauges};
+use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::Clock as _;
-use pipeline::queues::{self, Gauges};
-use pipeline::watch::shares::MAX_SHARES;
-use pipeline::watch::{self, Announce, AnnounceError, Memory};
 use serde_json::{Value, json};
 
 /// Judging waits no longer for the queues of tenants.
@@ -108,7 +108,7 @@ async fn main() -> Result<(), Error> {
     let (store, topic) = (DynamoStore::new(&config, table), Sns(Topic::new(&config, topic)));
     let (queues, stream) = (Sqs::new(&config), Stream::new(&config, stream));
     let readers = collect.map(|(function, shares)| Collectors::new(&config, function, shares));
-    let settings = watch::Settings { dashboard, ..watch::Settings::default() };
+    let settings = detection_run::Settings { dashboard, ..detection_run::Settings::default() };
     // Invocations of one environment never overlap.
     let memory = tokio::sync::Mutex::new(Memory::default());
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
@@ -121,8 +121,8 @@ async fn main() -> Result<(), Error> {
             Err(_) => tracing::warn!("queues take too long to tell how much waits in them"),
         }
         let mut memory = memory.lock().await;
-        let run = watch::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
-        let watch::Watched { minutes, tenants, told, behind, unsaved } = Box::pin(run).await?;
+        let run = detection_run::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
+        let detection_run::Watched { minutes, tenants, told, behind, unsaved } = Box::pin(run).await?;
         tracing::info!(minutes, tenants, told, behind, unsaved, "watched");
         Ok(json!({
             "minutes": minutes, "tenants": tenants, "told": told, "behind": behind, "unsaved": unsaved,

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use detection::{Override, Rules};
 use event::{ShardId, TenantId};
-use pipeline::alerts::{self, Asked};
+use pipeline::alerting::detection_run::shares::{self, AskError, Part, Readers, Share};
+use pipeline::alerting::registry::{self, Asked};
+use pipeline::directory::rules::{self, OwnRules};
 use pipeline::memory::MemoryStore;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
-use pipeline::rules::{self, OwnRules};
 use pipeline::testing::counting::{self, At};
-use pipeline::watch::shares::{self, AskError, Part, Readers, Share};
 
 use super::*;
 
@@ -155,7 +155,7 @@ async fn run<S: Store>(
     told: &Told,
     memory: &mut Memory,
     at: i64,
-) -> Result<watch::Watched, watch::WatchError> {
+) -> Result<detection_run::Watched, detection_run::WatchError> {
     run_with(store, &(), told, memory, at).await
 }
 
@@ -165,11 +165,12 @@ async fn run_with<S: Store, R: Readers>(
     told: &Told,
     memory: &mut Memory,
     at: i64,
-) -> Result<watch::Watched, watch::WatchError> {
+) -> Result<detection_run::Watched, detection_run::WatchError> {
     let now = minutes(at);
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: now.plus_millis(50_000) };
-    watch::run(store, &At(now), told, readers, &watch::Settings::default(), memory, attempt).await
+    detection_run::run(store, &At(now), told, readers, &detection_run::Settings::default(), memory, attempt)
+        .await
 }
 
 /// Functions that read a share each; one of them fails, one answers only half of what it was asked.
@@ -189,7 +190,7 @@ impl Readers for Collectors<'_> {
         if share.number == 1 {
             return Err("killed".into());
         }
-        let settings = pipeline::compact::Settings::default();
+        let settings = pipeline::history::compaction::Settings::default();
         let share = Share { to, ..share };
         Ok(shares::answer(self.store, &At(minutes(120)), &settings, &share).await?)
     }
@@ -234,7 +235,9 @@ async fn each_change_is_told_once() {
     let after: Vec<_> =
         told.each().into_iter().skip(1).map(|(.., state, sequence)| (state, sequence)).collect();
     assert_eq!(after, [("resolved", 2)]);
-    let [kept] = &alerts::list(&store, &scope("bad"), &all_of_the_day()).await.unwrap()[..] else { panic!() };
+    let [kept] = &registry::list(&store, &scope("bad"), &all_of_the_day()).await.unwrap()[..] else {
+        panic!()
+    };
     assert_eq!((kept.is_open(), kept.history.len()), (false, 2));
 }
 
@@ -266,7 +269,7 @@ async fn what_could_not_be_told_is_told_by_the_next_run_also_of_another_process(
     let store = a_bad_list().await;
     let down = Told { is_down: true, ..Told::default() };
     let failed = run(&store, &down, &mut Memory::default(), 30).await;
-    assert!(matches!(failed, Err(watch::WatchError::Announce { count: 1, .. })), "{failed:?}");
+    assert!(matches!(failed, Err(detection_run::WatchError::Announce { count: 1, .. })), "{failed:?}");
     let told = Told::default();
     let mut memory = Memory::default();
     run(&store, &told, &mut memory, 31).await.unwrap();
@@ -349,11 +352,11 @@ async fn who_looks_after_an_alert_is_kept_and_a_tenant_meets_its_own_alone() {
     run(&store, &told, &mut memory, 30).await.unwrap();
     let id = told.changes.lock().unwrap()[0].id.clone();
     for other in [scope("good"), scope("bad-"), scope("*")] {
-        assert_eq!(alerts::get(&store, &other, &id).await.unwrap(), None);
-        assert_eq!(alerts::acknowledge(&store, &other, &id, "x", minutes(31)).await.unwrap(), None);
-        assert_eq!(alerts::list(&store, &other, &all_of_the_day()).await.unwrap(), []);
+        assert_eq!(registry::get(&store, &other, &id).await.unwrap(), None);
+        assert_eq!(registry::acknowledge(&store, &other, &id, "x", minutes(31)).await.unwrap(), None);
+        assert_eq!(registry::list(&store, &other, &all_of_the_day()).await.unwrap(), []);
     }
-    let kept = alerts::acknowledge(&store, &scope("bad"), &id, "Ann", minutes(31)).await.unwrap().unwrap();
+    let kept = registry::acknowledge(&store, &scope("bad"), &id, "Ann", minutes(31)).await.unwrap().unwrap();
     assert_eq!(kept.acknowledged.unwrap().by, "Ann");
     // Nobody is reminded of it a day later, though mail goes on bouncing.
     for hour in 1..30_u32 {
@@ -364,7 +367,7 @@ async fn who_looks_after_an_alert_is_kept_and_a_tenant_meets_its_own_alone() {
     }
     let reminders = told.each().into_iter().filter(|(.., state, _)| *state == "reminder").count();
     assert_eq!(reminders, 0, "{:?}", told.each());
-    assert_eq!(alerts::list(&store, &cells::query::Scope::All, &all_of_the_day()).await.unwrap().len(), 1);
+    assert_eq!(registry::list(&store, &cells::query::Scope::All, &all_of_the_day()).await.unwrap().len(), 1);
 }
 
 #[test]
@@ -399,9 +402,9 @@ async fn reputation_after(sub_type: &str) -> (Vec<String>, Option<f64>) {
     let changes = told.changes.into_inner().unwrap();
     let budgets = changes.into_iter().filter(|change| change.kind == detection::Kind::Budget);
     let budgets = budgets.map(|change| change.metric).collect();
-    let source = pipeline::look_back::Source {
+    let source = pipeline::history::look_back::Source {
         store: &store,
-        history: &pipeline::compact::Settings::default(),
+        history: &pipeline::history::compaction::Settings::default(),
         now: minutes(30),
         threads: std::num::NonZeroUsize::MIN,
     };

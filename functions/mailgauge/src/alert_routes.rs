@@ -12,8 +12,8 @@ use adapters::webhook::Webhook;
 use anyhow::Context as _;
 use clap::Args;
 use detection::{Change, Severity, State};
+use pipeline::alerting::detection_run::{Announce, AnnounceError, Settings};
 use pipeline::ports::Clock as _;
-use pipeline::watch::{Announce, AnnounceError, Settings};
 use serde::Deserialize;
 
 use crate::cli::Usage;

@@ -13,7 +13,7 @@ use cells::{Accumulator, Grouping};
 use event::attribution::{Attribution, Attributor};
 use event::decode::stream::{Piece, Splitter};
 use event::{Decoded, Decoder, EmailEvent, HashKey};
-use pipeline::aggregate::fold::each_count;
+use pipeline::ledger::accumulate::each_count;
 
 use crate::input::{self, Source};
 use crate::progress::Progress;

@@ -19,18 +19,18 @@ use anyhow::Context as _;
 use cells::Block;
 use event::attribution::Attribution;
 use event::{SequenceNumber, ShardId, Timestamp};
-use pipeline::aggregate::fold::EventFold;
-use pipeline::aggregate::identity::Memory;
-use pipeline::aggregate::{self, Attempt, Batch, Record};
-use pipeline::audit;
-use pipeline::compact::{self, due};
-use pipeline::credentials::{self, ApiKey, Credential, Grant};
-use pipeline::cursor::{self, Totals};
-use pipeline::mappings::Following;
+use pipeline::alerting::detection_run::{self, Announce, Watched};
+use pipeline::directory::audit;
+use pipeline::directory::credentials::{self, ApiKey, Credential, Grant};
+use pipeline::directory::mappings::Following;
+use pipeline::history::compaction::{self, due};
+use pipeline::history::snapshot::Progress;
+use pipeline::ledger::accumulate::EventFold;
+use pipeline::ledger::aggregate::{self, Attempt, Batch, Record};
+use pipeline::ledger::checkpoint::{self, Totals};
+use pipeline::ledger::deduplication::Memory;
+use pipeline::ledger::quarantine::{self, Stored};
 use pipeline::ports::Clock as _;
-use pipeline::quarantine::{self, Stored};
-use pipeline::snapshot::Progress;
-use pipeline::watch::{self, Announce, Watched};
 
 pub use place::Place;
 
@@ -54,7 +54,7 @@ pub struct Standalone {
     /// What unreadable records are sealed with.
     pub seal: SecretSeal,
     /// How long history is kept at which resolution.
-    pub history: compact::Settings,
+    pub history: compaction::Settings,
     /// The names of the declared tags.
     pub tags: Vec<String>,
     aggregate: aggregate::Settings,
@@ -112,7 +112,7 @@ impl Standalone {
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let store = EmbeddedStore::open(folder)?;
         let secrets = secrets::read_or_make(folder)?;
-        let history = compact::Settings { grace_ms: READER_GRACE_MS, ..compact::Settings::default() };
+        let history = compaction::Settings { grace_ms: READER_GRACE_MS, ..compaction::Settings::default() };
         Self::over(Place::Folder(store), &secrets, history, attribution)
     }
 
@@ -122,13 +122,13 @@ impl Standalone {
         use adapters::aws;
         let store = aws::dynamodb::DynamoStore::new(&aws::config().await, table.to_owned());
         let secrets = Secrets::of_store(&store).await?;
-        Self::over(Place::Table(store), &secrets, compact::Settings::default(), attribution)
+        Self::over(Place::Table(store), &secrets, compaction::Settings::default(), attribution)
     }
 
     fn over(
         store: Place,
         secrets: &Secrets,
-        history: compact::Settings,
+        history: compaction::Settings,
         attribution: Attribution,
     ) -> anyhow::Result<Self> {
         let tags = attribution.declared_tags().to_vec();
@@ -214,7 +214,7 @@ impl Standalone {
     }
 
     async fn first_free(&self) -> anyhow::Result<u64> {
-        let cursor = cursor::read(&self.store, &self.shard).await?.record;
+        let cursor = checkpoint::read(&self.store, &self.shard).await?.record;
         match cursor.done {
             None => Ok(1),
             Some(done) => Ok(1 + done
@@ -248,11 +248,11 @@ impl Standalone {
     pub async fn watch<A: Announce>(
         &self,
         announce: &A,
-        settings: &watch::Settings,
-        memory: &mut watch::Memory,
+        settings: &detection_run::Settings,
+        memory: &mut detection_run::Memory,
     ) -> anyhow::Result<Watched> {
         let attempt = attempt(SystemClock.now(), WATCH_MS)?;
-        Ok(watch::run(&self.store, &SystemClock, announce, &(), settings, memory, attempt).await?)
+        Ok(detection_run::run(&self.store, &SystemClock, announce, &(), settings, memory, attempt).await?)
     }
 
     /// When the oldest delta came that no block holds yet, at the last round of folding.
@@ -309,8 +309,8 @@ fn attempt(now: Timestamp, milliseconds: i64) -> anyhow::Result<Attempt> {
 mod tests {
     use event::TenantId;
     use event::attribution::TenantMaps;
-    use pipeline::mappings::{self, Packed};
-    use pipeline::tenants;
+    use pipeline::directory::mappings::{self, Packed};
+    use pipeline::directory::tenants;
 
     use super::*;
 

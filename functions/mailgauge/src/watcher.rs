@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::watch::{Memory, Settings, WatchError};
+use pipeline::alerting::detection_run::{Memory, Settings, WatchError};
 
 use crate::alert_routes::Routes;
 use crate::standalone::Standalone;

@@ -6,7 +6,7 @@
 
 use aes_gcm_siv::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
-use pipeline::quarantine::Seal;
+use pipeline::ledger::quarantine::Seal;
 use sha2::{Digest as _, Sha256};
 
 const NONCE_BYTES: usize = 12;

@@ -12,12 +12,12 @@ mod points;
 
 use event::{SequenceNumber, ShardId, Timestamp};
 
-use crate::cursor;
-use crate::keys;
+use crate::codec::{Malformed, Reader, Writer};
+use crate::layout;
+use crate::ledger::checkpoint;
+use crate::ledger::receipt::Receipt;
 use crate::ports::{Clock, Item, Key, Order, Point, PutError, Range, Sink, SinkError, Store};
-use crate::receipt::Receipt;
 use crate::stored::{self, ReadError, Versioned};
-use crate::wire::{Malformed, Reader, Writer};
 use cells::BlockError;
 
 /// Receipts read at once.
@@ -135,9 +135,9 @@ pub async fn catch_up<S: Store, K: Sink, C: Clock>(
     clock: &C,
     deadline: Timestamp,
 ) -> Result<Exported, ExportError> {
-    let place = stored::read(store, keys::sink(sink.name(), shard), Place::decode).await?;
+    let place = stored::read(store, layout::sink(sink.name(), shard), Place::decode).await?;
     let mut exported = Exported::default();
-    let Some(done) = cursor::read(store, shard).await?.record.done else { return Ok(exported) };
+    let Some(done) = checkpoint::read(store, shard).await?.record.done else { return Ok(exported) };
     let mut rest = Some(receipts(shard, place.record.upto.as_ref(), &done));
     let mut export = Export { store, sink, shard, clock, deadline, place, points: Vec::new() };
     while let Some(range) = rest {
@@ -200,7 +200,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
         let deltas = |batch: &Batch| {
             let mut keys = Vec::new();
             for entry in &batch.receipt.tenants {
-                let part = |part| keys::delta(&entry.tenant, self.shard, &batch.first, part);
+                let part = |part| layout::delta(&entry.tenant, self.shard, &batch.first, part);
                 keys.extend((0..entry.parts).map(part).map(|key| (entry.tenant.clone(), key)));
             }
             keys
@@ -281,8 +281,8 @@ pub struct Backlog {
 /// How far behind the sink of that name is, by shard; counts no more than `limit` batches of each.
 pub async fn backlog<S: Store>(store: &S, sink: &str, limit: u64) -> Result<Vec<Backlog>, ReadError> {
     let mut backlogs = Vec::new();
-    for (shard, cursor) in cursor::read_all(store).await? {
-        let exported = stored::read(store, keys::sink(sink, &shard), Place::decode).await?.record.upto;
+    for (shard, cursor) in checkpoint::read_all(store).await? {
+        let exported = stored::read(store, layout::sink(sink, &shard), Place::decode).await?.record.upto;
         let mut rest = cursor.done.as_ref().map(|done| receipts(&shard, exported.as_ref(), done));
         let mut backlog = Backlog { shard, exported, done: cursor.done, batches: 0, oldest: None };
         while let Some(range) = rest.filter(|_| backlog.batches < limit) {
@@ -303,9 +303,9 @@ pub async fn backlog<S: Store>(store: &S, sink: &str, limit: u64) -> Result<Vec<
 pub async fn rewind<S: Store>(store: &S, sink: &str, shard: Option<&ShardId>) -> Result<u64, ExportError> {
     const TRIES: usize = 10;
     let mut rewound = 0;
-    for item in stored::range(store, keys::sink_shards(sink)).await? {
+    for item in stored::range(store, layout::sink_shards(sink)).await? {
         let Some(found) =
-            keys::sink_shard(&item.key).filter(|found| shard.is_none_or(|shard| shard == found))
+            layout::sink_shard(&item.key).filter(|found| shard.is_none_or(|shard| shard == found))
         else {
             continue;
         };
@@ -326,14 +326,14 @@ pub async fn rewind<S: Store>(store: &S, sink: &str, shard: Option<&ShardId>) ->
 }
 
 fn receipts(shard: &ShardId, after: Option<&SequenceNumber>, done: &SequenceNumber) -> Range {
-    Range { limit: RECEIPTS_PER_PAGE, ..keys::receipts(shard, after, done, Order::Forwards) }
+    Range { limit: RECEIPTS_PER_PAGE, ..layout::receipts(shard, after, done, Order::Forwards) }
 }
 
 /// The batches that receipts tell of. Further parts of a receipt hold identities only.
 fn batches(items: Vec<Item>) -> Result<Vec<Batch>, ReadError> {
     let mut batches = Vec::new();
     for item in items {
-        let Some(first) = keys::first_of(&item.key).filter(|_| item.key.sort.ends_with("#000")) else {
+        let Some(first) = layout::first_of(&item.key).filter(|_| item.key.sort.ends_with("#000")) else {
             continue;
         };
         match Receipt::decode_first(&item.body) {
@@ -351,7 +351,7 @@ async fn save<S: Store>(
     held: &Versioned<Place>,
     to: Place,
 ) -> Result<Versioned<Place>, PutError> {
-    let version = stored::write(store, keys::sink(sink, shard), to.encode(), held.version).await?;
+    let version = stored::write(store, layout::sink(sink, shard), to.encode(), held.version).await?;
     Ok(Versioned { record: to, version: Some(version) })
 }
 

@@ -102,7 +102,7 @@ pub struct Page {
 }
 
 /// A store failed: the platform's own failure, worth another try later. A write may have happened, in part, or may still
-/// happen within [`crate::aggregate::Settings::landing_ms`].
+/// happen within [`crate::ledger::aggregate::Settings::landing_ms`].
 #[derive(Debug, thiserror::Error)]
 #[error("store {operation} failed for {place}")]
 pub struct StoreError {

@@ -2,8 +2,8 @@
 //!
 //! A record that cannot be read names its key and stops the step that needed it: guessing would miscount.
 
+use crate::codec::Malformed;
 use crate::ports::{Expected, Item, Key, PutError, Range, Store, StoreError};
-use crate::wire::Malformed;
 
 /// Reading a stored record failed.
 #[derive(Debug, thiserror::Error)]

@@ -7,17 +7,17 @@ use cells::query::{Locale, Query, Scope};
 use event::attribution::{Attribution, Settings};
 use event::{HashKey, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
-use crate::aggregate::fold::EventFold;
-use crate::aggregate::identity::Memory;
-use crate::aggregate::{self, AggregateError, Attempt, Batch, Committed, Record};
-use crate::answer::{self, LEAST_SHARE_BYTES};
-use crate::compact::{self, due};
+use crate::directory::tenants;
+use crate::history::answering::{self, LEAST_SHARE_BYTES};
+use crate::history::compaction::{self, due};
+use crate::history::snapshot::{Progress, Snapshot};
+use crate::ledger::accumulate::EventFold;
+use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Committed, Record};
+use crate::ledger::deduplication::Memory;
+use crate::ledger::quarantine::{self, Seal as _};
+use crate::ledger::reconcile;
 use crate::memory::MemoryStore;
 use crate::ports::Clock;
-use crate::quarantine::{self, Seal as _};
-use crate::reconcile;
-use crate::snapshot::{Progress, Snapshot};
-use crate::tenants;
 use crate::testing::counting::Turned;
 use cells::Block;
 
@@ -96,7 +96,7 @@ impl Home {
     }
 
     pub(crate) async fn compact(&self) -> due::Report {
-        let settings = compact::Settings::default();
+        let settings = compaction::Settings::default();
         due::compact_due::<Block, _, _>(&self.store, &self.clock, &settings, || self.attempt()).await.unwrap()
     }
 
@@ -112,8 +112,8 @@ impl Home {
         let pairs = [("metrics", metric), ("from", &from), ("to", &to), ("granularity", granularity)];
         let query = Query::from_pairs(pairs, scope, &Locale::default(), now).unwrap();
         let threads = NonZeroUsize::new(threads).unwrap();
-        let settings = compact::Settings::default();
-        let answer = answer::answer(&self.store, &query, &settings, now, threads).await.unwrap();
+        let settings = compaction::Settings::default();
+        let answer = answering::answer(&self.store, &query, &settings, now, threads).await.unwrap();
         let sum: f64 = answer.rows().iter().filter_map(|row| row.metrics.first()?.as_number()).sum();
         format!("{sum}").parse().unwrap()
     }
@@ -266,15 +266,15 @@ async fn a_quarantined_record_can_be_replayed_and_is_counted_once() {
 async fn a_batch_under_a_lease_is_refused_until_the_lease_ends_or_is_ended() {
     let mut home = Home::new();
     let shard = ShardId::new("shard-1").unwrap();
-    let held = crate::cursor::read(&home.store, &shard).await.unwrap();
-    let in_flight = crate::cursor::InFlight {
+    let held = crate::ledger::checkpoint::read(&home.store, &shard).await.unwrap();
+    let in_flight = crate::ledger::checkpoint::InFlight {
         first: SequenceNumber::from(1),
         last: SequenceNumber::from(9),
         attempt: 99,
         lease_until: home.clock.now().plus_millis(30_000),
     };
-    let busy = crate::cursor::Cursor { in_flight: Some(in_flight), ..Default::default() };
-    crate::cursor::move_to(&home.store, &shard, &held, busy).await.unwrap();
+    let busy = crate::ledger::checkpoint::Cursor { in_flight: Some(in_flight), ..Default::default() };
+    crate::ledger::checkpoint::move_to(&home.store, &shard, &held, busy).await.unwrap();
     let records = messages(&home, 1, 3);
     let refused = home.aggregate(&records).await;
     assert!(matches!(refused, Err(AggregateError::Busy { .. })), "{refused:?}");

@@ -13,12 +13,12 @@ use detection::trend::Trend;
 use detection::{Change, Rules};
 use event::attribution::{Dimension, TenantMaps};
 use event::{Minute, TenantId, Timestamp};
-use pipeline::alerts::{Alert, Asked};
-use pipeline::audit::Entry;
-use pipeline::credentials::{Credential, Grant};
-use pipeline::mappings::Packed;
-use pipeline::queues::QueueUrl;
-use pipeline::rules::OwnRules;
+use pipeline::alerting::queues::QueueUrl;
+use pipeline::alerting::registry::{Alert, Asked};
+use pipeline::directory::audit::Entry;
+use pipeline::directory::credentials::{Credential, Grant};
+use pipeline::directory::mappings::Packed;
+use pipeline::directory::rules::OwnRules;
 use pipeline::stored::Versioned;
 use serde::{Serialize, Serializer};
 

@@ -14,22 +14,22 @@ use detection::trend::Trend;
 use detection::{Change, Detector, Rules};
 use event::attribution::{Dimension, TenantMaps};
 use event::{Hour, Minute, TenantId, Timestamp};
-use pipeline::alerts::{self, Alert, Asked};
-use pipeline::answer::{self, AnswerError};
-use pipeline::audit::{self, Entry};
-use pipeline::compact;
-use pipeline::credentials::{self, ApiKey, Credential, CredentialError, Grant};
-use pipeline::erase;
-use pipeline::look_back::Source;
-use pipeline::mappings::{self, Packed};
+use pipeline::alerting::detection_run::counts::Width;
+use pipeline::alerting::detection_run::{self, WatchError};
+use pipeline::alerting::registry::{self, Alert, Asked};
+use pipeline::directory::audit::{self, Entry};
+use pipeline::directory::credentials::{self, ApiKey, Credential, CredentialError, Grant};
+use pipeline::directory::erasure;
+use pipeline::directory::mappings::{self, Packed};
+use pipeline::directory::rules::{self, OwnRules};
+use pipeline::directory::tenants::{self, Details};
+use pipeline::history::answering::{self, AnswerError};
+use pipeline::history::compaction;
+use pipeline::history::look_back::Source;
+use pipeline::history::snapshot::{Progress, SnapshotError};
+use pipeline::ledger::reconcile;
 use pipeline::ports::{Clock, Store};
-use pipeline::reconcile;
-use pipeline::rules::{self, OwnRules};
-use pipeline::snapshot::{Progress, SnapshotError};
 use pipeline::stored::{ReadError, Versioned};
-use pipeline::tenants::{self, Details};
-use pipeline::watch::counts::Width;
-use pipeline::watch::{self, WatchError};
 
 use crate::backend::{
     Access, Backend, Caller, IngestError, Ingested, NotReady, Reconciliation, Refusal, Tenant, Unavailable,
@@ -63,7 +63,7 @@ pub struct Home<S, C, I> {
     /// The time.
     pub clock: C,
     /// How long history is kept at which resolution.
-    pub history: compact::Settings,
+    pub history: compaction::Settings,
     /// The names of the declared tags.
     pub tags: Vec<String>,
     /// The way in.
@@ -120,7 +120,7 @@ impl<S: Store, C: Clock, I: Intake> Home<S, C, I> {
     }
 
     async fn answer(&self, query: &Query) -> Result<Answer, AnswerError> {
-        answer::answer(&self.store, query, &self.history, self.clock.now(), self.threads).await
+        answering::answer(&self.store, query, &self.history, self.clock.now(), self.threads).await
     }
 }
 
@@ -240,7 +240,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     }
 
     async fn erase(&self, id: &TenantId) -> Result<(), Unavailable> {
-        let erased = erase::erase(&self.store, id).await;
+        let erased = erasure::erase(&self.store, id).await;
         erased.map(|_| ()).map_err(|error| unavailable("erasing a tenant")(error.into()))
     }
 
@@ -307,19 +307,19 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     }
 
     async fn alerts(&self, scope: &Scope, asked: Asked) -> Result<Vec<Alert>, Unavailable> {
-        alerts::list(&self.store, scope, &asked)
+        registry::list(&self.store, scope, &asked)
             .await
             .map_err(|error| unavailable("listing alerts")(error.into()))
     }
 
     async fn alert(&self, scope: &Scope, id: &str) -> Result<Option<Alert>, Unavailable> {
-        alerts::get(&self.store, scope, id)
+        registry::get(&self.store, scope, id)
             .await
             .map_err(|error| unavailable("reading an alert")(error.into()))
     }
 
     async fn acknowledge(&self, scope: &Scope, id: &str, by: &str) -> Result<Option<Alert>, Unavailable> {
-        alerts::acknowledge(&self.store, scope, id, by, self.now())
+        registry::acknowledge(&self.store, scope, id, by, self.now())
             .await
             .map_err(|error| unavailable("acknowledging an alert")(error.into()))
     }
@@ -354,7 +354,7 @@ impl<S: Store, C: Clock, I: Intake> Backend for Home<S, C, I> {
     ) -> Result<Vec<Change>, Refusal> {
         let mut detector = Detector::new(Width::FiveMinutes.minutes(), rules);
         let tenants = [tenant.clone()];
-        let replayed = watch::backtest(
+        let replayed = detection_run::backtest(
             &self.store,
             &self.history,
             &tenants,

@@ -20,10 +20,10 @@ impl Announce for Routes<'_> {
 }
 
 async fn run_routes(store: &MemoryStore, all: &Told, pager: &Told, memory: &mut Memory, at: i64) {
-    let (clock, routes, settings) = (At(minutes(at)), Routes(all, pager), watch::Settings::default());
+    let (clock, routes, settings) = (At(minutes(at)), Routes(all, pager), detection_run::Settings::default());
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: minutes(at).plus_millis(50_000) };
-    let run = watch::run(store, &clock, &routes, &(), &settings, memory, attempt);
+    let run = detection_run::run(store, &clock, &routes, &(), &settings, memory, attempt);
     Box::pin(run).await.unwrap();
 }
 
@@ -46,7 +46,7 @@ async fn an_alert_that_becomes_critical_is_notified_at_once_and_so_is_its_end() 
     run_routes(&store, &all, &pager, &mut memory, begin + 5).await;
     let fired = all.changes.lock().unwrap().last().cloned().expect("nothing fired");
     assert_eq!((fired.state.name(), fired.severity.name(), fired.escalated), ("firing", "warning", false));
-    let kept = alerts::acknowledge(&store, &scope("acme"), &fired.id, "Ann", minutes(begin + 5)).await;
+    let kept = registry::acknowledge(&store, &scope("acme"), &fired.id, "Ann", minutes(begin + 5)).await;
     assert!(kept.unwrap().unwrap().acknowledged.is_some());
     count_at(&store, 203, &mails("acme", begin + 6, 900, 700), minutes(begin)).await;
     count_at(&store, 204, &mails("other", begin + 7, 1, 0), minutes(begin)).await;
@@ -57,7 +57,7 @@ async fn an_alert_that_becomes_critical_is_notified_at_once_and_so_is_its_end() 
         (&worse.id, worse.sequence, &worse.fired_at),
         (&fired.id, fired.sequence + 1, &fired.fired_at)
     );
-    let stored = alerts::get(&store, &scope("acme"), &fired.id).await.unwrap().unwrap();
+    let stored = registry::get(&store, &scope("acme"), &fired.id).await.unwrap().unwrap();
     assert!(stored.acknowledged.is_some(), "it is looked after as before");
     assert!(stored.history.last().unwrap().escalated);
     // It ends for both.

@@ -186,11 +186,11 @@ impl pipeline::ports::Clock for Passing {
     }
 }
 
-async fn slow_run<S: Store>(store: &S, told: &Told, memory: &mut Memory, at: i64) -> watch::Watched {
+async fn slow_run<S: Store>(store: &S, told: &Told, memory: &mut Memory, at: i64) -> detection_run::Watched {
     let clock = Passing { now: AtomicI64::new(minutes(at).millis()), step_ms: 1500 };
     let attempt = Attempt { id: u64::try_from(at).unwrap() + 1, deadline: minutes(at).plus_millis(50_000) };
-    let settings = watch::Settings::default();
-    let run = watch::run(store, &clock, told, &(), &settings, memory, attempt);
+    let settings = detection_run::Settings::default();
+    let run = detection_run::run(store, &clock, told, &(), &settings, memory, attempt);
     let watched = Box::pin(run).await.unwrap();
     assert!(clock.now() < attempt.deadline, "the platform would have ended the run");
     watched
@@ -294,7 +294,7 @@ impl Announce for HalfDown<'_> {
 async fn a_channel_that_is_down_does_not_keep_others_from_being_notified() {
     let store = MemoryStore::new();
     let (told, mut memory) = (Told::default(), Memory::default());
-    let tenants = watch::MAX_WAITING / 2 + 100;
+    let tenants = detection_run::MAX_WAITING / 2 + 100;
     for wave in 0..3_i64 {
         let mut events = Vec::new();
         for number in 0..tenants {
@@ -304,12 +304,12 @@ async fn a_channel_that_is_down_does_not_keep_others_from_being_notified() {
         count(&store, u64::try_from(wave).unwrap() + 1, &events).await;
         let now = minutes(10 * wave + 11);
         let attempt = Attempt { id: u64::try_from(wave).unwrap() + 1, deadline: now.plus_millis(50_000) };
-        let settings = watch::Settings::default();
+        let settings = detection_run::Settings::default();
         let (half_down, clock) = (HalfDown(&told), At(now));
-        let run = watch::run(&store, &clock, &half_down, &(), &settings, &mut memory, attempt);
+        let run = detection_run::run(&store, &clock, &half_down, &(), &settings, &mut memory, attempt);
         let failed = Box::pin(run).await.unwrap_err();
         assert!(
-            matches!(&failed, watch::WatchError::Announce { channel, .. } if channel == "hook"),
+            matches!(&failed, detection_run::WatchError::Announce { channel, .. } if channel == "hook"),
             "{failed}"
         );
         let of_tenants = told.each().into_iter().filter(|(tenant, ..)| tenant != "*").count();

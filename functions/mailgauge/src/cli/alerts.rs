@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use cells::query::Scope;
 use clap::{Args, Subcommand};
 use event::TenantId;
-use pipeline::alerts::{self, Asked};
+use pipeline::alerting::registry::{self, Asked};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -80,12 +80,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         match &options.command {
             Command::List(list) => options.folder.print(&listed(&home, list).await?),
             Command::Show { id } => {
-                let alert = alerts::get(&home.store, &Scope::All, id).await?;
+                let alert = registry::get(&home.store, &Scope::All, id).await?;
                 print(&json!(alert.with_context(|| none(id))?))
             }
             Command::Acknowledge { id, by } => {
                 let now = SystemClock.now();
-                match alerts::acknowledge(&home.store, &Scope::All, id, by, now).await? {
+                match registry::acknowledge(&home.store, &Scope::All, id, by, now).await? {
                     Some(alert) => print(&json!(alert)),
                     None => bail!(none(id)),
                 }
@@ -116,7 +116,7 @@ async fn listed(home: &Standalone, list: &List) -> anyhow::Result<Table> {
     };
     let mut table =
         Table::new(["fired_at", "state", "severity", "tenant", "metric", "scope", "value", "id", "summary"]);
-    for alert in alerts::list(&home.store, &scope, &asked).await? {
+    for alert in registry::list(&home.store, &scope, &asked).await? {
         let change = alert.change;
         let scope: Vec<String> = change.scope.iter().map(|(name, value)| format!("{name}:{value}")).collect();
         table.push(vec![

@@ -12,9 +12,9 @@ use anyhow::bail;
 use clap::Args;
 use detection::{Bucket, Change, Detector, Row, Rules, Spread};
 use event::{Minute, TenantId, Timestamp};
+use pipeline::alerting::detection_run::{self, counts};
+use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
-use pipeline::tenants;
-use pipeline::watch::{self, counts};
 
 use crate::cli::counts_table::{CountsTable, Line};
 use crate::cli::folder::{self, Folder};
@@ -127,7 +127,7 @@ fn stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
         tenants.retain(|tenant| options.tenant.as_ref().is_none_or(|wanted| wanted == tenant));
         let range = (round(from), round(to));
         let replayed =
-            watch::backtest(&home.store, &home.history, &tenants, range, width, &mut detector, now);
+            detection_run::backtest(&home.store, &home.history, &tenants, range, width, &mut detector, now);
         anyhow::Ok(replayed.await?)
     })?;
     let mut out = BufWriter::new(io::stdout().lock());

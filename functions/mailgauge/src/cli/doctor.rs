@@ -11,12 +11,12 @@ use adapters::system_clock::SystemClock;
 use cells::query::Scope;
 use clap::Args;
 use event::Timestamp;
-use pipeline::compact::due;
-use pipeline::credentials::{self, Grant};
+use pipeline::directory::credentials::{self, Grant};
+use pipeline::directory::tenants;
 use pipeline::export::{self, Backlog};
+use pipeline::history::compaction::due;
+use pipeline::history::snapshot::Progress;
 use pipeline::ports::Clock as _;
-use pipeline::snapshot::Progress;
-use pipeline::tenants;
 use serde_json::json;
 
 #[cfg(not(feature = "aws"))]

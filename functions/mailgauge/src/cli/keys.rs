@@ -6,9 +6,9 @@ use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use event::TenantId;
-use pipeline::credentials::{self, Credential, CredentialError, Grant};
+use pipeline::directory::credentials::{self, Credential, CredentialError, Grant};
+use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
-use pipeline::tenants;
 use serde_json::{Value, json};
 
 use crate::cli::folder::{self, Folder};

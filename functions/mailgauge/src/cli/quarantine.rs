@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use event::{Day, Timestamp};
-use pipeline::aggregate::Settings;
+use pipeline::ledger::aggregate::Settings;
+use pipeline::ledger::quarantine::{self, Stored};
 use pipeline::ports::Clock as _;
-use pipeline::quarantine::{self, Stored};
 use serde_json::{Value, json};
 
 use crate::cli::folder::Folder;

@@ -6,7 +6,7 @@ use anyhow::bail;
 use cells::query::Scope;
 use clap::Args;
 use event::{TenantId, Timestamp};
-use pipeline::tenants;
+use pipeline::directory::tenants;
 use serde_json::{Value, json};
 
 use crate::cli::Usage;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use detection::Rules;
 use event::TenantId;
-use pipeline::rules::{self, OwnRules};
+use pipeline::directory::rules::{self, OwnRules};
 
 use crate::cli::Usage;
 use crate::cli::folder::{self, Folder};

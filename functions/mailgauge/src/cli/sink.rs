@@ -9,8 +9,8 @@ use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use event::{ShardId, Timestamp};
-use pipeline::cursor;
 use pipeline::export::{self, MAX_BEHIND};
+use pipeline::ledger::checkpoint;
 use pipeline::ports::Sink as _;
 use serde_json::json;
 
@@ -189,7 +189,7 @@ async fn write(folder: &Folder, home: &Standalone, settings: Settings) -> anyhow
     let sink = TimeSeries::open(settings).await;
     let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());
-    let shards = cursor::read_all(&home.store).await?;
+    let shards = checkpoint::read_all(&home.store).await?;
     let progress = Progress::new(Some(shards.len() as u64), "shards");
     for (shard, _) in shards {
         let for_ever = Timestamp::from_millis(i64::MAX);

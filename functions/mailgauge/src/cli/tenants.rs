@@ -11,12 +11,12 @@ use cells::Block;
 use cells::query::Scope;
 use clap::{Args, Subcommand};
 use event::{Hour, TenantId, Timestamp};
-use pipeline::credentials::{self, Credential};
-use pipeline::manifest::Extent;
-use pipeline::mappings::{self, Packed};
+use pipeline::directory::credentials::{self, Credential};
+use pipeline::directory::mappings::{self, Packed};
+use pipeline::directory::tenants;
+use pipeline::history::manifest::Extent;
+use pipeline::history::snapshot::{self, Progress, Snapshot};
 use pipeline::ports::Clock as _;
-use pipeline::snapshot::{self, Progress, Snapshot};
-use pipeline::tenants;
 use serde_json::json;
 
 use crate::cli::Usage;

@@ -10,7 +10,7 @@ use cells::query::{Locale, Scope};
 use clap::Args;
 use detection::trend::{self, Hour, LEAST_DAYS, Season, Trend, Unit};
 use event::TenantId;
-use pipeline::look_back::{self, Source};
+use pipeline::history::look_back::{self, Source};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::Builder;
-use pipeline::watch::shares::{AskError, Part, Readers, Share};
+use pipeline::alerting::detection_run::shares::{AskError, Part, Readers, Share};
 
 /// Reading a share takes so long at most; who asked has to have time left to read it itself.
 const TIME: Duration = Duration::from_secs(15);

@@ -5,7 +5,7 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages;
-use pipeline::queues::{QueueUrl, Queues, Unknown};
+use pipeline::alerting::queues::{QueueUrl, Queues, Unknown};
 
 /// The queues of this region.
 #[derive(Clone, Debug)]

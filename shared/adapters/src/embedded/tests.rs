@@ -78,10 +78,10 @@ async fn expired_items_are_dropped_and_no_others() {
     store.put(items).await.unwrap();
     assert_eq!(store.drop_expired(Timestamp::from_millis(2_399)).await.unwrap(), 2_400);
     assert_eq!(store.drop_expired(Timestamp::from_millis(2_399)).await.unwrap(), 0);
-    let left = store.range(pipeline::keys::whole("p".to_owned())).await.unwrap();
+    let left = store.range(pipeline::layout::whole("p".to_owned())).await.unwrap();
     assert_eq!(left.items.first().map(|item| item.key.sort.clone()), Some("02400".to_owned()));
     assert_eq!(left.items.len(), 100);
-    assert_eq!(store.range(pipeline::keys::whole("o".to_owned())).await.unwrap().items.len(), 1);
+    assert_eq!(store.range(pipeline::layout::whole("o".to_owned())).await.unwrap().items.len(), 1);
 }
 
 const CHILD_FOLDER: &str = "MAILGAUGE_TEST_CHILD_FOLDER";
@@ -234,7 +234,7 @@ async fn fill(store: &EmbeddedStore) -> u64 {
 }
 
 async fn acknowledged_items(store: &EmbeddedStore) -> u64 {
-    let range = Range { limit: 10_000, ..pipeline::keys::whole("p".to_owned()) };
+    let range = Range { limit: 10_000, ..pipeline::layout::whole("p".to_owned()) };
     store.range(range).await.unwrap().items.len() as u64
 }
 

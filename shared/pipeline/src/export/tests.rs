@@ -9,9 +9,9 @@ use event::{HashKey, SequenceNumber, ShardId, TenantId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::aggregate::fold::EventFold;
-use crate::aggregate::identity::Memory;
-use crate::aggregate::{self, AggregateError, Attempt, Committed, Record};
+use crate::ledger::accumulate::EventFold;
+use crate::ledger::aggregate::{self, AggregateError, Attempt, Committed, Record};
+use crate::ledger::deduplication::Memory;
 use crate::memory::{MemorySink, MemoryStore};
 use crate::ports::{Expected, Page, StoreError, Written};
 use crate::testing::counting::Turned;
@@ -267,7 +267,7 @@ async fn a_place_that_is_set_back_under_somebody_at_work_stays_set_back() {
     let mut home = Home::new();
     let records = messages(&home, 1, 30);
     home.aggregate(&records).await.unwrap();
-    let held = stored::read(&home.store, keys::sink("memory", &shard()), Place::decode).await.unwrap();
+    let held = stored::read(&home.store, layout::sink("memory", &shard()), Place::decode).await.unwrap();
     let to = Place { upto: Some(SequenceNumber::from(2)) };
     let held = save(&home.store, "memory", &shard(), &held, to.clone()).await.unwrap();
     assert_eq!(rewind(&home.store, "memory", Some(&ShardId::new("other").unwrap())).await.unwrap(), 0);
@@ -364,7 +364,7 @@ impl Run {
                 self.store.set(writes, acts);
                 let _ = self.count(records).await;
                 // Whatever the try was told, the cursor knows; the trigger goes on behind it.
-                let done = cursor::read(&self.store, &shard()).await.unwrap().record.done;
+                let done = checkpoint::read(&self.store, &shard()).await.unwrap().record.done;
                 let is_done = |(number, _): &(u64, String)| Some(SequenceNumber::from(*number)) <= done;
                 self.done = self.records.partition_point(is_done);
                 self.clock.pass(60_000);

@@ -3,12 +3,12 @@
 use event::attribution::Attribution;
 use event::{HashKey, SequenceNumber, ShardId, Timestamp};
 
-use crate::aggregate::fold::EventFold;
-use crate::aggregate::identity::Memory;
-use crate::aggregate::{self, AggregateError, Attempt, Batch, Record};
-use crate::cursor::Totals;
+use crate::ledger::accumulate::EventFold;
+use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Record};
+use crate::ledger::checkpoint::Totals;
+use crate::ledger::deduplication::Memory;
+use crate::ledger::quarantine::Seal;
 use crate::ports::{Clock, Store};
-use crate::quarantine::Seal;
 
 /// A clock that stands.
 #[derive(Clone, Copy, Debug)]

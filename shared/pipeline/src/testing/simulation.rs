@@ -21,12 +21,12 @@ use std::task::{Context, Poll, Waker};
 
 use event::{SequenceNumber, ShardId, Timestamp};
 
-use crate::aggregate::identity::Memory;
-use crate::aggregate::{self, AggregateError, Attempt};
-use crate::compact;
-use crate::cursor::Cursor;
-use crate::keys;
-use crate::quarantine;
+use crate::history::compaction;
+use crate::layout;
+use crate::ledger::aggregate::{self, AggregateError, Attempt};
+use crate::ledger::checkpoint::Cursor;
+use crate::ledger::deduplication::Memory;
+use crate::ledger::quarantine;
 use actors::{Ended, Reading, Work};
 pub use breaks::Break;
 pub use happened::{Happened, Violation};
@@ -206,7 +206,7 @@ impl Simulation {
     fn begin_compaction(&mut self, tenant: u8) {
         let (number, store, clock) = self.actor(Role::Compact);
         let mut attempt = self.attempt(20_000);
-        let mut settings = compact::Settings {
+        let mut settings = compaction::Settings {
             grace_ms: 60_000,
             budget_ms: 20_000,
             max_bytes: 50 + self.below(200),
@@ -307,7 +307,9 @@ impl Simulation {
                 }
             }
             Ended::Compacted(Ok(compacted)) => self.happened.compactions += u64::from(compacted.deltas > 0),
-            Ended::Compacted(Err(compact::CompactError::Conflict { .. })) if !calm => self.happened.lost += 1,
+            Ended::Compacted(Err(compaction::CompactError::Conflict { .. })) if !calm => {
+                self.happened.lost += 1
+            }
             Ended::Compacted(Err(error)) if calm => {
                 return Err(format!("a compaction failed alone: {error}"));
             }
@@ -355,7 +357,7 @@ impl Simulation {
     /// Tells the model what the cursors say.
     fn observe(&mut self) -> Result<(), String> {
         let moved = std::mem::take(&mut self.shared.world().moved);
-        for moved in moved.iter().filter(|moved| moved.item.key.partition == keys::CURSORS) {
+        for moved in moved.iter().filter(|moved| moved.item.key.partition == layout::CURSORS) {
             let cursor = Cursor::decode(&moved.item.body).map_err(|error| error.to_string())?;
             let Some(Some((shard, range))) = self.deliveries.get(moved.actor) else { continue };
             if let Some(model) = self.shards.get_mut(*shard) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use pipeline::alerts::{Alert, Asked};
+use pipeline::alerting::registry::{Alert, Asked};
 use serde::Serialize;
 
 use super::parameters::{Parameters, invalid, read_nothing};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use event::attribution::TenantMaps;
-use pipeline::mappings::{Change, Mistake, Packed};
+use pipeline::directory::mappings::{Change, Mistake, Packed};
 
 use super::parameters::{Parameters, invalid, read_request};
 use crate::auth::Operator;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use pipeline::audit::Entry;
+use pipeline::directory::audit::Entry;
 use serde::Serialize;
 
 use super::parameters::Parameters;

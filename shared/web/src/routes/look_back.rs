@@ -7,7 +7,7 @@ use axum::extract::State;
 use cells::query::Scope;
 use detection::budget::Standing;
 use detection::trend::{LEAST_DAYS, Trend};
-use pipeline::look_back::{self, MAX_WEEKS};
+use pipeline::history::look_back::{self, MAX_WEEKS};
 use serde::Serialize;
 
 use super::parameters::{Parameters, invalid};

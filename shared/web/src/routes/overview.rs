@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use cells::query::{Query, Scope, Value};
 use detection::Severity;
-use pipeline::alerts::Asked;
+use pipeline::alerting::registry::Asked;
 use serde::Serialize;
 
 use super::parameters::Parameters;

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use cells::query::{Scope, moment};
 use detection::{Change, Limits, Rules};
 use event::{Minute, TenantId};
-use pipeline::rules::OwnRules;
+use pipeline::directory::rules::OwnRules;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::{Parameters, invalid, read_request};

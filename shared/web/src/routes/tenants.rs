@@ -11,8 +11,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use cells::query::{Locale, time_zone};
 use event::{TenantId, Timestamp};
-use pipeline::credentials::{Credential, Grant};
-use pipeline::queues::{MAX_QUEUES, QueueUrl};
+use pipeline::alerting::queues::{MAX_QUEUES, QueueUrl};
+use pipeline::directory::credentials::{Credential, Grant};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use adapters::aws::kinesis::Stream;
 use adapters::aws::{self, SdkConfig, ses};
 use event::ShardId;
-use pipeline::snapshot::Progress;
+use pipeline::history::snapshot::Progress;
 
 use super::{Finding, MINUTE_MS, lasted};
 use crate::standalone::Standalone;

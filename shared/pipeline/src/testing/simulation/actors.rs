@@ -9,12 +9,12 @@ use event::{Day, Hour, SequenceNumber, ShardId, Timestamp};
 use super::model::Produced;
 use super::tally::{self, Tally, TallyFold};
 use super::world::{SimulatedClock, SimulatedStore};
-use crate::aggregate::identity::Memory;
-use crate::aggregate::{self, AggregateError, Attempt, Batch, Record};
-use crate::compact::{self, CompactError};
-use crate::content::Content as _;
-use crate::manifest::{BlockId, Extent, Level};
-use crate::snapshot::{self, Progress, Snapshot};
+use crate::history::compaction::{self, CompactError};
+use crate::history::content::Content as _;
+use crate::history::manifest::{BlockId, Extent, Level};
+use crate::history::snapshot::{self, Progress, Snapshot};
+use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Record};
+use crate::ledger::deduplication::Memory;
 use crate::stored::ReadError;
 
 /// An actor at work.
@@ -23,7 +23,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
 /// How an actor ended, unless it crashed.
 pub(super) enum Ended {
     Aggregated { shard: usize, handled: Result<(), AggregateError>, memory: Memory },
-    Compacted(Result<compact::Compacted, CompactError>),
+    Compacted(Result<compaction::Compacted, CompactError>),
     Read(Result<Reading, ReadError>),
 }
 
@@ -70,13 +70,15 @@ pub(super) fn aggregate(
 pub(super) fn compact(
     store: SimulatedStore,
     clock: SimulatedClock,
-    settings: compact::Settings,
+    settings: compaction::Settings,
     tenant: u8,
     attempt: Attempt,
 ) -> Work {
     Box::pin(async move {
         let tenant = tally::tenant(tenant);
-        Ended::Compacted(compact::compact::<Tally, _, _>(&store, &clock, &settings, &tenant, attempt).await)
+        Ended::Compacted(
+            compaction::compact::<Tally, _, _>(&store, &clock, &settings, &tenant, attempt).await,
+        )
     })
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use event::{SequenceNumber, ShardId};
 
 use super::tally::{Event, Tally};
-use crate::content::Content as _;
-use crate::cursor::{Cursor, Totals};
-use crate::manifest::Level;
+use crate::history::content::Content as _;
+use crate::history::manifest::Level;
+use crate::ledger::checkpoint::{Cursor, Totals};
 
 /// A record of a stream.
 #[derive(Clone, Debug)]

@@ -5,12 +5,12 @@ use std::convert::Infallible;
 
 use event::{Hour, IdentityHash, Minute, SequenceNumber, TenantId, Timestamp};
 
-use crate::aggregate::identity::Memory;
-use crate::aggregate::{Delta, Fold, Folded, Record};
-use crate::content::{Content, Parts};
-use crate::cursor::Totals;
-use crate::manifest::Level;
-use crate::quarantine::Quarantined;
+use crate::history::content::{Content, Parts};
+use crate::history::manifest::Level;
+use crate::ledger::aggregate::{Delta, Fold, Folded, Record};
+use crate::ledger::checkpoint::Totals;
+use crate::ledger::deduplication::Memory;
+use crate::ledger::quarantine::Quarantined;
 
 /// An event of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

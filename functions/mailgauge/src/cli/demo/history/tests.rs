@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use adapters::system_clock::SystemClock;
 use event::attribution::Attribution;
-use pipeline::cursor::{self, Totals};
+use pipeline::ledger::checkpoint::{self, Totals};
 use pipeline::ports::Clock as _;
 
 use super::super::timeline::{DAY_MINUTES, Wanted};
@@ -60,7 +60,7 @@ impl Demo {
 /// The totals of all records read so far.
 async fn totals(home: &Standalone) -> Totals {
     let mut sum = Totals::default();
-    for (_, cursor) in cursor::read_all(&home.store).await.unwrap() {
+    for (_, cursor) in checkpoint::read_all(&home.store).await.unwrap() {
         sum.add(&cursor.totals);
     }
     sum
