@@ -1,8 +1,8 @@
-//! How AWS is reached: region and credentials as every AWS tool finds them, TLS, retries and time-outs.
+//! Configuration of the AWS clients: region and credentials as every AWS tool finds them, TLS, retries and timeouts.
 //!
-//! One connection pool serves all services of a process. A call that hangs is given up long before the platform gives up the
-//! function that made it. A function trusts Amazon's own certificate authorities alone: reading all that a system trusts
-//! takes it longer than everything else at its start.
+//! One connection pool serves all services of a process. A call that hangs ends long before the platform stops the function that made
+//! it. A Lambda function trusts only Amazon's own certificate authorities, because loading all authorities of the system takes longer
+//! than everything else at its start.
 
 use std::time::Duration;
 
@@ -25,37 +25,39 @@ pub mod sns;
 pub mod sqs;
 pub mod timestream;
 
-/// One try of one call.
-const ATTEMPT_TIME: Duration = Duration::from_millis(2500);
-const CONNECT_TIME: Duration = Duration::from_secs(1);
-/// A call with all its tries.
-const OPERATION_TIME: Duration = Duration::from_secs(6);
+/// Timeout of one attempt of a call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout of a call with all its attempts.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// A throttled call is tried so often. The library's own three tries, the second after up to a second, would give up at a hiccup and
-/// wait too long after a lost packet.
-const TRIES: u32 = 6;
+/// Attempts of a call that is throttled or fails. The SDK's default of three, with a first pause of up to a second, would give up at a
+/// short disturbance and wait too long after a lost packet.
+const MAX_ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The authorities that sign for AWS's services, except those of China: <https://www.amazontrust.com/repository/>.
+/// The authorities that sign for AWS's services, except in China: <https://www.amazontrust.com/repository/>.
 const AMAZON_ROOTS: &[u8] = include_bytes!("aws/roots.pem");
-/// Set in every function, and nowhere else.
+/// Set in every Lambda function, and nowhere else.
 const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 
-/// The environment's settings, with our time-outs.
+/// The configuration of this process's environment, with our timeouts and retries.
+///
+/// # Panics
+/// In tests only, if the pinned certificate authorities cannot be loaded; in production that is logged and the system's are used.
 pub async fn config() -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIME)
-        .operation_attempt_timeout(ATTEMPT_TIME)
-        .operation_timeout(OPERATION_TIME);
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT);
     let retries = RetryConfig::standard()
-        .with_max_attempts(TRIES)
+        .with_max_attempts(MAX_ATTEMPTS)
         .with_initial_backoff(FIRST_PAUSE)
         .with_max_backoff(LONGEST_PAUSE);
     let mut https = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-    let amazon = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
-    if trusts_amazon_alone(&mut Environment::of_process())
-        && let Ok(context) = TlsContext::builder().with_trust_store(amazon).build()
+    if trusts_only_amazon(&mut Environment::of_process())
+        && let Some(context) = tls_context(AMAZON_ROOTS)
     {
         https = https.tls_context(context);
     }
@@ -63,8 +65,23 @@ pub async fn config() -> SdkConfig {
     loader.timeout_config(timeouts.build()).retry_config(retries).load().await
 }
 
-/// Whether this is a function whom nobody told to trust others, such as a proxy's authority.
-fn trusts_amazon_alone(environment: &mut Environment) -> bool {
+/// A TLS context that trusts only `authorities` (PEM). `None` is reported as a broken invariant, since the certificates are compiled in: the
+/// connection would silently trust more authorities than intended.
+fn tls_context(authorities: &[u8]) -> Option<TlsContext> {
+    let trusted = TrustStore::empty().with_pem_certificate(authorities);
+    match TlsContext::builder().with_trust_store(trusted).build() {
+        Ok(context) => Some(context),
+        Err(error) => {
+            event::invariant::broken(&format!(
+                "the pinned certificate authorities cannot be loaded: {error}"
+            ));
+            None
+        }
+    }
+}
+
+/// Whether this process is a Lambda function that is not configured to trust further authorities, such as that of a proxy.
+fn trusts_only_amazon(environment: &mut Environment) -> bool {
     let mut value = |name: &str| environment.optional::<String>(name);
     let is_in_china = value("AWS_REGION").is_some_and(|region| region.starts_with("cn-"));
     let has_others = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| value(name).is_some());
@@ -76,11 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_function_that_was_told_nothing_else_trusts_amazon_alone() {
+    fn only_a_function_without_authorities_of_its_own_trusts_only_amazon() {
         let in_lambda = (FUNCTION, "f");
         let check = |variables: &[(&str, &str)], expected| {
             let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            assert_eq!(trusts_amazon_alone(&mut Environment::of(variables)), expected);
+            assert_eq!(trusts_only_amazon(&mut Environment::of(variables)), expected);
         };
         check(&[], false);
         check(&[in_lambda], true);
@@ -90,12 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn the_authorities_of_amazon_can_be_read() {
+    fn pinned_authorities_can_be_loaded() {
         let roots = String::from_utf8_lossy(AMAZON_ROOTS);
         assert_eq!(roots.matches("BEGIN CERTIFICATE").count(), 5);
-        let amazon = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
-        let context = TlsContext::builder().with_trust_store(amazon).build().unwrap();
-        // Certificates that cannot be read are found here.
+        let context = tls_context(AMAZON_ROOTS).unwrap();
+        // Malformed certificates are noticed only when the client is built.
         Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context).build_https();
     }
 }

@@ -1,7 +1,7 @@
-//! Changes of alerts by email, through any SMTP server.
+//! Notifies people of changes of alerts by email, through any SMTP server.
 //!
-//! One message a change, to all addresses together. Messages of one alert have the same reference, so that mail programs show them as
-//! one thread. The server is reached with TLS unless its address says `smtp://` and nothing else.
+//! Each change is one message to all addresses. All messages of an alert share a reference, so that mail programs show them as one
+//! thread. The connection uses TLS unless the URL is a plain `smtp://`.
 
 use std::time::Duration;
 
@@ -9,62 +9,64 @@ use detection::Change;
 use lettre::message::{Mailbox, header};
 use lettre::{Message, SmtpTransport, Transport as _};
 
-/// One message; the next run tries again.
-const SEND_TIME: Duration = Duration::from_secs(10);
+/// Timeout of sending one message. The next detection run sends it again.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whom to write to, and through which server.
+/// An SMTP server, a sender and the recipients of notifications.
 pub struct Email {
     transport: SmtpTransport,
     from: Mailbox,
     to: Vec<Mailbox>,
 }
 
-/// Email cannot be set up, or a message was not taken. Addresses are never repeated.
+/// Email cannot be set up, or a message was not accepted. Error texts never contain an address.
 #[derive(Debug, thiserror::Error)]
 pub enum EmailError {
-    /// The server's address cannot be read.
-    #[error("use a server such as smtps://user:password@mail.example or smtp://mail.example?tls=required")]
+    /// The server's URL is not valid.
+    #[error(
+        "the SMTP server is not valid: use a URL such as smtps://user:password@mail.example or smtp://mail.example?tls=required"
+    )]
     Server(#[source] lettre::transport::smtp::Error),
-    /// An address cannot be read.
-    #[error("use addresses such as alerts@example.com")]
+    /// An address is not valid.
+    #[error("an email address is not valid: use addresses such as alerts@example.com")]
     Address(#[source] lettre::address::AddressError),
-    /// There is nobody to write to.
-    #[error("name at least one address to write to")]
-    Nobody,
-    /// The message cannot be put together.
-    #[error("the message cannot be written")]
+    /// There are no recipients.
+    #[error("there are no recipients: name at least one address")]
+    NoRecipients,
+    /// The message cannot be composed.
+    #[error("the message cannot be composed")]
     Message(#[from] lettre::error::Error),
-    /// The server did not take it.
-    #[error("the server takes no message")]
+    /// The server did not accept the message.
+    #[error("the SMTP server does not accept the message: check its URL, user and password")]
     Send(#[source] lettre::transport::smtp::Error),
-    /// It was not sent.
-    #[error("the message was not sent")]
-    NotSent(#[from] tokio::task::JoinError),
+    /// The task that sends the message was cancelled.
+    #[error("sending the message was cancelled")]
+    Cancelled(#[from] tokio::task::JoinError),
 }
 
 impl Email {
-    /// Writes from one address to others through `server`, a URL of SMTP.
+    /// Sends from the address `from` to the addresses `to` through `server`, an SMTP URL.
     ///
     /// # Errors
-    /// [`EmailError`] if any of them cannot be read.
+    /// [`EmailError`] if the URL or an address is not valid, or `to` is empty.
     pub fn new(server: &str, from: &str, to: &[String]) -> Result<Self, EmailError> {
         let address = |text: &str| text.parse::<Mailbox>().map_err(EmailError::Address);
         let transport = SmtpTransport::from_url(server).map_err(EmailError::Server)?;
         let to = to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
         if to.is_empty() {
-            return Err(EmailError::Nobody);
+            return Err(EmailError::NoRecipients);
         }
-        Ok(Self { transport: transport.timeout(Some(SEND_TIME)).build(), from: address(from)?, to })
+        Ok(Self { transport: transport.timeout(Some(SEND_TIMEOUT)).build(), from: address(from)?, to })
     }
 
-    /// Sends a change once.
+    /// Sends one message about a change, without retrying.
     ///
     /// # Errors
-    /// [`EmailError`] if the server may not have taken it.
+    /// [`EmailError`] if the server may not have accepted it.
     pub async fn send(&self, change: &Change) -> Result<(), EmailError> {
         let message = self.message(change)?;
         let transport = self.transport.clone();
-        // The client blocks.
+        // The transport is blocking.
         let sent = tokio::task::spawn_blocking(move || transport.send(&message)).await?;
         sent.map(|_| ()).map_err(EmailError::Send)
     }
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_one_of_its_alerts_thread() {
+    fn messages_of_an_alert_form_one_thread() {
         let change = r#"{"id":"al_1","sequence":2,"tenant":"acme","severity":"warning","kind":"limit","metric":"bounce_rate","state":"resolved","scope":{},"value":0.3,"numerator":60.0,"denominator":200.0,"started_at":"","fired_at":"","updated_at":"","window":"60m","cause":[],"summary":"Over.","dedup_key":"al_1"}"#;
         let to = ["ops@example.com".to_owned(), "Ann <ann@example.com>".to_owned()];
         let email = Email::new("smtp://127.0.0.1:1", "mailgauge@example.com", &to).unwrap();
@@ -106,10 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_before_the_first_alert() {
+    fn invalid_settings_are_refused_before_the_first_alert() {
         let to = ["ops@example.com".to_owned()];
         assert!(matches!(Email::new("mail.example", "a@example.com", &to), Err(EmailError::Server(_))));
         assert!(matches!(Email::new("smtp://m.example", "a", &to), Err(EmailError::Address(_))));
-        assert!(matches!(Email::new("smtp://m.example", "a@example.com", &[]), Err(EmailError::Nobody)));
+        assert!(matches!(
+            Email::new("smtp://m.example", "a@example.com", &[]),
+            Err(EmailError::NoRecipients)
+        ));
     }
 }

@@ -1,9 +1,9 @@
-//! The [`Store`] of one process: a redb database in a folder.
+//! The [`Store`] of the local process: a redb database in a folder.
 //!
-//! One table of bytes to bytes: the key is `partition \0 sort`, the value version, expiry and body, so that ranges are the
-//! database's own and no type of redb's is part of the file. Every acknowledged write is on disk. Plain writes
-//! that do not wait for the disk were tried and rejected: administration consists mostly of them, and a crash undid acknowledged changes.
-//! Quick repair stays off (it bloats the file: cberner/redb#934), and so does `compact()`.
+//! It is one table from bytes to bytes. The key is `partition \0 sort`; the value is version, expiry and body. So ranges are ranges of
+//! the database, and no redb type is part of the file format. Every acknowledged write is on disk. Plain writes that do not wait for the disk
+//! were rejected: administration consists mostly of them, and a crash would undo acknowledged changes.
+//! redb's quick repair stays off because it bloats the file (cberner/redb#934), and so does `compact()`.
 
 use std::error::Error as StdError;
 use std::ops::Bound;
@@ -19,33 +19,33 @@ use file::{DatabaseFile, Failure};
 mod file;
 
 const ITEMS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("items");
-/// Holds the number of the format. Sorts before every item: no partition is empty.
+/// The key of the format number. It sorts before every item, because no partition name is empty.
 const FORMAT_KEY: &[u8] = b"\0format";
 const FORMAT: u8 = 1;
-/// Written and removed to find out whether the disk accepts writes again. Sorts before every item, like the format.
+/// Written and removed to find out whether the disk accepts writes again. It sorts before every item, like the format.
 const PROBE_KEY: &[u8] = b"\0probe";
 const FILE: &str = "mailgauge.redb";
-/// Who has the folder open, for whoever finds it locked.
+/// Holds the process id of the program that has the folder open, for the error message of a second one.
 const OWNER_FILE: &str = "mailgauge.pid";
-/// Pages kept in memory; the operating system caches the file besides.
+/// redb's page cache. The operating system caches the file in addition.
 const CACHE_BYTES: usize = 64 << 20;
-/// Version and expiry before the body.
+/// Length of version and expiry, which precede the body.
 const HEADER_BYTES: usize = 16;
-/// Items dropped in one transaction: writers wait for it.
-const EXPIRED_AT_ONCE: usize = 1_000;
+/// Items dropped in one transaction. Writers wait while it runs.
+const EXPIRED_PER_TRANSACTION: usize = 1_000;
 
 /// A folder cannot be opened as a store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
     #[error(
-        "data folder {folder} is in use by {owner}: stop that one first or, if it is a server, ask it over its API; \
+        "data folder {folder} is in use by {owner}: stop it first or, if it is a server, use its API; \
          or choose another folder with --data"
     )]
     InUse {
         /// The folder.
         folder: PathBuf,
-        /// The process, as far as known.
+        /// The process, or `another process` if it is not known.
         owner: String,
     },
     /// A newer version of the program wrote the folder.
@@ -59,17 +59,17 @@ pub enum OpenError {
         format: u8,
     },
     /// The folder or the file in it cannot be used.
-    #[error("data folder {folder} cannot be opened: check that it exists, is writable and has room")]
+    #[error("data folder {folder} cannot be opened: check that it exists, is writable and has free space")]
     Unusable {
         /// The folder.
         folder: PathBuf,
-        /// What was said.
+        /// The error of the operating system or of the database.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
 }
 
-/// A store in a folder. Calls run on tokio's blocking threads: use it inside a runtime.
+/// A store in a folder. Calls run on tokio's blocking threads, so they need a tokio runtime. Clones share the database.
 #[derive(Clone)]
 pub struct EmbeddedStore {
     file: Arc<DatabaseFile>,
@@ -81,7 +81,10 @@ impl EmbeddedStore {
         folder.join(FILE).is_file()
     }
 
-    /// Opens the store in `folder`, which is created if it is missing. Blocks; one process at a time.
+    /// Opens the store in `folder`, creating it if necessary. Blocking. One process at a time can open a folder.
+    ///
+    /// # Errors
+    /// [`OpenError`] if another process uses the folder, a newer program wrote it, or it is not usable.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let unusable =
             |source: redb::Error| OpenError::Unusable { folder: folder.to_owned(), source: source.into() };
@@ -118,14 +121,14 @@ impl EmbeddedStore {
         self.run("recovery", String::new(), DatabaseFile::recover).await
     }
 
-    /// Drops items that had expired at `now`; says how many. Items of a partition expire in the order of their sort keys, or never, so
-    /// that a partition is left at its first item that stays.
+    /// Drops items that had expired at `now` and returns their number. In every partition, items expire in the order of their sort keys or
+    /// never, so the search leaves a partition at the first item that has not expired.
     pub async fn drop_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
         let mut dropped = 0;
         loop {
             let some = self.run("expiry", String::new(), move |file| drop_some(file, now)).await?;
             dropped += some;
-            if some < EXPIRED_AT_ONCE {
+            if some < EXPIRED_PER_TRANSACTION {
                 return Ok(dropped);
             }
         }
@@ -134,7 +137,7 @@ impl EmbeddedStore {
     async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
-        place: String,
+        target: String,
         work: impl FnOnce(&DatabaseFile) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let file = Arc::clone(&self.file);
@@ -144,16 +147,16 @@ impl EmbeddedStore {
                 Ok(Err(failure)) => failure.into(),
                 Err(panicked) => panicked.into(),
             };
-        Err(StoreError { operation, place, source })
+        Err(StoreError { operation, place: target, source })
     }
 
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        place: String,
+        target: String,
         change: impl FnOnce(&mut Table<'_>) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(operation, place, move |file| {
+        self.run(operation, target, move |file| {
             file.write(|database| write(database, Durability::Immediate, change))
         })
         .await
@@ -162,7 +165,7 @@ impl EmbeddedStore {
 
 impl Store for EmbeddedStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
-        let place = place(keys.first());
+        let target = target(keys.first());
         let read = move |database: &Database| {
             let table = database.begin_read()?.open_table(ITEMS)?;
             let mut items = Vec::with_capacity(keys.len());
@@ -172,7 +175,7 @@ impl Store for EmbeddedStore {
             }
             Ok(items)
         };
-        self.run("get", place, move |file| file.read(read)).await
+        self.run("get", target, move |file| file.read(read)).await
     }
 
     async fn range(&self, range: Range) -> Result<Page, StoreError> {
@@ -181,7 +184,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
-        self.write("put", place(items.first().map(|item| &item.key)), move |table| {
+        self.write("put", target(items.first().map(|item| &item.key)), move |table| {
             for item in &items {
                 table.insert(stored_key(&item.key).as_slice(), stored_value(item).as_slice())?;
             }
@@ -191,7 +194,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
-        let held = self.write("put_if", place(Some(&item.key)), move |table| {
+        let held = self.write("put_if", target(Some(&item.key)), move |table| {
             let key = stored_key(&item.key);
             let stored = table.get(key.as_slice())?.map(|value| header(value.value())).transpose()?;
             let holds = match (expected, stored) {
@@ -208,7 +211,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
-        self.write("delete", place(keys.first()), move |table| {
+        self.write("delete", target(keys.first()), move |table| {
             for key in &keys {
                 table.remove(stored_key(key).as_slice())?;
             }
@@ -232,7 +235,7 @@ fn write<T>(
     Ok(changed)
 }
 
-/// The format of the file. A new file is given this program's format.
+/// The format of the file. A new file gets this program's format.
 fn check_format(database: &Database) -> Result<u8, redb::Error> {
     write(database, Durability::Immediate, |table| {
         let found = table.get(FORMAT_KEY)?.and_then(|value| value.value().first().copied());
@@ -246,7 +249,7 @@ fn check_format(database: &Database) -> Result<u8, redb::Error> {
 fn page(database: &Database, range: &Range) -> Result<Page, redb::Error> {
     let table = database.begin_read()?.open_table(ITEMS)?;
     let from = joined(&range.partition, &range.from);
-    let to = range.to.as_ref().map_or_else(|| behind(&range.partition), |to| joined(&range.partition, to));
+    let to = range.to.as_ref().map_or_else(|| end_of(&range.partition), |to| joined(&range.partition, to));
     if from >= to {
         return Ok(Page::default());
     }
@@ -260,7 +263,8 @@ fn page(database: &Database, range: &Range) -> Result<Page, redb::Error> {
         };
         let Some(next) = next else { return Ok(page) };
         let (key, value) = next?;
-        let sort = key.value().get(range.partition.len() + 1..).unwrap_or_default();
+        let sort =
+            key.value().get(range.partition.len() + 1..).ok_or_else(|| damaged("stored key is cut short"))?;
         let sort = std::str::from_utf8(sort).map_err(|error| damaged(&error.to_string()))?.to_owned();
         if page.items.len() >= range.limit.max(1) {
             page.rest = Some(range.resume_at(&sort));
@@ -290,7 +294,7 @@ fn expired(database: &Database, now: Timestamp) -> Result<Vec<Vec<u8>>, redb::Er
     let table = database.begin_read()?.open_table(ITEMS)?;
     let mut expired = Vec::new();
     let mut from = vec![1];
-    while expired.len() < EXPIRED_AT_ONCE {
+    while expired.len() < EXPIRED_PER_TRANSACTION {
         let Some(next) = table.range::<&[u8]>(from.as_slice()..)?.next() else { break };
         let (key, value) = next?;
         let (_, expires_at) = header(value.value())?;
@@ -299,14 +303,16 @@ fn expired(database: &Database, now: Timestamp) -> Result<Vec<Vec<u8>>, redb::Er
             from = key.value().to_vec();
             from.push(0);
         } else {
-            let partition = key.value().split(|&byte| byte == 0).next().unwrap_or_default();
+            // The first part of a split always exists.
+            let partition = key.value().split(|&byte| byte == 0).next().unwrap_or(&[]);
             from = [partition, &[1]].concat();
         }
     }
     Ok(expired)
 }
 
-fn place(key: Option<&Key>) -> String {
+/// The key of a call, for its error message; a call may have none.
+fn target(key: Option<&Key>) -> String {
     key.map(ToString::to_string).unwrap_or_default()
 }
 
@@ -318,8 +324,8 @@ fn joined(partition: &str, sort: &str) -> Vec<u8> {
     [partition.as_bytes(), &[0], sort.as_bytes()].concat()
 }
 
-/// Behind every key of the partition and before those of the next: names of partitions hold no byte below `#`.
-fn behind(partition: &str) -> Vec<u8> {
+/// Sorts after every key of the partition and before those of the next one, because partition names contain no byte below `#`.
+fn end_of(partition: &str) -> Vec<u8> {
     [partition.as_bytes(), &[1]].concat()
 }
 
@@ -342,7 +348,8 @@ fn header(value: &[u8]) -> Result<(u64, Option<Timestamp>), redb::Error> {
 
 fn item(key: Key, value: &[u8]) -> Result<Item, redb::Error> {
     let (version, expires_at) = header(value)?;
-    Ok(Item { key, body: value.get(HEADER_BYTES..).unwrap_or_default().to_vec(), version, expires_at })
+    let body = value.get(HEADER_BYTES..).ok_or_else(|| damaged("stored item is shorter than its header"))?;
+    Ok(Item { key, body: body.to_vec(), version, expires_at })
 }
 
 fn damaged(what: &str) -> redb::Error {

@@ -1,54 +1,54 @@
-//! Settings from the environment: typed, read once at the start, all mistakes told together.
+//! Reads configuration from environment variables: typed, once at cold start, reporting all mistakes together.
 //!
-//! Each function has a struct of its own that is read by this; an empty variable is one that is not set, as a template cannot leave a
-//! variable out.
+//! Each Lambda function reads a configuration struct of its own through [`Environment`]. An empty variable counts as not set, because a
+//! CloudFormation template cannot leave a variable out.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Variables on their way into a struct of settings.
+/// The variables, and the mistakes found in them so far.
 #[derive(Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
     mistakes: Vec<String>,
 }
 
-/// All that is wrong with the environment.
+/// The mistakes found in the environment.
 #[derive(Debug, thiserror::Error)]
-#[error("the environment cannot be used: {}; set these variables in template.yaml", .0.join("; "))]
+#[error("the environment variables are not valid: {}; set these variables in template.yaml", .0.join("; "))]
 pub struct InvalidEnvironment(Vec<String>);
 
 impl InvalidEnvironment {
-    /// What is wrong, one by one.
+    /// One text per mistake, each beginning with the variable's name.
     pub fn mistakes(&self) -> &[String] {
         &self.0
     }
 }
 
 impl Environment {
-    /// That of this process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
-        // A variable that is no text is none of ours.
+        // A variable that is not UTF-8 cannot be one of ours.
         let texts = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self::of(texts)
     }
 
-    /// Of these variables.
+    /// An environment of these variables, for tests and for values from elsewhere.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let variables = variables.into_iter().filter(|(_, value)| !value.trim().is_empty());
         Self { variables: variables.collect(), mistakes: Vec::new() }
     }
 
-    /// The same with these variables set.
+    /// The same environment with these variables set in addition.
     #[must_use]
     pub fn with(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.variables.extend(Self::of(variables).variables);
         self
     }
 
-    /// A variable that may be missing.
+    /// The value of an optional variable. A value that cannot be parsed is a mistake.
     pub fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         match self.variables.get(name)?.trim().parse() {
             Ok(value) => Some(value),
@@ -59,7 +59,7 @@ impl Environment {
         }
     }
 
-    /// A text that must be there.
+    /// The value of a required variable; a missing one is a mistake, and the value returned then is never used.
     pub fn required(&mut self, name: &str) -> String {
         let value = self.optional::<String>(name);
         if value.is_none() {
@@ -68,21 +68,21 @@ impl Environment {
         value.unwrap_or_default()
     }
 
-    /// Names separated by commas; none if the variable is missing.
+    /// The comma-separated values of an optional variable, trimmed; empty if it is not set.
     pub fn list(&mut self, name: &str) -> Vec<String> {
         let value = self.optional::<String>(name).unwrap_or_default();
         value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
     }
 
-    /// Notes what else is wrong.
+    /// Adds a mistake, such as two variables that contradict each other.
     pub fn mistake(&mut self, mistake: impl Display) {
         self.mistakes.push(mistake.to_string());
     }
 
-    /// The settings, if nothing is wrong.
+    /// Returns `settings` if no mistake was found.
     ///
     /// # Errors
-    /// [`InvalidEnvironment`] names all mistakes.
+    /// [`InvalidEnvironment`] with all mistakes.
     pub fn finish<T>(self, settings: T) -> Result<T, InvalidEnvironment> {
         if self.mistakes.is_empty() { Ok(settings) } else { Err(InvalidEnvironment(self.mistakes)) }
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_read_by_their_types() {
+    fn variables_are_parsed_by_type() {
         let mut environment =
             environment(&[("TABLE", " t "), ("N", "7"), ("EMPTY", " "), ("LIST", "a, b,,c")]);
         assert_eq!(environment.required("TABLE"), "t");
@@ -111,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_together() {
+    fn all_mistakes_are_reported_together() {
         let mut environment = environment(&[("N", "seven")]);
         let _ = (environment.required("TABLE"), environment.optional::<u32>("N"));
         environment.mistake("TAGS: too many");
-        let told = environment.finish(()).unwrap_err().to_string();
+        let message = environment.finish(()).unwrap_err().to_string();
         for part in ["TABLE is missing", "N: invalid digit", "TAGS: too many", "template.yaml"] {
-            assert!(told.contains(part), "{told}");
+            assert!(message.contains(part), "{message}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! InfluxDB, or whatever takes its line protocol: Amazon Timestream for InfluxDB, InfluxDB of version 2 or 3, its clouds.
+//! The [`Sink`] that writes to InfluxDB 2 or 3, InfluxDB Cloud or Amazon Timestream for InfluxDB, in line protocol.
 //!
-//! Lines that are refused for good are counted, with the server's words; they name series of tenants, which hold nothing personal. A
-//! server that is busy or unwell is tried again for some seconds; what it says of token, organisation or bucket is an error
-//! that says what to set.
-//! The calls: <https://docs.influxdata.com/influxdb/v2/api/v2/#operation/PostWrite>,
+//! Lines that are refused permanently are counted, and the server's message is kept; it may quote series of tenants, which hold nothing
+//! personal. A busy or failing server is retried for some seconds. A wrong token, organisation or bucket is an error that names the variable to
+//! set.
+//! API: <https://docs.influxdata.com/influxdb/v2/api/v2/#operation/PostWrite>,
 //! <https://docs.influxdata.com/influxdb3/core/api/v3/#operation/PostWriteLP>
 
 mod line;
@@ -18,21 +18,24 @@ use pipeline::ports::{Point, Sink, SinkError, Written};
 use serde_json::Value;
 use ureq::Agent;
 
-const NAME: &str = "influxdb";
-/// Lines of one call: what InfluxData finds fastest.
-const LINES_PER_CALL: usize = 5_000;
-/// One try of one call.
-const ATTEMPT_TIME: Duration = Duration::from_secs(5);
-/// How often a call is tried.
-const TRIES: u32 = 4;
-/// The first pause before another try; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Bytes of an answer that are looked at.
-const MAX_ANSWER: u64 = 1 << 20;
-/// Characters of the server's words that are passed on.
-const MAX_WORDS: usize = 300;
+use crate::backoff::Backoff;
 
-/// Which of InfluxDB's calls to use.
+const NAME: &str = "influxdb";
+/// Lines per call, as InfluxData recommends: <https://docs.influxdata.com/influxdb/v2/write-data/best-practices/optimize-writes/>.
+const LINES_PER_CALL: usize = 5_000;
+/// Timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Attempts of a call that fails for a reason that may pass.
+const MAX_ATTEMPTS: u32 = 4;
+/// Bound of the first pause before another attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Bytes of a reply that are read.
+const MAX_REPLY_BYTES: u64 = 1 << 20;
+/// Characters of the server's message that are kept.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// The version of InfluxDB's write API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
     /// Version 2: an organisation and a bucket.
@@ -41,7 +44,7 @@ pub enum Api {
     V3,
 }
 
-/// The text is no version of InfluxDB's calls.
+/// The text names no version of the API.
 #[derive(Debug, thiserror::Error)]
 #[error("use v2 or v3")]
 pub struct UnknownApi;
@@ -58,83 +61,83 @@ impl FromStr for Api {
     }
 }
 
-/// Where to write and by what right.
+/// Which bucket to write to, and with which token.
 #[derive(Clone)]
-pub struct Settings {
-    /// The server, such as `https://influx.example:8086`.
+pub struct InfluxSettings {
+    /// Base URL of the server, such as `https://influx.example:8086`.
     pub url: String,
-    /// Which calls it knows.
+    /// The version of its API.
     pub api: Api,
-    /// The organisation; of no matter in version 3.
+    /// The organisation; ignored by version 3.
     pub org: String,
     /// The bucket, or the database of version 3.
     pub bucket: String,
-    /// A token that may write there.
+    /// A token with write permission.
     pub token: String,
 }
 
-/// A bucket of InfluxDB.
+/// An InfluxDB bucket.
 pub struct Influx {
     agent: Agent,
-    settings: Settings,
+    settings: InfluxSettings,
 }
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
-    #[error("{url} answers {status}: set INFLUX_TOKEN to a token that may write to {bucket:?} ({words})")]
-    Token { url: String, status: u16, bucket: String, words: String },
+    #[error("{url} answers {status}: set INFLUX_TOKEN to a token that may write to {bucket:?} ({message})")]
+    Token { url: String, status: u16, bucket: String, message: String },
     #[error(
-        "{url} answers 404: set INFLUX_URL, INFLUX_API, INFLUX_ORG and INFLUX_BUCKET to what there is ({words})"
+        "{url} answers 404: set INFLUX_URL, INFLUX_API, INFLUX_ORG and INFLUX_BUCKET to a server and bucket that exist ({message})"
     )]
-    Nowhere { url: String, words: String },
-    #[error("{url} answers {status} ({words})")]
-    Status { url: String, status: u16, words: String },
-    #[error("{url} cannot be reached: is INFLUX_URL right, and a way there?")]
+    NotFound { url: String, message: String },
+    #[error("{url} answers {status} ({message})")]
+    Status { url: String, status: u16, message: String },
+    #[error("{url} cannot be reached: check INFLUX_URL and the network")]
     Unreachable {
         url: String,
         #[source]
         source: Box<ureq::Error>,
     },
-    #[error("the call was not made")]
-    NotMade(#[source] tokio::task::JoinError),
-    #[error("lines cannot be packed")]
-    Pack(#[source] std::io::Error),
+    #[error("the task of the call was cancelled")]
+    Cancelled(#[source] tokio::task::JoinError),
+    #[error("lines cannot be compressed")]
+    Compress(#[source] std::io::Error),
 }
 
 impl CallError {
-    /// Whether the same call may succeed in a moment.
-    const fn may_pass(&self) -> bool {
+    /// Whether the same call may succeed soon.
+    const fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Status { status, .. } => *status == 429 || *status >= 500,
-            Self::Token { .. } | Self::Nowhere { .. } | Self::NotMade(_) | Self::Pack(_) => false,
+            Self::Token { .. } | Self::NotFound { .. } | Self::Cancelled(_) | Self::Compress(_) => false,
         }
     }
 }
 
 impl Influx {
-    /// The bucket of these settings.
-    pub fn new(settings: Settings) -> Self {
-        let config = Agent::config_builder().timeout_global(Some(ATTEMPT_TIME)).http_status_as_error(false);
-        let settings = Settings { url: settings.url.trim_end_matches('/').to_owned(), ..settings };
+    /// The bucket that the settings name.
+    pub fn new(settings: InfluxSettings) -> Self {
+        let config =
+            Agent::config_builder().timeout_global(Some(ATTEMPT_TIMEOUT)).http_status_as_error(false);
+        let settings = InfluxSettings { url: settings.url.trim_end_matches('/').to_owned(), ..settings };
         Self { agent: config.build().into(), settings }
     }
 
     async fn write_some(&self, points: &[Point]) -> Result<Written, CallError> {
-        let body = pack(points).map_err(CallError::Pack)?;
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 1;
+        let body = compressed_lines(points).map_err(CallError::Compress)?;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut attempts = 1;
         loop {
             let (agent, settings, body) = (self.agent.clone(), self.settings.clone(), body.clone());
             let lines = points.len() as u64;
-            // The client blocks.
+            // ureq is a blocking client.
             let called = tokio::task::spawn_blocking(move || settings.call(&agent, &body, lines)).await;
-            match called.map_err(CallError::NotMade)? {
-                Err(error) if tries < TRIES && error.may_pass() => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                    tries += 1;
+            match called.map_err(CallError::Cancelled)? {
+                Err(error) if attempts < MAX_ATTEMPTS && error.is_temporary() => {
+                    backoff.wait().await;
+                    attempts += 1;
                 }
                 ended => return ended,
             }
@@ -159,8 +162,8 @@ impl Sink for Influx {
     }
 }
 
-impl Settings {
-    /// Sends packed lines once.
+impl InfluxSettings {
+    /// Sends compressed lines once.
     fn call(&self, agent: &Agent, body: &[u8], lines: u64) -> Result<Written, CallError> {
         let Self { url, org, bucket, token, .. } = self;
         let request = match self.api {
@@ -179,47 +182,49 @@ impl Settings {
         };
         let request = request.content_type("text/plain; charset=utf-8").header("content-encoding", "gzip");
         let unreachable = |source| CallError::Unreachable { url: url.clone(), source: Box::new(source) };
-        let mut answer = request.send(body).map_err(unreachable)?;
-        let status = answer.status().as_u16();
+        let mut reply = request.send(body).map_err(unreachable)?;
+        let status = reply.status().as_u16();
         if (200..300).contains(&status) {
             return Ok(Written::default());
         }
-        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string().unwrap_or_default();
-        let (words, rejected) = refusal(&text, lines);
+        // The status decides what to do; a body that cannot be read only leaves the message empty.
+        let text = reply.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_string().unwrap_or_default();
+        let (message, rejected) = refusal(&text, lines);
         let (url, bucket) = (url.clone(), bucket.clone());
         match status {
-            400 | 422 => Ok(Written { rejected, reason: Some(format!("{status}: {words}")) }),
-            401 | 403 => Err(CallError::Token { url, status, bucket, words }),
-            404 => Err(CallError::Nowhere { url, words }),
-            _ => Err(CallError::Status { url, status, words }),
+            400 | 422 => Ok(Written { rejected, reason: Some(format!("{status}: {message}")) }),
+            401 | 403 => Err(CallError::Token { url, status, bucket, message }),
+            404 => Err(CallError::NotFound { url, message }),
+            _ => Err(CallError::Status { url, status, message }),
         }
     }
 }
 
-fn pack(points: &[Point]) -> std::io::Result<Vec<u8>> {
+fn compressed_lines(points: &[Point]) -> std::io::Result<Vec<u8>> {
     let mut text = String::new();
     for point in points {
         line::append(point, &mut text);
     }
-    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-    packed.write_all(text.as_bytes())?;
-    packed.finish()
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes())?;
+    encoder.finish()
 }
 
-/// What the server says of lines it refused, and how many of them they are: all, if it does not say.
+/// The server's message about refused lines, and their number. If the reply has no number, all lines count as refused.
 fn refusal(text: &str, lines: u64) -> (String, u64) {
+    // Proxies answer with HTML; then the text itself is the message.
     let json: Value = serde_json::from_str(text).unwrap_or_default();
     // Version 3 lists the lines, version 2 counts them.
     let listed = json["data"].as_array();
-    let words = json["message"].as_str().or_else(|| json["error"].as_str()).unwrap_or(text);
-    let counted = words
+    let message = json["message"].as_str().or_else(|| json["error"].as_str()).unwrap_or(text);
+    let counted = message
         .rsplit_once("dropped=")
         .and_then(|(_, count)| count.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     let rejected = listed.map(|listed| listed.len() as u64).or(counted).unwrap_or(lines).min(lines);
     let first = listed.and_then(|listed| listed.first()?["error_message"].as_str());
-    let all = [words].into_iter().chain(first).collect::<Vec<_>>().join(": ");
+    let all = [message].into_iter().chain(first).collect::<Vec<_>>().join(": ");
     let clear = all.chars().map(|c| if c.is_control() { ' ' } else { c });
-    (clear.take(MAX_WORDS).collect(), rejected)
+    (clear.take(MAX_MESSAGE_CHARS).collect(), rejected)
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
-//! The outside world behind the ports: the only crate of ours that touches files, clocks and networks. One file per thing.
+//! The outside world behind the ports of `pipeline`: stores, streams, topics, time-series databases, clock and random numbers.
+//!
+//! This is the only crate of the data flow that touches files, clocks and networks. One file per outside thing; application logic has no
+//! place here.
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod backoff;
 #[cfg(feature = "channels")]
 pub mod email;
 pub mod embedded;

@@ -1,14 +1,15 @@
-//! Random numbers from the system: for keys, secrets and the names of attempts. The one place of the steps' way where they are drawn.
+//! Random numbers from the operating system, for API keys, secrets, attempt ids and jitter. The only place of the data flow that draws
+//! them, so that everything else can be replayed.
 
-/// The system gives no random numbers.
+/// The operating system has no random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system gives no random numbers")]
+#[error("the operating system has no random numbers")]
 pub struct NoRandomness;
 
-/// So many random bytes, fit to be a secret.
+/// `N` cryptographically secure random bytes.
 ///
 /// # Errors
-/// [`NoRandomness`] if the system gives none.
+/// [`NoRandomness`] if the operating system has none.
 pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;

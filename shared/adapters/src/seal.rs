@@ -1,8 +1,8 @@
-//! Sealing what may hold addresses before it is stored: AES-256-GCM-SIV under the deployment's secret.
+//! Encrypts records that may contain addresses before they are stored: AES-256-GCM-SIV under the deployment's secret.
 //!
-//! The SIV mode, because the nonce is derived from where a record lies instead of drawn: a batch written twice must be the same
-//! bytes twice, and a nonce that repeats under SIV gives away no more than that two records are equal
-//! (<https://datatracker.ietf.org/doc/html/rfc8452>). Never prints the secret or what it seals.
+//! The nonce is derived from the record's key instead of being random, so that a batch that is written twice is byte for byte the same.
+//! That is safe in SIV mode: a repeated nonce reveals only whether two records are equal
+//! (<https://datatracker.ietf.org/doc/html/rfc8452>). Never logs the secret or what it encrypts.
 
 use aes_gcm_siv::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
@@ -11,30 +11,30 @@ use sha2::{Digest as _, Sha256};
 
 const NONCE_BYTES: usize = 12;
 
-/// Seals and opens under one secret.
+/// Encrypts and decrypts under one secret.
 pub struct SecretSeal(Aes256GcmSiv);
 
 impl SecretSeal {
-    /// From 32 secret bytes.
+    /// Uses 32 secret bytes as the key.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(Aes256GcmSiv::new(secret.into()))
     }
 
-    fn nonce(place: &str) -> [u8; NONCE_BYTES] {
-        let hash: [u8; 32] = Sha256::digest(place.as_bytes()).into();
-        hash.first_chunk().copied().unwrap_or_default()
+    fn nonce(location: &str) -> [u8; NONCE_BYTES] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, ..]: [u8; 32] = Sha256::digest(location.as_bytes()).into();
+        [a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }
 
 impl Seal for SecretSeal {
-    fn seal(&self, place: &str, clear: &[u8]) -> Option<Vec<u8>> {
-        let payload = Payload { msg: clear, aad: place.as_bytes() };
-        self.0.encrypt(&Nonce::from(Self::nonce(place)), payload).ok()
+    fn seal(&self, location: &str, clear: &[u8]) -> Option<Vec<u8>> {
+        let payload = Payload { msg: clear, aad: location.as_bytes() };
+        self.0.encrypt(&Nonce::from(Self::nonce(location)), payload).ok()
     }
 
-    fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        let payload = Payload { msg: sealed, aad: place.as_bytes() };
-        self.0.decrypt(&Nonce::from(Self::nonce(place)), payload).ok()
+    fn open(&self, location: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let payload = Payload { msg: sealed, aad: location.as_bytes() };
+        self.0.decrypt(&Nonce::from(Self::nonce(location)), payload).ok()
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_at_its_place_under_its_secret_only() {
+    fn sealed_record_opens_only_at_its_location_under_its_secret() {
         let seal = SecretSeal::new(&[1; 32]);
         let clear = b"{\"to\":\"someone@example.com\"}";
         let sealed = seal.seal("shard-1#5#0", clear).unwrap();

@@ -1,8 +1,8 @@
-//! The secrets of a deployment: what addresses are hashed under and unreadable records are sealed with.
+//! The secrets of a deployment: the key of the recipient hash, and the key that seals quarantined records.
 //!
-//! Made once, at random, and never printed. Whoever loses them keeps all counts, but unique counts begin anew and quarantined records
-//! cannot be opened any more. On AWS they lie in the table, which is encrypted and which a role for one tenant cannot read beyond
-//! that tenant's keys: whoever could read them there can read all that they protect.
+//! They are generated once and never printed. Losing them loses no counts, but unique counts start again and quarantined records can
+//! no longer be opened. On AWS they are an item of the encrypted table. A role for one tenant cannot read it, and whoever can
+//! read it can also read everything that the secrets protect.
 
 use event::HashKey;
 use pipeline::ports::{Expected, Item, Key, PutError, Store, StoreError};
@@ -13,67 +13,75 @@ use crate::seal::SecretSeal;
 const HASH_BYTES: usize = 16;
 const SEAL_BYTES: usize = 32;
 
-/// 48 random bytes.
+/// 48 random bytes: 16 for the hash, 32 for the seal.
 #[derive(Clone)]
-pub struct Secrets([u8; Secrets::BYTES]);
+pub struct Secrets {
+    hash: [u8; HASH_BYTES],
+    seal: [u8; SEAL_BYTES],
+}
 
-/// Why there are no secrets.
+/// The secrets could not be read or created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// The store failed.
-    #[error("the deployment's secrets could not be read or made")]
+    #[error("the deployment's secrets could not be read or created")]
     Store(#[from] StoreError),
-    /// What is stored is not as it was written.
+    /// The stored item has the wrong length.
     #[error("the deployment's secrets at {0} are damaged: restore the item from a backup of the table")]
     Damaged(Key),
-    /// The system gives no random numbers.
+    /// The operating system has no random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
 
 impl Secrets {
-    /// How many bytes they have.
+    /// The length of [`Secrets::bytes`].
     pub const BYTES: usize = HASH_BYTES + SEAL_BYTES;
 
-    /// From what [`Secrets::bytes`] gave.
-    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        Self(bytes)
+    /// Restores secrets from [`Secrets::bytes`].
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let (mut hash, mut seal) = ([0; HASH_BYTES], [0; SEAL_BYTES]);
+        let (first, last) = bytes.split_at(HASH_BYTES);
+        hash.copy_from_slice(first);
+        seal.copy_from_slice(last);
+        Self { hash, seal }
     }
 
-    /// New ones.
+    /// Generates new secrets.
     ///
     /// # Errors
-    /// [`NoRandomness`] if the system gives no random numbers.
+    /// [`NoRandomness`] if the operating system has no random numbers.
     pub fn generate() -> Result<Self, NoRandomness> {
-        random().map(Self)
+        Ok(Self { hash: random()?, seal: random()? })
     }
 
-    /// What to keep, in a place that nobody else reads.
-    pub const fn bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
+    /// The bytes to store where nobody else can read them.
+    pub fn bytes(&self) -> Vec<u8> {
+        [self.hash.as_slice(), &self.seal].concat()
     }
 
-    /// What addresses are hashed under.
+    /// The key of the recipient hash.
     pub fn hash_key(&self) -> HashKey {
-        HashKey::new(self.0.first_chunk().copied().unwrap_or_default())
+        HashKey::new(self.hash)
     }
 
-    /// What unreadable records are sealed with.
+    /// The seal of quarantined records.
     pub fn seal(&self) -> SecretSeal {
-        SecretSeal::new(&self.0.last_chunk::<SEAL_BYTES>().copied().unwrap_or_default())
+        SecretSeal::new(&self.seal)
     }
 
-    /// Those of a store; new ones if it has none. Of two processes that make them at once, both get those of the first.
+    /// Reads the secrets of a store, or generates them if it has none. If two processes generate them at the same time, both get those
+    /// that were stored first.
     ///
     /// # Errors
-    /// [`SecretsError`] if they can be neither read nor made.
+    /// [`SecretsError`] if they can be neither read nor created.
     pub async fn of_store<S: Store>(store: &S) -> Result<Self, SecretsError> {
         let key = Key { partition: "secrets".to_owned(), sort: "1".to_owned() };
         if let Some(secrets) = Self::read(store, &key).await? {
             return Ok(secrets);
         }
         let new = Self::generate()?;
-        let item = Item { key: key.clone(), body: new.0.to_vec(), version: 1, expires_at: None };
+        let item = Item { key: key.clone(), body: new.bytes(), version: 1, expires_at: None };
         match store.put_if(item, Expected::Absent).await {
             Ok(()) => Ok(new),
             Err(PutError::Conflict) => Self::read(store, &key).await?.ok_or(SecretsError::Damaged(key)),
@@ -84,8 +92,8 @@ impl Secrets {
     async fn read<S: Store>(store: &S, key: &Key) -> Result<Option<Self>, SecretsError> {
         match store.get(vec![key.clone()]).await?.pop().flatten() {
             None => Ok(None),
-            Some(item) => match item.body.try_into() {
-                Ok(bytes) => Ok(Some(Self(bytes))),
+            Some(item) => match <[u8; Self::BYTES]>::try_from(item.body) {
+                Ok(bytes) => Ok(Some(Self::from_bytes(bytes))),
                 Err(_) => Err(SecretsError::Damaged(key.clone())),
             },
         }
@@ -99,12 +107,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn secrets_of_a_store_are_made_once() {
+    async fn secrets_of_a_store_are_generated_once() {
         let store = MemoryStore::default();
         let first = Secrets::of_store(&store).await.unwrap();
         let again = Secrets::of_store(&store).await.unwrap();
         assert_eq!(first.bytes(), again.bytes());
-        assert_ne!(first.bytes(), &[0; Secrets::BYTES]);
+        assert_ne!(first.bytes(), [0; Secrets::BYTES]);
         assert_ne!(first.bytes(), Secrets::generate().unwrap().bytes());
     }
 

@@ -1,4 +1,4 @@
-//! The time-series store of an installation, chosen by its environment: Timestream, InfluxDB or none.
+//! Chooses the time-series sink of an installation from its environment: Timestream, InfluxDB or none.
 //!
 //! `SINK` is `none`, `timestream` (with `TIMESTREAM_DATABASE`, `TIMESTREAM_TABLE`) or `influxdb` (with `INFLUX_URL`, `INFLUX_API`,
 //! `INFLUX_ORG`, `INFLUX_BUCKET`, `INFLUX_TOKEN`). Counting and the API never depend on the choice.
@@ -10,10 +10,10 @@ use pipeline::ports::{Point, Sink, SinkError, Written};
 #[cfg(feature = "aws")]
 use crate::aws::timestream::Timestream;
 use crate::environment::Environment;
-use crate::influx::{self, Api, Influx};
+use crate::influx::{Api, Influx, InfluxSettings};
 
-/// How to reach a time-series store.
-pub enum Settings {
+/// Which sink to use, and how to reach it.
+pub enum SinkSettings {
     /// Timestream for LiveAnalytics.
     #[cfg(feature = "aws")]
     Timestream {
@@ -21,21 +21,22 @@ pub enum Settings {
         database: String,
         /// The table in it.
         table: String,
-        /// Whether the environment names the endpoint.
-        has_given_endpoint: bool,
+        /// Whether the environment sets an endpoint for Timestream.
+        has_configured_endpoint: bool,
     },
     /// InfluxDB.
-    Influx(influx::Settings),
+    Influx(InfluxSettings),
 }
 
+/// The values of `SINK`.
 #[derive(Clone, Copy)]
-enum Kind {
+enum SinkKind {
     None,
     Timestream,
     InfluxDb,
 }
 
-impl FromStr for Kind {
+impl FromStr for SinkKind {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -48,28 +49,29 @@ impl FromStr for Kind {
     }
 }
 
-impl Settings {
-    /// Reads the choice, if there is one; what is wrong is noted in the environment.
+impl SinkSettings {
+    /// Reads the choice; `None` if no sink is configured. Mistakes are collected in `environment`.
     pub fn read(environment: &mut Environment) -> Option<Self> {
         match environment.optional("SINK")? {
-            Kind::None => None,
+            SinkKind::None => None,
             #[cfg(feature = "aws")]
-            Kind::Timestream => Some(Self::Timestream {
+            SinkKind::Timestream => Some(Self::Timestream {
                 database: environment.required("TIMESTREAM_DATABASE"),
                 table: environment.required("TIMESTREAM_TABLE"),
-                has_given_endpoint: environment
+                has_configured_endpoint: environment
                     .optional::<String>("AWS_ENDPOINT_URL_TIMESTREAM_WRITE")
                     .is_some(),
             }),
             #[cfg(not(feature = "aws"))]
-            Kind::Timestream => {
-                environment.mistake("SINK: this program was built without AWS, so without Timestream");
+            SinkKind::Timestream => {
+                environment
+                    .mistake("SINK: this program was built without AWS support, so use influxdb or none");
                 None
             }
-            Kind::InfluxDb => {
+            SinkKind::InfluxDb => {
                 let url = environment.required("INFLUX_URL");
                 if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
-                    environment.mistake("INFLUX_URL: it must begin with https:// or http://");
+                    environment.mistake("INFLUX_URL: must begin with https:// or http://");
                 }
                 let api = environment.optional("INFLUX_API").unwrap_or(Api::V2);
                 let org = match api {
@@ -78,14 +80,14 @@ impl Settings {
                 };
                 let (bucket, token) =
                     (environment.required("INFLUX_BUCKET"), environment.required("INFLUX_TOKEN"));
-                Some(Self::Influx(influx::Settings { url, api, org, bucket, token }))
+                Some(Self::Influx(InfluxSettings { url, api, org, bucket, token }))
             }
         }
     }
 }
 
-/// A time-series store of any kind.
-pub enum TimeSeries {
+/// The chosen sink.
+pub enum TimeSeriesSink {
     /// Timestream for LiveAnalytics.
     #[cfg(feature = "aws")]
     Timestream(Box<Timestream>),
@@ -93,22 +95,25 @@ pub enum TimeSeries {
     Influx(Influx),
 }
 
-impl TimeSeries {
-    /// The store of these settings; Timestream is reached as the environment's AWS settings say.
-    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "with AWS it waits"))]
-    pub async fn open(settings: Settings) -> Self {
+impl TimeSeriesSink {
+    /// Opens the sink. Timestream uses the AWS configuration of this process.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(clippy::unused_async, reason = "it awaits with the feature `aws`")
+    )]
+    pub async fn open(settings: SinkSettings) -> Self {
         match settings {
             #[cfg(feature = "aws")]
-            Settings::Timestream { database, table, has_given_endpoint } => {
+            SinkSettings::Timestream { database, table, has_configured_endpoint } => {
                 let config = crate::aws::config().await;
-                Self::Timestream(Box::new(Timestream::new(&config, has_given_endpoint, database, table)))
+                Self::Timestream(Box::new(Timestream::new(&config, has_configured_endpoint, database, table)))
             }
-            Settings::Influx(settings) => Self::Influx(Influx::new(settings)),
+            SinkSettings::Influx(settings) => Self::Influx(Influx::new(settings)),
         }
     }
 }
 
-impl Sink for TimeSeries {
+impl Sink for TimeSeriesSink {
     fn name(&self) -> &'static str {
         match self {
             #[cfg(feature = "aws")]
@@ -130,21 +135,21 @@ impl Sink for TimeSeries {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<Settings>, String> {
+    fn read(variables: &[(&str, &str)]) -> Result<Option<SinkSettings>, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut environment = Environment::of(variables);
-        let settings = Settings::read(&mut environment);
+        let settings = SinkSettings::read(&mut environment);
         environment.finish(settings).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn no_choice_is_no_store() {
+    fn nothing_is_exported_by_default() {
         assert!(matches!(read(&[]), Ok(None)));
         assert!(matches!(read(&[("SINK", "none"), ("INFLUX_URL", "ftp://")]), Ok(None)));
     }
 
     #[test]
-    fn each_store_is_reached_by_its_own_settings() {
+    fn each_sink_has_its_own_variables() {
         let influx = [
             ("SINK", "influxdb"),
             ("INFLUX_URL", "https://i"),
@@ -153,22 +158,21 @@ mod tests {
         ];
         let v3 = [influx.as_slice(), &[("INFLUX_API", "v3")]].concat();
         let settings = read(&v3);
-        assert!(matches!(&settings, Ok(Some(Settings::Influx(settings))) if settings.api == Api::V3));
+        assert!(matches!(&settings, Ok(Some(SinkSettings::Influx(settings))) if settings.api == Api::V3));
         assert!(read(&influx).err().unwrap().contains("INFLUX_ORG is missing"));
         let v2 = [influx.as_slice(), &[("INFLUX_ORG", "o")]].concat();
-        assert!(matches!(read(&v2), Ok(Some(Settings::Influx(settings))) if settings.org == "o"));
+        assert!(matches!(read(&v2), Ok(Some(SinkSettings::Influx(settings))) if settings.org == "o"));
         let timestream =
             read(&[("SINK", "timestream"), ("TIMESTREAM_DATABASE", "d"), ("TIMESTREAM_TABLE", "t")]);
         assert_eq!(timestream.is_ok(), cfg!(feature = "aws"));
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
-        let told =
+    fn all_mistakes_are_reported_together() {
+        let message =
             read(&[("SINK", "influxdb"), ("INFLUX_URL", "i:8086"), ("INFLUX_API", "v4")]).err().unwrap();
-        for part in ["INFLUX_URL: it must", "v2 or v3", "INFLUX_BUCKET is missing", "INFLUX_TOKEN is missing"]
-        {
-            assert!(told.contains(part), "{told}");
+        for part in ["INFLUX_URL: must", "v2 or v3", "INFLUX_BUCKET is missing", "INFLUX_TOKEN is missing"] {
+            assert!(message.contains(part), "{message}");
         }
         assert!(read(&[("SINK", "postgres")]).err().unwrap().contains("use none, timestream or influxdb"));
     }

@@ -1,7 +1,8 @@
-//! Changes of alerts as signed HTTP requests: a JSON body, and a signature by which the receiver knows who sent it and when.
+//! Notifies programs of changes of alerts by signed HTTP requests with a JSON body.
 //!
-//! `X-Mailgauge-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA-256 of `SECONDS.BODY` under the shared secret, so that a request that was
-//! overheard cannot be sent again much later. Redirects are not followed: they would carry alerts elsewhere.
+//! The header `X-Mailgauge-Signature: t=SECONDS,v1=HEX` holds the HMAC-SHA-256 of `SECONDS.BODY` under the shared secret. It proves the
+//! sender, and its time stops an intercepted request from being replayed much later. Redirects are not followed, since they could send
+//! alerts to somebody else.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,45 +12,45 @@ use event::Timestamp;
 use ring::hmac;
 use ureq::Agent;
 
-/// One call; the next run tries again.
-const CALL_TIME: Duration = Duration::from_secs(5);
+/// Timeout of one request. The next detection run sends the change again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A receiver.
+/// The receiver of notifications.
 pub struct Webhook {
     agent: Agent,
     url: String,
     key: hmac::Key,
 }
 
-/// A change was not received, or the answer was lost.
+/// A change was not received, or the reply was lost.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// The receiver refused it.
-    #[error("the webhook answers {0}: it must answer 2xx to take a change")]
+    /// The receiver answered with this status.
+    #[error("the webhook answers {0}: it must answer 2xx to accept a change")]
     Status(u16),
-    /// It cannot be reached.
-    #[error("the webhook cannot be reached: is --alert-webhook right, and a way there?")]
+    /// The receiver cannot be reached.
+    #[error("the webhook cannot be reached: check --alert-webhook and the network")]
     Unreachable(#[source] Box<ureq::Error>),
     /// The change cannot be written as JSON.
-    #[error("the change cannot be written")]
+    #[error("the change cannot be written as JSON")]
     Write(#[from] serde_json::Error),
-    /// The call was not made.
-    #[error("the call was not made")]
-    NotMade(#[from] tokio::task::JoinError),
+    /// The task of the request was cancelled.
+    #[error("the request to the webhook was cancelled")]
+    Cancelled(#[from] tokio::task::JoinError),
 }
 
 impl Webhook {
-    /// The receiver at `url`, which shares `secret` with us.
+    /// The receiver at `url`, which knows `secret`.
     pub fn new(url: String, secret: &str) -> Self {
         let config = Agent::config_builder()
-            .timeout_global(Some(CALL_TIME))
+            .timeout_global(Some(REQUEST_TIMEOUT))
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false);
         Self { agent: config.build().into(), url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()) }
     }
 
-    /// Sends a change once.
+    /// Sends one change, without retrying; `now` is the time of the signature.
     ///
     /// # Errors
     /// [`WebhookError`] if it may not have been received.
@@ -61,9 +62,9 @@ impl Webhook {
             .post(&self.url)
             .content_type("application/json")
             .header("x-mailgauge-signature", signature);
-        // The client blocks.
-        let answer = tokio::task::spawn_blocking(move || request.send(&body)).await?;
-        let status = answer.map_err(|error| WebhookError::Unreachable(Box::new(error)))?.status();
+        // ureq is a blocking client.
+        let reply = tokio::task::spawn_blocking(move || request.send(&body)).await?;
+        let status = reply.map_err(|error| WebhookError::Unreachable(Box::new(error)))?.status();
         if status.is_success() { Ok(()) } else { Err(WebhookError::Status(status.as_u16())) }
     }
 }
@@ -74,7 +75,7 @@ fn signature(key: &hmac::Key, seconds: i64, body: &[u8]) -> String {
     context.update(body);
     let mut text = format!("t={seconds},v1=");
     for byte in context.sign().as_ref() {
-        // Writing to a string cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
@@ -92,9 +93,9 @@ mod tests {
         serde_json::from_str(change).unwrap()
     }
 
-    /// As `printf '1764000000.{"a":1}' | openssl dgst -sha256 -hmac secret` has it.
+    /// The expected signature was computed by `printf '1764000000.{"a":1}' | openssl dgst -sha256 -hmac secret`.
     #[test]
-    fn a_signature_is_that_of_time_and_body() {
+    fn signature_covers_time_and_body() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
         assert_eq!(
             signature(&key, 1_764_000_000, br#"{"a":1}"#),
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_received_with_its_signature() {
+    async fn change_arrives_with_a_valid_signature() {
         let (sent, request) = send_to("HTTP/1.1 204 No Content\r\n\r\n").await;
         sent.unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_and_redirects_are_failures() {
+    async fn refusals_and_redirects_are_errors() {
         for (answer, status) in [
             ("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", 500),
             ("HTTP/1.1 302 There\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", 302),

@@ -1,6 +1,6 @@
-//! The store on DynamoDB, against a local AWS: the contract of all stores, also while calls fail, and what only DynamoDB does.
+//! The DynamoDB store against a local AWS: the contract of all stores, also while calls fail, and behaviour specific to DynamoDB.
 //!
-//! What a local AWS never does, such as leaving items undone, is played by a server of a few lines.
+//! A minimal HTTP server imitates what a local AWS never does, such as leaving items unprocessed.
 
 #![allow(
     unreachable_pub,
@@ -30,7 +30,7 @@ use crate::python::{python, root};
 #[path = "../../../tests/python.rs"]
 mod python;
 
-/// The settings of a function, but for where AWS is and who asks.
+/// The configuration of a Lambda function, except for endpoint and credentials.
 async fn config(address: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
     let provider = aws_sdk_dynamodb::config::SharedCredentialsProvider::new(credentials);
@@ -86,7 +86,7 @@ impl LocalAws {
         DynamoStore::new(&self.config, name.to_owned())
     }
 
-    /// Injects these faults from now on; how many of those before fired.
+    /// Injects these faults from now on, and returns how many of the previous ones were injected.
     fn faults(&mut self, rules: &str) -> u32 {
         writeln!(self.faults.as_ref().unwrap(), "{rules}").unwrap();
         let mut fired = String::new();
@@ -97,17 +97,17 @@ impl LocalAws {
 
 impl Drop for LocalAws {
     fn drop(&mut self) {
-        // The end of its input ends it and all that it started; only then may its folder go.
+        // Closing its input stops it and everything that it started. Its folder is removed only after that.
         drop(self.faults.take());
         let _ = self.child.wait();
     }
 }
 
-/// A server that gives these replies, one to a connection, and tells what it was asked.
-fn playing(replies: Vec<String>) -> (String, Receiver<String>) {
+/// A server that sends these replies, one per connection, and reports the requests.
+fn scripted_server(replies: Vec<String>) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let (asked, asks) = channel();
+    let (requests, received) = channel();
     std::thread::spawn(move || {
         for reply in replies {
             let mut request = BufReader::new(listener.accept().unwrap().0);
@@ -121,12 +121,12 @@ fn playing(replies: Vec<String>) -> (String, Receiver<String>) {
             }
             let mut body = vec![0; length];
             request.read_exact(&mut body).unwrap();
-            asked.send(String::from_utf8(body).unwrap()).unwrap();
+            requests.send(String::from_utf8(body).unwrap()).unwrap();
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close";
             write!(request.get_mut(), "{head}\r\ncontent-length: {}\r\n\r\n{reply}", reply.len()).unwrap();
         }
     });
-    (address, asks)
+    (address, received)
 }
 
 fn key(sort: &str) -> Key {
@@ -138,7 +138,7 @@ fn item(sort: &str, version: u64) -> Item {
 }
 
 #[tokio::test]
-async fn dynamodb_keeps_the_contract_also_while_calls_fail() {
+async fn dynamodb_fulfils_the_contract_also_while_calls_fail() {
     let mut aws = LocalAws::start().await;
     contract::holds(&aws.table("undisturbed").await).await.unwrap();
     let faults = [
@@ -158,7 +158,7 @@ async fn dynamodb_keeps_the_contract_also_while_calls_fail() {
 }
 
 #[tokio::test]
-async fn a_conditional_write_whose_answer_is_lost_is_known_by_what_it_left() {
+async fn conditional_write_whose_reply_is_lost_is_recognised_by_its_item() {
     const LOST: &str = r#"[{"operation":"PutItem","times":1,"response":{"abort_bytes":0}}]"#;
     let mut aws = LocalAws::start().await;
     let table = aws.table("conditional").await;
@@ -169,7 +169,7 @@ async fn a_conditional_write_whose_answer_is_lost_is_known_by_what_it_left() {
     assert_eq!(aws.faults(LOST), 1);
     table.put_if(item("a", 2), Expected::Version(1)).await.unwrap();
     assert_eq!(aws.faults(LOST), 1);
-    // What is found is somebody else's: not the same, or the same but nothing was lost.
+    // The stored item is somebody else's: it differs, or it is equal but no reply was lost.
     for (other, fired) in [(Item { body: b"mine".to_vec(), ..item("a", 2) }, 1), (item("a", 2), 0)] {
         let refused = table.put_if(other, Expected::Version(1)).await;
         assert!(matches!(refused, Err(PutError::Conflict)), "{refused:?}");
@@ -179,20 +179,23 @@ async fn a_conditional_write_whose_answer_is_lost_is_known_by_what_it_left() {
 }
 
 #[tokio::test]
-async fn what_is_left_undone_of_a_batch_is_sent_again_and_nothing_else() {
+async fn only_unprocessed_writes_of_a_batch_are_sent_again() {
     let left =
         r#"{"PutRequest":{"Item":{"pk":{"S":"p"},"sk":{"S":"left"},"body":{"B":""},"version":{"N":"0"}}}}"#;
     let undone = format!(r#"{{"UnprocessedItems":{{"t":[{left}]}}}}"#);
-    let (address, asked) = playing(vec![undone.clone(), undone, "{}".to_owned()]);
+    let (address, asked) = scripted_server(vec![undone.clone(), undone, "{}".to_owned()]);
     let store = DynamoStore::new(&config(&address).await, "t".to_owned());
     store.put(vec![item("done", 0), item("left", 0)]).await.unwrap();
     let asked: Vec<String> = asked.iter().collect();
-    let told = |name: &str| asked.iter().map(|body| body.contains(name)).collect::<Vec<_>>();
-    assert_eq!((told("\"done\""), told("\"left\"")), (vec![true, false, false], vec![true; 3]));
+    let requests_with = |name: &str| asked.iter().map(|body| body.contains(name)).collect::<Vec<_>>();
+    assert_eq!(
+        (requests_with("\"done\""), requests_with("\"left\"")),
+        (vec![true, false, false], vec![true; 3])
+    );
 }
 
 #[tokio::test]
-async fn what_is_left_unread_of_a_batch_is_asked_for_again_and_nothing_else() {
+async fn only_unprocessed_reads_of_a_batch_are_requested_again() {
     let found = |sort: &str| {
         format!(
             r#"{{"pk":{{"S":"p"}},"sk":{{"S":"{sort}"}},"body":{{"B":"Ym9keQ=="}},"version":{{"N":"0"}}}}"#
@@ -203,7 +206,7 @@ async fn what_is_left_unread_of_a_batch_is_asked_for_again_and_nothing_else() {
         found("done")
     );
     let rest = format!(r#"{{"Responses":{{"t":[{}]}}}}"#, found("left"));
-    let (address, asked) = playing(vec![half, rest]);
+    let (address, asked) = scripted_server(vec![half, rest]);
     let store = DynamoStore::new(&config(&address).await, "t".to_owned());
     let got = store.get(vec![key("left"), key("missing"), key("done")]).await.unwrap();
     assert_eq!(got, [Some(item("left", 0)), None, Some(item("done", 0))]);

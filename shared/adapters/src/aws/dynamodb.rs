@@ -1,13 +1,13 @@
-//! The store in one DynamoDB table: partition and sort key as they are, the body as bytes.
+//! The [`Store`] in one DynamoDB table: partition and sort key unchanged, the body as bytes.
 //!
 //! ```text
 //! pk (S)   sk (S)   body (B)   version (N)   expires_at (N, epoch seconds, the table's TTL)
 //! ```
 //!
-//! Reads are consistent, since the commit protocol counts on seeing what was acknowledged. Whatever DynamoDB leaves undone of a batch is
-//! tried again, and a conditional write whose answer was lost is recognised by what it left. No write lasts longer than
-//! [`CALL_TIME`], whatever its number of items and retries, so that nothing lands later than the commit protocol allows for. It never
-//! scans, and needs no right to.
+//! Reads are strongly consistent, because the commit protocol relies on seeing every acknowledged write. Items that DynamoDB leaves
+//! unprocessed are sent again, and a conditional write whose reply was lost is recognised by the item it left. No write takes longer than
+//! [`CALL_TIMEOUT`], whatever its number of items and retries, so that nothing lands later than the commit protocol allows for. The store
+//! never scans and needs no permission to.
 //! Limits: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,36 +23,37 @@ use aws_sdk_dynamodb::types::{
 };
 use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
 
+use self::attempts::Attempts;
 use self::attributes::{Attributes, attributes, item, key_attributes, stored};
-use self::tries::Tries;
+use crate::backoff::Backoff;
 
+mod attempts;
 mod attributes;
-mod tries;
 
-/// The longest that one call may take. Well below the landing time of the commit protocol's settings: what is left of that is for a
-/// packet under way when the call was given up, and for clocks that differ.
-pub const CALL_TIME: Duration = Duration::from_secs(6);
-/// Items that one call may write, and read.
+/// Timeout of one call of the store. It is well below the commit protocol's landing time: the rest of that time is for a packet that was
+/// under way when the call timed out, and for differences between clocks.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(6);
+/// Most items that `BatchWriteItem` and `BatchGetItem` accept.
 const WRITES_PER_CALL: usize = 25;
 const READS_PER_CALL: usize = 100;
-/// The first pause before what was left undone is tried again; each further one is twice as long.
+/// Bound of the first pause before unprocessed items are sent again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A table.
+/// A DynamoDB table as a store.
 #[derive(Clone, Debug)]
 pub struct DynamoStore {
     client: Client,
     table: String,
 }
 
-/// A call did not end in time.
+/// A call timed out.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {} s: DynamoDB is slow, throttled or out of reach", CALL_TIME.as_secs())]
-struct Late;
+#[error("no reply within {} s: DynamoDB is slow, throttled or unreachable", CALL_TIMEOUT.as_secs())]
+struct TimedOut;
 
 impl DynamoStore {
-    /// The table of that name.
+    /// The table with this name, in the region and account of `config`.
     pub fn new(config: &aws_config::SdkConfig, table: String) -> Self {
         Self { client: Client::new(config), table }
     }
@@ -61,23 +62,23 @@ impl DynamoStore {
         StoreError { operation, place: format!("{place} in table {}", self.table), source: source.into() }
     }
 
-    /// Ends a call that takes too long.
-    async fn within_time<T>(
+    /// Awaits a call, but no longer than [`CALL_TIMEOUT`].
+    async fn within_timeout<T>(
         &self,
         operation: &'static str,
         place: &str,
         call: impl Future<Output = Result<T, BoxError>> + Send,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(CALL_TIME, call).await {
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(self.error(operation, place, error)),
-            Err(_) => Err(self.error(operation, place, Late)),
+            Err(_) => Err(self.error(operation, place, TimedOut)),
         }
     }
 
     async fn read_some(&self, keys: &[&Key]) -> Result<HashMap<Key, Item>, BoxError> {
         let mut found = HashMap::new();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut left: Vec<Attributes> = keys.iter().map(|key| key_attributes(key)).collect();
         loop {
             let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build()?;
@@ -90,12 +91,12 @@ impl DynamoStore {
             if left.is_empty() {
                 return Ok(found);
             }
-            rest(&mut pause).await;
+            backoff.wait().await;
         }
     }
 
     async fn write_some(&self, requests: Vec<WriteRequest>) -> Result<(), BoxError> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut left = requests;
         loop {
             let reply = self.client.batch_write_item().request_items(&self.table, left).send().await?;
@@ -103,11 +104,11 @@ impl DynamoStore {
             if left.is_empty() {
                 return Ok(());
             }
-            rest(&mut pause).await;
+            backoff.wait().await;
         }
     }
 
-    /// Sends requests at once in calls of what one may hold, all of them within the time of one.
+    /// Sends requests in parallel calls of at most [`WRITES_PER_CALL`] items, all of them within one [`CALL_TIMEOUT`].
     async fn write(
         &self,
         operation: &'static str,
@@ -118,7 +119,7 @@ impl DynamoStore {
         let calls = requests.chunks(WRITES_PER_CALL).map(<[_]>::to_vec);
         let calls: Vec<_> = calls.map(|requests| self.write_some(requests)).collect();
         let written = async { pipeline::parallel::all(calls).await.into_iter().collect() };
-        self.within_time(operation, place, written).await
+        self.within_timeout(operation, place, written).await
     }
 
     async fn page(&self, range: &Range) -> Result<Page, BoxError> {
@@ -127,7 +128,7 @@ impl DynamoStore {
             return Ok(Page::default());
         }
         let mut values = HashMap::from([(":pk".to_owned(), AttributeValue::S(range.partition.clone()))]);
-        // Keys are never empty, and a condition may not name an empty one.
+        // DynamoDB refuses an empty string as a bound, so an open end is left out of the condition.
         let mut condition = "pk = :pk".to_owned();
         match (&*range.from, &range.to) {
             ("", None) => {}
@@ -141,7 +142,8 @@ impl DynamoStore {
         if let Some(to) = &range.to {
             values.insert(":to".to_owned(), AttributeValue::S(to.clone()));
         }
-        // One more than asked for, as the item at `to` may be among them: without any other a page would lead to itself.
+        // One more than requested, because the item at `to` may be among them. If it were the only one, the page would be empty and its rest
+        // would begin where the page began.
         let limit = i32::try_from(range.limit.max(1)).unwrap_or(i32::MAX).saturating_add(1);
         let reply = self.client.query().table_name(&self.table).consistent_read(true);
         let reply = reply.key_condition_expression(condition).set_expression_attribute_values(Some(values));
@@ -149,7 +151,7 @@ impl DynamoStore {
         let mut page = Page::default();
         for attributes in reply.items.into_iter().flatten() {
             let item = item(attributes)?;
-            // A range ends before `to`; DynamoDB's includes it.
+            // A range excludes `to`; BETWEEN includes it.
             if range.to.as_ref() != Some(&item.key.sort) {
                 page.items.push(item);
             }
@@ -165,24 +167,18 @@ impl DynamoStore {
     }
 }
 
-/// The part of a range behind the item at `sort`.
+/// The part of a range after the item at `sort`, in the order of the range.
 fn behind(range: &Range, sort: &str) -> Range {
     match range.order {
-        // The smallest text behind another is that one with the smallest character.
+        // The smallest string greater than `sort` is `sort` with the smallest character appended.
         Order::Forwards => Range { from: format!("{sort}\0"), ..range.clone() },
         Order::Backwards => Range { to: Some(sort.to_owned()), ..range.clone() },
     }
 }
 
-/// What a call is about, for its error.
+/// The first key of a call, for its error message.
 fn first(keys: &[Key]) -> String {
     keys.first().map(ToString::to_string).unwrap_or_default()
-}
-
-/// Waits, and longer the next time.
-async fn rest(pause: &mut Duration) {
-    tokio::time::sleep(*pause).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 impl Store for DynamoStore {
@@ -190,10 +186,10 @@ impl Store for DynamoStore {
         let place = first(&keys);
         // DynamoDB refuses a call that names a key twice.
         let unique: Vec<&Key> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
-        // A loop, since a closure over borrowed keys would hide from the compiler that the futures may change threads.
+        // A loop, because with a closure over borrowed keys the compiler cannot prove that the futures are `Send`.
         let mut reads = Vec::new();
         for keys in unique.chunks(READS_PER_CALL) {
-            reads.push(self.within_time("get", &place, self.read_some(keys)));
+            reads.push(self.within_timeout("get", &place, self.read_some(keys)));
         }
         let mut found = HashMap::with_capacity(unique.len());
         for read in pipeline::parallel::all(reads).await {
@@ -206,12 +202,12 @@ impl Store for DynamoStore {
         if range.to.as_ref().is_some_and(|to| *to <= range.from) {
             return Ok(Page::default());
         }
-        self.within_time("range", &range.partition, self.page(&range)).await
+        self.within_timeout("range", &range.partition, self.page(&range)).await
     }
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
         let place = items.first().map(|item| item.key.to_string()).unwrap_or_default();
-        // As above; the last item of a key is the one that would have stayed.
+        // DynamoDB refuses a call that names a key twice. Collecting keeps the last item of a key, as the port demands.
         let unique: BTreeMap<&Key, &Item> = items.iter().map(|item| (&item.key, item)).collect();
         let request = |item: &Item| {
             let put = PutRequest::builder().set_item(Some(attributes(item)?)).build()?;
@@ -223,7 +219,7 @@ impl Store for DynamoStore {
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
         let place = item.key.to_string();
         let error = |error: BoxError| self.error("put_if", &place, error);
-        let all = attributes(&item).map_err(|strange| error(strange.into()))?;
+        let all = attributes(&item).map_err(|oversized| error(oversized.into()))?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(all));
         let put = match expected {
             Expected::Absent => put.condition_expression("attribute_not_exists(pk)"),
@@ -232,17 +228,17 @@ impl Store for DynamoStore {
                 .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
         };
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let tries = Tries::default();
-        let put = put.customize().interceptor(tries.clone());
+        let attempts = Attempts::default();
+        let put = put.customize().interceptor(attempts.clone());
         let sent =
             async { Ok(put.send().await.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error)) };
-        match self.within_time("put_if", &place, sent).await? {
+        match self.within_timeout("put_if", &place, sent).await? {
             Ok(_) => Ok(()),
             Err(PutItemError::ConditionalCheckFailedException(failed)) => {
                 let held =
-                    failed.item.map(self::item).transpose().map_err(|strange| error(strange.into()))?;
-                // A try before may have written and its answer been lost; then what is found is our own.
-                let is_own = tries.count() > 1 && held.is_some_and(|held| held == stored(item));
+                    failed.item.map(self::item).transpose().map_err(|foreign| error(foreign.into()))?;
+                // An earlier attempt may have written the item and its reply been lost; then the stored item is our own.
+                let is_own = attempts.count() > 1 && held.is_some_and(|held| held == stored(item));
                 if is_own { Ok(()) } else { Err(PutError::Conflict) }
             }
             Err(failed) => Err(PutError::Store(error(failed.into()))),

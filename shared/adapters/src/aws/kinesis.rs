@@ -1,9 +1,9 @@
-//! A Kinesis stream: putting records on it, all of them or an error, and how far behind its end counting is.
+//! A Kinesis stream: puts records on it, and measures how far counting is behind its end.
 //!
-//! A call may take some records and refuse others; those are tried again until they are in or time is over. Who calls sends everything
-//! again after an error, so that a record may come twice but never not at all.
-//! The partition key is the id of the message that a record is about, so that all its events meet in one shard, where a duplicate is
-//! known; a record that tells no message is put where its content sends it.
+//! `PutRecords` may accept some records and refuse others, so refused records are sent again. After an error the caller sends everything
+//! again: a record may arrive twice but is never lost.
+//! The partition key is the message ID of the record's event, so that all events of a message go to one shard, where duplicates are
+//! recognised. A record without a message ID gets a partition key derived from its content.
 //! Limits: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 
 use std::time::Duration;
@@ -14,33 +14,37 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
 use event::{Decoded, Decoder, SequenceNumber};
 
-/// Records of one call.
+use crate::backoff::Backoff;
+
+/// Most records that `PutRecords` accepts.
 const RECORDS_PER_CALL: usize = 500;
-/// Bytes of one call: half of what is allowed, since keys and names count too.
+/// Bytes of data in one call: half of the limit of 10 MiB, which also includes keys and names.
 const BYTES_PER_CALL: usize = 5 << 20;
-/// A partition key has at most so many characters.
-const MAX_KEY: usize = 256;
-/// The first pause before refused records are tried again; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// How often records are tried.
-const TRIES: usize = 8;
+/// Longest partition key, in characters.
+const MAX_KEY_CHARS: usize = 256;
+/// Bound of the first pause before refused records are sent again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A shard's throughput is counted per second, so longer pauses gain nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often refused records are sent before the call fails.
+const MAX_ATTEMPTS: usize = 8;
 
 /// A record on its way to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Decides on the shard: the message's id, so that all its events meet.
+    /// Decides the shard. The message ID where there is one, so that all events of a message go to one shard.
     pub partition_key: String,
-    /// What it holds.
+    /// The payload, in any form that the decoder reads.
     pub data: Vec<u8>,
 }
 
-/// Finds the partition keys of records.
+/// Determines the partition keys of records.
 #[derive(Debug, Default)]
 pub struct PartitionKeys(Decoder);
 
 impl PartitionKeys {
-    /// A record on its way. What it holds is not judged: what cannot be read ends in quarantine, with its reason.
-    pub fn address(&mut self, data: Vec<u8>) -> Outgoing {
+    /// Adds the partition key to a payload. Unreadable payloads are accepted as well: `aggregate` quarantines them with the reason.
+    pub fn assign(&mut self, data: Vec<u8>) -> Outgoing {
         let mut found = None;
         self.0.decode(&data, &mut |decoded| {
             if let Decoded::Event(event) = decoded
@@ -49,18 +53,18 @@ impl PartitionKeys {
                 found = Some(event.message_id.to_string());
             }
         });
-        // Any key does for a record that tells no message, as long as not all of them meet in one shard.
-        let partition_key = found.unwrap_or_else(|| format!("{}-{:08x}", data.len(), sum(&data)));
+        // Any key will do for a record without a message ID, as long as such records are spread over the shards.
+        let partition_key = found.unwrap_or_else(|| format!("{}-{:08x}", data.len(), fnv1a(&data)));
         Outgoing { partition_key, data }
     }
 }
 
-/// A number that scatters records (FNV-1a).
-fn sum(data: &[u8]) -> u32 {
-    data.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+/// 32-bit FNV-1a hash.
+fn fnv1a(data: &[u8]) -> u32 {
+    data.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// A stream.
+/// A Kinesis data stream.
 #[derive(Clone, Debug)]
 pub struct Stream {
     client: Client,
@@ -71,31 +75,31 @@ pub struct Stream {
 #[derive(Debug, thiserror::Error)]
 pub enum PutRecordsError {
     /// A call failed.
-    #[error("stream {stream} takes no records")]
+    #[error("records cannot be put on stream {stream}: check its name, the region and the permissions")]
     Call {
-        /// Which stream.
+        /// Name of the stream.
         stream: String,
-        /// What the call said.
+        /// The error of the call.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Records were refused again and again.
+    /// The stream refused records at every attempt.
     #[error(
-        "stream {stream} refused {count} records {TRIES} times, last with {code}: add shards or send slower"
+        "stream {stream} refused {count} records {MAX_ATTEMPTS} times, most recently with {code}: add shards or send more slowly"
     )]
     Refused {
-        /// Which stream.
+        /// Name of the stream.
         stream: String,
-        /// How many.
+        /// Number of records that were refused at the last attempt.
         count: usize,
-        /// Why, as the stream says of the first.
+        /// Kinesis's error code for one of them.
         code: String,
     },
 }
 
 /// A stream could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("stream {stream} cannot be read")]
+#[error("stream {stream} cannot be read: check its name, the region and the permissions")]
 pub struct ReadStreamError {
     stream: String,
     #[source]
@@ -103,22 +107,22 @@ pub struct ReadStreamError {
 }
 
 impl Stream {
-    /// The stream of that name.
+    /// The stream with this name, in the region and account of `config`.
     pub fn new(config: &aws_config::SdkConfig, name: String) -> Self {
         Self { client: Client::new(config), name }
     }
 
-    /// The names of its shards, closed ones too as long as they hold records.
+    /// The shard IDs, including closed shards that still hold records.
     ///
     /// # Errors
-    /// [`ReadStreamError`] if the stream does not tell.
+    /// [`ReadStreamError`] if the call fails.
     pub async fn shards(&self) -> Result<Vec<String>, ReadStreamError> {
         let failed = |source: BoxError| ReadStreamError { stream: self.name.clone(), source };
         let mut found = Vec::new();
         let mut next = None;
         loop {
             let call = self.client.list_shards();
-            // Kinesis takes the one or the other.
+            // ListShards refuses a call with both the name and a token.
             let call = match next {
                 None => call.stream_name(&self.name),
                 Some(token) => call.next_token(token),
@@ -132,30 +136,31 @@ impl Stream {
         }
     }
 
-    /// How far behind a shard's end, in milliseconds, the first record after `done` is; 0 if there is none.
+    /// How far the first record after `committed` is behind the end of its shard, in milliseconds; 0 if there is no such record.
     ///
     /// # Errors
-    /// [`ReadStreamError`] if the stream does not tell.
+    /// [`ReadStreamError`] if a call fails.
     pub async fn behind_ms(
         &self,
         shard: &str,
-        done: Option<&SequenceNumber>,
+        committed: Option<&SequenceNumber>,
     ) -> Result<i64, ReadStreamError> {
         let failed = |source: BoxError| ReadStreamError { stream: self.name.clone(), source };
         let call = self.client.get_shard_iterator().stream_name(&self.name).shard_id(shard);
-        let call = match done {
+        let call = match committed {
             None => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
-            Some(done) => call
+            Some(committed) => call
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-                .starting_sequence_number(done.as_str()),
+                .starting_sequence_number(committed.as_str()),
         };
         let iterator = call.send().await.map_err(|error| failed(error.into()))?.shard_iterator;
         let call = self.client.get_records().set_shard_iterator(iterator).limit(1);
         let reply = call.send().await.map_err(|error| failed(error.into()))?;
-        Ok(if reply.records.is_empty() { 0 } else { reply.millis_behind_latest.unwrap_or_default().max(0) })
+        // Kinesis may leave the lag out; then all that is known is that a record waits.
+        Ok(if reply.records.is_empty() { 0 } else { reply.millis_behind_latest.unwrap_or(0).max(0) })
     }
 
-    /// Puts all records on the stream.
+    /// Puts all records on the stream, in as many calls as they need.
     ///
     /// # Errors
     /// [`PutRecordsError`] if any record may not be on it.
@@ -170,7 +175,7 @@ impl Stream {
                 bytes = 0;
             }
             bytes += size;
-            let key: String = record.partition_key.chars().take(MAX_KEY).collect();
+            let key: String = record.partition_key.chars().take(MAX_KEY_CHARS).collect();
             let entry = PutRecordsRequestEntry::builder().partition_key(key).data(Blob::new(record.data));
             batch.push(entry.build().map_err(|error| call(error.into()))?);
         }
@@ -178,9 +183,9 @@ impl Stream {
     }
 
     async fn put_some(&self, mut batch: Vec<PutRecordsRequestEntry>) -> Result<(), PutRecordsError> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut code = String::new();
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let sent = self
                 .client
                 .put_records()
@@ -190,10 +195,10 @@ impl Stream {
                 .await;
             let reply = sent
                 .map_err(|error| PutRecordsError::Call { stream: self.name.clone(), source: error.into() })?;
-            // The answers stand in the order of the records.
-            let mut answers = reply.records.into_iter();
+            // The reply lists the results in the order of the records.
+            let mut results = reply.records.into_iter();
             batch.retain(|_| {
-                let refused = answers.next().and_then(|answer| answer.error_code);
+                let refused = results.next().and_then(|result| result.error_code);
                 let is_refused = refused.is_some();
                 code = refused.unwrap_or_else(|| std::mem::take(&mut code));
                 is_refused
@@ -201,8 +206,7 @@ impl Stream {
             if batch.is_empty() {
                 return Ok(());
             }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            backoff.wait().await;
         }
         Err(PutRecordsError::Refused { stream: self.name.clone(), count: batch.len(), code })
     }

@@ -1,6 +1,6 @@
-//! Functions of ours that are asked for a share of the work.
+//! Invokes the Lambda function `collect`, which reads the counts of a share of the tenants for the function `detect`.
 //!
-//! <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+//! API: <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::Builder;
 use pipeline::alerting::detection_run::shares::{AskError, Part, Readers, Share};
 
-/// Reading a share takes so long at most; who asked has to have time left to read it itself.
-const TIME: Duration = Duration::from_secs(15);
-/// Bytes told of an answer that is an error.
-const TOLD: usize = 500;
+/// Timeout of reading one share. It leaves the caller time to read the share itself.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of an error reply that are quoted.
+const QUOTED_BYTES: usize = 500;
 
-/// The function `collect`, asked for so many shares.
+/// The function `collect`, and the number of shares into which the tenants are divided.
 #[derive(Clone, Debug)]
 pub struct Collectors {
     client: Client,
@@ -25,10 +25,11 @@ pub struct Collectors {
 }
 
 impl Collectors {
-    /// Reached as the environment says; it waits for answers longer than for other calls, and asks once.
+    /// Uses `config` with a longer timeout, because a reply takes as long as reading a share, and without retries, because the caller reads
+    /// a failed share itself.
     pub fn new(config: &SdkConfig, function: String, shares: u32) -> Self {
         let time = config.timeout_config().cloned().unwrap_or_else(|| TimeoutConfig::builder().build());
-        let time = time.into_builder().operation_attempt_timeout(TIME).operation_timeout(TIME).build();
+        let time = time.into_builder().operation_attempt_timeout(TIMEOUT).operation_timeout(TIMEOUT).build();
         let config = Builder::from(config).timeout_config(time).retry_config(RetryConfig::disabled());
         Self { client: Client::from_conf(config.build()), function, shares }
     }
@@ -40,13 +41,12 @@ impl Readers for Collectors {
     }
 
     async fn ask(&self, share: Share) -> Result<Part, AskError> {
-        let question = serde_json::to_vec(&share)?;
-        let reply =
-            self.client.invoke().function_name(&self.function).payload(question.into()).send().await?;
+        let request = serde_json::to_vec(&share)?;
+        let reply = self.client.invoke().function_name(&self.function).payload(request.into()).send().await?;
         let answer = reply.payload.unwrap_or_else(|| Vec::new().into()).into_inner();
         if let Some(kind) = reply.function_error {
-            let told = String::from_utf8_lossy(answer.get(..TOLD).unwrap_or(&answer)).into_owned();
-            return Err(format!("the function {} failed ({kind}): {told}", self.function).into());
+            let quoted = String::from_utf8_lossy(answer.get(..QUOTED_BYTES).unwrap_or(&answer)).into_owned();
+            return Err(format!("the function {} failed ({kind}): {quoted}", self.function).into());
         }
         Ok(serde_json::from_slice(&answer)?)
     }

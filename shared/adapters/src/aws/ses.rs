@@ -1,9 +1,9 @@
-//! Looking at an SES configuration set: where do its events go.
+//! The event destinations of an SES configuration set, for `mailgauge doctor`.
 
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::types::EventType;
 
-/// Events that are counted: a destination that leaves one out makes a rate wrong.
+/// The event types that are counted. A destination that omits one makes rates wrong.
 const COUNTED: [EventType; 10] = [
     EventType::Send,
     EventType::Reject,
@@ -22,16 +22,18 @@ const COUNTED: [EventType; 10] = [
 pub struct Destination {
     /// Its name.
     pub name: String,
-    /// Whether it leads to EventBridge.
+    /// Whether it publishes to EventBridge.
     pub is_event_bridge: bool,
-    /// Events that it leaves out, as SES spells them.
+    /// The counted event types that it omits, in lower case.
     pub missing: Vec<String>,
 }
 
-/// The configuration set could not be looked at.
+/// The configuration set could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the event destinations of configuration set {configuration_set} cannot be read")]
-pub struct LookError {
+#[error(
+    "the event destinations of configuration set {configuration_set} cannot be read: check its name, the region and the permissions"
+)]
+pub struct ReadDestinationsError {
     configuration_set: String,
     #[source]
     source: Box<dyn std::error::Error + Send + Sync>,
@@ -40,15 +42,14 @@ pub struct LookError {
 /// The enabled event destinations of a configuration set.
 ///
 /// # Errors
-/// [`LookError`] if SES does not tell, or knows no such set.
+/// [`ReadDestinationsError`] if the call fails or there is no such configuration set.
 pub async fn destinations(
     config: &aws_config::SdkConfig,
     configuration_set: &str,
-) -> Result<Vec<Destination>, LookError> {
+) -> Result<Vec<Destination>, ReadDestinationsError> {
     let call = Client::new(config).get_configuration_set_event_destinations();
-    let reply = call.configuration_set_name(configuration_set).send().await.map_err(|error| LookError {
-        configuration_set: configuration_set.to_owned(),
-        source: error.into(),
+    let reply = call.configuration_set_name(configuration_set).send().await.map_err(|error| {
+        ReadDestinationsError { configuration_set: configuration_set.to_owned(), source: error.into() }
     })?;
     let enabled = reply.event_destinations.into_iter().flatten().filter(|destination| destination.enabled);
     let read = enabled.map(|destination| Destination {

@@ -1,43 +1,43 @@
-//! Telling the world of an alert, on an SNS topic: one message, in the form that each protocol of its subscribers wants.
+//! Publishes the change of an alert on an SNS topic: one message, in the form that each subscriber's protocol needs.
 //!
-//! The message never names a recipient, a subject or a link of a mail. Publishing twice is possible after a lost answer; the message
-//! says by itself which change of which alert it is.
+//! The message never contains a recipient, a subject or a link of a mail. After a lost reply a message may be published twice, so it
+//! identifies the change by alert id and sequence. The text itself is written by `detection`.
 //! Limits: <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
 
 use aws_sdk_sns::Client;
 use aws_sdk_sns::error::BoxError;
 use aws_sdk_sns::types::MessageAttributeValue;
 
-/// Longest subject, in characters.
-const MAX_SUBJECT: usize = 100;
-/// Longest text of a short message, in characters: what one SMS holds.
-const MAX_SHORT: usize = 160;
+/// Longest subject that SNS accepts, in characters.
+const MAX_SUBJECT_CHARS: usize = 100;
+/// Longest short text: the characters of one SMS.
+const MAX_SMS_CHARS: usize = 160;
 
-/// What is told.
+/// One message in all its forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The subject of an email; cut to what SNS takes, characters that are not ASCII replaced.
+    /// Subject of an email. It is cut to 100 characters, and characters outside ASCII are replaced by `?`, since SNS refuses both.
     pub subject: String,
-    /// For people who read email.
+    /// Text of an email.
     pub text: String,
-    /// For a telephone.
+    /// Text of an SMS; cut to 160 characters.
     pub short: String,
-    /// For programs.
+    /// JSON for all other protocols.
     pub json: String,
-    /// What filter policies look at.
+    /// Message attributes, which filter policies of subscriptions match.
     pub attributes: Vec<(&'static str, String)>,
 }
 
-/// A message was not published, or its answer was lost.
+/// A message was not published, or the reply was lost.
 #[derive(Debug, thiserror::Error)]
-#[error("topic {topic} takes no message")]
+#[error("the message cannot be published to topic {topic}: check the ARN and the permissions")]
 pub struct PublishError {
     topic: String,
     #[source]
     source: BoxError,
 }
 
-/// A topic.
+/// An SNS topic.
 #[derive(Clone, Debug)]
 pub struct Topic {
     client: Client,
@@ -45,7 +45,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The topic of that ARN.
+    /// The topic with this ARN.
     pub fn new(config: &aws_config::SdkConfig, arn: String) -> Self {
         Self { client: Client::new(config), arn }
     }
@@ -53,7 +53,7 @@ impl Topic {
     /// Publishes a message.
     ///
     /// # Errors
-    /// [`PublishError`] if it may not be published.
+    /// [`PublishError`] if the message may not have been published.
     pub async fn publish(&self, message: &Message) -> Result<(), PublishError> {
         let failed = |source: BoxError| PublishError { topic: self.arn.clone(), source };
         let mut call = self
@@ -73,12 +73,12 @@ impl Topic {
 
 fn subject(text: &str) -> String {
     let ascii = |character: char| if (' '..='~').contains(&character) { character } else { '?' };
-    text.chars().map(ascii).take(MAX_SUBJECT).collect()
+    text.chars().map(ascii).take(MAX_SUBJECT_CHARS).collect()
 }
 
-/// The message by protocol. Programs get JSON, whichever way they listen.
+/// The body of a message with `MessageStructure: json`: one form per protocol, and JSON for every other protocol.
 fn body(message: &Message) -> String {
-    let short: String = message.short.chars().take(MAX_SHORT).collect();
+    let short: String = message.short.chars().take(MAX_SMS_CHARS).collect();
     serde_json::json!({ "default": message.json, "email": message.text, "sms": short }).to_string()
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_is_cut_to_what_sns_takes() {
+    fn subject_is_reduced_to_what_sns_accepts() {
         for (text, expected) in [
             ("a b".to_owned(), "a b".to_owned()),
             ("é\n".to_owned(), "??".to_owned()),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn each_protocol_gets_its_own_form() {
+    fn email_and_sms_get_their_own_forms() {
         let message = Message {
             subject: String::new(),
             text: "long\n\"text\"".to_owned(),
@@ -109,6 +109,6 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(&body(&message)).unwrap();
         assert_eq!(body["default"], message.json);
         assert_eq!(body["email"], message.text);
-        assert_eq!(body["sms"].as_str().map(str::len), Some(MAX_SHORT));
+        assert_eq!(body["sms"].as_str().map(str::len), Some(MAX_SMS_CHARS));
     }
 }

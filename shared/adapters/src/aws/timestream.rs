@@ -1,9 +1,9 @@
-//! Amazon Timestream for LiveAnalytics: each point a record of many measures.
+//! The [`Sink`] that writes to Amazon Timestream for LiveAnalytics: each point becomes one multi-measure record.
 //!
-//! Timestream wants to be asked for its endpoint, which is good for some minutes. The client library's own way renews it by a task in
-//! the background, which stands still while a function is frozen; here it is asked for again when its time is over, and after
-//! a failed call. A given endpoint (a private one, an emulator) is used as it is.
-//! What is refused for good, such as records older than the stores keep, is counted and does not hold up the rest.
+//! Timestream clients must ask for an endpoint, which is valid for some minutes. The SDK renews it in a background task, which does
+//! not run while a Lambda function is frozen. So it is requested here when it has expired and after a failed call. A configured endpoint
+//! (private, or an emulator) is used unchanged.
+//! Records that are refused permanently, such as those older than the retention period, are counted and do not block others.
 //! Limits: <https://docs.aws.amazon.com/timestream/latest/developerguide/ts-limits.html>
 
 use aws_config::SdkConfig;
@@ -19,70 +19,70 @@ use tokio::sync::Mutex;
 use crate::system_clock::SystemClock;
 
 const NAME: &str = "timestream";
-/// Records of one call.
+/// Most records that `WriteRecords` accepts.
 const RECORDS_PER_CALL: usize = 100;
-/// Calls under way together.
-const CALLS: usize = 8;
-/// Names and values of a record's dimensions have at most so many bytes together.
+/// Calls that run at the same time.
+const CONCURRENT_CALLS: usize = 8;
+/// Most bytes of all names and values of a record's dimensions together.
 const MAX_DIMENSION_BYTES: usize = 2048;
-/// What the measures of a record are called together.
+/// The measure name of every record.
 const MEASURE_NAME: &str = "events";
 
-/// A table of Timestream.
+/// A Timestream table.
 #[derive(Debug)]
 pub struct Timestream {
     config: SdkConfig,
-    /// What is asked for the endpoint, or for everything if there is a given one.
+    /// Asks for the endpoint; also writes, if the endpoint is configured.
     client: Client,
-    has_given_endpoint: bool,
-    found: Mutex<Option<Found>>,
+    has_configured_endpoint: bool,
+    discovered: Mutex<Option<DiscoveredEndpoint>>,
     database: String,
     table: String,
 }
 
-/// An endpoint that Timestream named.
+/// An endpoint that Timestream returned.
 #[derive(Debug)]
-struct Found {
+struct DiscoveredEndpoint {
     client: Client,
-    until: Timestamp,
+    expires_at: Timestamp,
 }
 
-/// Timestream named no endpoint.
+/// Timestream returned no endpoint.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "DescribeEndpoints names no endpoint: is Timestream for LiveAnalytics there in this region, for this account?"
+    "DescribeEndpoints returns no endpoint: check that Timestream for LiveAnalytics is available in this region for this account"
 )]
 struct NoEndpoint;
 
 impl Timestream {
-    /// The table of that name; `has_given_endpoint` says that the environment names the endpoint of Timestream.
-    pub fn new(config: &SdkConfig, has_given_endpoint: bool, database: String, table: String) -> Self {
+    /// The table with this name. `has_configured_endpoint` says whether the environment sets an endpoint for Timestream.
+    pub fn new(config: &SdkConfig, has_configured_endpoint: bool, database: String, table: String) -> Self {
         Self {
             client: Client::new(config),
-            has_given_endpoint: has_given_endpoint || config.endpoint_url().is_some(),
+            has_configured_endpoint: has_configured_endpoint || config.endpoint_url().is_some(),
             config: config.clone(),
-            found: Mutex::new(None),
+            discovered: Mutex::new(None),
             database,
             table,
         }
     }
 
-    /// A client of the endpoint to use now.
+    /// A client for the current endpoint.
     async fn client(&self) -> Result<Client, BoxError> {
-        if self.has_given_endpoint {
+        if self.has_configured_endpoint {
             return Ok(self.client.clone());
         }
-        let mut found = self.found.lock().await;
+        let mut discovered = self.discovered.lock().await;
         let now = SystemClock.now();
-        if let Some(found) = found.as_ref().filter(|found| now < found.until) {
-            return Ok(found.client.clone());
+        if let Some(endpoint) = discovered.as_ref().filter(|endpoint| now < endpoint.expires_at) {
+            return Ok(endpoint.client.clone());
         }
         let reply = self.client.describe_endpoints().send().await?;
         let endpoint = reply.endpoints.into_iter().next().ok_or(NoEndpoint)?;
         let address = format!("https://{}", endpoint.address);
         let client = Client::from_conf(Builder::from(&self.config).endpoint_url(address).build());
-        let until = now.plus_millis(endpoint.cache_period_in_minutes.saturating_mul(60_000));
-        *found = Some(Found { client: client.clone(), until });
+        let expires_at = now.plus_millis(endpoint.cache_period_in_minutes.saturating_mul(60_000));
+        *discovered = Some(DiscoveredEndpoint { client: client.clone(), expires_at });
         Ok(client)
     }
 
@@ -108,8 +108,8 @@ impl Timestream {
     async fn write_all(&self, points: &[Point]) -> Result<Written, BoxError> {
         let client = self.client().await?;
         let mut sum = Written::default();
-        for points in points.chunks(CALLS * RECORDS_PER_CALL) {
-            let mut calls = Vec::with_capacity(CALLS);
+        for points in points.chunks(CONCURRENT_CALLS * RECORDS_PER_CALL) {
+            let mut calls = Vec::with_capacity(CONCURRENT_CALLS);
             for points in points.chunks(RECORDS_PER_CALL) {
                 calls.push(self.write_some(&client, points));
             }
@@ -132,7 +132,8 @@ impl Sink for Timestream {
         match self.write_all(points).await {
             Ok(written) => Ok(written),
             Err(source) => {
-                *self.found.lock().await = None;
+                // The endpoint may have moved; ask again before the next call.
+                *self.discovered.lock().await = None;
                 Err(SinkError { sink: NAME, source })
             }
         }
@@ -152,7 +153,7 @@ fn record(point: &Point) -> Result<Record, BuildError> {
         }
     }
     for (name, count) in &point.counts {
-        // Timestream's integers have a sign.
+        // BIGINT is signed.
         let count = i64::try_from(*count).unwrap_or(i64::MAX).to_string();
         let measure = MeasureValue::builder().name(*name).value(count).r#type(MeasureValueType::Bigint);
         record = record.measure_values(measure.build()?);

@@ -1,8 +1,8 @@
-//! The database file behind the store, which is reopened after a failure of the disk.
+//! The database file of the embedded store, which is reopened after a failure of the disk.
 //!
 //! redb latches the first I/O error and refuses every later call until the file is reopened, so a disk that was full for a second would
-//! stop a server for good. This type reopens the file on the first failure, so that reads continue, and refuses writes during a pause that
-//! doubles with each failure. Reopening loses nothing that was acknowledged: every acknowledged write is on disk.
+//! stop a server permanently. This type reopens the file after the first failure, so that reads continue, and refuses writes during a pause
+//! that doubles with each failure. Reopening loses nothing that was acknowledged, because every acknowledged write is on disk.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ struct Opened {
 struct Fault {
     reason: String,
     pause: Duration,
-    try_again_at: Instant,
+    next_attempt_at: Instant,
 }
 
 impl DatabaseFile {
@@ -92,7 +92,7 @@ impl DatabaseFile {
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, Failure> {
         if let Some(fault) = &*self.lock_fault()
-            && now() < fault.try_again_at
+            && now() < fault.next_attempt_at
         {
             return Err(Failure::Faulty { reason: fault.reason.clone(), pause: fault.pause });
         }
@@ -153,7 +153,7 @@ impl DatabaseFile {
             (redb::Error::PreviousIo | redb::Error::DatabaseClosed, Some(before)) => before.reason,
             (error, _) => error.to_string(),
         };
-        *fault = Some(Fault { reason, pause, try_again_at: now() + pause });
+        *fault = Some(Fault { reason, pause, next_attempt_at: now() + pause });
     }
 
     /// Reopens the file after an error of the disk, and whether this call had to: another may have done so since `generation`.

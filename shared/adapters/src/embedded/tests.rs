@@ -1,4 +1,4 @@
-//! The embedded store keeps the contract of all stores, survives a kill, and fails clearly.
+//! The embedded store fulfils the contract of all stores, survives a kill and fails with clear errors.
 
 use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -16,13 +16,13 @@ fn item(sort: &str, version: u64, expires_at: Option<i64>) -> Item {
 }
 
 #[tokio::test]
-async fn the_embedded_store_keeps_the_contract() {
+async fn embedded_store_fulfils_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     pipeline::testing::contract::holds(&EmbeddedStore::open(folder.path()).unwrap()).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_after_closing_and_opening() {
+async fn items_survive_closing_and_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path()).unwrap();
     store.put(vec![item("a", 0, None)]).await.unwrap();
@@ -34,7 +34,7 @@ async fn what_was_written_is_there_after_closing_and_opening() {
 }
 
 #[test]
-fn a_folder_in_use_is_refused_by_the_name_of_its_user() {
+fn folder_in_use_is_refused_with_the_process_that_uses_it() {
     let folder = tempfile::tempdir().unwrap();
     let _open = EmbeddedStore::open(folder.path()).unwrap();
     let error = EmbeddedStore::open(folder.path()).err().unwrap().to_string();
@@ -42,7 +42,7 @@ fn a_folder_in_use_is_refused_by_the_name_of_its_user() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_name() {
+fn newer_format_is_refused_with_its_number() {
     let folder = tempfile::tempdir().unwrap();
     drop(EmbeddedStore::open(folder.path()).unwrap());
     let database = Database::create(folder.path().join(FILE)).unwrap();
@@ -57,7 +57,7 @@ fn a_newer_format_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_database_is_an_error_and_stays_as_it_is() {
+fn file_that_is_no_database_is_refused_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(FILE), b"something else entirely").unwrap();
     assert!(matches!(EmbeddedStore::open(folder.path()).err(), Some(OpenError::Unusable { .. })));
@@ -65,7 +65,7 @@ fn what_is_no_database_is_an_error_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn expired_items_are_dropped_and_no_others() {
+async fn only_expired_items_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path()).unwrap();
     let mut items: Vec<Item> = (0..2_500).map(|n| item(&format!("{n:05}"), 0, Some(n))).collect();
@@ -95,12 +95,12 @@ fn child_that_writes_until_it_is_killed() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = EmbeddedStore::open(Path::new(&folder)).unwrap();
-        let held = store.get(vec![item("cursor", 0, None).key]).await.unwrap();
+        let held = store.get(vec![item("checkpoint", 0, None).key]).await.unwrap();
         let mut version = held[0].as_ref().map_or(0, |item| item.version);
         loop {
             let expected = if version == 0 { Expected::Absent } else { Expected::Version(version) };
             version += 1;
-            store.put_if(item("cursor", version, None), expected).await.unwrap();
+            store.put_if(item("checkpoint", version, None), expected).await.unwrap();
             println!("acknowledged put_if {version}");
             store
                 .put((0..5).map(|part| item(&format!("{version:08}#{part}"), 0, None)).collect())
@@ -149,8 +149,8 @@ fn every_acknowledged_write_survives_a_kill() {
         child.wait().unwrap();
         runtime.block_on(async {
             let store = EmbeddedStore::open(folder.path()).unwrap();
-            let cursor = store.get(vec![item("cursor", 0, None).key]).await.unwrap();
-            let version = cursor[0].as_ref().map_or(0, |item| item.version);
+            let checkpoint = store.get(vec![item("checkpoint", 0, None).key]).await.unwrap();
+            let version = checkpoint[0].as_ref().map_or(0, |item| item.version);
             assert!(put_if > 0 && version >= put_if, "version {version} after {put_if} was acknowledged");
             let of =
                 |number: u64| (0..5).map(|part| item(&format!("{number:08}#{part}"), 0, None).key).collect();

@@ -1,11 +1,11 @@
-//! A point as a line of InfluxDB's line protocol.
+//! Writes a point as one line of InfluxDB's line protocol.
 //!
 //! ```text
 //! events,tenant=acme,campaign=spring\ sale sends=3i,deliveries=2i 1763000000123456789
 //! ```
 //!
-//! In a tag's value comma, equals sign and space are escaped. A backslash has no form that all servers read alike, and a control
-//! character none at all: they become `/` and `_`. <https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>
+//! In tag values, comma, equals sign and space are escaped. Servers disagree about escaped backslashes and accept no control
+//! characters, so these become `/` and `_`. Syntax: <https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>
 
 use std::fmt::Write as _;
 
@@ -22,16 +22,16 @@ pub(super) fn append(point: &Point, text: &mut String) {
     }
     let mut separator = ' ';
     for (name, count) in &point.counts {
-        // InfluxDB's integers have a sign.
+        // Integer fields are signed.
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
-        // Writing to a text does not fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, "{separator}{name}={count}i");
         separator = ',';
     }
     let _ = writeln!(text, " {}", point.time_ns);
 }
 
-/// Names are ours and need no escape; an empty value is not allowed.
+/// Names are constants that need no escaping. The protocol has no empty tag values, so they are left out.
 fn append_tag(name: &str, value: &str, text: &mut String) {
     if value.is_empty() {
         return;
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// Measurement, tags, fields and time of a line, as a server reads them.
+    /// Measurement, tags, fields and time of a line, as a server parses them.
     type Parsed = (String, Vec<(String, String)>, Vec<(String, i64)>, i64);
 
     fn parse(line: &str) -> Parsed {
@@ -78,7 +78,7 @@ mod tests {
         (measurement, series.map(|tag| pair(&tag)).collect(), fields, time)
     }
 
-    /// Parts between separators that no backslash stands before.
+    /// The parts between separators that are not escaped by a backslash.
     fn split(text: &str, separator: char) -> Vec<String> {
         let mut parts = vec![String::new()];
         let mut escaped = false;
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_is_read_as_the_point_it_was(
+        fn line_parses_back_to_its_point(
             campaign in "[a ,=\\\\\n\"'äé中]{0,12}", provider in "\\PC{0,12}", sends in 1..u64::MAX, time_ns: i64,
         ) {
             let point = Point {

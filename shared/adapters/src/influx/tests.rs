@@ -1,4 +1,4 @@
-//! What is sent to InfluxDB, against a server made here.
+//! Requests to InfluxDB and its replies, against a minimal HTTP server.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 
 use super::*;
 
-/// The first line, the headers and the unpacked body of a request.
+/// The first line, the headers and the uncompressed body of a request.
 type Request = (String, String, String);
 
 /// A server that gives these answers, one after the other, and its address.
@@ -31,10 +31,10 @@ fn server(answers: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<Request>
                 lines.push(line.trim().to_owned());
             }
             let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            let mut packed = vec![0; length.parse().unwrap()];
-            reader.read_exact(&mut packed).unwrap();
+            let mut compressed = vec![0; length.parse().unwrap()];
+            reader.read_exact(&mut compressed).unwrap();
             let mut text = String::new();
-            GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
+            GzDecoder::new(compressed.as_slice()).read_to_string(&mut text).unwrap();
             requests.push((lines.remove(0), lines.join("\n"), text));
             write!(
                 stream,
@@ -50,7 +50,7 @@ fn server(answers: Vec<(u16, &'static str)>) -> (String, JoinHandle<Vec<Request>
 
 fn influx(url: String, api: Api) -> Influx {
     let text = |text: &str| text.to_owned();
-    Influx::new(Settings { url, api, org: text("my org"), bucket: text("mail"), token: text("secret") })
+    Influx::new(InfluxSettings { url, api, org: text("my org"), bucket: text("mail"), token: text("secret") })
 }
 
 fn points(count: i64) -> Vec<Point> {
@@ -64,7 +64,7 @@ fn points(count: i64) -> Vec<Point> {
 }
 
 #[tokio::test]
-async fn both_versions_get_lines_in_their_own_way() {
+async fn each_api_version_gets_lines_at_its_own_path() {
     for (api, line, right) in [
         (Api::V2, "POST /api/v2/write?org=my%20org&bucket=mail&precision=ns HTTP/1.1", "Token secret"),
         (
@@ -86,8 +86,8 @@ async fn both_versions_get_lines_in_their_own_way() {
 }
 
 #[tokio::test]
-async fn lines_refused_for_good_are_counted_with_the_servers_words() {
-    for (status, body, rejected, words) in [
+async fn permanently_refused_lines_are_counted_with_the_servers_message() {
+    for (status, body, rejected, message) in [
         (400, r#"{"code":"invalid","message":"unable to parse"}"#, 3, "400: unable to parse"),
         (
             422,
@@ -105,34 +105,37 @@ async fn lines_refused_for_good_are_counted_with_the_servers_words() {
     ] {
         let (address, _requests) = server(vec![(status, body)]);
         let written = influx(address, Api::V2).write(&points(3)).await.unwrap();
-        assert_eq!(written, Written { rejected, reason: Some(words.to_owned()) });
+        assert_eq!(written, Written { rejected, reason: Some(message.to_owned()) });
     }
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_an_error_that_names_it() {
+async fn wrong_setting_is_an_error_that_names_the_variable() {
     for (status, name) in [(401, "INFLUX_TOKEN"), (403, "INFLUX_TOKEN"), (404, "INFLUX_BUCKET")] {
         let (address, requests) = server(vec![(status, r#"{"message":"no"}"#)]);
         let error = influx(address, Api::V2).write(&points(1)).await.unwrap_err();
-        let told = error.source.to_string();
-        assert!(told.contains(name) && told.contains("(no)") && !told.contains("secret"), "{told}");
+        let message = error.source.to_string();
+        assert!(
+            message.contains(name) && message.contains("(no)") && !message.contains("secret"),
+            "{message}"
+        );
         assert_eq!(requests.join().unwrap().len(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_busy_server_is_tried_again_and_not_for_ever() {
+async fn busy_server_is_retried_a_limited_number_of_times() {
     let (address, requests) = server(vec![(429, ""), (503, ""), (204, "")]);
     assert!(influx(address, Api::V2).write(&points(1)).await.is_ok());
     assert_eq!(requests.join().unwrap().len(), 3);
-    let (address, requests) = server(vec![(503, "busy"); TRIES as usize]);
-    let told = influx(address, Api::V2).write(&points(1)).await.unwrap_err().source.to_string();
-    assert!(told.contains("answers 503 (busy)"), "{told}");
-    assert_eq!(requests.join().unwrap().len(), TRIES as usize);
+    let (address, requests) = server(vec![(503, "busy"); MAX_ATTEMPTS as usize]);
+    let message = influx(address, Api::V2).write(&points(1)).await.unwrap_err().source.to_string();
+    assert!(message.contains("answers 503 (busy)"), "{message}");
+    assert_eq!(requests.join().unwrap().len(), MAX_ATTEMPTS as usize);
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error_that_says_what_to_look_at() {
+async fn unreachable_server_is_an_error_that_names_the_variable_to_check() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = influx(format!("http://{free}"), Api::V3).write(&points(1)).await.unwrap_err();
     assert!(error.source.to_string().contains("INFLUX_URL"), "{error:?}");

@@ -1,4 +1,4 @@
-//! Items as DynamoDB's attributes, and back.
+//! Conversion between items and DynamoDB attributes.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,24 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use event::Timestamp;
 use pipeline::ports::{Item, Key};
 
-/// An item's attributes by their names.
+/// The attributes of an item, by name.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
-/// An item that this program did not write.
+/// An item that this program cannot have written.
 #[derive(Debug, thiserror::Error)]
-#[error("the item's attribute {name} is missing or of another kind: it was not written by mailgauge")]
-pub(super) struct Strange {
+#[error(
+    "the item's attribute {name} is missing or has the wrong type: it was not written by mailgauge; remove the item"
+)]
+pub(super) struct ForeignItem {
     name: &'static str,
 }
 
-/// An item that DynamoDB would refuse again and again.
+/// An item that DynamoDB would refuse at every attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("the item's body of {0} bytes is above {limit}: split it into parts", limit = Item::MAX_BODY_BYTES)]
 pub(super) struct Oversized(usize);
 
-/// The key alone.
+/// The attributes of the key.
 pub(super) fn key_attributes(key: &Key) -> Attributes {
     Attributes::from([
         ("pk".to_owned(), AttributeValue::S(key.partition.clone())),
@@ -30,7 +32,7 @@ pub(super) fn key_attributes(key: &Key) -> Attributes {
     ])
 }
 
-/// The whole item.
+/// All attributes of an item.
 pub(super) fn attributes(item: &Item) -> Result<Attributes, Oversized> {
     if item.body.len() > Item::MAX_BODY_BYTES {
         return Err(Oversized(item.body.len()));
@@ -44,45 +46,48 @@ pub(super) fn attributes(item: &Item) -> Result<Attributes, Oversized> {
     Ok(attributes)
 }
 
-/// The item as it will be read.
+/// The item as it will be read back: its expiry rounded to seconds.
 pub(super) fn stored(item: Item) -> Item {
     let expires_at = item.expires_at.map(|at| Timestamp::from_seconds(expiry_seconds(at)));
     Item { expires_at, ..item }
 }
 
-/// Whole seconds, as DynamoDB's TTL demands; rounded up, so that nothing is dropped too early.
+/// The expiry in whole seconds, which DynamoDB's TTL requires, rounded up so that nothing expires too early.
 fn expiry_seconds(at: Timestamp) -> i64 {
     at.plus_millis(999).millis().div_euclid(1000)
 }
 
-/// Reads an item.
-pub(super) fn item(mut attributes: Attributes) -> Result<Item, Strange> {
+/// Converts attributes to the item.
+pub(super) fn item(mut attributes: Attributes) -> Result<Item, ForeignItem> {
     let partition = text(&mut attributes, "pk")?;
     let sort = text(&mut attributes, "sk")?;
     let Some(AttributeValue::B(body)) = attributes.remove("body") else {
-        return Err(Strange { name: "body" });
+        return Err(ForeignItem { name: "body" });
     };
-    let version = number(&attributes, "version")?.ok_or(Strange { name: "version" })?;
+    let version = number(&attributes, "version")?.ok_or(ForeignItem { name: "version" })?;
     let expires_at = number(&attributes, "expires_at")?.map(Timestamp::from_seconds);
     Ok(Item { key: Key { partition, sort }, body: body.into_inner(), version, expires_at })
 }
 
-/// The sort key in the key at which a page ends.
-pub(super) fn sort_key(key: &Attributes) -> Result<&str, Strange> {
-    key.get("sk").and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Strange { name: "sk" })
+/// The sort key in the `LastEvaluatedKey` of a page.
+pub(super) fn sort_key(key: &Attributes) -> Result<&str, ForeignItem> {
+    key.get("sk").and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(ForeignItem { name: "sk" })
 }
 
-fn text(attributes: &mut Attributes, name: &'static str) -> Result<String, Strange> {
+fn text(attributes: &mut Attributes, name: &'static str) -> Result<String, ForeignItem> {
     match attributes.remove(name) {
         Some(AttributeValue::S(text)) => Ok(text),
-        _ => Err(Strange { name }),
+        _ => Err(ForeignItem { name }),
     }
 }
 
-fn number<T: std::str::FromStr>(attributes: &Attributes, name: &'static str) -> Result<Option<T>, Strange> {
+fn number<T: std::str::FromStr>(
+    attributes: &Attributes,
+    name: &'static str,
+) -> Result<Option<T>, ForeignItem> {
     match attributes.get(name) {
-        Some(AttributeValue::N(number)) => number.parse().map(Some).map_err(|_| Strange { name }),
-        Some(_) => Err(Strange { name }),
+        Some(AttributeValue::N(number)) => number.parse().map(Some).map_err(|_| ForeignItem { name }),
+        Some(_) => Err(ForeignItem { name }),
         None => Ok(None),
     }
 }
@@ -98,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_comes_back_as_it_was_but_for_parts_of_a_second() {
+    fn item_survives_a_round_trip_with_its_expiry_rounded_up_to_a_second() {
         for (written, read) in
             [(None, None), (Some(5000), Some(5000)), (Some(5001), Some(6000)), (Some(5999), Some(6000))]
         {
@@ -108,15 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_taken_up_to_its_limit() {
-        for (bytes, is_taken) in [(Item::MAX_BODY_BYTES, true), (Item::MAX_BODY_BYTES + 1, false)] {
+    fn body_is_accepted_up_to_its_limit() {
+        for (bytes, is_accepted) in [(Item::MAX_BODY_BYTES, true), (Item::MAX_BODY_BYTES + 1, false)] {
             let item = Item { body: vec![0; bytes], ..sample(None) };
-            assert_eq!(attributes(&item).is_ok(), is_taken, "{bytes}");
+            assert_eq!(attributes(&item).is_ok(), is_accepted, "{bytes}");
         }
     }
 
     #[test]
-    fn an_item_of_another_shape_is_refused_by_name() {
+    fn item_of_another_shape_is_refused_with_the_attribute_name() {
         for name in ["pk", "sk", "body", "version"] {
             let mut attributes = attributes(&sample(None)).unwrap();
             attributes.remove(name);

@@ -1,4 +1,4 @@
-//! What is sent to Timestream, against answers made here.
+//! Requests to Timestream and its replies, against an HTTP client that answers in place of AWS.
 
 use std::fmt;
 use std::sync::{Arc, Mutex as Lock};
@@ -17,10 +17,10 @@ use super::*;
 /// Host, operation and body of each call.
 type Calls = Arc<Lock<Vec<(String, String, Value)>>>;
 
-/// Status and body for a request.
+/// Returns status and body for a request.
 type Answer = dyn Fn(&HttpRequest) -> (u16, String) + Send + Sync;
 
-/// Answers in place of AWS.
+/// An HTTP client that answers in place of AWS.
 struct Answering(Arc<Answer>);
 
 impl fmt::Debug for Answering {
@@ -37,9 +37,9 @@ impl HttpConnector for Answering {
     }
 }
 
-/// Timestream that answers as told: host, operation and the number of the call to a status and a body.
+/// A sink whose replies are computed by `answer` from host, operation and the number of the call.
 fn timestream(
-    has_given_endpoint: bool,
+    has_configured_endpoint: bool,
     answer: impl Fn(&str, &str, usize) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Timestream, Calls) {
     let calls = Calls::default();
@@ -63,7 +63,7 @@ fn timestream(
         .retry_config(aws_config::retry::RetryConfig::disabled())
         .http_client(client)
         .build();
-    (Timestream::new(&config, has_given_endpoint, "mail".to_owned(), "events".to_owned()), calls)
+    (Timestream::new(&config, has_configured_endpoint, "mail".to_owned(), "events".to_owned()), calls)
 }
 
 fn endpoint(address: &str, minutes: i64) -> Value {
@@ -81,7 +81,7 @@ fn points(count: i64) -> Vec<Point> {
 }
 
 #[tokio::test]
-async fn points_become_records_of_many_measures_a_hundred_in_a_call() {
+async fn points_become_multi_measure_records_a_hundred_per_call() {
     let (sink, calls) = timestream(true, |_, _, _| (200, json!({})));
     assert_eq!(sink.write(&points(1_050)).await.unwrap(), Written::default());
     let calls = calls.lock().unwrap();

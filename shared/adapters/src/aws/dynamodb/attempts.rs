@@ -1,7 +1,8 @@
-//! How often the client library tried a call.
+//! How many attempts the AWS SDK made for one call.
 //!
-//! A conditional write that found itself in the way was tried twice; one that was tried once met somebody else's, even if that is the
-//! same to the byte. Without the count, two writers of the same item would both believe that theirs was the first.
+//! If a conditional write fails because of an item that equals the one it wanted to write, there are two cases. After several attempts an
+//! earlier one wrote the item, and its reply was lost. After a single attempt somebody else wrote an equal item. Without the count, two
+//! writers of the same item would both believe that their write was the first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,20 +11,20 @@ use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 
-/// Counts the tries of one call.
+/// Counts the attempts of one call.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tries(Arc<AtomicU32>);
+pub(super) struct Attempts(Arc<AtomicU32>);
 
-impl Tries {
-    /// How many there were until now.
+impl Attempts {
+    /// The number of attempts so far.
     pub(super) fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Intercept for Tries {
+impl Intercept for Attempts {
     fn name(&self) -> &'static str {
-        "Tries"
+        "Attempts"
     }
 
     fn read_before_attempt(
