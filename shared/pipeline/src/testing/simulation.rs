@@ -308,7 +308,7 @@ impl Simulation {
             }
             Ended::Compacted(Ok(compacted)) => self.happened.compactions += u64::from(compacted.deltas > 0),
             Ended::Compacted(Err(compaction::CompactError::Conflict { .. })) if !calm => {
-                self.happened.lost += 1
+                self.happened.lost += 1;
             }
             Ended::Compacted(Err(error)) if calm => {
                 return Err(format!("a compaction failed alone: {error}"));
