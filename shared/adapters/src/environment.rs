@@ -1,7 +1,7 @@
 //! Reads configuration from environment variables: typed, once at cold start, reporting all mistakes together.
 //!
 //! Each Lambda function reads a configuration struct of its own through [`Environment`]. An empty variable counts as not set, because a
-//! CloudFormation template cannot leave a variable out.
+//! deployment template cannot leave a variable out.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -21,8 +21,12 @@ impl SecretSeal {
     }
 
     fn nonce(location: &str) -> [u8; NONCE_BYTES] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, ..]: [u8; 32] = Sha256::digest(location.as_bytes()).into();
-        [a, b, c, d, e, f, g, h, i, j, k, l]
+        let mut nonce = [0; NONCE_BYTES];
+        // A hash of 32 bytes fills the 12 bytes of a nonce.
+        for (byte, hashed) in nonce.iter_mut().zip(Sha256::digest(location.as_bytes())) {
+            *byte = hashed;
+        }
+        nonce
     }
 }
 
