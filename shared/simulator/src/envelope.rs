@@ -1,21 +1,21 @@
-//! The envelopes events arrive in: bare, from EventBridge, from SNS, or in the payloads that Lambda reads from Kinesis.
+//! The envelopes in which events arrive: none, EventBridge's, SNS's, or the payload of a Lambda function that reads from Kinesis.
 //!
 //! Shapes: <https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>,
 //! <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>,
-//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>. SNS's signatures look like some and verify as none.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>. The signatures in SNS envelopes have the right form but are not valid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::chance::mix;
-use crate::message::What;
-use crate::stamp::{push_decimal, push_hex, push_zero_padded};
+use crate::formatting::{push_decimal, push_hex, push_zero_padded};
+use crate::message::EventDetail;
+use crate::random::mix;
 use crate::write::{Event, Writer, push_uuid};
 
-/// The most records Lambda reads from Kinesis at once.
+/// The most records in one Lambda payload from Kinesis.
 pub const MAX_RECORDS_PER_PAYLOAD: u32 = 10_000;
 
-/// What events are wrapped in. One line of output is one event, or one payload.
+/// The envelope of events. Each line of output is one event or one payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
     /// As SES publishes them to Firehose.
@@ -24,12 +24,12 @@ pub enum Envelope {
     EventBridge,
     /// As SNS posts them over HTTPS.
     Sns,
-    /// As Lambda gets them from a Kinesis stream: a payload of at most so many records of one event each, at least 1 and at most
+    /// As Lambda receives them from a Kinesis stream: payloads of at most this many records with one event each, from 1 to
     /// [`MAX_RECORDS_PER_PAYLOAD`]. A payload never holds events of two minutes.
     KinesisLambda(u32),
 }
 
-/// Wraps events and keeps what an envelope needs from one to the next.
+/// Wraps events, and keeps counters that continue from one envelope to the next.
 #[derive(Debug)]
 pub(crate) struct Wrapper {
     envelope: Envelope,
@@ -65,7 +65,7 @@ impl Wrapper {
         }
     }
 
-    /// Ends a payload that is begun.
+    /// Closes an open payload.
     pub(crate) fn end_minute(&mut self, out: &mut Vec<u8>) {
         if self.in_payload > 0 {
             out.extend_from_slice(b"]}\n");
@@ -84,7 +84,7 @@ impl Wrapper {
         let template = event.template;
         for part in [
             r#"","detail-type":""#,
-            detail_type(event.what),
+            detail_type(event.detail),
             r#"","source":"aws.ses","account":""#,
             &template.account,
             r#"","time":""#,
@@ -115,7 +115,7 @@ impl Wrapper {
         }
         out.extend_from_slice(br#""Subject":"Amazon SES Email Event Notification","Message":""#);
         push_escaped(out, self.line());
-        // Event publishing ends its messages with a line feed.
+        // SES's event publishing ends each SNS message with a line feed.
         out.extend_from_slice(br#"\n","Timestamp":""#);
         writer.dates().push_iso(out, event.at_ms);
         out.extend_from_slice(br#"","SignatureVersion":"1","Signature":""#);
@@ -147,14 +147,14 @@ impl Wrapper {
         out.extend_from_slice(br#"","eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::123456789012:role/aggregate","awsRegion":"us-east-1","eventSourceARN":"arn:aws:kinesis:us-east-1:123456789012:stream/ses-events"}"#);
     }
 
-    /// 56 digits, as Kinesis has them, growing by one.
+    /// Sequence numbers have 56 digits, as in Kinesis, and grow by one.
     fn push_sequence_number(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"49590338271490256608559692538361571095");
         push_zero_padded(out, self.written, 18);
     }
 }
 
-/// JSON in a JSON string. There are no control characters in it.
+/// Escapes JSON for a JSON string. The input has no control characters.
 fn push_escaped(out: &mut Vec<u8>, json: &[u8]) {
     for run in json.split_inclusive(|byte| matches!(byte, b'"' | b'\\')) {
         match run.split_last() {
@@ -174,18 +174,18 @@ fn push_base64(out: &mut Vec<u8>, data: &[u8]) {
     out.truncate(start + length);
 }
 
-const fn detail_type(what: What) -> &'static str {
-    match what {
-        What::Send => "Email Sent",
-        What::Delivery { .. } => "Email Delivered",
-        What::Bounce { .. } | What::Suppressed(_) | What::AutoReply => "Email Bounced",
-        What::Complaint => "Email Complaint Received",
-        What::Reject => "Email Rejected",
-        What::RenderingFailure => "Email Rendering Failed",
-        What::Delay(_) => "Email Delivery Delayed",
-        What::Open(_) => "Email Opened",
-        What::Click { .. } => "Email Clicked",
-        What::Unsubscribe => "Email Subscribed",
+const fn detail_type(detail: EventDetail) -> &'static str {
+    match detail {
+        EventDetail::Send => "Email Sent",
+        EventDetail::Delivery { .. } => "Email Delivered",
+        EventDetail::Bounce { .. } | EventDetail::Suppressed(_) | EventDetail::AutoReply => "Email Bounced",
+        EventDetail::Complaint => "Email Complaint Received",
+        EventDetail::Reject => "Email Rejected",
+        EventDetail::RenderingFailure => "Email Rendering Failed",
+        EventDetail::Delay(_) => "Email Delivery Delayed",
+        EventDetail::Open(_) => "Email Opened",
+        EventDetail::Click { .. } => "Email Clicked",
+        EventDetail::Unsubscribe => "Email Subscribed",
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::{Plan, Simulation};
 
-    /// The lines of the same small plan in an envelope.
+    /// The lines of one small plan in the given envelope.
     fn lines(envelope: Envelope) -> Vec<Value> {
         let plan = Plan {
             tenants: 2,
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_envelope_holds_the_same_events() {
+    fn events_are_the_same_in_every_envelope() {
         let raw = lines(Envelope::Raw);
         assert!(raw.len() > 200);
         let event_bridge = lines(Envelope::EventBridge);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn eventbridge_names_the_type_and_the_configuration_set() {
+    fn eventbridge_envelope_has_type_and_configuration_set() {
         let envelope = &lines(Envelope::EventBridge)[0];
         assert_eq!(envelope["source"], "aws.ses");
         assert_eq!(envelope["detail-type"], "Email Sent");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn kinesis_payloads_are_full_but_the_last_of_a_minute_and_their_numbers_grow() {
+    fn kinesis_payloads_are_filled_and_sequence_numbers_grow() {
         let payloads = lines(Envelope::KinesisLambda(64));
         let mut last = String::new();
         for payload in &payloads {

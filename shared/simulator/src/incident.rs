@@ -1,33 +1,33 @@
-//! What goes wrong on purpose: staged incidents, written `KIND@OFFSET[:KEY=VALUE...]`.
+//! Staged incidents, written as `KIND@OFFSET[:KEY=VALUE...]`.
 //!
-//! `gmail-block@600:minutes=90:tenant=acme:share=0.8` begins 600 minutes after the start. What is left out has the
-//! kind's default; a tenant left out is the biggest one, `*` is all of them.
+//! `gmail-block@600:minutes=90:tenant=acme:share=0.8` begins 600 minutes after the start. Omitted options have the kind's default. Without
+//! a tenant the incident hits the largest one; `*` means all tenants.
 
 use std::str::FromStr;
 
-/// What goes wrong.
+/// The kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentKind {
-    /// Gmail refuses a share of the mail, for the sender's reputation.
+    /// Gmail refuses a share of the mail because of the sender's reputation.
     GmailBlock,
-    /// A bought list: a share of the mail goes to mailboxes that do not exist.
+    /// A bad list: a share of the mail goes to mailboxes that do not exist.
     BadList,
-    /// A share of the delivered mail is complained about, within the hour.
+    /// Recipients complain about a share of the delivered mail, within the hour.
     ComplaintSpike,
     /// A share of the mail is not sent.
     VolumeDrop,
-    /// Mail is sent `factor` times over.
+    /// `factor` times as much mail is sent.
     VolumeSpike,
-    /// Refusals creep up from nothing to a share of the mail at the end.
+    /// Refusals grow slowly from nothing to a share of the mail.
     SlowDecline,
-    /// Opens and clicks are not seen: the tracking domain is down.
+    /// The tracking domain is down, so a share of opens and clicks is not reported.
     OpenOutage,
     /// Delivery takes `factor` times as long.
     Latency,
 }
 
 impl IncidentKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::GmailBlock,
         Self::BadList,
@@ -39,7 +39,7 @@ impl IncidentKind {
         Self::Latency,
     ];
 
-    /// The name it is written by.
+    /// The name in the text form.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GmailBlock => "gmail-block",
@@ -53,7 +53,7 @@ impl IncidentKind {
         }
     }
 
-    /// Minutes, share and factor where they are not given.
+    /// Default minutes, share and factor.
     const fn defaults(self) -> (u32, f64, f64) {
         match self {
             Self::GmailBlock => (90, 0.8, 1.0),
@@ -71,53 +71,53 @@ impl IncidentKind {
 /// A staged incident.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
-    /// What goes wrong.
+    /// The kind.
     pub kind: IncidentKind,
-    /// When, in minutes after the start.
+    /// Beginning, in minutes after the start of the plan.
     pub offset_minutes: u32,
-    /// For how many minutes.
+    /// Duration in minutes.
     pub minutes: u32,
-    /// To which tenant; `*` is all, none is the biggest.
+    /// The tenant it hits; `*` is all tenants, `None` the largest.
     pub tenant: Option<String>,
-    /// For mail to which provider only.
+    /// Restricts it to mail to one provider.
     pub provider: Option<String>,
-    /// For mail of which campaign only.
+    /// Restricts it to one campaign.
     pub campaign: Option<String>,
-    /// The part of the mail it happens to, 0 to 1.
+    /// The share of the mail that is affected, 0 to 1.
     pub share: f64,
-    /// How many times as much or as long, 0 to 1000.
+    /// The factor by which volume or delivery time grows, 0 to 1000.
     pub factor: f64,
 }
 
-/// Text that is not an incident.
+/// A text is not a valid incident.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIncident {
-    /// No such kind.
+    /// The kind is unknown.
     #[error(
         "incident kind {kind:?} is not one of gmail-block, bad-list, complaint-spike, volume-drop, volume-spike, slow-decline, open-outage, latency"
     )]
     Kind {
-        /// What was given.
+        /// The text as given.
         kind: String,
     },
-    /// No offset.
+    /// The offset is missing or not a number.
     #[error("incident {text:?} does not say when: write KIND@OFFSET, the offset in minutes from the start")]
     Offset {
-        /// What was given.
+        /// The text as given.
         text: String,
     },
-    /// A key that no incident has, or no `=`.
+    /// An option is unknown or has no `=`.
     #[error("incident option {option:?} is not minutes=, tenant=, provider=, campaign=, share= or factor=")]
     Option {
-        /// What was given.
+        /// The text as given.
         option: String,
     },
-    /// A value that does not fit its key.
+    /// The value of an option is out of range.
     #[error(
         "incident option {option:?} is out of range: minutes is a whole number from 1, share 0 to 1, factor 0 to 1000, names are not empty"
     )]
     Value {
-        /// What was given.
+        /// The text as given.
         option: String,
     },
 }
@@ -174,7 +174,7 @@ impl Incident {
         Ok(())
     }
 
-    /// How far it has come at `minute`, from 0 at its beginning to just below 1; none when it is not on.
+    /// Progress at `minute`, from 0 at the beginning to just below 1; `None` outside the incident.
     pub(crate) fn progress(&self, minute: u32) -> Option<f64> {
         let since = minute.checked_sub(self.offset_minutes).filter(|&since| since < self.minutes)?;
         Some(f64::from(since) / f64::from(self.minutes))
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_incident_is_read_with_its_options_and_defaults() {
+    fn incident_is_parsed_with_options_and_defaults() {
         let incident: Incident =
             "gmail-block@600:minutes=45:tenant=acme:share=0.5:campaign=digest".parse().unwrap();
         assert_eq!(
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_incident_is_refused_by_name() {
+    fn invalid_incident_is_refused_with_the_reason() {
         for (text, expected) in [
             ("", "does not say when"),
             ("gmail-block", "does not say when"),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incident_is_on_from_its_offset_for_its_minutes() {
+    fn incident_lasts_from_its_offset_for_its_minutes() {
         let incident: Incident = "latency@10:minutes=4".parse().unwrap();
         let progress: Vec<Option<f64>> = (9..=14).map(|minute| incident.progress(minute)).collect();
         assert_eq!(progress, [None, Some(0.0), Some(0.25), Some(0.5), Some(0.75), None]);

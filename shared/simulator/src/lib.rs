@@ -1,25 +1,24 @@
-//! SES traffic that looks real, from a seed: the same plan gives the same bytes on any machine.
+//! Realistic SES traffic from a seed: the same plan gives the same bytes on any machine.
 //!
-//! A [`Plan`] says how much and what goes wrong; a [`Simulation`] plays it minute by minute and writes the events as
-//! SES publishes them, one JSON object a line, in the order of their time. What really happened is handed out beside
-//! the bytes, so that a test can compare. Pure: no clock, no files, no randomness but the seed's. It depends on nothing
-//! of the rest of the workspace, so that it can never share a mistake with what it tests. All names, addresses and keys
-//! in it are made up.
+//! A [`Plan`] says how much mail is sent and which incidents are staged. A [`Simulation`] plays it minute by minute and writes the events as
+//! SES publishes them, one JSON object per line, ordered by time. It also returns the true counts, so that a test can compare them. It is pure: no
+//! clock, no files, no randomness other than the seed's. It depends on no other crate of the workspace, so it cannot share a mistake with what it
+//! tests. All names, addresses and keys in it are invented.
 
-mod agenda;
-mod agents;
-mod answers;
-mod chance;
 mod envelope;
+mod formatting;
 mod incident;
-mod life;
+mod lifecycle;
 mod mailboxes;
 mod message;
 mod plan;
+pub mod random;
+mod schedule;
 mod simulation;
-mod stamp;
+mod smtp_replies;
 mod template;
 mod truth;
+mod user_agents;
 mod world;
 mod write;
 

@@ -1,37 +1,37 @@
 //! Where recipients have their mailboxes, and how those who run them behave.
 //!
-//! Shares are of a mixed list of consumers in the USA and Europe; habits are plausible orders of magnitude, not
+//! Shares are of a mixed list of consumers in the USA and Europe; behaviour are plausible orders of magnitude, not
 //! measurements. Consumer domains are real, since a provider is recognised by them; the names before the `@` carry
 //! eight hexadecimal digits so that they are nobody's. Company domains end in `.example`.
 
-use crate::answers::{self, Answers};
-use crate::chance::{Chance, scale};
+use crate::random::{Random, scale};
+use crate::smtp_replies::{self, SmtpReplies};
 
-/// How mail to a kind of mailbox fares. Probabilities are per message, times in milliseconds.
+/// How a kind of mailbox treats mail. Probabilities are per message, times in milliseconds.
 #[derive(Debug)]
-pub(crate) struct Habits {
-    pub(crate) answers: &'static Answers,
-    /// The host that answers, for texts.
+pub(crate) struct MailboxBehaviour {
+    pub(crate) replies: &'static SmtpReplies,
+    /// The host name in its replies.
     pub(crate) host: &'static str,
     /// Median of the time from acceptance to delivery.
     pub(crate) delivery_ms: f64,
-    /// First answered with a temporary failure.
+    /// Probability of a temporary failure first.
     pub(crate) delayed: f64,
-    /// Refused for good because the mailbox is gone.
-    pub(crate) gone: f64,
-    /// Refused after all retries.
-    pub(crate) given_up: f64,
-    /// Complains, if the mail was bulk; 0 where the provider tells SES nothing.
+    /// Probability that the mailbox does not exist.
+    pub(crate) unknown_recipient: f64,
+    /// Probability that all attempts fail.
+    pub(crate) expired: f64,
+    /// Probability of a complaint about bulk mail; 0 if the provider reports none to SES.
     pub(crate) complains: f64,
-    /// Answers by itself.
+    /// Probability of an automatic reply.
     pub(crate) auto_replies: f64,
-    /// Opens relative to the average.
+    /// Open probability relative to the average.
     pub(crate) interest: f64,
-    /// Images loaded by Apple's proxies.
+    /// Share of people behind Apple's privacy proxy.
     pub(crate) apple_proxy: f64,
-    /// Images loaded ahead by Gmail.
+    /// Probability that Gmail prefetches the images.
     pub(crate) prefetch: f64,
-    /// Links followed by a scanner.
+    /// Probability that a scanner follows the links.
     pub(crate) scanner: f64,
 }
 
@@ -41,26 +41,26 @@ pub(crate) struct Mailbox {
     pub(crate) domain: Box<str>,
     /// The provider's slug as users of Mailgauge write it; `other` for a company's domain.
     pub(crate) provider: &'static str,
-    pub(crate) habits: &'static Habits,
+    pub(crate) behaviour: &'static MailboxBehaviour,
 }
 
-/// All domains, to choose from by share.
+/// All domains, drawn by market share.
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
     all: Vec<Mailbox>,
-    /// The sum of shares up to and with each consumer domain, in 1/10,000; the rest is company domains.
-    shares: Vec<u32>,
+    /// Cumulative shares of the consumer domains, in 1/10,000; the remainder is company domains.
+    cumulative_shares: Vec<u32>,
 }
 
-const SHARE_OF: u32 = 10_000;
+const WHOLE_SHARE: u32 = 10_000;
 
-const BASE: Habits = Habits {
-    answers: &answers::OTHERS,
+const BASE: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::OTHERS,
     host: "mx1.mail.example",
     delivery_ms: 900.0,
     delayed: 0.006,
-    gone: 0.004,
-    given_up: 0.001,
+    unknown_recipient: 0.004,
+    expired: 0.001,
     complains: 0.0004,
     auto_replies: 0.0005,
     interest: 1.0,
@@ -69,48 +69,48 @@ const BASE: Habits = Habits {
     scanner: 0.0,
 };
 
-const GMAIL: Habits = Habits {
-    answers: &answers::GMAIL,
+const GMAIL: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::GMAIL,
     host: "gmail-smtp-in.l.google.com",
     delivery_ms: 700.0,
     delayed: 0.003,
-    gone: 0.003,
-    given_up: 0.0008,
+    unknown_recipient: 0.003,
+    expired: 0.0008,
     complains: 0.0,
     apple_proxy: 0.1,
     prefetch: 0.04,
     ..BASE
 };
-const YAHOO: Habits = Habits {
-    answers: &answers::YAHOO,
+const YAHOO: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::YAHOO,
     host: "mta7.am0.yahoodns.net",
     delivery_ms: 1_300.0,
     delayed: 0.012,
     complains: 0.0008,
     ..BASE
 };
-const MICROSOFT: Habits = Habits {
-    answers: &answers::MICROSOFT,
+const MICROSOFT: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::MICROSOFT,
     host: "outlook-com.olc.protection.outlook.com",
     delivery_ms: 1_600.0,
-    gone: 0.005,
+    unknown_recipient: 0.005,
     complains: 0.0006,
     interest: 0.85,
     ..BASE
 };
-const APPLE: Habits = Habits {
-    answers: &answers::APPLE,
+const APPLE: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::APPLE,
     host: "mx01.mail.icloud.com",
     delivery_ms: 1_000.0,
     apple_proxy: 0.75,
     interest: 1.1,
     ..BASE
 };
-const COMPANY: Habits = Habits {
+const COMPANY: MailboxBehaviour = MailboxBehaviour {
     delivery_ms: 2_200.0,
     delayed: 0.02,
-    gone: 0.008,
-    given_up: 0.002,
+    unknown_recipient: 0.008,
+    expired: 0.002,
     complains: 0.0001,
     auto_replies: 0.01,
     interest: 0.8,
@@ -118,9 +118,9 @@ const COMPANY: Habits = Habits {
     ..BASE
 };
 
-/// Domain, provider, share in 1/10,000, habits.
+/// Domain, provider, share in 1/10,000, behaviour.
 #[rustfmt::skip]
-const CONSUMERS: [(&str, &str, u32, &Habits); 40] = [
+const CONSUMERS: [(&str, &str, u32, &MailboxBehaviour); 40] = [
     ("gmail.com", "gmail", 4050, &GMAIL), ("googlemail.com", "gmail", 40, &GMAIL),
     ("yahoo.com", "yahoo", 620, &YAHOO), ("yahoo.co.uk", "yahoo", 60, &YAHOO), ("yahoo.fr", "yahoo", 40, &YAHOO),
     ("aol.com", "yahoo", 170, &YAHOO), ("ymail.com", "yahoo", 30, &YAHOO),
@@ -191,28 +191,28 @@ const COMPANY_SECOND: [&str; 40] = [
 impl Mailboxes {
     pub(crate) fn new() -> Self {
         let (mut all, mut shares, mut sum) = (Vec::new(), Vec::new(), 0);
-        for (domain, provider, share, habits) in CONSUMERS {
+        for (domain, provider, share, behaviour) in CONSUMERS {
             sum += share;
             shares.push(sum);
-            all.push(Mailbox { domain: domain.into(), provider, habits });
+            all.push(Mailbox { domain: domain.into(), provider, behaviour });
         }
         for first in COMPANY_FIRST {
             for second in COMPANY_SECOND {
                 let domain = format!("{first}{second}.example").into();
-                all.push(Mailbox { domain, provider: "other", habits: &COMPANY });
+                all.push(Mailbox { domain, provider: "other", behaviour: &COMPANY });
             }
         }
-        Self { all, shares }
+        Self { all, cumulative_shares: shares }
     }
 
-    /// Chooses by a random number: consumer domains by share, company domains with a long tail.
+    /// Maps a random number to a mailbox: consumer domains by share, company domains with a long tail.
     pub(crate) fn choose(&self, random: u64) -> u16 {
-        let point = scale(random, SHARE_OF);
-        let consumers = self.shares.len();
-        let number = if self.shares.last().is_some_and(|&sum| point < sum) {
-            self.shares.partition_point(|&sum| sum <= point)
+        let point = scale(random, WHOLE_SHARE);
+        let consumers = self.cumulative_shares.len();
+        let number = if self.cumulative_shares.last().is_some_and(|&sum| point < sum) {
+            self.cumulative_shares.partition_point(|&sum| sum <= point)
         } else {
-            // The square makes the first domains the common ones.
+            // Squaring makes the first domains the most common.
             let companies = u32::try_from(self.all.len() - consumers).unwrap_or(0);
             let tail = scale(random << 32, u32::MAX);
             consumers + scale(u64::from(tail) * u64::from(tail), companies) as usize
@@ -233,10 +233,10 @@ impl Mailboxes {
     }
 }
 
-impl Habits {
-    /// From acceptance to delivery, at least the time of a handshake.
-    pub(crate) fn delivery_time_ms(&self, chance: &mut Chance) -> u32 {
-        crate::chance::round(chance.log_normal(self.delivery_ms, 0.55)).max(180)
+impl MailboxBehaviour {
+    /// Draws the time from acceptance to delivery; at least the time of an SMTP handshake.
+    pub(crate) fn delivery_time_ms(&self, random: &mut Random) -> u32 {
+        crate::random::round(random.log_normal(self.delivery_ms, 0.55)).max(180)
     }
 }
 
@@ -245,12 +245,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn domains_come_in_their_shares_with_a_long_tail_of_companies() {
+    fn domains_are_drawn_by_share_with_a_long_tail_of_companies() {
         let mailboxes = Mailboxes::new();
-        let mut chance = Chance::from_seed(1);
+        let mut random = Random::from_seed(1);
         let mut counts = vec![0_u32; mailboxes.all.len()];
         for _ in 0..200_000 {
-            counts[usize::from(mailboxes.choose(chance.next()))] += 1;
+            counts[usize::from(mailboxes.choose(random.next()))] += 1;
         }
         assert!((79_000..=83_000).contains(&counts[0]), "gmail.com: {}", counts[0]);
         let companies = &counts[CONSUMERS.len()..];

@@ -1,43 +1,43 @@
-//! A message and what may happen to it, as small as it can be: millions of them wait in the agenda.
+//! A message and the events about it. Both are kept small, because millions of them wait in the schedule.
 
-use crate::agents::Agent;
-use crate::answers::Answer;
+use crate::smtp_replies::SmtpReply;
+use crate::user_agents::UserAgent;
 
-/// A message that was sent. What it looks like follows from these numbers.
+/// A message that was sent. All its texts are derived from these numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) sent_at_ms: i64,
     /// Counted from the start of the simulation.
     pub(crate) serial: u64,
-    /// One of the tenant's audience.
+    /// Number of the recipient, unique over all tenants.
     pub(crate) person: u32,
-    /// Where the person's mailbox is.
+    /// Index of the recipient's mailbox domain.
     pub(crate) mailbox: u16,
     pub(crate) stream: u16,
 }
 
-/// What happens to a message.
+/// The type-specific part of an event about a message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
+pub(crate) enum EventDetail {
     Send,
     Delivery {
         processing_ms: u32,
     },
-    /// The answer of the receiving side; `after_acceptance` if it came by mail after the delivery.
+    /// The receiving side refused the message; `after_acceptance` if it first accepted it and reported the bounce by mail.
     Bounce {
-        answer: &'static Answer,
+        reply: &'static SmtpReply,
         after_acceptance: bool,
     },
-    /// SES did not try.
-    Suppressed(&'static Answer),
+    /// SES did not attempt delivery because of a suppression list.
+    Suppressed(&'static SmtpReply),
     AutoReply,
     Complaint,
     Reject,
     RenderingFailure,
-    Delay(&'static Answer),
-    Open(&'static Agent),
+    Delay(&'static SmtpReply),
+    Open(&'static UserAgent),
     Click {
-        agent: &'static Agent,
+        agent: &'static UserAgent,
         link: u8,
     },
     Unsubscribe,

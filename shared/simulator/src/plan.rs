@@ -1,4 +1,4 @@
-//! What to simulate: how many tenants, how much mail, for how long, from which seed, and what goes wrong.
+//! The plan of a simulation: tenants, volume, duration, seed and staged incidents.
 
 use crate::incident::Incident;
 
@@ -8,7 +8,7 @@ pub const MAX_TENANTS: u32 = 10_000;
 pub const MAX_EMAILS_PER_MINUTE: f64 = 2_000_000.0;
 /// The longest plan: ten years of minutes.
 pub const MAX_MINUTES: u32 = 10 * 366 * 24 * 60;
-/// The most incidents of a plan: each is looked at for every stream in every minute.
+/// The most incidents of a plan; each is evaluated for every stream in every minute.
 pub const MAX_INCIDENTS: usize = 100;
 /// The latest start: the year 9000, so that every time has a year of four digits.
 pub const MAX_START_MS: i64 = 221_845_392_000_000;
@@ -16,18 +16,18 @@ pub const MAX_START_MS: i64 = 221_845_392_000_000;
 /// What to simulate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// How many tenants, 1 to [`MAX_TENANTS`]. The first sends the most: shares fall as 1/rank.
+    /// Number of tenants, 1 to [`MAX_TENANTS`]. The first sends the most: shares fall as 1/rank.
     pub tenants: u32,
-    /// How many emails all tenants send a minute: the mean over the plan, or over its first week; traffic follows the
-    /// hours of the day.
+    /// Emails per minute of all tenants together: the mean over the plan, or over its first week if it is longer. Traffic follows the hours of
+    /// the day.
     pub emails_per_minute: f64,
-    /// How many minutes.
+    /// Duration in minutes.
     pub minutes: u32,
-    /// The first minute's start, in milliseconds since the Unix epoch; cut to the whole minute.
+    /// The first minute's start, in milliseconds since the Unix epoch; rounded down to a whole minute.
     pub start_ms: i64,
     /// The seed: the same plan and seed give the same bytes on any machine.
     pub seed: u64,
-    /// What goes wrong, and when.
+    /// Staged incidents.
     pub incidents: Vec<Incident>,
 }
 
@@ -37,10 +37,10 @@ pub enum InvalidPlan {
     /// Too few or too many tenants.
     #[error("{0} tenants: use 1 to {MAX_TENANTS}")]
     Tenants(u32),
-    /// No or too much mail.
+    /// The volume is out of range.
     #[error("{0} emails a minute: use more than 0 and at most {MAX_EMAILS_PER_MINUTE}")]
     EmailsPerMinute(f64),
-    /// Too long.
+    /// The plan is too long.
     #[error("{0} minutes: use at most {MAX_MINUTES}")]
     Minutes(u32),
     /// A start before 1970 or too late.
@@ -49,38 +49,38 @@ pub enum InvalidPlan {
     /// Too many incidents.
     #[error("{0} incidents: use at most {MAX_INCIDENTS}")]
     Incidents(usize),
-    /// An incident of a tenant that is not there.
+    /// An incident names a tenant that is not simulated.
     #[error(
         "incident of tenant {tenant:?}, which is not one of the {tenants} simulated: the first is {first:?}"
     )]
     UnknownTenant {
-        /// The name given.
+        /// The name in the incident.
         tenant: String,
-        /// How many there are.
+        /// Number of simulated tenants.
         tenants: u32,
-        /// The biggest one's name.
+        /// The name of the largest tenant.
         first: String,
     },
-    /// An incident of a provider that the simulation has no mail for.
+    /// An incident names a provider that is not simulated.
     #[error("incident at provider {provider:?}, which is not simulated: use one of {known}")]
     UnknownProvider {
-        /// The name given.
+        /// The name in the incident.
         provider: String,
-        /// All that there are.
+        /// The simulated names, separated by commas.
         known: String,
     },
-    /// An incident of a campaign that no tenant has.
+    /// An incident names a campaign that is not simulated.
     #[error("incident of campaign {campaign:?}, which is not simulated: use one of {known}")]
     UnknownCampaign {
-        /// The name given.
+        /// The name in the incident.
         campaign: String,
-        /// All that there are.
+        /// The simulated names, separated by commas.
         known: String,
     },
 }
 
 impl Plan {
-    /// Checks the numbers; names in incidents are checked against the world that is made.
+    /// Checks the numbers. Names in incidents are checked when the simulation is created.
     pub(crate) fn check(&self) -> Result<(), InvalidPlan> {
         if !(1..=MAX_TENANTS).contains(&self.tenants) {
             return Err(InvalidPlan::Tenants(self.tenants));

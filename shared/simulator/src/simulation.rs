@@ -1,23 +1,25 @@
-//! A plan, played minute by minute.
+//! Plays a plan minute by minute: draws the mail of each minute and writes the events that are due in it.
+//!
+//! Everything is drawn from the plan's seed in a fixed order, so that the same plan gives the same bytes.
 
-use crate::agenda::Agenda;
-use crate::chance::{Chance, mix, unit};
 use crate::envelope::{Envelope, Wrapper};
 use crate::incident::{Incident, IncidentKind};
-use crate::life::{Life, Troubles};
+use crate::lifecycle::{IncidentEffects, Lifecycle};
 use crate::mailboxes::Mailboxes;
-use crate::message::{Message, What};
+use crate::message::{EventDetail, Message};
 use crate::plan::{InvalidPlan, Plan};
+use crate::random::{Random, mix, unit};
+use crate::schedule::Schedule;
 use crate::template::Template;
 use crate::truth::TruthCounts;
 use crate::world::{CAMPAIGNS, Campaign, Tenant, mean_shape, tenants};
 use crate::write::{Event, Writer};
 
-/// How many people a tenant writes to.
+/// Number of recipients of each tenant.
 const AUDIENCE: u32 = 200_000;
 const MINUTE_MS: i64 = 60_000;
 
-/// A plan in play.
+/// A simulation in progress.
 #[derive(Debug)]
 pub struct Simulation {
     plan: Plan,
@@ -25,33 +27,33 @@ pub struct Simulation {
     streams: Vec<Stream>,
     mailboxes: Mailboxes,
     staged: Vec<Staged>,
-    agenda: Agenda<(Message, What)>,
-    chance: Chance,
+    schedule: Schedule<(Message, EventDetail)>,
+    random: Random,
     writer: Writer,
     wrapper: Wrapper,
-    /// Emails a minute where all shapes are 1.
+    /// Emails per minute where all daily and weekly factors are 1.
     base_rate: f64,
     minute: u32,
     serial: u64,
 }
 
-/// What happened in a minute.
+/// The summary of one minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MinuteSummary {
     /// The minute's start, in milliseconds since the Unix epoch.
     pub start_ms: i64,
     /// Events written.
     pub events: u64,
-    /// Later events left out so far because too many were waiting; memory is bounded.
+    /// Number of future events dropped so far because the schedule was full.
     pub dropped: u64,
     /// The counts of each tenant, in the order of [`Simulation::tenant_names`].
     pub tenants: Vec<TruthCounts>,
 }
 
-/// Something that happens to a message at a time, in milliseconds since the Unix epoch.
-type Due = (i64, (Message, What));
+/// An event that is due: its time in milliseconds since the Unix epoch, its message and its detail.
+type Due = (i64, (Message, EventDetail));
 
-/// One tenant's mail of one campaign.
+/// The mail of one campaign of one tenant.
 #[derive(Debug)]
 struct Stream {
     tenant: u32,
@@ -59,7 +61,7 @@ struct Stream {
     template: Template,
 }
 
-/// An incident whose names are found; none means any.
+/// An incident whose names are resolved; `None` means any.
 #[derive(Debug)]
 struct Staged {
     incident: Incident,
@@ -69,21 +71,21 @@ struct Staged {
 }
 
 impl Staged {
-    fn concerns(&self, stream: &Stream) -> bool {
+    fn affects(&self, stream: &Stream) -> bool {
         self.tenant.is_none_or(|tenant| tenant == stream.tenant)
             && self.campaign.is_none_or(|campaign| campaign == stream.campaign.name)
     }
 
-    fn concerns_mail_to(&self, provider: &str) -> bool {
-        self.provider.is_none_or(|wanted| wanted == provider)
+    fn affects_mail_to(&self, provider: &str) -> bool {
+        self.provider.is_none_or(|affected| affected == provider)
     }
 }
 
 impl Simulation {
-    /// Makes the world of a plan.
+    /// Prepares the simulation of a plan.
     ///
     /// # Errors
-    /// [`InvalidPlan`] if a number is out of range or an incident names what is not there.
+    /// [`InvalidPlan`] if a number is out of range or an incident names something that is not simulated.
     pub fn new(plan: Plan) -> Result<Self, InvalidPlan> {
         plan.check()?;
         let tenants = tenants(plan.tenants);
@@ -104,8 +106,8 @@ impl Simulation {
         let base_rate = plan.emails_per_minute / mean_shape(&tenants, start_ms / MINUTE_MS, plan.minutes);
         Ok(Self {
             base_rate,
-            chance: Chance::from_seed(plan.seed),
-            agenda: Agenda::new(start_ms, end_ms),
+            random: Random::from_seed(plan.seed),
+            schedule: Schedule::new(start_ms, end_ms),
             plan: Plan { start_ms, ..plan },
             tenants,
             streams,
@@ -118,23 +120,23 @@ impl Simulation {
         })
     }
 
-    /// The same events, wrapped as they arrive somewhere.
+    /// Writes the same events in this envelope. The default is [`Envelope::Raw`].
     #[must_use]
     pub fn in_envelopes(mut self, envelope: Envelope) -> Self {
         self.wrapper = Wrapper::new(envelope);
         self
     }
 
-    /// The tenants' names, the biggest first.
+    /// The names of the tenants, the largest first.
     pub fn tenant_names(&self) -> impl Iterator<Item = &str> {
         self.tenants.iter().map(|tenant| tenant.name.as_str())
     }
 
-    /// Appends the events of the next minute to `out`, one JSON object a line, in the order of their time; `None` when the plan is over.
+    /// Appends the events of the next minute to `out`, one JSON object per line, ordered by time. Returns `None` after the last minute.
     pub fn next_minute(&mut self, out: &mut Vec<u8>) -> Option<MinuteSummary> {
         let (mut summary, due) = self.begin_minute()?;
-        for (at_ms, (message, what)) in due {
-            self.publish(out, &mut summary, at_ms, message, what);
+        for (at_ms, (message, detail)) in due {
+            self.publish(out, &mut summary, at_ms, message, detail);
         }
         self.wrapper.end_minute(out);
         self.minute += 1;
@@ -149,7 +151,7 @@ impl Simulation {
         is_there
     }
 
-    /// Sends the mail of the next minute. Returns what is due in it.
+    /// Draws the mail of the next minute. Returns the events that are due in it.
     fn begin_minute(&mut self) -> Option<(MinuteSummary, Vec<Due>)> {
         if self.minute >= self.plan.minutes {
             return None;
@@ -159,13 +161,13 @@ impl Simulation {
         let summary = MinuteSummary {
             start_ms,
             events: 0,
-            dropped: self.agenda.dropped(),
+            dropped: self.schedule.dropped(),
             tenants: vec![TruthCounts::default(); self.tenants.len()],
         };
-        Some((summary, self.agenda.take_minute()))
+        Some((summary, self.schedule.take_minute()))
     }
 
-    /// Draws the mail of this minute and all that will come of it.
+    /// Draws the mail of this minute with all its events.
     fn send(&mut self, start_ms: i64) {
         for number in 0..self.streams.len() {
             let Some(stream) = self.streams.get(number) else { break };
@@ -173,7 +175,7 @@ impl Simulation {
             let spike = self.active(stream).map(Staged::volume_factor).product::<f64>();
             let shape = tenant.shape(stream.campaign, start_ms / MINUTE_MS);
             let part = tenant.share * f64::from(stream.campaign.percent) / 100.0;
-            let count = self.chance.poisson(self.base_rate * part * shape * spike);
+            let count = self.random.poisson(self.base_rate * part * shape * spike);
             for _ in 0..count {
                 self.send_one(start_ms, number);
             }
@@ -181,20 +183,20 @@ impl Simulation {
     }
 
     fn send_one(&mut self, start_ms: i64, number: usize) {
-        let sent_at_ms = start_ms + i64::from(self.chance.below(60_000));
+        let sent_at_ms = start_ms + i64::from(self.random.below(60_000));
         let Some(stream) = self.streams.get(number) else { return };
-        let person = stream.tenant * AUDIENCE + self.chance.below(AUDIENCE);
+        let person = stream.tenant * AUDIENCE + self.random.below(AUDIENCE);
         let mailbox_number = self.mailboxes.choose(mix(u64::from(person)));
         let Some(mailbox) = self.mailboxes.get(mailbox_number) else { return };
-        let (mut sent, mut troubles) = (1.0, Troubles::NONE);
+        let (mut sent, mut effects) = (1.0, IncidentEffects::NONE);
         for staged in &self.staged {
             if let Some(progress) = staged.incident.progress(self.minute)
-                && staged.concerns(stream)
+                && staged.affects(stream)
             {
-                staged.apply(mailbox.provider, progress, &mut sent, &mut troubles);
+                staged.apply(mailbox.provider, progress, &mut sent, &mut effects);
             }
         }
-        if sent < 1.0 && !self.chance.happens(sent) {
+        if sent < 1.0 && !self.random.happens(sent) {
             return;
         }
         self.serial += 1;
@@ -205,8 +207,8 @@ impl Simulation {
             mailbox: mailbox_number,
             stream: u16::try_from(number).unwrap_or(u16::MAX),
         };
-        let (campaign, chance, agenda) = (stream.campaign, &mut self.chance, &mut self.agenda);
-        Life { message, campaign, mailbox, troubles, chance, agenda }.begin();
+        let (campaign, random, schedule) = (stream.campaign, &mut self.random, &mut self.schedule);
+        Lifecycle { message, campaign, mailbox, effects, random, schedule }.draw();
     }
 
     fn publish(
@@ -215,70 +217,70 @@ impl Simulation {
         summary: &mut MinuteSummary,
         at_ms: i64,
         message: Message,
-        what: What,
+        detail: EventDetail,
     ) {
         let Some(stream) = self.streams.get(usize::from(message.stream)) else { return };
         let Some(mailbox) = self.mailboxes.get(message.mailbox) else { return };
-        if matches!(what, What::Open(_) | What::Click { .. })
-            && self.is_unseen(stream, mailbox.provider, at_ms, message)
+        if matches!(detail, EventDetail::Open(_) | EventDetail::Click { .. })
+            && self.is_hidden(stream, mailbox.provider, at_ms, message)
         {
             return;
         }
         if let Some(counts) = summary.tenants.get_mut(stream.tenant as usize) {
-            counts.count(what);
+            counts.count(detail);
         }
         summary.events += 1;
-        let event = Event { at_ms, message, what, template: &stream.template, mailbox };
+        let event = Event { at_ms, message, detail, template: &stream.template, mailbox };
         self.wrapper.write(out, &mut self.writer, &event);
     }
 
-    /// Whether an outage hides an open or click of this moment. Drawn from the message, so that all else stays as it would be.
-    fn is_unseen(&self, stream: &Stream, provider: &str, at_ms: i64, message: Message) -> bool {
+    /// Whether an outage hides this open or click. It is derived from the message instead of drawn, so that an outage changes nothing else.
+    fn is_hidden(&self, stream: &Stream, provider: &str, at_ms: i64, message: Message) -> bool {
         let drawn = unit(mix(message.serial ^ at_ms.unsigned_abs().rotate_left(32)));
         self.active(stream).any(|staged| {
             staged.incident.kind == IncidentKind::OpenOutage
-                && staged.concerns_mail_to(provider)
+                && staged.affects_mail_to(provider)
                 && drawn < staged.incident.share
         })
     }
 
-    /// The incidents that concern a stream in this minute.
+    /// The incidents that affect a stream in this minute.
     fn active<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = &'a Staged> {
         let minute = self.minute;
         self.staged
             .iter()
-            .filter(move |staged| staged.incident.progress(minute).is_some() && staged.concerns(stream))
+            .filter(move |staged| staged.incident.progress(minute).is_some() && staged.affects(stream))
     }
 }
 
 impl Staged {
-    /// How many times over a stream is sent. Where only mail to one provider is, the rest of it is thinned out again.
+    /// The factor of a stream's volume. If only mail to one provider is affected, [`Staged::apply`] thins out the rest again.
     fn volume_factor(&self) -> f64 {
         if self.incident.kind == IncidentKind::VolumeSpike { self.incident.factor.max(1.0) } else { 1.0 }
     }
 
-    /// What the incident does to a message to a provider: `sent` is the chance that it is sent at all.
-    fn apply(&self, provider: &str, progress: f64, sent: &mut f64, troubles: &mut Troubles) {
+    /// Applies the incident to a message to `provider`. `sent` is the probability that the message is sent at all.
+    fn apply(&self, provider: &str, progress: f64, sent: &mut f64, effects: &mut IncidentEffects) {
         let Incident { kind, share, factor, .. } = self.incident;
-        if !self.concerns_mail_to(provider) {
+        if !self.affects_mail_to(provider) {
             if kind == IncidentKind::VolumeSpike {
                 *sent /= factor.max(1.0);
             }
             return;
         }
         match kind {
-            IncidentKind::GmailBlock => troubles.blocked = troubles.blocked.max(share),
-            IncidentKind::SlowDecline => troubles.blocked = troubles.blocked.max(share * progress),
-            IncidentKind::BadList => troubles.gone = troubles.gone.max(share),
-            IncidentKind::ComplaintSpike => troubles.complains = troubles.complains.max(share),
+            IncidentKind::GmailBlock => effects.blocked = effects.blocked.max(share),
+            IncidentKind::SlowDecline => effects.blocked = effects.blocked.max(share * progress),
+            IncidentKind::BadList => effects.unknown_recipient = effects.unknown_recipient.max(share),
+            IncidentKind::ComplaintSpike => effects.complains = effects.complains.max(share),
             IncidentKind::VolumeDrop => *sent *= 1.0 - share,
-            IncidentKind::Latency => troubles.slowness *= factor,
+            IncidentKind::Latency => effects.slowness *= factor,
             IncidentKind::VolumeSpike | IncidentKind::OpenOutage => {}
         }
     }
 }
 
-/// Finds the names of an incident in the world.
+/// Resolves the names of an incident.
 fn stage(incident: &Incident, tenants: &[Tenant], mailboxes: &Mailboxes) -> Result<Staged, InvalidPlan> {
     let tenant = match incident.tenant.as_deref() {
         None => Some(0),

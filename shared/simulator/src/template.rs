@@ -1,9 +1,9 @@
-//! What the events of one stream have in common, rendered once: only what differs from event to event is written each time.
+//! The parts that all events of one stream have in common, rendered once. Only the rest is written for each event.
 //!
 //! The order and the presence of fields follow SES's published examples and captured events:
 //! <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html>.
 
-use crate::chance::{choose, mix};
+use crate::random::{choose, mix};
 use crate::world::{Campaign, Flow, Tenant};
 
 /// The constant parts of `mail`, in the order in which they are written.
@@ -11,27 +11,27 @@ use crate::world::{Campaign, Flow, Tenant};
 pub(crate) struct Template {
     /// `,"source":…`
     pub(crate) source: String,
-    /// `,"sourceArn":…`; not in opens and clicks.
+    /// `,"sourceArn":…`; left out of opens and clicks.
     pub(crate) source_arn: String,
     /// The sending AWS account.
     pub(crate) account: String,
     /// The configuration set's name.
     pub(crate) configuration_set: String,
-    /// From the first header to where To's address goes.
+    /// From the first header up to the address of `To`.
     pub(crate) headers_to: String,
-    /// From there to where the segment's tag goes.
+    /// From there up to the segment in the tags header.
     pub(crate) headers_segment: String,
-    /// From there to where the Message-ID goes.
+    /// From there up to the Message-ID.
     pub(crate) headers_message_id: String,
     /// `commonHeaders` up to its date.
     pub(crate) common_date: String,
-    /// The subject and the end of `commonHeaders`.
+    /// The subject, up to the end of `commonHeaders`.
     pub(crate) common_subject: String,
     /// `tags` up to the segment's value.
     pub(crate) tags_segment: String,
-    /// The domain mail is sent from.
+    /// The sending domain.
     pub(crate) domain: String,
-    /// The web site that links lead to.
+    /// The base URL of links.
     pub(crate) site: String,
 }
 
@@ -72,7 +72,7 @@ impl Template {
     }
 }
 
-/// A DKIM signature that looks like one: <https://www.rfc-editor.org/rfc/rfc6376#section-3.5>.
+/// A well-formed but invalid DKIM signature: <https://www.rfc-editor.org/rfc/rfc6376#section-3.5>.
 fn signature(domain: &str, number: u32) -> String {
     let base64 = |length: usize, seed: u64| -> String {
         let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,8 +1,8 @@
-//! What really happened, beside the bytes: the counts that a reader of the events must arrive at.
+//! The true counts of a simulation, which whoever counts its events must arrive at.
 
-use crate::message::What;
+use crate::message::EventDetail;
 
-/// Counts of one tenant in one minute, named and defined as Mailgauge's metrics.
+/// True counts of one tenant in one minute, with the names and meanings of Mailgauge's metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TruthCounts {
     /// Messages accepted.
@@ -40,37 +40,37 @@ pub struct TruthCounts {
 }
 
 impl TruthCounts {
-    pub(crate) fn count(&mut self, what: What) {
-        match what {
-            What::Send => self.sends += 1,
-            What::Delivery { .. } => self.deliveries += 1,
-            What::Bounce { answer, .. } => match answer.bounce_type {
+    pub(crate) fn count(&mut self, detail: EventDetail) {
+        match detail {
+            EventDetail::Send => self.sends += 1,
+            EventDetail::Delivery { .. } => self.deliveries += 1,
+            EventDetail::Bounce { reply, .. } => match reply.bounce_type {
                 "Permanent" => self.bounces_permanent += 1,
                 "Transient" => self.bounces_transient += 1,
                 _ => self.bounces_undetermined += 1,
             },
-            What::Suppressed(_) => {
+            EventDetail::Suppressed(_) => {
                 self.bounces_permanent += 1;
                 self.suppressed += 1;
             }
-            What::AutoReply => self.auto_replies += 1,
-            What::Complaint => self.complaints += 1,
-            What::Reject => self.rejects += 1,
-            What::RenderingFailure => self.rendering_failures += 1,
-            What::Delay(_) => self.delays += 1,
-            What::Open(agent) => {
+            EventDetail::AutoReply => self.auto_replies += 1,
+            EventDetail::Complaint => self.complaints += 1,
+            EventDetail::Reject => self.rejects += 1,
+            EventDetail::RenderingFailure => self.rendering_failures += 1,
+            EventDetail::Delay(_) => self.delays += 1,
+            EventDetail::Open(agent) => {
                 self.opens += 1;
                 self.opens_machine += u64::from(agent.machine);
             }
-            What::Click { agent, .. } => {
+            EventDetail::Click { agent, .. } => {
                 self.clicks += 1;
                 self.clicks_bot += u64::from(agent.machine);
             }
-            What::Unsubscribe => self.unsubscribes += 1,
+            EventDetail::Unsubscribe => self.unsubscribes += 1,
         }
     }
 
-    /// How many events these counts come from.
+    /// Number of events behind these counts.
     pub const fn events(&self) -> u64 {
         self.sends
             + self.deliveries
@@ -90,7 +90,7 @@ impl TruthCounts {
 
 impl std::ops::AddAssign for TruthCounts {
     fn add_assign(&mut self, other: Self) {
-        // Named one by one, so that a new count cannot be forgotten.
+        // The exhaustive pattern makes the compiler notice a forgotten field.
         let Self {
             sends,
             deliveries,

@@ -1,20 +1,20 @@
-//! Who sends what, and when: tenants with their streams of mail, and how much of each goes out in a minute.
+//! The simulated senders: tenants, their campaigns, and how much mail of each is sent in a minute.
 //!
 //! Tenants' shares fall as 1/rank. Each has two campaigns sent in bursts, one in a drip and two transactional streams,
 //! all following the hours and weekdays of the tenant's own time zone. Everything follows from the tenant's number: no random draw is made here.
 
-use crate::chance::{choose, mix};
+use crate::random::{choose, mix};
 
 const MINUTES_PER_DAY: i64 = 24 * 60;
 
-/// What kind of mail a stream is.
+/// How a campaign is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// To a whole list within [`BURST_MINUTES`], each day at this hour.
+    /// To a whole list within [`BURST_MINUTES`], every day at this local hour.
     Burst { hour: i64 },
-    /// A little all the time, to people who did something.
+    /// A little all the time, triggered by what recipients did.
     Drip,
-    /// What people wait for: receipts, passwords.
+    /// Mail that recipients wait for: receipts, password resets.
     Transactional,
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct Campaign {
     pub(crate) name: &'static str,
     pub(crate) subject: &'static str,
     pub(crate) flow: Flow,
-    /// The part of the tenant's mail, in percent.
+    /// Share of the tenant's mail, in percent.
     pub(crate) percent: u32,
-    /// Sent from a template, which may fail to render.
+    /// Whether it is sent from a template, which may fail to render.
     pub(crate) templated: bool,
 }
 
@@ -70,22 +70,22 @@ pub(crate) const CAMPAIGNS: [Campaign; 5] = [
 ];
 
 impl Campaign {
-    /// Whether people did not ask for it one by one.
+    /// Whether it is bulk mail, as opposed to mail that each recipient asked for.
     pub(crate) const fn is_bulk(&self) -> bool {
         !matches!(self.flow, Flow::Transactional)
     }
 }
 
-/// The segments recipients are in.
+/// The segments of recipients.
 pub(crate) const SEGMENTS: [&str; 5] = ["active", "new", "loyal", "dormant", "trial"];
 
 /// A tenant.
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
-    /// Its part of all mail, 0 to 1.
+    /// Share of all mail, 0 to 1.
     pub(crate) share: f64,
-    /// Minutes that its clock is ahead of UTC.
+    /// Offset of its local time from UTC, in minutes.
     utc_offset_minutes: i64,
 }
 
@@ -126,17 +126,17 @@ const NAMES: [&str; 32] = [
 
 const UTC_OFFSETS_MINUTES: [i64; 8] = [-480, -360, -300, 0, 60, 120, 330, 540];
 
-/// How much of a day's mail an hour gets, in any unit.
+/// Relative volume of each local hour.
 const HOURS: [u32; 24] = [
     35, 25, 20, 20, 25, 40, 65, 95, 120, 135, 145, 150, 145, 145, 145, 140, 140, 145, 150, 155, 145, 120, 85,
     55,
 ];
-/// How much of a week's mail a day gets, Monday first.
+/// Relative volume of each weekday, Monday first.
 const DAYS: [u32; 7] = [105, 110, 110, 108, 105, 85, 77];
-/// How long a burst takes to go out.
+/// Duration of a burst.
 const BURST_MINUTES: i64 = 120;
 
-/// The tenants, the biggest first.
+/// The tenants, the largest first.
 pub(crate) fn tenants(count: u32) -> Vec<Tenant> {
     let sum: f64 = (1..=count).map(|rank| 1.0 / f64::from(rank)).sum();
     let mut tenants = Vec::new();

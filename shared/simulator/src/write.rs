@@ -1,19 +1,19 @@
 //! An event as SES publishes it: compact JSON on one line.
 //!
-//! What differs between types is kept: Open and Click have no `sourceArn`, only Delivery names the outgoing address,
-//! Send, Reject and Rendering Failure have no time of their own, delays and Rendering Failure have no headers.
-//! All text that goes in is made by this crate and needs no escaping.
+//! Differences between event types are preserved: Open and Click have no `sourceArn`; only Delivery names the outgoing IP address; Send,
+//! Reject and Rendering Failure have no time of their own; delays and Rendering Failure have no headers. All texts are made by this crate
+//! and need no escaping.
 
-use crate::chance::{choose, mix};
+use crate::formatting::{Dates, push_decimal, push_hex};
 use crate::mailboxes::Mailbox;
-use crate::message::{Message, What};
-use crate::stamp::{Dates, push_decimal, push_hex};
+use crate::message::{EventDetail, Message};
+use crate::random::{choose, mix};
 use crate::template::Template;
 use crate::world::SEGMENTS;
 
 mod body;
 
-/// Writes events; keeps the parts of one event that are written several times.
+/// Writes events. It keeps those parts of the current event that are written several times.
 #[derive(Debug)]
 pub(crate) struct Writer {
     dates: Dates,
@@ -27,7 +27,7 @@ pub(crate) struct Writer {
 pub(crate) struct Event<'a> {
     pub(crate) at_ms: i64,
     pub(crate) message: Message,
-    pub(crate) what: What,
+    pub(crate) detail: EventDetail,
     pub(crate) template: &'a Template,
     pub(crate) mailbox: &'a Mailbox,
 }
@@ -41,12 +41,15 @@ impl Writer {
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
         self.prepare(event);
         out.extend_from_slice(br#"{"eventType":""#);
-        out.extend_from_slice(event.what.event_type().as_bytes());
+        out.extend_from_slice(event.detail.event_type().as_bytes());
         out.extend_from_slice(br#"","#);
-        // SES's examples have the body before the mail in these two.
+        // In SES's examples of bounces and complaints the body precedes the mail object.
         let body_first = matches!(
-            event.what,
-            What::Bounce { .. } | What::Suppressed(_) | What::AutoReply | What::Complaint
+            event.detail,
+            EventDetail::Bounce { .. }
+                | EventDetail::Suppressed(_)
+                | EventDetail::AutoReply
+                | EventDetail::Complaint
         );
         if body_first {
             self.body(out, event);
@@ -60,12 +63,12 @@ impl Writer {
         out.extend_from_slice(b"}\n");
     }
 
-    /// The id of the message last written about.
+    /// The message ID of the event written last.
     pub(crate) fn message_id(&self) -> &[u8] {
         &self.message_id
     }
 
-    /// For the times in an envelope.
+    /// The date formatter, for times in an envelope.
     pub(crate) fn dates(&mut self) -> &mut Dates {
         &mut self.dates
     }
@@ -82,13 +85,13 @@ impl Writer {
 
     fn mail(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
         let template = event.template;
-        let shape = event.what.shape();
+        let parts = event.detail.optional_parts();
         let segment = segment(event.message.person);
         out.extend_from_slice(br#""mail":{"timestamp":""#);
         self.dates.push_iso(out, event.message.sent_at_ms);
         out.push(b'"');
         out.extend_from_slice(template.source.as_bytes());
-        if shape.source_arn {
+        if parts.source_arn {
             out.extend_from_slice(template.source_arn.as_bytes());
         }
         out.extend_from_slice(br#","sendingAccountId":""#);
@@ -98,12 +101,12 @@ impl Writer {
         out.extend_from_slice(br#"","destination":[""#);
         out.extend_from_slice(&self.address);
         out.extend_from_slice(br#""]"#);
-        if shape.headers {
+        if parts.headers {
             self.headers(out, event, segment);
         }
         out.extend_from_slice(template.tags_segment.as_bytes());
         out.extend_from_slice(segment.as_bytes());
-        if shape.outgoing {
+        if parts.outgoing {
             out.extend_from_slice(
                 br#""],"ses:outgoing-tls-version":["TLSv1.3"],"ses:outgoing-ip":["198.51.100."#,
             );
@@ -143,14 +146,14 @@ impl Writer {
     }
 }
 
-/// Which optional parts of `mail` an event has.
-struct Shape {
+/// Which optional parts of the mail object an event has.
+struct OptionalParts {
     source_arn: bool,
     headers: bool,
     outgoing: bool,
 }
 
-impl What {
+impl EventDetail {
     const fn event_type(self) -> &'static str {
         match self {
             Self::Send => "Send",
@@ -166,8 +169,8 @@ impl What {
         }
     }
 
-    const fn shape(self) -> Shape {
-        Shape {
+    const fn optional_parts(self) -> OptionalParts {
+        OptionalParts {
             source_arn: !matches!(self, Self::Open(_) | Self::Click { .. }),
             headers: !matches!(self, Self::Delay(_) | Self::RenderingFailure),
             outgoing: matches!(self, Self::Delivery { .. }),
@@ -175,7 +178,7 @@ impl What {
     }
 }
 
-/// SES's form of an id: region, time, a UUID, a counter. 60 characters.
+/// An ID in SES's format: region, time, a UUID and a counter, 60 characters in all.
 fn push_id(out: &mut Vec<u8>, at_ms: i64, first: u64, second: u64) {
     out.extend_from_slice(b"0100");
     push_hex(out, at_ms.unsigned_abs(), 12);
@@ -193,7 +196,7 @@ pub(crate) fn push_uuid(out: &mut Vec<u8>, first: u64, second: u64) {
     }
 }
 
-/// What belongs to a person for good, whatever is sent to them.
+/// The segment of a recipient, the same for all their mail.
 fn segment(person: u32) -> &'static str {
     let segment: &&str = choose(mix(u64::from(person) ^ 0x5e9), &SEGMENTS);
     segment
@@ -206,7 +209,7 @@ const FIRST_NAMES: [&str; 32] = [
     "hiro", "lena",
 ];
 
-/// `anna.1f3a9c2e@gmail.com`: nobody's, since the digits are the person's number, mixed.
+/// An address such as `anna.1f3a9c2e@gmail.com`. The digits are a hash of the recipient's number, so it is nobody's real address.
 fn push_address(out: &mut Vec<u8>, person: u32, mailbox: &Mailbox) {
     let who = mix(u64::from(person) ^ 0xadd);
     out.extend_from_slice(choose(who, &FIRST_NAMES).as_bytes());

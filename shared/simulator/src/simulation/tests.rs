@@ -1,4 +1,4 @@
-//! Plans played and read back: the bytes must say what the truth says, and each incident must show.
+//! Plays plans and parses the result: the bytes must agree with the true counts, and each incident must be visible.
 
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ fn play(plan: Plan) -> (Vec<u8>, Vec<TruthCounts>) {
 fn with_and_without(incident: &str) -> (TruthCounts, TruthCounts) {
     let (_, usual) = play(plan(2, 120.0, 120, &[]));
     let (_, incident) = play(plan(2, 120.0, 120, &[incident]));
-    // What is not concerned goes on as before, but for chance: another draw, the same mean.
+    // Counts that the incident does not affect stay the same up to chance: other draws, the same mean.
     let (others, others_usual) = (incident[1], usual[1]);
     assert!(
         others.sends.abs_diff(others_usual.sends) * 10 < others_usual.sends,
@@ -43,7 +43,7 @@ fn with_and_without(incident: &str) -> (TruthCounts, TruthCounts) {
 }
 
 #[test]
-fn the_same_plan_gives_the_same_bytes() {
+fn same_plan_gives_the_same_bytes() {
     let small = || plan(4, 60.0, 30, &["gmail-block@5:minutes=10"]);
     let (bytes, _) = play(small());
     assert_eq!(bytes, play(small()).0);
@@ -54,7 +54,7 @@ fn the_same_plan_gives_the_same_bytes() {
 }
 
 #[test]
-fn the_bytes_say_what_the_truth_says() {
+fn events_agree_with_the_true_counts() {
     let (bytes, truth) = play(plan(3, 60.0, 90, &["bad-list@10", "complaint-spike@10:share=0.1"]));
     let mut read: HashMap<String, TruthCounts> = HashMap::new();
     let mut last = String::new();
@@ -114,7 +114,7 @@ fn count_bounce(counts: &mut TruthCounts, bounce: &Value) {
 }
 
 #[test]
-fn an_ordinary_day_has_ordinary_rates() {
+fn ordinary_day_has_ordinary_rates() {
     let (bytes, truth) = play(plan(5, 12.0, 24 * 60, &[]));
     let mut all = TruthCounts::default();
     for counts in &truth {
@@ -134,7 +134,7 @@ fn an_ordinary_day_has_ordinary_rates() {
 }
 
 #[test]
-fn gmail_tells_of_no_complaint() {
+fn gmail_reports_no_complaints() {
     let (bytes, truth) = play(plan(1, 60.0, 120, &["complaint-spike@0:share=0.2"]));
     assert!(truth[0].complaints > 100);
     let text = String::from_utf8(bytes).unwrap();
@@ -143,7 +143,7 @@ fn gmail_tells_of_no_complaint() {
 }
 
 #[test]
-fn a_gmail_block_shows_in_transient_bounces() {
+fn gmail_block_raises_transient_bounces() {
     let (usual, blocked) = with_and_without("gmail-block@60:minutes=60");
     let refused = blocked.bounces_transient as f64 / (blocked.sends as f64 / 2.0);
     assert!(
@@ -153,20 +153,20 @@ fn a_gmail_block_shows_in_transient_bounces() {
 }
 
 #[test]
-fn a_bad_list_shows_in_permanent_bounces() {
+fn bad_list_raises_permanent_bounces() {
     let (usual, bad) = with_and_without("bad-list@60:share=0.25");
     let more = (bad.bounces_permanent - usual.bounces_permanent) as f64 / (bad.sends as f64 / 2.0);
     assert!((0.15..0.4).contains(&more), "{more} {usual:?} {bad:?}");
 }
 
 #[test]
-fn a_complaint_spike_shows_within_the_hour() {
+fn complaint_spike_is_visible_within_the_hour() {
     let (usual, spike) = with_and_without("complaint-spike@40:share=0.05");
     assert!(usual.complaints < 5 && spike.complaints > 30, "{usual:?} {spike:?}");
 }
 
 #[test]
-fn volume_drops_and_spikes_by_as_much_as_told() {
+fn volume_changes_by_the_given_share_and_factor() {
     let (usual, dropped) = with_and_without("volume-drop@0:minutes=120:share=0.9");
     assert!((0.07..0.13).contains(&(dropped.sends as f64 / usual.sends as f64)), "{usual:?} {dropped:?}");
     let (usual, spike) = with_and_without("volume-spike@0:minutes=120:factor=4");
@@ -177,7 +177,7 @@ fn volume_drops_and_spikes_by_as_much_as_told() {
 }
 
 #[test]
-fn a_slow_decline_grows_to_its_share() {
+fn slow_decline_grows_to_its_share() {
     let mut simulation =
         Simulation::new(plan(1, 100.0, 120, &["slow-decline@0:minutes=120:share=0.4"])).unwrap();
     let mut halves = [TruthCounts::default(); 2];
@@ -193,7 +193,7 @@ fn a_slow_decline_grows_to_its_share() {
 }
 
 #[test]
-fn an_open_outage_hides_opens_and_clicks_and_nothing_else() {
+fn open_outage_hides_only_opens_and_clicks() {
     let (usual, outage) = with_and_without("open-outage@0:minutes=120");
     assert_eq!((outage.opens, outage.clicks), (0, 0));
     assert_eq!((outage.sends, outage.deliveries), (usual.sends, usual.deliveries));
@@ -216,7 +216,7 @@ fn latency_delays_deliveries() {
 }
 
 #[test]
-fn a_plan_ends() {
+fn simulation_ends_with_its_plan() {
     let mut simulation = Simulation::new(plan(1, 10.0, 2, &[])).unwrap();
     let mut out = Vec::new();
     let starts: Vec<i64> =
@@ -227,7 +227,7 @@ fn a_plan_ends() {
 }
 
 #[test]
-fn plans_that_cannot_be_played_are_refused_by_name() {
+fn invalid_plans_are_refused_with_the_reason() {
     let refused = |plan: Plan| Simulation::new(plan).unwrap_err().to_string();
     let good = plan(2, 1.0, 1, &[]);
     assert!(refused(Plan { tenants: 0, ..good.clone() }).contains("0 tenants"));
@@ -252,7 +252,7 @@ fn plans_that_cannot_be_played_are_refused_by_name() {
 }
 
 #[test]
-fn minutes_after_skipped_ones_are_the_same() {
+fn minutes_after_skipped_ones_are_unchanged() {
     let plan = || plan(2, 60.0, 200, &["volume-spike@20:minutes=60"]);
     let (mut whole, mut skipping) = (Simulation::new(plan()).unwrap(), Simulation::new(plan()).unwrap());
     for minute in 0..200 {

@@ -1,37 +1,37 @@
-//! The part of an event that its type decides: `delivery`, `bounce`, `open` and so on.
+//! Writes the type-specific object of an event: `delivery`, `bounce`, `open` and so on.
 
 use super::{Event, Writer, push_id};
-use crate::agents::Agent;
-use crate::answers::Answer;
-use crate::chance::mix;
-use crate::message::What;
-use crate::stamp::push_decimal;
+use crate::formatting::push_decimal;
+use crate::message::EventDetail;
+use crate::random::mix;
+use crate::smtp_replies::SmtpReply;
+use crate::user_agents::UserAgent;
 
-/// From 2026-08-07 SES says whether it takes an open or click for a machine's.
+/// Since 2026-08-07 SES flags opens and clicks that it attributes to machines.
 const BOT_FLAG_SINCE_MS: i64 = 1_786_060_800_000;
 const REPORTING_MTA: &[u8] = b"a8-21.smtp-out.amazonses.com";
 
 impl Writer {
     pub(super) fn body(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
-        match event.what {
-            What::Send => out.extend_from_slice(br#""send":{}"#),
-            What::Reject => out.extend_from_slice(br#""reject":{"reason":"Bad content"}"#),
-            What::RenderingFailure => out.extend_from_slice(
+        match event.detail {
+            EventDetail::Send => out.extend_from_slice(br#""send":{}"#),
+            EventDetail::Reject => out.extend_from_slice(br#""reject":{"reason":"Bad content"}"#),
+            EventDetail::RenderingFailure => out.extend_from_slice(
                 br#""failure":{"errorMessage":"Attribute 'firstName' is not present in the rendering data.","templateName":"base"}"#,
             ),
-            What::Delivery { processing_ms } => self.delivery(out, event, processing_ms),
-            What::Bounce { answer, after_acceptance } => self.bounce(out, event, answer, after_acceptance),
-            What::Suppressed(answer) => self.bounce(out, event, answer, false),
-            What::AutoReply => self.auto_reply(out, event),
-            What::Complaint => self.complaint(out, event),
-            What::Delay(answer) => self.delay(out, event, answer),
-            What::Open(agent) => {
+            EventDetail::Delivery { processing_ms } => self.delivery(out, event, processing_ms),
+            EventDetail::Bounce { reply, after_acceptance } => self.bounce(out, event, reply, after_acceptance),
+            EventDetail::Suppressed(reply) => self.bounce(out, event, reply, false),
+            EventDetail::AutoReply => self.auto_reply(out, event),
+            EventDetail::Complaint => self.complaint(out, event),
+            EventDetail::Delay(reply) => self.delay(out, event, reply),
+            EventDetail::Open(agent) => {
                 out.extend_from_slice(br#""open":{"#);
                 self.interaction(out, event, agent);
                 out.push(b'}');
             }
-            What::Click { agent, link } => self.click(out, event, agent, link),
-            What::Unsubscribe => self.unsubscribe(out, event),
+            EventDetail::Click { agent, link } => self.click(out, event, agent, link),
+            EventDetail::Unsubscribe => self.unsubscribe(out, event),
         }
     }
 
@@ -63,20 +63,20 @@ impl Writer {
         out.extend_from_slice(br#""}"#);
     }
 
-    fn bounce(&mut self, out: &mut Vec<u8>, event: &Event<'_>, answer: &Answer, after_acceptance: bool) {
+    fn bounce(&mut self, out: &mut Vec<u8>, event: &Event<'_>, reply: &SmtpReply, after_acceptance: bool) {
         for part in
-            [r#""bounce":{"bounceType":""#, answer.bounce_type, r#"","bounceSubType":""#, answer.sub_type]
+            [r#""bounce":{"bounceType":""#, reply.bounce_type, r#"","bounceSubType":""#, reply.sub_type]
         {
             out.extend_from_slice(part.as_bytes());
         }
         out.extend_from_slice(br#"","bouncedRecipients":["#);
         self.recipient(out);
-        if !answer.status.is_empty() {
+        if !reply.status.is_empty() {
             let parts = [
                 r#","action":"failed","status":""#,
-                answer.status,
+                reply.status,
                 r#"","diagnosticCode":""#,
-                answer.diagnostic,
+                reply.diagnostic,
                 "\"",
             ];
             for part in parts {
@@ -86,16 +86,16 @@ impl Writer {
         out.extend_from_slice(b"}],");
         self.timestamp(out, event.at_ms);
         feedback_id(out, event);
-        if !answer.status.is_empty() {
+        if !reply.status.is_empty() {
             out.extend_from_slice(br#","reportingMTA":"dns; "#);
-            let host = if after_acceptance { event.mailbox.habits.host.as_bytes() } else { REPORTING_MTA };
+            let host = if after_acceptance { event.mailbox.behaviour.host.as_bytes() } else { REPORTING_MTA };
             out.extend_from_slice(host);
             out.push(b'"');
         }
         out.push(b'}');
     }
 
-    /// Published as a transient bounce without any delivery-status field.
+    /// SES publishes automatic replies as transient bounces without delivery-status fields.
     fn auto_reply(&mut self, out: &mut Vec<u8>, event: &Event<'_>) {
         out.extend_from_slice(
             br#""bounce":{"bounceType":"Transient","bounceSubType":"General","bouncedRecipients":["#,
@@ -118,22 +118,21 @@ impl Writer {
         out.extend_from_slice(br#""}"#);
     }
 
-    fn delay(&mut self, out: &mut Vec<u8>, event: &Event<'_>, answer: &Answer) {
+    fn delay(&mut self, out: &mut Vec<u8>, event: &Event<'_>, reply: &SmtpReply) {
         out.extend_from_slice(br#""deliveryDelay":{"#);
         self.timestamp(out, event.at_ms);
-        for part in [r#","delayType":""#, answer.sub_type, r#"","expirationTime":""#] {
+        for part in [r#","delayType":""#, reply.sub_type, r#"","expirationTime":""#] {
             out.extend_from_slice(part.as_bytes());
         }
         self.dates.push_iso(out, event.message.sent_at_ms + 14 * 3_600_000);
         out.extend_from_slice(br#"","delayedRecipients":["#);
         self.recipient(out);
-        for part in [r#","status":""#, answer.status, r#"","diagnosticCode":""#, answer.diagnostic, r#""}]}"#]
-        {
+        for part in [r#","status":""#, reply.status, r#"","diagnosticCode":""#, reply.diagnostic, r#""}]}"#] {
             out.extend_from_slice(part.as_bytes());
         }
     }
 
-    fn interaction(&mut self, out: &mut Vec<u8>, event: &Event<'_>, agent: &Agent) {
+    fn interaction(&mut self, out: &mut Vec<u8>, event: &Event<'_>, agent: &UserAgent) {
         self.timestamp(out, event.at_ms);
         for part in [r#","userAgent":""#, agent.user_agent, r#"","ipAddress":""#, agent.network] {
             out.extend_from_slice(part.as_bytes());
@@ -147,7 +146,7 @@ impl Writer {
         }
     }
 
-    fn click(&mut self, out: &mut Vec<u8>, event: &Event<'_>, agent: &Agent, link: u8) {
+    fn click(&mut self, out: &mut Vec<u8>, event: &Event<'_>, agent: &UserAgent, link: u8) {
         out.extend_from_slice(br#""click":{"#);
         self.interaction(out, event, agent);
         out.extend_from_slice(br#","link":""#);
@@ -166,7 +165,7 @@ impl Writer {
     }
 }
 
-/// SES's id of a bounce or complaint: of the message and the time, so that each has its own.
+/// The feedback ID, derived from message and time so that each bounce and complaint has its own.
 fn feedback_id(out: &mut Vec<u8>, event: &Event<'_>) {
     out.extend_from_slice(br#","feedbackId":""#);
     let seed = event.message.serial ^ event.at_ms.unsigned_abs().rotate_left(32);

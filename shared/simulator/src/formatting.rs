@@ -1,8 +1,8 @@
-//! Times and numbers as text, written by hand because it is done several times for each event.
+//! Formats times and numbers. Hand-written, because several are written per event and the general formatters take most of a simulation's time.
 
-use crate::chance::choose;
+use crate::random::choose;
 
-/// The date of a day since 1970, kept from one call to the next: most calls are about the same few days.
+/// Formats dates, and keeps the civil date of the last day, because most calls are about the same few days.
 #[derive(Debug)]
 pub(crate) struct Dates {
     day: i64,
@@ -25,7 +25,7 @@ impl Dates {
     /// `2026-11-25T07:42:09.123Z`, as SES writes times.
     pub(crate) fn push_iso(&mut self, out: &mut Vec<u8>, at_ms: i64) {
         self.push_iso_seconds(out, at_ms);
-        // In place of the `Z`.
+        // Replaces the final `Z`.
         out.pop();
         out.push(b'.');
         push_padded(out, at_ms.rem_euclid(1000), 3);

@@ -1,42 +1,42 @@
-//! Who opens and clicks: user agents of people, image proxies, prefetchers and scanners, with the addresses they come from.
+//! User agents of people, image proxies, prefetchers and link scanners, with the networks they come from.
 
 /// A user agent.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the field's own word")]
-pub(crate) struct Agent {
+pub(crate) struct UserAgent {
     pub(crate) user_agent: &'static str,
-    /// The beginning of its IP address; what follows is chosen.
+    /// The first three parts of its IP address; the last one is drawn.
     pub(crate) network: &'static str,
-    /// SES's flag for it, from the day there is one.
+    /// The value of SES's `isBotEvent` for it.
     pub(crate) is_bot_event: &'static str,
-    /// What it is in truth.
+    /// Whether it truly is a machine, whatever SES's flag says.
     pub(crate) machine: bool,
 }
 
-const fn person(user_agent: &'static str) -> Agent {
-    Agent { user_agent, network: "203.0.113.", is_bot_event: "Unlikely", machine: false }
+const fn person(user_agent: &'static str) -> UserAgent {
+    UserAgent { user_agent, network: "203.0.113.", is_bot_event: "Unlikely", machine: false }
 }
 
-const fn machine(user_agent: &'static str, network: &'static str, is_bot_event: &'static str) -> Agent {
-    Agent { user_agent, network, is_bot_event, machine: true }
+const fn machine(user_agent: &'static str, network: &'static str, is_bot_event: &'static str) -> UserAgent {
+    UserAgent { user_agent, network, is_bot_event, machine: true }
 }
 
 /// Gmail's image proxy: a person opened.
-pub(crate) const GOOGLE_PROXY: Agent =
+pub(crate) const GOOGLE_PROXY: UserAgent =
     person("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)");
 /// Yahoo's image proxy: a person opened.
-pub(crate) const YAHOO_PROXY: Agent =
+pub(crate) const YAHOO_PROXY: UserAgent =
     person("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html");
-/// Apple's Mail Privacy Protection: nobody need have opened.
-pub(crate) const APPLE_PROXY: Agent = machine("Mozilla/5.0", "192.0.2.", "Unlikely");
+/// Apple's Mail Privacy Protection, which loads images whether or not somebody opens the mail.
+pub(crate) const APPLE_PROXY: UserAgent = machine("Mozilla/5.0", "192.0.2.", "Unlikely");
 /// Gmail's prefetch.
-pub(crate) const GMAIL_PREFETCH: Agent = machine(
+pub(crate) const GMAIL_PREFETCH: UserAgent = machine(
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0",
     "192.0.2.",
     "Likely",
 );
-/// What guards company mail.
-pub(crate) const SCANNERS: [Agent; 3] = [
+/// Link scanners of company mail.
+pub(crate) const SCANNERS: [UserAgent; 3] = [
     machine("BarracudaCentral-Link-Scanner/1.0", "209.222.82.", "Likely"),
     machine(
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
@@ -45,8 +45,8 @@ pub(crate) const SCANNERS: [Agent; 3] = [
     ),
     machine("Mimecast-URL-Protect", "192.0.2.", "Likely"),
 ];
-/// What people follow links with.
-pub(crate) const BROWSERS: [Agent; 5] = [
+/// Browsers in which people follow links.
+pub(crate) const BROWSERS: [UserAgent; 5] = [
     person(
         "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
     ),
@@ -61,8 +61,8 @@ pub(crate) const BROWSERS: [Agent; 5] = [
     ),
     person("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:141.0) Gecko/20100101 Firefox/141.0"),
 ];
-/// What people read mail with, where no proxy loads the images.
-pub(crate) const PEOPLE: [Agent; 7] = [
+/// Mail programs of people whose images are not loaded by a proxy.
+pub(crate) const PEOPLE: [UserAgent; 7] = [
     person(
         "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
     ),
