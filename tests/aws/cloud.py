@@ -1,4 +1,4 @@
-"""A local AWS: ministack for all services, moto for Timestream, microburst in front of both to inject faults.
+"""A local AWS: ministack for all services except Timestream, moto for Timestream, and microburst in front of both to inject faults.
 
 The functions reach AWS through microburst, this process directly, so that only the functions' calls fail. All of it is started with
 a clean environment: a variable that the template forgets must not be found because the tests' shell has it.
@@ -37,7 +37,7 @@ def free_port():
 
 
 def http(url, body=None, method=None, headers=None, timeout=30):
-    """Status and body of a call; a refusal is an answer too."""
+    """Status and body of a call, also of a refused one."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     if data is not None:
@@ -50,13 +50,13 @@ def http(url, body=None, method=None, headers=None, timeout=30):
 
 
 class Cloud:
-    """All processes of the local AWS; ends them on leaving."""
+    """All processes of the local AWS. Leaving the context stops them."""
 
     def __init__(self, scratch):
         self.scratch = pathlib.Path(scratch)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.processes = []
-        # What each function called, as `function service:Action`.
+        # The calls of each function, as `function service:Action`.
         self.calls_file = str(self.scratch / "calls.txt")
         self.fault_ports = []
         self.aws_port, self.timestream_port = free_port(), free_port()
@@ -82,14 +82,14 @@ class Cloud:
             GATEWAY_PORT=str(self.aws_port),
             BIND_HOST="127.0.0.1",
             STATE_DIR=str(self.scratch / "state"),
-            # What follows reaches the functions: their clients find AWS by it.
+            # These variables are passed on to the functions, whose AWS clients read them.
             AWS_ENDPOINT_URL=f"{local}:{self.faults_port}",
             AWS_ENDPOINT_URL_TIMESTREAM_WRITE=f"{local}:{self.timestream_faults_port}",
         )
         self.start("faults", *FAULTS, "--upstream", f"{local}:{self.aws_port}", "--port", str(self.faults_port), CALLS=self.calls_file)
         self.wait_for(f"{local}:{self.aws_port}/_ministack/health")
         self.wait_for(f"{local}:{self.faults_port}/_microburst/health")
-        # The first call through a proxy takes seconds; it must not be a function's.
+        # The first call through a proxy takes seconds, so it is made here and not by a function.
         self.client("dynamodb", self.faults_port).list_tables()
         self.fault_ports.append(self.faults_port)
 
@@ -120,7 +120,7 @@ class Cloud:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=home,
-            # Its own group, so that functions it started end with it.
+            # A process group of its own, so that the functions that it starts are stopped with it.
             start_new_session=True,
         )
         self.processes.append((name, process))
@@ -149,7 +149,7 @@ class Cloud:
         self.processes = []
 
     def client(self, service, port=None):
-        """A client of this process; directly unless another port is named."""
+        """A client for this process. It bypasses the fault injection unless a port is given."""
         if port is None:
             port = self.timestream_port if service.startswith("timestream") else self.aws_port
         return boto3.client(
@@ -168,15 +168,15 @@ class Cloud:
             assert status < 300, reply
 
     def fired(self):
-        """How many faults were injected so far."""
+        """The number of faults injected so far."""
         return sum(self.fired_by_rule().values())
 
     def fired_by_rule(self):
-        """The same by rule; a rule is a new one each time it is set."""
+        """The number of injected faults by rule. Setting the same rule again creates a new one."""
         return {(port, rule["id"]): rule["fired"] for port, stats in self.stats() for rule in stats["by_rule"]}
 
     def calls(self, service):
-        """Calls of a service that functions made so far, those that were made to fail included."""
+        """The number of calls of a service by functions so far, including calls that were made to fail."""
         return sum(one["requests"] for _, stats in self.stats() for one in stats["by_service"] if one["service"] == service)
 
     def stats(self):

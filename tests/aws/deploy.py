@@ -1,4 +1,4 @@
-"""Deploys the real `template.yaml` with the real binaries to the local AWS, as `sam deploy` would: packaged, by change to a stack."""
+"""Deploys the real `template.yaml` with the real binaries to the local AWS, as `sam deploy` does: packages it and changes a stack."""
 
 import io
 import json
@@ -12,7 +12,7 @@ BUCKET = "packages"
 
 
 class Tag(yaml.YAMLObject):
-    """A CloudFormation short form (`!Ref x`), kept as it is written."""
+    """A CloudFormation short form such as `!Ref x`, kept unchanged."""
 
     def __init__(self, tag, value):
         self.tag, self.value = tag, value
@@ -33,7 +33,7 @@ def _read_tag(loader, suffix, node):
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms in their long form."""
+    """Reads YAML and expands CloudFormation's short forms."""
 
 
 Loader.add_multi_constructor("!", _read_tag)
@@ -60,13 +60,13 @@ def package(cloud, template, binaries):
             zipped.writestr(entry, (pathlib.Path(binaries) / name).read_bytes(), compresslevel=1)
         s3.put_object(Bucket=BUCKET, Key=name, Body=archive.getvalue())
         properties["CodeUri"] = {"Bucket": BUCKET, "Key": name}
-    # The binaries under test are this machine's.
+    # The binaries under test are built for this machine.
     template["Globals"]["Function"]["Architectures"] = ["x86_64"]
     return template
 
 
 def deploy(cloud, template, name="mailgauge", **parameters):
-    """Creates the stack; its outputs."""
+    """Creates the stack. Returns its outputs."""
     cloud.client("cloudformation").create_stack(**described(template, name, parameters))
     return ready(cloud, template, name, "CREATE_COMPLETE")
 

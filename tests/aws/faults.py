@@ -1,5 +1,5 @@
-"""microburst, the proxy that injects faults, with bodies as large as AWS takes (by itself it refuses more than a megabyte), and a list of who
-called what: a line for each function and action in the file `CALLS`."""
+"""Runs microburst, the proxy that injects faults, with two changes: it accepts bodies as large as AWS does (by default it refuses more than a
+megabyte), and it lists each function and action that was called in the file `CALLS`."""
 
 import os
 import re
@@ -15,14 +15,14 @@ Application = aiohttp.web.Application
 
 @aiohttp.web.middleware
 async def note(request, handler):
-    """Programs name themselves by AWS_SDK_UA_APP_ID; what they call is in a header, or in a form."""
+    """Records the caller, which sets AWS_SDK_UA_APP_ID, and the action, which is in a header or in a form field."""
     agent = request.headers.get("User-Agent", "") + " " + request.headers.get("X-Amz-User-Agent", "")
     if named := re.search(r"\bapp/([\w-]+)", agent):
         service, _, action = request.headers.get("X-Amz-Target", "").partition(".")
         service = SERVICES.get(service.split("_")[0])
         if " api/sns/" in agent:
             body = await request.content.read()
-            # The proxy itself reads on from the beginning.
+            # The proxy reads the body again from its beginning.
             request.content.unread_data(body)
             service, action = "sns", re.search(rb"\bAction=(\w+)", body)[1].decode()
         if " api/lambda/" in agent and request.path.endswith("/invocations"):

@@ -1,16 +1,16 @@
-"""The links that the local AWS lacks, carried by hand, after AWS's documentation. They are a model, not AWS.
+"""Models of the connections between services that the local AWS lacks, after AWS's documentation. They are models, not AWS.
 
 - SES to EventBridge to Kinesis: the deployed rule's pattern and target decide, as they would on AWS. Not modelled: the role, the rule's
-  own retries, its dead-letter queue.
-- The stream's trigger: the deployed mapping's settings decide about batches, halving, age and the failure destination. The maximum age
+  own reattempts, its dead-letter queue.
+- The stream's trigger: the deployed mapping's settings decide batch size, bisection, maximum age and failure destination. The maximum age
   applies to every record that Lambda would send to the function: one that waited longer, while the mapping was paused or the function
-  throttled, goes to the failure destination without being tried. Not modelled: a limit on attempts, Lambda's pauses between attempts,
-  and a shard's end. Batches of one shard go one after the other, never concurrently.
-- A topic's function: SNS hands the event to Lambda and is done. Lambda invokes the function up to three times, as the function's
+  throttled, goes to the failure destination without an attempt. Not modelled: a limit on attempts, Lambda's pauses between attempts,
+  and the end of a shard. Batches of one shard are delivered one after the other.
+- A topic's function: SNS's work ends when Lambda has accepted the event. Lambda invokes the function up to three times, as the function's
   settings say, then sends the event unchanged to the function's dead-letter queue, or discards it if there is none. The local AWS
   invokes once. Not modelled: the pauses of one and two minutes, throttling, the event's age, and the subscription's own dead-letter
-  queue, which gets only what SNS cannot hand over.
-- The Kafka trigger: an invocation carries records of several partitions and is tried again as it is until it succeeds. There is no
+  queue, which gets only what SNS cannot deliver to Lambda.
+- The Kafka trigger: an invocation carries records of several partitions and is repeated unchanged until it succeeds. There is no
   Kafka: partitions are lists.
 
 Sources: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html, .../services-kinesis-parameters.html,
@@ -38,9 +38,9 @@ DETAIL_TYPES = {
     "DeliveryDelay": "Email Delivery Delayed",
     "Subscription": "Email Subscribed",
 }
-# What a synchronous invocation may carry.
+# The largest payload of a synchronous invocation.
 PAYLOAD_BYTES = 6 << 20
-# Between a failure and the next try.
+# The pause between a failure and the next attempt.
 PAUSE_SECONDS = 0.1
 
 
@@ -60,7 +60,7 @@ def envelope(event):
 
 
 class Front:
-    """Hands envelopes to the targets of every deployed rule that matches them."""
+    """Delivers envelopes to the targets of every deployed rule that matches them."""
 
     def __init__(self, cloud):
         self.events, self.kinesis = cloud.client("events"), cloud.client("kinesis")
@@ -71,7 +71,7 @@ class Front:
                 self.rules.append((rule["EventPattern"], targets))
 
     def put(self, envelopes):
-        """Puts each envelope on the streams it is meant for; how many there were."""
+        """Puts each envelope on the streams of the matching rules. Returns the number of records."""
         records = {}
         for event in envelopes:
             for pattern, targets in self.rules:
@@ -97,22 +97,22 @@ def by_path(event, path):
 
 
 class Batch:
-    """Records of one shard that are tried together, the number of attempts, and the error of the last one."""
+    """Records of one shard that are delivered together, the number of attempts, and the error of the last one."""
 
-    def __init__(self, records, tries=0, failure=None):
-        self.records, self.tries, self.failure = records, tries, failure
+    def __init__(self, records, attempts=0, failure=None):
+        self.records, self.attempts, self.failure = records, attempts, failure
 
     def cut(self, at):
         """Splits the batch at a position into two."""
-        return [Batch(records, self.tries, self.failure) for records in (self.records[:at], self.records[at:])]
+        return [Batch(records, self.attempts, self.failure) for records in (self.records[:at], self.records[at:])]
 
 
 class Trigger:
-    """The deployed mapping from the stream to the function, in this process's hands."""
+    """The deployed event source mapping from the stream to the function, run by this process."""
 
     def __init__(self, cloud, mapping_id):
         self.lambda_, self.kinesis, self.s3 = cloud.client("lambda"), cloud.client("kinesis"), cloud.client("s3")
-        # Disabled before the first record, else the local AWS's own poller races this one.
+        # Disabled before the first record, since otherwise the local AWS's own poller would compete with this one.
         self.lambda_.update_event_source_mapping(UUID=mapping_id, Enabled=False)
         mappings = self.lambda_.list_event_source_mappings()["EventSourceMappings"]
         self.mapping = next(mapping for mapping in mappings if mapping["UUID"] == mapping_id)
@@ -128,11 +128,11 @@ class Trigger:
         self.max_age = self.mapping.get("MaximumRecordAgeInSeconds", -1)
 
     def rewind(self):
-        """As if somebody made the mapping anew: everything is delivered once more."""
+        """Starts from the beginning, as if the mapping had been created again: everything is delivered once more."""
         self.positions, self.waiting = {}, {}
 
     def drain(self, seconds=120, sizes=None):
-        """Polls all shards until nothing is left; `sizes` bounds batches that are cut at random."""
+        """Polls all shards until nothing is left. With `sizes`, each batch has a random size between these bounds."""
         deadline = time.monotonic() + seconds
         while True:
             if sizes:
@@ -145,7 +145,7 @@ class Trigger:
             assert time.monotonic() < deadline, f"records are still waiting after {seconds} s: {self.waiting}"
 
     def waiting_records(self):
-        """How many records lie behind what was read."""
+        """The number of records that were not read yet."""
         count = 0
         for shard in self.shards():
             position = dict(self.positions)
@@ -158,7 +158,7 @@ class Trigger:
         return [shard["ShardId"] for shard in self.kinesis.list_shards(StreamARN=self.stream)["Shards"]]
 
     def poll(self, shard):
-        """One try of one batch of a shard; whether there was one."""
+        """Makes one attempt at one batch of a shard. Returns whether there was a batch."""
         batches = self.waiting.setdefault(shard, [])
         if not batches:
             records = self.read(shard)
@@ -172,7 +172,7 @@ class Trigger:
             self.to_destination(shard, too_old)
         if not batch.records:
             return True
-        batch.tries += 1
+        batch.attempts += 1
         batch.failure = self.invoke(shard, batch.records)
         if batch.failure is None:
             return True
@@ -189,7 +189,7 @@ class Trigger:
         return sum(1 for _ in itertools.takewhile(lambda record: record["ApproximateArrivalTimestamp"].timestamp() < oldest, records))
 
     def after_failure(self, batch):
-        """What is tried next in place of a batch that failed."""
+        """The batches that replace one that failed."""
         if self.mapping["BisectBatchOnFunctionError"] and len(batch.records) > 1:
             return batch.cut(len(batch.records) // 2)
         return [batch]
@@ -212,7 +212,7 @@ class Trigger:
         return fitting
 
     def event(self, shard, records):
-        """The records as Lambda hands them to a function."""
+        """The records in the format in which Lambda passes them to a function."""
         return {
             "Records": [
                 {
@@ -236,7 +236,7 @@ class Trigger:
         }
 
     def invoke(self, shard, records):
-        """Why the function failed; nothing if it did not."""
+        """Invokes the function. Returns its error, or None if it succeeded."""
         self.invocations += 1
         payload = json.dumps(self.event(shard, records)).encode()
         reply = self.lambda_.invoke(FunctionName=self.mapping["FunctionArn"], Payload=payload)
@@ -252,10 +252,10 @@ class Trigger:
             "requestContext": {
                 "condition": "RecordAgeExceeded",
                 "functionArn": self.mapping["FunctionArn"],
-                "approximateInvokeCount": batch.tries,
+                "approximateInvokeCount": batch.attempts,
             },
-            # A batch that was never tried has no response.
-            **({"responseContext": {"statusCode": 200, "functionError": batch.failure[:1000]}} if batch.tries else {}),
+            # A batch without an attempt has no response.
+            **({"responseContext": {"statusCode": 200, "functionError": batch.failure[:1000]}} if batch.attempts else {}),
             "version": "1.0",
             "timestamp": now.isoformat(),
             "KinesisBatchInfo": {
@@ -281,11 +281,11 @@ class Topic:
         function = self.lambda_.get_function_configuration(FunctionName=self.subscription["Endpoint"])
         self.function = function["FunctionArn"]
         self.queue = function.get("DeadLetterConfig", {}).get("TargetArn")
-        self.attempts = 1 + self.retries()
+        self.attempts = 1 + self.reattempts()
         self.invocations = 0
 
-    def retries(self):
-        """How often Lambda retries: twice unless the function's settings say otherwise."""
+    def reattempts(self):
+        """The number of reattempts: two unless the function's settings say otherwise."""
         try:
             return self.lambda_.get_function_event_invoke_config(FunctionName=self.function, Qualifier="$LATEST")["MaximumRetryAttempts"]
         except self.lambda_.exceptions.ResourceNotFoundException:
@@ -341,7 +341,7 @@ class Topic:
 
 
 class KafkaTrigger:
-    """A topic's partitions, and what Lambda hands of them to the function."""
+    """The partitions of a topic, and Lambda's trigger that reads them."""
 
     TOPIC = "mail"
 
@@ -356,11 +356,11 @@ class KafkaTrigger:
         self.partitions[partition].append(value)
 
     def rewind(self):
-        """As if the consumer group had lost its offsets."""
+        """Starts from the beginning, as if the consumer group had lost its offsets."""
         self.offsets = [0] * len(self.partitions)
 
     def drain(self, most, seconds=120):
-        """Delivers everything, in invocations of up to so many records of each partition."""
+        """Delivers everything, in invocations of at most `most` records of each partition."""
         deadline = time.monotonic() + seconds
         while True:
             ends = [min(offset + self.random.randint(0, most), len(held)) for offset, held in zip(self.offsets, self.partitions)]

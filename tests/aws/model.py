@@ -1,4 +1,4 @@
-"""What a heap of SES events must come to, counted the plain way: one dictionary, no blocks, no cleverness."""
+"""The reference counts of a set of SES events, computed in the simplest way: one dictionary and no blocks."""
 
 import collections
 
@@ -6,7 +6,7 @@ SIMULATOR = "simulator.amazonses.com"
 
 
 def recipients(event):
-    """Whom an event is about; opens and clicks name nobody and count one."""
+    """The recipients of an event. Opens and clicks name no recipient and count one."""
     kind = event["eventType"]
     if kind in ("Open", "Click"):
         return [None]
@@ -20,7 +20,7 @@ def recipients(event):
 
 
 def metric(event):
-    """The count that an event raises; nothing for what is counted elsewhere."""
+    """The metric that an event increments, or None if it is not compared."""
     kind = event["eventType"]
     if kind == "Bounce":
         bounce = event["bounce"]
@@ -46,7 +46,7 @@ METRICS = ["sends", "deliveries", "bounces", "auto_replies", "complaints", "dela
 
 
 def totals(events):
-    """Counts by tenant and metric; an event that is given twice counts once."""
+    """Counts by tenant and metric. A duplicate event counts once."""
     counts, seen = collections.defaultdict(collections.Counter), set()
     for event in events:
         tenant = event["mail"]["tags"].get("tenant", ["(unassigned)"])[0]
@@ -62,7 +62,7 @@ def totals(events):
 
 
 def stamp(event):
-    """What tells two events of one message and recipient apart: their time, and the link of a click."""
+    """The part of an event's identity that distinguishes events of one message and recipient: its time, and the link of a click."""
     for body in ("delivery", "bounce", "complaint", "open", "click", "deliveryDelay"):
         if body in event:
             return event[body].get("timestamp"), event[body].get("link")

@@ -1,4 +1,4 @@
-"""Time-series stores to write to and to read back from: VictoriaMetrics, which takes InfluxDB's line protocol, and moto's Timestream."""
+"""Time-series stores that tests write to and read from: VictoriaMetrics, which accepts InfluxDB's line protocol, and moto's Timestream."""
 
 import json
 import subprocess
@@ -11,15 +11,15 @@ DATABASE, TABLE = "mailgauge", "events"
 
 
 class VictoriaMetrics:
-    """A server of its own; ends on leaving."""
+    """A server. Leaving the context stops it."""
 
     def __init__(self, program, scratch):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [program, f"-storageDataPath={scratch / 'victoria-metrics'}", f"-httpListenAddr=127.0.0.1:{self.port}"]
-        # Mail of the simulator begins in the past; the retention is counted in months.
+        # Simulated mail begins in the past. The retention is given in months.
         command += ["-retentionPeriod=12", "-loggerLevel=WARN"]
-        # As InfluxDB does by itself: of a series' values at one time one is kept.
+        # Like InfluxDB, keep one value of a series for each time.
         command += ["-dedup.minScrapeInterval=1ms"]
         log = open(scratch / "victoria-metrics.log", "wb")
         self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -39,7 +39,7 @@ class VictoriaMetrics:
         self.process.wait()
 
     def sums(self, metrics):
-        """Sums by tenant of everything there is."""
+        """The sums of all points, by tenant."""
         http(f"{self.url}/internal/force_flush")
         found = {}
         for name in metrics:
@@ -53,7 +53,7 @@ class VictoriaMetrics:
 
 
 class Timestream:
-    """A table of moto's Timestream, which takes whatever it is given: what stands twice is found here, not there."""
+    """A table of moto's Timestream. moto keeps records that are written twice, so this class removes duplicates as AWS does."""
 
     def __init__(self, cloud):
         self.cloud = cloud
@@ -62,7 +62,7 @@ class Timestream:
         client.create_table(DatabaseName=DATABASE, TableName=TABLE)
 
     def sums(self, metrics):
-        """Sums by tenant. As on AWS a record is told by its time and dimensions, and the last one written stays."""
+        """The sums by tenant. As on AWS, time and dimensions identify a record, and the last one written stays."""
         _, body = http(f"http://127.0.0.1:{self.cloud.timestream_port}/moto-api/data.json")
         records = {}
         for table in json.loads(body)["timestreamwrite"]["TimestreamTable"]:

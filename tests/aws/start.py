@@ -2,8 +2,8 @@
 
     python start.py --root SOURCE_TREE --binaries FOLDER [--starts 40]
 
-FOLDER has the functions and `examples/do_nothing`, which shows what the runtime itself takes. "idle" is an invocation that needs no
-call of AWS; "first call" one that makes its first calls, of a store on this machine that answers at once and holds an installation's secrets only.
+FOLDER contains the functions and `examples/do_nothing`, which shows the cost of the runtime itself. "idle" is an invocation that calls no AWS service;
+"first call" is one that makes its first calls, to a local store that answers immediately and holds only the secrets of an installation.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "forward": {"STREAM_NAME": "s"},
     "examples/do_nothing": {},
 }
-# What each is asked: without a call of AWS where there is such a thing, and with.
+# The invocations: where possible one without AWS calls, and one with.
 IDLE = {
     "aggregate": b'{"Records":[]}',
     "forward": b"[]",
@@ -61,16 +61,16 @@ EMPTY = {
 
 
 class Local(http.server.BaseHTTPRequestHandler):
-    """The Runtime API with one invocation after the other, and an AWS without content."""
+    """The Lambda Runtime API, which serves one invocation at a time, and an empty AWS."""
 
     protocol_version = "HTTP/1.1"
-    # Else the second half of an answer waits for the acknowledgement of the first.
+    # With Nagle's algorithm the second half of a reply would wait for the acknowledgement of the first.
     disable_nagle_algorithm = True
     payload, answered, response = b"{}", threading.Event(), b""
 
     def do_GET(self):
         if Local.answered.is_set():
-            # A second invocation never comes.
+            # There is no second invocation.
             time.sleep(60)
         headers = {"Lambda-Runtime-Aws-Request-Id": "1", "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 60_000)}
         headers["Lambda-Runtime-Invoked-Function-Arn"] = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -96,7 +96,7 @@ class Local(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Says nothing of connections that a killed process leaves behind."""
+    """Ignores connections that a killed process left open."""
 
     daemon_threads = True
 
@@ -105,7 +105,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def start(program, environment, payload, port):
-    """Milliseconds from the process's start to its first response."""
+    """Starts a function. Returns the milliseconds to its first response."""
     Local.payload, Local.response = payload, b""
     Local.answered.clear()
     of_lambda = {
@@ -124,7 +124,7 @@ def start(program, environment, payload, port):
     begun = time.perf_counter()
     process = subprocess.Popen([program], env={**of_lambda, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        assert Local.answered.wait(10), f"{program} does not answer"
+        assert Local.answered.wait(10), f"{program} does not respond"
         assert Local.path.endswith("/response"), (program, Local.path, Local.response[:500])
         return (Local.at - begun) * 1000
     finally:
@@ -145,7 +145,7 @@ def main():
     for name, sample in CALLING.items():
         payloads.setdefault(name, {})["first call"] = (options.root / "events" / sample).read_bytes()
     took = {}
-    # One start of each in turn, so that whatever else the machine does meets all of them.
+    # The functions take turns, so that other load on the machine affects all of them alike.
     for _ in range(options.starts):
         for name, asked in payloads.items():
             for kind, payload in asked.items():
@@ -153,7 +153,7 @@ def main():
                 taken = start(program, ENVIRONMENT[name], payload, server.server_port)
                 took.setdefault((name, kind), []).append(taken)
     nothing = statistics.median(took["examples/do_nothing", "idle"])
-    print("| function | MB | asked | median ms | least | times nothing |\n|---|---|---|---|---|---|")
+    print("| function | MB | invocation | median ms | minimum ms | relative to an empty function |\n|---|---|---|---|---|---|")
     for (name, kind), times in sorted(took.items()):
         size, median = os.path.getsize(options.binaries / name) / 1e6, statistics.median(times)
         print(f"| {pathlib.Path(name).name} | {size:.1f} | {kind} | {median:.1f} | {min(times):.1f} | {median / nothing:.1f} |")

@@ -1,4 +1,4 @@
-"""DynamoDB of a local AWS for one test program: tells its address, then injects the faults it is told.
+"""DynamoDB of a local AWS for one test program: prints its address, then injects the faults that it reads from standard input.
 
     python store.py SCRATCH
 
@@ -13,7 +13,7 @@ from cloud import Cloud
 
 
 class Store(Cloud):
-    """The services of AWS, without Timestream."""
+    """The local AWS without Timestream."""
 
     def start_timestream(self):
         pass

@@ -141,7 +141,7 @@ class TheStreamsTrigger(unittest.TestCase):
             self.assertEqual([data_of(event) for event in function.invocations], [["record 0", "record 1", "record 2"]])
             self.assertEqual(set_aside, [])
 
-    def test_a_batch_that_grows_too_old_between_tries_is_set_aside_with_its_error(self):
+    def test_a_batch_that_grows_too_old_between_attempts_is_set_aside_with_its_error(self):
         function = Function(failures=1, MaximumRecordAgeInSeconds=3 * HOUR)
         trigger, set_aside = self.trigger(function, ages=[HOUR, HOUR])
         self.assertTrue(trigger.poll(SHARD))

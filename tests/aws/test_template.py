@@ -185,7 +185,7 @@ class AsynchronousInvocations(unittest.TestCase):
 
 class Streams(unittest.TestCase):
     def mappings(self):
-        """The triggers that poll, by themselves or under a function."""
+        """The polling triggers, which are separate resources or events of a function."""
         found = {name: one["Properties"] for name, one in of_type("AWS::Lambda::EventSourceMapping").items()}
         for function in of_type("AWS::Serverless::Function"):
             for name, event in properties(function).get("Events", {}).items():
@@ -194,7 +194,7 @@ class Streams(unittest.TestCase):
         return found
 
     def test_no_record_is_too_old_to_be_counted_while_the_stream_keeps_it(self):
-        # The age applies to records that were never tried as well: a longer pause would empty the stream into the bucket.
+        # The age also applies to records without an attempt: a longer pause would send all of them to the bucket.
         retention = TEMPLATE["Parameters"]["StreamRetentionHours"]["MaxValue"] * 3600
         mappings = self.mappings()
         self.assertEqual(set(mappings), {"AggregateTrigger", "AggregateKafkaTrigger"})

@@ -1,9 +1,9 @@
-"""Deploys the stack to a local AWS, sends events in by every way, hurts it, and compares what the API says with a plain count.
+"""Deploys the stack to a local AWS, sends events by every way, injects faults, and compares the API's answers with a plain count.
 
     python walk.py --root SOURCE_TREE --binaries FOLDER --mailgauge PROGRAM --scratch FOLDER
 
-Prints a line for each thing shown; ends with an error at the first that does not hold. Faults are shown to have fired: one that
-never fires would pass silently.
+Prints a line for each step that passes, and stops with an error at the first that fails. Each step also checks that its faults were injected, since
+a fault that never happens would let it pass.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ANSI = re.compile("\x1b\\[[0-9;]*m")
 
 
 class Walk:
-    """One deployment and the events it got so far."""
+    """One deployment, and the events sent to it so far."""
 
     def __init__(self, cloud, options, parameters):
         self.cloud, self.options, self.parameters = cloud, options, parameters
@@ -46,7 +46,7 @@ class Walk:
         self.key = self.make_key("operator")
 
     def simulate(self, minutes, tenants=3, emails=20, seed=1):
-        """Events of the last minutes, as SES publishes them."""
+        """Simulated events of the last minutes."""
         start = time.strftime("%Y-%m-%dT%H:%M:00Z", time.gmtime(time.time() - minutes * 60))
         command = [self.options.mailgauge, "simulate", "--tenants", tenants, "--emails-per-minute", emails]
         command += ["--minutes", minutes, "--start", start, "--seed", seed, "--out", "-"]
@@ -54,7 +54,7 @@ class Walk:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def program(self, *arguments):
-        """What `mailgauge` prints, run as an operator would, with the deployment's AWS."""
+        """Runs `mailgauge` against the deployment, as an operator would. Returns its output."""
         aws = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.cloud.faults_port}", **CREDENTIALS, "PATH": os.environ["PATH"]}
         command = [str(word) for word in (self.options.mailgauge, *arguments)]
         done = subprocess.run(command, env=aws, capture_output=True)
@@ -62,7 +62,7 @@ class Walk:
         return done.stdout.decode()
 
     def make_key(self, grant):
-        """A key of the API, made by who may invoke its function."""
+        """Makes an API key by invoking the function `api` directly."""
         request = {"make_key": {"name": "walk", "grant": grant}}
         reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "ApiFunction"), Payload=json.dumps(request).encode())
         answer = json.loads(reply["Payload"].read())
@@ -70,14 +70,14 @@ class Walk:
         return answer["key"]
 
     def ask(self, path, key=None, method=None, **question):
-        """A call through the gateway, as a tenant would make it."""
+        """Calls the API through the gateway."""
         host = self.outputs["ApiUrl"].removeprefix("http://")
         headers = {"host": host, "authorization": f"Bearer {key or self.key}"}
         body = question or None
         return http(f"http://127.0.0.1:{self.cloud.aws_port}{path}", body, method or ("POST" if body else "GET"), headers)
 
     def counted(self, key=None):
-        """What the API says, by tenant and metric."""
+        """The API's counts, by tenant and metric."""
         question = {"metrics": METRICS, "from": "-7d", "to": "now", "granularity": "total", "limit": 1000}
         if key is None:
             question["group_by"] = ["tenant"]
@@ -98,7 +98,7 @@ class Walk:
         self.put([json.dumps(event).encode() for event in events])
 
     def compare(self, what):
-        """The API against the plain count, and the proof of counting."""
+        """Compares the API with the plain count, and checks the proof of counting."""
         expected, counted = totals(self.sent), self.counted()
         assert counted == expected, f"{what}: counted {counted}, expected {expected}"
         status, reply = self.ask(f"/v1/reconcile?from={stamp_ago(7 * 86400)}&to={stamp_ago(-3600)}")
@@ -108,15 +108,15 @@ class Walk:
         print(f"ok: {what}: {sum(map(sum, (row.values() for row in counted.values())))} counts, drift 0", flush=True)
 
     def items_written(self):
-        """What the function aggregate says in its log that its commits wrote."""
+        """The number of items that commits wrote, from the log of the function `aggregate`."""
         return sum(int(items) for items in re.findall(r"batch\.items=(\d+)", self.log()))
 
     def log(self):
-        """What all functions said."""
+        """The logs of all functions."""
         return ANSI.sub("", (self.options.scratch / "ministack.log").read_text(errors="replace"))
 
     def detect(self):
-        """What one look came to; nothing if it failed."""
+        """Runs detection once. Returns its result, or None if it failed."""
         reply = self.lambda_.invoke(FunctionName=resource(self.cloud, "DetectFunction"), Payload=b"{}")
         answer = json.loads(reply["Payload"].read())
         return None if "FunctionError" in reply else answer
@@ -141,14 +141,14 @@ def every_way_in(walk):
     forward(walk, by_forward)
     walk.put([json.dumps(event).encode() for event in raw])
     walk.put([gzip.compress("\n".join(json.dumps(event) for event in lines).encode())])
-    # What SNS hands on comes when it comes.
+    # SNS delivers asynchronously.
     wait_for(lambda: forwarded(walk) >= len(by_topic) + len(by_forward), "the function forward has handed everything on")
     walk.trigger.drain()
     walk.compare("by rule, by topic, by Firehose, raw and zipped")
 
 
 def forward(walk, events):
-    """As a transformation of Firehose, which gets each record back as it was."""
+    """Invokes the function as a Firehose transformation, which must return each record unchanged."""
     now = int(time.time() * 1000)
     records = [
         {"recordId": str(number), "approximateArrivalTimestamp": now, "data": base64.b64encode(json.dumps(event).encode()).decode()}
@@ -163,7 +163,7 @@ def forward(walk, events):
 
 
 def forwarded(walk):
-    """How many records of the stream came by the function forward: those of the rule carry an envelope, raw ones come later."""
+    """The number of records that the function `forward` put on the stream. At this point all other records have an envelope."""
     return walk.trigger.waiting_records() - len(walk.sent[0::5]) - len(walk.sent[3::5]) - 1
 
 
@@ -231,12 +231,12 @@ def killed(walk):
 
 
 class Killer:
-    """Kills the function `aggregate` every now and then, while it is used."""
+    """Kills the function `aggregate` at intervals while it is in use."""
 
     def __init__(self, walk, kills):
         self.walk, self.most, self.kills, self.ended = walk, kills, 0, threading.Event()
         self.name = resource(walk.cloud, "AggregateFunction")
-        # A dead try's lease ends with its own deadline: a short one keeps the test short.
+        # The lease of a killed attempt ends at its deadline, so a short deadline keeps the test short.
         walk.lambda_.update_function_configuration(FunctionName=self.name, Timeout=5)
         self.thread = threading.Thread(target=self.run)
 
@@ -255,9 +255,9 @@ class Killer:
         self.thread.join()
 
 
-# Three of ten calls go wrong, in every way at once.
+# Three of ten calls fail, in all possible ways.
 STORM = [
-    # Longer than a try of a call may take: often enough to surely happen, but not for long.
+    # Longer than the timeout of an attempt. Rare enough to keep the test short, frequent enough to happen.
     {"probability": 0.05, "times": 4, "latency": {"min": 2600, "max": 3000}},
     {"probability": 0.08, "error": {"code": "ThrottlingException"}},
     {"probability": 0.08, "error": {"code": "InternalServerError", "status": 500}},
@@ -267,7 +267,7 @@ STORM = [
 
 
 def storm(walk):
-    """Many events, by both ways onto the stream, while calls fail, functions are killed and batches are cut anew; then all of it again."""
+    """Sends many events by both ways while calls fail, functions are killed and batches are cut differently; then replays everything."""
     emails = walk.options.events // 240 + 1
     events = walk.simulate(minutes=120, emails=emails, seed=400)[: walk.options.events]
     assert len(events) == walk.options.events, len(events)
@@ -289,7 +289,7 @@ def storm(walk):
 
 
 def forward_in_pieces(walk, events):
-    """By direct invocation, as an own sender would: what fails is sent again, and so may be on the stream twice."""
+    """Sends events by direct invocation. Failed calls are repeated, so events may be on the stream twice."""
     walk.sent += events
     waiting = [events[start : start + 500] for start in range(0, len(events), 500)]
     deadline = time.monotonic() + 300
@@ -302,7 +302,7 @@ def forward_in_pieces(walk, events):
 
 
 def functions(name):
-    """Processes that run a function, by what the platform tells them of themselves."""
+    """The processes that run a function, found by the environment that Lambda gives them."""
     mark = f"AWS_LAMBDA_FUNCTION_NAME={name}".encode()
     for entry in pathlib.Path("/proc").iterdir():
         try:
@@ -314,12 +314,12 @@ def functions(name):
 
 
 def a_topic_of_kafka_is_counted_too(walk):
-    """While calls fail, and then all of it again in other pieces, to the function as the stream's trigger uses it."""
+    """Counts a Kafka topic while calls fail, then replays it in other batches, with the function that also serves the stream."""
     events = walk.simulate(minutes=20, seed=600)
     walk.sent += events
     topic = KafkaTrigger(walk.cloud, resource(walk.cloud, "AggregateFunction"), partitions=3)
     for event in events:
-        # A message's events stay in one partition, as a sender keyed by the message's id would have it.
+        # All events of a message are in one partition, as with a producer that uses the message ID as key.
         topic.put(sum(event["mail"]["messageId"].encode()) % 3, json.dumps(event).encode())
     before = walk.cloud.fired()
     walk.cloud.set_faults(STORM)
@@ -332,7 +332,7 @@ def a_topic_of_kafka_is_counted_too(walk):
     walk.compare(f"three partitions of Kafka, twice ({fired} faults, {topic.failures} failed invocations)")
 
 
-# What the function may need at most for the largest invocation there can be.
+# The most memory that the function may need for the largest possible invocation.
 PEAK_BYTES = 96 << 20
 
 
@@ -349,7 +349,7 @@ def a_full_batch_fits_in_memory(walk):
     assert size > PAYLOAD_BYTES, f"a full batch is shown: {size}"
     walk.sent += events
     walk.put(records)
-    # Another process than the one that has seen everything else.
+    # A fresh process, without the memory of earlier invocations.
     name = resource(walk.cloud, "AggregateFunction")
     for process in functions(name):
         os.kill(process, signal.SIGKILL)
@@ -360,13 +360,13 @@ def a_full_batch_fits_in_memory(walk):
 
 
 def peak_bytes(process):
-    """The most memory that a process had resident."""
+    """The peak resident memory of a process."""
     status = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
 def set_aside_and_drained_back(walk):
-    """The record age is limited, and an outage lasts longer: batches go to the bucket, tried or not, and from there back to the stream."""
+    """An outage lasts longer than the maximum record age: batches go to the bucket, attempted or not, and are put back on the stream from there."""
     assert walk.trigger.max_age == -1, "the template itself gives up on no record"
     events = walk.simulate(minutes=3, seed=300)
     walk.cloud.set_faults([{"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}}])
@@ -423,14 +423,14 @@ def events_that_forward_fails_on_wait_and_are_put_back(walk):
 
 
 def line_protocol_reads_back_equal(walk):
-    """All that was counted so far, under all those faults, by InfluxDB's line protocol."""
+    """Compares everything counted so far with what was exported in InfluxDB's line protocol."""
     wait_for_sink(walk, "influxdb")
     same(of(walk, walk.server.sums(METRICS)), walk.counted())
     print("ok: a server of line protocol has the API's totals", flush=True)
 
 
 def timestream_reads_back_equal(walk):
-    """The store is changed: the new one is filled with what is kept, while it throttles, and gets what comes."""
+    """Changes the time-series store: the new one is filled with the retained counts while it throttles, and gets new counts."""
     table = Timestream(walk.cloud)
     for function in ("AggregateFunction", "CompactFunction"):
         name = resource(walk.cloud, function)
@@ -471,7 +471,7 @@ def wait_for_sink(walk, name):
 
 
 def of(walk, sums):
-    """As the API says it: with tenants that have nothing but what is not compared."""
+    """The sums in the form of the API's counts, including tenants without any compared count."""
     return {tenant: sums.get(tenant, dict.fromkeys(METRICS, 0)) for tenant in walk.counted()}
 
 
@@ -479,63 +479,63 @@ def stream_name(walk):
     return walk.outputs["StreamArn"].rsplit("/", 1)[1]
 
 
-def folded(walk):
+def compacted(walk):
     before = walk.counted()
     walk.compact()
     assert walk.counted() == before
     walk.compare("after folding")
 
 
-def a_list_bounces_and_is_told_once(walk):
-    """One message when a limit is broken, none while it stays so, also when publishing fails first or a run is repeated."""
+def a_list_bounces_and_is_notified_once(walk):
+    """A broken limit causes one message, and none while it stays broken, even if publishing fails first or a run is repeated."""
     sqs, sns = walk.cloud.client("sqs"), walk.cloud.client("sns")
     walk.pager = sqs.create_queue(QueueName="pager")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=walk.pager, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = json.dumps({"kind": ["limit"], "tenant": ["bouncing"], "schema": ["1"]})
     sns.subscribe(TopicArn=walk.outputs["AlertTopicArn"], Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": policy})
-    # So that its end can be seen within minutes.
+    # Lets the alert be resolved within minutes.
     status, reply = walk.ask("/v1/rules", method="PUT", clear_minutes=1)
     assert status == 200, (status, reply)
     walk.put_events(a_list(walk, "bouncing", sends=400, bounces=60))
     walk.trigger.drain()
     walk.cloud.set_faults([{"service": "sns", "operation": "Publish", "times": 50, "error": {"code": "InternalError", "status": 500}}])
     before = walk.cloud.fired()
-    assert walk.detect() is None, "a topic that fails is told"
+    assert walk.detect() is None, "detection succeeded although the topic failed"
     walk.cloud.set_faults([])
     assert walk.cloud.fired() > before, "publishing did not fail, so nothing is shown"
     for _ in range(3):
         assert walk.detect() is not None
     assert "share of the counts did not come" not in walk.log(), "a share was not read by the function that was asked"
-    walk.told = told(walk)
-    states = [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in walk.told]
-    assert states == [("bouncing", "delivery_rate", "firing", 1)], walk.told
-    # The first minutes of the list say enough: nearly all of it bounced.
-    assert walk.told[0]["value"] < 0.95 and 8 <= walk.told[0]["denominator"] <= 400, walk.told
-    # What ends it, some steps later: so much good mail that its rates are fine again.
+    walk.notifications = notifications(walk)
+    states = [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in walk.notifications]
+    assert states == [("bouncing", "delivery_rate", "firing", 1)], walk.notifications
+    # The first minutes of the list are sufficient evidence, because nearly all of it bounced.
+    assert walk.notifications[0]["value"] < 0.95 and 8 <= walk.notifications[0]["denominator"] <= 400, walk.notifications
+    # Enough good mail to bring the rates back to normal, which resolves the alert some steps later.
     walk.put_events(a_list(walk, "bouncing", sends=4200, bounces=0, ago=0))
     walk.trigger.drain()
     walk.recovered = time.monotonic()
-    walk.compare("a list that bounces, told once")
+    walk.compare("a list that bounces, notified once")
 
 
-def its_end_is_told_once(walk):
-    # The minute is over, its events have had their time to come, and it was fine for the minute that the rules ask for.
+def its_end_is_notified_once(walk):
+    # The minute has ended, its grace period is over, and the rate was good for the minute that the rules require.
     time.sleep(max(0, walk.recovered + 200 - time.monotonic()))
     walk.put_events(a_list(walk, "others", sends=1, bounces=0, ago=60))
     walk.trigger.drain()
     for _ in range(2):
         assert walk.detect() is not None
-    states = [(one["id"], one["state"], one["sequence"]) for one in told(walk)]
-    assert states == [(walk.told[0]["id"], "resolved", 2)], states
+    states = [(one["id"], one["state"], one["sequence"]) for one in notifications(walk)]
+    assert states == [(walk.notifications[0]["id"], "resolved", 2)], states
     key = walk.make_key({"tenant": "bouncing"})
     status, reply = walk.ask("/v1/alerts?state=resolved", key)
     assert status == 200, (status, reply)
-    assert [alert["id"] for alert in json.loads(reply)["alerts"]] == [walk.told[0]["id"]], reply
-    print("ok: the end of it, told once", flush=True)
+    assert [alert["id"] for alert in json.loads(reply)["alerts"]] == [walk.notifications[0]["id"]], reply
+    print("ok: its end, notified once", flush=True)
 
 
-def told(walk):
-    """What has come to the pager since."""
+def notifications(walk):
+    """The notifications that have arrived since the last call."""
     sqs, messages = walk.cloud.client("sqs"), []
     while more := sqs.receive_message(QueueUrl=walk.pager, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
         for message in more:
@@ -545,7 +545,7 @@ def told(walk):
 
 
 def a_list(walk, tenant, sends, bounces, ago=1800):
-    """Sends from so many seconds ago on, of which the first ones bounce for good and the others arrive."""
+    """Events of a list that was sent `ago` seconds ago. The first `bounces` messages bounce permanently, the others are delivered."""
     events = []
     template = next(event for event in walk.sent if event["eventType"] == "Send")
     for number in range(sends):
@@ -580,7 +580,7 @@ def a_tenant_sees_its_own(walk):
     print("ok: a tenant's key sees that tenant only", flush=True)
 
 
-def the_doctor_finds_it_well(walk):
+def doctor_finds_nothing_wrong(walk):
     table = resource(walk.cloud, "Table")
     named = ["--table", table, "--stream", stream_name(walk), "--configuration-set", walk.outputs["ConfigurationSetName"]]
     findings = json.loads(walk.program("doctor", *named, "--format", "json"))
@@ -590,13 +590,13 @@ def the_doctor_finds_it_well(walk):
     print(f"ok: the doctor looked at {len(findings)} things", flush=True)
 
 
-def what_waits_in_a_queue_is_counted(walk):
-    """A tenant names its queue; each look tells how much waits, a queue that is not there costs nothing else."""
+def queue_depth_is_reported(walk):
+    """A tenant names its queue: each run reports its depth, and a queue that does not exist has no other effect."""
     sqs = walk.cloud.client("sqs")
     outbox = sqs.create_queue(QueueName="outbox")["QueueUrl"]
     for number in range(7):
         sqs.send_message(QueueUrl=outbox, MessageBody=f"mail {number}")
-    # As it is called in AWS; the local one finds it by its path.
+    # The URL has AWS's form; the local AWS finds the queue by its path.
     path = outbox.split("/", 3)[3]
     status, reply = walk.ask("/v1/tenants", id="queueing")
     assert status == 200, (status, reply)
@@ -615,9 +615,9 @@ def what_waits_in_a_queue_is_counted(walk):
 
 
 def the_api_is_as_it_describes_itself(walk):
-    """As `tests/api.rs` has it of the other home, here through the gateway, which takes a tenth of a second: hence several at once.
+    """The check that `tests/api.rs` makes of the local process, here through the gateway. It takes a tenth of a second per call, so several run at once.
 
-    What is made up may erase tenants and send mail elsewhere: nothing is compared after it."""
+    Generated requests may erase tenants and change mappings, so no counts are compared afterwards."""
     host = walk.outputs["ApiUrl"].removeprefix("http://")
     described = walk.options.scratch / "openapi.json"
     described.write_bytes(walk.ask("/openapi.json")[1])
@@ -632,14 +632,14 @@ def the_api_is_as_it_describes_itself(walk):
         fuzzers.append(subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     made = 0
     for fuzzer in fuzzers:
-        told = fuzzer.communicate()[0]
-        assert fuzzer.returncode == 0, told
-        made += int(re.search("([0-9]+) generated", told)[1])
+        output = fuzzer.communicate()[0]
+        assert fuzzer.returncode == 0, output
+        made += int(re.search("([0-9]+) generated", output)[1])
     print(f"ok: {made} requests met what the function says of itself", flush=True)
 
 
 def actions(role):
-    """The actions that a role may take, with or without conditions."""
+    """The actions that a role allows, with or without conditions."""
     if isinstance(role, list):
         return {action for part in role for action in actions(part)}
     if not isinstance(role, dict):
@@ -649,7 +649,7 @@ def actions(role):
 
 
 def each_function_calls_what_it_may(walk):
-    """No local AWS checks rights; so what was called is held against what the template allows."""
+    """Compares the calls of each function with what the template allows, because no local AWS checks permissions."""
     template = read_template(walk.options.root / "template.yaml")["Resources"]
     called = {}
     for line in pathlib.Path(walk.cloud.calls_file).read_text().splitlines():
@@ -715,8 +715,8 @@ STEPS = [
     every_way_in,
     a_replay_changes_nothing,
     a_record_that_cannot_be_read_costs_nothing_else,
-    folded,
-    a_list_bounces_and_is_told_once,
+    compacted,
+    a_list_bounces_and_is_notified_once,
     faults,
     killed,
     storm,
@@ -724,13 +724,13 @@ STEPS = [
     a_full_batch_fits_in_memory,
     set_aside_and_drained_back,
     events_that_forward_fails_on_wait_and_are_put_back,
-    folded,
-    its_end_is_told_once,
+    compacted,
+    its_end_is_notified_once,
     a_tenant_sees_its_own,
-    the_doctor_finds_it_well,
+    doctor_finds_nothing_wrong,
     line_protocol_reads_back_equal,
     timestream_reads_back_equal,
-    what_waits_in_a_queue_is_counted,
+    queue_depth_is_reported,
     the_api_is_as_it_describes_itself,
     each_function_calls_what_it_may,
     data_outlives_the_stack,
@@ -744,7 +744,7 @@ def main():
     parser.add_argument("--mailgauge", type=pathlib.Path, required=True)
     parser.add_argument("--scratch", type=pathlib.Path, required=True)
     parser.add_argument("--victoria-metrics", type=pathlib.Path, help="a server that takes line protocol; without, that step is left out")
-    parser.add_argument("--only", nargs="*", help="the steps to take; without, all")
+    parser.add_argument("--only", nargs="*", help="the steps to run; default: all")
     parser.add_argument("--events", type=int, default=20_000, help="events in the storm")
     parser.add_argument("--examples", type=int, default=5, help="requests made up for each call of the API by a fuzzer")
     parser.add_argument("--fuzzers", type=int, default=2, help="fuzzers of the API at once")
