@@ -1,4 +1,4 @@
-"""Walks the dashboard in a headless Chromium, as a reader would, and checks what is seen against the API's own replies.
+"""Uses the dashboard in a headless Chromium as a person would, and compares what it shows with the API's replies.
 
     python tests/dashboard/browser.py --browser /usr/bin/chromium --shots target/dashboard/shots
     python tests/dashboard/browser.py --browser /usr/bin/chromium --shots DIR --real http://127.0.0.1:8080 mg_...
@@ -19,7 +19,7 @@ from playwright.sync_api import expect, sync_playwright
 
 import fixture
 import many
-from visit import PHONE, Visit, check, every_control_has_a_name, no_sideways_scroll, step, tiles_say_what_the_api_said
+from visit import PHONE, Visit, check, every_control_has_a_name, no_sideways_scroll, step, tiles_show_the_values_of_the_api
 
 FLAGS = [
     "--no-sandbox",
@@ -32,7 +32,7 @@ FLAGS = [
 ]
 
 
-def a_click_filters_and_the_address_keeps_it(visit: Visit):
+def click_filters_and_the_url_keeps_the_filter(visit: Visit):
     """Click a row, reload, go back."""
     page = visit.page
     before = visit.figures()["sends"]
@@ -41,14 +41,14 @@ def a_click_filters_and_the_address_keeps_it(visit: Visit):
     dimension = page.locator("#breakdown [role=radio][aria-checked=true]").get_attribute("data-name")
     visit.act(row.click)
     expect(page.locator(".chip-value")).to_have_text(value)
-    check(visit.query().get("f") == [f"{dimension}:{value}"], f"the address does not hold the filter: {page.url}")
+    check(visit.query().get("f") == [f"{dimension}:{value}"], f"the URL does not contain the filter: {page.url}")
     check(visit.figures()["sends"] <= before * 1.05, "a filter made more mail")
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     page.reload()
     expect(page.locator(".chip-value")).to_have_text(value)
     page.wait_for_selector(".tile-value")
     visit.settled()
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     visit.act(page.go_back)
     expect(page.locator(".chip")).to_have_count(0)
     visit.act(page.go_forward)
@@ -57,23 +57,23 @@ def a_click_filters_and_the_address_keeps_it(visit: Visit):
     expect(page.locator(".chip")).to_have_count(0)
 
 
-def ranges_bases_and_sets_change(visit: Visit):
-    """Every choice is in the address, and none fails."""
+def ranges_bases_and_metric_groups_change(visit: Visit):
+    """Every choice is in the URL, and none fails."""
     page = visit.page
     for name in ("1h", "7d", "30d", "90d", "24h"):
         visit.act(page.locator(f"[aria-label='Range'] [data-name='{name}']").click)
         check(
             visit.query().get("range") == (None if name == "24h" else [name]),
-            f"range {name} is not in the address: {page.url}",
+            f"range {name} is not in the URL: {page.url}",
         )
-        tiles_say_what_the_api_said(visit)
+        tiles_show_the_values_of_the_api(visit)
     for name in ("delivery", "bounces", "complaints", "engagement", "latency", "in_flight", "volume"):
         visit.act(page.locator(f"#chart [data-name='{name}']").click)
         expect(page.locator("#chart .plot-frame")).to_be_visible()
     visit.act(page.locator("[data-metric=complaint_rate]").click)
     check(visit.query().get("show") == ["complaints"], "a tile does not open its metric in the chart")
     visit.act(page.locator("[aria-label='Count by'] [data-name='send']").click)
-    check(visit.query().get("basis") == ["send"], "the clock is not in the address")
+    check(visit.query().get("basis") == ["send"], "the clock is not in the URL")
     expect(page.locator("#breakdown [data-name='segment']")).to_have_attribute("aria-disabled", "true")
     visit.act(page.locator("[aria-label='Count by'] [data-name='event']").click)
     for name in ("campaign", "segment", "recipient_domain", "sending_domain", "configuration_set", "provider"):
@@ -82,8 +82,8 @@ def ranges_bases_and_sets_change(visit: Visit):
     check(page.locator(".failure").count() == 0, "a panel failed")
 
 
-def the_chart_is_read_and_zoomed(visit: Visit):
-    """By pointer and by keyboard."""
+def chart_is_read_and_zoomed(visit: Visit):
+    """With the pointer and with the keyboard."""
     page = visit.page
     if visit.query().get("show"):
         visit.act(page.locator("#chart [data-name='volume']").click)
@@ -102,7 +102,7 @@ def the_chart_is_read_and_zoomed(visit: Visit):
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 140, steps=6)
     visit.act(page.mouse.up)
     check({"from", "to"} <= visit.query().keys(), f"dragging does not zoom: {page.url}")
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     visit.act(page.get_by_role("button", name="Zoom out").click)
     check("from" not in visit.query(), "zooming out keeps the range")
     page.get_by_role("button", name="Show as a table").click()
@@ -110,8 +110,8 @@ def the_chart_is_read_and_zoomed(visit: Visit):
     page.get_by_role("button", name="Show as a table").click()
 
 
-def the_theme_switches_and_stays(visit: Visit):
-    """One click, and a reload keeps it; the address does not."""
+def theme_switches_and_is_remembered(visit: Visit):
+    """One click switches the theme. A reload keeps it, but it is not part of the URL."""
     page = visit.page
     background = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(background)
@@ -124,8 +124,8 @@ def the_theme_switches_and_stays(visit: Visit):
     page.locator("#theme").click()
 
 
-def pure_modules_hold_in_every_zone(browser, base):
-    """Runs modules.js inside the page: in a zone with summer time, and in one half an hour off."""
+def pure_modules_work_in_every_time_zone(browser, base):
+    """Runs modules.js inside the page, in a time zone with summer time and in one with an offset of half an hour."""
     code = (Path(__file__).parent / "modules.js").read_text()
     for zone in ("Europe/Berlin", "Asia/Kolkata"):
         context = browser.new_context(timezone_id=zone)
@@ -136,8 +136,8 @@ def pure_modules_hold_in_every_zone(browser, base):
         context.close()
 
 
-def numbers_stay_when_a_refresh_fails(visit: Visit):
-    """A failing server leaves the old numbers with a notice; a key no longer valid leads to the sign-in."""
+def numbers_remain_when_a_refresh_fails(visit: Visit):
+    """A failing server leaves the old numbers with a notice. A key that is no longer valid leads to the sign-in page."""
     page = visit.page
     refuse = {
         "status": 503,
@@ -154,14 +154,14 @@ def numbers_stay_when_a_refresh_fails(visit: Visit):
     page.unroute("**/v1/query")
     visit.act(page.get_by_role("button", name="Try again").click)
     expect(page.locator("#notice")).to_be_hidden()
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     page.route("**/v1/query", lambda route: route.fulfill(**{**refuse, "status": 401}))
     page.get_by_role("button", name="Refresh now").click()
     expect(page.get_by_label("API key")).to_be_visible()
     page.unroute("**/v1/query")
 
 
-def it_refreshes_by_itself(browser, base, key, shots):
+def page_refreshes_automatically(browser, base, key, shots):
     """After a minute, without a click."""
     visit = Visit(browser, base, shots)
     visit.page.clock.install()
@@ -170,11 +170,11 @@ def it_refreshes_by_itself(browser, base, key, shots):
     with visit.page.expect_response("**/v1/query"):
         visit.page.clock.fast_forward(66_000)
     visit.page.wait_for_selector("body:not(.refreshing)")
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     visit.done()
 
 
-def limits_are_those_of_whose_mail_is_shown(browser, base, shots):
+def limits_are_those_of_the_shown_tenant(browser, base, shots):
     """The platform's limits for all tenants, and a tenant's own when an operator selects it."""
     visit = Visit(browser, base, shots)
     page = visit.page
@@ -200,7 +200,7 @@ def limits_are_those_of_whose_mail_is_shown(browser, base, shots):
     visit.done()
 
 
-def few_mails_prove_nothing(browser, base, shots):
+def few_mails_do_not_break_a_limit(browser, base, shots):
     """One bounce among eleven mails is not marked as beyond the limit."""
     visit = Visit(browser, base, shots, viewport=PHONE)
     visit.sign_in("mg_few")
@@ -233,12 +233,12 @@ def unreported_complaints_are_not_zero(browser, base, shots):
     visit.act(row.locator("button.name").click)
     expect(page.locator("[data-metric=complaint_rate] .tile-value")).to_have_text("not reported")
     expect(page.locator("#chart .legend")).to_contain_text("report no complaints to SES")
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     visit.shot("not-reported")
     visit.done()
 
 
-def an_old_newest_event_is_not_live(browser, base, shots):
+def old_newest_event_is_not_shown_as_live(browser, base, shots):
     """A sender without events for a while, whose counts are complete, on wide and narrow screens."""
     for viewport in (None, PHONE):
         visit = Visit(browser, base, shots, viewport=viewport)
@@ -254,8 +254,8 @@ def an_old_newest_event_is_not_live(browser, base, shots):
         visit.done()
 
 
-def a_look_at_an_alert_shows_its_metric(browser, base, shots):
-    """The view has the alert's chart, scope and time, also after the alert is resolved."""
+def link_of_an_alert_shows_its_metric(browser, base, shots):
+    """The view shows the alert's metric, scope and time, also after the alert was resolved."""
     visit = Visit(browser, base, shots)
     page = visit.page
     visit.sign_in("mg_operator", "?show=latency&basis=send")
@@ -267,7 +267,7 @@ def a_look_at_an_alert_shows_its_metric(browser, base, shots):
     check("basis" not in asked, "alerts are looked at by the time of events")
     alert = next(one for one in visit.alerts if one["metric"] == "bounce_rate")
     check(asked["from"][0] < alert["started_at"] < asked["to"][0], f"not the alert's time: {page.url}")
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     expect(page.locator(".alert[aria-current]")).to_be_visible()
     visit.shot("alert")
     visit.act(page.go_back)
@@ -282,26 +282,26 @@ def a_look_at_an_alert_shows_its_metric(browser, base, shots):
 
 
 def walk_any_server(browser, base, key, shots):
-    """What must work on the fixture and on the real server alike."""
+    """Checks that must pass on the fixture and on the real server."""
     step("the pure modules hold")
-    pure_modules_hold_in_every_zone(browser, base)
+    pure_modules_work_in_every_time_zone(browser, base)
     step("signs in by link; tiles agree with the API")
     visit = Visit(browser, base, shots)
     visit.sign_in(key)
     visit.settled()
-    tiles_say_what_the_api_said(visit)
+    tiles_show_the_values_of_the_api(visit)
     every_control_has_a_name(visit)
     visit.shot("light")
     for name, action in (
-        ("filters by click", a_click_filters_and_the_address_keeps_it),
-        ("changes range, clock, metrics and breakdown", ranges_bases_and_sets_change),
-        ("reads and zooms the chart", the_chart_is_read_and_zoomed),
-        ("switches the theme", the_theme_switches_and_stays),
+        ("filters by click", click_filters_and_the_url_keeps_the_filter),
+        ("changes range, clock, metrics and breakdown", ranges_bases_and_metric_groups_change),
+        ("reads and zooms the chart", chart_is_read_and_zoomed),
+        ("switches the theme", theme_switches_and_is_remembered),
     ):
         step(name)
         action(visit)
     step("keeps numbers when a refresh fails, and signs out when the key is refused")
-    numbers_stay_when_a_refresh_fails(visit)
+    numbers_remain_when_a_refresh_fails(visit)
     step("refuses a wrong key, and forgets the right one after signing out")
     visit.sign_in(key)
     visit.page.locator("#sign-out").click()
@@ -312,7 +312,7 @@ def walk_any_server(browser, base, key, shots):
     visit.shot("sign-in")
     visit.done()
     step("refreshes each minute")
-    it_refreshes_by_itself(browser, base, key, shots)
+    page_refreshes_automatically(browser, base, key, shots)
     step("dark, and by the minute")
     visit = Visit(browser, base, shots, dark=True, scale=2)
     visit.sign_in(key, "?step=1m&show=latency")
@@ -350,7 +350,7 @@ def walk_any_server(browser, base, key, shots):
 
 
 def walk_fixture_states(browser, base, shots):
-    """States that a healthy server does not have."""
+    """Checks states that do not occur on a healthy server."""
     for key, name, wanted in (
         ("mg_empty", "empty", ".empty pre"),
         ("mg_quiet", "quiet", ".empty-actions"),
@@ -368,11 +368,11 @@ def walk_fixture_states(browser, base, shots):
             visit.act(visit.page.get_by_role("button", name="Try again").first.click)
         visit.done()
     for name, walk in (
-        ("limits are those of whose mail is shown", limits_are_those_of_whose_mail_is_shown),
-        ("few mails prove nothing", few_mails_prove_nothing),
+        ("limits are those of whose mail is shown", limits_are_those_of_the_shown_tenant),
+        ("few mails prove nothing", few_mails_do_not_break_a_limit),
         ("unreported complaints are not zero", unreported_complaints_are_not_zero),
-        ("an old newest event is not live", an_old_newest_event_is_not_live),
-        ("a look at an alert shows its metric", a_look_at_an_alert_shows_its_metric),
+        ("an old newest event is not live", old_newest_event_is_not_shown_as_live),
+        ("a look at an alert shows its metric", link_of_an_alert_shows_its_metric),
     ):
         step(name)
         walk(browser, base, shots)
@@ -404,16 +404,16 @@ def walk_fixture_states(browser, base, shots):
     visit.sign_in("mg_many", "?by=tenant")
     visit.settled()
     shares = [int(text.removesuffix("%")) for text in visit.page.locator("#breakdown td > .share").all_inner_texts()]
-    # Of bounces and of complaints, each rounded.
-    check(abs(sum(shares) - 200) <= len(shares) / 2, f"the shares of tenants are not of the whole: {shares}")
+    # Shares of bounces and of complaints, each rounded.
+    check(abs(sum(shares) - 200) <= len(shares) / 2, f"the shares of tenants do not add up to the whole: {shares}")
     visit.page.locator(".picker-button").click()
     visit.shot("tenants", full=False)
     visit.page.get_by_label("Find a tenant").fill("nt-01")
     check(visit.page.locator("#tenant-list li").count() == 10, "the search finds the wrong tenants")
     visit.page.keyboard.press("ArrowDown")
     visit.act(lambda: visit.page.keyboard.press("Enter"))
-    check(visit.query().get("tenant") == ["tenant-011"], f"the tenant is not in the address: {visit.page.url}")
-    tiles_say_what_the_api_said(visit)
+    check(visit.query().get("tenant") == ["tenant-011"], f"the tenant is not in the URL: {visit.page.url}")
+    tiles_show_the_values_of_the_api(visit)
     visit.done()
     step("hostile names stay text")
     visit = Visit(browser, base, shots)
@@ -427,7 +427,7 @@ def walk_fixture_states(browser, base, shots):
 
 
 def main() -> int:
-    """Reads the command line and walks."""
+    """Reads the command line and runs the checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", nargs="?", help="the server's address; without it the fixture is started")
     parser.add_argument("key", nargs="?", default="mg_operator")

@@ -24,7 +24,7 @@ from traffic import alerts, answer, catalogue, tenants_of
 
 FILES = Path(__file__).resolve().parents[2] / "shared/web/src/dashboard"
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-# As strict as the real server may be; also refuses every way of turning text into markup.
+# As strict as the real server, and additionally forbids turning text into markup.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -37,10 +37,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
-        """Says nothing."""
+        """Logs nothing."""
 
     def reply(self, status, body, kind="application/json"):
-        """Sends a body with the headers that the real server has."""
+        """Sends a body with the headers of the real server."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in (
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         return key if key in known else None
 
     def do_GET(self):
-        """Static files, who the caller is, the tenants."""
+        """Serves static files, the caller's identity and the tenants."""
         path = self.path.split("?")[0]
         if path == "/session":
             return self.reply(200, {"signed_in": self.key() is not None, "provider": None})
@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, file.read_bytes(), TYPES[file.suffix])
 
     def do_POST(self):
-        """A query."""
+        """Answers a query."""
         body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), 262144))
         key = self.key()
         if not key:
@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
     def do_DELETE(self):
-        """Signing out."""
+        """Signs the caller out."""
         self.session("")
 
     def session(self, key):
@@ -151,18 +151,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Says nothing of pages that left before their answer."""
+    """Ignores clients that disconnected before their reply."""
 
     daemon_threads = True
 
     def handle_error(self, *_):
-        """A reader who aborts a question is no fault; any other is."""
+        """Reports every error except an aborted request."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(*_)
 
 
 def serve(port):
-    """A server on the loopback interface; port 0 takes a free one."""
+    """Starts a server on the loopback interface. Port 0 means any free port."""
     return Server(("127.0.0.1", port), Handler)
 
 

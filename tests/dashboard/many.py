@@ -22,9 +22,9 @@ WORST_TENANT = "tenant-137"
 
 
 def event(kind, tenant, campaign, number, count, part):
-    """One event about `count` recipients."""
+    """An event for `count` recipients."""
     at = datetime.fromtimestamp(time.time() - 90, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    people = [f"person-{number}-{place}@company-{number % 50}.example" for place in range(count)]
+    people = [f"person-{number}-{index}@company-{number % 50}.example" for index in range(count)]
     mail = {
         "timestamp": at,
         "messageId": f"many-{number}-{part}",
@@ -83,7 +83,7 @@ def events():
 
 
 def fill(base, key):
-    """Sends the events to the server, which answers when they are counted."""
+    """Sends the events to the server, which replies once they are counted."""
     body = "\n".join(json.dumps(one) for one in events()).encode()
     request = urllib.request.Request(
         f"{base}/v1/ingest/ses", body, {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
@@ -94,7 +94,7 @@ def fill(base, key):
 
 
 def walk(browser, base, key, shots):
-    """Sorts, turns pages and searches."""
+    """Sorts, changes pages and searches."""
     step("fills the server with 5,000 campaigns of 200 tenants")
     fill(base, key)
     visit = Visit(browser, base, shots)

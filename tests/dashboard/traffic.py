@@ -1,4 +1,4 @@
-"""The fixture's numbers: a fixed function of time, tenant and dimensions, shaped like real mail.
+"""The fixture's numbers: a deterministic function of time, tenant and dimensions that resembles real mail.
 
 Traffic has hours of the day and days of the week, a campaign each morning, incidents at one provider and an outage of the
 sender, so that every part of the dashboard has something to show. It must stay free of state: the same question at the
@@ -121,7 +121,7 @@ def cells(hostile):
 
 @lru_cache
 def cells_by(dimensions, hostile):
-    """Cells merged to the dimensions a query looks at, and the provider: far fewer, so that a query by the minute is quick."""
+    """Cells merged by the provider and the dimensions that a query uses. There are far fewer of them, which keeps queries by the minute fast."""
     merged = {}
     for group, share, *rates in cells(hostile):
         kept = {name: group[name] for name in ("provider", *dimensions)}
@@ -132,7 +132,7 @@ def cells_by(dimensions, hostile):
 
 
 def dimensions_of(query):
-    """The dimensions that a query groups or filters by, besides the tenant."""
+    """The dimensions, except the tenant, that a query groups or filters by."""
     text = json.dumps([query.get("group_by"), query.get("filter")])
     return tuple(
         name
@@ -142,13 +142,13 @@ def dimensions_of(query):
 
 
 def noise(number, salt):
-    """A number in [-1, 1] that looks random and is always the same."""
+    """A pseudo-random number in [-1, 1], always the same for the same arguments."""
     x = math.sin(number * 12.9898 + salt * 78.233) * 43758.5453
     return 2 * (x - math.floor(x)) - 1
 
 
 def volume(at, tenant_scale):
-    """Sends per second at a time: by hour of day, day of week, with a campaign blast each morning and noise."""
+    """Sends per second at a time. Depends on the hour and the weekday, with a campaign every morning and some noise."""
     hour = at / 3600 % 24
     weekday = int(at // 86400 + 4) % 7
     daily = 0.45 + 0.4 * math.exp(-(((hour - 15) / 4.5) ** 2)) + 0.75 * math.exp(-(((hour - 9) / 0.9) ** 2))
@@ -158,7 +158,7 @@ def volume(at, tenant_scale):
 
 
 def incident(at, now, provider):
-    """How much worse bounces and delivery times are: a block at one provider some hours ago, and another last week."""
+    """The factor by which bounces and delivery times are worse: one provider blocked mail some hours ago, another last week."""
     if provider != "microsoft":
         return 1.0
     for start, length, depth in ((3.2 * 3600, 2400, 9.0), (6 * 86400, 5 * 3600, 5.0), (43 * 86400, 8 * 3600, 7.0)):
@@ -194,7 +194,7 @@ def count_cells(start, end, unit, chosen, scale, now):
     while at < end:
         middle = at + min(unit, end - at) / 2
         sends_all = volume(middle, scale) * min(unit, end - at)
-        # Outcomes of the newest mail are still to come.
+        # The newest mail has no outcome yet.
         done = min(1.0, max(0.0, (now - middle + 20) / 60))
         seen = min(1.0, max(0.0, (now - middle) / 14400)) ** 0.4
         for place_of, (group, share, bounce, complaint, opened, clicked, p95) in enumerate(chosen):
@@ -228,7 +228,7 @@ def count_cells(start, end, unit, chosen, scale, now):
 
 
 def metrics_of(counters, names):
-    """The metrics asked for, from summed counters."""
+    """The requested metrics, computed from summed counters."""
     sends, deliveries, bounces, complaints, opens, clicks = (round(value) for value in counters[:6])
     deliveries = min(deliveries, sends)
     values = {
@@ -277,12 +277,12 @@ def buckets(query, start, end):
 
 
 def iso(seconds):
-    """RFC 3339 in UTC."""
+    """Formats seconds since the Unix epoch as RFC 3339 in UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_of(text):
-    """From RFC 3339."""
+    """Parses RFC 3339 into seconds since the Unix epoch."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
@@ -312,7 +312,7 @@ def answer(query, key, tenant, now):
             if query.get("granularity", "total") != "total":
                 row["time"] = iso(first)
             group = row["group"]
-            if group.get("provider") in SILENT_PROVIDERS or only_silent(query.get("filter")):
+            if group.get("provider") in SILENT_PROVIDERS or only_without_complaint_reports(query.get("filter")):
                 row["reasons"] = {"complaint_rate": "not_reported"}
             if back:
                 row["previous"] = metrics_of(old_groups.get(name, [0.0] * 7), query["metrics"])
@@ -338,7 +338,7 @@ def answer(query, key, tenant, now):
     return {"rows": rows, "meta": meta}
 
 
-def only_silent(condition):
+def only_without_complaint_reports(condition):
     """Whether a filter names only providers that report no complaints."""
     condition = (condition or {}).get("and", [condition])[0]
     if not condition or condition.get("dimension") != "provider" or condition["op"] not in ("eq", "in"):
@@ -390,7 +390,7 @@ def grouped(first, last, unit, query, keys, wanted, key, now):
     """Counters by group over one bucket."""
     if key in ("mg_empty", "mg_quiet"):
         return {} if keys else {(): [0.0] * 7}
-    # Outages of the sender: nothing for twenty minutes, which rates show as a gap.
+    # The sender is down for twenty minutes, which rates show as a gap.
     if now - 9.4 * 3600 <= first and last <= now - 9.0 * 3600 and not keys:
         return {(): [0.0] * 7}
     if key == "mg_few":
@@ -413,7 +413,7 @@ def grouped(first, last, unit, query, keys, wanted, key, now):
 
 
 def limited(rows, keys, query):
-    """The largest by sends, and one row for the rest."""
+    """The largest groups by sends, and one row for the rest."""
     rows.sort(key=lambda row: -(row["metrics"].get("sends") or 0))
     limit = query.get("limit", 100)
     rest = rows[limit:]

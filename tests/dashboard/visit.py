@@ -1,4 +1,4 @@
-"""One reader of the dashboard in a headless Chromium, and what can be checked at any moment of a visit."""
+"""One user of the dashboard in a headless Chromium, and checks that can be made at any time."""
 
 import json
 import re
@@ -14,7 +14,7 @@ TIMEOUT_MS = 20_000
 
 
 class Visit:
-    """One reader: a fresh browser context that notes every request, reply and error."""
+    """One user: a fresh browser context that records every request, reply and error."""
 
     def __init__(self, browser: Browser, base: str, shots: Path, viewport=None, dark=False, touch=False, scale=1):
         self.base, self.shots = base, shots
@@ -40,7 +40,7 @@ class Visit:
         self.page.on("response", self._response)
 
     def _console(self, message):
-        # Chromium itself logs each refused request; those are expected where a test asks for them.
+        # Chromium logs each refused request itself; tests that provoke them expect these lines.
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             self.errors.append(f"console {message.type}: {message.text}")
 
@@ -55,15 +55,15 @@ class Visit:
             self.newest = response
 
     def figures(self) -> dict:
-        """The metrics of the newest reply for the tiles. Read here and not when it arrives: its body may still be on the way then."""
+        """The metrics in the newest reply for the tiles. It is read here and not on arrival, when its body may be incomplete."""
         return self.newest.json()["rows"][0]["metrics"]
 
     def reasons(self) -> dict:
-        """The reasons in that reply why metrics have no value."""
+        """The reasons in that reply for metrics without a value."""
         return self.newest.json()["rows"][0].get("reasons", {})
 
     def sign_in(self, key: str, search=""):
-        """Opens a sign-in link and waits for what it leads to."""
+        """Opens a sign-in link and waits for the page."""
         self.page.goto(f"{self.base}/{search}#key={key}")
         self.page.wait_for_selector(".tile-value:visible, .empty:visible, .failure:visible, .sign-in-card:visible")
         check(
@@ -75,22 +75,22 @@ class Visit:
         self.page.wait_for_selector("body:not(.refreshing):not(:has(.loading))")
 
     def act(self, action):
-        """Does something that asks anew, and waits for its numbers."""
+        """Performs an action that causes a query, and waits for its numbers."""
         before = self.queries
         action()
         self.page.wait_for_selector("body:not(.refreshing)")
         check(self.queries > before, "a change asked the server nothing")
 
     def shot(self, name: str, full=True):
-        """Writes a picture."""
+        """Takes a screenshot."""
         self.page.screenshot(path=self.shots / f"{name}.png", full_page=full)
 
     def query(self) -> dict:
-        """The query part of the address."""
+        """The query string of the URL."""
         return parse_qs(urlsplit(self.page.url).query)
 
     def done(self):
-        """What must hold for every visit."""
+        """Checks what must be true of every visit."""
         host = urlsplit(self.base).netloc
         check(self.hosts <= {host}, f"requests left the host: {sorted(self.hosts - {host})}")
         check(not self.errors, f"errors in the page: {self.errors}")
@@ -105,18 +105,18 @@ class Visit:
 
 
 def check(holds, problem: str):
-    """Ends the walk if something does not hold."""
+    """Stops with `problem` unless `holds`."""
     if not holds:
         raise AssertionError(problem)
 
 
 def step(name: str):
-    """Says what comes next."""
+    """Prints the next step."""
     print(f"  {name}", file=sys.stderr, flush=True)
 
 
 def as_shown(metric: str, value) -> str:
-    """How a tile must write a value; written anew here, so that a fault in the page's own formatting is found."""
+    """The text of a value in a tile. Implemented independently of the page, so that errors in its formatting are found."""
     if value is None:
         return "–"
     digits = {"delivery_rate": 2, "bounce_rate": 2, "complaint_rate": 3, "open_rate": 1, "click_rate": 2}.get(metric)
@@ -144,7 +144,7 @@ def close_enough(shown: str, wanted: str) -> bool:
     return bool(a and b) and abs(float(a) - float(b)) <= 1.01 * 10 ** -digits and bool(digits)
 
 
-def tiles_say_what_the_api_said(visit: Visit):
+def tiles_show_the_values_of_the_api(visit: Visit):
     """Each tile shows the value of the newest reply."""
     row = visit.figures()
     tiles = visit.page.locator("[data-metric]")
@@ -157,7 +157,7 @@ def tiles_say_what_the_api_said(visit: Visit):
 
 
 def every_control_has_a_name(visit: Visit):
-    """What can be focused says what it is."""
+    """Everything that can be focused has an accessible name."""
     nameless = visit.page.evaluate(
         """[...document.querySelectorAll('button, input, select, [tabindex="0"]')].filter((node) => node.checkVisibility()
         && !(node.textContent.trim() || node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.labels?.length)).map((node) => node.outerHTML.slice(0, 120))"""
@@ -166,6 +166,6 @@ def every_control_has_a_name(visit: Visit):
 
 
 def no_sideways_scroll(visit: Visit):
-    """The page itself is as wide as the window."""
+    """The page is not wider than the window."""
     wide, window = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     check(wide <= window, f"the page is {wide} px wide in a window of {window} px")

@@ -1,17 +1,17 @@
-//! Writes what fuzzing begins with: `events/` as it is, a small event in every layer, the blocks that events come to, and
-//! questions of every shape.
+//! Writes the initial corpora: the files in `events/`, a small event in every envelope, the blocks of these events, and queries of every
+//! shape.
 //!
-//! Run from anywhere; files are named after their contents' place, so running it twice changes nothing.
-#![expect(clippy::disallowed_methods, reason = "a tool of one run: it reads and writes files")]
+//! It can be run from any folder. File names are derived from their content's origin, so running it twice changes nothing.
+#![expect(clippy::disallowed_methods, reason = "a command-line tool that reads and writes files")]
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Bytes of a block before what its checksum covers: the target makes those itself.
+/// Length of a block's header, which the checksum does not cover. The target generates headers itself.
 const HEADER: usize = 13;
 
-/// A small event in every layer: where there is little else, mutations reach the layers.
+/// A small event in every envelope. Mutations of short inputs reach the envelopes.
 const PAYLOADS: [&str; 8] = [
     "EVENT\nEVENT\n",
     "[EVENT,\nEVENT]",
@@ -24,7 +24,7 @@ const PAYLOADS: [&str; 8] = [
 ];
 const EVENT: &str = r#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23Z","messageId":"m","destination":["a@b.c"]}}"#;
 
-/// The shapes a query has, as bodies and as query strings.
+/// Queries of every shape, as bodies and as query strings.
 const QUERIES: [&str; 8] = [
     r#"{"metrics":["sends","delivery_rate","delivery_ms_p95"],"from":"-7d","to":"now","granularity":"1h","group_by":["provider","campaign"],"order_by":["-sends"],"limit":2}"#,
     r#"{"metrics":["bounces","open_rate","unique_opens"],"from":"2025-11-13","to":"2025-11-14T00:00:00Z","granularity":"15m","timezone":"Europe/Berlin","fill":"zero","limit":1}"#,
@@ -58,7 +58,7 @@ fn main() -> io::Result<()> {
         }
     }
     for (number, payload) in PAYLOADS.iter().enumerate() {
-        write("decode", &format!("layer-{number}"), payload.replace("EVENT", EVENT).as_bytes())?;
+        write("decode", &format!("envelope-{number}"), payload.replace("EVENT", EVENT).as_bytes())?;
     }
     for (number, query) in QUERIES.iter().enumerate() {
         write("query", &format!("shape-{number}"), query.as_bytes())?;

@@ -1,7 +1,7 @@
-//! What the targets share: the blocks that a payload's events come to.
+//! Shared by the targets: counts the events of a payload into blocks.
 //!
-//! The same way as the aggregate step goes, without its store: decode, attribute, count. No rule of counting is proved here,
-//! so duplicates are counted and nobody is kept apart but by tenant.
+//! It decodes, attributes and counts like the aggregate step, but without store and deduplication, because the targets do not check how
+//! events are counted.
 
 use cells::{Accumulator, Block};
 use event::attribution::Attribution;

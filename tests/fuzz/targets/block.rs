@@ -1,6 +1,6 @@
-//! Bytes from the store: no block may bring a reader down, and what one reader accepts, all read alike.
+//! Bytes from the store: no block may make a reader panic, and all readers agree about a block.
 //!
-//! The input is also taken for what the checksum covers, so that mutations reach the contents.
+//! The input is also used as the content of a block with a valid checksum, so that mutations reach the content.
 #![no_main]
 
 use cells::{Block, BlockReader, Resolution, RowRef, Rows, Wanted};
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     check(&sealed(bytes));
 });
 
-/// The frame of a block around `body`, its checksum right.
+/// A block with the content `body` and a valid checksum.
 fn sealed(body: &[u8]) -> Vec<u8> {
     let checksum = rapidhash::v3::rapidhash_v3(body).to_le_bytes();
     [b"MGBK\x01".as_slice(), &checksum, body].concat()
@@ -22,20 +22,20 @@ fn sealed(body: &[u8]) -> Vec<u8> {
 fn check(bytes: &[u8]) {
     let decoded = Block::decode(bytes);
     let Ok(reader) = BlockReader::open(bytes) else {
-        assert!(decoded.is_err(), "decoded, but it cannot be opened");
+        assert!(decoded.is_err(), "a block can be decoded but not opened");
         return;
     };
     let scanned = events_scanned(&reader, &Wanted::ALL);
     let is_readable = scanned.is_some() && reader.ledger().is_ok();
-    assert_eq!(is_readable, decoded.is_ok(), "a reader and the decoder do not agree");
+    assert_eq!(is_readable, decoded.is_ok(), "reader and decoder disagree");
     let _ = events_scanned(&reader, &Wanted::default());
     if let Ok(block) = decoded {
-        assert_eq!(events_scanned(&block, &Wanted::ALL), scanned, "other counts than the reader's");
+        assert_eq!(events_scanned(&block, &Wanted::ALL), scanned, "the decoded counts differ from the reader's");
         check_block(&block);
     }
 }
 
-/// The counts of all cells, after walking all there is; none if some of it cannot be read.
+/// The number of events in all cells, after reading all rows; `None` if a row cannot be read.
 fn events_scanned(rows: &impl Rows, wanted: &Wanted) -> Option<u64> {
     let mut events = 0_u64;
     let mut add = |row: RowRef<'_>| {
@@ -51,13 +51,13 @@ fn events_scanned(rows: &impl Rows, wanted: &Wanted) -> Option<u64> {
     (cells.is_ok() && cohorts.is_ok()).then_some(events)
 }
 
-/// What compaction and queries do with a block.
+/// Checks the operations of compaction and queries.
 fn check_block(block: &Block) {
     let parts: Result<Vec<_>, _> = block.encode().iter().map(|part| Block::decode(part)).collect();
-    assert_eq!(parts.ok().and_then(Block::merge_all).as_ref(), Some(block), "not read as it was written");
+    assert_eq!(parts.ok().and_then(Block::merge_all).as_ref(), Some(block), "a round trip changed the block");
     let hours = block.clone().split(|minute| minute.hour().0);
     if !block.is_empty() {
-        assert_eq!(Block::merge_all(hours.into_values()).as_ref(), Some(block), "a split lost something");
+        assert_eq!(Block::merge_all(hours.into_values()).as_ref(), Some(block), "splitting lost rows");
     }
     for resolution in [Resolution::Hour, Resolution::Day] {
         let wider = block.clone().roll_up(resolution);
@@ -65,5 +65,5 @@ fn check_block(block: &Block) {
     }
     assert_eq!(block.clone().fold(2).events(), block.events(), "folding changed the counts");
     let doubled = block.clone().merge(block.clone());
-    assert_eq!(doubled.row_count(), block.row_count(), "merging made rows");
+    assert_eq!(doubled.row_count(), block.row_count(), "merging added rows");
 }

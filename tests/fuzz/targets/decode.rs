@@ -1,5 +1,5 @@
-//! Bytes from outside, as a shard or a file may hold them: whatever they are, each part ends in an outcome, and the same one
-//! however often it is read and wherever a stream of it was cut. What was counted is never set apart for a replay as well.
+//! Bytes from outside, as a shard or a file may hold them. Each part has an outcome, the same at every attempt and wherever a stream is cut.
+//! No event is both counted and quarantined.
 #![no_main]
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use event::decode::{kafka, kinesis};
 use event::{Decoded, Decoder, Unreadable};
 use libfuzzer_sys::fuzz_target;
 
-/// An outcome that outlives its payload; events in words, since all their fields matter.
+/// An outcome that outlives its payload. An event is kept as its `Debug` text, so that all fields are compared.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Event(String),
@@ -22,14 +22,14 @@ fuzz_target!(|payload: &[u8]| {
     let mut decoder = Decoder::new();
     let whole = outcomes(&mut decoder, payload);
     assert!(!whole.is_empty(), "a payload without an outcome");
-    assert_eq!(outcomes(&mut decoder, payload), whole, "what a decoder read before must not show");
+    assert_eq!(outcomes(&mut decoder, payload), whole, "the outcome depends on what the decoder read before");
     check_quarantine(&mut decoder, payload, &whole);
     check_splitting(&mut decoder, payload, &whole);
     check_batches(payload);
     for (_, block) in fuzz::blocks(payload) {
         let parts: Vec<_> = block.encode().iter().map(|part| Block::decode(part)).collect();
         let parts = parts.into_iter().collect::<Result<Vec<_>, _>>();
-        assert_eq!(parts.ok().and_then(Block::merge_all), Some(block), "a block is read as it was written");
+        assert_eq!(parts.ok().and_then(Block::merge_all), Some(block), "a round trip changed the block");
     }
 });
 
@@ -45,31 +45,31 @@ fn outcomes(decoder: &mut Decoder, payload: &[u8]) -> Vec<Outcome> {
     all
 }
 
-/// A part in quarantine is decoded again one day. It must not hold an event that was counted when it was set apart, unless the
-/// same event stands elsewhere in the payload's outermost layer too.
+/// A quarantined part may be replayed. It must not contain an event that was counted when it was quarantined, unless the same event also
+/// occurs elsewhere in the outermost layer of the payload.
 fn check_quarantine(decoder: &mut Decoder, payload: &[u8], whole: &[Outcome]) {
-    for (bytes, place) in parts_set_apart(decoder, payload) {
+    for (bytes, range) in quarantined_parts(decoder, payload) {
         let is_counted = |one: &Outcome| matches!(one, Outcome::Event(_)) && whole.contains(one);
         let mut counted = outcomes(decoder, &bytes);
         counted.retain(is_counted);
         if counted.is_empty() {
             continue;
         }
-        let elsewhere = place.map_or_else(Vec::new, |place| {
+        let elsewhere = range.map_or_else(Vec::new, |range| {
             let mut without = payload.to_vec();
-            without.get_mut(place).unwrap_or_default().fill(b' ');
+            without.get_mut(range).unwrap_or_default().fill(b' ');
             outcomes(decoder, &without)
         });
-        assert!(counted.iter().all(|event| elsewhere.contains(event)), "an event was counted and set apart");
+        assert!(counted.iter().all(|event| elsewhere.contains(event)), "an event was both counted and quarantined");
     }
 }
 
-/// The parts that are set apart, and where they are if that is in the outermost layer.
-fn parts_set_apart(decoder: &mut Decoder, payload: &[u8]) -> Vec<(Vec<u8>, Option<Range<usize>>)> {
+/// The quarantined parts, and their range if they are in the outermost layer.
+fn quarantined_parts(decoder: &mut Decoder, payload: &[u8]) -> Vec<(Vec<u8>, Option<Range<usize>>)> {
     let mut parts = Vec::new();
     decoder.decode(payload, &mut |decoded| {
         let Decoded::Unreadable { reason, bytes } = decoded else { return };
-        // On its own such a part lies within the limits again.
+        // On its own, such a part is within the limits.
         if matches!(reason, Unreadable::TooLarge { .. } | Unreadable::TooManyLayers { .. }) {
             return;
         }
@@ -80,8 +80,8 @@ fn parts_set_apart(decoder: &mut Decoder, payload: &[u8]) -> Vec<(Vec<u8>, Optio
     parts
 }
 
-/// The splitter gives every byte but blank ones once, in order, and never cuts a value; of a container that does not fit in a
-/// chunk it gives the elements.
+/// The splitter yields every byte except white space once, in order, and never cuts a value. Of a container that does not fit in a chunk it
+/// yields the elements.
 fn check_splitting(decoder: &mut Decoder, payload: &[u8], whole: &[Outcome]) {
     let pieces = pieces(payload, 1 << 20);
     let mut seen = 0;
@@ -89,23 +89,23 @@ fn check_splitting(decoder: &mut Decoder, payload: &[u8], whole: &[Outcome]) {
         let gap = payload.get(seen..usize::try_from(*offset).unwrap_or(usize::MAX)).unwrap_or(b"?");
         assert!(gap.trim_ascii().is_empty(), "bytes were lost before {offset}");
         seen += gap.len();
-        assert!(payload.get(seen..).unwrap_or_default().starts_with(bytes), "not the bytes at {offset}");
+        assert!(payload.get(seen..).unwrap_or_default().starts_with(bytes), "wrong bytes at {offset}");
         seen += bytes.len();
     }
     assert!(payload.get(seen..).unwrap_or_default().trim_ascii().is_empty(), "bytes were lost at the end");
     if is_ndjson(payload) {
-        assert_eq!(outcomes_of(decoder, &pieces), whole, "the same events wherever the stream is cut");
+        assert_eq!(outcomes_of(decoder, &pieces), whole, "the events depend on where the stream is cut");
     }
-    // Of two lists of records in one object the splitter knows the first only. Nobody writes two.
+    // If an object has two lists of records, the splitter reads only the first. No known sender writes two.
     let lists = payload.windows(8).filter(|name| name.ends_with(b"ecords\"")).count();
     if lists < 2 && serde_json::from_slice::<serde_json::Value>(payload).is_ok() {
         let in_parts = outcomes_of(decoder, &self::pieces(payload, 64));
         let events = |all: &[Outcome]| all.iter().filter(|one| matches!(one, Outcome::Event(_))).count();
-        assert_eq!(events(&in_parts), events(whole), "the same events in parts of a container");
+        assert_eq!(events(&in_parts), events(whole), "splitting a container changed its events");
     }
 }
 
-/// The pieces of a payload that itself chooses where it is cut.
+/// The pieces of a payload, cut at positions that its own bytes choose.
 fn pieces(payload: &[u8], chunk_bytes: usize) -> Vec<(u64, Vec<u8>)> {
     let mut pieces = Vec::new();
     let mut keep = |piece: Piece<'_>| match piece {
@@ -128,7 +128,7 @@ fn outcomes_of(decoder: &mut Decoder, pieces: &[(u64, Vec<u8>)]) -> Vec<Outcome>
     pieces.iter().flat_map(|(_, bytes)| outcomes(decoder, bytes)).collect()
 }
 
-/// Whether every line is blank or an object, and not all are blank.
+/// Whether every line is blank or an object, and at least one is an object.
 fn is_ndjson(payload: &[u8]) -> bool {
     let is_blank = |line: &&[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
     let is_object = |line| serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(line).is_ok();
@@ -136,7 +136,7 @@ fn is_ndjson(payload: &[u8]) -> bool {
     lines.peek().is_some() && lines.all(is_object)
 }
 
-/// The records of a batch are parts of it.
+/// The records of a batch are slices of it.
 fn check_batches(payload: &[u8]) {
     let mut buffer = Vec::new();
     let is_part = |part: &[u8]| payload.as_ptr_range().contains(&part.as_ptr()) || part.is_empty();

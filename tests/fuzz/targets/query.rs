@@ -1,4 +1,4 @@
-//! Questions from anyone with a key: every one is refused in words or answered, and the answer adds up.
+//! Queries from anybody with a key: each is refused with a message or answered, and the parts of an answer sum to the whole.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,10 +13,10 @@ use serde_json::{Map, Value as Json};
 
 /// Noon of the day after the events.
 const NOW: Timestamp = Timestamp::from_seconds(1_763_121_600);
-/// Larger replies are not written: they would cost all the time there is.
-const MOST_ROWS_WRITTEN: usize = 1_000;
+/// Larger replies are not serialised, because that would take most of the time.
+const MAX_SERIALISED_ROWS: usize = 1_000;
 
-/// All that can be asked about.
+/// The counted events.
 static BLOCKS: LazyLock<Vec<(TenantId, Block)>> =
     LazyLock::new(|| fuzz::blocks(include_bytes!("../../../events/mixed.ndjson")));
 
@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Answers and the promises that can be seen in them.
+/// Answers a query and checks the answer.
 fn check(query: &Query, body: &[u8], scope: &Scope, names: &Locale) {
     let Ok(Json::Object(body)) = serde_json::from_slice(body) else { return };
     let ask = |fields: Map<String, Json>, now| {
@@ -69,15 +69,15 @@ fn check(query: &Query, body: &[u8], scope: &Scope, names: &Locale) {
     let mut whole = parts.clone();
     whole.retain(|name, _| !matches!(name.as_str(), "group_by" | "limit"));
     let sum = |fields| ask(fields, NOW).ok().map(|query| answer(&query).map(|(sum, _)| sum));
-    assert_eq!(sum(parts), sum(whole), "groups and the rest do not sum to the whole");
+    assert_eq!(sum(parts), sum(whole), "groups and (other) do not sum to the whole");
 }
 
-/// Plans and executes; gives the sum of the first metric where it is a count, and the next page's cursor.
+/// Plans and executes. Returns the sum of the first metric, if it is a count, and the cursor of the next page.
 fn answer(query: &Query) -> Option<(u64, Option<String>)> {
     let earlier = query.earlier().ok()?;
     for query in [Some(query), earlier.as_ref()].into_iter().flatten() {
         if let Ok(blocks) = plan(query, &CATALOGUE) {
-            assert!(blocks.is_sorted_by_key(|block| start(*block)), "blocks are not in the order of time");
+            assert!(blocks.is_sorted_by_key(|block| start(*block)), "blocks are not ordered by time");
         }
     }
     let execution = execute(query)?;
@@ -86,8 +86,8 @@ fn answer(query: &Query) -> Option<(u64, Option<String>)> {
         None => None,
     };
     let answer = execution.finish(earlier, Freshness { complete_until: Some(NOW), newest_event: None });
-    if answer.rows().len() <= MOST_ROWS_WRITTEN {
-        assert!(serde_json::to_string(&answer).is_ok(), "an answer that is no JSON");
+    if answer.rows().len() <= MAX_SERIALISED_ROWS {
+        assert!(serde_json::to_string(&answer).is_ok(), "an answer cannot be serialised");
     }
     let counts = answer.rows().iter().map(|row| match row.metrics.first() {
         Some(Value::Count(count)) => *count,
