@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use crate::limits::{HEADER_BYTES, URI_BYTES};
 use crate::problem::{Kind, Problem};
-use crate::rate::Rates;
+use crate::rate_limit::RateLimits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Long enough for any tracing system's id.
@@ -26,7 +26,7 @@ pub(crate) struct Guard {
     /// Requests at once.
     pub(crate) slots: Semaphore,
     /// Requests of each key.
-    pub(crate) rates: Rates,
+    pub(crate) rate_limits: RateLimits,
 }
 
 /// Counts the request in, refuses what is out of bounds, completes the reply.
@@ -36,7 +36,7 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
     let headers = request.headers();
     let key = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
-    let asked = key.map(|key| guard.rates.take(key)).transpose();
+    let asked = key.map(|key| guard.rate_limits.check(key)).transpose();
     let (mut response, left) = match (admit(&guard.slots, &request), asked) {
         (_, Err(refused)) => (refused.0.into_response(), Some(refused.1)),
         (Err(problem), Ok(left)) => (problem.into_response(), left),

@@ -15,7 +15,7 @@ mod ingest;
 mod limits;
 mod openapi;
 mod problem;
-mod rate;
+mod rate_limit;
 mod router;
 mod routes;
 mod session;

@@ -17,7 +17,7 @@ use crate::limits::{
     Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, QUERY_TIME, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
 };
 use crate::problem::{Kind, Problem};
-use crate::rate::Rates;
+use crate::rate_limit::RateLimits;
 use crate::tokens::{GetDocument, Issuer, IssuerUrl, Keys};
 use crate::{calls, dashboard, guard, session, sign_in};
 
@@ -93,7 +93,7 @@ pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings:
     });
     let guard = Guard {
         slots: Semaphore::new(REQUESTS_AT_ONCE),
-        rates: Rates::new(settings.requests_per_second.unwrap_or(REQUESTS_PER_SECOND)),
+        rate_limits: RateLimits::new(settings.requests_per_second.unwrap_or(REQUESTS_PER_SECOND)),
     };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
     let (calls, document) = calls::all(sns).finish();
