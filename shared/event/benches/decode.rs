@@ -1,4 +1,4 @@
-//! How fast bytes become events: NDJSON lines and a Lambda event from Kinesis, of SES events of about 2.4 KB.
+//! Measures decoding: NDJSON lines and a Lambda event from Kinesis, with SES events of about 2.4 KB.
 //!
 //! One iteration decodes one batch; criterion's throughput is in events (elements) a second.
 
@@ -10,11 +10,11 @@ use event::{Decoded, Decoder};
 
 const EVENTS: u64 = 1000;
 
-/// Event number `n`: the mix, the headers and the sizes of a marketing program.
+/// Event number `n`, with the mix of types, the headers and the sizes of a marketing program.
 fn ses_event(n: u64) -> String {
     let id = format!("0100019a7b{n:06x}-c421e265-f034-4575-9ecc-3ca3{n:08x}-000000");
     let recipient = format!("reader{n}@{}", if n.is_multiple_of(2) { "gmail.com" } else { "example.com" });
-    let (kind, body) = match n % 8 {
+    let (event_type, body) = match n % 8 {
         0 | 1 => ("Send", "\"send\":{}".to_owned()),
         2..=4 => (
             "Delivery",
@@ -46,7 +46,7 @@ fn ses_event(n: u64) -> String {
         ),
     };
     format!(
-        "{{\"eventType\":\"{kind}\",\"mail\":{{\"timestamp\":\"2025-11-13T02:15:23.456Z\",\"source\":\"Spring Shop <news@shop.example.com>\",\
+        "{{\"eventType\":\"{event_type}\",\"mail\":{{\"timestamp\":\"2025-11-13T02:15:23.456Z\",\"source\":\"Spring Shop <news@shop.example.com>\",\
          \"sourceArn\":\"arn:aws:ses:us-east-1:123456789012:identity/shop.example.com\",\"sendingAccountId\":\"123456789012\",\
          \"messageId\":\"{id}\",\"destination\":[\"{recipient}\"],\"headersTruncated\":false,\"headers\":[\
          {{\"name\":\"Received\",\"value\":\"from mailer-7.shop.example.com (mailer-7.shop.example.com [192.0.2.5]) by email-smtp.amazonaws.com with SMTP (SimpleEmailService-d-ABCDEFGHI) id {n:016x}; Thu, 13 Nov 2025 02:15:23 +0000 (UTC)\"}},\
@@ -64,7 +64,7 @@ fn ses_event(n: u64) -> String {
     )
 }
 
-/// A Lambda event with one event in each record.
+/// A Lambda event with one SES event in each record.
 fn kinesis_batch(events: &[String]) -> String {
     let records: Vec<String> = events
         .iter()

@@ -1,23 +1,27 @@
-//! Whose mail an event is about, and what it is filed under: tenant and dimensions.
+//! Attributes events: finds the tenant that an event belongs to and the values of its dimensions.
 //!
-//! The tenant comes from what every event of a message carries, so that send and outcome never land in different
-//! tenants: the named tag, then the configuration set, the sending domain, the sending account; SES's own tenant
-//! name comes last because SES documents it for bounces and complaints only.
+//! The tenant is taken from what every event of a message carries, so that a send and its outcome never land in different tenants: the
+//! tenant tag first, then mappings by configuration set, sending domain and sending account. SES's own tenant name comes last, because
+//! SES documents it for bounces and complaints only. What matches none of these is [`TenantId::UNASSIGNED`].
 
 use std::borrow::Cow;
 
 use crate::event::EmailEvent;
-use crate::provider::provider;
+use crate::provider;
 use crate::tags::TagList;
 use crate::units::TenantId;
 
 mod address;
-mod attributor;
+mod cached;
+mod dimension;
 mod settings;
 mod value;
 
-pub use attributor::Attributor;
-pub use settings::{Attribution, InvalidSettings, MAX_DECLARED_TAGS, Settings, TenantMaps};
+pub use cached::CachedAttribution;
+pub use dimension::{Dimension, DimensionValues};
+pub use settings::{
+    Attribution, AttributionSettings, InvalidAttributionSettings, MAX_DECLARED_TAGS, TenantMaps,
+};
 
 /// SES's own tags: <https://docs.aws.amazon.com/ses/latest/dg/monitor-using-event-publishing.html>
 const CONFIGURATION_SET_TAG: &str = "ses:configuration-set";
@@ -28,121 +32,44 @@ const TENANT_NAME_TAG: &str = "ses:tenant-name";
 /// <https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html>
 const SIMULATOR_DOMAIN: &str = "simulator.amazonses.com";
 
-/// What an event is filed under inside its tenant.
-///
-/// The discriminants are part of the storage format: append, never renumber.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Dimension {
-    /// The campaign tag.
-    Campaign = 0,
-    /// The segment tag.
-    Segment = 1,
-    /// The domain mail was sent from.
-    SendingDomain = 2,
-    /// The domain of the recipient's address.
-    RecipientDomain = 3,
-    /// The mailbox provider (ISP) behind the recipient's domain.
-    Provider = 4,
-    /// SES's configuration set.
-    ConfigurationSet = 5,
-    /// The first further tag the tenant declares.
-    Tag1 = 6,
-    /// The second further tag.
-    Tag2 = 7,
-    /// The third further tag.
-    Tag3 = 8,
-    /// The fourth further tag.
-    Tag4 = 9,
-}
-
-impl Dimension {
-    /// How many there are.
-    pub const COUNT: usize = 10;
-    /// All of them, in the order of their stored numbers.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Campaign,
-        Self::Segment,
-        Self::SendingDomain,
-        Self::RecipientDomain,
-        Self::Provider,
-        Self::ConfigurationSet,
-        Self::Tag1,
-        Self::Tag2,
-        Self::Tag3,
-        Self::Tag4,
-    ];
-    /// The value of a dimension that an event does not have.
-    pub const NONE: &'static str = "(none)";
-    /// The value that small values are folded into where there are too many.
-    pub const OTHER: &'static str = "(other)";
-    /// The value of a text that could deceive a reader: control characters, or an imitation of one of these names.
-    pub const INVALID: &'static str = "(invalid)";
-    /// The recipient's domain and provider of an event that may be about any of several recipients (opens, clicks).
-    pub const SEVERAL: &'static str = "(several)";
-
-    /// The name used in queries, replies and options. Declared tags are also known by the tag's own name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Campaign => "campaign",
-            Self::Segment => "segment",
-            Self::SendingDomain => "sending_domain",
-            Self::RecipientDomain => "recipient_domain",
-            Self::Provider => "provider",
-            Self::ConfigurationSet => "configuration_set",
-            Self::Tag1 => "tag1",
-            Self::Tag2 => "tag2",
-            Self::Tag3 => "tag3",
-            Self::Tag4 => "tag4",
-        }
-    }
-
-    /// The dimension of that name, if it is one.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dimension| dimension.name() == name)
-    }
-}
-
-/// The values of all dimensions for one recipient of one event, in the order of [`Dimension::ALL`].
-pub type DimensionValues<'a> = [Cow<'a, str>; Dimension::COUNT];
-
-/// What an event of a message is filed under, its recipients apart.
+/// The tenant of a message and those values of its dimensions that are the same for all of its recipients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MessageValues<'e> {
-    /// Whose mail it is: a valid [`TenantId`] or [`TenantId::UNASSIGNED`].
+pub struct MessageAttribution<'e> {
+    /// The tenant: always a name that [`TenantId::from_stored`] accepts. Borrowed text, because one `TenantId` per event would be a copy.
     pub tenant: Cow<'e, str>,
-    /// Whether what the event says about its tenant is unusable or contradicts itself.
+    /// Whether the event names an unusable tenant, or two different ones.
     pub conflict: bool,
-    /// The values of the message; those of the recipient are [`Dimension::NONE`].
+    /// The values of the message. Those that depend on the recipient are [`Dimension::NONE`].
     pub values: DimensionValues<'e>,
-    /// Whether an event with the same tags has the same, whatever else it says.
-    is_of_tags: bool,
+    /// Whether every event with the same tags has the same attribution, whatever its other fields are.
+    is_decided_by_tags: bool,
 }
 
-/// What an event is filed under for one recipient.
+/// The values of the dimensions that depend on the recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecipientValues<'a> {
+pub struct RecipientDimensions<'a> {
     /// The recipient's domain in lower case, [`Dimension::NONE`], [`Dimension::INVALID`] or [`Dimension::SEVERAL`].
     pub domain: Cow<'a, str>,
-    /// The mailbox provider's slug, or one of the same.
+    /// The slug of the mailbox provider, or one of the same reserved values.
     pub provider: &'static str,
-    /// Whether it is SES's mailbox simulator, which is counted apart.
+    /// Whether the recipient is SES's mailbox simulator, which is counted apart.
     pub simulator: bool,
 }
 
 impl Attribution {
-    /// The tenant and the message's values of an event.
-    pub fn message<'e, 't: 'e>(&'e self, event: &EmailEvent<'t>) -> MessageValues<'e> {
+    /// Finds the tenant and the dimensions of the message that `event` is about.
+    pub fn attribute<'e, 't: 'e>(&'e self, event: &EmailEvent<'t>) -> MessageAttribution<'e> {
         let tags = event.tags.list();
         let from = tags.get(FROM_DOMAIN_TAG);
         let sending_domain = match from {
-            Some(domain) => map(domain, address::canonical_domain),
-            None => map(&event.source, address::domain_of),
+            Some(domain) => borrow_or_own(domain, address::canonical_domain),
+            // Older notifications lack the tag.
+            None => borrow_or_own(&event.source, address::domain_of),
         };
         let (tenant, conflict) = self.tenant(event, &tags, &sending_domain);
-        let value = |tag: &str| tags.get(tag).map_or(NONE, |text| map(text, value::clean));
+        let value = |tag: &str| tags.get(tag).map_or(NONE, |text| borrow_or_own(text, value::clean));
         let declared = |number: usize| self.tags.get(number).map_or(NONE, |tag| value(tag));
-        MessageValues {
+        MessageAttribution {
             tenant,
             conflict,
             values: [
@@ -157,59 +84,62 @@ impl Attribution {
                 declared(2),
                 declared(3),
             ],
-            is_of_tags: from.is_some()
+            // Without the domain tag `source` decides, and without the tenant tag the account may.
+            is_decided_by_tags: from.is_some()
                 && (tags.get(&self.tenant_tag).is_some() || !self.tenants.has_accounts()),
         }
     }
 
-    /// Whether a tag whose name ends so decides anything.
-    fn reads(&self, ending: &str) -> bool {
+    /// Whether a tag whose name ends with `ending` decides the attribution.
+    fn uses_tag_ending_with(&self, ending: &str) -> bool {
         let own = [&self.tenant_tag, &self.campaign_tag, &self.segment_tag];
         own.into_iter().chain(&self.tags).any(|name| name.ends_with(ending))
     }
 
-    /// The values of one recipient's address, which may carry a display name.
-    pub fn recipient(address: &str) -> RecipientValues<'_> {
+    /// The dimensions of a recipient's address, which may carry a display name.
+    pub fn recipient_dimensions(address: &str) -> RecipientDimensions<'_> {
         let domain = address::domain_of(address);
-        let provider = if domain == Dimension::NONE { Dimension::NONE } else { provider(&domain) };
+        let provider = if domain == Dimension::NONE { Dimension::NONE } else { provider::of_domain(&domain) };
         let simulator = domain == SIMULATOR_DOMAIN;
-        RecipientValues { domain, provider, simulator }
+        RecipientDimensions { domain, provider, simulator }
     }
 
-    /// The recipient's values of an open or a click, which name nobody: those of the only recipient, what all recipients have in
-    /// common, or [`Dimension::SEVERAL`].
-    pub fn reader_of<'a>(event: &'a EmailEvent<'_>) -> RecipientValues<'a> {
-        let mut recipients = event.destinations.iter().map(|address| Self::recipient(address));
+    /// The recipient's dimensions of an open or a click, which does not name a recipient: those of the only recipient, or what all
+    /// recipients have in common, or [`Dimension::SEVERAL`].
+    pub fn interaction_dimensions<'a>(event: &'a EmailEvent<'_>) -> RecipientDimensions<'a> {
+        let mut recipients = event.destinations.iter().map(|address| Self::recipient_dimensions(address));
+        // Recipients beyond those kept are unknown, so nothing can be said about all of them.
         let kept = u32::try_from(event.destinations.len()).unwrap_or(u32::MAX);
         let Some(mut common) = recipients.next().filter(|_| event.destination_count <= kept) else {
-            return RecipientValues::unknown(event.destination_count);
+            return RecipientDimensions::unknown(event.destination_count);
         };
         for other in recipients {
-            common = common.shared_with(&other);
+            common = common.common_with(&other);
         }
         common
     }
 
-    /// The tenant, and whether what the event says about it contradicts itself or cannot be used.
+    /// The tenant, and whether there is a conflict: the event names an unusable tenant, or two different ones.
     fn tenant<'e, 't: 'e>(
         &'e self,
         event: &EmailEvent<'t>,
         tags: &TagList<'t>,
         sending_domain: &str,
     ) -> (Cow<'e, str>, bool) {
-        let by_ses = tags.get(TENANT_NAME_TAG);
+        let ses_tenant = tags.get(TENANT_NAME_TAG);
         let mapped = || self.mapped_tenant(event, tags, sending_domain).map(Cow::Borrowed);
         let found: Option<Cow<'e, str>> =
-            tags.get(&self.tenant_tag).cloned().or_else(mapped).or_else(|| by_ses.cloned());
+            tags.get(&self.tenant_tag).cloned().or_else(mapped).or_else(|| ses_tenant.cloned());
         let Some(tenant) = found else { return (Cow::Borrowed(TenantId::UNASSIGNED), false) };
         // Anyone who sends mail can set tags, so a reserved name in one must not pass for the platform or for another tenant.
-        if TenantId::declared(&tenant).is_err() {
+        if TenantId::new(&tenant).is_err() {
             return (Cow::Borrowed(TenantId::UNASSIGNED), true);
         }
-        let conflict = by_ses.is_some_and(|by_ses| *by_ses != tenant);
+        let conflict = ses_tenant.is_some_and(|ses_tenant| *ses_tenant != tenant);
         (tenant, conflict)
     }
 
+    /// The tenant by the operator's mappings, in the order of [`TenantMaps`].
     fn mapped_tenant(
         &self,
         event: &EmailEvent<'_>,
@@ -224,23 +154,23 @@ impl Attribution {
     }
 }
 
-impl MessageValues<'_> {
-    fn into_owned(self) -> MessageValues<'static> {
-        let Self { tenant, conflict, values, is_of_tags } = self;
+impl MessageAttribution<'_> {
+    fn into_owned(self) -> MessageAttribution<'static> {
+        let Self { tenant, conflict, values, is_decided_by_tags } = self;
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        MessageValues { tenant: owned(tenant), conflict, values: values.map(owned), is_of_tags }
+        MessageAttribution { tenant: owned(tenant), conflict, values: values.map(owned), is_decided_by_tags }
     }
 }
 
-impl RecipientValues<'_> {
-    /// Of recipients that are not all known.
+impl RecipientDimensions<'_> {
+    /// For `count` recipients that are not all known.
     fn unknown(count: u32) -> Self {
         let value = if count == 0 { Dimension::NONE } else { Dimension::SEVERAL };
         Self { domain: Cow::Borrowed(value), provider: value, simulator: false }
     }
 
-    /// What both have in common.
-    fn shared_with(mut self, other: &Self) -> Self {
+    /// What both have in common; differing values become [`Dimension::SEVERAL`].
+    fn common_with(mut self, other: &Self) -> Self {
         if self.domain != other.domain {
             self.domain = Cow::Borrowed(Dimension::SEVERAL);
         }
@@ -254,8 +184,8 @@ impl RecipientValues<'_> {
 
 const NONE: Cow<'static, str> = Cow::Borrowed(Dimension::NONE);
 
-/// What `change` makes of a text, borrowed if the text is.
-fn map<'a>(text: &Cow<'a, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'a, str> {
+/// The result of `change` on `text`, borrowed if `text` is borrowed.
+fn borrow_or_own<'a>(text: &Cow<'a, str>, change: impl FnOnce(&str) -> Cow<'_, str>) -> Cow<'a, str> {
     match text {
         Cow::Borrowed(text) => change(text),
         Cow::Owned(text) => Cow::Owned(change(text).into_owned()),

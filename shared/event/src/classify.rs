@@ -1,15 +1,17 @@
-//! Why mail bounced or was delayed: SES's type and sub-type, the enhanced status code and the server's own words,
-//! turned into one [`Reason`].
+//! Classifies bounces and delays: turns SES's type and sub-type, the status code and the receiving server's answer into a
+//! [`BounceClass`].
 //!
-//! The knowledge is data: `classify/rules.toml` holds ordered rules, each with its source, and the first that fits
-//! wins. The receiving server's own code is trusted before the one SES reports, since SES writes generic ones
-//! (`5.0.0`, `4.4.7`). An unknown type or text is counted as unknown and never an error. The idea of bounce rules as
-//! data is `KumoMTA`'s; the rules are our own. No recipient's address in a diagnostic may leave this module.
+//! The knowledge is data: `classify/rules.toml` holds ordered rules, each with its source, and the first match wins. The status code in
+//! the server's own answer is trusted before the one SES reports, because SES often reports a generic one (`5.0.0`, `4.4.7`).
+//! An unknown type or answer is classified as unknown and is never an error. The idea of bounce rules as data comes from
+//! `KumoMTA`; the rules are our own.
+//!
+//! Diagnostics contain recipients' addresses, so no part of one may leave this module.
 
 use std::sync::LazyLock;
 
-use crate::event::{BounceType, Reason, Suppression};
-use crate::fragments::Found;
+use crate::event::{BounceClass, BounceType, Suppression};
+use crate::fragments::FoundFragments;
 
 mod rules;
 mod status;
@@ -19,49 +21,50 @@ use status::Codes;
 
 static RULES: LazyLock<Rules> = LazyLock::new(Rules::built_in);
 
-/// What SES says about a bounce; all of it is text that others may choose.
+/// The fields of a bounce that decide its class, for one recipient. All of them are text that the receiving side may influence.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BounceFields<'a> {
     /// `bounceType`, in any case.
     pub bounce_type: &'a str,
-    /// `bounceSubType`; case, spaces, `_` and `-` are ignored.
+    /// `bounceSubType`. Case, spaces, `_` and `-` are ignored.
     pub sub_type: &'a str,
-    /// The recipient's `status` (`5.1.1`).
+    /// The recipient's `status`, an enhanced status code (`5.1.1`).
     pub status: Option<&'a str>,
-    /// The recipient's `diagnosticCode`: free text; the first 1024 bytes are read.
+    /// The recipient's `diagnosticCode`, the server's answer in free text. Only the first 1024 bytes are used.
     pub diagnostic: Option<&'a str>,
-    /// Whether the bounce has a `reportingMTA`, which it has only with a delivery status notification.
+    /// Whether the bounce has a `reportingMTA`. SES sets it only if the bounce came with a delivery status notification.
     pub has_reporting_mta: bool,
 }
 
-/// A bounce, classified.
+/// The result of classifying a bounce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Classified {
-    /// Its type; an automatic reply is one of its own.
+pub struct BounceClassification {
+    /// SES's type, with automatic replies told apart.
     pub bounce_type: BounceType,
-    /// Why.
-    pub reason: Reason,
-    /// Set if SES never tried; only for permanent bounces.
+    /// The cause. Always unknown for an automatic reply.
+    pub class: BounceClass,
+    /// Set if SES never tried to deliver; only on permanent bounces.
     pub suppression: Option<Suppression>,
 }
 
 /// Classifies a bounce of one recipient.
 ///
-/// An automatic reply is published as `Transient`/`General` without any delivery-status field:
+/// SES publishes an automatic reply as a `Transient`/`General` bounce without any delivery-status field:
 /// <https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html>
-pub fn bounce(fields: &BounceFields<'_>) -> Classified {
+pub fn bounce(fields: &BounceFields<'_>) -> BounceClassification {
     let bounce_type = bounce_type(fields);
     if bounce_type == BounceType::AutoReply {
-        return Classified { bounce_type, reason: Reason::Unknown, suppression: None };
+        return BounceClassification { bounce_type, class: BounceClass::Unknown, suppression: None };
     }
-    let (reason, suppression) =
+    let (class, suppression) =
         RULES.first_match(&evidence(fields.sub_type, fields.status, fields.diagnostic));
+    // The same sub-type on another type of bounce is a name that SES does not document: do not trust it.
     let suppression = suppression.filter(|_| bounce_type == BounceType::Permanent);
-    Classified { bounce_type, reason, suppression }
+    BounceClassification { bounce_type, class, suppression }
 }
 
-/// Why mail to one recipient is delayed: `delayType`, and the recipient's `status` and `diagnosticCode`.
-pub fn delay(delay_type: &str, status: Option<&str>, diagnostic: Option<&str>) -> Reason {
+/// Classifies a delay of one recipient by `delayType` and the recipient's `status` and `diagnosticCode`.
+pub fn delay(delay_type: &str, status: Option<&str>, diagnostic: Option<&str>) -> BounceClass {
     RULES.first_match(&evidence(delay_type, status, diagnostic)).0
 }
 
@@ -84,20 +87,22 @@ fn is_auto_reply(fields: &BounceFields<'_>) -> bool {
         && fields.diagnostic.unwrap_or_default().is_empty()
 }
 
-/// Whether `text` spells `name`. SES writes `UnsubscribedRecipient`; exports and intermediate tools write `Unsubscribed Recipient`,
+/// Whether `text` is a spelling of `name`. SES writes `UnsubscribedRecipient`; exports and intermediate tools write `Unsubscribed Recipient`,
 /// `unsubscribed_recipient` and the like.
 fn is_same_name(name: &str, text: &str) -> bool {
     let letters = text.bytes().filter(|byte| !matches!(byte, b' ' | b'_' | b'-'));
     letters.map(|byte| byte.to_ascii_lowercase()).eq(name.bytes().map(|byte| byte.to_ascii_lowercase()))
 }
 
-/// All that rules look at.
+/// The input of the rules, parsed once per recipient.
 struct Evidence<'a> {
+    /// `bounceSubType` or `delayType`.
     sub_type: &'a str,
     codes: Codes,
-    found: Found,
+    found: FoundFragments,
 }
 
+/// An absent status or diagnostic is treated like an empty one: neither matches any rule.
 fn evidence<'a>(sub_type: &'a str, status: Option<&str>, diagnostic: Option<&str>) -> Evidence<'a> {
     let diagnostic = diagnostic.unwrap_or_default();
     let codes = Codes::read(diagnostic, status.unwrap_or_default());

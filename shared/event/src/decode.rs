@@ -1,14 +1,16 @@
-//! Peels off the layers an event arrives in, whatever they are, down to [`EmailEvent`]s.
+//! Removes the layers an event arrives in, in any combination, down to [`EmailEvent`]s.
 //!
-//! One payload may be gzip, zstd, a KPL-aggregated record, a Lambda event of Kinesis, Kafka, Firehose, SNS or SQS records,
-//! messages received from SQS, Lambda's record of a failed invocation, an SNS or EventBridge envelope, a JSON array,
-//! NDJSON, pretty-printed or concatenated values, and any of them inside another. Each part ends in exactly one
-//! [`Decoded`], and one bad part costs nothing else. Everything that grows with hostile input has a limit here.
+//! A payload may be gzip, zstd, a KPL-aggregated record, a Lambda event with Kinesis, Kafka, Firehose, SNS or SQS records,
+//! messages received from SQS, Lambda's record of a failed invocation, an SNS or EventBridge envelope, a JSON array, NDJSON,
+//! pretty-printed or concatenated values, or any of these inside another.
+//!
+//! Every part ends in exactly one [`Decoded`], and a bad part never takes a good one with it. Payloads are hostile: everything that
+//! grows with them (bytes, nesting, decompressed size) has a limit here.
 
 use memchr::{memchr, memrchr};
 
 use crate::event::EmailEvent;
-use crate::json::{Fault, Scanner};
+use crate::json::{ScanError, Scanner};
 use crate::normalise::{self, NotCounted};
 use envelope::{Content, Envelope, Field};
 
@@ -23,281 +25,308 @@ mod kpl;
 mod outcome;
 pub mod stream;
 
-/// Bytes of one payload: more than any source's largest record (Kinesis 10 MiB, Lambda payload 6 MiB).
+/// The largest payload, in bytes: more than the largest record of any source (Kinesis 10 MiB, Lambda's payload 6 MiB).
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
-/// Bytes that all compressed parts inside each other may come to when decompressed.
+/// The most bytes that compressed parts nested inside each other may decompress to, all levels together.
 pub const MAX_INFLATED_BYTES: usize = 64 << 20;
-/// Layers inside each other. The deepest real one has five: Lambda event, gzip, KPL, SNS envelope, event.
+/// The most layers inside each other. The deepest real payload has five: Lambda event, gzip, KPL, SNS envelope, event.
 pub const MAX_LAYERS: usize = 6;
-/// A spare buffer larger than this is not kept: one large record must not cost its memory for ever.
+/// The largest buffer kept for reuse: one large record must not occupy its memory for the life of the process.
 const SPARE_BYTES: usize = 4 << 20;
 
-/// What one part of a payload came to.
+/// The outcome of one part of a payload.
 ///
-/// Two lifetimes, as an event's small vectors cannot pass for shorter-lived ones: `'r` is that of the call, `'t` that of the text.
+/// It needs two lifetimes, `'r` for the call and `'t` for the text, because `EmailEvent` is invariant in its lifetime (its `SmallVec`s
+/// are).
 #[derive(Debug)]
 pub enum Decoded<'r, 't> {
     /// An event to count.
     Event(&'r EmailEvent<'t>),
-    /// Nothing to count, for a known reason.
+    /// The part is sound and has nothing to count.
     Ignored(Ignored),
-    /// A part to put into quarantine; decoding `bytes` again gives the same.
+    /// The part belongs into quarantine. Decoding `bytes` again, by the same version, gives the same outcome.
     Unreadable {
-        /// Why.
+        /// The defect.
         reason: Unreadable,
-        /// The part, as it stood in its layer.
+        /// The part as it was in its layer: compressed data stays compressed.
         bytes: &'r [u8],
     },
 }
 
-/// Where outcomes go.
-type Each<'e> = &'e mut dyn FnMut(Decoded<'_, '_>);
+/// Receives each outcome.
+type OnOutcome<'e> = &'e mut dyn FnMut(Decoded<'_, '_>);
 
-/// Decodes payloads one after the other, keeping its buffers.
+/// Decodes payloads one after the other and reuses its buffers.
 #[derive(Debug, Default)]
 pub struct Decoder {
     spare: Vec<Vec<u8>>,
 }
 
-/// How deep inside other layers a part lies, and what it may still decompress to.
+/// The position of a part among the layers.
 #[derive(Clone, Copy)]
 struct Layer {
+    /// The number of layers around the part.
     depth: usize,
-    room: usize,
+    /// The bytes that the part may still decompress to.
+    inflate_budget: usize,
 }
 
 impl Decoder {
-    /// A decoder without buffers yet.
+    /// Buffers are allocated when they are first needed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Decodes one payload and gives each outcome to `each`, in the order of the parts.
-    pub fn decode(&mut self, payload: &[u8], each: Each<'_>) {
+    /// Decodes one payload and passes each outcome to `on_outcome`, in the order of the parts.
+    pub fn decode(&mut self, payload: &[u8], on_outcome: OnOutcome<'_>) {
         if payload.len() > MAX_RECORD_BYTES {
             let reason = Unreadable::TooLarge { limit: MAX_RECORD_BYTES };
-            return each(Decoded::Unreadable { reason, bytes: payload });
+            return on_outcome(Decoded::Unreadable { reason, bytes: payload });
         }
-        self.payload(payload, Layer { depth: 0, room: MAX_INFLATED_BYTES }, each);
+        self.decode_payload(payload, Layer { depth: 0, inflate_budget: MAX_INFLATED_BYTES }, on_outcome);
     }
 
-    fn payload(&mut self, bytes: &[u8], layer: Layer, each: Each<'_>) {
+    fn decode_payload(&mut self, bytes: &[u8], layer: Layer, on_outcome: OnOutcome<'_>) {
         if layer.depth == MAX_LAYERS {
-            return each(Decoded::Unreadable {
+            return on_outcome(Decoded::Unreadable {
                 reason: Unreadable::TooManyLayers { limit: MAX_LAYERS },
                 bytes,
             });
         }
         let inside = Layer { depth: layer.depth + 1, ..layer };
         if let Some(encoding) = compression::detect(bytes) {
-            return self.compressed(encoding, bytes, inside, each);
+            return self.decode_compressed(encoding, bytes, inside, on_outcome);
         }
         if let Some(records) = kpl::records(bytes) {
-            return self.aggregated(records, bytes, inside, each);
+            return self.decode_kpl(records, bytes, inside, on_outcome);
         }
-        self.lines(bytes, inside, each);
+        self.decode_lines(bytes, inside, on_outcome);
     }
 
-    fn aggregated(&mut self, records: kpl::Records<'_>, bytes: &[u8], layer: Layer, each: Each<'_>) {
+    fn decode_kpl(
+        &mut self,
+        records: kpl::Records<'_>,
+        bytes: &[u8],
+        layer: Layer,
+        on_outcome: OnOutcome<'_>,
+    ) {
         let mut is_empty = true;
         for record in records {
             is_empty = false;
             match record {
-                Ok(record) => self.payload(record, layer, each),
+                Ok(record) => self.decode_payload(record, layer, on_outcome),
                 Err(kpl::Malformed) => {
-                    each(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
+                    on_outcome(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
                 }
             }
         }
         if is_empty {
-            each(Decoded::Ignored(Ignored::Empty));
+            on_outcome(Decoded::Ignored(Ignored::Empty));
         }
     }
 
-    fn compressed(&mut self, encoding: Encoding, bytes: &[u8], layer: Layer, each: Each<'_>) {
+    fn decode_compressed(
+        &mut self,
+        encoding: Encoding,
+        bytes: &[u8],
+        layer: Layer,
+        on_outcome: OnOutcome<'_>,
+    ) {
         let mut buffer = self.take_buffer();
         buffer.clear();
-        match compression::decompress(encoding, bytes, layer.room, &mut buffer) {
+        match compression::decompress(encoding, bytes, layer.inflate_budget, &mut buffer) {
             Ok(()) => {
-                let room = layer.room.saturating_sub(buffer.len());
-                self.payload(&buffer, Layer { room, ..layer }, each);
+                let inflate_budget = layer.inflate_budget.saturating_sub(buffer.len());
+                self.decode_payload(&buffer, Layer { inflate_budget, ..layer }, on_outcome);
             }
-            Err(reason) => each(Decoded::Unreadable { reason, bytes }),
+            Err(reason) => on_outcome(Decoded::Unreadable { reason, bytes }),
         }
         self.keep_buffer(buffer);
     }
 
-    /// Text, or text with lines that are not UTF-8: those are set apart, and the rest is read as if they were not there.
-    fn lines(&mut self, bytes: &[u8], layer: Layer, each: Each<'_>) {
+    /// Decodes text in which single lines may not be UTF-8. Those lines are unreadable; the text between them is decoded without them.
+    fn decode_lines(&mut self, bytes: &[u8], layer: Layer, on_outcome: OnOutcome<'_>) {
         let mut rest = bytes;
         loop {
             let error = match simdutf8::compat::from_utf8(rest) {
+                // White space after a line that was set apart is not an empty payload of its own.
                 Ok(text) if rest.len() < bytes.len() && text.trim_ascii().is_empty() => return,
-                Ok(text) => return self.text(text, layer, each),
+                Ok(text) => return self.decode_text(text, layer, on_outcome),
                 Err(error) => error,
             };
             let (before, bad) = rest.split_at(error.valid_up_to());
             let start = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
             let end = before.len() + memchr(b'\n', bad).unwrap_or(bad.len());
+            // Always UTF-8, because it ends with a line break before the first invalid byte.
             match std::str::from_utf8(before.get(..start).unwrap_or_default()) {
-                Ok(text) if !text.trim_ascii().is_empty() => self.text(text, layer, each),
+                Ok(text) if !text.trim_ascii().is_empty() => self.decode_text(text, layer, on_outcome),
                 _ => {}
             }
             let line = rest.get(start..end).unwrap_or_default();
-            each(Decoded::Unreadable { reason: Unreadable::InvalidUtf8, bytes: line });
+            on_outcome(Decoded::Unreadable { reason: Unreadable::InvalidUtf8, bytes: line });
             rest = rest.get(end..).unwrap_or_default();
         }
     }
 
-    /// Values one after the other. Where one cannot be read its first line is given up, and reading goes on in the next.
-    fn text(&mut self, text: &str, layer: Layer, each: Each<'_>) {
+    /// Decodes values one after the other. Where one is broken, its first line is unreadable and decoding continues on the next line,
+    /// where NDJSON has its next event.
+    fn decode_text(&mut self, text: &str, layer: Layer, on_outcome: OnOutcome<'_>) {
         let mut scanner = Scanner::new(text);
-        skip_marks(&mut scanner, text);
+        skip_byte_order_marks(&mut scanner, text);
         if scanner.peek().is_none() {
-            return each(Decoded::Ignored(Ignored::Empty));
+            return on_outcome(Decoded::Ignored(Ignored::Empty));
         }
         let mut is_inside_broken_value = false;
         loop {
-            // What closes or separates values inside one that was given up.
-            while is_inside_broken_value
-                && scanner.peek().is_some_and(|byte| matches!(byte, b',' | b']' | b'}'))
+            // The lines after a broken value's first one may be elements of it: skip the punctuation between them.
+            while is_inside_broken_value && [b',', b']', b'}'].into_iter().any(|byte| scanner.take_byte(byte))
             {
-                let byte = scanner.peek().unwrap_or_default();
-                scanner.take(byte);
             }
-            skip_marks(&mut scanner, text);
+            skip_byte_order_marks(&mut scanner, text);
             if scanner.peek().is_none() {
                 return;
             }
-            let mut done = scanner.at();
-            if text.get(done..).is_some_and(envelope::is_sns_validation) {
-                each(Decoded::Ignored(Ignored::SnsValidation));
-                scanner.restart(broken_line(text, done, done).end);
+            let mut settled = scanner.at();
+            if text.get(settled..).is_some_and(envelope::is_sns_validation) {
+                on_outcome(Decoded::Ignored(Ignored::SnsValidation));
+                scanner.resume_at(line_to_give_up(text, settled, settled).end);
                 continue;
             }
-            let Err(fault) = self.value(&mut scanner, text, &mut done, layer, each) else {
-                // Elements of an array that were cut out of it, and exports that end each line so.
-                scanner.take(b',');
+            let Err(error) = self.decode_value(&mut scanner, text, &mut settled, layer, on_outcome) else {
+                // Accept commas between top-level values: elements cut out of an array, and exports that end each line with one.
+                scanner.take_byte(b',');
                 continue;
             };
-            let line = broken_line(text, done, scanner.at());
-            let reason = Unreadable::json(fault, scanner.at().saturating_sub(line.start));
-            each(Decoded::Unreadable {
+            let line = line_to_give_up(text, settled, scanner.at());
+            let reason = Unreadable::json(error, scanner.at().saturating_sub(line.start));
+            on_outcome(Decoded::Unreadable {
                 reason,
                 bytes: text.as_bytes().get(line.clone()).unwrap_or_default(),
             });
-            scanner.restart(line.end);
+            scanner.resume_at(line.end);
             is_inside_broken_value = true;
         }
     }
 
-    /// Any value. `done` moves behind each part whose outcome is given, so that an error further on does not take it back.
-    fn value<'a>(
+    /// Decodes any value. `settled` moves to the end of each part whose outcome was passed on, so that an error further on does not
+    /// put a counted part into quarantine as well.
+    fn decode_value<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
         text: &'a str,
-        done: &mut usize,
+        settled: &mut usize,
         layer: Layer,
-        each: Each<'_>,
-    ) -> Result<(), Fault> {
+        on_outcome: OnOutcome<'_>,
+    ) -> Result<(), ScanError> {
         match scanner.peek() {
-            Some(b'{') => self.object(scanner, text, done, layer, each),
-            Some(b'[') => self.array(scanner, text, done, layer, each),
+            Some(b'{') => self.decode_object(scanner, text, settled, layer, on_outcome),
+            Some(b'[') => self.decode_array(scanner, text, settled, layer, on_outcome),
             _ => {
                 let bytes = scanner.raw_value()?.as_bytes();
-                each(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
+                on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
                 Ok(())
             }
         }
     }
 
-    fn array<'a>(
+    fn decode_array<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
         text: &'a str,
-        done: &mut usize,
+        settled: &mut usize,
         layer: Layer,
-        each: Each<'_>,
-    ) -> Result<(), Fault> {
+        on_outcome: OnOutcome<'_>,
+    ) -> Result<(), ScanError> {
         let mut is_empty = true;
         scanner.array(|scanner| {
             is_empty = false;
-            self.value(scanner, text, done, layer, each)?;
-            *done = scanner.at();
+            self.decode_value(scanner, text, settled, layer, on_outcome)?;
+            *settled = scanner.at();
             Ok(())
         })?;
         if is_empty {
-            each(Decoded::Ignored(Ignored::Empty));
+            on_outcome(Decoded::Ignored(Ignored::Empty));
         }
         Ok(())
     }
 
-    fn object<'a>(
+    fn decode_object<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
         text: &'a str,
-        done: &mut usize,
+        settled: &mut usize,
         layer: Layer,
-        each: Each<'_>,
-    ) -> Result<(), Fault> {
+        on_outcome: OnOutcome<'_>,
+    ) -> Result<(), ScanError> {
         let start = scanner.at();
         let mut envelope = Envelope::default();
-        let mut had_records = false;
-        scanner.object_with(&Field::NAMES, |scanner, field| match (field, scanner.peek()) {
+        // The elements of a container are decoded while it is read: they have no end that is known before, and their outcomes must
+        // come in order.
+        let mut has_records = false;
+        scanner.object_with_known_keys(&Field::KEYS, |scanner, field| match (field, scanner.peek()) {
             (Some(Field::Records | Field::RecordsOrPartitions), Some(b'[')) => {
-                had_records = true;
-                self.array(scanner, text, done, layer, each)
+                has_records = true;
+                self.decode_array(scanner, text, settled, layer, on_outcome)
             }
-            (Some(Field::FailedEvent), Some(b'{' | b'[')) => {
-                had_records = true;
-                self.value(scanner, text, done, layer, each)?;
-                *done = scanner.at();
+            (Some(Field::RequestPayload), Some(b'{' | b'[')) => {
+                has_records = true;
+                self.decode_value(scanner, text, settled, layer, on_outcome)?;
+                *settled = scanner.at();
                 Ok(())
             }
             (Some(Field::RecordsOrPartitions), Some(b'{')) => scanner.object(|scanner, _| {
-                had_records = true;
-                self.value(scanner, text, done, layer, each)?;
-                *done = scanner.at();
+                has_records = true;
+                self.decode_value(scanner, text, settled, layer, on_outcome)?;
+                *settled = scanner.at();
                 Ok(())
             }),
-            _ => envelope.field(scanner, field),
+            _ => envelope.read_field(scanner, field),
         })?;
-        if !had_records {
+        if !has_records {
             let bytes = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
-            self.content(envelope.content(), bytes, layer, each);
+            self.decode_content(envelope.content(), bytes, layer, on_outcome);
         }
         Ok(())
     }
 
-    fn content(&mut self, content: Content<'_, '_>, bytes: &[u8], layer: Layer, each: Each<'_>) {
+    fn decode_content(
+        &mut self,
+        content: Content<'_, '_>,
+        bytes: &[u8],
+        layer: Layer,
+        on_outcome: OnOutcome<'_>,
+    ) {
         match content {
-            Content::Event(wire) => match normalise::events(wire, &mut |event| each(Decoded::Event(event))) {
-                Ok(()) => {}
-                Err(NotCounted::Ignored(ignored)) => each(Decoded::Ignored(ignored)),
-                Err(NotCounted::Unreadable(reason)) => each(Decoded::Unreadable { reason, bytes }),
-            },
+            Content::Event(wire) => {
+                match normalise::events(wire, &mut |event| on_outcome(Decoded::Event(event))) {
+                    Ok(()) => {}
+                    Err(NotCounted::Ignored(ignored)) => on_outcome(Decoded::Ignored(ignored)),
+                    Err(NotCounted::Unreadable(reason)) => on_outcome(Decoded::Unreadable { reason, bytes }),
+                }
+            }
             Content::Base64(encoded) => {
                 let mut buffer = self.take_buffer();
                 match base64::decode(encoded, &mut buffer) {
-                    Ok(record) => self.payload(record, layer, each),
-                    Err(reason) => each(Decoded::Unreadable { reason, bytes }),
+                    Ok(record) => self.decode_payload(record, layer, on_outcome),
+                    Err(reason) => on_outcome(Decoded::Unreadable { reason, bytes }),
                 }
                 self.keep_buffer(buffer);
             }
             Content::Text(message) => {
                 let mut buffer = self.take_buffer();
                 buffer.clear();
+                // An empty buffer is UTF-8, so its allocation is kept.
                 let mut buffer = String::from_utf8(buffer).unwrap_or_default();
                 message.resolve_into(&mut buffer);
-                self.payload(buffer.as_bytes(), layer, each);
+                self.decode_payload(buffer.as_bytes(), layer, on_outcome);
                 self.keep_buffer(buffer.into_bytes());
             }
-            Content::Ignored(ignored) => each(Decoded::Ignored(ignored)),
-            Content::Unknown => each(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes }),
+            Content::Ignored(ignored) => on_outcome(Decoded::Ignored(ignored)),
+            Content::Unknown => on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes }),
         }
     }
 
-    /// A buffer with what was in it: filling it anew with zeros would cost as much as decoding base64 into it.
+    /// A buffer with its old content: zeroing it would cost as much as decoding base64 into it.
     fn take_buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
@@ -309,30 +338,30 @@ impl Decoder {
     }
 }
 
-/// The text of a payload that is to be read as it is.
-fn text_of(payload: &[u8]) -> Result<&str, Unreadable> {
+/// The text of a payload that is not compressed, within the size limit.
+fn checked_text(payload: &[u8]) -> Result<&str, Unreadable> {
     if payload.len() > MAX_RECORD_BYTES {
         return Err(Unreadable::TooLarge { limit: MAX_RECORD_BYTES });
     }
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
 }
 
-/// Skips byte order marks: each of several files that were put together may begin with one.
-fn skip_marks(scanner: &mut Scanner<'_>, text: &str) {
+/// Skips byte order marks, also between values: each of several concatenated files may begin with one.
+fn skip_byte_order_marks(scanner: &mut Scanner<'_>, text: &str) {
     const MARK: char = '\u{feff}';
     while scanner.peek() == Some(0xef) && text.get(scanner.at()..).is_some_and(|rest| rest.starts_with(MARK))
     {
-        scanner.restart(scanner.at() + MARK.len_utf8());
+        scanner.resume_at(scanner.at() + MARK.len_utf8());
     }
 }
 
-/// The rest of the line in which the first thing after `done` stands: what separates values is none, unless reading failed
-/// on it.
-fn broken_line(text: &str, done: usize, failed_at: usize) -> std::ops::Range<usize> {
-    let rest = text.as_bytes().get(done..).unwrap_or_default();
-    let before_fault = rest.iter().take(failed_at.saturating_sub(done));
+/// From the first value after `settled` to the end of its line. White space and commas before it only separate values and are left
+/// out, unless scanning failed on one of them.
+fn line_to_give_up(text: &str, settled: usize, failed_at: usize) -> std::ops::Range<usize> {
+    let rest = text.as_bytes().get(settled..).unwrap_or_default();
+    let before_fault = rest.iter().take(failed_at.saturating_sub(settled));
     let gap = before_fault.take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
-    let start = done + gap;
+    let start = settled + gap;
     let length = rest.get(gap..).and_then(|rest| memchr(b'\n', rest));
     start..length.map_or(text.len(), |length| start + length)
 }

@@ -1,131 +1,133 @@
 //! The one shape of an event after normalising, whatever it arrived in.
 //!
-//! It borrows from the bytes it was read from and lives only as long as the aggregate step needs to count it;
-//! addresses, links and IPs in it never leave that step, except as keyed hashes.
+//! It borrows from the bytes it was read from and lives only until the aggregate step has counted it. The addresses, links and IPs
+//! in it never leave that step except as keyed hashes (see [`crate::recipient_hash`]).
 
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
 use crate::tags::Tags;
-use crate::units::{HashKey, IdentityHash, RecipientHash, Timestamp};
+use crate::units::Timestamp;
 
 /// One SES event of one message, about one or more of its recipients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmailEvent<'a> {
-    /// What happened.
-    pub kind: EventKind<'a>,
-    /// When it happened; SES gives Send, Reject and Rendering Failure no time of their own, they happen at `sent_at`.
+    /// What happened, with the details that are counted.
+    pub event_type: EventType<'a>,
+    /// When it happened. SES gives Send, Reject and Rendering Failure no time of their own: for them it equals `sent_at`.
     pub at: Timestamp,
     /// When SES accepted the message (`mail.timestamp`).
     pub sent_at: Timestamp,
-    /// SES's own message id, opaque.
+    /// SES's message ID, an opaque text.
     pub message_id: Cow<'a, str>,
-    /// The addresses this event is about; empty for Open and Click, which name nobody.
+    /// The addresses this event is about. Empty for Open and Click, which name no recipient.
     pub recipients: SmallVec<[Cow<'a, str>; 1]>,
-    /// The first envelope recipients of the message, at most [`EmailEvent::DESTINATIONS_KEPT`]. Never split out of `commonHeaders`.
+    /// The first [`EmailEvent::DESTINATIONS_KEPT`] envelope recipients of the message. Taken from `mail.destination`, never parsed out
+    /// of `commonHeaders`.
     pub destinations: SmallVec<[Cow<'a, str>; 1]>,
-    /// How many envelope recipients the message has.
+    /// The number of envelope recipients, including those that `destinations` leaves out.
     pub destination_count: u32,
     /// The envelope sender as SES gives it: may carry a display name and encoded words.
     pub source: Cow<'a, str>,
-    /// The AWS account that sent, 12 digits; absent in some old shapes.
+    /// The AWS account that sent the message, 12 digits. Some old shapes lack it.
     pub sending_account: Option<Cow<'a, str>>,
     /// The ARN of the sending identity, where given.
     pub source_arn: Option<Cow<'a, str>>,
-    /// The message's tags, SES's own (`ses:…`) included.
+    /// The message's tags, including SES's own (`ses:…`).
     pub tags: Tags<'a>,
 }
 
 /// What happened to a message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum EventKind<'a> {
+pub enum EventType<'a> {
     /// SES accepted the message and will try to deliver it.
     Send,
-    /// The receiving server took it.
+    /// The receiving server accepted the message.
     Delivery {
         /// Milliseconds from acceptance by SES to hand-over, where given.
         processing_ms: Option<u64>,
     },
     /// A final bounce, or an automatic reply that SES publishes as one.
     Bounce(Bounce<'a>),
-    /// A recipient complained, or SES reports one of the kinds that are no new complaint.
+    /// A complaint, or one of the reports that SES sends as a complaint but that is not a new one.
     Complaint {
-        /// Whether it counts: neither `not-spam` nor a send suppressed for an earlier complaint.
+        /// Whether it counts as a complaint. `not-spam` reports and sends suppressed for an earlier complaint do not.
         counts: bool,
-        /// SES's id of this complaint, the natural identity; may be empty.
+        /// SES's id of this complaint, which identifies it; may be empty.
         feedback_id: Cow<'a, str>,
     },
-    /// SES refused the message (a virus).
+    /// SES refused the message because it contains a virus.
     Reject,
     /// A template could not be rendered.
     RenderingFailure,
-    /// A temporary failure; SES goes on trying.
+    /// A temporary failure; SES keeps trying.
     Delay {
-        /// Why, as far as SES or the server says.
-        reason: Reason,
+        /// The cause, as far as SES or the receiving server states it.
+        class: BounceClass,
     },
     /// The message was opened, by a person or a machine.
     Open(Interaction<'a>),
     /// A link was followed, by a person or a machine.
     Click(Interaction<'a>),
-    /// A contact changed its preferences.
+    /// A contact changed its topic preferences.
     Subscription {
-        /// Whether it unsubscribed from everything or from a topic by this change.
+        /// Whether the change unsubscribed it from everything or from a topic.
         unsubscribed: bool,
     },
-    /// No event of SES: a sender says how much mail waits in a queue of its own, whose name stands for the message's id.
+    /// A gauge, not an SES event: a sender reports how much mail waits in a queue of its own. The queue's name takes the place of the
+    /// message ID.
     QueueDepth {
-        /// Mails that wait.
+        /// The number of messages that wait.
         depth: u64,
     },
 }
 
-/// A bounce, read for counting.
+/// The details of a bounce that are counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounce<'a> {
-    /// Its type; an automatic reply is one of its own here.
+    /// SES's type, with automatic replies told apart.
     pub bounce_type: BounceType,
-    /// Why.
-    pub reason: Reason,
+    /// The cause.
+    pub class: BounceClass,
     /// Set if SES never tried to deliver.
     pub suppression: Option<Suppression>,
-    /// Whether the receiving side reported it after it had accepted the message (the reporting MTA is not SES's own).
+    /// Whether the receiving side reported the bounce after it had accepted the message: the reporting MTA is not SES's own.
     pub after_acceptance: bool,
-    /// SES's id of this bounce, the natural identity; may be empty.
+    /// SES's id of this bounce, which identifies it; may be empty.
     pub feedback_id: Cow<'a, str>,
 }
 
-/// SES's bounce types, and the automatic reply that SES publishes as a transient one.
+/// SES's bounce types, and the automatic reply that SES publishes as a transient bounce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BounceType {
-    /// The address will not take mail: a hard bounce.
+    /// The address will never take mail: a hard bounce.
     Permanent,
     /// SES gave up after retrying: a soft bounce.
     Transient,
-    /// SES could not tell, or a type that is new to us.
+    /// SES could not tell, or the type is unknown to this version.
     Undetermined,
-    /// Out of office and the like: the mail was delivered, nothing bounced.
+    /// Out of office and the like. The mail was delivered; nothing bounced.
     AutoReply,
 }
 
 /// Why SES did not even try to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suppression {
-    /// Left out of the bounce rate by which SES reviews the account: the recipient is on the account's or the tenant's suppression
+    /// Left out of the bounce rate by which SES reviews an account: the recipient is on the account's or the tenant's suppression
     /// list, has unsubscribed, or failed email validation.
     OutsideReputation,
     /// The recipient is on SES's global suppression list, which SES counts as a hard bounce.
     GlobalList,
 }
 
-/// Why mail bounced or was delayed: one class per thing a postmaster would do about it.
+/// Why mail bounced or was delayed. There is one class for each thing a postmaster would do about it.
 ///
 /// The discriminants are part of the storage format: append, never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Reason {
-    /// Nothing that says why.
+pub enum BounceClass {
+    /// Nothing states a cause.
     Unknown = 0,
     /// The mailbox does not exist or is disabled.
     InvalidRecipient = 1,
@@ -133,34 +135,34 @@ pub enum Reason {
     InvalidDomain = 2,
     /// The mailbox is full.
     MailboxFull = 3,
-    /// Refused as spam or for its content's reputation.
+    /// Refused as spam.
     SpamBlock = 4,
-    /// Refused for the sender's IP or domain reputation, or a block list.
+    /// Refused because of the sender's IP or domain reputation, or a block list.
     ReputationBlock = 5,
-    /// SPF, DKIM, DMARC or a missing PTR.
+    /// SPF, DKIM or DMARC failed, or the sending host has no PTR record.
     Authentication = 6,
-    /// Refused for a policy that is not one of the others.
+    /// Refused because of a policy that no other class describes.
     PolicyBlock = 7,
-    /// Sending too fast: throttled or greylisted.
+    /// Sent too fast: throttled or greylisted.
     RateLimit = 8,
-    /// Message or attachment too large.
+    /// The message or an attachment is too large.
     MessageTooLarge = 9,
-    /// Content or attachment type refused.
+    /// The content or an attachment type was refused.
     ContentRejected = 10,
-    /// The receiving server failed or answered nonsense.
+    /// The receiving server failed or broke the protocol.
     ServerError = 11,
-    /// No connection, DNS or TLS trouble on the way.
+    /// A connection, DNS or TLS failure on the way.
     Connection = 12,
     /// SES stopped trying because time ran out.
     Expired = 13,
-    /// On a suppression list, never tried.
+    /// The recipient is on a suppression list; delivery was never tried.
     Suppressed = 14,
-    /// Forwarding loop, relaying denied, bad configuration at the receiver.
+    /// A forwarding loop, relaying denied, or a faulty configuration at the receiver.
     Configuration = 15,
 }
 
-impl Reason {
-    /// All reasons, in the order of their stored numbers.
+impl BounceClass {
+    /// All classes, in the order of their stored numbers.
     pub const ALL: [Self; 16] = [
         Self::Unknown,
         Self::InvalidRecipient,
@@ -180,7 +182,7 @@ impl Reason {
         Self::Configuration,
     ];
 
-    /// The name used in rules, replies and pages.
+    /// The name used in `classify/rules.toml`, in metric names, in replies and on pages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -206,77 +208,57 @@ impl Reason {
 /// An open or a click.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interaction<'a> {
-    /// The link of a click; absent for an open.
+    /// The link that was followed; `None` for an open.
     pub link: Option<Cow<'a, str>>,
-    /// What called itself what; attacker-controlled text.
+    /// The user agent of the request: text chosen by whoever made it.
     pub user_agent: Cow<'a, str>,
-    /// Where the request came from; attacker-controlled text.
+    /// The address the request came from, as SES reports it: not checked to be an IP.
     pub ip_address: Cow<'a, str>,
-    /// Person or machine.
-    pub verdict: Verdict,
+    /// Whether a person or a machine made the request.
+    pub actor: Actor,
 }
 
-/// Who opened or clicked, and which rule says so. Versioned as a whole by `machine::RULES_VERSION`.
+/// Who opened or clicked. Decided by [`crate::machine`]; its rules are versioned as a whole by
+/// [`RULES_VERSION`](crate::machine::RULES_VERSION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum Actor {
     /// Nothing points to a machine.
     Person,
-    /// A machine; the rule's name.
+    /// A machine, with the name of the rule that recognised it.
     Machine(&'static str),
 }
 
-impl Verdict {
-    /// Whether a machine did it.
+impl Actor {
+    /// Whether it is a machine.
     pub const fn is_machine(self) -> bool {
         matches!(self, Self::Machine(_))
     }
 }
 
 impl EmailEvent<'_> {
-    /// How many of a message's envelope recipients are kept. SES allows 50.
+    /// The number of envelope recipients kept per message: SES's own limit for one message.
     pub const DESTINATIONS_KEPT: usize = 50;
 
-    /// How many counts this event makes: one per recipient it is about, one for an open or click.
+    /// The number of counts this event makes: one for each recipient it is about, and one for an open or a click.
     pub fn counts(&self) -> usize {
-        match self.kind {
-            EventKind::Open(_) | EventKind::Click(_) => 1,
+        match self.event_type {
+            EventType::Open(_) | EventType::Click(_) => 1,
             _ => self.recipients.len().max(1),
         }
     }
+}
 
-    /// What `recipient` of this message is known as for unique counts.
-    pub fn recipient_hash(&self, key: &HashKey, recipient: &str) -> RecipientHash {
-        RecipientHash(key.hash(&[b"recipient", self.message_id.as_bytes(), recipient.as_bytes()]))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// What makes this event, as far as it is about `recipient`, the same as another one: its type, message, recipient,
-    /// time and what else tells two of its kind apart. A recipient takes a message once, so a delivery needs no time; bounces
-    /// and complaints have an id of their own (`feedbackId`). The older notifications round their times, so that with them
-    /// switched on beside event publishing the same thing comes twice, and only an identity without the time sees it.
-    pub fn identity(&self, key: &HashKey, recipient: &str) -> IdentityHash {
-        let at = self.at.millis().to_le_bytes();
-        let (kind, extra): (u8, [&[u8]; 3]) = match &self.kind {
-            EventKind::Send => (0, [&[], &[], &[]]),
-            EventKind::Delivery { .. } => (1, [&[], &[], &[]]),
-            EventKind::Bounce(bounce) if bounce.feedback_id.is_empty() => (2, [&at, &[], &[]]),
-            EventKind::Bounce(bounce) => (2, [bounce.feedback_id.as_bytes(), &[], &[]]),
-            EventKind::Complaint { feedback_id, .. } if feedback_id.is_empty() => (3, [&at, &[], &[]]),
-            EventKind::Complaint { feedback_id, .. } => (3, [feedback_id.as_bytes(), &[], &[]]),
-            EventKind::Reject => (4, [&[], &[], &[]]),
-            EventKind::RenderingFailure => (5, [&[], &[], &[]]),
-            EventKind::Delay { .. } => (6, [&at, &[], &[]]),
-            EventKind::Open(open) => (7, [&at, open.ip_address.as_bytes(), open.user_agent.as_bytes()]),
-            EventKind::Click(click) => {
-                (8, [&at, click.link.as_deref().unwrap_or_default().as_bytes(), click.user_agent.as_bytes()])
-            }
-            EventKind::Subscription { unsubscribed } => {
-                // An opt-in and an opt-out of one moment are two things.
-                (9, [&at, if *unsubscribed { b"out" } else { b"in" }, &[]])
-            }
-            EventKind::QueueDepth { .. } => (10, [&at, &[], &[]]),
-        };
-        let parts: [&[u8]; 6] =
-            [&[kind], self.message_id.as_bytes(), recipient.as_bytes(), extra[0], extra[1], extra[2]];
-        IdentityHash(key.hash(&parts))
+    #[test]
+    fn bounce_classes_are_listed_in_the_order_of_their_stored_numbers() {
+        for (number, class) in BounceClass::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, number, "{class:?}");
+        }
+        let mut names = BounceClass::ALL.map(BounceClass::name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
     }
 }

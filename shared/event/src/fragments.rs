@@ -1,28 +1,31 @@
-//! Which of many short texts a longer text holds, in one pass and whatever the case.
+//! Finds which of many short fragments a text contains, in one pass, ignoring case.
 //!
-//! Bounce diagnostics and user agents are matched against hundreds of fragments. Looking for each in turn would cost
-//! more than reading the event; an Aho-Corasick automaton reads the text once and needs no copy in lower case. It
-//! must never see unbounded text: both ends are hostile.
+//! Bounce diagnostics and user agents are searched for hundreds of fragments. Searching for each in turn would cost more than parsing the
+//! event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers, so only a bounded
+//! prefix of each is ever searched.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-/// How many fragments one set may have: the found ones fit in a small array on the stack.
+use crate::invariant::broken;
+
+/// The most fragments in one set: the result then fits into a small array on the stack.
 pub(crate) const MAX_FRAGMENTS: usize = 512;
 const WORDS: usize = MAX_FRAGMENTS / 64;
 
-/// A set of fragments, each with the number under which [`FragmentsBuilder::add`] took it.
+/// A set of fragments, identified by the numbers that [`FragmentsBuilder::add`] returned.
 #[derive(Debug)]
 pub(crate) struct Fragments {
+    /// `None` only if it could not be built, which is reported; nothing is found then.
     automaton: Option<AhoCorasick>,
     max_text_bytes: usize,
 }
 
-/// The numbers of the fragments that a text holds.
+/// The fragments that a text contains, as a set of their numbers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Found([u64; WORDS]);
+pub(crate) struct FoundFragments([u64; WORDS]);
 
-impl Found {
-    /// Whether the fragment of that number was found.
+impl FoundFragments {
+    /// Whether the fragment with this number was found.
     pub(crate) fn has(&self, fragment: usize) -> bool {
         self.0.get(fragment / 64).is_some_and(|word| word >> (fragment % 64) & 1 == 1)
     }
@@ -33,14 +36,14 @@ impl Found {
     }
 }
 
-/// Collects fragments, each once.
+/// Collects fragments and numbers them. Equal fragments share a number.
 #[derive(Debug, Default)]
 pub(crate) struct FragmentsBuilder {
     texts: Vec<String>,
 }
 
 impl FragmentsBuilder {
-    /// The number of `text`, known from now on.
+    /// Adds `text`, in lower case or not, and returns its number.
     pub(crate) fn add(&mut self, text: String) -> usize {
         if let Some(known) = self.texts.iter().position(|other| *other == text) {
             return known;
@@ -49,21 +52,24 @@ impl FragmentsBuilder {
         self.texts.len() - 1
     }
 
-    /// The set, which reads at most the first `max_text_bytes` of a text.
+    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text.
     pub(crate) fn build(self, max_text_bytes: usize) -> Fragments {
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
             .build(&self.texts)
             .ok();
+        if automaton.is_none() || self.texts.len() > MAX_FRAGMENTS {
+            broken("a built-in set of fragments is too large to search for");
+        }
         Fragments { automaton, max_text_bytes }
     }
 }
 
 impl Fragments {
-    /// What the beginning of `text` holds. ASCII letters match whatever their case.
-    pub(crate) fn find(&self, text: &str) -> Found {
-        let mut found = Found::default();
+    /// Finds the fragments in the beginning of `text`, also overlapping ones. The case of ASCII letters is ignored.
+    pub(crate) fn find(&self, text: &str) -> FoundFragments {
+        let mut found = FoundFragments::default();
         let Some(automaton) = &self.automaton else { return found };
         let text = text.as_bytes();
         let text = text.get(..self.max_text_bytes).unwrap_or(text);
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fragments_are_found_inside_each_other_and_whatever_the_case() {
+    fn overlapping_fragments_are_found_in_any_case() {
         let mut builder = FragmentsBuilder::default();
         let spam = builder.add("spam".to_owned());
         let spamhaus = builder.add("spamhaus".to_owned());
@@ -94,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_limit_is_not_read() {
+    fn text_beyond_the_limit_is_not_searched() {
         let mut builder = FragmentsBuilder::default();
         let end = builder.add("end".to_owned());
         let fragments = builder.build(6);
@@ -103,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_the_largest_size_finds_its_last_fragment() {
+    fn largest_set_finds_its_last_fragment() {
         let mut builder = FragmentsBuilder::default();
         let numbers: Vec<usize> = (0..MAX_FRAGMENTS).map(|n| builder.add(format!("<{n}>"))).collect();
         let found = builder.build(100).find("<511>");

@@ -1,96 +1,96 @@
-//! A pull scanner over JSON text: it hands out what is asked for, borrowed, and skips the rest in one pass.
+//! A pull scanner over JSON text: returns the values that are asked for, borrowed, and skips the rest in one pass.
 //!
-//! It exists because most of an event is skipped (headers, subjects) and building a tree of it would cost more than all the
-//! counting. It accepts exactly the texts of RFC 8259, as `serde_json` does, skipped parts included, with two
-//! differences: values nest at most [`MAX_DEPTH`] deep, and a surrogate without its partner reads as U+FFFD (senders cut
-//! subjects in the middle of a pair). Of equal keys the last one wins, as callers overwrite.
-//! It must never allocate for text without escapes, recurse for what is skipped, or look at a byte twice.
+//! It exists because most of an event is skipped (headers, subjects), and building a tree of all of it would cost more than the
+//! counting. It accepts exactly the texts that RFC 8259 and `serde_json` accept, also in skipped parts, with two differences: values
+//! nest at most [`MAX_DEPTH`] deep, and a surrogate without its partner reads as U+FFFD (senders cut subjects inside a pair).
+//! Of equal keys the last one wins, because callers overwrite.
+//! It must never allocate for text without escapes, recurse into what it skips, or look at a byte twice.
 
 use std::borrow::Cow;
 
-pub(crate) use name::Name;
+pub(crate) use known_key::KnownKey;
 
-mod name;
-mod shape;
-mod text;
+mod fixed_layout;
+mod known_key;
+mod strings;
 
-/// How deep values may nest. SES's own events stay below 10; 64 lets a skipped container be tracked in one word.
+/// The deepest nesting of values. SES's own events stay below 10; with 64, [`Scanner::skip`] tracks open containers in one word.
 pub(crate) const MAX_DEPTH: u32 = 64;
 
-/// Why scanning stopped; [`Scanner::at`] says where.
+/// Why scanning stopped. [`Scanner::at`] gives the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Not JSON from here on.
+pub(crate) enum ScanError {
+    /// The text is not JSON at this position.
     Syntax,
     /// The text ends inside a value.
-    End,
+    UnexpectedEnd,
     /// More than [`MAX_DEPTH`] levels.
-    Depth,
+    TooDeep,
 }
 
-/// A string as it stands in the text: without its quotes, escapes not yet resolved.
+/// The inside of a string literal as it is written: without its quotes, with its escapes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawText<'a> {
     raw: &'a str,
-    escaped: bool,
+    has_escapes: bool,
 }
 
 impl<'a> RawText<'a> {
-    /// The text; owned only if there are escapes.
+    /// The string that is meant; owned only if there are escapes.
     #[inline]
     pub(crate) fn resolve(self) -> Cow<'a, str> {
-        if self.escaped { Cow::Owned(self.unescaped()) } else { Cow::Borrowed(self.raw) }
+        if self.has_escapes { Cow::Owned(self.unescaped()) } else { Cow::Borrowed(self.raw) }
     }
 
     #[cold]
     fn unescaped(self) -> String {
         let mut text = String::with_capacity(self.raw.len());
-        text::unescape(self.raw, &mut text);
+        strings::unescape(self.raw, &mut text);
         text
     }
 
-    /// Appends the text to `buffer`.
+    /// Appends the string that is meant to `buffer`.
     pub(crate) fn resolve_into(self, buffer: &mut String) {
-        if self.escaped {
-            text::unescape(self.raw, buffer);
+        if self.has_escapes {
+            strings::unescape(self.raw, buffer);
         } else {
             buffer.push_str(self.raw);
         }
     }
 }
 
-/// Reads values one after the other.
+/// Reads JSON values one after the other.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
-    /// Where the special bytes of the windows from `base` on are.
-    specials: text::Specials,
+    /// The special bytes (see [`strings::specials`]) of the text that begins at `base`.
+    specials: strings::Specials,
     base: usize,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, specials: text::specials(text.as_bytes()), base: 0 }
+        Self { text, at: 0, depth: 0, specials: strings::specials(text.as_bytes()), base: 0 }
     }
 
-    /// How many bytes are read; after a [`Fault`], where it was found.
+    /// The number of bytes read; after a [`ScanError`], the position of the error.
     pub(crate) fn at(&self) -> usize {
         self.at
     }
 
-    /// Goes on at byte `at`, outside of any value.
-    pub(crate) fn restart(&mut self, at: usize) {
+    /// Continues at byte `at`, outside of any value.
+    pub(crate) fn resume_at(&mut self, at: usize) {
         self.at = at;
         self.depth = 0;
     }
 
-    /// The next byte that is not white space, without reading it; `None` at the end.
+    /// The next byte that is not white space, without reading it; `None` at the end of the text.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         match self.next_byte() {
             Some(byte) if byte > b' ' => Some(byte),
-            _ => self.peek_behind_blanks(),
+            _ => self.peek_after_blanks(),
         }
     }
 
@@ -104,60 +104,58 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// SES writes none inside of events, so this is kept out of the way.
+    /// SES writes no white space inside events, so this stays out of the hot path.
     #[cold]
-    fn peek_behind_blanks(&mut self) -> Option<u8> {
+    fn peek_after_blanks(&mut self) -> Option<u8> {
         while matches!(self.next_byte()?, b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
         self.next_byte()
     }
 
-    /// Reads `byte` after white space if it is next.
+    /// Reads `byte`, and white space before it, if it comes next. Returns whether it did.
     #[inline]
-    pub(crate) fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take_byte(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
     #[inline]
-    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
-        if self.take(byte) { Ok(()) } else { Err(self.fault()) }
+    fn expect(&mut self, byte: u8) -> Result<(), ScanError> {
+        if self.take_byte(byte) { Ok(()) } else { Err(self.error_here()) }
     }
 
-    /// What is wrong about what comes next.
+    /// The error for a next byte that is not the expected one.
     #[cold]
-    fn fault(&mut self) -> Fault {
-        if self.peek().is_some() { Fault::Syntax } else { Fault::End }
+    fn error_here(&mut self) -> ScanError {
+        if self.peek().is_some() { ScanError::Syntax } else { ScanError::UnexpectedEnd }
     }
 
     #[inline]
-    fn enter(&mut self, open: u8) -> Result<(), Fault> {
+    fn enter(&mut self, open: u8) -> Result<(), ScanError> {
         if self.depth == MAX_DEPTH && self.peek() == Some(open) {
-            return Err(Fault::Depth);
+            return Err(ScanError::TooDeep);
         }
         self.expect(open)?;
         self.depth += 1;
         Ok(())
     }
 
-    /// Reads an object; `field` must read each key's value.
+    /// Reads an object. `field` is called after each key and must read its value.
     #[inline]
-    pub(crate) fn object<E: From<Fault>>(
+    pub(crate) fn object<E: From<ScanError>>(
         &mut self,
         mut field: impl FnMut(&mut Self, &str) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.object_of(
-            |scanner, key| {
-                if key.escaped { field(scanner, &key.unescaped()) } else { field(scanner, key.raw) }
-            },
-        )
+        self.object_with_raw_keys(|scanner, key| {
+            if key.has_escapes { field(scanner, &key.unescaped()) } else { field(scanner, key.raw) }
+        })
     }
 
-    /// Reads an object whose keys are kept; `field` must read each key's value.
+    /// Reads an object whose keys outlive the call. `field` is called after each key and must read its value.
     #[inline]
-    pub(crate) fn object_of<E: From<Fault>>(
+    pub(crate) fn object_with_raw_keys<E: From<ScanError>>(
         &mut self,
         mut field: impl FnMut(&mut Self, RawText<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -167,61 +165,63 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Reads an object of which some keys are known, by what they stand for; `field` must read each key's value. `names` are best given
-    /// in the order in which they come: the one behind the last one found is tried first, as it is written.
+    /// Reads an object and translates the keys listed in `keys`; `field` gets `None` for any other key and must read the value.
+    ///
+    /// `keys` should be in the order in which the sender writes them: the key after the last one found is tried first, by one
+    /// comparison of its written form.
     #[inline]
-    pub(crate) fn object_with<F: Copy, E: From<Fault>>(
+    pub(crate) fn object_with_known_keys<F: Copy, E: From<ScanError>>(
         &mut self,
-        names: &[Name<F>],
+        keys: &[KnownKey<F>],
         mut field: impl FnMut(&mut Self, Option<F>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut next = 0;
         self.container([b'{', b'}'], |scanner| {
-            let name = match names.get(next) {
-                Some(name) if name.begins(scanner.rest()) => {
-                    scanner.at += name.length();
+            let known = match keys.get(next) {
+                Some(key) if key.is_prefix_of(scanner.rest()) => {
+                    scanner.at += key.written_length();
                     next += 1;
-                    Some(name.field())
+                    Some(key.field())
                 }
-                _ => scanner.other_key(names, &mut next)?,
+                _ => scanner.find_key(keys, &mut next)?,
             };
-            field(scanner, name)
+            field(scanner, known)
         })
     }
 
-    /// Reads a key that did not come in its turn.
-    fn other_key<F: Copy>(&mut self, names: &[Name<F>], next: &mut usize) -> Result<Option<F>, Fault> {
-        let key = self.key()?.resolve();
-        for (place, name) in names.iter().enumerate() {
-            if name.is(&key) {
-                *next = place + 1;
-                return Ok(Some(name.field()));
+    /// Reads a key that did not come in the expected order, and looks it up among all known keys.
+    fn find_key<F: Copy>(&mut self, keys: &[KnownKey<F>], next: &mut usize) -> Result<Option<F>, ScanError> {
+        let found = self.key()?.resolve();
+        for (index, key) in keys.iter().enumerate() {
+            if key.equals(&found) {
+                *next = index + 1;
+                return Ok(Some(key.field()));
             }
         }
         Ok(None)
     }
 
-    /// Reads an array; `item` must read each value.
+    /// Reads an array. `item` is called once for each value and must read it.
     #[inline]
-    pub(crate) fn array<E: From<Fault>>(
+    pub(crate) fn array<E: From<ScanError>>(
         &mut self,
         item: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         self.container([b'[', b']'], item)
     }
 
-    /// Reads what stands between two brackets, separated by commas.
+    /// Reads items between two brackets, separated by commas.
     #[inline]
-    fn container<E: From<Fault>>(
+    fn container<E: From<ScanError>>(
         &mut self,
         [open, close]: [u8; 2],
         mut item: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         self.enter(open)?;
-        if !self.take(close) {
+        if !self.take_byte(close) {
             loop {
                 item(self)?;
-                if !self.take(b',') {
+                if !self.take_byte(b',') {
                     break;
                 }
             }
@@ -232,14 +232,14 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline]
-    fn key(&mut self) -> Result<RawText<'a>, Fault> {
+    fn key(&mut self) -> Result<RawText<'a>, ScanError> {
         let key = self.raw_string()?;
         self.expect(b':')?;
         Ok(key)
     }
 
     #[inline]
-    fn skip_key(&mut self) -> Result<(), Fault> {
+    fn skip_key(&mut self) -> Result<(), ScanError> {
         self.expect(b'"')?;
         self.string_end()?;
         self.expect(b':')
@@ -247,29 +247,32 @@ impl<'a> Scanner<'a> {
 
     /// Reads a string; owned only if it has escapes.
     #[inline]
-    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, ScanError> {
         self.raw_string().map(RawText::resolve)
     }
 
     /// Reads a string without resolving its escapes.
     #[inline]
-    pub(crate) fn raw_string(&mut self) -> Result<RawText<'a>, Fault> {
+    pub(crate) fn raw_string(&mut self) -> Result<RawText<'a>, ScanError> {
         self.expect(b'"')?;
         let start = self.at;
-        let escaped = self.string_end()?;
-        Ok(RawText { raw: self.text.get(start..self.at - 1).unwrap_or_default(), escaped })
+        let has_escapes = self.string_end()?;
+        Ok(RawText { raw: self.text.get(start..self.at - 1).unwrap_or_default(), has_escapes })
     }
 
-    /// Reads a string that is expected to be long base64: finds its end many bytes at a time.
-    /// Control characters in it pass unseen here; they are no base64, so decoding finds them.
-    pub(crate) fn base64_string(&mut self) -> Result<RawText<'a>, Fault> {
+    /// Reads a string that should be long base64. Finds its end with `memchr`, which is faster than the window search.
+    /// Control characters are not noticed here, but they are not base64 either, so decoding rejects them.
+    pub(crate) fn base64_string(&mut self) -> Result<RawText<'a>, ScanError> {
         self.expect(b'"')?;
         let start = self.at;
         let bytes = self.rest();
         match memchr::memchr2(b'"', b'\\', bytes) {
             Some(length) if bytes.get(length) == Some(&b'"') => {
                 self.at = start + length + 1;
-                Ok(RawText { raw: self.text.get(start..start + length).unwrap_or_default(), escaped: false })
+                Ok(RawText {
+                    raw: self.text.get(start..start + length).unwrap_or_default(),
+                    has_escapes: false,
+                })
             }
             _ => {
                 self.at = start - 1;
@@ -278,9 +281,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads up to and with the closing quote; whether there was an escape.
+    /// Reads to the end of the closing quote. Returns whether there was an escape.
     #[inline]
-    fn string_end(&mut self) -> Result<bool, Fault> {
+    fn string_end(&mut self) -> Result<bool, ScanError> {
         self.seek_special();
         if self.text.as_bytes().get(self.at) == Some(&b'"') {
             self.at += 1;
@@ -291,7 +294,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[cold]
-    fn escaped_string_end(&mut self) -> Result<(), Fault> {
+    fn escaped_string_end(&mut self) -> Result<(), ScanError> {
         let bytes = self.text.as_bytes();
         loop {
             match bytes.get(self.at) {
@@ -299,44 +302,46 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => self.at = text::escape_end(bytes, self.at)?,
-                Some(_) => return Err(Fault::Syntax),
-                None => return Err(Fault::End),
+                Some(b'\\') => self.at = strings::escape_end(bytes, self.at)?,
+                Some(_) => return Err(ScanError::Syntax),
+                None => return Err(ScanError::UnexpectedEnd),
             }
             self.seek_special();
         }
     }
 
-    /// Goes on to the next quote, backslash or control character, or to the end. What lies ahead is looked at in several windows
-    /// at once, so that most strings need no look at their bytes at all; two of them are put together, so that it makes no
-    /// difference, which no processor could foresee, whether a short string ends in the window it began in.
+    /// Moves to the next quote, backslash or control character, or to the end of the text.
+    ///
+    /// The bytes ahead are examined in several windows at once, so that most strings end at a position that is already known. Two
+    /// neighbouring windows are joined before the search: whether a short string ends in the window it began in is random, and a
+    /// branch on that would be mispredicted half the time.
     #[inline]
     fn seek_special(&mut self) {
         loop {
-            // After a step back this is no place of the windows.
+            // After a step back before `base` the difference wraps to an index beyond the windows, which makes them be renewed.
             let ahead = self.at.wrapping_sub(self.base);
-            let (place, shift) = (ahead / text::WINDOW, ahead % text::WINDOW);
-            let Some([window, next]) = self.specials.get(place..).and_then(<[u64]>::first_chunk::<2>) else {
+            let (index, shift) = (ahead / strings::WINDOW, ahead % strings::WINDOW);
+            let Some([window, next]) = self.specials.get(index..).and_then(<[u64]>::first_chunk::<2>) else {
                 self.look_ahead();
                 continue;
             };
-            let specials = window >> shift | next << 1 << (text::WINDOW - 1 - shift);
+            let specials = window >> shift | next << 1 << (strings::WINDOW - 1 - shift);
             if specials != 0 {
                 self.at += specials.trailing_zeros() as usize;
                 return;
             }
-            self.at += text::WINDOW;
+            self.at += strings::WINDOW;
         }
     }
 
     #[inline(never)]
     fn look_ahead(&mut self) {
-        self.specials = text::specials(self.rest());
+        self.specials = strings::specials(self.rest());
         self.base = self.at;
     }
 
-    /// Reads a text; gives `None` for anything else.
-    pub(crate) fn text(&mut self) -> Result<Option<Cow<'a, str>>, Fault> {
+    /// Reads any value and returns it if it is a string.
+    pub(crate) fn optional_string(&mut self) -> Result<Option<Cow<'a, str>>, ScanError> {
         if self.peek() == Some(b'"') {
             return self.string().map(Some);
         }
@@ -344,12 +349,12 @@ impl<'a> Scanner<'a> {
         Ok(None)
     }
 
-    /// Reads the items of an array; a single value is an array of one, `null` an empty one.
+    /// Reads the items of an array. A single value counts as an array of one, `null` as an empty one.
     #[inline]
-    pub(crate) fn items(
+    pub(crate) fn array_or_single(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut item: impl FnMut(&mut Self) -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
         match self.peek() {
             Some(b'[') => self.array(item),
             Some(b'n') => self.skip(),
@@ -357,34 +362,34 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads any value and gives its text.
-    pub(crate) fn raw_value(&mut self) -> Result<&'a str, Fault> {
+    /// Reads any value and returns its JSON text.
+    pub(crate) fn raw_value(&mut self) -> Result<&'a str, ScanError> {
         self.peek();
         let start = self.at;
         self.skip()?;
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
-    /// Reads any value and drops it.
-    pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+    /// Reads any value and drops it. Checks it as strictly as if it were used, so that broken records are noticed.
+    pub(crate) fn skip(&mut self) -> Result<(), ScanError> {
         let room = MAX_DEPTH - self.depth;
         // One bit per open container, the innermost lowest: 1 for an object, 0 for an array.
         let mut objects = 0_u64;
         let mut open = 0;
         loop {
-            match self.peek().ok_or(Fault::End)? {
+            match self.peek().ok_or(ScanError::UnexpectedEnd)? {
                 b'"' => {
                     self.at += 1;
                     self.string_end()?;
                 }
                 opener @ (b'{' | b'[') => {
                     if open == room {
-                        return Err(Fault::Depth);
+                        return Err(ScanError::TooDeep);
                     }
                     self.at += 1;
                     let is_object = opener == b'{';
-                    // The closing bracket is two after the opening one, in ASCII, for both kinds.
-                    if !self.take(opener + 2) {
+                    // In ASCII the closing bracket is two after the opening one, for both kinds.
+                    if !self.take_byte(opener + 2) {
                         objects = objects << 1 | u64::from(is_object);
                         open += 1;
                         if is_object {
@@ -400,7 +405,7 @@ impl<'a> Scanner<'a> {
                     return Ok(());
                 }
                 let is_object = objects & 1 == 1;
-                match self.peek().ok_or(Fault::End)? {
+                match self.peek().ok_or(ScanError::UnexpectedEnd)? {
                     b',' => {
                         self.at += 1;
                         if is_object {
@@ -410,7 +415,7 @@ impl<'a> Scanner<'a> {
                     }
                     b'}' if is_object => self.at += 1,
                     b']' if !is_object => self.at += 1,
-                    _ => return Err(Fault::Syntax),
+                    _ => return Err(ScanError::Syntax),
                 }
                 objects >>= 1;
                 open -= 1;
@@ -419,24 +424,24 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a number, `true`, `false` or `null`.
-    fn scalar(&mut self) -> Result<(), Fault> {
-        match self.peek().ok_or(Fault::End)? {
+    fn scalar(&mut self) -> Result<(), ScanError> {
+        match self.peek().ok_or(ScanError::UnexpectedEnd)? {
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             b'n' => self.literal(b"null"),
             b'-' | b'0'..=b'9' => self.number(),
-            _ => Err(Fault::Syntax),
+            _ => Err(ScanError::Syntax),
         }
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
+    fn literal(&mut self, word: &[u8]) -> Result<(), ScanError> {
         for &byte in word {
             self.byte_if(|found| found == byte)?;
         }
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), Fault> {
+    fn number(&mut self) -> Result<(), ScanError> {
         self.optional(|byte| byte == b'-');
         if !self.optional(|byte| byte == b'0') {
             self.digits()?;
@@ -448,27 +453,27 @@ impl<'a> Scanner<'a> {
             self.optional(|byte| matches!(byte, b'+' | b'-'));
             self.digits()?;
         }
-        // A number that begins with 0 has no further digits before its point.
+        // JSON has no leading zeros: after a first 0 there can be no further digit.
         if self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
-            return Err(Fault::Syntax);
+            return Err(ScanError::Syntax);
         }
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), Fault> {
+    fn digits(&mut self) -> Result<(), ScanError> {
         self.byte_if(|byte| byte.is_ascii_digit())?;
         while self.optional(|byte| byte.is_ascii_digit()) {}
         Ok(())
     }
 
-    fn byte_if(&mut self, is_wanted: impl Fn(u8) -> bool) -> Result<(), Fault> {
+    fn byte_if(&mut self, is_wanted: impl Fn(u8) -> bool) -> Result<(), ScanError> {
         match self.text.as_bytes().get(self.at) {
             Some(&byte) if is_wanted(byte) => {
                 self.at += 1;
                 Ok(())
             }
-            Some(_) => Err(Fault::Syntax),
-            None => Err(Fault::End),
+            Some(_) => Err(ScanError::Syntax),
+            None => Err(ScanError::UnexpectedEnd),
         }
     }
 

@@ -1,9 +1,10 @@
-//! Bytes to [`EmailEvent`]: the pure front of the way of an event.
+//! Turns bytes into [`EmailEvent`]s: the pure first stage that every event passes through.
 //!
-//! `decode` peels the layers an event arrives in, `normalise` turns SES's wire shapes into the one shape of
-//! [`event`], `classify` names why mail bounced, `provider` whose mailbox it was for, `machine` whether a
-//! person opened it, and `attribution` whose mail it is. No I/O, no clock, no randomness: the same bytes and
-//! the same settings give the same answer on any machine.
+//! `decode` removes the layers an event arrives in, `normalise` turns SES's wire shapes into the one shape of [`event`], `classify`
+//! finds out why mail bounced, `provider` who runs the recipient's mailbox, `machine` whether a person opened or clicked, and
+//! `attribution` which tenant and dimensions an event belongs to. `recipient_hash` is the only place where addresses become hashes.
+//!
+//! This crate does no I/O and knows no clock and no randomness: the same bytes and settings give the same result on any machine.
 
 pub mod attribution;
 pub mod classify;
@@ -12,6 +13,7 @@ pub mod event;
 pub mod invariant;
 pub mod machine;
 pub mod provider;
+pub mod recipient_hash;
 pub mod units;
 
 mod fragments;
@@ -20,9 +22,9 @@ mod normalise;
 mod tags;
 
 pub use decode::{Decoded, Decoder, Ignored, Unreadable};
-pub use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression, Verdict};
+pub use event::{Actor, Bounce, BounceClass, BounceType, EmailEvent, EventType, Interaction, Suppression};
+pub use recipient_hash::{HashKey, IdentityHash, RecipientHash};
 pub use tags::{TagList, Tags};
 pub use units::{
-    Day, HashKey, Hour, IdentityHash, InvalidName, InvalidTenant, Minute, RecipientHash, SequenceNumber,
-    ShardId, TenantId, Timestamp,
+    AlertScope, Day, Hour, InvalidName, InvalidTenant, Minute, SequenceNumber, ShardId, TenantId, Timestamp,
 };

@@ -1,13 +1,14 @@
-//! Whether a person opened or clicked, or a machine did: privacy proxies that load every image, link scanners, crawlers.
+//! Decides whether a person or a machine opened or clicked: privacy proxies that load every image, link scanners, crawlers.
 //!
-//! `machine/rules.toml` holds ordered rules with their sources; the first that fits wins. SES's own flag comes first, and
-//! only a user agent that is known to be a prefetcher overrides its "unlikely". Nothing that points to a machine means
-//! a person, and so does a missing user agent: archives may have stripped it, and turning all their clicks into a
-//! machine's would be the worse error. User agents are hostile text: the first 512 bytes are read and none is kept.
+//! `machine/rules.toml` holds ordered rules with their sources; the first match wins. SES's own flag comes before all rules, and only a
+//! known prefetcher overrules its `Unlikely`. Without any sign of a machine it is a person, also if the user agent is missing: archives
+//! may have removed it, and calling all their clicks automated would be the worse error.
+//!
+//! User agents are hostile text: at most 512 bytes are searched, and none of it is kept.
 
 use std::sync::LazyLock;
 
-use crate::event::Verdict;
+use crate::event::Actor;
 
 mod network;
 mod rules;
@@ -16,34 +17,35 @@ use rules::Rules;
 
 static RULES: LazyLock<Rules> = LazyLock::new(Rules::built_in);
 
-/// The version of the verdicts. It grows with every change that may turn a verdict, so that stored counts can be told apart.
+/// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be told apart.
 pub const RULES_VERSION: u32 = 1;
 
-/// The verdict's name where SES's own flag decides.
+/// The rule name reported if SES's own flag decides.
 pub const SES_FLAG: &str = "ses_flag";
 
-/// What is known about an open or a click.
+/// The fields of an open or a click that decide who made it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Signs<'a> {
-    /// What called itself what.
+pub struct InteractionFields<'a> {
+    /// The user agent of the request.
     pub user_agent: &'a str,
-    /// Where the request came from.
+    /// The address the request came from; only IPv4 addresses match rules.
     pub ip_address: &'a str,
-    /// SES's own flag (`isBotEvent`, since 2026-08); `Likely` and `Unlikely` are known values.
+    /// SES's own flag (`isBotEvent`, since 2026-08). `Likely` and `Unlikely` are used, in any case; other values are ignored.
     pub is_bot_event: Option<&'a str>,
     /// Milliseconds since SES accepted the message; negative if the clocks disagree.
     pub millis_after_send: i64,
-    /// A click, not an open.
-    pub click: bool,
+    /// Whether it is a click; otherwise it is an open.
+    pub is_click: bool,
 }
 
-/// Judges an open or a click.
-pub fn judge(signs: &Signs<'_>) -> Verdict {
-    let flag = signs.is_bot_event.unwrap_or_default();
+/// Decides who opened or clicked.
+pub fn classify(fields: &InteractionFields<'_>) -> Actor {
+    // Events from before the flag existed lack it, which is like an unknown value.
+    let flag = fields.is_bot_event.unwrap_or_default();
     if flag.eq_ignore_ascii_case("likely") {
-        return Verdict::Machine(SES_FLAG);
+        return Actor::Machine(SES_FLAG);
     }
-    RULES.judge(signs, flag.eq_ignore_ascii_case("unlikely"))
+    RULES.first_match(fields, flag.eq_ignore_ascii_case("unlikely"))
 }
 
 #[cfg(test)]

@@ -1,29 +1,29 @@
-//! From SES's wire shapes to the one shape of [`EmailEvent`]: what an event means for counting.
+//! Turns SES's wire shapes into the one shape of [`EmailEvent`]: decides what an event means for counting.
 //!
-//! One wire event becomes one [`EmailEvent`] per distinct class of its recipients: a bounce names a status for each of
-//! them. It decides nothing by the order in which events arrive, and refuses only what cannot be counted.
+//! One wire event becomes one [`EmailEvent`] per distinct classification of its recipients, because a bounce has a status for each of
+//! them. Nothing here depends on the order in which events arrive, and an event is refused only if it cannot be counted.
 
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::classify::{self, BounceFields};
+use crate::classify::{self, BounceClassification, BounceFields};
 use crate::decode::{Ignored, Unreadable};
-use crate::event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, Reason, Suppression};
-use crate::machine::{self, Signs};
-use ses::{Body, Preferences, Recipient, WireKind};
+use crate::event::{Bounce, EmailEvent, EventType, Interaction};
+use crate::machine::{self, InteractionFields};
+use ses::{Body, Preferences, Recipient, SesEventType};
 
-pub(crate) use ses::{Wire, WireField};
+pub(crate) use ses::{SesEvent, SesField};
 
 mod ses;
 mod time;
 
-/// Why a wire event is not counted.
+/// The reason why an event is not counted.
 #[derive(Debug)]
 pub(crate) enum NotCounted {
-    /// It is no event of sent mail.
+    /// It is not an event of sent mail.
     Ignored(Ignored),
-    /// It lacks something.
+    /// A field that counting needs is missing or wrong.
     Unreadable(Unreadable),
 }
 
@@ -34,31 +34,33 @@ impl From<Unreadable> for NotCounted {
 }
 
 type Recipients<'a> = SmallVec<[Cow<'a, str>; 1]>;
-type Each<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
+type OnEvent<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
 
-/// Gives the events that `wire` stands for, at least one, to `each`.
-pub(crate) fn events(wire: &mut Wire<'_>, each: Each<'_>) -> Result<(), NotCounted> {
-    let kind = match wire.kind()? {
-        Ok(kind) => kind,
+/// Passes the [`EmailEvent`]s of `ses_event` to `on_event`: at least one, unless it fails.
+pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Result<(), NotCounted> {
+    let event_type = match ses_event.event_type()? {
+        Ok(event_type) => event_type,
         Err("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
         Err("AmazonSnsSubscriptionSucceeded") => return Err(NotCounted::Ignored(Ignored::SnsValidation)),
         Err(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
     };
-    wire.complete();
-    let Wire { mail, body, .. } = wire;
+    ses_event.read_postponed_body();
+    let SesEvent { mail, body, .. } = ses_event;
     let sent_at = time::parse(mail.timestamp.get("mail.timestamp")?, "mail.timestamp")?;
-    let at = match kind.time_field() {
+    let at = match event_type.time_field() {
         Some(field) => time::parse(body.timestamp.get(field)?, field)?,
         None => sent_at,
     };
     let mut event = EmailEvent {
-        kind: EventKind::Send,
+        // Replaced below, before the event is passed on.
+        event_type: EventType::Send,
         at,
         sent_at,
         message_id: mail.message_id.take("mail.messageId")?,
         recipients: SmallVec::new(),
         destinations: std::mem::take(&mut mail.destinations),
         destination_count: mail.destination_count,
+        // An event without a sender still counts; it has no sending domain then.
         source: mail.source.take().unwrap_or_default(),
         sending_account: mail.sending_account.take(),
         source_arn: mail.source_arn.take(),
@@ -66,80 +68,81 @@ pub(crate) fn events(wire: &mut Wire<'_>, each: Each<'_>) -> Result<(), NotCount
     };
     let event = &mut event;
     let recipients = std::mem::take(&mut body.recipients);
-    match kind {
-        WireKind::Send => of_the_message(event, EventKind::Send, each),
-        WireKind::Reject => of_the_message(event, EventKind::Reject, each),
-        WireKind::RenderingFailure => of_the_message(event, EventKind::RenderingFailure, each),
-        WireKind::Subscription => {
+    match event_type {
+        SesEventType::Send => emit_for_message(event, EventType::Send, on_event),
+        SesEventType::Reject => emit_for_message(event, EventType::Reject, on_event),
+        SesEventType::RenderingFailure => emit_for_message(event, EventType::RenderingFailure, on_event),
+        SesEventType::Subscription => {
             let unsubscribed = unsubscribes(&body.old_preferences, &body.new_preferences);
-            of_the_message(event, EventKind::Subscription { unsubscribed }, each);
+            emit_for_message(event, EventType::Subscription { unsubscribed }, on_event);
         }
-        WireKind::QueueDepth => {
+        SesEventType::QueueDepth => {
             let depth = body.depth.ok_or(Unreadable::MissingField("queueDepth.depth"))?;
-            emit(event, EventKind::QueueDepth { depth }, Recipients::new(), each);
+            emit(event, EventType::QueueDepth { depth }, Recipients::new(), on_event);
         }
-        WireKind::Open | WireKind::Click => {
-            let interaction = interaction(body, kind == WireKind::Click, at.millis_since(sent_at));
-            let kind = match kind {
-                WireKind::Click => EventKind::Click(interaction),
-                _ => EventKind::Open(interaction),
-            };
-            emit(event, kind, Recipients::new(), each);
+        SesEventType::Open => {
+            let open = EventType::Open(interaction(body, false, at.millis_since(sent_at)));
+            emit(event, open, Recipients::new(), on_event);
         }
-        WireKind::Delivery => {
-            let kind = EventKind::Delivery { processing_ms: body.processing_ms };
-            per_class(event, recipients, |_| (), |()| kind.clone(), each);
+        SesEventType::Click => {
+            let click = EventType::Click(interaction(body, true, at.millis_since(sent_at)));
+            emit(event, click, Recipients::new(), on_event);
         }
-        WireKind::Complaint => {
-            let kind = complaint(body);
-            per_class(event, recipients, |_| (), |()| kind.clone(), each);
+        SesEventType::Delivery => {
+            let delivery = EventType::Delivery { processing_ms: body.processing_ms };
+            emit_by_class(event, recipients, |_| (), |()| delivery.clone(), on_event);
         }
-        WireKind::Bounce => {
-            per_class(
-                event,
-                recipients,
-                |recipient| class_of(body, recipient),
-                |class| bounce(body, class),
-                each,
-            );
+        SesEventType::Complaint => {
+            let complaint = complaint(body);
+            emit_by_class(event, recipients, |_| (), |()| complaint.clone(), on_event);
         }
-        WireKind::DeliveryDelay => {
+        SesEventType::Bounce => {
+            let class_of = |recipient: &Recipient<'_>| classify_bounce(body, recipient);
+            emit_by_class(event, recipients, class_of, |class| bounce(body, class), on_event);
+        }
+        SesEventType::DeliveryDelay => {
+            // Without a delay type, status and diagnostic decide.
             let delay_type = body.delay_type.as_deref().unwrap_or_default();
-            let reason_for = |recipient: &Recipient<'_>| {
+            let class_of = |recipient: &Recipient<'_>| {
                 classify::delay(delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref())
             };
-            per_class(event, recipients, reason_for, |reason| EventKind::Delay { reason }, each);
+            emit_by_class(event, recipients, class_of, |class| EventType::Delay { class }, on_event);
         }
     }
     Ok(())
 }
 
-fn emit<'a>(event: &mut EmailEvent<'a>, kind: EventKind<'a>, recipients: Recipients<'a>, each: Each<'_>) {
-    event.kind = kind;
+fn emit<'a>(
+    event: &mut EmailEvent<'a>,
+    event_type: EventType<'a>,
+    recipients: Recipients<'a>,
+    on_event: OnEvent<'_>,
+) {
+    event.event_type = event_type;
     event.recipients = recipients;
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
-    each(event);
+    on_event(event);
 }
 
-/// An event about everybody the message went to; one nobody if that is not said, so that it is counted all the same.
-fn of_the_message<'a>(event: &mut EmailEvent<'a>, kind: EventKind<'a>, each: Each<'_>) {
+/// The event applies to all recipients of the message. If the message lists none, count it once for an unknown recipient.
+fn emit_for_message<'a>(event: &mut EmailEvent<'a>, event_type: EventType<'a>, on_event: OnEvent<'_>) {
     let mut recipients = event.destinations.clone();
     if recipients.is_empty() {
         recipients.push(Cow::Borrowed(""));
     }
-    emit(event, kind, recipients, each);
+    emit(event, event_type, recipients, on_event);
 }
 
-/// One event per class of its recipients, in the order in which the classes first occur.
-fn per_class<'a, C: Copy + PartialEq>(
+/// Emits one event per class of recipients, in the order in which the classes first occur.
+fn emit_by_class<'a, C: Copy + PartialEq>(
     event: &mut EmailEvent<'a>,
     mut recipients: SmallVec<[Recipient<'a>; 1]>,
     class_of: impl Fn(&Recipient<'a>) -> C,
-    kind_of: impl Fn(C) -> EventKind<'a>,
-    each: Each<'_>,
+    event_type_of: impl Fn(C) -> EventType<'a>,
+    on_event: OnEvent<'_>,
 ) {
     if recipients.is_empty() {
-        // The message's only recipient, else one whose name is not known.
+        // An outcome without recipients concerns the only recipient of the message. If there are several, which one is unknown.
         let address = match event.destinations.as_slice() {
             [only] => only.clone(),
             _ => Cow::Borrowed(""),
@@ -147,10 +150,11 @@ fn per_class<'a, C: Copy + PartialEq>(
         recipients.push(Recipient { address, ..Recipient::default() });
     }
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
+    // Quadratic in the classes of one event, of which there are one or two.
     let mut rest: SmallVec<[(C, Cow<'a, str>); 1]> =
         recipients.into_iter().map(|recipient| (class_of(&recipient), recipient.address)).collect();
     while let Some(&(class, _)) = rest.first() {
-        event.kind = kind_of(class);
+        event.event_type = event_type_of(class);
         event.recipients.clear();
         rest.retain(|(other, address)| {
             let is_same = *other == class;
@@ -159,35 +163,34 @@ fn per_class<'a, C: Copy + PartialEq>(
             }
             !is_same
         });
-        each(event);
+        on_event(event);
     }
 }
 
-type BounceClass = (BounceType, Reason, Option<Suppression>);
-
-fn class_of(body: &Body<'_>, recipient: &Recipient<'_>) -> BounceClass {
-    let classified = classify::bounce(&BounceFields {
+fn classify_bounce(body: &Body<'_>, recipient: &Recipient<'_>) -> BounceClassification {
+    classify::bounce(&BounceFields {
         bounce_type: body.bounce_type.as_deref().unwrap_or_default(),
         sub_type: body.bounce_sub_type.as_deref().unwrap_or_default(),
         status: recipient.status.as_deref(),
         diagnostic: recipient.diagnostic.as_deref(),
         has_reporting_mta: body.reporting_mta.is_some(),
-    });
-    (classified.bounce_type, classified.reason, classified.suppression)
+    })
 }
 
-fn bounce<'a>(body: &Body<'a>, (bounce_type, reason, suppression): BounceClass) -> EventKind<'a> {
-    EventKind::Bounce(Bounce {
+fn bounce<'a>(body: &Body<'a>, classification: BounceClassification) -> EventType<'a> {
+    let BounceClassification { bounce_type, class, suppression } = classification;
+    EventType::Bounce(Bounce {
         bounce_type,
-        reason,
+        class,
         suppression,
-        after_acceptance: body.reporting_mta.as_deref().is_some_and(is_not_of_ses),
+        after_acceptance: body.reporting_mta.as_deref().is_some_and(is_receiving_mta),
         feedback_id: body.feedback_id.clone().unwrap_or_default(),
     })
 }
 
-/// Whether a reporting MTA (`dsn; host` in old events, `dns; host` in newer ones) is the receiving side's.
-fn is_not_of_ses(reporting_mta: &str) -> bool {
+/// Whether a reporting MTA belongs to the receiving side. Written `dsn; host` in old events and `dns; host` in newer ones; SES's own
+/// hosts are below `amazonses.com`.
+fn is_receiving_mta(reporting_mta: &str) -> bool {
     let host = reporting_mta
         .rsplit(';')
         .next()
@@ -198,28 +201,29 @@ fn is_not_of_ses(reporting_mta: &str) -> bool {
     !host.is_empty() && host != "amazonses.com" && !host.ends_with(".amazonses.com")
 }
 
-/// `not-spam` is the opposite of a complaint; with a sub-type SES did not send, because of an earlier complaint.
-fn complaint<'a>(body: &mut Body<'a>) -> EventKind<'a> {
+/// `not-spam` is the opposite of a complaint. A sub-type says that SES did not send the message because of an earlier complaint:
+/// <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html>
+fn complaint<'a>(body: &mut Body<'a>) -> EventType<'a> {
     let feedback_type = body.complaint_feedback_type.as_deref();
-    let is_not_spam = feedback_type.is_some_and(|kind| kind.eq_ignore_ascii_case("not-spam"));
+    let is_not_spam = feedback_type.is_some_and(|name| name.eq_ignore_ascii_case("not-spam"));
     let counts = body.complaint_sub_type.is_none() && !is_not_spam;
-    EventKind::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or_default() }
+    EventType::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or_default() }
 }
 
-fn interaction<'a>(body: &mut Body<'a>, click: bool, millis_after_send: i64) -> Interaction<'a> {
+fn interaction<'a>(body: &mut Body<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
     let user_agent = body.user_agent.take().unwrap_or_default();
     let ip_address = body.ip_address.take().unwrap_or_default();
-    let verdict = machine::judge(&Signs {
+    let actor = machine::classify(&InteractionFields {
         user_agent: &user_agent,
         ip_address: &ip_address,
         is_bot_event: body.is_bot_event.as_deref(),
         millis_after_send,
-        click,
+        is_click,
     });
-    Interaction { link: body.link.take().filter(|_| click), user_agent, ip_address, verdict }
+    Interaction { link: body.link.take().filter(|_| is_click), user_agent, ip_address, actor }
 }
 
-/// From everything, or from a topic that was not opted out of before.
+/// Whether a change unsubscribed the contact from everything, or from a topic it had not opted out of before.
 fn unsubscribes(old: &Preferences<'_>, new: &Preferences<'_>) -> bool {
     let from_all = new.unsubscribe_all && !old.unsubscribe_all;
     from_all || new.opted_out.iter().any(|topic| !old.opted_out.contains(topic))

@@ -1,8 +1,9 @@
-//! Whose mailboxes a recipient's domain holds: domain to mailbox provider.
+//! Maps a recipient's domain to the mailbox provider that runs it.
 //!
-//! `provider/providers.toml` lists providers with the domains of their own mail addresses, each with its source. A
-//! company's domain says nothing about who runs its mail, and this module asks no DNS: such a domain is
-//! [`OTHER`], as is everything unknown. Nothing here may allocate: it runs for every recipient of every event.
+//! `provider/providers.toml` lists providers with the domains of their own addresses, each with its source. A company's domain does not
+//! reveal who runs its mail, and this module queries no DNS: such a domain is [`OTHER`], like every unknown one.
+//!
+//! Lookups run for every recipient of every event, so they must not allocate.
 
 use std::sync::LazyLock;
 
@@ -10,11 +11,13 @@ use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
 use serde::Deserialize;
 
-/// The provider of a domain that no listed provider has.
+use crate::invariant::or_broken;
+
+/// The slug for domains of no listed provider.
 pub const OTHER: &str = "other";
 
-/// The most labels a listed domain has (`yahoo.co.uk`). What stands before them in a domain is never looked at, so a
-/// hostile domain of a hundred labels costs no more than any other.
+/// The most labels of a listed domain (`yahoo.co.uk`). Labels before those are never looked up, so a hostile domain with a hundred
+/// labels costs no more than any other.
 const MAX_LABELS: usize = 3;
 
 const PROVIDERS_TOML: &str = include_str!("provider/providers.toml");
@@ -25,13 +28,13 @@ static PROVIDERS: LazyLock<Providers> = LazyLock::new(Providers::built_in);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider<'f> {
-    /// What it is called in dimensions, filters and rules: lower-case letters, digits and hyphens.
+    /// The identifier in dimensions, filters and rules: lower-case letters, digits and hyphens. Stored counts contain it.
     pub slug: &'f str,
-    /// What it is called on a page.
+    /// The name shown to people.
     pub name: &'f str,
-    /// Where its domains are known from: an address, or whose common knowledge it is.
+    /// The source of its domains: a URL, or a note where there is no document.
     pub source: &'f str,
-    /// The domains of its addresses, lower-case.
+    /// The domains of its addresses, in lower case.
     #[serde(borrow)]
     pub domains: Vec<&'f str>,
     /// Whether the provider reports complaints to SES; `true` if omitted.
@@ -57,8 +60,13 @@ struct Providers {
 
 impl Providers {
     fn built_in() -> Self {
-        // The file is part of the program; a test proves that it can be read.
-        let all = toml::from_str::<ProviderFile<'static>>(PROVIDERS_TOML).unwrap_or_default().providers;
+        // The file is compiled into the program, and tests parse it.
+        let all = or_broken(
+            toml::from_str::<ProviderFile<'static>>(PROVIDERS_TOML).ok(),
+            ProviderFile::default(),
+            "the built-in list of providers cannot be parsed",
+        )
+        .providers;
         let mut by_domain = HashMap::default();
         for provider in &all {
             for domain in &provider.domains {
@@ -69,15 +77,18 @@ impl Providers {
     }
 }
 
-/// The provider's slug of a lower-case domain without a trailing dot, or [`OTHER`]. A sub-domain of a listed domain counts as that domain.
-pub fn provider(domain: &str) -> &'static str {
+/// The slug of the provider that runs `domain`, or [`OTHER`]. `domain` must be in lower case without a trailing dot. A sub-domain belongs
+/// to the provider of the listed domain above it.
+pub fn of_domain(domain: &str) -> &'static str {
     let by_domain = &PROVIDERS.by_domain;
+    // From the end, so that the cost depends on the listed domains and not on the length of this one. The shortest listed
+    // suffix decides; a test makes sure that a longer one would lead to the same provider.
     let mut labels = 1;
     for (at, byte) in domain.bytes().enumerate().rev() {
         if byte != b'.' {
             continue;
         }
-        // No listed domain has only one label.
+        // No listed domain is a single label.
         if labels > 1
             && let Some(slug) = domain.get(at + 1..).and_then(|suffix| by_domain.get(suffix))
         {
@@ -91,8 +102,8 @@ pub fn provider(domain: &str) -> &'static str {
     by_domain.get(domain).copied().unwrap_or(OTHER)
 }
 
-/// Whether the provider with this slug reports complaints to SES; `true` for providers that are not listed. If it does not, the absence of
-/// complaints means nothing.
+/// Whether the provider with this slug reports complaints to SES. If not, a count of 0 complaints means nothing. `true` for slugs that
+/// are not listed.
 pub fn reports_complaints(slug: &str) -> bool {
     PROVIDERS.all.iter().all(|provider| provider.slug != slug || provider.reports_complaints)
 }
@@ -107,7 +118,7 @@ mod tests {
     use super::*;
 
     fn check(domain: &str, expected: &str) {
-        assert_eq!(provider(domain), expected, "{domain}");
+        assert_eq!(of_domain(domain), expected, "{domain}");
     }
 
     #[test]
@@ -133,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn sub_domains_count_as_their_domain_and_look_alikes_do_not() {
+    fn sub_domains_belong_to_their_domain_and_look_alikes_do_not() {
         check("mail.yahoo.com", "yahoo");
         check("a.b.c.d.e.yahoo.co.uk", "yahoo");
         check("notgmail.com", OTHER);
@@ -142,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn gmail_and_apple_report_no_complaints() {
+    fn only_gmail_and_apple_report_no_complaints() {
         let silent: Vec<_> =
             all().iter().map(|one| one.slug).filter(|slug| !reports_complaints(slug)).collect();
         assert_eq!(silent, ["gmail", "apple"]);
@@ -150,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_other() {
+    fn unknown_domains_are_other() {
         for domain in ["", ".", "..", "com", "example.com", "(none)", "ä.example", &"a.".repeat(100_000)] {
             check(domain, OTHER);
         }
     }
 
     #[test]
-    fn the_list_is_long_and_says_nothing_twice() {
+    fn list_is_well_formed_and_has_no_duplicates() {
         let (mut slugs, mut domains): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
         for provider in all() {
             assert!(!provider.name.is_empty() && provider.source.len() > 8, "{provider:?}");
@@ -170,6 +181,15 @@ mod tests {
             assert_eq!(*domain, domain.to_ascii_lowercase());
             let labels = domain.split('.').count();
             assert!((2..=MAX_LABELS).contains(&labels), "{domain}");
+            // The lookup stops at the shortest listed suffix, so a listed sub-domain must not belong to another provider.
+            let is_below =
+                |other: &&&str| domain.strip_suffix(**other).is_some_and(|rest| rest.ends_with('.'));
+            for other in domains.iter().filter(is_below) {
+                assert!(
+                    all().iter().any(|one| one.domains.contains(domain) && one.domains.contains(other)),
+                    "{domain} and {other} belong to different providers"
+                );
+            }
         }
         let (slug_count, domain_count) = (slugs.len(), domains.len());
         slugs.sort_unstable();

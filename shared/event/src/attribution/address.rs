@@ -1,22 +1,24 @@
-//! The domain of an address, in one spelling.
+//! Extracts the domain of an address, in one spelling.
 //!
-//! Addresses come bare, with display names (`"Sale, now" <a@b>`), with quoted local parts (`"a@b"@c`) and with RFC 2047
-//! words, and anybody may put anything in them. The domain is all that is taken. It is lower-cased in ASCII; an
-//! international one stays as it is given, and SES demands Punycode in envelopes, so that is what it will be:
-//! <https://docs.aws.amazon.com/ses/latest/dg/send-email-formatted.html>. An IP address in place of a domain is
-//! `(invalid)`: IPs never leave the aggregate step. Nothing is allocated unless there are capitals.
+//! Addresses come bare, with display names (`"Sale, now" <a@b>`), with quoted local parts (`"a@b"@c`) and with RFC 2047 words, and
+//! anybody may put anything into them. Only the domain is used. ASCII letters become lower case. An internationalised domain is kept as
+//! given; SES requires Punycode in envelopes, so that is how it normally arrives:
+//! <https://docs.aws.amazon.com/ses/latest/dg/send-email-formatted.html>.
+//!
+//! An IP address in place of a domain is `(invalid)`, because IPs must not leave the aggregate step. Nothing is allocated unless there
+//! are capital letters.
 
 use std::borrow::Cow;
 
 use super::Dimension;
-use super::value::{MAX_VALUE_BYTES, deceives};
+use super::value::{MAX_VALUE_BYTES, is_misleading};
 
-/// The longest domain name: <https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4>
+/// The longest domain name, in bytes: <https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4>
 const MAX_DOMAIN_BYTES: usize = 253;
 
-/// The domain of an address: [`Dimension::NONE`] if there is no `@`, [`Dimension::INVALID`] if what follows is no domain.
+/// The domain of an address: [`Dimension::NONE`] if there is no `@`, [`Dimension::INVALID`] if a domain does not follow it.
 pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
-    // A display name may hold anything but stands before the last `<`; the domain follows the last `@` inside.
+    // A display name may contain anything, but it comes before the last `<`. A quoted local part may contain `@`, so the last one counts.
     let address = match memchr::memrchr(b'<', address.as_bytes()) {
         Some(open) => address.get(open + 1..).unwrap_or_default(),
         None => address,
@@ -29,10 +31,10 @@ pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
     }
 }
 
-/// A domain in lower case without its trailing dot; [`Dimension::NONE`] if empty, [`Dimension::INVALID`] if it cannot be one.
-/// Of one longer than a value may be, the last labels that fit are kept: whose it is stands at the end.
+/// The domain in lower case without its trailing dot; [`Dimension::NONE`] if empty, [`Dimension::INVALID`] if it is not a domain.
+/// If it is longer than a dimension's value may be, the last labels that fit are kept, because they name the owner.
 pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
-    let domain = trimmed(domain);
+    let domain = trim(domain);
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     if domain.is_empty() {
         return Cow::Borrowed(Dimension::NONE);
@@ -48,17 +50,19 @@ pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
     }
 }
 
-/// Most have nothing to trim, which their ends show.
-fn trimmed(domain: &str) -> &str {
+/// As [`str::trim`], but faster for domains that begin and end with visible ASCII, as nearly all do.
+fn trim(domain: &str) -> &str {
     match domain.as_bytes() {
         [b'!'..=b'~', .., b'!'..=b'~'] => domain,
         _ => domain.trim(),
     }
 }
 
-/// Letters, digits, `-`, `_` and dots between labels; other scripts as they come; not an IP address.
+/// Whether it consists of letters, digits, `-` and `_` with single dots between labels, and is not an IP address. Characters beyond ASCII
+/// are accepted unless they are invisible or misleading.
 fn is_domain(domain: &str) -> bool {
     let mut before = b'.';
+    // The union of all bytes: its highest bit tells whether there is anything beyond ASCII.
     let mut all = 0;
     for byte in domain.bytes() {
         let is_allowed = match byte {
@@ -74,23 +78,24 @@ fn is_domain(domain: &str) -> bool {
     }
     before != b'.'
         && !ends_in_a_number(domain)
-        && (all.is_ascii() || !domain.chars().any(|c| deceives(c) || c.is_whitespace()))
+        && (all.is_ascii() || !domain.chars().any(|c| is_misleading(c) || c.is_whitespace()))
 }
 
-/// No top-level domain is a number, so this is an IPv4 address or part of one.
+/// No top-level domain is a number, so a domain that ends in one is an IPv4 address or part of one.
 fn ends_in_a_number(domain: &str) -> bool {
     let last_dot = memchr::memrchr(b'.', domain.as_bytes());
     let last = domain.get(last_dot.map_or(0, |dot| dot + 1)..).unwrap_or_default();
     last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// The longest suffix of whole labels that fits into a dimension's value.
 fn last_labels(domain: &str) -> &str {
     if domain.len() <= MAX_VALUE_BYTES {
         return domain;
     }
     let bytes = domain.as_bytes();
     let first_kept = domain.len() - MAX_VALUE_BYTES;
-    // A dot just before the kept bytes ends a label too.
+    // Search from one byte earlier: a dot just before the kept bytes means that they begin with a whole label.
     let dot = bytes.get(first_kept - 1..).and_then(|end| memchr::memchr(b'.', end));
     dot.and_then(|dot| domain.get(first_kept + dot..)).unwrap_or(Dimension::INVALID)
 }
@@ -104,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_is_found_in_every_form_of_address() {
+    fn domain_is_found_in_every_form_of_address() {
         check("jane@example.com", "example.com");
         check("Jane@Example.COM", "example.com");
         check("Jane Doe <jane@example.com>", "example.com");
@@ -119,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_domain_has_none() {
+    fn address_without_a_domain_has_none() {
         for address in ["", "jane", "MAILER-DAEMON", "<>", "jane@", "a@b <jane>"] {
             check(address, Dimension::NONE);
         }
     }
 
     #[test]
-    fn what_cannot_be_a_domain_is_invalid() {
+    fn text_that_cannot_be_a_domain_is_invalid() {
         for address in [
             "jane@[192.0.2.1]",
             "jane@[IPv6:2001:db8::1]",
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_domain_the_end_is_kept() {
+    fn last_labels_of_a_long_domain_are_kept() {
         let label = "a".repeat(60);
         let three = format!("{label}.{label}.{label}.example");
         check(&format!("x@{three}"), &format!("{label}.example"));
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_longer_than_dns_allows_is_invalid() {
+    fn domain_longer_than_dns_allows_is_invalid() {
         let longest = format!("{}aa.de", "a.".repeat(124));
         assert_eq!(longest.len(), MAX_DOMAIN_BYTES);
         check(&format!("x@{longest}"), &longest[longest.len() - MAX_VALUE_BYTES + 1..]);

@@ -1,7 +1,7 @@
-//! How tenants and dimensions are found: the names of tags and three maps, checked once when they are loaded.
+//! The settings of attribution: the names of tags and three maps, checked once when they are loaded.
 //!
-//! A name that could never be a tenant, or a tag declared twice, is refused here with a message for whoever wrote the
-//! settings; nothing is checked again for each event.
+//! A name that cannot be a tenant's, or a tag declared twice, is refused here with an error for the author of the settings. Nothing is
+//! checked again for each event.
 
 use std::collections::BTreeMap;
 
@@ -12,29 +12,29 @@ use serde::{Deserialize, Serialize};
 use super::address;
 use crate::units::TenantId;
 
-/// How many further tags may be declared: as many as there are dimensions for them.
+/// The most additional tags that may be declared: there are this many dimensions for them.
 pub const MAX_DECLARED_TAGS: usize = 4;
-/// SES's limit for the name of a tag: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageTag.html>
+/// SES's limit for the name of a tag, in bytes: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageTag.html>
 const MAX_TAG_BYTES: usize = 256;
 const ACCOUNT_DIGITS: usize = 12;
 
-/// The settings as they are written.
+/// The settings as they are configured, not yet checked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub struct AttributionSettings {
     /// The tag that names the tenant. Defaults to `tenant`.
     pub tenant_tag: String,
     /// The tag that names the campaign. Defaults to `campaign`.
     pub campaign_tag: String,
     /// The tag that names the segment. Defaults to `segment`.
     pub segment_tag: String,
-    /// Up to [`MAX_DECLARED_TAGS`] further tags to file events under, in the order of `tag1` to `tag4`. Defaults to none.
+    /// Up to [`MAX_DECLARED_TAGS`] additional tags that become the dimensions `tag1` to `tag4`, in this order. Defaults to none.
     pub tags: Vec<String>,
-    /// Tenants of messages that have no such tag. Defaults to none.
+    /// Mappings for messages without a tenant tag. Defaults to none.
     pub tenants: TenantMaps,
 }
 
-impl Default for Settings {
+impl Default for AttributionSettings {
     fn default() -> Self {
         Self {
             tenant_tag: "tenant".to_owned(),
@@ -46,63 +46,63 @@ impl Default for Settings {
     }
 }
 
-/// From what every event of a message carries to its tenant, tried in this order.
+/// Mappings from what every event of a message carries to its tenant. They are tried in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantMaps {
-    /// By the configuration set's name.
+    /// By the name of the configuration set.
     pub by_configuration_set: BTreeMap<String, String>,
-    /// By sending domain; a domain stands for its sub-domains too, unless they have an entry of their own.
+    /// By sending domain. An entry also covers the sub-domains that have no entry of their own.
     pub by_sending_domain: BTreeMap<String, String>,
     /// By the sending AWS account, 12 digits.
     pub by_account: BTreeMap<String, String>,
 }
 
-/// Settings that cannot be used.
+/// The defect of settings that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSettings {
+pub enum InvalidAttributionSettings {
     /// The name of a tag is empty or longer than SES allows.
     #[error("{setting} {name:?} is not the name of a tag: use 1 to {MAX_TAG_BYTES} bytes")]
     TagName {
-        /// Which setting.
+        /// The name of the setting.
         setting: &'static str,
         /// Its value.
         name: String,
     },
-    /// A tag has two uses.
+    /// The same tag is used for two purposes.
     #[error(
         "tag {name:?} is declared twice: tenant_tag, campaign_tag, segment_tag and tags need different names"
     )]
     TagTwice {
-        /// The tag.
+        /// The name of the tag.
         name: String,
     },
-    /// More further tags than there are dimensions for.
+    /// More additional tags than there are dimensions for.
     #[error("tags has {count} names: at most {MAX_DECLARED_TAGS} are allowed")]
     TooManyTags {
-        /// How many.
+        /// The number of tags declared.
         count: usize,
     },
-    /// A map names a tenant that cannot be one.
+    /// A mapping leads to a name that no tenant can have.
     #[error(
         "tenant {tenant:?} of {key:?} in tenants.{map} is not a tenant's name: use {}",
         TenantId::ALLOWED
     )]
     Tenant {
-        /// Which map.
+        /// The name of the map, a field of [`TenantMaps`].
         map: &'static str,
-        /// The key in it.
+        /// The key of the entry.
         key: String,
-        /// The tenant.
+        /// The name that was refused.
         tenant: String,
     },
-    /// A map's key cannot be a domain.
-    #[error("{domain:?} in tenants.by_sending_domain is not a domain")]
+    /// A key of `by_sending_domain` is not a domain.
+    #[error("{domain:?} in tenants.by_sending_domain is not a domain: use one such as example.com")]
     Domain {
         /// The key.
         domain: String,
     },
-    /// A map's key cannot be an account.
+    /// A key of `by_account` is not an account number.
     #[error("{account:?} in tenants.by_account is not an AWS account: use its {ACCOUNT_DIGITS} digits")]
     Account {
         /// The key.
@@ -110,8 +110,8 @@ pub enum InvalidSettings {
     },
 }
 
-impl InvalidSettings {
-    /// Which setting cannot be used.
+impl InvalidAttributionSettings {
+    /// The name of the setting that cannot be used.
     pub const fn setting(&self) -> &'static str {
         match self {
             Self::TagName { setting, .. } => setting,
@@ -123,49 +123,49 @@ impl InvalidSettings {
     }
 }
 
-/// The settings, checked, and ready to be asked for each event.
+/// Finds the tenant and the dimensions of events, by checked settings.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Settings")]
+#[serde(try_from = "AttributionSettings")]
 pub struct Attribution {
     pub(super) tenant_tag: String,
     pub(super) campaign_tag: String,
     pub(super) segment_tag: String,
     pub(super) tags: Vec<String>,
-    pub(super) tenants: Tenants,
+    pub(super) tenants: CheckedTenantMaps,
 }
 
 type Map = HashMap<String, String, RandomState>;
 
-/// [`TenantMaps`], checked.
+/// [`TenantMaps`] after checking, with domains in their canonical spelling.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tenants {
+pub(super) struct CheckedTenantMaps {
     configuration_sets: Map,
     sending_domains: Map,
     accounts: Map,
 }
 
 impl Attribution {
-    /// Checks settings.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// [`InvalidSettings`] names the first setting that cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, InvalidSettings> {
+    /// [`InvalidAttributionSettings`] names the first setting that cannot be used.
+    pub fn new(settings: AttributionSettings) -> Result<Self, InvalidAttributionSettings> {
         check_tags(&settings)?;
-        let Settings { tenant_tag, campaign_tag, segment_tag, tags, tenants } = settings;
-        Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: Tenants::new(tenants)? })
+        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants } = settings;
+        Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: CheckedTenantMaps::new(tenants)? })
     }
 
-    /// The same with further maps over its own: what both name, these decide.
+    /// A copy with additional mappings. Where both have an entry, the additional one wins.
     ///
     /// # Errors
-    /// [`InvalidSettings`] names the first entry that cannot be used.
-    pub fn with(&self, tenants: TenantMaps) -> Result<Self, InvalidSettings> {
-        let mut with = self.clone();
-        with.tenants.extend(Tenants::new(tenants)?);
-        Ok(with)
+    /// [`InvalidAttributionSettings`] names the first entry that cannot be used.
+    pub fn with_tenant_maps(&self, tenants: TenantMaps) -> Result<Self, InvalidAttributionSettings> {
+        let mut extended = self.clone();
+        extended.tenants.extend(CheckedTenantMaps::new(tenants)?);
+        Ok(extended)
     }
 
-    /// The further tags that are declared, in the order of `tag1` to `tag4`: their names are names of dimensions too.
+    /// The additional tags, in the order of `tag1` to `tag4`. Queries may use their names in place of those.
     pub fn declared_tags(&self) -> &[String] {
         &self.tags
     }
@@ -173,38 +173,40 @@ impl Attribution {
 
 impl Default for Attribution {
     fn default() -> Self {
-        let Settings { tenant_tag, campaign_tag, segment_tag, tags, tenants: _ } = Settings::default();
-        Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: Tenants::default() }
+        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants: _ } =
+            AttributionSettings::default();
+        Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: CheckedTenantMaps::default() }
     }
 }
 
-impl TryFrom<Settings> for Attribution {
-    type Error = InvalidSettings;
+impl TryFrom<AttributionSettings> for Attribution {
+    type Error = InvalidAttributionSettings;
 
-    fn try_from(settings: Settings) -> Result<Self, Self::Error> {
+    fn try_from(settings: AttributionSettings) -> Result<Self, Self::Error> {
         Self::new(settings)
     }
 }
 
-impl Tenants {
-    fn new(maps: TenantMaps) -> Result<Self, InvalidSettings> {
+impl CheckedTenantMaps {
+    fn new(maps: TenantMaps) -> Result<Self, InvalidAttributionSettings> {
         let mut by_sending_domain = BTreeMap::new();
         for (domain, tenant) in maps.by_sending_domain {
             let canonical = address::canonical_domain(&domain);
+            // `(none)` and `(invalid)`: not a domain.
             if canonical.starts_with('(') {
-                return Err(InvalidSettings::Domain { domain });
+                return Err(InvalidAttributionSettings::Domain { domain });
             }
             by_sending_domain.insert(canonical.into_owned(), tenant);
         }
         let is_account =
             |key: &String| key.len() == ACCOUNT_DIGITS && key.bytes().all(|c| c.is_ascii_digit());
         if let Some(account) = maps.by_account.keys().find(|key| !is_account(key)) {
-            return Err(InvalidSettings::Account { account: account.clone() });
+            return Err(InvalidAttributionSettings::Account { account: account.clone() });
         }
         Ok(Self {
-            configuration_sets: checked("by_configuration_set", maps.by_configuration_set)?,
-            sending_domains: checked("by_sending_domain", by_sending_domain)?,
-            accounts: checked("by_account", maps.by_account)?,
+            configuration_sets: checked_map("by_configuration_set", maps.by_configuration_set)?,
+            sending_domains: checked_map("by_sending_domain", by_sending_domain)?,
+            accounts: checked_map("by_account", maps.by_account)?,
         })
     }
 
@@ -226,7 +228,7 @@ impl Tenants {
         self.accounts.get(account).map(String::as_str)
     }
 
-    /// The tenant of the domain or of the nearest domain above it. The domain is bounded by its own check.
+    /// The tenant of the domain or of the nearest domain above it. Terminates quickly, because domains are at most 128 bytes long.
     pub(super) fn of_sending_domain(&self, domain: &str) -> Option<&str> {
         if self.sending_domains.is_empty() {
             return None;
@@ -241,20 +243,24 @@ impl Tenants {
     }
 }
 
-fn checked(map: &'static str, entries: BTreeMap<String, String>) -> Result<Map, InvalidSettings> {
+fn checked_map(
+    map: &'static str,
+    entries: BTreeMap<String, String>,
+) -> Result<Map, InvalidAttributionSettings> {
     let mut checked = Map::default();
     for (key, tenant) in entries {
-        if TenantId::declared(&tenant).is_err() {
-            return Err(InvalidSettings::Tenant { map, key, tenant });
+        if TenantId::new(&tenant).is_err() {
+            return Err(InvalidAttributionSettings::Tenant { map, key, tenant });
         }
         checked.insert(key, tenant);
     }
     Ok(checked)
 }
 
-fn check_tags(settings: &Settings) -> Result<(), InvalidSettings> {
+/// Every tag must have a name that SES allows and only one use: two dimensions with the same values would be a mistake.
+fn check_tags(settings: &AttributionSettings) -> Result<(), InvalidAttributionSettings> {
     if settings.tags.len() > MAX_DECLARED_TAGS {
-        return Err(InvalidSettings::TooManyTags { count: settings.tags.len() });
+        return Err(InvalidAttributionSettings::TooManyTags { count: settings.tags.len() });
     }
     let named = [
         ("tenant_tag", &settings.tenant_tag),
@@ -264,10 +270,10 @@ fn check_tags(settings: &Settings) -> Result<(), InvalidSettings> {
     let mut seen: Vec<&str> = Vec::new();
     for (setting, name) in named.into_iter().chain(settings.tags.iter().map(|name| ("tags", name))) {
         if name.is_empty() || name.len() > MAX_TAG_BYTES {
-            return Err(InvalidSettings::TagName { setting, name: name.clone() });
+            return Err(InvalidAttributionSettings::TagName { setting, name: name.clone() });
         }
         if seen.contains(&name.as_str()) {
-            return Err(InvalidSettings::TagTwice { name: name.clone() });
+            return Err(InvalidAttributionSettings::TagTwice { name: name.clone() });
         }
         seen.push(name);
     }

@@ -1,15 +1,15 @@
-//! Whose events are whose.
+//! Which tenant and dimensions events get.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::EventKind;
+use crate::event::EventType;
 use crate::tags::Tags;
 use crate::units::Timestamp;
 
 fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a str]) -> EmailEvent<'a> {
     EmailEvent {
-        kind: EventKind::Send,
+        event_type: EventType::Send,
         at: Timestamp::from_millis(0),
         sent_at: Timestamp::from_millis(0),
         message_id: Cow::Borrowed("0100018e77d94dc5-1"),
@@ -23,7 +23,7 @@ fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a s
     }
 }
 
-/// An event that its tags' text tells everything of.
+/// An event whose attribution depends on the text of its tags only.
 pub(super) fn event_tagged(tags: &str) -> EmailEvent<'_> {
     EmailEvent { tags: Tags::new(tags), ..event(&[], "a@example.com", &[]) }
 }
@@ -47,18 +47,18 @@ by_account = { 123456789012 = "account" }
 fn check_tenant(settings: &str, tags: &[(&str, &str)], source: &str, expected: (&str, bool)) {
     let event = event(tags, source, &[]);
     let attribution = attribution(settings);
-    let found = attribution.message(&event);
+    let found = attribution.attribute(&event);
     assert_eq!((found.tenant.as_ref(), found.conflict), expected, "{tags:?} {source}");
 }
 
 #[test]
-fn without_any_sign_nobody_owns_an_event() {
+fn event_without_tag_and_mapping_is_unassigned() {
     check_tenant("", &[], "a@example.com", (TenantId::UNASSIGNED, false));
     check_tenant("", &[("tenant", "")], "", (TenantId::UNASSIGNED, false));
 }
 
 #[test]
-fn the_tenant_comes_from_the_first_sign_in_order() {
+fn tenant_is_taken_from_the_first_source_in_order() {
     let (set, ses) = (("ses:configuration-set", "marketing"), ("ses:tenant-name", "from-ses"));
     check_tenant(MAPS, &[("tenant", "tagged"), set], "a@example.com", ("tagged", false));
     check_tenant(MAPS, &[set], "a@example.com", ("acme", false));
@@ -72,7 +72,7 @@ fn the_tenant_comes_from_the_first_sign_in_order() {
 }
 
 #[test]
-fn a_contradiction_is_a_conflict_and_the_order_still_decides() {
+fn contradicting_tenant_names_are_a_conflict_and_the_first_source_wins() {
     let ses = ("ses:tenant-name", "from-ses");
     check_tenant("", &[("tenant", "tagged"), ses], "", ("tagged", true));
     check_tenant("", &[("tenant", "from-ses"), ses], "", ("from-ses", false));
@@ -80,7 +80,7 @@ fn a_contradiction_is_a_conflict_and_the_order_still_decides() {
 }
 
 #[test]
-fn a_name_that_cannot_be_a_tenant_falls_to_nobody() {
+fn event_with_an_unusable_tenant_name_is_unassigned_and_a_conflict() {
     let long = "x".repeat(129);
     for name in ["a b", "a/b", "ä", "(unassigned)", "(none)", "*", &long] {
         check_tenant(MAPS, &[("tenant", name)], "a@example.com", (TenantId::UNASSIGNED, true));
@@ -89,7 +89,7 @@ fn a_name_that_cannot_be_a_tenant_falls_to_nobody() {
 }
 
 #[test]
-fn a_message_is_filed_under_its_tags() {
+fn dimensions_are_taken_from_tags() {
     let attribution = attribution("tags = [\"template\", \"stream\"]");
     let tags = [
         ("campaign", " spring "),
@@ -99,7 +99,7 @@ fn a_message_is_filed_under_its_tags() {
         ("ses:from-domain", "Example.COM"),
     ];
     let event = event(&tags, "a@bounce.example", &["jane@gmail.com"]);
-    let values = attribution.message(&event).values;
+    let values = attribution.attribute(&event).values;
     let expected = [
         "spring",
         "(invalid)",
@@ -117,12 +117,12 @@ fn a_message_is_filed_under_its_tags() {
 }
 
 #[test]
-fn the_common_path_allocates_nothing() {
+fn usual_event_is_attributed_without_allocating() {
     let tags = [("tenant", "acme"), ("campaign", "spring"), ("ses:from-domain", "example.com")];
     let event = event(&tags, "a@example.com", &["jane@gmail.com"]);
     let attribution = Attribution::default();
-    let found = attribution.message(&event);
-    let reader = Attribution::reader_of(&event);
+    let found = attribution.attribute(&event);
+    let reader = Attribution::interaction_dimensions(&event);
     for value in found.values.iter().chain([&found.tenant, &reader.domain]) {
         assert!(matches!(value, Cow::Borrowed(_)), "{value}");
     }
@@ -131,7 +131,7 @@ fn the_common_path_allocates_nothing() {
 fn check_reader(destinations: &[&str], count: u32, expected: (&str, &str, bool)) {
     let mut event = event(&[], "", destinations);
     event.destination_count = count;
-    let reader = Attribution::reader_of(&event);
+    let reader = Attribution::interaction_dimensions(&event);
     assert_eq!(
         (reader.domain.as_ref(), reader.provider, reader.simulator),
         expected,
@@ -140,7 +140,7 @@ fn check_reader(destinations: &[&str], count: u32, expected: (&str, &str, bool))
 }
 
 #[test]
-fn a_reader_is_the_recipient_or_what_recipients_have_in_common() {
+fn interaction_has_the_dimensions_that_all_recipients_have_in_common() {
     check_reader(&["jane@gmail.com"], 1, ("gmail.com", "gmail", false));
     check_reader(&["jane@gmail.com", "joe@Gmail.com"], 2, ("gmail.com", "gmail", false));
     check_reader(&["jane@gmail.com", "joe@googlemail.com"], 2, ("(several)", "gmail", false));
@@ -153,7 +153,7 @@ fn a_reader_is_the_recipient_or_what_recipients_have_in_common() {
 }
 
 #[test]
-fn settings_that_cannot_be_used_are_refused_by_name() {
+fn unusable_settings_are_refused_by_name() {
     for (settings, expected) in [
         ("tags = [\"a\", \"b\", \"c\", \"d\", \"e\"]", "tags has 5 names: at most 4 are allowed"),
         ("campaign_tag = \"\"", "campaign_tag \"\" is not the name of a tag"),
@@ -181,13 +181,13 @@ fn settings_that_cannot_be_used_are_refused_by_name() {
 
 proptest! {
     #[test]
-    fn any_text_is_filed_under_short_harmless_values(address in ".{0,300}", tag in ".{0,300}", domain in ".{0,300}") {
+    fn any_text_becomes_short_harmless_values(address in ".{0,300}", tag in ".{0,300}", domain in ".{0,300}") {
         let tags = [("tenant", tag.as_str()), ("campaign", &tag), ("ses:from-domain", &domain)];
         let event = event(&tags, &address, &[&address]);
         let attribution = Attribution::default();
-        let found = attribution.message(&event);
-        prop_assert!(TenantId::new(&found.tenant).is_ok());
-        for value in found.values.iter().chain([&Attribution::reader_of(&event).domain]) {
+        let found = attribution.attribute(&event);
+        prop_assert!(TenantId::from_stored(&found.tenant).is_ok());
+        for value in found.values.iter().chain([&Attribution::interaction_dimensions(&event).domain]) {
             prop_assert!((1..=128).contains(&value.len()) && !value.chars().any(char::is_control), "{:?}", value);
         }
     }

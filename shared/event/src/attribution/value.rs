@@ -1,36 +1,41 @@
-//! Tag values made fit to be a dimension's value: trimmed, short, and unable to pose as something else.
+//! Turns the values of tags into values of dimensions: trimmed, short, and unable to pose as another value.
+//!
+//! Senders choose tags freely, and people read the values on dashboards and in alerts.
 
 use std::borrow::Cow;
 
 use super::Dimension;
 
-/// The longest value of a dimension. SES allows tags of 256 bytes; twice the memory for each cell would buy nothing.
+/// The longest value of a dimension, in bytes. SES allows 256 for a tag's value, but such long values are not worth twice the memory.
 pub(crate) const MAX_VALUE_BYTES: usize = 128;
 
-/// The value to file an event under, made of a tag's.
+/// The value of the dimension for a tag's value.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
     let value = cut(text.trim());
     Cow::Borrowed(if value.is_empty() {
         Dimension::NONE
-    } else if imitates(value) || value.chars().any(deceives) {
+    } else if imitates_reserved(value) || value.chars().any(is_misleading) {
         Dimension::INVALID
     } else {
         value
     })
 }
 
-/// Whether a character is invisible or turns text around, so that a value could pose as another one.
-pub(super) fn deceives(c: char) -> bool {
+/// Whether a character is invisible or reverses the direction of text, so that a value could look like another one: control
+/// characters, zero-width characters, bidirectional controls, line separators.
+pub(super) fn is_misleading(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-fn imitates(value: &str) -> bool {
+/// Whether it equals a reserved value, in any case.
+fn imitates_reserved(value: &str) -> bool {
     [Dimension::NONE, Dimension::OTHER, Dimension::SEVERAL, Dimension::INVALID]
         .iter()
         .any(|reserved| reserved.eq_ignore_ascii_case(value))
 }
 
+/// Cuts between characters, never inside one.
 fn cut(value: &str) -> &str {
     value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or(value).trim_end()
 }
@@ -59,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_would_deceive_a_reader_are_invalid() {
+    fn values_that_would_mislead_a_reader_are_invalid() {
         for text in
             ["a\nb", "a\u{0}", "a\u{202e}b", "\u{200b}a", "(none)", " (Other) ", "(SEVERAL)", "(invalid)"]
         {

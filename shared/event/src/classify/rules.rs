@@ -1,39 +1,41 @@
-//! `rules.toml`, read once: conditions become numbers so that a bounce is matched without allocating.
+//! Loads `rules.toml` once and matches bounces against it without allocating.
 //!
-//! A rule fits when each of the conditions it states fits, and a condition fits when any of its values does. The file
-//! is part of the program and proved by tests; should it ever not be readable, everything is classified as unknown,
-//! since a wrong rule file must not stop the counting.
+//! A rule matches if every condition it states matches, and a condition matches if any of its values does. The file is compiled into
+//! the program and checked by tests. If it could not be parsed all the same, that would be reported as an impossible state and everything
+//! classified as unknown: a broken rule file must not stop the counting.
 
 use serde::Deserialize;
 
 use super::Evidence;
 use super::status::StatusPattern;
-use crate::event::{Reason, Suppression};
+use crate::event::{BounceClass, Suppression};
 use crate::fragments::{Fragments, FragmentsBuilder};
+use crate::invariant::or_broken;
 
-/// How much of a diagnostic is read. The longest known answers, Gmail's with their links, have some 500 bytes.
+/// The bytes of a diagnostic that are searched. The longest known answers, Gmail's with their links, have about 500.
 pub(super) const MAX_DIAGNOSTIC_BYTES: usize = 1024;
 
 const RULES_TOML: &str = include_str!("rules.toml");
 
-/// The ordered rules and the fragments they look for.
+/// The rules in their order, and the fragments they search for.
 #[derive(Debug)]
 pub(super) struct Rules {
     rules: Vec<Rule>,
     pub(super) fragments: Fragments,
 }
 
+/// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
 #[derive(Debug)]
 struct Rule {
-    reason: Reason,
+    class: BounceClass,
     suppression: Option<Suppression>,
     sub_types: Vec<String>,
     statuses: Vec<StatusPattern>,
     replies: Vec<u16>,
-    texts: Vec<usize>,
+    fragments: Vec<usize>,
 }
 
-/// The file as it is written.
+/// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleFile {
@@ -41,18 +43,18 @@ pub(super) struct RuleFile {
     pub(super) rules: Vec<RuleText>,
 }
 
-/// One rule as it is written; conditions left out fit everything.
+/// One rule in the file. A condition that is left out matches everything.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleText {
-    /// [`Reason::name`].
-    pub(super) reason: String,
-    /// Only for mail that SES never tried: `outside_reputation` or `global_list`.
+    /// A [`BounceClass::name`].
+    pub(super) class: String,
+    /// Only for mail that SES never tried to deliver: `outside_reputation` or `global_list`.
     suppression: Option<SuppressionText>,
-    /// Bounce sub-types or delay types; case, spaces, `_` and `-` are ignored.
+    /// Bounce sub-types or delay types. Case, spaces, `_` and `-` are ignored.
     #[serde(default)]
     pub(super) sub_type: Vec<String>,
-    /// Enhanced status codes, `x` for any number.
+    /// Enhanced status codes; `x` stands for any number.
     #[serde(default)]
     pub(super) status: Vec<String>,
     /// SMTP reply codes.
@@ -61,8 +63,8 @@ pub(super) struct RuleText {
     /// Fragments of the diagnostic, in lower case.
     #[serde(default)]
     pub(super) text: Vec<String>,
-    /// Where this is known from.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the file; a test demands it"))]
+    /// The source of the knowledge.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the file; a test requires it"))]
     pub(super) source: String,
 }
 
@@ -74,7 +76,7 @@ enum SuppressionText {
 }
 
 impl RuleFile {
-    /// The file that is part of the program.
+    /// Parses the file that is compiled into the program.
     pub(super) fn built_in() -> Result<Self, toml::de::Error> {
         toml::from_str(RULES_TOML)
     }
@@ -83,44 +85,50 @@ impl RuleFile {
 impl Rules {
     pub(super) fn built_in() -> Self {
         let mut fragments = FragmentsBuilder::default();
-        let texts = RuleFile::built_in().unwrap_or_default().rules;
-        let rules = texts.into_iter().map(|text| Rule::new(text, &mut fragments)).collect();
+        let file = or_broken(
+            RuleFile::built_in().ok(),
+            RuleFile::default(),
+            "the built-in bounce rules cannot be parsed",
+        );
+        let rules = file.rules.into_iter().map(|text| Rule::new(text, &mut fragments)).collect();
         Self { rules, fragments: fragments.build(MAX_DIAGNOSTIC_BYTES) }
     }
 
-    /// What the first rule that fits says; unknown if none does.
-    pub(super) fn first_match(&self, evidence: &Evidence<'_>) -> (Reason, Option<Suppression>) {
+    /// The result of the first rule that matches; unknown if none does.
+    pub(super) fn first_match(&self, evidence: &Evidence<'_>) -> (BounceClass, Option<Suppression>) {
         for rule in &self.rules {
-            if rule.fits(evidence) {
-                return (rule.reason, rule.suppression);
+            if rule.matches(evidence) {
+                return (rule.class, rule.suppression);
             }
         }
-        (Reason::Unknown, None)
+        (BounceClass::Unknown, None)
     }
 }
 
 impl Rule {
     fn new(text: RuleText, fragments: &mut FragmentsBuilder) -> Self {
-        let reason = Reason::ALL.into_iter().find(|reason| reason.name() == text.reason);
+        let class = BounceClass::ALL.into_iter().find(|class| class.name() == text.class);
         let suppression = text.suppression.map(|suppression| match suppression {
             SuppressionText::OutsideReputation => Suppression::OutsideReputation,
             SuppressionText::GlobalList => Suppression::GlobalList,
         });
         Self {
-            reason: reason.unwrap_or(Reason::Unknown),
+            class: or_broken(class, BounceClass::Unknown, "a built-in bounce rule names an unknown class"),
             suppression,
             sub_types: text.sub_type,
             statuses: text.status.iter().filter_map(|status| StatusPattern::parse(status)).collect(),
             replies: text.reply,
-            texts: text.text.into_iter().map(|text| fragments.add(text)).collect(),
+            fragments: text.text.into_iter().map(|text| fragments.add(text)).collect(),
         }
     }
 
-    fn fits(&self, evidence: &Evidence<'_>) -> bool {
+    fn matches(&self, evidence: &Evidence<'_>) -> bool {
         let codes = evidence.codes;
-        (self.texts.is_empty() || evidence.found.has_any(&self.texts))
+        (self.fragments.is_empty() || evidence.found.has_any(&self.fragments))
             && (self.statuses.is_empty()
-                || codes.status.is_some_and(|is| self.statuses.iter().any(|status| status.fits(is))))
+                || codes
+                    .status
+                    .is_some_and(|status| self.statuses.iter().any(|pattern| pattern.matches(status))))
             && (self.replies.is_empty() || codes.reply.is_some_and(|reply| self.replies.contains(&reply)))
             && (self.sub_types.is_empty()
                 || self.sub_types.iter().any(|wanted| super::is_same_name(wanted, evidence.sub_type)))

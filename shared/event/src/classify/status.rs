@@ -1,20 +1,21 @@
-//! The numbers in a server's answer: the SMTP reply code (`550`) and the enhanced status code (`5.1.1`).
+//! Finds the codes in a server's answer: the SMTP reply code (`550`) and the enhanced status code (`5.1.1`).
 //!
-//! Sources: <https://www.rfc-editor.org/rfc/rfc5321#section-4.2>, <https://www.rfc-editor.org/rfc/rfc3463>. Diagnostics are free
-//! text with addresses and IPs in it, so only a number that stands alone counts.
+//! Diagnostics are free text with addresses, IPs and version numbers in it, so a number counts only if it stands alone.
+//!
+//! Sources: <https://www.rfc-editor.org/rfc/rfc5321#section-4.2>, <https://www.rfc-editor.org/rfc/rfc3463>.
 
-/// How far into a diagnostic its codes are looked for. They stand at the beginning; the rest may be anything.
+/// The bytes of a diagnostic that are searched for codes. Servers write them at the beginning; the rest may be anything.
 const MAX_BYTES_SCANNED: usize = 256;
 
 /// An enhanced status code: class, subject, detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status(pub(super) [u16; 3]);
 
-/// What to compare a [`Status`] with; `None` is the `x` of `5.7.x`.
+/// A pattern for a [`Status`]; `None` is the `x` of `5.7.x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatusPattern(pub(super) [Option<u16>; 3]);
 
-/// The numbers of one answer.
+/// The codes of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Codes {
     pub(super) status: Option<Status>,
@@ -22,7 +23,7 @@ pub(super) struct Codes {
 }
 
 impl Codes {
-    /// The codes in `diagnostic`; without an enhanced one there, the one that SES reports as `status`.
+    /// The first codes in `diagnostic`. If it has no enhanced status code, the one that SES reports as `status` is used.
     pub(super) fn read(diagnostic: &str, status: &str) -> Self {
         let mut codes = Self::default();
         let bytes = diagnostic.as_bytes();
@@ -52,7 +53,7 @@ impl Status {
 }
 
 impl StatusPattern {
-    /// Reads `5.1.1`, `5.7.x` or `x.2.2`.
+    /// Parses `5.1.1`, `5.7.x` or `x.2.2`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = [None; 3];
         let mut texts = text.split('.');
@@ -65,17 +66,17 @@ impl StatusPattern {
         texts.next().is_none().then_some(Self(parts))
     }
 
-    pub(super) fn fits(self, status: Status) -> bool {
-        self.0.iter().zip(status.0).all(|(wanted, is)| wanted.is_none_or(|wanted| wanted == is))
+    pub(super) fn matches(self, status: Status) -> bool {
+        self.0.iter().zip(status.0).all(|(wanted, actual)| wanted.is_none_or(|wanted| wanted == actual))
     }
 }
 
-/// Runs of digits, dots and letters: an enhanced code stands alone only if nothing of these touches it.
+/// Runs of digits, dots and letters: a code stands alone only if it is a whole run.
 fn tokens(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'.').map(trim_dots)
 }
 
-/// A code may end a sentence.
+/// Removes the full stop after a code that ends a sentence.
 fn trim_dots(token: &[u8]) -> &[u8] {
     token.strip_suffix(b".").unwrap_or(token)
 }
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_read_wherever_servers_put_them() {
+    fn codes_are_found_wherever_servers_put_them() {
         check("smtp; 550 5.1.1 user unknown", "", (Some(550), Some([5, 1, 1])));
         check("550-5.7.26 This mail", "5.0.0", (Some(550), Some([5, 7, 26])));
         check("smtp;550 user unknown", "5.1.1", (Some(550), Some([5, 1, 1])));
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_versions_and_ids_are_no_codes() {
+    fn addresses_versions_and_ids_are_not_codes() {
         check("Host 5.1.1.4 refused", "", (None, None));
         check("host 45.1.1 v5.1.1 5.1.1b x5.1.1", "", (None, None));
         check("5.1", "2.0.0", (None, None));
@@ -129,17 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn codes_far_inside_a_diagnostic_are_not_looked_for() {
+    fn codes_beyond_the_limit_are_not_found() {
         let at_the_edge = format!("{}550", " ".repeat(MAX_BYTES_SCANNED - 3));
         check(&at_the_edge, "", (Some(550), None));
         check(&format!("{}550", " ".repeat(MAX_BYTES_SCANNED)), "", (None, None));
     }
 
     #[test]
-    fn a_pattern_fits_what_its_numbers_say() {
-        let fits = |pattern, status| StatusPattern::parse(pattern).unwrap().fits(Status(status));
-        assert!(fits("5.1.1", [5, 1, 1]) && !fits("5.1.1", [4, 1, 1]));
-        assert!(fits("x.2.2", [4, 2, 2]) && fits("5.7.x", [5, 7, 606]) && !fits("5.7.x", [5, 6, 7]));
+    fn pattern_matches_its_numbers_and_any_number_for_x() {
+        let matches = |pattern, status| StatusPattern::parse(pattern).unwrap().matches(Status(status));
+        assert!(matches("5.1.1", [5, 1, 1]) && !matches("5.1.1", [4, 1, 1]));
+        assert!(matches("x.2.2", [4, 2, 2]) && matches("5.7.x", [5, 7, 606]) && !matches("5.7.x", [5, 6, 7]));
         for not_a_pattern in ["", "5", "5.1", "5.1.1.1", "5.1.y", "5.1.1234"] {
             assert!(StatusPattern::parse(not_a_pattern).is_none(), "{not_a_pattern}");
         }

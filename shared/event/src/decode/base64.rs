@@ -1,4 +1,6 @@
-//! Base64 as Lambda, Firehose and Kafka carry records in it, decoded into a buffer that is used again and again.
+//! Decodes the base64 in which Lambda, Firehose and Kafka carry records, into a buffer that is reused.
+//!
+//! Most of a batch passes through here, so it uses the vector instructions of the processor and never clears the buffer.
 
 use std::sync::LazyLock;
 
@@ -7,12 +9,12 @@ use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurposeConfig, Simd}
 use super::outcome::{Encoding, Unreadable};
 use crate::json::RawText;
 
-/// Detects the processor's vector instructions once. Senders of their own may leave padding out.
+/// Chooses the processor's vector instructions once. Padding is optional, because some self-made senders leave it out.
 static ENGINE: LazyLock<Simd> = LazyLock::new(|| {
     Simd::standard(GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent))
 });
 
-/// Decodes `encoded` into `buffer`, which keeps its largest size, and gives the decoded part of it.
+/// Decodes `encoded` into the beginning of `buffer` and returns that part. The buffer grows to the largest record and keeps that size.
 pub(super) fn decode<'b>(encoded: RawText<'_>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Unreadable> {
     let text = encoded.resolve();
     let room = base64::decoded_len_estimate(text.len());

@@ -1,7 +1,7 @@
-//! Gzip and zstd inside a record, decompressed whole and never beyond a limit.
+//! Decompresses gzip and zstd inside a record, never beyond a limit.
 //!
-//! Either all of a compressed record is used or none of it: a part of it would be counted now and again when the
-//! quarantined record is replayed.
+//! A compressed record is used as a whole or not at all: a part of it would be counted now, and again when the quarantined record is
+//! replayed.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::outcome::{Encoding, Unreadable};
 
-/// The largest window a zstd frame may ask for, as a power of two: 32 MiB, enough for all levels without `--long`.
+/// The largest window a zstd frame may request, as a power of two: 32 MiB, which every level stays within unless `--long` is used.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// The compression that `bytes` begin with, if any. <https://www.rfc-editor.org/rfc/rfc1952>, <https://www.rfc-editor.org/rfc/rfc8878>
+/// The compression whose magic number `bytes` begin with. Sources: <https://www.rfc-editor.org/rfc/rfc1952>, <https://www.rfc-editor.org/rfc/rfc8878>
 pub(super) fn detect(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
         [0x1f, 0x8b, 8, ..] => Some(Encoding::Gzip),
@@ -21,7 +21,10 @@ pub(super) fn detect(bytes: &[u8]) -> Option<Encoding> {
     }
 }
 
-/// Decompresses `bytes`, all members or frames of it, to the end of `buffer`: at most `limit` bytes.
+/// Appends all members or frames of `bytes`, decompressed, to `buffer`.
+///
+/// # Errors
+/// [`Unreadable::TooLarge`] beyond `limit` bytes, [`Unreadable::Broken`] if the data is damaged or cut off.
 pub(super) fn decompress(
     encoding: Encoding,
     bytes: &[u8],
@@ -43,7 +46,7 @@ pub(super) fn decompress(
     }
 }
 
-/// Reads one byte more than `limit`, so that the caller sees that there was more.
+/// Reads up to one byte more than `limit`, by which the caller recognises that there was more.
 fn read_up_to(reader: impl Read, limit: usize, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
     reader.take(limit as u64 + 1).read_to_end(buffer)
 }

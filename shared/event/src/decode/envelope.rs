@@ -1,7 +1,8 @@
-//! One object of any of the known shapes: an SES event, an envelope around one, or a record of a batch.
+//! Recognises a JSON object of any known shape: an SES event, an envelope around one, or a record of a batch.
 //!
-//! All are read by one walk over the object's fields, since their names do not collide; what it was is decided at its end.
-//! It must never decide by the order of fields.
+//! One pass reads the fields of all shapes, because their keys do not collide; which shape it was is decided at the end of the
+//! object. The order of fields must never decide.
+//!
 //! Shapes: SNS <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>, EventBridge
 //! <https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>, Lambda's records
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html> and neighbours, failed invocations
@@ -11,13 +12,14 @@
 use std::borrow::Cow;
 
 use super::outcome::Ignored;
-use crate::json::{Fault, Name, RawText, Scanner};
-use crate::normalise::{Wire, WireField};
+use crate::json::{KnownKey, RawText, ScanError, Scanner};
+use crate::normalise::{SesEvent, SesField};
 
-/// How the text begins with which SES tries a topic that events are to be sent to; the one for feedback is an event of a type.
+/// The beginning of the plain text that SES publishes to a topic to validate it as an event destination. The validation of a feedback
+/// topic is JSON with an event type of its own.
 const SNS_VALIDATION: &str = "Successfully validated SNS topic";
 
-/// Whether `line` is the text with which SES tries a topic.
+/// Whether `line` is the text by which SES validates a topic.
 pub(super) fn is_sns_validation(line: &str) -> bool {
     line.starts_with(SNS_VALIDATION)
 }
@@ -25,84 +27,85 @@ pub(super) fn is_sns_validation(line: &str) -> bool {
 /// A field of an event, of an envelope or of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Field {
-    Event(WireField),
-    /// EventBridge's `detail`.
+    Event(SesField),
+    /// EventBridge's `detail`: an SES event.
     Detail,
     DetailType,
     Source,
-    /// Kinesis' and SNS' object around what matters.
-    Inside,
-    Encoded,
+    /// The object that Kinesis and SNS put around the fields that matter.
+    Wrapper,
+    Base64Data,
     Message,
     SnsType,
-    /// A list of records of any trigger, or of messages received from SQS.
+    /// The records of any trigger, or the messages received from SQS.
     Records,
-    /// The same under Kafka's name, where it may be a list for each partition.
+    /// The records under Firehose's and Kafka's name. Kafka's is an object with a list for each partition.
     RecordsOrPartitions,
-    /// The event of a failed asynchronous invocation, as Lambda sends it to an on-failure destination.
-    FailedEvent,
+    /// The event of a failed asynchronous invocation, as Lambda sends it to an on-failure destination: any payload.
+    RequestPayload,
     NotUsed,
 }
 
 impl Field {
-    /// An event's own fields, then as EventBridge writes an envelope and Lambda a record of Kinesis, then others.
-    pub(super) const NAMES: [Name<Self>; WireField::NAMES.len() + 33] = {
-        let mut names = [Name::new("", Self::NotUsed); WireField::NAMES.len() + 33];
-        let mut place = 0;
-        while place < WireField::NAMES.len() {
-            names[place] = WireField::NAMES[place].of(Self::Event(WireField::NAMES[place].field()));
-            place += 1;
+    /// In the order in which they are usually written, for speed: an event's own fields, EventBridge's envelope, Lambda's Kinesis
+    /// record, then the rest.
+    pub(super) const KEYS: [KnownKey<Self>; SesField::KEYS.len() + 33] = {
+        let mut keys = [KnownKey::new("", Self::NotUsed); SesField::KEYS.len() + 33];
+        let mut index = 0;
+        while index < SesField::KEYS.len() {
+            keys[index] = SesField::KEYS[index].with_field(Self::Event(SesField::KEYS[index].field()));
+            index += 1;
         }
         let others = [
-            Name::new("\"version\":", Self::NotUsed),
-            Name::new("\"id\":", Self::NotUsed),
-            Name::new("\"detail-type\":", Self::DetailType),
-            Name::new("\"source\":", Self::Source),
-            Name::new("\"account\":", Self::NotUsed),
-            Name::new("\"time\":", Self::NotUsed),
-            Name::new("\"region\":", Self::NotUsed),
-            Name::new("\"resources\":", Self::NotUsed),
-            Name::new("\"detail\":", Self::Detail),
-            Name::new("\"kinesis\":", Self::Inside),
-            Name::new("\"eventSource\":", Self::NotUsed),
-            Name::new("\"eventVersion\":", Self::NotUsed),
-            Name::new("\"eventID\":", Self::NotUsed),
-            Name::new("\"eventName\":", Self::NotUsed),
-            Name::new("\"invokeIdentityArn\":", Self::NotUsed),
-            Name::new("\"awsRegion\":", Self::NotUsed),
-            Name::new("\"eventSourceARN\":", Self::NotUsed),
-            Name::new("\"kinesisSchemaVersion\":", Self::NotUsed),
-            Name::new("\"partitionKey\":", Self::NotUsed),
-            Name::new("\"sequenceNumber\":", Self::NotUsed),
-            Name::new("\"data\":", Self::Encoded),
-            Name::new("\"approximateArrivalTimestamp\":", Self::NotUsed),
-            Name::new("\"value\":", Self::Encoded),
-            Name::new("\"Sns\":", Self::Inside),
-            Name::new("\"Type\":", Self::SnsType),
-            Name::new("\"Message\":", Self::Message),
-            Name::new("\"body\":", Self::Message),
-            Name::new("\"payload\":", Self::Message),
-            Name::new("\"Records\":", Self::Records),
-            Name::new("\"records\":", Self::RecordsOrPartitions),
-            Name::new("\"Messages\":", Self::Records),
-            Name::new("\"Body\":", Self::Message),
-            Name::new("\"requestPayload\":", Self::FailedEvent),
+            KnownKey::new("\"version\":", Self::NotUsed),
+            KnownKey::new("\"id\":", Self::NotUsed),
+            KnownKey::new("\"detail-type\":", Self::DetailType),
+            KnownKey::new("\"source\":", Self::Source),
+            KnownKey::new("\"account\":", Self::NotUsed),
+            KnownKey::new("\"time\":", Self::NotUsed),
+            KnownKey::new("\"region\":", Self::NotUsed),
+            KnownKey::new("\"resources\":", Self::NotUsed),
+            KnownKey::new("\"detail\":", Self::Detail),
+            KnownKey::new("\"kinesis\":", Self::Wrapper),
+            KnownKey::new("\"eventSource\":", Self::NotUsed),
+            KnownKey::new("\"eventVersion\":", Self::NotUsed),
+            KnownKey::new("\"eventID\":", Self::NotUsed),
+            KnownKey::new("\"eventName\":", Self::NotUsed),
+            KnownKey::new("\"invokeIdentityArn\":", Self::NotUsed),
+            KnownKey::new("\"awsRegion\":", Self::NotUsed),
+            KnownKey::new("\"eventSourceARN\":", Self::NotUsed),
+            KnownKey::new("\"kinesisSchemaVersion\":", Self::NotUsed),
+            KnownKey::new("\"partitionKey\":", Self::NotUsed),
+            KnownKey::new("\"sequenceNumber\":", Self::NotUsed),
+            KnownKey::new("\"data\":", Self::Base64Data),
+            KnownKey::new("\"approximateArrivalTimestamp\":", Self::NotUsed),
+            KnownKey::new("\"value\":", Self::Base64Data),
+            KnownKey::new("\"Sns\":", Self::Wrapper),
+            KnownKey::new("\"Type\":", Self::SnsType),
+            KnownKey::new("\"Message\":", Self::Message),
+            KnownKey::new("\"body\":", Self::Message),
+            KnownKey::new("\"payload\":", Self::Message),
+            KnownKey::new("\"Records\":", Self::Records),
+            KnownKey::new("\"records\":", Self::RecordsOrPartitions),
+            KnownKey::new("\"Messages\":", Self::Records),
+            KnownKey::new("\"Body\":", Self::Message),
+            KnownKey::new("\"requestPayload\":", Self::RequestPayload),
         ];
-        while place < names.len() {
-            names[place] = others[place - WireField::NAMES.len()];
-            place += 1;
+        while index < keys.len() {
+            keys[index] = others[index - SesField::KEYS.len()];
+            index += 1;
         }
-        names
+        keys
     };
 }
 
-/// What an object's fields say, as far as it matters.
+/// The fields of one object that say what it is or what is inside it.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
-    /// An event of its own: a record around one has none of its fields, and there are as many of those.
-    event: Option<Wire<'a>>,
+    /// Created with the first field of an event. An `SesEvent` is large, and the records around events never need one.
+    event: Option<SesEvent<'a>>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
-    encoded: Option<RawText<'a>>,
+    base64: Option<RawText<'a>>,
     /// SNS's `Message`, SQS's `body` (`Body` in the reply of `ReceiveMessage`), the `payload` of a batch in Lambda's failure destination.
     message: Option<RawText<'a>>,
     sns_type: Option<Cow<'a, str>>,
@@ -110,9 +113,9 @@ pub(super) struct Envelope<'a> {
     has_detail_type: bool,
 }
 
-/// What an object turned out to hold.
+/// What an object contains.
 pub(super) enum Content<'e, 'a> {
-    Event(&'e mut Wire<'a>),
+    Event(&'e mut SesEvent<'a>),
     Base64(RawText<'a>),
     Text(RawText<'a>),
     Ignored(Ignored),
@@ -120,22 +123,29 @@ pub(super) enum Content<'e, 'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads the value of a field.
+    /// Reads the value of `field`; a value of an unexpected type is skipped.
     #[inline]
-    pub(super) fn field(&mut self, scanner: &mut Scanner<'a>, field: Option<Field>) -> Result<(), Fault> {
+    pub(super) fn read_field(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        field: Option<Field>,
+    ) -> Result<(), ScanError> {
         match (field, scanner.peek()) {
-            (Some(Field::Event(field)), _) => self.event.get_or_insert_default().field(scanner, field)?,
+            (Some(Field::Event(field)), _) => {
+                self.event.get_or_insert_default().read_field(scanner, field)?;
+            }
             (Some(Field::Detail), Some(b'{')) => {
                 let event = self.event.get_or_insert_default();
-                scanner.object_with(&WireField::NAMES, |scanner, field| match field {
-                    Some(field) => event.field(scanner, field),
+                scanner.object_with_known_keys(&SesField::KEYS, |scanner, field| match field {
+                    Some(field) => event.read_field(scanner, field),
                     None => scanner.skip(),
                 })?;
             }
-            (Some(Field::Inside), Some(b'{')) => {
-                scanner.object_with(&Field::NAMES, |scanner, field| self.field(scanner, field))?;
+            (Some(Field::Wrapper), Some(b'{')) => {
+                scanner
+                    .object_with_known_keys(&Field::KEYS, |scanner, field| self.read_field(scanner, field))?;
             }
-            (Some(Field::Encoded), Some(b'"')) => self.encoded = Some(scanner.base64_string()?),
+            (Some(Field::Base64Data), Some(b'"')) => self.base64 = Some(scanner.base64_string()?),
             (Some(Field::Message), Some(b'"')) => self.message = Some(scanner.raw_string()?),
             (Some(Field::SnsType), Some(b'"')) => self.sns_type = Some(scanner.string()?),
             (Some(Field::Source), Some(b'"')) => self.source = Some(scanner.string()?),
@@ -148,13 +158,13 @@ impl<'a> Envelope<'a> {
         Ok(())
     }
 
-    /// What it was.
+    /// Decides what the object was, once all its fields are read. An event wins over everything around it.
     pub(super) fn content(&mut self) -> Content<'_, 'a> {
         if let Some(event) = self.event.as_mut().filter(|event| event.is_present()) {
             return Content::Event(event);
         }
-        if let Some(encoded) = self.encoded {
-            return Content::Base64(encoded);
+        if let Some(base64) = self.base64 {
+            return Content::Base64(base64);
         }
         if matches!(self.sns_type.as_deref(), Some("SubscriptionConfirmation" | "UnsubscribeConfirmation")) {
             return Content::Ignored(Ignored::SubscriptionConfirmation);

@@ -1,45 +1,48 @@
-//! The records of a Lambda event from Kafka, of MSK or self-managed, with where each stands in its partition.
+//! Splits a Lambda event of Kafka (MSK or self-managed) into records, with the position of each in its partition.
 //!
-//! The same as `kinesis` for the other log. What a record holds is not looked at here.
+//! The counterpart of `kinesis`, for the aggregate step. The content of a record is not interpreted here.
+//!
 //! Shape: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>
 
 use super::base64;
 use super::outcome::Unreadable;
-use crate::json::{Fault, RawText, Scanner};
+use crate::json::{RawText, ScanError, Scanner};
 use crate::units::Timestamp;
 
 /// One record of a batch.
 #[derive(Debug)]
 pub struct KafkaRecord<'r> {
-    /// Topic and partition, as the batch's key has them: `mail-events-0`.
+    /// Topic and partition, spelled as in the batch: `mail-events-0`.
     pub topic_partition: &'r str,
     /// The offset in the partition, where given.
     pub offset: Option<u64>,
-    /// When it was made or appended, where given.
+    /// When the record was created or appended, whichever the topic records; where given.
     pub arrived_at: Option<Timestamp>,
-    /// What it holds; one record that does not decode costs no other. A record without a value (a tombstone) is empty.
+    /// The decoded content, or why it cannot be decoded. A bad record does not affect the others. A record without a value (a tombstone)
+    /// is empty.
     pub value: Result<&'r [u8], Unreadable>,
-    /// The record as it stands in the batch, for quarantine.
+    /// The JSON text of the record in the batch, for quarantine.
     pub json: &'r [u8],
 }
 
-/// Gives each record of `payload` to `each`, partition by partition; `buffer` is for their values, used again and again.
+/// Passes each record of `payload` to `on_record`, partition by partition. `buffer` holds the value of one record at a time; reusing it
+/// between calls saves allocations.
 ///
 /// # Errors
-/// [`Unreadable`] if the payload is no such event. Records before the place where it breaks have been given.
+/// [`Unreadable`] if the payload is not such an event. The records before the error were passed on.
 pub fn records(
     payload: &[u8],
     buffer: &mut Vec<u8>,
-    each: &mut dyn FnMut(KafkaRecord<'_>),
+    on_record: &mut dyn FnMut(KafkaRecord<'_>),
 ) -> Result<(), Unreadable> {
-    let text = super::text_of(payload)?;
+    let text = super::checked_text(payload)?;
     let mut scanner = Scanner::new(text);
-    let mut had_records = false;
+    let mut has_records = false;
     let read = scanner.object(|scanner, key| {
         if key != "records" || scanner.peek() != Some(b'{') {
             return scanner.skip();
         }
-        had_records = true;
+        has_records = true;
         scanner.object(|scanner, topic_partition| {
             if scanner.peek() != Some(b'[') {
                 return scanner.skip();
@@ -49,14 +52,14 @@ pub fn records(
                 let start = scanner.at();
                 let fields = Fields::read(scanner)?;
                 let json = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
-                each(fields.record(topic_partition, buffer, json));
+                on_record(fields.record(topic_partition, buffer, json));
                 Ok(())
             })
         })
     });
     match read {
-        Err(fault) => Err(Unreadable::json(fault, scanner.at())),
-        Ok(()) if !had_records => Err(Unreadable::MissingField("records")),
+        Err(error) => Err(Unreadable::json(error, scanner.at())),
+        Ok(()) if !has_records => Err(Unreadable::MissingField("records")),
         Ok(()) => Ok(()),
     }
 }
@@ -69,7 +72,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
         let mut fields = Self::default();
         if scanner.peek() != Some(b'{') {
             scanner.skip()?;
@@ -82,7 +85,7 @@ impl<'a> Fields<'a> {
                 ("value", Some(b'"')) => fields.value = Some(scanner.base64_string()?),
                 _ => scanner.skip()?,
             }
-            Ok::<(), Fault>(())
+            Ok::<(), ScanError>(())
         })?;
         Ok(fields)
     }
@@ -114,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_where_it_stands() {
+    fn record_has_its_partition_and_offset() {
         let payload = r#"{"eventSource":"SelfManagedKafka","records":{"mail-0":[{"offset":15,"timestamp":1545084650987,"value":"aGVsbG8=","headers":[]}],
             "mail-1":[{"offset":7,"value":null},{"offset":8,"value":"!"},{"offset":-1,"value":"aGVsbG8"}]}}"#;
         let expected = [
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_batch_is_refused() {
+    fn payload_that_is_not_a_batch_is_refused() {
         assert_eq!(read("{\"records\":[]}").1, Err(Unreadable::MissingField("records")));
         assert_eq!(read("[]").1, Err(Unreadable::InvalidJson { at: 0 }));
         assert_eq!(read("{\"records\":{\"t-0\":5}}"), (Vec::new(), Ok(())));

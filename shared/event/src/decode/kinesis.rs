@@ -1,62 +1,64 @@
-//! The records of a Lambda event from a Kinesis stream, with where each stands in its shard.
+//! Splits a Lambda event of a Kinesis stream into records, with the position of each in its shard.
 //!
-//! For the aggregate step, which must know sequence numbers; whoever wants only the events gives the whole payload to
-//! [`Decoder::decode`](super::Decoder::decode). What a record holds is not looked at here.
+//! The aggregate step needs this, because it must know sequence numbers; callers that only want the events pass the whole payload
+//! to [`Decoder::decode`](super::Decoder::decode). The content of a record is not interpreted here.
+//!
 //! Shape: <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
 
 use std::borrow::Cow;
 
 use super::base64;
 use super::outcome::Unreadable;
-use crate::json::{Fault, RawText, Scanner};
+use crate::json::{RawText, ScanError, Scanner};
 use crate::units::Timestamp;
 
 /// One record of a batch.
 #[derive(Debug)]
 pub struct KinesisRecord<'r> {
-    /// The shard, from the event id: `shardId-000000000006`; empty if it is not given.
+    /// The shard, taken from the event id: `shardId-000000000006`. Empty if the record has no event id.
     pub shard: &'r str,
-    /// The sequence number, decimal; empty if it is not given.
+    /// The sequence number in decimal. Empty if the record has none.
     pub sequence_number: &'r str,
-    /// The partition key, as the producer chose it.
+    /// The partition key that the producer chose.
     pub partition_key: &'r str,
-    /// When the stream took it, where given.
+    /// When the stream received the record, where given.
     pub arrived_at: Option<Timestamp>,
-    /// What it holds; one record that does not decode costs no other.
+    /// The decoded content, or why it cannot be decoded. A bad record does not affect the others.
     pub data: Result<&'r [u8], Unreadable>,
-    /// The record as it stands in the batch, for quarantine.
+    /// The JSON text of the record in the batch, for quarantine.
     pub json: &'r [u8],
 }
 
-/// Gives each record of `payload` to `each`, in the order of the batch; `buffer` is for their data, used again and again.
+/// Passes each record of `payload` to `on_record`, in the order of the batch. `buffer` holds the data of one record at a time; reusing it
+/// between calls saves allocations.
 ///
 /// # Errors
-/// [`Unreadable`] if the payload is no such event. Records before the place where it breaks have been given.
+/// [`Unreadable`] if the payload is not such an event. The records before the error were passed on.
 pub fn records(
     payload: &[u8],
     buffer: &mut Vec<u8>,
-    each: &mut dyn FnMut(KinesisRecord<'_>),
+    on_record: &mut dyn FnMut(KinesisRecord<'_>),
 ) -> Result<(), Unreadable> {
-    let text = super::text_of(payload)?;
+    let text = super::checked_text(payload)?;
     let mut scanner = Scanner::new(text);
-    let mut had_records = false;
+    let mut has_records = false;
     let read = scanner.object(|scanner, key| {
         if key != "Records" || scanner.peek() != Some(b'[') {
             return scanner.skip();
         }
-        had_records = true;
+        has_records = true;
         scanner.array(|scanner| {
             scanner.peek();
             let start = scanner.at();
             let fields = Fields::read(scanner)?;
             let json = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
-            each(fields.record(buffer, json));
+            on_record(fields.record(buffer, json));
             Ok(())
         })
     });
     match read {
-        Err(fault) => Err(Unreadable::json(fault, scanner.at())),
-        Ok(()) if !had_records => Err(Unreadable::MissingField("Records")),
+        Err(error) => Err(Unreadable::json(error, scanner.at())),
+        Ok(()) if !has_records => Err(Unreadable::MissingField("Records")),
         Ok(()) => Ok(()),
     }
 }
@@ -71,7 +73,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Fault> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
         let mut fields = Self::default();
         if scanner.peek() != Some(b'{') {
             scanner.skip()?;
@@ -81,7 +83,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<(), Fault> {
+    fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<(), ScanError> {
         match (key, scanner.peek()) {
             ("kinesis", Some(b'{')) => return scanner.object(|scanner, key| self.field(scanner, key)),
             ("eventID", Some(b'"')) => self.event_id = scanner.string()?,
@@ -99,6 +101,7 @@ impl<'a> Fields<'a> {
             Some(data) => base64::decode(data, buffer),
             None => Err(Unreadable::MissingField("kinesis.data")),
         };
+        // `shardId-000000000006:49590338…`: the shard is given nowhere else.
         let (shard, number) = self.event_id.split_once(':').unwrap_or_default();
         let sequence_number = if self.sequence_number.is_empty() { number } else { &self.sequence_number };
         let partition_key = &self.partition_key;
@@ -106,10 +109,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Seconds with a fraction, as Lambda gives them.
+/// Lambda writes times as seconds with a fraction.
 fn from_seconds(number: &str) -> Option<Timestamp> {
     let millis = number.parse::<f64>().ok()? * 1000.0;
-    #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range ends at its ends")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, and a time that far off is not used for anything"
+    )]
     Some(Timestamp::from_millis(millis.round() as i64))
 }
 
@@ -117,7 +123,7 @@ fn from_seconds(number: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    /// Each record in short, and how the batch ended.
+    /// Each record on one line, and how the batch ended.
     fn read(payload: &str) -> (Vec<String>, Result<(), Unreadable>) {
         let mut seen = Vec::new();
         let end = records(payload.as_bytes(), &mut Vec::new(), &mut |record| {
@@ -133,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_where_it_stands() {
+    fn record_has_its_shard_and_sequence_number() {
         let payload = r#"{"Records":[{"kinesis":{"partitionKey":"k","sequenceNumber":"49590338271490256608559692538361571095921575989136588898","data":"aGVsbG8=","approximateArrivalTimestamp":1545084650.987},"eventID":"shardId-000000000006:495"}]}"#;
         let expected = "shardId-000000000006 49590338271490256608559692538361571095921575989136588898 k 1545084650987 Ok(\"hello\")";
         assert_eq!(read(payload), (vec![expected.to_owned()], Ok(())));
     }
 
     #[test]
-    fn a_bad_record_keeps_its_number_and_costs_no_other() {
+    fn bad_record_keeps_its_sequence_number_and_does_not_affect_others() {
         let payload = r#"{"x":[],"Records":[{"eventID":"s:1","kinesis":{"data":"!"}},{"eventID":"s:2","kinesis":null},7,{"kinesis":{"data":""},"eventID":"s:4"}]}"#;
         let (seen, end) = read(payload);
         assert_eq!(end, Ok(()));
@@ -156,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_batch_is_refused() {
+    fn payload_that_is_not_a_batch_is_refused() {
         assert_eq!(read("{}").1, Err(Unreadable::MissingField("Records")));
         assert_eq!(read("{\"Records\":{}}").1, Err(Unreadable::MissingField("Records")));
         let (seen, end) = read(r#"{"Records":[{"eventID":"s:1"},{"ev"#);

@@ -1,6 +1,6 @@
-//! Records that the Kinesis Producer Library packed into one: a magic number, a protobuf message, its MD5.
+//! Splits a record that the Kinesis Producer Library aggregated: a magic number, a protobuf message, the MD5 of the message.
 //!
-//! The message is walked where it lies: a table of its records would let a small hostile record fill the memory.
+//! Records are returned one by one, borrowed from the message: a table of them would let a small hostile record fill the memory.
 //! Format: <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 
 use md5::{Digest as _, Md5};
@@ -9,18 +9,18 @@ const MAGIC: &[u8] = &[0xf3, 0x89, 0x9a, 0xc2];
 /// `AggregatedRecord.records` and `Record.data`: both are field 3, length-delimited.
 const FIELD: u64 = 3 << 3 | 2;
 
-/// The records packed into `bytes`; `None` if they are not of this format, and so a plain record.
+/// The records inside `bytes`; `None` if `bytes` are not in this format and therefore a plain record.
 pub(super) fn records(bytes: &[u8]) -> Option<Records<'_>> {
     let (message, digest) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<16>()?;
     (Md5::digest(message).as_slice() == digest).then_some(Records { rest: message })
 }
 
-/// Walks the packed records.
+/// Iterates over the records of a message. Ends after the first error.
 pub(super) struct Records<'a> {
     rest: &'a [u8],
 }
 
-/// A message that is no protobuf, though its MD5 is right.
+/// A message that is not protobuf although its MD5 is right.
 #[derive(Debug, PartialEq)]
 pub(super) struct Malformed;
 
@@ -36,14 +36,16 @@ impl<'a> Iterator for Records<'a> {
             }
         };
         let mut fields = record;
+        // A record without data is an empty record, as protobuf leaves out empty fields.
         Some(next_field(&mut fields).map(Option::unwrap_or_default))
     }
 }
 
-/// Reads on to the next field of number [`FIELD`]; `None` at the end of the message.
+/// Reads up to the next field tagged [`FIELD`] and returns its value; `None` at the end of the message.
 fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
     while !message.is_empty() {
         let tag = varint(message)?;
+        // The wire type: varint, 64 bits, length-delimited, 32 bits. Groups (3 and 4) are obsolete and never written.
         let length = match tag & 7 {
             0 => {
                 varint(message)?;

@@ -1,33 +1,33 @@
-//! What becomes of each part of a payload that is not an event: ignored for a known reason, or unreadable for a named one.
+//! The outcomes of parts of a payload that are not events: ignored for a known reason, or unreadable for a named one.
 //!
-//! Both lists are closed, so that every record ends in an outcome that can be counted. Neither may ever hold an address
-//! or a link: names from outside are cut short and reduced to plain letters.
+//! Both enums are closed, so that every record ends in an outcome that can be counted. They must never contain an address or a link:
+//! names from outside are cut short and reduced to plain characters.
 
 use compact_str::CompactString;
 
-use crate::json::Fault;
+use crate::json::ScanError;
 
-/// Something sound that is no event of sent mail. Counted, never an error.
+/// A sound part that is not an event of sent mail. It is counted as ignored and is never an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ignored {
-    /// The text SNS topics receive when SES or a user checks them.
+    /// The message by which SES validates an SNS topic.
     SnsValidation,
-    /// An SNS message about a subscription, of an endpoint's or of its end.
+    /// An SNS message about the topic's own subscription: it waits for confirmation, or was cancelled.
     SubscriptionConfirmation,
-    /// An EventBridge event of SES that is about no message: advisor, sending status, API calls.
+    /// An EventBridge event of SES that is not about a message: advisor, sending status, API calls.
     OtherDetailType,
-    /// A notification of received mail.
+    /// A notification of received (inbound) mail.
     InboundMail,
-    /// An event type that is new to us; its name reduced to at most 40 plain characters.
+    /// An event type unknown to this version, with its name reduced to at most 40 plain characters.
     UnknownEventType(CompactString),
-    /// Nothing but white space, or a list of no records.
+    /// Only white space, or an empty list of records.
     Empty,
 }
 
 impl Ignored {
     const NAME_CHARS: usize = 40;
 
-    /// An unknown event type, whatever its name holds.
+    /// `name` may be anything, including an address; every character that is not plain becomes `?`.
     pub(crate) fn unknown_event_type(name: &str) -> Self {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-' | ':');
         Self::UnknownEventType(
@@ -36,28 +36,28 @@ impl Ignored {
     }
 }
 
-/// Why a part cannot be read. What can never be read is never retried: it goes to quarantine with this reason.
+/// Why a part cannot be read. Retrying cannot help, so the part goes into quarantine with this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A line that is not UTF-8.
     #[error("invalid UTF-8; send events as UTF-8 JSON")]
     InvalidUtf8,
-    /// Not JSON; the byte is counted in the quarantined part.
+    /// Not JSON.
     #[error("invalid JSON at byte {at}; send one JSON value per line or record")]
     InvalidJson {
-        /// Where scanning stopped.
+        /// The offset in the quarantined part at which scanning stopped.
         at: usize,
     },
     /// The JSON ends inside a value.
     #[error("JSON cut off at byte {at}; send the record whole")]
     CutOff {
-        /// Where the text ends.
+        /// The offset in the quarantined part at which the text ends.
         at: usize,
     },
-    /// JSON nests deeper than any event does.
+    /// JSON that nests deeper than any event does.
     #[error("JSON nested more than 64 levels deep at byte {at}")]
     TooDeep {
-        /// Where the limit was passed.
+        /// The offset in the quarantined part at which the limit was exceeded.
         at: usize,
     },
     /// Larger than a record may be.
@@ -66,33 +66,33 @@ pub enum Unreadable {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Envelopes inside envelopes.
+    /// More envelopes inside each other than any source makes.
     #[error("more than {limit} envelopes inside each other")]
     TooManyLayers {
-        /// The limit.
+        /// The limit, in layers.
         limit: usize,
     },
-    /// Sound JSON that is neither an SES event nor an envelope of one.
+    /// Valid JSON that is neither an SES event nor an envelope of one.
     #[error("neither an SES event nor a known envelope")]
     NotAnEvent,
-    /// An event without something it cannot be counted without.
+    /// An event without a field that counting needs; the field's path.
     #[error("field {0} is missing")]
     MissingField(&'static str),
-    /// A field that cannot be understood for its type.
+    /// A field that counting needs, with a value of the wrong JSON type; the field's path.
     #[error("field {0} has the wrong type")]
     WrongType(&'static str),
-    /// A time in no known spelling.
+    /// A time in an unknown format; the field's path.
     #[error("time in {0} is not understood; use RFC 3339, as in 2025-11-13T02:15:23.456Z")]
     TimeNotUnderstood(&'static str),
-    /// A time that no event can have.
+    /// A time so far off that the sender's clock is broken; the field's path.
     #[error("time in {0} is not between the years 2000 and 2100")]
     TimeOutOfRange(&'static str),
-    /// Compressed data that does not decompress.
+    /// Packed data that cannot be unpacked.
     #[error("broken {0} data")]
     Broken(Encoding),
 }
 
-/// How bytes were packed.
+/// A way in which bytes are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// RFC 1952.
@@ -117,12 +117,12 @@ impl std::fmt::Display for Encoding {
 }
 
 impl Unreadable {
-    /// From where and why scanning stopped.
-    pub(crate) fn json(fault: Fault, at: usize) -> Self {
-        match fault {
-            Fault::Syntax => Self::InvalidJson { at },
-            Fault::End => Self::CutOff { at },
-            Fault::Depth => Self::TooDeep { at },
+    /// For a scan that stopped at offset `at` of the quarantined part.
+    pub(crate) fn json(error: ScanError, at: usize) -> Self {
+        match error {
+            ScanError::Syntax => Self::InvalidJson { at },
+            ScanError::UnexpectedEnd => Self::CutOff { at },
+            ScanError::TooDeep => Self::TooDeep { at },
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Every file in `events/`, decoded and written one outcome to a line: what a change does to any of them shows in review.
+//! Decodes every file in `events/` and records one outcome per line, so that the effect of a change on any of them shows in review.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
-use crate::event::{BounceType, EventKind, Verdict};
+use crate::event::{Actor, BounceType, EventType};
 
 /// One outcome as one line.
 pub(super) fn line(decoded: &Decoded<'_, '_>) -> String {
@@ -16,10 +16,10 @@ pub(super) fn line(decoded: &Decoded<'_, '_>) -> String {
 }
 
 fn event_line(event: &EmailEvent<'_>) -> String {
-    let what = match &event.kind {
-        EventKind::Send => "send".to_owned(),
-        EventKind::Delivery { processing_ms } => format!("delivery in {processing_ms:?} ms"),
-        EventKind::Bounce(bounce) => {
+    let what = match &event.event_type {
+        EventType::Send => "send".to_owned(),
+        EventType::Delivery { processing_ms } => format!("delivery in {processing_ms:?} ms"),
+        EventType::Bounce(bounce) => {
             let name = match bounce.bounce_type {
                 BounceType::Permanent => "permanent bounce",
                 BounceType::Transient => "transient bounce",
@@ -27,18 +27,18 @@ fn event_line(event: &EmailEvent<'_>) -> String {
                 BounceType::AutoReply => "automatic reply",
             };
             let late = if bounce.after_acceptance { ", after acceptance" } else { "" };
-            format!("{name} ({}, suppression {:?}{late})", bounce.reason.name(), bounce.suppression)
+            format!("{name} ({}, suppression {:?}{late})", bounce.class.name(), bounce.suppression)
         }
-        EventKind::Complaint { counts, .. } => format!("complaint, counts: {counts}"),
-        EventKind::Reject => "reject".to_owned(),
-        EventKind::RenderingFailure => "rendering failure".to_owned(),
-        EventKind::Delay { reason } => format!("delay ({})", reason.name()),
-        EventKind::Open(open) => format!("open by {}", who(open.verdict)),
-        EventKind::Click(click) => {
-            format!("click by {} on {}", who(click.verdict), click.link.as_deref().unwrap_or("?"))
+        EventType::Complaint { counts, .. } => format!("complaint, counts: {counts}"),
+        EventType::Reject => "reject".to_owned(),
+        EventType::RenderingFailure => "rendering failure".to_owned(),
+        EventType::Delay { class } => format!("delay ({})", class.name()),
+        EventType::Open(open) => format!("open by {}", who(open.actor)),
+        EventType::Click(click) => {
+            format!("click by {} on {}", who(click.actor), click.link.as_deref().unwrap_or("?"))
         }
-        EventKind::Subscription { unsubscribed } => format!("subscription, unsubscribed: {unsubscribed}"),
-        EventKind::QueueDepth { depth } => format!("queue of {depth}"),
+        EventType::Subscription { unsubscribed } => format!("subscription, unsubscribed: {unsubscribed}"),
+        EventType::QueueDepth { depth } => format!("queue of {depth}"),
     };
     let id: String = event.message_id.chars().take(16).collect();
     let mut line = format!("{what} | {id} sent {} | {}", event.sent_at, event.at);
@@ -49,15 +49,15 @@ fn event_line(event: &EmailEvent<'_>) -> String {
     line
 }
 
-fn who(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Person => "a person",
-        Verdict::Machine(rule) => rule,
+fn who(actor: Actor) -> &'static str {
+    match actor {
+        Actor::Person => "a person",
+        Actor::Machine(rule) => rule,
     }
 }
 
 #[test]
-fn samples_decode_to_what_they_say() {
+fn samples_decode_as_recorded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
     let mut names: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()

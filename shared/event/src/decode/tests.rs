@@ -1,4 +1,4 @@
-//! Every envelope and container, alone and inside each other, sound and broken.
+//! Every envelope and container, alone and nested, valid and broken.
 
 use std::io::Write as _;
 
@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use super::samples::line;
 use super::*;
 
-/// A small event; `n` makes it another one.
+/// A small event with the message ID `m{n}`.
 fn event(n: usize) -> String {
     format!(
         r#"{{"eventType":"Send","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m{n}","destination":["a@example.com"]}},"send":{{}}}}"#
     )
 }
 
-/// Each outcome in short: the message id of an event, the name of the rest, and a bad part's bytes.
+/// Each outcome in short: the message ID of an event, the reason of the rest, and the first bytes of an unreadable part.
 fn outcomes(payload: &[u8]) -> Vec<String> {
     let mut seen = Vec::new();
     Decoder::new().decode(payload, &mut |decoded| {
@@ -75,7 +75,7 @@ fn kpl(records: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn values_may_follow_each_other_in_any_way() {
+fn values_may_be_separated_in_any_way() {
     let (one, two) = (event(1), event(2));
     for payload in [
         format!("{one}\n{two}\n"),
@@ -95,7 +95,7 @@ fn values_may_follow_each_other_in_any_way() {
 }
 
 #[test]
-fn a_line_that_cannot_be_read_costs_no_other() {
+fn unreadable_line_does_not_affect_others() {
     let (one, two) = (event(1), event(2));
     let cut = &one[..70];
     check(format!("{cut}\n{two}\n"), &["InvalidJson { at: 70 } {\"eventType\"", "m2"]);
@@ -109,7 +109,7 @@ fn a_line_that_cannot_be_read_costs_no_other() {
 }
 
 #[test]
-fn a_broken_element_costs_the_rest_of_its_line_only() {
+fn broken_element_affects_only_the_rest_of_its_line() {
     let (one, two, three) = (event(1), event(2), event(3));
     check(
         format!("[{one},\n{{\"x\" 1}},\n{two},\n{three}\n]"),
@@ -123,14 +123,14 @@ fn a_broken_element_costs_the_rest_of_its_line_only() {
 }
 
 #[test]
-fn what_was_counted_is_not_set_apart_as_well() {
+fn counted_part_is_not_quarantined_as_well() {
     let one = event(1);
     check(format!("{{\"Records\":[{one}],\"x\":tru"), &["m1", "CutOff { at: 9 } ],\"x\":tru"]);
     check(format!("{{\"records\":{{\"t-0\":{one}}},\"x\":tru"), &["m1", "CutOff { at: 9 } },\"x\":tru"]);
 }
 
 #[test]
-fn the_trial_of_a_topic_costs_no_event_behind_it() {
+fn topic_validation_does_not_affect_events_after_it() {
     let (one, two) = (event(1), event(2));
     for trial in [
         "Successfully validated SNS topic for Amazon SES event publishing.",
@@ -142,14 +142,14 @@ fn the_trial_of_a_topic_costs_no_event_behind_it() {
 }
 
 #[test]
-fn lines_that_are_not_utf8_are_set_apart() {
+fn lines_that_are_not_utf8_are_unreadable() {
     let (one, two) = (event(1), event(2));
     let payload = [one.as_bytes(), b"\n\xff{}\n", two.as_bytes(), b"\n\xc3"].concat();
     check(payload, &["m1", "InvalidUtf8 \u{fffd}{}", "m2", "InvalidUtf8 \u{fffd}"]);
 }
 
 #[test]
-fn compressed_and_aggregated_records_are_opened() {
+fn compressed_and_aggregated_records_are_unpacked() {
     let (one, two) = (event(1), event(2));
     let members = [gzip(one.as_bytes()), gzip(format!("\n{two}").as_bytes())].concat();
     check(&members, &["m1", "m2"]);
@@ -159,7 +159,7 @@ fn compressed_and_aggregated_records_are_opened() {
 }
 
 #[test]
-fn a_wrong_digest_makes_a_plain_record() {
+fn aggregated_record_with_a_wrong_digest_is_a_plain_record() {
     let mut record = kpl(&[event(1).as_bytes()]);
     *record.last_mut().unwrap() ^= 1;
     assert!(outcomes(&record).iter().any(|outcome| outcome.starts_with("InvalidUtf8")));
@@ -173,7 +173,7 @@ fn a_wrong_digest_makes_a_plain_record() {
 }
 
 #[test]
-fn a_broken_compressed_record_is_used_whole_or_not_at_all() {
+fn compressed_record_is_used_whole_or_not_at_all() {
     let lines = format!("{}\n{}", event(1), event(2));
     for packed in [gzip(lines.as_bytes()), zstd(lines.as_bytes())] {
         let outcomes = outcomes(&packed[..packed.len() - 3]);
@@ -182,7 +182,7 @@ fn a_broken_compressed_record_is_used_whole_or_not_at_all() {
 }
 
 #[test]
-fn bombs_end_at_the_limit() {
+fn decompression_is_limited() {
     let limit = format!("TooLarge {{ limit: {MAX_INFLATED_BYTES} }}");
     for (size, is_bomb) in [(MAX_INFLATED_BYTES, false), (MAX_INFLATED_BYTES + 1, true)] {
         let blank = vec![b' '; size];
@@ -195,7 +195,7 @@ fn bombs_end_at_the_limit() {
 }
 
 #[test]
-fn layers_and_records_end_at_their_limits() {
+fn layers_and_record_size_are_limited() {
     let mut packed = event(1).into_bytes();
     for _ in 1..MAX_LAYERS {
         packed = gzip(&packed);
@@ -208,7 +208,7 @@ fn layers_and_records_end_at_their_limits() {
 }
 
 #[test]
-fn one_bad_record_of_a_batch_costs_no_other() {
+fn bad_record_of_a_batch_does_not_affect_others() {
     let data = |bytes: &[u8]| format!("{{\"kinesis\":{{\"data\":\"{}\"}}}}", STANDARD.encode(bytes));
     let batch = format!(
         "{{\"Records\":[{},{{\"kinesis\":{{\"data\":\"*\"}}}},{{\"kinesis\":5}},7,{}]}}",
@@ -245,7 +245,7 @@ fn messages_received_from_a_queue_are_decoded() {
 }
 
 #[test]
-fn what_is_no_sent_mail_is_ignored_by_name() {
+fn parts_that_are_not_about_sent_mail_are_ignored_by_name() {
     for (payload, expected) in [
         ("", "Empty"),
         (" \n ", "Empty"),
@@ -269,7 +269,7 @@ fn what_is_no_sent_mail_is_ignored_by_name() {
 }
 
 #[test]
-fn what_cannot_be_counted_is_unreadable_for_a_named_reason() {
+fn parts_that_cannot_be_counted_are_unreadable_for_a_named_reason() {
     let whole = event(1);
     for (from, to, expected) in [
         ("\"eventType\":\"Send\",", "", "MissingField(\"eventType\")"),
@@ -297,11 +297,16 @@ fn what_cannot_be_counted_is_unreadable_for_a_named_reason() {
 }
 
 #[test]
-fn a_body_may_come_before_its_type() {
+fn body_may_come_before_the_event_type() {
     let body = r#""open":{"timestamp":"2025-11-13T03:00:00Z","userAgent":"x","ipAddress":"y"}"#;
     let mail = r#""mail":{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m1"}"#;
-    let kind = r#""eventType":"Open""#;
-    for order in [[body, mail, kind], [kind, body, mail], [mail, body, kind], [mail, kind, body]] {
+    let event_type = r#""eventType":"Open""#;
+    for order in [
+        [body, mail, event_type],
+        [event_type, body, mail],
+        [mail, body, event_type],
+        [mail, event_type, body],
+    ] {
         check(format!("{{\"click\":{{}},{},\"bounce\":null}}", order.join(",")), &["m1"]);
     }
 }
@@ -312,7 +317,7 @@ fn samples() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_line_of_separators_costs_no_other_line() {
+fn line_of_separators_does_not_affect_others() {
     for line in [",", " , ", ",,", "]", "}", ":"] {
         let payload = [event(1).as_bytes(), b"\n", line.as_bytes(), b"\n", event(2).as_bytes()].concat();
         let outcomes = outcomes(&payload);
@@ -324,13 +329,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn changed_samples_end_in_outcomes(
+    fn corrupted_samples_end_in_outcomes(
         sample in prop::sample::select(samples()),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_usize), 1..6),
     ) {
         let mut bytes = sample;
-        for (place, byte, how) in changes {
-            let at = place.index(bytes.len());
+        for (index, byte, how) in changes {
+            let at = index.index(bytes.len());
             match how {
                 0 => bytes[at] = byte,
                 1 => bytes.insert(at, byte),
@@ -344,13 +349,13 @@ proptest! {
     }
 
     #[test]
-    fn every_line_with_something_in_it_ends_in_outcomes(lines in prop::collection::vec("[^\n]{0,40}", 0..6)) {
+    fn every_payload_ends_in_outcomes(lines in prop::collection::vec("[^\n]{0,40}", 0..6)) {
         let text = lines.join("\n");
         prop_assert!(!outcomes(text.as_bytes()).is_empty());
     }
 
     #[test]
-    fn whole_lines_survive_whatever_stands_between_them(garbage in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn whole_lines_survive_garbage_between_them(garbage in prop::collection::vec(any::<u8>(), 0..60)) {
         let payload = [event(1).as_bytes(), b"\n", &garbage, b"\n", event(2).as_bytes()].concat();
         let outcomes = outcomes(&payload);
         prop_assert_eq!(outcomes.first().map(String::as_str), Some("m1"));
@@ -359,13 +364,13 @@ proptest! {
 }
 
 #[test]
-fn only_kafkas_records_are_lists_by_partition() {
+fn only_kafka_has_records_by_partition() {
     check(format!(r#"{{"records":{{"topic-0":[{}]}}}}"#, event(1)), &["m1"]);
     check(format!(r#"{{"Records":{{"topic-0":[{}]}}}}"#, event(1)), &["NotAnEvent {\"Records\":{"]);
 }
 
 #[test]
-fn a_batch_that_lambda_set_aside_is_read() {
+fn batch_from_lambdas_failure_destination_is_decoded() {
     let records = serde_json::json!({ "Records": [{ "kinesis": { "data": STANDARD.encode(event(1)) } }] });
     let document = serde_json::json!({
         "requestContext": { "condition": "RetryAttemptsExhausted" },

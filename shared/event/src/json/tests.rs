@@ -7,18 +7,18 @@ use serde::de::IgnoredAny;
 
 use super::*;
 
-fn skipped(text: &str) -> Result<(), Fault> {
+fn skipped(text: &str) -> Result<(), ScanError> {
     let mut scanner = Scanner::new(text);
     scanner.skip()?;
     match scanner.peek() {
         None => Ok(()),
-        Some(_) => Err(Fault::Syntax),
+        Some(_) => Err(ScanError::Syntax),
     }
 }
 
-fn check(text: &str, expected: Result<(), Fault>) {
+fn check(text: &str, expected: Result<(), ScanError>) {
     assert_eq!(skipped(text), expected, "{text}");
-    if expected != Err(Fault::Depth) {
+    if expected != Err(ScanError::TooDeep) {
         assert_eq!(
             serde_json::from_str::<IgnoredAny>(text).is_ok(),
             expected.is_ok(),
@@ -28,7 +28,7 @@ fn check(text: &str, expected: Result<(), Fault>) {
 }
 
 #[test]
-fn texts_of_the_grammar_are_accepted() {
+fn valid_json_is_accepted() {
     for text in [
         "null",
         " true ",
@@ -56,7 +56,7 @@ fn texts_of_the_grammar_are_accepted() {
 }
 
 #[test]
-fn texts_outside_the_grammar_are_refused() {
+fn invalid_json_is_refused() {
     for text in [
         "nul1",
         "01",
@@ -83,33 +83,33 @@ fn texts_outside_the_grammar_are_refused() {
         "{,}",
         "[,]",
     ] {
-        check(text, Err(Fault::Syntax));
+        check(text, Err(ScanError::Syntax));
     }
 }
 
 #[test]
-fn cut_texts_end_inside_a_value() {
+fn cut_off_json_ends_unexpectedly() {
     for text in [
         "", " ", "tru", "-", "1.", "1e", "\"a", "\"\\", "\"\\u12", "[", "[1", "[1,", "{", "{\"a\"",
         "{\"a\":", "{\"a\":1",
     ] {
-        check(text, Err(Fault::End));
+        check(text, Err(ScanError::UnexpectedEnd));
     }
 }
 
 #[test]
-fn depth_ends_at_the_limit() {
+fn nesting_is_limited() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     check(&nested(64), Ok(()));
-    check(&nested(65), Err(Fault::Depth));
+    check(&nested(65), Err(ScanError::TooDeep));
     let mut scanner = Scanner::new("[[[[");
     scanner.depth = 62;
-    assert_eq!(scanner.skip(), Err(Fault::Depth));
+    assert_eq!(scanner.skip(), Err(ScanError::TooDeep));
     assert_eq!(scanner.at(), 2);
 }
 
 #[test]
-fn headers_are_skipped_as_any_value_is() {
+fn fast_path_for_headers_equals_the_general_path() {
     let pair = |name: &str, value: &str| format!("{{\"name\":{name},\"value\":{value}}}");
     let (plain, escaped) = (pair("\"To\"", "\"a\""), pair("\"\\\"\"", "\"\\u00e9\""));
     for text in [
@@ -132,7 +132,7 @@ fn headers_are_skipped_as_any_value_is() {
     }
     let mut deep = Scanner::new("[{\"name\":\"a\",\"value\":\"b\"}]");
     deep.depth = MAX_DEPTH - 1;
-    assert_eq!(deep.skip_headers(), Err(Fault::Depth));
+    assert_eq!(deep.skip_headers(), Err(ScanError::TooDeep));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn escapes_are_resolved_and_lone_surrogates_replaced() {
 }
 
 #[test]
-fn objects_and_arrays_hand_out_what_they_hold() {
+fn objects_and_arrays_pass_on_their_keys_and_items() {
     let mut seen = Vec::new();
     let mut scanner = Scanner::new(r#" { "a" : [1, "x"], "b\u0062": {"c": null} } rest"#);
     let read = scanner.object(|scanner, key| {
@@ -169,7 +169,7 @@ fn objects_and_arrays_hand_out_what_they_hold() {
 }
 
 #[test]
-fn base64_strings_end_at_their_own_quote() {
+fn base64_string_ends_at_its_closing_quote() {
     for text in [r#""abcd""#, r#""ab\/cd\"ef""#, r#""\\""#, r#""ab"#] {
         let fast = Scanner::new(text).base64_string().map(RawText::resolve);
         assert_eq!(fast, Scanner::new(text).string(), "{text}");
@@ -204,12 +204,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn acceptance_equals_that_of_serde_json(text in prop_oneof![nearly_json(), any::<String>()]) {
+    fn same_texts_are_accepted_as_by_serde_json(text in prop_oneof![nearly_json(), any::<String>()]) {
         prop_assert_eq!(skipped(&text).is_ok(), serde_json::from_str::<IgnoredAny>(&text).is_ok());
     }
 
     #[test]
-    fn strings_equal_those_of_serde_json(text in any::<String>(), ascii in any::<bool>()) {
+    fn strings_are_read_as_by_serde_json(text in any::<String>(), ascii in any::<bool>()) {
         let mut json = serde_json::to_string(&text).unwrap();
         if ascii {
             json = ascii_only(&json);
@@ -218,13 +218,13 @@ proptest! {
     }
 
     #[test]
-    fn the_first_special_byte_is_found(
+    fn first_special_byte_is_found(
         mut bytes in prop::collection::vec(any::<u8>(), 0..40),
         plain in 0..120_usize,
     ) {
         bytes.splice(0..0, std::iter::repeat_n(b'x', plain));
         let plain = bytes.iter().position(|&b| b < b' ' || b == b'"' || b == b'\\').unwrap_or(bytes.len());
-        prop_assert_eq!(text::next_special(&bytes), plain);
+        prop_assert_eq!(strings::next_special(&bytes), plain);
     }
 
     #[test]
@@ -232,11 +232,11 @@ proptest! {
         let is_special = |at| bytes.get(at).is_none_or(|&b: &u8| b < b' ' || b == b'"' || b == b'\\');
         let word = |start| (start..start + 64).rev().fold(0, |found, at| found << 1 | u64::from(is_special(at)));
         let expected: Vec<u64> = (0..512).step_by(64).map(word).collect();
-        prop_assert_eq!(text::specials(&bytes).to_vec(), expected);
+        prop_assert_eq!(strings::specials(&bytes).to_vec(), expected);
     }
 
     #[test]
-    fn strings_are_passed_over_wherever_they_lie(texts in prop::collection::vec("[a-z\"\\\\é]{0,300}", 0..12)) {
+    fn strings_end_correctly_at_every_window_offset(texts in prop::collection::vec("[a-z\"\\\\é]{0,300}", 0..12)) {
         let json = serde_json::to_string(&texts).unwrap();
         let (mut scanner, mut read) = (Scanner::new(&json), Vec::new());
         scanner.array(|scanner| {

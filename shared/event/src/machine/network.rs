@@ -1,10 +1,10 @@
-//! IPv4 networks in the usual notation (`64.235.144.0/20`).
+//! IPv4 networks in CIDR notation (`64.235.144.0/20`).
 //!
-//! Only what rules need. Addresses are text from others: whatever is no IPv4 address is in no network.
+//! Rules name no IPv6 networks so far; an IPv6 address is in none.
 
 use std::net::Ipv4Addr;
 
-/// A network: the bits that its addresses share.
+/// A network, as the bits that all of its addresses share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network {
     base: u32,
@@ -12,7 +12,8 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Reads `base/length`; the base must have no bits behind the length.
+    /// Parses `base/length`. `None` if it is malformed, if the base has bits beyond the length, or if the length is 0: a network of
+    /// all addresses in a rule can only be a mistake.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (base, length) = text.split_once('/')?;
         let base = base.parse::<Ipv4Addr>().ok()?.to_bits();
@@ -31,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_contains_its_first_and_last_address_and_no_other() {
+    fn network_contains_exactly_the_addresses_from_its_first_to_its_last() {
         let network = Network::parse("64.235.144.0/20").unwrap();
         for (address, expected) in [
             ("64.235.143.255", false),
@@ -44,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn text_that_is_not_a_network_is_refused() {
         for text in ["", "1.2.3.4", "1.2.3.4/24", "1.2.3.0/0", "1.2.3.0/33", "1.2.3/24", "::/20"] {
             assert_eq!(Network::parse(text), None, "{text}");
         }

@@ -1,78 +1,81 @@
-//! `rules.toml`, read once and made into one pass over the user agent.
+//! Loads `rules.toml` once and matches opens and clicks against it with one pass over the user agent.
 //!
-//! The file is part of the program and proved by tests; should it ever not be readable, everybody is a person.
+//! The file is compiled into the program and checked by tests. If it could not be parsed all the same, that would be reported as an
+//! impossible state and everybody counted as a person.
 
 use std::net::Ipv4Addr;
 
 use serde::Deserialize;
 
-use super::Signs;
+use super::InteractionFields;
 use super::network::Network;
-use crate::event::Verdict;
+use crate::event::Actor;
 use crate::fragments::{Fragments, FragmentsBuilder};
+use crate::invariant::or_broken;
 
-/// How much of a user agent is read. Those of browsers have 80 to 250 bytes.
+/// The bytes of a user agent that are searched. Those of browsers have 80 to 250.
 pub(super) const MAX_USER_AGENT_BYTES: usize = 512;
 
 const RULES_TOML: &str = include_str!("rules.toml");
 
-/// The ordered rules and the fragments they look for.
+/// The rules in their order, and the fragments they search for.
 #[derive(Debug)]
 pub(super) struct Rules {
     rules: Vec<Rule>,
     fragments: Fragments,
 }
 
+/// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
 #[derive(Debug)]
 struct Rule {
-    verdict: Verdict,
-    is: Vec<String>,
-    holds: Vec<usize>,
-    from: Vec<Network>,
+    actor: Actor,
+    equals: Vec<String>,
+    contains: Vec<usize>,
+    networks: Vec<Network>,
     applies_to: AppliesTo,
     within_ms: Option<i64>,
     overrides_ses: bool,
 }
 
-/// The file as it is written.
+/// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleFile {
     /// Equal to [`super::RULES_VERSION`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test holds it equal to the constant"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares it with the constant"))]
     pub(super) version: u32,
     #[serde(rename = "rule")]
     pub(super) rules: Vec<RuleText>,
 }
 
-/// One rule as it is written; conditions left out fit everything.
+/// One rule in the file. A condition that is left out matches everything.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleText {
-    /// The verdict's name.
+    /// The name reported with [`Actor::Machine`].
     pub(super) name: String,
-    /// Whether what fits is a person's doing after all.
+    /// Whether a match means a person.
     #[serde(default)]
     person: bool,
-    /// The whole user agent, to the letter.
+    /// Whole user agents, compared exactly.
     #[serde(default)]
-    pub(super) is: Vec<String>,
+    pub(super) equals: Vec<String>,
     /// Fragments of the user agent, in lower case.
     #[serde(default)]
-    pub(super) holds: Vec<String>,
-    /// Networks the request came from.
+    pub(super) contains: Vec<String>,
+    /// Networks that the request came from.
     #[serde(default)]
-    pub(super) from: Vec<String>,
+    pub(super) networks: Vec<String>,
     /// Opens, clicks or both.
     #[serde(default)]
     applies_to: AppliesTo,
-    /// At most so long after the message was accepted by SES.
+    /// The longest time after SES accepted the message, in milliseconds. An interaction before that moment never matches.
     pub(super) within_ms: Option<i64>,
-    /// Whether it wins over SES's `Unlikely`.
+    /// Whether the rule also applies if SES's flag says `Unlikely`.
     #[serde(default)]
     overrides_ses: bool,
-    /// Where this is known from.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the file; a test demands it"))]
+    /// The source of the knowledge.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the file; a test requires it"))]
     pub(super) source: String,
 }
 
@@ -86,7 +89,7 @@ enum AppliesTo {
 }
 
 impl RuleFile {
-    /// The file that is part of the program.
+    /// Parses the file that is compiled into the program.
     pub(super) fn built_in() -> Result<Self, toml::de::Error> {
         toml::from_str(RULES_TOML)
     }
@@ -95,59 +98,64 @@ impl RuleFile {
 impl Rules {
     pub(super) fn built_in() -> Self {
         let mut fragments = FragmentsBuilder::default();
-        let texts = RuleFile::built_in().unwrap_or_default().rules;
-        let rules = texts.into_iter().map(|text| Rule::new(text, &mut fragments)).collect();
+        let file = or_broken(
+            RuleFile::built_in().ok(),
+            RuleFile::default(),
+            "the built-in rules for machines cannot be parsed",
+        );
+        let rules = file.rules.into_iter().map(|text| Rule::new(text, &mut fragments)).collect();
         Self { rules, fragments: fragments.build(MAX_USER_AGENT_BYTES) }
     }
 
-    /// What the first rule that fits says; a person if none does. `only_overriding`: SES says that it is a person.
-    pub(super) fn judge(&self, signs: &Signs<'_>, only_overriding: bool) -> Verdict {
-        let user_agent = signs.user_agent.trim();
-        // Most of the work, and not needed by the rules for whole user agents, which stand first.
+    /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says `Unlikely`, only
+    /// rules that override the flag are used.
+    pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Actor {
+        let user_agent = fields.user_agent.trim();
+        // Searching is most of the work, and the first rules compare whole user agents only: search when a rule first needs it.
         let mut found = None;
         for rule in &self.rules {
-            let fits = (rule.overrides_ses || !only_overriding)
-                && rule.fits(signs, user_agent)
-                && (rule.holds.is_empty()
-                    || found.get_or_insert_with(|| self.fragments.find(user_agent)).has_any(&rule.holds));
-            if fits {
-                return rule.verdict;
+            let matches = (rule.overrides_ses || !only_overriding)
+                && rule.matches_without_fragments(fields, user_agent)
+                && (rule.contains.is_empty()
+                    || found.get_or_insert_with(|| self.fragments.find(user_agent)).has_any(&rule.contains));
+            if matches {
+                return rule.actor;
             }
         }
-        Verdict::Person
+        Actor::Person
     }
 }
 
 impl Rule {
     fn new(text: RuleText, fragments: &mut FragmentsBuilder) -> Self {
-        // Read once for the life of the program: a verdict's name is a part of it.
-        let verdict = if text.person { Verdict::Person } else { Verdict::Machine(text.name.leak()) };
+        // Leaked on purpose: rules are loaded once and live as long as the program, and results must be cheap to copy.
+        let actor = if text.person { Actor::Person } else { Actor::Machine(text.name.leak()) };
         Self {
-            verdict,
-            is: text.is,
-            holds: text.holds.into_iter().map(|text| fragments.add(text)).collect(),
-            from: text.from.iter().filter_map(|network| Network::parse(network)).collect(),
+            actor,
+            equals: text.equals,
+            contains: text.contains.into_iter().map(|text| fragments.add(text)).collect(),
+            networks: text.networks.iter().filter_map(|network| Network::parse(network)).collect(),
             applies_to: text.applies_to,
             within_ms: text.within_ms,
             overrides_ses: text.overrides_ses,
         }
     }
 
-    /// Whether all conditions but the fragments' fit.
-    fn fits(&self, signs: &Signs<'_>, user_agent: &str) -> bool {
-        let right_kind = match self.applies_to {
+    /// Whether all conditions except the fragments match.
+    fn matches_without_fragments(&self, fields: &InteractionFields<'_>, user_agent: &str) -> bool {
+        let applies = match self.applies_to {
             AppliesTo::Both => true,
-            AppliesTo::Opens => !signs.click,
-            AppliesTo::Clicks => signs.click,
+            AppliesTo::Opens => !fields.is_click,
+            AppliesTo::Clicks => fields.is_click,
         };
-        right_kind
-            && (self.is.is_empty() || self.is.iter().any(|agent| agent == user_agent))
-            && (self.from.is_empty() || self.is_from(signs.ip_address))
-            && self.within_ms.is_none_or(|limit| (0..=limit).contains(&signs.millis_after_send))
+        applies
+            && (self.equals.is_empty() || self.equals.iter().any(|agent| agent == user_agent))
+            && (self.networks.is_empty() || self.is_from_network(fields.ip_address))
+            && self.within_ms.is_none_or(|limit| (0..=limit).contains(&fields.millis_after_send))
     }
 
-    fn is_from(&self, ip_address: &str) -> bool {
+    fn is_from_network(&self, ip_address: &str) -> bool {
         let address = ip_address.parse::<Ipv4Addr>();
-        address.is_ok_and(|address| self.from.iter().any(|network| network.contains(address)))
+        address.is_ok_and(|address| self.networks.iter().any(|network| network.contains(address)))
     }
 }

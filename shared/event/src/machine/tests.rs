@@ -1,4 +1,4 @@
-//! User agents as they arrive, and who is behind them.
+//! User agents as they arrive, and who uses them.
 
 use proptest::prelude::*;
 
@@ -8,13 +8,19 @@ const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.
 const GMAIL_PREFETCH: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0";
 const HOUR_MS: i64 = 3_600_000;
 
-fn signs(user_agent: &str, click: bool) -> Signs<'_> {
-    Signs { user_agent, click, ip_address: "192.0.2.1", is_bot_event: None, millis_after_send: HOUR_MS }
+fn fields(user_agent: &str, is_click: bool) -> InteractionFields<'_> {
+    InteractionFields {
+        user_agent,
+        is_click,
+        ip_address: "192.0.2.1",
+        is_bot_event: None,
+        millis_after_send: HOUR_MS,
+    }
 }
 
-fn check(user_agent: &str, of_open: Verdict, of_click: Verdict) {
-    assert_eq!(judge(&signs(user_agent, false)), of_open, "open by {user_agent}");
-    assert_eq!(judge(&signs(user_agent, true)), of_click, "click by {user_agent}");
+fn check(user_agent: &str, of_open: Actor, of_click: Actor) {
+    assert_eq!(classify(&fields(user_agent, false)), of_open, "open by {user_agent}");
+    assert_eq!(classify(&fields(user_agent, true)), of_click, "click by {user_agent}");
 }
 
 #[test]
@@ -28,29 +34,29 @@ fn browsers_and_mail_programs_are_people() {
         "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Microsoft Outlook 16.0.17328; ms-office; MSOffice 16)",
         "Mozilla/5.0 (Linux; Android 11; CUBOT X50) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36",
     ] {
-        assert_eq!(judge(&signs(user_agent, false)), Verdict::Person, "{user_agent}");
+        assert_eq!(classify(&fields(user_agent, false)), Actor::Person, "{user_agent}");
     }
-    check(CHROME, Verdict::Person, Verdict::Person);
+    check(CHROME, Actor::Person, Actor::Person);
 }
 
 #[test]
-fn a_missing_user_agent_points_to_nobody() {
-    check("", Verdict::Person, Verdict::Person);
+fn missing_user_agent_is_a_person() {
+    check("", Actor::Person, Actor::Person);
 }
 
 #[test]
-fn image_proxies_open_for_people_and_prefetchers_do_not() {
+fn image_proxies_are_people_and_prefetchers_are_machines() {
     let google = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)";
-    check(google, Verdict::Person, Verdict::Person);
+    check(google, Actor::Person, Actor::Person);
     check(
         "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html",
-        Verdict::Person,
-        Verdict::Person,
+        Actor::Person,
+        Actor::Person,
     );
-    check(GMAIL_PREFETCH, Verdict::Machine("gmail_prefetch"), Verdict::Machine("gmail_prefetch"));
-    check("Mozilla/5.0", Verdict::Machine("apple_mpp"), Verdict::Machine("bare_agent"));
-    check(" Mozilla/5.0 ", Verdict::Machine("apple_mpp"), Verdict::Machine("bare_agent"));
-    check(&format!("{GMAIL_PREFETCH}x"), Verdict::Person, Verdict::Person);
+    check(GMAIL_PREFETCH, Actor::Machine("gmail_prefetch"), Actor::Machine("gmail_prefetch"));
+    check("Mozilla/5.0", Actor::Machine("apple_mpp"), Actor::Machine("bare_agent"));
+    check(" Mozilla/5.0 ", Actor::Machine("apple_mpp"), Actor::Machine("bare_agent"));
+    check(&format!("{GMAIL_PREFETCH}x"), Actor::Person, Actor::Person);
 }
 
 #[test]
@@ -74,65 +80,70 @@ fn scanners_previews_crawlers_and_programs_are_machines() {
         ("Go-http-client/2.0", "http_library"),
         ("CURL/8.5.0", "http_library"),
     ] {
-        check(user_agent, Verdict::Machine(name), Verdict::Machine(name));
+        check(user_agent, Actor::Machine(name), Actor::Machine(name));
     }
-    check("okhttp/4.12.0", Verdict::Person, Verdict::Machine("app_library"));
-    check("Microsoft Office Existence Discovery", Verdict::Person, Verdict::Machine("office_discovery"));
+    check("okhttp/4.12.0", Actor::Person, Actor::Machine("app_library"));
+    check("Microsoft Office Existence Discovery", Actor::Person, Actor::Machine("office_discovery"));
 }
 
 #[test]
-fn whoever_comes_from_a_scanners_network_is_a_machine() {
-    let from = |ip_address| judge(&Signs { ip_address, ..signs(CHROME, true) });
-    assert_eq!(from("67.231.156.12"), Verdict::Machine("scanner_proofpoint_network"));
-    assert_eq!(from("209.222.82.1"), Verdict::Machine("scanner_barracuda_network"));
+fn request_from_a_scanners_network_is_a_machine() {
+    let from = |ip_address| classify(&InteractionFields { ip_address, ..fields(CHROME, true) });
+    assert_eq!(from("67.231.156.12"), Actor::Machine("scanner_proofpoint_network"));
+    assert_eq!(from("209.222.82.1"), Actor::Machine("scanner_barracuda_network"));
     for elsewhere in ["192.0.2.1", "2001:db8::1", "", "67.231.156.12, 192.0.2.1", "not an address"] {
-        assert_eq!(from(elsewhere), Verdict::Person, "{elsewhere}");
+        assert_eq!(from(elsewhere), Actor::Person, "{elsewhere}");
     }
 }
 
 #[test]
-fn sess_flag_comes_first_unless_the_prefetcher_is_known() {
-    let judged = |user_agent, flag| judge(&Signs { is_bot_event: Some(flag), ..signs(user_agent, false) });
-    assert_eq!(judged(CHROME, "Likely"), Verdict::Machine(SES_FLAG));
-    assert_eq!(judged("Mozilla/5.0", "likely"), Verdict::Machine(SES_FLAG));
-    assert_eq!(judged("curl/8.5.0", "Unlikely"), Verdict::Person);
-    assert_eq!(judged("Mozilla/5.0", "Unlikely"), Verdict::Machine("apple_mpp"));
-    assert_eq!(judged(GMAIL_PREFETCH, "unlikely"), Verdict::Machine("gmail_prefetch"));
+fn ses_flag_comes_first_except_for_known_prefetchers() {
+    let judged = |user_agent, flag| {
+        classify(&InteractionFields { is_bot_event: Some(flag), ..fields(user_agent, false) })
+    };
+    assert_eq!(judged(CHROME, "Likely"), Actor::Machine(SES_FLAG));
+    assert_eq!(judged("Mozilla/5.0", "likely"), Actor::Machine(SES_FLAG));
+    assert_eq!(judged("curl/8.5.0", "Unlikely"), Actor::Person);
+    assert_eq!(judged("Mozilla/5.0", "Unlikely"), Actor::Machine("apple_mpp"));
+    assert_eq!(judged(GMAIL_PREFETCH, "unlikely"), Actor::Machine("gmail_prefetch"));
     for undecided in ["", "Unknown", "true"] {
-        assert_eq!(judged("curl/8.5.0", undecided), Verdict::Machine("http_library"), "{undecided}");
-        assert_eq!(judged(CHROME, undecided), Verdict::Person, "{undecided}");
+        assert_eq!(judged("curl/8.5.0", undecided), Actor::Machine("http_library"), "{undecided}");
+        assert_eq!(judged(CHROME, undecided), Actor::Person, "{undecided}");
     }
 }
 
 #[test]
 fn only_clicks_within_a_second_of_the_send_are_too_fast_for_people() {
-    let after = |millis_after_send, click| judge(&Signs { millis_after_send, ..signs(CHROME, click) });
-    assert_eq!(after(0, true), Verdict::Machine("click_at_once"));
-    assert_eq!(after(1000, true), Verdict::Machine("click_at_once"));
-    assert_eq!(after(1001, true), Verdict::Person);
-    assert_eq!(after(-1, true), Verdict::Person);
-    assert_eq!(after(500, false), Verdict::Person);
+    let after = |millis_after_send, click| {
+        classify(&InteractionFields { millis_after_send, ..fields(CHROME, click) })
+    };
+    assert_eq!(after(0, true), Actor::Machine("click_at_once"));
+    assert_eq!(after(1000, true), Actor::Machine("click_at_once"));
+    assert_eq!(after(1001, true), Actor::Person);
+    assert_eq!(after(-1, true), Actor::Person);
+    assert_eq!(after(500, false), Actor::Person);
 }
 
 #[test]
-fn what_stands_behind_the_limit_is_not_read() {
+fn user_agent_beyond_the_limit_is_not_searched() {
     let agent = |padding: usize| format!("{}curl/8", "x".repeat(padding));
     let limit = rules::MAX_USER_AGENT_BYTES;
-    assert_eq!(judge(&signs(&agent(limit - 5), true)), Verdict::Machine("http_library"));
-    assert_eq!(judge(&signs(&agent(limit - 4), true)), Verdict::Person);
+    assert_eq!(classify(&fields(&agent(limit - 5), true)), Actor::Machine("http_library"));
+    assert_eq!(classify(&fields(&agent(limit - 4), true)), Actor::Person);
 }
 
 #[test]
-fn every_rule_can_be_read_and_says_where_it_is_from() {
+fn every_rule_is_valid_and_has_a_source() {
     let file = rules::RuleFile::built_in().unwrap();
     assert_eq!(file.version, RULES_VERSION);
     let mut names: Vec<&str> = Vec::new();
     for rule in &file.rules {
         assert!(rule.source.len() > 8, "{rule:?}");
         assert!(!names.contains(&rule.name.as_str()) && rule.name != SES_FLAG, "{rule:?}");
-        assert!(rule.holds.iter().all(|text| text.len() >= 3 && *text == text.to_lowercase()), "{rule:?}");
-        assert!(rule.from.iter().all(|network| network::Network::parse(network).is_some()), "{rule:?}");
-        let states_a_condition = !(rule.is.is_empty() && rule.holds.is_empty() && rule.from.is_empty());
+        assert!(rule.contains.iter().all(|text| text.len() >= 3 && *text == text.to_lowercase()), "{rule:?}");
+        assert!(rule.networks.iter().all(|network| network::Network::parse(network).is_some()), "{rule:?}");
+        let states_a_condition =
+            !(rule.equals.is_empty() && rule.contains.is_empty() && rule.networks.is_empty());
         assert!(states_a_condition || rule.within_ms.is_some(), "{rule:?}");
         names.push(&rule.name);
     }
@@ -140,8 +151,8 @@ fn every_rule_can_be_read_and_says_where_it_is_from() {
 
 proptest! {
     #[test]
-    fn any_text_is_judged(user_agent in ".{0,600}", flag in ".{0,10}", millis_after_send: i64, click: bool) {
-        let first = Signs { user_agent: &user_agent, ip_address: "", is_bot_event: Some(&flag), millis_after_send, click };
-        prop_assert_eq!(judge(&first), judge(&first));
+    fn any_text_is_classified(user_agent in ".{0,600}", flag in ".{0,10}", millis_after_send: i64, is_click: bool) {
+        let first = InteractionFields { user_agent: &user_agent, ip_address: "", is_bot_event: Some(&flag), millis_after_send, is_click };
+        prop_assert_eq!(classify(&first), classify(&first));
     }
 }

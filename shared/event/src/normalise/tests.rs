@@ -1,17 +1,17 @@
-//! SES's shapes, with the oddities of the field, to the one shape.
+//! SES's wire shapes with their oddities, and the events they become.
 
 use super::*;
 use crate::decode::{Decoded, Decoder};
 
-/// What an event of type `kind` with `body` comes to, read by `field`.
+/// Checks the events that an SES event of type `event_type` with `body` becomes, each reduced by `read`.
 fn check<T: PartialEq + std::fmt::Debug>(
-    kind: &str,
+    event_type: &str,
     body: &str,
     read: impl Fn(&EmailEvent<'_>) -> T,
     expected: &[T],
 ) {
     let mail = r#""mail":{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m","destination":["a@example.com","b@example.com"]}"#;
-    let text = format!("{{\"eventType\":\"{kind}\",{mail},{body}}}");
+    let text = format!("{{\"eventType\":\"{event_type}\",{mail},{body}}}");
     let mut seen = Vec::new();
     Decoder::new().decode(text.as_bytes(), &mut |decoded| match decoded {
         Decoded::Event(event) => seen.push(read(event)),
@@ -27,7 +27,7 @@ fn recipients(event: &EmailEvent<'_>) -> String {
 const TIME: &str = r#""timestamp":"2025-11-13T02:15:24.000Z""#;
 
 #[test]
-fn recipients_are_those_the_event_names() {
+fn recipients_are_those_that_the_event_names() {
     check("Send", r#""send":{}"#, recipients, &["a@example.com b@example.com".to_owned()]);
     let delivery = |more: &str| format!("\"delivery\":{{{TIME}{more}}}");
     check(
@@ -60,7 +60,7 @@ fn recipients_are_those_the_event_names() {
 }
 
 #[test]
-fn a_message_to_nobody_known_is_counted_once() {
+fn message_without_recipients_is_counted_once() {
     let text = br#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m"}}"#;
     Decoder::new().decode(text, &mut |decoded| match decoded {
         Decoded::Event(event) => {
@@ -71,7 +71,7 @@ fn a_message_to_nobody_known_is_counted_once() {
 }
 
 #[test]
-fn recipients_and_tags_end_at_their_limits() {
+fn recipients_and_tags_are_limited() {
     let addresses = vec!["\"a@example.com\""; 1001].join(",");
     let tags: Vec<String> = (0..65).map(|n| format!("\"t{n}\":[\"v\",\"w\"]")).collect();
     let text = format!(
@@ -93,7 +93,7 @@ fn recipients_and_tags_end_at_their_limits() {
 }
 
 #[test]
-fn a_bounce_is_one_event_per_class_of_its_recipients() {
+fn bounce_becomes_one_event_per_class_of_its_recipients() {
     let recipient = |name: &str, status: &str| format!(r#"{{"emailAddress":"{name}","status":"{status}"}}"#);
     let list = [recipient("a", "5.1.1"), recipient("b", "5.2.2"), recipient("c", "5.1.1")].join(",");
     let body = format!(
@@ -103,7 +103,7 @@ fn a_bounce_is_one_event_per_class_of_its_recipients() {
 }
 
 #[test]
-fn a_bounce_after_acceptance_is_reported_by_another_host() {
+fn bounce_after_acceptance_is_reported_by_a_host_outside_ses() {
     for (mta, expected) in [
         ("dsn; a8-21.smtp-out.amazonses.com", false),
         ("dns; A8-21.SMTP-OUT.AmazonSES.com.", false),
@@ -115,26 +115,27 @@ fn a_bounce_after_acceptance_is_reported_by_another_host() {
         ("dns; ", false),
     ] {
         let body = format!(r#""bounce":{{{TIME},"bounceType":"Permanent","reportingMTA":"{mta}"}}"#);
-        let after = |event: &EmailEvent<'_>| matches!(&event.kind, EventKind::Bounce(bounce) if bounce.after_acceptance);
+        let after = |event: &EmailEvent<'_>| matches!(&event.event_type, EventType::Bounce(bounce) if bounce.after_acceptance);
         check("Bounce", &body, after, &[expected]);
     }
 }
 
 #[test]
-fn a_complaint_counts_unless_it_is_none() {
+fn complaint_counts_unless_it_is_not_spam_or_suppressed() {
     for (more, expected) in [
         ("", true),
         (r#","complaintSubType":null,"complaintFeedbackType":"abuse""#, true),
         (r#","complaintFeedbackType":"Not-Spam""#, false),
         (r#","complaintSubType":"OnAccountSuppressionList""#, false),
     ] {
-        let counts = |event: &EmailEvent<'_>| matches!(event.kind, EventKind::Complaint { counts: true, .. });
+        let counts =
+            |event: &EmailEvent<'_>| matches!(event.event_type, EventType::Complaint { counts: true, .. });
         check("Complaint", &format!("\"complaint\":{{{TIME}{more}}}"), counts, &[expected]);
     }
 }
 
 #[test]
-fn an_unsubscribe_is_a_change_away() {
+fn unsubscribe_is_a_change_from_subscribed_to_unsubscribed() {
     let all = |all: bool| format!("{{\"unsubscribeAll\":{all}}}");
     let topic = |status: &str| {
         format!(
@@ -153,13 +154,13 @@ fn an_unsubscribe_is_a_change_away() {
         let body =
             format!(r#""subscription":{{{TIME},"newTopicPreferences":{new},"oldTopicPreferences":{old}}}"#);
         let unsubscribed =
-            |event: &EmailEvent<'_>| event.kind == EventKind::Subscription { unsubscribed: true };
+            |event: &EmailEvent<'_>| event.event_type == EventType::Subscription { unsubscribed: true };
         check("Subscription", &body, unsubscribed, &[expected]);
     }
 }
 
 #[test]
-fn optional_fields_of_a_wrong_type_are_as_good_as_absent() {
+fn optional_fields_of_a_wrong_type_count_as_absent() {
     for (text, expected) in [
         ("940", Some(940)),
         ("\"940\"", Some(940)),
@@ -169,23 +170,25 @@ fn optional_fields_of_a_wrong_type_are_as_good_as_absent() {
         ("1e99", None),
     ] {
         let body = format!("\"delivery\":{{{TIME},\"smtpResponse\":[],\"processingTimeMillis\":{text}}}");
-        let millis = |event: &EmailEvent<'_>| match event.kind {
-            EventKind::Delivery { processing_ms } => processing_ms,
-            _ => panic!("{:?}", event.kind),
+        let millis = |event: &EmailEvent<'_>| match event.event_type {
+            EventType::Delivery { processing_ms } => processing_ms,
+            _ => panic!("{:?}", event.event_type),
         };
         check("Delivery", &body, millis, &[expected]);
     }
 }
 
 #[test]
-fn an_open_carries_no_link_and_a_click_does() {
+fn only_a_click_has_a_link() {
     let body = |key: &str| {
         format!(
             "\"{key}\":{{{TIME},\"link\":\"https://example.com\",\"linkTags\":null,\"ipAddress\":\"::1\"}}"
         )
     };
-    let link = |event: &EmailEvent<'_>| match &event.kind {
-        EventKind::Open(act) | EventKind::Click(act) => act.link.as_deref().map(str::to_owned),
+    let link = |event: &EmailEvent<'_>| match &event.event_type {
+        EventType::Open(interaction) | EventType::Click(interaction) => {
+            interaction.link.as_deref().map(str::to_owned)
+        }
         other => panic!("{other:?}"),
     };
     check("Open", &body("open"), link, &[None]);

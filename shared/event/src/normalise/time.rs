@@ -1,35 +1,38 @@
-//! The spellings of time in SES's events, read into a [`Timestamp`].
+//! Parses the times in SES's events into a [`Timestamp`].
 //!
-//! Event publishing writes `2025-11-13T02:15:23.456Z` always, so that form has a path of its own; the older
-//! notifications also write whole seconds, offsets and a blank before the offset
+//! Event publishing always writes `2025-11-13T02:15:23.456Z`, so that form has a fast path; the older notifications also write whole
+//! seconds, offsets, and a space before the offset
 //! (<https://docs.aws.amazon.com/ses/latest/dg/notification-examples.html>).
 
 use crate::decode::Unreadable;
 use crate::units::Timestamp;
 
-/// 2000-01-01 and 2100-01-01, in milliseconds since the epoch. What lies outside is a broken clock, and would make a cell of its own for ever.
-const EARLIEST: i64 = 946_684_800_000;
-const LATEST: i64 = 4_102_444_800_000;
+/// 2000-01-01T00:00:00Z in milliseconds since the epoch, the first time accepted. A time outside of the accepted century comes from a broken
+/// clock, and its block would be kept for ever.
+const EARLIEST_MS: i64 = 946_684_800_000;
+/// 2100-01-01T00:00:00Z in milliseconds since the epoch, the first time refused again.
+const END_MS: i64 = 4_102_444_800_000;
 
-/// Reads `text`, the value of `field`.
+/// Parses `text`, the value of the field whose path is `field`.
 pub(super) fn parse(text: &str, field: &'static str) -> Result<Timestamp, Unreadable> {
-    let millis =
-        fixed(text.as_bytes()).or_else(|| tolerant(text)).ok_or(Unreadable::TimeNotUnderstood(field))?;
-    if (EARLIEST..LATEST).contains(&millis) {
+    let millis = parse_usual(text.as_bytes())
+        .or_else(|| parse_tolerant(text))
+        .ok_or(Unreadable::TimeNotUnderstood(field))?;
+    if (EARLIEST_MS..END_MS).contains(&millis) {
         Ok(Timestamp::from_millis(millis))
     } else {
         Err(Unreadable::TimeOutOfRange(field))
     }
 }
 
-/// `YYYY-MM-DDTHH:MM:SS.mmmZ` and nothing else.
-fn fixed(text: &[u8]) -> Option<i64> {
+/// Accepts `YYYY-MM-DDTHH:MM:SS.mmmZ` only.
+fn parse_usual(text: &[u8]) -> Option<i64> {
     let [date_and_time @ .., b'.', a, b, c, b'Z'] = <&[u8; 24]>::try_from(text).ok()? else { return None };
     Some(seconds(date_and_time)? * 1000 + digits(&[*a, *b, *c])?)
 }
 
-/// The same with any fraction or none, with `Z`, `+01:00`, `+0100` or `+01`, blanks before it, or no offset at all (UTC).
-fn tolerant(text: &str) -> Option<i64> {
+/// Accepts any fraction or none, then white space, then `Z`, `+01:00`, `+0100`, `+01`, or no offset at all (UTC).
+fn parse_tolerant(text: &str) -> Option<i64> {
     let (date_and_time, mut rest) = text.trim().as_bytes().split_first_chunk::<19>()?;
     let mut millis = seconds(date_and_time)? * 1000;
     if let Some(fraction) = rest.strip_prefix(b".") {
@@ -38,6 +41,7 @@ fn tolerant(text: &str) -> Option<i64> {
             return None;
         }
         let mut scale = 100;
+        // Digits beyond milliseconds are cut off.
         for digit in fraction.get(..length.min(3))? {
             millis += i64::from(digit - b'0') * scale;
             scale /= 10;
@@ -59,7 +63,7 @@ fn signed(sign: u8, minutes: i64) -> i64 {
     if sign == b'-' { -minutes } else { minutes }
 }
 
-/// Seconds since the epoch of `YYYY-MM-DDTHH:MM:SS`, read as UTC. A leap second is the one after it.
+/// Seconds since the epoch of `YYYY-MM-DDTHH:MM:SS`, read as UTC. A leap second counts as the second after it.
 fn seconds(text: &[u8; 19]) -> Option<i64> {
     let [y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] =
         *text
@@ -68,12 +72,12 @@ fn seconds(text: &[u8; 19]) -> Option<i64> {
     };
     let (year, month, day) = (digits(&[y1, y2, y3, y4])?, digits(&[o1, o2])?, digits(&[d1, d2])?);
     let (hour, minute, second) = (digits(&[h1, h2])?, digits(&[m1, m2])?, digits(&[s1, s2])?);
-    let is_moment = (1..=12).contains(&month)
+    let is_valid = (1..=12).contains(&month)
         && (1..=days_in(year, month)).contains(&day)
         && hour < 24
         && minute < 60
         && second <= 60;
-    is_moment.then(|| days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+    is_valid.then(|| days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
@@ -96,8 +100,8 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar; the year is taken to begin in March, so that the leap day comes last.
-/// <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>
+/// Days from 1970-01-01 in the Gregorian calendar. The year is shifted to begin in March, so that the leap day is its last day.
+/// Algorithm: <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -116,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn all_spellings_of_one_moment_are_read() {
+    fn every_spelling_of_a_moment_is_parsed() {
         for text in [
             "2018-10-08T14:05:45.000Z",
             "2018-10-08T14:05:45Z",
@@ -134,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_not_understood() {
+    fn text_that_is_not_a_time_is_refused() {
         for text in [
             "",
             "yesterday",
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn times_outside_a_century_are_out_of_range() {
+    fn times_outside_the_century_are_out_of_range() {
         check("2000-01-01T00:00:00.000Z", Ok("2000-01-01T00:00:00Z"));
         check("2099-12-31T23:59:59.999Z", Ok("2099-12-31T23:59:59.999Z"));
         for text in [
@@ -173,14 +177,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_of_reading_equal_the_calendar(millis in EARLIEST..LATEST) {
+        fn both_parsers_agree_with_the_calendar(millis in EARLIEST_MS..END_MS) {
             let text = jiff::Timestamp::from_millisecond(millis).unwrap().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-            prop_assert_eq!(fixed(text.as_bytes()), Some(millis));
-            prop_assert_eq!(tolerant(&text), Some(millis));
+            prop_assert_eq!(parse_usual(text.as_bytes()), Some(millis));
+            prop_assert_eq!(parse_tolerant(&text), Some(millis));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in any::<String>()) {
+        fn any_text_is_parsed_or_refused(text in any::<String>()) {
             let _ = parse(&text, "f");
         }
     }

@@ -1,10 +1,10 @@
-//! A stream cut anywhere gives the same values, in bounded memory.
+//! A stream split anywhere gives the same values, in bounded memory.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The pieces of `stream`, fed in chunks of `size` bytes: each one's offset and text.
+/// The offset and text of each piece of `stream`, fed in chunks of `size` bytes.
 fn pieces(stream: &[u8], size: usize) -> Vec<(u64, String)> {
     pieces_of(stream, size, 1 << 20)
 }
@@ -20,7 +20,7 @@ fn pieces_of(stream: &[u8], size: usize, chunk_bytes: usize) -> Vec<(u64, String
     let mut splitter = Splitter::new(chunk_bytes);
     for chunk in stream.chunks(size) {
         splitter.feed(chunk, &mut note);
-        assert!(splitter.held().len() < MAX_RECORD_BYTES);
+        assert!(splitter.pending().len() < MAX_RECORD_BYTES);
         assert!(splitter.buffer.len() <= 3 * MAX_RECORD_BYTES + chunk_bytes);
     }
     splitter.finish(&mut note);
@@ -38,7 +38,7 @@ fn values(stream: &[u8], size: usize) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn a_block_ends_between_two_lines() {
+fn piece_ends_between_two_lines() {
     let stream = b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
     let expected = vec![(0, "{\"a\":1}\n{\"a\":2}\n".to_owned()), (16, "{\"a\":3}\n".to_owned())];
     assert_eq!(pieces(stream, 1000), expected);
@@ -46,7 +46,7 @@ fn a_block_ends_between_two_lines() {
 }
 
 #[test]
-fn a_value_over_several_lines_is_never_cut() {
+fn value_over_several_lines_is_never_cut() {
     for inside in ["{\n\"a\": {}\n,\"b\":[\n{}\n]\n}", "{\"a\":{\"b\":1}\n}", "[{},\n{}\n,{}\n]"] {
         let stream = format!("{inside}\r\n\r\n  {inside}\n");
         for size in 1..=stream.len() {
@@ -56,7 +56,7 @@ fn a_value_over_several_lines_is_never_cut() {
 }
 
 #[test]
-fn a_large_container_is_given_as_its_elements_come() {
+fn large_container_is_passed_on_in_parts() {
     let element = format!("{{\"a\":\"]}}\\\"{{{}\"}}", "x".repeat(5000));
     let count = 3_000_000 / element.len();
     let elements = vec![element.as_str(); count].join(",\n");
@@ -81,7 +81,7 @@ fn a_large_container_is_given_as_its_elements_come() {
 }
 
 #[test]
-fn what_follows_a_broken_container_is_given_too() {
+fn bytes_after_a_broken_container_are_passed_on() {
     let element = format!("{{\"a\":\"{}\"}}", "x".repeat(50_000));
     for (start, end) in [("[", "}"), ("{\"Records\":[", "]]"), ("{\"Records\":[", "],\"b\":\"cut\nx]")] {
         let stream = format!("{start}{element},{element}{end}\n{{\"last\":1}}\n");
@@ -95,7 +95,7 @@ fn what_follows_a_broken_container_is_given_too() {
 }
 
 #[test]
-fn a_line_that_is_too_large_costs_only_itself() {
+fn line_that_is_too_large_does_not_affect_others() {
     let stream = [&vec![b'x'; 50 << 20][..], b"\n{\"a\":1}\n"].concat();
     let expected =
         vec![(0, format!("too large after {MAX_RECORD_BYTES}")), ((50 << 20) + 1, "{\"a\":1}\n".to_owned())];
@@ -105,7 +105,7 @@ fn a_line_that_is_too_large_costs_only_itself() {
 }
 
 #[test]
-fn garbage_passes_in_bounded_blocks() {
+fn garbage_is_passed_on_in_bounded_pieces() {
     let garbage: Vec<u8> =
         (0..40_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect();
     let (mut total, mut largest) = (0, 0);
@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn values_come_out_as_they_went_in(
+    fn values_come_out_unchanged(
         list in prop::collection::vec((json(), any::<bool>()), 0..6),
         size in 1..200_usize,
         separator in prop::sample::select(vec!["\n", "\r\n", "\n\n", " ", ""]),
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn elements_come_out_as_they_went_in(
+    fn elements_come_out_unchanged(
         list in prop::collection::vec(json(), 0..6),
         is_batch in any::<bool>(),
         is_pretty in any::<bool>(),
@@ -172,7 +172,7 @@ proptest! {
         let mut seen = Vec::new();
         for (offset, text) in pieces {
             prop_assert!(stream[usize::try_from(offset).unwrap()..].starts_with(text.trim_end()));
-            // Whole, if it was small or ended before a chunk of it had come.
+            // The container is passed on whole if it ended before a chunk of it had arrived.
             if text.starts_with('[') || text.starts_with("{\"Records\"") {
                 let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
                 let elements = if is_batch { &whole["Records"] } else { &whole };
@@ -185,16 +185,16 @@ proptest! {
     }
 
     #[test]
-    fn elements_end_where_json_says(value in json(), cut in any::<prop::sample::Index>()) {
+    fn elements_end_where_json_ends_them(value in json(), cut in any::<prop::sample::Index>()) {
         let text = format!("{value},");
-        let (mut walk, _) = Walk::into(b"[").unwrap();
-        let first = walk.over(&text.as_bytes()[..cut.index(text.len() - 1)], 0);
+        let (mut scan, _) = ElementScan::enter(b"[").unwrap();
+        let first = scan.advance(&text.as_bytes()[..cut.index(text.len() - 1)], 0);
         prop_assert_eq!(first.whole, 0);
-        prop_assert_eq!(walk.over(text.as_bytes(), first.seen).whole, text.len() - 1);
+        prop_assert_eq!(scan.advance(text.as_bytes(), first.scanned).whole, text.len() - 1);
     }
 
     #[test]
-    fn no_byte_is_lost_or_given_twice(stream in prop::collection::vec(prop::sample::select(b"{}[],\n \"a1\\".to_vec()), 0..80), size in 1..40_usize) {
+    fn every_byte_is_passed_on_once(stream in prop::collection::vec(prop::sample::select(b"{}[],\n \"a1\\".to_vec()), 0..80), size in 1..40_usize) {
         let given: String = pieces(&stream, size).into_iter().map(|(_, text)| text).collect();
         let trimmed = String::from_utf8(stream).unwrap();
         prop_assert_eq!(given.trim_end(), trimmed.trim_end());

@@ -1,23 +1,23 @@
-//! The inside of JSON strings: finding their end many bytes at a time, and resolving escapes.
+//! The inside of JSON strings: finds their end many bytes at a time, and resolves escapes.
 //!
-//! It must never read beyond the string's text or give anything but UTF-8.
+//! Nothing here may read beyond the text or produce anything but UTF-8.
 
 use wide::u8x16;
 
-use super::Fault;
+use super::ScanError;
 
-/// So many bytes are told of by one word, a bit each.
+/// Bytes per window: one bit of a word for each.
 pub(super) const WINDOW: usize = 64;
-/// So many words are made at once.
+/// Windows that are examined at once.
 const WINDOWS: usize = 8;
-/// So many bytes fit in a register.
+/// Bytes per vector register.
 const LANE: usize = 16;
 
-/// Which of so many bytes are quotes, backslashes or control characters: the first in the lowest bit of the first word. Behind the
-/// end of the text all are.
+/// One bit for each byte of the next [`WINDOWS`] windows, set if the byte is a quote, a backslash or a control character. The first byte
+/// is the lowest bit of the first word. Bits beyond the end of the text are set, so that every search ends.
 pub(super) type Specials = [u64; WINDOWS];
 
-/// Where the special bytes are that `text` begins with.
+/// The special bytes at the beginning of `text`.
 pub(super) fn specials(text: &[u8]) -> Specials {
     let mut specials = [u64::MAX; WINDOWS];
     let (windows, rest) = text.as_chunks::<WINDOW>();
@@ -42,19 +42,19 @@ fn specials_in(window: &[u8; WINDOW]) -> u64 {
 #[cold]
 fn specials_at_end(rest: &[u8]) -> u64 {
     let mut window = [0; WINDOW];
-    // There is room, as the rest is shorter.
+    // The rest is shorter than a window. The zeros after it are control characters, so their bits are set too.
     for (to, from) in window.iter_mut().zip(rest) {
         *to = *from;
     }
     specials_in(&window)
 }
 
-/// The place of the first quote, backslash or control character in `text`; its end if there is none.
+/// The position of the first quote, backslash or control character in `text`, or its length if there is none.
 pub(super) fn next_special(text: &[u8]) -> usize {
     text.iter().position(|&byte| byte < b' ' || matches!(byte, b'"' | b'\\')).unwrap_or(text.len())
 }
 
-/// Flipping bit 1 moves the quote (0x22) next to the control characters (below 0x20): one comparison finds both.
+/// Flipping bit 1 moves the quote (0x22) to 0x20, next to the control characters below it, so that one comparison finds both.
 #[inline]
 fn is_special(bytes: u8x16) -> u8x16 {
     let flipped = bytes ^ u8x16::splat(0x02);
@@ -62,26 +62,26 @@ fn is_special(bytes: u8x16) -> u8x16 {
     quote_or_control | bytes.simd_eq(u8x16::splat(b'\\'))
 }
 
-/// Checks the escape that begins with the backslash at `at`; the place behind it.
-pub(super) fn escape_end(bytes: &[u8], at: usize) -> Result<usize, Fault> {
+/// Checks the escape that begins with the backslash at `at` and returns the position after it.
+pub(super) fn escape_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => {
-            for place in at + 2..at + 6 {
-                match bytes.get(place) {
+            for index in at + 2..at + 6 {
+                match bytes.get(index) {
                     Some(byte) if byte.is_ascii_hexdigit() => {}
-                    Some(_) => return Err(Fault::Syntax),
-                    None => return Err(Fault::End),
+                    Some(_) => return Err(ScanError::Syntax),
+                    None => return Err(ScanError::UnexpectedEnd),
                 }
             }
             Ok(at + 6)
         }
-        Some(_) => Err(Fault::Syntax),
-        None => Err(Fault::End),
+        Some(_) => Err(ScanError::Syntax),
+        None => Err(ScanError::UnexpectedEnd),
     }
 }
 
-/// Appends `raw`, a string's checked inside, to `text` with its escapes resolved.
+/// Appends `raw` to `text` with its escapes resolved. `raw` must be the inside of a string that the scanner has accepted.
 pub(super) fn unescape(raw: &str, text: &mut String) {
     let mut rest = raw;
     loop {
@@ -110,7 +110,8 @@ pub(super) fn unescape(raw: &str, text: &mut String) {
     }
 }
 
-/// The character of a `\uXXXX` escape or of a surrogate pair of them, and the escape's length.
+/// The character of a `\uXXXX` escape or of a surrogate pair of two escapes, and the length of what was read. A surrogate without
+/// its partner becomes U+FFFD.
 fn unicode(escape: &str) -> (char, usize) {
     let high = code_unit(escape);
     let pair = match (high, escape.get(6..).filter(|rest| rest.starts_with("\\u")).map(code_unit)) {
