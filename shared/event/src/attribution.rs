@@ -33,7 +33,7 @@ const TENANT_NAME_TAG: &str = "ses:tenant-name";
 const SIMULATOR_DOMAIN: &str = "simulator.amazonses.com";
 
 /// The tenant of a message and those values of its dimensions that are the same for all of its recipients.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageAttribution<'e> {
     /// The tenant: always a name that [`TenantId::from_stored`] accepts. Borrowed text, because one `TenantId` per event would be a copy.
     pub tenant: Cow<'e, str>,

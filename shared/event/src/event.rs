@@ -215,20 +215,20 @@ pub struct Interaction<'a> {
     /// The address the request came from, as SES reports it: not checked to be an IP.
     pub ip_address: Cow<'a, str>,
     /// Whether a person or a machine made the request.
-    pub actor: Actor,
+    pub requester: Requester,
 }
 
 /// Who opened or clicked. Decided by [`crate::machine`]; its rules are versioned as a whole by
 /// [`RULES_VERSION`](crate::machine::RULES_VERSION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Actor {
+pub enum Requester {
     /// Nothing points to a machine.
     Person,
     /// A machine, with the name of the rule that recognised it.
     Machine(&'static str),
 }
 
-impl Actor {
+impl Requester {
     /// Whether it is a machine.
     pub const fn is_machine(self) -> bool {
         matches!(self, Self::Machine(_))

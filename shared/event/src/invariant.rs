@@ -1,7 +1,7 @@
 //! States that the program rules out but that the type system cannot: one place that makes them visible.
 //!
-//! A silent default would hide such a state for years. [`broken`] panics in builds with debug assertions, so a test that reaches
-//! one fails; in production it logs an error with the place in the source and raises [`broken_count`], and the caller goes on with
+//! A silent default would hide such a state for years. [`broken`] panics in builds with debug assertions, so that a test which reaches
+//! one fails; in production it logs an error with its source location and increments [`broken_count`], and the caller continues with
 //! the safest value it has.
 
 use std::panic::Location;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static BROKEN: AtomicU64 = AtomicU64::new(0);
 
-/// Reports that the state described by `what` was reached although the code rules it out. `what` must hold no personal data.
+/// Reports that the state described by `what` was reached although the code rules it out. `what` must not contain personal data.
 ///
 /// # Panics
 /// In builds with debug assertions, which is how all tests run.

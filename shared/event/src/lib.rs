@@ -22,7 +22,9 @@ mod normalise;
 mod tags;
 
 pub use decode::{Decoded, Decoder, Ignored, Unreadable};
-pub use event::{Actor, Bounce, BounceClass, BounceType, EmailEvent, EventType, Interaction, Suppression};
+pub use event::{
+    Bounce, BounceClass, BounceType, EmailEvent, EventType, Interaction, Requester, Suppression,
+};
 pub use recipient_hash::{HashKey, IdentityHash, RecipientHash};
 pub use tags::{TagList, Tags};
 pub use units::{

@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use crate::event::Actor;
+use crate::event::Requester;
 
 mod network;
 mod rules;
@@ -39,11 +39,11 @@ pub struct InteractionFields<'a> {
 }
 
 /// Decides who opened or clicked.
-pub fn classify(fields: &InteractionFields<'_>) -> Actor {
+pub fn classify(fields: &InteractionFields<'_>) -> Requester {
     // Events from before the flag existed lack it, which is like an unknown value.
     let flag = fields.is_bot_event.unwrap_or_default();
     if flag.eq_ignore_ascii_case("likely") {
-        return Actor::Machine(SES_FLAG);
+        return Requester::Machine(SES_FLAG);
     }
     RULES.first_match(fields, flag.eq_ignore_ascii_case("unlikely"))
 }

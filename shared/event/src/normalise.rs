@@ -213,14 +213,14 @@ fn complaint<'a>(body: &mut Body<'a>) -> EventType<'a> {
 fn interaction<'a>(body: &mut Body<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
     let user_agent = body.user_agent.take().unwrap_or_default();
     let ip_address = body.ip_address.take().unwrap_or_default();
-    let actor = machine::classify(&InteractionFields {
+    let requester = machine::classify(&InteractionFields {
         user_agent: &user_agent,
         ip_address: &ip_address,
         is_bot_event: body.is_bot_event.as_deref(),
         millis_after_send,
         is_click,
     });
-    Interaction { link: body.link.take().filter(|_| is_click), user_agent, ip_address, actor }
+    Interaction { link: body.link.take().filter(|_| is_click), user_agent, ip_address, requester }
 }
 
 /// Whether a change unsubscribed the contact from everything, or from a topic it had not opted out of before.

@@ -99,7 +99,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::event::{Actor, Bounce, BounceClass, BounceType, Interaction};
+    use crate::event::{Bounce, BounceClass, BounceType, Interaction, Requester};
     use crate::tags::Tags;
     use crate::units::Timestamp;
 
@@ -144,7 +144,7 @@ mod tests {
             link: link.map(Cow::Borrowed),
             user_agent: Cow::Borrowed(user_agent),
             ip_address: Cow::Borrowed(ip_address),
-            actor: Actor::Person,
+            requester: Requester::Person,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
-use crate::event::{Actor, BounceType, EventType};
+use crate::event::{BounceType, EventType, Requester};
 
 /// One outcome as one line.
 pub(super) fn line(decoded: &Decoded<'_, '_>) -> String {
@@ -33,9 +33,9 @@ fn event_line(event: &EmailEvent<'_>) -> String {
         EventType::Reject => "reject".to_owned(),
         EventType::RenderingFailure => "rendering failure".to_owned(),
         EventType::Delay { class } => format!("delay ({})", class.name()),
-        EventType::Open(open) => format!("open by {}", who(open.actor)),
+        EventType::Open(open) => format!("open by {}", who(open.requester)),
         EventType::Click(click) => {
-            format!("click by {} on {}", who(click.actor), click.link.as_deref().unwrap_or("?"))
+            format!("click by {} on {}", who(click.requester), click.link.as_deref().unwrap_or("?"))
         }
         EventType::Subscription { unsubscribed } => format!("subscription, unsubscribed: {unsubscribed}"),
         EventType::QueueDepth { depth } => format!("queue of {depth}"),
@@ -49,10 +49,10 @@ fn event_line(event: &EmailEvent<'_>) -> String {
     line
 }
 
-fn who(actor: Actor) -> &'static str {
-    match actor {
-        Actor::Person => "a person",
-        Actor::Machine(rule) => rule,
+fn who(requester: Requester) -> &'static str {
+    match requester {
+        Requester::Person => "a person",
+        Requester::Machine(rule) => rule,
     }
 }
 

@@ -130,16 +130,16 @@ impl Splitter {
 
     /// Moves the pending bytes to where a chunk fits after them. The chunk then begins at a page boundary.
     fn move_pending(&mut self) {
-        let held = self.end - self.start;
-        let before = held.next_multiple_of(PAGE_BYTES);
+        let pending = self.end - self.start;
+        let before = pending.next_multiple_of(PAGE_BYTES);
         let needed = PAGE_BYTES + before + self.chunk_bytes;
         if self.buffer.len() < needed {
             // Room for twice the pending bytes, so that a long value is moved only a few times.
             self.buffer.resize(needed + before, 0);
         }
         let end = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES) + before;
-        self.buffer.copy_within(self.start..self.end, end - held);
-        (self.start, self.end) = (end - held, end);
+        self.buffer.copy_within(self.start..self.end, end - pending);
+        (self.start, self.end) = (end - pending, end);
     }
 
     /// Passes on all values up to the last line break between two. Returns whether the pending bytes need another step.

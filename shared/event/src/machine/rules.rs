@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::InteractionFields;
 use super::network::Network;
-use crate::event::Actor;
+use crate::event::Requester;
 use crate::fragments::{Fragments, FragmentsBuilder};
 use crate::invariant::or_broken;
 
@@ -28,7 +28,7 @@ pub(super) struct Rules {
 /// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
 #[derive(Debug)]
 struct Rule {
-    actor: Actor,
+    requester: Requester,
     equals: Vec<String>,
     contains: Vec<usize>,
     networks: Vec<Network>,
@@ -52,7 +52,7 @@ pub(super) struct RuleFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleText {
-    /// The name reported with [`Actor::Machine`].
+    /// The name reported with [`Requester::Machine`].
     pub(super) name: String,
     /// Whether a match means a person.
     #[serde(default)]
@@ -109,7 +109,7 @@ impl Rules {
 
     /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says `Unlikely`, only
     /// rules that override the flag are used.
-    pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Actor {
+    pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
         let user_agent = fields.user_agent.trim();
         // Searching is most of the work, and the first rules compare whole user agents only: search when a rule first needs it.
         let mut found = None;
@@ -119,19 +119,19 @@ impl Rules {
                 && (rule.contains.is_empty()
                     || found.get_or_insert_with(|| self.fragments.find(user_agent)).has_any(&rule.contains));
             if matches {
-                return rule.actor;
+                return rule.requester;
             }
         }
-        Actor::Person
+        Requester::Person
     }
 }
 
 impl Rule {
     fn new(text: RuleText, fragments: &mut FragmentsBuilder) -> Self {
         // Leaked on purpose: rules are loaded once and live as long as the program, and results must be cheap to copy.
-        let actor = if text.person { Actor::Person } else { Actor::Machine(text.name.leak()) };
+        let requester = if text.person { Requester::Person } else { Requester::Machine(text.name.leak()) };
         Self {
-            actor,
+            requester,
             equals: text.equals,
             contains: text.contains.into_iter().map(|text| fragments.add(text)).collect(),
             networks: text.networks.iter().filter_map(|network| Network::parse(network)).collect(),

@@ -18,7 +18,7 @@ fn fields(user_agent: &str, is_click: bool) -> InteractionFields<'_> {
     }
 }
 
-fn check(user_agent: &str, of_open: Actor, of_click: Actor) {
+fn check(user_agent: &str, of_open: Requester, of_click: Requester) {
     assert_eq!(classify(&fields(user_agent, false)), of_open, "open by {user_agent}");
     assert_eq!(classify(&fields(user_agent, true)), of_click, "click by {user_agent}");
 }
@@ -34,29 +34,29 @@ fn browsers_and_mail_programs_are_people() {
         "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Microsoft Outlook 16.0.17328; ms-office; MSOffice 16)",
         "Mozilla/5.0 (Linux; Android 11; CUBOT X50) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36",
     ] {
-        assert_eq!(classify(&fields(user_agent, false)), Actor::Person, "{user_agent}");
+        assert_eq!(classify(&fields(user_agent, false)), Requester::Person, "{user_agent}");
     }
-    check(CHROME, Actor::Person, Actor::Person);
+    check(CHROME, Requester::Person, Requester::Person);
 }
 
 #[test]
 fn missing_user_agent_is_a_person() {
-    check("", Actor::Person, Actor::Person);
+    check("", Requester::Person, Requester::Person);
 }
 
 #[test]
 fn image_proxies_are_people_and_prefetchers_are_machines() {
     let google = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)";
-    check(google, Actor::Person, Actor::Person);
+    check(google, Requester::Person, Requester::Person);
     check(
         "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html",
-        Actor::Person,
-        Actor::Person,
+        Requester::Person,
+        Requester::Person,
     );
-    check(GMAIL_PREFETCH, Actor::Machine("gmail_prefetch"), Actor::Machine("gmail_prefetch"));
-    check("Mozilla/5.0", Actor::Machine("apple_mpp"), Actor::Machine("bare_agent"));
-    check(" Mozilla/5.0 ", Actor::Machine("apple_mpp"), Actor::Machine("bare_agent"));
-    check(&format!("{GMAIL_PREFETCH}x"), Actor::Person, Actor::Person);
+    check(GMAIL_PREFETCH, Requester::Machine("gmail_prefetch"), Requester::Machine("gmail_prefetch"));
+    check("Mozilla/5.0", Requester::Machine("apple_mpp"), Requester::Machine("bare_agent"));
+    check(" Mozilla/5.0 ", Requester::Machine("apple_mpp"), Requester::Machine("bare_agent"));
+    check(&format!("{GMAIL_PREFETCH}x"), Requester::Person, Requester::Person);
 }
 
 #[test]
@@ -80,35 +80,35 @@ fn scanners_previews_crawlers_and_programs_are_machines() {
         ("Go-http-client/2.0", "http_library"),
         ("CURL/8.5.0", "http_library"),
     ] {
-        check(user_agent, Actor::Machine(name), Actor::Machine(name));
+        check(user_agent, Requester::Machine(name), Requester::Machine(name));
     }
-    check("okhttp/4.12.0", Actor::Person, Actor::Machine("app_library"));
-    check("Microsoft Office Existence Discovery", Actor::Person, Actor::Machine("office_discovery"));
+    check("okhttp/4.12.0", Requester::Person, Requester::Machine("app_library"));
+    check("Microsoft Office Existence Discovery", Requester::Person, Requester::Machine("office_discovery"));
 }
 
 #[test]
 fn request_from_a_scanners_network_is_a_machine() {
     let from = |ip_address| classify(&InteractionFields { ip_address, ..fields(CHROME, true) });
-    assert_eq!(from("67.231.156.12"), Actor::Machine("scanner_proofpoint_network"));
-    assert_eq!(from("209.222.82.1"), Actor::Machine("scanner_barracuda_network"));
+    assert_eq!(from("67.231.156.12"), Requester::Machine("scanner_proofpoint_network"));
+    assert_eq!(from("209.222.82.1"), Requester::Machine("scanner_barracuda_network"));
     for elsewhere in ["192.0.2.1", "2001:db8::1", "", "67.231.156.12, 192.0.2.1", "not an address"] {
-        assert_eq!(from(elsewhere), Actor::Person, "{elsewhere}");
+        assert_eq!(from(elsewhere), Requester::Person, "{elsewhere}");
     }
 }
 
 #[test]
 fn ses_flag_comes_first_except_for_known_prefetchers() {
-    let judged = |user_agent, flag| {
+    let with_flag = |user_agent, flag| {
         classify(&InteractionFields { is_bot_event: Some(flag), ..fields(user_agent, false) })
     };
-    assert_eq!(judged(CHROME, "Likely"), Actor::Machine(SES_FLAG));
-    assert_eq!(judged("Mozilla/5.0", "likely"), Actor::Machine(SES_FLAG));
-    assert_eq!(judged("curl/8.5.0", "Unlikely"), Actor::Person);
-    assert_eq!(judged("Mozilla/5.0", "Unlikely"), Actor::Machine("apple_mpp"));
-    assert_eq!(judged(GMAIL_PREFETCH, "unlikely"), Actor::Machine("gmail_prefetch"));
+    assert_eq!(with_flag(CHROME, "Likely"), Requester::Machine(SES_FLAG));
+    assert_eq!(with_flag("Mozilla/5.0", "likely"), Requester::Machine(SES_FLAG));
+    assert_eq!(with_flag("curl/8.5.0", "Unlikely"), Requester::Person);
+    assert_eq!(with_flag("Mozilla/5.0", "Unlikely"), Requester::Machine("apple_mpp"));
+    assert_eq!(with_flag(GMAIL_PREFETCH, "unlikely"), Requester::Machine("gmail_prefetch"));
     for undecided in ["", "Unknown", "true"] {
-        assert_eq!(judged("curl/8.5.0", undecided), Actor::Machine("http_library"), "{undecided}");
-        assert_eq!(judged(CHROME, undecided), Actor::Person, "{undecided}");
+        assert_eq!(with_flag("curl/8.5.0", undecided), Requester::Machine("http_library"), "{undecided}");
+        assert_eq!(with_flag(CHROME, undecided), Requester::Person, "{undecided}");
     }
 }
 
@@ -117,19 +117,19 @@ fn only_clicks_within_a_second_of_the_send_are_too_fast_for_people() {
     let after = |millis_after_send, click| {
         classify(&InteractionFields { millis_after_send, ..fields(CHROME, click) })
     };
-    assert_eq!(after(0, true), Actor::Machine("click_at_once"));
-    assert_eq!(after(1000, true), Actor::Machine("click_at_once"));
-    assert_eq!(after(1001, true), Actor::Person);
-    assert_eq!(after(-1, true), Actor::Person);
-    assert_eq!(after(500, false), Actor::Person);
+    assert_eq!(after(0, true), Requester::Machine("click_at_once"));
+    assert_eq!(after(1000, true), Requester::Machine("click_at_once"));
+    assert_eq!(after(1001, true), Requester::Person);
+    assert_eq!(after(-1, true), Requester::Person);
+    assert_eq!(after(500, false), Requester::Person);
 }
 
 #[test]
 fn user_agent_beyond_the_limit_is_not_searched() {
     let agent = |padding: usize| format!("{}curl/8", "x".repeat(padding));
     let limit = rules::MAX_USER_AGENT_BYTES;
-    assert_eq!(classify(&fields(&agent(limit - 5), true)), Actor::Machine("http_library"));
-    assert_eq!(classify(&fields(&agent(limit - 4), true)), Actor::Person);
+    assert_eq!(classify(&fields(&agent(limit - 5), true)), Requester::Machine("http_library"));
+    assert_eq!(classify(&fields(&agent(limit - 4), true)), Requester::Person);
 }
 
 #[test]
