@@ -1,8 +1,8 @@
 //! Attributes events: finds the tenant that an event belongs to and the values of its dimensions.
 //!
-//! The tenant is taken from what every event of a message carries, so that a send and its outcome never land in different tenants: the
-//! tenant tag first, then mappings by configuration set, sending domain and sending account. SES's own tenant name comes last, because
-//! SES documents it for bounces and complaints only. What matches none of these is [`TenantId::UNASSIGNED`].
+//! The tenant is taken from what every event of a message carries, so that a send and its outcome never land in different
+//! tenants: the tenant tag first, then mappings by configuration set, sending domain and sending account. SES's own tenant name
+//! comes last, because SES documents it for bounces and complaints only. What matches none of these is [`TenantId::UNASSIGNED`].
 
 use std::borrow::Cow;
 
@@ -35,7 +35,8 @@ const SIMULATOR_DOMAIN: &str = "simulator.amazonses.com";
 /// The tenant of a message and those values of its dimensions that are the same for all of its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageAttribution<'e> {
-    /// The tenant: always a name that [`TenantId::from_stored`] accepts. Borrowed text, because one `TenantId` per event would be a copy.
+    /// The tenant: always a name that [`TenantId::from_stored`] accepts. Borrowed text, because one `TenantId` per event would be
+    /// a copy.
     pub tenant: Cow<'e, str>,
     /// Whether the event names an unusable tenant, or two different ones.
     pub conflict: bool,
@@ -104,8 +105,8 @@ impl Attribution {
         RecipientDimensions { domain, provider, simulator }
     }
 
-    /// The recipient's dimensions of an open or a click, which does not name a recipient: those of the only recipient, or what all
-    /// recipients have in common, or [`Dimension::SEVERAL`].
+    /// The recipient's dimensions of an open or a click, which does not name a recipient: those of the only recipient, or what
+    /// all recipients have in common, or [`Dimension::SEVERAL`].
     pub fn interaction_dimensions<'a>(event: &'a EmailEvent<'_>) -> RecipientDimensions<'a> {
         let mut recipients = event.destinations.iter().map(|address| Self::recipient_dimensions(address));
         // Recipients beyond those kept are unknown, so nothing can be said about all of them.

@@ -1,10 +1,10 @@
 //! Classifies bounces and delays: turns SES's type and sub-type, the status code and the receiving server's answer into a
 //! [`BounceClass`].
 //!
-//! The knowledge is data: `classify/rules.toml` holds ordered rules, each with its source, and the first match wins. The status code in
-//! the server's own answer is trusted before the one SES reports, because SES often reports a generic one (`5.0.0`, `4.4.7`).
-//! An unknown type or answer is classified as unknown and is never an error. The idea of bounce rules as data comes from
-//! `KumoMTA`; the rules are our own.
+//! The knowledge is data: `classify/rules.toml` holds ordered rules, each with its source, and the first match wins. The status
+//! code in the server's own answer is trusted before the one SES reports, because SES often reports a generic one (`5.0.0`,
+//! `4.4.7`). An unknown type or answer is classified as unknown and is never an error. The idea of bounce rules as data comes
+//! from `KumoMTA`; the rules are our own.
 //!
 //! Diagnostics contain recipients' addresses, so no part of one may leave this module.
 
@@ -69,6 +69,7 @@ pub fn delay(delay_type: &str, status: Option<&str>, diagnostic: Option<&str>) -
 }
 
 fn bounce_type(fields: &BounceFields<'_>) -> BounceType {
+    // An unknown type is undetermined: calling it permanent or transient would change rates that SES itself would not change.
     if fields.bounce_type.eq_ignore_ascii_case("permanent") {
         BounceType::Permanent
     } else if !fields.bounce_type.eq_ignore_ascii_case("transient") {
@@ -87,8 +88,8 @@ fn is_auto_reply(fields: &BounceFields<'_>) -> bool {
         && fields.diagnostic.unwrap_or_default().is_empty()
 }
 
-/// Whether `text` is a spelling of `name`. SES writes `UnsubscribedRecipient`; exports and intermediate tools write `Unsubscribed Recipient`,
-/// `unsubscribed_recipient` and the like.
+/// Whether `text` is a spelling of `name`. SES writes `UnsubscribedRecipient`; exports and intermediate tools write
+/// `Unsubscribed Recipient`, `unsubscribed_recipient` and the like.
 fn is_same_name(name: &str, text: &str) -> bool {
     let letters = text.bytes().filter(|byte| !matches!(byte, b' ' | b'_' | b'-'));
     letters.map(|byte| byte.to_ascii_lowercase()).eq(name.bytes().map(|byte| byte.to_ascii_lowercase()))

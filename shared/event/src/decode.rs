@@ -4,8 +4,8 @@
 //! messages received from SQS, Lambda's record of a failed invocation, an SNS or EventBridge envelope, a JSON array, NDJSON,
 //! pretty-printed or concatenated values, or any of these inside another.
 //!
-//! Every part ends in exactly one [`Decoded`], and a bad part never takes a good one with it. Payloads are hostile: everything that
-//! grows with them (bytes, nesting, decompressed size) has a limit here.
+//! Every part ends in exactly one [`Decoded`], and a bad part never takes a good one with it. Payloads are hostile: everything
+//! that grows with them (bytes, nesting, decompressed size) has a limit here.
 
 use memchr::{memchr, memrchr};
 
@@ -36,8 +36,8 @@ const SPARE_BYTES: usize = 4 << 20;
 
 /// The outcome of one part of a payload.
 ///
-/// It needs two lifetimes, `'r` for the call and `'t` for the text, because `EmailEvent` is invariant in its lifetime (its `SmallVec`s
-/// are).
+/// It needs two lifetimes, `'r` for the call and `'t` for the text, because `EmailEvent` is invariant in its lifetime (its
+/// `SmallVec`s are).
 #[derive(Debug)]
 pub enum Decoded<'r, 't> {
     /// An event to count.
@@ -144,7 +144,8 @@ impl Decoder {
         self.keep_buffer(buffer);
     }
 
-    /// Decodes text in which single lines may not be UTF-8. Those lines are unreadable; the text between them is decoded without them.
+    /// Decodes text in which single lines may not be UTF-8. Those lines are unreadable; the text between them is decoded without
+    /// them.
     fn decode_lines(&mut self, bytes: &[u8], layer: Layer, on_outcome: OnOutcome<'_>) {
         let mut rest = bytes;
         loop {
@@ -168,8 +169,8 @@ impl Decoder {
         }
     }
 
-    /// Decodes values one after the other. Where one is broken, its first line is unreadable and decoding continues on the next line,
-    /// where NDJSON has its next event.
+    /// Decodes values one after the other. Where one is broken, its first line is unreadable and decoding continues on the next
+    /// line, where NDJSON has its next event.
     fn decode_text(&mut self, text: &str, layer: Layer, on_outcome: OnOutcome<'_>) {
         let mut scanner = Scanner::new(text);
         skip_byte_order_marks(&mut scanner, text);
@@ -208,8 +209,8 @@ impl Decoder {
         }
     }
 
-    /// Decodes any value. `settled` moves to the end of each part whose outcome was passed on, so that an error further on does not
-    /// put a counted part into quarantine as well.
+    /// Decodes any value. `settled` moves to the end of each part whose outcome was passed on, so that an error further on does
+    /// not put a counted part into quarantine as well.
     fn decode_value<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
@@ -260,8 +261,7 @@ impl Decoder {
     ) -> Result<(), ScanError> {
         let start = scanner.at();
         let mut envelope = Envelope::default();
-        // The elements of a container are decoded while it is read: they have no end that is known before, and their outcomes must
-        // come in order.
+        // Elements of a container are decoded while it is read: it may be large, and the elements before a defect must count.
         let mut has_records = false;
         scanner.object_with_known_keys(&Field::KEYS, |scanner, field| match (field, scanner.peek()) {
             (Some(Field::Records | Field::RecordsOrPartitions), Some(b'[')) => {
@@ -355,8 +355,8 @@ fn skip_byte_order_marks(scanner: &mut Scanner<'_>, text: &str) {
     }
 }
 
-/// From the first value after `settled` to the end of its line. White space and commas before it only separate values and are left
-/// out, unless scanning failed on one of them.
+/// From the first value after `settled` to the end of its line. White space and commas before it only separate values and are
+/// left out, unless scanning failed on one of them.
 fn line_to_give_up(text: &str, settled: usize, failed_at: usize) -> std::ops::Range<usize> {
     let rest = text.as_bytes().get(settled..).unwrap_or_default();
     let before_fault = rest.iter().take(failed_at.saturating_sub(settled));

@@ -1,7 +1,7 @@
 //! The one shape of an event after normalising, whatever it arrived in.
 //!
-//! It borrows from the bytes it was read from and lives only until the aggregate step has counted it. The addresses, links and IPs
-//! in it never leave that step except as keyed hashes (see [`crate::recipient_hash`]).
+//! It borrows from the bytes it was read from and lives only until the aggregate step has counted it. The addresses, links and
+//! IPs in it never leave that step except as keyed hashes (see [`crate::recipient_hash`]).
 
 use std::borrow::Cow;
 
@@ -23,8 +23,8 @@ pub struct EmailEvent<'a> {
     pub message_id: Cow<'a, str>,
     /// The addresses this event is about. Empty for Open and Click, which name no recipient.
     pub recipients: SmallVec<[Cow<'a, str>; 1]>,
-    /// The first [`EmailEvent::DESTINATIONS_KEPT`] envelope recipients of the message. Taken from `mail.destination`, never parsed out
-    /// of `commonHeaders`.
+    /// The first [`EmailEvent::DESTINATIONS_KEPT`] envelope recipients of the message. Taken from `mail.destination`, never
+    /// parsed out of `commonHeaders`.
     pub destinations: SmallVec<[Cow<'a, str>; 1]>,
     /// The number of envelope recipients, including those that `destinations` leaves out.
     pub destination_count: u32,
@@ -75,8 +75,8 @@ pub enum EventType<'a> {
         /// Whether the change unsubscribed it from everything or from a topic.
         unsubscribed: bool,
     },
-    /// A gauge, not an SES event: a sender reports how much mail waits in a queue of its own. The queue's name takes the place of the
-    /// message ID.
+    /// A gauge, not an SES event: a sender reports how much mail waits in a queue of its own. The queue's name takes the place of
+    /// the message ID.
     QueueDepth {
         /// The number of messages that wait.
         depth: u64,

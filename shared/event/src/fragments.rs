@@ -1,8 +1,8 @@
 //! Finds which of many short fragments a text contains, in one pass, ignoring case.
 //!
-//! Bounce diagnostics and user agents are searched for hundreds of fragments. Searching for each in turn would cost more than parsing the
-//! event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers, so only a bounded
-//! prefix of each is ever searched.
+//! Bounce diagnostics and user agents are searched for hundreds of fragments. Searching for each in turn would cost more than
+//! parsing the event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers,
+//! so only a bounded prefix of each is ever searched.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
@@ -54,6 +54,7 @@ impl FragmentsBuilder {
 
     /// Builds a set that searches at most the first `max_text_bytes` bytes of a text.
     pub(crate) fn build(self, max_text_bytes: usize) -> Fragments {
+        // `Standard` reports overlapping matches; the leftmost kinds would hide a fragment inside another.
         let automaton = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)

@@ -1,8 +1,8 @@
 //! States that the program rules out but that the type system cannot: one place that makes them visible.
 //!
-//! A silent default would hide such a state for years. [`broken`] panics in builds with debug assertions, so that a test which reaches
-//! one fails; in production it logs an error with its source location and increments [`broken_count`], and the caller continues with
-//! the safest value it has.
+//! A silent default would hide such a state for years. [`broken`] panics in builds with debug assertions, so that a test which
+//! reaches one fails; in production it logs an error with its source location and increments [`broken_count`], and the caller
+//! continues with the safest value it has.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,10 +1,10 @@
 //! A pull scanner over JSON text: returns the values that are asked for, borrowed, and skips the rest in one pass.
 //!
 //! It exists because most of an event is skipped (headers, subjects), and building a tree of all of it would cost more than the
-//! counting. It accepts exactly the texts that RFC 8259 and `serde_json` accept, also in skipped parts, with two differences: values
-//! nest at most [`MAX_DEPTH`] deep, and a surrogate without its partner reads as U+FFFD (senders cut subjects inside a pair).
-//! Of equal keys the last one wins, because callers overwrite.
-//! It must never allocate for text without escapes, recurse into what it skips, or look at a byte twice.
+//! counting. It accepts exactly the texts that RFC 8259 and `serde_json` accept, also in skipped parts, with two differences:
+//! values nest at most [`MAX_DEPTH`] deep, and a surrogate without its partner reads as U+FFFD (senders cut subjects inside a
+//! pair). Of equal keys the last one wins, because callers overwrite. It must never allocate for text without escapes, recurse
+//! into what it skips, or look at a byte twice.
 
 use std::borrow::Cow;
 
@@ -12,6 +12,7 @@ pub(crate) use known_key::KnownKey;
 
 mod fixed_layout;
 mod known_key;
+mod skip;
 mod strings;
 
 /// The deepest nesting of values. SES's own events stay below 10; with 64, [`Scanner::skip`] tracks open containers in one word.
@@ -89,6 +90,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         match self.next_byte() {
+            // White space, and the control characters that are errors, are all at most a space.
             Some(byte) if byte > b' ' => Some(byte),
             _ => self.peek_after_blanks(),
         }
@@ -134,6 +136,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn enter(&mut self, open: u8) -> Result<(), ScanError> {
+        // Only a container that is really there exceeds the depth; anything else is a syntax error.
         if self.depth == MAX_DEPTH && self.peek() == Some(open) {
             return Err(ScanError::TooDeep);
         }
@@ -257,6 +260,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let start = self.at;
         let has_escapes = self.string_end()?;
+        // The position is after the closing quote, so the slice is within the text.
         Ok(RawText { raw: self.text.get(start..self.at - 1).unwrap_or_default(), has_escapes })
     }
 
@@ -274,6 +278,7 @@ impl<'a> Scanner<'a> {
                     has_escapes: false,
                 })
             }
+            // An escape (some writers escape the `/` of base64) or no end at all: read it again the ordinary way.
             _ => {
                 self.at = start - 1;
                 self.raw_string()
@@ -368,117 +373,6 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         self.skip()?;
         Ok(self.text.get(start..self.at).unwrap_or_default())
-    }
-
-    /// Reads any value and drops it. Checks it as strictly as if it were used, so that broken records are noticed.
-    pub(crate) fn skip(&mut self) -> Result<(), ScanError> {
-        let room = MAX_DEPTH - self.depth;
-        // One bit per open container, the innermost lowest: 1 for an object, 0 for an array.
-        let mut objects = 0_u64;
-        let mut open = 0;
-        loop {
-            match self.peek().ok_or(ScanError::UnexpectedEnd)? {
-                b'"' => {
-                    self.at += 1;
-                    self.string_end()?;
-                }
-                opener @ (b'{' | b'[') => {
-                    if open == room {
-                        return Err(ScanError::TooDeep);
-                    }
-                    self.at += 1;
-                    let is_object = opener == b'{';
-                    // In ASCII the closing bracket is two after the opening one, for both kinds.
-                    if !self.take_byte(opener + 2) {
-                        objects = objects << 1 | u64::from(is_object);
-                        open += 1;
-                        if is_object {
-                            self.skip_key()?;
-                        }
-                        continue;
-                    }
-                }
-                _ => self.scalar()?,
-            }
-            loop {
-                if open == 0 {
-                    return Ok(());
-                }
-                let is_object = objects & 1 == 1;
-                match self.peek().ok_or(ScanError::UnexpectedEnd)? {
-                    b',' => {
-                        self.at += 1;
-                        if is_object {
-                            self.skip_key()?;
-                        }
-                        break;
-                    }
-                    b'}' if is_object => self.at += 1,
-                    b']' if !is_object => self.at += 1,
-                    _ => return Err(ScanError::Syntax),
-                }
-                objects >>= 1;
-                open -= 1;
-            }
-        }
-    }
-
-    /// Reads a number, `true`, `false` or `null`.
-    fn scalar(&mut self) -> Result<(), ScanError> {
-        match self.peek().ok_or(ScanError::UnexpectedEnd)? {
-            b't' => self.literal(b"true"),
-            b'f' => self.literal(b"false"),
-            b'n' => self.literal(b"null"),
-            b'-' | b'0'..=b'9' => self.number(),
-            _ => Err(ScanError::Syntax),
-        }
-    }
-
-    fn literal(&mut self, word: &[u8]) -> Result<(), ScanError> {
-        for &byte in word {
-            self.byte_if(|found| found == byte)?;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), ScanError> {
-        self.optional(|byte| byte == b'-');
-        if !self.optional(|byte| byte == b'0') {
-            self.digits()?;
-        }
-        if self.optional(|byte| byte == b'.') {
-            self.digits()?;
-        }
-        if self.optional(|byte| matches!(byte, b'e' | b'E')) {
-            self.optional(|byte| matches!(byte, b'+' | b'-'));
-            self.digits()?;
-        }
-        // JSON has no leading zeros: after a first 0 there can be no further digit.
-        if self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
-            return Err(ScanError::Syntax);
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), ScanError> {
-        self.byte_if(|byte| byte.is_ascii_digit())?;
-        while self.optional(|byte| byte.is_ascii_digit()) {}
-        Ok(())
-    }
-
-    fn byte_if(&mut self, is_wanted: impl Fn(u8) -> bool) -> Result<(), ScanError> {
-        match self.text.as_bytes().get(self.at) {
-            Some(&byte) if is_wanted(byte) => {
-                self.at += 1;
-                Ok(())
-            }
-            Some(_) => Err(ScanError::Syntax),
-            None => Err(ScanError::UnexpectedEnd),
-        }
-    }
-
-    fn optional(&mut self, is_wanted: impl Fn(u8) -> bool) -> bool {
-        self.byte_if(is_wanted).is_ok()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Turns bytes into [`EmailEvent`]s: the pure first stage that every event passes through.
 //!
-//! `decode` removes the layers an event arrives in, `normalise` turns SES's wire shapes into the one shape of [`event`], `classify`
-//! finds out why mail bounced, `provider` who runs the recipient's mailbox, `machine` whether a person opened or clicked, and
-//! `attribution` which tenant and dimensions an event belongs to. `recipient_hash` is the only place where addresses become hashes.
+//! `decode` removes the layers an event arrives in, `normalise` turns SES's wire shapes into the one shape of [`event`],
+//! `classify` finds out why mail bounced, `provider` who runs the recipient's mailbox, `machine` whether a person opened or
+//! clicked, and `attribution` which tenant and dimensions an event belongs to. `recipient_hash` is the only place where addresses
+//! become hashes.
 //!
 //! This crate does no I/O and knows no clock and no randomness: the same bytes and settings give the same result on any machine.
 

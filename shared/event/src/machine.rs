@@ -1,8 +1,8 @@
 //! Decides whether a person or a machine opened or clicked: privacy proxies that load every image, link scanners, crawlers.
 //!
-//! `machine/rules.toml` holds ordered rules with their sources; the first match wins. SES's own flag comes before all rules, and only a
-//! known prefetcher overrules its `Unlikely`. Without any sign of a machine it is a person, also if the user agent is missing: archives
-//! may have removed it, and calling all their clicks automated would be the worse error.
+//! `machine/rules.toml` holds ordered rules with their sources; the first match wins. SES's own flag comes before all rules, and
+//! only a known prefetcher overrules its `Unlikely`. Without any sign of a machine it is a person, also if the user agent is
+//! missing: archives may have removed it, and calling all their clicks automated would be the worse error.
 //!
 //! User agents are hostile text: at most 512 bytes are searched, and none of it is kept.
 
@@ -17,7 +17,8 @@ use rules::Rules;
 
 static RULES: LazyLock<Rules> = LazyLock::new(Rules::built_in);
 
-/// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be told apart.
+/// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be
+/// told apart.
 pub const RULES_VERSION: u32 = 1;
 
 /// The rule name reported if SES's own flag decides.

@@ -1,7 +1,7 @@
 //! Turns SES's wire shapes into the one shape of [`EmailEvent`]: decides what an event means for counting.
 //!
-//! One wire event becomes one [`EmailEvent`] per distinct classification of its recipients, because a bounce has a status for each of
-//! them. Nothing here depends on the order in which events arrive, and an event is refused only if it cannot be counted.
+//! One wire event becomes one [`EmailEvent`] per distinct classification of its recipients, because a bounce has a status for
+//! each of them. Nothing here depends on the order in which events arrive, and an event is refused only if it cannot be counted.
 
 use std::borrow::Cow;
 
@@ -40,6 +40,7 @@ type OnEvent<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
 pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Result<(), NotCounted> {
     let event_type = match ses_event.event_type()? {
         Ok(event_type) => event_type,
+        // The same topics may also carry these notifications, which have no counts.
         Err("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
         Err("AmazonSnsSubscriptionSucceeded") => return Err(NotCounted::Ignored(Ignored::SnsValidation)),
         Err(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
@@ -169,6 +170,7 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
 
 fn classify_bounce(body: &Body<'_>, recipient: &Recipient<'_>) -> BounceClassification {
     classify::bounce(&BounceFields {
+        // Absent fields are classified like unknown ones.
         bounce_type: body.bounce_type.as_deref().unwrap_or_default(),
         sub_type: body.bounce_sub_type.as_deref().unwrap_or_default(),
         status: recipient.status.as_deref(),
@@ -188,8 +190,8 @@ fn bounce<'a>(body: &Body<'a>, classification: BounceClassification) -> EventTyp
     })
 }
 
-/// Whether a reporting MTA belongs to the receiving side. Written `dsn; host` in old events and `dns; host` in newer ones; SES's own
-/// hosts are below `amazonses.com`.
+/// Whether a reporting MTA belongs to the receiving side. Written `dsn; host` in old events and `dns; host` in newer ones; SES's
+/// own hosts are below `amazonses.com`.
 fn is_receiving_mta(reporting_mta: &str) -> bool {
     let host = reporting_mta
         .rsplit(';')
@@ -198,6 +200,7 @@ fn is_receiving_mta(reporting_mta: &str) -> bool {
         .trim()
         .trim_end_matches('.')
         .to_ascii_lowercase();
+    // With the dot, so that `notamazonses.com` is not taken for SES.
     !host.is_empty() && host != "amazonses.com" && !host.ends_with(".amazonses.com")
 }
 
@@ -211,6 +214,7 @@ fn complaint<'a>(body: &mut Body<'a>) -> EventType<'a> {
 }
 
 fn interaction<'a>(body: &mut Body<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
+    // Archives may have removed these two.
     let user_agent = body.user_agent.take().unwrap_or_default();
     let ip_address = body.ip_address.take().unwrap_or_default();
     let requester = machine::classify(&InteractionFields {

@@ -1,7 +1,7 @@
 //! Maps a recipient's domain to the mailbox provider that runs it.
 //!
-//! `provider/providers.toml` lists providers with the domains of their own addresses, each with its source. A company's domain does not
-//! reveal who runs its mail, and this module queries no DNS: such a domain is [`OTHER`], like every unknown one.
+//! `provider/providers.toml` lists providers with the domains of their own addresses, each with its source. A company's domain
+//! does not reveal who runs its mail, and this module queries no DNS: such a domain is [`OTHER`], like every unknown one.
 //!
 //! Lookups run for every recipient of every event, so they must not allocate.
 
@@ -16,8 +16,8 @@ use crate::invariant::or_broken;
 /// The slug for domains of no listed provider.
 pub const OTHER: &str = "other";
 
-/// The most labels of a listed domain (`yahoo.co.uk`). Labels before those are never looked up, so a hostile domain with a hundred
-/// labels costs no more than any other.
+/// The most labels of a listed domain (`yahoo.co.uk`). Labels before those are never looked up, so a hostile domain with a
+/// hundred labels costs no more than any other.
 const MAX_LABELS: usize = 3;
 
 const PROVIDERS_TOML: &str = include_str!("provider/providers.toml");
@@ -77,8 +77,8 @@ impl Providers {
     }
 }
 
-/// The slug of the provider that runs `domain`, or [`OTHER`]. `domain` must be in lower case without a trailing dot. A sub-domain belongs
-/// to the provider of the listed domain above it.
+/// The slug of the provider that runs `domain`, or [`OTHER`]. `domain` must be in lower case without a trailing dot. A sub-domain
+/// belongs to the provider of the listed domain above it.
 pub fn of_domain(domain: &str) -> &'static str {
     let by_domain = &PROVIDERS.by_domain;
     // From the end, so that the cost depends on the listed domains and not on the length of this one. The shortest listed
@@ -102,8 +102,8 @@ pub fn of_domain(domain: &str) -> &'static str {
     by_domain.get(domain).copied().unwrap_or(OTHER)
 }
 
-/// Whether the provider with this slug reports complaints to SES. If not, a count of 0 complaints means nothing. `true` for slugs that
-/// are not listed.
+/// Whether the provider with this slug reports complaints to SES. If not, a count of 0 complaints means nothing. `true` for slugs
+/// that are not listed.
 pub fn reports_complaints(slug: &str) -> bool {
     PROVIDERS.all.iter().all(|provider| provider.slug != slug || provider.reports_complaints)
 }

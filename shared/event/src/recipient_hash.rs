@@ -1,8 +1,8 @@
 //! The place where addresses become hashes: the recipient hash of unique counts and the identity hash of deduplication.
 //!
 //! Addresses, links, user agents and IPs must not leave the aggregate step. What must be remembered about them is kept as a hash
-//! under a secret key, so that nobody who reads the store can test a guess. Both hashes include the message ID: the same address in
-//! two messages has two unrelated hashes, and no profile of a person can be built from them.
+//! under a secret key, so that nobody who reads the store can test a guess. Both hashes include the message ID: the same address
+//! in two messages has two unrelated hashes, and no profile of a person can be built from them.
 //!
 //! The bytes that are hashed are part of the storage format. A change makes stored sketches and deduplication windows disagree
 //! with new ones: people would be counted twice and duplicates missed.
@@ -59,12 +59,12 @@ impl EmailEvent<'_> {
         RecipientHash(key.hash(&[b"recipient", self.message_id.as_bytes(), recipient.as_bytes()]))
     }
 
-    /// The identity of this event as far as it concerns `recipient`: event type, message, recipient, and what tells two events of one
-    /// type apart.
+    /// The identity of this event as far as it concerns `recipient`: event type, message, recipient, and what tells two events of
+    /// one type apart.
     ///
     /// The time is included only where nothing else tells them apart. A recipient takes a message once, so a delivery needs none;
-    /// bounces and complaints have an id (`feedbackId`). This matters because the older notifications round their times: with both
-    /// notifications and event publishing switched on, each outcome arrives twice with two different times.
+    /// bounces and complaints have an id (`feedbackId`). This matters because the older notifications round their times: with
+    /// both notifications and event publishing switched on, each outcome arrives twice with two different times.
     pub fn identity(&self, key: &HashKey, recipient: &str) -> IdentityHash {
         let at = self.at.millis().to_le_bytes();
         let (number, extra): (u8, [&[u8]; 3]) = match &self.event_type {

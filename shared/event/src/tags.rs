@@ -1,7 +1,8 @@
 //! The tags of a message, kept as JSON text and parsed only when they are needed.
 //!
 //! Most events carry the same tags as an event seen shortly before, so that comparing the text is usually enough (see
-//! [`CachedAttribution`](crate::attribution::CachedAttribution)). The text must be empty or a JSON object that was scanned before.
+//! [`CachedAttribution`](crate::attribution::CachedAttribution)). The text must be empty or a JSON object that was scanned
+//! before.
 
 use std::borrow::Cow;
 
@@ -18,8 +19,8 @@ pub struct Tags<'a> {
     json: &'a str,
 }
 
-/// Parsed tags in the order of the text: name and first value. The inline capacity covers most messages: SES's six or seven and a few
-/// of the sender's.
+/// Parsed tags in the order of the text: name and first value. The inline capacity covers most messages: SES's six or seven and a
+/// few of the sender's.
 #[derive(Clone, Debug, Default)]
 pub struct TagList<'a>(SmallVec<[(Cow<'a, str>, Cow<'a, str>); 12]>);
 
@@ -37,8 +38,8 @@ impl<'a> Tags<'a> {
     /// Parses the tags: the first value of each name, at most 64 names, without names that have no value.
     pub fn list(&self) -> TagList<'a> {
         let mut list = TagList::default();
-        // The decoder scanned the object before, so this cannot fail for its events. Text that a caller made by hand may be broken;
-        // then the tags before the error are used.
+        // The decoder scanned the object before, so this cannot fail for its events. Text that a caller made by hand may be
+        // broken; then the tags before the error are used.
         let _ = list.read(&mut Scanner::new(self.json));
         list
     }
@@ -72,8 +73,8 @@ impl<'a> TagList<'a> {
         self.0.is_empty()
     }
 
-    /// The value of the tag `name`; `None` if the message does not have it or its value is empty. The first of several tags of one
-    /// name decides.
+    /// The value of the tag `name`; `None` if the message does not have it or its value is empty. The first of several tags of
+    /// one name decides.
     pub fn get(&self, name: &str) -> Option<&Cow<'a, str>> {
         let found = self.0.iter().find(|(tag, _)| tag == name);
         found.map(|(_, value)| value).filter(|value| !value.is_empty())

@@ -1,12 +1,12 @@
 //! Extracts the domain of an address, in one spelling.
 //!
-//! Addresses come bare, with display names (`"Sale, now" <a@b>`), with quoted local parts (`"a@b"@c`) and with RFC 2047 words, and
-//! anybody may put anything into them. Only the domain is used. ASCII letters become lower case. An internationalised domain is kept as
-//! given; SES requires Punycode in envelopes, so that is how it normally arrives:
+//! Addresses come bare, with display names (`"Sale, now" <a@b>`), with quoted local parts (`"a@b"@c`) and with RFC 2047 words,
+//! and anybody may put anything into them. Only the domain is used. ASCII letters become lower case. An internationalised domain
+//! is kept as given; SES requires Punycode in envelopes, so that is how it normally arrives:
 //! <https://docs.aws.amazon.com/ses/latest/dg/send-email-formatted.html>.
 //!
-//! An IP address in place of a domain is `(invalid)`, because IPs must not leave the aggregate step. Nothing is allocated unless there
-//! are capital letters.
+//! An IP address in place of a domain is `(invalid)`, because IPs must not leave the aggregate step. Nothing is allocated unless
+//! there are capital letters.
 
 use std::borrow::Cow;
 
@@ -18,11 +18,13 @@ const MAX_DOMAIN_BYTES: usize = 253;
 
 /// The domain of an address: [`Dimension::NONE`] if there is no `@`, [`Dimension::INVALID`] if a domain does not follow it.
 pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
-    // A display name may contain anything, but it comes before the last `<`. A quoted local part may contain `@`, so the last one counts.
+    // A display name may contain anything, but it comes before the last `<`. A quoted local part may contain `@`, so the last one
+    // counts.
     let address = match memchr::memrchr(b'<', address.as_bytes()) {
         Some(open) => address.get(open + 1..).unwrap_or_default(),
         None => address,
     };
+    // Without a closing bracket the address reaches to the end of the text.
     let end = memchr::memchr(b'>', address.as_bytes()).unwrap_or(address.len());
     let address = address.get(..end).unwrap_or_default();
     match memchr::memrchr(b'@', address.as_bytes()) {
@@ -58,8 +60,8 @@ fn trim(domain: &str) -> &str {
     }
 }
 
-/// Whether it consists of letters, digits, `-` and `_` with single dots between labels, and is not an IP address. Characters beyond ASCII
-/// are accepted unless they are invisible or misleading.
+/// Whether it consists of letters, digits, `-` and `_` with single dots between labels, and is not an IP address. Characters
+/// beyond ASCII are accepted unless they are invisible or misleading.
 fn is_domain(domain: &str) -> bool {
     let mut before = b'.';
     // The union of all bytes: its highest bit tells whether there is anything beyond ASCII.

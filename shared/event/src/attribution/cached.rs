@@ -1,9 +1,9 @@
 //! Attribution with a cache of the tags seen most recently.
 //!
-//! The messages of a campaign have the same tags except for the IP address they left SES from, so most events are attributed by one
-//! lookup of their tags' text. The hash only selects the slot: texts are always compared in full, so that a collision cannot give an
-//! event to another tenant. Senders choose the texts, so number and length of the entries are bounded; a new entry replaces an old one,
-//! which is computed again when it is needed.
+//! The messages of a campaign have the same tags except for the IP address they left SES from, so most events are attributed by
+//! one lookup of their tags' text. The hash only selects the slot: texts are always compared in full, so that a collision cannot
+//! give an event to another tenant. Senders choose the texts, so number and length of the entries are bounded; a new entry
+//! replaces an old one, which is computed again when it is needed.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
@@ -47,8 +47,8 @@ type Parts<'t> = (&'t str, &'t str);
 impl CachedAttribution {
     /// Starts with an empty cache.
     pub fn new(attribution: Attribution) -> Self {
-        // By ending, because a tag's name is compared here as it is written in JSON: escapes may come before the quote that the search
-        // takes for the beginning of the name.
+        // By ending, because a tag's name is compared here as it is written in JSON: escapes may come before the quote that the
+        // search takes for the beginning of the name.
         let outgoing_ip =
             (!attribution.uses_tag_ending_with("ses:outgoing-ip")).then(|| Finder::new(OUTGOING_IP));
         Self {
@@ -69,8 +69,8 @@ impl CachedAttribution {
         let Some([last, other]) = self.slots.get_mut(slot).filter(|_| tags.len() <= MAX_CACHED_BYTES) else {
             return Cow::Owned(self.attribution.attribute(event));
         };
-        // Compare hashes first, so that only one of the two texts is compared in full. Swapping puts a hit first, and otherwise makes the
-        // entry used longest ago the one that is replaced.
+        // Compare hashes first, so that only one of the two texts is compared in full. Swapping puts a hit first, and otherwise
+        // makes the entry used longest ago the one that is replaced.
         if last.as_ref().is_none_or(|entry| entry.hash != hash) {
             std::mem::swap(last, other);
         }
@@ -88,8 +88,8 @@ impl CachedAttribution {
         Cow::Borrowed(&last.insert(entry).message)
     }
 
-    /// Splits the text around the value of the outgoing IP address. Only that one string is left out: the quotes in [`OUTGOING_IP`]
-    /// cannot be inside another string, where they would be escaped, and the value ends at the next quote.
+    /// Splits the text around the value of the outgoing IP address. Only that one string is left out: the quotes in
+    /// [`OUTGOING_IP`] cannot be inside another string, where they would be escaped, and the value ends at the next quote.
     fn parts<'t>(&self, tags: &'t str) -> Parts<'t> {
         let found = self.outgoing_ip.as_ref().and_then(|finder| finder.find(tags.as_bytes()));
         let Some((before, value)) = found.and_then(|at| tags.split_at_checked(at + OUTGOING_IP.len())) else {

@@ -52,7 +52,8 @@ impl Dimension {
     pub const NONE: &'static str = "(none)";
     /// The value of the overflow row, into which rare values collapse where there are too many.
     pub const OTHER: &'static str = "(other)";
-    /// The value in place of a text that could mislead a reader: one with control characters, or one that imitates a reserved value.
+    /// The value in place of a text that could mislead a reader: one with control characters, or one that imitates a reserved
+    /// value.
     pub const INVALID: &'static str = "(invalid)";
     /// The recipient domain and provider of an open or click that may come from any of several recipients.
     pub const SEVERAL: &'static str = "(several)";

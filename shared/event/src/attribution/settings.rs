@@ -1,7 +1,7 @@
 //! The settings of attribution: the names of tags and three maps, checked once when they are loaded.
 //!
-//! A name that cannot be a tenant's, or a tag declared twice, is refused here with an error for the author of the settings. Nothing is
-//! checked again for each event.
+//! A name that cannot be a tenant's, or a tag declared twice, is refused here with an error for the author of the settings.
+//! Nothing is checked again for each event.
 
 use std::collections::BTreeMap;
 
@@ -228,11 +228,13 @@ impl CheckedTenantMaps {
         self.accounts.get(account).map(String::as_str)
     }
 
-    /// The tenant of the domain or of the nearest domain above it. Terminates quickly, because domains are at most 128 bytes long.
+    /// The tenant of the domain or of the nearest domain above it. Terminates quickly, because domains are at most 128 bytes
+    /// long.
     pub(super) fn of_sending_domain(&self, domain: &str) -> Option<&str> {
         if self.sending_domains.is_empty() {
             return None;
         }
+        // From the domain itself upwards, so that the most specific entry wins.
         let mut rest = domain;
         loop {
             if let Some(tenant) = self.sending_domains.get(rest) {
@@ -249,6 +251,7 @@ fn checked_map(
 ) -> Result<Map, InvalidAttributionSettings> {
     let mut checked = Map::default();
     for (key, tenant) in entries {
+        // Reserved names are refused too: a mapping must not move mail out of everybody's sight.
         if TenantId::new(&tenant).is_err() {
             return Err(InvalidAttributionSettings::Tenant { map, key, tenant });
         }
@@ -269,6 +272,7 @@ fn check_tags(settings: &AttributionSettings) -> Result<(), InvalidAttributionSe
     ];
     let mut seen: Vec<&str> = Vec::new();
     for (setting, name) in named.into_iter().chain(settings.tags.iter().map(|name| ("tags", name))) {
+        // A tag that SES would refuse can never be on a message.
         if name.is_empty() || name.len() > MAX_TAG_BYTES {
             return Err(InvalidAttributionSettings::TagName { setting, name: name.clone() });
         }

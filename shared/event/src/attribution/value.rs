@@ -6,11 +6,13 @@ use std::borrow::Cow;
 
 use super::Dimension;
 
-/// The longest value of a dimension, in bytes. SES allows 256 for a tag's value, but such long values are not worth twice the memory.
+/// The longest value of a dimension, in bytes. SES allows 256 for a tag's value, but such long values are not worth twice the
+/// memory.
 pub(crate) const MAX_VALUE_BYTES: usize = 128;
 
 /// The value of the dimension for a tag's value.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    // Cut before the check: what is compared with the reserved values must be what is stored.
     let value = cut(text.trim());
     Cow::Borrowed(if value.is_empty() {
         Dimension::NONE

@@ -1,8 +1,8 @@
 //! Loads `rules.toml` once and matches bounces against it without allocating.
 //!
-//! A rule matches if every condition it states matches, and a condition matches if any of its values does. The file is compiled into
-//! the program and checked by tests. If it could not be parsed all the same, that would be reported as an impossible state and everything
-//! classified as unknown: a broken rule file must not stop the counting.
+//! A rule matches if every condition it states matches, and a condition matches if any of its values does. The file is compiled
+//! into the program and checked by tests. If it could not be parsed all the same, that would be reported as an impossible state
+//! and everything classified as unknown: a broken rule file must not stop the counting.
 
 use serde::Deserialize;
 
@@ -96,6 +96,7 @@ impl Rules {
 
     /// The result of the first rule that matches; unknown if none does.
     pub(super) fn first_match(&self, evidence: &Evidence<'_>) -> (BounceClass, Option<Suppression>) {
+        // A hundred comparisons of numbers; the texts were searched once, for all rules.
         for rule in &self.rules {
             if rule.matches(evidence) {
                 return (rule.class, rule.suppression);
@@ -124,6 +125,7 @@ impl Rule {
 
     fn matches(&self, evidence: &Evidence<'_>) -> bool {
         let codes = evidence.codes;
+        // In the order of their cost; sub-types are compared letter by letter.
         (self.fragments.is_empty() || evidence.found.has_any(&self.fragments))
             && (self.statuses.is_empty()
                 || codes

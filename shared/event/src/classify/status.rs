@@ -31,6 +31,7 @@ impl Codes {
             if codes.reply.is_none() {
                 codes.reply = reply_code(token);
             }
+            // The enhanced code follows the reply code, so it ends the search.
             if let Some(found) = Status::parse(token) {
                 codes.status = Some(found);
                 break;
@@ -46,6 +47,7 @@ impl Codes {
 impl Status {
     fn parse(token: &[u8]) -> Option<Self> {
         let mut parts = token.split(|&byte| byte == b'.');
+        // Class 2 means success and never explains a bounce.
         let class = number(parts.next()?, 1).filter(|class| (4..=5).contains(class))?;
         let status = Self([class, number(parts.next()?, 3)?, number(parts.next()?, 3)?]);
         parts.next().is_none().then_some(status)

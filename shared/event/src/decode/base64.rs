@@ -14,9 +14,11 @@ static ENGINE: LazyLock<Simd> = LazyLock::new(|| {
     Simd::standard(GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent))
 });
 
-/// Decodes `encoded` into the beginning of `buffer` and returns that part. The buffer grows to the largest record and keeps that size.
+/// Decodes `encoded` into the beginning of `buffer` and returns that part. The buffer grows to the largest record and keeps that
+/// size.
 pub(super) fn decode<'b>(encoded: RawText<'_>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Unreadable> {
     let text = encoded.resolve();
+    // The estimate is an upper bound, so the decoded part always fits.
     let room = base64::decoded_len_estimate(text.len());
     if buffer.len() < room {
         buffer.resize(room, 0);

@@ -1,7 +1,7 @@
 //! Decompresses gzip and zstd inside a record, never beyond a limit.
 //!
-//! A compressed record is used as a whole or not at all: a part of it would be counted now, and again when the quarantined record is
-//! replayed.
+//! A compressed record is used as a whole or not at all: a part of it would be counted now, and again when the quarantined record
+//! is replayed.
 
 use std::io::Read;
 
@@ -9,10 +9,11 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::outcome::{Encoding, Unreadable};
 
-/// The largest window a zstd frame may request, as a power of two: 32 MiB, which every level stays within unless `--long` is used.
+/// The largest window a zstd frame may request, as a power of two: 32 MiB, enough for every level without `--ultra` or `--long`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// The compression whose magic number `bytes` begin with. Sources: <https://www.rfc-editor.org/rfc/rfc1952>, <https://www.rfc-editor.org/rfc/rfc8878>
+/// The compression whose magic number `bytes` begin with. Sources: <https://www.rfc-editor.org/rfc/rfc1952>,
+/// <https://www.rfc-editor.org/rfc/rfc8878>
 pub(super) fn detect(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
         [0x1f, 0x8b, 8, ..] => Some(Encoding::Gzip),
@@ -34,9 +35,11 @@ pub(super) fn decompress(
     let read = match encoding {
         Encoding::Gzip => read_up_to(MultiGzDecoder::new(bytes), limit, buffer),
         Encoding::Zstd => zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut frames| {
+            // Bounds the memory that a hostile frame header can demand.
             frames.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
             read_up_to(frames, limit, buffer)
         }),
+        // `detect` never returns these.
         Encoding::Base64 | Encoding::Kpl => return Ok(()),
     };
     match read {

@@ -15,8 +15,8 @@ use super::outcome::Ignored;
 use crate::json::{KnownKey, RawText, ScanError, Scanner};
 use crate::normalise::{SesEvent, SesField};
 
-/// The beginning of the plain text that SES publishes to a topic to validate it as an event destination. The validation of a feedback
-/// topic is JSON with an event type of its own.
+/// The beginning of the plain text that SES publishes to a topic to validate it as an event destination. The validation of a
+/// feedback topic is JSON with an event type of its own.
 const SNS_VALIDATION: &str = "Successfully validated SNS topic";
 
 /// Whether `line` is the text by which SES validates a topic.
@@ -106,7 +106,8 @@ pub(super) struct Envelope<'a> {
     event: Option<SesEvent<'a>>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
     base64: Option<RawText<'a>>,
-    /// SNS's `Message`, SQS's `body` (`Body` in the reply of `ReceiveMessage`), the `payload` of a batch in Lambda's failure destination.
+    /// SNS's `Message`, SQS's `body` (`Body` in the reply of `ReceiveMessage`), the `payload` of a batch in Lambda's failure
+    /// destination.
     message: Option<RawText<'a>>,
     sns_type: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
@@ -163,15 +164,18 @@ impl<'a> Envelope<'a> {
         if let Some(event) = self.event.as_mut().filter(|event| event.is_present()) {
             return Content::Event(event);
         }
+        // A record of Kinesis, Firehose or Kafka.
         if let Some(base64) = self.base64 {
             return Content::Base64(base64);
         }
+        // Before the message: that of a confirmation is a sentence for people, not an event.
         if matches!(self.sns_type.as_deref(), Some("SubscriptionConfirmation" | "UnsubscribeConfirmation")) {
             return Content::Ignored(Ignored::SubscriptionConfirmation);
         }
         if let Some(message) = self.message {
             return Content::Text(message);
         }
+        // EventBridge's events of SES without an event of a message inside.
         if self.has_detail_type && self.source.as_deref() == Some("aws.ses") {
             return Content::Ignored(Ignored::OtherDetailType);
         }

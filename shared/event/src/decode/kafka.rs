@@ -18,15 +18,15 @@ pub struct KafkaRecord<'r> {
     pub offset: Option<u64>,
     /// When the record was created or appended, whichever the topic records; where given.
     pub arrived_at: Option<Timestamp>,
-    /// The decoded content, or why it cannot be decoded. A bad record does not affect the others. A record without a value (a tombstone)
-    /// is empty.
+    /// The decoded content, or why it cannot be decoded. A bad record does not affect the others. A record without a value (a
+    /// tombstone) is empty.
     pub value: Result<&'r [u8], Unreadable>,
     /// The JSON text of the record in the batch, for quarantine.
     pub json: &'r [u8],
 }
 
-/// Passes each record of `payload` to `on_record`, partition by partition. `buffer` holds the value of one record at a time; reusing it
-/// between calls saves allocations.
+/// Passes each record of `payload` to `on_record`, partition by partition. `buffer` holds the value of one record at a time;
+/// reusing it between calls saves allocations.
 ///
 /// # Errors
 /// [`Unreadable`] if the payload is not such an event. The records before the error were passed on.
@@ -48,6 +48,7 @@ pub fn records(
                 return scanner.skip();
             }
             scanner.array(|scanner| {
+                // Move past white space, so that the record's text begins with the record.
                 scanner.peek();
                 let start = scanner.at();
                 let fields = Fields::read(scanner)?;
@@ -80,6 +81,7 @@ impl<'a> Fields<'a> {
         }
         scanner.object(|scanner, key| {
             match (key, scanner.peek()) {
+                // A number that cannot be parsed counts as absent; the caller decides what to do without it.
                 ("offset", _) => fields.offset = scanner.raw_value()?.parse().ok(),
                 ("timestamp", _) => fields.timestamp = scanner.raw_value()?.parse().ok(),
                 ("value", Some(b'"')) => fields.value = Some(scanner.base64_string()?),

@@ -29,8 +29,8 @@ pub struct KinesisRecord<'r> {
     pub json: &'r [u8],
 }
 
-/// Passes each record of `payload` to `on_record`, in the order of the batch. `buffer` holds the data of one record at a time; reusing it
-/// between calls saves allocations.
+/// Passes each record of `payload` to `on_record`, in the order of the batch. `buffer` holds the data of one record at a time;
+/// reusing it between calls saves allocations.
 ///
 /// # Errors
 /// [`Unreadable`] if the payload is not such an event. The records before the error were passed on.
@@ -48,6 +48,7 @@ pub fn records(
         }
         has_records = true;
         scanner.array(|scanner| {
+            // Move past white space, so that the record's text begins with the record.
             scanner.peek();
             let start = scanner.at();
             let fields = Fields::read(scanner)?;
@@ -85,6 +86,7 @@ impl<'a> Fields<'a> {
 
     fn field(&mut self, scanner: &mut Scanner<'a>, key: &str) -> Result<(), ScanError> {
         match (key, scanner.peek()) {
+            // Its fields have names of their own, so both levels are read by one match.
             ("kinesis", Some(b'{')) => return scanner.object(|scanner, key| self.field(scanner, key)),
             ("eventID", Some(b'"')) => self.event_id = scanner.string()?,
             ("sequenceNumber", Some(b'"')) => self.sequence_number = scanner.string()?,

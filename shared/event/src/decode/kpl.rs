@@ -11,6 +11,7 @@ const FIELD: u64 = 3 << 3 | 2;
 
 /// The records inside `bytes`; `None` if `bytes` are not in this format and therefore a plain record.
 pub(super) fn records(bytes: &[u8]) -> Option<Records<'_>> {
+    // The magic number alone may begin any record; only the digest proves the format.
     let (message, digest) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<16>()?;
     (Md5::digest(message).as_slice() == digest).then_some(Records { rest: message })
 }
@@ -67,6 +68,7 @@ fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed>
 
 fn varint(message: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0;
+    // At most ten bytes, so that a hostile message ends.
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = message.split_first().ok_or(Malformed)?;
         *message = rest;

@@ -1,7 +1,7 @@
 //! The outcomes of parts of a payload that are not events: ignored for a known reason, or unreadable for a named one.
 //!
-//! Both enums are closed, so that every record ends in an outcome that can be counted. They must never contain an address or a link:
-//! names from outside are cut short and reduced to plain characters.
+//! Both enums are closed, so that every record ends in an outcome that can be counted. They must never contain an address or a
+//! link: names from outside are cut short and reduced to plain characters.
 
 use compact_str::CompactString;
 

@@ -1,4 +1,5 @@
-//! Decodes every file in `events/` and records one outcome per line, so that the effect of a change on any of them shows in review.
+//! Decodes every file in `events/` and records one outcome per line, so that the effect of a change on any of them shows in
+//! review.
 
 use std::fmt::Write as _;
 use std::path::Path;

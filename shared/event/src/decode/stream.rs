@@ -1,12 +1,13 @@
 //! Splits a stream of bytes (a file, standard input) into pieces of whole values, in bounded memory.
 //!
-//! One thread splits for many that decode, so splitting must be cheap. A line break between a closing and an opening bracket always
-//! separates two values: inside a value a comma or another closing bracket would have to follow, and a string cannot contain a line break.
-//! Such line breaks are found from the end of the buffer, without reading what is between them. Only inside a large top-level array, or the
-//! `Records` of a large Lambda event, single elements are told apart, so that pieces stay small enough for the processor's caches.
+//! One thread splits for many that decode, so splitting must be cheap. A line break between a closing and an opening bracket
+//! always separates two values: inside a value a comma or another closing bracket would have to follow, and a string cannot
+//! contain a line break. Such line breaks are found from the end of the buffer, without reading what is between them. Only inside
+//! a large top-level array, or the `Records` of a large Lambda event, single elements are told apart, so that pieces stay small
+//! enough for the processor's caches.
 //!
-//! Bytes are read into the place they are passed on from, and moved only if they begin a value that is not complete. The content of a
-//! piece is not checked here: [`Decoder::decode`](super::Decoder::decode) does that.
+//! Bytes are read into the place they are passed on from, and moved only if they begin a value that is not complete. The content
+//! of a piece is not checked here: [`Decoder::decode`](super::Decoder::decode) does that.
 
 use memchr::{memchr, memrchr, memrchr_iter};
 
@@ -17,8 +18,8 @@ mod elements;
 
 /// The most white space around a line break that is examined, in bytes. With more, the line break is not used as a boundary.
 const MAX_GAP_BYTES: usize = 16;
-/// Reads go to an address aligned to this: the operating system copies from its page cache, and some processors copy several times slower
-/// if source and destination are aligned differently.
+/// Reads go to an address aligned to this: the operating system copies from its page cache, and some processors copy several
+/// times slower if source and destination are aligned differently.
 const PAGE_BYTES: usize = 4096;
 
 /// A piece of the stream.
@@ -70,14 +71,15 @@ enum State {
 }
 
 impl Splitter {
-    /// Starts a stream that comes in chunks of at most `chunk_bytes`. Pieces are about as large, because a container that is larger is passed
-    /// on in parts.
+    /// Starts a stream that comes in chunks of at most `chunk_bytes`. Pieces are about as large, because a container that is
+    /// larger is passed on in parts.
     pub fn new(chunk_bytes: usize) -> Self {
         let buffer = vec![0; PAGE_BYTES + chunk_bytes];
         Self { chunk_bytes, state: State::Lines, buffer, start: 0, end: 0, scanned: 0, offset: 0 }
     }
 
-    /// The buffer for the next bytes of the stream, never empty. Call [`Splitter::filled`] with the number of bytes written to it.
+    /// The buffer for the next bytes of the stream, never empty. Call [`Splitter::filled`] with the number of bytes written to
+    /// it.
     pub fn room(&mut self) -> &mut [u8] {
         let length = self.chunk_bytes.min(MAX_RECORD_BYTES - self.pending().len());
         if self.start == self.end || self.buffer.len() - self.end < length {
@@ -102,7 +104,8 @@ impl Splitter {
         }
     }
 
-    /// Copies the next bytes of the stream and passes on what is complete. Callers that can read into [`Splitter::room`] save the copy.
+    /// Copies the next bytes of the stream and passes on what is complete. Callers that can read into [`Splitter::room`] save the
+    /// copy.
     pub fn feed(&mut self, mut bytes: &[u8], on_piece: OnPiece<'_>) {
         while !bytes.is_empty() {
             let room = self.room();
@@ -120,6 +123,7 @@ impl Splitter {
         if !self.pending().trim_ascii().is_empty() {
             self.emit(self.pending().len(), on_piece);
         }
+        // What is left may be a cut-off value; the decoder reports it as such.
         (self.state, self.offset) = (State::Lines, 0);
         (self.start, self.end, self.scanned) = (0, 0, 0);
     }
@@ -137,6 +141,7 @@ impl Splitter {
             // Room for twice the pending bytes, so that a long value is moved only a few times.
             self.buffer.resize(needed + before, 0);
         }
+        // Align the place of the next chunk, not that of the pending bytes: only the chunk is copied by the operating system.
         let end = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES) + before;
         self.buffer.copy_within(self.start..self.end, end - pending);
         (self.start, self.end) = (end - pending, end);
@@ -149,6 +154,8 @@ impl Splitter {
             self.emit(cut, on_piece);
         }
         self.scanned = self.pending().len();
+        // More than a chunk without a boundary: a large value. If it is a container, pass on its elements instead of waiting for
+        // its end.
         if self.scanned >= self.chunk_bytes
             && let Some((scan, length)) = ElementScan::enter(self.pending())
         {
@@ -191,8 +198,8 @@ impl Splitter {
         self.pending().len() == MAX_RECORD_BYTES
     }
 
-    /// Empties a full buffer: passes on its whole lines although no value boundary was found, or gives up a line that fills it. Returns
-    /// whether the pending bytes need another step.
+    /// Empties a full buffer: passes on its whole lines although no value boundary was found, or gives up a line that fills it.
+    /// Returns whether the pending bytes need another step.
     fn relieve_full_buffer(&mut self, on_piece: OnPiece<'_>) -> bool {
         if let Some(newline) = memrchr(b'\n', self.pending()) {
             self.emit(newline + 1, on_piece);
@@ -235,6 +242,7 @@ impl Splitter {
 
 /// The position after the last line break that separates two values, at `from` or later.
 fn last_value_boundary(bytes: &[u8], from: usize) -> Option<usize> {
+    // From the end, because the last boundary is wanted and usually is the last line break.
     let newlines = memrchr_iter(b'\n', bytes.get(from..).unwrap_or_default());
     newlines
         .map(|newline| from + newline)

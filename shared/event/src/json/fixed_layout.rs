@@ -1,7 +1,7 @@
 //! A fast path for the two containers that SES always writes in the same layout: a message's headers and tags.
 //!
-//! They are more than half of an event and nearly all of its tokens. Knowing the punctuation between two strings saves a decision per
-//! token. A container in another layout is read again from its start like any value: the layout must never decide whether a
+//! They are more than half of an event and nearly all of its tokens. Knowing the punctuation between two strings saves a decision
+//! per token. A container in another layout is read again from its start like any value: the layout must never decide whether a
 //! text is accepted.
 
 use super::{MAX_DEPTH, ScanError, Scanner};

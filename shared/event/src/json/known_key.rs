@@ -1,7 +1,7 @@
 //! Keys of JSON objects that the decoder looks for, in their written form.
 //!
-//! SES always writes the keys of an object in the same order. So the scanner guesses which key comes next, and checking the guess must
-//! cost next to nothing: one masked comparison of 16 bytes decides most of them.
+//! SES always writes the keys of an object in the same order. So the scanner guesses which key comes next, and checking the guess
+//! must cost next to nothing: one masked comparison of 16 bytes decides most of them.
 
 /// A key, and the field it stands for.
 #[derive(Clone, Copy, Debug)]

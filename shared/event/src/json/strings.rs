@@ -13,13 +13,14 @@ const WINDOWS: usize = 8;
 /// Bytes per vector register.
 const LANE: usize = 16;
 
-/// One bit for each byte of the next [`WINDOWS`] windows, set if the byte is a quote, a backslash or a control character. The first byte
-/// is the lowest bit of the first word. Bits beyond the end of the text are set, so that every search ends.
+/// One bit for each byte of the next [`WINDOWS`] windows, set if the byte is a quote, a backslash or a control character. The
+/// first byte is the lowest bit of the first word. Bits beyond the end of the text are set, so that every search ends.
 pub(super) type Specials = [u64; WINDOWS];
 
 /// The special bytes at the beginning of `text`.
 pub(super) fn specials(text: &[u8]) -> Specials {
     let mut specials = [u64::MAX; WINDOWS];
+    // Only as many windows as fit into the result are examined, however long the text is.
     let (windows, rest) = text.as_chunks::<WINDOW>();
     for (specials, window) in specials.iter_mut().zip(windows) {
         *specials = specials_in(window);
@@ -104,6 +105,7 @@ pub(super) fn unescape(raw: &str, text: &mut String) {
                 continue;
             }
             Some(itself) => text.push(itself),
+            // A lone backslash at the end: the scanner accepts no such string.
             None => return,
         }
         rest = letters.as_str();
@@ -114,6 +116,7 @@ pub(super) fn unescape(raw: &str, text: &mut String) {
 /// its partner becomes U+FFFD.
 fn unicode(escape: &str) -> (char, usize) {
     let high = code_unit(escape);
+    // A low surrogate alone, or a high one that is not followed by a low one, is not a character.
     let pair = match (high, escape.get(6..).filter(|rest| rest.starts_with("\\u")).map(code_unit)) {
         (0xd800..=0xdbff, Some(low @ 0xdc00..=0xdfff)) => {
             Some(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00))

@@ -12,8 +12,8 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Parses `base/length`. `None` if it is malformed, if the base has bits beyond the length, or if the length is 0: a network of
-    /// all addresses in a rule can only be a mistake.
+    /// Parses `base/length`. `None` if it is malformed, if the base has bits beyond the length, or if the length is 0: a network
+    /// of all addresses in a rule can only be a mistake.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (base, length) = text.split_once('/')?;
         let base = base.parse::<Ipv4Addr>().ok()?.to_bits();

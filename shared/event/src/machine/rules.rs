@@ -1,7 +1,7 @@
 //! Loads `rules.toml` once and matches opens and clicks against it with one pass over the user agent.
 //!
-//! The file is compiled into the program and checked by tests. If it could not be parsed all the same, that would be reported as an
-//! impossible state and everybody counted as a person.
+//! The file is compiled into the program and checked by tests. If it could not be parsed all the same, that would be reported as
+//! an impossible state and everybody counted as a person.
 
 use std::net::Ipv4Addr;
 
@@ -107,8 +107,8 @@ impl Rules {
         Self { rules, fragments: fragments.build(MAX_USER_AGENT_BYTES) }
     }
 
-    /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says `Unlikely`, only
-    /// rules that override the flag are used.
+    /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says
+    /// `Unlikely`, only rules that override the flag are used.
     pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
         let user_agent = fields.user_agent.trim();
         // Searching is most of the work, and the first rules compare whole user agents only: search when a rule first needs it.
@@ -155,6 +155,7 @@ impl Rule {
     }
 
     fn is_from_network(&self, ip_address: &str) -> bool {
+        // Text that is not an IPv4 address is in no network: a person, unless another rule matches.
         let address = ip_address.parse::<Ipv4Addr>();
         address.is_ok_and(|address| self.networks.iter().any(|network| network.contains(address)))
     }

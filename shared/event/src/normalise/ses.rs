@@ -1,5 +1,5 @@
-//! SES's wire shapes, reduced to what is counted: `mail`, the ten bodies, recipients, preferences. Also the queue-depth gauge, a shape
-//! of our own that looks like an SES event and by which a sender reports how much mail waits.
+//! SES's wire shapes, reduced to what is counted: `mail`, the ten bodies, recipients, preferences. Also the queue-depth gauge, a
+//! shape of our own that looks like an SES event and by which a sender reports how much mail waits.
 //!
 //! Event publishing and the older notifications share these shapes. Reading is tolerant: unknown fields are skipped, and optional
 //! fields of a wrong type count as absent. Nothing here decides what an event means; that is the parent module's task.
@@ -12,12 +12,15 @@ use smallvec::SmallVec;
 
 use crate::decode::Unreadable;
 use crate::json::{KnownKey, ScanError, Scanner};
-use crate::tags::Tags;
+
+pub(super) use body::{Body, Preferences, Recipient};
+use mail::Mail;
+
+mod body;
+mod mail;
 
 /// The most recipients read from one event. SES allows 50 per message.
 pub(super) const MAX_RECIPIENTS: usize = 1000;
-/// The most opted-out topics read from one preference. SES allows 20 topics per contact list.
-const MAX_TOPICS: usize = 64;
 
 /// `None` if the field is absent or not a string.
 type OptionalText<'a> = Option<Cow<'a, str>>;
@@ -180,6 +183,7 @@ impl<'a> SesEvent<'a> {
     }
 
     fn read_body(&mut self, scanner: &mut Scanner<'a>, event_type: SesEventType) -> Result<(), ScanError> {
+        // A body that comes twice: the last one counts.
         self.postponed_bodies.retain(|(other, _)| *other != event_type);
         if self.event_type == Some(event_type) {
             if std::mem::replace(&mut self.has_body, true) {
@@ -187,6 +191,7 @@ impl<'a> SesEvent<'a> {
             }
             return self.body.read(scanner);
         }
+        // Keep the text of every candidate. There are at most as many as event types, because equal ones replace each other.
         self.postponed_bodies.push((event_type, scanner.raw_value()?));
         Ok(())
     }
@@ -199,279 +204,6 @@ impl<'a> SesEvent<'a> {
             let _ = self.body.read(&mut Scanner::new(raw));
         }
     }
-}
-
-/// `mail`: the message that an event is about.
-#[derive(Debug, Default)]
-pub(super) struct Mail<'a> {
-    pub(super) timestamp: RequiredText<'a>,
-    pub(super) message_id: RequiredText<'a>,
-    pub(super) source: OptionalText<'a>,
-    pub(super) source_arn: OptionalText<'a>,
-    pub(super) sending_account: OptionalText<'a>,
-    /// At most [`MAX_RECIPIENTS`] of the envelope recipients.
-    pub(super) destinations: SmallVec<[Cow<'a, str>; 1]>,
-    /// All envelope recipients.
-    pub(super) destination_count: u32,
-    pub(super) tags: Tags<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum MailField {
-    Timestamp,
-    Source,
-    SourceArn,
-    SendingAccount,
-    MessageId,
-    Destination,
-    Headers,
-    Tags,
-    NotUsed,
-}
-
-impl MailField {
-    const KEYS: [KnownKey<Self>; 10] = [
-        KnownKey::new("\"timestamp\":", Self::Timestamp),
-        KnownKey::new("\"source\":", Self::Source),
-        KnownKey::new("\"sourceArn\":", Self::SourceArn),
-        KnownKey::new("\"sendingAccountId\":", Self::SendingAccount),
-        KnownKey::new("\"messageId\":", Self::MessageId),
-        KnownKey::new("\"destination\":", Self::Destination),
-        KnownKey::new("\"headersTruncated\":", Self::NotUsed),
-        KnownKey::new("\"headers\":", Self::Headers),
-        KnownKey::new("\"commonHeaders\":", Self::NotUsed),
-        KnownKey::new("\"tags\":", Self::Tags),
-    ];
-}
-
-impl<'a> Mail<'a> {
-    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
-        read_known_fields(scanner, &MailField::KEYS, |scanner, field| {
-            match field {
-                Some(MailField::Timestamp) => self.timestamp = RequiredText::read(scanner)?,
-                Some(MailField::Source) => self.source = scanner.optional_string()?,
-                Some(MailField::SourceArn) => self.source_arn = scanner.optional_string()?,
-                Some(MailField::SendingAccount) => self.sending_account = scanner.optional_string()?,
-                Some(MailField::MessageId) => self.message_id = RequiredText::read(scanner)?,
-                Some(MailField::Destination) => self.read_destinations(scanner)?,
-                Some(MailField::Headers) => scanner.skip_headers()?,
-                Some(MailField::Tags) => self.tags = Tags::new(scanner.raw_tags()?),
-                Some(MailField::NotUsed) | None => scanner.skip()?,
-            }
-            Ok(())
-        })
-    }
-
-    fn read_destinations(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
-        self.destinations.clear();
-        self.destination_count = 0;
-        scanner.array_or_single(|scanner| {
-            if let Some(address) = scanner.optional_string()? {
-                self.destination_count = self.destination_count.saturating_add(1);
-                if self.destinations.len() < MAX_RECIPIENTS {
-                    self.destinations.push(address);
-                }
-            }
-            Ok(())
-        })
-    }
-}
-
-/// The body of any event type. One struct serves all, because no field name has two meanings.
-#[derive(Debug, Default)]
-pub(super) struct Body<'a> {
-    pub(super) timestamp: RequiredText<'a>,
-    pub(super) recipients: SmallVec<[Recipient<'a>; 1]>,
-    pub(super) processing_ms: Option<u64>,
-    pub(super) depth: Option<u64>,
-    pub(super) feedback_id: OptionalText<'a>,
-    pub(super) reporting_mta: OptionalText<'a>,
-    pub(super) bounce_type: OptionalText<'a>,
-    pub(super) bounce_sub_type: OptionalText<'a>,
-    pub(super) complaint_sub_type: OptionalText<'a>,
-    pub(super) complaint_feedback_type: OptionalText<'a>,
-    pub(super) delay_type: OptionalText<'a>,
-    pub(super) user_agent: OptionalText<'a>,
-    pub(super) ip_address: OptionalText<'a>,
-    pub(super) link: OptionalText<'a>,
-    pub(super) is_bot_event: OptionalText<'a>,
-    pub(super) new_preferences: Preferences<'a>,
-    pub(super) old_preferences: Preferences<'a>,
-}
-
-/// A recipient that a delivery, bounce, complaint or delay names.
-#[derive(Debug, Default)]
-pub(super) struct Recipient<'a> {
-    pub(super) address: Cow<'a, str>,
-    pub(super) status: OptionalText<'a>,
-    pub(super) diagnostic: OptionalText<'a>,
-}
-
-/// The topic preferences of a contact, before or after a change.
-#[derive(Debug, Default)]
-pub(super) struct Preferences<'a> {
-    pub(super) unsubscribe_all: bool,
-    /// The names of at most [`MAX_TOPICS`] topics.
-    pub(super) opted_out: SmallVec<[Cow<'a, str>; 1]>,
-}
-
-#[derive(Clone, Copy)]
-enum BodyField {
-    Timestamp,
-    Recipients,
-    ProcessingMillis,
-    Depth,
-    FeedbackId,
-    ReportingMta,
-    BounceType,
-    BounceSubType,
-    ComplaintSubType,
-    ComplaintFeedbackType,
-    DelayType,
-    UserAgent,
-    IpAddress,
-    Link,
-    IsBotEvent,
-    NewPreferences,
-    OldPreferences,
-    NotUsed,
-}
-
-impl BodyField {
-    /// The fields of all bodies in one list. The order lets as many as possible come in sequence: those of a delivery, then of an open
-    /// or click, of a bounce, and the rest.
-    const KEYS: [KnownKey<Self>; 23] = [
-        KnownKey::new("\"timestamp\":", Self::Timestamp),
-        KnownKey::new("\"processingTimeMillis\":", Self::ProcessingMillis),
-        KnownKey::new("\"recipients\":", Self::Recipients),
-        KnownKey::new("\"smtpResponse\":", Self::NotUsed),
-        KnownKey::new("\"remoteMtaIp\":", Self::NotUsed),
-        KnownKey::new("\"reportingMTA\":", Self::ReportingMta),
-        KnownKey::new("\"ipAddress\":", Self::IpAddress),
-        KnownKey::new("\"userAgent\":", Self::UserAgent),
-        KnownKey::new("\"link\":", Self::Link),
-        KnownKey::new("\"linkTags\":", Self::NotUsed),
-        KnownKey::new("\"isBotEvent\":", Self::IsBotEvent),
-        KnownKey::new("\"feedbackId\":", Self::FeedbackId),
-        KnownKey::new("\"bounceType\":", Self::BounceType),
-        KnownKey::new("\"bounceSubType\":", Self::BounceSubType),
-        KnownKey::new("\"bouncedRecipients\":", Self::Recipients),
-        KnownKey::new("\"complaintSubType\":", Self::ComplaintSubType),
-        KnownKey::new("\"complainedRecipients\":", Self::Recipients),
-        KnownKey::new("\"complaintFeedbackType\":", Self::ComplaintFeedbackType),
-        KnownKey::new("\"delayType\":", Self::DelayType),
-        KnownKey::new("\"delayedRecipients\":", Self::Recipients),
-        KnownKey::new("\"newTopicPreferences\":", Self::NewPreferences),
-        KnownKey::new("\"oldTopicPreferences\":", Self::OldPreferences),
-        KnownKey::new("\"depth\":", Self::Depth),
-    ];
-}
-
-impl<'a> Body<'a> {
-    fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
-        read_known_fields(scanner, &BodyField::KEYS, |scanner, field| {
-            match field {
-                Some(BodyField::Timestamp) => self.timestamp = RequiredText::read(scanner)?,
-                Some(BodyField::Recipients) => self.read_recipients(scanner)?,
-                Some(BodyField::ProcessingMillis) => self.processing_ms = whole_number(scanner)?,
-                Some(BodyField::Depth) => self.depth = whole_number(scanner)?,
-                Some(BodyField::FeedbackId) => self.feedback_id = scanner.optional_string()?,
-                Some(BodyField::ReportingMta) => self.reporting_mta = scanner.optional_string()?,
-                Some(BodyField::BounceType) => self.bounce_type = scanner.optional_string()?,
-                Some(BodyField::BounceSubType) => self.bounce_sub_type = scanner.optional_string()?,
-                Some(BodyField::ComplaintSubType) => self.complaint_sub_type = scanner.optional_string()?,
-                Some(BodyField::ComplaintFeedbackType) => {
-                    self.complaint_feedback_type = scanner.optional_string()?;
-                }
-                Some(BodyField::DelayType) => self.delay_type = scanner.optional_string()?,
-                Some(BodyField::UserAgent) => self.user_agent = scanner.optional_string()?,
-                Some(BodyField::IpAddress) => self.ip_address = scanner.optional_string()?,
-                Some(BodyField::Link) => self.link = scanner.optional_string()?,
-                Some(BodyField::IsBotEvent) => self.is_bot_event = scanner.optional_string()?,
-                Some(BodyField::NewPreferences) => self.new_preferences = Preferences::read(scanner)?,
-                Some(BodyField::OldPreferences) => self.old_preferences = Preferences::read(scanner)?,
-                Some(BodyField::NotUsed) | None => scanner.skip()?,
-            }
-            Ok(())
-        })
-    }
-
-    /// Strings or objects, in an array or alone: SES's documentation shows a delay's recipient without an array.
-    fn read_recipients(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
-        self.recipients.clear();
-        scanner.array_or_single(|scanner| {
-            let recipient = Recipient::read(scanner)?;
-            if self.recipients.len() < MAX_RECIPIENTS {
-                self.recipients.push(recipient);
-            }
-            Ok(())
-        })
-    }
-}
-
-impl<'a> Recipient<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
-        let mut recipient = Self::default();
-        if scanner.peek() == Some(b'"') {
-            recipient.address = scanner.string()?;
-            return Ok(recipient);
-        }
-        read_fields(scanner, |scanner, key| {
-            match key {
-                "emailAddress" => recipient.address = scanner.optional_string()?.unwrap_or_default(),
-                "status" => recipient.status = scanner.optional_string()?,
-                "diagnosticCode" => recipient.diagnostic = scanner.optional_string()?,
-                _ => scanner.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(recipient)
-    }
-}
-
-impl<'a> Preferences<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
-        let mut preferences = Self::default();
-        read_fields(scanner, |scanner, key| {
-            match key {
-                "unsubscribeAll" => {
-                    // SES's examples show a boolean; a string is accepted because other fields of its events vary too.
-                    preferences.unsubscribe_all = matches!(scanner.raw_value()?, "true" | "\"true\"");
-                }
-                "topicSubscriptionStatus" => {
-                    scanner.array_or_single(|scanner| preferences.read_topic(scanner))?;
-                }
-                _ => scanner.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(preferences)
-    }
-
-    fn read_topic(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
-        let (mut name, mut status) = (None, None);
-        read_fields(scanner, |scanner, key| {
-            match key {
-                "topicName" => name = scanner.optional_string()?,
-                "subscriptionStatus" => status = scanner.optional_string()?,
-                _ => scanner.skip()?,
-            }
-            Ok(())
-        })?;
-        if status.as_deref() == Some("OptOut") && self.opted_out.len() < MAX_TOPICS {
-            self.opted_out.push(name.unwrap_or_default());
-        }
-        Ok(())
-    }
-}
-
-/// A whole number, written as a number or a string; a fraction is cut off. `None` for anything else.
-fn whole_number(scanner: &mut Scanner<'_>) -> Result<Option<u64>, ScanError> {
-    let raw = scanner.raw_value()?;
-    Ok(raw.parse().ok().or_else(|| {
-        let raw = raw.trim_matches('"');
-        raw.split_once('.').map_or(raw, |(whole, _)| whole).parse().ok()
-    }))
 }
 
 /// Reads an object by its known keys; skips any other value.

@@ -1,14 +1,14 @@
 //! Parses the times in SES's events into a [`Timestamp`].
 //!
-//! Event publishing always writes `2025-11-13T02:15:23.456Z`, so that form has a fast path; the older notifications also write whole
-//! seconds, offsets, and a space before the offset
+//! Event publishing always writes `2025-11-13T02:15:23.456Z`, so that form has a fast path; the older notifications also write
+//! whole seconds, offsets, and a space before the offset
 //! (<https://docs.aws.amazon.com/ses/latest/dg/notification-examples.html>).
 
 use crate::decode::Unreadable;
 use crate::units::Timestamp;
 
-/// 2000-01-01T00:00:00Z in milliseconds since the epoch, the first time accepted. A time outside of the accepted century comes from a broken
-/// clock, and its block would be kept for ever.
+/// 2000-01-01T00:00:00Z in milliseconds since the epoch, the first time accepted. A time outside of the accepted century comes
+/// from a broken clock, and its block would be kept for ever.
 const EARLIEST_MS: i64 = 946_684_800_000;
 /// 2100-01-01T00:00:00Z in milliseconds since the epoch, the first time refused again.
 const END_MS: i64 = 4_102_444_800_000;
@@ -33,6 +33,7 @@ fn parse_usual(text: &[u8]) -> Option<i64> {
 
 /// Accepts any fraction or none, then white space, then `Z`, `+01:00`, `+0100`, `+01`, or no offset at all (UTC).
 fn parse_tolerant(text: &str) -> Option<i64> {
+    // The first 19 bytes are date and time in every spelling; what follows varies.
     let (date_and_time, mut rest) = text.trim().as_bytes().split_first_chunk::<19>()?;
     let mut millis = seconds(date_and_time)? * 1000;
     if let Some(fraction) = rest.strip_prefix(b".") {
@@ -56,6 +57,7 @@ fn parse_tolerant(text: &str) -> Option<i64> {
         }
         _ => return None,
     };
+    // A positive offset means local time ahead of UTC.
     Some(millis - offset_minutes * 60_000)
 }
 
@@ -76,6 +78,7 @@ fn seconds(text: &[u8; 19]) -> Option<i64> {
         && (1..=days_in(year, month)).contains(&day)
         && hour < 24
         && minute < 60
+        // 60 is a leap second.
         && second <= 60;
     is_valid.then(|| days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
 }

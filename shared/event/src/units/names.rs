@@ -13,8 +13,8 @@ use super::{AlertScope, excerpt};
 /// The tenant that numbers belong to: a part of every storage key and of every query.
 ///
 /// 1 to 128 bytes of visible ASCII without `#`, `/`, `\` and quotes. `*` and names in parentheses are reserved, so that nobody
-/// gains access to the platform or to unassigned mail by giving a tenant such a name; the only reserved name that a `TenantId` can
-/// hold is [`TenantId::UNASSIGNED`].
+/// gains access to the platform or to unassigned mail by giving a tenant such a name; the only reserved name that a `TenantId`
+/// can hold is [`TenantId::UNASSIGNED`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(CompactString);
 

@@ -108,8 +108,8 @@ impl Minute {
         later.since(self)
     }
 
-    /// The start of the bucket of `width_minutes` that contains this minute; buckets are counted from the epoch. A width of 0 is a
-    /// defect of the caller and leaves the minute as it is.
+    /// The start of the bucket of `width_minutes` that contains this minute; buckets are counted from the epoch. A width of 0 is
+    /// a defect of the caller and leaves the minute as it is.
     #[must_use]
     pub fn floor_to(self, width_minutes: u32) -> Self {
         if width_minutes == 0 {
@@ -121,7 +121,7 @@ impl Minute {
 
     /// Whether a bucket of `width_minutes` begins with this minute. No bucket has the width 0.
     pub const fn is_start_of(self, width_minutes: u32) -> bool {
-        // Unlike `%`, this accepts 0; but it calls 0 a multiple of 0.
+        // `is_multiple_of` accepts a width of 0, but calls minute 0 a multiple of it.
         width_minutes != 0 && self.0.is_multiple_of(width_minutes)
     }
 

@@ -1,7 +1,7 @@
 //! Finds the ends of a container's elements by its brackets, in one pass over bytes that arrive in chunks.
 //!
-//! It must never scan a byte again for each chunk that arrives, nor take a character inside a string for a bracket. It does not check that
-//! an element is JSON.
+//! It must never scan a byte again for each chunk that arrives, nor take a character inside a string for a bracket. It does not
+//! check that an element is JSON.
 
 use memchr::{memchr, memchr3, memrchr_iter};
 
@@ -81,7 +81,10 @@ impl ElementScan {
                 let found = memchr3(b'"', b'\\', b'\n', bytes.get(at..).unwrap_or_default());
                 at = found.map_or(bytes.len(), |found| at + found);
                 match (bytes.get(at), bytes.get(at + 1)) {
+                    // The chunk ends inside the string. A backslash at the very end is scanned again with the character it
+                    // escapes.
                     (None, _) | (Some(b'\\'), None) => break,
+                    // JSON does not escape line breaks: let the next round treat it as the end of a broken string.
                     (Some(b'\\'), Some(b'\n')) => at += 1,
                     (Some(b'\\'), Some(_)) => at += 2,
                     (Some(b'"'), _) => {
@@ -107,6 +110,7 @@ impl ElementScan {
                         whole = self.whole_up_to(whole, at);
                     }
                 }
+                // No element is open, so this closes the container itself.
                 b'}' | b']' => {
                     whole = self.whole_up_to(whole, at - 1);
                     state = self.close(byte);
@@ -121,8 +125,8 @@ impl ElementScan {
         Progress { whole, scanned: at, state }
     }
 
-    /// The end of the last complete Kinesis record, if the end of the list has not come: there is none without a `]`, which such a record
-    /// does not contain (its data is base64). This saves scanning most bytes of a large batch one by one.
+    /// The end of the last complete Kinesis record, if the end of the list has not come: there is none without a `]`, which such
+    /// a record does not contain (its data is base64). This saves scanning most bytes of a large batch one by one.
     fn skip_kinesis_records(&self, bytes: &[u8]) -> Option<usize> {
         let is_between = self.container == Container::Records && self.depth == 0 && !self.in_string;
         let is_of_kinesis = bytes.strip_prefix(b",").unwrap_or(bytes).starts_with(KINESIS_OPENING);
