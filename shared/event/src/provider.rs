@@ -153,6 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn only_whole_labels_of_a_canonical_domain_match() {
+        for (domain, expected) in [
+            ("gmail.com", "gmail"),
+            ("a.gmail.com", "gmail"),
+            (".gmail.com", "gmail"),
+            ("xgmail.com", OTHER),
+            ("gmail.com.", OTHER),
+            ("GMAIL.COM", OTHER),
+            ("gmail", OTHER),
+            ("co.uk", OTHER),
+            ("yahoo.co.uk.example.com", OTHER),
+        ] {
+            check(domain, expected);
+        }
+    }
+
+    #[test]
     fn only_gmail_and_apple_report_no_complaints() {
         let silent: Vec<_> =
             all().iter().map(|one| one.slug).filter(|slug| !reports_complaints(slug)).collect();

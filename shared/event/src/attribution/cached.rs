@@ -168,6 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn results_stay_right_while_entries_are_replaced() {
+        // More texts than the cache has entries, so that every slot is used and replaced.
+        let texts: Vec<String> = (0..3 * SLOTS)
+            .map(|n| format!(r#"{{{DOMAIN},"tenant":["t{n}"],"campaign":["c{n}"]}}"#))
+            .collect();
+        let mut cached = CachedAttribution::new(Attribution::default());
+        for _ in 0..2 {
+            for (n, tags) in texts.iter().enumerate() {
+                let event = event_tagged(tags);
+                let message = cached.attribute(&event);
+                assert_eq!(
+                    (message.tenant.as_ref(), message.values[0].as_ref()),
+                    (&*format!("t{n}"), &*format!("c{n}"))
+                );
+            }
+        }
+        assert!(cached.slots.iter().flatten().flatten().count() <= 2 * SLOTS);
+    }
+
+    #[test]
     fn long_texts_are_not_cached() {
         let mut cached = CachedAttribution::new(Attribution::default());
         let mut entries = |length: usize| {

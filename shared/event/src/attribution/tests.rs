@@ -153,6 +153,70 @@ fn interaction_has_the_dimensions_that_all_recipients_have_in_common() {
 }
 
 #[test]
+fn most_specific_mapped_domain_wins() {
+    for (source, expected) in [
+        ("a@news.example.com", "news"),
+        ("a@x.y.news.example.com", "news"),
+        ("a@xnews.example.com", "example"),
+        ("a@example.com.", "example"),
+        ("a@EXAMPLE.com", "example"),
+        ("a@notexample.com", "account"),
+        ("a@com", "account"),
+        ("a@192.0.2.1", "account"),
+        ("", "account"),
+    ] {
+        check_tenant(MAPS, &[], source, (expected, false));
+    }
+}
+
+#[test]
+fn additional_mappings_win_over_those_of_the_settings() {
+    let additional = TenantMaps {
+        by_configuration_set: [("marketing".to_owned(), "other".to_owned())].into(),
+        by_sending_domain: [("shop.example.com".to_owned(), "shop".to_owned())].into(),
+        ..TenantMaps::default()
+    };
+    let extended = attribution(MAPS).with_tenant_maps(additional).unwrap();
+    for (tags, source, expected) in [
+        (&[("ses:configuration-set", "marketing")][..], "a@example.com", "other"),
+        (&[], "a@shop.example.com", "shop"),
+        (&[], "a@example.com", "example"),
+        (&[], "a@elsewhere.example", "account"),
+    ] {
+        assert_eq!(extended.attribute(&event(tags, source, &[])).tenant, expected, "{tags:?} {source}");
+    }
+    let reserved = TenantMaps {
+        by_account: [("123456789012".to_owned(), "*".to_owned())].into(),
+        ..TenantMaps::default()
+    };
+    let error = attribution(MAPS).with_tenant_maps(reserved).unwrap_err();
+    assert_eq!(error.setting(), "by_account");
+}
+
+#[test]
+fn tenant_name_of_ses_that_differs_from_the_mapping_is_a_conflict_even_if_it_is_unusable() {
+    check_tenant(MAPS, &[("ses:tenant-name", "(unassigned)")], "a@example.com", ("example", true));
+    check_tenant(MAPS, &[("ses:tenant-name", "example")], "a@example.com", ("example", false));
+    check_tenant(MAPS, &[("ses:tenant-name", "")], "a@example.com", ("example", false));
+}
+
+#[test]
+fn recipient_has_the_dimensions_of_its_address() {
+    for (address, expected) in [
+        ("jane@gmail.com", ("gmail.com", "gmail", false)),
+        ("Jane <Jane@Mail.Yahoo.co.uk.>", ("mail.yahoo.co.uk", "yahoo", false)),
+        ("bounce@simulator.amazonses.com", ("simulator.amazonses.com", "other", true)),
+        ("x@sub.simulator.amazonses.com", ("sub.simulator.amazonses.com", "other", false)),
+        ("jane@192.0.2.1", ("(invalid)", "other", false)),
+        ("jane", ("(none)", "(none)", false)),
+        ("", ("(none)", "(none)", false)),
+    ] {
+        let found = Attribution::recipient_dimensions(address);
+        assert_eq!((found.domain.as_ref(), found.provider, found.simulator), expected, "{address}");
+    }
+}
+
+#[test]
 fn unusable_settings_are_refused_by_name() {
     for (settings, expected) in [
         ("tags = [\"a\", \"b\", \"c\", \"d\", \"e\"]", "tags has 5 names: at most 4 are allowed"),

@@ -397,6 +397,56 @@ fn suppression_is_recognised_and_only_the_global_list_counts_in_the_bounce_rate(
 }
 
 #[test]
+fn sub_type_is_compared_without_case_and_separators() {
+    for (text, expected) in [
+        ("MailboxFull", true),
+        ("mailbox_full", true),
+        ("MAILBOX-FULL", true),
+        (" Mailbox Full ", true),
+        ("Mailbox.Full", false),
+        ("MailboxFul", false),
+        ("MailboxFullX", false),
+        ("", false),
+    ] {
+        assert_eq!(is_same_name("MailboxFull", text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn code_in_the_answer_is_trusted_before_the_reported_status() {
+    for (status, diagnostic, expected) in [
+        ("5.1.1", "smtp; 550 5.2.2 rejected", BounceClass::MailboxFull),
+        ("5.2.2", "smtp; rejected", BounceClass::MailboxFull),
+        (" 5.2.2 ", "", BounceClass::MailboxFull),
+        ("2.0.0", "", BounceClass::Unknown),
+    ] {
+        check_with("General", status, diagnostic, expected);
+    }
+}
+
+#[test]
+fn wording_decides_before_codes_and_in_any_case() {
+    check_with("General", "5.7.1", "smtp; 550 5.7.1 USER UNKNOWN", BounceClass::InvalidRecipient);
+    check_with("General", "5.0.0", "Benutzer unbekannt (user unknown) ÄÖÜ", BounceClass::InvalidRecipient);
+}
+
+#[test]
+fn absent_fields_are_classified_like_empty_ones() {
+    let absent = BounceFields { bounce_type: "Permanent", ..BounceFields::default() };
+    let empty = BounceFields { status: Some(""), diagnostic: Some(""), ..absent };
+    assert_eq!(bounce(&absent), bounce(&empty));
+    assert_eq!(
+        bounce(&absent),
+        BounceClassification {
+            bounce_type: BounceType::Permanent,
+            class: BounceClass::Unknown,
+            suppression: None
+        }
+    );
+    assert_eq!(delay("", None, None), BounceClass::Unknown);
+}
+
+#[test]
 fn automatic_reply_is_recognised() {
     let reply = BounceFields { bounce_type: "Transient", sub_type: "General", ..BounceFields::default() };
     let classified = bounce(&reply);

@@ -45,6 +45,16 @@ mod tests {
     }
 
     #[test]
+    fn network_may_be_a_single_address_or_half_of_all() {
+        let single = Network::parse("192.0.2.1/32").unwrap();
+        assert!(
+            single.contains(Ipv4Addr::new(192, 0, 2, 1)) && !single.contains(Ipv4Addr::new(192, 0, 2, 2))
+        );
+        let half = Network::parse("128.0.0.0/1").unwrap();
+        assert!(half.contains(Ipv4Addr::BROADCAST) && !half.contains(Ipv4Addr::new(127, 255, 255, 255)));
+    }
+
+    #[test]
     fn text_that_is_not_a_network_is_refused() {
         for text in ["", "1.2.3.4", "1.2.3.4/24", "1.2.3.0/0", "1.2.3.0/33", "1.2.3/24", "::/20"] {
             assert_eq!(Network::parse(text), None, "{text}");

@@ -125,6 +125,40 @@ fn only_clicks_within_a_second_of_the_send_are_too_fast_for_people() {
 }
 
 #[test]
+fn ses_flag_likely_is_a_machine_whatever_the_user_agent() {
+    for user_agent in [CHROME, GMAIL_PREFETCH, "curl/8.5.0", ""] {
+        for is_click in [false, true] {
+            let flagged = InteractionFields { is_bot_event: Some("LIKELY"), ..fields(user_agent, is_click) };
+            assert_eq!(classify(&flagged), Requester::Machine(SES_FLAG), "{user_agent}");
+        }
+    }
+}
+
+#[test]
+fn ses_flag_unlikely_overrules_scanner_networks_and_fast_clicks() {
+    let unlikely = InteractionFields { is_bot_event: Some("Unlikely"), ..fields(CHROME, true) };
+    assert_eq!(classify(&InteractionFields { ip_address: "67.231.156.12", ..unlikely }), Requester::Person);
+    assert_eq!(classify(&InteractionFields { millis_after_send: 0, ..unlikely }), Requester::Person);
+}
+
+#[test]
+fn first_matching_rule_names_the_machine() {
+    let scanner = InteractionFields {
+        ip_address: "209.222.82.1",
+        millis_after_send: 500,
+        ..fields("curl/8.5.0 barracuda", true)
+    };
+    for (fields, expected) in [
+        (scanner, "click_at_once"),
+        (InteractionFields { millis_after_send: HOUR_MS, ..scanner }, "scanner_barracuda_network"),
+        (InteractionFields { millis_after_send: HOUR_MS, ip_address: "", ..scanner }, "scanner_barracuda"),
+        (InteractionFields { is_click: false, ..scanner }, "scanner_barracuda_network"),
+    ] {
+        assert_eq!(classify(&fields), Requester::Machine(expected), "{fields:?}");
+    }
+}
+
+#[test]
 fn user_agent_beyond_the_limit_is_not_searched() {
     let agent = |padding: usize| format!("{}curl/8", "x".repeat(padding));
     let limit = rules::MAX_USER_AGENT_BYTES;

@@ -194,3 +194,61 @@ fn only_a_click_has_a_link() {
     check("Open", &body("open"), link, &[None]);
     check("Click", &body("click"), link, &[Some("https://example.com".to_owned())]);
 }
+
+#[test]
+fn outcome_without_recipients_concerns_the_only_recipient_of_the_message() {
+    let seen = |destinations: &str| {
+        let text = format!(
+            r#"{{"eventType":"Bounce","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m","destination":[{destinations}]}},"bounce":{{{TIME},"bounceType":"Permanent"}}}}"#
+        );
+        let mut seen = Vec::new();
+        Decoder::new().decode(text.as_bytes(), &mut |decoded| match decoded {
+            Decoded::Event(event) => seen.push(recipients(event)),
+            other => panic!("{other:?}"),
+        });
+        seen
+    };
+    assert_eq!(seen(r#""a@example.com""#), ["a@example.com"]);
+    assert_eq!(seen(r#""a@example.com","b@example.com""#), [""]);
+    assert_eq!(seen(""), [""]);
+}
+
+#[test]
+fn gauge_needs_a_depth_and_has_no_recipients() {
+    let depth = |event: &EmailEvent<'_>| match event.event_type {
+        EventType::QueueDepth { depth } => (depth, event.recipients.len(), event.counts()),
+        ref other => panic!("{other:?}"),
+    };
+    check("QueueDepth", r#""queueDepth":{"depth":0}"#, depth, &[(0, 0, 1)]);
+    check("QueueDepth", r#""queueDepth":{"depth":"7"}"#, depth, &[(7, 0, 1)]);
+    for body in [r#""queueDepth":{}"#, r#""queueDepth":{"depth":-1}"#, r#""x":0"#] {
+        let text = format!(
+            r#"{{"eventType":"QueueDepth","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m"}},{body}}}"#
+        );
+        Decoder::new().decode(text.as_bytes(), &mut |decoded| match decoded {
+            Decoded::Unreadable { reason, .. } => {
+                assert_eq!(reason, Unreadable::MissingField("queueDepth.depth"), "{body}");
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+}
+
+#[test]
+fn last_of_two_bodies_counts_wherever_the_type_is() {
+    let bodies = format!(
+        r#""delivery":{{{TIME},"processingTimeMillis":1}},"delivery":{{{TIME},"processingTimeMillis":2}}"#
+    );
+    let millis = |event: &EmailEvent<'_>| match event.event_type {
+        EventType::Delivery { processing_ms } => processing_ms,
+        _ => panic!("{:?}", event.event_type),
+    };
+    check("Delivery", &bodies, millis, &[Some(2)]);
+    let text = format!(
+        r#"{{{bodies},"mail":{{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m"}},"eventType":"Delivery"}}"#
+    );
+    Decoder::new().decode(text.as_bytes(), &mut |decoded| match decoded {
+        Decoded::Event(event) => assert_eq!(millis(event), Some(2)),
+        other => panic!("{other:?}"),
+    });
+}
