@@ -2,7 +2,7 @@
 //!
 //! Where a tenant's name comes from decides which constructor parses it: [`TenantId::new`] for everything from outside,
 //! [`TenantId::new_or_unassigned`] for what an operator asks to read, and [`TenantId::from_stored`] for what this program wrote.
-//! None of them accepts `*`: all tenants together are not a tenant but [`AlertScope::Platform`](super::AlertScope::Platform).
+//! None of them accepts `*`: all tenants together are not a tenant but [`AlertScope::Platform`].
 
 use std::fmt;
 
