@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::hint::black_box;
 
-use cells::{Accumulator, Block, BlockReader, Counter, Resolution, Rows as _, Wanted};
+use cells::{Accumulator, Block, BlockReader, Counter, Projection, Resolution, Rows as _};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event::attribution::{Dimension, DimensionValues, RecipientValues};
 use event::{EmailEvent, EventKind, Interaction, Minute, RecipientHash, Tags, Timestamp, Verdict};
@@ -181,7 +181,7 @@ fn blocks(bench: &mut Criterion) {
     let rows: usize = days.iter().map(Block::row_count).sum();
     let mut group = bench.benchmark_group("30 days of 1,000 keys by the hour");
     group.throughput(Throughput::Elements(rows as u64)).sample_size(20);
-    let wanted = Wanted::default().with(Counter::Sends).with(Counter::Deliveries);
+    let wanted = Projection::default().with(Counter::Sends).with(Counter::Deliveries);
     group.bench_function("scan of 2 counters", |bencher| {
         bencher.iter(|| {
             let mut sum = 0;

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use cells::query::{Execution, Freshness, Locale, Query, Scope};
-use cells::{BlockError, Counter, Counters, Latency, Resolution, RowRef, Rows, Uniques, Wanted};
+use cells::{BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, Rows, Uniques};
 use criterion::{Criterion, criterion_group, criterion_main};
 use event::attribution::Dimension;
 use event::{Minute, RecipientHash, TenantId, Timestamp};
@@ -58,7 +58,7 @@ impl Rows for Prepared {
     }
     fn scan_cells(
         &self,
-        wanted: &Wanted,
+        wanted: &Projection,
         _: Minute,
         _: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
@@ -86,7 +86,7 @@ impl Rows for Prepared {
     }
     fn scan_cohorts(
         &self,
-        _: &Wanted,
+        _: &Projection,
         _: Minute,
         _: Minute,
         _: &mut dyn FnMut(RowRef<'_>),

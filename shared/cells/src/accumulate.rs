@@ -1,37 +1,37 @@
-//! The hot path: events in, cells out.
+//! Accumulates events into cells: the hot path of ingestion.
 //!
-//! An event's key is found in two small tables that stay in the processor's cache, one of what its message says (tenant, tags, ...)
-//! and one of recipient domains, so that the large table of cells is asked once, with twelve bytes. Strings are kept once and
-//! compared as bytes: a hash alone never decides. Hashing is seeded per process because senders choose what is hashed; the
-//! seed shows in no result.
+//! The dimension key of an event is found in two small tables that stay in the processor's cache, one for what its message states
+//! (tenant, tags, ...) and one for recipient domains. So the large table of cells is asked once per event, with a key of twelve
+//! bytes. Strings are stored once and compared as bytes. Hashing is seeded per process, because senders choose what is hashed; the
+//! seed must never influence a result.
 
-mod blocks;
+mod cell_map;
+mod increments;
 mod interner;
-mod raise;
-mod sorted;
-mod table;
+mod into_blocks;
+mod sorted_rows;
 
 use event::attribution::{Dimension, DimensionValues, RecipientValues};
 use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
-use self::interner::{Interner, Parts, push_part};
-pub use self::sorted::SortKey;
-use self::table::{CellTable, Place};
-use crate::block::Resolution;
+use self::cell_map::{CellKey, CellMap, DimensionKey};
+use self::interner::{Interner, PartReader, push_part};
+pub use self::sorted_rows::SortKey;
+use crate::block::{Resolution, renumbered};
 use crate::cell::Cell;
 
-/// What rows are made of.
+/// What rows are grouped by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grouping {
     /// By tenant.
     pub tenant: bool,
-    /// By time, or all of it in one bucket.
+    /// By time in buckets of this width. `None` puts all time into one bucket.
     pub bucket: Option<Resolution>,
     /// By these dimensions, in the order of [`Dimension::ALL`].
     pub dimensions: [bool; Dimension::COUNT],
     /// By event type.
-    pub kind: bool,
+    pub event_type: bool,
 }
 
 /// Counts events into cells of one grouping.
@@ -39,34 +39,37 @@ pub struct Grouping {
 pub struct Accumulator {
     grouping: Grouping,
     hasher: RandomState,
-    /// What a message says: tenant, kind, all dimensions but the recipient's.
-    contexts: Interner,
-    /// Recipient domain and provider.
+    /// What messages state: tenant, event type, all dimensions except the recipient's.
+    messages: Interner,
+    /// Recipient domains and providers.
     recipients: Interner,
-    cells: CellTable,
+    cells: CellMap,
     cohorts: Option<Cohorts>,
+    /// Where strings are joined before they are interned, kept to reuse its memory.
     scratch: Vec<u8>,
 }
 
-/// Outcomes by when their mail was sent.
+/// Outcomes by the time at which their mail was sent.
 #[derive(Debug, Default)]
 struct Cohorts {
-    /// Tenant and campaign.
+    /// Tenants and campaigns.
     campaigns: Interner,
     providers: Interner,
-    /// The campaign of each context.
+    /// The campaign of each message.
     campaign_of: Vec<u32>,
     /// The provider of each recipient domain.
     provider_of: Vec<u32>,
-    by_minute: CellTable,
-    by_hour: CellTable,
+    /// By the minute of sending.
+    by_minute: CellMap,
+    /// By the hour of sending, for outcomes after [`LATE_AFTER_MINUTES`].
+    by_hour: CellMap,
 }
 
-/// From then on outcomes are kept by the hour of sending: detection looks at the minutes of the last hours only, and most
-/// deliveries and bounces come within minutes.
+/// Outcomes this long after sending are kept by the hour of sending. Detection evaluates only the cohorts of the last hours by the
+/// minute, and most deliveries and bounces arrive within minutes.
 const LATE_AFTER_MINUTES: u32 = 6 * 60;
 
-/// What one row is about.
+/// The key of one row of an accumulator's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey<'a> {
     /// The tenant; empty if not grouped by tenant.
@@ -74,41 +77,41 @@ pub struct RowKey<'a> {
     /// The first minute of the bucket, if grouped by time.
     pub bucket: Option<Minute>,
     /// The event type as SES spells it; empty if not grouped by it.
-    pub kind: &'a str,
+    pub event_type: &'a str,
     values: [&'a str; Dimension::COUNT],
 }
 
 impl<'a> RowKey<'a> {
     /// The value of one dimension; empty if not grouped by it.
     pub const fn value(&self, dimension: Dimension) -> &'a str {
-        // A dimension's number is below their count.
+        // The number of a dimension is below their count.
         self.values[dimension as usize]
     }
 }
 
 impl Grouping {
     const fn by(&self, dimension: Dimension) -> bool {
-        // A dimension's number is below their count.
+        // The number of a dimension is below their count.
         self.dimensions[dimension as usize]
     }
 
-    /// What `Accumulator::context` joined.
-    fn read_context<'a>(&self, mut parts: Parts<'a>) -> RowKey<'a> {
+    /// Reverses what [`Accumulator::message`] joined.
+    fn read_message<'a>(&self, mut parts: PartReader<'a>) -> RowKey<'a> {
         let tenant = if self.tenant { parts.next_part() } else { "" };
-        let kind = if self.kind { parts.next_part() } else { "" };
+        let event_type = if self.event_type { parts.next_part() } else { "" };
         let mut values = [""; Dimension::COUNT];
         for (value, dimension) in values.iter_mut().zip(Dimension::ALL) {
-            if self.by(dimension) && !is_recipients(dimension) {
+            if self.by(dimension) && !is_of_recipient(dimension) {
                 *value = parts.next_part();
             }
         }
-        RowKey { tenant, bucket: None, kind, values }
+        RowKey { tenant, bucket: None, event_type, values }
     }
 
-    /// What `Accumulator::recipient` joined.
-    fn read_recipient<'a>(&self, mut parts: Parts<'a>, values: &mut [&'a str; Dimension::COUNT]) {
+    /// Reverses what [`Accumulator::recipient`] joined.
+    fn read_recipient<'a>(&self, mut parts: PartReader<'a>, values: &mut [&'a str; Dimension::COUNT]) {
         for (value, dimension) in values.iter_mut().zip(Dimension::ALL) {
-            if self.by(dimension) && is_recipients(dimension) {
+            if self.by(dimension) && is_of_recipient(dimension) {
                 *value = parts.next_part();
             }
         }
@@ -121,28 +124,28 @@ impl Accumulator {
         Self {
             grouping,
             hasher: RandomState::default(),
-            contexts: Interner::default(),
+            messages: Interner::default(),
             recipients: Interner::default(),
-            cells: CellTable::default(),
+            cells: CellMap::default(),
             cohorts: None,
             scratch: Vec::new(),
         }
     }
 
-    /// Counts all that blocks hold: by tenant, minute and every dimension, and the cohorts.
+    /// Counts everything that blocks hold: by tenant, minute and every dimension, and the cohorts.
     pub fn full() -> Self {
         let grouping = Grouping {
             tenant: true,
             bucket: Some(Resolution::Minute),
             dimensions: [true; Dimension::COUNT],
-            kind: false,
+            event_type: false,
         };
         Self { cohorts: Some(Cohorts::default()), ..Self::new(grouping) }
     }
 
     /// Counts one event for one recipient.
     ///
-    /// Domain and provider come from `recipient`, whatever `values` says. Values of more than 255 bytes are cut.
+    /// Recipient domain and provider come from `recipient`, whatever `values` says. Values of more than 255 bytes are cut.
     pub fn count(
         &mut self,
         tenant: &str,
@@ -151,64 +154,70 @@ impl Accumulator {
         event: &EmailEvent<'_>,
         recipient_hash: RecipientHash,
     ) {
-        let context = self.context(tenant, values, event);
-        let domain = self.recipient(recipient);
+        let dimensions = DimensionKey {
+            message: self.message(tenant, values, event),
+            recipient: self.recipient(recipient),
+        };
         let happened = event.at.minute();
+        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
-        let cell = self.cells.cell(self.hasher, Place { context, recipient: domain, bucket });
-        raise::raise(cell, event, recipient.simulator, recipient_hash);
+        let cell = self.cells.cell(self.hasher, CellKey { dimensions, bucket });
+        increments::increment(cell, event, recipient.simulator, recipient_hash);
         if let Some(cohorts) = &mut self.cohorts {
-            let cell = cohorts.cell(self.hasher, context, domain, event.sent_at.minute(), happened);
-            raise::raise(cell, event, recipient.simulator, recipient_hash);
+            let cell = cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened);
+            increments::increment(cell, event, recipient.simulator, recipient_hash);
         }
     }
 
-    /// Adds all that `other` counted, by the same grouping.
+    /// Adds everything that `other` counted. Both must have the same grouping.
     pub fn merge(&mut self, other: Self) {
         let hasher = self.hasher;
-        let contexts = self.contexts.merge(hasher, &other.contexts);
+        let messages = self.messages.merge(hasher, &other.messages);
         let recipients = self.recipients.merge(hasher, &other.recipients);
-        self.cells.merge(hasher, other.cells, &contexts, &recipients);
+        self.cells.merge(hasher, other.cells, &messages, &recipients);
         if let (Some(cohorts), Some(other)) = (&mut self.cohorts, other.cohorts) {
-            cohorts.merge(hasher, other, &contexts, &recipients);
+            cohorts.merge(hasher, other, &messages, &recipients);
         }
     }
 
     /// The rows, in no particular order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = (RowKey<'_>, &Cell)> {
-        self.cells.iter().map(|(place, cell)| (self.key_of(place), cell))
+        self.cells.iter().map(|(key, cell)| (self.row_key(key), cell))
     }
 
-    fn key_of(&self, place: &Place) -> RowKey<'_> {
-        let mut key = self.grouping.read_context(self.contexts.parts(place.context));
-        self.grouping.read_recipient(self.recipients.parts(place.recipient), &mut key.values);
-        key.bucket = self.grouping.bucket.map(|_| place.bucket);
-        key
+    fn row_key(&self, key: &CellKey) -> RowKey<'_> {
+        let mut row = self.grouping.read_message(self.messages.parts(key.dimensions.message));
+        self.grouping.read_recipient(self.recipients.parts(key.dimensions.recipient), &mut row.values);
+        row.bucket = self.grouping.bucket.map(|_| key.bucket);
+        row
     }
 
-    fn context(&mut self, tenant: &str, values: &DimensionValues<'_>, event: &EmailEvent<'_>) -> u32 {
+    /// The number of what the message states.
+    fn message(&mut self, tenant: &str, values: &DimensionValues<'_>, event: &EmailEvent<'_>) -> u32 {
         self.scratch.clear();
         if self.grouping.tenant {
             push_part(&mut self.scratch, tenant);
         }
-        if self.grouping.kind {
-            push_part(&mut self.scratch, raise::kind_name(&event.kind));
+        if self.grouping.event_type {
+            push_part(&mut self.scratch, increments::event_type_name(&event.kind));
         }
         for (value, dimension) in values.iter().zip(Dimension::ALL) {
-            if self.grouping.by(dimension) && !is_recipients(dimension) {
+            if self.grouping.by(dimension) && !is_of_recipient(dimension) {
                 push_part(&mut self.scratch, value);
             }
         }
-        let (context, is_new) = self.contexts.intern(self.hasher, &self.scratch);
+        let (number, is_new) = self.messages.intern(self.hasher, &self.scratch);
         if is_new && let Some(cohorts) = &mut self.cohorts {
             self.scratch.clear();
             push_part(&mut self.scratch, tenant);
-            push_part(&mut self.scratch, values.get(Dimension::Campaign as usize).map_or("", |value| value));
+            // The number of a dimension is below their count.
+            push_part(&mut self.scratch, &values[Dimension::Campaign as usize]);
             cohorts.campaign_of.push(cohorts.campaigns.intern(self.hasher, &self.scratch).0);
         }
-        context
+        number
     }
 
+    /// The number of the recipient's domain and provider.
     fn recipient(&mut self, recipient: &RecipientValues<'_>) -> u32 {
         self.scratch.clear();
         if self.grouping.by(Dimension::RecipientDomain) {
@@ -228,7 +237,7 @@ impl Accumulator {
 }
 
 /// Whether a dimension's value comes with the recipient rather than with the message.
-const fn is_recipients(dimension: Dimension) -> bool {
+const fn is_of_recipient(dimension: Dimension) -> bool {
     matches!(dimension, Dimension::RecipientDomain | Dimension::Provider)
 }
 
@@ -236,35 +245,36 @@ impl Cohorts {
     fn cell(
         &mut self,
         hasher: RandomState,
-        context: u32,
-        recipient: u32,
+        dimensions: DimensionKey,
         sent: Minute,
         happened: Minute,
     ) -> &mut Cell {
-        // Every context and recipient got its number when it was new.
-        let context = self.campaign_of.get(context as usize).copied().unwrap_or(0);
-        let recipient = self.provider_of.get(recipient as usize).copied().unwrap_or(0);
+        // Every message and recipient got its campaign and provider when it was new.
+        let dimensions = dimensions.renumbered(&self.campaign_of, &self.provider_of);
+        // A clock that runs behind may report an outcome before its sending; such an outcome is not late.
         if happened.0.saturating_sub(sent.0) < LATE_AFTER_MINUTES {
-            return self.by_minute.cell(hasher, Place { context, recipient, bucket: sent });
+            return self.by_minute.cell(hasher, CellKey { dimensions, bucket: sent });
         }
-        self.by_hour.cell(hasher, Place { context, recipient, bucket: Resolution::Hour.bucket(sent) })
+        self.by_hour.cell(hasher, CellKey { dimensions, bucket: Resolution::Hour.bucket(sent) })
     }
 
-    fn merge(&mut self, hasher: RandomState, other: Self, contexts: &[u32], recipients: &[u32]) {
+    /// Adds all cohorts of `other`. `messages` and `recipients` map its numbers to the numbers here.
+    fn merge(&mut self, hasher: RandomState, other: Self, messages: &[u32], recipients: &[u32]) {
         let campaigns = self.campaigns.merge(hasher, &other.campaigns);
         let providers = self.providers.merge(hasher, &other.providers);
-        adopt(&mut self.campaign_of, &other.campaign_of, contexts, &campaigns);
-        adopt(&mut self.provider_of, &other.provider_of, recipients, &providers);
+        extend_assignments(&mut self.campaign_of, &other.campaign_of, messages, &campaigns);
+        extend_assignments(&mut self.provider_of, &other.provider_of, recipients, &providers);
         self.by_minute.merge(hasher, other.by_minute, &campaigns, &providers);
         self.by_hour.merge(hasher, other.by_hour, &campaigns, &providers);
     }
 }
 
-/// Adds the other side's assignments of those numbers that are new on this side. New numbers follow each other, in order.
-fn adopt(own: &mut Vec<u32>, theirs: &[u32], numbers: &[u32], targets: &[u32]) {
+/// Adds the other side's assignments of those numbers that are new here. New numbers are consecutive and ascending, so each is
+/// pushed when it is its turn. `targets` maps the other side's campaigns or providers to those here.
+fn extend_assignments(own: &mut Vec<u32>, theirs: &[u32], numbers: &[u32], targets: &[u32]) {
     for (number, target) in numbers.iter().zip(theirs) {
         if *number as usize == own.len() {
-            own.push(targets.get(*target as usize).copied().unwrap_or(0));
+            own.push(renumbered(targets, *target));
         }
     }
 }

@@ -1,31 +1,33 @@
-//! A block: a sorted set of cells of one tenant, the same type at every level from one batch's delta to a tenant's month.
+//! A block: a sorted set of cells of one tenant, the same type at every level from the delta of one batch to a tenant's month.
 //!
-//! A block is always in its normal form: every string, key and row is used, all are sorted, no two rows share key and bucket.
-//! So equal contents are equal blocks and equal bytes, however they came together. Everything that makes a block ends in
-//! `normalise`. Beside the cells, a block holds the cohorts (what became of the mail sent at one time, by campaign and provider)
-//! and the ledger (what was read and set aside, for the proof of counting).
+//! A block is always in canonical form: every string, key and row is used, all are sorted, and no two rows share key and bucket. So
+//! blocks with equal contents are equal and have equal bytes, however they were built. Every function that builds a block must end
+//! with `canonicalise`. Beside the cells, a block holds the cohorts (outcomes by the time their mail was sent, per campaign and
+//! provider) and the intake counts (what was read, and what of it was set aside, for the proof of counting).
 
 pub(crate) mod bytes;
-pub mod codec;
+mod codec;
 pub(crate) mod columns;
+mod error;
 pub(crate) mod frame;
 pub mod reader;
 pub mod rows;
+mod section_ids;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
-use event::{Hour, Minute};
+use event::{Hour, Minute, invariant};
 
 use self::table::Table;
 
-pub use codec::BlockError;
+pub use error::BlockError;
 pub use reader::BlockReader;
-pub use rows::{RowRef, Rows, Wanted};
+pub use rows::{Projection, RowRef, Rows};
 
-/// How wide a bucket is. A bucket is known by its first minute.
+/// The width of a bucket. A bucket is identified by its first minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Resolution {
@@ -39,7 +41,7 @@ pub enum Resolution {
 }
 
 impl Resolution {
-    /// How many minutes a bucket spans.
+    /// The width in minutes.
     pub const fn minutes(self) -> u32 {
         match self {
             Self::Minute => 1,
@@ -48,27 +50,27 @@ impl Resolution {
         }
     }
 
-    /// The first minute of the bucket that `minute` lies in.
+    /// The first minute of the bucket that contains `minute`.
     pub const fn bucket(self, minute: Minute) -> Minute {
         Minute(minute.0 - minute.0 % self.minutes())
     }
 }
 
-/// What was read and set aside in one hour, so that counts can be proved.
+/// What was read in one hour, and how much of it was set aside. With the counts of the cells it proves that nothing was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Events read, per recipient, duplicates and late ones included.
+pub struct IntakeCounts {
+    /// Events read, per recipient, including duplicates and late ones.
     pub events: u64,
-    /// Of these, dropped as seen before.
+    /// The part of the events that was dropped as seen before.
     pub duplicates: u64,
-    /// Of these, too old or too far in the future to be counted in their own time.
+    /// The part of the events that was too old, or too far in the future, to be counted in its own minute.
     pub late: u64,
-    /// Of these, whose tenant two sources named differently.
+    /// The part of the events for which two sources named different tenants.
     pub conflicts: u64,
 }
 
-impl Ledger {
-    /// Adds all of `other`.
+impl IntakeCounts {
+    /// Adds all of `other`. Counts saturate.
     pub fn merge(&mut self, other: &Self) {
         self.events = self.events.saturating_add(other.events);
         self.duplicates = self.duplicates.saturating_add(other.duplicates);
@@ -77,64 +79,67 @@ impl Ledger {
     }
 }
 
-/// A sorted set of cells, cohorts and ledger entries of one tenant.
+/// A sorted set of cells, cohorts and intake counts of one tenant.
 ///
-/// The default one is empty and of minutes, so that merging it with any other gives that other.
+/// The default is empty and of minutes, so merging it with another block gives that block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     pub(crate) resolution: Resolution,
     /// The strings that keys are made of.
     pub(crate) values: Vec<CompactString>,
-    /// Key: a value per [`Dimension`].
+    /// Key: one value per [`Dimension`].
     pub(crate) cells: Table<{ Dimension::COUNT }>,
     /// Key: campaign, provider. Bucket: when the mail was sent.
     pub(crate) cohorts: Table<COHORT_KEY>,
-    /// The same for outcomes that came too late to be kept by the minute of sending; by the hour. Empty at coarser resolutions.
+    /// Cohorts of outcomes that came too late to be kept by the minute of sending, by the hour. Empty at coarser resolutions.
     pub(crate) late_cohorts: Table<COHORT_KEY>,
-    pub(crate) ledger: BTreeMap<Hour, Ledger>,
+    pub(crate) intake: BTreeMap<Hour, IntakeCounts>,
 }
 
-/// The values of a cohort's key: campaign and provider.
+/// The number of values in a cohort's key: campaign and provider.
 pub(crate) const COHORT_KEY: usize = 2;
 
 impl Block {
-    /// A block with nothing in it.
+    /// A block without contents.
     pub fn empty(resolution: Resolution) -> Self {
         Self { resolution, ..Self::default() }
     }
 
-    /// Whether it holds nothing at all.
+    /// Whether it holds neither rows nor intake counts.
     pub fn is_empty(&self) -> bool {
-        self.row_count() == 0 && self.ledger.is_empty()
+        self.row_count() == 0 && self.intake.is_empty()
     }
 
-    /// How many rows of cells and cohorts it holds: what reading it costs.
+    /// The number of rows of cells and cohorts, which is what reading it costs.
     pub fn row_count(&self) -> usize {
         self.cells.rows.len() + self.cohorts.rows.len() + self.late_cohorts.rows.len()
     }
 
-    /// How many counts of events its cells hold; see [`crate::Counters::events`].
+    /// The number of event counts in its cells; see [`crate::Counters::events`].
     pub fn events(&self) -> u64 {
         self.cells.rows.iter().fold(0, |sum, row| sum.saturating_add(row.cell.counters.events()))
     }
 
-    /// The ledger, by hour.
-    pub const fn ledger(&self) -> &BTreeMap<Hour, Ledger> {
-        &self.ledger
+    /// The intake counts by hour.
+    pub const fn intake(&self) -> &BTreeMap<Hour, IntakeCounts> {
+        &self.intake
     }
 
-    /// Adds to the ledger of one hour.
-    pub fn enter(&mut self, hour: Hour, entry: &Ledger) {
-        self.ledger.entry(hour).or_default().merge(entry);
+    /// Adds to the intake counts of one hour.
+    pub fn add_intake(&mut self, hour: Hour, counts: &IntakeCounts) {
+        self.intake.entry(hour).or_default().merge(counts);
     }
 
-    /// Adds all of `other`; associative and commutative. Of two resolutions the coarser one results.
+    /// Adds all of `other`; associative and commutative. The result has the coarser of the two resolutions.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
-        Self::merge_all([self, other]).unwrap_or_default()
+        let resolution = self.resolution.max(other.resolution);
+        let mut all = self.roll_up(resolution);
+        all.append(other.roll_up(resolution));
+        all.canonicalise()
     }
 
-    /// Adds many blocks at once, which is cheaper than one after the other; `None` if there are none.
+    /// Merges many blocks at once, which is cheaper than one after the other. `None` if there are none.
     pub fn merge_all(blocks: impl IntoIterator<Item = Self>) -> Option<Self> {
         let mut blocks: Vec<Self> = blocks.into_iter().collect();
         let resolution = blocks.iter().map(|block| block.resolution).max()?;
@@ -145,19 +150,20 @@ impl Block {
         for block in blocks {
             all.append(block.roll_up(resolution));
         }
-        Some(all.normalise())
+        Some(all.canonicalise())
     }
 
-    /// Cuts the block by the period that each row's time lies in; `period` numbers them upwards with time.
+    /// Splits the block by period. `period` gives the number of the period of a minute, ascending with time.
     ///
-    /// Cohorts have no event time of their own. They go to the newest period of the block's events, or that of their sending
-    /// if it is later: so what was sent in a period is always found in it or in a later one.
+    /// Cells and intake counts go to the period of their time. Cohorts have no time of their outcomes, so they go to the newest
+    /// period of the block's cells, or to that of their sending if it is later. Thus the outcomes of mail sent in a period are always
+    /// found in it or in a later one.
     pub fn split(self, period: impl Fn(Minute) -> u32) -> BTreeMap<u32, Self> {
         let newest = self.cells.rows.iter().map(|row| period(row.bucket)).max().unwrap_or(0);
         let mut parts: BTreeMap<u32, Self> = BTreeMap::new();
         let start = || Self { values: self.values.clone(), ..Self::empty(self.resolution) };
-        for (hour, entry) in &self.ledger {
-            parts.entry(period(hour.first_minute())).or_insert_with(start).enter(*hour, entry);
+        for (hour, counts) in &self.intake {
+            parts.entry(period(hour.first_minute())).or_insert_with(start).add_intake(*hour, counts);
         }
         for row in self.cells.rows {
             parts.entry(period(row.bucket)).or_insert_with(start).cells.rows.push(row);
@@ -168,35 +174,36 @@ impl Block {
         for row in self.late_cohorts.rows {
             parts.entry(period(row.bucket).max(newest)).or_insert_with(start).late_cohorts.rows.push(row);
         }
-        let keyed = |part: Self| Self {
+        // Every part gets all keys; those it does not use are dropped.
+        let with_keys = |part: Self| Self {
             cells: Table { keys: self.cells.keys.clone(), ..part.cells },
             cohorts: Table { keys: self.cohorts.keys.clone(), ..part.cohorts },
             late_cohorts: Table { keys: self.late_cohorts.keys.clone(), ..part.late_cohorts },
             ..part
         };
-        parts.into_iter().map(|(number, part)| (number, keyed(part).normalise())).collect()
+        parts.into_iter().map(|(number, part)| (number, with_keys(part).canonicalise())).collect()
     }
 
-    /// One string, by the number a key holds; empty if there is none.
-    pub(crate) fn value(&self, number: Option<&u32>) -> &str {
-        number.and_then(|&number| self.values.get(number as usize)).map_or("", CompactString::as_str)
+    /// The string of a number in a key.
+    pub(crate) fn value(&self, number: u32) -> &str {
+        value_of(&self.values, number)
     }
 
-    /// Puts all of `other` behind this one; the result is not in its normal form.
+    /// Appends all of `other`. The result is not in canonical form.
     fn append(&mut self, mut other: Self) {
-        let offset = index(self.values.len());
+        let first_value = index(self.values.len());
         self.values.append(&mut other.values);
-        self.cells.append(other.cells, offset);
-        self.cohorts.append(other.cohorts, offset);
-        self.late_cohorts.append(other.late_cohorts, offset);
-        for (hour, entry) in &other.ledger {
-            self.enter(*hour, entry);
+        self.cells.append(other.cells, first_value);
+        self.cohorts.append(other.cohorts, first_value);
+        self.late_cohorts.append(other.late_cohorts, first_value);
+        for (hour, counts) in &other.intake {
+            self.add_intake(*hour, counts);
         }
     }
 
-    /// Brings strings, keys and rows into the one form that equal contents have.
+    /// Brings strings, keys and rows into the form that all blocks with these contents share.
     #[must_use]
-    pub(crate) fn normalise(mut self) -> Self {
+    pub(crate) fn canonicalise(mut self) -> Self {
         self.cells.drop_unused();
         self.cohorts.drop_unused();
         self.late_cohorts.drop_unused();
@@ -204,36 +211,56 @@ impl Block {
         self.cells.mark_values(&mut used);
         self.cohorts.mark_values(&mut used);
         self.late_cohorts.mark_values(&mut used);
-        let (values, renumbered) = sort_values(self.values, &used);
+        let (values, new_values) = sort_values(self.values, &used);
         self.values = values;
-        self.cells.normalise(&renumbered);
-        self.cohorts.normalise(&renumbered);
-        self.late_cohorts.normalise(&renumbered);
+        self.cells.canonicalise(&new_values);
+        self.cohorts.canonicalise(&new_values);
+        self.late_cohorts.canonicalise(&new_values);
         self
     }
 }
 
-/// The used strings, sorted and without doubles, and the new number of each old one.
+/// The used strings, sorted and distinct, and the new number of each old one. The new number of an unused string means nothing.
 fn sort_values(values: Vec<CompactString>, used: &[bool]) -> (Vec<CompactString>, Vec<u32>) {
-    let mut renumbered = vec![0; values.len()];
-    let mut numbered: Vec<(CompactString, usize)> =
-        values.into_iter().zip(0..).filter(|(_, old)| used.get(*old) == Some(&true)).collect();
+    let mut new_numbers = vec![0; values.len()];
+    let used = values.into_iter().zip(used).zip(0_usize..).filter(|((_, used), _)| **used);
+    let mut numbered: Vec<(CompactString, usize)> = used.map(|((value, _), old)| (value, old)).collect();
     numbered.sort();
     let mut sorted: Vec<CompactString> = Vec::with_capacity(numbered.len());
     for (value, old) in numbered {
         if sorted.last() != Some(&value) {
             sorted.push(value);
         }
-        if let Some(new) = renumbered.get_mut(old) {
-            *new = index(sorted.len() - 1);
-        }
+        // `old` is the position of one of the values.
+        new_numbers[old] = index(sorted.len() - 1);
     }
-    (sorted, renumbered)
+    (sorted, new_numbers)
 }
 
-/// A place in a list that fits memory many times over before it outgrows 32 bits.
-pub(crate) fn index(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(u32::MAX)
+/// The string of a number in a key. Whoever builds or reads keys has checked that there is one.
+pub(crate) fn value_of(values: &[CompactString], number: u32) -> &str {
+    let value = values.get(number as usize).map(CompactString::as_str);
+    invariant::or_broken(value, "", "a key has a value that its block does not hold")
+}
+
+/// A key in the list of the cohorts' keys followed by those of the late cohorts.
+pub(crate) fn cohort_key_at<'a>(
+    cohorts: &'a [[u32; COHORT_KEY]],
+    late_cohorts: &'a [[u32; COHORT_KEY]],
+    key: u32,
+) -> Option<&'a [u32; COHORT_KEY]> {
+    let key = key as usize;
+    cohorts.get(key).or_else(|| late_cohorts.get(key.checked_sub(cohorts.len())?))
+}
+
+/// The new number of something that was renumbered.
+pub(crate) fn renumbered(new_numbers: &[u32], old: u32) -> u32 {
+    invariant::or_broken(new_numbers.get(old as usize).copied(), 0, "a number has no new number")
+}
+
+/// A position in a list as a 32-bit number. Memory runs out long before a list has four billion entries.
+pub(crate) fn index(position: usize) -> u32 {
+    invariant::or_broken(u32::try_from(position).ok(), u32::MAX, "a list has more than 2^32 entries")
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
-//! `EmailEvent` to `Cell` to `Block` to answer: the pure middle of the way of an event.
+//! Counts email events: from an event to a cell, from cells to a block, from blocks to the answer of a query.
 //!
-//! A cell is the counters and sketches of one bucket of one cell key. A block is a sorted, columnar, compressed set of
-//! cells, the same type at every level. A query reads blocks and turns summed counters into rates last.
+//! A cell holds the counters and sketches of one dimension key in one time bucket. A block is a sorted, columnar, compressed set of
+//! cells, the same type at every level. A query sums the counters of blocks and computes rates last. The crate is pure: it never
+//! reads a clock, a file or the network.
 
 pub mod accumulate;
 pub mod block;
+mod cardinality_limit;
 pub mod cell;
+mod collapse;
 pub mod counter;
 pub mod csv;
-pub mod fold;
 pub mod query;
-pub mod rollup;
+mod rollup;
 #[cfg(test)]
 mod testing;
 
 pub use accumulate::{Accumulator, Grouping, RowKey, SortKey};
-pub use block::{Block, BlockError, BlockReader, Ledger, Resolution, RowRef, Rows, Wanted};
+pub use block::{Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, Rows};
 pub use cell::{Cell, Estimate, Latency, Uniques};
-pub use counter::{Counter, CounterId, Counters};
+pub use counter::{Counter, CounterId, CounterSet, Counters};

@@ -1,12 +1,13 @@
-//! The same counts in wider buckets.
+//! Rolls a block up: the same counts in wider buckets.
 //!
-//! Rolling up is a sum, so it commutes with merging: compaction may do either first. Never the other way round.
+//! Rolling up is a sum, so it commutes with merging and compaction may do either first. Buckets are never split again: the finer
+//! times are gone.
 
 use crate::block::table::Table;
 use crate::block::{Block, Resolution};
 
 impl Block {
-    /// The same block in buckets of `resolution`; as it is if its buckets are that wide already, or wider.
+    /// The same block in buckets of `resolution`. Returned unchanged if its buckets are that wide or wider.
     #[must_use]
     pub fn roll_up(mut self, resolution: Resolution) -> Self {
         if resolution <= self.resolution {
@@ -14,10 +15,10 @@ impl Block {
         }
         self.resolution = resolution;
         widen(&mut self.cells, resolution);
-        // From the hour on, what came late is in a bucket as wide as all others.
+        // Late cohorts are kept by the hour, so in buckets of an hour or more they are like all others. They have the same values.
         self.cohorts.append(std::mem::take(&mut self.late_cohorts), 0);
         widen(&mut self.cohorts, resolution);
-        self.normalise()
+        self.canonicalise()
     }
 }
 

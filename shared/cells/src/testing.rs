@@ -1,6 +1,6 @@
-//! Blocks for tests: plain lists of counts, the block they make, and the plain list a block comes to.
+//! Blocks for tests: plain lists of counts, the block they build, and the plain list a block should equal.
 //!
-//! Only compiled for tests.
+//! The model computes sums without any of the block's code, so a test can compare the two. Only compiled for tests.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,37 @@ use event::attribution::Dimension;
 use event::{Hour, Minute, RecipientHash};
 use proptest::prelude::*;
 
-use crate::block::table::Row;
-use crate::block::{Block, Ledger, Resolution, index};
+use crate::block::{Block, IntakeCounts, Resolution, index};
 use crate::cell::Cell;
-use crate::counter::CounterId;
+use crate::counter::{CounterId, CounterSet};
 
 /// One count of one cell or cohort, before anything is merged.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) kind: EntryKind,
-    /// The values of the key; a cohort has its campaign and provider among them.
+pub(crate) struct TestRow {
+    pub(crate) table: RowTable,
+    /// The values of the key. A cohort uses those of campaign and provider.
     pub(crate) values: [String; Dimension::COUNT],
     pub(crate) bucket: Minute,
     pub(crate) cell: Cell,
 }
 
+/// The table of a block that a row is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum EntryKind {
-    Cell,
-    Cohort,
-    LateCohort,
+pub(crate) enum RowTable {
+    Cells,
+    Cohorts,
+    LateCohorts,
 }
 
-/// Where a row lies: kind, values, bucket.
-pub(crate) type Place = (EntryKind, Vec<String>, Minute);
+/// What identifies a row: its table, the values of its key, its bucket.
+pub(crate) type RowId = (RowTable, Vec<String>, Minute);
+
+/// The number of counters that tests use: far more than the product has.
+pub(crate) const TEST_COUNTERS: u8 = 200;
 
 pub(crate) fn cell() -> impl Strategy<Value = Cell> {
-    let counters = prop::collection::vec((0..57_u8, prop_oneof![0..9_u64, 0..6_000_000_000_u64]), 0..6);
+    let number = prop_oneof![4 => 0..25_u8, 1 => 0..TEST_COUNTERS];
+    let counters = prop::collection::vec((number, prop_oneof![0..9_u64, 0..6_000_000_000_u64]), 0..9);
     let times = prop::collection::vec(0..100_000_u64, 0..3);
     let people = prop_oneof![
         8 => prop::collection::vec(0..50_u64, 0..4).boxed(),
@@ -44,7 +48,7 @@ pub(crate) fn cell() -> impl Strategy<Value = Cell> {
     (counters, times, people.clone(), people).prop_map(|(counters, times, opens, clicks)| {
         let mut cell = Cell::default();
         for (number, count) in counters {
-            cell.counters.add(CounterId::from_number(number).unwrap(), count);
+            cell.counters.add(CounterId::from_number(number), count);
         }
         for millis in times {
             cell.latency.record(millis);
@@ -59,25 +63,46 @@ pub(crate) fn cell() -> impl Strategy<Value = Cell> {
     })
 }
 
+/// A cell with a different count in each of [`TEST_COUNTERS`] counters.
+pub(crate) fn cell_of_all_test_counters(factor: u64) -> Cell {
+    let mut cell = Cell::default();
+    for number in 0..TEST_COUNTERS {
+        cell.counters.add(CounterId::from_number(number), factor * (u64::from(number) + 1));
+    }
+    cell
+}
+
 fn hash(number: u64) -> RecipientHash {
     RecipientHash((number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
-/// Entries of a few keys over two days.
-pub(crate) fn entries(resolution: Resolution) -> impl Strategy<Value = Vec<Entry>> {
-    let kinds = if resolution == Resolution::Minute { 3_usize } else { 2 };
-    let entry = (0..kinds, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, cell()).prop_map(
-        move |(kind, campaign, provider, domain, minute, cell)| {
+/// Rows of a few keys over two days.
+pub(crate) fn rows(resolution: Resolution) -> impl Strategy<Value = Vec<TestRow>> {
+    // Only a block of minutes has late cohorts.
+    let tables = if resolution == Resolution::Minute { 3_usize } else { 2 };
+    let row = (0..tables, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, cell()).prop_map(
+        move |(table, campaign, provider, domain, minute, cell)| {
             let mut values = [const { String::new() }; Dimension::COUNT];
-            values[0] = ["spring", "(none)", "fête"][campaign].to_owned();
-            values[3] = ["a.example", "b.example", "", "(several)"][domain].to_owned();
-            values[4] = ["gmail", "yahoo", "spring"][provider].to_owned();
-            let kind = [EntryKind::Cell, EntryKind::Cohort, EntryKind::LateCohort][kind];
-            let width = if kind == EntryKind::LateCohort { Resolution::Hour } else { resolution };
-            Entry { kind, values, bucket: width.bucket(Minute(29_000_000 + minute)), cell }
+            values[Dimension::Campaign as usize] = ["spring", "(none)", "fête"][campaign].to_owned();
+            values[Dimension::RecipientDomain as usize] =
+                ["a.example", "b.example", "", "(several)"][domain].to_owned();
+            values[Dimension::Provider as usize] = ["gmail", "yahoo", "spring"][provider].to_owned();
+            let table = [RowTable::Cells, RowTable::Cohorts, RowTable::LateCohorts][table];
+            let width = if table == RowTable::LateCohorts { Resolution::Hour } else { resolution };
+            TestRow { table, values, bucket: width.bucket(Minute(29_000_000 + minute)), cell }
         },
     );
-    prop::collection::vec(entry, 0..12)
+    prop::collection::vec(row, 0..12)
+}
+
+pub(crate) fn counter_set() -> impl Strategy<Value = CounterSet> {
+    prop::collection::vec(any::<bool>(), CounterId::COUNT).prop_map(|included| {
+        let mut set = CounterSet::EMPTY;
+        for (number, _) in (0..=u8::MAX).zip(included).filter(|(_, included)| *included) {
+            set.insert(CounterId::from_number(number));
+        }
+        set
+    })
 }
 
 pub(crate) fn resolution() -> impl Strategy<Value = Resolution> {
@@ -89,65 +114,66 @@ pub(crate) fn block() -> impl Strategy<Value = Block> {
 }
 
 pub(crate) fn block_of(resolution: Resolution) -> impl Strategy<Value = Block> {
-    let ledger = prop::collection::vec((0..50_u32, 0..9_u64, any::<u64>()), 0..3);
-    (entries(resolution), ledger).prop_map(move |(entries, ledger)| {
-        let mut block = build(resolution, &entries);
-        for (hour, events, late) in ledger {
-            let entry = Ledger { events, duplicates: events / 2, late, conflicts: 0 };
-            block.enter(Hour(hour), &entry);
+    let intake = prop::collection::vec((0..50_u32, 0..9_u64, any::<u64>()), 0..3);
+    (rows(resolution), intake).prop_map(move |(rows, intake)| {
+        let mut block = build(resolution, &rows);
+        for (hour, events, late) in intake {
+            let counts = IntakeCounts { events, duplicates: events / 2, late, conflicts: 0 };
+            block.add_intake(Hour(hour), &counts);
         }
         block
     })
 }
 
-/// The block that entries come to.
-pub(crate) fn build(resolution: Resolution, entries: &[Entry]) -> Block {
+/// The block of these rows.
+pub(crate) fn build(resolution: Resolution, rows: &[TestRow]) -> Block {
     let mut block = Block::empty(resolution);
-    for entry in entries {
-        let row = Row { key: 0, bucket: entry.bucket, cell: entry.cell.clone() };
+    for row in rows {
         let first = index(block.values.len());
-        block.values.extend(entry.values.iter().map(CompactString::new));
-        let key = std::array::from_fn(|place| first + index(place));
+        block.values.extend(row.values.iter().map(CompactString::new));
+        let key = std::array::from_fn(|offset| first + index(offset));
         let cohort = [first + Dimension::Campaign as u32, first + Dimension::Provider as u32];
-        match entry.kind {
-            EntryKind::Cell => block.cells.push(key, row),
-            EntryKind::Cohort => block.cohorts.push(cohort, row),
-            EntryKind::LateCohort => block.late_cohorts.push(cohort, row),
+        let cell = row.cell.clone();
+        match row.table {
+            RowTable::Cells => block.cells.push(key, row.bucket, cell),
+            RowTable::Cohorts => block.cohorts.push(cohort, row.bucket, cell),
+            RowTable::LateCohorts => block.late_cohorts.push(cohort, row.bucket, cell),
         }
     }
-    block.normalise()
+    block.canonicalise()
 }
 
 /// The same sums without any of the block's code.
-pub(crate) fn model(entries: &[Entry]) -> BTreeMap<Place, Cell> {
-    let mut rows: BTreeMap<Place, Cell> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| !entry.cell.is_empty()) {
-        let values = match entry.kind {
-            EntryKind::Cell => entry.values.to_vec(),
-            EntryKind::Cohort | EntryKind::LateCohort => {
-                vec![entry.values[0].clone(), entry.values[4].clone()]
+pub(crate) fn model(rows: &[TestRow]) -> BTreeMap<RowId, Cell> {
+    let mut sums: BTreeMap<RowId, Cell> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.cell.is_empty()) {
+        let value = |dimension: Dimension| row.values[dimension as usize].clone();
+        let values = match row.table {
+            RowTable::Cells => row.values.to_vec(),
+            RowTable::Cohorts | RowTable::LateCohorts => {
+                vec![value(Dimension::Campaign), value(Dimension::Provider)]
             }
         };
-        rows.entry((entry.kind, values, entry.bucket)).or_default().merge(&entry.cell);
+        sums.entry((row.table, values, row.bucket)).or_default().merge(&row.cell);
     }
-    rows
+    sums
 }
 
-/// What a block holds, as the model has it.
-pub(crate) fn contents(block: &Block) -> BTreeMap<Place, Cell> {
+/// The contents of a block in the model's form.
+pub(crate) fn contents(block: &Block) -> BTreeMap<RowId, Cell> {
     let mut rows = BTreeMap::new();
-    let named = |key: &[u32]| key.iter().map(|value| block.value(Some(value)).to_owned()).collect::<Vec<_>>();
+    let named = |key: &[u32]| key.iter().map(|value| block.value(*value).to_owned()).collect::<Vec<_>>();
     for row in &block.cells.rows {
-        let values = named(&block.cells.keys[row.key as usize]);
-        rows.insert((EntryKind::Cell, values, row.bucket), row.cell.clone());
+        let values = named(&block.cells.key_of(row));
+        rows.insert((RowTable::Cells, values, row.bucket), row.cell.clone());
     }
     for row in &block.cohorts.rows {
-        let values = named(&block.cohorts.keys[row.key as usize]);
-        rows.insert((EntryKind::Cohort, values, row.bucket), row.cell.clone());
+        let values = named(&block.cohorts.key_of(row));
+        rows.insert((RowTable::Cohorts, values, row.bucket), row.cell.clone());
     }
     for row in &block.late_cohorts.rows {
-        let values = named(&block.late_cohorts.keys[row.key as usize]);
-        rows.insert((EntryKind::LateCohort, values, row.bucket), row.cell.clone());
+        let values = named(&block.late_cohorts.key_of(row));
+        rows.insert((RowTable::LateCohorts, values, row.bucket), row.cell.clone());
     }
     rows
 }

@@ -1,33 +1,33 @@
-//! Strings joined to one byte string and numbered: equal parts, equal number.
+//! Numbers byte strings that are joined from parts: equal parts get equal numbers.
 //!
-//! A part is a length byte and its bytes, so `("ab", "c")` and `("a", "bc")` differ. All are kept in one piece of memory.
+//! A part is a length byte and its bytes, so `("ab", "c")` and `("a", "bc")` differ. All strings lie in one piece of memory, one after
+//! the other, and are compared as bytes: a hash alone never decides.
 
 use std::hash::BuildHasher as _;
 
+use event::invariant;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rapidhash::fast::RandomState;
 
 use crate::block::index;
 
-/// Numbers byte strings from 0 in the order in which they first come.
+/// Numbers byte strings from 0 in the order of their first appearance.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
     numbers: HashTable<u32>,
     bytes: Vec<u8>,
-    /// Where each string ends; it begins where the one before ends.
+    /// The end of each string. It begins where the one before ends.
     ends: Vec<usize>,
 }
 
-/// The longest part; tenants, tags and domains are shorter by their own rules.
+/// The longest part in bytes, so that its length fits a byte. Tenants, tags and domains are shorter by their own rules.
 const MAX_PART_BYTES: usize = 255;
 
-/// Appends a part to a byte string that will be interned.
+/// Appends a part to a byte string that will be interned. A longer part is cut at a character boundary.
 pub(super) fn push_part(joined: &mut Vec<u8>, part: &str) {
-    let mut part = part;
-    if part.len() > MAX_PART_BYTES {
-        part = part.get(..part.floor_char_boundary(MAX_PART_BYTES)).unwrap_or_default();
-    }
+    // A boundary of the string, at most its length.
+    let part = &part[..part.floor_char_boundary(MAX_PART_BYTES)];
     #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
     joined.push(part.len() as u8);
     joined.extend_from_slice(part.as_bytes());
@@ -44,7 +44,7 @@ impl Interner {
             |&number| hasher.hash_one(string(bytes, ends, number)),
         );
         match entry {
-            Entry::Occupied(held) => (*held.get(), false),
+            Entry::Occupied(known) => (*known.get(), false),
             Entry::Vacant(free) => {
                 let number = index(ends.len());
                 free.insert(number);
@@ -55,7 +55,7 @@ impl Interner {
         }
     }
 
-    /// The number here of each string of `other`, in the order of their numbers there.
+    /// Interns all strings of `other`. Returns the number here of each of its strings, in the order of their numbers there.
     pub(super) fn merge(&mut self, hasher: RandomState, other: &Self) -> Vec<u32> {
         let theirs = (0..index(other.ends.len())).map(|number| string(&other.bytes, &other.ends, number));
         theirs.map(|joined| self.intern(hasher, joined).0).collect()
@@ -66,33 +66,81 @@ impl Interner {
     }
 
     /// The parts of all strings, in the order of their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Parts<'_>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = PartReader<'_>> {
         (0..index(self.ends.len())).map(|number| self.parts(number))
     }
 
     /// The parts of a string.
-    pub(super) fn parts(&self, number: u32) -> Parts<'_> {
-        Parts(string(&self.bytes, &self.ends, number))
+    pub(super) fn parts(&self, number: u32) -> PartReader<'_> {
+        PartReader(string(&self.bytes, &self.ends, number))
     }
 }
 
 fn string<'a>(bytes: &'a [u8], ends: &[usize], number: u32) -> &'a [u8] {
     let number = number as usize;
-    let start = number.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-    ends.get(number).and_then(|&end| bytes.get(start..end)).unwrap_or_default()
+    let start = if number == 0 { Some(0) } else { ends.get(number - 1).copied() };
+    let found = start.zip(ends.get(number)).and_then(|(start, &end)| bytes.get(start..end));
+    invariant::or_broken(found, &[], "an interner does not know a number")
 }
 
-/// The parts that are left of a string.
+/// Reads the parts of an interned string in the order in which they were pushed.
 #[derive(Clone, Copy)]
-pub(super) struct Parts<'a>(&'a [u8]);
+pub(super) struct PartReader<'a>(&'a [u8]);
 
-impl<'a> Parts<'a> {
-    /// The next part; empty behind the last one.
+impl<'a> PartReader<'a> {
+    /// The next part. The caller must know how many there are.
     pub(super) fn next_part(&mut self) -> &'a str {
-        let Some((&length, rest)) = self.0.split_first() else { return "" };
-        let (part, rest) = rest.split_at_checked(usize::from(length)).unwrap_or_default();
+        let split = self.0.split_first().and_then(|(&length, rest)| rest.split_at_checked(length.into()));
+        let (part, rest) = invariant::or_broken(split, (&[], &[]), "an interned string has too few parts");
         self.0 = rest;
-        // Parts were strings when they were pushed.
-        std::str::from_utf8(part).unwrap_or_default()
+        invariant::or_broken(std::str::from_utf8(part).ok(), "", "an interned part is not UTF-8")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(parts: &[&str]) -> Vec<u8> {
+        let mut joined = Vec::new();
+        for part in parts {
+            push_part(&mut joined, part);
+        }
+        joined
+    }
+
+    #[test]
+    fn equal_parts_get_equal_numbers_and_come_back() {
+        let hasher = RandomState::default();
+        let mut interner = Interner::default();
+        let long = "x".repeat(300);
+        let strings =
+            [&[][..], &[""], &["", ""], &["ab", "c"], &["a", "bc"], &[long.as_str()], &["fête", "é"]];
+        for (number, parts) in (0..).zip(strings) {
+            assert_eq!(interner.intern(hasher, &joined(parts)), (number, true), "{parts:?}");
+            assert_eq!(interner.intern(hasher, &joined(parts)), (number, false), "{parts:?}");
+        }
+        assert_eq!(interner.len(), strings.len());
+        for (mut reader, parts) in interner.iter().zip(strings) {
+            for part in parts {
+                assert_eq!(reader.next_part(), &part[..part.len().min(255)]);
+            }
+            assert!(reader.0.is_empty());
+        }
+    }
+
+    #[test]
+    fn merging_gives_each_string_its_number_here() {
+        let hasher = RandomState::default();
+        let mut ours = Interner::default();
+        let mut theirs = Interner::default();
+        for name in ["a", "b"] {
+            ours.intern(hasher, &joined(&[name]));
+        }
+        for name in ["c", "b", "d"] {
+            theirs.intern(hasher, &joined(&[name]));
+        }
+        assert_eq!(ours.merge(hasher, &theirs), [2, 1, 3]);
+        assert_eq!(ours.merge(hasher, &Interner::default()), [0_u32; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! What events raise, where they land, and that splitting the work changes nothing.
+//! Which counters events increment, where they are counted, and that dividing the work changes nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 
 use super::*;
-use crate::block::{Block, Rows as _, Wanted};
+use crate::block::{Block, Projection, Rows as _};
 use crate::counter::{Counter, CounterId, Counters};
 use crate::testing::contents;
 
@@ -55,8 +55,8 @@ fn complaint(counts: bool) -> EventKind<'static> {
     EventKind::Complaint { counts, feedback_id: Cow::Borrowed("") }
 }
 
-/// One of each kind, and the variants that count differently.
-fn kinds() -> Vec<EventKind<'static>> {
+/// One of each event type, and the variants that count differently.
+fn event_kinds() -> Vec<EventKind<'static>> {
     vec![
         EventKind::Send,
         EventKind::Delivery { processing_ms: None },
@@ -92,9 +92,9 @@ fn recipient(domain: &'static str, provider: &'static str) -> RecipientValues<'s
     RecipientValues { domain: Cow::Borrowed(domain), provider, simulator: false }
 }
 
-fn raised(kind: EventKind<'static>, simulator: bool) -> Cell {
+fn incremented(kind: EventKind<'static>, simulator: bool) -> Cell {
     let mut cell = Cell::default();
-    raise::raise(&mut cell, &event(kind, 0), simulator, RecipientHash(u64::MAX / 3));
+    increments::increment(&mut cell, &event(kind, 0), simulator, RecipientHash(u64::MAX / 3));
     cell
 }
 
@@ -107,7 +107,7 @@ fn counters(expected: &[(CounterId, u64)]) -> Counters {
 }
 
 #[test]
-fn each_event_raises_its_counters() {
+fn each_event_increments_its_counters() {
     use Counter as C;
     let mailbox_full = CounterId::bounces_for(Reason::MailboxFull);
     let one = |counters: &[CounterId]| counters.iter().map(|counter| (*counter, 1)).collect::<Vec<_>>();
@@ -139,26 +139,26 @@ fn each_event_raises_its_counters() {
         one(&[C::SubscriptionsOther.into()]),
         vec![(C::QueueReadings.into(), 1), (C::QueueDepth.into(), 700)],
     ];
-    assert_eq!(kinds().len(), expected.len());
-    for (kind, expected) in kinds().into_iter().zip(&expected) {
-        assert_eq!(raised(kind.clone(), false).counters, counters(expected), "{kind:?}");
+    assert_eq!(event_kinds().len(), expected.len());
+    for (kind, expected) in event_kinds().into_iter().zip(&expected) {
+        assert_eq!(incremented(kind.clone(), false).counters, counters(expected), "{kind:?}");
     }
 }
 
 #[test]
-fn each_event_raises_one_primary_counter_and_the_simulators_only_its_own() {
-    for kind in kinds() {
-        assert_eq!(raised(kind.clone(), false).counters.events(), 1, "{kind:?}");
-        let cell = raised(kind, true);
+fn each_event_increments_one_primary_counter_and_simulator_mail_only_its_own() {
+    for kind in event_kinds() {
+        assert_eq!(incremented(kind.clone(), false).counters.events(), 1, "{kind:?}");
+        let cell = incremented(kind, true);
         assert_eq!(cell.counters, counters(&[(Counter::Simulator.into(), 1)]));
         assert!(cell.latency.is_empty() && cell.opens.is_empty() && cell.clicks.is_empty());
     }
 }
 
 #[test]
-fn only_people_are_unique_and_only_timed_deliveries_have_a_time() {
-    for kind in kinds() {
-        let cell = raised(kind.clone(), false);
+fn people_are_counted_once_and_timed_deliveries_are_recorded() {
+    for kind in event_kinds() {
+        let cell = incremented(kind.clone(), false);
         let person = |open: &Interaction<'_>| !open.verdict.is_machine();
         assert_eq!(!cell.opens.is_empty(), matches!(&kind, EventKind::Open(open) if person(open)));
         assert_eq!(!cell.clicks.is_empty(), matches!(&kind, EventKind::Click(click) if person(click)));
@@ -168,14 +168,14 @@ fn only_people_are_unique_and_only_timed_deliveries_have_a_time() {
 }
 
 #[test]
-fn an_absurd_delivery_time_counts_as_the_longest() {
-    let cell = raised(EventKind::Delivery { processing_ms: Some(u64::MAX) }, false);
+fn absurd_delivery_time_counts_as_the_longest() {
+    let cell = incremented(EventKind::Delivery { processing_ms: Some(u64::MAX) }, false);
     assert_eq!(cell.counters.get(Counter::DeliveryMillis), crate::Latency::MAX_MILLIS);
 }
 
-/// One event of many, small enough to collide.
+/// One of many events with so few values that keys repeat.
 #[derive(Clone, Debug)]
-struct Seen {
+struct TestEvent {
     tenant: &'static str,
     campaign: &'static str,
     recipient: RecipientValues<'static>,
@@ -184,9 +184,9 @@ struct Seen {
     hash: u64,
 }
 
-fn seen() -> impl Strategy<Value = Vec<Seen>> {
+fn test_events() -> impl Strategy<Value = Vec<TestEvent>> {
     let one = (0..3_usize, 0..3_usize, 0..4_usize, 0..20_usize, 0..900_i64, 0..9_u64).prop_map(
-        |(tenant, campaign, domain, kind, minutes_later, hash)| Seen {
+        |(tenant, campaign, domain, kind, minutes_later, hash)| TestEvent {
             tenant: ["acme", "globex", "not a tenant"][tenant],
             campaign: ["spring", "(none)", "acme"][campaign],
             recipient: [
@@ -204,16 +204,16 @@ fn seen() -> impl Strategy<Value = Vec<Seen>> {
     prop::collection::vec(one, 0..40)
 }
 
-fn count(accumulator: &mut Accumulator, seen: &[Seen]) {
-    for one in seen {
-        let event = event(kinds()[one.kind].clone(), one.minutes_later);
+fn count(accumulator: &mut Accumulator, events: &[TestEvent]) {
+    for one in events {
+        let event = event(event_kinds()[one.kind].clone(), one.minutes_later);
         accumulator.count(one.tenant, &values(one.campaign), &one.recipient, &event, RecipientHash(one.hash));
     }
 }
 
-fn full(seen: &[Seen]) -> Accumulator {
+fn full(events: &[TestEvent]) -> Accumulator {
     let mut accumulator = Accumulator::full();
-    count(&mut accumulator, seen);
+    count(&mut accumulator, events);
     accumulator
 }
 
@@ -225,26 +225,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn counting_in_two_halves_and_merging_is_counting_at_once(seen in seen(), cut: prop::sample::Index) {
-        let (a, b) = seen.split_at(cut.index(seen.len() + 1));
+    fn counting_two_halves_and_merging_equals_counting_at_once(events in test_events(), cut: prop::sample::Index) {
+        let (a, b) = events.split_at(cut.index(events.len() + 1));
         let mut merged = full(a);
         merged.merge(full(b));
-        prop_assert_eq!(sorted_rows(&merged), sorted_rows(&full(&seen)));
-        prop_assert_eq!(merged.into_blocks(), full(&seen).into_blocks());
+        prop_assert_eq!(sorted_rows(&merged), sorted_rows(&full(&events)));
+        prop_assert_eq!(merged.into_blocks(), full(&events).into_blocks());
     }
 
     #[test]
-    fn the_order_of_events_does_not_show(mut seen in seen()) {
-        let blocks = full(&seen).into_blocks();
-        seen.reverse();
-        prop_assert_eq!(full(&seen).into_blocks(), blocks);
+    fn order_of_events_does_not_matter(mut events in test_events()) {
+        let blocks = full(&events).into_blocks();
+        events.reverse();
+        prop_assert_eq!(full(&events).into_blocks(), blocks);
     }
 
     #[test]
-    fn every_event_is_in_its_tenants_block_once(seen in seen()) {
-        let blocks: BTreeMap<TenantId, Block> = full(&seen).into_blocks().into_iter().collect();
+    fn every_event_is_counted_once_in_its_tenants_block(events in test_events()) {
+        let blocks: BTreeMap<TenantId, Block> = full(&events).into_blocks().into_iter().collect();
         let mut expected: BTreeMap<TenantId, u64> = BTreeMap::new();
-        for one in &seen {
+        for one in &events {
             let tenant = TenantId::new(one.tenant).unwrap_or_else(|_| TenantId::unassigned());
             *expected.entry(tenant).or_default() += 1;
         }
@@ -254,18 +254,18 @@ proptest! {
         for block in blocks.values() {
             let mut in_cohorts = 0;
             let mut each = |row: crate::RowRef<'_>| in_cohorts += row.counters.events();
-            block.scan_cohorts(&Wanted::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
+            block.scan_cohorts(&Projection::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
             prop_assert_eq!(in_cohorts, block.events());
         }
     }
 
     #[test]
-    fn a_coarser_grouping_is_the_sum_of_a_finer_one(seen in seen(), dimensions: [bool; Dimension::COUNT]) {
-        let grouping = Grouping { tenant: true, bucket: Some(Resolution::Hour), dimensions, kind: false };
+    fn coarser_grouping_is_the_sum_of_the_finer_one(events in test_events(), dimensions: [bool; Dimension::COUNT]) {
+        let grouping = Grouping { tenant: true, bucket: Some(Resolution::Hour), dimensions, event_type: false };
         let mut coarse = Accumulator::new(grouping);
-        count(&mut coarse, &seen);
+        count(&mut coarse, &events);
         let mut expected: BTreeMap<String, Cell> = BTreeMap::new();
-        for (key, cell) in full(&seen).rows() {
+        for (key, cell) in full(&events).rows() {
             let mut values = key.values;
             for (value, kept) in values.iter_mut().zip(dimensions) {
                 *value = if kept { value } else { "" };
@@ -278,11 +278,11 @@ proptest! {
 }
 
 #[test]
-fn nothing_grouped_is_one_row() {
+fn no_grouping_gives_one_row() {
     let grouping =
-        Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
+        Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], event_type: false };
     let mut accumulator = Accumulator::new(grouping);
-    for kind in kinds() {
+    for kind in event_kinds() {
         accumulator.count(
             "acme",
             &values("a"),
@@ -293,15 +293,16 @@ fn nothing_grouped_is_one_row() {
     }
     let rows: Vec<_> = accumulator.rows().collect();
     let [(key, cell)] = rows.as_slice() else { panic!("one row") };
-    assert_eq!((key.tenant, key.bucket, key.kind, key.value(Dimension::Provider)), ("", None, "", ""));
+    assert_eq!((key.tenant, key.bucket, key.event_type, key.value(Dimension::Provider)), ("", None, "", ""));
     assert_eq!(cell.counters.events(), 21);
 }
 
 #[test]
 fn rows_by_event_type_name_it_as_ses_does() {
-    let grouping = Grouping { tenant: true, bucket: None, dimensions: [false; Dimension::COUNT], kind: true };
+    let grouping =
+        Grouping { tenant: true, bucket: None, dimensions: [false; Dimension::COUNT], event_type: true };
     let mut accumulator = Accumulator::new(grouping);
-    for kind in kinds() {
+    for kind in event_kinds() {
         accumulator.count(
             "acme",
             &values("a"),
@@ -310,7 +311,7 @@ fn rows_by_event_type_name_it_as_ses_does() {
             RecipientHash(0),
         );
     }
-    let mut names: Vec<&str> = accumulator.rows().map(|(key, _)| key.kind).collect();
+    let mut names: Vec<&str> = accumulator.rows().map(|(key, _)| key.event_type).collect();
     names.sort_unstable();
     let expected = [
         "Bounce",
@@ -329,7 +330,7 @@ fn rows_by_event_type_name_it_as_ses_does() {
 }
 
 #[test]
-fn late_event_lands_in_its_own_minute_and_in_the_hour_of_its_sending() {
+fn late_event_is_counted_in_its_own_minute_and_in_the_hour_of_its_sending() {
     let mut accumulator = Accumulator::full();
     let in_time = i64::from(LATE_AFTER_MINUTES) - 1;
     for minutes_later in [0, in_time, in_time + 1] {
@@ -345,13 +346,13 @@ fn late_event_lands_in_its_own_minute_and_in_the_hour_of_its_sending() {
         assert_eq!(block.cohort_key(row.key), ("a", "gmail"));
         cohorts.push((row.bucket, row.width, row.counters.get(Counter::Sends)));
     };
-    block.scan_cohorts(&Wanted::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
+    block.scan_cohorts(&Projection::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
     let hour: Hour = sent.hour();
     assert_eq!(cohorts, [(sent, Resolution::Minute, 2), (hour.first_minute(), Resolution::Hour, 1)]);
 }
 
 #[test]
-fn values_that_run_together_stay_apart() {
+fn values_with_equal_concatenations_are_distinct() {
     let mut accumulator = Accumulator::full();
     for (campaign, segment) in [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "")] {
         let mut values = values(campaign);
@@ -393,7 +394,7 @@ fn rows_are_sorted_by_the_first_key_then_by_the_next() {
     let provider = SortKey::Dimension(Dimension::Provider);
     check(&[SortKey::Tenant, provider, SortKey::Bucket], "ax3 ay1 ay2 bx0 bx1");
     check(&[provider, SortKey::Bucket], "bx0 bx1 ax3 ay1 ay2");
-    check(&[SortKey::Bucket, SortKey::Kind, SortKey::Tenant], "bx0 ay1 bx1 ay2 ax3");
+    check(&[SortKey::Bucket, SortKey::EventType, SortKey::Tenant], "bx0 ay1 bx1 ay2 ax3");
     assert!(accumulator.row(5).is_none());
 }
 
@@ -418,7 +419,7 @@ fn values_longer_than_255_bytes_are_cut_between_characters() {
 }
 
 #[test]
-fn blocks_of_a_flood_are_folded() {
+fn block_of_a_flood_collapses_to_the_limit() {
     let mut accumulator = Accumulator::full();
     for number in 0..2 * Block::MAX_KEYS {
         let recipient = RecipientValues {
@@ -435,7 +436,7 @@ fn blocks_of_a_flood_are_folded() {
 }
 
 #[test]
-fn a_cell_is_small() {
+fn cell_takes_at_most_80_bytes() {
     assert!(size_of::<Cell>() <= 80, "{}", size_of::<Cell>());
-    assert!(size_of::<(Place, Cell)>() <= 96, "{}", size_of::<(Place, Cell)>());
+    assert!(size_of::<(CellKey, Cell)>() <= 96, "{}", size_of::<(CellKey, Cell)>());
 }

@@ -1,93 +1,46 @@
-//! Blocks as bytes: one section for the strings, and for each table sections for keys, places of rows, each counter, each sketch.
+//! Writes blocks as bytes: a section for the strings, and for each table sections for keys, row positions, counters and sketches.
 //!
 //! ```text
-//! strings   length, bytes; sorted
-//! keys      number of keys, then column by column each value's number less the one before
-//! places    first bucket, then per key: number of rows, first bucket less the first of all, then steps less 1; in widths of a bucket
-//! counter   0, then a count per row; or 1, then per row that has any: rows skipped, count
-//! latency   per row that has any: rows skipped, number of buckets, then bucket's number less the one before, count
-//! uniques   per row that has any: rows skipped, number of hashes and 6 bytes each; or the limit + 1 and the registers
-//! ledger    per hour: hours since the one before, events, duplicates, late, conflicts
+//! strings    length, bytes; sorted
+//! keys       number of keys, then column by column each value's number less the one before
+//! positions  first bucket, then per key: number of rows, first bucket less the first of all, then steps less 1; in widths of a bucket
+//! counter    0, then a count per row; or 1, then per row that has any: rows skipped, count
+//! latency    per row that has any: rows skipped, number of buckets, then bucket's number less the one before, count
+//! uniques    per row that has any: rows skipped, number of hashes and 6 bytes each; or the limit + 1 and the registers
+//! intake     per hour: hours since the one before, events, duplicates, late, conflicts
 //! ```
-//! All integers are LEB128. Once a version is released, fields are only ever added as new sections under a new one; see
-//! [`super::frame`].
+//! All integers are LEB128. [`super::reader`] reads these bytes, [`super::frame`] holds them together and carries the version. Once
+//! a version is released, it never changes: a new column is a new section under a new version.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use compact_str::CompactString;
 use event::Hour;
 
 use super::bytes::{put_varint, zigzag};
 use super::frame::{FrameWriter, MAX_RAW_BYTES};
-use super::table::{Row, Table};
-use super::{Block, BlockReader, Ledger, Resolution};
+use super::section_ids::{Column, SectionId, TableId};
+use super::table::{Table, TableRow};
+use super::{Block, BlockError, BlockReader, IntakeCounts, Resolution};
 use crate::cell::{Latency, Uniques};
-use crate::counter::{Counter, CounterId};
+use crate::counter::{CounterId, PerCounter};
 
-/// Sections of the three tables begin at these ids and take 64 each.
-pub(crate) const CELLS: u8 = 0;
-pub(crate) const COHORTS: u8 = 64;
-pub(crate) const LATE_COHORTS: u8 = 128;
-/// Within a table.
-pub(crate) const KEYS: u8 = 0;
-pub(crate) const PLACES: u8 = 1;
-pub(crate) const LATENCY: u8 = 2;
-pub(crate) const OPENS: u8 = 3;
-pub(crate) const CLICKS: u8 = 4;
-/// Counters lie at 8 and up, those above 55 at 5 to 7.
-const COUNTERS: Range<u8> = 5..64;
-const FIRST_COUNTER: u8 = 8;
-const MORE_COUNTERS: u8 = 64 - FIRST_COUNTER;
-/// Of the block.
-pub(crate) const STRINGS: u8 = 192;
-pub(crate) const LEDGER: u8 = 193;
 /// The first byte of a counter's section.
 pub(crate) const DENSE: u8 = 0;
 pub(crate) const SPARSE: u8 = 1;
 /// Bytes of a stored hash.
 pub(crate) const HASH_BYTES: usize = Uniques::HASH_BITS as usize / 8;
 
-/// Why bytes cannot be read as a block.
-#[derive(Debug, thiserror::Error)]
-pub enum BlockError {
-    /// The bytes do not begin as blocks do.
-    #[error("these bytes are not a block: check what was read from where")]
-    NotABlock,
-    /// Written by another version of this program.
-    #[error("block format {found} is {} than this program's {known}: {}", if found > known { "newer" } else { "older" },
-        if found > known { "upgrade mailgauge" } else { "no such format was ever released, the block is damaged" })]
-    UnknownVersion {
-        /// The block's version.
-        found: u8,
-        /// The newest this program knows.
-        known: u8,
-    },
-    /// Bytes were changed or lost.
-    #[error(
-        "the block is damaged: its checksum does not agree, restore it or compact it anew from its deltas"
-    )]
-    Damaged,
-    /// The checksum agrees, but the contents are not what any version of this program writes.
-    #[error("the block is malformed ({what}): it was not written by mailgauge")]
-    Malformed {
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// A section cannot be decompressed.
-    #[error("a section of the block cannot be decompressed: it was not written by mailgauge")]
-    Compression(#[source] std::io::Error),
-}
-
-/// Rows of one table in one part; a block with more becomes several. Rows that repeat compress to almost nothing, so without it a
-/// few crafted bytes would expand to hundreds of megabytes; with it to some 25 a table. An hour of [`Block::MAX_KEYS`] keys fits.
+/// The most rows of one table in one part; a block with more becomes several. Equal rows compress to almost nothing, so without
+/// this limit a few crafted bytes would expand to hundreds of megabytes; with it, to about 25 MB per table. An hour of
+/// [`Block::MAX_KEYS`] keys fits.
 pub(crate) const MAX_PART_ROWS: usize = 1 << 18;
 
 impl Block {
-    /// Larger blocks are stored with their sketches apart.
-    const APART_FROM_BYTES: usize = 16 * 1024;
+    /// From this size on, [`Block::encode_sketches_apart`] stores the sketches apart.
+    const SKETCHES_APART_FROM_BYTES: usize = 16 * 1024;
 
-    /// An encoded block is at most so many bytes, so that it fits an item of the store; a larger block becomes several.
+    /// The largest size of an encoded part, in bytes, chosen to fit an item of the store. A larger block becomes several parts.
     pub const MAX_ENCODED_BYTES: usize = 380 * 1024;
 
     /// The block as bytes: one part, or several that are each a valid block and merge to this one.
@@ -97,17 +50,21 @@ impl Block {
         parts
     }
 
-    /// The block as bytes in two heaps: parts that hold all counts, and parts that hold the sketches, for those readers only that want
-    /// them. Each part is a block, and all together merge to this one. A small block is not worth two reads.
-    pub fn encode_apart(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-        let (counts, sketches) = self.clone().apart();
+    /// The block as two lists of parts: the counts, and the sketches, which only some readers need. Each part is a block, and all of
+    /// them merge to this one. The second list is empty if the block is so small that a second read would cost more than it saves.
+    pub fn encode_sketches_apart(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let (counts, sketches) = self.clone().split_sketches();
         let counts = counts.encode();
         if sketches.row_count() == 0 {
             return (counts, Vec::new());
         }
         let sketches = sketches.encode();
         let bytes: usize = counts.iter().chain(&sketches).map(Vec::len).sum();
-        if bytes <= Self::APART_FROM_BYTES { (self.encode(), Vec::new()) } else { (counts, sketches) }
+        if bytes <= Self::SKETCHES_APART_FROM_BYTES {
+            (self.encode(), Vec::new())
+        } else {
+            (counts, sketches)
+        }
     }
 
     /// Reads a whole block.
@@ -118,43 +75,38 @@ impl Block {
         BlockReader::open(bytes)?.to_block()
     }
 
-    /// All but the sketches, and the sketches.
-    fn apart(self) -> (Self, Self) {
-        let (cells, cell_sketches) = self.cells.apart();
-        let (cohorts, cohort_sketches) = self.cohorts.apart();
-        let (late_cohorts, late_cohort_sketches) = self.late_cohorts.apart();
+    /// The block without its sketches, and the sketches.
+    fn split_sketches(self) -> (Self, Self) {
+        let (cells, cell_sketches) = self.cells.split_sketches();
+        let (cohorts, cohort_sketches) = self.cohorts.split_sketches();
+        let (late_cohorts, late_cohort_sketches) = self.late_cohorts.split_sketches();
         let sketches = Self {
             resolution: self.resolution,
             values: self.values.clone(),
             cells: cell_sketches,
             cohorts: cohort_sketches,
             late_cohorts: late_cohort_sketches,
-            ledger: BTreeMap::new(),
+            intake: BTreeMap::new(),
         };
         let counts = Self { cells, cohorts, late_cohorts, ..self };
-        (counts.normalise(), sketches.normalise())
+        (counts.canonicalise(), sketches.canonicalise())
     }
 
-    /// Cuts the rows of each table, and the ledger, into `count` runs of about the same length.
-    fn cut(&self, count: usize) -> Vec<Self> {
+    /// Divides the rows of each table, and the intake counts, into `count` blocks of about the same number of rows.
+    fn divide(&self, count: usize) -> Vec<Self> {
         let part = |part: usize| {
-            let run = |length: usize| length * part / count..length * (part + 1) / count;
-            let hours = run(self.ledger.len());
+            let range = |length: usize| length * part / count..length * (part + 1) / count;
+            let hours = range(self.intake.len());
+            let intake = self.intake.iter().skip(hours.start).take(hours.len());
             let block = Self {
                 resolution: self.resolution,
                 values: self.values.clone(),
-                cells: self.cells.run(run(self.cells.rows.len())),
-                cohorts: self.cohorts.run(run(self.cohorts.rows.len())),
-                late_cohorts: self.late_cohorts.run(run(self.late_cohorts.rows.len())),
-                ledger: self
-                    .ledger
-                    .iter()
-                    .skip(hours.start)
-                    .take(hours.len())
-                    .map(|(h, e)| (*h, *e))
-                    .collect(),
+                cells: self.cells.row_range(range(self.cells.rows.len())),
+                cohorts: self.cohorts.row_range(range(self.cohorts.rows.len())),
+                late_cohorts: self.late_cohorts.row_range(range(self.late_cohorts.rows.len())),
+                intake: intake.map(|(hour, counts)| (*hour, *counts)).collect(),
             };
-            block.normalise()
+            block.canonicalise()
         };
         (0..count).map(part).collect()
     }
@@ -162,51 +114,43 @@ impl Block {
 
 fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     let mut frame = FrameWriter::new();
-    encode_table(&mut frame, CELLS, &block.cells, block.resolution);
-    encode_table(&mut frame, COHORTS, &block.cohorts, block.resolution);
-    encode_table(&mut frame, LATE_COHORTS, &block.late_cohorts, Resolution::Hour);
-    frame.section(STRINGS, &strings(&block.values));
-    frame.section(LEDGER, &ledger(&block.ledger));
+    encode_table(&mut frame, TableId::Cells, &block.cells, block.resolution);
+    encode_table(&mut frame, TableId::Cohorts, &block.cohorts, block.resolution);
+    encode_table(&mut frame, TableId::LateCohorts, &block.late_cohorts, Resolution::Hour);
+    frame.section(SectionId::STRINGS, &strings(&block.values));
+    frame.section(SectionId::INTAKE, &intake(&block.intake));
     let raw_bytes = frame.raw_bytes();
     let encoded = frame.finish(block.resolution);
     let rows = block.cells.rows.len().max(block.cohorts.rows.len()).max(block.late_cohorts.rows.len());
     let too_large =
         encoded.len() > Block::MAX_ENCODED_BYTES || raw_bytes > MAX_RAW_BYTES || rows > MAX_PART_ROWS;
-    if !too_large || block.row_count() + block.ledger.len() <= 1 {
+    // A single row cannot be divided.
+    if !too_large || block.row_count() + block.intake.len() <= 1 {
         parts.push(encoded);
         return;
     }
-    let wanted =
-        (encoded.len() / Block::MAX_ENCODED_BYTES).max(raw_bytes / MAX_RAW_BYTES).max(rows / MAX_PART_ROWS)
-            + 2;
-    for part in block.cut(wanted) {
+    let excess =
+        (encoded.len() / Block::MAX_ENCODED_BYTES).max(raw_bytes / MAX_RAW_BYTES).max(rows / MAX_PART_ROWS);
+    // One part more than the size asks for, because rows differ in size and strings are repeated.
+    for part in block.divide(excess + 2) {
         encode_into(&part, parts);
     }
 }
 
-fn encode_table<const N: usize>(frame: &mut FrameWriter, first_id: u8, table: &Table<N>, width: Resolution) {
+fn encode_table<const N: usize>(frame: &mut FrameWriter, id: TableId, table: &Table<N>, width: Resolution) {
     if table.rows.is_empty() {
         return;
     }
-    frame.section(first_id + KEYS, &keys(&table.keys));
-    frame.section(first_id + PLACES, &places(&table.rows, table.keys.len(), width));
-    frame.section(first_id + LATENCY, &latencies(&table.rows));
-    frame.section(first_id + OPENS, &uniques(table.rows.iter().map(|row| &row.cell.opens)));
-    frame.section(first_id + CLICKS, &uniques(table.rows.iter().map(|row| &row.cell.clicks)));
-    let counters = counters(&table.rows);
-    for place in COUNTERS {
-        let column = counter_at(place).and_then(|counter| counters.get(usize::from(counter.number())));
-        frame.section(first_id + place, column.map_or(&[], Vec::as_slice));
+    let rows = &table.rows;
+    let mut section = |column: Column, bytes: &[u8]| frame.section(SectionId::of(id, column), bytes);
+    section(Column::Keys, &keys(&table.keys));
+    section(Column::Positions, &positions(rows, table.keys.len(), width));
+    section(Column::Latency, &latencies(rows));
+    section(Column::Opens, &uniques(rows.iter().map(|row| &row.cell.opens)));
+    section(Column::Clicks, &uniques(rows.iter().map(|row| &row.cell.clicks)));
+    for (counter, bytes) in counters(rows) {
+        section(Column::Counter(counter), &bytes);
     }
-}
-
-/// The counter whose section has this place in its table.
-pub(crate) fn counter_at(place: u8) -> Option<CounterId> {
-    let number = match place.checked_sub(FIRST_COUNTER) {
-        Some(number) => number,
-        None => MORE_COUNTERS + place.checked_sub(COUNTERS.start)?,
-    };
-    CounterId::from_number(number).filter(|_| COUNTERS.contains(&place))
 }
 
 fn strings(values: &[CompactString]) -> Vec<u8> {
@@ -224,7 +168,8 @@ fn keys<const N: usize>(keys: &[[u32; N]]) -> Vec<u8> {
     for column in 0..N {
         let mut before = 0;
         for key in keys {
-            let value = i64::from(key.get(column).copied().unwrap_or(0));
+            // A column's number is below N, the length of a key.
+            let value = i64::from(key[column]);
             put_varint(&mut out, zigzag(value - before));
             before = value;
         }
@@ -232,11 +177,13 @@ fn keys<const N: usize>(keys: &[[u32; N]]) -> Vec<u8> {
     out
 }
 
-fn places(rows: &[Row], key_count: usize, width: Resolution) -> Vec<u8> {
-    let bucket = |row: &Row| u64::from(row.bucket.0 / width.minutes());
+fn positions(rows: &[TableRow], key_count: usize, width: Resolution) -> Vec<u8> {
+    let bucket = |row: &TableRow| u64::from(row.bucket.0 / width.minutes());
+    // A table without rows is not encoded.
     let first = rows.iter().map(bucket).min().unwrap_or(0);
     let mut out = Vec::with_capacity(rows.len() + key_count * 2 + 8);
     put_varint(&mut out, first);
+    // In canonical form every key has rows, so there is one run for each key, in their order.
     for run in rows.chunk_by(|a, b| a.key == b.key) {
         put_varint(&mut out, run.len() as u64);
         let mut next = first;
@@ -248,53 +195,67 @@ fn places(rows: &[Row], key_count: usize, width: Resolution) -> Vec<u8> {
     out
 }
 
-/// A column per counter, the shorter of the two forms; empty where no row has it.
-fn counters(rows: &[Row]) -> Vec<Vec<u8>> {
-    let mut sparse: Vec<Vec<u8>> = vec![Vec::new(); Counter::COUNT];
-    let mut next = [0_u64; Counter::COUNT];
-    let mut filled = [0_usize; Counter::COUNT];
-    for (place, row) in (0_u64..).zip(rows) {
-        for (counter, count) in row.cell.counters.iter() {
-            let number = usize::from(counter.number());
-            let (Some(column), Some(next), Some(filled)) =
-                (sparse.get_mut(number), next.get_mut(number), filled.get_mut(number))
-            else {
-                continue;
-            };
-            if column.is_empty() {
-                column.push(SPARSE);
-            }
-            put_varint(column, place - *next);
-            put_varint(column, count);
-            *next = place + 1;
-            *filled += 1;
-        }
-    }
-    // A dense column spends a byte on each row without a count, a sparse one a byte or more on each row with one.
-    for ((number, column), filled) in (0..).zip(&mut sparse).zip(filled) {
-        if filled * 2 >= rows.len()
-            && let Some(counter) = CounterId::from_number(number)
-        {
-            column.clear();
-            column.push(DENSE);
-            for row in rows {
-                put_varint(column, row.cell.counters.get(counter));
-            }
-        }
-    }
-    sparse
+/// A counter's column while it is written in its sparse form.
+struct SparseCounts {
+    counter: CounterId,
+    bytes: Vec<u8>,
+    /// The row after the last one written.
+    next_row: u64,
+    entries: usize,
 }
 
-fn latencies(rows: &[Row]) -> Vec<u8> {
+/// A column for each counter that any row has, in the order of their numbers, in the shorter of the two forms.
+fn counters(rows: &[TableRow]) -> Vec<(CounterId, Vec<u8>)> {
+    let mut columns: Vec<SparseCounts> = Vec::new();
+    let mut column_of: PerCounter<Option<u8>> = PerCounter::filled(None);
+    for (number, row) in (0_u64..).zip(rows) {
+        for (counter, count) in row.cell.counters.iter() {
+            let known = column_of[counter].and_then(|column| columns.get_mut(usize::from(column)));
+            let column = if let Some(column) = known {
+                column
+            } else {
+                // There are at most 256 columns, one for each counter.
+                column_of[counter] = u8::try_from(columns.len()).ok();
+                columns.push(SparseCounts { counter, bytes: vec![SPARSE], next_row: 0, entries: 0 });
+                let last = columns.len() - 1;
+                &mut columns[last]
+            };
+            put_varint(&mut column.bytes, number - column.next_row);
+            put_varint(&mut column.bytes, count);
+            column.next_row = number + 1;
+            column.entries += 1;
+        }
+    }
+    columns.sort_unstable_by_key(|column| column.counter);
+    columns.into_iter().map(|column| (column.counter, column.shorter_form(rows))).collect()
+}
+
+impl SparseCounts {
+    fn shorter_form(self, rows: &[TableRow]) -> Vec<u8> {
+        // A dense column spends a byte on each row without a count, a sparse one a byte or more on each row with one.
+        if self.entries * 2 < rows.len() {
+            return self.bytes;
+        }
+        let mut dense = self.bytes;
+        dense.clear();
+        dense.push(DENSE);
+        for row in rows {
+            put_varint(&mut dense, row.cell.counters.get(self.counter));
+        }
+        dense
+    }
+}
+
+fn latencies(rows: &[TableRow]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut next = 0;
-    for (place, row) in (0_u64..).zip(rows) {
+    let mut next_row = 0;
+    for (number, row) in (0_u64..).zip(rows) {
         let latency: &Latency = &row.cell.latency;
         if latency.is_empty() {
             continue;
         }
-        put_varint(&mut out, place - next);
-        next = place + 1;
+        put_varint(&mut out, number - next_row);
+        next_row = number + 1;
         put_varint(&mut out, latency.iter().len() as u64);
         let mut before = 0;
         for (bucket, count) in latency.iter() {
@@ -308,13 +269,13 @@ fn latencies(rows: &[Row]) -> Vec<u8> {
 
 fn uniques<'a>(rows: impl Iterator<Item = &'a Uniques>) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut next = 0;
-    for (place, uniques) in (0_u64..).zip(rows) {
+    let mut next_row = 0;
+    for (number, uniques) in (0_u64..).zip(rows) {
         if uniques.is_empty() {
             continue;
         }
-        put_varint(&mut out, place - next);
-        next = place + 1;
+        put_varint(&mut out, number - next_row);
+        next_row = number + 1;
         if let Some(registers) = uniques.registers() {
             put_varint(&mut out, Uniques::EXACT_LIMIT as u64 + 1);
             out.extend_from_slice(registers.as_bytes());
@@ -322,6 +283,7 @@ fn uniques<'a>(rows: impl Iterator<Item = &'a Uniques>) -> Vec<u8> {
         }
         put_varint(&mut out, uniques.hashes().len() as u64);
         for hash in uniques.hashes() {
+            // Hashes have 48 bits, so the two high bytes are zero.
             let [bytes @ .., _, _] = hash.to_le_bytes();
             out.extend_from_slice(&bytes);
         }
@@ -329,13 +291,13 @@ fn uniques<'a>(rows: impl Iterator<Item = &'a Uniques>) -> Vec<u8> {
     out
 }
 
-fn ledger(ledger: &BTreeMap<Hour, Ledger>) -> Vec<u8> {
+fn intake(intake: &BTreeMap<Hour, IntakeCounts>) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut next = 0;
-    for (hour, entry) in ledger {
-        let Ledger { events, duplicates, late, conflicts } = *entry;
-        put_varint(&mut out, u64::from(hour.0) - next);
-        next = u64::from(hour.0) + 1;
+    let mut next_hour = 0;
+    for (hour, counts) in intake {
+        let IntakeCounts { events, duplicates, late, conflicts } = *counts;
+        put_varint(&mut out, u64::from(hour.0) - next_hour);
+        next_hour = u64::from(hour.0) + 1;
         for count in [events, duplicates, late, conflicts] {
             put_varint(&mut out, count);
         }

@@ -1,34 +1,39 @@
-//! The frame of an encoded block: magic, version, checksum, resolution, a directory of sections, the sections.
+//! The frame of an encoded block: a header with a checksum, a directory of sections, and the sections.
 //!
 //! ```text
-//! "MGBK" | version u8 | checksum u64 LE of all that follows | resolution u8
-//! | number of sections | per section: id u8, stored length, raw length or 0 if stored as it is | the sections' bytes
+//! "MGBK" | version u8 | checksum u64 LE of all that follows | resolution u8 | number of sections
+//! | per section: its number less the previous number less 1, stored length, raw length or 0 if not compressed | the sections
 //! ```
-//! Sections are compressed one by one, so that a reader leaves alone what it does not want. Nothing is read before the checksum
-//! agrees, and nothing is allocated beyond what the frame's own limits allow.
+//! Each section is compressed on its own, so that a reader decompresses only what it needs. Nothing is read before the checksum
+//! matches, and nothing is allocated beyond the frame's own limits.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::bytes::{Cursor, put_varint};
+use super::bytes::{ByteReader, put_varint};
+use super::error::malformed;
+use super::section_ids::SectionId;
 use super::{BlockError, Resolution};
 
-/// The format that this program writes, and the newest that it reads.
-pub(crate) const VERSION: u8 = 1;
-/// All sections of one encoded block together, uncompressed; larger blocks are encoded in parts.
+/// The format this program writes, and the only one it reads. Format 1 had room for 59 counters and was never released.
+pub(crate) const VERSION: u8 = 2;
+/// The largest size of all sections of one encoded block, uncompressed. A larger block is encoded in several parts.
 pub(crate) const MAX_RAW_BYTES: usize = 8 << 20;
 
 const MAGIC: [u8; 4] = *b"MGBK";
-const HEADER: usize = MAGIC.len() + 1 + 8;
-/// Shorter sections do not gain enough to be worth the time: a small batch's block, written for each tenant in it, has no other.
+const CHECKSUM_BYTES: usize = 8;
+const HEADER: usize = MAGIC.len() + 1 + CHECKSUM_BYTES;
+/// Shorter sections are not compressed: they gain too little for the time. A small batch writes such a block for every tenant.
 const COMPRESS_FROM: usize = 1024;
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// Collects sections, in the order of their ids, and closes the frame.
+/// Collects sections in ascending order of their numbers, then writes the frame.
 pub(crate) struct FrameWriter {
-    /// Made when first needed.
+    /// Created when first needed: most small blocks compress nothing.
     compressor: Option<zstd::bulk::Compressor<'static>>,
     sections: u64,
+    /// The smallest number the next section may have.
+    next_id: u16,
     directory: Vec<u8>,
     body: Vec<u8>,
     raw_bytes: usize,
@@ -36,17 +41,26 @@ pub(crate) struct FrameWriter {
 
 impl FrameWriter {
     pub(crate) fn new() -> Self {
-        Self { compressor: None, sections: 0, directory: Vec::new(), body: Vec::new(), raw_bytes: 0 }
+        Self {
+            compressor: None,
+            sections: 0,
+            next_id: 0,
+            directory: Vec::new(),
+            body: Vec::new(),
+            raw_bytes: 0,
+        }
     }
 
-    /// Adds a section; an empty one is left out.
-    pub(crate) fn section(&mut self, id: u8, raw: &[u8]) {
+    /// Adds a section. An empty one is left out, and read as empty.
+    pub(crate) fn section(&mut self, id: SectionId, raw: &[u8]) {
         if raw.is_empty() {
             return;
         }
         self.sections += 1;
         self.raw_bytes += raw.len();
-        self.directory.push(id);
+        debug_assert!(id.number() >= self.next_id, "sections must be added in order");
+        put_varint(&mut self.directory, u64::from(id.number() - self.next_id));
+        self.next_id = id.number() + 1;
         let compressed = self.compress(raw);
         let (stored, raw_bytes) =
             compressed.as_deref().map_or((raw, 0), |compressed| (compressed, raw.len()));
@@ -55,7 +69,8 @@ impl FrameWriter {
         self.body.extend_from_slice(stored);
     }
 
-    /// `None` if it does not pay. What cannot be compressed is stored as it is, so a failure costs space only.
+    /// The section compressed, or `None` if that saves nothing. If compression fails the section is stored as it is, which costs
+    /// only space.
     fn compress(&mut self, raw: &[u8]) -> Option<Vec<u8>> {
         if raw.len() < COMPRESS_FROM {
             return None;
@@ -67,7 +82,7 @@ impl FrameWriter {
         (compressed.len() < raw.len()).then_some(compressed)
     }
 
-    /// How large the sections are uncompressed.
+    /// The size of all sections, uncompressed.
     pub(crate) const fn raw_bytes(&self) -> usize {
         self.raw_bytes
     }
@@ -76,21 +91,20 @@ impl FrameWriter {
         let mut out = Vec::with_capacity(HEADER + 3 + self.directory.len() + self.body.len());
         out.extend_from_slice(&MAGIC);
         out.push(VERSION);
-        out.extend_from_slice(&[0; 8]);
+        // Written below: the checksum covers all that follows it.
+        out.extend_from_slice(&[0; CHECKSUM_BYTES]);
         out.push(resolution as u8);
         put_varint(&mut out, self.sections);
         out.extend_from_slice(&self.directory);
         out.extend_from_slice(&self.body);
-        if let Some((header, body)) = out.split_at_mut_checked(HEADER)
-            && let Some(place) = header.last_chunk_mut::<8>()
-        {
-            *place = checksum(body).to_le_bytes();
-        }
+        // Both ranges exist: the header was just written.
+        let checksum = checksum(&out[HEADER..]);
+        out[HEADER - CHECKSUM_BYTES..HEADER].copy_from_slice(&checksum.to_le_bytes());
         out
     }
 }
 
-/// rapidhash v3: 64 bits, the same on all machines, published. <https://docs.rs/rapidhash/latest/rapidhash/v3/>
+/// rapidhash v3: 64 bits, published, the same on every machine. <https://docs.rs/rapidhash/latest/rapidhash/v3/>
 pub(crate) fn checksum(body: &[u8]) -> u64 {
     rapidhash::v3::rapidhash_v3(body)
 }
@@ -100,113 +114,117 @@ pub(crate) fn checksum(body: &[u8]) -> u64 {
 pub(crate) struct Frame<'a> {
     pub(crate) resolution: Resolution,
     body: &'a [u8],
-    /// In the order of their ids.
+    /// In ascending order of their numbers.
     sections: Vec<Section>,
 }
 
 #[derive(Debug)]
 struct Section {
-    id: u8,
+    id: SectionId,
+    /// Within the body. Opening the frame has checked that it lies inside.
     stored: Range<usize>,
-    /// 0 if stored as it is.
+    /// 0 if not compressed.
     raw_bytes: usize,
 }
 
 impl<'a> Frame<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
-        let body = check(bytes)?;
-        let mut cursor = Cursor(body);
-        let resolution = match cursor.byte()? {
+        let body = verified_body(bytes)?;
+        let mut reader = ByteReader(body);
+        let resolution = match reader.byte()? {
             0 => Resolution::Minute,
             1 => Resolution::Hour,
             2 => Resolution::Day,
-            _ => return Err(BlockError::Malformed { what: "the resolution is unknown" }),
+            _ => return Err(malformed("the resolution is unknown")),
         };
-        let count = cursor.varint()?;
+        let count = reader.varint()?;
         let mut sections: Vec<Section> = Vec::new();
+        let mut next_id = 0_u64;
         let mut end = 0_usize;
         let mut raw_total = 0_u64;
-        // Ids are bytes and must rise, so there are at most 256 rounds.
+        // Numbers ascend and are below the limit, so an absurd count ends the loop early.
         for _ in 0..count {
-            let id = cursor.byte()?;
-            if sections.last().is_some_and(|last| last.id >= id) {
-                return Err(BlockError::Malformed { what: "sections are out of order" });
-            }
-            let (stored, raw) = (cursor.varint32()?, cursor.varint32()?);
+            let id = SectionId::from_number(reader.varint()?.saturating_add(next_id))
+                .ok_or(malformed("a section has an unknown number"))?;
+            next_id = u64::from(id.number()) + 1;
+            let (stored, raw) = (reader.varint32()?, reader.varint32()?);
             raw_total += u64::from(if raw == 0 { stored } else { raw });
             let start = end;
             end = start.saturating_add(stored as usize);
             sections.push(Section { id, stored: start..end, raw_bytes: raw as usize });
         }
         if raw_total > MAX_RAW_BYTES as u64 {
-            return Err(BlockError::Malformed { what: "the sections are too large" });
+            return Err(malformed("the sections are too large"));
         }
-        if end != cursor.left() {
-            return Err(BlockError::Malformed { what: "the sections do not fill the block" });
+        if end != reader.left() {
+            return Err(malformed("the sections do not fill the block"));
         }
-        Ok(Self { resolution, body: cursor.0, sections })
+        Ok(Self { resolution, body: reader.0, sections })
     }
 
-    fn find(&self, id: u8) -> Option<&Section> {
+    fn find(&self, id: SectionId) -> Option<&Section> {
         self.sections.get(self.sections.binary_search_by_key(&id, |section| section.id).ok()?)
     }
 
-    /// How long a section is uncompressed.
-    pub(crate) fn raw_bytes(&self, id: u8) -> usize {
+    /// The length of a section, uncompressed.
+    pub(crate) fn raw_bytes(&self, id: SectionId) -> usize {
         self.find(id).map_or(0, |section| section.raw_bytes.max(section.stored.len()))
     }
 
-    /// A section's bytes, uncompressed; empty if there is none.
-    pub(crate) fn section(&self, id: u8, unpacker: &mut Unpacker) -> Result<Cow<'a, [u8]>, BlockError> {
-        let Some((section, stored)) = self.find(id).and_then(|s| Some((s, self.body.get(s.stored.clone())?)))
-        else {
-            return Ok(Cow::Borrowed(&[]));
-        };
+    /// The bytes of a section, uncompressed. Empty if the block has no such section.
+    pub(crate) fn section(
+        &self,
+        id: SectionId,
+        decompressor: &mut Decompressor,
+    ) -> Result<Cow<'a, [u8]>, BlockError> {
+        let Some(section) = self.find(id) else { return Ok(Cow::Borrowed(&[])) };
+        // `open` compared the end of the last section with the body.
+        let stored = &self.body[section.stored.clone()];
         if section.raw_bytes == 0 {
             return Ok(Cow::Borrowed(stored));
         }
-        unpacker.unpack(stored, section.raw_bytes).map(Cow::Owned)
+        decompressor.decompress(stored, section.raw_bytes).map(Cow::Owned)
     }
 
-    /// The ids that are there, in order.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = u8> + '_ {
+    /// The sections that the block has, in ascending order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SectionId> + '_ {
         self.sections.iter().map(|section| section.id)
     }
 }
 
-/// Magic, version and checksum; gives what the checksum covers.
-fn check(bytes: &[u8]) -> Result<&[u8], BlockError> {
-    let mut cursor = Cursor(bytes);
-    if cursor.array::<4>().ok() != Some(&MAGIC) {
+/// Checks magic number, version and checksum. Returns the bytes that the checksum covers.
+fn verified_body(bytes: &[u8]) -> Result<&[u8], BlockError> {
+    let mut reader = ByteReader(bytes);
+    if reader.array::<4>().ok() != Some(&MAGIC) {
         return Err(BlockError::NotABlock);
     }
-    match cursor.byte() {
+    match reader.byte() {
         Ok(VERSION) => {}
         Ok(found) => return Err(BlockError::UnknownVersion { found, known: VERSION }),
         Err(_) => return Err(BlockError::Damaged),
     }
-    let expected = cursor.array::<8>().map_err(|_| BlockError::Damaged)?;
-    if checksum(cursor.0).to_le_bytes() != *expected {
+    let expected = reader.array::<CHECKSUM_BYTES>().map_err(|_| BlockError::Damaged)?;
+    if checksum(reader.0).to_le_bytes() != *expected {
         return Err(BlockError::Damaged);
     }
-    Ok(cursor.0)
+    Ok(reader.0)
 }
 
-/// Keeps a decompressor between sections.
+/// Decompresses sections one after the other with one context.
 #[derive(Default)]
-pub(crate) struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
+pub(crate) struct Decompressor(Option<zstd::bulk::Decompressor<'static>>);
 
-impl Unpacker {
-    fn unpack(&mut self, stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, BlockError> {
-        let unpacker = match &mut self.0 {
-            Some(unpacker) => unpacker,
+impl Decompressor {
+    fn decompress(&mut self, stored: &[u8], raw_bytes: usize) -> Result<Vec<u8>, BlockError> {
+        let context = match &mut self.0 {
+            Some(context) => context,
             none => none.insert(zstd::bulk::Decompressor::new().map_err(BlockError::Compression)?),
         };
-        let raw = unpacker.decompress(stored, raw_bytes).map_err(BlockError::Compression)?;
+        let raw = context.decompress(stored, raw_bytes).map_err(BlockError::Compression)?;
         if raw.len() == raw_bytes {
             Ok(raw)
         } else {
-            Err(BlockError::Malformed { what: "a section's length is not the one given" })
+            Err(malformed("a section has another length than stated"))
         }
     }
 }

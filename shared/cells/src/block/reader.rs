@@ -1,7 +1,7 @@
-//! Reads rows straight from an encoded block, decoding only what is wanted.
+//! Reads rows straight from an encoded block and decodes only the columns that are asked for.
 //!
-//! Opening checks everything that later calls rely on; columns and sketches are checked while they are read. Never panics and
-//! never allocates more than a small multiple of the bytes, whatever they are.
+//! Opening checks everything that later calls rely on; columns and sketches are checked while they are read. Never panics and never
+//! allocates more than a small multiple of the block's size, whatever the bytes are.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,17 @@ use compact_str::CompactString;
 use event::attribution::Dimension;
 use event::{Hour, Minute};
 
-use super::bytes::{Cursor, unzigzag};
-use super::codec::{CELLS, COHORTS, KEYS, LATE_COHORTS, LEDGER, MAX_PART_ROWS, PLACES, STRINGS};
-use super::columns::{Columns, Sections};
-use super::frame::{Frame, Unpacker};
-use super::rows::{RowRef, Rows, Tally, Wanted};
-use super::table::{Row, Table};
-use super::{Block, BlockError, COHORT_KEY, Ledger, Resolution, index};
+use super::bytes::{ByteReader, unzigzag};
+use super::codec::MAX_PART_ROWS;
+use super::columns::{Columns, TableSections};
+use super::error::malformed;
+use super::frame::{Decompressor, Frame};
+use super::rows::{CountVisitor, Projection, RowRef, Rows};
+use super::section_ids::{Column, SectionId, TableId};
+use super::table::{Table, TableRow};
+use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
 use crate::cell::Cell;
+use crate::counter::CounterSet;
 
 /// An encoded block, open for reading.
 #[derive(Debug)]
@@ -28,132 +31,145 @@ pub struct BlockReader<'a> {
     late_cohorts: Vec<[u32; COHORT_KEY]>,
 }
 
-const MALFORMED_KEYS: BlockError =
-    BlockError::Malformed { what: "the keys are out of order or out of range" };
+/// What the reader must know of a table to walk its rows.
+#[derive(Clone, Copy)]
+struct TableShape {
+    id: TableId,
+    key_count: usize,
+    /// The width of its buckets.
+    width: Resolution,
+}
+
+const MALFORMED_KEYS: BlockError = malformed("the keys are out of order or out of range");
 
 impl<'a> BlockReader<'a> {
     /// Checks the frame and reads strings and keys.
     ///
     /// # Errors
-    /// [`BlockError`] if the bytes are no block, of a newer format, or damaged.
+    /// [`BlockError`] if the bytes are not a block, are in another format, or are damaged.
     pub fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
         let frame = Frame::open(bytes)?;
-        let mut unpacker = Unpacker::default();
-        let values = strings(&frame.section(STRINGS, &mut unpacker)?)?;
+        let mut decompressor = Decompressor::default();
+        let values = strings(&frame.section(SectionId::STRINGS, &mut decompressor)?)?;
         let limit = index(values.len());
-        Ok(Self {
-            cells: keys(&frame.section(CELLS + KEYS, &mut unpacker)?, limit)?,
-            cohorts: keys(&frame.section(COHORTS + KEYS, &mut unpacker)?, limit)?,
-            late_cohorts: keys(&frame.section(LATE_COHORTS + KEYS, &mut unpacker)?, limit)?,
-            frame,
-            values,
-        })
+        let mut key_section =
+            |table: TableId| frame.section(SectionId::of(table, Column::Keys), &mut decompressor);
+        let cells = keys(&key_section(TableId::Cells)?, limit)?;
+        let cohorts = keys(&key_section(TableId::Cohorts)?, limit)?;
+        let late_cohorts = keys(&key_section(TableId::LateCohorts)?, limit)?;
+        Ok(Self { frame, values, cells, cohorts, late_cohorts })
     }
 
-    /// The ledger, by hour.
+    /// The intake counts by hour.
     ///
     /// # Errors
-    /// [`BlockError`] if it cannot be read.
-    pub fn ledger(&self) -> Result<BTreeMap<Hour, Ledger>, BlockError> {
-        let section = self.frame.section(LEDGER, &mut Unpacker::default())?;
-        let mut cursor = Cursor(&section);
-        let mut ledger = BTreeMap::new();
-        let mut next = 0_u32;
-        while !cursor.is_empty() {
-            let hour = cursor.varint32()?.checked_add(next).filter(|&hour| hour < u32::MAX);
-            let hour = hour.ok_or(BlockError::Malformed { what: "an hour of the ledger is out of range" })?;
-            next = hour + 1;
+    /// [`BlockError`] if they cannot be read.
+    pub fn intake(&self) -> Result<BTreeMap<Hour, IntakeCounts>, BlockError> {
+        let section = self.frame.section(SectionId::INTAKE, &mut Decompressor::default())?;
+        let mut reader = ByteReader(&section);
+        let mut intake = BTreeMap::new();
+        let mut next_hour = 0_u32;
+        while !reader.is_empty() {
+            let hour = reader.varint32()?.checked_add(next_hour).filter(|&hour| hour < u32::MAX);
+            let hour = hour.ok_or(malformed("an hour of the intake counts is out of range"))?;
+            next_hour = hour + 1;
             let [events, duplicates, late, conflicts] =
-                [cursor.varint()?, cursor.varint()?, cursor.varint()?, cursor.varint()?];
-            ledger.insert(Hour(hour), Ledger { events, duplicates, late, conflicts });
+                [reader.varint()?, reader.varint()?, reader.varint()?, reader.varint()?];
+            intake.insert(Hour(hour), IntakeCounts { events, duplicates, late, conflicts });
         }
-        Ok(ledger)
+        Ok(intake)
     }
 
-    /// All of it in memory.
+    /// Decodes the whole block.
     pub(crate) fn to_block(&self) -> Result<Block, BlockError> {
         let block = Block {
             resolution: self.frame.resolution,
             values: self.values.clone(),
-            cells: self.table(CELLS, &self.cells, self.frame.resolution)?,
-            cohorts: self.table(COHORTS, &self.cohorts, self.frame.resolution)?,
-            late_cohorts: self.table(LATE_COHORTS, &self.late_cohorts, Resolution::Hour)?,
-            ledger: self.ledger()?,
+            cells: self.table(self.cell_table(), &self.cells)?,
+            cohorts: self.table(self.cohort_table(), &self.cohorts)?,
+            late_cohorts: self.table(self.late_cohort_table(), &self.late_cohorts)?,
+            intake: self.intake()?,
         };
-        Ok(block.normalise())
+        // What was written is canonical already; what was crafted may not be.
+        Ok(block.canonicalise())
     }
 
-    fn table<const N: usize>(
-        &self,
-        first_id: u8,
-        keys: &[[u32; N]],
-        width: Resolution,
-    ) -> Result<Table<N>, BlockError> {
+    const fn cell_table(&self) -> TableShape {
+        TableShape { id: TableId::Cells, key_count: self.cells.len(), width: self.frame.resolution }
+    }
+
+    const fn cohort_table(&self) -> TableShape {
+        TableShape { id: TableId::Cohorts, key_count: self.cohorts.len(), width: self.frame.resolution }
+    }
+
+    const fn late_cohort_table(&self) -> TableShape {
+        TableShape { id: TableId::LateCohorts, key_count: self.late_cohorts.len(), width: Resolution::Hour }
+    }
+
+    fn table<const N: usize>(&self, table: TableShape, keys: &[[u32; N]]) -> Result<Table<N>, BlockError> {
         let mut rows = Vec::new();
-        self.scan(first_id, keys.len(), width, &Wanted::ALL, &mut |row| {
+        self.scan(table, &Projection::ALL, &mut |row| {
             let cell = Cell {
                 counters: row.counters.clone(),
+                // The reader reuses the memory of the last row's sketch: an empty copy of it must not take any.
                 latency: row.latency.filter(|latency| !latency.is_empty()).cloned().unwrap_or_default(),
                 opens: row.opens.cloned().unwrap_or_default(),
                 clicks: row.clicks.cloned().unwrap_or_default(),
             };
-            rows.push(Row { key: row.key, bucket: row.bucket, cell });
+            rows.push(TableRow { key: row.key, bucket: row.bucket, cell });
         })?;
         Ok(Table { keys: keys.to_vec(), rows })
     }
 
-    /// Walks the places of one table's rows, in their order: key and first minute of the bucket.
-    fn places(
+    /// Walks the positions of a table's rows in their order: key and first minute of the bucket.
+    fn positions(
         &self,
-        first_id: u8,
-        key_count: usize,
-        width: Resolution,
-        unpacker: &mut Unpacker,
+        table: TableShape,
+        decompressor: &mut Decompressor,
         each: &mut impl FnMut(u32, Minute) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
-        if key_count == 0 {
+        if table.key_count == 0 {
             return Ok(());
         }
-        let places = self.frame.section(first_id + PLACES, unpacker)?;
-        let mut places = Cursor(&places);
-        let first = places.varint()?;
+        let section = self.frame.section(SectionId::of(table.id, Column::Positions), decompressor)?;
+        let mut reader = ByteReader(&section);
+        let first = reader.varint()?;
         let mut room = MAX_PART_ROWS as u64;
-        for key in 0..index(key_count) {
-            let count = places.varint()?;
-            room =
-                room.checked_sub(count).ok_or(BlockError::Malformed { what: "there are too many rows" })?;
+        for key in 0..index(table.key_count) {
+            let count = reader.varint()?;
+            room = room.checked_sub(count).ok_or(malformed("there are too many rows"))?;
             let mut next = first;
             for _ in 0..count {
-                let bucket = next.saturating_add(places.varint()?);
+                let bucket = next.saturating_add(reader.varint()?);
                 next = bucket.saturating_add(1);
-                let minute =
-                    bucket.checked_mul(u64::from(width.minutes())).and_then(|m| u32::try_from(m).ok());
-                let minute = minute.ok_or(BlockError::Malformed { what: "a bucket is out of range" })?;
-                each(key, Minute(minute))?;
+                let minute = bucket.checked_mul(table.width.minutes().into());
+                let minute = minute.and_then(|minute| u32::try_from(minute).ok());
+                each(key, Minute(minute.ok_or(malformed("a bucket is out of range"))?))?;
             }
         }
         Ok(())
     }
 
-    /// Counts one table, column by column.
+    /// Counts one table column by column. The visitor sees its keys numbered from `first_key` on.
     fn count(
         &self,
-        first_id: u8,
-        (first_key, key_count): (u32, usize),
-        width: Resolution,
-        counters: u64,
-        tally: &mut impl Tally,
+        table: TableShape,
+        first_key: u32,
+        counters: CounterSet,
+        visitor: &mut impl CountVisitor,
     ) -> Result<(), BlockError> {
-        let mut unpacker = Unpacker::default();
-        let mut slots = Vec::with_capacity(self.frame.raw_bytes(first_id + PLACES).min(MAX_PART_ROWS));
-        self.places(first_id, key_count, width, &mut unpacker, &mut |key, bucket| {
-            slots.push(tally.place(first_key + key, bucket));
+        let mut decompressor = Decompressor::default();
+        // A row takes a byte of its positions or more.
+        let rows = self.frame.raw_bytes(SectionId::of(table.id, Column::Positions)).min(MAX_PART_ROWS);
+        let mut slots = Vec::with_capacity(rows);
+        self.positions(table, &mut decompressor, &mut |key, bucket| {
+            slots.push(visitor.slot(first_key + key, bucket));
             Ok(())
         })?;
         if slots.iter().any(Option::is_some) {
-            let wanted = Wanted { counters, ..Wanted::default() };
-            let sections = Sections::unpack(&self.frame, first_id, &wanted, &mut unpacker)?;
-            sections.count(&slots, tally)?;
+            let projection = Projection::of_counters(counters);
+            let sections = TableSections::decompress(&self.frame, table.id, &projection, &mut decompressor)?;
+            sections.count(&slots, visitor)?;
         }
         Ok(())
     }
@@ -161,34 +177,32 @@ impl<'a> BlockReader<'a> {
     /// Walks the rows of one table.
     fn scan(
         &self,
-        first_id: u8,
-        key_count: usize,
-        width: Resolution,
-        wanted: &Wanted,
+        table: TableShape,
+        projection: &Projection,
         each: &mut (impl FnMut(RowRef<'_>) + ?Sized),
     ) -> Result<(), BlockError> {
-        if key_count == 0 {
+        if table.key_count == 0 {
             return Ok(());
         }
-        let mut unpacker = Unpacker::default();
-        let sections = Sections::unpack(&self.frame, first_id, wanted, &mut unpacker)?;
+        let mut decompressor = Decompressor::default();
+        let sections = TableSections::decompress(&self.frame, table.id, projection, &mut decompressor)?;
         let mut columns = Columns::open(&sections)?;
-        self.places(first_id, key_count, width, &mut unpacker, &mut |key, bucket| {
-            each(columns.next_row(bucket, width, key)?);
+        self.positions(table, &mut decompressor, &mut |key, bucket| {
+            each(columns.next_row(bucket, table.width, key)?);
             Ok(())
         })
     }
 }
 
 fn strings(section: &[u8]) -> Result<Vec<CompactString>, BlockError> {
-    let mut cursor = Cursor(section);
+    let mut reader = ByteReader(section);
     let mut values: Vec<CompactString> = Vec::new();
-    while !cursor.is_empty() {
-        let length = cursor.varint()?;
-        let value = CompactString::from_utf8(cursor.take(length)?)
-            .map_err(|_| BlockError::Malformed { what: "a string is not UTF-8" })?;
+    while !reader.is_empty() {
+        let length = reader.varint()?;
+        let value =
+            CompactString::from_utf8(reader.take(length)?).map_err(|_| malformed("a string is not UTF-8"))?;
         if values.last().is_some_and(|last| *last >= value) {
-            return Err(BlockError::Malformed { what: "the strings are out of order" });
+            return Err(malformed("the strings are out of order"));
         }
         values.push(value);
     }
@@ -199,24 +213,22 @@ fn keys<const N: usize>(section: &[u8], limit: u32) -> Result<Vec<[u32; N]>, Blo
     if section.is_empty() {
         return Ok(Vec::new());
     }
-    let mut cursor = Cursor(section);
-    let count = cursor.varint()?;
-    // Each value takes a byte or more, so the count is checked against what is left before memory is taken for it.
-    let Some(count) = usize::try_from(count).ok().filter(|count| *count <= cursor.left() / N) else {
+    let mut reader = ByteReader(section);
+    let count = reader.varint()?;
+    // Each value takes a byte or more, so the count is compared with what is left before memory is allocated for it.
+    let Some(count) = usize::try_from(count).ok().filter(|count| *count <= reader.left() / N) else {
         return Err(MALFORMED_KEYS);
     };
     let mut keys = vec![[0; N]; count];
     for column in 0..N {
         let mut value = 0_i64;
         for key in &mut keys {
-            value = value.saturating_add(unzigzag(cursor.varint()?));
-            let number = u32::try_from(value).ok().filter(|number| *number < limit).ok_or(MALFORMED_KEYS)?;
-            if let Some(place) = key.get_mut(column) {
-                *place = number;
-            }
+            value = value.saturating_add(unzigzag(reader.varint()?));
+            // A column's number is below N, the length of a key.
+            key[column] = u32::try_from(value).ok().filter(|number| *number < limit).ok_or(MALFORMED_KEYS)?;
         }
     }
-    if cursor.is_empty() && keys.is_sorted_by(|a, b| a < b) { Ok(keys) } else { Err(MALFORMED_KEYS) }
+    if reader.is_empty() && keys.is_sorted_by(|a, b| a < b) { Ok(keys) } else { Err(MALFORMED_KEYS) }
 }
 
 impl Rows for BlockReader<'_> {
@@ -229,7 +241,8 @@ impl Rows for BlockReader<'_> {
     }
 
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
-        value(&self.values, self.cells.get(key as usize).and_then(|key| key.get(dimension as usize)))
+        // The number of a dimension is below their count.
+        self.key_numbers(key).map_or("", |key| value_of(&self.values, key[dimension as usize]))
     }
 
     fn key_numbers(&self, key: u32) -> Option<&[u32; Dimension::COUNT]> {
@@ -238,26 +251,25 @@ impl Rows for BlockReader<'_> {
 
     fn scan_cells(
         &self,
-        wanted: &Wanted,
+        projection: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
-        self.scan(CELLS, self.cells.len(), self.frame.resolution, wanted, &mut |row| {
+        self.scan(self.cell_table(), projection, &mut |row| {
             if (from..to).contains(&row.bucket) {
                 each(row);
             }
         })
     }
 
-    fn count_cells(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
-        self.count(CELLS, (0, self.cells.len()), self.frame.resolution, counters, tally)
+    fn count_cells(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
+        self.count(self.cell_table(), 0, counters, visitor)
     }
 
-    fn count_cohorts(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
-        let first_late = index(self.cohorts.len());
-        self.count(COHORTS, (0, self.cohorts.len()), self.frame.resolution, counters, tally)?;
-        self.count(LATE_COHORTS, (first_late, self.late_cohorts.len()), Resolution::Hour, counters, tally)
+    fn count_cohorts(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
+        self.count(self.cohort_table(), 0, counters, visitor)?;
+        self.count(self.late_cohort_table(), index(self.cohorts.len()), counters, visitor)
     }
 
     fn cohort_count(&self) -> u32 {
@@ -265,12 +277,9 @@ impl Rows for BlockReader<'_> {
     }
 
     fn cohort_key(&self, key: u32) -> (&str, &str) {
-        let key = key as usize;
-        let found =
-            self.cohorts.get(key).or_else(|| self.late_cohorts.get(key.checked_sub(self.cohorts.len())?));
-        match found {
+        match cohort_key_at(&self.cohorts, &self.late_cohorts, key) {
             Some([campaign, provider]) => {
-                (value(&self.values, Some(campaign)), value(&self.values, Some(provider)))
+                (value_of(&self.values, *campaign), value_of(&self.values, *provider))
             }
             None => ("", ""),
         }
@@ -278,25 +287,21 @@ impl Rows for BlockReader<'_> {
 
     fn scan_cohorts(
         &self,
-        wanted: &Wanted,
+        projection: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
         let first_late = index(self.cohorts.len());
-        self.scan(COHORTS, self.cohorts.len(), self.frame.resolution, wanted, &mut |row| {
+        self.scan(self.cohort_table(), projection, &mut |row| {
             if (from..to).contains(&row.bucket) {
                 each(row);
             }
         })?;
-        self.scan(LATE_COHORTS, self.late_cohorts.len(), Resolution::Hour, wanted, &mut |row| {
+        self.scan(self.late_cohort_table(), projection, &mut |row| {
             if (from..to).contains(&row.bucket) {
                 each(RowRef { key: first_late + row.key, ..row });
             }
         })
     }
-}
-
-fn value<'a>(values: &'a [CompactString], number: Option<&u32>) -> &'a str {
-    number.and_then(|&number| values.get(number as usize)).map_or("", CompactString::as_str)
 }

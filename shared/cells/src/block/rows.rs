@@ -1,52 +1,58 @@
 //! What a query reads: rows of cells and cohorts, in memory or still encoded.
 //!
-//! A query says what it wants of each row, so that a reader of bytes leaves the rest undecoded.
+//! A query states which parts of a row it needs (a projection), so that a reader of encoded blocks can skip the rest. Counts can also
+//! be read column by column, which is faster than building rows.
 
 use event::Minute;
 use event::attribution::Dimension;
 
-use super::{Block, BlockError, Resolution};
+use super::{Block, BlockError, Resolution, cohort_key_at, index};
 use crate::cell::{Latency, Uniques};
-use crate::counter::{CounterId, Counters};
+use crate::counter::{CounterId, CounterSet, Counters};
 
-/// What of each row is asked for. A row may hold more than that, never less.
+/// The parts of each row that a query needs. A row may hold more than was asked for, never less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// A bit per counter, by [`CounterId::number`].
-    pub counters: u64,
+pub struct Projection {
+    /// The counters.
+    pub counters: CounterSet,
     /// Delivery times.
     pub latency: bool,
-    /// Who opened.
+    /// The sketch of unique opens.
     pub opens: bool,
-    /// Who clicked.
+    /// The sketch of unique clicks.
     pub clicks: bool,
 }
 
-impl Wanted {
-    /// All there is.
-    pub const ALL: Self = Self { counters: u64::MAX, latency: true, opens: true, clicks: true };
+impl Projection {
+    /// Everything.
+    pub const ALL: Self = Self { counters: CounterSet::ALL, latency: true, opens: true, clicks: true };
 
-    /// Whether any sketch is asked for.
+    /// These counters and no sketch.
+    pub const fn of_counters(counters: CounterSet) -> Self {
+        Self { counters, latency: false, opens: false, clicks: false }
+    }
+
+    /// Whether it includes any sketch.
     pub const fn has_sketches(&self) -> bool {
         self.latency || self.opens || self.clicks
     }
 
-    /// Asks for one more counter.
+    /// Includes one more counter.
     #[must_use]
     pub fn with(mut self, counter: impl Into<CounterId>) -> Self {
-        self.counters |= 1 << counter.into().number();
+        self.counters.insert(counter.into());
         self
     }
 }
 
-/// One row, borrowed for the time of one call. Sketches that were not asked for may be absent.
+/// One row, borrowed for the duration of one call. Sketches that were not asked for may be absent.
 #[derive(Clone, Copy, Debug)]
 pub struct RowRef<'a> {
-    /// The first minute of its bucket. For a cohort: of when the mail was sent.
+    /// The first minute of its bucket. For a cohort, the bucket is the time at which the mail was sent.
     pub bucket: Minute,
-    /// How wide the bucket is: the block's resolution, but an hour for late cohorts in a block of minutes.
+    /// The width of the bucket: the block's resolution, except for late cohorts in a block of minutes, which are kept by the hour.
     pub width: Resolution,
-    /// The number of its key, for `key_value` or `cohort_key`.
+    /// The number of its key, for [`Rows::key_value`] or [`Rows::cohort_key`].
     pub key: u32,
     /// The counts.
     pub counters: &'a Counters,
@@ -59,37 +65,38 @@ pub struct RowRef<'a> {
 }
 
 impl RowRef<'_> {
-    fn count(&self, counters: u64, tally: &mut impl Tally) {
-        let Some(place) = tally.place(self.key, self.bucket) else { return };
+    fn count(&self, counters: &CounterSet, visitor: &mut impl CountVisitor) {
+        let Some(slot) = visitor.slot(self.key, self.bucket) else { return };
         for (counter, count) in self.counters.iter() {
-            if counters & (1 << counter.number()) != 0 {
-                tally.add(place, counter, count);
+            if counters.contains(counter) {
+                visitor.add(slot, counter, count);
             }
         }
     }
 }
 
-/// Takes counts: first where each row belongs, then every count of the rows that belong somewhere.
-pub trait Tally {
-    /// The place of a row's counts, by its key and the first minute of its bucket; none if it is not asked for.
-    fn place(&mut self, key: u32, bucket: Minute) -> Option<u32>;
+/// Receives counts column by column: first it assigns each row a slot, then it gets every count of the rows that have one.
+pub trait CountVisitor {
+    /// The slot of a row by its key and the first minute of its bucket, or `None` to skip the row.
+    fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32>;
 
-    /// Adds a count that is not 0.
-    fn add(&mut self, place: u32, counter: CounterId, count: u64);
+    /// Adds a count, which is never 0, to a slot.
+    fn add(&mut self, slot: u32, counter: CounterId, count: u64);
 }
 
 /// Rows of one tenant that can be read by a query. No two rows share key and bucket.
 pub trait Rows {
-    /// How wide buckets are.
+    /// The width of the buckets.
     fn resolution(&self) -> Resolution;
 
-    /// How many keys cells have; they are numbered from 0.
+    /// How many keys the cells have. Keys are numbered from 0.
     fn key_count(&self) -> u32;
 
     /// One value of one key; empty if there is no such key.
     fn key_value(&self, key: u32, dimension: Dimension) -> &str;
 
-    /// The numbers of a key's values, in the order of [`Dimension::ALL`]; equal numbers, equal values. None if they are not numbered.
+    /// The numbers of a key's values, in the order of [`Dimension::ALL`]. Equal numbers mean equal values. `None` if the values have
+    /// no numbers.
     fn key_numbers(&self, _key: u32) -> Option<&[u32; Dimension::COUNT]> {
         None
     }
@@ -97,34 +104,36 @@ pub trait Rows {
     /// Calls `each` for every row whose bucket begins at or after `from` and before `to`.
     fn scan_cells(
         &self,
-        wanted: &Wanted,
+        projection: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError>;
 
-    /// Gives the wanted counts of all rows to `tally`; `counters` is as in [`Wanted::counters`].
-    fn count_cells(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
-        let wanted = Wanted { counters, ..Wanted::default() };
-        self.scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut |row| row.count(counters, tally))
+    /// Passes these counters of all cells to `visitor`.
+    fn count_cells(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
+        let projection = Projection::of_counters(counters);
+        let mut each = |row: RowRef<'_>| row.count(&counters, visitor);
+        self.scan_cells(&projection, Minute(0), Minute(u32::MAX), &mut each)
     }
 
-    /// The same of all cohorts.
-    fn count_cohorts(&self, counters: u64, tally: &mut impl Tally) -> Result<(), BlockError> {
-        let wanted = Wanted { counters, ..Wanted::default() };
-        self.scan_cohorts(&wanted, Minute(0), Minute(u32::MAX), &mut |row| row.count(counters, tally))
+    /// Passes these counters of all cohorts to `visitor`.
+    fn count_cohorts(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
+        let projection = Projection::of_counters(counters);
+        let mut each = |row: RowRef<'_>| row.count(&counters, visitor);
+        self.scan_cohorts(&projection, Minute(0), Minute(u32::MAX), &mut each)
     }
 
-    /// How many keys cohorts have. Two of them may name the same campaign and provider.
+    /// How many keys the cohorts have. Two of them may name the same campaign and provider.
     fn cohort_count(&self) -> u32;
 
     /// Campaign and provider of a cohort; empty if there is no such key.
     fn cohort_key(&self, key: u32) -> (&str, &str);
 
-    /// Calls `each` for every row of a cohort whose bucket (of sending) begins at or after `from` and before `to`.
+    /// Calls `each` for every row of a cohort that was sent at or after `from` and before `to`.
     fn scan_cohorts(
         &self,
-        wanted: &Wanted,
+        projection: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
@@ -137,12 +146,12 @@ impl Rows for Block {
     }
 
     fn key_count(&self) -> u32 {
-        super::index(self.cells.keys.len())
+        index(self.cells.keys.len())
     }
 
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
-        let value = self.cells.keys.get(key as usize).and_then(|key| key.get(dimension as usize));
-        self.value(value)
+        // The number of a dimension is below their count.
+        self.key_numbers(key).map_or("", |key| self.value(key[dimension as usize]))
     }
 
     fn key_numbers(&self, key: u32) -> Option<&[u32; Dimension::COUNT]> {
@@ -151,44 +160,43 @@ impl Rows for Block {
 
     fn scan_cells(
         &self,
-        _wanted: &Wanted,
+        _projection: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
         for row in &self.cells.rows {
             if (from..to).contains(&row.bucket) {
-                each(row.as_ref(self.resolution, 0));
+                each(row.as_row_ref(self.resolution, 0));
             }
         }
         Ok(())
     }
 
     fn cohort_count(&self) -> u32 {
-        super::index(self.cohorts.keys.len() + self.late_cohorts.keys.len())
+        index(self.cohorts.keys.len() + self.late_cohorts.keys.len())
     }
 
     fn cohort_key(&self, key: u32) -> (&str, &str) {
-        let mut keys = self.cohorts.keys.iter().chain(&self.late_cohorts.keys);
-        match keys.nth(key as usize) {
-            Some([campaign, provider]) => (self.value(Some(campaign)), self.value(Some(provider))),
+        match cohort_key_at(&self.cohorts.keys, &self.late_cohorts.keys, key) {
+            Some([campaign, provider]) => (self.value(*campaign), self.value(*provider)),
             None => ("", ""),
         }
     }
 
     fn scan_cohorts(
         &self,
-        _wanted: &Wanted,
+        _projection: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
         for row in self.cohorts.rows.iter().filter(|row| (from..to).contains(&row.bucket)) {
-            each(row.as_ref(self.resolution, 0));
+            each(row.as_row_ref(self.resolution, 0));
         }
-        let first_late = super::index(self.cohorts.keys.len());
+        let first_late = index(self.cohorts.keys.len());
         for row in self.late_cohorts.rows.iter().filter(|row| (from..to).contains(&row.bucket)) {
-            each(row.as_ref(Resolution::Hour, first_late));
+            each(row.as_row_ref(Resolution::Hour, first_late));
         }
         Ok(())
     }

@@ -1,27 +1,31 @@
-//! Rows under keys of N values: what cells and cohorts have in common.
+//! Rows under keys of N values: what the cells and the cohorts of a block have in common.
 //!
-//! Keys hold numbers of strings that the block keeps; rows hold numbers of keys. Never knows what the values mean.
+//! Keys hold numbers of strings that the block stores; rows hold numbers of keys. A table never knows what the values mean.
 
 use std::ops::Range;
 
-use event::Minute;
+use event::{Minute, invariant};
 
 use super::rows::RowRef;
-use super::{Resolution, index};
+use super::{Resolution, index, renumbered};
 use crate::cell::Cell;
 use crate::counter::Counters;
 
-/// Keys, and rows under them. In normal form: keys sorted and all used, rows sorted by key and bucket without doubles.
+/// Keys, and the rows under them.
+///
+/// In canonical form the keys are sorted, distinct and all used, and the rows are sorted by distinct positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table<const N: usize> {
     pub(crate) keys: Vec<[u32; N]>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<TableRow>,
 }
 
-/// One cell and where it belongs.
+/// One cell and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct TableRow {
+    /// The number of its key in the table.
     pub(crate) key: u32,
+    /// The first minute of its bucket.
     pub(crate) bucket: Minute,
     pub(crate) cell: Cell,
 }
@@ -33,84 +37,91 @@ impl<const N: usize> Default for Table<N> {
 }
 
 impl<const N: usize> Table<N> {
-    /// Puts one row under a key of its own behind.
-    pub(crate) fn push(&mut self, key: [u32; N], row: Row) {
-        self.rows.push(Row { key: index(self.keys.len()), ..row });
+    /// Appends a cell under a key of its own. Equal keys become one in [`Table::canonicalise`].
+    pub(crate) fn push(&mut self, key: [u32; N], bucket: Minute, cell: Cell) {
+        self.rows.push(TableRow { key: index(self.keys.len()), bucket, cell });
         self.keys.push(key);
     }
 
-    /// Puts all of `other` behind, whose values are numbered from `first_value` on.
+    /// Appends all of `other`, whose values are numbered from `first_value` on.
     pub(crate) fn append(&mut self, other: Self, first_value: u32) {
         let first_key = index(self.keys.len());
         self.keys.extend(other.keys.into_iter().map(|key| key.map(|value| value + first_value)));
-        self.rows.extend(other.rows.into_iter().map(|row| Row { key: row.key + first_key, ..row }));
+        self.rows.extend(other.rows.into_iter().map(|row| TableRow { key: row.key + first_key, ..row }));
     }
 
-    /// A run of the rows under the same keys, of which some may be unused then.
-    pub(crate) fn run(&self, rows: Range<usize>) -> Self {
-        Self { keys: self.keys.clone(), rows: self.rows.get(rows).unwrap_or_default().to_vec() }
+    /// A copy of a range of the rows with all keys, of which some may then be unused.
+    pub(crate) fn row_range(&self, rows: Range<usize>) -> Self {
+        let rows = self.rows.iter().skip(rows.start).take(rows.len());
+        Self { keys: self.keys.clone(), rows: rows.cloned().collect() }
     }
 
-    /// The same rows with counters alone and with sketches alone; some of either have nothing then.
-    pub(crate) fn apart(self) -> (Self, Self) {
-        let mut sketches = Self { keys: self.keys.clone(), rows: Vec::new() };
+    /// The same rows twice: with the counters alone and with the sketches alone. Rows of either may then be empty.
+    pub(crate) fn split_sketches(self) -> (Self, Self) {
+        let mut sketches = Self { keys: self.keys.clone(), rows: Vec::with_capacity(self.rows.len()) };
         let mut counts = Self { keys: self.keys, rows: Vec::with_capacity(self.rows.len()) };
-        for Row { key, bucket, cell } in self.rows {
+        for TableRow { key, bucket, cell } in self.rows {
             let Cell { counters, latency, opens, clicks } = cell;
-            counts.rows.push(Row { key, bucket, cell: Cell { counters, ..Cell::default() } });
-            sketches.rows.push(Row {
-                key,
-                bucket,
-                cell: Cell { counters: Counters::new(), latency, opens, clicks },
-            });
+            let sketch_cell = Cell { counters: Counters::new(), latency, opens, clicks };
+            counts.rows.push(TableRow { key, bucket, cell: Cell { counters, ..Cell::default() } });
+            sketches.rows.push(TableRow { key, bucket, cell: sketch_cell });
         }
         (counts, sketches)
     }
 
-    /// Drops rows without counts, then keys without rows.
+    /// The key of one of the table's rows.
+    pub(crate) fn key_of(&self, row: &TableRow) -> [u32; N] {
+        let key = self.keys.get(row.key as usize).copied();
+        invariant::or_broken(key, [0; N], "a row has a key that its table does not hold")
+    }
+
+    /// Removes rows without counts, then keys without rows.
     pub(crate) fn drop_unused(&mut self) {
         self.rows.retain(|row| !row.cell.is_empty());
-        let mut renumbered = vec![0_u32; self.keys.len()];
+        let mut used = vec![false; self.keys.len()];
         for row in &self.rows {
-            if let Some(used) = renumbered.get_mut(row.key as usize) {
-                *used = 1;
+            match used.get_mut(row.key as usize) {
+                Some(used) => *used = true,
+                None => invariant::broken("a row has a key that its table does not hold"),
             }
         }
         let mut kept = 0;
-        let mut used = renumbered.iter_mut();
-        self.keys.retain(|_| match used.next() {
-            Some(number) if *number == 1 => {
-                *number = kept;
-                kept += 1;
-                true
-            }
-            _ => false,
-        });
-        self.renumber(&renumbered);
+        let new_keys: Vec<u32> = used
+            .iter()
+            .map(|used| {
+                let number = kept;
+                kept += u32::from(*used);
+                number
+            })
+            .collect();
+        let mut used = used.into_iter();
+        self.keys.retain(|_| used.next() == Some(true));
+        self.renumber_keys(&new_keys);
     }
 
-    /// Marks the values that keys are made of.
+    /// Marks the values that the keys are made of.
     pub(crate) fn mark_values(&self, used: &mut [bool]) {
         for value in self.keys.iter().flatten() {
-            if let Some(mark) = used.get_mut(*value as usize) {
-                *mark = true;
+            match used.get_mut(*value as usize) {
+                Some(used) => *used = true,
+                None => invariant::broken("a key has a value that its block does not hold"),
             }
         }
     }
 
-    /// Gives each value its new number, then brings keys and rows into order and adds up what became equal.
-    pub(crate) fn normalise(&mut self, new_values: &[u32]) {
+    /// Gives each value its new number, then sorts keys and rows and merges rows of equal position.
+    pub(crate) fn canonicalise(&mut self, new_values: &[u32]) {
         for value in self.keys.iter_mut().flatten() {
-            *value = new_values.get(*value as usize).copied().unwrap_or(0);
+            *value = renumbered(new_values, *value);
         }
         if !self.keys.is_sorted_by(|a, b| a < b) {
             self.sort_keys();
         }
-        if !self.rows.is_sorted_by(|a, b| a.place() < b.place()) {
-            // Stable, because that one finds the sorted runs which merged blocks are made of.
-            self.rows.sort_by_key(Row::place);
+        if !self.rows.is_sorted_by(|a, b| a.position() < b.position()) {
+            // The stable sort, because it makes use of the sorted runs that merged blocks consist of.
+            self.rows.sort_by_key(TableRow::position);
             self.rows.dedup_by(|next, held| {
-                let same = next.place() == held.place();
+                let same = next.position() == held.position();
                 if same {
                     held.cell.merge(&next.cell);
                 }
@@ -120,30 +131,29 @@ impl<const N: usize> Table<N> {
     }
 
     fn sort_keys(&mut self) {
-        let mut numbered: Vec<([u32; N], u32)> = self.keys.drain(..).zip(0..).collect();
-        numbered.sort_unstable();
-        let mut renumbered = vec![0_u32; numbered.len()];
-        for (key, old) in numbered {
+        let mut old_keys: Vec<([u32; N], usize)> = self.keys.drain(..).zip(0..).collect();
+        old_keys.sort_unstable();
+        let mut new_keys = vec![0_u32; old_keys.len()];
+        for (key, old) in old_keys {
             if self.keys.last() != Some(&key) {
                 self.keys.push(key);
             }
-            if let Some(new) = renumbered.get_mut(old as usize) {
-                *new = index(self.keys.len() - 1);
-            }
+            // `old` is the position of one of these keys.
+            new_keys[old] = index(self.keys.len() - 1);
         }
-        self.renumber(&renumbered);
+        self.renumber_keys(&new_keys);
     }
 
-    fn renumber(&mut self, new_keys: &[u32]) {
+    fn renumber_keys(&mut self, new_keys: &[u32]) {
         for row in &mut self.rows {
-            row.key = new_keys.get(row.key as usize).copied().unwrap_or(0);
+            row.key = renumbered(new_keys, row.key);
         }
     }
 }
 
-impl Row {
-    /// For a query, with keys numbered from `first_key` on.
-    pub(crate) const fn as_ref(&self, width: Resolution, first_key: u32) -> RowRef<'_> {
+impl TableRow {
+    /// The row as a query reads it, in a list of keys where this table's begin at `first_key`.
+    pub(crate) const fn as_row_ref(&self, width: Resolution, first_key: u32) -> RowRef<'_> {
         RowRef {
             bucket: self.bucket,
             width,
@@ -156,7 +166,7 @@ impl Row {
     }
 
     /// What rows are sorted by.
-    pub(crate) const fn place(&self) -> (u32, Minute) {
+    pub(crate) const fn position(&self) -> (u32, Minute) {
         (self.key, self.bucket)
     }
 }

@@ -1,10 +1,10 @@
-//! The laws of blocks: normal form, merging, rolling up, splitting, reading.
+//! The laws of blocks: canonical form, merging, rolling up, splitting, reading.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::cell::Cell;
-use crate::testing::{self, EntryKind, Place, block, block_of, contents, entries, model, resolution};
+use crate::testing::{self, RowId, RowTable, block, block_of, contents, model, resolution, rows};
 
 fn config() -> ProptestConfig {
     ProptestConfig::with_cases(64)
@@ -14,15 +14,15 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_block_holds_what_was_put_in(entries in resolution().prop_flat_map(entries)) {
-        prop_assert_eq!(contents(&testing::build(Resolution::Minute, &entries)), model(&entries));
+    fn block_holds_the_sum_of_its_rows(rows in resolution().prop_flat_map(rows)) {
+        prop_assert_eq!(contents(&testing::build(Resolution::Minute, &rows)), model(&rows));
     }
 
     #[test]
-    fn the_order_of_entries_does_not_show(mut entries in entries(Resolution::Minute)) {
-        let block = testing::build(Resolution::Minute, &entries);
-        entries.reverse();
-        prop_assert_eq!(testing::build(Resolution::Minute, &entries), block);
+    fn order_of_rows_does_not_matter(mut rows in rows(Resolution::Minute)) {
+        let block = testing::build(Resolution::Minute, &rows);
+        rows.reverse();
+        prop_assert_eq!(testing::build(Resolution::Minute, &rows), block);
     }
 
     #[test]
@@ -34,12 +34,12 @@ proptest! {
     }
 
     #[test]
-    fn the_default_block_changes_nothing(block in block()) {
+    fn merging_the_default_block_changes_nothing(block in block()) {
         prop_assert_eq!(Block::default().merge(block.clone()), block);
     }
 
     #[test]
-    fn merging_adds_what_both_hold(a in entries(Resolution::Hour), b in entries(Resolution::Hour)) {
+    fn merging_adds_the_rows_of_both(a in rows(Resolution::Hour), b in rows(Resolution::Hour)) {
         let merged = testing::build(Resolution::Hour, &a).merge(testing::build(Resolution::Hour, &b));
         prop_assert_eq!(contents(&merged), model(&[a, b].concat()));
     }
@@ -51,29 +51,29 @@ proptest! {
     }
 
     #[test]
-    fn rolling_up_in_steps_is_rolling_up_at_once(block in block_of(Resolution::Minute)) {
+    fn rolling_up_in_steps_equals_rolling_up_at_once(block in block_of(Resolution::Minute)) {
         let at_once = block.clone().roll_up(Resolution::Day);
         prop_assert_eq!(block.roll_up(Resolution::Hour).roll_up(Resolution::Day), at_once);
     }
 
     #[test]
-    fn rolling_up_moves_every_row_to_its_wider_bucket(mut entries in entries(Resolution::Minute)) {
-        let block = testing::build(Resolution::Minute, &entries).roll_up(Resolution::Hour);
-        for entry in &mut entries {
-            entry.bucket = Minute(entry.bucket.0 / 60 * 60);
-            if entry.kind == EntryKind::LateCohort {
-                entry.kind = EntryKind::Cohort;
+    fn rolling_up_moves_every_row_to_its_wider_bucket(mut rows in rows(Resolution::Minute)) {
+        let block = testing::build(Resolution::Minute, &rows).roll_up(Resolution::Hour);
+        for row in &mut rows {
+            row.bucket = Minute(row.bucket.0 / 60 * 60);
+            if row.table == RowTable::LateCohorts {
+                row.table = RowTable::Cohorts;
             }
         }
-        prop_assert_eq!(contents(&block), model(&entries));
+        prop_assert_eq!(contents(&block), model(&rows));
     }
 
     #[test]
-    fn the_parts_of_a_split_merge_to_the_whole(block in block_of(Resolution::Minute)) {
+    fn parts_of_a_split_merge_to_the_whole(block in block_of(Resolution::Minute)) {
         let parts = block.clone().split(|minute| minute.hour().0);
         for (hour, part) in &parts {
             prop_assert!(part.cells.rows.iter().all(|row| row.bucket.hour().0 == *hour));
-            prop_assert!(part.ledger.keys().all(|ledger_hour| ledger_hour.0 == *hour));
+            prop_assert!(part.intake.keys().all(|intake_hour| intake_hour.0 == *hour));
             // A query by send time reads the blocks from the hour of sending on.
             prop_assert!(part.cohorts.rows.iter().all(|row| row.bucket.hour().0 <= *hour));
         }
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn a_scan_gives_the_rows_of_its_range(block in block(), from in 0..2880_u32, length in 0..2880_u32) {
+    fn scan_returns_the_rows_of_its_range(block in block(), from in 0..2880_u32, length in 0..2880_u32) {
         let (from, to) = (Minute(29_000_000 + from), Minute(29_000_000 + from + length));
         let mut expected = contents(&block);
         expected.retain(|(_, _, bucket), _| (from..to).contains(bucket));
@@ -90,8 +90,8 @@ proptest! {
     }
 }
 
-/// What a query sees.
-pub(crate) fn scanned(rows: &impl Rows, from: Minute, to: Minute) -> BTreeMap<Place, Cell> {
+/// The rows that a query reads.
+pub(crate) fn scanned(rows: &impl Rows, from: Minute, to: Minute) -> BTreeMap<RowId, Cell> {
     let mut found = BTreeMap::new();
     let cell = |row: RowRef<'_>| Cell {
         counters: row.counters.clone(),
@@ -99,33 +99,33 @@ pub(crate) fn scanned(rows: &impl Rows, from: Minute, to: Minute) -> BTreeMap<Pl
         opens: row.opens.unwrap().clone(),
         clicks: row.clicks.unwrap().clone(),
     };
-    rows.scan_cells(&Wanted::ALL, from, to, &mut |row| {
+    rows.scan_cells(&Projection::ALL, from, to, &mut |row| {
         assert!(row.key < rows.key_count());
         let values = Dimension::ALL.map(|dimension| rows.key_value(row.key, dimension).to_owned()).to_vec();
-        assert!(found.insert((EntryKind::Cell, values, row.bucket), cell(row)).is_none());
+        assert!(found.insert((RowTable::Cells, values, row.bucket), cell(row)).is_none());
     })
     .unwrap();
-    rows.scan_cohorts(&Wanted::ALL, from, to, &mut |row| {
+    rows.scan_cohorts(&Projection::ALL, from, to, &mut |row| {
         assert!(row.key < rows.cohort_count());
         let (campaign, provider) = rows.cohort_key(row.key);
         let late = row.width != rows.resolution();
-        let kind = if late { EntryKind::LateCohort } else { EntryKind::Cohort };
+        let table = if late { RowTable::LateCohorts } else { RowTable::Cohorts };
         let values = vec![campaign.to_owned(), provider.to_owned()];
-        assert!(found.insert((kind, values, row.bucket), cell(row)).is_none());
+        assert!(found.insert((table, values, row.bucket), cell(row)).is_none());
     })
     .unwrap();
     found
 }
 
 #[test]
-fn unknown_keys_have_no_names() {
+fn values_of_unknown_keys_are_empty() {
     let block = Block::empty(Resolution::Day);
     assert_eq!(block.key_value(0, Dimension::Campaign), "");
     assert_eq!(block.cohort_key(7), ("", ""));
 }
 
 #[test]
-fn buckets_begin_at_their_first_minute() {
+fn bucket_is_identified_by_its_first_minute() {
     let minute = Minute(29_000_777);
     assert_eq!(Resolution::Minute.bucket(minute), minute);
     assert_eq!(Resolution::Hour.bucket(minute), minute.hour().first_minute());
@@ -134,27 +134,27 @@ fn buckets_begin_at_their_first_minute() {
 }
 
 #[test]
-fn nothing_merges_to_nothing() {
+fn merging_nothing_gives_nothing() {
     assert_eq!(Block::merge_all([]), None);
     assert!(Block::empty(Resolution::Hour).merge(Block::empty(Resolution::Day)).is_empty());
 }
 
 #[test]
-fn a_cohort_goes_to_the_newest_hour_of_its_batch() {
-    let entry = |kind, bucket| {
+fn cohort_goes_to_the_newest_hour_of_its_batch() {
+    let row = |table, bucket| {
         let mut cell = Cell::default();
         cell.counters.add(crate::Counter::Opens, 1);
-        testing::Entry { kind, values: Default::default(), bucket: Minute(bucket), cell }
+        testing::TestRow { table, values: Default::default(), bucket: Minute(bucket), cell }
     };
     let block = testing::build(
         Resolution::Minute,
         &[
-            entry(EntryKind::Cell, 600),
-            entry(EntryKind::Cell, 660),
-            entry(EntryKind::Cohort, 610),
-            entry(EntryKind::LateCohort, 60),
-            // A clock ahead of ours: sent later than anything that happened.
-            entry(EntryKind::Cohort, 720),
+            row(RowTable::Cells, 600),
+            row(RowTable::Cells, 660),
+            row(RowTable::Cohorts, 610),
+            row(RowTable::LateCohorts, 60),
+            // The sender's clock runs ahead, so this mail seems to be sent after everything that happened to it.
+            row(RowTable::Cohorts, 720),
         ],
     );
     let parts = block.split(|minute| minute.hour().0);
@@ -162,4 +162,51 @@ fn a_cohort_goes_to_the_newest_hour_of_its_batch() {
     assert_eq!(cohorts(10), (0, 0));
     assert_eq!(cohorts(11), (1, 1));
     assert_eq!(cohorts(12), (1, 0));
+}
+
+#[test]
+fn cell_of_200_counters_merges_and_rolls_up() {
+    let row = |bucket, factor| testing::TestRow {
+        table: RowTable::Cells,
+        values: Default::default(),
+        bucket: Minute(bucket),
+        cell: testing::cell_of_all_test_counters(factor),
+    };
+    let minute = testing::build(Resolution::Minute, &[row(600, 1)]);
+    let merged = minute.clone().merge(testing::build(Resolution::Minute, &[row(600, 2), row(610, 4)]));
+    let cells = |block: &Block| block.cells.rows.iter().map(|row| row.cell.clone()).collect::<Vec<_>>();
+    let expected = [testing::cell_of_all_test_counters(3), testing::cell_of_all_test_counters(4)];
+    assert_eq!(cells(&merged), expected);
+    assert_eq!(cells(&merged.roll_up(Resolution::Hour)), [testing::cell_of_all_test_counters(7)]);
+}
+
+#[test]
+fn bucket_widths_at_their_edges() {
+    for (resolution, minute, bucket) in [
+        (Resolution::Minute, 0, 0),
+        (Resolution::Hour, 59, 0),
+        (Resolution::Hour, 60, 60),
+        (Resolution::Day, 1439, 0),
+        (Resolution::Day, 1440, 1440),
+        (Resolution::Day, 1441, 1440),
+    ] {
+        assert_eq!(resolution.bucket(Minute(minute)), Minute(bucket), "{resolution:?} {minute}");
+    }
+}
+
+#[test]
+fn intake_counts_of_an_hour_add_up_and_saturate() {
+    let mut block = Block::empty(Resolution::Minute);
+    let counts = IntakeCounts { events: 5, duplicates: 2, late: 1, conflicts: u64::MAX };
+    block.add_intake(Hour(7), &counts);
+    block.add_intake(Hour(7), &counts);
+    block.add_intake(Hour(8), &IntakeCounts::default());
+    let sum = IntakeCounts { events: 10, duplicates: 4, late: 2, conflicts: u64::MAX };
+    assert_eq!(block.intake().get(&Hour(7)), Some(&sum));
+    assert!(!block.is_empty(), "a block with intake counts alone proves that nothing was counted");
+}
+
+#[test]
+fn splitting_an_empty_block_gives_no_parts() {
+    assert!(Block::empty(Resolution::Minute).split(|minute| minute.hour().0).is_empty());
 }

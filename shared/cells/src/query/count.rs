@@ -4,7 +4,7 @@
 
 use event::Reason;
 
-use crate::block::Wanted;
+use crate::block::Projection;
 use crate::cell::{Cell, Uniques};
 use crate::counter::{Counter, CounterId, Counters};
 
@@ -135,16 +135,16 @@ impl Count {
     }
 
     /// Asks blocks for what it is computed from.
-    pub(super) fn want(self, wanted: &mut Wanted) {
+    pub(super) fn want(self, wanted: &mut Projection) {
         match self {
             Self::UniqueOpens => wanted.opens = true,
             Self::UniqueClicks => wanted.clicks = true,
-            Self::BouncesFor(reason) => wanted.counters |= bit(CounterId::bounces_for(reason)),
-            Self::DelaysFor(reason) => wanted.counters |= bit(CounterId::delays_for(reason)),
+            Self::BouncesFor(reason) => wanted.counters.insert(CounterId::bounces_for(reason)),
+            Self::DelaysFor(reason) => wanted.counters.insert(CounterId::delays_for(reason)),
             _ => {
                 let (plus, minus) = self.terms();
                 for &counter in plus.iter().chain(minus) {
-                    wanted.counters |= bit(counter.into());
+                    wanted.counters.insert(counter.into());
                 }
             }
         }
@@ -159,9 +159,4 @@ impl Count {
         };
         if exact { 0.0 } else { Uniques::STANDARD_ERROR }
     }
-}
-
-/// The place of a counter in a mask.
-pub(super) const fn bit(counter: CounterId) -> u64 {
-    1 << counter.number()
 }

@@ -17,9 +17,9 @@ use super::error::{QueryError, QueryErrorKind};
 use super::filter::Facet;
 use super::request::{Basis, Query};
 use super::sums::{Full, Sums};
-use crate::block::rows::Tally;
-use crate::block::{BlockError, BlockReader, RowRef, Rows, Wanted};
-use crate::counter::CounterId;
+use crate::block::rows::CountVisitor;
+use crate::block::{BlockError, BlockReader, Projection, RowRef, Rows};
+use crate::counter::{CounterId, CounterSet};
 
 /// Why rows could not be added.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Execution {
         let Self { sums, clock, .. } = self;
         let wanted = *sums.wanted();
         let mut counting = Counting { groups: &groups, sums, clock, placed: Ok(()) };
-        if wanted.counters != 0 {
+        if !wanted.counters.is_empty() {
             if by_send {
                 rows.count_cohorts(wanted.counters, &mut counting)?;
             } else {
@@ -89,10 +89,10 @@ impl Execution {
             }
         }
         if wanted.has_sketches() {
-            let sketches = Wanted { counters: 0, ..wanted };
+            let sketches = Projection { counters: CounterSet::EMPTY, ..wanted };
             let range = self.query.range();
             let mut each = |row: RowRef<'_>| {
-                if let Some(place) = counting.place(row.key, row.bucket) {
+                if let Some(place) = counting.slot(row.key, row.bucket) {
                     counting.sums.add_sketches(place, &row);
                 }
             };
@@ -207,9 +207,9 @@ struct Counting<'a> {
     placed: Result<(), Full>,
 }
 
-impl Tally for Counting<'_> {
+impl CountVisitor for Counting<'_> {
     #[inline]
-    fn place(&mut self, key: u32, bucket: Minute) -> Option<u32> {
+    fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32> {
         let group = self.groups.get(key as usize).copied().flatten()?;
         let bucket = self.clock.bucket(bucket)?;
         match self.sums.slot(group, bucket) {

@@ -5,10 +5,10 @@
 
 use event::Reason;
 
-use super::count::{Count, bit};
+use super::count::Count;
 use super::rates::{self, Rate};
 use super::request::Basis;
-use crate::block::Wanted;
+use crate::block::Projection;
 use crate::cell::{Cell, Latency};
 use crate::counter::Counter;
 
@@ -95,7 +95,7 @@ impl Metric {
     }
 
     /// Asks blocks for what it is computed from.
-    pub fn want(self, wanted: &mut Wanted) {
+    pub fn want(self, wanted: &mut Projection) {
         match self {
             Self::Count(count) => count.want(wanted),
             Self::Rate(rate) => {
@@ -105,10 +105,12 @@ impl Metric {
             }
             Self::DeliveryMs(_) => wanted.latency = true,
             Self::DeliveryMsMean => {
-                wanted.counters |= bit(Counter::DeliveryMillis.into()) | bit(Counter::DeliveriesTimed.into());
+                wanted.counters.insert(Counter::DeliveryMillis.into());
+                wanted.counters.insert(Counter::DeliveriesTimed.into());
             }
             Self::QueueDepth => {
-                wanted.counters |= bit(Counter::QueueDepth.into()) | bit(Counter::QueueReadings.into());
+                wanted.counters.insert(Counter::QueueDepth.into());
+                wanted.counters.insert(Counter::QueueReadings.into());
             }
         }
     }
@@ -219,15 +221,15 @@ mod tests {
     #[test]
     fn a_metric_needs_nothing_it_does_not_ask_for() {
         let mut full = Cell::default();
-        for counter in (0..=u8::MAX).filter_map(CounterId::from_number) {
+        for counter in (0..=u8::MAX).map(CounterId::from_number) {
             full.counters.add(counter, 1 << (counter.number() % 7));
         }
         for metric in Metric::all() {
-            let mut wanted = Wanted::default();
+            let mut wanted = Projection::default();
             metric.want(&mut wanted);
             let mut asked = Cell::default();
             for (counter, count) in full.counters.iter() {
-                if wanted.counters & bit(counter) != 0 {
+                if wanted.counters.contains(counter) {
                     asked.counters.add(counter, count);
                 }
             }

@@ -11,7 +11,7 @@ use super::cohort;
 use super::error::{QueryError, QueryErrorKind};
 use super::filter::{Facet, Filter};
 use super::metric::Metric;
-use crate::block::Wanted;
+use crate::block::Projection;
 
 /// Whose numbers may be read: decided by the credential, never by the query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -186,8 +186,8 @@ impl Query {
     }
 
     /// What must be read of each row.
-    pub fn wanted(&self) -> Wanted {
-        let mut wanted = Wanted::default();
+    pub fn wanted(&self) -> Projection {
+        let mut wanted = Projection::default();
         for metric in &self.metrics {
             metric.want(&mut wanted);
         }

@@ -8,9 +8,9 @@ use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use crate::block::{RowRef, Wanted};
+use crate::block::{Projection, RowRef};
 use crate::cell::Cell;
-use crate::counter::CounterId;
+use crate::counter::{CounterId, PerCounter};
 
 /// How many numbers may be held at once, places of empty buckets included: some 128 MiB.
 const MAX_NUMBERS: usize = 16 << 20;
@@ -30,12 +30,12 @@ pub(super) struct Full;
 
 /// Sums by group and bucket.
 pub(super) struct Sums {
-    wanted: Wanted,
+    wanted: Projection,
     buckets: usize,
     /// The wanted counters, in the order of their sums in a slot.
     counters: Vec<CounterId>,
     /// Where a counter's sum lies in a slot, by the counter's number.
-    places: [u32; 64],
+    places: PerCounter<u32>,
     numbers: HashMap<GroupValues, u32, RandomState>,
     groups: Vec<Group>,
     /// The slots of all groups that have any, one for each bucket.
@@ -56,16 +56,11 @@ struct Group {
 
 impl Sums {
     /// No sums.
-    pub(super) fn new(wanted: Wanted, buckets: usize) -> Self {
-        let mut counters = Vec::new();
-        let mut places = [NOWHERE; 64];
-        for (number, place) in (0_u8..).zip(&mut places) {
-            if let Some(counter) =
-                CounterId::from_number(number).filter(|_| wanted.counters & (1 << number) != 0)
-            {
-                *place = u32::try_from(counters.len()).unwrap_or(NOWHERE);
-                counters.push(counter);
-            }
+    pub(super) fn new(wanted: Projection, buckets: usize) -> Self {
+        let counters: Vec<CounterId> = wanted.counters.iter().collect();
+        let mut places = PerCounter::filled(NOWHERE);
+        for (place, &counter) in (0..).zip(&counters) {
+            places[counter] = place;
         }
         Self {
             wanted,
@@ -83,7 +78,7 @@ impl Sums {
     }
 
     /// What is summed.
-    pub(super) const fn wanted(&self) -> &Wanted {
+    pub(super) const fn wanted(&self) -> &Projection {
         &self.wanted
     }
 
@@ -112,7 +107,7 @@ impl Sums {
     /// Adds a count to a slot, if its counter is wanted.
     #[inline]
     pub(super) fn add(&mut self, slot: u32, counter: CounterId, count: u64) {
-        let place = self.places.get(usize::from(counter.number())).map_or(NOWHERE, |place| *place);
+        let place = self.places[counter];
         if place != NOWHERE {
             add_to(&mut self.flat, slot as usize * self.counters.len() + place as usize, count);
         }

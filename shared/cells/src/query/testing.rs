@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::block::{BlockError, Resolution, RowRef, Rows, Wanted};
+use crate::block::{BlockError, Projection, Resolution, RowRef, Rows};
 use crate::cell::Cell;
 use crate::counter::{Counter, CounterId, Counters};
 
@@ -94,7 +94,7 @@ impl Rows for Plain {
     }
     fn scan_cells(
         &self,
-        _: &Wanted,
+        _: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
@@ -111,7 +111,7 @@ impl Rows for Plain {
     }
     fn scan_cohorts(
         &self,
-        _: &Wanted,
+        _: &Projection,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
@@ -184,7 +184,7 @@ pub(super) fn slowly(query: &Query, happenings: &[Happening]) -> BTreeMap<(usize
         let group = query.group_by.iter().map(|group| happening.value(group.facet).to_string()).collect();
         let wanted = query.wanted();
         let mut cell = happening.cell();
-        if wanted.counters & (1 << happening.counter.number()) == 0 {
+        if !wanted.counters.contains(happening.counter) {
             cell.counters = Counters::new();
         }
         if !cell.is_empty() {
@@ -215,7 +215,7 @@ pub(super) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
             provider,
             campaign,
             domain,
-            counter: CounterId::from_number(counter).unwrap(),
+            counter: CounterId::from_number(counter),
             count,
             opener: opener.saturating_sub(200),
         }

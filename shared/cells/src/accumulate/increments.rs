@@ -1,15 +1,15 @@
-//! Which counters an event raises: the one place that says so.
+//! Which counters an event increments: the one place that decides it.
 //!
-//! Each count raises exactly one of [`Counter::PRIMARY`] or [`Counter::Simulator`], so that what goes in can be proved to
-//! come out. Never one that is not in this match.
+//! Each count increments exactly one of [`Counter::PRIMARY`] or [`Counter::Simulator`], so the sum of these proves that every event
+//! read was counted. All other increments mark parts of a primary counter or add up a quantity.
 
 use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, RecipientHash, Suppression};
 
 use crate::cell::{Cell, Latency, Uniques};
 use crate::counter::{Counter, CounterId, Counters};
 
-/// Counts one event for one recipient.
-pub(super) fn raise(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, recipient: RecipientHash) {
+/// Counts one event for one recipient. `simulator` says that the recipient is SES's mailbox simulator.
+pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, recipient: RecipientHash) {
     let Cell { counters, latency, opens, clicks } = cell;
     if simulator {
         counters.add(Counter::Simulator, 1);
@@ -20,13 +20,14 @@ pub(super) fn raise(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, re
         EventKind::Delivery { processing_ms } => {
             counters.add(Counter::Deliveries, 1);
             if let Some(millis) = processing_ms {
+                // The sum uses the same bound as the quantiles, so that an absurd time cannot spoil the mean.
                 let millis = (*millis).min(Latency::MAX_MILLIS);
                 counters.add(Counter::DeliveryMillis, millis);
                 counters.add(Counter::DeliveriesTimed, 1);
                 latency.record(millis);
             }
         }
-        EventKind::Bounce(bounce) => raise_bounce(counters, bounce),
+        EventKind::Bounce(bounce) => increment_bounce(counters, bounce),
         EventKind::Complaint { counts: true, .. } => counters.add(Counter::Complaints, 1),
         EventKind::Complaint { counts: false, .. } => counters.add(Counter::ComplaintsNotCounted, 1),
         EventKind::Reject => counters.add(Counter::Rejects, 1),
@@ -37,11 +38,11 @@ pub(super) fn raise(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, re
         }
         EventKind::Open(open) => {
             counters.add(Counter::Opens, 1);
-            raise_interaction(counters, opens, open, Counter::OpensMachine, recipient);
+            increment_interaction(counters, opens, open, Counter::OpensMachine, recipient);
         }
         EventKind::Click(click) => {
             counters.add(Counter::Clicks, 1);
-            raise_interaction(counters, clicks, click, Counter::ClicksBot, recipient);
+            increment_interaction(counters, clicks, click, Counter::ClicksBot, recipient);
         }
         EventKind::Subscription { unsubscribed: true } => counters.add(Counter::Unsubscribes, 1),
         EventKind::Subscription { unsubscribed: false } => counters.add(Counter::SubscriptionsOther, 1),
@@ -52,32 +53,34 @@ pub(super) fn raise(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, re
     }
 }
 
-fn raise_bounce(counters: &mut Counters, bounce: &Bounce<'_>) {
-    let kind = match bounce.bounce_type {
+fn increment_bounce(counters: &mut Counters, bounce: &Bounce<'_>) {
+    let primary = match bounce.bounce_type {
         BounceType::Permanent => Counter::BouncesPermanent,
         BounceType::Transient => Counter::BouncesTransient,
         BounceType::Undetermined => Counter::BouncesUndetermined,
-        // The mail was delivered; nothing else of a bounce is true of it.
+        // The message was delivered, so neither its bounce class nor its suppression means anything.
         BounceType::AutoReply => return counters.add(Counter::AutoReplies, 1),
     };
-    counters.add(kind, 1);
+    counters.add(primary, 1);
     counters.add(CounterId::bounces_for(bounce.reason), 1);
     if bounce.after_acceptance {
         counters.add(Counter::BouncesAfterAcceptance, 1);
     }
-    // Both are parts of the permanent bounces; SES publishes what it never tries as those.
+    // SES publishes a recipient that it never tries as a permanent bounce, so both counters are parts of those.
     if bounce.bounce_type == BounceType::Permanent
         && let Some(suppression) = bounce.suppression
     {
         counters.add(Counter::Suppressed, 1);
         match suppression {
             Suppression::OutsideReputation => counters.add(Counter::SuppressedOutsideReputation, 1),
+            // SES counts its global suppression list in the sender's bounce rate.
             Suppression::GlobalList => {}
         }
     }
 }
 
-fn raise_interaction(
+/// Counts an open or click as a machine's, or its recipient as a person who opened or clicked.
+fn increment_interaction(
     counters: &mut Counters,
     people: &mut Uniques,
     interaction: &Interaction<'_>,
@@ -91,8 +94,8 @@ fn raise_interaction(
     }
 }
 
-/// An event's type as it is spelt in `eventType`.
-pub(super) const fn kind_name(kind: &EventKind<'_>) -> &'static str {
+/// The name of an event's type as SES spells it in `eventType`.
+pub(super) const fn event_type_name(kind: &EventKind<'_>) -> &'static str {
     match kind {
         EventKind::Send => "Send",
         EventKind::Delivery { .. } => "Delivery",
@@ -104,6 +107,7 @@ pub(super) const fn kind_name(kind: &EventKind<'_>) -> &'static str {
         EventKind::Open(_) => "Open",
         EventKind::Click(_) => "Click",
         EventKind::Subscription { .. } => "Subscription",
+        // Not an event type of SES: a gauge that senders put on the stream.
         EventKind::QueueDepth { .. } => "QueueDepth",
     }
 }

@@ -1,0 +1,103 @@
+//! Cells by key, in the order in which their keys first appear.
+
+use std::hash::BuildHasher as _;
+
+use event::Minute;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use rapidhash::fast::RandomState;
+
+use crate::block::{index, renumbered};
+use crate::cell::Cell;
+
+/// What identifies a cell: a dimension key and a time bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CellKey {
+    pub(super) dimensions: DimensionKey,
+    /// The first minute of the bucket.
+    pub(super) bucket: Minute,
+}
+
+/// A dimension key as the numbers that interners gave to its two parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct DimensionKey {
+    /// What the message states: tenant, tags and so on. For cohorts: tenant and campaign.
+    pub(super) message: u32,
+    /// Recipient domain and provider. For cohorts: the provider.
+    pub(super) recipient: u32,
+}
+
+impl DimensionKey {
+    /// The same key with the numbers of another pair of interners.
+    pub(super) fn renumbered(self, messages: &[u32], recipients: &[u32]) -> Self {
+        Self {
+            message: renumbered(messages, self.message),
+            recipient: renumbered(recipients, self.recipient),
+        }
+    }
+}
+
+/// A hash table of positions in a list. So the list grows without rehashing cells and is walked in order.
+#[derive(Debug, Default)]
+pub(super) struct CellMap {
+    slots: HashTable<Slot>,
+    cells: Vec<(CellKey, Cell)>,
+}
+
+/// The position of a cell, and half of its key's hash. With the hash the table can grow without reading cells, which are far away
+/// in memory.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    hash: u32,
+    position: u32,
+}
+
+impl Slot {
+    /// The 64 bits that a hash table wants, from the 32 that are kept. The multiplier is odd, so different hashes stay different.
+    fn spread(self) -> u64 {
+        u64::from(self.hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+impl CellMap {
+    /// The cell of a key; new and empty if there is none yet.
+    pub(super) fn cell(&mut self, hasher: RandomState, key: CellKey) -> &mut Cell {
+        let cells = &mut self.cells;
+        let new = Slot { hash: (hasher.hash_one(key) >> 32) as u32, position: index(cells.len()) };
+        let is_same = |slot: &Slot| {
+            slot.hash == new.hash && cells.get(slot.position as usize).is_some_and(|(held, _)| *held == key)
+        };
+        let entry = self.slots.entry(new.spread(), is_same, |slot| slot.spread());
+        let position = match entry {
+            Entry::Occupied(held) => held.get().position,
+            Entry::Vacant(free) => {
+                free.insert(new);
+                cells.push((key, Cell::default()));
+                new.position
+            }
+        };
+        // The table holds positions of cells that were pushed, and none is ever removed.
+        &mut self.cells[position as usize].1
+    }
+
+    /// Adds all cells of `other`. `messages` and `recipients` map its numbers to the numbers here.
+    pub(super) fn merge(&mut self, hasher: RandomState, other: Self, messages: &[u32], recipients: &[u32]) {
+        for (key, cell) in other.cells {
+            let dimensions = key.dimensions.renumbered(messages, recipients);
+            self.cell(hasher, CellKey { dimensions, ..key }).merge(&cell);
+        }
+    }
+
+    /// The cell at a position, or `None` behind the last one.
+    pub(super) fn get(&self, position: u32) -> Option<&(CellKey, Cell)> {
+        self.cells.get(position as usize)
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &(CellKey, Cell)> {
+        self.cells.iter()
+    }
+
+    pub(super) fn into_cells(self) -> Vec<(CellKey, Cell)> {
+        self.cells
+    }
+}

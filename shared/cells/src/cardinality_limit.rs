@@ -1,0 +1,64 @@
+//! The cardinality limit: how many dimension keys a block may hold, and which dimensions give way when there are more.
+//!
+//! Anyone can send mail to a million domains or invent tag values, and storage and queries must not grow with that. Where a block
+//! exceeds the limit, the smallest values of one dimension after the other collapse into the overflow value `(other)`, so totals
+//! stay exact. What collapses depends only on the block's contents. [`crate::collapse`] does the work on one column.
+
+use compact_str::CompactString;
+use event::attribution::Dimension;
+
+use crate::block::{Block, COHORT_KEY, index};
+use crate::collapse::collapse_column;
+
+/// The order in which the dimensions of cell keys collapse. Recipient domains come first because anyone can invent them and their
+/// mailbox provider remains; the provider comes last because most analysis is by provider.
+const COLLAPSE_ORDER: [Dimension; Dimension::COUNT] = [
+    Dimension::RecipientDomain,
+    Dimension::Campaign,
+    Dimension::Segment,
+    Dimension::Tag4,
+    Dimension::Tag3,
+    Dimension::Tag2,
+    Dimension::Tag1,
+    Dimension::SendingDomain,
+    Dimension::ConfigurationSet,
+    Dimension::Provider,
+];
+
+impl Block {
+    /// The most keys that a stored block may have, for cells, cohorts and late cohorts each. A day of hours then has at most 96,000
+    /// rows of cells.
+    pub const MAX_KEYS: usize = 4000;
+
+    /// The same counts under at most `max_keys` keys in each table. A limit of 0 means 1: all values can collapse into one key.
+    #[must_use]
+    pub fn collapse(mut self, max_keys: usize) -> Self {
+        let max_keys = max_keys.max(1);
+        let cohorts = self.cohorts.keys.len().max(self.late_cohorts.keys.len());
+        if self.cells.keys.len().max(cohorts) <= max_keys {
+            return self;
+        }
+        let other = self.overflow_value();
+        for dimension in COLLAPSE_ORDER {
+            collapse_column(&mut self.cells, dimension as usize, &self.values, other, max_keys);
+        }
+        // Campaigns, then providers.
+        for column in 0..COHORT_KEY {
+            collapse_column(&mut self.cohorts, column, &self.values, other, max_keys);
+            collapse_column(&mut self.late_cohorts, column, &self.values, other, max_keys);
+        }
+        self.canonicalise()
+    }
+
+    /// The number of `(other)` among the block's strings, appended if it is not there yet.
+    fn overflow_value(&mut self) -> u32 {
+        let known = self.values.iter().position(|value| value == Dimension::OTHER);
+        index(known.unwrap_or_else(|| {
+            self.values.push(CompactString::const_new(Dimension::OTHER));
+            self.values.len() - 1
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

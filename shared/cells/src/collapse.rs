@@ -1,0 +1,68 @@
+//! Collapses the smallest values of one column of keys into the overflow value `(other)`.
+//!
+//! Values are ranked by their number of events, and ties by name, so the result depends only on the table's contents. As many values
+//! are kept as the limit allows. [`crate::cardinality_limit`] decides on limits and on the order of columns.
+
+use std::cmp::Reverse;
+
+use compact_str::CompactString;
+use event::attribution::Dimension;
+use rapidhash::{RapidHashMap, RapidHashSet};
+
+use crate::block::table::Table;
+use crate::block::value_of;
+
+/// Collapses the smallest values of one column until the table has at most `max_keys` distinct keys, or until every value of the
+/// column has collapsed. `column` must be below `N`, and `other` is the number of `(other)` among `values`.
+pub(crate) fn collapse_column<const N: usize>(
+    table: &mut Table<N>,
+    column: usize,
+    values: &[CompactString],
+    other: u32,
+    max_keys: usize,
+) {
+    let distinct: RapidHashSet<&[u32; N]> = table.keys.iter().collect();
+    if distinct.len() <= max_keys {
+        return;
+    }
+    let ranked = ranked_by_size(table, column, values);
+    let rank: RapidHashMap<u32, usize> = ranked.iter().copied().zip(0..).collect();
+    let collapsed = |key: &[u32; N], kept: usize| {
+        let mut key = *key;
+        // `(other)` itself has no rank.
+        if rank.get(&key[column]).is_none_or(|rank| *rank >= kept) {
+            key[column] = other;
+        }
+        key
+    };
+    // Keeping one value more never leads to fewer keys, so the largest number that meets the limit is found by bisection.
+    let (mut kept, mut too_many) = (0, ranked.len());
+    while too_many - kept > 1 {
+        let middle = usize::midpoint(kept, too_many);
+        let distinct: RapidHashSet<[u32; N]> = table.keys.iter().map(|key| collapsed(key, middle)).collect();
+        if distinct.len() <= max_keys {
+            kept = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    for key in &mut table.keys {
+        *key = collapsed(key, kept);
+    }
+}
+
+/// The values of one column without `(other)`, those with the most events first, then by name.
+fn ranked_by_size<const N: usize>(table: &Table<N>, column: usize, values: &[CompactString]) -> Vec<u32> {
+    let mut sizes: RapidHashMap<u32, u64> = RapidHashMap::default();
+    for row in &table.rows {
+        let size = sizes.entry(table.key_of(row)[column]).or_default();
+        *size = size.saturating_add(row.cell.counters.events());
+    }
+    let mut ranked: Vec<(Reverse<u64>, &str, u32)> = sizes
+        .into_iter()
+        .map(|(value, size)| (Reverse(size), value_of(values, value), value))
+        .filter(|(_, name, _)| *name != Dimension::OTHER)
+        .collect();
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, _, value)| value).collect()
+}

@@ -1,0 +1,256 @@
+//! A sparse set of counts, made for cells that hold few of the many counters.
+//!
+//! Most cells of a minute hold one to three counts, each far below four billion. These lie inside the value: six numbers and six
+//! 32-bit counts in 32 bytes, without memory of their own. Anything larger moves to the heap, as a bit per counter and a list of
+//! 64-bit counts. Adding is associative and commutative; counts saturate instead of wrapping.
+
+use event::invariant;
+
+use super::{Counter, CounterId, CounterSet};
+
+/// How many counts fit inside the value.
+const INLINE: usize = 6;
+/// Fills the slots of absent counters. It is a valid number too: `held` says how many slots are in use.
+const UNUSED: u8 = u8::MAX;
+
+/// The counters that are not zero, in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(Storage);
+
+/// The first `held` of the inline slots are in use, sorted by number.
+#[derive(Clone, Debug)]
+enum Storage {
+    Inline { held: u8, numbers: [u8; INLINE], counts: [u32; INLINE] },
+    Heap(Box<HeapCounters>),
+}
+
+/// Never empty. `counts` has one entry per counter of `present`, in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+struct HeapCounters {
+    present: CounterSet,
+    counts: Vec<u64>,
+}
+
+impl Storage {
+    const EMPTY: Self = Self::Inline { held: 0, numbers: [UNUSED; INLINE], counts: [0; INLINE] };
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Counters {
+    /// No counts.
+    pub const fn new() -> Self {
+        Self(Storage::EMPTY)
+    }
+
+    /// Adds `count` to one counter.
+    #[inline]
+    pub fn add(&mut self, counter: impl Into<CounterId>, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let counter = counter.into();
+        if let Storage::Inline { held, numbers, counts } = &mut self.0
+            && add_inline(held, numbers, counts, counter, count)
+        {
+            return;
+        }
+        self.add_on_heap(counter, count);
+    }
+
+    /// One count.
+    #[inline]
+    pub fn get(&self, counter: impl Into<CounterId>) -> u64 {
+        let counter = counter.into();
+        match &self.0 {
+            // Unused slots hold no count, so it does not matter that their number is a counter's.
+            Storage::Inline { numbers, counts, .. } => {
+                let slot = numbers.iter().position(|&number| number == counter.number());
+                slot.map_or(0, |slot| u64::from(counts[slot]))
+            }
+            Storage::Heap(heap) => heap.get(counter),
+        }
+    }
+
+    /// Adds all counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        // The same key in two hours mostly has the same counters, so there is nothing to search for.
+        if let (Storage::Heap(held), Storage::Heap(more)) = (&mut self.0, &other.0)
+            && held.present == more.present
+        {
+            for (sum, count) in held.counts.iter_mut().zip(&more.counts) {
+                *sum = sum.saturating_add(*count);
+            }
+            return;
+        }
+        for (counter, count) in other.iter() {
+            self.add(counter, count);
+        }
+    }
+
+    /// The counts that are not zero, in the order of their numbers.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (CounterId, u64)> + '_ {
+        match &self.0 {
+            Storage::Inline { held, numbers, counts } => {
+                Iter::Inline(numbers.iter().zip(counts).take(usize::from(*held)))
+            }
+            Storage::Heap(heap) => Iter::Heap(heap.present.iter().zip(&heap.counts)),
+        }
+    }
+
+    /// Removes all counts.
+    pub(crate) fn clear(&mut self) {
+        self.0 = Storage::EMPTY;
+    }
+
+    /// Adds a counter whose number is above all that are held: [`Counters::add`] for readers of sorted columns.
+    #[inline]
+    pub(crate) fn push(&mut self, counter: CounterId, count: u64) {
+        if count == 0 {
+            return;
+        }
+        if let Storage::Inline { held, numbers, counts } = &mut self.0
+            && let slot = usize::from(*held)
+            && slot < INLINE
+            && let Ok(count) = u32::try_from(count)
+        {
+            numbers[slot] = counter.number();
+            counts[slot] = count;
+            *held += 1;
+            return;
+        }
+        self.add_on_heap(counter, count);
+    }
+
+    /// Whether nothing is counted.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.0, Storage::Inline { held: 0, .. })
+    }
+
+    /// How many counts of events went in: the sum of the [`Counter::PRIMARY`] counters and the simulator's.
+    pub fn events(&self) -> u64 {
+        const COUNTED_ONCE: CounterSet = {
+            let mut set = CounterSet::of(&Counter::PRIMARY);
+            set.insert(CounterId(Counter::Simulator as u8));
+            set
+        };
+        let primary = self.iter().filter(|(counter, _)| COUNTED_ONCE.contains(*counter));
+        primary.fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+
+    /// Adds to the counts on the heap, after moving inline counts there.
+    #[cold]
+    fn add_on_heap(&mut self, counter: CounterId, count: u64) {
+        if let Storage::Inline { .. } = &self.0 {
+            let mut heap = Box::<HeapCounters>::default();
+            for (counter, count) in self.iter() {
+                heap.add(counter, count);
+            }
+            self.0 = Storage::Heap(heap);
+        }
+        if let Storage::Heap(heap) = &mut self.0 {
+            heap.add(counter, count);
+        }
+    }
+}
+
+impl HeapCounters {
+    fn add(&mut self, counter: CounterId, count: u64) {
+        let rank = self.present.rank(counter);
+        if !self.present.contains(counter) {
+            self.present.insert(counter);
+            self.counts.insert(rank, count);
+        } else if let Some(sum) = self.counts.get_mut(rank) {
+            *sum = sum.saturating_add(count);
+        } else {
+            invariant::broken("a counter is marked as present and has no count");
+        }
+    }
+
+    fn get(&self, counter: CounterId) -> u64 {
+        if !self.present.contains(counter) {
+            return 0;
+        }
+        let count = self.counts.get(self.present.rank(counter)).copied();
+        invariant::or_broken(count, 0, "a counter is marked as present and has no count")
+    }
+}
+
+/// Either form of storage. Chaining the two would cost small cells three times as much.
+enum Iter<I, H> {
+    Inline(I),
+    Heap(H),
+}
+
+impl<'a, I, H> Iterator for Iter<I, H>
+where
+    I: Iterator<Item = (&'a u8, &'a u32)>,
+    H: Iterator<Item = (CounterId, &'a u64)>,
+{
+    type Item = (CounterId, u64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Inline(inline) => {
+                inline.next().map(|(&number, &count)| (CounterId::from_number(number), u64::from(count)))
+            }
+            Self::Heap(heap) => heap.next().map(|(counter, &count)| (counter, count)),
+        }
+    }
+}
+
+/// Equal counts are equal, whether they lie inline or on the heap.
+impl PartialEq for Counters {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Counters {}
+
+/// How many of the slots have a smaller number. Unused slots have the largest number and are never smaller. Comparing all of them
+/// without a branch is faster than stopping early at an unpredictable slot.
+#[inline]
+fn inline_rank(numbers: [u8; INLINE], counter: CounterId) -> usize {
+    numbers.iter().map(|&number| usize::from(number < counter.number())).sum()
+}
+
+/// Adds in place. Returns false, and changes nothing, if there is no free slot or the sum exceeds 32 bits.
+#[inline]
+fn add_inline(
+    held: &mut u8,
+    numbers: &mut [u8; INLINE],
+    counts: &mut [u32; INLINE],
+    counter: CounterId,
+    count: u64,
+) -> bool {
+    let Ok(count) = u32::try_from(count) else { return false };
+    let rank = inline_rank(*numbers, counter);
+    let used = usize::from(*held);
+    if rank < used && numbers[rank] == counter.number() {
+        let Some(sum) = counts[rank].checked_add(count) else { return false };
+        counts[rank] = sum;
+        return true;
+    }
+    if used >= INLINE {
+        return false;
+    }
+    // Makes room. At most `used` slots are smaller, so `rank` is the slot behind them, and mostly the first free one.
+    for slot in (rank..used).rev() {
+        numbers[slot + 1] = numbers[slot];
+        counts[slot + 1] = counts[slot];
+    }
+    numbers[rank] = counter.number();
+    counts[rank] = count;
+    *held += 1;
+    true
+}
+
+#[cfg(test)]
+mod tests;
