@@ -1,8 +1,8 @@
-//! How fast events become cells, and how fast blocks are written, merged and scanned.
+//! Measures how fast events are accumulated into cells, and how fast blocks are encoded, decoded, merged and scanned.
 //!
-//! `cargo bench -p cells --bench cells`. The traffic is made up but shaped like the real thing: tenants, campaigns and domains
-//! by Zipf's law, an hour of minutes, three events per mail.
-#![expect(clippy::expect_used, reason = "a benchmark that fails should stop")]
+//! Run it with `cargo bench -p cells --bench cells`. The traffic is synthetic but shaped like real traffic: tenants, campaigns and
+//! domains follow Zipf's law, over an hour of minutes, with three events per message.
+#![expect(clippy::expect_used, reason = "a failing benchmark should stop")]
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -15,11 +15,11 @@ use smallvec::SmallVec;
 
 const EVENTS: u64 = 200_000;
 
-/// A small generator of even numbers of the kind that simulations use (`SplitMix64`).
-struct Dice(u64);
+/// A small random generator for reproducible runs (`SplitMix64`).
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
+impl Random {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,12 +27,12 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// 0 to `count` - 1; small numbers far more often than large ones.
+    /// A number from 0 to `count` - 1, small ones far more often than large ones.
     fn zipf(&mut self, count: usize) -> usize {
-        let uniform = (self.roll() >> 11) as f64 / (1_u64 << 53) as f64;
+        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and count")]
-        let place = (count as f64).powf(uniform) as usize - 1;
-        place.min(count - 1)
+        let number = (count as f64).powf(uniform) as usize - 1;
+        number.min(count - 1)
     }
 }
 
@@ -63,21 +63,21 @@ impl Traffic {
         Self { tenants: named("tenant", 50), campaigns: named("campaign", 8), domains: named("domain", 3000) }
     }
 
-    /// Counts `mails` mails of three events each.
-    fn count(&self, accumulator: &mut Accumulator, mails: u64) {
-        let mut dice = Dice(1);
-        for mail in 0..mails {
-            let tenant = &self.tenants[dice.zipf(self.tenants.len())];
-            let domain = dice.zipf(self.domains.len());
-            let values = self.values(&mut dice, tenant);
+    /// Counts `messages` messages with three events each.
+    fn count(&self, accumulator: &mut Accumulator, messages: u64) {
+        let mut random = Random(1);
+        for message in 0..messages {
+            let tenant = &self.tenants[random.zipf(self.tenants.len())];
+            let domain = random.zipf(self.domains.len());
+            let values = self.values(&mut random, tenant);
             let recipient = RecipientValues {
                 domain: Cow::Borrowed(self.domains[domain].as_str()),
                 provider: PROVIDERS[domain % PROVIDERS.len()],
                 simulator: false,
             };
             let sent_at =
-                Timestamp::from_millis(1_760_000_000_000 + (mail * 3_600_000 / mails).cast_signed());
-            let millis = 300 + dice.roll() % 5000;
+                Timestamp::from_millis(1_760_000_000_000 + (message * 3_600_000 / messages).cast_signed());
+            let millis = 300 + random.next() % 5000;
             let opened = Interaction {
                 link: None,
                 user_agent: Cow::Borrowed("Mozilla/5.0"),
@@ -87,21 +87,21 @@ impl Traffic {
             let kinds = [
                 (EventKind::Send, 0),
                 (EventKind::Delivery { processing_ms: Some(millis) }, millis),
-                (EventKind::Open(opened), 60_000 + dice.roll() % 3_000_000),
+                (EventKind::Open(opened), 60_000 + random.next() % 3_000_000),
             ];
             for (kind, later) in kinds {
                 let event = event(kind, sent_at, later);
-                accumulator.count(tenant, &values, &recipient, &event, RecipientHash(dice.roll()));
+                accumulator.count(tenant, &values, &recipient, &event, RecipientHash(random.next()));
             }
         }
     }
 
-    fn values<'a>(&'a self, dice: &mut Dice, tenant: &'a str) -> DimensionValues<'a> {
+    fn values<'a>(&'a self, random: &mut Random, tenant: &'a str) -> DimensionValues<'a> {
         const SEGMENTS: [&str; 3] = ["new", "active", "lapsing"];
         let mut values = [const { Cow::Borrowed(Dimension::NONE) }; Dimension::COUNT];
         values[Dimension::Campaign as usize] =
-            Cow::Borrowed(&self.campaigns[dice.zipf(self.campaigns.len())]);
-        values[Dimension::Segment as usize] = Cow::Borrowed(SEGMENTS[dice.zipf(SEGMENTS.len())]);
+            Cow::Borrowed(&self.campaigns[random.zipf(self.campaigns.len())]);
+        values[Dimension::Segment as usize] = Cow::Borrowed(SEGMENTS[random.zipf(SEGMENTS.len())]);
         values[Dimension::SendingDomain as usize] = Cow::Borrowed(tenant);
         values[Dimension::ConfigurationSet as usize] = Cow::Borrowed("marketing");
         values
@@ -135,7 +135,7 @@ fn accumulate(bench: &mut Criterion) {
             accumulator
         });
     });
-    // A batch as a function gets it: one second of many tenants.
+    // A batch as the aggregate function gets it: one second of mail of many tenants.
     group.throughput(Throughput::Elements(9_999));
     group.bench_function("a batch of 10,000 to encoded blocks", |bencher| {
         bencher.iter(|| {
@@ -147,14 +147,14 @@ fn accumulate(bench: &mut Criterion) {
     group.finish();
 }
 
-/// One tenant's day by the hour under about 1,000 keys.
+/// One tenant's day by the hour, under 1,000 recipient domains.
 fn day(number: u32) -> Block {
     let traffic = Traffic::new();
-    let mut dice = Dice(u64::from(number));
+    let mut random = Random(u64::from(number));
     let mut accumulator = Accumulator::full();
     let start = i64::from(number) * 86_400_000 + 1_760_054_400_000;
     for key in 0..1000_usize {
-        let values = traffic.values(&mut dice, "tenant");
+        let values = traffic.values(&mut random, "tenant");
         let recipient = RecipientValues {
             domain: Cow::Borrowed(&traffic.domains[key]),
             provider: PROVIDERS[key % PROVIDERS.len()],
@@ -162,8 +162,8 @@ fn day(number: u32) -> Block {
         };
         for hour in 0..24 {
             let sent_at = Timestamp::from_millis(start + hour * 3_600_000);
-            for _ in 0..=dice.zipf(40) {
-                let millis = 300 + dice.roll() % 5000;
+            for _ in 0..=random.zipf(40) {
+                let millis = 300 + random.next() % 5000;
                 for kind in [EventKind::Send, EventKind::Delivery { processing_ms: Some(millis) }] {
                     let event = event(kind, sent_at, 0);
                     accumulator.count("tenant", &values, &recipient, &event, RecipientHash(0));
@@ -181,7 +181,7 @@ fn blocks(bench: &mut Criterion) {
     let rows: usize = days.iter().map(Block::row_count).sum();
     let mut group = bench.benchmark_group("30 days of 1,000 keys by the hour");
     group.throughput(Throughput::Elements(rows as u64)).sample_size(20);
-    let wanted = Projection::default().with(Counter::Sends).with(Counter::Deliveries);
+    let projection = Projection::default().with(Counter::Sends).with(Counter::Deliveries);
     group.bench_function("scan of 2 counters", |bencher| {
         bencher.iter(|| {
             let mut sum = 0;
@@ -191,7 +191,7 @@ fn blocks(bench: &mut Criterion) {
                     sum += row.counters.get(Counter::Sends) + row.counters.get(Counter::Deliveries);
                 };
                 reader
-                    .scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut each)
+                    .scan_cells(&projection, Minute(0), Minute(u32::MAX), &mut each)
                     .expect("it was just encoded");
             }
             sum

@@ -20,6 +20,7 @@ use self::interner::{Interner, PartReader, push_part};
 pub use self::sorted_rows::SortKey;
 use crate::block::{Resolution, renumbered};
 use crate::cell::Cell;
+use crate::per_dimension::of_dimension;
 
 /// What rows are grouped by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +85,13 @@ pub struct RowKey<'a> {
 impl<'a> RowKey<'a> {
     /// The value of one dimension; empty if not grouped by it.
     pub const fn value(&self, dimension: Dimension) -> &'a str {
-        // The number of a dimension is below their count.
-        self.values[dimension as usize]
+        of_dimension(&self.values, dimension)
     }
 }
 
 impl Grouping {
     const fn by(&self, dimension: Dimension) -> bool {
-        // The number of a dimension is below their count.
-        self.dimensions[dimension as usize]
+        of_dimension(&self.dimensions, dimension)
     }
 
     /// Reverses what [`Accumulator::message`] joined.
@@ -210,7 +209,6 @@ impl Accumulator {
         if is_new && let Some(cohorts) = &mut self.cohorts {
             self.scratch.clear();
             push_part(&mut self.scratch, tenant);
-            // The number of a dimension is below their count.
             push_part(&mut self.scratch, &values[Dimension::Campaign as usize]);
             cohorts.campaign_of.push(cohorts.campaigns.intern(self.hasher, &self.scratch).0);
         }

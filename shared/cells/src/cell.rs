@@ -1,7 +1,7 @@
-//! A cell: what is known of one bucket of one key, counts and sketches together.
+//! A cell: the counters and sketches of one dimension key in one time bucket.
 //!
-//! Merging cells is associative and commutative, so batches, shards, hours and months may be added in any order. Sketches
-//! that hold nothing take no memory of their own: most cells of a minute are a count or two.
+//! Merging cells is associative and commutative, so batches, shards, hours and months may be added in any order. Most cells of a
+//! minute hold a count or two, so empty and nearly empty sketches take no memory of their own, and a cell has 80 bytes.
 
 pub mod latency;
 pub mod uniques;
@@ -11,16 +11,16 @@ use crate::counter::Counters;
 pub use latency::Latency;
 pub use uniques::{Estimate, Uniques};
 
-/// Counters and sketches of one bucket.
+/// The counters and sketches of one dimension key in one time bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
-    /// What happened how often.
+    /// How often each thing happened.
     pub counters: Counters,
-    /// Milliseconds from send to delivery.
+    /// Delivery times: milliseconds from send to delivery.
     pub latency: Latency,
-    /// Who opened: persons only, by message and recipient.
+    /// Who opened: people only, by the hash of message and recipient.
     pub opens: Uniques,
-    /// Who clicked: persons only, by message and recipient.
+    /// Who clicked: people only, by the hash of message and recipient.
     pub clicks: Uniques,
 }
 
@@ -36,5 +36,42 @@ impl Cell {
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.counters.is_empty() && self.latency.is_empty() && self.opens.is_empty() && self.clicks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event::RecipientHash;
+
+    use super::*;
+    use crate::counter::Counter;
+    use crate::testing::cell_of_all_test_counters;
+
+    #[test]
+    fn cell_with_anything_in_it_is_not_empty() {
+        assert!(Cell::default().is_empty());
+        let fill: [fn(&mut Cell); 4] = [
+            |cell| cell.counters.add(Counter::Sends, 1),
+            |cell| cell.latency.record(0),
+            |cell| cell.opens.insert(RecipientHash(0)),
+            |cell| cell.clicks.insert(RecipientHash(0)),
+        ];
+        for fill in fill {
+            let mut cell = Cell::default();
+            fill(&mut cell);
+            assert!(!cell.is_empty(), "{cell:?}");
+            let mut sum = Cell::default();
+            sum.merge(&cell);
+            assert_eq!(sum, cell);
+        }
+    }
+
+    #[test]
+    fn cell_of_200_counters_merges_count_by_count() {
+        let mut sum = cell_of_all_test_counters(2);
+        sum.merge(&cell_of_all_test_counters(5));
+        assert_eq!(sum, cell_of_all_test_counters(7));
+        sum.merge(&Cell::default());
+        assert_eq!(sum, cell_of_all_test_counters(7));
     }
 }

@@ -11,6 +11,7 @@ pub mod cell;
 mod collapse;
 pub mod counter;
 pub mod csv;
+mod per_dimension;
 pub mod query;
 mod rollup;
 #[cfg(test)]

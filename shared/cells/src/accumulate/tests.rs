@@ -440,3 +440,67 @@ fn cell_takes_at_most_80_bytes() {
     assert!(size_of::<Cell>() <= 80, "{}", size_of::<Cell>());
     assert!(size_of::<(CellKey, Cell)>() <= 96, "{}", size_of::<(CellKey, Cell)>());
 }
+
+#[test]
+fn empty_accumulator_has_no_rows_and_no_blocks() {
+    let mut accumulator = Accumulator::full();
+    accumulator.merge(Accumulator::full());
+    assert_eq!(accumulator.rows().len(), 0);
+    assert!(accumulator.sorted(&[SortKey::Tenant]).is_empty());
+    assert!(accumulator.row(0).is_none());
+    assert!(accumulator.into_blocks().is_empty());
+}
+
+#[test]
+fn one_event_gives_one_block_with_a_cell_and_a_cohort() {
+    let mut accumulator = Accumulator::full();
+    let event = event(EventKind::Send, 0);
+    accumulator.count("acme", &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
+    let blocks = accumulator.into_blocks();
+    let [(tenant, block)] = blocks.as_slice() else { panic!("one block") };
+    assert_eq!((tenant.as_str(), block.events(), block.row_count()), ("acme", 1, 2));
+}
+
+#[test]
+fn outcome_before_its_sending_belongs_to_the_minute_of_sending() {
+    // The clock that reports the outcome runs ten minutes behind.
+    let mut accumulator = Accumulator::full();
+    let event = event(EventKind::Delivery { processing_ms: None }, -10);
+    accumulator.count("acme", &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
+    let (_, block) = accumulator.into_blocks().remove(0);
+    assert_eq!(block.cells.rows[0].bucket.0, SENT.minute().0 - 10);
+    assert_eq!(block.cohorts.rows[0].bucket, SENT.minute());
+    assert!(block.late_cohorts.rows.is_empty());
+}
+
+#[test]
+fn invalid_tenant_names_share_the_block_of_the_unassigned() {
+    let mut accumulator = Accumulator::full();
+    for tenant in ["not a tenant", "", "also/not", TenantId::UNASSIGNED] {
+        let event = event(EventKind::Send, 0);
+        accumulator.count(tenant, &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
+    }
+    let blocks = accumulator.into_blocks();
+    let [(tenant, block)] = blocks.as_slice() else { panic!("one block") };
+    assert_eq!((tenant, block.events()), (&TenantId::unassigned(), 4));
+}
+
+#[test]
+fn grouping_by_a_single_dimension_leaves_the_others_empty() {
+    for dimension in Dimension::ALL {
+        let dimensions = Dimension::ALL.map(|other| other == dimension);
+        let grouping = Grouping { tenant: false, bucket: None, dimensions, event_type: false };
+        let mut accumulator = Accumulator::new(grouping);
+        let mut values = values("");
+        for (value, other) in values.iter_mut().zip(Dimension::ALL) {
+            *value = Cow::Borrowed(other.name());
+        }
+        let recipient = recipient(Dimension::RecipientDomain.name(), Dimension::Provider.name());
+        accumulator.count("acme", &values, &recipient, &event(EventKind::Send, 0), RecipientHash(0));
+        let (key, _) = accumulator.rows().next().unwrap();
+        for other in Dimension::ALL {
+            let expected = if other == dimension { dimension.name() } else { "" };
+            assert_eq!(key.value(other), expected, "{other:?} of {dimension:?}");
+        }
+    }
+}

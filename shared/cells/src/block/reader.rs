@@ -20,6 +20,7 @@ use super::table::{Table, TableRow};
 use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
 use crate::cell::Cell;
 use crate::counter::CounterSet;
+use crate::per_dimension::of_dimension;
 
 /// An encoded block, open for reading.
 #[derive(Debug)]
@@ -241,8 +242,7 @@ impl Rows for BlockReader<'_> {
     }
 
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
-        // The number of a dimension is below their count.
-        self.key_numbers(key).map_or("", |key| value_of(&self.values, key[dimension as usize]))
+        self.key_numbers(key).map_or("", |key| value_of(&self.values, of_dimension(key, dimension)))
     }
 
     fn key_numbers(&self, key: u32) -> Option<&[u32; Dimension::COUNT]> {

@@ -9,6 +9,7 @@ use event::attribution::Dimension;
 use super::{Block, BlockError, Resolution, cohort_key_at, index};
 use crate::cell::{Latency, Uniques};
 use crate::counter::{CounterId, CounterSet, Counters};
+use crate::per_dimension::of_dimension;
 
 /// The parts of each row that a query needs. A row may hold more than was asked for, never less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,8 +151,7 @@ impl Rows for Block {
     }
 
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
-        // The number of a dimension is below their count.
-        self.key_numbers(key).map_or("", |key| self.value(key[dimension as usize]))
+        self.key_numbers(key).map_or("", |key| self.value(of_dimension(key, dimension)))
     }
 
     fn key_numbers(&self, key: u32) -> Option<&[u32; Dimension::COUNT]> {

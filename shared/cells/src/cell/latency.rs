@@ -1,21 +1,21 @@
-//! Quantiles of delivery time from a histogram with buckets of growing width.
+//! Quantiles of delivery time, from a histogram whose buckets grow with the value.
 //!
-//! Each power of two is cut into 64 equal buckets, so a value is known to 1/128 of itself (0.8 %): chosen over `DDSketch`
-//! because integers alone give the same bytes on every machine, and over t-digest and KLL because merging is exact in any
-//! order. Never a float in what is stored.
+//! Each power of two is divided into 64 equal buckets, so a value is known to 1/128 of itself (0.8 %). This was chosen over
+//! `DDSketch` because it needs integers only and so gives the same bytes on every machine, and over t-digest and KLL because
+//! merging is exact in any order. What is stored must never contain a float.
 
-/// How often which milliseconds were seen. Merging is associative and commutative; counts saturate.
+/// A histogram of delivery times in milliseconds. Merging is associative and commutative; counts saturate.
 #[derive(Clone, Debug, Default)]
 pub struct Latency(Buckets);
 
-/// Sorted by bucket. A bucket's number is in the high 16 bits, its count in the low 48.
+/// The buckets that are not empty, sorted. A bucket is packed into 64 bits: its number in the high 16, its count in the low 48.
 #[derive(Clone, Debug, Default)]
 enum Buckets {
     #[default]
     None,
-    /// Most cells of a minute have one at most; it needs no memory of its own.
+    /// Most cells of a minute have one bucket at most, which needs no memory of its own.
     One(u64),
-    #[expect(clippy::box_collection, reason = "there are many cells and few of these: 16 bytes, not 24")]
+    #[expect(clippy::box_collection, reason = "the box keeps a cell small: 16 bytes, not 24")]
     Many(Box<Vec<u64>>),
 }
 
@@ -24,14 +24,14 @@ const COUNT_BITS: u32 = 48;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
 impl Latency {
-    /// Longer times count as this long: 30 days, far more than the 14 hours for which SES retries.
+    /// The longest time that is recorded: 30 days. Longer times count as this. SES retries for 14 hours at most.
     pub const MAX_MILLIS: u64 = 30 * 24 * 60 * 60 * 1000;
-    /// How far a quantile may be from the true value, as a part of it.
+    /// The largest error of a quantile, relative to the true value.
     pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
-    /// One more than the largest bucket number.
+    /// The number of buckets.
     pub const BUCKETS: u16 = bucket_of(Self::MAX_MILLIS) + 1;
 
-    /// Counts one delivery that took `millis`.
+    /// Counts one delivery that took `millis` milliseconds.
     pub fn record(&mut self, millis: u64) {
         self.add(bucket_of(millis.min(Self::MAX_MILLIS)), 1);
     }
@@ -47,9 +47,10 @@ impl Latency {
         }
     }
 
-    /// The value below or at which a share `q` of the deliveries lie (nearest rank), in milliseconds; `None` if there are none.
+    /// The quantile `q` by nearest rank, in milliseconds: a share `q` of the deliveries took at most this long. `None` if there are
+    /// none.
     ///
-    /// Within [`Latency::RELATIVE_ERROR`] of the true one. `q` outside 0 to 1 means the nearer end.
+    /// The error is at most [`Latency::RELATIVE_ERROR`]. A `q` below 0 or above 1 means 0 or 1, and NaN means 0.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let total = self.count();
         #[expect(
@@ -78,7 +79,7 @@ impl Latency {
         self.packed().is_empty()
     }
 
-    /// Forgets everything but keeps the memory.
+    /// Removes everything but keeps the memory for the next row.
     pub(crate) fn clear(&mut self) {
         match &mut self.0 {
             Buckets::None | Buckets::One(_) => self.0 = Buckets::None,
@@ -86,7 +87,7 @@ impl Latency {
         }
     }
 
-    /// The buckets that are not empty, in order: number and count.
+    /// The number and count of each bucket that is not empty, in ascending order.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u16, u64)> + '_ {
         self.packed().iter().map(|&packed| (number_of(packed), packed & COUNT_MASK))
     }
@@ -98,7 +99,7 @@ impl Latency {
         }
         match &mut self.0 {
             Buckets::None => self.0 = Buckets::One(pack(bucket, count)),
-            Buckets::One(held) if number_of(*held) == bucket => *held = raised(*held, count),
+            Buckets::One(held) if number_of(*held) == bucket => *held = increased(*held, count),
             Buckets::One(held) => {
                 let (held, new) = (*held, pack(bucket, count));
                 self.0 = Buckets::Many(Box::new(vec![held.min(new), held.max(new)]));
@@ -116,7 +117,7 @@ impl Latency {
     }
 }
 
-/// Equal buckets are equal however they are held.
+/// Equal histograms are equal, whether they have memory of their own or not.
 impl PartialEq for Latency {
     fn eq(&self, other: &Self) -> bool {
         self.packed() == other.packed()
@@ -126,21 +127,21 @@ impl PartialEq for Latency {
 impl Eq for Latency {}
 
 fn add_to(buckets: &mut Vec<u64>, bucket: u16, count: u64) {
-    // Decoding and merging go upwards, so the place is mostly the end.
-    let place = match buckets.last() {
+    // Decoding and merging add buckets in ascending order, so the position is mostly the end.
+    let position = match buckets.last() {
         Some(&last) if number_of(last) >= bucket => {
             buckets.partition_point(|&packed| number_of(packed) < bucket)
         }
         _ => buckets.len(),
     };
-    match buckets.get_mut(place) {
-        Some(packed) if number_of(*packed) == bucket => *packed = raised(*packed, count),
-        _ => buckets.insert(place, pack(bucket, count)),
+    match buckets.get_mut(position) {
+        Some(packed) if number_of(*packed) == bucket => *packed = increased(*packed, count),
+        _ => buckets.insert(position, pack(bucket, count)),
     }
 }
 
-/// The same bucket with more in it.
-const fn raised(packed: u64, count: u64) -> u64 {
+/// The same bucket with a larger count.
+const fn increased(packed: u64, count: u64) -> u64 {
     pack(number_of(packed), (packed & COUNT_MASK).saturating_add(count))
 }
 
@@ -153,7 +154,8 @@ const fn number_of(packed: u64) -> u16 {
     (packed >> COUNT_BITS) as u16
 }
 
-/// Values below 128 have a bucket each; above, the number is that of the power of two, then the 6 bits below the top one.
+/// The number of the bucket of a value. Values below 128 have a bucket each. Above, the number is made of the power of two and the
+/// 6 bits below the highest one.
 #[expect(clippy::cast_possible_truncation, reason = "at most 58 * 64 + 127")]
 const fn bucket_of(millis: u64) -> u16 {
     let power = match millis.checked_ilog2() {

@@ -1,9 +1,9 @@
-//! How many different recipients did something: exact while few, estimated when many.
+//! Counts distinct recipients: exactly while there are few, estimated when there are many.
 //!
-//! What is held depends only on the set of hashes put in, never on the order or on how parts were merged: up to
-//! [`Uniques::EXACT_LIMIT`] the hashes themselves, above it `HyperLogLog` registers. A part has registers only if it alone
-//! holds more than the limit, so any union with it does too, and the law holds. An own sketch, because those of the crates
-//! give bytes that depend on order, and read an estimate from history that merging loses.
+//! The representation depends only on the set of hashes, never on their order or on how parts were merged: the hashes themselves up
+//! to [`Uniques::EXACT_LIMIT`], `HyperLogLog` registers above. This holds because a part has registers only if it alone exceeds the
+//! limit, and then so does every union with it. The sketch is our own, because those of published crates give bytes that depend on
+//! the order, or derive the estimate from the history of insertions, which merging loses.
 
 use event::RecipientHash;
 
@@ -11,7 +11,7 @@ use self::registers::Registers;
 
 pub(crate) mod registers;
 
-/// A set of recipients, by hash. Merging is a union: associative, commutative, idempotent.
+/// A set of recipients by hash. Merging is the union of sets: associative, commutative, idempotent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uniques(Set);
 
@@ -19,32 +19,34 @@ pub struct Uniques(Set);
 enum Set {
     #[default]
     Empty,
-    /// Most cells that have any have one; it needs no memory of its own.
+    /// Most cells that have any recipient have one, which needs no memory of its own.
     One(u64),
-    /// Two up to the limit, sorted.
+    /// Two up to the limit, sorted and distinct.
     #[expect(
         clippy::box_collection,
-        reason = "a cell has two of these sets, and most are empty: 16 bytes, not 24"
+        reason = "the box keeps a cell, which has two sets, small: 16 bytes, not 24"
     )]
     Few(Box<Vec<u64>>),
+    /// More than the limit.
     Many(Box<Registers>),
 }
 
-/// How many there are.
+/// A number of distinct recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// The number.
+    /// The number, or the best estimate of it.
     pub value: u64,
-    /// Whether it is the very number; otherwise its standard error is [`Uniques::STANDARD_ERROR`] of it.
+    /// Whether `value` is exact. Otherwise its relative standard error is [`Uniques::STANDARD_ERROR`].
     pub exact: bool,
 }
 
 impl Uniques {
-    /// Up to so many are counted exactly: 6 KB when stored, about what the registers take.
+    /// The largest number that is counted exactly. This many hashes take 6 KB when stored, about as much as the registers compressed.
     pub const EXACT_LIMIT: usize = 1024;
-    /// The standard error of an estimate, as a part of it: 1.04 / sqrt(2^14).
+    /// The relative standard error of an estimate: 1.04 / sqrt(2^14).
     pub const STANDARD_ERROR: f64 = 0.008_125;
-    /// Bits kept of a hash: 1,024 of them meet by chance once in 500 million sets, and registers reach 2^48.
+    /// How many bits of a hash are kept. Two of 1,024 hashes are equal by chance in one of 500 million sets, and registers can count
+    /// up to about 2^48.
     pub(crate) const HASH_BITS: u32 = 48;
 
     /// Adds one recipient.
@@ -52,7 +54,7 @@ impl Uniques {
         self.insert_bits(recipient.0 >> (u64::BITS - Self::HASH_BITS));
     }
 
-    /// Adds all of `other`.
+    /// Adds all recipients of `other`.
     pub fn merge(&mut self, other: &Self) {
         match (&mut self.0, &other.0) {
             (_, Set::Empty) => {}
@@ -65,7 +67,7 @@ impl Uniques {
             }
             (Set::Few(held), Set::Few(more)) => {
                 **held = union(held, more);
-                self.shrink_to_registers();
+                self.use_registers_above_the_limit();
             }
             (Set::Few(held), Set::Many(registers)) => {
                 let mut registers = registers.clone();
@@ -77,7 +79,7 @@ impl Uniques {
         }
     }
 
-    /// How many there are.
+    /// The number of distinct recipients.
     pub fn estimate(&self) -> Estimate {
         match &self.0 {
             Set::Many(registers) => Estimate { value: registers.estimate(), exact: false },
@@ -87,12 +89,12 @@ impl Uniques {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the set has no recipient.
     pub fn is_empty(&self) -> bool {
         matches!(self.0, Set::Empty)
     }
 
-    /// The hashes in order while they are held; none where there are registers.
+    /// The hashes in ascending order; empty if the set has registers instead.
     pub(crate) fn hashes(&self) -> &[u64] {
         match &self.0 {
             Set::Empty | Set::Many(_) => &[],
@@ -101,7 +103,7 @@ impl Uniques {
         }
     }
 
-    /// The registers, if there are more than the limit.
+    /// The registers, if the set exceeds the limit.
     pub(crate) fn registers(&self) -> Option<&Registers> {
         match &self.0 {
             Set::Many(registers) => Some(registers),
@@ -109,7 +111,7 @@ impl Uniques {
         }
     }
 
-    /// From sorted hashes without doubles, at most [`Uniques::EXACT_LIMIT`] of them.
+    /// The set of these hashes, which must be sorted, distinct and at most [`Uniques::EXACT_LIMIT`].
     pub(crate) fn from_hashes(hashes: &[u64]) -> Self {
         match hashes {
             [] => Self(Set::Empty),
@@ -118,7 +120,7 @@ impl Uniques {
         }
     }
 
-    /// From what [`Uniques::registers`] gave.
+    /// The set of these registers, which must have been filled with more than [`Uniques::EXACT_LIMIT`] hashes.
     pub(crate) fn from_registers(registers: Registers) -> Self {
         Self(Set::Many(Box::new(registers)))
     }
@@ -132,16 +134,16 @@ impl Uniques {
                 self.0 = Set::Few(Box::new(pair));
             }
             Set::Few(held) => {
-                if let Err(place) = held.binary_search(&hash) {
-                    held.insert(place, hash);
-                    self.shrink_to_registers();
+                if let Err(position) = held.binary_search(&hash) {
+                    held.insert(position, hash);
+                    self.use_registers_above_the_limit();
                 }
             }
             Set::Many(registers) => registers.insert(hash),
         }
     }
 
-    fn shrink_to_registers(&mut self) {
+    fn use_registers_above_the_limit(&mut self) {
         if let Set::Few(held) = &self.0
             && held.len() > Self::EXACT_LIMIT
         {
@@ -152,11 +154,12 @@ impl Uniques {
     }
 }
 
-/// The union of two sorted lists, sorted, without doubles.
+/// The union of two lists that are each sorted and distinct.
 fn union(mut a: &[u64], mut b: &[u64]) -> Vec<u64> {
     let mut all = Vec::with_capacity(a.len() + b.len());
     while let (Some((&first, rest_a)), Some((&second, rest_b))) = (a.split_first(), b.split_first()) {
         all.push(first.min(second));
+        // Equal hashes advance both lists, so they are added once.
         if first <= second {
             a = rest_a;
         }

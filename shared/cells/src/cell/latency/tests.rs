@@ -1,4 +1,4 @@
-//! Quantiles against sorted lists, merging against recording in one go.
+//! Quantiles against sorted lists, merging against recording everything at once.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -30,7 +30,7 @@ fn exact_quantile(values: &[u64], q: f64) -> u64 {
     sorted[rank - 1]
 }
 
-/// Delivery times as they are: from milliseconds to days, all powers of two alike.
+/// Delivery times from milliseconds to days, with every power of two equally likely.
 fn millis() -> impl Strategy<Value = u64> {
     (0_u32..32, any::<u64>()).prop_map(|(bits, value)| (value >> (63 - bits)).min(Latency::MAX_MILLIS))
 }
@@ -46,7 +46,7 @@ proptest! {
     }
 
     #[test]
-    fn merging_in_any_order_is_recording_all(
+    fn merging_in_any_order_equals_recording_all(
         a in prop::collection::vec(millis(), 0..60),
         b in prop::collection::vec(millis(), 0..60),
         c in prop::collection::vec(millis(), 0..60),
@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bucket_holds_its_middle(value in millis()) {
+    fn bucket_contains_its_middle(value in millis()) {
         prop_assert_eq!(bucket_of(middle_of(bucket_of(value))), bucket_of(value));
     }
 }
@@ -71,7 +71,7 @@ fn times_below_128_ms_are_exact() {
 }
 
 #[test]
-fn buckets_follow_each_other_without_a_gap() {
+fn buckets_are_consecutive() {
     let edges = (0..Latency::BUCKETS).map(|bucket| bucket_of(middle_of(bucket)));
     assert!(edges.eq(0..Latency::BUCKETS));
     for value in 1..100_000_u64 {
@@ -81,19 +81,19 @@ fn buckets_follow_each_other_without_a_gap() {
 }
 
 #[test]
-fn nothing_has_no_quantile() {
+fn empty_histogram_has_no_quantile() {
     assert_eq!(Latency::default().quantile(0.5), None);
 }
 
 #[test]
-fn too_long_times_count_as_the_longest() {
+fn times_above_the_longest_count_as_the_longest() {
     let longest = recorded(&[Latency::MAX_MILLIS]);
     assert_eq!(recorded(&[u64::MAX]), longest);
     assert_ne!(recorded(&[Latency::MAX_MILLIS / 2]), longest);
 }
 
 #[test]
-fn counts_stay_at_the_end_of_their_48_bits() {
+fn counts_saturate_at_48_bits() {
     let mut latency = Latency::default();
     latency.add(7, COUNT_MASK);
     latency.add(7, 5);
@@ -102,9 +102,38 @@ fn counts_stay_at_the_end_of_their_48_bits() {
 }
 
 #[test]
-fn quantiles_outside_0_to_1_are_the_ends() {
+fn quantiles_outside_0_to_1_are_the_smallest_and_largest() {
     let latency = recorded(&[10, 20, 30]);
     assert_eq!(latency.quantile(-1.0), Some(10));
     assert_eq!(latency.quantile(2.0), Some(30));
     assert_eq!(latency.quantile(f64::NAN), Some(10));
+}
+
+#[test]
+fn nearest_rank_at_the_edges_of_a_small_sample() {
+    let cases: [(&[u64], f64, u64); 7] = [
+        (&[7], 0.0, 7),
+        (&[7], 1.0, 7),
+        (&[10, 20], 0.5, 10),
+        (&[10, 20], 0.51, 20),
+        (&[10, 20, 30, 40], 0.25, 10),
+        (&[10, 20, 30, 40], 0.26, 20),
+        (&[0, 0, 0, 99], 0.99, 99),
+    ];
+    for (values, q, expected) in cases {
+        assert_eq!(recorded(values).quantile(q), Some(expected), "{q} of {values:?}");
+    }
+}
+
+#[test]
+fn cleared_histogram_is_empty_whatever_it_held() {
+    for values in [&[][..], &[5], &[5, 5], &[5, 6, 700]] {
+        let mut latency = recorded(values);
+        assert_eq!(latency.count(), values.len() as u64);
+        latency.clear();
+        assert!(latency.is_empty());
+        assert_eq!(latency, Latency::default());
+        latency.record(9);
+        assert_eq!(latency, recorded(&[9]));
+    }
 }

@@ -1,7 +1,8 @@
-//! `HyperLogLog` registers with Ertl's improved estimator: no tables, no bias correction, no change of method in between.
+//! `HyperLogLog` registers with Ertl's improved estimator, which needs no tables and no bias correction and uses one formula for all
+//! sizes.
 //!
 //! Source: Otmar Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches", <https://arxiv.org/abs/1702.01284>,
-//! algorithm 6. Never fed anything but hashes of [`Uniques::HASH_BITS`] good bits.
+//! algorithm 6. The registers must only be given hashes with [`Uniques::HASH_BITS`] uniformly distributed bits.
 
 use super::Uniques;
 
@@ -9,12 +10,13 @@ const INDEX_BITS: u32 = 14;
 const COUNT: usize = 1 << INDEX_BITS;
 const RANK_BITS: u32 = Uniques::HASH_BITS - INDEX_BITS;
 
-/// For each of 2^14 parts of the hashes, the longest run of leading zeros seen, plus one; 0 where nothing was seen.
+/// The hashes are divided by their first 14 bits. Each register holds the longest run of zeros that followed in any hash of its part,
+/// plus one, or 0 if there was none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Registers([u8; COUNT]);
 
 impl Registers {
-    /// The largest value of a register.
+    /// The largest value of a register: all bits of a hash behind the index are zero.
     #[expect(clippy::cast_possible_truncation, reason = "35")]
     pub(crate) const MAX_RANK: u8 = RANK_BITS as u8 + 1;
 
@@ -41,11 +43,12 @@ impl Registers {
         &self.0
     }
 
-    /// `None` if a value is larger than [`Registers::MAX_RANK`].
+    /// `None` if a register exceeds [`Registers::MAX_RANK`].
     pub(crate) fn from_bytes(bytes: &[u8; COUNT]) -> Option<Self> {
         bytes.iter().all(|&rank| rank <= Self::MAX_RANK).then_some(Self(*bytes))
     }
 
+    /// Algorithm 6 of the source, with its names `z`, `sigma` and `tau`.
     pub(crate) fn estimate(&self) -> u64 {
         let mut histogram = [0_u32; RANK_BITS as usize + 2];
         for &rank in &self.0 {
@@ -70,11 +73,12 @@ impl Registers {
     }
 }
 
-/// Corrects for registers that saw nothing.
+/// Corrects for registers that are empty. `x` is their share.
 fn sigma(mut x: f64) -> f64 {
     let mut y = 1.0;
     let mut z = x;
-    // Each round squares x; doubles run out of digits long before 64 rounds. x = 1 cannot be: something was inserted.
+    // The series converges quadratically: x is squared in each round and is 0 long before 64 rounds. It diverges for x = 1, which only
+    // crafted registers have, because something was inserted; then the sum is large and the estimate 0.
     for _ in 0..64 {
         x *= x;
         z += x * y;
@@ -83,7 +87,7 @@ fn sigma(mut x: f64) -> f64 {
     z
 }
 
-/// Corrects for registers that are full.
+/// Corrects for registers that are full. `x` is the share of those that are not.
 fn tau(mut x: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return 0.0;
