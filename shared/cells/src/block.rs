@@ -159,6 +159,7 @@ impl Block {
     /// period of the block's cells, or to that of their sending if it is later. Thus the outcomes of mail sent in a period are always
     /// found in it or in a later one.
     pub fn split(self, period: impl Fn(Minute) -> u32) -> BTreeMap<u32, Self> {
+        // Without cells, no period is newer than that of a cohort's sending.
         let newest = self.cells.rows.iter().map(|row| period(row.bucket)).max().unwrap_or(0);
         let mut parts: BTreeMap<u32, Self> = BTreeMap::new();
         let start = || Self { values: self.values.clone(), ..Self::empty(self.resolution) };

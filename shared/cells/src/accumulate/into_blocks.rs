@@ -36,6 +36,7 @@ impl Accumulator {
     /// grouping by time, all rows are in one bucket at minute 0.
     pub fn into_blocks(self) -> Vec<(TenantId, Block)> {
         let Self { grouping, messages, recipients, cells, cohorts, .. } = self;
+        // All time in one bucket is wider than any resolution; a day is the widest.
         let resolution = grouping.bucket.unwrap_or(Resolution::Day);
         let mut all = BlockBuilders { resolution, positions: RapidHashMap::default(), builders: Vec::new() };
         // The values of a message are looked up once, not once per cell.

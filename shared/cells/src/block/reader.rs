@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
-use event::{Hour, Minute};
+use event::{Hour, Minute, invariant};
 
 use super::bytes::{ByteReader, unzigzag};
 use super::codec::MAX_PART_ROWS;
@@ -18,7 +18,7 @@ use super::rows::{CountVisitor, Projection, RowRef, Rows};
 use super::section_ids::{Column, SectionId, TableId};
 use super::table::{Table, TableRow};
 use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
-use crate::cell::Cell;
+use crate::cell::{Cell, Uniques};
 use crate::counter::CounterSet;
 use crate::per_dimension::of_dimension;
 
@@ -112,10 +112,10 @@ impl<'a> BlockReader<'a> {
         self.scan(table, &Projection::ALL, &mut |row| {
             let cell = Cell {
                 counters: row.counters.clone(),
-                // The reader reuses the memory of the last row's sketch: an empty copy of it must not take any.
+                // The reader reuses the memory of an earlier row's histogram. The copy of an empty one must not take memory.
                 latency: row.latency.filter(|latency| !latency.is_empty()).cloned().unwrap_or_default(),
-                opens: row.opens.cloned().unwrap_or_default(),
-                clicks: row.clicks.cloned().unwrap_or_default(),
+                opens: requested(row.opens),
+                clicks: requested(row.clicks),
             };
             rows.push(TableRow { key: row.key, bucket: row.bucket, cell });
         })?;
@@ -193,6 +193,11 @@ impl<'a> BlockReader<'a> {
             Ok(())
         })
     }
+}
+
+/// A copy of a sketch that the projection includes.
+fn requested(sketch: Option<&Uniques>) -> Uniques {
+    invariant::or_broken(sketch.cloned(), Uniques::default(), "a row lacks a sketch of its projection")
 }
 
 fn strings(section: &[u8]) -> Result<Vec<CompactString>, BlockError> {

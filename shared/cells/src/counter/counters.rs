@@ -10,17 +10,17 @@ use super::{Counter, CounterId, CounterSet};
 
 /// How many counts fit inside the value.
 const INLINE: usize = 6;
-/// Fills the slots of absent counters. It is a valid number too: `held` says how many slots are in use.
+/// Fills the slots of absent counters. It is a valid number too, so only `len` tells used slots from free ones.
 const UNUSED: u8 = u8::MAX;
 
 /// The counters that are not zero, in the order of their numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Storage);
 
-/// The first `held` of the inline slots are in use, sorted by number.
+/// The first `len` of the inline slots are in use, sorted by number. The counts of the others are 0.
 #[derive(Clone, Debug)]
 enum Storage {
-    Inline { held: u8, numbers: [u8; INLINE], counts: [u32; INLINE] },
+    Inline { len: u8, numbers: [u8; INLINE], counts: [u32; INLINE] },
     Heap(Box<HeapCounters>),
 }
 
@@ -32,7 +32,7 @@ struct HeapCounters {
 }
 
 impl Storage {
-    const EMPTY: Self = Self::Inline { held: 0, numbers: [UNUSED; INLINE], counts: [0; INLINE] };
+    const EMPTY: Self = Self::Inline { len: 0, numbers: [UNUSED; INLINE], counts: [0; INLINE] };
 }
 
 impl Default for Storage {
@@ -54,8 +54,8 @@ impl Counters {
             return;
         }
         let counter = counter.into();
-        if let Storage::Inline { held, numbers, counts } = &mut self.0
-            && add_inline(held, numbers, counts, counter, count)
+        if let Storage::Inline { len, numbers, counts } = &mut self.0
+            && add_inline(len, numbers, counts, counter, count)
         {
             return;
         }
@@ -67,7 +67,7 @@ impl Counters {
     pub fn get(&self, counter: impl Into<CounterId>) -> u64 {
         let counter = counter.into();
         match &self.0 {
-            // Unused slots hold no count, so it does not matter that their number is a counter's.
+            // Finding a free slot does no harm: its count is 0.
             Storage::Inline { numbers, counts, .. } => {
                 let slot = numbers.iter().position(|&number| number == counter.number());
                 slot.map_or(0, |slot| u64::from(counts[slot]))
@@ -79,10 +79,10 @@ impl Counters {
     /// Adds all counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         // The same key in two hours mostly has the same counters, so there is nothing to search for.
-        if let (Storage::Heap(held), Storage::Heap(more)) = (&mut self.0, &other.0)
-            && held.present == more.present
+        if let (Storage::Heap(own), Storage::Heap(other)) = (&mut self.0, &other.0)
+            && own.present == other.present
         {
-            for (sum, count) in held.counts.iter_mut().zip(&more.counts) {
+            for (sum, count) in own.counts.iter_mut().zip(&other.counts) {
                 *sum = sum.saturating_add(*count);
             }
             return;
@@ -96,8 +96,8 @@ impl Counters {
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (CounterId, u64)> + '_ {
         match &self.0 {
-            Storage::Inline { held, numbers, counts } => {
-                Iter::Inline(numbers.iter().zip(counts).take(usize::from(*held)))
+            Storage::Inline { len, numbers, counts } => {
+                Iter::Inline(numbers.iter().zip(counts).take(usize::from(*len)))
             }
             Storage::Heap(heap) => Iter::Heap(heap.present.iter().zip(&heap.counts)),
         }
@@ -108,20 +108,20 @@ impl Counters {
         self.0 = Storage::EMPTY;
     }
 
-    /// Adds a counter whose number is above all that are held: [`Counters::add`] for readers of sorted columns.
+    /// Adds a counter whose number is above all present ones: [`Counters::add`] for readers of sorted columns.
     #[inline]
     pub(crate) fn push(&mut self, counter: CounterId, count: u64) {
         if count == 0 {
             return;
         }
-        if let Storage::Inline { held, numbers, counts } = &mut self.0
-            && let slot = usize::from(*held)
+        if let Storage::Inline { len, numbers, counts } = &mut self.0
+            && let slot = usize::from(*len)
             && slot < INLINE
             && let Ok(count) = u32::try_from(count)
         {
             numbers[slot] = counter.number();
             counts[slot] = count;
-            *held += 1;
+            *len += 1;
             return;
         }
         self.add_on_heap(counter, count);
@@ -129,7 +129,7 @@ impl Counters {
 
     /// Whether nothing is counted.
     pub const fn is_empty(&self) -> bool {
-        matches!(self.0, Storage::Inline { held: 0, .. })
+        matches!(self.0, Storage::Inline { len: 0, .. })
     }
 
     /// How many counts of events went in: the sum of the [`Counter::PRIMARY`] counters and the simulator's.
@@ -224,7 +224,7 @@ fn inline_rank(numbers: [u8; INLINE], counter: CounterId) -> usize {
 /// Adds in place. Returns false, and changes nothing, if there is no free slot or the sum exceeds 32 bits.
 #[inline]
 fn add_inline(
-    held: &mut u8,
+    len: &mut u8,
     numbers: &mut [u8; INLINE],
     counts: &mut [u32; INLINE],
     counter: CounterId,
@@ -232,7 +232,7 @@ fn add_inline(
 ) -> bool {
     let Ok(count) = u32::try_from(count) else { return false };
     let rank = inline_rank(*numbers, counter);
-    let used = usize::from(*held);
+    let used = usize::from(*len);
     if rank < used && numbers[rank] == counter.number() {
         let Some(sum) = counts[rank].checked_add(count) else { return false };
         counts[rank] = sum;
@@ -248,7 +248,7 @@ fn add_inline(
     }
     numbers[rank] = counter.number();
     counts[rank] = count;
-    *held += 1;
+    *len += 1;
     true
 }
 

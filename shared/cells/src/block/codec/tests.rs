@@ -96,9 +96,9 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut body = block.encode()[0][13..].to_vec();
-        for (place, byte) in changes {
-            let place = place.index(body.len());
-            body[place] = byte;
+        for (position, byte) in changes {
+            let position = position.index(body.len());
+            body[position] = byte;
         }
         read_all(&framed(&body));
     }
@@ -162,13 +162,13 @@ fn opened_by(first: u64, count: u64) -> Cell {
 fn every_flipped_bit_and_every_lost_byte_is_detected() {
     let rows: Vec<TestRow> = (0..60).map(|number| row(number, opened_by(number as u64, 3))).collect();
     let bytes = testing::build(Resolution::Minute, &rows).encode().remove(0);
-    for place in 0..bytes.len() {
+    for position in 0..bytes.len() {
         for bit in 0..8 {
             let mut flipped = bytes.clone();
-            flipped[place] ^= 1 << bit;
-            assert!(BlockReader::open(&flipped).is_err(), "bit {bit} of byte {place}");
+            flipped[position] ^= 1 << bit;
+            assert!(BlockReader::open(&flipped).is_err(), "bit {bit} of byte {position}");
         }
-        assert!(BlockReader::open(&bytes[..place]).is_err(), "cut at {place}");
+        assert!(BlockReader::open(&bytes[..position]).is_err(), "cut at {position}");
     }
     assert!(BlockReader::open(&[bytes.as_slice(), b"x"].concat()).is_err());
     assert!(BlockReader::open(&bytes).is_ok());
