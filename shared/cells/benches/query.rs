@@ -1,10 +1,11 @@
-//! What a query costs once its blocks are decoded: 30 days by the hour of a tenant with 1,000 cell keys, 720,000 rows.
+//! What a query costs once its blocks are decoded: 30 days by the hour of a tenant with 1,000 dimension keys, 720,000 rows.
 //!
-//! The rows are held ready in memory, so that decoding is not measured here.
+//! The rows are prepared in memory, so that decoding is not measured here.
 
 use std::hint::black_box;
 
-use cells::query::{Execution, Freshness, Locale, Query, Scope};
+use cells::query::metrics::{DELIVERY_MS_P95, DELIVERY_RATE, SENDS, UNIQUE_OPENS};
+use cells::query::{Execution, Filter, Freshness, Granularity, Query, QueryBuilder, Scope};
 use cells::{BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, Rows, Uniques};
 use criterion::{Criterion, criterion_group, criterion_main};
 use event::attribution::Dimension;
@@ -14,7 +15,7 @@ const KEYS: u32 = 1_000;
 const HOURS: u32 = 720;
 const START: Minute = Minute(29_500_020);
 
-/// One block of the whole range, its rows by key and hour as a block has them.
+/// One block of the whole range, with its rows by key and hour as in a real block.
 struct Prepared {
     providers: Vec<String>,
     domains: Vec<String>,
@@ -95,13 +96,13 @@ impl Rows for Prepared {
     }
 }
 
+fn query() -> QueryBuilder {
+    Query::builder(Scope::All).range(START, Minute(START.0 + HOURS * 60))
+}
+
 #[expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
-fn executed(rows: &Prepared, text: &str) -> Execution {
-    let now = Minute(START.0 + HOURS * 60).start();
-    let (from, to) = (START.start().to_string(), now.to_string());
-    let range = [("from", from.as_str()), ("to", to.as_str())];
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('=')).chain(range);
-    let query = Query::from_pairs(pairs, Scope::All, &Locale::default(), Timestamp::default()).unwrap();
+fn executed(rows: &Prepared, query: &QueryBuilder) -> Execution {
+    let query = query.clone().build(Timestamp::default()).unwrap();
     let mut execution = Execution::new(&query);
     execution.add(&TenantId::new("acme").unwrap(), rows).unwrap();
     execution
@@ -109,8 +110,8 @@ fn executed(rows: &Prepared, text: &str) -> Execution {
 
 /// The bytes of the whole reply.
 #[expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
-fn answer(rows: &Prepared, text: &str) -> usize {
-    let answer = executed(rows, text).finish(None, Freshness::default());
+fn answer(rows: &Prepared, query: &QueryBuilder) -> usize {
+    let answer = executed(rows, query).finish(None, Freshness::default());
     answer.to_json().unwrap().len()
 }
 
@@ -118,19 +119,27 @@ fn benches(criterion: &mut Criterion) {
     let rows = Prepared::new();
     let mut group = criterion.benchmark_group("query_720k_rows");
     group.sample_size(20);
+    let hours = || query().granularity(Granularity::Hour);
+    let by_provider = hours().metrics([SENDS, DELIVERY_RATE]).group_by([Dimension::Provider]);
     let queries = [
-        ("hours_by_provider", "metrics=sends,delivery_rate&granularity=1h&group_by=provider"),
-        ("hours_by_domain_top_10", "metrics=sends&granularity=1h&group_by=recipient_domain&limit=10"),
-        ("total_of_one_provider", "metrics=sends,delivery_rate&filter=provider:provider-3"),
-        ("hours_with_sketches", "metrics=unique_opens,delivery_ms_p95&granularity=1h&group_by=provider"),
+        ("hours_by_domain_top_10", hours().metrics([SENDS]).group_by([Dimension::RecipientDomain]).limit(10)),
+        (
+            "total_of_one_provider",
+            query().metrics([SENDS, DELIVERY_RATE]).filter(Filter::equal(Dimension::Provider, "provider-3")),
+        ),
+        (
+            "hours_with_sketches",
+            hours().metrics([UNIQUE_OPENS, DELIVERY_MS_P95]).group_by([Dimension::Provider]),
+        ),
     ];
-    let (_, text) = queries[0];
-    group.bench_function("hours_by_provider_only_added", |bencher| bencher.iter(|| executed(&rows, text)));
-    for (name, text) in queries {
-        group.bench_function(name, |bencher| bencher.iter(|| black_box(answer(&rows, text))));
+    group.bench_function("hours_by_provider_only_added", |bencher| {
+        bencher.iter(|| executed(&rows, &by_provider));
+    });
+    for (name, query) in [("hours_by_provider", by_provider)].into_iter().chain(queries) {
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(answer(&rows, &query))));
     }
     group.finish();
 }
 
-criterion_group!(query, benches);
-criterion_main!(query);
+criterion_group!(benches_of_queries, benches);
+criterion_main!(benches_of_queries);

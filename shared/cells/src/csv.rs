@@ -1,23 +1,63 @@
-//! Texts as CSV cells (RFC 4180) that are safe to open in a spreadsheet. Everything that Mailgauge writes as CSV uses this.
+//! Writes CSV (RFC 4180) that is safe to open in a spreadsheet. Everything that Mailgauge writes as CSV is written here.
 //!
 //! Names of campaigns, tenants and domains come from mail, so anybody can choose them. A spreadsheet takes a cell that begins with
 //! certain characters for a formula, even if it is quoted. Such a text gets a leading apostrophe, as
 //! <https://owasp.org/www-community/attacks/CSV_Injection> advises. Numbers are not changed: `-3` stays `-3`.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 
-/// A text as a cell in a line of CSV: with a leading apostrophe if it would begin a formula, and quoted where RFC 4180 requires it.
-pub fn cell(text: &str) -> Cow<'_, str> {
-    if begins_formula(text) { Cow::Owned(quoted(&format!("'{text}")).into_owned()) } else { quoted(text) }
+/// Writes CSV cell by cell.
+pub struct CsvWriter<W: Write>(csv::Writer<W>);
+
+impl<W: Write> CsvWriter<W> {
+    /// Lines end with CR LF, as RFC 4180 has it.
+    pub fn new(out: W) -> Self {
+        Self::with_terminator(out, csv::Terminator::CRLF)
+    }
+
+    /// Lines end with LF, as tools on a command line expect.
+    pub fn with_line_feeds(out: W) -> Self {
+        Self::with_terminator(out, csv::Terminator::Any(b'\n'))
+    }
+
+    fn with_terminator(out: W, terminator: csv::Terminator) -> Self {
+        // Callers write the same columns in each row, but the header of a chunk can be elsewhere.
+        Self(csv::WriterBuilder::new().terminator(terminator).flexible(true).from_writer(out))
+    }
+
+    /// Writes a text, with a leading apostrophe if it would begin a formula, and quoted where RFC 4180 requires it.
+    ///
+    /// # Errors
+    /// Those of the underlying writer, as for every method here.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        Ok(self.0.write_field(guarded(text).as_bytes())?)
+    }
+
+    /// Writes a number in the form given.
+    pub fn number(&mut self, number: &str) -> io::Result<()> {
+        Ok(self.0.write_field(number)?)
+    }
+
+    /// Writes an empty cell: there is no value.
+    pub fn empty(&mut self) -> io::Result<()> {
+        Ok(self.0.write_field("")?)
+    }
+
+    /// Ends the row.
+    pub fn end_row(&mut self) -> io::Result<()> {
+        Ok(self.0.write_record(None::<&[u8]>)?)
+    }
+
+    /// Writes what is still buffered and returns the underlying writer.
+    pub fn finish(self) -> io::Result<W> {
+        self.0.into_inner().map_err(|error| error.into_error())
+    }
 }
 
-/// The text, in quotes if it has a comma, a quote or a line break.
-fn quoted(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
-        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
-    } else {
-        Cow::Borrowed(text)
-    }
+/// The text, with a leading apostrophe if it would begin a formula.
+fn guarded(text: &str) -> Cow<'_, str> {
+    if begins_formula(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
 /// Whether a spreadsheet would take the text for a formula. Covers the full-width signs of East Asian keyboards, and white space that some
@@ -38,8 +78,18 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A row of two texts, without its end.
+    fn row(first: &str, second: &str) -> String {
+        let mut writer = CsvWriter::new(Vec::new());
+        writer.text(first).unwrap();
+        writer.text(second).unwrap();
+        writer.end_row().unwrap();
+        let line = String::from_utf8(writer.finish().unwrap()).unwrap();
+        line.strip_suffix("\r\n").unwrap().to_owned()
+    }
+
     #[test]
-    fn a_text_that_begins_a_formula_is_guarded() {
+    fn text_that_begins_a_formula_is_guarded() {
         for (text, expected) in [
             ("=1+1", "'=1+1"),
             ("+1+1", "'+1+1"),
@@ -56,12 +106,12 @@ mod tests {
             ("-1-2", "'-1-2"),
             ("-1e", "'-1e"),
         ] {
-            assert_eq!(cell(text), expected, "{text:?}");
+            assert_eq!(row(text, "end"), format!("{expected},end"), "{text:?}");
         }
     }
 
     #[test]
-    fn numbers_and_other_texts_stay_as_they_are() {
+    fn numbers_and_other_texts_are_written_unchanged() {
         for text in [
             "",
             "-3",
@@ -75,9 +125,23 @@ mod tests {
             "'x",
             "été",
         ] {
-            assert!(matches!(cell(text), Cow::Borrowed(same) if same == text), "{text:?}");
+            assert!(matches!(guarded(text), Cow::Borrowed(same) if same == text), "{text:?}");
+            assert_eq!(row(text, "end"), format!("{text},end"), "{text:?}");
         }
-        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(cell("a\r\nb"), "\"a\r\nb\"");
+        assert_eq!(row("a,\"b\"", "end"), "\"a,\"\"b\"\"\",end");
+        assert_eq!(row("a\r\nb", "end"), "\"a\r\nb\",end");
+    }
+
+    #[test]
+    fn rows_end_as_the_reader_expects() {
+        let write = |mut writer: CsvWriter<Vec<u8>>| {
+            writer.text("a").unwrap();
+            writer.empty().unwrap();
+            writer.number("-0.5").unwrap();
+            writer.end_row().unwrap();
+            String::from_utf8(writer.finish().unwrap()).unwrap()
+        };
+        assert_eq!(write(CsvWriter::new(Vec::new())), "a,,-0.5\r\n");
+        assert_eq!(write(CsvWriter::with_line_feeds(Vec::new())), "a,,-0.5\n");
     }
 }

@@ -1,48 +1,63 @@
-//! Questions about one tenant or all of them: what was sent, delivered, bounced, opened, by when, whom and where.
+//! Queries about one tenant or all tenants: how much was sent, delivered, bounced or opened, by time and by dimension.
 //!
 //! ```text
-//! wire ▶ parse ▶ Query ▶ plan ▶ blocks to read ▶ Execution: add, merge, finish ▶ Answer ▶ JSON
+//! text ▶ parse ▶ QueryBuilder ▶ Query ▶ plan ▶ blocks to read ▶ Execution: add, merge, finish ▶ Answer ▶ JSON, CSV, NDJSON
 //! ```
 //!
-//! Counters are summed as they are read and rates computed last. Nothing here reads a clock or a store: the caller passes `now`
+//! Counters are summed as they are read, and rates are computed last. Nothing here reads a clock or a store: the caller passes `now`
 //! and the blocks. A tenant is a part of every query.
+//!
+//! | where is | file |
+//! |---|---|
+//! | how a metric is added | `metrics.rs` |
+//! | a rate's denominator | `metrics/rates.rs` |
+//! | a limit or rule of a parameter | `builder.rs` |
+//! | the names of parameters and how they are read | `parse.rs` |
+//! | which block levels answer a query | `plan.rs` |
+//! | the `(other)` row and paging | `answer_pages.rs` |
 
-mod answer;
+mod answer_json;
+mod answer_lines;
+mod answer_pages;
+mod answer_rows;
+mod builder;
 mod calendar;
-mod cohort;
-mod count;
+mod columns;
 mod cursor;
-mod describe;
+mod dimension;
 mod error;
 mod execute;
-mod fields;
 mod filter;
-mod metric;
-mod moment;
+mod locale;
+pub mod metrics;
+mod order;
 mod parse;
-mod parse_filter;
 mod plan;
+mod proportion;
 mod range;
 mod rank;
-mod rates;
-mod reply;
-mod reported;
 mod request;
+mod send_cohorts;
+mod silent_providers;
 mod sums;
 #[cfg(test)]
 mod testing;
+mod time;
 
-pub use answer::{Answer, Freshness, MetricCounts, MetricValues, Row};
+pub use answer_lines::{AnswerLines, LineFormat};
+pub use answer_rows::{Answer, Freshness, Row};
+pub use builder::QueryBuilder;
 pub use calendar::{Compare, Granularity};
-pub use count::Count;
-pub use describe::Direction;
+pub use dimension::{GroupColumn, QueryDimension};
 pub use error::{QueryError, QueryErrorKind};
 pub use execute::{ExecuteError, Execution};
-pub use filter::{Facet, Filter, Test};
-pub use metric::{Metric, Value};
-pub use moment::moment;
+pub use filter::{Filter, LowerCaseText, SortedValues, ValueTest};
+pub use locale::Locale;
+pub use metrics::{Metric, MetricRegistry, MetricValue, RatioCounts};
+pub use order::{Order, RateEnd};
 pub use parse::time_zone;
-pub use plan::{BlockRef, Catalogue, Month, plan};
-pub use rates::{Rate, fraction};
-pub use reported::Absence;
-pub use request::{Basis, By, Fill, Group, Locale, Order, Query, Scope, Standing};
+pub use plan::{BlockCatalogue, BlockRef, Month, plan};
+pub use proportion::fraction;
+pub use request::{Basis, Fill, Query, Scope};
+pub use silent_providers::Absence;
+pub use time::{QueryTime, parse_time};

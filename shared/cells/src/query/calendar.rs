@@ -1,7 +1,7 @@
 //! Bucket edges: where a minute, a day in Berlin or a month begins, in minutes of UTC.
 //!
-//! Up to an hour, buckets are cut in UTC. Days, ISO weeks (from Monday) and months are cut in a time zone, so a day may have
-//! 23, 24, 25 or 24½ hours. No clock is read: the zone data are compiled in.
+//! Buckets of up to an hour are cut in UTC. Days, ISO weeks (from Monday) and months are cut in a time zone, so a day can have
+//! 23, 24, 25 or 24½ hours. No clock is read, and the zone data are compiled in.
 
 use event::{Minute, Timestamp};
 use jiff::civil::Date;
@@ -21,26 +21,26 @@ pub enum Granularity {
     QuarterHour,
     /// An hour.
     Hour,
-    /// A day of the time zone.
+    /// A day in the time zone.
     Day,
-    /// A week of the time zone, from Monday.
+    /// A week in the time zone, from Monday.
     Week,
-    /// A month of the time zone.
+    /// A month in the time zone.
     Month,
 }
 
 /// How a granularity cuts time.
 enum Step {
-    /// Not at all.
+    /// One bucket for the whole range.
     Whole,
-    /// Every so many minutes since 1970, in UTC.
+    /// At multiples of this many minutes since 1970, in UTC.
     Minutes(u32),
-    /// At days of the time zone.
+    /// At dates in the time zone.
     Dates(Span),
 }
 
 impl Granularity {
-    /// All of them, by width.
+    /// All granularities, by width.
     pub const ALL: [Self; 8] = [
         Self::Total,
         Self::Minute,
@@ -52,7 +52,7 @@ impl Granularity {
         Self::Month,
     ];
 
-    /// Its name in queries.
+    /// The name in queries.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Total => "total",
@@ -66,7 +66,7 @@ impl Granularity {
         }
     }
 
-    /// The granularity of that name, if it is one.
+    /// The granularity of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|granularity| granularity.name() == name)
     }
@@ -99,9 +99,9 @@ impl Granularity {
     }
 }
 
-/// Where the buckets over `from..to` begin, and last where the last one ends; the outer ones are not cut off.
+/// Where the buckets over `from..to` begin and, last, where the last one ends. The outer buckets are whole.
 ///
-/// Nothing if there would be more than `most` buckets, or if the range leaves the calendar (years 1970 to 9999).
+/// `None` if there would be more than `most` buckets, or if the range leaves the years 1970 to 9999.
 pub(super) fn edges(
     granularity: Granularity,
     zone: &TimeZone,
@@ -121,8 +121,8 @@ pub(super) fn edges(
         }
         Step::Dates(step) => {
             let mut date = granularity.first_date(date_of(from, zone)?)?;
-            // The week, or the day of a zone behind UTC, in which 1970 begins is cut off.
-            let mut edges = vec![start_of(date, zone).unwrap_or_default()];
+            // The week, or the day in a zone behind UTC, in which 1970 begins has no start that can be counted: it begins with 1970.
+            let mut edges = vec![start_of(date, zone).unwrap_or(Minute(0))];
             while edges.last().is_some_and(|&last| last < to) {
                 date = date.checked_add(step).ok()?;
                 let edge = start_of(date, zone)?;
@@ -142,15 +142,15 @@ pub(super) fn edges(
 /// What a range is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compare {
-    /// As many buckets, up to where the range begins.
+    /// The same number of buckets, up to where the range begins.
     PreviousPeriod,
-    /// As many buckets from the same date a year before, or from 52 weeks before where buckets are weeks.
+    /// The same number of buckets from the same date a year before, or from 52 weeks before if buckets are weeks.
     PreviousYear,
 }
 
-/// The buckets to compare `edges` with: as many, each at the place of the one it is compared with.
+/// The edges of the buckets to compare with: one bucket for each bucket of `edges`, in the same order.
 ///
-/// Nothing if they would begin before 1970.
+/// `None` if they would begin before 1970.
 pub(super) fn earlier(
     compare: Compare,
     granularity: Granularity,
@@ -190,7 +190,7 @@ pub(super) fn earlier(
     }
 }
 
-/// The minute a bucket of this zone begins, as RFC 3339 with the zone's offset (`Z` in UTC).
+/// A minute in RFC 3339 with the zone's offset (`Z` in UTC).
 pub(super) fn rfc3339(minute: Minute, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(minute.start().millis()) {
         Ok(moment) if *zone != TimeZone::UTC => {

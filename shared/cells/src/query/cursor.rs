@@ -1,22 +1,21 @@
-//! Where the next page begins, as text that users hand back as they got it.
+//! Where the next page begins, as text that users send back unchanged.
 //!
-//! A cursor pins the range, so that `to=now` means the same on every page, and is bound to its query. It is no secret: whoever
-//! forges one gets at another page of what they may read anyway.
+//! A cursor fixes the range, so that `to=now` means the same on every page, and is bound to its query. It is not a secret: whoever
+//! forges one gets another page of what they may read anyway.
 
 use event::Minute;
 use rapidhash::v3::rapidhash_v3;
 
-use super::error::QueryError;
-use super::fields::BODY;
+use super::error::{EXAMPLE_BODY, QueryError};
 
-/// A place in the pages of one query.
+/// A position in the pages of one query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// First minute of the range.
+    /// The first minute of the range.
     pub from: Minute,
-    /// First minute after it.
+    /// The first minute after it.
     pub to: Minute,
-    /// How many groups, or rows without groups, the pages before had.
+    /// How many groups, or rows without groups, earlier pages had.
     pub skip: u32,
 }
 
@@ -24,7 +23,7 @@ pub(super) struct Cursor {
 const LENGTH: usize = 40;
 
 impl Cursor {
-    /// As text, bound to the query of this fingerprint.
+    /// The text, bound to the query of this fingerprint.
     pub(super) fn encode(self, fingerprint: u64) -> String {
         let Self { from, to, skip } = self;
         format!("{:08x}{:08x}{skip:08x}{:016x}", from.0, to.0, self.check(fingerprint))
@@ -42,7 +41,7 @@ impl Cursor {
         if cursor.encode(fingerprint) == text {
             Ok(cursor)
         } else {
-            Err(refusal("it belongs to another query, or was changed"))
+            Err(refusal("it belongs to another query or was changed"))
         }
     }
 
@@ -61,7 +60,7 @@ fn refusal(problem: &str) -> QueryError {
         "cursor",
         problem,
         "the next_cursor of the reply to the same query, unchanged; without it, the first page",
-        BODY,
+        EXAMPLE_BODY,
     )
 }
 
@@ -72,18 +71,18 @@ mod tests {
     const CURSOR: Cursor = Cursor { from: Minute(29_000_000), to: Minute(29_001_440), skip: 10 };
 
     #[test]
-    fn a_cursor_comes_back_as_it_was() {
+    fn cursor_survives_a_round_trip() {
         assert_eq!(Cursor::decode(&CURSOR.encode(7), 7), Ok(CURSOR));
     }
 
     #[test]
-    fn a_changed_cursor_or_one_of_another_query_is_refused() {
+    fn changed_cursor_and_cursor_of_another_query_are_refused() {
         let text = CURSOR.encode(7);
         assert!(Cursor::decode(&text, 8).is_err());
-        for at in 0..text.len() {
+        for position in 0..text.len() {
             let mut changed = text.clone().into_bytes();
-            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
-            assert!(Cursor::decode(&String::from_utf8(changed).unwrap(), 7).is_err(), "{at}");
+            changed[position] = if changed[position] == b'0' { b'1' } else { b'0' };
+            assert!(Cursor::decode(&String::from_utf8(changed).unwrap(), 7).is_err(), "{position}");
         }
         for text in ["", "abc", &text[1..], &format!("{text}0"), &text.to_uppercase(), &"\u{e4}".repeat(20)] {
             assert!(Cursor::decode(text, 7).is_err(), "{text}");

@@ -1,31 +1,34 @@
-//! What is wrong with a query, in words that name the parameter and say what would do.
+//! Why a query is refused: which parameter is wrong, why, and what is allowed.
 //!
-//! Never echoes a filter's value: it may be an address. Names are echoed, cut at 40 characters.
+//! A message never repeats a filter's value, which may be an address. Names are repeated, cut at 40 characters.
 
 use std::borrow::Cow;
 
-/// Which kind of refusal it is; an HTTP edge answers 400, 403 or 422.
+/// A body that works: the example for parameters that have none of their own.
+pub(super) const EXAMPLE_BODY: &str = r#"{"metrics":["sends"],"from":"-24h","to":"now"}"#;
+
+/// The kind of a refusal. HTTP answers 400, 403 and 422 in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryErrorKind {
-    /// The parameter cannot be read, or breaks a limit that can be seen from the query alone.
+    /// The parameter cannot be read, or breaks a limit that does not depend on the stored data.
     Malformed,
     /// The parameter is for operators only.
     Forbidden,
-    /// A well-formed query that this history or these limits cannot answer exactly.
+    /// The query is well-formed, but the stored history or the limits of memory do not allow an exact answer.
     Unanswerable,
 }
 
-/// A query that is not answered.
+/// The refusal of a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{parameter}: {problem}; allowed: {allowed}; for example {example}")]
 pub struct QueryError {
     /// The kind of refusal.
     pub kind: QueryErrorKind,
-    /// The parameter it is about, as a path: `filter.and[1].op`.
+    /// The parameter at fault, as a path: `filter.and[1].op`.
     pub parameter: String,
     /// What is wrong.
     pub problem: String,
-    /// What would be right.
+    /// What is allowed instead.
     pub allowed: Cow<'static, str>,
     /// A value that works.
     pub example: Cow<'static, str>,

@@ -1,25 +1,26 @@
 //! Reads rows into sums: the only part of a query whose work grows with the rows read.
 //!
-//! What does not change from row to row is found once per key: its group, and whether the filter lets it pass. A row then costs two
-//! lookups and an addition per counter. Each row must be added once; blocks may come in any order and through several executions
-//! that are merged.
+//! What does not change from row to row is found once per dimension key: its group, and whether the filter lets it pass. A row then
+//! costs two lookups and an addition per counter. Each row must be added once; blocks can come in any order and through several
+//! executions that are merged.
 
 use std::collections::hash_map::Entry;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
-use event::{Minute, TenantId};
+use event::{Minute, TenantId, provider};
 use rapidhash::RapidHashMap;
 use smallvec::SmallVec;
 
-use super::answer::{Answer, Freshness};
+use super::answer_rows::{Answer, Freshness};
+use super::dimension::QueryDimension;
 use super::error::{QueryError, QueryErrorKind};
-use super::filter::Facet;
 use super::request::{Basis, Query};
 use super::sums::{Full, Sums};
 use crate::block::rows::CountVisitor;
 use crate::block::{BlockError, BlockReader, Projection, RowRef, Rows};
 use crate::counter::{CounterId, CounterSet};
+use crate::per_dimension::of_dimension;
 
 /// Why rows could not be added.
 #[derive(Debug, thiserror::Error)]
@@ -50,70 +51,80 @@ impl From<Full> for ExecuteError {
     }
 }
 
-/// A query at work.
+/// The execution of a query: the sums of what was read so far.
 pub struct Execution {
     query: Query,
     sums: Sums,
-    clock: Clock,
+    buckets: Buckets,
+}
+
+/// What is counted of a dimension key.
+#[derive(Clone, Copy, Debug)]
+struct KeyTarget {
+    /// The number of its group.
+    group: u32,
+    /// Whether its mail is at a provider that reports complaints. Only set if the query sums such mail apart.
+    reports_complaints: bool,
 }
 
 impl Execution {
     /// Nothing read yet.
     pub fn new(query: &Query) -> Self {
-        let sums = Sums::new(query.wanted(), query.edges.len() - 1);
-        Self { sums, clock: Clock::new(&query.edges), query: query.clone() }
+        let sums = Sums::new(query.needs(), query.bucket_count());
+        Self { sums, buckets: Buckets::new(&query.edges), query: query.clone() }
     }
 
     /// Adds the rows of one block or delta of `tenant`. A tenant outside the query's scope adds nothing.
     ///
     /// # Errors
-    /// [`ExecuteError`] if the block is damaged or the sums grow too large; the execution is of no use then.
+    /// [`ExecuteError`] if the block is damaged or the sums grow too large. The execution must not be used after that.
     pub fn add<R: Rows + ?Sized>(&mut self, tenant: &TenantId, rows: &R) -> Result<(), ExecuteError> {
         if !self.query.reads(tenant) {
             return Ok(());
         }
         let by_send = self.query.basis == Basis::Send;
-        let groups =
-            if by_send { self.groups_of_cohorts(tenant, rows)? } else { self.groups_of_cells(tenant, rows)? };
-        if groups.iter().all(Option::is_none) {
+        let targets =
+            if by_send { self.cohort_targets(tenant, rows)? } else { self.cell_targets(tenant, rows)? };
+        if targets.iter().all(Option::is_none) {
             return Ok(());
         }
-        let Self { sums, clock, .. } = self;
-        let wanted = *sums.wanted();
-        let mut counting = Counting { groups: &groups, sums, clock, placed: Ok(()) };
-        if !wanted.counters.is_empty() {
+        let Self { sums, buckets, .. } = self;
+        let projection = *sums.projection();
+        let mut adder = RowAdder { targets: &targets, sums, buckets, room: Ok(()) };
+        if !projection.counters.is_empty() {
             if by_send {
-                rows.count_cohorts(wanted.counters, &mut counting)?;
+                rows.count_cohorts(projection.counters, &mut adder)?;
             } else {
-                rows.count_cells(wanted.counters, &mut counting)?;
+                rows.count_cells(projection.counters, &mut adder)?;
             }
         }
-        if wanted.has_sketches() {
-            let sketches = Projection { counters: CounterSet::EMPTY, ..wanted };
-            let range = self.query.range();
+        if projection.has_sketches() {
+            let sketches = Projection { counters: CounterSet::EMPTY, ..projection };
+            let (from, to) = self.query.range();
             let mut each = |row: RowRef<'_>| {
-                if let Some(place) = counting.slot(row.key, row.bucket) {
-                    counting.sums.add_sketches(place, &row);
+                if let Some(slot) = adder.slot(row.key, row.bucket) {
+                    adder.sums.add_sketches(slot & !REPORTS_COMPLAINTS, &row);
                 }
             };
             if by_send {
-                rows.scan_cohorts(&sketches, range.0, range.1, &mut each)?;
+                rows.scan_cohorts(&sketches, from, to, &mut each)?;
             } else {
-                rows.scan_cells(&sketches, range.0, range.1, &mut each)?;
+                rows.scan_cells(&sketches, from, to, &mut each)?;
             }
         }
-        Ok(counting.placed?)
+        Ok(adder.room?)
     }
 
-    /// [`Execution::add`] for blocks as they are stored, compiled here with all that it calls.
+    /// [`Execution::add`] for blocks as they are stored. Compiled in this crate together with everything it calls, which is faster than a
+    /// copy in each caller's crate.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Execution::add`].
     pub fn add_stored(&mut self, tenant: &TenantId, rows: &BlockReader<'_>) -> Result<(), ExecuteError> {
         self.add(tenant, rows)
     }
 
-    /// Adds what another execution of the same query has read.
+    /// Adds everything that another execution of the same query has read.
     ///
     /// # Errors
     /// [`QueryError`] if the sums grow too large.
@@ -121,121 +132,143 @@ impl Execution {
         Ok(self.sums.merge(&other.sums)?)
     }
 
-    /// The answer, beside what was read for [`Query::earlier`] if that was asked for.
+    /// The answer. `earlier` is the execution of [`Query::earlier`], if the query compares.
     pub fn finish(self, earlier: Option<Self>, freshness: Freshness) -> Answer {
         let earlier = earlier.map(|execution| execution.sums);
         Answer::new(&self.query, &self.sums, earlier.as_ref(), freshness)
     }
 
-    /// The group of each key of cells. Keys of a block share few values of the dimensions that the query asks about, so the group is
+    /// The target of each key of cells. The keys of a block share few values of the dimensions that the query is about, so the target is
     /// found once for each combination of them.
-    fn groups_of_cells<R: Rows + ?Sized>(
+    fn cell_targets<R: Rows + ?Sized>(
         &mut self,
         tenant: &TenantId,
         rows: &R,
-    ) -> Result<Vec<Option<u32>>, Full> {
-        let mut asked: Vec<usize> = Vec::new();
-        for facet in
-            self.query.filter.facets().into_iter().chain(self.query.group_by.iter().map(|group| group.facet))
-        {
-            if let Facet::Dimension(dimension) = facet
-                && !asked.contains(&(dimension as usize))
-            {
-                asked.push(dimension as usize);
-            }
-        }
-        let mut known: RapidHashMap<SmallVec<[u32; 4]>, Option<u32>> = RapidHashMap::default();
-        let mut groups = Vec::with_capacity(rows.key_count() as usize);
+    ) -> Result<Vec<Option<KeyTarget>>, Full> {
+        let dimensions = self.dimensions_read();
+        let mut known: RapidHashMap<SmallVec<[u32; 4]>, Option<KeyTarget>> = RapidHashMap::default();
+        let mut targets = Vec::with_capacity(rows.key_count() as usize);
         for key in 0..rows.key_count() {
             let value = |dimension| rows.key_value(key, dimension);
             let Some(numbers) = rows.key_numbers(key) else {
-                groups.push(self.group_of(tenant, &value)?);
+                targets.push(self.target(tenant, &value)?);
                 continue;
             };
-            let combination = asked.iter().filter_map(|place| numbers.get(*place).copied()).collect();
-            groups.push(match known.entry(combination) {
-                Entry::Occupied(group) => *group.get(),
-                Entry::Vacant(free) => *free.insert(self.group_of(tenant, &value)?),
+            let combination = dimensions.iter().map(|dimension| of_dimension(numbers, *dimension)).collect();
+            targets.push(match known.entry(combination) {
+                Entry::Occupied(target) => *target.get(),
+                Entry::Vacant(free) => *free.insert(self.target(tenant, &value)?),
             });
         }
-        Ok(groups)
+        Ok(targets)
     }
 
-    /// The group of each key of cohorts.
-    fn groups_of_cohorts<R: Rows + ?Sized>(
+    /// The dimensions of the mail that decide the target of a key.
+    fn dimensions_read(&self) -> Vec<Dimension> {
+        let filtered = self.query.filter.dimensions();
+        let grouped = self.query.group_by.iter().map(|group| group.dimension);
+        let reporting = self.sums.has_reporting().then_some(QueryDimension::Mail(Dimension::Provider));
+        let mut dimensions: Vec<Dimension> = filtered
+            .into_iter()
+            .chain(grouped)
+            .chain(reporting)
+            .filter_map(|dimension| match dimension {
+                QueryDimension::Mail(dimension) => Some(dimension),
+                QueryDimension::Tenant => None,
+            })
+            .collect();
+        dimensions.sort_unstable();
+        dimensions.dedup();
+        dimensions
+    }
+
+    /// The target of each key of cohorts.
+    fn cohort_targets<R: Rows + ?Sized>(
         &mut self,
         tenant: &TenantId,
         rows: &R,
-    ) -> Result<Vec<Option<u32>>, Full> {
-        let mut groups = Vec::with_capacity(rows.cohort_count() as usize);
+    ) -> Result<Vec<Option<KeyTarget>>, Full> {
+        let mut targets = Vec::with_capacity(rows.cohort_count() as usize);
         for key in 0..rows.cohort_count() {
             let (campaign, provider) = rows.cohort_key(key);
             let value = |dimension| match dimension {
                 Dimension::Campaign => campaign,
                 Dimension::Provider => provider,
+                // A query about other dimensions was refused: cohorts do not have them.
                 _ => "",
             };
-            groups.push(self.group_of(tenant, &value)?);
+            targets.push(self.target(tenant, &value)?);
         }
-        Ok(groups)
+        Ok(targets)
     }
 
-    /// The group of a key; none if it does not pass the filter.
-    fn group_of<'v>(
+    /// The target of a key; `None` if it does not pass the filter.
+    fn target<'v>(
         &mut self,
         tenant: &'v TenantId,
         value: &impl Fn(Dimension) -> &'v str,
-    ) -> Result<Option<u32>, Full> {
-        let value = |facet| match facet {
-            Facet::Tenant => tenant.as_str(),
-            Facet::Dimension(dimension) => value(dimension),
+    ) -> Result<Option<KeyTarget>, Full> {
+        let value_of = |dimension| match dimension {
+            QueryDimension::Tenant => tenant.as_str(),
+            QueryDimension::Mail(dimension) => value(dimension),
         };
-        if self.query.filter.judge(&|facet| Some(value(facet))) != Some(true) {
+        if self.query.filter.evaluate(&|dimension| Some(value_of(dimension))) != Some(true) {
             return Ok(None);
         }
-        let values = self.query.group_by.iter().map(|group| CompactString::new(value(group.facet)));
-        self.sums.number(values.collect()).map(Some)
+        let values = self.query.group_by.iter().map(|group| CompactString::new(value_of(group.dimension)));
+        let group = self.sums.number(values.collect())?;
+        let reports_complaints =
+            self.sums.has_reporting() && provider::reports_complaints(value(Dimension::Provider));
+        Ok(Some(KeyTarget { group, reports_complaints }))
     }
 }
 
-/// Rows of one block on their way into sums.
-struct Counting<'a> {
-    groups: &'a [Option<u32>],
+/// Set in the slot number of a row whose mail is at a provider that reports complaints. Real slot numbers are far smaller.
+const REPORTS_COMPLAINTS: u32 = 1 << 31;
+
+/// Adds the rows of one block to the sums.
+struct RowAdder<'a> {
+    targets: &'a [Option<KeyTarget>],
     sums: &'a mut Sums,
-    clock: &'a Clock,
-    /// Whether there was room for all.
-    placed: Result<(), Full>,
+    buckets: &'a Buckets,
+    /// Whether there was room for all rows.
+    room: Result<(), Full>,
 }
 
-impl CountVisitor for Counting<'_> {
+impl CountVisitor for RowAdder<'_> {
     #[inline]
     fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32> {
-        let group = self.groups.get(key as usize).copied().flatten()?;
-        let bucket = self.clock.bucket(bucket)?;
-        match self.sums.slot(group, bucket) {
+        let target = self.targets.get(key as usize).copied().flatten()?;
+        let bucket = self.buckets.find(bucket)?;
+        match self.sums.slot(target.group, bucket) {
+            Ok(slot) if target.reports_complaints => Some(slot | REPORTS_COMPLAINTS),
             Ok(slot) => Some(slot),
             Err(full) => {
-                self.placed = Err(full);
+                self.room = Err(full);
                 None
             }
         }
     }
 
     #[inline]
-    fn add(&mut self, place: u32, counter: CounterId, count: u64) {
-        self.sums.add(place, counter, count);
+    fn add(&mut self, slot: u32, counter: CounterId, count: u64) {
+        if slot & REPORTS_COMPLAINTS == 0 {
+            self.sums.add(slot, counter, count);
+        } else {
+            self.sums.add_reporting(slot & !REPORTS_COMPLAINTS, counter, count);
+        }
     }
 }
 
-/// Finds the bucket of a minute. Most queries have buckets of one width, so the place is computed and then checked; only days of
-/// a zone that turns its clocks, and months, are searched for.
-struct Clock {
+/// Finds the bucket of a minute. Most queries have buckets of one width, so the position is computed and then checked. Only months, and
+/// days of a zone that changes its clocks, are searched for.
+struct Buckets {
     edges: Vec<Minute>,
     /// The width of the first bucket, in minutes.
     width: u32,
 }
 
-impl Clock {
+impl Buckets {
     fn new(edges: &[Minute]) -> Self {
         let width = match edges {
             [start, end, ..] => end.0.saturating_sub(start.0).max(1),
@@ -245,7 +278,7 @@ impl Clock {
     }
 
     #[inline]
-    fn bucket(&self, minute: Minute) -> Option<usize> {
+    fn find(&self, minute: Minute) -> Option<usize> {
         let passed = minute.0.checked_sub(self.edges.first()?.0)?;
         let computed = (passed / self.width) as usize;
         if self.holds(computed, minute) {

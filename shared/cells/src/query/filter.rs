@@ -1,127 +1,265 @@
 //! Which rows a query counts: nested `and`, `or`, `not` of conditions on the tenant and the dimensions.
 //!
-//! Judged once per cell key, never per row. Depth and size are bounded because users write filters.
+//! A filter is evaluated once per dimension key, never per row. Its depth and size are bounded, because users write filters.
 
 use std::fmt;
 
-use event::attribution::Dimension;
+use super::dimension::QueryDimension;
+use super::error::QueryError;
 
-/// What rows are filtered and grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Facet {
-    /// Whose mail it is; operators only.
-    Tenant,
-    /// A dimension of the cell key.
-    Dimension(Dimension),
-}
+/// The greatest depth of nested conditions. Nobody writes deeper filters by hand.
+const MAX_DEPTH: usize = 8;
+/// The most conditions of a filter.
+const MAX_CONDITIONS: usize = 100;
+/// The most values of all conditions together: a page of selected domains.
+const MAX_VALUES: usize = 1_000;
+/// The longest value, in bytes. Values of dimensions are shorter.
+const MAX_VALUE_BYTES: usize = 256;
+
+/// The shapes of a filter in JSON, for messages.
+pub(super) const SHAPE: &str = r#"{"and":[...]}, {"or":[...]}, {"not":{...}} or {"dimension":...,"op":"eq|ne|in|prefix|contains","value":...}"#;
+const EXAMPLE: &str = r#"{"dimension":"provider","op":"eq","value":"gmail"}"#;
 
 /// Which rows are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// What passes all of them; everything if there is none.
+    /// Rows that pass all of these; every row if there are none.
     And(Vec<Filter>),
-    /// What passes any of them.
+    /// Rows that pass any of these.
     Or(Vec<Filter>),
-    /// What does not pass.
+    /// Rows that do not pass.
     Not(Box<Filter>),
-    /// What has a value.
-    Where(Facet, Test),
+    /// Rows whose value of a dimension passes a test.
+    Condition(QueryDimension, ValueTest),
 }
 
-/// What a value must be. Values are compared byte by byte, except by [`Test::Contains`].
+/// A test of the value of a dimension. Values are compared byte by byte, except by [`ValueTest::Contains`].
 #[derive(Clone, PartialEq, Eq)]
-pub enum Test {
-    /// This one.
+pub enum ValueTest {
+    /// Is this value.
     Equal(String),
-    /// Any but this one.
+    /// Is any other value.
     NotEqual(String),
-    /// One of these, which are sorted.
-    OneOf(Vec<String>),
-    /// One that begins so.
+    /// Is one of these values.
+    OneOf(SortedValues),
+    /// Begins with this text.
     Prefix(String),
-    /// One that contains this text, which is in lower case, regardless of case.
-    Contains(String),
+    /// Contains this text, regardless of case.
+    Contains(LowerCaseText),
+}
+
+/// Values in ascending order, so that they can be searched by halving.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SortedValues(Vec<String>);
+
+impl From<Vec<String>> for SortedValues {
+    fn from(mut values: Vec<String>) -> Self {
+        values.sort_unstable();
+        Self(values)
+    }
+}
+
+/// A text in lower case.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LowerCaseText(String);
+
+impl From<&str> for LowerCaseText {
+    fn from(text: &str) -> Self {
+        Self(text.to_lowercase())
+    }
 }
 
 /// Values are never printed: someone may have filtered by an address.
-impl fmt::Debug for Test {
+impl fmt::Debug for ValueTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.operator())
+    }
+}
+
+impl ValueTest {
+    /// The name of the operator in JSON.
+    const fn operator(&self) -> &'static str {
+        match self {
             Self::Equal(_) => "eq",
             Self::NotEqual(_) => "ne",
             Self::OneOf(_) => "in",
             Self::Prefix(_) => "prefix",
             Self::Contains(_) => "contains",
-        })
+        }
     }
-}
 
-impl Test {
     fn passes(&self, value: &str) -> bool {
         match self {
             Self::Equal(wanted) => value == wanted,
             Self::NotEqual(unwanted) => value != unwanted,
-            Self::OneOf(wanted) => wanted.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
+            Self::OneOf(wanted) => wanted.0.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
             Self::Prefix(prefix) => value.starts_with(prefix.as_str()),
-            Self::Contains(part) => value.to_lowercase().contains(part.as_str()),
+            Self::Contains(part) => value.to_lowercase().contains(part.0.as_str()),
+        }
+    }
+
+    /// The values that it compares with.
+    pub(super) fn values(&self) -> &[String] {
+        match self {
+            Self::Equal(value)
+            | Self::NotEqual(value)
+            | Self::Prefix(value)
+            | Self::Contains(LowerCaseText(value)) => std::slice::from_ref(value),
+            Self::OneOf(values) => &values.0,
         }
     }
 }
 
 impl Filter {
-    /// A filter that everything passes.
+    /// A filter that every row passes.
     pub const fn everything() -> Self {
         Self::And(Vec::new())
     }
 
+    /// Rows with this value of a dimension.
+    pub fn equal(dimension: impl Into<QueryDimension>, value: impl Into<String>) -> Self {
+        Self::Condition(dimension.into(), ValueTest::Equal(value.into()))
+    }
+
+    /// Rows with one of these values of a dimension.
+    pub fn one_of(
+        dimension: impl Into<QueryDimension>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let values: Vec<String> = values.into_iter().map(Into::into).collect();
+        Self::Condition(dimension.into(), ValueTest::OneOf(values.into()))
+    }
+
     /// Whether the row with these values passes; `None` if that depends on values that are not known.
-    pub fn judge<'v>(&self, value: &impl Fn(Facet) -> Option<&'v str>) -> Option<bool> {
+    pub fn evaluate<'v>(&self, value: &impl Fn(QueryDimension) -> Option<&'v str>) -> Option<bool> {
         match self {
             Self::And(parts) => {
-                any(parts.iter().map(|part| part.judge(value).map(|passes| !passes))).map(|fails| !fails)
+                any(parts.iter().map(|part| part.evaluate(value).map(|passes| !passes))).map(|fails| !fails)
             }
-            Self::Or(parts) => any(parts.iter().map(|part| part.judge(value))),
-            Self::Not(part) => part.judge(value).map(|passes| !passes),
-            Self::Where(facet, test) => value(*facet).map(|value| test.passes(value)),
+            Self::Or(parts) => any(parts.iter().map(|part| part.evaluate(value))),
+            Self::Not(part) => part.evaluate(value).map(|passes| !passes),
+            Self::Condition(dimension, test) => value(*dimension).map(|value| test.passes(value)),
         }
     }
 
-    /// Every facet that a condition is about.
-    pub fn facets(&self) -> Vec<Facet> {
+    /// The dimension of every condition.
+    pub fn dimensions(&self) -> Vec<QueryDimension> {
         match self {
-            Self::And(parts) | Self::Or(parts) => parts.iter().flat_map(Self::facets).collect(),
-            Self::Not(part) => part.facets(),
-            Self::Where(facet, _) => vec![*facet],
+            Self::And(parts) | Self::Or(parts) => parts.iter().flat_map(Self::dimensions).collect(),
+            Self::Not(part) => part.dimensions(),
+            Self::Condition(dimension, _) => vec![*dimension],
+        }
+    }
+
+    /// Checks depth and size. `may_use` says whether the caller may filter by a dimension.
+    pub(super) fn check(
+        &self,
+        may_use: &impl Fn(&str, QueryDimension) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        Checker { may_use, conditions: 0, values: 0 }.check("filter", self, 1)
+    }
+
+    /// Writes everything that distinguishes this filter from another, values included.
+    pub(super) fn write_identity(&self, text: &mut String) {
+        match self {
+            Self::And(parts) | Self::Or(parts) => {
+                text.push_str(if matches!(self, Self::And(_)) { "and(" } else { "or(" });
+                parts.iter().for_each(|part| part.write_identity(text));
+                text.push(')');
+            }
+            Self::Not(part) => {
+                text.push_str("not(");
+                part.write_identity(text);
+                text.push(')');
+            }
+            Self::Condition(dimension, test) => {
+                // Values as quoted texts, so that no value can imitate the rest of the filter.
+                text.push_str(&format!("{dimension:?} {} {:?};", test.operator(), test.values()));
+            }
         }
     }
 }
 
-/// Whether any is true; not known if none is true and some are not known.
-fn any(verdicts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    let mut known = true;
-    for verdict in verdicts {
-        match verdict {
+/// Walks a filter and counts its conditions and values. Refusals name the part at fault, `filter.and[1].value`, and never a value.
+struct Checker<'a, F> {
+    may_use: &'a F,
+    conditions: usize,
+    values: usize,
+}
+
+impl<F: Fn(&str, QueryDimension) -> Result<(), QueryError>> Checker<'_, F> {
+    fn check(&mut self, path: &str, filter: &Filter, depth: usize) -> Result<(), QueryError> {
+        if depth > MAX_DEPTH {
+            return Err(refusal(path, format!("conditions nest deeper than {MAX_DEPTH}")));
+        }
+        let (parts, name) = match filter {
+            Filter::And(parts) => (parts, "and"),
+            Filter::Or(parts) => (parts, "or"),
+            Filter::Not(part) => return self.check(&format!("{path}.not"), part, depth + 1),
+            Filter::Condition(dimension, test) => return self.check_condition(path, *dimension, test),
+        };
+        for (nth, part) in parts.iter().enumerate() {
+            self.check(&format!("{path}.{name}[{nth}]"), part, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn check_condition(
+        &mut self,
+        path: &str,
+        dimension: QueryDimension,
+        test: &ValueTest,
+    ) -> Result<(), QueryError> {
+        self.conditions += 1;
+        if self.conditions > MAX_CONDITIONS {
+            return Err(refusal("filter", format!("it has more than {MAX_CONDITIONS} conditions")));
+        }
+        self.values += test.values().len();
+        if self.values > MAX_VALUES {
+            return Err(refusal("filter", format!("it has more than {MAX_VALUES} values")));
+        }
+        (self.may_use)(&format!("{path}.dimension"), dimension)?;
+        if test.values().iter().any(|value| value.len() > MAX_VALUE_BYTES) {
+            return Err(QueryError::malformed(
+                format!("{path}.value"),
+                "it is too long",
+                format!("at most {MAX_VALUE_BYTES} bytes"),
+                "gmail",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A refusal of the filter, or of the part of it at `path`.
+pub(super) fn refusal(path: &str, problem: impl Into<String>) -> QueryError {
+    QueryError::malformed(path, problem, SHAPE, EXAMPLE)
+}
+
+/// Whether any is true; unknown if none is true and some are unknown.
+fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut all_known = true;
+    for result in results {
+        match result {
             Some(true) => return Some(true),
             Some(false) => {}
-            None => known = false,
+            None => all_known = false,
         }
     }
-    known.then_some(false)
+    all_known.then_some(false)
 }
 
 #[cfg(test)]
 mod tests {
+    use event::attribution::Dimension;
+
     use super::*;
 
-    fn is(facet: Facet, value: &str) -> Filter {
-        Filter::Where(facet, Test::Equal(value.into()))
-    }
+    const PROVIDER: QueryDimension = QueryDimension::Mail(Dimension::Provider);
+    const CAMPAIGN: QueryDimension = QueryDimension::Mail(Dimension::Campaign);
 
-    const PROVIDER: Facet = Facet::Dimension(Dimension::Provider);
-    const CAMPAIGN: Facet = Facet::Dimension(Dimension::Campaign);
-
-    fn judge(filter: &Filter, provider: &str, campaign: &str) -> Option<bool> {
-        filter.judge(&|facet| match facet {
+    fn evaluate(filter: &Filter, provider: &str, campaign: &str) -> Option<bool> {
+        filter.evaluate(&|dimension| match dimension {
             PROVIDER => Some(provider),
             CAMPAIGN => Some(campaign),
             _ => None,
@@ -129,42 +267,70 @@ mod tests {
     }
 
     #[test]
-    fn each_test_compares_as_it_says() {
-        let check = |test: Test, passing: &[&str], failing: &[&str]| {
+    fn each_test_passes_the_values_it_describes() {
+        let check = |test: ValueTest, passing: &[&str], failing: &[&str]| {
             assert!(passing.iter().all(|value| test.passes(value)), "{test:?}");
             assert!(!failing.iter().any(|value| test.passes(value)), "{test:?}");
         };
-        check(Test::Equal("gmail".into()), &["gmail"], &["", "Gmail", "gmail2"]);
-        check(Test::NotEqual("gmail".into()), &["", "yahoo"], &["gmail"]);
-        check(Test::OneOf(vec!["a".into(), "c".into()]), &["a", "c"], &["b", ""]);
-        check(Test::Prefix("spring".into()), &["spring", "spring-2"], &["sprin", "x-spring"]);
-        check(Test::Prefix(String::new()), &["", "anything"], &[]);
-        check(Test::Contains("ring".into()), &["spring", "Spring-2", "RING"], &["", "rin", "r-ing"]);
+        check(ValueTest::Equal("gmail".into()), &["gmail"], &["", "Gmail", "gmail2"]);
+        check(ValueTest::NotEqual("gmail".into()), &["", "yahoo"], &["gmail"]);
+        check(ValueTest::OneOf(vec!["c".to_owned(), "a".into()].into()), &["a", "c"], &["b", ""]);
+        check(ValueTest::Prefix("spring".into()), &["spring", "spring-2"], &["sprin", "x-spring"]);
+        check(ValueTest::Prefix(String::new()), &["", "anything"], &[]);
+        check(ValueTest::Contains("Ring".into()), &["spring", "Spring-2", "RING"], &["", "rin", "r-ing"]);
     }
 
     #[test]
     fn and_or_and_not_nest() {
         let filter = Filter::And(vec![
-            Filter::Or(vec![is(PROVIDER, "gmail"), is(PROVIDER, "yahoo")]),
-            Filter::Not(Box::new(is(CAMPAIGN, "spring"))),
+            Filter::Or(vec![Filter::equal(PROVIDER, "gmail"), Filter::equal(PROVIDER, "yahoo")]),
+            Filter::Not(Box::new(Filter::equal(CAMPAIGN, "spring"))),
         ]);
-        assert_eq!(judge(&filter, "gmail", "summer"), Some(true));
-        assert_eq!(judge(&filter, "gmail", "spring"), Some(false));
-        assert_eq!(judge(&filter, "apple", "summer"), Some(false));
-        assert_eq!(judge(&Filter::everything(), "apple", "summer"), Some(true));
-        assert_eq!(judge(&Filter::Or(vec![]), "apple", "summer"), Some(false));
+        assert_eq!(evaluate(&filter, "gmail", "summer"), Some(true));
+        assert_eq!(evaluate(&filter, "gmail", "spring"), Some(false));
+        assert_eq!(evaluate(&filter, "apple", "summer"), Some(false));
+        assert_eq!(evaluate(&Filter::everything(), "apple", "summer"), Some(true));
+        assert_eq!(evaluate(&Filter::Or(vec![]), "apple", "summer"), Some(false));
     }
 
     #[test]
-    fn what_is_not_known_decides_only_where_it_must() {
-        let acme = is(Facet::Tenant, "acme");
-        assert_eq!(judge(&acme, "gmail", "x"), None);
-        assert_eq!(judge(&Filter::Not(Box::new(acme.clone())), "gmail", "x"), None);
-        let both = Filter::And(vec![acme.clone(), is(PROVIDER, "gmail")]);
-        assert_eq!(judge(&both, "gmail", "x"), None);
-        assert_eq!(judge(&both, "yahoo", "x"), Some(false));
-        let either = Filter::Or(vec![acme, is(PROVIDER, "gmail")]);
-        assert_eq!(judge(&either, "gmail", "x"), Some(true));
-        assert_eq!(judge(&either, "yahoo", "x"), None);
+    fn unknown_value_matters_only_where_it_decides() {
+        let acme = Filter::equal(QueryDimension::Tenant, "acme");
+        assert_eq!(evaluate(&acme, "gmail", "x"), None);
+        assert_eq!(evaluate(&Filter::Not(Box::new(acme.clone())), "gmail", "x"), None);
+        let both = Filter::And(vec![acme.clone(), Filter::equal(PROVIDER, "gmail")]);
+        assert_eq!(evaluate(&both, "gmail", "x"), None);
+        assert_eq!(evaluate(&both, "yahoo", "x"), Some(false));
+        let either = Filter::Or(vec![acme, Filter::equal(PROVIDER, "gmail")]);
+        assert_eq!(evaluate(&either, "gmail", "x"), Some(true));
+        assert_eq!(evaluate(&either, "yahoo", "x"), None);
+    }
+
+    #[test]
+    fn filters_that_differ_in_any_part_have_different_identities() {
+        let filters = [
+            Filter::everything(),
+            Filter::Or(vec![]),
+            Filter::equal(PROVIDER, "a"),
+            Filter::equal(CAMPAIGN, "a"),
+            Filter::equal(PROVIDER, "b"),
+            Filter::one_of(PROVIDER, ["a"]),
+            Filter::one_of(PROVIDER, ["a", "b"]),
+            Filter::one_of(PROVIDER, ["a\", \"b"]),
+            Filter::Not(Box::new(Filter::equal(PROVIDER, "a"))),
+            Filter::And(vec![Filter::equal(PROVIDER, "a"), Filter::equal(PROVIDER, "b")]),
+            Filter::And(vec![Filter::equal(PROVIDER, "b"), Filter::equal(PROVIDER, "a")]),
+        ];
+        let mut identities: Vec<String> = filters
+            .iter()
+            .map(|filter| {
+                let mut text = String::new();
+                filter.write_identity(&mut text);
+                text
+            })
+            .collect();
+        identities.sort_unstable();
+        identities.dedup();
+        assert_eq!(identities.len(), filters.len());
     }
 }

@@ -1,22 +1,28 @@
-//! Reads a query from the wire: the JSON body of `POST /v1/query`, or the pairs of a query string.
+//! Reads a query from text: the JSON body of `POST /v1/query`, or the pairs of a query string.
 //!
-//! The query string is turned into the JSON body, so both are checked in one place. Unknown parameters are refused: a mistyped
-//! filter must not answer another question than the one meant.
+//! The query string is turned into the same parameters as the body. They are read here and handed to the [`QueryBuilder`], which
+//! validates them.
+
+mod filter;
+mod parameters;
 
 use event::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
+use self::parameters::Parameters;
+use super::builder::{self, QueryBuilder};
 use super::calendar::{Compare, Granularity};
-use super::cohort;
-use super::cursor::Cursor;
-use super::error::{QueryError, quoted};
-use super::fields::{BODY, Fields, PAIRS};
-use super::filter::Filter;
-use super::metric::Metric;
-use super::parse_filter;
-use super::range::{edges, range};
-use super::request::{Basis, By, Fill, Group, Locale, Order, Query, Scope, Standing};
+use super::dimension::GroupColumn;
+use super::error::{EXAMPLE_BODY, QueryError, quoted};
+use super::locale::Locale;
+use super::metrics::Metric;
+use super::order::{self, Order, RateEnd};
+use super::request::{Basis, Fill, Query, Scope};
+use super::time::QueryTime;
+
+/// [`EXAMPLE_BODY`] as a query string.
+const EXAMPLE_PAIRS: &str = "metrics=sends&from=-24h&to=now";
 
 impl Query {
     /// Reads the JSON body of `POST /v1/query`, as asked at `now`.
@@ -25,11 +31,13 @@ impl Query {
     /// [`QueryError`] naming the first parameter that is wrong.
     pub fn from_json(body: &[u8], scope: Scope, locale: &Locale, now: Timestamp) -> Result<Self, QueryError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => read(&Fields::new(fields), scope, locale, now),
-            Ok(_) => Err(QueryError::malformed("body", "it is not a JSON object", "a JSON object", BODY)),
+            Ok(Value::Object(fields)) => read(&Parameters::new(fields), scope, locale, now),
+            Ok(_) => {
+                Err(QueryError::malformed("body", "it is not a JSON object", "a JSON object", EXAMPLE_BODY))
+            }
             Err(fault) => {
-                let place = format!("it is not JSON at line {} column {}", fault.line(), fault.column());
-                Err(QueryError::malformed("body", place, "a JSON object", BODY))
+                let problem = format!("it is not JSON at line {} column {}", fault.line(), fault.column());
+                Err(QueryError::malformed("body", problem, "a JSON object", EXAMPLE_BODY))
             }
         }
     }
@@ -44,17 +52,17 @@ impl Query {
         locale: &Locale,
         now: Timestamp,
     ) -> Result<Self, QueryError> {
-        let query = fields_of(pairs).and_then(|fields| read(&fields, scope, locale, now));
+        let query = parameters_of(pairs).and_then(|parameters| read(&parameters, scope, locale, now));
         query.map_err(|error| {
             // The caller wrote a query string, so show the example as one too.
-            let example = if error.example == BODY { PAIRS.into() } else { error.example };
+            let example = if error.example == EXAMPLE_BODY { EXAMPLE_PAIRS.into() } else { error.example };
             QueryError { example, ..error }
         })
     }
 }
 
-/// The fields of the body that is equivalent to the pairs of a query string.
-fn fields_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Fields, QueryError> {
+/// The parameters of the body that is equivalent to the pairs of a query string.
+fn parameters_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Parameters, QueryError> {
     let mut fields = Map::new();
     let mut filters = Vec::new();
     for (name, text) in pairs {
@@ -67,9 +75,10 @@ fn fields_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<
                 }
             }
             _ if fields.contains_key(name) => {
-                return Err(QueryError::malformed(name, "it is given twice", "one value", BODY));
+                return Err(QueryError::malformed(name, "it is given twice", "one value", EXAMPLE_BODY));
             }
             "limit" => {
+                // A text that is not a number is refused where the limit is read.
                 let number = text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
                 fields.insert(name.into(), number);
             }
@@ -79,77 +88,71 @@ fn fields_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<
         }
     }
     if !filters.is_empty() {
-        fields.insert("filter".into(), parse_filter::from_pairs(&filters)?);
+        fields.insert("filter".into(), filter::from_pairs(&filters)?);
     }
-    Ok(Fields::new(fields))
+    Ok(Parameters::new(fields))
 }
 
-fn read(fields: &Fields, scope: Scope, locale: &Locale, now: Timestamp) -> Result<Query, QueryError> {
-    fields.all_are_known()?;
-    let metrics = metrics(fields)?;
-    let granularity = fields.choice("granularity", &Granularity::ALL.map(|one| (one.name(), one)))?;
-    let granularity = granularity.unwrap_or(Granularity::Total);
-    let basis =
-        fields.choice("basis", &[("event", Basis::Event), ("send", Basis::Send)])?.unwrap_or(Basis::Event);
+fn read(parameters: &Parameters, scope: Scope, locale: &Locale, now: Timestamp) -> Result<Query, QueryError> {
+    parameters.check_names()?;
+    let metrics = metrics(parameters, locale)?;
+    let groups = group_by(parameters, locale)?;
+    let orders = order_by(parameters, &metrics, &groups, locale)?;
+    let mut query = Query::builder(scope)
+        .metrics(metrics)
+        .zone(zone(parameters, locale)?)
+        .group_by(groups)
+        .order_by(orders);
+    query = with_choices(query, parameters)?;
+    if let Some(value) = parameters.get("filter") {
+        query = query.filter(filter::read("filter", value, locale)?);
+    }
+    if let Some(limit) = limit(parameters)? {
+        query = query.limit(limit);
+    }
+    if let Some(cursor) = parameters.text("cursor")? {
+        query = query.cursor(cursor);
+    }
+    let from = parameters.text("from")?.map(|text| QueryTime::parse("from", text)).transpose()?;
+    let to = parameters.text("to")?.map(|text| QueryTime::parse("to", text)).transpose()?;
+    query.range_or_default(from, to).build(now)
+}
+
+/// Reads the parameters that take one of a few names.
+fn with_choices(mut query: QueryBuilder, parameters: &Parameters) -> Result<QueryBuilder, QueryError> {
+    let granularities = Granularity::ALL.map(|one| (one.name(), one));
+    if let Some(granularity) = parameters.choice("granularity", &granularities)? {
+        query = query.granularity(granularity);
+    }
+    if let Some(basis) = parameters.choice("basis", &[("event", Basis::Event), ("send", Basis::Send)])? {
+        query = query.basis(basis);
+    }
     let comparisons =
         [("previous_period", Compare::PreviousPeriod), ("previous_year", Compare::PreviousYear)];
-    let compare = fields.choice("compare", &comparisons)?;
-    let fill = fields.choice("fill", &[("zero", Fill::Zero), ("none", Fill::None)])?.unwrap_or(Fill::None);
-    let zone = match fields.text("timezone")? {
-        Some(name) => time_zone(name)?,
-        None => locale.zone.clone().unwrap_or(TimeZone::UTC),
-    };
-    let group_by = group_by(fields, &scope, locale)?;
-    let filter = match fields.get("filter") {
-        Some(value) => parse_filter::read(value, &scope, locale)?,
-        None => Filter::everything(),
-    };
-    let order_by = order_by(fields, &metrics, &group_by)?;
-    let limit = limit(fields)?;
-    let fingerprint = fields.fingerprint(&scope);
-    let cursor = fields.text("cursor")?.map(|text| Cursor::decode(text, fingerprint)).transpose()?;
-    let (from, to) = match &cursor {
-        Some(cursor) => (cursor.from, cursor.to),
-        None => range(fields, granularity, basis, compare, &zone, now)?,
-    };
-    let edges = edges(granularity, &zone, from, to)?;
-    let query = Query {
-        scope,
-        metrics,
-        basis,
-        granularity,
-        edges,
-        zone,
-        group_by,
-        filter,
-        order_by,
-        limit,
-        skip: cursor.map_or(0, |cursor| cursor.skip as usize),
-        compare,
-        fill,
-        fingerprint,
-        is_earlier: false,
-    };
-    cohort::check(&query)?;
+    if let Some(compare) = parameters.choice("compare", &comparisons)? {
+        query = query.compare(compare);
+    }
+    if let Some(fill) = parameters.choice("fill", &[("zero", Fill::Zero), ("none", Fill::None)])? {
+        query = query.fill(fill);
+    }
     Ok(query)
 }
 
-fn metrics(fields: &Fields) -> Result<Vec<Metric>, QueryError> {
-    let allowed = || Metric::all().map(Metric::name).collect::<Vec<_>>().join(", ");
-    let mut metrics = Vec::new();
-    for name in fields.list("metrics", Query::MAX_METRICS)? {
-        let Some(metric) = Metric::from_name(name) else {
+fn metrics(parameters: &Parameters, locale: &Locale) -> Result<Vec<Metric>, QueryError> {
+    let metric = |name: &str| {
+        locale.metrics.get(name).ok_or_else(|| {
             let problem = format!("{} is not a metric", quoted(name));
-            return Err(QueryError::malformed("metrics", problem, allowed(), "sends"));
-        };
-        if !metrics.contains(&metric) {
-            metrics.push(metric);
-        }
+            QueryError::malformed("metrics", problem, locale.metrics.names(), "sends")
+        })
+    };
+    parameters.list("metrics")?.into_iter().map(metric).collect()
+}
+
+fn zone(parameters: &Parameters, locale: &Locale) -> Result<TimeZone, QueryError> {
+    match parameters.text("timezone")? {
+        Some(name) => time_zone(name),
+        None => Ok(locale.zone.clone().unwrap_or(TimeZone::UTC)),
     }
-    if metrics.is_empty() {
-        return Err(QueryError::malformed("metrics", "there is none", allowed(), "sends"));
-    }
-    Ok(metrics)
 }
 
 /// The time zone of that name.
@@ -157,94 +160,65 @@ fn metrics(fields: &Fields) -> Result<Vec<Metric>, QueryError> {
 /// # Errors
 /// [`QueryError`] about `timezone` if there is none.
 pub fn time_zone(name: &str) -> Result<TimeZone, QueryError> {
-    // "UTC" under any of its names is the zone that times are shown with a Z in.
     match TimeZone::get(name) {
+        // "UTC" under any of its names is the zone whose times are shown with a Z.
         Ok(zone) if matches!(name, "UTC" | "Etc/UTC") || zone.is_unknown() => Ok(TimeZone::UTC),
         Ok(zone) => Ok(zone),
         Err(_) => {
             let problem = format!("{} is not a time zone", quoted(name));
-            Err(QueryError::malformed(
-                "timezone",
-                problem,
-                "a name of the IANA time zone database",
-                "Europe/Berlin",
-            ))
+            let allowed = "a name of the IANA time zone database";
+            Err(QueryError::malformed("timezone", problem, allowed, "Europe/Berlin"))
         }
     }
 }
 
-fn group_by(fields: &Fields, scope: &Scope, locale: &Locale) -> Result<Vec<Group>, QueryError> {
-    let mut groups: Vec<Group> = Vec::new();
-    for name in fields.list("group_by", Query::MAX_GROUP_BY)? {
-        let facet = parse_filter::facet("group_by", name, scope, locale)?;
-        if groups.iter().any(|group| group.facet == facet) {
-            let problem = format!("{} is given twice", quoted(name));
-            return Err(QueryError::malformed(
-                "group_by",
-                problem,
-                "each dimension once",
-                "provider,campaign",
-            ));
-        }
-        groups.push(Group { name: name.into(), facet });
-    }
-    Ok(groups)
+fn group_by(parameters: &Parameters, locale: &Locale) -> Result<Vec<GroupColumn>, QueryError> {
+    let group = |name: &str| {
+        let dimension = filter::dimension("group_by", name, locale)?;
+        Ok(GroupColumn { name: name.into(), dimension })
+    };
+    parameters.list("group_by")?.into_iter().map(group).collect()
 }
 
-/// Reads keys such as `sends`, `-sends`, `time`, `provider:asc`, `provider desc`. Unless it says, a metric has its largest value
-/// first, since that is what a list is read for; times and names rise. A rate can also be ordered by `bounce_rate:worst` or `:best`,
-/// that is, by the share that is proven, see [`By::Proven`].
-fn order_by(fields: &Fields, metrics: &[Metric], groups: &[Group]) -> Result<Vec<Order>, QueryError> {
-    let mut orders = Vec::new();
-    for text in fields.list("order_by", Query::MAX_ORDER_BY)? {
+/// Reads keys such as `sends`, `-sends`, `time`, `provider:asc`, `provider desc`. Without a direction, a metric has its largest value
+/// first, and times and names rise. A rate can also be ordered by `bounce_rate:worst` or `:best`, see [`Order::rate`].
+fn order_by(
+    parameters: &Parameters,
+    metrics: &[Metric],
+    groups: &[GroupColumn],
+    locale: &Locale,
+) -> Result<Vec<Order>, QueryError> {
+    let order = |text: &str| {
         let (name, direction) = match (text.strip_prefix('-'), text.split_once([':', ' '])) {
             (Some(name), _) => (name, "desc"),
             (None, Some((name, direction))) => (name, direction.trim()),
             (None, None) => (text, ""),
         };
-        let by = if name == "time" {
-            Some(By::Time)
-        } else if let Some(place) = metrics.iter().position(|metric| metric.name() == name) {
-            Some(By::Metric(place))
+        let asked = metrics.iter().copied().find(|metric| metric.name() == name);
+        let group = groups.iter().find(|group| group.name == name);
+        // A metric that is not asked for is refused by the builder.
+        let metric = asked.or_else(|| locale.metrics.get(name).filter(|_| group.is_none()));
+        let plain = if name == "time" {
+            Some(Order::time())
         } else {
-            groups.iter().position(|group| group.name == name).map(By::Group)
+            metric.map(Order::metric).or_else(|| group.map(|group| Order::group(group.dimension)))
         };
-        match (by, direction) {
-            (Some(By::Metric(place)), "worst" | "best")
-                if matches!(metrics.get(place), Some(Metric::Rate(_))) =>
-            {
-                let standing = if direction == "worst" { Standing::Worst } else { Standing::Best };
-                orders.push(Order { by: By::Proven(place, standing), descending: true });
-            }
-            (Some(by), "asc") => orders.push(Order { by, descending: false }),
-            (Some(by), "desc") => orders.push(Order { by, descending: true }),
-            (Some(by), "") => orders.push(Order { by, descending: matches!(by, By::Metric(_)) }),
-            _ => {
-                return Err(QueryError::malformed(
-                    "order_by",
-                    format!("{} cannot be ordered by", quoted(text)),
-                    "time, or one of metrics or group_by; with :asc or :desc, or a - before it for descending; a rate also with :worst or :best",
-                    "-sends",
-                ));
-            }
+        match (plain, direction, metric) {
+            (Some(order), "", _) => Ok(order),
+            (Some(order), "asc", _) => Ok(order.ascending()),
+            (Some(order), "desc", _) => Ok(order.descending()),
+            (Some(_), "worst", Some(metric)) => Ok(Order::rate(metric, RateEnd::Worst)),
+            (Some(_), "best", Some(metric)) => Ok(Order::rate(metric, RateEnd::Best)),
+            _ => Err(order::refusal(text)),
         }
-    }
-    Ok(orders)
+    };
+    parameters.list("order_by")?.into_iter().map(order).collect()
 }
 
-fn limit(fields: &Fields) -> Result<usize, QueryError> {
-    let limit = match fields.get("limit") {
-        None => return Ok(Query::MAX_LIMIT),
-        Some(value) => value.as_u64().and_then(|limit| usize::try_from(limit).ok()),
-    };
-    limit.filter(|limit| (1..=Query::MAX_LIMIT).contains(limit)).ok_or_else(|| {
-        QueryError::malformed(
-            "limit",
-            "it is out of range",
-            format!("a whole number from 1 to {}", Query::MAX_LIMIT),
-            "10",
-        )
-    })
+fn limit(parameters: &Parameters) -> Result<Option<usize>, QueryError> {
+    let Some(value) = parameters.get("limit") else { return Ok(None) };
+    let limit = value.as_u64().and_then(|limit| usize::try_from(limit).ok());
+    limit.map(Some).ok_or_else(builder::limit_refusal)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A month, day or hour of history lies in one block of each level that still has it, so for each stretch of time exactly one
-//! block is chosen. Deltas that are not yet merged hold minutes and are always read besides; they are not planned here.
+//! block is chosen. Deltas that are not yet compacted hold minutes and are always read as well; they are not planned here.
 
 use std::collections::BTreeSet;
 
@@ -42,19 +42,19 @@ impl Month {
 
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
-/// The history of one tenant: which blocks there are.
+/// The blocks that exist of one tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Catalogue {
-    /// Hours that have a block of minutes.
+pub struct BlockCatalogue {
+    /// Hours that have a block with the resolution of minutes.
     pub hours: BTreeSet<Hour>,
-    /// Days that have a block of hours.
+    /// Days that have a block with the resolution of hours.
     pub days: BTreeSet<Day>,
-    /// Months that have a block of days.
+    /// Months that have a block with the resolution of days.
     pub months: BTreeSet<Month>,
-    /// Blocks of hours before this one are dropped, or no longer take late events; later hours without a block have no merged
-    /// events. 0 as long as nothing is dropped.
+    /// Blocks of hours before this one are deleted or no longer receive late events, so they may be incomplete. A later hour without a
+    /// block has no compacted events. 0 until something is deleted.
     pub hours_kept_from: Hour,
-    /// The same for blocks of days.
+    /// The same for the blocks of days.
     pub days_kept_from: Day,
 }
 
@@ -72,15 +72,15 @@ pub enum BlockRef {
 /// The blocks that answer `query`, in the order of time.
 ///
 /// # Errors
-/// [`QueryError`] of kind [`QueryErrorKind::Unanswerable`] where history is kept coarser only than the query cuts it; it names what
-/// could be asked instead.
-pub fn plan(query: &Query, catalogue: &Catalogue) -> Result<Vec<BlockRef>, QueryError> {
+/// [`QueryError`] of kind [`QueryErrorKind::Unanswerable`] where only coarser history is kept than the query cuts it. It says what can be
+/// asked instead.
+pub fn plan(query: &Query, catalogue: &BlockCatalogue) -> Result<Vec<BlockRef>, QueryError> {
     let Some((first, last)) = catalogue.span() else { return Ok(Vec::new()) };
     let (from, to) = query.range();
     let mut at = from.max(first);
     let end = match query.basis {
         Basis::Event => to.min(last),
-        // What was sent in the range may have been opened at any time since.
+        // Mail that was sent in the range can have been opened at any time since.
         Basis::Send => last,
     };
     let cuts = Cuts { edges: &query.edges, basis: query.basis };
@@ -126,8 +126,9 @@ pub fn plan(query: &Query, catalogue: &Catalogue) -> Result<Vec<BlockRef>, Query
     Ok(blocks)
 }
 
-impl Catalogue {
-    /// Where the next block of any level begins: a single event of the year 9999 must not make a walk through all hours.
+impl BlockCatalogue {
+    /// Where the next block of any level begins. Skipping to it keeps a single event of the year 9999 from causing a walk through all
+    /// hours until then.
     fn next_after(&self, hour: Hour, day: Day, month: Month) -> Option<Minute> {
         let starts = [
             self.hours.range(Hour(hour.0 + 1)..).next().map(|hour| hour.first_minute()),
@@ -137,7 +138,7 @@ impl Catalogue {
         starts.into_iter().flatten().min()
     }
 
-    /// The first minute of the first block and the minute after the last one.
+    /// The first minute of the first block, and the first one after the last block.
     fn span(&self) -> Option<(Minute, Minute)> {
         let hours = self.hours.first().zip(self.hours.last());
         let days = self.days.first().zip(self.days.last());
@@ -153,7 +154,7 @@ impl Catalogue {
     }
 }
 
-/// Where a query cuts time.
+/// The bucket edges of a query.
 struct Cuts<'a> {
     edges: &'a [Minute],
     basis: Basis,
@@ -162,17 +163,18 @@ struct Cuts<'a> {
 impl Cuts<'_> {
     /// The first edge that would cut a bucket of this resolution in the block over `start..end`.
     fn first_inside(&self, start: Minute, end: Minute, resolution: Resolution) -> Option<Minute> {
-        // A block has the cohorts of any time before its end.
+        // A block can hold the cohorts of any time before its end.
         let start = match self.basis {
             Basis::Event => start,
             Basis::Send => Minute(0),
         };
         let width = resolution.minutes();
         let first = self.edges.partition_point(|edge| *edge <= start);
-        let within = self.edges.get(first..).unwrap_or_default().iter().take_while(|edge| **edge < end);
+        let within = self.edges.iter().skip(first).take_while(|edge| **edge < end);
         within.copied().find(|edge| !edge.0.is_multiple_of(width))
     }
 
+    /// Whether a block of this resolution over `start..end` can answer the query exactly.
     fn fit(&self, start: Minute, end: Minute, resolution: Resolution) -> bool {
         self.first_inside(start, end, resolution).is_none()
     }
@@ -182,7 +184,7 @@ fn minute_of(day: Day) -> Minute {
     day.first_hour().first_minute()
 }
 
-/// Before `kept_from` history is kept by `kept` only, and the query cuts it at `cut`.
+/// The refusal where history before `kept_from` is kept at the resolution `kept` only, and the query cuts it at `cut`.
 fn refusal(query: &Query, kept: Resolution, kept_from: Minute, cut: Option<Minute>) -> QueryError {
     let (from, to) = query.range();
     let cut = cut.unwrap_or(to);
@@ -200,7 +202,7 @@ fn refusal(query: &Query, kept: Resolution, kept_from: Minute, cut: Option<Minut
         _ => ("granularity", format!("total {granularities}; or a later from"), finest),
     };
     let (cut, kept_from) = (cut.start(), kept_from.start());
-    let problem = format!("{cut} cannot be cut out: before {kept_from} history is kept by the {unit}");
+    let problem = format!("history before {kept_from} is kept by the {unit} and cannot be cut at {cut}");
     QueryError::malformed(parameter, problem, allowed, example).of_kind(QueryErrorKind::Unanswerable)
 }
 

@@ -7,44 +7,50 @@ use jiff::tz::TimeZone;
 
 use super::calendar::{self, Compare, Granularity};
 use super::error::QueryError;
-use super::fields::Fields;
-use super::moment::Moment;
 use super::request::{Basis, Query};
+use super::time::{QueryTime, ResolvedTime};
 
-/// How long history is kept by the minute and by the hour, less a margin: a range given in relation to now is widened to what is
-/// still there, since nobody means the exact second 90 days ago.
+/// How long history is kept by the minute and by the hour, less a margin. A range in relation to now is widened to the finest resolution
+/// that is still there, since nobody who asks for `-90d` means the exact second.
 const MINUTES_KEPT: u32 = 25 * DAY;
 const HOURS_KEPT: u32 = 390 * DAY;
 const DAY: u32 = 24 * 60;
+/// Send cohorts are kept by the hour in which the mail was sent.
+const COHORT_STEP: u32 = 60;
+
+/// What decides how a range is resolved.
+pub(super) struct RangeContext<'a> {
+    pub granularity: Granularity,
+    pub basis: Basis,
+    pub compare: Option<Compare>,
+    pub zone: &'a TimeZone,
+    pub now: Timestamp,
+}
 
 /// The minutes asked for; [`edges`] widens them to whole buckets.
 pub(super) fn range(
-    fields: &Fields,
-    granularity: Granularity,
-    basis: Basis,
-    compare: Option<Compare>,
-    zone: &TimeZone,
-    now: Timestamp,
+    from: QueryTime,
+    to: QueryTime,
+    context: &RangeContext<'_>,
 ) -> Result<(Minute, Minute), QueryError> {
-    let from = Moment::parse("from", fields.text("from")?.unwrap_or("-24h"), zone, now)?;
-    let to = Moment::parse("to", fields.text("to")?.unwrap_or("now"), zone, now)?;
+    let from = from.resolve("from", context.zone, context.now)?;
+    let to = to.resolve("to", context.zone, context.now)?;
     if to.at <= from.at {
         return Err(QueryError::malformed("to", "it is not after from", "a time after from", "now"));
     }
-    // Mail by the hour of sending is the finest there is of cohorts.
-    let finest = if basis == Basis::Send { 60 } else { 1 };
-    let (mut from_grain, mut to_grain) = (finest, finest);
-    if granularity == Granularity::Total && from.relative {
-        from_grain = grain(from, compare, now).max(finest);
-        if to.relative {
-            to_grain = from_grain;
+    let finest = if context.basis == Basis::Send { COHORT_STEP } else { 1 };
+    let (mut from_step, mut to_step) = (finest, finest);
+    if context.granularity == Granularity::Total && from.is_relative {
+        from_step = kept_step(from, context.compare, context.now).max(finest);
+        if to.is_relative {
+            to_step = from_step;
         }
     }
-    Ok((from.floor(from_grain), to.ceil(to_grain)))
+    Ok((from.floor(from_step), to.ceil(to_step)))
 }
 
-/// How fine history is where a range begins that is given in relation to now, in minutes.
-fn grain(from: Moment, compare: Option<Compare>, now: Timestamp) -> u32 {
+/// The resolution of history, in minutes, where a range begins that is given in relation to now.
+fn kept_step(from: ResolvedTime, compare: Option<Compare>, now: Timestamp) -> u32 {
     let age = now.minute().0.saturating_sub(from.at.minute().0);
     let oldest = match compare {
         None => age,
@@ -65,10 +71,10 @@ pub(super) fn edges(
     from: Minute,
     to: Minute,
 ) -> Result<Vec<Minute>, QueryError> {
-    let cut = |granularity| calendar::edges(granularity, zone, from, to, Query::MAX_BUCKETS);
-    cut(granularity).ok_or_else(|| {
+    let edges = |granularity| calendar::edges(granularity, zone, from, to, Query::MAX_BUCKETS);
+    edges(granularity).ok_or_else(|| {
         let coarser = Granularity::ALL.into_iter().filter(|one| *one > granularity);
-        let fitting: Vec<_> = coarser.filter(|one| cut(*one).is_some()).map(Granularity::name).collect();
+        let fitting: Vec<_> = coarser.filter(|one| edges(*one).is_some()).map(Granularity::name).collect();
         QueryError::malformed(
             "granularity",
             format!("the range has more than {} buckets of {}", Query::MAX_BUCKETS, granularity.name()),

@@ -1,31 +1,34 @@
-//! A query after checking: typed, within limits, its times resolved to buckets.
+//! A validated query: typed, within limits, its times resolved to buckets.
 //!
-//! It cannot be built without a [`Scope`], so a query without a tenant cannot be written. `parse` makes it from the wire.
+//! [`QueryBuilder`](super::QueryBuilder) is the only way to make one, and it cannot be started without a [`Scope`]: a query without a
+//! tenant cannot be written.
 
-use event::attribution::Dimension;
 use event::{Minute, TenantId};
 use jiff::tz::TimeZone;
 
 use super::calendar::{self, Compare, Granularity};
-use super::cohort;
+use super::columns::MetricColumns;
+use super::dimension::{GroupColumn, QueryDimension};
 use super::error::{QueryError, QueryErrorKind};
-use super::filter::{Facet, Filter};
-use super::metric::Metric;
+use super::filter::Filter;
+use super::metrics::{Metric, Needs};
+use super::order::RowOrder;
+use super::send_cohorts;
 use crate::block::Projection;
 
-/// Whose numbers may be read: decided by the credential, never by the query.
+/// Whose numbers may be read. The credential decides, never the query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One tenant's.
     Tenant(TenantId),
-    /// Everyone's: an operator asks.
+    /// Those of all tenants, for operators.
     All,
 }
 
-/// Which clock an event counts by.
+/// By which time an event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Basis {
-    /// When it happened.
+    /// When the event happened.
     Event,
     /// When its message was sent.
     Send,
@@ -40,138 +43,105 @@ pub enum Fill {
     None,
 }
 
-/// One of the things rows are grouped by, under the name the user gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The name in the reply.
-    pub name: String,
-    /// What it is.
-    pub facet: Facet,
-}
-
-/// What rows are ordered by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// The bucket.
-    Time,
-    /// A metric, by its place in the query's metrics.
-    Metric(usize),
-    /// The proven part of a rate, by its place in the query's metrics: its lower confidence bound, so that one bounce of one
-    /// mail ranks below 900 of 10,000.
-    Proven(usize, Standing),
-    /// A group's value, by its place in the query's groups.
-    Group(usize),
-}
-
-/// Which end of a rate comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Most bounces, fewest deliveries.
-    Worst,
-    /// Fewest bounces, most deliveries.
-    Best,
-}
-
-/// One key of the order of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// What is compared.
-    pub by: By,
-    /// Largest first; ignored for [`By::Proven`], whose [`Standing`] is the direction.
-    pub descending: bool,
-}
-
-/// A name is read in the head of a table.
-const MAX_TAG_NAME_BYTES: usize = 64;
-
-/// How those who ask speak of their mail, where they do not say otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Locale {
-    /// The names of the tags kept as `tag1` to `tag4`, beside their own.
-    pub tags: [Option<String>; 4],
-    /// Where days begin; in UTC if nothing is said.
-    pub zone: Option<TimeZone>,
-}
-
-impl Locale {
-    /// The tags that may have names.
-    pub const TAGS: [Dimension; 4] = [Dimension::Tag1, Dimension::Tag2, Dimension::Tag3, Dimension::Tag4];
-
-    /// The dimension of that name. A declared tag never hides a dimension of ours.
-    pub fn dimension(&self, name: &str) -> Option<Dimension> {
-        Dimension::from_name(name).or_else(|| {
-            let declared = self.tags.iter().position(|tag| tag.as_deref() == Some(name))?;
-            Self::TAGS.get(declared).copied()
-        })
-    }
-
-    /// Whether a tag may go by this name: it hides no name of ours and can stand in a query string.
-    pub fn may_name(name: &str) -> bool {
-        let is_ours = matches!(name, "tenant" | "time") || Dimension::from_name(name).is_some();
-        let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
-        !is_ours && (1..=MAX_TAG_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_plain)
-    }
-
-    /// Every name that [`Locale::dimension`] knows.
-    pub fn all(&self) -> impl Iterator<Item = &str> {
-        let own = Dimension::ALL.iter().map(|dimension| dimension.name());
-        own.chain(self.tags.iter().flatten().map(String::as_str))
-    }
-}
-
-/// A question that can be answered.
+/// A query that can be planned and executed.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Whose numbers.
-    pub scope: Scope,
-    /// The columns; at least one.
-    pub metrics: Vec<Metric>,
-    /// Which clock.
-    pub basis: Basis,
-    /// How wide the buckets are.
-    pub granularity: Granularity,
+    pub(super) scope: Scope,
+    pub(super) metrics: MetricColumns,
+    pub(super) basis: Basis,
+    pub(super) granularity: Granularity,
     /// Where buckets begin and, last, where the last one ends: at least two, rising.
     pub(super) edges: Vec<Minute>,
     /// Where days begin.
     pub(super) zone: TimeZone,
-    /// What rows are grouped by.
-    pub group_by: Vec<Group>,
-    /// Which rows are counted.
-    pub filter: Filter,
-    /// The order of rows; may be empty.
-    pub order_by: Vec<Order>,
-    /// The most groups of a page, or rows if there are no groups.
-    pub limit: usize,
+    pub(super) group_by: Vec<GroupColumn>,
+    pub(super) filter: Filter,
+    pub(super) order_by: Vec<RowOrder>,
+    pub(super) limit: usize,
     /// How many groups or rows earlier pages had.
     pub(super) skip: usize,
-    /// What to compare with.
-    pub compare: Option<Compare>,
-    /// What stands for an empty bucket.
-    pub fill: Fill,
+    pub(super) compare: Option<Compare>,
+    pub(super) fill: Fill,
     /// What a cursor is bound to: everything the user asked but the cursor itself.
     pub(super) fingerprint: u64,
-    /// Whether this is the range another query is compared with.
+    /// Whether this is the range that another query is compared with.
     pub(super) is_earlier: bool,
 }
 
 impl Query {
-    /// Most buckets of a range; a bound on work and memory. 34 days by the minute, 5 years by the hour.
+    /// The most buckets of a range; a bound on work and memory. 34 days by the minute, 5 years by the hour.
     pub const MAX_BUCKETS: usize = 50_000;
-    /// Most groups of a page.
+    /// The most groups of a page, and the default.
     pub const MAX_LIMIT: usize = 10_000;
-    /// Most rows of a page: a reply stays at some ten megabytes.
+    /// The most rows of a page: a reply stays at about ten megabytes.
     pub const MAX_ROWS: usize = 50_000;
-    /// Most metrics.
+    /// The most metrics.
     pub const MAX_METRICS: usize = 40;
-    /// Most things to group by.
+    /// The most dimensions to group by.
     pub const MAX_GROUP_BY: usize = 4;
-    /// Most keys of an order.
+    /// The most keys of an order.
     pub const MAX_ORDER_BY: usize = 8;
 
-    /// The first minute asked for, and the first one after.
+    /// Whose numbers are read.
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The same query about one tenant.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: &TenantId) -> Self {
+        Self { scope: Scope::Tenant(tenant.clone()), ..self.clone() }
+    }
+
+    /// The columns; at least one, none of them twice.
+    pub fn metrics(&self) -> &[Metric] {
+        self.metrics.as_slice()
+    }
+
+    /// By which time events count.
+    pub const fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// How wide the buckets are.
+    pub const fn granularity(&self) -> Granularity {
+        self.granularity
+    }
+
+    /// What rows are grouped by.
+    pub fn group_by(&self) -> &[GroupColumn] {
+        &self.group_by
+    }
+
+    /// Which rows are counted.
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// The most groups of a page, or rows if there are no groups.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What the range is compared with.
+    pub const fn compare(&self) -> Option<Compare> {
+        self.compare
+    }
+
+    /// What stands for an empty bucket.
+    pub const fn fill(&self) -> Fill {
+        self.fill
+    }
+
+    /// The first minute of the range, and the first one after it.
     pub fn range(&self) -> (Minute, Minute) {
-        let first = self.edges.first().copied().unwrap_or_default();
-        (first, self.edges.last().copied().unwrap_or(first))
+        match self.edges.as_slice() {
+            [from, .., to] => (*from, *to),
+            _ => {
+                event::invariant::broken("a query has fewer than two edges");
+                (Minute(0), Minute(0))
+            }
+        }
     }
 
     /// Where buckets begin and, last, where the last one ends.
@@ -179,35 +149,44 @@ impl Query {
         &self.edges
     }
 
-    /// The beginning of a bucket in RFC 3339: of the time zone for days and longer, else of UTC.
+    /// How many buckets there are.
+    pub(super) fn bucket_count(&self) -> usize {
+        self.edges.len() - 1
+    }
+
+    /// The beginning of a bucket in RFC 3339: in the time zone for days and longer, otherwise in UTC.
     pub fn rfc3339(&self, minute: Minute) -> String {
         let zone = if self.granularity.is_calendar() { &self.zone } else { &TimeZone::UTC };
         calendar::rfc3339(minute, zone)
     }
 
     /// What must be read of each row.
-    pub fn wanted(&self) -> Projection {
-        let mut wanted = Projection::default();
-        for metric in &self.metrics {
-            metric.want(&mut wanted);
-        }
-        wanted
+    pub fn projection(&self) -> Projection {
+        self.needs().projection
     }
 
-    /// Whether `tenant` may have rows in the answer: what need not be read, need not be fetched.
+    pub(super) fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        for metric in self.metrics.as_slice() {
+            metric.add_needs(&mut needs);
+        }
+        needs
+    }
+
+    /// Whether `tenant` can have rows in the answer. If not, its blocks need not be fetched.
     pub fn reads(&self, tenant: &TenantId) -> bool {
         let in_scope = match &self.scope {
             Scope::Tenant(own) => own == tenant,
             Scope::All => true,
         };
-        let known = |facet| match facet {
-            Facet::Tenant => Some(tenant.as_str()),
-            Facet::Dimension(_) => None,
+        let known = |dimension| match dimension {
+            QueryDimension::Tenant => Some(tenant.as_str()),
+            QueryDimension::Mail(_) => None,
         };
-        in_scope && self.filter.judge(&known) != Some(false)
+        in_scope && self.filter.evaluate(&known) != Some(false)
     }
 
-    /// The same question about the range to compare with, to be planned and executed like this one.
+    /// The same query about the range to compare with, to be planned and executed like this one.
     ///
     /// # Errors
     /// [`QueryError`] about `compare` if that range begins before 1970.
@@ -223,7 +202,7 @@ impl Query {
             return Err(refusal.of_kind(QueryErrorKind::Unanswerable));
         };
         let earlier = Self { edges, compare: None, is_earlier: true, ..self.clone() };
-        cohort::check(&earlier)?;
+        send_cohorts::check(&earlier)?;
         Ok(Some(earlier))
     }
 }

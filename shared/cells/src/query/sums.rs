@@ -1,25 +1,30 @@
 //! Running sums by group and bucket: flat, growing only where something was counted, and bounded.
 //!
-//! A group has a run of slots, one per bucket; a slot is a run of sums, one per wanted counter, and a cell of sketches if any are
-//! wanted. Nothing here knows what a metric is.
+//! ```text
+//! group ─▶ a slot number per bucket ─▶ slot: a sum per counter, and a cell of sketches if any sketch is read
+//! ```
+//!
+//! Nothing here knows what a metric is.
 
 use compact_str::CompactString;
+use event::invariant;
 use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use super::metrics::{Aggregate, Needs};
 use crate::block::{Projection, RowRef};
 use crate::cell::Cell;
 use crate::counter::{CounterId, PerCounter};
 
-/// How many numbers may be held at once, places of empty buckets included: some 128 MiB.
+/// The most numbers held at once, including the slot numbers of empty buckets: about 128 MiB.
 const MAX_NUMBERS: usize = 16 << 20;
-/// What a group without buckets is taken for, in numbers: its values and its entry in the table.
+/// What a group without buckets is counted as, in numbers: its values and its entry in the table.
 const GROUP_NUMBERS: usize = 16;
-/// What a cell of empty sketches is taken for, in numbers. Full ones are no larger than the blocks they were read from.
+/// What a cell of empty sketches is counted as, in numbers. Full ones are no larger than the blocks they were read from.
 const SKETCH_NUMBERS: usize = 24;
-/// The place of a counter that is not wanted, and the slot of a bucket in which nothing was counted.
-const NOWHERE: u32 = u32::MAX;
+/// Stands for no slot and for a counter that is not summed. [`MAX_NUMBERS`] keeps real numbers far below it.
+const ABSENT: u32 = u32::MAX;
 
 /// The values of a group, in the order of the query's groups.
 pub(super) type GroupValues = SmallVec<[CompactString; 1]>;
@@ -30,56 +35,74 @@ pub(super) struct Full;
 
 /// Sums by group and bucket.
 pub(super) struct Sums {
-    wanted: Projection,
+    needs: Needs,
     buckets: usize,
-    /// The wanted counters, in the order of their sums in a slot.
+    /// The counters of the sums in a slot, in their order: first all that are read, then those that are also summed over the providers
+    /// that report complaints.
     counters: Vec<CounterId>,
-    /// Where a counter's sum lies in a slot, by the counter's number.
-    places: PerCounter<u32>,
+    /// How many of `counters` are of the first kind.
+    plain: usize,
+    /// The position of a counter's sum in a slot.
+    offsets: PerCounter<u32>,
+    /// The position of its sum over the providers that report complaints.
+    reporting_offsets: PerCounter<u32>,
     numbers: HashMap<GroupValues, u32, RandomState>,
     groups: Vec<Group>,
     /// The slots of all groups that have any, one for each bucket.
     slots: Vec<u32>,
-    /// The sums of all slots, one for each wanted counter.
-    flat: Vec<u64>,
-    /// The sketches of all slots; none if no sketch is wanted.
+    /// The sums of all slots.
+    sums: Vec<u64>,
+    /// The sketches of all slots; empty if no sketch is read.
     sketches: Vec<Cell>,
     slot_count: u32,
-    held: usize,
+    held_numbers: usize,
 }
 
 struct Group {
     values: GroupValues,
-    /// Where the slots of its buckets begin; `usize::MAX` if nothing was counted yet.
-    slots: usize,
+    /// The position in [`Sums::slots`] of its first bucket; `None` until something is counted.
+    first_slot: Option<usize>,
 }
 
 impl Sums {
     /// No sums.
-    pub(super) fn new(wanted: Projection, buckets: usize) -> Self {
-        let counters: Vec<CounterId> = wanted.counters.iter().collect();
-        let mut places = PerCounter::filled(NOWHERE);
-        for (place, &counter) in (0..).zip(&counters) {
-            places[counter] = place;
+    pub(super) fn new(needs: Needs, buckets: usize) -> Self {
+        let mut counters = Vec::new();
+        let mut offsets = PerCounter::filled(ABSENT);
+        let mut reporting_offsets = PerCounter::filled(ABSENT);
+        for (set, offsets) in
+            [(needs.projection.counters, &mut offsets), (needs.reporting, &mut reporting_offsets)]
+        {
+            for counter in set.iter() {
+                offsets[counter] = u32::try_from(counters.len()).unwrap_or(ABSENT);
+                counters.push(counter);
+            }
         }
         Self {
-            wanted,
+            needs,
             buckets,
+            plain: needs.projection.counters.iter().count(),
             counters,
-            places,
+            offsets,
+            reporting_offsets,
             numbers: HashMap::default(),
             groups: Vec::new(),
             slots: Vec::new(),
-            flat: Vec::new(),
+            sums: Vec::new(),
             sketches: Vec::new(),
             slot_count: 0,
-            held: 0,
+            held_numbers: 0,
         }
     }
 
-    /// What is summed.
-    pub(super) const fn wanted(&self) -> &Projection {
-        &self.wanted
+    /// What is read of each row.
+    pub(super) const fn projection(&self) -> &Projection {
+        &self.needs.projection
+    }
+
+    /// Whether some counters are also summed over the providers that report complaints.
+    pub(super) const fn has_reporting(&self) -> bool {
+        !self.needs.reporting.is_empty()
     }
 
     /// The values of all groups, in the order of their numbers.
@@ -92,51 +115,63 @@ impl Sums {
         self.numbers.get(values).copied()
     }
 
-    /// The number of a group.
+    /// The number of a group; a new group gets the next one.
     pub(super) fn number(&mut self, values: GroupValues) -> Result<u32, Full> {
         if let Some(number) = self.find(&values) {
             return Ok(number);
         }
         self.hold(GROUP_NUMBERS)?;
         let number = u32::try_from(self.groups.len()).map_err(|_| Full)?;
-        self.groups.push(Group { values: values.clone(), slots: usize::MAX });
+        self.groups.push(Group { values: values.clone(), first_slot: None });
         self.numbers.insert(values, number);
         Ok(number)
     }
 
-    /// Adds a count to a slot, if its counter is wanted.
+    /// Adds a count to a slot, if its counter is summed.
     #[inline]
     pub(super) fn add(&mut self, slot: u32, counter: CounterId, count: u64) {
-        let place = self.places[counter];
-        if place != NOWHERE {
-            add_to(&mut self.flat, slot as usize * self.counters.len() + place as usize, count);
+        let offset = self.offsets[counter];
+        if offset != ABSENT {
+            add_to(&mut self.sums, slot as usize * self.counters.len() + offset as usize, count);
         }
     }
 
-    /// Adds a row's sketches to a slot, as far as they are wanted.
+    /// Adds a count of a provider that reports complaints: also to the sum over these providers, if there is one.
+    #[inline]
+    pub(super) fn add_reporting(&mut self, slot: u32, counter: CounterId, count: u64) {
+        self.add(slot, counter, count);
+        let offset = self.reporting_offsets[counter];
+        if offset != ABSENT {
+            add_to(&mut self.sums, slot as usize * self.counters.len() + offset as usize, count);
+        }
+    }
+
+    /// Adds the sketches that are read of a row to a slot.
     pub(super) fn add_sketches(&mut self, slot: u32, row: &RowRef<'_>) {
-        let Some(sketches) = self.sketches.get_mut(slot as usize) else { return };
-        if let Some(latency) = row.latency.filter(|_| self.wanted.latency) {
+        let projection = self.needs.projection;
+        let Some(sketches) = self.sketches.get_mut(slot as usize) else {
+            return invariant::broken("a slot has no sketches although the query reads some");
+        };
+        if let Some(latency) = row.latency.filter(|_| projection.latency) {
             sketches.latency.merge(latency);
         }
-        if let Some(opens) = row.opens.filter(|_| self.wanted.opens) {
+        if let Some(opens) = row.opens.filter(|_| projection.opens) {
             sketches.opens.merge(opens);
         }
-        if let Some(clicks) = row.clicks.filter(|_| self.wanted.clicks) {
+        if let Some(clicks) = row.clicks.filter(|_| projection.clicks) {
             sketches.clicks.merge(clicks);
         }
     }
 
-    /// Adds all sums of another of the same shape.
+    /// Adds all sums of another execution of the same query.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), Full> {
-        let width = self.counters.len();
         for group in &other.groups {
             let number = self.number(group.values.clone())?;
             for (bucket, theirs) in other.slots_of(group) {
                 let slot = self.slot(number, bucket)? as usize;
-                for place in 0..width {
-                    let count = other.flat.get(theirs * width + place).map_or(0, |sum| *sum);
-                    add_to(&mut self.flat, slot * width + place, count);
+                let first = slot * self.counters.len();
+                for (offset, count) in other.sums_of(theirs).iter().enumerate() {
+                    add_to(&mut self.sums, first + offset, *count);
                 }
                 if let (Some(ours), Some(theirs)) = (self.sketches.get_mut(slot), other.sketches.get(theirs))
                 {
@@ -147,85 +182,119 @@ impl Sums {
         Ok(())
     }
 
-    /// The cells of some groups taken together, by bucket, or a single one of the whole range; none where nothing was counted.
-    pub(super) fn cells(&self, groups: impl Iterator<Item = u32>, whole_range: bool) -> Vec<Option<Cell>> {
+    /// The sums of some groups taken together, one per bucket; `None` for a bucket in which nothing was counted.
+    pub(super) fn by_bucket(&self, groups: impl Iterator<Item = u32>) -> Vec<Option<Aggregate>> {
+        self.aggregates(groups, self.buckets, |bucket| bucket)
+    }
+
+    /// The sums of a group over the whole range; `None` if nothing was counted.
+    pub(super) fn whole_range(&self, group: u32) -> Option<Aggregate> {
+        self.aggregates(std::iter::once(group), 1, |_| 0).pop().flatten()
+    }
+
+    /// Sums of some groups in `count` aggregates; `position` says into which one a bucket goes.
+    fn aggregates(
+        &self,
+        groups: impl Iterator<Item = u32>,
+        count: usize,
+        position: impl Fn(usize) -> usize,
+    ) -> Vec<Option<Aggregate>> {
         let width = self.counters.len();
-        let places = if whole_range { 1 } else { self.buckets };
-        let mut flat = vec![0; places * width];
-        let mut sketches = vec![Cell::default(); if self.sketches.is_empty() { 0 } else { places }];
+        let mut sums = vec![0; count * width];
+        let mut sketches = vec![Cell::default(); if self.sketches.is_empty() { 0 } else { count }];
         for group in groups.filter_map(|group| self.groups.get(group as usize)) {
             for (bucket, slot) in self.slots_of(group) {
-                let place = if whole_range { 0 } else { bucket };
-                let first = slot * width;
-                for (offset, count) in
-                    self.flat.get(first..first + width).unwrap_or_default().iter().enumerate()
-                {
-                    add_to(&mut flat, place * width + offset, *count);
+                let position = position(bucket);
+                for (offset, count) in self.sums_of(slot).iter().enumerate() {
+                    add_to(&mut sums, position * width + offset, *count);
                 }
-                if let (Some(held), Some(more)) = (sketches.get_mut(place), self.sketches.get(slot)) {
+                if let (Some(held), Some(more)) = (sketches.get_mut(position), self.sketches.get(slot)) {
                     held.merge(more);
                 }
             }
         }
         let mut sketches = sketches.into_iter();
-        let cell = |place: usize| {
-            let mut cell = sketches.next().unwrap_or_default();
-            for (counter, count) in self.counters.iter().zip(flat.get(place * width..).unwrap_or_default()) {
-                cell.counters.add(*counter, *count);
+        let aggregate = |position: usize| {
+            // Without sketches every cell begins empty.
+            let cell = sketches.next().unwrap_or_default();
+            let mut aggregate = Aggregate { cell, ..Aggregate::default() };
+            let counts = sums.iter().skip(position * width).take(width);
+            for (offset, (counter, count)) in self.counters.iter().zip(counts).enumerate() {
+                let counters =
+                    if offset < self.plain { &mut aggregate.cell.counters } else { &mut aggregate.reporting };
+                counters.add(*counter, *count);
             }
-            (!cell.is_empty()).then_some(cell)
+            (!aggregate.cell.is_empty()).then_some(aggregate)
         };
-        (0..places).map(cell).collect()
+        (0..count).map(aggregate).collect()
     }
 
-    /// Bucket and slot of what was counted in a group.
+    /// Bucket and slot of everything that was counted in a group.
     fn slots_of(&self, group: &Group) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let slots = self.slots.get(group.slots..).unwrap_or_default().iter().take(self.buckets).enumerate();
-        slots.filter(|(_, slot)| **slot != NOWHERE).map(|(bucket, slot)| (bucket, *slot as usize))
+        let slots = group.first_slot.and_then(|first| self.slots.get(first..first + self.buckets));
+        let numbered = slots.into_iter().flatten().enumerate();
+        numbered.filter(|(_, slot)| **slot != ABSENT).map(|(bucket, slot)| (bucket, *slot as usize))
+    }
+
+    /// The sums of a slot.
+    fn sums_of(&self, slot: usize) -> &[u64] {
+        let width = self.counters.len();
+        let sums = self.sums.get(slot * width..(slot + 1) * width);
+        invariant::or_broken(sums, &[], "a slot has no sums")
     }
 
     /// The slot of a group's bucket, made if there is none. The bucket must be one of the query's: behind them lies another group.
     #[inline]
     pub(super) fn slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
-        let first = self.groups.get(number as usize).map_or(usize::MAX, |group| group.slots);
-        match self.slots.get(first.saturating_add(bucket)) {
-            Some(&slot) if slot != NOWHERE => Ok(slot),
+        let first = self.groups.get(number as usize).and_then(|group| group.first_slot);
+        match first.and_then(|first| self.slots.get(first + bucket)) {
+            Some(&slot) if slot != ABSENT => Ok(slot),
             _ => self.new_slot(number, bucket),
         }
     }
 
     #[cold]
     fn new_slot(&mut self, number: u32, bucket: usize) -> Result<u32, Full> {
-        let begins = self.groups.get(number as usize).is_some_and(|group| group.slots == usize::MAX);
-        if begins {
-            self.hold(self.buckets)?;
-        }
-        let sketched = self.wanted.has_sketches();
-        self.hold(self.counters.len() + if sketched { SKETCH_NUMBERS } else { 1 })?;
-        let group = self.groups.get_mut(number as usize).ok_or(Full)?;
-        if begins {
-            group.slots = self.slots.len();
-            self.slots.resize(self.slots.len() + self.buckets, NOWHERE);
-        }
-        let place = self.slots.get_mut(group.slots + bucket).ok_or(Full)?;
+        let has_sketches = self.needs.projection.has_sketches();
+        let first = match self.groups.get(number as usize).and_then(|group| group.first_slot) {
+            Some(first) => first,
+            None => self.first_slot(number)?,
+        };
+        self.hold(self.counters.len() + if has_sketches { SKETCH_NUMBERS } else { 1 })?;
         let slot = self.slot_count;
-        *place = slot;
+        match self.slots.get_mut(first + bucket) {
+            Some(place) => *place = slot,
+            None => invariant::broken("a group has no slot for a bucket of its query"),
+        }
         self.slot_count += 1;
-        self.flat.resize(self.flat.len() + self.counters.len(), 0);
-        if sketched {
+        self.sums.resize(self.sums.len() + self.counters.len(), 0);
+        if has_sketches {
             self.sketches.push(Cell::default());
         }
         Ok(slot)
     }
 
+    /// Makes room for the slots of a group and returns the position of the first.
+    fn first_slot(&mut self, number: u32) -> Result<usize, Full> {
+        self.hold(self.buckets)?;
+        let first = self.slots.len();
+        self.slots.resize(first + self.buckets, ABSENT);
+        match self.groups.get_mut(number as usize) {
+            Some(group) => group.first_slot = Some(first),
+            None => invariant::broken("a slot is asked for a group that does not exist"),
+        }
+        Ok(first)
+    }
+
     fn hold(&mut self, numbers: usize) -> Result<(), Full> {
-        self.held = self.held.saturating_add(numbers);
-        if self.held > MAX_NUMBERS { Err(Full) } else { Ok(()) }
+        self.held_numbers = self.held_numbers.saturating_add(numbers);
+        if self.held_numbers > MAX_NUMBERS { Err(Full) } else { Ok(()) }
     }
 }
 
-fn add_to(sums: &mut [u64], place: usize, count: u64) {
-    if let Some(sum) = sums.get_mut(place) {
-        *sum = sum.saturating_add(count);
+fn add_to(sums: &mut [u64], position: usize, count: u64) {
+    match sums.get_mut(position) {
+        Some(sum) => *sum = sum.saturating_add(count),
+        None => invariant::broken("a sum lies outside of its slot"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests of queries share: rows made by hand, and an answer computed the slow way.
+//! What the tests of queries share: events written by hand, and an answer computed naively.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use crate::counter::{Counter, CounterId, Counters};
 /// 15 March 2026, 12:34:56 UTC: two weeks before clocks change in Europe.
 pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_773_578_096);
 
-/// One count of one event, as plain as can be.
+/// One count of one event.
 #[derive(Clone, Debug)]
-pub(super) struct Happening {
+pub(super) struct TestEvent {
     pub tenant: &'static str,
     pub at: Minute,
     pub sent: Minute,
@@ -26,11 +26,11 @@ pub(super) struct Happening {
     pub domain: &'static str,
     pub counter: CounterId,
     pub count: u64,
-    /// Who opened and clicked, and how many milliseconds the delivery took; 0 for nobody and never.
+    /// Identifies who opened and clicked, and is also the delivery time in milliseconds; 0 for none of them.
     pub opener: u64,
 }
 
-impl Happening {
+impl TestEvent {
     pub(super) fn new(at: &str, provider: &'static str, counter: Counter, count: u64) -> Self {
         let at = minute(at);
         Self {
@@ -46,13 +46,13 @@ impl Happening {
         }
     }
 
-    pub(super) fn value(&self, facet: Facet) -> &'static str {
-        match facet {
-            Facet::Tenant => self.tenant,
-            Facet::Dimension(Dimension::Provider) => self.provider,
-            Facet::Dimension(Dimension::Campaign) => self.campaign,
-            Facet::Dimension(Dimension::RecipientDomain) => self.domain,
-            Facet::Dimension(_) => Dimension::NONE,
+    pub(super) fn value(&self, dimension: QueryDimension) -> &'static str {
+        match dimension {
+            QueryDimension::Tenant => self.tenant,
+            QueryDimension::Mail(Dimension::Provider) => self.provider,
+            QueryDimension::Mail(Dimension::Campaign) => self.campaign,
+            QueryDimension::Mail(Dimension::RecipientDomain) => self.domain,
+            QueryDimension::Mail(_) => Dimension::NONE,
         }
     }
 
@@ -76,13 +76,13 @@ pub(super) fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
-/// A block as plain as can be: one key and one row for each happening, of one tenant.
-pub(super) struct Plain {
+/// A block of one tenant with one key and one row for each event.
+pub(super) struct PlainBlock {
     pub resolution: Resolution,
-    pub rows: Vec<Happening>,
+    pub rows: Vec<TestEvent>,
 }
 
-impl Rows for Plain {
+impl Rows for PlainBlock {
     fn resolution(&self) -> Resolution {
         self.resolution
     }
@@ -90,7 +90,7 @@ impl Rows for Plain {
         u32::try_from(self.rows.len()).unwrap()
     }
     fn key_value(&self, key: u32, dimension: Dimension) -> &str {
-        self.rows[key as usize].value(Facet::Dimension(dimension))
+        self.rows[key as usize].value(QueryDimension::Mail(dimension))
     }
     fn scan_cells(
         &self,
@@ -121,10 +121,10 @@ impl Rows for Plain {
     }
 }
 
-impl Plain {
+impl PlainBlock {
     fn scan(
         &self,
-        time: impl Fn(&Happening) -> Minute,
+        time: impl Fn(&TestEvent) -> Minute,
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
@@ -155,36 +155,35 @@ pub(super) fn read(body: &Json, scope: Scope) -> Result<Query, QueryError> {
     Query::from_json(body.to_string().as_bytes(), scope, &Locale::default(), NOW)
 }
 
-/// Executes over the happenings at the resolution of minutes, tenant by tenant.
-pub(super) fn executed(query: &Query, happenings: &[Happening]) -> Execution {
+/// Executes a query over events at the resolution of minutes, tenant by tenant.
+pub(super) fn executed(query: &Query, events: &[TestEvent]) -> Execution {
     let mut execution = Execution::new(query);
     for name in ["acme", "globex"] {
-        let rows = happenings.iter().filter(|one| one.tenant == name).cloned().collect();
-        execution.add(&tenant(name), &Plain { resolution: Resolution::Minute, rows }).unwrap();
+        let rows = events.iter().filter(|one| one.tenant == name).cloned().collect();
+        execution.add(&tenant(name), &PlainBlock { resolution: Resolution::Minute, rows }).unwrap();
     }
     execution
 }
 
-/// The reply to a query over happenings, as users see it.
-pub(super) fn reply(body: &Json, happenings: &[Happening]) -> Json {
+/// The JSON reply to a query over events.
+pub(super) fn reply(body: &Json, events: &[TestEvent]) -> Json {
     let query = query(body);
-    let earlier = query.earlier().unwrap().map(|earlier| executed(&earlier, happenings));
-    let answer = executed(&query, happenings).finish(earlier, Freshness::default());
+    let earlier = query.earlier().unwrap().map(|earlier| executed(&earlier, events));
+    let answer = executed(&query, events).finish(earlier, Freshness::default());
     serde_json::to_value(answer).unwrap()
 }
 
-/// The cells a query should find, by bucket and group, computed the slow way. Filters are not applied.
-pub(super) fn slowly(query: &Query, happenings: &[Happening]) -> BTreeMap<(usize, Vec<String>), Cell> {
+/// The cells that a query should find, by bucket and group, computed naively. Filters are not applied.
+pub(super) fn naive_cells(query: &Query, events: &[TestEvent]) -> BTreeMap<(usize, Vec<String>), Cell> {
     let mut cells: BTreeMap<(usize, Vec<String>), Cell> = BTreeMap::new();
-    for happening in happenings {
-        let at = if query.basis == Basis::Send { happening.sent } else { happening.at };
+    for event in events {
+        let at = if query.basis() == Basis::Send { event.sent } else { event.at };
         let Some(bucket) = query.edges().windows(2).position(|ends| ends[0] <= at && at < ends[1]) else {
             continue;
         };
-        let group = query.group_by.iter().map(|group| happening.value(group.facet).to_string()).collect();
-        let wanted = query.wanted();
-        let mut cell = happening.cell();
-        if !wanted.counters.contains(happening.counter) {
+        let group = query.group_by().iter().map(|group| event.value(group.dimension).to_string()).collect();
+        let mut cell = event.cell();
+        if !query.projection().counters.contains(event.counter) {
             cell.counters = Counters::new();
         }
         if !cell.is_empty() {
@@ -194,8 +193,8 @@ pub(super) fn slowly(query: &Query, happenings: &[Happening]) -> BTreeMap<(usize
     cells
 }
 
-/// Anything that can happen in the ten weeks before [`NOW`].
-pub(super) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+/// Any events in the ten weeks before [`NOW`].
+pub(super) fn events() -> impl Strategy<Value = Vec<TestEvent>> {
     let one = (
         prop::sample::select(vec!["acme", "globex"]),
         (0..70 * 24 * 60_u32, 0..10 * 24 * 60_u32),
@@ -208,7 +207,7 @@ pub(super) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     );
     let one = one.prop_map(|(tenant, (ago, took), provider, campaign, domain, counter, count, opener)| {
         let at = NOW.minute().0 - ago;
-        Happening {
+        TestEvent {
             tenant,
             at: Minute(at),
             sent: Minute(at - took),

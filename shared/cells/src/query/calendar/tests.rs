@@ -70,7 +70,7 @@ fn buckets_begin_where_the_calendar_says() {
 }
 
 #[test]
-fn a_day_is_as_long_as_its_zone_makes_it() {
+fn day_has_the_length_that_its_zone_gives_it() {
     let check = |zone_name: &str, noon: &str, minutes: u32| {
         let day =
             edges(Granularity::Day, &zone(zone_name), minute(noon), Minute(minute(noon).0 + 1), 9).unwrap();
@@ -85,7 +85,7 @@ fn a_day_is_as_long_as_its_zone_makes_it() {
 }
 
 #[test]
-fn a_date_that_a_zone_skipped_has_no_bucket() {
+fn date_that_a_zone_skipped_has_no_bucket() {
     check_edges(
         Granularity::Day,
         "Pacific/Apia",
@@ -101,7 +101,7 @@ fn a_date_that_a_zone_skipped_has_no_bucket() {
 }
 
 #[test]
-fn the_bucket_in_which_1970_begins_is_cut_off() {
+fn bucket_in_which_1970_begins_starts_with_1970() {
     check_edges(
         Granularity::Week,
         "UTC",
@@ -114,7 +114,7 @@ fn the_bucket_in_which_1970_begins_is_cut_off() {
 }
 
 #[test]
-fn too_many_buckets_and_the_end_of_the_calendar_give_none() {
+fn too_many_buckets_and_times_beyond_the_calendar_give_none() {
     let cut =
         |granularity, from, to, most| edges(granularity, &TimeZone::UTC, Minute(from), Minute(to), most);
     assert_eq!(cut(Granularity::Minute, 0, 10, 10).unwrap().len(), 11);
@@ -141,7 +141,7 @@ fn check_earlier(
 }
 
 #[test]
-fn the_period_before_has_as_many_buckets_and_ends_where_the_range_begins() {
+fn previous_period_has_as_many_buckets_and_ends_where_the_range_begins() {
     use Granularity::{Day, Hour, Month, Total};
     let check = |granularity, zone, range, expected| {
         check_earlier(Compare::PreviousPeriod, granularity, zone, range, expected);
@@ -173,7 +173,7 @@ fn the_period_before_has_as_many_buckets_and_ends_where_the_range_begins() {
 }
 
 #[test]
-fn the_year_before_has_the_same_dates_or_the_same_weekdays() {
+fn previous_year_has_the_same_dates_or_the_same_weekdays() {
     use Granularity::{Day, Hour, Month, Total, Week};
     let check = |granularity, zone, range, expected| {
         check_earlier(Compare::PreviousYear, granularity, zone, range, expected);
@@ -211,7 +211,7 @@ fn the_year_before_has_the_same_dates_or_the_same_weekdays() {
 }
 
 #[test]
-fn there_is_nothing_before_1970() {
+fn range_before_1970_cannot_be_compared_with() {
     for compare in [Compare::PreviousPeriod, Compare::PreviousYear] {
         for granularity in Granularity::ALL {
             let now =

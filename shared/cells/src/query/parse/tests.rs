@@ -1,4 +1,4 @@
-//! What is read, and what is refused in which words.
+//! How queries are read, and the full text of every refusal.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,18 @@ use event::attribution::Dimension;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::fields::PARAMETERS;
+use super::super::columns::MetricColumn;
+use super::super::cursor::Cursor;
+use super::super::filter::Filter;
+use super::super::metrics::{OPEN_RATE, OPENS, SENDS};
+use super::super::order::RowOrderKey;
 use super::super::testing::{NOW, query, read, tenant};
-use super::super::{Facet, QueryErrorKind};
+use super::super::{QueryDimension, QueryErrorKind};
+use super::parameters::PARAMETERS;
 use super::*;
 
 fn pairs(text: &str, scope: Scope) -> Result<Query, QueryError> {
-    let names = Locale { tags: [Some("team".into()), None, None, None], zone: None };
+    let names = Locale { tags: [Some("team".into()), None, None, None], ..Locale::default() };
     let pairs = text
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -22,7 +27,7 @@ fn pairs(text: &str, scope: Scope) -> Result<Query, QueryError> {
 }
 
 #[test]
-fn both_wire_forms_mean_the_same() {
+fn body_and_query_string_give_the_same_query() {
     let body = json!({
         "metrics": ["sends", "bounce_rate"],
         "from": "-7d",
@@ -40,13 +45,11 @@ fn both_wire_forms_mean_the_same() {
     let text = "metrics=sends,bounce_rate&from=-7d&to=now&granularity=1h&group_by=provider,campaign&filter=provider:yahoo\
                 &filter=campaign:spring&filter=provider:gmail&order_by=-bounce_rate&limit=5&fill=zero";
     let (posted, got) = (query(&body), pairs(text, Scope::All).unwrap());
-    // A cursor stays with the form it was given for.
-    let got = Query { fingerprint: posted.fingerprint, ..got };
     assert_eq!(format!("{posted:?}"), format!("{got:?}"));
 }
 
 #[test]
-fn what_is_not_said_has_a_default() {
+fn omitted_parameters_have_defaults() {
     let query = query(&json!({ "metrics": "sends" }));
     let expected = (Granularity::Total, Basis::Event, Fill::None, Query::MAX_LIMIT, 24 * 60 + 1);
     let (from, to) = query.range();
@@ -55,32 +58,40 @@ fn what_is_not_said_has_a_default() {
 }
 
 #[test]
-fn a_declared_tag_is_a_dimension() {
+fn declared_tag_is_a_dimension() {
     let query = pairs("metrics=sends&group_by=team&filter=tag1:red", Scope::All).unwrap();
-    assert_eq!(query.group_by, [Group { name: "team".into(), facet: Facet::Dimension(Dimension::Tag1) }]);
+    assert_eq!(
+        query.group_by,
+        [GroupColumn { name: "team".into(), dimension: QueryDimension::Mail(Dimension::Tag1) }]
+    );
 }
 
 #[test]
 fn orders_are_read_in_every_form() {
-    let check = |text: &str, by: By, descending: bool| {
-        let query =
-            pairs(&format!("metrics=sends,opens,open_rate&group_by=provider&order_by={text}"), Scope::All)
-                .unwrap();
-        assert_eq!(query.order_by, [Order { by, descending }], "{text}");
+    let query_by = |text: &str| {
+        let text = format!("metrics=sends,opens,open_rate&group_by=provider&order_by={text}");
+        pairs(&text, Scope::All).unwrap()
     };
-    check("sends", By::Metric(0), true);
-    check("-opens", By::Metric(1), true);
-    check("opens:asc", By::Metric(1), false);
-    check("opens desc", By::Metric(1), true);
-    check("time", By::Time, false);
-    check("-time", By::Time, true);
-    check("provider", By::Group(0), false);
-    check("provider:desc", By::Group(0), true);
-    check("open_rate:worst", By::Proven(2, Standing::Worst), true);
-    check("open_rate:best", By::Proven(2, Standing::Best), true);
+    let columns = query_by("time").metrics;
+    let column = |metric| columns.column(metric).unwrap();
+    let check = |text: &str, key: RowOrderKey, descending: bool| {
+        let [order] = query_by(text).order_by[..] else { panic!("{text} is one key") };
+        assert_eq!((order.key, order.descending), (key, descending), "{text}");
+    };
+    let metric = |column: MetricColumn| RowOrderKey::Metric(column);
+    check("sends", metric(column(SENDS)), true);
+    check("-opens", metric(column(OPENS)), true);
+    check("opens:asc", metric(column(OPENS)), false);
+    check("opens desc", metric(column(OPENS)), true);
+    check("time", RowOrderKey::Time, false);
+    check("-time", RowOrderKey::Time, true);
+    check("provider", RowOrderKey::Group(0), false);
+    check("provider:desc", RowOrderKey::Group(0), true);
+    check("open_rate:worst", RowOrderKey::Rate(column(OPEN_RATE), RateEnd::Worst), true);
+    check("open_rate:best", RowOrderKey::Rate(column(OPEN_RATE), RateEnd::Best), true);
 }
 
-/// Every refusal in its words. They are read by people who have only these words to go by.
+/// Every refusal in full: the text is all that its reader has to go by.
 #[test]
 fn refusals_name_the_parameter_and_what_to_do() {
     let long = "x".repeat(300);
@@ -131,7 +142,7 @@ fn refusals_name_the_parameter_and_what_to_do() {
 }
 
 #[test]
-fn refusals_of_bodies_name_the_place() {
+fn refusals_of_bodies_name_the_part_at_fault() {
     let filters = [
         json!("provider"),
         json!({}),
@@ -164,7 +175,16 @@ fn refusals_of_bodies_name_the_place() {
 }
 
 #[test]
-fn a_filter_value_is_never_echoed() {
+fn filters_of_other_requests_are_read_like_those_of_queries() {
+    let locale = Locale::default();
+    let read = |texts: &[&str]| Filter::from_pairs(texts, &locale);
+    assert_eq!(read(&[]).unwrap(), Filter::everything());
+    assert_eq!(read(&["provider:gmail"]).unwrap(), Filter::one_of(Dimension::Provider, ["gmail"]));
+    assert_eq!(read(&["isp:gmail"]).unwrap_err().parameter, "filter.dimension");
+}
+
+#[test]
+fn filter_value_is_never_repeated_in_a_refusal() {
     let secret = "someone@example.com";
     let filters = [
         json!({ "dimension": "provider", "op": "like", "value": secret }),
@@ -179,7 +199,7 @@ fn a_filter_value_is_never_echoed() {
 }
 
 #[test]
-fn a_tenant_cannot_name_a_tenant() {
+fn tenant_scope_cannot_group_or_filter_by_tenant() {
     let scope = || Scope::Tenant(tenant("acme"));
     for text in [
         "metrics=sends&group_by=tenant",
@@ -193,7 +213,7 @@ fn a_tenant_cannot_name_a_tenant() {
 }
 
 #[test]
-fn only_tenants_that_a_query_is_about_are_read() {
+fn only_tenants_that_can_have_rows_are_read() {
     let check = |filter: &str, scope: Scope, expected: [bool; 2]| {
         let query = pairs(&format!("metrics=sends&{filter}"), scope).unwrap();
         assert_eq!(["acme", "globex"].map(|name| query.reads(&tenant(name))), expected, "{filter}");
@@ -246,7 +266,7 @@ fn ranges_are_bounded_at_their_limits() {
 }
 
 #[test]
-fn a_cursor_pins_the_range_of_the_first_page() {
+fn cursor_fixes_the_range_of_the_first_page() {
     let first = pairs("metrics=sends&from=-1h&to=now&limit=3", Scope::All).unwrap();
     let (from, to) = first.range();
     let cursor = Cursor { from, to, skip: 3 }.encode(first.fingerprint);
@@ -262,12 +282,12 @@ fn a_cursor_pins_the_range_of_the_first_page() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_query_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_give_a_query_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Query::from_json(&bytes, Scope::All, &Locale::default(), NOW);
     }
 
     #[test]
-    fn any_values_of_parameters_are_a_query_or_a_refusal(
+    fn any_parameter_values_give_a_query_or_a_refusal(
         name in prop::sample::select(PARAMETERS.to_vec()),
         text in "\\PC{0,12}|[-+0-9a-z:{}\\[\\]\",.]{0,20}",
     ) {

@@ -1,21 +1,21 @@
-//! Plans by table, and that every plan answers exactly what the minutes would.
+//! Plans of given queries, and that every plan gives exactly the answer that the minutes would.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::super::testing::{Happening, NOW, Plain, bodies, executed, happenings, query, tenant};
+use super::super::testing::{NOW, PlainBlock, TestEvent, bodies, events, executed, query, tenant};
 use super::super::{Execution, Freshness};
 use super::*;
 
-/// A year of history up to [`NOW`]: minutes for 30 days, hours since 1 December, days of all months that are over.
-fn history() -> Catalogue {
+/// A year of history up to [`NOW`]: minutes for 30 days, hours since 1 December, days of all completed months.
+fn history() -> BlockCatalogue {
     let now = NOW.minute().hour();
     let kept_from = Hour(now.0 - 30 * 24);
     let days_from = super::super::testing::minute("2025-12-01T00:00:00Z").hour().day();
     let month = Month::of(now.day());
-    Catalogue {
+    BlockCatalogue {
         hours: (kept_from.0..=now.0).map(Hour).collect(),
         days: (days_from.0..now.day().0).map(Day).collect(),
         months: (month.0 - 12..month.0).map(Month).collect(),
@@ -24,7 +24,7 @@ fn history() -> Catalogue {
     }
 }
 
-/// The plan in short: runs of blocks of one level, as `month 2025-03 x2`.
+/// The plan in short: runs of blocks of one level, as `2 month from 2025-03-01T00:00:00Z`.
 fn planned(body: &Json) -> Result<String, QueryError> {
     let mut runs: Vec<(&str, Minute, u32)> = Vec::new();
     for block in plan(&query(body), &history())? {
@@ -51,7 +51,7 @@ fn check(from: &str, to: &str, granularity: &str, more: &Json, expected: &str) {
 }
 
 #[test]
-fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
+fn coarsest_blocks_that_answer_exactly_are_chosen() {
     let none = &json!({});
     check("2026-02-20", "2026-02-21", "1m", none, "24 hour from 2026-02-20T00:00:00Z");
     check("2026-01-05", "2026-01-08", "1h", none, "3 day from 2026-01-05T00:00:00Z");
@@ -118,13 +118,13 @@ fn the_coarsest_blocks_that_answer_exactly_are_chosen() {
 }
 
 #[test]
-fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
+fn refusal_of_too_fine_a_cut_names_the_finest_possible() {
     check(
         "2026-01-05",
         "2026-01-06",
         "15m",
         &json!({}),
-        "granularity: 2026-01-05T00:15:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
+        "granularity: history before 2026-02-13T12:00:00Z is kept by the hour and cannot be cut at 2026-01-05T00:15:00Z; \
          allowed: total 1h 1d 1w 1mo; or a later from; for example 1h",
     );
     check(
@@ -132,7 +132,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-06",
         "1h",
         &json!({}),
-        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
+        "granularity: history before 2025-12-01T00:00:00Z is kept by the day and cannot be cut at 2025-10-05T01:00:00Z; \
          allowed: total 1d 1w 1mo; or a later from; for example 1d",
     );
     check(
@@ -140,7 +140,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2026-01-06",
         "total",
         &json!({}),
-        "from: 2026-01-05T00:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
+        "from: history before 2026-02-13T12:00:00Z is kept by the hour and cannot be cut at 2026-01-05T00:30:00Z; \
          allowed: full hours; for example 2026-01-01T00:00:00Z",
     );
     check(
@@ -148,7 +148,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-06T10:00:00Z",
         "total",
         &json!({}),
-        "to: 2025-10-06T10:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
+        "to: history before 2025-12-01T00:00:00Z is kept by the day and cannot be cut at 2025-10-06T10:00:00Z; \
          allowed: midnight in UTC; for example 2026-01-01T00:00:00Z",
     );
     check(
@@ -156,7 +156,7 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2026-01-06",
         "1d",
         &json!({ "timezone": "Asia/Kolkata" }),
-        "timezone: 2026-01-04T18:30:00Z cannot be cut out: before 2026-02-13T12:00:00Z history is kept by the hour; \
+        "timezone: history before 2026-02-13T12:00:00Z is kept by the hour and cannot be cut at 2026-01-04T18:30:00Z; \
          allowed: UTC, or a zone whose days begin at full hours; for example UTC",
     );
     check(
@@ -164,13 +164,13 @@ fn what_is_kept_too_coarsely_is_refused_and_the_finest_possible_named() {
         "2025-10-06",
         "1h",
         &json!({ "basis": "send" }),
-        "granularity: 2025-10-05T01:00:00Z cannot be cut out: before 2025-12-01T00:00:00Z history is kept by the day; \
+        "granularity: history before 2025-12-01T00:00:00Z is kept by the day and cannot be cut at 2025-10-05T01:00:00Z; \
          allowed: total 1d 1w 1mo; or a later from; for example 1d",
     );
 }
 
 #[test]
-fn a_range_to_compare_with_that_cannot_be_cut_names_compare() {
+fn earlier_range_that_cannot_be_cut_is_refused_as_compare() {
     let body = json!({
         "metrics": ["sends"], "from": "2026-03-05", "to": "2026-03-06", "granularity": "1m", "compare": "previous_year",
     });
@@ -180,11 +180,11 @@ fn a_range_to_compare_with_that_cannot_be_cut_names_compare() {
 }
 
 #[test]
-fn a_range_in_relation_to_now_is_widened_to_what_is_kept() {
+fn range_relative_to_now_is_widened_to_what_is_kept() {
     let today = NOW.minute().hour().day();
     let days_kept_from = Day(today.0 - 400);
     let history =
-        Catalogue { days: (days_kept_from.0..today.0).map(Day).collect(), days_kept_from, ..history() };
+        BlockCatalogue { days: (days_kept_from.0..today.0).map(Day).collect(), days_kept_from, ..history() };
     for from in ["-24h", "-20d", "-30d", "-90d", "-52w", "-1000d"] {
         for compare in [Json::Null, json!("previous_period"), json!("previous_year")] {
             let query = query(&json!({ "metrics": ["sends"], "from": from, "compare": compare }));
@@ -197,7 +197,7 @@ fn a_range_in_relation_to_now_is_widened_to_what_is_kept() {
 }
 
 #[test]
-fn an_event_far_away_in_time_costs_no_walk_to_it() {
+fn event_far_away_in_time_causes_no_walk_to_it() {
     let mut catalogue = history();
     catalogue.hours.insert(Minute(u32::MAX).hour());
     catalogue.hours.insert(Hour(0));
@@ -206,7 +206,7 @@ fn an_event_far_away_in_time_costs_no_walk_to_it() {
 }
 
 #[test]
-fn a_day_without_events_hides_nothing() {
+fn day_without_events_hides_no_other_day() {
     let mut history = history();
     let quiet = super::super::testing::minute("2026-01-11T00:00:00Z").hour().day();
     history.days.remove(&quiet);
@@ -218,7 +218,7 @@ fn a_day_without_events_hides_nothing() {
 }
 
 #[test]
-fn a_block_that_may_lack_late_events_is_not_read() {
+fn block_that_may_lack_late_events_is_read_only_if_there_is_no_other() {
     let mut history = history();
     let hour = Hour(history.hours_kept_from.0 - 1);
     history.hours.insert(hour);
@@ -231,7 +231,7 @@ fn a_block_that_may_lack_late_events_is_not_read() {
 }
 
 #[test]
-fn months_are_counted_as_the_calendar_does() {
+fn months_are_counted_from_january_1970() {
     let check = |date: &str, month: u32| {
         let day = super::super::testing::minute(&format!("{date}T00:00:00Z")).hour().day();
         assert_eq!(Month::of(day), Month(month), "{date}");
@@ -244,12 +244,12 @@ fn months_are_counted_as_the_calendar_does() {
     check("2026-12-31", 56 * 12 + 11);
 }
 
-/// All blocks that a history of these happenings has, the resolution of the older ones only coarse.
-fn kept(happenings: &[Happening]) -> Catalogue {
+/// The blocks of a history of these events; older blocks exist at coarse resolution only.
+fn kept(events: &[TestEvent]) -> BlockCatalogue {
     let now = NOW.minute().hour();
     let (kept_from, days_from) = (Hour(now.0 - 20 * 24), Day(now.day().0 - 40));
-    let hours = happenings.iter().map(|one| one.at.hour());
-    Catalogue {
+    let hours = events.iter().map(|one| one.at.hour());
+    BlockCatalogue {
         hours: hours.clone().filter(|hour| *hour >= kept_from).collect(),
         days: hours.clone().map(Hour::day).filter(|day| (days_from..now.day()).contains(day)).collect(),
         months: hours
@@ -261,14 +261,14 @@ fn kept(happenings: &[Happening]) -> Catalogue {
     }
 }
 
-/// Whether some event lies in a block that is the only one left and that the query cuts too fine.
-fn is_cut_too_fine(query: &Query, happenings: &[Happening]) -> bool {
-    let kept = kept(happenings);
+/// Whether an event lies in a block that is the only one left and that the query cuts more finely than its resolution.
+fn is_cut_too_fine(query: &Query, events: &[TestEvent]) -> bool {
+    let kept = kept(events);
     let cut = |start: Minute, end: Minute, width: u32| {
-        let first = if query.basis == Basis::Send { Minute(0) } else { start };
+        let first = if query.basis() == Basis::Send { Minute(0) } else { start };
         query.edges().iter().any(|edge| first < *edge && *edge < end && edge.0 % width != 0)
     };
-    happenings.iter().any(|one| {
+    events.iter().any(|one| {
         let (hour, day, month) = (one.at.hour(), one.at.hour().day(), Month::of(one.at.hour().day()));
         let (day_start, next_month) = (minute_of(day), minute_of(Month(month.0 + 1).first_day()));
         hour < kept.hours_kept_from
@@ -278,18 +278,18 @@ fn is_cut_too_fine(query: &Query, happenings: &[Happening]) -> bool {
     })
 }
 
-fn executed_by_plan(query: &Query, happenings: &[Happening]) -> Option<Execution> {
-    let blocks = match plan(query, &kept(happenings)) {
+fn executed_by_plan(query: &Query, events: &[TestEvent]) -> Option<Execution> {
+    let blocks = match plan(query, &kept(events)) {
         Ok(blocks) => blocks,
         Err(refusal) => {
             assert_eq!(refusal.kind, QueryErrorKind::Unanswerable);
-            assert!(is_cut_too_fine(query, happenings), "{refusal}");
+            assert!(is_cut_too_fine(query, events), "{refusal}");
             return None;
         }
     };
-    let mut rows: BTreeMap<BlockRef, Vec<Happening>> =
+    let mut rows: BTreeMap<BlockRef, Vec<TestEvent>> =
         blocks.into_iter().map(|block| (block, Vec::new())).collect();
-    for one in happenings {
+    for one in events {
         let hour = one.at.hour();
         for block in [BlockRef::Hour(hour), BlockRef::Day(hour.day()), BlockRef::Month(Month::of(hour.day()))]
         {
@@ -305,7 +305,7 @@ fn executed_by_plan(query: &Query, happenings: &[Happening]) -> Option<Execution
             BlockRef::Day(_) => Resolution::Hour,
             BlockRef::Month(_) => Resolution::Day,
         };
-        execution.add(&tenant("acme"), &Plain { resolution, rows }).unwrap();
+        execution.add(&tenant("acme"), &PlainBlock { resolution, rows }).unwrap();
     }
     Some(execution)
 }
@@ -314,7 +314,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn planned_blocks_answer_what_the_minutes_would(happenings in happenings(), body in bodies(), send in any::<bool>()) {
+    fn planned_blocks_give_the_same_answer_as_the_minutes(events in events(), body in bodies(), send in any::<bool>()) {
         let mut body = body;
         if send {
             body["basis"] = json!("send");
@@ -323,7 +323,7 @@ proptest! {
                 body["granularity"] = json!("total");
             }
         }
-        let acme: Vec<_> = happenings.into_iter().map(|one| Happening { tenant: "acme", ..one }).collect();
+        let acme: Vec<_> = events.into_iter().map(|one| TestEvent { tenant: "acme", ..one }).collect();
         let Ok(query) = super::super::testing::read(&body, super::super::Scope::All) else {
             prop_assert!(send, "only cohorts refuse zones off the hour");
             return Ok(());
@@ -331,7 +331,7 @@ proptest! {
         if let Some(by_plan) = executed_by_plan(&query, &acme) {
             let by_plan = by_plan.finish(None, Freshness::default());
             let by_minutes = executed(&query, &acme).finish(None, Freshness::default());
-            prop_assert_eq!(by_plan.rows(), by_minutes.rows());
+            prop_assert_eq!(by_plan.rows().collect::<Vec<_>>(), by_minutes.rows().collect::<Vec<_>>());
         }
     }
 }

@@ -5,20 +5,20 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::super::testing::{Happening, NOW, bodies, executed, happenings, query, reply};
-use super::*;
+use super::super::Freshness;
+use super::super::testing::{NOW, TestEvent, bodies, events, executed, query, reply};
 use crate::counter::Counter;
 
 const PROVIDERS: [(&str, u64); 5] = [("gmail", 50), ("yahoo", 20), ("apple", 20), ("proton", 5), ("zoho", 1)];
 
 /// Sends by provider over two hours of 1 March: half of them, rounded up, in the first.
-fn sends() -> Vec<Happening> {
-    let mut happenings = Vec::new();
+fn sends() -> Vec<TestEvent> {
+    let mut events = Vec::new();
     for (provider, count) in PROVIDERS {
-        happenings.push(Happening::new("2026-03-01T10:20:00Z", provider, Counter::Sends, count.div_ceil(2)));
-        happenings.push(Happening::new("2026-03-01T11:40:00Z", provider, Counter::Sends, count / 2));
+        events.push(TestEvent::new("2026-03-01T10:20:00Z", provider, Counter::Sends, count.div_ceil(2)));
+        events.push(TestEvent::new("2026-03-01T11:40:00Z", provider, Counter::Sends, count / 2));
     }
-    happenings
+    events
 }
 
 fn body(more: &Json) -> Json {
@@ -62,7 +62,7 @@ fn groups_come_largest_first_and_the_rest_in_one_row() {
 }
 
 #[test]
-fn the_long_tail_is_last_in_any_order() {
+fn long_tail_is_last_in_any_order() {
     check(
         &json!({ "group_by": ["provider"], "limit": 2, "order_by": "sends:asc" }),
         &["zoho 1", "proton 5", "(other) 90"],
@@ -106,36 +106,36 @@ fn empty_buckets_are_filled_only_if_asked() {
     check(&json!({ "granularity": "1h", "fill": "zero" }), &["10:00  49", "11:00  47", "12:00  0"]);
     check(&json!({ "granularity": "1h", "order_by": "sends:asc" }), &["11:00  47", "10:00  49"]);
     check(&json!({}), &[" 96"]);
-    // A whole without groups always has its row.
+    // A total without groups always has its row.
     check(&json!({ "from": "2026-02-01", "to": "2026-02-02" }), &[" 0"]);
     check(&json!({ "from": "2026-02-01", "to": "2026-02-02", "group_by": ["provider"] }), &[]);
 }
 
 #[test]
-fn folded_values_belong_to_the_long_tail() {
-    let mut happenings = sends();
-    happenings.push(Happening::new("2026-03-01T10:20:00Z", "(other)", Counter::Sends, 1000));
-    let found = |more: &Json| short(&reply(&body(more), &happenings));
+fn collapsed_values_belong_to_the_long_tail() {
+    let mut events = sends();
+    events.push(TestEvent::new("2026-03-01T10:20:00Z", "(other)", Counter::Sends, 1000));
+    let found = |more: &Json| short(&reply(&body(more), &events));
     assert_eq!(found(&json!({ "group_by": ["provider"], "limit": 1 })), ["gmail 50", "(other) 1046"]);
     assert_eq!(found(&json!({ "group_by": ["provider"] })).last().unwrap(), "(other) 1000");
 }
 
 /// All pages of a query, each with its cursor followed.
-fn pages(body: &Json, happenings: &[Happening]) -> Vec<Json> {
+fn pages(body: &Json, events: &[TestEvent]) -> Vec<Json> {
     let (mut body, mut pages) = (body.clone(), Vec::new());
     loop {
-        let page = reply(&body, happenings);
+        let page = reply(&body, events);
         body["cursor"] = page["meta"]["next_cursor"].clone();
         pages.push(page);
         if body["cursor"].is_null() {
             return pages;
         }
-        assert!(pages.len() < 100, "pages without end");
+        assert!(pages.len() < 100, "the cursors never end");
     }
 }
 
 #[test]
-fn each_page_goes_on_where_the_one_before_ended() {
+fn each_page_continues_where_the_previous_one_ended() {
     let found: Vec<_> =
         pages(&body(&json!({ "group_by": ["provider"], "limit": 2 })), &sends()).iter().map(short).collect();
     assert_eq!(
@@ -154,7 +154,7 @@ fn each_page_goes_on_where_the_one_before_ended() {
 }
 
 #[test]
-fn pages_say_where_they_are_and_lead_back_and_to_the_end() {
+fn page_states_its_offset_and_links_to_the_previous_and_last_page() {
     let mut asked = body(&json!({ "group_by": ["provider"], "limit": 2 }));
     let mut go = |cursor: &Json| {
         asked["cursor"] = cursor.clone();
@@ -179,31 +179,31 @@ fn pages_say_where_they_are_and_lead_back_and_to_the_end() {
 }
 
 /// Events of campaigns with the given numbers of bounces and sends.
-fn bounced(groups: &[(&'static str, u64, u64)]) -> Vec<Happening> {
-    let one = |campaign, counter, count| Happening {
+fn bounced(groups: &[(&'static str, u64, u64)]) -> Vec<TestEvent> {
+    let one = |campaign, counter, count| TestEvent {
         campaign,
-        ..Happening::new("2026-03-01T10:20:00Z", "yahoo", counter, count)
+        ..TestEvent::new("2026-03-01T10:20:00Z", "yahoo", counter, count)
     };
     let each = |&(campaign, bounces, sends): &(&'static str, u64, u64)| {
         [one(campaign, Counter::Sends, sends), one(campaign, Counter::BouncesPermanent, bounces)]
     };
-    groups.iter().flat_map(each).filter(|happening| happening.count > 0).collect()
+    groups.iter().flat_map(each).filter(|event| event.count > 0).collect()
 }
 
 /// The campaigns on all pages, two per page, in order and without `(other)`.
-fn campaigns(order_by: &str, happenings: &[Happening]) -> Vec<String> {
+fn campaigns(order_by: &str, events: &[TestEvent]) -> Vec<String> {
     let body = json!({
         "metrics": ["bounce_rate"], "from": "2026-03-01", "to": "2026-03-02",
         "group_by": ["campaign"], "order_by": [order_by], "limit": 2,
     });
-    let pages = pages(&body, happenings);
+    let pages = pages(&body, events);
     let rows = pages.iter().flat_map(|page| page["rows"].as_array().unwrap());
     let names = rows.map(|row| row["group"]["campaign"].as_str().unwrap().to_owned());
     names.filter(|name| name != "(other)").collect()
 }
 
 #[test]
-fn pages_by_a_rate_have_ties_by_name_and_nulls_last_in_both_directions() {
+fn order_by_a_rate_breaks_ties_by_name_and_puts_nulls_last_in_both_directions() {
     // The bounces of "unsent" belong to mail that was sent before the range, so it has no rate.
     let groups =
         bounced(&[("d", 1, 10), ("b", 2, 10), ("unsent", 3, 0), ("c", 1, 10), ("a", 1, 10), ("e", 0, 10)]);
@@ -212,7 +212,7 @@ fn pages_by_a_rate_have_ties_by_name_and_nulls_last_in_both_directions() {
 }
 
 #[test]
-fn the_worst_rate_is_the_one_that_is_proven() {
+fn worst_rate_is_the_one_with_the_highest_lower_bound() {
     let groups = bounced(&[
         ("one-of-one", 1, 1),
         ("two-of-two", 2, 2),
@@ -230,20 +230,20 @@ fn the_worst_rate_is_the_one_that_is_proven() {
 }
 
 #[test]
-fn a_complaint_rate_is_absent_where_complaints_are_not_reported() {
-    let mut happenings = Vec::new();
+fn complaint_rate_is_absent_where_complaints_are_not_reported() {
+    let mut events = Vec::new();
     for (provider, domain) in [("gmail", "gmail.com"), ("apple", "icloud.com"), ("yahoo", "yahoo.com")] {
-        let delivered = Happening::new("2026-03-01T10:20:00Z", provider, Counter::Deliveries, 100);
-        happenings.push(Happening { domain, ..delivered });
+        let delivered = TestEvent::new("2026-03-01T10:20:00Z", provider, Counter::Deliveries, 100);
+        events.push(TestEvent { domain, ..delivered });
     }
-    happenings.push(Happening {
+    events.push(TestEvent {
         domain: "yahoo.com",
-        ..Happening::new("2026-03-01T11:20:00Z", "yahoo", Counter::Complaints, 3)
+        ..TestEvent::new("2026-03-01T11:20:00Z", "yahoo", Counter::Complaints, 3)
     });
     let found = |more: &Json| -> Vec<String> {
         let mut body = body(more);
         body["metrics"] = json!(["complaint_rate", "deliveries"]);
-        let reply = reply(&body, &happenings);
+        let reply = reply(&body, &events);
         let row =
             |row: &Json| format!("{} {} {}", row["group"], row["metrics"]["complaint_rate"], row["reasons"]);
         reply["rows"].as_array().unwrap().iter().map(row).collect()
@@ -283,19 +283,43 @@ fn a_complaint_rate_is_absent_where_complaints_are_not_reported() {
 }
 
 #[test]
-fn a_page_never_has_more_rows_than_its_limit() {
+fn complaint_rate_where_reported_leaves_silent_providers_out() {
+    let event = |provider, counter, count| TestEvent::new("2026-03-01T10:20:00Z", provider, counter, count);
+    let events = [
+        event("gmail", Counter::Deliveries, 100),
+        event("yahoo", Counter::Deliveries, 300),
+        event("yahoo", Counter::Complaints, 3),
+    ];
+    let found = |more: &Json| {
+        let mut body = body(more);
+        body["metrics"] = json!(["complaint_rate", "complaint_rate_reported"]);
+        let rows = reply(&body, &events)["rows"].clone();
+        let row = |row: &Json| (row["metrics"].clone(), row["reasons"].clone());
+        rows.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let both = |all: Option<f64>, reported: Option<f64>| json!({ "complaint_rate": all, "complaint_rate_reported": reported });
+    assert_eq!(found(&json!({})), [(both(Some(0.0075), Some(0.01)), Json::Null)]);
+    let reasons = json!({ "complaint_rate": "not_reported", "complaint_rate_reported": "not_reported" });
+    assert_eq!(
+        found(&json!({ "group_by": ["provider"], "order_by": ["provider"] })),
+        [(both(None, None), reasons), (both(Some(0.01), Some(0.01)), Json::Null)]
+    );
+}
+
+#[test]
+fn page_has_at_most_its_limit_of_rows_and_one_long_tail() {
     let from = NOW.plus_millis(-40_000 * 60_000).to_string();
     let body = json!({ "metrics": ["sends"], "from": from, "granularity": "1m", "group_by": ["provider"], "fill": "zero" });
-    let mut happenings = sends();
-    happenings.push(Happening::new("2026-03-14T10:20:00Z", "gmail", Counter::Sends, 1));
-    let reply = reply(&body, &happenings);
+    let mut events = sends();
+    events.push(TestEvent::new("2026-03-14T10:20:00Z", "gmail", Counter::Sends, 1));
+    let reply = reply(&body, &events);
     // One group and the long tail.
     assert_eq!(reply["rows"].as_array().unwrap().len(), 2 * 40_001);
     assert!(reply["meta"]["next_cursor"].is_string());
 }
 
 #[test]
-fn each_row_has_its_values_of_the_range_before() {
+fn each_row_has_its_values_of_the_earlier_range() {
     let body = json!({
         "metrics": ["sends", "delivery_rate"],
         "from": "2026-03-01T11:00:00Z",
@@ -304,9 +328,9 @@ fn each_row_has_its_values_of_the_range_before() {
         "limit": 2,
         "compare": "previous_period",
     });
-    let mut happenings = sends();
-    happenings.push(Happening::new("2026-03-01T10:00:00Z", "gone", Counter::Sends, 7));
-    let reply = reply(&body, &happenings);
+    let mut events = sends();
+    events.push(TestEvent::new("2026-03-01T10:00:00Z", "gone", Counter::Sends, 7));
+    let reply = reply(&body, &events);
     let found: Vec<_> = reply["rows"]
         .as_array()
         .unwrap()
@@ -325,11 +349,11 @@ fn each_row_has_its_values_of_the_range_before() {
 }
 
 #[test]
-fn the_reply_has_the_promised_shape() {
-    let mut happenings = sends();
-    happenings.push(Happening::new("2026-03-01T10:20:00Z", "gmail", Counter::Deliveries, 45));
-    happenings
-        .push(Happening { opener: 4, ..Happening::new("2026-03-01T10:21:00Z", "gmail", Counter::Opens, 2) });
+fn reply_has_the_documented_shape() {
+    let mut events = sends();
+    events.push(TestEvent::new("2026-03-01T10:20:00Z", "gmail", Counter::Deliveries, 45));
+    events
+        .push(TestEvent { opener: 4, ..TestEvent::new("2026-03-01T10:21:00Z", "gmail", Counter::Opens, 2) });
     let body = json!({
         "metrics": ["sends", "delivery_rate", "open_rate", "delivery_ms_p95", "queue_depth"],
         "from": "2026-03-01",
@@ -341,21 +365,21 @@ fn the_reply_has_the_promised_shape() {
         "compare": "previous_period",
     });
     let query = query(&body);
-    let earlier = query.earlier().unwrap().map(|earlier| executed(&earlier, &happenings));
+    let earlier = query.earlier().unwrap().map(|earlier| executed(&earlier, &events));
     let freshness = Freshness { complete_until: Some(NOW), newest_event: None };
-    let answer = executed(&query, &happenings).finish(earlier, freshness);
+    let answer = executed(&query, &events).finish(earlier, freshness);
     insta::assert_snapshot!("reply", serde_json::to_string_pretty(&answer).unwrap());
 }
 
 #[test]
-fn an_estimate_is_named_with_its_error() {
-    let opens = (1..=3000).map(|opener| Happening {
+fn estimate_is_listed_with_its_error() {
+    let opens = (1..=3000).map(|opener| TestEvent {
         // Far apart, as hashes are.
         opener: u64::wrapping_mul(opener, 0x9E37_79B9_7F4A_7C15),
-        ..Happening::new("2026-03-01T10:20:00Z", "gmail", Counter::Opens, 1)
+        ..TestEvent::new("2026-03-01T10:20:00Z", "gmail", Counter::Opens, 1)
     });
     let opens: Vec<_> = opens.collect();
-    let estimates = |metrics: &[&str], opens: &[Happening]| {
+    let estimates = |metrics: &[&str], opens: &[TestEvent]| {
         let body = json!({ "metrics": metrics, "from": "2026-03-01", "to": "2026-03-02" });
         reply(&body, opens)["meta"]["estimates"].clone()
     };
@@ -370,22 +394,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn every_page_and_its_long_tail_sum_to_the_whole(happenings in happenings(), body in bodies(), limit in 1..6_usize) {
+    fn pages_and_their_long_tail_sum_to_the_whole(events in events(), body in bodies(), limit in 1..6_usize) {
         let mut body = body;
         let mut whole = body.clone();
         whole["group_by"] = json!([]);
         whole["granularity"] = json!("total");
-        let whole = if body["granularity"] == "total" { reply(&whole, &happenings) } else {
+        let whole = if body["granularity"] == "total" { reply(&whole, &events) } else {
             // Buckets are widened to whole ones; so is the range that is compared.
             let (from, to) = query(&body).range();
             whole["from"] = json!(from.start().to_string());
             whole["to"] = json!(to.start().to_string());
-            reply(&whole, &happenings)
+            reply(&whole, &events)
         };
         prop_assume!(!body["group_by"].as_array().unwrap().is_empty());
         body["limit"] = json!(limit);
         let sum = |rows: &[&Json], metric: &str| rows.iter().map(|row| row["metrics"][metric].as_u64().unwrap()).sum::<u64>();
-        let pages = pages(&body, &happenings);
+        let pages = pages(&body, &events);
         let mut shown: Vec<&Json> = Vec::new();
         for page in &pages {
             let is_other = |row: &&Json| row["group"].as_object().unwrap().values().all(|value| value == "(other)");
@@ -396,6 +420,6 @@ proptest! {
             }
         }
         let distinct: BTreeSet<String> = shown.iter().map(|row| format!("{}{}", row["time"], row["group"])).collect();
-        prop_assert_eq!(distinct.len(), shown.len(), "a group comes once");
+        prop_assert_eq!(distinct.len(), shown.len(), "each group is on one page only");
     }
 }

@@ -1,0 +1,44 @@
+//! What rows can be filtered and grouped by: the dimensions of the mail, and for operators the tenant.
+
+use event::attribution::Dimension;
+
+/// A dimension of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueryDimension {
+    /// The tenant; operators only, see [`Scope::All`](super::Scope::All).
+    Tenant,
+    /// A dimension of the mail, such as its campaign.
+    Mail(Dimension),
+}
+
+impl QueryDimension {
+    /// The name in queries and replies, unless a declared tag goes by a name of its own.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Mail(dimension) => dimension.name(),
+        }
+    }
+}
+
+impl From<Dimension> for QueryDimension {
+    fn from(dimension: Dimension) -> Self {
+        Self::Mail(dimension)
+    }
+}
+
+/// A dimension that rows are grouped by, under the name the user gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupColumn {
+    /// The name in the reply: the dimension's own, or that of a declared tag.
+    pub name: String,
+    /// The dimension.
+    pub dimension: QueryDimension,
+}
+
+impl<D: Into<QueryDimension>> From<D> for GroupColumn {
+    fn from(dimension: D) -> Self {
+        let dimension = dimension.into();
+        Self { name: dimension.name().to_owned(), dimension }
+    }
+}

@@ -1,0 +1,56 @@
+//! Providers that report no complaints to SES, such as Gmail (*silent* providers).
+//!
+//! At a silent provider, no complaint is missing data and not a good rate, so a complaint rate has no value there. Mail at several
+//! providers, of which some report, keeps its rate.
+
+use compact_str::CompactString;
+use event::attribution::Dimension;
+use event::provider;
+
+use super::dimension::{GroupColumn, QueryDimension};
+use super::filter::{Filter, ValueTest};
+
+/// Why a metric has no value although its denominator is not 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The providers of the mail do not report what the metric counts.
+    NotReported,
+}
+
+impl Absence {
+    /// The name in replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotReported => "not_reported",
+        }
+    }
+}
+
+/// Whether the group with these values holds only mail at silent providers.
+pub(super) fn is_silent_group(groups: &[GroupColumn], values: &[CompactString]) -> bool {
+    groups.iter().zip(values).any(|(group, value)| is_silent(group.dimension, value))
+}
+
+/// Whether a filter passes only mail at silent providers. `false` if the filter alone does not decide that.
+pub(super) fn passes_only_silent(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) => parts.iter().any(passes_only_silent),
+        Filter::Or(parts) => !parts.is_empty() && parts.iter().all(passes_only_silent),
+        Filter::Condition(dimension, test @ (ValueTest::Equal(_) | ValueTest::OneOf(_))) => {
+            let values = test.values();
+            !values.is_empty() && values.iter().all(|value| is_silent(*dimension, value))
+        }
+        Filter::Condition(_, ValueTest::NotEqual(_) | ValueTest::Prefix(_) | ValueTest::Contains(_))
+        | Filter::Not(_) => false,
+    }
+}
+
+fn is_silent(dimension: QueryDimension, value: &str) -> bool {
+    match dimension {
+        QueryDimension::Mail(Dimension::Provider) => !provider::reports_complaints(value),
+        QueryDimension::Mail(Dimension::RecipientDomain) => {
+            !provider::reports_complaints(provider::provider(value))
+        }
+        QueryDimension::Tenant | QueryDimension::Mail(_) => false,
+    }
+}
