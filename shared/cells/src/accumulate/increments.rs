@@ -111,3 +111,6 @@ pub(super) const fn event_type_name(kind: &EventKind<'_>) -> &'static str {
         EventKind::QueueDepth { .. } => "QueueDepth",
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
