@@ -101,3 +101,43 @@ impl CellMap {
         self.cells
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::Counter;
+
+    fn key(message: u32, recipient: u32, bucket: u32) -> CellKey {
+        CellKey { dimensions: DimensionKey { message, recipient }, bucket: Minute(bucket) }
+    }
+
+    #[test]
+    fn keys_that_differ_in_one_number_have_cells_of_their_own() {
+        let hasher = RandomState::default();
+        let mut map = CellMap::default();
+        // Enough keys for the table to grow several times.
+        let keys: Vec<CellKey> = (0..1000).map(|n| key(n % 10, n / 10 % 10, n / 100)).collect();
+        for round in 1..=2 {
+            for &key in &keys {
+                map.cell(hasher, key).counters.add(Counter::Sends, 1);
+            }
+            assert!(map.iter().map(|(key, _)| *key).eq(keys.iter().copied()), "in order of appearance");
+            assert!(map.iter().all(|(_, cell)| cell.counters.get(Counter::Sends) == round));
+        }
+        assert!(map.get(999).is_some() && map.get(1000).is_none());
+    }
+
+    #[test]
+    fn merging_translates_numbers_and_adds_equal_keys() {
+        let hasher = RandomState::default();
+        let (mut ours, mut theirs) = (CellMap::default(), CellMap::default());
+        ours.cell(hasher, key(0, 5, 60)).counters.add(Counter::Sends, 1);
+        theirs.cell(hasher, key(1, 0, 60)).counters.add(Counter::Sends, 2);
+        theirs.cell(hasher, key(0, 0, 60)).counters.add(Counter::Sends, 4);
+        // Their messages 0 and 1 are 7 and 0 here, their recipient 0 is 5.
+        ours.merge(hasher, theirs, &[7, 0], &[5]);
+        let found: Vec<_> =
+            ours.iter().map(|(key, cell)| (*key, cell.counters.get(Counter::Sends))).collect();
+        assert_eq!(found, [(key(0, 5, 60), 3), (key(7, 5, 60), 4)]);
+    }
+}

@@ -228,3 +228,68 @@ impl Decompressor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::section_ids::{Column, TableId};
+
+    const KEYS: SectionId = SectionId::of(TableId::Cells, Column::Keys);
+
+    fn framed(sections: &[(SectionId, &[u8])]) -> Vec<u8> {
+        let mut frame = FrameWriter::new();
+        for (id, raw) in sections {
+            frame.section(*id, raw);
+        }
+        frame.finish(Resolution::Hour)
+    }
+
+    #[test]
+    fn sections_round_trip_below_and_above_the_compression_threshold() {
+        for length in [1, COMPRESS_FROM - 1, COMPRESS_FROM, COMPRESS_FROM + 1, 100_000] {
+            let raw = vec![7; length];
+            let bytes = framed(&[(KEYS, &raw), (SectionId::INTAKE, b"last")]);
+            assert_eq!(bytes.len() < length, length >= COMPRESS_FROM, "{length}");
+            let frame = Frame::open(&bytes).unwrap();
+            let mut decompressor = Decompressor::default();
+            assert_eq!(frame.section(KEYS, &mut decompressor).unwrap(), raw);
+            assert_eq!(frame.section(SectionId::INTAKE, &mut decompressor).unwrap(), &b"last"[..]);
+            assert_eq!(frame.raw_bytes(KEYS), length);
+            assert!(frame.ids().eq([KEYS, SectionId::INTAKE]));
+        }
+    }
+
+    #[test]
+    fn empty_section_is_left_out_and_read_as_empty() {
+        let bytes = framed(&[(KEYS, b""), (SectionId::STRINGS, b"x")]);
+        let frame = Frame::open(&bytes).unwrap();
+        assert!(frame.ids().eq([SectionId::STRINGS]));
+        assert!(frame.section(KEYS, &mut Decompressor::default()).unwrap().is_empty());
+        assert_eq!(frame.raw_bytes(KEYS), 0);
+    }
+
+    #[test]
+    fn header_cut_short_is_damaged_or_no_block() {
+        let bytes = framed(&[]);
+        for length in 0..bytes.len() {
+            let error = Frame::open(&bytes[..length]).unwrap_err();
+            let no_block = matches!(error, BlockError::NotABlock);
+            assert_eq!(no_block, length < MAGIC.len(), "{length}: {error}");
+        }
+        assert_eq!(Frame::open(&bytes).unwrap().resolution, Resolution::Hour);
+    }
+
+    #[test]
+    fn compressed_section_of_another_length_than_stated_is_refused() {
+        let raw = vec![7; COMPRESS_FROM];
+        let mut bytes = framed(&[(KEYS, &raw)]);
+        // Behind the resolution and the number of sections: number, stored length, raw length of two bytes.
+        let raw_length = HEADER + 4;
+        assert_eq!(bytes[raw_length..raw_length + 2], [0x80, 0x08]);
+        bytes[raw_length] = 0x81;
+        let checksum = checksum(&bytes[HEADER..]).to_le_bytes();
+        bytes[HEADER - CHECKSUM_BYTES..HEADER].copy_from_slice(&checksum);
+        let refused = Frame::open(&bytes).unwrap().section(KEYS, &mut Decompressor::default());
+        assert!(matches!(refused, Err(BlockError::Malformed { .. })));
+    }
+}
