@@ -51,7 +51,7 @@ impl<W: Write> CsvWriter<W> {
 
     /// Writes what is still buffered and returns the underlying writer.
     pub fn finish(self) -> io::Result<W> {
-        self.0.into_inner().map_err(|error| error.into_error())
+        self.0.into_inner().map_err(csv::IntoInnerError::into_error)
     }
 }
 

@@ -198,3 +198,6 @@ impl PartialEq for Row<'_> {
         self.data == other.data
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,12 +159,11 @@ impl QueryBuilder {
         let fingerprint = self.fingerprint();
         let cursor = self.cursor.as_deref().map(|text| Cursor::decode(text, fingerprint)).transpose()?;
         let Self { granularity, basis, compare, .. } = self;
-        let (from, to) = match cursor {
-            Some(cursor) => (cursor.from, cursor.to),
-            None => {
-                let context = RangeContext { granularity, basis, compare, zone: &self.zone, now };
-                range(self.from, self.to, &context)?
-            }
+        let (from, to) = if let Some(cursor) = cursor {
+            (cursor.from, cursor.to)
+        } else {
+            let context = RangeContext { granularity, basis, compare, zone: &self.zone, now };
+            range(self.from, self.to, &context)?
         };
         let query = Query {
             edges: edges(granularity, &self.zone, from, to)?,

@@ -19,7 +19,7 @@ pub(super) struct Cursor {
     pub skip: u32,
 }
 
-/// Three numbers of 8 hexadecimal digits and a check of 16.
+/// Three numbers of 8 hexadecimal digits and a checksum of 16.
 const LENGTH: usize = 40;
 
 impl Cursor {

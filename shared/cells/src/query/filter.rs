@@ -2,7 +2,7 @@
 //!
 //! A filter is evaluated once per dimension key, never per row. Its depth and size are bounded, because users write filters.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::dimension::QueryDimension;
 use super::error::QueryError;
@@ -160,21 +160,23 @@ impl Filter {
     }
 
     /// Writes everything that distinguishes this filter from another, values included.
-    pub(super) fn write_identity(&self, text: &mut String) {
+    pub(super) fn write_identity(&self, out: &mut String) {
         match self {
             Self::And(parts) | Self::Or(parts) => {
-                text.push_str(if matches!(self, Self::And(_)) { "and(" } else { "or(" });
-                parts.iter().for_each(|part| part.write_identity(text));
-                text.push(')');
+                out.push_str(if matches!(self, Self::And(_)) { "and(" } else { "or(" });
+                for part in parts {
+                    part.write_identity(out);
+                }
+                out.push(')');
             }
             Self::Not(part) => {
-                text.push_str("not(");
-                part.write_identity(text);
-                text.push(')');
+                out.push_str("not(");
+                part.write_identity(out);
+                out.push(')');
             }
             Self::Condition(dimension, test) => {
-                // Values as quoted texts, so that no value can imitate the rest of the filter.
-                text.push_str(&format!("{dimension:?} {} {:?};", test.operator(), test.values()));
+                // Values as quoted texts, so that no value can imitate the rest of the filter. Writing to a string does not fail.
+                let _ = write!(out, "{dimension:?} {} {:?};", test.operator(), test.values());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Metrics: everything that a query can compute, each described once.
 //!
 //! To add a metric, add one row to [`counts`], [`rates`] or [`delivery_times`]. If it counts something new, also add the counter to
-//! `counter.rs` and increment it in `accumulate`. Everything else derives from the row: parsing, the list of allowed names, formula
+//! `counter.rs` and increment it in `accumulate/increments.rs`. Everything else derives from the row: parsing, the list of allowed names, formula
 //! text, JSON, CSV columns, the API's catalogue and detection's default limits. Nothing outside this folder may list metrics by name.
 //!
 //! ```text

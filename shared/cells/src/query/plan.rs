@@ -25,18 +25,19 @@ use crate::block::Resolution;
 pub struct Month(pub u32);
 
 impl Month {
-    /// The month a day lies in.
+    /// The month in which a day lies. Days after the year 9999, where the calendar ends, lie in its last month.
     pub fn of(day: Day) -> Self {
         let date = EPOCH.checked_add(i64::from(day.0).days()).unwrap_or(Date::MAX);
         let months = (i32::from(date.year()) - 1970) * 12 + i32::from(date.month()) - 1;
-        Self(u32::try_from(months).unwrap_or_default())
+        // A date is never before the epoch that days are counted from.
+        Self(months.unsigned_abs())
     }
 
-    /// Its first day.
+    /// Its first day. Months after the year 9999 begin with its last day.
     pub fn first_day(self) -> Day {
         let date = EPOCH.checked_add(i64::from(self.0).months()).unwrap_or(Date::MAX);
-        let days = EPOCH.until(date).map_or(0, |span| span.get_days());
-        Day(u32::try_from(days).unwrap_or_default())
+        let days = EPOCH.until(date).ok().map(|span| span.get_days().unsigned_abs());
+        Day(event::invariant::or_broken(days, 0, "the days between two dates cannot be counted"))
     }
 }
 

@@ -108,7 +108,8 @@ fn by_rate(
 }
 
 fn by_name(order: &RowOrder, a: &[CompactString], b: &[CompactString], position: usize) -> Ordering {
-    directed(order, a.get(position).cmp(&b.get(position)))
+    // The position was found among the groups of the same query, and each of them has a value.
+    directed(order, a[position].cmp(&b[position]))
 }
 
 fn directed(order: &RowOrder, ordering: Ordering) -> Ordering {

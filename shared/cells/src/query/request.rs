@@ -135,13 +135,11 @@ impl Query {
 
     /// The first minute of the range, and the first one after it.
     pub fn range(&self) -> (Minute, Minute) {
-        match self.edges.as_slice() {
-            [from, .., to] => (*from, *to),
-            _ => {
-                event::invariant::broken("a query has fewer than two edges");
-                (Minute(0), Minute(0))
-            }
+        if let [from, .., to] = self.edges.as_slice() {
+            return (*from, *to);
         }
+        event::invariant::broken("a query has fewer than two edges");
+        (Minute(0), Minute(0))
     }
 
     /// Where buckets begin and, last, where the last one ends.

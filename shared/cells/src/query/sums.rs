@@ -51,7 +51,7 @@ pub(super) struct Sums {
     /// The slots of all groups that have any, one for each bucket.
     slots: Vec<u32>,
     /// The sums of all slots.
-    sums: Vec<u64>,
+    values: Vec<u64>,
     /// The sketches of all slots; empty if no sketch is read.
     sketches: Vec<Cell>,
     slot_count: u32,
@@ -70,11 +70,13 @@ impl Sums {
         let mut counters = Vec::new();
         let mut offsets = PerCounter::filled(ABSENT);
         let mut reporting_offsets = PerCounter::filled(ABSENT);
+        let mut next: u32 = 0;
         for (set, offsets) in
             [(needs.projection.counters, &mut offsets), (needs.reporting, &mut reporting_offsets)]
         {
             for counter in set.iter() {
-                offsets[counter] = u32::try_from(counters.len()).unwrap_or(ABSENT);
+                offsets[counter] = next;
+                next += 1;
                 counters.push(counter);
             }
         }
@@ -88,7 +90,7 @@ impl Sums {
             numbers: HashMap::default(),
             groups: Vec::new(),
             slots: Vec::new(),
-            sums: Vec::new(),
+            values: Vec::new(),
             sketches: Vec::new(),
             slot_count: 0,
             held_numbers: 0,
@@ -132,7 +134,7 @@ impl Sums {
     pub(super) fn add(&mut self, slot: u32, counter: CounterId, count: u64) {
         let offset = self.offsets[counter];
         if offset != ABSENT {
-            add_to(&mut self.sums, slot as usize * self.counters.len() + offset as usize, count);
+            add_to(&mut self.values, slot as usize * self.counters.len() + offset as usize, count);
         }
     }
 
@@ -142,7 +144,7 @@ impl Sums {
         self.add(slot, counter, count);
         let offset = self.reporting_offsets[counter];
         if offset != ABSENT {
-            add_to(&mut self.sums, slot as usize * self.counters.len() + offset as usize, count);
+            add_to(&mut self.values, slot as usize * self.counters.len() + offset as usize, count);
         }
     }
 
@@ -171,7 +173,7 @@ impl Sums {
                 let slot = self.slot(number, bucket)? as usize;
                 let first = slot * self.counters.len();
                 for (offset, count) in other.sums_of(theirs).iter().enumerate() {
-                    add_to(&mut self.sums, first + offset, *count);
+                    add_to(&mut self.values, first + offset, *count);
                 }
                 if let (Some(ours), Some(theirs)) = (self.sketches.get_mut(slot), other.sketches.get(theirs))
                 {
@@ -239,7 +241,7 @@ impl Sums {
     /// The sums of a slot.
     fn sums_of(&self, slot: usize) -> &[u64] {
         let width = self.counters.len();
-        let sums = self.sums.get(slot * width..(slot + 1) * width);
+        let sums = self.values.get(slot * width..(slot + 1) * width);
         invariant::or_broken(sums, &[], "a slot has no sums")
     }
 
@@ -267,7 +269,7 @@ impl Sums {
             None => invariant::broken("a group has no slot for a bucket of its query"),
         }
         self.slot_count += 1;
-        self.sums.resize(self.sums.len() + self.counters.len(), 0);
+        self.values.resize(self.values.len() + self.counters.len(), 0);
         if has_sketches {
             self.sketches.push(Cell::default());
         }

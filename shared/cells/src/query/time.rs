@@ -184,6 +184,15 @@ mod tests {
     }
 
     #[test]
+    fn typed_times_equal_those_read_from_text() {
+        let read = |text| QueryTime::parse("from", text).unwrap();
+        assert_eq!(QueryTime::hours_ago(24), read("-24h"));
+        assert_eq!(QueryTime::days_ago(7), read("-1w"));
+        assert_eq!(QueryTime::from(Minute(60)), read("1970-01-01T01:00:00Z"));
+        assert_eq!(QueryTime::Now, read("now"));
+    }
+
+    #[test]
     fn text_that_is_not_a_time_is_refused() {
         for text in [
             "",

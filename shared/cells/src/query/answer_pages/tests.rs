@@ -374,7 +374,7 @@ fn reply_has_the_documented_shape() {
 #[test]
 fn estimate_is_listed_with_its_error() {
     let opens = (1..=3000).map(|opener| TestEvent {
-        // Far apart, as hashes are.
+        // Spread like hashes.
         opener: u64::wrapping_mul(opener, 0x9E37_79B9_7F4A_7C15),
         ..TestEvent::new("2026-03-01T10:20:00Z", "gmail", Counter::Opens, 1)
     });

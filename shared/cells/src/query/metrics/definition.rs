@@ -241,7 +241,7 @@ pub enum SilentProviders {
     Counted,
     /// Such mail counts, but a row that holds nothing else has no value.
     CountedIfMixed,
-    /// Such mail is left out of both counts.
+    /// Such mail is left out of both counts, which must be made of counters: sketches are not kept apart by provider.
     LeftOut,
 }
 

@@ -182,16 +182,18 @@ impl Metric {
 
 impl Ratio {
     fn measure(self, cell: &Cell, reporting: &Counters, is_silent: bool) -> Measurement {
-        let counters = match self.silent_providers {
-            SilentProviders::Counted | SilentProviders::CountedIfMixed => &cell.counters,
-            SilentProviders::LeftOut => reporting,
-        };
+        let leaves_out = self.silent_providers == SilentProviders::LeftOut;
+        let counters = if leaves_out { reporting } else { &cell.counters };
         let count = |metric: Metric| match metric.formula() {
             Formula::Counters(formula) => formula.value(counters),
-            Formula::UniqueOpens => cell.opens.estimate().value,
-            Formula::UniqueClicks => cell.clicks.estimate().value,
-            Formula::Ratio(_) | Formula::Mean { .. } | Formula::DeliveryTimePercentile(_) => {
-                event::invariant::broken("a rate is made of a metric that is not a count");
+            Formula::UniqueOpens if !leaves_out => cell.opens.estimate().value,
+            Formula::UniqueClicks if !leaves_out => cell.clicks.estimate().value,
+            Formula::UniqueOpens
+            | Formula::UniqueClicks
+            | Formula::Ratio(_)
+            | Formula::Mean { .. }
+            | Formula::DeliveryTimePercentile(_) => {
+                event::invariant::broken("a rate is made of a metric that it cannot be made of");
                 0
             }
         };

@@ -121,13 +121,11 @@ fn condition(path: &str, fields: &Map<String, Value>, locale: &Locale) -> Result
 }
 
 fn texts(path: &str, value: Option<&Value>) -> Result<Vec<String>, QueryError> {
-    match value {
-        Some(Value::Array(values)) => values.iter().map(|value| text(path, Some(value))).collect(),
-        _ => {
-            let example = r#"["gmail","yahoo"]"#;
-            Err(QueryError::malformed(path, "it is not a list", "a list of strings", example))
-        }
-    }
+    let Some(Value::Array(values)) = value else {
+        let example = r#"["gmail","yahoo"]"#;
+        return Err(QueryError::malformed(path, "it is not a list", "a list of strings", example));
+    };
+    values.iter().map(|value| text(path, Some(value))).collect()
 }
 
 fn text(path: &str, value: Option<&Value>) -> Result<String, QueryError> {

@@ -226,6 +226,13 @@ fn only_tenants_that_can_have_rows_are_read() {
     check(r#"filter={"not":{"dimension":"tenant","value":"acme"}}"#, Scope::All, [false, true]);
 }
 
+#[test]
+fn query_for_a_tenant_reads_only_that_tenant() {
+    let query = pairs("metrics=sends", Scope::All).unwrap().for_tenant(&tenant("acme"));
+    assert_eq!(query.scope(), &Scope::Tenant(tenant("acme")));
+    assert_eq!(["acme", "globex"].map(|name| query.reads(&tenant(name))), [true, false]);
+}
+
 /// A filter of `depth` levels, with `conditions` on the deepest one, of `values` values each.
 fn filter(depth: usize, conditions: usize, values: usize) -> Value {
     let condition = json!({ "dimension": "provider", "op": "in", "value": vec!["a"; values] });

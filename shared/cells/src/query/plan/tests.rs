@@ -58,7 +58,7 @@ fn coarsest_blocks_that_answer_exactly_are_chosen() {
     check("2026-01-05", "2026-01-08", "1d", none, "1 month from 2026-01-01T00:00:00Z");
     check("2025-10-01", "2026-01-01", "total", none, "3 month from 2025-10-01T00:00:00Z");
     check("2025-12-31", "2026-01-02", "1w", none, "2 month from 2025-12-01T00:00:00Z");
-    // Half a day cannot be cut out of days, nor half an hour out of hours; the rest can.
+    // Half a day cannot be cut out of whole days, nor half an hour out of whole hours; the rest can.
     check(
         "2025-10-01",
         "2026-01-03T12:00:00Z",
@@ -73,7 +73,7 @@ fn coarsest_blocks_that_answer_exactly_are_chosen() {
         none,
         "1 day from 2026-03-13T00:00:00Z, 1 hour from 2026-03-14T00:00:00Z",
     );
-    // Today has hours only, whatever is asked.
+    // Today has blocks of hours only.
     check(
         "2026-03-14",
         "2026-03-16",
@@ -88,7 +88,7 @@ fn coarsest_blocks_that_answer_exactly_are_chosen() {
         &json!({ "timezone": "Europe/Berlin" }),
         "3 day from 2025-12-02T00:00:00Z",
     );
-    // Days that begin at half past need the minutes of the days they begin in.
+    // Days of a zone that begin at half past an hour need the minutes of the UTC days in which they begin.
     check(
         "2026-03-01",
         "2026-03-02",
@@ -96,11 +96,11 @@ fn coarsest_blocks_that_answer_exactly_are_chosen() {
         &json!({ "timezone": "Asia/Kolkata" }),
         "25 hour from 2026-02-28T18:00:00Z",
     );
-    // Nothing before and nothing after what there is.
+    // No block is planned before the first one or after the last one.
     check("1970-01-01", "2025-03-02", "total", none, "1 month from 2025-03-01T00:00:00Z");
     check("2026-03-16", "9999-01-01", "total", none, "");
     check("2020-01-01", "2021-01-01", "1d", none, "");
-    // Outcomes of a cohort lie in any block since.
+    // The outcomes of a cohort can lie in any later block.
     check(
         "2026-01-05",
         "2026-01-06",
@@ -225,7 +225,7 @@ fn block_that_may_lack_late_events_is_read_only_if_there_is_no_other() {
     let (from, to) = (hour.start().to_string(), Hour(hour.0 + 1).start().to_string());
     let body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": "5m" });
     assert!(plan(&query(&body), &history).is_err());
-    // Where there is no other block, it is all there is.
+    // If there is no other block, it is read after all.
     history.days.remove(&hour.day());
     assert_eq!(plan(&query(&body), &history).unwrap(), [BlockRef::Hour(hour)]);
 }
