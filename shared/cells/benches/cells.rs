@@ -9,8 +9,8 @@ use std::hint::black_box;
 
 use cells::{Accumulator, Block, BlockReader, Counter, Projection, Resolution, Rows as _};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use event::attribution::{Dimension, DimensionValues, RecipientValues};
-use event::{EmailEvent, EventKind, Interaction, Minute, RecipientHash, Tags, Timestamp, Verdict};
+use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
+use event::{EmailEvent, EventType, Interaction, Minute, RecipientHash, Requester, Tags, Timestamp};
 use smallvec::SmallVec;
 
 const EVENTS: u64 = 200_000;
@@ -70,7 +70,7 @@ impl Traffic {
             let tenant = &self.tenants[random.zipf(self.tenants.len())];
             let domain = random.zipf(self.domains.len());
             let values = self.values(&mut random, tenant);
-            let recipient = RecipientValues {
+            let recipient = RecipientDimensions {
                 domain: Cow::Borrowed(self.domains[domain].as_str()),
                 provider: PROVIDERS[domain % PROVIDERS.len()],
                 simulator: false,
@@ -82,12 +82,12 @@ impl Traffic {
                 link: None,
                 user_agent: Cow::Borrowed("Mozilla/5.0"),
                 ip_address: Cow::Borrowed("192.0.2.1"),
-                verdict: Verdict::Person,
+                requester: Requester::Person,
             };
             let kinds = [
-                (EventKind::Send, 0),
-                (EventKind::Delivery { processing_ms: Some(millis) }, millis),
-                (EventKind::Open(opened), 60_000 + random.next() % 3_000_000),
+                (EventType::Send, 0),
+                (EventType::Delivery { processing_ms: Some(millis) }, millis),
+                (EventType::Open(opened), 60_000 + random.next() % 3_000_000),
             ];
             for (kind, later) in kinds {
                 let event = event(kind, sent_at, later);
@@ -108,9 +108,9 @@ impl Traffic {
     }
 }
 
-fn event(kind: EventKind<'static>, sent_at: Timestamp, later: u64) -> EmailEvent<'static> {
+fn event(kind: EventType<'static>, sent_at: Timestamp, later: u64) -> EmailEvent<'static> {
     EmailEvent {
-        kind,
+        event_type: kind,
         at: sent_at.plus_millis(later.cast_signed()),
         sent_at,
         message_id: Cow::Borrowed(""),
@@ -155,7 +155,7 @@ fn day(number: u32) -> Block {
     let start = i64::from(number) * 86_400_000 + 1_760_054_400_000;
     for key in 0..1000_usize {
         let values = traffic.values(&mut random, "tenant");
-        let recipient = RecipientValues {
+        let recipient = RecipientDimensions {
             domain: Cow::Borrowed(&traffic.domains[key]),
             provider: PROVIDERS[key % PROVIDERS.len()],
             simulator: false,
@@ -164,7 +164,7 @@ fn day(number: u32) -> Block {
             let sent_at = Timestamp::from_millis(start + hour * 3_600_000);
             for _ in 0..=random.zipf(40) {
                 let millis = 300 + random.next() % 5000;
-                for kind in [EventKind::Send, EventKind::Delivery { processing_ms: Some(millis) }] {
+                for kind in [EventType::Send, EventType::Delivery { processing_ms: Some(millis) }] {
                     let event = event(kind, sent_at, 0);
                     accumulator.count("tenant", &values, &recipient, &event, RecipientHash(0));
                 }

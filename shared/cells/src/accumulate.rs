@@ -11,7 +11,7 @@ mod interner;
 mod into_blocks;
 mod sorted_rows;
 
-use event::attribution::{Dimension, DimensionValues, RecipientValues};
+use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
 use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
@@ -149,7 +149,7 @@ impl Accumulator {
         &mut self,
         tenant: &str,
         values: &DimensionValues<'_>,
-        recipient: &RecipientValues<'_>,
+        recipient: &RecipientDimensions<'_>,
         event: &EmailEvent<'_>,
         recipient_hash: RecipientHash,
     ) {
@@ -198,7 +198,7 @@ impl Accumulator {
             push_part(&mut self.scratch, tenant);
         }
         if self.grouping.event_type {
-            push_part(&mut self.scratch, increments::event_type_name(&event.kind));
+            push_part(&mut self.scratch, increments::event_type_name(&event.event_type));
         }
         for (value, dimension) in values.iter().zip(Dimension::ALL) {
             if self.grouping.by(dimension) && !is_of_recipient(dimension) {
@@ -216,7 +216,7 @@ impl Accumulator {
     }
 
     /// The number of the recipient's domain and provider.
-    fn recipient(&mut self, recipient: &RecipientValues<'_>) -> u32 {
+    fn recipient(&mut self, recipient: &RecipientDimensions<'_>) -> u32 {
         self.scratch.clear();
         if self.grouping.by(Dimension::RecipientDomain) {
             push_part(&mut self.scratch, &recipient.domain);

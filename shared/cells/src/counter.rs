@@ -8,7 +8,7 @@ mod counters;
 mod per_counter;
 mod set;
 
-use event::Reason;
+use event::BounceClass;
 
 pub use counters::Counters;
 pub use per_counter::PerCounter;
@@ -108,19 +108,20 @@ const FIRST_BOUNCE_CLASS: u8 = 128;
 const FIRST_DELAY_CLASS: u8 = FIRST_BOUNCE_CLASS + CLASS_ROOM;
 const CLASS_ROOM: u8 = 32;
 
-const _: () = assert!(Reason::ALL.len() <= CLASS_ROOM as usize, "bounce classes would overlap in storage");
+const _: () =
+    assert!(BounceClass::ALL.len() <= CLASS_ROOM as usize, "bounce classes would overlap in storage");
 
 impl CounterId {
     /// How many numbers there are.
     pub const COUNT: usize = 1 << u8::BITS;
 
     /// The bounces of one bounce class.
-    pub const fn bounces_for(class: Reason) -> Self {
+    pub const fn bounces_for(class: BounceClass) -> Self {
         Self(FIRST_BOUNCE_CLASS + class as u8)
     }
 
     /// The delays of one bounce class.
-    pub const fn delays_for(class: Reason) -> Self {
+    pub const fn delays_for(class: BounceClass) -> Self {
         Self(FIRST_DELAY_CLASS + class as u8)
     }
 
@@ -150,8 +151,8 @@ mod tests {
     #[test]
     fn every_counter_has_a_number_of_its_own() {
         let named = (0..=Counter::QueueDepth as u8).map(CounterId::from_number);
-        let bounces = Reason::ALL.map(CounterId::bounces_for);
-        let delays = Reason::ALL.map(CounterId::delays_for);
+        let bounces = BounceClass::ALL.map(CounterId::bounces_for);
+        let delays = BounceClass::ALL.map(CounterId::delays_for);
         let all: Vec<CounterId> = named.chain(bounces).chain(delays).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(all.len(), 57);

@@ -3,7 +3,7 @@
 //! Each count increments exactly one of [`Counter::PRIMARY`] or [`Counter::Simulator`], so the sum of these proves that every event
 //! read was counted. All other increments mark parts of a primary counter or add up a quantity.
 
-use event::{Bounce, BounceType, EmailEvent, EventKind, Interaction, RecipientHash, Suppression};
+use event::{Bounce, BounceType, EmailEvent, EventType, Interaction, RecipientHash, Suppression};
 
 use crate::cell::{Cell, Latency, Uniques};
 use crate::counter::{Counter, CounterId, Counters};
@@ -15,9 +15,9 @@ pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool
         counters.add(Counter::Simulator, 1);
         return;
     }
-    match &event.kind {
-        EventKind::Send => counters.add(Counter::Sends, 1),
-        EventKind::Delivery { processing_ms } => {
+    match &event.event_type {
+        EventType::Send => counters.add(Counter::Sends, 1),
+        EventType::Delivery { processing_ms } => {
             counters.add(Counter::Deliveries, 1);
             if let Some(millis) = processing_ms {
                 // The sum uses the same bound as the quantiles, so that an absurd time cannot spoil the mean.
@@ -27,26 +27,26 @@ pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool
                 latency.record(millis);
             }
         }
-        EventKind::Bounce(bounce) => increment_bounce(counters, bounce),
-        EventKind::Complaint { counts: true, .. } => counters.add(Counter::Complaints, 1),
-        EventKind::Complaint { counts: false, .. } => counters.add(Counter::ComplaintsNotCounted, 1),
-        EventKind::Reject => counters.add(Counter::Rejects, 1),
-        EventKind::RenderingFailure => counters.add(Counter::RenderingFailures, 1),
-        EventKind::Delay { reason } => {
+        EventType::Bounce(bounce) => increment_bounce(counters, bounce),
+        EventType::Complaint { counts: true, .. } => counters.add(Counter::Complaints, 1),
+        EventType::Complaint { counts: false, .. } => counters.add(Counter::ComplaintsNotCounted, 1),
+        EventType::Reject => counters.add(Counter::Rejects, 1),
+        EventType::RenderingFailure => counters.add(Counter::RenderingFailures, 1),
+        EventType::Delay { class } => {
             counters.add(Counter::Delays, 1);
-            counters.add(CounterId::delays_for(*reason), 1);
+            counters.add(CounterId::delays_for(*class), 1);
         }
-        EventKind::Open(open) => {
+        EventType::Open(open) => {
             counters.add(Counter::Opens, 1);
             increment_interaction(counters, opens, open, Counter::OpensMachine, recipient);
         }
-        EventKind::Click(click) => {
+        EventType::Click(click) => {
             counters.add(Counter::Clicks, 1);
             increment_interaction(counters, clicks, click, Counter::ClicksBot, recipient);
         }
-        EventKind::Subscription { unsubscribed: true } => counters.add(Counter::Unsubscribes, 1),
-        EventKind::Subscription { unsubscribed: false } => counters.add(Counter::SubscriptionsOther, 1),
-        EventKind::QueueDepth { depth } => {
+        EventType::Subscription { unsubscribed: true } => counters.add(Counter::Unsubscribes, 1),
+        EventType::Subscription { unsubscribed: false } => counters.add(Counter::SubscriptionsOther, 1),
+        EventType::QueueDepth { depth } => {
             counters.add(Counter::QueueReadings, 1);
             counters.add(Counter::QueueDepth, *depth);
         }
@@ -62,7 +62,7 @@ fn increment_bounce(counters: &mut Counters, bounce: &Bounce<'_>) {
         BounceType::AutoReply => return counters.add(Counter::AutoReplies, 1),
     };
     counters.add(primary, 1);
-    counters.add(CounterId::bounces_for(bounce.reason), 1);
+    counters.add(CounterId::bounces_for(bounce.class), 1);
     if bounce.after_acceptance {
         counters.add(Counter::BouncesAfterAcceptance, 1);
     }
@@ -87,7 +87,7 @@ fn increment_interaction(
     machines: Counter,
     recipient: RecipientHash,
 ) {
-    if interaction.verdict.is_machine() {
+    if interaction.requester.is_machine() {
         counters.add(machines, 1);
     } else {
         people.insert(recipient);
@@ -95,20 +95,20 @@ fn increment_interaction(
 }
 
 /// The name of an event's type as SES spells it in `eventType`.
-pub(super) const fn event_type_name(kind: &EventKind<'_>) -> &'static str {
+pub(super) const fn event_type_name(kind: &EventType<'_>) -> &'static str {
     match kind {
-        EventKind::Send => "Send",
-        EventKind::Delivery { .. } => "Delivery",
-        EventKind::Bounce(_) => "Bounce",
-        EventKind::Complaint { .. } => "Complaint",
-        EventKind::Reject => "Reject",
-        EventKind::RenderingFailure => "Rendering Failure",
-        EventKind::Delay { .. } => "DeliveryDelay",
-        EventKind::Open(_) => "Open",
-        EventKind::Click(_) => "Click",
-        EventKind::Subscription { .. } => "Subscription",
+        EventType::Send => "Send",
+        EventType::Delivery { .. } => "Delivery",
+        EventType::Bounce(_) => "Bounce",
+        EventType::Complaint { .. } => "Complaint",
+        EventType::Reject => "Reject",
+        EventType::RenderingFailure => "Rendering Failure",
+        EventType::Delay { .. } => "DeliveryDelay",
+        EventType::Open(_) => "Open",
+        EventType::Click(_) => "Click",
+        EventType::Subscription { .. } => "Subscription",
         // Not an event type of SES: a gauge that senders put on the stream.
-        EventKind::QueueDepth { .. } => "QueueDepth",
+        EventType::QueueDepth { .. } => "QueueDepth",
     }
 }
 

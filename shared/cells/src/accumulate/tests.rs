@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use event::{EventKind, Hour, TenantId};
+use event::{EventType, Hour, TenantId};
 use proptest::prelude::*;
 
 use super::increments::tests::{SENT, event, event_kinds};
@@ -18,8 +18,8 @@ fn values(campaign: &'static str) -> DimensionValues<'static> {
     values
 }
 
-fn recipient(domain: &'static str, provider: &'static str) -> RecipientValues<'static> {
-    RecipientValues { domain: Cow::Borrowed(domain), provider, simulator: false }
+fn recipient(domain: &'static str, provider: &'static str) -> RecipientDimensions<'static> {
+    RecipientDimensions { domain: Cow::Borrowed(domain), provider, simulator: false }
 }
 
 /// One of many events with so few values that keys repeat.
@@ -27,7 +27,7 @@ fn recipient(domain: &'static str, provider: &'static str) -> RecipientValues<'s
 struct TestEvent {
     tenant: &'static str,
     campaign: &'static str,
-    recipient: RecipientValues<'static>,
+    recipient: RecipientDimensions<'static>,
     kind: usize,
     minutes_later: i64,
     hash: u64,
@@ -42,7 +42,7 @@ fn test_events() -> impl Strategy<Value = Vec<TestEvent>> {
                 recipient("a.example", "gmail"),
                 recipient("b.example", "gmail"),
                 recipient("a.example", "yahoo"),
-                RecipientValues { simulator: true, ..recipient("simulator.example", "other") },
+                RecipientDimensions { simulator: true, ..recipient("simulator.example", "other") },
             ][domain]
                 .clone(),
             kind,
@@ -183,7 +183,7 @@ fn late_event_is_counted_in_its_own_minute_and_in_the_hour_of_its_sending() {
     let mut accumulator = Accumulator::full();
     let in_time = i64::from(LATE_AFTER_MINUTES) - 1;
     for minutes_later in [0, in_time, in_time + 1] {
-        let event = event(EventKind::Send, minutes_later);
+        let event = event(EventType::Send, minutes_later);
         accumulator.count("acme", &values("a"), &recipient("a.example", "gmail"), &event, RecipientHash(0));
     }
     let (_, block) = accumulator.into_blocks().remove(0);
@@ -210,7 +210,7 @@ fn values_with_equal_concatenations_are_distinct() {
             "acme",
             &values,
             &recipient("d", "p"),
-            &event(EventKind::Send, 0),
+            &event(EventType::Send, 0),
             RecipientHash(0),
         );
     }
@@ -227,7 +227,7 @@ fn rows_are_sorted_by_the_first_key_then_by_the_next() {
             tenant,
             &values("a"),
             &recipient("d", provider),
-            &event(EventKind::Send, minutes),
+            &event(EventType::Send, minutes),
             RecipientHash(0),
         );
     }
@@ -258,7 +258,7 @@ fn values_longer_than_255_bytes_are_cut_between_characters() {
             "acme",
             &values,
             &recipient("d", "p"),
-            &event(EventKind::Send, 0),
+            &event(EventType::Send, 0),
             RecipientHash(0),
         );
         let (key, _) = accumulator.rows().next().unwrap();
@@ -271,12 +271,12 @@ fn values_longer_than_255_bytes_are_cut_between_characters() {
 fn block_of_a_flood_collapses_to_the_limit() {
     let mut accumulator = Accumulator::full();
     for number in 0..2 * Block::MAX_KEYS {
-        let recipient = RecipientValues {
+        let recipient = RecipientDimensions {
             domain: Cow::Owned(format!("{number}.example")),
             provider: "other",
             simulator: false,
         };
-        accumulator.count("acme", &values("a"), &recipient, &event(EventKind::Send, 0), RecipientHash(0));
+        accumulator.count("acme", &values("a"), &recipient, &event(EventType::Send, 0), RecipientHash(0));
     }
     let (_, block) = accumulator.into_blocks().remove(0);
     assert_eq!(block.cells.keys.len(), Block::MAX_KEYS);
@@ -303,7 +303,7 @@ fn empty_accumulator_has_no_rows_and_no_blocks() {
 #[test]
 fn one_event_gives_one_block_with_a_cell_and_a_cohort() {
     let mut accumulator = Accumulator::full();
-    let event = event(EventKind::Send, 0);
+    let event = event(EventType::Send, 0);
     accumulator.count("acme", &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
     let blocks = accumulator.into_blocks();
     let [(tenant, block)] = blocks.as_slice() else { panic!("one block") };
@@ -314,7 +314,7 @@ fn one_event_gives_one_block_with_a_cell_and_a_cohort() {
 fn outcome_before_its_sending_belongs_to_the_minute_of_sending() {
     // The clock that reports the outcome runs ten minutes behind.
     let mut accumulator = Accumulator::full();
-    let event = event(EventKind::Delivery { processing_ms: None }, -10);
+    let event = event(EventType::Delivery { processing_ms: None }, -10);
     accumulator.count("acme", &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
     let (_, block) = accumulator.into_blocks().remove(0);
     assert_eq!(block.cells.rows[0].bucket.0, SENT.minute().0 - 10);
@@ -326,7 +326,7 @@ fn outcome_before_its_sending_belongs_to_the_minute_of_sending() {
 fn invalid_tenant_names_share_the_block_of_the_unassigned() {
     let mut accumulator = Accumulator::full();
     for tenant in ["not a tenant", "", "also/not", TenantId::UNASSIGNED] {
-        let event = event(EventKind::Send, 0);
+        let event = event(EventType::Send, 0);
         accumulator.count(tenant, &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
     }
     let blocks = accumulator.into_blocks();
@@ -345,7 +345,7 @@ fn grouping_by_a_single_dimension_leaves_the_others_empty() {
             *value = Cow::Borrowed(other.name());
         }
         let recipient = recipient(Dimension::RecipientDomain.name(), Dimension::Provider.name());
-        accumulator.count("acme", &values, &recipient, &event(EventKind::Send, 0), RecipientHash(0));
+        accumulator.count("acme", &values, &recipient, &event(EventType::Send, 0), RecipientHash(0));
         let (key, _) = accumulator.rows().next().unwrap();
         for other in Dimension::ALL {
             let expected = if other == dimension { dimension.name() } else { "" };

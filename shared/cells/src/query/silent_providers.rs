@@ -49,7 +49,7 @@ fn is_silent(dimension: QueryDimension, value: &str) -> bool {
     match dimension {
         QueryDimension::Mail(Dimension::Provider) => !provider::reports_complaints(value),
         QueryDimension::Mail(Dimension::RecipientDomain) => {
-            !provider::reports_complaints(provider::provider(value))
+            !provider::reports_complaints(provider::of_domain(value))
         }
         QueryDimension::Tenant | QueryDimension::Mail(_) => false,
     }

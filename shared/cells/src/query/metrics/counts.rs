@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use event::Reason;
+use event::BounceClass;
 
 use super::definition::{CounterFormula, Direction, Formula, LimitPolicy, Metric, MetricDefinition, Unit};
 use super::metric_table;
@@ -237,9 +237,10 @@ struct ClassTexts {
 }
 
 static CLASS_TEXTS: LazyLock<Vec<ClassTexts>> = LazyLock::new(|| {
-    let bounces = Reason::ALL.map(|class| ("bounces", "Bounces", class, CounterFormula::BouncesFor(class)));
-    let delays = Reason::ALL.map(|class| ("delays", "Delays", class, CounterFormula::DelaysFor(class)));
-    let texts = |(event, title, class, formula): (&str, &str, Reason, CounterFormula)| {
+    let bounces =
+        BounceClass::ALL.map(|class| ("bounces", "Bounces", class, CounterFormula::BouncesFor(class)));
+    let delays = BounceClass::ALL.map(|class| ("delays", "Delays", class, CounterFormula::DelaysFor(class)));
+    let texts = |(event, title, class, formula): (&str, &str, BounceClass, CounterFormula)| {
         let words = class.name().replace('_', " ");
         ClassTexts {
             name: format!("{event}_{}", class.name()),

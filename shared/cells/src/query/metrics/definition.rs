@@ -5,7 +5,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use event::Reason;
+use event::BounceClass;
 
 use crate::counter::{Counter, CounterId, Counters};
 
@@ -167,9 +167,9 @@ pub enum CounterFormula {
         subtract: &'static [Counter],
     },
     /// Bounces of one class.
-    BouncesFor(Reason),
+    BouncesFor(BounceClass),
     /// Delays of one class.
-    DelaysFor(Reason),
+    DelaysFor(BounceClass),
 }
 
 impl CounterFormula {

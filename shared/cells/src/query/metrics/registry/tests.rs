@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use event::{Reason, TenantId};
+use event::{BounceClass, TenantId};
 use serde_json::json;
 
 use super::super::*;
@@ -77,7 +77,7 @@ fn every_metric_is_found_by_its_name_and_no_two_share_one() {
         assert!(names.insert(metric.name()), "{metric:?}");
     }
     let tables = COUNTS.len() + RATES.len() + DELIVERY_TIMES.len();
-    assert_eq!(names.len(), tables + 2 * Reason::ALL.len());
+    assert_eq!(names.len(), tables + 2 * BounceClass::ALL.len());
     assert_eq!(registry.get("opened"), None);
     assert_eq!(registry.get(""), None);
 }
