@@ -1,6 +1,6 @@
 //! The life of an alert: pending, firing, reminded, resolved, and cooling down.
 //!
-//! One open alert per series and family of metrics. Its id comes from what it is about and when it began, so a run that is
+//! One open alert per series and group of metrics. Its id comes from what it is about and when it began, so a run that is
 //! repeated makes the same id and the same sequence. Trouble that comes back within a day goes on under its old id. If it comes
 //! back soon, it takes longer to be resolved: a flapping series speaks less, not more. While an alert is open its severity only
 //! rises, and each rise is notified at once.
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use event::Minute;
 use serde::{Deserialize, Serialize};
 
-use self::key::id_of;
-pub(crate) use self::key::{Family, Key};
+use self::identity::id_of;
+pub(crate) use self::identity::{AlertGroup, AlertKey};
 use crate::rules::Rules;
 
-mod key;
+mod identity;
 
 /// Alerts kept, open or cooling; beyond it new ones wait. A platform with more open alerts has one cause, not thousands.
 pub const MAX_ALERTS: usize = 20_000;
@@ -28,7 +28,7 @@ const PENDING: u32 = 15;
 /// What kind of rule spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum AlertKind {
     /// A limit.
     Limit,
     /// A series unlike its past.
@@ -53,7 +53,7 @@ pub enum Severity {
     Critical,
 }
 
-impl Kind {
+impl AlertKind {
     /// As it is written.
     pub const fn name(self) -> &'static str {
         match self {
@@ -111,9 +111,9 @@ pub struct Cause {
 
 /// The numbers and words of an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Facts {
+pub(crate) struct AlertContent {
     /// What kind of rule spoke.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// How bad it is.
     pub severity: Severity,
     /// The metric, as users know it.
@@ -140,11 +140,11 @@ pub(crate) struct Facts {
 
 /// What one bucket says about a key.
 #[derive(Clone, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Finding {
     /// What it is about.
-    pub key: Key,
+    pub key: AlertKey,
     /// The numbers and words.
-    pub facts: Facts,
+    pub content: AlertContent,
     /// Minutes it has to stand before it fires.
     pub hold: u32,
 }
@@ -161,7 +161,7 @@ pub struct Change {
     /// How bad it is.
     pub severity: Severity,
     /// What kind of rule spoke.
-    pub kind: Kind,
+    pub kind: AlertKind,
     /// The metric.
     pub metric: String,
     /// What changed.
@@ -220,7 +220,7 @@ struct Alert {
     patience: u32,
     acknowledged: bool,
     aftermath: u32,
-    facts: Facts,
+    content: AlertContent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,34 +232,34 @@ enum Phase {
 
 /// All alerts that are not over; small, and stored more often than what they are judged by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Book {
-    alerts: BTreeMap<Key, Alert>,
+pub struct AlertRegistry {
+    alerts: BTreeMap<AlertKey, Alert>,
 }
 
-impl Book {
+impl AlertRegistry {
     /// Whether an alert is open for this key.
-    pub(crate) fn is_firing(&self, key: &Key) -> bool {
+    pub(crate) fn is_firing(&self, key: &AlertKey) -> bool {
         self.alerts.get(key).is_some_and(|alert| alert.phase == Phase::Firing)
     }
 
     /// Whether an alert of this key is open or ended less than six hours ago: what it explains stays silent.
-    pub(crate) fn explains(&self, key: &Key, now: u32) -> bool {
+    pub(crate) fn explains(&self, key: &AlertKey, now: u32) -> bool {
         self.alerts.get(key).is_some_and(|alert| {
             alert.phase == Phase::Firing
                 || (alert.ended != 0 && now.saturating_sub(alert.ended) < alert.aftermath)
         })
     }
 
-    /// Whether an alert of this family is open, or ended a short while ago, anywhere.
-    pub(crate) fn told_lately(&self, family: Family, now: u32) -> bool {
-        self.alerts.keys().any(|key| key.family == family && self.explains(key, now))
+    /// Whether an alert of this group is open, or ended a short while ago, anywhere.
+    pub(crate) fn told_lately(&self, group: AlertGroup, now: u32) -> bool {
+        self.alerts.keys().any(|key| key.group == group && self.explains(key, now))
     }
 
     /// Whether trouble of this kind is told, or was a short while ago, of the same tenant or of all of them, but not of this very part.
-    pub(crate) fn told_elsewhere(&self, key: &Key, now: u32) -> bool {
+    pub(crate) fn told_elsewhere(&self, key: &AlertKey, now: u32) -> bool {
         let mut others = self.alerts.keys().filter(|other| {
             let same = other.tenant == key.tenant || other.tenant == "*";
-            same && other.family == key.family && *other != key
+            same && other.group == key.group && *other != key
         });
         others.any(|other| self.explains(other, now))
     }
@@ -270,12 +270,12 @@ impl Book {
     }
 
     /// The keys of open alerts.
-    pub(crate) fn firing(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn firing(&self) -> impl Iterator<Item = &AlertKey> {
         self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Firing).map(|(key, _)| key)
     }
 
     /// The keys of alerts that were resolved in this minute.
-    pub(crate) fn resolved_at(&self, now: u32) -> Vec<Key> {
+    pub(crate) fn resolved_at(&self, now: u32) -> Vec<AlertKey> {
         let resolved =
             self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Cooling && alert.spoke == now);
         resolved.map(|(key, _)| key.clone()).collect()
@@ -292,25 +292,25 @@ impl Book {
 
     /// Keeps open alerts open through a bucket that says nothing, since its counts are missing.
     pub(crate) fn keep_open(&mut self, now: u32) {
-        let known = self.alerts.iter_mut().filter(|(key, _)| key.family != Family::Pipeline);
+        let known = self.alerts.iter_mut().filter(|(key, _)| key.group != AlertGroup::Pipeline);
         for (_, alert) in known.filter(|(_, alert)| alert.phase == Phase::Firing) {
             alert.last_bad = now;
         }
     }
 
-    /// Applies the verdicts of a bucket that ended at `now`; what is not among them is fine.
-    pub(crate) fn apply(&mut self, now: u32, verdicts: Vec<Verdict>, rules: &Rules) -> Vec<Change> {
+    /// Applies the findings of a bucket that ended at `now`; what is not among them is fine.
+    pub(crate) fn apply(&mut self, now: u32, findings: Vec<Finding>, rules: &Rules) -> Vec<Change> {
         let mut changes = Vec::new();
-        for verdict in verdicts {
-            if rules.in_maintenance(&verdict.key.tenant, now) {
+        for finding in findings {
+            if rules.in_maintenance(&finding.key.tenant, now) {
                 continue;
             }
-            if !self.alerts.contains_key(&verdict.key) && self.alerts.len() >= MAX_ALERTS {
+            if !self.alerts.contains_key(&finding.key) && self.alerts.len() >= MAX_ALERTS {
                 continue;
             }
-            let key = verdict.key.clone();
-            let alert = self.alerts.entry(key).or_insert_with(|| Alert::pending(&verdict, now));
-            changes.extend(alert.bad(now, verdict, rules));
+            let key = finding.key.clone();
+            let alert = self.alerts.entry(key).or_insert_with(|| Alert::pending(&finding, now));
+            changes.extend(alert.bad(now, finding, rules));
         }
         let mut over = Vec::new();
         for (key, alert) in &mut self.alerts {
@@ -329,9 +329,9 @@ impl Book {
 }
 
 impl Alert {
-    fn pending(verdict: &Verdict, now: u32) -> Self {
+    fn pending(finding: &Finding, now: u32) -> Self {
         Self {
-            id: id_of(&verdict.key, now),
+            id: id_of(&finding.key, now),
             sequence: 0,
             phase: Phase::Pending,
             first_bad: now,
@@ -341,12 +341,12 @@ impl Alert {
             spoke: 0,
             patience: 1,
             acknowledged: false,
-            aftermath: verdict.key.family.aftermath(),
-            facts: verdict.facts.clone(),
+            aftermath: finding.key.group.aftermath(),
+            content: finding.content.clone(),
         }
     }
 
-    fn bad(&mut self, now: u32, verdict: Verdict, rules: &Rules) -> Option<Change> {
+    fn bad(&mut self, now: u32, finding: Finding, rules: &Rules) -> Option<Change> {
         self.last_bad = now;
         if self.phase == Phase::Cooling {
             self.phase = Phase::Pending;
@@ -355,28 +355,28 @@ impl Alert {
             // It was held before it fired for the first time.
             if now.saturating_sub(self.ended) <= self.flaps_within(rules) {
                 self.patience = (self.patience * 2).min(MOST_PATIENCE);
-                self.facts = verdict.facts;
-                return Some(self.fire(now, &verdict.key));
+                self.content = finding.content;
+                return Some(self.fire(now, &finding.key));
             }
             self.patience = 1;
         }
         if self.phase == Phase::Pending {
-            self.facts = verdict.facts;
-            return (now - self.first_bad >= verdict.hold).then(|| self.fire(now, &verdict.key));
+            self.content = finding.content;
+            return (now - self.first_bad >= finding.hold).then(|| self.fire(now, &finding.key));
         }
-        let escalates = verdict.facts.severity > self.facts.severity;
+        let escalates = finding.content.severity > self.content.severity;
         let is_due = now.saturating_sub(self.spoke) >= rules.reminder_hours.saturating_mul(60);
-        let started = self.facts.started.min(verdict.facts.started);
-        let severity = self.facts.severity.max(verdict.facts.severity);
-        self.facts = Facts { severity, started, ..verdict.facts };
+        let started = self.content.started.min(finding.content.started);
+        let severity = self.content.severity.max(finding.content.severity);
+        self.content = AlertContent { severity, started, ..finding.content };
         if escalates {
-            let change = self.speak(now, &verdict.key, State::Firing);
+            let change = self.speak(now, &finding.key, State::Firing);
             return Some(Change { escalated: true, ..change });
         }
-        (is_due && !self.acknowledged).then(|| self.speak(now, &verdict.key, State::Reminder))
+        (is_due && !self.acknowledged).then(|| self.speak(now, &finding.key, State::Reminder))
     }
 
-    fn fine(&mut self, now: u32, key: &Key, rules: &Rules) -> Option<Change> {
+    fn fine(&mut self, now: u32, key: &AlertKey, rules: &Rules) -> Option<Change> {
         let quiet = now.saturating_sub(self.last_bad);
         if self.phase == Phase::Pending && self.ended != 0 && quiet > PENDING {
             self.phase = Phase::Cooling;
@@ -405,46 +405,46 @@ impl Alert {
         rules.cool_down_minutes.max(self.aftermath).saturating_add(rules.clear_minutes)
     }
 
-    fn fire(&mut self, now: u32, key: &Key) -> Change {
+    fn fire(&mut self, now: u32, key: &AlertKey) -> Change {
         self.phase = Phase::Firing;
         self.fired = now;
         let change = self.speak(now, key, State::Firing);
         Change { recurred: self.ended != 0, ..change }
     }
 
-    fn speak(&mut self, now: u32, key: &Key, state: State) -> Change {
+    fn speak(&mut self, now: u32, key: &AlertKey, state: State) -> Change {
         self.sequence += 1;
         self.spoke = now;
-        let facts = &self.facts;
+        let content = &self.content;
         let time = |minute: u32| Minute(minute).start().to_string();
         let parts = [("provider", &key.provider), ("campaign", &key.campaign)];
         let named = parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let scope: BTreeMap<String, String> = named.collect();
         let summary = match state {
-            State::Firing | State::Reminder => facts.summary.clone(),
-            State::Resolved => format!("Over since {}: {}", time(self.last_bad), facts.summary),
+            State::Firing | State::Reminder => content.summary.clone(),
+            State::Resolved => format!("Over since {}: {}", time(self.last_bad), content.summary),
         };
         Change {
             id: self.id.clone(),
             sequence: self.sequence,
             tenant: key.tenant.clone(),
-            severity: facts.severity,
-            kind: facts.kind,
-            metric: facts.metric.clone(),
+            severity: content.severity,
+            kind: content.kind,
+            metric: content.metric.clone(),
             state,
             escalated: false,
             recurred: false,
             scope,
-            value: facts.value,
-            expected: facts.expected,
-            limit: facts.limit,
-            numerator: facts.numerator,
-            denominator: facts.denominator,
-            started_at: time(facts.started),
+            value: content.value,
+            expected: content.expected,
+            limit: content.limit,
+            numerator: content.numerator,
+            denominator: content.denominator,
+            started_at: time(content.started),
             fired_at: time(self.fired),
             updated_at: time(now),
-            window: format!("{}m", facts.window),
-            cause: facts.cause.clone(),
+            window: format!("{}m", content.window),
+            cause: content.cause.clone(),
             summary,
             url: None,
             dedup_key: self.id.clone(),

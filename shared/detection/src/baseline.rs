@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Outcome, narrow};
-use crate::scatter::{Dispersion, Drift, Hour};
+use crate::cusum::{Observation, to_f32};
+use crate::dispersion::{Dispersion, HourStatistics, HourlyDeviation};
 
 /// What is learned of a bucket under suspicion.
 pub(crate) const SUSPECT_WEIGHT: f64 = 0.02;
@@ -27,31 +27,31 @@ const SLOTS: usize = 24 + 7;
 const LEVEL_DECAY: f32 = 0.995_197;
 const SEASON_DECAY: f32 = 0.997_939;
 
-/// Hour of the day and day of the week of a minute since 1970 (UTC), as slots of a season.
+/// HourStatistics of the day and day of the week of a minute since 1970 (UTC), as slots of a season.
 pub(crate) fn slots(minute: u32) -> [usize; 2] {
     let hour = minute / 60;
     // Day 0 was a Thursday; which day is called 0 does not matter.
-    [usize_of(hour % 24), 24 + usize_of(hour / 24 % 7)]
+    [to_index(hour % 24), 24 + to_index(hour / 24 % 7)]
 }
 
 /// A small number as an index.
-pub(crate) fn usize_of(value: u32) -> usize {
+pub(crate) fn to_index(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 /// Decayed events and the decayed exposure they came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sums {
+pub(crate) struct EventSums {
     /// Events.
     pub events: f32,
     /// Exposure.
     pub exposure: f32,
 }
 
-impl Sums {
+impl EventSums {
     pub(crate) fn add(&mut self, events: f64, exposure: f64) {
-        self.events += narrow(events);
-        self.exposure += narrow(exposure);
+        self.events += to_f32(events);
+        self.exposure += to_f32(exposure);
     }
 
     pub(crate) fn decay(&mut self, factor: f32) {
@@ -60,30 +60,30 @@ impl Sums {
     }
 }
 
-/// Level and spread of one rate of one series.
+/// RateBaseline and spread of one rate of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Level {
-    sums: Sums,
+pub(crate) struct RateBaseline {
+    sums: EventSums,
     dispersion: Dispersion,
-    drift: Drift,
+    hourly_deviation: HourlyDeviation,
     /// That of hours with far more mail than usual: each campaign has a list of its own.
-    burst_drift: Drift,
-    hour: Hour,
+    burst_hourly_deviation: HourlyDeviation,
+    hour: HourStatistics,
 }
 
-impl Default for Level {
+impl Default for RateBaseline {
     fn default() -> Self {
         Self {
-            sums: Sums::default(),
+            sums: EventSums::default(),
             dispersion: Dispersion::new(0.05),
-            drift: Drift::new(0.03),
-            burst_drift: Drift::new(0.05),
-            hour: Hour::default(),
+            hourly_deviation: HourlyDeviation::new(0.03),
+            burst_hourly_deviation: HourlyDeviation::new(0.05),
+            hour: HourStatistics::default(),
         }
     }
 }
 
-impl Level {
+impl RateBaseline {
     /// The rate, leaning on its parent's.
     pub(crate) fn rate(&self, parent: f64) -> f64 {
         let (events, exposure) = (f64::from(self.sums.events), f64::from(self.sums.exposure));
@@ -92,7 +92,7 @@ impl Level {
 
     /// The rate by its own past alone; none without any.
     pub(crate) fn usual(&self) -> Option<f64> {
-        let Sums { events, exposure } = self.sums;
+        let EventSums { events, exposure } = self.sums;
         (events > 0.0 && exposure > 0.0).then(|| f64::from(events) / f64::from(exposure))
     }
 
@@ -107,16 +107,20 @@ impl Level {
     }
 
     /// How far its hours are usually off, as a standard deviation of the logarithm.
-    pub(crate) fn drift(&self, is_burst: bool) -> f64 {
-        if is_burst { self.burst_drift.value().max(self.drift.value()) } else { self.drift.value() }
+    pub(crate) fn hourly_deviation(&self, is_burst: bool) -> f64 {
+        if is_burst {
+            self.burst_hourly_deviation.value().max(self.hourly_deviation.value())
+        } else {
+            self.hourly_deviation.value()
+        }
     }
 
     /// Learns a bucket. `weight` is small while the series is under suspicion.
-    pub(crate) fn learn(&mut self, outcome: &Outcome, is_burst: bool, weight: f64) {
-        let Outcome { seen, expected, base: exposure } = *outcome;
-        let seen = seen.min(3.0 * expected + 4.0);
-        self.sums.add(seen * weight, exposure * weight);
-        self.hour.add(seen, expected, self.dispersion);
+    pub(crate) fn learn(&mut self, observation: &Observation, is_burst: bool, weight: f64) {
+        let Observation { observed, expected, denominator: exposure } = *observation;
+        let observed = observed.min(3.0 * expected + 4.0);
+        self.sums.add(observed * weight, exposure * weight);
+        self.hour.add(observed, expected, self.dispersion);
         if is_burst {
             self.hour.note_burst(expected);
         }
@@ -131,9 +135,9 @@ impl Level {
         let weight = if hour.is_doubted() { DOUBTED_WEIGHT } else { 1.0 };
         self.dispersion.learn(&hour, weight);
         if hour.is_burst() {
-            self.burst_drift.learn(&hour, weight);
+            self.burst_hourly_deviation.learn(&hour, weight);
         } else {
-            self.drift.learn(&hour, weight);
+            self.hourly_deviation.learn(&hour, weight);
         }
         self.sums.decay(LEVEL_DECAY);
     }
@@ -141,17 +145,17 @@ impl Level {
 
 /// How one rate of one series swings over the day and the week.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Season {
-    slots: [Sums; SLOTS],
+pub(crate) struct SeasonalFactors {
+    slots: [EventSums; SLOTS],
 }
 
-impl Default for Season {
+impl Default for SeasonalFactors {
     fn default() -> Self {
-        Self { slots: [Sums::default(); SLOTS] }
+        Self { slots: [EventSums::default(); SLOTS] }
     }
 }
 
-impl Season {
+impl SeasonalFactors {
     /// The factor of a minute, leaning on `parent`'s.
     pub(crate) fn factor(&self, minute: u32, parent: f64) -> f64 {
         let mut product = 1.0;
@@ -164,12 +168,12 @@ impl Season {
     }
 
     /// Learns a bucket; `expected` is the expectation with the season in it.
-    pub(crate) fn learn(&mut self, minute: u32, seen: f64, expected: f64, weight: f64) {
-        let seen = seen.min(3.0 * expected + 4.0);
+    pub(crate) fn learn(&mut self, minute: u32, observed: f64, expected: f64, weight: f64) {
+        let observed = observed.min(3.0 * expected + 4.0);
         for slot in slots(minute) {
             let Some(sums) = self.slots.get_mut(slot) else { continue };
             let own = (f64::from(sums.events) + SEASON_PRIOR) / (f64::from(sums.exposure) + SEASON_PRIOR);
-            sums.add(seen * weight, expected / own.max(0.05) * weight);
+            sums.add(observed * weight, expected / own.max(0.05) * weight);
         }
     }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::alert::Cause;
 use crate::counts::Metric;
-use crate::evidence::Evidence;
-use crate::node::Node;
-use crate::tenant::Tenant;
+use crate::cusum::Cusum;
+use crate::series_monitor::SeriesMonitor;
+use crate::tenant_state::TenantState;
 
 /// Share above which one provider is the place of the trouble.
 pub(crate) const MOST: f64 = 0.75;
@@ -18,41 +18,41 @@ const LEAST_SHARE: f64 = 0.1;
 const MAX_CAUSES: usize = 5;
 /// The part of the whole's excess that its providers, or campaigns, have together, at least.
 const LEAST_ACCOUNTED: f64 = 0.5;
-/// Evidence a provider or campaign needs to have a part in the trouble.
+/// Cusum a provider or campaign needs to have a part in the trouble.
 const LEAST_STRENGTH: f32 = 1.0;
 
 /// Events in excess (or missing) over what was expected; 0 if it is better than usual.
-pub(crate) fn excess(metric: Metric, evidence: &Evidence) -> f64 {
-    let off = f64::from(evidence.seen - evidence.expected);
+pub(crate) fn excess(metric: Metric, cusum: &Cusum) -> f64 {
+    let off = f64::from(cusum.observed - cusum.expected);
     (if metric.falls() { -off } else { off }).max(0.0)
 }
 
 /// The providers of a tenant by their share of the excess, most first.
-pub(crate) fn providers(tenant: &Tenant, metric: Metric) -> Vec<(String, f64)> {
+pub(crate) fn providers(tenant: &TenantState, metric: Metric) -> Vec<(String, f64)> {
     series(tenant, &tenant.providers, metric)
 }
 
 /// The regular campaigns of a tenant by their share of the excess, most first.
-pub(crate) fn regulars(tenant: &Tenant, metric: Metric) -> Vec<(String, f64)> {
-    series(tenant, &tenant.regulars.series, metric)
+pub(crate) fn recurring(tenant: &TenantState, metric: Metric) -> Vec<(String, f64)> {
+    series(tenant, &tenant.recurring.series, metric)
 }
 
 /// Once the trouble is over at its place, the whole still shows it: what little goes on elsewhere then is not all of it.
-fn series(tenant: &Tenant, parts: &[(String, Node)], metric: Metric) -> Vec<(String, f64)> {
-    let excesses = parts.iter().filter_map(|(name, node)| {
-        let evidence = node.strongest(metric);
-        (evidence.strength > LEAST_STRENGTH).then(|| (name.clone(), excess(metric, &evidence)))
+fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: Metric) -> Vec<(String, f64)> {
+    let excesses = parts.iter().filter_map(|(name, monitor)| {
+        let cusum = monitor.strongest(metric);
+        (cusum.score > LEAST_STRENGTH).then(|| (name.clone(), excess(metric, &cusum)))
     });
     let whole = excess(metric, &tenant.whole.strongest(metric));
     shares_of(excesses.collect(), LEAST_ACCOUNTED * whole)
 }
 
 /// The campaigns of a tenant by their share of the recent excess over the tenant's own rate, most first.
-pub(crate) fn campaigns(tenant: &Tenant, metric: Metric, usual_rate: f64) -> Vec<(String, f64)> {
-    let base = metric.watch().base as usize;
+pub(crate) fn campaigns(tenant: &TenantState, metric: Metric, usual_rate: f64) -> Vec<(String, f64)> {
+    let denominator = metric.parameters().denominator as usize;
     let excesses = tenant.campaigns.iter().map(|campaign| {
         let events = f64::from(campaign.events.get(metric as usize).copied().unwrap_or_default());
-        let mail = f64::from(campaign.base.get(base).copied().unwrap_or_default());
+        let mail = f64::from(campaign.denominator.get(denominator).copied().unwrap_or_default());
         let off = events - usual_rate * mail;
         (campaign.name.clone(), (if metric.falls() { -off } else { off }).max(0.0))
     });

@@ -82,25 +82,25 @@ impl Counts {
     }
 
     /// The count a rate is a part of. Where sends are not counted, mail with an outcome stands for them.
-    pub fn base(&self, base: Base) -> f64 {
-        match base {
-            Base::Sends if self.sends > 0.0 => self.sends,
-            Base::Sends => self.deliveries + self.bounces_permanent + self.bounces_transient,
-            Base::Deliveries => self.deliveries,
+    pub fn denominator(&self, denominator: Denominator) -> f64 {
+        match denominator {
+            Denominator::Sends if self.sends > 0.0 => self.sends,
+            Denominator::Sends => self.deliveries + self.bounces_permanent + self.bounces_transient,
+            Denominator::Deliveries => self.deliveries,
         }
     }
 }
 
 /// How delivery times of a row spread, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub struct DeliveryTimePercentiles {
     /// Half of the deliveries take no longer.
     pub p50: f64,
     /// 95 of 100 take no longer.
     pub p95: f64,
 }
 
-impl Spread {
+impl DeliveryTimePercentiles {
     /// From what is known of it; nothing without the 95th percentile. Where the median is not known, times spread e-fold.
     pub fn new(p50: Option<f64>, p95: Option<f64>) -> Option<Self> {
         let p95 = p95.filter(|time| *time > 0.0 && time.is_finite())?;
@@ -124,7 +124,7 @@ const Z95: f64 = 1.644_853_626_951_472;
 
 /// What a rate is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Base {
+pub enum Denominator {
     /// Mail sent.
     Sends = 0,
     /// Mail delivered.
@@ -151,13 +151,13 @@ pub enum Metric {
 }
 
 /// How many rates are watched.
-pub(crate) const METRICS: usize = 7;
+pub(crate) const METRIC_COUNT: usize = 7;
 
 /// What a metric is watched for. Gates are on the whole excursion, never on one bucket.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub struct MetricParameters {
     /// What it is a part of.
-    pub base: Base,
+    pub denominator: Denominator,
     /// Two changes looked for, as factors of the expected rate; below 1 when fewer is bad.
     pub ratios: [f64; 2],
     /// Fewest events in excess (or missing) before a word is said.
@@ -176,7 +176,7 @@ const DAY: u32 = 24 * 60;
 
 impl Metric {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; METRICS] = [
+    pub const ALL: [Self; METRIC_COUNT] = [
         Self::HardBounce,
         Self::Bounce,
         Self::Delay,
@@ -200,17 +200,26 @@ impl Metric {
     }
 
     /// What it is watched for.
-    pub const fn watch(self) -> Watch {
-        let (base, ratios, least_events, least_gap, least_factor, prior_rate, least_history) = match self {
-            Self::HardBounce => (Base::Sends, [2.0, 6.0], 8.0, 0.004, 1.6, 0.01, 2 * DAY),
-            Self::Bounce => (Base::Sends, [2.0, 6.0], 8.0, 0.01, 1.6, 0.015, 2 * DAY),
-            Self::Delay => (Base::Sends, [2.5, 8.0], 10.0, 0.03, 2.0, 0.03, 2 * DAY),
-            Self::Delivery => (Base::Sends, [0.8, 0.4], 15.0, 0.08, 1.1, 0.97, 2 * DAY),
-            Self::Complaint => (Base::Deliveries, [3.0, 12.0], 5.0, 0.0005, 2.2, 0.0005, 3 * DAY),
-            Self::Open => (Base::Deliveries, [0.5, 0.15], 15.0, 0.0, 1.7, 0.2, 4 * DAY),
-            Self::Click => (Base::Deliveries, [0.4, 0.1], 20.0, 0.0, 2.2, 0.03, 4 * DAY),
-        };
-        Watch { base, ratios, least_events, least_gap, least_factor, prior_rate, least_history }
+    pub const fn parameters(self) -> MetricParameters {
+        let (denominator, ratios, least_events, least_gap, least_factor, prior_rate, least_history) =
+            match self {
+                Self::HardBounce => (Denominator::Sends, [2.0, 6.0], 8.0, 0.004, 1.6, 0.01, 2 * DAY),
+                Self::Bounce => (Denominator::Sends, [2.0, 6.0], 8.0, 0.01, 1.6, 0.015, 2 * DAY),
+                Self::Delay => (Denominator::Sends, [2.5, 8.0], 10.0, 0.03, 2.0, 0.03, 2 * DAY),
+                Self::Delivery => (Denominator::Sends, [0.8, 0.4], 15.0, 0.08, 1.1, 0.97, 2 * DAY),
+                Self::Complaint => (Denominator::Deliveries, [3.0, 12.0], 5.0, 0.0005, 2.2, 0.0005, 3 * DAY),
+                Self::Open => (Denominator::Deliveries, [0.5, 0.15], 15.0, 0.0, 1.7, 0.2, 4 * DAY),
+                Self::Click => (Denominator::Deliveries, [0.4, 0.1], 20.0, 0.0, 2.2, 0.03, 4 * DAY),
+            };
+        MetricParameters {
+            denominator,
+            ratios,
+            least_events,
+            least_gap,
+            least_factor,
+            prior_rate,
+            least_history,
+        }
     }
 
     /// Whether fewer is bad.

@@ -6,13 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::Sums;
-use crate::evidence::narrow;
+use crate::baseline::EventSums;
+use crate::cusum::to_f32;
 use crate::numbers::f_upper_tail;
 
 /// Days kept.
 pub(crate) const DAYS: usize = 28;
-/// Windows tried, in days.
+/// LimitWindows tried, in days.
 const WINDOWS: [usize; 4] = [10, 14, 21, 28];
 /// Fewest days with enough mail in a window, as a share.
 const LEAST_DAYS: f64 = 0.8;
@@ -23,16 +23,16 @@ const LEAST_DOUBT: f64 = 1e-5;
 
 /// Daily sums of one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Decline {
-    days: [Sums; DAYS],
-    today: Sums,
+pub struct DeclineMonitor {
+    days: [EventSums; DAYS],
+    today: EventSums,
     /// What the last day's end found.
-    pub found: Option<Creep>,
+    pub found: Option<DeclineFit>,
 }
 
 /// A decline found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Creep {
+pub struct DeclineFit {
     /// The fitted rate at the start and at the end of the window.
     pub from: f64,
     /// At its end.
@@ -42,14 +42,14 @@ pub struct Creep {
     /// Days in the window.
     pub days: u32,
     /// Mails of the last day.
-    pub base: f64,
+    pub last_day_messages: f64,
 }
 
-impl Decline {
+impl DeclineMonitor {
     /// Adds a bucket.
     pub fn add(&mut self, events: f64, base: f64) {
-        self.today.events += narrow(events);
-        self.today.exposure += narrow(base);
+        self.today.events += to_f32(events);
+        self.today.exposure += to_f32(base);
     }
 
     /// Ends the day.
@@ -58,12 +58,12 @@ impl Decline {
         if let Some(last) = self.days.last_mut() {
             *last = self.today;
         }
-        self.today = Sums::default();
+        self.today = EventSums::default();
     }
 
     /// The clearest line over the windows that changes by at least `least_change` in the bad direction.
-    pub fn look(&self, falls: bool, least_change: impl Fn(f64, f64) -> bool) -> Option<Creep> {
-        let mut best: Option<Creep> = None;
+    pub fn look(&self, falls: bool, least_change: impl Fn(f64, f64) -> bool) -> Option<DeclineFit> {
+        let mut best: Option<DeclineFit> = None;
         for window in WINDOWS {
             let Some(days) = self.days.get(DAYS - window..) else { continue };
             let Some(creep) = fit(days) else { continue };
@@ -81,7 +81,7 @@ impl Decline {
 }
 
 /// Weighted line with the days of the week taken out; none with too few days, or if the change is one step.
-fn fit(days: &[Sums]) -> Option<Creep> {
+fn fit(days: &[EventSums]) -> Option<DeclineFit> {
     let points: Vec<(usize, f64, f64)> = days
         .iter()
         .enumerate()
@@ -123,12 +123,12 @@ fn fit(days: &[Sums]) -> Option<Creep> {
     let noise = (middle * (1.0 - middle)).max(middle.abs() * 0.01).max(1e-9) / (2.0 * base_mean);
     let error = ((scatter / freedom).max(noise) / spread.max(1e-9)).sqrt();
     let last = days.len() as f64 - 1.0;
-    let creep = Creep {
+    let creep = DeclineFit {
         from: intercept,
         to: intercept + slope * last,
         doubt: f_upper_tail((slope / error).powi(2), 1.0, freedom),
         days: u32::try_from(days.len()).unwrap_or(u32::MAX),
-        base: points.last().map_or(0.0, |point| point.2),
+        last_day_messages: points.last().map_or(0.0, |point| point.2),
     };
     thirds_agree(&weighted, &weekdays, days.len(), slope).then_some(creep)
 }

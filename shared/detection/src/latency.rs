@@ -7,10 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{SUSPECT_WEIGHT, Sums};
-use crate::evidence::narrow;
+use crate::baseline::{EventSums, SUSPECT_WEIGHT};
+use crate::cusum::to_f32;
 
-/// Evidence of a bucket at the 99th percentile: logarithm of (one in two) over (one in fifty), and of a bucket below it.
+/// Cusum of a bucket at the 99th percentile: logarithm of (one in two) over (one in fifty), and of a bucket below it.
 const ABOVE: f64 = 2.5;
 const BELOW: f64 = -0.8;
 /// Buckets further out than this many percentiles count as this many.
@@ -42,26 +42,26 @@ const MEMORY: f64 = 3000.0;
 
 /// State of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
+pub struct LatencyMonitor {
     mean: f32,
     tail: f32,
     typical: f32,
     buckets: u32,
     days: u32,
     /// Lateness and deliveries of about the last half-hour.
-    recent: Sums,
+    recent: EventSums,
     highest: f32,
     peak: f32,
     alerted: bool,
     /// Logarithm of the likelihood ratio, held at or above 0.
-    pub strength: f32,
+    pub score: f32,
     excess: f32,
     weight: f32,
     /// The minute the excursion began.
     pub since: u32,
 }
 
-impl Default for Latency {
+impl Default for LatencyMonitor {
     fn default() -> Self {
         Self {
             mean: 0.0,
@@ -69,11 +69,11 @@ impl Default for Latency {
             typical: 0.0,
             buckets: 0,
             days: 0,
-            recent: Sums::default(),
+            recent: EventSums::default(),
             highest: 0.0,
             peak: 0.0,
             alerted: false,
-            strength: 0.0,
+            score: 0.0,
             excess: 0.0,
             weight: 0.0,
             since: 0,
@@ -81,7 +81,7 @@ impl Default for Latency {
     }
 }
 
-impl Latency {
+impl LatencyMonitor {
     /// Adds a bucket: `sum` of the logarithm of milliseconds over `weight` deliveries.
     pub fn step(&mut self, sum: f64, weight: f64, now: u32, bucket: u32, threshold: f64, alerting: bool) {
         if weight <= 0.0 {
@@ -89,31 +89,31 @@ impl Latency {
         }
         let value = sum / weight;
         if self.buckets == 0 {
-            self.mean = narrow(value);
-            self.typical = narrow(weight);
+            self.mean = to_f32(value);
+            self.typical = to_f32(weight);
         }
         let off = value - f64::from(self.mean);
         // A few deliveries scatter more than many, and late ones weigh more among them.
         let trust = weight / (weight + self.few());
         let far = off * trust / f64::from(self.tail.max(LEAST_TAIL));
         let step = if far >= 1.0 { ABOVE * far.min(LARGEST) } else { BELOW };
-        let strength = (f64::from(self.strength) + step).clamp(0.0, 1.6 * threshold);
-        if strength <= 0.0 || self.days < LEAST_DAYS {
+        let score = (f64::from(self.score) + step).clamp(0.0, 1.6 * threshold);
+        if score <= 0.0 || self.days < LEAST_DAYS {
             self.clear();
         } else {
             if self.since == 0 {
                 self.since = now;
             }
-            self.strength = narrow(strength);
-            self.excess += narrow(off * weight);
-            self.weight += narrow(weight);
+            self.score = to_f32(score);
+            self.excess += to_f32(off * weight);
+            self.weight += to_f32(weight);
         }
-        let keep = narrow((-f64::from(bucket) / SMOOTH).exp());
+        let keep = to_f32((-f64::from(bucket) / SMOOTH).exp());
         self.recent.decay(keep);
         self.recent.add(off * weight, weight);
-        self.highest = self.highest.max(narrow(self.smooth()));
+        self.highest = self.highest.max(to_f32(self.smooth()));
         self.alerted |= alerting;
-        let suspected = alerting || f64::from(self.strength) > threshold / 2.0;
+        let suspected = alerting || f64::from(self.score) > threshold / 2.0;
         self.learn(off, far, weight, bucket, if suspected { SUSPECT_WEIGHT } else { 1.0 });
     }
 
@@ -132,10 +132,10 @@ impl Latency {
         let steady = f64::from(bucket) / MEMORY;
         let rate = steady.max(1.0 / f64::from(self.buckets)) * trust * (weight / (weight + 5.0)).max(0.05);
         let band = f64::from(self.tail.max(LEAST_TAIL));
-        self.mean += narrow(rate * off.clamp(-band, band));
-        self.typical += narrow(rate * (weight - f64::from(self.typical)));
+        self.mean += to_f32(rate * off.clamp(-band, band));
+        self.typical += to_f32(rate * (weight - f64::from(self.typical)));
         let growth = if far > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
-        self.tail = (self.tail * (1.0 + growth * narrow(trust))).clamp(LEAST_TAIL / 2.0, 6.0);
+        self.tail = (self.tail * (1.0 + growth * to_f32(trust))).clamp(LEAST_TAIL / 2.0, 6.0);
     }
 
     /// Ends a day: what it reached is ordinary, unless it made an alert; then it is learned by and by.
@@ -144,13 +144,13 @@ impl Latency {
         let highest = if self.alerted { self.highest.min(self.peak) } else { self.highest };
         let before = self.peak * PEAK_DECAY;
         self.peak = before.max(highest.min(PEAK_GROWTH * before + PEAK_STEP));
-        self.highest = narrow(self.smooth());
+        self.highest = to_f32(self.smooth());
         self.alerted = false;
     }
 
     /// Forgets the excursion.
     fn clear(&mut self) {
-        (self.strength, self.excess, self.weight, self.since) = (0.0, 0.0, 0.0, 0);
+        (self.score, self.excess, self.weight, self.since) = (0.0, 0.0, 0.0, 0);
     }
 
     /// Seen and expected milliseconds and the deliveries behind them, if the evidence passes its gates.
@@ -162,7 +162,7 @@ impl Latency {
         let smooth = self.smooth();
         let unusual =
             excess >= LEAST_EXCESS && smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH);
-        (f64::from(self.strength) >= threshold
+        (f64::from(self.score) >= threshold
             && weight >= LEAST_DELIVERIES
             && factor >= LEAST_FACTOR
             && (unusual || threshold <= 0.0))
@@ -174,7 +174,12 @@ impl Latency {
 mod tests {
     use super::*;
 
-    fn run(latency: &mut Latency, from: u32, buckets: u32, milliseconds: impl Fn(u32) -> f64) -> Option<u32> {
+    fn run(
+        latency: &mut LatencyMonitor,
+        from: u32,
+        buckets: u32,
+        milliseconds: impl Fn(u32) -> f64,
+    ) -> Option<u32> {
         for bucket in from..from + buckets {
             if bucket.is_multiple_of(288) {
                 latency.close_day();
@@ -190,14 +195,14 @@ mod tests {
 
     #[test]
     fn ten_times_as_slow_is_found_within_a_quarter_of_an_hour() {
-        let mut latency = Latency::default();
+        let mut latency = LatencyMonitor::default();
         assert_eq!(run(&mut latency, 0, 2000, |bucket| 1000.0 + f64::from(bucket * 7 % 13) * 40.0), None);
         assert!(run(&mut latency, 2000, 10, |_| 12_000.0).unwrap() <= 3);
     }
 
     #[test]
     fn what_one_day_reached_is_not_ordinary_yet_and_what_each_day_reaches_is() {
-        let mut latency = Latency::default();
+        let mut latency = LatencyMonitor::default();
         let mut day = |highest: f32| {
             latency.highest = highest;
             latency.close_day();
@@ -212,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_slow_bucket_now_and_then_is_no_trouble() {
-        let mut latency = Latency::default();
+        let mut latency = LatencyMonitor::default();
         let now_and_then = |bucket: u32| if bucket.is_multiple_of(40) { 60_000.0 } else { 1000.0 };
         assert_eq!(run(&mut latency, 0, 5000, now_and_then), None);
     }

@@ -1,13 +1,13 @@
 //! What an alert says: numbers, severity and one plain sentence, from the evidence behind it.
 
-use crate::alert::{Cause, Facts, Kind, Severity};
-use crate::budget::{Line, Standing};
+use crate::alert::{AlertContent, AlertKind, Cause, Severity};
+use crate::budget::{ReputationThreshold, ThresholdStatus};
 use crate::counts::Metric;
-use crate::decline::Creep;
-use crate::evidence::Evidence;
-use crate::limits::{Breach, LimitKind};
-use crate::node::Node;
-use crate::rules::Place;
+use crate::cusum::Cusum;
+use crate::decline::DeclineFit;
+use crate::limit_monitor::{LimitBreach, LimitedMetric};
+use crate::rules::MailSubset;
+use crate::series_monitor::SeriesMonitor;
 
 /// Excess events that make an alert critical, if the change is large too.
 const MANY: f64 = 300.0;
@@ -29,52 +29,52 @@ pub(crate) fn place(tenant: &str, provider: Option<&str>) -> String {
 
 /// A rate that is unlike its past.
 pub(crate) fn rate(
-    node: &Node,
+    monitor: &SeriesMonitor,
     metric: Metric,
-    evidence: &Evidence,
+    cusum: &Cusum,
     now: u32,
     place: &str,
     cause: Vec<Cause>,
-) -> Facts {
-    let (seen, expected, base) =
-        (f64::from(evidence.seen), f64::from(evidence.expected), f64::from(evidence.base).max(1e-9));
+) -> AlertContent {
+    let (observed, expected, denominator) =
+        (f64::from(cusum.observed), f64::from(cusum.expected), f64::from(cusum.denominator).max(1e-9));
     // By night there are more opens than mail was delivered of late: told is the mail that they are usually the opens of.
-    let base = match metric {
-        Metric::Open | Metric::Click => node.usual(metric).map_or(base, |usual| expected / usual),
-        _ => base,
+    let denominator = match metric {
+        Metric::Open | Metric::Click => monitor.usual(metric).map_or(denominator, |usual| expected / usual),
+        _ => denominator,
     };
-    let (low, high) = node.band(metric, expected);
-    let window = now.saturating_sub(evidence.since).max(1);
+    let (low, high) = monitor.band(metric, expected);
+    let window = now.saturating_sub(cusum.since).max(1);
     let way = if metric.falls() { "down to" } else { "up at" };
-    Facts {
-        kind: Kind::Anomaly,
-        severity: severity(metric, seen, expected, base),
+    AlertContent {
+        kind: AlertKind::Anomaly,
+        severity: severity(metric, observed, expected, denominator),
         metric: metric.name().to_owned(),
-        value: seen / base,
-        expected: Some([low / base, high / base]),
+        value: observed / denominator,
+        expected: Some([low / denominator, high / denominator]),
         limit: None,
-        numerator: seen,
-        denominator: Some(base),
-        started: evidence.since,
+        numerator: observed,
+        denominator: Some(denominator),
+        started: cusum.since,
         window,
         summary: format!(
-            "The {} {place} is {way} {} ({seen:.0} of {base:.0} in {window} minutes), where {} to {} is usual{}.",
+            "The {} {place} is {way} {} ({observed:.0} of {denominator:.0} in {window} minutes), where {} to {} is usual{}.",
             metric.name().replace('_', " "),
-            percent(seen / base),
-            percent(low / base),
-            percent(high / base),
+            percent(observed / denominator),
+            percent(low / denominator),
+            percent(high / denominator),
             because(&cause),
         ),
         cause,
     }
 }
 
-fn severity(metric: Metric, seen: f64, expected: f64, base: f64) -> Severity {
-    let excess = (seen - expected).abs();
+fn severity(metric: Metric, observed: f64, expected: f64, denominator: f64) -> Severity {
+    let excess = (observed - expected).abs();
     let large = match metric {
-        Metric::HardBounce | Metric::Bounce | Metric::Delivery => excess > 0.1 * base,
-        Metric::Delay => excess > 0.3 * base,
-        Metric::Complaint => excess > 0.002 * base,
+        Metric::HardBounce | Metric::Bounce | Metric::Delivery => excess > 0.1 * denominator,
+        Metric::Delay => excess > 0.3 * denominator,
+        Metric::Complaint => excess > 0.002 * denominator,
         Metric::Open | Metric::Click => excess > 0.8 * expected,
     };
     let many = if metric == Metric::Complaint { MANY / 10.0 } else { MANY };
@@ -88,73 +88,73 @@ fn severity(metric: Metric, seen: f64, expected: f64, base: f64) -> Severity {
 
 /// Mail that takes longer than usual, in milliseconds.
 pub(crate) fn latency(
-    seen: f64,
+    observed: f64,
     expected: f64,
     deliveries: f64,
     started: u32,
     now: u32,
     place: &str,
-) -> Facts {
-    let factor = seen / expected.max(1.0);
-    Facts {
-        kind: Kind::Anomaly,
+) -> AlertContent {
+    let factor = observed / expected.max(1.0);
+    AlertContent {
+        kind: AlertKind::Anomaly,
         severity: if factor > 10.0 && deliveries > MANY { Severity::Critical } else { Severity::Warning },
         metric: "delivery_ms_p95".to_owned(),
-        value: seen,
+        value: observed,
         expected: Some([expected * 0.6, expected * 1.6]),
         limit: None,
-        numerator: seen,
+        numerator: observed,
         denominator: Some(deliveries),
         started,
         window: now.saturating_sub(started).max(1),
         summary: format!(
             "Delivery {place} takes {:.1} s, {factor:.1} times as long as usual ({deliveries:.0} deliveries).",
-            seen / 1000.0,
+            observed / 1000.0,
         ),
         cause: Vec::new(),
     }
 }
 
 /// Mail waiting.
-pub(crate) fn queue(seen: f64, expected: f64, started: u32, now: u32, place: &str) -> Facts {
-    Facts {
-        kind: Kind::Anomaly,
+pub(crate) fn queue(observed: f64, expected: f64, started: u32, now: u32, place: &str) -> AlertContent {
+    AlertContent {
+        kind: AlertKind::Anomaly,
         severity: Severity::Warning,
         metric: "queue_depth".to_owned(),
-        value: seen,
+        value: observed,
         expected: Some([expected * 0.3, expected * 3.0]),
         limit: None,
-        numerator: seen,
+        numerator: observed,
         denominator: None,
         started,
         window: now.saturating_sub(started).max(1),
         cause: Vec::new(),
-        summary: format!("The queue {place} holds {seen:.0} mails, where about {expected:.0} is usual."),
+        summary: format!("The queue {place} holds {observed:.0} mails, where about {expected:.0} is usual."),
     }
 }
 
 /// Too little or too much mail.
-pub(crate) fn volume(evidence: &Evidence, falls: bool, now: u32, place: &str) -> Facts {
-    let (seen, expected) = (f64::from(evidence.seen), f64::from(evidence.expected));
-    let silent = falls && evidence.seen <= 0.0;
-    let window = now.saturating_sub(evidence.since).max(1);
+pub(crate) fn volume(cusum: &Cusum, falls: bool, now: u32, place: &str) -> AlertContent {
+    let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
+    let silent = falls && cusum.observed <= 0.0;
+    let window = now.saturating_sub(cusum.since).max(1);
     let (low, high) = (expected * 0.5, expected * 2.0);
-    let severity = match (expected - seen).abs() {
+    let severity = match (expected - observed).abs() {
         many if many >= MANY => Severity::Critical,
         few if few < FEW => Severity::Info,
         _ => Severity::Warning,
     };
-    let words = if silent { "No mail".to_owned() } else { format!("{seen:.0} mails") };
-    Facts {
-        kind: if silent { Kind::Silence } else { Kind::Anomaly },
+    let words = if silent { "No mail".to_owned() } else { format!("{observed:.0} mails") };
+    AlertContent {
+        kind: if silent { AlertKind::Silence } else { AlertKind::Anomaly },
         severity,
         metric: "sends".to_owned(),
-        value: seen,
+        value: observed,
         expected: Some([low, high]),
         limit: None,
-        numerator: seen,
+        numerator: observed,
         denominator: None,
-        started: evidence.since,
+        started: cusum.since,
         window,
         summary: format!("{words} {place} in {window} minutes, where about {expected:.0} is usual."),
         cause: Vec::new(),
@@ -162,45 +162,47 @@ pub(crate) fn volume(evidence: &Evidence, falls: bool, now: u32, place: &str) ->
 }
 
 /// Whose part of the mail it is, in words.
-pub(crate) fn part(tenant: &str, part: &Place) -> String {
+pub(crate) fn part(tenant: &str, part: &MailSubset) -> String {
     let place = place(tenant, part.provider.as_deref());
     part.campaign.as_ref().map_or(place.clone(), |campaign| format!("{place} in campaign {campaign}"))
 }
 
 /// A limit that is broken.
-pub(crate) fn limit(breach: &Breach, started: u32, place: &str) -> Facts {
-    let Breach { events, base, limit, window, .. } = *breach;
-    let bad = events / base.max(1.0);
+pub(crate) fn limit(breach: &LimitBreach, started: u32, place: &str) -> AlertContent {
+    let LimitBreach { events, denominator, limit, window, .. } = *breach;
+    let bad = events / denominator.max(1.0);
     let name = breach.kind.name().replace('_', " ");
     let level = breach.level.unwrap_or_default();
     let rate = |value: f64, numerator: f64, side: &str| {
         let summary = format!(
-            "The {name} {place} is {} ({numerator:.0} of {base:.0} in {window} minutes), {side} its limit of {}.",
+            "The {name} {place} is {} ({numerator:.0} of {denominator:.0} in {window} minutes), {side} its limit of {}.",
             percent(value),
             percent(limit),
         );
-        (value, numerator, Some(base), summary)
+        (value, numerator, Some(denominator), summary)
     };
     let (value, numerator, denominator, summary) = match breach.kind {
-        LimitKind::Delivery => rate(1.0 - bad, base - events, "below"),
-        LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Complaint => rate(bad, events, "above"),
-        LimitKind::DeliveryTime => {
+        LimitedMetric::Delivery => rate(1.0 - bad, denominator - events, "below"),
+        LimitedMetric::Bounce | LimitedMetric::HardBounce | LimitedMetric::Complaint => {
+            rate(bad, events, "above")
+        }
+        LimitedMetric::DeliveryTime => {
             let summary = format!(
-                "Delivery {place} takes longer than {:.0} s for {} of mail ({events:.0} of {base:.0} in {window} minutes), which 5 % may.",
+                "Delivery {place} takes longer than {:.0} s for {} of mail ({events:.0} of {denominator:.0} in {window} minutes), which 5 % may.",
                 limit / 1000.0,
                 percent(bad),
             );
-            (level, events, Some(base), summary)
+            (level, events, Some(denominator), summary)
         }
-        LimitKind::Queue => {
+        LimitedMetric::Queue => {
             let summary = format!(
                 "{level:.0} mails {place} wait, and have been more than the limit of {limit:.0} for {window} minutes."
             );
             (level, level, None, summary)
         }
     };
-    Facts {
-        kind: Kind::Limit,
+    AlertContent {
+        kind: AlertKind::Limit,
         severity: Severity::Warning,
         metric: breach.kind.name().to_owned(),
         value,
@@ -216,24 +218,30 @@ pub(crate) fn limit(breach: &Breach, started: u32, place: &str) -> Facts {
 }
 
 /// A rate that creeps away over weeks.
-pub(crate) fn decline(metric: Metric, creep: &Creep, now: u32, place: &str, cause: Vec<Cause>) -> Facts {
-    let days = creep.days;
-    Facts {
-        kind: Kind::Anomaly,
+pub(crate) fn decline(
+    metric: Metric,
+    fit: &DeclineFit,
+    now: u32,
+    place: &str,
+    cause: Vec<Cause>,
+) -> AlertContent {
+    let days = fit.days;
+    AlertContent {
+        kind: AlertKind::Anomaly,
         severity: Severity::Warning,
         metric: metric.name().to_owned(),
-        value: creep.to,
-        expected: Some([creep.from.min(creep.from * 0.98), creep.from.max(creep.from * 1.02)]),
+        value: fit.to,
+        expected: Some([fit.from.min(fit.from * 0.98), fit.from.max(fit.from * 1.02)]),
         limit: None,
-        numerator: creep.to * creep.base,
-        denominator: Some(creep.base),
+        numerator: fit.to * fit.last_day_messages,
+        denominator: Some(fit.last_day_messages),
         started: now.saturating_sub(days * 24 * 60),
         window: days * 24 * 60,
         summary: format!(
             "The {} {place} has crept from {} to {} over {days} days{}.",
             metric.name().replace('_', " "),
-            percent(creep.from.min(1.0)),
-            percent(creep.to.min(1.0)),
+            percent(fit.from.min(1.0)),
+            percent(fit.to.min(1.0)),
             because(&cause),
         ),
         cause,
@@ -241,29 +249,34 @@ pub(crate) fn decline(metric: Metric, creep: &Creep, now: u32, place: &str, caus
 }
 
 /// A line of SES's that is crossed, or soon will be.
-pub(crate) fn budget(line: &Line, standing: &Standing, now: u32, cause: Vec<Cause>) -> Facts {
-    let crossed = standing.used.is_some_and(|used| used >= 1.0);
-    let pauses = line.name.ends_with("_pause");
-    Facts {
-        kind: Kind::Budget,
+pub(crate) fn budget(
+    threshold: &ReputationThreshold,
+    status: &ThresholdStatus,
+    now: u32,
+    cause: Vec<Cause>,
+) -> AlertContent {
+    let crossed = status.used.is_some_and(|used| used >= 1.0);
+    let pauses = threshold.name.ends_with("_pause");
+    AlertContent {
+        kind: AlertKind::Budget,
         severity: if crossed && pauses { Severity::Critical } else { Severity::Warning },
-        metric: line.metric.to_owned(),
-        value: standing.rate.unwrap_or_default(),
+        metric: threshold.metric.to_owned(),
+        value: status.rate.unwrap_or_default(),
         expected: None,
-        limit: Some(line.limit),
-        numerator: standing.numerator.unwrap_or_default(),
-        denominator: standing.denominator,
+        limit: Some(threshold.limit),
+        numerator: status.numerator.unwrap_or_default(),
+        denominator: status.denominator,
         started: now.saturating_sub(DAY),
         window: DAY,
-        summary: format!("{}{}", standing.summary.trim_end_matches('.'), because(&cause) + "."),
+        summary: format!("{}{}", status.summary.trim_end_matches('.'), because(&cause) + "."),
         cause,
     }
 }
 
 /// No counts from anybody.
-pub(crate) fn pipeline(silent_since: u32, expected: f64, now: u32) -> Facts {
-    Facts {
-        kind: Kind::Pipeline,
+pub(crate) fn pipeline(silent_since: u32, expected: f64, now: u32) -> AlertContent {
+    AlertContent {
+        kind: AlertKind::Pipeline,
         severity: Severity::Critical,
         metric: "sends".to_owned(),
         value: 0.0,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Overrides, and quiet times, that rules may have: each is looked at for each tenant.
 pub(crate) const MAX_OVERRIDES: usize = 1000;
 /// Parts of a tenant's mail that are watched for limits of their own.
-pub(crate) const MAX_PLACES: usize = 50;
+pub(crate) const MAX_SUBSETS: usize = 50;
 
 /// The rules of detection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ pub struct Override {
 
 /// A part of a tenant's mail that has limits of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
+pub struct MailSubset {
     /// At this mailbox provider.
     pub provider: Option<String>,
     /// Of this campaign.
@@ -120,42 +120,42 @@ pub struct Maintenance {
     #[serde(default)]
     pub tenant: Option<String>,
     /// First minute, RFC 3339.
-    #[serde(with = "moment")]
+    #[serde(with = "rfc3339_minute")]
     pub from: u32,
     /// First minute after it, RFC 3339.
-    #[serde(with = "moment")]
+    #[serde(with = "rfc3339_minute")]
     pub until: u32,
 }
 
 impl Rules {
     /// The limits of a whole tenant.
     pub fn limits_of(&self, tenant: &str) -> Limits {
-        self.limits_at(tenant, &Place::default(), self.limits)
+        self.limits_at(tenant, &MailSubset::default(), self.limits)
     }
 
     /// The limits of a part of a tenant's mail, in place of `usual` ones.
-    fn limits_at(&self, tenant: &str, place: &Place, usual: Limits) -> Limits {
+    fn limits_at(&self, tenant: &str, place: &MailSubset, usual: Limits) -> Limits {
         let fits = |rule: &&Override| rule.is_for(tenant) && rule.is_at(place);
         // The first that names a limit wins, so it is applied last.
         self.overrides.iter().filter(fits).rev().fold(usual, |limits, rule| rule.limits().or(limits))
     }
 
     /// The parts of a tenant's mail that have limits of their own.
-    pub fn places_of(&self, tenant: &str) -> Vec<(Place, Limits)> {
-        let mut places: Vec<Place> = self
+    pub fn subset_limits(&self, tenant: &str) -> Vec<(MailSubset, Limits)> {
+        let mut subsets: Vec<MailSubset> = self
             .overrides
             .iter()
             .filter(|rule| rule.is_for(tenant))
             .map(Override::place)
-            .filter(|place| *place != Place::default())
+            .filter(|place| *place != MailSubset::default())
             .collect();
-        places.sort_unstable();
-        places.dedup();
-        let limits = |place: Place| {
+        subsets.sort_unstable();
+        subsets.dedup();
+        let limits = |place: MailSubset| {
             let limits = self.limits_at(tenant, &place, Limits::NONE);
             (place, limits)
         };
-        places.into_iter().map(limits).collect()
+        subsets.into_iter().map(limits).collect()
     }
 
     /// What is wrong with them, if anything, naming the field.
@@ -174,10 +174,10 @@ impl Rules {
                 TenantId::UNASSIGNED
             ));
         }
-        let everywhere = |rule: &&Override| rule.tenant.is_none() && rule.place() != Place::default();
-        if self.overrides.iter().filter(everywhere).count() > MAX_PLACES {
+        let everywhere = |rule: &&Override| rule.tenant.is_none() && rule.place() != MailSubset::default();
+        if self.overrides.iter().filter(everywhere).count() > MAX_SUBSETS {
             return Some(format!(
-                "overrides: at most {MAX_PLACES} name a provider or campaign and no tenant, as each is watched for each"
+                "overrides: at most {MAX_SUBSETS} name a provider or campaign and no tenant, as each is watched for each"
             ));
         }
         if let Some(window) = self.maintenance.iter().find(|window| window.until <= window.from) {
@@ -257,12 +257,12 @@ impl Override {
         self.tenant.as_deref().is_none_or(|name| name == tenant)
     }
 
-    fn is_at(&self, place: &Place) -> bool {
+    fn is_at(&self, place: &MailSubset) -> bool {
         self.provider == place.provider && self.campaign == place.campaign
     }
 
-    fn place(&self) -> Place {
-        Place { provider: self.provider.clone(), campaign: self.campaign.clone() }
+    fn place(&self) -> MailSubset {
+        MailSubset { provider: self.provider.clone(), campaign: self.campaign.clone() }
     }
 
     fn limits(&self) -> Limits {
@@ -277,7 +277,7 @@ impl Override {
     }
 }
 
-impl Place {
+impl MailSubset {
     /// Whether mail at this provider and of this campaign is in it.
     pub fn holds(&self, provider: &str, campaign: &str) -> bool {
         self.provider.as_deref().is_none_or(|name| name == provider)
@@ -286,7 +286,7 @@ impl Place {
 }
 
 /// Minutes since 1970, written as RFC 3339.
-mod moment {
+mod rfc3339_minute {
     use event::{Minute, Timestamp};
     use serde::{Deserialize as _, Deserializer, Serializer};
 
@@ -328,13 +328,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(rules.limits_of("acme"), Limits::default());
-        let places = rules.places_of("acme");
-        let [(spring, slow), (gmail, rates)] = places.as_slice() else { panic!("{places:?}") };
+        let subsets = rules.subset_limits("acme");
+        let [(spring, slow), (gmail, rates)] = subsets.as_slice() else { panic!("{subsets:?}") };
         assert!(spring.holds("yahoo", "spring") && !spring.holds("yahoo", "autumn"));
         assert_eq!(*slow, Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE });
         assert!(gmail.holds("gmail", "") && !gmail.holds("yahoo", "spring"));
         assert_eq!(*rates, Limits { bounce_rate: Some(0.1), complaint_rate: Some(0.0005), ..Limits::NONE });
-        assert_eq!(rules.places_of("other").len(), 1);
+        assert_eq!(rules.subset_limits("other").len(), 1);
     }
 
     #[test]

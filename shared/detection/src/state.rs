@@ -44,15 +44,15 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenant::Tenant;
+    use crate::tenant_state::TenantState;
 
     #[test]
     fn a_tenant_is_the_same_after_storing() {
-        let tenant = Tenant::new(100);
+        let tenant = TenantState::new(100);
         let bytes = encode(&tenant).unwrap();
-        assert_eq!(decode::<Tenant>(&bytes).unwrap(), tenant);
-        assert_eq!(decode::<Tenant>(&bytes[..bytes.len() - 1]), Err(StateError::Damaged));
-        assert_eq!(decode::<Tenant>(&[]), Err(StateError::Damaged));
-        assert_eq!(decode::<Tenant>(&[9]), Err(StateError::Version { found: 9 }));
+        assert_eq!(decode::<TenantState>(&bytes).unwrap(), tenant);
+        assert_eq!(decode::<TenantState>(&bytes[..bytes.len() - 1]), Err(StateError::Damaged));
+        assert_eq!(decode::<TenantState>(&[]), Err(StateError::Damaged));
+        assert_eq!(decode::<TenantState>(&[9]), Err(StateError::Version { found: 9 }));
     }
 }

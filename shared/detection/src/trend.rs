@@ -11,7 +11,7 @@ mod step;
 
 use serde::Serialize;
 
-pub use season::Season;
+pub use season::Seasonality;
 pub use slope::Slope;
 pub use step::Step;
 
@@ -39,7 +39,7 @@ pub enum Unit {
 
 /// What was counted in an hour. For a total, `whole` means nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hour {
+pub struct HourlyCount {
     /// Hours since 1970, UTC.
     pub hour: u32,
     /// Events, or the sum of what is averaged.
@@ -58,16 +58,16 @@ pub struct Trend {
     /// Days between them, both included.
     pub days: usize,
     /// `rising`, `falling` or `none`: said only beyond doubt (99 %).
-    pub trend: Direction,
+    pub trend: TrendDirection,
     /// How fast.
     #[serde(flatten)]
     pub slope: Slope,
     /// Days on which the level stepped, in order of time.
     pub change_points: Vec<Step>,
     /// How it swings over the day; none with less than three weeks of hours.
-    pub hour_of_day: Option<Season>,
+    pub hour_of_day: Option<Seasonality>,
     /// How it swings over the week; none with less than three weeks.
-    pub day_of_week: Option<Season>,
+    pub day_of_week: Option<Seasonality>,
     /// The last days against those before.
     pub periods: Periods,
     /// All of it in one sentence.
@@ -77,7 +77,7 @@ pub struct Trend {
 /// Which way a trend goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Direction {
+pub enum TrendDirection {
     /// Up.
     Rising,
     /// Down.
@@ -101,14 +101,14 @@ pub struct Periods {
 
 /// A complete day; no value where there was nothing to divide by.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Day {
+struct DayTotals {
     part: f64,
     whole: f64,
     value: Option<f64>,
 }
 
 /// Looks back over hours in the order of time; hours left out are hours without events. None with less than two complete weeks.
-pub fn look_back(metric: &str, unit: Unit, hours: &[Hour]) -> Option<Trend> {
+pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Trend> {
     let (first, days) = complete_days(unit, hours);
     if days.len() < LEAST_DAYS || days.iter().filter(|day| day.value.is_some()).count() < LEAST_DAYS {
         return None;
@@ -123,9 +123,9 @@ pub fn look_back(metric: &str, unit: Unit, hours: &[Hour]) -> Option<Trend> {
     let slope = slope::slope(&points, &steps);
     let beyond_doubt = slope.interval_99;
     let trend = match beyond_doubt {
-        [low, _] if low > 0.0 => Direction::Rising,
-        [_, high] if high < 0.0 => Direction::Falling,
-        _ => Direction::None,
+        [low, _] if low > 0.0 => TrendDirection::Rising,
+        [_, high] if high < 0.0 => TrendDirection::Falling,
+        _ => TrendDirection::None,
     };
     let mut trend = Trend {
         from: date(first),
@@ -144,12 +144,12 @@ pub fn look_back(metric: &str, unit: Unit, hours: &[Hour]) -> Option<Trend> {
 }
 
 /// The number of the first complete day since 1970, and all complete days from it on.
-fn complete_days(unit: Unit, hours: &[Hour]) -> (usize, Vec<Day>) {
+fn complete_days(unit: Unit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
     let (Some(first), Some(last)) = (hours.first(), hours.last()) else { return (0, Vec::new()) };
     let begin = first.hour.div_ceil(24);
     let end = (last.hour + 1) / 24;
     let begin = begin.max(end.saturating_sub(u32::try_from(MOST_DAYS).unwrap_or(u32::MAX)));
-    let mut days = vec![Day { part: 0.0, whole: 0.0, value: None }; index(end.saturating_sub(begin))];
+    let mut days = vec![DayTotals { part: 0.0, whole: 0.0, value: None }; index(end.saturating_sub(begin))];
     for hour in hours.iter().filter(|hour| hour.hour / 24 >= begin) {
         if let Some(day) = days.get_mut(index(hour.hour / 24 - begin)) {
             day.part += hour.part;
@@ -171,7 +171,7 @@ fn value(unit: Unit, part: f64, whole: f64) -> Option<f64> {
 }
 
 /// Whole weeks are compared if there are enough of them.
-fn periods(unit: Unit, days: &[Day]) -> Periods {
+fn periods(unit: Unit, days: &[DayTotals]) -> Periods {
     let length = PERIOD.min(days.len() / 14 * 7);
     let over = |back: usize| {
         let end = days.len().checked_sub(back)?;

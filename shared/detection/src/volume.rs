@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{DOUBTED_WEIGHT, NEW_NORMAL, SUSPECT_WEIGHT, Sums, usize_of};
-use crate::evidence::{CAUTION, Evidence, Outcome, Test, narrow, recent_fade};
-use crate::scatter::{Dispersion, Drift, Hour};
+use crate::baseline::{DOUBTED_WEIGHT, EventSums, NEW_NORMAL, SUSPECT_WEIGHT, to_index};
+use crate::cusum::{CAUTION, Cusum, CusumTest, Observation, recent_fade, to_f32};
+use crate::dispersion::{Dispersion, HourStatistics, HourlyDeviation};
 use crate::silence::SilentHours;
 
 const HOURS_A_WEEK: usize = 168;
@@ -52,27 +52,27 @@ const LEAST_MISSING: f64 = 15.0;
 const LEAST_EXTRA: f64 = 40.0;
 const WORTH: f64 = 0.01;
 
-/// Volume of one series.
+/// VolumeMonitor of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Volume {
-    level: Sums,
-    hours: [Sums; 24],
-    days: [Sums; 7],
+pub struct VolumeMonitor {
+    level: EventSums,
+    hours: [EventSums; 24],
+    days: [EventSums; 7],
     #[serde(with = "week")]
-    weeks: [Sums; HOURS_A_WEEK],
+    weeks: [EventSums; HOURS_A_WEEK],
     /// The highest bucket of this day, and of the days before, decayed: what its bursts reach.
     today: f32,
     peak: f32,
     /// By hour of the day: who sends a digest each morning scatters more then.
     dispersions: [Dispersion; 24],
-    drift: Drift,
+    hourly_deviation: HourlyDeviation,
     waiting: VecDeque<Waiting>,
     silent_hours: SilentHours,
-    recent: Sums,
-    /// Evidence of falls, then of rises.
-    pub falls: [Evidence; 2],
-    /// Evidence of rises.
-    pub rises: [Evidence; 2],
+    recent: EventSums,
+    /// Cusum of falls, then of rises.
+    pub falls: [Cusum; 2],
+    /// Cusum of rises.
+    pub rises: [Cusum; 2],
     first: u32,
     suspicious_since: u32,
 }
@@ -83,7 +83,7 @@ struct Waiting {
     /// Hours since 1970.
     hour: u32,
     buckets: f32,
-    counts: Hour,
+    counts: HourStatistics,
 }
 
 /// Factors of what is expected: of the hour of the day, the day of the week, and the hour of the week.
@@ -93,10 +93,10 @@ const FACTORS: usize = 3;
 mod week {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    use super::{HOURS_A_WEEK, Sums};
+    use super::{EventSums, HOURS_A_WEEK};
 
     pub(super) fn serialize<S: Serializer>(
-        slots: &[Sums; HOURS_A_WEEK],
+        slots: &[EventSums; HOURS_A_WEEK],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         slots.as_slice().serialize(serializer)
@@ -104,32 +104,32 @@ mod week {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<[Sums; HOURS_A_WEEK], D::Error> {
-        let slots = Vec::<Sums>::deserialize(deserializer)?;
+    ) -> Result<[EventSums; HOURS_A_WEEK], D::Error> {
+        let slots = Vec::<EventSums>::deserialize(deserializer)?;
         slots.try_into().map_err(|_| serde::de::Error::custom("a week has 168 hours"))
     }
 }
 
 /// What the campaigns that come and go mean for a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bursts {
+pub enum BurstHandling {
     /// They are not told apart from other mail: what the largest of the days before reached is ordinary.
     Unknown,
     /// They are left out, so a burst is none of them.
-    LeftOut,
+    Excluded,
     /// The series is made of them: a burst is nothing to tell.
-    All,
+    Dominant,
 }
 
 /// What is known around a series.
 #[derive(Clone, Copy, Debug)]
-pub struct Around {
+pub struct VolumeContext {
     /// The drop that all tenants share, 1 for none.
     pub common: f64,
     /// What is known of campaigns.
-    pub bursts: Bursts,
+    pub bursts: BurstHandling,
     /// Whether its alert is open.
-    pub alerting: bool,
+    pub is_alert_open: bool,
     /// Whether all tenants are silent, as they usually are at this time.
     pub all_silent: bool,
 }
@@ -138,26 +138,26 @@ pub struct Around {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VolumeSignal {
     /// The excursion behind it.
-    pub evidence: Evidence,
+    pub cusum: Cusum,
     /// Whether mail is missing.
     pub falls: bool,
 }
 
-impl Volume {
+impl VolumeMonitor {
     /// A series first seen in this minute.
     pub fn new(first: u32) -> Self {
         Self {
-            level: Sums::default(),
-            hours: [Sums::default(); 24],
-            days: [Sums::default(); 7],
-            weeks: [Sums::default(); HOURS_A_WEEK],
+            level: EventSums::default(),
+            hours: [EventSums::default(); 24],
+            days: [EventSums::default(); 7],
+            weeks: [EventSums::default(); HOURS_A_WEEK],
             today: 0.0,
             peak: 0.0,
             dispersions: [DISPERSION; 24],
-            drift: Drift::new(0.05),
+            hourly_deviation: HourlyDeviation::new(0.05),
             waiting: VecDeque::new(),
             silent_hours: SilentHours::default(),
-            recent: Sums::default(),
+            recent: EventSums::default(),
             falls: Default::default(),
             rises: Default::default(),
             first,
@@ -203,13 +203,21 @@ impl Volume {
     }
 
     /// Adds a bucket.
-    pub fn step(&mut self, seen: f64, now: u32, bucket: u32, threshold: f64, around: &Around) {
+    pub fn step(
+        &mut self,
+        observed: f64,
+        now: u32,
+        bucket: u32,
+        threshold: f64,
+        volume_context: &VolumeContext,
+    ) {
         let here = self.expected(now);
         let (before, after) = (self.expected(now.saturating_sub(60)), self.expected(now + 60));
         let (low, high) = (here.min(before).min(after), here.max(before).max(after));
-        let deviations = if around.bursts == Bursts::All { BURSTY_MARGIN } else { MARGIN };
-        let margin = (deviations * self.drift.value()).exp();
-        let mut test = Test {
+        let deviations =
+            if volume_context.bursts == BurstHandling::Dominant { BURSTY_MARGIN } else { MARGIN };
+        let margin = (deviations * self.hourly_deviation.value()).exp();
+        let mut test = CusumTest {
             ratio: 1.0,
             dispersion: self.dispersion(now / 60).value(),
             margin: 1.0 / margin,
@@ -217,54 +225,55 @@ impl Volume {
             fade: recent_fade(bucket),
             caution: CAUTION,
         };
-        let is_usual_silence = seen <= 0.0 && (around.all_silent || self.silent_hours.is_usual(now));
-        let due = if is_usual_silence { 0.0 } else { low * around.common };
-        let outcome = Outcome { seen, expected: due, base: 0.0 };
-        for (evidence, ratio) in self.falls.iter_mut().zip(FALLS) {
+        let is_usual_silence =
+            observed <= 0.0 && (volume_context.all_silent || self.silent_hours.is_usual(now));
+        let due = if is_usual_silence { 0.0 } else { low * volume_context.common };
+        let observation = Observation { observed, expected: due, denominator: 0.0 };
+        for (cusum, ratio) in self.falls.iter_mut().zip(FALLS) {
             test.ratio = ratio;
-            evidence.add(&outcome, &test, now);
+            cusum.add(&observation, &test, now);
         }
         test.margin = margin;
-        let high = match around.bursts {
-            Bursts::LeftOut => Some(high),
-            Bursts::Unknown => Some(high.max(f64::from(self.peak))),
-            Bursts::All => None,
+        let high = match volume_context.bursts {
+            BurstHandling::Excluded => Some(high),
+            BurstHandling::Unknown => Some(high.max(f64::from(self.peak))),
+            BurstHandling::Dominant => None,
         };
         if let Some(expected) = high {
-            let outcome = Outcome { seen, expected, base: 0.0 };
-            for (evidence, ratio) in self.rises.iter_mut().zip(RISES) {
+            let observation = Observation { observed, expected, denominator: 0.0 };
+            for (cusum, ratio) in self.rises.iter_mut().zip(RISES) {
                 test.ratio = ratio;
-                evidence.add(&outcome, &test, now);
+                cusum.add(&observation, &test, now);
             }
         } else {
             self.rises = Default::default();
         }
-        self.today = self.today.max(narrow(seen));
-        let alerting = around.alerting;
+        self.today = self.today.max(to_f32(observed));
+        let is_alert_open = volume_context.is_alert_open;
         // In the first week the hours of the night are as much of a surprise as those of the day.
         let known = now.saturating_sub(self.first) >= 7 * DAY;
-        let suspected = !is_usual_silence && (alerting || (known && self.strongest() > threshold / 2.0));
+        let suspected = !is_usual_silence && (is_alert_open || (known && self.strongest() > threshold / 2.0));
         if !suspected {
             self.suspicious_since = 0;
         } else if self.suspicious_since == 0 {
             self.suspicious_since = now;
         }
         let new_normal = suspected && now.saturating_sub(self.suspicious_since) > NEW_NORMAL;
-        self.note(seen, here, now, bucket);
+        self.note(observed, here, now, bucket);
         if suspected && !new_normal {
             self.doubt(now, threshold / 2.0);
         }
     }
 
     fn strongest(&self) -> f64 {
-        self.falls.iter().chain(&self.rises).map(|evidence| f64::from(evidence.strength)).fold(0.0, f64::max)
+        self.falls.iter().chain(&self.rises).map(|cusum| f64::from(cusum.score)).fold(0.0, f64::max)
     }
 
     /// Notes a bucket, to be learned when it has waited.
-    fn note(&mut self, seen: f64, expected: f64, now: u32, bucket: u32) {
-        let fade = narrow((-f64::from(bucket) / 60.0).exp());
-        self.recent.events = self.recent.events * fade + narrow(seen);
-        self.recent.exposure = self.recent.exposure * fade + narrow(expected);
+    fn note(&mut self, observed: f64, expected: f64, now: u32, bucket: u32) {
+        let fade = to_f32((-f64::from(bucket) / 60.0).exp());
+        self.recent.events = self.recent.events * fade + to_f32(observed);
+        self.recent.exposure = self.recent.exposure * fade + to_f32(expected);
         let hour = now / 60;
         if self.waiting.back().is_none_or(|last| last.hour != hour) {
             self.waiting.push_back(Waiting { hour, ..Waiting::default() });
@@ -272,14 +281,14 @@ impl Volume {
         let dispersion = self.dispersion(hour);
         let Some(last) = self.waiting.back_mut() else { return };
         last.buckets += 1.0;
-        last.counts.add(seen, expected, dispersion);
+        last.counts.add(observed, expected, dispersion);
     }
 
     /// Hours since an excursion of so much evidence began are not learned as usual ones.
     fn doubt(&mut self, now: u32, least: f64) {
         let excursions = self.falls.iter().chain(&self.rises);
-        let strong = excursions.filter(|evidence| f64::from(evidence.strength) > least);
-        let since = strong.map(|evidence| evidence.since).min().unwrap_or(now);
+        let strong = excursions.filter(|cusum| f64::from(cusum.score) > least);
+        let since = strong.map(|cusum| cusum.since).min().unwrap_or(now);
         for waiting in self.waiting.iter_mut().filter(|waiting| waiting.hour >= since / 60) {
             waiting.counts.doubt();
         }
@@ -288,14 +297,14 @@ impl Volume {
     fn learn(&mut self, waiting: &Waiting) {
         // A doubted hour may be like that each week.
         let (weight, of_week) =
-            if waiting.counts.is_doubted() { (narrow(SUSPECT_WEIGHT), DOUBTED_WEIGHT) } else { (1.0, 1.0) };
-        let usual = narrow(self.expected(60 * waiting.hour)) * waiting.buckets;
+            if waiting.counts.is_doubted() { (to_f32(SUSPECT_WEIGHT), DOUBTED_WEIGHT) } else { (1.0, 1.0) };
+        let usual = to_f32(self.expected(60 * waiting.hour)) * waiting.buckets;
         let most = if self.is_young(60 * waiting.hour) { f32::MAX } else { MOST_LEARNED * usual + FEW };
-        let mail = waiting.counts.seen().min(most);
+        let mail = waiting.counts.observed().min(most);
         self.level.events += mail * weight;
         self.level.exposure += waiting.buckets * weight;
         // One after the other: what the hour of the day explains is no matter of the day of the week.
-        for (index, weight) in [weight, weight, narrow(of_week)].into_iter().enumerate() {
+        for (index, weight) in [weight, weight, to_f32(of_week)].into_iter().enumerate() {
             let factors = self.factors(waiting.hour);
             let others = factors.iter().enumerate().filter(|(other, _)| *other != index);
             let expected = self.level() * others.map(|(_, factor)| factor).product::<f64>();
@@ -307,14 +316,14 @@ impl Volume {
             };
             if let Some(sums) = sums {
                 sums.events += mail * weight;
-                sums.exposure += narrow(expected) * waiting.buckets * weight;
+                sums.exposure += to_f32(expected) * waiting.buckets * weight;
             }
         }
         let [hour, ..] = slots(waiting.hour);
         if let Some(dispersion) = self.dispersions.get_mut(hour) {
             dispersion.learn(&waiting.counts, of_week);
         }
-        self.drift.learn(&waiting.counts, of_week);
+        self.hourly_deviation.learn(&waiting.counts, of_week);
     }
 
     fn is_young(&self, now: u32) -> bool {
@@ -324,7 +333,7 @@ impl Volume {
     /// Closes an hour: learns those that have waited, and forgets a little.
     pub fn close_hour(&mut self, now: u32) {
         if let Some(last) = self.waiting.back().filter(|last| last.hour + 1 == now / 60) {
-            self.silent_hours.close(last.hour, last.counts.seen() <= 0.0);
+            self.silent_hours.close(last.hour, last.counts.observed() <= 0.0);
         }
         // Of a new series nothing is told yet, so it learns at once.
         let most = if self.is_young(now) { 0 } else { WAITING };
@@ -352,33 +361,33 @@ impl Volume {
             return None;
         }
         let a_day = self.a_day(f64::from(DAY / bucket));
-        let falls = self.falls.iter().filter(|evidence| {
-            f64::from(evidence.strength) >= threshold
+        let falls = self.falls.iter().filter(|cusum| {
+            f64::from(cusum.score) >= threshold
                 && a_day >= LEAST_A_DAY
-                && f64::from(evidence.expected - evidence.seen) >= LEAST_MISSING
-                && f64::from(evidence.seen) <= MOST_LEFT * f64::from(evidence.expected)
+                && f64::from(cusum.expected - cusum.observed) >= LEAST_MISSING
+                && f64::from(cusum.observed) <= MOST_LEFT * f64::from(cusum.expected)
         });
         let least_factor = if age < 14 * DAY { 8.0 } else { 2.5 };
-        let rises = self.rises.iter().filter(|evidence| {
-            f64::from(evidence.strength) >= threshold
-                && f64::from(evidence.seen - evidence.expected) >= LEAST_EXTRA.max(WORTH * a_day)
-                && f64::from(evidence.seen) >= least_factor * f64::from(evidence.expected)
+        let rises = self.rises.iter().filter(|cusum| {
+            f64::from(cusum.score) >= threshold
+                && f64::from(cusum.observed - cusum.expected) >= LEAST_EXTRA.max(WORTH * a_day)
+                && f64::from(cusum.observed) >= least_factor * f64::from(cusum.expected)
         });
-        let pick = |falls: bool, evidence: &Evidence| VolumeSignal { evidence: *evidence, falls };
+        let pick = |falls: bool, cusum: &Cusum| VolumeSignal { cusum: *cusum, falls };
         falls
-            .map(|evidence| pick(true, evidence))
-            .chain(rises.map(|evidence| pick(false, evidence)))
-            .max_by(|a, b| a.evidence.strength.total_cmp(&b.evidence.strength))
+            .map(|cusum| pick(true, cusum))
+            .chain(rises.map(|cusum| pick(false, cusum)))
+            .max_by(|a, b| a.cusum.score.total_cmp(&b.cusum.score))
     }
 }
 
 /// The hour of the day, the day of the week and the hour of the week.
 fn slots(hour: u32) -> [usize; FACTORS] {
-    [usize_of(hour % 24), usize_of(hour / 24 % 7), usize_of(hour % 168)]
+    [to_index(hour % 24), to_index(hour / 24 % 7), to_index(hour % 168)]
 }
 
 /// What a slot's mail is to what was expected without it, leaning on 1.
-fn factor(sums: Option<&Sums>, prior: f64) -> f64 {
+fn factor(sums: Option<&EventSums>, prior: f64) -> f64 {
     let prior = prior + 1.0;
     sums.map_or(1.0, |sums| (f64::from(sums.events) + prior) / (f64::from(sums.exposure) + prior))
 }
@@ -387,11 +396,15 @@ fn factor(sums: Option<&Sums>, prior: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const AROUND: Around =
-        Around { common: 1.0, bursts: Bursts::LeftOut, alerting: false, all_silent: false };
+    const VOLUME_CONTEXT: VolumeContext = VolumeContext {
+        common: 1.0,
+        bursts: BurstHandling::Excluded,
+        is_alert_open: false,
+        all_silent: false,
+    };
 
     /// Days of mail in buckets of five minutes; the bucket of the first signal.
-    fn run(volume: &mut Volume, days: std::ops::Range<u32>, mail: impl Fn(u32) -> f64) -> Option<u32> {
+    fn run(volume: &mut VolumeMonitor, days: std::ops::Range<u32>, mail: impl Fn(u32) -> f64) -> Option<u32> {
         (days.start * 288..days.end * 288).find(|bucket| {
             let now = bucket * 5;
             if bucket.is_multiple_of(12) {
@@ -400,7 +413,7 @@ mod tests {
             if bucket.is_multiple_of(288) {
                 volume.close_day();
             }
-            volume.step(mail(*bucket), now, 5, 16.0, &AROUND);
+            volume.step(mail(*bucket), now, 5, 16.0, &VOLUME_CONTEXT);
             volume.signal(now, 5, 16.0).is_some()
         })
     }
@@ -412,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_falls_to_a_quarter_is_found_though_it_is_not_known_at_once() {
-        let mut volume = Volume::new(0);
+        let mut volume = VolumeMonitor::new(0);
         assert_eq!(run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket)), None);
         let found = run(&mut volume, 21..22, |bucket| 10.0 * scatter(bucket));
         assert!(found.is_some_and(|bucket| bucket < 21 * 288 + 24), "{found:?}");
@@ -422,21 +435,21 @@ mod tests {
     fn hours_that_never_have_mail_do_not_miss_any() {
         for a_bucket in [20.0, 200.0, 2000.0] {
             let mail = |bucket| if bucket % 288 < 24 { a_bucket * scatter(bucket) } else { 0.0 };
-            let found = run(&mut Volume::new(0), 0..42, mail);
+            let found = run(&mut VolumeMonitor::new(0), 0..42, mail);
             assert_eq!(found, None, "{a_bucket} mails a bucket for two hours a day");
         }
     }
 
     #[test]
     fn hours_of_an_incident_are_not_learned_as_usual_ones() {
-        let mut volume = Volume::new(0);
+        let mut volume = VolumeMonitor::new(0);
         run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket));
         let before = volume.expected(21 * 1440 + 720);
         for bucket in 21 * 288..21 * 288 + 120 {
             if bucket % 12 == 0 {
                 volume.close_hour(bucket * 5);
             }
-            volume.step(4.0, bucket * 5, 5, 16.0, &AROUND);
+            volume.step(4.0, bucket * 5, 5, 16.0, &VOLUME_CONTEXT);
         }
         let after = volume.expected(21 * 1440 + 720);
         assert!((after / before - 1.0).abs() < 0.05, "{before} {after}");
@@ -444,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_digest_each_morning_is_no_rise() {
-        let mut volume = Volume::new(0);
+        let mut volume = VolumeMonitor::new(0);
         let digest = |bucket: u32| if (100..103).contains(&(bucket % 288)) { 2000.0 } else { 5.0 };
         assert_eq!(run(&mut volume, 0..28, |bucket| digest(bucket) * scatter(bucket)), None);
     }

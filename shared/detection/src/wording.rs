@@ -69,7 +69,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Cause, Kind, Severity};
+    use crate::{AlertKind, Cause, Severity};
 
     fn change(tenant: &str, state: State) -> Change {
         let filter = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
@@ -78,7 +78,7 @@ mod tests {
             sequence: 2,
             tenant: tenant.to_owned(),
             severity: Severity::Critical,
-            kind: Kind::Anomaly,
+            kind: AlertKind::Anomaly,
             metric: "bounce_rate".to_owned(),
             state,
             escalated: false,

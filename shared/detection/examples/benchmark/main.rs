@@ -16,8 +16,8 @@
 )]
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
-mod chance;
 mod incident;
+mod random;
 mod rivals;
 mod score;
 mod world;
@@ -25,11 +25,11 @@ mod world;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-use detection::{Bucket, Change, Counts, Detector, Row, Rules, State, state};
+use detection::{Bucket, Change, Counts, CountsRow, Detector, Rules, State, state};
 use event::Minute;
 use rivals::{RIVALS, Rivals};
 use score::{Fired, Tally};
-use world::{Line, PROVIDERS, Shape, World};
+use world::{PROVIDERS, Shape, World, WorldRow};
 
 /// 2026-01-05, a Monday, in minutes since 1970.
 const START: u32 = 29_459_520;
@@ -112,7 +112,7 @@ fn main() {
 fn scale(tenants: usize) {
     let names: Vec<String> = (0..tenants).map(|tenant| format!("tenant-{tenant:05}")).collect();
     let providers: Vec<String> = (0..12).map(|provider| format!("provider-{provider}")).collect();
-    let mut chance = chance::Chance::new(1);
+    let mut chance = random::Random::new(1);
     let mut detector = Detector::new(1, Rules::default());
     let mut bytes = 0;
     for minute in 0..10 {
@@ -123,7 +123,7 @@ fn scale(tenants: usize) {
                 let bounces_permanent = chance.binomial(sends, 0.01);
                 let deliveries = sends - bounces_permanent;
                 let counts = Counts { sends, deliveries, bounces_permanent, ..Counts::default() };
-                rows.push(Row { tenant: name, provider, campaign: "", counts, times: None });
+                rows.push(CountsRow { tenant: name, provider, campaign: "", counts, times: None });
             }
         }
         detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
@@ -160,9 +160,9 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
             write(csv, start, &lines, &world.names);
         }
         rivals.observe(bucket, &lines, &world.names);
-        let rows: Vec<Row<'_>> = lines
+        let rows: Vec<CountsRow<'_>> = lines
             .iter()
-            .map(|line| Row {
+            .map(|line| CountsRow {
                 tenant: &world.names[line.tenant],
                 provider: PROVIDERS[line.provider],
                 campaign: &line.campaign,
@@ -172,7 +172,7 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
             .collect();
         for change in detector.observe(&Bucket { start, rows: &rows }) {
             // The pipeline's own alert is right whenever data are missing.
-            if change.state == State::Firing && change.kind != detection::Kind::Pipeline {
+            if change.state == State::Firing && change.kind != detection::AlertKind::Pipeline {
                 fired.push(Fired {
                     tenant: change.tenant.clone(),
                     provider: change.scope.get("provider").cloned(),
@@ -195,7 +195,7 @@ fn named_campaign(change: &Change) -> Option<String> {
     change.scope.get("campaign").or(first).cloned()
 }
 
-fn write(csv: &mut BufWriter<File>, start: Minute, lines: &[Line], names: &[String]) {
+fn write(csv: &mut BufWriter<File>, start: Minute, lines: &[WorldRow], names: &[String]) {
     for line in lines {
         let c = &line.counts;
         let latency = if c.latency_weight > 0.0 {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use detection::Counts;
 
 use crate::score::Fired;
-use crate::world::{Line, World};
+use crate::world::{World, WorldRow};
 
 pub const RIVALS: [&str; 4] = ["fixed thresholds", "rolling z-score", "EWMA", "seasonal median/MAD"];
 
@@ -38,10 +38,10 @@ impl Rivals {
         Self { a_day: world.a_day, series, fired: Default::default() }
     }
 
-    pub fn observe(&mut self, bucket: usize, lines: &[Line], names: &[String]) {
+    pub fn observe(&mut self, bucket: usize, rows: &[WorldRow], names: &[String]) {
         let mut counts = vec![Counts::default(); names.len()];
-        for line in lines {
-            counts[line.tenant].add(&line.counts);
+        for row in rows {
+            counts[row.tenant].add(&row.counts);
         }
         for (tenant, counts) in counts.iter().enumerate() {
             let bounces = counts.bounces_permanent + counts.bounces_transient;

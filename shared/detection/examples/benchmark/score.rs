@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::incident::{Incident, Kind, Size};
+use crate::incident::{Incident, IncidentType, Size};
 use crate::world::{PROVIDERS, World};
 
 /// An alert that fired, of whatever detector.
@@ -33,29 +33,36 @@ pub struct Tally {
     pub busy_minutes: Vec<f64>,
     pub most_alerts: usize,
     pub tenant_weeks: f64,
-    pub by_kind: BTreeMap<(Kind, Size), (usize, usize, Vec<f64>)>,
+    pub by_kind: BTreeMap<(IncidentType, Size), (usize, usize, Vec<f64>)>,
     pub false_by: BTreeMap<String, usize>,
     pub declines: (usize, usize),
 }
 
-fn fits_metric(kind: Kind, metric: &str) -> bool {
+fn fits_metric(kind: IncidentType, metric: &str) -> bool {
     let outcomes = ["hard_bounce_rate", "bounce_rate", "delay_rate", "delivery_rate", "delivery_ms_p95"];
     match kind {
-        Kind::ProviderBlock | Kind::ProviderDeferral | Kind::BadList | Kind::SlowDecline => {
+        IncidentType::ProviderBlock
+        | IncidentType::ProviderDeferral
+        | IncidentType::BadList
+        | IncidentType::SlowDecline => {
             outcomes.contains(&metric) || metric == "open_rate" || metric == "sends"
         }
-        Kind::Latency => outcomes.contains(&metric),
-        Kind::ComplaintBurst => metric == "complaint_rate",
-        Kind::VolumeDrop | Kind::VolumeSpike => metric == "sends" || outcomes.contains(&metric),
-        Kind::CampaignBounces => outcomes.contains(&metric),
-        Kind::OpenOutage | Kind::CampaignOpens => metric == "open_rate" || metric == "click_rate",
+        IncidentType::Latency => outcomes.contains(&metric),
+        IncidentType::ComplaintBurst => metric == "complaint_rate",
+        IncidentType::VolumeDrop | IncidentType::VolumeSpike => {
+            metric == "sends" || outcomes.contains(&metric)
+        }
+        IncidentType::CampaignBounces => outcomes.contains(&metric),
+        IncidentType::OpenOutage | IncidentType::CampaignOpens => {
+            metric == "open_rate" || metric == "click_rate"
+        }
     }
 }
 
 fn fits(incident: &Incident, fired: &Fired, world: &World) -> bool {
     let tail = match incident.kind {
-        Kind::SlowDecline => 4 * world.a_day,
-        Kind::ComplaintBurst => world.a_day,
+        IncidentType::SlowDecline => 4 * world.a_day,
+        IncidentType::ComplaintBurst => world.a_day,
         _ => world.a_day / 4,
     };
     let tenant = incident.tenant.map(|index| world.names[index].as_str());
@@ -105,7 +112,7 @@ impl Tally {
             self.visible += 1;
             let slot = self.by_kind.entry((incident.kind, incident.size)).or_default();
             slot.1 += 1;
-            if incident.kind == Kind::SlowDecline {
+            if incident.kind == IncidentType::SlowDecline {
                 self.declines.1 += 1;
             }
             let Some(first) = matching.iter().min_by_key(|&&index| alerts[index].bucket) else {
@@ -117,7 +124,7 @@ impl Tally {
             self.found += 1;
             slot.0 += 1;
             slot.2.push(((alerts[*first].bucket + 1 - incident.start) * world.shape.bucket_minutes) as f64);
-            if incident.kind == Kind::SlowDecline {
+            if incident.kind == IncidentType::SlowDecline {
                 self.declines.0 += 1;
             } else {
                 let minutes =

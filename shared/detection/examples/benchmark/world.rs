@@ -3,8 +3,8 @@
 
 use detection::Counts;
 
-use crate::chance::Chance;
-use crate::incident::{self, Incident, Kind, Plan};
+use crate::incident::{self, Incident, IncidentType, Plan};
+use crate::random::Random;
 
 pub const PROVIDERS: [&str; 8] =
     ["gmail", "microsoft", "yahoo", "apple", "gmx", "comcast", "orange", "other"];
@@ -73,7 +73,7 @@ struct Future {
 }
 
 /// One row of output.
-pub struct Line {
+pub struct WorldRow {
     pub tenant: usize,
     pub provider: usize,
     pub campaign: String,
@@ -95,7 +95,7 @@ pub struct World {
     holiday: Option<(usize, usize, f64)>,
     missing: Vec<(usize, usize)>,
     open_by_hour: f64,
-    chance: Chance,
+    chance: Random,
     now: usize,
 }
 
@@ -113,7 +113,7 @@ fn kernel(a_day: usize, bucket: f64, median_minutes: f64, sigma: f64, days: usiz
 
 impl World {
     pub fn new(seed: u64, shape: Shape) -> Self {
-        let mut chance = Chance::new(seed);
+        let mut chance = Random::new(seed);
         let a_day = 24 * 60 / shape.bucket_minutes;
         let bucket = shape.bucket_minutes as f64;
         let buckets = a_day * 7 * shape.weeks;
@@ -181,23 +181,23 @@ impl World {
     }
 
     /// The next bucket's rows; none at the end. A bucket of missing data has no rows.
-    pub fn next(&mut self) -> Option<Vec<Line>> {
+    pub fn next(&mut self) -> Option<Vec<WorldRow>> {
         if self.now >= self.buckets {
             return None;
         }
-        let mut lines = Vec::new();
+        let mut rows = Vec::new();
         for index in 0..self.tenants.len() {
-            self.tenant_bucket(index, &mut lines);
+            self.tenant_bucket(index, &mut rows);
         }
         let lost = self.missing.iter().any(|(start, end)| (*start..*end).contains(&self.now));
         self.now += 1;
         if lost {
-            lines.clear();
+            rows.clear();
         }
-        Some(lines)
+        Some(rows)
     }
 
-    fn tenant_bucket(&mut self, index: usize, lines: &mut Vec<Line>) {
+    fn tenant_bucket(&mut self, index: usize, rows: &mut Vec<WorldRow>) {
         let hours = self.now as f64 * 24.0 / self.a_day as f64;
         let day = self.now / self.a_day;
         let tenant = &mut self.tenants[index];
@@ -251,17 +251,17 @@ impl World {
         let steady = level * chance.gamma(tenant.dispersion);
         for provider in 0..PROVIDERS.len() {
             if self.shape.regulars == 0 {
-                self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, lines);
+                self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, rows);
             }
             for regular in 0..self.shape.regulars {
                 let Regular { name, share, quality, interest } = &self.tenants[index].regulars[regular];
                 let (name, mail, quality, interest) = (name.clone(), steady * share, *quality, *interest);
-                self.stream(index, provider, 2 + regular, mail, (&name, quality, interest), local, lines);
+                self.stream(index, provider, 2 + regular, mail, (&name, quality, interest), local, rows);
             }
             let (name, mail, quality, interest) = campaign
                 .as_ref()
                 .map_or(("", 0.0, 1.0, 1.0), |(name, mail, q, i)| (name.as_str(), *mail, *q, *i));
-            self.stream(index, provider, 1, mail, (name, quality, interest), local, lines);
+            self.stream(index, provider, 1, mail, (name, quality, interest), local, rows);
         }
     }
 
@@ -274,7 +274,7 @@ impl World {
         mail: f64,
         (name, quality, interest): (&str, f64, f64),
         local: f64,
-        lines: &mut Vec<Line>,
+        rows: &mut Vec<WorldRow>,
     ) {
         let now = self.now;
         let tenant = &self.tenants[index];
@@ -299,36 +299,36 @@ impl World {
                 (trials * (total * (total / usual).ln() - (total - usual))).max(0.0)
             };
             match event.kind {
-                Kind::ProviderBlock => {
+                IncidentType::ProviderBlock => {
                     event.evidence += odds(event.amount, hard + soft, expected);
                     hard += event.amount * 0.5;
                     soft += event.amount * 0.5;
                 }
-                Kind::ProviderDeferral => {
+                IncidentType::ProviderDeferral => {
                     event.evidence += odds(event.amount, delay, expected);
                     delay += event.amount;
                 }
-                Kind::BadList | Kind::CampaignBounces => {
+                IncidentType::BadList | IncidentType::CampaignBounces => {
                     event.evidence += odds(event.amount, hard, expected);
                     hard += event.amount;
                 }
                 // Gmail and Apple send no complaints back.
-                Kind::ComplaintBurst if complaint <= 0.0 => {}
-                Kind::ComplaintBurst => complaint += event.amount,
-                Kind::VolumeDrop => {
+                IncidentType::ComplaintBurst if complaint <= 0.0 => {}
+                IncidentType::ComplaintBurst => complaint += event.amount,
+                IncidentType::VolumeDrop => {
                     if stream != 1 {
                         let kept: f64 = 1.0 - event.amount;
                         event.evidence += before * (kept * kept.max(0.01).ln() - kept + 1.0);
                     }
                     expected *= 1.0 - event.amount;
                 }
-                Kind::VolumeSpike => {
+                IncidentType::VolumeSpike => {
                     if stream != 1 {
                         event.evidence += before * (event.amount * event.amount.ln() - event.amount + 1.0);
                         expected *= event.amount;
                     }
                 }
-                Kind::OpenOutage | Kind::CampaignOpens => {
+                IncidentType::OpenOutage | IncidentType::CampaignOpens => {
                     seen_opens = 1.0 - event.amount;
                     let kept: f64 = seen_opens;
                     event.evidence += expected
@@ -336,11 +336,11 @@ impl World {
                         * interest
                         * (kept * kept.max(0.01).ln() - kept + 1.0);
                 }
-                Kind::Latency => {
+                IncidentType::Latency => {
                     event.evidence += if expected >= 1.0 { event.amount.ln() * 2.0 } else { 0.3 * expected };
                     slower = event.amount;
                 }
-                Kind::SlowDecline => {
+                IncidentType::SlowDecline => {
                     let part = (now - event.start) as f64 / (event.end - event.start) as f64;
                     event.evidence += odds(event.amount * part, soft, expected);
                     soft += event.amount * part;
@@ -378,7 +378,7 @@ impl World {
             let lag = self.complaint_kernel.len();
             let burst = self.incidents.iter_mut().filter(|event| {
                 let may_show = (event.start..event.end + lag).contains(&now);
-                event.kind == Kind::ComplaintBurst && event.tenant == Some(index) && may_show
+                event.kind == IncidentType::ComplaintBurst && event.tenant == Some(index) && may_show
             });
             if let Some(burst) = burst.max_by_key(|event| event.start) {
                 burst.evidence += due * (due / usual).ln() - (due - usual);
@@ -405,7 +405,7 @@ impl World {
             * chance.lognormal(0.15 + 0.5 / deliveries.max(1.0).sqrt());
         counts.note_latency(typical + late * 60_000.0 / deliveries.max(1.0), deliveries);
         let campaign = if self.shape.campaigns { future.label.clone() } else { String::new() };
-        lines.push(Line { tenant: index, provider, campaign, counts });
+        rows.push(WorldRow { tenant: index, provider, campaign, counts });
     }
 }
 
@@ -427,7 +427,7 @@ fn take(future: &mut [f32], now: usize) -> f64 {
     std::mem::take(&mut future[slot]).into()
 }
 
-fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64, narrow: bool) -> Tenant {
+fn tenant(chance: &mut Random, a_day: f64, dispersion: f64, narrow: bool) -> Tenant {
     let usual = [0.38, 0.22, 0.12, 0.08, 0.05, 0.05, 0.04, 0.06];
     let mut shares: Vec<f64> = usual.iter().map(|share| share * chance.lognormal(0.4)).collect();
     let total: f64 = shares.iter().sum();
@@ -470,7 +470,7 @@ fn tenant(chance: &mut Chance, a_day: f64, dispersion: f64, narrow: bool) -> Ten
     }
 }
 
-fn regulars(chance: &mut Chance, count: usize) -> Vec<Regular> {
+fn regulars(chance: &mut Random, count: usize) -> Vec<Regular> {
     let shares: Vec<f64> = (0..count).map(|_| chance.lognormal(1.2)).collect();
     let total: f64 = shares.iter().sum();
     let regular = |(index, share): (usize, f64)| Regular {

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Day, Hour, Unit, index, median, value};
+use super::{DayTotals, HourlyCount, Unit, index, median, value};
 use crate::numbers::f_upper_tail;
 
 /// Fewest weeks that show a season.
@@ -17,7 +17,7 @@ const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Frid
 
 /// A swing that comes back.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Season {
+pub struct Seasonality {
     /// Whether there is one beyond chance.
     pub found: bool,
     /// Share of the variance that it explains, 0 to 1.
@@ -31,7 +31,7 @@ pub struct Season {
 }
 
 /// What a day of the week does to a value: a factor on totals, an addition to everything else. Days are numbered from the first one.
-pub(super) fn weekday_effects(unit: Unit, days: &[Day]) -> [f64; 7] {
+pub(super) fn weekday_effects(unit: Unit, days: &[DayTotals]) -> [f64; 7] {
     let mut effects = [(); 7].map(|()| Vec::new());
     for (day, off) in around_week(unit, days) {
         if let Some(effects) = effects.get_mut(day % 7) {
@@ -59,7 +59,7 @@ fn neutral(unit: Unit) -> f64 {
 }
 
 /// Each day against the mean of the seven days around it.
-fn around_week(unit: Unit, days: &[Day]) -> Vec<(usize, f64)> {
+fn around_week(unit: Unit, days: &[DayTotals]) -> Vec<(usize, f64)> {
     let mut found = Vec::new();
     for (position, week) in days.windows(7).enumerate() {
         let known: Vec<f64> = week.iter().filter_map(|day| day.value).collect();
@@ -77,8 +77,8 @@ fn against(unit: Unit, value: f64, mean: f64) -> Option<f64> {
 }
 
 /// The swing over the week.
-pub(super) fn day_of_week(unit: Unit, days: &[Day], first: usize) -> Option<Season> {
-    // Day 0 of 1970 was a Thursday.
+pub(super) fn day_of_week(unit: Unit, days: &[DayTotals], first: usize) -> Option<Seasonality> {
+    // DayTotals 0 of 1970 was a Thursday.
     let places = around_week(unit, days).into_iter().map(|(day, off)| ((first + day + 3) % 7, off, 1.0));
     let places: Vec<(usize, f64, f64)> = places.collect();
     let name = |place: usize| WEEKDAYS.get(place).copied().unwrap_or_default().to_owned();
@@ -86,7 +86,7 @@ pub(super) fn day_of_week(unit: Unit, days: &[Day], first: usize) -> Option<Seas
 }
 
 /// The swing over the day: each hour against the mean of its day.
-pub(super) fn hour_of_day(unit: Unit, hours: &[Hour]) -> Option<Season> {
+pub(super) fn hour_of_day(unit: Unit, hours: &[HourlyCount]) -> Option<Seasonality> {
     let mut places = Vec::new();
     let mut weeks = 0;
     for day in hours.chunk_by(|a, b| a.hour / 24 == b.hour / 24) {
@@ -121,7 +121,7 @@ pub(super) fn hour_of_day(unit: Unit, hours: &[Hour]) -> Option<Season> {
 fn season<const PLACES: usize>(
     points: &[(usize, f64, f64)],
     name: impl Fn(usize) -> String,
-) -> Option<Season> {
+) -> Option<Seasonality> {
     let mut sums = [(0.0, 0.0); PLACES];
     let (mut sum, mut weights) = (0.0, 0.0);
     for &(place, value, weight) in points {
@@ -151,7 +151,7 @@ fn season<const PLACES: usize>(
         let place = places.max_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)));
         place.map_or_else(String::new, |(place, _)| name(place))
     };
-    Some(Season {
+    Some(Seasonality {
         found: strength >= LEAST_STRENGTH && f_upper_tail(ratio, places - 1.0, freedom) < LEAST_DOUBT,
         strength,
         peak: extreme(1.0),

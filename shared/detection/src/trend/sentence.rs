@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Direction, Trend, Unit};
+use super::{Trend, TrendDirection, Unit};
 
 /// What is found, most important first.
 pub(super) fn sentence(metric: &str, unit: Unit, trend: &Trend) -> String {
@@ -12,11 +12,11 @@ pub(super) fn sentence(metric: &str, unit: Unit, trend: &Trend) -> String {
     let (slope, low, high) =
         (change(unit, trend.slope.slope_per_week), change(unit, low), change(unit, high));
     let way = match trend.trend {
-        Direction::Rising => format!("rises by {slope} a week"),
-        Direction::Falling => {
+        TrendDirection::Rising => format!("rises by {slope} a week"),
+        TrendDirection::Falling => {
             format!("falls by {} a week", change(unit, -trend.slope.slope_per_week).trim_start_matches('+'))
         }
-        Direction::None => "shows no trend".to_owned(),
+        TrendDirection::None => "shows no trend".to_owned(),
     };
     let mut text = format!("Over {weeks:.0} weeks {name} {way} ({low} to {high} with 95 % confidence)");
     for step in &trend.change_points {

@@ -33,7 +33,7 @@ const CALM: Made =
     Made { days: 365, slope_per_week: 0.0, noise: 50.0, correlation: 0.0, weekend: 0.4, step: (0, 0.0) };
 
 /// Hours of made-up totals of about 2000 a day, more by day than by night.
-fn hours(made: &Made, seed: u64) -> Vec<Hour> {
+fn hours(made: &Made, seed: u64) -> Vec<HourlyCount> {
     let mut chance = Chance(seed);
     let mut wave = 0.0;
     let mut hours = Vec::new();
@@ -45,7 +45,7 @@ fn hours(made: &Made, seed: u64) -> Vec<Hour> {
         let weekday = if day % 7 >= 5 { made.weekend } else { (7.0 - 2.0 * made.weekend) / 5.0 };
         for hour in 0..24 {
             let by_day = if (8..20).contains(&hour) { 1.5 } else { 0.5 };
-            hours.push(Hour {
+            hours.push(HourlyCount {
                 hour: 490_000 / 168 * 168 + 24 * day + hour,
                 part: level * weekday * by_day / 24.0,
                 whole: 0.0,
@@ -87,7 +87,7 @@ fn no_trend_is_said_when_there_is_none() {
     let said = |seed| {
         look_back("sends", Unit::Total, &hours(&Made { days: 120, correlation: 0.3, ..CALM }, seed)).unwrap()
     };
-    let wrong = (0..200).filter(|&seed| said(seed).trend != Direction::None).count();
+    let wrong = (0..200).filter(|&seed| said(seed).trend != TrendDirection::None).count();
     assert!(wrong <= 6, "{wrong} of 200");
     assert!((0..200).filter(|&seed| !said(seed).change_points.is_empty()).count() <= 4);
     assert!(said(3).summary.contains("no trend"), "{}", said(3).summary);
@@ -96,7 +96,7 @@ fn no_trend_is_said_when_there_is_none() {
 #[test]
 fn a_step_is_a_step_and_no_trend() {
     let trend = look_back("sends", Unit::Total, &hours(&Made { step: (200, 400.0), ..CALM }, 1)).unwrap();
-    assert_eq!(trend.trend, Direction::None, "{}", trend.summary);
+    assert_eq!(trend.trend, TrendDirection::None, "{}", trend.summary);
     assert_eq!(trend.change_points.len(), 1, "{}", trend.summary);
     assert!((trend.change_points[0].change - 400.0).abs() < 40.0);
     assert!(trend.change_points[0].day.abs_diff(200) <= 1);
@@ -105,7 +105,7 @@ fn a_step_is_a_step_and_no_trend() {
 #[test]
 fn growth_is_told_with_its_seasons() {
     let trend = look_back("sends", Unit::Total, &hours(&Made { slope_per_week: 20.0, ..CALM }, 5)).unwrap();
-    assert_eq!(trend.trend, Direction::Rising);
+    assert_eq!(trend.trend, TrendDirection::Rising);
     assert!(trend.change_points.is_empty(), "{}", trend.summary);
     let (week, day) = (trend.day_of_week.unwrap(), trend.hour_of_day.unwrap());
     assert!(week.found && week.strength > 0.9 && day.found && day.strength > 0.9);
@@ -116,8 +116,9 @@ fn growth_is_told_with_its_seasons() {
 #[test]
 fn chance_is_no_season() {
     let mut chance = Chance(9);
-    let hours: Vec<Hour> =
-        (0..24 * 60).map(|hour| Hour { hour, part: 100.0 + 10.0 * chance.normal(), whole: 0.0 }).collect();
+    let hours: Vec<HourlyCount> = (0..24 * 60)
+        .map(|hour| HourlyCount { hour, part: 100.0 + 10.0 * chance.normal(), whole: 0.0 })
+        .collect();
     let trend = look_back("sends", Unit::Total, &hours).unwrap();
     assert!(!trend.day_of_week.unwrap().found && !trend.hour_of_day.unwrap().found);
 }
@@ -125,8 +126,9 @@ fn chance_is_no_season() {
 #[test]
 fn rates_are_compared_by_period_and_with_a_year_ago() {
     let rate = |day: u32| if day < 100 { 0.01 } else { 0.02 };
-    let hours: Vec<Hour> =
-        (0..24 * 400).map(|hour| Hour { hour, part: 1000.0 * rate(hour / 24), whole: 1000.0 }).collect();
+    let hours: Vec<HourlyCount> = (0..24 * 400)
+        .map(|hour| HourlyCount { hour, part: 1000.0 * rate(hour / 24), whole: 1000.0 })
+        .collect();
     let periods = look_back("bounce_rate", Unit::Share, &hours).unwrap().periods;
     assert_eq!(periods.days, 28);
     assert!((periods.this.unwrap() - 0.02).abs() < 1e-9);
@@ -138,7 +140,8 @@ fn rates_are_compared_by_period_and_with_a_year_ago() {
 fn too_little_is_said_to_be_too_little() {
     assert_eq!(look_back("sends", Unit::Total, &[]), None);
     assert_eq!(look_back("sends", Unit::Total, &hours(&Made { days: 13, ..CALM }, 1)), None);
-    let nothing: Vec<Hour> = (0..24 * 30).map(|hour| Hour { hour, part: 0.0, whole: 0.0 }).collect();
+    let nothing: Vec<HourlyCount> =
+        (0..24 * 30).map(|hour| HourlyCount { hour, part: 0.0, whole: 0.0 }).collect();
     assert_eq!(look_back("open_rate", Unit::Share, &nothing), None);
-    assert_eq!(look_back("sends", Unit::Total, &nothing).unwrap().trend, Direction::None);
+    assert_eq!(look_back("sends", Unit::Total, &nothing).unwrap().trend, TrendDirection::None);
 }

@@ -7,19 +7,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::Season;
-use crate::budget::Account;
-use crate::counts::{Counts, METRICS};
-use crate::decline::Decline;
-use crate::evidence::narrow;
-use crate::exposure::Kernel;
-use crate::latency::Latency;
-use crate::limits::{Times, Told, Windows};
-use crate::node::{Context, DECLINES, Lean, Node};
-use crate::observe::Row;
-use crate::regulars::Regulars;
-use crate::rules::{Limits, MAX_PLACES, Place, Rules};
-use crate::volume::{Around, Bursts, Volume};
+use crate::baseline::SeasonalFactors;
+use crate::budget::AccountReputation;
+use crate::counts::{Counts, METRIC_COUNT};
+use crate::cusum::to_f32;
+use crate::decline::DeclineMonitor;
+use crate::detector::CountsRow;
+use crate::latency::LatencyMonitor;
+use crate::limit_monitor::{AlertCoverage, LimitWindows, SlowDeliveries};
+use crate::outcome_delay::DelayKernel;
+use crate::recurring::RecurringCampaigns;
+use crate::rules::{Limits, MAX_SUBSETS, MailSubset, Rules};
+use crate::series_monitor::{BucketContext, DECLINES, SeriesMonitor, SeriesPrior};
+use crate::volume::{BurstHandling, VolumeContext, VolumeMonitor};
 
 /// Providers watched per tenant: mail platforms know about a dozen.
 pub const MAX_PROVIDERS: usize = 32;
@@ -34,40 +34,40 @@ pub(crate) const MAX_NAME: usize = 128;
 
 /// Recent counts of a campaign, decayed over two hours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Campaign {
+pub struct RecentCampaign {
     /// Its name.
     pub name: String,
     /// Recent events per metric.
-    pub events: [f32; METRICS],
+    pub events: [f32; METRIC_COUNT],
     /// Recent sends and deliveries.
-    pub base: [f32; 2],
+    pub denominator: [f32; 2],
 }
 
 /// Everything known about a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tenant {
+pub struct TenantState {
     /// All its mail.
-    pub whole: Node,
+    pub whole: SeriesMonitor,
     /// Its mail at each provider, by name.
-    pub providers: Vec<(String, Node)>,
-    season: Box<[Season; METRICS]>,
+    pub providers: Vec<(String, SeriesMonitor)>,
+    season: Box<[SeasonalFactors; METRIC_COUNT]>,
     /// Its volume.
-    pub volume: Box<Volume>,
+    pub volume: Box<VolumeMonitor>,
     steady: f32,
     others: f32,
     watches_steady: bool,
     /// What its limits are held against, and those of parts of its mail.
-    pub windows: Windows,
+    pub windows: LimitWindows,
     /// Parts of its mail with limits of their own.
-    pub places: Vec<(Place, Windows)>,
+    pub subsets: Vec<(MailSubset, LimitWindows)>,
     /// Its recent campaigns.
-    pub campaigns: Vec<Campaign>,
+    pub campaigns: Vec<RecentCampaign>,
     /// Those with a series of their own.
-    pub regulars: Regulars,
+    pub recurring: RecurringCampaigns,
     /// Mail waiting.
-    pub queue: Latency,
+    pub queue: LatencyMonitor,
     /// Its part in the account's reputation.
-    pub(crate) account: Account,
+    pub(crate) account: AccountReputation,
 }
 
 /// The counts of one tenant in one bucket.
@@ -82,32 +82,32 @@ pub struct TenantCounts<'a> {
     /// Sends without a campaign.
     pub untagged: f64,
     /// The rows that all of these are sums of.
-    pub rows: Vec<&'a Row<'a>>,
+    pub rows: Vec<&'a CountsRow<'a>>,
 }
 
 /// The limits of a tenant.
-pub struct Bounds {
+pub struct TenantLimits {
     /// Of all its mail.
     pub whole: Limits,
     /// Of parts of it.
-    pub places: Vec<(Place, Limits)>,
+    pub subsets: Vec<(MailSubset, Limits)>,
 }
 
-impl Bounds {
+impl TenantLimits {
     /// As the rules have them.
     pub fn of(rules: &Rules, tenant: &str) -> Self {
-        Self { whole: rules.limits_of(tenant), places: rules.places_of(tenant) }
+        Self { whole: rules.limits_of(tenant), subsets: rules.subset_limits(tenant) }
     }
 }
 
 /// What a tenant leans on.
-pub struct Platform<'a> {
+pub struct PlatformContext<'a> {
     /// Rates of all mail.
-    pub rates: &'a [f64; METRICS],
+    pub rates: &'a [f64; METRIC_COUNT],
     /// Seasonal factors of all mail.
-    pub season: &'a [f64; METRICS],
+    pub season: &'a [f64; METRIC_COUNT],
     /// Each provider's rates and suspicions.
-    pub providers: &'a BTreeMap<&'a str, ([f64; METRICS], [bool; METRICS])>,
+    pub providers: &'a BTreeMap<&'a str, ([f64; METRIC_COUNT], [bool; METRIC_COUNT])>,
     /// The drop of volume that all tenants share.
     pub common: f64,
     /// Whether anybody names campaigns.
@@ -116,23 +116,23 @@ pub struct Platform<'a> {
     pub all_silent: bool,
 }
 
-impl Tenant {
+impl TenantState {
     /// A tenant first seen in this minute.
     pub fn new(now: u32) -> Self {
         Self {
-            whole: Node::new(now, true),
+            whole: SeriesMonitor::new(now, true),
             providers: Vec::new(),
             season: Box::default(),
-            volume: Box::new(Volume::new(now)),
+            volume: Box::new(VolumeMonitor::new(now)),
             steady: 0.0,
             others: 0.0,
             watches_steady: true,
-            windows: Windows::new(now),
-            places: Vec::new(),
+            windows: LimitWindows::new(now),
+            subsets: Vec::new(),
             campaigns: Vec::new(),
-            regulars: Regulars::default(),
-            queue: Latency::default(),
-            account: Account::default(),
+            recurring: RecurringCampaigns::default(),
+            queue: LatencyMonitor::default(),
+            account: AccountReputation::default(),
         }
     }
 
@@ -140,10 +140,10 @@ impl Tenant {
     pub fn step(
         &mut self,
         counts: &TenantCounts<'_>,
-        context: &Context<'_>,
-        platform: &Platform<'_>,
-        alerting: Alerting,
-        learned: &mut [Kernel; METRICS],
+        context: &BucketContext<'_>,
+        platform: &PlatformContext<'_>,
+        open_alerts: OpenAlerts,
+        learned: &mut [DelayKernel; METRIC_COUNT],
     ) {
         let mut season = *platform.season;
         for (factor, own) in season.iter_mut().zip(self.season.iter()) {
@@ -151,26 +151,26 @@ impl Tenant {
         }
         let rates = self.whole.rates(platform.rates);
         let absent = counts.whole == Counts::default();
-        let lean = Lean {
+        let prior = SeriesPrior {
             rates: *platform.rates,
             season,
-            suspicious: [false; METRICS],
-            slow: alerting.latency,
+            suspicious: [false; METRIC_COUNT],
+            slow: open_alerts.latency,
             absent,
         };
-        let judged = self.whole.step(&counts.whole, context, &lean);
-        let of_the_whole = Lean { rates, suspicious: self.whole.suspicious(), ..lean };
-        self.regulars.step(&counts.campaigns, context, &of_the_whole);
-        self.whole.teach(&judged, &rates, learned);
-        self.whole.teach_seasons(&judged, context.now, &mut self.season);
-        self.step_providers(counts, context, platform, &rates, &season, alerting);
-        self.step_volume(counts, context, platform, alerting);
+        let evaluated = self.whole.step(&counts.whole, context, &prior);
+        let of_the_whole = SeriesPrior { rates, suspicious: self.whole.suspicious(), ..prior };
+        self.recurring.step(&counts.campaigns, context, &of_the_whole);
+        self.whole.teach(&evaluated, &rates, learned);
+        self.whole.teach_seasons(&evaluated, context.now, &mut self.season);
+        self.step_providers(counts, context, platform, &rates, &season, open_alerts);
+        self.step_volume(counts, context, platform, open_alerts);
         self.note_campaigns(counts, context.bucket);
         self.account.add(&counts.whole, context.bucket);
         if let Some(depth) = counts.whole.queue_depth {
             // A depth is one reading, worth as much as some deliveries; small queues are alike.
             let sum = (depth.max(0.0) + 20.0).ln() * 30.0;
-            self.queue.step(sum, 30.0, context.now, context.bucket, context.threshold, alerting.queue);
+            self.queue.step(sum, 30.0, context.now, context.bucket, context.threshold, open_alerts.queue);
         }
     }
 
@@ -178,27 +178,27 @@ impl Tenant {
     pub fn watch_limits(
         &mut self,
         counts: &TenantCounts<'_>,
-        context: &Context<'_>,
-        bounds: &Bounds,
-        told: Told,
+        context: &BucketContext<'_>,
+        tenant_limits: &TenantLimits,
+        told: AlertCoverage,
     ) {
-        let whole = times(counts.rows.iter().copied(), &bounds.whole);
+        let whole = times(counts.rows.iter().copied(), &tenant_limits.whole);
         self.windows.add(&counts.whole, whole, told, context);
-        self.places.retain(|(place, _)| bounds.places.iter().any(|(known, _)| known == place));
-        for (place, limits) in &bounds.places {
+        self.subsets.retain(|(place, _)| tenant_limits.subsets.iter().any(|(known, _)| known == place));
+        for (place, limits) in &tenant_limits.subsets {
             let rows = || counts.rows.iter().copied().filter(|row| place.holds(row.provider, row.campaign));
-            let known = self.places.iter().position(|(known, _)| known == place);
+            let known = self.subsets.iter().position(|(known, _)| known == place);
             let position = match known {
                 Some(position) => position,
-                None if rows().next().is_some() && self.places.len() < MAX_PLACES => {
-                    self.places.push((place.clone(), Windows::new(context.now)));
-                    self.places.len() - 1
+                None if rows().next().is_some() && self.subsets.len() < MAX_SUBSETS => {
+                    self.subsets.push((place.clone(), LimitWindows::new(context.now)));
+                    self.subsets.len() - 1
                 }
                 None => continue,
             };
             let mut sum = Counts::default();
             rows().for_each(|row| sum.add(&row.counts));
-            if let Some((_, windows)) = self.places.get_mut(position) {
+            if let Some((_, windows)) = self.subsets.get_mut(position) {
                 windows.add(&sum, times(rows(), limits), told, context);
             }
         }
@@ -207,88 +207,91 @@ impl Tenant {
     fn step_providers(
         &mut self,
         counts: &TenantCounts<'_>,
-        context: &Context<'_>,
-        platform: &Platform<'_>,
-        rates: &[f64; METRICS],
-        season: &[f64; METRICS],
-        alerting: Alerting,
+        context: &BucketContext<'_>,
+        platform: &PlatformContext<'_>,
+        rates: &[f64; METRIC_COUNT],
+        season: &[f64; METRIC_COUNT],
+        open_alerts: OpenAlerts,
     ) {
         for (name, _) in &counts.providers {
             if self.providers.len() < MAX_PROVIDERS
                 && name.len() <= MAX_NAME
                 && !self.providers.iter().any(|(known, _)| known == name)
             {
-                self.providers.push(((*name).to_owned(), Node::new(context.now, false)));
+                self.providers.push(((*name).to_owned(), SeriesMonitor::new(context.now, false)));
             }
         }
         let suspicious = self.whole.suspicious();
         let absent = counts.whole == Counts::default();
-        for (name, node) in &mut self.providers {
+        for (name, monitor) in &mut self.providers {
             let counts = counts_of(name, &counts.providers);
-            let mut lean =
-                Lean { rates: *rates, season: *season, suspicious, slow: alerting.latency, absent };
+            let mut prior =
+                SeriesPrior { rates: *rates, season: *season, suspicious, slow: open_alerts.latency, absent };
             if let Some((provider, doubted)) = platform.providers.get(name.as_str()) {
-                for (((rate, provider), all), (suspicious, doubted)) in lean
+                for (((rate, provider), all), (suspicious, doubted)) in prior
                     .rates
                     .iter_mut()
                     .zip(provider)
                     .zip(platform.rates)
-                    .zip(lean.suspicious.iter_mut().zip(doubted))
+                    .zip(prior.suspicious.iter_mut().zip(doubted))
                 {
                     *rate *= (provider / all.max(1e-9)).clamp(0.02, 20.0);
                     *suspicious |= doubted;
                 }
                 // A tenant's share of deliveries cannot pass 1.
-                if let Some(delivery) = lean.rates.get_mut(crate::Metric::Delivery as usize) {
+                if let Some(delivery) = prior.rates.get_mut(crate::Metric::Delivery as usize) {
                     *delivery = delivery.min(1.0);
                 }
             }
-            node.step(&counts, context, &lean);
+            monitor.step(&counts, context, &prior);
         }
     }
 
     fn step_volume(
         &mut self,
         counts: &TenantCounts<'_>,
-        context: &Context<'_>,
-        platform: &Platform<'_>,
-        alerting: Alerting,
+        context: &BucketContext<'_>,
+        platform: &PlatformContext<'_>,
+        open_alerts: OpenAlerts,
     ) {
-        let all = counts.whole.base(crate::Base::Sends);
-        let steady = counts.untagged + self.regulars.mail(&counts.campaigns);
-        self.steady += narrow(steady);
-        self.others += narrow(all - steady.min(all));
-        let seen = if self.watches_steady { steady } else { all };
+        let all = counts.whole.denominator(crate::Denominator::Sends);
+        let steady = counts.untagged + self.recurring.mail(&counts.campaigns);
+        self.steady += to_f32(steady);
+        self.others += to_f32(all - steady.min(all));
+        let observed = if self.watches_steady { steady } else { all };
         let bursts = match (self.watches_steady, platform.tags_in_use) {
-            (true, true) => Bursts::LeftOut,
-            (true, false) => Bursts::Unknown,
-            (false, _) => Bursts::All,
+            (true, true) => BurstHandling::Excluded,
+            (true, false) => BurstHandling::Unknown,
+            (false, _) => BurstHandling::Dominant,
         };
-        let around = Around {
+        let volume_context = VolumeContext {
             common: platform.common,
             bursts,
-            alerting: alerting.volume,
+            is_alert_open: open_alerts.volume,
             all_silent: platform.all_silent,
         };
-        self.volume.step(seen, context.now, context.bucket, context.threshold, &around);
+        self.volume.step(observed, context.now, context.bucket, context.threshold, &volume_context);
     }
 
     fn note_campaigns(&mut self, counts: &TenantCounts<'_>, bucket: u32) {
-        let fade = narrow((-f64::from(bucket) / 120.0).exp());
+        let fade = to_f32((-f64::from(bucket) / 120.0).exp());
         for campaign in &mut self.campaigns {
-            for value in campaign.events.iter_mut().chain(&mut campaign.base) {
+            for value in campaign.events.iter_mut().chain(&mut campaign.denominator) {
                 *value *= fade;
             }
         }
         self.campaigns
-            .retain(|campaign| campaign.events.iter().chain(&campaign.base).any(|&value| value > 0.1));
+            .retain(|campaign| campaign.events.iter().chain(&campaign.denominator).any(|&value| value > 0.1));
         for (name, counts) in &counts.campaigns {
             let known = self.campaigns.iter().position(|campaign| campaign.name == *name);
             let position = match known {
                 Some(position) => position,
                 None if self.campaigns.len() < MAX_CAMPAIGNS && name.len() <= MAX_NAME => {
-                    let campaign =
-                        Campaign { name: (*name).to_owned(), events: [0.0; METRICS], base: [0.0; 2] };
+                    let campaign = RecentCampaign {
+                        name: (*name).to_owned(),
+                        events: [0.0; METRIC_COUNT],
+                        denominator: [0.0; 2],
+                    };
                     self.campaigns.push(campaign);
                     self.campaigns.len() - 1
                 }
@@ -296,12 +299,14 @@ impl Tenant {
             };
             let Some(campaign) = self.campaigns.get_mut(position) else { continue };
             for (value, metric) in campaign.events.iter_mut().zip(crate::Metric::ALL) {
-                *value += narrow(counts.of(metric));
+                *value += to_f32(counts.of(metric));
             }
-            for (value, base) in
-                campaign.base.iter_mut().zip([counts.base(crate::Base::Sends), counts.deliveries])
+            for (value, denominator) in campaign
+                .denominator
+                .iter_mut()
+                .zip([counts.denominator(crate::Denominator::Sends), counts.deliveries])
             {
-                *value += narrow(base);
+                *value += to_f32(denominator);
             }
         }
     }
@@ -312,10 +317,10 @@ impl Tenant {
         for season in self.season.iter_mut() {
             season.close_hour();
         }
-        for (_, node) in &mut self.providers {
-            node.close_hour();
+        for (_, monitor) in &mut self.providers {
+            monitor.close_hour();
         }
-        self.regulars.close_hour();
+        self.recurring.close_hour();
         self.volume.close_hour(now);
         self.choose_steady(now);
     }
@@ -331,7 +336,7 @@ impl Tenant {
         let steady = self.steady > STEADY_SHARE * (self.steady + self.others);
         if steady != self.watches_steady && self.others > 0.0 {
             self.watches_steady = steady;
-            *self.volume = Volume::new(now);
+            *self.volume = VolumeMonitor::new(now);
         }
         self.steady *= 0.5;
         self.others *= 0.5;
@@ -340,17 +345,17 @@ impl Tenant {
     /// Ends a day: lines are fitted anew.
     pub fn close_day(&mut self, now: u32, buckets_a_day: f64) {
         look(&mut self.whole);
-        let more = self.regulars.close_day(now, buckets_a_day);
+        let more = self.recurring.close_day(now, buckets_a_day);
         if self.watches_steady && more > MUCH * self.volume.a_day(buckets_a_day) {
-            *self.volume = Volume::new(now);
+            *self.volume = VolumeMonitor::new(now);
         }
         self.queue.close_day();
         self.volume.close_day();
-        for (_, node) in &mut self.providers {
-            if node.declines.is_none() && node.sends_a_day(buckets_a_day) > 100.0 {
-                node.declines = Some(Box::default());
+        for (_, monitor) in &mut self.providers {
+            if monitor.declines.is_none() && monitor.sends_a_day(buckets_a_day) > 100.0 {
+                monitor.declines = Some(Box::default());
             }
-            look(node);
+            look(monitor);
         }
     }
 }
@@ -361,8 +366,8 @@ pub(crate) fn counts_of(name: &str, list: &[(&str, Counts)]) -> Counts {
 }
 
 /// Delivery times against their limit, if there is one.
-fn times<'a>(rows: impl Iterator<Item = &'a Row<'a>>, limits: &Limits) -> Times {
-    let mut times = Times::default();
+fn times<'a>(rows: impl Iterator<Item = &'a CountsRow<'a>>, limits: &Limits) -> SlowDeliveries {
+    let mut times = SlowDeliveries::default();
     if let Some(limit) = limits.delivery_ms_p95 {
         for (row, spread) in rows.filter_map(|row| row.times.map(|spread| (row, spread))) {
             times.add(spread, row.counts.deliveries, limit);
@@ -373,7 +378,7 @@ fn times<'a>(rows: impl Iterator<Item = &'a Row<'a>>, limits: &Limits) -> Times 
 
 /// Which alerts of a tenant are open.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Alerting {
+pub struct OpenAlerts {
     /// On delivery time.
     pub latency: bool,
     /// On volume.
@@ -381,13 +386,13 @@ pub struct Alerting {
     /// On the queue.
     pub queue: bool,
     /// On what limits watch too.
-    pub told: Told,
+    pub told: AlertCoverage,
 }
 
 /// Ends a day of a series and looks for a decline.
-pub(crate) fn look(node: &mut Node) {
-    node.latency.close_day();
-    let Some(declines) = &mut node.declines else { return };
+pub(crate) fn look(monitor: &mut SeriesMonitor) {
+    monitor.latency.close_day();
+    let Some(declines) = &mut monitor.declines else { return };
     for (decline, metric) in declines.iter_mut().zip(DECLINES) {
         decline.close_day();
         decline.found = match metric {
@@ -399,6 +404,6 @@ pub(crate) fn look(node: &mut Node) {
 }
 
 /// Declines of a series, by the place of their metric in [`DECLINES`].
-pub(crate) fn declines(node: &Node) -> impl Iterator<Item = (usize, &Decline)> {
-    node.declines.iter().flat_map(|declines| declines.iter().enumerate())
+pub(crate) fn declines(monitor: &SeriesMonitor) -> impl Iterator<Item = (usize, &DeclineMonitor)> {
+    monitor.declines.iter().flat_map(|declines| declines.iter().enumerate())
 }

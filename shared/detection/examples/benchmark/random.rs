@@ -1,9 +1,9 @@
 //! Randomness from a seed: the same seed makes the same world on any machine.
 
 /// A generator (xoshiro256++ seeded by splitmix64).
-pub struct Chance([u64; 4]);
+pub struct Random([u64; 4]);
 
-impl Chance {
+impl Random {
     pub fn new(seed: u64) -> Self {
         let mut state = seed;
         Self([(); 4].map(|()| {

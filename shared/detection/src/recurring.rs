@@ -6,13 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::{Base, Counts};
-use crate::evidence::narrow;
-use crate::node::{Context, Lean, Node};
-use crate::tenant::{MAX_NAME, counts_of};
+use crate::counts::{Counts, Denominator};
+use crate::cusum::to_f32;
+use crate::series_monitor::{BucketContext, SeriesMonitor, SeriesPrior};
+use crate::tenant_state::{MAX_NAME, counts_of};
 
 /// Campaigns with a series of their own, per tenant.
-const MAX_REGULARS: usize = 8;
+const MAX_RECURRING: usize = 8;
 /// Campaigns counted in a day; beyond it a new one takes the place and the count of the smallest (Metwally, Agrawal, El Abbadi:
 /// Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005), so a flood of names cannot hide a busy one.
 const MAX_COUNTED: usize = 64;
@@ -28,18 +28,18 @@ const ALL_DAY: f32 = 0.25;
 
 /// A tenant's regular campaigns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Regulars {
+pub struct RecurringCampaigns {
     /// Their series, by name.
-    pub series: Vec<(String, Node)>,
+    pub series: Vec<(String, SeriesMonitor)>,
     /// The campaigns of this day.
-    today: Vec<Day>,
+    today: Vec<CampaignDay>,
     /// The busiest of those that were sent all of the day before.
     yesterday: Vec<String>,
 }
 
 /// A campaign's mail of one day.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Day {
+struct CampaignDay {
     name: String,
     mail: f32,
     /// The last hour with mail, its mail, and that of the busiest hour.
@@ -48,7 +48,7 @@ struct Day {
     busiest: f32,
 }
 
-impl Day {
+impl CampaignDay {
     fn add(&mut self, mail: f32, hour: u32) {
         if hour != self.hour {
             (self.hour, self.this_hour) = (hour, 0.0);
@@ -63,20 +63,20 @@ impl Day {
     }
 }
 
-impl Regulars {
+impl RecurringCampaigns {
     /// Judges a bucket's campaigns and learns from it.
-    pub fn step(&mut self, campaigns: &[(&str, Counts)], context: &Context<'_>, lean: &Lean) {
+    pub fn step(&mut self, campaigns: &[(&str, Counts)], context: &BucketContext<'_>, prior: &SeriesPrior) {
         for (name, counts) in campaigns {
-            self.count(name, narrow(counts.base(Base::Sends)), context.now);
+            self.count(name, to_f32(counts.denominator(Denominator::Sends)), context.now);
         }
-        for (name, node) in &mut self.series {
-            node.step(&counts_of(name, campaigns), context, lean);
+        for (name, monitor) in &mut self.series {
+            monitor.step(&counts_of(name, campaigns), context, prior);
         }
     }
 
     /// Mail of regular campaigns.
     pub fn mail(&self, campaigns: &[(&str, Counts)]) -> f64 {
-        self.series.iter().map(|(name, _)| counts_of(name, campaigns).base(Base::Sends)).sum()
+        self.series.iter().map(|(name, _)| counts_of(name, campaigns).denominator(Denominator::Sends)).sum()
     }
 
     fn count(&mut self, name: &str, mail: f32, now: u32) {
@@ -85,7 +85,7 @@ impl Regulars {
         }
         let known = self.today.iter().position(|day| day.name == name);
         if known.is_none() && self.today.len() < MAX_COUNTED {
-            self.today.push(Day { name: name.to_owned(), ..Day::default() });
+            self.today.push(CampaignDay { name: name.to_owned(), ..CampaignDay::default() });
         }
         let day = match known {
             Some(place) => self.today.get_mut(place),
@@ -99,33 +99,33 @@ impl Regulars {
 
     /// Closes an hour.
     pub fn close_hour(&mut self) {
-        for (_, node) in &mut self.series {
-            node.close_hour();
+        for (_, monitor) in &mut self.series {
+            monitor.close_hour();
         }
     }
 
     /// Ends a day: a campaign that was among the busiest today and yesterday gets a series, and one that is over loses it. The mail of
     /// today that is known to be regular from now on.
     pub fn close_day(&mut self, now: u32, buckets_a_day: f64) -> f64 {
-        let a_day = |node: &Node| narrow(node.sends_a_day(buckets_a_day));
-        self.series.retain(|(_, node)| a_day(node) >= OVER_A_DAY);
+        let a_day = |monitor: &SeriesMonitor| to_f32(monitor.sends_a_day(buckets_a_day));
+        self.series.retain(|(_, monitor)| a_day(monitor) >= OVER_A_DAY);
         let mut today = std::mem::take(&mut self.today);
         today.retain(|day| day.mail >= LEAST_A_DAY && day.is_all_day());
         today.sort_by(|a, b| b.mail.total_cmp(&a.mail).then_with(|| a.name.cmp(&b.name)));
-        today.truncate(MAX_REGULARS);
+        today.truncate(MAX_RECURRING);
         let mut more = 0.0;
-        for Day { name, mail, .. } in &today {
+        for CampaignDay { name, mail, .. } in &today {
             if !self.yesterday.contains(name) || self.series.iter().any(|(known, _)| known == name) {
                 continue;
             }
-            if self.series.len() >= MAX_REGULARS {
-                let loads = self.series.iter().map(|(_, node)| a_day(node)).enumerate();
+            if self.series.len() >= MAX_RECURRING {
+                let loads = self.series.iter().map(|(_, monitor)| a_day(monitor)).enumerate();
                 match loads.min_by(|a, b| a.1.total_cmp(&b.1)) {
                     Some((place, least)) if *mail > BUSIER * least => self.series.swap_remove(place),
                     _ => continue,
                 };
             }
-            self.series.push((name.clone(), Node::new(now, false)));
+            self.series.push((name.clone(), SeriesMonitor::new(now, false)));
             more += f64::from(*mail);
         }
         self.yesterday = today.into_iter().map(|day| day.name).collect();
@@ -138,47 +138,47 @@ mod tests {
     use super::*;
 
     /// Mail in each of some hours.
-    fn day(regulars: &mut Regulars, mail: &[(&str, f32, std::ops::Range<u32>)]) {
+    fn day(recurring: &mut RecurringCampaigns, mail: &[(&str, f32, std::ops::Range<u32>)]) {
         for (name, mail, hours) in mail {
-            hours.clone().for_each(|hour| regulars.count(name, *mail, hour * 60));
+            hours.clone().for_each(|hour| recurring.count(name, *mail, hour * 60));
         }
-        regulars.close_day(1, 288.0);
+        recurring.close_day(1, 288.0);
     }
 
-    fn names(regulars: &Regulars) -> Vec<&str> {
-        regulars.series.iter().map(|(name, _)| name.as_str()).collect()
+    fn names(recurring: &RecurringCampaigns) -> Vec<&str> {
+        recurring.series.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     #[test]
     fn a_campaign_of_two_whole_days_has_a_series() {
-        let mut regulars = Regulars::default();
+        let mut recurring = RecurringCampaigns::default();
         let receipts = ("receipts", 50.0, 8..20);
         day(
-            &mut regulars,
+            &mut recurring,
             &[receipts.clone(), ("sale", 900.0, 8..20), ("rare", 5.0, 8..20), ("digest", 5000.0, 9..10)],
         );
         day(
-            &mut regulars,
+            &mut recurring,
             &[receipts, ("launch", 900.0, 8..20), ("rare", 5.0, 8..20), ("digest", 5000.0, 9..10)],
         );
-        assert_eq!(names(&regulars), ["receipts"]);
+        assert_eq!(names(&recurring), ["receipts"]);
         let counts = Counts { sends: 10.0, ..Counts::default() };
-        assert!((regulars.mail(&[("digest", counts), ("receipts", counts)]) - 10.0).abs() < 1e-9);
+        assert!((recurring.mail(&[("digest", counts), ("receipts", counts)]) - 10.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_flood_of_names_hides_no_busy_campaign() {
-        let mut regulars = Regulars::default();
+        let mut recurring = RecurringCampaigns::default();
         for _ in 0..2 {
             for index in 0..10_000 {
                 let now = index / 500 * 60;
-                regulars.count(&format!("made-up-{index}"), 1.0, now);
-                regulars.count("receipts", 1.0, now);
+                recurring.count(&format!("made-up-{index}"), 1.0, now);
+                recurring.count("receipts", 1.0, now);
             }
-            assert!(regulars.today.len() <= MAX_COUNTED);
-            regulars.close_day(1, 288.0);
+            assert!(recurring.today.len() <= MAX_COUNTED);
+            recurring.close_day(1, 288.0);
         }
-        assert_eq!(regulars.series[0].0, "receipts");
-        assert!(regulars.series.len() <= MAX_REGULARS);
+        assert_eq!(recurring.series[0].0, "receipts");
+        assert!(recurring.series.len() <= MAX_RECURRING);
     }
 }

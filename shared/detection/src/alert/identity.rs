@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::Place;
+use crate::rules::MailSubset;
 
 /// What an alert that has gone silences stays silent for so long, in minutes.
 const AFTERMATH: u32 = 6 * 60;
 
 /// What a series can be in trouble with; one alert each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) enum Family {
+pub(crate) enum AlertGroup {
     /// Bounces, deferrals and deliveries: one cause moves all of them.
     Delivery,
     /// Delivery time.
@@ -44,7 +44,7 @@ pub(crate) enum Family {
     Pipeline,
 }
 
-impl Family {
+impl AlertGroup {
     /// Minutes in which trouble that comes back is the old one: a rate about its limit comes back daily.
     pub(super) const fn aftermath(self) -> u32 {
         match self {
@@ -65,33 +65,33 @@ impl Family {
 
 /// What an alert is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct Key {
+pub(crate) struct AlertKey {
     /// The tenant; `*` for all of them.
     pub tenant: String,
     /// The provider; none for all of them.
     pub provider: Option<String>,
     /// The campaign, if its mail has a limit of its own.
     pub campaign: Option<String>,
-    /// The family.
-    pub family: Family,
+    /// The group.
+    pub group: AlertGroup,
 }
 
-impl Key {
+impl AlertKey {
     /// Trouble of a tenant, at one provider or at all.
-    pub(crate) fn of(tenant: &str, provider: Option<String>, family: Family) -> Self {
-        Self { tenant: tenant.to_owned(), provider, campaign: None, family }
+    pub(crate) fn of(tenant: &str, provider: Option<String>, group: AlertGroup) -> Self {
+        Self { tenant: tenant.to_owned(), provider, campaign: None, group }
     }
 
     /// Trouble of a part of a tenant's mail.
-    pub(crate) fn at(tenant: &str, place: Place, family: Family) -> Self {
-        Self { campaign: place.campaign, ..Self::of(tenant, place.provider, family) }
+    pub(crate) fn at(tenant: &str, place: MailSubset, group: AlertGroup) -> Self {
+        Self { campaign: place.campaign, ..Self::of(tenant, place.provider, group) }
     }
 }
 
 /// Stable and unguarded: an id says when and what, it is no secret (FNV-1a). Ids sort by the minute the alert began.
-pub(super) fn id_of(key: &Key, now: u32) -> String {
+pub(super) fn id_of(key: &AlertKey, now: u32) -> String {
     let mut text =
-        format!("{}\n{}\n{:?}\n{now}", key.tenant, key.provider.as_deref().unwrap_or("\n"), key.family);
+        format!("{}\n{}\n{:?}\n{now}", key.tenant, key.provider.as_deref().unwrap_or("\n"), key.group);
     if let Some(campaign) = &key.campaign {
         text.push('\n');
         text.push_str(campaign);

@@ -6,7 +6,7 @@
 //! unit. What "last" means is a time where points are close and a count where they are far apart: an hour of trouble is an hour, at
 //! points of a minute and of an hour. What was told is told again only if it gets worse, and forgotten slowly.
 
-use crate::baseline::usize_of;
+use crate::baseline::to_index;
 
 /// Hours of the day, each with a mean of its own.
 const SLOTS: usize = 24;
@@ -67,7 +67,7 @@ pub struct Scorer {
     level: f64,
     shift: [f64; 2],
     roughness: [f64; 2],
-    slots: [Slot; SLOTS],
+    slots: [HourMean; SLOTS],
     views: [Tail; 3],
     told: f64,
     rests_until: f64,
@@ -75,7 +75,7 @@ pub struct Scorer {
 
 /// The mean at one hour of the day.
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct HourMean {
     mean: f64,
     points: f64,
 }
@@ -155,7 +155,7 @@ impl Scorer {
 
 fn hour_of_day(time_ms: i64) -> usize {
     let hour = time_ms.div_euclid(3_600_000).rem_euclid(24);
-    usize_of(u32::try_from(hour).unwrap_or_default())
+    to_index(u32::try_from(hour).unwrap_or_default())
 }
 
 /// The tail of a view: what it rarely exceeds.

@@ -1,27 +1,33 @@
 //! When a limit is broken, and when it is kept again.
 
 use super::*;
-use crate::counts::METRICS;
-use crate::exposure::{Decay, Kernel};
+use crate::counts::METRIC_COUNT;
+use crate::outcome_delay::{DecayFactors, DelayKernel};
 
-fn add(windows: &mut Windows, counts: &Counts, times: Times, now: u32) {
-    add_told(windows, counts, times, now, Told::default());
+fn add(windows: &mut LimitWindows, counts: &Counts, times: SlowDeliveries, now: u32) {
+    add_told(windows, counts, times, now, AlertCoverage::default());
 }
 
 /// A bucket of a minute, whose complaints come over four hours.
-fn add_told(windows: &mut Windows, counts: &Counts, times: Times, now: u32, told: Told) {
-    let decay = Decay::new(1);
-    let kernels = [Kernel::guess([0.0, 0.0, 0.0, 1.0, 0.0]); METRICS];
-    let context = Context { now, bucket: 1, threshold: 16.0, kernels: &kernels, decay: &decay };
+fn add_told(
+    windows: &mut LimitWindows,
+    counts: &Counts,
+    times: SlowDeliveries,
+    now: u32,
+    told: AlertCoverage,
+) {
+    let decay = DecayFactors::new(1);
+    let kernels = [DelayKernel::guess([0.0, 0.0, 0.0, 1.0, 0.0]); METRIC_COUNT];
+    let context = BucketContext { now, bucket: 1, threshold: 16.0, kernels: &kernels, decay: &decay };
     windows.add(counts, times, told, &context);
 }
 
 fn breached(bounces: f64, sent: f64) -> bool {
-    let mut windows = Windows::new(0);
+    let mut windows = LimitWindows::new(0);
     add(
         &mut windows,
         &Counts { deliveries: sent - bounces, bounces_permanent: bounces, ..Counts::default() },
-        Times::default(),
+        SlowDeliveries::default(),
         0,
     );
     !windows.breaches(&Limits::default()).is_empty()
@@ -37,7 +43,7 @@ fn one_bounce_in_13_mails_is_no_breach_and_30_in_500_is() {
 
 #[test]
 fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
-    let mut windows = Windows::new(0);
+    let mut windows = LimitWindows::new(0);
     let mut changes = 0;
     let mut open = false;
     for bucket in 0..2000_u32 {
@@ -45,7 +51,7 @@ fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
         add(
             &mut windows,
             &Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() },
-            Times::default(),
+            SlowDeliveries::default(),
             bucket * 5,
         );
         let now = !windows.breaches(&Limits::default()).is_empty();
@@ -57,10 +63,10 @@ fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
 
 #[test]
 fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
-    let mut windows = Windows::new(0);
-    let broken = |windows: &mut Windows, minute: u32, bounces: f64| {
+    let mut windows = LimitWindows::new(0);
+    let broken = |windows: &mut LimitWindows, minute: u32, bounces: f64| {
         let counts = Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() };
-        add(windows, &counts, Times::default(), minute);
+        add(windows, &counts, SlowDeliveries::default(), minute);
         !windows.breaches(&Limits::default()).is_empty()
     };
     assert!((0..60).all(|minute| broken(&mut windows, minute, 300.0)));
@@ -73,10 +79,10 @@ fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
 fn deliveries_may_take_longer_than_the_limit_in_one_of_twenty_cases() {
     let limits = Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE };
     let broken_after = |p95: f64, a_minute: f64| {
-        let mut windows = Windows::new(0);
+        let mut windows = LimitWindows::new(0);
         (0..600).find(|&minute| {
-            let mut times = Times::default();
-            times.add(Spread::new(Some(2_000.0), Some(p95)).unwrap(), a_minute, 60_000.0);
+            let mut times = SlowDeliveries::default();
+            times.add(DeliveryTimePercentiles::new(Some(2_000.0), Some(p95)).unwrap(), a_minute, 60_000.0);
             add(&mut windows, &Counts::default(), times, minute);
             !windows.breaches(&limits).is_empty()
         })
@@ -89,16 +95,16 @@ fn deliveries_may_take_longer_than_the_limit_in_one_of_twenty_cases() {
 #[test]
 fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_less() {
     let limits = Limits { queue_depth: Some(1000.0), ..Limits::NONE };
-    let mut windows = Windows::new(0);
+    let mut windows = LimitWindows::new(0);
     let mut minute = 0;
     let mut broken = |depth: Option<f64>, sends: f64| {
         minute += 1;
         let counts = Counts { sends, queue_depth: depth, ..Counts::default() };
-        add(&mut windows, &counts, Times::default(), minute);
+        add(&mut windows, &counts, SlowDeliveries::default(), minute);
         windows.breaches(&limits).first().is_some_and(|breach| breach.level.unwrap() > 800.0)
     };
     assert!((0..9).all(|_| !broken(Some(1500.0), 0.0)));
-    assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a moment's");
+    assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a evaluation's");
     assert_eq!((0..20).filter(|_| broken(Some(1500.0), 0.0)).count(), 10);
     assert!(broken(Some(900.0), 0.0) && !broken(Some(700.0), 0.0));
     // What a gauge said stands for a while; then what was sent and has no outcome waits.
@@ -109,11 +115,11 @@ fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_l
 
 #[test]
 fn a_breach_ends_when_the_rate_has_been_clearly_below() {
-    let mut windows = Windows::new(0);
+    let mut windows = LimitWindows::new(0);
     add(
         &mut windows,
         &Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() },
-        Times::default(),
+        SlowDeliveries::default(),
         0,
     );
     assert!(!windows.breaches(&Limits::default()).is_empty());
@@ -121,7 +127,7 @@ fn a_breach_ends_when_the_rate_has_been_clearly_below() {
         add(
             &mut windows,
             &Counts { deliveries: 999.0, bounces_permanent: 1.0, ..Counts::default() },
-            Times::default(),
+            SlowDeliveries::default(),
             bucket * 5,
         );
     }
@@ -131,14 +137,14 @@ fn a_breach_ends_when_the_rate_has_been_clearly_below() {
 #[test]
 fn complaints_about_mail_that_was_told_are_no_rate_of_the_little_mail_after_it() {
     let broken = |rate: f64| {
-        let mut windows = Windows::new(0);
+        let mut windows = LimitWindows::new(0);
         (0..2880_u32).any(|minute| {
             // A million mails in an hour, while an alert is open, then a few; complaints come over four hours.
             let deliveries = if minute < 60 { 1e6 / 60.0 } else { 0.5 };
             let complaints = rate * 1e6 / 240.0 * (-f64::from(minute) / 240.0).exp();
             let counts = Counts { deliveries, complaints, ..Counts::default() };
-            let told = Told { complaint: minute < 60, ..Told::default() };
-            add_told(&mut windows, &counts, Times::default(), minute, told);
+            let told = AlertCoverage { complaint: minute < 60, ..AlertCoverage::default() };
+            add_told(&mut windows, &counts, SlowDeliveries::default(), minute, told);
             !windows.breaches(&Limits::default()).is_empty()
         })
     };

@@ -1,7 +1,7 @@
 //! The detector over made-up days: what it says, and above all when it says nothing.
 
 use super::*;
-use crate::alert::{Kind, State};
+use crate::alert::{AlertKind, State};
 
 const PROVIDERS: [&str; 3] = ["gmail", "yahoo", "other"];
 /// Buckets of five minutes in a day.
@@ -45,7 +45,13 @@ fn run(
             for (provider, provider_name) in PROVIDERS.iter().enumerate() {
                 let mut counts = quiet(bucket, tenant * 10 + provider, mail);
                 change(bucket, tenant, provider, &mut counts);
-                rows.push(Row { tenant: name, provider: provider_name, campaign: "", counts, times: None });
+                rows.push(CountsRow {
+                    tenant: name,
+                    provider: provider_name,
+                    campaign: "",
+                    counts,
+                    times: None,
+                });
             }
         }
         let start = Minute(START + bucket * 5);
@@ -137,9 +143,9 @@ fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
         let counts: Vec<_> = counts.collect();
         let row = |(campaign, counts): &(&'static str, Counts)| {
             let (tenant, provider) = ("acme", "gmail");
-            Row { tenant, provider, campaign, counts: *counts, times: None }
+            CountsRow { tenant, provider, campaign, counts: *counts, times: None }
         };
-        let rows: Vec<Row<'_>> = counts.iter().map(row).collect();
+        let rows: Vec<CountsRow<'_>> = counts.iter().map(row).collect();
         let start = Minute(START + bucket * 5);
         changes.extend(detector.observe(&Bucket { start, rows: &rows }));
     }
@@ -196,9 +202,10 @@ fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> 
         }
         let row = |(campaign, counts)| {
             let (tenant, provider) = ("acme", "gmail");
-            Row { tenant, provider, campaign, counts, times: None }
+            CountsRow { tenant, provider, campaign, counts, times: None }
         };
-        let rows: Vec<Row<'_>> = rows.iter().map(|(campaign, counts)| row((campaign, *counts))).collect();
+        let rows: Vec<CountsRow<'_>> =
+            rows.iter().map(|(campaign, counts)| row((campaign, *counts))).collect();
         changes.extend(detector.observe(&Bucket { start: Minute(START + bucket * 5), rows: &rows }));
     }
     changes.retain(|change| change.metric == "sends" && change.state == State::Firing);
@@ -279,7 +286,7 @@ fn silence_of_all_tenants_is_the_pipeline_and_of_one_it_is_the_tenant() {
     let changes = run(&mut detector, &tenants, 12 * DAY..12 * DAY + 12, 60.0, nothing);
     let fired = firing(&changes);
     assert_eq!(fired.len(), 1, "{fired:#?}");
-    assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (Kind::Pipeline, "*"));
+    assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (AlertKind::Pipeline, "*"));
     let changes = run(&mut other, &tenants, 12 * DAY..12 * DAY + 12, 60.0, |_, tenant, _, counts| {
         if tenant == 2 {
             *counts = Counts::default();
@@ -287,7 +294,7 @@ fn silence_of_all_tenants_is_the_pipeline_and_of_one_it_is_the_tenant() {
     });
     let fired = firing(&changes);
     assert_eq!(fired.len(), 1, "{fired:#?}");
-    assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (Kind::Silence, "t002"));
+    assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (AlertKind::Silence, "t002"));
 }
 
 /// Alerts that somebody or everybody is silent, over some weeks of buckets of so many minutes: the minutes since the first Monday in
@@ -301,11 +308,11 @@ fn silences(tenants: usize, bucket: u32, weeks: u32, has_mail: impl Fn(u32) -> b
         // As stored counts have it, buckets without events have no rows.
         for (tenant, name) in tenants.iter().enumerate().filter(|_| has_mail(minute / 60)) {
             let counts = quiet(minute / bucket, tenant, 60.0 * f64::from(bucket));
-            rows.push(Row { tenant: name, provider: "gmail", campaign: "", counts, times: None });
+            rows.push(CountsRow { tenant: name, provider: "gmail", campaign: "", counts, times: None });
         }
         let changes = detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
         let fresh = firing(&changes).into_iter();
-        let silence = fresh.filter(|change| matches!(change.kind, Kind::Pipeline | Kind::Silence));
+        let silence = fresh.filter(|change| matches!(change.kind, AlertKind::Pipeline | AlertKind::Silence));
         fired.extend(silence.map(|change| (minute, format!("{}: {}", change.tenant, change.summary))));
     }
     fired
@@ -375,7 +382,7 @@ fn huge_counts_and_long_names_are_survived() {
         let sends = if minute.is_multiple_of(7) { 1e12 } else { 0.0 };
         let counts =
             Counts { sends, opens: 1e12, complaints: sends, queue_depth: Some(sends), ..Counts::default() };
-        let row = Row { tenant: "t", provider: &name, campaign: &name, counts, times: None };
+        let row = CountsRow { tenant: "t", provider: &name, campaign: &name, counts, times: None };
         detector.observe(&Bucket { start: Minute(START + minute), rows: &[row] });
     }
     let tenant = &detector.tenants()["t"];

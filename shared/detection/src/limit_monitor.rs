@@ -6,19 +6,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{Sums, usize_of};
-use crate::counts::{Base, Counts, Metric, Spread};
-use crate::evidence::narrow;
-use crate::exposure::Integrators;
-use crate::node::Context;
+use crate::baseline::{EventSums, to_index};
+use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
+use crate::cusum::to_f32;
 use crate::numbers::binomial_upper_tail;
+use crate::outcome_delay::LeakyIntegrators;
 use crate::rules::Limits;
+use crate::series_monitor::BucketContext;
 
 /// Half hours kept: two days.
 const SLOTS: usize = 96;
 /// Chance of as many events at the limit itself, below which it is broken.
 const LEAST_DOUBT: f64 = 1e-4;
-/// Times the limit that makes a fast burn.
+/// SlowDeliveries the limit that makes a fast burn.
 const FAST_BURN: f64 = 2.0;
 /// An open breach ends below this share of its limit.
 const CLEAR_SHARE: f64 = 0.8;
@@ -36,7 +36,7 @@ const GAUGE_STANDS: u32 = 15;
 
 /// A limit on a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum LimitKind {
+pub enum LimitedMetric {
     /// Failures of mail with an outcome, against 1 - the delivery rate.
     Delivery = 0,
     /// All bounces.
@@ -51,7 +51,7 @@ pub enum LimitKind {
     Queue = 5,
 }
 
-impl LimitKind {
+impl LimitedMetric {
     /// All of them.
     pub const ALL: [Self; KINDS] =
         [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint, Self::DeliveryTime, Self::Queue];
@@ -104,16 +104,16 @@ const KINDS: usize = 6;
 
 /// Delivery times of a bucket, against a limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
+pub struct SlowDeliveries {
     measured: f64,
     slow: f64,
     /// Logarithm of the 95th percentile, times the deliveries.
     p95: f64,
 }
 
-impl Times {
+impl SlowDeliveries {
     /// Adds deliveries with such times.
-    pub fn add(&mut self, spread: Spread, deliveries: f64, limit: f64) {
+    pub fn add(&mut self, spread: DeliveryTimePercentiles, deliveries: f64, limit: f64) {
         self.measured += deliveries;
         self.slow += deliveries * spread.slower_than(limit);
         self.p95 += deliveries * spread.p95.ln();
@@ -122,13 +122,13 @@ impl Times {
 
 /// A limit that is broken.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Breach {
+pub struct LimitBreach {
     /// Which.
-    pub kind: LimitKind,
+    pub kind: LimitedMetric,
     /// Bad outcomes in the short window.
     pub events: f64,
     /// Mail they are a part of.
-    pub base: f64,
+    pub denominator: f64,
     /// What the metric is, where it is no rate: milliseconds, or mail that waits.
     pub level: Option<f64>,
     /// The limit on the rate as users know it.
@@ -139,15 +139,15 @@ pub struct Breach {
 
 /// Half-hourly counts of two days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Windows {
-    slots: Vec<Slot>,
+pub struct LimitWindows {
+    slots: Vec<HalfHour>,
     slot: u32,
     open: [bool; KINDS],
     /// The slot in which another alert last told of bounces, of complaints, and of delivery times.
     told: [u32; 3],
     now: u32,
     /// Deliveries, remembered until their complaints have come.
-    mail: Integrators,
+    mail: LeakyIntegrators,
     /// Mail sent less outcomes, slowly forgotten.
     in_flight: f32,
     /// What waits, when a gauge last said so, and since when it is too much.
@@ -157,7 +157,7 @@ pub struct Windows {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Slot {
+struct HalfHour {
     outcomes: f32,
     permanent: f32,
     outside_reputation: f32,
@@ -173,7 +173,7 @@ struct Slot {
 
 /// What an open alert tells already: its mail is no evidence for a limit once more.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told {
+pub struct AlertCoverage {
     /// Bounces.
     pub delivery: bool,
     /// Complaints.
@@ -182,16 +182,16 @@ pub struct Told {
     pub latency: bool,
 }
 
-impl Windows {
+impl LimitWindows {
     /// No mail yet.
     pub fn new(now: u32) -> Self {
         Self {
-            slots: vec![Slot::default(); SLOTS],
+            slots: vec![HalfHour::default(); SLOTS],
             slot: now / 30,
             open: [false; KINDS],
             told: [0; 3],
             now,
-            mail: Integrators::default(),
+            mail: LeakyIntegrators::default(),
             in_flight: 0.0,
             depth: 0.0,
             gauged: 0,
@@ -200,7 +200,13 @@ impl Windows {
     }
 
     /// Adds a bucket.
-    pub fn add(&mut self, counts: &Counts, times: Times, told: Told, context: &Context<'_>) {
+    pub fn add(
+        &mut self,
+        counts: &Counts,
+        times: SlowDeliveries,
+        told: AlertCoverage,
+        context: &BucketContext<'_>,
+    ) {
         let now = context.now;
         self.note_waiting(counts, now);
         self.mail.add(counts.deliveries, context.decay);
@@ -213,9 +219,9 @@ impl Windows {
             } else {
                 self.slot + 1
             };
-            let index = usize_of(self.slot) % SLOTS;
+            let index = to_index(self.slot) % SLOTS;
             if let Some(slot) = self.slots.get_mut(index) {
-                *slot = Slot::default();
+                *slot = HalfHour::default();
             }
         }
         for (last, told) in self.told.iter_mut().zip([told.delivery, told.complaint, told.latency]) {
@@ -223,23 +229,23 @@ impl Windows {
                 *last = slot;
             }
         }
-        if let Some(slot) = self.slots.get_mut(usize_of(slot) % SLOTS) {
+        if let Some(slot) = self.slots.get_mut(to_index(slot) % SLOTS) {
             if !told.delivery {
                 slot.outcomes +=
-                    narrow(counts.deliveries + counts.bounces_permanent + counts.bounces_transient);
-                slot.permanent += narrow(counts.bounces_permanent);
-                slot.outside_reputation += narrow(counts.outside_reputation);
-                slot.transient += narrow(counts.bounces_transient);
+                    to_f32(counts.deliveries + counts.bounces_permanent + counts.bounces_transient);
+                slot.permanent += to_f32(counts.bounces_permanent);
+                slot.outside_reputation += to_f32(counts.outside_reputation);
+                slot.transient += to_f32(counts.bounces_transient);
             }
             if !told.complaint {
-                slot.deliveries += narrow(counts.deliveries);
-                slot.due += narrow(due);
-                slot.complaints += narrow(counts.complaints);
+                slot.deliveries += to_f32(counts.deliveries);
+                slot.due += to_f32(due);
+                slot.complaints += to_f32(counts.complaints);
             }
             if !told.latency {
-                slot.measured += narrow(times.measured);
-                slot.slow += narrow(times.slow);
-                slot.p95 += narrow(times.p95);
+                slot.measured += to_f32(times.measured);
+                slot.slow += to_f32(times.slow);
+                slot.p95 += to_f32(times.p95);
             }
         }
     }
@@ -248,40 +254,40 @@ impl Windows {
         let keep = 0.5_f64.powf(f64::from(now.saturating_sub(self.now)) / FLIGHT_HALF_LIFE);
         self.now = now;
         let outcomes = counts.deliveries + counts.bounces_permanent + counts.bounces_transient;
-        let sent = counts.base(Base::Sends);
-        self.in_flight = narrow((keep * f64::from(self.in_flight) + sent - outcomes).max(0.0));
+        let sent = counts.denominator(Denominator::Sends);
+        self.in_flight = to_f32((keep * f64::from(self.in_flight) + sent - outcomes).max(0.0));
         if let Some(depth) = counts.queue_depth {
-            (self.depth, self.gauged) = (narrow(depth), now);
+            (self.depth, self.gauged) = (to_f32(depth), now);
         } else if now.saturating_sub(self.gauged) > GAUGE_STANDS {
             self.depth = self.in_flight;
         }
     }
 
     /// Bad outcomes and their mail in each of the last half hours.
-    fn recent(&self, kind: LimitKind, window: usize) -> impl Iterator<Item = Sums> {
+    fn recent(&self, kind: LimitedMetric, window: usize) -> impl Iterator<Item = EventSums> {
         self.last(window).map(move |slot| match kind {
-            LimitKind::Delivery | LimitKind::Bounce => {
-                Sums { events: slot.permanent + slot.transient, exposure: slot.outcomes }
+            LimitedMetric::Delivery | LimitedMetric::Bounce => {
+                EventSums { events: slot.permanent + slot.transient, exposure: slot.outcomes }
             }
-            LimitKind::HardBounce => {
-                Sums { events: slot.permanent - slot.outside_reputation, exposure: slot.outcomes }
+            LimitedMetric::HardBounce => {
+                EventSums { events: slot.permanent - slot.outside_reputation, exposure: slot.outcomes }
             }
-            LimitKind::Complaint => Sums { events: slot.complaints, exposure: slot.due },
-            LimitKind::DeliveryTime => Sums { events: slot.slow, exposure: slot.measured },
-            LimitKind::Queue => Sums::default(),
+            LimitedMetric::Complaint => EventSums { events: slot.complaints, exposure: slot.due },
+            LimitedMetric::DeliveryTime => EventSums { events: slot.slow, exposure: slot.measured },
+            LimitedMetric::Queue => EventSums::default(),
         })
     }
 
-    fn last(&self, window: usize) -> impl Iterator<Item = &Slot> {
-        (0..window).filter_map(|back| self.slots.get((usize_of(self.slot) + SLOTS - back) % SLOTS))
+    fn last(&self, window: usize) -> impl Iterator<Item = &HalfHour> {
+        (0..window).filter_map(|back| self.slots.get((to_index(self.slot) + SLOTS - back) % SLOTS))
     }
 
-    fn sum(&self, kind: LimitKind, window: usize) -> Sums {
-        let mut sum = self.recent(kind, window).fold(Sums::default(), |sum, slot| Sums {
+    fn sum(&self, kind: LimitedMetric, window: usize) -> EventSums {
+        let mut sum = self.recent(kind, window).fold(EventSums::default(), |sum, slot| EventSums {
             events: sum.events + slot.events,
             exposure: sum.exposure + slot.exposure,
         });
-        if kind == LimitKind::Complaint {
+        if kind == LimitedMetric::Complaint {
             // The complaints about a burst are no rate of the little mail after it; nor the first ones one of what is due so far.
             sum.exposure = sum.exposure.max(self.last(window).map(|slot| slot.deliveries).sum());
         }
@@ -289,7 +295,7 @@ impl Windows {
     }
 
     /// How much more the half hours scatter than coins would: Pearson's chi squared over its degrees of freedom, at least 1.
-    fn dispersion(&self, kind: LimitKind, window: usize) -> f64 {
+    fn dispersion(&self, kind: LimitedMetric, window: usize) -> f64 {
         let sums = self.sum(kind, window);
         let rate = f64::from(sums.events) / f64::from(sums.exposure).max(1.0);
         let (mut squares, mut slots) = (0.0, 0.0);
@@ -302,11 +308,11 @@ impl Windows {
     }
 
     /// The limits that are broken now, or were and are not clearly kept yet.
-    pub fn breaches(&mut self, limits: &Limits) -> Vec<Breach> {
+    pub fn breaches(&mut self, limits: &Limits) -> Vec<LimitBreach> {
         let mut breaches = Vec::new();
-        for kind in LimitKind::ALL {
+        for kind in LimitedMetric::ALL {
             let Some(limit) = kind.of(limits) else { continue };
-            if kind == LimitKind::Queue {
+            if kind == LimitedMetric::Queue {
                 breaches.extend(self.waiting(limit));
                 continue;
             }
@@ -338,7 +344,7 @@ impl Windows {
     }
 
     /// Too much mail waits, and has for a while; over when it is clearly less.
-    fn waiting(&mut self, limit: f64) -> Option<Breach> {
+    fn waiting(&mut self, limit: f64) -> Option<LimitBreach> {
         let depth = f64::from(self.depth);
         if depth <= CLEAR_SHARE * limit || (depth <= limit && self.too_many_since == 0) {
             self.too_many_since = 0;
@@ -349,10 +355,10 @@ impl Windows {
         }
         let minutes = self.now - self.too_many_since;
         let level = Some(depth);
-        (minutes >= WAITING_MINUTES).then_some(Breach {
-            kind: LimitKind::Queue,
+        (minutes >= WAITING_MINUTES).then_some(LimitBreach {
+            kind: LimitedMetric::Queue,
             events: depth,
-            base: depth,
+            denominator: depth,
             level,
             limit,
             window: minutes,
@@ -360,27 +366,38 @@ impl Windows {
     }
 
     /// Whether the windows still hold the beginning of what another alert told.
-    fn told_lately(&self, kind: LimitKind) -> bool {
+    fn told_lately(&self, kind: LimitedMetric) -> bool {
         let [delivery, complaint, latency] = self.told;
         let last = match kind {
-            LimitKind::Complaint => complaint,
-            LimitKind::DeliveryTime => latency,
-            LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Queue => delivery,
+            LimitedMetric::Complaint => complaint,
+            LimitedMetric::DeliveryTime => latency,
+            LimitedMetric::Delivery
+            | LimitedMetric::Bounce
+            | LimitedMetric::HardBounce
+            | LimitedMetric::Queue => delivery,
         };
-        last > 0 && usize_of(self.slot.saturating_sub(last)) <= kind.windows()[0].0
+        last > 0 && to_index(self.slot.saturating_sub(last)) <= kind.windows()[0].0
     }
 
-    fn breach(&self, kind: LimitKind, limits: &Limits, limit: f64, window: usize) -> Breach {
+    fn breach(&self, kind: LimitedMetric, limits: &Limits, limit: f64, window: usize) -> LimitBreach {
         let sums = self.sum(kind, window);
         let (limit, level) = match kind {
-            LimitKind::Delivery => (1.0 - limit, None),
-            LimitKind::DeliveryTime => (limits.delivery_ms_p95.unwrap_or_default(), self.p95(window)),
-            LimitKind::Bounce | LimitKind::HardBounce | LimitKind::Complaint | LimitKind::Queue => {
-                (limit, None)
-            }
+            LimitedMetric::Delivery => (1.0 - limit, None),
+            LimitedMetric::DeliveryTime => (limits.delivery_ms_p95.unwrap_or_default(), self.p95(window)),
+            LimitedMetric::Bounce
+            | LimitedMetric::HardBounce
+            | LimitedMetric::Complaint
+            | LimitedMetric::Queue => (limit, None),
         };
         let window = u32::try_from(window * 30).unwrap_or(u32::MAX);
-        Breach { kind, events: sums.events.into(), base: sums.exposure.into(), level, limit, window }
+        LimitBreach {
+            kind,
+            events: sums.events.into(),
+            denominator: sums.exposure.into(),
+            level,
+            limit,
+            window,
+        }
     }
 
     /// The 95th percentile of delivery time of the last half hours, about.
@@ -392,34 +409,34 @@ impl Windows {
         (sums.1 > 0.0).then(|| (sums.0 / sums.1).exp())
     }
 
-    fn broken(&self, kind: LimitKind, window: usize, limit: f64, dispersion: f64) -> bool {
+    fn broken(&self, kind: LimitedMetric, window: usize, limit: f64, dispersion: f64) -> bool {
         let sums = self.sum(kind, window);
-        let (events, base) = (f64::from(sums.events), f64::from(sums.exposure));
+        let (events, denominator) = (f64::from(sums.events), f64::from(sums.exposure));
         events >= kind.least_events()
-            && events > limit * base
-            && binomial_upper_tail(events / dispersion, base / dispersion, limit) < LEAST_DOUBT
+            && events > limit * denominator
+            && binomial_upper_tail(events / dispersion, denominator / dispersion, limit) < LEAST_DOUBT
     }
 
     /// Whether the last hour and a half have had so much mail and so few bad outcomes that it cannot be going on.
-    fn is_over(&self, kind: LimitKind, limit: f64) -> bool {
+    fn is_over(&self, kind: LimitedMetric, limit: f64) -> bool {
         let sums = self.sum(kind, OVER_SLOTS);
-        let (events, base) = (f64::from(sums.events), f64::from(sums.exposure));
-        events < CLEAR_SHARE * limit * base
-            && 1.0 - binomial_upper_tail(events + 1.0, base, limit) < OVER_DOUBT
+        let (events, denominator) = (f64::from(sums.events), f64::from(sums.exposure));
+        events < CLEAR_SHARE * limit * denominator
+            && 1.0 - binomial_upper_tail(events + 1.0, denominator, limit) < OVER_DOUBT
     }
 
     /// Bad outcomes of trouble that is over must not break the limit again; its mail stays.
-    fn forget(&mut self, kind: LimitKind) {
-        let current = usize_of(self.slot) % SLOTS;
+    fn forget(&mut self, kind: LimitedMetric) {
+        let current = to_index(self.slot) % SLOTS;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if (current + SLOTS - index) % SLOTS < OVER_SLOTS {
                 continue;
             }
             match kind {
-                LimitKind::Complaint => slot.complaints = 0.0,
-                LimitKind::DeliveryTime => slot.slow = 0.0,
-                LimitKind::Queue => {}
-                LimitKind::Delivery | LimitKind::Bounce | LimitKind::HardBounce => {
+                LimitedMetric::Complaint => slot.complaints = 0.0,
+                LimitedMetric::DeliveryTime => slot.slow = 0.0,
+                LimitedMetric::Queue => {}
+                LimitedMetric::Delivery | LimitedMetric::Bounce | LimitedMetric::HardBounce => {
                     slot.permanent = 0.0;
                     slot.outside_reputation = 0.0;
                     slot.transient = 0.0;
@@ -429,7 +446,7 @@ impl Windows {
     }
 
     /// Whether the rate is clearly below the limit over the last day, or nothing was sent in it.
-    fn kept(&self, kind: LimitKind, limit: f64) -> bool {
+    fn kept(&self, kind: LimitedMetric, limit: f64) -> bool {
         let day = self.sum(kind, 48);
         day.exposure <= 0.0 || f64::from(day.events) < CLEAR_SHARE * limit * f64::from(day.exposure)
     }

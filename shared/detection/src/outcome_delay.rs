@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::narrow;
+use crate::cusum::to_f32;
 
 /// How many integrators.
 pub(crate) const LAGS: usize = 5;
@@ -19,27 +19,27 @@ const DECAY: f64 = 0.997_939;
 
 /// The mail of a series, remembered at five speeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Integrators([f32; LAGS]);
+pub struct LeakyIntegrators([f32; LAGS]);
 
 /// What one bucket keeps of each integrator.
 #[derive(Clone, Copy, Debug)]
-pub struct Decay([f32; LAGS]);
+pub struct DecayFactors([f32; LAGS]);
 
-impl Decay {
+impl DecayFactors {
     /// For buckets of so many minutes.
     pub fn new(bucket_minutes: u32) -> Self {
         Self(
             MEANS
-                .map(|mean| if mean > 0.0 { narrow((-f64::from(bucket_minutes) / mean).exp()) } else { 0.0 }),
+                .map(|mean| if mean > 0.0 { to_f32((-f64::from(bucket_minutes) / mean).exp()) } else { 0.0 }),
         )
     }
 }
 
-impl Integrators {
+impl LeakyIntegrators {
     /// Adds a bucket's mail.
-    pub fn add(&mut self, mail: f64, decay: &Decay) {
+    pub fn add(&mut self, mail: f64, decay: &DecayFactors) {
         for (sum, keep) in self.0.iter_mut().zip(decay.0) {
-            *sum = keep * *sum + (1.0 - keep) * narrow(mail);
+            *sum = keep * *sum + (1.0 - keep) * to_f32(mail);
         }
     }
 
@@ -61,29 +61,29 @@ impl Integrators {
 
 /// How the outcomes of one metric are spread over time, learned for all series together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kernel {
+pub struct DelayKernel {
     weights: [f64; LAGS],
     gram: [[f64; LAGS]; LAGS],
     right: [f64; LAGS],
 }
 
-impl Kernel {
+impl DelayKernel {
     /// Starts from a guess, which the first days of counts replace.
     pub const fn guess(weights: [f64; LAGS]) -> Self {
         Self { weights, gram: [[0.0; LAGS]; LAGS], right: [0.0; LAGS] }
     }
 
     /// The mail whose outcome is due now.
-    pub fn exposure(&self, mail: &Integrators) -> f64 {
+    pub fn exposure(&self, mail: &LeakyIntegrators) -> f64 {
         self.weights.iter().zip(mail.0).map(|(weight, sum)| weight * f64::from(sum)).sum()
     }
 
     /// Learns from one series and bucket: `rate` is the series' own, `variance` that of the count.
-    pub fn learn(&mut self, seen: f64, mail: &Integrators, rate: f64, variance: f64) {
+    pub fn learn(&mut self, observed: f64, mail: &LeakyIntegrators, rate: f64, variance: f64) {
         let scaled = mail.0.map(|sum| f64::from(sum) * rate);
         let certainty = 1.0 / variance.max(1.0);
         for ((row, right), &left) in self.gram.iter_mut().zip(&mut self.right).zip(&scaled) {
-            *right += left * seen * certainty;
+            *right += left * observed * certainty;
             for (cell, &other) in row.iter_mut().zip(&scaled) {
                 *cell += left * other * certainty;
             }
@@ -127,16 +127,16 @@ mod tests {
 
     #[test]
     fn the_lag_of_outcomes_is_learned_from_the_counts() {
-        let decay = Decay::new(5);
-        let mut kernel = Kernel::guess([1.0, 0.0, 0.0, 0.0, 0.0]);
-        let mut mail = Integrators::default();
-        let mut hidden = Integrators::default();
+        let decay = DecayFactors::new(5);
+        let mut kernel = DelayKernel::guess([1.0, 0.0, 0.0, 0.0, 0.0]);
+        let mut mail = LeakyIntegrators::default();
+        let mut hidden = LeakyIntegrators::default();
         for bucket in 0..2016_u32 {
             let sent = if bucket % 100 < 6 { 5000.0 } else { 50.0 };
             mail.add(sent, &decay);
             hidden.add(sent, &decay);
-            let seen = 0.2 * f64::from(hidden.0[2]);
-            kernel.learn(seen, &mail, 0.2, seen.max(1.0));
+            let observed = 0.2 * f64::from(hidden.0[2]);
+            kernel.learn(observed, &mail, 0.2, observed.max(1.0));
             if bucket % 12 == 0 {
                 kernel.close_hour();
             }
