@@ -1,47 +1,48 @@
-//! The life of an alert: pending, firing, reminded, resolved, and cooling down.
+//! The life of an alert: pending, firing, reminded, resolved, cooling down.
 //!
-//! One open alert per series and group of metrics. Its id comes from what it is about and when it began, so a run that is
-//! repeated makes the same id and the same sequence. Trouble that comes back within a day goes on under its old id. If it comes
-//! back soon, it takes longer to be resolved: a flapping series speaks less, not more. While an alert is open its severity only
-//! rises, and each rise is notified at once.
+//! There is one open alert per series and group of metrics. Its id is derived from what it is about and when it began, so a repeated run
+//! gives the same id and the same sequence. Trouble that comes back within a day continues the old alert; if it comes back soon, it takes
+//! longer to be resolved, so a flapping series notifies less, not more. While an alert is open its severity only rises, and each rise is
+//! notified at once.
 
 use std::collections::BTreeMap;
 
 use event::Minute;
 use serde::{Deserialize, Serialize};
 
-use self::identity::id_of;
+use self::identity::public_id;
 pub(crate) use self::identity::{AlertGroup, AlertKey};
+use crate::minutes::{self, MINUTES_PER_DAY, MINUTES_PER_HOUR, minutes_between};
 use crate::rules::Rules;
 
 mod identity;
 
-/// Alerts kept, open or cooling; beyond it new ones wait. A platform with more open alerts has one cause, not thousands.
+/// Alerts that are kept, open or cooling down; beyond that new ones wait. A platform with more open alerts has one cause, not thousands.
 pub const MAX_ALERTS: usize = 20_000;
-/// A flapping alert takes at most so many times as long to be resolved.
-const MOST_PATIENCE: u32 = 8;
-/// An alert that fires again within so many minutes after its trouble ended keeps its id.
-const RECURS_WITHIN: u32 = 24 * 60;
-/// A pending alert without a finding for so many minutes is forgotten.
-const PENDING: u32 = 15;
+/// A flapping alert takes at most this many times as long to be resolved.
+const MAX_CLEAR_FACTOR: u32 = 8;
+/// An alert that fires again within this many minutes after its trouble ended keeps its id.
+const RECURS_WITHIN_MINUTES: u32 = MINUTES_PER_DAY;
+/// A pending alert is dropped after this many minutes without a finding.
+const PENDING_MINUTES: u32 = 15;
 
-/// What kind of rule spoke.
+/// The kind of an alert, by the monitor that found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertKind {
-    /// A limit.
+    /// A limit is broken.
     Limit,
-    /// A series unlike its past.
+    /// A series differs from its past.
     Anomaly,
-    /// A line of SES's that is crossed, or soon will be.
+    /// A reputation threshold of SES is crossed, or will be soon.
     Budget,
-    /// No mail where there should be some.
+    /// A tenant sends no mail although some is expected.
     Silence,
-    /// No counts at all.
+    /// No events arrive from any tenant.
     Pipeline,
 }
 
-/// How bad it is.
+/// How bad an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -54,7 +55,7 @@ pub enum Severity {
 }
 
 impl AlertKind {
-    /// As it is written.
+    /// The name in the public API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Limit => "limit",
@@ -67,7 +68,7 @@ impl AlertKind {
 }
 
 impl Severity {
-    /// As it is written.
+    /// The name in the public API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -78,7 +79,7 @@ impl Severity {
 }
 
 impl State {
-    /// As it is written.
+    /// The name in the public API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Firing => "firing",
@@ -88,83 +89,74 @@ impl State {
     }
 }
 
-/// What a change of an alert is.
+/// The state of an alert that a change announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It began, came back ([`Change::recurred`]) or got worse ([`Change::escalated`]).
+    /// The alert fires for the first time, fires again ([`Change::recurred`]), or got worse ([`Change::escalated`]).
     Firing,
-    /// It ended.
+    /// The trouble is over.
     Resolved,
-    /// It goes on.
+    /// The trouble goes on.
     Reminder,
 }
 
-/// A part of the cause: a filter on dimensions and its share of the trouble, 0 to 1.
+/// A part of the cause: a filter on dimensions and its share of the trouble.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
     /// Dimension and value.
     pub filter: BTreeMap<String, String>,
-    /// Its share.
+    /// The share of the excess, 0 to 1.
     pub share: f64,
 }
 
-/// The numbers and words of an alert.
+/// What an alert says: numbers, severity, and one sentence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AlertContent {
-    /// What kind of rule spoke.
     pub kind: AlertKind,
-    /// How bad it is.
     pub severity: Severity,
-    /// The metric, as users know it.
     pub metric: String,
-    /// What it is now.
     pub value: f64,
-    /// The usual band.
+    /// The usual range; none for limits.
     pub expected: Option<[f64; 2]>,
-    /// The limit.
     pub limit: Option<f64>,
-    /// Events.
     pub numerator: f64,
-    /// What they are a part of.
     pub denominator: Option<f64>,
-    /// The minute the trouble began, as estimated.
-    pub started: u32,
-    /// Minutes the numbers are over.
-    pub window: u32,
-    /// What explains it, most first.
+    /// When the trouble began, as estimated.
+    #[serde(with = "minutes::stored")]
+    pub started: Minute,
+    /// The time that the numbers cover.
+    pub window_minutes: u32,
+    /// Largest share first.
     pub cause: Vec<Cause>,
-    /// One sentence.
     pub summary: String,
 }
 
-/// What one bucket says about a key.
-#[derive(Clone, Debug)]
+/// Evidence of trouble in one bucket, after correlation: the alert it belongs to, and what it says.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Finding {
-    /// What it is about.
     pub key: AlertKey,
-    /// The numbers and words.
     pub content: AlertContent,
-    /// Minutes it has to stand before it fires.
-    pub hold: u32,
+    /// For how long the finding must repeat before a new alert fires, in minutes.
+    pub hold_minutes: u32,
 }
 
-/// A change to publish, in the shape that goes to SNS, webhooks and `backtest`.
+/// A change of an alert, as it is sent to SNS and webhooks and printed by `backtest`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Stable over the life of the alert.
     pub id: String,
-    /// 1 for the first message of the alert, then one more each.
+    /// 1 for the first change of the alert, increased by one with each.
     pub sequence: u32,
-    /// The tenant; `*` for an alert over tenants.
+    /// The tenant; `*` for an alert over all tenants.
     pub tenant: String,
     /// How bad it is.
     pub severity: Severity,
-    /// What kind of rule spoke.
+    /// The kind of alert.
     pub kind: AlertKind,
     /// The metric.
     pub metric: String,
-    /// What changed.
+    /// The state that this change announces.
     pub state: State,
     /// Whether the severity of an alert that fired before has risen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -172,11 +164,11 @@ pub struct Change {
     /// Whether the alert fires again within a day after it was resolved.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurred: bool,
-    /// The watched series.
+    /// The series, by dimension; empty for all mail of the tenant.
     pub scope: BTreeMap<String, String>,
-    /// What the metric is.
+    /// The value of the metric.
     pub value: f64,
-    /// The usual band.
+    /// The usual range, low and high.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<[f64; 2]>,
     /// The limit.
@@ -184,24 +176,24 @@ pub struct Change {
     pub limit: Option<f64>,
     /// Events.
     pub numerator: f64,
-    /// What they are a part of.
+    /// The mail that the events are a share of.
     pub denominator: Option<f64>,
     /// When the trouble began, as estimated; RFC 3339.
     pub started_at: String,
-    /// When the alert fired, or fired again.
+    /// When the alert fired, or fired again; RFC 3339.
     pub fired_at: String,
-    /// The end of the bucket that brought this change.
+    /// The end of the bucket that brought this change; RFC 3339.
     pub updated_at: String,
-    /// Minutes the numbers are over.
+    /// The time that the numbers cover, in minutes, such as `30m`.
     pub window: String,
-    /// What explains it, most first.
+    /// What explains the trouble, largest share first.
     pub cause: Vec<Cause>,
     /// One sentence.
     pub summary: String,
-    /// Where to look; the one who publishes knows it.
+    /// The address of the alert on the dashboard; filled in when the change is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The same for all messages of one trouble.
+    /// The same for all changes of one alert.
     pub dedup_key: String,
 }
 
@@ -211,26 +203,36 @@ struct Alert {
     id: String,
     sequence: u32,
     phase: Phase,
-    first_bad: u32,
-    last_bad: u32,
-    /// [`Alert::last_bad`] when it was resolved last; 0 before.
-    ended: u32,
-    fired: u32,
-    spoke: u32,
-    patience: u32,
-    acknowledged: bool,
-    aftermath: u32,
+    /// The first finding since the alert became pending, and the last one.
+    #[serde(with = "minutes::stored")]
+    first_finding: Minute,
+    #[serde(with = "minutes::stored")]
+    last_finding: Minute,
+    /// [`Alert::last_finding`] when the alert was resolved last.
+    #[serde(with = "minutes::stored_option")]
+    ended: Option<Minute>,
+    #[serde(with = "minutes::stored")]
+    fired: Minute,
+    #[serde(with = "minutes::stored")]
+    last_change: Minute,
+    /// A flapping alert takes this many times as long to be resolved.
+    clear_factor: u32,
+    is_acknowledged: bool,
+    /// See [`AlertGroup::aftermath_minutes`].
+    aftermath_minutes: u32,
     content: AlertContent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
+    /// There are findings, but the alert has not fired (again) yet.
     Pending,
     Firing,
+    /// Resolved, and remembered in case the trouble comes back.
     Cooling,
 }
 
-/// All alerts that are not over; small, and stored more often than what they are judged by.
+/// All alerts that are not forgotten yet. It is small, and stored more often than the state that alerts are derived from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AlertRegistry {
     alerts: BTreeMap<AlertKey, Alert>,
@@ -242,29 +244,29 @@ impl AlertRegistry {
         self.alerts.get(key).is_some_and(|alert| alert.phase == Phase::Firing)
     }
 
-    /// Whether an alert of this key is open or ended less than six hours ago: what it explains stays silent.
-    pub(crate) fn explains(&self, key: &AlertKey, now: u32) -> bool {
+    /// Whether an alert of this key is open or ended a short while ago. What it explains gets no alert of its own.
+    pub(crate) fn explains(&self, key: &AlertKey, now: Minute) -> bool {
         self.alerts.get(key).is_some_and(|alert| {
             alert.phase == Phase::Firing
-                || (alert.ended != 0 && now.saturating_sub(alert.ended) < alert.aftermath)
+                || alert.ended.is_some_and(|ended| minutes_between(ended, now) < alert.aftermath_minutes)
         })
     }
 
-    /// Whether an alert of this group is open, or ended a short while ago, anywhere.
-    pub(crate) fn told_lately(&self, group: AlertGroup, now: u32) -> bool {
+    /// Whether any alert of this group is open or ended a short while ago.
+    pub(crate) fn has_recent(&self, group: AlertGroup, now: Minute) -> bool {
         self.alerts.keys().any(|key| key.group == group && self.explains(key, now))
     }
 
-    /// Whether trouble of this kind is told, or was a short while ago, of the same tenant or of all of them, but not of this very part.
-    pub(crate) fn told_elsewhere(&self, key: &AlertKey, now: u32) -> bool {
-        let mut others = self.alerts.keys().filter(|other| {
-            let same = other.tenant == key.tenant || other.tenant == "*";
-            same && other.group == key.group && *other != key
-        });
+    /// Whether another alert of the same group, of the same tenant or of the platform, is open or ended a short while ago.
+    pub(crate) fn is_reported_elsewhere(&self, key: &AlertKey, now: Minute) -> bool {
+        let mut others = self
+            .alerts
+            .keys()
+            .filter(|other| other.scope.includes(&key.scope) && other.group == key.group && *other != key);
         others.any(|other| self.explains(other, now))
     }
 
-    /// Whether an alert of this id is pending, open or cooling down.
+    /// Whether an alert with this id is pending, open or cooling down.
     pub fn has(&self, id: &str) -> bool {
         self.alerts.values().any(|alert| alert.id == id)
     }
@@ -275,34 +277,34 @@ impl AlertRegistry {
     }
 
     /// The keys of alerts that were resolved in this minute.
-    pub(crate) fn resolved_at(&self, now: u32) -> Vec<AlertKey> {
+    pub(crate) fn resolved_at(&self, now: Minute) -> Vec<AlertKey> {
         let resolved =
-            self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Cooling && alert.spoke == now);
+            self.alerts.iter().filter(|(_, alert)| alert.phase == Phase::Cooling && alert.last_change == now);
         resolved.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Somebody looks after it: no reminders until it is resolved. False if no such alert is open.
+    /// Records that somebody looks after an alert, so there are no reminders until it is resolved. False if no such alert is open.
     pub(crate) fn acknowledge(&mut self, id: &str) -> bool {
         let alert = self.alerts.values_mut().find(|alert| alert.id == id && alert.phase == Phase::Firing);
         alert.is_some_and(|alert| {
-            alert.acknowledged = true;
+            alert.is_acknowledged = true;
             true
         })
     }
 
-    /// Keeps open alerts open through a bucket that says nothing, since its counts are missing.
-    pub(crate) fn keep_open(&mut self, now: u32) {
-        let known = self.alerts.iter_mut().filter(|(key, _)| key.group != AlertGroup::Pipeline);
-        for (_, alert) in known.filter(|(_, alert)| alert.phase == Phase::Firing) {
-            alert.last_bad = now;
+    /// Keeps open alerts open through a bucket whose counts are missing: it says nothing about them.
+    pub(crate) fn keep_open(&mut self, now: Minute) {
+        let others = self.alerts.iter_mut().filter(|(key, _)| key.group != AlertGroup::Pipeline);
+        for (_, alert) in others.filter(|(_, alert)| alert.phase == Phase::Firing) {
+            alert.last_finding = now;
         }
     }
 
-    /// Applies the findings of a bucket that ended at `now`; what is not among them is fine.
-    pub(crate) fn apply(&mut self, now: u32, findings: Vec<Finding>, rules: &Rules) -> Vec<Change> {
+    /// Applies the findings of a bucket that ended at `now`. Alerts without a finding come closer to their end.
+    pub(crate) fn apply(&mut self, now: Minute, findings: Vec<Finding>, rules: &Rules) -> Vec<Change> {
         let mut changes = Vec::new();
         for finding in findings {
-            if rules.in_maintenance(&finding.key.tenant, now) {
+            if rules.in_maintenance(&finding.key.scope, now) {
                 continue;
             }
             if !self.alerts.contains_key(&finding.key) && self.alerts.len() >= MAX_ALERTS {
@@ -310,131 +312,138 @@ impl AlertRegistry {
             }
             let key = finding.key.clone();
             let alert = self.alerts.entry(key).or_insert_with(|| Alert::pending(&finding, now));
-            changes.extend(alert.bad(now, finding, rules));
+            changes.extend(alert.add_finding(now, finding, rules));
         }
-        let mut over = Vec::new();
-        for (key, alert) in &mut self.alerts {
-            if alert.last_bad < now {
-                changes.extend(alert.fine(now, key, rules));
-                if alert.is_over(now, rules) {
-                    over.push(key.clone());
-                }
+        self.alerts.retain(|key, alert| {
+            if alert.last_finding >= now {
+                return true;
             }
-        }
-        for key in over {
-            self.alerts.remove(&key);
-        }
+            changes.extend(alert.pass_without_finding(now, key, rules));
+            !alert.is_forgotten(now, rules)
+        });
         changes
     }
 }
 
 impl Alert {
-    fn pending(finding: &Finding, now: u32) -> Self {
+    fn pending(finding: &Finding, now: Minute) -> Self {
         Self {
-            id: id_of(&finding.key, now),
+            id: public_id(&finding.key, now),
             sequence: 0,
             phase: Phase::Pending,
-            first_bad: now,
-            last_bad: now,
-            ended: 0,
-            fired: 0,
-            spoke: 0,
-            patience: 1,
-            acknowledged: false,
-            aftermath: finding.key.group.aftermath(),
+            first_finding: now,
+            last_finding: now,
+            ended: None,
+            fired: now,
+            last_change: now,
+            clear_factor: 1,
+            is_acknowledged: false,
+            aftermath_minutes: finding.key.group.aftermath_minutes(),
             content: finding.content.clone(),
         }
     }
 
-    fn bad(&mut self, now: u32, finding: Finding, rules: &Rules) -> Option<Change> {
-        self.last_bad = now;
+    fn add_finding(&mut self, now: Minute, finding: Finding, rules: &Rules) -> Option<Change> {
+        self.last_finding = now;
         if self.phase == Phase::Cooling {
             self.phase = Phase::Pending;
-            self.first_bad = now;
-            self.acknowledged = false;
-            // It was held before it fired for the first time.
-            if now.saturating_sub(self.ended) <= self.flaps_within(rules) {
-                self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.first_finding = now;
+            self.is_acknowledged = false;
+            // It fires at once: it was held before it fired for the first time.
+            if self.ended.is_some_and(|ended| minutes_between(ended, now) <= self.flapping_minutes(rules)) {
+                self.clear_factor = (self.clear_factor * 2).min(MAX_CLEAR_FACTOR);
                 self.content = finding.content;
                 return Some(self.fire(now, &finding.key));
             }
-            self.patience = 1;
+            self.clear_factor = 1;
         }
         if self.phase == Phase::Pending {
             self.content = finding.content;
-            return (now - self.first_bad >= finding.hold).then(|| self.fire(now, &finding.key));
+            let pending_minutes = minutes_between(self.first_finding, now);
+            return (pending_minutes >= finding.hold_minutes).then(|| self.fire(now, &finding.key));
         }
         let escalates = finding.content.severity > self.content.severity;
-        let is_due = now.saturating_sub(self.spoke) >= rules.reminder_hours.saturating_mul(60);
+        let is_reminder_due =
+            minutes_between(self.last_change, now) >= rules.reminder_hours.saturating_mul(MINUTES_PER_HOUR);
         let started = self.content.started.min(finding.content.started);
         let severity = self.content.severity.max(finding.content.severity);
         self.content = AlertContent { severity, started, ..finding.content };
         if escalates {
-            let change = self.speak(now, &finding.key, State::Firing);
+            let change = self.change(now, &finding.key, State::Firing);
             return Some(Change { escalated: true, ..change });
         }
-        (is_due && !self.acknowledged).then(|| self.speak(now, &finding.key, State::Reminder))
+        (is_reminder_due && !self.is_acknowledged).then(|| self.change(now, &finding.key, State::Reminder))
     }
 
-    fn fine(&mut self, now: u32, key: &AlertKey, rules: &Rules) -> Option<Change> {
-        let quiet = now.saturating_sub(self.last_bad);
-        if self.phase == Phase::Pending && self.ended != 0 && quiet > PENDING {
+    fn pass_without_finding(&mut self, now: Minute, key: &AlertKey, rules: &Rules) -> Option<Change> {
+        let quiet_minutes = minutes_between(self.last_finding, now);
+        // An alert that was resolved before and did not fire again goes back to cooling down.
+        if self.phase == Phase::Pending && self.ended.is_some() && quiet_minutes > PENDING_MINUTES {
             self.phase = Phase::Cooling;
         }
-        if self.phase != Phase::Firing || quiet < rules.clear_minutes.saturating_mul(self.patience) {
+        if self.phase != Phase::Firing
+            || quiet_minutes < rules.clear_minutes.saturating_mul(self.clear_factor)
+        {
             return None;
         }
         self.phase = Phase::Cooling;
-        self.ended = self.last_bad;
-        Some(self.speak(now, key, State::Resolved))
+        self.ended = Some(self.last_finding);
+        Some(self.change(now, key, State::Resolved))
     }
 
-    fn is_over(&self, now: u32, rules: &Rules) -> bool {
-        match self.phase {
-            Phase::Pending => self.ended == 0 && now.saturating_sub(self.last_bad) > PENDING,
-            Phase::Firing => false,
-            Phase::Cooling => {
-                let kept = self.flaps_within(rules).max(RECURS_WITHIN.saturating_add(rules.clear_minutes));
-                now.saturating_sub(self.ended) > kept
+    fn is_forgotten(&self, now: Minute, rules: &Rules) -> bool {
+        match (self.phase, self.ended) {
+            (Phase::Pending, None) => minutes_between(self.last_finding, now) > PENDING_MINUTES,
+            (Phase::Pending, Some(_)) | (Phase::Firing, _) => false,
+            (Phase::Cooling, ended) => {
+                let ended = event::invariant::or_broken(
+                    ended,
+                    self.last_finding,
+                    "a resolved alert that never ended",
+                );
+                let recurs_minutes = RECURS_WITHIN_MINUTES.saturating_add(rules.clear_minutes);
+                minutes_between(ended, now) > self.flapping_minutes(rules).max(recurs_minutes)
             }
         }
     }
 
-    /// Trouble that comes back within so many minutes after it ended is the old one.
-    fn flaps_within(&self, rules: &Rules) -> u32 {
-        rules.cool_down_minutes.max(self.aftermath).saturating_add(rules.clear_minutes)
+    /// Trouble that comes back within this many minutes after it ended counts as flapping.
+    fn flapping_minutes(&self, rules: &Rules) -> u32 {
+        rules.cool_down_minutes.max(self.aftermath_minutes).saturating_add(rules.clear_minutes)
     }
 
-    fn fire(&mut self, now: u32, key: &AlertKey) -> Change {
+    fn fire(&mut self, now: Minute, key: &AlertKey) -> Change {
         self.phase = Phase::Firing;
         self.fired = now;
-        let change = self.speak(now, key, State::Firing);
-        Change { recurred: self.ended != 0, ..change }
+        let change = self.change(now, key, State::Firing);
+        Change { recurred: self.ended.is_some(), ..change }
     }
 
-    fn speak(&mut self, now: u32, key: &AlertKey, state: State) -> Change {
+    fn change(&mut self, now: Minute, key: &AlertKey, state: State) -> Change {
         self.sequence += 1;
-        self.spoke = now;
+        self.last_change = now;
         let content = &self.content;
-        let time = |minute: u32| Minute(minute).start().to_string();
-        let parts = [("provider", &key.provider), ("campaign", &key.campaign)];
-        let named = parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-        let scope: BTreeMap<String, String> = named.collect();
+        let time = |minute: Minute| minute.start().to_string();
+        let dimensions = [("provider", &key.provider), ("campaign", &key.campaign)];
+        let named =
+            dimensions.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let summary = match state {
             State::Firing | State::Reminder => content.summary.clone(),
-            State::Resolved => format!("Over since {}: {}", time(self.last_bad), content.summary),
+            State::Resolved => {
+                format!("Resolved, last seen {}: {}", time(self.last_finding), content.summary)
+            }
         };
         Change {
             id: self.id.clone(),
             sequence: self.sequence,
-            tenant: key.tenant.clone(),
+            tenant: key.scope.as_str().to_owned(),
             severity: content.severity,
             kind: content.kind,
             metric: content.metric.clone(),
             state,
             escalated: false,
             recurred: false,
-            scope,
+            scope: named.collect(),
             value: content.value,
             expected: content.expected,
             limit: content.limit,
@@ -443,7 +452,7 @@ impl Alert {
             started_at: time(content.started),
             fired_at: time(self.fired),
             updated_at: time(now),
-            window: format!("{}m", content.window),
+            window: format!("{}m", content.window_minutes),
             cause: content.cause.clone(),
             summary,
             url: None,

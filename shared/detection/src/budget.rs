@@ -1,69 +1,77 @@
-//! How far the lines are at which SES reviews an account or pauses it, and when they are reached at the present rate.
+//! How close an account is to the reputation thresholds at which SES reviews it or pauses its sending, and when it reaches them at the
+//! present rate.
 //!
-//! SES looks at hard bounces and complaints over what it calls a representative volume of mail, which it does not state; the caller
+//! SES computes hard bounce and complaint rates over what it calls a representative volume of mail, which it does not specify; the caller
 //! decides which recent mail stands for it. Sources: <https://docs.aws.amazon.com/ses/latest/dg/reputationdashboard-bounce-rate.html>,
 //! <https://docs.aws.amazon.com/ses/latest/dg/reputationdashboard-complaint-rate.html>,
-//! <https://support.google.com/a/answer/14229414> (Gmail tells SES of no complaint, so its lines have no rate here).
+//! <https://support.google.com/a/answer/14229414> (Gmail reports no complaints to SES, so its thresholds have no rate here).
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Denominator};
 use crate::cusum::to_f32;
+use crate::wording;
 
-/// Mail that says something about an account. SES does not state its own number.
+/// The volume of mail, in messages, that is taken to be representative. SES does not specify its own.
 pub const VOLUME: f64 = 10_000.0;
-/// Minutes in a day, and those whose rate is the present one.
-const DAY: f64 = 1440.0;
-const PRESENT: f64 = 180.0;
-/// Mail, less of which is not representative.
-const LEAST_MAIL: f64 = VOLUME / 2.0;
-/// A line that is reached in so many hours is worth a word, if this share of the way is behind.
+/// Time constants, in minutes: of the volume, and of the present rate.
+const DAY_MINUTES: f64 = 1440.0;
+const PRESENT_MINUTES: f64 = 180.0;
+/// Less mail than this is not representative.
+const MIN_MAIL: f64 = VOLUME / 2.0;
+/// A threshold is reported if it is reached within this many hours and the rate is at this share of it already.
 const SOON_HOURS: f64 = 24.0;
 const SOON_USED: f64 = 0.5;
-/// An alert goes on until the rate is clearly below its line and that is not soon reached.
+/// An open alert goes on until the rate is below this share of its threshold.
 const CLEAR_USED: f64 = 0.9;
 
-/// A line not to be crossed.
+/// A reputation threshold of SES or a mailbox provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReputationThreshold {
-    /// Its name, which stays.
+    /// Its stable name in the public API.
     pub name: &'static str,
-    /// The rate it is on, by the name of the metric.
+    /// The metric's name in the public API.
     pub metric: &'static str,
-    /// Where it is, as a fraction.
+    /// The rate, as a fraction.
     pub limit: f64,
-    /// What happens there.
+    /// What happens at the threshold.
     pub meaning: &'static str,
-    /// Whether SES learns what is counted.
-    pub is_known: bool,
+    /// Whether SES learns of the events that are counted.
+    pub is_known_to_ses: bool,
 }
 
-/// All lines.
+/// All thresholds.
 pub const REPUTATION_THRESHOLDS: [ReputationThreshold; 6] = [
-    threshold("ses_bounce_review", "hard_bounce_rate", 0.05, "SES reviews the account"),
-    threshold("ses_bounce_pause", "hard_bounce_rate", 0.10, "SES may pause sending"),
-    threshold("ses_complaint_review", "complaint_rate", 0.001, "SES reviews the account"),
-    threshold("ses_complaint_pause", "complaint_rate", 0.005, "SES may pause sending"),
+    known_to_ses("ses_bounce_review", "hard_bounce_rate", 0.05, "SES reviews the account"),
+    known_to_ses("ses_bounce_pause", "hard_bounce_rate", 0.10, "SES may pause sending"),
+    known_to_ses("ses_complaint_review", "complaint_rate", 0.001, "SES reviews the account"),
+    known_to_ses("ses_complaint_pause", "complaint_rate", 0.005, "SES may pause sending"),
     ReputationThreshold {
-        is_known: false,
-        ..threshold("gmail_spam_target", "complaint_rate", 0.001, "Gmail asks senders to stay below")
+        name: "gmail_spam_target",
+        metric: "complaint_rate",
+        limit: 0.001,
+        meaning: "Gmail asks senders to stay below",
+        is_known_to_ses: false,
     },
     ReputationThreshold {
-        is_known: false,
-        ..threshold("gmail_spam_limit", "complaint_rate", 0.003, "Gmail rejects or files as spam")
+        name: "gmail_spam_limit",
+        metric: "complaint_rate",
+        limit: 0.003,
+        meaning: "Gmail rejects mail or files it as spam above",
+        is_known_to_ses: false,
     },
 ];
 
-const fn threshold(
+const fn known_to_ses(
     name: &'static str,
     metric: &'static str,
     limit: f64,
     meaning: &'static str,
 ) -> ReputationThreshold {
-    ReputationThreshold { name, metric, limit, meaning, is_known: true }
+    ReputationThreshold { name, metric, limit, meaning, is_known_to_ses: true }
 }
 
-/// Events and the mail they are a part of.
+/// Events and the mail that they are a share of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Proportion {
     /// Events.
@@ -72,72 +80,99 @@ pub struct Proportion {
     pub mail: f64,
 }
 
-/// An account's recent mail, kept up bucket by bucket: the last day, or about [`VOLUME`] mails where that is longer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct AccountReputation {
-    volume: [Recent; 2],
-    present: [Recent; 2],
+/// A rate that SES has reputation thresholds for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReputationRate {
+    HardBounce,
+    Complaint,
 }
 
-/// Decayed events and mail.
+impl ReputationRate {
+    /// The metric's name in the public API.
+    const fn metric(self) -> &'static str {
+        match self {
+            Self::HardBounce => "hard_bounce_rate",
+            Self::Complaint => "complaint_rate",
+        }
+    }
+}
+
+/// An account's recent mail, updated bucket by bucket: that of the last day, or about [`VOLUME`] messages where that takes longer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Recent {
+pub(crate) struct AccountReputation {
+    hard_bounces: RecentRate,
+    complaints: RecentRate,
+}
+
+/// One rate over the representative volume and at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct RecentRate {
+    volume: DecayedProportion,
+    present: DecayedProportion,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct DecayedProportion {
     events: f32,
     mail: f32,
 }
 
-/// The rates that lines are on.
-pub(crate) const RATES: [&str; 2] = ["hard_bounce_rate", "complaint_rate"];
-
 impl AccountReputation {
-    /// Adds a bucket of so many minutes.
-    pub(crate) fn add(&mut self, counts: &Counts, bucket: u32) {
-        let [day, present] = [DAY, PRESENT].map(|minutes| (-f64::from(bucket) / minutes).exp());
-        let rates = [
-            (counts.hard_bounces(), counts.denominator(crate::Denominator::Sends)),
-            (counts.complaints, counts.deliveries),
-        ];
-        for ((volume, recent), (events, mail)) in self.volume.iter_mut().zip(&mut self.present).zip(rates) {
-            volume.add(events, mail, day.max(1.0 - mail / VOLUME));
-            recent.add(events, mail, present);
+    /// Adds a bucket of `bucket_minutes`.
+    pub(crate) fn add(&mut self, counts: &Counts, bucket_minutes: u32) {
+        let sends = counts.denominator(Denominator::Sends);
+        self.hard_bounces.add(counts.hard_bounces(), sends, bucket_minutes);
+        self.complaints.add(counts.complaints, counts.deliveries, bucket_minutes);
+    }
+
+    const fn rate(&self, rate: ReputationRate) -> &RecentRate {
+        match rate {
+            ReputationRate::HardBounce => &self.hard_bounces,
+            ReputationRate::Complaint => &self.complaints,
         }
     }
 
-    /// Events of a rate of [`RATES`].
-    pub(crate) fn events(&self, rate: usize) -> f64 {
-        self.volume.get(rate).map_or(0.0, |volume| volume.events.into())
+    /// The events of a rate in the representative volume.
+    pub(crate) fn events(&self, rate: ReputationRate) -> f64 {
+        self.rate(rate).volume.events.into()
     }
 
-    /// The worst line of a rate that is crossed, or is at the present rate soon; if an alert is open already, the line that still is near.
+    /// The highest threshold of a rate that is crossed, or will be soon at the present rate. If an alert is open already, a threshold
+    /// that is still close counts too. None without a representative volume.
     pub(crate) fn danger(
         &self,
-        rate: usize,
+        rate: ReputationRate,
         is_open: bool,
     ) -> Option<(ReputationThreshold, ThresholdStatus)> {
-        let (volume, present) = (self.volume.get(rate)?.proportion(), self.present.get(rate)?.proportion());
-        if volume.mail < LEAST_MAIL {
+        let RecentRate { volume, present } = *self.rate(rate);
+        let volume = volume.proportion();
+        if volume.mail < MIN_MAIL {
             return None;
         }
-        // A day at the present rate.
-        let day = DAY / PRESENT;
-        let present = Proportion { events: day * present.events, mail: day * present.mail };
-        let thresholds = REPUTATION_THRESHOLDS
+        let present = present.proportion();
+        // The present rate and volume, continued for a day.
+        let scale = DAY_MINUTES / PRESENT_MINUTES;
+        let day = Proportion { events: scale * present.events, mail: scale * present.mail };
+        REPUTATION_THRESHOLDS
             .into_iter()
-            .filter(|threshold| threshold.is_known && RATES.get(rate) == Some(&threshold.metric));
-        let statuses = thresholds.map(|threshold| {
-            let status = status(&threshold, volume, present);
-            (threshold, status)
-        });
-        let near = statuses.filter(|(_, status)| {
-            let used = status.used.unwrap_or_default();
-            let soon = status.hours_left.is_some_and(|hours| hours <= SOON_HOURS) && used >= SOON_USED;
-            used >= 1.0 || soon || (is_open && used >= CLEAR_USED)
-        });
-        near.max_by(|a, b| a.0.limit.total_cmp(&b.0.limit))
+            .filter(|threshold| threshold.is_known_to_ses && threshold.metric == rate.metric())
+            .map(|threshold| (threshold, threshold_status(&threshold, volume, day)))
+            .filter(|(_, status)| status.is_danger(is_open))
+            .max_by(|a, b| a.0.limit.total_cmp(&b.0.limit))
     }
 }
 
-impl Recent {
+impl RecentRate {
+    fn add(&mut self, events: f64, mail: f64, bucket_minutes: u32) {
+        let [day, present] =
+            [DAY_MINUTES, PRESENT_MINUTES].map(|minutes| (-f64::from(bucket_minutes) / minutes).exp());
+        // Decays no faster than the volume is replaced, so that little mail is remembered for longer than a day.
+        self.volume.add(events, mail, day.max(1.0 - mail / VOLUME));
+        self.present.add(events, mail, present);
+    }
+}
+
+impl DecayedProportion {
     fn add(&mut self, events: f64, mail: f64, keep: f64) {
         self.events = to_f32(keep * f64::from(self.events) + events);
         self.mail = to_f32(keep * f64::from(self.mail) + mail);
@@ -148,46 +183,52 @@ impl Recent {
     }
 }
 
-/// Where one stands.
+/// Where an account stands relative to a threshold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ThresholdStatus {
-    /// The line.
+    /// The threshold's name.
+    #[serde(rename = "line")]
     pub threshold: &'static str,
-    /// The rate it is on.
+    /// The metric's name.
     pub metric: &'static str,
-    /// Where it is, as a fraction.
+    /// The threshold, as a fraction.
     pub limit: f64,
-    /// What happens there.
+    /// What happens at the threshold.
     pub meaning: &'static str,
-    /// The rate over the volume that is looked at; none without mail, or where SES learns of none.
+    /// The rate over the representative volume; none without mail, or where SES learns of no events.
     pub rate: Option<f64>,
     /// Events in that volume.
     pub numerator: Option<f64>,
     /// Mail in that volume.
     pub denominator: Option<f64>,
-    /// The rate's share of the limit; 1 and more is beyond it.
+    /// The rate as a share of the threshold; 1 and more is beyond it.
     pub used: Option<f64>,
-    /// Further events that fit into this volume.
+    /// Further events in this volume until the threshold is reached.
     pub left: Option<f64>,
     /// The rate of the last day.
     pub rate_last_day: Option<f64>,
-    /// Hours until the line is reached at the present rate and volume: 0 if it is crossed, none if it is not reached.
+    /// Hours until the threshold is reached at the rate and volume of the last day: 0 if it is crossed, none if it is not reached.
     pub hours_left: Option<f64>,
     /// One sentence.
     pub summary: String,
 }
 
-/// Where one stands to a line, from the volume that is looked at and the part of it that is of the last day.
-pub fn status(threshold: &ReputationThreshold, volume: Proportion, last_day: Proportion) -> ThresholdStatus {
-    let known = threshold.is_known && volume.mail > 0.0;
-    let rate = known.then(|| volume.events / volume.mail);
-    let rate_last_day = (threshold.is_known && last_day.mail > 0.0).then(|| last_day.events / last_day.mail);
+/// Compares a threshold with the rate over the representative volume and over the part of it that is of the last day.
+pub fn threshold_status(
+    threshold: &ReputationThreshold,
+    volume: Proportion,
+    last_day: Proportion,
+) -> ThresholdStatus {
+    let is_known = threshold.is_known_to_ses && volume.mail > 0.0;
+    let rate = is_known.then(|| volume.events / volume.mail);
+    let rate_last_day =
+        (threshold.is_known_to_ses && last_day.mail > 0.0).then(|| last_day.events / last_day.mail);
     let hours_left = rate.and_then(|rate| {
         if rate >= threshold.limit {
             return Some(0.0);
         }
         let above = rate_last_day? - threshold.limit;
-        // (events + r v t) / (mail + v t) = limit, with r and v those of the last day.
+        // Solves (events + r v t) / (mail + v t) = limit for t, where r and v are the rate and the hourly volume of the last day.
         (above > 0.0).then(|| {
             let hourly = last_day.mail / 24.0;
             (threshold.limit * volume.mail - volume.events) / (hourly * above)
@@ -199,10 +240,10 @@ pub fn status(threshold: &ReputationThreshold, volume: Proportion, last_day: Pro
         limit: threshold.limit,
         meaning: threshold.meaning,
         rate,
-        numerator: known.then_some(volume.events),
-        denominator: known.then_some(volume.mail),
+        numerator: is_known.then_some(volume.events),
+        denominator: is_known.then_some(volume.mail),
         used: rate.map(|rate| rate / threshold.limit),
-        left: known.then(|| (threshold.limit * volume.mail - volume.events).max(0.0).floor()),
+        left: is_known.then(|| (threshold.limit * volume.mail - volume.events).max(0.0).floor()),
         rate_last_day,
         hours_left,
         summary: String::new(),
@@ -212,31 +253,35 @@ pub fn status(threshold: &ReputationThreshold, volume: Proportion, last_day: Pro
 }
 
 impl ThresholdStatus {
+    /// Whether the threshold is crossed or will be soon; if an alert is open, also whether the rate is still close to it.
+    fn is_danger(&self, is_open: bool) -> bool {
+        let Some(used) = self.used else { return false };
+        let is_soon = self.hours_left.is_some_and(|hours| hours <= SOON_HOURS) && used >= SOON_USED;
+        used >= 1.0 || is_soon || (is_open && used >= CLEAR_USED)
+    }
+
     fn sentence(&self, threshold: &ReputationThreshold) -> String {
         let percent = |rate: f64| format!("{:.*} %", if rate < 0.01 { 3 } else { 1 }, rate * 100.0);
-        let (name, limit) = (threshold.metric.replace('_', " "), percent(threshold.limit));
-        if !threshold.is_known {
+        let (name, limit) = (wording::metric(threshold.metric), percent(threshold.limit));
+        let meaning = threshold.meaning;
+        if !threshold.is_known_to_ses {
             return format!(
-                "{} {limit} of complaints; it tells SES of none: look at Google Postmaster Tools.",
-                threshold.meaning
+                "{meaning} a {name} of {limit}; Gmail reports no complaints to SES, so see Google Postmaster Tools."
             );
         }
         let (Some(rate), Some(left)) = (self.rate, self.left) else {
-            return format!("No mail; {} at {limit}.", threshold.meaning);
+            return format!("No mail was sent; at a {name} of {limit} {meaning}.");
         };
+        let rate = percent(rate);
         match self.hours_left {
             Some(hours) if hours <= 0.0 => {
-                format!("The {name} is {}, beyond {limit}, where {}.", percent(rate), threshold.meaning)
+                format!("The {name} is {rate}, above the threshold of {limit} at which {meaning}.")
             }
             Some(hours) => format!(
-                "The {name} is {}; at the present rate it reaches {limit}, where {}, in about {hours:.0} hours.",
-                percent(rate),
-                threshold.meaning
+                "The {name} is {rate}; at the present rate it reaches {limit}, at which {meaning}, in about {hours:.0} hours."
             ),
             None => format!(
-                "The {name} is {}; {left:.0} more fit below {limit}, where {}.",
-                percent(rate),
-                threshold.meaning
+                "The {name} is {rate}; {left:.0} more events would bring it to {limit}, at which {meaning}."
             ),
         }
     }
@@ -246,21 +291,22 @@ impl ThresholdStatus {
 mod tests {
     use super::*;
 
-    /// Minutes until there is danger, and whether it is of a pause, at so many mails a minute and this rate of hard bounces.
-    fn danger(mails: f64, rate: impl Fn(u32) -> f64) -> Option<(u32, &'static str)> {
+    /// Minutes until a threshold is in danger, and its name, for this many messages per minute and this rate of hard bounces.
+    fn danger(messages: f64, rate: impl Fn(u32) -> f64) -> Option<(u32, &'static str)> {
         let mut account = AccountReputation::default();
         (0..20_000).find_map(|minute| {
-            let bounces_permanent = mails * rate(minute);
-            let counts = Counts { sends: mails, bounces_permanent, ..Counts::default() };
+            let bounces_permanent = messages * rate(minute);
+            let counts = Counts { sends: messages, bounces_permanent, ..Counts::default() };
             account.add(&counts, 1);
-            account.danger(0, false).map(|(threshold, _)| (minute, threshold.name))
+            let danger = account.danger(ReputationRate::HardBounce, false);
+            danger.map(|(threshold, _)| (minute, threshold.name))
         })
     }
 
     #[test]
-    fn a_line_is_told_before_it_is_crossed_and_not_for_a_moments_trouble() {
+    fn threshold_is_in_danger_before_it_is_crossed_and_not_for_brief_trouble() {
         assert_eq!(danger(100.0, |_| 0.02), None);
-        // Ten minutes of every second mail in a day of good ones.
+        // Ten minutes with a bounce for every second message, in a day of good ones.
         assert_eq!(danger(100.0, |minute| if (8000..8010).contains(&minute) { 0.5 } else { 0.005 }), None);
         let (minute, threshold) = danger(100.0, |minute| if minute < 8000 { 0.01 } else { 0.12 }).unwrap();
         assert!((8001..8600).contains(&minute), "{minute}");
@@ -270,11 +316,11 @@ mod tests {
 
     fn check(events: f64, mail: f64, day_events: f64, day_mail: f64) -> ThresholdStatus {
         let day = Proportion { events: day_events, mail: day_mail };
-        status(&REPUTATION_THRESHOLDS[0], Proportion { events, mail }, day)
+        threshold_status(&REPUTATION_THRESHOLDS[0], Proportion { events, mail }, day)
     }
 
     #[test]
-    fn the_line_is_reached_when_the_volume_with_what_comes_is_on_it() {
+    fn threshold_is_reached_when_the_volume_including_future_mail_is_at_it() {
         let status = check(200.0, 10_000.0, 100.0, 1_000.0);
         let hours = status.hours_left.unwrap();
         let coming = 1_000.0 / 24.0 * hours;
@@ -284,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_below_the_line_never_reaches_it_and_one_beyond_has() {
+    fn rate_below_the_threshold_never_reaches_it_and_one_above_has_crossed_it() {
         assert_eq!(check(200.0, 10_000.0, 10.0, 1_000.0).hours_left, None);
         assert_eq!(check(600.0, 10_000.0, 0.0, 0.0).hours_left, Some(0.0));
         assert_eq!(check(600.0, 10_000.0, 0.0, 0.0).left, Some(0.0));
@@ -292,10 +338,58 @@ mod tests {
     }
 
     #[test]
-    fn what_ses_does_not_learn_has_no_rate() {
+    fn events_that_ses_does_not_learn_of_have_no_rate() {
         let volume = Proportion { events: 1.0, mail: 100.0 };
-        let status = status(&REPUTATION_THRESHOLDS[5], volume, volume);
+        let status = threshold_status(&REPUTATION_THRESHOLDS[5], volume, volume);
         assert_eq!((status.rate, status.used, status.hours_left), (None, None, None));
         assert!(status.summary.contains("Postmaster"), "{}", status.summary);
+    }
+
+    #[test]
+    fn sentence_says_where_the_account_stands() {
+        for (status, sentence) in [
+            (
+                check(0.0, 0.0, 0.0, 0.0),
+                "No mail was sent; at a hard bounce rate of 5.0 % SES reviews the account.",
+            ),
+            (
+                check(600.0, 10_000.0, 0.0, 0.0),
+                "The hard bounce rate is 6.0 %, above the threshold of 5.0 % at which SES reviews the account.",
+            ),
+            (
+                check(200.0, 10_000.0, 100.0, 1_000.0),
+                "The hard bounce rate is 2.0 %; at the present rate it reaches 5.0 %, at which SES reviews the account, in about 144 hours.",
+            ),
+            (
+                check(200.0, 10_000.0, 10.0, 1_000.0),
+                "The hard bounce rate is 2.0 %; 300 more events would bring it to 5.0 %, at which SES reviews the account.",
+            ),
+        ] {
+            assert_eq!(status.summary, sentence);
+        }
+    }
+
+    #[test]
+    fn open_alert_goes_on_while_the_rate_is_close_to_its_threshold() {
+        for (used, hours_left, is_open, is_danger) in [
+            (0.95, None, false, false),
+            (0.95, None, true, true),
+            (0.85, None, true, false),
+            (1.0, Some(0.0), false, true),
+            (0.5, Some(24.0), false, true),
+            (0.49, Some(1.0), false, false),
+            (0.9, Some(25.0), false, false),
+        ] {
+            let status = ThresholdStatus { used: Some(used), hours_left, ..check(0.0, 1.0, 0.0, 0.0) };
+            assert_eq!(status.is_danger(is_open), is_danger, "{used} {hours_left:?} {is_open}");
+        }
+    }
+
+    #[test]
+    fn statuses_keep_their_names_in_the_public_api() {
+        let json = serde_json::to_value(check(1.0, 100.0, 0.0, 0.0)).unwrap();
+        assert_eq!(json["line"], "ses_bounce_review");
+        let names = REPUTATION_THRESHOLDS.map(|threshold| threshold.name);
+        assert!(names.iter().all(|name| name.starts_with("ses_") || name.starts_with("gmail_")));
     }
 }

@@ -1,4 +1,4 @@
-//! Which dimension values explain trouble: the share of the excess that each provider and campaign carries.
+//! Which dimension values explain trouble: the share of the excess that each provider and campaign has.
 //!
 //! Shares are of the positive excess only: a provider that does better than usual explains nothing.
 
@@ -10,62 +10,71 @@ use crate::cusum::Cusum;
 use crate::series_monitor::SeriesMonitor;
 use crate::tenant_state::TenantState;
 
-/// Share above which one provider is the place of the trouble.
-pub(crate) const MOST: f64 = 0.75;
-/// Shares below are not worth a word.
-const LEAST_SHARE: f64 = 0.1;
-/// Causes told.
+/// A provider with more than this share of the excess is where the trouble is.
+pub(crate) const DOMINANT_SHARE: f64 = 0.75;
+/// Smaller shares are not reported.
+const MIN_SHARE: f64 = 0.1;
+/// Causes that are reported per dimension.
 const MAX_CAUSES: usize = 5;
-/// The part of the whole's excess that its providers, or campaigns, have together, at least.
-const LEAST_ACCOUNTED: f64 = 0.5;
-/// Cusum a provider or campaign needs to have a part in the trouble.
-const LEAST_STRENGTH: f32 = 1.0;
+/// The providers, or campaigns, of a tenant are assumed to have at least this share of its excess together.
+const MIN_ACCOUNTED_SHARE: f64 = 0.5;
+/// A provider or campaign needs a score above this to have a share.
+const MIN_SCORE: f32 = 1.0;
 
-/// Events in excess (or missing) over what was expected; 0 if it is better than usual.
+/// Names with their share of the excess, largest first.
+pub(crate) type Shares = Vec<(String, f64)>;
+
+/// Events in excess (or missing, where a fall is bad) over what was expected; 0 if the rate is better than usual.
 pub(crate) fn excess(metric: Metric, cusum: &Cusum) -> f64 {
-    let off = f64::from(cusum.observed - cusum.expected);
-    (if metric.falls() { -off } else { off }).max(0.0)
+    bad_part(metric, f64::from(cusum.observed - cusum.expected))
 }
 
-/// The providers of a tenant by their share of the excess, most first.
-pub(crate) fn providers(tenant: &TenantState, metric: Metric) -> Vec<(String, f64)> {
+/// The part of a deviation that is in the bad direction of a metric.
+fn bad_part(metric: Metric, off: f64) -> f64 {
+    (if metric.fall_is_bad() { -off } else { off }).max(0.0)
+}
+
+/// The shares of a tenant's providers.
+pub(crate) fn providers(tenant: &TenantState, metric: Metric) -> Shares {
     series(tenant, &tenant.providers, metric)
 }
 
-/// The regular campaigns of a tenant by their share of the excess, most first.
-pub(crate) fn recurring(tenant: &TenantState, metric: Metric) -> Vec<(String, f64)> {
+/// The shares of a tenant's recurring campaigns.
+pub(crate) fn recurring_campaigns(tenant: &TenantState, metric: Metric) -> Shares {
     series(tenant, &tenant.recurring.series, metric)
 }
 
-/// Once the trouble is over at its place, the whole still shows it: what little goes on elsewhere then is not all of it.
-fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: Metric) -> Vec<(String, f64)> {
+/// The shares of series that are parts of a tenant.
+///
+/// When the trouble is over where it was, the whole still shows it for a while. What little goes on elsewhere is not all of it then, so
+/// shares are of at least a part of the whole's excess.
+fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: Metric) -> Shares {
     let excesses = parts.iter().filter_map(|(name, monitor)| {
-        let cusum = monitor.strongest(metric);
-        (cusum.score > LEAST_STRENGTH).then(|| (name.clone(), excess(metric, &cusum)))
+        let cusum = monitor.highest_score(metric);
+        (cusum.score > MIN_SCORE).then(|| (name.clone(), excess(metric, &cusum)))
     });
-    let whole = excess(metric, &tenant.whole.strongest(metric));
-    shares_of(excesses.collect(), LEAST_ACCOUNTED * whole)
+    let whole = excess(metric, &tenant.whole.highest_score(metric));
+    shares_of_at_least(excesses.collect(), MIN_ACCOUNTED_SHARE * whole)
 }
 
-/// The campaigns of a tenant by their share of the recent excess over the tenant's own rate, most first.
-pub(crate) fn campaigns(tenant: &TenantState, metric: Metric, usual_rate: f64) -> Vec<(String, f64)> {
-    let denominator = metric.parameters().denominator as usize;
+/// The shares of a tenant's recent campaigns in the excess over `usual_rate`.
+pub(crate) fn recent_campaigns(tenant: &TenantState, metric: Metric, usual_rate: f64) -> Shares {
+    let denominator = metric.parameters().denominator;
     let excesses = tenant.campaigns.iter().map(|campaign| {
-        let events = f64::from(campaign.events.get(metric as usize).copied().unwrap_or_default());
-        let mail = f64::from(campaign.denominator.get(denominator).copied().unwrap_or_default());
-        let off = events - usual_rate * mail;
-        (campaign.name.clone(), (if metric.falls() { -off } else { off }).max(0.0))
+        let events = f64::from(campaign.events[metric]);
+        let mail = f64::from(campaign.mail[denominator]);
+        (campaign.name.clone(), bad_part(metric, events - usual_rate * mail))
     });
     shares(excesses.filter(|(name, _)| !name.is_empty()).collect())
 }
 
-/// Turns excesses into shares of their sum, most first.
-pub(crate) fn shares(excesses: Vec<(String, f64)>) -> Vec<(String, f64)> {
-    shares_of(excesses, 0.0)
+/// Turns excesses into shares of their sum.
+pub(crate) fn shares(excesses: Vec<(String, f64)>) -> Shares {
+    shares_of_at_least(excesses, 0.0)
 }
 
-/// Turns excesses into shares of their sum, or of `least` if that is more.
-fn shares_of(mut excesses: Vec<(String, f64)>, least: f64) -> Vec<(String, f64)> {
+/// Turns excesses into shares of their sum, or of `least` if that is more. None if both are 0.
+fn shares_of_at_least(mut excesses: Vec<(String, f64)>, least: f64) -> Shares {
     let total = excesses.iter().map(|(_, excess)| excess).sum::<f64>().max(least);
     if total <= 0.0 {
         return Vec::new();
@@ -77,10 +86,10 @@ fn shares_of(mut excesses: Vec<(String, f64)>, least: f64) -> Vec<(String, f64)>
     excesses
 }
 
-/// Shares of one dimension as causes.
+/// The shares of one dimension that are large enough to be reported, as causes.
 pub(crate) fn causes(dimension: &str, shares: &[(String, f64)]) -> Vec<Cause> {
-    let worth = shares.iter().filter(|(_, share)| *share >= LEAST_SHARE).take(MAX_CAUSES);
-    worth
+    let reported = shares.iter().filter(|(_, share)| *share >= MIN_SHARE).take(MAX_CAUSES);
+    reported
         .map(|(value, share)| Cause {
             filter: BTreeMap::from([(dimension.to_owned(), value.clone())]),
             share: *share,
@@ -93,18 +102,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_little_goes_on_elsewhere_is_not_all_of_what_the_whole_shows() {
+    fn small_excess_elsewhere_is_not_all_of_a_large_one_of_the_whole() {
         let left = vec![("apple".to_owned(), 1.0)];
         assert!((shares(left.clone())[0].1 - 1.0).abs() < 1e-9);
-        assert!(shares_of(left, 0.5 * 140.0)[0].1 < 0.02);
+        assert!(shares_of_at_least(left, 0.5 * 140.0)[0].1 < 0.02);
     }
 
     #[test]
-    fn shares_add_up_to_one_and_small_ones_are_left_out() {
+    fn shares_add_up_to_one_and_small_ones_are_not_reported() {
         let shares = shares(vec![("a".to_owned(), 1.0), ("gmail".to_owned(), 18.0), ("b".to_owned(), 1.0)]);
         assert!((shares.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-9);
         let causes = causes("provider", &shares);
         assert_eq!(causes.len(), 1);
         assert_eq!(causes[0].filter["provider"], "gmail");
+    }
+
+    #[test]
+    fn shares_are_sorted_and_equal_ones_by_name() {
+        let excess = |name: &str, excess: f64| (name.to_owned(), excess);
+        let shares = shares(vec![excess("c", 1.0), excess("a", 1.0), excess("b", 2.0)]);
+        assert_eq!(shares.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b", "a", "c"]);
+        assert_eq!(super::shares(vec![excess("a", 0.0)]), []);
+    }
+
+    #[test]
+    fn excess_is_in_the_bad_direction_of_its_metric() {
+        for (metric, observed, expected, excess_expected) in [
+            (Metric::Bounce, 30.0, 10.0, 20.0),
+            (Metric::Bounce, 5.0, 10.0, 0.0),
+            (Metric::Open, 30.0, 100.0, 70.0),
+            (Metric::Open, 130.0, 100.0, 0.0),
+        ] {
+            let cusum = Cusum { observed, expected, ..Cusum::default() };
+            assert!((excess(metric, &cusum) - excess_expected).abs() < 1e-9, "{metric:?} {observed}");
+        }
     }
 }

@@ -1,101 +1,129 @@
-//! From evidence to findings: which series speaks for a tenant, and when many tenants' trouble is one cause.
+//! From scores to findings: which series reports a tenant's trouble, and when the trouble of many tenants has one cause.
 //!
-//! A provider that carries most of a tenant's excess is the place of the trouble; several tenants in trouble at one provider and
-//! nowhere else are one alert for that provider. What an open alert explains stays silent.
+//! A provider with most of a tenant's excess is where the trouble is. Several tenants in trouble at one provider and nowhere else are one
+//! finding about that provider. What an open alert explains must not become an alert of its own.
 
 mod limit_findings;
 mod recurring_campaigns;
 
 use std::collections::BTreeMap;
 
+use event::Minute;
+
 use crate::alert::{AlertContent, AlertGroup, AlertKey, AlertRegistry, Finding};
-use crate::cause;
+use crate::cause::{self, Shares};
 use crate::counts::Metric;
 use crate::cusum::Cusum;
+use crate::decline::DeclineFit;
+use crate::minutes::{MINUTES_PER_DAY, minutes_between, plus};
 use crate::report;
 use crate::rules::{MailSubset, Rules};
-use crate::series_monitor::{DECLINES, SeriesMonitor};
-use crate::tenant_state::{self, TenantState};
+use crate::scope::AlertScope;
+use crate::series_monitor::SeriesMonitor;
+use crate::tenant_state::{QUEUE_OFFSET, TenantState};
 
 pub(crate) use self::limit_findings::{budgets, limits};
 
-/// Cusum that counts as partial: not enough alone, but together with others'.
-const PARTIAL: f64 = 4.0;
-/// Tenants in trouble, and tenants with partial evidence, that make a platform's trouble.
-const LEAST_ALARMED: usize = 2;
-const LEAST_PARTIAL: usize = 3;
-/// Cusum that keeps an open alert open, as a share of the threshold, and minutes without growth that end it.
+/// A score that counts as partial: not enough alone, but together with those of other tenants.
+const PARTIAL_SCORE: f64 = 4.0;
+/// Tenants with findings, and tenants with partial scores, that make trouble of the platform.
+const MIN_TENANTS_WITH_FINDINGS: usize = 2;
+const MIN_TENANTS_WITH_PARTIAL_SCORES: usize = 3;
+/// Without a provider, the platform is in trouble if one in this many tenants has a partial score.
+const PLATFORM_ONE_IN: usize = 5;
+/// A score that keeps an open alert open, as a share of the threshold, and minutes without an increase that end it.
 const KEEP_SHARE: f64 = 0.25;
-const STALE: u32 = 90;
-/// Cusum of the sum over all tenants that a shared cause needs, as a share of the threshold.
-const MOVES_SHARE: f64 = 0.7;
-/// Cusum that does not wait for one other tenant, in thresholds.
+const STALE_MINUTES: u32 = 90;
+/// The score that the sum over all tenants must have for a shared cause, as a share of the threshold.
+const PLATFORM_SHARE: f64 = 0.7;
+/// From this many thresholds on a finding does not wait for one other tenant.
 const BEYOND_DOUBT: f64 = 1.4;
-/// An anomaly may speak for so long before a limit repeats it, in minutes.
-const LIMIT_HOLD: u32 = 30;
-/// Age from which anomalies can speak, in minutes.
-const GROWN: u32 = 3 * 24 * 60;
+/// A broken limit waits for this many minutes, so that an anomaly, which says more, can be reported instead.
+const LIMIT_HOLD_MINUTES: u32 = 30;
+/// From this age on a tenant can have anomalies, in minutes.
+const MIN_AGE_FOR_ANOMALIES_MINUTES: u32 = 3 * MINUTES_PER_DAY;
+/// A queue has to grow by this factor before it is reported.
+const QUEUE_FACTOR: f64 = 3.0;
 
-/// Families with rates, and the rates.
-const RATES: [(AlertGroup, &[Metric]); 3] = [
+/// Alert groups of rates, with the rates in the order of how much they say.
+const RATE_GROUPS: [(AlertGroup, &[Metric]); 3] = [
     (AlertGroup::Delivery, &[Metric::HardBounce, Metric::Bounce, Metric::Delay, Metric::Delivery]),
     (AlertGroup::Complaint, &[Metric::Complaint]),
     (AlertGroup::Engagement, &[Metric::Open, Metric::Click]),
 ];
 
-/// The bucket that is judged.
+/// Alert groups of slow changes, with the rates that change.
+const DECLINE_GROUPS: [(AlertGroup, Metric); 3] = [
+    (AlertGroup::DeliveryDecline, Metric::Delivery),
+    (AlertGroup::EngagementDecline, Metric::Open),
+    (AlertGroup::ComplaintDecline, Metric::Complaint),
+];
+
+/// The bucket that is evaluated, and what is known beside the series.
 pub(crate) struct Evaluation<'a> {
     /// First minute of the bucket.
-    pub now: u32,
-    /// Its width in minutes.
-    pub bucket: u32,
-    /// Cusum needed.
+    pub now: Minute,
+    /// The width of a bucket.
+    pub bucket_minutes: u32,
+    /// The score that makes an alert.
     pub threshold: f64,
-    /// Open alerts.
+    /// The alerts until now.
     pub registry: &'a AlertRegistry,
     /// The rules.
     pub rules: &'a Rules,
 }
 
 impl Evaluation<'_> {
-    fn end(&self) -> u32 {
-        self.now + self.bucket
+    /// The first minute after the bucket.
+    fn end(&self) -> Minute {
+        plus(self.now, self.bucket_minutes)
     }
 
-    fn keeps(&self, cusum: &Cusum) -> bool {
+    /// Whether a score is high and recent enough to keep an open alert open.
+    fn keeps_open(&self, cusum: &Cusum) -> bool {
         f64::from(cusum.score) >= KEEP_SHARE * self.threshold
-            && self.end() - cusum.last_increase.min(self.end()) <= STALE
+            && cusum.last_increase().is_some_and(|last| minutes_between(last, self.end()) <= STALE_MINUTES)
     }
 }
 
-/// A tenant's trouble before it is compared with others'.
+/// A tenant's finding before it is compared with those of other tenants.
 struct TenantFinding {
     key: AlertKey,
     content: AlertContent,
     score: f64,
-    /// What providers have of the excess, where it is one of rates.
-    shares: Vec<(String, f64)>,
-    /// Regular campaigns that have most of it.
+    /// Providers with their share of the excess, where the finding is about a rate.
+    shares: Shares,
+    /// Recurring campaigns that have most of the excess.
     campaigns: Vec<String>,
 }
 
 impl TenantFinding {
-    /// Trouble that is not broken down any further.
-    fn of(key: AlertKey, content: AlertContent) -> Self {
+    /// A finding that is not broken down any further.
+    fn new(key: AlertKey, content: AlertContent) -> Self {
         Self { key, content, score: 0.0, shares: Vec::new(), campaigns: Vec::new() }
     }
 }
 
-/// Who has how much evidence where.
+/// What all tenants together show.
 #[derive(Default)]
 struct AllFindings {
-    tenant_findings: Vec<TenantFinding>,
-    /// Tenants with partial evidence, by group and provider.
-    partial: BTreeMap<(AlertGroup, Option<String>), Vec<String>>,
-    active: usize,
+    findings: Vec<TenantFinding>,
+    /// The number of tenants with partial scores, by group and provider.
+    partial: BTreeMap<(AlertGroup, Option<String>), usize>,
+    active_tenants: usize,
 }
 
-/// What all tenants together say.
+impl AllFindings {
+    fn add_partial(&mut self, group: AlertGroup, provider: Option<&str>) {
+        *self.partial.entry((group, provider.map(str::to_owned))).or_default() += 1;
+    }
+
+    fn partial(&self, group: AlertGroup, provider: Option<&str>) -> usize {
+        self.partial.get(&(group, provider.map(str::to_owned))).copied().unwrap_or(0)
+    }
+}
+
+/// All findings of a bucket except broken limits and budgets.
 pub(crate) fn findings(
     tenants: &BTreeMap<String, TenantState>,
     whole: &SeriesMonitor,
@@ -105,330 +133,310 @@ pub(crate) fn findings(
     let mut all = AllFindings::default();
     let mut findings = Vec::new();
     for (name, tenant) in tenants {
-        all.active += usize::from(tenant.whole.age(evaluation.now) > 0);
+        all.active_tenants += usize::from(tenant.whole.age_minutes(evaluation.now) > 0);
         if evaluation.rules.anomalies {
-            rates(name, tenant, evaluation, &mut all);
-            slow(name, tenant, evaluation, &mut all);
-            volume(name, tenant, evaluation, &mut all);
-            declines(name, tenant, evaluation, &mut findings);
+            let scope = AlertScope::of_counted(name);
+            rates(&scope, tenant, evaluation, &mut all);
+            latency(&scope, tenant, evaluation, &mut all);
+            volume(&scope, tenant, evaluation, &mut all);
+            queue(&scope, tenant, evaluation, &mut all);
+            declines(&scope, tenant, evaluation, &mut findings);
         }
     }
     let platform = platform_findings(&all, whole, providers, evaluation);
-    let explained = |key: &AlertKey| {
-        platform.iter().any(|finding| covers(&finding.key, key))
-            || ancestors(key).iter().any(|ancestor| evaluation.registry.explains(ancestor, evaluation.now))
-            || (key.campaign.is_some() && evaluation.registry.told_elsewhere(key, evaluation.now))
-    };
-    for tenant_finding in &all.tenant_findings {
-        let TenantFinding { key, content, score, shares, .. } = tenant_finding;
-        let is_explained = || {
-            explained(key)
-                || other_explains(key, shares, evaluation)
-                || recurring_campaigns::is_told(tenant_finding, evaluation)
-        };
-        if evaluation.registry.is_firing(key) || !is_explained() {
-            let hold = hold(&all, key, *score, evaluation);
-            findings.push(Finding { key: key.clone(), content: content.clone(), hold });
+    for tenant_finding in &all.findings {
+        let TenantFinding { key, content, score, .. } = tenant_finding;
+        if evaluation.registry.is_firing(key) || !is_explained(tenant_finding, &platform, evaluation) {
+            let hold_minutes = hold_minutes(&all, key, *score, evaluation);
+            findings.push(Finding { key: key.clone(), content: content.clone(), hold_minutes });
         }
     }
     findings.extend(platform);
     findings
 }
 
-/// A first candidate that others share waits a bucket, so that the provider's own alert can speak first.
-fn hold(all: &AllFindings, key: &AlertKey, score: f64, evaluation: &Evaluation<'_>) -> u32 {
-    let place = (key.group, key.provider.clone());
-    let others = all.partial.get(&place).map_or(0, Vec::len);
-    let beyond_doubt = score >= BEYOND_DOUBT * evaluation.threshold;
-    let needed = if beyond_doubt { LEAST_PARTIAL } else { LEAST_ALARMED };
-    if others >= needed { evaluation.bucket } else { 0 }
+/// Whether another finding or a recent alert explains a tenant's finding.
+fn is_explained(finding: &TenantFinding, platform: &[Finding], evaluation: &Evaluation<'_>) -> bool {
+    let key = &finding.key;
+    platform.iter().any(|above| covers(&above.key, key))
+        || ancestors(key).iter().any(|above| evaluation.registry.explains(above, evaluation.now))
+        || (key.campaign.is_some() && evaluation.registry.is_reported_elsewhere(key, evaluation.now))
+        || is_explained_by_open_alert(key, &finding.shares, evaluation)
+        || recurring_campaigns::is_reported(finding, evaluation)
 }
 
-/// Whether an alert of a tenant or of the platform explains one below it.
+/// A first finding that other tenants share waits for one bucket, so that the provider's own finding can come first.
+fn hold_minutes(all: &AllFindings, key: &AlertKey, score: f64, evaluation: &Evaluation<'_>) -> u32 {
+    let others = all.partial(key.group, key.provider.as_deref());
+    let is_beyond_doubt = score >= BEYOND_DOUBT * evaluation.threshold;
+    let needed = if is_beyond_doubt { MIN_TENANTS_WITH_PARTIAL_SCORES } else { MIN_TENANTS_WITH_FINDINGS };
+    if others >= needed { evaluation.bucket_minutes } else { 0 }
+}
+
+/// Whether a finding about the platform explains one of a tenant.
 fn covers(above: &AlertKey, below: &AlertKey) -> bool {
-    above.tenant == "*"
+    above.scope == AlertScope::Platform
         && above.group == below.group
         && (above.provider.is_none() || above.provider == below.provider || below.campaign.is_some())
 }
 
+/// The keys of wider alerts of the same group.
 fn ancestors(key: &AlertKey) -> Vec<AlertKey> {
-    let of = |tenant: &str, provider: Option<String>| AlertKey::of(tenant, provider, key.group);
-    let mut above = vec![of("*", None)];
+    let mut above = vec![AlertKey::whole(&AlertScope::Platform, key.group)];
     if key.provider.is_some() {
-        above.push(of("*", key.provider.clone()));
-        above.push(of(&key.tenant, None));
+        above.push(AlertKey::at_provider(&AlertScope::Platform, key.provider.clone(), key.group));
+        above.push(AlertKey::whole(&key.scope, key.group));
     }
     above
 }
 
-/// Trouble with deliveries explains missing opens and waiting mail; trouble at one provider explains the whole's echo.
-fn other_explains(key: &AlertKey, shares: &[(String, f64)], evaluation: &Evaluation<'_>) -> bool {
-    // What is not seen elsewhere was at the provider that is told, which may be over it already.
-    let carries = |provider: &str| {
+/// Whether an open alert explains trouble of a tenant: trouble with deliveries explains missing opens and waiting mail, and trouble at
+/// one provider explains what the whole shows of it.
+fn is_explained_by_open_alert(key: &AlertKey, shares: &[(String, f64)], evaluation: &Evaluation<'_>) -> bool {
+    // What is not found elsewhere was at the provider of the alert, which may have recovered already.
+    let has_most = |provider: &str| {
         let elsewhere = shares.iter().filter(|(name, _)| name != provider);
         elsewhere.map(|(_, share)| share).sum::<f64>() < 0.5
     };
     evaluation.registry.firing().any(|open| {
-        let same_tenant = open.tenant == key.tenant || open.tenant == "*";
         let overlaps = (open.provider.is_none() || key.provider.is_none() || open.provider == key.provider)
             && (open.campaign.is_none() || open.campaign == key.campaign);
-        let follows = matches!(key.group, AlertGroup::Engagement | AlertGroup::Queue | AlertGroup::Latency)
-            && open.group == AlertGroup::Delivery;
-        let echo = open.group == key.group
+        let follows_from_delivery =
+            matches!(key.group, AlertGroup::Engagement | AlertGroup::Queue | AlertGroup::Latency)
+                && open.group == AlertGroup::Delivery;
+        let is_echo = open.group == key.group
             && !metrics_of(key.group).is_empty()
             && key.provider.is_none()
-            && open.provider.as_deref().is_some_and(carries);
-        same_tenant && ((follows && overlaps) || echo)
+            && open.provider.as_deref().is_some_and(has_most);
+        open.scope.includes(&key.scope) && ((follows_from_delivery && overlaps) || is_echo)
     })
 }
 
-fn rates(name: &str, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
-    for (group, metrics) in RATES {
-        note_partial(name, tenant, group, metrics, all);
-        let best =
-            metrics.iter().filter_map(|&metric| strongest(tenant, metric, evaluation)).max_by(|a, b| {
-                // Equal evidence: the first of the list is the more telling one.
-                a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))
-            });
+fn rates(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
+    for (group, metrics) in RATE_GROUPS {
+        note_partial_scores(tenant, group, metrics, all);
+        let best = metrics.iter().filter_map(|&metric| highest_signal(tenant, metric, evaluation));
+        // Of equal scores the first of the list says more.
+        let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
         match best {
-            Some((metric, _)) => {
-                all.tenant_findings.push(tenant_finding(name, tenant, group, metric, evaluation))
+            Some((metric, _)) => all.findings.push(rate_finding(scope, tenant, group, metric, evaluation)),
+            None => {
+                all.findings.extend(recurring_campaigns::finding(scope, tenant, (group, metrics), evaluation))
             }
-            None => all.tenant_findings.extend(recurring_campaigns::tenant_finding(
-                name,
-                tenant,
-                (group, metrics),
-                evaluation,
-            )),
         }
-        keep_open(name, tenant, group, metrics, evaluation, all);
+        keep_rates_open(scope, tenant, (group, metrics), evaluation, all);
     }
 }
 
-fn note_partial(
-    name: &str,
-    tenant: &TenantState,
-    group: AlertGroup,
-    metrics: &[Metric],
-    all: &mut AllFindings,
-) {
-    let weighty = |monitor: &SeriesMonitor| {
-        metrics.iter().any(|&metric| f64::from(monitor.strongest(metric).score) >= PARTIAL)
+fn note_partial_scores(tenant: &TenantState, group: AlertGroup, metrics: &[Metric], all: &mut AllFindings) {
+    let has_partial_score = |monitor: &SeriesMonitor| {
+        metrics.iter().any(|&metric| f64::from(monitor.highest_score(metric).score) >= PARTIAL_SCORE)
     };
-    if weighty(&tenant.whole) {
-        all.partial.entry((group, None)).or_default().push(name.to_owned());
+    if has_partial_score(&tenant.whole) {
+        all.add_partial(group, None);
     }
     for (provider, monitor) in &tenant.providers {
-        if weighty(monitor) {
-            all.partial.entry((group, Some(provider.clone()))).or_default().push(name.to_owned());
+        if has_partial_score(monitor) {
+            all.add_partial(group, Some(provider));
         }
     }
 }
 
-/// The strongest signal of a metric over a tenant's series.
-fn strongest(tenant: &TenantState, metric: Metric, evaluation: &Evaluation<'_>) -> Option<(Metric, f32)> {
+/// The highest score of a metric that makes a finding in any of a tenant's series.
+fn highest_signal(
+    tenant: &TenantState,
+    metric: Metric,
+    evaluation: &Evaluation<'_>,
+) -> Option<(Metric, f32)> {
     let monitors = tenant.providers.iter().map(|(_, monitor)| monitor).chain([&tenant.whole]);
     let signals = monitors.filter_map(|monitor| monitor.signal(metric, evaluation.now, evaluation.threshold));
     signals.map(|cusum| (metric, cusum.score)).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
-/// The series that speaks for a tenant: the provider that carries most of the excess, or the whole.
-fn tenant_finding(
-    name: &str,
+/// The finding about a rate: of the provider that has most of the excess, or of the whole.
+fn rate_finding(
+    scope: &AlertScope,
     tenant: &TenantState,
     group: AlertGroup,
     metric: Metric,
     evaluation: &Evaluation<'_>,
 ) -> TenantFinding {
     let shares = cause::providers(tenant, metric);
-    let alone = tenant.providers.len() < 2;
-    let place = shares
+    let has_one_provider = tenant.providers.len() < 2;
+    let provider = shares
         .first()
-        .filter(|(_, share)| *share > cause::MOST && !alone)
+        .filter(|(_, share)| *share > cause::DOMINANT_SHARE && !has_one_provider)
         .map(|(provider, _)| provider.clone());
-    let at = place.as_ref().and_then(|place| tenant.providers.iter().find(|(provider, _)| provider == place));
-    let mut monitor = at.map_or(&tenant.whole, |(_, monitor)| monitor);
-    if monitor.strongest(metric).since == 0 {
-        // The whole shows nothing: a provider that does speaks with its own numbers.
+    let at_provider =
+        provider.as_ref().and_then(|provider| tenant.providers.iter().find(|(name, _)| name == provider));
+    let mut monitor = at_provider.map_or(&tenant.whole, |(_, monitor)| monitor);
+    if monitor.highest_score(metric).since().is_none() {
+        // The whole shows nothing, so the numbers are those of the provider with the highest score.
         let monitors = tenant.providers.iter().map(|(_, monitor)| monitor);
-        let strongest =
-            monitors.max_by(|a, b| a.strongest(metric).score.total_cmp(&b.strongest(metric).score));
-        monitor = strongest.unwrap_or(monitor);
+        let highest =
+            monitors.max_by(|a, b| a.highest_score(metric).score.total_cmp(&b.highest_score(metric).score));
+        monitor = highest.unwrap_or(monitor);
     }
     let cusum = monitor
         .signal(metric, evaluation.now, evaluation.threshold)
-        .unwrap_or_else(|| monitor.strongest(metric));
-    let usual = f64::from(cusum.expected) / f64::from(cusum.denominator).max(1.0);
-    let mut causes = if alone { Vec::new() } else { cause::causes("provider", &shares) };
-    causes.extend(cause::causes("campaign", &cause::campaigns(tenant, metric, usual)));
+        .unwrap_or_else(|| monitor.highest_score(metric));
+    let usual_rate = f64::from(cusum.expected) / f64::from(cusum.denominator).max(1.0);
+    let mut causes = if has_one_provider { Vec::new() } else { cause::causes("provider", &shares) };
+    causes.extend(cause::causes("campaign", &cause::recent_campaigns(tenant, metric, usual_rate)));
     causes.sort_by(|a, b| b.share.total_cmp(&a.share));
-    let content = report::rate(
-        monitor,
-        metric,
-        &cusum,
-        evaluation.end(),
-        &report::place(name, place.as_deref()),
-        causes,
-    );
-    let key = AlertKey::of(name, place, group);
-    let campaigns = recurring_campaigns::carriers(tenant, metric, &cusum);
+    let place = report::place(scope, provider.as_deref(), None);
+    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes);
+    let key = AlertKey::at_provider(scope, provider, group);
+    let campaigns = recurring_campaigns::with_most_excess(tenant, metric, &cusum);
     TenantFinding { key, content, score: cusum.score.into(), shares, campaigns }
 }
 
 /// Delivery time: the one provider that is slow, or the whole.
-fn slow(name: &str, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
-    let weighty: Vec<&(String, SeriesMonitor)> =
-        tenant.providers.iter().filter(|(_, monitor)| f64::from(monitor.latency.score) > PARTIAL).collect();
-    for (provider, _) in &weighty {
-        all.partial.entry((AlertGroup::Latency, Some(provider.clone()))).or_default().push(name.to_owned());
+fn latency(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
+    let partial: Vec<&(String, SeriesMonitor)> = tenant
+        .providers
+        .iter()
+        .filter(|(_, monitor)| f64::from(monitor.latency.score) > PARTIAL_SCORE)
+        .collect();
+    for (provider, _) in &partial {
+        all.add_partial(AlertGroup::Latency, Some(provider));
     }
-    let strong: Vec<&&(String, SeriesMonitor)> = weighty
+    let slow: Vec<&&(String, SeriesMonitor)> = partial
         .iter()
         .filter(|(_, monitor)| monitor.latency.signal(evaluation.threshold).is_some())
         .collect();
-    let one = match strong.as_slice() {
-        [one] if weighty.len() == 1 && tenant.providers.len() > 1 => Some(**one),
+    let only = match slow.as_slice() {
+        [only] if partial.len() == 1 && tenant.providers.len() > 1 => Some(**only),
         _ => None,
     };
-    let provider = one.map(|(provider, _)| provider.clone());
-    let monitor = one.map_or(&tenant.whole, |(_, monitor)| monitor);
-    let key = AlertKey::of(name, provider, AlertGroup::Latency);
+    let monitor = only.map_or(&tenant.whole, |(_, monitor)| monitor);
     let open =
-        evaluation.registry.firing().find(|open| open.tenant == name && open.group == AlertGroup::Latency);
-    let kept = f64::from(monitor.latency.score) > KEEP_SHARE * evaluation.threshold;
-    let found = monitor
+        evaluation.registry.firing().find(|open| open.scope == *scope && open.group == AlertGroup::Latency);
+    let is_kept = open.is_some() && f64::from(monitor.latency.score) > KEEP_SHARE * evaluation.threshold;
+    let signal = monitor
         .latency
         .signal(evaluation.threshold)
-        .or_else(|| if open.is_some() && kept { monitor.latency.signal(0.0) } else { None });
-    let Some((observed, expected, deliveries)) = found else { return };
-    // One slow time is one alert, wherever it was seen first.
-    let key = open.cloned().unwrap_or(key);
-    let place = report::place(name, key.provider.as_deref());
-    let content =
-        report::latency(observed, expected, deliveries, monitor.latency.since, evaluation.end(), &place);
-    all.tenant_findings.push(TenantFinding::of(key, content));
+        .or_else(|| if is_kept { monitor.latency.signal(0.0) } else { None });
+    let Some(signal) = signal else { return };
+    // Slow delivery is one alert, wherever it was found first.
+    let key = open.cloned().unwrap_or_else(|| {
+        AlertKey::at_provider(scope, only.map(|(provider, _)| provider.clone()), AlertGroup::Latency)
+    });
+    let place = report::place(scope, key.provider.as_deref(), None);
+    let content = report::latency(&signal, monitor.latency.since(), evaluation.end(), &place);
+    all.findings.push(TenantFinding::new(key, content));
 }
 
-/// An open alert stays open while its own series has evidence left.
-fn keep_open(
-    name: &str,
+/// Keeps open alerts on rates open while their own series still has a score.
+fn keep_rates_open(
+    scope: &AlertScope,
     tenant: &TenantState,
-    group: AlertGroup,
-    metrics: &[Metric],
+    (group, metrics): (AlertGroup, &[Metric]),
     evaluation: &Evaluation<'_>,
     all: &mut AllFindings,
 ) {
-    let at = |provider, campaign, monitor| (MailSubset { provider, campaign }, monitor);
-    let providers = tenant.providers.iter().map(|(name, monitor)| at(Some(name.clone()), None, monitor));
-    let campaigns = tenant.recurring.series.iter();
-    let campaigns = campaigns.map(|(name, monitor)| at(None, Some(name.clone()), monitor));
-    for (place, monitor) in [at(None, None, &tenant.whole)].into_iter().chain(providers).chain(campaigns) {
-        let key = AlertKey::at(name, place.clone(), group);
-        let mut known = all.tenant_findings.iter().rev().take_while(|known| known.key.tenant == name);
+    let of = |provider, campaign, monitor| (MailSubset { provider, campaign }, monitor);
+    let whole = of(None, None, &tenant.whole);
+    let providers = tenant.providers.iter().map(|(name, monitor)| of(Some(name.clone()), None, monitor));
+    let campaigns = &tenant.recurring.series;
+    let campaigns = campaigns.iter().map(|(name, monitor)| of(None, Some(name.clone()), monitor));
+    for (subset, monitor) in [whole].into_iter().chain(providers).chain(campaigns) {
+        let key = AlertKey::of_subset(scope, subset, group);
+        // The findings of this tenant are the last ones.
+        let mut known = all.findings.iter().rev().take_while(|known| known.key.scope == *scope);
         if !evaluation.registry.is_firing(&key) || known.any(|known| known.key == key) {
             continue;
         }
-        let kept = metrics.iter().map(|&metric| (metric, monitor.strongest(metric)));
-        let kept =
-            kept.filter(|(_, cusum)| evaluation.keeps(cusum)).max_by(|a, b| a.1.score.total_cmp(&b.1.score));
+        let scores = metrics.iter().map(|&metric| (metric, monitor.highest_score(metric)));
+        let kept = scores
+            .filter(|(_, cusum)| evaluation.keeps_open(cusum))
+            .max_by(|a, b| a.1.score.total_cmp(&b.1.score));
         let Some((metric, cusum)) = kept else { continue };
-        let causes = match &place.campaign {
-            Some(_) => cause::causes("campaign", &cause::recurring(tenant, metric)),
+        let causes = match &key.campaign {
+            Some(_) => cause::causes("campaign", &cause::recurring_campaigns(tenant, metric)),
             None => cause::causes("provider", &cause::providers(tenant, metric)),
         };
-        let words = report::part(name, &place);
-        let content = report::rate(monitor, metric, &cusum, evaluation.end(), &words, causes);
-        all.tenant_findings.push(TenantFinding::of(key, content));
+        let place = report::place(scope, key.provider.as_deref(), key.campaign.as_deref());
+        let content = report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes);
+        all.findings.push(TenantFinding::new(key, content));
     }
 }
 
-fn volume(name: &str, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
-    let place = report::place(name, None);
-    let key = AlertKey::of(name, None, AlertGroup::Volume);
-    let signal = tenant.volume.signal(evaluation.now, evaluation.bucket, evaluation.threshold);
+/// Too little or too much mail.
+fn volume(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
+    let key = AlertKey::whole(scope, AlertGroup::Volume);
+    let signal = tenant.volume.signal(evaluation.now, evaluation.bucket_minutes, evaluation.threshold);
     let kept = || {
-        let cusum = tenant
-            .volume
-            .falls
-            .iter()
-            .map(|e| (e, true))
-            .chain(tenant.volume.rises.iter().map(|e| (e, false)));
-        let kept = cusum.filter(|(cusum, _)| evaluation.keeps(cusum));
-        kept.max_by(|a, b| a.0.score.total_cmp(&b.0.score)).map(|(cusum, falls)| (*cusum, falls))
+        let falls = tenant.volume.falls.iter().map(|cusum| (*cusum, true));
+        let rises = tenant.volume.rises.iter().map(|cusum| (*cusum, false));
+        let kept = falls.chain(rises).filter(|(cusum, _)| evaluation.keeps_open(cusum));
+        kept.max_by(|a, b| a.0.score.total_cmp(&b.0.score))
     };
     let found = match signal {
-        Some(signal) => Some((signal.cusum, signal.falls)),
+        Some(signal) => Some((signal.cusum, signal.is_fall)),
         None if evaluation.registry.is_firing(&key) => kept(),
         None => None,
     };
-    if let Some((cusum, falls)) = found {
-        if falls {
-            all.partial.entry((AlertGroup::Volume, None)).or_default().push(name.to_owned());
-        }
-        let content = report::volume(&cusum, falls, evaluation.end(), &place);
-        all.tenant_findings.push(TenantFinding::of(key.clone(), content));
+    let Some((cusum, is_fall)) = found else { return };
+    if is_fall {
+        all.add_partial(AlertGroup::Volume, None);
     }
-    // A queue has to grow threefold before it is told.
-    let queue = tenant
-        .queue
-        .signal(evaluation.threshold)
-        .filter(|(observed, expected, _)| *observed > 3.0 * expected);
-    let key = AlertKey { group: AlertGroup::Queue, ..key };
-    let kept = evaluation.registry.is_firing(&key)
-        && f64::from(tenant.queue.score) > KEEP_SHARE * evaluation.threshold;
-    let queue = queue.or_else(|| if kept { tenant.queue.signal(0.0) } else { None });
-    if let Some((observed, expected, _)) = queue {
-        let content =
-            report::queue(observed - 20.0, expected - 20.0, tenant.queue.since, evaluation.end(), &place);
-        all.tenant_findings.push(TenantFinding::of(key, content));
-    }
+    let place = report::place(scope, None, None);
+    let content = report::volume(&cusum, is_fall, evaluation.end(), &place);
+    all.findings.push(TenantFinding::new(key, content));
 }
 
-fn declines(name: &str, tenant: &TenantState, evaluation: &Evaluation<'_>, findings: &mut Vec<Finding>) {
-    const GROUPS: [AlertGroup; 3] =
-        [AlertGroup::DeliveryDecline, AlertGroup::EngagementDecline, AlertGroup::ComplaintDecline];
-    for ((metric, group), index) in DECLINES.into_iter().zip(GROUPS).zip(0..) {
-        let found = |monitor: &SeriesMonitor| {
-            tenant_state::declines(monitor)
-                .find(|(at, _)| *at == index)
-                .and_then(|(_, decline)| decline.found)
-        };
-        let at: Vec<(String, f64)> = tenant
+/// Mail that waits.
+fn queue(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
+    let key = AlertKey::whole(scope, AlertGroup::Queue);
+    let signal = tenant
+        .queue
+        .signal(evaluation.threshold)
+        .filter(|signal| signal.observed > QUEUE_FACTOR * signal.expected);
+    let is_kept = evaluation.registry.is_firing(&key)
+        && f64::from(tenant.queue.score) > KEEP_SHARE * evaluation.threshold;
+    let signal = signal.or_else(|| if is_kept { tenant.queue.signal(0.0) } else { None });
+    let Some(signal) = signal else { return };
+    let place = report::place(scope, None, None);
+    let (depth, usual) = (signal.observed - QUEUE_OFFSET, signal.expected - QUEUE_OFFSET);
+    let content = report::queue(depth, usual, tenant.queue.since(), evaluation.end(), &place);
+    all.findings.push(TenantFinding::new(key, content));
+}
+
+/// Slow changes: of the one provider that declines, or of the whole.
+fn declines(
+    scope: &AlertScope,
+    tenant: &TenantState,
+    evaluation: &Evaluation<'_>,
+    findings: &mut Vec<Finding>,
+) {
+    for (group, metric) in DECLINE_GROUPS {
+        let declining: Vec<(&str, DeclineFit)> = tenant
             .providers
             .iter()
-            .filter_map(|(provider, monitor)| {
-                found(monitor)
-                    .map(|fit| (provider.clone(), (fit.to - fit.from).abs() * fit.last_day_messages))
-            })
+            .filter_map(|(provider, monitor)| Some((provider.as_str(), monitor.decline(metric)?)))
             .collect();
-        let whole = found(&tenant.whole);
-        if whole.is_none() && at.is_empty() {
-            continue;
-        }
-        // One provider of several declines, and no other: it is the place.
-        let place = match at.as_slice() {
-            [(provider, _)] if tenant.providers.len() > 1 => Some(provider.clone()),
-            _ => None,
+        let whole = tenant.whole.decline(metric);
+        let (provider, fit) = match (declining.as_slice(), whole) {
+            ([(provider, fit)], _) if tenant.providers.len() > 1 => (Some(*provider), *fit),
+            (_, Some(fit)) => (None, fit),
+            ([(provider, fit), ..], None) => (Some(*provider), *fit),
+            ([], None) => continue,
         };
-        let place = if place.is_none() && whole.is_none() {
-            at.first().map(|(provider, _)| provider.clone())
-        } else {
-            place
-        };
-        let monitor = tenant.providers.iter().find(|(provider, _)| Some(provider) == place.as_ref());
-        let Some(fit) = monitor.map_or(whole, |(_, monitor)| found(monitor)) else { continue };
-        let open = |provider: Option<String>| AlertKey::of(name, provider, group);
-        // An alert that is open goes on where it began, so that one decline is one alert.
+        // An open alert continues where it began, so that one decline is one alert.
         let key = evaluation
             .registry
             .firing()
-            .find(|key| key.tenant == name && key.group == group)
+            .find(|key| key.scope == *scope && key.group == group)
             .cloned()
-            .unwrap_or_else(|| open(place));
-        let causes = cause::causes("provider", &cause::shares(at));
-        let words = report::place(name, key.provider.as_deref());
-        let content = report::decline(metric, &fit, evaluation.end(), &words, causes);
-        findings.push(Finding { key, content, hold: 0 });
+            .unwrap_or_else(|| AlertKey::at_provider(scope, provider.map(str::to_owned), group));
+        let lost = declining
+            .iter()
+            .map(|(provider, fit)| ((*provider).to_owned(), (fit.to - fit.from).abs() * fit.last_day_mail));
+        let causes = cause::causes("provider", &cause::shares(lost.collect()));
+        let place = report::place(scope, key.provider.as_deref(), None);
+        let content = report::decline(metric, &fit, evaluation.end(), &place, causes);
+        findings.push(Finding { key, content, hold_minutes: 0 });
     }
 }
 
@@ -439,91 +447,147 @@ fn platform_findings(
     providers: &BTreeMap<String, SeriesMonitor>,
     evaluation: &Evaluation<'_>,
 ) -> Vec<Finding> {
-    let mut alarmed: BTreeMap<(AlertGroup, Option<String>), Vec<&TenantFinding>> = BTreeMap::new();
-    for tenant_finding in
-        all.tenant_findings.iter().filter(|tenant_finding| tenant_finding.key.campaign.is_none())
-    {
-        let key = &tenant_finding.key;
-        alarmed.entry((key.group, key.provider.clone())).or_default().push(tenant_finding);
+    let mut by_place: BTreeMap<(AlertGroup, Option<&str>), Vec<&TenantFinding>> = BTreeMap::new();
+    for finding in all.findings.iter().filter(|finding| finding.key.campaign.is_none()) {
+        let key = &finding.key;
+        by_place.entry((key.group, key.provider.as_deref())).or_default().push(finding);
     }
     let mut findings: Vec<Finding> = Vec::new();
-    for ((group, provider), tenant_findings) in &alarmed {
-        let partial = all.partial.get(&(*group, provider.clone())).map_or(0, Vec::len);
-        let key = AlertKey::of("*", provider.clone(), *group);
-        let firing = evaluation.registry.is_firing(&key);
-        let enough = match provider {
-            Some(_) => tenant_findings.len() >= LEAST_ALARMED && partial >= LEAST_PARTIAL,
-            None => tenant_findings.len() >= LEAST_PARTIAL && partial * 5 >= all.active,
+    for ((group, provider), tenant_findings) in by_place {
+        let monitor = match provider {
+            Some(provider) => providers.get(provider),
+            None => Some(whole),
         };
-        let own = provider.as_ref().map_or(Some(whole), |provider| providers.get(provider));
-        let share = if firing { KEEP_SHARE } else { MOVES_SHARE };
-        let moved = own.is_some_and(|monitor| moves(monitor, *group, share * evaluation.threshold));
-        if !(moved && (enough || (firing && tenant_findings.len() >= LEAST_ALARMED))) {
-            continue;
-        }
-        if let Some(content) =
-            shared_content(tenant_findings, *group, provider.as_deref(), whole, providers, evaluation)
-        {
-            findings.push(Finding { key, content, hold: 0 });
+        let Some(monitor) = monitor else { continue };
+        let partial = all.partial(group, provider);
+        let key = AlertKey::at_provider(&AlertScope::Platform, provider.map(str::to_owned), group);
+        let is_firing = evaluation.registry.is_firing(&key);
+        let is_shared = match provider {
+            Some(_) => {
+                tenant_findings.len() >= MIN_TENANTS_WITH_FINDINGS
+                    && partial >= MIN_TENANTS_WITH_PARTIAL_SCORES
+            }
+            None => {
+                tenant_findings.len() >= MIN_TENANTS_WITH_PARTIAL_SCORES
+                    && partial * PLATFORM_ONE_IN >= all.active_tenants
+            }
+        };
+        let is_still_shared = is_firing && tenant_findings.len() >= MIN_TENANTS_WITH_FINDINGS;
+        let share = if is_firing { KEEP_SHARE } else { PLATFORM_SHARE };
+        if (is_shared || is_still_shared) && platform_moves(monitor, group, share * evaluation.threshold) {
+            let content = platform_content(&tenant_findings, group, provider, monitor, evaluation);
+            findings.extend(content.map(|content| Finding { key, content, hold_minutes: 0 }));
         }
     }
     findings
 }
 
-/// Whether the sum over all tenants moves too: weak evidence here and there is chance, not one cause.
-fn moves(monitor: &SeriesMonitor, group: AlertGroup, least: f64) -> bool {
-    let Some((_, metrics)) = RATES.iter().find(|(known, _)| *known == group) else {
+/// Whether the sum over all tenants has a score of at least `least` too. Low scores of tenants here and there are chance, not one cause.
+fn platform_moves(monitor: &SeriesMonitor, group: AlertGroup, least: f64) -> bool {
+    let metrics = metrics_of(group);
+    if metrics.is_empty() {
         return group != AlertGroup::Latency || f64::from(monitor.latency.score) >= least;
-    };
-    metrics.iter().any(|&metric| f64::from(monitor.strongest(metric).score) >= least)
+    }
+    metrics.iter().any(|&metric| f64::from(monitor.highest_score(metric).score) >= least)
 }
 
-/// The numbers of trouble that tenants share: the provider's own series, or the sum of what they lost.
-fn shared_content(
+/// What an alert about the platform says: the numbers of the shared series, or else those of the first tenant.
+fn platform_content(
     tenant_findings: &[&TenantFinding],
     group: AlertGroup,
     provider: Option<&str>,
-    whole: &SeriesMonitor,
-    providers: &BTreeMap<String, SeriesMonitor>,
+    monitor: &SeriesMonitor,
     evaluation: &Evaluation<'_>,
 ) -> Option<AlertContent> {
-    let monitor = provider.map_or(Some(whole), |provider| providers.get(provider))?;
     let first = tenant_findings.first()?;
-    let words = report::place("*", provider);
-    let lost = tenant_findings.iter().map(|tenant_finding| {
-        let content = &tenant_finding.content;
+    let place = report::place(&AlertScope::Platform, provider, None);
+    let lost = tenant_findings.iter().map(|finding| {
+        let content = &finding.content;
         let usual = content.expected.map_or(0.0, |[low, high]| f64::midpoint(low, high));
-        (
-            tenant_finding.key.tenant.clone(),
-            (content.value - usual).abs() * content.denominator.unwrap_or(1.0),
-        )
+        let lost = (content.value - usual).abs() * content.denominator.unwrap_or(1.0);
+        (finding.key.scope.as_str().to_owned(), lost)
     });
     let mut causes = Vec::new();
     if let Some(provider) = provider {
         causes.extend(cause::causes("provider", &[(provider.to_owned(), 1.0)]));
     }
     causes.extend(cause::causes("tenant", &cause::shares(lost.collect())));
-    let metrics = metrics_of(group);
-    let strongest = metrics.iter().map(|&metric| (metric, monitor.strongest(metric)));
-    let strongest = strongest.max_by(|a, b| a.1.score.total_cmp(&b.1.score).then(b.0.cmp(&a.0)));
-    match strongest {
-        Some((metric, cusum)) if f64::from(cusum.score) >= PARTIAL => {
-            Some(report::rate(monitor, metric, &cusum, evaluation.end(), &words, causes))
+    let scores = metrics_of(group).iter().map(|&metric| (metric, monitor.highest_score(metric)));
+    let highest = scores.max_by(|a, b| a.1.score.total_cmp(&b.1.score).then(b.0.cmp(&a.0)));
+    match highest {
+        Some((metric, cusum)) if f64::from(cusum.score) >= PARTIAL_SCORE => {
+            Some(report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes))
         }
         _ => {
-            let started =
-                tenant_findings.iter().map(|tenant_finding| tenant_finding.content.started).min()?;
-            let summary = format!(
-                "{} tenants are in the same trouble {words}: {}",
-                tenant_findings.len(),
-                first.content.summary
-            );
+            let started = tenant_findings.iter().map(|finding| finding.content.started).min()?;
+            let summary = report::shared(tenant_findings.len(), &place, &first.content.summary);
             Some(AlertContent { started, summary, cause: causes, ..first.content.clone() })
         }
     }
 }
 
-/// Rates whose evidence an alert of this group stands for.
+/// The rates whose scores an alert of this group stands for.
 pub(crate) fn metrics_of(group: AlertGroup) -> &'static [Metric] {
-    RATES.iter().find(|(known, _)| *known == group).map_or(&[], |(_, metrics)| *metrics)
+    RATE_GROUPS.iter().find(|(known, _)| *known == group).map_or(&[], |(_, metrics)| *metrics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(scope: &str, provider: Option<&str>, campaign: Option<&str>, group: AlertGroup) -> AlertKey {
+        let scope = AlertScope::from_stored(scope).unwrap();
+        let subset =
+            MailSubset { provider: provider.map(str::to_owned), campaign: campaign.map(str::to_owned) };
+        AlertKey::of_subset(&scope, subset, group)
+    }
+
+    #[test]
+    fn platform_covers_its_tenants_at_the_same_provider_and_of_the_same_group() {
+        let gmail = key("*", Some("gmail"), None, AlertGroup::Delivery);
+        let everywhere = key("*", None, None, AlertGroup::Delivery);
+        let tenant = key("acme", None, None, AlertGroup::Delivery);
+        for (above, below, covers_it) in [
+            (&gmail, key("acme", Some("gmail"), None, AlertGroup::Delivery), true),
+            (&gmail, key("acme", Some("yahoo"), None, AlertGroup::Delivery), false),
+            (&gmail, key("acme", None, Some("spring"), AlertGroup::Delivery), true),
+            (&gmail, key("acme", Some("gmail"), None, AlertGroup::Complaint), false),
+            (&everywhere, key("acme", Some("yahoo"), None, AlertGroup::Delivery), true),
+            (&tenant, key("acme", Some("gmail"), None, AlertGroup::Delivery), false),
+        ] {
+            assert_eq!(covers(above, &below), covers_it, "{above:?} {below:?}");
+        }
+    }
+
+    #[test]
+    fn ancestors_are_the_platform_and_for_a_provider_also_its_tenant() {
+        let whole = ancestors(&key("acme", None, None, AlertGroup::Delivery));
+        assert_eq!(whole, [key("*", None, None, AlertGroup::Delivery)]);
+        let gmail = ancestors(&key("acme", Some("gmail"), None, AlertGroup::Delivery));
+        assert_eq!(
+            gmail,
+            [
+                key("*", None, None, AlertGroup::Delivery),
+                key("*", Some("gmail"), None, AlertGroup::Delivery),
+                key("acme", None, None, AlertGroup::Delivery),
+            ]
+        );
+    }
+
+    #[test]
+    fn finding_that_tenants_share_is_held_for_a_bucket_unless_it_is_beyond_doubt() {
+        let evaluation = Evaluation {
+            now: Minute(0),
+            bucket_minutes: 5,
+            threshold: 10.0,
+            registry: &AlertRegistry::default(),
+            rules: &Rules::default(),
+        };
+        let gmail = key("acme", Some("gmail"), None, AlertGroup::Delivery);
+        for (tenants, score, held) in [(1, 10.0, 0), (2, 10.0, 5), (2, 13.9, 5), (2, 14.0, 0), (3, 14.0, 5)] {
+            let mut all = AllFindings::default();
+            (0..tenants).for_each(|_| all.add_partial(AlertGroup::Delivery, Some("gmail")));
+            assert_eq!(hold_minutes(&all, &gmail, score, &evaluation), held, "{tenants} {score}");
+        }
+    }
 }

@@ -1,129 +1,163 @@
-//! Cusum that a count is not what was expected: a CUSUM of negative-binomial likelihood ratios.
+//! The score that a count is not what was expected: a CUSUM of negative-binomial log-likelihood ratios.
 //!
-//! Mail is burstier than Poisson; with the dispersion in the likelihood one bucket can only ever give bounded evidence, so
-//! a big sender does not alarm with every campaign. `exp(S)` started afresh in each bucket is an e-process: the mean time to
-//! a false alarm is at least `exp(threshold)` buckets (Lorden 1971; Shin, Ramdas, Rinaldo, arXiv 2203.03532).
+//! Mail is burstier than a Poisson process. With the dispersion in the likelihood one bucket can only give a bounded score, so a large
+//! sender does not raise an alert with every campaign. A CUSUM restarts at 0 (Page 1954); the mean time to a false alarm is at least
+//! `exp(threshold)` buckets (Lorden 1971; as an e-process: Shin, Ramdas, Rinaldo, arXiv 2203.03532), from which the detector derives its
+//! threshold. A score must never keep an excursion open long after it is over: see [`Cusum::add`].
 
+use event::Minute;
 use serde::{Deserialize, Serialize};
 
-/// What evidence is divided by: the baseline is an estimate, not the truth.
-pub(crate) const CAUTION: f64 = 1.2;
-/// Cusum is kept below this many thresholds, so that an incident's end shows soon.
-const CAP: f64 = 1.6;
+use crate::minutes::{self, MINUTES_PER_DAY, minutes_between};
 
-/// Minutes in "recent", and the buckets their dispersion is shared over.
+/// Log-likelihood ratios are divided by this factor, because the baseline is an estimate and not the truth.
+pub(crate) const CAUTION: f64 = 1.2;
+/// The score is capped at this many thresholds, so that the end of an incident shows soon.
+const SCORE_CAP: f64 = 1.6;
+
+/// Time constant of the recent counts, in minutes, and the number of buckets that share their dispersion.
 const RECENT_MINUTES: f64 = 60.0;
 const RECENT_BUCKETS: f64 = 4.0;
-/// Recent counts that speak against half the change by this much end the excursion.
-const OVER: f64 = -2.0;
+/// An excursion ends when the recent counts speak against half the change by this log-likelihood ratio.
+const RECENT_END: f64 = -2.0;
 
-/// Cusum that takes longer than this many minutes is no incident but a slow change, which is looked for by the day.
-const LONGEST: u32 = 24 * 60;
-/// Minutes without growth after which an excursion is over: if it is strong, and if it is still gathering.
-const IDLE: u32 = 90;
-const LONG_IDLE: u32 = 6 * 60;
+/// A score below the threshold for longer than this many minutes belongs to a slow change, which the decline monitor looks for.
+const MAX_GATHERING_MINUTES: u32 = MINUTES_PER_DAY;
+/// Minutes without an increase of the score that end an excursion: above the threshold, and below it.
+const MAX_IDLE_ABOVE_MINUTES: u32 = 90;
+const MAX_IDLE_BELOW_MINUTES: u32 = 6 * 60;
 
-/// What a bucket brought, against what was expected.
+/// The counts of one bucket and what was expected of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Observation {
     /// Events counted.
     pub observed: f64,
     /// Events expected.
     pub expected: f64,
-    /// What they are a part of.
+    /// The mail that both are a share of.
     pub denominator: f64,
 }
 
-/// The running evidence for one change of one series, and the sums of the present excursion.
+/// The running score of one change of one series, with the sums of the present excursion.
+///
+/// An excursion is the time since the score last was 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cusum {
-    /// Natural logarithm of the likelihood ratio, held at or above 0.
+    /// Log-likelihood ratio (natural logarithm), at least 0.
     pub score: f32,
     /// Events counted in the excursion.
     pub observed: f32,
-    /// Events expected in it.
+    /// Events expected in the excursion.
     pub expected: f32,
-    /// What they are a part of.
+    /// The mail that both are a share of.
     pub denominator: f32,
-    /// Events of about the last hour and a half, counted and expected: they say when it is over.
+    /// Decayed counts of about the last hour, which show that an excursion is over.
     recent_observed: f32,
     recent_expected: f32,
-    /// The minute it began, 0 outside of one.
-    pub since: u32,
-    /// The minute evidence last grew.
-    pub last_increase: u32,
+    /// None while the score is 0.
+    excursion: Option<Excursion>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Excursion {
+    #[serde(with = "minutes::stored")]
+    since: Minute,
+    #[serde(with = "minutes::stored")]
+    last_increase: Minute,
 }
 
 impl Cusum {
-    /// Adds a bucket.
-    pub fn add(&mut self, observation: &Observation, test: &CusumTest, now: u32) {
+    /// Adds a bucket that begins at `now`.
+    ///
+    /// The excursion is forgotten when the score is 0, when the recent counts contradict the change, or when the score has not
+    /// increased for too long.
+    pub fn add(&mut self, observation: &Observation, test: &CusumTest, now: Minute) {
         let mean = observation.expected * test.margin;
-        let step = log_ratio(observation.observed, mean, test.ratio, test.dispersion) / test.caution;
-        let score = (f64::from(self.score) + step).clamp(0.0, CAP * test.threshold);
-        self.recent_observed = self.recent_observed * test.fade + to_f32(observation.observed);
-        self.recent_expected = self.recent_expected * test.fade + to_f32(mean);
-        let half = test.ratio.sqrt();
-        let recent = log_ratio(
+        let increase =
+            log_likelihood_ratio(observation.observed, mean, test.ratio, test.dispersion) / test.caution;
+        let score = (f64::from(self.score) + increase).clamp(0.0, SCORE_CAP * test.threshold);
+        self.recent_observed = self.recent_observed * test.recent_decay + to_f32(observation.observed);
+        self.recent_expected = self.recent_expected * test.recent_decay + to_f32(mean);
+        let half_change = test.ratio.sqrt();
+        let recent = log_likelihood_ratio(
             self.recent_observed.into(),
             self.recent_expected.into(),
-            half,
+            half_change,
             test.dispersion / RECENT_BUCKETS,
         );
-        let told = score >= test.threshold;
-        let idle = now.saturating_sub(self.last_increase);
-        let stale = self.since != 0
-            && step <= 0.0
-            && (idle > if told { IDLE } else { LONG_IDLE }
-                || (!told && now.saturating_sub(self.since) > LONGEST));
-        if score <= 0.0 || stale || (step <= 0.0 && recent < OVER) {
+        let is_above = score >= test.threshold;
+        let is_stale = self.excursion.is_some_and(|excursion| excursion.is_stale(is_above, now));
+        if score <= 0.0 || (increase <= 0.0 && (is_stale || recent < RECENT_END)) {
             *self = Self::default();
             return;
         }
-        if self.since == 0 {
-            self.since = now;
-        }
-        if step > 0.0 {
-            self.last_increase = now;
+        let excursion = self.excursion.get_or_insert(Excursion { since: now, last_increase: now });
+        if increase > 0.0 {
+            excursion.last_increase = now;
         }
         self.score = to_f32(score);
         self.observed += to_f32(observation.observed);
         self.expected += to_f32(observation.expected);
         self.denominator += to_f32(observation.denominator);
     }
+
+    /// The minute the excursion began; none while the score is 0.
+    pub fn since(&self) -> Option<Minute> {
+        self.excursion.map(|excursion| excursion.since)
+    }
+
+    /// The minute in which the score last increased; none while it is 0.
+    pub fn last_increase(&self) -> Option<Minute> {
+        self.excursion.map(|excursion| excursion.last_increase)
+    }
 }
 
-/// What a count is tested for.
+impl Excursion {
+    /// Whether the score has not increased for too long, or has gathered below the threshold for too long.
+    fn is_stale(&self, is_above: bool, now: Minute) -> bool {
+        let idle = minutes_between(self.last_increase, now);
+        if is_above {
+            idle > MAX_IDLE_ABOVE_MINUTES
+        } else {
+            idle > MAX_IDLE_BELOW_MINUTES || minutes_between(self.since, now) > MAX_GATHERING_MINUTES
+        }
+    }
+}
+
+/// The change that a count is tested for.
 #[derive(Clone, Copy, Debug)]
 pub struct CusumTest {
-    /// The change looked for, as a factor.
+    /// The change, as a factor of the mean.
     pub ratio: f64,
-    /// Dispersion of the negative binomial.
+    /// Dispersion of the negative binomial: variance = mean + dispersion x mean².
     pub dispersion: f64,
-    /// The tolerated factor on what is expected.
+    /// A factor on the expectation that is tolerated.
     pub margin: f64,
-    /// Cusum needed to alert.
+    /// The score that makes an alert.
     pub threshold: f64,
-    /// What a bucket keeps of the recent counts.
-    pub fade: f32,
-    /// What evidence is divided by.
+    /// The share of the recent counts that is kept per bucket.
+    pub recent_decay: f32,
+    /// The divisor of log-likelihood ratios; usually [`CAUTION`].
     pub caution: f64,
 }
 
-/// What buckets of so many minutes keep of recent counts.
-pub(crate) fn recent_fade(bucket_minutes: u32) -> f32 {
+/// The share of the recent counts that a bucket of `bucket_minutes` keeps.
+pub(crate) fn recent_decay(bucket_minutes: u32) -> f32 {
     to_f32((-f64::from(bucket_minutes) / RECENT_MINUTES).exp())
 }
 
-/// Logarithm of the likelihood ratio of a count at `ratio` times the mean against the mean.
-pub(crate) fn log_ratio(count: f64, mean: f64, ratio: f64, dispersion: f64) -> f64 {
+/// Log-likelihood ratio of `count` under a negative binomial with mean `ratio * mean` against one with `mean`.
+///
+/// 0 without a positive mean.
+pub(crate) fn log_likelihood_ratio(count: f64, mean: f64, ratio: f64, dispersion: f64) -> f64 {
     if mean <= 0.0 {
         return 0.0;
     }
-    let (denominator, changed) = (1.0 + dispersion * mean, 1.0 + dispersion * ratio * mean);
-    count * (ratio * denominator / changed).ln() - (changed / denominator).ln() / dispersion
+    let (unchanged, changed) = (1.0 + dispersion * mean, 1.0 + dispersion * ratio * mean);
+    count * (ratio * unchanged / changed).ln() - (changed / unchanged).ln() / dispersion
 }
 
-/// State is kept in single precision: it is evidence, not money.
+/// Scores and decayed sums are stored in single precision: seven digits are more than any decision needs, and halve the state.
 #[expect(clippy::cast_possible_truncation, reason = "single precision is enough for state")]
 pub(crate) fn to_f32(value: f64) -> f32 {
     value as f32
@@ -133,31 +167,89 @@ pub(crate) fn to_f32(value: f64) -> f32 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn evidence_grows_with_the_excess_and_is_bounded_in_one_bucket() {
-        let huge = log_ratio(1e9, 100.0, 4.0, 0.1);
-        assert!(huge > log_ratio(400.0, 100.0, 4.0, 0.1));
-        assert!(log_ratio(100.0, 100.0, 4.0, 0.1) < 0.0);
-        assert!(log_ratio(0.0, 100.0, 0.1, 0.1) < 25.0, "missing events give bounded cusum");
-    }
-
-    #[test]
-    fn an_excursion_is_forgotten_when_its_evidence_is_gone() {
-        let mut cusum = Cusum::default();
-        let test = CusumTest {
+    fn rise() -> CusumTest {
+        CusumTest {
             ratio: 4.0,
             dispersion: 0.05,
             margin: 1.0,
             threshold: 16.0,
-            fade: recent_fade(5),
+            recent_decay: recent_decay(5),
             caution: CAUTION,
+        }
+    }
+
+    fn observation(observed: f64) -> Observation {
+        Observation { observed, expected: 10.0, denominator: 1000.0 }
+    }
+
+    #[test]
+    fn log_likelihood_ratio_grows_with_the_excess_and_is_bounded_for_missing_events() {
+        let huge = log_likelihood_ratio(1e9, 100.0, 4.0, 0.1);
+        assert!(huge > log_likelihood_ratio(400.0, 100.0, 4.0, 0.1));
+        assert!(log_likelihood_ratio(100.0, 100.0, 4.0, 0.1) < 0.0);
+        assert!(log_likelihood_ratio(0.0, 100.0, 0.1, 0.1) < 25.0, "missing events give a bounded score");
+        assert!(log_likelihood_ratio(5.0, 0.0, 4.0, 0.1).abs() <= 0.0, "nothing was expected");
+    }
+
+    #[test]
+    fn log_likelihood_ratio_is_that_of_two_negative_binomials() {
+        use crate::numbers::ln_gamma;
+        let log_probability = |count: f64, mean: f64, dispersion: f64| {
+            let size = 1.0 / dispersion;
+            let success = size / (size + mean);
+            ln_gamma(count + size) - ln_gamma(count + 1.0) - ln_gamma(size)
+                + size * success.ln()
+                + count * (1.0 - success).ln()
         };
-        cusum.add(&Observation { observed: 50.0, expected: 10.0, denominator: 1000.0 }, &test, 7);
+        for (count, mean, ratio, dispersion) in
+            [(0.0, 3.0, 2.0, 0.05), (7.0, 3.0, 2.0, 0.05), (7.0, 30.0, 0.4, 0.3), (250.0, 100.0, 6.0, 1.5)]
+        {
+            let expected =
+                log_probability(count, ratio * mean, dispersion) - log_probability(count, mean, dispersion);
+            let found = log_likelihood_ratio(count, mean, ratio, dispersion);
+            assert!(
+                (found - expected).abs() < 1e-7,
+                "{count} {mean} {ratio} {dispersion}: {found} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn excursion_is_forgotten_when_counts_are_normal_again() {
+        let mut cusum = Cusum::default();
+        cusum.add(&observation(50.0), &rise(), Minute(7));
         assert!(cusum.score > 0.0);
-        assert_eq!(cusum.since, 7);
+        assert_eq!((cusum.since(), cusum.last_increase()), (Some(Minute(7)), Some(Minute(7))));
         for minute in 8..40 {
-            cusum.add(&Observation { observed: 5.0, expected: 10.0, denominator: 1000.0 }, &test, minute);
+            cusum.add(&observation(5.0), &rise(), Minute(minute));
         }
         assert_eq!(cusum, Cusum::default());
+    }
+
+    #[test]
+    fn score_is_capped() {
+        let mut cusum = Cusum::default();
+        for minute in 0..50 {
+            cusum.add(&observation(500.0), &rise(), Minute(minute));
+        }
+        assert!((f64::from(cusum.score) - SCORE_CAP * 16.0).abs() < 1e-3, "{}", cusum.score);
+        assert_eq!(cusum.since(), Some(Minute(0)));
+    }
+
+    #[test]
+    fn excursion_is_stale_after_a_time_that_depends_on_the_threshold() {
+        let excursion = Excursion { since: Minute(1000), last_increase: Minute(1200) };
+        for (is_above, now, is_stale) in [
+            (true, 1290, false),
+            (true, 1291, true),
+            (false, 1560, false),
+            (false, 1561, true),
+            (false, 1200, false),
+        ] {
+            assert_eq!(excursion.is_stale(is_above, Minute(now)), is_stale, "{is_above} {now}");
+        }
+        let slow = Excursion { since: Minute(1000), last_increase: Minute(2441) };
+        assert!(slow.is_stale(false, Minute(2441)), "a day of gathering below the threshold");
+        assert!(!slow.is_stale(true, Minute(2441)));
     }
 }

@@ -1,177 +1,284 @@
-//! Slow decline: a rate that creeps away over weeks, too slowly for any bucket to look odd.
+//! Slow changes: a rate that gets worse over weeks, too slowly for any single bucket to look unusual.
 //!
-//! At the end of each day, a weighted line through the last days with the days of the week taken out; the scatter of the days
-//! themselves widens the error, so day-to-day list quality never looks like a trend. A step is not a decline: the halves must
-//! agree. Keeps 28 days of sums and nothing else.
+//! At the end of each day a weighted line is fitted through the last days with day-of-week effects removed. The scatter of the days
+//! themselves widens the error of the slope, so day-to-day differences between lists are not taken for a trend. A single step is not a
+//! slow change: each third of the window must continue the one before it. The state is 28 days of sums and nothing else.
 
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::EventSums;
-use crate::cusum::to_f32;
 use crate::numbers::f_upper_tail;
+use crate::ring::Ring;
 
-/// Days kept.
+/// Days that are kept.
 pub(crate) const DAYS: usize = 28;
-/// LimitWindows tried, in days.
+/// The windows that are tried, in days.
 const WINDOWS: [usize; 4] = [10, 14, 21, 28];
-/// Fewest days with enough mail in a window, as a share.
-const LEAST_DAYS: f64 = 0.8;
-/// Fewest mails in a day that counts.
-const LEAST_BASE: f32 = 50.0;
-/// Chance of a slope by which none is believed any more, by Student's t: many series are tried every day, in windows of few days.
-const LEAST_DOUBT: f64 = 1e-5;
+/// Day-of-week effects are fitted from this many days on; a shorter window has too few of each day.
+const MIN_DAYS_FOR_WEEKDAYS: usize = 14;
+/// Rounds of fitting line and day-of-week effects alternately; they converge within a few.
+const WEEKDAY_ROUNDS: usize = 8;
+/// The smallest share of a window's days that must have enough mail.
+const MIN_SHARE_OF_DAYS: f64 = 0.8;
+/// The least mail of a day that counts.
+const MIN_DAILY_MAIL: f32 = 50.0;
+/// A slope is reported if its p-value (F test with one degree of freedom, which is Student's t squared) is at most this. It is strict
+/// because many series are tested every day, each in several short windows.
+const MAX_P_VALUE: f64 = 1e-5;
+/// The share of the whole change that each third must contribute.
+const MIN_SHARE_PER_THIRD: f64 = 0.15;
 
 /// Daily sums of one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeclineMonitor {
+    /// Oldest first.
     days: [EventSums; DAYS],
     today: EventSums,
-    /// What the last day's end found.
+    /// The slow change that was found at the end of the last day.
     pub found: Option<DeclineFit>,
 }
 
-/// A decline found.
+/// A slow change that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeclineFit {
-    /// The fitted rate at the start and at the end of the window.
+    /// The fitted rate on the first day of the window.
     pub from: f64,
-    /// At its end.
+    /// The fitted rate on its last day.
     pub to: f64,
-    /// Chance of a slope as far from none, either way, where there is none.
-    pub doubt: f64,
+    /// The p-value of the slope: the probability of one as steep, in either direction, if there is none.
+    pub p_value: f64,
     /// Days in the window.
     pub days: u32,
-    /// Mails of the last day.
-    pub last_day_messages: f64,
+    /// Mail of the last day.
+    pub last_day_mail: f64,
+}
+
+/// One day of a window: its number, rate and weight.
+#[derive(Clone, Copy)]
+struct Point {
+    day: usize,
+    rate: f64,
+    weight: f64,
+}
+
+/// A fitted line.
+#[derive(Clone, Copy)]
+struct FittedLine {
+    intercept: f64,
+    slope: f64,
+}
+
+impl FittedLine {
+    fn at(self, day: f64) -> f64 {
+        self.intercept + self.slope * day
+    }
 }
 
 impl DeclineMonitor {
     /// Adds a bucket.
-    pub fn add(&mut self, events: f64, base: f64) {
-        self.today.events += to_f32(events);
-        self.today.exposure += to_f32(base);
+    pub fn add(&mut self, events: f64, mail: f64) {
+        self.today.add(events, mail);
     }
 
     /// Ends the day.
     pub fn close_day(&mut self) {
         self.days.rotate_left(1);
-        if let Some(last) = self.days.last_mut() {
-            *last = self.today;
-        }
-        self.today = EventSums::default();
+        let [.., last] = &mut self.days;
+        *last = std::mem::take(&mut self.today);
     }
 
-    /// The clearest line over the windows that changes by at least `least_change` in the bad direction.
-    pub fn look(&self, falls: bool, least_change: impl Fn(f64, f64) -> bool) -> Option<DeclineFit> {
+    /// Fits each window, and returns the most significant change in the bad direction that `is_large_enough`, which is given the rates
+    /// at its two ends.
+    pub fn find(&self, fall_is_bad: bool, is_large_enough: impl Fn(f64, f64) -> bool) -> Option<DeclineFit> {
         let mut best: Option<DeclineFit> = None;
         for window in WINDOWS {
-            let Some(days) = self.days.get(DAYS - window..) else { continue };
-            let Some(creep) = fit(days) else { continue };
-            let bad = (creep.to < creep.from) == falls;
-            if bad
-                && creep.doubt <= LEAST_DOUBT
-                && least_change(creep.from, creep.to)
-                && best.is_none_or(|other| creep.doubt < other.doubt)
+            // No window is longer than the days that are kept.
+            let (_, days) = self.days.split_at(DAYS - window);
+            let Some(fit) = fit(days) else { continue };
+            let is_bad = (fit.to < fit.from) == fall_is_bad;
+            if is_bad
+                && fit.p_value <= MAX_P_VALUE
+                && is_large_enough(fit.from, fit.to)
+                && best.is_none_or(|other| fit.p_value < other.p_value)
             {
-                best = Some(creep);
+                best = Some(fit);
             }
         }
         best
     }
 }
 
-/// Weighted line with the days of the week taken out; none with too few days, or if the change is one step.
+/// Fits a weighted line with day-of-week effects removed. None with too few days, or if the change is a single step.
 fn fit(days: &[EventSums]) -> Option<DeclineFit> {
-    let points: Vec<(usize, f64, f64)> = days
-        .iter()
-        .enumerate()
-        .filter(|(_, day)| day.exposure >= LEAST_BASE)
-        .map(|(index, day)| {
-            let base = f64::from(day.exposure);
-            (index, f64::from(day.events) / base, base)
-        })
-        .collect();
-    if (points.len() as f64) < LEAST_DAYS * days.len() as f64 {
+    let points = weighted_points(days);
+    if (points.len() as f64) < MIN_SHARE_OF_DAYS * days.len() as f64 {
         return None;
     }
-    let base_mean = points.iter().map(|point| point.2).sum::<f64>() / points.len() as f64;
-    // Between equal weights and weights by mail: days scatter by more than their counts.
-    let weighted: Vec<(usize, f64, f64)> =
-        points.iter().map(|&(day, rate, base)| (day, rate, base / (base + base_mean))).collect();
-    let mut weekdays = [0.0_f64; 7];
-    let mut line = line_through(&weighted, &weekdays)?;
-    if days.len() >= 14 {
-        for _ in 0..8 {
-            weekdays = weekday_effects(&weighted, line);
-            line = line_through(&weighted, &weekdays)?;
+    let last_day_mail = points.last().map_or(0.0, |(_, mail)| *mail);
+    let mean_mail = points.iter().map(|(_, mail)| mail).sum::<f64>() / points.len() as f64;
+    // Between equal weights and weights by mail, because days vary by more than their counting noise.
+    let points: Vec<Point> = points
+        .into_iter()
+        .map(|(point, mail)| Point { weight: mail / (mail + mean_mail), ..point })
+        .collect();
+    let fits_weekdays = days.len() >= MIN_DAYS_FOR_WEEKDAYS;
+    let mut weekdays = Ring::filled(0.0);
+    let mut line = line_through(&points, &weekdays)?;
+    if fits_weekdays {
+        for _ in 0..WEEKDAY_ROUNDS {
+            weekdays = weekday_effects(&points, line);
+            line = line_through(&points, &weekdays)?;
         }
     }
-    let (intercept, slope) = line;
-    let parameters = if days.len() >= 14 { 8.0 } else { 2.0 };
+    // Two for the line and six for the days of the week.
+    let parameters = if fits_weekdays { 8.0 } else { 2.0 };
     let freedom = (points.len() as f64 - parameters).max(1.0);
-    let mean_day =
-        weighted.iter().map(|p| p.2 * p.0 as f64).sum::<f64>() / weighted.iter().map(|p| p.2).sum::<f64>();
-    let mut scatter = 0.0;
-    let mut spread = 0.0;
-    for &(day, rate, weight) in &weighted {
-        let season = weekdays.get(day % 7).copied().unwrap_or_default();
-        scatter += weight * (rate - season - intercept - slope * day as f64).powi(2);
-        spread += weight * (day as f64 - mean_day).powi(2);
-    }
-    let middle = intercept + slope * mean_day;
-    // The days' own counting noise is the least the scatter can be.
-    let noise = (middle * (1.0 - middle)).max(middle.abs() * 0.01).max(1e-9) / (2.0 * base_mean);
-    let error = ((scatter / freedom).max(noise) / spread.max(1e-9)).sqrt();
-    let last = days.len() as f64 - 1.0;
-    let creep = DeclineFit {
-        from: intercept,
-        to: intercept + slope * last,
-        doubt: f_upper_tail((slope / error).powi(2), 1.0, freedom),
+    let error = slope_error(&points, &weekdays, line, freedom, mean_mail);
+    let fit = DeclineFit {
+        from: line.intercept,
+        to: line.at(days.len() as f64 - 1.0),
+        p_value: f_upper_tail((line.slope / error).powi(2), 1.0, freedom),
         days: u32::try_from(days.len()).unwrap_or(u32::MAX),
-        last_day_messages: points.last().map_or(0.0, |point| point.2),
+        last_day_mail,
     };
-    thirds_agree(&weighted, &weekdays, days.len(), slope).then_some(creep)
+    thirds_agree(&points, &weekdays, days.len(), line.slope).then_some(fit)
 }
 
-fn line_through(points: &[(usize, f64, f64)], weekdays: &[f64; 7]) -> Option<(f64, f64)> {
+/// The days with enough mail, with that mail.
+fn weighted_points(days: &[EventSums]) -> Vec<(Point, f64)> {
+    let usable = days.iter().enumerate().filter(|(_, day)| day.exposure >= MIN_DAILY_MAIL);
+    usable
+        .map(|(day, sums)| {
+            let mail = f64::from(sums.exposure);
+            (Point { day, rate: f64::from(sums.events) / mail, weight: 1.0 }, mail)
+        })
+        .collect()
+}
+
+/// The standard error of the slope.
+fn slope_error(
+    points: &[Point],
+    weekdays: &Ring<f64, 7>,
+    line: FittedLine,
+    freedom: f64,
+    mean_mail: f64,
+) -> f64 {
+    let mean_day = points.iter().map(|point| point.weight * point.day as f64).sum::<f64>()
+        / points.iter().map(|point| point.weight).sum::<f64>();
+    let mut scatter = 0.0;
+    let mut spread = 0.0;
+    for point in points {
+        let season = weekday(weekdays, point.day);
+        scatter +=
+            point.weight * (point.rate - season - line.intercept - line.slope * point.day as f64).powi(2);
+        spread += point.weight * (point.day as f64 - mean_day).powi(2);
+    }
+    let middle = line.at(mean_day);
+    // The scatter cannot be less than the days' own counting noise.
+    let noise = (middle * (1.0 - middle)).max(middle.abs() * 0.01).max(1e-9) / (2.0 * mean_mail);
+    ((scatter / freedom).max(noise) / spread.max(1e-9)).sqrt()
+}
+
+fn weekday(weekdays: &Ring<f64, 7>, day: usize) -> f64 {
+    *weekdays.at(u32::try_from(day).unwrap_or(u32::MAX))
+}
+
+/// Weighted least squares; none if all points lie on one day.
+fn line_through(points: &[Point], weekdays: &Ring<f64, 7>) -> Option<FittedLine> {
     let (mut w, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for &(day, rate, weight) in points {
-        let (day_number, rate) = (day as f64, rate - weekdays.get(day % 7).copied().unwrap_or_default());
+    for &Point { day, rate, weight } in points {
+        let (number, rate) = (day as f64, rate - weekday(weekdays, day));
         w += weight;
-        x += weight * day_number;
+        x += weight * number;
         y += weight * rate;
-        xx += weight * day_number * day_number;
-        xy += weight * day_number * rate;
+        xx += weight * number * number;
+        xy += weight * number * rate;
     }
     let determinant = w * xx - x * x;
     (determinant > 1e-9).then(|| {
         let slope = (w * xy - x * y) / determinant;
-        ((y - slope * x) / w, slope)
+        FittedLine { intercept: (y - slope * x) / w, slope }
     })
 }
 
-fn weekday_effects(points: &[(usize, f64, f64)], (intercept, slope): (f64, f64)) -> [f64; 7] {
-    let mut sums = [(0.0, 0.0); 7];
-    for &(day, rate, weight) in points {
-        if let Some(sum) = sums.get_mut(day % 7) {
-            sum.0 += weight * (rate - intercept - slope * day as f64);
-            sum.1 += weight;
-        }
+/// The weighted mean deviation from the line per day of the week.
+fn weekday_effects(points: &[Point], line: FittedLine) -> Ring<f64, 7> {
+    let mut sums = Ring::filled((0.0, 0.0));
+    for &Point { day, rate, weight } in points {
+        let (sum, weights) = sums.at_mut(u32::try_from(day).unwrap_or(u32::MAX));
+        *sum += weight * (rate - line.intercept - line.slope * day as f64);
+        *weights += weight;
     }
-    sums.map(|(sum, weight)| if weight > 0.0 { sum / weight } else { 0.0 })
+    sums.map(mean)
 }
 
-/// Whether each third goes on where the one before it stopped: a single step does not.
-fn thirds_agree(points: &[(usize, f64, f64)], weekdays: &[f64; 7], days: usize, slope: f64) -> bool {
-    let mut sums = [(0.0, 0.0); 3];
-    for &(day, rate, weight) in points {
-        if let Some(sum) = sums.get_mut((day * 3 / days).min(2)) {
-            sum.0 += weight * (rate - weekdays.get(day % 7).copied().unwrap_or_default());
-            sum.1 += weight;
-        }
+fn mean((sum, weight): (f64, f64)) -> f64 {
+    if weight > 0.0 { sum / weight } else { 0.0 }
+}
+
+/// Whether each third of the window continues the change of the one before it, which a single step does not.
+fn thirds_agree(points: &[Point], weekdays: &Ring<f64, 7>, days: usize, slope: f64) -> bool {
+    let (mut first, mut second, mut third) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+    for &Point { day, rate, weight } in points {
+        let (sum, weights) = match day * 3 / days {
+            0 => &mut first,
+            1 => &mut second,
+            _ => &mut third,
+        };
+        *sum += weight * (rate - weekday(weekdays, day));
+        *weights += weight;
     }
-    let [first, second, third] = sums.map(|(sum, weight)| if weight > 0.0 { sum / weight } else { 0.0 });
+    let (first, second, third) = (mean(first), mean(second), mean(third));
     let sign = slope.signum();
     let whole = (third - first) * sign;
-    whole > 0.0 && (second - first) * sign > 0.15 * whole && (third - second) * sign > 0.15 * whole
+    whole > 0.0
+        && (second - first) * sign > MIN_SHARE_PER_THIRD * whole
+        && (third - second) * sign > MIN_SHARE_PER_THIRD * whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The change that is found after days of 10,000 messages at `rate`, the oldest day first.
+    fn found(days: usize, rate: impl Fn(usize) -> f64) -> Option<DeclineFit> {
+        let mut monitor = DeclineMonitor::default();
+        for day in 0..days {
+            monitor.add(10_000.0 * rate(day), 10_000.0);
+            monitor.close_day();
+        }
+        monitor.find(true, |from, to| to < 0.9 * from)
+    }
+
+    #[test]
+    fn steady_fall_is_found_with_its_two_ends() {
+        let fit = found(28, |day| 0.3 - 0.005 * day as f64).unwrap();
+        assert!((fit.from - 0.3).abs() < 0.01 && (fit.to - 0.165).abs() < 0.01, "{fit:?}");
+        assert_eq!(fit.days, 28);
+        assert!((fit.last_day_mail - 10_000.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn rise_step_weekend_and_noise_are_no_decline() {
+        let cases: [(&str, fn(usize) -> f64); 4] = [
+            ("rise", |day| 0.1 + 0.005 * day as f64),
+            ("step", |day| if day < 14 { 0.3 } else { 0.2 }),
+            ("weekends", |day| if day % 7 >= 5 { 0.1 } else { 0.3 }),
+            ("noise", |day| 0.2 + 0.1 * (day as f64 * 2.4).sin()),
+        ];
+        for (name, rate) in cases {
+            assert_eq!(found(28, rate), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn day_without_enough_mail_does_not_count() {
+        let mut monitor = DeclineMonitor::default();
+        for day in 0..28 {
+            let mail = if day % 2 == 0 { 10_000.0 } else { 10.0 };
+            monitor.add(mail * (0.3 - 0.005 * f64::from(day)), mail);
+            monitor.close_day();
+        }
+        assert_eq!(monitor.find(true, |_, _| true), None, "half of the days are missing");
+    }
 }

@@ -1,7 +1,7 @@
 //! The detector: one bucket in, changes of alerts out.
 //!
-//! Buckets come in order of their time. One that was seen already, or is older, changes nothing, so a run that is repeated is
-//! harmless; buckets left out are buckets without events. A finding on a bucket knows no later one.
+//! Buckets come in order of time. One that was observed already, or is older, changes nothing, so a repeated run is harmless; buckets
+//! that are left out are buckets without events. A finding about a bucket must never depend on a later one.
 
 use std::collections::BTreeMap;
 
@@ -12,35 +12,44 @@ use crate::alert::{AlertGroup, AlertKey, AlertRegistry, Change, Finding};
 use crate::baseline::SeasonalFactors;
 use crate::budget::AccountReputation;
 use crate::correlate::{self, Evaluation};
-use crate::counts::{Counts, DeliveryTimePercentiles, METRIC_COUNT, Metric};
-use crate::outcome_delay::{DecayFactors, DelayKernel, LAGS};
+use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
+use crate::limit_monitor::AlertCoverage;
+use crate::minutes::{
+    self, MINUTES_PER_DAY, MINUTES_PER_HOUR, MINUTES_PER_WEEK, day_of, minus, minutes_between, plus,
+};
+use crate::outcome_delay::{DELAYS, DecayFactors, DelayKernel};
+use crate::per_metric::PerMetric;
 use crate::report;
 use crate::rules::Rules;
+use crate::scope::AlertScope;
 use crate::series_monitor::{BucketContext, SeriesMonitor, SeriesPrior};
 use crate::silence::{SilenceMeaning, SilenceMonitor};
-use crate::tenant_state::{self, OpenAlerts, PlatformContext, TenantCounts, TenantLimits, TenantState};
+use crate::tenant_state::{
+    OpenAlerts, PlatformContext, ProviderContext, TenantCounts, TenantLimits, TenantState,
+};
 use crate::volume::{BurstHandling, VolumeContext, VolumeMonitor};
 
-/// Tenants watched by one detector; more are shared out over several.
+/// Tenants that one detector monitors; more are distributed over several detectors.
 pub const MAX_TENANTS: usize = 100_000;
-/// Providers watched over all tenants.
+/// Providers that are monitored over all tenants.
 const MAX_PROVIDERS: usize = 256;
-/// A gap longer than this many minutes is skipped: what was normal before it says little.
-const LONGEST_GAP: u32 = 14 * 24 * 60;
-/// Series and statistics a tenant is watched by, for the threshold: nine places, seven rates, two changes each, and the volume. Half of
-/// them, since the whole moves with its places, and bounces with deliveries.
-const STATISTICS: f64 = 0.5 * (9.0 * 14.0 + 4.0);
-/// Minutes in a week.
-const WEEK: f64 = 10_080.0;
-/// Mail that has to be missing before silence of all tenants means anything, per bucket.
-const LEAST_SILENT: f64 = 20.0;
-/// Active tenants that make silence of all a fault of the pipeline.
-const LEAST_TENANTS: usize = 3;
+/// A longer gap between buckets is skipped, since what was normal before it says little.
+const MAX_GAP_MINUTES: u32 = 14 * MINUTES_PER_DAY;
+/// The number of independent tests per tenant and bucket, from which the threshold is derived: nine series (the whole and about eight
+/// providers) with seven rates and two changes each, and four for the volume. Half of them, since the whole moves with its providers, and
+/// bounces with deliveries.
+const TESTS_PER_TENANT: f64 = 0.5 * (9.0 * 14.0 + 4.0);
+/// Silence of all tenants is an outage only if at least this much mail was expected per bucket, and there are this many tenants.
+const MIN_EXPECTED_FOR_OUTAGE: f64 = 20.0;
+const MIN_TENANTS_FOR_OUTAGE: usize = 3;
+/// A drop that all tenants share is derived from at least this many tenants, and is at most this deep.
+const MIN_TENANTS_FOR_COMMON_DROP: usize = 5;
+const MAX_COMMON_DROP: f64 = 0.25;
 
-/// Counts of one (tenant, provider, campaign) in a bucket. Empty names mean "not said".
+/// Counts of one (tenant, provider, campaign) in a bucket. An empty provider or campaign is unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct CountsRow<'a> {
-    /// The tenant.
+    /// The tenant's id.
     pub tenant: &'a str,
     /// The mailbox provider.
     pub provider: &'a str,
@@ -48,11 +57,11 @@ pub struct CountsRow<'a> {
     pub campaign: &'a str,
     /// The counts.
     pub counts: Counts,
-    /// How the delivery times spread, if that is known.
+    /// Percentiles of the delivery times, if they are known.
     pub times: Option<DeliveryTimePercentiles>,
 }
 
-/// All that happened in one bucket.
+/// Everything that happened in one bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket<'a> {
     /// Its first minute.
@@ -61,68 +70,79 @@ pub struct Bucket<'a> {
     pub rows: &'a [CountsRow<'a>],
 }
 
-/// What is known over all tenants: stored once, beside the tenants.
+/// What is known over all tenants. It is stored once, beside the tenants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlatformState {
     whole: SeriesMonitor,
-    season: Box<[SeasonalFactors; METRIC_COUNT]>,
+    season: Box<PerMetric<SeasonalFactors>>,
     providers: BTreeMap<String, SeriesMonitor>,
     volume: Box<VolumeMonitor>,
-    account: AccountReputation,
-    kernels: [DelayKernel; METRIC_COUNT],
+    reputation: AccountReputation,
+    kernels: PerMetric<DelayKernel>,
     registry: AlertRegistry,
-    tags_in_use: bool,
-    bucket: u32,
-    last: u32,
+    /// Whether any tenant has ever named a campaign.
+    uses_campaigns: bool,
+    bucket_minutes: u32,
+    /// First minute of the last bucket.
+    #[serde(with = "minutes::stored_option")]
+    last: Option<Minute>,
     silence: SilenceMonitor,
 }
 
 /// The state of detection, and its rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detector {
-    shared: PlatformState,
+    platform: PlatformState,
     tenants: BTreeMap<String, TenantState>,
     rules: Rules,
 }
 
-/// First guesses of when outcomes come, which the counts soon replace.
-const GUESSES: [[f64; LAGS]; METRIC_COUNT] = [
-    [0.8, 0.1, 0.1, 0.0, 0.0],
-    [0.4, 0.2, 0.2, 0.2, 0.0],
-    [0.7, 0.2, 0.1, 0.0, 0.0],
-    [0.8, 0.1, 0.1, 0.0, 0.0],
-    [0.1, 0.1, 0.2, 0.3, 0.3],
-    [0.1, 0.2, 0.3, 0.3, 0.1],
-    [0.1, 0.2, 0.3, 0.3, 0.1],
-];
+/// The weights of [`DelayKernel`] that are assumed at first; the counts soon replace them.
+fn assumed_delays(metric: Metric) -> [f64; DELAYS] {
+    match metric {
+        Metric::HardBounce | Metric::Delivery => [0.8, 0.1, 0.1, 0.0, 0.0],
+        // Transient bounces come after hours of attempts.
+        Metric::Bounce => [0.4, 0.2, 0.2, 0.2, 0.0],
+        Metric::Delay => [0.7, 0.2, 0.1, 0.0, 0.0],
+        Metric::Complaint => [0.1, 0.1, 0.2, 0.3, 0.3],
+        Metric::Open | Metric::Click => [0.1, 0.2, 0.3, 0.3, 0.1],
+    }
+}
+
+/// The rates that are assumed before anything is learned.
+fn prior_rates() -> PerMetric<f64> {
+    PerMetric::from_fn(|metric| metric.parameters().prior_rate)
+}
 
 impl Detector {
-    /// A detector that has seen nothing, for buckets of so many minutes (1 to 60).
+    /// A detector that has observed nothing, for buckets of `bucket_minutes` (1 to 60).
     pub fn new(bucket_minutes: u32, rules: Rules) -> Self {
-        let shared = PlatformState {
-            whole: SeriesMonitor::new(0, false),
+        // The platform has no beginning: its rates are monitored from the first bucket on.
+        let always = Minute(0);
+        let platform = PlatformState {
+            whole: SeriesMonitor::new(always, false),
             season: Box::default(),
             providers: BTreeMap::new(),
-            volume: Box::new(VolumeMonitor::new(0)),
-            account: AccountReputation::default(),
-            kernels: GUESSES.map(DelayKernel::guess),
+            volume: Box::new(VolumeMonitor::new(always)),
+            reputation: AccountReputation::default(),
+            kernels: PerMetric::from_fn(|metric| DelayKernel::assumed(assumed_delays(metric))),
             registry: AlertRegistry::default(),
-            tags_in_use: false,
-            bucket: bucket_minutes.clamp(1, 60),
-            last: 0,
+            uses_campaigns: false,
+            bucket_minutes: bucket_minutes.clamp(1, 60),
+            last: None,
             silence: SilenceMonitor::default(),
         };
-        Self { shared, tenants: BTreeMap::new(), rules }
+        Self { platform, tenants: BTreeMap::new(), rules }
     }
 
-    /// A detector as it was stored.
-    pub fn restore(shared: PlatformState, tenants: BTreeMap<String, TenantState>, rules: Rules) -> Self {
-        Self { shared, tenants, rules }
+    /// A detector from its stored state.
+    pub fn restore(platform: PlatformState, tenants: BTreeMap<String, TenantState>, rules: Rules) -> Self {
+        Self { platform, tenants, rules }
     }
 
     /// What is known over all tenants, to be stored.
-    pub fn shared(&self) -> &PlatformState {
-        &self.shared
+    pub fn platform_state(&self) -> &PlatformState {
+        &self.platform
     }
 
     /// What is known of each tenant, to be stored.
@@ -130,341 +150,358 @@ impl Detector {
         &self.tenants
     }
 
-    /// The alerts that are not over, to be stored.
+    /// The alerts, to be stored.
     pub fn registry(&self) -> &AlertRegistry {
-        &self.shared.registry
+        &self.platform.registry
     }
 
-    /// Goes on with alerts stored later than all else.
+    /// Replaces the alerts by ones that were stored later than the rest of the state.
     pub fn set_registry(&mut self, registry: AlertRegistry) {
-        self.shared.registry = registry;
+        self.platform.registry = registry;
     }
 
-    /// Judges by other rules from now on.
+    /// Replaces the rules from the next bucket on.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
     }
 
-    /// The first minute of the bucket observed last; none before the first.
+    /// The first minute of the bucket that was observed last; none before the first.
     pub fn last(&self) -> Option<Minute> {
-        (self.shared.last != 0).then_some(Minute(self.shared.last))
+        self.platform.last
     }
 
-    /// Goes on at a minute although the minutes before it were not observed. They are unknown, not without mail.
+    /// Continues at `minute` although the minutes before it were not observed. They are unknown, not without mail.
     pub fn skip_to(&mut self, minute: Minute) {
-        let before = (minute.0 / self.shared.bucket * self.shared.bucket).saturating_sub(self.shared.bucket);
-        if self.shared.last != 0 {
-            self.shared.last = self.shared.last.max(before);
-        }
+        let before = minus(self.start_of_bucket(minute), self.platform.bucket_minutes);
+        self.platform.last = self.platform.last.map(|last| last.max(before));
     }
 
-    /// Forgets tenants that are no more.
-    pub fn retain_tenants(&mut self, is_there: impl Fn(&str) -> bool) {
-        self.tenants.retain(|name, _| is_there(name));
+    /// Forgets the tenants for which `exists` is false.
+    pub fn retain_tenants(&mut self, exists: impl Fn(&str) -> bool) {
+        self.tenants.retain(|name, _| exists(name));
     }
 
-    /// Somebody looks after an alert; false if no such alert is open.
+    /// Records that somebody looks after an alert. False if no such alert is open.
     pub fn acknowledge(&mut self, id: &str) -> bool {
-        self.shared.registry.acknowledge(id)
+        self.platform.registry.acknowledge(id)
     }
 
-    /// Takes the next bucket. Seen or older ones change nothing; buckets left out count as empty.
+    fn start_of_bucket(&self, minute: Minute) -> Minute {
+        let width = self.platform.bucket_minutes;
+        Minute(minute.0 / width * width)
+    }
+
+    /// Observes the next bucket. One that was observed already or is older changes nothing; buckets left out count as empty.
     pub fn observe(&mut self, bucket: &Bucket<'_>) -> Vec<Change> {
-        let width = self.shared.bucket;
-        let start = bucket.start.0 / width * width;
-        if self.shared.last != 0 && start <= self.shared.last {
+        let width = self.platform.bucket_minutes;
+        let start = self.start_of_bucket(bucket.start);
+        if self.platform.last.is_some_and(|last| start <= last) {
             return Vec::new();
         }
+        let before = minus(start, width);
+        let last = self.platform.last.filter(|last| minutes_between(*last, start) <= MAX_GAP_MINUTES);
+        let last = last.unwrap_or(before);
+        self.platform.last = Some(last);
         let mut changes = Vec::new();
-        if self.shared.last == 0 || start - self.shared.last > LONGEST_GAP {
-            self.shared.last = start.saturating_sub(width);
-        }
-        let mut next = self.shared.last + width;
+        let mut next = plus(last, width);
         while next < start {
-            changes.extend(self.step(next, &[]));
-            next += width;
+            changes.extend(self.evaluate(next, &[]));
+            next = plus(next, width);
         }
-        changes.extend(self.step(start, bucket.rows));
+        changes.extend(self.evaluate(start, bucket.rows));
         changes
     }
 
-    fn step(&mut self, now: u32, rows: &[CountsRow<'_>]) -> Vec<Change> {
-        let bucket = self.shared.bucket;
-        self.close(now);
-        self.shared.last = now;
-        let (total, providers, counts) = sum(rows);
-        let threshold = threshold(&self.rules, bucket);
-        if let Some(finding) = self.silence(now, &total) {
-            self.shared.registry.keep_open(now + bucket);
-            return self.shared.registry.apply(now + bucket, finding, &self.rules);
+    fn evaluate(&mut self, now: Minute, rows: &[CountsRow<'_>]) -> Vec<Change> {
+        let bucket_minutes = self.platform.bucket_minutes;
+        let end = plus(now, bucket_minutes);
+        self.close_hour_and_day(now);
+        self.platform.last = Some(now);
+        let sums = BucketSums::new(rows);
+        if let Some(findings) = self.missing_counts(now, &sums.total) {
+            self.platform.registry.keep_open(end);
+            return self.platform.registry.apply(end, findings, &self.rules);
         }
-        self.shared.tags_in_use |= rows.iter().any(|row| !row.campaign.is_empty());
-        let kernels = self.shared.kernels;
-        let decay = DecayFactors::new(bucket);
-        let context = BucketContext { now, bucket, threshold, kernels: &kernels, decay: &decay };
-        let common = self.common_drop(now);
-        let mut learned = self.shared.kernels;
-        self.step_platform(&total, &providers, &context, &mut learned);
-        let tenant_limits = self.step_tenants(&counts, &context, common, &mut learned);
-        self.shared.kernels = learned;
-        let findings = self.judge(now, threshold, &tenant_limits);
-        let changes = self.shared.registry.apply(now + bucket, findings, &self.rules);
-        self.forget_resolved(now + bucket);
+        self.platform.uses_campaigns |= rows.iter().any(|row| !row.campaign.is_empty());
+        // The whole bucket is evaluated with the kernels as they were before it.
+        let kernels = self.platform.kernels;
+        let mut trained = kernels;
+        let context = BucketContext {
+            now,
+            bucket_minutes,
+            threshold: threshold(&self.rules, bucket_minutes),
+            kernels: &kernels,
+            decay: &DecayFactors::new(bucket_minutes),
+        };
+        let common_drop = self.common_drop(now);
+        self.evaluate_platform(&sums, &context, &mut trained);
+        let limits = self.evaluate_tenants(&sums.tenants, &context, common_drop, &mut trained);
+        self.platform.kernels = trained;
+        let findings = self.findings(&context, &limits);
+        let changes = self.platform.registry.apply(end, findings, &self.rules);
+        self.reset_resolved(end);
         changes
     }
 
-    /// What a resolved alert told is over for all series below it; else its rest would make alerts of their own.
-    fn forget_resolved(&mut self, now: u32) {
-        for key in self.shared.registry.resolved_at(now) {
+    /// Resets the scores that an alert stood for when it is resolved. Otherwise what is left of them would become alerts of parts.
+    fn reset_resolved(&mut self, now: Minute) {
+        for key in self.platform.registry.resolved_at(now) {
             let metrics = correlate::metrics_of(key.group);
-            let at = |name: &str| key.provider.as_deref().is_none_or(|provider| provider == name);
-            for (name, tenant) in &mut self.tenants {
-                if key.tenant != "*" && key.tenant != *name {
-                    continue;
+            let is_at = |name: &str| key.provider.as_deref().is_none_or(|provider| provider == name);
+            let is_of = |name: &str| key.campaign.as_deref().is_none_or(|campaign| campaign == name);
+            for (_, tenant) in self.tenants.iter_mut().filter(|(name, _)| key.scope.includes_tenant(name)) {
+                tenant.whole.reset_scores(metrics);
+                for (_, monitor) in tenant.providers.iter_mut().filter(|(name, _)| is_at(name)) {
+                    monitor.reset_scores(metrics);
                 }
-                tenant.whole.forget(metrics);
-                for (_, monitor) in tenant.providers.iter_mut().filter(|(name, _)| at(name)) {
-                    monitor.forget(metrics);
-                }
-                let of = |name: &str| key.campaign.as_deref().is_none_or(|campaign| campaign == name);
-                for (_, monitor) in tenant.recurring.series.iter_mut().filter(|(name, _)| of(name)) {
-                    monitor.forget(metrics);
+                for (_, monitor) in tenant.recurring.series.iter_mut().filter(|(name, _)| is_of(name)) {
+                    monitor.reset_scores(metrics);
                 }
             }
-            if key.tenant == "*" {
-                self.shared.whole.forget(metrics);
-                for (_, monitor) in self.shared.providers.iter_mut().filter(|(name, _)| at(name)) {
-                    monitor.forget(metrics);
+            if key.scope == AlertScope::Platform {
+                self.platform.whole.reset_scores(metrics);
+                for (_, monitor) in self.platform.providers.iter_mut().filter(|(name, _)| is_at(name)) {
+                    monitor.reset_scores(metrics);
                 }
             }
         }
     }
 
-    /// Nobody sends anything where much is expected: counts are missing, so nothing is learned from them.
-    fn silence(&mut self, now: u32, total: &Counts) -> Option<Vec<Finding>> {
+    /// The findings about a bucket without any event where much mail is expected: counts are missing, so nothing may be learned from it.
+    /// None for any other bucket.
+    fn missing_counts(&mut self, now: Minute, total: &Counts) -> Option<Vec<Finding>> {
         if *total != Counts::default() {
-            self.shared.silence.add();
+            self.platform.silence.add_events();
             return None;
         }
-        let bucket = self.shared.bucket;
-        // Hours that begin or end a little early or late are no outage.
-        let volume_context =
-            [now.saturating_sub(60), now, now + 60].map(|minute| self.shared.volume.expected(minute));
-        let expected = volume_context.into_iter().fold(f64::INFINITY, f64::min);
-        let due = self.tenants.len() >= LEAST_TENANTS && expected > LEAST_SILENT;
-        let since = match self.shared.silence.add_silent(now, bucket, due) {
+        let bucket_minutes = self.platform.bucket_minutes;
+        // Mail that begins or ends an hour early or late is no outage.
+        let expected = [minus(now, MINUTES_PER_HOUR), now, plus(now, MINUTES_PER_HOUR)]
+            .map(|minute| self.platform.volume.expected(minute))
+            .into_iter()
+            .fold(f64::INFINITY, f64::min);
+        let is_mail_due = self.tenants.len() >= MIN_TENANTS_FOR_OUTAGE && expected > MIN_EXPECTED_FOR_OUTAGE;
+        let since = match self.platform.silence.add_silent(now, bucket_minutes, is_mail_due) {
             SilenceMeaning::Usual => return None,
             SilenceMeaning::Suspicious => return Some(Vec::new()),
             SilenceMeaning::Outage { since } => since,
         };
-        let key = AlertKey::of("*", None, AlertGroup::Pipeline);
-        let content = report::pipeline(since, expected, now + bucket);
-        Some(vec![Finding { key, content, hold: 0 }])
+        let key = AlertKey::whole(&AlertScope::Platform, AlertGroup::Pipeline);
+        let content = report::pipeline(since, expected, plus(now, bucket_minutes));
+        Some(vec![Finding { key, content, hold_minutes: 0 }])
     }
 
-    /// The drop of volume that most tenants share, 1 for none: a holiday is nobody's incident.
-    fn common_drop(&self, now: u32) -> f64 {
+    /// The factor by which the mail of most tenants has dropped, 1 for no drop: a holiday is no incident of any tenant.
+    fn common_drop(&self, now: Minute) -> f64 {
         let mut ratios: Vec<f64> =
             self.tenants.values().filter_map(|tenant| tenant.volume.recent_ratio(now)).collect();
-        if ratios.len() < 5 {
+        if ratios.len() < MIN_TENANTS_FOR_COMMON_DROP {
             return 1.0;
         }
         ratios.sort_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied().unwrap_or(1.0).clamp(0.25, 1.0)
+        let median = ratios.get(ratios.len() / 2).copied();
+        event::invariant::or_broken(median, 1.0, "a list without a middle").clamp(MAX_COMMON_DROP, 1.0)
     }
 
-    fn step_platform(
+    fn platform_season(&self, now: Minute) -> PerMetric<f64> {
+        PerMetric::from_fn(|metric| self.platform.season[metric].factor(now, 1.0))
+    }
+
+    fn evaluate_platform(
         &mut self,
-        total: &Counts,
-        providers: &BTreeMap<&str, Counts>,
+        sums: &BucketSums<'_>,
         context: &BucketContext<'_>,
-        learned: &mut [DelayKernel; METRIC_COUNT],
+        kernels: &mut PerMetric<DelayKernel>,
     ) {
-        let shared = &mut self.shared;
-        let priors = Metric::ALL.map(|metric| metric.parameters().prior_rate);
-        let mut season = [1.0; METRIC_COUNT];
-        for (factor, own) in season.iter_mut().zip(shared.season.iter()) {
-            *factor = own.factor(context.now, 1.0);
-        }
+        let season = self.platform_season(context.now);
+        let platform = &mut self.platform;
+        let rates = platform.whole.rates(&prior_rates());
         let prior = SeriesPrior {
-            rates: priors,
+            rates: prior_rates(),
             season,
-            suspicious: [false; METRIC_COUNT],
-            slow: false,
-            absent: false,
+            suspected: PerMetric::default(),
+            is_latency_alert_open: false,
+            has_no_counts: false,
         };
-        let rates = shared.whole.rates(&priors);
-        let evaluated = shared.whole.step(total, context, &prior);
-        shared.whole.teach(&evaluated, &rates, learned);
-        shared.whole.teach_seasons(&evaluated, context.now, &mut shared.season);
-        shared.account.add(total, context.bucket);
-        let sends = total.denominator(crate::Denominator::Sends);
-        let all_silent = shared.silence.is_usual();
-        let volume_context =
-            VolumeContext { common: 1.0, bursts: BurstHandling::Unknown, is_alert_open: false, all_silent };
-        shared.volume.step(sends, context.now, context.bucket, context.threshold, &volume_context);
-        for name in providers.keys() {
-            if shared.providers.len() < MAX_PROVIDERS && !shared.providers.contains_key(*name) {
-                shared.providers.insert((*name).to_owned(), SeriesMonitor::new(context.now, false));
+        let evaluations = platform.whole.evaluate(&sums.total, context, &prior);
+        platform.whole.train_kernels(&evaluations, &rates, kernels);
+        platform.whole.train_seasons(&evaluations, context.now, &mut platform.season);
+        platform.reputation.add(&sums.total, context.bucket_minutes);
+        let volume_context = VolumeContext {
+            common_drop: 1.0,
+            bursts: BurstHandling::Unknown,
+            is_alert_open: false,
+            all_usually_silent: platform.silence.is_usual(),
+        };
+        platform.volume.add(sums.total.denominator(Denominator::Sends), context, &volume_context);
+        for name in sums.providers.keys() {
+            if platform.providers.len() < MAX_PROVIDERS && !platform.providers.contains_key(*name) {
+                platform.providers.insert((*name).to_owned(), SeriesMonitor::new(context.now, false));
             }
         }
-        let prior =
-            SeriesPrior { rates, season, suspicious: shared.whole.suspicious(), slow: false, absent: false };
-        let zero = Counts::default();
-        for (name, monitor) in &mut shared.providers {
-            monitor.step(providers.get(name.as_str()).unwrap_or(&zero), context, &prior);
+        let prior = SeriesPrior { rates, suspected: platform.whole.suspected(), ..prior };
+        let nothing = Counts::default();
+        for (name, monitor) in &mut platform.providers {
+            let counts = sums.providers.get(name.as_str()).unwrap_or(&nothing);
+            monitor.evaluate(counts, context, &prior);
         }
     }
 
-    /// Judges and learns each tenant's bucket; the limits of each, in their order.
-    fn step_tenants(
+    /// Evaluates the bucket of each tenant. Returns the limits of each, in the order of the tenants.
+    fn evaluate_tenants(
         &mut self,
         counts: &BTreeMap<&str, TenantCounts<'_>>,
         context: &BucketContext<'_>,
-        common: f64,
-        learned: &mut [DelayKernel; METRIC_COUNT],
+        common_drop: f64,
+        kernels: &mut PerMetric<DelayKernel>,
     ) -> Vec<TenantLimits> {
         for name in counts.keys() {
             if self.tenants.len() < MAX_TENANTS && !self.tenants.contains_key(*name) {
                 self.tenants.insert((*name).to_owned(), TenantState::new(context.now));
             }
         }
-        let shared = &self.shared;
-        let priors = Metric::ALL.map(|metric| metric.parameters().prior_rate);
-        let rates = shared.whole.rates(&priors);
-        let mut season = [1.0; METRIC_COUNT];
-        for (factor, own) in season.iter_mut().zip(shared.season.iter()) {
-            *factor = own.factor(context.now, 1.0);
-        }
-        let known: BTreeMap<&str, ([f64; METRIC_COUNT], [bool; METRIC_COUNT])> = shared
+        let season = self.platform_season(context.now);
+        let platform = &self.platform;
+        let rates = platform.whole.rates(&prior_rates());
+        let providers: BTreeMap<&str, ProviderContext> = platform
             .providers
             .iter()
-            .map(|(name, monitor)| (name.as_str(), (monitor.rates(&rates), monitor.suspicious())))
+            .map(|(name, monitor)| {
+                let (rates, suspected) = (monitor.rates(&rates), monitor.suspected());
+                (name.as_str(), ProviderContext { rates, suspected })
+            })
             .collect();
-        let platform = PlatformContext {
+        let platform_context = PlatformContext {
             rates: &rates,
             season: &season,
-            providers: &known,
-            common,
-            tags_in_use: shared.tags_in_use,
-            all_silent: shared.silence.is_usual(),
+            providers: &providers,
+            common_drop,
+            uses_campaigns: platform.uses_campaigns,
+            all_usually_silent: platform.silence.is_usual(),
         };
-        let open_alerts = open_alerts(&shared.registry);
-        let everywhere = open_alerts.get("*").copied().unwrap_or_default().told;
-        let none = TenantCounts::default();
-        let rules = &self.rules;
-        let mut all = Vec::with_capacity(self.tenants.len());
+        let (platform_coverage, open_alerts) = open_alerts(&platform.registry);
+        let nothing = TenantCounts::default();
+        let mut all_limits = Vec::with_capacity(self.tenants.len());
         for (name, tenant) in &mut self.tenants {
             let mut open_alerts = open_alerts.get(name.as_str()).copied().unwrap_or_default();
-            open_alerts.told.delivery |= everywhere.delivery;
-            open_alerts.told.complaint |= everywhere.complaint;
-            open_alerts.told.latency |= everywhere.latency;
-            let counts = counts.get(name.as_str()).unwrap_or(&none);
-            tenant.step(counts, context, &platform, open_alerts, learned);
-            let tenant_limits = TenantLimits::of(rules, name);
-            tenant.watch_limits(counts, context, &tenant_limits, open_alerts.told);
-            all.push(tenant_limits);
+            open_alerts.coverage.add(platform_coverage);
+            let counts = counts.get(name.as_str()).unwrap_or(&nothing);
+            tenant.evaluate(counts, context, &platform_context, open_alerts, kernels);
+            let limits = TenantLimits::of(&self.rules, name);
+            tenant.add_to_limit_windows(counts, context, &limits, open_alerts.coverage);
+            all_limits.push(limits);
         }
-        all
+        all_limits
     }
 
-    fn judge(&mut self, now: u32, threshold: f64, tenant_limits: &[TenantLimits]) -> Vec<Finding> {
-        let shared = &self.shared;
+    /// The findings about the bucket, from the scores of all series.
+    fn findings(&mut self, context: &BucketContext<'_>, limits: &[TenantLimits]) -> Vec<Finding> {
+        let platform = &self.platform;
         let evaluation = Evaluation {
-            now,
-            bucket: shared.bucket,
-            threshold,
-            registry: &shared.registry,
+            now: context.now,
+            bucket_minutes: context.bucket_minutes,
+            threshold: context.threshold,
+            registry: &platform.registry,
             rules: &self.rules,
         };
-        let mut findings = correlate::findings(&self.tenants, &shared.whole, &shared.providers, &evaluation);
-        for ((name, tenant), tenant_limits) in self.tenants.iter_mut().zip(tenant_limits) {
-            findings.extend(correlate::limits(name, tenant, tenant_limits, &evaluation));
+        let mut findings =
+            correlate::findings(&self.tenants, &platform.whole, &platform.providers, &evaluation);
+        for ((name, tenant), limits) in self.tenants.iter_mut().zip(limits) {
+            findings.extend(correlate::limits(&AlertScope::of_counted(name), tenant, limits, &evaluation));
         }
         if self.rules.budgets {
-            findings.extend(correlate::budgets(&shared.account, &self.tenants, &evaluation));
+            findings.extend(correlate::budgets(&platform.reputation, &self.tenants, &evaluation));
         }
         findings
     }
 
-    /// Closes the hour and the day that ended before this bucket.
-    fn close(&mut self, now: u32) {
-        let last = self.shared.last;
-        if now / 60 != last / 60 {
-            self.shared.silence.close_hour(last);
-            self.shared.whole.close_hour();
-            self.shared.volume.close_hour(now);
-            for season in self.shared.season.iter_mut() {
-                season.close_hour();
-            }
-            for monitor in self.shared.providers.values_mut() {
-                monitor.close_hour();
-            }
-            for kernel in &mut self.shared.kernels {
-                kernel.close_hour();
-            }
-            for tenant in self.tenants.values_mut() {
-                tenant.close_hour(now);
-            }
+    /// Closes the hour and the day that ended before `now`.
+    fn close_hour_and_day(&mut self, now: Minute) {
+        let Some(last) = self.platform.last else { return };
+        let platform = &mut self.platform;
+        if now.hour() != last.hour() {
+            platform.silence.close_hour(last.hour());
+            platform.whole.close_hour();
+            platform.volume.close_hour(now);
+            platform.season.values_mut().for_each(SeasonalFactors::close_hour);
+            platform.providers.values_mut().for_each(SeriesMonitor::close_hour);
+            platform.kernels.values_mut().for_each(DelayKernel::close_hour);
+            self.tenants.values_mut().for_each(|tenant| tenant.close_hour(now));
         }
-        if now / (24 * 60) != last / (24 * 60) {
-            let buckets_a_day = f64::from(24 * 60 / self.shared.bucket);
-            for tenant in self.tenants.values_mut() {
-                tenant.close_day(now, buckets_a_day);
-            }
-            self.shared.volume.close_day();
-            for monitor in self.shared.providers.values_mut() {
-                tenant_state::look(monitor);
-            }
+        if day_of(now) != day_of(last) {
+            let buckets_per_day = f64::from(MINUTES_PER_DAY / platform.bucket_minutes);
+            self.tenants.values_mut().for_each(|tenant| tenant.close_day(now, buckets_per_day));
+            platform.volume.close_day();
+            platform.providers.values_mut().for_each(SeriesMonitor::close_day);
         }
     }
 }
 
-/// Cusum needed so that no more than the accepted number of false alarms is expected.
-fn threshold(rules: &Rules, bucket: u32) -> f64 {
-    let buckets = WEEK / f64::from(bucket);
-    (STATISTICS * buckets / rules.false_alerts_per_tenant_week.clamp(1e-6, 10.0)).ln()
+/// The score at which no more than the accepted number of false alarms is expected: a test raises one in `exp(threshold)` buckets.
+fn threshold(rules: &Rules, bucket_minutes: u32) -> f64 {
+    let buckets_per_week = f64::from(MINUTES_PER_WEEK) / f64::from(bucket_minutes);
+    (TESTS_PER_TENANT * buckets_per_week / rules.false_alerts_per_tenant_week.clamp(1e-6, 10.0)).ln()
 }
 
-fn open_alerts(registry: &AlertRegistry) -> BTreeMap<&str, OpenAlerts> {
+/// What open alerts of the platform cover, and the open alerts of each tenant.
+fn open_alerts(registry: &AlertRegistry) -> (AlertCoverage, BTreeMap<&str, OpenAlerts>) {
+    let mut platform = OpenAlerts::default();
     let mut tenants: BTreeMap<&str, OpenAlerts> = BTreeMap::new();
     for key in registry.firing() {
-        let open_alerts = tenants.entry(key.tenant.as_str()).or_default();
+        let open = match &key.scope {
+            AlertScope::Platform => &mut platform,
+            AlertScope::Tenant(id) => tenants.entry(id.as_str()).or_default(),
+        };
         match key.group {
-            AlertGroup::Latency => (open_alerts.latency, open_alerts.told.latency) = (true, true),
-            AlertGroup::Volume => open_alerts.volume = true,
-            AlertGroup::Queue => open_alerts.queue = true,
-            AlertGroup::Delivery => open_alerts.told.delivery = true,
-            AlertGroup::Complaint => open_alerts.told.complaint = true,
-            _ => {}
+            AlertGroup::Latency => (open.latency, open.coverage.latency) = (true, true),
+            AlertGroup::Volume => open.volume = true,
+            AlertGroup::Queue => open.queue = true,
+            AlertGroup::Delivery => open.coverage.delivery = true,
+            AlertGroup::Complaint => open.coverage.complaint = true,
+            AlertGroup::Engagement
+            | AlertGroup::DeliveryLimit
+            | AlertGroup::ComplaintLimit
+            | AlertGroup::LatencyLimit
+            | AlertGroup::QueueLimit
+            | AlertGroup::DeliveryDecline
+            | AlertGroup::EngagementDecline
+            | AlertGroup::ComplaintDecline
+            | AlertGroup::BounceBudget
+            | AlertGroup::ComplaintBudget
+            | AlertGroup::Pipeline => {}
         }
     }
-    tenants
+    (platform.coverage, tenants)
 }
 
-type EventSums<'a> = (Counts, BTreeMap<&'a str, Counts>, BTreeMap<&'a str, TenantCounts<'a>>);
+/// The rows of a bucket, summed over everything, per provider and per tenant.
+#[derive(Default)]
+struct BucketSums<'a> {
+    total: Counts,
+    providers: BTreeMap<&'a str, Counts>,
+    tenants: BTreeMap<&'a str, TenantCounts<'a>>,
+}
 
-/// A bucket's rows, summed over everything, per provider and per tenant.
-fn sum<'a>(rows: &'a [CountsRow<'a>]) -> EventSums<'a> {
-    let mut total = Counts::default();
-    let mut providers: BTreeMap<&str, Counts> = BTreeMap::new();
-    let mut tenants: BTreeMap<&str, TenantCounts<'_>> = BTreeMap::new();
-    for row in rows {
-        total.add(&row.counts);
-        let tenant = tenants.entry(row.tenant).or_default();
-        tenant.whole.add(&row.counts);
-        tenant.rows.push(row);
-        if row.campaign.is_empty() {
-            tenant.untagged += row.counts.denominator(crate::Denominator::Sends);
-        } else {
-            add_to(&mut tenant.campaigns, row.campaign, &row.counts);
+impl<'a> BucketSums<'a> {
+    fn new(rows: &'a [CountsRow<'a>]) -> Self {
+        let mut sums = Self::default();
+        for row in rows {
+            sums.total.add(&row.counts);
+            let tenant = sums.tenants.entry(row.tenant).or_default();
+            tenant.whole.add(&row.counts);
+            tenant.rows.push(row);
+            if row.campaign.is_empty() {
+                tenant.untagged += row.counts.denominator(Denominator::Sends);
+            } else {
+                add_to(&mut tenant.campaigns, row.campaign, &row.counts);
+            }
+            if !row.provider.is_empty() {
+                sums.providers.entry(row.provider).or_default().add(&row.counts);
+                add_to(&mut tenant.providers, row.provider, &row.counts);
+            }
         }
-        if !row.provider.is_empty() {
-            providers.entry(row.provider).or_default().add(&row.counts);
-            add_to(&mut tenant.providers, row.provider, &row.counts);
-        }
+        sums
     }
-    (total, providers, tenants)
 }
 
 fn add_to<'a>(list: &mut Vec<(&'a str, Counts)>, name: &'a str, counts: &Counts) {

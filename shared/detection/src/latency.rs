@@ -1,64 +1,87 @@
-//! Delivery time of a series against its own past: evidence from buckets that are slower than 99 of 100 used to be.
+//! Monitors a positive quantity on a logarithmic scale, delivery time above all, against its own past: the score grows with buckets that
+//! are slower than 99 of 100 used to be.
 //!
-//! Delivery times have a tail heavier than any formula (mail that was deferred arrives late, a few at a time), so the tail is
-//! learned as it is: the 99th percentile of the deviation, in logarithms. One bucket's step is bounded, so a slow bucket alone
-//! never alarms. What ordinary days reach (the hours after a campaign, with its deferred mail) is learned too and has to be
-//! passed. Must not alarm on a handful of deliveries.
+//! Delivery times have a heavier tail than any formula, because deferred mail arrives late and a few at a time. So the tail is learned as
+//! it is: as the 99th percentile of the deviation, in logarithms. The increase per bucket is bounded, so one slow bucket never raises an
+//! alert, and what ordinary days reach (the hours after a campaign) is learned and must be exceeded. It must not raise an alert for a
+//! handful of deliveries. Queue depth is monitored in the same way, with a fixed number of deliveries per reading.
 
+use event::Minute;
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{EventSums, SUSPECT_WEIGHT};
+use crate::baseline::{EventSums, SUSPECTED_WEIGHT};
 use crate::cusum::to_f32;
+use crate::minutes;
+use crate::series_monitor::BucketContext;
 
-/// Cusum of a bucket at the 99th percentile: logarithm of (one in two) over (one in fifty), and of a bucket below it.
-const ABOVE: f64 = 2.5;
-const BELOW: f64 = -0.8;
+/// Increase of the score for a bucket at the 99th percentile, and decrease for one below it: logarithms of the odds of a slow bucket in
+/// an incident (one in two) over those in normal operation (one in fifty).
+const INCREASE: f64 = 2.5;
+const DECREASE: f64 = -0.8;
 /// Buckets further out than this many percentiles count as this many.
-const LARGEST: f64 = 2.5;
-/// The percentile is never taken to be nearer than a factor of 1.5 (as a logarithm).
-const LEAST_TAIL: f32 = 0.4;
-/// Growth of the percentile with each bucket above it; with those below it shrinks by a 99th of that.
+const MAX_PERCENTILES: f64 = 2.5;
+/// The score is capped at this many thresholds.
+const SCORE_CAP: f64 = 1.6;
+/// The percentile is never assumed to be closer than a factor of 1.5, as a logarithm.
+const MIN_TAIL: f32 = 0.4;
+/// Growth of the percentile per bucket above it. It shrinks by a 99th of that per bucket below it, so that one in 100 lies above.
 const TAIL_GROWTH: f32 = 0.15;
-/// Fewest deliveries in the excursion, and smallest factor told.
-const LEAST_DELIVERIES: f64 = 60.0;
-const LEAST_FACTOR: f64 = 2.2;
-/// Smallest sum of the logarithms by which deliveries were late: three times as slow takes 137 deliveries, twelve times 60.
-const LEAST_EXCESS: f64 = 150.0;
-/// Times the highest of ordinary days, in logarithms.
+/// Fewest deliveries in an excursion, and smallest factor, that are reported.
+const MIN_DELIVERIES: f64 = 60.0;
+const MIN_FACTOR: f64 = 2.2;
+/// Smallest sum over deliveries of the logarithm of their lateness: 137 deliveries at three times the usual time, 60 at twelve times.
+const MIN_EXCESS: f64 = 150.0;
+/// The smoothed lateness must exceed the highest of ordinary days by this factor, and be at least [`MIN_SMOOTHED`]; in logarithms.
 const ABOVE_PEAK: f64 = 1.25;
-/// And at least this, in logarithms.
-const LEAST_SMOOTH: f64 = 0.75;
-/// How far one day may raise that highest: what only one day reached is not ordinary yet.
+const MIN_SMOOTHED: f64 = 0.75;
+/// How far one day may raise the highest of ordinary days: what a single day reached is not ordinary yet.
 const PEAK_GROWTH: f32 = 1.2;
 const PEAK_STEP: f32 = 0.15;
-/// What a day keeps of that highest: half-life a month.
+/// The share of that highest value that is kept per day: half-life a month.
 const PEAK_DECAY: f32 = 0.977;
-/// Minutes over which "the highest" is smoothed.
-const SMOOTH: f64 = 30.0;
-/// Days learned before anything is said.
-const LEAST_DAYS: u32 = 5;
-/// Minutes of learning that weigh as much as all before: about two days.
-const MEMORY: f64 = 3000.0;
+/// Time constant of the smoothed lateness, in minutes.
+const SMOOTHING_MINUTES: f64 = 30.0;
+/// Days that are learned before anything is reported.
+const MIN_DAYS: u32 = 5;
+/// Time constant of the mean, in minutes: about two days.
+const MEMORY_MINUTES: f64 = 3000.0;
 
-/// State of one series.
+/// The state of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatencyMonitor {
+    /// Mean of the logarithm of milliseconds.
     mean: f32,
+    /// The 99th percentile of the deviation from the mean.
     tail: f32,
-    typical: f32,
+    /// Usual number of deliveries per bucket.
+    usual_deliveries: f32,
     buckets: u32,
     days: u32,
-    /// Lateness and deliveries of about the last half-hour.
+    /// Lateness (as events) and deliveries (as exposure) of about the last half hour.
     recent: EventSums,
-    highest: f32,
+    /// The highest smoothed lateness of this day, and that of ordinary days.
+    highest_today: f32,
     peak: f32,
-    alerted: bool,
-    /// Logarithm of the likelihood ratio, held at or above 0.
+    /// Whether an alert was open today.
+    had_alert: bool,
+    /// Log-likelihood ratio (natural logarithm), at least 0.
     pub score: f32,
+    /// Sums over the excursion: lateness in logarithms, and deliveries.
     excess: f32,
-    weight: f32,
-    /// The minute the excursion began.
-    pub since: u32,
+    deliveries: f32,
+    #[serde(with = "minutes::stored_option")]
+    since: Option<Minute>,
+}
+
+/// A delivery time, or queue depth, that is far above normal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlownessSignal {
+    /// The value in the excursion: milliseconds of delivery time.
+    pub observed: f64,
+    /// The usual value.
+    pub expected: f64,
+    /// The deliveries in the excursion.
+    pub deliveries: f64,
 }
 
 impl Default for LatencyMonitor {
@@ -66,126 +89,139 @@ impl Default for LatencyMonitor {
         Self {
             mean: 0.0,
             tail: 1.0,
-            typical: 0.0,
+            usual_deliveries: 0.0,
             buckets: 0,
             days: 0,
             recent: EventSums::default(),
-            highest: 0.0,
+            highest_today: 0.0,
             peak: 0.0,
-            alerted: false,
+            had_alert: false,
             score: 0.0,
             excess: 0.0,
-            weight: 0.0,
-            since: 0,
+            deliveries: 0.0,
+            since: None,
         }
     }
 }
 
 impl LatencyMonitor {
-    /// Adds a bucket: `sum` of the logarithm of milliseconds over `weight` deliveries.
-    pub fn step(&mut self, sum: f64, weight: f64, now: u32, bucket: u32, threshold: f64, alerting: bool) {
-        if weight <= 0.0 {
+    /// Adds a bucket. `sum` is the sum over `deliveries` of the logarithm of milliseconds.
+    pub fn add(&mut self, sum: f64, deliveries: f64, context: &BucketContext<'_>, is_alert_open: bool) {
+        if deliveries <= 0.0 {
             return;
         }
-        let value = sum / weight;
+        let value = sum / deliveries;
         if self.buckets == 0 {
             self.mean = to_f32(value);
-            self.typical = to_f32(weight);
+            self.usual_deliveries = to_f32(deliveries);
         }
         let off = value - f64::from(self.mean);
-        // A few deliveries scatter more than many, and late ones weigh more among them.
-        let trust = weight / (weight + self.few());
-        let far = off * trust / f64::from(self.tail.max(LEAST_TAIL));
-        let step = if far >= 1.0 { ABOVE * far.min(LARGEST) } else { BELOW };
-        let score = (f64::from(self.score) + step).clamp(0.0, 1.6 * threshold);
-        if score <= 0.0 || self.days < LEAST_DAYS {
-            self.clear();
+        // A few deliveries vary more than many, and late ones weigh more among them.
+        let trust = deliveries / (deliveries + self.few_deliveries());
+        let percentiles = off * trust / f64::from(self.tail.max(MIN_TAIL));
+        let increase =
+            if percentiles >= 1.0 { INCREASE * percentiles.min(MAX_PERCENTILES) } else { DECREASE };
+        let score = (f64::from(self.score) + increase).clamp(0.0, SCORE_CAP * context.threshold);
+        if score <= 0.0 || self.days < MIN_DAYS {
+            self.clear_excursion();
         } else {
-            if self.since == 0 {
-                self.since = now;
-            }
+            self.since.get_or_insert(context.now);
             self.score = to_f32(score);
-            self.excess += to_f32(off * weight);
-            self.weight += to_f32(weight);
+            self.excess += to_f32(off * deliveries);
+            self.deliveries += to_f32(deliveries);
         }
-        let keep = to_f32((-f64::from(bucket) / SMOOTH).exp());
+        let keep = to_f32((-f64::from(context.bucket_minutes) / SMOOTHING_MINUTES).exp());
         self.recent.decay(keep);
-        self.recent.add(off * weight, weight);
-        self.highest = self.highest.max(to_f32(self.smooth()));
-        self.alerted |= alerting;
-        let suspected = alerting || f64::from(self.score) > threshold / 2.0;
-        self.learn(off, far, weight, bucket, if suspected { SUSPECT_WEIGHT } else { 1.0 });
+        self.recent.add(off * deliveries, deliveries);
+        self.highest_today = self.highest_today.max(to_f32(self.smoothed_lateness()));
+        self.had_alert |= is_alert_open;
+        let is_suspected = is_alert_open || f64::from(self.score) > context.threshold / 2.0;
+        let weight = if is_suspected { SUSPECTED_WEIGHT } else { 1.0 };
+        self.learn(off, percentiles, deliveries, context.bucket_minutes, weight);
     }
 
-    /// Deliveries that are few.
-    fn few(&self) -> f64 {
-        3.0 + 0.2 * f64::from(self.typical)
+    /// The number of deliveries up to which a bucket counts as small.
+    fn few_deliveries(&self) -> f64 {
+        3.0 + 0.2 * f64::from(self.usual_deliveries)
     }
 
-    /// How late recent deliveries are, in logarithms.
-    fn smooth(&self) -> f64 {
-        f64::from(self.recent.events) / (f64::from(self.recent.exposure) + self.few())
+    /// The lateness of recent deliveries, in logarithms.
+    fn smoothed_lateness(&self) -> f64 {
+        f64::from(self.recent.events) / (f64::from(self.recent.exposure) + self.few_deliveries())
     }
 
-    fn learn(&mut self, off: f64, far: f64, weight: f64, bucket: u32, trust: f64) {
+    fn learn(&mut self, off: f64, percentiles: f64, deliveries: f64, bucket_minutes: u32, weight: f64) {
         self.buckets = self.buckets.saturating_add(1);
-        let steady = f64::from(bucket) / MEMORY;
-        let rate = steady.max(1.0 / f64::from(self.buckets)) * trust * (weight / (weight + 5.0)).max(0.05);
-        let band = f64::from(self.tail.max(LEAST_TAIL));
+        // A running mean at first, then an exponential one.
+        let steady = f64::from(bucket_minutes) / MEMORY_MINUTES;
+        let rate =
+            steady.max(1.0 / f64::from(self.buckets)) * weight * (deliveries / (deliveries + 5.0)).max(0.05);
+        let band = f64::from(self.tail.max(MIN_TAIL));
         self.mean += to_f32(rate * off.clamp(-band, band));
-        self.typical += to_f32(rate * (weight - f64::from(self.typical)));
-        let growth = if far > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
-        self.tail = (self.tail * (1.0 + growth * to_f32(trust))).clamp(LEAST_TAIL / 2.0, 6.0);
+        self.usual_deliveries += to_f32(rate * (deliveries - f64::from(self.usual_deliveries)));
+        let growth = if percentiles > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
+        self.tail = (self.tail * (1.0 + growth * to_f32(weight))).clamp(MIN_TAIL / 2.0, 6.0);
     }
 
-    /// Ends a day: what it reached is ordinary, unless it made an alert; then it is learned by and by.
+    /// Ends a day. What the day reached becomes ordinary, step by step, unless there was an alert.
     pub fn close_day(&mut self) {
         self.days = self.days.saturating_add(1);
-        let highest = if self.alerted { self.highest.min(self.peak) } else { self.highest };
+        let highest = if self.had_alert { self.highest_today.min(self.peak) } else { self.highest_today };
         let before = self.peak * PEAK_DECAY;
         self.peak = before.max(highest.min(PEAK_GROWTH * before + PEAK_STEP));
-        self.highest = to_f32(self.smooth());
-        self.alerted = false;
+        self.highest_today = to_f32(self.smoothed_lateness());
+        self.had_alert = false;
     }
 
-    /// Forgets the excursion.
-    fn clear(&mut self) {
-        (self.score, self.excess, self.weight, self.since) = (0.0, 0.0, 0.0, 0);
+    fn clear_excursion(&mut self) {
+        (self.score, self.excess, self.deliveries, self.since) = (0.0, 0.0, 0.0, None);
     }
 
-    /// Seen and expected milliseconds and the deliveries behind them, if the evidence passes its gates.
-    pub fn signal(&self, threshold: f64) -> Option<(f64, f64, f64)> {
-        let weight = f64::from(self.weight);
+    /// The minute the excursion began; none while the score is 0.
+    pub fn since(&self) -> Option<Minute> {
+        self.since
+    }
+
+    /// The excursion, if its score reaches `threshold` and it is large enough to be reported. A threshold of 0 asks for an excursion that
+    /// was reported already: it need not exceed ordinary days any more.
+    pub fn signal(&self, threshold: f64) -> Option<SlownessSignal> {
+        let deliveries = f64::from(self.deliveries);
         let expected = f64::from(self.mean).exp();
         let excess = f64::from(self.excess);
-        let factor = (excess / weight.max(1.0)).exp();
-        let smooth = self.smooth();
-        let unusual =
-            excess >= LEAST_EXCESS && smooth >= (ABOVE_PEAK * f64::from(self.peak)).max(LEAST_SMOOTH);
+        let factor = (excess / deliveries.max(1.0)).exp();
+        let is_unusual = excess >= MIN_EXCESS
+            && self.smoothed_lateness() >= (ABOVE_PEAK * f64::from(self.peak)).max(MIN_SMOOTHED);
         (f64::from(self.score) >= threshold
-            && weight >= LEAST_DELIVERIES
-            && factor >= LEAST_FACTOR
-            && (unusual || threshold <= 0.0))
-            .then_some((expected * factor, expected, weight))
+            && deliveries >= MIN_DELIVERIES
+            && factor >= MIN_FACTOR
+            && (is_unusual || threshold <= 0.0))
+            .then_some(SlownessSignal { observed: expected * factor, expected, deliveries })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome_delay::{DecayFactors, DelayKernel};
+    use crate::per_metric::PerMetric;
 
+    /// Adds buckets of five minutes with 100 deliveries each; returns the number of buckets until the first signal.
     fn run(
         latency: &mut LatencyMonitor,
         from: u32,
         buckets: u32,
         milliseconds: impl Fn(u32) -> f64,
     ) -> Option<u32> {
+        let kernels = PerMetric::from_fn(|_| DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]));
+        let decay = DecayFactors::new(5);
         for bucket in from..from + buckets {
             if bucket.is_multiple_of(288) {
                 latency.close_day();
             }
-            let value = milliseconds(bucket).ln() * 100.0;
-            latency.step(value, 100.0, 5 * bucket + 5, 5, 16.0, false);
+            let now = Minute(5 * bucket + 5);
+            let context =
+                BucketContext { now, bucket_minutes: 5, threshold: 16.0, kernels: &kernels, decay: &decay };
+            latency.add(milliseconds(bucket).ln() * 100.0, 100.0, &context, false);
             if latency.signal(16.0).is_some() {
                 return Some(bucket - from);
             }
@@ -194,17 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn ten_times_as_slow_is_found_within_a_quarter_of_an_hour() {
+    fn tenfold_delivery_time_is_found_within_a_quarter_of_an_hour() {
         let mut latency = LatencyMonitor::default();
         assert_eq!(run(&mut latency, 0, 2000, |bucket| 1000.0 + f64::from(bucket * 7 % 13) * 40.0), None);
         assert!(run(&mut latency, 2000, 10, |_| 12_000.0).unwrap() <= 3);
+        let signal = latency.signal(16.0).unwrap();
+        assert!(signal.observed > 5.0 * signal.expected, "{signal:?}");
+        assert_eq!(latency.since(), Some(Minute(10_005)));
     }
 
     #[test]
-    fn what_one_day_reached_is_not_ordinary_yet_and_what_each_day_reaches_is() {
+    fn value_of_a_single_day_is_not_ordinary_yet_but_that_of_every_day_is() {
         let mut latency = LatencyMonitor::default();
         let mut day = |highest: f32| {
-            latency.highest = highest;
+            latency.highest_today = highest;
             latency.close_day();
             latency.peak
         };
@@ -216,9 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_bucket_now_and_then_is_no_trouble() {
+    fn day_with_an_alert_does_not_raise_what_is_ordinary() {
+        let mut latency = LatencyMonitor { highest_today: 2.0, had_alert: true, ..LatencyMonitor::default() };
+        latency.close_day();
+        assert!(latency.peak <= 0.0, "{}", latency.peak);
+    }
+
+    #[test]
+    fn occasional_slow_bucket_is_no_signal() {
         let mut latency = LatencyMonitor::default();
-        let now_and_then = |bucket: u32| if bucket.is_multiple_of(40) { 60_000.0 } else { 1000.0 };
-        assert_eq!(run(&mut latency, 0, 5000, now_and_then), None);
+        let occasionally_slow = |bucket: u32| if bucket.is_multiple_of(40) { 60_000.0 } else { 1000.0 };
+        assert_eq!(run(&mut latency, 0, 5000, occasionally_slow), None);
     }
 }

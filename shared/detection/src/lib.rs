@@ -1,12 +1,15 @@
-//! Detection, pure: counts per bucket in, changes of alerts out.
+//! Detection: counts per bucket in, changes of alerts out. Pure.
 //!
-//! Knows numbers, not mail storage: no clock, no files, no randomness. [`Detector::observe`] takes one bucket after the other;
-//! its state is small, versioned ([`state`]) and can be stored between buckets. The way of a bucket:
+//! The crate knows numbers, not where mail is stored: it has no clock, no files and no randomness. [`Detector::observe`] takes one bucket
+//! after the other; its state is small and versioned ([`state`]) and can be stored between buckets. A bucket flows through:
 //!
 //! ```text
-//! rows ─▶ sums ─▶ node (exposure, baseline, evidence) ─▶ judge (cause, platform) ─▶ alert (state machine) ─▶ changes
-//!                 volume · latency · decline · limits ──┘
+//! rows ─▶ sums ─▶ monitors (outcome delay, baseline, score) ─▶ findings ─▶ correlate ─▶ alerts (state machine) ─▶ changes ─▶ words
+//!                 volume · latency · decline · limits · budget · silence
 //! ```
+//!
+//! Beside it, [`trend`] looks back over weeks, [`budget`] compares an account with reputation thresholds, and [`plain_series`] scores
+//! series that are not mail.
 
 mod alert;
 mod baseline;
@@ -20,12 +23,16 @@ mod detector;
 mod dispersion;
 mod latency;
 mod limit_monitor;
+mod minutes;
 mod numbers;
 mod outcome_delay;
+mod per_metric;
 pub mod plain_series;
 mod recurring;
 mod report;
+mod ring;
 mod rules;
+mod scope;
 mod series_monitor;
 mod silence;
 pub mod state;
@@ -38,5 +45,6 @@ pub use alert::{AlertKind, AlertRegistry, Cause, Change, MAX_ALERTS, Severity, S
 pub use counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
 pub use detector::{Bucket, CountsRow, Detector, MAX_TENANTS, PlatformState};
 pub use rules::{Limits, MailSubset, Maintenance, Override, Rules};
+pub use scope::AlertScope;
 pub use tenant_state::{MAX_CAMPAIGNS, MAX_PROVIDERS, TenantState};
 pub use wording::SCHEMA;

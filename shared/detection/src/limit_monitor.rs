@@ -1,62 +1,76 @@
-//! Promised limits: is a rate above its limit beyond doubt, in a short and in a long window?
+//! Monitors the limits that operators and tenants set: is a rate above its limit beyond doubt, in a short and in a long window?
 //!
-//! An exact binomial test and a least number of events: one bounce in 13 mails is no proof of anything, 30 in 500 are. A broken
-//! limit stays broken until the rate has been clearly below it, so a rate just at its limit does not flap. A limit on the 95th
-//! percentile of delivery time is one on the share of mail that takes longer: 5 %. A limit on waiting mail is one on a level.
+//! An exact binomial test and a least number of events decide: one bounce among 13 messages proves nothing, 30 among 500 do. A breach
+//! lasts until the rate has been clearly below its limit, so a rate close to its limit does not flap. The two windows are the burn-rate
+//! method of the Google SRE Workbook, chapter 5. A limit on the 95th percentile of delivery time is one on the share of mail that takes
+//! longer (5 %); a limit on queue depth is one on a level. What another alert reported already must never be reported again as a breach.
 
+use event::Minute;
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{EventSums, to_index};
+use crate::baseline::EventSums;
 use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
 use crate::cusum::to_f32;
+use crate::minutes::{self, minutes_between};
 use crate::numbers::binomial_upper_tail;
 use crate::outcome_delay::LeakyIntegrators;
+use crate::ring::Ring;
 use crate::rules::Limits;
 use crate::series_monitor::BucketContext;
 
-/// Half hours kept: two days.
-const SLOTS: usize = 96;
-/// Chance of as many events at the limit itself, below which it is broken.
-const LEAST_DOUBT: f64 = 1e-4;
-/// SlowDeliveries the limit that makes a fast burn.
-const FAST_BURN: f64 = 2.0;
-/// An open breach ends below this share of its limit.
+/// Windows consist of half hours, of which two days are kept.
+const HALF_HOUR_MINUTES: u32 = 30;
+const HALF_HOURS: u32 = 96;
+const HALF_HOURS_PER_DAY: u32 = 48;
+/// A limit is broken if as many events have at most this probability at a rate equal to the limit.
+const MAX_P_VALUE: f64 = 1e-4;
+/// A fast breach is a rate above this many times the limit.
+const FAST_FACTOR: f64 = 2.0;
+/// A breach ends below this share of its limit.
 const CLEAR_SHARE: f64 = 0.8;
-/// Half hours in which a rate so low would be a chance of [`OVER_DOUBT`] at the limit itself, so that the trouble is over.
-const OVER_SLOTS: usize = 3;
-const OVER_DOUBT: f64 = 1e-3;
-/// Share of deliveries that may take longer than the 95th percentile's limit.
+/// It also ends when as few events as in these last half hours have at most this probability at a rate equal to the limit.
+const OVER_HALF_HOURS: u32 = 3;
+const OVER_P_VALUE: f64 = 1e-3;
+/// The share of deliveries that may take longer than the limit on the 95th percentile.
 const SLOW_SHARE: f64 = 0.05;
-/// Minutes that more mail than allowed has to wait.
-const WAITING_MINUTES: u32 = 10;
-/// Mail without an outcome is forgotten by half in so many minutes: for some, none ever comes.
-const FLIGHT_HALF_LIFE: f64 = 360.0;
-/// What a gauge said stands for so many minutes, until it speaks again.
-const GAUGE_STANDS: u32 = 15;
+/// More mail than allowed has to wait for this many minutes.
+const MIN_WAITING_MINUTES: u32 = 10;
+/// Half-life of mail without an outcome, in minutes: for some of it no outcome ever comes.
+const IN_FLIGHT_HALF_LIFE_MINUTES: f64 = 360.0;
+/// A reading of a gauge is valid for this many minutes, or until the next one.
+const GAUGE_VALID_MINUTES: u32 = 15;
 
-/// A limit on a rate.
+/// What a limit can be set on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LimitedMetric {
-    /// Failures of mail with an outcome, against 1 - the delivery rate.
-    Delivery = 0,
+    /// The delivery rate: bounces of mail with an outcome, against 1 minus the limit.
+    Delivery,
     /// All bounces.
-    Bounce = 1,
-    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except to its global suppression list.
-    HardBounce = 2,
+    Bounce,
+    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except for its global suppression list.
+    HardBounce,
     /// Complaints.
-    Complaint = 3,
-    /// Deliveries that take longer than allowed.
-    DeliveryTime = 4,
+    Complaint,
+    /// The 95th percentile of delivery time.
+    DeliveryTime,
     /// Mail that waits.
-    Queue = 5,
+    Queue,
+}
+
+/// A short and a long window in which a rate must exceed `factor` times its limit.
+#[derive(Clone, Copy)]
+struct WindowPair {
+    short_half_hours: u32,
+    long_half_hours: u32,
+    factor: f64,
 }
 
 impl LimitedMetric {
     /// All of them.
-    pub const ALL: [Self; KINDS] =
+    pub const ALL: [Self; 6] =
         [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint, Self::DeliveryTime, Self::Queue];
 
-    /// The name of its metric.
+    /// The metric's name in the public API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Delivery => "delivery_rate",
@@ -68,8 +82,8 @@ impl LimitedMetric {
         }
     }
 
-    /// The limit on bad outcomes, as a fraction; of waiting mail, as a number.
-    fn of(self, limits: &Limits) -> Option<f64> {
+    /// The largest allowed share of bad outcomes, or the largest allowed queue depth; none without a limit.
+    fn allowed(self, limits: &Limits) -> Option<f64> {
         match self {
             Self::Delivery => limits.delivery_rate.map(|rate| 1.0 - rate),
             Self::Bounce => limits.bounce_rate,
@@ -80,17 +94,27 @@ impl LimitedMetric {
         }
     }
 
-    /// Short and long window in half hours, and the factor on the limit.
-    const fn windows(self) -> [(usize, usize, f64); 2] {
-        match self {
-            Self::Delivery | Self::Bounce | Self::HardBounce => [(24, 96, 1.0), (2, 12, FAST_BURN)],
-            // Complaints come hours after their mail: an hour's share of both says little.
-            Self::Complaint => [(24, 96, 1.0), (12, 48, FAST_BURN)],
-            Self::DeliveryTime | Self::Queue => [(4, 24, 1.0), (2, 6, FAST_BURN)],
-        }
+    /// The windows for a lasting breach and for a fast one.
+    const fn windows(self) -> [WindowPair; 2] {
+        let (slow, fast) = match self {
+            Self::Delivery | Self::Bounce | Self::HardBounce => ((24, 96), (2, 12)),
+            // Complaints come hours after their mail, so one hour of both says little.
+            Self::Complaint => ((24, 96), (12, 48)),
+            Self::DeliveryTime | Self::Queue => ((4, 24), (2, 6)),
+        };
+        [
+            WindowPair { short_half_hours: slow.0, long_half_hours: slow.1, factor: 1.0 },
+            WindowPair { short_half_hours: fast.0, long_half_hours: fast.1, factor: FAST_FACTOR },
+        ]
     }
 
-    const fn least_events(self) -> f64 {
+    /// The short window of a lasting breach.
+    const fn usual_window(self) -> u32 {
+        let [lasting, _] = self.windows();
+        lasting.short_half_hours
+    }
+
+    const fn min_events(self) -> f64 {
         match self {
             Self::Delivery | Self::Bounce | Self::HardBounce => 8.0,
             Self::Complaint => 5.0,
@@ -99,79 +123,120 @@ impl LimitedMetric {
     }
 }
 
-/// How many there are.
-const KINDS: usize = 6;
-
-/// Delivery times of a bucket, against a limit.
+/// The delivery times of a bucket, compared with a limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SlowDeliveries {
+    /// Deliveries with a known time.
     measured: f64,
+    /// Those that took longer than the limit.
     slow: f64,
-    /// Logarithm of the 95th percentile, times the deliveries.
-    p95: f64,
+    /// Sum over deliveries of the logarithm of the 95th percentile in milliseconds.
+    p95_sum: f64,
 }
 
 impl SlowDeliveries {
-    /// Adds deliveries with such times.
-    pub fn add(&mut self, spread: DeliveryTimePercentiles, deliveries: f64, limit: f64) {
+    /// Adds deliveries with these percentiles.
+    pub fn add(&mut self, times: DeliveryTimePercentiles, deliveries: f64, limit_ms: f64) {
         self.measured += deliveries;
-        self.slow += deliveries * spread.slower_than(limit);
-        self.p95 += deliveries * spread.p95.ln();
+        self.slow += deliveries * times.share_slower_than(limit_ms);
+        self.p95_sum += deliveries * times.p95.ln();
     }
 }
 
 /// A limit that is broken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LimitBreach {
-    /// Which.
-    pub kind: LimitedMetric,
+    /// The metric with the limit.
+    pub metric: LimitedMetric,
     /// Bad outcomes in the short window.
     pub events: f64,
-    /// Mail they are a part of.
+    /// The mail that they are a share of.
     pub denominator: f64,
-    /// What the metric is, where it is no rate: milliseconds, or mail that waits.
+    /// The value of a metric that is not a rate: milliseconds, or waiting messages.
     pub level: Option<f64>,
-    /// The limit on the rate as users know it.
+    /// The limit as users set it.
     pub limit: f64,
     /// The short window, in minutes.
-    pub window: u32,
+    pub window_minutes: u32,
 }
 
-/// Half-hourly counts of two days.
+/// Half-hourly counts of the last two days, and which limits were broken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitWindows {
-    slots: Vec<HalfHour>,
-    slot: u32,
-    open: [bool; KINDS],
-    /// The slot in which another alert last told of bounces, of complaints, and of delivery times.
-    told: [u32; 3],
-    now: u32,
+    half_hours: Ring<HalfHour, { HALF_HOURS as usize }>,
+    /// The present half hour, counted since 1970.
+    current: u32,
+    is_broken: PerLimit<bool>,
+    covered: LastCovered,
+    #[serde(with = "minutes::stored")]
+    now: Minute,
     /// Deliveries, remembered until their complaints have come.
-    mail: LeakyIntegrators,
-    /// Mail sent less outcomes, slowly forgotten.
+    delivered: LeakyIntegrators,
+    /// Mail sent less mail with an outcome, slowly forgotten.
     in_flight: f32,
-    /// What waits, when a gauge last said so, and since when it is too much.
-    depth: f32,
-    gauged: u32,
-    too_many_since: u32,
+    queue: QueueDepth,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct HalfHour {
-    outcomes: f32,
+    with_outcome: f32,
     permanent: f32,
     outside_reputation: f32,
     transient: f32,
     deliveries: f32,
-    /// Deliveries whose complaints are due now.
-    due: f32,
+    /// Deliveries whose complaints are due in this half hour.
+    complaints_due: f32,
     complaints: f32,
     measured: f32,
     slow: f32,
-    p95: f32,
+    p95_sum: f32,
 }
 
-/// What an open alert tells already: its mail is no evidence for a limit once more.
+/// Mail that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct QueueDepth {
+    messages: f32,
+    /// When a gauge last reported it.
+    #[serde(with = "minutes::stored_option")]
+    gauged: Option<Minute>,
+    /// Since when it has been too much.
+    #[serde(with = "minutes::stored_option")]
+    too_much_since: Option<Minute>,
+}
+
+/// A value for each [`LimitedMetric`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct PerLimit<T> {
+    delivery: T,
+    bounce: T,
+    hard_bounce: T,
+    complaint: T,
+    delivery_time: T,
+    queue: T,
+}
+
+impl<T> PerLimit<T> {
+    fn get_mut(&mut self, metric: LimitedMetric) -> &mut T {
+        match metric {
+            LimitedMetric::Delivery => &mut self.delivery,
+            LimitedMetric::Bounce => &mut self.bounce,
+            LimitedMetric::HardBounce => &mut self.hard_bounce,
+            LimitedMetric::Complaint => &mut self.complaint,
+            LimitedMetric::DeliveryTime => &mut self.delivery_time,
+            LimitedMetric::Queue => &mut self.queue,
+        }
+    }
+}
+
+/// The half hours in which another alert last covered bounces, complaints and delivery times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct LastCovered {
+    delivery: Option<u32>,
+    complaint: Option<u32>,
+    latency: Option<u32>,
+}
+
+/// What open anomaly alerts report already. Their mail is not counted against a limit as well.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlertCoverage {
     /// Bounces.
@@ -182,20 +247,27 @@ pub struct AlertCoverage {
     pub latency: bool,
 }
 
+impl AlertCoverage {
+    /// Adds what other alerts cover.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.delivery |= other.delivery;
+        self.complaint |= other.complaint;
+        self.latency |= other.latency;
+    }
+}
+
 impl LimitWindows {
-    /// No mail yet.
-    pub fn new(now: u32) -> Self {
+    /// Windows without any mail.
+    pub fn new(now: Minute) -> Self {
         Self {
-            slots: vec![HalfHour::default(); SLOTS],
-            slot: now / 30,
-            open: [false; KINDS],
-            told: [0; 3],
+            half_hours: Ring::filled(HalfHour::default()),
+            current: now.0 / HALF_HOUR_MINUTES,
+            is_broken: PerLimit::default(),
+            covered: LastCovered::default(),
             now,
-            mail: LeakyIntegrators::default(),
+            delivered: LeakyIntegrators::default(),
             in_flight: 0.0,
-            depth: 0.0,
-            gauged: 0,
-            too_many_since: 0,
+            queue: QueueDepth::default(),
         }
     }
 
@@ -203,252 +275,258 @@ impl LimitWindows {
     pub fn add(
         &mut self,
         counts: &Counts,
-        times: SlowDeliveries,
-        told: AlertCoverage,
+        slow: SlowDeliveries,
+        coverage: AlertCoverage,
         context: &BucketContext<'_>,
     ) {
-        let now = context.now;
-        self.note_waiting(counts, now);
-        self.mail.add(counts.deliveries, context.decay);
-        let lag = context.kernels.get(Metric::Complaint as usize);
-        let due = lag.map_or(counts.deliveries, |lag| lag.exposure(&self.mail));
-        let slot = now / 30;
-        while self.slot < slot {
-            self.slot = if slot - self.slot > u32::try_from(SLOTS).unwrap_or(u32::MAX) {
-                slot
-            } else {
-                self.slot + 1
-            };
-            let index = to_index(self.slot) % SLOTS;
-            if let Some(slot) = self.slots.get_mut(index) {
-                *slot = HalfHour::default();
-            }
+        self.note_queue(counts, context.now);
+        self.delivered.add(counts.deliveries, context.decay);
+        let complaints_due = context.kernels[Metric::Complaint].exposure(&self.delivered);
+        self.advance_to(context.now.0 / HALF_HOUR_MINUTES);
+        let half_hour = self.half_hours.at_mut(self.current);
+        if coverage.delivery {
+            self.covered.delivery = Some(self.current);
+        } else {
+            half_hour.with_outcome += to_f32(counts.with_outcome());
+            half_hour.permanent += to_f32(counts.bounces_permanent);
+            half_hour.outside_reputation += to_f32(counts.outside_reputation);
+            half_hour.transient += to_f32(counts.bounces_transient);
         }
-        for (last, told) in self.told.iter_mut().zip([told.delivery, told.complaint, told.latency]) {
-            if told {
-                *last = slot;
-            }
+        if coverage.complaint {
+            self.covered.complaint = Some(self.current);
+        } else {
+            half_hour.deliveries += to_f32(counts.deliveries);
+            half_hour.complaints_due += to_f32(complaints_due);
+            half_hour.complaints += to_f32(counts.complaints);
         }
-        if let Some(slot) = self.slots.get_mut(to_index(slot) % SLOTS) {
-            if !told.delivery {
-                slot.outcomes +=
-                    to_f32(counts.deliveries + counts.bounces_permanent + counts.bounces_transient);
-                slot.permanent += to_f32(counts.bounces_permanent);
-                slot.outside_reputation += to_f32(counts.outside_reputation);
-                slot.transient += to_f32(counts.bounces_transient);
-            }
-            if !told.complaint {
-                slot.deliveries += to_f32(counts.deliveries);
-                slot.due += to_f32(due);
-                slot.complaints += to_f32(counts.complaints);
-            }
-            if !told.latency {
-                slot.measured += to_f32(times.measured);
-                slot.slow += to_f32(times.slow);
-                slot.p95 += to_f32(times.p95);
-            }
+        if coverage.latency {
+            self.covered.latency = Some(self.current);
+        } else {
+            half_hour.measured += to_f32(slow.measured);
+            half_hour.slow += to_f32(slow.slow);
+            half_hour.p95_sum += to_f32(slow.p95_sum);
         }
     }
 
-    fn note_waiting(&mut self, counts: &Counts, now: u32) {
-        let keep = 0.5_f64.powf(f64::from(now.saturating_sub(self.now)) / FLIGHT_HALF_LIFE);
+    /// Clears the half hours that begin up to `half_hour`.
+    fn advance_to(&mut self, half_hour: u32) {
+        while self.current < half_hour {
+            self.current = if half_hour - self.current > HALF_HOURS { half_hour } else { self.current + 1 };
+            *self.half_hours.at_mut(self.current) = HalfHour::default();
+        }
+    }
+
+    fn note_queue(&mut self, counts: &Counts, now: Minute) {
+        let minutes = f64::from(minutes_between(self.now, now));
+        let keep = 0.5_f64.powf(minutes / IN_FLIGHT_HALF_LIFE_MINUTES);
         self.now = now;
-        let outcomes = counts.deliveries + counts.bounces_permanent + counts.bounces_transient;
         let sent = counts.denominator(Denominator::Sends);
-        self.in_flight = to_f32((keep * f64::from(self.in_flight) + sent - outcomes).max(0.0));
+        let in_flight = keep * f64::from(self.in_flight) + sent - counts.with_outcome();
+        self.in_flight = to_f32(in_flight.max(0.0));
         if let Some(depth) = counts.queue_depth {
-            (self.depth, self.gauged) = (to_f32(depth), now);
-        } else if now.saturating_sub(self.gauged) > GAUGE_STANDS {
-            self.depth = self.in_flight;
+            (self.queue.messages, self.queue.gauged) = (to_f32(depth), Some(now));
+        } else if self.queue.gauged.is_none_or(|gauged| minutes_between(gauged, now) > GAUGE_VALID_MINUTES) {
+            self.queue.messages = self.in_flight;
         }
     }
 
-    /// Bad outcomes and their mail in each of the last half hours.
-    fn recent(&self, kind: LimitedMetric, window: usize) -> impl Iterator<Item = EventSums> {
-        self.last(window).map(move |slot| match kind {
-            LimitedMetric::Delivery | LimitedMetric::Bounce => {
-                EventSums { events: slot.permanent + slot.transient, exposure: slot.outcomes }
+    /// Bad outcomes, and the mail they are a share of, of each half hour of a window.
+    fn outcomes(&self, metric: LimitedMetric, half_hours: u32) -> impl Iterator<Item = EventSums> {
+        self.last(half_hours).map(move |half_hour| match metric {
+            LimitedMetric::Delivery | LimitedMetric::Bounce => EventSums {
+                events: half_hour.permanent + half_hour.transient,
+                exposure: half_hour.with_outcome,
+            },
+            LimitedMetric::HardBounce => EventSums {
+                events: half_hour.permanent - half_hour.outside_reputation,
+                exposure: half_hour.with_outcome,
+            },
+            LimitedMetric::Complaint => {
+                EventSums { events: half_hour.complaints, exposure: half_hour.complaints_due }
             }
-            LimitedMetric::HardBounce => {
-                EventSums { events: slot.permanent - slot.outside_reputation, exposure: slot.outcomes }
-            }
-            LimitedMetric::Complaint => EventSums { events: slot.complaints, exposure: slot.due },
-            LimitedMetric::DeliveryTime => EventSums { events: slot.slow, exposure: slot.measured },
+            LimitedMetric::DeliveryTime => EventSums { events: half_hour.slow, exposure: half_hour.measured },
             LimitedMetric::Queue => EventSums::default(),
         })
     }
 
-    fn last(&self, window: usize) -> impl Iterator<Item = &HalfHour> {
-        (0..window).filter_map(|back| self.slots.get((to_index(self.slot) + SLOTS - back) % SLOTS))
+    fn last(&self, half_hours: u32) -> impl Iterator<Item = &HalfHour> {
+        self.half_hours.newest_first(self.current, half_hours)
     }
 
-    fn sum(&self, kind: LimitedMetric, window: usize) -> EventSums {
-        let mut sum = self.recent(kind, window).fold(EventSums::default(), |sum, slot| EventSums {
-            events: sum.events + slot.events,
-            exposure: sum.exposure + slot.exposure,
+    fn sum(&self, metric: LimitedMetric, half_hours: u32) -> EventSums {
+        let mut sum = self.outcomes(metric, half_hours).fold(EventSums::default(), |sum, half_hour| {
+            EventSums { events: sum.events + half_hour.events, exposure: sum.exposure + half_hour.exposure }
         });
-        if kind == LimitedMetric::Complaint {
-            // The complaints about a burst are no rate of the little mail after it; nor the first ones one of what is due so far.
-            sum.exposure = sum.exposure.max(self.last(window).map(|slot| slot.deliveries).sum());
+        if metric == LimitedMetric::Complaint {
+            // The complaints about a burst are no rate of the little mail after it, nor its first ones of what is due so far.
+            sum.exposure =
+                sum.exposure.max(self.last(half_hours).map(|half_hour| half_hour.deliveries).sum());
         }
         sum
     }
 
-    /// How much more the half hours scatter than coins would: Pearson's chi squared over its degrees of freedom, at least 1.
-    fn dispersion(&self, kind: LimitedMetric, window: usize) -> f64 {
-        let sums = self.sum(kind, window);
+    /// The over-dispersion of the half hours against a binomial: Pearson's chi-squared over its degrees of freedom, at least 1.
+    fn dispersion(&self, metric: LimitedMetric, half_hours: u32) -> f64 {
+        let sums = self.sum(metric, half_hours);
         let rate = f64::from(sums.events) / f64::from(sums.exposure).max(1.0);
-        let (mut squares, mut slots) = (0.0, 0.0);
-        for slot in self.recent(kind, window).filter(|slot| slot.exposure > 0.0) {
-            let expected = f64::from(slot.exposure) * rate;
-            squares += (f64::from(slot.events) - expected).powi(2) / (expected * (1.0 - rate)).max(1e-9);
-            slots += 1.0;
+        let (mut squares, mut used) = (0.0, 0.0);
+        for half_hour in self.outcomes(metric, half_hours).filter(|half_hour| half_hour.exposure > 0.0) {
+            let expected = f64::from(half_hour.exposure) * rate;
+            squares += (f64::from(half_hour.events) - expected).powi(2) / (expected * (1.0 - rate)).max(1e-9);
+            used += 1.0;
         }
-        if slots > 1.0 { (squares / (slots - 1.0)).max(1.0) } else { 1.0 }
+        if used > 1.0 { (squares / (used - 1.0)).max(1.0) } else { 1.0 }
     }
 
-    /// The limits that are broken now, or were and are not clearly kept yet.
+    /// The limits that are broken now, or were broken and are not clearly kept yet.
     pub fn breaches(&mut self, limits: &Limits) -> Vec<LimitBreach> {
         let mut breaches = Vec::new();
-        for kind in LimitedMetric::ALL {
-            let Some(limit) = kind.of(limits) else { continue };
-            if kind == LimitedMetric::Queue {
-                breaches.extend(self.waiting(limit));
-                continue;
-            }
-            let was_open = self.open.get(kind as usize).copied().unwrap_or_default();
-            if !was_open && self.told_lately(kind) {
-                continue;
-            }
-            if was_open && self.is_over(kind, limit) {
-                self.forget(kind);
-            }
-            let broken = kind
-                .windows()
-                .into_iter()
-                .find(|&(short, long, factor)| {
-                    // A sudden breach is itself a scatter of half hours; a creeping one has to rise above theirs.
-                    let dispersion = if factor > 1.0 { 1.0 } else { self.dispersion(kind, long) };
-                    [short, long].iter().all(|&window| self.broken(kind, window, limit * factor, dispersion))
-                })
-                .map(|(short, _, _)| short)
-                .or_else(|| (was_open && !self.kept(kind, limit)).then_some(kind.windows()[0].0));
-            if let Some(open) = self.open.get_mut(kind as usize) {
-                *open = broken.is_some();
-            }
-            if let Some(window) = broken {
-                breaches.push(self.breach(kind, limits, limit, window));
-            }
+        for metric in LimitedMetric::ALL {
+            let Some(allowed) = metric.allowed(limits) else { continue };
+            breaches.extend(match metric {
+                LimitedMetric::Queue => self.queue_breach(allowed),
+                LimitedMetric::Delivery
+                | LimitedMetric::Bounce
+                | LimitedMetric::HardBounce
+                | LimitedMetric::Complaint
+                | LimitedMetric::DeliveryTime => self.rate_breach(metric, allowed, limits),
+            });
         }
         breaches
     }
 
-    /// Too much mail waits, and has for a while; over when it is clearly less.
-    fn waiting(&mut self, limit: f64) -> Option<LimitBreach> {
-        let depth = f64::from(self.depth);
-        if depth <= CLEAR_SHARE * limit || (depth <= limit && self.too_many_since == 0) {
-            self.too_many_since = 0;
+    fn rate_breach(&mut self, metric: LimitedMetric, allowed: f64, limits: &Limits) -> Option<LimitBreach> {
+        let was_broken = *self.is_broken.get_mut(metric);
+        if !was_broken && self.was_covered_recently(metric) {
             return None;
         }
-        if self.too_many_since == 0 {
-            self.too_many_since = self.now;
+        if was_broken && self.is_over(metric, allowed) {
+            self.forget_older_outcomes(metric);
         }
-        let minutes = self.now - self.too_many_since;
-        let level = Some(depth);
-        (minutes >= WAITING_MINUTES).then_some(LimitBreach {
-            kind: LimitedMetric::Queue,
+        let broken = metric.windows().into_iter().find(|pair| self.breaks(metric, allowed, *pair));
+        let window = match broken {
+            Some(pair) => Some(pair.short_half_hours),
+            None => (was_broken && !self.is_clearly_kept(metric, allowed)).then(|| metric.usual_window()),
+        };
+        *self.is_broken.get_mut(metric) = window.is_some();
+        window.map(|half_hours| self.breach(metric, limits, allowed, half_hours))
+    }
+
+    /// Whether a rate exceeds its limit in both windows of a pair.
+    fn breaks(&self, metric: LimitedMetric, allowed: f64, pair: WindowPair) -> bool {
+        // A fast breach is itself a scatter of half hours; a lasting one has to exceed the scatter that is usual.
+        let dispersion = if pair.factor > 1.0 { 1.0 } else { self.dispersion(metric, pair.long_half_hours) };
+        [pair.short_half_hours, pair.long_half_hours]
+            .into_iter()
+            .all(|half_hours| self.exceeds(metric, half_hours, allowed * pair.factor, dispersion))
+    }
+
+    /// Too much mail waits, and has for a while; over when it is clearly less.
+    fn queue_breach(&mut self, limit: f64) -> Option<LimitBreach> {
+        let depth = f64::from(self.queue.messages);
+        if depth <= CLEAR_SHARE * limit || (depth <= limit && self.queue.too_much_since.is_none()) {
+            self.queue.too_much_since = None;
+            return None;
+        }
+        let since = *self.queue.too_much_since.get_or_insert(self.now);
+        let window_minutes = minutes_between(since, self.now);
+        (window_minutes >= MIN_WAITING_MINUTES).then_some(LimitBreach {
+            metric: LimitedMetric::Queue,
             events: depth,
             denominator: depth,
-            level,
+            level: Some(depth),
             limit,
-            window: minutes,
+            window_minutes,
         })
     }
 
-    /// Whether the windows still hold the beginning of what another alert told.
-    fn told_lately(&self, kind: LimitedMetric) -> bool {
-        let [delivery, complaint, latency] = self.told;
-        let last = match kind {
-            LimitedMetric::Complaint => complaint,
-            LimitedMetric::DeliveryTime => latency,
+    /// Whether the usual window still holds the beginning of what another alert reported.
+    fn was_covered_recently(&self, metric: LimitedMetric) -> bool {
+        let last = match metric {
+            LimitedMetric::Complaint => self.covered.complaint,
+            LimitedMetric::DeliveryTime => self.covered.latency,
             LimitedMetric::Delivery
             | LimitedMetric::Bounce
             | LimitedMetric::HardBounce
-            | LimitedMetric::Queue => delivery,
+            | LimitedMetric::Queue => self.covered.delivery,
         };
-        last > 0 && to_index(self.slot.saturating_sub(last)) <= kind.windows()[0].0
+        last.is_some_and(|last| self.current.saturating_sub(last) <= metric.usual_window())
     }
 
-    fn breach(&self, kind: LimitedMetric, limits: &Limits, limit: f64, window: usize) -> LimitBreach {
-        let sums = self.sum(kind, window);
-        let (limit, level) = match kind {
-            LimitedMetric::Delivery => (1.0 - limit, None),
-            LimitedMetric::DeliveryTime => (limits.delivery_ms_p95.unwrap_or_default(), self.p95(window)),
+    fn breach(&self, metric: LimitedMetric, limits: &Limits, allowed: f64, half_hours: u32) -> LimitBreach {
+        let sums = self.sum(metric, half_hours);
+        let (limit, level) = match metric {
+            LimitedMetric::Delivery => (1.0 - allowed, None),
+            LimitedMetric::DeliveryTime => {
+                let limit = event::invariant::or_broken(
+                    limits.delivery_ms_p95,
+                    0.0,
+                    "a breach of a delivery time without a limit",
+                );
+                (limit, self.delivery_time_p95(half_hours))
+            }
             LimitedMetric::Bounce
             | LimitedMetric::HardBounce
             | LimitedMetric::Complaint
-            | LimitedMetric::Queue => (limit, None),
+            | LimitedMetric::Queue => (allowed, None),
         };
-        let window = u32::try_from(window * 30).unwrap_or(u32::MAX);
         LimitBreach {
-            kind,
+            metric,
             events: sums.events.into(),
             denominator: sums.exposure.into(),
             level,
             limit,
-            window,
+            window_minutes: half_hours * HALF_HOUR_MINUTES,
         }
     }
 
-    /// The 95th percentile of delivery time of the last half hours, about.
-    fn p95(&self, window: usize) -> Option<f64> {
-        let mut sums = (0.0, 0.0);
-        for slot in self.last(window) {
-            sums = (sums.0 + f64::from(slot.p95), sums.1 + f64::from(slot.measured));
+    /// The geometric mean over deliveries of the 95th percentile, in milliseconds; none without measured deliveries.
+    fn delivery_time_p95(&self, half_hours: u32) -> Option<f64> {
+        let (mut sum, mut measured) = (0.0, 0.0);
+        for half_hour in self.last(half_hours) {
+            sum += f64::from(half_hour.p95_sum);
+            measured += f64::from(half_hour.measured);
         }
-        (sums.1 > 0.0).then(|| (sums.0 / sums.1).exp())
+        (measured > 0.0).then(|| (sum / measured).exp())
     }
 
-    fn broken(&self, kind: LimitedMetric, window: usize, limit: f64, dispersion: f64) -> bool {
-        let sums = self.sum(kind, window);
-        let (events, denominator) = (f64::from(sums.events), f64::from(sums.exposure));
-        events >= kind.least_events()
-            && events > limit * denominator
-            && binomial_upper_tail(events / dispersion, denominator / dispersion, limit) < LEAST_DOUBT
+    /// Whether the rate in a window is above `allowed` beyond doubt.
+    fn exceeds(&self, metric: LimitedMetric, half_hours: u32, allowed: f64, dispersion: f64) -> bool {
+        let sums = self.sum(metric, half_hours);
+        let (events, mail) = (f64::from(sums.events), f64::from(sums.exposure));
+        events >= metric.min_events()
+            && events > allowed * mail
+            && binomial_upper_tail(events / dispersion, mail / dispersion, allowed) < MAX_P_VALUE
     }
 
-    /// Whether the last hour and a half have had so much mail and so few bad outcomes that it cannot be going on.
-    fn is_over(&self, kind: LimitedMetric, limit: f64) -> bool {
-        let sums = self.sum(kind, OVER_SLOTS);
-        let (events, denominator) = (f64::from(sums.events), f64::from(sums.exposure));
-        events < CLEAR_SHARE * limit * denominator
-            && 1.0 - binomial_upper_tail(events + 1.0, denominator, limit) < OVER_DOUBT
+    /// Whether the last half hours had so much mail and so few bad outcomes that the breach cannot be going on.
+    fn is_over(&self, metric: LimitedMetric, allowed: f64) -> bool {
+        let sums = self.sum(metric, OVER_HALF_HOURS);
+        let (events, mail) = (f64::from(sums.events), f64::from(sums.exposure));
+        events < CLEAR_SHARE * allowed * mail
+            && 1.0 - binomial_upper_tail(events + 1.0, mail, allowed) < OVER_P_VALUE
     }
 
-    /// Bad outcomes of trouble that is over must not break the limit again; its mail stays.
-    fn forget(&mut self, kind: LimitedMetric) {
-        let current = to_index(self.slot) % SLOTS;
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            if (current + SLOTS - index) % SLOTS < OVER_SLOTS {
-                continue;
-            }
-            match kind {
-                LimitedMetric::Complaint => slot.complaints = 0.0,
-                LimitedMetric::DeliveryTime => slot.slow = 0.0,
+    /// Clears the bad outcomes of a breach that is over, so that they do not break the limit again. The mail stays.
+    fn forget_older_outcomes(&mut self, metric: LimitedMetric) {
+        for half_hour in self.half_hours.all_but_newest_mut(self.current, OVER_HALF_HOURS) {
+            match metric {
+                LimitedMetric::Complaint => half_hour.complaints = 0.0,
+                LimitedMetric::DeliveryTime => half_hour.slow = 0.0,
                 LimitedMetric::Queue => {}
                 LimitedMetric::Delivery | LimitedMetric::Bounce | LimitedMetric::HardBounce => {
-                    slot.permanent = 0.0;
-                    slot.outside_reputation = 0.0;
-                    slot.transient = 0.0;
+                    half_hour.permanent = 0.0;
+                    half_hour.outside_reputation = 0.0;
+                    half_hour.transient = 0.0;
                 }
             }
         }
     }
 
-    /// Whether the rate is clearly below the limit over the last day, or nothing was sent in it.
-    fn kept(&self, kind: LimitedMetric, limit: f64) -> bool {
-        let day = self.sum(kind, 48);
-        day.exposure <= 0.0 || f64::from(day.events) < CLEAR_SHARE * limit * f64::from(day.exposure)
+    /// Whether the rate is clearly below its limit over the last day, or nothing was sent in it.
+    fn is_clearly_kept(&self, metric: LimitedMetric, allowed: f64) -> bool {
+        let day = self.sum(metric, HALF_HOURS_PER_DAY);
+        day.exposure <= 0.0 || f64::from(day.events) < CLEAR_SHARE * allowed * f64::from(day.exposure)
     }
 }
 

@@ -1,37 +1,36 @@
-//! When outcomes come: later than their mail. Exposure is the mail whose outcome is due in this bucket.
+//! Outcomes arrive later than their mail. The exposure of a bucket is the mail whose outcome is due in it.
 //!
-//! Five leaky integrators of the mail sent (this bucket, 10 minutes, 1 hour, 4 hours, a day) are mixed by weights learned
-//! from the counts themselves, so no lag is assumed. Dividing by the mail of the same bucket instead would call the evening
-//! opens of a noon campaign a rate of 300 %.
+//! Leaky integrators of the mail sent, with five time constants (the bucket itself, 10 minutes, 1 hour, 4 hours, 1 day), are mixed with
+//! weights that are learned from the counts, so no delay has to be assumed. Dividing by the mail of the same bucket instead would make
+//! the evening opens of a noon campaign a rate of 300 %.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cusum::to_f32;
 
-/// How many integrators.
-pub(crate) const LAGS: usize = 5;
-/// Their means, in minutes; the first is the bucket itself.
-const MEANS: [f64; LAGS] = [0.0, 10.0, 60.0, 240.0, 1440.0];
-/// Sweeps of coordinate descent at each solve: the system is 5 x 5 and starts near its answer.
+/// The number of integrators.
+pub(crate) const DELAYS: usize = 5;
+/// Their time constants, in minutes; the first is the bucket itself.
+const TIME_CONSTANTS_MINUTES: [f64; DELAYS] = [0.0, 10.0, 60.0, 240.0, 1440.0];
+/// Sweeps of coordinate descent per solve: the system is 5 x 5 and starts near its solution.
 const SWEEPS: u32 = 60;
 /// Hourly decay of what was learned: half-life 14 days.
 const DECAY: f64 = 0.997_939;
 
-/// The mail of a series, remembered at five speeds.
+/// The mail of a series, averaged over five time constants, as mail per bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LeakyIntegrators([f32; LAGS]);
+pub struct LeakyIntegrators([f32; DELAYS]);
 
-/// What one bucket keeps of each integrator.
+/// The share of each integrator that is kept per bucket.
 #[derive(Clone, Copy, Debug)]
-pub struct DecayFactors([f32; LAGS]);
+pub struct DecayFactors([f32; DELAYS]);
 
 impl DecayFactors {
-    /// For buckets of so many minutes.
+    /// For buckets of `bucket_minutes`.
     pub fn new(bucket_minutes: u32) -> Self {
-        Self(
-            MEANS
-                .map(|mean| if mean > 0.0 { to_f32((-f64::from(bucket_minutes) / mean).exp()) } else { 0.0 }),
-        )
+        Self(TIME_CONSTANTS_MINUTES.map(|constant| {
+            if constant > 0.0 { to_f32((-f64::from(bucket_minutes) / constant).exp()) } else { 0.0 }
+        }))
     }
 }
 
@@ -43,34 +42,40 @@ impl LeakyIntegrators {
         }
     }
 
-    /// Mail a bucket, over about a day.
-    pub fn slowest(&self) -> f64 {
-        self.0.last().copied().unwrap_or_default().into()
+    /// Mail per bucket, averaged over about a day.
+    pub fn daily_mean(&self) -> f64 {
+        let [.., day] = self.0;
+        day.into()
     }
 
     /// Mail of the bucket itself.
-    pub(crate) fn now(&self) -> f64 {
-        self.0.first().copied().unwrap_or_default().into()
+    pub(crate) fn of_bucket(&self) -> f64 {
+        let [bucket, ..] = self.0;
+        bucket.into()
     }
 
-    /// Whether nothing is due any more.
+    /// Whether no outcome is due any more.
     pub fn is_spent(&self) -> bool {
         self.0.iter().all(|&sum| sum < 1e-6)
     }
 }
 
-/// How the outcomes of one metric are spread over time, learned for all series together.
+/// How the outcomes of one metric are distributed over the delays, learned from all series together.
+///
+/// A non-negative least-squares problem: the events of a bucket are the series' rate times the weighted integrators.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DelayKernel {
-    weights: [f64; LAGS],
-    gram: [[f64; LAGS]; LAGS],
-    right: [f64; LAGS],
+    /// Never negative; their sum is 1.
+    weights: [f64; DELAYS],
+    /// The normal equations of the least-squares problem: matrix and right-hand side.
+    gram: [[f64; DELAYS]; DELAYS],
+    right: [f64; DELAYS],
 }
 
 impl DelayKernel {
-    /// Starts from a guess, which the first days of counts replace.
-    pub const fn guess(weights: [f64; LAGS]) -> Self {
-        Self { weights, gram: [[0.0; LAGS]; LAGS], right: [0.0; LAGS] }
+    /// Starts from assumed weights, which the first days of counts replace.
+    pub const fn assumed(weights: [f64; DELAYS]) -> Self {
+        Self { weights, gram: [[0.0; DELAYS]; DELAYS], right: [0.0; DELAYS] }
     }
 
     /// The mail whose outcome is due now.
@@ -78,7 +83,7 @@ impl DelayKernel {
         self.weights.iter().zip(mail.0).map(|(weight, sum)| weight * f64::from(sum)).sum()
     }
 
-    /// Learns from one series and bucket: `rate` is the series' own, `variance` that of the count.
+    /// Learns one bucket of one series. `rate` is the series' own rate, `variance` that of the count.
     pub fn learn(&mut self, observed: f64, mail: &LeakyIntegrators, rate: f64, variance: f64) {
         let scaled = mail.0.map(|sum| f64::from(sum) * rate);
         let certainty = 1.0 / variance.max(1.0);
@@ -90,18 +95,22 @@ impl DelayKernel {
         }
     }
 
-    /// Solves for the weights (never negative, sum 1) and forgets a little; once an hour.
+    /// Solves for the weights and decays what was learned, once an hour.
     pub fn close_hour(&mut self) {
         let trace: f64 = self.gram.iter().enumerate().filter_map(|(i, row)| row.get(i)).sum();
-        // A ridge towards the present weights: what the counts do not tell stays as it is.
+        // A ridge towards the present weights: what the counts do not determine stays as it is.
         let ridge = 0.002 * trace + 50.0;
         let anchor = self.weights;
         let mut weights = self.weights;
         for _ in 0..SWEEPS {
             for (index, (row, right)) in self.gram.iter().zip(&self.right).enumerate() {
                 let others: f64 = row.iter().zip(weights).map(|(cell, weight)| cell * weight).sum();
-                let (Some(&diagonal), Some(&before)) = (row.get(index), anchor.get(index)) else { continue };
-                let Some(weight) = weights.get_mut(index) else { continue };
+                let (Some(&diagonal), Some(&before), Some(weight)) =
+                    (row.get(index), anchor.get(index), weights.get_mut(index))
+                else {
+                    event::invariant::broken("a kernel that is not square");
+                    continue;
+                };
                 let rest = others - diagonal * *weight;
                 *weight = ((right - rest + ridge * before) / (diagonal + ridge)).max(0.0);
             }
@@ -110,13 +119,8 @@ impl DelayKernel {
         if total > 0.1 {
             self.weights = weights.map(|weight| weight / total);
         }
-        for row in &mut self.gram {
-            for cell in row {
-                *cell *= DECAY;
-            }
-        }
-        for right in &mut self.right {
-            *right *= DECAY;
+        for cell in self.gram.iter_mut().flatten().chain(&mut self.right) {
+            *cell *= DECAY;
         }
     }
 }
@@ -126,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lag_of_outcomes_is_learned_from_the_counts() {
+    fn delay_of_outcomes_is_learned_from_the_counts() {
         let decay = DecayFactors::new(5);
-        let mut kernel = DelayKernel::guess([1.0, 0.0, 0.0, 0.0, 0.0]);
+        let mut kernel = DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]);
         let mut mail = LeakyIntegrators::default();
         let mut hidden = LeakyIntegrators::default();
         for bucket in 0..2016_u32 {
@@ -142,5 +146,27 @@ mod tests {
             }
         }
         assert!(kernel.weights[2] > 0.8, "{:?}", kernel.weights);
+        assert!((kernel.weights.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn weights_stay_as_assumed_without_counts() {
+        let mut kernel = DelayKernel::assumed([0.5, 0.5, 0.0, 0.0, 0.0]);
+        kernel.close_hour();
+        assert_eq!(kernel, DelayKernel::assumed([0.5, 0.5, 0.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn integrators_average_mail_over_their_time_constants() {
+        let decay = DecayFactors::new(5);
+        let mut mail = LeakyIntegrators::default();
+        assert!(mail.is_spent());
+        for _ in 0..288 * 7 {
+            mail.add(10.0, &decay);
+        }
+        assert!((mail.daily_mean() - 10.0).abs() < 0.02, "{}", mail.daily_mean());
+        mail.add(0.0, &decay);
+        assert!(mail.of_bucket().abs() < 1e-9 && !mail.is_spent());
+        assert!((mail.daily_mean() - 10.0).abs() < 0.1);
     }
 }

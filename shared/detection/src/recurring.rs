@@ -1,39 +1,40 @@
-//! The busiest campaigns that are sent all day long, day after day: receipts, password resets, alerts. Each has a series of its own, so
-//! that trouble of one that drowns in the whole is seen; together with mail of no campaign they are a tenant's steady mail.
+//! Recurring campaigns: the busiest campaigns that are sent all day long, day after day, such as receipts, password resets and
+//! notifications. Each is monitored as a series of its own, so that trouble of one that drowns in the whole is found. Together with mail
+//! without a campaign they are a tenant's steady mail.
 //!
-//! A burst has no past to be unlike, even if it comes each day: what comes of it comes later, and depends on its subject. Where it
-//! hurts, the whole or a provider speaks and names it as the cause.
+//! A burst has no past to be compared with, even if it comes each day: its outcomes come later and depend on its subject. Where a burst
+//! causes trouble, the whole or a provider shows it and the burst is named as the cause.
 
+use event::Minute;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::{Counts, Denominator};
 use crate::cusum::to_f32;
 use crate::series_monitor::{BucketContext, SeriesMonitor, SeriesPrior};
-use crate::tenant_state::{MAX_NAME, counts_of};
+use crate::tenant_state::{MAX_NAME_BYTES, counts_of};
 
-/// Campaigns with a series of their own, per tenant.
+/// Recurring campaigns per tenant.
 const MAX_RECURRING: usize = 8;
-/// Campaigns counted in a day; beyond it a new one takes the place and the count of the smallest (Metwally, Agrawal, El Abbadi:
-/// Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005), so a flood of names cannot hide a busy one.
+/// Campaigns that are counted per day. Beyond that a new one takes the place and the count of the smallest (Metwally, Agrawal, El Abbadi:
+/// Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005), so a flood of names cannot hide a busy campaign.
 const MAX_COUNTED: usize = 64;
-/// Mails a day that are worth a series.
-const LEAST_A_DAY: f32 = 100.0;
-/// A campaign takes the place of a smaller one if it has so many times its mail.
-const BUSIER: f32 = 2.0;
-/// Below so many mails a day a campaign is over.
-const OVER_A_DAY: f32 = 1.0;
+/// The least mail per day that is worth a series.
+const MIN_DAILY_MAIL: f32 = 100.0;
+/// A campaign replaces a smaller one if it has this many times its mail.
+const REPLACE_FACTOR: f32 = 2.0;
+/// With less mail per day a campaign is over.
+const OVER_DAILY_MAIL: f32 = 1.0;
+/// The largest share of a day's mail in one hour of a campaign that is sent all day long. A burst has more, even one that comes each day.
+const MAX_HOUR_SHARE: f32 = 0.25;
 
-/// The most of a day's mail in one hour if a campaign is sent all day long; of a burst there is more, even of one that comes each day.
-const ALL_DAY: f32 = 0.25;
-
-/// A tenant's regular campaigns.
+/// A tenant's recurring campaigns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecurringCampaigns {
     /// Their series, by name.
     pub series: Vec<(String, SeriesMonitor)>,
-    /// The campaigns of this day.
+    /// The campaigns that were counted today.
     today: Vec<CampaignDay>,
-    /// The busiest of those that were sent all of the day before.
+    /// The busiest of those that were sent all day long yesterday.
     yesterday: Vec<String>,
 }
 
@@ -42,10 +43,10 @@ pub struct RecurringCampaigns {
 struct CampaignDay {
     name: String,
     mail: f32,
-    /// The last hour with mail, its mail, and that of the busiest hour.
+    /// The last hour with mail, in hours since 1970, with its mail, and the mail of the busiest hour.
     hour: u32,
     this_hour: f32,
-    busiest: f32,
+    busiest_hour: f32,
 }
 
 impl CampaignDay {
@@ -55,32 +56,37 @@ impl CampaignDay {
         }
         self.mail += mail;
         self.this_hour += mail;
-        self.busiest = self.busiest.max(self.this_hour);
+        self.busiest_hour = self.busiest_hour.max(self.this_hour);
     }
 
     fn is_all_day(&self) -> bool {
-        self.busiest <= ALL_DAY * self.mail
+        self.busiest_hour <= MAX_HOUR_SHARE * self.mail
     }
 }
 
 impl RecurringCampaigns {
-    /// Judges a bucket's campaigns and learns from it.
-    pub fn step(&mut self, campaigns: &[(&str, Counts)], context: &BucketContext<'_>, prior: &SeriesPrior) {
+    /// Counts a bucket's campaigns, and evaluates those that recur.
+    pub fn evaluate(
+        &mut self,
+        campaigns: &[(&str, Counts)],
+        context: &BucketContext<'_>,
+        prior: &SeriesPrior,
+    ) {
         for (name, counts) in campaigns {
             self.count(name, to_f32(counts.denominator(Denominator::Sends)), context.now);
         }
         for (name, monitor) in &mut self.series {
-            monitor.step(&counts_of(name, campaigns), context, prior);
+            monitor.evaluate(&counts_of(name, campaigns), context, prior);
         }
     }
 
-    /// Mail of regular campaigns.
-    pub fn mail(&self, campaigns: &[(&str, Counts)]) -> f64 {
+    /// The sends of recurring campaigns in a bucket.
+    pub fn sends(&self, campaigns: &[(&str, Counts)]) -> f64 {
         self.series.iter().map(|(name, _)| counts_of(name, campaigns).denominator(Denominator::Sends)).sum()
     }
 
-    fn count(&mut self, name: &str, mail: f32, now: u32) {
-        if mail <= 0.0 || name.len() > MAX_NAME {
+    fn count(&mut self, name: &str, mail: f32, now: Minute) {
+        if mail <= 0.0 || name.len() > MAX_NAME_BYTES {
             return;
         }
         let known = self.today.iter().position(|day| day.name == name);
@@ -88,12 +94,13 @@ impl RecurringCampaigns {
             self.today.push(CampaignDay { name: name.to_owned(), ..CampaignDay::default() });
         }
         let day = match known {
-            Some(place) => self.today.get_mut(place),
+            Some(position) => self.today.get_mut(position),
+            // The new one if there was room for it, as it has no mail yet; else the smallest, whose place it takes.
             None => self.today.iter_mut().min_by(|a, b| a.mail.total_cmp(&b.mail)),
         };
         if let Some(day) = day {
             name.clone_into(&mut day.name);
-            day.add(mail, now / 60);
+            day.add(mail, now.hour().0);
         }
     }
 
@@ -104,32 +111,35 @@ impl RecurringCampaigns {
         }
     }
 
-    /// Ends a day: a campaign that was among the busiest today and yesterday gets a series, and one that is over loses it. The mail of
-    /// today that is known to be regular from now on.
-    pub fn close_day(&mut self, now: u32, buckets_a_day: f64) -> f64 {
-        let a_day = |monitor: &SeriesMonitor| to_f32(monitor.sends_a_day(buckets_a_day));
-        self.series.retain(|(_, monitor)| a_day(monitor) >= OVER_A_DAY);
+    /// Ends a day. A campaign that was among the busiest today and yesterday gets a series, and one that is over loses it.
+    ///
+    /// Returns today's mail of the campaigns that count as recurring from now on.
+    pub fn close_day(&mut self, now: Minute, buckets_per_day: f64) -> f64 {
+        let daily_mail = |monitor: &SeriesMonitor| to_f32(monitor.sends_per_day(buckets_per_day));
+        self.series.retain(|(_, monitor)| daily_mail(monitor) >= OVER_DAILY_MAIL);
         let mut today = std::mem::take(&mut self.today);
-        today.retain(|day| day.mail >= LEAST_A_DAY && day.is_all_day());
+        today.retain(|day| day.mail >= MIN_DAILY_MAIL && day.is_all_day());
         today.sort_by(|a, b| b.mail.total_cmp(&a.mail).then_with(|| a.name.cmp(&b.name)));
         today.truncate(MAX_RECURRING);
-        let mut more = 0.0;
+        let mut added = 0.0;
         for CampaignDay { name, mail, .. } in &today {
             if !self.yesterday.contains(name) || self.series.iter().any(|(known, _)| known == name) {
                 continue;
             }
             if self.series.len() >= MAX_RECURRING {
-                let loads = self.series.iter().map(|(_, monitor)| a_day(monitor)).enumerate();
-                match loads.min_by(|a, b| a.1.total_cmp(&b.1)) {
-                    Some((place, least)) if *mail > BUSIER * least => self.series.swap_remove(place),
+                let sizes = self.series.iter().map(|(_, monitor)| daily_mail(monitor)).enumerate();
+                match sizes.min_by(|a, b| a.1.total_cmp(&b.1)) {
+                    Some((position, least)) if *mail > REPLACE_FACTOR * least => {
+                        self.series.swap_remove(position)
+                    }
                     _ => continue,
                 };
             }
             self.series.push((name.clone(), SeriesMonitor::new(now, false)));
-            more += f64::from(*mail);
+            added += f64::from(*mail);
         }
         self.yesterday = today.into_iter().map(|day| day.name).collect();
-        more
+        added
     }
 }
 
@@ -137,48 +147,57 @@ impl RecurringCampaigns {
 mod tests {
     use super::*;
 
-    /// Mail in each of some hours.
-    fn day(recurring: &mut RecurringCampaigns, mail: &[(&str, f32, std::ops::Range<u32>)]) {
+    /// A day of campaigns, each with some mail in each of some hours.
+    fn day(campaigns: &mut RecurringCampaigns, mail: &[(&str, f32, std::ops::Range<u32>)]) {
         for (name, mail, hours) in mail {
-            hours.clone().for_each(|hour| recurring.count(name, *mail, hour * 60));
+            hours.clone().for_each(|hour| campaigns.count(name, *mail, Minute(hour * 60)));
         }
-        recurring.close_day(1, 288.0);
+        campaigns.close_day(Minute(1), 288.0);
     }
 
-    fn names(recurring: &RecurringCampaigns) -> Vec<&str> {
-        recurring.series.iter().map(|(name, _)| name.as_str()).collect()
+    fn names(campaigns: &RecurringCampaigns) -> Vec<&str> {
+        campaigns.series.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     #[test]
-    fn a_campaign_of_two_whole_days_has_a_series() {
-        let mut recurring = RecurringCampaigns::default();
+    fn campaign_of_two_whole_days_gets_a_series() {
+        let mut campaigns = RecurringCampaigns::default();
         let receipts = ("receipts", 50.0, 8..20);
         day(
-            &mut recurring,
+            &mut campaigns,
             &[receipts.clone(), ("sale", 900.0, 8..20), ("rare", 5.0, 8..20), ("digest", 5000.0, 9..10)],
         );
         day(
-            &mut recurring,
+            &mut campaigns,
             &[receipts, ("launch", 900.0, 8..20), ("rare", 5.0, 8..20), ("digest", 5000.0, 9..10)],
         );
-        assert_eq!(names(&recurring), ["receipts"]);
+        assert_eq!(names(&campaigns), ["receipts"]);
         let counts = Counts { sends: 10.0, ..Counts::default() };
-        assert!((recurring.mail(&[("digest", counts), ("receipts", counts)]) - 10.0).abs() < 1e-9);
+        assert!((campaigns.sends(&[("digest", counts), ("receipts", counts)]) - 10.0).abs() < 1e-9);
     }
 
     #[test]
-    fn a_flood_of_names_hides_no_busy_campaign() {
-        let mut recurring = RecurringCampaigns::default();
+    fn flood_of_names_hides_no_busy_campaign() {
+        let mut campaigns = RecurringCampaigns::default();
         for _ in 0..2 {
             for index in 0..10_000 {
-                let now = index / 500 * 60;
-                recurring.count(&format!("made-up-{index}"), 1.0, now);
-                recurring.count("receipts", 1.0, now);
+                let now = Minute(index / 500 * 60);
+                campaigns.count(&format!("made-up-{index}"), 1.0, now);
+                campaigns.count("receipts", 1.0, now);
             }
-            assert!(recurring.today.len() <= MAX_COUNTED);
-            recurring.close_day(1, 288.0);
+            assert!(campaigns.today.len() <= MAX_COUNTED);
+            campaigns.close_day(Minute(1), 288.0);
         }
-        assert_eq!(recurring.series[0].0, "receipts");
-        assert!(recurring.series.len() <= MAX_RECURRING);
+        assert_eq!(campaigns.series[0].0, "receipts");
+        assert!(campaigns.series.len() <= MAX_RECURRING);
+    }
+
+    #[test]
+    fn campaign_is_sent_all_day_if_no_hour_has_a_quarter_of_it() {
+        for (hours, is_all_day) in [(1, false), (3, false), (4, true), (24, true)] {
+            let mut day = CampaignDay::default();
+            (0..hours).for_each(|hour| day.add(10.0, hour));
+            assert_eq!(day.is_all_day(), is_all_day, "{hours} hours");
+        }
     }
 }

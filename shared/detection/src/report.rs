@@ -1,202 +1,236 @@
-//! What an alert says: numbers, severity and one plain sentence, from the evidence behind it.
+//! What an alert says: numbers, severity and one plain sentence, made from the evidence behind it.
+//!
+//! The sentence is read by people at night. It must hold every number that is needed to judge the trouble, and no term of this crate.
+
+use event::{Minute, invariant};
 
 use crate::alert::{AlertContent, AlertKind, Cause, Severity};
 use crate::budget::{ReputationThreshold, ThresholdStatus};
 use crate::counts::Metric;
 use crate::cusum::Cusum;
 use crate::decline::DeclineFit;
+use crate::latency::SlownessSignal;
 use crate::limit_monitor::{LimitBreach, LimitedMetric};
-use crate::rules::MailSubset;
+use crate::minutes::{MINUTES_PER_DAY, minus, minutes_between};
+use crate::scope::AlertScope;
 use crate::series_monitor::SeriesMonitor;
+use crate::wording;
 
-/// Excess events that make an alert critical, if the change is large too.
-const MANY: f64 = 300.0;
-/// Below so many events in excess an alert is information only.
-const FEW: f64 = 20.0;
+/// With at least this many events in excess an alert is critical, if the change is large too.
+const MANY_EVENTS: f64 = 300.0;
+/// With fewer events in excess than this an alert is for information only.
+const FEW_EVENTS: f64 = 20.0;
+/// Complaints are rarer and weigh more, so their bounds are these parts of the ones above.
+const MANY_COMPLAINTS: f64 = MANY_EVENTS / 10.0;
+const FEW_COMPLAINTS: f64 = FEW_EVENTS / 4.0;
 
-/// Minutes in a day.
-const DAY: u32 = 24 * 60;
-
-/// Whose trouble it is, in words.
-pub(crate) fn place(tenant: &str, provider: Option<&str>) -> String {
-    match (tenant, provider) {
-        ("*", None) => "over all tenants".to_owned(),
-        ("*", Some(provider)) => format!("at {provider}, over all tenants"),
-        (tenant, None) => format!("of {tenant}"),
-        (tenant, Some(provider)) => format!("of {tenant} at {provider}"),
-    }
+/// The mail that an alert is about, in words.
+pub(crate) fn place(scope: &AlertScope, provider: Option<&str>, campaign: Option<&str>) -> String {
+    let tenant = match scope {
+        AlertScope::Platform => None,
+        AlertScope::Tenant(id) => Some(id.as_str()),
+    };
+    wording::place(tenant, provider, campaign)
 }
 
-/// A rate that is unlike its past.
+/// When an excursion began.
+fn start_of(since: Option<Minute>, now: Minute) -> Minute {
+    invariant::or_broken(since, now, "a finding about a series without an excursion")
+}
+
+/// Minutes from the start of the trouble to now, at least 1.
+fn window_minutes(started: Minute, now: Minute) -> u32 {
+    minutes_between(started, now).max(1)
+}
+
+/// A rate that differs from its past.
 pub(crate) fn rate(
     monitor: &SeriesMonitor,
     metric: Metric,
     cusum: &Cusum,
-    now: u32,
+    now: Minute,
     place: &str,
     cause: Vec<Cause>,
 ) -> AlertContent {
-    let (observed, expected, denominator) =
-        (f64::from(cusum.observed), f64::from(cusum.expected), f64::from(cusum.denominator).max(1e-9));
-    // By night there are more opens than mail was delivered of late: told is the mail that they are usually the opens of.
+    let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
+    let denominator = f64::from(cusum.denominator).max(1e-9);
     let denominator = match metric {
-        Metric::Open | Metric::Click => monitor.usual(metric).map_or(denominator, |usual| expected / usual),
-        _ => denominator,
+        // Opens lag deliveries by hours, so at night there can be more opens than recent deliveries. Report the number of deliveries that
+        // this many opens normally come from.
+        Metric::Open | Metric::Click => {
+            monitor.own_rate(metric).map_or(denominator, |usual| expected / usual)
+        }
+        Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Delivery | Metric::Complaint => {
+            denominator
+        }
     };
-    let (low, high) = monitor.band(metric, expected);
-    let window = now.saturating_sub(cusum.since).max(1);
-    let way = if metric.falls() { "down to" } else { "up at" };
+    let (low, high) = monitor.expected_band(metric, expected);
+    let started = start_of(cusum.since(), now);
+    let window_minutes = window_minutes(started, now);
+    let (change, excess) = if metric.fall_is_bad() { ("fallen", "loss") } else { ("risen", "excess") };
     AlertContent {
         kind: AlertKind::Anomaly,
-        severity: severity(metric, observed, expected, denominator),
+        severity: rate_severity(metric, observed, expected, denominator),
         metric: metric.name().to_owned(),
         value: observed / denominator,
         expected: Some([low / denominator, high / denominator]),
         limit: None,
         numerator: observed,
         denominator: Some(denominator),
-        started: cusum.since,
-        window,
+        started,
+        window_minutes,
         summary: format!(
-            "The {} {place} is {way} {} ({observed:.0} of {denominator:.0} in {window} minutes), where {} to {} is usual{}.",
-            metric.name().replace('_', " "),
+            "The {} {place} has {change} to {} ({observed:.0} of {denominator:.0} in {window_minutes} minutes), where {} to {} is normal{}.",
+            wording::metric(metric.name()),
             percent(observed / denominator),
             percent(low / denominator),
             percent(high / denominator),
-            because(&cause),
+            main_cause(&cause, excess),
         ),
         cause,
     }
 }
 
-fn severity(metric: Metric, observed: f64, expected: f64, denominator: f64) -> Severity {
+/// Critical if the change is large and concerns many events, information if it concerns few.
+fn rate_severity(metric: Metric, observed: f64, expected: f64, denominator: f64) -> Severity {
     let excess = (observed - expected).abs();
-    let large = match metric {
+    let is_large = match metric {
         Metric::HardBounce | Metric::Bounce | Metric::Delivery => excess > 0.1 * denominator,
         Metric::Delay => excess > 0.3 * denominator,
         Metric::Complaint => excess > 0.002 * denominator,
         Metric::Open | Metric::Click => excess > 0.8 * expected,
     };
-    let many = if metric == Metric::Complaint { MANY / 10.0 } else { MANY };
-    let few = if metric == Metric::Complaint { FEW / 4.0 } else { FEW };
-    match (large, excess) {
-        (true, excess) if excess >= many => Severity::Critical,
-        (_, excess) if excess < few => Severity::Info,
-        _ => Severity::Warning,
+    let (few, many) = match metric {
+        Metric::Complaint => (FEW_COMPLAINTS, MANY_COMPLAINTS),
+        Metric::HardBounce
+        | Metric::Bounce
+        | Metric::Delay
+        | Metric::Delivery
+        | Metric::Open
+        | Metric::Click => (FEW_EVENTS, MANY_EVENTS),
+    };
+    if is_large && excess >= many {
+        Severity::Critical
+    } else if excess < few {
+        Severity::Info
+    } else {
+        Severity::Warning
     }
 }
 
-/// Mail that takes longer than usual, in milliseconds.
+/// Mail that takes longer than usual to deliver.
 pub(crate) fn latency(
-    observed: f64,
-    expected: f64,
-    deliveries: f64,
-    started: u32,
-    now: u32,
+    signal: &SlownessSignal,
+    since: Option<Minute>,
+    now: Minute,
     place: &str,
 ) -> AlertContent {
+    let SlownessSignal { observed, expected, deliveries } = *signal;
     let factor = observed / expected.max(1.0);
+    let started = start_of(since, now);
+    let is_critical = factor > 10.0 && deliveries > MANY_EVENTS;
     AlertContent {
         kind: AlertKind::Anomaly,
-        severity: if factor > 10.0 && deliveries > MANY { Severity::Critical } else { Severity::Warning },
-        metric: "delivery_ms_p95".to_owned(),
+        severity: if is_critical { Severity::Critical } else { Severity::Warning },
+        metric: LimitedMetric::DeliveryTime.name().to_owned(),
         value: observed,
         expected: Some([expected * 0.6, expected * 1.6]),
         limit: None,
         numerator: observed,
         denominator: Some(deliveries),
         started,
-        window: now.saturating_sub(started).max(1),
+        window_minutes: window_minutes(started, now),
         summary: format!(
-            "Delivery {place} takes {:.1} s, {factor:.1} times as long as usual ({deliveries:.0} deliveries).",
+            "Delivery {place} takes {:.1} s, which is {factor:.1} times the usual time ({deliveries:.0} deliveries).",
             observed / 1000.0,
         ),
         cause: Vec::new(),
     }
 }
 
-/// Mail waiting.
-pub(crate) fn queue(observed: f64, expected: f64, started: u32, now: u32, place: &str) -> AlertContent {
+/// More waiting mail than usual.
+pub(crate) fn queue(depth: f64, usual: f64, since: Option<Minute>, now: Minute, place: &str) -> AlertContent {
+    let started = start_of(since, now);
     AlertContent {
         kind: AlertKind::Anomaly,
         severity: Severity::Warning,
-        metric: "queue_depth".to_owned(),
-        value: observed,
-        expected: Some([expected * 0.3, expected * 3.0]),
+        metric: LimitedMetric::Queue.name().to_owned(),
+        value: depth,
+        expected: Some([usual * 0.3, usual * 3.0]),
         limit: None,
-        numerator: observed,
+        numerator: depth,
         denominator: None,
         started,
-        window: now.saturating_sub(started).max(1),
+        window_minutes: window_minutes(started, now),
         cause: Vec::new(),
-        summary: format!("The queue {place} holds {observed:.0} mails, where about {expected:.0} is usual."),
+        summary: format!("The queue {place} holds {depth:.0} messages, where about {usual:.0} is normal."),
     }
 }
 
 /// Too little or too much mail.
-pub(crate) fn volume(cusum: &Cusum, falls: bool, now: u32, place: &str) -> AlertContent {
+pub(crate) fn volume(cusum: &Cusum, is_fall: bool, now: Minute, place: &str) -> AlertContent {
     let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
-    let silent = falls && cusum.observed <= 0.0;
-    let window = now.saturating_sub(cusum.since).max(1);
-    let (low, high) = (expected * 0.5, expected * 2.0);
-    let severity = match (expected - observed).abs() {
-        many if many >= MANY => Severity::Critical,
-        few if few < FEW => Severity::Info,
-        _ => Severity::Warning,
+    let is_silent = is_fall && observed <= 0.0;
+    let started = start_of(cusum.since(), now);
+    let window_minutes = window_minutes(started, now);
+    let off = (expected - observed).abs();
+    let severity = if off >= MANY_EVENTS {
+        Severity::Critical
+    } else if off < FEW_EVENTS {
+        Severity::Info
+    } else {
+        Severity::Warning
     };
-    let words = if silent { "No mail".to_owned() } else { format!("{observed:.0} mails") };
+    let sent = if is_silent { "No mail was".to_owned() } else { format!("{observed:.0} messages were") };
     AlertContent {
-        kind: if silent { AlertKind::Silence } else { AlertKind::Anomaly },
+        kind: if is_silent { AlertKind::Silence } else { AlertKind::Anomaly },
         severity,
         metric: "sends".to_owned(),
         value: observed,
-        expected: Some([low, high]),
+        expected: Some([expected * 0.5, expected * 2.0]),
         limit: None,
         numerator: observed,
         denominator: None,
-        started: cusum.since,
-        window,
-        summary: format!("{words} {place} in {window} minutes, where about {expected:.0} is usual."),
+        started,
+        window_minutes,
+        summary: format!(
+            "{sent} sent {place} in {window_minutes} minutes, where about {expected:.0} is normal."
+        ),
         cause: Vec::new(),
     }
 }
 
-/// Whose part of the mail it is, in words.
-pub(crate) fn part(tenant: &str, part: &MailSubset) -> String {
-    let place = place(tenant, part.provider.as_deref());
-    part.campaign.as_ref().map_or(place.clone(), |campaign| format!("{place} in campaign {campaign}"))
-}
-
 /// A limit that is broken.
-pub(crate) fn limit(breach: &LimitBreach, started: u32, place: &str) -> AlertContent {
-    let LimitBreach { events, denominator, limit, window, .. } = *breach;
-    let bad = events / denominator.max(1.0);
-    let name = breach.kind.name().replace('_', " ");
-    let level = breach.level.unwrap_or_default();
+pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> AlertContent {
+    let LimitBreach { events, denominator: mail, limit, window_minutes, metric, .. } = *breach;
+    let bad_share = events / mail.max(1.0);
     let rate = |value: f64, numerator: f64, side: &str| {
         let summary = format!(
-            "The {name} {place} is {} ({numerator:.0} of {denominator:.0} in {window} minutes), {side} its limit of {}.",
+            "The {} {place} is {} ({numerator:.0} of {mail:.0} in {window_minutes} minutes), {side} its limit of {}.",
+            wording::metric(metric.name()),
             percent(value),
             percent(limit),
         );
-        (value, numerator, Some(denominator), summary)
+        (value, numerator, Some(mail), summary)
     };
-    let (value, numerator, denominator, summary) = match breach.kind {
-        LimitedMetric::Delivery => rate(1.0 - bad, denominator - events, "below"),
+    // While nothing is delivered, a breach of the delivery time goes on without a level.
+    let level = breach.level.unwrap_or(0.0);
+    let (value, numerator, denominator, summary) = match metric {
+        LimitedMetric::Delivery => rate(1.0 - bad_share, mail - events, "below"),
         LimitedMetric::Bounce | LimitedMetric::HardBounce | LimitedMetric::Complaint => {
-            rate(bad, events, "above")
+            rate(bad_share, events, "above")
         }
         LimitedMetric::DeliveryTime => {
             let summary = format!(
-                "Delivery {place} takes longer than {:.0} s for {} of mail ({events:.0} of {denominator:.0} in {window} minutes), which 5 % may.",
+                "{} of deliveries {place} took longer than {:.0} s ({events:.0} of {mail:.0} in {window_minutes} minutes), above the 5 % that the limit allows.",
+                percent(bad_share),
                 limit / 1000.0,
-                percent(bad),
             );
-            (level, events, Some(denominator), summary)
+            (level, events, Some(mail), summary)
         }
         LimitedMetric::Queue => {
             let summary = format!(
-                "{level:.0} mails {place} wait, and have been more than the limit of {limit:.0} for {window} minutes."
+                "{level:.0} messages {place} are waiting, and the queue has been above its limit of {limit:.0} for {window_minutes} minutes."
             );
             (level, level, None, summary)
         }
@@ -204,28 +238,30 @@ pub(crate) fn limit(breach: &LimitBreach, started: u32, place: &str) -> AlertCon
     AlertContent {
         kind: AlertKind::Limit,
         severity: Severity::Warning,
-        metric: breach.kind.name().to_owned(),
+        metric: metric.name().to_owned(),
         value,
         expected: None,
         limit: Some(limit),
         numerator,
         denominator,
         started,
-        window,
+        window_minutes,
         summary,
         cause: Vec::new(),
     }
 }
 
-/// A rate that creeps away over weeks.
+/// A rate that has become worse over weeks.
 pub(crate) fn decline(
     metric: Metric,
     fit: &DeclineFit,
-    now: u32,
+    now: Minute,
     place: &str,
     cause: Vec<Cause>,
 ) -> AlertContent {
     let days = fit.days;
+    let window_minutes = days * MINUTES_PER_DAY;
+    let change = if metric.fall_is_bad() { "fallen" } else { "risen" };
     AlertContent {
         kind: AlertKind::Anomaly,
         severity: Severity::Warning,
@@ -233,48 +269,49 @@ pub(crate) fn decline(
         value: fit.to,
         expected: Some([fit.from.min(fit.from * 0.98), fit.from.max(fit.from * 1.02)]),
         limit: None,
-        numerator: fit.to * fit.last_day_messages,
-        denominator: Some(fit.last_day_messages),
-        started: now.saturating_sub(days * 24 * 60),
-        window: days * 24 * 60,
+        numerator: fit.to * fit.last_day_mail,
+        denominator: Some(fit.last_day_mail),
+        started: minus(now, window_minutes),
+        window_minutes,
         summary: format!(
-            "The {} {place} has crept from {} to {} over {days} days{}.",
-            metric.name().replace('_', " "),
+            "The {} {place} has slowly {change} from {} to {} over {days} days{}.",
+            wording::metric(metric.name()),
             percent(fit.from.min(1.0)),
             percent(fit.to.min(1.0)),
-            because(&cause),
+            main_cause(&cause, "change"),
         ),
         cause,
     }
 }
 
-/// A line of SES's that is crossed, or soon will be.
+/// A reputation threshold that is crossed, or soon will be.
 pub(crate) fn budget(
     threshold: &ReputationThreshold,
     status: &ThresholdStatus,
-    now: u32,
+    now: Minute,
     cause: Vec<Cause>,
 ) -> AlertContent {
-    let crossed = status.used.is_some_and(|used| used >= 1.0);
+    let is_crossed = status.used.is_some_and(|used| used >= 1.0);
     let pauses = threshold.name.ends_with("_pause");
+    let known = |value: Option<f64>| invariant::or_broken(value, 0.0, "a budget alert without mail");
     AlertContent {
         kind: AlertKind::Budget,
-        severity: if crossed && pauses { Severity::Critical } else { Severity::Warning },
+        severity: if is_crossed && pauses { Severity::Critical } else { Severity::Warning },
         metric: threshold.metric.to_owned(),
-        value: status.rate.unwrap_or_default(),
+        value: known(status.rate),
         expected: None,
         limit: Some(threshold.limit),
-        numerator: status.numerator.unwrap_or_default(),
+        numerator: known(status.numerator),
         denominator: status.denominator,
-        started: now.saturating_sub(DAY),
-        window: DAY,
-        summary: format!("{}{}", status.summary.trim_end_matches('.'), because(&cause) + "."),
+        started: minus(now, MINUTES_PER_DAY),
+        window_minutes: MINUTES_PER_DAY,
+        summary: format!("{}{}.", status.summary.trim_end_matches('.'), main_cause(&cause, "events")),
         cause,
     }
 }
 
-/// No counts from anybody.
-pub(crate) fn pipeline(silent_since: u32, expected: f64, now: u32) -> AlertContent {
+/// No events from anybody.
+pub(crate) fn pipeline(silent_since: Minute, expected: f64, now: Minute) -> AlertContent {
     AlertContent {
         kind: AlertKind::Pipeline,
         severity: Severity::Critical,
@@ -285,20 +322,30 @@ pub(crate) fn pipeline(silent_since: u32, expected: f64, now: u32) -> AlertConte
         numerator: 0.0,
         denominator: None,
         started: silent_since,
-        window: now.saturating_sub(silent_since).max(1),
+        window_minutes: window_minutes(silent_since, now),
         cause: Vec::new(),
-        summary: "No events of any tenant arrive: the pipeline is more likely down than all senders."
-            .to_owned(),
+        summary:
+            "No events arrive from any tenant: a failure of the pipeline is more likely than silence of all senders."
+                .to_owned(),
     }
 }
 
-fn because(cause: &[Cause]) -> String {
+/// The summary of trouble that several tenants share, whose sum over all tenants has no numbers of its own.
+pub(crate) fn shared(tenants: usize, place: &str, first_summary: &str) -> String {
+    format!("{tenants} tenants have the same problem {place}, for example: {first_summary}")
+}
+
+/// The largest cause, with its share `of_what`, as the end of a sentence; empty if none is known.
+fn main_cause(cause: &[Cause], of_what: &str) -> String {
     let Some(first) = cause.first() else { return String::new() };
     let names: Vec<String> = first.filter.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    format!("; {} of it is {}", percent(first.share), names.join(" and "))
+    format!("; {} of the {of_what} comes from {}", percent(first.share), names.join(" and "))
 }
 
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent.abs() < 1.0 { format!("{percent:.2} %") } else { format!("{percent:.1} %") }
 }
+
+#[cfg(test)]
+mod tests;

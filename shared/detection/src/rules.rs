@@ -1,14 +1,15 @@
-//! What to watch for and when to speak: limits, their overrides, the false alarms accepted, and quiet times.
+//! The rules of detection: limits, overrides of them, the false alarms that are accepted, and maintenance windows.
 //!
-//! Every rule has a default, so an empty file of rules is a good one. Unknown keys are refused: a misspelt limit must never
-//! be no limit.
+//! Every rule has a default, so an empty rules file is valid. Unknown keys are refused: a misspelt limit must never mean "no limit".
 
 use event::{Minute, TenantId};
 use serde::{Deserialize, Serialize};
 
-/// Overrides, and quiet times, that rules may have: each is looked at for each tenant.
+use crate::scope::AlertScope;
+
+/// The number of overrides, and of maintenance windows, that rules may have. Each is checked for every tenant.
 pub(crate) const MAX_OVERRIDES: usize = 1000;
-/// Parts of a tenant's mail that are watched for limits of their own.
+/// The number of subsets of a tenant's mail that can have limits of their own.
 pub(crate) const MAX_SUBSETS: usize = 50;
 
 /// The rules of detection.
@@ -17,22 +18,22 @@ pub(crate) const MAX_SUBSETS: usize = 50;
 pub struct Rules {
     /// Limits that hold where no override says otherwise.
     pub limits: Limits,
-    /// Limits of a tenant; the first that fits and names a limit wins.
+    /// Limits of single tenants or of subsets of mail. The first override that applies and names a limit decides.
     pub overrides: Vec<Override>,
-    /// Whether series are compared with their own past.
+    /// Whether series are compared with their own past. Defaults to true.
     pub anomalies: bool,
-    /// Whether lines of SES's, at which it reviews or pauses an account, are told of before they are crossed.
+    /// Whether SES's reputation thresholds are reported before they are crossed. Defaults to true.
     pub budgets: bool,
-    /// False alarms accepted per tenant and week, over all its series.
+    /// False alarms that are accepted per tenant and week, over all its series: more than 0, at most 10. Defaults to 0.1.
     pub false_alerts_per_tenant_week: f64,
-    /// Minutes without evidence before an alert is resolved.
+    /// Minutes without a finding before an alert is resolved, 1 to 1440. Defaults to 30.
     pub clear_minutes: u32,
-    /// Minutes after that in which trouble that comes back is the same one: it fires at once, and takes longer to be resolved. Its id
-    /// stays for a day in any case.
+    /// Minutes after that in which trouble that comes back counts as flapping: it fires at once, and takes longer to be resolved. The
+    /// alert keeps its id for a day in any case. 1 to 10080, defaults to 120.
     pub cool_down_minutes: u32,
-    /// Hours between reminders of an open alert.
+    /// Hours between reminders of an open alert, 1 to 8760. Defaults to 24.
     pub reminder_hours: u32,
-    /// Planned work: nothing fires in it.
+    /// Maintenance windows, in which no alert fires.
     pub maintenance: Vec<Maintenance>,
 }
 
@@ -52,21 +53,21 @@ impl Default for Rules {
     }
 }
 
-/// Limits; what is left out has none. Rates are fractions.
+/// Limits. A limit that is left out of `limits` has its default; `null` sets none. Rates are fractions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Lowest delivery rate, of mail with an outcome.
+    /// Lowest delivery rate, over mail with an outcome. Defaults to 0.95.
     pub delivery_rate: Option<f64>,
-    /// Highest bounce rate.
+    /// Highest bounce rate. Defaults to 0.02.
     pub bounce_rate: Option<f64>,
-    /// Highest rate of permanent bounces.
+    /// Highest rate of the bounces that SES counts against the sender. Defaults to none.
     pub hard_bounce_rate: Option<f64>,
-    /// Highest complaint rate.
+    /// Highest complaint rate. Defaults to 0.001.
     pub complaint_rate: Option<f64>,
-    /// Milliseconds in which 95 of 100 deliveries are made.
+    /// Milliseconds within which 95 of 100 deliveries are made. Defaults to none.
     pub delivery_ms_p95: Option<f64>,
-    /// Mail that may wait: what a gauge says, else mail sent that has no outcome yet.
+    /// Messages that may wait: as a gauge reports it, else mail sent without an outcome. Defaults to none.
     pub queue_depth: Option<f64>,
 }
 
@@ -76,145 +77,162 @@ impl Default for Limits {
     }
 }
 
-/// Limits of one tenant, or of its mail at a provider or of a campaign, which are then watched beside the whole. Above 1, a rate's
-/// limit is off.
+/// Limits of one tenant, or of a subset of mail, which is then monitored beside the whole.
+///
+/// What is left out is not overridden. A limit above 1 switches the limit of a rate off.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Override {
-    /// The tenant it holds for; all of them if left out.
+    /// The tenant; all tenants if it is left out.
     pub tenant: Option<String>,
-    /// The mailbox provider it holds for.
+    /// The mailbox provider; all of them if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The campaign it holds for.
+    /// The campaign; all of them if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
-    /// Lowest delivery rate.
+    /// See [`Limits::delivery_rate`].
     pub delivery_rate: Option<f64>,
-    /// Highest bounce rate.
+    /// See [`Limits::bounce_rate`].
     pub bounce_rate: Option<f64>,
-    /// Highest rate of permanent bounces.
+    /// See [`Limits::hard_bounce_rate`].
     pub hard_bounce_rate: Option<f64>,
-    /// Highest complaint rate.
+    /// See [`Limits::complaint_rate`].
     pub complaint_rate: Option<f64>,
-    /// Milliseconds in which 95 of 100 deliveries are made.
+    /// See [`Limits::delivery_ms_p95`].
     pub delivery_ms_p95: Option<f64>,
-    /// Mail that may wait.
+    /// See [`Limits::queue_depth`].
     pub queue_depth: Option<f64>,
 }
 
-/// A part of a tenant's mail that has limits of its own.
+/// A subset of a tenant's mail that has limits of its own. The default is all mail.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MailSubset {
-    /// At this mailbox provider.
+    /// Mail at this mailbox provider; at all of them if there is none.
     pub provider: Option<String>,
-    /// Of this campaign.
+    /// Mail of this campaign; of all of them if there is none.
     pub campaign: Option<String>,
 }
 
-/// A planned quiet time.
+/// A maintenance window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Maintenance {
-    /// Whose; everybody's if left out.
+    /// The tenant; all tenants and the platform if it is left out.
     #[serde(default)]
     pub tenant: Option<String>,
     /// First minute, RFC 3339.
     #[serde(with = "rfc3339_minute")]
-    pub from: u32,
-    /// First minute after it, RFC 3339.
+    pub from: Minute,
+    /// First minute after the window, RFC 3339.
     #[serde(with = "rfc3339_minute")]
-    pub until: u32,
+    pub until: Minute,
 }
 
 impl Rules {
-    /// The limits of a whole tenant.
+    /// The limits of all mail of a tenant.
     pub fn limits_of(&self, tenant: &str) -> Limits {
-        self.limits_at(tenant, &MailSubset::default(), self.limits)
+        self.overridden_limits(tenant, &MailSubset::default(), self.limits)
     }
 
-    /// The limits of a part of a tenant's mail, in place of `usual` ones.
-    fn limits_at(&self, tenant: &str, place: &MailSubset, usual: Limits) -> Limits {
-        let fits = |rule: &&Override| rule.is_for(tenant) && rule.is_at(place);
-        // The first that names a limit wins, so it is applied last.
-        self.overrides.iter().filter(fits).rev().fold(usual, |limits, rule| rule.limits().or(limits))
+    /// The limits of a subset of a tenant's mail, where `usual` ones hold without an override.
+    fn overridden_limits(&self, tenant: &str, subset: &MailSubset, usual: Limits) -> Limits {
+        let applies = |rule: &&Override| rule.is_for(tenant) && rule.subset() == *subset;
+        // The first override that names a limit decides, so it is applied last.
+        self.overrides.iter().filter(applies).rev().fold(usual, |limits, rule| rule.limits().or(limits))
     }
 
-    /// The parts of a tenant's mail that have limits of their own.
+    /// The subsets of a tenant's mail that have limits of their own, in a fixed order.
     pub fn subset_limits(&self, tenant: &str) -> Vec<(MailSubset, Limits)> {
         let mut subsets: Vec<MailSubset> = self
             .overrides
             .iter()
             .filter(|rule| rule.is_for(tenant))
-            .map(Override::place)
-            .filter(|place| *place != MailSubset::default())
+            .map(Override::subset)
+            .filter(|subset| *subset != MailSubset::default())
             .collect();
         subsets.sort_unstable();
         subsets.dedup();
-        let limits = |place: MailSubset| {
-            let limits = self.limits_at(tenant, &place, Limits::NONE);
-            (place, limits)
+        let with_limits = |subset: MailSubset| {
+            let limits = self.overridden_limits(tenant, &subset, Limits::NONE);
+            (subset, limits)
         };
-        subsets.into_iter().map(limits).collect()
+        subsets.into_iter().map(with_limits).collect()
     }
 
-    /// What is wrong with them, if anything, naming the field.
+    /// What is wrong with the rules, naming the field; none if they are valid.
     pub fn mistake(&self) -> Option<String> {
+        self.mistake_in_numbers_of_rules()
+            .or_else(|| self.mistake_in_tenants())
+            .or_else(|| self.mistake_in_maintenance())
+            .or_else(|| self.mistake_in_settings())
+            .or_else(|| self.mistake_in_limits())
+    }
+
+    fn mistake_in_numbers_of_rules(&self) -> Option<String> {
         if self.overrides.len() > MAX_OVERRIDES || self.maintenance.len() > MAX_OVERRIDES {
             return Some(format!("overrides, maintenance: at most {MAX_OVERRIDES} each"));
         }
-        let overridden = self.overrides.iter().map(|rule| ("overrides", &rule.tenant));
-        let quiet = self.maintenance.iter().map(|window| ("maintenance", &window.tenant));
+        let for_everybody =
+            |rule: &&Override| rule.tenant.is_none() && rule.subset() != MailSubset::default();
+        (self.overrides.iter().filter(for_everybody).count() > MAX_SUBSETS).then(|| {
+            format!(
+                "overrides: at most {MAX_SUBSETS} may name a provider or campaign without a tenant, because each is monitored for every tenant"
+            )
+        })
+    }
+
+    fn mistake_in_tenants(&self) -> Option<String> {
+        let overrides = self.overrides.iter().map(|rule| ("overrides", &rule.tenant));
+        let maintenance = self.maintenance.iter().map(|window| ("maintenance", &window.tenant));
         let is_wrong =
-            |tenant: &&Option<String>| tenant.as_deref().is_some_and(|name| TenantId::to_read(name).is_err());
-        if let Some((place, _)) = overridden.chain(quiet).find(|(_, tenant)| is_wrong(tenant)) {
-            return Some(format!(
-                "{place}.tenant: {}, or {}; leave it out for all tenants",
-                TenantId::ALLOWED,
-                TenantId::UNASSIGNED
-            ));
-        }
-        let everywhere = |rule: &&Override| rule.tenant.is_none() && rule.place() != MailSubset::default();
-        if self.overrides.iter().filter(everywhere).count() > MAX_SUBSETS {
-            return Some(format!(
-                "overrides: at most {MAX_SUBSETS} name a provider or campaign and no tenant, as each is watched for each"
-            ));
-        }
-        if let Some(window) = self.maintenance.iter().find(|window| window.until <= window.from) {
-            let from = Minute(window.from).start();
-            return Some(format!("maintenance: the one from {from} must end after it begins"));
-        }
+            |tenant: &Option<String>| tenant.as_deref().is_some_and(|name| TenantId::to_read(name).is_err());
+        let (field, _) = overrides.chain(maintenance).find(|(_, tenant)| is_wrong(tenant))?;
+        Some(format!(
+            "{field}.tenant: {}, or {}; leave it out for all tenants",
+            TenantId::ALLOWED,
+            TenantId::UNASSIGNED
+        ))
+    }
+
+    fn mistake_in_maintenance(&self) -> Option<String> {
+        let window = self.maintenance.iter().find(|window| window.until <= window.from)?;
+        Some(format!("maintenance: the window from {} must end after it begins", window.from.start()))
+    }
+
+    fn mistake_in_settings(&self) -> Option<String> {
         let accepted = self.false_alerts_per_tenant_week;
         if !(accepted > 0.0 && accepted <= 10.0) {
             return Some("false_alerts_per_tenant_week: more than 0 and at most 10".to_owned());
         }
-        for (name, value, most) in [
+        let bounded = [
             ("clear_minutes", self.clear_minutes, 1440),
             ("cool_down_minutes", self.cool_down_minutes, 7 * 1440),
             ("reminder_hours", self.reminder_hours, 24 * 365),
-        ] {
-            if value == 0 || value > most {
-                return Some(format!("{name}: 1 to {most}"));
-            }
-        }
+        ];
+        let (name, _, most) = bounded.into_iter().find(|(_, value, most)| *value == 0 || value > most)?;
+        Some(format!("{name}: 1 to {most}"))
+    }
+
+    fn mistake_in_limits(&self) -> Option<String> {
         let overrides = self.overrides.iter().map(|rule| ("overrides", rule.limits()));
         [("limits", self.limits)]
             .into_iter()
             .chain(overrides)
-            .find_map(|(place, limits)| limits.mistake().map(|mistake| format!("{place}.{mistake}")))
+            .find_map(|(field, limits)| limits.mistake().map(|mistake| format!("{field}.{mistake}")))
     }
 
-    /// Whether planned work keeps a tenant quiet in this minute.
-    pub fn in_maintenance(&self, tenant: &str, minute: u32) -> bool {
+    /// Whether a maintenance window covers a scope in this minute. Only windows for all tenants cover the platform.
+    pub fn in_maintenance(&self, scope: &AlertScope, minute: Minute) -> bool {
         self.maintenance.iter().any(|window| {
             (window.from..window.until).contains(&minute)
-                && window.tenant.as_deref().is_none_or(|name| name == tenant)
+                && window.tenant.as_deref().is_none_or(|name| name == scope.as_str())
         })
     }
 }
 
 impl Limits {
-    /// None at all.
+    /// No limits at all.
     pub const NONE: Self = Self {
         delivery_rate: None,
         bounce_rate: None,
@@ -224,7 +242,7 @@ impl Limits {
         queue_depth: None,
     };
 
-    /// These, and others where these have none.
+    /// These limits, and where one is not set, that of `others`.
     fn or(self, others: Self) -> Self {
         Self {
             delivery_rate: self.delivery_rate.or(others.delivery_rate),
@@ -244,7 +262,7 @@ impl Limits {
             ("hard_bounce_rate", self.hard_bounce_rate, fraction),
             ("complaint_rate", self.complaint_rate, fraction),
             ("delivery_ms_p95", self.delivery_ms_p95, "milliseconds such as 60000"),
-            ("queue_depth", self.queue_depth, "mails such as 10000"),
+            ("queue_depth", self.queue_depth, "a number of messages such as 10000"),
         ]
         .into_iter()
         .find(|(_, limit, _)| limit.is_some_and(|limit| limit.is_nan() || limit < 0.0))
@@ -257,11 +275,7 @@ impl Override {
         self.tenant.as_deref().is_none_or(|name| name == tenant)
     }
 
-    fn is_at(&self, place: &MailSubset) -> bool {
-        self.provider == place.provider && self.campaign == place.campaign
-    }
-
-    fn place(&self) -> MailSubset {
+    fn subset(&self) -> MailSubset {
         MailSubset { provider: self.provider.clone(), campaign: self.campaign.clone() }
     }
 
@@ -278,29 +292,29 @@ impl Override {
 }
 
 impl MailSubset {
-    /// Whether mail at this provider and of this campaign is in it.
-    pub fn holds(&self, provider: &str, campaign: &str) -> bool {
+    /// Whether mail at this provider and of this campaign belongs to the subset.
+    pub fn contains(&self, provider: &str, campaign: &str) -> bool {
         self.provider.as_deref().is_none_or(|name| name == provider)
             && self.campaign.as_deref().is_none_or(|name| name == campaign)
     }
 }
 
-/// Minutes since 1970, written as RFC 3339.
+/// Writes a minute as RFC 3339; for `#[serde(with)]`.
 mod rfc3339_minute {
     use event::{Minute, Timestamp};
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-    pub(super) fn serialize<S: Serializer>(minute: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Minute(*minute).start())
+    pub(super) fn serialize<S: Serializer>(minute: &Minute, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&minute.start())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Minute, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let moment: jiff::Timestamp = text.parse().map_err(|_| {
+        let time: jiff::Timestamp = text.parse().map_err(|_| {
             serde::de::Error::custom(format!("{text:?} is not a time such as 2026-11-25T08:00:00Z"))
         })?;
-        Ok(Timestamp::from_millis(moment.as_millisecond()).minute().0)
+        Ok(Timestamp::from_millis(time.as_millisecond()).minute())
     }
 }
 
@@ -309,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_override_that_names_a_limit_wins() {
+    fn first_override_that_names_a_limit_decides() {
         let rules: Rules = serde_json::from_str(
             r#"{"overrides":[{"tenant":"acme","bounce_rate":0.05},{"bounce_rate":0.03,"complaint_rate":0.002}]}"#,
         )
@@ -321,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_mail_has_its_own_limits_and_no_others() {
+    fn subset_of_mail_has_the_limits_of_its_overrides_and_no_others() {
         let rules: Rules = serde_json::from_str(
             r#"{"overrides":[{"provider":"gmail","complaint_rate":0.0005},{"tenant":"acme","provider":"gmail","bounce_rate":0.1},
                 {"tenant":"acme","campaign":"spring","delivery_ms_p95":60000}]}"#,
@@ -330,20 +344,20 @@ mod tests {
         assert_eq!(rules.limits_of("acme"), Limits::default());
         let subsets = rules.subset_limits("acme");
         let [(spring, slow), (gmail, rates)] = subsets.as_slice() else { panic!("{subsets:?}") };
-        assert!(spring.holds("yahoo", "spring") && !spring.holds("yahoo", "autumn"));
+        assert!(spring.contains("yahoo", "spring") && !spring.contains("yahoo", "autumn"));
         assert_eq!(*slow, Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE });
-        assert!(gmail.holds("gmail", "") && !gmail.holds("yahoo", "spring"));
+        assert!(gmail.contains("gmail", "") && !gmail.contains("yahoo", "spring"));
         assert_eq!(*rates, Limits { bounce_rate: Some(0.1), complaint_rate: Some(0.0005), ..Limits::NONE });
         assert_eq!(rules.subset_limits("other").len(), 1);
     }
 
     #[test]
-    fn a_misspelt_limit_is_refused() {
+    fn misspelt_limit_is_refused() {
         assert!(serde_json::from_str::<Rules>(r#"{"limits":{"bounce_rat":0.05}}"#).is_err());
     }
 
     #[test]
-    fn a_rule_for_a_name_that_no_tenant_has_is_refused() {
+    fn rule_for_a_name_that_no_tenant_can_have_is_refused() {
         for (field, tenant, is_right) in [
             ("overrides", "*", false),
             ("overrides", "(other)", false),
@@ -366,13 +380,58 @@ mod tests {
     }
 
     #[test]
-    fn maintenance_keeps_its_tenant_quiet_to_its_last_minute() {
+    fn maintenance_window_covers_its_tenant_until_its_last_minute() {
         let rules: Rules = serde_json::from_str(
             r#"{"maintenance":[{"tenant":"acme","from":"1970-01-01T01:00:00Z","until":"1970-01-01T02:00:00Z"}]}"#,
         )
         .unwrap();
-        let quiet = |tenant, minute| rules.in_maintenance(tenant, minute);
+        let quiet =
+            |tenant, minute| rules.in_maintenance(&AlertScope::from_stored(tenant).unwrap(), Minute(minute));
         assert!(quiet("acme", 60) && quiet("acme", 119));
         assert!(!quiet("acme", 59) && !quiet("acme", 120) && !quiet("other", 60));
+    }
+
+    #[test]
+    fn only_windows_for_all_tenants_cover_the_platform() {
+        for (tenant, covers) in [(None, true), (Some("acme".to_owned()), false)] {
+            let window = Maintenance { tenant, from: Minute(60), until: Minute(120) };
+            let rules = Rules { maintenance: vec![window], ..Rules::default() };
+            assert_eq!(rules.in_maintenance(&AlertScope::Platform, Minute(90)), covers);
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_field_and_what_is_allowed() {
+        assert_eq!(Rules::default().mistake(), None);
+        for (json, mistake) in [
+            (r#"{"limits":{"bounce_rate":-0.1}}"#, "limits.bounce_rate: a fraction such as 0.02"),
+            (
+                r#"{"overrides":[{"queue_depth":-1}]}"#,
+                "overrides.queue_depth: a number of messages such as 10000",
+            ),
+            (
+                r#"{"false_alerts_per_tenant_week":0}"#,
+                "false_alerts_per_tenant_week: more than 0 and at most 10",
+            ),
+            (r#"{"clear_minutes":0}"#, "clear_minutes: 1 to 1440"),
+            (r#"{"cool_down_minutes":10081}"#, "cool_down_minutes: 1 to 10080"),
+            (r#"{"reminder_hours":8761}"#, "reminder_hours: 1 to 8760"),
+            (
+                r#"{"maintenance":[{"from":"2026-11-25T09:00:00Z","until":"2026-11-25T09:00:00Z"}]}"#,
+                "maintenance: the window from 2026-11-25T09:00:00Z must end after it begins",
+            ),
+        ] {
+            let rules: Rules = serde_json::from_str(json).unwrap();
+            assert_eq!(rules.mistake().as_deref(), Some(mistake), "{json}");
+        }
+    }
+
+    #[test]
+    fn overrides_for_all_tenants_are_bounded() {
+        let of_campaign =
+            |index: usize| Override { campaign: Some(format!("c{index}")), ..Override::default() };
+        let rules = |count| Rules { overrides: (0..count).map(of_campaign).collect(), ..Rules::default() };
+        assert_eq!(rules(MAX_SUBSETS).mistake(), None);
+        assert!(rules(MAX_SUBSETS + 1).mistake().unwrap().starts_with("overrides: at most 50 "));
     }
 }

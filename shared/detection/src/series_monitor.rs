@@ -1,335 +1,377 @@
-//! One watched series: a tenant, a tenant at a provider, a provider over all tenants, or everything.
+//! Monitors one series: a tenant, a tenant at a provider, a recurring campaign, a provider over all tenants, or everything.
 //!
-//! Takes a bucket's counts, judges each rate against what was expected before the bucket, and only then learns from it. Must
-//! never see a later bucket: a finding depends on the past alone.
+//! Takes a bucket's counts, scores each rate against what was expected before the bucket, and only then learns from it. It must never
+//! see a later bucket: a finding depends on the past alone.
 
+use event::Minute;
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{NEW_NORMAL, RateBaseline, SUSPECT_WEIGHT, SeasonalFactors};
-use crate::counts::{Counts, Denominator, METRIC_COUNT, Metric};
-use crate::cusum::{CAUTION, Cusum, CusumTest, Observation, recent_fade, to_f32};
-use crate::decline::DeclineMonitor;
+use crate::baseline::{RateBaseline, SUSPECTED_WEIGHT, SeasonalFactors, Suspicion};
+use crate::counts::{Counts, Denominator, Metric};
+use crate::cusum::{CAUTION, Cusum, CusumTest, Observation, recent_decay, to_f32};
+use crate::decline::{DeclineFit, DeclineMonitor};
 use crate::latency::LatencyMonitor;
+use crate::minutes::{self, MINUTES_PER_DAY, minutes_between};
 use crate::outcome_delay::{DecayFactors, DelayKernel, LeakyIntegrators};
+use crate::per_metric::{PerDenominator, PerMetric};
 
-/// What one bucket's run knows beside the counts.
+/// Mail due that exceeds its daily mean by this factor is a burst.
+const BURST_FACTOR: f64 = 3.0;
+/// From this age on the level of a rate is known well enough to learn seasonal factors.
+const LEVEL_KNOWN_MINUTES: u32 = MINUTES_PER_DAY;
+/// Standard deviations by which an hour may be off before its score grows.
+const MARGIN_DEVIATIONS: f64 = 2.0;
+/// Half the width of the expected band, in standard deviations.
+const BAND_DEVIATIONS: f64 = 2.0;
+/// Complaints come in such small numbers that neither the deviation of an hour nor an error of the baseline shows in them, and
+/// [`crate::counts::MetricParameters::min_factor`] leaves room for both.
+const COMPLAINT_CAUTION: f64 = 0.9;
+/// Fewer events than this say too little about the delay of outcomes.
+const MIN_EVENTS_FOR_KERNEL: f64 = 30.0;
+
+/// What is known about the bucket that is evaluated, beside its counts.
 pub struct BucketContext<'a> {
     /// The bucket's first minute.
-    pub now: u32,
-    /// Its width in minutes.
-    pub bucket: u32,
-    /// Cusum needed to alert.
+    pub now: Minute,
+    /// The width of a bucket.
+    pub bucket_minutes: u32,
+    /// The score that makes an alert.
     pub threshold: f64,
-    /// When outcomes come, per metric.
-    pub kernels: &'a [DelayKernel; METRIC_COUNT],
-    /// What integrators keep per bucket.
+    /// How the outcomes of each metric are distributed over time.
+    pub kernels: &'a PerMetric<DelayKernel>,
+    /// The share of each integrator that is kept per bucket.
     pub decay: &'a DecayFactors,
 }
 
-/// What a series leans on.
+/// What a series takes over from its parent before it is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesPrior {
     /// The parent's rates.
-    pub rates: [f64; METRIC_COUNT],
+    pub rates: PerMetric<f64>,
     /// Seasonal factors of this bucket.
-    pub season: [f64; METRIC_COUNT],
-    /// Whether the parent is under suspicion.
-    pub suspicious: [bool; METRIC_COUNT],
+    pub season: PerMetric<f64>,
+    /// Whether the parent is suspected.
+    pub suspected: PerMetric<bool>,
     /// Whether an alert on delivery time is open.
-    pub slow: bool,
+    pub is_latency_alert_open: bool,
     /// Whether nothing at all was counted for the tenant in this bucket.
-    pub absent: bool,
+    pub has_no_counts: bool,
 }
 
-/// What one rate is judged against.
+/// The expectation of one rate in this bucket.
 #[derive(Clone, Copy)]
 struct RatePrior {
     rate: f64,
-    suspicious: bool,
-    absent: bool,
+    is_suspected: bool,
+    has_no_counts: bool,
 }
 
-/// What a bucket brought for one metric, and how far it may be learned from.
+/// The counts and expectation of one metric in a bucket, and how far the bucket was learned.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateEvaluation {
-    /// Seen, expected, and the mail behind.
+    /// Counted and expected events, and the mail behind them.
     pub observation: Observation,
-    /// Weight it was learned with.
+    /// The weight with which the bucket was learned; 1 unless the series is suspected.
     pub weight: f64,
 }
 
-/// The state of a series.
+/// The state of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeriesMonitor {
-    mail: [LeakyIntegrators; 2],
-    levels: [RateBaseline; METRIC_COUNT],
-    /// Cusum for a small and a large change, per metric.
-    pub cusum: [[Cusum; 2]; METRIC_COUNT],
-    suspicious_since: [u32; METRIC_COUNT],
-    settled: [f32; METRIC_COUNT],
+    mail: PerDenominator<LeakyIntegrators>,
+    baselines: PerMetric<RateBaseline>,
+    /// Scores of a small and of a large change.
+    cusums: PerMetric<[Cusum; 2]>,
+    suspicions: PerMetric<Suspicion>,
+    /// Mail due, smoothed over about an hour.
+    smoothed_exposure: PerMetric<f32>,
     /// Delivery time.
     pub latency: LatencyMonitor,
-    /// Slow decline of deliveries, of opens, and slow growth of complaints.
-    pub declines: Option<Box<[DeclineMonitor; 3]>>,
-    first: u32,
+    /// Slow changes of each of [`DECLINE_METRICS`]; none where they are not monitored.
+    pub declines: Option<Box<[DeclineMonitor; DECLINE_METRICS.len()]>>,
+    #[serde(with = "minutes::stored")]
+    first: Minute,
 }
 
-/// Where so many times the mail of a usual bucket is due, it is a burst.
-const BURST: f64 = 3.0;
-
-/// Age from which the level of a rate is known, in minutes.
-const LEVEL_KNOWN: u32 = 24 * 60;
-
-/// What slow decline is watched on: deliveries of mail with an outcome, opens and complaints of deliveries.
-pub(crate) const DECLINES: [Metric; 3] = [Metric::Delivery, Metric::Open, Metric::Complaint];
+/// The metrics whose slow changes are monitored. Deliveries are compared with mail that has an outcome, not with sends.
+pub(crate) const DECLINE_METRICS: [Metric; 3] = [Metric::Delivery, Metric::Open, Metric::Complaint];
 
 impl SeriesMonitor {
-    /// A series first seen in this minute.
-    pub fn new(first: u32, with_declines: bool) -> Self {
+    /// A series that was first counted in the minute `first`.
+    pub fn new(first: Minute, with_declines: bool) -> Self {
         Self {
-            mail: Default::default(),
-            levels: Default::default(),
-            cusum: Default::default(),
-            suspicious_since: [0; METRIC_COUNT],
-            settled: [0.0; METRIC_COUNT],
+            mail: PerDenominator::default(),
+            baselines: PerMetric::default(),
+            cusums: PerMetric::default(),
+            suspicions: PerMetric::default(),
+            smoothed_exposure: PerMetric::default(),
             latency: LatencyMonitor::default(),
             declines: with_declines.then(Box::default),
             first,
         }
     }
 
-    /// Its rates, leaning on `parents`.
-    pub fn rates(&self, parents: &[f64; METRIC_COUNT]) -> [f64; METRIC_COUNT] {
-        let mut rates = *parents;
-        for (rate, level) in rates.iter_mut().zip(&self.levels) {
-            *rate = level.rate(*rate);
-        }
-        rates
+    /// The series' rates, with those of its parent as the prior.
+    pub fn rates(&self, parents: &PerMetric<f64>) -> PerMetric<f64> {
+        PerMetric::from_fn(|metric| self.baselines[metric].rate(parents[metric]))
     }
 
-    /// Which metrics are under suspicion.
-    pub fn suspicious(&self) -> [bool; METRIC_COUNT] {
-        self.suspicious_since.map(|since| since > 0)
+    /// Which metrics are suspected.
+    pub fn suspected(&self) -> PerMetric<bool> {
+        self.suspicions.map(Suspicion::is_suspected)
     }
 
-    /// Minutes since it was first seen.
-    pub fn age(&self, now: u32) -> u32 {
-        now.saturating_sub(self.first)
+    /// Minutes since the series was first counted.
+    pub fn age_minutes(&self, now: Minute) -> u32 {
+        minutes_between(self.first, now)
     }
 
-    /// Judges a bucket, then learns from it.
-    pub fn step(
+    /// Evaluates a bucket, then learns from it.
+    pub fn evaluate(
         &mut self,
         counts: &Counts,
         context: &BucketContext<'_>,
         prior: &SeriesPrior,
-    ) -> [RateEvaluation; METRIC_COUNT] {
-        let mut evaluated = [RateEvaluation::default(); METRIC_COUNT];
-        for (mail, denominator) in
-            self.mail.iter_mut().zip([counts.denominator(Denominator::Sends), counts.deliveries])
-        {
-            mail.add(denominator, context.decay);
-        }
-        if self.mail.iter().all(LeakyIntegrators::is_spent) {
-            return evaluated;
+    ) -> PerMetric<RateEvaluation> {
+        self.mail.sends.add(counts.denominator(Denominator::Sends), context.decay);
+        self.mail.deliveries.add(counts.deliveries, context.decay);
+        if self.mail.values().into_iter().all(LeakyIntegrators::is_spent) {
+            return PerMetric::default();
         }
         let rates = self.rates(&prior.rates);
-        for (index, (metric, evaluated)) in Metric::ALL.into_iter().zip(&mut evaluated).enumerate() {
-            let (Some(rate), Some(season), Some(inherited)) =
-                (rates.get(index), prior.season.get(index), prior.suspicious.get(index))
-            else {
-                continue;
+        let evaluations = PerMetric::from_fn(|metric| {
+            let prior = RatePrior {
+                rate: rates[metric] * prior.season[metric],
+                is_suspected: prior.suspected[metric],
+                has_no_counts: prior.has_no_counts,
             };
-            let prior = RatePrior { rate: rate * season, suspicious: *inherited, absent: prior.absent };
-            *evaluated = self.judge(metric, counts.of(metric), context, prior);
-        }
-        // After a burst only late deliveries are left, of which most are slow.
-        let fresh = self.mail.first().map_or(0.0, LeakyIntegrators::now);
-        let part = (2.0 * fresh / counts.latency_weight.max(1.0)).min(1.0);
-        let (sum, weight) = (part * counts.latency_sum, part * counts.latency_weight);
-        self.latency.step(sum, weight, context.now, context.bucket, context.threshold, prior.slow);
+            self.evaluate_rate(metric, counts.events(metric), context, prior)
+        });
+        self.evaluate_latency(counts, context, prior.is_latency_alert_open);
         if let Some(declines) = &mut self.declines {
-            let with_outcome = counts.deliveries + counts.bounces_permanent + counts.bounces_transient;
-            for (decline, metric) in declines.iter_mut().zip(DECLINES) {
-                let denominator = if metric == Metric::Delivery { with_outcome } else { counts.deliveries };
-                decline.add(counts.of(metric), denominator);
+            for (decline, metric) in declines.iter_mut().zip(DECLINE_METRICS) {
+                let mail = if metric == Metric::Delivery { counts.with_outcome() } else { counts.deliveries };
+                decline.add(counts.events(metric), mail);
             }
         }
-        evaluated
+        evaluations
     }
 
-    fn judge(
+    fn evaluate_latency(&mut self, counts: &Counts, context: &BucketContext<'_>, is_alert_open: bool) {
+        // After a burst only its late deliveries are left, most of which are slow. They count in proportion to fresh mail.
+        let fresh = self.mail.sends.of_bucket();
+        let share = (2.0 * fresh / counts.latency_weight.max(1.0)).min(1.0);
+        let (sum, weight) = (share * counts.latency_sum, share * counts.latency_weight);
+        self.latency.add(sum, weight, context, is_alert_open);
+    }
+
+    fn evaluate_rate(
         &mut self,
         metric: Metric,
         observed: f64,
         context: &BucketContext<'_>,
         prior: RatePrior,
     ) -> RateEvaluation {
-        let index = metric as usize;
         let parameters = metric.parameters();
-        let (Some(mail), Some(kernel), Some(level), Some(cusum), Some(since), Some(settled)) = (
-            self.mail.get(parameters.denominator as usize),
-            context.kernels.get(index),
-            self.levels.get_mut(index),
-            self.cusum.get_mut(index),
-            self.suspicious_since.get_mut(index),
-            self.settled.get_mut(index),
-        ) else {
-            return RateEvaluation::default();
-        };
-        let exposure = kernel.exposure(mail);
+        let mail = &self.mail[parameters.denominator];
+        let exposure = context.kernels[metric].exposure(mail);
         let observation = Observation { observed, expected: exposure * prior.rate, denominator: exposure };
-        let fade = recent_fade(context.bucket);
-        *settled = fade * *settled + (1.0 - fade) * to_f32(exposure);
-        // Nobody opens in the first minutes: in the first hour of a campaign less may be missing than the mix of lags says.
-        let sure = match metric {
-            Metric::Open | Metric::Click => exposure.min((*settled).into()),
-            // When mail stops, so do its deliveries, and only late ones are due: how many is not known well.
-            Metric::Delivery => exposure.min(mail.now()),
+        let decay = recent_decay(context.bucket_minutes);
+        let smoothed = &mut self.smoothed_exposure[metric];
+        *smoothed = decay * *smoothed + (1.0 - decay) * to_f32(exposure);
+        let tested_exposure = match metric {
+            // Nobody opens in the first minutes, so in the first hour of a campaign less is missing than the mix of delays suggests.
+            Metric::Open | Metric::Click => exposure.min((*smoothed).into()),
+            // When mail stops, so do its deliveries; only late ones are due then, and how many is not known well.
+            Metric::Delivery => exposure.min(mail.of_bucket()),
             Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Complaint => exposure,
         };
-        // A series without any counts may be one whose counts are missing: its volume speaks, its rates do not.
-        let sure = if prior.absent && metric.falls() { 0.0 } else { sure };
-        // Late deliveries make rates above 1; of what was sent now, no more than all is to come.
+        // Counts may be missing as a whole. Then the volume monitor reports it, and no rate is said to have fallen.
+        let tested_exposure = if prior.has_no_counts && metric.fall_is_bad() { 0.0 } else { tested_exposure };
+        // Late deliveries make rates above 1, but no more than all of the mail sent now can still be delivered.
         let rate = if metric == Metric::Delivery { prior.rate.min(1.0) } else { prior.rate };
-        let tested = Observation { observed, expected: sure * rate, denominator: sure };
-        // Complaints come so few at a time that neither an hour's drift nor an error of the baseline shows in them; the gate on the factor
-        // leaves room for both.
-        let (direction, caution) = match metric {
-            Metric::Complaint => (0.0, 0.9),
-            _ if metric.falls() => (-2.0, CAUTION),
-            _ => (2.0, CAUTION),
+        let tested = Observation { observed, expected: tested_exposure * rate, denominator: tested_exposure };
+        let (deviations, caution) = match metric {
+            Metric::Complaint => (0.0, COMPLAINT_CAUTION),
+            _ if metric.fall_is_bad() => (-MARGIN_DEVIATIONS, CAUTION),
+            _ => (MARGIN_DEVIATIONS, CAUTION),
         };
-        let is_burst = exposure > BURST * mail.slowest();
-        let margin = (direction * level.hourly_deviation(is_burst)).exp();
-        let mut strongest = 0.0_f64;
-        for (cusum, ratio) in cusum.iter_mut().zip(parameters.ratios) {
-            let dispersion = level.dispersion();
-            let test = CusumTest { ratio, dispersion, margin, threshold: context.threshold, fade, caution };
+        let is_burst = exposure > BURST_FACTOR * mail.daily_mean();
+        let baseline = &mut self.baselines[metric];
+        let margin = (deviations * baseline.hourly_deviation(is_burst)).exp();
+        let mut highest = 0.0_f64;
+        for (cusum, ratio) in self.cusums[metric].iter_mut().zip(parameters.ratios) {
+            let test = CusumTest {
+                ratio,
+                dispersion: baseline.dispersion(),
+                margin,
+                threshold: context.threshold,
+                recent_decay: decay,
+                caution,
+            };
             cusum.add(&tested, &test, context.now);
-            strongest = strongest.max(cusum.score.into());
+            highest = highest.max(cusum.score.into());
         }
-        let suspected = prior.suspicious || strongest > context.threshold / 2.0;
-        if !suspected {
-            *since = 0;
-        } else if *since == 0 {
-            *since = context.now;
-        }
-        let settled = !suspected || context.now.saturating_sub(*since) > NEW_NORMAL;
-        let weight = if settled { 1.0 } else { SUSPECT_WEIGHT };
-        level.learn(&observation, is_burst, weight);
+        let is_suspected = prior.is_suspected || highest > context.threshold / 2.0;
+        let learns_slowly = self.suspicions[metric].update(is_suspected, context.now);
+        let weight = if learns_slowly { SUSPECTED_WEIGHT } else { 1.0 };
+        baseline.learn(&observation, is_burst, weight);
         RateEvaluation { observation, weight }
     }
 
-    /// Teaches the kernels from a bucket just judged.
-    pub fn teach(
+    /// Lets the delay kernels learn from a bucket that was just evaluated. Suspected buckets teach them nothing.
+    pub fn train_kernels(
         &self,
-        evaluated: &[RateEvaluation; METRIC_COUNT],
-        rates: &[f64; METRIC_COUNT],
-        kernels: &mut [DelayKernel; METRIC_COUNT],
+        evaluations: &PerMetric<RateEvaluation>,
+        rates: &PerMetric<f64>,
+        kernels: &mut PerMetric<DelayKernel>,
     ) {
-        for (index, metric) in Metric::ALL.into_iter().enumerate() {
-            let (Some(evaluated), Some(rate), Some(kernel), Some(level), Some(mail)) = (
-                evaluated.get(index),
-                rates.get(index),
-                kernels.get_mut(index),
-                self.levels.get(index),
-                self.mail.get(metric.parameters().denominator as usize),
-            ) else {
-                continue;
-            };
-            if evaluated.weight < 1.0 || level.events() < 30.0 {
+        for metric in Metric::ALL {
+            let RateEvaluation { observation, weight } = evaluations[metric];
+            let baseline = &self.baselines[metric];
+            if weight < 1.0 || baseline.events() < MIN_EVENTS_FOR_KERNEL {
                 continue;
             }
-            let expected = evaluated.observation.expected;
-            let observed = evaluated.observation.observed.min(5.0 * expected + 10.0);
-            kernel.learn(observed, mail, *rate, expected + level.dispersion() * expected * expected);
+            let expected = observation.expected;
+            let observed = observation.observed.min(5.0 * expected + 10.0);
+            let variance = expected + baseline.dispersion() * expected * expected;
+            let mail = &self.mail[metric.parameters().denominator];
+            kernels[metric].learn(observed, mail, rates[metric], variance);
         }
     }
 
-    /// Teaches the seasons from a bucket just judged. Not on the first day: as long as the level is not known, its error would be taken for
-    /// the hour's.
-    pub(crate) fn teach_seasons(
+    /// Lets seasonal factors learn from a bucket that was just evaluated.
+    ///
+    /// Not on the first day: while the level is not known, its error would be learned as that of the hour.
+    pub(crate) fn train_seasons(
         &self,
-        evaluated: &[RateEvaluation; METRIC_COUNT],
-        now: u32,
-        seasons: &mut [SeasonalFactors; METRIC_COUNT],
+        evaluations: &PerMetric<RateEvaluation>,
+        now: Minute,
+        seasons: &mut PerMetric<SeasonalFactors>,
     ) {
-        if self.age(now) < LEVEL_KNOWN {
+        if self.age_minutes(now) < LEVEL_KNOWN_MINUTES {
             return;
         }
-        for (season, evaluated) in seasons.iter_mut().zip(evaluated) {
-            season.learn(
-                now,
-                evaluated.observation.observed,
-                evaluated.observation.expected,
-                evaluated.weight,
-            );
+        for metric in Metric::ALL {
+            let RateEvaluation { observation, weight } = evaluations[metric];
+            seasons[metric].learn(now, observation.observed, observation.expected, weight);
         }
     }
 
-    /// Mails a day, over about the last day.
-    pub fn sends_a_day(&self, buckets_a_day: f64) -> f64 {
-        self.mail.first().map_or(0.0, |mail| mail.slowest() * buckets_a_day)
+    /// Mail per day, averaged over about the last day.
+    pub fn sends_per_day(&self, buckets_per_day: f64) -> f64 {
+        self.mail.sends.daily_mean() * buckets_per_day
     }
 
-    /// Closes an hour.
+    /// Closes an hour: each rate learns how much it varied, and decays.
     pub fn close_hour(&mut self) {
-        for level in &mut self.levels {
-            level.close_hour();
+        self.baselines.values_mut().for_each(RateBaseline::close_hour);
+    }
+
+    /// Ends a day: looks for slow changes over the last weeks. The smallest change of each metric is one that is worth reporting.
+    pub(crate) fn close_day(&mut self) {
+        self.latency.close_day();
+        let Some(declines) = &mut self.declines else { return };
+        for (decline, metric) in declines.iter_mut().zip(DECLINE_METRICS) {
+            decline.close_day();
+            decline.found = match metric {
+                Metric::Delivery => decline.find(true, |from, to| from - to >= 0.012),
+                Metric::Complaint => decline.find(false, |from, to| to >= 1.6 * from.max(0.0) + 0.0003),
+                Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Open | Metric::Click => {
+                    decline.find(true, |from, to| to <= 0.75 * from && from - to >= 0.01)
+                }
+            };
         }
     }
 
-    /// The strongest evidence of a metric that passes its gates, once there is enough history.
-    pub fn signal(&self, metric: Metric, now: u32, threshold: f64) -> Option<Cusum> {
-        let parameters = metric.parameters();
-        if self.age(now) < parameters.least_history {
+    /// The slow change of a metric that was found at the end of the last day.
+    pub(crate) fn decline(&self, metric: Metric) -> Option<DeclineFit> {
+        let declines = self.declines.as_deref()?;
+        declines.iter().zip(DECLINE_METRICS).find(|(_, known)| *known == metric)?.0.found
+    }
+
+    /// The highest score of a metric that makes a finding: it reaches `threshold`, its excursion passes the minimums of the metric, and
+    /// the series has enough history.
+    pub fn signal(&self, metric: Metric, now: Minute, threshold: f64) -> Option<Cusum> {
+        if self.age_minutes(now) < metric.parameters().min_history_minutes {
             return None;
         }
-        let cusum = self.cusum.get(metric as usize)?;
-        let passing =
-            cusum.iter().filter(|cusum| f64::from(cusum.score) >= threshold && passes(metric, cusum));
-        passing.max_by(|a, b| a.score.total_cmp(&b.score)).copied()
+        self.cusums[metric]
+            .iter()
+            .filter(|cusum| f64::from(cusum.score) >= threshold && passes_minimums(metric, cusum))
+            .max_by(|a, b| a.score.total_cmp(&b.score))
+            .copied()
     }
 
-    /// Forgets what was gathered on some metrics: an alert has told it, and it is over.
-    pub fn forget(&mut self, metrics: &[Metric]) {
+    /// Forgets the scores of some metrics: an alert reported them and was resolved.
+    pub fn reset_scores(&mut self, metrics: &[Metric]) {
         for metric in metrics {
-            if let Some(cusum) = self.cusum.get_mut(*metric as usize) {
-                *cusum = Default::default();
-            }
+            self.cusums[*metric] = Default::default();
         }
     }
 
-    /// The strongest evidence of a metric, gates or not.
-    pub fn strongest(&self, metric: Metric) -> Cusum {
-        let [small, large] = self.cusum.get(metric as usize).copied().unwrap_or_default();
+    /// The highest score of a metric, whether or not it passes the minimums.
+    pub fn highest_score(&self, metric: Metric) -> Cusum {
+        let [small, large] = self.cusums[metric];
         if large.score > small.score { large } else { small }
     }
 
-    /// The rate over all hours; none before there was any mail.
-    pub fn usual(&self, metric: Metric) -> Option<f64> {
-        self.levels.get(metric as usize).and_then(RateBaseline::usual)
+    /// The rate over all hours; none before there were any events.
+    pub fn own_rate(&self, metric: Metric) -> Option<f64> {
+        self.baselines[metric].own_rate()
     }
 
-    /// The usual band of a count of `expected`: drift, dispersion and counting noise together, two standard deviations wide.
-    pub fn band(&self, metric: Metric, expected: f64) -> (f64, f64) {
-        let Some(level) = self.levels.get(metric as usize) else { return (expected, expected) };
-        let hourly_deviation = 2.0 * level.hourly_deviation(false);
-        let noise = 2.0 * expected.max(1.0).sqrt();
-        ((expected * (-hourly_deviation).exp() - noise).max(0.0), expected * hourly_deviation.exp() + noise)
+    /// The band, two standard deviations wide on each side, in which a count of `expected` usually lies: the deviation of an hour and
+    /// counting noise together.
+    pub fn expected_band(&self, metric: Metric, expected: f64) -> (f64, f64) {
+        let deviation = BAND_DEVIATIONS * self.baselines[metric].hourly_deviation(false);
+        let noise = BAND_DEVIATIONS * expected.max(1.0).sqrt();
+        ((expected * (-deviation).exp() - noise).max(0.0), expected * deviation.exp() + noise)
     }
 }
 
-fn passes(metric: Metric, cusum: &Cusum) -> bool {
+/// Whether an excursion is large enough to be reported: in events, as a factor, and as a change of the rate.
+fn passes_minimums(metric: Metric, cusum: &Cusum) -> bool {
     let parameters = metric.parameters();
     let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
-    let (excess, factor) = if metric.falls() {
+    let (excess, factor) = if metric.fall_is_bad() {
         (expected - observed, expected / observed.max(0.5))
     } else {
         (observed - expected, observed / expected.max(1e-9))
     };
-    excess >= parameters.least_events
-        && factor >= parameters.least_factor
-        && excess >= parameters.least_gap * f64::from(cusum.denominator)
+    excess >= parameters.min_events
+        && factor >= parameters.min_factor
+        && excess >= parameters.min_rate_change * f64::from(cusum.denominator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excursion_is_reported_if_it_passes_every_minimum() {
+        for (metric, observed, expected, denominator, passes) in [
+            (Metric::Bounce, 30.0, 10.0, 1000.0, true),
+            // Too few events, too small a factor, and too small a change of the rate.
+            (Metric::Bounce, 9.0, 2.0, 100.0, false),
+            (Metric::Bounce, 30.0, 20.0, 500.0, false),
+            (Metric::Bounce, 30.0, 10.0, 10_000.0, false),
+            (Metric::Open, 10.0, 200.0, 1000.0, true),
+            (Metric::Open, 200.0, 10.0, 1000.0, false),
+            (Metric::Delivery, 0.0, 100.0, 100.0, true),
+        ] {
+            let cusum = Cusum { observed, expected, denominator, ..Cusum::default() };
+            assert_eq!(passes_minimums(metric, &cusum), passes, "{metric:?} {observed} {expected}");
+        }
+    }
+
+    #[test]
+    fn band_is_never_narrower_than_counting_noise_nor_below_zero() {
+        let monitor = SeriesMonitor::new(Minute(0), false);
+        for expected in [0.0, 1.0, 100.0, 1e6] {
+            let (low, high) = monitor.expected_band(Metric::Bounce, expected);
+            assert!(low >= 0.0 && low <= expected, "{expected}: {low}");
+            assert!(high >= expected + 2.0, "{expected}: {high}");
+        }
+    }
 }

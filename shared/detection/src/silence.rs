@@ -1,155 +1,167 @@
-//! Learns the hours of the day and week in which all tenants are usually silent, so that silence in them is no outage.
+//! Silence: learns the hours of the day and week in which all tenants usually send nothing, so that silence in them is no outage.
 //!
-//! Volume alone cannot know them. Nothing is learned from counts that are thought to be missing, and little from hours under suspicion,
-//! so each night or weekend would be held against the days before it for ever.
+//! The volume monitor cannot know these hours. It learns nothing from counts that seem to be missing and little from suspected hours, so
+//! it would compare every night and weekend with the days before it, for ever. This monitor must never take an outage for a usual
+//! silence: an outage that was found lasts until there are events again.
 
+use event::{Hour, Minute};
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::to_index;
+use crate::minutes::{self, HOURS_PER_DAY, MINUTES_PER_DAY, minutes_between};
+use crate::ring::Ring;
 
-/// Minutes without any event that are an outage; one bucket if that is longer.
-const LEAST: u32 = 10;
-/// SilenceMonitor of an hour that had mail before is usual after so many days in a row, or weeks; of one that never had any, after one.
-const USUAL_DAYS: u8 = 3;
-const USUAL_WEEKS: u8 = 2;
-/// Hours of silence without a break after which it is a weekend, a holiday or an outage, and says nothing about hours of the day.
-const LONG: u32 = 24;
-/// An outage that has lasted for this many minutes ends: the tenants have stopped sending for good.
-const GIVEN_UP: u32 = 14 * 24 * 60;
+/// Minutes without any event that make an outage; one bucket if buckets are longer.
+const MIN_OUTAGE_MINUTES: u32 = 10;
+/// Silence of an hour that had mail before is usual after this many days, or weeks, in a row. An hour that never had any needs one.
+const USUAL_AFTER_DAYS: u8 = 3;
+const USUAL_AFTER_WEEKS: u8 = 2;
+/// Silence that lasts longer than this many hours is a weekend, a holiday or an outage, and says nothing about hours of the day.
+const MAX_NIGHT_HOURS: u32 = HOURS_PER_DAY;
+/// An outage is given up after this many minutes: the tenants have stopped sending for good.
+const GIVE_UP_MINUTES: u32 = 14 * MINUTES_PER_DAY;
 
-/// What is known of an hour of the day, or of the week.
+/// What is known of one hour of the day, or of the week.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct SlotHistory {
-    /// Whether it ever had mail.
+    /// Whether the hour ever had mail.
     was_busy: bool,
-    /// How often in a row it was silent.
-    silent: u8,
+    /// How often in a row the hour was silent.
+    silent_in_a_row: u8,
 }
 
 impl SlotHistory {
     fn close(&mut self, is_silent: bool) {
         self.was_busy |= !is_silent;
-        self.silent = if is_silent { self.silent.saturating_add(1) } else { 0 };
+        self.silent_in_a_row = if is_silent { self.silent_in_a_row.saturating_add(1) } else { 0 };
     }
 
-    fn is_usual(self, least: u8) -> bool {
-        self.silent >= if self.was_busy { least } else { 1 }
+    fn is_usually_silent(self, needed: u8) -> bool {
+        self.silent_in_a_row >= if self.was_busy { needed } else { 1 }
     }
 }
 
-/// Which hours of the day and of the week, in UTC, are usually silent.
+/// Which hours of the day and of the week (UTC) are usually silent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SilentHours {
-    days: Vec<SlotHistory>,
-    weeks: Vec<SlotHistory>,
-    /// Silent hours without a break.
-    run: u32,
+    hours_of_day: Ring<SlotHistory, 24>,
+    hours_of_week: Ring<SlotHistory, 168>,
+    /// The present number of silent hours without interruption.
+    silent_hours: u32,
 }
 
 impl Default for SilentHours {
     fn default() -> Self {
-        Self { days: vec![SlotHistory::default(); 24], weeks: vec![SlotHistory::default(); 168], run: 0 }
+        let nothing = SlotHistory::default();
+        Self { hours_of_day: Ring::filled(nothing), hours_of_week: Ring::filled(nothing), silent_hours: 0 }
     }
 }
 
 impl SilentHours {
-    /// Whether silence is usual in the hour of this minute.
-    pub(crate) fn is_usual(&self, minute: u32) -> bool {
-        let usual = |slots: &[SlotHistory], slot: u32, least| {
-            slots.get(to_index(slot)).is_some_and(|slot| slot.is_usual(least))
-        };
-        let hour = minute / 60;
-        usual(&self.days, hour % 24, USUAL_DAYS) || usual(&self.weeks, hour % 168, USUAL_WEEKS)
+    /// Whether silence is usual in an hour.
+    pub(crate) fn is_usual(&self, hour: Hour) -> bool {
+        self.hours_of_day.at(hour.0).is_usually_silent(USUAL_AFTER_DAYS)
+            || self.hours_of_week.at(hour.0).is_usually_silent(USUAL_AFTER_WEEKS)
     }
 
-    /// Adds an hour that is over.
-    pub(crate) fn close(&mut self, hour: u32, is_silent: bool) {
-        self.run = if is_silent { self.run.saturating_add(1) } else { 0 };
-        let of_day = self.days.get_mut(to_index(hour % 24)).filter(|_| self.run <= LONG);
-        for slot in of_day.into_iter().chain(self.weeks.get_mut(to_index(hour % 168))) {
-            slot.close(is_silent);
+    /// Learns an hour that is over.
+    pub(crate) fn close(&mut self, hour: Hour, is_silent: bool) {
+        self.silent_hours = if is_silent { self.silent_hours.saturating_add(1) } else { 0 };
+        if self.silent_hours <= MAX_NIGHT_HOURS {
+            self.hours_of_day.at_mut(hour.0).close(is_silent);
         }
+        self.hours_of_week.at_mut(hour.0).close(is_silent);
     }
 }
 
 /// What a bucket without any event means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SilenceMeaning {
-    /// SilenceMonitor is usual in this hour of the day or week.
+    /// Silence is usual in this hour of the day or week, or too little mail was expected to tell.
     Usual,
-    /// Events are missing, but not for long enough to say so.
+    /// Events are missing, but not for long enough to report an outage.
     Suspicious,
     /// Events have been missing for long enough to report an outage.
     Outage {
         /// First minute of silence that was not usual.
-        since: u32,
+        since: Minute,
     },
 }
 
-/// SilenceMonitor of all tenants together.
+/// Monitors the silence of all tenants together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SilenceMonitor {
     hours: SilentHours,
-    /// First minute of the silence that lasts, if it does.
-    since: Option<u32>,
-    /// Whether some of this hour was silent for long enough to be an outage; none before its first bucket.
+    /// First minute of the present silence.
+    #[serde(with = "minutes::stored_option")]
+    since: Option<Minute>,
+    /// Whether some part of this hour was silent for long enough to be an outage; none before its first bucket.
     is_silent_hour: Option<bool>,
-    /// SilenceMonitor that is not usual, until there is an event again.
-    missing: Option<UnusualSilence>,
-    /// Whether silence is usual in the hour of this bucket.
+    /// The present silence, once it is not usual. It lasts until there are events.
+    unusual: Option<UnusualSilence>,
+    /// Whether the last bucket was silent and silence is usual in its hour.
     is_usual: bool,
 }
 
-/// SilenceMonitor that is not usual.
+/// Silence that is not usual.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct UnusualSilence {
-    /// First minute of silence that is not usual.
-    since: u32,
-    /// Minutes in which silence is not usual. Those in between, in which it is, prove nothing.
+    #[serde(with = "minutes::stored")]
+    since: Minute,
+    /// Minutes in which silence was not usual. Usual ones in between prove nothing.
     minutes: u32,
     is_outage: bool,
 }
 
 impl SilenceMonitor {
-    /// Adds a bucket without a single event, in which events are `due` by the volume of other days.
+    /// Adds a bucket without a single event. `is_mail_due` says whether much mail was expected, by the volume of other days.
     ///
-    /// Mail that ends an hour early before a night or weekend is no outage. An outage that was found by day lasts through the
-    /// night, until there are events again.
-    pub(crate) fn add_silent(&mut self, now: u32, bucket: u32, due: bool) -> SilenceMeaning {
+    /// Mail that ends an hour early before a night or weekend is no outage. An outage that was found by day lasts through the night,
+    /// until there are events again.
+    pub(crate) fn add_silent(
+        &mut self,
+        now: Minute,
+        bucket_minutes: u32,
+        is_mail_due: bool,
+    ) -> SilenceMeaning {
+        let needed_minutes = bucket_minutes.max(MIN_OUTAGE_MINUTES);
         let since = *self.since.get_or_insert(now);
-        *self.is_silent_hour.get_or_insert(false) |= now + bucket - since >= bucket.max(LEAST);
-        let is_usual_hour = self.hours.is_usual(now);
-        let is_missing = due && !is_usual_hour;
-        if is_missing {
-            let missing =
-                self.missing.get_or_insert(UnusualSilence { since: now, minutes: 0, is_outage: false });
-            missing.is_outage |= missing.minutes >= bucket.max(LEAST);
-            missing.minutes += bucket;
+        let silent_minutes = minutes_between(since, now) + bucket_minutes;
+        *self.is_silent_hour.get_or_insert(false) |= silent_minutes >= needed_minutes;
+        let is_usual_hour = self.hours.is_usual(now.hour());
+        let is_unusual = is_mail_due && !is_usual_hour;
+        if is_unusual {
+            let started = UnusualSilence { since: now, minutes: 0, is_outage: false };
+            let unusual = self.unusual.get_or_insert(started);
+            // The minutes before this bucket decide, so a single silent bucket is never an outage.
+            unusual.is_outage |= unusual.minutes >= needed_minutes;
+            unusual.minutes += bucket_minutes;
         }
-        let outage = self.missing.filter(|missing| missing.is_outage && now - missing.since < GIVEN_UP);
+        let outage = self
+            .unusual
+            .filter(|unusual| unusual.is_outage && minutes_between(unusual.since, now) < GIVE_UP_MINUTES);
         self.is_usual = is_usual_hour && outage.is_none();
         match outage {
             Some(outage) => SilenceMeaning::Outage { since: outage.since },
-            None if is_missing => SilenceMeaning::Suspicious,
+            None if is_unusual => SilenceMeaning::Suspicious,
             None => SilenceMeaning::Usual,
         }
     }
 
-    /// Whether the bucket added last is silent and silence is usual in its hour.
+    /// Whether the last bucket was silent and silence is usual in its hour.
     pub(crate) fn is_usual(&self) -> bool {
         self.is_usual
     }
 
     /// Adds a bucket with events.
-    pub(crate) fn add(&mut self) {
-        (self.since, self.missing, self.is_usual) = (None, None, false);
+    pub(crate) fn add_events(&mut self) {
+        (self.since, self.unusual, self.is_usual) = (None, None, false);
         self.is_silent_hour.get_or_insert(false);
     }
 
-    /// Closes the hour of the minute `last`.
-    pub(crate) fn close_hour(&mut self, last: u32) {
+    /// Closes an hour; one without any bucket was not observed and is not learned.
+    pub(crate) fn close_hour(&mut self, hour: Hour) {
         if let Some(is_silent) = self.is_silent_hour.take() {
-            self.hours.close(last / 60, is_silent);
+            self.hours.close(hour, is_silent);
         }
     }
 }
@@ -158,23 +170,23 @@ impl SilenceMonitor {
 mod tests {
     use super::*;
 
-    /// Hours from `from` on, in buckets of an hour; those that are missing. There is mail where `has_mail` says so.
+    /// Runs buckets of one hour; there is mail in the hours that `has_mail` accepts. Returns the hours whose silence is not usual.
     fn run(
         silence: &mut SilenceMonitor,
         hours: std::ops::Range<u32>,
         has_mail: impl Fn(u32) -> bool,
     ) -> Vec<u32> {
-        let mut missing = Vec::new();
+        let mut unusual = Vec::new();
         for hour in hours {
             if has_mail(hour) {
-                silence.add();
+                silence.add_events();
             } else {
-                let meaning = silence.add_silent(hour * 60, 60, true);
-                missing.extend((meaning != SilenceMeaning::Usual).then_some(hour));
+                let meaning = silence.add_silent(Hour(hour).first_minute(), 60, true);
+                unusual.extend((meaning != SilenceMeaning::Usual).then_some(hour));
             }
-            silence.close_hour(hour * 60);
+            silence.close_hour(Hour(hour));
         }
-        missing
+        unusual
     }
 
     fn by_day(hour: u32) -> bool {
@@ -182,16 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn a_night_without_mail_is_usual_from_the_second_one_on() {
-        let missing = run(&mut SilenceMonitor::default(), 8..8 * 7 * 24, by_day);
-        assert_eq!(missing, [23, 24, 25, 26, 27, 28, 29]);
+    fn night_without_mail_is_usual_from_the_second_one_on() {
+        let unusual = run(&mut SilenceMonitor::default(), 8..8 * 7 * 24, by_day);
+        assert_eq!(unusual, [23, 24, 25, 26, 27, 28, 29]);
     }
 
     #[test]
-    fn a_weekend_without_mail_is_usual_from_the_second_one_on() {
+    fn weekend_without_mail_is_usual_from_the_second_one_on() {
         let weekday = |hour: u32| hour / 24 % 7 < 5;
-        let missing = run(&mut SilenceMonitor::default(), 0..8 * 7 * 24, weekday);
-        assert_eq!(missing, (5 * 24..7 * 24).collect::<Vec<_>>());
+        let unusual = run(&mut SilenceMonitor::default(), 0..8 * 7 * 24, weekday);
+        assert_eq!(unusual, (5 * 24..7 * 24).collect::<Vec<_>>());
         let both = run(&mut SilenceMonitor::default(), 8..8 * 7 * 24, |hour| weekday(hour) && by_day(hour));
         // An outage lasts until there is mail, on Monday morning.
         assert!(both.iter().all(|hour| *hour < 7 * 24 + 6), "{both:?}");
@@ -208,16 +220,16 @@ mod tests {
             _ => false,
         };
         let hours = 16 * 24..22 * 24;
-        let missing = run(&mut silence, hours.clone(), |hour| !outage(hour));
-        assert_eq!(missing, hours.filter(|hour| outage(*hour)).collect::<Vec<_>>());
+        let unusual = run(&mut silence, hours.clone(), |hour| !outage(hour));
+        assert_eq!(unusual, hours.filter(|hour| outage(*hour)).collect::<Vec<_>>());
     }
 
     #[test]
     fn nights_that_become_silent_are_usual_after_some_days() {
         let mut silence = SilenceMonitor::default();
         run(&mut silence, 0..14 * 24, |_| true);
-        let missing = run(&mut silence, 14 * 24..28 * 24, by_day);
-        assert!(missing.iter().all(|hour| *hour < 17 * 24 + 6), "{missing:?}");
+        let unusual = run(&mut silence, 14 * 24..28 * 24, by_day);
+        assert!(unusual.iter().all(|hour| *hour < 17 * 24 + 6), "{unusual:?}");
     }
 
     #[test]
@@ -226,18 +238,47 @@ mod tests {
         run(&mut silence, 6..14 * 24, by_day);
         let early = |hour: u32| by_day(hour) && hour % 24 != 22;
         // Only the hour itself is suspicious, and nothing adds up over the days.
-        let missing = run(&mut silence, 14 * 24..16 * 24, early);
-        assert_eq!(missing, [14 * 24 + 22, 15 * 24 + 22]);
+        let unusual = run(&mut silence, 14 * 24..16 * 24, early);
+        assert_eq!(unusual, [14 * 24 + 22, 15 * 24 + 22]);
     }
 
     #[test]
-    fn an_outage_found_by_day_lasts_through_the_night_until_there_is_mail() {
+    fn outage_found_by_day_lasts_through_the_night_until_there_is_mail() {
         let mut silence = SilenceMonitor::default();
         run(&mut silence, 6..14 * 24, by_day);
         let from = 14 * 24 + 10;
         let until = 16 * 24 + 9;
-        let missing =
+        let unusual =
             run(&mut silence, 14 * 24 + 6..18 * 24, |hour| by_day(hour) && !(from..until).contains(&hour));
-        assert_eq!(missing, (from..until).collect::<Vec<_>>());
+        assert_eq!(unusual, (from..until).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn outage_needs_ten_minutes_of_missing_events_and_then_lasts() {
+        let mut silence = SilenceMonitor::default();
+        // Every hour of the week has had mail, so no silence is usual.
+        run(&mut silence, 0..14 * 24, |_| true);
+        let start = Hour(14 * 24 + 12).first_minute();
+        let meanings = (0..12).map(|minute| silence.add_silent(Minute(start.0 + minute), 1, true));
+        let meanings: Vec<_> = meanings.collect();
+        assert!(meanings[..10].iter().all(|meaning| *meaning == SilenceMeaning::Suspicious));
+        assert!(meanings[10..].iter().all(|meaning| *meaning == SilenceMeaning::Outage { since: start }));
+        silence.add_events();
+        assert_eq!(silence.add_silent(Minute(start.0 + 13), 1, true), SilenceMeaning::Suspicious);
+    }
+
+    #[test]
+    fn outage_is_given_up_after_two_weeks_and_none_is_seen_where_little_mail_is_due() {
+        let mut silence = SilenceMonitor::default();
+        run(&mut silence, 0..14 * 24, |_| true);
+        let start = Hour(14 * 24).first_minute();
+        for hour in 0..3 {
+            silence.add_silent(Minute(start.0 + hour * 60), 60, true);
+        }
+        let later = |minutes| Minute(start.0 + minutes);
+        let last = silence.add_silent(later(GIVE_UP_MINUTES - 60), 60, true);
+        assert_eq!(last, SilenceMeaning::Outage { since: start });
+        assert_eq!(silence.add_silent(later(GIVE_UP_MINUTES), 60, true), SilenceMeaning::Suspicious);
+        assert_eq!(SilenceMonitor::default().add_silent(start, 60, false), SilenceMeaning::Usual);
     }
 }

@@ -1,38 +1,38 @@
-//! State as bytes: one item for what all tenants share, one per tenant, each with the version of its layout.
+//! Detection state as bytes: one item for the platform and one per tenant, each with the version of its layout.
 //!
-//! A version that is not known is refused by name: counts read with the wrong layout would make alerts out of nothing.
+//! An unknown version is refused by name. Counts that were read with the wrong layout would make alerts out of nothing.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The layout written now.
-pub const VERSION: u8 = 7;
+/// The layout that is written. Increase it with every change of a stored type.
+pub const VERSION: u8 = 8;
 
-/// Bytes that are not a state of this program.
+/// Bytes that this program cannot read as state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// Written by a newer or older program.
+    /// The bytes were written by a newer or older program.
     #[error(
-        "detection state has layout {found}, this program reads {VERSION}: start it anew or update the program"
+        "detection state has layout {found}, this program reads {VERSION}: remove the state to learn it again, or update the program"
     )]
     Version {
-        /// The layout found.
+        /// The layout that was found.
         found: u8,
     },
-    /// Cut short or changed.
-    #[error("detection state is damaged: remove it, it is learned anew from the history")]
+    /// The bytes are cut short or changed.
+    #[error("detection state is damaged: remove it to learn it again from the history")]
     Damaged,
-    /// Could not be written.
+    /// The state cannot be encoded.
     #[error("detection state cannot be encoded")]
     Encode,
 }
 
-/// A state as bytes.
+/// Encodes a state.
 pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>, StateError> {
     postcard::to_extend(state, vec![VERSION]).map_err(|_| StateError::Encode)
 }
 
-/// A state from its bytes.
+/// Decodes a state.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| StateError::Damaged),
@@ -43,12 +43,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
 
 #[cfg(test)]
 mod tests {
+    use event::Minute;
+
     use super::*;
     use crate::tenant_state::TenantState;
 
     #[test]
-    fn a_tenant_is_the_same_after_storing() {
-        let tenant = TenantState::new(100);
+    fn stored_tenant_is_the_same_when_it_is_loaded() {
+        let tenant = TenantState::new(Minute(100));
         let bytes = encode(&tenant).unwrap();
         assert_eq!(decode::<TenantState>(&bytes).unwrap(), tenant);
         assert_eq!(decode::<TenantState>(&bytes[..bytes.len() - 1]), Err(StateError::Damaged));

@@ -1,464 +1,515 @@
-//! How much mail a tenant sends: too little, none, or far too much, against the same hour of its own weeks.
+//! Monitors how much mail a tenant sends: too little, none, or far too much, compared with the same hour of its own weeks.
 //!
-//! Watches the steady stream where there is enough of it: mail without a campaign, and of campaigns that are sent all day long. Others
-//! come and go by design, and an untagged burst is what a stolen credential looks like. A drop that all tenants share (a holiday)
-//! lowers what is expected.
+//! It monitors the steady mail where there is enough of it: mail without a campaign, and of campaigns that are sent all day long. Other
+//! campaigns come and go by design, while an untagged burst is what a stolen credential looks like. A drop that all tenants share (a
+//! holiday) lowers what is expected. It must not learn an incident before the incident is known, so hours wait before they are learned.
 
 use std::collections::VecDeque;
 
+use event::{Hour, Minute};
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::{DOUBTED_WEIGHT, EventSums, NEW_NORMAL, SUSPECT_WEIGHT, to_index};
-use crate::cusum::{CAUTION, Cusum, CusumTest, Observation, recent_fade, to_f32};
+use crate::baseline::{EventSums, SUSPECTED_HOUR_WEIGHT, SUSPECTED_WEIGHT, Suspicion};
+use crate::cusum::{CAUTION, Cusum, CusumTest, Observation, recent_decay, to_f32};
 use crate::dispersion::{Dispersion, HourStatistics, HourlyDeviation};
+use crate::minutes::{
+    self, HOURS_PER_DAY, MINUTES_PER_DAY, MINUTES_PER_HOUR, MINUTES_PER_WEEK, minus, minutes_between, plus,
+};
+use crate::ring::Ring;
+use crate::series_monitor::BucketContext;
 use crate::silence::SilentHours;
 
-const HOURS_A_WEEK: usize = 168;
-/// Falls and rises looked for, as factors.
+/// A small and a large fall, and a small and a large rise, that are tested for; factors of the expected mail.
 const FALLS: [f64; 2] = [0.42, 0.04];
 const RISES: [f64; 2] = [2.5, 8.0];
-/// Hourly decay: half-life 14 days.
+/// Hourly decay of the level and of hours of the day and days of the week: half-life 14 days.
 const DECAY: f32 = 0.997_939;
-/// Weekly slots are forgotten by this factor an hour: 0.7 a week.
+/// Hourly decay of hours of the week: 0.7 per week.
 const WEEK_DECAY: f32 = 0.997_879;
-/// The highest bucket is forgotten by this factor a day: half-life ten weeks.
+/// Daily decay of the highest bucket: half-life ten weeks.
 const PEAK_DECAY: f32 = 0.990_147;
-const DAY: u32 = 24 * 60;
-/// Hours that wait before they are learned, so that an incident is not learned before it is known: most are known by then.
-const WAITING: usize = 6;
-/// History before falls and rises are told, in minutes.
-const LEAST_HISTORY: u32 = 10 * DAY;
-/// Below so many mails a day nothing is said about falls.
-const LEAST_A_DAY: f64 = 150.0;
-/// Buckets of mail that an hour of the day takes from "no season", and mails at most: little, since there are hours without any mail.
-const HOUR_PRIOR: f64 = 2.0;
-const HOUR_PRIOR_MAILS: f64 = 5.0;
-/// And a day of the week, and an hour of the week.
-const DAY_PRIOR: f64 = 12.0;
-const WEEK_PRIOR: f64 = 4.0;
-const WEEK_PRIOR_MAILS: f64 = 10.0;
-/// Dispersion of an hour of the day of which nothing is known.
-const DISPERSION: Dispersion = Dispersion::new(0.1);
-/// Standard deviations by which an hour may be off, and of mail that is made of bursts.
-const MARGIN: f64 = 1.5;
-const BURSTY_MARGIN: f64 = 2.5;
-/// Most that is learned of an hour, in times of what was expected, and mails that are few in any hour.
-const MOST_LEARNED: f32 = 3.0;
-const FEW: f32 = 30.0;
-/// Most that is left of the expected mail in a fall.
-const MOST_LEFT: f64 = 0.4;
-/// Fewest missing and extra mails, and the part of a usual day's that is worth a word.
-const LEAST_MISSING: f64 = 15.0;
-const LEAST_EXTRA: f64 = 40.0;
-const WORTH: f64 = 0.01;
+/// Hours wait this long before they are learned, so that an incident is not learned before it is known; most are known by then.
+const LEARNING_DELAY_HOURS: usize = 6;
+/// From this age on volume is reported, in minutes.
+const MIN_HISTORY_MINUTES: u32 = 10 * MINUTES_PER_DAY;
+/// Up to this age a rise must be as large as [`MIN_FACTOR_YOUNG`], later as [`MIN_FACTOR`].
+const YOUNG_MINUTES: u32 = 14 * MINUTES_PER_DAY;
+const MIN_FACTOR_YOUNG: f64 = 8.0;
+const MIN_FACTOR: f64 = 2.5;
+/// Up to this age a series learns at once and without bounds, since nothing is reported about it yet.
+const NEW_MINUTES: u32 = 3 * MINUTES_PER_DAY;
+/// Falls are reported of tenants that send at least this much per day.
+const MIN_DAILY_MAIL: f64 = 150.0;
+/// The mail that the assumption of no season is worth, for an hour of the day: this many buckets of usual mail, and at most this many
+/// messages. Little, because there are hours without any mail.
+const HOUR_PRIOR_BUCKETS: f64 = 2.0;
+const HOUR_PRIOR_MAX_MAIL: f64 = 5.0;
+/// The same for a day of the week, and for an hour of the week, which is worth at least this many messages.
+const DAY_PRIOR_BUCKETS: f64 = 12.0;
+const WEEK_PRIOR_BUCKETS: f64 = 4.0;
+const WEEK_PRIOR_MIN_MAIL: f64 = 10.0;
+/// The dispersion that is assumed for an hour of the day.
+const ASSUMED_DISPERSION: Dispersion = Dispersion::assumed(0.1);
+/// Standard deviations by which an hour may be off; more where mail consists of bursts.
+const MARGIN_DEVIATIONS: f64 = 1.5;
+const BURSTY_MARGIN_DEVIATIONS: f64 = 2.5;
+/// An hour is learned up to this many times its expectation plus [`LEARNED_EXTRA`] messages.
+const LEARNED_FACTOR: f32 = 3.0;
+const LEARNED_EXTRA: f32 = 30.0;
+/// A fall leaves at most this share of the expected mail.
+const MAX_SHARE_LEFT: f64 = 0.4;
+/// Fewest missing and extra messages that are reported; extra ones must also be this share of a usual day.
+const MIN_MISSING: f64 = 15.0;
+const MIN_EXTRA: f64 = 40.0;
+const MIN_EXTRA_SHARE: f64 = 0.01;
+/// Expected messages below which the ratio of recent mail says nothing.
+const MIN_RECENT_EXPECTED: f64 = 20.0;
 
-/// VolumeMonitor of one series.
+/// The volume of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VolumeMonitor {
+    /// Messages, and buckets as their exposure.
     level: EventSums,
-    hours: [EventSums; 24],
-    days: [EventSums; 7],
-    #[serde(with = "week")]
-    weeks: [EventSums; HOURS_A_WEEK],
-    /// The highest bucket of this day, and of the days before, decayed: what its bursts reach.
-    today: f32,
+    hours_of_day: Ring<EventSums, 24>,
+    days_of_week: Ring<EventSums, 7>,
+    hours_of_week: Ring<EventSums, 168>,
+    /// The highest bucket of this day, and that of the days before, decayed: what bursts reach.
+    highest_today: f32,
     peak: f32,
-    /// By hour of the day: who sends a digest each morning scatters more then.
-    dispersions: [Dispersion; 24],
+    /// By hour of the day: a tenant that sends a digest each morning varies more at that time.
+    dispersions: Ring<Dispersion, 24>,
     hourly_deviation: HourlyDeviation,
-    waiting: VecDeque<Waiting>,
+    pending: VecDeque<PendingHour>,
     silent_hours: SilentHours,
+    /// Messages of about the last hour, and what was expected as their exposure.
     recent: EventSums,
-    /// Cusum of falls, then of rises.
+    /// Scores of a small and of a large fall.
     pub falls: [Cusum; 2],
-    /// Cusum of rises.
+    /// Scores of a small and of a large rise.
     pub rises: [Cusum; 2],
-    first: u32,
-    suspicious_since: u32,
+    #[serde(with = "minutes::stored")]
+    first: Minute,
+    suspicion: Suspicion,
 }
 
-/// An hour before it is learned.
+/// An hour that waits to be learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Waiting {
+struct PendingHour {
     /// Hours since 1970.
     hour: u32,
     buckets: f32,
-    counts: HourStatistics,
+    statistics: HourStatistics,
 }
 
-/// Factors of what is expected: of the hour of the day, the day of the week, and the hour of the week.
-const FACTORS: usize = 3;
-
-/// Arrays longer than 32 are not known to serde.
-mod week {
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    use super::{EventSums, HOURS_A_WEEK};
-
-    pub(super) fn serialize<S: Serializer>(
-        slots: &[EventSums; HOURS_A_WEEK],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        slots.as_slice().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<[EventSums; HOURS_A_WEEK], D::Error> {
-        let slots = Vec::<EventSums>::deserialize(deserializer)?;
-        slots.try_into().map_err(|_| serde::de::Error::custom("a week has 168 hours"))
-    }
-}
-
-/// What the campaigns that come and go mean for a series.
+/// How bursts of mail, as of campaigns that come and go, appear in a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BurstHandling {
-    /// They are not told apart from other mail: what the largest of the days before reached is ordinary.
+    /// Bursts cannot be distinguished from other mail, so what the largest of earlier days reached is ordinary.
     Unknown,
-    /// They are left out, so a burst is none of them.
+    /// Campaigns are left out of the series, so a burst in it is unusual.
     Excluded,
-    /// The series is made of them: a burst is nothing to tell.
+    /// The series consists of bursts, so a burst is never reported.
     Dominant,
 }
 
-/// What is known around a series.
+/// What is known about a series from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumeContext {
-    /// The drop that all tenants share, 1 for none.
-    pub common: f64,
-    /// What is known of campaigns.
+    /// The factor by which the mail of most tenants has dropped; 1 for no drop.
+    pub common_drop: f64,
+    /// How bursts appear in the series.
     pub bursts: BurstHandling,
-    /// Whether its alert is open.
+    /// Whether an alert on the volume is open.
     pub is_alert_open: bool,
     /// Whether all tenants are silent, as they usually are at this time.
-    pub all_silent: bool,
+    pub all_usually_silent: bool,
 }
 
-/// What the evidence says, after its gates.
+/// A fall or rise that is large enough to be reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VolumeSignal {
-    /// The excursion behind it.
+    /// The excursion.
     pub cusum: Cusum,
-    /// Whether mail is missing.
-    pub falls: bool,
+    /// Whether mail is missing; else there is too much.
+    pub is_fall: bool,
+}
+
+/// The seasonal factors of an hour, which multiply.
+struct VolumeFactors {
+    hour_of_day: f64,
+    day_of_week: f64,
+    hour_of_week: f64,
 }
 
 impl VolumeMonitor {
-    /// A series first seen in this minute.
-    pub fn new(first: u32) -> Self {
+    /// A series that was first counted in the minute `first`.
+    pub fn new(first: Minute) -> Self {
         Self {
             level: EventSums::default(),
-            hours: [EventSums::default(); 24],
-            days: [EventSums::default(); 7],
-            weeks: [EventSums::default(); HOURS_A_WEEK],
-            today: 0.0,
+            hours_of_day: Ring::filled(EventSums::default()),
+            days_of_week: Ring::filled(EventSums::default()),
+            hours_of_week: Ring::filled(EventSums::default()),
+            highest_today: 0.0,
             peak: 0.0,
-            dispersions: [DISPERSION; 24],
-            hourly_deviation: HourlyDeviation::new(0.05),
-            waiting: VecDeque::new(),
+            dispersions: Ring::filled(ASSUMED_DISPERSION),
+            hourly_deviation: HourlyDeviation::assumed(0.05),
+            pending: VecDeque::new(),
             silent_hours: SilentHours::default(),
             recent: EventSums::default(),
             falls: Default::default(),
             rises: Default::default(),
             first,
-            suspicious_since: 0,
+            suspicion: Suspicion::default(),
         }
     }
 
-    /// Mails expected in a bucket of this minute.
-    pub fn expected(&self, minute: u32) -> f64 {
-        self.level() * self.factors(minute / 60).iter().product::<f64>()
+    /// Messages expected in a bucket that begins at `minute`.
+    pub fn expected(&self, minute: Minute) -> f64 {
+        self.expected_in_bucket_of(minute.hour())
     }
 
-    fn factors(&self, hour: u32) -> [f64; FACTORS] {
+    fn expected_in_bucket_of(&self, hour: Hour) -> f64 {
+        let VolumeFactors { hour_of_day, day_of_week, hour_of_week } = self.factors(hour);
+        self.level() * (hour_of_day * day_of_week * hour_of_week)
+    }
+
+    fn factors(&self, hour: Hour) -> VolumeFactors {
         let level = self.level();
-        let [hour, day, week] = slots(hour);
-        let of_hour = factor(self.hours.get(hour), (HOUR_PRIOR * level).min(HOUR_PRIOR_MAILS));
-        let of_day = factor(self.days.get(day), DAY_PRIOR * level);
-        let of_week =
-            factor(self.weeks.get(week), (WEEK_PRIOR * level * of_hour * of_day).max(WEEK_PRIOR_MAILS));
-        [of_hour, of_day, of_week]
+        let hour_of_day =
+            factor(self.hours_of_day.at(hour.0), (HOUR_PRIOR_BUCKETS * level).min(HOUR_PRIOR_MAX_MAIL));
+        let day_of_week = factor(self.days_of_week.at(hour.0 / HOURS_PER_DAY), DAY_PRIOR_BUCKETS * level);
+        let hour_of_week = factor(
+            self.hours_of_week.at(hour.0),
+            (WEEK_PRIOR_BUCKETS * level * hour_of_day * day_of_week).max(WEEK_PRIOR_MIN_MAIL),
+        );
+        VolumeFactors { hour_of_day, day_of_week, hour_of_week }
     }
 
-    fn dispersion(&self, hour: u32) -> Dispersion {
-        let [hour, ..] = slots(hour);
-        self.dispersions.get(hour).copied().unwrap_or(DISPERSION)
-    }
-
-    /// Mails of a usual bucket.
+    /// Messages of a usual bucket.
     fn level(&self) -> f64 {
         f64::from(self.level.events) / f64::from(self.level.exposure).max(1.0)
     }
 
-    /// Mails of a usual day.
-    pub(crate) fn a_day(&self, buckets_a_day: f64) -> f64 {
-        self.level() * buckets_a_day
+    /// Messages of a usual day.
+    pub(crate) fn messages_per_day(&self, buckets_per_day: f64) -> f64 {
+        self.level() * buckets_per_day
     }
 
-    /// Recent mail against what was expected; none before there is enough history and mail to tell.
-    pub fn recent_ratio(&self, now: u32) -> Option<f64> {
+    /// Recent mail over what was expected; none before there is enough history and mail.
+    pub fn recent_ratio(&self, now: Minute) -> Option<f64> {
         let expected = f64::from(self.recent.exposure);
-        (now.saturating_sub(self.first) >= LEAST_HISTORY && expected > 20.0)
+        (self.age_minutes(now) >= MIN_HISTORY_MINUTES && expected > MIN_RECENT_EXPECTED)
             .then(|| f64::from(self.recent.events) / expected)
     }
 
-    /// Adds a bucket.
-    pub fn step(
+    fn age_minutes(&self, now: Minute) -> u32 {
+        minutes_between(self.first, now)
+    }
+
+    /// Adds a bucket with `observed` messages.
+    pub fn add(&mut self, observed: f64, context: &BucketContext<'_>, volume_context: &VolumeContext) {
+        let (now, threshold) = (context.now, context.threshold);
+        let expected = self.expected(now);
+        let is_usual_silence =
+            observed <= 0.0 && (volume_context.all_usually_silent || self.silent_hours.is_usual(now.hour()));
+        self.score_changes(observed, is_usual_silence, context, volume_context);
+        self.highest_today = self.highest_today.max(to_f32(observed));
+        // In the first week the hours of the night are as surprising as those of the day.
+        let knows_a_week = self.age_minutes(now) >= MINUTES_PER_WEEK;
+        let is_suspected = !is_usual_silence
+            && (volume_context.is_alert_open || (knows_a_week && self.highest_score() > threshold / 2.0));
+        let learns_slowly = self.suspicion.update(is_suspected, now);
+        self.note(observed, expected, now, context.bucket_minutes);
+        if learns_slowly {
+            self.suspect_hours(now, threshold / 2.0);
+        }
+    }
+
+    fn score_changes(
         &mut self,
         observed: f64,
-        now: u32,
-        bucket: u32,
-        threshold: f64,
+        is_usual_silence: bool,
+        context: &BucketContext<'_>,
         volume_context: &VolumeContext,
     ) {
-        let here = self.expected(now);
-        let (before, after) = (self.expected(now.saturating_sub(60)), self.expected(now + 60));
+        let now = context.now;
+        // Mail that comes an hour early or late is no change, so the neighbouring hours are expected as well.
+        let [before, here, after] = [minus(now, MINUTES_PER_HOUR), now, plus(now, MINUTES_PER_HOUR)]
+            .map(|minute| self.expected(minute));
         let (low, high) = (here.min(before).min(after), here.max(before).max(after));
-        let deviations =
-            if volume_context.bursts == BurstHandling::Dominant { BURSTY_MARGIN } else { MARGIN };
-        let margin = (deviations * self.hourly_deviation.value()).exp();
+        let deviations = if volume_context.bursts == BurstHandling::Dominant {
+            BURSTY_MARGIN_DEVIATIONS
+        } else {
+            MARGIN_DEVIATIONS
+        };
+        let margin = (deviations * self.hourly_deviation.standard_deviation()).exp();
         let mut test = CusumTest {
             ratio: 1.0,
-            dispersion: self.dispersion(now / 60).value(),
+            dispersion: self.dispersions.at(now.hour().0).value(),
             margin: 1.0 / margin,
-            threshold,
-            fade: recent_fade(bucket),
+            threshold: context.threshold,
+            recent_decay: recent_decay(context.bucket_minutes),
             caution: CAUTION,
         };
-        let is_usual_silence =
-            observed <= 0.0 && (volume_context.all_silent || self.silent_hours.is_usual(now));
-        let due = if is_usual_silence { 0.0 } else { low * volume_context.common };
-        let observation = Observation { observed, expected: due, denominator: 0.0 };
+        let expected = if is_usual_silence { 0.0 } else { low * volume_context.common_drop };
+        let observation = Observation { observed, expected, denominator: 0.0 };
         for (cusum, ratio) in self.falls.iter_mut().zip(FALLS) {
             test.ratio = ratio;
             cusum.add(&observation, &test, now);
         }
         test.margin = margin;
-        let high = match volume_context.bursts {
-            BurstHandling::Excluded => Some(high),
-            BurstHandling::Unknown => Some(high.max(f64::from(self.peak))),
-            BurstHandling::Dominant => None,
-        };
-        if let Some(expected) = high {
-            let observation = Observation { observed, expected, denominator: 0.0 };
-            for (cusum, ratio) in self.rises.iter_mut().zip(RISES) {
-                test.ratio = ratio;
-                cusum.add(&observation, &test, now);
+        let expected = match volume_context.bursts {
+            BurstHandling::Excluded => high,
+            BurstHandling::Unknown => high.max(f64::from(self.peak)),
+            BurstHandling::Dominant => {
+                self.rises = Default::default();
+                return;
             }
-        } else {
-            self.rises = Default::default();
-        }
-        self.today = self.today.max(to_f32(observed));
-        let is_alert_open = volume_context.is_alert_open;
-        // In the first week the hours of the night are as much of a surprise as those of the day.
-        let known = now.saturating_sub(self.first) >= 7 * DAY;
-        let suspected = !is_usual_silence && (is_alert_open || (known && self.strongest() > threshold / 2.0));
-        if !suspected {
-            self.suspicious_since = 0;
-        } else if self.suspicious_since == 0 {
-            self.suspicious_since = now;
-        }
-        let new_normal = suspected && now.saturating_sub(self.suspicious_since) > NEW_NORMAL;
-        self.note(observed, here, now, bucket);
-        if suspected && !new_normal {
-            self.doubt(now, threshold / 2.0);
+        };
+        let observation = Observation { observed, expected, denominator: 0.0 };
+        for (cusum, ratio) in self.rises.iter_mut().zip(RISES) {
+            test.ratio = ratio;
+            cusum.add(&observation, &test, now);
         }
     }
 
-    fn strongest(&self) -> f64 {
+    fn highest_score(&self) -> f64 {
         self.falls.iter().chain(&self.rises).map(|cusum| f64::from(cusum.score)).fold(0.0, f64::max)
     }
 
-    /// Notes a bucket, to be learned when it has waited.
-    fn note(&mut self, observed: f64, expected: f64, now: u32, bucket: u32) {
-        let fade = to_f32((-f64::from(bucket) / 60.0).exp());
-        self.recent.events = self.recent.events * fade + to_f32(observed);
-        self.recent.exposure = self.recent.exposure * fade + to_f32(expected);
-        let hour = now / 60;
-        if self.waiting.back().is_none_or(|last| last.hour != hour) {
-            self.waiting.push_back(Waiting { hour, ..Waiting::default() });
-        }
-        let dispersion = self.dispersion(hour);
-        let Some(last) = self.waiting.back_mut() else { return };
-        last.buckets += 1.0;
-        last.counts.add(observed, expected, dispersion);
-    }
-
-    /// Hours since an excursion of so much evidence began are not learned as usual ones.
-    fn doubt(&mut self, now: u32, least: f64) {
-        let excursions = self.falls.iter().chain(&self.rises);
-        let strong = excursions.filter(|cusum| f64::from(cusum.score) > least);
-        let since = strong.map(|cusum| cusum.since).min().unwrap_or(now);
-        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.hour >= since / 60) {
-            waiting.counts.doubt();
-        }
-    }
-
-    fn learn(&mut self, waiting: &Waiting) {
-        // A doubted hour may be like that each week.
-        let (weight, of_week) =
-            if waiting.counts.is_doubted() { (to_f32(SUSPECT_WEIGHT), DOUBTED_WEIGHT) } else { (1.0, 1.0) };
-        let usual = to_f32(self.expected(60 * waiting.hour)) * waiting.buckets;
-        let most = if self.is_young(60 * waiting.hour) { f32::MAX } else { MOST_LEARNED * usual + FEW };
-        let mail = waiting.counts.observed().min(most);
-        self.level.events += mail * weight;
-        self.level.exposure += waiting.buckets * weight;
-        // One after the other: what the hour of the day explains is no matter of the day of the week.
-        for (index, weight) in [weight, weight, to_f32(of_week)].into_iter().enumerate() {
-            let factors = self.factors(waiting.hour);
-            let others = factors.iter().enumerate().filter(|(other, _)| *other != index);
-            let expected = self.level() * others.map(|(_, factor)| factor).product::<f64>();
-            let [hour, day, week] = slots(waiting.hour);
-            let sums = match index {
-                0 => self.hours.get_mut(hour),
-                1 => self.days.get_mut(day),
-                _ => self.weeks.get_mut(week),
-            };
-            if let Some(sums) = sums {
-                sums.events += mail * weight;
-                sums.exposure += to_f32(expected) * waiting.buckets * weight;
+    /// Notes a bucket, which is learned with its hour.
+    fn note(&mut self, observed: f64, expected: f64, now: Minute, bucket_minutes: u32) {
+        let keep = to_f32((-f64::from(bucket_minutes) / f64::from(MINUTES_PER_HOUR)).exp());
+        self.recent.decay(keep);
+        self.recent.add(observed, expected);
+        let Hour(hour) = now.hour();
+        let dispersion = *self.dispersions.at(hour);
+        let mut pending = match self.pending.pop_back() {
+            Some(last) if last.hour == hour => last,
+            other => {
+                self.pending.extend(other);
+                PendingHour { hour, ..PendingHour::default() }
             }
-        }
-        let [hour, ..] = slots(waiting.hour);
-        if let Some(dispersion) = self.dispersions.get_mut(hour) {
-            dispersion.learn(&waiting.counts, of_week);
-        }
-        self.hourly_deviation.learn(&waiting.counts, of_week);
+        };
+        pending.buckets += 1.0;
+        pending.statistics.add(observed, expected, dispersion);
+        self.pending.push_back(pending);
     }
 
-    fn is_young(&self, now: u32) -> bool {
-        now.saturating_sub(self.first) < 3 * DAY
+    /// Marks the pending hours since the oldest excursion with a score above `min_score` began: they are not learned as usual ones.
+    fn suspect_hours(&mut self, now: Minute, min_score: f64) {
+        let cusums = self.falls.iter().chain(&self.rises);
+        let high = cusums.filter(|cusum| f64::from(cusum.score) > min_score);
+        // Without such an excursion it is an open alert that makes this hour suspected.
+        let since = high.filter_map(Cusum::since).min().unwrap_or(now);
+        for pending in self.pending.iter_mut().filter(|pending| pending.hour >= since.hour().0) {
+            pending.statistics.suspect();
+        }
     }
 
-    /// Closes an hour: learns those that have waited, and forgets a little.
-    pub fn close_hour(&mut self, now: u32) {
-        if let Some(last) = self.waiting.back().filter(|last| last.hour + 1 == now / 60) {
-            self.silent_hours.close(last.hour, last.counts.observed() <= 0.0);
+    fn learn(&mut self, pending: &PendingHour) {
+        // A suspected hour of the week may be like that each week, so it is learned faster than the level.
+        let (weight, week_weight) = if pending.statistics.is_suspected() {
+            (to_f32(SUSPECTED_WEIGHT), SUSPECTED_HOUR_WEIGHT)
+        } else {
+            (1.0, 1.0)
+        };
+        let hour = Hour(pending.hour);
+        let usual = to_f32(self.expected_in_bucket_of(hour)) * pending.buckets;
+        let most =
+            if self.is_new(hour.first_minute()) { f32::MAX } else { LEARNED_FACTOR * usual + LEARNED_EXTRA };
+        let mail = pending.statistics.observed().min(most);
+        self.level.events += mail * weight;
+        self.level.exposure += pending.buckets * weight;
+        let level = self.level();
+        let learn = |sums: &mut EventSums, expected: f64, weight: f32| {
+            sums.events += mail * weight;
+            sums.exposure += to_f32(expected) * pending.buckets * weight;
+        };
+        // One after the other: what the hour of the day explains is not attributed to the day of the week again.
+        let factors = self.factors(hour);
+        let expected = level * (factors.day_of_week * factors.hour_of_week);
+        learn(self.hours_of_day.at_mut(hour.0), expected, weight);
+        let factors = self.factors(hour);
+        let expected = level * (factors.hour_of_day * factors.hour_of_week);
+        learn(self.days_of_week.at_mut(hour.0 / HOURS_PER_DAY), expected, weight);
+        let factors = self.factors(hour);
+        let expected = level * (factors.hour_of_day * factors.day_of_week);
+        learn(self.hours_of_week.at_mut(hour.0), expected, to_f32(week_weight));
+        self.dispersions.at_mut(hour.0).learn(&pending.statistics, week_weight);
+        self.hourly_deviation.learn(&pending.statistics, week_weight);
+    }
+
+    fn is_new(&self, now: Minute) -> bool {
+        self.age_minutes(now) < NEW_MINUTES
+    }
+
+    /// Closes the hour before `now`: learns the hours that have waited long enough, and decays what was learned.
+    pub fn close_hour(&mut self, now: Minute) {
+        if let Some(last) = self.pending.back().filter(|last| last.hour + 1 == now.hour().0) {
+            self.silent_hours.close(Hour(last.hour), last.statistics.observed() <= 0.0);
         }
-        // Of a new series nothing is told yet, so it learns at once.
-        let most = if self.is_young(now) { 0 } else { WAITING };
-        while self.waiting.len() > most {
-            let Some(waiting) = self.waiting.pop_front() else { break };
-            self.learn(&waiting);
+        let waiting = if self.is_new(now) { 0 } else { LEARNING_DELAY_HOURS };
+        while self.pending.len() > waiting {
+            let Some(pending) = self.pending.pop_front() else { break };
+            self.learn(&pending);
         }
-        for sums in self.hours.iter_mut().chain(&mut self.days).chain([&mut self.level]) {
+        for sums in self.hours_of_day.iter_mut().chain(self.days_of_week.iter_mut()).chain([&mut self.level])
+        {
             sums.decay(DECAY);
         }
-        for sums in &mut self.weeks {
+        for sums in self.hours_of_week.iter_mut() {
             sums.decay(WEEK_DECAY);
         }
     }
 
-    /// Ends a day: its bursts are ordinary from now on.
+    /// Ends a day: what its bursts reached is ordinary from now on.
     pub fn close_day(&mut self) {
-        self.peak = (PEAK_DECAY * self.peak).max(std::mem::take(&mut self.today));
+        self.peak = (PEAK_DECAY * self.peak).max(std::mem::take(&mut self.highest_today));
     }
 
-    /// What the evidence says, if it passes its gates.
-    pub fn signal(&self, now: u32, bucket: u32, threshold: f64) -> Option<VolumeSignal> {
-        let age = now.saturating_sub(self.first);
-        if age < LEAST_HISTORY {
+    /// The fall or rise with the highest score that reaches `threshold` and is large enough to be reported.
+    pub fn signal(&self, now: Minute, bucket_minutes: u32, threshold: f64) -> Option<VolumeSignal> {
+        let age = self.age_minutes(now);
+        if age < MIN_HISTORY_MINUTES {
             return None;
         }
-        let a_day = self.a_day(f64::from(DAY / bucket));
+        let per_day = self.messages_per_day(f64::from(MINUTES_PER_DAY / bucket_minutes));
         let falls = self.falls.iter().filter(|cusum| {
             f64::from(cusum.score) >= threshold
-                && a_day >= LEAST_A_DAY
-                && f64::from(cusum.expected - cusum.observed) >= LEAST_MISSING
-                && f64::from(cusum.observed) <= MOST_LEFT * f64::from(cusum.expected)
+                && per_day >= MIN_DAILY_MAIL
+                && f64::from(cusum.expected - cusum.observed) >= MIN_MISSING
+                && f64::from(cusum.observed) <= MAX_SHARE_LEFT * f64::from(cusum.expected)
         });
-        let least_factor = if age < 14 * DAY { 8.0 } else { 2.5 };
+        let min_factor = if age < YOUNG_MINUTES { MIN_FACTOR_YOUNG } else { MIN_FACTOR };
         let rises = self.rises.iter().filter(|cusum| {
             f64::from(cusum.score) >= threshold
-                && f64::from(cusum.observed - cusum.expected) >= LEAST_EXTRA.max(WORTH * a_day)
-                && f64::from(cusum.observed) >= least_factor * f64::from(cusum.expected)
+                && f64::from(cusum.observed - cusum.expected) >= MIN_EXTRA.max(MIN_EXTRA_SHARE * per_day)
+                && f64::from(cusum.observed) >= min_factor * f64::from(cusum.expected)
         });
-        let pick = |falls: bool, cusum: &Cusum| VolumeSignal { cusum: *cusum, falls };
+        let signal = |is_fall: bool| move |cusum: &Cusum| VolumeSignal { cusum: *cusum, is_fall };
         falls
-            .map(|cusum| pick(true, cusum))
-            .chain(rises.map(|cusum| pick(false, cusum)))
+            .map(signal(true))
+            .chain(rises.map(signal(false)))
             .max_by(|a, b| a.cusum.score.total_cmp(&b.cusum.score))
     }
 }
 
-/// The hour of the day, the day of the week and the hour of the week.
-fn slots(hour: u32) -> [usize; FACTORS] {
-    [to_index(hour % 24), to_index(hour / 24 % 7), to_index(hour % 168)]
-}
-
-/// What a slot's mail is to what was expected without it, leaning on 1.
-fn factor(sums: Option<&EventSums>, prior: f64) -> f64 {
-    let prior = prior + 1.0;
-    sums.map_or(1.0, |sums| (f64::from(sums.events) + prior) / (f64::from(sums.exposure) + prior))
+/// A slot's mail over what was expected without its factor, with "no season" as a prior worth `prior_mail` messages.
+fn factor(sums: &EventSums, prior_mail: f64) -> f64 {
+    // One more, so that a tenant without any mail has a factor too.
+    let prior = prior_mail + 1.0;
+    (f64::from(sums.events) + prior) / (f64::from(sums.exposure) + prior)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome_delay::{DecayFactors, DelayKernel};
+    use crate::per_metric::PerMetric;
 
-    const VOLUME_CONTEXT: VolumeContext = VolumeContext {
-        common: 1.0,
+    const CALM: VolumeContext = VolumeContext {
+        common_drop: 1.0,
         bursts: BurstHandling::Excluded,
         is_alert_open: false,
-        all_silent: false,
+        all_usually_silent: false,
     };
 
-    /// Days of mail in buckets of five minutes; the bucket of the first signal.
+    /// Adds a bucket of five minutes.
+    fn add(volume: &mut VolumeMonitor, observed: f64, now: Minute, volume_context: &VolumeContext) {
+        let kernels = PerMetric::from_fn(|_| DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]));
+        let decay = DecayFactors::new(5);
+        let context =
+            BucketContext { now, bucket_minutes: 5, threshold: 16.0, kernels: &kernels, decay: &decay };
+        volume.add(observed, &context, volume_context);
+    }
+
+    /// Adds days of mail in buckets of five minutes; returns the bucket of the first signal.
     fn run(volume: &mut VolumeMonitor, days: std::ops::Range<u32>, mail: impl Fn(u32) -> f64) -> Option<u32> {
         (days.start * 288..days.end * 288).find(|bucket| {
-            let now = bucket * 5;
+            let now = Minute(bucket * 5);
             if bucket.is_multiple_of(12) {
                 volume.close_hour(now);
             }
             if bucket.is_multiple_of(288) {
                 volume.close_day();
             }
-            volume.step(mail(*bucket), now, 5, 16.0, &VOLUME_CONTEXT);
+            add(volume, mail(*bucket), now, &CALM);
             volume.signal(now, 5, 16.0).is_some()
         })
     }
 
-    /// Between 0.75 and 1.25, as hours go: most neighbours are alike.
+    /// Between 0.75 and 1.25, and similar in neighbouring hours.
     fn scatter(bucket: u32) -> f64 {
         1.0 + 0.25 * (f64::from(bucket) / 17.0).sin() * (f64::from(bucket) / 151.0).cos()
     }
 
     #[test]
-    fn what_falls_to_a_quarter_is_found_though_it_is_not_known_at_once() {
-        let mut volume = VolumeMonitor::new(0);
+    fn fall_to_a_quarter_is_found_although_it_is_not_known_at_once() {
+        let mut volume = VolumeMonitor::new(Minute(0));
         assert_eq!(run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket)), None);
         let found = run(&mut volume, 21..22, |bucket| 10.0 * scatter(bucket));
         assert!(found.is_some_and(|bucket| bucket < 21 * 288 + 24), "{found:?}");
+        let signal = volume.signal(Minute(21 * 1440 + 120), 5, 16.0);
+        assert!(signal.is_some_and(|signal| signal.is_fall), "{signal:?}");
     }
 
     #[test]
-    fn hours_that_never_have_mail_do_not_miss_any() {
-        for a_bucket in [20.0, 200.0, 2000.0] {
-            let mail = |bucket| if bucket % 288 < 24 { a_bucket * scatter(bucket) } else { 0.0 };
-            let found = run(&mut VolumeMonitor::new(0), 0..42, mail);
-            assert_eq!(found, None, "{a_bucket} mails a bucket for two hours a day");
+    fn hours_that_never_have_mail_are_no_fall() {
+        for per_bucket in [20.0, 200.0, 2000.0] {
+            let mail = |bucket| if bucket % 288 < 24 { per_bucket * scatter(bucket) } else { 0.0 };
+            let found = run(&mut VolumeMonitor::new(Minute(0)), 0..42, mail);
+            assert_eq!(found, None, "{per_bucket} messages per bucket for two hours a day");
         }
     }
 
     #[test]
     fn hours_of_an_incident_are_not_learned_as_usual_ones() {
-        let mut volume = VolumeMonitor::new(0);
+        let mut volume = VolumeMonitor::new(Minute(0));
         run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket));
-        let before = volume.expected(21 * 1440 + 720);
+        let noon = Minute(21 * 1440 + 720);
+        let before = volume.expected(noon);
         for bucket in 21 * 288..21 * 288 + 120 {
             if bucket % 12 == 0 {
-                volume.close_hour(bucket * 5);
+                volume.close_hour(Minute(bucket * 5));
             }
-            volume.step(4.0, bucket * 5, 5, 16.0, &VOLUME_CONTEXT);
+            add(&mut volume, 4.0, Minute(bucket * 5), &CALM);
         }
-        let after = volume.expected(21 * 1440 + 720);
+        let after = volume.expected(noon);
         assert!((after / before - 1.0).abs() < 0.05, "{before} {after}");
     }
 
     #[test]
-    fn a_digest_each_morning_is_no_rise() {
-        let mut volume = VolumeMonitor::new(0);
+    fn digest_each_morning_is_no_rise() {
+        let mut volume = VolumeMonitor::new(Minute(0));
         let digest = |bucket: u32| if (100..103).contains(&(bucket % 288)) { 2000.0 } else { 5.0 };
         assert_eq!(run(&mut volume, 0..28, |bucket| digest(bucket) * scatter(bucket)), None);
+    }
+
+    #[test]
+    fn burst_is_a_rise_only_where_bursts_are_excluded_or_exceed_earlier_ones() {
+        for (bursts, peak, is_rise) in [
+            (BurstHandling::Excluded, 1000.0, true),
+            (BurstHandling::Unknown, 1000.0, false),
+            (BurstHandling::Unknown, 10.0, true),
+            (BurstHandling::Dominant, 10.0, false),
+        ] {
+            let mut volume = VolumeMonitor::new(Minute(0));
+            run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket));
+            volume.peak = peak;
+            for bucket in 21 * 288..21 * 288 + 24 {
+                add(&mut volume, 800.0, Minute(bucket * 5), &VolumeContext { bursts, ..CALM });
+            }
+            let signal = volume.signal(Minute(21 * 1440 + 120), 5, 16.0);
+            assert_eq!(signal.is_some_and(|signal| !signal.is_fall), is_rise, "{bursts:?} {peak}");
+        }
+    }
+
+    #[test]
+    fn seasonal_factor_is_one_without_mail_and_approaches_the_ratio_with_it() {
+        let sums = |events, exposure| EventSums { events, exposure };
+        assert!((factor(&EventSums::default(), 0.0) - 1.0).abs() < 1e-12);
+        assert!((factor(&sums(20_000.0, 10_000.0), 5.0) - 2.0).abs() < 0.01);
+        assert!(factor(&sums(0.0, 10_000.0), 5.0) < 0.001);
     }
 }

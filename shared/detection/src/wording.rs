@@ -1,52 +1,56 @@
-//! A change of an alert in words: a subject, a text for email and logs, and what one short message holds.
+//! A change of an alert in words: a subject, a text for email and logs, and a short message for phones.
 //!
-//! Names of tenants, providers and campaigns are chosen by others, so control characters never get through.
+//! Senders choose the names of tenants, providers and campaigns, so control characters must never get into a text or a mail header.
+
+use event::TenantId;
 
 use crate::alert::{Change, State};
 
-/// What filter policies and receivers may rely on.
+/// The version of the JSON of a [`Change`], for receivers and filter policies.
 pub const SCHEMA: &str = "1";
 
 impl Change {
-    /// One line; whoever sends it cuts it to what they may send.
+    /// One line. Channels cut it to the length they allow.
     pub fn subject(&self) -> String {
         let state = match self.state {
             State::Firing if self.escalated => format!("escalated to {}: ", self.severity.name()),
             State::Firing if self.recurred => "again: ".to_owned(),
             State::Firing => String::new(),
             State::Resolved => "resolved: ".to_owned(),
-            State::Reminder => "still: ".to_owned(),
+            State::Reminder => "still firing: ".to_owned(),
         };
-        let place = match (self.tenant.as_str(), self.scope.get("provider")) {
-            ("*", None) => "over all tenants".to_owned(),
-            ("*", Some(provider)) => format!("at {provider}, over all tenants"),
-            (tenant, None) => format!("of {tenant}"),
-            (tenant, Some(provider)) => format!("of {tenant} at {provider}"),
-        };
-        let part = self.scope.get("campaign").map(|campaign| format!(" in campaign {campaign}"));
-        let part = part.unwrap_or_default();
-        clean(&format!("[{}] {state}{} {place}{part}", self.severity.name(), self.metric.replace('_', " ")))
+        let tenant = (self.tenant != TenantId::PLATFORM).then_some(self.tenant.as_str());
+        let dimension = |name: &str| self.scope.get(name).map(String::as_str);
+        let place = place(tenant, dimension("provider"), dimension("campaign"));
+        without_control_characters(&format!(
+            "[{}] {state}{} {place}",
+            self.severity.name(),
+            metric(&self.metric)
+        ))
     }
 
     /// For people who read email.
     pub fn text(&self) -> String {
-        let mut lines = vec![clean(&self.summary), String::new()];
+        let mut lines = Vec::new();
         if self.escalated {
-            lines.splice(0..0, [format!("This alert has escalated to {}.", self.severity.name())]);
+            lines.push(format!("This alert has escalated to {}.", self.severity.name()));
         } else if self.recurred {
-            lines.splice(0..0, ["This alert fires again: it was resolved less than a day ago.".to_owned()]);
+            lines.push("This alert fires again; it was resolved less than a day ago.".to_owned());
         }
+        lines.push(without_control_characters(&self.summary));
+        lines.push(String::new());
         if !self.cause.is_empty() {
-            lines.push("What explains it:".to_owned());
+            lines.push("Main causes:".to_owned());
             for cause in &self.cause {
                 let filter: Vec<_> =
                     cause.filter.iter().map(|(name, value)| format!("{name} {value}")).collect();
-                lines.push(clean(&format!("  {:.0} %  {}", cause.share * 100.0, filter.join(", "))));
+                let share = cause.share * 100.0;
+                lines.push(without_control_characters(&format!("  {share:.0} %  {}", filter.join(", "))));
             }
             lines.push(String::new());
         }
         lines.push(format!(
-            "Began about {}, fired {}, changed last {}.",
+            "Started at about {}, fired at {}, last changed at {}.",
             self.started_at, self.fired_at, self.updated_at
         ));
         lines.extend(self.url.clone());
@@ -54,13 +58,33 @@ impl Change {
         lines.join("\n") + "\n"
     }
 
-    /// For a telephone.
+    /// For a phone.
     pub fn short(&self) -> String {
-        format!("{}: {}", self.subject(), clean(&self.summary))
+        format!("{}: {}", self.subject(), without_control_characters(&self.summary))
     }
 }
 
-fn clean(text: &str) -> String {
+/// The mail that an alert is about: of one tenant, or of all of them if there is none.
+pub(crate) fn place(tenant: Option<&str>, provider: Option<&str>, campaign: Option<&str>) -> String {
+    let mut place = match (tenant, provider) {
+        (None, None) => "across all tenants".to_owned(),
+        (None, Some(provider)) => format!("at {provider}, across all tenants"),
+        (Some(tenant), None) => format!("for {tenant}"),
+        (Some(tenant), Some(provider)) => format!("for {tenant} at {provider}"),
+    };
+    if let Some(campaign) = campaign {
+        place.push_str(" in campaign ");
+        place.push_str(campaign);
+    }
+    place
+}
+
+/// A metric's name in words.
+pub(crate) fn metric(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+fn without_control_characters(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
@@ -101,34 +125,34 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_says_how_bad_it_is_what_and_where() {
+    fn subject_names_severity_state_metric_and_place() {
         for (tenant, state, expected) in [
-            ("acme", State::Firing, "[critical] bounce rate of acme at gmail"),
-            ("acme", State::Resolved, "[critical] resolved: bounce rate of acme at gmail"),
-            ("*", State::Reminder, "[critical] still: bounce rate at gmail, over all tenants"),
-            ("a\r\nBcc: x", State::Firing, "[critical] bounce rate of a  Bcc: x at gmail"),
+            ("acme", State::Firing, "[critical] bounce rate for acme at gmail"),
+            ("acme", State::Resolved, "[critical] resolved: bounce rate for acme at gmail"),
+            ("*", State::Reminder, "[critical] still firing: bounce rate at gmail, across all tenants"),
+            ("a\r\nBcc: x", State::Firing, "[critical] bounce rate for a  Bcc: x at gmail"),
         ] {
             assert_eq!(change(tenant, state).subject(), expected);
         }
     }
 
     #[test]
-    fn an_alert_that_escalates_or_fires_again_says_so() {
+    fn texts_say_that_an_alert_escalated_or_fires_again() {
         let escalated = Change { escalated: true, ..change("acme", State::Firing) };
-        assert_eq!(escalated.subject(), "[critical] escalated to critical: bounce rate of acme at gmail");
+        assert_eq!(escalated.subject(), "[critical] escalated to critical: bounce rate for acme at gmail");
         assert!(
             escalated.text().starts_with("This alert has escalated to critical.\nThe bounce rate is up.\n")
         );
         assert!(escalated.short().starts_with("[critical] escalated to critical: bounce rate"));
         let again = Change { recurred: true, ..change("acme", State::Firing) };
-        assert_eq!(again.subject(), "[critical] again: bounce rate of acme at gmail");
+        assert_eq!(again.subject(), "[critical] again: bounce rate for acme at gmail");
         assert!(again.text().starts_with("This alert fires again"), "{}", again.text());
         let json = serde_json::to_value(&again).unwrap();
         assert_eq!((json.get("escalated"), json.get("recurred")), (None, Some(&serde_json::json!(true))));
     }
 
     #[test]
-    fn a_text_tells_the_whole_and_where_to_look() {
+    fn text_holds_summary_causes_address_and_id() {
         let text = change("acme", State::Firing).text();
         for part in [
             "The bounce rate is up.\n",
@@ -140,7 +164,34 @@ mod tests {
         }
         assert_eq!(
             change("acme", State::Firing).short(),
-            "[critical] bounce rate of acme at gmail: The bounce rate is up."
+            "[critical] bounce rate for acme at gmail: The bounce rate is up."
         );
+    }
+
+    #[test]
+    fn place_names_the_tenant_provider_and_campaign_that_are_known() {
+        for (tenant, provider, campaign, expected) in [
+            (None, None, None, "across all tenants"),
+            (None, Some("gmail"), None, "at gmail, across all tenants"),
+            (Some("acme"), None, None, "for acme"),
+            (Some("acme"), Some("gmail"), None, "for acme at gmail"),
+            (Some("acme"), None, Some("spring"), "for acme in campaign spring"),
+            (Some("acme"), Some("gmail"), Some("spring"), "for acme at gmail in campaign spring"),
+        ] {
+            assert_eq!(place(tenant, provider, campaign), expected);
+        }
+    }
+
+    #[test]
+    fn control_characters_never_reach_a_text() {
+        let mut change = change("a\u{7}b", State::Firing);
+        change.summary = "up\r\nBcc: x".to_owned();
+        change.cause[0].filter.insert("campaign".to_owned(), "spring\u{1b}[31m".to_owned());
+        for text in [change.subject(), change.short()] {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+        let text = change.text();
+        assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
+        assert!(!text.contains("\nBcc"), "{text:?}");
     }
 }

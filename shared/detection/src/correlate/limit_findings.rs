@@ -1,87 +1,93 @@
-//! Verdicts on what was promised: limits of a tenant and of parts of its mail, and SES's lines for the whole account.
+//! Findings about limits: those of a tenant and of subsets of its mail, and SES's reputation thresholds for the whole account.
 //!
-//! What an anomaly tells already is not told again as a broken limit.
+//! What an open anomaly reports already must not be reported again as a broken limit.
 
 use std::collections::BTreeMap;
 
-use super::{Evaluation, GROWN, LIMIT_HOLD};
+use super::{Evaluation, LIMIT_HOLD_MINUTES, MIN_AGE_FOR_ANOMALIES_MINUTES};
 use crate::alert::{AlertGroup, AlertKey, Finding};
-use crate::budget::AccountReputation;
+use crate::budget::{AccountReputation, ReputationRate};
 use crate::cause;
 use crate::limit_monitor::LimitedMetric;
+use crate::minutes::minus;
 use crate::report;
 use crate::rules::MailSubset;
+use crate::scope::AlertScope;
 use crate::tenant_state::{TenantLimits, TenantState};
 
-/// Limits of a tenant and of parts of its mail, which wait for an anomaly that says more.
+/// Findings about the limits of a tenant and of subsets of its mail. They wait for an anomaly, which says more.
 pub(crate) fn limits(
-    name: &str,
+    scope: &AlertScope,
     tenant: &mut TenantState,
-    tenant_limits: &TenantLimits,
+    limits: &TenantLimits,
     evaluation: &Evaluation<'_>,
 ) -> Vec<Finding> {
-    let grown = evaluation.rules.anomalies && tenant.whole.age(evaluation.now) >= GROWN;
+    let can_have_anomalies = evaluation.rules.anomalies
+        && tenant.whole.age_minutes(evaluation.now) >= MIN_AGE_FOR_ANOMALIES_MINUTES;
+    let hold_minutes = if can_have_anomalies { LIMIT_HOLD_MINUTES } else { 0 };
     let mut findings: Vec<Finding> = Vec::new();
     let whole = MailSubset::default();
-    let parts = tenant.subsets.iter_mut().filter_map(|(place, windows)| {
-        let (_, limits) = tenant_limits.subsets.iter().find(|(known, _)| known == place)?;
-        Some((&*place, windows, limits))
+    let subsets = tenant.subsets.iter_mut().filter_map(|(subset, windows)| {
+        let (_, limits) = limits.subsets.iter().find(|(known, _)| known == subset)?;
+        Some((&*subset, windows, limits))
     });
-    for (place, windows, limits) in
-        [(&whole, &mut tenant.windows, &tenant_limits.whole)].into_iter().chain(parts)
-    {
+    let whole = (&whole, &mut tenant.limit_windows, &limits.whole);
+    for (subset, windows, limits) in [whole].into_iter().chain(subsets) {
         for breach in windows.breaches(limits) {
-            let (group, explained_by) = match breach.kind {
-                LimitedMetric::Complaint => (AlertGroup::ComplaintLimit, AlertGroup::Complaint),
-                LimitedMetric::DeliveryTime => (AlertGroup::LatencyLimit, AlertGroup::Latency),
-                LimitedMetric::Queue => (AlertGroup::QueueLimit, AlertGroup::Queue),
-                LimitedMetric::Delivery | LimitedMetric::Bounce | LimitedMetric::HardBounce => {
-                    (AlertGroup::DeliveryLimit, AlertGroup::Delivery)
-                }
-            };
-            let key = AlertKey::at(name, place.clone(), group);
-            let mut open = evaluation.registry.firing();
-            let explained =
-                open.any(|open| open.group == explained_by && (open.tenant == name || open.tenant == "*"));
+            let (group, anomaly) = groups(breach.metric);
+            let key = AlertKey::of_subset(scope, subset.clone(), group);
+            let is_explained =
+                evaluation.registry.firing().any(|open| open.group == anomaly && open.scope.includes(scope));
+            // Bounces and deliveries have one alert together.
             if findings.iter().any(|finding| finding.key == key)
-                || (explained && !evaluation.registry.is_firing(&key))
+                || (is_explained && !evaluation.registry.is_firing(&key))
             {
                 continue;
             }
-            let words = report::part(name, place);
-            let content = report::limit(&breach, evaluation.end().saturating_sub(breach.window), &words);
-            findings.push(Finding { key, content, hold: if grown { LIMIT_HOLD } else { 0 } });
+            let place = report::place(scope, subset.provider.as_deref(), subset.campaign.as_deref());
+            let started = minus(evaluation.end(), breach.window_minutes);
+            let content = report::limit(&breach, started, &place);
+            findings.push(Finding { key, content, hold_minutes });
         }
     }
     findings
 }
 
-/// Lines of SES's that the account has crossed, or soon will, and the tenants that bring it there. Trouble that an alert tells already, or
-/// told just now, is not told again by its effect.
+/// The alert group of a limit, and that of the anomaly that explains its breach.
+const fn groups(metric: LimitedMetric) -> (AlertGroup, AlertGroup) {
+    match metric {
+        LimitedMetric::Complaint => (AlertGroup::ComplaintLimit, AlertGroup::Complaint),
+        LimitedMetric::DeliveryTime => (AlertGroup::LatencyLimit, AlertGroup::Latency),
+        LimitedMetric::Queue => (AlertGroup::QueueLimit, AlertGroup::Queue),
+        LimitedMetric::Delivery | LimitedMetric::Bounce | LimitedMetric::HardBounce => {
+            (AlertGroup::DeliveryLimit, AlertGroup::Delivery)
+        }
+    }
+}
+
+/// Findings about reputation thresholds that the account has crossed or will cross soon, with the tenants that cause it.
+///
+/// Trouble that an alert reports, or reported a short while ago, is not reported again by its effect on the reputation.
 pub(crate) fn budgets(
-    account: &AccountReputation,
+    reputation: &AccountReputation,
     tenants: &BTreeMap<String, TenantState>,
     evaluation: &Evaluation<'_>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let groups = [
-        (AlertGroup::BounceBudget, AlertGroup::Delivery),
-        (AlertGroup::ComplaintBudget, AlertGroup::Complaint),
-    ];
-    for (rate, (group, explained_by)) in groups.into_iter().enumerate() {
-        let key = AlertKey::of("*", None, group);
-        if !evaluation.registry.is_firing(&key)
-            && evaluation.registry.told_lately(explained_by, evaluation.now)
-        {
+    for (rate, group, anomaly) in [
+        (ReputationRate::HardBounce, AlertGroup::BounceBudget, AlertGroup::Delivery),
+        (ReputationRate::Complaint, AlertGroup::ComplaintBudget, AlertGroup::Complaint),
+    ] {
+        let key = AlertKey::whole(&AlertScope::Platform, group);
+        let is_open = evaluation.registry.is_firing(&key);
+        if !is_open && evaluation.registry.has_recent(anomaly, evaluation.now) {
             continue;
         }
-        let Some((threshold, status)) = account.danger(rate, evaluation.registry.is_firing(&key)) else {
-            continue;
-        };
-        let events = tenants.iter().map(|(name, tenant)| (name.clone(), tenant.account.events(rate)));
+        let Some((threshold, status)) = reputation.danger(rate, is_open) else { continue };
+        let events = tenants.iter().map(|(name, tenant)| (name.clone(), tenant.reputation.events(rate)));
         let causes = cause::causes("tenant", &cause::shares(events.collect()));
         let content = report::budget(&threshold, &status, evaluation.end(), causes);
-        findings.push(Finding { key, content, hold: 0 });
+        findings.push(Finding { key, content, hold_minutes: 0 });
     }
     findings
 }

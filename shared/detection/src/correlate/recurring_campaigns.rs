@@ -1,4 +1,4 @@
-//! Verdicts on the regular campaigns of a tenant, which speak only where neither the whole nor a provider does.
+//! Findings about the recurring campaigns of a tenant. They are made only where neither the whole nor a provider has one.
 
 use super::{Evaluation, TenantFinding};
 use crate::alert::{AlertGroup, AlertKey};
@@ -7,59 +7,55 @@ use crate::counts::Metric;
 use crate::cusum::Cusum;
 use crate::report;
 use crate::rules::MailSubset;
+use crate::scope::AlertScope;
 use crate::series_monitor::SeriesMonitor;
 use crate::tenant_state::TenantState;
 
-/// What a campaign needs beyond the evidence of other series: there are about as many more series, so false alarms stay as rare.
-const BEYOND: f64 = std::f64::consts::LN_2;
-/// The share of a series' excess that a campaign has if it is the campaign's trouble.
-const CARRIES: f64 = 0.5;
+/// A campaign needs this much more score than other series. Campaigns are about as many again, so false alarms stay as rare.
+const EXTRA_SCORE: f64 = std::f64::consts::LN_2;
+/// A campaign with more than this share of a series' excess is its cause.
+const CAUSE_SHARE: f64 = 0.5;
 
-/// The campaign in trouble, if there is one.
-pub(super) fn tenant_finding(
-    name: &str,
+/// The finding about the campaign with the highest score, if one has a score that makes a finding.
+pub(super) fn finding(
+    scope: &AlertScope,
     tenant: &TenantState,
     (group, metrics): (AlertGroup, &[Metric]),
     evaluation: &Evaluation<'_>,
 ) -> Option<TenantFinding> {
+    let threshold = evaluation.threshold + EXTRA_SCORE;
     let signals = metrics.iter().flat_map(|&metric| {
-        let signal = move |monitor: &SeriesMonitor| {
-            monitor.signal(metric, evaluation.now, evaluation.threshold + BEYOND)
-        };
-        tenant
-            .recurring
-            .series
-            .iter()
-            .filter_map(move |(campaign, monitor)| Some((metric, campaign, monitor, signal(monitor)?)))
+        tenant.recurring.series.iter().filter_map(move |(campaign, monitor)| {
+            Some((metric, campaign, monitor, monitor.signal(metric, evaluation.now, threshold)?))
+        })
     });
     let (metric, campaign, monitor, cusum) =
         signals.max_by(|a, b| a.3.score.total_cmp(&b.3.score).then(b.0.cmp(&a.0)))?;
-    let part = MailSubset { provider: None, campaign: Some(campaign.clone()) };
-    let words = report::part(name, &part);
-    // Where it is not alone, the others are named.
-    let causes = cause::causes("campaign", &cause::recurring(tenant, metric));
-    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &words, causes);
-    let key = AlertKey::at(name, part, group);
-    let score = cusum.score.into();
-    Some(TenantFinding { key, content, score, shares: Vec::new(), campaigns: Vec::new() })
+    let place = report::place(scope, None, Some(campaign));
+    // If other campaigns have a part of the excess, they are named as well.
+    let causes = cause::causes("campaign", &cause::recurring_campaigns(tenant, metric));
+    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes);
+    let subset = MailSubset { provider: None, campaign: Some(campaign.clone()) };
+    let key = AlertKey::of_subset(scope, subset, group);
+    Some(TenantFinding { score: cusum.score.into(), ..TenantFinding::new(key, content) })
 }
 
-/// Campaigns that carry what a series of their tenant shows.
-pub(super) fn carriers(tenant: &TenantState, metric: Metric, cusum: &Cusum) -> Vec<String> {
+/// The campaigns that have most of the excess of a series of their tenant.
+pub(super) fn with_most_excess(tenant: &TenantState, metric: Metric, cusum: &Cusum) -> Vec<String> {
     let excess = cause::excess(metric, cusum);
-    let series = tenant.recurring.series.iter();
-    let carries =
-        |monitor: &SeriesMonitor| cause::excess(metric, &monitor.strongest(metric)) > CARRIES * excess;
-    series.filter(|(_, monitor)| excess > 0.0 && carries(monitor)).map(|(name, _)| name.clone()).collect()
+    let has_most = |monitor: &SeriesMonitor| {
+        cause::excess(metric, &monitor.highest_score(metric)) > CAUSE_SHARE * excess
+    };
+    let campaigns = tenant.recurring.series.iter();
+    campaigns.filter(|(_, monitor)| excess > 0.0 && has_most(monitor)).map(|(name, _)| name.clone()).collect()
 }
 
-/// Whether what a series shows is trouble of a campaign that is told.
-pub(super) fn is_told(tenant_finding: &TenantFinding, evaluation: &Evaluation<'_>) -> bool {
-    let TenantFinding { key, campaigns, .. } = tenant_finding;
-    let of_mine = |open: &&AlertKey| open.tenant == key.tenant && open.group == key.group;
+/// Whether an open alert reports the campaign that causes a finding.
+pub(super) fn is_reported(finding: &TenantFinding, evaluation: &Evaluation<'_>) -> bool {
+    let TenantFinding { key, campaigns, .. } = finding;
     evaluation
         .registry
         .firing()
-        .filter(of_mine)
+        .filter(|open| open.scope == key.scope && open.group == key.group)
         .any(|open| open.campaign.as_ref().is_some_and(|campaign| campaigns.contains(campaign)))
 }
