@@ -133,7 +133,7 @@ mod tests {
             (Metric::Open, 30.0, 100.0, 70.0),
             (Metric::Open, 130.0, 100.0, 0.0),
         ] {
-            let cusum = Cusum { observed, expected, ..Cusum::default() };
+            let cusum = Cusum::with_sums(observed, expected, 1000.0);
             assert!((excess(metric, &cusum) - excess_expected).abs() < 1e-9, "{metric:?} {observed}");
         }
     }

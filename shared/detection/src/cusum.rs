@@ -101,6 +101,12 @@ impl Cusum {
         self.denominator += to_f32(observation.denominator);
     }
 
+    /// An excursion with these sums, for tests of what is made of them.
+    #[cfg(test)]
+    pub(crate) fn with_sums(observed: f32, expected: f32, denominator: f32) -> Self {
+        Self { observed, expected, denominator, ..Self::default() }
+    }
+
     /// The minute the excursion began; none while the score is 0.
     pub fn since(&self) -> Option<Minute> {
         self.excursion.map(|excursion| excursion.since)

@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(newest(4, 2), [1, 0]);
         assert_eq!(newest(0, 3), [0, 2, 1]);
         assert_eq!(newest(2, 9), [2, 1, 0]);
-        assert_eq!(newest(2, 0), []);
+        assert_eq!(newest(2, 0), Vec::<u32>::new());
     }
 
     #[test]

@@ -360,7 +360,7 @@ mod tests {
             (Metric::Open, 200.0, 10.0, 1000.0, false),
             (Metric::Delivery, 0.0, 100.0, 100.0, true),
         ] {
-            let cusum = Cusum { observed, expected, denominator, ..Cusum::default() };
+            let cusum = Cusum::with_sums(observed, expected, denominator);
             assert_eq!(passes_minimums(metric, &cusum), passes, "{metric:?} {observed} {expected}");
         }
     }

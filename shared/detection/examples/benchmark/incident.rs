@@ -1,4 +1,4 @@
-//! What goes wrong in a made-up world, with its label.
+//! The incidents of a generated world, which are also its labels.
 
 use crate::random::Random;
 
@@ -13,9 +13,9 @@ pub enum IncidentType {
     OpenOutage,
     Latency,
     SlowDecline,
-    /// Bounces of one regular campaign.
+    /// Bounces of one recurring campaign.
     CampaignBounces,
-    /// Opens of one regular campaign are not seen any more.
+    /// Opens of one recurring campaign are missing.
     CampaignOpens,
 }
 
@@ -30,25 +30,25 @@ pub enum Size {
 pub struct Incident {
     pub kind: IncidentType,
     pub size: Size,
-    /// None: all tenants.
+    /// None for all tenants.
     pub tenant: Option<usize>,
     pub provider: Option<usize>,
-    /// The regular campaign it happens to; none: all mail.
-    pub regular: Option<usize>,
-    /// In buckets.
+    /// The recurring campaign it happens to; none for all mail.
+    pub recurring_campaign: Option<usize>,
+    /// First bucket, and first bucket after the end.
     pub start: usize,
     pub end: usize,
-    /// The part of mail it happens to, or the factor.
+    /// The share of mail it happens to, or the factor by which a value changes.
     pub amount: f64,
-    /// Log likelihood ratio of what happened, given the truth.
-    pub evidence: f64,
+    /// Log-likelihood ratio of the counts with the incident against those without, computed from the true rates.
+    pub log_likelihood_ratio: f64,
 }
 
 impl Incident {
-    /// `stream` is the regular campaign, or none for other mail.
+    /// Whether mail is affected. `stream` is the number of the recurring campaign; none for other mail.
     pub fn touches(&self, tenant: usize, provider: usize, stream: Option<usize>, bucket: usize) -> bool {
         (self.start..self.end).contains(&bucket)
-            && self.regular.is_none_or(|one| Some(one) == stream)
+            && self.recurring_campaign.is_none_or(|one| Some(one) == stream)
             && self.tenant.is_none_or(|one| one == tenant)
             && self.provider.is_none_or(|one| one == provider)
     }
@@ -59,15 +59,15 @@ pub struct Plan {
     pub providers: usize,
     pub warm_up: usize,
     pub buckets: usize,
-    pub a_day: usize,
-    /// Regular campaigns a tenant.
-    pub regulars: usize,
+    pub buckets_per_day: usize,
+    /// Recurring campaigns per tenant.
+    pub recurring: usize,
 }
 
-/// Incidents that do not overlap in a tenant, spread over the time after the warm-up.
-pub fn plan(chance: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> {
+/// Incidents after the warm-up that do not overlap within a tenant.
+pub fn plan(random: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> {
     let mut incidents: Vec<Incident> = Vec::new();
-    let hour = plan.a_day / 24;
+    let hour = plan.buckets_per_day / 24;
     let mut kinds = vec![
         IncidentType::ProviderBlock,
         IncidentType::ProviderBlock,
@@ -83,7 +83,7 @@ pub fn plan(chance: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
         IncidentType::Latency,
         IncidentType::SlowDecline,
     ];
-    if plan.regulars > 0 {
+    if plan.recurring > 0 {
         kinds.extend([
             IncidentType::CampaignBounces,
             IncidentType::CampaignBounces,
@@ -95,43 +95,43 @@ pub fn plan(chance: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
         if kind == IncidentType::VolumeSpike && !campaigns {
             continue;
         }
-        let size = [Size::Small, Size::Medium, Size::Large][chance.below(3)];
+        let size = [Size::Small, Size::Medium, Size::Large][random.below(3)];
         let step = size as usize;
         let everyone = matches!(
             kind,
             IncidentType::ProviderBlock | IncidentType::ProviderDeferral | IncidentType::OpenOutage
-        ) && chance.happens(0.25);
-        // Incidents of tiny tenants are hard; of all sizes there are some.
-        let tenant = (!everyone).then(|| (plan.tenants as f64 * chance.unit().powf(1.3)) as usize);
+        ) && random.happens(0.25);
+        // Incidents of small tenants are hard to find, so tenants of all sizes have some.
+        let tenant = (!everyone).then(|| (plan.tenants as f64 * random.unit().powf(1.3)) as usize);
         let one_provider = match kind {
             IncidentType::ProviderBlock | IncidentType::ProviderDeferral => true,
-            IncidentType::Latency => chance.happens(0.5),
+            IncidentType::Latency => random.happens(0.5),
             _ => false,
         };
-        let provider = one_provider.then(|| chance.below(plan.providers.min(5)));
+        let provider = one_provider.then(|| random.below(plan.providers.min(5)));
         let one_campaign = matches!(kind, IncidentType::CampaignBounces | IncidentType::CampaignOpens);
-        let regular = one_campaign.then(|| chance.below(plan.regulars));
+        let recurring_campaign = one_campaign.then(|| random.below(plan.recurring));
         let hours = match kind {
             IncidentType::SlowDecline => 21.0 * 24.0,
-            IncidentType::BadList | IncidentType::ComplaintBurst => chance.between(2.0, 12.0),
-            _ => chance.between(1.0, 8.0),
+            IncidentType::BadList | IncidentType::ComplaintBurst => random.between(2.0, 12.0),
+            _ => random.between(1.0, 8.0),
         };
         let amount = match kind {
-            IncidentType::ProviderBlock => chance.between([0.15, 0.35, 0.6][step], [0.35, 0.6, 0.95][step]),
-            IncidentType::ProviderDeferral => chance.between([0.2, 0.4, 0.6][step], [0.4, 0.6, 0.95][step]),
-            IncidentType::BadList => chance.between([0.03, 0.08, 0.15][step], [0.08, 0.15, 0.35][step]),
+            IncidentType::ProviderBlock => random.between([0.15, 0.35, 0.6][step], [0.35, 0.6, 0.95][step]),
+            IncidentType::ProviderDeferral => random.between([0.2, 0.4, 0.6][step], [0.4, 0.6, 0.95][step]),
+            IncidentType::BadList => random.between([0.03, 0.08, 0.15][step], [0.08, 0.15, 0.35][step]),
             IncidentType::ComplaintBurst => {
-                chance.between([0.002, 0.005, 0.01][step], [0.005, 0.01, 0.03][step])
+                random.between([0.002, 0.005, 0.01][step], [0.005, 0.01, 0.03][step])
             }
             IncidentType::VolumeDrop => {
-                chance.between([0.7, 0.85, 1.0][step], [0.85, 1.0, 1.01][step]).min(1.0)
+                random.between([0.7, 0.85, 1.0][step], [0.85, 1.0, 1.01][step]).min(1.0)
             }
-            IncidentType::VolumeSpike => chance.between([3.5, 5.0, 9.0][step], [5.0, 9.0, 25.0][step]),
-            IncidentType::OpenOutage => chance.between([0.6, 0.8, 0.95][step], [0.8, 0.95, 1.0][step]),
-            IncidentType::Latency => chance.between([4.0, 7.0, 12.0][step], [7.0, 12.0, 30.0][step]),
-            IncidentType::SlowDecline => chance.between(0.05, 0.1),
-            IncidentType::CampaignBounces => chance.between([0.08, 0.2, 0.4][step], [0.2, 0.4, 0.9][step]),
-            IncidentType::CampaignOpens => chance.between([0.6, 0.8, 0.95][step], [0.8, 0.95, 1.0][step]),
+            IncidentType::VolumeSpike => random.between([3.5, 5.0, 9.0][step], [5.0, 9.0, 25.0][step]),
+            IncidentType::OpenOutage => random.between([0.6, 0.8, 0.95][step], [0.8, 0.95, 1.0][step]),
+            IncidentType::Latency => random.between([4.0, 7.0, 12.0][step], [7.0, 12.0, 30.0][step]),
+            IncidentType::SlowDecline => random.between(0.05, 0.1),
+            IncidentType::CampaignBounces => random.between([0.08, 0.2, 0.4][step], [0.2, 0.4, 0.9][step]),
+            IncidentType::CampaignOpens => random.between([0.6, 0.8, 0.95][step], [0.8, 0.95, 1.0][step]),
         };
         let length = (hours * hour as f64) as usize;
         let last = plan.buckets.saturating_sub(length + hour);
@@ -139,30 +139,28 @@ pub fn plan(chance: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
             continue;
         }
         for _ in 0..20 {
-            let start = plan.warm_up + chance.below(last - plan.warm_up);
-            // Mail happens by day; a drop at night is nobody's trouble.
+            let start = plan.warm_up + random.below(last - plan.warm_up);
             let end = start + length;
             let gap = 12 * hour;
             let slow = kind == IncidentType::SlowDecline;
             let clash = incidents.iter().any(|other| {
                 let same = other.tenant.is_none() || tenant.is_none() || other.tenant == tenant;
                 let either_slow = slow || other.kind == IncidentType::SlowDecline;
-                // A decline lasts so long that shorter trouble falls into it; two of them do not meet in a tenant.
+                // A decline lasts for weeks, so shorter incidents may fall into it; two declines of one tenant may not.
                 let apart = either_slow && other.kind != kind;
                 same && !apart && start < other.end + gap && other.start < end + gap
             });
             if !clash {
-                let evidence = 0.0;
                 incidents.push(Incident {
                     kind,
                     size,
                     tenant,
                     provider,
-                    regular,
+                    recurring_campaign,
                     start,
                     end,
                     amount,
-                    evidence,
+                    log_likelihood_ratio: 0.0,
                 });
                 break;
             }

@@ -1,10 +1,11 @@
-//! The benchmark of detection: made-up worlds with labelled incidents, this detector and four simpler ones beside it.
+//! The benchmark of detection: generated worlds with labelled incidents, evaluated by this detector and by four simpler ones.
 //!
 //! `cargo run --release -p detection --example benchmark -- --seeds 100..110 [--bucket 5] [--tenants 20] [--weeks 6]
-//! [--regulars CAMPAIGNS] [--narrow] [--no-campaigns] [--no-incidents] [--verbose]`; `--csv FILE` writes the counts of the first seed.
-//! With `--regulars` the steady mail of each tenant is of so many campaigns that go on for ever, and some trouble is of one of them. With `--narrow`
-//! each tenant sends a day's mail within an hour or two.
-//! `--scale TENANTS` runs ten buckets of so many tenants at twelve providers instead, state encoded and decoded each time; time it from outside.
+//! [--recurring CAMPAIGNS] [--narrow] [--no-campaigns] [--no-incidents] [--verbose]`; `--csv FILE` writes the counts of the first seed.
+//! With `--recurring` the steady mail of each tenant belongs to that many recurring campaigns, and some incidents concern one of them. With
+//! `--narrow` each tenant sends nearly all of a day's mail within an hour or two.
+//! `--scale TENANTS` evaluates ten buckets of that many tenants at twelve providers instead, and encodes and decodes the state each time;
+//! measure the time from outside.
 
 #![allow(
     clippy::pedantic,
@@ -14,7 +15,7 @@
     clippy::panic,
     reason = "a benchmark for people at a terminal"
 )]
-#![allow(unreachable_pub, reason = "a program has no outside")]
+#![allow(unreachable_pub, reason = "nothing outside a program can use its items")]
 
 mod incident;
 mod random;
@@ -51,7 +52,7 @@ fn options() -> Options {
             weeks: 6,
             campaigns: true,
             incidents: true,
-            regulars: 0,
+            recurring: 0,
             narrow: false,
         },
         verbose: false,
@@ -70,7 +71,7 @@ fn options() -> Options {
             "--bucket" => options.shape.bucket_minutes = value().parse().unwrap(),
             "--tenants" => options.shape.tenants = value().parse().unwrap(),
             "--weeks" => options.shape.weeks = value().parse().unwrap(),
-            "--regulars" => options.shape.regulars = value().parse().unwrap(),
+            "--recurring" => options.shape.recurring = value().parse().unwrap(),
             "--narrow" => options.shape.narrow = true,
             "--no-campaigns" => options.shape.campaigns = false,
             "--no-incidents" => options.shape.incidents = false,
@@ -108,32 +109,32 @@ fn main() {
     ours.print_kinds();
 }
 
-/// Ten buckets of many tenants, with the state stored and loaded around each.
+/// Evaluates ten buckets of many tenants; the state is encoded and decoded around each.
 fn scale(tenants: usize) {
     let names: Vec<String> = (0..tenants).map(|tenant| format!("tenant-{tenant:05}")).collect();
     let providers: Vec<String> = (0..12).map(|provider| format!("provider-{provider}")).collect();
-    let mut chance = random::Random::new(1);
+    let mut random = random::Random::new(1);
     let mut detector = Detector::new(1, Rules::default());
     let mut bytes = 0;
     for minute in 0..10 {
         let mut rows = Vec::new();
         for name in &names {
             for provider in &providers {
-                let sends = chance.poisson(20.0);
-                let bounces_permanent = chance.binomial(sends, 0.01);
+                let sends = random.poisson(20.0);
+                let bounces_permanent = random.binomial(sends, 0.01);
                 let deliveries = sends - bounces_permanent;
                 let counts = Counts { sends, deliveries, bounces_permanent, ..Counts::default() };
                 rows.push(CountsRow { tenant: name, provider, campaign: "", counts, times: None });
             }
         }
         detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
-        let shared = state::encode(detector.shared()).unwrap();
+        let platform = state::encode(detector.platform_state()).unwrap();
         let stored = state::encode(detector.tenants()).unwrap();
         bytes = stored.len();
         let tenants = state::decode(&stored).unwrap();
-        detector = Detector::restore(state::decode(&shared).unwrap(), tenants, Rules::default());
+        detector = Detector::restore(state::decode(&platform).unwrap(), tenants, Rules::default());
     }
-    println!("{} bytes of state a tenant", bytes / tenants);
+    println!("{} bytes of state per tenant", bytes / tenants);
 }
 
 trait FirstOnly {
@@ -154,31 +155,31 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
     let mut detector = Detector::new(width, Rules::default());
     let mut fired = Vec::new();
     let mut bucket = 0;
-    while let Some(lines) = world.next() {
+    while let Some(rows) = world.next() {
         let start = Minute(START + bucket as u32 * width);
         if let Some(csv) = csv {
-            write(csv, start, &lines, &world.names);
+            write(csv, start, &rows, &world.names);
         }
-        rivals.observe(bucket, &lines, &world.names);
-        let rows: Vec<CountsRow<'_>> = lines
+        rivals.observe(bucket, &rows, &world.names);
+        let rows: Vec<CountsRow<'_>> = rows
             .iter()
-            .map(|line| CountsRow {
-                tenant: &world.names[line.tenant],
-                provider: PROVIDERS[line.provider],
-                campaign: &line.campaign,
-                counts: line.counts,
+            .map(|row| CountsRow {
+                tenant: &world.names[row.tenant],
+                provider: PROVIDERS[row.provider],
+                campaign: &row.campaign,
+                counts: row.counts,
                 times: None,
             })
             .collect();
         for change in detector.observe(&Bucket { start, rows: &rows }) {
-            // The pipeline's own alert is right whenever data are missing.
+            // An alert about the pipeline is right whenever data is missing, so it is not scored.
             if change.state == State::Firing && change.kind != detection::AlertKind::Pipeline {
                 fired.push(Fired {
                     tenant: change.tenant.clone(),
                     provider: change.scope.get("provider").cloned(),
                     campaign: named_campaign(&change),
                     metric: change.metric.clone(),
-                    kind: format!("{:?}", change.kind),
+                    kind: change.kind.name().to_owned(),
                     bucket,
                     summary: change.summary.clone(),
                 });
@@ -189,15 +190,15 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
     fired
 }
 
-/// The campaign an alert is about, or names as what most of it is.
+/// The campaign that an alert is about, or names as its main cause.
 fn named_campaign(change: &Change) -> Option<String> {
     let first = change.cause.first().and_then(|cause| cause.filter.get("campaign"));
     change.scope.get("campaign").or(first).cloned()
 }
 
-fn write(csv: &mut BufWriter<File>, start: Minute, lines: &[WorldRow], names: &[String]) {
-    for line in lines {
-        let c = &line.counts;
+fn write(csv: &mut BufWriter<File>, start: Minute, rows: &[WorldRow], names: &[String]) {
+    for row in rows {
+        let c = &row.counts;
         let latency = if c.latency_weight > 0.0 {
             format!("{:.0}", (c.latency_sum / c.latency_weight).exp())
         } else {
@@ -207,9 +208,9 @@ fn write(csv: &mut BufWriter<File>, start: Minute, lines: &[WorldRow], names: &[
             csv,
             "{},{},{},{},{},{},{},{},{},{},{},{},{latency}",
             start.start(),
-            names[line.tenant],
-            PROVIDERS[line.provider],
-            line.campaign,
+            names[row.tenant],
+            PROVIDERS[row.provider],
+            row.campaign,
             c.sends,
             c.deliveries,
             c.bounces_permanent,

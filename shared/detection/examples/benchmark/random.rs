@@ -1,4 +1,4 @@
-//! Randomness from a seed: the same seed makes the same world on any machine.
+//! Pseudo-random numbers: the same seed gives the same world on any machine.
 
 /// A generator (xoshiro256++ seeded by splitmix64).
 pub struct Random([u64; 4]);
@@ -42,8 +42,8 @@ impl Random {
         ((self.unit() * limit as f64) as usize).min(limit.saturating_sub(1))
     }
 
-    pub fn happens(&mut self, chance: f64) -> bool {
-        self.unit() < chance
+    pub fn happens(&mut self, probability: f64) -> bool {
+        self.unit() < probability
     }
 
     pub fn normal(&mut self) -> f64 {
@@ -91,19 +91,19 @@ impl Random {
         count
     }
 
-    pub fn binomial(&mut self, trials: f64, chance: f64) -> f64 {
-        let chance = chance.clamp(0.0, 1.0);
-        let mean = trials * chance;
-        if trials <= 0.0 || chance <= 0.0 {
+    pub fn binomial(&mut self, trials: f64, probability: f64) -> f64 {
+        let probability = probability.clamp(0.0, 1.0);
+        let mean = trials * probability;
+        if trials <= 0.0 || probability <= 0.0 {
             0.0
         } else if trials < 60.0 {
-            (0..trials as u32).filter(|_| self.happens(chance)).count() as f64
+            (0..trials as u32).filter(|_| self.happens(probability)).count() as f64
         } else if mean < 20.0 {
             self.poisson(mean).min(trials)
         } else if trials - mean < 20.0 {
             (trials - self.poisson(trials - mean)).max(0.0)
         } else {
-            (mean + (mean * (1.0 - chance)).sqrt() * self.normal()).round().clamp(0.0, trials)
+            (mean + (mean * (1.0 - probability)).sqrt() * self.normal()).round().clamp(0.0, trials)
         }
     }
 }

@@ -1,25 +1,25 @@
-//! How well alerts meet incidents: found, false, how soon, how often, and in the right place.
+//! How well alerts match incidents: found or missed, false alerts, delay, alerts per cause, and the right scope.
 
 use std::collections::BTreeMap;
 
 use crate::incident::{Incident, IncidentType, Size};
 use crate::world::{PROVIDERS, World};
 
-/// An alert that fired, of whatever detector.
+/// An alert that fired, of any detector.
 #[derive(Clone, Debug)]
 pub struct Fired {
     pub tenant: String,
     pub provider: Option<String>,
-    /// The campaign it names.
+    /// The campaign that it is about or names as its cause.
     pub campaign: Option<String>,
     pub metric: String,
     pub kind: String,
     pub bucket: usize,
-    /// For people who read what was said.
+    /// For people who read the verbose output.
     pub summary: String,
 }
 
-/// Evidence from which an incident is statistically visible: 1 in 100,000.
+/// The log-likelihood ratio from which on an incident is visible: that of a probability of 1 in 100,000.
 pub const VISIBLE: f64 = 11.5;
 
 #[derive(Clone, Debug, Default)]
@@ -61,9 +61,9 @@ fn fits_metric(kind: IncidentType, metric: &str) -> bool {
 
 fn fits(incident: &Incident, fired: &Fired, world: &World) -> bool {
     let tail = match incident.kind {
-        IncidentType::SlowDecline => 4 * world.a_day,
-        IncidentType::ComplaintBurst => world.a_day,
-        _ => world.a_day / 4,
+        IncidentType::SlowDecline => 4 * world.buckets_per_day,
+        IncidentType::ComplaintBurst => world.buckets_per_day,
+        _ => world.buckets_per_day / 4,
     };
     let tenant = incident.tenant.map(|index| world.names[index].as_str());
     let place = match tenant {
@@ -78,8 +78,8 @@ fn fits(incident: &Incident, fired: &Fired, world: &World) -> bool {
 
 fn right_scope(incident: &Incident, fired: &Fired) -> bool {
     let tenant = if incident.tenant.is_none() { fired.tenant == "*" } else { fired.tenant != "*" };
-    if let Some(regular) = incident.regular {
-        return tenant && fired.campaign == Some(format!("regular-{regular}"));
+    if let Some(recurring_campaign) = incident.recurring_campaign {
+        return tenant && fired.campaign == Some(format!("recurring-{recurring_campaign}"));
     }
     let provider = incident.provider.map(|index| PROVIDERS[index]);
     tenant && fired.provider.as_deref() == provider
@@ -106,7 +106,7 @@ impl Tally {
             for &index in &matching {
                 used[index] = true;
             }
-            if incident.evidence < VISIBLE {
+            if incident.log_likelihood_ratio < VISIBLE {
                 continue;
             }
             self.visible += 1;
@@ -132,7 +132,7 @@ impl Tally {
                 self.minutes.push(minutes);
                 if incident.size == Size::Large
                     && incident.tenant.is_none_or(|tenant| tenant < 3)
-                    && incident.evidence > 200.0
+                    && incident.log_likelihood_ratio > 200.0
                 {
                     self.busy_minutes.push(minutes);
                     if verbose && minutes > 5.0 {
@@ -164,7 +164,7 @@ impl Tally {
             }
         }
         self.tenant_weeks +=
-            (world.names.len() * (world.buckets - world.warm_up)) as f64 / (world.a_day * 7) as f64;
+            (world.names.len() * (world.buckets - world.warm_up)) as f64 / (world.buckets_per_day * 7) as f64;
     }
 
     pub fn print(&mut self, name: &str) {

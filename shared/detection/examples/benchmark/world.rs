@@ -1,5 +1,7 @@
-//! A made-up world of senders: counts per bucket with campaigns, days and weeks, late outcomes, growth, holidays, missing
-//! data, and incidents. Its assumptions change with the seed, so that a detector cannot live off one of them.
+//! A generated world of senders: counts per bucket with campaigns, daily and weekly seasons, late outcomes, growth, holidays, missing data
+//! and incidents.
+//!
+//! Its assumptions change with the seed, so that no detector can be tuned to one of them.
 
 use detection::Counts;
 
@@ -9,7 +11,7 @@ use crate::random::Random;
 pub const PROVIDERS: [&str; 8] =
     ["gmail", "microsoft", "yahoo", "apple", "gmx", "comcast", "orange", "other"];
 
-/// What changes from world to world beside the seed.
+/// What differs between worlds beside the seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub bucket_minutes: usize,
@@ -17,14 +19,14 @@ pub struct Shape {
     pub weeks: usize,
     pub campaigns: bool,
     pub incidents: bool,
-    /// Regular campaigns that a tenant's steady mail is of; 0: it is of none.
-    pub regulars: usize,
+    /// Recurring campaigns that a tenant's steady mail belongs to; with 0 it belongs to none.
+    pub recurring: usize,
     /// Whether each tenant sends nearly all of a day's mail within an hour or two.
     pub narrow: bool,
 }
 
 struct Tenant {
-    a_day: f64,
+    messages_per_day: f64,
     shares: Vec<f64>,
     zone: f64,
     peak_width: f64,
@@ -43,11 +45,11 @@ struct Tenant {
     quality: f64,
     campaign: Option<Campaign>,
     next_name: usize,
-    regulars: Vec<Regular>,
+    recurring: Vec<RecurringCampaign>,
 }
 
-/// A part of the steady mail that goes on day after day.
-struct Regular {
+/// A campaign that is sent day after day and is a part of the steady mail.
+struct RecurringCampaign {
     name: String,
     share: f64,
     quality: f64,
@@ -62,11 +64,11 @@ struct Campaign {
     interest: f64,
 }
 
-/// Late outcomes of one (tenant, provider, stream): expected counts of the buckets to come.
+/// Late outcomes of one (tenant, provider, stream): the expected counts of coming buckets.
 struct Future {
     opens: Vec<f32>,
     complaints: Vec<f32>,
-    /// What the complaints would be without an incident.
+    /// The complaints without an incident.
     usual_complaints: Vec<f32>,
     deliveries: Vec<f32>,
     label: String,
@@ -84,7 +86,7 @@ pub struct World {
     pub shape: Shape,
     pub names: Vec<String>,
     pub incidents: Vec<Incident>,
-    pub a_day: usize,
+    pub buckets_per_day: usize,
     pub warm_up: usize,
     pub buckets: usize,
     tenants: Vec<Tenant>,
@@ -95,12 +97,12 @@ pub struct World {
     holiday: Option<(usize, usize, f64)>,
     missing: Vec<(usize, usize)>,
     open_by_hour: f64,
-    chance: Random,
+    random: Random,
     now: usize,
 }
 
-fn kernel(a_day: usize, bucket: f64, median_minutes: f64, sigma: f64, days: usize) -> Vec<f32> {
-    let weights: Vec<f64> = (0..a_day * days)
+fn kernel(buckets_per_day: usize, bucket: f64, median_minutes: f64, sigma: f64, days: usize) -> Vec<f32> {
+    let weights: Vec<f64> = (0..buckets_per_day * days)
         .map(|index| {
             let minutes = (index as f64 + 0.5) * bucket;
             let z = (minutes / median_minutes).ln() / sigma;
@@ -113,44 +115,46 @@ fn kernel(a_day: usize, bucket: f64, median_minutes: f64, sigma: f64, days: usiz
 
 impl World {
     pub fn new(seed: u64, shape: Shape) -> Self {
-        let mut chance = Random::new(seed);
-        let a_day = 24 * 60 / shape.bucket_minutes;
+        let mut random = Random::new(seed);
+        let buckets_per_day = 24 * 60 / shape.bucket_minutes;
         let bucket = shape.bucket_minutes as f64;
-        let buckets = a_day * 7 * shape.weeks;
-        let warm_up = a_day * 7 * if chance.happens(0.5) { 2 } else { 3 };
-        let biggest = 10_f64.powf(chance.between(5.0, 6.0));
-        let exponent = chance.between(0.9, 1.6);
-        let base_dispersion = chance.between(0.01, 0.15);
+        let buckets = buckets_per_day * 7 * shape.weeks;
+        let warm_up = buckets_per_day * 7 * if random.happens(0.5) { 2 } else { 3 };
+        let biggest = 10_f64.powf(random.between(5.0, 6.0));
+        let exponent = random.between(0.9, 1.6);
+        let base_dispersion = random.between(0.01, 0.15);
         let tenants = (0..shape.tenants)
             .map(|rank| {
-                let a_day = biggest / (1.0 + rank as f64).powf(exponent);
-                let mut tenant = tenant(&mut chance, a_day, base_dispersion, shape.narrow);
-                tenant.regulars = regulars(&mut chance, shape.regulars);
+                let messages_per_day = biggest / (1.0 + rank as f64).powf(exponent);
+                let mut tenant = tenant(&mut random, messages_per_day, base_dispersion, shape.narrow);
+                tenant.recurring = recurring(&mut random, shape.recurring);
                 tenant
             })
             .collect();
         let incidents = if shape.incidents {
-            let (tenants, regulars) = (shape.tenants, shape.regulars);
-            let plan = Plan { tenants, providers: PROVIDERS.len(), warm_up, buckets, a_day, regulars };
-            incident::plan(&mut chance, &plan, shape.campaigns)
+            let (tenants, recurring) = (shape.tenants, shape.recurring);
+            let plan =
+                Plan { tenants, providers: PROVIDERS.len(), warm_up, buckets, buckets_per_day, recurring };
+            incident::plan(&mut random, &plan, shape.campaigns)
         } else {
             Vec::new()
         };
-        let open_kernel = kernel(a_day, bucket, chance.between(20.0, 180.0), chance.between(1.2, 2.0), 2);
+        let open_kernel =
+            kernel(buckets_per_day, bucket, random.between(20.0, 180.0), random.between(1.2, 2.0), 2);
         let complaint_kernel =
-            kernel(a_day, bucket, chance.between(60.0, 500.0), chance.between(1.0, 1.6), 3);
-        let slow_kernel = kernel(a_day, bucket, chance.between(10.0, 40.0), 1.0, 1);
-        let holiday = chance.happens(0.5).then(|| {
-            let start = warm_up + a_day * chance.below(7 * (shape.weeks - 3) - 3);
-            (start, start + a_day, chance.between(0.35, 0.7))
+            kernel(buckets_per_day, bucket, random.between(60.0, 500.0), random.between(1.0, 1.6), 3);
+        let slow_kernel = kernel(buckets_per_day, bucket, random.between(10.0, 40.0), 1.0, 1);
+        let holiday = random.happens(0.5).then(|| {
+            let start = warm_up + buckets_per_day * random.below(7 * (shape.weeks - 3) - 3);
+            (start, start + buckets_per_day, random.between(0.35, 0.7))
         });
         let missing = (0..2)
             .map(|_| {
-                let start = warm_up + chance.below(buckets - warm_up - a_day);
-                (start, start + a_day / 48 + chance.below(a_day / 12))
+                let start = warm_up + random.below(buckets - warm_up - buckets_per_day);
+                (start, start + buckets_per_day / 48 + random.below(buckets_per_day / 12))
             })
             .collect();
-        let futures = (0..shape.tenants * PROVIDERS.len() * (2 + shape.regulars))
+        let futures = (0..shape.tenants * PROVIDERS.len() * (2 + shape.recurring))
             .map(|_| Future {
                 opens: vec![0.0; open_kernel.len() + 1],
                 complaints: vec![0.0; complaint_kernel.len() + 1],
@@ -159,12 +163,12 @@ impl World {
                 label: String::new(),
             })
             .collect();
-        let open_by_hour = chance.between(0.0, 0.7);
+        let open_by_hour = random.between(0.0, 0.7);
         Self {
             names: (0..shape.tenants).map(|rank| format!("tenant-{rank:02}")).collect(),
             shape,
             incidents,
-            a_day,
+            buckets_per_day,
             warm_up,
             buckets,
             tenants,
@@ -175,12 +179,12 @@ impl World {
             holiday,
             missing,
             open_by_hour,
-            chance,
+            random,
             now: 0,
         }
     }
 
-    /// The next bucket's rows; none at the end. A bucket of missing data has no rows.
+    /// The rows of the next bucket; none at the end. A bucket whose data is missing has no rows.
     pub fn next(&mut self) -> Option<Vec<WorldRow>> {
         if self.now >= self.buckets {
             return None;
@@ -198,15 +202,15 @@ impl World {
     }
 
     fn tenant_bucket(&mut self, index: usize, rows: &mut Vec<WorldRow>) {
-        let hours = self.now as f64 * 24.0 / self.a_day as f64;
-        let day = self.now / self.a_day;
+        let hours = self.now as f64 * 24.0 / self.buckets_per_day as f64;
+        let day = self.now / self.buckets_per_day;
         let tenant = &mut self.tenants[index];
-        let chance = &mut self.chance;
+        let random = &mut self.random;
         let local = (hours + tenant.zone).rem_euclid(24.0);
         let weekday = ((hours + tenant.zone) / 24.0).floor().rem_euclid(7.0);
         let day_shape =
             tenant.night + (1.0 - tenant.night) * (-((local - 13.0) / tenant.peak_width).powi(2)).exp();
-        let mut level = tenant.a_day / self.a_day as f64 * day_shape * 1.6;
+        let mut level = tenant.messages_per_day / self.buckets_per_day as f64 * day_shape * 1.6;
         if weekday >= 5.0 {
             level *= tenant.weekend;
         }
@@ -216,47 +220,56 @@ impl World {
         {
             level *= factor;
         }
-        tenant.wobble = 0.97 * tenant.wobble + 0.06 * chance.normal();
+        tenant.wobble = 0.97 * tenant.wobble + 0.06 * random.normal();
         level *= (tenant.wobble * 0.6).exp();
         if tenant.campaign.is_none() {
             let daytime = (8.0..17.0).contains(&local) && weekday < 5.0;
-            let per_bucket = tenant.campaigns_a_week / (self.a_day as f64 * 7.0) * 4.0;
-            if daytime && chance.happens(per_bucket) {
-                let minutes = chance.between(20.0, 150.0);
-                let size = tenant.a_day * chance.between(0.2, 1.5);
+            let per_bucket = tenant.campaigns_a_week / (self.buckets_per_day as f64 * 7.0) * 4.0;
+            if daytime && random.happens(per_bucket) {
+                let minutes = random.between(20.0, 150.0);
+                let size = tenant.messages_per_day * random.between(0.2, 1.5);
                 tenant.next_name += 1;
                 tenant.campaign = Some(Campaign {
-                    // Some senders name a campaign anew each time, some do not.
-                    name: if self.shape.regulars > 0 && index % 2 == 1 {
+                    // Some senders give each campaign a new name, some do not.
+                    name: if self.shape.recurring > 0 && index % 2 == 1 {
                         "promotion".to_owned()
                     } else {
                         format!("c{}-{}", index, tenant.next_name)
                     },
                     left: size,
                     per_bucket: size / (minutes / self.shape.bucket_minutes as f64).max(1.0),
-                    quality: chance.lognormal(tenant.quality),
-                    interest: chance.lognormal(0.2),
+                    quality: random.lognormal(tenant.quality),
+                    interest: random.lognormal(0.2),
                 });
             }
         }
         let mut campaign = None;
         if let Some(running) = &mut tenant.campaign {
-            let now = running.left.min(running.per_bucket * chance.gamma(0.02));
+            let now = running.left.min(running.per_bucket * random.gamma(0.02));
             running.left -= now;
             campaign = Some((running.name.clone(), now, running.quality, running.interest));
             if running.left < 1.0 {
                 tenant.campaign = None;
             }
         }
-        let steady = level * chance.gamma(tenant.dispersion);
+        let steady = level * random.gamma(tenant.dispersion);
         for provider in 0..PROVIDERS.len() {
-            if self.shape.regulars == 0 {
+            if self.shape.recurring == 0 {
                 self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, rows);
             }
-            for regular in 0..self.shape.regulars {
-                let Regular { name, share, quality, interest } = &self.tenants[index].regulars[regular];
+            for recurring_campaign in 0..self.shape.recurring {
+                let RecurringCampaign { name, share, quality, interest } =
+                    &self.tenants[index].recurring[recurring_campaign];
                 let (name, mail, quality, interest) = (name.clone(), steady * share, *quality, *interest);
-                self.stream(index, provider, 2 + regular, mail, (&name, quality, interest), local, rows);
+                self.stream(
+                    index,
+                    provider,
+                    2 + recurring_campaign,
+                    mail,
+                    (&name, quality, interest),
+                    local,
+                    rows,
+                );
             }
             let (name, mail, quality, interest) = campaign
                 .as_ref()
@@ -265,7 +278,11 @@ impl World {
         }
     }
 
-    #[expect(clippy::too_many_arguments, clippy::too_many_lines, reason = "one recipe, told in order")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::too_many_lines,
+        reason = "one recipe, in the order of its steps"
+    )]
     fn stream(
         &mut self,
         index: usize,
@@ -278,7 +295,7 @@ impl World {
     ) {
         let now = self.now;
         let tenant = &self.tenants[index];
-        let chance = &mut self.chance;
+        let random = &mut self.random;
         let mut expected = mail * tenant.shares[provider];
         let mut hard = tenant.hard[provider] * quality;
         let mut soft = tenant.soft[provider];
@@ -295,64 +312,66 @@ impl World {
             let odds = |extra: f64, usual: f64, trials: f64| {
                 let usual = usual.max(1e-6);
                 let total = (usual + extra).min(1.0);
-                // Bounded as counts in a bucket are: bursts are not independent events.
+                // Bounded like the score of a count in one bucket, because bursts are not independent events.
                 (trials * (total * (total / usual).ln() - (total - usual))).max(0.0)
             };
             match event.kind {
                 IncidentType::ProviderBlock => {
-                    event.evidence += odds(event.amount, hard + soft, expected);
+                    event.log_likelihood_ratio += odds(event.amount, hard + soft, expected);
                     hard += event.amount * 0.5;
                     soft += event.amount * 0.5;
                 }
                 IncidentType::ProviderDeferral => {
-                    event.evidence += odds(event.amount, delay, expected);
+                    event.log_likelihood_ratio += odds(event.amount, delay, expected);
                     delay += event.amount;
                 }
                 IncidentType::BadList | IncidentType::CampaignBounces => {
-                    event.evidence += odds(event.amount, hard, expected);
+                    event.log_likelihood_ratio += odds(event.amount, hard, expected);
                     hard += event.amount;
                 }
-                // Gmail and Apple send no complaints back.
+                // Gmail and Apple report no complaints.
                 IncidentType::ComplaintBurst if complaint <= 0.0 => {}
                 IncidentType::ComplaintBurst => complaint += event.amount,
                 IncidentType::VolumeDrop => {
                     if stream != 1 {
                         let kept: f64 = 1.0 - event.amount;
-                        event.evidence += before * (kept * kept.max(0.01).ln() - kept + 1.0);
+                        event.log_likelihood_ratio += before * (kept * kept.max(0.01).ln() - kept + 1.0);
                     }
                     expected *= 1.0 - event.amount;
                 }
                 IncidentType::VolumeSpike => {
                     if stream != 1 {
-                        event.evidence += before * (event.amount * event.amount.ln() - event.amount + 1.0);
+                        event.log_likelihood_ratio +=
+                            before * (event.amount * event.amount.ln() - event.amount + 1.0);
                         expected *= event.amount;
                     }
                 }
                 IncidentType::OpenOutage | IncidentType::CampaignOpens => {
                     seen_opens = 1.0 - event.amount;
                     let kept: f64 = seen_opens;
-                    event.evidence += expected
+                    event.log_likelihood_ratio += expected
                         * tenant.open[provider]
                         * interest
                         * (kept * kept.max(0.01).ln() - kept + 1.0);
                 }
                 IncidentType::Latency => {
-                    event.evidence += if expected >= 1.0 { event.amount.ln() * 2.0 } else { 0.3 * expected };
+                    event.log_likelihood_ratio +=
+                        if expected >= 1.0 { event.amount.ln() * 2.0 } else { 0.3 * expected };
                     slower = event.amount;
                 }
                 IncidentType::SlowDecline => {
                     let part = (now - event.start) as f64 / (event.end - event.start) as f64;
-                    event.evidence += odds(event.amount * part, soft, expected);
+                    event.log_likelihood_ratio += odds(event.amount * part, soft, expected);
                     soft += event.amount * part;
                 }
             }
         }
-        let sends = chance.poisson(expected);
-        let permanent = chance.binomial(sends, hard);
-        let transient = chance.binomial(sends - permanent, soft);
+        let sends = random.poisson(expected);
+        let permanent = random.binomial(sends, hard);
+        let transient = random.binomial(sends - permanent, soft);
         let reached = sends - permanent - transient;
-        let delays = chance.binomial(reached, delay);
-        let streams = 2 + self.shape.regulars;
+        let delays = random.binomial(reached, delay);
+        let streams = 2 + self.shape.recurring;
         let future = &mut self.futures[(index * PROVIDERS.len() + provider) * streams + stream];
         if !name.is_empty() {
             name.clone_into(&mut future.label);
@@ -361,7 +380,7 @@ impl World {
             spread(&mut future.deliveries, &self.slow_kernel, now, delays);
         }
         let late = take(&mut future.deliveries, now);
-        let deliveries = reached - delays + chance.poisson(late);
+        let deliveries = reached - delays + random.poisson(late);
         if deliveries > 0.0 {
             spread(&mut future.opens, &self.open_kernel, now, deliveries * tenant.open[provider] * interest);
             spread(&mut future.complaints, &self.complaint_kernel, now, deliveries * complaint);
@@ -369,11 +388,11 @@ impl World {
             spread(&mut future.usual_complaints, &self.complaint_kernel, now, usual);
         }
         let awake = 1.0 - self.open_by_hour * (-((local - 3.0) / 3.5).powi(2)).exp();
-        let opens = chance.poisson(take(&mut future.opens, now) * awake * seen_opens);
+        let opens = random.poisson(take(&mut future.opens, now) * awake * seen_opens);
         let due = take(&mut future.complaints, now);
         let usual = take(&mut future.usual_complaints, now);
-        let complaints = chance.poisson(due);
-        // Complaints come hours after their mail, among those of other mail: that is when they can be seen.
+        let complaints = random.poisson(due);
+        // Complaints arrive hours after their mail, together with those about other mail, so that is when they are visible.
         if due > 1.001 * usual && usual > 0.0 {
             let lag = self.complaint_kernel.len();
             let burst = self.incidents.iter_mut().filter(|event| {
@@ -381,10 +400,10 @@ impl World {
                 event.kind == IncidentType::ComplaintBurst && event.tenant == Some(index) && may_show
             });
             if let Some(burst) = burst.max_by_key(|event| event.start) {
-                burst.evidence += due * (due / usual).ln() - (due - usual);
+                burst.log_likelihood_ratio += due * (due / usual).ln() - (due - usual);
             }
         }
-        let clicks = chance.binomial(opens, 0.15);
+        let clicks = random.binomial(opens, 0.15);
         if sends + deliveries + opens + complaints == 0.0 {
             return;
         }
@@ -402,7 +421,7 @@ impl World {
         let typical = 1500.0
             * tenant.slow[provider]
             * slower
-            * chance.lognormal(0.15 + 0.5 / deliveries.max(1.0).sqrt());
+            * random.lognormal(0.15 + 0.5 / deliveries.max(1.0).sqrt());
         counts.note_latency(typical + late * 60_000.0 / deliveries.max(1.0), deliveries);
         let campaign = if self.shape.campaigns { future.label.clone() } else { String::new() };
         rows.push(WorldRow { tenant: index, provider, campaign, counts });
@@ -427,16 +446,16 @@ fn take(future: &mut [f32], now: usize) -> f64 {
     std::mem::take(&mut future[slot]).into()
 }
 
-fn tenant(chance: &mut Random, a_day: f64, dispersion: f64, narrow: bool) -> Tenant {
+fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: bool) -> Tenant {
     let usual = [0.38, 0.22, 0.12, 0.08, 0.05, 0.05, 0.04, 0.06];
-    let mut shares: Vec<f64> = usual.iter().map(|share| share * chance.lognormal(0.4)).collect();
+    let mut shares: Vec<f64> = usual.iter().map(|share| share * random.lognormal(0.4)).collect();
     let total: f64 = shares.iter().sum();
     for share in &mut shares {
         *share /= total;
     }
     let mut rates = |median: f64, tenant: f64, provider: f64| -> Vec<f64> {
-        let own = median * chance.lognormal(tenant);
-        PROVIDERS.iter().map(|_| own * chance.lognormal(provider)).collect()
+        let own = median * random.lognormal(tenant);
+        PROVIDERS.iter().map(|_| own * random.lognormal(provider)).collect()
     };
     let hard = rates(0.005, 0.5, 0.3);
     let soft = rates(0.006, 0.5, 0.3);
@@ -447,37 +466,37 @@ fn tenant(chance: &mut Random, a_day: f64, dispersion: f64, narrow: bool) -> Ten
     let open = rates(0.22, 0.3, 0.15);
     let slow = rates(1.0, 0.3, 0.3);
     Tenant {
-        a_day: a_day * chance.lognormal(0.2),
+        messages_per_day: messages_per_day * random.lognormal(0.2),
         shares,
-        zone: chance.between(-8.0, 9.0).round(),
-        peak_width: if narrow { chance.between(0.3, 1.5) } else { chance.between(3.5, 7.0) },
-        weekend: chance.between(0.25, 1.1),
-        night: if narrow { chance.between(0.0, 0.02) } else { chance.between(0.05, 0.5) },
-        growth: chance.between(-0.15, 0.6),
-        dispersion: dispersion * chance.lognormal(0.4),
+        zone: random.between(-8.0, 9.0).round(),
+        peak_width: if narrow { random.between(0.3, 1.5) } else { random.between(3.5, 7.0) },
+        weekend: random.between(0.25, 1.1),
+        night: if narrow { random.between(0.0, 0.02) } else { random.between(0.05, 0.5) },
+        growth: random.between(-0.15, 0.6),
+        dispersion: dispersion * random.lognormal(0.4),
         hard,
         soft,
         delay,
         complaint,
         open: open.into_iter().map(|rate| rate.min(0.7)).collect(),
         slow,
-        campaigns_a_week: chance.between(0.0, 5.0),
+        campaigns_a_week: random.between(0.0, 5.0),
         wobble: 0.0,
-        quality: chance.between(0.1, 0.4),
+        quality: random.between(0.1, 0.4),
         campaign: None,
         next_name: 0,
-        regulars: Vec::new(),
+        recurring: Vec::new(),
     }
 }
 
-fn regulars(chance: &mut Random, count: usize) -> Vec<Regular> {
-    let shares: Vec<f64> = (0..count).map(|_| chance.lognormal(1.2)).collect();
+fn recurring(random: &mut Random, count: usize) -> Vec<RecurringCampaign> {
+    let shares: Vec<f64> = (0..count).map(|_| random.lognormal(1.2)).collect();
     let total: f64 = shares.iter().sum();
-    let regular = |(index, share): (usize, f64)| Regular {
-        name: format!("regular-{index}"),
+    let recurring_campaign = |(index, share): (usize, f64)| RecurringCampaign {
+        name: format!("recurring-{index}"),
         share: share / total,
-        quality: chance.lognormal(0.4),
-        interest: chance.lognormal(0.4),
+        quality: random.lognormal(0.4),
+        interest: random.lognormal(0.4),
     };
-    shares.into_iter().enumerate().map(regular).collect()
+    shares.into_iter().enumerate().map(recurring_campaign).collect()
 }

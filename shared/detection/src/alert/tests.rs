@@ -1,10 +1,17 @@
 //! The life of an alert, minute by minute.
 
-use super::*;
+use event::TenantId;
 
-fn finding(severity: Severity, hold: u32) -> Finding {
+use super::*;
+use crate::scope::AlertScope;
+
+fn acme() -> AlertScope {
+    AlertScope::Tenant(TenantId::new("acme").unwrap())
+}
+
+fn finding(severity: Severity, hold_minutes: u32) -> Finding {
     Finding {
-        key: AlertKey::of("acme", Some("gmail".to_owned()), AlertGroup::Delivery),
+        key: AlertKey::at_provider(&acme(), Some("gmail".to_owned()), AlertGroup::Delivery),
         content: AlertContent {
             kind: AlertKind::Anomaly,
             severity,
@@ -14,12 +21,12 @@ fn finding(severity: Severity, hold: u32) -> Finding {
             limit: None,
             numerator: 50.0,
             denominator: Some(100.0),
-            started: 100,
-            window: 5,
+            started: Minute(100),
+            window_minutes: 5,
             cause: Vec::new(),
             summary: "Bounces are high.".to_owned(),
         },
-        hold,
+        hold_minutes,
     }
 }
 
@@ -27,7 +34,7 @@ fn run(registry: &mut AlertRegistry, from: u32, until: u32, bad: bool) -> Vec<(u
     let mut observed = Vec::new();
     for now in (from..until).step_by(5) {
         let findings = if bad { vec![finding(Severity::Warning, 0)] } else { Vec::new() };
-        for change in registry.apply(now, findings, &Rules::default()) {
+        for change in registry.apply(Minute(now), findings, &Rules::default()) {
             observed.push((now, change.state, change.sequence));
         }
     }
@@ -35,39 +42,40 @@ fn run(registry: &mut AlertRegistry, from: u32, until: u32, bad: bool) -> Vec<(u
 }
 
 #[test]
-fn an_alert_fires_once_and_is_resolved_once() {
+fn alert_fires_once_and_is_resolved_once() {
     let mut registry = AlertRegistry::default();
     assert_eq!(run(&mut registry, 100, 200, true), [(100, State::Firing, 1)]);
     assert_eq!(run(&mut registry, 200, 400, false), [(225, State::Resolved, 2)]);
     assert_eq!(run(&mut registry, 400, 3000, false), []);
-    assert_eq!(registry, AlertRegistry::default(), "nothing is kept of what is over");
+    assert_eq!(registry, AlertRegistry::default(), "a resolved alert is forgotten in the end");
 }
 
 #[test]
 fn trouble_that_comes_back_keeps_its_id_and_takes_longer_to_end() {
     let mut registry = AlertRegistry::default();
-    let first = registry.apply(100, vec![finding(Severity::Warning, 0)], &Rules::default());
+    let first = registry.apply(Minute(100), vec![finding(Severity::Warning, 0)], &Rules::default());
     run(&mut registry, 105, 200, false);
-    let again = registry.apply(200, vec![finding(Severity::Warning, 0)], &Rules::default());
+    let again = registry.apply(Minute(200), vec![finding(Severity::Warning, 0)], &Rules::default());
     assert_eq!(first[0].id, again[0].id);
     assert_eq!(again[0].sequence, 3);
     assert_eq!(run(&mut registry, 205, 400, false), [(260, State::Resolved, 4)]);
 }
 
 #[test]
-fn an_alert_that_fires_again_within_a_day_has_a_new_time_of_firing() {
+fn alert_that_fires_again_within_a_day_has_a_new_time_of_firing() {
     let rules = Rules::default();
     for (later, keeps_id) in [(3 * 60, true), (20 * 60, true), (30 * 60, false)] {
         let mut registry = AlertRegistry::default();
-        let first = registry.apply(100, vec![finding(Severity::Warning, 0)], &rules).remove(0);
+        let first = registry.apply(Minute(100), vec![finding(Severity::Warning, 0)], &rules).remove(0);
         assert!(!first.recurred && !first.escalated);
         run(&mut registry, 105, 100 + later, false);
-        let again = registry.apply(100 + later, vec![finding(Severity::Warning, 0)], &rules).remove(0);
+        let again =
+            registry.apply(Minute(100 + later), vec![finding(Severity::Warning, 0)], &rules).remove(0);
         assert_eq!((again.state, again.recurred, again.id == first.id), (State::Firing, keeps_id, keeps_id));
         assert_eq!(again.fired_at, Minute(100 + later).start().to_string(), "{later}");
-        // What follows belongs to the second time.
+        // The changes that follow belong to the second time.
         let resolved =
-            (105 + later..).step_by(5).find_map(|now| registry.apply(now, Vec::new(), &rules).pop());
+            (105 + later..).step_by(5).find_map(|now| registry.apply(Minute(now), Vec::new(), &rules).pop());
         let resolved = resolved.unwrap();
         assert_eq!((resolved.state, &resolved.fired_at), (State::Resolved, &again.fired_at));
         assert!(!resolved.recurred);
@@ -77,13 +85,13 @@ fn an_alert_that_fires_again_within_a_day_has_a_new_time_of_firing() {
 #[test]
 fn trouble_that_comes_back_much_later_is_held_like_new_trouble() {
     let mut registry = AlertRegistry::default();
-    registry.apply(100, vec![finding(Severity::Warning, 0)], &Rules::default());
+    registry.apply(Minute(100), vec![finding(Severity::Warning, 0)], &Rules::default());
     run(&mut registry, 105, 1000, false);
     let held = |registry: &mut AlertRegistry, now| {
-        registry.apply(now, vec![finding(Severity::Warning, 10)], &Rules::default())
+        registry.apply(Minute(now), vec![finding(Severity::Warning, 10)], &Rules::default())
     };
     assert_eq!(held(&mut registry, 1000), []);
-    // It passes, and the alert is still the one that was resolved.
+    // The finding passes, and the resolved alert is kept.
     assert_eq!(run(&mut registry, 1005, 1100, false), []);
     assert_eq!(held(&mut registry, 1100), []);
     assert_eq!(held(&mut registry, 1105), []);
@@ -92,7 +100,7 @@ fn trouble_that_comes_back_much_later_is_held_like_new_trouble() {
 }
 
 #[test]
-fn an_open_alert_reminds_once_a_day_unless_acknowledged() {
+fn open_alert_reminds_once_a_day_unless_it_is_acknowledged() {
     let mut registry = AlertRegistry::default();
     let day = 24 * 60;
     assert_eq!(run(&mut registry, 100, 100 + 2 * day, true).len(), 2);
@@ -103,12 +111,12 @@ fn an_open_alert_reminds_once_a_day_unless_acknowledged() {
 }
 
 #[test]
-fn an_escalation_is_notified_at_once_and_once() {
+fn escalation_is_notified_at_once_and_once() {
     let mut registry = AlertRegistry::default();
     let rules = Rules::default();
-    let fired = registry.apply(100, vec![finding(Severity::Info, 0)], &rules).remove(0);
+    let fired = registry.apply(Minute(100), vec![finding(Severity::Info, 0)], &rules).remove(0);
     let mut changes = Vec::new();
-    // It gets worse and better and worse again while it is open.
+    // The trouble gets worse, better and worse again while the alert is open.
     for (now, severity) in [
         (101, Severity::Warning),
         (102, Severity::Info),
@@ -117,7 +125,7 @@ fn an_escalation_is_notified_at_once_and_once() {
         (105, Severity::Warning),
         (106, Severity::Critical),
     ] {
-        changes.extend(registry.apply(now, vec![finding(severity, 0)], &rules));
+        changes.extend(registry.apply(Minute(now), vec![finding(severity, 0)], &rules));
     }
     let observed: Vec<_> = changes.iter().map(|change| (change.sequence, change.severity)).collect();
     assert_eq!(observed, [(2, Severity::Warning), (3, Severity::Critical)]);
@@ -125,8 +133,8 @@ fn an_escalation_is_notified_at_once_and_once() {
         assert_eq!((change.state, change.escalated, change.recurred), (State::Firing, true, false));
         assert_eq!((&change.id, &change.fired_at), (&fired.id, &fired.fired_at));
     }
-    // Who was notified of the worst is notified of the end.
-    let resolved = registry.apply(200, Vec::new(), &rules).remove(0);
+    // The end is notified with the highest severity that was notified.
+    let resolved = registry.apply(Minute(200), Vec::new(), &rules).remove(0);
     assert_eq!(
         (resolved.state, resolved.severity, resolved.sequence),
         (State::Resolved, Severity::Critical, 4)
@@ -134,24 +142,24 @@ fn an_escalation_is_notified_at_once_and_once() {
 }
 
 #[test]
-fn an_escalation_passes_acknowledgement() {
+fn escalation_is_notified_although_the_alert_is_acknowledged() {
     let mut registry = AlertRegistry::default();
-    let fired = registry.apply(100, vec![finding(Severity::Warning, 0)], &Rules::default());
+    let fired = registry.apply(Minute(100), vec![finding(Severity::Warning, 0)], &Rules::default());
     assert!(registry.acknowledge(&fired[0].id));
-    let worse = registry.apply(101, vec![finding(Severity::Critical, 0)], &Rules::default());
+    let worse = registry.apply(Minute(101), vec![finding(Severity::Critical, 0)], &Rules::default());
     assert!(worse[0].escalated);
     // The acknowledgement still holds, so there is no reminder.
     assert_eq!(run(&mut registry, 102, 102 + 2 * 24 * 60, true), []);
 }
 
 #[test]
-fn a_held_verdict_waits_and_is_forgotten_if_it_passes() {
+fn held_finding_fires_only_if_it_lasts() {
     let mut registry = AlertRegistry::default();
-    assert!(registry.apply(100, vec![finding(Severity::Info, 10)], &Rules::default()).is_empty());
-    assert!(registry.apply(105, vec![finding(Severity::Info, 10)], &Rules::default()).is_empty());
-    assert_eq!(registry.apply(110, vec![finding(Severity::Info, 10)], &Rules::default()).len(), 1);
+    assert!(registry.apply(Minute(100), vec![finding(Severity::Info, 10)], &Rules::default()).is_empty());
+    assert!(registry.apply(Minute(105), vec![finding(Severity::Info, 10)], &Rules::default()).is_empty());
+    assert_eq!(registry.apply(Minute(110), vec![finding(Severity::Info, 10)], &Rules::default()).len(), 1);
     let mut registry = AlertRegistry::default();
-    registry.apply(100, vec![finding(Severity::Info, 10)], &Rules::default());
+    registry.apply(Minute(100), vec![finding(Severity::Info, 10)], &Rules::default());
     run(&mut registry, 105, 130, false);
     assert_eq!(registry, AlertRegistry::default());
 }
@@ -159,10 +167,42 @@ fn a_held_verdict_waits_and_is_forgotten_if_it_passes() {
 #[test]
 fn nothing_fires_in_maintenance() {
     let rules = Rules {
-        maintenance: vec![crate::rules::Maintenance { tenant: None, from: 0, until: 1000 }],
+        maintenance: vec![crate::rules::Maintenance { tenant: None, from: Minute(0), until: Minute(1000) }],
         ..Rules::default()
     };
     let mut registry = AlertRegistry::default();
-    assert!(registry.apply(999, vec![finding(Severity::Critical, 0)], &rules).is_empty());
-    assert_eq!(registry.apply(1000, vec![finding(Severity::Critical, 0)], &rules).len(), 1);
+    assert!(registry.apply(Minute(999), vec![finding(Severity::Critical, 0)], &rules).is_empty());
+    assert_eq!(registry.apply(Minute(1000), vec![finding(Severity::Critical, 0)], &rules).len(), 1);
+}
+
+#[test]
+fn missing_counts_keep_an_alert_open_but_not_that_of_the_pipeline() {
+    let mut registry = AlertRegistry::default();
+    let pipeline = Finding {
+        key: AlertKey::whole(&AlertScope::Platform, AlertGroup::Pipeline),
+        ..finding(Severity::Critical, 0)
+    };
+    registry.apply(Minute(100), vec![finding(Severity::Warning, 0), pipeline], &Rules::default());
+    for now in 101..200 {
+        registry.keep_open(Minute(now));
+        registry.apply(Minute(now), Vec::new(), &Rules::default());
+    }
+    let firing: Vec<AlertGroup> = registry.firing().map(|key| key.group).collect();
+    assert_eq!(firing, [AlertGroup::Delivery]);
+}
+
+#[test]
+fn alert_explains_related_findings_for_a_while_after_its_end() {
+    let mut registry = AlertRegistry::default();
+    registry.apply(Minute(100), vec![finding(Severity::Warning, 0)], &Rules::default());
+    run(&mut registry, 105, 200, false);
+    let key = AlertKey::at_provider(&acme(), Some("gmail".to_owned()), AlertGroup::Delivery);
+    let other = AlertKey::at_provider(&acme(), Some("yahoo".to_owned()), AlertGroup::Delivery);
+    let aftermath_minutes = AlertGroup::Delivery.aftermath_minutes();
+    for (now, explains) in [(200, true), (99 + aftermath_minutes, true), (100 + aftermath_minutes, false)] {
+        assert_eq!(registry.explains(&key, Minute(now)), explains, "{now}");
+        assert_eq!(registry.has_recent(AlertGroup::Delivery, Minute(now)), explains, "{now}");
+        assert_eq!(registry.is_reported_elsewhere(&other, Minute(now)), explains, "{now}");
+        assert!(!registry.is_reported_elsewhere(&key, Minute(now)), "an alert is not elsewhere from itself");
+    }
 }

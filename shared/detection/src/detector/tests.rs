@@ -1,4 +1,4 @@
-//! The detector over made-up days: what it says, and above all when it says nothing.
+//! The detector over generated days: what it reports, and above all when it reports nothing.
 
 use super::*;
 use crate::alert::{AlertKind, State};
@@ -9,7 +9,7 @@ const DAY: u32 = 288;
 /// 2026-01-05, a Monday.
 const START: u32 = 29_459_520;
 
-/// Scatter without randomness: between -1 and 1, different for every series and bucket.
+/// Deterministic noise between -1 and 1, different for every series and bucket.
 fn scatter(bucket: u32, series: usize) -> f64 {
     let mixed = u64::from(bucket)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -18,7 +18,7 @@ fn scatter(bucket: u32, series: usize) -> f64 {
     f64::from(u32::try_from(mixed >> 40).unwrap()) / f64::from(1_u32 << 23) - 1.0
 }
 
-/// A quiet bucket of one series: `mail` sent, 1 % bounced, 20 % opened at once.
+/// A normal bucket of one series: about `mail` messages sent, 1 % bounced, 20 % opened at once.
 fn quiet(bucket: u32, series: usize, mail: f64) -> Counts {
     let sends = (mail * (1.0 + 0.2 * scatter(bucket, series))).round();
     let bounced = (sends * 0.01 * (1.0 + scatter(bucket, series + 1000))).round();
@@ -30,7 +30,7 @@ fn names(tenants: usize) -> Vec<String> {
     (0..tenants).map(|index| format!("t{index:03}")).collect()
 }
 
-/// Runs buckets `from..until`; `change` bends the counts of (bucket, tenant, provider).
+/// Observes some buckets of several tenants; `change` changes the counts of (bucket, tenant, provider).
 fn run(
     detector: &mut Detector,
     tenants: &[String],
@@ -66,22 +66,22 @@ fn block(counts: &mut Counts) {
     counts.bounces_permanent += refused;
 }
 
-/// The changes in which alerts fired.
+/// The changes in which alerts fired, without escalations.
 fn firing(changes: &[Change]) -> Vec<&Change> {
     changes.iter().filter(|change| change.state == State::Firing && !change.escalated).collect()
 }
 
 #[test]
-fn quiet_weeks_are_silent() {
+fn normal_weeks_have_no_alert() {
     let mut detector = Detector::new(5, Rules::default());
     let changes = run(&mut detector, &names(3), 0..14 * DAY, 80.0, |_, _, _, _| {});
     assert_eq!(changes, []);
 }
 
 #[test]
-fn the_hours_of_the_first_day_are_not_held_against_those_of_the_next() {
+fn first_day_is_not_taken_for_the_usual_season() {
     let mut detector = Detector::new(5, Rules::default());
-    // Mail of which more is opened than of most, over the day after it came; so on the first day of all there are few opens.
+    // Much of the mail is opened, over the day after it came; so on the very first day there are few opens.
     let begin = DAY / 4;
     let wave =
         |bucket: u32| 1.0 + 0.9 * (std::f64::consts::TAU * f64::from(bucket) / f64::from(DAY) + 4.5).sin();
@@ -95,23 +95,23 @@ fn the_hours_of_the_first_day_are_not_held_against_those_of_the_next() {
 }
 
 #[test]
-fn the_little_mail_after_a_burst_misses_no_late_deliveries() {
+fn little_mail_after_a_burst_is_not_compared_with_late_deliveries() {
     let mut detector = Detector::new(5, Rules::default());
     let changes = run(&mut detector, &names(5), 0..14 * DAY, 100.0, |bucket, tenant, _, counts| {
         let begin = 50 * u32::try_from(tenant).unwrap();
         let mail = |bucket: u32| if (begin..begin + 24).contains(&(bucket % DAY)) { 20.0 } else { 0.1 };
-        // A fifth of the others' mail is delivered half an hour late; all of the first one's comes at once.
+        // A fifth of the other tenants' mail is delivered half an hour late; that of the first tenant comes at once.
         let late = if tenant == 0 { mail(bucket) } else { mail(bucket + DAY - 6) };
         let deliveries = counts.sends * (0.8 * mail(bucket) + 0.2 * late);
         let sends = (counts.sends * mail(bucket)).round();
         *counts = Counts { sends, deliveries: deliveries.round(), ..Counts::default() };
     });
-    let told: Vec<&str> = changes.iter().map(|change| change.summary.as_str()).collect();
-    assert!(told.is_empty(), "{told:#?}");
+    let summaries: Vec<&str> = changes.iter().map(|change| change.summary.as_str()).collect();
+    assert!(summaries.is_empty(), "{summaries:#?}");
 }
 
 #[test]
-fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
+fn block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     let mut detector = Detector::new(5, Rules::default());
     let begin = 5 * DAY;
     let changes = run(&mut detector, &names(4), 0..6 * DAY, 100.0, |bucket, tenant, provider, counts| {
@@ -129,7 +129,8 @@ fn a_block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     assert_eq!(changes.last().unwrap().id, fired[0].id);
 }
 
-/// Eight days of one tenant with a small campaign each day among much other mail; `change` bends the counts of (bucket, campaign).
+/// Observes eight days of one tenant with two small recurring campaigns among much other mail; `change` changes the counts of (bucket,
+/// campaign).
 fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
     let mut detector = Detector::new(5, Rules::default());
     let mut changes = Vec::new();
@@ -153,7 +154,7 @@ fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
 }
 
 #[test]
-fn trouble_of_one_campaign_that_drowns_in_the_whole_is_told_of_the_campaign() {
+fn trouble_of_one_campaign_that_drowns_in_the_whole_is_reported_for_the_campaign() {
     let begin = 6 * DAY + 100;
     let changes = run_campaigns(|bucket, campaign, counts| {
         if campaign == "resets" && (begin..begin + 24).contains(&bucket) {
@@ -166,13 +167,13 @@ fn trouble_of_one_campaign_that_drowns_in_the_whole_is_told_of_the_campaign() {
     assert_eq!(fired.len(), 1, "{changes:#?}");
     assert_eq!((fired[0].tenant.as_str(), fired[0].scope["campaign"].as_str()), ("acme", "resets"));
     assert_eq!(fired[0].scope.len(), 1);
-    assert!(fired[0].summary.contains("of acme in campaign resets"), "{}", fired[0].summary);
+    assert!(fired[0].summary.contains("for acme in campaign resets"), "{}", fired[0].summary);
     assert_eq!(fired[0].cause[0].filter["campaign"], "resets");
     assert_eq!(changes.last().unwrap().state, State::Resolved);
 }
 
 #[test]
-fn trouble_of_all_campaigns_is_told_once_and_of_the_whole() {
+fn trouble_of_all_campaigns_is_reported_once_and_for_the_whole() {
     let begin = 6 * DAY + 100;
     let changes = run_campaigns(|bucket, _, counts| {
         if (begin..begin + 24).contains(&bucket) {
@@ -184,8 +185,8 @@ fn trouble_of_all_campaigns_is_told_once_and_of_the_whole() {
     assert!(!fired[0].scope.contains_key("campaign"), "{:?}", fired[0].scope);
 }
 
-/// Alerts on the volume of a sender whose steady mail has one campaign and whose bursts have others, named by day and number; on day 20
-/// there is five times the steady mail for two hours.
+/// The alerts on the volume of a tenant whose steady mail and whose bursts have campaigns that are named by the day. On day 20 there is
+/// five times the steady mail for two hours.
 fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> Vec<Change> {
     let mut detector = Detector::new(5, Rules::default());
     let mut changes = Vec::new();
@@ -195,7 +196,7 @@ fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> 
         let mut rows = Vec::new();
         let factor = if spike.contains(&bucket) { 5.0 } else { 1.0 };
         rows.push((steady(day), quiet(bucket, 0, 60.0 * factor)));
-        // Each day some burst of eight to twelve times the usual mail, never at the same time.
+        // One burst of eight to twelve times the usual mail each day, always at another time.
         let begin = 40 + day * 67 % 120;
         if (begin..begin + 9).contains(&of_the_day) {
             rows.push((burst(day), quiet(bucket, 1, 600.0 + 120.0 * scatter(day, 2))));
@@ -213,15 +214,19 @@ fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> 
 }
 
 #[test]
-fn bursts_are_no_alert_whatever_is_named_and_more_of_the_steady_mail_is_one_where_it_is_known() {
+fn bursts_are_no_alert_and_a_spike_of_steady_mail_is_one_where_it_can_be_distinguished() {
     let none = |_: u32| String::new();
     let dated = |day: u32| format!("news-{day}");
     for (what, alerts, expected) in [
         ("no campaign is named", run_bursts(none, none), 0),
-        ("bursts are", run_bursts(none, dated), 1),
-        ("all are, each day anew", run_bursts(|day| format!("day-{day}"), dated), 0),
-        ("all are", run_bursts(|_| "receipts".to_owned(), dated), 1),
-        ("all are, bursts by one name", run_bursts(|_| "receipts".to_owned(), |_| "news".to_owned()), 1),
+        ("bursts are named", run_bursts(none, dated), 1),
+        ("all are named, with new names each day", run_bursts(|day| format!("day-{day}"), dated), 0),
+        ("all are named", run_bursts(|_| "receipts".to_owned(), dated), 1),
+        (
+            "all are named, bursts with one name",
+            run_bursts(|_| "receipts".to_owned(), |_| "news".to_owned()),
+            1,
+        ),
     ] {
         assert_eq!(firing(&alerts).len(), expected, "{what}: {alerts:#?}");
         assert!(
@@ -232,7 +237,7 @@ fn bursts_are_no_alert_whatever_is_named_and_more_of_the_steady_mail_is_one_wher
 }
 
 #[test]
-fn one_block_over_many_tenants_is_one_alert() {
+fn block_of_many_tenants_is_one_alert() {
     let mut detector = Detector::new(5, Rules::default());
     let begin = 4 * DAY;
     let changes = run(&mut detector, &names(500), 0..4 * DAY + 60, 20.0, |bucket, _, provider, counts| {
@@ -247,7 +252,7 @@ fn one_block_over_many_tenants_is_one_alert() {
 }
 
 #[test]
-fn a_bucket_given_twice_or_too_late_changes_nothing() {
+fn bucket_that_comes_twice_or_too_late_changes_nothing() {
     let tenants = names(2);
     let mut once = Detector::new(5, Rules::default());
     run(&mut once, &tenants, 0..DAY, 50.0, |_, _, _, _| {});
@@ -258,7 +263,7 @@ fn a_bucket_given_twice_or_too_late_changes_nothing() {
 }
 
 #[test]
-fn state_that_was_stored_goes_on_as_if_it_never_was() {
+fn restored_detector_continues_as_if_it_had_not_been_stored() {
     let tenants = names(2);
     let trouble = |bucket: u32, tenant: usize, provider: usize, counts: &mut Counts| {
         if (3 * DAY + 1..3 * DAY + 30).contains(&bucket) && tenant == 0 && provider == 1 {
@@ -267,9 +272,9 @@ fn state_that_was_stored_goes_on_as_if_it_never_was() {
     };
     let mut whole = Detector::new(5, Rules::default());
     run(&mut whole, &tenants, 0..3 * DAY + 2, 50.0, trouble);
-    let shared = crate::state::decode(&crate::state::encode(whole.shared()).unwrap()).unwrap();
+    let platform = crate::state::decode(&crate::state::encode(whole.platform_state()).unwrap()).unwrap();
     let stored = crate::state::decode(&crate::state::encode(whole.tenants()).unwrap()).unwrap();
-    let mut restored = Detector::restore(shared, stored, Rules::default());
+    let mut restored = Detector::restore(platform, stored, Rules::default());
     let rest = 3 * DAY + 2..3 * DAY + 100;
     let changes = run(&mut whole, &tenants, rest.clone(), 50.0, trouble);
     assert!(!changes.is_empty());
@@ -277,7 +282,7 @@ fn state_that_was_stored_goes_on_as_if_it_never_was() {
 }
 
 #[test]
-fn silence_of_all_tenants_is_the_pipeline_and_of_one_it_is_the_tenant() {
+fn silence_of_all_tenants_is_a_pipeline_alert_and_of_one_a_silence_alert() {
     let tenants = names(4);
     let mut detector = Detector::new(5, Rules::default());
     run(&mut detector, &tenants, 0..12 * DAY, 60.0, |_, _, _, _| {});
@@ -297,15 +302,15 @@ fn silence_of_all_tenants_is_the_pipeline_and_of_one_it_is_the_tenant() {
     assert_eq!((fired[0].kind, fired[0].tenant.as_str()), (AlertKind::Silence, "t002"));
 }
 
-/// Alerts that somebody or everybody is silent, over some weeks of buckets of so many minutes: the minutes since the first Monday in
-/// which they fired, and their words. There is mail in hours where `has_mail` says so.
+/// The silence and pipeline alerts of some weeks in buckets of `bucket` minutes: the minutes since the first Monday at which they fired,
+/// and what they say. There is mail in the hours that `has_mail` accepts.
 fn silences(tenants: usize, bucket: u32, weeks: u32, has_mail: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
     let tenants = names(tenants);
     let mut detector = Detector::new(bucket, Rules::default());
     let mut fired = Vec::new();
     for minute in (0..weeks * 7 * 24 * 60).step_by(usize::try_from(bucket).unwrap()) {
         let mut rows = Vec::new();
-        // As stored counts have it, buckets without events have no rows.
+        // Buckets without events have no rows, as in stored counts.
         for (tenant, name) in tenants.iter().enumerate().filter(|_| has_mail(minute / 60)) {
             let counts = quiet(minute / bucket, tenant, 60.0 * f64::from(bucket));
             rows.push(CountsRow { tenant: name, provider: "gmail", campaign: "", counts, times: None });
@@ -318,13 +323,13 @@ fn silences(tenants: usize, bucket: u32, weeks: u32, has_mail: impl Fn(u32) -> b
     fired
 }
 
-/// Nobody sends from 23:00 to 06:00, in a zone two hours ahead.
+/// No tenant sends from 23:00 to 06:00, in a time zone two hours ahead of UTC.
 fn by_day(hour: u32) -> bool {
     (4..21).contains(&(hour % 24))
 }
 
 #[test]
-fn hours_in_which_nobody_ever_sends_are_no_outage_after_the_first_time() {
+fn hours_in_which_no_tenant_ever_sends_are_no_outage_after_the_first_time() {
     let on_weekdays = |hour: u32| (hour + 2) / 24 % 7 < 5;
     for (bucket, weeks, tenants) in [(60, 8, 1), (60, 8, 4), (10, 3, 4)] {
         let nights = silences(tenants, bucket, weeks, by_day);
@@ -340,7 +345,7 @@ fn hours_in_which_nobody_ever_sends_are_no_outage_after_the_first_time() {
 }
 
 #[test]
-fn an_outage_by_day_is_found_as_soon_where_nobody_sends_by_night() {
+fn outage_by_day_is_found_as_soon_where_no_tenant_sends_by_night() {
     // Noon to three on a Wednesday.
     let outage =
         |weeks: u32, hour: u32| (0..3).contains(&(i64::from(hour) - i64::from((weeks - 1) * 168 + 60)));
@@ -355,7 +360,7 @@ fn an_outage_by_day_is_found_as_soon_where_nobody_sends_by_night() {
 }
 
 #[test]
-fn an_open_alert_stays_open_while_counts_are_missing() {
+fn open_alert_stays_open_while_counts_are_missing() {
     let tenants = names(4);
     let mut detector = Detector::new(5, Rules::default());
     let begin = 5 * DAY;
@@ -368,14 +373,14 @@ fn an_open_alert_stays_open_while_counts_are_missing() {
         }
     });
     let of_the_block: Vec<_> = changes.iter().filter(|change| change.tenant == "t001").collect();
-    // It gets worse, but it neither ends nor begins again.
+    // The alert escalates, but it neither ends nor fires again.
     assert!(of_the_block.iter().all(|change| change.state == State::Firing), "{of_the_block:#?}");
     let of_the_block = of_the_block.iter().filter(|change| !change.escalated).count();
     assert_eq!(of_the_block, 1, "{changes:#?}");
 }
 
 #[test]
-fn huge_counts_and_long_names_are_survived() {
+fn huge_counts_and_long_names_do_no_harm() {
     let mut detector = Detector::new(1, Rules::default());
     let name = "x".repeat(10_000);
     for minute in 0..300_u32 {
@@ -387,4 +392,18 @@ fn huge_counts_and_long_names_are_survived() {
     }
     let tenant = &detector.tenants()["t"];
     assert!(tenant.providers.is_empty() && tenant.campaigns.is_empty());
+}
+
+#[test]
+fn threshold_accepts_the_configured_number_of_false_alarms() {
+    let threshold_for = |accepted: f64, bucket_minutes: u32| {
+        let rules = Rules { false_alerts_per_tenant_week: accepted, ..Rules::default() };
+        threshold(&rules, bucket_minutes)
+    };
+    for (accepted, bucket_minutes) in [(0.1, 1), (0.1, 5), (0.1, 60), (1.0, 5), (10.0, 60)] {
+        let buckets = 10_080.0 / f64::from(bucket_minutes);
+        let false_alarms = TESTS_PER_TENANT * buckets * (-threshold_for(accepted, bucket_minutes)).exp();
+        assert!((false_alarms / accepted - 1.0).abs() < 1e-9, "{accepted} {bucket_minutes}: {false_alarms}");
+    }
+    assert!(threshold_for(0.0, 5).is_finite(), "invalid rules do not break the detector");
 }

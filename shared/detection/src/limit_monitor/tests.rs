@@ -1,29 +1,35 @@
-//! When a limit is broken, and when it is kept again.
+//! When a limit is broken, and when the breach is over.
 
 use super::*;
-use crate::counts::METRIC_COUNT;
 use crate::outcome_delay::{DecayFactors, DelayKernel};
+use crate::per_metric::PerMetric;
 
-fn add(windows: &mut LimitWindows, counts: &Counts, times: SlowDeliveries, now: u32) {
-    add_told(windows, counts, times, now, AlertCoverage::default());
+fn add(windows: &mut LimitWindows, counts: &Counts, slow: SlowDeliveries, minute: u32) {
+    add_covered(windows, counts, slow, minute, AlertCoverage::default());
 }
 
-/// A bucket of a minute, whose complaints come over four hours.
-fn add_told(
+/// Adds a bucket of one minute, whose complaints arrive over four hours.
+fn add_covered(
     windows: &mut LimitWindows,
     counts: &Counts,
-    times: SlowDeliveries,
-    now: u32,
-    told: AlertCoverage,
+    slow: SlowDeliveries,
+    minute: u32,
+    coverage: AlertCoverage,
 ) {
+    let kernels = PerMetric::from_fn(|_| DelayKernel::assumed([0.0, 0.0, 0.0, 1.0, 0.0]));
     let decay = DecayFactors::new(1);
-    let kernels = [DelayKernel::guess([0.0, 0.0, 0.0, 1.0, 0.0]); METRIC_COUNT];
-    let context = BucketContext { now, bucket: 1, threshold: 16.0, kernels: &kernels, decay: &decay };
-    windows.add(counts, times, told, &context);
+    let context = BucketContext {
+        now: Minute(minute),
+        bucket_minutes: 1,
+        threshold: 16.0,
+        kernels: &kernels,
+        decay: &decay,
+    };
+    windows.add(counts, slow, coverage, &context);
 }
 
 fn breached(bounces: f64, sent: f64) -> bool {
-    let mut windows = LimitWindows::new(0);
+    let mut windows = LimitWindows::new(Minute(0));
     add(
         &mut windows,
         &Counts { deliveries: sent - bounces, bounces_permanent: bounces, ..Counts::default() },
@@ -34,16 +40,16 @@ fn breached(bounces: f64, sent: f64) -> bool {
 }
 
 #[test]
-fn one_bounce_in_13_mails_is_no_breach_and_30_in_500_is() {
+fn one_bounce_of_13_messages_is_no_breach_and_30_of_500_are() {
     assert!(!breached(1.0, 13.0));
     assert!(breached(30.0, 500.0));
-    assert!(!breached(7.0, 7.0), "fewer than eight events say nothing");
+    assert!(!breached(7.0, 7.0), "fewer than eight events prove nothing");
     assert!(!breached(0.0, 0.0));
 }
 
 #[test]
-fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
-    let mut windows = LimitWindows::new(0);
+fn rate_close_to_its_limit_breaks_it_at_most_once_and_stays_broken() {
+    let mut windows = LimitWindows::new(Minute(0));
     let mut changes = 0;
     let mut open = false;
     for bucket in 0..2000_u32 {
@@ -62,8 +68,8 @@ fn a_rate_about_its_limit_opens_at_most_once_and_stays_open() {
 }
 
 #[test]
-fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
-    let mut windows = LimitWindows::new(0);
+fn breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
+    let mut windows = LimitWindows::new(Minute(0));
     let broken = |windows: &mut LimitWindows, minute: u32, bounces: f64| {
         let counts = Counts { deliveries: 1000.0 - bounces, bounces_permanent: bounces, ..Counts::default() };
         add(windows, &counts, SlowDeliveries::default(), minute);
@@ -72,30 +78,33 @@ fn a_breach_ends_soon_after_its_trouble_where_there_is_much_mail() {
     assert!((0..60).all(|minute| broken(&mut windows, minute, 300.0)));
     let ended = (60..600).find(|&minute| !broken(&mut windows, minute, 2.0)).unwrap();
     assert!((120..=180).contains(&ended), "{ended}");
-    assert!((ended..ended + 3000).all(|minute| !broken(&mut windows, minute, 2.0)), "and does not come back");
+    assert!(
+        (ended..ended + 3000).all(|minute| !broken(&mut windows, minute, 2.0)),
+        "the breach does not come back"
+    );
 }
 
 #[test]
-fn deliveries_may_take_longer_than_the_limit_in_one_of_twenty_cases() {
+fn one_delivery_of_twenty_may_take_longer_than_the_limit() {
     let limits = Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE };
-    let broken_after = |p95: f64, a_minute: f64| {
-        let mut windows = LimitWindows::new(0);
+    let broken_after = |p95: f64, per_minute: f64| {
+        let mut windows = LimitWindows::new(Minute(0));
         (0..600).find(|&minute| {
             let mut times = SlowDeliveries::default();
-            times.add(DeliveryTimePercentiles::new(Some(2_000.0), Some(p95)).unwrap(), a_minute, 60_000.0);
+            times.add(DeliveryTimePercentiles::new(Some(2_000.0), Some(p95)).unwrap(), per_minute, 60_000.0);
             add(&mut windows, &Counts::default(), times, minute);
             !windows.breaches(&limits).is_empty()
         })
     };
     assert_eq!(broken_after(59_000.0, 100.0), None);
     assert!(broken_after(300_000.0, 100.0).unwrap() <= 5);
-    assert!(broken_after(300_000.0, 2.0).is_some_and(|minute| minute > 30), "few mails are little proof");
+    assert!(broken_after(300_000.0, 2.0).is_some_and(|minute| minute > 30), "few messages prove little");
 }
 
 #[test]
-fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_less() {
+fn queue_is_too_long_after_ten_minutes_and_until_it_is_clearly_shorter() {
     let limits = Limits { queue_depth: Some(1000.0), ..Limits::NONE };
-    let mut windows = LimitWindows::new(0);
+    let mut windows = LimitWindows::new(Minute(0));
     let mut minute = 0;
     let mut broken = |depth: Option<f64>, sends: f64| {
         minute += 1;
@@ -107,15 +116,15 @@ fn mail_waits_for_a_while_before_it_is_too_much_and_is_over_when_it_is_clearly_l
     assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a evaluation's");
     assert_eq!((0..20).filter(|_| broken(Some(1500.0), 0.0)).count(), 10);
     assert!(broken(Some(900.0), 0.0) && !broken(Some(700.0), 0.0));
-    // What a gauge said stands for a while; then what was sent and has no outcome waits.
+    // A reading of a gauge is valid for a while; then mail without an outcome counts as waiting.
     assert_eq!((0..9).filter(|_| broken(Some(1500.0), 0.0)).count(), 0);
     assert!(!broken(None, 0.0) && broken(None, 0.0));
     assert!((0..60).any(|_| broken(None, 100.0)));
 }
 
 #[test]
-fn a_breach_ends_when_the_rate_has_been_clearly_below() {
-    let mut windows = LimitWindows::new(0);
+fn breach_ends_when_the_rate_has_been_clearly_below_the_limit() {
+    let mut windows = LimitWindows::new(Minute(0));
     add(
         &mut windows,
         &Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() },
@@ -135,19 +144,73 @@ fn a_breach_ends_when_the_rate_has_been_clearly_below() {
 }
 
 #[test]
-fn complaints_about_mail_that_was_told_are_no_rate_of_the_little_mail_after_it() {
+fn complaints_about_covered_mail_are_no_rate_of_the_little_mail_after_it() {
     let broken = |rate: f64| {
-        let mut windows = LimitWindows::new(0);
+        let mut windows = LimitWindows::new(Minute(0));
         (0..2880_u32).any(|minute| {
-            // A million mails in an hour, while an alert is open, then a few; complaints come over four hours.
+            // A million messages in an hour in which an alert is open, then a few; complaints arrive over four hours.
             let deliveries = if minute < 60 { 1e6 / 60.0 } else { 0.5 };
             let complaints = rate * 1e6 / 240.0 * (-f64::from(minute) / 240.0).exp();
             let counts = Counts { deliveries, complaints, ..Counts::default() };
-            let told = AlertCoverage { complaint: minute < 60, ..AlertCoverage::default() };
-            add_told(&mut windows, &counts, SlowDeliveries::default(), minute, told);
+            let coverage = AlertCoverage { complaint: minute < 60, ..AlertCoverage::default() };
+            add_covered(&mut windows, &counts, SlowDeliveries::default(), minute, coverage);
             !windows.breaches(&Limits::default()).is_empty()
         })
     };
     assert!(!broken(0.0005));
     assert!(broken(0.005));
+}
+
+#[test]
+fn limits_of_users_are_turned_into_allowed_shares_of_bad_outcomes() {
+    let limits = Limits { delivery_ms_p95: Some(60_000.0), queue_depth: Some(10.0), ..Limits::default() };
+    for (metric, allowed) in [
+        (LimitedMetric::Delivery, Some(1.0 - 0.95)),
+        (LimitedMetric::Bounce, Some(0.02)),
+        (LimitedMetric::HardBounce, None),
+        (LimitedMetric::Complaint, Some(0.001)),
+        (LimitedMetric::DeliveryTime, Some(SLOW_SHARE)),
+        (LimitedMetric::Queue, Some(10.0)),
+    ] {
+        assert_eq!(metric.allowed(&limits), allowed, "{metric:?}");
+    }
+}
+
+#[test]
+fn each_pair_of_windows_fits_into_what_is_kept_and_has_the_shorter_one_first() {
+    for metric in LimitedMetric::ALL {
+        for pair in metric.windows() {
+            assert!(pair.short_half_hours < pair.long_half_hours, "{metric:?}");
+            assert!(pair.long_half_hours <= HALF_HOURS, "{metric:?}");
+        }
+    }
+}
+
+#[test]
+fn half_hours_that_vary_more_than_a_binomial_are_over_dispersed() {
+    let dispersion = |bounces: fn(u32) -> f64| {
+        let mut windows = LimitWindows::new(Minute(0));
+        for half_hour in 0..48 {
+            let bounces_permanent = bounces(half_hour);
+            let deliveries = 1000.0 - bounces_permanent;
+            let counts = Counts { deliveries, bounces_permanent, ..Counts::default() };
+            add(&mut windows, &counts, SlowDeliveries::default(), half_hour * HALF_HOUR_MINUTES);
+        }
+        windows.dispersion(LimitedMetric::Bounce, 48)
+    };
+    assert!((dispersion(|_| 20.0) - 1.0).abs() < 1e-9, "never below 1");
+    assert!(dispersion(|half_hour| if half_hour % 2 == 0 { 0.0 } else { 40.0 }) > 10.0);
+}
+
+#[test]
+fn covered_outcomes_are_not_counted_against_a_limit() {
+    let counts = Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() };
+    let breaks = |coverage: AlertCoverage| {
+        let mut windows = LimitWindows::new(Minute(3000));
+        add_covered(&mut windows, &counts, SlowDeliveries::default(), 3000, coverage);
+        !windows.breaches(&Limits::default()).is_empty()
+    };
+    assert!(breaks(AlertCoverage::default()));
+    assert!(breaks(AlertCoverage { complaint: true, latency: true, ..AlertCoverage::default() }));
+    assert!(!breaks(AlertCoverage { delivery: true, ..AlertCoverage::default() }));
 }
