@@ -262,7 +262,7 @@ mod tests {
     fn rise_step_weekend_and_noise_are_no_decline() {
         let cases: [(&str, fn(usize) -> f64); 4] = [
             ("rise", |day| 0.1 + 0.005 * day as f64),
-            ("step", |day| if day < 14 { 0.3 } else { 0.2 }),
+            ("step", |day| if day < 4 { 0.3 } else { 0.2 }),
             ("weekends", |day| if day % 7 >= 5 { 0.1 } else { 0.3 }),
             ("noise", |day| 0.2 + 0.1 * (day as f64 * 2.4).sin()),
         ];

@@ -1,8 +1,8 @@
-//! Looking back over weeks and years: is there a trend, a step, a season, and how do this period and the last compare?
+//! Trends over weeks and years: slope, steps, seasons, and this period compared with the last one and with last year.
 //!
-//! Works on complete days with the days of the week taken out. Steps are looked for first, since a step is no trend; the slope is then
-//! the median over pairs of days between steps, with an interval that widens when days follow one another. Says "no trend" unless one is
-//! beyond doubt. Must not be used for alerts: it looks at all days at once.
+//! Works on complete days with day-of-week effects removed. Steps are found first, because a step is no trend; the slope is then the median
+//! over pairs of days between steps, with an interval that widens with the correlation of neighbouring days. It reports "no trend" unless
+//! one is beyond doubt. It must not be used for alerts: it uses all days at once.
 
 mod season;
 mod sentence;
@@ -15,91 +15,91 @@ pub use season::Seasonality;
 pub use slope::Slope;
 pub use step::Step;
 
-/// Fewest complete days that say anything.
+/// Fewest complete days with a value that a trend needs.
 pub const LEAST_DAYS: usize = 14;
-/// Most days looked at: three years and a bit, so that pairs of days stay below a million.
+/// Most days that are used, a little more than three years: the number of pairs of days stays below a million.
 pub const MOST_DAYS: usize = 1_200;
-/// Days of a period that is compared with another, if there are enough.
-const PERIOD: usize = 28;
-/// The same days of the week a year ago.
-const YEAR: usize = 364;
+/// Days of each compared period, if there are enough.
+const PERIOD_DAYS: usize = 28;
+/// A year in whole weeks, so that days of the week match.
+const YEAR_DAYS: usize = 364;
 
-/// What a metric's numbers are.
+/// What kind of numbers a metric has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Something counted; a day's value is its sum.
     Total,
-    /// A part of a whole, as a fraction.
+    /// A share of a whole, as a fraction.
     Share,
     /// A mean of milliseconds.
     Milliseconds,
-    /// A mean of readings.
+    /// A mean of readings, such as a queue depth.
     Level,
 }
 
-/// What was counted in an hour. For a total, `whole` means nothing.
+/// What was counted in one hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HourlyCount {
     /// Hours since 1970, UTC.
     pub hour: u32,
     /// Events, or the sum of what is averaged.
     pub part: f64,
-    /// What they are a part of, or how many were summed.
+    /// The mail that the events are a share of, or the number of summed values. Not used for a total.
     pub whole: f64,
 }
 
-/// What a look back found.
+/// The trend of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trend {
     /// The first complete day.
     pub from: String,
     /// The last complete day.
     pub to: String,
-    /// Days between them, both included.
+    /// The number of complete days, both included.
     pub days: usize,
-    /// `rising`, `falling` or `none`: said only beyond doubt (99 %).
+    /// The direction of the trend; not [`TrendDirection::None`] only where the 99 % interval excludes 0.
     pub trend: TrendDirection,
-    /// How fast.
+    /// The slope with its intervals.
     #[serde(flatten)]
     pub slope: Slope,
-    /// Days on which the level stepped, in order of time.
+    /// Steps of the level, in order of time.
     pub change_points: Vec<Step>,
-    /// How it swings over the day; none with less than three weeks of hours.
+    /// The season over the hours of the day; none with less than three weeks of hours.
     pub hour_of_day: Option<Seasonality>,
-    /// How it swings over the week; none with less than three weeks.
+    /// The season over the days of the week; none with less than three weeks.
     pub day_of_week: Option<Seasonality>,
-    /// The last days against those before.
+    /// This period compared with earlier ones.
     pub periods: Periods,
-    /// All of it in one sentence.
+    /// One sentence.
     pub summary: String,
 }
 
-/// Which way a trend goes.
+/// The direction of a trend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrendDirection {
-    /// Up.
+    /// The metric rises.
     Rising,
-    /// Down.
+    /// The metric falls.
     Falling,
-    /// Nowhere, as far as can be told.
+    /// No trend is beyond doubt.
     None,
 }
 
-/// A period, the one before it, and the same one a year ago (364 days, so that days of the week match).
+/// A period, the one before it, and the same one a year ago (364 days before, so that days of the week match).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Periods {
-    /// Days in each.
+    /// Days in each period.
     pub days: usize,
     /// The value over the last days.
     pub this: Option<f64>,
-    /// Over as many days before them.
+    /// The value over the period before.
     pub last: Option<f64>,
-    /// Over the same days a year before.
+    /// The value over the same period a year ago.
     pub last_year: Option<f64>,
 }
 
-/// A complete day; no value where there was nothing to divide by.
+/// The sums of a complete day; no value where the denominator is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct DayTotals {
     part: f64,
@@ -107,7 +107,9 @@ struct DayTotals {
     value: Option<f64>,
 }
 
-/// Looks back over hours in the order of time; hours left out are hours without events. None with less than two complete weeks.
+/// Computes the trend of a metric from hours in order of time. Hours that are left out had no events.
+///
+/// None with less than two complete weeks ([`LEAST_DAYS`]).
 pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Trend> {
     let (first, days) = complete_days(unit, hours);
     if days.len() < LEAST_DAYS || days.iter().filter(|day| day.value.is_some()).count() < LEAST_DAYS {
@@ -121,8 +123,7 @@ pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Tren
         .collect();
     let steps = step::steps(&points);
     let slope = slope::slope(&points, &steps);
-    let beyond_doubt = slope.interval_99;
-    let trend = match beyond_doubt {
+    let trend = match slope.interval_99 {
         [low, _] if low > 0.0 => TrendDirection::Rising,
         [_, high] if high < 0.0 => TrendDirection::Falling,
         _ => TrendDirection::None,
@@ -143,7 +144,7 @@ pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Tren
     Some(trend)
 }
 
-/// The number of the first complete day since 1970, and all complete days from it on.
+/// The first complete day, counted since 1970, and the sums of all complete days from it on.
 fn complete_days(unit: Unit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
     let (Some(first), Some(last)) = (hours.first(), hours.last()) else { return (0, Vec::new()) };
     let begin = first.hour.div_ceil(24);
@@ -162,7 +163,7 @@ fn complete_days(unit: Unit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
     (index(begin), days)
 }
 
-/// The value of sums: a total as it is, everything else divided.
+/// The value of sums: the sum itself for a total, else the quotient.
 fn value(unit: Unit, part: f64, whole: f64) -> Option<f64> {
     match unit {
         Unit::Total => Some(part),
@@ -170,19 +171,19 @@ fn value(unit: Unit, part: f64, whole: f64) -> Option<f64> {
     }
 }
 
-/// Whole weeks are compared if there are enough of them.
+/// Compares periods of whole weeks, of at most [`PERIOD_DAYS`].
 fn periods(unit: Unit, days: &[DayTotals]) -> Periods {
-    let length = PERIOD.min(days.len() / 14 * 7);
+    let length = PERIOD_DAYS.min(days.len() / 14 * 7);
     let over = |back: usize| {
         let end = days.len().checked_sub(back)?;
         let days = days.get(end.checked_sub(length)?..end)?;
         value(unit, days.iter().map(|day| day.part).sum(), days.iter().map(|day| day.whole).sum())
     };
-    Periods { days: length, this: over(0), last: over(length), last_year: over(YEAR) }
+    Periods { days: length, this: over(0), last: over(length), last_year: over(YEAR_DAYS) }
 }
 
 fn index(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+    number as usize
 }
 
 fn date(day: usize) -> String {
@@ -190,7 +191,7 @@ fn date(day: usize) -> String {
     event::Minute(minute).start().to_string().chars().take(10).collect()
 }
 
-/// The middle of values, which are put into order.
+/// The median; 0 without values. Sorts the values.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2).copied().unwrap_or(0.0);

@@ -199,5 +199,12 @@ mod tests {
         assert!(ids[5] > ids[0], "ids sort by time");
     }
 
-    const IDS: [&str; 6] = ["", "", "", "", "", ""];
+    const IDS: [&str; 6] = [
+        "al_01c1844066db4aa708",
+        "al_01c184406cfe08d4fe",
+        "al_01c184401133858a44",
+        "al_01c18440903de91cd1",
+        "al_01c18440f7d311220d",
+        "al_01c1844166db49a708",
+    ];
 }

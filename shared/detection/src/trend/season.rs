@@ -1,36 +1,36 @@
-//! How a series swings over the day and over the week, and how strongly.
+//! Seasons over the hours of the day and the days of the week, and how strong they are.
 //!
-//! Strength is the share of the variance around the slowly moving level that the season explains (Wang, Smith, Hyndman 2006), corrected for
-//! the factors it was fitted with; an F test says whether it is more than chance. Where there is not enough data nothing is said.
+//! The strength is the share of the variance around the slowly moving level that the season explains (Wang, Smith, Hyndman 2006), corrected
+//! for the number of fitted factors. An F test decides whether it is more than chance. With too little data there is no season.
 
 use serde::Serialize;
 
 use super::{DayTotals, HourlyCount, Unit, index, median, value};
 use crate::numbers::f_upper_tail;
 
-/// Fewest weeks that show a season.
-const LEAST_WEEKS: usize = 3;
-/// Chance below which a season is told, and the least strength worth a word.
-const LEAST_DOUBT: f64 = 0.001;
-const LEAST_STRENGTH: f64 = 0.1;
+/// Fewest weeks that a season needs.
+const MIN_WEEKS: usize = 3;
+/// A season is reported with at most this p-value and at least this strength.
+const MAX_P_VALUE: f64 = 0.001;
+const MIN_STRENGTH: f64 = 0.1;
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// A swing that comes back.
+/// A seasonal pattern.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Seasonality {
-    /// Whether there is one beyond chance.
+    /// Whether the pattern is more than chance and strong enough to be reported.
     pub found: bool,
-    /// Share of the variance that it explains, 0 to 1.
+    /// The share of the variance that the pattern explains, 0 to 1.
     pub strength: f64,
-    /// Where it is highest.
+    /// The hour or day at which it is highest.
     pub peak: String,
-    /// Where it is lowest.
+    /// The hour or day at which it is lowest.
     pub low: String,
-    /// The level at each place: times the mean for a total, above or below it for everything else; from midnight, or from Monday.
+    /// The level at each hour from midnight, or each day from Monday: as a factor of the mean for a total, else as a difference from it.
     pub profile: Vec<f64>,
 }
 
-/// What a day of the week does to a value: a factor on totals, an addition to everything else. Days are numbered from the first one.
+/// The effect of each day of the week: a factor on totals, a difference for everything else. Day 0 is the first day of the series.
 pub(super) fn weekday_effects(unit: Unit, days: &[DayTotals]) -> [f64; 7] {
     let mut effects = [(); 7].map(|()| Vec::new());
     for (day, off) in around_week(unit, days) {
@@ -47,10 +47,10 @@ pub(super) fn weekday_effects(unit: Unit, days: &[DayTotals]) -> [f64; 7] {
     effects
 }
 
-/// A value with its day's effect taken out.
+/// A value with the effect of its day removed.
 pub(super) fn without(unit: Unit, value: f64, effect: Option<&f64>) -> f64 {
     let effect = effect.copied().unwrap_or_else(|| neutral(unit));
-    // A day on which next to nothing is sent, as on some Sundays, cannot be scaled up to a usual one.
+    // A day on which hardly anything is sent, such as a Sunday, cannot be scaled up to a usual one.
     if unit == Unit::Total { value / effect.max(0.02) } else { value - effect }
 }
 
@@ -58,7 +58,7 @@ fn neutral(unit: Unit) -> f64 {
     if unit == Unit::Total { 1.0 } else { 0.0 }
 }
 
-/// Each day against the mean of the seven days around it.
+/// Each day compared with the mean of the seven days around it.
 fn around_week(unit: Unit, days: &[DayTotals]) -> Vec<(usize, f64)> {
     let mut found = Vec::new();
     for (position, week) in days.windows(7).enumerate() {
@@ -67,27 +67,27 @@ fn around_week(unit: Unit, days: &[DayTotals]) -> Vec<(usize, f64)> {
             continue;
         };
         let mean = known.iter().sum::<f64>() / 7.0;
-        found.extend(against(unit, middle, mean).map(|off| (position + 3, off)));
+        found.extend(deviation(unit, middle, mean).map(|off| (position + 3, off)));
     }
     found
 }
 
-fn against(unit: Unit, value: f64, mean: f64) -> Option<f64> {
+fn deviation(unit: Unit, value: f64, mean: f64) -> Option<f64> {
     if unit == Unit::Total { (mean > 0.0).then(|| value / mean) } else { Some(value - mean) }
 }
 
-/// The swing over the week.
+/// The season over the week.
 pub(super) fn day_of_week(unit: Unit, days: &[DayTotals], first: usize) -> Option<Seasonality> {
-    // DayTotals 0 of 1970 was a Thursday.
-    let places = around_week(unit, days).into_iter().map(|(day, off)| ((first + day + 3) % 7, off, 1.0));
-    let places: Vec<(usize, f64, f64)> = places.collect();
-    let name = |place: usize| WEEKDAYS.get(place).copied().unwrap_or_default().to_owned();
-    if days.len() < 7 * LEAST_WEEKS { None } else { season::<7>(&places, name) }
+    // Day 0 of 1970 was a Thursday, and the profile begins on a Monday.
+    let slots = around_week(unit, days).into_iter().map(|(day, off)| ((first + day + 3) % 7, off, 1.0));
+    let slots: Vec<(usize, f64, f64)> = slots.collect();
+    let name = |slot: usize| WEEKDAYS.get(slot).copied().unwrap_or_default().to_owned();
+    if days.len() < 7 * MIN_WEEKS { None } else { season::<7>(&slots, name) }
 }
 
-/// The swing over the day: each hour against the mean of its day.
+/// The season over the day: each hour compared with the mean of its day.
 pub(super) fn hour_of_day(unit: Unit, hours: &[HourlyCount]) -> Option<Seasonality> {
-    let mut places = Vec::new();
+    let mut slots = Vec::new();
     let mut weeks = 0;
     for day in hours.chunk_by(|a, b| a.hour / 24 == b.hour / 24) {
         let (part, whole) = day.iter().fold((0.0, 0.0), |sum, hour| (sum.0 + hour.part, sum.1 + hour.whole));
@@ -102,30 +102,30 @@ pub(super) fn hour_of_day(unit: Unit, hours: &[HourlyCount]) -> Option<Seasonali
                 *cell = value(unit, hour.part, hour.whole).map(|value| (value, hour.whole));
             }
         }
-        for (place, cell) in row.into_iter().enumerate() {
+        for (slot, cell) in row.into_iter().enumerate() {
             let (mean, cell) = if unit == Unit::Total {
                 (mean / 24.0, Some(cell.unwrap_or((0.0, 1.0))))
             } else {
                 (mean, cell)
             };
             let weight = |weight: f64| if unit == Unit::Total { 1.0 } else { weight };
-            places.extend(
-                cell.and_then(|(value, whole)| Some((place, against(unit, value, mean)?, weight(whole)))),
+            slots.extend(
+                cell.and_then(|(value, whole)| Some((slot, deviation(unit, value, mean)?, weight(whole)))),
             );
         }
     }
-    if weeks < 7 * LEAST_WEEKS { None } else { season::<24>(&places, |place| format!("{place:02}:00")) }
+    if weeks < 7 * MIN_WEEKS { None } else { season::<24>(&slots, |slot| format!("{slot:02}:00")) }
 }
 
-/// Variance between places against variance within them, over (place, deviation, weight).
-fn season<const PLACES: usize>(
+/// Compares the variance between slots with that within them (one-way analysis of variance), over points (slot, deviation, weight).
+fn season<const SLOTS: usize>(
     points: &[(usize, f64, f64)],
     name: impl Fn(usize) -> String,
 ) -> Option<Seasonality> {
-    let mut sums = [(0.0, 0.0); PLACES];
+    let mut sums = [(0.0, 0.0); SLOTS];
     let (mut sum, mut weights) = (0.0, 0.0);
-    for &(place, value, weight) in points {
-        if let Some(sums) = sums.get_mut(place) {
+    for &(slot, value, weight) in points {
+        if let Some(sums) = sums.get_mut(slot) {
             sums.0 += weight * value;
             sums.1 += weight;
         }
@@ -135,24 +135,24 @@ fn season<const PLACES: usize>(
     let profile = sums.map(|(sum, weight)| if weight > 0.0 { sum / weight } else { 0.0 });
     let mean = sum / weights.max(1e-300);
     let (mut within, mut all) = (0.0, 0.0);
-    for &(place, value, weight) in points {
-        within += weight * (value - profile.get(place).copied().unwrap_or(mean)).powi(2);
+    for &(slot, value, weight) in points {
+        within += weight * (value - profile.get(slot).copied().unwrap_or(mean)).powi(2);
         all += weight * (value - mean).powi(2);
     }
-    let (places, count) = (PLACES as f64, points.len() as f64);
-    let freedom = count - places;
-    if freedom < places || all <= 0.0 {
+    let (slots, count) = (SLOTS as f64, points.len() as f64);
+    let freedom = count - slots;
+    if freedom < slots || all <= 0.0 {
         return None;
     }
-    let ratio = (all - within) / (places - 1.0) / (within / freedom).max(1e-300);
+    let ratio = (all - within) / (slots - 1.0) / (within / freedom).max(1e-300);
     let strength = (1.0 - within / freedom / (all / (count - 1.0))).clamp(0.0, 1.0);
     let extreme = |sign: f64| {
-        let places = profile.iter().enumerate();
-        let place = places.max_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)));
-        place.map_or_else(String::new, |(place, _)| name(place))
+        let slots = profile.iter().enumerate();
+        let slot = slots.max_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)));
+        slot.map_or_else(String::new, |(slot, _)| name(slot))
     };
     Some(Seasonality {
-        found: strength >= LEAST_STRENGTH && f_upper_tail(ratio, places - 1.0, freedom) < LEAST_DOUBT,
+        found: strength >= MIN_STRENGTH && f_upper_tail(ratio, slots - 1.0, freedom) < MAX_P_VALUE,
         strength,
         peak: extreme(1.0),
         low: extreme(-1.0),

@@ -1,28 +1,28 @@
-//! How fast a series moves: the median slope over pairs of days, with its interval.
+//! The slope of a series: the median over pairs of days, with its interval (the Theil-Sen estimator).
 //!
-//! Theil 1950 and Sen 1968: no day alone can bend it, and the interval follows from Kendall's variance of ranks. Days that follow one
-//! another are less than independent, so the variance is multiplied by (1 + r) / (1 - r) for a lag-one correlation r of the
-//! residuals (Yue and Wang 2004), r corrected for the bias of short series (Marriott and Pope 1954).
+//! Theil 1950 and Sen 1968: no single day can bend it, and the interval follows from Kendall's variance of ranks. Neighbouring days are
+//! correlated, so the variance is multiplied by (1 + r) / (1 - r) for a lag-one correlation r of the residuals (Yue and Wang 2004), where r
+//! is corrected for the bias of short series (Marriott and Pope 1954).
 
 use serde::Serialize;
 
 use super::median;
 use super::step::Step;
 
-/// Quantiles of the normal distribution for 95 % and 99 %, both sides.
+/// Two-sided 95 % and 99 % quantiles of the normal distribution.
 const Z_95: f64 = 1.960;
 const Z_99: f64 = 2.576;
-/// The correlation of neighbouring days is never taken to be more: nothing could be said beyond it.
-const MOST_CORRELATION: f64 = 0.9;
+/// The correlation of neighbouring days is assumed to be at most this: beyond it the interval would cover everything.
+const MAX_CORRELATION: f64 = 0.9;
 
-/// A slope and how sure it is.
+/// A slope with its intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Slope {
     /// Change per week, in units of a day's value.
     pub slope_per_week: f64,
-    /// The true slope lies in it 95 times of 100.
+    /// 95 % confidence interval of the slope per week.
     pub interval_95: [f64; 2],
-    /// And in this one 99 times.
+    /// 99 % confidence interval of the slope per week.
     pub interval_99: [f64; 2],
 }
 
@@ -43,7 +43,7 @@ pub(super) fn slope(points: &[(usize, f64)], steps: &[Step]) -> Slope {
     let middle = median(&mut slopes);
     let correlation = correlation(&segments, middle);
     let spread = (variance * (1.0 + correlation) / (1.0 - correlation)).sqrt();
-    // Sen's ranks of the bounds; short series know their own scatter less well.
+    // Sen's ranks of the bounds. Short series know their own scatter less well, so they get wider ones.
     let short = 1.0 + 3.0 / points.len().max(1) as f64;
     let at = |z: f64| {
         let rank = f64::midpoint(slopes.len() as f64, z * short * spread);
@@ -59,7 +59,7 @@ pub(super) fn slope(points: &[(usize, f64)], steps: &[Step]) -> Slope {
     }
 }
 
-/// Lag-one correlation of what the slope leaves, between 0 and [`MOST_CORRELATION`].
+/// Lag-one correlation of the residuals, between 0 and [`MAX_CORRELATION`].
 fn correlation(segments: &[&[(usize, f64)]], slope: f64) -> f64 {
     let mut residuals: Vec<(usize, f64)> = Vec::new();
     for segment in segments {
@@ -67,7 +67,7 @@ fn correlation(segments: &[&[(usize, f64)]], slope: f64) -> f64 {
         let middle = median(&mut segment.iter().map(rest).collect::<Vec<f64>>());
         residuals.extend(segment.iter().map(|point| (point.0, rest(point) - middle)));
     }
-    // A day far out says nothing about its neighbours.
+    // An outlier says nothing about its neighbours.
     let far = 4.0 * median(&mut residuals.iter().map(|(_, value)| value.abs()).collect::<Vec<f64>>());
     let (mut together, mut alone) = (0.0, 0.0);
     let mut before: Option<(usize, f64)> = None;
@@ -83,5 +83,5 @@ fn correlation(segments: &[&[(usize, f64)]], slope: f64) -> f64 {
     }
     let days = segments.iter().map(|segment| segment.len()).sum::<usize>().max(1) as f64;
     let seen = if alone > 0.0 { together / alone } else { 0.0 };
-    (seen + (1.0 + 4.0 * seen) / days).clamp(0.0, MOST_CORRELATION)
+    (seen + (1.0 + 4.0 * seen) / days).clamp(0.0, MAX_CORRELATION)
 }

@@ -1,19 +1,19 @@
-//! Days on which the level of a series stepped: the CUSUM of what a straight line leaves, one step at a time.
+//! Steps of the level of a series, found one at a time.
 //!
-//! Each possible day is tried as a step beside a straight line, so growth is no step; the best one is kept if it explains more than
-//! scatter and correlation of neighbouring days could (the sup-Wald test of Andrews 1993, with a stricter bound than its 1 %).
+//! Each day is tried as a step beside a straight line, so growth is no step. The best one is kept if it explains more than the scatter and
+//! the correlation of neighbouring days could (the sup-Wald test of Andrews 1993, with a stricter bound than that of its 1 % level).
 
 use serde::Serialize;
 
 use super::median;
 
-/// Most steps told, and fewest days before and after one.
-const MOST_STEPS: usize = 5;
-const LEAST_SIDE: usize = 7;
-/// Squared standard errors a step must be away from none; Andrews' bound at 1 % is 12.
-const LEAST_WALD: f64 = 25.0;
-/// Deviations beyond so many median ones count as so many: an incident is no step.
-const FAR: f64 = 6.0;
+/// Most steps that are reported, and fewest days before and after one.
+const MAX_STEPS: usize = 5;
+const MIN_SIDE_DAYS: usize = 7;
+/// The least Wald statistic of a step: its squared size in standard errors. Andrews' bound at 1 % is 12.
+const MIN_WALD: f64 = 25.0;
+/// Deviations are clipped at this many median deviations, because an incident is no step.
+const CLIP_MEDIANS: f64 = 6.0;
 
 /// A step of the level.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -22,7 +22,7 @@ pub struct Step {
     pub date: String,
     /// By how much the level changed, in units of a day's value.
     pub change: f64,
-    /// Days after the first one looked at.
+    /// Days after the first day of the series.
     #[serde(skip)]
     pub(super) day: usize,
 }
@@ -31,10 +31,10 @@ pub struct Step {
 pub(super) fn steps(points: &[(usize, f64)]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut rest: Vec<(f64, f64)> = points.iter().map(|&(day, value)| (day as f64, value)).collect();
-    while steps.len() < MOST_STEPS {
+    while steps.len() < MAX_STEPS {
         let Some((position, change)) = best(&rest) else { break };
         let Some(&(day, _)) = points.get(position) else { break };
-        if steps.iter().any(|known| known.day.abs_diff(day) < LEAST_SIDE) {
+        if steps.iter().any(|known| known.day.abs_diff(day) < MIN_SIDE_DAYS) {
             break;
         }
         for (_, value) in rest.iter_mut().skip(position) {
@@ -46,10 +46,10 @@ pub(super) fn steps(points: &[(usize, f64)]) -> Vec<Step> {
     steps
 }
 
-/// The position and size of the clearest step beside a straight line; none if scatter could make it.
+/// Position and size of the clearest step beside a straight line; none if scatter could explain it.
 fn best(points: &[(f64, f64)]) -> Option<(usize, f64)> {
     let count = points.len();
-    if count < 2 * LEAST_SIDE {
+    if count < 2 * MIN_SIDE_DAYS {
         return None;
     }
     let n = count as f64;
@@ -57,12 +57,12 @@ fn best(points: &[(f64, f64)]) -> Option<(usize, f64)> {
     let spread: f64 = points.iter().map(|point| (point.0 - mean_day).powi(2)).sum();
     let left = clipped(&without_line(points, mean_day, spread));
     let total: f64 = left.iter().map(|value| value * value).sum();
-    // With the line taken out of value and step alike, the step's size is a simple regression.
+    // With the line removed from values and step alike, the size of the step is a simple regression.
     let (mut after, mut days_after): (f64, f64) =
         (left.iter().sum(), points.iter().map(|point| point.0 - mean_day).sum());
     let mut best = (0, 0.0, 0.0);
     for (position, (value, (day, _))) in left.iter().zip(points).enumerate() {
-        if position >= LEAST_SIDE && position + LEAST_SIDE <= count {
+        if position >= MIN_SIDE_DAYS && position + MIN_SIDE_DAYS <= count {
             let share = (count - position) as f64;
             let own = share - share * share / n - days_after * days_after / spread.max(1e-300);
             let gain = if own > 1e-9 { after * after / own } else { 0.0 };
@@ -84,7 +84,7 @@ fn best(points: &[(f64, f64)]) -> Option<(usize, f64)> {
     let correlation = (neighbours / scatter.max(1e-300) + 3.0 / n).clamp(0.0, 0.9);
     let noise = scatter / (n - 3.0) * (1.0 + correlation) / (1.0 - correlation);
     let exact = noise <= 1e-12 * total;
-    (gain > 0.0 && (exact || gain >= LEAST_WALD * noise)).then_some((position, change))
+    (gain > 0.0 && (exact || gain >= MIN_WALD * noise)).then_some((position, change))
 }
 
 fn without_line(points: &[(f64, f64)], mean_day: f64, spread: f64) -> Vec<f64> {
@@ -95,6 +95,6 @@ fn without_line(points: &[(f64, f64)], mean_day: f64, spread: f64) -> Vec<f64> {
 }
 
 fn clipped(values: &[f64]) -> Vec<f64> {
-    let far = FAR * median(&mut values.iter().map(|value| value.abs()).collect::<Vec<f64>>());
+    let far = CLIP_MEDIANS * median(&mut values.iter().map(|value| value.abs()).collect::<Vec<f64>>());
     values.iter().map(|value| value.clamp(-far, far)).collect()
 }

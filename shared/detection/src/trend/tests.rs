@@ -1,11 +1,11 @@
-//! Looking back over made-up years whose slope, steps and seasons are known.
+//! Trends of generated years whose slope, steps and seasons are known.
 
 use super::*;
 
 /// Standard normal numbers from a seed (splitmix64, Box and Muller).
-struct Chance(u64);
+struct Normal(u64);
 
-impl Chance {
+impl Normal {
     fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -19,7 +19,7 @@ impl Chance {
     }
 }
 
-struct Made {
+struct Series {
     days: u32,
     slope_per_week: f64,
     noise: f64,
@@ -29,20 +29,20 @@ struct Made {
     step: (u32, f64),
 }
 
-const CALM: Made =
-    Made { days: 365, slope_per_week: 0.0, noise: 50.0, correlation: 0.0, weekend: 0.4, step: (0, 0.0) };
+const CALM: Series =
+    Series { days: 365, slope_per_week: 0.0, noise: 50.0, correlation: 0.0, weekend: 0.4, step: (0, 0.0) };
 
-/// Hours of made-up totals of about 2000 a day, more by day than by night.
-fn hours(made: &Made, seed: u64) -> Vec<HourlyCount> {
-    let mut chance = Chance(seed);
+/// Hours of generated totals of about 2000 per day, more by day than by night.
+fn hours(series: &Series, seed: u64) -> Vec<HourlyCount> {
+    let mut normal = Normal(seed);
     let mut wave = 0.0;
     let mut hours = Vec::new();
-    for day in 0..made.days {
-        let correlation = made.correlation;
-        wave = correlation * wave + (1.0 - correlation * correlation).sqrt() * chance.normal();
-        let step = if made.step.1 != 0.0 && day >= made.step.0 { made.step.1 } else { 0.0 };
-        let level = 2000.0 + made.slope_per_week * f64::from(day) / 7.0 + step + made.noise * wave;
-        let weekday = if day % 7 >= 5 { made.weekend } else { (7.0 - 2.0 * made.weekend) / 5.0 };
+    for day in 0..series.days {
+        let correlation = series.correlation;
+        wave = correlation * wave + (1.0 - correlation * correlation).sqrt() * normal.normal();
+        let step = if series.step.1 != 0.0 && day >= series.step.0 { series.step.1 } else { 0.0 };
+        let level = 2000.0 + series.slope_per_week * f64::from(day) / 7.0 + step + series.noise * wave;
+        let weekday = if day % 7 >= 5 { series.weekend } else { (7.0 - 2.0 * series.weekend) / 5.0 };
         for hour in 0..24 {
             let by_day = if (8..20).contains(&hour) { 1.5 } else { 0.5 };
             hours.push(HourlyCount {
@@ -56,16 +56,16 @@ fn hours(made: &Made, seed: u64) -> Vec<HourlyCount> {
 }
 
 #[test]
-fn the_true_slope_lies_in_the_interval_as_often_as_it_claims() {
+fn intervals_cover_the_true_slope_as_often_as_they_claim() {
     for (days, correlation) in [(56, 0.0), (120, 0.3), (365, 0.0), (365, 0.5)] {
         let (mut in_95, mut in_99) = (0, 0);
         let rounds = 300;
         for seed in 0..rounds {
-            let slope_per_week = Chance(seed + 7).normal() * 10.0;
+            let slope_per_week = Normal(seed + 7).normal() * 10.0;
             let trend = look_back(
                 "sends",
                 Unit::Total,
-                &hours(&Made { days, slope_per_week, correlation, ..CALM }, seed),
+                &hours(&Series { days, slope_per_week, correlation, ..CALM }, seed),
             )
             .unwrap();
             let holds = |[low, high]: [f64; 2]| u64::from((low..=high).contains(&slope_per_week));
@@ -83,19 +83,20 @@ fn the_true_slope_lies_in_the_interval_as_often_as_it_claims() {
 }
 
 #[test]
-fn no_trend_is_said_when_there_is_none() {
-    let said = |seed| {
-        look_back("sends", Unit::Total, &hours(&Made { days: 120, correlation: 0.3, ..CALM }, seed)).unwrap()
+fn series_without_a_trend_has_none() {
+    let trend_of = |seed| {
+        look_back("sends", Unit::Total, &hours(&Series { days: 120, correlation: 0.3, ..CALM }, seed))
+            .unwrap()
     };
-    let wrong = (0..200).filter(|&seed| said(seed).trend != TrendDirection::None).count();
+    let wrong = (0..200).filter(|&seed| trend_of(seed).trend != TrendDirection::None).count();
     assert!(wrong <= 6, "{wrong} of 200");
-    assert!((0..200).filter(|&seed| !said(seed).change_points.is_empty()).count() <= 4);
-    assert!(said(3).summary.contains("no trend"), "{}", said(3).summary);
+    assert!((0..200).filter(|&seed| !trend_of(seed).change_points.is_empty()).count() <= 4);
+    assert!(trend_of(3).summary.contains("no trend"), "{}", trend_of(3).summary);
 }
 
 #[test]
-fn a_step_is_a_step_and_no_trend() {
-    let trend = look_back("sends", Unit::Total, &hours(&Made { step: (200, 400.0), ..CALM }, 1)).unwrap();
+fn step_is_no_trend() {
+    let trend = look_back("sends", Unit::Total, &hours(&Series { step: (200, 400.0), ..CALM }, 1)).unwrap();
     assert_eq!(trend.trend, TrendDirection::None, "{}", trend.summary);
     assert_eq!(trend.change_points.len(), 1, "{}", trend.summary);
     assert!((trend.change_points[0].change - 400.0).abs() < 40.0);
@@ -103,8 +104,8 @@ fn a_step_is_a_step_and_no_trend() {
 }
 
 #[test]
-fn growth_is_told_with_its_seasons() {
-    let trend = look_back("sends", Unit::Total, &hours(&Made { slope_per_week: 20.0, ..CALM }, 5)).unwrap();
+fn growth_is_reported_with_its_seasons() {
+    let trend = look_back("sends", Unit::Total, &hours(&Series { slope_per_week: 20.0, ..CALM }, 5)).unwrap();
     assert_eq!(trend.trend, TrendDirection::Rising);
     assert!(trend.change_points.is_empty(), "{}", trend.summary);
     let (week, day) = (trend.day_of_week.unwrap(), trend.hour_of_day.unwrap());
@@ -114,10 +115,10 @@ fn growth_is_told_with_its_seasons() {
 }
 
 #[test]
-fn chance_is_no_season() {
-    let mut chance = Chance(9);
+fn noise_is_no_season() {
+    let mut normal = Normal(9);
     let hours: Vec<HourlyCount> = (0..24 * 60)
-        .map(|hour| HourlyCount { hour, part: 100.0 + 10.0 * chance.normal(), whole: 0.0 })
+        .map(|hour| HourlyCount { hour, part: 100.0 + 10.0 * normal.normal(), whole: 0.0 })
         .collect();
     let trend = look_back("sends", Unit::Total, &hours).unwrap();
     assert!(!trend.day_of_week.unwrap().found && !trend.hour_of_day.unwrap().found);
@@ -137,9 +138,9 @@ fn rates_are_compared_by_period_and_with_a_year_ago() {
 }
 
 #[test]
-fn too_little_is_said_to_be_too_little() {
+fn too_little_data_has_no_trend() {
     assert_eq!(look_back("sends", Unit::Total, &[]), None);
-    assert_eq!(look_back("sends", Unit::Total, &hours(&Made { days: 13, ..CALM }, 1)), None);
+    assert_eq!(look_back("sends", Unit::Total, &hours(&Series { days: 13, ..CALM }, 1)), None);
     let nothing: Vec<HourlyCount> =
         (0..24 * 30).map(|hour| HourlyCount { hour, part: 0.0, whole: 0.0 }).collect();
     assert_eq!(look_back("open_rate", Unit::Share, &nothing), None);
