@@ -176,7 +176,7 @@ impl SeasonalFactors {
         // Each slot holds what was expected without its own factor, so those of hour and day do not mix.
         let Hour(hour) = minute.hour();
         let product =
-            seasonal_factor(self.hours.at(hour)) * seasonal_factor(self.days.at(hour / HOURS_PER_DAY));
+            seasonal_factor(*self.hours.at(hour)) * seasonal_factor(*self.days.at(hour / HOURS_PER_DAY));
         (product * parent).clamp(SEASON_RANGE.0, SEASON_RANGE.1)
     }
 
@@ -186,7 +186,7 @@ impl SeasonalFactors {
         let Hour(hour) = minute.hour();
         // Day 0 of 1970 was a Thursday; it does not matter which day of the week is called 0.
         for sums in [self.hours.at_mut(hour), self.days.at_mut(hour / HOURS_PER_DAY)] {
-            let own = seasonal_factor(sums);
+            let own = seasonal_factor(*sums);
             sums.add(observed * weight, expected / own.max(0.05) * weight);
         }
     }
@@ -200,7 +200,7 @@ impl SeasonalFactors {
 }
 
 /// The factor of one slot, with "no season" as the prior.
-fn seasonal_factor(sums: &EventSums) -> f64 {
+fn seasonal_factor(sums: EventSums) -> f64 {
     (f64::from(sums.events) + SEASON_PRIOR_EVENTS) / (f64::from(sums.exposure) + SEASON_PRIOR_EVENTS)
 }
 

@@ -218,12 +218,11 @@ fn rates(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, 
         let best = metrics.iter().filter_map(|&metric| highest_signal(tenant, metric, evaluation));
         // Of equal scores the first of the list says more.
         let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        match best {
-            Some((metric, _)) => all.findings.push(rate_finding(scope, tenant, group, metric, evaluation)),
-            None => {
-                all.findings.extend(recurring_campaigns::finding(scope, tenant, (group, metrics), evaluation))
-            }
-        }
+        let finding = match best {
+            Some((metric, _)) => Some(rate_finding(scope, tenant, group, metric, evaluation)),
+            None => recurring_campaigns::finding(scope, tenant, (group, metrics), evaluation),
+        };
+        all.findings.extend(finding);
         keep_rates_open(scope, tenant, (group, metrics), evaluation, all);
     }
 }

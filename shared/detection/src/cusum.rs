@@ -120,7 +120,7 @@ impl Cusum {
 
 impl Excursion {
     /// Whether the score has not increased for too long, or has gathered below the threshold for too long.
-    fn is_stale(&self, is_above: bool, now: Minute) -> bool {
+    fn is_stale(self, is_above: bool, now: Minute) -> bool {
         let idle = minutes_between(self.last_increase, now);
         if is_above {
             idle > MAX_IDLE_ABOVE_MINUTES

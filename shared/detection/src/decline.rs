@@ -260,15 +260,11 @@ mod tests {
 
     #[test]
     fn rise_step_weekend_and_noise_are_no_decline() {
-        let cases: [(&str, fn(usize) -> f64); 4] = [
-            ("rise", |day| 0.1 + 0.005 * day as f64),
-            ("step", |day| if day < 4 { 0.3 } else { 0.2 }),
-            ("weekends", |day| if day % 7 >= 5 { 0.1 } else { 0.3 }),
-            ("noise", |day| 0.2 + 0.1 * (day as f64 * 2.4).sin()),
-        ];
-        for (name, rate) in cases {
-            assert_eq!(found(28, rate), None, "{name}");
-        }
+        let check = |name: &str, rate: fn(usize) -> f64| assert_eq!(found(28, rate), None, "{name}");
+        check("rise", |day| 0.1 + 0.005 * day as f64);
+        check("step", |day| if day < 4 { 0.3 } else { 0.2 });
+        check("weekends", |day| if day % 7 >= 5 { 0.1 } else { 0.3 });
+        check("noise", |day| 0.2 + 0.1 * (day as f64 * 2.4).sin());
     }
 
     #[test]

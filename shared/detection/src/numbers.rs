@@ -51,8 +51,8 @@ pub(crate) fn f_upper_tail(ratio: f64, between: f64, within: f64) -> f64 {
     }
 }
 
-/// The regularised incomplete beta function I_x(a, b). Its continued fraction converges quickly only left of the mean, so the other
-/// side uses I_x(a, b) = 1 - I_(1-x)(b, a).
+/// The regularised incomplete beta function `I_x(a, b)`. Its continued fraction converges quickly only left of the mean, so the other
+/// side uses `I_x(a, b) = 1 - I_(1-x)(b, a)`.
 fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp();
     if x < (a + 1.0) / (a + b + 2.0) {

@@ -46,13 +46,13 @@ pub(crate) struct SilentHours {
     hours_of_day: Ring<SlotHistory, 24>,
     hours_of_week: Ring<SlotHistory, 168>,
     /// The present number of silent hours without interruption.
-    silent_hours: u32,
+    run: u32,
 }
 
 impl Default for SilentHours {
     fn default() -> Self {
         let nothing = SlotHistory::default();
-        Self { hours_of_day: Ring::filled(nothing), hours_of_week: Ring::filled(nothing), silent_hours: 0 }
+        Self { hours_of_day: Ring::filled(nothing), hours_of_week: Ring::filled(nothing), run: 0 }
     }
 }
 
@@ -65,8 +65,8 @@ impl SilentHours {
 
     /// Learns an hour that is over.
     pub(crate) fn close(&mut self, hour: Hour, is_silent: bool) {
-        self.silent_hours = if is_silent { self.silent_hours.saturating_add(1) } else { 0 };
-        if self.silent_hours <= MAX_NIGHT_HOURS {
+        self.run = if is_silent { self.run.saturating_add(1) } else { 0 };
+        if self.run <= MAX_NIGHT_HOURS {
             self.hours_of_day.at_mut(hour.0).close(is_silent);
         }
         self.hours_of_week.at_mut(hour.0).close(is_silent);
