@@ -4,6 +4,7 @@
 //! finding about that provider. What an open alert explains must not become an alert of its own.
 
 mod limit_findings;
+mod platform;
 mod recurring_campaigns;
 
 use std::collections::BTreeMap;
@@ -29,13 +30,9 @@ const PARTIAL_SCORE: f64 = 4.0;
 /// Tenants with findings, and tenants with partial scores, that make trouble of the platform.
 const MIN_TENANTS_WITH_FINDINGS: usize = 2;
 const MIN_TENANTS_WITH_PARTIAL_SCORES: usize = 3;
-/// Without a provider, the platform is in trouble if one in this many tenants has a partial score.
-const PLATFORM_ONE_IN: usize = 5;
 /// A score that keeps an open alert open, as a share of the threshold, and minutes without an increase that end it.
 const KEEP_SHARE: f64 = 0.25;
 const STALE_MINUTES: u32 = 90;
-/// The score that the sum over all tenants must have for a shared cause, as a share of the threshold.
-const PLATFORM_SHARE: f64 = 0.7;
 /// From this many thresholds on a finding does not wait for one other tenant.
 const BEYOND_DOUBT: f64 = 1.4;
 /// A broken limit waits for this many minutes, so that an anomaly, which says more, can be reported instead.
@@ -143,7 +140,7 @@ pub(crate) fn findings(
             declines(&scope, tenant, evaluation, &mut findings);
         }
     }
-    let platform = platform_findings(&all, whole, providers, evaluation);
+    let platform = platform::findings(&all, whole, providers, evaluation);
     for tenant_finding in &all.findings {
         let TenantFinding { key, content, score, .. } = tenant_finding;
         if evaluation.registry.is_firing(key) || !is_explained(tenant_finding, &platform, evaluation) {
@@ -436,92 +433,6 @@ fn declines(
         let place = report::place(scope, key.provider.as_deref(), None);
         let content = report::decline(metric, &fit, evaluation.end(), &place, causes);
         findings.push(Finding { key, content, hold_minutes: 0 });
-    }
-}
-
-/// Trouble that many tenants share: one finding for a provider, or for everything.
-fn platform_findings(
-    all: &AllFindings,
-    whole: &SeriesMonitor,
-    providers: &BTreeMap<String, SeriesMonitor>,
-    evaluation: &Evaluation<'_>,
-) -> Vec<Finding> {
-    let mut by_place: BTreeMap<(AlertGroup, Option<&str>), Vec<&TenantFinding>> = BTreeMap::new();
-    for finding in all.findings.iter().filter(|finding| finding.key.campaign.is_none()) {
-        let key = &finding.key;
-        by_place.entry((key.group, key.provider.as_deref())).or_default().push(finding);
-    }
-    let mut findings: Vec<Finding> = Vec::new();
-    for ((group, provider), tenant_findings) in by_place {
-        let monitor = match provider {
-            Some(provider) => providers.get(provider),
-            None => Some(whole),
-        };
-        let Some(monitor) = monitor else { continue };
-        let partial = all.partial(group, provider);
-        let key = AlertKey::at_provider(&AlertScope::Platform, provider.map(str::to_owned), group);
-        let is_firing = evaluation.registry.is_firing(&key);
-        let is_shared = match provider {
-            Some(_) => {
-                tenant_findings.len() >= MIN_TENANTS_WITH_FINDINGS
-                    && partial >= MIN_TENANTS_WITH_PARTIAL_SCORES
-            }
-            None => {
-                tenant_findings.len() >= MIN_TENANTS_WITH_PARTIAL_SCORES
-                    && partial * PLATFORM_ONE_IN >= all.active_tenants
-            }
-        };
-        let is_still_shared = is_firing && tenant_findings.len() >= MIN_TENANTS_WITH_FINDINGS;
-        let share = if is_firing { KEEP_SHARE } else { PLATFORM_SHARE };
-        if (is_shared || is_still_shared) && platform_moves(monitor, group, share * evaluation.threshold) {
-            let content = platform_content(&tenant_findings, group, provider, monitor, evaluation);
-            findings.extend(content.map(|content| Finding { key, content, hold_minutes: 0 }));
-        }
-    }
-    findings
-}
-
-/// Whether the sum over all tenants has a score of at least `least` too. Low scores of tenants here and there are chance, not one cause.
-fn platform_moves(monitor: &SeriesMonitor, group: AlertGroup, least: f64) -> bool {
-    let metrics = metrics_of(group);
-    if metrics.is_empty() {
-        return group != AlertGroup::Latency || f64::from(monitor.latency.score) >= least;
-    }
-    metrics.iter().any(|&metric| f64::from(monitor.highest_score(metric).score) >= least)
-}
-
-/// What an alert about the platform says: the numbers of the shared series, or else those of the first tenant.
-fn platform_content(
-    tenant_findings: &[&TenantFinding],
-    group: AlertGroup,
-    provider: Option<&str>,
-    monitor: &SeriesMonitor,
-    evaluation: &Evaluation<'_>,
-) -> Option<AlertContent> {
-    let first = tenant_findings.first()?;
-    let place = report::place(&AlertScope::Platform, provider, None);
-    let lost = tenant_findings.iter().map(|finding| {
-        let content = &finding.content;
-        let usual = content.expected.map_or(0.0, |[low, high]| f64::midpoint(low, high));
-        let lost = (content.value - usual).abs() * content.denominator.unwrap_or(1.0);
-        (finding.key.scope.as_str().to_owned(), lost)
-    });
-    let mut causes = Vec::new();
-    if let Some(provider) = provider {
-        causes.extend(cause::causes("provider", &[(provider.to_owned(), 1.0)]));
-    }
-    causes.extend(cause::causes("tenant", &cause::shares(lost.collect())));
-    let scores = metrics_of(group).iter().map(|&metric| (metric, monitor.highest_score(metric)));
-    let highest = scores.max_by(|a, b| a.1.score.total_cmp(&b.1.score).then(b.0.cmp(&a.0)));
-    match highest {
-        Some((metric, cusum)) if f64::from(cusum.score) >= PARTIAL_SCORE => {
-            Some(report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes))
-        }
-        _ => {
-            let started = tenant_findings.iter().map(|finding| finding.content.started).min()?;
-            let summary = report::shared(tenant_findings.len(), &place, &first.content.summary);
-            Some(AlertContent { started, summary, cause: causes, ..first.content.clone() })
-        }
     }
 }
 

@@ -3,11 +3,14 @@
 //! Buckets come in order of time. One that was observed already, or is older, changes nothing, so a repeated run is harmless; buckets
 //! that are left out are buckets without events. A finding about a bucket must never depend on a later one.
 
+mod bucket_sums;
+
 use std::collections::BTreeMap;
 
 use event::Minute;
 use serde::{Deserialize, Serialize};
 
+use self::bucket_sums::BucketSums;
 use crate::alert::{AlertGroup, AlertKey, AlertRegistry, Change, Finding};
 use crate::baseline::SeasonalFactors;
 use crate::budget::AccountReputation;
@@ -472,43 +475,6 @@ fn open_alerts(registry: &AlertRegistry) -> (AlertCoverage, BTreeMap<&str, OpenA
         }
     }
     (platform.coverage, tenants)
-}
-
-/// The rows of a bucket, summed over everything, per provider and per tenant.
-#[derive(Default)]
-struct BucketSums<'a> {
-    total: Counts,
-    providers: BTreeMap<&'a str, Counts>,
-    tenants: BTreeMap<&'a str, TenantCounts<'a>>,
-}
-
-impl<'a> BucketSums<'a> {
-    fn new(rows: &'a [CountsRow<'a>]) -> Self {
-        let mut sums = Self::default();
-        for row in rows {
-            sums.total.add(&row.counts);
-            let tenant = sums.tenants.entry(row.tenant).or_default();
-            tenant.whole.add(&row.counts);
-            tenant.rows.push(row);
-            if row.campaign.is_empty() {
-                tenant.untagged += row.counts.denominator(Denominator::Sends);
-            } else {
-                add_to(&mut tenant.campaigns, row.campaign, &row.counts);
-            }
-            if !row.provider.is_empty() {
-                sums.providers.entry(row.provider).or_default().add(&row.counts);
-                add_to(&mut tenant.providers, row.provider, &row.counts);
-            }
-        }
-        sums
-    }
-}
-
-fn add_to<'a>(list: &mut Vec<(&'a str, Counts)>, name: &'a str, counts: &Counts) {
-    match list.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, sum)) => sum.add(counts),
-        None => list.push((name, *counts)),
-    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@
 //! method of the Google SRE Workbook, chapter 5. A limit on the 95th percentile of delivery time is one on the share of mail that takes
 //! longer (5 %); a limit on queue depth is one on a level. What another alert reported already must never be reported again as a breach.
 
+mod metric;
+
 use event::Minute;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::metric::LimitedMetric;
+use self::metric::WindowPair;
 use crate::baseline::EventSums;
 use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
 use crate::cusum::to_f32;
@@ -24,104 +28,17 @@ const HALF_HOURS: u32 = 96;
 const HALF_HOURS_PER_DAY: u32 = 48;
 /// A limit is broken if as many events have at most this probability at a rate equal to the limit.
 const MAX_P_VALUE: f64 = 1e-4;
-/// A fast breach is a rate above this many times the limit.
-const FAST_FACTOR: f64 = 2.0;
 /// A breach ends below this share of its limit.
 const CLEAR_SHARE: f64 = 0.8;
 /// It also ends when as few events as in these last half hours have at most this probability at a rate equal to the limit.
 const OVER_HALF_HOURS: u32 = 3;
 const OVER_P_VALUE: f64 = 1e-3;
-/// The share of deliveries that may take longer than the limit on the 95th percentile.
-const SLOW_SHARE: f64 = 0.05;
 /// More mail than allowed has to wait for this many minutes.
 const MIN_WAITING_MINUTES: u32 = 10;
 /// Half-life of mail without an outcome, in minutes: for some of it no outcome ever comes.
 const IN_FLIGHT_HALF_LIFE_MINUTES: f64 = 360.0;
 /// A reading of a gauge is valid for this many minutes, or until the next one.
 const GAUGE_VALID_MINUTES: u32 = 15;
-
-/// What a limit can be set on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum LimitedMetric {
-    /// The delivery rate: bounces of mail with an outcome, against 1 minus the limit.
-    Delivery,
-    /// All bounces.
-    Bounce,
-    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except for its global suppression list.
-    HardBounce,
-    /// Complaints.
-    Complaint,
-    /// The 95th percentile of delivery time.
-    DeliveryTime,
-    /// Mail that waits.
-    Queue,
-}
-
-/// A short and a long window in which a rate must exceed `factor` times its limit.
-#[derive(Clone, Copy)]
-struct WindowPair {
-    short_half_hours: u32,
-    long_half_hours: u32,
-    factor: f64,
-}
-
-impl LimitedMetric {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint, Self::DeliveryTime, Self::Queue];
-
-    /// The metric's name in the public API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Delivery => "delivery_rate",
-            Self::Bounce => "bounce_rate",
-            Self::HardBounce => "hard_bounce_rate",
-            Self::Complaint => "complaint_rate",
-            Self::DeliveryTime => "delivery_ms_p95",
-            Self::Queue => "queue_depth",
-        }
-    }
-
-    /// The largest allowed share of bad outcomes, or the largest allowed queue depth; none without a limit.
-    fn allowed(self, limits: &Limits) -> Option<f64> {
-        match self {
-            Self::Delivery => limits.delivery_rate.map(|rate| 1.0 - rate),
-            Self::Bounce => limits.bounce_rate,
-            Self::HardBounce => limits.hard_bounce_rate,
-            Self::Complaint => limits.complaint_rate,
-            Self::DeliveryTime => limits.delivery_ms_p95.map(|_| SLOW_SHARE),
-            Self::Queue => limits.queue_depth,
-        }
-    }
-
-    /// The windows for a lasting breach and for a fast one.
-    const fn windows(self) -> [WindowPair; 2] {
-        let (slow, fast) = match self {
-            Self::Delivery | Self::Bounce | Self::HardBounce => ((24, 96), (2, 12)),
-            // Complaints come hours after their mail, so one hour of both says little.
-            Self::Complaint => ((24, 96), (12, 48)),
-            Self::DeliveryTime | Self::Queue => ((4, 24), (2, 6)),
-        };
-        [
-            WindowPair { short_half_hours: slow.0, long_half_hours: slow.1, factor: 1.0 },
-            WindowPair { short_half_hours: fast.0, long_half_hours: fast.1, factor: FAST_FACTOR },
-        ]
-    }
-
-    /// The short window of a lasting breach.
-    const fn usual_window(self) -> u32 {
-        let [lasting, _] = self.windows();
-        lasting.short_half_hours
-    }
-
-    const fn min_events(self) -> f64 {
-        match self {
-            Self::Delivery | Self::Bounce | Self::HardBounce => 8.0,
-            Self::Complaint => 5.0,
-            Self::DeliveryTime | Self::Queue => 20.0,
-        }
-    }
-}
 
 /// The delivery times of a bucket, compared with a limit.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,5 +1,6 @@
 //! When a limit is broken, and when the breach is over.
 
+use super::metric::SLOW_SHARE;
 use super::*;
 use crate::outcome_delay::{DecayFactors, DelayKernel};
 use crate::per_metric::PerMetric;

@@ -1,0 +1,95 @@
+//! The metrics that limits can be set on, and the windows over which each is evaluated.
+//!
+//! Every constant that depends on the metric is here; how a breach is decided is in the parent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rules::Limits;
+
+/// A fast breach is a rate above this many times the limit.
+const FAST_FACTOR: f64 = 2.0;
+/// The share of deliveries that may take longer than the limit on the 95th percentile.
+pub(super) const SLOW_SHARE: f64 = 0.05;
+
+/// What a limit can be set on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LimitedMetric {
+    /// The delivery rate: bounces of mail with an outcome, against 1 minus the limit.
+    Delivery,
+    /// All bounces.
+    Bounce,
+    /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except for its global suppression list.
+    HardBounce,
+    /// Complaints.
+    Complaint,
+    /// The 95th percentile of delivery time.
+    DeliveryTime,
+    /// Mail that waits.
+    Queue,
+}
+
+/// A short and a long window in which a rate must exceed `factor` times its limit.
+#[derive(Clone, Copy)]
+pub(super) struct WindowPair {
+    pub(super) short_half_hours: u32,
+    pub(super) long_half_hours: u32,
+    pub(super) factor: f64,
+}
+
+impl LimitedMetric {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint, Self::DeliveryTime, Self::Queue];
+
+    /// The metric's name in the public API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery_rate",
+            Self::Bounce => "bounce_rate",
+            Self::HardBounce => "hard_bounce_rate",
+            Self::Complaint => "complaint_rate",
+            Self::DeliveryTime => "delivery_ms_p95",
+            Self::Queue => "queue_depth",
+        }
+    }
+
+    /// The largest allowed share of bad outcomes, or the largest allowed queue depth; none without a limit.
+    pub(super) fn allowed(self, limits: &Limits) -> Option<f64> {
+        match self {
+            Self::Delivery => limits.delivery_rate.map(|rate| 1.0 - rate),
+            Self::Bounce => limits.bounce_rate,
+            Self::HardBounce => limits.hard_bounce_rate,
+            Self::Complaint => limits.complaint_rate,
+            Self::DeliveryTime => limits.delivery_ms_p95.map(|_| SLOW_SHARE),
+            Self::Queue => limits.queue_depth,
+        }
+    }
+
+    /// The windows for a lasting breach and for a fast one.
+    pub(super) const fn windows(self) -> [WindowPair; 2] {
+        let (slow, fast) = match self {
+            Self::Delivery | Self::Bounce | Self::HardBounce => ((24, 96), (2, 12)),
+            // Complaints come hours after their mail, so one hour of both says little.
+            Self::Complaint => ((24, 96), (12, 48)),
+            Self::DeliveryTime | Self::Queue => ((4, 24), (2, 6)),
+        };
+        [
+            WindowPair { short_half_hours: slow.0, long_half_hours: slow.1, factor: 1.0 },
+            WindowPair { short_half_hours: fast.0, long_half_hours: fast.1, factor: FAST_FACTOR },
+        ]
+    }
+
+    /// The short window of a lasting breach.
+    pub(super) const fn usual_window(self) -> u32 {
+        let [lasting, _] = self.windows();
+        lasting.short_half_hours
+    }
+
+    pub(super) const fn min_events(self) -> f64 {
+        match self {
+            Self::Delivery | Self::Bounce | Self::HardBounce => 8.0,
+            Self::Complaint => 5.0,
+            Self::DeliveryTime | Self::Queue => 20.0,
+        }
+    }
+}
