@@ -262,7 +262,7 @@ impl AlertRegistry {
         let mut others = self
             .alerts
             .keys()
-            .filter(|other| other.scope.includes(&key.scope) && other.group == key.group && *other != key);
+            .filter(|other| other.scope.contains(&key.scope) && other.group == key.group && *other != key);
         others.any(|other| self.explains(other, now))
     }
 

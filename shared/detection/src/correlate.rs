@@ -19,9 +19,9 @@ use crate::decline::DeclineFit;
 use crate::minutes::{MINUTES_PER_DAY, minutes_between, plus};
 use crate::report;
 use crate::rules::{MailSubset, Rules};
-use crate::scope::AlertScope;
 use crate::series_monitor::SeriesMonitor;
 use crate::tenant_state::{QUEUE_OFFSET, TenantState};
+use event::AlertScope;
 
 pub(crate) use self::limit_findings::{budgets, limits};
 
@@ -205,7 +205,7 @@ fn is_explained_by_open_alert(key: &AlertKey, shares: &[(String, f64)], evaluati
             && !metrics_of(key.group).is_empty()
             && key.provider.is_none()
             && open.provider.as_deref().is_some_and(has_most);
-        open.scope.includes(&key.scope) && ((follows_from_delivery && overlaps) || is_echo)
+        open.scope.contains(&key.scope) && ((follows_from_delivery && overlaps) || is_echo)
     })
 }
 

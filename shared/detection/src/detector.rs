@@ -24,13 +24,13 @@ use crate::outcome_delay::{DELAYS, DecayFactors, DelayKernel};
 use crate::per_metric::PerMetric;
 use crate::report;
 use crate::rules::Rules;
-use crate::scope::AlertScope;
 use crate::series_monitor::{BucketContext, SeriesMonitor, SeriesPrior};
 use crate::silence::{SilenceMeaning, SilenceMonitor};
 use crate::tenant_state::{
     OpenAlerts, PlatformContext, ProviderContext, TenantCounts, TenantLimits, TenantState,
 };
 use crate::volume::{BurstHandling, VolumeContext, VolumeMonitor};
+use event::AlertScope;
 
 /// Tenants that one detector monitors; more are distributed over several detectors.
 pub const MAX_TENANTS: usize = 100_000;
@@ -252,7 +252,7 @@ impl Detector {
             let metrics = correlate::metrics_of(key.group);
             let is_at = |name: &str| key.provider.as_deref().is_none_or(|provider| provider == name);
             let is_of = |name: &str| key.campaign.as_deref().is_none_or(|campaign| campaign == name);
-            for (_, tenant) in self.tenants.iter_mut().filter(|(name, _)| key.scope.includes_tenant(name)) {
+            for (_, tenant) in self.tenants.iter_mut().filter(|(name, _)| key.scope.contains_tenant(name)) {
                 tenant.whole.reset_scores(metrics);
                 for (_, monitor) in tenant.providers.iter_mut().filter(|(name, _)| is_at(name)) {
                     monitor.reset_scores(metrics);

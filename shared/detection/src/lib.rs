@@ -32,7 +32,6 @@ mod recurring;
 mod report;
 mod ring;
 mod rules;
-mod scope;
 mod series_monitor;
 mod silence;
 pub mod state;
@@ -45,6 +44,5 @@ pub use alert::{AlertKind, AlertRegistry, Cause, Change, MAX_ALERTS, Severity, S
 pub use counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
 pub use detector::{Bucket, CountsRow, Detector, MAX_TENANTS, PlatformState};
 pub use rules::{Limits, MailSubset, Maintenance, Override, Rules};
-pub use scope::AlertScope;
 pub use tenant_state::{MAX_CAMPAIGNS, MAX_PROVIDERS, TenantState};
 pub use wording::SCHEMA;

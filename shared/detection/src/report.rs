@@ -12,9 +12,9 @@ use crate::decline::DeclineFit;
 use crate::latency::SlownessSignal;
 use crate::limit_monitor::{LimitBreach, LimitedMetric};
 use crate::minutes::{MINUTES_PER_DAY, minus, minutes_between};
-use crate::scope::AlertScope;
 use crate::series_monitor::SeriesMonitor;
 use crate::wording;
+use event::AlertScope;
 
 /// With at least this many events in excess an alert is critical, if the change is large too.
 const MANY_EVENTS: f64 = 300.0;

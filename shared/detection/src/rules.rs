@@ -5,7 +5,7 @@
 use event::{Minute, TenantId};
 use serde::{Deserialize, Serialize};
 
-use crate::scope::AlertScope;
+use event::AlertScope;
 
 /// The number of overrides, and of maintenance windows, that rules may have. Each is checked for every tenant.
 pub(crate) const MAX_OVERRIDES: usize = 1000;
@@ -185,8 +185,9 @@ impl Rules {
     fn mistake_in_tenants(&self) -> Option<String> {
         let overrides = self.overrides.iter().map(|rule| ("overrides", &rule.tenant));
         let maintenance = self.maintenance.iter().map(|window| ("maintenance", &window.tenant));
-        let is_wrong =
-            |tenant: &Option<String>| tenant.as_deref().is_some_and(|name| TenantId::to_read(name).is_err());
+        let is_wrong = |tenant: &Option<String>| {
+            tenant.as_deref().is_some_and(|name| TenantId::new_or_unassigned(name).is_err())
+        };
         let (field, _) = overrides.chain(maintenance).find(|(_, tenant)| is_wrong(tenant))?;
         Some(format!(
             "{field}.tenant: {}, or {}; leave it out for all tenants",

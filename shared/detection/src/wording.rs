@@ -2,7 +2,7 @@
 //!
 //! Senders choose the names of tenants, providers and campaigns, so control characters must never get into a text or a mail header.
 
-use event::TenantId;
+use event::AlertScope;
 
 use crate::alert::{Change, State};
 
@@ -19,7 +19,7 @@ impl Change {
             State::Resolved => "resolved: ".to_owned(),
             State::Reminder => "still firing: ".to_owned(),
         };
-        let tenant = (self.tenant != TenantId::PLATFORM).then_some(self.tenant.as_str());
+        let tenant = (self.tenant != AlertScope::PLATFORM).then_some(self.tenant.as_str());
         let dimension = |name: &str| self.scope.get(name).map(String::as_str);
         let place = place(tenant, dimension("provider"), dimension("campaign"));
         without_control_characters(&format!(

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::minutes::{MINUTES_PER_DAY, MINUTES_PER_HOUR};
 use crate::rules::MailSubset;
-use crate::scope::AlertScope;
+use event::AlertScope;
 
 /// For this long after its end an alert usually still explains what it silences.
 const USUAL_AFTERMATH_MINUTES: u32 = 6 * MINUTES_PER_HOUR;

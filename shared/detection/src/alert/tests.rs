@@ -3,7 +3,7 @@
 use event::TenantId;
 
 use super::*;
-use crate::scope::AlertScope;
+use event::AlertScope;
 
 fn acme() -> AlertScope {
     AlertScope::Tenant(TenantId::new("acme").unwrap())

@@ -12,8 +12,8 @@ use crate::limit_monitor::LimitedMetric;
 use crate::minutes::minus;
 use crate::report;
 use crate::rules::MailSubset;
-use crate::scope::AlertScope;
 use crate::tenant_state::{TenantLimits, TenantState};
+use event::AlertScope;
 
 /// Findings about the limits of a tenant and of subsets of its mail. They wait for an anomaly, which says more.
 pub(crate) fn limits(
@@ -37,7 +37,7 @@ pub(crate) fn limits(
             let (group, anomaly) = groups(breach.metric);
             let key = AlertKey::of_subset(scope, subset.clone(), group);
             let is_explained =
-                evaluation.registry.firing().any(|open| open.group == anomaly && open.scope.includes(scope));
+                evaluation.registry.firing().any(|open| open.group == anomaly && open.scope.contains(scope));
             // Bounces and deliveries have one alert together.
             if findings.iter().any(|finding| finding.key == key)
                 || (is_explained && !evaluation.registry.is_firing(&key))

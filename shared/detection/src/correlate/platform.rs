@@ -9,8 +9,8 @@ use super::{
 use crate::alert::{AlertContent, AlertGroup, AlertKey, Finding};
 use crate::cause;
 use crate::report;
-use crate::scope::AlertScope;
 use crate::series_monitor::SeriesMonitor;
+use event::AlertScope;
 
 /// Without a provider, the platform is in trouble if one in this many tenants has a partial score.
 const PLATFORM_ONE_IN: usize = 5;

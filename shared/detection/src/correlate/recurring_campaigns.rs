@@ -7,9 +7,9 @@ use crate::counts::Metric;
 use crate::cusum::Cusum;
 use crate::report;
 use crate::rules::MailSubset;
-use crate::scope::AlertScope;
 use crate::series_monitor::SeriesMonitor;
 use crate::tenant_state::TenantState;
+use event::AlertScope;
 
 /// A campaign needs this much more score than other series. Campaigns are about as many again, so false alarms stay as rare.
 const EXTRA_SCORE: f64 = std::f64::consts::LN_2;

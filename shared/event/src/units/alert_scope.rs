@@ -3,14 +3,15 @@
 //! Its public spelling, in JSON and in storage, is the tenant's id or `*`. Code never compares it with `"*"`.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{InvalidTenant, TenantId};
 
-/// The scope of an alert or of a rule. The platform sorts before every tenant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The scope of an alert or of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AlertScope {
     /// All tenants together; only operators see it.
     Platform,
@@ -55,9 +56,41 @@ impl AlertScope {
         matches!(self, Self::Platform)
     }
 
+    /// The scope of a tenant whose counts are evaluated.
+    ///
+    /// Counts are stored under valid ids, so another name is a fault of the caller. Its alerts are then shown with the unassigned mail, which
+    /// only operators see.
+    pub fn of_counted(tenant: &str) -> Self {
+        Self::from_stored(tenant).unwrap_or_else(|_| {
+            crate::invariant::broken("counts of a tenant whose name is not valid");
+            Self::Tenant(TenantId::unassigned())
+        })
+    }
+
+    /// Whether this scope contains the mail of the tenant with this name.
+    pub fn contains_tenant(&self, name: &str) -> bool {
+        match self {
+            Self::Platform => true,
+            Self::Tenant(tenant) => tenant.as_str() == name,
+        }
+    }
+
     /// Whether what holds for this scope holds for `other` too: the platform contains every scope, a tenant only itself.
     pub fn contains(&self, other: &Self) -> bool {
         self.is_platform() || self == other
+    }
+}
+
+/// Sorts as the stored text does, so that the order of alerts does not depend on how a scope is represented.
+impl Ord for AlertScope {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for AlertScope {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -133,7 +166,16 @@ mod tests {
             (&acme, &platform, false),
         ] {
             assert_eq!(outer.contains(inner), expected, "{outer} {inner}");
+            assert_eq!(outer.contains_tenant(inner.as_str()), expected, "{outer} {inner}");
         }
-        assert!(platform < tenant("!"));
+    }
+
+    #[test]
+    fn scopes_sort_as_their_stored_texts() {
+        let mut texts = ["acme", "*", "(unassigned)", "!bang"];
+        let mut scopes = texts.map(|text| AlertScope::from_stored(text).unwrap());
+        texts.sort_unstable();
+        scopes.sort();
+        assert_eq!(scopes.map(|scope| scope.as_str().to_owned()), texts);
     }
 }
