@@ -29,7 +29,7 @@
 
 use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
 
-use crate::history::manifest::{BlockId, Level};
+use crate::block_id::{BlockId, Level};
 use crate::ports::{Key, Order, Range};
 
 /// Partition of the cursors.

@@ -4,11 +4,12 @@
 //! through every failure from one seed.
 //!
 //! ```text
-//! alerting -> history -> ledger -> directory -> layout, stored, codec, ports
+//! alerting -> history -> ledger -> directory -> (layout, stored, codec, ports)
 //!                export -^
 //! ```
 
 pub mod alerting;
+pub mod block_id;
 mod codec;
 pub mod directory;
 pub mod export;

@@ -6,9 +6,9 @@
 
 use event::TenantId;
 
+use crate::block_id::Level;
 use crate::directory::credentials::{self, CredentialError};
 use crate::directory::tenants::{self, ErasureCount};
-use crate::history::manifest::Level;
 use crate::layout;
 use crate::ledger::checkpoint;
 use crate::ports::{Key, Order, Range, Store, StoreError};

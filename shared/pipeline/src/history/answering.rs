@@ -11,9 +11,10 @@ use cells::query::{
 };
 use event::{Day, Hour, TenantId, Timestamp};
 
+use crate::block_id::{BlockId, Level};
 use crate::directory::tenants;
 use crate::history::compaction;
-use crate::history::manifest::{BlockId, Extent, Level, Live, Manifest};
+use crate::history::manifest::{Extent, Live, Manifest};
 use crate::history::snapshot::{self, Gone, Progress, Snapshot, SnapshotError};
 use crate::parallel;
 use crate::ports::{Item, Store};

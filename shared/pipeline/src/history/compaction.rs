@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 
 use event::{Day, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
+use crate::block_id::BlockId;
 use crate::directory::tenants;
 use crate::history::content::{Content, Parts};
-use crate::history::manifest::{self, BlockId, Extent, Live, Manifest, Note};
+use crate::history::manifest::{self, Extent, Live, Manifest, Note};
 use crate::layout;
 use crate::ledger::aggregate::Attempt;
 use crate::ledger::checkpoint;

@@ -6,7 +6,7 @@
 use cells::{Block, BlockError, Resolution};
 use event::{Hour, Minute};
 
-use crate::history::manifest::Level;
+use crate::block_id::Level;
 
 /// An encoded block, in parts that each fit an item and that all together merge to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

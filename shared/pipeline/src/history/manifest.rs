@@ -6,49 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use event::{Day, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 
+use crate::block_id::{BlockId, Level};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::layout;
 use crate::ports::{Item, Key, PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
-
-/// How much time a block covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// An hour, by the minute.
-    Hour,
-    /// A UTC day, by the hour.
-    Day,
-    /// A UTC month, by the day.
-    Month,
-}
-
-/// Which block: a level and the hour, day or month counted from 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlockId {
-    /// The level.
-    pub level: Level,
-    /// The hour, day or month, counted from 1970.
-    pub period: u32,
-}
-
-impl BlockId {
-    /// An hour's block.
-    pub const fn hour(hour: Hour) -> Self {
-        Self { level: Level::Hour, period: hour.0 }
-    }
-
-    /// A day's block.
-    pub const fn day(day: Day) -> Self {
-        Self { level: Level::Day, period: day.0 }
-    }
-
-    /// The block of the month that a day lies in.
-    pub fn month_of(day: Day) -> Self {
-        Self { level: Level::Month, period: month_of(day) }
-    }
-}
 
 /// A live block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,59 +178,11 @@ pub(crate) async fn move_to<S: Store>(
     stored::write(store, layout::manifest(tenant), to.encode(), from).await.map(|_| ())
 }
 
-/// The month that a day lies in, counted from January 1970.
-///
-/// Days are shifted to a calendar whose years begin in March, so that the leap day comes last:
-/// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
-fn month_of(day: Day) -> u32 {
-    let days = u64::from(day.0) + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let months = (era * 400 + year_of_era) * 12 + month_from_march + 2;
-    u32::try_from(months - 1_970 * 12).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use event::{Day, Hour};
+
     use super::*;
-
-    #[test]
-    fn a_day_knows_its_month() {
-        for (day, month) in [
-            (0, 0),
-            (30, 0),
-            (31, 1),
-            (59, 2),
-            (365, 12),
-            (11_016, 361),
-            (11_017, 362),
-            (20_439, 671),
-            (20_453, 671),
-            (20_454, 672),
-        ] {
-            assert_eq!(month_of(Day(day)), month, "{day}");
-        }
-    }
-
-    #[test]
-    fn months_are_as_long_as_the_calendar_says() {
-        let mut lengths = BTreeMap::new();
-        for day in 0..36_525 {
-            *lengths.entry(month_of(Day(day))).or_insert(0) += 1;
-        }
-        for (month, length) in lengths.range(..1_560) {
-            let (year, month) = (1970 + month / 12, month % 12);
-            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-            let expected =
-                [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize];
-            if year < 2069 {
-                assert_eq!(*length, expected, "{year} {month}");
-            }
-        }
-    }
 
     #[test]
     fn a_manifest_is_read_as_it_was_written() {

@@ -11,7 +11,8 @@ use std::future::Future;
 use cells::BlockError;
 use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 
-use crate::history::manifest::{self, BlockId, Extent, Live, Manifest};
+use crate::block_id::BlockId;
+use crate::history::manifest::{self, Extent, Live, Manifest};
 use crate::layout;
 use crate::ledger::checkpoint::{self, Cursor};
 use crate::parallel;

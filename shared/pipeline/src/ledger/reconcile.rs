@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use cells::Block;
 use event::{Day, Hour, TenantId};
 
-use crate::history::manifest::{Extent, Level, Manifest};
+use crate::block_id::Level;
+use crate::history::manifest::{Extent, Manifest};
 use crate::history::snapshot::{self, Progress, Snapshot, SnapshotError};
 use crate::ledger::checkpoint::Totals;
 use crate::ports::{Item, Store};

@@ -12,11 +12,11 @@ use event::{HashKey, Minute, SequenceNumber, ShardId, Timestamp};
 
 use super::*;
 use crate::alerting::registry;
+use crate::block_id::BlockId;
 use crate::directory::credentials::{ApiKey, Grant};
 use crate::directory::rules;
 use crate::directory::tenants::{self, Details};
 use crate::history::compaction::{self, due};
-use crate::history::manifest::BlockId;
 use crate::history::snapshot::{Progress, Snapshot};
 use crate::ledger::accumulate::EventFold;
 use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Record};

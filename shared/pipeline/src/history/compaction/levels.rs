@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use event::{Day, Hour, Timestamp};
 
 use super::{CompactError, Compaction, day_ago};
+use crate::block_id::{BlockId, Level};
 use crate::history::content::{Content, Parts};
-use crate::history::manifest::{BlockId, Level, Manifest};
+use crate::history::manifest::Manifest;
 use crate::ports::{Clock, Store};
 
 /// The blocks of one compaction.

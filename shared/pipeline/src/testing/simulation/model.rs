@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use event::{SequenceNumber, ShardId};
 
 use super::tally::{Event, Tally};
+use crate::block_id::Level;
 use crate::history::content::Content as _;
-use crate::history::manifest::Level;
 use crate::ledger::checkpoint::{Cursor, Totals};
 
 /// A record of a stream.

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 
 use event::{Hour, IdentityHash, Minute, SequenceNumber, TenantId, Timestamp};
 
+use crate::block_id::Level;
 use crate::history::content::{Content, Parts};
-use crate::history::manifest::Level;
 use crate::ledger::aggregate::{Delta, Fold, Folded, Record};
 use crate::ledger::checkpoint::Totals;
 use crate::ledger::deduplication::Memory;

@@ -1,0 +1,110 @@
+//! Names of compacted blocks: the level and the period that a block covers.
+//!
+//! The key layout, compaction and erasure all need these names, so they belong to no room of the pipeline.
+
+use event::{Day, Hour};
+
+/// How much time a block covers, finest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// One UTC hour, at a resolution of one minute.
+    Hour,
+    /// One UTC day, at a resolution of one hour.
+    Day,
+    /// One UTC month, at a resolution of one day.
+    Month,
+}
+
+impl Level {
+    /// All levels, finest first.
+    pub const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::Month];
+}
+
+/// A block of one tenant: a level, and the hour, day or month that it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId {
+    /// The level.
+    pub level: Level,
+    /// Hours, days or months since the Unix epoch, depending on `level`.
+    pub period: u32,
+}
+
+impl BlockId {
+    /// The block of an hour.
+    pub const fn hour(hour: Hour) -> Self {
+        Self { level: Level::Hour, period: hour.0 }
+    }
+
+    /// The block of a day.
+    pub const fn day(day: Day) -> Self {
+        Self { level: Level::Day, period: day.0 }
+    }
+
+    /// The block of the month that contains `day`.
+    pub fn month_of(day: Day) -> Self {
+        Self { level: Level::Month, period: month_of(day) }
+    }
+}
+
+/// Months from January 1970 to the month that contains `day`.
+///
+/// Counts in years that begin in March, so that the leap day is the last day of a year:
+/// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
+fn month_of(day: Day) -> u32 {
+    let days = u64::from(day.0) + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let months = (era * 400 + year_of_era) * 12 + month_from_march + 2;
+    // A day is at most 2^32, so there are at most 2^28 months.
+    u32::try_from(months - 1_970 * 12).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn day_is_in_its_calendar_month() {
+        for (day, month) in [
+            (0, 0),
+            (30, 0),
+            (31, 1),
+            (59, 2),
+            (365, 12),
+            (11_016, 361),
+            (11_017, 362),
+            (20_439, 671),
+            (20_453, 671),
+            (20_454, 672),
+        ] {
+            assert_eq!(month_of(Day(day)), month, "{day}");
+        }
+    }
+
+    #[test]
+    fn months_are_as_long_as_the_calendar_says() {
+        let mut lengths = BTreeMap::new();
+        for day in 0..36_525 {
+            *lengths.entry(month_of(Day(day))).or_insert(0) += 1;
+        }
+        for (month, length) in lengths.range(..1_560) {
+            let (year, month) = (1970 + month / 12, month % 12);
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let expected =
+                [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize];
+            if year < 2069 {
+                assert_eq!(*length, expected, "{year} {month}");
+            }
+        }
+    }
+
+    #[test]
+    fn last_representable_day_has_a_month() {
+        assert!(month_of(Day(u32::MAX)) < 1 << 28);
+    }
+}
