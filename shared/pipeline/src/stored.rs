@@ -2,7 +2,9 @@
 //!
 //! A record that cannot be read names its key and stops the step that needed it: guessing would miscount.
 
-use crate::codec::Malformed;
+use event::Timestamp;
+
+use crate::codec::{Malformed, StoredRecord};
 use crate::ports::{Expected, Item, Key, PutError, Range, Store, StoreError};
 
 /// Reading a stored record failed.
@@ -29,6 +31,43 @@ pub struct Versioned<T> {
     pub record: T,
     /// The item's version; `None` if there was no item.
     pub version: Option<u64>,
+}
+
+/// Reads the record at `key`, or its default if there is no item.
+pub(crate) async fn get<S: Store, R: StoredRecord + Default>(
+    store: &S,
+    key: Key,
+) -> Result<Versioned<R>, ReadError> {
+    let found = store.get(vec![key]).await?;
+    decode_or_default(found.into_iter().flatten().next().as_ref())
+}
+
+/// Decodes the record in an item that was found, or its default if none was.
+pub(crate) fn decode_or_default<R: StoredRecord + Default>(
+    item: Option<&Item>,
+) -> Result<Versioned<R>, ReadError> {
+    let Some(item) = item else { return Ok(Versioned { record: R::default(), version: None }) };
+    Ok(Versioned { record: decode(item)?, version: Some(item.version) })
+}
+
+/// Decodes the record in an item.
+pub(crate) fn decode<R: StoredRecord>(item: &Item) -> Result<R, ReadError> {
+    R::decode(&item.body).map_err(|source| ReadError::Record { key: item.key.clone(), source })
+}
+
+/// The item for a record that is always put whole.
+pub(crate) fn item<R: StoredRecord>(key: Key, record: &R, expires_at: Option<Timestamp>) -> Item {
+    Item { key, body: record.encode(), version: 0, expires_at }
+}
+
+/// Writes a record if its item still has the version that it was read with, `None` if there was no item. Returns the new version.
+pub(crate) async fn put_if<S: Store, R: StoredRecord>(
+    store: &S,
+    key: Key,
+    record: &R,
+    read_version: Option<u64>,
+) -> Result<u64, PutError> {
+    write(store, key, record.encode(), read_version).await
 }
 
 /// Reads one record.
