@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use event::{TenantId, Timestamp};
 
 use crate::ports::{
-    Expected, Item, Key, Order, Page, Point, PutError, Range, Sink, SinkError, Store, StoreError, Written,
+    Expected, Item, Key, Order, Page, Point, PutError, Range, Sink, SinkError, Store, StoreError,
+    StoreErrorKind, Written,
 };
 
 /// Items in a sorted map. [`MemoryStore`] shares it between tasks; a simulation owns it.
@@ -142,7 +143,7 @@ fn check_size(operation: &'static str, item: &Item) -> Result<(), StoreError> {
         return Ok(());
     }
     let source = format!("{} bytes, at most {} fit into an item", item.body.len(), Item::MAX_BODY_BYTES);
-    Err(StoreError { operation, place: item.key.to_string(), source: source.into() })
+    Err(StoreError::new(StoreErrorKind::Damaged, operation, item.key.to_string(), source))
 }
 
 type Series = (TenantId, Vec<(&'static str, String)>, i64);

@@ -1,15 +1,16 @@
-//! What the steps need from the outside: an ordered key-value store with conditional writes, a time-series store, and a clock.
+//! What the steps need from outside: an ordered key-value store with conditional writes, a time-series store, and a clock.
 //!
-//! Small on purpose: the store has five calls that DynamoDB and an embedded database both have, so that the key layout, the commit
-//! protocol and every reader are written once, above this line, and a simulation can stand in below it.
+//! The store has only the five calls that DynamoDB and an embedded database have in common. The key layout, the commit protocol and every
+//! reader are therefore written once, on top of these traits, and a simulation can replace what is below them. Nothing in this file
+//! may know what is stored.
 
 use std::future::Future;
 
 use event::{TenantId, Timestamp};
 
-/// Where an item lies: items of one partition are kept sorted by their sort key, as bytes.
+/// Identifies an item. The items of a partition are sorted by the bytes of their sort keys.
 ///
-/// A tenant's items all have a partition key that begins with that tenant's prefix, which access policies can enforce.
+/// [`crate::layout`] lists all keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Partition key, at most 2,048 bytes.
@@ -27,36 +28,38 @@ impl std::fmt::Display for Key {
 /// One stored item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Where it lies.
+    /// Its key.
     pub key: Key,
-    /// What it holds: at most [`Item::MAX_BODY_BYTES`].
+    /// Its contents: at most [`Item::MAX_BODY_BYTES`].
     pub body: Vec<u8>,
-    /// Raised by each conditional write; 0 for items that are only ever put whole.
+    /// Incremented by each conditional write; 0 for items that are only written unconditionally.
     pub version: u64,
-    /// After this moment the store may drop it, some days late. A reader that must not see it from then on looks itself.
+    /// After this time the store may remove the item, possibly days later. A reader that must not see an expired item checks the
+    /// time itself.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Item {
-    /// DynamoDB takes 400 KB with names and keys; what is larger is split by the caller.
+    /// Largest body in bytes. DynamoDB accepts items of 400 KB including attribute names and keys
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>); callers split larger contents.
     pub const MAX_BODY_BYTES: usize = 380 * 1024;
 
-    /// Whether DynamoDB takes it.
+    /// Whether the body is at most [`Item::MAX_BODY_BYTES`].
     pub fn fits(&self) -> bool {
         self.body.len() <= Self::MAX_BODY_BYTES
     }
 }
 
-/// What must hold of the stored item for a conditional write to happen.
+/// The state that the stored item must be in for a conditional write to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// There is none.
+    /// No item exists.
     Absent,
-    /// It has this version.
+    /// The item has this version.
     Version(u64),
 }
 
-/// Which end of a range comes first.
+/// The order in which a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Smallest sort key first.
@@ -65,60 +68,88 @@ pub enum Order {
     Backwards,
 }
 
-/// A run of items of one partition in the order of their sort keys.
+/// A contiguous range of sort keys within one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The partition.
+    /// The partition key.
     pub partition: String,
-    /// First sort key of the run, included.
+    /// First sort key of the range, inclusive.
     pub from: String,
-    /// First sort key after the run; `None`: to the end of the partition.
+    /// End of the range, exclusive. `None`: the end of the partition.
     pub to: Option<String>,
-    /// Which end comes first.
+    /// Which end is read first.
     pub order: Order,
-    /// At most so many items in the page.
+    /// Maximum number of items in a page.
     pub limit: usize,
 }
 
 impl Range {
-    /// The same range from its item at `sort` on, which comes first.
+    /// The rest of this range, beginning with the item at `sort`.
     #[must_use]
     pub fn resume_at(&self, sort: &str) -> Self {
         match self.order {
             Order::Forwards => Self { from: sort.to_owned(), ..self.clone() },
-            // The smallest text behind `sort` ends a range that holds it.
+            // The end is exclusive, so it is the smallest text after `sort`.
             Order::Backwards => Self { to: Some(format!("{sort}\0")), ..self.clone() },
         }
     }
 }
 
-/// A page of a range.
+/// One page of a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The items, in the order asked for.
+    /// The items, in the requested order.
     pub items: Vec<Item>,
-    /// What is left of the range, if anything may be.
+    /// The rest of the range. `None` if nothing follows.
     pub rest: Option<Range>,
 }
 
-/// A store failed: the platform's own failure, worth another try later. A write may have happened, in part, or may still
-/// happen within [`crate::ledger::aggregate::Settings::landing_ms`].
+/// What kind of failure a store reports, for callers to branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// The store accepts fewer requests than were sent: retry with backoff.
+    Throttled,
+    /// The process lacks a permission: a retry fails until somebody grants it.
+    Denied,
+    /// What is stored, or would be, is not an item that the store can hold: a retry fails as well.
+    Damaged,
+    /// The store cannot be reached, does not answer in time, or its disk fails: retry later.
+    Unavailable,
+}
+
+/// A call to a store failed. A write may nevertheless have happened, in part, or may still happen within the landing time that the
+/// commit protocol allows for.
 #[derive(Debug, thiserror::Error)]
-#[error("store {operation} failed for {place}")]
+#[error("store {operation} failed for {target}")]
+#[non_exhaustive]
 pub struct StoreError {
-    /// Which call.
+    /// The kind of failure.
+    pub kind: StoreErrorKind,
+    /// The call that failed, such as `put_if`.
     pub operation: &'static str,
-    /// The partition or key it was about.
-    pub place: String,
-    /// What the store said.
+    /// The partition or key of the call.
+    pub target: String,
+    /// The cause.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Why a conditional write did not happen, or may not have.
+impl StoreError {
+    /// An error of the call `operation` about the partition or key `target`.
+    pub fn new(
+        kind: StoreErrorKind,
+        operation: &'static str,
+        target: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, operation, target: target.into(), source: source.into() }
+    }
+}
+
+/// Why a conditional write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// The stored item is not as expected: somebody else wrote it. Nothing was written.
+    /// The stored item is not in the expected state: another writer changed it. Nothing was written.
     #[error("the stored item is not the expected one")]
     Conflict,
     /// The store failed; the write may or may not have happened.
@@ -126,78 +157,79 @@ pub enum PutError {
     Store(#[from] StoreError),
 }
 
-/// An ordered key-value store. Reads see every write that was acknowledged before they began, and an acknowledged write of any kind
-/// survives the process and the machine: it is on disk.
+/// An ordered key-value store. Reads see every write that was acknowledged before they began. An acknowledged write is on disk: it
+/// survives a crash of the process and of the machine.
 ///
-/// A write that was acknowledged or failed may land once more within a bounded time (a client library retries by itself, or a delayed
-/// packet arrives after all); the commit protocol allows for it.
+/// A write may be applied a second time within a bounded time after it was acknowledged or failed, because a client library retries by
+/// itself or a packet is delayed. The commit protocol allows for that.
 pub trait Store: Send + Sync + 'static {
-    /// The items at `keys`, in the same order.
+    /// Reads the items at `keys`, in the order of the keys; `None` where no item exists.
     fn get(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Option<Item>>, StoreError>> + Send;
 
-    /// One page of a range. A page may hold fewer than `limit` items and still leave a rest.
+    /// Reads one page of a range. A page may hold fewer than `limit` items although more follow.
     fn range(&self, range: Range) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Writes items whole, whatever was there; of several at one key the last stays. Not atomic: on an error any of them may have
-    /// been written.
+    /// Writes items and replaces existing ones. Of several items with one key, the last is kept. Not atomic: after an error any of
+    /// them may have been written.
     fn put(&self, items: Vec<Item>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes one item if the stored one is as `expected`; the item carries its new version.
+    /// Writes one item if the stored one is in the `expected` state. The item carries its new version.
     fn put_if(&self, item: Item, expected: Expected) -> impl Future<Output = Result<(), PutError>> + Send;
 
-    /// Removes items; those that are absent are no error. Not atomic.
+    /// Removes items. An absent item is not an error. Not atomic.
     fn delete(&self, keys: Vec<Key>) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// What a time-series store is given: the counts of one batch in one minute under one set of dimensions.
+/// A point of a time series: the counts of one batch in one minute for one dimension key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// Whose.
+    /// The tenant whose mail was counted.
     pub tenant: TenantId,
-    /// In the minute counted, told apart from other batches by the nanosecond. With tenant and dimensions it is the point's identity.
+    /// Nanoseconds since 1970, within the counted minute. The nanosecond distinguishes batches, so that tenant, dimensions and time
+    /// identify the point.
     pub time_ns: i64,
-    /// Names and values of the dimensions that the mail has; none of them is empty.
+    /// Names and values of the dimensions. Dimensions without a value are left out.
     pub dimensions: Vec<(&'static str, String)>,
-    /// Names and counts that are not 0; the counts of any points may be added up.
+    /// Names and values of the counts that are not 0. Counts of different points may be added.
     pub counts: Vec<(&'static str, u64)>,
 }
 
-/// What became of points that a time-series store was given.
+/// The result of writing points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Points refused for good: the same ones would be refused again.
+    /// Number of points that the store rejected and would reject again.
     pub rejected: u64,
-    /// Why, as the store says of one of them.
+    /// The reason that the store gives for one of the rejected points.
     pub reason: Option<String>,
 }
 
-/// A time-series store took no points, or not all; worth another try later.
+/// A time-series store did not accept all points: retry later.
 #[derive(Debug, thiserror::Error)]
 #[error("time-series store {sink} does not take points")]
 pub struct SinkError {
-    /// Which.
+    /// [`Sink::name`] of the store.
     pub sink: &'static str,
-    /// What it said.
+    /// The cause.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// A time-series store. A point given again replaces itself.
+/// A time-series store. A point that is written again replaces the first one.
 pub trait Sink: Send + Sync + 'static {
-    /// What it is called where progress is kept; holds no `#`.
+    /// The name under which export positions are stored. It has no `#`.
     fn name(&self) -> &'static str;
 
-    /// Writes points. Not atomic: on an error any of them may have been written.
+    /// Writes points. Not atomic: after an error any of them may have been written.
     fn write(&self, points: &[Point]) -> impl Future<Output = Result<Written, SinkError>> + Send;
 }
 
-/// The time, where it passes inside a call: leases and deadlines.
+/// A clock, for calls during which time passes: those with leases and deadlines. All other calls are given the time as a parameter.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// One store serves many tasks.
+/// Lets several tasks share one store.
 impl<S: Store> Store for std::sync::Arc<S> {
     fn get(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Option<Item>>, StoreError>> + Send {
         (**self).get(keys)

@@ -13,7 +13,7 @@ use crate::ledger::accumulate::EventFold;
 use crate::ledger::aggregate::{self, AggregateError, Attempt, Committed, Record};
 use crate::ledger::deduplication::Memory;
 use crate::memory::{MemorySink, MemoryStore};
-use crate::ports::{Expected, Page, StoreError, Written};
+use crate::ports::{Expected, Page, StoreError, StoreErrorKind, Written};
 use crate::testing::counting::Turned;
 use crate::tests::{Home, SetClock, acme, event, messages};
 
@@ -60,7 +60,7 @@ impl<T> Faulty<T> {
 }
 
 fn lost() -> StoreError {
-    StoreError { operation: "write", place: "test".to_owned(), source: "lost".into() }
+    StoreError::new(StoreErrorKind::Unavailable, "write", "test", "lost")
 }
 
 impl Store for Faulty<MemoryStore> {

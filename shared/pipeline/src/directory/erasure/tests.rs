@@ -23,7 +23,7 @@ use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Record};
 use crate::ledger::checkpoint::Cursor;
 use crate::ledger::deduplication::Memory;
 use crate::memory::MemoryStore;
-use crate::ports::{Expected, Item, Page, PutError};
+use crate::ports::{Expected, Item, Page, PutError, StoreErrorKind};
 use crate::testing::counting::{At, Turned};
 
 fn item(key: Key, body: &str) -> Item {
@@ -171,7 +171,7 @@ impl Interrupted {
             interruption.await;
         }
         if call >= self.dies_at {
-            return Err(StoreError { operation: "any call", place: String::new(), source: "died".into() });
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "any call", "", "died"));
         }
         Ok(())
     }

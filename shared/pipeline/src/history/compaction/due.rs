@@ -396,8 +396,8 @@ mod tests {
         async fn put_if(&self, item: Item, expected: crate::ports::Expected) -> Result<(), PutError> {
             let order = std::sync::atomic::Ordering::SeqCst;
             if self.left.fetch_update(order, order, |left| left.checked_sub(1)).is_err() {
-                let (operation, place) = ("put_if", String::new());
-                return Err(StoreError { operation, place, source: "throttled".into() }.into());
+                let kind = crate::ports::StoreErrorKind::Throttled;
+                return Err(StoreError::new(kind, "put_if", "", "throttled").into());
             }
             self.inner.put_if(item, expected).await
         }

@@ -17,7 +17,7 @@ use event::Timestamp;
 use super::breaks::{self, Break};
 use super::random::Random;
 use crate::memory::Items;
-use crate::ports::{Clock, Expected, Item, Key, Page, PutError, Range, Store, StoreError};
+use crate::ports::{Clock, Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 
 /// The longest a write takes to land. Settings allow for it and for [`SKEW_MS`].
 pub(super) const LANDING_MS: i64 = 1_500;
@@ -269,10 +269,8 @@ impl SimulatedStore {
         YieldOnce(false).await;
         let reply = self.shared.world().perform(self.actor, number, self.role);
         YieldOnce(false).await;
-        reply.map_err(|fault| StoreError {
-            operation: "call",
-            place: String::from("simulation"),
-            source: Box::new(fault),
+        reply.map_err(|fault| {
+            StoreError::new(StoreErrorKind::Unavailable, "call", "simulation", Box::new(fault))
         })
     }
 }
