@@ -135,7 +135,7 @@ pub async fn catch_up<S: Store, K: Sink, C: Clock>(
     clock: &C,
     deadline: Timestamp,
 ) -> Result<Exported, ExportError> {
-    let place = stored::read(store, layout::sink(sink.name(), shard), Place::decode).await?;
+    let place = stored::read(store, layout::export_position(sink.name(), shard), Place::decode).await?;
     let mut exported = Exported::default();
     let Some(done) = checkpoint::read(store, shard).await?.record.done else { return Ok(exported) };
     let mut rest = Some(receipts(shard, place.record.upto.as_ref(), &done));
@@ -282,7 +282,8 @@ pub struct Backlog {
 pub async fn backlog<S: Store>(store: &S, sink: &str, limit: u64) -> Result<Vec<Backlog>, ReadError> {
     let mut backlogs = Vec::new();
     for (shard, cursor) in checkpoint::read_all(store).await? {
-        let exported = stored::read(store, layout::sink(sink, &shard), Place::decode).await?.record.upto;
+        let exported =
+            stored::read(store, layout::export_position(sink, &shard), Place::decode).await?.record.upto;
         let mut rest = cursor.done.as_ref().map(|done| receipts(&shard, exported.as_ref(), done));
         let mut backlog = Backlog { shard, exported, done: cursor.done, batches: 0, oldest: None };
         while let Some(range) = rest.filter(|_| backlog.batches < limit) {
@@ -303,9 +304,9 @@ pub async fn backlog<S: Store>(store: &S, sink: &str, limit: u64) -> Result<Vec<
 pub async fn rewind<S: Store>(store: &S, sink: &str, shard: Option<&ShardId>) -> Result<u64, ExportError> {
     const TRIES: usize = 10;
     let mut rewound = 0;
-    for item in stored::range(store, layout::sink_shards(sink)).await? {
+    for item in stored::range(store, layout::export_positions(sink)).await? {
         let Some(found) =
-            layout::sink_shard(&item.key).filter(|found| shard.is_none_or(|shard| shard == found))
+            layout::exported_shard(&item.key).filter(|found| shard.is_none_or(|shard| shard == found))
         else {
             continue;
         };
@@ -333,7 +334,8 @@ fn receipts(shard: &ShardId, after: Option<&SequenceNumber>, done: &SequenceNumb
 fn batches(items: Vec<Item>) -> Result<Vec<Batch>, ReadError> {
     let mut batches = Vec::new();
     for item in items {
-        let Some(first) = layout::first_of(&item.key).filter(|_| item.key.sort.ends_with("#000")) else {
+        let Some(first) = layout::first_of_batch(&item.key).filter(|_| item.key.sort.ends_with("#000"))
+        else {
             continue;
         };
         match Receipt::decode_first(&item.body) {
@@ -351,7 +353,8 @@ async fn save<S: Store>(
     held: &Versioned<Place>,
     to: Place,
 ) -> Result<Versioned<Place>, PutError> {
-    let version = stored::write(store, layout::sink(sink, shard), to.encode(), held.version).await?;
+    let version =
+        stored::write(store, layout::export_position(sink, shard), to.encode(), held.version).await?;
     Ok(Versioned { record: to, version: Some(version) })
 }
 

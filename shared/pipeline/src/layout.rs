@@ -1,30 +1,40 @@
-//! Where everything lies: the one place that spells storage keys.
+//! The store's key layout: every partition key and sort key is built here and nowhere else.
 //!
-//! A tenant's items have a partition key that begins with `t#{tenant}#`, so that access policies can fence tenants off, and
-//! names of tenants and shards never hold a `#`. Sort keys are padded so that their order as bytes is the order meant.
+//! The partition keys of a tenant's items begin with `t#{tenant}#`, so that an access policy can restrict a role to one tenant.
+//! Items are sorted by the bytes of their sort keys, so numbers are padded. Names of tenants, shards and sinks contain no `#`, which
+//! separates the components of a key. This module must not depend on the modules that store something: they depend on it.
 //!
 //! ```text
-//! partition                  sort
-//! cursors                    {shard}                            how far a shard is done
-//! r#{shard}                  {first}#{part}                     receipt of a batch
-//! t#{tenant}#d#{shard}       {first}#{part}                     delta of a batch
-//! t#{tenant}#b{level}        {period}#{attempt}#{part}          compacted block
-//! t#{tenant}#m               manifest | attempt#{time}#{id}     which blocks are live | what a compaction may leave behind
-//! q#{day}                    {shard}#{first}#{part}             quarantined records of a batch
-//! backlog                    {shard} | {shard}#{attempt}#{part} what compaction has yet to do | more tenants of it
-//! sinks                      {sink}#{shard}                     how far a time-series store has a shard
-//! tenants                    {tenant}
-//! erasures                   count                               how many erasures there have been
-//! tenant-details             {tenant}                            what operators say of it
-//! t#{tenant}#a | alerts      {alert}                            an alert of a tenant | over tenants
-//! alert-index                {alert}                            whose that alert is
-//! rules                      all | t#{tenant}                   the operator's rules | a tenant's own
-//! mappings                   all                                what tells whose mail without a tag is
-//! watch                      head | {attempt}#{part} | ack#{alert}  where detection stands and its journal | acknowledged alerts
-//! learned#{part % 16}        {attempt}#{part}                   what detection has learned, spread over partitions
-//! keys                       {hash}                             credentials
-//! key-uses                   {key}                              when a key was used last
-//! audit                      {time}#{number}                    who set out to change what
+//! partition                  sort                              item
+//! checkpoints                {shard}                           position and totals of a shard
+//! r#{shard}                  {first}#{part}                    receipt of the batch that begins at sequence number `first`
+//! t#{tenant}#d#{shard}       {first}#{part}                    delta of that batch
+//! q#{day}                    {shard}#{first}#{part}            quarantined records of that batch
+//! t#{tenant}#b{level}        {period}#{attempt}#{part}         compacted block of an hour (1), day (2) or month (3)
+//! t#{tenant}#m               manifest                          which blocks of the tenant are live
+//! t#{tenant}#m               attempt#{time}#{attempt}          what a compaction may leave behind
+//! backlog                    {shard}                           tenants of a shard whose deltas are not compacted
+//! backlog                    {shard}#{attempt}#{part}          more of them than fit into one item
+//! exports                    {sink}#{shard}                    position of a time-series sink in a shard
+//!
+//! tenants                    {tenant}                          the register of tenants
+//! tenant-settings            {tenant}                          settings that an operator gave a tenant
+//! erasures                   count                             number of erasures, as the item's version
+//! api-keys                   {hash}                            API keys, by their SHA-256
+//! api-key-uses               {key}                             when an API key was last used
+//! mappings                   all                               tenants by configuration set, sending domain and account
+//! rules                      all                               the operator's detection rules
+//! rules                      t#{tenant}                        a tenant's own detection rules
+//! audit                      {time}#{number}                   audit log
+//! secrets                    1                                 secrets of the deployment
+//!
+//! t#{tenant}#a               {alert}                           alert registry: alerts of a tenant
+//! alerts                     {alert}                           alert registry: alerts of the platform
+//! alert-index                {alert}                           alert registry: the scope of each alert
+//! detection                  head                              position of detection
+//! detection                  {attempt}#{part}                  notification journal
+//! detection                  ack#{alert}                       acknowledgements that detection has not seen
+//! learned#{part % 16}        {attempt}#{part}                  learned state of detection
 //! ```
 
 use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
@@ -32,138 +42,160 @@ use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
 use crate::block_id::{BlockId, Level};
 use crate::ports::{Key, Order, Range};
 
-/// Partition of the cursors.
-pub const CURSORS: &str = "cursors";
-/// Partition of what compaction has yet to fold, by shard.
+/// Partition of the checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// Partition of the backlogs of compaction.
 pub const BACKLOG: &str = "backlog";
-/// Partition of how far time-series stores are.
-pub const SINKS: &str = "sinks";
-/// Partition of the tenants.
+/// Partition of the register of tenants.
 pub const TENANTS: &str = "tenants";
-/// Partition of the erasure count.
-pub const ERASURES: &str = "erasures";
-/// Partition of what is said of tenants.
-pub const TENANT_DETAILS: &str = "tenant-details";
-/// Partition that leads to the alerts of all tenants.
-pub const ALERT_INDEX: &str = "alert-index";
-/// Partition of what detection knows.
-pub const WATCH: &str = "watch";
-/// Prefix of the partitions of what detection has learned.
-pub const LEARNED: &str = "learned";
-/// Partitions that the learned state is spread over.
-const LEARNED_PARTITIONS: usize = 16;
-/// Partition of the rules of detection.
+/// Partition of the tenants' settings.
+pub const TENANT_SETTINGS: &str = "tenant-settings";
+/// Partition of the API keys.
+pub const API_KEYS: &str = "api-keys";
+/// Partition of the detection rules.
 pub const RULES: &str = "rules";
-/// Partition of the credentials.
-pub const CREDENTIALS: &str = "keys";
-/// Partition of when keys were used.
-pub const KEY_USES: &str = "key-uses";
-/// Partition of who did what.
+/// Partition of the audit log.
 pub const AUDIT: &str = "audit";
+/// Partition of the alert registry's index.
+pub const ALERT_INDEX: &str = "alert-index";
 /// Sort key of a tenant's manifest.
 pub const MANIFEST: &str = "manifest";
+/// Sort key of the operator's rules.
+pub const OPERATOR_RULES: &str = "all";
 
-/// Items of one page: a DynamoDB page ends at 1 MB anyway, and memory stays bounded.
+const API_KEY_USES: &str = "api-key-uses";
+const DETECTION: &str = "detection";
+const ERASURES: &str = "erasures";
+const EXPORTS: &str = "exports";
+const LEARNED: &str = "learned";
+const MAPPINGS: &str = "mappings";
+const PLATFORM_ALERTS: &str = "alerts";
+const SECRETS: &str = "secrets";
+
+/// Partitions that the learned state is spread over.
+const LEARNED_PARTITIONS: usize = 16;
+/// Items in one page. A DynamoDB page ends at 1 MB anyway; this bounds the memory of a page of small items.
 const PAGE_ITEMS: usize = 500;
-/// Sorts behind `#` and before every digit: behind all parts of one number, before the next number.
-const BEHIND_PARTS: char = '$';
+/// Sorts after `#` and before every digit: after all parts of one number, before the next number.
+const AFTER_PARTS: char = '$';
 
-/// The cursor of a shard.
-pub fn cursor(shard: &ShardId) -> Key {
-    Key { partition: CURSORS.to_owned(), sort: shard.to_string() }
+fn key(partition: impl Into<String>, sort: impl Into<String>) -> Key {
+    Key { partition: partition.into(), sort: sort.into() }
 }
 
-/// A shard's backlog.
-pub fn backlog(shard: &ShardId) -> Key {
-    Key { partition: BACKLOG.to_owned(), sort: shard.to_string() }
+/// A whole partition, smallest sort key first.
+pub fn whole(partition: impl Into<String>) -> Range {
+    Range {
+        partition: partition.into(),
+        from: String::new(),
+        to: None,
+        order: Order::Forwards,
+        limit: PAGE_ITEMS,
+    }
 }
 
-/// More tenants of a shard's backlog than fit into its item, the part of that number that `attempt` split off.
-pub fn more_of_backlog(shard: &ShardId, attempt: u64, part: usize) -> Key {
-    Key { partition: BACKLOG.to_owned(), sort: format!("{shard}#{attempt:016x}#{part:05}") }
+/// The items of a partition whose sort keys begin with `beginning` and a `#`.
+fn beginning_with(partition: &str, beginning: &str) -> Range {
+    Range { from: format!("{beginning}#"), to: Some(format!("{beginning}{AFTER_PARTS}")), ..whole(partition) }
 }
 
-/// All further items of a shard's backlog.
-pub fn more_backlog(shard: &ShardId) -> Range {
-    Range { from: format!("{shard}#"), to: Some(format!("{shard}$")), ..whole(BACKLOG.to_owned()) }
+// Counting.
+
+/// The checkpoint of a shard.
+pub fn checkpoint(shard: &ShardId) -> Key {
+    key(CHECKPOINTS, shard.as_str())
 }
 
-/// How far the sink of that name has a shard.
-pub fn sink(name: &str, shard: &ShardId) -> Key {
-    Key { partition: SINKS.to_owned(), sort: format!("{name}#{shard}") }
-}
-
-/// How far the sink of that name has each shard.
-pub fn sink_shards(name: &str) -> Range {
-    Range { from: format!("{name}#"), to: Some(format!("{name}{BEHIND_PARTS}")), ..whole(SINKS.to_owned()) }
-}
-
-/// The shard at a key of [`sink`].
-pub fn sink_shard(key: &Key) -> Option<ShardId> {
-    ShardId::new(key.sort.split_once('#')?.1).ok()
-}
-
-/// A part of the receipt of the batch that begins at `first`.
+/// One part of the receipt of the batch that begins at `first`.
 pub fn receipt(shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
-    Key { partition: format!("r#{shard}"), sort: part_of(first, part) }
+    key(format!("r#{shard}"), batch_part(first, part))
 }
 
-/// The receipts of batches that begin behind `after` and not behind `upto`.
+/// The receipts of the batches that begin after `after` and at or before `upto`.
 pub fn receipts(
     shard: &ShardId,
     after: Option<&SequenceNumber>,
     upto: &SequenceNumber,
     order: Order,
 ) -> Range {
-    between(format!("r#{shard}"), after, upto, order)
+    batches(format!("r#{shard}"), after, upto, order)
 }
 
 /// Partition of a tenant's deltas of a shard.
-pub fn deltas_of(tenant: &TenantId, shard: &ShardId) -> String {
+pub fn delta_partition(tenant: &TenantId, shard: &ShardId) -> String {
     format!("t#{tenant}#d#{shard}")
 }
 
-/// A part of a tenant's delta of the batch that begins at `first`.
+/// One part of a tenant's delta of the batch that begins at `first`.
 pub fn delta(tenant: &TenantId, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
-    Key { partition: deltas_of(tenant, shard), sort: part_of(first, part) }
+    key(delta_partition(tenant, shard), batch_part(first, part))
 }
 
-/// A tenant's deltas of batches that begin behind `after` and not behind `upto`.
+/// A tenant's deltas of the batches that begin after `after` and at or before `upto`.
 pub fn deltas(
     tenant: &TenantId,
     shard: &ShardId,
     after: Option<&SequenceNumber>,
     upto: &SequenceNumber,
 ) -> Range {
-    between(deltas_of(tenant, shard), after, upto, Order::Forwards)
+    batches(delta_partition(tenant, shard), after, upto, Order::Forwards)
 }
 
-/// The number of the batch that a delta or receipt belongs to.
-pub fn first_of(key: &Key) -> Option<SequenceNumber> {
+/// The first sequence number of the batch that a [`delta`] or [`receipt`] belongs to; `None` if the key is neither.
+pub fn first_of_batch(key: &Key) -> Option<SequenceNumber> {
     let (first, _) = key.sort.split_once('#')?;
     SequenceNumber::from_sortable(first).ok()
 }
 
-/// The manifest of a tenant.
+/// One part of the records quarantined on `day` from the batch that begins at `first`.
+pub fn quarantine(day: Day, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
+    key(quarantine_partition(day), format!("{shard}#{}", batch_part(first, part)))
+}
+
+/// Partition of the records quarantined on a day.
+pub fn quarantine_partition(day: Day) -> String {
+    format!("q#{:06}", day.0)
+}
+
+/// The name of the shard whose records are stored at a key of [`quarantine`].
+pub fn quarantine_shard(key: &Key) -> &str {
+    key.sort.split_once('#').map_or(key.sort.as_str(), |(shard, _)| shard)
+}
+
+fn batch_part(first: &SequenceNumber, part: usize) -> String {
+    format!("{}#{part:03}", first.sortable())
+}
+
+/// All parts of the batches that begin after `after` and at or before `upto`.
+fn batches(partition: String, after: Option<&SequenceNumber>, upto: &SequenceNumber, order: Order) -> Range {
+    let after_parts = |first: &SequenceNumber| format!("{}{AFTER_PARTS}", first.sortable());
+    let from = after.map_or_else(String::new, after_parts);
+    Range { from, to: Some(after_parts(upto)), order, ..whole(partition) }
+}
+
+// History.
+
+/// A tenant's manifest.
 pub fn manifest(tenant: &TenantId) -> Key {
-    Key { partition: format!("t#{tenant}#m"), sort: MANIFEST.to_owned() }
+    key(manifest_partition(tenant), MANIFEST)
 }
 
-/// The note of one attempt to compact a tenant.
-pub fn attempt(tenant: &TenantId, started_at: Timestamp, attempt: u64) -> Key {
-    Key {
-        partition: format!("t#{tenant}#m"),
-        sort: format!("attempt#{:015}#{attempt:016x}", started_at.millis().max(0)),
-    }
+/// The note of one attempt to compact a tenant. Notes are sorted by time.
+pub fn compaction_attempt(tenant: &TenantId, started_at: Timestamp, attempt: u64) -> Key {
+    key(manifest_partition(tenant), format!("attempt#{}#{attempt:016x}", sortable(started_at)))
 }
 
-/// A tenant's manifest and the notes of attempts beside it.
+/// A tenant's manifest and the notes of its compaction attempts.
 pub fn manifest_and_attempts(tenant: &TenantId) -> Range {
-    whole(format!("t#{tenant}#m"))
+    whole(manifest_partition(tenant))
 }
 
-/// Partition of a tenant's blocks of a level.
-pub fn blocks(tenant: &TenantId, level: Level) -> String {
+fn manifest_partition(tenant: &TenantId) -> String {
+    format!("t#{tenant}#m")
+}
+
+/// Partition of a tenant's blocks of one level.
+pub fn block_partition(tenant: &TenantId, level: Level) -> String {
     let level = match level {
         Level::Hour => 1,
         Level::Day => 2,
@@ -172,113 +204,150 @@ pub fn blocks(tenant: &TenantId, level: Level) -> String {
     format!("t#{tenant}#b{level}")
 }
 
-/// A part of a compacted block that `attempt` wrote.
+/// One part of a block that the compaction `attempt` wrote.
 pub fn block(tenant: &TenantId, id: BlockId, attempt: u64, part: usize) -> Key {
-    Key { partition: blocks(tenant, id.level), sort: format!("{:010}#{attempt:016x}#{part:03}", id.period) }
+    key(block_partition(tenant, id.level), format!("{:010}#{attempt:016x}#{part:03}", id.period))
 }
 
-/// A part of the records quarantined on `day` from the batch that begins at `first`.
-pub fn quarantine(day: Day, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
-    Key { partition: quarantine_day(day), sort: format!("{shard}#{}", part_of(first, part)) }
+/// The backlog of a shard.
+pub fn backlog(shard: &ShardId) -> Key {
+    key(BACKLOG, shard.as_str())
 }
 
-/// Partition of the records quarantined on a day.
-pub fn quarantine_day(day: Day) -> String {
-    format!("q#{:06}", day.0)
+/// One of the further items that `attempt` split off a shard's backlog.
+pub fn backlog_part(shard: &ShardId, attempt: u64, part: usize) -> Key {
+    key(BACKLOG, format!("{shard}#{attempt:016x}#{part:05}"))
 }
 
-/// The shard whose records lie at a key of [`quarantine`].
-pub fn quarantine_shard(key: &Key) -> &str {
-    key.sort.split('#').next().unwrap_or_default()
+/// All further items of a shard's backlog.
+pub fn backlog_parts(shard: &ShardId) -> Range {
+    beginning_with(BACKLOG, shard.as_str())
 }
+
+/// The export position of a sink in a shard.
+pub fn export_position(sink: &str, shard: &ShardId) -> Key {
+    key(EXPORTS, format!("{sink}#{shard}"))
+}
+
+/// The export positions of a sink in all shards.
+pub fn export_positions(sink: &str) -> Range {
+    beginning_with(EXPORTS, sink)
+}
+
+/// The shard at a key of [`export_position`]; `None` if the key is not one.
+pub fn exported_shard(key: &Key) -> Option<ShardId> {
+    ShardId::new(key.sort.split_once('#')?.1).ok()
+}
+
+// Directory.
 
 /// A tenant's entry in the register.
 pub fn tenant(tenant: &TenantId) -> Key {
-    Key { partition: TENANTS.to_owned(), sort: tenant.to_string() }
+    key(TENANTS, tenant.as_str())
+}
+
+/// A tenant's settings.
+pub fn tenant_settings(tenant: &TenantId) -> Key {
+    key(TENANT_SETTINGS, tenant.as_str())
 }
 
 /// The erasure count, which is the item's version.
-pub fn erasures() -> Key {
-    Key { partition: ERASURES.to_owned(), sort: "count".to_owned() }
+pub fn erasure_count() -> Key {
+    key(ERASURES, "count")
 }
 
-/// What is said of a tenant.
-pub fn tenant_details(tenant: &TenantId) -> Key {
-    Key { partition: TENANT_DETAILS.to_owned(), sort: tenant.to_string() }
+/// The API key with this SHA-256, in hexadecimal.
+pub fn api_key(hash: &str) -> Key {
+    key(API_KEYS, hash)
 }
 
-/// Partition of the alerts of a tenant, or of those over tenants.
-pub fn alerts(tenant: Option<&TenantId>) -> String {
-    tenant.map_or_else(|| "alerts".to_owned(), |tenant| format!("t#{tenant}#a"))
+/// When the API key with this id was last used.
+pub fn api_key_use(id: &str) -> Key {
+    key(API_KEY_USES, id)
+}
+
+/// The attribution mappings.
+pub fn mappings() -> Key {
+    key(MAPPINGS, "all")
+}
+
+/// The operator's rules.
+pub fn operator_rules() -> Key {
+    key(RULES, OPERATOR_RULES)
 }
 
 /// A tenant's own rules.
-pub fn rules_of(tenant: &TenantId) -> Key {
-    Key { partition: RULES.to_owned(), sort: format!("t#{tenant}") }
+pub fn tenant_rules(tenant: &TenantId) -> Key {
+    key(RULES, format!("t#{tenant}"))
 }
 
-/// What tells whose mail without a tag is.
-pub fn mappings() -> Key {
-    Key { partition: "mappings".to_owned(), sort: "all".to_owned() }
+/// The name of the tenant whose rules are stored at a key of [`tenant_rules`]; `None` if the key is not one.
+pub fn tenant_of_rules(key: &Key) -> Option<&str> {
+    key.sort.strip_prefix("t#")
 }
 
-/// An entry of who did what.
-pub fn audit(at: Timestamp, number: u64) -> Key {
-    Key { partition: AUDIT.to_owned(), sort: format!("{:015}#{number:016x}", at.millis().max(0)) }
+/// An entry of the audit log. Entries are sorted by time; `number` distinguishes those of one millisecond.
+pub fn audit_entry(at: Timestamp, number: u64) -> Key {
+    key(AUDIT, format!("{}#{number:016x}", sortable(at)))
 }
 
-/// Where detection stands.
-pub fn watch_head() -> Key {
-    Key { partition: WATCH.to_owned(), sort: "head".to_owned() }
+/// The secrets of the deployment.
+pub fn secrets() -> Key {
+    key(SECRETS, "1")
 }
 
-/// A part of the journal of alerts that `attempt` stored.
+// Alerting.
+
+/// Partition of the alerts of a tenant, or of the platform if `None`.
+pub fn alerts(tenant: Option<&TenantId>) -> String {
+    tenant.map_or_else(|| PLATFORM_ALERTS.to_owned(), |tenant| format!("t#{tenant}#a"))
+}
+
+/// An alert of a tenant, or of the platform if `None`.
+pub fn alert(tenant: Option<&TenantId>, id: &str) -> Key {
+    key(alerts(tenant), id)
+}
+
+/// The index entry of an alert, which names its scope.
+pub fn alert_index_entry(id: &str) -> Key {
+    key(ALERT_INDEX, id)
+}
+
+/// The head of detection.
+pub fn detection_head() -> Key {
+    key(DETECTION, "head")
+}
+
+/// One part of the notification journal that `attempt` stored.
 pub fn journal_part(attempt: u64, part: usize) -> Key {
-    Key { partition: WATCH.to_owned(), sort: format!("{attempt:016x}#{part:05}") }
+    key(DETECTION, format!("{attempt:016x}#{part:05}"))
 }
 
-/// A part of the learned state that `attempt` stored. Parts are spread over several partitions, since DynamoDB takes no more than
-/// 1,000 write units a second for one.
+/// One part of the learned state that `attempt` stored. The parts are spread over several partitions, since DynamoDB accepts at most
+/// 1,000 write units per second for one partition.
 pub fn learned_part(attempt: u64, part: usize) -> Key {
-    Key {
-        partition: format!("{LEARNED}#{:02}", part % LEARNED_PARTITIONS),
-        sort: format!("{attempt:016x}#{part:05}"),
-    }
+    key(format!("{LEARNED}#{:02}", part % LEARNED_PARTITIONS), format!("{attempt:016x}#{part:05}"))
 }
 
-/// That somebody looks after an alert, until detection has seen it.
+/// The acknowledgement of an alert, which is kept until detection has seen it.
 pub fn acknowledgement(alert: &str) -> Key {
-    Key { partition: WATCH.to_owned(), sort: format!("ack#{alert}") }
+    key(DETECTION, format!("ack#{alert}"))
 }
 
-/// The alerts that somebody looks after, detection not knowing yet.
+/// The acknowledgements that detection has not seen.
 pub fn acknowledgements() -> Range {
-    Range { from: "ack#".to_owned(), to: Some("ack$".to_owned()), ..whole(WATCH.to_owned()) }
+    beginning_with(DETECTION, "ack")
 }
 
-/// The alert at a key of [`acknowledgements`].
-pub fn acknowledged(key: &Key) -> Option<&str> {
+/// The id of the alert at a key of [`acknowledgement`]; `None` if the key is not one.
+pub fn acknowledged_alert(key: &Key) -> Option<&str> {
     key.sort.strip_prefix("ack#")
 }
 
-/// All of a partition.
-pub fn whole(partition: String) -> Range {
-    Range { partition, from: String::new(), to: None, order: Order::Forwards, limit: PAGE_ITEMS }
-}
-
-fn part_of(first: &SequenceNumber, part: usize) -> String {
-    format!("{}#{part:03}", first.sortable())
-}
-
-fn between(partition: String, after: Option<&SequenceNumber>, upto: &SequenceNumber, order: Order) -> Range {
-    let behind = |number: &SequenceNumber| format!("{}{BEHIND_PARTS}", number.sortable());
-    Range {
-        partition,
-        from: after.map(behind).unwrap_or_default(),
-        to: Some(behind(upto)),
-        order,
-        limit: PAGE_ITEMS,
-    }
+/// A time as 15 digits of milliseconds since 1970, so that text sorts as time does. Times before 1970 count as 1970: a clock that is
+/// that wrong must not break the order of the keys.
+fn sortable(time: Timestamp) -> String {
+    format!("{:015}", time.millis().max(0))
 }
 
 #[cfg(test)]
@@ -289,10 +358,24 @@ mod tests {
         SequenceNumber::from(value)
     }
 
+    fn shard(name: &str) -> ShardId {
+        ShardId::new(name).unwrap()
+    }
+
+    fn tenant_id(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
+
+    fn contains(range: &Range, key: &Key) -> bool {
+        key.partition == range.partition
+            && key.sort >= range.from
+            && range.to.as_ref().is_none_or(|to| key.sort < *to)
+    }
+
     #[test]
-    fn a_range_begins_behind_all_parts_of_one_batch_and_ends_behind_all_parts_of_another() {
-        let tenant = TenantId::new("acme").unwrap();
-        let shard = ShardId::new("shard-1").unwrap();
+    fn a_range_begins_after_all_parts_of_one_batch_and_ends_after_all_parts_of_another() {
+        let tenant = tenant_id("acme");
+        let shard = shard("shard-1");
         let range = deltas(&tenant, &shard, Some(&number(9)), &number(100));
         for (first, part, inside) in [
             (8, 0, false),
@@ -305,25 +388,99 @@ mod tests {
         ] {
             let key = delta(&tenant, &shard, &number(first), part);
             assert_eq!(key.partition, range.partition);
-            let held = key.sort >= range.from && range.to.as_ref().is_none_or(|to| key.sort < *to);
-            assert_eq!(held, inside, "{first} {part}");
-            assert_eq!(first_of(&key), Some(number(first)));
+            assert_eq!(contains(&range, &key), inside, "{first} {part}");
+            assert_eq!(first_of_batch(&key), Some(number(first)));
         }
     }
 
     #[test]
-    fn everything_of_a_tenant_lies_under_its_prefix() {
-        let acme = TenantId::new("acme").unwrap();
-        let shard = ShardId::new("s").unwrap();
+    fn everything_of_a_tenant_is_stored_under_its_prefix() {
+        let acme = tenant_id("acme");
         let id = BlockId { level: Level::Day, period: 20_000 };
         let keys = [
-            delta(&acme, &shard, &number(1), 0),
+            delta(&acme, &shard("s"), &number(1), 0),
             manifest(&acme),
-            attempt(&acme, Timestamp::from_millis(5), 1),
+            compaction_attempt(&acme, Timestamp::from_millis(5), 1),
             block(&acme, id, 1, 0),
+            alert(Some(&acme), "al_0000001"),
         ];
         for key in keys {
             assert!(key.partition.starts_with("t#acme#"), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_are_sorted_as_what_they_stand_for() {
+        let (acme, shard) = (tenant_id("acme"), shard("s"));
+        let at = Timestamp::from_millis;
+        let month = |period| BlockId { level: Level::Month, period };
+        for sorted in [
+            vec![
+                receipt(&shard, &number(9), 0),
+                receipt(&shard, &number(9), 12),
+                receipt(&shard, &number(10), 0),
+            ],
+            vec![audit_entry(at(-1), 0), audit_entry(at(999), u64::MAX), audit_entry(at(1_000), 0)],
+            vec![audit_entry(at(1), 9), audit_entry(at(1), 10), audit_entry(at(253_402_300_800_000), 0)],
+            vec![block(&acme, month(9), 7, 0), block(&acme, month(10), 0, 0), block(&acme, month(10), 0, 1)],
+            vec![compaction_attempt(&acme, at(9), 2), compaction_attempt(&acme, at(10), 1), manifest(&acme)],
+        ] {
+            assert!(sorted.is_sorted(), "{sorted:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_one_name_leave_out_names_that_begin_alike() {
+        let (one, other) = (shard("s-1"), shard("s-10"));
+        for (range, key, inside) in [
+            (backlog_parts(&one), backlog_part(&one, u64::MAX, 99_999), true),
+            (backlog_parts(&one), backlog(&one), false),
+            (backlog_parts(&one), backlog_part(&other, 0, 0), false),
+            (export_positions("influx"), export_position("influx", &other), true),
+            (export_positions("influx"), export_position("influx2", &one), false),
+            (export_positions("influx"), export_position("a-influx", &one), false),
+            (acknowledgements(), acknowledgement("al_1"), true),
+            (acknowledgements(), detection_head(), false),
+            (acknowledgements(), journal_part(u64::MAX, 0), false),
+        ] {
+            assert_eq!(contains(&range, &key), inside, "{key}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_back_from_keys() {
+        let shard = shard("kafka:topic-7");
+        assert_eq!(exported_shard(&export_position("influx", &shard)), Some(shard.clone()));
+        assert_eq!(exported_shard(&backlog(&shard)), None);
+        assert_eq!(quarantine_shard(&quarantine(Day(20_000), &shard, &number(3), 1)), shard.as_str());
+        assert_eq!(tenant_of_rules(&tenant_rules(&tenant_id("all"))), Some("all"));
+        assert_eq!(tenant_of_rules(&operator_rules()), None);
+        assert_eq!(acknowledged_alert(&acknowledgement("al_1")), Some("al_1"));
+        assert_eq!(acknowledged_alert(&detection_head()), None);
+        assert_eq!(first_of_batch(&manifest(&tenant_id("acme"))), None);
+    }
+
+    #[test]
+    fn parts_of_the_learned_state_are_spread_evenly() {
+        let mut partitions: Vec<String> = (0..64).map(|part| learned_part(1, part).partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        assert_eq!(partitions.len(), LEARNED_PARTITIONS);
+    }
+
+    /// DynamoDB accepts partition keys of 2,048 bytes and sort keys of 1,024 bytes.
+    #[test]
+    fn the_longest_names_fit_into_keys() {
+        let tenant = tenant_id(&"t".repeat(TenantId::MAX_BYTES));
+        let shard = shard(&"s".repeat(ShardId::MAX_BYTES));
+        let first = SequenceNumber::parse(&"9".repeat(SequenceNumber::MAX_DIGITS)).unwrap();
+        for key in [
+            delta(&tenant, &shard, &first, 999),
+            quarantine(Day(u32::MAX), &shard, &first, 999),
+            backlog_part(&shard, u64::MAX, 99_999),
+            tenant_rules(&tenant),
+        ] {
+            assert!(key.partition.len() <= 2_048 && key.sort.len() <= 1_024, "{key}");
         }
     }
 }

@@ -339,7 +339,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
     async fn acknowledge(&self, known: &mut Known) -> Result<Vec<Key>, WatchError> {
         let mut done = Vec::new();
         for item in stored::range(self.store, layout::acknowledgements()).await? {
-            if let Some(alert) = layout::acknowledged(&item.key) {
+            if let Some(alert) = layout::acknowledged_alert(&item.key) {
                 known.detector.acknowledge(alert);
             }
             done.push(item.key);

@@ -54,7 +54,7 @@ pub async fn note<S: Store>(
         action: action.to_owned(),
         subject: subject.to_owned(),
     };
-    let key = layout::audit(now, number);
+    let key = layout::audit_entry(now, number);
     let body =
         serde_json::to_vec(&entry).map_err(|source| AuditError::Damaged { key: key.clone(), source })?;
     let expires_at = Some(now.plus_millis(LIFE_MS));
@@ -69,10 +69,10 @@ pub async fn list<S: Store>(
     limit: usize,
 ) -> Result<Vec<Entry>, AuditError> {
     let mut rest = Some(Range {
-        from: layout::audit(from, 0).sort,
-        to: Some(layout::audit(to, 0).sort),
+        from: layout::audit_entry(from, 0).sort,
+        to: Some(layout::audit_entry(to, 0).sort),
         order: Order::Backwards,
-        ..layout::whole(layout::AUDIT.to_owned())
+        ..layout::whole(layout::AUDIT)
     });
     let mut entries = Vec::new();
     while let Some(range) = rest.take().filter(|_| entries.len() < limit) {

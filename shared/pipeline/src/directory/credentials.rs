@@ -169,14 +169,14 @@ pub async fn verify<S: Store>(
 
 /// Notes that a key is used now.
 pub async fn note_use<S: Store>(store: &S, id: &str, now: Timestamp) -> Result<(), CredentialError> {
-    let key = Key { partition: layout::KEY_USES.to_owned(), sort: id.to_owned() };
+    let key = layout::api_key_use(id);
     let item = Item { key, body: now.millis().to_be_bytes().to_vec(), version: 0, expires_at: None };
     Ok(store.put(vec![item]).await.map_err(ReadError::from)?)
 }
 
 /// When some keys were used last, in their order, as far as that was noted.
 pub async fn uses<S: Store>(store: &S, ids: &[&str]) -> Result<Vec<Option<Timestamp>>, CredentialError> {
-    let place = |id: &&str| Key { partition: layout::KEY_USES.to_owned(), sort: (*id).to_owned() };
+    let place = |id: &&str| layout::api_key_use(id);
     let found = store.get(ids.iter().map(place).collect()).await.map_err(ReadError::from)?;
     let at = |item: Item| Some(Timestamp::from_millis(i64::from_be_bytes(item.body.try_into().ok()?)));
     Ok(found.into_iter().map(|item| item.and_then(at)).collect())
@@ -231,8 +231,7 @@ pub async fn remove_of<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, 
 }
 
 async fn all<S: Store>(store: &S) -> Result<Vec<(String, Credential)>, CredentialError> {
-    let items =
-        stored::range(store, layout::whole(layout::CREDENTIALS.to_owned())).await.map_err(ReadError::from)?;
+    let items = stored::range(store, layout::whole(layout::API_KEYS)).await.map_err(ReadError::from)?;
     let mut found = Vec::with_capacity(items.len());
     for item in items {
         match Credential::decode(&item.key.sort, &item.body) {
@@ -296,7 +295,7 @@ impl Credential {
 }
 
 fn place(hash: &str) -> Key {
-    Key { partition: layout::CREDENTIALS.to_owned(), sort: hash.to_owned() }
+    layout::api_key(hash)
 }
 
 fn id_of(hash: &str) -> String {
@@ -378,7 +377,7 @@ mod tests {
         let store = MemoryStore::new();
         let key = ApiKey::from_random([7; 32]);
         add(&store, &key, Grant::Operator, "first", at(0), None).await.unwrap();
-        let items = stored::range(&store, layout::whole(layout::CREDENTIALS.to_owned())).await.unwrap();
+        let items = stored::range(&store, layout::whole(layout::API_KEYS)).await.unwrap();
         let digits = &key.reveal()[3..20];
         assert!(
             items.iter().all(|item| !item.key.sort.contains(digits) && !hex(&item.body).contains(digits))

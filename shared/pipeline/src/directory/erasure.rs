@@ -42,7 +42,7 @@ pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, Eras
     }
     removed +=
         empty(store, layout::ALERT_INDEX.to_owned(), |body| body == tenant.as_str().as_bytes()).await?;
-    let rest = vec![layout::rules_of(tenant), layout::tenant_details(tenant), layout::tenant(tenant)];
+    let rest = vec![layout::tenant_rules(tenant), layout::tenant_settings(tenant), layout::tenant(tenant)];
     removed += rest.len();
     store.delete(rest).await?;
     // In this order: a batch that reads the old count wrote its deltas before this search for them, see `aggregate::commit`.
@@ -68,10 +68,10 @@ async fn has_numbers<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, Rea
 async fn partitions<S: Store>(store: &S, tenant: &TenantId) -> Result<Vec<String>, ReadError> {
     let mut partitions = vec![layout::manifest(tenant).partition];
     for level in [Level::Hour, Level::Day, Level::Month] {
-        partitions.push(layout::blocks(tenant, level));
+        partitions.push(layout::block_partition(tenant, level));
     }
     for (shard, _) in checkpoint::read_all(store).await? {
-        partitions.push(layout::deltas_of(tenant, &shard));
+        partitions.push(layout::delta_partition(tenant, &shard));
     }
     partitions.push(layout::alerts(Some(tenant)));
     Ok(partitions)

@@ -89,7 +89,7 @@ pub async fn of_operator<S: Store>(store: &S) -> Result<Rules, RulesError> {
 
 /// What a tenant has set for itself; nothing at first.
 pub async fn of_tenant<S: Store>(store: &S, tenant: &TenantId) -> Result<OwnRules, RulesError> {
-    read(store, layout::rules_of(tenant)).await
+    read(store, layout::tenant_rules(tenant)).await
 }
 
 /// Sets the operator's rules.
@@ -103,7 +103,7 @@ pub async fn set_of_tenant<S: Store>(
     tenant: &TenantId,
     rules: &OwnRules,
 ) -> Result<(), RulesError> {
-    write(store, layout::rules_of(tenant), rules).await
+    write(store, layout::tenant_rules(tenant), rules).await
 }
 
 /// The rules that hold: all tenants' own and the operator's. Rules of a tenant that cannot be read are left out: they must not keep
@@ -111,7 +111,7 @@ pub async fn set_of_tenant<S: Store>(
 pub async fn effective<S: Store>(store: &S) -> Result<Rules, RulesError> {
     let mut rules = Rules::default();
     let mut own = Vec::new();
-    for item in stored::range(store, layout::whole(layout::RULES.to_owned())).await? {
+    for item in stored::range(store, layout::whole(layout::RULES)).await? {
         match item.key.sort.strip_prefix("t#") {
             Some(tenant) => match decode::<OwnRules>(&item.key, &item.body) {
                 Ok(rules) => own.push((tenant.to_owned(), rules)),

@@ -20,14 +20,14 @@ use crate::stored;
 pub(crate) struct ErasureCount(u64);
 
 impl ErasureCount {
-    /// The count that the item at [`layout::erasures`] holds.
+    /// The count that the item at [`layout::erasure_count`] holds.
     pub(crate) fn of(item: Option<&Item>) -> Self {
         Self(item.map_or(0, |item| item.version))
     }
 
     /// The current count.
     pub(crate) async fn read<S: Store>(store: &S) -> Result<Self, StoreError> {
-        let found = store.get(vec![layout::erasures()]).await?;
+        let found = store.get(vec![layout::erasure_count()]).await?;
         Ok(Self::of(found.iter().flatten().next()))
     }
 
@@ -36,7 +36,7 @@ impl ErasureCount {
         loop {
             let Self(count) = Self::read(store).await?;
             let item =
-                Item { key: layout::erasures(), body: Vec::new(), version: count + 1, expires_at: None };
+                Item { key: layout::erasure_count(), body: Vec::new(), version: count + 1, expires_at: None };
             let expected = if count == 0 { Expected::Absent } else { Expected::Version(count) };
             match store.put_if(item, expected).await {
                 Ok(()) => return Ok(()),
@@ -85,7 +85,7 @@ pub enum DetailsError {
 
 /// All tenants, sorted by name.
 pub async fn list<S: Store>(store: &S) -> Result<Vec<TenantId>, StoreError> {
-    let items = stored::range(store, layout::whole(layout::TENANTS.to_owned())).await?;
+    let items = stored::range(store, layout::whole(layout::TENANTS)).await?;
     // A name that is none was not written by this program: it has no items to show either.
     Ok(items.into_iter().filter_map(|item| TenantId::new(&item.key.sort).ok()).collect())
 }
@@ -102,14 +102,14 @@ pub async fn register<S: Store>(store: &S, tenant: &TenantId) -> Result<(), Stor
 
 /// What is said of some tenants, in their order.
 pub async fn details<S: Store>(store: &S, tenants: &[TenantId]) -> Result<Vec<Details>, DetailsError> {
-    let keys = tenants.iter().map(layout::tenant_details).collect();
+    let keys = tenants.iter().map(layout::tenant_settings).collect();
     let items = store.get(keys).await?.into_iter();
     items.map(|item| item.map_or_else(|| Ok(Details::default()), decode)).collect()
 }
 
 /// The tenants of which anything is said, and what it is, sorted by name.
 pub async fn described<S: Store>(store: &S) -> Result<Vec<(TenantId, Details)>, DetailsError> {
-    let items = stored::range(store, layout::whole(layout::TENANT_DETAILS.to_owned())).await?;
+    let items = stored::range(store, layout::whole(layout::TENANT_SETTINGS)).await?;
     let known = items.into_iter().filter_map(|item| Some((TenantId::new(&item.key.sort).ok()?, item)));
     known.map(|(tenant, item)| Ok((tenant, decode(item)?))).collect()
 }
@@ -120,7 +120,7 @@ fn decode(item: Item) -> Result<Details, DetailsError> {
 
 /// Adds a tenant, or says something else of one.
 pub async fn describe<S: Store>(store: &S, tenant: &TenantId, details: &Details) -> Result<(), DetailsError> {
-    let key = layout::tenant_details(tenant);
+    let key = layout::tenant_settings(tenant);
     let body =
         serde_json::to_vec(details).map_err(|source| DetailsError::Damaged { key: key.clone(), source })?;
     store.put(vec![entry(tenant), Item { key, body, version: 0, expires_at: None }]).await?;

@@ -267,7 +267,8 @@ async fn a_place_that_is_set_back_under_somebody_at_work_stays_set_back() {
     let mut home = Home::new();
     let records = messages(&home, 1, 30);
     home.aggregate(&records).await.unwrap();
-    let held = stored::read(&home.store, layout::sink("memory", &shard()), Place::decode).await.unwrap();
+    let held =
+        stored::read(&home.store, layout::export_position("memory", &shard()), Place::decode).await.unwrap();
     let to = Place { upto: Some(SequenceNumber::from(2)) };
     let held = save(&home.store, "memory", &shard(), &held, to.clone()).await.unwrap();
     assert_eq!(rewind(&home.store, "memory", Some(&ShardId::new("other").unwrap())).await.unwrap(), 0);

@@ -238,7 +238,9 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
                 self.store.delete(keys.to_vec()).await?;
             }
             // Last, because it is what the others are known by.
-            self.store.delete(vec![layout::attempt(self.tenant, note.started_at, note.attempt)]).await?;
+            self.store
+                .delete(vec![layout::compaction_attempt(self.tenant, note.started_at, note.attempt)])
+                .await?;
         }
         Ok(())
     }
@@ -263,7 +265,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             'shard: while let Some(range) = rest {
                 let page = self.store.range(range).await?;
                 for item in page.items {
-                    let first = layout::first_of(&item.key);
+                    let first = layout::first_of_batch(&item.key);
                     if first != merged && bytes >= self.settings.max_bytes {
                         fresh.more = true;
                         break 'shard;

@@ -83,7 +83,7 @@ impl Note {
         for (id, live) in &self.blocks {
             write_block(&mut writer, *id, *live);
         }
-        let key = layout::attempt(tenant, self.started_at, self.attempt);
+        let key = layout::compaction_attempt(tenant, self.started_at, self.attempt);
         Item { key, body: writer.finish(), version: 0, expires_at: None }
     }
 

@@ -143,7 +143,7 @@ impl Cursor {
 
 /// The cursor of one shard.
 pub async fn read<S: Store>(store: &S, shard: &ShardId) -> Result<Versioned<Cursor>, ReadError> {
-    stored::read(store, layout::cursor(shard), Cursor::decode).await
+    stored::read(store, layout::checkpoint(shard), Cursor::decode).await
 }
 
 /// Reads the cursor of one shard and the erasure count in one call, since every batch begins with both.
@@ -151,8 +151,8 @@ pub(crate) async fn read_with_erasures<S: Store>(
     store: &S,
     shard: &ShardId,
 ) -> Result<(Versioned<Cursor>, ErasureCount), ReadError> {
-    let key = layout::cursor(shard);
-    let mut found = store.get(vec![key.clone(), layout::erasures()]).await?.into_iter();
+    let key = layout::checkpoint(shard);
+    let mut found = store.get(vec![key.clone(), layout::erasure_count()]).await?.into_iter();
     let (cursor, erasures) = (found.next().flatten(), found.next().flatten());
     let cursor = stored::decoded(key, cursor, Cursor::decode)?;
     Ok((cursor, ErasureCount::of(erasures.as_ref())))
@@ -161,7 +161,7 @@ pub(crate) async fn read_with_erasures<S: Store>(
 /// The cursors of all shards.
 pub async fn read_all<S: Store>(store: &S) -> Result<Vec<(ShardId, Cursor)>, ReadError> {
     let mut cursors = Vec::new();
-    for item in stored::range(store, layout::whole(layout::CURSORS.to_owned())).await? {
+    for item in stored::range(store, layout::whole(layout::CHECKPOINTS)).await? {
         let shard = ShardId::new(&item.key.sort).map_err(|_| Malformed::Damaged("not a shard"));
         match shard.and_then(|shard| Ok((shard, Cursor::decode(&item.body)?))) {
             Ok(cursor) => cursors.push(cursor),
@@ -178,7 +178,7 @@ pub(crate) async fn move_to<S: Store>(
     from: &Versioned<Cursor>,
     to: Cursor,
 ) -> Result<Versioned<Cursor>, PutError> {
-    let version = stored::write(store, layout::cursor(shard), to.encode(), from.version).await?;
+    let version = stored::write(store, layout::checkpoint(shard), to.encode(), from.version).await?;
     Ok(Versioned { record: to, version: Some(version) })
 }
 

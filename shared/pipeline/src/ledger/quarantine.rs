@@ -102,7 +102,7 @@ impl Quarantined {
 /// Everything quarantined on a day, by when its record came.
 pub async fn list<S: Store>(store: &S, day: Day) -> Result<Vec<Stored>, ReadError> {
     let mut found = Vec::new();
-    for item in stored::range(store, layout::whole(layout::quarantine_day(day))).await? {
+    for item in stored::range(store, layout::whole(layout::quarantine_partition(day))).await? {
         match decode(&item.body) {
             Ok(records) => {
                 found.extend(records.into_iter().map(|record| Stored { key: item.key.clone(), record }));

@@ -357,7 +357,7 @@ impl Simulation {
     /// Tells the model what the cursors say.
     fn observe(&mut self) -> Result<(), String> {
         let moved = std::mem::take(&mut self.shared.world().moved);
-        for moved in moved.iter().filter(|moved| moved.item.key.partition == layout::CURSORS) {
+        for moved in moved.iter().filter(|moved| moved.item.key.partition == layout::CHECKPOINTS) {
             let cursor = Cursor::decode(&moved.item.body).map_err(|error| error.to_string())?;
             let Some(Some((shard, range))) = self.deliveries.get(moved.actor) else { continue };
             if let Some(model) = self.shards.get_mut(*shard) {

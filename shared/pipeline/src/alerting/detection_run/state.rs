@@ -109,7 +109,7 @@ pub enum StoredError {
 
 /// The head and its version, if there is one. One of an older program is removed.
 pub(super) async fn head<S: Store>(store: &S) -> Result<Option<(Head, u64)>, StoredError> {
-    let Some(item) = store.get(vec![layout::watch_head()]).await?.into_iter().flatten().next() else {
+    let Some(item) = store.get(vec![layout::detection_head()]).await?.into_iter().flatten().next() else {
         return Ok(None);
     };
     match state::decode(&item.body) {
@@ -129,7 +129,7 @@ pub(super) async fn move_head<S: Store>(
     head: &Head,
     version: Option<u64>,
 ) -> Result<Option<u64>, StoredError> {
-    match stored::write(store, layout::watch_head(), state::encode(head)?, version).await {
+    match stored::write(store, layout::detection_head(), state::encode(head)?, version).await {
         Ok(next) => Ok(Some(next)),
         Err(PutError::Conflict) => Ok(None),
         Err(PutError::Store(error)) => Err(error.into()),

@@ -33,7 +33,7 @@ fn item(key: Key, body: &str) -> Item {
 /// Writes an item in every partition that a tenant may have.
 async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
     let (shard, sequence) = (ShardId::new("shard-1").unwrap(), SequenceNumber::from(u64::from(number)));
-    let mut items = vec![Item { body: Cursor::default().encode(), ..item(layout::cursor(&shard), "") }];
+    let mut items = vec![Item { body: Cursor::default().encode(), ..item(layout::checkpoint(&shard), "") }];
     for part in 0..3 {
         items.push(item(layout::delta(tenant, &shard, &sequence, part), "d"));
         for level in [Level::Hour, Level::Day, Level::Month] {
@@ -41,7 +41,7 @@ async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
         }
     }
     items.push(item(layout::manifest(tenant), "m"));
-    items.push(item(layout::attempt(tenant, Timestamp::from_millis(1), 1), "a"));
+    items.push(item(layout::compaction_attempt(tenant, Timestamp::from_millis(1), 1), "a"));
     store.put(items).await.unwrap();
     let change = format!(
         r#"{{"id":"al_{number}","sequence":1,"tenant":"{tenant}","severity":"info","kind":"limit","metric":"m","state":"firing","scope":{{}},"value":1.0,"numerator":1.0,"denominator":1.0,"started_at":"","fired_at":"","updated_at":"","window":"","cause":[],"summary":"","dedup_key":""}}"#
@@ -64,8 +64,11 @@ async fn an_erased_tenant_is_gone_and_all_others_remain() {
     let before = store.snapshot();
     fill(&store, &acme, 1).await;
     assert!(erase(&store, &acme).await.unwrap() > 15);
-    let left: Vec<Item> =
-        store.snapshot().into_iter().filter(|item| item.key.partition != layout::ERASURES).collect();
+    let left: Vec<Item> = store
+        .snapshot()
+        .into_iter()
+        .filter(|item| item.key.partition != layout::erasure_count().partition)
+        .collect();
     assert_eq!(left, before);
     assert!(!tenants::is_known(&store, &acme).await.unwrap());
     assert_eq!(tenants::list(&store).await.unwrap(), [acmeco]);

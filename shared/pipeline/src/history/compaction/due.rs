@@ -213,7 +213,7 @@ async fn read<S: Store>(store: &S, shard: &ShardId) -> Result<(Held, Vec<Held>),
     let key = layout::backlog(shard);
     let main = held(key.clone(), stored::read(store, key, Backlog::decode).await?);
     let mut more = Vec::new();
-    for item in stored::range(store, layout::more_backlog(shard)).await? {
+    for item in stored::range(store, layout::backlog_parts(shard)).await? {
         match Backlog::decode(&item.body) {
             Ok(record) => more.push(held(item.key, Versioned { record, version: Some(item.version) })),
             Err(source) => return Err(ReadError::Record { key: item.key, source }),
@@ -239,7 +239,8 @@ async fn walk<S: Store>(
         walked += page.items.len();
         for item in page.items {
             // Further parts hold identities only.
-            let Some(first) = layout::first_of(&item.key).filter(|_| item.key.sort.ends_with("#000")) else {
+            let Some(first) = layout::first_of_batch(&item.key).filter(|_| item.key.sort.ends_with("#000"))
+            else {
                 continue;
             };
             match Receipt::decode_first(&item.body) {
@@ -251,7 +252,7 @@ async fn walk<S: Store>(
     }
     if backlog != record {
         for tenants in backlog.split_off() {
-            let key = layout::more_of_backlog(shard, attempt.id, held.len());
+            let key = layout::backlog_part(shard, attempt.id, held.len());
             let more = Backlog { walked: None, tenants };
             let version = save(store, key.clone(), None, &more).await?;
             held.push(Held { shard: shard.clone(), key, backlog: Versioned { record: more, version } });
@@ -371,7 +372,7 @@ mod tests {
         assert!(is_compacted(&store, 0).await && is_compacted(&store, 9_999).await);
         let report = run(&store, 3, 60_000).await.unwrap();
         assert_eq!((report.compacted.len(), report.oldest_unmerged), (0, None));
-        assert_eq!(stored::range(&store, layout::whole(layout::BACKLOG.to_owned())).await.unwrap().len(), 2);
+        assert_eq!(stored::range(&store, layout::whole(layout::BACKLOG)).await.unwrap().len(), 2);
     }
 
     /// A store whose conditional writes fail from one of them on, for as long as a run lasts.

@@ -165,7 +165,7 @@ fn end_lease(world: &mut World, actor: usize, mut item: Item) -> Item {
 
 fn bend_cursor(reply: Reply, broken: Break, now: i64) -> Reply {
     let Reply::Items(mut items) = reply else { return reply };
-    for item in items.iter_mut().flatten().filter(|item| item.key.partition == layout::CURSORS) {
+    for item in items.iter_mut().flatten().filter(|item| item.key.partition == layout::CHECKPOINTS) {
         let Ok(mut cursor) = Cursor::decode(&item.body) else { continue };
         match broken {
             Break::DoneNotSkipped => cursor.done = None,
@@ -190,7 +190,7 @@ fn remove_merged(world: &mut World, manifest: &Item) {
     for item in world.items.iter() {
         let shard = item.key.partition.strip_prefix(prefix).and_then(|rest| rest.strip_prefix("d#"));
         let frontier = shard.and_then(|shard| moved.frontier.iter().find(|(id, _)| id.as_str() == shard));
-        if frontier.is_some_and(|(_, number)| layout::first_of(&item.key).as_ref() <= Some(number)) {
+        if frontier.is_some_and(|(_, number)| layout::first_of_batch(&item.key).as_ref() <= Some(number)) {
             merged.push(item.key.clone());
         }
     }
