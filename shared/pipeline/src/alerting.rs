@@ -1,5 +1,6 @@
-//! Detection over stored counts: each minute is evaluated once, and each change of an alert is stored and notified once.
+//! Detection over stored counts: each minute is evaluated once, and each change of an alert is stored in the alert registry and notified once.
 
 pub mod detection_run;
-pub mod queues;
+pub mod queue_depth;
 pub mod registry;
+mod scope;

@@ -426,6 +426,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Checks that `record` is written as the stored sample, in hexadecimal, and that the sample is read as `record`. A failure means that the
+/// format has changed: increment [`StoredRecord::FORMAT`] and replace the sample.
+#[cfg(test)]
+pub(crate) fn assert_stored<R: StoredRecord + PartialEq + std::fmt::Debug>(record: &R, sample: &str) {
+    let hex: String = record.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, sample, "format {} of {} has changed", R::FORMAT, R::NAME);
+    let bytes: Vec<u8> =
+        (0..sample.len()).step_by(2).map(|at| u8::from_str_radix(&sample[at..at + 2], 16).unwrap()).collect();
+    assert_eq!(R::decode(&bytes).as_ref(), Ok(record));
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

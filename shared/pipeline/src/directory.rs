@@ -1,8 +1,13 @@
-//! Who may see and change what: tenants and their settings, API keys, attribution mappings, rules, the audit log, and erasure.
+//! What operators administer: tenants and their settings, API keys, attribution mappings, detection rules, the audit log, and erasure.
+//!
+//! Everything here is stored by the [`crate::layout`] of the directory, one small record per item. The directory must not depend on
+//! what is counted, evaluated or exported: the ledger, history, alerting and export depend on it.
 
+pub(crate) mod alert_index;
+pub mod api_keys;
 pub mod audit;
-pub mod credentials;
 pub mod erasure;
 pub mod mappings;
+pub mod queue_url;
 pub mod rules;
 pub mod tenants;

@@ -67,7 +67,21 @@ pub(crate) async fn put_if<S: Store, R: StoredRecord>(
     record: &R,
     read_version: Option<u64>,
 ) -> Result<u64, PutError> {
-    write(store, key, record.encode(), read_version).await
+    put_if_expiring(store, key, record, read_version, None).await
+}
+
+/// As [`put_if`], for an item that expires.
+pub(crate) async fn put_if_expiring<S: Store, R: StoredRecord>(
+    store: &S,
+    key: Key,
+    record: &R,
+    read_version: Option<u64>,
+    expires_at: Option<Timestamp>,
+) -> Result<u64, PutError> {
+    let version = read_version.map_or(1, |version| version + 1);
+    let item = Item { key, body: record.encode(), version, expires_at };
+    store.put_if(item, read_version.map_or(Expected::Absent, Expected::Version)).await?;
+    Ok(version)
 }
 
 /// Reads one record.

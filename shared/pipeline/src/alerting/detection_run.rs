@@ -24,8 +24,7 @@ use std::future::Future;
 use detection::{Bucket, Change, Detector, Row, State};
 use event::{Minute, TenantId, Timestamp};
 
-use crate::alerting::registry::{self, AlertsError};
-use crate::directory::rules::RulesError;
+use crate::alerting::registry::{self, RegistryError};
 use crate::directory::tenants;
 use crate::history::answering::AnswerError;
 use crate::history::compaction;
@@ -99,12 +98,9 @@ pub enum WatchError {
     /// The state of detection cannot be read or written.
     #[error(transparent)]
     Stored(#[from] StoredError),
-    /// The rules cannot be read.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
     /// A change is not in the alert registry.
     #[error("a change of an alert was notified but is not in the alert registry; the next run tries again")]
-    Alerts(#[from] AlertsError),
+    Alerts(#[from] RegistryError),
     /// A channel was not notified.
     #[error("channel {channel} was not notified; {count} notifications wait for the next run")]
     Announce {
@@ -374,7 +370,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         let until = self.attempt.deadline.plus_millis(-NOTIFY_RESERVE_MS);
         let mut failed: BTreeSet<String> = BTreeSet::new();
         let mut failure: Option<(String, AnnounceError)> = None;
-        let mut not_recorded: Option<AlertsError> = None;
+        let mut not_recorded: Option<RegistryError> = None;
         for (number, waiting) in waiting.iter_mut().enumerate() {
             let now = self.clock.now();
             if number > 0 && now >= until {
@@ -382,7 +378,7 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
             }
             let Waiting { change, channels, since, is_recorded, has_failed, .. } = waiting;
             let gives_up = now.millis() - *since > GIVE_UP_MS;
-            if !*is_recorded && !matches!(not_recorded, Some(AlertsError::Store(_))) {
+            if !*is_recorded && !matches!(not_recorded, Some(RegistryError::Read(ReadError::Store(_)))) {
                 match registry::record(self.store, change, now).await {
                     Ok(()) => *is_recorded = true,
                     Err(error) if gives_up => {

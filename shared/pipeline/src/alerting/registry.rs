@@ -1,205 +1,223 @@
-//! Alerts as they are kept: the last change of each, and how it came to that.
+//! The alert registry: the latest change of each alert, its history, and who acknowledged it.
 //!
-//! An alert lies under its tenant's prefix, one over tenants apart from all; an index by id leads operators to all of them. Ids sort by
-//! the minute in which an alert began. Writing a change again changes nothing.
+//! An alert is stored under its tenant's prefix, an alert of the platform apart from all tenants; an index by id leads operators to all
+//! of them. Ids are sorted by the minute in which an alert began. Recording a change twice changes nothing. Callers pass the scope of
+//! the request, and no call returns an alert outside of it.
 
 use cells::query::Scope;
 use detection::{Change, Severity, State};
 use event::{Minute, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::alerting::scope;
+use crate::codec::StoredRecord;
+use crate::directory::alert_index;
 use crate::layout;
-use crate::ports::{Expected, Item, Key, Order, PutError, Range, Store, StoreError};
+use crate::ports::{Item, Key, Order, PutError, Range, Store, StoreError};
+use crate::stored::{self, ReadError};
 
-/// Alerts are kept so long after their last change.
+/// How long an alert is kept after its last change: 400 days.
 const LIFE_MS: i64 = 400 * 24 * 60 * 60 * 1000;
-/// Changes kept of one alert; of a longer life the first ones and the last.
+/// Maximum number of changes kept of one alert. Of a longer history, the first and the latest changes are kept.
 const MAX_HISTORY: usize = 50;
-/// An alert that began so long before a range may still be open in it, in minutes.
+/// How long before a range an alert may have begun that is still open in it. 30 days, in minutes.
 const LONGEST_MINUTES: u32 = 30 * 24 * 60;
-/// Tries of a write that others are in the way of.
-const TRIES: usize = 4;
+/// How often an update is retried after another process changed the alert.
+const UPDATE_ATTEMPTS: usize = 4;
 
-/// An alert.
+/// An alert of the registry. The field names are those of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
-    /// Its last change.
+    /// Its latest change.
     #[serde(flatten)]
     pub change: Change,
-    /// Who looks after it.
+    /// Who acknowledged it, if anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acknowledged: Option<Acknowledged>,
-    /// All changes, the first one first.
-    pub history: Vec<Past>,
+    pub acknowledged: Option<Acknowledgement>,
+    /// Its changes, oldest first.
+    pub history: Vec<HistoryEntry>,
 }
 
-/// One change in an alert's history.
+/// One change in the history of an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Past {
-    /// Its number.
+pub struct HistoryEntry {
+    /// The sequence of the change.
     pub sequence: u32,
-    /// What changed.
+    /// The alert's state since the change.
     pub state: State,
-    /// Whether its severity had risen.
+    /// Whether the change was an escalation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
-    /// Whether it fired again.
+    /// Whether the alert fired again after it had been resolved.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurred: bool,
-    /// How bad it was.
+    /// The severity since the change.
     pub severity: Severity,
-    /// What the metric was.
+    /// The value of the metric.
     pub value: f64,
-    /// When, RFC 3339.
+    /// The time of the change, RFC 3339.
     pub at: String,
 }
 
-/// That somebody looks after an alert.
+/// An acknowledgement: somebody takes care of an alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledged {
-    /// The name of their key.
+pub struct Acknowledgement {
+    /// The name of the API key that was used.
     pub by: String,
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     pub at: String,
 }
 
-/// Which alerts are asked for.
+/// The item of an alert. The alert has the serde form of the API, which leaves out absent fields and is therefore stored as JSON.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct StoredAlert {
+    #[serde(with = "crate::codec::json")]
+    alert: Alert,
+}
+
+impl StoredRecord for StoredAlert {
+    const NAME: &'static str = "alert";
+    const FORMAT: u8 = 3;
+}
+
+/// Which alerts to list.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// Those that fire, or those that are resolved; both if absent.
+pub struct AlertFilter {
+    /// Only firing alerts (true), only resolved ones (false), or both.
     pub is_open: Option<bool>,
-    /// Not those resolved before.
+    /// Leaves out alerts that were resolved before this minute.
     pub from: Minute,
-    /// Not those that fired later.
+    /// Leaves out alerts that fired in or after this minute.
     pub to: Minute,
-    /// At most so many, the newest first.
+    /// Maximum number of alerts. The newest are listed.
     pub limit: usize,
+}
+
+impl AlertFilter {
+    fn matches(&self, alert: &Alert) -> bool {
+        // RFC 3339 texts of UTC times sort as the times do.
+        self.is_open.is_none_or(|open| open == alert.is_open())
+            && (alert.is_open() || alert.change.updated_at >= self.from.start().to_string())
+            && alert.change.fired_at < self.to.start().to_string()
+    }
+
+    /// The ids of the alerts that may match. An id is `al_` and the minute in which the alert began, in 8 hexadecimal digits.
+    fn ids(&self, partition: String) -> Range {
+        let first_id = |minute: u32| format!("al_{minute:08x}");
+        Range {
+            from: first_id(self.from.0.saturating_sub(LONGEST_MINUTES)),
+            to: Some(first_id(self.to.0)),
+            order: Order::Backwards,
+            ..layout::whole(partition)
+        }
+    }
 }
 
 /// Alerts cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum AlertsError {
-    /// The store failed.
+pub enum RegistryError {
+    /// The store failed or a stored alert cannot be read.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A stored alert is not what this program writes.
-    #[error("alert {key} cannot be read: restore it or upgrade mailgauge")]
-    Damaged {
-        /// Where it lies.
-        key: Key,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Others wrote it each time.
-    #[error("alert {0} is changed all the time: try again")]
+    Read(#[from] ReadError),
+    /// Other processes changed the alert during each attempt to update it.
+    #[error("alert {0} is being changed by other processes: try again")]
     Conflict(Key),
 }
 
+impl From<StoreError> for RegistryError {
+    fn from(error: StoreError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
 impl Alert {
-    /// Whether it fires.
+    /// Whether it is not resolved.
     pub fn is_open(&self) -> bool {
         self.change.state != State::Resolved
     }
 
-    /// Adds a change; false if it is known.
-    fn add(&mut self, change: &Change) -> bool {
+    /// The alert with the change added; `None` if it already has the change.
+    fn with(mut self, change: &Change) -> Option<Self> {
         if change.sequence <= self.change.sequence {
-            return false;
+            return None;
         }
-        // Whoever acknowledged it did so for this trouble, even if it gets worse, but not for the next one.
+        // An acknowledgement is valid for this incident, even if it gets worse, but not for the next one.
         if change.state == State::Firing && !change.escalated {
             self.acknowledged = None;
         }
         if self.history.len() == MAX_HISTORY {
             self.history.remove(MAX_HISTORY / 2);
         }
-        self.history.push(past(change));
+        self.history.push(history_entry(change));
         self.change = change.clone();
-        true
+        Some(self)
     }
 }
 
-fn past(change: &Change) -> Past {
+fn history_entry(change: &Change) -> HistoryEntry {
     let Change { sequence, state, escalated, recurred, severity, value, .. } = *change;
-    Past { sequence, state, escalated, recurred, severity, value, at: change.updated_at.clone() }
+    HistoryEntry { sequence, state, escalated, recurred, severity, value, at: change.updated_at.clone() }
 }
 
-/// The tenant of an alert; none for one over tenants.
-fn tenant(name: &str) -> Option<TenantId> {
-    TenantId::new(name).ok().filter(|tenant| tenant.as_str() != "*")
-}
-
-fn key(tenant: Option<&TenantId>, id: &str) -> Key {
-    Key { partition: layout::alerts(tenant), sort: id.to_owned() }
-}
-
-/// Puts a change into the registry. Doing so again changes nothing.
-pub(crate) async fn record<S: Store>(store: &S, change: &Change, now: Timestamp) -> Result<(), AlertsError> {
-    let tenant = tenant(&change.tenant);
-    let key = key(tenant.as_ref(), &change.id);
+/// Records a change. Recording it again changes nothing.
+pub(crate) async fn record<S: Store>(
+    store: &S,
+    change: &Change,
+    now: Timestamp,
+) -> Result<(), RegistryError> {
+    let tenant = scope::tenant_of(&change.tenant);
+    let key = layout::alert(tenant.as_ref(), &change.id);
     update(store, &key, now, |alert| match alert {
-        Some(mut alert) => alert.add(change).then_some(alert),
-        None => Some(Alert { change: change.clone(), acknowledged: None, history: vec![past(change)] }),
+        Some(alert) => alert.with(change),
+        None => {
+            Some(Alert { change: change.clone(), acknowledged: None, history: vec![history_entry(change)] })
+        }
     })
     .await?;
-    let index = Item {
-        key: Key { partition: layout::ALERT_INDEX.to_owned(), sort: change.id.clone() },
-        body: change.tenant.clone().into_bytes(),
-        version: 0,
-        expires_at: Some(now.plus_millis(LIFE_MS)),
-    };
-    Ok(store.put(vec![index]).await?)
+    // Also if nothing was updated: an earlier call may have been interrupted before this.
+    let entry = alert_index::item(&change.id, tenant.as_ref(), now.plus_millis(LIFE_MS));
+    Ok(store.put(vec![entry]).await?)
 }
 
-/// Changes one alert; what it is then, or as it was if `change` gives nothing.
+/// Updates the alert at `key` with what `change` returns, and returns the updated alert. If `change` returns `None`, nothing is written
+/// and the alert is returned as it is.
 async fn update<S: Store>(
     store: &S,
     key: &Key,
     now: Timestamp,
     change: impl Fn(Option<Alert>) -> Option<Alert>,
-) -> Result<Option<Alert>, AlertsError> {
-    for _ in 0..TRIES {
+) -> Result<Option<Alert>, RegistryError> {
+    for _ in 0..UPDATE_ATTEMPTS {
         let found = store.get(vec![key.clone()]).await?.into_iter().flatten().next();
-        let version = found.as_ref().map(|item| item.version);
-        let before = found.as_ref().map(read).transpose()?;
+        let before = found.as_ref().map(decode).transpose()?;
         let Some(alert) = change(before.clone()) else { return Ok(before) };
-        let body =
-            serde_json::to_vec(&alert).map_err(|source| AlertsError::Damaged { key: key.clone(), source })?;
-        let item = Item {
-            key: key.clone(),
-            body,
-            version: version.map_or(1, |version| version + 1),
-            expires_at: Some(now.plus_millis(LIFE_MS)),
-        };
-        match store.put_if(item, version.map_or(Expected::Absent, Expected::Version)).await {
-            Ok(()) => return Ok(Some(alert)),
+        let record = StoredAlert { alert };
+        let expires_at = Some(now.plus_millis(LIFE_MS));
+        let read_version = found.map(|item| item.version);
+        match stored::put_if_expiring(store, key.clone(), &record, read_version, expires_at).await {
+            Ok(_) => return Ok(Some(record.alert)),
             Err(PutError::Conflict) => {}
             Err(PutError::Store(error)) => return Err(error.into()),
         }
     }
-    Err(AlertsError::Conflict(key.clone()))
+    Err(RegistryError::Conflict(key.clone()))
 }
 
-fn read(item: &Item) -> Result<Alert, AlertsError> {
-    serde_json::from_slice(&item.body)
-        .map_err(|source| AlertsError::Damaged { key: item.key.clone(), source })
+fn decode(item: &Item) -> Result<Alert, ReadError> {
+    Ok(stored::decode::<StoredAlert>(item)?.alert)
 }
 
-/// The alerts asked for, the newest first. A tenant's scope never meets another tenant's alerts, nor those over tenants.
-pub async fn list<S: Store>(store: &S, scope: &Scope, asked: &Asked) -> Result<Vec<Alert>, AlertsError> {
+/// Lists the alerts within the scope of the request that match the filter, newest first.
+pub async fn list<S: Store>(
+    store: &S,
+    scope: &Scope,
+    filter: &AlertFilter,
+) -> Result<Vec<Alert>, RegistryError> {
     let partition = match scope {
         Scope::All => layout::ALERT_INDEX.to_owned(),
         Scope::Tenant(tenant) => layout::alerts(Some(tenant)),
     };
-    let first = |minute: u32| format!("al_{minute:08x}");
-    let mut rest = Some(Range {
-        from: first(asked.from.0.saturating_sub(LONGEST_MINUTES)),
-        to: Some(first(asked.to.0)),
-        order: Order::Backwards,
-        ..layout::whole(partition)
-    });
-    let (from, to) = (asked.from.start().to_string(), asked.to.start().to_string());
+    let mut rest = Some(filter.ids(partition));
     let mut alerts = Vec::new();
     while let Some(range) = rest.take() {
         let page = store.range(range).await?;
@@ -209,68 +227,229 @@ pub async fn list<S: Store>(store: &S, scope: &Scope, asked: &Asked) -> Result<V
             Scope::Tenant(_) => page.items,
         };
         for item in &items {
-            let alert = read(item)?;
-            let is_wanted = asked.is_open.is_none_or(|open| open == alert.is_open())
-                && (alert.is_open() || alert.change.updated_at >= from)
-                && alert.change.fired_at < to;
-            if is_wanted {
-                alerts.push(alert);
-            }
-            if alerts.len() == asked.limit {
+            if alerts.len() == filter.limit {
                 return Ok(alerts);
+            }
+            let alert = decode(item)?;
+            if filter.matches(&alert) {
+                alerts.push(alert);
             }
         }
     }
     Ok(alerts)
 }
 
-/// The alerts that entries of the index lead to.
-async fn indexed<S: Store>(store: &S, entries: &[Item]) -> Result<Vec<Item>, StoreError> {
-    let place = |entry: &Item| {
-        let name = String::from_utf8_lossy(&entry.body);
-        key(tenant(&name).as_ref(), &entry.key.sort)
-    };
-    let found = store.get(entries.iter().map(place).collect()).await?;
-    Ok(found.into_iter().flatten().collect())
+/// Reads the alerts that entries of the index name. An alert that has expired before its entry is left out.
+async fn indexed<S: Store>(store: &S, entries: &[Item]) -> Result<Vec<Item>, ReadError> {
+    let mut keys = Vec::with_capacity(entries.len());
+    for entry in entries {
+        keys.push(layout::alert(alert_index::tenant_of(entry)?.as_ref(), &entry.key.sort));
+    }
+    Ok(store.get(keys).await?.into_iter().flatten().collect())
 }
 
-/// One alert, if there is one within the scope.
-pub async fn get<S: Store>(store: &S, scope: &Scope, id: &str) -> Result<Option<Alert>, AlertsError> {
-    match place(store, scope, id).await? {
-        Some(key) => store.get(vec![key]).await?.iter().flatten().next().map(read).transpose(),
+/// Reads one alert; `None` if there is none within the scope of the request.
+pub async fn get<S: Store>(store: &S, scope: &Scope, id: &str) -> Result<Option<Alert>, RegistryError> {
+    match key_of(store, scope, id).await? {
+        Some(key) => Ok(store.get(vec![key]).await?.iter().flatten().next().map(decode).transpose()?),
         None => Ok(None),
     }
 }
 
-async fn place<S: Store>(store: &S, scope: &Scope, id: &str) -> Result<Option<Key>, StoreError> {
-    match scope {
-        Scope::Tenant(tenant) => Ok(Some(key(Some(tenant), id))),
+/// The key that an alert has if it is within the scope; `None` if the index does not know it.
+async fn key_of<S: Store>(store: &S, scope: &Scope, id: &str) -> Result<Option<Key>, ReadError> {
+    let tenant: Option<TenantId> = match scope {
+        Scope::Tenant(tenant) => Some(tenant.clone()),
         Scope::All => {
-            let index = Key { partition: layout::ALERT_INDEX.to_owned(), sort: id.to_owned() };
-            let entry = store.get(vec![index]).await?.into_iter().flatten().next();
-            Ok(entry.map(|entry| key(tenant(&String::from_utf8_lossy(&entry.body)).as_ref(), id)))
+            let entry = store.get(vec![layout::alert_index_entry(id)]).await?.into_iter().flatten().next();
+            let Some(entry) = entry else { return Ok(None) };
+            alert_index::tenant_of(&entry)?
         }
-    }
+    };
+    Ok(Some(layout::alert(tenant.as_ref(), id)))
 }
 
-/// Somebody looks after an alert: it reminds nobody until it is resolved. What it is then; nothing if there is none within the scope.
+/// Acknowledges an alert, which stops its reminders until it is resolved. An alert that is resolved or was acknowledged before is not
+/// changed. Returns the alert as it is then; `None` if there is none within the scope of the request.
 pub async fn acknowledge<S: Store>(
     store: &S,
     scope: &Scope,
     id: &str,
     by: &str,
     now: Timestamp,
-) -> Result<Option<Alert>, AlertsError> {
-    let Some(key) = place(store, scope, id).await? else { return Ok(None) };
+) -> Result<Option<Alert>, RegistryError> {
+    let Some(key) = key_of(store, scope, id).await? else { return Ok(None) };
     let alert = update(store, &key, now, |alert| {
         let mut alert = alert.filter(|alert| alert.is_open() && alert.acknowledged.is_none())?;
-        alert.acknowledged = Some(Acknowledged { by: by.to_owned(), at: now.minute().start().to_string() });
+        let at = now.minute().start().to_string();
+        alert.acknowledged = Some(Acknowledgement { by: by.to_owned(), at });
         Some(alert)
     })
     .await?;
     if alert.as_ref().is_some_and(Alert::is_open) {
-        let told = Item { key: layout::acknowledgement(id), body: Vec::new(), version: 0, expires_at: None };
-        store.put(vec![told]).await?;
+        // Detection keeps its own state of alerts. The next run reads this item, and then removes it.
+        let key = layout::acknowledgement(id);
+        store.put(vec![Item { key, body: Vec::new(), version: 0, expires_at: None }]).await?;
     }
     Ok(alert)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryStore;
+
+    const BEGIN: u32 = 29_383_333;
+
+    /// A change of the alert that began `minute` minutes after [`BEGIN`]; later changes come one minute apart.
+    fn change(tenant: &str, minute: u32, sequence: u32, state: &str) -> Change {
+        let at = |minute: u32| Minute(BEGIN + minute).start().to_string();
+        let id = format!("al_{:08x}_1", BEGIN + minute);
+        let (fired, updated) = (at(minute), at(minute + sequence - 1));
+        serde_json::from_str(&format!(
+            r#"{{"id":"{id}","sequence":{sequence},"tenant":"{tenant}","severity":"info","kind":"limit","metric":"m","state":"{state}","scope":{{}},"value":1.0,"numerator":1.0,"denominator":1.0,"started_at":"{fired}","fired_at":"{fired}","updated_at":"{updated}","window":"","cause":[],"summary":"","dedup_key":""}}"#
+        ))
+        .unwrap()
+    }
+
+    fn alert(minute: u32, sequence: u32, state: &str) -> Alert {
+        let change = change("acme", minute, sequence, state);
+        Alert { history: vec![history_entry(&change)], change, acknowledged: None }
+    }
+
+    fn now() -> Timestamp {
+        Minute(BEGIN + 100).start()
+    }
+
+    fn acme() -> Scope {
+        Scope::Tenant(TenantId::new("acme").unwrap())
+    }
+
+    fn everything() -> AlertFilter {
+        AlertFilter { is_open: None, from: Minute(BEGIN), to: Minute(BEGIN + 100), limit: 10 }
+    }
+
+    #[test]
+    fn filter_leaves_out_other_states_and_alerts_outside_of_its_range() {
+        let filter = |is_open, from, to| AlertFilter {
+            is_open,
+            from: Minute(BEGIN + from),
+            to: Minute(BEGIN + to),
+            limit: 1,
+        };
+        let open = alert(10, 1, "firing");
+        let resolved = alert(10, 6, "resolved");
+        for (filter, alert, expected) in [
+            (filter(None, 0, 100), &open, true),
+            (filter(Some(true), 0, 100), &open, true),
+            (filter(Some(false), 0, 100), &open, false),
+            (filter(Some(true), 0, 100), &resolved, false),
+            (filter(Some(false), 0, 100), &resolved, true),
+            // An open alert is listed however long ago it began.
+            (filter(None, 50, 100), &open, true),
+            (filter(None, 15, 100), &resolved, true),
+            (filter(None, 16, 100), &resolved, false),
+            (filter(None, 0, 11), &open, true),
+            (filter(None, 0, 10), &open, false),
+        ] {
+            assert_eq!(filter.matches(alert), expected, "{filter:?} {:?}", alert.change.state);
+            if expected {
+                let ids = filter.ids(String::new());
+                assert!(
+                    alert.change.id >= ids.from && Some(&alert.change.id) < ids.to.as_ref(),
+                    "{filter:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_known_change_is_not_added_again_and_a_long_history_keeps_its_ends() {
+        assert_eq!(alert(0, 3, "firing").with(&change("acme", 0, 3, "firing")), None);
+        assert_eq!(alert(0, 3, "firing").with(&change("acme", 0, 2, "firing")), None);
+        let mut long = alert(0, 1, "firing");
+        for sequence in 2..=200 {
+            long = long.with(&change("acme", 0, sequence, "reminder")).unwrap();
+        }
+        let sequences: Vec<u32> = long.history.iter().map(|entry| entry.sequence).collect();
+        assert_eq!(sequences.len(), MAX_HISTORY);
+        assert_eq!((sequences[0], sequences[1], sequences[MAX_HISTORY - 1]), (1, 2, 200));
+        assert!(sequences.is_sorted());
+    }
+
+    #[test]
+    fn an_acknowledgement_ends_when_the_alert_fires_again_and_not_when_it_escalates() {
+        let acknowledgement = Acknowledgement { by: "Ann".to_owned(), at: String::new() };
+        let acknowledged = Alert { acknowledged: Some(acknowledgement), ..alert(0, 1, "firing") };
+        let escalated = Change { escalated: true, ..change("acme", 0, 2, "firing") };
+        assert!(acknowledged.clone().with(&escalated).unwrap().acknowledged.is_some());
+        assert!(acknowledged.clone().with(&change("acme", 0, 2, "resolved")).unwrap().acknowledged.is_some());
+        assert!(acknowledged.with(&change("acme", 0, 2, "firing")).unwrap().acknowledged.is_none());
+    }
+
+    #[tokio::test]
+    async fn alerts_of_the_platform_and_of_tenants_are_listed_newest_first_within_their_scope() {
+        let store = MemoryStore::new();
+        for change in
+            [change("acme", 1, 1, "firing"), change("*", 2, 1, "firing"), change("globex", 3, 1, "firing")]
+        {
+            record(&store, &change, now()).await.unwrap();
+            record(&store, &change, now()).await.unwrap();
+        }
+        let tenants = async |scope: &Scope, filter: &AlertFilter| -> Vec<String> {
+            list(&store, scope, filter).await.unwrap().into_iter().map(|alert| alert.change.tenant).collect()
+        };
+        assert_eq!(tenants(&Scope::All, &everything()).await, ["globex", "*", "acme"]);
+        assert_eq!(tenants(&acme(), &everything()).await, ["acme"]);
+        assert_eq!(tenants(&Scope::All, &AlertFilter { limit: 2, ..everything() }).await, ["globex", "*"]);
+        assert_eq!(tenants(&Scope::All, &AlertFilter { limit: 0, ..everything() }).await, [""; 0]);
+        let id = change("globex", 3, 1, "firing").id;
+        assert!(get(&store, &Scope::All, &id).await.unwrap().is_some());
+        assert_eq!(get(&store, &acme(), &id).await.unwrap(), None);
+        assert_eq!(acknowledge(&store, &acme(), &id, "Ann", now()).await.unwrap(), None);
+        assert_eq!(acknowledge(&store, &Scope::All, "al_nothing", "Ann", now()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_first_acknowledgement_of_an_open_alert_is_kept() {
+        let store = MemoryStore::new();
+        let fired = change("acme", 1, 1, "firing");
+        record(&store, &fired, now()).await.unwrap();
+        for name in ["Ann", "Bob"] {
+            let alert = acknowledge(&store, &acme(), &fired.id, name, now()).await.unwrap().unwrap();
+            assert_eq!(alert.acknowledged.unwrap().by, "Ann");
+        }
+        let waiting = stored::range(&store, layout::acknowledgements()).await.unwrap();
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(layout::acknowledged_alert(&waiting[0].key), Some(fired.id.as_str()));
+        store.delete(vec![waiting[0].key.clone()]).await.unwrap();
+        record(&store, &change("acme", 1, 2, "resolved"), now()).await.unwrap();
+        let resolved = acknowledge(&store, &acme(), &fired.id, "Bob", now()).await.unwrap().unwrap();
+        assert_eq!(resolved.acknowledged.unwrap().by, "Ann");
+        assert!(stored::range(&store, layout::acknowledgements()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_alert_is_an_error_that_names_its_key() {
+        let store = MemoryStore::new();
+        let fired = change("acme", 1, 1, "firing");
+        record(&store, &fired, now()).await.unwrap();
+        let key = layout::alert(Some(&TenantId::new("acme").unwrap()), &fired.id);
+        store
+            .put(vec![Item { key: key.clone(), body: b"{}".to_vec(), version: 1, expires_at: None }])
+            .await
+            .unwrap();
+        let error = get(&store, &acme(), &fired.id).await.unwrap_err();
+        assert!(matches!(&error, RegistryError::Read(ReadError::Record { key: named, .. }) if *named == key));
+    }
+
+    #[test]
+    fn stored_alert_of_this_format_is_read() {
+        let record = StoredAlert { alert: alert(0, 1, "firing") };
+        let bytes = record.encode();
+        assert_eq!(StoredAlert::decode(&bytes), Ok(record));
+        // The contents are the JSON of the API, whose sample is that of the alerts API.
+        assert_eq!(bytes[0], StoredAlert::FORMAT);
+        assert!(bytes.windows(9).any(|window| window == br#""id":"al_"#));
+    }
 }

@@ -1,29 +1,30 @@
-//! Erasing a tenant: everything that lies under its name, and its keys.
+//! Erasing a tenant: everything that is stored under its name, and its API keys.
 //!
-//! The manifest goes first: a compaction that is under way finds its version gone and stops. The entry in the register goes last, so an
-//! erasure that died half-way can be repeated. Mail that is counted during or after an erasure creates the tenant again: raising the erasure
-//! count makes every process register its tenants again, and the erasure itself does so if it finds blocks that were written meanwhile.
+//! The manifest is removed first: a compaction that is running finds that its version has changed, and stops. The entry in the register is
+//! removed last, so an erasure that was interrupted can be repeated. Mail that is counted during or after an erasure creates the tenant
+//! again: incrementing the erasure count makes every process register its tenants again, and the erasure itself does so if it finds
+//! blocks that were written meanwhile.
 
-use event::TenantId;
+use event::{ShardId, TenantId};
 
 use crate::block_id::Level;
-use crate::directory::credentials::{self, CredentialError};
+use crate::directory::alert_index;
+use crate::directory::api_keys::{self, CredentialError};
 use crate::directory::tenants::{self, ErasureCount};
 use crate::layout;
-use crate::ledger::checkpoint;
-use crate::ports::{Key, Order, Range, Store, StoreError};
-use crate::stored::ReadError;
+use crate::ports::{Item, Key, Range, Store, StoreError};
+use crate::stored::{self, ReadError};
 
-/// Keys removed together.
-const AT_ONCE: usize = 100;
+/// Number of items that are removed in one call.
+const DELETES_AT_ONCE: usize = 100;
 
-/// Why a tenant was not erased, or not all of it: try again.
+/// A tenant was not erased, or not completely: repeat the erasure.
 #[derive(Debug, thiserror::Error)]
 pub enum EraseError {
     /// The store failed or a stored record cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A key was changed meanwhile.
+    /// The tenant's API keys could not be removed.
     #[error(transparent)]
     Credential(#[from] CredentialError),
 }
@@ -34,19 +35,21 @@ impl From<StoreError> for EraseError {
     }
 }
 
-/// Erases a tenant; how many items were removed.
+/// Erases a tenant and returns the number of removed items.
 pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, EraseError> {
-    let mut removed = credentials::remove_of(store, tenant).await?;
+    let mut removed = api_keys::remove_all_of(store, tenant).await?;
     for partition in partitions(store, tenant).await? {
-        removed += empty(store, partition, |_| true).await?;
+        removed += remove_matching(store, partition, |_| Ok(true)).await?;
     }
-    removed +=
-        empty(store, layout::ALERT_INDEX.to_owned(), |body| body == tenant.as_str().as_bytes()).await?;
+    removed += remove_matching(store, layout::ALERT_INDEX.to_owned(), |entry| {
+        Ok(alert_index::tenant_of(entry)?.as_ref() == Some(tenant))
+    })
+    .await?;
     let rest = vec![layout::tenant_rules(tenant), layout::tenant_settings(tenant), layout::tenant(tenant)];
     removed += rest.len();
     store.delete(rest).await?;
-    // In this order: a batch that reads the old count wrote its deltas before this search for them, see `aggregate::commit`.
-    ErasureCount::raise(store).await?;
+    // In this order: a batch that reads the old count wrote its deltas before the following search for them, see `ledger::commit`.
+    ErasureCount::increment(store).await?;
     if has_numbers(store, tenant).await? {
         tenants::register(store, tenant).await?;
     }
@@ -54,9 +57,9 @@ pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, Eras
 }
 
 /// Whether the tenant has a delta or a manifest. Deltas of a batch in flight count as well.
-async fn has_numbers<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, ReadError> {
+async fn has_numbers<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, StoreError> {
     for partition in partitions(store, tenant).await? {
-        let first = Range { order: Order::Forwards, limit: 1, ..layout::whole(partition) };
+        let first = Range { limit: 1, ..layout::whole(partition) };
         if !store.range(first).await?.items.is_empty() {
             return Ok(true);
         }
@@ -64,34 +67,42 @@ async fn has_numbers<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, Rea
     Ok(false)
 }
 
-/// Every partition that a tenant's items lie in.
-async fn partitions<S: Store>(store: &S, tenant: &TenantId) -> Result<Vec<String>, ReadError> {
+/// Every partition that may contain items of the tenant, the manifest's first.
+async fn partitions<S: Store>(store: &S, tenant: &TenantId) -> Result<Vec<String>, StoreError> {
     let mut partitions = vec![layout::manifest(tenant).partition];
     for level in [Level::Hour, Level::Day, Level::Month] {
         partitions.push(layout::block_partition(tenant, level));
     }
-    for (shard, _) in checkpoint::read_all(store).await? {
-        partitions.push(layout::delta_partition(tenant, &shard));
+    for item in stored::range(store, layout::whole(layout::CHECKPOINTS)).await? {
+        match ShardId::new(&item.key.sort) {
+            Ok(shard) => partitions.push(layout::delta_partition(tenant, &shard)),
+            // No delta can have been written for such a shard.
+            Err(error) => tracing::warn!(key = %item.key, %error, "a checkpoint is ignored"),
+        }
     }
     partitions.push(layout::alerts(Some(tenant)));
     Ok(partitions)
 }
 
-/// Removes the items of a partition whose body fits.
-async fn empty<S: Store>(
+/// Removes the matching items of a partition and returns their number.
+async fn remove_matching<S: Store>(
     store: &S,
     partition: String,
-    fits: impl Fn(&[u8]) -> bool,
-) -> Result<usize, StoreError> {
-    let mut rest = Some(Range { order: Order::Forwards, ..layout::whole(partition) });
+    matches: impl Fn(&Item) -> Result<bool, ReadError>,
+) -> Result<usize, ReadError> {
+    let mut rest = Some(layout::whole(partition));
     let mut removed = 0;
     while let Some(range) = rest.take() {
         let page = store.range(range).await?;
         rest = page.rest;
-        let keys: Vec<Key> =
-            page.items.into_iter().filter(|item| fits(&item.body)).map(|item| item.key).collect();
+        let mut keys: Vec<Key> = Vec::new();
+        for item in page.items {
+            if matches(&item)? {
+                keys.push(item.key);
+            }
+        }
         removed += keys.len();
-        for some in keys.chunks(AT_ONCE) {
+        for some in keys.chunks(DELETES_AT_ONCE) {
             store.delete(some.to_vec()).await?;
         }
     }

@@ -1,35 +1,37 @@
-//! The rules of detection as they are stored: the operator's, and what tenants have set for themselves.
+//! The stored detection rules: the operator's, and those that tenants set for themselves.
 //!
-//! A tenant's own limits come before the operator's overrides, and hold for that tenant alone, whatever they name.
+//! A tenant's own limits take precedence over the operator's overrides and apply to that tenant only, whatever they name. Rules are stored as
+//! JSON within their record: that is the form in which people write and read them, and rules that were set before a new rule existed get
+//! its default.
 
 use detection::{Maintenance, Override, Rules};
 use event::TenantId;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::StoredRecord;
 use crate::layout;
-use crate::ports::{Item, Key, Store, StoreError};
-use crate::stored;
+use crate::ports::{Store, StoreError};
+use crate::stored::{self, ReadError};
 
-const OPERATORS: &str = "all";
-/// Quiet times a tenant may plan.
+/// Maximum number of maintenance windows of one tenant.
 pub const MAX_MAINTENANCE: usize = 100;
-/// Parts of its mail a tenant may set limits for.
+/// Maximum number of overrides of one tenant.
 pub const MAX_OVERRIDES: usize = 20;
 
-/// What a tenant has set for itself.
+/// The rules that a tenant set for itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct OwnRules {
-    /// Its limits, in place of the operator's.
+pub struct TenantRules {
+    /// The tenant's limits, in place of the operator's.
     pub limits: Override,
-    /// Limits of its mail at a provider or of a campaign, beside those of the whole.
+    /// Limits for a provider or a campaign, in addition to those of the whole tenant.
     pub overrides: Vec<Override>,
-    /// Its planned quiet times.
+    /// The tenant's maintenance windows, in which nothing fires.
     pub maintenance: Vec<Maintenance>,
 }
 
-impl OwnRules {
-    /// What is wrong with them, if anything, naming the field.
+impl TenantRules {
+    /// The first mistake in the rules, if any, with the name of the field.
     pub fn mistake(&self) -> Option<String> {
         if self.limits.tenant.is_some() || self.overrides.iter().any(|rule| rule.tenant.is_some()) {
             return Some("limits.tenant: leave it out, these are one tenant's rules".to_owned());
@@ -47,15 +49,17 @@ impl OwnRules {
             return Some("maintenance.tenant: leave it out, these are one tenant's rules".to_owned());
         }
         if self.maintenance.len() > MAX_MAINTENANCE {
-            return Some(format!("maintenance: at most {MAX_MAINTENANCE} quiet times"));
+            return Some(format!("maintenance: at most {MAX_MAINTENANCE} windows"));
         }
+        // The values are checked as those of effective rules. Any tenant will do for that.
         let mut rules = Rules::default();
-        self.put_into(&mut rules, "tenant");
+        self.merge_into(&mut rules, "tenant");
         rules.mistake()
     }
 
-    /// Adds them to others, before their overrides.
-    pub fn put_into(&self, rules: &mut Rules, tenant: &str) {
+    /// Adds these rules to the effective rules, as those of `tenant`. The first override that fits wins, so they come before the
+    /// others.
+    pub fn merge_into(&self, rules: &mut Rules, tenant: &str) {
         let tenant = Some(tenant.to_owned());
         let own = [&self.limits].into_iter().chain(&self.overrides);
         let own = own.map(|rule| Override { tenant: tenant.clone(), ..rule.clone() });
@@ -65,90 +69,210 @@ impl OwnRules {
     }
 }
 
-/// Rules cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Stored rules are not what this program writes.
-    #[error("stored rules {key} cannot be read: set them anew")]
-    Damaged {
-        /// Where they lie.
-        key: Key,
-        /// What is wrong with them.
-        #[source]
-        source: serde_json::Error,
-    },
+/// The item of the operator's rules.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct StoredOperatorRules {
+    #[serde(with = "crate::codec::json")]
+    rules: Rules,
 }
 
-/// The operator's rules; the defaults if there are none.
-pub async fn of_operator<S: Store>(store: &S) -> Result<Rules, RulesError> {
-    read(store, operators()).await
+impl StoredRecord for StoredOperatorRules {
+    const NAME: &'static str = "operator rules";
+    const FORMAT: u8 = 3;
 }
 
-/// What a tenant has set for itself; nothing at first.
-pub async fn of_tenant<S: Store>(store: &S, tenant: &TenantId) -> Result<OwnRules, RulesError> {
-    read(store, layout::tenant_rules(tenant)).await
+/// The item of a tenant's rules.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct StoredTenantRules {
+    #[serde(with = "crate::codec::json")]
+    rules: TenantRules,
 }
 
-/// Sets the operator's rules.
-pub async fn set_of_operator<S: Store>(store: &S, rules: &Rules) -> Result<(), RulesError> {
-    write(store, operators(), rules).await
+impl StoredRecord for StoredTenantRules {
+    const NAME: &'static str = "tenant rules";
+    const FORMAT: u8 = 3;
 }
 
-/// Sets a tenant's own rules.
-pub async fn set_of_tenant<S: Store>(
+/// Reads the operator's rules; the defaults if none were set.
+pub async fn read_operator<S: Store>(store: &S) -> Result<Rules, ReadError> {
+    match store.get(vec![layout::operator_rules()]).await?.into_iter().flatten().next() {
+        Some(item) => Ok(stored::decode::<StoredOperatorRules>(&item)?.rules),
+        None => Ok(Rules::default()),
+    }
+}
+
+/// Reads the rules that a tenant set for itself; empty if it set none.
+pub async fn read_tenant<S: Store>(store: &S, tenant: &TenantId) -> Result<TenantRules, ReadError> {
+    match store.get(vec![layout::tenant_rules(tenant)]).await?.into_iter().flatten().next() {
+        Some(item) => Ok(stored::decode::<StoredTenantRules>(&item)?.rules),
+        None => Ok(TenantRules::default()),
+    }
+}
+
+/// Sets the operator's rules. The caller has checked them with [`Rules::mistake`].
+pub async fn write_operator<S: Store>(store: &S, rules: &Rules) -> Result<(), StoreError> {
+    let record = StoredOperatorRules { rules: rules.clone() };
+    store.put(vec![stored::item(layout::operator_rules(), &record, None)]).await
+}
+
+/// Sets a tenant's own rules. The caller has checked them with [`TenantRules::mistake`].
+pub async fn write_tenant<S: Store>(
     store: &S,
     tenant: &TenantId,
-    rules: &OwnRules,
-) -> Result<(), RulesError> {
-    write(store, layout::tenant_rules(tenant), rules).await
+    rules: &TenantRules,
+) -> Result<(), StoreError> {
+    let record = StoredTenantRules { rules: rules.clone() };
+    store.put(vec![stored::item(layout::tenant_rules(tenant), &record, None)]).await
 }
 
-/// The rules that hold: all tenants' own and the operator's. Rules of a tenant that cannot be read are left out: they must not keep
-/// others' mail from being evaluated.
-pub async fn effective<S: Store>(store: &S) -> Result<Rules, RulesError> {
+/// The effective rules: those of all tenants, then the operator's. A tenant's rules that cannot be read are left out: they must not
+/// prevent the evaluation of other tenants' mail.
+pub async fn effective<S: Store>(store: &S) -> Result<Rules, ReadError> {
     let mut rules = Rules::default();
-    let mut own = Vec::new();
+    let mut of_tenants = Vec::new();
     for item in stored::range(store, layout::whole(layout::RULES)).await? {
-        match item.key.sort.strip_prefix("t#") {
-            Some(tenant) => match decode::<OwnRules>(&item.key, &item.body) {
-                Ok(rules) => own.push((tenant.to_owned(), rules)),
+        match layout::tenant_of_rules(&item.key) {
+            Some(tenant) => match stored::decode::<StoredTenantRules>(&item) {
+                Ok(stored) => of_tenants.push((tenant.to_owned(), stored.rules)),
                 Err(error) => {
-                    tracing::error!(tenant.id = tenant, error = %error, "a tenant's own rules are left out");
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(tenant.id = tenant, error, "a tenant's own rules are left out");
                 }
             },
-            None if item.key.sort == OPERATORS => rules = decode(&item.key, &item.body)?,
+            None if item.key == layout::operator_rules() => {
+                rules = stored::decode::<StoredOperatorRules>(&item)?.rules;
+            }
+            // No other key is written to this partition.
             None => {}
         }
     }
-    for (tenant, own) in &own {
-        own.put_into(&mut rules, tenant);
+    for (tenant, own) in &of_tenants {
+        own.merge_into(&mut rules, tenant);
     }
     Ok(rules)
 }
 
-fn operators() -> Key {
-    Key { partition: layout::RULES.to_owned(), sort: OPERATORS.to_owned() }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryStore;
 
-async fn read<S: Store, T: Default + serde::de::DeserializeOwned>(
-    store: &S,
-    key: Key,
-) -> Result<T, RulesError> {
-    match store.get(vec![key.clone()]).await?.into_iter().flatten().next() {
-        Some(item) => decode(&key, &item.body),
-        None => Ok(T::default()),
+    fn rules(json: &str) -> TenantRules {
+        serde_json::from_str(json).unwrap()
     }
-}
 
-fn decode<T: serde::de::DeserializeOwned>(key: &Key, body: &[u8]) -> Result<T, RulesError> {
-    serde_json::from_slice(body).map_err(|source| RulesError::Damaged { key: key.clone(), source })
-}
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
 
-async fn write<S: Store, T: Serialize>(store: &S, key: Key, rules: &T) -> Result<(), RulesError> {
-    let body =
-        serde_json::to_vec(rules).map_err(|source| RulesError::Damaged { key: key.clone(), source })?;
-    Ok(store.put(vec![Item { key, body, version: 0, expires_at: None }]).await?)
+    #[test]
+    fn a_mistake_names_its_field() {
+        let many = |count: usize, one: &str| vec![one; count].join(",");
+        let window = r#"{"from":"2025-11-13T00:00:00Z","until":"2025-11-13T01:00:00Z"}"#;
+        for (json, expected) in [
+            (r#"{"limits":{"bounce_rate":0.02}}"#.to_owned(), None),
+            (r#"{"overrides":[{"provider":"gmail","bounce_rate":0.02}]}"#.to_owned(), None),
+            (format!(r#"{{"maintenance":[{}]}}"#, many(MAX_MAINTENANCE, window)), None),
+            (r#"{"limits":{"tenant":"acme"}}"#.to_owned(), Some("limits.tenant")),
+            (r#"{"overrides":[{"tenant":"acme","provider":"gmail"}]}"#.to_owned(), Some("limits.tenant")),
+            (r#"{"limits":{"provider":"gmail"}}"#.to_owned(), Some("limits.provider")),
+            (r#"{"limits":{"campaign":"spring"}}"#.to_owned(), Some("limits.provider")),
+            (r#"{"overrides":[{"bounce_rate":0.02}]}"#.to_owned(), Some("overrides.provider")),
+            (r#"{"limits":{"bounce_rate":-1.0}}"#.to_owned(), Some("bounce_rate")),
+            (
+                format!(r#"{{"overrides":[{}]}}"#, many(MAX_OVERRIDES + 1, r#"{"provider":"gmail"}"#)),
+                Some("overrides: at most"),
+            ),
+            (
+                format!(r#"{{"maintenance":[{{"tenant":"acme",{}]}}"#, &window[1..]),
+                Some("maintenance.tenant"),
+            ),
+            (
+                format!(r#"{{"maintenance":[{}]}}"#, many(MAX_MAINTENANCE + 1, window)),
+                Some("maintenance: at most"),
+            ),
+            (
+                r#"{"maintenance":[{"from":"2025-11-13T00:00:00Z","until":"2025-11-13T00:00:00Z"}]}"#
+                    .to_owned(),
+                Some("maintenance"),
+            ),
+        ] {
+            let mistake = rules(&json).mistake();
+            match expected {
+                None => assert_eq!(mistake, None, "{json}"),
+                Some(field) => {
+                    assert!(mistake.as_ref().is_some_and(|text| text.contains(field)), "{mistake:?}")
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tenants_rules_come_before_the_operators_and_apply_to_that_tenant_only() {
+        let mut effective: Rules = serde_json::from_str(
+            r#"{"overrides":[{"tenant":"acme","bounce_rate":0.5},{"bounce_rate":0.4}]}"#,
+        )
+        .unwrap();
+        let own = rules(
+            r#"{"limits":{"bounce_rate":0.1},"overrides":[{"provider":"gmail","bounce_rate":0.2}],"maintenance":[{"from":"2025-11-13T00:00:00Z","until":"2025-11-13T01:00:00Z"}]}"#,
+        );
+        own.merge_into(&mut effective, "acme");
+        let order: Vec<_> = effective
+            .overrides
+            .iter()
+            .map(|rule| (rule.tenant.as_deref(), rule.provider.as_deref(), rule.bounce_rate))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (Some("acme"), None, Some(0.1)),
+                (Some("acme"), Some("gmail"), Some(0.2)),
+                (Some("acme"), None, Some(0.5)),
+                (None, None, Some(0.4)),
+            ]
+        );
+        assert_eq!(effective.maintenance.len(), 1);
+        assert_eq!(effective.maintenance[0].tenant.as_deref(), Some("acme"));
+    }
+
+    #[tokio::test]
+    async fn effective_rules_leave_out_what_cannot_be_read_of_one_tenant() {
+        let store = MemoryStore::new();
+        let own = rules(r#"{"limits":{"bounce_rate":0.1}}"#);
+        let operator: Rules = serde_json::from_str(r#"{"clear_minutes":7}"#).unwrap();
+        for name in ["acme", "all", "globex"] {
+            write_tenant(&store, &tenant(name), &own).await.unwrap();
+        }
+        write_operator(&store, &operator).await.unwrap();
+        let damaged = crate::ports::Item {
+            key: layout::tenant_rules(&tenant("globex")),
+            body: b"{}".to_vec(),
+            version: 0,
+            expires_at: None,
+        };
+        store.put(vec![damaged]).await.unwrap();
+        let found = effective(&store).await.unwrap();
+        let mut tenants: Vec<_> = found.overrides.iter().filter_map(|rule| rule.tenant.as_deref()).collect();
+        tenants.sort_unstable();
+        assert_eq!((tenants, found.clear_minutes), (vec!["acme", "all"], 7));
+        assert_eq!(read_tenant(&store, &tenant("acme")).await.unwrap(), own);
+        assert_eq!(read_operator(&store).await.unwrap(), operator);
+        assert_eq!(read_tenant(&store, &tenant("nobody")).await.unwrap(), TenantRules::default());
+        assert!(read_tenant(&store, &tenant("globex")).await.is_err());
+    }
+
+    #[test]
+    fn rules_that_were_stored_before_a_rule_existed_get_its_default() {
+        #[derive(Serialize, Deserialize)]
+        struct Earlier {
+            rules: String,
+        }
+        impl StoredRecord for Earlier {
+            const NAME: &'static str = StoredTenantRules::NAME;
+            const FORMAT: u8 = StoredTenantRules::FORMAT;
+        }
+        let earlier = Earlier { rules: r#"{"limits":{"bounce_rate":0.1}}"#.to_owned() };
+        let read = StoredTenantRules::decode(&earlier.encode()).unwrap().rules;
+        assert_eq!(read, rules(r#"{"limits":{"bounce_rate":0.1}}"#));
+    }
 }

@@ -1,8 +1,8 @@
-//! The register of tenants: whose mail was ever counted, and the settings that operators gave them.
+//! The register of tenants: every tenant whose mail was ever counted or that an operator added, and the settings of each.
 //!
-//! A process registers a tenant with the first batch it counts for it, before that batch becomes visible. The entry holds nothing but
-//! the name, so writing it again changes nothing; settings are stored separately. Processes remember which tenants they registered, so an
-//! erasure raises a count that each batch reads: when the count has changed, the process forgets them.
+//! A process registers a tenant with the first batch that it counts for it, before that batch becomes visible. The register's entry holds
+//! nothing but the name, so writing it again changes nothing; settings are stored separately. Processes remember which tenants they
+//! have registered, so an erasure increments a count that each batch reads: when the count has changed, the process forgets them.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,23 @@ use cells::query::{Locale, time_zone};
 use event::TenantId;
 use serde::{Deserialize, Serialize};
 
-use crate::alerting::queues::QueueUrl;
+use crate::codec::StoredRecord;
+use crate::directory::queue_url::QueueUrl;
 use crate::layout;
-use crate::ports::{Expected, Item, Key, PutError, Store, StoreError};
-use crate::stored;
+use crate::ports::{Expected, Item, PutError, Store, StoreError};
+use crate::stored::{self, ReadError};
 
-/// How many erasures there have been. Entries of the register that were written at a different count may be gone.
+/// Maximum number of queues in a tenant's settings.
+pub const MAX_QUEUES: usize = 20;
+
+/// The number of erasures so far. The register's entries that were written at a different count may have been erased since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErasureCount(u64);
 
 impl ErasureCount {
-    /// The count that the item at [`layout::erasure_count`] holds.
+    /// The count in the item at [`layout::erasure_count`].
     pub(crate) fn of(item: Option<&Item>) -> Self {
+        // There is no item before the first erasure.
         Self(item.map_or(0, |item| item.version))
     }
 
@@ -31,8 +36,8 @@ impl ErasureCount {
         Ok(Self::of(found.iter().flatten().next()))
     }
 
-    /// Raises the count, so that every process forgets which tenants it has registered.
-    pub(crate) async fn raise<S: Store>(store: &S) -> Result<(), StoreError> {
+    /// Increments the count, so that every process forgets which tenants it has registered.
+    pub(crate) async fn increment<S: Store>(store: &S) -> Result<(), StoreError> {
         loop {
             let Self(count) = Self::read(store).await?;
             let item =
@@ -40,7 +45,7 @@ impl ErasureCount {
             let expected = if count == 0 { Expected::Absent } else { Expected::Version(count) };
             match store.put_if(item, expected).await {
                 Ok(()) => return Ok(()),
-                // Another erasure raised it between the read and the write; this one must be counted as well.
+                // Another erasure incremented it between the read and the write; this one must be counted as well.
                 Err(PutError::Conflict) => {}
                 Err(PutError::Store(error)) => return Err(error),
             }
@@ -48,115 +53,165 @@ impl ErasureCount {
     }
 }
 
-/// What is said of a tenant.
+/// The settings that operators gave a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Details {
-    /// What people call it; its id if nothing is said.
+pub struct TenantSettings {
+    /// The display name. Defaults to the id.
     pub name: Option<String>,
-    /// Its keys open nothing while this holds; its mail is counted.
+    /// Whether the tenant's API keys are refused. Its mail is counted nevertheless.
     pub suspended: bool,
-    /// The IANA name of the zone its days begin in where a question names none; UTC if nothing is said.
+    /// The IANA name of the time zone for queries that name none. Defaults to UTC.
     pub timezone: Option<String>,
-    /// What it calls the declared tags, by `tag1` to `tag4`, in place of the deployment's names.
+    /// The tenant's own names for the declared tags, by `tag1` to `tag4`. They replace the deployment's names.
     pub tag_names: BTreeMap<String, String>,
-    /// The SQS queues its mail waits in before it is sent.
+    /// The SQS queues in which the tenant's mail waits before it is sent, at most [`MAX_QUEUES`].
     pub queues: Vec<QueueUrl>,
-    /// When an operator added it, in milliseconds since 1970; nothing if its mail did.
+    /// When an operator added the tenant, in milliseconds since 1970. `None` if it was registered when its mail was counted.
     pub added_at: Option<i64>,
 }
 
-/// What is said of tenants cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum DetailsError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A stored record is not what this program writes.
-    #[error("stored item {key} cannot be read: set the tenant's name anew or upgrade mailgauge")]
-    Damaged {
-        /// Where it lies.
-        key: Key,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
+impl StoredRecord for TenantSettings {
+    const NAME: &'static str = "tenant settings";
+    const FORMAT: u8 = 3;
 }
 
-/// All tenants, sorted by name.
+/// All tenants in the register, sorted by id.
 pub async fn list<S: Store>(store: &S) -> Result<Vec<TenantId>, StoreError> {
     let items = stored::range(store, layout::whole(layout::TENANTS)).await?;
-    // A name that is none was not written by this program: it has no items to show either.
-    Ok(items.into_iter().filter_map(|item| TenantId::new(&item.key.sort).ok()).collect())
+    Ok(items.iter().filter_map(tenant_of).collect())
 }
 
-/// Whether there is such a tenant.
-pub async fn is_known<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, StoreError> {
+/// Whether the register has a tenant.
+pub async fn is_registered<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, StoreError> {
     Ok(store.get(vec![layout::tenant(tenant)]).await?.into_iter().any(|item| item.is_some()))
 }
 
-/// Registers a tenant that has not been counted for yet.
+/// Adds a tenant to the register.
 pub async fn register<S: Store>(store: &S, tenant: &TenantId) -> Result<(), StoreError> {
     store.put(vec![entry(tenant)]).await
 }
 
-/// What is said of some tenants, in their order.
-pub async fn details<S: Store>(store: &S, tenants: &[TenantId]) -> Result<Vec<Details>, DetailsError> {
+/// The register's entry of a tenant. It has no contents.
+pub(crate) fn entry(tenant: &TenantId) -> Item {
+    Item { key: layout::tenant(tenant), body: Vec::new(), version: 0, expires_at: None }
+}
+
+/// The settings of some tenants, in the order of `tenants`. A tenant without settings has the defaults.
+pub async fn settings<S: Store>(store: &S, tenants: &[TenantId]) -> Result<Vec<TenantSettings>, ReadError> {
     let keys = tenants.iter().map(layout::tenant_settings).collect();
     let items = store.get(keys).await?.into_iter();
-    items.map(|item| item.map_or_else(|| Ok(Details::default()), decode)).collect()
+    items
+        .map(|item| item.map_or_else(|| Ok(TenantSettings::default()), |item| stored::decode(&item)))
+        .collect()
 }
 
-/// The tenants of which anything is said, and what it is, sorted by name.
-pub async fn described<S: Store>(store: &S) -> Result<Vec<(TenantId, Details)>, DetailsError> {
+/// The tenants that have settings, sorted by id.
+pub async fn all_settings<S: Store>(store: &S) -> Result<Vec<(TenantId, TenantSettings)>, ReadError> {
     let items = stored::range(store, layout::whole(layout::TENANT_SETTINGS)).await?;
-    let known = items.into_iter().filter_map(|item| Some((TenantId::new(&item.key.sort).ok()?, item)));
-    known.map(|(tenant, item)| Ok((tenant, decode(item)?))).collect()
+    let known = items.iter().filter_map(|item| Some((tenant_of(item)?, item)));
+    known.map(|(tenant, item)| Ok((tenant, stored::decode(item)?))).collect()
 }
 
-fn decode(item: Item) -> Result<Details, DetailsError> {
-    serde_json::from_slice(&item.body).map_err(|source| DetailsError::Damaged { key: item.key, source })
+/// Sets a tenant's settings and adds the tenant to the register.
+pub async fn save_settings<S: Store>(
+    store: &S,
+    tenant: &TenantId,
+    settings: &TenantSettings,
+) -> Result<(), StoreError> {
+    store.put(vec![entry(tenant), stored::item(layout::tenant_settings(tenant), settings, None)]).await
 }
 
-/// Adds a tenant, or says something else of one.
-pub async fn describe<S: Store>(store: &S, tenant: &TenantId, details: &Details) -> Result<(), DetailsError> {
-    let key = layout::tenant_settings(tenant);
-    let body =
-        serde_json::to_vec(details).map_err(|source| DetailsError::Damaged { key: key.clone(), source })?;
-    store.put(vec![entry(tenant), Item { key, body, version: 0, expires_at: None }]).await?;
-    Ok(())
+/// The tenant that an item's sort key names. A key that is not a tenant's id was not written by this program, and no other item can
+/// belong to it, so it is left out.
+fn tenant_of(item: &Item) -> Option<TenantId> {
+    let tenant = TenantId::new(&item.key.sort);
+    if let Err(error) = &tenant {
+        tracing::warn!(key = %item.key, %error, "an item in the register of tenants is ignored");
+    }
+    tenant.ok()
 }
 
-impl Details {
-    /// How the tenant speaks of its mail, where the deployment declares `tags`: its own name of a tag comes before the deployment's.
-    pub fn locale(&self, tags: &[String]) -> Locale {
+impl TenantSettings {
+    /// The names and the time zone of the tenant's queries. `deployed_tags` are the deployment's names of the declared tags; the tenant's
+    /// own names take precedence.
+    pub fn locale(&self, deployed_tags: &[String]) -> Locale {
         let is_free = |name: &&String| self.tag_names.values().all(|taken| taken != *name);
-        let mut deployed = tags.iter();
+        let mut deployed = deployed_tags.iter();
         let tags = Locale::TAGS.map(|tag| {
             let deployed = deployed.next().filter(is_free);
             self.tag_names.get(tag.name()).or(deployed).cloned()
         });
-        // A zone that this program's time zone database has no more is none.
+        // The name was checked when it was set. A zone that the time zone database has removed since then counts as not set.
         let zone = self.timezone.as_deref().and_then(|name| time_zone(name).ok());
         Locale { tags, zone }
     }
 }
 
-pub(crate) fn entry(tenant: &TenantId) -> Item {
-    Item { key: layout::tenant(tenant), body: Vec::new(), version: 0, expires_at: None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryStore;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
 
     #[test]
-    fn a_tenants_own_names_come_first_and_no_name_twice() {
+    fn a_tenants_own_names_come_first_and_no_name_is_used_twice() {
         let tag_names = [("tag1".to_owned(), "region".to_owned())].into();
-        let details = Details { tag_names, timezone: Some("Mars/Base".to_owned()), ..Details::default() };
+        let settings =
+            TenantSettings { tag_names, timezone: Some("Mars/Base".to_owned()), ..TenantSettings::default() };
         let Locale { tags, zone } =
-            details.locale(&["brand".to_owned(), "region".to_owned(), "shop".to_owned()]);
+            settings.locale(&["brand".to_owned(), "region".to_owned(), "shop".to_owned()]);
         assert_eq!(tags.each_ref().map(Option::as_deref), [Some("region"), None, Some("shop"), None]);
         assert_eq!(zone, None);
+    }
+
+    #[test]
+    fn settings_without_any_name_use_the_deployments_names() {
+        let Locale { tags, zone } = TenantSettings::default().locale(&["brand".to_owned()]);
+        assert_eq!(tags.each_ref().map(Option::as_deref), [Some("brand"), None, None, None]);
+        assert_eq!(zone, None);
+    }
+
+    #[test]
+    fn stored_settings_of_this_format_are_read() {
+        let settings = TenantSettings {
+            name: Some("Acme".to_owned()),
+            suspended: true,
+            timezone: None,
+            tag_names: [("tag1".to_owned(), "brand".to_owned())].into(),
+            queues: vec![QueueUrl::try_from(QueueUrl::EXAMPLE.to_owned()).unwrap()],
+            added_at: Some(1_763_000_000_000),
+        };
+        crate::codec::assert_stored(
+            &settings,
+            "03f3683d3e010441636d650100010474616731056272616e64013a68747470733a2f2f7371732e65752d63656e7472616c2d312e616d617a6f6e6177732e636f6d2f3132333435363738393031322f6f7574626f780180f8e8afcf66",
+        );
+    }
+
+    #[tokio::test]
+    async fn settings_are_read_in_the_order_of_the_tenants_and_register_their_tenant() {
+        let store = MemoryStore::new();
+        let settings = TenantSettings { name: Some("Acme".to_owned()), ..TenantSettings::default() };
+        save_settings(&store, &tenant("acme"), &settings).await.unwrap();
+        register(&store, &tenant("globex")).await.unwrap();
+        let asked = [tenant("globex"), tenant("acme"), tenant("nobody")];
+        let found = super::settings(&store, &asked).await.unwrap();
+        assert_eq!(found, [TenantSettings::default(), settings.clone(), TenantSettings::default()]);
+        assert_eq!(all_settings(&store).await.unwrap(), [(tenant("acme"), settings)]);
+        assert_eq!(list(&store).await.unwrap(), [tenant("acme"), tenant("globex")]);
+        assert!(is_registered(&store, &tenant("acme")).await.unwrap());
+        assert!(!is_registered(&store, &tenant("nobody")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_read_are_an_error_that_names_their_key() {
+        let store = MemoryStore::new();
+        let key = layout::tenant_settings(&tenant("acme"));
+        let damaged = Item { key: key.clone(), body: b"{}".to_vec(), version: 0, expires_at: None };
+        store.put(vec![damaged]).await.unwrap();
+        let error = settings(&store, &[tenant("acme")]).await.unwrap_err();
+        assert!(matches!(&error, ReadError::Record { key: named, .. } if *named == key), "{error}");
     }
 }

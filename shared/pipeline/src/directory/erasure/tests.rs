@@ -13,9 +13,9 @@ use event::{HashKey, Minute, SequenceNumber, ShardId, Timestamp};
 use super::*;
 use crate::alerting::registry;
 use crate::block_id::BlockId;
-use crate::directory::credentials::{ApiKey, Grant};
+use crate::directory::api_keys::{self, ApiKey, Grant};
 use crate::directory::rules;
-use crate::directory::tenants::{self, Details};
+use crate::directory::tenants::{self, TenantSettings};
 use crate::history::compaction::{self, due};
 use crate::history::snapshot::{Progress, Snapshot};
 use crate::ledger::accumulate::EventFold;
@@ -48,11 +48,11 @@ async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
     );
     let change = serde_json::from_str(&change).unwrap();
     registry::record(store, &change, Timestamp::from_millis(0)).await.unwrap();
-    rules::set_of_tenant(store, tenant, &rules::OwnRules::default()).await.unwrap();
-    tenants::describe(store, tenant, &Details::default()).await.unwrap();
+    rules::write_tenant(store, tenant, &rules::TenantRules::default()).await.unwrap();
+    tenants::save_settings(store, tenant, &TenantSettings::default()).await.unwrap();
     let key = ApiKey::from_random([number; 32]);
     let grant = Grant::Reader(tenant.clone());
-    credentials::add(store, &key, grant, "k", Timestamp::from_millis(0), None).await.unwrap();
+    api_keys::add(store, &key, grant, "k", Timestamp::from_millis(0), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -70,10 +70,10 @@ async fn an_erased_tenant_is_gone_and_all_others_remain() {
         .filter(|item| item.key.partition != layout::erasure_count().partition)
         .collect();
     assert_eq!(left, before);
-    assert!(!tenants::is_known(&store, &acme).await.unwrap());
+    assert!(!tenants::is_registered(&store, &acme).await.unwrap());
     assert_eq!(tenants::list(&store).await.unwrap(), [acmeco]);
-    let asked = registry::Asked { is_open: None, from: Minute(0), to: Minute(u32::MAX), limit: 10 };
-    assert_eq!(registry::list(&store, &cells::query::Scope::Tenant(acme), &asked).await.unwrap(), []);
+    let filter = registry::AlertFilter { is_open: None, from: Minute(0), to: Minute(u32::MAX), limit: 10 };
+    assert_eq!(registry::list(&store, &cells::query::Scope::Tenant(acme), &filter).await.unwrap(), []);
 }
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
