@@ -8,6 +8,9 @@ use std::future::Future;
 
 use event::{TenantId, Timestamp};
 
+/// Calls to a store or a sink that one task has under way at the same time: what one client serves without queueing.
+pub const CONCURRENT_CALLS: usize = 16;
+
 /// Identifies an item. The items of a partition are sorted by the bytes of their sort keys.
 ///
 /// [`crate::layout`] lists all keys.

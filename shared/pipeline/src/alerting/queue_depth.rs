@@ -5,12 +5,12 @@ use std::error::Error;
 use std::future::Future;
 
 use event::{TenantId, Timestamp};
+use futures::stream::{self, StreamExt as _};
 use serde_json::json;
 
 use crate::directory::queue_url::QueueUrl;
 use crate::directory::tenants;
-use crate::parallel;
-use crate::ports::Store;
+use crate::ports::{CONCURRENT_CALLS, Store};
 use crate::stored::ReadError;
 
 /// Why the depth of a queue could not be read.
@@ -43,7 +43,8 @@ pub async fn read<S: Store, Q: QueueReader>(
 ) -> Result<QueueDepths, ReadError> {
     let mut tenants = tenants::all_settings(store).await?;
     tenants.retain(|(_, settings)| !settings.queues.is_empty());
-    let sums = parallel::all(tenants.iter().map(|(_, settings)| sum(reader, &settings.queues))).await;
+    let sums: Vec<_> = tenants.iter().map(|(_, settings)| sum(reader, &settings.queues)).collect();
+    let sums: Vec<_> = stream::iter(sums).buffered(CONCURRENT_CALLS).collect().await;
     let mut depths = QueueDepths::default();
     for ((tenant, _), sum) in tenants.iter().zip(sums) {
         match sum {

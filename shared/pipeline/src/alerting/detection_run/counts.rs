@@ -1,23 +1,20 @@
-//! What detection looks at: counts by tenant, provider and campaign in each bucket, from the stored numbers.
+//! The counts that detection evaluates: by tenant, provider and campaign in each bucket, read from the history.
 //!
-//! The same for live mail and for the past. By the minute for as long as hours are kept by the minute, by the hour beyond; a bucket
-//! finer than what is kept is refused by the planner, by name.
+//! Live detection and back-tests read them in the same way. Counts exist by the minute as long as hours are kept by the minute, and by the
+//! hour before that; a bucket finer than what is kept is refused by the query planner.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use cells::query::{Answer, Locale, Query, QueryError, Scope, Value};
 use detection::{Counts, Row, Spread};
-use event::attribution::Dimension;
-use event::{Hour, Minute, TenantId, Timestamp};
+use event::{Hour, Minute, TenantId};
 
+use super::counts_query;
 use crate::history::answering::{self, AnswerError};
 use crate::history::snapshot::Progress;
 use crate::ports::Store;
 
-/// In the order of [`counts`].
-const METRICS: &str = "sends,deliveries,bounces_permanent,hard_bounces,bounces_transient,bounces_undetermined,delays,complaints,opens,clicks,delivery_ms_p50,delivery_ms_p95,queue_depth";
-
-/// The width of buckets.
+/// The width of the buckets that are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
     /// One minute.
@@ -26,12 +23,12 @@ pub enum Width {
     FiveMinutes,
     /// One hour.
     Hour,
-    /// One day, UTC.
+    /// One UTC day.
     Day,
 }
 
 impl Width {
-    /// In minutes.
+    /// The width in minutes.
     pub const fn minutes(self) -> u32 {
         match self {
             Self::Minute => 1,
@@ -40,150 +37,92 @@ impl Width {
             Self::Day => 24 * 60,
         }
     }
-
-    const fn granularity(self) -> &'static str {
-        match self {
-            Self::Minute => "1m",
-            Self::FiveMinutes => "5m",
-            Self::Hour => "1h",
-            Self::Day => "1d",
-        }
-    }
 }
 
-/// Counts of one tenant at a provider in a campaign; empty names where mail has none, or none of its own.
+/// A range of whole buckets, without its end.
+pub(super) type MinuteRange = Range<Minute>;
+
+/// The counts of one tenant at one provider in one campaign, in one bucket.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// Whose.
-    pub tenant: TenantId,
-    /// The mailbox provider.
-    pub provider: String,
-    /// The campaign.
-    pub campaign: String,
-    /// The counts.
-    pub counts: Counts,
-    /// How the delivery times spread.
-    pub times: Option<Spread>,
+pub(super) struct CountsRow {
+    pub(super) tenant: TenantId,
+    /// Empty for mail without a provider and for the overflow row.
+    pub(super) provider: String,
+    /// Empty for mail without a campaign and for the overflow row.
+    pub(super) campaign: String,
+    pub(super) counts: Counts,
+    /// The distribution of delivery times, if there were deliveries.
+    pub(super) times: Option<Spread>,
 }
 
-impl Line {
-    /// As the detector takes it.
-    pub fn row(&self) -> Row<'_> {
+impl CountsRow {
+    /// The row in the detector's form.
+    pub(super) fn row(&self) -> Row<'_> {
         let Self { tenant, provider, campaign, counts, times } = self;
         Row { tenant: tenant.as_str(), provider, campaign, counts: *counts, times: *times }
     }
 }
 
-/// Lines by the first minute of their bucket; buckets without events are left out.
-pub type Lines = BTreeMap<Minute, Vec<Line>>;
+/// Rows by the first minute of their bucket. A bucket without events is absent.
+pub(super) type CountsByMinute = BTreeMap<Minute, Vec<CountsRow>>;
 
-/// The lines of some tenants in `[from, to)`, whole buckets.
-///
-/// # Errors
-/// [`AnswerError`] if the numbers cannot be read, or are not kept as finely as asked.
-pub async fn read<S: Store>(
-    store: &S,
-    progress: &Progress,
-    tenants: &[TenantId],
-    range: (Minute, Minute),
-    width: Width,
-    kept_from: Hour,
-) -> Result<Lines, AnswerError> {
-    read_each(store, progress, tenants, range, width, kept_from, |_, error| Err(error)).await
+/// Reads counts at one point in time.
+pub(super) struct CountsReader<'a, S> {
+    pub(super) store: &'a S,
+    pub(super) progress: &'a Progress,
+    pub(super) width: Width,
+    /// The first hour that is kept by the minute.
+    pub(super) minutes_kept_from: Hour,
 }
 
-/// As [`read`], but without the lines of tenants whose numbers are damaged or lost: others' mail is evaluated all the same.
-pub(super) async fn read_readable<S: Store>(
-    store: &S,
-    progress: &Progress,
-    tenants: &[TenantId],
-    range: (Minute, Minute),
-    width: Width,
-    kept_from: Hour,
-) -> Result<Lines, AnswerError> {
-    let leave_out = |tenant: &TenantId, error| {
-        let error: &dyn std::error::Error = &error;
-        tracing::error!(tenant.id = %tenant, error, "a tenant's mail cannot be evaluated");
-        Ok(())
-    };
-    read_each(store, progress, tenants, range, width, kept_from, leave_out).await
-}
-
-async fn read_each<S: Store>(
-    store: &S,
-    progress: &Progress,
-    tenants: &[TenantId],
-    (from, to): (Minute, Minute),
-    width: Width,
-    kept_from: Hour,
-    mut unreadable: impl FnMut(&TenantId, AnswerError) -> Result<(), AnswerError>,
-) -> Result<Lines, AnswerError> {
-    let mut lines = Lines::new();
-    if from >= to || tenants.is_empty() {
-        return Ok(lines);
+impl<S: Store> CountsReader<'_, S> {
+    /// Reads the counts of some tenants.
+    ///
+    /// # Errors
+    /// [`AnswerError`] if the counts cannot be read, or are not kept as finely as requested.
+    pub(super) async fn read(
+        &self,
+        tenants: &[TenantId],
+        range: &MinuteRange,
+    ) -> Result<CountsByMinute, AnswerError> {
+        self.read_each(tenants, range, |_, error| Err(error)).await
     }
-    let query = query((from, to), width)?;
-    answering::answer_each(store, progress, &query, tenants, kept_from, |tenant, answer| {
-        match answer {
-            Ok(answer) => add(tenant, &answer, &mut lines),
-            Err(error) => unreadable(tenant, error)?,
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(lines)
-}
 
-fn query((from, to): (Minute, Minute), width: Width) -> Result<Query, QueryError> {
-    let (from, to) = (from.start().to_string(), to.start().to_string());
-    let pairs = [
-        ("metrics", METRICS),
-        ("from", &from),
-        ("to", &to),
-        ("granularity", width.granularity()),
-        ("group_by", "provider,campaign"),
-    ];
-    // Nothing here is relative to now.
-    Query::from_pairs(pairs, Scope::All, &Locale::default(), Timestamp::from_millis(0))
-}
-
-fn add(tenant: &TenantId, answer: &Answer, lines: &mut Lines) {
-    for row in answer.rows() {
-        let Some(time) = row.time else { continue };
-        // What is folded together is nobody's in particular.
-        let name = |place: usize| {
-            row.group.get(place).filter(|name| *name != Dimension::OTHER).map(ToString::to_string)
+    /// As [`CountsReader::read`], but leaves out tenants whose counts are damaged or lost: they must not prevent the evaluation of other
+    /// tenants' mail.
+    pub(super) async fn read_available(
+        &self,
+        tenants: &[TenantId],
+        range: &MinuteRange,
+    ) -> Result<CountsByMinute, AnswerError> {
+        let leave_out = |tenant: &TenantId, error| {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(tenant.id = %tenant, error, "a tenant's mail cannot be evaluated");
+            Ok(())
         };
-        let (counts, times) = counts(&row.metrics);
-        lines.entry(time).or_default().push(Line {
-            tenant: tenant.clone(),
-            provider: name(0).unwrap_or_default(),
-            campaign: name(1).unwrap_or_default(),
-            counts,
-            times,
-        });
+        self.read_each(tenants, range, leave_out).await
     }
-}
 
-fn counts(values: &[Value]) -> (Counts, Option<Spread>) {
-    let mut values = values.iter().map(|value| value.as_number());
-    let mut known = || values.next().flatten();
-    let mut next = || known().unwrap_or_default();
-    let (sends, deliveries, bounces_permanent, hard_bounces) = (next(), next(), next(), next());
-    let mut counts = Counts {
-        sends,
-        deliveries,
-        bounces_permanent,
-        outside_reputation: bounces_permanent - hard_bounces,
-        bounces_transient: next() + next(),
-        delays: next(),
-        complaints: next(),
-        opens: next(),
-        clicks: next(),
-        ..Counts::default()
-    };
-    let (p50, p95) = (next(), next());
-    counts.queue_depth = known();
-    counts.note_latency(p50, counts.deliveries);
-    (counts, Spread::new(Some(p50), Some(p95)))
+    async fn read_each(
+        &self,
+        tenants: &[TenantId],
+        range: &MinuteRange,
+        mut unreadable: impl FnMut(&TenantId, AnswerError) -> Result<(), AnswerError>,
+    ) -> Result<CountsByMinute, AnswerError> {
+        let mut rows = CountsByMinute::new();
+        if range.is_empty() || tenants.is_empty() {
+            return Ok(rows);
+        }
+        let query = counts_query::query(range, self.width)?;
+        let Self { store, progress, minutes_kept_from, .. } = *self;
+        answering::answer_each(store, progress, &query, tenants, minutes_kept_from, |tenant, answer| {
+            match answer {
+                Ok(answer) => counts_query::add(tenant, &answer, &mut rows),
+                Err(error) => unreadable(tenant, error)?,
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(rows)
+    }
 }

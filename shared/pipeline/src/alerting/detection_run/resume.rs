@@ -1,44 +1,73 @@
-//! Where a run begins: with what the process remembers, or with what is stored.
+//! Where a run starts: from the state that the process kept since its last run, or from the stored state.
 //!
-//! A process that begins from the stored state shows its detector the minutes between the learned state and the head once more. That may
-//! take several runs, since storing the learned state may have failed for hours. Nothing may keep minutes from being evaluated for good:
-//! what cannot be read is learned anew from the history, and each time that a process dies before it has caught up, the next one goes
-//! through half as much.
+//! A process that starts from the stored state replays to its detector the minutes between the learned state and the head. That may take
+//! several runs, since storing the learned state may have failed for hours. Nothing may prevent the evaluation of new minutes for good:
+//! what cannot be read is learned again from the history, and after each process that ends before it has caught up, the next one replays
+//! half as much.
 
 use detection::{Detector, Rules};
 use event::{Minute, Timestamp};
 
-use super::shares::Readers;
-use super::state::{self, Head, Journal, Parts, Saving, StoredError};
-use super::{Announce, LEARNED_MINUTES, MINUTES_AT_ONCE, Memory, Run, WIDTH, WatchError, Width, counts};
-use crate::directory::rules;
-use crate::directory::tenants;
+use super::counts::{CountsReader, Width};
+use super::head::{self, Head};
+use super::journal::{self, NotificationJournal};
+use super::learned_state::{self, LearnedStateWriter};
+use super::notify::Notifier;
+use super::parts::StoredParts;
+use super::tenant_groups::GroupReaders;
+use super::{
+    DetectionCache, DetectionError, DetectionStateError, LEARNED_MINUTES, MINUTES_AT_ONCE, Run, WIDTH,
+};
+use crate::directory::{rules, tenants};
 use crate::history::snapshot::Progress;
 use crate::ports::{Clock, Store};
+use crate::stored::ReadError;
 
-/// All there is to know. Where it differs from the store, it is ahead of it.
+/// The state of detection in memory. Where it differs from the store, it is ahead of it.
 #[derive(Debug)]
-pub(super) struct Known {
-    /// The version of the stored head; none before the first.
+pub(super) struct DetectionState {
+    /// The version of the stored head; `None` before the first.
     pub(super) version: Option<u64>,
     pub(super) head: Head,
-    pub(super) journal: Journal,
+    pub(super) journal: NotificationJournal,
     /// The head and the journal as they are stored.
-    pub(super) stored: (Head, Journal),
+    pub(super) stored: (Head, NotificationJournal),
     pub(super) detector: Detector,
-    /// The first minute that the detector has not seen; before the head's while it catches up.
+    /// The first minute that the detector has not observed. It is before the head's next minute while the process catches up.
     pub(super) observed: Minute,
-    /// Whether this process has yet to say that it catches up.
+    /// Whether this process has not yet recorded in the head that it catches up.
     is_new: bool,
-    /// Whether the stored alerts are lost, so that those of the detector are the best there are.
+    /// Whether the stored alerts are lost, so that those of the detector are the best available ones.
     has_lost_alerts: bool,
     /// The learned state that is being stored.
-    pub(super) saving: Option<Saving>,
+    pub(super) learned_writer: Option<LearnedStateWriter>,
 }
 
-impl Known {
+impl DetectionState {
+    /// Detection that has evaluated nothing yet and learns from `first` on.
+    fn new(first: Minute, rules: Rules) -> Self {
+        let head = Head {
+            next: first,
+            is_learning: true,
+            learned_from: first,
+            learned_next: first,
+            ..Head::default()
+        };
+        Self {
+            version: None,
+            stored: (head, NotificationJournal::default()),
+            head,
+            journal: NotificationJournal::default(),
+            detector: Detector::new(WIDTH.minutes(), rules),
+            observed: first,
+            is_new: false,
+            has_lost_alerts: false,
+            learned_writer: None,
+        }
+    }
+
     /// Whether the head or the journal are ahead of the store.
-    pub(super) fn differs(&self) -> bool {
+    pub(super) fn differs_from_stored(&self) -> bool {
         self.version.is_none() || self.head != self.stored.0 || self.journal != self.stored.1
     }
 
@@ -47,176 +76,193 @@ impl Known {
         let next = self.version.map_or(1, |version| version + 1);
         if version == next && *head == self.head {
             self.version = Some(version);
-            self.stored = (self.head.clone(), self.journal.clone());
+            self.stored = (self.head, self.journal.clone());
         }
         self.version == Some(version)
     }
 
-    /// Minutes shown to the detector together: fewer after each process that died over them.
+    /// Number of minutes to show to the detector together: fewer after processes that did not survive more.
     pub(super) fn minutes_at_once(&self) -> u32 {
-        (MINUTES_AT_ONCE >> (self.deaths() / 3).min(8)).max(1)
+        (MINUTES_AT_ONCE >> (self.failed_starts() / 3).min(8)).max(1)
     }
 
-    /// Processes before this one that died before they had caught up.
-    fn deaths(&self) -> u32 {
+    /// Number of evaluated minutes that are not part of the stored learned state.
+    pub(super) fn unsaved_minutes(&self) -> u32 {
+        self.head.next.0.saturating_sub(self.head.learned_next.0)
+    }
+
+    /// Number of processes before this one that ended before they had caught up.
+    fn failed_starts(&self) -> u32 {
         self.head.starts.saturating_sub(1)
     }
 
     fn end_catch_up(&mut self) {
         if !self.has_lost_alerts {
-            self.detector.set_book(self.journal.book.clone());
+            self.detector.set_book(self.journal.alerts.clone());
         }
     }
 }
 
-impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
-    /// What is known; nothing yet if there is nothing to learn from.
-    pub(super) async fn load(&mut self, memory: &mut Memory) -> Result<Option<Known>, WatchError> {
-        let rules = rules::effective(self.store).await?;
-        let found = state::head(self.store).await?;
-        if let Some(mut known) = memory.known.take() {
+impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
+    /// The state to start from; `None` if there is no history to learn from yet, or if another run moved the head meanwhile.
+    pub(super) async fn load(
+        &mut self,
+        cache: &mut DetectionCache,
+    ) -> Result<Option<DetectionState>, DetectionError> {
+        let rules = rules::effective(self.context.store).await?;
+        let found = head::read(self.context.store).await?;
+        if let Some(mut state) = cache.state.take() {
             let is_current = match &found {
-                Some((head, version)) => known.is_current(head, *version),
-                None => known.version.is_none(),
+                Some((head, version)) => state.is_current(head, *version),
+                None => state.version.is_none(),
             };
             if is_current {
-                known.detector.set_rules(rules);
-                return Ok(Some(known));
+                state.detector.set_rules(rules);
+                return Ok(Some(state));
             }
         }
         match found {
             Some((head, version)) => self.resume(head, version, &rules).await,
-            None => self.begin(rules).await,
+            None => Ok(self.first_minute().await?.map(|first| DetectionState::new(first, rules))),
         }
     }
 
-    /// Detection that has evaluated nothing yet.
-    async fn begin(&self, rules: Rules) -> Result<Option<Known>, WatchError> {
-        let Some(next) = self.first_minute().await? else { return Ok(None) };
-        let head = Head {
-            next: next.0,
-            is_learning: true,
-            learned_from: next.0,
-            snapshot_next: next.0,
-            ..Head::default()
-        };
-        Ok(Some(Known {
-            version: None,
-            stored: (head.clone(), Journal::default()),
-            head,
-            journal: Journal::default(),
-            detector: Detector::new(WIDTH.minutes(), rules),
-            observed: next,
-            is_new: false,
-            has_lost_alerts: false,
-            saving: None,
-        }))
-    }
-
-    /// The hour of the first event there is to learn from; nothing if there is none.
-    async fn first_minute(&self) -> Result<Option<Minute>, WatchError> {
-        let now = self.clock.now();
+    /// The hour of the first event to learn from; `None` if there is none.
+    async fn first_minute(&self) -> Result<Option<Minute>, DetectionError> {
+        let now = self.context.clock.now();
         let to = now.minute().hour().start().minute().0 + 60;
         let from = Minute(to - LEARNED_MINUTES);
-        let progress = Progress::read(self.store).await?;
-        let tenants = tenants::list(self.store).await?;
-        let kept_from = self.settings.history.first_day_of_hours(now).first_hour();
-        let lines = counts::read_readable(
-            self.store,
-            &progress,
-            &tenants,
-            (from, Minute(to)),
-            Width::Hour,
-            kept_from,
-        )
-        .await?;
-        Ok(lines.keys().next().copied())
+        let progress = Progress::read(self.context.store).await?;
+        let tenants = tenants::list(self.context.store).await?;
+        let minutes_kept_from = self.minutes_kept_from();
+        let (store, width) = (self.context.store, Width::Hour);
+        let reader = CountsReader { store, progress: &progress, width, minutes_kept_from };
+        let rows = reader.read_available(&tenants, &(from..Minute(to))).await?;
+        Ok(rows.keys().next().copied())
     }
 
-    /// Restores detection from the store. Returns nothing if another run moved the head during the reads.
-    async fn resume(&self, mut head: Head, version: u64, rules: &Rules) -> Result<Option<Known>, WatchError> {
-        let journal = readable(state::read_journal(self.store, head.journal).await)?;
-        let learned = if head.snapshot.is_none() {
-            Ok(None)
+    /// Restores detection from the store. Returns `None` if another run moved the head during the reads.
+    async fn resume(
+        &self,
+        stored_head: Head,
+        version: u64,
+        rules: &Rules,
+    ) -> Result<Option<DetectionState>, DetectionError> {
+        let store = self.context.store;
+        let mut head = stored_head;
+        let journal = or_lost(journal::read(store, head.journal).await)?;
+        let learned = if head.learned.is_none() {
+            Stored::Read(None)
         } else {
-            readable(state::read_learned(self.store, head.snapshot, rules).await)?.map(Some)
+            or_lost(learned_state::read(store, head.learned, rules).await.map(Some))?
         };
-        let is_lost = journal.is_err() || learned.is_err();
-        if is_lost && state::head(self.store).await?.is_none_or(|(_, found)| found != version) {
+        let is_lost = matches!(journal, Stored::Lost(_)) || matches!(learned, Stored::Lost(_));
+        // Parts are also missing if another run has replaced them since the head was read.
+        if is_lost && head::read(store).await?.is_none_or(|(_, found)| found != version) {
             return Ok(None);
         }
-        let stored = head.clone();
-        let has_lost_alerts = journal.is_err();
-        let journal = journal.unwrap_or_else(|error| {
-            tracing::error!(error = %error, "the journal of alerts is lost: changes that waited are not notified, open alerts are found anew");
-            head.journal = Parts::default();
-            Journal::default()
-        });
-        let learned = learned.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, "the learned state of detection is lost and is learned anew from the history");
-            head.snapshot = Parts::default();
-            None
-        });
+        let has_lost_alerts = matches!(journal, Stored::Lost(_));
+        let journal = match journal {
+            Stored::Read(journal) => journal,
+            Stored::Lost(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(
+                    error,
+                    "the notification journal is lost: pending changes are not notified, open alerts are detected again"
+                );
+                head.journal = StoredParts::default();
+                NotificationJournal::default()
+            }
+        };
+        let learned = match learned {
+            Stored::Read(learned) => learned,
+            Stored::Lost(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(
+                    error,
+                    "the learned state of detection is lost and is learned again from the history"
+                );
+                head.learned = StoredParts::default();
+                None
+            }
+        };
         if learned.is_none() {
-            head.snapshot_next = head.learned_from.max(head.next.saturating_sub(LEARNED_MINUTES));
+            let from = Minute(head.next.0.saturating_sub(LEARNED_MINUTES));
+            head.learned_next = head.learned_from.max(from);
         }
-        let mut known = Known {
+        let mut state = DetectionState {
             version: Some(version),
-            observed: Minute(head.snapshot_next),
+            observed: head.learned_next,
             head,
-            stored: (stored, journal.clone()),
+            stored: (stored_head, journal.clone()),
             journal,
             detector: learned.unwrap_or_else(|| Detector::new(WIDTH.minutes(), rules.clone())),
             is_new: true,
             has_lost_alerts,
-            saving: None,
+            learned_writer: None,
         };
-        if known.observed >= known.head.next() {
-            known.end_catch_up();
+        if state.observed >= state.head.next {
+            state.end_catch_up();
         }
-        Ok(Some(known))
+        Ok(Some(state))
     }
 
-    /// Counts this process before it replays what may be too much for it, and skips what was too much for the processes before it.
-    /// Returns false if another run moved the head first.
-    pub(super) async fn begin_catch_up(&mut self, known: &mut Known) -> Result<bool, WatchError> {
-        if !known.is_new {
+    /// Counts this process in the head before it replays what may be too much for it, and skips what was too much for the processes before
+    /// it. Returns false if another run moved the head first.
+    pub(super) async fn begin_catch_up(
+        &mut self,
+        state: &mut DetectionState,
+    ) -> Result<bool, DetectionError> {
+        if !state.is_new {
             return Ok(true);
         }
-        known.is_new = false;
-        known.head.starts = known.head.starts.saturating_add(1);
-        let most = LEARNED_MINUTES >> known.deaths().min(16);
-        let from = Minute(known.head.next.saturating_sub(most));
-        if known.observed < from {
+        state.is_new = false;
+        state.head.starts = state.head.starts.saturating_add(1);
+        let most = LEARNED_MINUTES >> state.failed_starts().min(16);
+        let from = Minute(state.head.next.0.saturating_sub(most));
+        if state.observed < from {
             tracing::warn!(
-                minutes = from.0 - known.observed.0,
-                "detection does not come to learn from what was too much for it"
+                minutes = from.0 - state.observed.0,
+                "detection skips minutes that processes before this one failed to learn from"
             );
-            known.detector.skip_to(from);
-            known.observed = from;
+            state.detector.skip_to(from);
+            state.observed = from;
         }
-        self.save(known).await
+        self.save(state).await
     }
 
-    /// Replays to the detector the minutes that an earlier process evaluated, and returns whether it has seen all of them. Their changes
-    /// were notified already or wait in the journal.
-    pub(super) async fn catch_up(&mut self, known: &mut Known, until: Timestamp) -> Result<bool, WatchError> {
-        while known.observed < known.head.next() {
-            if self.is_over(until) {
+    /// Replays to the detector the minutes that an earlier process evaluated, and returns whether it has observed all of them. Their
+    /// changes were notified already or are in the journal.
+    pub(super) async fn catch_up(
+        &mut self,
+        state: &mut DetectionState,
+        until: Timestamp,
+    ) -> Result<bool, DetectionError> {
+        while state.observed < state.head.next {
+            if self.is_out_of_time(until) {
                 return Ok(false);
             }
-            let to = Minute((known.observed.0 + known.minutes_at_once()).min(known.head.next));
-            known.observed = self.observe(&mut known.detector, known.observed, to).await?.1;
+            let to = Minute((state.observed.0 + state.minutes_at_once()).min(state.head.next.0));
+            let observed = self.observe(&mut state.detector, state.observed, to).await?;
+            state.observed = observed.to;
         }
-        known.end_catch_up();
+        state.end_catch_up();
         Ok(true)
     }
 }
 
-/// Separates stored data that is unreadable (inner error) from a store that fails (outer error).
-fn readable<T>(read: Result<T, StoredError>) -> Result<Result<T, StoredError>, StoredError> {
+/// What was read of the stored state.
+enum Stored<T> {
+    Read(T),
+    /// It is missing or damaged.
+    Lost(DetectionStateError),
+}
+
+/// Distinguishes a store that fails, which is an error of the run, from stored data that cannot be read, which is lost.
+fn or_lost<T>(read: Result<T, DetectionStateError>) -> Result<Stored<T>, DetectionStateError> {
     match read {
-        Err(StoredError::Store(error)) => Err(error.into()),
-        read => Ok(read),
+        Ok(read) => Ok(Stored::Read(read)),
+        Err(error @ DetectionStateError::Read(ReadError::Store(_))) => Err(error),
+        Err(error) => Ok(Stored::Lost(error)),
     }
 }

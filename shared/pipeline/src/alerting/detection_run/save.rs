@@ -1,65 +1,82 @@
-//! What a run stores: the head and the journal, before and after notifying; then, if it is due, the learned state.
+//! What a run stores: the head and the notification journal before and after notifying; then, if it is due, the learned state.
 //!
 //! The learned state grows with the number of tenants, and DynamoDB may refuse or delay it for hours. It is therefore stored last, as far
-//! as there is time, and the next run of the same process goes on where this one ended. Until all of it is stored, the head names the
-//! one before.
+//! as there is time, and the next run of the same process continues where this one ended. Until all of it is stored, the head names the
+//! previous one.
 
-use super::resume::Known;
-use super::shares::Readers;
-use super::state::{self, Saving};
-use super::{Announce, RESERVE_MS, Run, WatchError};
+use super::learned_state::{self, LearnedStateWriter};
+use super::notify::Notifier;
+use super::resume::DetectionState;
+use super::tenant_groups::GroupReaders;
+use super::{DetectionError, RESERVE_MS, Run, head, journal};
 use crate::ports::{Clock, Store};
 
-/// Minutes between two stored learned states, which is also how many a new process replays at most while storing succeeds.
-const LEARNED_EVERY: u32 = 60;
+/// Minutes between two stored learned states. A new process replays at most as many while storing succeeds.
+const LEARNED_EVERY_MINUTES: u32 = 60;
 /// Minutes after which an unchanged journal is written again, since its parts expire.
-const JOURNAL_EVERY: u32 = 24 * 60;
+const JOURNAL_EVERY_MINUTES: u32 = 24 * 60;
 
-/// Whether the learned state is to be stored, or the rest of it.
-pub(super) fn is_due(known: &Known) -> bool {
-    let every = if known.head.snapshot.is_none() { 1 } else { LEARNED_EVERY };
-    known.saving.is_some() || known.observed.0 >= known.head.snapshot_next + every
+/// Whether the learned state, or the rest of it, is to be stored.
+pub(super) fn is_due(state: &DetectionState) -> bool {
+    // The first one is stored at once: until then a new process has to learn everything again.
+    let every = if state.head.learned.is_none() { 1 } else { LEARNED_EVERY_MINUTES };
+    state.learned_writer.is_some() || state.observed.0 >= state.head.learned_next.0 + every
 }
 
-impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
+/// How far storing the learned state came.
+enum SaveProgress {
+    Complete,
+    /// There was no time for the rest.
+    Partial,
+    /// Another run moved the head first.
+    Overtaken,
+}
+
+impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
     /// Stores the head and the journal. Returns false if another run moved the head first; this run then has no effect.
-    pub(super) async fn save(&mut self, known: &mut Known) -> Result<bool, WatchError> {
-        let now = self.clock.now();
-        let replaced = known.stored.0.journal;
-        let is_old =
-            !known.head.journal.is_none() && known.head.next >= known.head.journal_next + JOURNAL_EVERY;
-        if is_old || known.journal != known.stored.1 {
-            known.head.journal = state::write_journal(self.store, &known.journal, self.number(), now).await?;
-            known.head.journal_next = known.head.next;
+    pub(super) async fn save(&mut self, state: &mut DetectionState) -> Result<bool, DetectionError> {
+        let (store, now) = (self.context.store, self.context.clock.now());
+        let replaced = state.stored.0.journal;
+        let is_old = !state.head.journal.is_none()
+            && state.head.next.0 >= state.head.journal_next.0 + JOURNAL_EVERY_MINUTES;
+        if is_old || state.journal != state.stored.1 {
+            state.head.journal = journal::write(store, &state.journal, self.next_attempt(), now).await?;
+            state.head.journal_next = state.head.next;
         }
-        let Some(version) = state::move_head(self.store, &known.head, known.version).await? else {
+        let Some(version) = head::write(store, &state.head, state.version).await? else {
             return Ok(false);
         };
-        known.version = Some(version);
-        known.stored = (known.head.clone(), known.journal.clone());
-        if replaced != known.head.journal {
-            state::remove_journal(self.store, replaced).await;
+        state.version = Some(version);
+        state.stored = (state.head, state.journal.clone());
+        if replaced != state.head.journal {
+            journal::remove(store, replaced).await;
         }
         Ok(true)
     }
 
     /// Stores the learned state if it is due, as far as time allows. Returns false if another run moved the head first. A failure does not
     /// fail the run: the channels were notified before, and the next run retries.
-    pub(super) async fn save_learned(&mut self, known: &mut Known) -> Result<bool, WatchError> {
-        if !is_due(known) {
+    pub(super) async fn save_learned_state(
+        &mut self,
+        state: &mut DetectionState,
+    ) -> Result<bool, DetectionError> {
+        if !is_due(state) {
             return Ok(true);
         }
-        let unsaved = known.head.next.saturating_sub(known.head.snapshot_next);
-        match self.write_learned(known).await {
-            Ok(Written::All) => {}
-            Ok(Written::Some) => {
-                tracing::info!(unsaved, "the next run goes on storing the learned state of detection");
+        let unsaved_minutes = state.unsaved_minutes();
+        match self.write_learned_state(state).await {
+            Ok(SaveProgress::Complete) => {}
+            Ok(SaveProgress::Partial) => {
+                tracing::info!(
+                    unsaved_minutes,
+                    "the next run continues storing the learned state of detection"
+                );
             }
-            Ok(Written::Overtaken) => return Ok(false),
+            Ok(SaveProgress::Overtaken) => return Ok(false),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(
-                    unsaved,
+                    unsaved_minutes,
                     error,
                     "the learned state of detection was not stored; the next run tries again"
                 );
@@ -68,50 +85,44 @@ impl<S: Store, C: Clock, A: Announce, R: Readers> Run<'_, S, C, A, R> {
         Ok(true)
     }
 
-    async fn write_learned(&mut self, known: &mut Known) -> Result<Written, WatchError> {
-        let until = self.attempt.deadline.plus_millis(-RESERVE_MS);
-        let mut saving = match known.saving.take() {
-            Some(saving) => saving,
-            None => Saving::new(&known.detector, known.observed, self.number())?,
+    async fn write_learned_state(
+        &mut self,
+        state: &mut DetectionState,
+    ) -> Result<SaveProgress, DetectionError> {
+        let until = self.context.attempt.deadline.plus_millis(-RESERVE_MS);
+        let mut writer = match state.learned_writer.take() {
+            Some(writer) => writer,
+            None => LearnedStateWriter::new(&state.detector, state.observed, self.next_attempt())?,
         };
         let parts = loop {
-            let now = self.clock.now();
+            let now = self.context.clock.now();
             if now >= until {
-                known.saving = Some(saving);
-                return Ok(Written::Some);
+                state.learned_writer = Some(writer);
+                return Ok(SaveProgress::Partial);
             }
-            match saving.go_on(self.store, now).await {
+            match writer.write_some(self.context.store, now).await {
                 Ok(None) => {}
                 Ok(Some(parts)) => break parts,
                 Err(error) => {
-                    known.saving = Some(saving);
+                    state.learned_writer = Some(writer);
                     return Err(error.into());
                 }
             }
         };
-        let replaced = std::mem::replace(&mut known.head.snapshot, parts);
-        known.head.snapshot_next = saving.next;
-        known.head.starts = 0;
-        if !self.save(known).await? {
-            return Ok(Written::Overtaken);
+        let replaced = std::mem::replace(&mut state.head.learned, parts);
+        state.head.learned_next = writer.next;
+        state.head.starts = 0;
+        if !self.save(state).await? {
+            return Ok(SaveProgress::Overtaken);
         }
-        state::remove_learned(self.store, replaced, || self.clock.now() >= until).await;
-        Ok(Written::All)
+        learned_state::remove(self.context.store, replaced, || self.context.clock.now() >= until).await;
+        Ok(SaveProgress::Complete)
     }
 
-    /// A number that no other write uses, so that its parts overwrite no others.
-    fn number(&mut self) -> u64 {
+    /// A number that no other write uses, so that its parts overwrite no others. The factor spreads the numbers of one run over all 64
+    /// bits, since the numbers of attempts are random and must not meet.
+    fn next_attempt(&mut self) -> u64 {
         self.writes += 1;
-        self.attempt.id.wrapping_add(self.writes.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        self.context.attempt.id.wrapping_add(self.writes.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
-}
-
-/// How much of the learned state is stored.
-enum Written {
-    /// All of it.
-    All,
-    /// As much as there was time for.
-    Some,
-    /// Another run was faster.
-    Overtaken,
 }
