@@ -3,9 +3,10 @@
 //! The key layout, compaction and erasure all need these names, so they belong to no room of the pipeline.
 
 use event::{Day, Hour};
+use serde::{Deserialize, Serialize};
 
 /// How much time a block covers, finest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Level {
     /// One UTC hour, at a resolution of one minute.
     Hour,
@@ -21,7 +22,7 @@ impl Level {
 }
 
 /// A block of one tenant: a level, and the hour, day or month that it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlockId {
     /// The level.
     pub level: Level,

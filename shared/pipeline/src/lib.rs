@@ -17,7 +17,6 @@ pub mod history;
 pub mod layout;
 pub mod ledger;
 pub mod memory;
-pub mod parallel;
 pub mod ports;
 pub mod stored;
 #[cfg(any(test, feature = "testing"))]

@@ -1,5 +1,8 @@
-//! What tests of this crate and of the stores behind its ports need: a contract, faults, a simulation. Feature `testing`.
+//! Tools for tests of this crate and of the stores behind its ports: a contract suite, a way to count events, a simulation.
+//! Feature `testing`.
 
 pub mod contract;
 pub mod counting;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod simulation;

@@ -64,7 +64,7 @@ const NOTIFY_RESERVE_MS: i64 = 7_000;
 #[derive(Clone, Debug, Default)]
 pub struct DetectionSettings {
     /// How long history is kept at which resolution.
-    pub history: compaction::Settings,
+    pub history: compaction::CompactionSettings,
     /// The address of the dashboard, which alerts link to. Without one they have no link.
     pub dashboard: Option<String>,
 }

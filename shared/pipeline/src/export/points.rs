@@ -1,8 +1,11 @@
-//! A delta's block as points: one per minute and set of dimensions.
+//! A delta as points of a time-series store: one point per minute and dimension key.
 //!
-//! Names are those of the API. Only counts that may be added up are given, so that a sum over any points is a true count: unique
-//! counts and percentiles are asked of the API. Cohorts stay out: their time is that of sending, which points do not have. A dimension
-//! that the mail does not have is left out.
+//! The dimensions of a point are the tenant and [`Dimension::ALL`] (campaign, segment, provider and so on), named as in the API; a
+//! dimension that the mail does not have is left out. In Timestream they become the dimensions of a record, in InfluxDB tags.
+//!
+//! The measures are named like the API's metrics. They are counts that may be added up, so a sum over any points is a true count. Unique
+//! counts, percentiles and rates do not add up; they are only in the API. Send cohorts are left out too, because their time is that of
+//! sending, which a point does not have.
 
 use std::sync::LazyLock;
 
@@ -16,7 +19,7 @@ use crate::ports::Point;
 
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The counts given, by the names of the API's metrics.
+/// The measures that are metrics of the API, with their names.
 static COUNTS: LazyLock<Vec<(String, Count)>> = LazyLock::new(|| {
     let counted = |metric: Metric| match metric {
         Metric::Count(count) if count.adds_up() => Some((metric.name(), count)),
@@ -25,15 +28,26 @@ static COUNTS: LazyLock<Vec<(String, Count)>> = LazyLock::new(|| {
     Metric::all().filter_map(counted).collect()
 });
 
-/// Where in its minute the batch of a shard that begins at `first` lies: always the same place, and hardly ever another batch's.
+/// Measures whose quotients are means: the delivery time, and the queue depth.
+const SUMS: [(&str, Counter); 4] = [
+    ("delivery_ms_sum", Counter::DeliveryMillis),
+    ("delivery_ms_count", Counter::DeliveriesTimed),
+    ("queue_depth_sum", Counter::QueueDepth),
+    ("queue_depth_count", Counter::QueueReadings),
+];
+
+/// The position within its minute, in nanoseconds, of the points of the batch that begins at `first`.
+///
+/// It never changes, so a batch that is written again replaces its own points. Of n batches with events in one minute, two share an
+/// offset with a probability of n^2 / 1.2e11, and would replace each other where they share a series.
 pub(super) fn offset_ns(shard: &ShardId, first: &SequenceNumber) -> u64 {
     let hash = Sha256::digest(format!("{shard}#{first}"));
-    let bytes = hash.first_chunk().copied().unwrap_or_default();
-    u64::from_le_bytes(bytes) % MINUTE_NS
+    let [a, b, c, d, e, f, g, h, ..] = hash.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h]) % MINUTE_NS
 }
 
-/// Adds the points of a delta.
-pub(super) fn of_delta(
+/// Adds the points of an item of a delta to `points`.
+pub(super) fn add_delta(
     tenant: &TenantId,
     block: &[u8],
     offset_ns: u64,
@@ -43,14 +57,8 @@ pub(super) fn of_delta(
     let wanted = Wanted { counters: u64::MAX, ..Wanted::default() };
     reader.scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut |row| {
         let counts = COUNTS.iter().map(|(name, count)| (name.as_str(), count.in_counters(row.counters)));
-        // Their quotients are the mean time of delivery and the mean of what waits.
-        let means = [
-            ("delivery_ms_sum", row.counters.get(Counter::DeliveryMillis)),
-            ("delivery_ms_count", row.counters.get(Counter::DeliveriesTimed)),
-            ("queue_depth_sum", row.counters.get(Counter::QueueDepth)),
-            ("queue_depth_count", row.counters.get(Counter::QueueReadings)),
-        ];
-        let counts: Vec<_> = counts.chain(means).filter(|(_, count)| *count > 0).collect();
+        let sums = SUMS.into_iter().map(|(name, counter)| (name, row.counters.get(counter)));
+        let counts: Vec<_> = counts.chain(sums).filter(|(_, count)| *count > 0).collect();
         if counts.is_empty() {
             return;
         }
@@ -64,4 +72,31 @@ pub(super) fn of_delta(
             counts,
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offset_of_a_batch_never_changes_and_is_within_a_minute() {
+        // Points that are written again years later must replace themselves.
+        let shard = ShardId::new("shard-1").unwrap();
+        assert_eq!(offset_ns(&shard, &SequenceNumber::from(1)), 52_938_188_993);
+        for first in 0..1_000 {
+            assert!(offset_ns(&shard, &SequenceNumber::from(first)) < MINUTE_NS);
+        }
+    }
+
+    #[test]
+    fn measures_add_up_and_have_distinct_names() {
+        let mut names: Vec<&str> = COUNTS.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"sends") && names.contains(&"bounces_permanent"));
+        assert!(!names.iter().any(|name| name.starts_with("unique") || name.ends_with("_rate")), "{names:?}");
+        names.extend(SUMS.map(|(name, _)| name));
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
 }

@@ -1,6 +1,6 @@
-//! A query, answered from the store: blocks as the planner says, deltas besides, at one instant.
+//! Answers a query from the store: the blocks that the planner chose, and the deltas beside them, at one instant.
 //!
-//! Tenants are read side by side, each with one call per kind of item; of blocks only the parts that the question needs.
+//! Tenants are read concurrently, with one call per kind of item. Only those parts of a block are read that the query needs.
 
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -10,26 +10,26 @@ use cells::query::{
     self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
 };
 use event::{Day, Hour, TenantId, Timestamp};
+use futures::stream::{self, StreamExt as _};
 
 use crate::block_id::{BlockId, Level};
 use crate::directory::tenants;
-use crate::history::compaction;
-use crate::history::manifest::{Extent, Live, Manifest};
-use crate::history::snapshot::{self, Gone, Progress, Snapshot, SnapshotError};
-use crate::parallel;
-use crate::ports::{Item, Store};
+use crate::history::compaction::CompactionSettings;
+use crate::history::manifest::{BlockParts, LiveBlock, Manifest};
+use crate::history::snapshot::{self, BlockMissing, Progress, Snapshot, SnapshotError};
+use crate::ports::{CONCURRENT_CALLS, Item, Store};
 use crate::stored::ReadError;
 
-/// Fewer encoded bytes are counted sooner than a thread begins.
-pub(crate) const LEAST_SHARE_BYTES: usize = 32 * 1024;
+/// The least number of encoded bytes for one thread: fewer are counted sooner than a thread starts.
+pub(crate) const MIN_BYTES_PER_THREAD: usize = 32 * 1024;
 
-/// Tenants read together where each is answered alone.
-const TENANTS_AT_ONCE: usize = 64;
+/// Tenants whose items [`answer_each`] holds in memory at a time.
+const TENANTS_PER_CHUNK: usize = 64;
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// The query asks what history cannot tell any more, or too much at once.
+    /// The query asks for more than history holds, or for too much at once.
     #[error(transparent)]
     Query(#[from] QueryError),
     /// The numbers cannot be read.
@@ -38,8 +38,8 @@ pub enum AnswerError {
 }
 
 impl AnswerError {
-    /// Whether it is stored numbers that are damaged or lost, rather than the store or the query.
-    fn is_of_one_tenant(&self) -> bool {
+    /// Whether stored numbers of one tenant are damaged or lost, so that other tenants can still be answered.
+    fn concerns_one_tenant(&self) -> bool {
         match self {
             Self::Query(_) | Self::Numbers(SnapshotError::Read(ReadError::Store(_))) => false,
             Self::Numbers(_) => true,
@@ -53,25 +53,15 @@ impl From<ReadError> for AnswerError {
     }
 }
 
-/// What was read of one tenant.
-struct Found {
-    tenant: TenantId,
-    deltas: Vec<Item>,
-    /// Parts of blocks, for the query and for the range it is compared with.
-    blocks: Vec<(BlockId, Item)>,
-    now: Vec<BlockId>,
-    earlier: Vec<BlockId>,
-}
-
-/// Answers a query as of now. What was read is counted on up to so many `threads`, which only exist for that time.
+/// Answers a query as of `now`. What was read is counted on at most `threads` threads, which exist for that time only.
 pub async fn answer<S: Store>(
     store: &S,
     query: &Query,
-    settings: &compaction::Settings,
+    settings: &CompactionSettings,
     now: Timestamp,
     threads: NonZeroUsize,
 ) -> Result<Answer, AnswerError> {
-    let earlier = query.earlier()?;
+    let comparison = query.earlier()?;
     let tenants = match &query.scope {
         Scope::Tenant(tenant) => vec![tenant.clone()],
         Scope::All => {
@@ -79,210 +69,250 @@ pub async fn answer<S: Store>(
             tenants.into_iter().filter(|tenant| query.reads(tenant)).collect()
         }
     };
-    let kept_from = settings.first_day_of_hours(now).first_hour();
-    snapshot::steadily(async || {
+    let hours_kept_from = settings.first_day_of_hours(now).first_hour();
+    snapshot::read_consistently(async || {
         let progress = Progress::read(store).await?;
-        // A loop, since a closure over borrowed tenants would hide from the compiler that the futures may change threads.
+        let reader = Reader { store, progress: &progress, hours_kept_from };
+        // Collected by a loop: with a closure over borrowed tenants the compiler cannot see that the futures are `Send`.
         let mut reads = Vec::with_capacity(tenants.len());
         for tenant in &tenants {
-            reads.push(find(store, &progress, tenant, query, earlier.as_ref(), kept_from));
+            reads.push(reader.read(tenant, query, comparison.as_ref()));
         }
+        let mut reads = stream::iter(reads).buffered(CONCURRENT_CALLS);
         let mut all = Vec::with_capacity(tenants.len());
-        for found in parallel::all(reads).await {
-            match found? {
-                Ok(found) => all.push(found),
-                Err(gone) => return Ok(Err(gone)),
+        while let Some(read) = reads.next().await {
+            match read? {
+                Ok(items) => all.push(items),
+                Err(missing) => return Ok(Err(missing)),
             }
         }
         let freshness =
             Freshness { complete_until: progress.complete_until(), newest_event: progress.newest_event() };
-        Ok(Ok(execute(query, earlier.as_ref(), &all, freshness, threads)?))
+        Ok(Ok(execute(query, comparison.as_ref(), &all, freshness, threads)?))
     })
     .await
 }
 
-/// Answers a query for one tenant after the other, all up to the same numbers, on the caller's thread: each tenant's rows are its own, and
-/// no more than some tenants' are in memory. The query's own scope is of no matter. `each` is given the error instead of an answer where
-/// it is this tenant's numbers that cannot be read; it decides whether that ends the reading.
+/// Answers a query for each of `tenants` separately, all up to the same `progress`, on the caller's thread. The query's scope is
+/// ignored. Items of some tenants only are in memory at a time.
+///
+/// `each` is called with the answer of every tenant that has any numbers. If the numbers of one tenant are damaged or lost, it is called
+/// with the error instead, and decides by its result whether to go on.
 pub async fn answer_each<S: Store>(
     store: &S,
     progress: &Progress,
     query: &Query,
     tenants: &[TenantId],
-    kept_from: Hour,
+    hours_kept_from: Hour,
     mut each: impl FnMut(&TenantId, Result<Answer, AnswerError>) -> Result<(), AnswerError>,
 ) -> Result<(), AnswerError> {
-    for some in tenants.chunks(TENANTS_AT_ONCE) {
-        let one = |tenant: &TenantId| {
+    let reader = Reader { store, progress, hours_kept_from };
+    for chunk in tenants.chunks(TENANTS_PER_CHUNK) {
+        let query_of = |tenant: &TenantId| {
             let mut query = query.clone();
             query.scope = Scope::Tenant(tenant.clone());
             query
         };
-        let queries: Vec<Query> = some.iter().map(one).collect();
-        let mut reads = Vec::with_capacity(some.len());
-        for (tenant, query) in some.iter().zip(&queries) {
-            reads.push(find_steadily(store, progress, tenant, query, kept_from));
+        let queries: Vec<Query> = chunk.iter().map(query_of).collect();
+        let mut reads = Vec::with_capacity(chunk.len());
+        for (tenant, query) in chunk.iter().zip(&queries) {
+            reads.push(reader.read_consistently(tenant, query));
         }
-        let all = parallel::all(reads).await;
-        for ((tenant, query), found) in some.iter().zip(&queries).zip(all) {
-            let found = match found {
-                Ok(found) => found,
-                Err(error) if error.is_of_one_tenant() => {
+        let mut reads = stream::iter(reads).buffered(CONCURRENT_CALLS);
+        for (tenant, query) in chunk.iter().zip(&queries) {
+            let Some(read) = reads.next().await else { break };
+            let items = match read {
+                Ok(items) => items,
+                Err(error) if error.concerns_one_tenant() => {
                     each(tenant, Err(error))?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            let parts: Vec<Part<'_>> = found.parts().collect();
-            if !parts.is_empty() {
-                let counted = Counted::of(query, None, &parts);
-                each(tenant, counted.map(|counted| counted.now.finish(None, Freshness::default())))?;
+            let items: Vec<ScannedItem<'_>> = items.scanned().collect();
+            if !items.is_empty() {
+                let counted = Executions::run(query, None, &items);
+                each(tenant, counted.map(|counted| counted.query.finish(None, Freshness::default())))?;
             }
         }
     }
     Ok(())
 }
 
-async fn find_steadily<S: Store>(
-    store: &S,
-    progress: &Progress,
-    tenant: &TenantId,
-    query: &Query,
-    kept_from: Hour,
-) -> Result<Found, AnswerError> {
-    snapshot::steadily(async || find(store, progress, tenant, query, None, kept_from).await).await
+/// Reads tenants' items up to one progress.
+struct Reader<'a, S> {
+    store: &'a S,
+    progress: &'a Progress,
+    hours_kept_from: Hour,
 }
 
-/// Reads what the query needs of one tenant.
-async fn find<S: Store>(
-    store: &S,
-    progress: &Progress,
-    tenant: &TenantId,
-    query: &Query,
-    earlier: Option<&Query>,
-    kept_from: Hour,
-) -> Result<Result<Found, Gone>, AnswerError> {
-    let snapshot = Snapshot::read(store, progress, tenant).await?;
-    let catalogue = catalogue(&snapshot.manifest, kept_from);
-    let plan = |query: &Query| -> Result<Vec<BlockId>, QueryError> {
-        let mut ids: Vec<BlockId> = query::plan(query, &catalogue)?.into_iter().map(block_id).collect();
-        ids.sort_unstable();
-        Ok(ids)
-    };
-    let now = plan(query)?;
-    let earlier = earlier.map(plan).transpose()?.unwrap_or_default();
-    let mut wanted: Vec<BlockId> = now.iter().chain(&earlier).copied().collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let live = wanted.into_iter().filter_map(|id| Some((id, *snapshot.manifest.blocks.get(&id)?)));
-    let live: Vec<(BlockId, Live)> = live.collect();
-    let extent = if query.wanted().has_sketches() { Extent::Whole } else { Extent::Counts };
-    let blocks = snapshot::blocks(store, tenant, live, extent).await.map_err(ReadError::from)?;
-    Ok(blocks.map(|blocks| Found { tenant: tenant.clone(), deltas: snapshot.deltas, blocks, now, earlier }))
+/// The items of one tenant that a query needs.
+struct TenantItems {
+    tenant: TenantId,
+    deltas: Vec<Item>,
+    /// Items of blocks, for the query and for the range it is compared with.
+    blocks: Vec<(BlockId, Item)>,
+    /// The blocks of the query, sorted.
+    query: Vec<BlockId>,
+    /// The blocks of the range it is compared with, sorted.
+    comparison: Vec<BlockId>,
 }
 
-/// One part to be counted.
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    tenant: &'a TenantId,
-    item: &'a Item,
-    /// For the query.
-    now: bool,
-    /// For the range it is compared with.
-    earlier: bool,
-}
+impl<S: Store> Reader<'_, S> {
+    /// Reads what a query, and the range it is compared with, need of one tenant.
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        query: &Query,
+        comparison: Option<&Query>,
+    ) -> Result<Result<TenantItems, BlockMissing>, AnswerError> {
+        let snapshot = Snapshot::read(self.store, self.progress, tenant).await?;
+        let catalogue = catalogue(&snapshot.manifest, self.hours_kept_from);
+        let plan = |query: &Query| -> Result<Vec<BlockId>, QueryError> {
+            let mut ids: Vec<BlockId> = query::plan(query, &catalogue)?.into_iter().map(block_id).collect();
+            ids.sort_unstable();
+            Ok(ids)
+        };
+        let planned = plan(query)?;
+        let comparison = match comparison {
+            Some(comparison) => plan(comparison)?,
+            None => Vec::new(),
+        };
+        let mut needed: Vec<BlockId> = planned.iter().chain(&comparison).copied().collect();
+        needed.sort_unstable();
+        needed.dedup();
+        // The planner may name a period that has no block: then the tenant has no rows in it.
+        let live = needed.into_iter().filter_map(|id| Some((id, *snapshot.manifest.blocks.get(&id)?)));
+        let live: Vec<(BlockId, LiveBlock)> = live.collect();
+        let parts =
+            if query.wanted().has_sketches() { BlockParts::CountsAndSketches } else { BlockParts::Counts };
+        let blocks = snapshot::read_blocks(self.store, tenant, live, parts).await.map_err(ReadError::from)?;
+        Ok(blocks.map(|blocks| TenantItems {
+            tenant: tenant.clone(),
+            deltas: snapshot.deltas,
+            blocks,
+            query: planned,
+            comparison,
+        }))
+    }
 
-impl Found {
-    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let deltas = self.deltas.iter().map(|item| (item, true, true));
-        let blocks = self.blocks.iter().map(|(id, item)| {
-            (item, self.now.binary_search(id).is_ok(), self.earlier.binary_search(id).is_ok())
-        });
-        let part = |(item, now, earlier)| Part { tenant: &self.tenant, item, now, earlier };
-        deltas.chain(blocks).map(part)
+    async fn read_consistently(&self, tenant: &TenantId, query: &Query) -> Result<TenantItems, AnswerError> {
+        snapshot::read_consistently(async || self.read(tenant, query, None).await).await
     }
 }
 
-/// Counts all parts, on several threads if there is enough to do.
+/// One item to be counted.
+#[derive(Clone, Copy)]
+struct ScannedItem<'a> {
+    tenant: &'a TenantId,
+    item: &'a Item,
+    /// Whether it is counted for the query.
+    in_query: bool,
+    /// Whether it is counted for the range that the query is compared with.
+    in_comparison: bool,
+}
+
+impl TenantItems {
+    fn scanned(&self) -> impl Iterator<Item = ScannedItem<'_>> {
+        let deltas = self.deltas.iter().map(|item| (item, true, true));
+        let blocks = self.blocks.iter().map(|(id, item)| {
+            (item, self.query.binary_search(id).is_ok(), self.comparison.binary_search(id).is_ok())
+        });
+        let scanned = |(item, in_query, in_comparison)| ScannedItem {
+            tenant: &self.tenant,
+            item,
+            in_query,
+            in_comparison,
+        };
+        deltas.chain(blocks).map(scanned)
+    }
+}
+
+/// Counts all items, on several threads if there is enough to do.
 fn execute(
     query: &Query,
-    earlier: Option<&Query>,
-    found: &[Found],
+    comparison: Option<&Query>,
+    tenants: &[TenantItems],
     freshness: Freshness,
     threads: NonZeroUsize,
 ) -> Result<Answer, AnswerError> {
-    let parts: Vec<Part<'_>> = found.iter().flat_map(Found::parts).collect();
-    let shares = shares(&parts, threads);
+    let items: Vec<ScannedItem<'_>> = tenants.iter().flat_map(TenantItems::scanned).collect();
+    let shares = shares(&items, threads);
+    // Nothing to count still makes an answer, with zeros.
     let (first, others) = shares.split_first().map_or((&[][..], &[][..]), |(first, others)| (*first, others));
     std::thread::scope(|scope| {
-        let count = |share| move || Counted::of(query, earlier, share);
+        let count = |share| move || Executions::run(query, comparison, share);
         let others: Vec<_> = others.iter().map(|share| scope.spawn(count(share))).collect();
-        let mut sum = Counted::of(query, earlier, first)?;
+        let mut sum = Executions::run(query, comparison, first)?;
         for other in others {
             sum.merge(&other.join().unwrap_or_else(|panic| resume_unwind(panic))?)?;
         }
-        Ok(sum.now.finish(sum.earlier, freshness))
+        Ok(sum.query.finish(sum.comparison, freshness))
     })
 }
 
-/// Runs of parts of about the same size, one for each thread; fewer if there is little to do.
-fn shares<'p, 'a>(parts: &'p [Part<'a>], threads: NonZeroUsize) -> Vec<&'p [Part<'a>]> {
-    let total: usize = parts.iter().map(|part| part.item.body.len()).sum();
-    let most = total.div_ceil(threads.get()).max(LEAST_SHARE_BYTES);
+/// Splits the items into runs of about the same size, at most one per thread.
+fn shares<'p, 'a>(items: &'p [ScannedItem<'a>], threads: NonZeroUsize) -> Vec<&'p [ScannedItem<'a>]> {
+    let total: usize = items.iter().map(|scanned| scanned.item.body.len()).sum();
+    let share_bytes = total.div_ceil(threads.get()).max(MIN_BYTES_PER_THREAD);
     let mut shares = Vec::new();
     let (mut start, mut bytes) = (0, 0);
-    for (place, part) in parts.iter().enumerate() {
-        bytes += part.item.body.len();
-        if bytes >= most {
-            shares.extend(parts.get(start..=place));
-            (start, bytes) = (place + 1, 0);
+    for (index, scanned) in items.iter().enumerate() {
+        bytes += scanned.item.body.len();
+        if bytes >= share_bytes {
+            shares.extend(items.get(start..=index));
+            (start, bytes) = (index + 1, 0);
         }
     }
-    shares.extend(parts.get(start..).filter(|rest| !rest.is_empty()));
+    shares.extend(items.get(start..).filter(|rest| !rest.is_empty()));
     shares
 }
 
-/// What some parts add up to.
-struct Counted {
-    now: Execution,
-    earlier: Option<Execution>,
+/// The sums of some items, for the query and for the range it is compared with.
+struct Executions {
+    query: Execution,
+    comparison: Option<Execution>,
 }
 
-impl Counted {
-    fn of(query: &Query, earlier: Option<&Query>, parts: &[Part<'_>]) -> Result<Self, AnswerError> {
-        let mut counted = Self { now: Execution::new(query), earlier: earlier.map(Execution::new) };
-        for part in parts {
-            counted.add(part).map_err(|error| match error {
+impl Executions {
+    fn run(
+        query: &Query,
+        comparison: Option<&Query>,
+        items: &[ScannedItem<'_>],
+    ) -> Result<Self, AnswerError> {
+        let mut sums = Self { query: Execution::new(query), comparison: comparison.map(Execution::new) };
+        for scanned in items {
+            sums.add(scanned).map_err(|error| match error {
                 ExecuteError::Block(source) => {
-                    SnapshotError::Block { key: part.item.key.clone(), source }.into()
+                    SnapshotError::Block { key: scanned.item.key.clone(), source }.into()
                 }
                 ExecuteError::TooLarge(refusal) => AnswerError::Query(refusal),
             })?;
         }
-        Ok(counted)
+        Ok(sums)
     }
 
-    fn add(&mut self, part: &Part<'_>) -> Result<(), ExecuteError> {
-        let rows = BlockReader::open(&part.item.body)?;
-        if part.now {
-            self.now.add_stored(part.tenant, &rows)?;
+    fn add(&mut self, scanned: &ScannedItem<'_>) -> Result<(), ExecuteError> {
+        let rows = BlockReader::open(&scanned.item.body)?;
+        if scanned.in_query {
+            self.query.add_stored(scanned.tenant, &rows)?;
         }
-        if let Some(earlier) = self.earlier.as_mut().filter(|_| part.earlier) {
-            earlier.add_stored(part.tenant, &rows)?;
+        if let Some(comparison) = self.comparison.as_mut().filter(|_| scanned.in_comparison) {
+            comparison.add_stored(scanned.tenant, &rows)?;
         }
         Ok(())
     }
 
     fn merge(&mut self, other: &Self) -> Result<(), QueryError> {
-        self.now.merge(&other.now)?;
-        if let (Some(ours), Some(theirs)) = (&mut self.earlier, &other.earlier) {
+        self.query.merge(&other.query)?;
+        if let (Some(ours), Some(theirs)) = (&mut self.comparison, &other.comparison) {
             ours.merge(theirs)?;
         }
         Ok(())
     }
 }
 
-/// What the planner is told of a tenant's blocks.
+/// The blocks of a tenant that the planner may choose from.
 fn catalogue(manifest: &Manifest, hours_kept_from: Hour) -> Catalogue {
     let mut catalogue = Catalogue { hours_kept_from, ..Catalogue::default() };
     for id in manifest.blocks.keys() {
@@ -309,16 +339,16 @@ mod tests {
     use crate::ports::Key;
 
     #[test]
-    fn every_part_is_in_one_share_and_there_are_no_more_shares_than_threads() {
+    fn each_item_is_in_one_share_and_there_are_no_more_shares_than_threads() {
         let tenant = TenantId::unassigned();
         for (bytes, threads, expected) in [
             (vec![], 2, vec![]),
             (vec![0], 2, vec![1]),
-            (vec![LEAST_SHARE_BYTES - 1, 1], 2, vec![2]),
-            (vec![LEAST_SHARE_BYTES, 1], 2, vec![1, 1]),
-            (vec![LEAST_SHARE_BYTES; 5], 1, vec![5]),
-            (vec![LEAST_SHARE_BYTES; 5], 2, vec![3, 2]),
-            (vec![LEAST_SHARE_BYTES; 5], 9, vec![1; 5]),
+            (vec![MIN_BYTES_PER_THREAD - 1, 1], 2, vec![2]),
+            (vec![MIN_BYTES_PER_THREAD, 1], 2, vec![1, 1]),
+            (vec![MIN_BYTES_PER_THREAD; 5], 1, vec![5]),
+            (vec![MIN_BYTES_PER_THREAD; 5], 2, vec![3, 2]),
+            (vec![MIN_BYTES_PER_THREAD; 5], 9, vec![1; 5]),
         ] {
             let item = |bytes: &usize| Item {
                 key: Key { partition: String::new(), sort: String::new() },
@@ -327,11 +357,11 @@ mod tests {
                 expires_at: None,
             };
             let items: Vec<Item> = bytes.iter().map(item).collect();
-            let part = |item| Part { tenant: &tenant, item, now: true, earlier: false };
-            let parts: Vec<Part<'_>> = items.iter().map(part).collect();
-            let shares = shares(&parts, NonZeroUsize::new(threads).unwrap());
+            let scanned = |item| ScannedItem { tenant: &tenant, item, in_query: true, in_comparison: false };
+            let scanned: Vec<ScannedItem<'_>> = items.iter().map(scanned).collect();
+            let shares = shares(&scanned, NonZeroUsize::new(threads).unwrap());
             assert_eq!(shares.iter().map(|share| share.len()).collect::<Vec<_>>(), expected, "{bytes:?}");
-            assert!(shares.concat().iter().map(|part| part.item.body.len()).eq(bytes), "in order");
+            assert!(shares.concat().iter().map(|scanned| scanned.item.body.len()).eq(bytes), "in order");
         }
     }
 }

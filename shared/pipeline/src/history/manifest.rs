@@ -1,181 +1,135 @@
-//! Which compacted blocks of a tenant are live, and how far each shard's deltas are merged into them: one item per tenant.
+//! The manifest of a tenant: which compacted blocks are live, and up to where the deltas of each shard are merged into them.
 //!
-//! At every instant a tenant's numbers are the live blocks plus the deltas behind the frontier up to the cursors. A block is
-//! never rewritten in place: each compaction writes under its own attempt number, and the manifest, moved conditionally, says
-//! which one counts.
+//! At every instant a tenant's numbers are the live blocks plus the deltas between the manifest's frontier and the checkpoints. A block
+//! is never rewritten in place: each compaction writes under its own attempt ID, and the manifest, which is replaced by a conditional
+//! write, says which attempt's blocks count.
 
 use std::collections::BTreeMap;
 
 use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use crate::block_id::{BlockId, Level};
-use crate::codec::{Malformed, Reader, Writer};
+use crate::block_id::BlockId;
+use crate::codec::{self, StoredRecord};
 use crate::layout;
 use crate::ports::{Item, Key, PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 
 /// A live block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Live {
-    /// Which compaction wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveBlock {
+    /// The ID of the compaction attempt that wrote it. Part of its keys.
+    #[serde(with = "postcard::fixint::le")]
     pub attempt: u64,
-    /// In how many parts its counts are.
+    /// In how many items its counts are stored.
     pub counts: usize,
-    /// In how many further ones its sketches.
+    /// In how many further items its sketches are stored.
     pub sketches: usize,
-    /// How large they are together.
+    /// Size of all items together, in bytes.
     pub bytes: u64,
 }
 
-/// A tenant's manifest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The manifest of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Deltas of batches that begin at or before this number are merged.
+    /// Per shard: deltas of batches that begin at or before this number are merged into blocks.
+    #[serde(with = "codec::map")]
     pub frontier: BTreeMap<ShardId, SequenceNumber>,
     /// The live blocks.
-    pub blocks: BTreeMap<BlockId, Live>,
+    pub blocks: BTreeMap<BlockId, LiveBlock>,
 }
 
-/// What a compaction may leave behind if it dies, and what it makes obsolete if it does not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Note {
-    /// When it began.
+/// Written by a compaction before its blocks: what it leaves behind if it dies, and what it makes obsolete if it succeeds. A later
+/// compaction removes those blocks after the grace period.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionNote {
+    /// When the compaction began.
+    #[serde(with = "codec::form")]
     pub started_at: Timestamp,
-    /// Its number.
+    /// Its attempt ID.
+    #[serde(with = "postcard::fixint::le")]
     pub attempt: u64,
-    /// The blocks it writes or replaces.
-    pub blocks: Vec<(BlockId, Live)>,
+    /// The blocks it writes, and those it replaces or retires.
+    pub blocks: Vec<(BlockId, LiveBlock)>,
+}
+
+/// Which items of a block to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockParts {
+    /// The counts alone: a small part of a block.
+    Counts,
+    /// The whole block.
+    CountsAndSketches,
+}
+
+impl StoredRecord for Manifest {
+    const NAME: &'static str = "manifest";
+    const FORMAT: u8 = 3;
+}
+
+impl StoredRecord for CompactionNote {
+    const NAME: &'static str = "compaction note";
+    const FORMAT: u8 = 3;
 }
 
 impl Manifest {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.size(self.frontier.len());
-        for (shard, number) in &self.frontier {
-            writer.text(shard.as_str()).text(number.as_str());
-        }
-        writer.size(self.blocks.len());
-        for (id, live) in &self.blocks {
-            write_block(&mut writer, *id, *live);
-        }
-        writer.finish()
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes)?;
-        let mut manifest = Self::default();
-        for _ in 0..reader.size()? {
-            manifest.frontier.insert(reader.shard()?, reader.sequence()?);
-        }
-        for _ in 0..reader.size()? {
-            let (id, live) = read_block(&mut reader)?;
-            manifest.blocks.insert(id, live);
-        }
-        reader.end()?;
-        Ok(manifest)
+    /// Whether deltas of `shard` up to `committed` are not merged yet.
+    pub(crate) fn is_behind(&self, shard: &ShardId, committed: &SequenceNumber) -> bool {
+        self.frontier.get(shard) < Some(committed)
     }
 }
 
-impl Note {
-    pub(crate) fn item(&self, tenant: &TenantId) -> Item {
-        let mut writer = Writer::new();
-        writer.time(self.started_at).fixed(self.attempt).size(self.blocks.len());
-        for (id, live) in &self.blocks {
-            write_block(&mut writer, *id, *live);
-        }
-        let key = layout::compaction_attempt(tenant, self.started_at, self.attempt);
-        Item { key, body: writer.finish(), version: 0, expires_at: None }
+impl CompactionNote {
+    pub(super) fn item(&self, tenant: &TenantId) -> Item {
+        stored::item(self.key(tenant), self, None)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes)?;
-        let mut note = Self { started_at: reader.time()?, attempt: reader.fixed()?, blocks: Vec::new() };
-        for _ in 0..reader.size()? {
-            note.blocks.push(read_block(&mut reader)?);
-        }
-        reader.end()?;
-        Ok(note)
+    pub(super) fn key(&self, tenant: &TenantId) -> Key {
+        layout::compaction_attempt(tenant, self.started_at, self.attempt)
     }
 }
 
-fn write_block(writer: &mut Writer, id: BlockId, live: Live) {
-    let level = match id.level {
-        Level::Hour => 1,
-        Level::Day => 2,
-        Level::Month => 3,
-    };
-    writer
-        .number(level)
-        .number(u64::from(id.period))
-        .fixed(live.attempt)
-        .size(live.counts)
-        .size(live.sketches)
-        .number(live.bytes);
+impl LiveBlock {
+    /// The keys of the block's items.
+    pub(crate) fn keys(self, tenant: &TenantId, id: BlockId, parts: BlockParts) -> Vec<Key> {
+        let count = match parts {
+            BlockParts::Counts => self.counts,
+            BlockParts::CountsAndSketches => self.counts.saturating_add(self.sketches),
+        };
+        (0..count).map(|part| layout::block(tenant, id, self.attempt, part)).collect()
+    }
 }
 
-fn read_block(reader: &mut Reader<'_>) -> Result<(BlockId, Live), Malformed> {
-    let level = match reader.number()? {
-        1 => Level::Hour,
-        2 => Level::Day,
-        3 => Level::Month,
-        _ => return Err(Malformed::Damaged("unknown level")),
-    };
-    let period = u32::try_from(reader.number()?).map_err(|_| Malformed::Damaged("period too large"))?;
-    let attempt = reader.fixed()?;
-    let (counts, sketches) = (reader.place()?, reader.place()?);
-    Ok((BlockId { level, period }, Live { attempt, counts, sketches, bytes: reader.number()? }))
-}
-
-/// What of a block is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// The counts alone: a small part of a block.
-    Counts,
-    /// All of it.
-    Whole,
-}
-
-/// The keys of a block's parts.
-pub fn parts(tenant: &TenantId, id: BlockId, live: Live, extent: Extent) -> Vec<Key> {
-    let count = match extent {
-        Extent::Counts => live.counts,
-        Extent::Whole => live.counts.saturating_add(live.sketches),
-    };
-    (0..count).map(|part| layout::block(tenant, id, live.attempt, part)).collect()
-}
-
-/// A tenant's manifest; empty if there is none yet.
+/// Reads the manifest of a tenant. A tenant without one has the empty manifest.
 pub async fn read<S: Store>(store: &S, tenant: &TenantId) -> Result<Versioned<Manifest>, ReadError> {
-    stored::read(store, layout::manifest(tenant), Manifest::decode).await
+    stored::get(store, layout::manifest(tenant)).await
 }
 
-/// A tenant's manifest and the notes of attempts beside it, in one read.
+/// Reads the manifest of a tenant and the notes of compactions beside it.
 pub(crate) async fn read_with_notes<S: Store>(
     store: &S,
     tenant: &TenantId,
-) -> Result<(Versioned<Manifest>, Vec<Note>), ReadError> {
+) -> Result<(Versioned<Manifest>, Vec<CompactionNote>), ReadError> {
     let mut manifest = Versioned { record: Manifest::default(), version: None };
     let mut notes = Vec::new();
     for item in stored::range(store, layout::manifest_and_attempts(tenant)).await? {
-        let read = if item.key.sort == layout::MANIFEST {
-            Manifest::decode(&item.body)
-                .map(|record| manifest = Versioned { record, version: Some(item.version) })
+        if item.key == layout::manifest(tenant) {
+            manifest = stored::decode_or_default(Some(&item))?;
         } else {
-            Note::decode(&item.body).map(|note| notes.push(note))
-        };
-        read.map_err(|source| ReadError::Record { key: item.key, source })?;
+            notes.push(stored::decode(&item)?);
+        }
     }
     Ok((manifest, notes))
 }
 
-/// Moves the manifest, if it is still as it was read.
-pub(crate) async fn move_to<S: Store>(
+/// Writes `to` if the stored manifest still has the version `from`, or is still absent if that is `None`.
+pub(super) async fn replace<S: Store>(
     store: &S,
     tenant: &TenantId,
     from: Option<u64>,
     to: &Manifest,
 ) -> Result<(), PutError> {
-    stored::write(store, layout::manifest(tenant), to.encode(), from).await.map(|_| ())
+    stored::put_if(store, layout::manifest(tenant), to, from).await.map(drop)
 }
 
 #[cfg(test)]
@@ -183,17 +137,75 @@ mod tests {
     use event::{Day, Hour};
 
     use super::*;
+    use crate::memory::MemoryStore;
+    use crate::testing::samples;
+
+    const LIVE: LiveBlock = LiveBlock { attempt: u64::MAX, counts: 3, sketches: 2, bytes: 1_000_000 };
+
+    fn shard(name: &str) -> ShardId {
+        ShardId::new(name).unwrap()
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            frontier: BTreeMap::from([(shard("s-1"), SequenceNumber::from(77))]),
+            blocks: BTreeMap::from([
+                (BlockId::hour(Hour(500_000)), LIVE),
+                (BlockId::month_of(Day(20_000)), LIVE),
+            ]),
+        }
+    }
+
+    fn note() -> CompactionNote {
+        let blocks = vec![(BlockId::day(Day(20_000)), LIVE)];
+        CompactionNote { started_at: Timestamp::from_seconds(1_763_000_000), attempt: 7, blocks }
+    }
 
     #[test]
-    fn a_manifest_is_read_as_it_was_written() {
-        let live = Live { attempt: u64::MAX, counts: 3, sketches: 2, bytes: 1_000_000 };
-        let manifest = Manifest {
-            frontier: BTreeMap::from([(ShardId::new("s-1").unwrap(), SequenceNumber::from(77))]),
-            blocks: BTreeMap::from([
-                (BlockId::hour(Hour(500_000)), live),
-                (BlockId::month_of(Day(20_000)), live),
-            ]),
-        };
-        assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+    fn manifest_and_note_are_read_as_they_were_written() {
+        assert_eq!(Manifest::decode(&manifest().encode()), Ok(manifest()));
+        assert_eq!(CompactionNote::decode(&note().encode()), Ok(note()));
+    }
+
+    #[test]
+    fn stored_sample_of_each_format_is_read() {
+        samples::check("manifest-3", &manifest());
+        samples::check("compaction-note-3", &note());
+    }
+
+    #[test]
+    fn frontier_is_behind_until_it_reaches_the_committed_number() {
+        for (name, committed, expected) in [
+            ("s-1", 76, false),
+            ("s-1", 77, false),
+            ("s-1", 78, true),
+            // By value, not as text.
+            ("s-1", 100, true),
+            // A shard that no block holds anything of.
+            ("s-2", 0, true),
+        ] {
+            let committed = SequenceNumber::from(committed);
+            assert_eq!(manifest().is_behind(&shard(name), &committed), expected, "{name} {committed}");
+        }
+    }
+
+    #[test]
+    fn counts_come_before_sketches_in_the_keys_of_a_block() {
+        let (tenant, id) = (TenantId::unassigned(), BlockId::hour(Hour(1)));
+        let all = LIVE.keys(&tenant, id, BlockParts::CountsAndSketches);
+        assert_eq!(all.len(), 5);
+        assert_eq!(LIVE.keys(&tenant, id, BlockParts::Counts), all[..3]);
+    }
+
+    #[tokio::test]
+    async fn manifest_is_replaced_only_as_it_was_read_and_notes_are_read_beside_it() {
+        let (store, tenant) = (MemoryStore::new(), TenantId::unassigned());
+        let (read, _) = read_with_notes(&store, &tenant).await.unwrap();
+        replace(&store, &tenant, read.version, &manifest()).await.unwrap();
+        store.put(vec![note().item(&tenant)]).await.unwrap();
+        let late = replace(&store, &tenant, read.version, &Manifest::default()).await;
+        assert!(matches!(late, Err(PutError::Conflict)), "{late:?}");
+        let (read, notes) = read_with_notes(&store, &tenant).await.unwrap();
+        assert_eq!((read.record, notes), (manifest(), vec![note()]));
     }
 }

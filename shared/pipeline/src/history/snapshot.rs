@@ -1,26 +1,28 @@
-//! A tenant's numbers at one instant: the live blocks, and the deltas that no block holds yet.
+//! A snapshot: a consistent view of a tenant's numbers, which are the live blocks and the deltas that no block holds yet.
 //!
-//! Cursors are read first: what they call done is all there when the rest is read, and stays there longer than any reader takes. The
-//! manifest comes next, then the deltas between its frontier and the cursors. Every committed event is in exactly one of
-//! them; if the manifest has moved beyond a cursor that was read, so much the fresher. If a compaction sweeps a block between the
-//! manifest and the block, everything is read anew: a number put together from two instants might count an event twice.
+//! The order of reads makes it consistent. Checkpoints come first: everything they call committed is stored when the rest is read, and
+//! stays stored longer than any reader takes. The manifest comes next, then the deltas between its frontier and the checkpoints. Every
+//! committed event is in exactly one of the two. If the manifest has moved beyond a checkpoint that was read, the view is fresher.
+//!
+//! If a compaction removes a block between the reads of the manifest and of the block, everything is read again: numbers put together
+//! from two instants might count an event twice.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 
 use cells::BlockError;
 use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use futures::stream::{self, StreamExt as _};
 
 use crate::block_id::BlockId;
-use crate::history::manifest::{self, Extent, Live, Manifest};
+use crate::history::manifest::{self, BlockParts, LiveBlock, Manifest};
 use crate::layout;
-use crate::ledger::checkpoint::{self, Cursor};
-use crate::parallel;
-use crate::ports::{Item, Key, Store, StoreError};
+use crate::ledger::checkpoint::{self, Checkpoint, Totals};
+use crate::ports::{CONCURRENT_CALLS, Item, Key, Store, StoreError};
 use crate::stored::{self, ReadError};
 
-/// How often a reading begins anew before it gives up; a sweep comes minutes after the manifest has moved.
-const READS: usize = 4;
+/// The most attempts to read a consistent view. Blocks are removed minutes after the manifest has moved, so a second one is rare.
+const MAX_READS: usize = 4;
 
 /// Why a tenant's numbers cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -31,15 +33,15 @@ pub enum SnapshotError {
     /// A block cannot be read.
     #[error("block {key} cannot be read: restore it or upgrade mailgauge")]
     Block {
-        /// Where it lies.
+        /// The item.
         key: Key,
         /// What is wrong with it.
         #[source]
         source: BlockError,
     },
-    /// Blocks were gone each time.
+    /// A live block was missing at every attempt.
     #[error(transparent)]
-    Unsteady(Gone),
+    Missing(BlockMissing),
 }
 
 impl From<StoreError> for SnapshotError {
@@ -48,121 +50,131 @@ impl From<StoreError> for SnapshotError {
     }
 }
 
-/// A block was swept away between its manifest and its reading, or is lost.
+/// A block that the manifest lists is not in the store: a compaction removed it since the manifest was read, or it is lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a block of tenant {tenant} was replaced while it was read, or is lost: try again, then run mailgauge doctor"
 )]
-pub struct Gone {
-    /// Whose.
+pub struct BlockMissing {
+    /// The tenant.
     pub tenant: TenantId,
 }
 
-/// How far all shards are done.
+/// The checkpoints of all shards at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    cursors: Vec<(ShardId, Cursor)>,
+    checkpoints: Vec<(ShardId, Checkpoint)>,
 }
 
-/// What is there of one tenant.
+/// What is stored of one tenant at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Everything up to these numbers is in, and nothing behind them.
-    pub upto: BTreeMap<ShardId, SequenceNumber>,
+    /// Per shard: everything up to this number is in the snapshot, and nothing beyond it.
+    pub up_to: BTreeMap<ShardId, SequenceNumber>,
     /// The live blocks.
     pub manifest: Manifest,
-    /// Parts of deltas, each a block of its own.
+    /// Items of deltas, each a block of its own.
     pub deltas: Vec<Item>,
 }
 
 impl Progress {
-    /// Shards that have been silent for so long before the newest arrival say nothing about how complete the numbers are: closed by
-    /// a resharding, or idle.
+    /// A shard that received nothing for this long before the newest arrival says nothing about how complete the numbers are: it was
+    /// closed by a resharding, or is idle.
     const IDLE_MS: i64 = 15 * 60 * 1000;
 
-    /// Reads the cursors.
+    /// Reads the checkpoints.
     pub async fn read<S: Store>(store: &S) -> Result<Self, ReadError> {
-        Ok(Self { cursors: checkpoint::read_all(store).await? })
+        Ok(Self { checkpoints: checkpoint::read_all(store).await? })
     }
 
-    /// The shards and their cursors.
-    pub fn cursors(&self) -> &[(ShardId, Cursor)] {
-        &self.cursors
+    /// The shards and their checkpoints.
+    pub fn checkpoints(&self) -> &[(ShardId, Checkpoint)] {
+        &self.checkpoints
     }
 
-    /// Everything that arrived until then is counted: the earliest of the shards' newest arrivals, idle shards left out.
+    /// Outcomes of everything that all shards ever handled, parts that cannot be read included.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for (_, checkpoint) in &self.checkpoints {
+            totals.add(&checkpoint.totals);
+        }
+        totals
+    }
+
+    /// Everything that arrived until then is counted: the earliest of the shards' newest arrivals, without idle shards. `None` if
+    /// nothing was counted yet.
     pub fn complete_until(&self) -> Option<Timestamp> {
-        let arrivals = || self.cursors.iter().filter_map(|(_, cursor)| cursor.last_arrival);
+        let arrivals = || self.checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.last_arrival);
         let active_since = arrivals().max()?.plus_millis(-Self::IDLE_MS);
         arrivals().filter(|&at| at >= active_since).min()
     }
 
-    /// The newest event counted.
+    /// When the newest counted event happened.
     pub fn newest_event(&self) -> Option<Timestamp> {
-        self.cursors.iter().filter_map(|(_, cursor)| cursor.newest_event).max()
+        self.checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.newest_event).max()
     }
 }
 
 impl Snapshot {
-    /// Reads a tenant's manifest and deltas, after the cursors.
+    /// Reads a tenant's manifest and deltas, after the checkpoints.
     pub async fn read<S: Store>(
         store: &S,
         progress: &Progress,
         tenant: &TenantId,
     ) -> Result<Self, ReadError> {
         let manifest = manifest::read(store, tenant).await?.record;
-        let mut snapshot = Self { upto: manifest.frontier.clone(), manifest, deltas: Vec::new() };
-        let mut ranges = Vec::new();
-        for (shard, cursor) in &progress.cursors {
-            let (Some(done), frontier) = (&cursor.done, snapshot.manifest.frontier.get(shard)) else {
-                continue;
-            };
-            if frontier < Some(done) {
-                ranges.push(layout::deltas(tenant, shard, frontier, done));
-                snapshot.upto.insert(shard.clone(), done.clone());
+        let mut snapshot = Self { up_to: manifest.frontier.clone(), manifest, deltas: Vec::new() };
+        let mut reads = Vec::new();
+        for (shard, checkpoint) in &progress.checkpoints {
+            let Some(committed) = &checkpoint.committed else { continue };
+            if snapshot.manifest.is_behind(shard, committed) {
+                let frontier = snapshot.manifest.frontier.get(shard);
+                reads.push(stored::range(store, layout::deltas(tenant, shard, frontier, committed)));
+                snapshot.up_to.insert(shard.clone(), committed.clone());
             }
         }
-        for deltas in parallel::all(ranges.into_iter().map(|range| stored::range(store, range))).await {
+        let mut reads = stream::iter(reads).buffered(CONCURRENT_CALLS);
+        while let Some(deltas) = reads.next().await {
             snapshot.deltas.extend(deltas?);
         }
         Ok(snapshot)
     }
 }
 
-/// Reads anew as long as a block is gone.
-pub(crate) async fn steadily<T, E, F>(read: impl Fn() -> F) -> Result<T, E>
+/// Calls `read`, which reads progress, manifests and blocks, until no block is missing, at most [`MAX_READS`] times.
+pub(crate) async fn read_consistently<T, E, F>(read: impl Fn() -> F) -> Result<T, E>
 where
     E: From<SnapshotError>,
-    F: Future<Output = Result<Result<T, Gone>, E>>,
+    F: Future<Output = Result<Result<T, BlockMissing>, E>>,
 {
     let mut reads = 1;
     loop {
         match read().await? {
             Ok(found) => return Ok(found),
-            Err(gone) if reads == READS => return Err(SnapshotError::Unsteady(gone).into()),
+            Err(missing) if reads == MAX_READS => return Err(SnapshotError::Missing(missing).into()),
             Err(_) => reads += 1,
         }
     }
 }
 
-/// The parts of live blocks.
-pub async fn blocks<S: Store>(
+/// Reads the items of live blocks.
+pub async fn read_blocks<S: Store>(
     store: &S,
     tenant: &TenantId,
-    wanted: impl IntoIterator<Item = (BlockId, Live)>,
-    extent: Extent,
-) -> Result<Result<Vec<(BlockId, Item)>, Gone>, StoreError> {
+    live: impl IntoIterator<Item = (BlockId, LiveBlock)>,
+    parts: BlockParts,
+) -> Result<Result<Vec<(BlockId, Item)>, BlockMissing>, StoreError> {
     let mut ids = Vec::new();
     let mut keys = Vec::new();
-    for (id, live) in wanted {
-        for key in manifest::parts(tenant, id, live, extent) {
+    for (id, block) in live {
+        for key in block.keys(tenant, id, parts) {
             ids.push(id);
             keys.push(key);
         }
     }
     let found = store.get(keys).await?;
     let found: Option<Vec<_>> = ids.into_iter().zip(found).map(|(id, item)| Some((id, item?))).collect();
-    Ok(found.ok_or_else(|| Gone { tenant: tenant.clone() }))
+    Ok(found.ok_or_else(|| BlockMissing { tenant: tenant.clone() }))
 }
 
 #[cfg(test)]
@@ -172,17 +184,49 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_reading_begins_anew_while_a_block_is_gone_but_not_for_ever() {
-        for (steady_at, reads_expected) in [(1, 1), (READS, READS), (READS + 1, READS)] {
+    async fn view_is_read_again_while_a_block_is_missing_but_not_for_ever() {
+        for (found_at, reads_expected) in [(1, 1), (MAX_READS, MAX_READS), (MAX_READS + 1, MAX_READS)] {
             let reads = Cell::new(0);
             let read = async || {
                 reads.set(reads.get() + 1);
-                let gone = Gone { tenant: TenantId::unassigned() };
-                Ok::<_, SnapshotError>(if reads.get() < steady_at { Err(gone) } else { Ok(()) })
+                let missing = BlockMissing { tenant: TenantId::unassigned() };
+                Ok::<_, SnapshotError>(if reads.get() < found_at { Err(missing) } else { Ok(()) })
             };
-            let result = steadily(read).await;
-            assert_eq!(result.is_ok(), steady_at <= READS, "{result:?}");
+            let result = read_consistently(read).await;
+            assert_eq!(result.is_ok(), found_at <= MAX_READS, "{result:?}");
             assert_eq!(reads.get(), reads_expected);
         }
+    }
+
+    /// Progress of shards whose newest records arrived at these minutes.
+    fn progress(arrivals: &[Option<i64>]) -> Progress {
+        let checkpoints = arrivals.iter().zip(0..).map(|(minute, number)| {
+            let shard = ShardId::new(&format!("s-{number}")).unwrap();
+            let last_arrival = minute.map(|minute| Timestamp::from_seconds(60 * minute));
+            (shard, Checkpoint { last_arrival, newest_event: last_arrival, ..Checkpoint::default() })
+        });
+        Progress { checkpoints: checkpoints.collect() }
+    }
+
+    #[test]
+    fn slowest_active_shard_decides_how_complete_the_numbers_are() {
+        for (arrivals, expected) in [
+            (&[][..], None),
+            (&[None], None),
+            (&[Some(100), None], Some(100)),
+            (&[Some(100), Some(90)], Some(90)),
+            (&[Some(100), Some(85)], Some(85)),
+            (&[Some(100), Some(84)], Some(100)),
+            (&[Some(100), Some(84), Some(99)], Some(99)),
+        ] {
+            let expected = expected.map(|minute| Timestamp::from_seconds(60 * minute));
+            assert_eq!(progress(arrivals).complete_until(), expected, "{arrivals:?}");
+        }
+    }
+
+    #[test]
+    fn newest_event_is_that_of_any_shard() {
+        let newest = progress(&[Some(3), Some(9), None]).newest_event();
+        assert_eq!(newest, Some(Timestamp::from_seconds(540)));
     }
 }

@@ -1,9 +1,11 @@
-//! Records to blocks: decode, attribute, drop duplicates, count. Pure.
+//! Turns records into deltas: decode, attribute, drop duplicates, count. Pure: the same records and window give the same result.
 //!
-//! Each count of an event (one per recipient, one for an open or click) is either a duplicate or counted, in its own minute however
-//! late it comes; each part that cannot be read is quarantined; each part that is no event by design is ignored. What a sender could
-//! make grow is bounded: tenants, events and quarantined bytes of one commit. Addresses end here: blocks and identities
-//! hold keyed hashes, quarantined bytes are sealed.
+//! Each count of an event (one per recipient, one for an open or a click) is either a duplicate or is counted. It is counted in the
+//! minute in which the event happened, however late it arrives. Each part of a record that cannot be read is quarantined, and each part
+//! that is not an email event by design is ignored.
+//!
+//! A sender must not be able to grow a commit without limit, so tenants, counts and quarantined bytes are bounded. Addresses end
+//! here: blocks and identities hold keyed hashes, and quarantined bytes are sealed.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,80 +15,116 @@ use event::attribution::{Attribution, Attributor, RecipientValues};
 use event::decode::{Decoded, Decoder};
 use event::{EmailEvent, EventKind, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
 
-use super::aggregate::{Delta, Fold, Folded, Record};
-use super::deduplication::Memory;
-use crate::ledger::quarantine::{self, Seal};
+use super::batch::Record;
+use super::checkpoint::Totals;
+use super::deduplication::DeduplicationWindow;
+use super::quarantine::{self, QuarantinedPart, Seal};
 
-/// Tenants after which a commit takes no further record: the receipt lists them and must fit its item.
-const ENOUGH_TENANTS: usize = 1_000;
-/// Tenants that even one record may bring: events of further ones are counted for nobody, as conflicts.
+/// A commit takes no further record once it has this many tenants: the receipt lists them and must fit an item.
+const TENANTS_PER_COMMIT: usize = 1_000;
+/// The most tenants of one commit, since a single record may name any number. Events of further tenants are counted for
+/// [`TenantId::UNASSIGNED`], as conflicts.
 const MAX_TENANTS: usize = 2_000;
-/// Counts after which a commit takes no further record: a bound on memory and on the time between begin and end.
-const ENOUGH_COUNTS: u64 = 50_000;
-/// Quarantined parts that one commit keeps; further ones are counted only. A record of sixteen million line feeds is no evidence.
+/// A commit takes no further record once it has this many counts: a limit on memory and on the time between begin and end.
+const COUNTS_PER_COMMIT: u64 = 50_000;
+/// The most quarantined parts that one commit keeps; further ones are only counted. Sixteen million line feeds in a record are no evidence.
 const MAX_QUARANTINED: usize = 1_000;
-/// Bytes of quarantined parts that one commit keeps.
+/// The most bytes of quarantined parts that one commit keeps.
 const MAX_QUARANTINED_BYTES: usize = 8 << 20;
-/// An event that comes later than this after it happened counts as late too.
-const LATE_MS: i64 = 60 * 60 * 1000;
-/// An event dated further ahead than this has a wrong clock: it counts when it came.
-const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+/// An event is late if it arrives later than this after it happened.
+const LATE_AFTER_MS: i64 = 60 * 60 * 1000;
+/// An event dated further in the future than this comes from a wrong clock. It is counted in the minute in which it arrived.
+const MAX_AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Folds SES events.
-pub struct EventFold<Z> {
+/// Turns records into what is stored of them. Implementations are pure.
+pub trait Accumulate: Send {
+    /// Takes the first of `records`, as many as one commit may hold and at least one.
+    fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated;
+}
+
+/// The result of accumulating some records.
+#[derive(Clone, Debug, Default)]
+pub struct Accumulated {
+    /// How many of the records were taken.
+    pub records: usize,
+    /// The counts, at most one delta per tenant.
+    pub deltas: Vec<Delta>,
+    /// The parts that cannot be read.
+    pub quarantined: Vec<QuarantinedPart>,
+    /// The events that were counted.
+    pub identities: Vec<IdentityHash>,
+    /// Outcomes of all records taken.
+    pub totals: Totals,
+    /// Outcomes of each record taken, in their order.
+    pub per_record: Vec<Totals>,
+    /// When the newest counted event happened.
+    pub newest_event: Option<Timestamp>,
+}
+
+/// What a batch counted for one tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// An encoded block, in parts that each fit an item.
+    pub parts: Vec<Vec<u8>>,
+}
+
+/// Accumulates SES events.
+pub struct EventAccumulator<Z> {
     attributor: Attributor,
     key: HashKey,
     seal: Z,
     decoder: Decoder,
 }
 
-impl<Z: Seal> EventFold<Z> {
-    /// Counts under these settings and secrets.
+impl<Z: Seal> EventAccumulator<Z> {
+    /// Attributes events by `attribution`, hashes addresses with `key` and seals quarantined bytes with `seal`.
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
         Self { attributor: Attributor::new(attribution), key, seal, decoder: Decoder::new() }
     }
 
-    /// Attributes by other settings from the next batch on.
-    pub fn attribute_by(&mut self, attribution: Attribution) {
+    /// Attributes the events of later batches by other settings.
+    pub fn set_attribution(&mut self, attribution: Attribution) {
         self.attributor = Attributor::new(attribution);
     }
 }
 
-impl<Z: Seal> Fold for EventFold<Z> {
-    fn fold(&mut self, records: &[Record<'_>], memory: &Memory) -> Folded {
+impl<Z: Seal> Accumulate for EventAccumulator<Z> {
+    fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated {
         let Self { attributor, key, seal, decoder } = self;
         let mut counting = Counting {
             attributor,
             key,
-            memory,
+            window,
             seen: HashSet::new(),
             accumulator: Accumulator::full(),
             ledgers: HashMap::new(),
-            folded: Folded::default(),
+            result: Accumulated::default(),
         };
         let mut kept_bytes = 0;
         for record in records {
-            let before = counting.folded.totals;
-            counting.folded.records += 1;
-            counting.folded.totals.records += 1;
+            let before = counting.result.totals;
+            counting.result.records += 1;
+            counting.result.totals.records += 1;
             let mut part = 0;
             decoder.decode(record.data, &mut |decoded| match decoded {
                 Decoded::Event(event) => counting.event(event, record.arrived_at),
-                Decoded::Ignored(_) => counting.folded.totals.ignored += 1,
+                Decoded::Ignored(_) => counting.result.totals.ignored += 1,
                 Decoded::Unreadable { reason, bytes } => {
-                    counting.folded.totals.quarantined += 1;
+                    counting.result.totals.quarantined += 1;
                     kept_bytes += bytes.len();
-                    if counting.folded.quarantined.len() < MAX_QUARANTINED
+                    if counting.result.quarantined.len() < MAX_QUARANTINED
                         && kept_bytes <= MAX_QUARANTINED_BYTES
                     {
                         let record = quarantine::seal(seal, record, part, reason.to_string(), bytes);
-                        counting.folded.quarantined.push(record);
+                        counting.result.quarantined.push(record);
                     }
                     part += 1;
                 }
             });
-            counting.folded.each.push(counting.folded.totals.since(&before));
-            if counting.is_enough() {
+            counting.result.per_record.push(counting.result.totals.since(&before));
+            if counting.is_full() {
                 break;
             }
         }
@@ -94,75 +132,81 @@ impl<Z: Seal> Fold for EventFold<Z> {
     }
 }
 
-/// A fold at work.
+/// The state of one call of [`EventAccumulator::accumulate`].
 struct Counting<'a> {
     attributor: &'a mut Attributor,
     key: &'a HashKey,
-    memory: &'a Memory,
+    window: &'a DeduplicationWindow,
+    /// Events counted by this call: the window holds committed events only.
     seen: HashSet<IdentityHash>,
     accumulator: Accumulator,
+    /// Outcomes by tenant and by the hour of the event, for [`crate::ledger::reconcile`].
     ledgers: HashMap<TenantId, BTreeMap<Hour, Ledger>>,
-    folded: Folded,
+    result: Accumulated,
 }
 
 impl Counting<'_> {
-    fn is_enough(&self) -> bool {
-        self.ledgers.len() >= ENOUGH_TENANTS
-            || self.folded.totals.events >= ENOUGH_COUNTS
-            || self.folded.quarantined.len() >= MAX_QUARANTINED
+    fn is_full(&self) -> bool {
+        self.ledgers.len() >= TENANTS_PER_COMMIT
+            || self.result.totals.events >= COUNTS_PER_COMMIT
+            || self.result.quarantined.len() >= MAX_QUARANTINED
     }
 
     fn event(&mut self, event: &EmailEvent<'_>, arrived_at: Timestamp) {
-        let is_ahead = event.at.millis_since(arrived_at) > AHEAD_MS;
+        let is_ahead = event.at.millis_since(arrived_at) > MAX_AHEAD_MS;
         let corrected = is_ahead.then(|| EmailEvent { at: arrived_at, ..event.clone() });
         let counted = corrected.as_ref().unwrap_or(event);
-        let is_late = is_ahead || arrived_at.millis_since(event.at) > LATE_MS;
+        let is_late = is_ahead || arrived_at.millis_since(event.at) > LATE_AFTER_MS;
         let message = self.attributor.message(counted);
+        // A tag is free text; one that is no valid name is treated like a missing one.
         let tenant = TenantId::new(&message.tenant).unwrap_or(TenantId::unassigned());
-        let is_one_too_many = self.ledgers.len() >= MAX_TENANTS && !self.ledgers.contains_key(&tenant);
-        let tenant = if is_one_too_many { TenantId::unassigned() } else { tenant };
+        let exceeds_tenants = self.ledgers.len() >= MAX_TENANTS && !self.ledgers.contains_key(&tenant);
+        let tenant = if exceeds_tenants { TenantId::unassigned() } else { tenant };
         let ledger = self.ledgers.entry(tenant.clone()).or_default();
         let entry = ledger.entry(counted.at.minute().hour()).or_default();
-        let totals = &mut self.folded.totals;
-        let is_conflict = message.conflict || is_one_too_many;
-        // What makes an event the same as another is what it said, not what it is counted as.
-        each_count(event, self.key, &mut |recipient, identity, hash| {
-            let mut one = Ledger { events: 1, ..Ledger::default() };
+        let totals = &mut self.result.totals;
+        let is_conflict = message.conflict || exceeds_tenants;
+        // The identity is that of the event as it was sent: a corrected time depends on the delivery, so a duplicate would differ.
+        for_each_count(event, self.key, &mut |recipient, identity, hash| {
+            let mut outcome = Ledger { events: 1, ..Ledger::default() };
             totals.events += 1;
-            if self.memory.contains(identity) || !self.seen.insert(identity) {
+            if self.window.contains(identity) || !self.seen.insert(identity) {
                 totals.duplicates += 1;
-                one.duplicates = 1;
+                outcome.duplicates = 1;
             } else {
                 totals.aggregated += 1;
                 totals.late += u64::from(is_late);
                 totals.conflicts += u64::from(is_conflict);
-                (one.late, one.conflicts) = (u64::from(is_late), u64::from(is_conflict));
-                self.folded.identities.push(identity);
+                (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
+                self.result.identities.push(identity);
                 self.accumulator.count(tenant.as_str(), &message.values, &recipient, counted, hash);
             }
-            entry.merge(&one);
+            entry.merge(&outcome);
         });
-        self.folded.newest_event = self.folded.newest_event.max(Some(counted.at));
+        self.result.newest_event = self.result.newest_event.max(Some(counted.at));
     }
 
-    fn finish(mut self) -> Folded {
+    fn finish(mut self) -> Accumulated {
         let mut blocks: BTreeMap<TenantId, Block> = self.accumulator.into_blocks().into_iter().collect();
         for (tenant, ledger) in self.ledgers {
+            // A tenant whose events were all duplicates has no cells, but its ledger must be stored all the same.
             let block = blocks.entry(tenant).or_insert_with(|| Block::empty(Resolution::Minute));
             for (hour, entry) in ledger {
                 block.enter(hour, &entry);
             }
         }
         let deltas = blocks.into_iter().map(|(tenant, block)| Delta { tenant, parts: block.encode() });
-        self.folded.deltas = deltas.collect();
-        self.folded
+        self.result.deltas = deltas.collect();
+        self.result
     }
 }
 
-/// Calls `each` for every count an event makes, with what it is filed under, its identity and the hash for unique counts, which only opens
-/// and clicks have: for others it is 0. Opens and clicks name no recipient: they count once, for the only recipient of the message or for
-/// nobody in particular.
-pub fn each_count<'e>(
+/// Calls `each` for every count that an event makes, with the values of the recipient, the identity of the count, and the hash for
+/// unique counts. Only opens and clicks have that hash; for other events it is 0.
+///
+/// Opens and clicks do not name a recipient. They count once: for the only recipient of the message, or else for an unknown one. An
+/// event that should list recipients and lists none is counted once for an unknown recipient.
+pub fn for_each_count<'e>(
     event: &'e EmailEvent<'_>,
     key: &HashKey,
     each: &mut dyn FnMut(RecipientValues<'e>, IdentityHash, RecipientHash),

@@ -1,220 +1,133 @@
-//! A batch of a shard, counted once: read the cursor, drop what is done, fold, commit.
+//! Handles a batch of a shard so that each record is counted once: read the checkpoint, skip what is committed, accumulate, commit.
 //!
-//! The commit is three moves: *begin* (the cursor says which batch is in flight, under a lease), *write* (receipt, deltas,
-//! quarantine), *end* (the cursor says it is done, and everything becomes visible at once). Whatever dies in between, the
-//! next try finds out from cursor and receipt what may lie there and mends it. Nothing here is undone and nothing is added up in
-//! place, so writing twice is writing once.
+//! A commit has three steps. *Begin*: the checkpoint names the batch in flight, under a lease. *Write*: receipt, deltas, quarantine.
+//! *End*: the checkpoint moves behind the batch, and everything becomes visible at once. If an attempt dies in between, the next one
+//! learns from checkpoint and receipt what may have been written, and cleans it up. Nothing is undone and nothing is incremented in
+//! place, so writing twice is the same as writing once.
 //!
-//! What is assumed of the platform, and nothing more: reads see acknowledged writes, conditional writes are atomic, and a write lands
-//! within [`Settings::landing_ms`] of being issued, as seen by any process's clock. The last is why a try has a lease: writes
-//! of a try that lost its connection may land later, and nobody touches its batch before they cannot any more.
+//! Three things are assumed of the platform. Reads see acknowledged writes. Conditional writes are atomic. A write takes effect within
+//! [`CommitSettings::landing_ms`] of being issued, as seen by any process's clock. Because of the last one an attempt has a lease: a
+//! write of an attempt that lost its connection may land later, and no other attempt may modify the batch before that.
 
-use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
+use event::ShardId;
 
-use crate::ledger::checkpoint::{self, Totals};
-use crate::ledger::commit;
-use crate::ledger::deduplication::Memory;
-use crate::ledger::quarantine::Quarantined;
-use crate::ports::{Clock, Item, Store, StoreError};
+use super::accumulate::Accumulate;
+pub use super::batch::{Attempt, Batch, Record};
+use super::checkpoint::{self, Totals};
+use super::commit::{self, Commit};
+pub use super::commit::{AggregateError, CommitSettings};
+use super::deduplication::DeduplicationWindow;
+use super::registration::RegisteredTenants;
+use crate::ports::{Clock, PutError, Store};
 use crate::stored::ReadError;
 
-/// Numbers of the commit protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The longest a write may take to land after it was issued, plus how far clocks of processes differ. Defaults to 10 seconds:
-    /// above the store client's time-out for one call with all its own retries.
-    pub landing_ms: i64,
-    /// How long deltas are kept, and receipts twice as long. Defaults to 3 days; compaction has merged them long before.
-    pub keep_ms: i64,
-    /// How long quarantined records are kept. Defaults to 14 days.
-    pub quarantine_ms: i64,
+/// One attempt to handle batches, and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Aggregation<'a, S, C> {
+    /// The store of checkpoints, receipts and deltas.
+    pub store: &'a S,
+    /// The clock, for leases and the deadline.
+    pub clock: &'a C,
+    /// Time limits.
+    pub settings: CommitSettings,
+    /// The attempt.
+    pub attempt: Attempt,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-        Self { landing_ms: 10_000, keep_ms: 3 * DAY_MS, quarantine_ms: 14 * DAY_MS }
+/// What a process keeps in memory about one shard from batch to batch. It saves reads; a process may drop it at any time.
+#[derive(Clone, Debug, Default)]
+pub struct ShardCache {
+    window: DeduplicationWindow,
+    registered: RegisteredTenants,
+}
+
+impl ShardCache {
+    /// An empty cache with a deduplication window of its own size.
+    pub fn with_window(window: DeduplicationWindow) -> Self {
+        Self { window, registered: RegisteredTenants::default() }
     }
 }
 
-/// Records of one shard, as the trigger delivers them.
-#[derive(Clone, Debug)]
-pub struct Batch<'a> {
-    /// Which shard.
-    pub shard: &'a ShardId,
-    /// The records; the order of their numbers is the order that counts.
-    pub records: Vec<Record<'a>>,
-}
-
-/// One record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
-    /// Where it stands in its shard.
-    pub sequence: SequenceNumber,
-    /// When it came to the stream.
-    pub arrived_at: Timestamp,
-    /// What it holds.
-    pub data: &'a [u8],
-}
-
-/// One try to handle a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt {
-    /// Told apart from all others: 64 random bits.
-    pub id: u64,
-    /// When the platform ends the try: no write is issued from then on.
-    pub deadline: Timestamp,
-}
-
-/// Turns records into what is stored of them. Pure; the same records and memory give the same result.
-pub trait Fold: Send {
-    /// Folds the first of `records`, as many as one commit may hold and at least one.
-    fn fold(&mut self, records: &[Record<'_>], memory: &Memory) -> Folded;
-}
-
-/// What a fold made of some records.
-#[derive(Clone, Debug, Default)]
-pub struct Folded {
-    /// How many of the records it took.
-    pub records: usize,
-    /// Per tenant what was counted. A tenant has at most one.
-    pub deltas: Vec<Delta>,
-    /// What cannot be read.
-    pub quarantined: Vec<Quarantined>,
-    /// The events counted.
-    pub identities: Vec<IdentityHash>,
-    /// What became of everything.
-    pub totals: Totals,
-    /// What became of each record taken, in their order.
-    pub each: Vec<Totals>,
-    /// The newest event counted.
-    pub newest_event: Option<Timestamp>,
-}
-
-/// What a batch counted for one tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delta {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// An encoded block, in parts that each fit an item.
-    pub parts: Vec<Vec<u8>>,
-}
-
-/// What a call of [`aggregate`] did.
+/// What [`Aggregation::handle`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Records that had been handled before.
+    /// Records that had been committed before.
     pub skipped: u64,
-    /// What became of the others.
+    /// Outcomes of the other records.
     pub totals: Totals,
-    /// What became of each of them, in their order.
-    pub each: Vec<Totals>,
-    /// Items written.
+    /// Outcomes of each of these, in their order.
+    pub per_record: Vec<Totals>,
+    /// Items written to the store.
     pub items: u64,
 }
 
-/// Why a batch was not handled, or not all of it. The trigger delivers it again; nothing is lost and nothing is counted twice.
-#[derive(Debug, thiserror::Error)]
-pub enum AggregateError {
-    /// Another try holds the lease, or died with it.
-    #[error("shard {shard} is being written by another try until {until}: deliver the batch again then")]
-    Busy {
-        /// Which shard.
-        shard: ShardId,
-        /// When the lease ends.
-        until: Timestamp,
-    },
-    /// Another try moved the cursor meanwhile.
-    #[error("shard {shard} was moved by another try: deliver the batch again")]
-    Conflict {
-        /// Which shard.
-        shard: ShardId,
-    },
-    /// The time of this try is over.
-    #[error("no time left for shard {shard}: allow more time or deliver smaller batches")]
-    OutOfTime {
-        /// Which shard.
-        shard: ShardId,
-    },
-    /// The store failed.
-    #[error("shard {shard} was not counted")]
-    Store {
-        /// Which shard.
-        shard: ShardId,
-        /// What the store said.
-        #[source]
-        source: StoreError,
-    },
-    /// A stored record cannot be read.
-    #[error("shard {shard} was not counted")]
-    Read {
-        /// Which shard.
-        shard: ShardId,
-        /// Which record.
-        #[source]
-        source: ReadError,
-    },
-}
-
-/// Handles a batch: on success every record of it is handled and visible.
-pub async fn aggregate<S: Store, C: Clock, F: Fold>(
-    store: &S,
-    clock: &C,
-    settings: &Settings,
-    fold: &mut F,
-    memory: &mut Memory,
-    batch: &Batch<'_>,
-    attempt: Attempt,
-) -> Result<Committed, AggregateError> {
-    let shard = batch.shard;
-    let unread = |source| AggregateError::Read { shard: shard.clone(), source };
-    let (mut held, erasures) = checkpoint::read_with_erasures(store, shard).await.map_err(unread)?;
-    let mut records: Vec<Record<'_>> = batch.records.clone();
-    records.sort_by(|a, b| a.sequence.cmp(&b.sequence));
-    records.dedup_by(|a, b| a.sequence == b.sequence);
-    let fresh = records
-        .partition_point(|record| held.record.done.as_ref().is_some_and(|done| record.sequence <= *done));
-    let mut committed = Committed { skipped: fresh as u64, ..Committed::default() };
-    let mut rest = records.get(fresh..).unwrap_or_default();
-    while !rest.is_empty() {
-        commit::refuse_if_busy(&held.record, clock, shard)?;
-        memory.catch_up(store, shard, held.record.done.as_ref()).await.map_err(unread)?;
-        memory.registered.update(erasures);
-        let folded = fold.fold(rest, memory);
-        let (taken, left) = rest.split_at(folded.records.clamp(1, rest.len()));
-        let step = commit::Step { store, clock, settings, shard, attempt, registered: &memory.registered };
-        let done = step.commit(held, taken, &folded).await?;
-        memory.registered.add(&folded.deltas);
-        memory.remember(&folded.identities, done.cursor.record.done.clone());
-        committed.totals.add(&folded.totals);
-        committed.each.extend_from_slice(&folded.each);
-        committed.items += done.items;
-        held = done.cursor;
-        rest = left;
+impl<S: Store, C: Clock> Aggregation<'_, S, C> {
+    /// Handles a batch, in as many commits as it takes. On success every record of the batch is counted or quarantined, and visible.
+    ///
+    /// # Errors
+    /// [`AggregateError`]; commits that happened before stay. Deliver the batch again.
+    pub async fn handle<A: Accumulate>(
+        &self,
+        accumulator: &mut A,
+        cache: &mut ShardCache,
+        batch: &Batch<'_>,
+    ) -> Result<Committed, AggregateError> {
+        let shard = batch.shard;
+        let unreadable = |source| AggregateError::Read { shard: shard.clone(), source };
+        let (mut held, erasures) =
+            checkpoint::read_with_erasures(self.store, shard).await.map_err(unreadable)?;
+        let mut records: Vec<Record<'_>> = batch.records.clone();
+        records.sort_by(|a, b| a.sequence.cmp(&b.sequence));
+        records.dedup_by(|a, b| a.sequence == b.sequence);
+        let is_committed = |record: &Record<'_>| Some(&record.sequence) <= held.record.committed.as_ref();
+        let skipped = records.partition_point(is_committed);
+        let mut committed = Committed { skipped: skipped as u64, ..Committed::default() };
+        let (_, mut rest) = records.split_at(skipped);
+        while !rest.is_empty() {
+            commit::refuse_if_leased(&held.record, self.clock.now(), shard)?;
+            // Before accumulating, since another process may have committed events since the last batch.
+            cache
+                .window
+                .catch_up(self.store, shard, held.record.committed.as_ref())
+                .await
+                .map_err(unreadable)?;
+            cache.registered.update(erasures);
+            let accumulated = accumulator.accumulate(rest, &cache.window);
+            let (taken, left) = rest.split_at(accumulated.records.clamp(1, rest.len()));
+            let result = self.commit(shard, &cache.registered).run(held, taken, &accumulated).await?;
+            cache.registered.extend(accumulated.deltas.iter().map(|delta| &delta.tenant));
+            cache.window.extend(&accumulated.identities, result.checkpoint.record.committed.clone());
+            committed.totals.add(&accumulated.totals);
+            committed.per_record.extend_from_slice(&accumulated.per_record);
+            committed.items += result.items;
+            held = result.checkpoint;
+            rest = left;
+        }
+        Ok(committed)
     }
-    Ok(committed)
+
+    fn commit<'c>(&'c self, shard: &'c ShardId, registered: &'c RegisteredTenants) -> Commit<'c, S, C> {
+        let Self { store, clock, settings, attempt } = *self;
+        Commit { store, clock, settings, attempt, shard, registered }
+    }
 }
 
-/// Ends the leases of all shards. Only for a process that knows itself alone, such as the holder of an embedded store's lock after
-/// a restart: otherwise the late writes of another process would be mixed with those of the next try.
+/// Ends the leases of all shards.
+///
+/// Only for a process that is certain to be alone, such as the holder of an embedded store's lock after a restart. Otherwise late writes
+/// of another process could mix with those of the next attempt.
 pub async fn end_leases<S: Store>(store: &S) -> Result<(), ReadError> {
     for (shard, _) in checkpoint::read_all(store).await? {
         let held = checkpoint::read(store, &shard).await?;
-        let mut ended = held.record.clone();
-        if let Some(batch) = &mut ended.in_flight {
-            batch.lease_until = Timestamp::default();
-            match checkpoint::move_to(store, &shard, &held, ended).await {
-                // Whoever moved it meanwhile is alive.
-                Ok(_) | Err(crate::ports::PutError::Conflict) => {}
-                Err(crate::ports::PutError::Store(source)) => return Err(source.into()),
-            }
+        if held.record.in_flight.is_none() {
+            continue;
+        }
+        let ended = held.record.with_shorter_lease(event::Timestamp::default());
+        match checkpoint::replace(store, &shard, &held, ended).await {
+            // An attempt that moved the checkpoint in between is alive and keeps its lease.
+            Ok(_) | Err(PutError::Conflict) => {}
+            Err(PutError::Store(source)) => return Err(source.into()),
         }
     }
     Ok(())
-}
-
-pub(crate) fn expiring(items: &mut [Item], at: Timestamp) {
-    for item in items {
-        item.expires_at = Some(at);
-    }
 }

@@ -1,63 +1,77 @@
-//! How far a shard is done, and which batch of it is in flight: one small item per shard.
+//! The checkpoint of a shard: how far the shard is committed, and which batch is in flight. One small item per shard.
 //!
-//! Everything a batch writes becomes visible by the cursor alone, at once: a delta counts if and only if its batch begins at or
-//! before `done`. The keys a batch writes are not here but in its receipt, so that the item stays a few hundred bytes:
-//! all cursors share a partition, and each batch moves one twice.
+//! Everything a batch writes becomes visible at once, when the checkpoint moves: a delta counts if and only if its batch begins at or
+//! before [`Checkpoint::committed`]. The keys a batch writes are listed in its receipt instead, so that the checkpoint stays a few
+//! hundred bytes: all checkpoints share a partition, and each batch writes one twice.
+//!
+//! ```text
+//! idle ── begin ─▶ in flight ── end ─▶ idle, `committed` is the batch's last record
+//!                    │   ▲
+//!                    └───┘ take over: the attempt died and its lease has expired
+//! ```
 
 use event::{SequenceNumber, ShardId, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use crate::codec::{Malformed, Reader, Writer};
+use crate::codec::{self, Malformed, StoredRecord};
 use crate::directory::tenants::ErasureCount;
 use crate::layout;
 use crate::ports::{PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 
-/// The state of a shard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
-    /// Every record up to here is handled; `None`: nothing yet.
-    pub done: Option<SequenceNumber>,
-    /// The batch that a try is writing, or was when it died.
+/// The stored position of a shard with its totals.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Every record up to and including this one is handled and visible. `None` if no batch was committed yet.
+    #[serde(with = "codec::option")]
+    pub committed: Option<SequenceNumber>,
+    /// The batch that an attempt is writing, or was writing when it died.
     pub in_flight: Option<InFlight>,
-    /// What became of all records up to `done`.
+    /// Outcomes of all records up to `committed`.
     pub totals: Totals,
-    /// The newest event counted.
+    /// When the newest counted event happened.
+    #[serde(with = "codec::option")]
     pub newest_event: Option<Timestamp>,
-    /// When the last record up to `done` arrived: the shard is complete until then.
+    /// When the stream received the newest committed record: the shard is complete until then.
+    #[serde(with = "codec::option")]
     pub last_arrival: Option<Timestamp>,
 }
 
-/// A batch being written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A batch that is being written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
-    /// Its first record; its receipt and deltas lie under this number.
+    /// Its first record. The keys of its receipt and deltas contain this number.
+    #[serde(with = "codec::form")]
     pub first: SequenceNumber,
     /// Its last record.
+    #[serde(with = "codec::form")]
     pub last: SequenceNumber,
-    /// Which try writes it.
+    /// The ID of the attempt that writes it.
+    #[serde(with = "postcard::fixint::le")]
     pub attempt: u64,
-    /// Until then nobody else touches it: writes of the try may still land.
+    /// No other attempt may modify the batch before this time: writes of the attempt may still land.
+    #[serde(with = "codec::form")]
     pub lease_until: Timestamp,
 }
 
-/// What became of records and events: each count of an event that was read is exactly one of duplicate or aggregated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Outcomes of records and events. Each count of an event that was read is either a duplicate or aggregated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Records taken from the stream.
     pub records: u64,
-    /// Counts of events in them: one per recipient.
+    /// Counts of events in these records: one per recipient.
     pub events: u64,
-    /// Counts dropped because the same event was counted before.
+    /// Counts that were dropped because the same event had been counted.
     pub duplicates: u64,
-    /// Counts that came long after they happened; they are counted all the same.
+    /// Counts of late events. They are part of `aggregated`.
     pub late: u64,
     /// Counts in deltas.
     pub aggregated: u64,
     /// Parts of records that cannot be read.
     pub quarantined: u64,
-    /// Parts of records that are no events of mail by design.
+    /// Parts of records that are not email events by design.
     pub ignored: u64,
-    /// Counts whose tenant was in doubt.
+    /// Counts whose tenant is in doubt. They are part of `aggregated`.
     pub conflicts: u64,
 }
 
@@ -69,14 +83,14 @@ impl Totals {
         }
     }
 
-    /// What came on top of `earlier`, which these totals were once.
+    /// The difference to `earlier`, an older state of these totals.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let mut grown = *self;
-        for (count, &before) in grown.fields_mut().into_iter().zip(&earlier.fields()) {
+        let mut difference = *self;
+        for (count, &before) in difference.fields_mut().into_iter().zip(&earlier.fields()) {
             *count = count.saturating_sub(before);
         }
-        grown
+        difference
     }
 
     fn fields(&self) -> [u64; 8] {
@@ -88,115 +102,124 @@ impl Totals {
         let Self { records, events, duplicates, late, aggregated, quarantined, ignored, conflicts } = self;
         [records, events, duplicates, late, aggregated, quarantined, ignored, conflicts]
     }
-
-    pub(crate) fn write(&self, writer: &mut Writer) {
-        for count in self.fields() {
-            writer.number(count);
-        }
-    }
-
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut totals = Self::default();
-        for count in totals.fields_mut() {
-            *count = reader.number()?;
-        }
-        Ok(totals)
-    }
 }
 
-impl Cursor {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.maybe(self.done.as_ref(), |w, done| _ = w.text(done.as_str()));
-        writer.maybe(self.in_flight.as_ref(), |w, batch| {
-            w.text(batch.first.as_str())
-                .text(batch.last.as_str())
-                .fixed(batch.attempt)
-                .time(batch.lease_until);
-        });
-        self.totals.write(&mut writer);
-        writer.maybe(self.newest_event, |w, at| _ = w.time(at));
-        writer.maybe(self.last_arrival, |w, at| _ = w.time(at));
-        writer.finish()
+impl Checkpoint {
+    /// The batch in flight whose lease is valid at `now`, if there is one.
+    pub(super) fn leased_at(&self, now: Timestamp) -> Option<&InFlight> {
+        self.in_flight.as_ref().filter(|batch| now < batch.lease_until)
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes)?;
-        let cursor = Self {
-            done: reader.maybe(Reader::sequence)?,
-            in_flight: reader.maybe(|r| {
-                Ok(InFlight {
-                    first: r.sequence()?,
-                    last: r.sequence()?,
-                    attempt: r.fixed()?,
-                    lease_until: r.time()?,
-                })
-            })?,
-            totals: Totals::read(&mut reader)?,
-            newest_event: reader.maybe(Reader::time)?,
-            last_arrival: reader.maybe(Reader::time)?,
+    /// The same position with `batch` in flight.
+    pub(super) fn with_in_flight(&self, batch: InFlight) -> Self {
+        Self { in_flight: Some(batch), ..self.clone() }
+    }
+
+    /// The same batch in flight under a lease that ends at `until`, unless it ends earlier already.
+    pub(super) fn with_shorter_lease(&self, until: Timestamp) -> Self {
+        let mut shortened = self.clone();
+        if let Some(batch) = &mut shortened.in_flight {
+            batch.lease_until = batch.lease_until.min(until);
+        }
+        shortened
+    }
+
+    /// The position behind a batch that ends at `last`: nothing is in flight, and its outcomes are in the totals.
+    pub(super) fn after_commit(
+        &self,
+        last: SequenceNumber,
+        arrived_at: Timestamp,
+        totals: &Totals,
+        newest_event: Option<Timestamp>,
+    ) -> Self {
+        let mut after = Self {
+            committed: Some(last),
+            in_flight: None,
+            totals: self.totals,
+            newest_event: self.newest_event.max(newest_event),
+            last_arrival: self.last_arrival.max(Some(arrived_at)),
         };
-        reader.end()?;
-        Ok(cursor)
+        after.totals.add(totals);
+        after
     }
 }
 
-/// The cursor of one shard.
-pub async fn read<S: Store>(store: &S, shard: &ShardId) -> Result<Versioned<Cursor>, ReadError> {
-    stored::read(store, layout::checkpoint(shard), Cursor::decode).await
+impl StoredRecord for Checkpoint {
+    const NAME: &'static str = "checkpoint";
+    const FORMAT: u8 = 3;
 }
 
-/// Reads the cursor of one shard and the erasure count in one call, since every batch begins with both.
-pub(crate) async fn read_with_erasures<S: Store>(
+/// Reads the checkpoint of one shard. A shard without one has the default checkpoint.
+pub async fn read<S: Store>(store: &S, shard: &ShardId) -> Result<Versioned<Checkpoint>, ReadError> {
+    stored::get(store, layout::checkpoint(shard)).await
+}
+
+/// Reads the checkpoint of one shard and the erasure count in one call, since every batch begins with both.
+pub(super) async fn read_with_erasures<S: Store>(
     store: &S,
     shard: &ShardId,
-) -> Result<(Versioned<Cursor>, ErasureCount), ReadError> {
-    let key = layout::checkpoint(shard);
-    let mut found = store.get(vec![key.clone(), layout::erasure_count()]).await?.into_iter();
-    let (cursor, erasures) = (found.next().flatten(), found.next().flatten());
-    let cursor = stored::decoded(key, cursor, Cursor::decode)?;
-    Ok((cursor, ErasureCount::of(erasures.as_ref())))
+) -> Result<(Versioned<Checkpoint>, ErasureCount), ReadError> {
+    let keys = vec![layout::checkpoint(shard), layout::erasure_count()];
+    let mut found = store.get(keys).await?.into_iter();
+    let (checkpoint, erasures) = (found.next().flatten(), found.next().flatten());
+    Ok((stored::decode_or_default(checkpoint.as_ref())?, ErasureCount::of(erasures.as_ref())))
 }
 
-/// The cursors of all shards.
-pub async fn read_all<S: Store>(store: &S) -> Result<Vec<(ShardId, Cursor)>, ReadError> {
-    let mut cursors = Vec::new();
+/// Reads the checkpoints of all shards.
+pub async fn read_all<S: Store>(store: &S) -> Result<Vec<(ShardId, Checkpoint)>, ReadError> {
+    let mut checkpoints = Vec::new();
     for item in stored::range(store, layout::whole(layout::CHECKPOINTS)).await? {
-        let shard = ShardId::new(&item.key.sort).map_err(|_| Malformed::Damaged("not a shard"));
-        match shard.and_then(|shard| Ok((shard, Cursor::decode(&item.body)?))) {
-            Ok(cursor) => cursors.push(cursor),
-            Err(source) => return Err(ReadError::Record { key: item.key, source }),
+        let checkpoint = stored::decode(&item)?;
+        match ShardId::new(&item.key.sort) {
+            Ok(shard) => checkpoints.push((shard, checkpoint)),
+            Err(_) => {
+                let source = Malformed::Damaged("its key is not a shard");
+                return Err(ReadError::Record { key: item.key, source });
+            }
         }
     }
-    Ok(cursors)
+    Ok(checkpoints)
 }
 
-/// Moves a cursor, if it is still as it was read.
-pub(crate) async fn move_to<S: Store>(
+/// Writes `to` if the stored checkpoint is still the one that was read as `from`.
+pub(crate) async fn replace<S: Store>(
     store: &S,
     shard: &ShardId,
-    from: &Versioned<Cursor>,
-    to: Cursor,
-) -> Result<Versioned<Cursor>, PutError> {
-    let version = stored::write(store, layout::checkpoint(shard), to.encode(), from.version).await?;
+    from: &Versioned<Checkpoint>,
+    to: Checkpoint,
+) -> Result<Versioned<Checkpoint>, PutError> {
+    let version = stored::put_if(store, layout::checkpoint(shard), &to, from.version).await?;
     Ok(Versioned { record: to, version: Some(version) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::samples;
 
-    #[test]
-    fn a_cursor_is_read_as_it_was_written() {
+    fn number(value: u64) -> SequenceNumber {
+        SequenceNumber::from(value)
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn in_flight(lease_until: i64) -> Checkpoint {
+        let batch = InFlight { first: number(5), last: number(9), attempt: 1, lease_until: at(lease_until) };
+        Checkpoint { committed: Some(number(4)), ..Checkpoint::default() }.with_in_flight(batch)
+    }
+
+    fn full() -> Checkpoint {
         let number =
             SequenceNumber::parse("49590338271490256608559692538361571095921575989136588898").unwrap();
-        let full = Cursor {
-            done: Some(number.clone()),
+        Checkpoint {
+            committed: Some(number.clone()),
             in_flight: Some(InFlight {
                 first: number.clone(),
                 last: number,
                 attempt: u64::MAX,
-                lease_until: Timestamp::from_millis(1_763_000_000_000),
+                lease_until: at(1_763_000_000_000),
             }),
             totals: Totals {
                 records: 1,
@@ -208,11 +231,70 @@ mod tests {
                 ignored: 7,
                 conflicts: 8,
             },
-            newest_event: Some(Timestamp::from_millis(-1)),
+            newest_event: Some(at(-1)),
             last_arrival: None,
-        };
-        for cursor in [Cursor::default(), full] {
-            assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         }
+    }
+
+    #[test]
+    fn checkpoint_is_read_as_it_was_written() {
+        for checkpoint in [Checkpoint::default(), full()] {
+            assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
+        }
+    }
+
+    #[test]
+    fn stored_sample_of_each_format_is_read() {
+        samples::check("checkpoint-3", &full());
+    }
+
+    #[test]
+    fn lease_is_valid_until_its_last_millisecond() {
+        for (now, expected) in [(0, true), (99, true), (100, false), (101, false)] {
+            assert_eq!(in_flight(100).leased_at(at(now)).is_some(), expected, "{now}");
+        }
+        assert_eq!(Checkpoint::default().leased_at(at(0)), None);
+    }
+
+    #[test]
+    fn lease_is_shortened_but_never_prolonged() {
+        for (until, expected) in [(50, 50), (100, 100), (200, 100)] {
+            let shortened = in_flight(100).with_shorter_lease(at(until));
+            assert_eq!(shortened, in_flight(expected), "{until}");
+        }
+        assert_eq!(Checkpoint::default().with_shorter_lease(at(5)), Checkpoint::default());
+    }
+
+    #[test]
+    fn commit_moves_the_position_ends_the_flight_and_adds_the_totals() {
+        let totals = Totals { records: 5, events: 7, ..Totals::default() };
+        let first = in_flight(100).after_commit(number(9), at(60), &totals, Some(at(50)));
+        assert_eq!((&first.committed, &first.in_flight), (&Some(number(9)), &None));
+        assert_eq!((first.newest_event, first.last_arrival), (Some(at(50)), Some(at(60))));
+        // An older batch, such as a replay, never moves the times back.
+        let second = first.after_commit(number(12), at(40), &totals, None);
+        assert_eq!((second.newest_event, second.last_arrival), (Some(at(50)), Some(at(60))));
+        assert_eq!((second.totals.records, second.totals.events), (10, 14));
+    }
+
+    #[test]
+    fn totals_since_an_earlier_state_are_what_was_added() {
+        let added = full().totals;
+        let mut sum = Totals { records: 10, ignored: 3, ..Totals::default() };
+        let before = sum;
+        sum.add(&added);
+        assert_eq!(sum.since(&before), added);
+        assert_eq!(before.since(&sum), Totals::default());
+    }
+
+    #[tokio::test]
+    async fn checkpoint_that_moved_meanwhile_is_not_replaced() {
+        let store = crate::memory::MemoryStore::new();
+        let shard = ShardId::new("shard-1").unwrap();
+        let read = read(&store, &shard).await.unwrap();
+        let moved = replace(&store, &shard, &read, in_flight(1)).await.unwrap();
+        let late = replace(&store, &shard, &read, Checkpoint::default()).await;
+        assert!(matches!(late, Err(PutError::Conflict)), "{late:?}");
+        assert_eq!(read_all(&store).await.unwrap(), [(shard, moved.record)]);
     }
 }

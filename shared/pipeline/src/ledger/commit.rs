@@ -1,255 +1,322 @@
-//! Begin, write, end: one commit of one shard.
+//! One commit of one shard: begin, write, end.
 //!
 //! ```text
-//! in flight of a dead try? ─▶ take its lease over ─▶ remove what it may have written and this batch will not
+//! a dead attempt's batch in flight? ─▶ take its lease over ─▶ remove what it may have written and this batch will not
 //!        │                                                                    │
 //!        ▼                                                                    ▼
 //!      begin (lease) ─▶ receipt ─▶ deltas, quarantine ─▶ register of tenants ─▶ end (visible)
 //! ```
 //!
-//! The receipt is written first and alone, so that whoever finds the batch in flight knows every key it may have written: no
-//! receipt, no deltas. Keys that both tries write are not removed but overwritten: a removal that lands twice must
-//! not hit what was written in between.
+//! The receipt is written first and alone, so that the next attempt knows every key that this one may have written: no receipt, no
+//! deltas. Keys that both attempts write are overwritten, never removed: a removal that lands twice must not hit what was written in
+//! between.
 //!
 //! A commit writes deltas first, then entries in the register of tenants, and then reads the erasure count again. An erasure removes the
-//! entry, raises the count, and then looks for deltas again. So either the commit or the erasure sees the other, and a tenant with
-//! deltas is always listed.
+//! entry, increments the count, and then looks for deltas again. So at least one of the two sees the other, and a tenant with deltas is
+//! always listed.
 
 use std::collections::HashSet;
 
 use event::{SequenceNumber, ShardId, Timestamp};
 
-use super::aggregate::{AggregateError, Attempt, Delta, Folded, Record, Settings};
-use super::registration::Registered;
+use super::accumulate::{Accumulated, Delta};
+use super::batch::{Attempt, Record};
+use super::checkpoint::{self, Checkpoint, InFlight};
+use super::quarantine;
+use super::receipt::{DeltaEntry, FirstPart, Receipt};
+use super::registration::RegisteredTenants;
 use crate::directory::tenants::{self, ErasureCount};
 use crate::layout;
-use crate::ledger::checkpoint::{self, Cursor, InFlight};
-use crate::ledger::quarantine;
-use crate::ledger::receipt::{Entry, Receipt};
-use crate::ports::{Clock, Item, Key, PutError, Store};
-use crate::stored::{ReadError, Versioned};
+use crate::ports::{Clock, Item, Key, PutError, Store, StoreError};
+use crate::stored::{self, ReadError, Versioned};
 
-/// Items in one call to the store: small enough that the call is over within the landing time, large enough for its concurrency.
+/// Items in one call to the store: few enough to finish within the landing time, many enough to use the store's concurrency.
 const ITEMS_PER_CALL: usize = 100;
 
-/// What a commit needs besides the batch.
-pub(super) struct Step<'a, S, C> {
-    pub(super) store: &'a S,
-    pub(super) clock: &'a C,
-    pub(super) settings: &'a Settings,
-    pub(super) shard: &'a ShardId,
-    pub(super) attempt: Attempt,
-    /// Tenants that are known to have an entry in the register.
-    pub(super) registered: &'a Registered,
+/// Time limits of the commit protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitSettings {
+    /// The longest time from issuing a write until it takes effect, plus the largest difference between the clocks of two processes.
+    /// Defaults to 10 seconds, which is above the store client's time-out for one call with all its retries.
+    pub landing_ms: i64,
+    /// How long deltas are kept. Receipts are kept twice as long. Defaults to 3 days; compaction merges deltas within hours.
+    pub keep_ms: i64,
+    /// How long quarantined records are kept. Defaults to 14 days.
+    pub quarantine_ms: i64,
 }
 
-/// A commit that happened.
-pub(super) struct Done {
-    pub(super) cursor: Versioned<Cursor>,
+impl Default for CommitSettings {
+    fn default() -> Self {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        Self { landing_ms: 10_000, keep_ms: 3 * DAY_MS, quarantine_ms: 14 * DAY_MS }
+    }
+}
+
+/// Why a batch was not handled, or only in part. The trigger delivers it again; nothing is lost and nothing is counted twice.
+#[derive(Debug, thiserror::Error)]
+pub enum AggregateError {
+    /// Another attempt holds the lease, or died while it held it.
+    #[error(
+        "shard {shard} is being written by another attempt until {until}: deliver the batch again after that"
+    )]
+    Busy {
+        /// The shard.
+        shard: ShardId,
+        /// When the lease expires.
+        until: Timestamp,
+    },
+    /// Another attempt moved the checkpoint since this one read it.
+    #[error("another attempt moved the checkpoint of shard {shard}: deliver the batch again")]
+    Conflict {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The attempt reached its deadline.
+    #[error("no time left to count shard {shard}: allow more time or deliver smaller batches")]
+    OutOfTime {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The store failed.
+    #[error("a batch of shard {shard} was not counted")]
+    Store {
+        /// The shard.
+        shard: ShardId,
+        /// The failed call.
+        #[source]
+        source: StoreError,
+    },
+    /// A stored record cannot be read.
+    #[error("a batch of shard {shard} was not counted")]
+    Read {
+        /// The shard.
+        shard: ShardId,
+        /// The record and what is wrong with it.
+        #[source]
+        source: ReadError,
+    },
+}
+
+/// Everything a commit needs except the batch.
+pub(super) struct Commit<'a, S, C> {
+    pub(super) store: &'a S,
+    pub(super) clock: &'a C,
+    pub(super) settings: CommitSettings,
+    pub(super) attempt: Attempt,
+    pub(super) shard: &'a ShardId,
+    /// Tenants whose register entries need not be written.
+    pub(super) registered: &'a RegisteredTenants,
+}
+
+/// What a successful commit leaves: the new checkpoint, and how many items were written.
+pub(super) struct CommitResult {
+    pub(super) checkpoint: Versioned<Checkpoint>,
     pub(super) items: u64,
 }
 
-/// What a batch will write.
-struct Plan {
+/// The items of a batch, the first part of the receipt first.
+struct WritePlan {
     first: SequenceNumber,
     last: SequenceNumber,
     arrived_at: Timestamp,
     items: Vec<Item>,
 }
 
-/// Nobody touches a batch under a lease that has not ended.
-pub(super) fn refuse_if_busy<C: Clock>(
-    cursor: &Cursor,
-    clock: &C,
+/// Refuses to go on while another attempt's lease is valid.
+pub(super) fn refuse_if_leased(
+    checkpoint: &Checkpoint,
+    now: Timestamp,
     shard: &ShardId,
 ) -> Result<(), AggregateError> {
-    match &cursor.in_flight {
-        Some(batch) if clock.now() < batch.lease_until => {
-            Err(AggregateError::Busy { shard: shard.clone(), until: batch.lease_until })
-        }
-        _ => Ok(()),
+    match checkpoint.leased_at(now) {
+        Some(batch) => Err(AggregateError::Busy { shard: shard.clone(), until: batch.lease_until }),
+        None => Ok(()),
     }
 }
 
-impl<S: Store, C: Clock> Step<'_, S, C> {
-    /// Commits what was folded from `taken`, which is not empty.
-    pub(super) async fn commit(
+impl<S: Store, C: Clock> Commit<'_, S, C> {
+    /// Commits what was accumulated from `taken`. `held` is the checkpoint that the attempt read.
+    pub(super) async fn run(
         &self,
-        mut held: Versioned<Cursor>,
+        mut held: Versioned<Checkpoint>,
         taken: &[Record<'_>],
-        folded: &Folded,
-    ) -> Result<Done, AggregateError> {
-        let Some(plan) = self.plan(taken, folded) else {
-            return Ok(Done { cursor: held, items: 0 });
+        accumulated: &Accumulated,
+    ) -> Result<CommitResult, AggregateError> {
+        let Some(plan) = self.plan(taken, accumulated) else {
+            return Ok(CommitResult { checkpoint: held, items: 0 });
         };
         if let Some(dead) = held.record.in_flight.clone() {
-            let taken_over = self.lease(dead.first.clone(), dead.last);
-            held = self.move_to(&held, Cursor { in_flight: Some(taken_over), ..held.record.clone() }).await?;
+            // Under a lease of its own, so that two attempts never clean up at the same time.
+            let taken_over = held.record.with_in_flight(self.lease(dead.first.clone(), dead.last));
+            held = self.replace(&held, taken_over).await?;
             if let Err(error) = self.clean_up(&dead.first, &plan).await {
                 self.shorten_lease(&held).await;
                 return Err(error);
             }
             if dead.first > plan.last {
-                return Err(self.wait(&held, &plan).await?);
+                return Err(self.wait_for_removals(&held, &plan).await?);
             }
         }
-        let in_flight = self.lease(plan.first.clone(), plan.last.clone());
-        held = self.move_to(&held, Cursor { in_flight: Some(in_flight), ..held.record.clone() }).await?;
+        let begun = held.record.with_in_flight(self.lease(plan.first.clone(), plan.last.clone()));
+        held = self.replace(&held, begun).await?;
         let written = match self.write(&plan).await {
-            Ok(()) => self.register(&folded.deltas).await,
+            Ok(()) => self.register(&accumulated.deltas).await,
             failed => failed,
         };
         if let Err(error) = written {
             self.shorten_lease(&held).await;
             return Err(error);
         }
-        let before = &held.record;
-        let mut after = Cursor {
-            done: Some(plan.last),
-            in_flight: None,
-            totals: before.totals,
-            newest_event: before.newest_event.max(folded.newest_event),
-            last_arrival: before.last_arrival.max(Some(plan.arrived_at)),
-        };
-        after.totals.add(&folded.totals);
-        let cursor = self.move_to(&held, after).await?;
-        Ok(Done { cursor, items: plan.items.len() as u64 })
+        let ended = held.record.after_commit(
+            plan.last,
+            plan.arrived_at,
+            &accumulated.totals,
+            accumulated.newest_event,
+        );
+        let checkpoint = self.replace(&held, ended).await?;
+        Ok(CommitResult { checkpoint, items: plan.items.len() as u64 })
     }
 
-    fn plan(&self, taken: &[Record<'_>], folded: &Folded) -> Option<Plan> {
+    /// The items to write; `None` if `taken` is empty.
+    fn plan(&self, taken: &[Record<'_>], accumulated: &Accumulated) -> Option<WritePlan> {
         let (first, last) = (taken.first()?.sequence.clone(), taken.last()?.sequence.clone());
         let arrived_at = taken.iter().map(|record| record.arrived_at).max()?;
-        let expires_at = Some(arrived_at.max(self.clock.now()).plus_millis(self.settings.keep_ms));
+        // From now on if the batch was delayed: deltas must live long enough to be compacted.
+        let kept_from = arrived_at.max(self.clock.now());
+        let expires_at = Some(kept_from.plus_millis(self.settings.keep_ms));
         let mut items = Vec::new();
-        let mut tenants = Vec::with_capacity(folded.deltas.len());
-        for delta in &folded.deltas {
+        let mut deltas = Vec::with_capacity(accumulated.deltas.len());
+        for delta in &accumulated.deltas {
             let bytes = delta.parts.iter().map(|part| part.len() as u64).sum();
-            tenants.push(Entry { tenant: delta.tenant.clone(), parts: delta.parts.len(), bytes });
+            deltas.push(DeltaEntry { tenant: delta.tenant.clone(), parts: delta.parts.len(), bytes });
             for (part, body) in delta.parts.iter().enumerate() {
                 let key = layout::delta(&delta.tenant, self.shard, &first, part);
                 items.push(Item { key, body: body.clone(), version: 0, expires_at });
             }
         }
-        let mut quarantined = quarantine::items(&folded.quarantined, self.shard, &first, arrived_at);
-        super::aggregate::expiring(&mut quarantined, arrived_at.plus_millis(self.settings.quarantine_ms));
+        let quarantine_until = arrived_at.plus_millis(self.settings.quarantine_ms);
+        let quarantined = quarantine::items(&accumulated.quarantined, self.shard, &first, arrived_at);
         let receipt = Receipt {
             arrived_at,
-            tenants,
+            deltas,
             quarantine: quarantined.iter().map(|item| item.key.clone()).collect(),
-            totals: folded.totals,
-            identities: folded.identities.clone(),
+            totals: accumulated.totals,
+            identities: accumulated.identities.clone(),
         };
-        items.extend(quarantined);
-        // Twice as long as deltas: what a dead try wrote must stay known as long as it may lie there.
-        let kept_until =
-            self.clock.now().max(arrived_at).plus_millis(self.settings.keep_ms.saturating_mul(2));
-        items.splice(0..0, receipt.items(self.shard, &first, kept_until));
-        Some(Plan { first, last, arrived_at, items })
+        items.extend(quarantined.into_iter().map(|item| Item { expires_at: Some(quarantine_until), ..item }));
+        // Twice as long as deltas: the keys that a dead attempt wrote must be known for as long as anything may lie there.
+        let receipt_until = kept_from.plus_millis(self.settings.keep_ms.saturating_mul(2));
+        items.splice(0..0, receipt.items(self.shard, &first, receipt_until));
+        Some(WritePlan { first, last, arrived_at, items })
     }
 
-    /// Removes what a dead try of the batch beginning at `dead` may have written and this one will not.
-    async fn clean_up(&self, dead: &SequenceNumber, plan: &Plan) -> Result<(), AggregateError> {
-        let place = layout::receipt(self.shard, dead, 0);
-        let found = self.store.get(vec![place.clone()]).await.map_err(|source| self.failed(source))?;
+    /// Removes what a dead attempt of the batch beginning at `dead` may have written and this attempt will not overwrite.
+    async fn clean_up(&self, dead: &SequenceNumber, plan: &WritePlan) -> Result<(), AggregateError> {
+        let receipt_key = layout::receipt(self.shard, dead, 0);
+        let found = self.store.get(vec![receipt_key.clone()]).await.map_err(|source| self.failed(source))?;
         let Some(item) = found.into_iter().flatten().next() else {
             return Ok(());
         };
-        let (mut receipt, parts) =
-            Receipt::decode_first(&item.body).map_err(|source| AggregateError::Read {
-                shard: self.shard.clone(),
-                source: ReadError::Record { key: place.clone(), source },
-            })?;
-        // Only the first part was read: the others are known by their number.
-        receipt.identities.clear();
-        let mut keys = receipt.keys(self.shard, dead);
-        keys.extend((1..parts).map(|part| layout::receipt(self.shard, dead, part)));
-        let kept: HashSet<Key> = plan.items.iter().map(|item| item.key.clone()).collect();
-        keys.retain(|key| !kept.contains(key));
+        let receipt: FirstPart = stored::decode(&item)
+            .map_err(|source| AggregateError::Read { shard: self.shard.clone(), source })?;
+        let overwritten: HashSet<&Key> = plan.items.iter().map(|item| &item.key).collect();
+        let mut keys = receipt.keys_of_batch(self.shard, dead);
+        keys.retain(|key| !overwritten.contains(key));
         for keys in keys.chunks(ITEMS_PER_CALL) {
-            self.check_time()?;
-            self.store.delete(keys.to_vec()).await.map_err(|source| self.failed(source))?;
+            self.delete(keys.to_vec()).await?;
         }
-        // Last, because it is what the others are known by.
-        if !kept.contains(&place) {
-            self.check_time()?;
-            self.store.delete(vec![place]).await.map_err(|source| self.failed(source))?;
+        // The first part of the receipt comes last, because it is what lists the other keys.
+        if !overwritten.contains(&receipt_key) {
+            self.delete(vec![receipt_key]).await?;
         }
         Ok(())
     }
 
-    /// What was removed lies ahead of this batch, where a later one may write as soon as this one is done; a removal that lands twice must
-    /// not hit it. So everyone waits until none can land any more. Rare: a try died after the stream had been set forward and back.
-    async fn wait(&self, held: &Versioned<Cursor>, plan: &Plan) -> Result<AggregateError, AggregateError> {
+    /// Leases the shard until no removal can land any more, and returns the error that makes the trigger deliver the batch again.
+    ///
+    /// The removed keys lie ahead of this batch, where a later batch may write as soon as this one is committed, and a removal that
+    /// lands twice must not hit those writes. Rare: an attempt died after the stream had been set forward and back again.
+    async fn wait_for_removals(
+        &self,
+        held: &Versioned<Checkpoint>,
+        plan: &WritePlan,
+    ) -> Result<AggregateError, AggregateError> {
         let until = self.clock.now().plus_millis(self.settings.landing_ms);
         let lease = InFlight { lease_until: until, ..self.lease(plan.first.clone(), plan.last.clone()) };
-        self.move_to(held, Cursor { in_flight: Some(lease), ..held.record.clone() }).await?;
+        self.replace(held, held.record.with_in_flight(lease)).await?;
         Ok(AggregateError::Busy { shard: self.shard.clone(), until })
     }
 
-    async fn write(&self, plan: &Plan) -> Result<(), AggregateError> {
+    async fn write(&self, plan: &WritePlan) -> Result<(), AggregateError> {
         let (receipt, others) = plan.items.split_at(plan.items.len().min(1));
-        self.check_time()?;
-        self.store.put(receipt.to_vec()).await.map_err(|source| self.failed(source))?;
+        self.put(receipt.to_vec()).await?;
         for items in others.chunks(ITEMS_PER_CALL) {
-            self.check_time()?;
-            self.store.put(items.to_vec()).await.map_err(|source| self.failed(source))?;
+            self.put(items.to_vec()).await?;
         }
         Ok(())
     }
 
-    /// Writes the missing entries of the batch's tenants to the register, after their deltas. The receipt does not list them, since
-    /// an entry that a failed attempt wrote does no harm.
+    /// Writes the missing register entries of the batch's tenants, after their deltas. The receipt does not list them, since an entry
+    /// that a failed attempt wrote does no harm.
     async fn register(&self, deltas: &[Delta]) -> Result<(), AggregateError> {
-        let unknown = deltas.iter().filter(|delta| !self.registered.contains(&delta.tenant));
-        self.put_entries(unknown).await?;
-        if self.registered.as_of()
-            == ErasureCount::read(self.store).await.map_err(|source| self.failed(source))?
-        {
+        let missing = deltas.iter().filter(|delta| !self.registered.contains(&delta.tenant));
+        self.put_entries(missing).await?;
+        let erasures = ErasureCount::read(self.store).await.map_err(|source| self.failed(source))?;
+        if erasures == self.registered.as_of() {
             return Ok(());
         }
-        // An erasure ran since this batch began and may have removed any entry that was taken for written.
+        // An erasure ran since this batch began. It may have removed any entry that this process believes to exist.
         self.put_entries(deltas.iter()).await
     }
 
     async fn put_entries(&self, deltas: impl Iterator<Item = &Delta>) -> Result<(), AggregateError> {
         let entries: Vec<Item> = deltas.map(|delta| tenants::entry(&delta.tenant)).collect();
         for entries in entries.chunks(ITEMS_PER_CALL) {
-            self.check_time()?;
-            self.store.put(entries.to_vec()).await.map_err(|source| self.failed(source))?;
+            self.put(entries.to_vec()).await?;
         }
         Ok(())
     }
 
-    /// After a failure the batch need not wait for the whole lease: what was issued until now has landed once the landing time is over.
-    /// Best effort; the lease ends by itself too.
-    async fn shorten_lease(&self, held: &Versioned<Cursor>) {
-        let mut given_back = held.record.clone();
-        if let Some(batch) = &mut given_back.in_flight {
-            batch.lease_until = batch.lease_until.min(self.clock.now().plus_millis(self.settings.landing_ms));
-        }
-        if let Err(error) = checkpoint::move_to(self.store, self.shard, held, given_back).await {
-            tracing::debug!(shard = %self.shard, %error, "lease not shortened");
+    /// After a failure the next attempt need not wait for the whole lease: every write issued so far has landed once the landing time is
+    /// over. Best effort, since the lease expires by itself too.
+    async fn shorten_lease(&self, held: &Versioned<Checkpoint>) {
+        let until = self.clock.now().plus_millis(self.settings.landing_ms);
+        let shortened = held.record.with_shorter_lease(until);
+        if let Err(error) = checkpoint::replace(self.store, self.shard, held, shortened).await {
+            tracing::debug!(shard.id = %self.shard, %error, "the lease of a failed attempt was not shortened");
         }
     }
 
-    async fn move_to(
+    async fn replace(
         &self,
-        from: &Versioned<Cursor>,
-        to: Cursor,
-    ) -> Result<Versioned<Cursor>, AggregateError> {
-        self.check_time()?;
-        checkpoint::move_to(self.store, self.shard, from, to).await.map_err(|error| match error {
+        from: &Versioned<Checkpoint>,
+        to: Checkpoint,
+    ) -> Result<Versioned<Checkpoint>, AggregateError> {
+        self.check_deadline()?;
+        checkpoint::replace(self.store, self.shard, from, to).await.map_err(|error| match error {
             PutError::Conflict => AggregateError::Conflict { shard: self.shard.clone() },
             PutError::Store(source) => self.failed(source),
         })
     }
 
+    async fn put(&self, items: Vec<Item>) -> Result<(), AggregateError> {
+        self.check_deadline()?;
+        self.store.put(items).await.map_err(|source| self.failed(source))
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), AggregateError> {
+        self.check_deadline()?;
+        self.store.delete(keys).await.map_err(|source| self.failed(source))
+    }
+
+    /// A batch in flight that this attempt holds until every write it may issue has landed.
     fn lease(&self, first: SequenceNumber, last: SequenceNumber) -> InFlight {
         let lease_until = self.attempt.deadline.plus_millis(self.settings.landing_ms);
         InFlight { first, last, attempt: self.attempt.id, lease_until }
     }
 
-    fn check_time(&self) -> Result<(), AggregateError> {
+    /// Checked before every write: a write issued after the deadline could land after the lease.
+    fn check_deadline(&self) -> Result<(), AggregateError> {
         if self.clock.now() < self.attempt.deadline {
             Ok(())
         } else {
@@ -257,7 +324,7 @@ impl<S: Store, C: Clock> Step<'_, S, C> {
         }
     }
 
-    fn failed(&self, source: crate::ports::StoreError) -> AggregateError {
+    fn failed(&self, source: StoreError) -> AggregateError {
         AggregateError::Store { shard: self.shard.clone(), source }
     }
 }

@@ -1,16 +1,17 @@
-//! Which events a shard counted lately: what drops the duplicates that upstream makes.
+//! The deduplication window of a shard: the events it counted most recently. It drops the duplicates that upstream services deliver.
 //!
-//! EventBridge and SNS deliver at least once and SES may publish twice, mostly seconds to minutes apart. The memory holds the newest
-//! [`Memory::MAX_IDENTITIES`] counted events of one shard, oldest out first, so it catches every duplicate that comes in
-//! the same shard with at most so many events counted in between (at 1,000 records a second, the limit of a
-//! Kinesis shard: a quarter of an hour; at a tenth of that, hours). A message's events share a partition key and
-//! so a shard. Only committed events enter it, and a process that starts or lags behind reads it back from the receipts, so
-//! a restart forgets nothing.
+//! EventBridge and SNS deliver at least once and SES may publish an event twice, mostly seconds to minutes apart. The window holds the
+//! newest [`DeduplicationWindow::MAX_IDENTITIES`] counted events of one shard, so it recognises every duplicate that arrives through the
+//! same shard before that many other events were counted. At 1,000 records a second, the limit of a Kinesis shard, that is a quarter of
+//! an hour; at a tenth of that rate, hours. All events of a message share a partition key and so a shard.
+//!
+//! Only committed events enter the window. A process that starts, or that another process has overtaken, reads the missing events from
+//! the receipts, so a restart forgets nothing.
 
+use event::invariant::or_broken;
 use event::{IdentityHash, SequenceNumber, ShardId};
 use hashbrown::HashTable;
 
-use super::registration::Registered;
 use crate::layout;
 use crate::ledger::receipt;
 use crate::ports::{Order, Store};
@@ -18,90 +19,81 @@ use crate::stored::ReadError;
 
 /// The newest events counted in one shard.
 #[derive(Clone, Debug)]
-pub struct Memory {
-    /// Places in `ring`, found by identity.
-    places: HashTable<u32>,
-    /// The identities, a ring once it is full.
+pub struct DeduplicationWindow {
+    /// Slots of `ring`, found by the identity they hold.
+    slots: HashTable<u32>,
+    /// The identities, in the order they were counted; a ring once there are `limit` of them.
     ring: Vec<IdentityHash>,
-    /// Where the next one goes once it is full: the oldest.
-    oldest: usize,
-    limit: usize,
-    /// All receipts up to here are in.
+    /// The slot that the next identity goes to. Once the ring is full it holds the oldest one.
+    next: u32,
+    limit: u32,
+    /// The identities of all receipts up to here are in the window.
     as_of: Option<SequenceNumber>,
-    /// Tenants that are known to have an entry in the register.
-    pub(super) registered: Registered,
 }
 
-impl Default for Memory {
+impl Default for DeduplicationWindow {
     fn default() -> Self {
         Self::with_limit(Self::MAX_IDENTITIES)
     }
 }
 
-impl Memory {
-    /// 7/8 of 2^20: as many as a hash table of a million places holds; 13 MB per shard when full.
-    pub const MAX_IDENTITIES: usize = 917_504;
+impl DeduplicationWindow {
+    /// 7/8 of 2^20: what a hash table with a million slots holds. A full window takes 13 MB.
+    pub const MAX_IDENTITIES: u32 = 917_504;
 
-    /// A memory of the newest `limit` events.
-    pub fn with_limit(limit: usize) -> Self {
+    /// A window of the newest `limit` events, from 1 to [`Self::MAX_IDENTITIES`].
+    pub fn with_limit(limit: u32) -> Self {
         let limit = limit.clamp(1, Self::MAX_IDENTITIES);
-        Self {
-            places: HashTable::new(),
-            ring: Vec::new(),
-            oldest: 0,
-            limit,
-            as_of: None,
-            registered: Registered::default(),
-        }
+        Self { slots: HashTable::new(), ring: Vec::new(), next: 0, limit, as_of: None }
     }
 
-    /// Whether the event was counted lately.
+    /// Whether the event is in the window: counting it again would be wrong.
     pub fn contains(&self, identity: IdentityHash) -> bool {
-        self.places.find(identity.0, |&place| self.at(place) == Some(identity)).is_some()
+        self.slots.find(identity.0, |&slot| identity_in(&self.ring, slot) == identity).is_some()
     }
 
-    /// Takes the events of a batch that was committed up to `done`.
-    pub(crate) fn remember(&mut self, identities: &[IdentityHash], done: Option<SequenceNumber>) {
+    /// Adds the events of a batch that was committed up to `committed`.
+    pub(super) fn extend(&mut self, identities: &[IdentityHash], committed: Option<SequenceNumber>) {
         for &identity in identities {
             self.insert(identity);
         }
-        self.as_of = done;
+        self.as_of = committed;
     }
 
-    /// Reads what other processes, or this one before it started, committed up to `done`.
-    pub(crate) async fn catch_up<S: Store>(
+    /// Reads the events that other processes, or this one before a restart, committed up to `committed`.
+    pub(super) async fn catch_up<S: Store>(
         &mut self,
         store: &S,
         shard: &ShardId,
-        done: Option<&SequenceNumber>,
+        committed: Option<&SequenceNumber>,
     ) -> Result<(), ReadError> {
-        if self.as_of.as_ref() == done {
+        if self.as_of.as_ref() == committed {
             return Ok(());
         }
-        if self.as_of.as_ref() > done {
-            // The store was set back, to a backup for one: what this memory knows was not counted there.
+        if self.as_of.as_ref() > committed {
+            // The store was set back, for example to a backup: the events in this window were not counted there.
             *self = Self::with_limit(self.limit);
         }
-        let Some(upto) = done else {
+        let Some(up_to) = committed else {
             return Ok(());
         };
+        // Backwards, because the newest events matter most and the limit may cut the rest off.
         let mut newest_first: Vec<Vec<IdentityHash>> = Vec::new();
         let mut found = 0;
-        let mut rest = Some(layout::receipts(shard, self.as_of.as_ref(), upto, Order::Backwards));
-        while let Some(range) = rest.filter(|_| found < self.limit) {
+        let mut rest = Some(layout::receipts(shard, self.as_of.as_ref(), up_to, Order::Backwards));
+        while let Some(range) = rest.filter(|_| found < self.limit as usize) {
             let page = store.range(range).await?;
             for item in page.items {
-                let identities = receipt::identities_of_part(&item.key, &item.body)
-                    .map_err(|source| ReadError::Record { key: item.key, source })?;
+                let identities = receipt::identities_of_part(&item)?;
                 found += identities.len();
                 newest_first.push(identities);
             }
             rest = page.rest;
         }
         for identities in newest_first.iter().rev() {
-            self.remember(identities, None);
+            self.extend(identities, None);
         }
-        self.as_of = Some(upto.clone());
+        self.as_of = Some(up_to.clone());
         Ok(())
     }
 
@@ -109,54 +101,42 @@ impl Memory {
         if self.contains(identity) {
             return;
         }
-        let place = if self.ring.len() < self.limit {
-            self.ring.push(identity);
-            self.ring.len() - 1
-        } else {
-            let place = self.oldest;
-            self.oldest = (place + 1) % self.limit;
-            self.forget(place);
-            if let Some(slot) = self.ring.get_mut(place) {
-                *slot = identity;
+        let slot = self.next;
+        self.next = (slot + 1) % self.limit;
+        match self.ring.get_mut(slot as usize) {
+            Some(oldest) => {
+                let oldest = std::mem::replace(oldest, identity);
+                if let Ok(entry) = self.slots.find_entry(oldest.0, |&found| found == slot) {
+                    entry.remove();
+                }
             }
-            place
-        };
-        // The limit is below 2^20.
-        let place = u32::try_from(place).unwrap_or_default();
-        let ring = &self.ring;
-        let hash = |place: &u32| ring.get(*place as usize).map_or(0, |identity| identity.0);
-        self.places.insert_unique(identity.0, place, hash);
-    }
-
-    fn forget(&mut self, place: usize) {
-        if let Some(old) = self.ring.get(place) {
-            let found = self.places.find_entry(old.0, |&at| at as usize == place);
-            if let Ok(entry) = found {
-                entry.remove();
-            }
+            None => self.ring.push(identity),
         }
+        let ring = &self.ring;
+        self.slots.insert_unique(identity.0, slot, |&slot| identity_in(ring, slot).0);
     }
+}
 
-    fn at(&self, place: u32) -> Option<IdentityHash> {
-        self.ring.get(place as usize).copied()
-    }
+fn identity_in(ring: &[IdentityHash], slot: u32) -> IdentityHash {
+    or_broken(ring.get(slot as usize).copied(), IdentityHash(0), "a deduplication slot outside its ring")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryStore;
 
-    /// As a keyed hash would be: bits all over.
+    /// Spreads over all bits, as a keyed hash does.
     fn identity(number: u64) -> IdentityHash {
         IdentityHash(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     #[test]
-    fn the_oldest_identity_falls_out_when_the_limit_is_passed() {
-        let mut memory = Memory::with_limit(100);
+    fn oldest_identity_leaves_a_full_window() {
+        let mut window = DeduplicationWindow::with_limit(100);
         for number in 0..250 {
-            memory.remember(&[identity(number)], None);
-            let held = (0..=number).filter(|&n| memory.contains(identity(n))).collect::<Vec<_>>();
+            window.extend(&[identity(number)], None);
+            let held = (0..=number).filter(|&n| window.contains(identity(n))).collect::<Vec<_>>();
             let expected = (0..=number)
                 .skip(usize::try_from(number + 1).unwrap().saturating_sub(100))
                 .collect::<Vec<_>>();
@@ -165,13 +145,55 @@ mod tests {
     }
 
     #[test]
-    fn a_full_memory_takes_no_more_than_its_documented_megabytes() {
-        let mut memory = Memory::default();
-        for number in 0..2_000_000 {
-            memory.remember(&[identity(number)], None);
+    fn window_of_one_holds_the_newest_identity() {
+        let mut window = DeduplicationWindow::with_limit(0);
+        for number in 1..5 {
+            window.extend(&[identity(number), identity(number)], None);
+            assert!(window.contains(identity(number)) && !window.contains(identity(number - 1)));
         }
-        assert_eq!(memory.places.len(), Memory::MAX_IDENTITIES);
-        let bytes = memory.places.allocation_size() + memory.ring.capacity() * size_of::<IdentityHash>();
+    }
+
+    #[test]
+    fn full_window_takes_no_more_than_its_documented_megabytes() {
+        let mut window = DeduplicationWindow::default();
+        for number in 0..2_000_000 {
+            window.extend(&[identity(number)], None);
+        }
+        assert_eq!(window.slots.len(), DeduplicationWindow::MAX_IDENTITIES as usize);
+        let bytes = window.slots.allocation_size() + window.ring.capacity() * size_of::<IdentityHash>();
         assert!(bytes <= 14_000_000, "{bytes}");
+    }
+
+    /// Stores receipts of batches 10, 20, ... that count one event each, of the same number.
+    async fn store_with_receipts(batches: u64) -> (MemoryStore, ShardId) {
+        let (store, shard) = (MemoryStore::new(), ShardId::new("shard-1").unwrap());
+        for first in (1..=batches).map(|batch| 10 * batch) {
+            let receipt =
+                receipt::Receipt { identities: vec![identity(first)], ..receipt::Receipt::default() };
+            let expires_at = event::Timestamp::from_millis(i64::MAX);
+            store.put(receipt.items(&shard, &SequenceNumber::from(first), expires_at)).await.unwrap();
+        }
+        (store, shard)
+    }
+
+    async fn held_after_catching_up(window: &mut DeduplicationWindow, committed: Option<u64>) -> Vec<u64> {
+        let (store, shard) = store_with_receipts(5).await;
+        window.catch_up(&store, &shard, committed.map(SequenceNumber::from).as_ref()).await.unwrap();
+        (1..=50).filter(|&number| window.contains(identity(number))).collect()
+    }
+
+    #[tokio::test]
+    async fn window_catches_up_with_receipts_and_starts_over_when_the_store_was_set_back() {
+        let mut window = DeduplicationWindow::with_limit(3);
+        for (committed, expected) in [
+            (None, &[][..]),
+            (Some(20), &[10, 20]),
+            (Some(20), &[10, 20]),
+            (Some(50), &[30, 40, 50]),
+            (Some(30), &[10, 20, 30]),
+            (None, &[]),
+        ] {
+            assert_eq!(held_after_catching_up(&mut window, committed).await, expected, "{committed:?}");
+        }
     }
 }

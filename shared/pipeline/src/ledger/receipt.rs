@@ -1,125 +1,226 @@
-//! What a batch wrote and counted: written before its deltas, true once the cursor has passed it.
+//! The receipt of a batch: what the batch wrote and counted. Written before its deltas, valid once the checkpoint has passed it.
 //!
-//! It serves three readers: the next try of a batch that died learns which keys may have been written, compaction learns
-//! which tenants have deltas, and a process that starts learns which events were counted lately. The list of
-//! tenants lies in the first part alone; identities fill that part up and go on in further ones.
+//! It has three readers. The next attempt after one that died learns which keys may have been written, compaction learns which tenants
+//! have deltas, and a process that starts reads the events that were counted recently into its deduplication window.
+//!
+//! A receipt is stored in one or more parts. The first part holds everything but the identities that do not fit into it; further parts
+//! hold identities only.
 
 use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use crate::codec::{Malformed, Reader, Writer};
+use crate::codec::{self, Malformed, StoredRecord};
 use crate::layout;
 use crate::ledger::checkpoint::Totals;
 use crate::ports::{Item, Key};
+use crate::stored::{self, ReadError};
 
-/// Identities in one part: 8 bytes each, well inside an item beside the longest list of tenants.
+/// Identities in one part. At 8 bytes each they fit an item beside the longest list of tenants.
 const IDENTITIES_PER_PART: usize = 10_000;
 
 /// The receipt of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// When its last record arrived.
+    /// When the stream received the newest record of the batch.
     pub arrived_at: Timestamp,
-    /// The tenants it counted for.
-    pub tenants: Vec<Entry>,
-    /// Keys of quarantined records.
+    /// The deltas of the batch, one entry per tenant.
+    pub deltas: Vec<DeltaEntry>,
+    /// Keys of the quarantined records of the batch.
     pub quarantine: Vec<Key>,
-    /// What became of its records.
+    /// Outcomes of the records of the batch.
     pub totals: Totals,
-    /// The events it counted.
+    /// The events that the batch counted.
     pub identities: Vec<IdentityHash>,
 }
 
-/// A tenant in a receipt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+/// The delta of one tenant, as a receipt lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeltaEntry {
     /// The tenant.
+    #[serde(with = "codec::form")]
     pub tenant: TenantId,
-    /// In how many parts its delta is.
+    /// In how many items the delta is stored.
     pub parts: usize,
-    /// How large they are together.
+    /// Size of these items together, in bytes.
     pub bytes: u64,
 }
 
-impl Receipt {
-    /// In how many parts this receipt is stored.
-    pub fn parts(&self) -> usize {
-        self.identities.len().div_ceil(IDENTITIES_PER_PART).max(1)
-    }
+/// The first part of a receipt, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FirstPart {
+    /// In how many parts the receipt is stored, this one included.
+    pub(crate) parts: usize,
+    #[serde(with = "codec::form")]
+    pub(crate) arrived_at: Timestamp,
+    pub(crate) deltas: Vec<DeltaEntry>,
+    /// Partition and sort key of each item.
+    quarantine: Vec<(String, String)>,
+    pub(crate) totals: Totals,
+    #[serde(with = "codec::list")]
+    identities: Vec<IdentityHash>,
+}
 
-    /// Every key that the batch beginning at `first` writes, but for the first part of the receipt itself.
-    pub fn keys(&self, shard: &ShardId, first: &SequenceNumber) -> Vec<Key> {
-        let mut keys = self.quarantine.clone();
-        for entry in &self.tenants {
-            keys.extend((0..entry.parts).map(|part| layout::delta(&entry.tenant, shard, first, part)));
+/// A further part of a receipt, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FurtherPart(#[serde(with = "codec::list")] Vec<IdentityHash>);
+
+impl StoredRecord for FirstPart {
+    const NAME: &'static str = "receipt";
+    const FORMAT: u8 = 3;
+}
+
+impl StoredRecord for FurtherPart {
+    const NAME: &'static str = "receipt identities";
+    const FORMAT: u8 = 3;
+}
+
+impl Receipt {
+    /// The items of the receipt of the batch that begins at `first`, the first part first.
+    pub(super) fn items(&self, shard: &ShardId, first: &SequenceNumber, expires_at: Timestamp) -> Vec<Item> {
+        let mut chunks = self.identities.chunks(IDENTITIES_PER_PART);
+        let first_part = FirstPart {
+            parts: chunks.len().max(1),
+            arrived_at: self.arrived_at,
+            deltas: self.deltas.clone(),
+            quarantine: self.quarantine.iter().map(|key| (key.partition.clone(), key.sort.clone())).collect(),
+            totals: self.totals,
+            identities: chunks.next().unwrap_or_default().to_vec(),
+        };
+        let further = chunks.map(|identities| FurtherPart(identities.to_vec()).encode());
+        let bodies = std::iter::once(first_part.encode()).chain(further);
+        let item = |(part, body)| Item {
+            key: layout::receipt(shard, first, part),
+            body,
+            version: 0,
+            expires_at: Some(expires_at),
+        };
+        bodies.enumerate().map(item).collect()
+    }
+}
+
+impl FirstPart {
+    /// Every key that the batch beginning at `first` writes, except that of this first part of its receipt.
+    pub(super) fn keys_of_batch(&self, shard: &ShardId, first: &SequenceNumber) -> Vec<Key> {
+        let mut keys: Vec<Key> = self
+            .quarantine
+            .iter()
+            .map(|(partition, sort)| Key { partition: partition.clone(), sort: sort.clone() })
+            .collect();
+        for entry in &self.deltas {
+            keys.extend(entry.keys(shard, first));
         }
-        keys.extend((1..self.parts()).map(|part| layout::receipt(shard, first, part)));
+        keys.extend((1..self.parts).map(|part| layout::receipt(shard, first, part)));
         keys
     }
+}
 
-    /// The items of this receipt, the first part first.
-    pub(crate) fn items(&self, shard: &ShardId, first: &SequenceNumber, expires_at: Timestamp) -> Vec<Item> {
-        let mut writer = Writer::new();
-        writer.size(self.parts()).time(self.arrived_at).size(self.tenants.len());
-        for entry in &self.tenants {
-            writer.text(entry.tenant.as_str()).size(entry.parts).number(entry.bytes);
-        }
-        writer.size(self.quarantine.len());
-        for key in &self.quarantine {
-            writer.text(&key.partition).text(&key.sort);
-        }
-        self.totals.write(&mut writer);
-        let mut items = Vec::with_capacity(self.parts());
-        for part in 0..self.parts() {
-            let rest = self.identities.get(part * IDENTITIES_PER_PART..).unwrap_or_default();
-            let here = rest.get(..IDENTITIES_PER_PART).unwrap_or(rest);
-            writer.size(here.len());
-            for identity in here {
-                writer.fixed(identity.0);
-            }
-            let body = std::mem::replace(&mut writer, Writer::new()).finish();
-            items.push(Item {
-                key: layout::receipt(shard, first, part),
-                body,
-                version: 0,
-                expires_at: Some(expires_at),
-            });
-        }
-        items
-    }
-
-    /// Reads a first part; the result has only the identities of that part, the number says how many parts there are.
-    pub(crate) fn decode_first(bytes: &[u8]) -> Result<(Self, usize), Malformed> {
-        let mut reader = Reader::new(bytes)?;
-        let parts = reader.place()?;
-        let mut receipt = Self { arrived_at: reader.time()?, ..Self::default() };
-        for _ in 0..reader.size()? {
-            let tenant = reader.tenant()?;
-            receipt.tenants.push(Entry { tenant, parts: reader.place()?, bytes: reader.number()? });
-        }
-        for _ in 0..reader.size()? {
-            receipt
-                .quarantine
-                .push(Key { partition: reader.text()?.to_owned(), sort: reader.text()?.to_owned() });
-        }
-        receipt.totals = Totals::read(&mut reader)?;
-        receipt.identities = identities(&mut reader)?;
-        reader.end()?;
-        Ok((receipt, parts))
+impl DeltaEntry {
+    /// The keys of the delta, in the batch that begins at `first`.
+    pub(crate) fn keys(&self, shard: &ShardId, first: &SequenceNumber) -> impl Iterator<Item = Key> {
+        (0..self.parts).map(move |part| layout::delta(&self.tenant, shard, first, part))
     }
 }
 
-/// The identities of any part of a receipt.
-pub(crate) fn identities_of_part(key: &Key, bytes: &[u8]) -> Result<Vec<IdentityHash>, Malformed> {
-    if key.sort.ends_with("#000") {
-        return Ok(Receipt::decode_first(bytes)?.0.identities);
+/// Reads an item of a range of receipts: the batch's first sequence number with the first part of its receipt, or `None` if the item is
+/// a further part.
+pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPart)>, ReadError> {
+    if !is_first_part(&item.key) {
+        return Ok(None);
     }
-    let mut reader = Reader::new(bytes)?;
-    let found = identities(&mut reader)?;
-    reader.end()?;
-    Ok(found)
+    let part = stored::decode(item)?;
+    let first = layout::first_of_batch(&item.key).ok_or_else(|| {
+        let source = Malformed::Damaged("its key has no sequence number");
+        ReadError::Record { key: item.key.clone(), source }
+    })?;
+    Ok(Some((first, part)))
 }
 
-fn identities(reader: &mut Reader<'_>) -> Result<Vec<IdentityHash>, Malformed> {
-    let count = reader.size()?;
-    (0..count).map(|_| reader.fixed().map(IdentityHash)).collect()
+/// The identities in any part of a receipt.
+pub(super) fn identities_of_part(item: &Item) -> Result<Vec<IdentityHash>, ReadError> {
+    if is_first_part(&item.key) {
+        Ok(stored::decode::<FirstPart>(item)?.identities)
+    } else {
+        Ok(stored::decode::<FurtherPart>(item)?.0)
+    }
+}
+
+fn is_first_part(key: &Key) -> bool {
+    key.sort.ends_with("#000")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::samples;
+
+    const ARRIVED: Timestamp = Timestamp::from_millis(1_763_000_000_000);
+
+    fn shard() -> ShardId {
+        ShardId::new("shard-1").unwrap()
+    }
+
+    fn first() -> SequenceNumber {
+        SequenceNumber::from(7)
+    }
+
+    fn receipt(identities: u64) -> Receipt {
+        Receipt {
+            arrived_at: ARRIVED,
+            deltas: vec![DeltaEntry { tenant: TenantId::new("acme").unwrap(), parts: 2, bytes: 5_000 }],
+            quarantine: vec![Key { partition: "q#020000".to_owned(), sort: "shard-1#0017#000".to_owned() }],
+            totals: Totals { records: 3, events: 4, aggregated: 4, ..Totals::default() },
+            identities: (0..identities).map(IdentityHash).collect(),
+        }
+    }
+
+    #[test]
+    fn identities_fill_parts_and_are_read_back_in_order() {
+        let full = IDENTITIES_PER_PART as u64;
+        for (identities, parts) in [(0, 1), (1, 1), (full, 1), (full + 1, 2), (3 * full, 3)] {
+            let receipt = receipt(identities);
+            let items = receipt.items(&shard(), &first(), ARRIVED);
+            assert_eq!(items.len(), parts, "{identities}");
+            assert!(items.iter().all(|item| item.fits() && item.expires_at == Some(ARRIVED)));
+            let read: Vec<IdentityHash> =
+                items.iter().flat_map(|item| identities_of_part(item).unwrap()).collect();
+            assert_eq!(read, receipt.identities);
+        }
+    }
+
+    #[test]
+    fn first_part_lists_every_key_of_its_batch_but_its_own() {
+        let items = receipt(IDENTITIES_PER_PART as u64 + 1).items(&shard(), &first(), ARRIVED);
+        let (number, part) = first_part(&items[0]).unwrap().unwrap();
+        assert_eq!((number, part.parts, part.arrived_at), (first(), 2, ARRIVED));
+        let keys = part.keys_of_batch(&shard(), &first());
+        let tenant = TenantId::new("acme").unwrap();
+        let expected = [
+            receipt(0).quarantine[0].clone(),
+            layout::delta(&tenant, &shard(), &first(), 0),
+            layout::delta(&tenant, &shard(), &first(), 1),
+            items[1].key.clone(),
+        ];
+        assert_eq!(keys, expected);
+        assert_eq!(first_part(&items[1]).unwrap(), None);
+    }
+
+    #[test]
+    fn longest_list_of_tenants_fits_beside_a_full_list_of_identities() {
+        let deltas = (0..2_001).map(|number| DeltaEntry {
+            tenant: TenantId::new(&format!("{number:0128}")).unwrap(),
+            parts: 1,
+            bytes: u64::MAX,
+        });
+        let largest = Receipt { deltas: deltas.collect(), ..receipt(IDENTITIES_PER_PART as u64) };
+        let body = largest.items(&shard(), &first(), ARRIVED).swap_remove(0).body;
+        assert!(body.len() <= Item::MAX_BODY_BYTES, "{} bytes", body.len());
+    }
+
+    #[test]
+    fn stored_sample_of_each_format_is_read() {
+        let items = receipt(IDENTITIES_PER_PART as u64 + 2).items(&shard(), &first(), ARRIVED);
+        let small = receipt(3).items(&shard(), &first(), ARRIVED).swap_remove(0);
+        samples::check("receipt-3", &FirstPart::decode(&small.body).unwrap());
+        samples::check("receipt-identities-3", &FurtherPart::decode(&items[1].body).unwrap());
+    }
 }

@@ -1,26 +1,25 @@
-//! The tenants that this process has registered, so that not every batch writes their entries again.
+//! The tenants that this process has registered, so that not every batch writes their register entries again.
 //!
-//! The set is valid for one erasure count only: an erasure removes an entry, and every process may have it in its set.
+//! The set is valid for one erasure count only: an erasure removes a tenant's entry, and any process may still have it in its set.
 
 use std::collections::HashSet;
 
 use event::TenantId;
 
-use super::aggregate::Delta;
 use crate::directory::tenants::ErasureCount;
 
-/// The most tenants remembered. Beyond it all are forgotten, and their entries are written again, which changes nothing.
+/// The most tenants remembered. Beyond it the set is emptied, and their entries are written again, which changes nothing.
 const MAX_TENANTS: usize = 100_000;
 
-/// Tenants whose entries exist, as of an erasure count.
+/// Tenants whose register entries exist, as of an erasure count.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registered {
+pub(super) struct RegisteredTenants {
     tenants: HashSet<TenantId>,
     as_of: ErasureCount,
 }
 
-impl Registered {
-    /// Forgets all tenants if there was an erasure since they were registered.
+impl RegisteredTenants {
+    /// Empties the set if a tenant was erased since it was filled.
     pub(super) fn update(&mut self, erasures: ErasureCount) {
         if self.as_of != erasures {
             self.tenants.clear();
@@ -38,11 +37,32 @@ impl Registered {
         self.tenants.contains(tenant)
     }
 
-    /// Remembers the tenants of a committed batch.
-    pub(super) fn add(&mut self, deltas: &[Delta]) {
+    /// Adds the tenants of a committed batch.
+    pub(super) fn extend<'a>(&mut self, tenants: impl Iterator<Item = &'a TenantId>) {
         if self.tenants.len() > MAX_TENANTS {
             self.tenants.clear();
         }
-        self.tenants.extend(deltas.iter().map(|delta| delta.tenant.clone()));
+        self.tenants.extend(tenants.cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(number: usize) -> TenantId {
+        TenantId::new(&format!("tenant-{number}")).unwrap()
+    }
+
+    #[test]
+    fn set_is_bounded_and_still_holds_the_newest_tenants() {
+        let mut registered = RegisteredTenants::default();
+        for number in 0..=MAX_TENANTS {
+            registered.extend([&tenant(number)].into_iter());
+        }
+        assert!(registered.contains(&tenant(0)) && registered.contains(&tenant(MAX_TENANTS)));
+        registered.extend([&tenant(7)].into_iter());
+        assert!(registered.contains(&tenant(7)) && !registered.contains(&tenant(0)));
+        assert!(registered.tenants.len() <= MAX_TENANTS);
     }
 }

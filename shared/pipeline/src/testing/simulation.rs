@@ -1,18 +1,27 @@
-//! The commit protocol under everything that can happen to it, from one seed.
+//! A deterministic simulation of the commit protocol: everything that can happen to it, from one seed.
 //!
-//! One thread, an executor of its own and a clock that only the simulation moves. Streams are delivered with other cuts each
-//! time, again from earlier, or with a gap; two tries may hold one shard; calls fail before or after they act, act in part, late,
-//! or twice; processes crash at any call and forget what they knew; compactions race each other and readers; days and years
-//! pass. Each reader must see exactly what a naive model holds committed up to the numbers that the reader itself claims,
-//! and not less than was committed when it began. Not simulated: a store that loses acknowledged writes, clocks further
-//! apart than allowed for, and processes that are stopped between looking at the clock and writing.
+//! One thread, an executor of its own, and a clock that only the simulation moves. Triggers deliver streams with different cuts each
+//! time, again from earlier, or with a gap. Two attempts may hold one shard. Calls fail before or after they are applied, and are
+//! applied in part, late or twice. Processes crash at any call and forget what they knew. Compactions race each other and readers.
+//! Days and years pass.
+//!
+//! **What counts as failure.** A reader sees other counts than the naive model holds up to the numbers that the reader itself claims, or
+//! misses what was committed when it began. A checkpoint goes back, or its totals are wrong. A block and its finer blocks hold other
+//! rows. Once all faults stop, a batch, a compaction or a read fails, a shard does not get to its end, or a quarantined record is missing.
+//!
+//! **What does not.** An attempt, a compaction or a read that fails while there are faults; a lease that must be waited for.
+//!
+//! **What is not simulated.** A store that loses acknowledged writes, clocks further apart than the settings allow for, and processes
+//! that are suspended between reading the clock and issuing a write.
+//!
+//! **Which randomness is left.** None: all choices come from the seed, so a seed reproduces its run on any machine.
 
 mod actors;
-mod breaks;
-mod happened;
+mod bugs;
 mod model;
+mod outcome;
 mod random;
-mod tally;
+mod simulated_events;
 mod world;
 
 use std::collections::BTreeMap;
@@ -21,75 +30,78 @@ use std::task::{Context, Poll, Waker};
 
 use event::{SequenceNumber, ShardId, Timestamp};
 
-use crate::history::compaction;
+use crate::codec::StoredRecord as _;
+use crate::history::compaction::{CompactionError, CompactionSettings};
 use crate::layout;
-use crate::ledger::aggregate::{self, AggregateError, Attempt};
-use crate::ledger::checkpoint::Cursor;
-use crate::ledger::deduplication::Memory;
-use crate::ledger::quarantine;
-use actors::{Ended, Reading, Work};
-pub use breaks::Break;
-pub use happened::{Happened, Violation};
-use model::{Produced, ShardModel};
-use tally::Event;
-use world::{LANDING_MS, Role, SKEW_MS, Shared, SimulatedClock, SimulatedStore, World};
+use crate::ledger::aggregate::{AggregateError, Attempt, CommitSettings, ShardCache};
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::deduplication::DeduplicationWindow;
+use crate::ledger::quarantine::QuarantinedParts;
+use actors::{ActorResult, Delivery, Running, View};
+pub use bugs::ProtocolBug;
+use model::{ShardModel, StreamRecord};
+pub use outcome::{RunStatistics, Violation};
+use simulated_events::SimulatedEvent;
+use world::{LANDING_MS, Role, SKEW_MS, SharedWorld, SimulatedClock, SimulatedStore, World};
 
-/// Steps of one run, each a call's half, a new actor, or something that happens to the world.
+/// Steps of one run. Each is some polls of an actor, a new actor, or an event of the world.
 const STEPS: usize = 300;
 const TENANTS: u8 = 2;
 const SHARDS: usize = 2;
 const ACTORS: usize = 5;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Days that quarantined records are kept, by default.
+const QUARANTINE_DAYS: i64 = 14;
 
-/// One run.
-pub fn run(seed: u64, broken: Option<Break>) -> Result<Happened, Violation> {
-    let mut simulation = Simulation::new(seed, broken);
+/// Runs the simulation once, with a deliberate bug if `bug` names one.
+pub fn run(seed: u64, bug: Option<ProtocolBug>) -> Result<RunStatistics, Violation> {
+    let mut simulation = Simulation::new(seed, bug);
     for step in 0..STEPS {
-        simulation.step().map_err(|what| Violation { seed, step, what })?;
+        simulation.step().map_err(|finding| Violation { seed, step, finding })?;
     }
-    let quiet = simulation.come_to_rest().map_err(|what| Violation { seed, step: STEPS, what });
-    simulation.happened.landed_late = simulation.shared.world().landed_late;
-    quiet.map(|()| simulation.happened)
+    simulation.settle().map_err(|finding| Violation { seed, step: STEPS, finding })?;
+    simulation.statistics.landed_late = simulation.shared.world().landed_late;
+    Ok(simulation.statistics)
 }
 
 struct Actor {
     number: usize,
-    work: Work,
-    /// What had been committed when it began.
+    running: Running,
+    /// Per shard, what had been committed when it began.
     committed: BTreeMap<ShardId, SequenceNumber>,
 }
 
 struct Simulation {
-    shared: Shared,
-    broken: Option<Break>,
+    shared: SharedWorld,
+    bug: Option<ProtocolBug>,
     shards: Vec<ShardModel>,
-    /// Where each shard's trigger goes on.
-    checkpoints: Vec<usize>,
-    /// What processes remember of each shard while they are not at work.
-    memories: Vec<Vec<Memory>>,
+    /// Where the trigger of each shard goes on in its stream.
+    positions: Vec<usize>,
+    /// Per shard, the caches of processes that are idle.
+    caches: Vec<Vec<ShardCache>>,
     actors: Vec<Actor>,
-    /// Which records each try was given.
+    /// The shard and records that were delivered to each actor, by its number.
     deliveries: Vec<Option<(usize, Range<usize>)>>,
     next_event: u64,
-    /// Events that upstream may deliver once more, by shard.
-    recent: Vec<Vec<Event>>,
-    happened: Happened,
+    /// Per shard, events that upstream may deliver again.
+    recent: Vec<Vec<SimulatedEvent>>,
+    statistics: RunStatistics,
 }
 
 impl Simulation {
-    fn new(seed: u64, broken: Option<Break>) -> Self {
+    fn new(seed: u64, bug: Option<ProtocolBug>) -> Self {
         let shard = |number: usize| ShardId::new(&format!("shard-{number}")).map(ShardModel::new);
         Self {
-            shared: Shared::new(World::new(seed, broken)),
-            broken,
+            shared: SharedWorld::new(World::new(seed, bug)),
+            bug,
             shards: (0..SHARDS).flat_map(shard).collect(),
-            checkpoints: vec![0; SHARDS],
-            memories: vec![Vec::new(); SHARDS],
+            positions: vec![0; SHARDS],
+            caches: vec![Vec::new(); SHARDS],
             actors: Vec::new(),
             deliveries: Vec::new(),
             next_event: 1,
             recent: vec![Vec::new(); SHARDS],
-            happened: Happened::default(),
+            statistics: RunStatistics::default(),
         }
     }
 
@@ -104,7 +116,7 @@ impl Simulation {
             160..195 => self.compact(),
             195..225 => self.read(),
             225..245 => self.crash(),
-            245..251 => self.memories = vec![Vec::new(); SHARDS],
+            245..251 => self.caches = vec![Vec::new(); SHARDS],
             251..275 => self.pass(15_000),
             275..278 => self.pass(300_000),
             278..280 => return self.jump(),
@@ -119,7 +131,7 @@ impl Simulation {
         world.advance(millis);
     }
 
-    /// Records come to a shard; some repeat an event, some cannot be read, some are late.
+    /// A shard receives records. Some repeat an event, some cannot be read, some are late.
     fn produce(&mut self) {
         let shard = self.below(SHARDS);
         for _ in 0..=self.below(4) {
@@ -132,12 +144,12 @@ impl Simulation {
                 model.stream.last().and_then(|record| record.sequence.as_str().parse().ok()).unwrap_or(3_u64);
             let mut world = self.shared.world();
             let sequence = SequenceNumber::from(last + 1 + world.random.next() % 4);
-            let bytes = tally::record(&events);
-            model.stream.push(Produced { sequence, events, arrived_at: world.now, bytes });
+            let bytes = simulated_events::record(&events);
+            model.stream.push(StreamRecord { sequence, events, arrived_at: world.now, bytes });
         }
     }
 
-    fn event(&mut self, shard: usize) -> Event {
+    fn event(&mut self, shard: usize) -> SimulatedEvent {
         let mut world = self.shared.world();
         let recent = self.recent.get(shard).map(Vec::as_slice).unwrap_or_default();
         if world.random.one_in(6)
@@ -154,7 +166,8 @@ impl Simulation {
         };
         let minute = Timestamp::from_millis(world.now - ago_ms).minute().0;
         let tenant = u8::try_from(world.random.below(usize::from(TENANTS))).unwrap_or_default();
-        let event = Event { tenant, minute, id: self.next_event.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+        let event =
+            SimulatedEvent { tenant, minute, id: self.next_event.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
         self.next_event += 1;
         if let Some(recent) = self.recent.get_mut(shard) {
             recent.push(event);
@@ -162,15 +175,15 @@ impl Simulation {
         event
     }
 
-    /// A trigger delivers a batch: where it left off mostly, at times from earlier or with a gap, and cut anew each time.
+    /// A trigger delivers a batch: mostly where it left off, sometimes from earlier or with a gap, and cut differently each time.
     fn deliver(&mut self) {
         let shard = self.below(SHARDS);
         let length = self.shards.get(shard).map_or(0, |model| model.stream.len());
-        let checkpoint = self.checkpoints.get(shard).copied().unwrap_or_default();
+        let position = self.positions.get(shard).copied().unwrap_or_default();
         let from = match self.below(40) {
-            0 => self.below(checkpoint + 1),
-            1 => (checkpoint + self.below(3)).min(length),
-            _ => checkpoint,
+            0 => self.below(position + 1),
+            1 => (position + self.below(3)).min(length),
+            _ => position,
         };
         let to = (from + 1 + self.below(8)).min(length);
         if from < to && self.actors.len() < ACTORS {
@@ -182,18 +195,23 @@ impl Simulation {
         let (number, store, mut clock) = self.actor(Role::Aggregate);
         let Some(model) = self.shards.get(shard) else { return };
         let (id, records) = (model.id.clone(), model.stream.get(range.clone()).unwrap_or_default().to_vec());
-        let memory =
-            self.memories.get_mut(shard).and_then(Vec::pop).unwrap_or_else(|| Memory::with_limit(10_000));
+        // A process that is idle, or a new one.
+        let cache = self
+            .caches
+            .get_mut(shard)
+            .and_then(Vec::pop)
+            .unwrap_or_else(|| ShardCache::with_window(DeduplicationWindow::with_limit(10_000)));
         let attempt = self.attempt(5_000);
-        if self.broken == Some(Break::DeadlineIgnored) {
+        if self.bug == Some(ProtocolBug::DeadlineIgnored) {
             clock.stopped_at = Some(self.shared.world().now);
         }
-        let settings = aggregate::Settings { landing_ms: LANDING_MS + 2 * SKEW_MS + 1, ..Default::default() };
-        let work = actors::aggregate(store, clock, settings, (shard, id), records, memory, attempt);
-        if let Some(delivery) = self.deliveries.get_mut(number) {
-            *delivery = Some((shard, range));
+        let settings = CommitSettings { landing_ms: LANDING_MS + 2 * SKEW_MS + 1, ..Default::default() };
+        let delivery = Delivery { shard, id, records, cache };
+        let running = actors::aggregate(store, clock, settings, delivery, attempt);
+        if let Some(delivered) = self.deliveries.get_mut(number) {
+            *delivered = Some((shard, range));
         }
-        self.begin(number, work);
+        self.begin(number, running);
     }
 
     fn compact(&mut self) {
@@ -206,16 +224,16 @@ impl Simulation {
     fn begin_compaction(&mut self, tenant: u8) {
         let (number, store, clock) = self.actor(Role::Compact);
         let mut attempt = self.attempt(20_000);
-        let mut settings = compaction::Settings {
+        let mut settings = CompactionSettings {
             grace_ms: 60_000,
             budget_ms: 20_000,
             max_bytes: 50 + self.below(200),
             ..Default::default()
         };
-        match self.broken {
-            Some(Break::BlocksInPlace) => attempt.id = 7,
-            Some(Break::GraceIgnored) => settings.grace_ms = 0,
-            Some(Break::BudgetIgnored) => {
+        match self.bug {
+            Some(ProtocolBug::BlocksInPlace) => attempt.id = 7,
+            Some(ProtocolBug::GraceIgnored) => settings.grace_ms = 0,
+            Some(ProtocolBug::BudgetIgnored) => {
                 settings.budget_ms = i64::MAX;
                 attempt.deadline = Timestamp::from_millis(i64::MAX);
             }
@@ -227,16 +245,16 @@ impl Simulation {
     fn read(&mut self) {
         if self.actors.len() < ACTORS {
             let tenant = self.tenant();
-            self.begin_reading(tenant);
+            self.begin_read(tenant);
         }
     }
 
-    fn begin_reading(&mut self, tenant: u8) {
+    fn begin_read(&mut self, tenant: u8) {
         let (number, store, _) = self.actor(Role::Read);
-        if self.broken == Some(Break::DeltasBeforeCursors) {
+        if self.bug == Some(ProtocolBug::DeltasBeforeCheckpoints) {
             let mut world = self.shared.world();
             let earlier = world.items.clone();
-            world.sabotage.earlier.insert(number, earlier);
+            world.bug_state.earlier.insert(number, earlier);
         }
         self.begin(number, actors::read(store, tenant));
     }
@@ -259,10 +277,10 @@ impl Simulation {
         u8::try_from(self.below(usize::from(TENANTS))).unwrap_or_default()
     }
 
-    fn begin(&mut self, number: usize, work: Work) {
-        let done = |shard: &ShardModel| shard.done.clone().map(|done| (shard.id.clone(), done));
-        let committed = self.shards.iter().filter_map(done).collect();
-        self.actors.push(Actor { number, work, committed });
+    fn begin(&mut self, number: usize, running: Running) {
+        let committed = |shard: &ShardModel| Some((shard.id.clone(), shard.committed.clone()?));
+        let committed = self.shards.iter().filter_map(committed).collect();
+        self.actors.push(Actor { number, running, committed });
     }
 
     /// One actor takes one step.
@@ -281,7 +299,7 @@ impl Simulation {
 
     fn poll_actor(&mut self, chosen: usize) -> Result<(), String> {
         let Some(actor) = self.actors.get_mut(chosen) else { return Ok(()) };
-        let polled = actor.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let polled = actor.running.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.observe()?;
         match polled {
             Poll::Pending => Ok(()),
@@ -292,76 +310,82 @@ impl Simulation {
         }
     }
 
-    fn ended(&mut self, actor: &Actor, ended: Ended) -> Result<(), String> {
-        let calm = !self.shared.world().faults;
-        match ended {
-            Ended::Aggregated { shard, handled, memory } => {
-                self.memories.get_mut(shard).into_iter().for_each(|memories| memories.push(memory.clone()));
+    fn ended(&mut self, actor: &Actor, result: ActorResult) -> Result<(), String> {
+        let without_faults = !self.shared.world().faults;
+        match result {
+            ActorResult::Aggregated { shard, handled, cache } => {
+                if let Some(caches) = self.caches.get_mut(shard) {
+                    caches.push(cache);
+                }
                 match handled {
                     Ok(()) => self.handled(actor.number),
-                    Err(AggregateError::Busy { .. }) => self.happened.failed += 1,
-                    Err(error) if calm => {
-                        return Err(format!("a batch failed though nothing else did: {error}"));
+                    Err(AggregateError::Busy { .. }) => self.statistics.failed += 1,
+                    Err(error) if without_faults => {
+                        return Err(format!("a batch failed without a fault: {error}"));
                     }
-                    Err(_) => self.happened.failed += 1,
+                    Err(_) => self.statistics.failed += 1,
                 }
             }
-            Ended::Compacted(Ok(compacted)) => self.happened.compactions += u64::from(compacted.deltas > 0),
-            Ended::Compacted(Err(compaction::CompactError::Conflict { .. })) if !calm => {
-                self.happened.lost += 1;
+            ActorResult::Compacted(Ok(summary)) => {
+                self.statistics.compactions += u64::from(summary.deltas > 0);
             }
-            Ended::Compacted(Err(error)) if calm => {
-                return Err(format!("a compaction failed alone: {error}"));
+            ActorResult::Compacted(Err(CompactionError::Conflict { .. })) if !without_faults => {
+                self.statistics.lost += 1;
             }
-            Ended::Read(Ok(reading)) => self.compare(actor, &reading)?,
-            Ended::Read(Err(error)) if calm => return Err(format!("a reading failed alone: {error}")),
-            Ended::Compacted(Err(_)) | Ended::Read(Err(_)) => self.happened.failed += 1,
+            ActorResult::Compacted(Err(error)) if without_faults => {
+                return Err(format!("a compaction failed without a fault: {error}"));
+            }
+            ActorResult::Read(Ok(view)) => self.compare(actor, &view)?,
+            ActorResult::Read(Err(error)) if without_faults => {
+                return Err(format!("a read failed without a fault: {error}"));
+            }
+            ActorResult::Compacted(Err(_)) | ActorResult::Read(Err(_)) => self.statistics.failed += 1,
         }
         Ok(())
     }
 
-    /// The trigger goes on behind a batch that was handled.
+    /// The trigger goes on after a batch that was handled.
     fn handled(&mut self, number: usize) {
-        self.happened.batches += 1;
+        self.statistics.batches += 1;
         if let Some(Some((shard, range))) = self.deliveries.get(number)
-            && let Some(checkpoint) = self.checkpoints.get_mut(*shard)
+            && let Some(position) = self.positions.get_mut(*shard)
         {
-            *checkpoint = (*checkpoint).max(range.end);
+            *position = (*position).max(range.end);
         }
     }
 
-    fn compare(&mut self, actor: &Actor, reading: &Reading) -> Result<(), String> {
-        self.happened.readings += 1;
-        let Some(total) = &reading.total else {
-            return Err("a reader found blocks gone each time".to_owned());
+    fn compare(&mut self, actor: &Actor, view: &View) -> Result<(), String> {
+        self.statistics.reads += 1;
+        let Some(total) = &view.total else {
+            return Err("a live block was missing at every attempt to read".to_owned());
         };
-        if let Some(block) = reading.unlike {
+        if let Some(block) = view.inconsistent {
             return Err(format!("{block:?} and its finer blocks hold other rows"));
         }
-        for (shard, done) in &actor.committed {
-            if reading.upto.get(shard) < Some(done) {
-                return Err(format!("a reader that began at {done} of {shard} did not see it"));
+        for (shard, committed) in &actor.committed {
+            if view.up_to.get(shard) < Some(committed) {
+                return Err(format!("a reader that began at {committed} of {shard} did not see it"));
             }
         }
-        let expected = model::expected(&self.shards, reading.tenant, &reading.upto);
+        let expected = model::expected(&self.shards, view.tenant, &view.up_to);
         if *total == expected {
             Ok(())
         } else {
             Err(format!(
                 "tenant {} at {:?} is {:?} instead of {:?}",
-                reading.tenant, reading.upto, total.0, expected.0
+                view.tenant, view.up_to, total.0, expected.0
             ))
         }
     }
 
-    /// Tells the model what the cursors say.
+    /// Lets the model follow the checkpoints that were written.
     fn observe(&mut self) -> Result<(), String> {
-        let moved = std::mem::take(&mut self.shared.world().moved);
-        for moved in moved.iter().filter(|moved| moved.item.key.partition == layout::CHECKPOINTS) {
-            let cursor = Cursor::decode(&moved.item.body).map_err(|error| error.to_string())?;
-            let Some(Some((shard, range))) = self.deliveries.get(moved.actor) else { continue };
+        let writes = std::mem::take(&mut self.shared.world().conditional_writes);
+        for write in writes.iter().filter(|write| write.item.key.partition == layout::CHECKPOINTS) {
+            let checkpoint = Checkpoint::decode(&write.item.body).map_err(|error| error.to_string())?;
+            let Some(Some((shard, range))) = self.deliveries.get(write.actor) else { continue };
             if let Some(model) = self.shards.get_mut(*shard) {
-                model.moved(&cursor, range.clone())?;
+                model.checkpoint_written(&checkpoint, range.clone())?;
             }
         }
         Ok(())
@@ -372,47 +396,47 @@ impl Simulation {
             let chosen = self.below(self.actors.len());
             let actor = self.actors.swap_remove(chosen);
             self.shared.world().crash(actor.number);
-            self.happened.crashes += 1;
+            self.statistics.crashes += 1;
         }
     }
 
-    /// Everything stops, all leases end, and what is left is handled without faults: then all must be there.
-    fn come_to_rest(&mut self) -> Result<(), String> {
+    /// All actors crash, all leases expire, and the rest is handled without faults. Then everything must be counted.
+    fn settle(&mut self) -> Result<(), String> {
         while !self.actors.is_empty() {
             self.crash();
         }
         self.shared.world().faults = false;
-        // Longer than any lease, any landing and the grace.
+        // Longer than any lease, any landing and the grace period.
         self.shared.world().advance(120_000);
         self.observe()?;
         for shard in 0..SHARDS {
             let length = self.shards.get(shard).map_or(0, |model| model.stream.len());
-            let checkpoint = self.checkpoints.get(shard).copied().unwrap_or_default();
-            // Once more if leftovers ahead of the batch had to be waited for.
+            let position = self.positions.get(shard).copied().unwrap_or_default();
+            // A second time if the first attempt had to wait until removals ahead of the batch had landed.
             for _ in 0..2 {
-                if self.checkpoints.get(shard).is_some_and(|&checkpoint| checkpoint < length) {
-                    self.begin_batch(shard, checkpoint..length);
+                if self.positions.get(shard).is_some_and(|&position| position < length) {
+                    self.begin_batch(shard, position..length);
                     self.run_alone()?;
                     self.shared.world().advance(10_000);
                 }
             }
-            if self.checkpoints.get(shard).is_some_and(|&checkpoint| checkpoint < length) {
-                return Err(format!("shard {shard} does not get done"));
+            if self.positions.get(shard).is_some_and(|&position| position < length) {
+                return Err(format!("shard {shard} does not get to its end"));
             }
         }
         for tenant in 0..TENANTS {
-            self.begin_reading(tenant);
+            self.begin_read(tenant);
             self.run_alone()?;
-            // The limit on bytes may leave some for the next time.
+            // The limit on bytes may leave deltas for further compactions.
             for _ in 0..40 {
-                let before = self.happened.compactions;
+                let before = self.statistics.compactions;
                 self.begin_compaction(tenant);
                 self.run_alone()?;
-                if self.happened.compactions == before {
+                if self.statistics.compactions == before {
                     break;
                 }
             }
-            self.begin_reading(tenant);
+            self.begin_read(tenant);
             self.run_alone()?;
         }
         self.check_quarantine()?;
@@ -434,8 +458,8 @@ impl Simulation {
             let stored = world.items.iter().filter(|item| item.key.partition.starts_with("q#"));
             let mut found = std::collections::BTreeSet::new();
             for item in stored.filter(|item| item.key.sort.starts_with(&prefix)) {
-                let records = quarantine::decode(&item.body).map_err(|error| error.to_string())?;
-                found.extend(records.iter().map(|record| record.sequence.to_string()));
+                let parts = QuarantinedParts::decode(&item.body).map_err(|error| error.to_string())?;
+                found.extend(parts.0.iter().map(|part| part.sequence.to_string()));
             }
             if found != shard.quarantined {
                 return Err(format!("{found:?} are quarantined instead of {:?}", shard.quarantined));
@@ -444,10 +468,10 @@ impl Simulation {
         Ok(())
     }
 
-    /// Days, weeks or a year pass, after which nothing of what has expired may be missed.
+    /// Days, weeks or a year pass. Nothing that expired meanwhile may be missed.
     fn jump(&mut self) -> Result<(), String> {
-        self.come_to_rest()?;
-        self.happened.jumps += 1;
+        self.settle()?;
+        self.statistics.jumps += 1;
         {
             let mut world = self.shared.world();
             let days = [1, 4, 35, 450][world.random.below(4)];
@@ -457,19 +481,23 @@ impl Simulation {
                 world.items.iter().filter(|item| item.expires_at.is_some_and(|at| at <= now)).collect();
             let expired: Vec<_> = expired.into_iter().map(|item| item.key.clone()).collect();
             for key in expired {
-                // A store may take its time.
-                // The model forgets what was quarantined by whole jumps; several short ones may add up to as much.
-                let goes = if key.partition.starts_with("q#") { days > 14 } else { world.random.one_in(2) };
-                if goes {
+                // A store may remove expired items late, but quarantined ones are removed exactly when the model forgets them: several
+                // short jumps may add up to their retention.
+                let is_removed = if key.partition.starts_with("q#") {
+                    days > QUARANTINE_DAYS
+                } else {
+                    world.random.one_in(2)
+                };
+                if is_removed {
                     world.items.delete(&key);
                 }
             }
-            if days > 14 {
+            if days > QUARANTINE_DAYS {
                 self.shards.iter_mut().for_each(|shard| shard.quarantined.clear());
             }
         }
         self.recent = vec![Vec::new(); SHARDS];
-        self.come_to_rest()
+        self.settle()
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Backtest<'a, S> {
     /// The store.
     pub store: &'a S,
     /// How long history is kept at which resolution.
-    pub history: &'a compaction::Settings,
+    pub history: &'a compaction::CompactionSettings,
     /// The tenants to evaluate.
     pub tenants: &'a [TenantId],
     /// First minute of the first bucket.

@@ -212,7 +212,7 @@ impl GroupCounts {
 pub async fn answer<S: Store, C: Clock>(
     store: &S,
     clock: &C,
-    history: &compaction::Settings,
+    history: &compaction::CompactionSettings,
     request: &GroupRequest,
 ) -> Result<GroupCounts, GroupError> {
     let request = request.check()?;

@@ -13,18 +13,20 @@ use event::{HashKey, Minute, SequenceNumber, ShardId, Timestamp};
 use super::*;
 use crate::alerting::registry;
 use crate::block_id::BlockId;
+use crate::codec::StoredRecord as _;
 use crate::directory::api_keys::{self, ApiKey, Grant};
 use crate::directory::rules;
 use crate::directory::tenants::{self, TenantSettings};
-use crate::history::compaction::{self, due};
+use crate::history::compaction::{self, schedule};
 use crate::history::snapshot::{Progress, Snapshot};
-use crate::ledger::accumulate::EventFold;
-use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Record};
-use crate::ledger::checkpoint::Cursor;
-use crate::ledger::deduplication::Memory;
+use crate::ledger::accumulate::EventAccumulator;
+use crate::ledger::aggregate::{
+    AggregateError, Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache,
+};
+use crate::ledger::checkpoint::Checkpoint;
 use crate::memory::MemoryStore;
 use crate::ports::{Expected, Item, Page, PutError, StoreErrorKind};
-use crate::testing::counting::{At, Turned};
+use crate::testing::counting::{BitFlipSeal, FixedClock};
 
 fn item(key: Key, body: &str) -> Item {
     Item { key, body: body.as_bytes().to_vec(), version: 1, expires_at: None }
@@ -33,7 +35,8 @@ fn item(key: Key, body: &str) -> Item {
 /// Writes an item in every partition that a tenant may have.
 async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
     let (shard, sequence) = (ShardId::new("shard-1").unwrap(), SequenceNumber::from(u64::from(number)));
-    let mut items = vec![Item { body: Cursor::default().encode(), ..item(layout::checkpoint(&shard), "") }];
+    let mut items =
+        vec![Item { body: Checkpoint::default().encode(), ..item(layout::checkpoint(&shard), "") }];
     for part in 0..3 {
         items.push(item(layout::delta(tenant, &shard, &sequence, part), "d"));
         for level in [Level::Hour, Level::Day, Level::Month] {
@@ -89,8 +92,8 @@ fn now() -> Timestamp {
 /// One function instance with its shard. It remembers between batches which tenants are registered.
 struct Instance {
     shard: ShardId,
-    fold: EventFold<Turned>,
-    memory: Memory,
+    accumulator: EventAccumulator<BitFlipSeal>,
+    cache: ShardCache,
     next: u64,
 }
 
@@ -98,8 +101,8 @@ impl Instance {
     fn new(shard: &str) -> Self {
         Self {
             shard: ShardId::new(shard).unwrap(),
-            fold: EventFold::new(Attribution::default(), HashKey::new([7; 16]), Turned),
-            memory: Memory::default(),
+            accumulator: EventAccumulator::new(Attribution::default(), HashKey::new([7; 16]), BitFlipSeal),
+            cache: ShardCache::default(),
             next: 1,
         }
     }
@@ -116,11 +119,10 @@ impl Instance {
             Record { sequence: SequenceNumber::from(self.next), arrived_at: now(), data: data.as_bytes() };
         let batch = Batch { shard: &self.shard, records: vec![record] };
         let attempt = Attempt { id: self.next, deadline: now().plus_millis(60_000) };
-        let settings = aggregate::Settings::default();
+        let aggregation =
+            Aggregation { store, clock: &FixedClock(now()), settings: CommitSettings::default(), attempt };
         self.next += 1;
-        aggregate::aggregate(store, &At(now()), &settings, &mut self.fold, &mut self.memory, &batch, attempt)
-            .await
-            .map(drop)
+        aggregation.handle(&mut self.accumulator, &mut self.cache, &batch).await.map(drop)
     }
 }
 
@@ -271,14 +273,14 @@ async fn a_tenant_whose_entry_was_removed_once_more_is_listed_by_compaction() {
     instance.count(&store).await.unwrap();
     // The removal by an erasure lands again, as a late retry by the client library would.
     store.delete(vec![layout::tenant(&acme())]).await.unwrap();
-    let clock = At(now().plus_millis(2 * HOUR_MS));
+    let clock = FixedClock(now().plus_millis(2 * HOUR_MS));
     let attempt = || Attempt { id: 99, deadline: clock.0.plus_millis(60_000) };
-    let settings = compaction::Settings::default();
-    let report = due::compact_due::<Block, _, _>(&store, &clock, &settings, attempt).await.unwrap();
+    let settings = compaction::CompactionSettings::default();
+    let report = schedule::compact_due::<Block, _, _>(&store, &clock, &settings, attempt).await.unwrap();
     assert!(report.failed.is_empty() && has_numbers(&store).await, "{report:?}");
     is_in_order(&store, "after a compaction").await;
     // A tenant without blocks is not listed, although receipts still name it.
-    due::compact_due::<Block, _, _>(&store, &clock, &settings, attempt).await.unwrap();
+    schedule::compact_due::<Block, _, _>(&store, &clock, &settings, attempt).await.unwrap();
     is_in_order(&store, "after everything was erased").await;
 }
 

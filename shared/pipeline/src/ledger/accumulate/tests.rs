@@ -1,10 +1,11 @@
-//! Records to blocks: every count ends in one outcome, and hostile records are bounded.
+//! Every count has one outcome, and hostile records are bounded.
 
 use event::attribution::Settings;
 use event::{SequenceNumber, ShardId};
 
 use super::*;
-use crate::testing::counting::Turned;
+use crate::codec::StoredRecord as _;
+use crate::testing::counting::BitFlipSeal;
 
 const ARRIVED: i64 = 1_763_000_000_000;
 
@@ -15,9 +16,9 @@ fn send(tenant: &str, message: &str, at: &str, recipients: &[&str]) -> String {
     )
 }
 
-fn fold(payloads: &[&[u8]], memory: &Memory) -> Folded {
+fn accumulate(payloads: &[&[u8]], window: &DeduplicationWindow) -> Accumulated {
     let attribution = Attribution::new(Settings::default()).unwrap();
-    let mut fold = EventFold::new(attribution, HashKey::new([7; 16]), Turned);
+    let mut accumulator = EventAccumulator::new(attribution, HashKey::new([7; 16]), BitFlipSeal);
     let records: Vec<Record<'_>> = payloads
         .iter()
         .zip(1_u64..)
@@ -27,33 +28,33 @@ fn fold(payloads: &[&[u8]], memory: &Memory) -> Folded {
             data,
         })
         .collect();
-    fold.fold(&records, memory)
+    accumulator.accumulate(&records, window)
 }
 
-fn block_of(folded: &Folded, tenant: &str) -> Block {
-    let delta = folded.deltas.iter().find(|delta| delta.tenant.as_str() == tenant).unwrap();
+fn block_of(accumulated: &Accumulated, tenant: &str) -> Block {
+    let delta = accumulated.deltas.iter().find(|delta| delta.tenant.as_str() == tenant).unwrap();
     Block::merge_all(delta.parts.iter().map(|part| Block::decode(part).unwrap())).unwrap()
 }
 
 #[test]
-fn an_event_counts_once_for_each_recipient_and_tenants_are_kept_apart() {
+fn event_counts_once_for_each_recipient_and_tenants_are_kept_apart() {
     let acme = send("acme", "m-1", "2025-11-13T02:13:00Z", &["a@gmail.com", "b@gmail.com", "c@web.de"]);
     let other = send("other", "m-2", "2025-11-13T02:13:00Z", &["a@gmail.com"]);
-    let folded = fold(&[acme.as_bytes(), other.as_bytes()], &Memory::default());
-    assert_eq!((folded.records, folded.totals.events, folded.totals.aggregated), (2, 4, 4));
-    assert_eq!(block_of(&folded, "acme").events(), 3);
-    assert_eq!(block_of(&folded, "other").events(), 1);
-    assert_eq!(folded.identities.len(), 4);
+    let accumulated = accumulate(&[acme.as_bytes(), other.as_bytes()], &DeduplicationWindow::default());
+    assert_eq!((accumulated.records, accumulated.totals.events, accumulated.totals.aggregated), (2, 4, 4));
+    assert_eq!(block_of(&accumulated, "acme").events(), 3);
+    assert_eq!(block_of(&accumulated, "other").events(), 1);
+    assert_eq!(accumulated.identities.len(), 4);
 }
 
 #[test]
-fn an_upstream_duplicate_is_dropped_inside_the_batch_and_against_the_memory() {
+fn upstream_duplicate_is_dropped_within_the_batch_and_by_the_window() {
     let event = send("acme", "m-1", "2025-11-13T02:13:00Z", &["a@gmail.com"]);
-    let mut memory = Memory::default();
-    let first = fold(&[event.as_bytes(), event.as_bytes()], &memory);
+    let mut window = DeduplicationWindow::default();
+    let first = accumulate(&[event.as_bytes(), event.as_bytes()], &window);
     assert_eq!((first.totals.events, first.totals.duplicates, first.totals.aggregated), (2, 1, 1));
-    memory.remember(&first.identities, None);
-    let second = fold(&[event.as_bytes()], &memory);
+    window.extend(&first.identities, None);
+    let second = accumulate(&[event.as_bytes()], &window);
     assert_eq!((second.totals.events, second.totals.duplicates, second.totals.aggregated), (1, 1, 0));
     let ledger = block_of(&second, "acme");
     let entry = ledger.ledger().values().next().unwrap();
@@ -61,67 +62,99 @@ fn an_upstream_duplicate_is_dropped_inside_the_batch_and_against_the_memory() {
 }
 
 #[test]
-fn a_late_event_lands_in_its_own_minute() {
+fn late_event_is_counted_in_its_own_minute() {
     let event = send("acme", "m-1", "2025-11-10T08:30:10Z", &["a@gmail.com"]);
-    let folded = fold(&[event.as_bytes()], &Memory::default());
-    assert_eq!((folded.totals.late, folded.totals.aggregated), (1, 1));
-    let hours = block_of(&folded, "acme").split(|minute| minute.0);
+    let accumulated = accumulate(&[event.as_bytes()], &DeduplicationWindow::default());
+    assert_eq!((accumulated.totals.late, accumulated.totals.aggregated), (1, 1));
+    let hours = block_of(&accumulated, "acme").split(|minute| minute.0);
     let minute = hours.iter().find(|(_, block)| block.events() == 1).map(|(minute, _)| *minute).unwrap();
     assert_eq!(event::Minute(minute).start().to_string(), "2025-11-10T08:30:00Z");
 }
 
 #[test]
-fn an_event_from_the_future_counts_when_it_came() {
+fn event_from_the_future_is_counted_in_the_minute_of_its_arrival() {
     let event = send("acme", "m-1", "2031-01-01T00:00:00Z", &["a@gmail.com"]);
-    let folded = fold(&[event.as_bytes()], &Memory::default());
-    assert_eq!((folded.totals.late, folded.totals.aggregated), (1, 1));
-    assert_eq!(folded.newest_event, Some(Timestamp::from_millis(ARRIVED)));
+    let accumulated = accumulate(&[event.as_bytes()], &DeduplicationWindow::default());
+    assert_eq!((accumulated.totals.late, accumulated.totals.aggregated), (1, 1));
+    assert_eq!(accumulated.newest_event, Some(Timestamp::from_millis(ARRIVED)));
 }
 
 #[test]
-fn what_cannot_be_read_is_sealed_with_its_reason_and_costs_nothing_else() {
+fn unreadable_part_is_sealed_with_its_reason_and_other_records_are_counted() {
     let event = send("acme", "m-1", "2025-11-13T02:13:00Z", &["a@gmail.com"]);
     let torn = br#"{"to":"someone@example.com""#;
-    let folded = fold(&[torn, event.as_bytes()], &Memory::default());
-    assert_eq!((folded.totals.quarantined, folded.totals.aggregated), (1, 1));
-    let quarantined = &folded.quarantined[0];
-    assert!(!quarantined.sealed.windows(7).any(|part| part == b"someone"));
+    let accumulated = accumulate(&[torn, event.as_bytes()], &DeduplicationWindow::default());
+    assert_eq!((accumulated.totals.quarantined, accumulated.totals.aggregated), (1, 1));
+    let quarantined = &accumulated.quarantined[0];
+    assert!(!quarantined.sealed.as_ref().unwrap().windows(7).any(|part| part == b"someone"));
     assert!(!quarantined.reason.contains("someone"), "{}", quarantined.reason);
-    assert_eq!(quarantined.open(&Turned).unwrap(), torn);
+    assert_eq!(quarantined.open(&BitFlipSeal).unwrap(), torn);
     let shard = ShardId::new("s").unwrap();
-    let items = quarantine::items(&folded.quarantined, &shard, &quarantined.sequence, quarantined.arrived_at);
-    assert_eq!(quarantine::decode(&items[0].body).unwrap(), folded.quarantined);
+    let items =
+        quarantine::items(&accumulated.quarantined, &shard, &quarantined.sequence, quarantined.arrived_at);
+    assert_eq!(quarantine::QuarantinedParts::decode(&items[0].body).unwrap().0, accumulated.quarantined);
 }
 
 #[test]
-fn a_flood_of_garbage_is_counted_but_not_kept() {
+fn flood_of_unreadable_parts_is_counted_but_not_kept() {
     let garbage = "x\n".repeat(MAX_QUARANTINED + 500);
-    let folded = fold(&[garbage.as_bytes(), b"y"], &Memory::default());
-    assert_eq!(folded.records, 1);
-    assert!(folded.quarantined.len() <= MAX_QUARANTINED);
-    assert!(folded.totals.quarantined >= 1);
+    let accumulated = accumulate(&[garbage.as_bytes(), b"y"], &DeduplicationWindow::default());
+    assert_eq!(accumulated.records, 1);
+    assert!(accumulated.quarantined.len() <= MAX_QUARANTINED);
+    assert!(accumulated.totals.quarantined >= 1);
 }
 
 #[test]
-fn a_commit_takes_no_further_record_once_it_has_enough_tenants() {
-    let events: Vec<String> = (0..ENOUGH_TENANTS + 5)
+fn commit_takes_no_further_record_once_it_has_its_number_of_tenants() {
+    let events: Vec<String> = (0..TENANTS_PER_COMMIT + 5)
         .map(|number| send(&format!("t-{number}"), "m", "2025-11-13T02:13:00Z", &["a@gmail.com"]))
         .collect();
     let payloads: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
-    assert_eq!(fold(&payloads, &Memory::default()).records, ENOUGH_TENANTS);
+    assert_eq!(accumulate(&payloads, &DeduplicationWindow::default()).records, TENANTS_PER_COMMIT);
     let all = events.join("\n");
-    assert_eq!(fold(&[all.as_bytes()], &Memory::default()).deltas.len(), ENOUGH_TENANTS + 5);
+    assert_eq!(
+        accumulate(&[all.as_bytes()], &DeduplicationWindow::default()).deltas.len(),
+        TENANTS_PER_COMMIT + 5
+    );
 }
 
 #[test]
-fn tenants_beyond_the_limit_of_one_record_are_counted_for_nobody() {
+fn events_of_tenants_beyond_the_limit_are_counted_as_unassigned() {
     let events: Vec<String> = (0..MAX_TENANTS + 7)
         .map(|number| {
             send(&format!("t-{number}"), &format!("m-{number}"), "2025-11-13T02:13:00Z", &["a@gmail.com"])
         })
         .collect();
-    let folded = fold(&[events.join("\n").as_bytes()], &Memory::default());
-    assert_eq!(folded.deltas.len(), MAX_TENANTS + 1);
-    assert_eq!(block_of(&folded, TenantId::UNASSIGNED).events(), 7);
-    assert_eq!((folded.totals.conflicts, folded.totals.aggregated), (7, MAX_TENANTS as u64 + 7));
+    let accumulated = accumulate(&[events.join("\n").as_bytes()], &DeduplicationWindow::default());
+    assert_eq!(accumulated.deltas.len(), MAX_TENANTS + 1);
+    assert_eq!(block_of(&accumulated, TenantId::UNASSIGNED).events(), 7);
+    assert_eq!((accumulated.totals.conflicts, accumulated.totals.aggregated), (7, MAX_TENANTS as u64 + 7));
+}
+
+#[test]
+fn limits_of_late_and_future_events_are_exact_to_the_millisecond() {
+    // 2025-11-13T02:13:20Z is when the records arrive.
+    for (at, is_late) in [
+        ("2025-11-13T02:13:20Z", false),
+        ("2025-11-13T01:13:20Z", false),
+        ("2025-11-13T01:13:19.999Z", true),
+        ("2025-11-14T02:13:20Z", false),
+        ("2025-11-14T02:13:20.001Z", true),
+    ] {
+        let event = send("acme", "m-1", at, &["a@gmail.com"]);
+        let accumulated = accumulate(&[event.as_bytes()], &DeduplicationWindow::default());
+        assert_eq!((accumulated.totals.late == 1, accumulated.totals.aggregated), (is_late, 1), "{at}");
+    }
+}
+
+#[test]
+fn outcomes_of_the_records_add_up_to_the_totals() {
+    let event = send("acme", "m-1", "2025-11-13T02:13:00Z", &["a@gmail.com", "b@gmail.com"]);
+    let records = [event.as_bytes(), b"{", event.as_bytes(), b""];
+    let accumulated = accumulate(&records, &DeduplicationWindow::default());
+    let mut sum = Totals::default();
+    accumulated.per_record.iter().for_each(|outcome| sum.add(outcome));
+    assert_eq!((accumulated.per_record.len(), sum), (4, accumulated.totals));
+    let duplicates: Vec<u64> = accumulated.per_record.iter().map(|outcome| outcome.duplicates).collect();
+    assert_eq!(duplicates, [0, 0, 2, 0]);
 }

@@ -1,4 +1,4 @@
-//! Who acts in a simulation: tries of a batch, compactions, readers. Each runs the code that runs in production.
+//! The actors of a simulation: attempts to handle a batch, compactions, readers. Each runs the code that runs in production.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -6,50 +6,58 @@ use std::pin::Pin;
 
 use event::{Day, Hour, SequenceNumber, ShardId, Timestamp};
 
-use super::model::Produced;
-use super::tally::{self, Tally, TallyFold};
+use super::model::StreamRecord;
+use super::simulated_events::{self, SimulatedAccumulator, SimulatedBlock};
 use super::world::{SimulatedClock, SimulatedStore};
 use crate::block_id::{BlockId, Level};
-use crate::history::compaction::{self, CompactError};
-use crate::history::content::Content as _;
-use crate::history::manifest::Extent;
+use crate::history::block_content::BlockContent as _;
+use crate::history::compaction::{self, CompactionError, CompactionSettings, CompactionSummary};
+use crate::history::manifest::BlockParts;
 use crate::history::snapshot::{self, Progress, Snapshot};
-use crate::ledger::aggregate::{self, AggregateError, Attempt, Batch, Record};
-use crate::ledger::deduplication::Memory;
+use crate::ledger::aggregate::{
+    AggregateError, Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache,
+};
 use crate::stored::ReadError;
 
-/// An actor at work.
-pub(super) type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
+/// A running actor.
+pub(super) type Running = Pin<Box<dyn Future<Output = ActorResult> + Send>>;
 
-/// How an actor ended, unless it crashed.
-pub(super) enum Ended {
-    Aggregated { shard: usize, handled: Result<(), AggregateError>, memory: Memory },
-    Compacted(Result<compaction::Compacted, CompactError>),
-    Read(Result<Reading, ReadError>),
+/// The result of an actor that did not crash.
+pub(super) enum ActorResult {
+    Aggregated { shard: usize, handled: Result<(), AggregateError>, cache: ShardCache },
+    Compacted(Result<CompactionSummary, CompactionError>),
+    Read(Result<View, ReadError>),
 }
 
 /// What a reader saw.
-pub(super) struct Reading {
+pub(super) struct View {
     pub(super) tenant: u8,
-    pub(super) upto: BTreeMap<ShardId, SequenceNumber>,
-    /// By the day; `None` if live blocks were gone each time.
-    pub(super) total: Option<Tally>,
-    /// Two levels that should hold the same rows and do not.
-    pub(super) unlike: Option<BlockId>,
+    pub(super) up_to: BTreeMap<ShardId, SequenceNumber>,
+    /// Counts by day. `None` if a live block was missing at every attempt.
+    pub(super) total: Option<SimulatedBlock>,
+    /// A block whose finer blocks hold other rows.
+    pub(super) inconsistent: Option<BlockId>,
 }
 
-/// How often a reader begins anew when a block is gone.
-const READS: usize = 5;
+/// The most attempts to read a consistent view.
+const MAX_READS: usize = 5;
+
+/// What a trigger delivers to an attempt, and what its process remembers.
+pub(super) struct Delivery {
+    pub(super) shard: usize,
+    pub(super) id: ShardId,
+    pub(super) records: Vec<StreamRecord>,
+    pub(super) cache: ShardCache,
+}
 
 pub(super) fn aggregate(
     store: SimulatedStore,
     clock: SimulatedClock,
-    settings: aggregate::Settings,
-    (shard, id): (usize, ShardId),
-    records: Vec<Produced>,
-    mut memory: Memory,
+    settings: CommitSettings,
+    delivery: Delivery,
     attempt: Attempt,
-) -> Work {
+) -> Running {
+    let Delivery { shard, id, records, mut cache } = delivery;
     Box::pin(async move {
         let records = records
             .iter()
@@ -60,81 +68,82 @@ pub(super) fn aggregate(
             })
             .collect();
         let batch = Batch { shard: &id, records };
-        let result =
-            aggregate::aggregate(&store, &clock, &settings, &mut TallyFold, &mut memory, &batch, attempt)
-                .await;
-        let handled = result.map(drop);
-        Ended::Aggregated { shard, handled, memory }
+        let aggregation = Aggregation { store: &store, clock: &clock, settings, attempt };
+        let handled = aggregation.handle(&mut SimulatedAccumulator, &mut cache, &batch).await.map(drop);
+        ActorResult::Aggregated { shard, handled, cache }
     })
 }
 
 pub(super) fn compact(
     store: SimulatedStore,
     clock: SimulatedClock,
-    settings: compaction::Settings,
+    settings: CompactionSettings,
     tenant: u8,
     attempt: Attempt,
-) -> Work {
+) -> Running {
     Box::pin(async move {
-        let tenant = tally::tenant(tenant);
-        Ended::Compacted(
-            compaction::compact::<Tally, _, _>(&store, &clock, &settings, &tenant, attempt).await,
+        let tenant = simulated_events::tenant(tenant);
+        ActorResult::Compacted(
+            compaction::compact::<SimulatedBlock, _, _>(&store, &clock, &settings, &tenant, attempt).await,
         )
     })
 }
 
-pub(super) fn read(store: SimulatedStore, tenant: u8) -> Work {
-    Box::pin(async move { Ended::Read(reading(&store, tenant).await) })
+pub(super) fn read(store: SimulatedStore, tenant: u8) -> Running {
+    Box::pin(async move { ActorResult::Read(view(&store, tenant).await) })
 }
 
-async fn reading(store: &SimulatedStore, number: u8) -> Result<Reading, ReadError> {
-    let tenant = tally::tenant(number);
-    let mut reading = Reading { tenant: number, upto: BTreeMap::new(), total: None, unlike: None };
-    for _ in 0..READS {
+async fn view(store: &SimulatedStore, number: u8) -> Result<View, ReadError> {
+    let tenant = simulated_events::tenant(number);
+    let mut view = View { tenant: number, up_to: BTreeMap::new(), total: None, inconsistent: None };
+    for _ in 0..MAX_READS {
         let progress = Progress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, &tenant).await?;
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
-        let Ok(parts) = snapshot::blocks(store, &tenant, live, Extent::Whole).await? else { continue };
-        let mut blocks: BTreeMap<BlockId, Tally> = BTreeMap::new();
+        let Ok(parts) = snapshot::read_blocks(store, &tenant, live, BlockParts::CountsAndSketches).await?
+        else {
+            continue;
+        };
+        let mut blocks: BTreeMap<BlockId, SimulatedBlock> = BTreeMap::new();
         for (id, part) in parts {
-            blocks.entry(id).or_default().absorb(&decoded(&part.body));
+            blocks.entry(id).or_default().add_block(&decoded(&part.body));
         }
         let mut total = coarsest(&blocks);
         for delta in &snapshot.deltas {
-            total.absorb(&decoded(&delta.body));
+            total.add_block(&decoded(&delta.body));
         }
-        reading.upto = snapshot.upto;
-        reading.total = Some(total.roll_up(Level::Month));
-        reading.unlike = unlike(&blocks);
+        view.up_to = snapshot.up_to;
+        view.total = Some(total.roll_up(Level::Month));
+        view.inconsistent = inconsistent(&blocks);
         break;
     }
-    Ok(reading)
+    Ok(view)
 }
 
-fn decoded(bytes: &[u8]) -> Tally {
-    let Ok(tally) = Tally::decode(bytes);
-    tally
+fn decoded(bytes: &[u8]) -> SimulatedBlock {
+    let Ok(block) = SimulatedBlock::decode(bytes);
+    block
 }
 
-/// All rows, from the coarsest blocks there are.
-fn coarsest(blocks: &BTreeMap<BlockId, Tally>) -> Tally {
-    let mut total = Tally::default();
+/// All rows, from the coarsest block of each period.
+fn coarsest(blocks: &BTreeMap<BlockId, SimulatedBlock>) -> SimulatedBlock {
+    let mut total = SimulatedBlock::default();
     for (id, rows) in blocks {
         if parents(*id).iter().all(|parent| !blocks.contains_key(parent)) {
-            total.absorb(rows);
+            total.add_block(rows);
         }
     }
     total
 }
 
-/// A block whose finer blocks, if there are any, do not hold the same rows.
-fn unlike(blocks: &BTreeMap<BlockId, Tally>) -> Option<BlockId> {
+/// A block whose finer blocks, if there are any, hold other rows.
+fn inconsistent(blocks: &BTreeMap<BlockId, SimulatedBlock>) -> Option<BlockId> {
     let days: BTreeSet<BlockId> = blocks.keys().filter(|id| id.level == Level::Day).copied().collect();
     for day in days {
         let hours = blocks.iter().filter(|(id, _)| id.level == Level::Hour && parents(**id).contains(&day));
-        let mut sum = Tally::default();
+        let mut sum = SimulatedBlock::default();
         for (_, rows) in hours {
-            sum.absorb(&rows.clone().roll_up(Level::Day));
+            sum.add_block(&rows.clone().roll_up(Level::Day));
         }
         let of_day = blocks.get(&day)?;
         if !sum.0.is_empty() && sum != *of_day {

@@ -1,30 +1,31 @@
-//! The naive truth: which events are committed, told by nothing but the records delivered and where the cursor moved.
+//! The naive model: which events are committed. It knows nothing but the records that were delivered and the checkpoints that were written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::{SequenceNumber, ShardId};
 
-use super::tally::{Event, Tally};
+use super::simulated_events::{SimulatedBlock, SimulatedEvent};
 use crate::block_id::Level;
-use crate::history::content::Content as _;
-use crate::ledger::checkpoint::{Cursor, Totals};
+use crate::history::block_content::BlockContent as _;
+use crate::ledger::checkpoint::{Checkpoint, Totals};
 
 /// A record of a stream.
 #[derive(Clone, Debug)]
-pub(super) struct Produced {
+pub(super) struct StreamRecord {
     pub(super) sequence: SequenceNumber,
-    pub(super) events: Vec<Event>,
+    /// None: the record cannot be read.
+    pub(super) events: Vec<SimulatedEvent>,
     pub(super) arrived_at: i64,
     pub(super) bytes: Vec<u8>,
 }
 
-/// One shard: its stream, and what of it is committed.
+/// One shard: its stream, and which part of it is committed.
 pub(super) struct ShardModel {
     pub(super) id: ShardId,
-    pub(super) stream: Vec<Produced>,
-    pub(super) done: Option<SequenceNumber>,
-    /// Events counted, with the record that brought them.
-    counted: Vec<(SequenceNumber, Event)>,
+    pub(super) stream: Vec<StreamRecord>,
+    pub(super) committed: Option<SequenceNumber>,
+    /// Events that were counted, with the sequence number of their record.
+    counted: Vec<(SequenceNumber, SimulatedEvent)>,
     seen: BTreeSet<u64>,
     totals: Totals,
     pub(super) quarantined: BTreeSet<String>,
@@ -35,7 +36,7 @@ impl ShardModel {
         Self {
             id,
             stream: Vec::new(),
-            done: None,
+            committed: None,
             counted: Vec::new(),
             seen: BTreeSet::new(),
             totals: Totals::default(),
@@ -43,31 +44,35 @@ impl ShardModel {
         }
     }
 
-    /// The cursor moved: of the records delivered to whoever moved it (`from..to` of the stream), those up to the new `done` that
-    /// were not done before are counted now.
-    pub(super) fn moved(&mut self, cursor: &Cursor, delivered: std::ops::Range<usize>) -> Result<(), String> {
-        if cursor.done == self.done {
+    /// Follows a checkpoint that was written. Of the records delivered to its writer (`delivered` of the stream), those up to the new
+    /// position that were not committed before are counted now.
+    pub(super) fn checkpoint_written(
+        &mut self,
+        checkpoint: &Checkpoint,
+        delivered: std::ops::Range<usize>,
+    ) -> Result<(), String> {
+        if checkpoint.committed == self.committed {
             return Ok(());
         }
-        if cursor.done < self.done {
-            return Err(format!("the cursor of {} went back", self.id));
+        if checkpoint.committed < self.committed {
+            return Err(format!("the checkpoint of {} went back", self.id));
         }
-        let records: Vec<Produced> = self.stream.get(delivered).unwrap_or_default().to_vec();
+        let records: Vec<StreamRecord> = self.stream.get(delivered).unwrap_or_default().to_vec();
         for record in records {
             let number = Some(&record.sequence);
-            if number > self.done.as_ref() && number <= cursor.done.as_ref() {
+            if number > self.committed.as_ref() && number <= checkpoint.committed.as_ref() {
                 self.count(&record);
             }
         }
-        self.done.clone_from(&cursor.done);
-        if cursor.totals == self.totals {
+        self.committed.clone_from(&checkpoint.committed);
+        if checkpoint.totals == self.totals {
             Ok(())
         } else {
-            Err(format!("totals of {} are {:?} instead of {:?}", self.id, cursor.totals, self.totals))
+            Err(format!("totals of {} are {:?} instead of {:?}", self.id, checkpoint.totals, self.totals))
         }
     }
 
-    fn count(&mut self, record: &Produced) {
+    fn count(&mut self, record: &StreamRecord) {
         self.totals.records += 1;
         if record.events.is_empty() {
             self.totals.quarantined += 1;
@@ -85,15 +90,19 @@ impl ShardModel {
     }
 }
 
-/// What a tenant's numbers must be, by the day, when everything up to `upto` is in.
-pub(super) fn expected(shards: &[ShardModel], tenant: u8, upto: &BTreeMap<ShardId, SequenceNumber>) -> Tally {
-    let mut tally = Tally::default();
+/// The counts of a tenant by day, if everything up to `up_to` and nothing else is counted.
+pub(super) fn expected(
+    shards: &[ShardModel],
+    tenant: u8,
+    up_to: &BTreeMap<ShardId, SequenceNumber>,
+) -> SimulatedBlock {
+    let mut block = SimulatedBlock::default();
     for shard in shards {
         for (sequence, event) in &shard.counted {
-            if event.tenant == tenant && Some(sequence) <= upto.get(&shard.id) {
-                tally.add(event.minute, 1, event.id);
+            if event.tenant == tenant && Some(sequence) <= up_to.get(&shard.id) {
+                block.add(event.minute, 1, event.id);
             }
         }
     }
-    tally.roll_up(Level::Month)
+    block.roll_up(Level::Month)
 }

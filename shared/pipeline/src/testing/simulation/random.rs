@@ -1,6 +1,6 @@
-//! Numbers from a seed, the same on every machine: `SplitMix64`.
+//! Random numbers from a seed, the same on every machine: `SplitMix64`. Every choice of the simulation comes from here.
 
-/// A source of numbers. <https://prng.di.unimi.it/splitmix64.c>
+/// A random number generator, <https://prng.di.unimi.it/splitmix64.c>.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
@@ -17,17 +17,19 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `end`, which is not 0.
+    /// A number below `end`, or 0 if `end` is 0.
     pub(super) fn below(&mut self, end: usize) -> usize {
+        // Smaller than `end`, so it fits.
         usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or_default()
     }
 
-    /// Below `end` milliseconds.
+    /// A number of milliseconds below `end`, or 0 if `end` is not positive.
     pub(super) fn millis(&mut self, end: i64) -> i64 {
+        // Smaller than `end`, so it fits.
         i64::try_from(self.next() % end.max(1).unsigned_abs()).unwrap_or_default()
     }
 
-    /// True once in `times`.
+    /// True once in `times` calls on average.
     pub(super) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -1,10 +1,11 @@
-//! The store and the clock of a simulation: every call yields before and after it takes effect, and what can go wrong with
-//! a call goes wrong here.
+//! The store and the clock of a simulation. Every call yields before and after it takes effect, and fails here if it fails.
 //!
 //! ```text
-//! actor ─ call ─▶ yield ─▶ refuse | act | act, lose the reply | act in part | act later | act now and again later ─▶ yield ─▶ actor
+//! actor ─ call ─▶ yield ─▶ refused | applied | applied, reply lost | applied in part | applied later | applied twice ─▶ yield ─▶ actor
 //! ```
-//! An actor that crashes leaves its call in flight: it may yet act. Nothing acts later than [`LANDING_MS`] after it was issued.
+//!
+//! The call of an actor that crashes stays in flight and may still be applied. No call is applied later than [`LANDING_MS`] after it was
+//! issued, which is what the protocol assumes of a store.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,17 +15,17 @@ use std::task::{Context, Poll};
 
 use event::Timestamp;
 
-use super::breaks::{self, Break};
+use super::bugs::{self, BugState, ProtocolBug};
 use super::random::Random;
 use crate::memory::Items;
 use crate::ports::{Clock, Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 
-/// The longest a write takes to land. Settings allow for it and for [`SKEW_MS`].
+/// The longest time from issuing a write until it is applied. The settings of the protocol allow for it and for [`SKEW_MS`].
 pub(super) const LANDING_MS: i64 = 1_500;
-/// How far two clocks differ at most.
+/// The largest difference between a process's clock and the true time.
 pub(super) const SKEW_MS: i64 = 200;
 
-/// What an actor asks of the store.
+/// A call of an actor to the store.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Get(Vec<Key>),
@@ -34,7 +35,7 @@ pub(super) enum Call {
     Delete(Vec<Key>),
 }
 
-/// What the store says.
+/// The reply of the store.
 pub(super) enum Reply {
     Items(Vec<Option<Item>>),
     Page(Page),
@@ -42,7 +43,7 @@ pub(super) enum Reply {
     Conflict,
 }
 
-/// Who calls, and for what.
+/// What an actor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Aggregate,
@@ -50,15 +51,15 @@ pub(super) enum Role {
     Read,
 }
 
-/// A write on its way.
-struct Late {
+/// A write that is applied later.
+struct DelayedCall {
     due: i64,
     actor: usize,
     call: Call,
 }
 
-/// A conditional write that took effect.
-pub(super) struct Moved {
+/// A conditional write that was applied.
+pub(super) struct ConditionalWrite {
     pub(super) actor: usize,
     pub(super) item: Item,
 }
@@ -70,67 +71,67 @@ pub(super) struct World {
     pub(super) random: Random,
     /// Whether calls may fail.
     pub(super) faults: bool,
-    pub(super) broken: Option<Break>,
-    /// What a deliberate break remembers.
-    pub(super) sabotage: breaks::Memory,
-    /// Conditional writes since the driver looked last.
-    pub(super) moved: Vec<Moved>,
-    /// By actor and number: one actor may have several at once.
+    pub(super) bug: Option<ProtocolBug>,
+    pub(super) bug_state: BugState,
+    /// Conditional writes that the driver has not seen yet.
+    pub(super) conditional_writes: Vec<ConditionalWrite>,
+    /// Calls with the time they were issued, by actor and number. An actor may have several at the same time.
     in_flight: BTreeMap<(usize, u64), (i64, Call)>,
     calls: u64,
-    late: Vec<Late>,
-    /// How many calls took effect late.
+    delayed: Vec<DelayedCall>,
+    /// Calls that were applied late.
     pub(super) landed_late: u64,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, broken: Option<Break>) -> Self {
+    pub(super) fn new(seed: u64, bug: Option<ProtocolBug>) -> Self {
         Self {
             items: Items::default(),
-            // 2025-11-13, an afternoon.
+            // 2025-11-13T13:20:00Z.
             now: 1_763_040_000_000,
             random: Random::new(seed),
             faults: true,
-            broken,
-            sabotage: breaks::Memory::default(),
-            moved: Vec::new(),
+            bug,
+            bug_state: BugState::default(),
+            conditional_writes: Vec::new(),
             in_flight: BTreeMap::new(),
             calls: 0,
-            late: Vec::new(),
+            delayed: Vec::new(),
             landed_late: 0,
         }
     }
 
-    /// Lets time pass; what is on its way lands at its time.
+    /// Lets time pass. Delayed calls are applied at their time.
     pub(super) fn advance(&mut self, millis: i64) {
         let now = self.now + millis;
-        self.late.sort_by_key(|late| late.due);
-        let due = self.late.partition_point(|late| late.due <= now);
-        let landing: Vec<Late> = self.late.drain(..due).collect();
-        for late in landing {
-            self.now = self.now.max(late.due);
+        self.delayed.sort_by_key(|delayed| delayed.due);
+        let due = self.delayed.partition_point(|delayed| delayed.due <= now);
+        let landing: Vec<DelayedCall> = self.delayed.drain(..due).collect();
+        for delayed in landing {
+            self.now = self.now.max(delayed.due);
             self.landed_late += 1;
-            self.act(late.actor, late.call);
+            self.apply(delayed.actor, delayed.call);
         }
         self.now = now;
     }
 
-    /// The actor is gone; its call, if it has one, acts later, or never.
+    /// The actor crashed. Each of its calls is applied later, or never.
     pub(super) fn crash(&mut self, actor: usize) {
-        let mut behind = self.in_flight.split_off(&(actor, 0));
-        let mut others = behind.split_off(&(actor + 1, 0));
+        let mut calls = self.in_flight.split_off(&(actor, 0));
+        let mut others = calls.split_off(&(actor + 1, 0));
         self.in_flight.append(&mut others);
-        for (issued, call) in behind.into_values() {
+        for (issued, call) in calls.into_values() {
             if !self.random.one_in(3) {
                 self.later(actor, issued, call);
             }
         }
     }
 
+    /// Applies a call at a random time before it must have landed.
     pub(super) fn later(&mut self, actor: usize, issued: i64, call: Call) {
         let due = (self.now + self.random.millis(LANDING_MS)).min(issued + LANDING_MS);
         if due >= self.now {
-            self.late.push(Late { due, actor, call });
+            self.delayed.push(DelayedCall { due, actor, call });
         }
     }
 
@@ -150,24 +151,24 @@ impl World {
         if !self.faults {
             return Ok(self.reply(actor, role, call));
         }
-        let write = matches!(call, Call::Put(_) | Call::PutIf(..) | Call::Delete(_));
+        let is_write = matches!(call, Call::Put(_) | Call::PutIf(..) | Call::Delete(_));
         match self.random.below(80) {
             0 => Err(Fault::Refused),
-            1 if write => {
+            1 if is_write => {
                 self.reply(actor, role, call);
                 Err(Fault::TimedOut)
             }
-            2 if write => {
+            2 if is_write => {
                 let part = self.part_of(call.clone());
                 self.reply(actor, role, part);
                 self.later(actor, issued, call);
                 Err(Fault::TimedOut)
             }
-            3 if write => {
+            3 if is_write => {
                 self.later(actor, issued, call);
                 Err(Fault::TimedOut)
             }
-            4 | 5 if write => {
+            4 | 5 if is_write => {
                 self.later(actor, issued, call.clone());
                 Ok(self.reply(actor, role, call))
             }
@@ -192,34 +193,44 @@ impl World {
     }
 
     fn reply(&mut self, actor: usize, role: Role, call: Call) -> Reply {
-        let Some(broken) = self.broken else { return self.act(actor, call) };
-        let call = breaks::before(self, broken, actor, role, call);
-        let asked = call.clone();
-        let reply = self.act(actor, call);
-        breaks::after(self, broken, actor, role, &asked, reply)
+        let Some(bug) = self.bug else { return self.apply(actor, call) };
+        let call = bugs::before(self, bug, actor, role, call);
+        let applied = call.clone();
+        let reply = self.apply(actor, call);
+        bugs::after(self, bug, actor, role, &applied, reply)
     }
 
-    pub(super) fn act(&mut self, actor: usize, call: Call) -> Reply {
+    pub(super) fn apply(&mut self, actor: usize, call: Call) -> Reply {
         match call {
             Call::Get(keys) => Reply::Items(keys.iter().map(|key| self.items.get(key).cloned()).collect()),
             Call::Range(range) => Reply::Page(self.items.range(&range)),
             Call::Put(items) => {
                 for item in items {
-                    assert!(item.fits(), "DynamoDB takes no {} bytes at {}", item.body.len(), item.key);
+                    assert!(
+                        item.fits(),
+                        "{} bytes at {} do not fit an item of DynamoDB",
+                        item.body.len(),
+                        item.key
+                    );
                     self.items.put(item);
                 }
                 Reply::Done
             }
             Call::PutIf(item, expected) => {
-                assert!(item.fits(), "DynamoDB takes no {} bytes at {}", item.body.len(), item.key);
-                let ignored = self.broken == Some(Break::ConflictIgnored);
+                assert!(
+                    item.fits(),
+                    "{} bytes at {} do not fit an item of DynamoDB",
+                    item.body.len(),
+                    item.key
+                );
+                let is_ignored = self.bug == Some(ProtocolBug::ConflictIgnored);
                 if !self.items.put_if(item.clone(), expected) {
-                    if !ignored {
+                    if !is_ignored {
                         return Reply::Conflict;
                     }
                     self.items.put(item.clone());
                 }
-                self.moved.push(Moved { actor, item });
+                self.conditional_writes.push(ConditionalWrite { actor, item });
                 Reply::Done
             }
             Call::Delete(keys) => {
@@ -240,25 +251,25 @@ pub(super) enum Fault {
     TimedOut,
 }
 
-/// The world, shared.
+/// The world, shared by the actors and the driver.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<World>>);
+pub(super) struct SharedWorld(Arc<Mutex<World>>);
 
-impl Shared {
+impl SharedWorld {
     pub(super) fn new(world: World) -> Self {
         Self(Arc::new(Mutex::new(world)))
     }
 
-    /// One thread only: never waits, and no lock is held while an actor runs.
+    /// Locks the world. Never waits: there is one thread, and it holds no lock while an actor runs.
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One actor's way to the store.
+/// The store as one actor sees it.
 #[derive(Clone)]
 pub(super) struct SimulatedStore {
-    pub(super) shared: Shared,
+    pub(super) shared: SharedWorld,
     pub(super) actor: usize,
     pub(super) role: Role,
 }
@@ -284,7 +295,7 @@ impl Store for SimulatedStore {
     }
 
     async fn range(&self, range: Range) -> Result<Page, StoreError> {
-        // Pages of two: every longer range is read in several calls, and the world changes between them.
+        // Pages of two items, so that longer ranges are read in several calls and the world changes between them.
         let limit = range.limit.min(2);
         let full = range.limit;
         match self.call(Call::Range(Range { limit, ..range })).await? {
@@ -314,11 +325,11 @@ impl Store for SimulatedStore {
     }
 }
 
-/// A process's clock: the world's, a little off.
+/// The clock of a process: the time of the world plus a constant error.
 pub(super) struct SimulatedClock {
-    pub(super) shared: Shared,
+    pub(super) shared: SharedWorld,
     pub(super) skew_ms: i64,
-    /// Set by a break: the time never passes.
+    /// Set by a deliberate bug: time does not pass.
     pub(super) stopped_at: Option<i64>,
 }
 
@@ -329,17 +340,19 @@ impl Clock for SimulatedClock {
     }
 }
 
-/// Gives way to the other actors once.
+/// Yields to the other actors once.
 struct YieldOnce(bool);
 
 impl Future for YieldOnce {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.0 {
             return Poll::Ready(());
         }
         self.0 = true;
+        // The driver polls whom it likes, but futures that wait for several others poll only those that were woken.
+        context.waker().wake_by_ref();
         Poll::Pending
     }
 }

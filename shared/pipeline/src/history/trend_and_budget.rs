@@ -1,35 +1,36 @@
-//! Looking back over stored numbers: the trend of a metric over weeks, and how far the lines of SES and Gmail are.
+//! The trend of a metric over the last weeks, and the distance to the reputation thresholds of SES and Gmail (the budget), both from
+//! stored counts. [`detection::trend`] and [`detection::budget`] do the statistics; this module asks the queries for them.
 
 use std::num::NonZeroUsize;
 
 use cells::query::{Answer, Locale, Metric, Query, QueryError, QueryErrorKind, Row, Scope, Value};
 use detection::budget::{self, Proportion, Standing};
 use detection::trend::{self, Hour, Trend, Unit};
-use event::Timestamp;
+use event::{Timestamp, invariant};
 
 use crate::history::answering::{self, AnswerError};
-use crate::history::compaction;
+use crate::history::compaction::CompactionSettings;
 use crate::ports::Store;
 
-/// Weeks that can be looked back on: as long as history is kept by the hour, and four weeks of the year before are in it.
+/// The longest trend, in weeks: a year, and four weeks of the year before to compare with.
 pub const MAX_WEEKS: u32 = 56;
-/// Days that are looked at for mail that says something about an account, [`budget::VOLUME`].
+/// Days searched for a representative volume of mail, [`budget::VOLUME`].
 const VOLUME_DAYS: u32 = 30;
 
-/// Where numbers are and as of when.
+/// Stored counts as of a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a, S> {
+pub struct StoredCounts<'a, S> {
     /// The store.
     pub store: &'a S,
-    /// How long history is kept at which resolution.
-    pub history: &'a compaction::Settings,
-    /// As of when.
+    /// How long blocks are kept.
+    pub settings: &'a CompactionSettings,
+    /// The moment up to which counts are read.
     pub now: Timestamp,
-    /// Cores for one answer.
+    /// The most threads for one query.
     pub threads: NonZeroUsize,
 }
 
-impl<S: Store> Source<'_, S> {
+impl<S: Store> StoredCounts<'_, S> {
     async fn answer(
         &self,
         pairs: &[(&str, &str)],
@@ -37,13 +38,14 @@ impl<S: Store> Source<'_, S> {
         locale: &Locale,
     ) -> Result<Answer, AnswerError> {
         let query = Query::from_pairs(pairs.iter().copied(), scope.clone(), locale, self.now)?;
-        answering::answer(self.store, &query, self.history, self.now, self.threads).await
+        answering::answer(self.store, &query, self.settings, self.now, self.threads).await
     }
 
-    /// The trend of a metric over the last weeks, of mail that passes all `filters` (`name:value`). None with less than two weeks of it.
+    /// The trend of a metric over the last `weeks` (at most [`MAX_WEEKS`]), of mail that passes all `filters` (`dimension:value`). `None`
+    /// with less than two weeks of mail.
     ///
     /// # Errors
-    /// [`AnswerError`] if the numbers cannot be read, or a filter is none.
+    /// [`AnswerError`] if the counts cannot be read, or a filter is malformed.
     pub async fn trend(
         &self,
         scope: &Scope,
@@ -59,17 +61,21 @@ impl<S: Store> Source<'_, S> {
         pairs.extend(filters.iter().map(|filter| ("filter", filter.as_str())));
         let answer = self.answer(&pairs, scope, locale).await?;
         let unit = unit(metric);
-        // The hour that is under way is no whole one.
-        let over = self.now.minute().hour().0;
-        let hours: Vec<Hour> =
-            answer.rows().iter().filter_map(|row| hour(row, unit)).filter(|hour| hour.hour < over).collect();
+        // The current hour is incomplete and would look like a drop.
+        let current = self.now.minute().hour().0;
+        let hours: Vec<Hour> = answer
+            .rows()
+            .iter()
+            .filter_map(|row| hour(row, unit))
+            .filter(|hour| hour.hour < current)
+            .collect();
         Ok(trend::look_back(&name, unit, &hours))
     }
 
-    /// How far each line is.
+    /// The distance to each reputation threshold, over a representative volume of the newest mail and over the last day.
     ///
     /// # Errors
-    /// [`AnswerError`] if the numbers cannot be read.
+    /// [`AnswerError`] if the counts cannot be read.
     pub async fn budget(&self, scope: &Scope) -> Result<Vec<Standing>, AnswerError> {
         let from = format!("-{VOLUME_DAYS}d");
         let pairs = [
@@ -80,33 +86,48 @@ impl<S: Store> Source<'_, S> {
         ];
         let answer = self.answer(&pairs, scope, &Locale::default()).await?;
         let day_ago = self.now.plus_millis(-24 * 60 * 60 * 1000).minute();
-        let (mut volume, mut last_day) = ([Proportion::default(); 2], [Proportion::default(); 2]);
+        let (mut volume, mut last_day) = (Sums::default(), Sums::default());
+        // Newest first: mail older than the representative volume says nothing about the present.
         for row in answer.rows().iter().rev() {
-            let of_last_day = row.time.is_some_and(|time| time >= day_ago);
-            if volume.iter().all(|volume| volume.mail >= budget::VOLUME) && !of_last_day {
+            let is_of_last_day = row.time.is_some_and(|time| time >= day_ago);
+            if volume.is_representative() && !is_of_last_day {
                 break;
             }
-            let mut counts = row.metrics.iter().map(number);
-            let mut next = || counts.next().unwrap_or_default();
-            let (sends, bounces, deliveries, complaints) = (next(), next(), next(), next());
-            for (place, (events, mail)) in
-                [(bounces, sends), (complaints, deliveries)].into_iter().enumerate()
-            {
-                for (sum, counts) in [(&mut volume, true), (&mut last_day, of_last_day)] {
-                    if let Some(sum) = sum.get_mut(place).filter(|_| counts) {
-                        sum.events += events;
-                        sum.mail += mail;
-                    }
-                }
+            let &[sends, bounces, deliveries, complaints] = row.metrics.as_slice() else {
+                invariant::broken("a row without the metrics that its query names");
+                continue;
+            };
+            let counts = [sends, bounces, deliveries, complaints].map(|value| number(&value));
+            volume.add(counts);
+            if is_of_last_day {
+                last_day.add(counts);
             }
         }
-        let [bounces, complaints] = volume;
-        let [bounces_of_day, complaints_of_day] = last_day;
         let standing = |line: &budget::Line| match line.metric {
-            "hard_bounce_rate" => budget::standing(line, bounces, bounces_of_day),
-            _ => budget::standing(line, complaints, complaints_of_day),
+            "hard_bounce_rate" => budget::standing(line, volume.bounces, last_day.bounces),
+            _ => budget::standing(line, volume.complaints, last_day.complaints),
         };
         Ok(budget::LINES.iter().map(standing).collect())
+    }
+}
+
+/// The rates that have a reputation threshold, summed over some hours.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    bounces: Proportion,
+    complaints: Proportion,
+}
+
+impl Sums {
+    fn add(&mut self, [sends, bounces, deliveries, complaints]: [f64; 4]) {
+        self.bounces.events += bounces;
+        self.bounces.mail += sends;
+        self.complaints.events += complaints;
+        self.complaints.mail += deliveries;
+    }
+
+    fn is_representative(self) -> bool {
+        self.bounces.mail >= budget::VOLUME && self.complaints.mail >= budget::VOLUME
     }
 }
 
@@ -119,7 +140,8 @@ const fn unit(metric: Metric) -> Unit {
     }
 }
 
-/// What an hour adds: rates by their two counts, delivery times by the deliveries behind them.
+/// The values of one hour of a query. A rate has its two counts; a delivery time is weighted by the number of deliveries. `None` if the
+/// hour has no value.
 fn hour(row: &Row, unit: Unit) -> Option<Hour> {
     let hour = row.time?.hour().0;
     let value = row.metrics.first();
@@ -148,10 +170,10 @@ fn number(value: &Value) -> f64 {
     }
 }
 
-/// The metric of that name, or what is allowed.
+/// Parses the name of a metric that can have a trend, which is every one but the queue depth.
 ///
 /// # Errors
-/// [`QueryError`] about `metric`.
+/// [`QueryError`] about the parameter `metric`, with the names that are allowed.
 pub fn metric(name: &str) -> Result<Metric, QueryError> {
     Metric::from_name(name).filter(|metric| *metric != Metric::QueueDepth).ok_or_else(|| QueryError {
         kind: QueryErrorKind::Malformed,

@@ -1,37 +1,37 @@
-//! What blocks hold, as far as compacting and committing must know: opaque rows that merge, split by hour and roll up.
+//! What compaction must know of the content of blocks: rows that merge, split by hour and roll up, and nothing else.
 //!
-//! Two kinds exist: `cells::Block`, and the bare tallies of the protocol's simulation, which runs a million times and
-//! must not pay for sketches and compression.
+//! There are two implementations: [`cells::Block`], and the bare counts of the commit protocol's simulation, which runs a million times
+//! and must not pay for sketches and compression.
 
 use cells::{Block, BlockError, Resolution};
 use event::{Hour, Minute};
 
 use crate::block_id::Level;
 
-/// An encoded block, in parts that each fit an item and that all together merge to it.
+/// An encoded block, in parts that each fit an item. All parts together merge to the block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct EncodedBlock {
     /// What every reader needs.
     pub counts: Vec<Vec<u8>>,
-    /// What only those need that ask for delivery times or unique counts.
+    /// What only readers of delivery times and unique counts need.
     pub sketches: Vec<Vec<u8>>,
 }
 
-/// Rows of a block. Merging is associative and commutative, and rolling up commutes with it.
-pub trait Content: Clone + Send + Sync + Sized + 'static {
-    /// What is wrong with bytes that are none.
+/// The rows of a block. Merging is associative and commutative, and rolling up commutes with it.
+pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
+    /// What is wrong with bytes that are no block.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Reads one part.
     fn decode(bytes: &[u8]) -> Result<Self, Self::Error>;
 
-    /// The rows in parts.
-    fn encode(&self) -> Parts;
+    /// Writes the rows in parts.
+    fn encode(&self) -> EncodedBlock;
 
-    /// All rows of all of them; `None` if there are none.
+    /// Merges the rows of all of them. Returns `None` if `all` is empty.
     fn merge(all: Vec<Self>) -> Option<Self>;
 
-    /// The rows by the hour of their events; together they are all rows.
+    /// Splits the rows by the hour of their events.
     fn by_hour(self) -> Vec<(Hour, Self)>;
 
     /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month.
@@ -39,19 +39,19 @@ pub trait Content: Clone + Send + Sync + Sized + 'static {
     fn roll_up(self, level: Level) -> Self;
 }
 
-impl Content for Block {
+impl BlockContent for Block {
     type Error = BlockError;
 
     fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         Self::decode(bytes)
     }
 
-    fn encode(&self) -> Parts {
+    fn encode(&self) -> EncodedBlock {
         let (counts, sketches) = self.encode_apart();
-        Parts { counts, sketches }
+        EncodedBlock { counts, sketches }
     }
 
-    /// Many batches may have more keys together than each of them: what is stored is bounded again.
+    /// Collapses what exceeds the limit of keys: many batches may have more keys together than each of them.
     fn merge(all: Vec<Self>) -> Option<Self> {
         Self::merge_all(all).map(|block| block.fold(Self::MAX_KEYS))
     }

@@ -1,0 +1,274 @@
+//! Which blocks a compaction writes, and from what.
+//!
+//! Fresh rows go into the block of their hour. A day that is over gets a block too, built once from its hours; from then on, late rows
+//! go into both. Months likewise. Blocks of hours past their retention leave the manifest once their day has a block, and rows that
+//! arrive even later go to the day alone. Days likewise.
+//!
+//! So at every level that has blocks of a period, the rows are the same, and a reader may choose any of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use event::{Day, Hour, TenantId, Timestamp};
+
+use super::{CompactionError, CompactionSettings, day_before, decode};
+use crate::block_id::{BlockId, Level};
+use crate::history::block_content::{BlockContent, EncodedBlock};
+use crate::history::manifest::{BlockParts, Manifest};
+use crate::ports::Store;
+
+/// The live blocks of a tenant, to be read one at a time.
+pub(super) struct LiveBlocks<'a, S> {
+    pub(super) store: &'a S,
+    pub(super) tenant: &'a TenantId,
+    pub(super) manifest: &'a Manifest,
+}
+
+impl<S: Store> LiveBlocks<'_, S> {
+    /// The rows of a block, or `None` if it is not live.
+    async fn load<B: BlockContent>(&self, id: BlockId) -> Result<Option<B>, CompactionError> {
+        let Some(live) = self.manifest.blocks.get(&id) else { return Ok(None) };
+        let keys = live.keys(self.tenant, id, BlockParts::CountsAndSketches);
+        let found = self.store.get(keys.clone()).await?;
+        let mut parts = Vec::with_capacity(keys.len());
+        for (key, item) in keys.into_iter().zip(found) {
+            let Some(item) = item else { return Err(CompactionError::Missing { key }) };
+            parts.push(decode(&item)?);
+        }
+        Ok(B::merge(parts))
+    }
+}
+
+/// The days at which periods end and retention begins, at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cutoffs {
+    /// Earlier days are over, and their blocks may be built.
+    settled_before: Day,
+    /// Blocks of hours are kept from this day on.
+    first_day_of_hours: Day,
+    /// Blocks of days are kept from this day on.
+    first_day: Day,
+}
+
+impl Cutoffs {
+    fn new(settings: &CompactionSettings, now: Timestamp) -> Self {
+        Self {
+            settled_before: day_before(now, settings.settle_ms),
+            first_day_of_hours: settings.first_day_of_hours(now),
+            first_day: day_before(now, settings.keep_days_ms),
+        }
+    }
+
+    /// Whether the day or month is over, so that its block is due. Blocks of hours are never due: each fresh row goes to one at once.
+    fn is_settled(self, id: BlockId) -> bool {
+        match id.level {
+            Level::Hour => false,
+            Level::Day => id.period < self.settled_before.0,
+            Level::Month => id < BlockId::month_of(self.settled_before),
+        }
+    }
+
+    fn keeps_hour(self, hour: Hour) -> bool {
+        hour.day() >= self.first_day_of_hours
+    }
+
+    fn keeps_day(self, day: Day) -> bool {
+        day >= self.first_day
+    }
+}
+
+/// The blocks of one compaction.
+pub(super) struct Rollup<'a, S, B> {
+    live: LiveBlocks<'a, S>,
+    cutoffs: Cutoffs,
+    written: BTreeMap<BlockId, B>,
+}
+
+impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
+    pub(super) fn new(live: LiveBlocks<'a, S>, settings: &CompactionSettings, now: Timestamp) -> Self {
+        Self { live, cutoffs: Cutoffs::new(settings, now), written: BTreeMap::new() }
+    }
+
+    /// Builds every block that fresh rows change, or that is due.
+    pub(super) async fn build(&mut self, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactionError> {
+        for (&hour, rows) in fresh {
+            if self.cutoffs.keeps_hour(hour) {
+                let mut all: Vec<B> = self.content(BlockId::hour(hour)).await?.into_iter().collect();
+                all.push(rows.clone());
+                self.write(BlockId::hour(hour), all);
+            }
+        }
+        let mut days: BTreeSet<Day> = fresh.keys().map(|hour| hour.day()).collect();
+        days.extend(
+            self.periods(Level::Hour)
+                .map(|hour| Hour(hour).day())
+                .filter(|&day| self.is_due(BlockId::day(day))),
+        );
+        for &day in &days {
+            // Fresh rows of a day past its retention go to its month alone. But rows that its hours still hold must go through the day.
+            if self.cutoffs.keeps_day(day) || self.exists(BlockId::day(day)) || self.has_hours(day) {
+                self.build_day(day, fresh).await?;
+            }
+        }
+        let mut months: BTreeSet<BlockId> = days.iter().map(|&day| BlockId::month_of(day)).collect();
+        months.extend(
+            self.periods(Level::Day)
+                .map(|day| BlockId::month_of(Day(day)))
+                .filter(|&month| self.is_due(month)),
+        );
+        for month in months {
+            self.build_month(month, fresh).await?;
+        }
+        Ok(())
+    }
+
+    /// Live blocks past their retention whose rows a coarser block holds too.
+    pub(super) fn retired(&self) -> Vec<BlockId> {
+        let mut retired = Vec::new();
+        for hour in self.periods(Level::Hour).map(Hour) {
+            if !self.cutoffs.keeps_hour(hour) && self.exists(BlockId::day(hour.day())) {
+                retired.push(BlockId::hour(hour));
+            }
+        }
+        for day in self.periods(Level::Day).map(Day) {
+            if !self.cutoffs.keeps_day(day) && self.exists(BlockId::month_of(day)) {
+                retired.push(BlockId::day(day));
+            }
+        }
+        retired
+    }
+
+    /// The blocks to write.
+    pub(super) fn encode(self) -> Vec<(BlockId, EncodedBlock)> {
+        self.written.into_iter().map(|(id, rows)| (id, rows.encode())).collect()
+    }
+
+    async fn build_day(&mut self, day: Day, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactionError> {
+        let id = BlockId::day(day);
+        let hours = day.first_hour()..Day(day.0.saturating_add(1)).first_hour();
+        let fresh = fresh.range(hours.clone());
+        let mut all = Vec::new();
+        if let Some(held) = self.content(id).await? {
+            all.push(held);
+            for (_, rows) in fresh {
+                all.push(rows.clone().roll_up(Level::Day));
+            }
+        } else if self.is_due(id) {
+            for hour in hours.start.0..hours.end.0 {
+                if let Some(rows) = self.content(BlockId::hour(Hour(hour))).await? {
+                    all.push(rows.roll_up(Level::Day));
+                }
+            }
+            // Kept hours have taken their fresh rows already.
+            for (_, rows) in fresh.filter(|(hour, _)| !self.cutoffs.keeps_hour(**hour)) {
+                all.push(rows.clone().roll_up(Level::Day));
+            }
+        } else {
+            return Ok(());
+        }
+        self.write(id, all);
+        Ok(())
+    }
+
+    async fn build_month(&mut self, id: BlockId, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactionError> {
+        let fresh = fresh.iter().filter(|(hour, _)| BlockId::month_of(hour.day()) == id);
+        let mut all = Vec::new();
+        if let Some(held) = self.content(id).await? {
+            all.push(held);
+            for (_, rows) in fresh {
+                all.push(rows.clone().roll_up(Level::Month));
+            }
+        } else if self.is_due(id) {
+            let days: BTreeSet<u32> = self.periods(Level::Day).chain(self.written_days()).collect();
+            for day in days.into_iter().map(Day).filter(|&day| BlockId::month_of(day) == id) {
+                if let Some(rows) = self.content(BlockId::day(day)).await? {
+                    all.push(rows.roll_up(Level::Month));
+                }
+            }
+            // Days with a block have taken their fresh rows already.
+            for (_, rows) in fresh.filter(|(hour, _)| !self.exists(BlockId::day(hour.day()))) {
+                all.push(rows.clone().roll_up(Level::Month));
+            }
+        } else {
+            return Ok(());
+        }
+        self.write(id, all);
+        Ok(())
+    }
+
+    fn write(&mut self, id: BlockId, all: Vec<B>) {
+        self.written.extend(B::merge(all).map(|rows| (id, rows)));
+    }
+
+    /// The rows of a block after this compaction: as it wrote them, or as they are live.
+    async fn content(&self, id: BlockId) -> Result<Option<B>, CompactionError> {
+        match self.written.get(&id) {
+            Some(written) => Ok(Some(written.clone())),
+            None => self.live.load(id).await,
+        }
+    }
+
+    fn exists(&self, id: BlockId) -> bool {
+        self.live.manifest.blocks.contains_key(&id) || self.written.contains_key(&id)
+    }
+
+    /// Whether a day or month is over and has no block yet.
+    fn is_due(&self, id: BlockId) -> bool {
+        self.cutoffs.is_settled(id) && !self.exists(id)
+    }
+
+    fn has_hours(&self, day: Day) -> bool {
+        self.periods(Level::Hour).any(|hour| Hour(hour).day() == day)
+    }
+
+    fn periods(&self, level: Level) -> impl Iterator<Item = u32> + use<'a, S, B> {
+        let ids = BlockId { level, period: 0 }..=BlockId { level, period: u32::MAX };
+        self.live.manifest.blocks.range(ids).map(|(id, _)| id.period)
+    }
+
+    fn written_days(&self) -> impl Iterator<Item = u32> {
+        self.written.keys().filter(|id| id.level == Level::Day).map(|id| id.period)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+
+    /// Cutoffs with the default settings, so many hours after 2025-11-01T00:00:00Z (day 20,393).
+    fn cutoffs(hours: i64) -> Cutoffs {
+        let midnight = Day(20_393).start();
+        Cutoffs::new(&CompactionSettings::default(), midnight.plus_millis(hours * HOUR_MS))
+    }
+
+    #[test]
+    fn block_of_a_day_or_month_is_due_two_hours_after_its_end() {
+        let (october_31, november_1) = (Day(20_392), Day(20_393));
+        for (hours, id, expected) in [
+            (1, BlockId::day(october_31), false),
+            (2, BlockId::day(october_31), true),
+            (1, BlockId::month_of(october_31), false),
+            (2, BlockId::month_of(october_31), true),
+            (23, BlockId::day(november_1), false),
+            (26, BlockId::day(november_1), true),
+            (26, BlockId::month_of(november_1), false),
+            // An hour's block is written at once, so it is never due.
+            (26, BlockId::hour(october_31.first_hour()), false),
+        ] {
+            assert_eq!(cutoffs(hours).is_settled(id), expected, "{id:?} after {hours} hours");
+        }
+    }
+
+    #[test]
+    fn hours_are_kept_for_thirty_days_and_days_for_four_hundred() {
+        let now = cutoffs(12);
+        for (days_ago, keeps_hours, keeps_day) in
+            [(0, true, true), (30, true, true), (31, false, true), (400, false, true), (401, false, false)]
+        {
+            let day = Day(20_393 - days_ago);
+            assert_eq!(now.keeps_hour(day.first_hour()), keeps_hours, "hours {days_ago} days ago");
+            assert_eq!(now.keeps_day(day), keeps_day, "{days_ago} days ago");
+        }
+    }
+}

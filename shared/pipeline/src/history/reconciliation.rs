@@ -1,0 +1,140 @@
+//! Reads the proof of counting: sums ledgers and cells over what is stored now. [`crate::ledger::reconcile`] says what the numbers mean.
+//!
+//! An hour may be in up to three live blocks: those of the hour, its day and its month. Each hour is read from the finest block that
+//! still has it, and from deltas.
+
+use std::collections::BTreeSet;
+
+use cells::Block;
+use event::{Day, Hour, TenantId};
+
+use crate::block_id::{BlockId, Level};
+use crate::history::manifest::BlockParts;
+use crate::history::snapshot::{self, Progress, Snapshot, SnapshotError};
+use crate::ledger::reconcile::Reconciliation;
+use crate::ports::{Item, Store};
+
+/// Reconciles a tenant's hours from `from` up to, not including, `to`. Where only blocks of months are left, days that lie partly in the
+/// range count whole.
+pub async fn reconcile<S: Store>(
+    store: &S,
+    tenant: &TenantId,
+    from: Hour,
+    to: Hour,
+) -> Result<Reconciliation, SnapshotError> {
+    snapshot::read_consistently(async || {
+        let progress = Progress::read(store).await?;
+        let snapshot = Snapshot::read(store, &progress, tenant).await?;
+        let cover = Cover::new(snapshot.manifest.blocks.keys().copied(), from, to);
+        let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
+        // Hours are most of the blocks, and most of them are outside the range.
+        let live =
+            live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
+        let blocks = match snapshot::read_blocks(store, tenant, live, BlockParts::Counts).await? {
+            Ok(blocks) => blocks,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let mut sum = Reconciliation::default();
+        for delta in &snapshot.deltas {
+            // Deltas hold minutes, like blocks of hours.
+            sum.add(&cover.sum(Level::Hour, delta)?);
+        }
+        for (id, block) in &blocks {
+            sum.add(&cover.sum(id.level, block)?);
+        }
+        Ok(Ok(sum))
+    })
+    .await
+}
+
+/// Which level each hour of a range is read from: the finest that still has a block of it.
+struct Cover {
+    from: Hour,
+    to: Hour,
+    /// Days that have blocks of hours.
+    days_by_hour: BTreeSet<Day>,
+    /// Days that have a block.
+    days: BTreeSet<Day>,
+}
+
+impl Cover {
+    fn new(blocks: impl Iterator<Item = BlockId> + Clone, from: Hour, to: Hour) -> Self {
+        let periods = |level| blocks.clone().filter(move |id| id.level == level).map(|id| id.period);
+        Self {
+            from,
+            to,
+            days_by_hour: periods(Level::Hour).map(|hour| Hour(hour).day()).collect(),
+            days: periods(Level::Day).map(Day).collect(),
+        }
+    }
+
+    /// Whether rows of `hour` count if they are in a block of `level`. Rows of a month are at the first hour of their day.
+    fn counts(&self, level: Level, hour: Hour) -> bool {
+        let day = hour.day();
+        let is_inside = (self.from..self.to).contains(&hour);
+        match level {
+            Level::Hour => is_inside,
+            Level::Day => is_inside && !self.days_by_hour.contains(&day),
+            Level::Month => {
+                let day_overlaps =
+                    day.first_hour() < self.to && self.from < Day(day.0.saturating_add(1)).first_hour();
+                day_overlaps && !self.days_by_hour.contains(&day) && !self.days.contains(&day)
+            }
+        }
+    }
+
+    fn sum(&self, level: Level, item: &Item) -> Result<Reconciliation, SnapshotError> {
+        let block = Block::decode(&item.body)
+            .map_err(|source| SnapshotError::Block { key: item.key.clone(), source })?;
+        let mut sum = Reconciliation::default();
+        for (hour, rows) in block.split(|minute| minute.hour().0) {
+            if !self.counts(level, Hour(hour)) {
+                continue;
+            }
+            sum.aggregated += rows.events();
+            for entry in rows.ledger().values() {
+                sum.add_ledger(entry);
+            }
+        }
+        Ok(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_hour_is_read_from_the_finest_level_that_has_it() {
+        let day = |number: u32| Day(20_000 + number);
+        let first_hour = |number| day(number).first_hour();
+        // Day 0 has only its month, day 1 has a block of its own, day 2 has blocks of hours too.
+        let blocks = [
+            BlockId::month_of(day(0)),
+            BlockId::day(day(1)),
+            BlockId::day(day(2)),
+            BlockId::hour(first_hour(2)),
+        ];
+        let cover = Cover::new(blocks.into_iter(), first_hour(0), first_hour(3));
+        for (number, levels, counted) in [
+            (0, &[Level::Month][..], Level::Month),
+            (1, &[Level::Day, Level::Month], Level::Day),
+            (2, &Level::ALL, Level::Hour),
+        ] {
+            let counts = levels.iter().filter(|&&level| cover.counts(level, first_hour(number)));
+            assert_eq!(counts.collect::<Vec<_>>(), [&counted], "day {number}");
+        }
+    }
+
+    #[test]
+    fn hours_are_cut_exactly_and_days_of_a_month_count_whole() {
+        let day = Day(20_000);
+        let hour = |number: u32| Hour(day.first_hour().0 + number);
+        let cover = Cover::new([BlockId::month_of(day)].into_iter(), hour(5), hour(7));
+        let counted: Vec<u32> = (0..24).filter(|&number| cover.counts(Level::Hour, hour(number))).collect();
+        assert_eq!(counted, [5, 6]);
+        assert!(cover.counts(Level::Month, hour(0)), "the day overlaps the range");
+        assert!(!cover.counts(Level::Month, Day(day.0 + 1).first_hour()));
+        assert!(!cover.counts(Level::Month, Day(day.0 - 1).first_hour()));
+    }
+}

@@ -1,0 +1,32 @@
+//! Stored records of each format, kept as hexadecimal text in `samples/NAME-FORMAT.hex`.
+//!
+//! A sample that cannot be read any more, or is written differently, is a change of a stored format: give the record a new format number
+//! and add a sample of it. Never edit a sample.
+
+use std::fmt::{Debug, Write as _};
+use std::path::Path;
+
+use crate::codec::StoredRecord;
+
+/// Checks that the sample `name` is read as `expected`, and that `expected` is written as the sample.
+pub(crate) fn check<R: StoredRecord + Debug + PartialEq>(name: &str, expected: &R) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing/samples").join(format!("{name}.hex"));
+    let written = expected.encode().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    let stored = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; this program writes {written}", path.display()));
+    let digits: Vec<u8> = stored.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+        .collect();
+    assert_eq!(R::decode(&bytes).as_ref(), Ok(expected), "{name}");
+    assert_eq!(stored.trim(), written, "{name} is written differently");
+    // What any program before this format wrote is refused, with what to do.
+    let mut older = bytes;
+    older[0] = 2;
+    let refused = R::decode(&older).unwrap_err().to_string();
+    assert!(refused.contains("is older than this program reads"), "{refused}");
+}
