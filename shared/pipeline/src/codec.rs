@@ -181,6 +181,7 @@ pub(crate) mod option {
     use super::{Form, StoredForm};
     use serde::{Deserialize as _, Serialize as _};
 
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub(crate) fn serialize<T: StoredForm, S: serde::Serializer>(
         value: &Option<T>,
         to: S,
@@ -274,167 +275,14 @@ pub(crate) mod json {
     }
 }
 
-// The codec that the one above replaces. Removed as soon as no record uses it.
-
-use event::{SequenceNumber, ShardId, TenantId, Timestamp};
-
-const UNFRAMED_FORMAT: u8 = 2;
-
-pub(crate) struct Writer(Vec<u8>);
-
-impl Writer {
-    pub(crate) fn new() -> Self {
-        Self(vec![UNFRAMED_FORMAT])
-    }
-
-    pub(crate) fn number(&mut self, mut number: u64) -> &mut Self {
-        while number >= 0x80 {
-            self.0.push(number.to_le_bytes()[0] | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number.to_le_bytes()[0]);
-        self
-    }
-
-    pub(crate) fn size(&mut self, size: usize) -> &mut Self {
-        self.number(size as u64)
-    }
-
-    pub(crate) fn fixed(&mut self, number: u64) -> &mut Self {
-        self.0.extend_from_slice(&number.to_le_bytes());
-        self
-    }
-
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.size(bytes.len());
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
-        self.bytes(text.as_bytes())
-    }
-
-    pub(crate) fn time(&mut self, time: Timestamp) -> &mut Self {
-        let millis = time.millis();
-        // Zigzag: moments before 1970 stay short too.
-        self.number(((millis << 1) ^ (millis >> 63)).cast_unsigned())
-    }
-
-    /// A value that may be missing.
-    pub(crate) fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) -> &mut Self {
-        self.0.push(u8::from(value.is_some()));
-        if let Some(value) = value {
-            write(self, value);
-        }
-        self
-    }
-
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.0
-    }
-}
-
-pub(crate) struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        match bytes.split_first() {
-            Some((&UNFRAMED_FORMAT, rest)) => Ok(Self(rest)),
-            Some((&format, _)) if format > UNFRAMED_FORMAT => Err(Malformed::Newer(format)),
-            _ => Err(Malformed::Damaged("no format number of any release")),
-        }
-    }
-
-    pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Malformed::Damaged("number too long"))
-    }
-
-    /// How many entries follow, each of at least one byte: more than the rest could hold is damage.
-    pub(crate) fn size(&mut self) -> Result<usize, Malformed> {
-        let size = usize::try_from(self.number()?).unwrap_or(usize::MAX);
-        if size > self.0.len() { Err(Malformed::Damaged("length beyond the end")) } else { Ok(size) }
-    }
-
-    /// A number that counts nothing that follows.
-    pub(crate) fn place(&mut self) -> Result<usize, Malformed> {
-        usize::try_from(self.number()?).map_err(|_| Malformed::Damaged("number too large"))
-    }
-
-    pub(crate) fn fixed(&mut self) -> Result<u64, Malformed> {
-        let (number, rest) = self.0.split_first_chunk().ok_or(Malformed::Damaged("cut short"))?;
-        self.0 = rest;
-        Ok(u64::from_le_bytes(*number))
-    }
-
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
-        let size = self.size()?;
-        let (bytes, rest) = self.0.split_at_checked(size).ok_or(Malformed::Damaged("cut short"))?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed::Damaged("text is not UTF-8"))
-    }
-
-    pub(crate) fn time(&mut self) -> Result<Timestamp, Malformed> {
-        let number = self.number()?;
-        Ok(Timestamp::from_millis((number >> 1).cast_signed() ^ -((number & 1).cast_signed())))
-    }
-
-    pub(crate) fn sequence(&mut self) -> Result<SequenceNumber, Malformed> {
-        SequenceNumber::parse(self.text()?).map_err(|_| Malformed::Damaged("not a sequence number"))
-    }
-
-    pub(crate) fn shard(&mut self) -> Result<ShardId, Malformed> {
-        ShardId::new(self.text()?).map_err(|_| Malformed::Damaged("not a shard"))
-    }
-
-    pub(crate) fn tenant(&mut self) -> Result<TenantId, Malformed> {
-        TenantId::new(self.text()?).map_err(|_| Malformed::Damaged("not a tenant"))
-    }
-
-    pub(crate) fn maybe<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Option<T>, Malformed> {
-        match self.byte()? {
-            0 => Ok(None),
-            1 => read(self).map(Some),
-            _ => Err(Malformed::Damaged("neither there nor missing")),
-        }
-    }
-
-    /// All must have been read.
-    pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed::Damaged("bytes left over")) }
-    }
-
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        let (&byte, rest) = self.0.split_first().ok_or(Malformed::Damaged("cut short"))?;
-        self.0 = rest;
-        Ok(byte)
-    }
-}
-
 /// Checks that `record` is written as the stored sample, in hexadecimal, and that the sample is read as `record`. A failure means that the
 /// format has changed: increment [`StoredRecord::FORMAT`] and replace the sample.
 #[cfg(test)]
 pub(crate) fn assert_stored<R: StoredRecord + PartialEq + std::fmt::Debug>(record: &R, sample: &str) {
-    let hex: String = record.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, sample, "format {} of {} has changed", R::FORMAT, R::NAME);
-    let bytes: Vec<u8> =
+    let sample: Vec<u8> =
         (0..sample.len()).step_by(2).map(|at| u8::from_str_radix(&sample[at..at + 2], 16).unwrap()).collect();
-    assert_eq!(R::decode(&bytes).as_ref(), Ok(record));
+    assert_eq!(R::decode(&sample).as_ref(), Ok(record), "format {} of {} has changed", R::FORMAT, R::NAME);
+    assert_eq!(record.encode(), sample, "format {} of {} has changed", R::FORMAT, R::NAME);
 }
 
 #[cfg(test)]

@@ -141,6 +141,11 @@ pub fn deltas(
     batches(delta_partition(tenant, shard), after, upto, Order::Forwards)
 }
 
+/// Whether a key is that of the first part of a [`receipt`] or [`delta`].
+pub fn is_first_part(key: &Key) -> bool {
+    key.sort.ends_with("#000")
+}
+
 /// The first sequence number of the batch that a [`delta`] or [`receipt`] belongs to; `None` if the key is neither.
 pub fn first_of_batch(key: &Key) -> Option<SequenceNumber> {
     let (first, _) = key.sort.split_once('#')?;
@@ -458,6 +463,9 @@ mod tests {
         assert_eq!(acknowledged_alert(&acknowledgement("al_1")), Some("al_1"));
         assert_eq!(acknowledged_alert(&detection_head()), None);
         assert_eq!(first_of_batch(&manifest(&tenant_id("acme"))), None);
+        for (part, is_first) in [(0, true), (1, false), (100, false), (999, false)] {
+            assert_eq!(is_first_part(&receipt(&shard, &number(1_000), part)), is_first, "{part}");
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The ports in memory: the reference for what a [`Store`] and a [`Sink`] do, for tests and for counting without a disk.
+//! The ports in memory: the reference implementation of [`Store`] and [`Sink`], for tests and for counting without a disk.
+//!
+//! It refuses what DynamoDB would refuse, so that tests notice, and keeps nothing beyond the life of the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,20 +12,20 @@ use crate::ports::{
     StoreErrorKind, Written,
 };
 
-/// Items in a sorted map. [`MemoryStore`] shares it between tasks; a simulation owns it.
+/// Items in a sorted map. [`MemoryStore`] shares one between tasks; a simulation owns one.
 #[derive(Clone, Debug, Default)]
 pub struct Items(BTreeMap<Key, Item>);
 
 impl Items {
-    /// The item at `key`.
+    /// Reads the item at `key`.
     pub fn get(&self, key: &Key) -> Option<&Item> {
         self.0.get(key)
     }
 
-    /// A page of a range.
+    /// Reads one page of a range.
     pub fn range(&self, range: &Range) -> Page {
         let key = |sort: &str| Key { partition: range.partition.clone(), sort: sort.to_owned() };
-        // The next partition is that of the shortest larger name.
+        // The smallest key after all keys of a partition is that of the smallest longer name.
         let end = range
             .to
             .as_deref()
@@ -43,12 +45,12 @@ impl Items {
         Page { items, rest }
     }
 
-    /// Writes an item.
+    /// Writes an item and replaces an existing one.
     pub fn put(&mut self, item: Item) {
         self.0.insert(item.key.clone(), item);
     }
 
-    /// Writes an item if the stored one is as expected; says whether it did.
+    /// Writes an item if the stored one is in the expected state. Returns whether it did.
     pub fn put_if(&mut self, item: Item, expected: Expected) -> bool {
         let holds = match (expected, self.0.get(&item.key)) {
             (Expected::Absent, None) => true,
@@ -61,17 +63,17 @@ impl Items {
         holds
     }
 
-    /// Removes an item.
+    /// Removes an item, if it exists.
     pub fn delete(&mut self, key: &Key) {
         self.0.remove(key);
     }
 
-    /// Drops what has expired.
+    /// Removes items that have expired at `now`.
     pub fn expire(&mut self, now: Timestamp) {
         self.0.retain(|_, item| item.expires_at.is_none_or(|at| at > now));
     }
 
-    /// All items.
+    /// All items, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.0.values()
     }
@@ -87,18 +89,18 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// All items.
+    /// A copy of all items, sorted by key.
     #[cfg(test)]
     pub(crate) fn snapshot(&self) -> Vec<Item> {
         self.items().iter().cloned().collect()
     }
 
-    /// Drops what has expired.
+    /// Removes items that have expired at `now`.
     pub fn expire(&self, now: Timestamp) {
         self.items().expire(now);
     }
 
-    /// A panic elsewhere leaves the map whole: each call changes it by whole items.
+    /// A poisoned lock is used nevertheless: each call changes the map by whole items, so a panic elsewhere leaves it consistent.
     fn items(&self) -> MutexGuard<'_, Items> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,23 +139,24 @@ impl Store for MemoryStore {
     }
 }
 
-/// Refuses what DynamoDB would, so that tests notice.
+/// Refuses an item that is too large for DynamoDB.
 fn check_size(operation: &'static str, item: &Item) -> Result<(), StoreError> {
     if item.fits() {
         return Ok(());
     }
-    let source = format!("{} bytes, at most {} fit into an item", item.body.len(), Item::MAX_BODY_BYTES);
+    let source = format!("{} bytes, but an item holds at most {}", item.body.len(), Item::MAX_BODY_BYTES);
     Err(StoreError::new(StoreErrorKind::Damaged, operation, item.key.to_string(), source))
 }
 
-type Series = (TenantId, Vec<(&'static str, String)>, i64);
+/// What identifies a point.
+type PointIdentity = (TenantId, Vec<(&'static str, String)>, i64);
 
 /// A [`Sink`] in memory, which keeps one point of each identity.
 #[derive(Debug, Default)]
-pub struct MemorySink(Mutex<BTreeMap<Series, Point>>);
+pub struct MemorySink(Mutex<BTreeMap<PointIdentity, Point>>);
 
 impl MemorySink {
-    /// All points.
+    /// A copy of all points, sorted by identity.
     pub fn points(&self) -> Vec<Point> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -178,7 +181,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_item_that_dynamodb_would_not_take_is_refused() {
+    async fn an_item_that_is_too_large_for_dynamodb_is_refused() {
         let store = MemoryStore::new();
         let key = Key { partition: "p".to_owned(), sort: "s".to_owned() };
         for (bytes, is_taken) in [(Item::MAX_BODY_BYTES, true), (Item::MAX_BODY_BYTES + 1, false)] {

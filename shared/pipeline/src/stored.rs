@@ -1,22 +1,23 @@
-//! Records read from and written to a [`Store`], with the errors of doing so.
+//! Reading and writing [`StoredRecord`]s in a [`Store`].
 //!
-//! A record that cannot be read names its key and stops the step that needed it: guessing would miscount.
+//! A record that cannot be read is an error that names its key and stops the step that needs it: a default in its place would miscount. What
+//! a record means is not known here.
 
 use event::Timestamp;
 
 use crate::codec::{Malformed, StoredRecord};
 use crate::ports::{Expected, Item, Key, PutError, Range, Store, StoreError};
 
-/// Reading a stored record failed.
+/// A stored record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The store failed; worth another try.
+    /// The store failed. [`StoreError::kind`](crate::ports::StoreError) says whether a retry helps.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The record is not readable by this program.
-    #[error("stored item {key} cannot be read: restore it or upgrade mailgauge")]
+    /// The item is not a record that this program can read. The source says what to do.
+    #[error("stored item {key} cannot be read")]
     Record {
-        /// Where it lies.
+        /// The key of the item.
         key: Key,
         /// What is wrong with it.
         #[source]
@@ -29,7 +30,7 @@ pub enum ReadError {
 pub struct Versioned<T> {
     /// The record.
     pub record: T,
-    /// The item's version; `None` if there was no item.
+    /// The item's version; `None` if there is no item.
     pub version: Option<u64>,
 }
 
@@ -84,43 +85,7 @@ pub(crate) async fn put_if_expiring<S: Store, R: StoredRecord>(
     Ok(version)
 }
 
-/// Reads one record.
-pub(crate) async fn read<S: Store, T: Default>(
-    store: &S,
-    key: Key,
-    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
-) -> Result<Versioned<T>, ReadError> {
-    let found = store.get(vec![key.clone()]).await?;
-    decoded(key, found.into_iter().flatten().next(), decode)
-}
-
-/// Decodes the record in the item found at `key`, or its default if there is no item.
-pub(crate) fn decoded<T: Default>(
-    key: Key,
-    item: Option<Item>,
-    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
-) -> Result<Versioned<T>, ReadError> {
-    let Some(item) = item else { return Ok(Versioned { record: T::default(), version: None }) };
-    match decode(&item.body) {
-        Ok(record) => Ok(Versioned { record, version: Some(item.version) }),
-        Err(source) => Err(ReadError::Record { key, source }),
-    }
-}
-
-/// Writes one record, if its item still has the version it was read with, if any; the version it has now.
-pub(crate) async fn write<S: Store>(
-    store: &S,
-    key: Key,
-    body: Vec<u8>,
-    held: Option<u64>,
-) -> Result<u64, PutError> {
-    let version = held.map_or(1, |version| version + 1);
-    let item = Item { key, body, version, expires_at: None };
-    store.put_if(item, held.map_or(Expected::Absent, Expected::Version)).await?;
-    Ok(version)
-}
-
-/// All items of a range, page by page.
+/// Reads all items of a range, page by page.
 pub(crate) async fn range<S: Store>(store: &S, range: Range) -> Result<Vec<Item>, StoreError> {
     let mut items = Vec::new();
     let mut rest = Some(range);

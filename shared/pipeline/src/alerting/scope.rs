@@ -7,14 +7,12 @@ pub(super) fn tenant_of(scope: &str) -> Option<TenantId> {
     if scope == TenantId::PLATFORM {
         return None;
     }
-    match TenantId::new(scope) {
-        Ok(tenant) => Some(tenant),
-        Err(_) => {
-            // Detection is only shown mail of valid tenants. As an alert of the platform, operators alone would see this one.
-            event::invariant::broken("an alert for a scope that is neither the platform nor a tenant");
-            None
-        }
+    let tenant = TenantId::new(scope).ok();
+    if tenant.is_none() {
+        // Detection is only shown mail of valid tenants. As an alert of the platform, only operators would see this one.
+        event::invariant::broken("an alert for a scope that is neither the platform nor a tenant");
     }
+    tenant
 }
 
 #[cfg(test)]
