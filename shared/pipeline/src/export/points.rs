@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use cells::query::{Count, Metric};
 use cells::{BlockError, BlockReader, Counter, Rows as _, Wanted};
 use event::attribution::Dimension;
+use event::invariant::or_broken;
 use event::{Minute, SequenceNumber, ShardId, TenantId};
 use sha2::{Digest as _, Sha256};
 
@@ -42,8 +43,8 @@ const SUMS: [(&str, Counter); 4] = [
 /// offset with a probability of n^2 / 1.2e11, and would replace each other where they share a series.
 pub(super) fn offset_ns(shard: &ShardId, first: &SequenceNumber) -> u64 {
     let hash = Sha256::digest(format!("{shard}#{first}"));
-    let [a, b, c, d, e, f, g, h, ..] = hash.0;
-    u64::from_le_bytes([a, b, c, d, e, f, g, h]) % MINUTE_NS
+    let bytes = or_broken(hash.first_chunk().copied(), [0; 8], "a SHA-256 hash of less than 8 bytes");
+    u64::from_le_bytes(bytes) % MINUTE_NS
 }
 
 /// Adds the points of an item of a delta to `points`.

@@ -58,14 +58,17 @@ struct Cover {
 }
 
 impl Cover {
-    fn new(blocks: impl Iterator<Item = BlockId> + Clone, from: Hour, to: Hour) -> Self {
-        let periods = |level| blocks.clone().filter(move |id| id.level == level).map(|id| id.period);
-        Self {
-            from,
-            to,
-            days_by_hour: periods(Level::Hour).map(|hour| Hour(hour).day()).collect(),
-            days: periods(Level::Day).map(Day).collect(),
+    fn new(blocks: impl IntoIterator<Item = BlockId>, from: Hour, to: Hour) -> Self {
+        let mut cover = Self { from, to, days_by_hour: BTreeSet::new(), days: BTreeSet::new() };
+        for id in blocks {
+            match id.level {
+                Level::Hour => _ = cover.days_by_hour.insert(Hour(id.period).day()),
+                Level::Day => _ = cover.days.insert(Day(id.period)),
+                // Nothing is coarser.
+                Level::Month => {}
+            }
         }
+        cover
     }
 
     /// Whether rows of `hour` count if they are in a block of `level`. Rows of a month are at the first hour of their day.
@@ -115,7 +118,7 @@ mod tests {
             BlockId::day(day(2)),
             BlockId::hour(first_hour(2)),
         ];
-        let cover = Cover::new(blocks.into_iter(), first_hour(0), first_hour(3));
+        let cover = Cover::new(blocks, first_hour(0), first_hour(3));
         for (number, levels, counted) in [
             (0, &[Level::Month][..], Level::Month),
             (1, &[Level::Day, Level::Month], Level::Day),
@@ -130,7 +133,7 @@ mod tests {
     fn hours_are_cut_exactly_and_days_of_a_month_count_whole() {
         let day = Day(20_000);
         let hour = |number: u32| Hour(day.first_hour().0 + number);
-        let cover = Cover::new([BlockId::month_of(day)].into_iter(), hour(5), hour(7));
+        let cover = Cover::new([BlockId::month_of(day)], hour(5), hour(7));
         let counted: Vec<u32> = (0..24).filter(|&number| cover.counts(Level::Hour, hour(number))).collect();
         assert_eq!(counted, [5, 6]);
         assert!(cover.counts(Level::Month, hour(0)), "the day overlaps the range");

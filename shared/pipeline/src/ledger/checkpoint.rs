@@ -170,13 +170,11 @@ pub async fn read_all<S: Store>(store: &S) -> Result<Vec<(ShardId, Checkpoint)>,
     let mut checkpoints = Vec::new();
     for item in stored::range(store, layout::whole(layout::CHECKPOINTS)).await? {
         let checkpoint = stored::decode(&item)?;
-        match ShardId::new(&item.key.sort) {
-            Ok(shard) => checkpoints.push((shard, checkpoint)),
-            Err(_) => {
-                let source = Malformed::Damaged("its key is not a shard");
-                return Err(ReadError::Record { key: item.key, source });
-            }
-        }
+        let Ok(shard) = ShardId::new(&item.key.sort) else {
+            let source = Malformed::Damaged("its key is not a shard");
+            return Err(ReadError::Record { key: item.key, source });
+        };
+        checkpoints.push((shard, checkpoint));
     }
     Ok(checkpoints)
 }

@@ -124,7 +124,7 @@ impl DeltaEntry {
 /// Reads an item of a range of receipts: the batch's first sequence number with the first part of its receipt, or `None` if the item is
 /// a further part.
 pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPart)>, ReadError> {
-    if !is_first_part(&item.key) {
+    if !layout::is_first_part(&item.key) {
         return Ok(None);
     }
     let part = stored::decode(item)?;
@@ -137,15 +137,11 @@ pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPar
 
 /// The identities in any part of a receipt.
 pub(super) fn identities_of_part(item: &Item) -> Result<Vec<IdentityHash>, ReadError> {
-    if is_first_part(&item.key) {
+    if layout::is_first_part(&item.key) {
         Ok(stored::decode::<FirstPart>(item)?.identities)
     } else {
         Ok(stored::decode::<FurtherPart>(item)?.0)
     }
-}
-
-fn is_first_part(key: &Key) -> bool {
-    key.sort.ends_with("#000")
 }
 
 #[cfg(test)]

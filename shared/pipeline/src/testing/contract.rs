@@ -1,17 +1,17 @@
-//! What every [`Store`] must do, as one suite that each store's tests run. It panics at the first promise that is broken.
+//! The contract of a [`Store`], as one suite that the tests of each store run. It panics at the first promise that is broken.
 
 use event::Timestamp;
 
 use crate::ports::{Expected, Item, Key, Order, PutError, Range, Store, StoreError};
 
-/// Runs the suite against an empty store.
+/// Runs the suite against a store that is empty.
 pub async fn holds<S: Store>(store: &S) -> Result<(), StoreError> {
     items_are_read_as_they_were_put(store).await?;
     ranges_are_sorted_as_bytes_and_paged(store).await?;
     ranges_end_where_the_partition_ends(store).await?;
     conditional_writes_happen_only_as_expected(store).await?;
-    a_key_may_be_named_twice(store).await?;
-    large_items_and_many_items_are_taken(store).await
+    keys_may_be_named_twice(store).await?;
+    large_items_and_many_items_are_accepted(store).await
 }
 
 fn key(partition: &str, sort: &str) -> Key {
@@ -28,7 +28,7 @@ async fn sorts<S: Store>(store: &S, range: Range) -> Result<Vec<String>, StoreEr
     while let Some(range) = rest {
         let limit = range.limit;
         let page = store.range(range).await?;
-        assert!(page.items.len() <= limit, "a page is larger than asked for");
+        assert!(page.items.len() <= limit, "a page holds more items than its limit");
         sorts.extend(page.items.into_iter().map(|item| item.key.sort));
         rest = page.rest;
     }
@@ -117,10 +117,12 @@ async fn conditional_writes_happen_only_as_expected<S: Store>(store: &S) -> Resu
     for (number, expected, happens) in steps {
         match store.put_if(version(number), expected).await {
             Ok(()) => {
-                assert!(happens, "{number} {expected:?} happened");
+                assert!(happens, "write {number} was applied although it expected {expected:?}");
                 held = Some(version(number));
             }
-            Err(PutError::Conflict) => assert!(!happens, "{number} {expected:?} did not happen"),
+            Err(PutError::Conflict) => {
+                assert!(!happens, "write {number} was refused although it expected {expected:?}");
+            }
             Err(PutError::Store(error)) => return Err(error),
         }
         assert_eq!(store.get(vec![key("contract-4", "a")]).await?, [held.clone()]);
@@ -128,7 +130,7 @@ async fn conditional_writes_happen_only_as_expected<S: Store>(store: &S) -> Resu
     Ok(())
 }
 
-async fn a_key_may_be_named_twice<S: Store>(store: &S) -> Result<(), StoreError> {
+async fn keys_may_be_named_twice<S: Store>(store: &S) -> Result<(), StoreError> {
     let (first, last) = (item("contract-7", "a", b"first"), item("contract-7", "a", b"last"));
     store.put(vec![first, last.clone()]).await?;
     let keys = vec![key("contract-7", "a"), key("contract-7", "a")];
@@ -138,7 +140,7 @@ async fn a_key_may_be_named_twice<S: Store>(store: &S) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn large_items_and_many_items_are_taken<S: Store>(store: &S) -> Result<(), StoreError> {
+async fn large_items_and_many_items_are_accepted<S: Store>(store: &S) -> Result<(), StoreError> {
     let body = vec![7; Item::MAX_BODY_BYTES];
     let items: Vec<Item> = (0..8).map(|number| item("contract-5", &format!("{number}"), &body)).collect();
     store.put(items.clone()).await?;
