@@ -3,4 +3,3 @@
 pub mod detection_run;
 pub mod queue_depth;
 pub mod registry;
-mod scope;

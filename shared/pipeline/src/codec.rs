@@ -135,7 +135,7 @@ macro_rules! stored_as_number {
 
 stored_as_text!(event::SequenceNumber, event::SequenceNumber::parse);
 stored_as_text!(event::ShardId, event::ShardId::new);
-stored_as_text!(event::TenantId, event::TenantId::new);
+stored_as_text!(event::TenantId, event::TenantId::from_stored);
 stored_as_number!(event::Timestamp, i64, |time| time.millis(), event::Timestamp::from_millis);
 stored_as_number!(event::Minute, u32, |minute| minute.0, event::Minute);
 // Hashes are random: a fixed width is shorter than a variable one.

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use cells::query::{Locale, Query, Scope};
-use event::attribution::{Attribution, Settings};
+use cells::query::{Locale, MetricRegistry, Query, Scope};
+use event::attribution::{Attribution, AttributionSettings};
 use event::{HashKey, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::directory::tenants;
@@ -55,7 +55,7 @@ pub(crate) struct TestPipeline {
 
 impl TestPipeline {
     pub(crate) fn new() -> Self {
-        let attribution = Attribution::new(Settings::default()).unwrap();
+        let attribution = Attribution::new(AttributionSettings::default()).unwrap();
         Self {
             store: MemoryStore::new(),
             clock: ManualClock(AtomicI64::new(START)),
@@ -118,7 +118,8 @@ impl TestPipeline {
         let threads = NonZeroUsize::new(threads).unwrap();
         let settings = CompactionSettings::default();
         let answer = answering::answer(&self.store, &query, &settings, now, threads).await.unwrap();
-        let sum: f64 = answer.rows().iter().filter_map(|row| row.metrics.first()?.as_number()).sum();
+        let metric = MetricRegistry::builtin().get(metric).unwrap();
+        let sum: f64 = answer.rows().filter_map(|row| row.number(metric)).sum();
         format!("{sum}").parse().unwrap()
     }
 }

@@ -23,7 +23,7 @@ mod resume;
 mod save;
 pub mod tenant_groups;
 
-use detection::{Bucket, Change, Detector, Row};
+use detection::{Bucket, Change, Detector};
 use event::{Hour, Minute, TenantId, Timestamp};
 
 use crate::alerting::registry::{self, RegistryError};
@@ -263,7 +263,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
         }
         let acknowledged = self.read_acknowledgements(state).await?;
         let evaluated = self.evaluate_due(state, until).await;
-        state.journal.alerts = state.detector.book().clone();
+        state.journal.alerts = state.detector.registry().clone();
         // This process has caught up, whether or not all counts could be read.
         state.head.starts = 0;
         evaluated.map(|()| Some(acknowledged))
@@ -310,7 +310,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
         let was_learning = state.head.is_learning;
         state.head.is_learning &= self.report.behind > 0;
         if was_learning {
-            state.journal.remove_past(state.detector.book(), state.head.is_learning);
+            state.journal.remove_past(state.detector.registry(), state.head.is_learning);
         }
         Ok(())
     }
@@ -403,7 +403,7 @@ fn first_not_due(now: Timestamp, newest_event: Option<Timestamp>) -> Minute {
 /// Shows the detector one bucket, which is empty if no row begins with it, and returns the changes.
 fn observe_bucket(detector: &mut Detector, start: Minute, rows: &mut CountsByMinute) -> Vec<Change> {
     let rows = rows.remove(&start).unwrap_or_default();
-    let rows: Vec<Row<'_>> = rows.iter().map(CountsRow::row).collect();
+    let rows: Vec<detection::CountsRow<'_>> = rows.iter().map(CountsRow::row).collect();
     detector.observe(&Bucket { start, rows: &rows })
 }
 

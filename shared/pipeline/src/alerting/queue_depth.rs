@@ -81,7 +81,7 @@ fn record(tenant: &TenantId, depth: u64, now: Timestamp) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use event::attribution::Attribution;
-    use event::{Decoded, Decoder, EventKind};
+    use event::{Decoded, Decoder, EventType};
 
     use super::*;
     use crate::directory::tenants::TenantSettings;
@@ -119,8 +119,8 @@ mod tests {
         for record in &records {
             Decoder::new().decode(record, &mut |decoded| {
                 let Decoded::Event(event) = decoded else { panic!("{decoded:?}") };
-                let EventKind::QueueDepth { depth } = event.kind else { panic!("{event:?}") };
-                let message = attribution.message(event);
+                let EventType::QueueDepth { depth } = event.event_type else { panic!("{event:?}") };
+                let message = attribution.attribute(event);
                 found.push((message.tenant.to_string(), message.conflict, depth, event.at));
             });
         }

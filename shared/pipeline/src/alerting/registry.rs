@@ -6,10 +6,9 @@
 
 use cells::query::Scope;
 use detection::{Change, Severity, State};
-use event::{Minute, TenantId, Timestamp};
+use event::{AlertScope, Minute, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::alerting::scope;
 use crate::codec::StoredRecord;
 use crate::directory::alert_index;
 use crate::layout;
@@ -165,8 +164,9 @@ pub(crate) async fn record<S: Store>(
     change: &Change,
     now: Timestamp,
 ) -> Result<(), RegistryError> {
-    let tenant = scope::tenant_of(&change.tenant);
-    let key = layout::alert(tenant.as_ref(), &change.id);
+    let scope = AlertScope::of_counted(&change.tenant);
+    let tenant = scope.tenant();
+    let key = layout::alert(tenant, &change.id);
     update(store, &key, now, |alert| match alert {
         Some(alert) => alert.with(change),
         None => {
@@ -175,7 +175,7 @@ pub(crate) async fn record<S: Store>(
     })
     .await?;
     // Also if nothing was updated: an earlier call may have been interrupted before this.
-    let entry = alert_index::item(&change.id, tenant.as_ref(), now.plus_millis(LIFE_MS));
+    let entry = alert_index::item(&change.id, tenant, now.plus_millis(LIFE_MS));
     Ok(store.put(vec![entry]).await?)
 }
 

@@ -187,7 +187,7 @@ pub async fn add<S: Store>(
     expires_at: Option<Timestamp>,
 ) -> Result<Credential, CredentialError> {
     if let Some(tenant) = grant.tenant() {
-        TenantId::declared(tenant.as_str())?;
+        TenantId::new(tenant.as_str())?;
     }
     let hash = key.hash();
     let id = id_of(&hash);

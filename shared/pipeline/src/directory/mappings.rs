@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use event::Timestamp;
-use event::attribution::{Attribution, InvalidSettings, TenantMaps};
+use event::attribution::{Attribution, InvalidAttributionSettings, TenantMaps};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::StoredRecord;
@@ -44,7 +44,7 @@ pub struct CheckedMappings(StoredMappings);
 pub enum InvalidMappings {
     /// An entry is invalid.
     #[error(transparent)]
-    Entry(#[from] InvalidSettings),
+    Entry(#[from] InvalidAttributionSettings),
     /// There are more mappings than fit into an item.
     #[error(
         "there are too many mappings: {bytes} bytes of at most {MAX_DECOMPRESSED_BYTES}, {compressed} when compressed of at most {}; a \
@@ -123,7 +123,7 @@ impl CheckedMappings {
     /// # Errors
     /// [`InvalidMappings`] with the first entry that is invalid, or if the mappings do not fit into an item.
     pub fn new(maps: &TenantMaps) -> Result<Self, InvalidMappings> {
-        Attribution::default().with(maps.clone())?;
+        Attribution::default().with_tenant_maps(maps.clone())?;
         let bytes = postcard::to_extend(maps, Vec::new())
             .map_err(|error| InvalidMappings::Compress(error.to_string().into()))?;
         let compressed = zstd::bulk::compress(&bytes, COMPRESSION_LEVEL)
@@ -196,8 +196,11 @@ impl CurrentAttribution {
             return Ok(None);
         }
         let Versioned { record, version } = read(store).await?;
-        let changed =
-            if version == self.version { None } else { Some(self.deployed.with(record).map_err(unusable)?) };
+        let changed = if version == self.version {
+            None
+        } else {
+            Some(self.deployed.with_tenant_maps(record).map_err(unusable)?)
+        };
         (self.version, self.refreshed_at) = (version, Some(now));
         Ok(changed)
     }

@@ -124,7 +124,7 @@ pub async fn save_settings<S: Store>(
 /// The tenant that an item's sort key names. A key that is not a tenant's id was not written by this program, and no other item can
 /// belong to it, so it is left out.
 fn tenant_of(item: &Item) -> Option<TenantId> {
-    let tenant = TenantId::new(&item.key.sort);
+    let tenant = TenantId::from_stored(&item.key.sort);
     if let Err(error) = &tenant {
         tracing::warn!(key = %item.key, %error, "an item in the register of tenants is ignored");
     }
@@ -143,7 +143,7 @@ impl TenantSettings {
         });
         // The name was checked when it was set. A zone that the time zone database has removed since then counts as not set.
         let zone = self.timezone.as_deref().and_then(|name| time_zone(name).ok());
-        Locale { tags, zone }
+        Locale { tags, zone, ..Locale::default() }
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         let tag_names = [("tag1".to_owned(), "region".to_owned())].into();
         let settings =
             TenantSettings { tag_names, timezone: Some("Mars/Base".to_owned()), ..TenantSettings::default() };
-        let Locale { tags, zone } =
+        let Locale { tags, zone, .. } =
             settings.locale(&["brand".to_owned(), "region".to_owned(), "shop".to_owned()]);
         assert_eq!(tags.each_ref().map(Option::as_deref), [Some("region"), None, Some("shop"), None]);
         assert_eq!(zone, None);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn settings_without_any_name_use_the_deployments_names() {
-        let Locale { tags, zone } = TenantSettings::default().locale(&["brand".to_owned()]);
+        let Locale { tags, zone, .. } = TenantSettings::default().locale(&["brand".to_owned()]);
         assert_eq!(tags.each_ref().map(Option::as_deref), [Some("brand"), None, None, None]);
         assert_eq!(zone, None);
     }

@@ -9,8 +9,9 @@
 
 use std::sync::LazyLock;
 
-use cells::query::{Count, Metric};
-use cells::{BlockError, BlockReader, Counter, Rows as _, Wanted};
+use cells::query::MetricRegistry;
+use cells::query::metrics::CounterFormula;
+use cells::{BlockError, BlockReader, Counter, CounterSet, Projection, Rows as _};
 use event::attribution::Dimension;
 use event::invariant::or_broken;
 use event::{Minute, SequenceNumber, ShardId, TenantId};
@@ -21,12 +22,8 @@ use crate::ports::Point;
 const MINUTE_NS: u64 = 60_000_000_000;
 
 /// The measures that are metrics of the API, with their names.
-static COUNTS: LazyLock<Vec<(String, Count)>> = LazyLock::new(|| {
-    let counted = |metric: Metric| match metric {
-        Metric::Count(count) if count.adds_up() => Some((metric.name(), count)),
-        _ => None,
-    };
-    Metric::all().filter_map(counted).collect()
+static COUNTS: LazyLock<Vec<(&str, CounterFormula)>> = LazyLock::new(|| {
+    MetricRegistry::builtin().additive().map(|(metric, formula)| (metric.name(), formula)).collect()
 });
 
 /// Measures whose quotients are means: the delivery time, and the queue depth.
@@ -55,9 +52,9 @@ pub(super) fn add_delta(
     points: &mut Vec<Point>,
 ) -> Result<(), BlockError> {
     let reader = BlockReader::open(block)?;
-    let wanted = Wanted { counters: u64::MAX, ..Wanted::default() };
-    reader.scan_cells(&wanted, Minute(0), Minute(u32::MAX), &mut |row| {
-        let counts = COUNTS.iter().map(|(name, count)| (name.as_str(), count.in_counters(row.counters)));
+    let projection = Projection::of_counters(CounterSet::ALL);
+    reader.scan_cells(&projection, Minute(0), Minute(u32::MAX), &mut |row| {
+        let counts = COUNTS.iter().map(|(name, formula)| (*name, formula.value(row.counters)));
         let sums = SUMS.into_iter().map(|(name, counter)| (name, row.counters.get(counter)));
         let counts: Vec<_> = counts.chain(sums).filter(|(_, count)| *count > 0).collect();
         if counts.is_empty() {
@@ -91,7 +88,7 @@ mod tests {
 
     #[test]
     fn measures_add_up_and_have_distinct_names() {
-        let mut names: Vec<&str> = COUNTS.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<&str> = COUNTS.iter().map(|(name, _)| *name).collect();
         assert!(names.contains(&"sends") && names.contains(&"bounces_permanent"));
         assert!(!names.iter().any(|name| name.starts_with("unique") || name.ends_with("_rate")), "{names:?}");
         names.extend(SUMS.map(|(name, _)| name));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use cells::query::Scope;
-use event::attribution::{Attribution, Settings};
+use event::attribution::{Attribution, AttributionSettings};
 use event::{HashKey, SequenceNumber, ShardId, TenantId};
 use proptest::prelude::*;
 
@@ -323,7 +323,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let pipeline = TestPipeline::new();
-        let attribution = Attribution::new(Settings::default()).unwrap();
+        let attribution = Attribution::new(AttributionSettings::default()).unwrap();
         Self {
             store: Faulty::new(MemoryStore::new()),
             sink: Faulty::new(MemorySink::default()),

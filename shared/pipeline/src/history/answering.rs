@@ -7,7 +7,8 @@ use std::panic::resume_unwind;
 
 use cells::BlockReader;
 use cells::query::{
-    self, Answer, BlockRef, Catalogue, ExecuteError, Execution, Freshness, Month, Query, QueryError, Scope,
+    self, Answer, BlockCatalogue, BlockRef, ExecuteError, Execution, Freshness, Month, Query, QueryError,
+    Scope,
 };
 use event::{Day, Hour, TenantId, Timestamp};
 use futures::stream::{self, StreamExt as _};
@@ -62,7 +63,7 @@ pub async fn answer<S: Store>(
     threads: NonZeroUsize,
 ) -> Result<Answer, AnswerError> {
     let comparison = query.earlier()?;
-    let tenants = match &query.scope {
+    let tenants = match query.scope() {
         Scope::Tenant(tenant) => vec![tenant.clone()],
         Scope::All => {
             let tenants = tenants::list(store).await.map_err(ReadError::from)?;
@@ -108,12 +109,7 @@ pub async fn answer_each<S: Store>(
 ) -> Result<(), AnswerError> {
     let reader = Reader { store, progress, hours_kept_from };
     for chunk in tenants.chunks(TENANTS_PER_CHUNK) {
-        let query_of = |tenant: &TenantId| {
-            let mut query = query.clone();
-            query.scope = Scope::Tenant(tenant.clone());
-            query
-        };
-        let queries: Vec<Query> = chunk.iter().map(query_of).collect();
+        let queries: Vec<Query> = chunk.iter().map(|tenant| query.for_tenant(tenant)).collect();
         let mut reads = Vec::with_capacity(chunk.len());
         for (tenant, query) in chunk.iter().zip(&queries) {
             reads.push(reader.read_consistently(tenant, query));
@@ -184,8 +180,11 @@ impl<S: Store> Reader<'_, S> {
         // The planner may name a period that has no block: then the tenant has no rows in it.
         let live = needed.into_iter().filter_map(|id| Some((id, *snapshot.manifest.blocks.get(&id)?)));
         let live: Vec<(BlockId, LiveBlock)> = live.collect();
-        let parts =
-            if query.wanted().has_sketches() { BlockParts::CountsAndSketches } else { BlockParts::Counts };
+        let parts = if query.projection().has_sketches() {
+            BlockParts::CountsAndSketches
+        } else {
+            BlockParts::Counts
+        };
         let blocks = snapshot::read_blocks(self.store, tenant, live, parts).await.map_err(ReadError::from)?;
         Ok(blocks.map(|blocks| TenantItems {
             tenant: tenant.clone(),
@@ -313,8 +312,8 @@ impl Executions {
 }
 
 /// The blocks of a tenant that the planner may choose from.
-fn catalogue(manifest: &Manifest, hours_kept_from: Hour) -> Catalogue {
-    let mut catalogue = Catalogue { hours_kept_from, ..Catalogue::default() };
+fn catalogue(manifest: &Manifest, hours_kept_from: Hour) -> BlockCatalogue {
+    let mut catalogue = BlockCatalogue { hours_kept_from, ..BlockCatalogue::default() };
     for id in manifest.blocks.keys() {
         match id.level {
             Level::Hour => _ = catalogue.hours.insert(Hour(id.period)),

@@ -47,13 +47,13 @@ impl BlockContent for Block {
     }
 
     fn encode(&self) -> EncodedBlock {
-        let (counts, sketches) = self.encode_apart();
+        let (counts, sketches) = self.encode_sketches_apart();
         EncodedBlock { counts, sketches }
     }
 
     /// Collapses what exceeds the limit of keys: many batches may have more keys together than each of them.
     fn merge(all: Vec<Self>) -> Option<Self> {
-        Self::merge_all(all).map(|block| block.fold(Self::MAX_KEYS))
+        Self::merge_all(all).map(|block| block.collapse(Self::MAX_KEYS))
     }
 
     fn by_hour(self) -> Vec<(Hour, Self)> {

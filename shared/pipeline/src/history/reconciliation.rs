@@ -1,4 +1,4 @@
-//! Reads the proof of counting: sums ledgers and cells over what is stored now. [`crate::ledger::reconcile`] says what the numbers mean.
+//! Reads the proof of counting: sums intake counts and cells over what is stored now. [`crate::ledger::reconcile`] says what the numbers mean.
 //!
 //! An hour may be in up to three live blocks: those of the hour, its day and its month. Each hour is read from the finest block that
 //! still has it, and from deltas.
@@ -95,8 +95,8 @@ impl Cover {
                 continue;
             }
             sum.aggregated += rows.events();
-            for entry in rows.ledger().values() {
-                sum.add_ledger(entry);
+            for entry in rows.intake().values() {
+                sum.add_intake(entry);
             }
         }
         Ok(sum)

@@ -3,10 +3,16 @@
 
 use std::num::NonZeroUsize;
 
-use cells::query::{Answer, Locale, Metric, Query, QueryError, QueryErrorKind, Row, Scope, Value};
-use detection::budget::{self, Proportion, Standing};
-use detection::trend::{self, Hour, Trend, Unit};
-use event::{Timestamp, invariant};
+use cells::query::metrics::{
+    COMPLAINTS, DELIVERIES, Formula, HARD_BOUNCES, QUEUE_DEPTH, SENDS, Unit as MetricUnit,
+};
+use cells::query::{
+    Answer, Filter, Granularity, Metric, MetricRegistry, Query, QueryBuilder, QueryError, QueryErrorKind,
+    QueryTime, Row, Scope,
+};
+use detection::budget::{self, Proportion, ThresholdStatus};
+use detection::trend::{self, HourlyCount, Trend, Unit};
+use event::Timestamp;
 
 use crate::history::answering::{self, AnswerError};
 use crate::history::compaction::CompactionSettings;
@@ -31,83 +37,69 @@ pub struct StoredCounts<'a, S> {
 }
 
 impl<S: Store> StoredCounts<'_, S> {
-    async fn answer(
-        &self,
-        pairs: &[(&str, &str)],
-        scope: &Scope,
-        locale: &Locale,
-    ) -> Result<Answer, AnswerError> {
-        let query = Query::from_pairs(pairs.iter().copied(), scope.clone(), locale, self.now)?;
+    async fn answer(&self, query: QueryBuilder) -> Result<Answer, AnswerError> {
+        let query = query.build(self.now)?;
         answering::answer(self.store, &query, self.settings, self.now, self.threads).await
     }
 
-    /// The trend of a metric over the last `weeks` (at most [`MAX_WEEKS`]), of mail that passes all `filters` (`dimension:value`). `None`
-    /// with less than two weeks of mail.
+    /// The trend of a metric over the last `weeks` (at most [`MAX_WEEKS`]), of mail that passes the filter. `None` with less than two weeks
+    /// of mail.
     ///
     /// # Errors
-    /// [`AnswerError`] if the counts cannot be read, or a filter is malformed.
+    /// [`AnswerError`] if the counts cannot be read.
     pub async fn trend(
         &self,
         scope: &Scope,
-        locale: &Locale,
         metric: Metric,
         weeks: u32,
-        filters: &[String],
+        filter: Filter,
     ) -> Result<Option<Trend>, AnswerError> {
-        let (name, from) = (metric.name(), format!("-{}d", weeks.min(MAX_WEEKS) * 7));
-        let metrics = format!("{name},deliveries");
-        let mut pairs =
-            vec![("metrics", metrics.as_str()), ("from", &from), ("to", "now"), ("granularity", "1h")];
-        pairs.extend(filters.iter().map(|filter| ("filter", filter.as_str())));
-        let answer = self.answer(&pairs, scope, locale).await?;
+        let query = Query::builder(scope.clone())
+            .metrics([metric, DELIVERIES])
+            .range(QueryTime::days_ago(weeks.min(MAX_WEEKS) * 7), QueryTime::Now)
+            .granularity(Granularity::Hour)
+            .filter(filter);
+        let answer = self.answer(query).await?;
         let unit = unit(metric);
         // The current hour is incomplete and would look like a drop.
         let current = self.now.minute().hour().0;
-        let hours: Vec<Hour> = answer
+        let hours: Vec<HourlyCount> = answer
             .rows()
-            .iter()
-            .filter_map(|row| hour(row, unit))
+            .filter_map(|row| hour(row, metric, unit))
             .filter(|hour| hour.hour < current)
             .collect();
-        Ok(trend::look_back(&name, unit, &hours))
+        Ok(trend::look_back(metric.name(), unit, &hours))
     }
 
     /// The distance to each reputation threshold, over a representative volume of the newest mail and over the last day.
     ///
     /// # Errors
     /// [`AnswerError`] if the counts cannot be read.
-    pub async fn budget(&self, scope: &Scope) -> Result<Vec<Standing>, AnswerError> {
-        let from = format!("-{VOLUME_DAYS}d");
-        let pairs = [
-            ("metrics", "sends,hard_bounces,deliveries,complaints"),
-            ("from", from.as_str()),
-            ("to", "now"),
-            ("granularity", "1h"),
-        ];
-        let answer = self.answer(&pairs, scope, &Locale::default()).await?;
+    pub async fn budget(&self, scope: &Scope) -> Result<Vec<ThresholdStatus>, AnswerError> {
+        let query = Query::builder(scope.clone())
+            .metrics([SENDS, HARD_BOUNCES, DELIVERIES, COMPLAINTS])
+            .range(QueryTime::days_ago(VOLUME_DAYS), QueryTime::Now)
+            .granularity(Granularity::Hour);
+        let answer = self.answer(query).await?;
         let day_ago = self.now.plus_millis(-24 * 60 * 60 * 1000).minute();
         let (mut volume, mut last_day) = (Sums::default(), Sums::default());
         // Newest first: mail older than the representative volume says nothing about the present.
-        for row in answer.rows().iter().rev() {
-            let is_of_last_day = row.time.is_some_and(|time| time >= day_ago);
+        for row in answer.rows().rev() {
+            let is_of_last_day = row.time().is_some_and(|time| time >= day_ago);
             if volume.is_representative() && !is_of_last_day {
                 break;
             }
-            let &[sends, bounces, deliveries, complaints] = row.metrics.as_slice() else {
-                invariant::broken("a row without the metrics that its query names");
-                continue;
-            };
-            let counts = [sends, bounces, deliveries, complaints].map(|value| number(&value));
+            let counts = [SENDS, HARD_BOUNCES, DELIVERIES, COMPLAINTS].map(|metric| row.count(metric) as f64);
             volume.add(counts);
             if is_of_last_day {
                 last_day.add(counts);
             }
         }
-        let standing = |line: &budget::Line| match line.metric {
-            "hard_bounce_rate" => budget::standing(line, volume.bounces, last_day.bounces),
-            _ => budget::standing(line, volume.complaints, last_day.complaints),
+        let standing = |line: &budget::ReputationThreshold| match line.metric {
+            "hard_bounce_rate" => budget::threshold_status(line, volume.bounces, last_day.bounces),
+            _ => budget::threshold_status(line, volume.complaints, last_day.complaints),
         };
-        Ok(budget::LINES.iter().map(standing).collect())
+        Ok(budget::REPUTATION_THRESHOLDS.iter().map(standing).collect())
     }
 }
 
@@ -131,55 +123,46 @@ impl Sums {
     }
 }
 
-const fn unit(metric: Metric) -> Unit {
-    match metric {
-        Metric::Count(_) => Unit::Total,
-        Metric::Rate(_) => Unit::Share,
-        Metric::DeliveryMs(_) | Metric::DeliveryMsMean => Unit::Milliseconds,
-        Metric::QueueDepth => Unit::Level,
+fn unit(metric: Metric) -> Unit {
+    match (metric.formula(), metric.unit()) {
+        (Formula::Ratio(_), _) => Unit::Share,
+        (Formula::DeliveryTimePercentile(_), _) | (Formula::Mean { .. }, MetricUnit::Milliseconds) => {
+            Unit::Milliseconds
+        }
+        (Formula::Mean { .. }, _) => Unit::Level,
+        (Formula::Counters(_) | Formula::UniqueOpens | Formula::UniqueClicks, _) => Unit::Total,
     }
 }
 
 /// The values of one hour of a query. A rate has its two counts; a delivery time is weighted by the number of deliveries. `None` if the
 /// hour has no value.
-fn hour(row: &Row, unit: Unit) -> Option<Hour> {
-    let hour = row.time?.hour().0;
-    let value = row.metrics.first();
+fn hour(row: Row<'_>, metric: Metric, unit: Unit) -> Option<HourlyCount> {
+    let hour = row.time()?.hour().0;
     let (part, whole) = match unit {
         Unit::Share => {
-            let (part, whole) = row.counts.first().copied().flatten()?;
-            (part as f64, whole as f64)
+            let counts = row.ratio(metric)?;
+            (counts.numerator as f64, counts.denominator as f64)
         }
         Unit::Milliseconds => {
-            let weight = row.metrics.last().map_or(0.0, number);
-            match value {
-                Some(Value::Missing) | None => return None,
-                Some(value) => (number(value) * weight, weight),
-            }
+            let weight = row.count(DELIVERIES) as f64;
+            (row.number(metric)? * weight, weight)
         }
-        Unit::Total | Unit::Level => (value.map_or(0.0, number), 0.0),
+        // An hour without a value has had none of it.
+        Unit::Total | Unit::Level => (row.number(metric).unwrap_or(0.0), 0.0),
     };
-    Some(Hour { hour, part, whole })
-}
-
-fn number(value: &Value) -> f64 {
-    match value {
-        Value::Count(count) => *count as f64,
-        Value::Number(number) => *number,
-        Value::Missing => 0.0,
-    }
+    Some(HourlyCount { hour, part, whole })
 }
 
 /// Parses the name of a metric that can have a trend, which is every one but the queue depth.
 ///
 /// # Errors
 /// [`QueryError`] about the parameter `metric`, with the names that are allowed.
-pub fn metric(name: &str) -> Result<Metric, QueryError> {
-    Metric::from_name(name).filter(|metric| *metric != Metric::QueueDepth).ok_or_else(|| QueryError {
+pub fn metric(name: &str, registry: &MetricRegistry) -> Result<Metric, QueryError> {
+    registry.get(name).filter(|metric| *metric != QUEUE_DEPTH).ok_or_else(|| QueryError {
         kind: QueryErrorKind::Malformed,
         parameter: "metric".to_owned(),
         problem: "it is not a metric".to_owned(),
-        allowed: Metric::all().map(Metric::name).collect::<Vec<_>>().join(", ").into(),
+        allowed: registry.names().into(),
         example: "bounce_rate".into(),
     })
 }

@@ -10,10 +10,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cells::{Accumulator, Block, Ledger, Resolution};
-use event::attribution::{Attribution, Attributor, RecipientValues};
+use cells::{Accumulator, Block, IntakeCounts, Resolution};
+use event::attribution::{Attribution, CachedAttribution, RecipientDimensions};
 use event::decode::{Decoded, Decoder};
-use event::{EmailEvent, EventKind, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
+use event::invariant::or_broken;
+use event::{EmailEvent, EventType, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
 
 use super::batch::Record;
 use super::checkpoint::Totals;
@@ -72,7 +73,7 @@ pub struct Delta {
 
 /// Accumulates SES events.
 pub struct EventAccumulator<Z> {
-    attributor: Attributor,
+    attributor: CachedAttribution,
     key: HashKey,
     seal: Z,
     decoder: Decoder,
@@ -81,12 +82,12 @@ pub struct EventAccumulator<Z> {
 impl<Z: Seal> EventAccumulator<Z> {
     /// Attributes events by `attribution`, hashes addresses with `key` and seals quarantined bytes with `seal`.
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
-        Self { attributor: Attributor::new(attribution), key, seal, decoder: Decoder::new() }
+        Self { attributor: CachedAttribution::new(attribution), key, seal, decoder: Decoder::new() }
     }
 
     /// Attributes the events of later batches by other settings.
     pub fn set_attribution(&mut self, attribution: Attribution) {
-        self.attributor = Attributor::new(attribution);
+        self.attributor = CachedAttribution::new(attribution);
     }
 }
 
@@ -134,14 +135,14 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
 
 /// The state of one call of [`EventAccumulator::accumulate`].
 struct Counting<'a> {
-    attributor: &'a mut Attributor,
+    attributor: &'a mut CachedAttribution,
     key: &'a HashKey,
     window: &'a DeduplicationWindow,
     /// Events counted by this call: the window holds committed events only.
     seen: HashSet<IdentityHash>,
     accumulator: Accumulator,
     /// Outcomes by tenant and by the hour of the event, for [`crate::ledger::reconcile`].
-    ledgers: HashMap<TenantId, BTreeMap<Hour, Ledger>>,
+    ledgers: HashMap<TenantId, BTreeMap<Hour, IntakeCounts>>,
     result: Accumulated,
 }
 
@@ -157,9 +158,13 @@ impl Counting<'_> {
         let corrected = is_ahead.then(|| EmailEvent { at: arrived_at, ..event.clone() });
         let counted = corrected.as_ref().unwrap_or(event);
         let is_late = is_ahead || arrived_at.millis_since(event.at) > LATE_AFTER_MS;
-        let message = self.attributor.message(counted);
+        let message = self.attributor.attribute(counted);
         // A tag is free text; one that is no valid name is treated like a missing one.
-        let tenant = TenantId::new(&message.tenant).unwrap_or(TenantId::unassigned());
+        let tenant = or_broken(
+            TenantId::from_stored(&message.tenant).ok(),
+            TenantId::unassigned(),
+            "attribution gave a name that is not a tenant",
+        );
         let exceeds_tenants = self.ledgers.len() >= MAX_TENANTS && !self.ledgers.contains_key(&tenant);
         let tenant = if exceeds_tenants { TenantId::unassigned() } else { tenant };
         let ledger = self.ledgers.entry(tenant.clone()).or_default();
@@ -168,7 +173,7 @@ impl Counting<'_> {
         let is_conflict = message.conflict || exceeds_tenants;
         // The identity is that of the event as it was sent: a corrected time depends on the delivery, so a duplicate would differ.
         for_each_count(event, self.key, &mut |recipient, identity, hash| {
-            let mut outcome = Ledger { events: 1, ..Ledger::default() };
+            let mut outcome = IntakeCounts { events: 1, ..IntakeCounts::default() };
             totals.events += 1;
             if self.window.contains(identity) || !self.seen.insert(identity) {
                 totals.duplicates += 1;
@@ -192,7 +197,7 @@ impl Counting<'_> {
             // A tenant whose events were all duplicates has no cells, but its ledger must be stored all the same.
             let block = blocks.entry(tenant).or_insert_with(|| Block::empty(Resolution::Minute));
             for (hour, entry) in ledger {
-                block.enter(hour, &entry);
+                block.add_intake(hour, &entry);
             }
         }
         let deltas = blocks.into_iter().map(|(tenant, block)| Delta { tenant, parts: block.encode() });
@@ -209,30 +214,30 @@ impl Counting<'_> {
 pub fn for_each_count<'e>(
     event: &'e EmailEvent<'_>,
     key: &HashKey,
-    each: &mut dyn FnMut(RecipientValues<'e>, IdentityHash, RecipientHash),
+    each: &mut dyn FnMut(RecipientDimensions<'e>, IdentityHash, RecipientHash),
 ) {
     let mut count = |address: &str, values, hash| each(values, event.identity(key, address), hash);
     let none = RecipientHash(0);
-    match &event.kind {
-        EventKind::Open(_) | EventKind::Click(_) => {
+    match &event.event_type {
+        EventType::Open(_) | EventType::Click(_) => {
             let only = event.destinations.first().filter(|_| event.destination_count == 1);
             let address = only.map_or("", Cow::as_ref);
-            count(address, Attribution::reader_of(event), event.recipient_hash(key, address));
+            count(address, Attribution::interaction_dimensions(event), event.recipient_hash(key, address));
         }
-        EventKind::Send
-        | EventKind::Delivery { .. }
-        | EventKind::Bounce(_)
-        | EventKind::Complaint { .. }
-        | EventKind::Reject
-        | EventKind::RenderingFailure
-        | EventKind::Delay { .. }
-        | EventKind::Subscription { .. }
-        | EventKind::QueueDepth { .. } => {
+        EventType::Send
+        | EventType::Delivery { .. }
+        | EventType::Bounce(_)
+        | EventType::Complaint { .. }
+        | EventType::Reject
+        | EventType::RenderingFailure
+        | EventType::Delay { .. }
+        | EventType::Subscription { .. }
+        | EventType::QueueDepth { .. } => {
             if event.recipients.is_empty() {
-                count("", Attribution::recipient(""), none);
+                count("", Attribution::recipient_dimensions(""), none);
             }
             for address in &event.recipients {
-                count(address, Attribution::recipient(address), none);
+                count(address, Attribution::recipient_dimensions(address), none);
             }
         }
     }

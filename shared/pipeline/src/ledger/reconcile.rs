@@ -1,13 +1,13 @@
 //! The proof of counting, as numbers: what each one means, and the drift that must be 0.
 //!
-//! Two kinds of numbers are compared. The *ledger* of a block says how many counts of events were read and dropped, by the hour of the
+//! Two kinds of numbers are compared. The *intake counts* of a block say how many counts of events were read and dropped, by the hour of the
 //! event. The *cells* of the same block say how many were counted. They are written by different code and summed from what is stored
 //! now, so a lost or doubled block shows as drift. [`crate::history::reconciliation`] reads them.
 //!
 //! Parts that cannot be read have neither a tenant nor the time of an event, so they appear only in the totals over all shards
 //! ([`crate::ledger::checkpoint::Totals`]).
 
-use cells::Ledger;
+use cells::IntakeCounts;
 
 /// What became of the events of a tenant that happened in some hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,12 +39,12 @@ impl Reconciliation {
         self.aggregated += other.aggregated;
     }
 
-    /// Adds what the ledger of a block says about one hour.
-    pub(crate) const fn add_ledger(&mut self, ledger: &Ledger) {
-        self.events += ledger.events;
-        self.duplicates += ledger.duplicates;
-        self.late += ledger.late;
-        self.conflicts += ledger.conflicts;
+    /// Adds the intake counts of a block about one hour.
+    pub(crate) const fn add_intake(&mut self, intake: &IntakeCounts) {
+        self.events += intake.events;
+        self.duplicates += intake.duplicates;
+        self.late += intake.late;
+        self.conflicts += intake.conflicts;
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn late_events_and_conflicts_are_parts_of_the_count_and_cause_no_drift() {
         let mut proof = Reconciliation { aggregated: 9, ..Reconciliation::default() };
-        proof.add_ledger(&Ledger { events: 10, duplicates: 1, late: 4, conflicts: 2 });
+        proof.add_intake(&IntakeCounts { events: 10, duplicates: 1, late: 4, conflicts: 2 });
         assert_eq!((proof.late, proof.conflicts, proof.drift()), (4, 2, 0));
         let mut sum = proof;
         sum.add(&proof);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use detection::{Counts, Row, Spread};
+use detection::{Counts, DeliveryTimePercentiles};
 use event::{Hour, Minute, TenantId};
 
 use super::counts_query;
@@ -52,14 +52,14 @@ pub(super) struct CountsRow {
     pub(super) campaign: String,
     pub(super) counts: Counts,
     /// The distribution of delivery times, if there were deliveries.
-    pub(super) times: Option<Spread>,
+    pub(super) times: Option<DeliveryTimePercentiles>,
 }
 
 impl CountsRow {
     /// The row in the detector's form.
-    pub(super) fn row(&self) -> Row<'_> {
+    pub(super) fn row(&self) -> detection::CountsRow<'_> {
         let Self { tenant, provider, campaign, counts, times } = self;
-        Row { tenant: tenant.as_str(), provider, campaign, counts: *counts, times: *times }
+        detection::CountsRow { tenant: tenant.as_str(), provider, campaign, counts: *counts, times: *times }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A change is in the stored journal before anybody is notified of it. This is what makes each change notified at least once, and, unless
 //! an outcome is lost, exactly once.
 
-use detection::{Book, Change, State};
+use detection::{AlertRegistry, Change, State};
 use event::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ const WRITES_AT_ONCE: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct NotificationJournal {
     /// The alerts that are not over, as detection keeps them.
-    pub(super) alerts: Book,
+    pub(super) alerts: AlertRegistry,
     /// The changes that are not recorded and notified yet, oldest first.
     pub(super) pending: Vec<PendingChange>,
 }
@@ -64,7 +64,7 @@ impl NotificationJournal {
 
     /// Removes alerts of the past that nobody was notified of and that are over. While the past is not over, an alert that may fire again
     /// under its id is kept.
-    pub(super) fn remove_past(&mut self, alerts: &Book, is_learning: bool) {
+    pub(super) fn remove_past(&mut self, alerts: &AlertRegistry, is_learning: bool) {
         self.pending.retain(|pending| {
             let is_over = pending.first == 1 && pending.change.state == State::Resolved;
             !is_over || (is_learning && alerts.has(&pending.change.id))
@@ -164,7 +164,7 @@ pub(super) mod tests {
     #[test]
     fn alerts_of_the_past_that_are_over_are_removed_unless_they_were_notified_before() {
         let mut past = journal(&[("a", 1, "firing"), ("b", 1, "resolved"), ("c", 3, "resolved")], true);
-        past.remove_past(&Book::default(), false);
+        past.remove_past(&AlertRegistry::default(), false);
         let left: Vec<&str> = past.pending.iter().map(|pending| pending.change.id.as_str()).collect();
         assert_eq!(left, ["a", "c"]);
     }

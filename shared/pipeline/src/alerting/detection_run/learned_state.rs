@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use detection::{Detector, Rules, Shared, Tenant};
+use detection::{Detector, PlatformState, Rules, TenantState};
 use event::{Minute, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,8 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// The learned state.
 #[derive(Serialize, Deserialize)]
 struct LearnedState<'a> {
-    shared: Cow<'a, Shared>,
-    tenants: Cow<'a, BTreeMap<String, Tenant>>,
+    shared: Cow<'a, PlatformState>,
+    tenants: Cow<'a, BTreeMap<String, TenantState>>,
 }
 
 impl StoredRecord for LearnedState<'_> {
@@ -47,7 +47,7 @@ impl LearnedStateWriter {
     /// Encodes the state of a detector that has observed all minutes before `next`.
     pub(super) fn new(detector: &Detector, next: Minute, attempt: u64) -> Result<Self, DetectionStateError> {
         let learned = LearnedState {
-            shared: Cow::Borrowed(detector.shared()),
+            shared: Cow::Borrowed(detector.platform_state()),
             tenants: Cow::Borrowed(detector.tenants()),
         };
         let bytes = zstd::bulk::compress(&learned.encode(), COMPRESSION_LEVEL)?;

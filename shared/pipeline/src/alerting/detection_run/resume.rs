@@ -98,7 +98,7 @@ impl DetectionState {
 
     fn end_catch_up(&mut self) {
         if !self.has_lost_alerts {
-            self.detector.set_book(self.journal.alerts.clone());
+            self.detector.set_registry(self.journal.alerts.clone());
         }
     }
 }

@@ -9,8 +9,8 @@ use std::future::Future;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use detection::{Counts, Spread};
-use event::{InvalidName, Minute, TenantId};
+use detection::{Counts, DeliveryTimePercentiles};
+use event::{InvalidTenant, Minute, TenantId};
 use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -139,14 +139,15 @@ pub enum GroupError {
     Compression(#[from] std::io::Error),
     /// The answer has an invalid tenant.
     #[error(transparent)]
-    Tenant(#[from] InvalidName),
+    Tenant(#[from] InvalidTenant),
     /// The answer is not base64.
     #[error("the counts of a group of tenants are not base64")]
     Base64(#[from] base64::DecodeError),
 }
 
 /// One row in an answer: minute, tenant, provider, campaign, counts, delivery times.
-type EncodedRow<'a> = (u32, Cow<'a, str>, Cow<'a, str>, Cow<'a, str>, Counts, Option<Spread>);
+type EncodedRow<'a> =
+    (u32, Cow<'a, str>, Cow<'a, str>, Cow<'a, str>, Counts, Option<DeliveryTimePercentiles>);
 
 /// The rows of an answer.
 #[derive(Serialize, Deserialize)]
@@ -196,7 +197,7 @@ impl GroupCounts {
         let EncodedRows(encoded) = EncodedRows::decode(&bytes)?;
         let mut rows = CountsByMinute::new();
         for (minute, tenant, provider, campaign, counts, times) in encoded {
-            let tenant = TenantId::new(&tenant)?;
+            let tenant = TenantId::from_stored(&tenant)?;
             let (provider, campaign) = (provider.into_owned(), campaign.into_owned());
             let row = CountsRow { tenant, provider, campaign, counts, times };
             rows.entry(Minute(minute)).or_default().push(row);
@@ -307,7 +308,8 @@ mod tests {
             // Bits that do not compress.
             let sends = f64::from_bits(mixed >> 12 | 0x3ff0_0000_0000_0000);
             let counts = Counts { sends, deliveries: sends, latency_sum: sends * 0.1, ..Counts::default() };
-            let times = Spread::new(Some(100.0), Some(sends * 1000.0)).filter(|_| number.is_multiple_of(2));
+            let times = DeliveryTimePercentiles::new(Some(100.0), Some(sends * 1000.0))
+                .filter(|_| number.is_multiple_of(2));
             let (tenant, provider) = (tenant(number), format!("provider-{}", mixed % 12));
             CountsRow { tenant, provider, campaign: String::new(), counts, times }
         };

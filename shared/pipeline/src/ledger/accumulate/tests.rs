@@ -1,6 +1,6 @@
 //! Every count has one outcome, and hostile records are bounded.
 
-use event::attribution::Settings;
+use event::attribution::AttributionSettings;
 use event::{SequenceNumber, ShardId};
 
 use super::*;
@@ -17,7 +17,7 @@ fn send(tenant: &str, message: &str, at: &str, recipients: &[&str]) -> String {
 }
 
 fn accumulate(payloads: &[&[u8]], window: &DeduplicationWindow) -> Accumulated {
-    let attribution = Attribution::new(Settings::default()).unwrap();
+    let attribution = Attribution::new(AttributionSettings::default()).unwrap();
     let mut accumulator = EventAccumulator::new(attribution, HashKey::new([7; 16]), BitFlipSeal);
     let records: Vec<Record<'_>> = payloads
         .iter()
@@ -57,7 +57,7 @@ fn upstream_duplicate_is_dropped_within_the_batch_and_by_the_window() {
     let second = accumulate(&[event.as_bytes()], &window);
     assert_eq!((second.totals.events, second.totals.duplicates, second.totals.aggregated), (1, 1, 0));
     let ledger = block_of(&second, "acme");
-    let entry = ledger.ledger().values().next().unwrap();
+    let entry = ledger.intake().values().next().unwrap();
     assert_eq!((entry.events, entry.duplicates, ledger.events()), (1, 1, 0));
 }
 
