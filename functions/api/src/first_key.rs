@@ -1,6 +1,6 @@
-//! Making an API key by direct invocation: who may invoke the function has the account's trust already.
+//! Making an API key by direct invocation, for the first key of a deployment: whoever may invoke the function is trusted by the account.
 //!
-//! The key is in the answer, this once, and nowhere else: neither stored nor logged.
+//! The key is in the reply and nowhere else: it is neither stored nor logged.
 
 use adapters::randomness::{NoRandomness, random};
 use adapters::system_clock::SystemClock;
@@ -9,21 +9,21 @@ use pipeline::directory::credentials::{self, ApiKey, CredentialError, Grant};
 use pipeline::ports::{Clock as _, Store};
 use serde::{Deserialize, Serialize};
 
-/// The longest name of a key.
+/// Names are shown in tables.
 const MAX_NAME_BYTES: usize = 200;
 
-/// What an invocation asks for.
+/// A request for a key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
-    /// What the key is called in lists.
+pub struct KeyRequest {
+    /// The name of the key in lists.
     name: String,
-    grant: WantedGrant,
+    grant: RequestedGrant,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WantedGrant {
+enum RequestedGrant {
     Operator,
     Ingest,
     #[serde(untagged)]
@@ -32,16 +32,16 @@ enum WantedGrant {
     },
 }
 
-/// The answer.
+/// The reply.
 #[derive(Debug, Serialize)]
-pub struct Made {
-    /// The key, shown this once.
+pub struct NewKey {
+    /// The key itself.
     key: String,
-    /// What it is known as in lists.
+    /// The id of the key in lists.
     id: String,
 }
 
-/// Why no key was made.
+/// The key was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstKeyError {
     /// The request cannot be read.
@@ -57,33 +57,38 @@ pub enum FirstKeyError {
     Credential(#[from] CredentialError),
 }
 
-/// The request in an invocation's payload, if it is one.
-pub fn asked_for(payload: &str) -> Result<Option<Wanted>, FirstKeyError> {
-    #[derive(Deserialize)]
-    struct Request {
-        make_key: Option<Box<serde_json::value::RawValue>>,
+impl KeyRequest {
+    /// The request in an invocation's payload; `None` if the payload is something else.
+    ///
+    /// # Errors
+    /// [`FirstKeyError::Request`] if the payload is a request for a key, but a malformed one.
+    pub fn parse(payload: &str) -> Result<Option<Self>, FirstKeyError> {
+        #[derive(Deserialize)]
+        struct Payload {
+            make_key: Option<Box<serde_json::value::RawValue>>,
+        }
+        let Ok(Payload { make_key: Some(request) }) = serde_json::from_str(payload) else { return Ok(None) };
+        let request: Self =
+            serde_json::from_str(request.get()).map_err(|error| FirstKeyError::Request(error.to_string()))?;
+        if request.name.is_empty() || request.name.len() > MAX_NAME_BYTES {
+            return Err(FirstKeyError::Request(format!("name must have 1 to {MAX_NAME_BYTES} bytes")));
+        }
+        Ok(Some(request))
     }
-    let Ok(Request { make_key: Some(wanted) }) = serde_json::from_str(payload) else { return Ok(None) };
-    let request = |error: String| FirstKeyError::Request(error);
-    let wanted: Wanted = serde_json::from_str(wanted.get()).map_err(|error| request(error.to_string()))?;
-    if wanted.name.is_empty() || wanted.name.len() > MAX_NAME_BYTES {
-        return Err(request(format!("name must have 1 to {MAX_NAME_BYTES} bytes")));
-    }
-    Ok(Some(wanted))
-}
 
-/// Makes the key.
-pub async fn make<S: Store>(store: &S, wanted: Wanted) -> Result<Made, FirstKeyError> {
-    let grant = match wanted.grant {
-        WantedGrant::Operator => Grant::Operator,
-        WantedGrant::Ingest => Grant::Ingest,
-        WantedGrant::Tenant { tenant } => Grant::Tenant(
-            TenantId::declared(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?,
-        ),
-    };
-    let key = ApiKey::from_random(random()?);
-    let credential = credentials::add(store, &key, grant, &wanted.name, SystemClock.now(), None).await?;
-    Ok(Made { key: key.reveal().to_owned(), id: credential.id })
+    /// Makes the key. Reserved names of tenants are refused.
+    pub async fn make<S: Store>(self, store: &S) -> Result<NewKey, FirstKeyError> {
+        let grant = match self.grant {
+            RequestedGrant::Operator => Grant::Operator,
+            RequestedGrant::Ingest => Grant::Ingest,
+            RequestedGrant::Tenant { tenant } => Grant::Tenant(
+                TenantId::declared(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?,
+            ),
+        };
+        let key = ApiKey::from_random(random()?);
+        let credential = credentials::add(store, &key, grant, &self.name, SystemClock.now(), None).await?;
+        Ok(NewKey { key: key.reveal().to_owned(), id: credential.id })
+    }
 }
 
 #[cfg(test)]
@@ -93,16 +98,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_good_for_what_was_asked() {
+    async fn key_grants_what_was_requested() {
         let store = MemoryStore::default();
         for (grant, expected) in [
             (r#""operator""#, Grant::Operator),
             (r#""ingest""#, Grant::Ingest),
             (r#"{"tenant":"acme"}"#, Grant::Tenant(TenantId::new("acme").unwrap())),
         ] {
-            let wanted =
-                asked_for(&format!(r#"{{"make_key":{{"name":"n","grant":{grant}}}}}"#)).unwrap().unwrap();
-            let made = make(&store, wanted).await.unwrap();
+            let payload = format!(r#"{{"make_key":{{"name":"n","grant":{grant}}}}}"#);
+            let made = KeyRequest::parse(&payload).unwrap().unwrap().make(&store).await.unwrap();
             let key = ApiKey::parse(&made.key).unwrap();
             let found = credentials::verify(&store, &key, SystemClock.now()).await.unwrap();
             assert_eq!((found.grant, found.id), (expected, made.id));
@@ -110,25 +114,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_key_is_made_for_a_reserved_name() {
+    async fn key_for_a_reserved_name_is_refused() {
         let store = MemoryStore::default();
         for tenant in ["*", "(unassigned)", "(other)", "a b", ""] {
-            let wanted = format!(r#"{{"make_key":{{"name":"n","grant":{{"tenant":"{tenant}"}}}}}}"#);
-            let error = make(&store, asked_for(&wanted).unwrap().unwrap()).await.unwrap_err().to_string();
+            let payload = format!(r#"{{"make_key":{{"name":"n","grant":{{"tenant":"{tenant}"}}}}}}"#);
+            let request = KeyRequest::parse(&payload).unwrap().unwrap();
+            let error = request.make(&store).await.unwrap_err().to_string();
             assert!(error.contains("tenant name") && error.contains("make_key"), "{error}");
         }
         assert!(credentials::list(&store).await.unwrap().is_empty());
     }
 
     #[test]
-    fn only_a_request_for_a_key_is_one() {
+    fn other_payloads_are_not_taken_for_a_request() {
         for payload in ["{}", "[]", r#"{"version":"2.0","rawPath":"/","body":"{\"make_key\":{}}"}"#] {
-            assert!(asked_for(payload).unwrap().is_none(), "{payload}");
+            assert!(KeyRequest::parse(payload).unwrap().is_none(), "{payload}");
         }
         for wrong in
             [r#"{"name":"n"}"#, r#"{"name":"","grant":"operator"}"#, r#"{"name":"n","grant":"root"}"#, "7"]
         {
-            let error = asked_for(&format!(r#"{{"make_key":{wrong}}}"#)).unwrap_err();
+            let error = KeyRequest::parse(&format!(r#"{{"make_key":{wrong}}}"#)).unwrap_err();
             assert!(error.to_string().contains("make_key"), "{error}");
         }
     }

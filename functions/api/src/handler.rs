@@ -1,4 +1,4 @@
-//! One invocation: an HTTP request through the router, or the wish for a key.
+//! One invocation: an HTTP request, or a request for an API key by direct invocation.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,43 +12,38 @@ use pipeline::history::compaction;
 use pipeline::ports::Store;
 use serde_json::value::{RawValue, to_raw_value};
 use tower::Service as _;
-use web::home::{Home, Uses};
-use web::{HttpsFetch, Settings};
+use web::{HttpsFetch, Service, ServiceSettings, Settings};
 
-use crate::first_key;
-use crate::intake::Stream;
+use crate::first_key::KeyRequest;
+use crate::intake::StreamOnly;
 
-/// What invocations share.
+/// The state that invocations share.
 pub struct Handler<S> {
     store: Arc<S>,
     router: Router,
 }
 
 impl<S: Store> Handler<S> {
-    /// Over a store, with these declared tags and settings of the router.
-    pub fn new(store: S, tags: Vec<String>, settings: Settings) -> Self {
+    /// Builds the router once, at cold start.
+    pub fn new(store: S, declared_tags: Vec<String>, settings: Settings) -> Self {
         let store = Arc::new(store);
         let history = compaction::Settings::default();
         // Lambda gives this function one core.
         let threads = NonZeroUsize::MIN;
-        let home = Home {
-            store: Arc::clone(&store),
-            clock: SystemClock,
-            history,
-            tags,
-            intake: Stream,
-            threads,
-            uses: Uses::default(),
-        };
-        let router = web::router(Arc::new(home), HttpsFetch::default(), settings);
+        let service_settings = ServiceSettings { history, declared_tags, threads };
+        let service = Service::new(Arc::clone(&store), SystemClock, StreamOnly, service_settings);
+        let router = web::router(Arc::new(service), HttpsFetch::default(), settings);
         Self { store, router }
     }
 
-    /// Answers an invocation. What is wrong with an HTTP request is in its response; an error is the platform's, or a wish for a key
-    /// that cannot be read.
+    /// Answers an invocation.
+    ///
+    /// # Errors
+    /// If the request for a key cannot be read or the key cannot be made, or if the event is not an HTTP request of API Gateway. Errors
+    /// of HTTP requests are in their responses.
     pub async fn handle(&self, payload: &str, context: Context) -> Result<Box<RawValue>, Error> {
-        if let Some(wanted) = first_key::asked_for(payload)? {
-            return Ok(to_raw_value(&first_key::make(&*self.store, wanted).await?)?);
+        if let Some(request) = KeyRequest::parse(payload)? {
+            return Ok(to_raw_value(&request.make(&*self.store).await?)?);
         }
         let request: LambdaRequest = serde_json::from_str(payload)?;
         let response = Adapter::from(self.router.clone()).call(LambdaEvent::new(request, context)).await?;
@@ -72,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_with_the_key_just_made_is_answered_and_no_other() {
+    async fn request_with_the_key_just_made_is_answered_and_one_without_is_refused() {
         let handler = Handler::new(MemoryStore::new(), Vec::new(), Settings::default());
         let refused = answer(&handler, QUERY).await;
         assert_eq!(refused["statusCode"], 401, "{refused}");
@@ -84,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_neither_request_nor_wish_is_an_error() {
+    async fn payload_that_is_no_request_is_an_error() {
         let handler = Handler::new(MemoryStore::new(), Vec::new(), Settings::default());
         for payload in ["{}", "[]", r#"{"make_key":{"name":"n"}}"#] {
             assert!(handler.handle(payload, Context::default()).await.is_err(), "{payload}");

@@ -1,26 +1,25 @@
-//! No way in: events come by the stream, and this function never writes counts.
+//! The intake of this function: none. Events arrive through the stream, and this function never writes counts.
 
 use axum::body::Bytes;
 use event::Timestamp;
-use web::home::Intake;
-use web::{IngestError, Ingested};
+use web::{IngestError, Ingested, Intake};
 
-/// Where events come in instead.
+/// Refuses events over HTTP.
 #[derive(Clone, Copy, Debug)]
-pub struct Stream;
+pub struct StreamOnly;
 
-impl Intake for Stream {
+impl Intake for StreamOnly {
     async fn count(&self, _: Vec<Bytes>) -> Result<Ingested, IngestError> {
-        Err(IngestError::Elsewhere)
+        Err(IngestError::StreamOnly)
     }
 
-    /// The function `compact` tells it in its log.
+    /// Always `None`: the function `compact` logs it.
     fn oldest_unmerged(&self) -> Option<Timestamp> {
         None
     }
 
-    /// Always `None`: the stream reports its failures with each call.
-    fn fault(&self) -> Option<String> {
+    /// Always `None`: nothing is stored here, and the table reports its failures with each call.
+    fn storage_fault(&self) -> Option<String> {
         None
     }
 }

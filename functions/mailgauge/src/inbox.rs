@@ -1,5 +1,5 @@
-//! What waits to be counted: requests come in one by one, and are counted in batches, because a commit costs the same for
-//! one event as for thousands. A request is answered when its batch is committed.
+//! The queue of requests whose events are to be counted. They arrive one by one and are counted in batches, because a commit costs the
+//! same for one event as for thousands. A request is answered once its batch is committed, never before.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,19 +7,18 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use event::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use web::home::Intake;
-use web::{IngestError, Ingested, Unavailable};
+use web::{IngestError, Ingested, Intake, Unavailable};
 
 use crate::standalone::{Counted, Standalone};
 
-/// Requests that may wait; more are told to come again. Their bytes are bounded by the router's budget.
-const WAITING: usize = 256;
-/// Requests in one batch.
-const REQUESTS_AT_ONCE: usize = 64;
-/// Bytes in one batch, about: what one fold holds in memory.
-const BYTES_AT_ONCE: usize = 8 << 20;
+/// How many requests may wait; more are refused and sent again later. The router limits their bytes.
+const MAX_WAITING: usize = 256;
+/// The most requests in one batch.
+const BATCH_REQUESTS: usize = 64;
+/// No request is added to a batch of this size, since a batch is in memory as a whole.
+const BATCH_BYTES: usize = 8 << 20;
 
-/// The way in.
+/// The sending end of the queue.
 #[derive(Clone, Debug)]
 pub struct Inbox(mpsc::Sender<Request>);
 
@@ -29,60 +28,60 @@ struct Request {
     answer: oneshot::Sender<Result<Ingested, IngestError>>,
 }
 
-/// Opens an inbox, and the loop that counts what comes in, which ends with the last sender.
-pub fn open(home: Arc<Standalone>) -> (Inbox, impl Future<Output = ()> + Send) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Inbox(sender), count_all(home, receiver))
+/// Opens a queue. The future counts what arrives in it and completes when every [`Inbox`] is dropped.
+pub fn open(standalone: Arc<Standalone>) -> (Inbox, impl Future<Output = ()> + Send) {
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    (Inbox(sender), count_all(standalone, receiver))
 }
 
 impl Inbox {
-    /// Counts the payloads; returns when that is committed.
+    /// Counts payloads; returns once that is committed.
     pub async fn count(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(Request { payloads, answer }).map_err(|_| IngestError::Busy { retry_after_s: 1 })?;
-        answered.await.unwrap_or_else(|gone| Err(unavailable(gone.into())))
+        answered.await.unwrap_or_else(|stopped| Err(unavailable(stopped.into())))
     }
 }
 
-/// The inbox as the router's way in.
-pub struct Door {
-    /// The process it belongs to.
-    pub home: Arc<Standalone>,
-    /// Where requests wait.
+/// The intake of the local process.
+pub struct StandaloneIntake {
+    /// The process, which knows the state of its store.
+    pub standalone: Arc<Standalone>,
+    /// The queue.
     pub inbox: Inbox,
 }
 
-impl Intake for Door {
+impl Intake for StandaloneIntake {
     async fn count(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
         self.inbox.count(payloads).await
     }
 
     fn oldest_unmerged(&self) -> Option<Timestamp> {
-        self.home.oldest_unmerged()
+        self.standalone.oldest_unmerged()
     }
 
-    fn fault(&self) -> Option<String> {
-        self.home.store.fault()
+    fn storage_fault(&self) -> Option<String> {
+        self.standalone.store.fault()
     }
 }
 
-async fn count_all(home: Arc<Standalone>, mut waiting: mpsc::Receiver<Request>) {
+async fn count_all(standalone: Arc<Standalone>, mut waiting: mpsc::Receiver<Request>) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = size(&first);
         let mut requests = vec![first];
-        while requests.len() < REQUESTS_AT_ONCE && bytes < BYTES_AT_ONCE {
+        while requests.len() < BATCH_REQUESTS && bytes < BATCH_BYTES {
             let Ok(next) = waiting.try_recv() else { break };
             bytes += size(&next);
             requests.push(next);
         }
         let payloads: Vec<&[u8]> =
             requests.iter().flat_map(|request| request.payloads.iter().map(AsRef::as_ref)).collect();
-        match home.count_each(&payloads).await {
+        match standalone.count_each(&payloads).await {
             Ok(counted) => answer(requests, &counted),
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "a batch was not counted");
                 for request in requests {
-                    // Whoever does not wait any more sends again.
+                    // A client that has disconnected sends the events again.
                     let _ = request.answer.send(Err(unavailable("the batch was not counted".into())));
                 }
             }
@@ -104,7 +103,7 @@ fn answer(requests: Vec<Request>, counted: &[Counted]) {
             sum.ignored += payload.ignored;
             sum.quarantined += payload.quarantined;
         }
-        // Whoever does not wait any more sends again, and it will be known.
+        // A client that has disconnected sends the events again, and they are recognised as duplicates.
         let _ = request.answer.send(Ok(sum));
     }
 }

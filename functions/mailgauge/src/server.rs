@@ -1,4 +1,4 @@
-//! The running server: the router on a socket, and the housekeeping beside it, until a signal ends both.
+//! The running server: the router on a socket, with counting, housekeeping and detection beside it, until a signal ends them all.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -16,35 +16,34 @@ use axum::http::HeaderValue;
 use axum::middleware::map_request;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
-use web::home::{Home, Uses};
-use web::{HttpsFetch, Issuer, Origin, Settings};
+use web::{HttpsFetch, Issuer, Origin, Service, ServiceSettings, Settings};
 
 use crate::alert_routes::Channels;
-use crate::inbox::{self, Door, Inbox};
+use crate::inbox::{self, Inbox, StandaloneIntake};
 use crate::output;
-use crate::standalone::Standalone;
+use crate::standalone::{Standalone, StandaloneStore};
 use crate::watcher;
 
-/// How often deltas are looked at for folding, and expired items for dropping.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// How often the certificate is read anew.
-const RENEW_EVERY: Duration = Duration::from_hours(1);
-/// Requests under way at the end may take so long.
-const GRACE: Duration = Duration::from_secs(10);
+/// How often deltas that are due are compacted and expired items are dropped.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the certificate is reloaded.
+const RELOAD_INTERVAL: Duration = Duration::from_hours(1);
+/// How long requests may still take when the server stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The runtime everything runs on.
+/// The runtime of the whole process.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
 }
 
-/// A socket that listens, before anything is served.
+/// A bound socket, before anything is served on it.
 pub struct Opening {
     listener: TcpListener,
     address: SocketAddr,
     certificate: Option<Certificate>,
 }
 
-/// What TLS shows to clients, and proves that it may.
+/// The certificate and private key for TLS.
 #[derive(Clone, Debug, clap::Args)]
 #[group(requires_all = ["tls_certificate", "tls_key"], multiple = true)]
 pub struct Certificate {
@@ -58,7 +57,7 @@ pub struct Certificate {
 }
 
 impl Opening {
-    /// Takes the address.
+    /// Binds the address.
     pub async fn bind(address: SocketAddr, certificate: Option<Certificate>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
@@ -73,59 +72,53 @@ impl Opening {
         format!("{scheme}://{}", self.address)
     }
 
-    /// One line on standard output, at once.
-    #[expect(clippy::unused_self, reason = "only who listens has something to say")]
+    /// Writes one line to standard output at once. A caller that waits for it knows that the socket is bound.
+    #[expect(
+        clippy::unused_self,
+        reason = "a line about the server must not be written before its socket is bound"
+    )]
     pub fn say(&self, line: &str) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
     }
 }
 
-/// What a server is told to do.
+/// What an operator decides about a server.
 #[derive(Default)]
 pub struct Orders {
-    /// ARNs of the SNS topics whose messages are taken.
+    /// ARNs of the SNS topics whose messages are accepted.
     pub sns_topics: Vec<String>,
-    /// How often each key may ask, if the usual is not wanted.
+    /// How many requests per second each key may make, if not the default.
     pub requests_per_second: Option<u32>,
-    /// Whose tokens are taken in place of API keys.
+    /// The identity provider whose tokens are accepted besides API keys.
     pub issuer: Option<Issuer>,
-    /// Pages of other hosts that may call the API.
+    /// Origins of pages on other hosts that may call the API.
     pub origins: Vec<Origin>,
-    /// Where alerts are told.
+    /// Where alerts are notified.
     pub channels: Channels,
 }
 
-/// Serves until Ctrl-C or a termination signal, then lets requests under way end.
-pub async fn serve(home: Standalone, opening: Opening, orders: Orders) -> anyhow::Result<()> {
-    serve_with(home, opening, orders, |_| std::future::pending()).await
+/// Serves until Ctrl-C or a termination signal, then lets running requests end.
+pub async fn serve(standalone: Standalone, opening: Opening, orders: Orders) -> anyhow::Result<()> {
+    serve_with(standalone, opening, orders, |_| std::future::pending()).await
 }
 
-/// [`serve`], with something that sends events of its own beside it.
+/// [`serve`], with a task beside it that sends events of its own.
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
-    home: Standalone,
+    standalone: Standalone,
     opening: Opening,
     Orders { sns_topics, requests_per_second, issuer, origins, channels }: Orders,
     beside: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
-    let home = Arc::new(home);
-    let (told, watching) = channels.open(opening.address())?;
-    let (inbox, counting) = inbox::open(Arc::clone(&home));
+    let standalone = Arc::new(standalone);
+    let (routes, detection_settings) = channels.open(opening.address())?;
+    let (inbox, counting) = inbox::open(Arc::clone(&standalone));
     let beside = tokio::spawn(beside(inbox.clone()));
     let counting = tokio::spawn(counting);
-    let tidying = tokio::spawn(tidy(Arc::clone(&home)));
-    let watching = tokio::spawn(watcher::watch(Arc::clone(&home), told, watching));
-    let backend = Arc::new(Home {
-        store: Arc::clone(&home.store),
-        clock: SystemClock,
-        history: home.history,
-        tags: home.tags.clone(),
-        intake: Door { home: Arc::clone(&home), inbox },
-        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        uses: Uses::default(),
-    });
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&standalone)));
+    let detection = tokio::spawn(watcher::watch(Arc::clone(&standalone), routes, detection_settings));
     let settings = Settings { sns_topics, requests_per_second, issuer, origins };
-    let router = web::router(backend, HttpsFetch::default(), settings);
+    let router = web::router(Arc::new(service(&standalone, inbox)), HttpsFetch::default(), settings);
     let handle = axum_server::Handle::new();
     let mut serving = tokio::spawn(listen(opening, router, handle.clone()).await?);
     tokio::select! {
@@ -133,17 +126,32 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         () = signal() => {}
     }
     output::tell("stopping");
-    // A browser may hold its connection open for ever.
-    handle.graceful_shutdown(Some(GRACE));
-    let _ = tokio::time::timeout(2 * GRACE, serving).await;
-    for task in [beside, tidying, watching, counting] {
+    // Without a limit, a browser that keeps its connection open would keep the server running.
+    handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
+    let _ = tokio::time::timeout(2 * SHUTDOWN_TIMEOUT, serving).await;
+    for task in [beside, housekeeping, detection, counting] {
         task.abort();
         let _ = task.await;
     }
     Ok(())
 }
 
-/// The server on its socket, with TLS or without.
+/// The application over this process's store and queue.
+fn service(
+    standalone: &Arc<Standalone>,
+    inbox: Inbox,
+) -> Service<Arc<StandaloneStore>, SystemClock, StandaloneIntake> {
+    let settings = ServiceSettings {
+        history: standalone.history,
+        declared_tags: standalone.tags.clone(),
+        // One thread answers queries where the number of cores is unknown.
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+    };
+    let intake = StandaloneIntake { standalone: Arc::clone(standalone), inbox };
+    Service::new(Arc::clone(&standalone.store), SystemClock, intake, settings)
+}
+
+/// The server on its socket, with or without TLS.
 async fn listen(
     opening: Opening,
     router: Router,
@@ -158,37 +166,37 @@ async fn listen(
     let Certificate { tls_certificate, tls_key } = certificate;
     let config = RustlsConfig::from_pem_file(&tls_certificate, &tls_key).await.with_context(|| {
         let (certificate, key) = (tls_certificate.display(), tls_key.display());
-        format!("{certificate} and {key} are no certificate and key that fit, in PEM")
+        format!("{certificate} and {key} are not a PEM certificate and its private key")
     })?;
-    // As a proxy would say it, so that cookies are for TLS alone.
+    // The header that a TLS proxy would add; with it the router marks its cookies as secure.
     let router = router.layer(map_request(async |mut request: Request| {
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         request
     }));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(renew(config.clone(), tls_certificate, tls_key));
+    tokio::spawn(reload(config.clone(), tls_certificate, tls_key));
     let server = axum_server::from_tcp_rustls(listener, config).context("the socket cannot be used")?;
     Ok(Box::pin(server.handle(handle).serve(service)))
 }
 
-/// Reads certificate and key again and again, as they are renewed.
-async fn renew(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
+/// Reloads certificate and key again and again, since they are renewed while the server runs.
+async fn reload(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
+        tokio::time::sleep(RELOAD_INTERVAL).await;
         if let Err(error) = config.reload_from_pem_file(&certificate, &key).await {
-            tracing::error!(%error, "the certificate cannot be read anew; the old one goes on");
+            tracing::error!(%error, "the certificate cannot be reloaded; the old one stays in use");
         }
     }
 }
 
-/// Folds and drops what is due, again and again. A failure is told and tried again: the store keeps all that is not folded.
-async fn tidy(home: Arc<Standalone>) {
-    let mut ticks = tokio::time::interval(TIDY_EVERY);
+/// Does the housekeeping again and again. A failure is logged and the next round tries again: nothing is dropped before it is compacted.
+async fn keep_house(standalone: Arc<Standalone>) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = home.tidy().await {
-            tracing::error!(error = format!("{error:#}"), "housekeeping failed and will be tried again");
+        if let Err(error) = standalone.tidy().await {
+            tracing::error!(error = format!("{error:#}"), "housekeeping failed; the next round tries again");
         }
     }
 }

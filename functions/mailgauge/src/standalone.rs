@@ -1,11 +1,11 @@
-//! Everything of one process: a store, its secrets, and the steps over them. The store lies in a folder; commands that look after a
-//! deployment work on its table by the same steps.
+//! The local process: a store, its secrets, and the pipeline's steps over them. The store is in a folder; commands that manage a
+//! deployment use its table with the same steps.
 //!
-//! The steps are those of the Lambda functions; this only holds what they need. One process has one queue, so there is
-//! one shard, and its records are numbered here.
+//! The steps are those of the Lambda functions, and this module only holds the state that they need. The process has one queue, which is
+//! one shard; its records are numbered here.
 
-mod place;
 mod secrets;
+mod store;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -32,30 +32,30 @@ use pipeline::ledger::deduplication::Memory;
 use pipeline::ledger::quarantine::{self, Stored};
 use pipeline::ports::Clock as _;
 
-pub use place::Place;
+pub use store::StandaloneStore;
 
-/// The one queue of this process.
+/// The shard of the process's only queue.
 const SHARD: &str = "local";
-/// The longest a try may hold its batch; another process never waits for it, see [`Standalone::begin`].
-const ATTEMPT_MS: i64 = 60_000;
-/// The longest one round of folding may take.
-const TIDY_MS: i64 = 30_000;
-/// The longest one run of detection may take, what it tells included.
-const WATCH_MS: i64 = 30_000;
-/// Readers live in this process and are done within seconds, so what was merged need not be kept for longer.
+/// How long an attempt may hold its batch. The next process does not wait for it, see [`Standalone::begin`].
+const COUNT_MS: i64 = 60_000;
+/// How long compacting one tenant may take.
+const COMPACT_MS: i64 = 30_000;
+/// How long one detection run may take, including its notifications.
+const DETECTION_MS: i64 = 30_000;
+/// How long deltas are kept after compaction for readers that still use them. All readers are in this process and take seconds.
 const READER_GRACE_MS: i64 = 2 * 60_000;
-/// The demo's key is printed at each start, so it need not live long.
+/// How long a key of the demo is valid. A new one is printed at each start.
 const DEMO_KEY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// The store and what counting needs.
+/// The store, and the state that counting needs.
 pub struct Standalone {
-    /// Where everything is kept.
-    pub store: Arc<Place>,
-    /// What unreadable records are sealed with.
+    /// The folder or table.
+    pub store: Arc<StandaloneStore>,
+    /// Encrypts quarantined records.
     pub seal: SecretSeal,
     /// How long history is kept at which resolution.
     pub history: compaction::Settings,
-    /// The names of the declared tags.
+    /// The names of the declared tags, `tag1` first.
     pub tags: Vec<String>,
     aggregate: aggregate::Settings,
     shard: ShardId,
@@ -63,31 +63,32 @@ pub struct Standalone {
     oldest_unmerged: Mutex<Option<Timestamp>>,
 }
 
-/// What one batch after the other needs.
+/// The state that is carried from one batch to the next.
 struct Counting {
     fold: EventFold<SecretSeal>,
     following: Following,
-    memory: Memory,
-    /// What is tried again has a shard of its own, and so a memory.
-    replayed: Memory,
+    window: Memory,
+    /// Replayed quarantine has a shard of its own, and so a deduplication window of its own.
+    replay_window: Memory,
+    /// The number of the next record; `None` until it is read from the checkpoint.
     next: Option<u64>,
 }
 
-/// What became of one payload; also what a server replies to one request.
+/// The outcome of the events of one payload; also what a server replies to one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Counted {
-    /// Counts made.
+    /// Events counted.
     pub events: u64,
-    /// Counts made before.
+    /// Events dropped because they had been counted before.
     pub duplicates: u64,
-    /// Parts that are no events of sent mail.
+    /// Parts that are not events of sent mail.
     pub ignored: u64,
-    /// Parts that cannot be read.
+    /// Parts that could not be read and were quarantined.
     pub quarantined: u64,
 }
 
 impl Counted {
-    /// Adds what became of another payload.
+    /// Adds the outcome of another payload.
     pub const fn add(&mut self, other: Self) {
         self.events += other.events;
         self.duplicates += other.duplicates;
@@ -108,25 +109,25 @@ impl From<&Totals> for Counted {
 }
 
 impl Standalone {
-    /// Opens the folder, which is made if it is not there.
+    /// Opens a data folder, and creates it if there is none.
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let store = EmbeddedStore::open(folder)?;
         let secrets = secrets::read_or_make(folder)?;
         let history = compaction::Settings { grace_ms: READER_GRACE_MS, ..compaction::Settings::default() };
-        Self::over(Place::Folder(store), &secrets, history, attribution)
+        Self::over(StandaloneStore::Folder(store), &secrets, history, attribution)
     }
 
-    /// Works on the table of a deployment, which the environment's AWS settings say how to reach.
+    /// Opens the table of a deployment with the environment's AWS settings.
     #[cfg(feature = "aws")]
     pub async fn of_table(table: &str, attribution: Attribution) -> anyhow::Result<Self> {
         use adapters::aws;
         let store = aws::dynamodb::DynamoStore::new(&aws::config().await, table.to_owned());
         let secrets = Secrets::of_store(&store).await?;
-        Self::over(Place::Table(store), &secrets, compaction::Settings::default(), attribution)
+        Self::over(StandaloneStore::Table(store), &secrets, compaction::Settings::default(), attribution)
     }
 
     fn over(
-        store: Place,
+        store: StandaloneStore,
         secrets: &Secrets,
         history: compaction::Settings,
         attribution: Attribution,
@@ -143,25 +144,25 @@ impl Standalone {
             counting: tokio::sync::Mutex::new(Counting {
                 fold,
                 following: Following::new(attribution),
-                memory: Memory::default(),
-                replayed: Memory::default(),
+                window: Memory::default(),
+                replay_window: Memory::default(),
                 next: None,
             }),
             oldest_unmerged: Mutex::new(None),
         })
     }
 
-    /// Ends the lease of an attempt that failed, in this process or in the one that had the folder before. This process holds the folder's
-    /// lock, so no other attempt can still be writing. A table has no such lock: other processes may be writing to it, and leases must run
-    /// out.
+    /// Ends the lease of a failed attempt, of this process or of the one that had the folder before. This process holds the folder's lock,
+    /// so no other attempt can still be writing. A table has no such lock: other processes may be writing to it, and their leases must
+    /// expire.
     pub async fn begin(&self) -> anyhow::Result<()> {
-        if !self.store.is_ours_alone() {
+        if !self.store.is_exclusive() {
             return Ok(());
         }
-        aggregate::end_leases(&self.store).await.context("cannot take over from the process before")
+        aggregate::end_leases(&self.store).await.context("the lease of the previous process cannot be ended")
     }
 
-    /// Counts payloads as one batch; returns when it is committed.
+    /// Counts payloads as one batch and returns once it is committed.
     pub async fn count(&self, payloads: &[&[u8]]) -> anyhow::Result<Counted> {
         let mut sum = Counted::default();
         for one in self.count_each(payloads).await? {
@@ -170,11 +171,11 @@ impl Standalone {
         Ok(sum)
     }
 
-    /// Counts payloads as one batch; what became of each.
+    /// Counts payloads as one batch and returns the outcome of each once it is committed.
     pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
-        let Counting { fold, following, memory, next, .. } = &mut *counting;
+        let Counting { fold, following, window, next, .. } = &mut *counting;
         following.lead(fold, &self.store, now).await?;
         let first = if let Some(first) = next {
             *first
@@ -182,61 +183,61 @@ impl Standalone {
             self.begin().await?;
             self.first_free().await?
         };
-        // Only a committed batch uses up its numbers. Unless this attempt commits, the next one reads the checkpoint first.
+        // Only a committed batch uses its numbers. If this attempt fails, the next one reads the checkpoint again.
         *next = None;
         let numbered = (first..).zip(payloads);
         let records = numbered
             .map(|(number, &data)| Record { sequence: SequenceNumber::from(number), arrived_at: now, data })
             .collect();
         let batch = Batch { shard: &self.shard, records };
-        let attempt = attempt(now, ATTEMPT_MS)?;
+        let attempt = attempt(now, COUNT_MS)?;
         let committed =
-            aggregate::aggregate(&self.store, &SystemClock, &self.aggregate, fold, memory, &batch, attempt)
+            aggregate::aggregate(&self.store, &SystemClock, &self.aggregate, fold, window, &batch, attempt)
                 .await
-                .context("a batch was not counted")?;
+                .context("the batch was not counted; send its events again")?;
         *next = Some(first + payloads.len() as u64);
         Ok(committed.each.iter().map(Counted::from).collect())
     }
 
-    /// Tries quarantined records again; returns when that is committed. What can be opened leaves the quarantine; what still cannot be
-    /// read comes back.
+    /// Replays quarantined parts and returns once that is committed. Parts that can be decrypted leave the quarantine; those that still
+    /// cannot be read return to it.
     pub async fn replay(&self, parts: &[Stored]) -> anyhow::Result<Counted> {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
-        let Counting { fold, following, replayed, .. } = &mut *counting;
+        let Counting { fold, following, replay_window, .. } = &mut *counting;
         following.lead(fold, &self.store, now).await?;
-        let attempt = attempt(now, ATTEMPT_MS)?;
-        let with = (fold, replayed, &self.seal);
+        let attempt = attempt(now, COUNT_MS)?;
+        let with = (fold, replay_window, &self.seal);
         let committed = quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)
             .await
-            .context("nothing more was tried again")?;
+            .context("the parts were not replayed and stay in quarantine")?;
         Ok(Counted::from(&committed.totals))
     }
 
+    /// The first number after the last committed batch.
     async fn first_free(&self) -> anyhow::Result<u64> {
         let cursor = checkpoint::read(&self.store, &self.shard).await?.record;
         match cursor.done {
             None => Ok(1),
-            Some(done) => Ok(1 + done
-                .as_str()
-                .parse::<u64>()
-                .context("the local queue's cursor is no number of ours")?),
+            Some(done) => Ok(1 + done.as_str().parse::<u64>().context(
+                "the checkpoint of the local queue is not a number: restore the data folder from a backup",
+            )?),
         }
     }
 
-    /// Compacts the deltas that are due and drops what has expired. After a failed write it first checks whether the disk works again.
+    /// Compacts deltas that are due and drops expired items. After a failed write, first checks whether writing works again.
     pub async fn tidy(&self) -> anyhow::Result<()> {
         self.store.recover().await?;
         let now = SystemClock.now();
-        // Fails only if the system gives no random numbers, which `attempt` has shown it does.
-        let first = attempt(now, TIDY_MS)?;
-        let next = || attempt(SystemClock.now(), TIDY_MS).unwrap_or(first);
+        let first = attempt(now, COMPACT_MS)?;
+        // Fails only without random numbers, which the system has just given. A repeated id would be found by the compaction itself.
+        let next = || attempt(SystemClock.now(), COMPACT_MS).unwrap_or(first);
         let report = due::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
         for (tenant, error) in &report.failed {
             tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not compacted and stays due");
         }
         for (shard, error) in &report.failed_shards {
-            tracing::warn!(%shard, error = %error, "the backlog of a shard could not be read or written: its tenants wait");
+            tracing::warn!(%shard, error = %error, "the backlog of a shard could not be read or written; its tenants stay due");
         }
         *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             report.oldest_unmerged;
@@ -244,28 +245,28 @@ impl Standalone {
         Ok(())
     }
 
-    /// Judges the minutes that are over and tells what changed.
-    pub async fn watch<A: Announce>(
+    /// Evaluates the minutes that are over and notifies changes of alerts.
+    pub async fn run_detection<A: Announce>(
         &self,
         announce: &A,
         settings: &detection_run::Settings,
         memory: &mut detection_run::Memory,
     ) -> anyhow::Result<Watched> {
-        let attempt = attempt(SystemClock.now(), WATCH_MS)?;
+        let attempt = attempt(SystemClock.now(), DETECTION_MS)?;
         Ok(detection_run::run(&self.store, &SystemClock, announce, &(), settings, memory, attempt).await?)
     }
 
-    /// When the oldest delta came that no block holds yet, at the last round of folding.
+    /// When the oldest delta arrived that was not compacted at the end of the last [`Self::tidy`].
     pub fn oldest_unmerged(&self) -> Option<Timestamp> {
         *self.oldest_unmerged.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The newest event counted.
+    /// The time of the newest event counted.
     pub async fn newest_event(&self) -> anyhow::Result<Option<Timestamp>> {
         Ok(Progress::read(&self.store).await?.newest_event())
     }
 
-    /// An operator's key, if there has never been any key here.
+    /// Makes an operator's key if there has never been any key.
     pub async fn first_operator_key(&self) -> anyhow::Result<Option<String>> {
         if !credentials::list(&self.store).await?.is_empty() {
             return Ok(None);
@@ -274,19 +275,19 @@ impl Standalone {
         Ok(Some(key))
     }
 
-    /// An operator's key for this start of the demo.
+    /// Makes an operator's key for this start of the demo.
     pub async fn add_demo_key(&self) -> anyhow::Result<String> {
         let (key, _) = self.add_key(Grant::Operator, "demo", Some(DEMO_KEY_MS)).await?;
         Ok(key)
     }
 
-    /// Keeps that somebody at the command line sets out to change something.
+    /// Records in the audit trail that somebody at the command line is about to change something.
     pub async fn note(&self, action: &str, subject: &str) -> anyhow::Result<()> {
         let number = u64::from_le_bytes(random()?);
         Ok(audit::note(&self.store, ("(command line)", action, subject), SystemClock.now(), number).await?)
     }
 
-    /// Makes a key, which is shown once: here. With it what is stored of it.
+    /// Makes a key. The first part of the result is the key itself, which is stored nowhere.
     pub async fn add_key(
         &self,
         grant: Grant,
@@ -315,7 +316,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn mail_counts_for_the_tenant_that_operators_say() {
+    async fn mappings_of_operators_come_before_those_of_the_deployment() {
         let folder = tempfile::tempdir().unwrap();
         let deployed =
             "[tenants.by_sending_domain]\n\"a.example\" = \"deployed\"\n\"b.example\" = \"deployed\"";

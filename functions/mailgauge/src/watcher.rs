@@ -1,4 +1,4 @@
-//! Detection beside the server: every quarter of a minute it is looked whether a minute can be judged, and changes are told.
+//! Detection in the local process: evaluates every minute once it is over, and notifies changes of alerts, until the server stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,26 +8,29 @@ use pipeline::alerting::detection_run::{Memory, Settings, WatchError};
 use crate::alert_routes::Routes;
 use crate::standalone::Standalone;
 
-/// How often it is looked whether there is something to judge or to tell.
-const EVERY: Duration = Duration::from_secs(15);
+/// How often a run looks for minutes to evaluate and notifications to send: often enough to add little to the grace period.
+const RUN_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Watches until it is dropped. A failure is told and tried again.
-pub async fn watch(home: Arc<Standalone>, routes: Routes, settings: Settings) {
+/// Runs detection again and again until the future is dropped. A failed run is logged, and the next one continues.
+pub async fn watch(standalone: Arc<Standalone>, routes: Routes, settings: Settings) {
     let mut memory = Memory::default();
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(RUN_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match Box::pin(home.watch(&routes, &settings, &mut memory)).await {
+        match Box::pin(standalone.run_detection(&routes, &settings, &mut memory)).await {
             Ok(watched) if watched.behind > 0 => {
                 tracing::info!(minutes = watched.minutes, behind = watched.behind, "learning from history");
                 ticks.reset_immediately();
             }
             Ok(_) => {}
             Err(error) => {
-                let announced = matches!(error.downcast_ref(), Some(WatchError::Announce { .. }));
-                let what =
-                    if announced { "alerts wait to be told" } else { "watching failed and is tried again" };
+                let is_channel = matches!(error.downcast_ref(), Some(WatchError::Announce { .. }));
+                let what = if is_channel {
+                    "notifications of alerts wait for the next run"
+                } else {
+                    "detection failed; the next run continues"
+                };
                 tracing::error!(error = format!("{error:#}"), "{what}");
             }
         }

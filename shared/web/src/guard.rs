@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 
 use crate::limits::{HEADER_BYTES, URI_BYTES};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemType};
 use crate::rate_limit::RateLimits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -55,16 +55,16 @@ fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<
     if uri_bytes > URI_BYTES {
         let detail =
             format!("path and query may have {URI_BYTES} bytes; use POST /v1/query for a long query");
-        return Err(Problem::new(Kind::UriTooLong, detail));
+        return Err(Problem::new(ProblemType::UriTooLong, detail));
     }
     let header_bytes: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if header_bytes > HEADER_BYTES {
         let detail = format!("all headers together may have {HEADER_BYTES} bytes");
-        return Err(Problem::new(Kind::HeadersTooLarge, detail));
+        return Err(Problem::new(ProblemType::HeadersTooLarge, detail));
     }
     slots.try_acquire().map_err(|_| {
-        Problem::new(Kind::Unavailable, "too many requests at once, try again later").retry_after(1)
+        Problem::new(ProblemType::Unavailable, "too many requests at once, try again later").retry_after(1)
     })
 }
 

@@ -1,7 +1,7 @@
-//! Events that come over HTTP: plain posts, SNS subscriptions, Firehose endpoints, EventBridge API destinations.
+//! Events that arrive over HTTP: plain posts, SNS subscriptions, Firehose endpoints, EventBridge API destinations.
 //!
-//! Each file speaks one sender's protocol and hands payloads on as they came; the decoder, not this crate, reads events.
-//! A reply says "done" only after the batch is committed, so what is lost on the way is sent again.
+//! Each file implements one sender's protocol and passes payloads on unchanged; the decoder, not this crate, reads events. A request
+//! succeeds only after its batch is committed, so the sender retries whatever was lost.
 
 pub(crate) mod eventbridge;
 pub(crate) mod firehose;

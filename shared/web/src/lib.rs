@@ -1,16 +1,14 @@
-//! The HTTP API and the dashboard: one router for both homes, the standalone server and the API function.
+//! The HTTP API and the dashboard: one router and one [`Service`] for the local process and the API function.
 //!
-//! A handler takes a request apart, learns who asks, calls the [`Backend`] and puts the answer together. Nothing here
-//! knows a store or counts anything, and nothing here opens a socket but the fetcher of certificates and keys.
+//! A handler parses the request, identifies the caller, calls the service or a step of the pipeline, and writes the reply. Nothing here
+//! counts events, and nothing opens a socket except [`HttpsFetch`], which gets certificates and the keys of token issuers.
 
 mod auth;
-mod backend;
 mod calls;
 mod cors;
 mod dashboard;
 mod fetch;
 mod guard;
-pub mod home;
 mod ingest;
 mod limits;
 mod openapi;
@@ -18,18 +16,18 @@ mod problem;
 mod rate_limit;
 mod router;
 mod routes;
+mod service;
 mod session;
 mod sign_in;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
-pub use backend::{
-    Access, Backend, Caller, IngestError, Ingested, NotReady, Reconciliation, Refusal, Tenant, Unavailable,
-    Values,
-};
 pub use cors::{InvalidOrigin, Origin};
 pub use fetch::{Fetch, FetchError, HttpsFetch};
 pub use ingest::sns::url::{CertificateUrl, SubscribeUrl};
 pub use router::{Settings, router};
+pub use service::{
+    IngestError, Ingested, Intake, Reconciliation, Service, ServiceSettings, Unavailable, proof,
+};
 pub use tokens::{InvalidIssuer, Issuer, IssuerUrl};

@@ -12,7 +12,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
 use axum::http::{StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemType};
 
 /// A query names at most 40 metrics and 100 conditions; the longest sensible one has some 20 KiB.
 pub(crate) const QUERY_BODY_BYTES: usize = 256 * 1024;
@@ -75,7 +75,7 @@ impl Budget {
         match Arc::clone(&self.0).try_acquire_many_owned(permits) {
             Ok(permit) => Ok(Reservation { budget: self.clone(), permit }),
             Err(_) => Err(Problem::new(
-                Kind::TooManyRequests,
+                ProblemType::TooManyRequests,
                 "too many bytes are being taken in; send again in 1 s",
             )
             .retry_after(1)),
@@ -94,8 +94,9 @@ impl Reservation {
 
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) async fn read_body(mut request: Request, limit: usize) -> Result<Bytes, Problem> {
-    let too_large =
-        || Problem::new(Kind::BodyTooLarge, format!("the body may have {limit} bytes; send it in parts"));
+    let too_large = || {
+        Problem::new(ProblemType::BodyTooLarge, format!("the body may have {limit} bytes; send it in parts"))
+    };
     if declared_length(&request).is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -104,8 +105,10 @@ pub(crate) async fn read_body(mut request: Request, limit: usize) -> Result<Byte
     match tokio::time::timeout(time, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Kind::InvalidBody, "the body broke off; send it again")),
-        Err(_) => Err(Problem::new(Kind::RequestTimeout, format!("the body took over {} s", time.as_secs()))),
+        Ok(Err(_)) => Err(Problem::new(ProblemType::InvalidBody, "the body broke off; send it again")),
+        Err(_) => {
+            Err(Problem::new(ProblemType::RequestTimeout, format!("the body took over {} s", time.as_secs())))
+        }
     }
 }
 
@@ -132,9 +135,9 @@ pub(crate) async fn read_events(
     }
     // Unpacking 64 MiB takes a good part of a second: not on a thread that serves others.
     let unpacking = tokio::task::spawn_blocking(move || unpack(&body, reservation, UNPACKED_BODY_BYTES));
-    unpacking
-        .await
-        .unwrap_or_else(|_| Err(Problem::new(Kind::InvalidBody, "the gzip body could not be unpacked")))
+    unpacking.await.unwrap_or_else(|_| {
+        Err(Problem::new(ProblemType::InvalidBody, "the gzip body could not be unpacked"))
+    })
 }
 
 fn unpack(packed: &[u8], mut reservation: Reservation, limit: usize) -> Result<Reserved, Problem> {
@@ -145,11 +148,13 @@ fn unpack(packed: &[u8], mut reservation: Reservation, limit: usize) -> Result<R
         let read = match reader.read(&mut chunk) {
             Ok(0) => break,
             Ok(read) => read,
-            Err(_) => return Err(Problem::new(Kind::InvalidBody, "the gzip body is broken; pack it again")),
+            Err(_) => {
+                return Err(Problem::new(ProblemType::InvalidBody, "the gzip body is broken; pack it again"));
+            }
         };
         if body.len() + read > limit {
             let detail = format!("the body may unpack to {limit} bytes; send it in parts");
-            return Err(Problem::new(Kind::BodyTooLarge, detail));
+            return Err(Problem::new(ProblemType::BodyTooLarge, detail));
         }
         reservation.grow(read)?;
         body.extend_from_slice(chunk.get(..read).unwrap_or_default());
@@ -165,7 +170,10 @@ fn check_encoding(request: &Request) -> Result<(), Problem> {
             .iter()
             .any(|known| value.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
         {
-            return Err(Problem::new(Kind::UnsupportedEncoding, "Content-Encoding must be gzip or identity"));
+            return Err(Problem::new(
+                ProblemType::UnsupportedEncoding,
+                "Content-Encoding must be gzip or identity",
+            ));
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Errors as every client sees them: problem details with stable types (RFC 9457).
 //!
-//! A problem says which parameter is wrong and what is allowed. It never says why the platform failed, and never repeats
-//! a key, an address or a payload. Source: <https://www.rfc-editor.org/rfc/rfc9457>
+//! A problem says which parameter is wrong and what is allowed. It never says why a dependency failed, and never repeats a key, an email
+//! address or a payload. Source: <https://www.rfc-editor.org/rfc/rfc9457>
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use cells::query::{QueryError, QueryErrorKind};
 use serde::Serialize;
 
-use crate::backend::{IngestError, NotReady, Refusal, Unavailable};
+use crate::service::{IngestError, Refusal, Unavailable};
 
-/// What went wrong. The type that clients may rely on is `urn:mailgauge:problem:` and the name.
+/// The type of a problem. Clients may rely on its type: `urn:mailgauge:problem:` and the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ProblemType {
     InvalidParameter,
     InvalidBody,
     MissingCredential,
@@ -35,53 +35,57 @@ pub(crate) enum Kind {
     TimedOut,
 }
 
-impl Kind {
-    /// Status, last part of the type, title.
+impl ProblemType {
+    /// Status, last part of the type, and title.
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::InvalidParameter => {
                 (StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter is not valid")
             }
             Self::InvalidBody => (StatusCode::BAD_REQUEST, "invalid-body", "The body cannot be read"),
-            Self::MissingCredential => (StatusCode::UNAUTHORIZED, "missing-credential", "A key is needed"),
+            Self::MissingCredential => (StatusCode::UNAUTHORIZED, "missing-credential", "A key is required"),
             Self::InvalidCredential => {
                 (StatusCode::UNAUTHORIZED, "invalid-credential", "The key is not valid")
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The key does not allow this"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "It is there already"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::Conflict => {
+                (StatusCode::CONFLICT, "conflict", "The request conflicts with the current state")
+            }
             Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here")
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed")
             }
             Self::RequestTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The body came too slowly")
+                (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The body arrived too slowly")
             }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
-            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri-too-long", "The address is too long"),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri-too-long", "The URI is too long"),
             Self::UnsupportedEncoding => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-encoding",
                 "The body's encoding is not supported",
             ),
             Self::Unanswerable => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "unanswerable", "What is kept cannot answer this")
+                (StatusCode::UNPROCESSABLE_ENTITY, "unanswerable", "The stored history cannot answer this")
             }
-            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too much at once"),
+            Self::TooManyRequests => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
+            }
             Self::HeadersTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers-too-large",
                 "The request's headers are too large",
             ),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again later"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed-out", "The answer took too long"),
         }
     }
 }
 
-/// One problem, told to a client.
+/// One problem, as a client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    kind: Kind,
+    r#type: ProblemType,
     detail: String,
     parameter: Option<String>,
     allowed: Option<String>,
@@ -89,7 +93,7 @@ pub(crate) struct Problem {
     retry_after_s: Option<u32>,
 }
 
-/// The body, as RFC 9457 names its members; `parameter`, `allowed` and `example` are ours.
+/// The body as RFC 9457 defines it, extended by `parameter`, `allowed` and `example`.
 #[derive(Serialize)]
 struct Body<'a> {
     r#type: String,
@@ -105,10 +109,10 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// A problem with a sentence of its own.
-    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    /// A problem with this detail.
+    pub(crate) fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
         Self {
-            kind,
+            r#type: problem_type,
             detail: detail.into(),
             parameter: None,
             allowed: None,
@@ -117,14 +121,14 @@ impl Problem {
         }
     }
 
-    /// A problem with one parameter, named with its place in a body: `filter.and[1].op`.
-    pub(crate) fn about(kind: Kind, parameter: impl Into<String>, problem: &str) -> Self {
+    /// A problem with one parameter or field; a field is named by its path in the body, as `filter.and[1].op`.
+    pub(crate) fn about(problem_type: ProblemType, parameter: impl Into<String>, problem: &str) -> Self {
         let parameter = parameter.into();
         let detail = format!("{parameter}: {problem}");
-        Self { parameter: Some(parameter), ..Self::new(kind, detail) }
+        Self { parameter: Some(parameter), ..Self::new(problem_type, detail) }
     }
 
-    /// Says what is allowed.
+    /// Adds what is allowed, which also ends the detail.
     pub(crate) fn allowed(mut self, allowed: impl Into<String>) -> Self {
         let allowed = allowed.into();
         // Writing to a string cannot fail.
@@ -133,29 +137,27 @@ impl Problem {
         self
     }
 
-    /// Gives a value that would be right.
+    /// Adds a value that would be accepted.
     pub(crate) fn example(mut self, example: impl Into<String>) -> Self {
         self.example = Some(example.into());
         self
     }
 
-    /// Tells the client when to come again.
+    /// Adds when to send the request again.
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// Its status.
     pub(crate) const fn status(&self) -> StatusCode {
-        self.kind.parts().0
+        self.r#type.parts().0
     }
 
-    /// Its sentence.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Headers that belong to the status, whatever the form of the body.
+    /// Adds the headers that the status requires. A protocol that has its own form of errors needs them too.
     pub(crate) fn add_headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
         if self.status() == StatusCode::UNAUTHORIZED {
@@ -169,7 +171,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, name, title) = self.kind.parts();
+        let (status, name, title) = self.r#type.parts();
         let body = Body {
             r#type: format!("urn:mailgauge:problem:{name}"),
             title,
@@ -187,37 +189,31 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Logged here, once and with its causes; the client learns only that it should come again.
+/// Logs the failure with its causes, once and only here. The client learns the operation and when to try again.
 impl From<Unavailable> for Problem {
     fn from(failure: Unavailable) -> Self {
         let mut causes = String::new();
         let mut cause = failure.source();
         while let Some(error) = cause {
+            // Writing to a string cannot fail.
             let _ = write!(causes, ": {error}");
             cause = error.source();
         }
         tracing::error!("{failure}{causes}");
-        Self::new(Kind::Unavailable, format!("{failure}, try again later")).retry_after(5)
-    }
-}
-
-impl From<NotReady> for Problem {
-    fn from(why: NotReady) -> Self {
-        match why {
-            NotReady::Fault(_) => Self::new(Kind::Unavailable, why.to_string()),
-            NotReady::Unavailable(failure) => failure.into(),
-        }
+        Self::new(ProblemType::Unavailable, format!("{failure}, try again later")).retry_after(5)
     }
 }
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
-        let kind = match error.kind {
-            QueryErrorKind::Malformed => Kind::InvalidParameter,
-            QueryErrorKind::Forbidden => Kind::Forbidden,
-            QueryErrorKind::Unanswerable => Kind::Unanswerable,
+        let problem_type = match error.kind {
+            QueryErrorKind::Malformed => ProblemType::InvalidParameter,
+            QueryErrorKind::Forbidden => ProblemType::Forbidden,
+            QueryErrorKind::Unanswerable => ProblemType::Unanswerable,
         };
-        Self::about(kind, error.parameter, &error.problem).allowed(error.allowed).example(error.example)
+        Self::about(problem_type, error.parameter, &error.problem)
+            .allowed(error.allowed)
+            .example(error.example)
     }
 }
 
@@ -225,6 +221,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Query(error) => error.into(),
+            conflict @ Refusal::Conflict { .. } => Self::new(ProblemType::Conflict, conflict.to_string()),
             Refusal::Unavailable(failure) => failure.into(),
         }
     }
@@ -234,9 +231,9 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Busy { retry_after_s } => {
-                Self::new(Kind::TooManyRequests, error.to_string()).retry_after(retry_after_s)
+                Self::new(ProblemType::TooManyRequests, error.to_string()).retry_after(retry_after_s)
             }
-            IngestError::Elsewhere => Self::new(Kind::NotFound, error.to_string()),
+            IngestError::StreamOnly => Self::new(ProblemType::NotFound, error.to_string()),
             IngestError::Unavailable(failure) => failure.into(),
         }
     }

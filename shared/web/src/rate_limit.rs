@@ -14,7 +14,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemType};
 
 /// How many seconds' worth of requests a key may send at once.
 const BURST_SECONDS: u32 = 2;
@@ -72,7 +72,7 @@ impl<C: Clock + Clone> RateLimits<C> {
             return Ok(Allowance { burst, remaining: state.remaining_burst_capacity(), per_second });
         }
         let detail = format!("this key may send {per_second} requests a second; repeat the request in 1 s");
-        let problem = Problem::new(Kind::TooManyRequests, detail).retry_after(1);
+        let problem = Problem::new(ProblemType::TooManyRequests, detail).retry_after(1);
         Err(Box::new((problem, Allowance { burst, remaining: 0, per_second })))
     }
 

@@ -1,14 +1,14 @@
-//! The routes, put together.
+//! The router: all routes, what their handlers share, and the layers around them.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Uri;
+use pipeline::ports::{Clock, Store};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use crate::backend::Backend;
 use crate::cors::{self, Origin};
 use crate::fetch::Fetch;
 use crate::guard::Guard;
@@ -16,66 +16,77 @@ use crate::ingest::sns::Sns;
 use crate::limits::{
     Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, QUERY_TIME, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
 };
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemType};
 use crate::rate_limit::RateLimits;
+use crate::service::{Intake, Service};
 use crate::tokens::{GetDocument, Issuer, IssuerUrl, Keys};
 use crate::{calls, dashboard, guard, session, sign_in};
 
-/// Less fits into one packet anyway.
-const LEAST_COMPRESSED_BYTES: u64 = 1024;
+/// A smaller reply fits into one packet anyway.
+const MIN_COMPRESSED_BYTES: u64 = 1024;
+/// How much of an unknown path is repeated to the client, in characters.
+const MAX_PATH_CHARS: usize = 100;
 
-/// What an operator decides.
+/// What an operator decides about the router.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// ARNs of the SNS topics whose messages are taken. Anybody may send a message that SNS signed, from a topic of their
-    /// own, so what is not listed is refused.
+    /// ARNs of the SNS topics whose messages are accepted. Anybody can send a message that SNS signed from a topic of their own, so
+    /// messages of other topics are refused.
     pub sns_topics: Vec<String>,
-    /// How often each key may ask, over some seconds; a number that only a flood reaches if absent.
+    /// How many requests per second each key may make, averaged over some seconds. By default a number that no dashboard reaches.
     pub requests_per_second: Option<u32>,
-    /// Whose tokens are taken in place of API keys.
+    /// The identity provider whose tokens are accepted besides API keys.
     pub issuer: Option<Issuer>,
-    /// Pages of other hosts that may call the API.
+    /// Origins of pages on other hosts that may call the API.
     pub origins: Vec<Origin>,
 }
 
 /// What handlers share.
-pub(crate) struct Web<B> {
-    pub(crate) backend: Arc<B>,
+pub(crate) struct Web<S, C, I> {
+    pub(crate) service: Arc<Service<S, C, I>>,
     pub(crate) budget: Budget,
     pub(crate) queries: Semaphore,
     pub(crate) tokens: Option<(Issuer, Keys)>,
 }
 
-impl<B> Web<B> {
-    /// Answers a question if there is room for it, within the time there is for one; a problem says so in `late`.
-    pub(crate) async fn within<T, E>(
+/// The state of every route.
+pub(crate) type Shared<S, C, I> = Arc<Web<S, C, I>>;
+
+impl<S, C, I> Web<S, C, I> {
+    /// Awaits an answer in one of the slots for queries and within the time limit. `late` is the problem's detail if time runs out.
+    pub(crate) async fn within_time<T, E>(
         &self,
-        question: impl Future<Output = Result<T, E>>,
+        answer: impl Future<Output = Result<T, E>>,
         late: impl Into<String>,
     ) -> Result<T, Problem>
     where
         Problem: From<E>,
     {
-        let _slot = self.slot()?;
-        let answer = tokio::time::timeout(QUERY_TIME, question).await.map_err(|_| {
-            tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a question was given up");
-            Problem::new(Kind::TimedOut, late)
+        let _slot = self.query_slot()?;
+        let answer = tokio::time::timeout(QUERY_TIME, answer).await.map_err(|_| {
+            tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a query was cancelled because it took too long");
+            Problem::new(ProblemType::TimedOut, late)
         })?;
         Ok(answer?)
     }
 
-    /// Room for one question; it is free again when what is given here is dropped.
-    fn slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
+    /// A slot for one query, free again once dropped.
+    fn query_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.queries.try_acquire().map_err(|_| {
-            Problem::new(Kind::TooManyRequests, "too many queries at once; ask again in 1 s").retry_after(1)
+            Problem::new(ProblemType::TooManyRequests, "too many queries at once; ask again in 1 s")
+                .retry_after(1)
         })
     }
 }
 
-/// All routes over one backend.
+/// All routes over one service.
 ///
 /// For `/metrics` to be open on the loopback address, serve it with `into_make_service_with_connect_info::<SocketAddr>`.
-pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings: Settings) -> Router {
+pub fn router<S: Store, C: Clock, I: Intake, F: Fetch + Clone>(
+    service: Arc<Service<S, C, I>>,
+    fetch: F,
+    settings: Settings,
+) -> Router {
     let documents = fetch.clone();
     let get: GetDocument = Arc::new(move |url: IssuerUrl, form: Option<String>| {
         let fetch = documents.clone();
@@ -86,7 +97,7 @@ pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings:
         (issuer, keys)
     });
     let web = Arc::new(Web {
-        backend,
+        service,
         budget: Budget::new(INGEST_BUDGET_BYTES),
         queries: Semaphore::new(QUERIES_AT_ONCE),
         tokens,
@@ -104,19 +115,21 @@ pub fn router<B: Backend, F: Fetch + Clone>(backend: Arc<B>, fetch: F, settings:
         .merge(dashboard::routes(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(LEAST_COMPRESSED_BYTES)));
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES)));
     let routes = match cors::layer(settings.origins) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
+    // Outermost, so that a request over a limit costs next to nothing.
     routes.layer(axum::middleware::from_fn_with_state(Arc::new(guard), guard::guard))
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    let path: String = uri.path().chars().take(100).collect();
-    Problem::new(Kind::NotFound, format!("{path} not found; GET / is the dashboard, calls begin with /v1/"))
+    let path: String = uri.path().chars().take(MAX_PATH_CHARS).collect();
+    let detail = format!("{path} not found; the dashboard is at /, and paths of the API begin with /v1/");
+    Problem::new(ProblemType::NotFound, detail)
 }
 
 async fn method_not_allowed() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "use a method that the header Allow names")
+    Problem::new(ProblemType::MethodNotAllowed, "use one of the methods in the header Allow")
 }

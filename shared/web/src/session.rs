@@ -4,20 +4,19 @@
 //! that a page of another host cannot set, it is never sent from other sites at all, and what it holds is checked with each request as if
 //! it had come in a header. Nothing is kept here.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
 use crate::auth::{authenticate, bearer};
-use crate::backend::{Access, Backend};
-use crate::problem::{Kind, Problem};
-use crate::router::Web;
+use crate::problem::{Problem, ProblemType};
+use crate::router::Shared;
+use crate::service::{Access, Intake};
 
 /// Set by the dashboard with each call.
 const ASKED_BY: HeaderName = HeaderName::from_static("x-requested-with");
@@ -38,12 +37,14 @@ struct Session {
 }
 
 /// `GET`, `POST` and `DELETE /session`.
-pub(crate) fn routes<B: Backend>(web: Arc<Web<B>>) -> Router {
-    Router::new().route("/session", get(shown::<B>).post(sign_in::<B>).delete(sign_out)).with_state(web)
+pub(crate) fn routes<S: Store, C: Clock, I: Intake>(web: Shared<S, C, I>) -> Router {
+    Router::new()
+        .route("/session", get(shown::<S, C, I>).post(sign_in::<S, C, I>).delete(sign_out))
+        .with_state(web)
 }
 
-async fn shown<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+async fn shown<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
 ) -> Result<Json<Session>, Problem> {
     let signed_in = match credential(&headers) {
@@ -54,13 +55,16 @@ async fn shown<B: Backend>(
 }
 
 /// Takes the key from its header into the cookie.
-async fn sign_in<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+async fn sign_in<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = bearer(&headers)?;
     if matches!(authenticate(&web, key).await?.access, Access::Ingest) {
-        return Err(Problem::new(Kind::Forbidden, "this key sends events; sign in with one that reads"));
+        return Err(Problem::new(
+            ProblemType::Forbidden,
+            "this key sends events; sign in with one that reads",
+        ));
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, begun(&headers, key))]).into_response())
 }

@@ -4,8 +4,6 @@
 //! The way back has to be that of the browser that left: state, nonce and verifier lie in a cookie of ten minutes. What comes of it is
 //! checked as any other token. Sources: <https://www.rfc-editor.org/rfc/rfc7636>, <https://www.rfc-editor.org/rfc/rfc9700>
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,12 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pipeline::ports::{Clock, Store};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::backend::{Backend, Unavailable};
-use crate::problem::{Kind, Problem};
-use crate::router::Web;
+use crate::problem::{Problem, ProblemType};
+use crate::router::{Shared, Web};
+use crate::service::{Intake, Unavailable};
 use crate::session;
 use crate::tokens::{self, Issuer, Keys};
 
@@ -39,16 +38,23 @@ struct Tokens {
 }
 
 /// `GET /sign-in` and the way back.
-pub(crate) fn routes<B: Backend>(web: Arc<Web<B>>) -> Router {
-    Router::new().route("/sign-in", get(leave::<B>)).route("/sign-in/back", get(back::<B>)).with_state(web)
+pub(crate) fn routes<S: Store, C: Clock, I: Intake>(web: Shared<S, C, I>) -> Router {
+    Router::new()
+        .route("/sign-in", get(leave::<S, C, I>))
+        .route("/sign-in/back", get(back::<S, C, I>))
+        .with_state(web)
 }
 
-fn provider<B>(web: &Web<B>) -> Result<(&Issuer, &Keys), Problem> {
-    let none = || Problem::new(Kind::NotFound, "no identity provider is set up here; sign in with a key");
+fn provider<S, C, I>(web: &Web<S, C, I>) -> Result<(&Issuer, &Keys), Problem> {
+    let none =
+        || Problem::new(ProblemType::NotFound, "no identity provider is set up here; sign in with a key");
     web.tokens.as_ref().map(|(issuer, keys)| (issuer, keys)).ok_or_else(none)
 }
 
-async fn leave<B: Backend>(State(web): State<Arc<Web<B>>>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn leave<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (issuer, keys) = provider(&web)?;
     let endpoints = keys.endpoints().await?;
     let [state, nonce, verifier] = [random()?, random()?, random()?];
@@ -69,8 +75,8 @@ async fn leave<B: Backend>(State(web): State<Arc<Web<B>>>, headers: HeaderMap) -
     go(&there, &[cookie])
 }
 
-async fn back<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+async fn back<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
     Query(back): Query<Back>,
 ) -> Result<Response, Problem> {
@@ -84,8 +90,12 @@ async fn back<B: Backend>(
     }
 }
 
-async fn signed_in<B: Backend>(web: &Web<B>, headers: &HeaderMap, back: Back) -> Result<String, Problem> {
-    let refused = |why: &str| Problem::new(Kind::InvalidCredential, why);
+async fn signed_in<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
+    headers: &HeaderMap,
+    back: Back,
+) -> Result<String, Problem> {
+    let refused = |why: &str| Problem::new(ProblemType::InvalidCredential, why);
     let (issuer, keys) = provider(web)?;
     let held =
         session::held(headers, COOKIE).ok_or_else(|| refused("this browser did not leave from here"))?;
@@ -108,7 +118,7 @@ async fn signed_in<B: Backend>(web: &Web<B>, headers: &HeaderMap, back: Back) ->
     let reply = keys.exchange(asked).await?;
     let tokens: Tokens =
         serde_json::from_slice(&reply).map_err(|_| refused("the identity provider gave no token"))?;
-    let bearer = tokens::verify(issuer, keys, &tokens.id_token, web.backend.now()).await?;
+    let bearer = tokens::verify(issuer, keys, &tokens.id_token, web.service.now()).await?;
     if bearer.nonce.as_deref() != Some(nonce) {
         return Err(refused("the token was made for another sign-in"));
     }
@@ -118,7 +128,8 @@ async fn signed_in<B: Backend>(web: &Web<B>, headers: &HeaderMap, back: Back) ->
 /// Where the provider sends the browser. It goes there only if it was told of this address beforehand, so a forged host leads nowhere.
 fn way_back(headers: &HeaderMap) -> Result<String, Problem> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.ok_or_else(|| Problem::new(Kind::InvalidParameter, "the request names no host"))?;
+    let host =
+        host.ok_or_else(|| Problem::new(ProblemType::InvalidParameter, "the request names no host"))?;
     let scheme = if session::is_secure(headers) { "https" } else { "http" };
     Ok(format!("{scheme}://{host}/sign-in/back"))
 }

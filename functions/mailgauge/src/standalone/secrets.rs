@@ -1,4 +1,5 @@
-//! The secrets of a data folder, in a file that its owner alone may read.
+//! The secrets of a data folder, in a file that only its owner may read. They are made once and never replaced: without them, stored
+//! hashes and quarantined records are useless.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -9,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 
 const FILE: &str = "secrets";
 
-/// The secrets of the folder; new ones if it has none.
+/// Reads the secrets of a folder, or makes them if it has none.
 pub fn read_or_make(folder: &Path) -> anyhow::Result<Secrets> {
     let path = folder.join(FILE);
     match std::fs::read(&path) {
@@ -22,7 +23,7 @@ pub fn read_or_make(folder: &Path) -> anyhow::Result<Secrets> {
     }
 }
 
-/// Written aside and moved into place whole: half a secret must never be found.
+/// Written to another file and then renamed, so that a crash leaves either no secrets or whole ones.
 fn make(folder: &Path, path: &Path) -> anyhow::Result<Secrets> {
     let secrets = Secrets::generate()?;
     let new = path.with_extension("new");
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_made_once_and_kept_from_others() {
+    fn secrets_are_made_once_and_readable_by_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let first = read_or_make(folder.path()).unwrap();
         let again = read_or_make(folder.path()).unwrap();

@@ -1,12 +1,11 @@
 //! `POST /v1/ingest/firehose`: the HTTP endpoint destination of Amazon Data Firehose.
 //!
-//! Every reply, good or bad, repeats the request's id and has a time; otherwise Firehose sends the batch again, and at
-//! last to its error bucket. A record that is no base64 goes on as it is and is quarantined; it never fails the batch.
+//! Every reply, success or error, must repeat the request's id and hold a time; otherwise Firehose retries the batch and finally writes
+//! it to its error bucket. A record that is not base64 is passed on as it is and ends in quarantine; it never fails the batch.
 //! Source: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -15,20 +14,21 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pipeline::ports::{Clock, Store};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::auth::{key_in, may_ingest};
-use crate::backend::Backend;
 use crate::limits::{Reserved, UNPACKED_BODY_BYTES, read_events};
-use crate::problem::{Kind, Problem};
-use crate::router::Web;
+use crate::problem::{Problem, ProblemType};
+use crate::router::{Shared, Web};
+use crate::service::Intake;
 
 const ACCESS_KEY: HeaderName = HeaderName::from_static("x-amz-firehose-access-key");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-firehose-request-id");
-/// Firehose's ids are UUIDs.
+/// Firehose's request ids are UUIDs.
 const MAX_REQUEST_ID_BYTES: usize = 128;
-/// 64 MiB of SES events of 1 KB and more are fewer; empty records would cost far more memory than their text.
+/// More than 64 MiB of SES events, which have at least 1 KB each. Without a limit, empty records would take far more memory than their text.
 const MAX_RECORDS: usize = 100_000;
 
 /// The body of a request.
@@ -50,10 +50,13 @@ struct Receipt {
 }
 
 /// `POST /v1/ingest/firehose`.
-pub(crate) async fn ingest<B: Backend>(State(web): State<Arc<Web<B>>>, request: Request) -> Response {
+pub(crate) async fn ingest<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    request: Request,
+) -> Response {
     let request_id = request_id(request.headers());
-    let outcome = take_in(&web, request).await;
-    let timestamp = web.backend.now().millis();
+    let outcome = count_delivery(&web, request).await;
+    let timestamp = web.service.now().millis();
     match outcome {
         Ok(()) => Json(Receipt { request_id, timestamp, error_message: None }).into_response(),
         Err(problem) => {
@@ -66,10 +69,13 @@ pub(crate) async fn ingest<B: Backend>(State(web): State<Arc<Web<B>>>, request: 
     }
 }
 
-async fn take_in<B: Backend>(web: &Web<B>, request: Request) -> Result<(), Problem> {
+async fn count_delivery<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
+    request: Request,
+) -> Result<(), Problem> {
     let key = key_in(request.headers(), &ACCESS_KEY)?.ok_or_else(|| {
         Problem::new(
-            Kind::MissingCredential,
+            ProblemType::MissingCredential,
             "set the access key of the Firehose destination to an ingest key",
         )
     })?;
@@ -77,26 +83,26 @@ async fn take_in<B: Backend>(web: &Web<B>, request: Request) -> Result<(), Probl
     let Reserved { body, reservation: _held } =
         read_events(request, &web.budget, UNPACKED_BODY_BYTES).await?;
     let delivery: Delivery = serde_json::from_slice(&body).map_err(|error| {
-        let place = format!("line {} column {}", error.line(), error.column());
-        Problem::new(
-            Kind::InvalidBody,
-            format!("no Firehose delivery of at most {MAX_RECORDS} records, at {place}"),
-        )
+        let (line, column) = (error.line(), error.column());
+        let detail = format!(
+            "the body is not a Firehose delivery of at most {MAX_RECORDS} records: line {line}, column {column}"
+        );
+        Problem::new(ProblemType::InvalidBody, detail)
     })?;
     drop(body);
     if !delivery.records.is_empty() {
-        web.backend.ingest(delivery.records).await?;
+        web.service.intake.count(delivery.records).await?;
     }
     Ok(())
 }
 
-/// The request's id, which the reply must repeat; nothing if it is none.
+/// The request's id, which the reply must repeat; empty if the request has none that can be repeated.
 fn request_id(headers: &HeaderMap) -> String {
     let id = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     if id.len() <= MAX_REQUEST_ID_BYTES { id.to_owned() } else { String::new() }
 }
 
-/// Decodes each record as it is met: an escaped or endless list never becomes a second list of texts.
+/// Decodes each record while the list is parsed, so that the records are never in memory as text and as bytes at once.
 fn payloads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D::Error> {
     #[derive(Deserialize)]
     struct Record<'a> {

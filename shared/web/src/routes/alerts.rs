@@ -1,27 +1,27 @@
-//! `GET /v1/alerts`, `GET /v1/alerts/{id}`, `POST /v1/alerts/{id}/acknowledge`: alerts within the scope of the key.
+//! `GET /v1/alerts`, `GET /v1/alerts/{id}` and `POST /v1/alerts/{id}/acknowledge`: alerts within the scope of the key.
 //!
-//! An alert of another tenant is as good as none: 404, whatever is asked of it.
-
-use std::sync::Arc;
+//! The alert of another tenant gets the same 404 as one that does not exist, so ids cannot be probed.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use pipeline::alerting::registry::{Alert, Asked};
+use pipeline::alerting::registry::{self, Alert, Asked};
+use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
 use super::parameters::{Parameters, invalid, read_nothing};
-use crate::auth::{Reader, Setter};
-use crate::backend::Backend;
-use crate::problem::{Kind, Problem};
-use crate::router::Web;
+use crate::auth::{Reader, RulesWriter};
+use crate::problem::{Problem, ProblemType};
+use crate::router::Shared;
+use crate::service::{During as _, Intake};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
-/// So far back by default.
+/// How far back alerts are listed by default.
 const DEFAULT_DAYS: i64 = 7;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// No id is longer.
+const MINUTE_MS: i64 = 60 * 1000;
+/// No alert id is longer.
 const MAX_ID_BYTES: usize = 64;
 
 /// The reply of `GET /v1/alerts`.
@@ -31,64 +31,74 @@ pub(crate) struct Alerts {
 }
 
 /// `GET /v1/alerts?state=&from=&to=&limit=`.
-pub(crate) async fn list<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     mut parameters: Parameters,
 ) -> Result<Json<Alerts>, Problem> {
-    let now = web.backend.now();
+    let now = web.service.now();
     let is_open = match parameters.take("state")?.as_deref() {
         None => None,
         Some("firing") => Some(true),
         Some("resolved") => Some(false),
         Some(_) => {
-            return Err(invalid("state", "is no state").allowed("firing, resolved").example("firing"));
+            return Err(invalid("state", "is not a state of an alert")
+                .allowed("firing, resolved")
+                .example("firing"));
         }
     };
     let from =
         parameters.take_moment("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
-    // What fires in this very minute is in.
-    let to = parameters.take_moment("to", now)?.unwrap_or_else(|| now.plus_millis(60_000));
+    // The registry compares whole minutes and excludes the last one: the current minute must be included.
+    let to = parameters.take_moment("to", now)?.unwrap_or_else(|| now.plus_millis(MINUTE_MS));
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     parameters.finish("state, from, to, limit")?;
-    let asked = Asked { is_open, from: from.minute(), to: to.minute(), limit };
-    Ok(Json(Alerts { alerts: web.backend.alerts(&reader.scope, asked).await? }))
+    let filter = Asked { is_open, from: from.minute(), to: to.minute(), limit };
+    let alerts = registry::list(&web.service.store, &reader.scope, &filter).await.during("listing alerts")?;
+    Ok(Json(Alerts { alerts }))
 }
 
 /// `GET /v1/alerts/{id}`.
-pub(crate) async fn one<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn one<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
     parameters: Parameters,
 ) -> Result<Json<Alert>, Problem> {
     parameters.finish("none")?;
-    let id = known(id)?;
-    web.backend.alert(&reader.scope, &id).await?.map(Json).ok_or_else(none)
+    let id = alert_id(id)?;
+    let alert = registry::get(&web.service.store, &reader.scope, &id).await.during("reading an alert")?;
+    alert.map(Json).ok_or_else(not_found)
 }
 
-/// `POST /v1/alerts/{id}/acknowledge`: no reminders until it is resolved.
-pub(crate) async fn acknowledge<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
-    Setter(reader): Setter,
+/// `POST /v1/alerts/{id}/acknowledge`: stops reminders until the alert is resolved.
+pub(crate) async fn acknowledge<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    RulesWriter(reader): RulesWriter,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<Alert>, Problem> {
+    const OPERATION: &str = "acknowledging an alert";
     read_nothing(request).await?;
-    let id = known(id)?;
-    web.backend.alert(&reader.scope, &id).await?.ok_or_else(none)?;
-    web.backend.note(&reader.name, "alert.acknowledge", &id).await?;
-    web.backend.acknowledge(&reader.scope, &id, &reader.name).await?.map(Json).ok_or_else(none)
+    let id = alert_id(id)?;
+    let service = &web.service;
+    // The audit trail only records changes of alerts that exist.
+    registry::get(&service.store, &reader.scope, &id).await.during(OPERATION)?.ok_or_else(not_found)?;
+    service.record_audit(&reader.name, "alert.acknowledge", &id).await?;
+    let by = &reader.name;
+    let alert = registry::acknowledge(&service.store, &reader.scope, &id, by, service.now()).await;
+    alert.during(OPERATION)?.map(Json).ok_or_else(not_found)
 }
 
-fn known(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    let Path(id) = id.map_err(|_| none())?;
+/// The id in the path. A text that cannot be an id is not looked up.
+fn alert_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(id) = id.map_err(|_| not_found())?;
     let is_one = id.len() <= MAX_ID_BYTES
         && id.starts_with("al_")
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if is_one { Ok(id) } else { Err(none()) }
+    if is_one { Ok(id) } else { Err(not_found()) }
 }
 
-fn none() -> Problem {
-    Problem::new(Kind::NotFound, "no such alert; GET /v1/alerts lists them")
+fn not_found() -> Problem {
+    Problem::new(ProblemType::NotFound, "no such alert; GET /v1/alerts lists them")
 }

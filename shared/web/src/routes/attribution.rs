@@ -1,79 +1,83 @@
-//! `/v1/attribution`: whose mail is that names no tenant by a tag, by configuration set, sending domain and account. For operators.
+//! `/v1/attribution`: which tenant owns mail that has no tenant tag, by configuration set, sending domain and account. For operators.
 //!
-//! What is set here stands over what the deployment says, and those that count see it within a minute.
-
-use std::sync::Arc;
+//! What is set here takes precedence over the deployment's own mappings. Processes that count events apply it within a minute.
 
 use axum::Json;
 use axum::extract::{Request, State};
 use event::attribution::TenantMaps;
-use pipeline::directory::mappings::{Change, Mistake, Packed};
+use pipeline::directory::mappings::{self, Change, Mistake, Packed};
+use pipeline::ports::{Clock, Store};
 
 use super::parameters::{Parameters, invalid, read_request};
 use crate::auth::Operator;
-use crate::backend::{Backend, Unavailable};
 use crate::limits::MAPPINGS_BODY_BYTES;
-use crate::problem::{Kind, Problem};
-use crate::router::Web;
+use crate::problem::{Problem, ProblemType};
+use crate::router::{Shared, Web};
+use crate::service::{During as _, Intake, Unavailable};
 
 const EXAMPLE: &str = r#"{"by_sending_domain":{"mail.acme.example":"acme"}}"#;
-/// Changes of others that one change is made anew after.
-const TRIES: usize = 3;
+/// How often a change is made again because somebody else changed the mappings meanwhile.
+const MAX_ATTEMPTS: usize = 3;
 
-/// `GET /v1/attribution`: what was set here; not what the deployment says.
-pub(crate) async fn get<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+/// `GET /v1/attribution`: the mappings set by this API, without those of the deployment.
+pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     _operator: Operator,
     parameters: Parameters,
 ) -> Result<Json<TenantMaps>, Problem> {
     parameters.finish("none")?;
-    Ok(Json(web.backend.mappings().await?.record))
+    let stored = mappings::read(&web.service.store).await.during("reading mappings")?;
+    Ok(Json(stored.record))
 }
 
-/// `PUT /v1/attribution`: in place of all there is.
-pub(crate) async fn put<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+/// `PUT /v1/attribution`: replaces all mappings.
+pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     operator: Operator,
     request: Request,
 ) -> Result<Json<TenantMaps>, Problem> {
     let maps: TenantMaps = read_request(request, MAPPINGS_BODY_BYTES, EXAMPLE).await?;
-    set(&web, &operator, |held| *held = maps.clone()).await
+    update(&web, &operator, |stored| *stored = maps.clone()).await
 }
 
-/// `PATCH /v1/attribution`: sets the entries that are given and takes out those that are null; all others stay.
-pub(crate) async fn patch<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+/// `PATCH /v1/attribution`: sets the given entries and removes those that are null; all others stay.
+pub(crate) async fn patch<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     operator: Operator,
     request: Request,
 ) -> Result<Json<TenantMaps>, Problem> {
     let change: Change = read_request(request, MAPPINGS_BODY_BYTES, EXAMPLE).await?;
-    set(&web, &operator, |held| change.clone().apply(held)).await
+    update(&web, &operator, |stored| change.clone().apply(stored)).await
 }
 
-/// Makes a change to what there is, again if somebody else made one meanwhile.
-async fn set<B: Backend>(
-    web: &Web<B>,
+/// Changes the stored mappings, and does so again if somebody else changed them meanwhile.
+async fn update<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
     operator: &Operator,
     change: impl Fn(&mut TenantMaps),
 ) -> Result<Json<TenantMaps>, Problem> {
-    for attempt in 0..TRIES {
-        let mut held = web.backend.mappings().await?;
-        change(&mut held.record);
-        let packed = Packed::new(&held.record).map_err(refused)?;
+    const OPERATION: &str = "setting mappings";
+    let store = &web.service.store;
+    for attempt in 0..MAX_ATTEMPTS {
+        let mut stored = mappings::read(store).await.during(OPERATION)?;
+        change(&mut stored.record);
+        let packed = Packed::new(&stored.record).map_err(refused)?;
         if attempt == 0 {
-            web.backend.note(&operator.name, "attribution.set", "*").await?;
+            web.service.record_audit(&operator.name, "attribution.set", "*").await?;
         }
-        if web.backend.set_mappings(packed, held.version).await? {
-            return Ok(Json(held.record));
+        if mappings::set(store, packed, stored.version).await.during(OPERATION)? {
+            return Ok(Json(stored.record));
         }
     }
-    Err(Problem::new(Kind::Conflict, "others are changing it too; try again"))
+    Err(Problem::new(ProblemType::Conflict, "other requests keep changing the mappings; try again"))
 }
 
 fn refused(mistake: Mistake) -> Problem {
     match mistake {
         Mistake::Entry(error) => invalid(error.setting(), "cannot be used").allowed(error.to_string()),
-        error @ Mistake::TooMany { .. } => Problem::new(Kind::BodyTooLarge, error.to_string()),
-        Mistake::Pack(source) => Unavailable { operation: "packing mappings", source: source.into() }.into(),
+        error @ Mistake::TooMany { .. } => Problem::new(ProblemType::BodyTooLarge, error.to_string()),
+        Mistake::Pack(source) => {
+            Unavailable { operation: "compressing mappings", source: source.into() }.into()
+        }
     }
 }

@@ -1,17 +1,16 @@
-//! `GET /v1/audit`: who set out to change what, for operators.
-
-use std::sync::Arc;
+//! `GET /v1/audit`: who set out to change what. For operators.
 
 use axum::Json;
 use axum::extract::State;
-use pipeline::directory::audit::Entry;
+use pipeline::directory::audit::{self, Entry};
+use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
 use super::parameters::Parameters;
 use crate::auth::Operator;
-use crate::backend::Backend;
 use crate::problem::Problem;
-use crate::router::Web;
+use crate::router::Shared;
+use crate::service::{During as _, Intake};
 
 const DEFAULT_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -20,22 +19,24 @@ const MAX_LIMIT: usize = 1000;
 
 /// The reply of `GET /v1/audit`.
 #[derive(Serialize)]
-pub(crate) struct Trail {
+pub(crate) struct AuditTrail {
+    /// Newest first.
     entries: Vec<Entry>,
 }
 
 /// `GET /v1/audit?from=&to=&limit=`.
-pub(crate) async fn list<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     _operator: Operator,
     mut parameters: Parameters,
-) -> Result<Json<Trail>, Problem> {
-    let now = web.backend.now();
+) -> Result<Json<AuditTrail>, Problem> {
+    let now = web.service.now();
     let from =
         parameters.take_moment("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
-    // What was done this very moment is in.
+    // The end is exclusive, and an entry written in this millisecond must be included.
     let to = parameters.take_moment("to", now)?.unwrap_or_else(|| now.plus_millis(1));
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     parameters.finish("from, to, limit")?;
-    Ok(Json(Trail { entries: web.backend.audit(from, to, limit).await? }))
+    let entries = audit::list(&web.service.store, from, to, limit).await.during("reading the audit trail")?;
+    Ok(Json(AuditTrail { entries }))
 }

@@ -3,20 +3,19 @@
 //!
 //! A tenant's own limits take precedence over the operator's. Without a tenant, the limits are those of all tenants together.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use cells::query::{Metric, Scope};
 use detection::Limits;
 use event::TenantId;
+use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
 use super::parameters::Parameters;
 use crate::auth::Reader;
-use crate::backend::Backend;
 use crate::problem::Problem;
-use crate::router::Web;
+use crate::router::Shared;
+use crate::service::Intake;
 
 /// The reply of `GET /v1/metrics/catalogue`.
 #[derive(Serialize)]
@@ -50,17 +49,17 @@ struct Limit {
 }
 
 /// `GET /v1/metrics/catalogue`.
-pub(crate) async fn catalogue<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn catalogue<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     parameters: Parameters,
 ) -> Result<Json<Catalogue>, Problem> {
     parameters.finish("none")?;
-    let mut rules = web.backend.rules().await?;
     let (limits, tenant) = match &reader.scope {
-        Scope::All => (rules.limits_of(TenantId::PLATFORM), None),
+        Scope::All => (web.service.operator_rules().await?.limits_of(TenantId::PLATFORM), None),
         Scope::Tenant(tenant) => {
-            web.backend.own_rules(tenant).await?.put_into(&mut rules, tenant.as_str());
+            let own = web.service.own_rules(tenant).await?;
+            let rules = web.service.rules_with(tenant, &own).await?;
             (rules.limits_of(tenant.as_str()), Some(tenant.to_string()))
         }
     };

@@ -1,37 +1,44 @@
-//! `GET /healthz`, `GET /readyz` and `GET /metrics`: what watches the program, not the mail.
+//! `GET /healthz`, `GET /readyz` and `GET /metrics`: for whoever watches over this process.
 //!
-//! Health needs no key, so it reveals nothing but whether the process works, and the operating system's reason if it does not.
+//! Health and readiness need no key, so they say only whether the process works and, if it does not, the operating system's reason.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
+use pipeline::history::snapshot::Progress;
+use pipeline::ports::{Clock, Store};
 
+use super::prometheus;
 use crate::auth::Operator;
-use crate::backend::Backend;
-use crate::problem::Problem;
-use crate::router::Web;
+use crate::problem::{Problem, ProblemType};
+use crate::router::Shared;
+use crate::service::{During as _, Intake};
 
-/// Marks of a proxy: behind one on the same machine, everybody comes from the loopback address.
-const PROXY_MARKS: [HeaderName; 3] =
+/// Headers that a proxy adds. Behind a proxy on the same machine every client has the loopback address.
+const PROXY_HEADERS: [HeaderName; 3] =
     [header::FORWARDED, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
 
-/// `GET /healthz`: the process lives.
+/// `GET /healthz`: the process runs.
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: whether the process can store events and answer queries, and if not, why.
-pub(crate) async fn readyz<B: Backend>(State(web): State<Arc<Web<B>>>) -> Result<&'static str, Problem> {
-    web.backend.ready().await?;
+pub(crate) async fn readyz<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+) -> Result<&'static str, Problem> {
+    if let Some(reason) = web.service.intake.storage_fault() {
+        return Err(Problem::new(ProblemType::Unavailable, format!("events cannot be stored: {reason}")));
+    }
+    Progress::read(&web.service.store).await.during("reading the store")?;
     Ok("ready\n")
 }
 
 /// `GET /metrics`, for operators and for a scraper on the same machine.
-pub(crate) async fn metrics<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn metrics<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (mut parts, _body) = request.into_parts();
@@ -39,17 +46,19 @@ pub(crate) async fn metrics<B: Backend>(
     if !is_local(peer, &parts.headers) {
         Operator::from_request_parts(&mut parts, &web).await?;
     }
-    let text = web.backend.metrics().await?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    let progress = Progress::read(&web.service.store).await.during("reading the store")?;
+    let text = prometheus::render(&progress, web.service.intake.oldest_unmerged(), web.service.now());
+    Ok(([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
 }
 
-/// Whether the request comes from this machine, by no proxy, and to a local name: a page whose host name was pointed at
-/// the loopback address reaches us with its own name in `Host`.
+/// Whether the request comes from this machine, without a proxy, to a local host name. The name matters because a web page can point
+/// its own host name at the loopback address (DNS rebinding); its requests then carry that name in `Host`.
 fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_proxied = PROXY_HEADERS.iter().any(|name| headers.contains_key(name));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     peer.is_some_and(|peer| peer.to_canonical().is_loopback())
-        && !PROXY_MARKS.iter().any(|mark| headers.contains_key(mark))
-        && is_local_host(host)
+        && !is_proxied
+        && host.is_some_and(is_local_host)
 }
 
 fn is_local_host(host: &str) -> bool {

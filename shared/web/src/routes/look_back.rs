@@ -1,6 +1,4 @@
-//! `GET /v1/trends` and `GET /v1/budget`: what weeks say, and how far the lines of SES and Gmail are.
-
-use std::sync::Arc;
+//! `GET /v1/trends` and `GET /v1/budget`: the trend of a metric over weeks, and the distance to the thresholds of SES and Gmail.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,20 +6,22 @@ use cells::query::Scope;
 use detection::budget::Standing;
 use detection::trend::{LEAST_DAYS, Trend};
 use pipeline::history::look_back::{self, MAX_WEEKS};
+use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
 use super::parameters::{Parameters, invalid};
 use crate::auth::Reader;
-use crate::backend::Backend;
-use crate::problem::{Kind, Problem};
-use crate::router::Web;
+use crate::problem::{Problem, ProblemType};
+use crate::router::Shared;
+use crate::service::{During as _, Intake};
 
-const DEFAULT_WEEKS: usize = 12;
+/// A trend over fewer weeks mistakes the season of a week for a slope.
+const MIN_WEEKS: u32 = 3;
+const DEFAULT_WEEKS: u32 = 12;
 
 /// The reply of `GET /v1/trends`.
 #[derive(Serialize)]
-pub(crate) struct TrendOf {
-    /// Of which metric.
+pub(crate) struct TrendReply {
     metric: String,
     #[serde(flatten)]
     trend: Trend,
@@ -29,50 +29,53 @@ pub(crate) struct TrendOf {
 
 /// The reply of `GET /v1/budget`.
 #[derive(Serialize)]
-pub(crate) struct Budget {
-    /// Whose mail: SES judges the account, which is all tenants together.
+pub(crate) struct BudgetReply {
+    /// The tenant whose mail this is; null for all tenants together, which is what SES judges.
     tenant: Option<String>,
     lines: Vec<Standing>,
 }
 
 /// `GET /v1/trends?metric=&weeks=&filter=`.
-pub(crate) async fn trends<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn trends<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     mut parameters: Parameters,
-) -> Result<Json<TrendOf>, Problem> {
+) -> Result<Json<TrendReply>, Problem> {
     let name = parameters
         .take("metric")?
         .ok_or_else(|| invalid("metric", "is missing").allowed("a metric").example("bounce_rate"))?;
     let metric = look_back::metric(&name)?;
-    let most = usize::try_from(MAX_WEEKS).unwrap_or(usize::MAX);
-    let weeks = parameters.take_number("weeks", 3..=most)?.unwrap_or(DEFAULT_WEEKS);
+    let weeks = parameters.take_number("weeks", MIN_WEEKS..=MAX_WEEKS)?.unwrap_or(DEFAULT_WEEKS);
     let filters = parameters.take_all("filter");
     parameters.finish("metric, weeks, filter")?;
-    let weeks = u32::try_from(weeks).unwrap_or(MAX_WEEKS);
-    let looked = web.backend.trend(&reader.scope, metric, weeks, &filters);
-    let trend = web.within(looked, "no answer in time; ask for fewer weeks").await?;
+    let service = &web.service;
+    let trend = async {
+        let locale = service.locale(&reader.scope).await?;
+        service.look_back().trend(&reader.scope, &locale, metric, weeks, &filters).await.during("a trend")
+    };
+    let trend = web.within_time(trend, "no answer in time; ask for fewer weeks").await?;
     let too_little = || {
         Problem::new(
-            Kind::Unanswerable,
-            format!("less than {LEAST_DAYS} complete days with {name}: nothing can be said"),
+            ProblemType::Unanswerable,
+            format!("a trend needs {LEAST_DAYS} complete days with {name}, and there are fewer"),
         )
     };
-    Ok(Json(TrendOf { trend: trend.ok_or_else(too_little)?, metric: name }))
+    Ok(Json(TrendReply { trend: trend.ok_or_else(too_little)?, metric: name }))
 }
 
 /// `GET /v1/budget`.
-pub(crate) async fn budget<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn budget<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     parameters: Parameters,
-) -> Result<Json<Budget>, Problem> {
+) -> Result<Json<BudgetReply>, Problem> {
     parameters.finish("none")?;
-    let looked = web.backend.budget(&reader.scope);
-    let lines = web.within(looked, "no answer in time; ask again").await?;
+    let source = web.service.look_back();
+    let budget = async { source.budget(&reader.scope).await.during("a budget") };
+    let lines = web.within_time(budget, "no answer in time; ask again").await?;
     let tenant = match &reader.scope {
         Scope::All => None,
         Scope::Tenant(tenant) => Some(tenant.to_string()),
     };
-    Ok(Json(Budget { tenant, lines }))
+    Ok(Json(BudgetReply { tenant, lines }))
 }

@@ -1,8 +1,10 @@
-//! The pairs of a query string, taken one by one, so that an error names the parameter.
+//! The parameters of a query string, taken one by one, so that an error names the parameter; and JSON bodies.
 //!
-//! Unknown and repeated parameters are errors: a typing mistake must not silently widen an answer.
+//! Unknown and repeated parameters are errors: a typing error must not silently widen an answer.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::http::Uri;
@@ -13,14 +15,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits::read_body;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemType};
 
-/// More pairs than any call has; 100 filter conditions and the rest of a query fit.
+/// Enough for every call: 100 filter conditions and the rest of a query fit.
 const MAX_PAIRS: usize = 128;
-/// The longest part of a parser's message that is repeated, in characters: the nine fields of rules and a mistyped one fit.
-const MAX_WORDS: usize = 400;
+/// How much of a parser's message is repeated to the client, in characters: the nine fields of rules and a mistyped one fit.
+const MAX_MESSAGE_CHARS: usize = 400;
+/// How much of an unknown parameter's name is repeated to the client, in characters.
+const MAX_NAME_CHARS: usize = 40;
 /// Size limit for the body of a call that takes none, in bytes. Clients that always send JSON send `{}`.
-const NOTHING_BYTES: usize = 4 * 1024;
+const EMPTY_BODY_BYTES: usize = 4 * 1024;
 
 /// Decoded pairs, in their order.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -36,11 +40,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 impl Parameters {
     /// The pairs in the query string of `uri`.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Problem::new(Kind::InvalidParameter, "the query string cannot be read"))?;
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| {
+            Problem::new(
+                ProblemType::InvalidParameter,
+                "the query string is not valid: names and values must be percent-encoded UTF-8",
+            )
+        })?;
         if pairs.len() > MAX_PAIRS {
-            let detail = format!("the query string may have {MAX_PAIRS} parameters");
-            return Err(Problem::new(Kind::InvalidParameter, detail));
+            let detail = format!("the query string has too many parameters; at most {MAX_PAIRS} are allowed");
+            return Err(Problem::new(ProblemType::InvalidParameter, detail));
         }
         Ok(Self(pairs))
     }
@@ -50,49 +58,52 @@ impl Parameters {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Takes one parameter out; it may occur once.
+    /// Takes one parameter out.
+    ///
+    /// # Errors
+    /// [`Problem`] if the parameter occurs more than once.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let Some(position) = self.0.iter().position(|(key, _)| key == name) else { return Ok(None) };
         let (_, value) = self.0.remove(position);
         if self.0.iter().any(|(key, _)| key == name) {
-            return Err(invalid(name, "occurs twice"));
+            return Err(invalid(name, "occurs more than once"));
         }
         Ok(Some(value))
     }
 
-    /// Takes all parameters of a name out.
+    /// Takes all parameters of this name out.
     pub(crate) fn take_all(&mut self, name: &str) -> Vec<String> {
         let taken = self.0.extract_if(.., |(key, _)| key == name);
         taken.map(|(_, value)| value).collect()
     }
 
-    /// Takes a moment out, if there is one.
+    /// Takes a time out, if it is given.
     pub(crate) fn take_moment(&mut self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
         Ok(Some(moment(name, &text, now)?))
     }
 
-    /// Takes a whole number out, if there is one.
-    pub(crate) fn take_number(
+    /// Takes a whole number out, if it is given.
+    pub(crate) fn take_number<T: FromStr + PartialOrd + Display>(
         &mut self,
         name: &str,
-        allowed: RangeInclusive<usize>,
-    ) -> Result<Option<usize>, Problem> {
+        allowed: RangeInclusive<T>,
+    ) -> Result<Option<T>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
         match text.parse() {
             Ok(number) if allowed.contains(&number) => Ok(Some(number)),
-            _ => Err(invalid(name, "is out of range")
+            Ok(_) | Err(_) => Err(invalid(name, "is not a number in the allowed range")
                 .allowed(format!("{} to {}", allowed.start(), allowed.end()))
                 .example(allowed.start().to_string())),
         }
     }
 
-    /// Refuses what nobody took.
+    /// Refuses parameters that the call did not take; `allowed` lists those it takes.
     pub(crate) fn finish(self, allowed: &str) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),
             Some((key, _)) => {
-                let name: String = key.chars().take(40).collect();
+                let name: String = key.chars().take(MAX_NAME_CHARS).collect();
                 Err(invalid(&name, "is not a parameter of this call").allowed(allowed))
             }
         }
@@ -115,48 +126,48 @@ pub(crate) async fn read_request<T: DeserializeOwned>(
 pub(crate) async fn read_nothing(request: Request) -> Result<(), Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Nothing {}
+    struct EmptyBody {}
 
     Parameters::of(request.uri())?.finish("none")?;
-    let body = read_body(request, NOTHING_BYTES).await?;
+    let body = read_body(request, EMPTY_BODY_BYTES).await?;
     if body.is_empty() {
         return Ok(());
     }
-    read_object::<Nothing>(&body, "{}").map(|Nothing {}| ())
+    read_object::<EmptyBody>(&body, "{}").map(|EmptyBody {}| ())
 }
 
 /// Reads a body that must be a JSON object of this shape.
 fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
-    // A list would pass for an object without names.
+    // Serde would accept a list as an object without field names.
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     let read = if is_object {
         serde_json::from_slice(body)
     } else {
-        Err(serde::de::Error::custom("it is no JSON object"))
+        Err(serde::de::Error::custom("the body is not a JSON object"))
     };
     read.map_err(|error| {
-        let words: String = error.to_string().chars().take(MAX_WORDS).collect();
-        Problem::new(Kind::InvalidBody, words).example(example)
+        let message: String = error.to_string().chars().take(MAX_MESSAGE_CHARS).collect();
+        Problem::new(ProblemType::InvalidBody, message).example(example)
     })
 }
 
-/// Parses the name that a client gives to a tenant in the field or parameter `place`.
-pub(crate) fn declared_tenant(place: &str, name: &str) -> Result<TenantId, Problem> {
-    TenantId::declared(name).map_err(|error| no_tenant_name(place, &error))
+/// Parses a tenant's id that a client gives in this field or parameter. Reserved names are refused.
+pub(crate) fn declared_tenant(parameter: &str, name: &str) -> Result<TenantId, Problem> {
+    TenantId::declared(name).map_err(|error| invalid_tenant(parameter, &error))
 }
 
-/// The problem for a name in the field or parameter `place` that no tenant can have.
-pub(crate) fn no_tenant_name(place: &str, error: &InvalidTenant) -> Problem {
+/// The problem with a name that no tenant can have, in this field or parameter.
+pub(crate) fn invalid_tenant(parameter: &str, error: &InvalidTenant) -> Problem {
     let problem = match error {
-        InvalidTenant::Name(_) => "is no tenant's name",
+        InvalidTenant::Name(_) => "is not a valid name of a tenant",
         InvalidTenant::Reserved { .. } => {
-            "is reserved: * stands for all tenants, and names in parentheses for mail of no tenant"
+            "is reserved: * stands for all tenants, and names in parentheses stand for mail without a tenant"
         }
     };
-    invalid(place, problem).allowed(TenantId::ALLOWED).example("acme")
+    invalid(parameter, problem).allowed(TenantId::ALLOWED).example("acme")
 }
 
-/// A problem with one parameter of a query string.
+/// A problem with one parameter or field.
 pub(crate) fn invalid(name: &str, problem: &str) -> Problem {
-    Problem::about(Kind::InvalidParameter, name, problem)
+    Problem::about(ProblemType::InvalidParameter, name, problem)
 }

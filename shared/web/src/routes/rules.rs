@@ -1,159 +1,157 @@
-//! `GET` and `PUT /v1/rules`, `POST /v1/rules/backtest`: what is alerted on, seen and set by whom it concerns.
+//! `GET` and `PUT /v1/rules`, `POST /v1/rules/backtest`: the alert rules.
 //!
-//! An operator has the rules of all; a tenant, or an operator who names one, what that tenant has set for itself beside what holds.
-
-use std::sync::Arc;
+//! An operator reads and sets the rules for everybody. A tenant, or an operator who names one, reads the limits that apply to the tenant
+//! and sets the tenant's own rules, which come before the operator's.
 
 use axum::Json;
 use axum::extract::{Request, State};
-use cells::query::{Scope, moment};
+use cells::query::{QueryError, Scope, moment};
 use detection::{Change, Limits, Rules};
-use event::{Minute, TenantId};
-use pipeline::directory::rules::OwnRules;
+use event::{Minute, Timestamp};
+use pipeline::directory::rules::{self, OwnRules};
+use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Serialize};
 
 use super::parameters::{Parameters, invalid, read_request};
-use crate::auth::{Reader, Setter};
-use crate::backend::Backend;
+use crate::auth::{Reader, RulesWriter};
 use crate::problem::Problem;
-use crate::router::Web;
+use crate::router::{Shared, Web};
+use crate::service::{During as _, Intake};
 
 /// A thousand overrides fit.
 const RULES_BODY_BYTES: usize = 256 * 1024;
 const EXAMPLE: &str = r#"{"limits":{"bounce_rate":0.03}}"#;
-const TRIAL_EXAMPLE: &str = r#"{"rules":{"limits":{"bounce_rate":0.03}},"from":"-7d"}"#;
-/// As long as history is kept by the minute, less a margin.
+const BACKTEST_EXAMPLE: &str = r#"{"rules":{"limits":{"bounce_rate":0.03}},"from":"-7d"}"#;
+/// History is kept by the minute for 30 days; the oldest of them is being dropped.
 const MAX_BACKTEST_DAYS: u32 = 29;
+/// Back-tests evaluate whole buckets of this width.
+const BUCKET_MINUTES: u32 = 5;
 
-/// Rules as they are shown: the operator's, or a tenant's.
+/// The reply of `GET` and `PUT /v1/rules`.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(crate) enum Shown {
-    /// All of them.
+pub(crate) enum RulesReply {
     Operator(Box<Rules>),
-    /// A tenant's.
     Tenant {
-        /// The limits that hold.
+        /// The limits that apply to the tenant, from its own rules and the operator's.
         limits: Limits,
-        /// What the tenant has set for itself.
+        /// The tenant's own rules.
         own: Box<OwnRules>,
     },
 }
 
 /// `GET /v1/rules`.
-pub(crate) async fn get<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     parameters: Parameters,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<RulesReply>, Problem> {
     parameters.finish("none")?;
-    shown(&web, &reader.scope).await.map(Json)
+    reply(&web, &reader.scope).await
 }
 
-/// `PUT /v1/rules`: in place of those there are; what is left out is as by default.
-pub(crate) async fn put<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
-    Setter(reader): Setter,
+/// `PUT /v1/rules`: replaces all rules within the scope; fields that are left out get their defaults.
+pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    RulesWriter(reader): RulesWriter,
     request: Request,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<RulesReply>, Problem> {
+    const OPERATION: &str = "setting rules";
+    let store = &web.service.store;
     match &reader.scope {
         Scope::All => {
             let rules: Rules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
-            right(rules.mistake())?;
-            web.backend.note(&reader.name, "rules.set", "*").await?;
-            web.backend.set_rules(rules).await?;
+            check(rules.mistake())?;
+            web.service.record_audit(&reader.name, "rules.set", "*").await?;
+            rules::set_of_operator(store, &rules).await.during(OPERATION)?;
         }
         Scope::Tenant(tenant) => {
-            let rules: OwnRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
-            right(rules.mistake())?;
-            web.backend.note(&reader.name, "rules.set", tenant.as_str()).await?;
-            web.backend.set_own_rules(tenant, rules).await?;
+            let own: OwnRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
+            check(own.mistake())?;
+            web.service.record_audit(&reader.name, "rules.set", tenant.as_str()).await?;
+            rules::set_of_tenant(store, tenant, &own).await.during(OPERATION)?;
         }
     }
-    shown(&web, &reader.scope).await.map(Json)
+    reply(&web, &reader.scope).await
 }
 
-async fn shown<B: Backend>(web: &Web<B>, scope: &Scope) -> Result<Shown, Problem> {
-    let mut rules = web.backend.rules().await?;
-    let Scope::Tenant(tenant) = scope else { return Ok(Shown::Operator(Box::new(rules))) };
-    let own = web.backend.own_rules(tenant).await?;
-    own.put_into(&mut rules, tenant.as_str());
-    Ok(Shown::Tenant { limits: rules.limits_of(tenant.as_str()), own: Box::new(own) })
+async fn reply<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
+    scope: &Scope,
+) -> Result<Json<RulesReply>, Problem> {
+    let Scope::Tenant(tenant) = scope else {
+        return Ok(Json(RulesReply::Operator(Box::new(web.service.operator_rules().await?))));
+    };
+    let own = web.service.own_rules(tenant).await?;
+    let limits = web.service.rules_with(tenant, &own).await?.limits_of(tenant.as_str());
+    Ok(Json(RulesReply::Tenant { limits, own: Box::new(own) }))
 }
 
-/// What is to be tried.
+/// The body of `POST /v1/rules/backtest`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trial {
-    /// A tenant's own rules; those that hold if left out.
+struct Backtest {
+    /// The tenant's own rules to try; those that are set if left out.
     rules: Option<OwnRules>,
     from: String,
-    #[serde(default = "now")]
-    to: String,
-}
-
-fn now() -> String {
-    "now".to_owned()
+    /// The end (exclusive); now if left out.
+    to: Option<String>,
 }
 
 /// The reply of `POST /v1/rules/backtest`.
 #[derive(Serialize)]
-pub(crate) struct Tried {
-    /// Each change as it would have been told.
+pub(crate) struct BacktestReply {
+    /// Each change of an alert, as its notification would have been.
     changes: Vec<Change>,
 }
 
-/// `POST /v1/rules/backtest`: what would have been told of a tenant.
-pub(crate) async fn backtest<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+/// `POST /v1/rules/backtest`: the alerts that a tenant would have had under other rules.
+pub(crate) async fn backtest<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     reader: Reader,
     request: Request,
-) -> Result<Json<Tried>, Problem> {
-    let trial: Trial = read_request(request, RULES_BODY_BYTES, TRIAL_EXAMPLE).await?;
+) -> Result<Json<BacktestReply>, Problem> {
+    let backtest: Backtest = read_request(request, RULES_BODY_BYTES, BACKTEST_EXAMPLE).await?;
     let Scope::Tenant(tenant) = &reader.scope else {
-        return Err(invalid("X-Mailgauge-Tenant", "is missing; rules are tried on one tenant's mail")
+        return Err(invalid("X-Mailgauge-Tenant", "is missing; a back-test runs over one tenant's mail")
             .allowed("a tenant's name")
             .example("acme"));
     };
-    let range = range(&trial, web.backend.now())?;
-    let rules = rules_of(&web, tenant, trial.rules).await?;
-    let replayed = web.backend.backtest(tenant, rules, range);
-    let changes = web.within(replayed, "no answer in time; try a shorter range").await?;
-    Ok(Json(Tried { changes }))
-}
-
-async fn rules_of<B: Backend>(
-    web: &Web<B>,
-    tenant: &TenantId,
-    own: Option<OwnRules>,
-) -> Result<Rules, Problem> {
-    let mut rules = web.backend.rules().await?;
-    let own = match own {
+    let range = backtest.range(web.service.now())?;
+    let own = match backtest.rules {
         Some(own) => {
-            right(own.mistake())?;
+            check(own.mistake())?;
             own
         }
-        None => web.backend.own_rules(tenant).await?,
+        None => web.service.own_rules(tenant).await?,
     };
-    own.put_into(&mut rules, tenant.as_str());
-    Ok(rules)
+    let rules = web.service.rules_with(tenant, &own).await?;
+    let changes = web.service.backtest(tenant, rules, range);
+    let changes = web.within_time(changes, "no answer in time; try a shorter range").await?;
+    Ok(Json(BacktestReply { changes }))
 }
 
-fn range(trial: &Trial, now: event::Timestamp) -> Result<(Minute, Minute), Problem> {
-    // Whole buckets of five minutes.
-    let at = |name: &str, text: &str| moment(name, text, now).map(|at| Minute(at.minute().0 / 5 * 5));
-    let (from, to) = (at("from", &trial.from)?, at("to", &trial.to)?);
-    if from >= to || to.0 - from.0 > MAX_BACKTEST_DAYS * 24 * 60 {
-        return Err(invalid("from", "is not before to, or too long before")
-            .allowed(format!("up to {MAX_BACKTEST_DAYS} days before to"))
-            .example("-7d"));
+impl Backtest {
+    /// The range, in whole buckets.
+    fn range(&self, now: Timestamp) -> Result<(Minute, Minute), Problem> {
+        let bucket_at = |name: &str, text: &str| -> Result<Minute, QueryError> {
+            let Minute(minute) = moment(name, text, now)?.minute();
+            Ok(Minute(minute / BUCKET_MINUTES * BUCKET_MINUTES))
+        };
+        let from = bucket_at("from", &self.from)?;
+        let to = bucket_at("to", self.to.as_deref().unwrap_or("now"))?;
+        if from >= to || to.0 - from.0 > MAX_BACKTEST_DAYS * 24 * 60 {
+            return Err(invalid("from", "is not before to, or too long before it")
+                .allowed(format!("up to {MAX_BACKTEST_DAYS} days before to"))
+                .example("-7d"));
+        }
+        Ok((from, to))
     }
-    Ok((from, to))
 }
 
-fn right(mistake: Option<String>) -> Result<(), Problem> {
-    mistake.map_or(Ok(()), |mistake| {
-        let (field, allowed) = mistake.split_once(": ").unwrap_or(("body", &mistake));
-        Err(invalid(field, "is out of range").allowed(allowed))
-    })
+/// Turns a mistake in rules, `field: what is allowed`, into a problem.
+fn check(mistake: Option<String>) -> Result<(), Problem> {
+    let Some(mistake) = mistake else { return Ok(()) };
+    let (field, allowed) = mistake.split_once(": ").unwrap_or(("body", &mistake));
+    Err(invalid(field, "is not valid").allowed(allowed))
 }

@@ -1,17 +1,16 @@
-//! `GET /v1/whoami`: who the key is, so that a dashboard knows what to offer.
-
-use std::sync::Arc;
+//! `GET /v1/whoami`: what the key allows, so that a dashboard knows what to offer.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
 use super::parameters::Parameters;
 use crate::auth::{authenticate, bearer, suspended};
-use crate::backend::{Access, Backend};
 use crate::problem::Problem;
-use crate::router::Web;
+use crate::router::Shared;
+use crate::service::{Access, Intake};
 
 /// The reply of `GET /v1/whoami`.
 #[derive(Serialize)]
@@ -20,13 +19,13 @@ pub(crate) struct Whoami {
     name: String,
     /// `operator`, `tenant` or `ingest`.
     scope: &'static str,
-    /// The key's tenant, if it has one.
+    /// The key's tenant, if it is a tenant's key.
     tenant: Option<String>,
 }
 
 /// `GET /v1/whoami`, for any valid key.
-pub(crate) async fn whoami<B: Backend>(
-    State(web): State<Arc<Web<B>>>,
+pub(crate) async fn whoami<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Json<Whoami>, Problem> {

@@ -1,4 +1,4 @@
-//! The edges: sizes, numbers at once, headers that every reply carries, and requests that mean no good.
+//! Limits: sizes, requests at once, the headers that every reply carries, and hostile requests.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::limits::{
     UNPACKED_BODY_BYTES, URI_BYTES, read_events,
 };
 
-/// A body that says its length and never comes.
+/// A body that declares its length and never arrives.
 struct Stuck(u64);
 
 impl HttpBody for Stuck {
@@ -35,7 +35,7 @@ impl HttpBody for Stuck {
     }
 }
 
-/// A body that says no length and never ends.
+/// A body that declares no length and never ends.
 struct Endless;
 
 impl HttpBody for Endless {
@@ -50,16 +50,16 @@ impl HttpBody for Endless {
     }
 }
 
-/// Tasks begin in the order they were made, some at each turn of the runtime.
-async fn let_them_begin() {
+/// Lets spawned tasks begin. The runtime starts some of them at each turn, in the order in which they were spawned.
+async fn start_tasks() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn bodies_are_taken_up_to_their_limit() {
-    let world = World::new();
+async fn bodies_are_accepted_up_to_their_limit() {
+    let world = World::with(Mode::Dropping, None);
     let query = r#"{"metrics":["sends"],"from":"-1d","to":"now"}"#;
     for (key, uri, limit) in [
         (ACME, "/v1/query", QUERY_BODY_BYTES),
@@ -86,8 +86,8 @@ async fn bodies_are_taken_up_to_their_limit() {
 }
 
 #[tokio::test]
-async fn a_body_unpacks_to_its_limit_and_no_further() {
-    let world = World::new();
+async fn body_unpacks_to_its_limit_and_no_further() {
+    let world = World::with(Mode::Dropping, None);
     let full = world.post(INGEST, "/v1/ingest/ses", gzip(&vec![b' '; UNPACKED_BODY_BYTES])).await;
     assert_eq!(full.status, StatusCode::OK);
     let bomb = world.post(INGEST, "/v1/ingest/ses", gzip(&vec![b' '; UNPACKED_BODY_BYTES + 1])).await;
@@ -96,7 +96,7 @@ async fn a_body_unpacks_to_its_limit_and_no_further() {
 }
 
 #[tokio::test]
-async fn bodies_share_a_budget_that_comes_back() {
+async fn bodies_share_a_budget_that_is_given_back() {
     let world = World::new();
     let stuck: Vec<_> = (0..INGEST_BUDGET_BYTES / INGEST_BODY_BYTES)
         .map(|_| {
@@ -105,10 +105,10 @@ async fn bodies_share_a_budget_that_comes_back() {
             tokio::spawn(world.app.clone().oneshot(request.body(body).unwrap()))
         })
         .collect();
-    let_them_begin().await;
+    start_tasks().await;
     let refused = world.post(INGEST, "/v1/ingest/ses", "{}").await;
     assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
-    assert_eq!(world.get(ACME, "/v1/dimensions").await.status, StatusCode::OK, "reading goes on");
+    assert_eq!(world.get(ACME, "/v1/dimensions").await.status, StatusCode::OK, "queries are still answered");
     for task in &stuck {
         task.abort();
     }
@@ -119,7 +119,7 @@ async fn bodies_share_a_budget_that_comes_back() {
 }
 
 #[tokio::test]
-async fn what_a_body_unpacks_to_is_part_of_the_budget() {
+async fn unpacked_body_is_part_of_the_budget() {
     let read = async |unpacked: usize| {
         let request = Request::new(Body::from(gzip(&vec![b' '; unpacked])));
         read_events(request, &Budget::new(100 * 1024), INGEST_BODY_BYTES)
@@ -131,13 +131,13 @@ async fn what_a_body_unpacks_to_is_part_of_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_comes_too_slowly_is_given_up() {
+async fn body_that_arrives_too_slowly_is_refused() {
     let reply = World::new().post(INGEST, "/v1/ingest/ses", Body::new(Stuck(2))).await;
     assert_eq!((reply.status, reply.problem()), (StatusCode::REQUEST_TIMEOUT, "request-timeout".to_owned()));
 }
 
 #[tokio::test]
-async fn requests_at_once_are_bounded() {
+async fn number_of_requests_at_once_is_limited() {
     let world = World::new();
     let stuck: Vec<_> = (0..REQUESTS_AT_ONCE)
         .map(|_| {
@@ -145,7 +145,7 @@ async fn requests_at_once_are_bounded() {
             tokio::spawn(world.app.clone().oneshot(request))
         })
         .collect();
-    let_them_begin().await;
+    start_tasks().await;
     let refused = world.get(ACME, "/healthz").await;
     assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
     assert!(!refused.header("x-request-id").is_empty());
@@ -157,18 +157,18 @@ async fn requests_at_once_are_bounded() {
 }
 
 #[tokio::test]
-async fn addresses_and_headers_are_bounded() {
+async fn sizes_of_uri_and_headers_are_limited() {
     let world = World::new();
     let uri = |bytes: usize| format!("/{}", "x".repeat(bytes - 1));
     assert_eq!(world.get(ACME, &uri(URI_BYTES)).await.status, StatusCode::NOT_FOUND);
     assert_eq!(world.get(ACME, &uri(URI_BYTES + 1)).await.status, StatusCode::URI_TOO_LONG);
     let pairs = |count: usize| format!("/v1/dimensions?{}", vec!["a=b"; count].join("&"));
-    let told =
+    let detail =
         async |count| world.get(ACME, &pairs(count)).await.json()["detail"].as_str().unwrap().to_owned();
-    assert!(told(128).await.starts_with("a: is not a parameter"));
-    assert_eq!(told(129).await, "the query string may have 128 parameters");
+    assert!(detail(128).await.starts_with("a: is not a parameter"));
+    assert_eq!(detail(129).await, "the query string has too many parameters; at most 128 are allowed");
     let headers = |bytes: usize| {
-        let taken = "authorization".len() + "Bearer mg_acme".len() + "cookie".len();
+        let taken = "authorization".len() + "Bearer ".len() + ACME.len() + "cookie".len();
         bearer(ACME, "GET", "/v1/dimensions")
             .header("cookie", "x".repeat(bytes - taken))
             .body(Body::empty())
@@ -180,7 +180,7 @@ async fn addresses_and_headers_are_bounded() {
 }
 
 #[tokio::test]
-async fn every_reply_has_a_request_id_and_runs_nothing() {
+async fn every_reply_has_a_request_id_and_forbids_scripts() {
     let world = World::new();
     for (method, uri) in
         [("GET", "/healthz"), ("GET", "/nothing"), ("POST", "/healthz"), ("GET", "/v1/dimensions")]
@@ -194,7 +194,7 @@ async fn every_reply_has_a_request_id_and_runs_nothing() {
 }
 
 #[tokio::test]
-async fn a_clients_request_id_is_kept_if_it_fits_a_log_line() {
+async fn request_id_of_a_client_is_kept_if_it_fits_a_log_line() {
     let world = World::new();
     let send = async |id: &[u8]| {
         let request = Request::get("/healthz").header("x-request-id", HeaderValue::from_bytes(id).unwrap());
@@ -210,7 +210,7 @@ async fn a_clients_request_id_is_kept_if_it_fits_a_log_line() {
 }
 
 #[tokio::test]
-async fn a_head_request_gets_the_headers_only() {
+async fn head_request_gets_headers_only() {
     let reply = World::new().send(bearer(ACME, "HEAD", "/v1/dimensions").body(Body::empty()).unwrap()).await;
     assert_eq!((reply.status, reply.body.len()), (StatusCode::OK, 0));
 }
@@ -219,7 +219,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_make_the_server_fail(
+    fn no_request_makes_the_server_fail(
         route in 0_usize..8,
         uri in "[!-~]{0,80}",
         header in "[ -~\u{80}-\u{ff}]{0,40}",

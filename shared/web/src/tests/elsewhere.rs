@@ -1,14 +1,14 @@
-//! Pages of other hosts, and replies that travel compressed.
+//! Pages of other hosts (CORS), and compressed replies.
 
 use std::io::Read as _;
 
 use super::*;
 
-/// A world whose API pages of some hosts may call.
+/// A router whose API pages from these origins may call.
 fn open_to(origins: &[&str]) -> Router {
-    let World { fake, sns, .. } = World::new();
+    let World { service, sns, .. } = World::new();
     let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-    router(fake, sns, Settings { origins, ..Settings::default() })
+    router(service, sns, Settings { origins, ..Settings::default() })
 }
 
 async fn ask(app: Router, method: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap) {
@@ -21,7 +21,7 @@ async fn ask(app: Router, method: &str, headers: &[(&str, &str)]) -> (StatusCode
 }
 
 #[tokio::test]
-async fn a_page_of_another_host_may_call_only_if_it_is_named() {
+async fn page_of_another_host_may_call_only_if_its_origin_is_configured() {
     let asks = |origin: &'static str| {
         [
             ("origin", origin),
@@ -37,16 +37,17 @@ async fn a_page_of_another_host_may_call_only_if_it_is_named() {
     assert!(!headers.contains_key("access-control-allow-credentials"));
     let (_, headers) = ask(app(), "OPTIONS", &asks("https://evil.example.com")).await;
     assert!(!headers.contains_key("access-control-allow-origin"), "{headers:?}");
-    let get = [("origin", "https://app.example.com"), ("authorization", "Bearer mg_acme")];
+    let key = format!("Bearer {ACME}");
+    let get = [("origin", "https://app.example.com"), ("authorization", key.as_str())];
     let (status, headers) = ask(app(), "GET", &get).await;
     assert_eq!(status, StatusCode::OK);
     assert!(headers["access-control-expose-headers"].to_str().unwrap().contains("ratelimit-remaining"));
     let (_, headers) = ask(World::new().app, "GET", &get).await;
-    assert!(!headers.contains_key("access-control-allow-origin"), "none is named");
+    assert!(!headers.contains_key("access-control-allow-origin"), "no origin is configured");
 }
 
 #[tokio::test]
-async fn long_replies_travel_compressed_for_those_who_can_read_that() {
+async fn long_replies_are_compressed_for_clients_that_accept_it() {
     let world = World::new();
     let whole = world.get(OPERATOR, "/openapi.json").await;
     for encoding in ["gzip", "br"] {
@@ -63,5 +64,5 @@ async fn long_replies_travel_compressed_for_those_who_can_read_that() {
     }
     let request = bearer(OPERATOR, "GET", "/v1/whoami").header("accept-encoding", "gzip");
     let reply = world.send(request.body(Body::empty()).unwrap()).await;
-    assert_eq!(reply.header("content-encoding"), "", "a short one is not worth it");
+    assert_eq!(reply.header("content-encoding"), "", "short replies are not compressed");
 }

@@ -15,7 +15,7 @@ async fn load(uri: &str, known: Option<&str>) -> Reply {
 }
 
 #[test]
-fn every_file_of_the_folder_is_part_of_the_program() {
+fn every_file_of_the_folder_is_embedded() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard");
     let found: BTreeSet<_> =
         folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -24,7 +24,7 @@ fn every_file_of_the_folder_is_part_of_the_program() {
 }
 
 #[tokio::test]
-async fn every_file_has_its_type_and_can_reach_no_other_host() {
+async fn every_file_has_its_type_and_cannot_reach_another_host() {
     for (name, content) in FILES {
         let uri = match *name {
             "index.html" => "/".to_owned(),
@@ -50,7 +50,7 @@ async fn every_file_has_its_type_and_can_reach_no_other_host() {
 }
 
 #[tokio::test]
-async fn the_page_loads_nothing_that_is_not_served() {
+async fn every_asset_of_the_page_is_served() {
     let page = load("/", None).await;
     for part in page.text().split(['"', '\'']).filter(|part| part.starts_with("assets/")) {
         assert_eq!(load(&format!("/{part}"), None).await.status, StatusCode::OK, "{part}");
@@ -58,7 +58,7 @@ async fn the_page_loads_nothing_that_is_not_served() {
 }
 
 #[tokio::test]
-async fn a_known_file_is_not_sent_again() {
+async fn file_that_the_browser_has_is_not_sent_again() {
     let first = load("/", None).await;
     assert_eq!(first.header("cache-control"), "no-cache");
     let etag = first.header("etag");

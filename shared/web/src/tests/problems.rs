@@ -1,11 +1,13 @@
-//! Every kind of error, as a client reads it.
+//! Every type of problem, as a client sees it.
 
 use std::fmt::Write as _;
 
+use pipeline::layout;
+
 use super::*;
 
-/// Method, address and body, then the reply.
-async fn told(world: &World, key: &str, method: &str, uri: &str, body: &'static str) -> String {
+/// Method, URI and body, then the reply.
+async fn request(world: &World, key: &str, method: &str, uri: &str, body: &'static str) -> String {
     let reply = world.send(bearer(key, method, uri).body(Body::from(body)).unwrap()).await;
     assert_eq!(reply.header("content-type"), "application/problem+json");
     assert_eq!(reply.header("cache-control"), "no-store");
@@ -45,19 +47,56 @@ async fn every_problem_says_what_is_wrong_and_what_is_allowed() {
         (INGEST, "GET", "/v1/dimensions", ""),
         (INGEST, "POST", "/v1/ingest/ses", ""),
         (INGEST, "POST", "/v1/ingest/sns", "{}"),
-        ("mg_unknown", "GET", "/v1/whoami", ""),
+        (UNKNOWN, "GET", "/v1/whoami", ""),
     ] {
-        text.push_str(&told(&world, key, method, uri, body).await);
+        text.push_str(&request(&world, key, method, uri, body).await);
     }
     insta::assert_snapshot!(text);
 }
 
 #[tokio::test]
-async fn what_the_backend_cannot_do_is_told_without_its_causes() {
-    let mut text = told(&World::with(Mood::Down, None), ACME, "GET", "/v1/whoami", "").await;
-    let query = "/v1/metrics?metrics=sends&from=-60d&to=now&granularity=1d";
-    text.push_str(&told(&World::with(Mood::Coarse, None), ACME, "GET", query, "").await);
-    text.push_str(&told(&World::with(Mood::Busy, None), INGEST, "POST", "/v1/ingest/ses", "{}").await);
+async fn failures_are_reported_without_their_causes() {
+    let failing = World::in_condition(Condition::Failing);
+    let mut text = request(&failing, ACME, "GET", "/v1/whoami", "").await;
+    let query = "/v1/metrics?metrics=sends&from=2026-09-20&to=2026-09-21&granularity=1m";
+    text.push_str(&request(&World::new(), ACME, "GET", query, "").await);
+    text.push_str(&request(&World::busy(), INGEST, "POST", "/v1/ingest/ses", "{}").await);
+    let without_audit = World::in_condition(Condition::RefusingWrites(layout::AUDIT));
+    text.push_str(&request(&without_audit, OPERATOR, "DELETE", "/v1/tenants/acme", "").await);
     assert!(!text.contains("secret"));
     insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn every_call_that_reads_the_store_gets_503_when_the_store_fails() {
+    for uri in [
+        "/v1/metrics?metrics=sends",
+        "/v1/metrics/catalogue",
+        "/v1/dimensions",
+        "/v1/dimensions/campaign",
+        "/v1/reconcile?from=-1d",
+        "/v1/trends?metric=bounce_rate",
+        "/v1/budget",
+        "/v1/whoami",
+        "/v1/alerts",
+        "/v1/rules",
+        "/v1/tenants",
+        "/v1/tenants/acme",
+        "/v1/tenants/acme/keys",
+        "/v1/overview",
+        "/v1/audit",
+        "/v1/attribution",
+        "/metrics",
+        "/readyz",
+    ] {
+        let world = World::in_condition(Condition::Failing);
+        let reply = world.get(OPERATOR, uri).await;
+        assert_eq!(
+            (reply.status, reply.problem()),
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable".to_owned()),
+            "{uri}"
+        );
+        assert_eq!(reply.header("retry-after"), "5", "{uri}");
+        assert!(!reply.text().contains("secret"), "{uri}: {}", reply.text());
+    }
 }

@@ -1,4 +1,4 @@
-//! Signing in at the dashboard, by key and by an identity provider, and what another page can make of it.
+//! Signing in at the dashboard with a key or at an identity provider, and what another page can do with a session.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::Issuer;
 
 const PROVIDER: &str = "https://id.example.com";
 
-/// An identity provider that gives a token for the code `good`, if asked as it should be.
+/// An identity provider that gives a token for the code `good`.
 #[derive(Clone)]
 struct Provider {
     key: Arc<Ed25519KeyPair>,
@@ -89,9 +89,10 @@ fn cookie(headers: &HeaderMap, name: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_key_signs_in_once_and_then_no_script_knows_it() {
+async fn key_signs_in_and_is_then_hidden_from_scripts() {
     let app = World::new().app;
-    let bearer = ("authorization", "Bearer mg_acme");
+    let bearer = format!("Bearer {ACME}");
+    let bearer = ("authorization", bearer.as_str());
     let (status, headers) = send(&app, "POST", "/session", &[bearer]).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let (held, attributes) = cookie(&headers, "mailgauge");
@@ -107,7 +108,7 @@ async fn a_key_signs_in_once_and_then_no_script_knows_it() {
     let (status, headers) = send(&app, "DELETE", "/session", &[]).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert!(cookie(&headers, "mailgauge").1.contains("Max-Age=0"));
-    for key in ["mg_wrong", INGEST] {
+    for key in ["mg_wrong", UNKNOWN, INGEST] {
         let (status, headers) =
             send(&app, "POST", "/session", &[("authorization", &format!("Bearer {key}"))]).await;
         assert!(status.is_client_error() && !headers.contains_key("set-cookie"), "{key}");
@@ -115,9 +116,10 @@ async fn a_key_signs_in_once_and_then_no_script_knows_it() {
 }
 
 #[tokio::test]
-async fn what_another_page_brings_about_is_not_signed_in() {
+async fn request_caused_by_another_page_is_not_signed_in() {
     let app = World::new().app;
-    let cookie = ("cookie", "mailgauge=mg_operator");
+    let session = format!("mailgauge={OPERATOR}");
+    let (cookie, other_name) = (("cookie", session.as_str()), format!("x={session}"));
     let ours = ("x-requested-with", "mailgauge");
     for headers in [
         &[cookie][..],
@@ -125,7 +127,7 @@ async fn what_another_page_brings_about_is_not_signed_in() {
         &[cookie, ours, ("sec-fetch-site", "cross-site")],
         &[cookie, ours, ("sec-fetch-site", "same-site")],
         &[("cookie", "mailgauge="), ours],
-        &[("cookie", "x=mailgauge=mg_operator"), ours],
+        &[("cookie", &other_name), ours],
     ] {
         let (status, _) = send(&app, "DELETE", "/v1/tenants/acme", headers).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{headers:?}");
@@ -136,11 +138,11 @@ async fn what_another_page_brings_about_is_not_signed_in() {
 }
 
 #[tokio::test]
-async fn an_identity_provider_signs_in_the_browser_that_left_and_no_other() {
+async fn identity_provider_signs_in_only_the_browser_that_started() {
     let provider = Provider::new();
     let audiences = vec!["dash".to_owned()];
     let issuer = Some(Issuer::new(PROVIDER, audiences, "tenant".to_owned(), None).unwrap());
-    let app = router(World::new().fake, provider.clone(), Settings { issuer, ..Settings::default() });
+    let app = router(World::new().service, provider.clone(), Settings { issuer, ..Settings::default() });
     let (status, headers) = send(&app, "GET", "/sign-in", &[]).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     let (held, attributes) = cookie(&headers, "mailgauge-sign-in");
@@ -175,10 +177,10 @@ async fn an_identity_provider_signs_in_the_browser_that_left_and_no_other() {
     let (session, _) = cookie(&headers, "mailgauge");
     let ours = [("cookie", session.as_str()), ("x-requested-with", "mailgauge")];
     assert_eq!(send(&app, "GET", "/v1/whoami", &ours).await.0, StatusCode::OK);
-    // A token of another sign-in, put in the place of this one's.
+    // A token that was issued for another sign-in.
     "other".clone_into(&mut provider.nonce.lock().unwrap());
     let (_, headers) = send(&app, "GET", &back("good", state), &with).await;
     assert_eq!(headers["location"], "/#sign-in=failed");
-    // Without a provider there is no such way.
+    // Without an identity provider there is no such path.
     assert_eq!(send(&World::new().app, "GET", "/sign-in", &[]).await.0, StatusCode::NOT_FOUND);
 }

@@ -1,7 +1,7 @@
-//! Messages of SNS, true and forged.
+//! SNS messages, genuine and forged.
 //!
-//! The messages in `tests/sns` were signed once, with a key that was then thrown away: `openssl dgst -sha1 -sign` (version
-//! 1) and `-sha256` (version 2) over the text that AWS documents. `certificate.pem` and `expired.pem` are that key's, `stranger.pem` is another's.
+//! The messages in `tests/sns` were signed once with a key that was then deleted: `openssl dgst -sha1 -sign` (version
+//! 1) and `-sha256` (version 2) over the text that AWS documents. `certificate.pem` and `expired.pem` belong to that key, `stranger.pem` to another.
 
 use serde_json::json;
 
@@ -32,12 +32,15 @@ async fn is_refused(world: &World, body: String) {
 }
 
 #[tokio::test]
-async fn a_signed_message_is_counted_in_both_versions_of_the_signature() {
+async fn signed_message_is_counted_in_both_signature_versions() {
     let world = World::new();
-    for message in [V1, V2] {
+    // Both messages hold the same event.
+    for (message, outcome) in [
+        (V1, json!({"events": 1, "duplicates": 0, "ignored": 0, "quarantined": 0})),
+        (V2, json!({"events": 0, "duplicates": 1, "ignored": 0, "quarantined": 0})),
+    ] {
         let reply = post(&world, message).await;
-        assert_eq!(reply.status, StatusCode::OK);
-        assert_eq!(reply.json()["events"], 1);
+        assert_eq!((reply.status, reply.json()), (StatusCode::OK, outcome));
     }
     let payloads = world.payloads();
     assert_eq!(payloads.len(), 2);
@@ -46,11 +49,11 @@ async fn a_signed_message_is_counted_in_both_versions_of_the_signature() {
             .iter()
             .all(|payload| payload.starts_with(b"{\"eventType\":\"Send\"") && payload.ends_with(b"}\n"))
     );
-    assert_eq!(world.sns.visits.load(Ordering::Relaxed), 1, "the certificate is kept");
+    assert_eq!(world.sns.visits.load(Ordering::Relaxed), 1, "the certificate is cached");
 }
 
 #[tokio::test]
-async fn a_changed_message_is_refused_whichever_member_was_changed() {
+async fn message_with_any_changed_member_is_refused() {
     let world = World::new();
     for message in [V1, V2] {
         for (member, value) in [
@@ -79,16 +82,16 @@ async fn a_changed_message_is_refused_whichever_member_was_changed() {
 }
 
 #[tokio::test]
-async fn a_strangers_an_expired_and_no_certificate_prove_nothing() {
-    is_refused(&World::with(Mood::Well, Some(include_str!("sns/stranger.pem"))), V2.to_owned()).await;
-    // The right key, until a minute before the message was published.
-    is_refused(&World::with(Mood::Well, Some(include_str!("sns/expired.pem"))), V2.to_owned()).await;
-    is_refused(&World::with(Mood::Well, Some("<html>not found</html>")), V2.to_owned()).await;
-    is_refused(&World::with(Mood::Well, Some("")), V2.to_owned()).await;
+async fn certificate_that_is_foreign_expired_or_malformed_is_refused() {
+    is_refused(&World::with(Mode::Counting, Some(include_str!("sns/stranger.pem"))), V2.to_owned()).await;
+    // The same key, but the certificate expired a minute before the message was published.
+    is_refused(&World::with(Mode::Counting, Some(include_str!("sns/expired.pem"))), V2.to_owned()).await;
+    is_refused(&World::with(Mode::Counting, Some("<html>not found</html>")), V2.to_owned()).await;
+    is_refused(&World::with(Mode::Counting, Some("")), V2.to_owned()).await;
 }
 
 #[tokio::test]
-async fn a_message_of_another_topic_is_refused_before_anything_is_fetched() {
+async fn message_of_another_topic_is_refused_before_anything_is_fetched() {
     let world = World::new();
     for topic in [
         "arn:aws:sns:eu-west-1:999999999999:ses-events",
@@ -98,14 +101,16 @@ async fn a_message_of_another_topic_is_refused_before_anything_is_fetched() {
         is_refused(&world, with(V2, "TopicArn", topic)).await;
     }
     let none = Settings::default();
-    let app = router(Arc::clone(&world.fake), Arc::clone(&world.sns), none);
-    let closed = World { app, fake: Arc::clone(&world.fake), sns: Arc::clone(&world.sns) };
-    is_refused(&closed, V2.to_owned()).await;
+    let app = router(Arc::clone(&world.service), Arc::clone(&world.sns), none);
+    let World { service, store, clock, sns, .. } = &world;
+    let (service, store, sns) = (Arc::clone(service), Arc::clone(store), Arc::clone(sns));
+    let without_topics = World { app, service, store, clock: clock.clone(), sns };
+    is_refused(&without_topics, V2.to_owned()).await;
     assert_eq!(world.sns.visits.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
-async fn a_certificate_from_elsewhere_is_not_fetched() {
+async fn certificate_of_another_host_is_not_fetched() {
     let world = World::new();
     for url in [
         "http://sns.eu-west-1.amazonaws.com/SimpleNotificationService-01.pem",
@@ -122,7 +127,7 @@ async fn a_certificate_from_elsewhere_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn a_message_older_than_an_hour_is_a_replay() {
+async fn message_older_than_an_hour_is_refused() {
     let world = World::new();
     for (now, taken) in [
         ("2026-11-25T13:00:00Z", true),
@@ -130,7 +135,7 @@ async fn a_message_older_than_an_hour_is_a_replay() {
         ("2026-11-25T11:55:00Z", true),
         ("2026-11-25T11:54:59.999Z", false),
     ] {
-        *world.fake.now.lock().unwrap() = at(now);
+        world.clock.set(at(now));
         let expected = if taken { StatusCode::OK } else { StatusCode::FORBIDDEN };
         assert_eq!(post(&world, V2).await.status, expected, "{now}");
     }
@@ -138,7 +143,7 @@ async fn a_message_older_than_an_hour_is_a_replay() {
 }
 
 #[tokio::test]
-async fn a_subscription_is_confirmed_at_the_address_that_was_signed() {
+async fn subscription_is_confirmed_at_the_signed_url() {
     let world = World::new();
     assert_eq!(post(&world, CONFIRMATION).await.json()["ignored"], 1);
     let confirmed = world.sns.confirmed.lock().unwrap().clone();
@@ -150,38 +155,38 @@ async fn a_subscription_is_confirmed_at_the_address_that_was_signed() {
 }
 
 #[tokio::test]
-async fn a_subscription_is_not_confirmed_elsewhere_even_if_signed() {
+async fn subscription_is_not_confirmed_at_another_host_even_if_signed() {
     is_refused(&World::new(), CONFIRMATION_ELSEWHERE.to_owned()).await;
 }
 
 #[tokio::test]
-async fn the_end_of_a_subscription_is_taken_note_of() {
+async fn end_of_a_subscription_is_accepted() {
     let world = World::new();
     assert_eq!(post(&world, UNSUBSCRIBED).await.status, StatusCode::OK);
     assert!(world.payloads().is_empty() && world.sns.confirmed.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn sns_is_told_to_come_again_when_its_certificate_or_the_store_cannot_be_reached() {
-    let unreachable = post(&World::with(Mood::Well, None), V2).await;
+async fn sns_retries_when_its_certificate_cannot_be_fetched_or_the_queue_is_full() {
+    let unreachable = post(&World::with(Mode::Counting, None), V2).await;
     assert_eq!(
         (unreachable.status, unreachable.header("retry-after")),
         (StatusCode::SERVICE_UNAVAILABLE, "5")
     );
-    let busy = post(&World::with(Mood::Busy, Some(include_str!("sns/certificate.pem"))), V2).await;
+    let busy = post(&World::busy(), V2).await;
     assert_eq!(busy.status, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]
-async fn raw_delivery_is_refused_with_the_remedy() {
+async fn raw_delivery_is_refused_with_advice() {
     let request = Request::post("/v1/ingest/sns").header("x-amz-sns-rawdelivery", "true");
     let reply = World::new().send(request.body(r#"{"eventType":"Send"}"#.into()).unwrap()).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    assert!(reply.json()["detail"].as_str().unwrap().contains("switch it off"));
+    assert!(reply.json()["detail"].as_str().unwrap().contains("switch raw message delivery off"));
 }
 
 #[tokio::test]
-async fn what_is_no_message_of_sns_is_refused() {
+async fn body_that_is_not_an_sns_message_is_refused() {
     let world = World::new();
     let bodies = ["", "null", "[]", "{}", "\u{0}", "{\"Type\":\"Notification\"}"];
     for body in bodies.into_iter().map(str::to_owned).chain(["[".repeat(100_000), with(V2, "Type", "Other")])

@@ -1,19 +1,15 @@
-//! Tenants and keys: an operator's calls, what a key opens, and the document that describes them.
+//! Tenants and keys: the calls of operators, what keys allow, and the document that describes all calls.
 
-use axum::http::StatusCode;
+use event::TenantId;
+use pipeline::directory::credentials::{self, Grant};
+use pipeline::directory::tenants;
+use pipeline::layout;
 use serde_json::json;
 
 use super::*;
 
-impl World {
-    async fn call(&self, key: &str, method: &str, uri: &str, body: Value) -> Reply {
-        let body = if body.is_null() { Body::empty() } else { body.to_string().into() };
-        self.send(bearer(key, method, uri).body(body).unwrap()).await
-    }
-}
-
 #[tokio::test]
-async fn a_tenant_is_added_renamed_suspended_and_erased() {
+async fn tenant_is_added_renamed_suspended_and_erased() {
     let world = World::new();
     let added = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
     let plain = |name: &str, suspended: bool| json!({"id": "globex", "name": name, "suspended": suspended, "timezone": null, "tag_names": {}, "queues": []});
@@ -39,7 +35,7 @@ async fn a_tenant_is_added_renamed_suspended_and_erased() {
 }
 
 #[tokio::test]
-async fn a_tenants_settings_are_set_kept_and_taken_away() {
+async fn tenants_settings_are_set_kept_and_removed() {
     let world = World::new();
     let set = async |body| world.call(OPERATOR, "PATCH", "/v1/tenants/acme", body).await;
     let berlin = set(json!({"timezone": "Europe/Berlin", "tag_names": {"tag2": "shop"}})).await.json();
@@ -77,7 +73,7 @@ async fn a_tenants_settings_are_set_kept_and_taken_away() {
 }
 
 #[tokio::test]
-async fn mappings_are_set_changed_and_refused_with_the_entry_that_is_wrong() {
+async fn mappings_are_set_changed_and_refused_with_the_name_of_the_wrong_entry() {
     let world = World::new();
     let call = async |method, body| world.call(OPERATOR, method, "/v1/attribution", body).await;
     let empty = json!({"by_configuration_set": {}, "by_sending_domain": {}, "by_account": {}});
@@ -103,29 +99,41 @@ async fn mappings_are_set_changed_and_refused_with_the_entry_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_key_is_made_shown_once_rotated_and_revoked() {
+async fn key_is_made_shown_once_rotated_and_revoked() {
     let world = World::new();
     let keys = "/v1/tenants/acme/keys";
     let made = world
         .call(OPERATOR, "POST", keys, json!({"name": "d", "scopes": ["read"], "expires_in_days": 10}))
         .await;
-    assert_eq!(made.json()["key"], "mg_k0", "{}", made.text());
-    assert_eq!(made.json()["scopes"], json!(["read"]));
-    let listed = world.call(OPERATOR, "GET", keys, Value::Null).await;
-    assert!(listed.json()["keys"][0]["key"].is_null() && listed.json()["keys"][0]["id"] == "k0");
-    let rotated =
-        world.call(OPERATOR, "POST", &format!("{keys}/k0/rotate"), json!({"overlap_hours": 2})).await;
-    assert_eq!((&rotated.json()["key"], &rotated.json()["scopes"]), (&json!("mg_k1"), &json!(["read"])));
-    let listed = world.call(OPERATOR, "GET", keys, Value::Null).await.json();
-    assert_eq!(listed["keys"][0]["expires_at"], "2026-11-25T14:01:00Z");
-    assert_eq!(listed["keys"][1]["expires_at"], "2026-12-05T12:01:00Z");
-    let revoked = world.call(OPERATOR, "DELETE", &format!("{keys}/k1"), Value::Null).await;
-    assert_eq!(revoked.json()["revoked_at"], "2026-11-25T12:01:00Z");
-    let over = world.call(OPERATOR, "POST", &format!("{keys}/k1/rotate"), json!({})).await;
-    assert_eq!(over.status, StatusCode::CONFLICT);
-    // Another tenant's key is none.
+    assert_eq!(made.json()["scopes"], json!(["read"]), "{}", made.text());
+    let (first, first_id) = key_and_id(&made);
+    assert_eq!(world.get(&first, "/v1/whoami").await.json()["name"], "d");
+    let listed = listed_key(&world, &first_id).await;
+    let expected = json!({
+        "id": first_id, "name": "d", "scopes": ["read"], "created_at": NOW, "expires_at": "2026-12-05T12:01:00Z",
+        "revoked_at": null, "last_used_at": NOW,
+    });
+    assert_eq!(listed, expected, "the key itself is not shown again");
+    let rotate = |id: &str| format!("{keys}/{id}/rotate");
+    let rotated = world.call(OPERATOR, "POST", &rotate(&first_id), json!({"overlap_hours": 2})).await;
+    assert_eq!(rotated.json()["scopes"], json!(["read"]));
+    let (second, second_id) = key_and_id(&rotated);
+    assert_ne!(first, second);
+    assert_eq!(listed_key(&world, &first_id).await["expires_at"], "2026-11-25T14:01:00Z");
+    assert_eq!(listed_key(&world, &second_id).await["expires_at"], "2026-12-05T12:01:00Z");
+    let revoked = world.call(OPERATOR, "DELETE", &format!("{keys}/{second_id}"), Value::Null).await;
+    assert_eq!(revoked.json()["revoked_at"], NOW);
+    assert_eq!(world.get(&second, "/v1/whoami").await.problem(), "invalid-credential");
+    let again = world.call(OPERATOR, "POST", &rotate(&second_id), json!({})).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    // The old key ends after the overlap.
+    assert_eq!(world.get(&first, "/v1/whoami").await.status, StatusCode::OK);
+    world.clock.set(at("2026-11-25T14:01:00Z"));
+    assert_eq!(world.get(&first, "/v1/whoami").await.problem(), "invalid-credential");
+    // The key of another tenant is not found.
     world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
-    let other = world.call(OPERATOR, "DELETE", "/v1/tenants/globex/keys/k0", Value::Null).await;
+    let other =
+        world.call(OPERATOR, "DELETE", &format!("/v1/tenants/globex/keys/{first_id}"), Value::Null).await;
     assert_eq!(other.status, StatusCode::NOT_FOUND);
     for body in [
         json!({"name": ""}),
@@ -141,15 +149,27 @@ async fn a_key_is_made_shown_once_rotated_and_revoked() {
     }
 }
 
+/// The key and its id in the reply that made it.
+fn key_and_id(reply: &Reply) -> (String, String) {
+    let json = reply.json();
+    let text = |name: &str| json[name].as_str().unwrap().to_owned();
+    (text("key"), text("id"))
+}
+
+/// A key of `acme` as it is listed.
+async fn listed_key(world: &World, id: &str) -> Value {
+    let listed = world.get(OPERATOR, "/v1/tenants/acme/keys").await.json();
+    listed["keys"].as_array().unwrap().iter().find(|key| key["id"] == id).unwrap().clone()
+}
+
 #[tokio::test]
 async fn reserved_names_are_refused_for_tenants_mappings_rules_and_keys() {
     let world = World::new();
-    // Older versions allowed these names.
+    // Tenants from before these names were reserved.
     for name in ["*", "(unassigned)"] {
-        let id = TenantId::new(name).unwrap();
-        let tenant = Tenant { id: name.to_owned(), ..world.fake.tenant(&acme()).await.unwrap().unwrap() };
-        world.fake.describe(&id, tenant).await.unwrap();
+        tenants::register(&world.store, &TenantId::new(name).unwrap()).await.unwrap();
     }
+    let keys = credentials::list(&world.store).await.unwrap();
     for name in ["*", "(unassigned)", "(other)", "(none)", "(mine)"] {
         let refused = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": name})).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text());
@@ -181,35 +201,31 @@ async fn reserved_names_are_refused_for_tenants_mappings_rules_and_keys() {
             (StatusCode::BAD_REQUEST, "invalid-parameter".into())
         );
         assert!(refused.text().contains("reserved"), "{}", refused.text());
-        // Tenants stored by an older version can still be read and erased.
+        // Tenants that have such a name already can still be read and erased.
         assert_eq!(world.get(OPERATOR, &format!("/v1/tenants/{name}")).await.status, StatusCode::OK);
         assert_eq!(world.get(OPERATOR, &uri).await.status, StatusCode::OK);
         let erased = world.call(OPERATOR, "DELETE", &format!("/v1/tenants/{name}"), Value::Null).await;
         assert_eq!(erased.json(), json!({"erased": name}));
     }
-    assert!(world.fake.keys.lock().unwrap().is_empty());
+    assert_eq!(credentials::list(&world.store).await.unwrap(), keys, "no key was made");
 }
 
 #[tokio::test]
-async fn a_key_for_a_reserved_name_is_not_renewed() {
+async fn key_for_a_reserved_name_is_not_rotated() {
     let world = World::new();
     let id = TenantId::unassigned();
-    let tenant = Tenant { id: id.to_string(), ..world.fake.tenant(&acme()).await.unwrap().unwrap() };
-    world.fake.describe(&id, tenant).await.unwrap();
-    world.fake.add_key(Grant::Tenant(id), "old", None).await.unwrap();
-    let keys = "/v1/tenants/(unassigned)/keys/k0";
+    tenants::register(&world.store, &id).await.unwrap();
+    let (_, key) = world.service.add_key(Grant::Tenant(id), "old", None).await.unwrap();
+    let keys = &format!("/v1/tenants/(unassigned)/keys/{}", key.id);
     let refused = world.call(OPERATOR, "POST", &format!("{keys}/rotate"), json!({})).await;
     assert_eq!((refused.status, refused.problem()), (StatusCode::BAD_REQUEST, "invalid-parameter".into()));
     assert_eq!(world.call(OPERATOR, "DELETE", keys, Value::Null).await.status, StatusCode::OK);
 }
 
-fn acme() -> TenantId {
-    TenantId::new("acme").unwrap()
-}
-
 #[tokio::test]
-async fn nobody_but_an_operator_reaches_tenants_and_keys() {
+async fn only_operators_reach_tenants_and_keys() {
     let world = World::new();
+    let before = world.store.state().await;
     for key in [ACME, READER, INGEST, SUSPENDED] {
         for (method, uri) in [
             ("GET", "/v1/tenants"),
@@ -231,29 +247,36 @@ async fn nobody_but_an_operator_reaches_tenants_and_keys() {
             assert_eq!(reply.status, StatusCode::FORBIDDEN, "{key} {method} {uri}");
         }
     }
-    assert_eq!(world.fake.tenants.lock().unwrap().len(), 1);
+    assert_eq!(world.store.state().await, before);
 }
 
 #[tokio::test]
-async fn who_changes_what_is_kept() {
+async fn every_change_is_in_the_audit_trail() {
     let world = World::new();
-    world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
-    world.call(OPERATOR, "PATCH", "/v1/tenants/globex", json!({"suspended": true})).await;
-    let key = world.call(OPERATOR, "POST", "/v1/tenants/globex/keys", json!({"name": "k"})).await.json();
-    let place = format!("/v1/tenants/globex/keys/{}", key["id"].as_str().unwrap());
-    world.call(OPERATOR, "DELETE", &place, Value::Null).await;
-    world.call(ACME, "PUT", "/v1/rules", json!({})).await;
-    // What is refused is no change.
-    world.call(READER, "PUT", "/v1/rules", json!({})).await;
-    world.call(OPERATOR, "DELETE", "/v1/tenants/globex", Value::Null).await;
+    let mut seconds = 0;
+    let mut call = async |key, method, uri: &str, body| {
+        // Entries of the same millisecond have no order.
+        seconds += 1;
+        world.clock.set(at(NOW).plus_millis(seconds * 1000));
+        world.call(key, method, uri, body).await
+    };
+    call(OPERATOR, "POST", "/v1/tenants", json!({"id": "globex"})).await;
+    call(OPERATOR, "PATCH", "/v1/tenants/globex", json!({"suspended": true})).await;
+    let key = call(OPERATOR, "POST", "/v1/tenants/globex/keys", json!({"name": "k"})).await.json();
+    let uri = format!("/v1/tenants/globex/keys/{}", key["id"].as_str().unwrap());
+    call(OPERATOR, "DELETE", &uri, Value::Null).await;
+    call(ACME, "PUT", "/v1/rules", json!({})).await;
+    // A refused request is not a change.
+    call(READER, "PUT", "/v1/rules", json!({})).await;
+    call(OPERATOR, "DELETE", "/v1/tenants/globex", Value::Null).await;
     let trail = world.get(OPERATOR, "/v1/audit").await.json();
-    let told: Vec<(&str, &str, &str)> = trail["entries"]
+    let entries: Vec<(&str, &str, &str)> = trail["entries"]
         .as_array()
         .unwrap()
         .iter()
         .map(|entry| ["who", "action", "subject"].map(|part| entry[part].as_str().unwrap()).into())
         .collect();
-    let (operator, acme) = ("key of mg_operator", "key of mg_acme");
+    let (operator, acme) = ("operator key", "acme key");
     let expected = [
         (operator, "tenant.erase", "globex"),
         (acme, "rules.set", "acme"),
@@ -262,20 +285,52 @@ async fn who_changes_what_is_kept() {
         (operator, "tenant.suspend", "globex"),
         (operator, "tenant.add", "globex"),
     ];
-    assert_eq!(told, expected);
-    // Nothing is changed that cannot be kept.
-    let down = World::with(Mood::Down, None);
-    let reply = down.call(OPERATOR, "DELETE", "/v1/tenants/acme", Value::Null).await;
-    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(down.fake.tenants.lock().unwrap().len(), 1);
+    assert_eq!(entries, expected);
 }
 
 #[tokio::test]
-async fn a_key_that_reads_sets_nothing_and_one_of_a_suspended_tenant_opens_nothing() {
+async fn nothing_is_changed_without_an_entry_in_the_audit_trail() {
+    let world = World::in_condition(Condition::RefusingWrites(layout::AUDIT));
+    let before = world.store.state().await;
+    let (alert, key) = (&seed().alert, &seed().spare_key);
+    for (method, uri, body) in [
+        ("DELETE", "/v1/tenants/acme".to_owned(), Value::Null),
+        ("POST", "/v1/tenants".to_owned(), json!({"id": "globex"})),
+        ("PATCH", "/v1/tenants/acme".to_owned(), json!({"name": "A"})),
+        ("POST", "/v1/tenants/acme/keys".to_owned(), json!({"name": "k"})),
+        ("POST", format!("/v1/tenants/acme/keys/{key}/rotate"), json!({})),
+        ("DELETE", format!("/v1/tenants/acme/keys/{key}"), Value::Null),
+        ("PUT", "/v1/rules".to_owned(), json!({})),
+        ("PUT", "/v1/attribution".to_owned(), json!({})),
+        ("PATCH", "/v1/attribution".to_owned(), json!({})),
+        ("POST", format!("/v1/alerts/{alert}/acknowledge"), Value::Null),
+    ] {
+        let reply = world.call(OPERATOR, method, &uri, body).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{method} {uri}: {}", reply.text());
+        assert_eq!(world.store.state().await, before, "{method} {uri}");
+    }
+}
+
+#[tokio::test]
+async fn erased_tenant_leaves_nothing_behind() {
+    let world = World::new();
+    assert_eq!(world.call(OPERATOR, "DELETE", "/v1/tenants/acme", Value::Null).await.status, StatusCode::OK);
+    assert_eq!(world.get(ACME, "/v1/whoami").await.problem(), "invalid-credential");
+    let campaigns = world.get(OPERATOR, "/v1/dimensions/campaign").await.json();
+    assert_eq!(campaigns["values"], json!(["hooli-launch"]));
+    let alerts = world.get(OPERATOR, "/v1/alerts").await;
+    assert!(alerts.text().contains("hooli") && !alerts.text().contains("acme"), "{}", alerts.text());
+    let left = world.store.items().await.into_iter().map(|item| item.key.to_string());
+    let left: Vec<String> = left.filter(|key| key.contains("acme")).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn reading_key_changes_nothing_and_key_of_a_suspended_tenant_is_refused() {
     let world = World::new();
     assert_eq!(world.get(READER, "/v1/rules").await.status, StatusCode::OK);
     assert_eq!(world.call(READER, "PUT", "/v1/rules", json!({})).await.problem(), "forbidden");
-    let id = "/v1/alerts/al_01c2f3a40123456789";
+    let id = &format!("/v1/alerts/{}", seed().alert);
     assert_eq!(world.get(READER, id).await.status, StatusCode::OK);
     assert_eq!(
         world.call(READER, "POST", &format!("{id}/acknowledge"), Value::Null).await.problem(),
@@ -289,7 +344,7 @@ async fn a_key_that_reads_sets_nothing_and_one_of_a_suspended_tenant_opens_nothi
 }
 
 #[tokio::test]
-async fn every_call_that_is_described_is_there() {
+async fn every_described_call_exists_and_replies_with_a_described_status() {
     let world = World::new();
     let reply = world.send(Request::builder().uri("/openapi.json").body(Body::empty()).unwrap()).await;
     let document = reply.json();

@@ -1,7 +1,7 @@
-//! The certificates that SNS signs with: read once, kept by address, bounded.
+//! The certificates that SNS signs with: fetched once and cached by URL, up to a limit.
 //!
-//! A certificate is trusted because it came over TLS from SNS's own host, as AWS's own validators do; its chain is not in
-//! the file. Nothing else is learned from it than the key and its time.
+//! A certificate is trusted because it was fetched over TLS from SNS's own host, as AWS's own validators do; the file does not hold its
+//! chain. Only its public key and its validity are used.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use x509_cert::time::Time;
 
 use super::url::CertificateUrl;
 
-/// One or two for each of some 35 regions.
+/// AWS has some 35 regions, with one or two certificates each.
 const MAX_CERTIFICATES: usize = 128;
 
-/// A key and when it may be used.
+/// A public key and its validity.
 #[derive(Debug)]
 pub(super) struct Certificate {
     /// DER of the RSA public key (RFC 8017).
@@ -29,23 +29,23 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the first certificate of a PEM file.
+    /// Parses the first certificate of a PEM file.
     pub(super) fn from_pem(pem: &[u8]) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_pem(pem).ok()?;
         let signed = certificate.tbs_certificate();
         Some(Self {
             public_key: signed.subject_public_key_info().subject_public_key.raw_bytes().to_vec(),
-            not_before: moment(signed.validity().not_before)?,
-            not_after: moment(signed.validity().not_after)?,
+            not_before: timestamp(signed.validity().not_before)?,
+            not_after: timestamp(signed.validity().not_after)?,
         })
     }
 
-    /// Whether it may be used at `now`.
+    /// Whether it is valid at `now`.
     pub(super) fn is_valid_at(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// Whether its holder signed `text`; version 1 is RSA with SHA-1, version 2 with SHA-256, no other is known.
+    /// Whether its holder signed `text`. Signature version 1 is RSA with SHA-1, version 2 RSA with SHA-256; there are no others.
     pub(super) fn signed(&self, version: &str, text: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match version {
             "1" => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
@@ -56,22 +56,22 @@ impl Certificate {
     }
 }
 
-fn moment(time: Time) -> Option<Timestamp> {
+fn timestamp(time: Time) -> Option<Timestamp> {
     i64::try_from(time.to_unix_duration().as_millis()).ok().map(Timestamp::from_millis)
 }
 
-/// Certificates by address. Only what SNS's hosts gave out gets in, so that no stranger can fill it.
+/// Certificates by URL. Only certificates from SNS's hosts are stored, so a stranger cannot fill the cache.
 #[derive(Default)]
 pub(super) struct Certificates(Mutex<HashMap<CertificateUrl, Arc<Certificate>>>);
 
 impl Certificates {
-    /// A certificate that is kept.
+    /// A cached certificate.
     pub(super) fn get(&self, url: &CertificateUrl) -> Option<Arc<Certificate>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
 
-    /// Keeps a certificate. When there are too many, all go: those in use are soon back.
-    pub(super) fn keep(&self, url: CertificateUrl, certificate: Arc<Certificate>) {
+    /// Caches a certificate. A full cache is cleared, since those in use are soon fetched again.
+    pub(super) fn insert(&self, url: CertificateUrl, certificate: Arc<Certificate>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_CERTIFICATES {
             kept.clear();
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_valid_within_its_time() {
+    fn certificate_is_valid_from_its_start_to_its_end() {
         let certificate = Certificate::from_pem(include_bytes!("../../tests/sns/expired.pem")).unwrap();
         let [from, to] = ["2025-01-01T00:00:00Z", "2026-11-25T11:59:59Z"]
             .map(|time| Timestamp::from_millis(time.parse::<jiff::Timestamp>().unwrap().as_millisecond()));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_kept_up_to_their_number() {
+    fn certificates_are_cached_up_to_the_limit() {
         let kept = Certificates::default();
         let certificate = Certificate::from_pem(include_bytes!("../../tests/sns/certificate.pem")).unwrap();
         let certificate = Arc::new(certificate);
@@ -105,15 +105,15 @@ mod tests {
             CertificateUrl::parse(&url).unwrap()
         };
         for number in 0..MAX_CERTIFICATES {
-            kept.keep(url(number), Arc::clone(&certificate));
+            kept.insert(url(number), Arc::clone(&certificate));
         }
         assert!(kept.get(&url(0)).is_some());
-        kept.keep(url(MAX_CERTIFICATES), certificate);
+        kept.insert(url(MAX_CERTIFICATES), certificate);
         assert!(kept.get(&url(0)).is_none() && kept.get(&url(MAX_CERTIFICATES)).is_some());
     }
 
     #[test]
-    fn bytes_that_are_no_certificate_are_none() {
+    fn malformed_certificate_is_not_parsed() {
         for bytes in
             [&b""[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\x00"]
         {

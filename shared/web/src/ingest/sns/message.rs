@@ -1,12 +1,12 @@
-//! What SNS posts, and the text that it signs.
+//! The messages that SNS posts, and the text that it signs.
 //!
-//! Only members that are signed may be acted on, and [`Message::signed_text`] says which those are; `SigningCertURL` and
-//! the signature itself are the two that need other checks.
+//! Only signed members may be acted on; [`Message::signed_text`] lists them. `SigningCertURL` and the signature itself are not signed and
+//! are checked otherwise.
 //! Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html>
 
 use serde::Deserialize;
 
-/// One post of SNS. Repeated members are refused: the one we sign-check must be the one we use.
+/// One message. Repeated members are refused, since otherwise the one that is verified might not be the one that is used.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[expect(clippy::struct_field_names, reason = "the names are those of SNS")]
@@ -15,7 +15,7 @@ pub(super) struct Message {
     pub(super) message_id: String,
     pub(super) topic_arn: String,
     pub(super) message: String,
-    /// When it was published, RFC 3339 with milliseconds; signed as it is written.
+    /// When it was published, RFC 3339 with milliseconds. Kept as text because the signature covers the text.
     pub(super) timestamp: String,
     #[serde(default)]
     pub(super) subject: Option<String>,
@@ -29,14 +29,14 @@ pub(super) struct Message {
     pub(super) signing_cert_url: String,
 }
 
-/// What the post is about.
+/// The type of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) enum Type {
     /// A message of the topic.
     Notification,
-    /// The topic asks whether we want its messages.
+    /// The topic asks for a confirmation of the subscription.
     SubscriptionConfirmation,
-    /// Somebody ended the subscription.
+    /// The subscription was ended.
     UnsubscribeConfirmation,
 }
 
@@ -51,7 +51,7 @@ impl Type {
 }
 
 impl Message {
-    /// The text that SNS signs: names and values on lines of their own, sorted by name, absent ones left out.
+    /// The text that SNS signs: each name and each value on a line of its own, sorted by name, without absent members.
     pub(super) fn signed_text(&self) -> String {
         let (subject, subscribe_url, token) = match self.r#type {
             Type::Notification => (self.subject.as_deref(), None, None),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_is_signed_with_its_subject_if_it_has_one() {
+    fn signed_text_of_a_notification_holds_the_subject_if_there_is_one() {
         let rest = r#""MessageId":"m","TopicArn":"arn","Message":"Hello\n","Timestamp":"T","SignatureVersion":"1",
             "Signature":"s","SigningCertURL":"u","UnsubscribeURL":"x","Token":"not signed here""#;
         let with = message(&format!(r#"{{"Type":"Notification","Subject":"Hi",{rest}}}"#));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmation_is_signed_with_its_token_and_address() {
+    fn signed_text_of_a_confirmation_holds_token_and_url() {
         let confirmation = message(
             r#"{"Type":"SubscriptionConfirmation","MessageId":"m","TopicArn":"arn","Message":"Hello","Timestamp":"T",
             "Token":"t","SubscribeURL":"u","SignatureVersion":"2","Signature":"s","SigningCertURL":"u"}"#,
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_member_is_refused() {
+    fn repeated_member_is_refused() {
         let twice = r#"{"Type":"Notification","Message":"a","Message":"b","MessageId":"m","TopicArn":"arn","Timestamp":"T",
             "SignatureVersion":"1","Signature":"s","SigningCertURL":"u"}"#;
         assert!(serde_json::from_str::<Message>(twice).is_err());

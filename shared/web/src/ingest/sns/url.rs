@@ -1,23 +1,23 @@
-//! Addresses of SNS: the only two that a message may make us visit, each checked once, here.
+//! The two kinds of URLs in SNS messages that we fetch, checked once, here.
 //!
-//! Whoever can choose where the certificate comes from can sign anything. So an address is compared letter by letter with
-//! the form that AWS documents, never handed to a tolerant parser: no other scheme, port, user, host or encoding fits.
+//! Whoever chooses where the certificate comes from can sign anything. Therefore a URL is compared character by character with the form
+//! that AWS documents and never passed to a tolerant parser: no other scheme, port, user, host or encoding is accepted.
 //! Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html>
 
-/// Far longer than any that SNS sends (a token has 256 characters).
+/// Far longer than any URL that SNS sends (a token has 256 characters).
 const MAX_URL_BYTES: usize = 2048;
 const MAX_CERTIFICATE_NAME_BYTES: usize = 128;
 
-/// Where SNS keeps a certificate: `https://sns.<region>.amazonaws.com/SimpleNotificationService-<id>.pem`.
+/// The URL of a certificate: `https://sns.<region>.amazonaws.com/SimpleNotificationService-<id>.pem`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateUrl(String);
 
-/// Where a subscription is confirmed: `https://sns.<region>.amazonaws.com/?Action=ConfirmSubscription&...`.
+/// The URL that confirms a subscription: `https://sns.<region>.amazonaws.com/?Action=ConfirmSubscription&...`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeUrl(String);
 
 impl CertificateUrl {
-    /// Checks an address; `None` if SNS would not send it.
+    /// Checks a URL; `None` if SNS would not send it.
     pub fn parse(url: &str) -> Option<Self> {
         let name = path(url)?.strip_prefix("SimpleNotificationService-")?.strip_suffix(".pem")?;
         let fits = (1..=MAX_CERTIFICATE_NAME_BYTES).contains(&name.len())
@@ -25,28 +25,28 @@ impl CertificateUrl {
         fits.then(|| Self(url.to_owned()))
     }
 
-    /// The address.
+    /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl SubscribeUrl {
-    /// Checks an address; `None` if SNS would not send it.
+    /// Checks a URL; `None` if SNS would not send it.
     pub fn parse(url: &str) -> Option<Self> {
         let query = path(url)?.strip_prefix("?Action=ConfirmSubscription&")?;
-        // What an encoded query is made of.
+        // The characters of a percent-encoded query.
         let fits = query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%=&:+".contains(&byte));
         fits.then(|| Self(url.to_owned()))
     }
 
-    /// The address.
+    /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What follows the host's slash, if the host is SNS of some region.
+/// Path and query, if the host is the SNS endpoint of a region.
 fn path(url: &str) -> Option<&str> {
     if url.len() > MAX_URL_BYTES {
         return None;
@@ -56,14 +56,14 @@ fn path(url: &str) -> Option<&str> {
     is_region(region).then_some(path)
 }
 
-/// Whether a label is formed as regions are: `us-east-1`, `us-gov-west-1`. Not every label under `amazonaws.com` is AWS's own
-/// word: `sns.s3.amazonaws.com` and `sns.s3-us-west-2.amazonaws.com` are whoever's bucket is called "sns".
+/// Whether a label has the form of a region: `us-east-1`, `us-gov-west-1`. Customers control other names under `amazonaws.com`:
+/// `sns.s3.amazonaws.com` and `sns.s3-us-west-2.amazonaws.com` are somebody's bucket named "sns".
 fn is_region(label: &str) -> bool {
     let parts: Vec<&str> = label.split('-').collect();
-    let [area, places @ .., number] = parts.as_slice() else { return false };
+    let [area, directions @ .., number] = parts.as_slice() else { return false };
     let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
     let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_word(area) && !places.is_empty() && places.iter().all(is_word) && is_number
+    is_word(area) && !directions.is_empty() && directions.iter().all(is_word) && is_number
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     ];
 
     #[test]
-    fn addresses_that_sns_sends_are_taken() {
+    fn urls_that_sns_sends_are_accepted() {
         for host in [
             "us-east-1.amazonaws.com",
             "ap-southeast-12.amazonaws.com",
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_host_is_visited() {
+    fn other_hosts_are_refused() {
         for host in HOSTILE_HOSTS {
             let certificate = format!("{host}SimpleNotificationService-0a1b.pem");
             assert_eq!(CertificateUrl::parse(&certificate), None, "{certificate}");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_path_is_visited() {
+    fn other_paths_are_refused() {
         let long = format!("SimpleNotificationService-{}.pem", "a".repeat(MAX_CERTIFICATE_NAME_BYTES + 1));
         for path in [
             "",

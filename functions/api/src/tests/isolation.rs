@@ -1,11 +1,10 @@
-//! Trying to reach another tenant's numbers through the router and the real backend, by every way a request has, many thousand times.
+//! Attacks: thousands of attempts to read another tenant's numbers through the router, by every part of a request that a client controls.
 //!
-//! The other tenant's mail carries a mark that no request holds; it must never come back, nor any success but for one's own.
-//! `MAILGAUGE_ISOLATION` makes more of each kind, or fewer.
+//! The other tenant's mail carries a marker that no request contains. The marker must never come back, and only requests for one's own
+//! data may succeed. The environment variable `MAILGAUGE_ISOLATION` sets the number of attempts of each kind.
 
-#![allow(clippy::disallowed_methods, reason = "how many attempts are made is the caller's choice")]
+#![allow(clippy::disallowed_methods, reason = "the number of attempts is the caller's choice")]
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use adapters::system_clock::SystemClock;
@@ -17,30 +16,28 @@ use pipeline::alerting::detection_run::{self, Announce, AnnounceError};
 use pipeline::directory::credentials::{self, ApiKey, Grant};
 use pipeline::directory::mappings::{self, Packed};
 use pipeline::directory::rules;
-use pipeline::history::compaction;
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::memory::MemoryStore;
 use pipeline::ports::Clock as _;
 use pipeline::testing::counting;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use web::home::{Home, Uses};
 use web::{Issuer, Settings};
 
-use self::issuing::Issuing;
-use crate::intake::Stream;
+use self::token_issuer::TokenIssuer;
 
-mod issuing;
+mod token_issuer;
 
 const OTHER: &str = "globex";
-/// In names that only the other tenant's mail has.
+/// The marker: part of names that only the other tenant's mail has.
 const MARK: &str = "zq7mark";
-/// Of each kind, unless more are asked for.
+/// The default number of attempts of each kind.
 const ATTEMPTS: usize = 10_000;
 
-struct Nobody;
+/// An alert channel that does not exist.
+struct NoChannel;
 
-impl Announce for Nobody {
+impl Announce for NoChannel {
     fn channels(&self, _: &detection::Change) -> Vec<String> {
         Vec::new()
     }
@@ -52,21 +49,22 @@ impl Announce for Nobody {
 
 /// Two tenants with mail, alerts, rules and keys.
 struct World {
-    issuing: Issuing,
+    token_issuer: TokenIssuer,
     router: Router,
-    /// The attacker's key, and one that reads.
+    /// The attacker's keys: one that may set rules, one that may only read.
     own: [String; 2],
-    /// Keys that open nothing: expired, revoked.
-    over: [String; 2],
-    /// The other tenant's, to make wrong ones of.
+    /// The other tenant's invalid keys: expired, revoked.
+    invalid: [String; 2],
+    /// The other tenant's valid key, which the attacker does not have.
     other: String,
+    /// Ids and tags of the other tenant that the attacker knows.
     alert: String,
     key_id: String,
     cursor: String,
-    tag: String,
+    etag: String,
 }
 
-/// Numbers that look random and are the same in every run (`SplitMix64`).
+/// Pseudo-random numbers, the same in every run (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
@@ -123,7 +121,7 @@ impl World {
         detection_run::run(
             &store,
             &SystemClock,
-            &Nobody,
+            &NoChannel,
             &(),
             &detection_run::Settings::default(),
             &mut known,
@@ -147,50 +145,42 @@ impl World {
         let (revoked, revoked_id) = key(4, Grant::Tenant(other.clone()), None).await;
         credentials::revoke(&store, &revoked_id, now).await.unwrap();
         let (other, key_id) = key(5, Grant::Tenant(other), None).await;
-        let home = Home {
-            store,
-            clock: SystemClock,
-            history: compaction::Settings::default(),
-            tags: Vec::new(),
-            intake: Stream,
-            threads: NonZeroUsize::MIN,
-            uses: Uses::default(),
-        };
-        let issuing = Issuing::new(1);
+        let service = super::service(store, SystemClock);
+        let token_issuer = TokenIssuer::new(1);
         let audiences = vec!["dashboard".to_owned()];
         let settings = Settings {
-            // Many more than a client may make.
+            // The attempts must not run into the rate limit.
             requests_per_second: Some(u32::MAX),
             issuer: Some(
-                Issuer::new(Issuing::URL, audiences, "tenant".to_owned(), Some("role=operator")).unwrap(),
+                Issuer::new(TokenIssuer::URL, audiences, "tenant".to_owned(), Some("role=operator")).unwrap(),
             ),
             ..Settings::default()
         };
-        let router = web::router(Arc::new(home), issuing.clone(), settings);
+        let router = web::router(Arc::new(service), token_issuer.clone(), settings);
         let mut world = Self {
-            issuing,
+            token_issuer,
             router,
             own: [full, reads],
-            over: [expired, revoked],
+            invalid: [expired, revoked],
             other,
             alert: String::new(),
             key_id,
             cursor: String::new(),
-            tag: String::new(),
+            etag: String::new(),
         };
-        world.learn_what_the_other_has().await;
+        world.look_up_the_others_ids().await;
         world
     }
 
-    /// With the other tenant's own key, which also shows that there is something to reach.
-    async fn learn_what_the_other_has(&mut self) {
+    /// Looks up ids with the other tenant's own key, which also proves that there is something to find.
+    async fn look_up_the_others_ids(&mut self) {
         let key = self.other.clone();
         let (status, headers, body) = self
             .call("GET", "/v1/metrics?metrics=sends&group_by=campaign&limit=1&from=-2h", &key, &[], "")
             .await;
         assert_eq!(status, StatusCode::OK);
         assert!(body.contains(MARK), "{body}");
-        headers["etag"].to_str().unwrap().clone_into(&mut self.tag);
+        headers["etag"].to_str().unwrap().clone_into(&mut self.etag);
         let answer: Value = serde_json::from_str(&body).unwrap();
         answer["meta"]["next_cursor"].as_str().unwrap().clone_into(&mut self.cursor);
         let (_, _, body) = self.call("GET", "/v1/alerts", &key, &[], "").await;
@@ -211,7 +201,7 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        // What is no request at all never leaves a client.
+        // A client cannot send what is not a valid request.
         let Ok(request) = request.body(Body::from(body.to_owned())) else {
             return (StatusCode::BAD_REQUEST, axum::http::HeaderMap::new(), String::new());
         };
@@ -221,7 +211,7 @@ impl World {
         (parts.status, parts.headers, String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// An attempt that must come to nothing. What may succeed is one's own: it is looked through for the mark all the same.
+    /// One attempt. It may succeed only with the attacker's own data, which must not contain the marker.
     async fn attempt(
         &self,
         expected: &[u16],
@@ -231,15 +221,18 @@ impl World {
         headers: &[(&str, &str)],
         body: &str,
     ) {
-        let (status, replied, text) = self.call(method, uri, key, headers, body).await;
-        let said = format!("{method} {uri} {headers:?} {body}: {status} {text}");
-        assert!(expected.contains(&status.as_u16()), "{said}");
-        assert!(!text.contains(MARK), "{said}");
+        let (status, reply_headers, text) = self.call(method, uri, key, headers, body).await;
+        let described = format!("{method} {uri} {headers:?} {body}: {status} {text}");
+        assert!(expected.contains(&status.as_u16()), "{described}");
+        assert!(!text.contains(MARK), "{described}");
         let names_other = uri.contains(OTHER)
             || body.contains(OTHER)
             || headers.iter().any(|(_, value)| value.contains(OTHER));
-        assert!(names_other || !text.contains(OTHER), "{said}");
-        assert!(replied.values().all(|value| !value.to_str().unwrap_or_default().contains(MARK)), "{said}");
+        assert!(names_other || !text.contains(OTHER), "{described}");
+        assert!(
+            reply_headers.values().all(|value| !value.to_str().unwrap_or_default().contains(MARK)),
+            "{described}"
+        );
     }
 }
 
@@ -253,7 +246,7 @@ const READS: [&str; 8] = [
     "/v1/reconcile?from=-1d",
     "/v1/trends?metric=sends",
 ];
-/// What a tenant may get for its own, or is told.
+/// Statuses of requests for one's own data, and of refusals.
 const OWN_OR_REFUSED: [u16; 7] = [200, 304, 400, 401, 403, 404, 422];
 const REFUSED: [u16; 5] = [400, 401, 403, 404, 405];
 
@@ -262,7 +255,7 @@ fn attempts() -> usize {
 }
 
 #[tokio::test]
-async fn a_header_leads_to_no_other_tenant() {
+async fn headers_do_not_reach_another_tenant() {
     let (world, mut random) = (Box::pin(World::new()).await, Random(1));
     for _ in 0..attempts() {
         let name = random.pick(&[
@@ -295,7 +288,7 @@ async fn a_header_leads_to_no_other_tenant() {
 }
 
 #[tokio::test]
-async fn no_parameter_filter_or_cursor_leads_to_another_tenant() {
+async fn parameters_filters_and_cursors_do_not_reach_another_tenant() {
     let (world, mut random) = (Box::pin(World::new()).await, Random(2));
     let dimensions =
         ["tenant", "Tenant", "provider", "campaign", "sending_domain", "recipient_domain", "segment"];
@@ -331,7 +324,7 @@ async fn no_parameter_filter_or_cursor_leads_to_another_tenant() {
 }
 
 #[tokio::test]
-async fn ids_of_another_tenants_alerts_and_keys_lead_nowhere() {
+async fn ids_of_another_tenants_alerts_and_keys_are_not_found() {
     let (world, mut random) = (Box::pin(World::new()).await, Random(3));
     for _ in 0..attempts() {
         let key = &world.own[random.below(2)];
@@ -364,11 +357,11 @@ async fn ids_of_another_tenants_alerts_and_keys_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn no_key_but_a_good_one_opens_anything() {
+async fn only_valid_keys_are_accepted() {
     let (world, mut random) = (Box::pin(World::new()).await, Random(4));
     for _ in 0..attempts() {
         let mut key = match random.below(4) {
-            0 => world.over[random.below(2)].clone(),
+            0 => world.invalid[random.below(2)].clone(),
             _ => world.other.clone(),
         };
         if key == world.other {
@@ -393,20 +386,20 @@ async fn no_key_but_a_good_one_opens_anything() {
 }
 
 #[tokio::test]
-async fn no_token_but_a_true_one_opens_anything() {
+async fn only_valid_tokens_are_accepted() {
     let (world, mut random) = (Box::pin(World::new()).await, Random(6));
-    let stranger = Issuing::new(2);
+    let stranger = TokenIssuer::new(2);
     let (now, uri) = (SystemClock.now().millis() / 1000, READS[0]);
     let header = json!({ "alg": "EdDSA", "kid": "1" });
-    let claims = |tenant: &str| json!({ "iss": Issuing::URL, "aud": "dashboard", "sub": "u", "exp": now + 3600, "tenant": tenant });
-    let true_one = world.issuing.token(&header, &claims(OTHER));
-    let (status, _, text) = world.call("GET", uri, &true_one, &[], "").await;
+    let claims = |tenant: &str| json!({ "iss": TokenIssuer::URL, "aud": "dashboard", "sub": "u", "exp": now + 3600, "tenant": tenant });
+    let valid = world.token_issuer.token(&header, &claims(OTHER));
+    let (status, _, text) = world.call("GET", uri, &valid, &[], "").await;
     assert!(status == StatusCode::OK && text.contains(MARK), "{text}");
-    let own = world.issuing.token(&header, &claims("acme"));
+    let own = world.token_issuer.token(&header, &claims("acme"));
     for _ in 0..attempts() {
         let mut header = header.clone();
         let mut claims = claims(OTHER);
-        let mut signer = &world.issuing;
+        let mut signer = &world.token_issuer;
         match random.below(8) {
             0 => {
                 header["alg"] = json!(random.pick(&["none", "None", "HS256", "RS256", "ES256", "PS512", ""]));
@@ -430,13 +423,13 @@ async fn no_token_but_a_true_one_opens_anything() {
         }
         let mut token = signer.token(&header, &claims);
         match random.below(4) {
-            // One's own signature under the other's claims, and the other way round.
+            // The attacker's signature under the other's claims, and the other way round.
             0 => token = splice(&token, &own),
-            1 => token = splice(&own, &true_one),
+            1 => token = splice(&own, &valid),
             _ => {}
         }
         world.attempt(&[401, 403], "GET", uri, &token, &[], "").await;
-        // A true token of one's own stays with one's own.
+        // The attacker's valid token gives access to the attacker's tenant only.
         let named = [("x-mailgauge-tenant", OTHER)];
         world.attempt(&[403], "GET", uri, &own, &named, "").await;
         world.attempt(&OWN_OR_REFUSED, "GET", random.pick(&READS), &own, &[], "").await;
@@ -450,7 +443,7 @@ fn splice(message: &str, signature: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_path_and_no_cache_leads_to_another_tenant() {
+async fn paths_and_caches_do_not_reach_another_tenant() {
     let (world, mut random) = (Box::pin(World::new()).await, Random(5));
     for _ in 0..attempts() {
         let key = &world.own[random.below(2)];
@@ -470,8 +463,8 @@ async fn no_path_and_no_cache_leads_to_another_tenant() {
         ]);
         let method = random.pick(&["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]);
         world.attempt(&REFUSED, method, uri, key, &[], "").await;
-        // The tag of the other's answer is no proof of having it.
-        let known = [("if-none-match", world.tag.as_str())];
+        // Knowing the ETag of the other's answer must not get a 304.
+        let known = [("if-none-match", world.etag.as_str())];
         let uri = "/v1/metrics?metrics=sends&group_by=campaign&limit=1&from=-2h";
         world.attempt(&[200], "GET", uri, key, &known, "").await;
     }

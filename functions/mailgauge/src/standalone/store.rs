@@ -1,7 +1,7 @@
-//! Where everything is kept: an embedded store in a folder, or a DynamoDB table.
+//! The store of the local process: embedded in a folder, or a DynamoDB table.
 //!
-//! A folder is ours alone while we have it open; a table belongs to a deployment that counts at the same time, so nobody's lease may be
-//! ended there and expiry is left to DynamoDB.
+//! A folder is locked while it is open. A table belongs to a deployment that counts at the same time, so no lease may be ended there, and
+//! DynamoDB itself drops expired items.
 
 #[cfg(feature = "aws")]
 use adapters::aws::dynamodb::DynamoStore;
@@ -9,18 +9,18 @@ use adapters::embedded::EmbeddedStore;
 use event::Timestamp;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
 
-/// A store of either kind.
-pub enum Place {
-    /// In a folder.
+/// The store of a folder or of a deployment.
+pub enum StandaloneStore {
+    /// A folder.
     Folder(EmbeddedStore),
-    /// In a table.
+    /// A table.
     #[cfg(feature = "aws")]
     Table(DynamoStore),
 }
 
-impl Place {
-    /// Whether no other process can be writing.
-    pub const fn is_ours_alone(&self) -> bool {
+impl StandaloneStore {
+    /// Whether no other process can write to it.
+    pub const fn is_exclusive(&self) -> bool {
         match self {
             Self::Folder(_) => true,
             #[cfg(feature = "aws")]
@@ -28,7 +28,7 @@ impl Place {
         }
     }
 
-    /// Why the last write failed, if none has succeeded since. Always `None` for a table, where each call succeeds or fails on its own.
+    /// Why the last write failed, unless one has succeeded since. Always `None` for a table, which reports each failure by itself.
     pub fn fault(&self) -> Option<String> {
         match self {
             Self::Folder(store) => store.fault(),
@@ -37,7 +37,7 @@ impl Place {
         }
     }
 
-    /// If the last write failed, checks with a test write whether writing works again.
+    /// After a failed write, tests whether writing works again.
     pub async fn recover(&self) -> Result<(), StoreError> {
         match self {
             Self::Folder(store) => store.recover().await,
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// Removes what has expired, where nothing else does.
+    /// Removes expired items, if the store does not do so by itself.
     pub async fn drop_expired(&self, now: Timestamp) -> Result<(), StoreError> {
         match self {
             Self::Folder(store) => store.drop_expired(now).await.map(|_| ()),
@@ -56,7 +56,7 @@ impl Place {
     }
 }
 
-impl Store for Place {
+impl Store for StandaloneStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
         match self {
             Self::Folder(store) => store.get(keys).await,

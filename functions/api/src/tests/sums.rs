@@ -1,8 +1,7 @@
-//! Parts sum to the whole, asked through the router: groups to all of them, hours to days of any length, parts of a range to the
-//! range; and rates by the time of sending are shares.
+//! Properties of answers through the router: groups sum to the total, hours to days of any length, and parts of a range to the range;
+//! rates by the time of sending are fractions.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,7 +9,6 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use event::{ShardId, Timestamp};
 use pipeline::directory::credentials::{self, ApiKey, Grant};
-use pipeline::history::compaction;
 use pipeline::memory::MemoryStore;
 use pipeline::testing::counting::{self, At};
 use proptest::prelude::*;
@@ -18,17 +16,14 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use simulator::{Plan, Simulation};
 use tower::ServiceExt as _;
-use web::home::{Home, Uses};
 use web::{HttpsFetch, Settings};
-
-use crate::intake::Stream;
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAYS: u32 = 4;
 /// Four days about the end of summer time in Europe, 2025-10-26, and about its beginning, 2026-03-29.
 const STARTS: [i64; 2] = [1_761_264_000_000, 1_774_569_600_000];
-/// Those that add up over any parts.
+/// The counts that add up over any partition.
 const COUNTS: [&str; 14] = [
     "sends",
     "deliveries",
@@ -49,7 +44,7 @@ const DIMENSIONS: [&str; 6] =
     ["provider", "campaign", "segment", "recipient_domain", "sending_domain", "tenant"];
 const RATES: [&str; 5] = ["delivery_rate", "bounce_rate", "complaint_rate", "open_rate", "delay_rate"];
 
-/// Four days of mail of several tenants.
+/// Four days of simulated mail of three tenants.
 struct World {
     runtime: tokio::runtime::Runtime,
     router: Router,
@@ -82,21 +77,13 @@ impl World {
         let clock = At(Timestamp::from_millis(start_ms + i64::from(DAYS) * 24 * HOUR_MS));
         let key = ApiKey::from_random([1; 32]);
         runtime.block_on(credentials::add(&store, &key, Grant::Operator, "test", clock.0, None)).unwrap();
-        let home = Home {
-            store,
-            clock,
-            history: compaction::Settings::default(),
-            tags: Vec::new(),
-            intake: Stream,
-            threads: NonZeroUsize::MIN,
-            uses: Uses::default(),
-        };
+        let service = super::service(store, clock);
         let settings = Settings { requests_per_second: Some(u32::MAX), ..Settings::default() };
-        let router = web::router(Arc::new(home), HttpsFetch::default(), settings);
+        let router = web::router(Arc::new(service), HttpsFetch::default(), settings);
         Self { runtime, router, key: key.reveal().to_owned(), start: start_ms }
     }
 
-    /// The rows of an answer. What its limit leaves out is among them, as `(other)`.
+    /// The rows of an answer, including `(other)` for the groups that its limit leaves out.
     fn rows(&self, query: &Value) -> Vec<Value> {
         let request = Request::post("/v1/query")
             .header("authorization", format!("Bearer {}", self.key))
@@ -106,18 +93,18 @@ impl World {
     }
 
     fn answer(&self, request: Request<Body>) -> Value {
-        let asked = format!("{request:?}");
+        let described = format!("{request:?}");
         let (status, text) = self.runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let status = response.status();
             (status, to_bytes(response.into_body(), usize::MAX).await.unwrap())
         });
         let answer: Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(status, 200, "{asked}: {answer}");
+        assert_eq!(status, 200, "{described}: {answer}");
         answer
     }
 
-    /// The sum of each count over all rows, whatever they are by.
+    /// The sum of each count over all rows.
     fn sums(&self, query: &Value) -> Vec<i64> {
         let mut sums = vec![0; COUNTS.len()];
         for row in self.rows(query) {
@@ -132,31 +119,31 @@ impl World {
         Timestamp::from_millis(self.start + i64::from(minutes) * MINUTE_MS).to_string()
     }
 
-    fn query(&self, asked: &Asked, from: u32, to: u32) -> Value {
+    fn query(&self, question: &Question, from: u32, to: u32) -> Value {
         json!({
             "metrics": COUNTS,
             "from": self.at(from),
             "to": self.at(to),
             "granularity": "total",
-            "basis": asked.basis,
-            "filter": asked.filter,
+            "basis": question.basis,
+            "filter": question.filter,
         })
     }
 }
 
-/// A question, but for its range and its parts.
+/// A query without its range and its groups.
 #[derive(Clone, Debug)]
-struct Asked {
+struct Question {
     basis: &'static str,
     filter: Value,
 }
 
 /// A filter that all mail passes.
-fn everything() -> Value {
+fn all_mail() -> Value {
     json!({ "dimension": "provider", "op": "ne", "value": "nobody" })
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn questions() -> impl Strategy<Value = Question> {
     let test = (select(&["gmail", "outlook", "yahoo", "apple"][..]), select(&["eq", "ne"][..]))
         .prop_map(|(value, op)| json!({ "dimension": "provider", "op": op, "value": value }));
     let filter = test.prop_recursive(2, 4, 2, |inner| {
@@ -167,12 +154,12 @@ fn asked() -> impl Strategy<Value = Asked> {
             inner.prop_map(|a| json!({ "not": a })),
         ]
     });
-    let filter = prop_oneof![Just(everything()), filter];
-    (select(&["event", "send"][..]), filter).prop_map(|(basis, filter)| Asked { basis, filter })
+    let filter = prop_oneof![Just(all_mail()), filter];
+    (select(&["event", "send"][..]), filter).prop_map(|(basis, filter)| Question { basis, filter })
 }
 
-/// Hours of a range, not empty.
-fn range() -> impl Strategy<Value = (u32, u32)> {
+/// Minutes where a range begins and ends, on whole hours; never empty.
+fn ranges() -> impl Strategy<Value = (u32, u32)> {
     (0..DAYS * 24, 1..DAYS * 24).prop_map(|(from, hours)| {
         let to = (from + hours).min(DAYS * 24);
         (from * 60, to * 60)
@@ -181,44 +168,44 @@ fn range() -> impl Strategy<Value = (u32, u32)> {
 
 #[test]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a range's minutes")]
-fn parts_sum_to_the_whole() {
+fn groups_buckets_and_parts_of_a_range_sum_to_the_total() {
     let world = World::new(STARTS[0]);
-    let all = world.sums(&world.query(&Asked { basis: "event", filter: everything() }, 0, DAYS * 24 * 60));
+    let all = world.sums(&world.query(&Question { basis: "event", filter: all_mail() }, 0, DAYS * 24 * 60));
     assert!(all[0] > 1000 && all.iter().filter(|&&sum| sum > 0).count() >= 9, "{all:?}");
     let cases = (
-        asked(),
-        range(),
+        questions(),
+        ranges(),
         subsequence(DIMENSIONS.to_vec(), 1..=3),
         select(&["total", "1h", "15m", "1d"][..]),
         1..400_u32,
         0.0..1.0_f64,
     );
     let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |((asked, (from, to), group_by, granularity, limit, cut) in cases)| {
-        let whole = world.query(&asked, from, to);
+    proptest!(config, |((question, (from, to), group_by, granularity, limit, cut) in cases)| {
+        let whole = world.query(&question, from, to);
         let sums = world.sums(&whole);
         let mut parts = whole.clone();
-        // Cohorts are kept by fewer dimensions; a range is widened to whole buckets.
-        let kept = |name: &&str| asked.basis == "event" || ["provider", "campaign", "tenant"].contains(name);
+        // Cohorts are stored by fewer dimensions, and the range of a query is widened to whole buckets.
+        let kept = |name: &&str| question.basis == "event" || ["provider", "campaign", "tenant"].contains(name);
         parts["group_by"] = json!(group_by.into_iter().filter(kept).collect::<Vec<_>>());
         let whole_days = from % 1440 == 0 && to % 1440 == 0;
         let fits = match granularity {
             "1d" => whole_days,
-            "15m" => asked.basis == "event",
+            "15m" => question.basis == "event",
             _ => true,
         };
         parts["granularity"] = json!(if fits { granularity } else { "1h" });
-        // Without groups a limit is one on buckets.
+        // Without groups the limit would cut off buckets.
         if !parts["group_by"].as_array().unwrap().is_empty() {
             parts["limit"] = json!(limit);
         }
         prop_assert_eq!(&world.sums(&parts), &sums, "{}", parts);
-        // At a minute by the event's own time; cohorts go by whole hours.
-        let step = if asked.basis == "send" { 60 } else { 1 };
+        // By event time a range can be cut at any minute; cohorts are stored by the hour.
+        let step = if question.basis == "send" { 60 } else { 1 };
         let middle = from + (f64::from((to - from) / step) * cut) as u32 * step;
         if middle > from {
-            let left = world.sums(&world.query(&asked, from, middle));
-            let right = world.sums(&world.query(&asked, middle, to));
+            let left = world.sums(&world.query(&question, from, middle));
+            let right = world.sums(&world.query(&question, middle, to));
             let both: Vec<i64> = left.iter().zip(&right).map(|(left, right)| left + right).collect();
             prop_assert_eq!(both, sums, "cut at {}", middle);
         }
@@ -226,7 +213,7 @@ fn parts_sum_to_the_whole() {
 }
 
 #[test]
-fn a_day_is_the_sum_of_its_hours_be_they_23_24_or_25() {
+fn day_of_23_24_or_25_hours_is_the_sum_of_its_hours() {
     for (start, zone, lengths) in [
         (STARTS[0], "Europe/Berlin", [24, 24, 25]),
         (STARTS[1], "Europe/Berlin", [24, 24, 23]),
@@ -235,7 +222,7 @@ fn a_day_is_the_sum_of_its_hours_be_they_23_24_or_25() {
         let world = World::new(start);
         for basis in ["event", "send"] {
             if basis == "send" && zone == "Asia/Kolkata" {
-                // Cohorts are kept by the hour, which a day there does not begin with.
+                // Cohorts are stored by the hour, and days in India begin at half past.
                 continue;
             }
             let days = world.rows(&json!({
@@ -246,8 +233,8 @@ fn a_day_is_the_sum_of_its_hours_be_they_23_24_or_25() {
             let mut seen = Vec::new();
             for (day, pair) in days.iter().zip(times.windows(2)) {
                 let minutes = |at: i64| u32::try_from(((at - world.start) / MINUTE_MS).max(0)).unwrap();
-                let asked = Asked { basis, filter: everything() };
-                let mut hours = world.query(&asked, minutes(pair[0]), minutes(pair[1]));
+                let question = Question { basis, filter: all_mail() };
+                let mut hours = world.query(&question, minutes(pair[0]), minutes(pair[1]));
                 hours["granularity"] = json!(if basis == "send" { "1h" } else { "1m" });
                 let counts: Vec<i64> =
                     COUNTS.iter().map(|count| day["metrics"][count].as_i64().unwrap()).collect();
@@ -262,7 +249,7 @@ fn a_day_is_the_sum_of_its_hours_be_they_23_24_or_25() {
 }
 
 #[test]
-fn a_tenant_is_answered_by_its_own_days_and_names() {
+fn answers_use_the_tenants_own_time_zone_and_tag_names() {
     let world = World::new(STARTS[0]);
     let bearer = format!("Bearer {}", world.key);
     let tenants = Request::get("/v1/tenants").header("authorization", &bearer).body(Body::empty());
@@ -292,7 +279,7 @@ fn a_tenant_is_answered_by_its_own_days_and_names() {
 }
 
 #[test]
-fn rates_by_the_time_of_sending_are_shares() {
+fn rates_by_the_time_of_sending_are_fractions() {
     let world = World::new(STARTS[0]);
     let mut seen = BTreeMap::new();
     for granularity in ["total", "1h", "1d"] {
@@ -312,7 +299,7 @@ fn rates_by_the_time_of_sending_are_shares() {
 }
 
 #[test]
-fn an_overview_shares_out_what_there_is() {
+fn shares_in_the_overview_sum_to_one() {
     let world = World::new(STARTS[0]);
     let request = Request::get("/v1/overview?from=-4d")
         .header("authorization", format!("Bearer {}", world.key))
@@ -325,8 +312,8 @@ fn an_overview_shares_out_what_there_is() {
     for share in ["share_of_sends", "share_of_hard_bounces"] {
         assert!((sum(share) - 1.0).abs() < 1e-9, "{share}: {overview}");
     }
-    assert!(tenants[0]["share_of_complaints"].is_null(), "there are none to share");
-    let whole = world.sums(&world.query(&Asked { basis: "event", filter: everything() }, 0, DAYS * 24 * 60));
+    assert!(tenants[0]["share_of_complaints"].is_null(), "nobody complained");
+    let whole = world.sums(&world.query(&Question { basis: "event", filter: all_mail() }, 0, DAYS * 24 * 60));
     assert!((sum("sends") - whole[0] as f64).abs() < 0.5);
 }
 

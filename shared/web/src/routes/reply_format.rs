@@ -1,6 +1,7 @@
-//! An answer in the form that the client asks for: JSON, CSV for spreadsheets, or one JSON object a line.
+//! An answer in the format that the client accepts: JSON, CSV for spreadsheets, or one JSON object a line.
 //!
-//! Where rows stand alone, what else the answer says is in headers. Values come from mail: none of them begins a formula.
+//! CSV and lines hold rows only, so the metadata that clients need is in headers. Values come from mail, so a CSV cell must never begin
+//! like a formula of a spreadsheet program.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
@@ -8,32 +9,30 @@ use cells::csv;
 use cells::query::{Answer, Granularity};
 use serde_json::Value;
 
-use crate::backend::Unavailable;
-
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-mailgauge-next-cursor");
 const COMPLETE_UNTIL: HeaderName = HeaderName::from_static("x-mailgauge-complete-until");
 
-/// A form of answers.
+/// A format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The whole of it.
+pub(super) enum ReplyFormat {
+    /// Rows and metadata.
     Json,
-    /// A header, then a line for each row.
+    /// A header line, then a line for each row.
     Csv,
     /// An object for each row.
-    Lines,
+    JsonLines,
 }
 
-impl Form {
-    /// The first form named that there is; JSON if none is.
-    pub(crate) fn asked_for(headers: &HeaderMap) -> Self {
-        let accepted =
-            headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        let named = accepted.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-        for name in named {
+impl ReplyFormat {
+    /// The first format that `Accept` names and that exists; JSON if it names none. Weights (`q=`) are not evaluated: clients that ask
+    /// for CSV name it first.
+    pub(super) fn accepted_by(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let names = accept.into_iter().flat_map(|accept| accept.split(','));
+        for name in names.map(|range| range.split_once(';').map_or(range, |(name, _)| name).trim()) {
             match name {
                 "text/csv" => return Self::Csv,
-                "application/x-ndjson" | "application/jsonl" => return Self::Lines,
+                "application/x-ndjson" | "application/jsonl" => return Self::JsonLines,
                 "application/json" | "*/*" => return Self::Json,
                 _ => {}
             }
@@ -45,39 +44,54 @@ impl Form {
         match self {
             Self::Json => "application/json",
             Self::Csv => "text/csv; charset=utf-8",
-            Self::Lines => "application/x-ndjson",
+            Self::JsonLines => "application/x-ndjson",
         }
     }
 
-    /// The answer in this form.
-    pub(crate) fn write(self, answer: &Answer) -> Result<Response, Unavailable> {
-        let failed =
-            |error: serde_json::Error| Unavailable { operation: "writing the answer", source: error.into() };
+    /// Writes the answer in this format.
+    pub(super) fn write(self, answer: &Answer) -> Result<Response, serde_json::Error> {
         let content_type = [(header::CONTENT_TYPE, self.content_type())];
-        if self == Self::Json {
-            return Ok((content_type, answer.to_json().map_err(failed)?).into_response());
-        }
-        let whole = serde_json::to_value(answer).map_err(failed)?;
-        let rows = whole["rows"].as_array().map_or(&[][..], Vec::as_slice);
-        let text = match self {
-            Self::Csv => table(&Columns::of(answer), rows),
-            Self::Lines | Self::Json => {
-                rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect()
+        match self {
+            Self::Json => Ok((content_type, answer.to_json()?).into_response()),
+            Self::Csv => {
+                let written = Written::of(answer)?;
+                let text = table(&Columns::of(answer), written.rows());
+                Ok(written.add_headers((content_type, text).into_response()))
             }
-        };
-        let mut response = (content_type, text).into_response();
-        for (name, value) in
-            [(NEXT_CURSOR, &whole["meta"]["next_cursor"]), (COMPLETE_UNTIL, &whole["meta"]["complete_until"])]
-        {
-            if let Some(value) = value.as_str().and_then(|value| HeaderValue::from_str(value).ok()) {
-                response.headers_mut().insert(name, value);
+            Self::JsonLines => {
+                let written = Written::of(answer)?;
+                let text: String =
+                    written.rows().iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
+                Ok(written.add_headers((content_type, text).into_response()))
             }
         }
-        Ok(response)
     }
 }
 
-/// What the columns of a table are.
+/// The JSON form of an answer, read back: the only way to its rows as clients see them, since an answer only writes itself as JSON.
+struct Written(Value);
+
+impl Written {
+    fn of(answer: &Answer) -> Result<Self, serde_json::Error> {
+        serde_json::to_value(answer).map(Self)
+    }
+
+    fn rows(&self) -> &[Value] {
+        self.0["rows"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    fn add_headers(&self, mut response: Response) -> Response {
+        for (name, member) in [(NEXT_CURSOR, "next_cursor"), (COMPLETE_UNTIL, "complete_until")] {
+            let value = self.0["meta"][member].as_str();
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// The columns of a CSV table.
 struct Columns {
     has_time: bool,
     groups: Vec<String>,
@@ -114,6 +128,7 @@ fn table(columns: &Columns, rows: &[Value]) -> String {
     text
 }
 
+/// Lines end with CRLF. Source: RFC 4180.
 fn line(text: &mut String, cells: impl Iterator<Item = String>) {
     let cells: Vec<String> = cells.collect();
     text.push_str(&cells.join(","));
@@ -135,22 +150,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_form_named_that_there_is_wins() {
+    fn the_first_known_format_in_accept_wins() {
         for (accept, expected) in [
-            ("", Form::Json),
-            ("text/csv", Form::Csv),
-            ("text/html, text/csv;q=0.9, */*", Form::Csv),
-            ("*/*, text/csv", Form::Json),
-            ("application/x-ndjson", Form::Lines),
-            ("image/png", Form::Json),
+            ("", ReplyFormat::Json),
+            ("text/csv", ReplyFormat::Csv),
+            ("text/html, text/csv;q=0.9, */*", ReplyFormat::Csv),
+            ("*/*, text/csv", ReplyFormat::Json),
+            ("application/x-ndjson", ReplyFormat::JsonLines),
+            ("image/png", ReplyFormat::Json),
         ] {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(Form::asked_for(&headers), expected, "{accept}");
+            assert_eq!(ReplyFormat::accepted_by(&headers), expected, "{accept}");
         }
     }
 
     #[test]
-    fn a_row_is_a_line_and_nothing_in_it_is_a_formula() {
+    fn each_row_is_a_line_and_no_cell_begins_a_formula() {
         let columns = Columns {
             has_time: true,
             groups: vec!["campaign".to_owned()],

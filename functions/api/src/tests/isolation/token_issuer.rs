@@ -1,4 +1,4 @@
-//! An issuer of tokens made up for the attempts: one key, and no other address is visited.
+//! A token issuer for tests: it has one key, and a visit to any address but its own fails the test.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use web::{CertificateUrl, Fetch, FetchError, IssuerUrl, SubscribeUrl};
 
-/// Who issues tokens: one key, and no other address.
+/// A token issuer with one Ed25519 key.
 #[derive(Clone)]
-pub(super) struct Issuing(Arc<Ed25519KeyPair>);
+pub(super) struct TokenIssuer(Arc<Ed25519KeyPair>);
 
-impl Issuing {
+impl TokenIssuer {
     pub(super) const URL: &str = "https://id.example.com";
 
     pub(super) fn new(seed: u8) -> Self {
@@ -28,7 +28,7 @@ impl Issuing {
     }
 }
 
-impl Fetch for Issuing {
+impl Fetch for TokenIssuer {
     async fn certificate(&self, _: &CertificateUrl) -> Result<Bytes, FetchError> {
         Err(FetchError { what: "a certificate", source: "none".into() })
     }

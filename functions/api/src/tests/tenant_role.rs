@@ -1,5 +1,5 @@
-//! A tenant's questions under the policy that `infra` offers for its role: all of them are answered, and whatever else is asked of the
-//! table with those rights is refused.
+//! The IAM policy that `infra` offers for a tenant's own role: with it every query of the tenant is answered, and every other access to the
+//! table is denied.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreEr
 use pipeline::testing::counting;
 use serde_json::Value;
 
-const POLICY: &str = include_str!("../../../infra/tenant-reader-policy.json");
+const POLICY: &str = include_str!("../../../../infra/tenant-reader-policy.json");
 const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
-/// A store behind the policy, for a role with the tag of one tenant.
-struct Fenced {
+/// A store as seen by a role under the policy that is tagged with one tenant.
+struct PolicyStore {
     store: Arc<MemoryStore>,
     allowed: Vec<String>,
     actions: Vec<String>,
 }
 
-impl Fenced {
+impl PolicyStore {
     fn new(store: &Arc<MemoryStore>, tenant: &str) -> Self {
         let policy: Value = serde_json::from_str(POLICY).unwrap();
         let statement = &policy["Statement"][0];
@@ -40,7 +40,7 @@ impl Fenced {
         }
     }
 
-    /// As IAM compares: `*` stands for anything.
+    /// Compares as IAM does: `*` at the end stands for any text.
     fn check<'a>(
         &self,
         action: &str,
@@ -64,7 +64,7 @@ impl Fenced {
     }
 }
 
-impl Store for Fenced {
+impl Store for PolicyStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
         self.check("BatchGetItem", keys.iter().map(|key| key.partition.as_str()))?;
         self.store.get(keys).await
@@ -88,8 +88,8 @@ impl Store for Fenced {
     }
 }
 
-/// Sends of a tenant as its role sees them, or the refusal.
-async fn sends(store: &Fenced, scope: Scope, granularity: &str) -> Result<u64, String> {
+/// The sends of a tenant as the role sees them, or the refusal.
+async fn sends(store: &PolicyStore, scope: Scope, granularity: &str) -> Result<u64, String> {
     let pairs = [
         ("metrics", "sends"),
         ("from", "2025-11-13T00:00:00Z"),
@@ -109,21 +109,21 @@ async fn sends(store: &Fenced, scope: Scope, granularity: &str) -> Result<u64, S
 }
 
 #[tokio::test]
-async fn a_role_reads_its_tenant_and_nothing_of_any_other() {
+async fn role_reads_its_own_tenant_and_no_other() {
     let store = Arc::new(MemoryStore::new());
     let mail = |tenant: &str, number: u32| {
         format!(
             r#"{{"eventType":"Send","mail":{{"timestamp":"2025-11-13T02:00:00Z","messageId":"{tenant}{number}","source":"a@a.example","destination":["b@b.example"],"tags":{{"tenant":["{tenant}"]}}}},"send":{{}}}}"#
         )
     };
-    // Names that begin alike must not open each other.
+    // A name that is a prefix of another must not give access to it.
     let mails = [("acme", 3), ("acme2", 5), ("globex", 7)];
     let lines: Vec<String> =
         mails.iter().flat_map(|&(tenant, sent)| (0..sent).map(move |number| mail(tenant, number))).collect();
     let shard = ShardId::new("shard-1").unwrap();
     counting::count(&store, &shard, 1, lines.join("\n").as_bytes(), NOW).await.unwrap();
-    for folded in [false, true] {
-        if folded {
+    for is_compacted in [false, true] {
+        if is_compacted {
             let mut id = 100;
             let attempt = || {
                 id += 1;
@@ -136,7 +136,7 @@ async fn a_role_reads_its_tenant_and_nothing_of_any_other() {
                 .unwrap();
         }
         for (tenant, sent) in mails {
-            let role = Fenced::new(&store, tenant);
+            let role = PolicyStore::new(&store, tenant);
             for granularity in ["1m", "1h", "total"] {
                 let own = Scope::Tenant(TenantId::new(tenant).unwrap());
                 assert_eq!(sends(&role, own, granularity).await, Ok(sent.into()), "{tenant}");

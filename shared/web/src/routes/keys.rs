@@ -1,0 +1,209 @@
+//! `/v1/tenants/{id}/keys`: a tenant's API keys. For operators.
+//!
+//! A key is in the reply that made it and nowhere else. Expired and revoked keys stay in the list.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use event::{TenantId, Timestamp};
+use pipeline::directory::credentials::{Credential, Grant};
+use pipeline::ports::{Clock, Store};
+use serde::{Deserialize, Serialize};
+
+use super::parameters::{Parameters, declared_tenant, invalid, read_nothing, read_request};
+use super::tenants::{self, BODY_BYTES, display_name, existing, tenant_id};
+use crate::auth::Operator;
+use crate::problem::{Problem, ProblemType};
+use crate::router::{Shared, Web};
+use crate::service::Intake;
+
+const MAX_DAYS: i64 = 3650;
+const MAX_OVERLAP_HOURS: i64 = 720;
+const DEFAULT_OVERLAP_HOURS: i64 = 24;
+const HOUR_MS: i64 = 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    name: String,
+    /// `read` and `rules` if left out.
+    scopes: Option<Vec<String>>,
+    /// The key never expires if left out.
+    expires_in_days: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    overlap_hours: Option<i64>,
+}
+
+/// A key as the API shows it. Times are RFC 3339.
+#[derive(Serialize)]
+pub(crate) struct KeyReply {
+    id: String,
+    name: String,
+    scopes: &'static [&'static str],
+    created_at: String,
+    expires_at: Option<String>,
+    revoked_at: Option<String>,
+    /// In the reply that made the key, the key itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// A key in a list.
+#[derive(Serialize)]
+struct ListedKey {
+    #[serde(flatten)]
+    key: KeyReply,
+    /// Recorded once an hour; null if the key was never used.
+    last_used_at: Option<String>,
+}
+
+/// The reply of `GET /v1/tenants/{id}/keys`.
+#[derive(Serialize)]
+pub(crate) struct Keys {
+    keys: Vec<ListedKey>,
+}
+
+type KeyPath = Result<Path<(String, String)>, PathRejection>;
+
+/// `GET /v1/tenants/{id}/keys`.
+pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    _operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Parameters,
+) -> Result<Json<Keys>, Problem> {
+    parameters.finish("none")?;
+    let id = tenant_id(id)?;
+    existing(&web, &id).await?;
+    let keys = web.service.keys_of(&id).await?.into_iter().map(|(credential, last_used)| ListedKey {
+        key: KeyReply::of(credential),
+        last_used_at: last_used.map(|at| at.to_string()),
+    });
+    Ok(Json(Keys { keys: keys.collect() }))
+}
+
+/// `POST /v1/tenants/{id}/keys`.
+pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    operator: Operator,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<KeyReply>, Problem> {
+    let id = tenant_id(id)?;
+    let new: NewKey =
+        read_request(request, BODY_BYTES, r#"{"name":"dashboard","expires_in_days":90}"#).await?;
+    // `(unassigned)` is listed among the tenants, but only operators may read its numbers.
+    let id = declared_tenant("id", id.as_str())?;
+    let name = display_name("name", new.name)?;
+    let grant = grant(&id, new.scopes.as_deref())?;
+    let expires_at = match new.expires_in_days {
+        None => None,
+        Some(days @ 1..=MAX_DAYS) => Some(web.service.now().plus_millis(days * DAY_MS)),
+        Some(_) => {
+            return Err(invalid("expires_in_days", "is out of range")
+                .allowed(format!("1 to {MAX_DAYS}"))
+                .example("90"));
+        }
+    };
+    existing(&web, &id).await?;
+    web.service.record_audit(&operator.name, "key.add", id.as_str()).await?;
+    let (key, credential) = web.service.add_key(grant, &name, expires_at).await?;
+    Ok(Json(KeyReply { key: Some(key), ..KeyReply::of(credential) }))
+}
+
+/// `POST /v1/tenants/{id}/keys/{key}/rotate`: makes a new key like the old one, which ends after an overlap.
+pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    operator: Operator,
+    path: KeyPath,
+    request: Request,
+) -> Result<Json<KeyReply>, Problem> {
+    let (tenant, old) = existing_key(&web, path).await?;
+    let rotation: Rotation = read_request(request, BODY_BYTES, r#"{"overlap_hours":24}"#).await?;
+    // A key for a reserved name, from before names were reserved, must not be renewed.
+    declared_tenant("id", tenant.as_str())?;
+    let hours = rotation.overlap_hours.unwrap_or(DEFAULT_OVERLAP_HOURS);
+    if !(0..=MAX_OVERLAP_HOURS).contains(&hours) {
+        return Err(invalid("overlap_hours", "is out of range")
+            .allowed(format!("0 to {MAX_OVERLAP_HOURS}"))
+            .example("24"));
+    }
+    let now = web.service.now();
+    if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
+        return Err(Problem::new(
+            ProblemType::Conflict,
+            "this key has expired or was revoked; make a new one",
+        ));
+    }
+    // The new key lives as long from now as the old one did from its creation.
+    let lifetime_ms = old.expires_at.map(|at| at.millis_since(old.created_at));
+    let expires_at = lifetime_ms.map(|lifetime_ms| now.plus_millis(lifetime_ms));
+    web.service.record_audit(&operator.name, "key.rotate", &old.id).await?;
+    // The new key comes first: if making it fails, the old one must go on.
+    let (key, credential) = web.service.add_key(old.grant, &old.name, expires_at).await?;
+    web.service.expire_key(&old.id, now.plus_millis(hours * HOUR_MS)).await?;
+    Ok(Json(KeyReply { key: Some(key), ..KeyReply::of(credential) }))
+}
+
+/// `DELETE /v1/tenants/{id}/keys/{key}`: revokes a key at once.
+pub(crate) async fn revoke<S: Store, C: Clock, I: Intake>(
+    State(web): State<Shared<S, C, I>>,
+    operator: Operator,
+    path: KeyPath,
+    request: Request,
+) -> Result<Json<KeyReply>, Problem> {
+    read_nothing(request).await?;
+    let (_, key) = existing_key(&web, path).await?;
+    web.service.record_audit(&operator.name, "key.revoke", &key.id).await?;
+    web.service.revoke_key(&key.id).await?.map(|key| Json(KeyReply::of(key))).ok_or_else(not_found)
+}
+
+impl KeyReply {
+    fn of(credential: Credential) -> Self {
+        let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        Self {
+            scopes: credential.grant.scopes(),
+            id: credential.id,
+            name: credential.name,
+            created_at: credential.created_at.to_string(),
+            expires_at: text(credential.expires_at),
+            revoked_at: text(credential.revoked_at),
+            key: None,
+        }
+    }
+}
+
+/// The key in the path, with its tenant. The key of another tenant gets the same 404 as one that does not exist.
+async fn existing_key<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
+    path: KeyPath,
+) -> Result<(TenantId, Credential), Problem> {
+    let Path((id, key)) = path.map_err(|_| not_found())?;
+    let id = TenantId::new(&id).map_err(|_| tenants::not_found())?;
+    existing(web, &id).await?;
+    let found = web.service.keys_of(&id).await?.into_iter().find(|(credential, _)| credential.id == key);
+    found.map(|(credential, _)| (id, credential)).ok_or_else(not_found)
+}
+
+fn not_found() -> Problem {
+    Problem::new(ProblemType::NotFound, "no such key of this tenant; GET /v1/tenants/{id}/keys lists them")
+}
+
+/// What a key with these scopes grants.
+fn grant(tenant: &TenantId, scopes: Option<&[String]>) -> Result<Grant, Problem> {
+    let Some(scopes) = scopes else { return Ok(Grant::Tenant(tenant.clone())) };
+    let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
+    let are_known = scopes.iter().all(|scope| scope == "read" || scope == "rules");
+    match (are_known && has("read"), has("rules")) {
+        (true, true) => Ok(Grant::Tenant(tenant.clone())),
+        (true, false) => Ok(Grant::Reader(tenant.clone())),
+        (false, _) => Err(invalid("scopes", "cannot be given to a tenant's key")
+            .allowed("read, or read and rules")
+            .example("[\"read\"]")),
+    }
+}

@@ -1,0 +1,55 @@
+//! Making, listing and ending API keys.
+
+use event::{TenantId, Timestamp};
+use pipeline::directory::credentials::{self, ApiKey, Credential, CredentialError, Grant};
+use pipeline::ports::{Clock, Store};
+
+use super::{During as _, Refusal, Service};
+
+impl<S: Store, C: Clock, I> Service<S, C, I> {
+    /// The keys of a tenant, including expired and revoked ones, each with the time it was last used, as far as recorded.
+    pub(crate) async fn keys_of(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<(Credential, Option<Timestamp>)>, Refusal> {
+        const OPERATION: &str = "listing keys";
+        let mut keys = credentials::list(&self.store).await.during(OPERATION)?;
+        keys.retain(|key| key.grant.tenant() == Some(tenant));
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        let last_used = credentials::uses(&self.store, &ids).await.during(OPERATION)?;
+        Ok(keys.into_iter().zip(last_used).collect())
+    }
+
+    /// Makes a key. The first part of the result is the key itself, which is stored nowhere.
+    pub(crate) async fn add_key(
+        &self,
+        grant: Grant,
+        name: &str,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(String, Credential), Refusal> {
+        const OPERATION: &str = "making a key";
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).during(OPERATION)?;
+        let key = ApiKey::from_random(random);
+        let added = credentials::add(&self.store, &key, grant, name, self.now(), expires_at).await;
+        Ok((key.reveal().to_owned(), added.during(OPERATION)?))
+    }
+
+    /// Lets a key expire at `at`, unless it expires sooner anyway; `None` if there is no such key.
+    pub(crate) async fn expire_key(&self, id: &str, at: Timestamp) -> Result<Option<Credential>, Refusal> {
+        known(credentials::expire(&self.store, id, at).await).during("ending a key")
+    }
+
+    /// Revokes a key at once; `None` if there is no such key.
+    pub(crate) async fn revoke_key(&self, id: &str) -> Result<Option<Credential>, Refusal> {
+        known(credentials::revoke(&self.store, id, self.now()).await).during("revoking a key")
+    }
+}
+
+fn known(changed: Result<Credential, CredentialError>) -> Result<Option<Credential>, CredentialError> {
+    match changed {
+        Ok(credential) => Ok(Some(credential)),
+        Err(CredentialError::Unknown) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,45 @@
+//! The alert rules of one tenant, and trying rules on its past.
+
+use detection::{Change, Detector, Rules};
+use event::{Minute, TenantId};
+use pipeline::alerting::detection_run;
+use pipeline::alerting::detection_run::counts::Width;
+use pipeline::directory::rules::{self, OwnRules};
+use pipeline::ports::{Clock, Store};
+
+use super::{During as _, Refusal, Service};
+
+impl<S: Store, C: Clock, I> Service<S, C, I> {
+    /// The operator's rules.
+    pub(crate) async fn operator_rules(&self) -> Result<Rules, Refusal> {
+        rules::of_operator(&self.store).await.during("reading rules")
+    }
+
+    /// A tenant's own rules; empty if it has set none.
+    pub(crate) async fn own_rules(&self, tenant: &TenantId) -> Result<OwnRules, Refusal> {
+        rules::of_tenant(&self.store, tenant).await.during("reading rules")
+    }
+
+    /// The operator's rules with `own` put before them, as detection evaluates a tenant's mail.
+    pub(crate) async fn rules_with(&self, tenant: &TenantId, own: &OwnRules) -> Result<Rules, Refusal> {
+        let mut rules = self.operator_rules().await?;
+        own.put_into(&mut rules, tenant.as_str());
+        Ok(rules)
+    }
+
+    /// Every change of an alert that detection would have reported about a tenant in `range` under these rules.
+    pub(crate) async fn backtest(
+        &self,
+        tenant: &TenantId,
+        rules: Rules,
+        range: (Minute, Minute),
+    ) -> Result<Vec<Change>, Refusal> {
+        let width = Width::FiveMinutes;
+        let mut detector = Detector::new(width.minutes(), rules);
+        let tenants = [tenant.clone()];
+        let (history, now) = (&self.settings.history, self.now());
+        detection_run::backtest(&self.store, history, &tenants, range, width, &mut detector, now)
+            .await
+            .during("a back-test")
+    }
+}

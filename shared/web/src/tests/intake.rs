@@ -1,0 +1,125 @@
+//! The clock and the intake of tests: events are counted by the real step, unless the intake is busy.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::Bytes;
+use event::{HashKey, SequenceNumber, ShardId, Timestamp};
+use pipeline::ledger::accumulate::EventFold;
+use pipeline::ledger::aggregate::{self, Attempt, Batch, Record};
+use pipeline::ledger::deduplication::Memory;
+use pipeline::ports::Clock;
+use pipeline::testing::counting::Turned;
+
+use super::store::TestStore;
+use crate::{IngestError, Ingested, Intake, Unavailable};
+
+/// A clock that a test sets.
+#[derive(Clone, Debug)]
+pub(super) struct TestClock(Arc<Mutex<Timestamp>>);
+
+impl TestClock {
+    pub(super) fn at(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    pub(super) fn set(&self, now: Timestamp) {
+        *self.0.lock().unwrap() = now;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// What the intake does with payloads. It always remembers those that it accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Counts them.
+    Counting,
+    /// Refuses them.
+    Busy,
+    /// Drops them: for bodies so large that counting them would take longer than all other tests together.
+    Dropping,
+}
+
+pub(super) struct TestIntake {
+    store: Arc<TestStore>,
+    clock: TestClock,
+    shard: ShardId,
+    mode: Mode,
+    counting: tokio::sync::Mutex<Counting>,
+    accepted: Mutex<Vec<Bytes>>,
+}
+
+struct Counting {
+    fold: EventFold<Turned>,
+    memory: Memory,
+    next: u64,
+}
+
+impl TestIntake {
+    /// Counts into a shard of its own. The deployment declares the tag `brand`.
+    pub(super) fn new(store: Arc<TestStore>, clock: TestClock, shard: &str, mode: Mode) -> Self {
+        let attribution = serde_json::from_str(r#"{"tags":["brand"]}"#).unwrap();
+        let fold = EventFold::new(attribution, HashKey::new([7; 16]), Turned);
+        let counting = Counting { fold, memory: Memory::default(), next: 1 };
+        Self {
+            store,
+            clock,
+            shard: ShardId::new(shard).unwrap(),
+            mode,
+            counting: tokio::sync::Mutex::new(counting),
+            accepted: Mutex::default(),
+        }
+    }
+
+    /// The payloads that were accepted, as they arrived.
+    pub(super) fn accepted(&self) -> Vec<Bytes> {
+        self.accepted.lock().unwrap().clone()
+    }
+}
+
+impl Intake for TestIntake {
+    async fn count(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
+        match self.mode {
+            Mode::Busy => return Err(IngestError::Busy { retry_after_s: 7 }),
+            Mode::Dropping => {
+                self.accepted.lock().unwrap().extend(payloads);
+                return Ok(Ingested::default());
+            }
+            Mode::Counting => {}
+        }
+        let mut counting = self.counting.lock().await;
+        let now = self.clock.now();
+        let Counting { fold, memory, next } = &mut *counting;
+        let numbered = (*next..).zip(&payloads);
+        let records = numbered
+            .map(|(number, data)| Record { sequence: SequenceNumber::from(number), arrived_at: now, data })
+            .collect();
+        let batch = Batch { shard: &self.shard, records };
+        let attempt = Attempt { id: *next, deadline: now.plus_millis(60_000) };
+        let settings = aggregate::Settings::default();
+        let committed =
+            aggregate::aggregate(&*self.store, &self.clock, &settings, fold, memory, &batch, attempt)
+                .await
+                .map_err(|error| Unavailable { operation: "counting", source: error.into() })?;
+        *next += payloads.len() as u64;
+        self.accepted.lock().unwrap().extend(payloads);
+        Ok(Ingested {
+            events: committed.totals.aggregated,
+            duplicates: committed.totals.duplicates,
+            ignored: committed.totals.ignored,
+            quarantined: committed.totals.quarantined,
+        })
+    }
+
+    fn oldest_unmerged(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn storage_fault(&self) -> Option<String> {
+        None
+    }
+}
