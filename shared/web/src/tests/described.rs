@@ -10,11 +10,11 @@ use super::*;
 const OTHER_PROTOCOLS: [&str; 6] =
     ["/v1/ingest/sns", "/v1/ingest/firehose", "/v1/ingest/eventbridge", "/healthz", "/readyz", "/metrics"];
 
-/// A call as the document describes it, for a tenant, key and alert that exist.
+/// A call as the document describes it. Ids in its path are those of a tenant, a key and an alert that exist.
 struct Call {
     method: String,
     path: String,
-    said: Value,
+    description: Value,
     schemas: Value,
 }
 
@@ -23,9 +23,14 @@ async fn all() -> Vec<Call> {
     let document = World::new().send(request).await.json();
     let mut calls = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, said) in methods.as_object().unwrap() {
-            let (method, said) = (method.to_uppercase(), said.clone());
-            calls.push(Call { method, path: path.clone(), said, schemas: document["components"].clone() });
+        for (method, description) in methods.as_object().unwrap() {
+            let (method, description) = (method.to_uppercase(), description.clone());
+            calls.push(Call {
+                method,
+                path: path.clone(),
+                description,
+                schemas: document["components"].clone(),
+            });
         }
     }
     assert!(calls.len() > 25, "{}", calls.len());
@@ -39,7 +44,7 @@ impl Call {
 
     /// Keys that may make the call.
     fn keys(&self) -> &'static [&'static str] {
-        match self.said["x-who"].as_str().unwrap() {
+        match self.description["x-who"].as_str().unwrap() {
             "any key that reads" | "anybody" => &[ACME],
             "keys with the scope rules, and operators" => &[ACME, OPERATOR],
             "keys that send events, and operators" => &[INGEST, OPERATOR],
@@ -48,7 +53,11 @@ impl Call {
     }
 
     fn parameters(&self) -> impl Iterator<Item = &Value> {
-        self.said["parameters"].as_array().unwrap().iter().filter(|parameter| parameter["in"] == "query")
+        self.description["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|parameter| parameter["in"] == "query")
     }
 
     /// The call's path and query string: `others`, and an example for every further parameter that is required.
@@ -63,19 +72,20 @@ impl Call {
         let kept = needed.filter(|(name, _)| others.iter().all(|(other, _)| other != name));
         let pairs: Vec<String> = kept
             .chain(others.iter().copied())
-            .map(|(name, value)| format!("{name}={}", coded(value)))
+            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
             .collect();
         format!("{path}?{}", pairs.join("&"))
     }
 
     /// The example of the JSON body, if the call has one.
     fn example(&self) -> Option<&Value> {
-        Some(&self.said["requestBody"]["content"]["application/json"]["example"]).filter(|it| !it.is_null())
+        Some(&self.description["requestBody"]["content"]["application/json"]["example"])
+            .filter(|it| !it.is_null())
     }
 
     /// The fields of the body that the document names.
     fn fields(&self) -> Map<String, Value> {
-        let shape = &self.said["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let shape = &self.description["requestBody"]["content"]["application/json"]["schema"]["$ref"];
         let name = shape.as_str().and_then(|shape| shape.rsplit('/').next()).unwrap_or_default();
         self.schemas["schemas"][name]["properties"].as_object().cloned().unwrap_or_default()
     }
@@ -91,14 +101,14 @@ impl Call {
 
     /// Whether a reply to a valid body is as expected: success, or the one failure that the fixed data causes.
     fn accepts(&self, reply: &Reply) -> bool {
-        let in_the_way = match (self.method.as_str(), self.path.as_str()) {
+        let expected_failure = match (self.method.as_str(), self.path.as_str()) {
             // The example's tenant exists already.
             ("POST", "/v1/tenants") => StatusCode::CONFLICT,
             // An example cannot carry a valid signature.
             ("POST", "/v1/ingest/sns") => StatusCode::FORBIDDEN,
             _ => StatusCode::OK,
         };
-        reply.status == StatusCode::OK || reply.status == in_the_way
+        reply.status == StatusCode::OK || reply.status == expected_failure
     }
 
     fn name(&self) -> String {
@@ -107,13 +117,13 @@ impl Call {
 }
 
 /// Percent-encodes a value for a query string.
-fn coded(value: &str) -> String {
+fn percent_encoded(value: &str) -> String {
     let bytes: Vec<String> = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
     bytes.concat()
 }
 
 /// The value of an example in an error: parsed JSON, or else the text itself.
-fn read(example: &Value) -> Option<Value> {
+fn example_value(example: &Value) -> Option<Value> {
     let text = example.as_str()?;
     Some(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
 }
@@ -129,7 +139,7 @@ async fn every_example_of_a_body_is_accepted_by_its_own_call() {
             for wrong in ["7", "{", "[]", r#"{"colour":"blue"}"#] {
                 let refused = call.make(key, call.uri(&[]).trim_end_matches('?'), wrong).await;
                 assert!(refused.status.is_client_error(), "{} {wrong}: {}", call.name(), refused.text());
-                let Some(example) = read(&refused.json()["example"]) else { continue };
+                let Some(example) = example_value(&refused.json()["example"]) else { continue };
                 let reply = call.with_body(key, &example).await;
                 assert!(call.accepts(&reply), "{} {example}: {}", call.name(), reply.text());
                 tried += 1;
@@ -160,7 +170,7 @@ async fn every_example_of_a_field_is_accepted_by_its_own_call() {
                 let mut body = example.clone();
                 body[&field] = value.clone();
                 let problem = call.with_body(call.keys()[0], &body).await.json();
-                let Some(example) = read(&problem["example"]) else { continue };
+                let Some(example) = example_value(&problem["example"]) else { continue };
                 // The example is a whole body, or the field's value.
                 if problem["parameter"].is_null() || example["metrics"].is_array() {
                     body = example;
@@ -218,7 +228,7 @@ async fn every_example_of_a_parameter_is_accepted_by_its_own_call() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_a_call_does_not_have_is_refused_by_name() {
+async fn unknown_parameter_is_refused_by_name() {
     let mut tried = 0;
     for call in all().await.iter().filter(|call| call.is_ours()) {
         let body = call.example().map(ToString::to_string).unwrap_or_default();
@@ -239,10 +249,10 @@ async fn a_parameter_that_a_call_does_not_have_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_field_that_a_body_does_not_have_is_refused_by_name() {
+async fn unknown_field_is_refused_by_name() {
     let mut tried = 0;
     for call in all().await.iter().filter(|call| call.is_ours() && call.method != "GET") {
-        if call.said["requestBody"]["content"].get("application/octet-stream").is_some() {
+        if call.description["requestBody"]["content"].get("application/octet-stream").is_some() {
             continue;
         }
         let mut body = call.example().cloned().unwrap_or(json!({}));
