@@ -12,7 +12,7 @@ use crate::standalone::Standalone;
 const RUN_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Runs detection again and again until the future is dropped. A failed run is logged, and the next one continues.
-pub async fn watch(standalone: Arc<Standalone>, routes: Routes, settings: Settings) {
+pub async fn detect(standalone: Arc<Standalone>, routes: Routes, settings: Settings) {
     let mut memory = Memory::default();
     let mut ticks = tokio::time::interval(RUN_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -100,3 +100,26 @@ async fn every_call_that_reads_the_store_gets_503_when_the_store_fails() {
         assert!(!reply.text().contains("secret"), "{uri}: {}", reply.text());
     }
 }
+
+#[tokio::test]
+async fn change_that_always_loses_the_race_is_a_conflict() {
+    const MAPPINGS: &str = "mappings";
+    let (alert, key) = (&seed().alert, &seed().spare_key);
+    for (partition, method, uri) in [
+        ("t#acme#a", "POST", format!("/v1/alerts/{alert}/acknowledge")),
+        (layout::CREDENTIALS, "DELETE", format!("/v1/tenants/acme/keys/{key}")),
+        (MAPPINGS, "PUT", "/v1/attribution".to_owned()),
+        (MAPPINGS, "PATCH", "/v1/attribution".to_owned()),
+    ] {
+        let world = World::in_condition(Condition::LosingRaces(partition));
+        let body = if partition == MAPPINGS { serde_json::json!({}) } else { Value::Null };
+        let reply = world.call(OPERATOR, method, &uri, body).await;
+        assert_eq!(
+            (reply.status, reply.problem()),
+            (StatusCode::CONFLICT, "conflict".to_owned()),
+            "{method} {uri}: {}",
+            reply.text()
+        );
+        assert!(reply.text().contains("try again"), "{}", reply.text());
+    }
+}

@@ -15,6 +15,8 @@ pub(super) enum Condition {
     Failing,
     /// Writes to this partition fail.
     RefusingWrites(&'static str),
+    /// Another process always changes items of this partition between a read and a conditional write.
+    LosingRaces(&'static str),
     /// Ranges are never read to the end, so keys can be checked but no query is answered.
     Stuck,
 }
@@ -64,7 +66,7 @@ impl TestStore {
 
     fn check(&self, operation: &'static str, partition: &str, is_write: bool) -> Result<(), StoreError> {
         let fails = match *lock(&self.condition) {
-            Condition::Healthy | Condition::Stuck => false,
+            Condition::Healthy | Condition::Stuck | Condition::LosingRaces(_) => false,
             Condition::Failing => true,
             Condition::RefusingWrites(refused) => is_write && refused == partition,
         };
@@ -101,6 +103,10 @@ impl Store for TestStore {
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
         self.check("put_if", &item.key.partition, true)?;
+        if matches!(*lock(&self.condition), Condition::LosingRaces(contested) if contested == item.key.partition)
+        {
+            return Err(PutError::Conflict);
+        }
         lock(&self.written).insert(item.key.clone());
         self.items.put_if(item, expected).await
     }
