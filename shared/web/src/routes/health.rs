@@ -68,3 +68,27 @@ fn is_local_host(host: &str) -> bool {
     };
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_loopback_address_are_local() {
+        for (host, is_local) in [
+            ("localhost", true),
+            ("localhost:8080", true),
+            ("127.0.0.1:8080", true),
+            ("[::1]", true),
+            ("[::1]:8080", true),
+            ("", false),
+            ("localhost.", false),
+            ("localhost:8080x", false),
+            ("localhost.example:80", false),
+            ("127.0.0.1.example", false),
+            ("10.0.0.7", false),
+        ] {
+            assert_eq!(is_local_host(host), is_local, "{host:?}");
+        }
+    }
+}

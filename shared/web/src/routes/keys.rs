@@ -207,3 +207,29 @@ fn grant(tenant: &TenantId, scopes: Option<&[String]>) -> Result<Grant, Problem>
             .example("[\"read\"]")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_of_a_tenants_key_are_read_or_read_and_rules() {
+        let tenant = TenantId::new("acme").unwrap();
+        let (full, reader) = (Grant::Tenant(tenant.clone()), Grant::Reader(tenant.clone()));
+        for (scopes, expected) in [
+            (None, Some(&full)),
+            (Some(&["read", "rules"][..]), Some(&full)),
+            (Some(&["rules", "read"]), Some(&full)),
+            (Some(&["read"]), Some(&reader)),
+            (Some(&["rules"]), None),
+            (Some(&["read", "operator"]), None),
+            (Some(&["ingest"]), None),
+            (Some(&[]), None),
+        ] {
+            let given: Option<Vec<String>> =
+                scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect());
+            let granted = grant(&tenant, given.as_deref());
+            assert_eq!(granted.as_ref().ok(), expected, "{scopes:?}");
+        }
+    }
+}

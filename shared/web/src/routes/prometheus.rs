@@ -41,3 +41,24 @@ pub(super) fn render(progress: &Progress, oldest_unmerged: Option<Timestamp>, no
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_help_type_and_value_and_no_age_is_negative() {
+        let now = Timestamp::from_millis(1_000_000);
+        for (oldest_ms, age) in [(None, "0"), (Some(998_500), "1.5"), (Some(1_000_001), "0")] {
+            let text = render(&Progress::default(), oldest_ms.map(Timestamp::from_millis), now);
+            let lines: Vec<&str> = text.lines().collect();
+            for metric in lines.chunks(3) {
+                let [help, kind, value] = metric else { panic!("{metric:?}") };
+                let name = value.split(' ').next().unwrap();
+                assert!(help.starts_with(&format!("# HELP {name} ")), "{help}");
+                assert!(kind.starts_with(&format!("# TYPE {name} ")), "{kind}");
+            }
+            assert_eq!(lines.last(), Some(&format!("mailgauge_oldest_unmerged_seconds {age}").as_str()));
+        }
+    }
+}

@@ -155,3 +155,29 @@ fn check(mistake: Option<String>) -> Result<(), Problem> {
     let (field, allowed) = mistake.split_once(": ").unwrap_or(("body", &mistake));
     Err(invalid(field, "is not valid").allowed(allowed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_of_a_backtest_is_in_whole_buckets_and_at_most_29_days_long() {
+        // A minute after a bucket's end.
+        let now = Timestamp::from_millis(1_763_000_000_000 / 300_000 * 300_000 + 60_000);
+        let end = now.minute().0 / BUCKET_MINUTES * BUCKET_MINUTES;
+        for (from, to, minutes) in [
+            ("-10m", None, Some(10)),
+            ("-29d", None, Some(29 * 24 * 60)),
+            ("-29d", Some("now"), Some(29 * 24 * 60)),
+            ("-30d", None, None),
+            ("now", None, None),
+            ("-1h", Some("-2h"), None),
+            ("-1m", Some("now"), None),
+        ] {
+            let backtest = Backtest { rules: None, from: from.to_owned(), to: to.map(str::to_owned) };
+            let range = backtest.range(now).ok();
+            let expected = minutes.map(|minutes| (Minute(end - minutes), Minute(end)));
+            assert_eq!(range, expected, "{from} {to:?}");
+        }
+    }
+}
