@@ -1,26 +1,28 @@
-//! The command line: one file per command, each with its options, its help and its work.
+//! The command line: one file per command, each with its options, help and work.
+//!
+//! Exit codes are part of the contract: 0 success, 1 failure, 2 wrong usage ([`UsageError`]).
 
 mod aggregate;
 mod alerts;
+mod attribution_options;
 mod backtest;
+mod config_file;
 mod counts_table;
 mod demo;
 mod detect;
 mod doctor;
-mod folder;
 mod ingest;
 mod keys;
-mod moment;
 mod oidc;
 mod quarantine;
 mod reconcile;
 mod rules;
 mod serve;
-mod settings;
 mod simulate;
 mod sink;
-mod tags;
+mod store_options;
 mod tenants;
+mod time_argument;
 mod trends;
 
 use std::process::ExitCode;
@@ -29,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 /// Real-time analytics for email programs that send through Amazon SES.
 ///
-/// Every event is counted once, per tenant, within seconds. Without a command, `mailgauge demo` runs.
+/// Every event is counted exactly once, per tenant, within seconds. Without a command, `mailgauge demo` runs.
 #[derive(Debug, Parser)]
 #[command(name = "mailgauge", version, max_term_width = 110)]
 #[command(after_help = "Examples:\n  \
@@ -61,33 +63,33 @@ enum Command {
     Sink(sink::Options),
 }
 
-/// The command line asks for what cannot be: exit code 2, as for what the parser of options refuses by itself.
+/// Wrong usage that clap cannot detect by itself, such as options that contradict each other. Exit code 2, as for clap's own errors.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}; see --help")]
-pub struct Usage(String);
+pub struct UsageError(String);
 
-impl Usage {
-    /// An error that says what is wrong and what is allowed.
-    pub fn error(message: impl Into<String>) -> anyhow::Error {
-        Self(message.into()).into()
-    }
+/// A [`UsageError`] that says what is wrong and what is allowed.
+pub fn usage_error(message: impl Into<String>) -> anyhow::Error {
+    UsageError(message.into()).into()
+}
 
-    /// For what only a program with AWS in it can do: its client library takes minutes to build, so it is left out unless asked for.
-    #[cfg(not(feature = "aws"))]
-    pub fn without_aws(what: &str) -> anyhow::Error {
-        Self::error(format!(
-            "{what}: this program was built without AWS; build it with cargo build --release --features aws"
-        ))
-    }
+/// The error for an option that reaches AWS, in a program built without the feature `aws`. `option` names it.
+#[cfg(not(feature = "aws"))]
+pub fn built_without_aws(option: &str) -> anyhow::Error {
+    usage_error(format!(
+        "{option}: this program was built without AWS; build it with cargo build --release --features aws"
+    ))
 }
 
 /// Runs one command to its end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or_else(|| Command::Demo(demo::Options::default())) {
+        // These two report failures in their output, and so choose the exit code themselves.
+        Command::Aggregate(options) => return aggregate::run(&options),
+        Command::Doctor(options) => return doctor::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Serve(options) => serve::run(*options),
         Command::Ingest(options) => ingest::run(&options),
-        Command::Aggregate(options) => return aggregate::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Backtest(options) => backtest::run(&options),
         Command::Detect(options) => detect::run(&options),
@@ -98,8 +100,38 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Quarantine(options) => quarantine::run(&options),
         Command::Tenants(options) => tenants::run(&options),
         Command::Keys(options) => keys::run(&options),
-        Command::Doctor(options) => return doctor::run(&options),
         Command::Sink(options) => sink::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every command and subcommand, as words.
+    fn all_commands(command: &clap::Command, path: &[&str], found: &mut Vec<Vec<String>>) {
+        found.push(path.iter().map(|&word| word.to_owned()).collect());
+        for sub in command.get_subcommands() {
+            all_commands(sub, &[path, &[sub.get_name()]].concat(), found);
+        }
+    }
+
+    #[test]
+    fn every_command_describes_itself_with_an_example() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        let mut commands = Vec::new();
+        all_commands(&command, &[], &mut commands);
+        assert!(commands.len() > 30, "{commands:?}");
+        for words in commands {
+            let arguments = ["mailgauge".to_owned()].into_iter().chain(words).chain(["--help".to_owned()]);
+            let arguments: Vec<String> = arguments.collect();
+            let help = Arguments::try_parse_from(&arguments).unwrap_err().to_string();
+            assert!(help.contains("\nExample"), "{arguments:?} has no example:\n{help}");
+            assert!(!help.starts_with("Usage:"), "{arguments:?} has no description:\n{help}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! Files, folders and standard input as streams of plain bytes, whatever compression they carry.
+//! Files, folders and standard input as streams of decompressed bytes.
 //!
-//! What a file is, is told by its first bytes, never by its name: archives are often misnamed.
+//! The compression is recognised by the first bytes of a stream, never by the file name: archives copied from S3 often lack the
+//! right extension. Streams are read once and never held in memory as a whole.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -10,15 +11,15 @@ use anyhow::{Context as _, bail};
 
 use crate::progress::Progress;
 
-/// Read buffer of a file, in bytes: large enough that system calls do not count.
+/// Size of the read buffer of a compressed stream, in bytes: large enough that system calls cost next to nothing.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Where events come from.
+/// An input of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Standard input, written `-`.
+    /// Standard input, `-` on the command line.
     Stdin,
-    /// A file.
+    /// A file; folders are expanded to their files by [`sources`].
     File(PathBuf),
 }
 
@@ -31,8 +32,11 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// The files named on the command line; a folder stands for all files below it, in the order of their paths, hidden ones
-/// left out (an S3 or Firehose archive copied to disk is such a folder).
+/// Expands the names on the command line. A folder stands for all files below it, ordered by path and without hidden files, as in
+/// an S3 or Firehose archive that was copied to disk.
+///
+/// # Errors
+/// A name that does not exist, a folder without files, or a folder that cannot be listed.
 pub fn sources(names: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     let mut sources = Vec::new();
     for name in names {
@@ -74,7 +78,7 @@ fn files_below(folder: &Path, sources: &mut Vec<Source>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Size of the source as it lies on disk, where that is known.
+/// Size of the source on disk in bytes, before decompression. `None` for standard input.
 pub fn size(source: &Source) -> Option<u64> {
     match source {
         Source::Stdin => None,
@@ -82,7 +86,7 @@ pub fn size(source: &Source) -> Option<u64> {
     }
 }
 
-/// Opens a source and decompresses gzip (all its members) or zstd. Bytes read from disk count as progress.
+/// Opens a source and decompresses gzip (all members) or zstd. Bytes read before decompression count as progress.
 pub fn open(source: &Source, progress: &Progress) -> anyhow::Result<Box<dyn Read + Send>> {
     let raw: Box<dyn Read + Send> = match source {
         Source::Stdin => Box::new(progress.metered(io::stdin())),
@@ -94,23 +98,25 @@ pub fn open(source: &Source, progress: &Progress) -> anyhow::Result<Box<dyn Read
     decompressed(raw).with_context(|| format!("cannot read {source}"))
 }
 
-/// Peels off gzip or zstd, told by the stream's first four bytes.
+/// Decompresses a stream that begins like gzip or zstd; any other is returned as it is.
 pub fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut head = Vec::with_capacity(4);
     raw.by_ref().take(4).read_to_end(&mut head)?;
-    let gzip = head.starts_with(&[0x1f, 0x8b]);
-    let zstd = head == [0x28, 0xb5, 0x2f, 0xfd];
+    // Magic numbers of RFC 1952 and RFC 8878.
+    let is_gzip = head.starts_with(&[0x1f, 0x8b]);
+    let is_zstd = head == [0x28, 0xb5, 0x2f, 0xfd];
     let whole = Cursor::new(head).chain(raw);
-    Ok(if gzip {
+    Ok(if is_gzip {
+        // Firehose and `cat a.gz b.gz` concatenate gzip members.
         Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
-    } else if zstd {
+    } else if is_zstd {
         Box::new(zstd::stream::read::Decoder::new(whole)?)
     } else {
         Box::new(whole)
     })
 }
 
-/// Reads until `room` is full or the stream ends.
+/// Reads until `room` is full or the stream ends, and returns how many bytes were read.
 pub fn fill(stream: &mut dyn Read, room: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_told_by_the_first_bytes() {
+    fn compression_is_recognised_by_the_first_bytes() {
         check(b"{}\n".to_vec(), "{}\n");
         check(b"{".to_vec(), "{");
         check(Vec::new(), "");
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_stands_for_the_files_below_it() {
+    fn folder_stands_for_the_files_below_it() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("b")).unwrap();
         for name in ["b/2.json", "a.json", ".hidden"] {

@@ -1,11 +1,12 @@
-//! `mailgauge`: every step in one process, and the command line.
+//! `mailgauge`: the command line, and the local process that runs every step of the system on an embedded store.
 //!
-//! A library with one function, since only a library's tests can switch its features on: `cargo test` builds the way to AWS too.
+//! A library with one function, because `cargo test` can enable features only for libraries: the end-to-end tests need `aws`, and a
+//! newcomer's `cargo run` must not spend minutes on AWS's client library. No step lives here; the crates below do the work.
 
 #![allow(clippy::doc_markdown, reason = "doc comments of options are the help that people read")]
-#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+#![allow(unreachable_pub, reason = "`pub` marks what a module offers to the others of this program")]
 
-mod alert_routes;
+mod alert_channels;
 mod cli;
 mod inbox;
 mod input;
@@ -20,17 +21,17 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// As the parser of the command line exits too.
+/// Exit code of wrong usage, the same as clap's for arguments that it refuses.
 const WRONG_USAGE: u8 = 2;
 
-/// The program, from the command line to its exit code.
+/// Runs the program on the arguments of the process: exit code 0 for success, 1 for a failure, 2 for wrong usage.
 pub fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            output::report(&error);
-            if error.is::<cli::Usage>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+            output::print_error(&error);
+            if error.is::<cli::UsageError>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

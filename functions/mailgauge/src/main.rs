@@ -1,4 +1,4 @@
-//! `mailgauge`, as a program.
+//! The program `mailgauge`. Everything is in the library beside it.
 
 use std::process::ExitCode;
 

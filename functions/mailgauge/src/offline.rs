@@ -1,8 +1,8 @@
-//! Counting files without a server or a store: the same decoding, attribution and cells, one accumulator per thread.
+//! Counts files without a server or a store: the same decoding, attribution and cells as everywhere, one accumulator per thread.
 //!
-//! Threads share two things: the files, which they read in turn, a block at a time, and the memory of identities, which is
-//! split so that they seldom wait for each other. Blocks are small, so that what the system copies into one is still in the
-//! processor's own cache when it is decoded.
+//! Threads share two things. The input: they take turns in reading the next few blocks of it. And the deduplication window, which is
+//! split into stripes so that they seldom wait for each other. Blocks are small, so that the bytes which the operating system copied
+//! into one are still in the processor's cache when they are decoded.
 
 use std::io::Read;
 use std::ops::Range;
@@ -17,31 +17,31 @@ use pipeline::ledger::accumulate::each_count;
 
 use crate::input::{self, Source};
 use crate::progress::Progress;
-use identities::Identities;
+use deduplication::SharedWindow;
 
-mod identities;
+mod deduplication;
 
-/// The key counts are hashed under: nothing hashed leaves the process, so it need not be secret.
+/// The key of the hashes that identify events. Nothing hashed leaves the process, so the key need not be secret.
 const KEY: HashKey = HashKey::new(*b"counting offline");
-/// So much is read at once: it stays in a second-level cache, and the calls to the system do not count.
+/// Bytes read at once: they fit in the second-level cache, and system calls cost next to nothing.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// What was read.
+/// What was read from all inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct InputStats {
     /// SES events, duplicates included.
     pub events: u64,
-    /// Parts of the input: events, parts that hold no event, and parts that cannot be read.
+    /// Records: events, records without a countable event, and unreadable records.
     pub records: u64,
-    /// Bytes of whole files, after decompression.
+    /// Bytes after decompression.
     pub bytes: u64,
-    /// Parts that cannot be read.
+    /// Unreadable records.
     pub quarantined: u64,
-    /// Events that had been counted before.
+    /// Events that were counted before.
     pub duplicates: u64,
 }
 
-impl Tally {
+impl InputStats {
     fn add(&mut self, other: Self) {
         self.events += other.events;
         self.records += other.records;
@@ -51,61 +51,66 @@ impl Tally {
     }
 }
 
-/// Told of each part that cannot be read: where its block begins in which source, and why.
-pub type Complain<'a> = &'a (dyn Fn(&Source, u64, &str) + Sync);
+/// Called for each unreadable record with its source, the offset of the block that it is in (bytes after decompression), and the
+/// reason, which holds no personal data.
+pub type ReportUnreadable<'a> = &'a (dyn Fn(&Source, u64, &str) + Sync);
 
 /// Counts all sources with `threads` threads.
+///
+/// # Errors
+/// The first source that cannot be opened or read to its end. Unreadable records are not errors.
 pub fn count(
     sources: &[Source],
     grouping: &Grouping,
     attribution: &Attribution,
     threads: usize,
     progress: &Progress,
-    complain: Complain<'_>,
-) -> anyhow::Result<(Accumulator, Tally)> {
-    let identities = Identities::default();
-    let counter = || Counter {
+    report_unreadable: ReportUnreadable<'_>,
+) -> anyhow::Result<(Accumulator, InputStats)> {
+    let window = SharedWindow::default();
+    let worker = || Worker {
         decoder: Decoder::new(),
         cells: Accumulator::new(grouping.clone()),
-        tally: Tally::default(),
+        stats: InputStats::default(),
         attributor: Attributor::new(attribution.clone()),
-        identities: &identities,
-        complain,
+        window: &window,
+        report_unreadable,
     };
     if threads <= 1 {
-        let mut counter = counter();
+        let mut worker = worker();
         for source in sources {
             let mut reader = Reader::open(source, progress)?;
-            while reader.step(&mut |offset, bytes| counter.block(source, offset, bytes))? {}
+            while reader.step(&mut |offset, bytes| worker.count_block(source, offset, bytes))? {}
         }
-        return Ok((counter.cells, counter.tally));
+        return Ok((worker.cells, worker.stats));
     }
-    let mut counters: Vec<Counter<'_>> = (0..threads).map(|_| counter()).collect();
-    let supply = Mutex::new(Supply { sources: sources.iter(), progress, reader: None, failure: None });
+    let mut workers: Vec<Worker<'_>> = (0..threads).map(|_| worker()).collect();
+    let input = Mutex::new(SharedInput { sources: sources.iter(), progress, reader: None, failure: None });
     std::thread::scope(|scope| {
-        for counter in &mut counters {
-            let supply = &supply;
-            scope.spawn(move || counter.work(supply));
+        for worker in &mut workers {
+            let input = &input;
+            scope.spawn(move || worker.run(input));
         }
     });
-    if let Some(failure) = locked(&supply).failure.take() {
+    if let Some(failure) = lock(&input).failure.take() {
         return Err(failure);
     }
-    let mut total = Tally::default();
-    let mut all = Accumulator::new(grouping.clone());
-    for counter in counters {
-        total.add(counter.tally);
-        all.merge(counter.cells);
+    let mut stats = InputStats::default();
+    let mut cells = Accumulator::new(grouping.clone());
+    for worker in workers {
+        stats.add(worker.stats);
+        cells.merge(worker.cells);
     }
-    Ok((all, total))
+    Ok((cells, stats))
 }
 
-/// What a panic elsewhere left is as good as before: the panic itself is reported by the scope.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks a mutex even after a panic in another thread: that panic is reported when the scope of threads ends, so the result of this
+/// thread is never used.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One source on its way through the splitter.
+/// Reads one source and splits it into blocks of whole JSON values.
 struct Reader<'a> {
     source: &'a Source,
     stream: Box<dyn Read + Send>,
@@ -118,14 +123,14 @@ impl<'a> Reader<'a> {
         Ok(Self { source, stream, splitter: Splitter::new(CHUNK_BYTES) })
     }
 
-    /// Reads on and gives out blocks of whole values with where they begin; whether there is more. A line that is too large is
-    /// given out as far as it was kept, and fails to decode.
+    /// Reads the next chunk, passes each complete block with its offset to `each`, and returns whether there is more to read. Of a line
+    /// that is too long only the head is passed on, which fails to decode and is counted as unreadable.
     fn step(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> anyhow::Result<bool> {
         let mut piece = |piece: Piece<'_>| match piece {
             Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes } => each(offset, bytes),
         };
         let length = input::fill(&mut *self.stream, self.splitter.room()).with_context(|| {
-            format!("cannot read {} to its end: mend the file, or leave it out", self.source)
+            format!("cannot read {} to its end: repair the file, or leave it out", self.source)
         })?;
         if length == 0 {
             self.splitter.finish(&mut piece);
@@ -136,27 +141,28 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The sources as the threads share them.
-struct Supply<'a> {
+/// The sources, shared by the threads. Whoever holds the lock reads.
+struct SharedInput<'a> {
     sources: std::slice::Iter<'a, Source>,
     progress: &'a Progress,
+    /// The source that is being read.
     reader: Option<Reader<'a>>,
-    /// What ended the reading early.
+    /// The error that ended the reading early.
     failure: Option<anyhow::Error>,
 }
 
-impl<'a> Supply<'a> {
-    /// Fills `batch` with what one step of reading gives; nothing at the end.
-    fn next(&mut self, batch: &mut Batch<'a>) -> anyhow::Result<()> {
-        batch.clear();
-        while batch.blocks.is_empty() {
+impl<'a> SharedInput<'a> {
+    /// Fills `blocks` with the next blocks of one source. Leaves it empty after the last source.
+    fn next(&mut self, blocks: &mut Blocks<'a>) -> anyhow::Result<()> {
+        blocks.clear();
+        while blocks.ranges.is_empty() {
             let Some(reader) = &mut self.reader else {
                 let Some(source) = self.sources.next() else { return Ok(()) };
                 self.reader = Some(Reader::open(source, self.progress)?);
                 continue;
             };
-            batch.source = Some(reader.source);
-            let has_more = reader.step(&mut |offset, bytes| batch.push(offset, bytes))?;
+            blocks.source = Some(reader.source);
+            let has_more = reader.step(&mut |offset, bytes| blocks.push(offset, bytes))?;
             if !has_more {
                 self.reader = None;
             }
@@ -165,87 +171,98 @@ impl<'a> Supply<'a> {
     }
 }
 
-/// Blocks of one source, for one thread.
+/// Blocks of one source, copied for one thread. Reused, so that steady work allocates nothing.
 #[derive(Default)]
-struct Batch<'a> {
+struct Blocks<'a> {
     source: Option<&'a Source>,
     bytes: Vec<u8>,
-    blocks: Vec<(u64, Range<usize>)>,
+    /// Each block's offset in the source, and its range in `bytes`.
+    ranges: Vec<(u64, Range<usize>)>,
 }
 
-impl Batch<'_> {
+impl<'a> Blocks<'a> {
     fn clear(&mut self) {
+        self.source = None;
         self.bytes.clear();
-        self.blocks.clear();
+        self.ranges.clear();
     }
 
     fn push(&mut self, offset: u64, bytes: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.blocks.push((offset, start..self.bytes.len()));
+        self.ranges.push((offset, start..self.bytes.len()));
+    }
+
+    /// The source with its blocks; `None` if there are none left.
+    fn get(&self) -> Option<(&'a Source, impl Iterator<Item = (u64, &[u8])>)> {
+        let blocks =
+            self.ranges.iter().filter_map(|(offset, range)| Some((*offset, self.bytes.get(range.clone())?)));
+        self.source.filter(|_| !self.ranges.is_empty()).map(|source| (source, blocks))
     }
 }
 
-/// One thread's work.
-struct Counter<'a> {
+/// What one thread needs for counting.
+struct Worker<'a> {
     decoder: Decoder,
     cells: Accumulator,
-    tally: Tally,
+    stats: InputStats,
     attributor: Attributor,
-    identities: &'a Identities,
-    complain: Complain<'a>,
+    window: &'a SharedWindow,
+    report_unreadable: ReportUnreadable<'a>,
 }
 
-impl Counter<'_> {
-    fn work<'s>(&mut self, supply: &Mutex<Supply<'s>>) {
-        let mut batch: Batch<'s> = Batch::default();
+impl Worker<'_> {
+    /// Counts blocks until the input ends or fails.
+    fn run<'s>(&mut self, input: &Mutex<SharedInput<'s>>) {
+        let mut blocks: Blocks<'s> = Blocks::default();
         loop {
-            let mut supply = locked(supply);
-            if supply.failure.is_some() {
+            // Locked for reading only; counting, which takes longer, runs in parallel.
+            let mut input = lock(input);
+            if input.failure.is_some() {
                 return;
             }
-            if let Err(failure) = supply.next(&mut batch) {
-                supply.failure = Some(failure);
+            if let Err(failure) = input.next(&mut blocks) {
+                input.failure = Some(failure);
             }
-            drop(supply);
-            let Some(source) = batch.source.filter(|_| !batch.blocks.is_empty()) else { return };
-            for (offset, range) in &batch.blocks {
-                self.block(source, *offset, batch.bytes.get(range.clone()).unwrap_or_default());
+            drop(input);
+            let Some((source, blocks)) = blocks.get() else { return };
+            for (offset, bytes) in blocks {
+                self.count_block(source, offset, bytes);
             }
         }
     }
 
-    fn block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { decoder, cells, tally, attributor, identities, complain } = self;
-        tally.bytes += bytes.len() as u64;
+    fn count_block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
+        let Self { decoder, cells, stats, attributor, window, report_unreadable } = self;
+        stats.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
-            tally.records += 1;
+            stats.records += 1;
             match decoded {
                 Decoded::Event(event) => {
-                    tally.events += 1;
-                    tally.duplicates += u64::from(!count_event(event, attributor, identities, cells));
+                    stats.events += 1;
+                    stats.duplicates += u64::from(!count_event(event, attributor, window, cells));
                 }
                 Decoded::Ignored(_) => {}
                 Decoded::Unreadable { reason, .. } => {
-                    tally.quarantined += 1;
-                    complain(source, offset, &reason.to_string());
+                    stats.quarantined += 1;
+                    report_unreadable(source, offset, &reason.to_string());
                 }
             }
         });
     }
 }
 
-/// Counts what is new of an event; whether anything is.
+/// Counts an event for each recipient for whom it was not counted before. Returns whether there was any such recipient.
 fn count_event(
     event: &EmailEvent<'_>,
     attributor: &mut Attributor,
-    identities: &Identities,
+    window: &SharedWindow,
     cells: &mut Accumulator,
 ) -> bool {
     let message = attributor.message(event);
     let mut is_new = false;
     each_count(event, &KEY, &mut |recipient, identity, hash| {
-        if identities.insert(identity) {
+        if window.insert(identity) {
             cells.count(&message.tenant, &message.values, &recipient, event, hash);
             is_new = true;
         }

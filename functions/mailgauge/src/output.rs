@@ -1,24 +1,27 @@
-//! What people and programs see: tables on a terminal, JSON or CSV in a pipe. Data goes to standard output, everything else
-//! to standard error.
+//! What commands print: tables for people, JSON or CSV for programs.
+//!
+//! Data goes to standard output, everything else (progress, summaries, warnings, errors) to standard error, so that a pipe carries
+//! data alone. Every CSV file of the program is written here, because names in it come from mail and must never reach a spreadsheet
+//! as formulas.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
-use cells::csv;
 use serde_json::Value;
 
-/// How data is printed.
+/// Output format of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// A table for people.
+    /// Aligned columns for people
     #[default]
     Table,
-    /// JSON for programs.
+    /// JSON for programs
     Json,
-    /// CSV for spreadsheets.
+    /// CSV for programs and spreadsheets; text that looks like a formula gets a leading apostrophe
     Csv,
 }
 
-/// A table: column names, then rows of cells. Numbers are aligned to the right.
+/// A small table that is held in memory: column names, then rows of values.
 #[derive(Debug, Default)]
 pub struct Table {
     columns: Vec<String>,
@@ -31,13 +34,13 @@ impl Table {
         Self { columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row with as many cells as there are columns.
+    /// Adds a row, which must have one value per column.
     pub fn push(&mut self, row: Vec<Value>) {
         debug_assert_eq!(row.len(), self.columns.len());
         self.rows.push(row);
     }
 
-    /// Writes the table as `format` asks; JSON as an array of objects.
+    /// Writes the table in the given format. JSON is an array with one object per row.
     pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
         let rows: Rows<'_> = &|each| self.rows.iter().try_for_each(|row| each(row));
         match format {
@@ -58,37 +61,59 @@ impl Table {
     }
 }
 
-/// Rows that are made one after the other, as often as they are asked for: there may be too many to hold.
+/// A source of rows that calls its argument once per row and can be run several times. `aggregate` may have as many rows as events,
+/// so rows are produced on demand instead of being collected.
 pub type Rows<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io::Result<()>;
 
-/// Writes rows as CSV (RFC 4180), column names first. Texts that a spreadsheet would take for a formula are guarded, see [`csv::cell`].
+/// Writes rows as CSV (RFC 4180), column names first. A missing value is an empty cell.
 pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
-    write_csv_line(columns.iter().map(String::as_str), out)?;
+    let mut csv = csv::Writer::from_writer(out);
+    for name in columns {
+        csv.write_field(formula_guarded(name).as_bytes()).map_err(into_io)?;
+    }
+    csv.write_record(None::<&[u8]>).map_err(into_io)?;
     rows(&mut |row| {
-        for (position, value) in row.iter().enumerate() {
-            if position > 0 {
-                out.write_all(b",")?;
-            }
+        for value in row {
             match value {
-                Value::Null => {}
-                Value::String(text) => out.write_all(csv::cell(text).as_bytes())?,
-                other => serde_json::to_writer(&mut *out, other)?,
+                Value::String(text) => csv.write_field(formula_guarded(text).as_bytes()),
+                other => csv.write_field(as_text(other)),
             }
+            .map_err(into_io)?;
         }
-        out.write_all(b"\n")
-    })
+        csv.write_record(None::<&[u8]>).map_err(into_io)
+    })?;
+    csv.flush()
 }
 
-/// Writes rows as a table for people. They are asked for twice: for the widths of the columns, and to be written.
+/// Text from outside as a CSV cell that no spreadsheet evaluates: `=1+1` becomes `'=1+1`. The result is not quoted; the CSV writer
+/// does that.
+///
+/// [`cells::csv::cell`] decides which texts need the apostrophe. It also quotes, so only its decision is used.
+pub fn formula_guarded(text: &str) -> Cow<'_, str> {
+    let cell = cells::csv::cell(text);
+    let is_guarded = cell.strip_prefix('"').unwrap_or(&cell).starts_with('\'') && !text.starts_with('\'');
+    if is_guarded { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// The I/O error inside a CSV error, so that a closed pipe is recognised as one.
+pub fn into_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
+/// Writes rows as aligned columns, numbers to the right. Runs `rows` twice: to measure the columns, then to write them.
 pub fn write_table(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut widths: Vec<usize> = columns.iter().map(|name| name.chars().count()).collect();
-    let mut first: Vec<bool> = Vec::new();
+    // A heading is aligned like the first value below it.
+    let mut is_number: Vec<bool> = Vec::new();
     rows(&mut |row| {
-        if first.is_empty() {
-            first = row.iter().map(Value::is_number).collect();
+        if is_number.is_empty() {
+            is_number = row.iter().map(Value::is_number).collect();
         }
         for (width, value) in widths.iter_mut().zip(row) {
-            *width = readable(value).chars().count().max(*width);
+            *width = human_readable(value).chars().count().max(*width);
         }
         Ok(())
     })?;
@@ -97,21 +122,29 @@ pub fn write_table(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> 
         write!(out, "\x1b[1m")?;
     }
     for (position, (name, &width)) in columns.iter().zip(&widths).enumerate() {
-        let right = first.get(position).copied().unwrap_or(false);
-        write_cell(name, width, right, position + 1 == widths.len(), out)?;
+        // A table without rows has no first value, and its headings stay on the left.
+        let to_the_right = is_number.get(position).copied().unwrap_or(false);
+        write_cell(name, width, to_the_right, position + 1 == widths.len(), out)?;
     }
     writeln!(out, "{}", if bold { "\x1b[0m" } else { "" })?;
     rows(&mut |row| {
         for (position, (value, &width)) in row.iter().zip(&widths).enumerate() {
-            let right = value.is_number() || value.is_null();
-            write_cell(&readable(value), width, right, position + 1 == widths.len(), out)?;
+            let to_the_right = value.is_number() || value.is_null();
+            write_cell(&human_readable(value), width, to_the_right, position + 1 == widths.len(), out)?;
         }
         writeln!(out)
     })
 }
 
-fn write_cell(cell: &str, width: usize, right: bool, last: bool, out: &mut impl Write) -> io::Result<()> {
-    match (right, last) {
+/// Pads a cell to its column. The last column is not padded on the right, so lines have no trailing spaces.
+fn write_cell(
+    cell: &str,
+    width: usize,
+    to_the_right: bool,
+    is_last: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    match (to_the_right, is_last) {
         (true, true) => write!(out, "{cell:>width$}"),
         (true, false) => write!(out, "{cell:>width$}  "),
         (false, true) => write!(out, "{cell}"),
@@ -119,19 +152,8 @@ fn write_cell(cell: &str, width: usize, right: bool, last: bool, out: &mut impl 
     }
 }
 
-/// One line of CSV (RFC 4180).
-pub fn write_csv_line<'a>(cells: impl Iterator<Item = &'a str>, out: &mut impl Write) -> io::Result<()> {
-    for (position, cell) in cells.enumerate() {
-        if position > 0 {
-            write!(out, ",")?;
-        }
-        out.write_all(csv::cell(cell).as_bytes())?;
-    }
-    writeln!(out)
-}
-
-/// A value as CSV holds it: null is empty, text has no quotes of its own.
-pub fn plain(value: &Value) -> String {
+/// A value as plain text: null is empty, text has no quotes, lists and objects are JSON.
+fn as_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -139,8 +161,8 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// A value as people read it: whole numbers in groups of three, fractions to four places.
-fn readable(value: &Value) -> String {
+/// A value for people: `1,234,567`, `0.2500` (four places), `–` for null.
+fn human_readable(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
         Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
@@ -149,11 +171,11 @@ fn readable(value: &Value) -> String {
             (_, None, Some(fraction)) => format!("{fraction:.4}"),
             (_, None, None) => number.to_string(),
         },
-        other => plain(other),
+        other => as_text(other),
     }
 }
 
-/// A whole number in groups of three: `1,234,567`.
+/// A whole number with thousands separators: `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -166,25 +188,25 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// Sends the log to standard error, from warnings on; `MAILGAUGE_LOG` may say `debug`, `info`, `warn`, `error` or `off`.
+/// Sends the log to standard error. `MAILGAUGE_LOG` sets the lowest level: `debug`, `info`, `warn` (the default), `error` or `off`.
 pub fn log_to_stderr() {
-    #[expect(clippy::disallowed_methods, reason = "how much is logged is told by the environment")]
+    #[expect(clippy::disallowed_methods, reason = "the environment sets the log level")]
     let level = std::env::var("MAILGAUGE_LOG").ok().and_then(|text| text.parse().ok());
     let level: tracing::level_filters::LevelFilter =
         level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
-    // A second call in one process changes nothing.
+    // Fails if a log is installed already, which is then kept.
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
 }
 
-/// Prints an error with its whole chain of causes.
-pub fn report(error: &anyhow::Error) {
+/// Prints an error and its causes on standard error, as `error: what: cause: cause`.
+pub fn print_error(error: &anyhow::Error) {
     let (red, plain) = if io::stderr().is_terminal() { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };
-    tell(&format!("{red}error:{plain} {error:#}"));
+    print_status(&format!("{red}error:{plain} {error:#}"));
 }
 
-/// What came of writing data; a closed pipe is no failure, whoever reads has enough.
-pub fn until_closed(written: anyhow::Result<()>) -> anyhow::Result<()> {
+/// Turns a broken pipe into success: `mailgauge ... | head` ends the pipe early on purpose.
+pub fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error)
             if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) =>
@@ -195,8 +217,8 @@ pub fn until_closed(written: anyhow::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// One line on standard error. A closed standard error is no reason to fail.
-pub fn tell(line: &str) {
+/// Prints one line on standard error. A closed standard error is ignored: it must not fail the command.
+pub fn print_status(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -216,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_align_numbers_to_the_right() {
+    fn table_aligns_numbers_to_the_right() {
         check(
             Format::Table,
             "tenant           sends    rate\nacme, \"inc\"  1,234,567  0.2500\nb               -1,000       –\n",
@@ -224,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn csv_quotes_what_needs_it_and_leaves_null_empty() {
+    fn csv_quotes_where_needed_and_leaves_null_empty() {
         check(Format::Csv, "tenant,sends,rate\n\"acme, \"\"inc\"\"\",1234567,0.25\nb,-1000,\n");
     }
 
     #[test]
-    fn csv_guards_texts_that_begin_a_formula_and_keeps_numbers() {
+    fn csv_guards_text_that_begins_a_formula_and_keeps_numbers() {
         let mut table = Table::new(["=tenant", "sends"]);
         for name in ["=HYPERLINK(\"//x\")", "+1+1", "-1-1", "@a", "\ta", "\ra", "-3", "acme"] {
             table.push(vec![json!(name), json!(-3)]);
@@ -241,7 +263,55 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_grouped_by_three() {
+    fn csv_keeps_a_list_in_one_cell() {
+        let mut table = Table::new(["tags", "sends"]);
+        table.push(vec![json!(["a", "b"]), json!(1)]);
+        let mut out = Vec::new();
+        table.write(Format::Csv, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "tags,sends\n\"[\"\"a\"\",\"\"b\"\"]\",1\n");
+    }
+
+    #[test]
+    fn guard_adds_one_apostrophe_and_no_quotes() {
+        for (text, expected) in [
+            ("=1+1", "'=1+1"),
+            ("=\"a\",b", "'=\"a\",b"),
+            ("\r=1", "'\r=1"),
+            ("'quoted, already", "'quoted, already"),
+            ("\"'x\"", "\"'x\""),
+            ("a,b", "a,b"),
+            ("-3.5", "-3.5"),
+            ("", ""),
+        ] {
+            assert_eq!(formula_guarded(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn empty_table_has_its_header_in_every_format_but_json() {
+        let table = Table::new(["tenant", "sends"]);
+        for (format, expected) in
+            [(Format::Table, "tenant  sends\n"), (Format::Csv, "tenant,sends\n"), (Format::Json, "[]\n")]
+        {
+            let mut out = Vec::new();
+            table.write(format, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn broken_pipe_is_success_and_other_failures_are_kept() {
+        let failed = |kind: io::ErrorKind| ignore_broken_pipe(Err(io::Error::from(kind).into()));
+        assert!(failed(io::ErrorKind::BrokenPipe).is_ok());
+        assert!(failed(io::ErrorKind::StorageFull).is_err());
+        assert!(
+            ignore_broken_pipe(Err(into_io(io::Error::from(io::ErrorKind::BrokenPipe).into()).into()))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn thousands_are_separated_by_commas() {
         for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), expected);
         }

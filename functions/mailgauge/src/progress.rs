@@ -1,4 +1,7 @@
-//! Progress of long work on standard error: a bar on a terminal, and plain lines elsewhere, so that a log shows that work continues.
+//! Progress of long work on standard error: a bar on a terminal, plain lines elsewhere.
+//!
+//! Without a terminal, a line is printed for each tenth of the work and at least every ten seconds, so that a log shows whether
+//! work continues or hangs. Progress never fails the work that it reports.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -10,13 +13,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::output;
 
 /// How often the reporter checks whether a line is due.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest time between two lines, even without progress, so that a log shows when work hangs.
-const LONGEST_SILENCE: Duration = Duration::from_secs(10);
-/// A line is also due each time another of this many equal parts of the work is done.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
+/// Number of equal parts of the work after each of which a line is printed.
 const PARTS: u64 = 10;
 
-/// Progress of one piece of work. Clones share the work; reporting ends with [`Progress::finish`] or when the last clone is dropped.
+/// Progress of one task. Clones report on the same task. Reporting ends with [`Progress::finish`] or when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -25,7 +28,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Work of `length` units, or of unknown length if `None`. `unit` is a plural, such as `minutes`.
+    /// A task of `length` units, or of unknown length if `None`. `unit` is a plural, such as `minutes`.
     pub fn new(length: Option<u64>, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
         if io::stderr().is_terminal() {
@@ -37,25 +40,26 @@ impl Progress {
             };
             let bar = match ProgressStyle::with_template(&style) {
                 Ok(style) => bar.with_style(style),
+                // The default style shows the same figures with less text.
                 Err(_) => bar,
             };
-            bar.enable_steady_tick(LOOK_EVERY);
+            bar.enable_steady_tick(CHECK_INTERVAL);
             return Self { bar, _reporter: None };
         }
         let (sender, ended) = channel();
-        let work = bar.clone();
-        // Without the thread the work is unreported, which is no reason to fail it.
+        let shown = bar.clone();
         let reporter = std::thread::Builder::new().name("progress".to_owned());
-        let started = reporter.spawn(move || report(&work, unit, &ended)).is_ok();
+        // If no thread can be started, the task runs unreported.
+        let started = reporter.spawn(move || report(&shown, unit, &ended)).is_ok();
         Self { bar, _reporter: started.then(|| Arc::new(sender)) }
     }
 
-    /// Work that is not reported.
+    /// A task that is not reported.
     pub fn hidden() -> Self {
         Self { bar: ProgressBar::hidden(), _reporter: None }
     }
 
-    /// Counts further units as done.
+    /// Adds to the number of units done.
     pub fn inc(&self, units: u64) {
         self.bar.inc(units);
     }
@@ -65,17 +69,17 @@ impl Progress {
         self.bar.position()
     }
 
-    /// Sets the number of units done so far, for callers that count by themselves.
+    /// Sets the number of units done so far.
     pub fn set_position(&self, units: u64) {
         self.bar.set_position(units);
     }
 
-    /// Changes the length, for work that grows while it is done.
+    /// Changes the length, for a task that grows while it runs.
     pub fn set_length(&self, length: u64) {
         self.bar.set_length(length);
     }
 
-    /// Sets a text to show after the figures.
+    /// Sets a text that is shown after the figures.
     pub fn set_message(&self, message: String) {
         self.bar.set_message(message);
     }
@@ -86,8 +90,8 @@ impl Progress {
     }
 
     /// Prints one line on standard error without damaging the bar.
-    pub fn tell(&self, line: &str) {
-        self.bar.suspend(|| output::tell(line));
+    pub fn print_status(&self, line: &str) {
+        self.bar.suspend(|| output::print_status(line));
     }
 
     /// Ends the reporting and removes the bar.
@@ -96,15 +100,15 @@ impl Progress {
     }
 }
 
-/// Prints lines until the work is finished or its last clone is dropped.
+/// Prints lines until the task is finished or its last clone is dropped.
 fn report(bar: &ProgressBar, unit: &str, ended: &Receiver<()>) {
-    let (mut parts, mut last) = (0, Duration::ZERO);
-    while matches!(ended.recv_timeout(LOOK_EVERY), Err(RecvTimeoutError::Timeout)) && !bar.is_finished() {
+    let (mut parts_reported, mut last_line) = (0, Duration::ZERO);
+    while matches!(ended.recv_timeout(CHECK_INTERVAL), Err(RecvTimeoutError::Timeout)) && !bar.is_finished() {
         let (position, length, elapsed) = (bar.position(), bar.length(), bar.elapsed());
-        let now_done = length.filter(|&length| length > 0).map_or(0, |length| PARTS * position / length);
-        if now_done > parts || elapsed.saturating_sub(last) >= LONGEST_SILENCE {
-            output::tell(&line(position, length, unit, elapsed, &bar.message()));
-            (parts, last) = (now_done, elapsed);
+        let parts = length.filter(|&length| length > 0).map_or(0, |length| PARTS * position / length);
+        if parts > parts_reported || elapsed.saturating_sub(last_line) >= MAX_SILENCE {
+            output::print_status(&line(position, length, unit, elapsed, &bar.message()));
+            (parts_reported, last_line) = (parts, elapsed);
         }
     }
 }
@@ -112,12 +116,14 @@ fn report(bar: &ProgressBar, unit: &str, ended: &Receiver<()>) {
 /// One line of progress: `12,000 of 40,320 minutes (29 %), 30 s elapsed, about 70 s left`.
 fn line(position: u64, length: Option<u64>, unit: &str, elapsed: Duration, message: &str) -> String {
     let done = output::grouped(position);
-    let past = duration(elapsed);
+    let elapsed_text = duration(elapsed);
+    // A length that was exceeded or is 0 says nothing about what is left.
     let mut line = match length.filter(|&length| length >= position && length > 0) {
-        None => format!("{done} {unit}, {past} elapsed"),
+        None => format!("{done} {unit}, {elapsed_text} elapsed"),
         Some(length) => {
             let percent = 100 * position / length;
-            let line = format!("{done} of {} {unit} ({percent} %), {past} elapsed", output::grouped(length));
+            let line =
+                format!("{done} of {} {unit} ({percent} %), {elapsed_text} elapsed", output::grouped(length));
             if position == 0 {
                 line
             } else {
@@ -150,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_state_what_is_done_and_what_is_left() {
+    fn line_states_what_is_done_and_what_is_left() {
         let seconds = Duration::from_secs;
         let check = |position, length, elapsed, message, expected: &str| {
             assert_eq!(line(position, length, "minutes", seconds(elapsed), message), expected);
@@ -168,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_the_unit_that_fits() {
+    fn duration_has_the_unit_that_fits() {
         for (milliseconds, expected) in [
             (0, "0 s"),
             (500, "0.5 s"),

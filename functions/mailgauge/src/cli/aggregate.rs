@@ -1,8 +1,12 @@
-//! `mailgauge aggregate`: count files of events, without a server or a store.
+//! `mailgauge aggregate`: counts files of events, without a server or a store.
+//!
+//! Rows go to standard output, the summary of what was read and what could not be read to standard error. Nothing is stored, so
+//! the same files can be counted again and again under different groupings.
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
@@ -12,25 +16,25 @@ use clap::Args;
 use event::attribution::Dimension;
 use serde_json::{Value, json};
 
-use crate::cli::Usage;
-use crate::cli::tags::Tags;
+use crate::cli::attribution_options::AttributionOptions;
+use crate::cli::usage_error;
 use crate::input;
-use crate::offline::{self, Tally};
+use crate::offline::{self, InputStats};
 use crate::output::{self, Format, Rows};
 use crate::progress::Progress;
 
-/// How many unreadable records are reported one by one.
-const COMPLAINTS_TOLD: usize = 10;
+/// How many unreadable records are reported one by one: enough to find the cause, without flooding the terminal.
+const MAX_REPORTED: usize = 10;
 
 /// Count events in files, without a server or a store.
 ///
-/// Reads every shape SES events come in, mixed as they may be: raw events and older notifications; in EventBridge, SNS, Kinesis,
-/// Kafka and Firehose envelopes; one value, NDJSON, arrays, pretty-printed; plain, gzip, zstd, KPL-aggregated. Standard error says at the
-/// end how many records were read and how many could not be.
+/// Reads SES events in every format that AWS delivers them in, also mixed in one file: raw events and older notifications; in
+/// EventBridge, SNS, Kinesis, Kafka and Firehose envelopes; as a single value, NDJSON, arrays or pretty-printed; plain, gzip, zstd or
+/// KPL-aggregated. At the end, standard error states how many records were read and how many were unreadable.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 if the input was read, even if it is empty or some records could not be read; 1 if no record \
-    at all could be read, or a file not to its end; 2 for wrong usage.\n\n\
+    after_help = "Exit codes: 0 if the input was read, even if it is empty or some records were unreadable; 1 if every \
+    record was unreadable, or a file could not be read to its end; 2 for wrong usage.\n\n\
     Examples:\n  \
     mailgauge aggregate events.ndjson.gz --group-by tenant,provider --metrics sends,delivery_rate,bounce_rate\n  \
     zcat archive/*.gz | mailgauge aggregate - --group-by hour,campaign --metrics sends,deliveries,bounces,opens --format csv"
@@ -40,34 +44,35 @@ pub struct Options {
     #[arg(required = true)]
     files: Vec<PathBuf>,
 
-    /// What rows are made of: tenant, event, one of minute/hour/day (UTC), campaign, segment, provider, recipient_domain,
-    /// sending_domain, configuration_set, tag1 to tag4
+    /// One row per combination of these: tenant, event, one of minute/hour/day (UTC), campaign, segment, provider,
+    /// recipient_domain, sending_domain, configuration_set, tag1 to tag4 [default: one row in all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_key)]
     group_by: Vec<GroupKey>,
 
-    /// The columns, in this order [default: every metric in JSON and CSV, whatever the input; in a table those with a value]. Rates and
-    /// other figures made of several event types are empty in rows by event, and left out there by default
+    /// The metrics to print, in this order [default: all in JSON and CSV; in a table, those with a value]. Rates and other metrics
+    /// that combine several event types are empty in rows by event, and omitted there by default
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<Metric>,
 
-    /// What the input is. It is recognised by its content, part by part, whatever is said here
+    /// Documents the input format in a script. It changes nothing: the format of each record is detected from its content
     #[arg(long, value_enum, default_value_t = Input::Auto)]
     input: Input,
 
-    /// Threads that count
+    /// Number of counting threads, 1 to 256
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
 
-    /// How the rows are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
-    /// Print what was read, how fast and in how much memory, as a JSON line on standard error
+    /// Print statistics as the last line of standard error, in JSON: events, records, bytes, quarantined, duplicates, seconds,
+    /// cpu_seconds, peak_rss_bytes
     #[arg(long)]
     stats: bool,
 
     #[command(flatten)]
-    tags: Tags,
+    attribution: AttributionOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -139,70 +144,79 @@ fn parse_metric(word: &str) -> Result<Metric, String> {
     })
 }
 
-/// Counts the files, prints the rows, and reports what was read and what could not be read.
+/// Counts the files, prints the rows, and reports what was read.
+///
+/// # Errors
+/// A file that cannot be read to its end. If every record was unreadable, the rows and the statistics are printed all the same, so
+/// the failure is the returned exit code.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "the command measures itself")]
     let started = Instant::now();
     let grouping = grouping(&options.group_by)?;
-    let attribution = options.tags.attribution()?;
+    let attribution = options.attribution.attribution()?;
     let sources = input::sources(&options.files)?;
     let progress = Progress::new(sources.iter().map(input::size).sum(), "bytes");
-    let told = std::sync::atomic::AtomicUsize::new(0);
-    let complain = |source: &input::Source, offset: u64, reason: &str| {
-        let number = told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if number < COMPLAINTS_TOLD {
-            progress.tell(&format!("not counted: {source}, in the block at byte {offset}: {reason}"));
-        } else if number == COMPLAINTS_TOLD {
-            progress.tell("further unreadable records are counted but not reported one by one");
+    let reported = AtomicUsize::new(0);
+    let report_unreadable = |source: &input::Source, offset: u64, reason: &str| {
+        let number = reported.fetch_add(1, Ordering::Relaxed);
+        if number < MAX_REPORTED {
+            progress.print_status(&format!(
+                "unreadable record in {source}, in the block at byte {offset}: {reason}"
+            ));
+        } else if number == MAX_REPORTED {
+            progress.print_status("further unreadable records are counted but not reported one by one");
         }
     };
     let threads = options.threads.into();
-    let (cells, tally) = offline::count(&sources, &grouping, &attribution, threads, &progress, &complain)?;
+    let (cells, stats) =
+        offline::count(&sources, &grouping, &attribution, threads, &progress, &report_unreadable)?;
     progress.finish();
-    output::until_closed(print(&cells, options).context("cannot write to standard output"))?;
-    output::tell(&summary(tally, &sources));
-    let mixed = || options.metrics.iter().find(|metric| mixes_event_types(**metric));
-    if let Some(metric) = grouping.kind.then(mixed).flatten() {
-        let name = metric.name();
-        output::tell(&format!(
-            "{name} is made of several event types, so it is empty in rows by event: leave event out of --group-by"
+    output::ignore_broken_pipe(print(&cells, options).context("cannot write to standard output"))?;
+    output::print_status(&summary(stats, &sources));
+    if grouping.kind
+        && let Some(metric) = options.metrics.iter().find(|metric| mixes_event_types(**metric))
+    {
+        output::print_status(&format!(
+            "{} combines several event types, so it is empty in rows by event: leave event out of --group-by",
+            metric.name()
         ));
     }
-    let nothing_was_read = tally.records > 0 && tally.quarantined == tally.records;
-    if nothing_was_read {
-        output::report(&anyhow!(
-            "no record of {} could be read: this needs SES events as JSON, raw or in an envelope of EventBridge, SNS, Kinesis, Kafka or \
-             Firehose",
-            name(&sources)
+    let nothing_readable = stats.records > 0 && stats.quarantined == stats.records;
+    if nothing_readable {
+        output::print_error(&anyhow!(
+            "no record of {} could be read: aggregate needs SES events as JSON, raw or in an envelope of EventBridge, SNS, \
+             Kinesis, Kafka or Firehose",
+            label(&sources)
         ));
     }
     // Printed last, so that scripts can read the last line.
     if options.stats {
-        output::tell(&stats(tally, started.elapsed().as_secs_f64())?.to_string());
+        output::print_status(&stats_json(stats, started.elapsed().as_secs_f64())?.to_string());
     }
-    Ok(if nothing_was_read { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if nothing_readable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// One line about what was read: records, events, duplicates and unreadable records.
-fn summary(tally: Tally, sources: &[input::Source]) -> String {
-    let Tally { events, records, quarantined, duplicates, .. } = tally;
-    let name = name(sources);
+fn summary(stats: InputStats, sources: &[input::Source]) -> String {
+    let InputStats { events, records, quarantined, duplicates, .. } = stats;
+    let label = label(sources);
     if records == 0 {
-        return format!("{name}: the input is empty");
+        return format!("{label}: the input is empty");
     }
-    let ignored = records.saturating_sub(events + quarantined);
+    let uncounted = records.saturating_sub(events + quarantined);
     let number = output::grouped;
     format!(
-        "{name}: {} records read: {} events ({} of them duplicates), {} without a countable event, {} unreadable",
+        "{label}: {} records read: {} events ({} of them duplicates), {} without a countable event, {} unreadable",
         number(records),
         number(events),
         number(duplicates),
-        number(ignored),
+        number(uncounted),
         number(quarantined)
     )
 }
 
-fn name(sources: &[input::Source]) -> String {
+/// The input as the summary names it: its file, or the number of files.
+fn label(sources: &[input::Source]) -> String {
     match sources {
         [source] => source.to_string(),
         _ => format!("{} files", output::grouped(sources.len() as u64)),
@@ -214,14 +228,14 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
         Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other == key) {
-            return Err(Usage::error(format!("--group-by names {} twice", key.name())));
+            return Err(usage_error(format!("--group-by names {} twice", key.name())));
         }
         match key {
             GroupKey::Tenant => grouping.tenant = true,
             GroupKey::Event => grouping.kind = true,
             GroupKey::Time(resolution) => {
                 if grouping.bucket.replace(*resolution).is_some() {
-                    return Err(Usage::error("--group-by takes one of minute, hour and day"));
+                    return Err(usage_error("--group-by takes one of minute, hour and day"));
                 }
             }
             GroupKey::Dimension(dimension) => {
@@ -234,13 +248,13 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
     Ok(grouping)
 }
 
-/// Prints the rows in the order of their groups, one after the other: there may be as many as events.
+/// Prints the rows, ordered by their groups. Rows are formatted one at a time, as there may be as many as events.
 fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
     let keys = &options.group_by;
     let by_event = keys.contains(&GroupKey::Event);
     let metrics = match options.metrics.as_slice() {
         [] => default_metrics(by_event, options.format, cells),
-        asked => asked.to_vec(),
+        requested => requested.to_vec(),
     };
     let groups = keys.iter().map(|key| key.name().to_owned());
     let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name())).collect();
@@ -250,7 +264,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
         let mut row = Vec::with_capacity(columns.len());
         for (key, cell) in order.iter().filter_map(|&number| cells.row(number)) {
             row.clear();
-            row.extend(keys.iter().map(|word| word.value(&key)));
+            row.extend(keys.iter().map(|group_key| group_key.value(&key)));
             row.extend(metrics.iter().map(|metric| {
                 let is_mixed = by_event && mixes_event_types(*metric);
                 if is_mixed { Value::Null } else { figure(*metric, cell) }
@@ -268,8 +282,13 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
     out.flush()
 }
 
-/// `{"rows":[{"group":{...},"metrics":{...}}]}`; the first `keys` columns are those of the group.
-fn write_json(columns: &[String], keys: usize, rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
+/// Writes `{"rows":[{"group":{...},"metrics":{...}}]}`. The first `group_columns` columns belong to `group`.
+fn write_json(
+    columns: &[String],
+    group_columns: usize,
+    rows: Rows<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     out.write_all(b"{\"rows\":[")?;
     let mut is_first = true;
     rows(&mut |row| {
@@ -277,7 +296,7 @@ fn write_json(columns: &[String], keys: usize, rows: Rows<'_>, out: &mut impl Wr
         is_first = false;
         out.write_all(start)?;
         for (position, (name, value)) in columns.iter().zip(row).enumerate() {
-            if position == keys {
+            if position == group_columns {
                 out.write_all(b"},\"metrics\":{")?;
             } else if position > 0 {
                 out.write_all(b",")?;
@@ -291,24 +310,25 @@ fn write_json(columns: &[String], keys: usize, rows: Rows<'_>, out: &mut impl Wr
     out.write_all(b"]}\n")
 }
 
-/// The columns of a request that names no metrics, in the order of the documentation. CSV and JSON are read by programs, so their columns
+/// The metrics of a request that names none, in the order of the documentation. CSV and JSON are read by programs, so their columns
 /// depend on the request alone; the table is read by people, so it omits columns without a single value.
 fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<Metric> {
     let metrics = Metric::all().filter(|metric| !(by_event && mixes_event_types(*metric)));
     if format != Format::Table {
         return metrics.collect();
     }
-    let mut all = Cell::default();
+    let mut total = Cell::default();
     for (_, cell) in cells.rows() {
-        all.merge(cell);
+        total.merge(cell);
     }
     let metrics: Vec<Metric> = metrics
-        .filter(|metric| match metric.value(&all, Basis::Event) {
+        .filter(|metric| match metric.value(&total, Basis::Event) {
             Figure::Count(count) => count > 0,
             Figure::Number(_) => true,
             Figure::Missing => false,
         })
         .collect();
+    // A table without columns would not show that nothing was counted.
     if metrics.is_empty() { Metric::from_name("sends").into_iter().collect() } else { metrics }
 }
 
@@ -326,29 +346,73 @@ fn figure(metric: Metric, cell: &Cell) -> Value {
     }
 }
 
-fn stats(tally: Tally, seconds: f64) -> anyhow::Result<Value> {
+/// The line of `--stats`. The field names are part of the contract.
+fn stats_json(stats: InputStats, seconds: f64) -> anyhow::Result<Value> {
     use nix::sys::resource::{UsageWho, getrusage};
     use nix::sys::time::TimeValLike as _;
-    let usage = getrusage(UsageWho::RUSAGE_SELF).context("cannot read the process's own usage")?;
+    let usage = getrusage(UsageWho::RUSAGE_SELF).context("cannot read the resource usage of this process")?;
     let cpu_micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    // Linux counts kilobytes, macOS bytes.
+    // ru_maxrss is in kilobytes on Linux and in bytes on macOS.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     let peak_rss_bytes = peak_rss_bytes().or_else(|| u64::try_from(usage.max_rss() * unit).ok());
     Ok(json!({
-        "events": tally.events,
-        "records": tally.records,
-        "bytes": tally.bytes,
-        "quarantined": tally.quarantined,
-        "duplicates": tally.duplicates,
+        "events": stats.events,
+        "records": stats.records,
+        "bytes": stats.bytes,
+        "quarantined": stats.quarantined,
+        "duplicates": stats.duplicates,
         "seconds": seconds,
         "cpu_seconds": cpu_micros as f64 / 1e6,
         "peak_rss_bytes": peak_rss_bytes,
     }))
 }
 
-/// Linux knows the peak of this program itself; what `getrusage` says begins with the size of whoever started it.
+/// The peak resident memory of this program, on Linux. `getrusage` would include the size of the process that started it, which
+/// `exec` does not reset.
 fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
     kilobytes.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn group_keys_have_the_names_that_select_them() {
+        for name in ["tenant", "event", "minute", "hour", "day", "campaign", "provider", "tag4"] {
+            assert_eq!(parse_key(name).map(GroupKey::name), Ok(name));
+        }
+        let error = parse_key("colour").unwrap_err();
+        assert!(error.contains("tenant, event, minute") && error.contains("recipient_domain"), "{error}");
+    }
+
+    #[test]
+    fn grouping_refuses_repeated_keys_and_two_widths() {
+        let parse =
+            |words: &[&str]| -> Vec<GroupKey> { words.iter().map(|word| parse_key(word).unwrap()).collect() };
+        for (words, expected) in [
+            (["tenant", "tenant"], "names tenant twice"),
+            (["campaign", "campaign"], "names campaign twice"),
+            (["minute", "hour"], "one of minute, hour and day"),
+        ] {
+            let error = grouping(&parse(&words)).unwrap_err();
+            assert!(error.to_string().contains(expected), "{words:?}: {error}");
+        }
+        let grouping = grouping(&parse(&["tenant", "hour", "event"])).unwrap();
+        assert!(grouping.tenant && grouping.kind && grouping.bucket == Some(Resolution::Hour));
+        assert_eq!(grouping.dimensions, [false; Dimension::COUNT]);
+    }
+
+    #[test]
+    fn summary_accounts_for_every_record() {
+        let stats = InputStats { events: 1200, records: 1210, bytes: 0, quarantined: 3, duplicates: 5 };
+        let files = [input::Source::Stdin, input::Source::File("a".into())];
+        assert_eq!(
+            summary(stats, &files),
+            "2 files: 1,210 records read: 1,200 events (5 of them duplicates), 7 without a countable event, 3 unreadable"
+        );
+        assert_eq!(summary(InputStats::default(), &files[..1]), "standard input: the input is empty");
+    }
 }

@@ -1,4 +1,6 @@
-//! `mailgauge alerts`: what detection has found, listed, shown and taken up.
+//! `mailgauge alerts`: lists, shows and acknowledges the alerts of a data folder or table.
+//!
+//! While a server runs on the data folder, the API does the same: `GET /v1/alerts`.
 
 use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
@@ -9,16 +11,16 @@ use pipeline::alerting::registry::{self, Asked};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
-use crate::cli::folder::{self, Folder};
-use crate::cli::moment::Moment;
+use crate::cli::store_options::{self, StoreOptions};
+use crate::cli::time_argument::TimeArgument;
 use crate::output::Table;
 use crate::server;
 use crate::standalone::Standalone;
 
-/// A week, in milliseconds.
+/// How far back resolved alerts are listed by default, in milliseconds.
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// See the alerts of a data folder or table.
+/// List, show and acknowledge the alerts of a data folder or table.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge alerts list --open --data /var/lib/mailgauge\n  \
@@ -26,7 +28,7 @@ const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
     mailgauge alerts acknowledge al_01c2f3a40123456789 --by Ann")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
     #[command(subcommand)]
     command: Command,
@@ -35,19 +37,22 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List alerts, the newest first
+    #[command(after_help = "Example:\n  mailgauge alerts list --tenant acme --from -30d --format csv")]
     List(List),
     /// Print one alert as JSON, with its history
+    #[command(after_help = "Example:\n  mailgauge alerts show al_01c2f3a40123456789")]
     Show {
-        /// Its id
+        /// Id of the alert, as in the list
         #[arg(value_name = "ALERT")]
         id: String,
     },
-    /// Say that somebody looks after an alert: no reminders until it is resolved
+    /// Acknowledge an alert: somebody takes care of it, so no reminders are sent until it is resolved
+    #[command(after_help = "Example:\n  mailgauge alerts acknowledge al_01c2f3a40123456789 --by Ann")]
     Acknowledge {
-        /// Its id
+        /// Id of the alert, as in the list
         #[arg(value_name = "ALERT")]
         id: String,
-        /// Who
+        /// Who takes care of it; shown with the alert
         #[arg(long, value_name = "NAME", default_value = "the command line")]
         by: String,
     },
@@ -55,46 +60,46 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct List {
-    /// Those that fire alone
+    /// Only alerts that are firing
     #[arg(long)]
     open: bool,
 
-    /// Those of one tenant alone
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read)]
+    /// Only alerts of this tenant
+    #[arg(long, value_name = "TENANT", value_parser = store_options::tenant_to_read)]
     tenant: Option<TenantId>,
 
-    /// Not those resolved before [default: a week ago]
+    /// Omit alerts that were resolved before this time [default: a week ago]
     #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
-    from: Option<Moment>,
+    from: Option<TimeArgument>,
 
-    /// At most so many
+    /// Maximum number of alerts to list
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
 
-/// Does what is asked.
+/// Runs one command.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    let home = options.folder.open(&runtime)?;
+    let standalone = options.store.open(&runtime)?;
     runtime.block_on(async {
         match &options.command {
-            Command::List(list) => options.folder.print(&listed(&home, list).await?),
+            Command::List(list) => options.store.print(&list_alerts(&standalone, list).await?),
             Command::Show { id } => {
-                let alert = registry::get(&home.store, &Scope::All, id).await?;
-                print(&json!(alert.with_context(|| none(id))?))
+                let alert = registry::get(&standalone.store, &Scope::All, id).await?;
+                print(&json!(alert.with_context(|| unknown(id))?))
             }
             Command::Acknowledge { id, by } => {
                 let now = SystemClock.now();
-                match registry::acknowledge(&home.store, &Scope::All, id, by, now).await? {
+                match registry::acknowledge(&standalone.store, &Scope::All, id, by, now).await? {
                     Some(alert) => print(&json!(alert)),
-                    None => bail!(none(id)),
+                    None => bail!(unknown(id)),
                 }
             }
         }
     })
 }
 
-fn none(id: &str) -> String {
+fn unknown(id: &str) -> String {
     format!("there is no alert {id}: see mailgauge alerts list")
 }
 
@@ -105,18 +110,19 @@ fn print(value: &Value) -> anyhow::Result<()> {
     writeln!(out).context("cannot write to standard output")
 }
 
-async fn listed(home: &Standalone, list: &List) -> anyhow::Result<Table> {
+async fn list_alerts(standalone: &Standalone, list: &List) -> anyhow::Result<Table> {
     let now = SystemClock.now();
     let scope = list.tenant.clone().map_or(Scope::All, Scope::Tenant);
-    let asked = Asked {
+    let filter = Asked {
         is_open: list.open.then_some(true),
-        from: list.from.map_or(now.plus_millis(-WEEK_MS), |moment| moment.0).minute(),
+        from: list.from.map_or(now.plus_millis(-WEEK_MS), |time| time.0).minute(),
+        // The range excludes its end, and alerts of this minute belong to it.
         to: now.plus_millis(60_000).minute(),
         limit: list.limit,
     };
     let mut table =
         Table::new(["fired_at", "state", "severity", "tenant", "metric", "scope", "value", "id", "summary"]);
-    for alert in registry::list(&home.store, &scope, &asked).await? {
+    for alert in registry::list(&standalone.store, &scope, &filter).await? {
         let change = alert.change;
         let scope: Vec<String> = change.scope.iter().map(|(name, value)| format!("{name}:{value}")).collect();
         table.push(vec![

@@ -1,7 +1,7 @@
-//! `mailgauge backtest`: detection over the past, so that a rule can be tried before it is switched on.
+//! `mailgauge backtest`: runs detection over past counts, so that rules can be tried before they take effect.
 //!
-//! Takes a table of counts, or what is stored, gives it bucket by bucket to the same detector that watches live mail, and prints each
-//! change of an alert as it would have been published. A change printed for a bucket knows no later bucket.
+//! Passes a table of counts, or the stored counts, bucket by bucket to the detector that evaluates live mail, and prints each change of
+//! an alert as it would have been published. An alert printed for a bucket must never depend on a later bucket.
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -16,61 +16,65 @@ use pipeline::alerting::detection_run::{self, counts};
 use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
 
-use crate::cli::counts_table::{CountsTable, Line};
-use crate::cli::folder::{self, Folder};
-use crate::cli::moment::Moment;
-use crate::cli::{Usage, settings};
+use crate::cli::counts_table::{CountsRow, CountsTable};
+use crate::cli::store_options::{self, StoreOptions};
+use crate::cli::time_argument::TimeArgument;
+use crate::cli::{config_file, usage_error};
 use crate::output;
 use crate::server;
 
-/// Lines looked at to infer the width of a bucket.
-const LINES_TO_INFER: usize = 100_000;
-/// As long as history is surely kept by the minute.
+/// Number of rows from which the bucket width is inferred, at most: they are held in memory.
+const MAX_ROWS_TO_INFER: usize = 100_000;
+/// The default range of stored counts, in milliseconds: hour blocks keep minutes for 30 days.
 const FOUR_WEEKS_MS: i64 = 28 * 24 * 60 * 60 * 1000;
 
 /// Run detection over past counts, and print the changes of alerts as JSON lines.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --counts, what is counted in the data folder or table is looked at, and nothing there is changed.\n\nFILE.csv has a header of time,tenant,provider,campaign,sends,deliveries,bounces_permanent,\
-    bounces_transient,delays,\ncomplaints,opens,clicks,delivery_ms_mean,delivery_ms_p50,delivery_ms_p95,queue_depth; any column after time\nmay be \
-    missing. Rows are in time order; a bucket without rows is one without events.\n\nExamples:\n  \
+    after_help = "Without --counts, the stored counts of the data folder or table are evaluated; nothing stored is changed.\n\n\
+    FILE.csv has the header\n  \
+    time,tenant,provider,campaign,sends,deliveries,bounces_permanent,bounces_transient,delays,\n  \
+    complaints,opens,clicks,delivery_ms_mean,delivery_ms_p50,delivery_ms_p95,queue_depth\n\
+    Any column after time may be missing or empty. Rows are in time order; a bucket without rows is a bucket without events.\n\n\
+    Examples:\n  \
     mailgauge backtest --counts counts.csv --bucket 5m --rules rules.toml\n  \
     mailgauge backtest --data /var/lib/mailgauge --tenant acme --from 2026-11-01"
 )]
 pub struct Options {
-    /// The table of counts; - is standard input
+    /// Table of counts to evaluate; - is standard input
     #[arg(long, value_name = "FILE.csv")]
     counts: Option<PathBuf>,
 
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
-    /// Stored counts of this tenant alone
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read, conflicts_with = "counts")]
+    /// Evaluate the stored counts of this tenant only
+    #[arg(long, value_name = "TENANT", value_parser = store_options::tenant_to_read, conflicts_with = "counts")]
     tenant: Option<TenantId>,
 
-    /// Stored counts from this moment on [default: four weeks ago]
+    /// Evaluate stored counts from this time on [default: four weeks ago]
     #[arg(allow_hyphen_values = true, long, value_name = "TIME", conflicts_with = "counts")]
-    from: Option<Moment>,
+    from: Option<TimeArgument>,
 
-    /// Stored counts before this moment [default: now]
+    /// Evaluate stored counts before this time [default: now]
     #[arg(allow_hyphen_values = true, long, value_name = "TIME", conflicts_with = "counts")]
-    to: Option<Moment>,
+    to: Option<TimeArgument>,
 
-    /// Width of a bucket, as 1m, 5m, 15m or 1h; taken from the times if left out, 5m for stored counts
+    /// Bucket width, a divisor of one hour such as 1m, 5m, 15m or 1h [default: inferred from the times in FILE.csv; 5m for stored
+    /// counts, which allow 1m, 5m and 1h]
     #[arg(long, value_name = "WIDTH")]
-    bucket: Option<Width>,
+    bucket: Option<BucketWidth>,
 
-    /// Rules in TOML or JSON; the defaults if left out
+    /// Rules in TOML or JSON [default: the built-in rules]
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 }
 
-/// The width of a bucket, in minutes.
+/// The bucket width in minutes, a divisor of 60.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Width(u32);
+struct BucketWidth(u32);
 
-impl FromStr for Width {
+impl FromStr for BucketWidth {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -87,51 +91,62 @@ impl FromStr for Width {
     }
 }
 
-/// Prints the changes of alerts over the whole table.
+/// Prints the changes of alerts over the whole table, or over the stored counts.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let rules = match &options.rules {
-        Some(file) => settings::read(file, "rules")?,
+        Some(file) => config_file::read(file, "rules")?,
         None => Rules::default(),
     };
-    let Some(counts) = &options.counts else { return stored(options, rules) };
+    let Some(counts) = &options.counts else { return evaluate_stored(options, rules) };
     let mut table = CountsTable::open_file(counts)?;
     let mut ahead = Vec::new();
     let width = match options.bucket {
-        Some(Width(minutes)) => minutes,
-        None => infer(&mut table, &mut ahead)?,
+        Some(BucketWidth(minutes)) => minutes,
+        None => infer_width(&mut table, &mut ahead)?,
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    output::until_closed(replay(&mut table, ahead, width, rules, &mut out).and_then(|()| Ok(out.flush()?)))
+    output::ignore_broken_pipe(
+        replay(&mut table, ahead, width, rules, &mut out).and_then(|()| Ok(out.flush()?)),
+    )
 }
 
-/// Prints the changes of alerts over what is stored.
-fn stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
+/// Prints the changes of alerts over the stored counts.
+fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
     let width = match options.bucket {
-        Some(Width(1)) => counts::Width::Minute,
-        None | Some(Width(5)) => counts::Width::FiveMinutes,
-        Some(Width(60)) => counts::Width::Hour,
-        Some(Width(_)) => return Err(Usage::error("--bucket: stored counts are read by 1m, 5m or 1h")),
+        Some(BucketWidth(1)) => counts::Width::Minute,
+        None | Some(BucketWidth(5)) => counts::Width::FiveMinutes,
+        Some(BucketWidth(60)) => counts::Width::Hour,
+        Some(BucketWidth(_)) => {
+            return Err(usage_error("--bucket: stored counts can be evaluated by 1m, 5m or 1h"));
+        }
     };
     let now = SystemClock.now();
-    let round = |at: Timestamp| Minute(at.minute().0 / width.minutes() * width.minutes());
-    let from = options.from.map_or(now.plus_millis(-FOUR_WEEKS_MS), |moment| moment.0);
-    let to = options.to.map_or(now, |moment| moment.0);
+    let round_down = |at: Timestamp| Minute(at.minute().0 / width.minutes() * width.minutes());
+    let from = options.from.map_or(now.plus_millis(-FOUR_WEEKS_MS), |time| time.0);
+    let to = options.to.map_or(now, |time| time.0);
     if from >= to {
-        return Err(Usage::error("--from must be before --to"));
+        return Err(usage_error("--from must be before --to"));
     }
     let runtime = server::runtime()?;
-    let home = options.folder.open(&runtime)?;
+    let standalone = options.store.open(&runtime)?;
     let mut detector = Detector::new(width.minutes(), rules);
     let changes = runtime.block_on(async {
-        let mut tenants = tenants::list(&home.store).await?;
-        tenants.retain(|tenant| options.tenant.as_ref().is_none_or(|wanted| wanted == tenant));
-        let range = (round(from), round(to));
-        let replayed =
-            detection_run::backtest(&home.store, &home.history, &tenants, range, width, &mut detector, now);
+        let mut tenants = tenants::list(&standalone.store).await?;
+        tenants.retain(|tenant| options.tenant.as_ref().is_none_or(|only| only == tenant));
+        let range = (round_down(from), round_down(to));
+        let replayed = detection_run::backtest(
+            &standalone.store,
+            &standalone.history,
+            &tenants,
+            range,
+            width,
+            &mut detector,
+            now,
+        );
         anyhow::Ok(replayed.await?)
     })?;
     let mut out = BufWriter::new(io::stdout().lock());
-    output::until_closed(print(&changes, &mut out).and_then(|()| Ok(out.flush()?)))
+    output::ignore_broken_pipe(print(&changes, &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
 fn print(changes: &[Change], out: &mut impl Write) -> anyhow::Result<()> {
@@ -142,25 +157,27 @@ fn print(changes: &[Change], out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The greatest width that all the first times are multiples of, as seen from the first.
-fn infer(table: &mut CountsTable, ahead: &mut Vec<Line>) -> anyhow::Result<u32> {
+/// Infers the bucket width in minutes: the greatest common divisor of an hour and of the distances between the first times. The rows
+/// that were read for this are put into `ahead`.
+fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsRow>) -> anyhow::Result<u32> {
+    /// Nothing can be inferred from a table with fewer than two times.
+    const DEFAULT_WIDTH: u32 = 5;
     let mut width = 0;
     let mut first = None;
-    while ahead.len() < LINES_TO_INFER {
-        let Some(line) = table.next_line()? else { break };
-        let first = *first.get_or_insert(line.minute);
-        width = greatest_common_divisor(width, line.minute.abs_diff(first));
-        ahead.push(line);
+    while ahead.len() < MAX_ROWS_TO_INFER {
+        let Some(row) = table.next_row()? else { break };
+        let first = *first.get_or_insert(row.minute);
+        width = greatest_common_divisor(width, row.minute.abs_diff(first));
+        ahead.push(row);
     }
+    let has_several_times = width > 0;
     let width = greatest_common_divisor(60, width);
-    if ahead.is_empty() {
-        return Ok(5);
+    if ahead.first().is_some_and(|row| row.minute % width != 0) {
+        return Err(usage_error(
+            "the times are not multiples of their distance: state the bucket width with --bucket",
+        ));
     }
-    if ahead.first().is_some_and(|line| line.minute % width != 0) {
-        return Err(Usage::error("the times are not whole buckets; say how wide a bucket is with --bucket"));
-    }
-    // A single bucket says nothing about its width.
-    Ok(if ahead.iter().all(|line| Some(line.minute) == first) { 5 } else { width })
+    Ok(if has_several_times { width } else { DEFAULT_WIDTH })
 }
 
 fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
@@ -170,51 +187,58 @@ fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
     a
 }
 
+/// Evaluates the rows bucket by bucket: first those in `ahead`, then the rest of the table.
 fn replay(
     table: &mut CountsTable,
-    ahead: Vec<Line>,
+    ahead: Vec<CountsRow>,
     width: u32,
     rules: Rules,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut detector = Detector::new(width, rules);
-    let mut bucket: Vec<Line> = Vec::new();
+    let mut bucket: Vec<CountsRow> = Vec::new();
     let mut ahead = ahead.into_iter();
     loop {
-        let line = match ahead.next() {
-            Some(line) => Some(line),
-            None => table.next_line()?,
+        let row = match ahead.next() {
+            Some(row) => Some(row),
+            None => table.next_row()?,
         };
-        let Some(line) = line else { break };
-        let start = line.minute / width;
-        if let Some(open) = bucket.first().map(|line| line.minute / width)
-            && open != start
+        let Some(row) = row else { break };
+        let number = row.minute / width;
+        if let Some(open) = bucket.first().map(|row| row.minute / width)
+            && open != number
         {
-            if start < open {
+            if number < open {
                 bail!(
                     "{}: line {}: time is earlier than the line before; sort the rows by time",
                     table.name,
-                    line.number
+                    row.line
                 );
             }
-            close(&mut detector, &bucket, width, out)?;
+            evaluate(&mut detector, &bucket, width, out)?;
             bucket.clear();
         }
-        bucket.push(line);
+        bucket.push(row);
     }
-    close(&mut detector, &bucket, width, out)
+    evaluate(&mut detector, &bucket, width, out)
 }
 
-fn close(detector: &mut Detector, lines: &[Line], width: u32, out: &mut impl Write) -> anyhow::Result<()> {
-    let Some(first) = lines.first() else { return Ok(()) };
-    let rows: Vec<Row<'_>> = lines
+/// Evaluates the rows of one bucket and prints what changed.
+fn evaluate(
+    detector: &mut Detector,
+    bucket: &[CountsRow],
+    width: u32,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let Some(first) = bucket.first() else { return Ok(()) };
+    let rows: Vec<Row<'_>> = bucket
         .iter()
-        .map(|line| Row {
-            tenant: &line.tenant,
-            provider: &line.provider,
-            campaign: &line.campaign,
-            counts: line.counts,
-            times: Spread::new(line.delivery_ms[1], line.delivery_ms[2]),
+        .map(|row| Row {
+            tenant: &row.tenant,
+            provider: &row.provider,
+            campaign: &row.campaign,
+            counts: row.counts,
+            times: Spread::new(row.delivery_ms.p50, row.delivery_ms.p95),
         })
         .collect();
     let start = Minute(first.minute / width * width);
@@ -228,16 +252,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_width_divides_an_hour() {
-        let width = |text: &str| text.parse::<Width>().ok();
-        assert_eq!(width("5m"), Some(Width(5)));
-        assert_eq!(width("1h"), Some(Width(60)));
+    fn bucket_width_divides_an_hour() {
+        let width = |text: &str| text.parse::<BucketWidth>().ok();
+        assert_eq!(width("5m"), Some(BucketWidth(5)));
+        assert_eq!(width("1h"), Some(BucketWidth(60)));
         for wrong in ["", "m", "7m", "0m", "2h", "5", "-5m", "5s", "99999999999m"] {
             assert_eq!(width(wrong), None, "{wrong:?}");
         }
     }
 
-    fn printed(csv: &str, width: u32) -> anyhow::Result<Vec<serde_json::Value>> {
+    #[test]
+    fn bucket_width_is_inferred_from_the_distance_of_times() {
+        for (times, expected) in [
+            (&["10:00", "10:01", "10:02"][..], Some(1)),
+            (&["10:00", "10:05", "10:20"], Some(5)),
+            (&["10:00", "10:00", "10:30"], Some(30)),
+            (&["10:00", "12:00"], Some(60)),
+            (&["10:00", "10:07"], Some(1)),
+            (&["10:00"], Some(5)),
+            (&[], Some(5)),
+            // Quarter hours that do not begin on the hour.
+            (&["10:05", "10:20"], None),
+        ] {
+            let mut csv = "time,sends\n".to_owned();
+            for time in times {
+                writeln!(csv, "2026-11-02T{time}:00Z,1").unwrap();
+            }
+            let mut table = CountsTable::open(Box::new(io::Cursor::new(csv)), "counts.csv").unwrap();
+            let mut ahead = Vec::new();
+            assert_eq!(infer_width(&mut table, &mut ahead).ok(), expected, "{times:?}");
+            assert_eq!(ahead.len(), times.len(), "no row is lost");
+        }
+    }
+
+    /// The changes of alerts that a table yields.
+    fn changes(csv: &str, width: u32) -> anyhow::Result<Vec<serde_json::Value>> {
         let mut table = CountsTable::open(Box::new(io::Cursor::new(csv.to_owned())), "counts.csv")?;
         let mut out = Vec::new();
         replay(&mut table, Vec::new(), width, Rules::default(), &mut out)?;
@@ -245,11 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn thirty_bounces_in_500_alert_and_one_in_13_does_not() {
+    fn thirty_bounces_of_500_fire_an_alert_and_one_of_13_does_not() {
         let header = "time,tenant,sends,deliveries,bounces_permanent\n";
-        let quiet = printed(&format!("{header}2026-11-02T10:00:00Z,acme,13,12,1\n"), 5).unwrap();
+        let quiet = changes(&format!("{header}2026-11-02T10:00:00Z,acme,13,12,1\n"), 5).unwrap();
         assert!(quiet.is_empty(), "{quiet:?}");
-        let loud = printed(&format!("{header}2026-11-02T10:00:00Z,acme,500,470,30\n"), 5).unwrap();
+        let loud = changes(&format!("{header}2026-11-02T10:00:00Z,acme,500,470,30\n"), 5).unwrap();
         assert_eq!(loud.len(), 1);
         assert_eq!(loud[0]["kind"], "limit");
         assert_eq!(loud[0]["tenant"], "acme");
@@ -257,24 +306,24 @@ mod tests {
     }
 
     #[test]
-    fn a_change_knows_no_later_bucket() {
+    fn changes_do_not_depend_on_later_buckets() {
         let mut csv = "time,tenant,provider,sends,deliveries,bounces_permanent\n".to_owned();
         for bucket in 0..2000_u32 {
             let time = Minute(29_000_000 + bucket * 5).start();
             let bounces = if bucket > 1500 { 60 } else { bucket % 3 };
             writeln!(csv, "{time},acme,gmail,200,{},{bounces}", 200 - bounces).unwrap();
         }
-        let whole = printed(&csv, 5).unwrap();
+        let whole = changes(&csv, 5).unwrap();
         assert!(!whole.is_empty());
         let cut: String = csv.lines().take(1600).fold(String::new(), |text, line| text + line + "\n");
-        let part = printed(&cut, 5).unwrap();
+        let part = changes(&cut, 5).unwrap();
         assert!(!part.is_empty());
         assert_eq!(part, whole[..part.len()]);
     }
 
     #[test]
-    fn rows_out_of_order_are_refused_by_line() {
+    fn rows_out_of_order_are_refused_with_their_line() {
         let csv = "time,sends\n2026-11-02T10:00:00Z,5\n2026-11-02T09:00:00Z,5\n";
-        assert!(printed(csv, 5).unwrap_err().to_string().contains("line 3"));
+        assert!(changes(csv, 5).unwrap_err().to_string().contains("line 3"));
     }
 }

@@ -1,7 +1,10 @@
-//! A table of counts in CSV: strict about what it holds, lenient about what it leaves out.
+//! The counts CSV of `backtest` and `trends`: strict about the values in it, lenient about columns and values that are missing.
 //!
-//! An error names file, line and column. Values come from outside: lines and names are bounded, a count is a finite number of
-//! at least 0. Names are borrowed from nobody: a line is read, turned into counts and forgotten.
+//! Errors name file, line and column. The file comes from outside, so lines are bounded and a count is a finite number of at least 0.
+//! Rows are read one at a time; the table is never held in memory as a whole.
+//!
+//! Lines are split here rather than by the `csv` crate, which takes an unclosed quote as the start of a cell that lasts to the end of
+//! the file: no error, no line number, and no bound on memory.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -13,12 +16,12 @@ use event::{InvalidTenant, TenantId, Timestamp};
 
 use crate::output;
 
-/// Longest line, in bytes: sixteen short cells never come near it.
-const MAX_LINE: u64 = 64 * 1024;
-/// Most of anything in one bucket: far above what is sent, far below where sums lose whole numbers.
+/// The longest line, in bytes: sixteen short cells never come near it.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// The largest count of one bucket: far above any real one, and far below where a sum of `f64` loses whole numbers.
 const MAX_COUNT: f64 = 1e12;
-/// The tenant of a table that names none.
-const ONE_TENANT: &str = "(unassigned)";
+/// The tenant of a table without the column.
+const NO_TENANT: &str = "(unassigned)";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
@@ -40,6 +43,7 @@ enum Column {
     QueueDepth,
 }
 
+/// The columns by their names in the header.
 const COLUMNS: [(&str, Column); 16] = [
     ("time", Column::Time),
     ("tenant", Column::Tenant),
@@ -59,38 +63,52 @@ const COLUMNS: [(&str, Column); 16] = [
     ("queue_depth", Column::QueueDepth),
 ];
 
-/// A row of the table.
+/// A row of the table: one bucket of one tenant, provider and campaign.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// Where it stands in the file, from 1.
-    pub number: u64,
-    /// Minutes since 1970.
+pub struct CountsRow {
+    /// The line in the file, from 1.
+    pub line: u64,
+    /// The start of the bucket, in minutes since the Unix epoch.
     pub minute: u32,
-    /// The tenant.
+    /// The tenant, `(unassigned)` if the table has no such column.
     pub tenant: String,
-    /// The provider, empty if not said.
+    /// The mailbox provider, empty if not given.
     pub provider: String,
-    /// The campaign, empty if none.
+    /// The campaign, empty if not given.
     pub campaign: String,
-    /// The counts.
+    /// The counts; a missing one is 0.
     pub counts: Counts,
-    /// Mean, median and 95th percentile of the delivery time, in milliseconds.
-    pub delivery_ms: [Option<f64>; 3],
+    /// Delivery times, as far as they are given.
+    pub delivery_ms: DeliveryTimes,
 }
 
-/// A table that is read line by line.
+/// Delivery times of a bucket, in milliseconds from send to delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DeliveryTimes {
+    /// The mean.
+    pub mean: Option<f64>,
+    /// The median.
+    pub p50: Option<f64>,
+    /// The 95th percentile.
+    pub p95: Option<f64>,
+}
+
+/// A table that is read row by row.
 pub struct CountsTable {
     input: Box<dyn BufRead>,
     /// The file's name, for errors.
     pub name: String,
-    /// Columns that mean nothing here.
+    /// Columns whose names are not known; they are ignored.
     pub unknown: Vec<String>,
+    /// The columns as the header orders them; `None` for an unknown one.
     columns: Vec<Option<Column>>,
+    /// The line that was read last.
     text: String,
-    number: u64,
+    /// Its number, from 1.
+    line: u64,
 }
 
-/// A file to be read by the line; `-` is standard input.
+/// Opens a file to be read line by line; `-` is standard input.
 pub fn open_file(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(io::stdin().lock()));
@@ -100,18 +118,21 @@ pub fn open_file(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
 }
 
 impl CountsTable {
-    /// Opens a file and warns of columns that mean nothing here.
+    /// Opens a file, reads its header, and warns about unknown columns.
     pub fn open_file(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
         let table = Self::open(open_file(path)?, &name)?;
         if !table.unknown.is_empty() {
             let columns = table.unknown.join(", ");
-            output::tell(&format!("warning: {name}: columns not known are left out: {columns}"));
+            output::print_status(&format!("warning: {name}: unknown columns are ignored: {columns}"));
         }
         Ok(table)
     }
 
     /// Reads the header.
+    ///
+    /// # Errors
+    /// An empty file, a header without `time`, or one that names a column twice.
     pub fn open(input: Box<dyn BufRead>, name: &str) -> anyhow::Result<Self> {
         let mut table = Self {
             input,
@@ -119,11 +140,12 @@ impl CountsTable {
             unknown: Vec::new(),
             columns: Vec::new(),
             text: String::new(),
-            number: 0,
+            line: 0,
         };
-        if !table.read_text()? {
+        if !table.read_line()? {
             bail!("{name}: the file is empty; its first line names the columns, time first");
         }
+        // Excel begins UTF-8 files with a byte order mark.
         for cell in cells(table.text.trim_start_matches('\u{feff}')) {
             let cell = cell.with_context(|| format!("{name}: line 1"))?;
             let column = COLUMNS.iter().find(|(known, _)| *known == cell.trim()).map(|(_, column)| *column);
@@ -141,25 +163,26 @@ impl CountsTable {
         Ok(table)
     }
 
-    fn read_text(&mut self) -> anyhow::Result<bool> {
+    /// Reads the next line, without its end, into `text`. Returns `false` at the end of the file.
+    fn read_line(&mut self) -> anyhow::Result<bool> {
         self.text.clear();
-        self.number += 1;
-        let mut limited = (&mut self.input).take(MAX_LINE);
+        self.line += 1;
+        let mut limited = (&mut self.input).take(MAX_LINE_BYTES);
         let read = limited
             .read_line(&mut self.text)
-            .with_context(|| format!("{}: line {}: cannot be read as UTF-8 text", self.name, self.number))?;
-        if read as u64 == MAX_LINE {
-            bail!("{}: line {} is longer than {MAX_LINE} bytes", self.name, self.number);
+            .with_context(|| format!("{}: line {}: cannot be read as UTF-8 text", self.name, self.line))?;
+        if read as u64 == MAX_LINE_BYTES {
+            bail!("{}: line {} is longer than {MAX_LINE_BYTES} bytes", self.name, self.line);
         }
         let end = self.text.trim_end_matches(['\n', '\r']).len();
         self.text.truncate(end);
         Ok(read > 0)
     }
 
-    /// The next row; none at the end. Empty lines are skipped.
-    pub fn next_line(&mut self) -> anyhow::Result<Option<Line>> {
+    /// The next row; `None` at the end. Empty lines are skipped.
+    pub fn next_row(&mut self) -> anyhow::Result<Option<CountsRow>> {
         loop {
-            if !self.read_text()? {
+            if !self.read_line()? {
                 return Ok(None);
             }
             if !self.text.is_empty() {
@@ -168,47 +191,48 @@ impl CountsTable {
         }
     }
 
-    fn parse(&self) -> anyhow::Result<Line> {
-        let mut line = Line {
-            number: self.number,
+    fn parse(&self) -> anyhow::Result<CountsRow> {
+        let mut row = CountsRow {
+            line: self.line,
             minute: 0,
-            tenant: ONE_TENANT.to_owned(),
+            tenant: NO_TENANT.to_owned(),
             provider: String::new(),
             campaign: String::new(),
             counts: Counts::default(),
-            delivery_ms: [None; 3],
+            delivery_ms: DeliveryTimes::default(),
         };
         let mut columns = self.columns.iter();
         for cell in cells(&self.text) {
-            let cell = cell.with_context(|| format!("{}: line {}", self.name, self.number))?;
+            let cell = cell.with_context(|| format!("{}: line {}", self.name, self.line))?;
             let Some(column) = columns.next() else {
                 bail!(
                     "{}: line {}: more cells than the {} columns",
                     self.name,
-                    self.number,
+                    self.line,
                     self.columns.len()
                 );
             };
             let Some(column) = column else { continue };
-            self.take(*column, cell.trim(), &mut line)?;
+            self.parse_cell(*column, cell.trim(), &mut row)?;
         }
         if columns.len() > 0 {
-            bail!("{}: line {}: fewer cells than the {} columns", self.name, self.number, self.columns.len());
+            bail!("{}: line {}: fewer cells than the {} columns", self.name, self.line, self.columns.len());
         }
-        note_latency(&mut line.counts, line.delivery_ms);
-        Ok(line)
+        note_latency(&mut row.counts, row.delivery_ms);
+        Ok(row)
     }
 
-    fn take(&self, column: Column, cell: &str, line: &mut Line) -> anyhow::Result<()> {
+    /// Sets the value of one column. An empty cell leaves the default, except for the time.
+    fn parse_cell(&self, column: Column, cell: &str, row: &mut CountsRow) -> anyhow::Result<()> {
         if cell.is_empty() && column != Column::Time {
             return Ok(());
         }
-        let counts = &mut line.counts;
+        let counts = &mut row.counts;
         match column {
-            Column::Time => line.minute = self.minute(cell)?,
-            Column::Tenant => line.tenant = self.tenant(cell)?,
-            Column::Provider => cell.clone_into(&mut line.provider),
-            Column::Campaign => cell.clone_into(&mut line.campaign),
+            Column::Time => row.minute = self.minute(cell)?,
+            Column::Tenant => row.tenant = self.tenant(cell)?,
+            Column::Provider => cell.clone_into(&mut row.provider),
+            Column::Campaign => cell.clone_into(&mut row.campaign),
             Column::Sends => counts.sends = self.count(cell, column)?,
             Column::Deliveries => counts.deliveries = self.count(cell, column)?,
             Column::BouncesPermanent => counts.bounces_permanent = self.count(cell, column)?,
@@ -217,34 +241,35 @@ impl CountsTable {
             Column::Complaints => counts.complaints = self.count(cell, column)?,
             Column::Opens => counts.opens = self.count(cell, column)?,
             Column::Clicks => counts.clicks = self.count(cell, column)?,
-            Column::DeliveryMean => line.delivery_ms[0] = Some(self.count(cell, column)?),
-            Column::DeliveryP50 => line.delivery_ms[1] = Some(self.count(cell, column)?),
-            Column::DeliveryP95 => line.delivery_ms[2] = Some(self.count(cell, column)?),
-            Column::QueueDepth => line.counts.queue_depth = Some(self.count(cell, column)?),
+            Column::DeliveryMean => row.delivery_ms.mean = Some(self.count(cell, column)?),
+            Column::DeliveryP50 => row.delivery_ms.p50 = Some(self.count(cell, column)?),
+            Column::DeliveryP95 => row.delivery_ms.p95 = Some(self.count(cell, column)?),
+            Column::QueueDepth => counts.queue_depth = Some(self.count(cell, column)?),
         }
         Ok(())
     }
 
-    /// Reads a tenant's name. Reserved names are refused: `*` would be taken for all tenants together.
+    /// Reads a tenant's name. Reserved names are refused, since `*` stands for all tenants together; names that live mail could not have are
+    /// accepted, as the table may come from another system.
     fn tenant(&self, cell: &str) -> anyhow::Result<String> {
         match TenantId::to_read(cell) {
             Err(error @ InvalidTenant::Reserved { .. }) => {
-                bail!("{}: line {}: {error}", self.name, self.number);
+                bail!("{}: line {}: {error}", self.name, self.line);
             }
             Ok(_) | Err(InvalidTenant::Name(_)) => Ok(cell.to_owned()),
         }
     }
 
     fn minute(&self, cell: &str) -> anyhow::Result<u32> {
-        let Ok(moment) = cell.parse::<jiff::Timestamp>() else {
+        let Ok(time) = cell.parse::<jiff::Timestamp>() else {
             bail!(
                 "{}: line {}: time {:?} is not RFC 3339, such as 2026-11-25T08:00:00Z",
                 self.name,
-                self.number,
+                self.line,
                 shown(cell)
             );
         };
-        Ok(Timestamp::from_millis(moment.as_millisecond()).minute().0)
+        Ok(Timestamp::from_millis(time.as_millisecond()).minute().0)
     }
 
     fn count(&self, cell: &str, column: Column) -> anyhow::Result<f64> {
@@ -255,7 +280,7 @@ impl CountsTable {
                 bail!(
                     "{}: line {}: {name} {:?} is not a number of 0 to 10^12",
                     self.name,
-                    self.number,
+                    self.line,
                     shown(cell)
                 );
             }
@@ -263,9 +288,11 @@ impl CountsTable {
     }
 }
 
-/// What there is of mean, median and 95th percentile, each with the same weight: any of them moves with trouble.
-fn note_latency(counts: &mut Counts, latency: [Option<f64>; 3]) {
-    let known: Vec<f64> = latency.into_iter().flatten().filter(|value| *value > 0.0).collect();
+/// Notes the geometric mean of the delivery times that are given: each of them rises when deliveries slow down, and tables differ in
+/// which they have.
+fn note_latency(counts: &mut Counts, times: DeliveryTimes) {
+    let times = [times.mean, times.p50, times.p95];
+    let known: Vec<f64> = times.into_iter().flatten().filter(|time| *time > 0.0).collect();
     if known.is_empty() {
         return;
     }
@@ -273,12 +300,12 @@ fn note_latency(counts: &mut Counts, latency: [Option<f64>; 3]) {
     counts.note_latency(logarithm.exp(), counts.deliveries);
 }
 
-/// A cell as an error shows it.
+/// The start of a cell, for errors.
 pub fn shown(cell: &str) -> String {
     cell.chars().take(40).collect()
 }
 
-/// The cells of a line of CSV (RFC 4180, without line breaks inside quotes).
+/// The cells of a line of CSV (RFC 4180, except that a quoted cell cannot contain a line break).
 pub fn cells(line: &str) -> impl Iterator<Item = anyhow::Result<std::borrow::Cow<'_, str>>> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -318,32 +345,84 @@ mod tests {
 
     use super::*;
 
-    fn read(csv: &str) -> anyhow::Result<Vec<Line>> {
+    fn read(csv: &str) -> anyhow::Result<Vec<CountsRow>> {
         let mut table = CountsTable::open(Box::new(Cursor::new(csv.to_owned())), "c.csv")?;
-        let mut lines = Vec::new();
-        while let Some(line) = table.next_line()? {
-            lines.push(line);
+        let mut rows = Vec::new();
+        while let Some(row) = table.next_row()? {
+            rows.push(row);
         }
-        Ok(lines)
+        Ok(rows)
     }
 
     #[test]
     fn columns_may_be_missing_empty_and_in_any_order() {
-        let lines = read(
+        let rows = read(
             "sends,time,campaign\n5,2026-11-02T10:00:00Z,\n,2026-11-02T11:05:00+01:00,\"a,\"\"b\"\"\"\n",
         )
         .unwrap();
-        assert!((lines[0].counts.sends - 5.0).abs() < 1e-9);
-        assert_eq!(lines[0].tenant, ONE_TENANT);
-        assert_eq!(lines[1].minute, lines[0].minute + 5);
-        assert_eq!(lines[1].campaign, "a,\"b\"");
-        assert!(lines[1].counts.sends < 1e-9);
+        assert!((rows[0].counts.sends - 5.0).abs() < 1e-9);
+        assert_eq!(rows[0].tenant, NO_TENANT);
+        assert_eq!(rows[1].minute, rows[0].minute + 5);
+        assert_eq!(rows[1].campaign, "a,\"b\"");
+        assert!(rows[1].counts.sends < 1e-9);
     }
 
     #[test]
-    fn unknown_columns_are_named() {
+    fn unknown_columns_are_named_and_ignored() {
         let table = CountsTable::open(Box::new(Cursor::new("time,colour\n")), "c.csv").unwrap();
         assert_eq!(table.unknown, ["\"colour\""]);
+        let rows = read("colour,time,sends\nred,2026-11-02T10:00:00Z,5\n").unwrap();
+        assert!((rows[0].counts.sends - 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_column_sets_its_own_value() {
+        let header: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+        let values = "2026-11-02T10:00:00Z,acme,gmail,spring,1,2,3,4,5,6,7,8,100,90,400,9";
+        let row = read(&format!("{}\n{values}\n", header.join(","))).unwrap().remove(0);
+        assert_eq!(
+            (row.tenant.as_str(), row.provider.as_str(), row.campaign.as_str()),
+            ("acme", "gmail", "spring")
+        );
+        let counts = row.counts;
+        let found = [
+            counts.sends,
+            counts.deliveries,
+            counts.bounces_permanent,
+            counts.bounces_transient,
+            counts.delays,
+            counts.complaints,
+            counts.opens,
+            counts.clicks,
+        ];
+        assert!(
+            found.iter().zip(1..).all(|(found, expected)| (found - f64::from(expected)).abs() < 1e-9),
+            "{found:?}"
+        );
+        assert_eq!(counts.queue_depth, Some(9.0));
+        let times = DeliveryTimes { mean: Some(100.0), p50: Some(90.0), p95: Some(400.0) };
+        assert_eq!((row.line, row.delivery_ms), (2, times));
+    }
+
+    #[test]
+    fn cells_follow_rfc_4180_within_a_line() {
+        let split = |line: &str| -> Option<Vec<String>> {
+            cells(line).map(|cell| cell.ok().map(std::borrow::Cow::into_owned)).collect()
+        };
+        for (line, expected) in [
+            ("", Some(&[""][..])),
+            ("a,b", Some(&["a", "b"])),
+            ("a,,", Some(&["a", "", ""])),
+            ("\"a,b\",c", Some(&["a,b", "c"])),
+            ("\"\"\"\"", Some(&["\""])),
+            ("\"\",x", Some(&["", "x"])),
+            ("a\"b", Some(&["a\"b"])),
+            ("\"a", None),
+            ("\"a\"b,c", None),
+        ] {
+            let expected = expected.map(|cells| cells.iter().map(|&cell| cell.to_owned()).collect());
+            assert_eq!(split(line), expected, "{line}");
+        }
     }
 
     #[test]

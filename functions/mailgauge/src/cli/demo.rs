@@ -1,6 +1,7 @@
-//! `mailgauge demo`: the server with simulated tenants: weeks of history, staged incidents, and mail that goes on.
+//! `mailgauge demo`: the server with simulated tenants: weeks of history, staged incidents, and live mail.
 //!
-//! Nothing is faked beyond the mail itself: simulated events are bytes that take the same way as real ones.
+//! Only the mail is simulated. Its events are bytes that are decoded, counted and evaluated like real ones, so the demo must never
+//! write counts or alerts by itself.
 
 mod history;
 mod timeline;
@@ -16,38 +17,38 @@ use pipeline::ports::Clock as _;
 use web::IngestError;
 
 use self::history::Mail;
-use self::timeline::{MINUTE_MS, Timeline, Wanted};
+use self::timeline::{MINUTE_MS, Timeline, TimelineOptions};
 use crate::inbox::Inbox;
 use crate::output;
 use crate::server::{self, Opening, Orders};
 use crate::standalone::Standalone;
 
-/// The number of parts in which the events of the current minute are sent, each at the end of its part of the minute.
+/// The number of equal parts of a minute at whose ends the events of the part are sent, so that charts move every five seconds.
 const PARTS: u32 = 12;
-/// Pause before simulated events are sent again after counting them failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The wait before simulated events are sent again after counting them failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Run the demo: the server with simulated tenants, weeks of history and staged incidents. This is what runs without a command.
+/// Run the demo: the server with simulated tenants, weeks of history and staged incidents. Runs by default, without a command.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  mailgauge demo --tenants 200 --days 7")]
 pub struct Options {
-    /// The folder the demo is kept in; a second start goes on from there
+    /// The data folder; a later start continues from its data
     #[arg(long, value_name = "DIR", default_value = DATA)]
     data: PathBuf,
 
-    /// Where to listen
+    /// IP address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
     listen: SocketAddr,
 
-    /// How many tenants send
+    /// Number of simulated tenants
     #[arg(long, value_name = "N", default_value_t = TENANTS)]
     tenants: u32,
 
-    /// Days of history
+    /// Days of history to simulate before the start, 1 to 365
     #[arg(long, value_name = "N", default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=365))]
     days: u32,
 
-    /// How many emails all tenants send a minute, on average
+    /// Emails per minute of all tenants together, on average
     #[arg(long, value_name = "N", default_value_t = EMAILS_PER_MINUTE)]
     emails_per_minute: f64,
 }
@@ -70,50 +71,53 @@ impl Default for Options {
     }
 }
 
-/// Makes what history is missing, then serves while the mail goes on.
+/// Simulates the missing part of the history, then serves while live mail is simulated.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     output::log_to_stderr();
     let runtime = server::runtime()?;
-    let home = Standalone::open(&options.data, Attribution::default())?;
+    let standalone = Standalone::open(&options.data, Attribution::default())?;
     runtime.block_on(async {
-        home.begin().await?;
-        // First of all: an address in use should not be found out after the history is made.
+        standalone.begin().await?;
+        // Before the history, which takes a while: an address in use should be reported at once.
         let opening = Opening::bind(options.listen, None).await?;
         let now = || adapters::system_clock::SystemClock.now();
-        let (stored, newest) = (Timeline::read(&options.data)?, home.newest_event().await?);
-        let wanted = Wanted {
+        let (stored, newest) = (Timeline::read(&options.data)?, standalone.newest_event().await?);
+        let timeline_options = TimelineOptions {
             tenants: options.tenants,
             emails_per_minute: options.emails_per_minute,
             days: options.days,
         };
-        let mut timeline = Timeline::new(stored, newest, wanted, now())?;
-        output::tell(&format!(
+        let mut timeline = Timeline::new(stored, newest, timeline_options, now())?;
+        output::print_status(&format!(
             "Simulating mail from {} to now",
             Timestamp::from_millis(timeline.counted_ms())
         ));
         let (folder, signal) = (&options.data, server::signal());
-        let made = history::catch_up(&home, folder, &mut timeline, now, signal, history::BLOCK_BYTES);
-        let made = Box::pin(made).await?;
-        let Some(mail) = made else {
-            output::tell("stopped; run the same command to continue the history from here");
+        let catching_up =
+            history::catch_up(&standalone, folder, &mut timeline, now, signal, history::BLOCK_BYTES);
+        let Some(mail) = Box::pin(catching_up).await? else {
+            output::print_status("stopped; the same command continues the history from here");
             return Ok(());
         };
-        let key = home.add_demo_key().await?;
-        output::tell("Simulated mail continues until Ctrl-C; the same command continues from the same data.");
+        let key = standalone.add_demo_key().await?;
+        output::print_status(
+            "Simulated mail continues until Ctrl-C; a later start continues from the same data.",
+        );
         opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
         opening.say(&format!("Listening on {}", opening.address()))?;
         let folder = options.data.clone();
-        server::serve_with(home, opening, Orders::default(), move |inbox| async move {
-            go_on(mail, timeline, &folder, &inbox).await;
+        server::serve_with(standalone, opening, Orders::default(), move |inbox| async move {
+            send_live_mail(mail, timeline, &folder, &inbox).await;
         })
         .await
     })
 }
 
-/// Sends the mail of each minute during that minute. After the machine was asleep, it catches up as fast as the mail is counted.
-async fn go_on(mut mail: Mail, mut timeline: Timeline, folder: &Path, inbox: &Inbox) {
+/// Sends the events of each minute during that minute. After the machine was asleep, catches up as fast as events are counted.
+async fn send_live_mail(mut mail: Mail, mut timeline: Timeline, folder: &Path, inbox: &Inbox) {
     let mut lines = Vec::new();
     while let Some(end_ms) = mail.next_minute(&mut lines) {
+        // Stored before the events are sent: a start after a crash must know which minute may have been counted in part.
         timeline.advance(end_ms);
         if let Err(error) = timeline.write(folder) {
             tracing::error!(
@@ -121,22 +125,23 @@ async fn go_on(mut mail: Mail, mut timeline: Timeline, folder: &Path, inbox: &In
                 "the demo's timeline was not saved; the next start may leave a gap"
             );
         }
-        play(&lines, end_ms, inbox).await;
+        send_minute(&lines, end_ms, inbox).await;
         lines.clear();
     }
 }
 
-/// Sends the events of one minute in [`PARTS`] parts, each when its time is over; all at once if the whole minute is over already.
-async fn play(lines: &[u8], end_ms: i64, inbox: &Inbox) {
+/// Sends the events of one minute in [`PARTS`] parts, each at its end; all at once if the whole minute has passed already.
+async fn send_minute(lines: &[u8], end_ms: i64, inbox: &Inbox) {
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', lines).map(|end| end + 1).collect();
-    let is_over = until(end_ms).is_zero();
-    let parts = if is_over { 1 } else { PARTS };
+    let has_passed = time_until(end_ms).is_zero();
+    let parts = if has_passed { 1 } else { PARTS };
     let mut from = 0;
     for part in 1..=parts {
-        let past_ms = MINUTE_MS * i64::from(part) / i64::from(parts);
-        tokio::time::sleep(until(end_ms - MINUTE_MS + past_ms)).await;
-        let upto = ends.len() * part as usize / parts as usize;
-        let to = upto.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(from);
+        let elapsed_ms = MINUTE_MS * i64::from(part) / i64::from(parts);
+        tokio::time::sleep(time_until(end_ms - MINUTE_MS + elapsed_ms)).await;
+        let last_line = ends.len() * part as usize / parts as usize;
+        // A quiet minute has fewer lines than parts, so the first parts are empty.
+        let to = last_line.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(from);
         if let Some(events) = lines.get(from..to).filter(|events| !events.is_empty()) {
             send(events, inbox).await;
         }
@@ -145,17 +150,17 @@ async fn play(lines: &[u8], end_ms: i64, inbox: &Inbox) {
 }
 
 /// The time left until `ms`, in milliseconds since the Unix epoch; zero if it has passed.
-fn until(ms: i64) -> Duration {
+fn time_until(ms: i64) -> Duration {
     let now = adapters::system_clock::SystemClock.now();
     Duration::from_millis(u64::try_from(ms - now.millis()).unwrap_or(0))
 }
 
-/// Sends events again until they are counted. Events that an earlier attempt counted are recognised as duplicates.
+/// Sends events until they are counted. Events that an earlier attempt counted are dropped as duplicates.
 async fn send(events: &[u8], inbox: &Inbox) {
     while let Err(error) = inbox.count(vec![events.to_vec().into()]).await {
         if !matches!(error, IngestError::Busy { .. }) {
-            tracing::error!(%error, "counting simulated events failed; they are sent again");
+            tracing::error!(%error, "counting simulated events failed; they will be sent again");
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }

@@ -1,33 +1,33 @@
-//! `mailgauge detect`: how odd each point of plain series is, whatever they measure.
+//! `mailgauge detect`: scores how unusual each point of plain series is, whatever they measure.
 //!
-//! A row's score is printed as it is read and uses no later row. Reads a million points a second: cells are borrowed from the line, and the
-//! usual ways of writing a time are read by hand.
+//! A score is printed as soon as its row is read, so it can never use a later row. Reads about a million points per second: cells are
+//! borrowed from the line, and the usual forms of a time are parsed by hand.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufWriter, Read as _, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use cells::csv;
 use clap::Args;
 use detection::series::Scorer;
 
 use crate::cli::counts_table::{cells, open_file, shown};
 use crate::output;
 
-/// Longest line, in bytes, and most series: beyond it the file is something else.
-const MAX_LINE: u64 = 64 * 1024;
+/// The longest line, in bytes: a file with longer ones is not a table of points.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// The largest number of series: each needs some 100 bytes of memory for as long as the command runs.
 const MAX_SERIES: usize = 1_000_000;
 
-/// Score each point of plain series from 0 (as ever) to 1 (never seen the like), from the points before it alone.
+/// Score how unusual each point of plain series is, from 0 (as usual) to 1 (never seen before). A score uses earlier points only.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "FILE.csv has a header of timestamp,value or series,timestamp,value. A timestamp is RFC 3339, with or without offset (UTC), or\n\
-    seconds or milliseconds since 1970. A row without a value scores 0. One threshold does for all series.\n\nExample:\n  \
-    mailgauge detect --series queue.csv | awk -F, '$3 > 0.5'"
-)]
+#[command(after_help = "Prints series,timestamp,score for each row, in the order of the file.\n\n\
+    FILE.csv has the header timestamp,value or series,timestamp,value. A timestamp is RFC 3339, in UTC if it has no offset, or a \
+    number of seconds or milliseconds since 1970. A row without a value scores 0. Scores are comparable across series, so one \
+    threshold fits all of them.\n\nExample:\n  \
+    mailgauge detect --series queue.csv | awk -F, '$3 > 0.5'")]
 pub struct Options {
-    /// The points; - is standard input
+    /// The points to score; - is standard input
     #[arg(long, value_name = "FILE.csv")]
     series: PathBuf,
 }
@@ -36,10 +36,12 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let name = options.series.display().to_string();
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    output::until_closed(score(open_file(&options.series)?, &name, &mut out).and_then(|()| Ok(out.flush()?)))
+    output::ignore_broken_pipe(
+        score(open_file(&options.series)?, &name, &mut out).and_then(|()| Ok(out.flush()?)),
+    )
 }
 
-/// Where the cells of a row stand.
+/// The positions of the columns.
 struct Columns {
     series: Option<usize>,
     timestamp: usize,
@@ -53,7 +55,7 @@ impl Columns {
             .split(',')
             .map(|cell| cell.trim().to_ascii_lowercase())
             .collect();
-        let find = |wanted: &str| header.iter().position(|cell| cell == wanted);
+        let find = |name: &str| header.iter().position(|cell| cell == name);
         let (Some(timestamp), Some(value)) = (find("timestamp"), find("value")) else {
             bail!("{name}: line 1: the header must be timestamp,value or series,timestamp,value");
         };
@@ -61,20 +63,22 @@ impl Columns {
     }
 }
 
+/// Scores the rows of `input` one by one. `name` is the file's name, for errors.
 fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::Result<()> {
     let mut text = String::new();
     let mut number = 0_u64;
     let mut columns = None;
     let mut scorers: HashMap<String, Scorer> = HashMap::new();
-    writeln!(out, "series,timestamp,score")?;
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["series", "timestamp", "score"]).map_err(output::into_io)?;
     loop {
         text.clear();
         number += 1;
-        let place = || format!("{name}: line {number}");
-        let read = (&mut input).take(MAX_LINE).read_line(&mut text);
-        let read = read.with_context(|| format!("{}: cannot be read as UTF-8 text", place()))?;
-        if read as u64 == MAX_LINE {
-            bail!("{} is longer than {MAX_LINE} bytes", place());
+        let line_name = || format!("{name}: line {number}");
+        let read = (&mut input).take(MAX_LINE_BYTES).read_line(&mut text);
+        let read = read.with_context(|| format!("{}: cannot be read as UTF-8 text", line_name()))?;
+        if read as u64 == MAX_LINE_BYTES {
+            bail!("{} is longer than {MAX_LINE_BYTES} bytes", line_name());
         }
         let line = text.trim_end_matches(['\n', '\r']);
         if read == 0 {
@@ -87,22 +91,24 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
         if line.is_empty() {
             continue;
         }
-        let row = Row::read(line, columns).with_context(place)?;
+        let row = Row::read(line, columns).with_context(line_name)?;
         if scorers.len() >= MAX_SERIES && !scorers.contains_key(row.series.as_ref()) {
-            bail!("{}: more than {MAX_SERIES} series", place());
+            bail!("{}: more than {MAX_SERIES} series", line_name());
         }
         let score = match scorers.get_mut(row.series.as_ref()) {
             Some(scorer) => scorer.score(row.time_ms, row.value),
             None => scorers.entry(row.series.to_string()).or_default().score(row.time_ms, row.value),
         };
-        write_row(&row, score, out)?;
+        write_row(&row, score, &mut csv).map_err(output::into_io)?;
     }
     if columns.is_none() {
         bail!("{name}: the file is empty; its first line names the columns timestamp and value");
     }
+    csv.flush()?;
     Ok(())
 }
 
+/// One point. Texts are kept as they are written, for the output.
 struct Row<'a> {
     series: std::borrow::Cow<'a, str>,
     timestamp: std::borrow::Cow<'a, str>,
@@ -125,9 +131,10 @@ impl<'a> Row<'a> {
         }
         let (Some(timestamp), Some(value)) = (timestamp, value) else { bail!("fewer cells than columns") };
         let Some(time_ms) = time_ms(timestamp.trim()) else {
-            bail!("timestamp {:?} is no time, such as 2026-11-25T08:00:00Z", shown(&timestamp));
+            bail!("timestamp {:?} is not a time such as 2026-11-25T08:00:00Z", shown(&timestamp));
         };
         let value = match value.trim() {
+            // The scorer skips NaN, and the row scores 0.
             "" => f64::NAN,
             text => match text.parse() {
                 Ok(value) => value,
@@ -138,24 +145,26 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Milliseconds since 1970 of RFC 3339, of the same without offset or with a space, or of a number of seconds or milliseconds.
+/// Parses a time to milliseconds since the Unix epoch: RFC 3339, also without an offset or with a space instead of the T, or a number
+/// of seconds or milliseconds.
 fn time_ms(text: &str) -> Option<i64> {
     if let Some(time) = plain_time_ms(text) {
         return Some(time);
     }
-    if let Ok(moment) = text.parse::<jiff::Timestamp>() {
-        return Some(moment.as_millisecond());
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Some(time.as_millisecond());
     }
-    if let Ok(moment) = text.parse::<jiff::civil::DateTime>() {
-        return Some(jiff::tz::TimeZone::UTC.to_timestamp(moment).ok()?.as_millisecond());
+    if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
+        return Some(jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?.as_millisecond());
     }
-    // Seconds until the year 5138, milliseconds from 1973 on.
+    // Below 10^11 a number is in seconds (until the year 5138), above it in milliseconds (from 1973 on).
     let number = text.parse::<f64>().ok().filter(|number| number.abs() < 1e15)?;
     #[expect(clippy::cast_possible_truncation, reason = "bounded above")]
     Some(if number.abs() < 1e11 { (number * 1000.0) as i64 } else { number as i64 })
 }
 
-/// `2026-11-25T08:00:00`, with a space or a Z as it may be; none for anything else.
+/// Parses `2026-11-25T08:00:00`, with a T or a space and with or without a Z. `None` for any other form, and for days after the 28th,
+/// whose months would have to be checked; the general parser reads those.
 fn plain_time_ms(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let (plain, zone) = bytes.split_at_checked(19)?;
@@ -183,22 +192,28 @@ fn plain_time_ms(text: &str) -> Option<i64> {
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000)
 }
 
-fn write_row(row: &Row<'_>, score: f64, out: &mut impl Write) -> io::Result<()> {
+/// The names come from outside, so they are guarded against formulas.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a score lies in [0, 1], a digit in 0 to 9"
+)]
+fn write_row(row: &Row<'_>, score: f64, csv: &mut csv::Writer<impl Write>) -> csv::Result<()> {
     for text in [&row.series, &row.timestamp] {
-        out.write_all(csv::cell(text).as_bytes())?;
-        out.write_all(b",")?;
+        csv.write_field(output::formula_guarded(text).as_bytes())?;
     }
-    // Six places, by hand: the formatting of fractions would take most of the time.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a score lies in [0, 1]")]
+    // Six decimal places, by hand: formatting fractions would take most of the time.
     let mut millionths = (score * 1e6).round() as u32;
-    let mut digits = *b"0.000000\n";
-    let [whole, _, places @ .., _] = &mut digits;
-    for place in places.iter_mut().rev() {
-        *place = b'0' + u8::try_from(millionths % 10).unwrap_or_default();
+    let mut digits = *b"0.000000";
+    let [whole, _, decimals @ ..] = &mut digits;
+    for digit in decimals.iter_mut().rev() {
+        *digit = b'0' + (millionths % 10) as u8;
         millionths /= 10;
     }
-    *whole = b'0' + u8::try_from(millionths).unwrap_or_default();
-    out.write_all(&digits)
+    // 1 for a score of 1, else 0.
+    *whole = b'0' + (millionths % 10) as u8;
+    csv.write_field(digits)?;
+    csv.write_record(None::<&[u8]>)
 }
 
 #[cfg(test)]
@@ -231,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_uses_no_later_row_and_no_other_series() {
+    fn score_uses_no_later_row_and_no_other_series() {
         let mut csv = "series,timestamp,value\n".to_owned();
         for second in 0..2000 {
             let odd = if second > 1500 { 50 } else { 0 };
@@ -247,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_however_they_are_written() {
+    fn times_are_read_in_every_form() {
         for (text, expected) in [
             ("1970-01-02T00:00:01Z", Some(86_401_000)),
             ("1970-01-02 00:00:01", Some(86_401_000)),
@@ -263,6 +278,18 @@ mod tests {
             ("NaN", None),
         ] {
             assert_eq!(time_ms(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn scores_are_written_with_six_decimals() {
+        for (score, expected) in
+            [(0.0, "0.000000"), (0.123_456_7, "0.123457"), (0.999_999_9, "1.000000"), (1.0, "1.000000")]
+        {
+            let row = Row { series: "s".into(), timestamp: "5".into(), time_ms: 5000, value: 1.0 };
+            let mut csv = csv::Writer::from_writer(Vec::new());
+            write_row(&row, score, &mut csv).unwrap();
+            assert_eq!(String::from_utf8(csv.into_inner().unwrap()).unwrap(), format!("s,5,{expected}\n"));
         }
     }
 

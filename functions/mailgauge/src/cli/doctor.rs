@@ -1,6 +1,7 @@
-//! `mailgauge doctor`: is all well with a data folder or a deployment, and if not, how to mend it.
+//! `mailgauge doctor`: checks a data folder or a deployment, and says what is wrong and how to fix it.
 //!
-//! It only reads. What it finds comes in three grades, so that a healthy installation without mail does not look broken.
+//! It only reads. A check has one of three states, so that a healthy installation without mail yet does not look broken: `warning` asks
+//! for a look, and only `failed` fails the command.
 
 #[cfg(feature = "aws")]
 mod deployment;
@@ -20,235 +21,256 @@ use pipeline::ports::Clock as _;
 use serde_json::json;
 
 #[cfg(not(feature = "aws"))]
-use crate::cli::Usage;
-use crate::cli::folder::Folder;
+use crate::cli::built_without_aws;
 use crate::cli::quarantine;
+use crate::cli::store_options::StoreOptions;
 use crate::output::{Table, grouped};
 use crate::server;
 use crate::standalone::Standalone;
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
-/// Longer than compaction needs when it runs, and far below the three days that deltas are kept.
-const UNMERGED_MS: (i64, i64) = (3 * HOUR_MS, 24 * HOUR_MS);
-/// The time-series stores that there are, and how long they may lag behind.
-const SINKS: [&str; 2] = ["timestream", "influxdb"];
-const UNEXPORTED_MS: (i64, i64) = (10 * MINUTE_MS, 24 * HOUR_MS);
-/// A sender that is quiet for so long is worth a look.
-const QUIET_MS: i64 = 30 * MINUTE_MS;
-/// A batch in flight for longer than any try may last fails again and again.
-const STUCK_MS: i64 = 5 * MINUTE_MS;
+/// The greatest age at which a check is still ok, and the greatest at which it is a warning.
+struct AgeLimits {
+    ok_ms: i64,
+    warning_ms: i64,
+}
 
-/// Check a data folder or a deployment, and say how to mend what is wrong.
+/// Age of the oldest delta that is not compacted. Compaction needs less than the first limit when it runs, and deltas expire after
+/// three days.
+const UNCOMPACTED: AgeLimits = AgeLimits { ok_ms: 3 * HOUR_MS, warning_ms: 24 * HOUR_MS };
+/// The names of all time-series stores, and the age of the oldest batch that one of them has not received.
+const SINKS: [&str; 2] = ["timestream", "influxdb"];
+const UNEXPORTED: AgeLimits = AgeLimits { ok_ms: 10 * MINUTE_MS, warning_ms: 24 * HOUR_MS };
+/// A warning if no event has arrived for this long.
+const MAX_QUIET_MS: i64 = 30 * MINUTE_MS;
+/// A batch whose lease ended this long ago fails again and again: a later attempt would have committed it.
+const MAX_OVERDUE_MS: i64 = 5 * MINUTE_MS;
+
+/// Check a data folder or a deployment, and say what is wrong and how to fix it.
 ///
-/// Exit code 1 if something fails.
+/// Each check is ok, warning or failed. Exit code 1 if any has failed; warnings alone exit with 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge doctor --data /var/lib/mailgauge\n  \
     mailgauge doctor --table mailgauge-Table-1ABC --stream mailgauge-Stream-1ABC --configuration-set mailgauge")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
-    /// The deployment's Kinesis stream: are all its shards counted, and how far behind
+    /// The deployment's Kinesis stream: checks whether all shards are counted, and how far behind counting is
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
 
-    /// The SES configuration set that mail is sent with: do its events go to EventBridge
+    /// The SES configuration set that mail is sent with: checks whether it publishes all its events
     #[arg(long, value_name = "NAME")]
     configuration_set: Option<String>,
 }
 
-/// How bad it is.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grade {
-    Well,
-    Look,
-    Broken,
+enum Status {
+    Ok,
+    Warning,
+    Failed,
 }
 
-/// One thing looked at.
-#[derive(Debug)]
-struct Finding {
-    check: &'static str,
-    grade: Grade,
-    found: String,
-    mend: &'static str,
-}
-
-impl Finding {
-    fn well(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, grade: Grade::Well, found: found.into(), mend: "" }
-    }
-
-    fn look(check: &'static str, found: impl Into<String>, mend: &'static str) -> Self {
-        Self { check, grade: Grade::Look, found: found.into(), mend }
-    }
-
-    /// Well up to the first limit, worth a look up to the second, broken above, all in milliseconds.
-    fn by_age(check: &'static str, age: i64, limits: (i64, i64), found: String, mend: &'static str) -> Self {
-        match age {
-            _ if age <= limits.0 => Self::well(check, found),
-            _ if age <= limits.1 => Self::look(check, found, mend),
-            _ => Self::broken(check, found, mend),
+impl Status {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
         }
     }
+}
 
-    fn broken(check: &'static str, found: impl Into<String>, mend: &'static str) -> Self {
-        Self { check, grade: Grade::Broken, found: found.into(), mend }
+/// One line of the report.
+#[derive(Debug)]
+struct Diagnosis {
+    /// The name of the check.
+    check: &'static str,
+    status: Status,
+    found: String,
+    /// How to fix it; empty if all is well.
+    fix: &'static str,
+}
+
+impl Diagnosis {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, status: Status::Ok, found: found.into(), fix: "" }
+    }
+
+    fn warning(check: &'static str, found: impl Into<String>, fix: &'static str) -> Self {
+        Self { check, status: Status::Warning, found: found.into(), fix }
+    }
+
+    fn failed(check: &'static str, found: impl Into<String>, fix: &'static str) -> Self {
+        Self { check, status: Status::Failed, found: found.into(), fix }
+    }
+
+    /// The status follows from an age in milliseconds.
+    fn by_age(
+        check: &'static str,
+        age_ms: i64,
+        limits: &AgeLimits,
+        found: String,
+        fix: &'static str,
+    ) -> Self {
+        match age_ms {
+            _ if age_ms <= limits.ok_ms => Self::ok(check, found),
+            _ if age_ms <= limits.warning_ms => Self::warning(check, found, fix),
+            _ => Self::failed(check, found, fix),
+        }
     }
 }
 
-/// Looks at everything.
+/// Runs all checks and prints their results.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = server::runtime()?;
-    let home = options.folder.open(&runtime)?;
-    let findings = runtime.block_on(async {
-        let mut findings = look(&home, SystemClock.now()).await?;
-        findings.extend(look_around(options, &home).await?);
-        anyhow::Ok(findings)
+    let standalone = options.store.open(&runtime)?;
+    let diagnoses = runtime.block_on(async {
+        let mut diagnoses = check_store(&standalone, SystemClock.now()).await?;
+        diagnoses.extend(check_deployment(options, &standalone).await?);
+        anyhow::Ok(diagnoses)
     })?;
+    // Scripts rely on these column names.
     let mut table = Table::new(["check", "state", "found", "mend"]);
-    for Finding { check, grade, found, mend } in &findings {
-        let state = match grade {
-            Grade::Well => "ok",
-            Grade::Look => "look",
-            Grade::Broken => "broken",
-        };
-        table.push(vec![json!(check), json!(state), json!(found), json!(mend)]);
+    for Diagnosis { check, status, found, fix } in &diagnoses {
+        table.push(vec![json!(check), json!(status.name()), json!(found), json!(fix)]);
     }
-    options.folder.print(&table)?;
-    let is_broken = findings.iter().any(|finding| finding.grade == Grade::Broken);
-    Ok(if is_broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    options.store.print(&table)?;
+    let has_failed = diagnoses.iter().any(|diagnosis| diagnosis.status == Status::Failed);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 #[cfg(feature = "aws")]
-async fn look_around(options: &Options, home: &Standalone) -> anyhow::Result<Vec<Finding>> {
-    deployment::look(options.stream.as_deref(), options.configuration_set.as_deref(), home).await
+async fn check_deployment(options: &Options, standalone: &Standalone) -> anyhow::Result<Vec<Diagnosis>> {
+    deployment::check(options.stream.as_deref(), options.configuration_set.as_deref(), standalone).await
 }
 
 #[cfg(not(feature = "aws"))]
-async fn look_around(options: &Options, _: &Standalone) -> anyhow::Result<Vec<Finding>> {
+async fn check_deployment(options: &Options, _: &Standalone) -> anyhow::Result<Vec<Diagnosis>> {
     if options.stream.is_some() || options.configuration_set.is_some() {
-        return Err(Usage::without_aws("--stream and --configuration-set"));
+        return Err(built_without_aws("--stream and --configuration-set"));
     }
     Ok(Vec::new())
 }
 
-/// What the store alone tells.
-async fn look(home: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Finding>> {
-    let store = &home.store;
+/// The checks that need nothing but the store.
+async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Diagnosis>> {
+    let store = &standalone.store;
     let progress = Progress::read(store).await?;
-    let mut findings = vec![arrivals(&progress, now)];
-    findings.extend(stuck(&progress, now));
-    findings.push(unmerged(due::oldest_unmerged(store).await?, now));
+    let mut diagnoses = vec![arrivals(&progress, now)];
+    diagnoses.extend(stuck_shards(&progress, now));
+    diagnoses.push(uncompacted(due::oldest_unmerged(store).await?, now));
     for sink in SINKS {
-        findings.extend(exported(sink, &export::backlog(store, sink, export::MAX_BEHIND).await?, now));
+        diagnoses.extend(unexported(sink, &export::backlog(store, sink, export::MAX_BEHIND).await?, now));
     }
-    findings.push(quarantined(quarantine::all(home).await?.len()));
-    let proof =
-        web::home::proof(store, &Scope::All, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX))
-            .await?;
-    findings.push(if proof.drift == 0 {
-        Finding::well("proof of counting", format!("{} counts read, drift 0", grouped(proof.events_read)))
-    } else {
-        Finding::broken(
-            "proof of counting",
-            format!("drift {}", proof.drift),
-            "mailgauge reconcile names the tenants; restore the table or folder from a backup and ingest what came since",
-        )
-    });
-    findings.push(if tenants::list(store).await?.iter().any(event::TenantId::is_unassigned) {
-        Finding::look(
+    diagnoses.push(quarantined(quarantine::all(standalone).await?.len()));
+    let (first, last) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
+    let proof = web::home::proof(store, &Scope::All, first, last).await?;
+    diagnoses.push(drift(proof.events_read, proof.drift));
+    diagnoses.push(if tenants::list(store).await?.iter().any(event::TenantId::is_unassigned) {
+        Diagnosis::warning(
             "tenants",
             "some mail belongs to no tenant",
             "send with the message tag `tenant`, or map configuration sets or domains to tenants (README, Rules for attribution)",
         )
     } else {
-        Finding::well("tenants", "all mail belongs to a tenant")
+        Diagnosis::ok("tenants", "all mail belongs to a tenant")
     });
-    let is_usable = |credential: &credentials::Credential| {
+    let is_valid = |credential: &credentials::Credential| {
         credential.grant == Grant::Operator
             && credential.revoked_at.is_none()
             && credential.expires_at.is_none_or(|at| at > now)
     };
-    findings.push(if credentials::list(store).await?.iter().any(is_usable) {
-        Finding::well("keys", "an operator key is valid")
+    diagnoses.push(if credentials::list(store).await?.iter().any(is_valid) {
+        Diagnosis::ok("keys", "an operator key is valid")
     } else {
-        Finding::look("keys", "no operator key is valid", "mailgauge keys add --operator --name NAME")
+        Diagnosis::warning("keys", "no operator key is valid", "mailgauge keys add --operator --name NAME")
     });
-    Ok(findings)
+    Ok(diagnoses)
 }
 
-fn arrivals(progress: &Progress, now: Timestamp) -> Finding {
-    const CHECK: &str = "events arrive";
-    const MEND: &str = "send a mail with the configuration set; then look at the SES event destination, the rule and the stream's trigger";
-    let newest = progress.cursors().iter().filter_map(|(_, cursor)| cursor.last_arrival).max();
-    let Some(newest) = newest else { return Finding::look(CHECK, "none has come yet", MEND) };
-    let found = format!("the newest came {} ago", lasted(now.millis_since(newest)));
-    if now.millis_since(newest) > QUIET_MS {
-        Finding::look(CHECK, found, MEND)
-    } else {
-        Finding::well(CHECK, found)
+fn drift(events_read: u64, drift: i64) -> Diagnosis {
+    const CHECK: &str = "proof of counting";
+    if drift == 0 {
+        return Diagnosis::ok(CHECK, format!("{} counts read, drift 0", grouped(events_read)));
     }
+    Diagnosis::failed(
+        CHECK,
+        format!("drift {drift}"),
+        "mailgauge reconcile names the tenants; restore the table or folder from a backup, and ingest what came after it",
+    )
 }
 
-/// Shards whose batch is in flight for longer than any try may last.
-fn stuck(progress: &Progress, now: Timestamp) -> Vec<Finding> {
+fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
+    const CHECK: &str = "events arrive";
+    const FIX: &str = "send a mail with the configuration set; then check the SES event destination, the EventBridge rule and the stream's trigger";
+    let newest = progress.cursors().iter().filter_map(|(_, cursor)| cursor.last_arrival).max();
+    let Some(newest) = newest else { return Diagnosis::warning(CHECK, "no event has arrived yet", FIX) };
+    let age_ms = now.millis_since(newest);
+    let found = format!("the newest event arrived {} ago", span(age_ms));
+    if age_ms > MAX_QUIET_MS { Diagnosis::warning(CHECK, found, FIX) } else { Diagnosis::ok(CHECK, found) }
+}
+
+/// Shards with a batch in flight that no attempt has committed, although the last attempt's lease ended long ago.
+fn stuck_shards(progress: &Progress, now: Timestamp) -> Vec<Diagnosis> {
     const CHECK: &str = "shards move";
-    let mut findings = Vec::new();
+    let mut diagnoses = Vec::new();
     for (shard, cursor) in progress.cursors() {
-        let since = cursor.in_flight.as_ref().map(|batch| now.millis_since(batch.lease_until));
-        if let Some(since) = since.filter(|since| *since > STUCK_MS) {
-            findings.push(Finding::broken(
+        let overdue_ms = cursor.in_flight.as_ref().map(|batch| now.millis_since(batch.lease_until));
+        if let Some(overdue_ms) = overdue_ms.filter(|overdue_ms| *overdue_ms > MAX_OVERDUE_MS) {
+            diagnoses.push(Diagnosis::failed(
                 CHECK,
-                format!("shard {shard} has a batch begun and not ended, its try over for {}", lasted(since)),
-                "the log of the function aggregate (or of the server) says why it fails; it goes on by itself when that is mended",
+                format!("shard {shard} has an uncommitted batch whose lease ended {} ago", span(overdue_ms)),
+                "the log of the function aggregate (or of the server) says why its attempts fail; once that is fixed, the next attempt commits the batch",
             ));
         }
     }
-    if findings.is_empty() {
-        findings.push(Finding::well(CHECK, format!("{} shards", progress.cursors().len())));
+    if diagnoses.is_empty() {
+        diagnoses.push(Diagnosis::ok(CHECK, format!("{} shards", progress.cursors().len())));
     }
-    findings
+    diagnoses
 }
 
-fn unmerged(oldest: Option<Timestamp>, now: Timestamp) -> Finding {
-    const CHECK: &str = "folding";
-    const MEND: &str = "the log of the function compact (or of the server) says why it fails; deltas expire after three days";
-    let Some(oldest) = oldest else { return Finding::well(CHECK, "everything is in blocks") };
-    let age = now.millis_since(oldest);
-    let found = format!("the oldest batch waits for {}", lasted(age));
-    Finding::by_age(CHECK, age, UNMERGED_MS, found, MEND)
+fn uncompacted(oldest: Option<Timestamp>, now: Timestamp) -> Diagnosis {
+    const CHECK: &str = "compaction";
+    const FIX: &str = "the log of the function compact (or of the server) says why it fails; deltas expire after three days";
+    let Some(oldest) = oldest else { return Diagnosis::ok(CHECK, "everything is compacted") };
+    let age_ms = now.millis_since(oldest);
+    let found = format!("the oldest delta has been waiting for {}", span(age_ms));
+    Diagnosis::by_age(CHECK, age_ms, &UNCOMPACTED, found, FIX)
 }
 
-/// How far behind a time-series store is, if it was ever written to.
-fn exported(sink: &str, backlogs: &[Backlog], now: Timestamp) -> Option<Finding> {
+/// How far a time-series store is behind. `None` if nothing was ever written to it.
+fn unexported(sink: &str, backlogs: &[Backlog], now: Timestamp) -> Option<Diagnosis> {
     const CHECK: &str = "time-series store";
-    const MEND: &str = "mailgauge sink export says what it answers; what is older than three days stays a gap there, never in the API";
+    const FIX: &str = "mailgauge sink export shows its error; what is older than three days stays missing there, never in the API";
     backlogs.iter().find(|backlog| backlog.exported.is_some())?;
     let oldest = backlogs.iter().filter_map(|backlog| backlog.oldest).min();
-    let Some(oldest) = oldest else { return Some(Finding::well(CHECK, format!("{sink} has everything"))) };
-    let age = now.millis_since(oldest);
-    let found = format!("{sink} has not got what came {} ago", lasted(age));
-    Some(Finding::by_age(CHECK, age, UNEXPORTED_MS, found, MEND))
+    let Some(oldest) = oldest else { return Some(Diagnosis::ok(CHECK, format!("{sink} is up to date"))) };
+    let age_ms = now.millis_since(oldest);
+    let found = format!("{sink} has not received batches that arrived {} ago", span(age_ms));
+    Some(Diagnosis::by_age(CHECK, age_ms, &UNEXPORTED, found, FIX))
 }
 
-fn quarantined(count: usize) -> Finding {
+fn quarantined(count: usize) -> Diagnosis {
     const CHECK: &str = "quarantine";
     if count == 0 {
-        return Finding::well(CHECK, "empty");
+        return Diagnosis::ok(CHECK, "empty");
     }
-    let found = format!("{} parts of records cannot be read", grouped(count as u64));
-    Finding::look(
+    Diagnosis::warning(
         CHECK,
-        found,
+        format!("{} records are unreadable", grouped(count as u64)),
         "mailgauge quarantine list says why; after an upgrade, mailgauge quarantine replay --all",
     )
 }
 
-/// A span of time as people say it.
-fn lasted(milliseconds: i64) -> String {
+/// A time span in its largest fitting unit, rounded down: `119 s`, `2 min`, `3 h`, `4 days`. Negative spans, of clocks that differ, are
+/// `0 s`.
+fn span(milliseconds: i64) -> String {
     let seconds = milliseconds.max(0) / 1000;
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -265,21 +287,40 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_763_000_000);
 
     #[test]
-    fn what_waits_for_folding_is_graded_by_its_age() {
-        for (hours, expected) in
-            [(0, Grade::Well), (3, Grade::Well), (4, Grade::Look), (24, Grade::Look), (25, Grade::Broken)]
-        {
-            assert_eq!(unmerged(Some(NOW.plus_millis(-hours * HOUR_MS)), NOW).grade, expected, "{hours} h");
+    fn compaction_backlog_is_judged_by_its_age() {
+        for (hours, expected) in [
+            (0, Status::Ok),
+            (3, Status::Ok),
+            (4, Status::Warning),
+            (24, Status::Warning),
+            (25, Status::Failed),
+        ] {
+            let oldest = NOW.plus_millis(-hours * HOUR_MS);
+            assert_eq!(uncompacted(Some(oldest), NOW).status, expected, "{hours} h");
         }
-        assert_eq!(unmerged(None, NOW).grade, Grade::Well);
+        assert_eq!(uncompacted(None, NOW).status, Status::Ok);
     }
 
     #[test]
-    fn spans_are_said_as_people_say_them() {
+    fn drift_of_either_sign_fails() {
+        for (drift_found, expected) in [(0, Status::Ok), (1, Status::Failed), (-1, Status::Failed)] {
+            assert_eq!(drift(5000, drift_found).status, expected, "{drift_found}");
+        }
+    }
+
+    #[test]
+    fn every_diagnosis_but_ok_says_how_to_fix_it() {
+        for diagnosis in [quarantined(0), quarantined(3), drift(1, 0), drift(1, 1), uncompacted(None, NOW)] {
+            assert_eq!(diagnosis.fix.is_empty(), diagnosis.status == Status::Ok, "{diagnosis:?}");
+        }
+    }
+
+    #[test]
+    fn span_is_rounded_down_to_its_largest_unit() {
         for (seconds, expected) in
             [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 days")]
         {
-            assert_eq!(lasted(seconds * 1000), expected);
+            assert_eq!(span(seconds * 1000), expected);
         }
     }
 }

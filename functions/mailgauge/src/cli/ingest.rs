@@ -1,7 +1,7 @@
-//! `mailgauge ingest`: send files of events to a running server, onto a Kinesis stream, or straight into a data folder.
+//! `mailgauge ingest`: sends files of events to a running server, to a Kinesis stream, or straight into a data folder.
 //!
-//! Acknowledged progress is recorded in a journal, so a run that was interrupted continues where it stopped. Sending an event twice does no
-//! harm: a server recognises events that it has counted.
+//! Acknowledged progress is recorded in a journal, so an interrupted run continues where it stopped. The journal is written after the
+//! acknowledgement, never before: after a crash some events are sent again, and counting drops them as duplicates.
 
 mod journal;
 mod retry;
@@ -21,10 +21,12 @@ use event::attribution::Attribution;
 use event::decode::stream::{Piece, Splitter};
 
 use self::journal::Journal;
-use self::server::Server;
+use self::server::ServerDestination;
 use self::target::Target;
-use crate::cli::Usage;
-use crate::cli::tags::Tags;
+use crate::cli::attribution_options::AttributionOptions;
+#[cfg(not(feature = "aws"))]
+use crate::cli::built_without_aws;
+use crate::cli::usage_error;
 use crate::input::{self, Source};
 use crate::output;
 use crate::progress::Progress;
@@ -32,14 +34,14 @@ use crate::standalone::{Counted, Standalone};
 
 /// Approximate size of one request, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The longest `--give-up-after`.
-const LONGEST_PATIENCE: Duration = Duration::from_hours(7 * 24);
+/// The longest allowed `--give-up-after`.
+const MAX_GIVE_UP_AFTER: Duration = Duration::from_hours(7 * 24);
 
-/// Send files of events to a running server, onto a stream, or into a data folder that no server uses.
+/// Send files of events to a running server, to a Kinesis stream, or into a data folder that no server uses.
 ///
-/// When a server cannot be reached, or a stream is full, each failure is reported and the next attempt announced, until --give-up-after
-/// has passed. A later run of the same command continues where this one stopped. What a server refuses for good, such as a wrong key, ends
-/// the run at once. Exit codes: 0 all was sent, 1 not all of it, 2 wrong usage.
+/// If a server cannot be reached or a stream is full, each failure and the time of the next attempt are reported, until --give-up-after
+/// has passed. A later run of the same command continues where this one stopped. A permanent refusal, such as a wrong key, ends the run
+/// at once. Exit codes: 0 everything was sent, 1 not everything was sent, 2 wrong usage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge ingest archive/ --to http://127.0.0.1:8080 --key mg_...\n  \
@@ -55,35 +57,37 @@ pub struct Options {
     #[arg(long, value_name = "URL|kinesis://STREAM|DIR")]
     to: Target,
 
-    /// Key of the server, with ingest or operator scope
+    /// API key of the server, with the ingest or operator scope
     #[arg(long, value_name = "KEY", env = "MAILGAUGE_KEY", hide_env_values = true)]
     key: Option<String>,
 
-    /// At most so many events a second
+    /// Limit in events per second [default: as fast as possible]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 
-    /// How long a failing server or full stream is retried, such as 30s, 5m or 2h; 0s for a single attempt
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_patience)]
+    /// How long to retry a failing server or full stream, such as 30s, 5m or 2h, 7d at most; 0s makes a single attempt
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_give_up_after)]
     give_up_after: Duration,
 
-    /// The file that records how far each file was sent; a later run continues from there [default: in the user's state folder]
+    /// The file that records how far each input file was sent, so that a later run continues there
+    /// [default: mailgauge/ingest.json in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
 
-    /// Begin at the start of each file, whatever the journal says
+    /// Ignore the journal and start at the beginning of each file
     #[arg(long)]
     from_start: bool,
 
     #[command(flatten)]
-    tags: Tags,
+    attribution: AttributionOptions,
 }
 
-/// Takes blocks of events and returns when they are counted.
+/// Where events are sent.
 trait Destination {
+    /// Sends a block of events. Returns once the destination has stored them durably; retries are up to the destination.
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted>;
 
-    /// What to tell at the end.
+    /// The last line of a successful run.
     fn summary(&self, sent: Counted) -> String {
         let Counted { events, duplicates, ignored, quarantined } = sent;
         format!(
@@ -96,55 +100,57 @@ trait Destination {
     }
 }
 
-fn parse_patience(text: &str) -> Result<Duration, String> {
+fn parse_give_up_after(text: &str) -> Result<Duration, String> {
     let given = text.parse::<jiff::SignedDuration>().ok().and_then(|given| Duration::try_from(given).ok());
     given
-        .filter(|given| *given <= LONGEST_PATIENCE)
+        .filter(|given| *given <= MAX_GIVE_UP_AFTER)
         .ok_or_else(|| "use a duration from 0s to 7d, such as 30s, 5m or 2h".to_owned())
 }
 
 /// Sends all files.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let sources = input::sources(&options.files)?;
-    let (key, is_new) = identity(&options.to)?;
+    let (name, is_new) = identify(&options.to)?;
     // Only servers need a key, so with one a new folder is almost certainly a mistyped URL.
     if is_new && options.key.is_some() {
-        return Err(Usage::error(format!(
-            "--to: there is no data folder {key}, and a key is for a server: write http://HOST:PORT or https://HOST, \
+        return Err(usage_error(format!(
+            "--to: there is no data folder {name}, and a key is for a server: write http://HOST:PORT or https://HOST, \
              or create the folder without --key and MAILGAUGE_KEY"
         )));
     }
-    let mut journal = Journal::open(options.journal.as_deref(), &key)?;
+    let mut journal = Journal::open(options.journal.as_deref(), &name)?;
     // The size of standard input is not known before its end.
     let total: Option<u64> = sources.iter().map(input::size).sum();
     let progress = Progress::new(total, "bytes");
     let mut destination = destination(options, &progress)?;
     if is_new {
-        progress.tell(&format!("created the data folder {key}, which did not exist"));
+        progress.print_status(&format!("created the data folder {name}, which did not exist"));
     }
     let read = Progress::hidden();
     let mut run = Run { rate: options.rate, progress, read, sent: Counted::default(), started: None };
     for source in &sources {
         // A new folder is empty, even if the journal knows an earlier folder at the same path.
         let from = if options.from_start || is_new { 0 } else { journal.sent(source) };
-        run.source(source, from, &mut *destination, &mut journal)?;
+        run.send_source(source, from, &mut *destination, &mut journal)?;
     }
     run.progress.finish();
-    output::tell(&destination.summary(run.sent));
+    output::print_status(&destination.summary(run.sent));
     if run.sent.quarantined > 0 {
-        output::tell("what could not be read is kept with the reason: mailgauge quarantine list");
+        output::print_status(
+            "unreadable records are kept in quarantine with the reason: mailgauge quarantine list",
+        );
     }
     Ok(())
 }
 
-/// The journal's key for a destination, and whether it is a data folder that does not exist yet.
-fn identity(target: &Target) -> anyhow::Result<(String, bool)> {
+/// The destination's name in the journal, and whether it is a data folder that does not exist yet.
+fn identify(target: &Target) -> anyhow::Result<(String, bool)> {
     match target {
         Target::Server(url) => Ok((url.clone(), false)),
         Target::Stream(name) => Ok((format!("kinesis://{name}"), false)),
         Target::Folder(path) => {
             if path.is_file() {
-                return Err(Usage::error(format!(
+                return Err(usage_error(format!(
                     "--to {}: this is a file, not a data folder",
                     path.display()
                 )));
@@ -162,35 +168,39 @@ fn destination(options: &Options, progress: &Progress) -> anyhow::Result<Box<dyn
         Target::Server(url) => {
             let key = options.key.as_deref();
             let key =
-                key.ok_or_else(|| Usage::error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
-            Ok(Box::new(Server::new(url, key, options.give_up_after, progress)))
+                key.ok_or_else(|| usage_error("a server needs a key: give --key or set MAILGAUGE_KEY"))?;
+            Ok(Box::new(ServerDestination::new(url, key, options.give_up_after, progress)))
         }
         Target::Stream(name) => stream(name, options.give_up_after, progress),
-        Target::Folder(path) => Ok(Box::new(Folder::open(path, options.tags.attribution()?)?)),
+        Target::Folder(path) => Ok(Box::new(DataFolder::open(path, options.attribution.attribution()?)?)),
     }
 }
 
 #[cfg(feature = "aws")]
 fn stream(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Box<dyn Destination>> {
-    Ok(Box::new(stream::ToStream::new(name, give_up_after, progress)?))
+    Ok(Box::new(stream::StreamDestination::new(name, give_up_after, progress)?))
 }
 
 #[cfg(not(feature = "aws"))]
 fn stream(_: &str, _: Duration, _: &Progress) -> anyhow::Result<Box<dyn Destination>> {
-    Err(Usage::without_aws("--to kinesis://"))
+    Err(built_without_aws("--to kinesis://"))
 }
 
+/// One run of the command over all sources.
 struct Run {
+    /// Events per second.
     rate: Option<u32>,
     progress: Progress,
     /// Bytes read from disk so far, before decompression. They become the visible progress once the events in them are sent.
     read: Progress,
     sent: Counted,
+    /// When the first block was sent.
     started: Option<Instant>,
 }
 
 impl Run {
-    fn source(
+    /// Sends one source from byte `from` (after decompression) to its end.
+    fn send_source(
         &mut self,
         source: &Source,
         from: u64,
@@ -201,20 +211,21 @@ impl Run {
         let skipped = std::io::copy(&mut reader.by_ref().take(from), &mut std::io::sink())
             .with_context(|| format!("cannot read {source}"))?;
         if skipped > 0 {
-            self.progress.tell(&format!("{source}: continuing after {} bytes", output::grouped(skipped)));
+            self.progress
+                .print_status(&format!("{source}: continuing after {} bytes", output::grouped(skipped)));
         }
         let mut splitter = Splitter::new(CHUNK_BYTES);
         let mut failure = None;
         loop {
-            // No more than comes at once: a pipe's events are sent as they come.
+            // A single read, which may return little: events from a pipe are sent as they arrive.
             let length = reader.read(splitter.room()).with_context(|| format!("cannot read {source}"))?;
             let mut each = |piece: Piece<'_>| {
                 let (Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes }) = piece;
                 if failure.is_none() {
                     let end = skipped + offset + bytes.len() as u64;
                     failure = self
-                        .block(bytes, destination)
-                        .and_then(|()| journal.note(source, end))
+                        .send_block(bytes, destination)
+                        .and_then(|()| journal.record(source, end))
                         .with_context(|| not_sent(source, skipped + offset))
                         .err();
                 }
@@ -232,7 +243,8 @@ impl Run {
         }
     }
 
-    fn block(&mut self, block: &[u8], destination: &mut dyn Destination) -> anyhow::Result<()> {
+    /// Sends one block, then waits if that was faster than the rate.
+    fn send_block(&mut self, block: &[u8], destination: &mut dyn Destination) -> anyhow::Result<()> {
         let sent = destination.send(block)?;
         self.sent.add(sent);
         self.progress.set_position(self.read.position());
@@ -240,7 +252,7 @@ impl Run {
             .set_message(format!("{} events", output::grouped(self.sent.events + self.sent.duplicates)));
         #[expect(
             clippy::disallowed_methods,
-            reason = "the rate is kept against the clock, and this is the edge"
+            reason = "a rate is measured by the clock, and a command may read it"
         )]
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
@@ -266,25 +278,54 @@ fn not_sent(source: &Source, byte: u64) -> String {
     }
 }
 
-/// A data folder that no server uses.
-struct Folder {
+/// A data folder, opened by this process.
+struct DataFolder {
     runtime: tokio::runtime::Runtime,
-    home: Standalone,
+    standalone: Standalone,
 }
 
-impl Folder {
+impl DataFolder {
     fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
-        let home = Standalone::open(folder, attribution)?;
-        runtime.block_on(home.begin())?;
-        Ok(Self { runtime, home })
+        let standalone = Standalone::open(folder, attribution)?;
+        runtime.block_on(standalone.begin())?;
+        Ok(Self { runtime, standalone })
     }
 }
 
-impl Destination for Folder {
+impl Destination for DataFolder {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
-        let counted = self.runtime.block_on(self.home.count(&[block]))?;
-        self.runtime.block_on(self.home.tidy())?;
+        let counted = self.runtime.block_on(self.standalone.count(&[block]))?;
+        // Compacts as it goes, since a large archive would leave thousands of deltas for the next reader to merge.
+        self.runtime.block_on(self.standalone.tidy())?;
         Ok(counted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn give_up_after_is_a_duration_of_at_most_a_week() {
+        for (text, expected) in [("0s", 0), ("30s", 30), ("5m", 300), ("2h", 7200), ("168h", 604_800)] {
+            assert_eq!(parse_give_up_after(text), Ok(Duration::from_secs(expected)), "{text}");
+        }
+        for text in ["", "5", "-5m", "169h", "soon", "99999999999h"] {
+            assert!(parse_give_up_after(text).unwrap_err().contains("0s to 7d"), "{text}");
+        }
+    }
+
+    #[test]
+    fn destinations_have_one_name_however_they_are_written() {
+        let name = |to: &str| identify(&to.parse().unwrap()).unwrap();
+        assert_eq!(name("http://host:8080/"), ("http://host:8080".to_owned(), false));
+        assert_eq!(name("kinesis://events"), ("kinesis://events".to_owned(), false));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let (full, is_new) = name(path.to_str().unwrap());
+        assert!(Path::new(&full).is_absolute() && is_new, "{full}");
+        std::fs::write(&path, "").unwrap();
+        assert!(identify(&Target::Folder(path)).unwrap_err().to_string().contains("is a file"));
     }
 }

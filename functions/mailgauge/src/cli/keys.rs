@@ -1,4 +1,6 @@
-//! `mailgauge keys`: API keys of a data folder. A key is shown once, by the command that makes it, and nowhere again.
+//! `mailgauge keys`: the API keys of a data folder or table.
+//!
+//! A key is printed once, by the command that creates it. Only its hash is stored, so it can never be shown again.
 
 use std::io::{self, Write as _};
 
@@ -11,22 +13,22 @@ use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
-use crate::cli::folder::{self, Folder};
+use crate::cli::store_options::{self, StoreOptions};
 use crate::output::{self, Format, Table};
 use crate::server;
 use crate::standalone::Standalone;
 
-/// Longest name of a key, in characters: it is read in a table.
+/// The longest name of a key, in characters, so that it fits a table.
 const MAX_NAME_CHARS: usize = 100;
 
-/// Make, list and revoke the API keys of a data folder.
+/// Create, list and revoke API keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge keys add --tenant acme --name dashboard --expires 90d > acme.key\n  \
     mailgauge keys list")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
     #[command(subcommand)]
     action: Action,
@@ -34,61 +36,61 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a key and print it, this once, alone on standard output
+    /// Create a key and print it on standard output; it cannot be shown again
     #[command(
         after_help = "Example:\n  mailgauge keys add --tenant acme --name dashboard --expires 90d > acme.key"
     )]
     Add {
         #[command(flatten)]
-        whom: Whom,
+        grant: GrantOptions,
 
-        /// The key reads its tenant's numbers, and may not set its rules
+        /// The key can read the metrics of its tenant, but not set its alert rules; needs --tenant
         #[arg(long, requires = "tenant")]
         read_only: bool,
 
-        /// What the key is called in lists
+        /// Name of the key in lists, at most 100 characters
         #[arg(long, value_name = "NAME", value_parser = name)]
         name: String,
 
-        /// How long it is good for, such as 12h, 90d or 52w [default: until it is removed]
-        #[arg(long, value_name = "TIME", value_parser = lifetime_ms)]
+        /// How long the key is valid, such as 12h, 90d or 52w [default: until it is removed]
+        #[arg(long, value_name = "DURATION", value_parser = lifetime_ms)]
         expires: Option<i64>,
     },
-    /// List all keys, expired and revoked ones too
+    /// List all keys, including expired and revoked ones
     #[command(after_help = "Example:\n  mailgauge keys list --format json")]
     List,
-    /// Show one key's entry; the key itself cannot be shown again
+    /// Show the entry of one key; the key itself cannot be shown again
     #[command(after_help = "Example:\n  mailgauge keys show 3f0c2a9be117")]
     Show {
-        /// As in the list
+        /// Id of the key, as in the list
         id: String,
     },
-    /// Revoke a key: it is refused from now on, and stays in the list
+    /// Revoke a key: it is refused from now on, and stays in the list as revoked
     #[command(after_help = "Example:\n  mailgauge keys remove 3f0c2a9be117")]
     Remove {
-        /// As in the list
+        /// Id of the key, as in the list
         id: String,
     },
 }
 
-/// What the key grants.
+/// Options that say what a key grants.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Whom {
-    /// The numbers of this tenant, nothing else
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant)]
+struct GrantOptions {
+    /// Grant access to the data of this tenant only
+    #[arg(long, value_name = "TENANT", value_parser = store_options::tenant)]
     tenant: Option<TenantId>,
 
-    /// Everything
+    /// Grant access to everything
     #[arg(long)]
     operator: bool,
 
-    /// Sending events in, nothing else
+    /// Grant sending events, and nothing else
     #[arg(long)]
     ingest: bool,
 }
 
-impl Whom {
+impl GrantOptions {
     fn grant(&self, read_only: bool) -> Grant {
         match &self.tenant {
             Some(tenant) if read_only => Grant::Reader(tenant.clone()),
@@ -102,50 +104,51 @@ impl Whom {
 fn name(text: &str) -> Result<String, String> {
     let length = text.chars().count();
     if length == 0 || length > MAX_NAME_CHARS || text.chars().any(char::is_control) {
-        return Err(format!("use 1 to {MAX_NAME_CHARS} characters, all of them visible"));
+        return Err(format!("use 1 to {MAX_NAME_CHARS} characters, without control characters"));
     }
     Ok(text.to_owned())
 }
 
+/// Parses a duration to milliseconds. A day has 24 hours.
 fn lifetime_ms(text: &str) -> Result<i64, String> {
     let span = text
         .parse::<jiff::Span>()
         .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()));
     match span.map(|span| i64::try_from(span.as_millis())) {
         Ok(Ok(milliseconds)) if milliseconds > 0 => Ok(milliseconds),
-        Ok(_) | Err(_) => Err("use a time to come such as 12h, 90d or 52w".to_owned()),
+        Ok(_) | Err(_) => Err("use a duration such as 12h, 90d or 52w".to_owned()),
     }
 }
 
-/// Does what was asked for.
+/// Runs one action.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
-        Action::Add { whom, read_only, name, expires } => {
-            let home = options.folder.open_or_make(&runtime)?;
-            runtime.block_on(add(&options.folder, &home, whom.grant(*read_only), name, *expires))
+        Action::Add { grant, read_only, name, expires } => {
+            let standalone = options.store.open_or_create(&runtime)?;
+            runtime.block_on(add(&options.store, &standalone, grant.grant(*read_only), name, *expires))
         }
         Action::List => {
-            let home = options.folder.open(&runtime)?;
-            options.folder.print(&table(&runtime.block_on(credentials::list(&home.store))?))
+            let standalone = options.store.open(&runtime)?;
+            options.store.print(&table(&runtime.block_on(credentials::list(&standalone.store))?))
         }
         Action::Show { id } => {
-            let home = options.folder.open(&runtime)?;
-            let mut all = runtime.block_on(credentials::list(&home.store))?;
+            let standalone = options.store.open(&runtime)?;
+            let mut all = runtime.block_on(credentials::list(&standalone.store))?;
             all.retain(|credential| credential.id == *id);
             if all.is_empty() {
                 return Err(unknown(id));
             }
-            options.folder.print(&table(&all))
+            options.store.print(&table(&all))
         }
         Action::Remove { id } => {
-            let home = options.folder.open(&runtime)?;
+            let standalone = options.store.open(&runtime)?;
             let revoked = runtime.block_on(async {
-                home.note("key.revoke", id).await?;
-                anyhow::Ok(credentials::revoke(&home.store, id, SystemClock.now()).await)
+                standalone.note("key.revoke", id).await?;
+                anyhow::Ok(credentials::revoke(&standalone.store, id, SystemClock.now()).await)
             })?;
             match revoked {
-                Ok(credential) => output::tell(&format!("revoked {id} ({})", credential.name)),
+                Ok(credential) => output::print_status(&format!("revoked {id} ({})", credential.name)),
                 Err(CredentialError::Unknown) => return Err(unknown(id)),
                 Err(error) => bail!(error),
             }
@@ -159,26 +162,27 @@ fn unknown(id: &str) -> anyhow::Error {
 }
 
 async fn add(
-    folder: &Folder,
-    home: &Standalone,
+    store: &StoreOptions,
+    standalone: &Standalone,
     grant: Grant,
     name: &str,
     lifetime_ms: Option<i64>,
 ) -> anyhow::Result<()> {
     if let Some(tenant) = grant.tenant()
-        && !tenants::list(&home.store).await?.contains(tenant)
+        && !tenants::list(&standalone.store).await?.contains(tenant)
     {
-        output::tell(&format!("nothing has been counted for tenant {tenant} yet"));
+        output::print_status(&format!("warning: nothing has been counted for tenant {tenant} yet"));
     }
-    home.note("key.add", grant.tenant().map_or("*", TenantId::as_str)).await?;
-    let (key, credential) = home.add_key(grant, name, lifetime_ms).await?;
-    if folder.format() == Format::Table {
-        output::tell(&format!("key {} is shown this once:", credential.id));
+    // Audited before the change, so that no key exists without an entry.
+    standalone.note("key.add", grant.tenant().map_or("*", TenantId::as_str)).await?;
+    let (key, credential) = standalone.add_key(grant, name, lifetime_ms).await?;
+    if store.format() == Format::Table {
+        output::print_status(&format!("key {} (it cannot be shown again):", credential.id));
         return writeln!(io::stdout(), "{key}").context("cannot write to standard output");
     }
     let mut rows = Table::new(COLUMNS.into_iter().chain(["key"]));
     rows.push(row(&credential).into_iter().chain([json!(key)]).collect());
-    folder.print(&rows)
+    store.print(&rows)
 }
 
 const COLUMNS: [&str; 7] = ["id", "grants", "tenant", "name", "created_at", "expires_at", "revoked_at"];
@@ -215,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lifetime_is_a_time_to_come() {
+    fn lifetime_is_a_positive_duration() {
         for (text, expected) in
             [("12h", 43_200_000), ("90d", 7_776_000_000), ("2w", 1_209_600_000), ("1s", 1000)]
         {
@@ -227,7 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn a_name_fits_a_table() {
+    fn options_select_the_grant() {
+        let acme = TenantId::new("acme").unwrap();
+        let grant = |tenant: Option<&TenantId>, ingest: bool, read_only: bool| {
+            let operator = tenant.is_none() && !ingest;
+            GrantOptions { tenant: tenant.cloned(), operator, ingest }.grant(read_only)
+        };
+        assert_eq!(grant(Some(&acme), false, false), Grant::Tenant(acme.clone()));
+        assert_eq!(grant(Some(&acme), false, true), Grant::Reader(acme.clone()));
+        assert_eq!(grant(None, true, false), Grant::Ingest);
+        assert_eq!(grant(None, false, false), Grant::Operator);
+    }
+
+    #[test]
+    fn name_fits_a_table() {
         assert!(name(&"x".repeat(MAX_NAME_CHARS)).is_ok());
         for text in ["", "a\nb", "\u{1b}[31m", &"x".repeat(MAX_NAME_CHARS + 1)] {
             assert!(name(text).is_err(), "{text:?}");

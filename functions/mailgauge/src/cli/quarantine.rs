@@ -1,6 +1,6 @@
-//! `mailgauge quarantine`: what could not be read, why, and another try.
+//! `mailgauge quarantine`: unreadable records, with the reason: list, show, count again, remove.
 //!
-//! Only `show` opens a record: it may hold addresses, which is why it is stored sealed. Nothing opened is ever logged.
+//! A record may contain addresses, so it is stored encrypted. Only `show` prints its content; nothing decrypted is ever logged.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -15,18 +15,18 @@ use pipeline::ledger::quarantine::{self, Stored};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
-use crate::cli::folder::Folder;
-use crate::cli::tags::Tags;
+use crate::cli::attribution_options::AttributionOptions;
+use crate::cli::store_options::StoreOptions;
 use crate::output::{self, Format, Table};
 use crate::server;
 use crate::standalone::{Counted, Standalone};
 
-/// Records tried again in one commit: at 120 KiB each they fit in memory.
-const REPLAYED_AT_ONCE: usize = 100;
+/// Records that are replayed in one commit. Each has at most 120 KiB, so they fit in memory.
+const REPLAY_BATCH: usize = 100;
 
-/// Look at records that could not be read, try them again, remove them.
+/// List, show, replay and remove unreadable records.
 ///
-/// They are kept for two weeks, sealed under the folder's secret.
+/// Unreadable records are kept for two weeks, encrypted with the secret of the data folder or deployment.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge quarantine list\n  \
@@ -34,7 +34,7 @@ const REPLAYED_AT_ONCE: usize = 100;
     mailgauge quarantine replay --all")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
     #[command(subcommand)]
     action: Action,
@@ -42,36 +42,37 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List what is in quarantine, the oldest first
+    /// List the records in quarantine, the oldest first
     #[command(after_help = "Example:\n  mailgauge quarantine list --format csv")]
     List,
-    /// Open one record: its bytes to standard output. They may hold addresses
+    /// Print the content of one record on standard output; it may contain addresses
     #[command(after_help = "Example:\n  mailgauge quarantine show 2026-11-25/local/17/0 > record.json")]
     Show {
-        /// As in the list: day, shard, sequence number, part
+        /// Id of the record, as in the list: DAY/SHARD/SEQUENCE/PART
         id: String,
     },
-    /// Try records again, after an upgrade for one. What is read leaves the quarantine, what is not comes back under a new id
+    /// Count records again, for instance after an upgrade. Those that are readable now leave the quarantine; the others return under a
+    /// new id
     #[command(after_help = "Example:\n  mailgauge quarantine replay --all")]
     Replay {
         #[command(flatten)]
-        which: Which,
+        selection: Selection,
 
         #[command(flatten)]
-        tags: Tags,
+        attribution: AttributionOptions,
     },
-    /// Remove one record for good
+    /// Remove one record permanently
     #[command(after_help = "Example:\n  mailgauge quarantine remove 2026-11-25/local/17/0")]
     Remove {
-        /// As in the list
+        /// Id of the record, as in the list
         id: String,
     },
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Which {
-    /// One record, as in the list
+struct Selection {
+    /// Id of one record, as in the list
     id: Option<String>,
 
     /// All records
@@ -79,51 +80,51 @@ struct Which {
     all: bool,
 }
 
-/// Does what was asked for.
+/// Runs one action.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    let folder = &options.folder;
+    let store = &options.store;
     match &options.action {
         Action::List => {
-            let home = folder.open(&runtime)?;
-            let all = runtime.block_on(all(&home))?;
-            folder.print(&table(&all, &home))
+            let standalone = store.open(&runtime)?;
+            let all = runtime.block_on(all(&standalone))?;
+            store.print(&table(&all, &standalone))
         }
         Action::Show { id } => {
-            let home = folder.open(&runtime)?;
-            let found = find(runtime.block_on(all(&home))?, id)?;
-            show(folder, &found, &home)
+            let standalone = store.open(&runtime)?;
+            let found = find(runtime.block_on(all(&standalone))?, id)?;
+            show(store, &found, &standalone)
         }
-        Action::Replay { which, tags } => {
-            let home = folder.open_to_count(&runtime, tags.attribution()?)?;
-            runtime.block_on(replay(folder, &home, which.id.as_deref()))
+        Action::Replay { selection, attribution } => {
+            let standalone = store.open_with_attribution(&runtime, attribution.attribution()?)?;
+            runtime.block_on(replay(store, &standalone, selection.id.as_deref()))
         }
         Action::Remove { id } => {
-            let home = folder.open(&runtime)?;
+            let standalone = store.open(&runtime)?;
             runtime.block_on(async {
-                let found = find(all(&home).await?, id)?;
-                quarantine::remove(&home.store, &[found.stored]).await?;
-                output::tell(&format!("removed {id}"));
+                let found = find(all(&standalone).await?, id)?;
+                quarantine::remove(&standalone.store, &[found.stored]).await?;
+                output::print_status(&format!("removed {id}"));
                 Ok(())
             })
         }
     }
 }
 
-/// A record in quarantine and what it is called here.
+/// A record in quarantine with the id that this command gives it.
 pub(super) struct Entry {
     id: String,
     day: Day,
     stored: Stored,
 }
 
-/// Everything in quarantine that has not expired, the oldest day first.
-pub(super) async fn all(home: &Standalone) -> anyhow::Result<Vec<Entry>> {
+/// All records in quarantine that have not expired, the oldest day first.
+pub(super) async fn all(standalone: &Standalone) -> anyhow::Result<Vec<Entry>> {
     let today = SystemClock.now().minute().hour().day();
     let oldest = SystemClock.now().plus_millis(-Settings::default().quarantine_ms).minute().hour().day();
     let mut entries = Vec::new();
     for day in (oldest.0..=today.0).map(Day) {
-        for stored in quarantine::list(&home.store, day).await? {
+        for stored in quarantine::list(&standalone.store, day).await? {
             let (shard, record) = (stored.shard(), &stored.record);
             let date = day.start().to_string();
             let date = date.split('T').next().unwrap_or_default();
@@ -136,15 +137,15 @@ pub(super) async fn all(home: &Standalone) -> anyhow::Result<Vec<Entry>> {
 
 fn find(entries: Vec<Entry>, id: &str) -> anyhow::Result<Entry> {
     let found = entries.into_iter().find(|entry| entry.id == id);
-    found.ok_or_else(|| anyhow!("nothing in quarantine has the id {id:?}: see mailgauge quarantine list"))
+    found.ok_or_else(|| anyhow!("no record in quarantine has the id {id:?}: see mailgauge quarantine list"))
 }
 
 const COLUMNS: [&str; 5] = ["id", "arrived_at", "bytes", "can_be_opened", "reason"];
 
-fn table(entries: &[Entry], home: &Standalone) -> Table {
+fn table(entries: &[Entry], standalone: &Standalone) -> Table {
     let mut table = Table::new(COLUMNS);
     for entry in entries {
-        table.push(row(entry, entry.stored.record.open(&home.seal).is_some()));
+        table.push(row(entry, entry.stored.record.open(&standalone.seal).is_some()));
     }
     table
 }
@@ -161,34 +162,35 @@ fn row(entry: &Entry, can_be_opened: bool) -> Vec<Value> {
     ]
 }
 
-/// To people and pipes the bytes as they came, to programs beside the rest of the entry.
-fn show(folder: &Folder, entry: &Entry, home: &Standalone) -> anyhow::Result<()> {
+/// Prints the bytes of a record as they arrived or, with `--format json` or `csv`, beside the rest of the entry.
+fn show(store: &StoreOptions, entry: &Entry, standalone: &Standalone) -> anyhow::Result<()> {
     let record = &entry.stored.record;
-    let clear = record.open(&home.seal).with_context(|| {
+    let content = record.open(&standalone.seal).with_context(|| {
         format!(
-            "{} cannot be opened: it was too large to keep, or sealed under another secret ({})",
+            "{} cannot be decrypted: it was too large to keep, or encrypted with another secret ({})",
             entry.id, record.reason
         )
     })?;
-    if folder.format() == Format::Table {
-        output::tell(&format!("{}, arrived {}: {}", entry.id, record.arrived_at, record.reason));
-        return write_clear(&clear).context("cannot write to standard output");
+    if store.format() == Format::Table {
+        output::print_status(&format!("{}, arrived {}: {}", entry.id, record.arrived_at, record.reason));
+        return write_content(&content).context("cannot write to standard output");
     }
-    let text = std::str::from_utf8(&clear).ok();
-    let base64 = text.is_none().then(|| STANDARD.encode(&clear));
+    let text = std::str::from_utf8(&content).ok();
+    let base64 = text.is_none().then(|| STANDARD.encode(&content));
     let mut table = Table::new(COLUMNS.into_iter().chain(["text", "base64"]));
     table.push(row(entry, true).into_iter().chain([json!(text), json!(base64)]).collect());
-    folder.print(&table)
+    store.print(&table)
 }
 
-/// A terminal obeys control characters, and these bytes are a stranger's.
-fn write_clear(clear: &[u8]) -> io::Result<()> {
+/// Writes the content unchanged to a pipe or file. On a terminal, control characters are escaped: anyone can send mail, and a terminal
+/// would execute them.
+fn write_content(content: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !out.is_terminal() {
-        out.write_all(clear)?;
+        out.write_all(content)?;
         return out.flush();
     }
-    for character in String::from_utf8_lossy(clear).chars() {
+    for character in String::from_utf8_lossy(content).chars() {
         if character.is_control() && !matches!(character, '\n' | '\t') {
             write!(out, "{}", character.escape_unicode())?;
         } else {
@@ -198,19 +200,20 @@ fn write_clear(clear: &[u8]) -> io::Result<()> {
     writeln!(out)
 }
 
-async fn replay(folder: &Folder, home: &Standalone, id: Option<&str>) -> anyhow::Result<()> {
-    home.begin().await?;
-    let mut entries = all(home).await?;
+async fn replay(store: &StoreOptions, standalone: &Standalone, id: Option<&str>) -> anyhow::Result<()> {
+    standalone.begin().await?;
+    let mut entries = all(standalone).await?;
     if let Some(id) = id {
         entries = vec![find(entries, id)?];
     }
-    let closed = entries.iter().filter(|entry| entry.stored.record.open(&home.seal).is_none()).count();
+    let not_opened =
+        entries.iter().filter(|entry| entry.stored.record.open(&standalone.seal).is_none()).count();
     let mut sum = Counted::default();
-    // Day by day: what cannot be read again lies under the day of its batch.
+    // Day by day: a record that is still unreadable is stored again under the day of its batch.
     for day in entries.chunk_by(|a, b| a.day == b.day) {
-        for entries in day.chunks(REPLAYED_AT_ONCE) {
+        for entries in day.chunks(REPLAY_BATCH) {
             let parts: Vec<Stored> = entries.iter().map(|entry| entry.stored.clone()).collect();
-            sum.add(home.replay(&parts).await?);
+            sum.add(standalone.replay(&parts).await?);
         }
     }
     let mut table = Table::new(["events", "duplicates", "ignored", "quarantined", "not_opened"]);
@@ -219,7 +222,7 @@ async fn replay(folder: &Folder, home: &Standalone, id: Option<&str>) -> anyhow:
         json!(sum.duplicates),
         json!(sum.ignored),
         json!(sum.quarantined),
-        json!(closed),
+        json!(not_opened),
     ]);
-    folder.print(&table)
+    store.print(&table)
 }

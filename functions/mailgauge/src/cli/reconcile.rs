@@ -1,6 +1,6 @@
-//! `mailgauge reconcile`: the proof of counting, per tenant and in all.
+//! `mailgauge reconcile`: the proof of counting, per tenant and in total.
 //!
-//! Compares what was read with what is counted, as the API does. It fails if the two differ, so that a script notices.
+//! Compares what was read with what is counted, as the API does. The command fails if the two differ, so that a script notices.
 
 use anyhow::bail;
 use cells::query::Scope;
@@ -9,56 +9,65 @@ use event::{TenantId, Timestamp};
 use pipeline::directory::tenants;
 use serde_json::{Value, json};
 
-use crate::cli::Usage;
-use crate::cli::folder::{self, Folder};
-use crate::cli::moment::Moment;
+use crate::cli::store_options::{self, StoreOptions};
+use crate::cli::time_argument::TimeArgument;
+use crate::cli::usage_error;
 use crate::output::{Format, Table};
 use crate::server;
 use crate::standalone::Standalone;
 
-/// Prove that every event was counted once: what was read against what is there.
+/// Prove that every event was counted exactly once: compare what was read with what is stored.
 ///
-/// Every event read is counted or dropped as a duplicate; drift is what is neither, and the command fails unless it is 0. Late events are
-/// a part of the counted ones. What cannot be read has neither tenant nor time, so it stands in the total alone.
+/// Every event that is read is either counted (aggregated) or dropped as a duplicate; drift is the difference, and the command fails
+/// unless it is 0. Late events are included in the aggregated ones. Unreadable records (quarantined) have neither tenant nor time, so
+/// they appear in the total only.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge reconcile --data /var/lib/mailgauge\n  \
     mailgauge reconcile --tenant acme --from 2026-11-01 --to 2026-12-01 --format csv")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
-    /// One tenant alone, without a total
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read)]
+    /// Only this tenant, without the total
+    #[arg(long, value_name = "TENANT", value_parser = store_options::tenant_to_read)]
     tenant: Option<TenantId>,
 
-    /// Events from the hour of this moment on [default: from the first]
+    /// Only events from this time on, rounded down to a whole hour [default: from the first event]
     #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
-    from: Option<Moment>,
+    from: Option<TimeArgument>,
 
-    /// Events until the end of the hour before this moment [default: to the last]
+    /// Only events before this time, rounded up to a whole hour [default: to the last event]
     #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
-    to: Option<Moment>,
+    to: Option<TimeArgument>,
 }
 
-/// Reconciles and prints; an error if anything drifted.
+/// Prints the proof.
+///
+/// # Errors
+/// Any tenant whose drift is not 0, after printing.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let from = options.from.map_or(Timestamp::from_millis(0), |moment| moment.0);
-    let to = options.to.map_or(Timestamp::from_millis(i64::MAX), |moment| moment.0);
+    let from = options.from.map_or(Timestamp::from_millis(0), |time| time.0);
+    let to = options.to.map_or(Timestamp::from_millis(i64::MAX), |time| time.0);
     if from >= to {
-        return Err(Usage::error("--from must be before --to"));
+        return Err(usage_error("--from must be before --to"));
     }
     let runtime = server::runtime()?;
-    let home = options.folder.open(&runtime)?;
-    runtime.block_on(prove(options, &home, from, to))
+    let standalone = options.store.open(&runtime)?;
+    runtime.block_on(prove(options, &standalone, from, to))
 }
 
-async fn prove(options: &Options, home: &Standalone, from: Timestamp, to: Timestamp) -> anyhow::Result<()> {
-    let mut tenants = tenants::list(&home.store).await?;
-    if let Some(wanted) = &options.tenant {
-        tenants.retain(|tenant| tenant == wanted);
+async fn prove(
+    options: &Options,
+    standalone: &Standalone,
+    from: Timestamp,
+    to: Timestamp,
+) -> anyhow::Result<()> {
+    let mut tenants = tenants::list(&standalone.store).await?;
+    if let Some(only) = &options.tenant {
+        tenants.retain(|tenant| tenant == only);
         if tenants.is_empty() {
-            bail!("there is no tenant {wanted}: see mailgauge tenants list");
+            bail!("there is no tenant {only}: see mailgauge tenants list");
         }
     }
     let mut table =
@@ -71,19 +80,19 @@ async fn prove(options: &Options, home: &Standalone, from: Timestamp, to: Timest
     let mut drifted = Vec::new();
     for tenant in tenants {
         let name = tenant.to_string();
-        let proof = web::home::proof(&home.store, &Scope::Tenant(tenant), from, to).await?;
+        let proof = web::home::proof(&standalone.store, &Scope::Tenant(tenant), from, to).await?;
         row(json!(name), Value::Null, &proof);
         if proof.drift != 0 {
             drifted.push(name);
         }
     }
     if options.tenant.is_none() {
-        let total = web::home::proof(&home.store, &Scope::All, from, to).await?;
-        // No tenant is called nothing; to people it is said in words.
-        let name = if options.folder.format() == Format::Table { json!("(total)") } else { Value::Null };
+        let total = web::home::proof(&standalone.store, &Scope::All, from, to).await?;
+        // In JSON and CSV the total has no tenant, so that it cannot be mistaken for one; a table shows a word.
+        let name = if options.store.format() == Format::Table { json!("(total)") } else { Value::Null };
         row(name, json!(total.quarantined), &total);
     }
-    options.folder.print(&table)?;
+    options.store.print(&table)?;
     if drifted.is_empty() {
         return Ok(());
     }

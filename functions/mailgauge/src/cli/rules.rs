@@ -1,4 +1,6 @@
-//! `mailgauge rules`: what is alerted on, shown and set, for all or for one tenant.
+//! `mailgauge rules`: shows and sets alert rules, the operator's or one tenant's own.
+//!
+//! While a server runs on the data folder, the API does the same: `GET` and `PUT /v1/rules`.
 
 use std::path::PathBuf;
 
@@ -7,15 +9,15 @@ use detection::Rules;
 use event::TenantId;
 use pipeline::directory::rules::{self, OwnRules};
 
-use crate::cli::Usage;
-use crate::cli::folder::{self, Folder};
-use crate::cli::settings;
+use crate::cli::config_file;
+use crate::cli::store_options::{self, StoreOptions};
+use crate::cli::usage_error;
 use crate::output;
 use crate::server;
 
-/// See and set the rules of alerts.
+/// Show and set the alert rules.
 ///
-/// Rules hold from the next minute on. A tenant's own limits come before the operator's.
+/// New rules apply from the next minute on. A tenant's own limits override the operator's.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge rules show --data /var/lib/mailgauge\n  \
@@ -23,10 +25,10 @@ use crate::server;
     mailgauge rules set acme.toml --tenant acme")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
-    /// One tenant's own rules
-    #[arg(long, value_name = "TENANT", value_parser = folder::tenant_to_read, global = true)]
+    /// Show or set this tenant's own rules instead of the operator's
+    #[arg(long, value_name = "TENANT", value_parser = store_options::tenant_to_read, global = true)]
     tenant: Option<TenantId>,
 
     #[command(subcommand)]
@@ -36,8 +38,10 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the rules as JSON
+    #[command(after_help = "Example:\n  mailgauge rules show --tenant acme")]
     Show,
-    /// Put rules in place of those there are; what a file leaves out is as by default
+    /// Replace all rules by those of a file; what the file omits gets its default
+    #[command(after_help = "Example:\n  mailgauge rules set rules.toml")]
     Set {
         /// Rules in TOML or JSON
         #[arg(value_name = "FILE")]
@@ -45,36 +49,37 @@ enum Command {
     },
 }
 
-/// Does what is asked.
+/// Runs one command.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    let home = options.folder.open_or_make(&runtime)?;
-    let store = &home.store;
+    let standalone = options.store.open_or_create(&runtime)?;
+    let store = &standalone.store;
     runtime.block_on(async {
         if let Command::Set { file } = &options.command {
             match &options.tenant {
                 None => {
-                    let rules: Rules = settings::read(file, "rules")?;
-                    right(rules.mistake())?;
-                    home.note("rules.set", "*").await?;
+                    let rules: Rules = config_file::read(file, "rules")?;
+                    refuse(rules.mistake())?;
+                    standalone.note("rules.set", "*").await?;
                     rules::set_of_operator(store, &rules).await?;
                 }
                 Some(tenant) => {
-                    let own: OwnRules = settings::read(file, "rules")?;
-                    right(own.mistake())?;
-                    home.note("rules.set", tenant.as_str()).await?;
+                    let own: OwnRules = config_file::read(file, "rules")?;
+                    refuse(own.mistake())?;
+                    standalone.note("rules.set", tenant.as_str()).await?;
                     rules::set_of_tenant(store, tenant, &own).await?;
                 }
             }
-            output::tell("The rules hold from the next minute on.");
+            output::print_status("the rules apply from the next minute on");
         }
         match &options.tenant {
-            None => settings::print(&rules::of_operator(store).await?),
-            Some(tenant) => settings::print(&rules::of_tenant(store, tenant).await?),
+            None => config_file::print(&rules::of_operator(store).await?),
+            Some(tenant) => config_file::print(&rules::of_tenant(store, tenant).await?),
         }
     })
 }
 
-fn right(mistake: Option<String>) -> anyhow::Result<()> {
-    mistake.map_or(Ok(()), |mistake| Err(Usage::error(mistake)))
+/// Wrong usage, if the rules have a mistake.
+fn refuse(mistake: Option<String>) -> anyhow::Result<()> {
+    mistake.map_or(Ok(()), |mistake| Err(usage_error(mistake)))
 }

@@ -1,72 +1,75 @@
-//! `mailgauge serve`: everything in one process, on an embedded store in a folder.
+//! `mailgauge serve`: every step in one process, on an embedded store in a data folder.
+//!
+//! This only turns options into the settings of the server, which is in `server.rs`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::alert_routes::Channels;
+use crate::alert_channels::AlertOptions;
+use crate::cli::attribution_options::AttributionOptions;
 use crate::cli::oidc::Oidc;
-use crate::cli::tags::Tags;
 use crate::output;
 use crate::server::{self, Certificate, Opening, Orders};
 use crate::standalone::Standalone;
 
-/// Run everything in one process: ingestion over HTTP, counting, the API and the dashboard.
+/// Run everything in one process: ingestion over HTTP, counting, alerts, the API and the dashboard.
 ///
-/// Prints an operator key at the first start of a data folder. Ctrl-C stops it cleanly; what was acknowledged survives any end.
+/// The first start on a data folder prints an operator key. Ctrl-C stops the server cleanly; acknowledged events survive a crash too.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  mailgauge serve --data /var/lib/mailgauge --listen 0.0.0.0:8080")]
 pub struct Options {
-    /// The folder everything is kept in
+    /// The data folder, created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "data/mailgauge", env = "MAILGAUGE_DATA")]
     data: PathBuf,
 
-    /// Where to listen
+    /// IP address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "MAILGAUGE_LISTEN")]
     listen: SocketAddr,
 
     #[command(flatten)]
     certificate: Option<Certificate>,
 
-    /// ARN of an SNS topic whose messages are taken; may be repeated
+    /// ARN of an SNS topic that may deliver events; may be repeated [default: none]
     #[arg(long = "sns-topic", value_name = "ARN")]
     sns_topics: Vec<String>,
 
-    /// Requests a second that each key may make; more are refused with 429
+    /// Rate limit of each key, in requests per second; requests above it are refused with status 429 [default: 2000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_second: Option<u32>,
 
-    /// Origin of a page of another host that may call the API, as https://app.example.com, or *; may be repeated
+    /// Origin of web pages that may call the API (CORS), such as https://app.example.com, or * for any; may be repeated
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     origins: Vec<web::Origin>,
 
     #[command(flatten)]
-    tags: Tags,
+    attribution: AttributionOptions,
 
-    #[command(flatten, next_help_heading = "Tokens of an identity provider, in place of API keys")]
+    #[command(flatten, next_help_heading = "Sign-in with tokens of an identity provider, besides API keys")]
     oidc: Oidc,
 
     #[command(flatten, next_help_heading = "Alerts")]
-    channels: Channels,
+    alerts: AlertOptions,
 }
 
-/// Serves until it is told to stop.
+/// Serves until Ctrl-C or a termination signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
     output::log_to_stderr();
     let issuer = options.oidc.issuer()?;
     let runtime = server::runtime()?;
-    let home = Standalone::open(&options.data, options.tags.attribution()?)?;
+    let standalone = Standalone::open(&options.data, options.attribution.attribution()?)?;
     runtime.block_on(async {
-        home.begin().await?;
+        standalone.begin().await?;
         let opening = Opening::bind(options.listen, options.certificate).await?;
-        match home.first_operator_key().await? {
+        match standalone.first_operator_key().await? {
             Some(key) => {
-                opening.say(&format!("Operator key, shown this once: {key}"))?;
+                opening.say(&format!("Operator key (it cannot be shown again): {key}"))?;
                 opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
             }
-            None => opening
-                .say("The operator key was shown at the first start; make more with `mailgauge keys add`.")?,
+            None => opening.say(
+                "The operator key was printed at the first start; create another with `mailgauge keys add`.",
+            )?,
         }
         opening.say(&format!("Listening on {}", opening.address()))?;
         let orders = Orders {
@@ -74,8 +77,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             requests_per_second: options.requests_per_second,
             issuer,
             origins: options.origins,
-            channels: options.channels,
+            channels: options.alerts,
         };
-        server::serve(home, opening, orders).await
+        server::serve(standalone, opening, orders).await
     })
 }

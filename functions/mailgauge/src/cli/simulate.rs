@@ -1,4 +1,6 @@
-//! `mailgauge simulate`: SES events that look real, from a seed.
+//! `mailgauge simulate`: realistic SES events from a seed.
+//!
+//! The same options give the same bytes on every machine, so nothing here may read the clock, except for a relative `--start`.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -8,58 +10,58 @@ use anyhow::Context as _;
 use clap::Args;
 use simulator::{Envelope, Incident, Plan, Simulation};
 
-use crate::cli::Usage;
-use crate::cli::moment::Moment;
+use crate::cli::time_argument::TimeArgument;
+use crate::cli::usage_error;
 use crate::output;
 use crate::progress::Progress;
 
-/// Make SES events that look real, as NDJSON. The same seed gives the same bytes.
+/// Simulate realistic SES events, as NDJSON. The same seed gives the same bytes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Incidents: gmail-block, bad-list, complaint-spike, volume-drop, volume-spike, slow-decline, \
-    open-outage, latency;\nOFFSET is in minutes from the start.\n\nExample:\n  \
+    after_help = "Kinds of incidents: gmail-block, bad-list, complaint-spike, volume-drop, volume-spike, slow-decline, open-outage, \
+    latency. OFFSET is in minutes from the start.\n\nExample:\n  \
     mailgauge simulate --tenants 3 --minutes 120 --incident gmail-block@60:minutes=30 --out events.ndjson"
 )]
 pub struct Options {
-    /// How many tenants send; the first sends the most
+    /// Number of tenants; the first sends the most
     #[arg(long, value_name = "N", default_value_t = 5)]
     tenants: u32,
 
-    /// How many emails all of them send a minute, on average
+    /// Emails per minute of all tenants together, on average
     #[arg(long, value_name = "N", default_value_t = 100.0)]
     emails_per_minute: f64,
 
-    /// For how many minutes
+    /// Minutes to simulate
     #[arg(long, value_name = "N", default_value_t = 60)]
     minutes: u32,
 
-    /// When the first minute begins
+    /// Start of the first minute: RFC 3339, a date, or a time before now such as -3h
     #[arg(allow_hyphen_values = true, long, value_name = "TIME", default_value = "2026-01-05T00:00:00Z")]
-    start: Moment,
+    start: TimeArgument,
 
-    /// What the randomness comes from
+    /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// What goes wrong, and when; may be repeated
+    /// An incident to stage; may be repeated
     #[arg(long = "incident", value_name = "KIND@OFFSET[:KEY=VALUE...]")]
     incidents: Vec<Incident>,
 
-    /// What the events are wrapped in
-    #[arg(long, value_enum, default_value_t = Wrapping::Ses)]
-    envelope: Wrapping,
+    /// Envelope around the events, as the given source delivers them
+    #[arg(long, value_enum, default_value_t = EnvelopeKind::Ses)]
+    envelope: EnvelopeKind,
 
-    /// Records in a Kinesis Lambda payload
+    /// Records per invocation with --envelope kinesis-lambda, 1 to 10000
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
-    /// Where to; - is standard output
+    /// Output file; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Wrapping {
+enum EnvelopeKind {
     Ses,
     Eventbridge,
     Sns,
@@ -77,34 +79,36 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         incidents: options.incidents.clone(),
     };
     let envelope = match options.envelope {
-        Wrapping::Ses => Envelope::Raw,
-        Wrapping::Eventbridge => Envelope::EventBridge,
-        Wrapping::Sns => Envelope::Sns,
-        Wrapping::KinesisLambda => Envelope::KinesisLambda(options.batch),
+        EnvelopeKind::Ses => Envelope::Raw,
+        EnvelopeKind::Eventbridge => Envelope::EventBridge,
+        EnvelopeKind::Sns => Envelope::Sns,
+        EnvelopeKind::KinesisLambda => Envelope::KinesisLambda(options.batch),
     };
     let simulation =
-        Simulation::new(plan).map_err(|error| Usage::error(format!("cannot simulate: {error}")))?;
+        Simulation::new(plan).map_err(|error| usage_error(format!("cannot simulate: {error}")))?;
     let simulation = simulation.in_envelopes(envelope);
-    let to_terminal = options.out.as_os_str() == "-";
-    let out: Box<dyn Write> = if to_terminal {
+    let to_stdout = options.out.as_os_str() == "-";
+    let out: Box<dyn Write> = if to_stdout {
         Box::new(io::stdout().lock())
     } else {
         let path = options.out.display();
         Box::new(BufWriter::new(File::create(&options.out).with_context(|| format!("cannot write {path}"))?))
     };
-    let quiet = to_terminal && io::stdout().is_terminal();
+    // A progress bar would run through the events.
+    let quiet = to_stdout && io::stdout().is_terminal();
     let events = write(simulation, options.minutes, quiet, out);
     match events {
-        // Whoever reads has enough.
+        // The reader of a pipe ended it, such as `head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot write {}", options.out.display())),
         Ok(events) => {
-            output::tell(&format!("{} events", output::grouped(events)));
+            output::print_status(&format!("{} events", output::grouped(events)));
             Ok(())
         }
     }
 }
 
+/// Writes all events, one per line. Returns how many.
 fn write(mut simulation: Simulation, minutes: u32, quiet: bool, mut out: Box<dyn Write>) -> io::Result<u64> {
     let progress = if quiet { Progress::hidden() } else { Progress::new(Some(minutes.into()), "minutes") };
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
-//! `mailgauge sink`: how far a time-series store has what was counted, and bringing it there.
+//! `mailgauge sink`: shows how far a time-series store is behind the counts, and brings it up to date.
 //!
-//! The functions of a deployment do that by themselves. By hand it fills a store that is new, or another one beside theirs, from a
-//! data folder too. A point written twice replaces itself, so nothing here can count anything twice.
+//! The functions of a deployment export by themselves. This command fills a store that is new, or a further one, and works from a data
+//! store as well. A point that is written twice replaces itself, so nothing here can count anything twice.
 
 use adapters::environment::Environment;
 use adapters::sink::{Settings, TimeSeries};
@@ -14,16 +14,16 @@ use pipeline::ledger::checkpoint;
 use pipeline::ports::Sink as _;
 use serde_json::json;
 
-use crate::cli::Usage;
-use crate::cli::folder::Folder;
+use crate::cli::store_options::StoreOptions;
+use crate::cli::usage_error;
 use crate::output::{self, Table};
 use crate::progress::Progress;
 use crate::server;
 use crate::standalone::Standalone;
 
-/// See how far a time-series store is, write it up to date, or write all of it again.
+/// Show how far a time-series store is behind the counts, bring it up to date, or export everything again.
 ///
-/// The last three days can be written; what was counted before is in the API alone.
+/// Counts can be exported for three days; older ones are available from the API only.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge sink status --sink timestream --table mailgauge-Table\n  \
@@ -31,25 +31,25 @@ use crate::standalone::Standalone;
     --influx-bucket mailgauge --data /var/lib/mailgauge")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
-    /// Which time-series store
+    /// The kind of time-series store
     #[arg(long, value_enum, env = "SINK", global = true)]
-    sink: Option<Kind>,
+    sink: Option<SinkKind>,
 
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
+enum SinkKind {
     /// Amazon Timestream for LiveAnalytics
     Timestream,
-    /// InfluxDB, Amazon's too
+    /// InfluxDB, including Amazon Timestream for InfluxDB
     Influxdb,
 }
 
-impl Kind {
+impl SinkKind {
     const fn name(self) -> &'static str {
         match self {
             Self::Timestream => "timestream",
@@ -60,25 +60,25 @@ impl Kind {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show how far the store is, by shard
+    /// Show how far the store is behind, by shard
     #[command(after_help = "Example:\n  mailgauge sink status --sink influxdb --format json")]
     Status,
-    /// Forget how far the store is, so that all that is kept is written again
+    /// Start over: forget what was exported, so that the counts of the last three days are exported again
     #[command(after_help = "Example:\n  mailgauge sink rewind --sink influxdb --all")]
     Rewind {
         #[command(flatten)]
-        which: Which,
+        shards: ShardSelection,
     },
-    /// Write now what the store does not have. The token is read from INFLUX_TOKEN
+    /// Export now what the store does not have yet. The environment variable INFLUX_TOKEN holds the token of InfluxDB
     #[command(after_help = "Example:\n  INFLUX_TOKEN=... mailgauge sink export --sink influxdb \
         --influx-url http://127.0.0.1:8181 --influx-api v3 --influx-bucket mailgauge")]
-    Export(Box<Place>),
+    Export(Box<SinkOptions>),
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Which {
-    /// One shard, as in the status
+struct ShardSelection {
+    /// One shard, by its id in the output of sink status
     #[arg(long, value_name = "ID", value_parser = shard)]
     shard: Option<ShardId>,
 
@@ -87,22 +87,22 @@ struct Which {
     all: bool,
 }
 
-/// Where to write.
+/// Options that say where to export to, with the same environment variables as the functions.
 #[derive(Debug, Args)]
-struct Place {
-    /// The server of InfluxDB
+struct SinkOptions {
+    /// URL of the InfluxDB server
     #[arg(long, value_name = "URL", env = "INFLUX_URL")]
     influx_url: Option<String>,
 
-    /// Which of InfluxDB's calls the server knows: v2 or v3 [default: v2]
+    /// Version of InfluxDB's write API: v2 or v3 [default: v2]
     #[arg(long, value_name = "VERSION", env = "INFLUX_API")]
     influx_api: Option<String>,
 
-    /// The organisation, for v2
+    /// InfluxDB's organisation, for v2
     #[arg(long, value_name = "NAME", env = "INFLUX_ORG")]
     influx_org: Option<String>,
 
-    /// The bucket, or the database of v3
+    /// InfluxDB's bucket, or its database with v3
     #[arg(long, value_name = "NAME", env = "INFLUX_BUCKET")]
     influx_bucket: Option<String>,
 
@@ -119,34 +119,35 @@ fn shard(name: &str) -> Result<ShardId, String> {
     ShardId::new(name).map_err(|error| error.to_string())
 }
 
-/// Does what was asked for.
+/// Runs one action.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let Some(kind) = options.sink else {
-        return Err(Usage::error("say which time-series store with --sink timestream or --sink influxdb"));
+        return Err(usage_error("choose the time-series store with --sink timestream or --sink influxdb"));
     };
     let runtime = server::runtime()?;
     match &options.action {
         Action::Status => {
-            let home = options.folder.open(&runtime)?;
-            runtime.block_on(status(&options.folder, &home, kind.name()))
+            let standalone = options.store.open(&runtime)?;
+            runtime.block_on(status(&options.store, &standalone, kind.name()))
         }
-        Action::Rewind { which } => {
-            let home = options.folder.open(&runtime)?;
-            let rewound = runtime.block_on(export::rewind(&home.store, kind.name(), which.shard.as_ref()))?;
-            output::tell(&format!("all that is kept of {rewound} shards will be written again"));
+        Action::Rewind { shards } => {
+            let standalone = options.store.open(&runtime)?;
+            let rewound =
+                runtime.block_on(export::rewind(&standalone.store, kind.name(), shards.shard.as_ref()))?;
+            output::print_status(&format!("the kept counts of {rewound} shards will be exported again"));
             Ok(())
         }
-        Action::Export(place) => {
-            let settings = place.settings(kind)?;
-            let home = options.folder.open(&runtime)?;
-            runtime.block_on(write(&options.folder, &home, settings))
+        Action::Export(export) => {
+            let settings = export.settings(kind)?;
+            let standalone = options.store.open(&runtime)?;
+            runtime.block_on(export_all(&options.store, &standalone, settings))
         }
     }
 }
 
-impl Place {
-    /// The same settings as those of the functions, read the same way.
-    fn settings(&self, kind: Kind) -> anyhow::Result<Settings> {
+impl SinkOptions {
+    /// The settings, checked by the code that reads those of the functions: the options take the place of environment variables.
+    fn settings(&self, kind: SinkKind) -> anyhow::Result<Settings> {
         let given = [
             ("SINK", &Some(kind.name().to_owned())),
             ("INFLUX_URL", &self.influx_url),
@@ -161,15 +162,15 @@ impl Place {
         let settings = Settings::read(&mut environment);
         match environment.finish(settings) {
             Ok(Some(settings)) => Ok(settings),
-            Ok(None) => Err(Usage::error("no time-series store is chosen")),
-            Err(error) => Err(Usage::error(error.mistakes().join("; "))),
+            Ok(None) => Err(usage_error("no time-series store is chosen")),
+            Err(error) => Err(usage_error(error.mistakes().join("; "))),
         }
     }
 }
 
-async fn status(folder: &Folder, home: &Standalone, sink: &str) -> anyhow::Result<()> {
+async fn status(store: &StoreOptions, standalone: &Standalone, sink: &str) -> anyhow::Result<()> {
     let mut table = Table::new(["shard", "exported", "done", "batches_behind", "oldest_behind"]);
-    for backlog in export::backlog(&home.store, sink, MAX_BEHIND).await? {
+    for backlog in export::backlog(&standalone.store, sink, MAX_BEHIND).await? {
         let number = |number: Option<event::SequenceNumber>| json!(number.map(|number| number.to_string()));
         table.push(vec![
             json!(backlog.shard.to_string()),
@@ -179,26 +180,31 @@ async fn status(folder: &Folder, home: &Standalone, sink: &str) -> anyhow::Resul
             json!(backlog.oldest.map(|at| at.to_string())),
         ]);
         if backlog.batches == MAX_BEHIND {
-            output::tell(&format!("shard {}: no more than {MAX_BEHIND} batches were counted", backlog.shard));
+            output::print_status(&format!(
+                "shard {}: {MAX_BEHIND} batches or more are behind",
+                backlog.shard
+            ));
         }
     }
-    folder.print(&table)
+    store.print(&table)
 }
 
-async fn write(folder: &Folder, home: &Standalone, settings: Settings) -> anyhow::Result<()> {
+async fn export_all(store: &StoreOptions, standalone: &Standalone, settings: Settings) -> anyhow::Result<()> {
     let sink = TimeSeries::open(settings).await;
     let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());
-    let shards = checkpoint::read_all(&home.store).await?;
+    let shards = checkpoint::read_all(&standalone.store).await?;
     let progress = Progress::new(Some(shards.len() as u64), "shards");
     for (shard, _) in shards {
-        let for_ever = Timestamp::from_millis(i64::MAX);
-        match export::catch_up(&home.store, &sink, &shard, &SystemClock, for_ever).await {
+        let no_deadline = Timestamp::from_millis(i64::MAX);
+        match export::catch_up(&standalone.store, &sink, &shard, &SystemClock, no_deadline).await {
             Ok(exported) => {
                 progress.inc(1);
                 if let Some(reason) = &exported.reason {
-                    progress
-                        .tell(&format!("{} refused points of shard {shard} for good: {reason}", sink.name()));
+                    progress.print_status(&format!(
+                        "{} permanently rejected points of shard {shard}: {reason}",
+                        sink.name()
+                    ));
                 }
                 let export::Exported { batches, points, rejected, expired, more, .. } = exported;
                 let counts = [batches, points, rejected, expired].map(|count| json!(count));
@@ -207,12 +213,15 @@ async fn write(folder: &Folder, home: &Standalone, settings: Settings) -> anyhow
                 );
             }
             Err(error) => {
-                outcome = Err(error).with_context(|| format!("shard {shard} is not written to its end"));
+                outcome = Err(error).with_context(|| {
+                    format!("shard {shard} was not exported completely; the same command continues there")
+                });
+                // The table shows what was exported before the failure.
                 break;
             }
         }
     }
     progress.finish();
-    folder.print(&table)?;
+    store.print(&table)?;
     outcome
 }

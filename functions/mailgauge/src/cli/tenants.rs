@@ -1,7 +1,7 @@
-//! `mailgauge tenants`: the tenants of a data folder, and whose mail is that names none.
+//! `mailgauge tenants`: the tenants of a data folder or table, and the mappings for mail that names no tenant.
 //!
-//! A tenant appears by itself with its first event; adding one beforehand makes it seen while it is still silent. None is removed here:
-//! its events would be missing from the proof of counting.
+//! A tenant appears with its first event; one that is added beforehand is listed before it sends. Tenants are not removed here: the
+//! API erases them, with all that belongs to them.
 
 use std::path::{Path, PathBuf};
 
@@ -19,19 +19,19 @@ use pipeline::history::snapshot::{self, Progress, Snapshot};
 use pipeline::ports::Clock as _;
 use serde_json::json;
 
-use crate::cli::Usage;
-use crate::cli::folder::{self, Folder};
-use crate::cli::settings;
+use crate::cli::config_file;
+use crate::cli::store_options::{self, StoreOptions};
+use crate::cli::usage_error;
 use crate::output::{self, Table};
 use crate::server;
 use crate::standalone::Standalone;
 
-/// List, add and show tenants, and say whose mail is that names none.
+/// List, add and show tenants, and map mail that names no tenant to tenants.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  mailgauge tenants list\n  mailgauge tenants show acme --format json")]
 pub struct Options {
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
     #[command(subcommand)]
     action: Action,
@@ -39,105 +39,111 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List all tenants, with how many keys of theirs are good now
+    /// List all tenants, with the number of their valid keys
     #[command(after_help = "Example:\n  mailgauge tenants list --data /var/lib/mailgauge")]
     List,
-    /// Add a tenant before its first event, which would add it too
+    /// Add a tenant before its first event
     #[command(after_help = "Example:\n  mailgauge tenants add acme")]
     Add {
-        /// Its name, as the events give it
-        #[arg(value_parser = folder::tenant)]
+        /// Name of the tenant, as in the events
+        #[arg(value_parser = store_options::tenant)]
         tenant: TenantId,
     },
-    /// Show what is counted for a tenant: its events, their first and last hour (UTC), its keys
+    /// Show a tenant: the number of its counted events, their first and last hour (UTC), and its valid keys
     #[command(after_help = "Example:\n  mailgauge tenants show acme")]
     Show {
-        /// Its name
-        #[arg(value_parser = folder::tenant_to_read)]
+        /// Name of the tenant
+        #[arg(value_parser = store_options::tenant_to_read)]
         tenant: TenantId,
     },
-    /// Print whose mail is that names no tenant, by configuration set, sending domain and account; or set it from a file
+    /// Print the mappings of configuration sets, sending domains and accounts to tenants, or replace them by those of a file
     #[command(
-        after_help = "Examples:\n  mailgauge tenants attribution\n  mailgauge tenants attribution mappings.toml\n\nA \
-        file has the tables by_configuration_set, by_sending_domain and by_account, in TOML or JSON, and stands in place\nof \
-        all that was set before. It holds within a minute, over what --attribution says to those that count."
+        after_help = "Examples:\n  mailgauge tenants attribution\n  mailgauge tenants attribution mappings.toml\n\nFILE \
+        has the tables by_configuration_set, by_sending_domain and by_account, in TOML or JSON, and replaces all mappings\nthat \
+        were set before. They apply within a minute, and override those of --attribution of the processes that count."
     )]
     Attribution {
-        /// What to set
+        /// The new mappings; without it the present ones are printed
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
 }
 
-/// Does what was asked for.
+/// Runs one action.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
         Action::List => {
-            let home = options.folder.open(&runtime)?;
-            options.folder.print(&runtime.block_on(list(&home))?)
+            let standalone = options.store.open(&runtime)?;
+            options.store.print(&runtime.block_on(list(&standalone))?)
         }
         Action::Add { tenant } => {
-            let home = options.folder.open_or_make(&runtime)?;
-            runtime.block_on(add(&home, tenant))
+            let standalone = options.store.open_or_create(&runtime)?;
+            runtime.block_on(add(&standalone, tenant))
         }
         Action::Show { tenant } => {
-            let home = options.folder.open(&runtime)?;
-            options.folder.print(&runtime.block_on(show(&home, tenant))?)
+            let standalone = options.store.open(&runtime)?;
+            options.store.print(&runtime.block_on(show(&standalone, tenant))?)
         }
         Action::Attribution { file } => {
-            let home = options.folder.open_or_make(&runtime)?;
-            runtime.block_on(attribution(&home, file.as_deref()))
+            let standalone = options.store.open_or_create(&runtime)?;
+            runtime.block_on(attribution(&standalone, file.as_deref()))
         }
     }
 }
 
-async fn attribution(home: &Standalone, file: Option<&Path>) -> anyhow::Result<()> {
-    let mut held = mappings::read(&home.store).await?;
+async fn attribution(standalone: &Standalone, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut stored = mappings::read(&standalone.store).await?;
     if let Some(file) = file {
-        held.record = settings::read(file, "mappings to tenants")?;
-        let packed = Packed::new(&held.record).map_err(|error| Usage::error(error.to_string()))?;
-        home.note("attribution.set", "*").await?;
-        if !mappings::set(&home.store, packed, held.version).await? {
-            bail!("somebody else has set mappings just now: look at them, and set yours again");
+        stored.record = config_file::read(file, "mappings to tenants")?;
+        let packed = Packed::new(&stored.record).map_err(|error| usage_error(error.to_string()))?;
+        standalone.note("attribution.set", "*").await?;
+        if !mappings::set(&standalone.store, packed, stored.version).await? {
+            bail!(
+                "the mappings were changed at the same time: check them with mailgauge tenants attribution, and run the command again"
+            );
         }
-        output::tell("The mappings hold within a minute.");
+        output::print_status("the mappings apply within a minute");
     }
-    settings::print(&held.record)
+    config_file::print(&stored.record)
 }
 
-async fn list(home: &Standalone) -> anyhow::Result<Table> {
-    let keys = credentials::list(&home.store).await?;
+async fn list(standalone: &Standalone) -> anyhow::Result<Table> {
+    let keys = credentials::list(&standalone.store).await?;
     let mut table = Table::new(["tenant", "keys"]);
-    for tenant in tenants::list(&home.store).await? {
-        table.push(vec![json!(tenant.as_str()), json!(keys_of(&tenant, &keys))]);
+    for tenant in tenants::list(&standalone.store).await? {
+        table.push(vec![json!(tenant.as_str()), json!(valid_keys(&tenant, &keys))]);
     }
     Ok(table)
 }
 
-async fn add(home: &Standalone, tenant: &TenantId) -> anyhow::Result<()> {
-    if tenants::list(&home.store).await?.contains(tenant) {
-        output::tell(&format!("tenant {tenant} is there already"));
+async fn add(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<()> {
+    if tenants::list(&standalone.store).await?.contains(tenant) {
+        output::print_status(&format!("tenant {tenant} exists already"));
         return Ok(());
     }
-    home.note("tenant.add", tenant.as_str()).await?;
-    tenants::register(&home.store, tenant).await?;
-    output::tell(&format!(
+    standalone.note("tenant.add", tenant.as_str()).await?;
+    tenants::register(&standalone.store, tenant).await?;
+    output::print_status(&format!(
         "added tenant {tenant}; give it a key with mailgauge keys add --tenant {tenant} --name NAME"
     ));
     Ok(())
 }
 
-async fn show(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
-    if !tenants::list(&home.store).await?.contains(tenant) {
+async fn show(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
+    if !tenants::list(&standalone.store).await?.contains(tenant) {
         bail!("there is no tenant {tenant}: see mailgauge tenants list");
     }
-    let keys = credentials::list(&home.store).await?;
+    let keys = credentials::list(&standalone.store).await?;
     let scope = Scope::Tenant(tenant.clone());
-    let proof =
-        web::home::proof(&home.store, &scope, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX))
-            .await?;
-    let hours = hours(home, tenant).await?;
+    let proof = web::home::proof(
+        &standalone.store,
+        &scope,
+        Timestamp::from_millis(0),
+        Timestamp::from_millis(i64::MAX),
+    )
+    .await?;
+    let hours = hours(standalone, tenant).await?;
     let start = |hour: Option<Hour>| json!(hour.map(|hour| hour.start().to_string()));
     let mut table = Table::new(["tenant", "events", "first_hour", "last_hour", "keys"]);
     table.push(vec![
@@ -145,36 +151,37 @@ async fn show(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
         json!(proof.aggregated),
         start(hours.map(|(first, _)| first)),
         start(hours.map(|(_, last)| last)),
-        json!(keys_of(tenant, &keys)),
+        json!(valid_keys(tenant, &keys)),
     ]);
     Ok(table)
 }
 
-/// How many keys of the tenant are good now.
-fn keys_of(tenant: &TenantId, keys: &[Credential]) -> usize {
+/// The number of keys of the tenant that are valid now.
+fn valid_keys(tenant: &TenantId, keys: &[Credential]) -> usize {
     let now = SystemClock.now();
-    let is_good = |key: &&Credential| {
+    let is_valid = |key: &&Credential| {
         key.grant.tenant() == Some(tenant)
             && key.revoked_at.is_none()
             && key.expires_at.is_none_or(|at| now < at)
     };
-    keys.iter().filter(is_good).count()
+    keys.iter().filter(is_valid).count()
 }
 
-/// The first and the last hour that have something in them. Of history kept by the day only, the first hour of the day.
-async fn hours(home: &Standalone, tenant: &TenantId) -> anyhow::Result<Option<(Hour, Hour)>> {
-    let progress = Progress::read(&home.store).await?;
-    let snapshot = Snapshot::read(&home.store, &progress, tenant).await?;
-    let blocks = snapshot::blocks(&home.store, tenant, snapshot.manifest.blocks, Extent::Counts).await??;
+/// The first and last hour with counts. Where only days are kept, the first hour of the day.
+async fn hours(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Option<(Hour, Hour)>> {
+    let progress = Progress::read(&standalone.store).await?;
+    let snapshot = Snapshot::read(&standalone.store, &progress, tenant).await?;
+    let blocks =
+        snapshot::blocks(&standalone.store, tenant, snapshot.manifest.blocks, Extent::Counts).await??;
     let blocks = blocks.into_iter().map(|(_, item)| item);
-    let mut found: Option<(Hour, Hour)> = None;
+    let mut range: Option<(Hour, Hour)> = None;
     for item in snapshot.deltas.into_iter().chain(blocks) {
         let block = Block::decode(&item.body)
             .with_context(|| format!("block {} cannot be read: restore it or upgrade mailgauge", item.key))?;
         for (hour, _) in block.split(|minute| minute.hour().0) {
-            let (first, last) = found.unwrap_or((Hour(hour), Hour(hour)));
-            found = Some((first.min(Hour(hour)), last.max(Hour(hour))));
+            let (first, last) = range.unwrap_or((Hour(hour), Hour(hour)));
+            range = Some((first.min(Hour(hour)), last.max(Hour(hour))));
         }
     }
-    Ok(found)
+    Ok(range)
 }

@@ -1,4 +1,7 @@
-//! `mailgauge trends`: what a table of counts, or what is stored, says about weeks and years.
+//! `mailgauge trends`: trend, change points and seasons of a metric, from a table of counts or from stored counts.
+//!
+//! Reads and prints; the statistics are in `detection::trend`. A metric of the table is a part and a whole per row, so that rates are
+//! computed from sums, never averaged.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -14,192 +17,203 @@ use pipeline::history::look_back::{self, Source};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
-use crate::cli::Usage;
-use crate::cli::counts_table::{CountsTable, Line};
-use crate::cli::folder::Folder;
+use crate::cli::counts_table::{CountsRow, CountsTable, DeliveryTimes};
+use crate::cli::store_options::StoreOptions;
+use crate::cli::usage_error;
 use crate::output::{self, Format, Table};
 use crate::server;
 
-/// Trend, change points and seasons of a metric over weeks or years, and this period against the last.
+/// Show the trend, change points and seasons of a metric over weeks or years, and compare this period with the last.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --counts, what is counted in the data folder or table is looked at. FILE.csv is a table of counts as for backtest. A trend is said only beyond doubt; the interval holds the true slope 95 times of 100.\n\n\
+    after_help = "Without --counts, the stored counts of the data folder or table are read. FILE.csv is a table of counts as for \
+    backtest. A trend is reported only if it is significant; the interval contains the true slope with 95 % confidence.\n\n\
     Examples:\n  \
     mailgauge trends --counts counts.csv --metric bounce_rate\n  \
     mailgauge trends --counts counts.csv --metric sends --tenant acme --format json\n  \
     mailgauge trends --data /var/lib/mailgauge --metric open_rate --weeks 26"
 )]
 pub struct Options {
-    /// The table of counts; - is standard input
+    /// Table of counts to read; - is standard input
     #[arg(long, value_name = "FILE.csv")]
     counts: Option<PathBuf>,
 
     #[command(flatten)]
-    folder: Folder,
+    store: StoreOptions,
 
-    /// Weeks of stored counts, up to 56
+    /// Weeks of stored counts to read, 3 to 56
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..=56), conflicts_with = "counts")]
     weeks: u32,
 
-    /// A count, a rate, a delivery time or queue_depth, by the names of the metrics
+    /// The metric: a count such as sends, a rate such as bounce_rate, delivery_ms_mean, delivery_ms_p50, delivery_ms_p95 or queue_depth
     #[arg(long, value_name = "METRIC", value_parser = parse_metric)]
-    metric: Metric,
+    metric: TableMetric,
 
-    /// Rows of this tenant alone
+    /// Read the counts of this tenant only
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
 
-    /// Rows of this mailbox provider alone
+    /// Read the counts of this mailbox provider only
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
 
-    /// Rows of this campaign alone
+    /// Read the counts of this campaign only
     #[arg(long, value_name = "CAMPAIGN")]
     campaign: Option<String>,
 }
 
-/// What is looked back on: its name, its unit, and what a row adds to its part and its whole.
+/// A metric of a table of counts.
 #[derive(Clone, Copy, Debug)]
-struct Metric {
+struct TableMetric {
     name: &'static str,
     unit: Unit,
-    of: fn(&Line) -> (f64, f64),
+    /// What a row adds to the metric's part and whole. A total has no whole.
+    part_and_whole: PartAndWhole,
 }
 
-const METRICS: [Metric; 21] = [
-    total("sends", |line| (line.counts.sends, 0.0)),
-    total("deliveries", |line| (line.counts.deliveries, 0.0)),
-    total("bounces", |line| (bounces(line), 0.0)),
-    total("bounces_permanent", |line| (line.counts.bounces_permanent, 0.0)),
-    total("bounces_transient", |line| (line.counts.bounces_transient, 0.0)),
-    total("delays", |line| (line.counts.delays, 0.0)),
-    total("complaints", |line| (line.counts.complaints, 0.0)),
-    total("opens", |line| (line.counts.opens, 0.0)),
-    total("clicks", |line| (line.counts.clicks, 0.0)),
-    share("delivery_rate", |line| (line.counts.deliveries, line.counts.sends)),
-    share("bounce_rate", |line| (bounces(line), line.counts.sends)),
-    share("hard_bounce_rate", |line| (line.counts.bounces_permanent, line.counts.sends)),
-    share("complaint_rate", |line| (line.counts.complaints, line.counts.deliveries)),
-    share("open_rate", |line| (line.counts.opens, line.counts.deliveries)),
-    share("click_rate", |line| (line.counts.clicks, line.counts.deliveries)),
-    share("click_to_open_rate", |line| (line.counts.clicks, line.counts.opens)),
-    share("delay_rate", |line| (line.counts.delays, line.counts.sends)),
-    Metric { name: "delivery_ms_mean", unit: Unit::Milliseconds, of: |line| delivery_ms(line, 0) },
-    Metric { name: "delivery_ms_p50", unit: Unit::Milliseconds, of: |line| delivery_ms(line, 1) },
-    Metric { name: "delivery_ms_p95", unit: Unit::Milliseconds, of: |line| delivery_ms(line, 2) },
-    Metric {
+/// The metrics that both a table and stored counts have.
+const METRICS: [TableMetric; 21] = [
+    total("sends", |row| (row.counts.sends, 0.0)),
+    total("deliveries", |row| (row.counts.deliveries, 0.0)),
+    total("bounces", |row| (bounces(row), 0.0)),
+    total("bounces_permanent", |row| (row.counts.bounces_permanent, 0.0)),
+    total("bounces_transient", |row| (row.counts.bounces_transient, 0.0)),
+    total("delays", |row| (row.counts.delays, 0.0)),
+    total("complaints", |row| (row.counts.complaints, 0.0)),
+    total("opens", |row| (row.counts.opens, 0.0)),
+    total("clicks", |row| (row.counts.clicks, 0.0)),
+    rate("delivery_rate", |row| (row.counts.deliveries, row.counts.sends)),
+    rate("bounce_rate", |row| (bounces(row), row.counts.sends)),
+    rate("hard_bounce_rate", |row| (row.counts.bounces_permanent, row.counts.sends)),
+    rate("complaint_rate", |row| (row.counts.complaints, row.counts.deliveries)),
+    rate("open_rate", |row| (row.counts.opens, row.counts.deliveries)),
+    rate("click_rate", |row| (row.counts.clicks, row.counts.deliveries)),
+    rate("click_to_open_rate", |row| (row.counts.clicks, row.counts.opens)),
+    rate("delay_rate", |row| (row.counts.delays, row.counts.sends)),
+    delivery_time("delivery_ms_mean", |row| delivery_ms(row, |times| times.mean)),
+    delivery_time("delivery_ms_p50", |row| delivery_ms(row, |times| times.p50)),
+    delivery_time("delivery_ms_p95", |row| delivery_ms(row, |times| times.p95)),
+    TableMetric {
         name: "queue_depth",
         unit: Unit::Level,
-        of: |line| (line.counts.queue_depth.unwrap_or(0.0), 0.0),
+        // A row without a depth says that nothing was waiting, as for any other count.
+        part_and_whole: |row| (row.counts.queue_depth.unwrap_or(0.0), 0.0),
     },
 ];
 
-const fn total(name: &'static str, of: fn(&Line) -> (f64, f64)) -> Metric {
-    Metric { name, unit: Unit::Total, of }
+type PartAndWhole = fn(&CountsRow) -> (f64, f64);
+
+const fn total(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
+    TableMetric { name, unit: Unit::Total, part_and_whole }
 }
 
-const fn share(name: &'static str, of: fn(&Line) -> (f64, f64)) -> Metric {
-    Metric { name, unit: Unit::Share, of }
+const fn rate(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
+    TableMetric { name, unit: Unit::Share, part_and_whole }
 }
 
-fn bounces(line: &Line) -> f64 {
-    line.counts.bounces_permanent + line.counts.bounces_transient
+const fn delivery_time(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
+    TableMetric { name, unit: Unit::Milliseconds, part_and_whole }
 }
 
-/// Delivery times count as much as the deliveries behind them; once, where those are not counted.
-fn delivery_ms(line: &Line, which: usize) -> (f64, f64) {
-    let weight = if line.counts.deliveries > 0.0 { line.counts.deliveries } else { 1.0 };
-    let known = line.delivery_ms.get(which).copied().flatten();
-    known.map_or((0.0, 0.0), |milliseconds| (milliseconds * weight, weight))
+fn bounces(row: &CountsRow) -> f64 {
+    row.counts.bounces_permanent + row.counts.bounces_transient
 }
 
-fn parse_metric(name: &str) -> Result<Metric, String> {
+/// A delivery time weighted by the deliveries behind it, or by 1 in a table that does not count deliveries.
+fn delivery_ms(row: &CountsRow, select: fn(DeliveryTimes) -> Option<f64>) -> (f64, f64) {
+    let weight = if row.counts.deliveries > 0.0 { row.counts.deliveries } else { 1.0 };
+    select(row.delivery_ms).map_or((0.0, 0.0), |milliseconds| (milliseconds * weight, weight))
+}
+
+fn parse_metric(name: &str) -> Result<TableMetric, String> {
     let known = METRICS.into_iter().find(|metric| metric.name == name);
     known.ok_or_else(|| format!("use one of {}", METRICS.map(|metric| metric.name).join(", ")))
 }
 
-/// Prints what the table says.
+/// Prints the trend of the metric.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let Some(counts) = &options.counts else {
-        let trend = stored(options)?;
-        return output::until_closed(print(options, &trend, &mut io::stdout().lock()));
+        let trend = stored_trend(options)?;
+        return output::ignore_broken_pipe(print(options, &trend, &mut io::stdout().lock()));
     };
     let mut table = CountsTable::open_file(counts)?;
     let hours = hours(&mut table, options)?;
     if hours.is_empty() {
-        bail!("{}: no row is of what was asked for", table.name);
+        bail!("{}: no row matches --tenant, --provider and --campaign", table.name);
     }
     let Some(trend) = trend::look_back(options.metric.name, options.metric.unit, &hours) else {
         bail!(
-            "{}: less than {LEAST_DAYS} complete days with {}: nothing can be said",
+            "{}: fewer than {LEAST_DAYS} complete days with {}: not enough for a trend",
             table.name,
             options.metric.name
         );
     };
-    output::until_closed(print(options, &trend, &mut io::stdout().lock()))
+    output::ignore_broken_pipe(print(options, &trend, &mut io::stdout().lock()))
 }
 
-/// What stored counts say.
-fn stored(options: &Options) -> anyhow::Result<Trend> {
+/// The trend of the metric in the stored counts.
+fn stored_trend(options: &Options) -> anyhow::Result<Trend> {
     let name = options.metric.name;
-    let metric = look_back::metric(name).map_err(|error| Usage::error(error.to_string()))?;
+    let metric = look_back::metric(name).map_err(|error| usage_error(error.to_string()))?;
     let scope = match options.tenant.as_deref().map(TenantId::to_read) {
         None => Scope::All,
         Some(Ok(tenant)) => Scope::Tenant(tenant),
-        Some(Err(error)) => return Err(Usage::error(format!("--tenant: {error}"))),
+        Some(Err(error)) => return Err(usage_error(format!("--tenant: {error}"))),
     };
-    let named = [("provider", &options.provider), ("campaign", &options.campaign)];
+    let filters = [("provider", &options.provider), ("campaign", &options.campaign)];
     let filters: Vec<String> =
-        named.iter().filter_map(|(name, value)| Some(format!("{name}:{}", value.as_ref()?))).collect();
+        filters.iter().filter_map(|(name, value)| Some(format!("{name}:{}", value.as_ref()?))).collect();
     let runtime = server::runtime()?;
-    let home = options.folder.open(&runtime)?;
+    let standalone = options.store.open(&runtime)?;
     let source = Source {
-        store: &home.store,
-        history: &home.history,
+        store: &standalone.store,
+        history: &standalone.history,
         now: SystemClock.now(),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let no_tags = Locale::default();
     let trend = runtime.block_on(source.trend(&scope, &no_tags, metric, options.weeks, &filters))?;
-    trend.with_context(|| format!("less than {LEAST_DAYS} complete days with {name}: nothing can be said"))
+    trend
+        .with_context(|| format!("fewer than {LEAST_DAYS} complete days with {name}: not enough for a trend"))
 }
 
-/// The hours of the rows asked for. Rows in the order of time, or it is an error.
+/// Sums the matching rows by hour. Rows must be in time order.
 fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hour>> {
-    let fits = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    let matches = |only: &Option<String>, value: &str| only.as_deref().is_none_or(|only| only == value);
     let mut hours: Vec<Hour> = Vec::new();
     let mut last = 0;
-    while let Some(line) = table.next_line()? {
-        if line.minute < last {
-            return Err(Usage::error(format!(
+    while let Some(row) = table.next_row()? {
+        if row.minute < last {
+            return Err(usage_error(format!(
                 "{}: line {}: time is earlier than the line before; sort the rows by time",
-                table.name, line.number
+                table.name, row.line
             )));
         }
-        let new_reading = line.minute > last;
-        last = line.minute;
-        if !(fits(&options.tenant, &line.tenant)
-            && fits(&options.provider, &line.provider)
-            && fits(&options.campaign, &line.campaign))
+        let is_new_minute = row.minute > last;
+        last = row.minute;
+        if !(matches(&options.tenant, &row.tenant)
+            && matches(&options.provider, &row.provider)
+            && matches(&options.campaign, &row.campaign))
         {
             continue;
         }
-        let (part, whole) = (options.metric.of)(&line);
-        // Depths of one moment add up, those of several are averaged.
-        let whole = if options.metric.unit == Unit::Level { f64::from(u8::from(new_reading)) } else { whole };
+        let (part, whole) = (options.metric.part_and_whole)(&row);
+        // Queue depths of one minute are added up, and those of several minutes averaged.
+        let whole =
+            if options.metric.unit == Unit::Level { f64::from(u8::from(is_new_minute)) } else { whole };
         match hours.last_mut() {
-            Some(hour) if hour.hour == line.minute / 60 => {
+            Some(hour) if hour.hour == row.minute / 60 => {
                 hour.part += part;
                 hour.whole += whole;
             }
-            _ => hours.push(Hour { hour: line.minute / 60, part, whole }),
+            _ => hours.push(Hour { hour: row.minute / 60, part, whole }),
         }
     }
     Ok(hours)
 }
 
 fn print(options: &Options, trend: &Trend, out: &mut impl Write) -> anyhow::Result<()> {
-    match options.folder.format() {
+    match options.store.format() {
         Format::Json => {
             let mut object = json!(trend);
             object["metric"] = json!(options.metric.name);
@@ -215,6 +229,7 @@ fn print(options: &Options, trend: &Trend, out: &mut impl Write) -> anyhow::Resu
     Ok(())
 }
 
+/// The trend as rows of a name and a value, for tables and CSV.
 fn rows(trend: &Trend) -> Table {
     let mut table = Table::new(["what", "value"]);
     let mut row = |what: &str, value: Value| table.push(vec![json!(what), value]);
@@ -239,4 +254,41 @@ fn rows(trend: &Trend) -> Table {
     row("last_period", json!(trend.periods.last));
     row("last_year", json!(trend.periods.last_year));
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_found_by_name() {
+        for metric in METRICS {
+            assert_eq!(parse_metric(metric.name).unwrap().name, metric.name);
+        }
+        assert!(parse_metric("unique_opens").unwrap_err().contains("use one of sends, deliveries"));
+    }
+
+    #[test]
+    fn metrics_are_a_part_and_a_whole_of_a_row() {
+        let csv = "time,sends,deliveries,bounces_permanent,bounces_transient,complaints,delivery_ms_p50\n\
+            2026-11-02T10:00:00Z,200,180,15,5,2,1000\n";
+        let mut table = CountsTable::open(Box::new(io::Cursor::new(csv)), "c.csv").unwrap();
+        let row = table.next_row().unwrap().unwrap();
+        for (name, expected) in [
+            ("sends", (200.0, 0.0)),
+            ("bounces", (20.0, 0.0)),
+            ("bounce_rate", (20.0, 200.0)),
+            ("hard_bounce_rate", (15.0, 200.0)),
+            ("complaint_rate", (2.0, 180.0)),
+            ("delivery_ms_p50", (180_000.0, 180.0)),
+            ("delivery_ms_p95", (0.0, 0.0)),
+            ("queue_depth", (0.0, 0.0)),
+        ] {
+            let (part, whole) = (parse_metric(name).unwrap().part_and_whole)(&row);
+            assert!(
+                (part - expected.0).abs() < 1e-9 && (whole - expected.1).abs() < 1e-9,
+                "{name}: {part}, {whole}"
+            );
+        }
+    }
 }

@@ -1,4 +1,7 @@
 //! Catching up with the present: simulates and counts, as fast as possible, the part of the demo's timeline that was not counted yet.
+//!
+//! Simulating and counting run in parallel, on a thread and on the runtime, with a short queue of blocks between them. The timeline is
+//! stored before each block is counted, so that a demo that is killed at any moment continues without a gap and counts nothing twice.
 
 use std::path::Path;
 
@@ -13,7 +16,7 @@ use crate::standalone::Standalone;
 /// Approximate size of the events counted in one call, in bytes.
 pub(super) const BLOCK_BYTES: usize = 6 << 20;
 /// The number of blocks after which deltas are compacted.
-const BLOCKS_BETWEEN_TIDYING: u32 = 8;
+const BLOCKS_PER_COMPACTION: u32 = 8;
 
 /// The simulated mail that was not counted yet, minute by minute.
 pub(super) struct Mail {
@@ -77,10 +80,10 @@ fn counted_bytes(events: &[u8], newest_ms: i64) -> usize {
     bytes
 }
 
-/// Counts the mail of all past minutes, including those that pass meanwhile, in blocks of about `block_bytes`, and stores its progress in the
-/// data folder. Returns the mail that comes next, or `None` if `interrupted` completed first.
+/// Counts the mail of all past minutes, including those that pass meanwhile, in blocks of about `block_bytes` bytes, and stores the
+/// progress in the data folder. Returns the mail that comes next, or `None` if `interrupted` completed first.
 pub(super) async fn catch_up(
-    home: &Standalone,
+    standalone: &Standalone,
     folder: &Path,
     timeline: &mut Timeline,
     clock: impl Fn() -> Timestamp + Send + 'static,
@@ -92,8 +95,8 @@ pub(super) async fn catch_up(
     let progress = Progress::new(Some(minutes(mail.next_ms, clock())), "minutes of history");
     let (sender, mut blocks) = channel(2);
     let reported = progress.clone();
-    let making =
-        tokio::task::spawn_blocking(move || make_blocks(mail, block_bytes, &sender, clock, &reported));
+    let simulating =
+        tokio::task::spawn_blocking(move || simulate_blocks(mail, block_bytes, &sender, clock, &reported));
     tokio::pin!(interrupted);
     let mut number = 0_u32;
     loop {
@@ -108,25 +111,26 @@ pub(super) async fn catch_up(
         timeline.advance(end_ms);
         timeline.write(folder)?;
         if !events.is_empty() {
-            home.count(&[&events]).await?;
+            standalone.count(&[&events]).await?;
         }
         tracing::debug!(until = %Timestamp::from_millis(end_ms), "history counted");
         number += 1;
-        if number.is_multiple_of(BLOCKS_BETWEEN_TIDYING) {
-            home.tidy().await?;
+        if number.is_multiple_of(BLOCKS_PER_COMPACTION) {
+            standalone.tidy().await?;
         }
     }
-    home.tidy().await?;
+    standalone.tidy().await?;
     progress.finish();
-    Ok(Some(making.await?))
+    Ok(Some(simulating.await?))
 }
 
+/// Whole minutes from `from_ms` to now; 0 if that is in the future.
 fn minutes(from_ms: i64, now: Timestamp) -> u64 {
     u64::try_from((floor(now.millis()) - from_ms) / MINUTE_MS).unwrap_or(0)
 }
 
 /// Simulates up to the present minute. The simulation is sequential, so minutes that were counted are simulated too, but not sent.
-fn make_blocks(
+fn simulate_blocks(
     mut mail: Mail,
     block_bytes: usize,
     blocks: &Sender<Block>,
@@ -137,10 +141,10 @@ fn make_blocks(
     let mut events = Vec::with_capacity(block_bytes);
     // The receiver closes the channel when the demo is stopped.
     while !blocks.is_closed() {
-        // Read anew each time, since minutes pass while the history is simulated.
+        // Read for each minute, since time passes while the history is simulated.
         let now = clock();
-        let is_over = mail.next_ms < floor(now.millis());
-        let end_ms = if is_over { mail.next_minute(&mut events) } else { None };
+        let has_passed = mail.next_ms < floor(now.millis());
+        let end_ms = if has_passed { mail.next_minute(&mut events) } else { None };
         if events.len() >= block_bytes || end_ms.is_none() {
             let full = std::mem::replace(&mut events, Vec::with_capacity(block_bytes));
             let block = Block { events: full, end_ms: mail.next_ms };

@@ -1,8 +1,9 @@
 //! The demo's timeline: the plan that its mail is simulated from, and how far that mail was counted.
 //!
-//! It is stored in the data folder, so that a later start continues the same simulation exactly where the last one was stopped or killed.
-//! The same plan always yields the same events, and the time of the newest counted event tells, to the millisecond, how far they were
-//! counted. Other events may be sent to a demo as well, so that time is trusted only within the part of the timeline that was being counted.
+//! It is stored in the data folder, so that a later start continues the same simulation exactly where the last one was stopped or
+//! killed. The same plan always yields the same events, so the time of the newest counted event says, to the millisecond, how far they
+//! were counted. Other events may be sent to a demo as well, so that time is trusted only within the part of the timeline that was
+//! being counted.
 
 use std::io;
 use std::path::Path;
@@ -14,14 +15,15 @@ use simulator::{Incident, Plan, Simulation};
 
 pub(super) const MINUTE_MS: i64 = 60_000;
 pub(super) const DAY_MINUTES: u32 = 24 * 60;
-/// How long a plan continues after its history. Once it has ended, the next start begins a new plan.
+/// How long a plan continues after its history, in days. Once it has ended, the next start begins a new plan.
 const PLANNED_DAYS: u32 = 365;
-/// How much more than the requested history may be missing for a timeline to be continued: a first start that was killed at once has counted
-/// none of it, and time passes until the next start.
+/// A timeline is continued if no more than the requested history plus this much is missing. A first start that was killed at once has
+/// counted none of its history, and time passes until the next start.
 const LEEWAY_MS: i64 = 24 * 60 * MINUTE_MS;
 const FILE: &str = "demo.json";
 
-/// The incidents staged in the history: kind, hours before the start, and further settings. `#N` stands for the Nth largest tenant.
+/// The incidents staged in the history: kind, hours before the start, and further settings. `#N` stands for the tenant with the Nth
+/// largest volume, counted from 0.
 const INCIDENTS: [(&str, u32, &str); 7] = [
     ("bad-list", 15 * 24, "minutes=180:share=0.2"),
     ("slow-decline", 12 * 24, "minutes=17280:share=0.06:tenant=#2"),
@@ -34,14 +36,14 @@ const INCIDENTS: [(&str, u32, &str); 7] = [
 
 /// The options of one start of the demo.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct TimelineOptions {
     pub(super) tenants: u32,
     /// Emails per minute of all tenants together, on average.
     pub(super) emails_per_minute: f64,
     pub(super) days: u32,
 }
 
-/// A plan and how far it was counted. Times are in milliseconds since the Unix epoch.
+/// A plan and how far it was counted, as stored in `demo.json`. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Timeline {
     /// The program's version, since another version may simulate different mail from the same plan.
@@ -60,42 +62,43 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// The timeline for a start at `now`: the stored one if it still matches the options, or else a new one that covers the missing part of
+    /// The timeline for a start at `now`: the stored one if it matches the options, or else a new one that covers the missing part of
     /// the history. `newest` is the time of the newest counted event.
     pub(super) fn new(
         stored: Option<Self>,
         newest: Option<Timestamp>,
-        wanted: Wanted,
+        options: TimelineOptions,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let this_minute = floor(now.millis());
-        let earliest = this_minute - i64::from(wanted.days) * i64::from(DAY_MINUTES) * MINUTE_MS;
+        let earliest = this_minute - i64::from(options.days) * i64::from(DAY_MINUTES) * MINUTE_MS;
         let newest = newest.map(Timestamp::millis);
         let counted = match &stored {
             Some(stored) => Some(newest.unwrap_or(i64::MIN).clamp(stored.counted_ms, stored.sent_ms)),
             // The folder was filled by an earlier version, or by hand.
             None => newest.map(|newest| floor(newest) + MINUTE_MS),
         };
-        // More than the whole history is missing, so a new one is made.
+        // More than the whole history is missing, so it is simulated anew.
         let Some(counted) = counted.filter(|&counted| counted >= earliest - LEEWAY_MS) else {
-            return Self::begin(wanted, earliest, this_minute);
+            return Self::begin(options, earliest, this_minute);
         };
         match stored {
-            Some(stored) if stored.is_for(wanted, this_minute) => {
+            Some(stored) if stored.is_for(options, this_minute) => {
                 // Mail after that was in flight and is sent again.
                 Ok(Self { counted_ms: counted, sent_ms: counted, ..stored })
             }
             // A new plan's messages are not recognised as duplicates of the old plan's, so it begins at the next whole minute.
-            _ => Self::begin(wanted, floor(counted + MINUTE_MS - 1), this_minute),
+            _ => Self::begin(options, floor(counted + MINUTE_MS - 1), this_minute),
         }
     }
 
-    fn begin(wanted: Wanted, start_ms: i64, this_minute: i64) -> anyhow::Result<Self> {
+    /// A new plan from `start_ms` on, with the incidents of the history before `this_minute`.
+    fn begin(options: TimelineOptions, start_ms: i64, this_minute: i64) -> anyhow::Result<Self> {
         let history = u32::try_from((this_minute - start_ms).max(0) / MINUTE_MS).unwrap_or(u32::MAX);
         let mut begun = Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            tenants: wanted.tenants,
-            emails_per_minute: wanted.emails_per_minute.to_string(),
+            tenants: options.tenants,
+            emails_per_minute: options.emails_per_minute.to_string(),
             minutes: history.saturating_add(PLANNED_DAYS * DAY_MINUTES),
             start_ms,
             // Each timeline needs message IDs of its own: repeated ones would be dropped as duplicates.
@@ -108,10 +111,11 @@ impl Timeline {
         Ok(begun)
     }
 
-    fn is_for(&self, wanted: Wanted, this_minute: i64) -> bool {
+    /// Whether the plan matches the options and this version of the program, and has not ended.
+    fn is_for(&self, options: TimelineOptions, this_minute: i64) -> bool {
         self.version == env!("CARGO_PKG_VERSION")
-            && self.tenants == wanted.tenants
-            && self.emails_per_minute == wanted.emails_per_minute.to_string()
+            && self.tenants == options.tenants
+            && self.emails_per_minute == options.emails_per_minute.to_string()
             && this_minute < self.start_ms + i64::from(self.minutes) * MINUTE_MS
     }
 
@@ -179,8 +183,8 @@ pub(super) const fn floor(ms: i64) -> i64 {
 }
 
 /// The staged incidents that fit into `history` minutes.
-fn incidents(world: &Simulation, history: u32) -> Vec<String> {
-    let tenants: Vec<&str> = world.tenant_names().collect();
+fn incidents(simulation: &Simulation, history: u32) -> Vec<String> {
+    let tenants: Vec<&str> = simulation.tenant_names().collect();
     let staged = INCIDENTS.iter().filter_map(|(kind, hours_before, settings)| {
         let offset = history.checked_sub(hours_before * 60)?;
         let settings = match settings.split_once("tenant=#") {
@@ -199,7 +203,7 @@ fn incidents(world: &Simulation, history: u32) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const WANTED: Wanted = Wanted { tenants: 3, emails_per_minute: 0.1, days: 10 };
+    const OPTIONS: TimelineOptions = TimelineOptions { tenants: 3, emails_per_minute: 0.1, days: 10 };
     const NOW_MS: i64 = 1_764_525_600_000;
     const HOUR_MS: i64 = 60 * MINUTE_MS;
     const DAY_MS: i64 = 24 * HOUR_MS;
@@ -209,11 +213,11 @@ mod tests {
     }
 
     fn first() -> Timeline {
-        Timeline::new(None, None, WANTED, at(NOW_MS + 1234)).unwrap()
+        Timeline::new(None, None, OPTIONS, at(NOW_MS + 1234)).unwrap()
     }
 
     #[test]
-    fn a_first_start_plans_the_whole_history_with_its_incidents() {
+    fn first_start_plans_the_whole_history_with_its_incidents() {
         let first = first();
         assert_eq!((first.start_ms, first.counted_ms), (NOW_MS - 10 * DAY_MS, NOW_MS - 10 * DAY_MS));
         assert_eq!(first.incidents.len(), 5, "those of the last ten days: {:?}", first.incidents);
@@ -221,12 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn a_later_start_continues_after_what_was_counted() {
+    fn later_start_continues_after_what_was_counted() {
         let mut stored = first();
         let end = stored.start_ms + DAY_MS;
         stored.advance(end);
         let later = |newest: Option<i64>| {
-            Timeline::new(Some(stored.clone()), newest.map(at), WANTED, at(NOW_MS + HOUR_MS)).unwrap()
+            Timeline::new(Some(stored.clone()), newest.map(at), OPTIONS, at(NOW_MS + HOUR_MS)).unwrap()
         };
         for (newest, counted) in [
             (None, stored.start_ms),
@@ -249,35 +253,38 @@ mod tests {
         let mut stored = first();
         stored.advance(NOW_MS - DAY_MS);
         stored.advance(NOW_MS - DAY_MS);
-        for wanted in [Wanted { tenants: 4, ..WANTED }, Wanted { emails_per_minute: 0.2, ..WANTED }] {
+        for options in
+            [TimelineOptions { tenants: 4, ..OPTIONS }, TimelineOptions { emails_per_minute: 0.2, ..OPTIONS }]
+        {
             let newest = Some(at(NOW_MS - DAY_MS - 1));
-            let begun = Timeline::new(Some(stored.clone()), newest, wanted, at(NOW_MS)).unwrap();
+            let begun = Timeline::new(Some(stored.clone()), newest, options, at(NOW_MS)).unwrap();
             assert_eq!((begun.start_ms, begun.counted_ms), (NOW_MS - DAY_MS, NOW_MS - DAY_MS));
             assert_ne!(begun.seed, stored.seed);
         }
         // The number of days matters only for a first start.
         let more =
-            Timeline::new(Some(stored.clone()), None, Wanted { days: 20, ..WANTED }, at(NOW_MS)).unwrap();
+            Timeline::new(Some(stored.clone()), None, TimelineOptions { days: 20, ..OPTIONS }, at(NOW_MS))
+                .unwrap();
         assert_eq!(more, stored);
     }
 
     #[test]
-    fn a_demo_that_was_away_for_longer_than_its_history_begins_anew() {
+    fn demo_that_was_away_for_longer_than_its_history_begins_a_new_timeline() {
         let now = at(NOW_MS + 11 * DAY_MS);
-        let begun = Timeline::new(Some(first()), Some(at(NOW_MS)), WANTED, now).unwrap();
+        let begun = Timeline::new(Some(first()), Some(at(NOW_MS)), OPTIONS, now).unwrap();
         assert_eq!(begun.start_ms, NOW_MS + DAY_MS);
         assert_eq!(begun.incidents.len(), 5);
     }
 
     #[test]
-    fn a_folder_without_a_timeline_gets_one_that_begins_after_its_newest_event() {
-        let begun = Timeline::new(None, Some(at(NOW_MS - 9 * DAY_MS + 5)), WANTED, at(NOW_MS)).unwrap();
+    fn folder_without_a_timeline_gets_one_that_begins_after_its_newest_event() {
+        let begun = Timeline::new(None, Some(at(NOW_MS - 9 * DAY_MS + 5)), OPTIONS, at(NOW_MS)).unwrap();
         assert_eq!(begun.start_ms, NOW_MS - 9 * DAY_MS + MINUTE_MS);
         assert!(begun.incidents.len() >= 4, "{:?}", begun.incidents);
     }
 
     #[test]
-    fn a_timeline_is_read_as_it_was_written() {
+    fn timeline_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Timeline::read(folder.path()).unwrap(), None);
         let mut timeline = first();

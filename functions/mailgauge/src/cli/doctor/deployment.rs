@@ -1,80 +1,84 @@
-//! What lies around the table of a deployment: the stream and the configuration set.
+//! The checks of a deployment that need more than its table: the Kinesis stream and the SES configuration set.
+//!
+//! A call that AWS refuses is a failed check that names the permission, so that the other checks still run.
 
 use adapters::aws::kinesis::Stream;
 use adapters::aws::{self, SdkConfig, ses};
 use event::ShardId;
 use pipeline::history::snapshot::Progress;
 
-use super::{Finding, MINUTE_MS, lasted};
+use super::{AgeLimits, Diagnosis, MINUTE_MS, span};
 use crate::standalone::Standalone;
 
-/// Counting is meant to be within seconds; the alarm of the template says a minute.
-const BEHIND_MS: (i64, i64) = (MINUTE_MS, 15 * MINUTE_MS);
+/// How far counting may be behind the end of a shard: usually seconds. The template's alarm fires at one minute as well.
+const BEHIND: AgeLimits = AgeLimits { ok_ms: MINUTE_MS, warning_ms: 15 * MINUTE_MS };
 
-/// Looks at the parts that are named.
-pub(super) async fn look(
+/// Checks the stream and the configuration set, as far as they are named.
+pub(super) async fn check(
     stream: Option<&str>,
     configuration_set: Option<&str>,
-    home: &Standalone,
-) -> anyhow::Result<Vec<Finding>> {
-    let mut findings = Vec::new();
+    standalone: &Standalone,
+) -> anyhow::Result<Vec<Diagnosis>> {
+    let mut diagnoses = Vec::new();
     let config = aws::config().await;
     if let Some(name) = stream {
-        let progress = Progress::read(&home.store).await?;
-        findings.extend(lag(&Stream::new(&config, name.to_owned()), &progress).await);
+        let progress = Progress::read(&standalone.store).await?;
+        diagnoses.extend(lag(&Stream::new(&config, name.to_owned()), &progress).await);
     }
     if let Some(name) = configuration_set {
-        findings.push(destination(&config, name).await);
+        diagnoses.push(destination(&config, name).await);
     }
-    Ok(findings)
+    Ok(diagnoses)
 }
 
-/// How far counting is behind each shard's end.
-async fn lag(stream: &Stream, progress: &Progress) -> Vec<Finding> {
+/// How far counting is behind the end of each shard.
+async fn lag(stream: &Stream, progress: &Progress) -> Vec<Diagnosis> {
     const CHECK: &str = "the stream is counted";
-    const PERMISSIONS: &str = "allow who runs this kinesis:ListShards, GetShardIterator and GetRecords on the stream, and check its name";
-    const MEND: &str = "look at the trigger (is it enabled?), at the log of the function aggregate, and at the bucket of failed batches";
+    const PERMISSIONS: &str = "allow the user of this command kinesis:ListShards, GetShardIterator and GetRecords on the stream, and check its name";
+    const FIX: &str = "check the trigger (is it enabled?), the log of the function aggregate, and the bucket of failed batches";
     let shards = match stream.shards().await {
         Ok(shards) => shards,
         Err(error) => {
-            return vec![Finding::broken(CHECK, format!("{:#}", anyhow::Error::from(error)), PERMISSIONS)];
+            return vec![Diagnosis::failed(CHECK, format!("{:#}", anyhow::Error::from(error)), PERMISSIONS)];
         }
     };
-    let mut findings = Vec::new();
+    let mut diagnoses = Vec::new();
     for name in shards {
         let shard = ShardId::new(&name).ok();
         let cursor = progress.cursors().iter().find(|(known, _)| Some(known) == shard.as_ref());
         let done = cursor.and_then(|(_, cursor)| cursor.done.clone());
-        let finding = match stream.behind_ms(&name, done.as_ref()).await {
-            Err(error) => Finding::broken(CHECK, format!("{:#}", anyhow::Error::from(error)), PERMISSIONS),
+        let result = match stream.behind_ms(&name, done.as_ref()).await {
+            Err(error) => Diagnosis::failed(CHECK, format!("{:#}", anyhow::Error::from(error)), PERMISSIONS),
             Ok(behind) => {
-                let found = format!("{name} is {} behind its end", lasted(behind));
-                Finding::by_age(CHECK, behind, BEHIND_MS, found, MEND)
+                let found = format!("counting is {} behind the end of {name}", span(behind));
+                Diagnosis::by_age(CHECK, behind, &BEHIND, found, FIX)
             }
         };
-        findings.push(finding);
+        diagnoses.push(result);
     }
-    findings
+    diagnoses
 }
 
-/// Whether all events of a configuration set go somewhere.
-async fn destination(config: &SdkConfig, name: &str) -> Finding {
+/// Whether a configuration set publishes all its events to some destination.
+async fn destination(config: &SdkConfig, name: &str) -> Diagnosis {
     const CHECK: &str = "SES publishes events";
-    const MEND: &str = "give the configuration set an event destination of type EventBridge with all event types, as the template does";
+    const FIX: &str = "give the configuration set an event destination of type EventBridge with all event types, as the template does";
     let found = match ses::destinations(config, name).await {
         Ok(found) => found,
         Err(error) => {
-            let mend = "allow who runs this ses:GetConfigurationSetEventDestinations, and check the name";
-            return Finding::broken(CHECK, format!("{:#}", anyhow::Error::from(error)), mend);
+            let fix =
+                "allow the user of this command ses:GetConfigurationSetEventDestinations, and check the name";
+            return Diagnosis::failed(CHECK, format!("{:#}", anyhow::Error::from(error)), fix);
         }
     };
+    // EventBridge first, as the template sets it up; then the destination that gets the most event types.
     let Some(best) = found.iter().min_by_key(|one| (!one.is_event_bridge, one.missing.len())) else {
-        return Finding::broken(CHECK, format!("{name} has no enabled event destination"), MEND);
+        return Diagnosis::failed(CHECK, format!("{name} has no enabled event destination"), FIX);
     };
     let kind = if best.is_event_bridge { "EventBridge" } else { "another service" };
     if !best.missing.is_empty() {
         let missing = best.missing.join(", ");
-        return Finding::broken(CHECK, format!("{} to {kind} leaves out {missing}", best.name), MEND);
+        return Diagnosis::failed(CHECK, format!("{} to {kind} leaves out {missing}", best.name), FIX);
     }
-    Finding::well(CHECK, format!("{name} to {kind}, all events"))
+    Diagnosis::ok(CHECK, format!("{name} to {kind}, all events"))
 }

@@ -1,8 +1,8 @@
-//! Sends events to a Kinesis stream like the function `forward` does: one record per event, in the shard of its message.
+//! Sends events to a Kinesis stream as the function `forward` does: one record per event, in the shard of its message.
 //!
-//! A batch from Lambda's failure destination is put back record by record, and the output of `aws sqs receive-message` message by message.
-//! Only aggregation finds out how many events a record holds, so the summary states records. A block of which some records were refused is
-//! put again as a whole: a record that is on the stream twice is counted once.
+//! A batch from Lambda's failure destination is put back record by record, the output of `aws sqs receive-message` message by message.
+//! Only aggregation finds out how many events a record holds, so the summary states records. If Kinesis refuses some records of a
+//! block, the whole block is put again: a record that is on the stream twice is counted once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -26,11 +26,12 @@ use crate::standalone::Counted;
 /// How many nested wrappers are opened. The deepest real nesting is the event of a failed invocation in a queue message; the limit keeps
 /// hostile input from overflowing the stack.
 const MAX_WRAPPERS: usize = 4;
-/// What a stream takes as one record unless it was made for larger ones.
+/// The largest record that a stream takes by default, in bytes, see
+/// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>.
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// A Kinesis stream as a destination.
-pub(super) struct ToStream {
+/// A Kinesis stream.
+pub(super) struct StreamDestination {
     runtime: Runtime,
     stream: Stream,
     name: String,
@@ -39,7 +40,7 @@ pub(super) struct ToStream {
     progress: Progress,
 }
 
-impl ToStream {
+impl StreamDestination {
     /// The stream `name` in the account and region that the environment's AWS settings select.
     pub(super) fn new(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Self> {
         let runtime = server::runtime()?;
@@ -49,19 +50,22 @@ impl ToStream {
     }
 }
 
-impl Destination for ToStream {
+impl Destination for StreamDestination {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let records: Vec<Outgoing> =
             events(block).into_iter().map(|event| self.keys.address(event.into_owned())).collect();
         if let Some(record) = records.iter().find(|record| record.data.len() > MAX_RECORD_BYTES) {
-            bail!("a value of {} bytes does not fit a record of a stream: split it", record.data.len());
+            bail!(
+                "an event of {} bytes is larger than a stream's record, {MAX_RECORD_BYTES} bytes: remove it from the input",
+                record.data.len()
+            );
         }
         let sent = Counted { events: records.len() as u64, ..Counted::default() };
         // A full stream has room again later; every other failure is permanent.
         retry(self.give_up_after, &self.progress, |_| {
             self.runtime.block_on(self.stream.put(records.clone())).map_err(|error| match error {
-                PutRecordsError::Refused { .. } => Failure::passing(error.to_string()),
-                PutRecordsError::Call { .. } => Failure::Lasting(error.into()),
+                PutRecordsError::Refused { .. } => Failure::temporary(error.to_string()),
+                PutRecordsError::Call { .. } => Failure::Permanent(error.into()),
             })
         })?;
         Ok(sent)
@@ -72,8 +76,8 @@ impl Destination for ToStream {
     }
 }
 
-/// The single events of a block: values one after the other or in a list. From what is no JSON on, line by line: looking for where JSON
-/// begins again could take for ever.
+/// Splits a block into single events: JSON values one after the other or in a list. The rest of a block that is not valid JSON is
+/// split by lines, since searching for the next place where JSON begins could take quadratic time.
 fn events(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
     events_within(block, 0)
 }
@@ -85,9 +89,9 @@ fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
     while let Some(Ok(value)) = values.next() {
         read = values.byte_offset();
         if wrappers < MAX_WRAPPERS
-            && let Some(held) = held(value.get(), wrappers + 1)
+            && let Some(unwrapped) = unwrap_events(value.get(), wrappers + 1)
         {
-            found.extend(held.into_iter().map(Cow::Owned));
+            found.extend(unwrapped.into_iter().map(Cow::Owned));
             continue;
         }
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
@@ -101,7 +105,7 @@ fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
     found
 }
 
-/// What AWS wraps around events that could not be delivered or counted. A wrapper has exactly one of the fields.
+/// What AWS wraps around events that could not be delivered or counted. A wrapper has exactly one of these fields.
 #[derive(Deserialize)]
 struct Wrapper<'a> {
     /// The invocation, as text, of a batch that Lambda sent to the failure destination of the stream's trigger.
@@ -141,8 +145,8 @@ struct KinesisRecord<'a> {
     data: Cow<'a, str>,
 }
 
-/// The single events inside a wrapper, if the value is one.
-fn held(value: &str, wrappers: usize) -> Option<Vec<Vec<u8>>> {
+/// The single events inside a wrapper; `None` if the value is not one.
+fn unwrap_events(value: &str, wrappers: usize) -> Option<Vec<Vec<u8>>> {
     let owned = |text: &str| -> Vec<Vec<u8>> {
         events_within(text.as_bytes(), wrappers).into_iter().map(Cow::into_owned).collect()
     };
@@ -169,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_put_event_by_event() {
+    fn block_is_split_into_single_events() {
         let check = |block: &str, expected: &[&str]| {
             let found: Vec<_> = events(block.as_bytes())
                 .into_iter()
@@ -189,7 +193,7 @@ mod tests {
             &["a", "b"],
         );
         check(r#"{"payload":"hello"}"#, &[r#"{"payload":"hello"}"#]);
-        // Messages of a queue, as `aws sqs receive-message` prints them; the last holds what an own sender had sent at once.
+        // Messages of a queue, as `aws sqs receive-message` prints them. The last one is a list that a sender put into one message.
         let dead = r#"{\"requestPayload\":{\"c\":3},\"responsePayload\":null}"#;
         check(
             &format!(

@@ -1,7 +1,7 @@
-//! What `--to` names: a server, a stream or a data folder.
+//! The destination that `--to` names: a server, a stream or a data folder.
 //!
-//! A server without its scheme (`127.0.0.1:8080`) would be a valid folder name, and events would vanish into a new folder. So whatever
-//! looks like an address is refused, with a hint at the form that was probably meant; `./NAME` always names a folder.
+//! A server without its scheme (`127.0.0.1:8080`) would be a valid folder name, and events would vanish into a new folder. So anything
+//! that looks like an address is refused, with a hint at the form that was probably meant; `./NAME` always names a folder.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use std::str::FromStr;
 
 use ureq::http::Uri;
 
-/// The longest name of a Kinesis stream.
+/// The longest name of a Kinesis stream, in characters.
 const MAX_STREAM_NAME: usize = 128;
 
-/// Where events are sent.
+/// A parsed `--to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// A running server: its URL without a trailing slash or the path of the ingest call.
     Server(String),
-    /// The name of a Kinesis stream.
+    /// A Kinesis stream by its name.
     Stream(String),
     /// A data folder, which may not exist yet.
     Folder(PathBuf),

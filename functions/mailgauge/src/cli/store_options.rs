@@ -1,7 +1,7 @@
-//! The options of the commands that work on what is stored: which data folder or table, and how rows are printed.
+//! The options of the commands that work on stored data: which data folder or table, and the output format.
 //!
-//! One process at a time has a folder open, so these commands and a running server exclude each other; the error says what to
-//! do. Commands that only look must never make a folder: a mistyped name would look like an empty store.
+//! One process at a time can have a data folder open, so these commands and a running server exclude each other, and the error says
+//! what to do. A command that only reads must never create a folder: a mistyped path would look like an empty store.
 
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use event::attribution::Attribution;
 use tokio::runtime::Runtime;
 
 #[cfg(not(feature = "aws"))]
-use crate::cli::Usage;
-use crate::output::{Format, Table};
+use crate::cli::built_without_aws;
+use crate::output::{self, Format, Table};
 use crate::standalone::Standalone;
 
-/// Which folder or table, and how rows are printed.
+/// Options that choose a store and how rows are printed.
 #[derive(Debug, Args)]
-pub struct Folder {
+pub struct StoreOptions {
     /// The data folder; no running server may have it open
     #[arg(
         long,
@@ -32,18 +32,22 @@ pub struct Folder {
     )]
     data: PathBuf,
 
-    /// A deployment's DynamoDB table in place of a folder, with AWS's usual settings
+    /// The DynamoDB table of a deployment, instead of a data folder; credentials and region come from the usual AWS settings
     #[arg(long, value_name = "NAME", env = "MAILGAUGE_TABLE", global = true, display_order = 100)]
     table: Option<String>,
 
-    /// How rows are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t, global = true, display_order = 101)]
     format: Format,
 }
 
-impl Folder {
-    /// Opens the folder or table, which must be there, to count under these rules.
-    pub fn open_to_count(&self, runtime: &Runtime, attribution: Attribution) -> anyhow::Result<Standalone> {
+impl StoreOptions {
+    /// Opens the folder or table, which must exist, for counting under these rules of attribution.
+    pub fn open_with_attribution(
+        &self,
+        runtime: &Runtime,
+        attribution: Attribution,
+    ) -> anyhow::Result<Standalone> {
         if let Some(table) = &self.table {
             return open_table(runtime, table, attribution);
         }
@@ -56,20 +60,20 @@ impl Folder {
         Standalone::open(&self.data, attribution)
     }
 
-    /// Opens the folder or table, which must be there.
+    /// Opens the folder or table, which must exist, for anything but counting.
     pub fn open(&self, runtime: &Runtime) -> anyhow::Result<Standalone> {
-        self.open_to_count(runtime, Attribution::default())
+        self.open_with_attribution(runtime, Attribution::default())
     }
 
-    /// Opens the folder, which is made if it is not there, or the table: for what is set up before the first event.
-    pub fn open_or_make(&self, runtime: &Runtime) -> anyhow::Result<Standalone> {
+    /// Opens the folder, creating it if it does not exist, or the table. For commands that set something up before the first event.
+    pub fn open_or_create(&self, runtime: &Runtime) -> anyhow::Result<Standalone> {
         if self.table.is_some() {
             return self.open(runtime);
         }
         Standalone::open(&self.data, Attribution::default())
     }
 
-    /// How rows are printed.
+    /// The output format.
     pub const fn format(&self) -> Format {
         self.format
     }
@@ -77,10 +81,8 @@ impl Folder {
     /// Prints rows to standard output.
     pub fn print(&self, table: &Table) -> anyhow::Result<()> {
         let mut out = BufWriter::new(io::stdout().lock());
-        table
-            .write(self.format, &mut out)
-            .and_then(|()| out.flush())
-            .context("cannot write to standard output")
+        let written = table.write(self.format, &mut out).and_then(|()| out.flush());
+        output::ignore_broken_pipe(written.context("cannot write to standard output"))
     }
 }
 
@@ -91,7 +93,7 @@ fn open_table(runtime: &Runtime, table: &str, attribution: Attribution) -> anyho
 
 #[cfg(not(feature = "aws"))]
 fn open_table(_: &Runtime, _: &str, _: Attribution) -> anyhow::Result<Standalone> {
-    Err(Usage::without_aws("--table"))
+    Err(built_without_aws("--table"))
 }
 
 /// Parses the name of a tenant to create or change something for. Reserved names are refused.
@@ -99,7 +101,7 @@ pub fn tenant(name: &str) -> Result<TenantId, String> {
     TenantId::declared(name).map_err(|error| error.to_string())
 }
 
-/// Parses the name of a tenant to read; `(unassigned)` is allowed as well.
+/// Parses the name of a tenant to read, which may be `(unassigned)` as well.
 pub fn tenant_to_read(name: &str) -> Result<TenantId, String> {
     TenantId::to_read(name).map_err(|error| error.to_string())
 }
