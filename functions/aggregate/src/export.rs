@@ -1,7 +1,7 @@
-//! Telling the time-series store after a commit, for a few seconds at most and never at the cost of counting.
+//! Writes the counts of a committed batch to the time-series store, for a few seconds at most and never at the cost of counting.
 //!
-//! A failure is a warning; then the store is left alone for a while, so that one that is down does not slow every batch. What is left
-//! behind is repaired by later batches of the shard and by the function `compact`.
+//! A failure is a warning. After it the store is left alone for a minute, so that one that is down does not slow every batch. What is
+//! left out is exported by later batches of the shard and by the function `compact`.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use event::{ShardId, Timestamp};
 use pipeline::export;
 use pipeline::ports::{Clock, Sink, Store};
 
-/// The longest that a batch waits for the time-series store.
+/// The longest that a batch waits for the time-series store, in milliseconds.
 const EXPORT_MS: i64 = 3_000;
-/// How long the time-series store is left alone after a failure.
+/// How long the time-series store is left alone after a failure, in milliseconds.
 const PAUSE_MS: i64 = 60_000;
 
-/// A time-series store, and whether to bother it.
+/// A time-series store, with the pause after a failure.
 pub struct Exporter<K> {
     sink: K,
-    quiet_until: Timestamp,
+    paused_until: Timestamp,
 }
 
 impl<K: Sink> Exporter<K> {
-    /// Of this store.
+    /// An exporter to this store, without a pause.
     pub fn new(sink: K) -> Self {
-        Self { sink, quiet_until: Timestamp::default() }
+        Self { sink, paused_until: Timestamp::default() }
     }
 
-    /// Brings the store up to what is done of a shard, as far as it comes.
+    /// Exports what is committed of a shard, as far as that is possible before `until`.
     pub async fn export<S: Store, C: Clock>(
         &mut self,
         store: &S,
@@ -36,13 +36,13 @@ impl<K: Sink> Exporter<K> {
     ) {
         let now = clock.now();
         let until = until.min(now.plus_millis(EXPORT_MS));
-        if now < self.quiet_until || until <= now {
+        if now < self.paused_until || until <= now {
             return;
         }
-        let left = until.millis_since(now);
-        // With much to repair there is always more to begin; what is begun should end.
-        let begin_by = now.plus_millis(left / 2);
-        let left = Duration::from_millis(left.unsigned_abs());
+        let left_ms = until.millis_since(now);
+        // After an outage there is more to export than time. Batches begin in the first half only, so that each can finish.
+        let begin_by = now.plus_millis(left_ms / 2);
+        let left = Duration::from_millis(left_ms.unsigned_abs());
         let exporting = export::catch_up(store, &self.sink, shard, clock, begin_by);
         let sink = self.sink.name();
         match tokio::time::timeout(left, exporting).await {
@@ -53,8 +53,8 @@ impl<K: Sink> Exporter<K> {
     }
 
     fn pause(&mut self, shard: &ShardId, clock: &impl Clock, error: &str) {
-        self.quiet_until = clock.now().plus_millis(PAUSE_MS);
+        self.paused_until = clock.now().plus_millis(PAUSE_MS);
         let sink = self.sink.name();
-        tracing::warn!(sink, shard.id = %shard, error, "the time-series store lags behind and is told later");
+        tracing::warn!(sink, shard.id = %shard, error, "export to the time-series store failed; a later batch repeats it");
     }
 }

@@ -1,7 +1,7 @@
-//! One invocation: each shard's records through the commit protocol, one shard after the other.
+//! One invocation: the records of each shard go through the commit protocol, one shard after the other.
 //!
-//! An environment meets few shards, mostly one. It keeps the memory of identities of the shards it met last; a shard that comes back
-//! has its memory read again from the receipts, so forgetting one costs reads and nothing else.
+//! An execution environment sees few shards, usually one. It keeps the deduplication windows of those it saw last; the window of any
+//! other shard is read again from its receipts, so dropping one costs reads and nothing else.
 
 use adapters::randomness::{NoRandomness, random};
 use adapters::seal::SecretSeal;
@@ -12,48 +12,48 @@ use pipeline::directory::mappings::{Following, MappingsError};
 use pipeline::ledger::accumulate::EventFold;
 use pipeline::ledger::aggregate::{self, AggregateError, Attempt, Batch, Settings};
 use pipeline::ledger::checkpoint::Totals;
-use pipeline::ledger::deduplication::Memory;
+use pipeline::ledger::deduplication;
 use pipeline::ports::{Clock, Sink, Store};
 
-use crate::batch::{Delivery, InvalidDelivery};
 use crate::export::Exporter;
+use crate::records::{InvalidInvocation, Records};
 
-/// Memories of identities that are kept: 13 MB each.
-const MEMORIES: usize = 3;
-/// What is left for the answer after the last write.
+/// Number of deduplication windows that are kept, 13 MB each.
+const MAX_WINDOWS: usize = 3;
+/// Time reserved before the deadline for returning the result, in milliseconds.
 const RESERVE_MS: i64 = 1000;
 
-/// What invocations share.
+/// What the invocations of one execution environment share. They never overlap.
 pub struct Handler<S, C, K> {
     store: S,
     clock: C,
     fold: EventFold<SecretSeal>,
     following: Following,
-    /// The shard met last comes last.
-    memories: Vec<(ShardId, Memory)>,
-    /// Tells the time-series store, if there is one.
+    /// Deduplication windows; that of the shard seen last comes last.
+    windows: Vec<(ShardId, deduplication::Memory)>,
+    /// The time-series store, if one is configured.
     exporter: Option<Exporter<K>>,
 }
 
-/// Why a batch is to be delivered again.
+/// Why an invocation failed. Lambda delivers its batch again.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
-    /// The invocation makes no sense.
+    /// The payload is not a batch of records.
     #[error(transparent)]
-    Delivery(#[from] InvalidDelivery),
-    /// The platform failed.
+    Invocation(#[from] InvalidInvocation),
+    /// The store failed, or time ran out.
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
-    /// Whose mail it is cannot be told.
+    /// The mappings to tenants could not be read.
     #[error(transparent)]
     Mappings(#[from] MappingsError),
-    /// The system gives no random numbers.
+    /// The operating system provided no random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
 
 impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
-    /// Over a store, under these settings and secrets.
+    /// A handler that counts into this store.
     pub fn new(
         store: S,
         clock: C,
@@ -62,25 +62,28 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
         exporter: Option<Exporter<K>>,
     ) -> Self {
         let fold = EventFold::new(attribution.clone(), secrets.hash_key(), secrets.seal());
-        Self { store, clock, fold, following: Following::new(attribution), memories: Vec::new(), exporter }
+        Self { store, clock, fold, following: Following::new(attribution), windows: Vec::new(), exporter }
     }
 
-    /// Counts an invocation's records; returns when all are committed.
+    /// Counts the records of an invocation. Returns their totals when all of them are committed.
+    ///
+    /// # Errors
+    /// The first shard that could not be committed. Shards before it stay committed; the next delivery recognises them.
     pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
-        let delivery = Delivery::read(payload, self.clock.now())?;
+        let records = Records::read(payload, self.clock.now())?;
         self.following.lead(&mut self.fold, &self.store, self.clock.now()).await?;
         let mut sum = Totals::default();
         let deadline = deadline.plus_millis(-RESERVE_MS);
-        for (shard, records) in delivery.shards() {
-            let mut memory = self.memory(shard);
+        for (shard, records) in records.shards() {
+            let mut window = self.take_window(shard);
             let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
             let batch = Batch { shard, records };
             let (settings, fold) = (Settings::default(), &mut self.fold);
             let counted =
-                aggregate::aggregate(&self.store, &self.clock, &settings, fold, &mut memory, &batch, attempt);
-            // A try that failed loses its memory; the next one reads it again from the receipts.
+                aggregate::aggregate(&self.store, &self.clock, &settings, fold, &mut window, &batch, attempt);
+            // The window of a failed attempt is dropped, as it may hold events that were not committed.
             let committed = counted.await?;
-            self.memories.push((shard.clone(), memory));
+            self.windows.push((shard.clone(), window));
             sum.add(&committed.totals);
             let Totals { records, events, aggregated, duplicates, late, quarantined, conflicts, ignored } =
                 committed.totals;
@@ -95,14 +98,15 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
         Ok(sum)
     }
 
-    /// A shard's memory, taken out; the one used longest ago is dropped if there are too many.
-    fn memory(&mut self, shard: &ShardId) -> Memory {
-        let place = self.memories.iter().position(|(held, _)| held == shard);
-        let memory = place.map(|place| self.memories.remove(place).1);
-        if self.memories.len() >= MEMORIES {
-            self.memories.remove(0);
+    /// Takes out the window of a shard. Drops the window that was used longest ago if there are too many.
+    fn take_window(&mut self, shard: &ShardId) -> deduplication::Memory {
+        let index = self.windows.iter().position(|(other, _)| other == shard);
+        let window = index.map(|index| self.windows.remove(index).1);
+        if self.windows.len() >= MAX_WINDOWS {
+            self.windows.remove(0);
         }
-        memory.unwrap_or_default()
+        // An empty window is filled from the receipts of the shard.
+        window.unwrap_or_default()
     }
 }
 
@@ -122,10 +126,10 @@ mod tests {
     }
 
     fn handler() -> Handler<MemoryStore, SystemClock, MemorySink> {
-        telling(None)
+        handler_with(None)
     }
 
-    fn telling<K: Sink>(sink: Option<K>) -> Handler<MemoryStore, SystemClock, K> {
+    fn handler_with<K: Sink>(sink: Option<K>) -> Handler<MemoryStore, SystemClock, K> {
         let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
         let attribution = Attribution::default();
         Handler::new(MemoryStore::default(), SystemClock, attribution, &secrets, sink.map(Exporter::new))
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_delivered_again_is_counted_once() {
+    async fn redelivered_batch_is_counted_once() {
         let mut handler = handler();
         for name in ["kinesis-lambda.json", "kafka-lambda.json"] {
             let first = handler.handle(&sample(name), in_a_minute()).await.unwrap();
@@ -147,15 +151,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_time_nothing_is_begun() {
+    async fn batch_without_time_left_is_not_begun() {
         let mut handler = handler();
-        let late = handler.handle(&sample("kinesis-lambda.json"), SystemClock.now()).await;
-        assert!(matches!(late, Err(HandleError::Aggregate(AggregateError::OutOfTime { .. }))), "{late:?}");
+        let outcome = handler.handle(&sample("kinesis-lambda.json"), SystemClock.now()).await;
+        assert!(
+            matches!(outcome, Err(HandleError::Aggregate(AggregateError::OutOfTime { .. }))),
+            "{outcome:?}"
+        );
         assert!(handler.handle(&sample("kinesis-lambda.json"), in_a_minute()).await.unwrap().aggregated > 0);
     }
 
     #[tokio::test]
-    async fn few_memories_are_kept() {
+    async fn deduplication_windows_are_bounded() {
         let mut handler = handler();
         for shard in 0..10 {
             let payload = format!(
@@ -164,18 +171,18 @@ mod tests {
             let totals = handler.handle(&payload, in_a_minute()).await.unwrap();
             assert_eq!(totals.quarantined, 1);
         }
-        assert_eq!(handler.memories.len(), MEMORIES);
+        assert_eq!(handler.windows.len(), MAX_WINDOWS);
     }
 
-    /// A sink that several hold, which is down or hangs at first.
+    /// A sink whose points the test can see, and that may be down or hang.
     #[derive(Clone, Default)]
-    struct Shared {
+    struct SharedSink {
         points: Arc<MemorySink>,
         hangs: bool,
         is_down: bool,
     }
 
-    impl Sink for Shared {
+    impl Sink for SharedSink {
         fn name(&self) -> &'static str {
             "memory"
         }
@@ -192,19 +199,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_counted_is_told_to_the_time_series_store() {
-        let sink = Shared::default();
-        let mut handler = telling(Some(sink.clone()));
+    async fn counts_are_exported_to_the_time_series_store() {
+        let sink = SharedSink::default();
+        let mut handler = handler_with(Some(sink.clone()));
         let totals = handler.handle(&sample("kinesis-lambda.json"), in_a_minute()).await.unwrap();
         let points = sink.points.points();
         assert!(totals.aggregated > 0 && !points.is_empty(), "{totals:?}");
     }
 
     #[tokio::test]
-    async fn a_time_series_store_that_is_down_or_hangs_fails_no_batch() {
+    async fn time_series_store_that_is_down_or_hangs_fails_no_batch() {
         for (is_down, hangs) in [(true, false), (false, true)] {
-            let mut handler = telling(Some(Shared { hangs, is_down, ..Shared::default() }));
-            // So late that there is hardly any time to wait.
+            let mut handler = handler_with(Some(SharedSink { hangs, is_down, ..SharedSink::default() }));
+            // A deadline that leaves half a second for the export.
             let soon = SystemClock.now().plus_millis(RESERVE_MS + 500);
             let totals = handler.handle(&sample("kinesis-lambda.json"), soon).await.unwrap();
             assert!(totals.aggregated > 0, "{totals:?}");

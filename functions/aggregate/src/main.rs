@@ -1,11 +1,13 @@
-//! The function `aggregate`: a batch of a Kinesis shard or of Kafka partitions, counted once.
+//! The function `aggregate`: counts the batches of a Kinesis stream or of Kafka partitions, each exactly once.
 //!
-//! Its environment: `TABLE_NAME`; `TENANT_TAG`, `CAMPAIGN_TAG`, `SEGMENT_TAG` and `DECLARED_TAGS` (up to four names, separated by
-//! commas) say which message tags name what; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store is told
-//! too. An error means that the platform failed: Lambda delivers the batch again, as a whole, and nothing of it is counted twice. Records that cannot be read are no errors; they go to quarantine.
+//! Environment: `TABLE_NAME`; `TENANT_TAG`, `CAMPAIGN_TAG`, `SEGMENT_TAG` and `DECLARED_TAGS` (up to four names, separated by commas)
+//! name the message tags to count by; `SINK` and its settings ([`adapters::sink`]) select a time-series store that gets the counts too.
+//!
+//! An error means that the platform failed: Lambda delivers the whole batch again, and nothing of it is counted twice. Unreadable
+//! records are not errors; they go to quarantine.
 
-#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
-// The steps' futures nest deeper than the compiler looks by itself.
+#![allow(unreachable_pub, reason = "`pub` marks what a module offers to the others of this program")]
+// The futures of the steps are nested more deeply than the compiler's default limit.
 #![recursion_limit = "256"]
 
 use adapters::aws::dynamodb::DynamoStore;
@@ -21,11 +23,11 @@ use serde_json::value::RawValue;
 use export::Exporter;
 use handler::Handler;
 
-mod batch;
 mod export;
 mod handler;
+mod records;
 
-/// The settings of this function.
+/// What the environment of this function configures.
 struct Settings {
     table: String,
     attribution: Attribution,
@@ -33,6 +35,7 @@ struct Settings {
 }
 
 impl Settings {
+    /// Reads the environment. The error lists everything that is wrong with it.
     fn read(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let table = environment.required("TABLE_NAME");
         let mut tags = attribution::Settings {
@@ -44,8 +47,8 @@ impl Settings {
             ("CAMPAIGN_TAG", &mut tags.campaign_tag),
             ("SEGMENT_TAG", &mut tags.segment_tag),
         ] {
-            if let Some(named) = environment.optional(name) {
-                *tag = named;
+            if let Some(value) = environment.optional(name) {
+                *tag = value;
             }
         }
         let attribution = Attribution::new(tags).unwrap_or_else(|error| {
@@ -69,6 +72,7 @@ async fn main() -> Result<(), Error> {
     };
     let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets, exporter));
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<(), Error> {
+        // Lambda states the deadline in milliseconds since the Unix epoch.
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         let mut handler = handler.lock().await;
         Box::pin(handler.handle(event.payload.get(), Timestamp::from_millis(deadline))).await?;
@@ -87,17 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_named_by_the_environment() {
+    fn environment_names_the_tags() {
         let settings = read(&[("TABLE_NAME", "t"), ("DECLARED_TAGS", "brand,region")]).unwrap();
         assert_eq!(settings.table, "t");
         assert_eq!(settings.attribution.declared_tags(), ["brand", "region"]);
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
-        let told = read(&[("DECLARED_TAGS", "a,b,c,d,e"), ("SINK", "timestream")]).err().unwrap().to_string();
+    fn everything_wrong_is_reported_at_once() {
+        let error =
+            read(&[("DECLARED_TAGS", "a,b,c,d,e"), ("SINK", "timestream")]).err().unwrap().to_string();
         for part in ["TABLE_NAME is missing", "4", "TIMESTREAM_TABLE is missing"] {
-            assert!(told.contains(part), "{told}");
+            assert!(error.contains(part), "{error}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The function `collect`: reads the counts of a share of the tenants for the function `detect`, which judges them. Deployed where one
-//! invocation cannot read the counts of all tenants in a minute.
+//! The function `collect`: reads the counts of a share of the tenants for the function `detect`, which evaluates them. Deployed where one
+//! invocation cannot read the counts of all tenants within a minute.
 //!
-//! Its environment: `TABLE_NAME`. It only reads; a share that fails is read by the one who asked for it.
+//! Environment: `TABLE_NAME`. The function only reads. If it fails, `detect` reads the share itself, so an error costs time and no alert.
 
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
     let history = compaction::Settings::default();
     let handle = async |event: LambdaEvent<Share>| -> Result<Part, Error> {
         let part = shares::answer(&store, &SystemClock, &history, &event.payload).await?;
-        tracing::info!(share = ?event.payload, bytes = part.size(), "read");
+        tracing::info!(share = ?event.payload, bytes = part.size(), "share read");
         Ok(part)
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await

@@ -1,7 +1,7 @@
-//! What the function `aggregate` left behind of the time-series store's share: an outage, a crash, a store chosen later.
+//! Exports to the time-series store what the function `aggregate` left out: after an outage, a crash, or the choice of a new store.
 //!
-//! A failure is a warning and fails nothing; the log's `sink_lag_seconds` says how far behind the store is, and what is not exported
-//! within the three days that deltas are kept stays a gap there.
+//! A failure is a warning and never fails compaction. `sink_lag_seconds` in the log says how far behind the store is; what is not
+//! exported within the three days that deltas are kept stays missing there, though not in the API.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use pipeline::ledger::checkpoint;
 use pipeline::parallel;
 use pipeline::ports::{Clock, Sink, Store};
 
-/// Shards exported at once: each holds some megabytes and some connections.
-const SHARDS: usize = 4;
+/// Shards that are exported in parallel. Each needs some megabytes and some connections.
+const PARALLEL_SHARDS: usize = 4;
 
-/// Brings the time-series store up to what is done of all shards, as far as it comes; says in the log how it went.
+/// Exports what is committed of all shards, as far as that is possible before the deadline, and logs the result.
 pub(crate) async fn export<S: Store, K: Sink, C: Clock>(store: &S, sink: &K, clock: &C, deadline: Timestamp) {
-    let left = deadline.millis_since(clock.now()).max(0);
-    // Writes begun in the last moments may end; one that hangs may not hold up the function's answer.
-    let begin_by = deadline.plus_millis(-left / 10);
-    let exporting = all(store, sink, clock, begin_by);
-    let ended = tokio::time::timeout(Duration::from_millis(left.unsigned_abs()), exporting).await;
-    let failed = match ended {
+    let left_ms = deadline.millis_since(clock.now()).max(0);
+    // The last tenth is for writes to finish. One that hangs is cut off, so that the function returns in time.
+    let begin_by = deadline.plus_millis(-left_ms / 10);
+    let exporting = export_shards(store, sink, clock, begin_by);
+    let outcome = tokio::time::timeout(Duration::from_millis(left_ms.unsigned_abs()), exporting).await;
+    let failure = match outcome {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("{:#}", anyhow::Error::from(error))),
         Err(_) => Some("it did not answer in time".to_owned()),
     };
     let name = sink.name();
-    if let Some(error) = failed {
-        tracing::warn!(sink = name, error, "the time-series store lags behind and is told later");
+    if let Some(error) = failure {
+        tracing::warn!(sink = name, error, "export to the time-series store failed; a later run repeats it");
     }
     match export::backlog(store, name, 1).await {
         Ok(backlogs) => {
@@ -38,12 +38,12 @@ pub(crate) async fn export<S: Store, K: Sink, C: Clock>(store: &S, sink: &K, clo
         }
         Err(error) => {
             let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(sink = name, error, "how far the time-series store is cannot be told");
+            tracing::warn!(sink = name, error, "how far the time-series store is behind could not be read");
         }
     }
 }
 
-async fn all<S: Store, K: Sink, C: Clock>(
+async fn export_shards<S: Store, K: Sink, C: Clock>(
     store: &S,
     sink: &K,
     clock: &C,
@@ -51,10 +51,10 @@ async fn all<S: Store, K: Sink, C: Clock>(
 ) -> Result<(), ExportError> {
     let cursors = checkpoint::read_all(store).await?;
     let shards: Vec<ShardId> = cursors.into_iter().map(|(shard, _)| shard).collect();
-    for shards in shards.chunks(SHARDS) {
+    for shards in shards.chunks(PARALLEL_SHARDS) {
         let calls = shards.iter().map(|shard| export::catch_up(store, sink, shard, clock, deadline));
         for (shard, exported) in shards.iter().zip(parallel::all(calls).await) {
-            // A store that fails one shard would fail the others as well.
+            // The first failure ends the export: a store that fails for one shard would fail for the others as well.
             exported?.log(sink.name(), shard);
         }
     }

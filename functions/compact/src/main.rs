@@ -1,11 +1,13 @@
 //! The function `compact`: merges the deltas of batches into blocks of hours, days and months, every few minutes.
 //!
-//! Its environment: `TABLE_NAME`; `SINK` and what belongs to it ([`adapters::sink`]) say which time-series store gets what the function
-//! `aggregate` left behind. Several of it may run at once, and each may die at any moment; readers see nothing of it.
-//! A tenant that fails stays due and is logged; a shard that fails is the run's error, once all other shards' tenants are compacted.
-//! The log's `oldest_unmerged_seconds` must stay far below the three days that deltas are kept.
+//! Environment: `TABLE_NAME`; `SINK` and its settings ([`adapters::sink`]) select the time-series store that gets what the function
+//! `aggregate` left out.
+//!
+//! Several instances may run at once, and each may die at any moment; readers never notice. A tenant that fails is logged and stays due.
+//! A shard that fails is the error of the run, after the tenants of all other shards are compacted. `oldest_unmerged_seconds` in the log
+//! must stay far below the three days that deltas are kept; the template has an alarm on it.
 
-// The steps' futures nest deeper than the compiler looks by itself.
+// The futures of the steps are nested more deeply than the compiler's default limit.
 #![recursion_limit = "256"]
 
 use adapters::aws::dynamodb::DynamoStore;
@@ -23,9 +25,9 @@ use serde_json::{Value, json};
 
 mod export;
 
-/// What is left for the answer after the last tenant.
+/// Time reserved before the deadline for returning the result, in milliseconds.
 const RESERVE_MS: i64 = 10_000;
-/// What folding leaves for a time-series store, however much there is to fold.
+/// Time that compaction leaves for the time-series store, however much there is to compact, in milliseconds.
 const EXPORT_MS: i64 = 60_000;
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,19 +46,19 @@ async fn main() -> Result<(), Error> {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         let deadline = Timestamp::from_millis(deadline).plus_millis(-RESERVE_MS);
         let Some(sink) = &sink else { return compact(&store, &SystemClock, deadline).await };
-        // What is exported is read from deltas, folded or not, so the order is of no matter to the numbers.
-        let folded = compact(&store, &SystemClock, deadline.plus_millis(-EXPORT_MS)).await;
+        // The export reads deltas, which stay after they are compacted, so the order does not matter to its numbers.
+        let compacted = compact(&store, &SystemClock, deadline.plus_millis(-EXPORT_MS)).await;
         Box::pin(export::export(&store, sink, &SystemClock, deadline)).await;
-        folded
+        compacted
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
-/// Compacts what is due until the deadline, and logs how it went.
+/// Compacts what is due until the deadline, logs the result and returns it.
 async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) -> Result<Value, Error> {
     let mut id = u64::from_le_bytes(random()?);
     let attempt = || {
-        // Odd, so that no number comes twice; random enough to differ from everybody else's.
+        // An odd step visits every number before it repeats one, and the random start keeps other instances apart.
         id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
         Attempt { id, deadline }
     };
@@ -64,14 +66,16 @@ async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) 
     let failed = report.failed.len();
     for (tenant, error) in report.failed {
         let error = format!("{:#}", anyhow::Error::from(error));
-        tracing::warn!(tenant.id = %tenant, error, "a tenant was not folded and stays due");
+        tracing::warn!(tenant.id = %tenant, error, "a tenant was not compacted and stays due");
     }
     let now = clock.now();
     let oldest = report.oldest_unmerged.map_or(0, |at| now.millis_since(at).max(0) / 1000);
     let compacted = report.compacted.len();
-    tracing::info!(compacted, failed, oldest_unmerged_seconds = oldest, "folded");
+    tracing::info!(compacted, failed, oldest_unmerged_seconds = oldest, "compacted");
     if let Some((shard, error)) = report.failed_shards.into_iter().next() {
-        let context = format!("the backlog of shard {shard} could not be read or written: its tenants wait");
+        let context = format!(
+            "the backlog of shard {shard} could not be read or written; its tenants are compacted by a later run"
+        );
         return Err(anyhow::Error::from(error).context(context).into());
     }
     Ok(json!({ "compacted": compacted, "failed": failed, "oldest_unmerged_seconds": oldest }))
@@ -94,15 +98,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_hour_that_is_over_is_folded_once() {
+    async fn past_hour_is_compacted_once() {
         let store = MemoryStore::new();
         count(&store, 1, include_bytes!("../../../events/ses-send.json")).await;
         let later = At(HOUR.plus_millis(3 * 60 * 60 * 1000));
         let deadline = later.now().plus_millis(60_000);
         for (compacted, unmerged) in [(1, false), (0, false)] {
-            let said = compact(&store, &later, deadline).await.unwrap();
-            assert_eq!((&said["compacted"], &said["failed"]), (&json!(compacted), &json!(0)), "{said}");
-            assert_eq!(said["oldest_unmerged_seconds"] != json!(0), unmerged, "{said}");
+            let result = compact(&store, &later, deadline).await.unwrap();
+            assert_eq!((&result["compacted"], &result["failed"]), (&json!(compacted), &json!(0)), "{result}");
+            assert_eq!(result["oldest_unmerged_seconds"] != json!(0), unmerged, "{result}");
         }
     }
 }

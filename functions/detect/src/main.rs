@@ -1,10 +1,11 @@
 //! The function `detect`: evaluates each minute of all tenants' mail once, and publishes each change of an alert on the alert topic.
-//! Before that, it puts the depth of the queues that tenants name on the stream.
+//! Before that, it puts the depths of the queues that tenants name onto the stream.
 //!
-//! Its environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the address that alerts point to; `COLLECT_FUNCTION` and
-//! `COLLECT_SHARES`, if the counts are read by other functions, a share each. An error means that a change was not published or a minute
-//! not evaluated: the next run goes on from there. A queue that cannot be read is a warning, and so is a learned state that could not
-//! be stored; the log's `unsaved` says for how many minutes it has not been.
+//! Environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the base URL of links in alerts; `COLLECT_FUNCTION` and
+//! `COLLECT_SHARES` where the counts are read by other functions, one share each.
+//!
+//! An error means that a change was not published or a minute not evaluated; the next run continues there. A queue that cannot be read
+//! is a warning, and so is a learned state that could not be stored; `unsaved` in the log says how many minutes it is behind.
 
 use std::time::Duration;
 
@@ -26,20 +27,21 @@ use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
-/// Judging waits no longer for the queues of tenants.
-const QUEUES_TIME: Duration = Duration::from_secs(15);
+/// The longest that detection waits for the queues of tenants: they must not delay alerts.
+const QUEUES_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The settings of this function.
+/// What the environment of this function configures.
 struct Settings {
     table: String,
     topic: String,
     stream: String,
     dashboard: Option<String>,
-    /// The function that reads counts, and in how many shares.
+    /// The function that reads counts, and the number of shares.
     collect: Option<(String, u32)>,
 }
 
 impl Settings {
+    /// Reads the environment. The error lists everything that is wrong with it.
     fn read(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let settings = Self {
             table: environment.required("TABLE_NAME"),
@@ -49,16 +51,16 @@ impl Settings {
             collect: environment.optional("COLLECT_FUNCTION").zip(environment.optional("COLLECT_SHARES")),
         };
         if settings.collect.as_ref().is_some_and(|(_, shares)| !(2..=MAX_SHARES).contains(shares)) {
-            environment.mistake(format_args!("COLLECT_SHARES: 2 to {MAX_SHARES}"));
+            environment.mistake(format_args!("COLLECT_SHARES: use a number from 2 to {MAX_SHARES}"));
         }
         environment.finish(settings)
     }
 }
 
-/// The topic of the deployment.
-struct Sns(Topic);
+/// The alert topic of the deployment, which is its only channel.
+struct AlertTopic(Topic);
 
-impl Announce for Sns {
+impl Announce for AlertTopic {
     fn channels(&self, _: &Change) -> Vec<String> {
         vec!["sns".to_owned()]
     }
@@ -68,7 +70,7 @@ impl Announce for Sns {
     }
 }
 
-/// A change in the forms that subscribers want.
+/// The SNS message of a change, with a text for each kind of subscriber.
 fn message(change: &Change) -> Result<Message, serde_json::Error> {
     let attributes = vec![
         ("tenant", change.tenant.clone()),
@@ -87,17 +89,17 @@ fn message(change: &Change) -> Result<Message, serde_json::Error> {
     })
 }
 
-/// Puts on the stream how much waits in tenants' queues; how many tenants that were.
-async fn tell_queues(store: &DynamoStore, queues: &Sqs, stream: &Stream) -> Result<usize, Error> {
+/// Puts the depths of the tenants' queues onto the stream, as gauge events. Returns the number of events.
+async fn publish_queue_depths(store: &DynamoStore, queues: &Sqs, stream: &Stream) -> Result<usize, Error> {
     let Gauges { records, failed } = queues::gauges(store, queues, SystemClock.now()).await?;
     for (queue, error) in &failed {
-        tracing::warn!(%queue, error, "a queue does not tell how much waits in it");
+        tracing::warn!(%queue, error, "the depth of a queue could not be read");
     }
     let mut keys = PartitionKeys::default();
     let records: Vec<_> = records.into_iter().map(|record| keys.address(record)).collect();
-    let told = records.len();
+    let published = records.len();
     stream.put(records).await?;
-    Ok(told)
+    Ok(published)
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -105,27 +107,30 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
     let Settings { table, topic, stream, dashboard, collect } = Settings::read(Environment::of_process())?;
     let config = adapters::aws::config().await;
-    let (store, topic) = (DynamoStore::new(&config, table), Sns(Topic::new(&config, topic)));
+    let (store, topic) = (DynamoStore::new(&config, table), AlertTopic(Topic::new(&config, topic)));
     let (queues, stream) = (Sqs::new(&config), Stream::new(&config, stream));
     let readers = collect.map(|(function, shares)| Collectors::new(&config, function, shares));
     let settings = detection_run::Settings { dashboard, ..detection_run::Settings::default() };
-    // Invocations of one environment never overlap.
+    // Never contended: Lambda runs one invocation at a time in an execution environment.
     let memory = tokio::sync::Mutex::new(Memory::default());
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
         let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
         let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
-        match tokio::time::timeout(QUEUES_TIME, tell_queues(&store, &queues, &stream)).await {
+        match tokio::time::timeout(QUEUES_TIMEOUT, publish_queue_depths(&store, &queues, &stream)).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(tenants)) => tracing::info!(tenants, "queues read"),
-            Ok(Err(error)) => tracing::warn!(error, "how much waits in queues was not told"),
-            Err(_) => tracing::warn!("queues take too long to tell how much waits in them"),
+            Ok(Ok(gauges)) => tracing::info!(gauges, "queue depths published"),
+            Ok(Err(error)) => {
+                tracing::warn!(error, "queue depths could not be published; the next run tries again")
+            }
+            Err(_) => tracing::warn!("queue depths were not read in time; the next run tries again"),
         }
         let mut memory = memory.lock().await;
         let run = detection_run::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
-        let detection_run::Watched { minutes, tenants, told, behind, unsaved } = Box::pin(run).await?;
-        tracing::info!(minutes, tenants, told, behind, unsaved, "watched");
+        let detection_run::Watched { minutes, tenants, told: notified, behind, unsaved } =
+            Box::pin(run).await?;
+        tracing::info!(minutes, tenants, notified, behind, unsaved, "evaluated");
         Ok(json!({
-            "minutes": minutes, "tenants": tenants, "told": told, "behind": behind, "unsaved": unsaved,
+            "minutes": minutes, "tenants": tenants, "notified": notified, "behind": behind, "unsaved": unsaved,
         }))
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await

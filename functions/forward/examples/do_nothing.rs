@@ -1,4 +1,4 @@
-//! A function that does nothing: what any function on this runtime takes to start and to keep in memory, to measure ours by.
+//! A function that does nothing. It measures the start-up time and memory of the runtime alone, as a baseline for the other functions.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;

@@ -1,19 +1,21 @@
-//! The function `forward`: events that come by SNS, by a Firehose transformation or by direct invocation, onto the stream.
+//! The function `forward`: puts events onto the stream that arrive by SNS, by a Firehose transformation or by direct invocation.
 //!
-//! Its environment: `STREAM_NAME`. It changes nothing of an event and counts nothing. An error means that some records may not be on
-//! the stream and everything has to be sent again; a record that is on the stream twice is counted once. A synchronous caller retries
-//! by itself. Lambda retries an asynchronous invocation, such as one by SNS, twice and then puts its event unchanged into the
-//! function's dead-letter queue. Firehose gets each record back unchanged.
+//! Environment: `STREAM_NAME`. Events are forwarded unchanged and are not counted.
+//!
+//! An error means that some records may be missing on the stream and everything has to be sent again; a record that is on the stream
+//! twice is counted once. A synchronous caller retries by itself. Lambda retries an asynchronous invocation, such as one by SNS, twice
+//! and then puts its event unchanged into the function's dead-letter queue. Firehose gets each record back unchanged.
 
-#![allow(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
+#![allow(unreachable_pub, reason = "`pub` marks what a module offers to the others of this program")]
+
 use adapters::aws::kinesis::Stream;
 use adapters::environment::Environment;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
-use parcel::Parcel;
+use records::Invocation;
 
-mod parcel;
+mod records;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -23,11 +25,11 @@ async fn main() -> Result<(), Error> {
     let name = environment.finish(name)?;
     let stream = Stream::new(&adapters::aws::config().await, name);
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<serde_json::Value, Error> {
-        let Parcel { records, answer } = Parcel::read(event.payload.get())?;
+        let Invocation { records, reply } = Invocation::read(event.payload.get())?;
         let count = records.len();
         stream.put(records).await?;
         tracing::info!(records = count, "forwarded");
-        Ok(answer)
+        Ok(reply)
     };
     lambda_runtime::run(service_fn(handle)).await
 }

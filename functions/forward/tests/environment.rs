@@ -1,11 +1,11 @@
-//! The function's own program, started as the platform starts it.
+//! The program of the function `forward`, started as Lambda starts it.
 
 use std::process::Command;
 
 #[test]
-fn without_its_environment_it_says_all_that_is_missing() {
+fn missing_environment_variables_are_all_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_forward")).env_clear().output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{told}");
-    assert!(told.contains("STREAM_NAME is missing"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{stderr}");
+    assert!(stderr.contains("STREAM_NAME is missing"), "{stderr}");
 }

@@ -1,34 +1,34 @@
-//! Nothing that cannot be stored, read or reached keeps others' alerts from being notified, each change once.
+//! A failure to store, read or reach something never keeps the alerts of others from being notified, each change once.
 
 use std::sync::atomic::AtomicI64;
 
 use super::*;
 
-/// What becomes of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Done,
-    /// Half of the items are written.
-    Half,
+enum Outcome {
+    Written,
+    /// Half of the items are written, and the write fails.
+    HalfWritten,
     Refused,
 }
 
-/// A store that does not take all it is given: `fate` says what becomes of a write to a key, the bytes of it and its number.
-struct Refusing<F> {
+/// A store whose writes may fail. `decide` chooses the outcome from the key, the number of bytes, and the number of the write.
+struct FailingStore<F> {
     inner: Arc<MemoryStore>,
     writes: AtomicUsize,
-    fate: F,
+    decide: F,
 }
 
-impl<F: Fn(&Key, usize, usize) -> Fate> Refusing<F> {
-    fn new(inner: &Arc<MemoryStore>, fate: F) -> Self {
-        Self { inner: Arc::clone(inner), writes: AtomicUsize::new(0), fate }
+impl<F: Fn(&Key, usize, usize) -> Outcome> FailingStore<F> {
+    fn new(inner: &Arc<MemoryStore>, decide: F) -> Self {
+        Self { inner: Arc::clone(inner), writes: AtomicUsize::new(0), decide }
     }
 
-    fn fate(&self, items: &[Item]) -> Fate {
+    fn outcome(&self, items: &[Item]) -> Outcome {
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
         let bytes = items.iter().map(|item| item.body.len()).sum();
-        items.first().map_or(Fate::Done, |item| (self.fate)(&item.key, bytes, number))
+        items.first().map_or(Outcome::Written, |item| (self.decide)(&item.key, bytes, number))
     }
 
     fn throttled() -> StoreError {
@@ -36,7 +36,7 @@ impl<F: Fn(&Key, usize, usize) -> Fate> Refusing<F> {
     }
 }
 
-impl<F: Fn(&Key, usize, usize) -> Fate + Send + Sync + 'static> Store for Refusing<F> {
+impl<F: Fn(&Key, usize, usize) -> Outcome + Send + Sync + 'static> Store for FailingStore<F> {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
         self.inner.get(keys).await
     }
@@ -46,21 +46,21 @@ impl<F: Fn(&Key, usize, usize) -> Fate + Send + Sync + 'static> Store for Refusi
     }
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
-        let written = match self.fate(&items) {
-            Fate::Done => return self.inner.put(items).await,
-            Fate::Half => items.len().div_ceil(2),
-            Fate::Refused => 0,
+        let written = match self.outcome(&items) {
+            Outcome::Written => return self.inner.put(items).await,
+            Outcome::HalfWritten => items.len().div_ceil(2),
+            Outcome::Refused => 0,
         };
         self.inner.put(items.into_iter().take(written).collect()).await?;
         Err(Self::throttled())
     }
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
-        let fate = self.fate(std::slice::from_ref(&item));
-        if fate != Fate::Refused {
+        let outcome = self.outcome(std::slice::from_ref(&item));
+        if outcome != Outcome::Refused {
             self.inner.put_if(item, expected).await?;
         }
-        if fate == Fate::Done { Ok(()) } else { Err(Self::throttled().into()) }
+        if outcome == Outcome::Written { Ok(()) } else { Err(Self::throttled().into()) }
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
@@ -68,13 +68,13 @@ impl<F: Fn(&Key, usize, usize) -> Fate + Send + Sync + 'static> Store for Refusi
     }
 }
 
-/// Whether something of this size at this key is learned state; the journal of these tests is far smaller.
+/// Whether an item of this size at this key is learned state. The journal of these tests is far smaller.
 fn is_learned(key: &Key, bytes: usize) -> bool {
     key.partition.starts_with("learned") || (key.partition == "watch" && bytes > 200_000)
 }
 
-/// A thousand tenants; a hundred of them have trouble at the same time.
-async fn a_thousand_tenants() -> Arc<MemoryStore> {
+/// A store with a thousand tenants, a hundred of whom are in trouble at the same time.
+async fn store_with_a_thousand_tenants() -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
     let mut events = Vec::new();
     for number in 0..1000 {
@@ -92,7 +92,7 @@ async fn ten_runs<S: Store>(
     store: &S,
     lives_on: bool,
 ) -> Vec<(String, String, &'static str, u32)> {
-    let (told, mut memory) = (Told::default(), Memory::default());
+    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
     for at in [6, 7, 8, 12, 13, 14, 15, 57, 58, 59] {
         if at == 12 {
             let mut events = Vec::new();
@@ -106,154 +106,159 @@ async fn ten_runs<S: Store>(
         if at == 57 {
             count(inner, 20, &mails("tenant-0999", 56, 10, 0)).await;
         }
-        run(store, &told, &mut memory, at).await.unwrap();
+        run(store, &channel, &mut memory, at).await.unwrap();
         if !lives_on {
             memory = Memory::default();
         }
     }
-    let mut each = told.each();
-    each.sort();
-    each
+    let mut notifications = channel.notifications();
+    notifications.sort();
+    notifications
 }
 
-/// DynamoDB takes 1,000 write units a second for a partition: of 300 tenants and more, the learned state may never be stored.
+/// DynamoDB takes 1,000 write units per second and partition, so the learned state of 300 tenants and more may never be stored.
 #[tokio::test]
 async fn each_change_is_notified_once_though_the_learned_state_is_never_stored() {
-    let store = a_thousand_tenants().await;
+    let store = store_with_a_thousand_tenants().await;
     let expected = ten_runs(&store, &Arc::clone(&store), true).await;
     let states = |state| expected.iter().filter(|(_, _, found, _)| *found == state).count();
     assert!(states("firing") >= 102 && states("resolved") >= 2, "{expected:?}");
-    for (fate, lives_on) in [(Fate::Refused, true), (Fate::Refused, false), (Fate::Half, false)] {
-        let inner = a_thousand_tenants().await;
-        let fate_of = move |key: &Key, bytes, _| if is_learned(key, bytes) { fate } else { Fate::Done };
-        let refusing = Refusing::new(&inner, fate_of);
-        let each = ten_runs(&inner, &refusing, lives_on).await;
-        assert_eq!(each, expected, "{fate:?}, process lives on: {lives_on}");
+    for (outcome, lives_on) in
+        [(Outcome::Refused, true), (Outcome::Refused, false), (Outcome::HalfWritten, false)]
+    {
+        let inner = store_with_a_thousand_tenants().await;
+        let decide =
+            move |key: &Key, bytes, _| if is_learned(key, bytes) { outcome } else { Outcome::Written };
+        let failing_store = FailingStore::new(&inner, decide);
+        let each = ten_runs(&inner, &failing_store, lives_on).await;
+        assert_eq!(each, expected, "{outcome:?}, process lives on: {lives_on}");
     }
 }
 
 #[tokio::test]
-async fn a_learned_state_that_was_stored_in_part_is_completed_by_the_next_run() {
-    let inner = a_thousand_tenants().await;
-    let (told, mut memory) = (Told::default(), Memory::default());
-    let refusing = Refusing::new(
-        &inner,
-        |key: &Key, bytes, _| {
-            if is_learned(key, bytes) { Fate::Half } else { Fate::Done }
-        },
-    );
-    assert_eq!(run(&refusing, &told, &mut memory, 6).await.unwrap().unsaved, 5);
-    assert_eq!(run(&*inner, &told, &mut memory, 7).await.unwrap().unsaved, 0);
-    // Another process begins there.
+async fn partly_stored_learned_state_is_completed_by_the_next_run() {
+    let inner = store_with_a_thousand_tenants().await;
+    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+    let failing_store = FailingStore::new(&inner, |key: &Key, bytes, _| {
+        if is_learned(key, bytes) { Outcome::HalfWritten } else { Outcome::Written }
+    });
+    assert_eq!(run(&failing_store, &channel, &mut memory, 6).await.unwrap().unsaved, 5);
+    assert_eq!(run(&*inner, &channel, &mut memory, 7).await.unwrap().unsaved, 0);
+    // Another process starts from it.
     count(&inner, 10, &mails("tenant-0999", 15, 10, 0)).await;
-    let watched = run(&*inner, &told, &mut Memory::default(), 16).await.unwrap();
+    let watched = run(&*inner, &channel, &mut Memory::default(), 16).await.unwrap();
     assert_eq!((watched.minutes, watched.unsaved), (10, 10));
-    assert_eq!(told.each().len(), 100);
+    assert_eq!(channel.notifications().len(), 100);
 }
 
-/// Whatever write fails, before it happened or after it has, the same process notifies each change once.
+/// Whichever write fails, with or without effect, the same process notifies each change once.
 #[tokio::test]
 async fn each_change_is_notified_once_though_a_write_fails() {
-    for fate in [Fate::Refused, Fate::Half] {
+    for outcome in [Outcome::Refused, Outcome::HalfWritten] {
         for failing in 0..40 {
-            let inner = Arc::new(a_bad_list().await);
-            let (told, mut memory) = (Told::default(), Memory::default());
-            let fails = move |_: &Key, _, number| if number == failing { fate } else { Fate::Done };
-            let refusing = Refusing::new(&inner, fails);
+            let inner = Arc::new(store_with_a_bad_list().await);
+            let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+            let decide = move |_: &Key, _, number| if number == failing { outcome } else { Outcome::Written };
+            let failing_store = FailingStore::new(&inner, decide);
             for at in [30, 31, 32] {
-                let _ = run(&refusing, &told, &mut memory, at).await;
+                let _ = run(&failing_store, &channel, &mut memory, at).await;
             }
-            a_good_list(&inner).await;
+            count_a_good_list(&inner).await;
             for at in [120, 121, 122] {
-                let _ = run(&refusing, &told, &mut memory, at).await;
+                let _ = run(&failing_store, &channel, &mut memory, at).await;
             }
             let each: Vec<_> =
-                told.each().into_iter().map(|(.., state, sequence)| (state, sequence)).collect();
-            assert_eq!(each, [("firing", 1), ("resolved", 2)], "write {failing}: {fate:?}");
+                channel.notifications().into_iter().map(|(.., state, sequence)| (state, sequence)).collect();
+            assert_eq!(each, [("firing", 1), ("resolved", 2)], "write {failing}: {outcome:?}");
         }
     }
 }
 
-/// A clock that goes on by some seconds each time it is asked, as reading a lot takes time.
-struct Passing {
+/// A clock that advances by some seconds each time it is read, as if every step took time.
+struct AdvancingClock {
     now: AtomicI64,
     step_ms: i64,
 }
 
-impl pipeline::ports::Clock for Passing {
+impl pipeline::ports::Clock for AdvancingClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.fetch_add(self.step_ms, Ordering::SeqCst))
     }
 }
 
-async fn slow_run<S: Store>(store: &S, told: &Told, memory: &mut Memory, at: i64) -> detection_run::Watched {
-    let clock = Passing { now: AtomicI64::new(minutes(at).millis()), step_ms: 1500 };
+async fn slow_run<S: Store>(
+    store: &S,
+    channel: &RecordingChannel,
+    memory: &mut Memory,
+    at: i64,
+) -> detection_run::Watched {
+    let clock = AdvancingClock { now: AtomicI64::new(minutes(at).millis()), step_ms: 1500 };
     let attempt = Attempt { id: u64::try_from(at).unwrap() + 1, deadline: minutes(at).plus_millis(50_000) };
     let settings = detection_run::Settings::default();
-    let run = detection_run::run(store, &clock, told, &(), &settings, memory, attempt);
+    let run = detection_run::run(store, &clock, channel, &(), &settings, memory, attempt);
     let watched = Box::pin(run).await.unwrap();
     assert!(clock.now() < attempt.deadline, "the platform would have ended the run");
     watched
 }
 
-/// Twenty hours of mail, evaluated by a process that could not store what it learned and is gone; then a new list is bad.
-async fn twenty_hours() -> (Arc<MemoryStore>, Told) {
-    let inner = Arc::new(a_bad_list().await);
-    let (told, mut memory) = (Told::default(), Memory::default());
-    let refusing = Refusing::new(
-        &inner,
-        |key: &Key, bytes, _| {
-            if is_learned(key, bytes) { Fate::Refused } else { Fate::Done }
-        },
-    );
+/// A store with twenty hours of mail, evaluated by a process that could not store what it learned and has ended, and then a new bad list.
+async fn store_after_twenty_hours() -> (Arc<MemoryStore>, RecordingChannel) {
+    let inner = Arc::new(store_with_a_bad_list().await);
+    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+    let failing_store =
+        FailingStore::new(
+            &inner,
+            |key: &Key, bytes, _| {
+                if is_learned(key, bytes) { Outcome::Refused } else { Outcome::Written }
+            },
+        );
     for hour in 1..=20 {
         count(&inner, 10 + u64::try_from(hour).unwrap(), &mails("good", hour * 60, 10, 0)).await;
-        run(&refusing, &told, &mut memory, hour * 60 + 2).await.unwrap();
+        run(&failing_store, &channel, &mut memory, hour * 60 + 2).await.unwrap();
     }
     count(&inner, 100, &mails("worse", 20 * 60 + 5, 60, 20)).await;
-    (inner, told)
+    (inner, channel)
 }
 
 #[tokio::test]
-async fn a_new_process_catches_up_within_its_deadlines_and_notifies_what_is_new() {
+async fn new_process_catches_up_within_its_deadlines_and_notifies_what_is_new() {
     for (stores, lives_on, most) in
         [(true, true, 30), (true, false, 60), (false, true, 30), (false, false, 60)]
     {
-        let (inner, told) = twenty_hours().await;
-        let before = told.each();
-        let refusing =
-            Refusing::new(
-                &inner,
-                move |key: &Key, bytes, _| {
-                    if !stores && is_learned(key, bytes) { Fate::Refused } else { Fate::Done }
-                },
-            );
+        let (inner, channel) = store_after_twenty_hours().await;
+        let before = channel.notifications();
+        let failing_store = FailingStore::new(&inner, move |key: &Key, bytes, _| {
+            if !stores && is_learned(key, bytes) { Outcome::Refused } else { Outcome::Written }
+        });
         let mut memory = Memory::default();
         let mut runs = 0;
-        while told.each().len() == before.len() {
+        while channel.notifications().len() == before.len() {
             runs += 1;
-            let watched = slow_run(&refusing, &told, &mut memory, 20 * 60 + 40 + runs).await;
+            let watched = slow_run(&failing_store, &channel, &mut memory, 20 * 60 + 40 + runs).await;
             assert!(runs < most, "stores: {stores}, process lives on: {lives_on}");
-            assert!(runs > 1 || watched.behind > 60, "all was read at once, the clock is too fast");
+            assert!(
+                runs > 1 || watched.behind > 60,
+                "everything was read in the first run: the clock is too slow to test catching up"
+            );
             if !lives_on {
                 memory = Memory::default();
             }
         }
         for later in 1..4 {
-            run(&*inner, &told, &mut memory, 20 * 60 + 40 + runs + later).await.unwrap();
+            run(&*inner, &channel, &mut memory, 20 * 60 + 40 + runs + later).await.unwrap();
         }
-        let more: Vec<_> = told.each().into_iter().skip(before.len()).collect();
+        let more: Vec<_> = channel.notifications().into_iter().skip(before.len()).collect();
         let [(tenant, _, "firing", 1)] = more.as_slice() else { panic!("{stores}, {lives_on}: {more:?}") };
         assert_eq!(tenant, "worse");
     }
 }
 
 #[tokio::test]
-async fn what_is_unreadable_of_detection_is_found_anew_from_the_history() {
+async fn unreadable_state_of_detection_is_rebuilt_from_the_history() {
     for partition in ["watch", "learned#00"] {
-        let store = a_bad_list().await;
-        let told = Told::default();
-        run(&store, &told, &mut Memory::default(), 30).await.unwrap();
+        let store = store_with_a_bad_list().await;
+        let channel = RecordingChannel::default();
+        run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
         let whole = Range {
             partition: partition.to_owned(),
             from: String::new(),
@@ -270,17 +275,18 @@ async fn what_is_unreadable_of_detection_is_found_anew_from_the_history() {
         count(&store, 9, &mails("worse", 31, 60, 20)).await;
         count(&store, 10, &mails("good", 39, 10, 0)).await;
         for at in [40, 41, 42] {
-            run(&store, &told, &mut Memory::default(), at).await.unwrap();
+            run(&store, &channel, &mut Memory::default(), at).await.unwrap();
         }
-        let each: Vec<_> = told.each().into_iter().map(|(tenant, .., sequence)| (tenant, sequence)).collect();
+        let each: Vec<_> =
+            channel.notifications().into_iter().map(|(tenant, .., sequence)| (tenant, sequence)).collect();
         assert_eq!(each, [("bad".to_owned(), 1), ("worse".to_owned(), 1)], "{partition}");
     }
 }
 
-/// A channel that takes nothing; another one takes everything.
-struct HalfDown<'a>(&'a Told);
+/// Two channels, of which `hook` is down and `pager` records.
+struct OneChannelDown<'a>(&'a RecordingChannel);
 
-impl Announce for HalfDown<'_> {
+impl Announce for OneChannelDown<'_> {
     fn channels(&self, _: &Change) -> Vec<String> {
         vec!["hook".to_owned(), "pager".to_owned()]
     }
@@ -291,9 +297,9 @@ impl Announce for HalfDown<'_> {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_down_does_not_keep_others_from_being_notified() {
+async fn channel_that_is_down_does_not_keep_others_from_being_notified() {
     let store = MemoryStore::new();
-    let (told, mut memory) = (Told::default(), Memory::default());
+    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
     let tenants = detection_run::MAX_WAITING / 2 + 100;
     for wave in 0..3_i64 {
         let mut events = Vec::new();
@@ -305,21 +311,21 @@ async fn a_channel_that_is_down_does_not_keep_others_from_being_notified() {
         let now = minutes(10 * wave + 11);
         let attempt = Attempt { id: u64::try_from(wave).unwrap() + 1, deadline: now.plus_millis(50_000) };
         let settings = detection_run::Settings::default();
-        let (half_down, clock) = (HalfDown(&told), At(now));
-        let run = detection_run::run(&store, &clock, &half_down, &(), &settings, &mut memory, attempt);
+        let (channels, clock) = (OneChannelDown(&channel), At(now));
+        let run = detection_run::run(&store, &clock, &channels, &(), &settings, &mut memory, attempt);
         let failed = Box::pin(run).await.unwrap_err();
         assert!(
             matches!(&failed, detection_run::WatchError::Announce { channel, .. } if channel == "hook"),
             "{failed}"
         );
-        let of_tenants = told.each().into_iter().filter(|(tenant, ..)| tenant != "*").count();
+        let of_tenants = channel.notifications().into_iter().filter(|(tenant, ..)| tenant != "*").count();
         assert_eq!(of_tenants, (usize::try_from(wave).unwrap() + 1) * tenants);
     }
 }
 
 #[tokio::test]
-async fn a_tenant_whose_numbers_are_damaged_does_not_keep_others_from_being_evaluated() {
-    let store = a_bad_list().await;
+async fn tenant_with_damaged_counts_does_not_keep_others_from_being_evaluated() {
+    let store = store_with_a_bad_list().await;
     count(&store, 9, &mails("damaged", 3, 10, 0)).await;
     let deltas = Range {
         partition: "t#damaged#d#shard-1".to_owned(),
@@ -334,8 +340,10 @@ async fn a_tenant_whose_numbers_are_damaged_does_not_keep_others_from_being_eval
     store.put(items).await.unwrap();
     let own = Key { partition: "rules".to_owned(), sort: "t#damaged".to_owned() };
     store.put(vec![Item { key: own, body: b"{".to_vec(), version: 0, expires_at: None }]).await.unwrap();
-    let told = Told::default();
-    run(&store, &told, &mut Memory::default(), 30).await.unwrap();
-    let [(tenant, _, "firing", 1)] = &told.each()[..] else { panic!("{:?}", told.each()) };
+    let channel = RecordingChannel::default();
+    run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
+    let [(tenant, _, "firing", 1)] = &channel.notifications()[..] else {
+        panic!("{:?}", channel.notifications())
+    };
     assert_eq!(tenant, "bad");
 }

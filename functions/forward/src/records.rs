@@ -1,6 +1,6 @@
-//! What an invocation brings, as records for the stream, and what the invoker is answered.
+//! Turns the payload of an invocation into records for the stream and the reply that the invoker expects.
 //!
-//! Records are not judged here: what cannot be read ends in quarantine, with its reason.
+//! Events are not checked here: unreadable ones end in quarantine, with the reason.
 
 use adapters::aws::kinesis::{Outgoing, PartitionKeys};
 use aws_lambda_events::firehose::KinesisFirehoseEvent;
@@ -11,41 +11,46 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Records for the stream, and the answer once they are on it.
+/// An invocation of this function.
 #[derive(Debug, PartialEq)]
-pub struct Parcel {
-    /// The records, in the order they came.
+pub struct Invocation {
+    /// The records for the stream, in the order of the payload.
     pub records: Vec<Outgoing>,
-    /// What the invoker expects.
-    pub answer: Value,
+    /// The reply to the invoker, once the records are on the stream.
+    pub reply: Value,
 }
 
-/// An invocation that cannot be read.
+/// A payload that is not JSON. Nothing of it was forwarded.
 #[derive(Debug, thiserror::Error)]
-#[error("the invocation is neither an SNS event, nor a Firehose transformation, nor JSON of events")]
-pub struct Unreadable(#[from] serde_json::Error);
+#[error(
+    "the invocation is neither an SNS event, nor a Firehose transformation, nor an event or a list of events in JSON"
+)]
+pub struct InvalidInvocation(#[from] serde_json::Error);
 
-/// By which field an invocation is told.
+/// The fields that distinguish the kinds of invocations.
 #[derive(Deserialize)]
-struct Shape<'a> {
+struct Probe<'a> {
     #[serde(borrow, rename = "Records")]
     sns: Option<&'a RawValue>,
     #[serde(rename = "deliveryStreamArn")]
     firehose: Option<String>,
 }
 
-impl Parcel {
-    /// Reads an invocation's payload.
-    pub fn read(payload: &str) -> Result<Self, Unreadable> {
-        if let Ok(shape) = serde_json::from_str::<Shape<'_>>(payload) {
-            if shape.firehose.is_some() {
+impl Invocation {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// A payload that is not valid JSON, or not what its distinguishing fields promise.
+    pub fn read(payload: &str) -> Result<Self, InvalidInvocation> {
+        if let Ok(probe) = serde_json::from_str::<Probe<'_>>(payload) {
+            if probe.firehose.is_some() {
                 return Self::firehose(payload);
             }
-            if shape.sns.is_some_and(|records| records.get().contains("\"Sns\"")) {
+            if probe.sns.is_some_and(|records| records.get().contains("\"Sns\"")) {
                 return Self::sns(payload);
             }
         }
-        // Events of an own sender: one, or a list of them.
+        // A direct invocation, with one event or a list of them.
         let events: Vec<&RawValue> = match serde_json::from_str::<Vec<&RawValue>>(payload) {
             Ok(events) => events,
             Err(_) => vec![serde_json::from_str(payload)?],
@@ -53,20 +58,20 @@ impl Parcel {
         let mut keys = PartitionKeys::default();
         let records: Vec<Outgoing> =
             events.iter().map(|event| keys.address(event.get().as_bytes().to_vec())).collect();
-        let answer = json!({ "forwarded": records.len() });
-        Ok(Self { records, answer })
+        let reply = json!({ "forwarded": records.len() });
+        Ok(Self { records, reply })
     }
 
-    fn sns(payload: &str) -> Result<Self, Unreadable> {
+    fn sns(payload: &str) -> Result<Self, InvalidInvocation> {
         let event: SnsEvent = serde_json::from_str(payload)?;
         let mut keys = PartitionKeys::default();
         let messages = event.records.into_iter().map(|record| record.sns.message.into_bytes());
         let records: Vec<Outgoing> = messages.map(|message| keys.address(message)).collect();
-        let answer = json!({ "forwarded": records.len() });
-        Ok(Self { records, answer })
+        let reply = json!({ "forwarded": records.len() });
+        Ok(Self { records, reply })
     }
 
-    fn firehose(payload: &str) -> Result<Self, Unreadable> {
+    fn firehose(payload: &str) -> Result<Self, InvalidInvocation> {
         let event: KinesisFirehoseEvent = serde_json::from_str(payload)?;
         let mut keys = PartitionKeys::default();
         let (mut records, mut returned) = (Vec::new(), Vec::new());
@@ -77,7 +82,7 @@ impl Parcel {
             );
             records.push(keys.address(data));
         }
-        Ok(Self { records, answer: json!({ "records": returned }) })
+        Ok(Self { records, reply: json!({ "records": returned }) })
     }
 }
 
@@ -91,26 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn the_message_of_an_sns_record_goes_to_the_shard_of_its_mail() {
-        let parcel = Parcel::read(&sample("sns-lambda.json")).unwrap();
-        assert_eq!(parcel.records.len(), 3);
-        for record in &parcel.records {
+    fn sns_message_goes_to_the_shard_of_its_mail() {
+        let invocation = Invocation::read(&sample("sns-lambda.json")).unwrap();
+        assert_eq!(invocation.records.len(), 3);
+        for record in &invocation.records {
             let text = String::from_utf8_lossy(&record.data);
             assert!(!text.contains("\"Sns\""), "the message alone is forwarded");
-            // One of them is SES's word that it found the topic, which is about no message.
+            // One of them is the confirmation that SES found the topic, which belongs to no mail.
             assert!(record.partition_key.starts_with("01") || text.starts_with("Successfully"), "{text}");
         }
-        assert_eq!(parcel.answer, json!({ "forwarded": parcel.records.len() }));
+        assert_eq!(invocation.reply, json!({ "forwarded": invocation.records.len() }));
     }
 
     #[test]
-    fn firehose_gets_each_record_back_as_it_was() {
+    fn firehose_gets_each_record_back_unchanged() {
         let payload = sample("firehose-transform.json");
-        let parcel = Parcel::read(&payload).unwrap();
+        let invocation = Invocation::read(&payload).unwrap();
         let event: Value = serde_json::from_str(&payload).unwrap();
         let sent = event["records"].as_array().unwrap();
-        let returned = parcel.answer["records"].as_array().unwrap();
-        assert_eq!((sent.len(), returned.len()), (parcel.records.len(), parcel.records.len()));
+        let returned = invocation.reply["records"].as_array().unwrap();
+        assert_eq!((sent.len(), returned.len()), (invocation.records.len(), invocation.records.len()));
         for (sent, returned) in sent.iter().zip(returned) {
             assert_eq!((&sent["recordId"], &sent["data"]), (&returned["recordId"], &returned["data"]));
             assert_eq!(returned["result"], "Ok");
@@ -118,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn events_of_an_own_sender_come_one_by_one_or_in_a_list() {
+    fn direct_invocation_holds_one_event_or_a_list() {
         let event = sample("ses-send.json");
-        let one = Parcel::read(&event).unwrap();
-        let two = Parcel::read(&format!("[{event},{event}]")).unwrap();
+        let one = Invocation::read(&event).unwrap();
+        let two = Invocation::read(&format!("[{event},{event}]")).unwrap();
         assert_eq!((one.records.len(), two.records.len()), (1, 2));
         assert_eq!(one.records[0].partition_key, two.records[1].partition_key);
-        let strange = Parcel::read(r#"{"hello":1}"#).unwrap();
-        assert_eq!(strange.records.len(), 1);
-        assert!(Parcel::read("no JSON").is_err());
+        let unknown = Invocation::read(r#"{"hello":1}"#).unwrap();
+        assert_eq!(unknown.records.len(), 1);
+        assert!(Invocation::read("no JSON").is_err());
     }
 }
