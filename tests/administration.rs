@@ -1,4 +1,4 @@
-//! Administration survives `kill -9`: every acknowledged change is there after a restart, and an erased tenant stays erased until new
+//! Administration survives `kill -9`: after a restart every acknowledged change is present, and an erased tenant stays erased until new
 //! mail creates it again.
 //!
 //! The server is killed right after each reply, before any other request: a later request could write to disk what the change itself
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// One change, and a check that holds on the server after it.
+/// A change by the API, and a condition that holds after it.
 struct Change {
     method: &'static str,
     path: String,
@@ -57,6 +57,7 @@ impl Client<'_> {
     }
 }
 
+/// A [`Change`] without a name for each field, to keep the list below readable.
 fn change(
     (method, path): (&'static str, &str),
     body: Value,
@@ -101,8 +102,8 @@ fn changes(key_id: &str) -> Vec<Change> {
     ]
 }
 
-/// Makes one change, kills the server as soon as it has answered, and restarts it.
-fn made_and_killed(server: Server, data: &Path, keys: (&str, &str), change: &Change) -> (Server, Value) {
+/// Makes one change, kills the server as soon as it has answered, and restarts it. Returns the new server and the answer.
+fn change_and_kill(server: Server, data: &Path, keys: (&str, &str), change: &Change) -> (Server, Value) {
     let client = Client { server: &server, operator: keys.0, tenant: keys.1 };
     let (status, reply) = client.send(keys.0, change.method, &change.path, &change.body);
     server.kill();
@@ -118,7 +119,7 @@ fn every_acknowledged_change_survives_a_kill() {
     let operator = server.key.clone().expect("the first start prints a key");
     let mut actions = Vec::new();
     let mut make = |server: Server, tenant: &str, change: Change| {
-        let (server, reply) = made_and_killed(server, &data, (&operator, tenant), &change);
+        let (server, reply) = change_and_kill(server, &data, (&operator, tenant), &change);
         let client = Client { server: &server, operator: &operator, tenant };
         assert!((change.holds)(&client), "{} {} was lost with the process", change.method, change.path);
         actions.push(change.action);

@@ -1,7 +1,7 @@
-//! The API against the description that it serves of itself: requests made up from it, right and wrong ones, must meet no failure of
-//! the server, no status and no shape that it does not describe.
+//! The API against the OpenAPI description that it serves: valid and invalid requests generated from it must never cause a server error,
+//! nor get a status or a body that is not described.
 //!
-//! `MAILGAUGE_API_EXAMPLES` makes up more of them for each call.
+//! `MAILGAUGE_API_EXAMPLES` sets the number of requests generated for each call.
 
 use std::process::Command;
 
@@ -9,11 +9,11 @@ use crate::commands::simulated;
 use crate::python::{python, root, run};
 use crate::support::{MAILGAUGE, Server};
 
-/// Requests made up for each call and key; a longer run is made by hand.
+/// Requests generated for each call and key, by default. Longer runs are started by hand.
 const EXAMPLES: &str = "12";
 
 #[test]
-fn no_request_that_can_be_made_up_meets_what_is_not_described() {
+fn every_reply_to_a_generated_request_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let server = Server::start("serve", &data, &[]);
@@ -31,7 +31,7 @@ fn no_request_that_can_be_made_up_meets_what_is_not_described() {
     let program = python().with_file_name("schemathesis");
     for (key, checks) in [
         (Some(operator.as_str()), None),
-        // What a refusal of all that is asked leaves to be held against the description.
+        // Without a key every request is refused, which leaves these checks of the refusals.
         (
             None,
             Some(
@@ -49,8 +49,8 @@ fn no_request_that_can_be_made_up_meets_what_is_not_described() {
         if let Some(key) = key {
             command.args(["--header", &format!("Authorization: Bearer {key}")]);
         }
-        let told = run(&mut command, "schemathesis from the Python package index");
-        let made = told.lines().find(|line| line.contains(" generated")).unwrap_or_default();
-        println!("{made}");
+        let output = run(&mut command, "schemathesis from the Python package index");
+        let generated = output.lines().find(|line| line.contains(" generated")).unwrap_or_default();
+        println!("{generated}");
     }
 }

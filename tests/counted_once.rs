@@ -1,5 +1,5 @@
-//! Counted once through the real process: `kill -9` at random moments while a client sends and, where it got no answer,
-//! sends again. The model counts the same file by hand.
+//! Exactly-once counting by the real process: `kill -9` at random times while a client sends, and sends again what was not acknowledged.
+//! A naive model counts the same events from their JSON.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,14 +11,15 @@ use serde_json::Value;
 
 use crate::support::{Server, mailgauge};
 
-/// How often the server is killed; more by hand: `MAILGAUGE_KILLS=100 cargo test --test whole killed`.
+/// How often the server is killed by default. More by hand: `MAILGAUGE_KILLS=100 cargo test --test whole killed`.
 const KILLS: usize = 10;
 const LINES_PER_REQUEST: usize = 100;
 const FROM: &str = "2026-01-05T00:00:00Z";
 
-/// Counts by (tenant, metric), from the events themselves.
+/// Counts by tenant and metric.
 type Totals = BTreeMap<(String, &'static str), u64>;
 
+/// The counts of events, straight from their JSON.
 fn model(lines: &str) -> Totals {
     let mut totals = Totals::new();
     for line in lines.lines() {
@@ -44,6 +45,7 @@ fn model(lines: &str) -> Totals {
     totals
 }
 
+/// The counts as the API answers them.
 fn served(server: &Server, key: &str, to: &str) -> Totals {
     let url = format!(
         "{}/v1/metrics?metrics=sends,deliveries,complaints,opens,clicks,delays&from={FROM}&to={to}&granularity=total&group_by=tenant&limit=1000",
@@ -68,14 +70,14 @@ fn get(url: &str, key: &str) -> Value {
     serde_json::from_str(&reply.body_mut().read_to_string().unwrap()).unwrap()
 }
 
-/// A small generator of moments; a test needs nothing better.
+/// A linear congruential generator, good enough for choosing the times of kills.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
 #[test]
-fn a_server_killed_at_any_moment_counts_every_event_once() {
+fn server_killed_at_any_time_counts_every_event_once() {
     let kills = std::env::var("MAILGAUGE_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let minutes = (kills * 3).to_string();
@@ -173,7 +175,7 @@ fn kill_often(
         while sent.load(Ordering::SeqCst) < until && !done.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
-        // A moment inside a request, which takes some milliseconds: the wait is what is tested here, not a synchronisation.
+        // A time inside a request, which takes some milliseconds. The wait is the subject of the test, not a synchronisation.
         std::thread::park_timeout(Duration::from_micros(next(&mut seed) % 20_000));
         let mut server = running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = server.take() {

@@ -1,6 +1,6 @@
-//! The dashboard in a headless browser: every state against a fixture, and the walk of a user against the real server.
+//! The dashboard in a headless browser: every state against a fixture, and a user's walk through the real one.
 //!
-//! The walk itself is `dashboard/browser.py`; screenshots are left in `target/dashboard-shots` for whoever wants to look.
+//! The steps are in `dashboard/browser.py`; screenshots are kept in `target/dashboard-shots`.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::python::{python, root};
 use crate::support::{Server, chromium};
 
+/// Runs the browser with these arguments, keeping screenshots in a folder of their own.
 fn walk(folder: &str, arguments: &[&str]) {
     let shots = root().join("target/dashboard-shots").join(folder);
     std::fs::create_dir_all(&shots).unwrap();
@@ -30,12 +31,12 @@ fn walk(folder: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn every_state_of_the_dashboard_looks_and_works_as_meant() {
+fn every_state_of_the_dashboard_looks_and_works_as_intended() {
     walk("fixture", &[]);
 }
 
 #[test]
-fn a_user_walks_the_dashboard_of_the_demo() {
+fn user_can_walk_through_the_dashboard_of_the_demo() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("demo");
     let demo = Server::start(
@@ -48,7 +49,7 @@ fn a_user_walks_the_dashboard_of_the_demo() {
 }
 
 #[test]
-fn the_worst_and_the_last_of_thousands_of_rows_can_be_reached() {
+fn worst_and_last_of_thousands_of_rows_are_reachable() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().expect("the first start prints an operator key");

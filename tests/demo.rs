@@ -1,4 +1,5 @@
-//! A demo that is killed while it makes its history and started again has no gap, counts nothing twice, and catches up.
+//! A demo that is killed while it simulates its history and started again has no gap, counts nothing twice, and catches up with the
+//! present.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -22,23 +23,24 @@ fn killed_after(blocks: usize, data: &Path) -> Vec<String> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     let mut counted = 0;
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         counted += usize::from(line.contains("history counted"));
-        said.push(line);
+        lines.push(line);
         if counted == blocks {
             break;
         }
     }
-    assert_eq!(counted, blocks, "the history was over too soon: {said:?}");
+    assert_eq!(counted, blocks, "the history ended too soon: {lines:?}");
     child.kill().unwrap();
     child.wait().unwrap();
-    said
+    lines
 }
 
-fn ask(server: &Server, path: &str) -> Value {
+/// The reply to `GET path`, with the operator's key.
+fn get(server: &Server, path: &str) -> Value {
     let url = format!("{}{path}", server.address);
     let key = server.key.as_ref().unwrap();
     let mut reply = ureq::get(url).header("authorization", format!("Bearer {key}")).call().unwrap();
@@ -46,7 +48,7 @@ fn ask(server: &Server, path: &str) -> Value {
 }
 
 #[test]
-fn a_killed_demo_continues_without_a_gap_and_catches_up() {
+fn killed_demo_continues_without_a_gap_and_catches_up() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("demo");
     let first = killed_after(1, &data);
@@ -56,7 +58,7 @@ fn a_killed_demo_continues_without_a_gap_and_catches_up() {
     // Standard error is not a terminal here, so progress must appear as lines in the log.
     let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
     assert!(log.contains(" minutes of history ("), "{log}");
-    let answer = ask(&server, "/v1/metrics?metrics=sends&from=-47h&to=now&granularity=1h&fill=none");
+    let answer = get(&server, "/v1/metrics?metrics=sends&from=-47h&to=now&granularity=1h&fill=none");
     let rows = answer["rows"].as_array().unwrap();
     assert!(rows.len() >= 47, "hours are missing: {answer}");
     for row in rows.iter().skip(1).take(46) {
@@ -65,7 +67,7 @@ fn a_killed_demo_continues_without_a_gap_and_catches_up() {
     let newest: jiff::Timestamp = answer["meta"]["newest_event"].as_str().unwrap().parse().unwrap();
     let behind_ms = jiff::Timestamp::now().as_millisecond() - newest.as_millisecond();
     assert!(behind_ms < 2 * 60_000, "{behind_ms} ms behind");
-    let proof = ask(&server, "/v1/reconcile?from=-3d&to=now");
+    let proof = get(&server, "/v1/reconcile?from=-3d&to=now");
     assert_eq!(proof["drift"], 0, "{proof}");
-    assert!(proof["duplicates"].as_u64().unwrap() < 10, "nothing was counted before: {proof}");
+    assert!(proof["duplicates"].as_u64().unwrap() < 10, "only events in flight may be duplicates: {proof}");
 }

@@ -1,6 +1,7 @@
-//! The stack of `template.yaml`, deployed to a local AWS with the functions' own programs, fed, hurt, and compared with a plain count.
+//! The stack of `template.yaml`, deployed to a local AWS with the real programs of the functions: fed with events, disturbed by faults,
+//! and compared with a naive count.
 //!
-//! What of it is AWS and what a model is said in `aws/links.py`.
+//! `aws/links.py` says which parts are real services and which are models of AWS.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,7 @@ use crate::python::{python, root};
 use crate::support::{MAILGAUGE, victoria_metrics};
 
 #[test]
-fn the_deployed_stack_counts_once_whatever_fails() {
+fn deployed_stack_counts_each_event_once_whatever_fails() {
     let binaries = Path::new(MAILGAUGE).parent().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let mut walk = Command::new(python());
@@ -18,18 +19,20 @@ fn the_deployed_stack_counts_once_whatever_fails() {
     walk.arg("--scratch").arg(scratch.path());
     match victoria_metrics() {
         Some(server) => _ = walk.arg("--victoria-metrics").arg(server),
-        None => println!("left out: line protocol to a real server, which needs victoria-metrics (Debian)"),
+        None => {
+            println!("skipped: line protocol to a real server, which needs Debian's package victoria-metrics")
+        }
     }
     let output = walk.output().unwrap();
     print!("{}", String::from_utf8_lossy(&output.stdout));
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        panic!("the walk failed; logs are kept in {}:\n{told}", scratch.keep().display());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        panic!("the walk failed; logs are kept in {}:\n{stderr}", scratch.keep().display());
     }
 }
 
-/// The part of the template that describes a resource.
-fn described<'t>(template: &'t str, resource: &str) -> &'t str {
+/// The lines of the template that describe a resource.
+fn description<'t>(template: &'t str, resource: &str) -> &'t str {
     let start =
         template.find(&format!("\n  {resource}:\n")).unwrap_or_else(|| panic!("{resource} is missing"));
     let rest = &template[start + 1..];
@@ -38,10 +41,10 @@ fn described<'t>(template: &'t str, resource: &str) -> &'t str {
 }
 
 #[test]
-fn every_setting_that_a_function_reads_is_in_the_template() {
+fn every_environment_variable_of_a_function_is_in_the_template() {
     let template = std::fs::read_to_string(root().join("template.yaml")).unwrap();
     let globals = &template[template.find("\nGlobals:").unwrap()..template.find("\nResources:").unwrap()];
-    let mut settings = 0;
+    let mut variables = 0;
     for (function, resource) in [
         ("aggregate", "AggregateFunction"),
         ("api", "ApiFunction"),
@@ -52,18 +55,18 @@ fn every_setting_that_a_function_reads_is_in_the_template() {
     ] {
         let main =
             std::fs::read_to_string(root().join("functions").join(function).join("src/main.rs")).unwrap();
-        let described = described(&template, resource);
-        assert!(described.contains(&format!("Binary: {function}}}")), "{resource} runs another program");
-        let is_setting = |text: &&str| {
+        let description = description(&template, resource);
+        assert!(description.contains(&format!("Binary: {function}}}")), "{resource} runs another program");
+        let is_variable = |text: &&str| {
             text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
         };
-        for name in main.split("#[cfg(test)]").next().unwrap().split('"').filter(is_setting) {
-            let is_there = [described, globals].iter().any(|text| text.contains(&format!("{name}:")));
-            assert!(is_there, "{function} reads {name}, which {resource} does not set");
-            settings += 1;
+        for name in main.split("#[cfg(test)]").next().unwrap().split('"').filter(is_variable) {
+            let is_set = [description, globals].iter().any(|text| text.contains(&format!("{name}:")));
+            assert!(is_set, "{function} reads {name}, which {resource} does not set");
+            variables += 1;
         }
     }
-    assert!(settings > 8, "the settings were not found");
+    assert!(variables > 8, "the environment variables were not found");
 }
 
 /// Runs the unit tests of one Python file of `tests/aws`.
@@ -72,22 +75,22 @@ fn unit_tests(module: &str) {
     // -B keeps compiled files out of the source tree.
     tests.args(["-B", "-m", "unittest", "-v", module]).current_dir(root().join("tests/aws"));
     let output = tests.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !told.contains("Ran 0 tests"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !stderr.contains("Ran 0 tests"), "{stderr}");
 }
 
 #[test]
-fn the_template_loses_no_event_and_keeps_what_holds_data() {
+fn template_loses_no_event_and_retains_resources_with_data() {
     unit_tests("test_template");
 }
 
 #[test]
-fn the_models_of_missing_aws_links_follow_the_documentation() {
+fn models_of_missing_aws_links_follow_the_documentation() {
     unit_tests("test_links");
 }
 
 #[test]
-fn the_templates_pass_their_linter() {
+fn templates_pass_the_linter() {
     let linter = python().with_file_name("cfn-lint");
     let lint = Command::new(linter)
         .args(["template.yaml", "infra/adopt.yaml"])

@@ -1,5 +1,5 @@
-//! A disk that is full and has room again later: the real process reports it, still answers queries, loses nothing that it acknowledged,
-//! and resumes counting by itself.
+//! A disk that is full for a while: the real process reports it, still answers queries, loses nothing that it acknowledged, and resumes
+//! counting by itself once there is space.
 //!
 //! `prlimit` (Linux) simulates the full disk with a limit on the size of the process's files, and lifts it. A real full disk differs only
 //! in the error code, and the store treats every failed write alike.
@@ -12,22 +12,24 @@ use serde_json::Value;
 
 use crate::support::{MAILGAUGE, Server, mailgauge};
 
-/// Room for the empty database and a few hundred requests, in bytes.
-const ROOM_BYTES: u64 = 8 << 20;
-/// About as much as quarantine keeps of one record, so that the disk is full within a hundred requests.
+/// The largest file, in bytes: enough for the empty database and a few hundred requests.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+/// The size of an unreadable record, in bytes: about as much as quarantine keeps, so that the disk is full within a hundred requests.
 const JUNK_BYTES: usize = 110_000;
-/// The most requests to `/readyz` until the process has recovered, which retries within 15 seconds.
-const ASKS: usize = 600;
+/// The largest number of requests to `/readyz`, one every 0.1 s, until the process has recovered. It retries within 15 seconds.
+const MAX_POLLS: usize = 600;
 
+/// Starts a server whose files cannot grow beyond the limit.
 fn start(data: &Path) -> Server {
     // Ignored signals stay ignored across `exec`; without this the kernel ends a process that writes beyond its limit.
-    let script = format!(r#"trap "" XFSZ; exec prlimit --fsize={ROOM_BYTES}:unlimited "$0" "$@""#);
+    let script = format!(r#"trap "" XFSZ; exec prlimit --fsize={MAX_FILE_BYTES}:unlimited "$0" "$@""#);
     let mut limited = Command::new("sh");
     limited.args(["-c", &script, MAILGAUGE]).env("MAILGAUGE_LOG", "error");
     Server::launch(&mut limited, "serve", data, &[])
 }
 
-fn make_room(server: &Server) {
+/// Lifts the limit of the running server.
+fn lift_limit(server: &Server) {
     let process = server.process().to_string();
     let lifted =
         Command::new("prlimit").args(["--pid", &process, "--fsize=unlimited:unlimited"]).status().unwrap();
@@ -55,15 +57,16 @@ fn get(server: &Server, key: &str, path: &str) -> (u16, Value) {
     (reply.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-fn sends(server: &Server, key: &str) -> u64 {
+/// The counted sends, as the API answers them.
+fn counted_sends(server: &Server, key: &str) -> u64 {
     let (status, reply) =
         get(server, key, "/v1/metrics?metrics=sends&from=2026-01-05&to=2026-01-06&granularity=total");
     assert_eq!(status, 200, "{reply}");
     reply["rows"][0]["metrics"]["sends"].as_u64().unwrap()
 }
 
-/// Recipients of all sends, from the events themselves.
-fn sent(lines: &str) -> u64 {
+/// The number of recipients of all sends, straight from the events.
+fn recipients(lines: &str) -> u64 {
     let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let sends = events.filter(|event| event["eventType"] == "Send");
     sends.map(|event| event["mail"]["destination"].as_array().unwrap().len() as u64).sum()
@@ -81,7 +84,7 @@ fn junk(number: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_full_disk_is_reported_and_counting_goes_on_once_there_is_room() {
+fn full_disk_is_reported_and_counting_resumes_once_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
     let (code, lines, errors) = mailgauge(
         &[
@@ -105,22 +108,22 @@ fn a_full_disk_is_reported_and_counting_goes_on_once_there_is_room() {
     assert_eq!(send(&server, &key, before.as_bytes()), 200);
     assert_eq!(get(&server, &key, "/readyz").0, 200);
     let full = (0..200).find(|&number| send(&server, &key, &junk(number)) == 503);
-    assert!(full.is_some(), "the disk never was full");
+    assert!(full.is_some(), "the disk never became full");
 
     let (status, reply) = get(&server, &key, "/readyz");
     assert_eq!(status, 503, "{reply}");
     assert!(reply["detail"].as_str().unwrap().contains("File too large"), "{reply}");
     assert_eq!(get(&server, &key, "/healthz").0, 200);
-    assert_eq!(sends(&server, &key), sent(before), "what was acknowledged stays readable");
+    assert_eq!(counted_sends(&server, &key), recipients(before), "what was acknowledged stays readable");
 
-    make_room(&server);
-    let recovered = (0..ASKS).any(|_| {
+    lift_limit(&server);
+    let recovered = (0..MAX_POLLS).any(|_| {
         std::thread::park_timeout(Duration::from_millis(100));
         get(&server, &key, "/readyz").0 == 200
     });
     assert!(recovered, "{:?}", get(&server, &key, "/readyz"));
     assert_eq!(send(&server, &key, after.as_bytes()), 200);
-    assert_eq!(sends(&server, &key), sent(&lines));
+    assert_eq!(counted_sends(&server, &key), recipients(&lines));
     let (_, proof) = get(&server, &key, "/v1/reconcile?from=2026-01-05&to=2026-01-06");
     assert_eq!(proof["drift"], 0, "{proof}");
 }

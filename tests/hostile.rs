@@ -1,15 +1,15 @@
-//! Input that means harm, through the program: whatever it is, memory stays bounded, what cannot be read is counted as such,
-//! and every good line beside it is counted.
+//! Hostile input to the real program: whatever it is, memory stays bounded, unreadable records are counted as such, and every valid line
+//! beside them is counted.
 
 use serde_json::Value;
 
 use crate::support::mailgauge;
 
-/// Resident memory of the whole process at its highest, in bytes.
-const MOST_MEMORY: u64 = 200 << 20;
+/// The limit of the peak resident memory of the process, in bytes.
+const MAX_MEMORY_BYTES: u64 = 200 << 20;
 const MIB: usize = 1 << 20;
 
-/// A good line: the `number`th send.
+/// A valid line: send number `number`.
 fn send(number: usize) -> String {
     event(&format!("m{number}"), "2026-01-05T00:00:00Z", r#"["someone@example.com"]"#, "")
 }
@@ -20,7 +20,7 @@ fn event(message: &str, at: &str, destination: &str, more: &str) -> String {
     )
 }
 
-/// Counts the input: sends, and the statistics.
+/// Counts the input. Returns the sends and the statistics.
 fn count(input: &[u8]) -> (u64, Value) {
     let (code, out, errors) =
         mailgauge(&["aggregate", "-", "--metrics", "sends", "--format", "json", "--stats"], input);
@@ -28,14 +28,14 @@ fn count(input: &[u8]) -> (u64, Value) {
     let sends =
         reply["rows"].as_array().unwrap().iter().map(|row| row["metrics"]["sends"].as_u64().unwrap()).sum();
     let stats: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
-    let nothing_was_read = stats["records"] != 0 && stats["quarantined"] == stats["records"];
-    assert_eq!(code, i32::from(nothing_was_read), "{errors}");
+    let nothing_readable = stats["records"] != 0 && stats["quarantined"] == stats["records"];
+    assert_eq!(code, i32::from(nothing_readable), "{errors}");
     let memory = stats["peak_rss_bytes"].as_u64().unwrap();
-    assert!(memory < MOST_MEMORY, "{} MiB", memory >> 20);
+    assert!(memory < MAX_MEMORY_BYTES, "{} MiB", memory >> 20);
     (sends, stats)
 }
 
-/// Checks how many of some lines are counted and how many cannot be read, with good lines before, between and behind them.
+/// Checks how many of some lines are counted and how many are unreadable, with valid lines before, between and after them.
 fn check(hostile: &[&str], counted: u64, unreadable: u64) {
     let mut input = send(0);
     for (number, line) in hostile.iter().enumerate() {
@@ -47,7 +47,7 @@ fn check(hostile: &[&str], counted: u64, unreadable: u64) {
     assert_eq!(stats["quarantined"], unreadable, "{shown:?}: {stats}");
 }
 
-/// Bytes from a small generator, each chosen from `alphabet`.
+/// Pseudo-random bytes, each chosen from `alphabet`.
 fn garbage(length: usize, alphabet: &[u8]) -> Vec<u8> {
     let mut state = 42_u64;
     let mut bytes = Vec::with_capacity(length);
@@ -59,7 +59,7 @@ fn garbage(length: usize, alphabet: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_hundred_mebibytes_of_garbage_hide_no_good_line() {
+fn hundred_mebibytes_of_garbage_hide_no_valid_line() {
     let noise: Vec<u8> = (0..=255).collect();
     let chunk = garbage(MIB, &noise);
     let mut input = Vec::with_capacity(101 * MIB);
@@ -76,7 +76,7 @@ fn a_hundred_mebibytes_of_garbage_hide_no_good_line() {
 }
 
 #[test]
-fn garbage_that_looks_like_json_hides_no_good_line() {
+fn garbage_that_looks_like_json_hides_no_valid_line() {
     let chunk = garbage(64 << 10, br#"{}[]",:\ 0e-tn"#);
     let mut input = Vec::new();
     for number in 0..50 {
@@ -90,21 +90,21 @@ fn garbage_that_looks_like_json_hides_no_good_line() {
 }
 
 #[test]
-fn a_line_of_fifty_mebibytes_is_not_kept_and_hides_nothing() {
+fn line_of_fifty_mebibytes_is_not_held_and_hides_nothing() {
     let long = "x".repeat(50 * MIB);
     check(&[&long], 0, 1);
     check(&[&event("long", "2026-01-05T00:00:00Z", &format!("[\"{long}\"]"), "")], 0, 1);
 }
 
 #[test]
-fn a_line_without_an_end_in_sight_stays_in_bounds() {
+fn endless_line_needs_bounded_memory() {
     let (sends, stats) = count(&[send(0).into_bytes(), b"\n".to_vec(), vec![b'['; 50 * MIB]].concat());
     assert_eq!(sends, 1);
     assert!(stats["quarantined"].as_u64().unwrap() >= 1, "{stats}");
 }
 
 #[test]
-fn deep_nesting_ends_as_unreadable() {
+fn deeply_nested_values_are_unreadable() {
     let depth = 200_000;
     let arrays = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let objects = format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
@@ -119,14 +119,14 @@ fn deep_nesting_ends_as_unreadable() {
 }
 
 #[test]
-fn truncated_lines_cost_themselves_alone() {
+fn truncated_lines_do_not_affect_others() {
     let whole = send(1000);
     let torn: Vec<&str> = (1..whole.len()).step_by(7).map(|length| &whole[..length]).collect();
     check(&torn, 0, torn.len() as u64);
 }
 
 #[test]
-fn lone_surrogates_and_strange_escapes_do_not_stop_an_event() {
+fn events_with_lone_surrogates_and_unusual_escapes_are_counted() {
     let with = |more: &str| event("odd", "2026-01-05T00:00:00Z", r#"["a@example.com"]"#, more);
     check(&[&with(r#","commonHeaders":{"subject":"\ud800"}"#)], 1, 0);
     check(&[&with(r#","commonHeaders":{"subject":"\udc00\ud800 \u0000"}"#)], 1, 0);
@@ -135,7 +135,7 @@ fn lone_surrogates_and_strange_escapes_do_not_stop_an_event() {
 }
 
 #[test]
-fn huge_numbers_do_not_stop_an_event() {
+fn events_with_huge_numbers_are_counted() {
     for number in ["1e999", "-1e999", "99999999999999999999999999", "0.0000000000000000000000000001", "-0"] {
         let delivery = format!(
             r#"{{"eventType":"Delivery","mail":{{"timestamp":"2026-01-05T00:00:00Z","messageId":"n","destination":["a@example.com"]}},"delivery":{{"timestamp":"2026-01-05T00:00:01Z","recipients":["a@example.com"],"processingTimeMillis":{number}}}}}"#
@@ -146,7 +146,7 @@ fn huge_numbers_do_not_stop_an_event() {
 }
 
 #[test]
-fn times_of_another_century_are_unreadable() {
+fn times_outside_this_century_are_unreadable() {
     for (at, counted) in [
         ("2000-01-01T00:00:00Z", 1),
         ("2099-12-31T23:59:59.999Z", 1),
@@ -164,7 +164,7 @@ fn times_of_another_century_are_unreadable() {
 }
 
 #[test]
-fn line_ends_of_windows_and_a_byte_order_mark_are_no_obstacle() {
+fn windows_line_ends_and_a_byte_order_mark_are_accepted() {
     let lines: Vec<String> = (0..10).map(send).collect();
     for (input, kind) in [
         (lines.join("\r\n") + "\r\n", "CRLF"),

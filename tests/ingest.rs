@@ -1,5 +1,4 @@
-//! `mailgauge ingest` with destinations that are mistyped, down, silent or refusing: its messages, its exit code, and that a later run
-//! continues.
+//! `mailgauge ingest` to destinations that are mistyped, down, silent or refusing: messages, exit codes, and that a later run continues.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +10,7 @@ use crate::commands::simulated;
 use crate::python::root;
 use crate::support::{MAILGAUGE, Server, self_signed};
 
-/// Runs `mailgauge ingest ARGUMENTS` in a folder that also holds its journal.
+/// Runs `mailgauge ingest ARGUMENTS` in a folder that also holds its journal. Returns exit code and standard error.
 fn ingest(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let output: Output = Command::new(MAILGAUGE)
         .arg("ingest")
@@ -34,7 +33,7 @@ fn closed_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// The body of one request.
+/// Reads one request, and returns its body.
 fn body(stream: &TcpStream) -> Vec<u8> {
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
@@ -54,7 +53,7 @@ fn body(stream: &TcpStream) -> Vec<u8> {
 const COUNTED: &str = r#"{"events":1,"duplicates":0,"ignored":0,"quarantined":0}"#;
 
 /// A server that answers each request with the next reply, and repeats the last one. The receiver yields the bodies answered with 200.
-fn replies(replies: &'static [(u16, &'static str)]) -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
+fn replying_server(replies: &'static [(u16, &'static str)]) -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (sender, received) = std::sync::mpsc::channel();
@@ -88,66 +87,72 @@ fn mistyped_addresses_are_refused_and_create_nothing() {
         ("s3://archive/2026", "aws s3 cp"),
         ("http://127.0.0.1:99999", "not a port"),
     ] {
-        let (code, told) = ingest(folder.path(), &[&sample(), "--to", to, "--key", "mg_x"]);
-        assert_eq!(code, 2, "{to}: {told}");
-        assert!(told.contains(form) && told.contains("--to") && told.contains("--help"), "{to}: {told}");
+        let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", to, "--key", "mg_x"]);
+        assert_eq!(code, 2, "{to}: {stderr}");
+        assert!(
+            stderr.contains(form) && stderr.contains("--to") && stderr.contains("--help"),
+            "{to}: {stderr}"
+        );
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert!(left.is_empty(), "{to}: {left:?}");
     }
 }
 
 #[test]
-fn a_key_with_a_new_folder_is_a_mistyped_server_and_creates_nothing() {
+fn key_with_a_new_folder_is_refused_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for to in
         ["http//127.0.0.1:8080", "mailgauge.example.com", "www.example.com/v1", "prod", "-", " ", "mg_x"]
     {
-        let (code, told) = ingest(folder.path(), &[&sample(), &format!("--to={to}"), "--key", "mg_x"]);
-        assert_eq!(code, 2, "{to}: {told}");
-        assert!(told.contains("http://HOST:PORT"), "{to}: {told}");
+        let (code, stderr) = ingest(folder.path(), &[&sample(), &format!("--to={to}"), "--key", "mg_x"]);
+        assert_eq!(code, 2, "{to}: {stderr}");
+        assert!(stderr.contains("http://HOST:PORT"), "{to}: {stderr}");
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert!(left.is_empty(), "{to}: {left:?}");
     }
 }
 
 #[test]
-fn a_redirect_is_reported_and_not_followed() {
+fn redirect_is_reported_and_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         use std::io::{Read as _, Write as _};
-        // A second request would be the redirect that was followed; it gets no answer.
+        // Only one request is accepted: a client that followed the redirect would get no answer.
         let (mut client, _) = listener.accept().unwrap();
         let mut received = vec![0; 64 << 10];
         let _ = client.read(&mut received).unwrap();
         let reply = "HTTP/1.1 302 Found\r\nlocation: https://mail.example/v1/ingest/ses\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         client.write_all(reply.as_bytes()).unwrap();
     });
-    let (code, told) = ingest(folder.path(), &[&sample(), "--to", &address, "--key", "mg_x"]);
-    assert_eq!(code, 1, "{told}");
-    assert!(told.contains(r#"redirects to "https://mail.example": name that address with --to"#), "{told}");
+    let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", &address, "--key", "mg_x"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        stderr.contains(r#"redirects to "https://mail.example": name that address with --to"#),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn a_new_data_folder_is_announced_once_and_starts_from_the_beginning() {
+fn new_data_folder_is_reported_once_and_gets_all_events() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
+    let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
     let full = folder.path().canonicalize().unwrap().join("data/new");
-    assert!(code == 0 && told.contains(&format!("created the data folder {}", full.display())), "{told}");
-    assert!(told.contains("1 events counted"), "{told}");
-    let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
-    assert!(code == 0 && !told.contains("created") && told.contains("continuing after"), "{told}");
-    // A folder that was deleted and created again gets all events anew.
+    assert!(code == 0 && stderr.contains(&format!("created the data folder {}", full.display())), "{stderr}");
+    assert!(stderr.contains("1 events counted"), "{stderr}");
+    let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
+    assert!(code == 0 && !stderr.contains("created") && stderr.contains("continuing after"), "{stderr}");
+    // A folder that was deleted gets all events again, although the journal has them.
     std::fs::remove_dir_all(&full).unwrap();
-    let (code, told) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
-    assert!(code == 0 && told.contains("created") && told.contains("1 events counted"), "{told}");
-    let (code, told) = ingest(folder.path(), &[&sample(), "--to", &sample()]);
-    assert!(code == 2 && told.contains("is a file"), "{told}");
+    let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", "data/new"]);
+    assert!(code == 0 && stderr.contains("created") && stderr.contains("1 events counted"), "{stderr}");
+    let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", &sample()]);
+    assert!(code == 2 && stderr.contains("is a file"), "{stderr}");
 }
 
 #[test]
-fn a_server_that_is_away_is_reported_at_once_retried_and_given_up() {
+fn unreachable_server_is_reported_at_once_retried_and_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let (closed, silent) = (closed_address(), TcpListener::bind("127.0.0.1:0").unwrap());
     let silent = silent.local_addr().map(|address| (silent, format!("http://{address}"))).unwrap();
@@ -159,27 +164,28 @@ fn a_server_that_is_away_is_reported_at_once_retried_and_given_up() {
     ] {
         let started = Instant::now();
         let give_up = ["--key", "mg_x", "--give-up-after", "2s"];
-        let (code, told) = ingest(folder.path(), &[[&*sample(), "--to", &to].as_slice(), &give_up].concat());
-        assert_eq!(code, 1, "{to}: {told}");
-        assert!(told.contains(&to) && told.contains(why), "{to}: {told}");
-        assert!(told.contains("error: ") && told.contains("gave up after 2"), "{to}: {told}");
-        assert!(told.contains("the same command continues there"), "{to}: {told}");
+        let (code, stderr) =
+            ingest(folder.path(), &[[&*sample(), "--to", &to].as_slice(), &give_up].concat());
+        assert_eq!(code, 1, "{to}: {stderr}");
+        assert!(stderr.contains(&to) && stderr.contains(why), "{to}: {stderr}");
+        assert!(stderr.contains("error: ") && stderr.contains("gave up after 2"), "{to}: {stderr}");
+        assert!(stderr.contains("the same command continues there"), "{to}: {stderr}");
         assert!(started.elapsed() < Duration::from_secs(30), "{to}: {:?}", started.elapsed());
         if to.contains(&closed) {
-            let first = told.lines().next().unwrap();
-            assert!(first.contains("next attempt in 0.5 s, giving up in 2"), "{to}: {told}");
-            assert!(told.matches("next attempt in").count() >= 2, "{to}: {told}");
+            let first = stderr.lines().next().unwrap();
+            assert!(first.contains("next attempt in 0.5 s, giving up in 2"), "{to}: {stderr}");
+            assert!(stderr.matches("next attempt in").count() >= 2, "{to}: {stderr}");
         }
     }
 }
 
 #[test]
-fn a_permanent_refusal_ends_the_run_with_its_reason() {
+fn permanent_refusal_ends_the_run_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let port = server.address.rsplit_once(':').unwrap().1.to_owned();
-    let (foreign, _) = replies(&[(200, "<html>a shop</html>")]);
-    let (moved, _) = replies(&[(404, "no such\npage")]);
+    let (foreign, _) = replying_server(&[(200, "<html>a shop</html>")]);
+    let (moved, _) = replying_server(&[(404, "no such\npage")]);
     for (to, reason) in [
         (server.address.clone(), "401: "),
         (format!("https://127.0.0.1:{port}"), "try http://"),
@@ -187,25 +193,25 @@ fn a_permanent_refusal_ends_the_run_with_its_reason() {
         (moved, "refuses with 404: no such page"),
     ] {
         let started = Instant::now();
-        let (code, told) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_wrong"]);
-        assert!(code == 1 && told.contains(reason), "{to}: {told}");
-        assert!(!told.contains("next attempt"), "{to}: {told}");
+        let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_wrong"]);
+        assert!(code == 1 && stderr.contains(reason), "{to}: {stderr}");
+        assert!(!stderr.contains("next attempt"), "{to}: {stderr}");
         assert!(started.elapsed() < Duration::from_secs(20), "{to}: {:?}", started.elapsed());
     }
 }
 
 #[test]
-fn a_busy_server_gets_everything_once_it_has_room() {
+fn busy_server_gets_everything_once_it_accepts_requests() {
     let folder = tempfile::tempdir().unwrap();
-    let (to, received) = replies(&[(503, r#"{"detail":"come again"}"#), (429, ""), (200, COUNTED)]);
-    let (code, told) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_x"]);
-    assert!(code == 0 && told.contains("answers 503: come again; next attempt in 0.5 s"), "{told}");
-    assert!(told.contains("answers 429") && told.contains("1 events counted"), "{told}");
+    let (to, received) = replying_server(&[(503, r#"{"detail":"come again"}"#), (429, ""), (200, COUNTED)]);
+    let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_x"]);
+    assert!(code == 0 && stderr.contains("answers 503: come again; next attempt in 0.5 s"), "{stderr}");
+    assert!(stderr.contains("answers 429") && stderr.contains("1 events counted"), "{stderr}");
     assert_eq!(received.recv().unwrap().trim_ascii(), std::fs::read(sample()).unwrap().trim_ascii());
 }
 
 #[test]
-fn a_run_that_gave_up_continues_where_it_stopped() {
+fn run_that_gave_up_continues_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let events = simulated("21", "10");
     assert!(events.len() > 600_000, "{}", events.len());
@@ -222,8 +228,8 @@ fn a_run_that_gave_up_continues_where_it_stopped() {
     });
     let to = format!("http://{address}");
     let command = ["events.ndjson", "--to", &to, "--key", "mg_x", "--give-up-after", "1s"];
-    let (code, told) = ingest(folder.path(), &command);
-    assert_eq!(code, 1, "{told}");
+    let (code, stderr) = ingest(folder.path(), &command);
+    assert_eq!(code, 1, "{stderr}");
     let mut sent = first.join().unwrap();
     let listener = TcpListener::bind(address).unwrap();
     let rest = std::thread::spawn(move || {
@@ -241,8 +247,8 @@ fn a_run_that_gave_up_continues_where_it_stopped() {
         }
         rest
     });
-    let (code, told) = ingest(folder.path(), &command);
-    assert!(code == 0 && told.contains("continuing after"), "{told}");
+    let (code, stderr) = ingest(folder.path(), &command);
+    assert!(code == 0 && stderr.contains("continuing after"), "{stderr}");
     // An empty request ends the server.
     TcpStream::connect(address).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     sent.extend(rest.join().unwrap());
@@ -255,7 +261,7 @@ fn a_run_that_gave_up_continues_where_it_stopped() {
 }
 
 #[test]
-fn an_untrusted_certificate_ends_the_run() {
+fn untrusted_certificate_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let [certificate, key] = self_signed(folder.path());
     let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
@@ -266,7 +272,7 @@ fn an_untrusted_certificate_ends_the_run() {
         (format!("https://localhost:{port}"), "certificate"),
         (format!("http://localhost:{port}"), "try https://"),
     ] {
-        let (code, told) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_x"]);
-        assert!(code == 1 && told.contains(reason) && !told.contains("next attempt"), "{to}: {told}");
+        let (code, stderr) = ingest(folder.path(), &[&sample(), "--to", &to, "--key", "mg_x"]);
+        assert!(code == 1 && stderr.contains(reason) && !stderr.contains("next attempt"), "{to}: {stderr}");
     }
 }

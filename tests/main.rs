@@ -1,17 +1,16 @@
-//! What must hold of the whole: the program's commands, counting under kill and redelivery, the way to a time-series store,
-//! the dashboard in a browser, and the house rules of the source itself. One binary, so that it links once.
+//! End-to-end tests of the real programs: commands, counting under kills and redelivery, export to a time-series store, the deployed
+//! stack on a local AWS, the dashboard in a browser, and the rules that the source itself must follow.
+//!
+//! One test binary, so that it is linked once.
 
-#![allow(
-    unreachable_pub,
-    reason = "a test binary has no outside; `pub` says what a module offers the others"
-)]
+#![allow(unreachable_pub, reason = "`pub` marks what a module offers to the others of this test binary")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a test that cannot go on fails, and tests are the edge"
+    reason = "a test that cannot continue must fail, and tests may print, read the clock and the environment"
 )]
 
 mod administration;

@@ -1,5 +1,6 @@
-//! No address, subject, IP or link is kept: a server and a data folder are fed samples and simulated traffic, torn records
-//! among them, and then everything on disk is searched for what the input held. Blocks are compressed, so they are decoded too.
+//! No address, subject, IP address or link is stored in clear text. A server and a data folder are fed with samples and simulated traffic,
+//! including truncated records; then everything on disk is searched for the personal data of the input. Blocks are compressed, so they
+//! are searched decoded as well.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,10 +16,10 @@ use serde_json::Value;
 use crate::python::root;
 use crate::support::{Server, mailgauge};
 
-/// Fields that hold what must not be kept, besides everything with an @ in it.
+/// Fields with personal data, besides every word that contains an @.
 const FIELDS: [&str; 6] = ["subject", "ipAddress", "link", "ses:source-ip", "remoteMtaIp", "userAgent"];
 
-/// Collects what must not be kept from a value that is called `name` where it stands.
+/// Collects the personal data of a JSON value; `name` is the name of its field.
 fn collect(name: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
@@ -42,8 +43,8 @@ fn collect(name: &str, value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// What must not be kept of all values in a file.
-fn secrets(bytes: &[u8], found: &mut BTreeSet<String>) {
+/// Collects the personal data of all JSON values in a file.
+fn collect_from_file(bytes: &[u8], found: &mut BTreeSet<String>) {
     let whole: Vec<Value> =
         serde_json::Deserializer::from_slice(bytes).into_iter().map_while(Result::ok).collect();
     let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
@@ -52,7 +53,7 @@ fn secrets(bytes: &[u8], found: &mut BTreeSet<String>) {
     }
 }
 
-/// Every file below a folder.
+/// Collects all files below a folder, with their content.
 fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -64,11 +65,11 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// All blocks of a data folder, in words; how many there are.
-async fn blocks(data: &Path) -> (usize, String) {
+/// The number of blocks in a data folder, and their decoded content as text.
+async fn decoded_blocks(data: &Path) -> (usize, String) {
     let store = EmbeddedStore::open(data).unwrap();
     let progress = Progress::read(&store).await.unwrap();
-    let (mut count, mut words) = (0, String::new());
+    let (mut count, mut text) = (0, String::new());
     for tenant in tenants::list(&store).await.unwrap() {
         let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();
         let live = snapshot::blocks(&store, &tenant, snapshot.manifest.blocks, Extent::Whole)
@@ -77,14 +78,14 @@ async fn blocks(data: &Path) -> (usize, String) {
             .unwrap();
         for item in snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item)) {
             count += 1;
-            words.extend([tenant.to_string(), format!("{:?}", Block::decode(&item.body).unwrap())]);
+            text.extend([tenant.to_string(), format!("{:?}", Block::decode(&item.body).unwrap())]);
         }
     }
-    (count, words)
+    (count, text)
 }
 
 #[test]
-fn nothing_personal_lies_in_the_data_folder_or_the_log() {
+fn data_folder_and_log_hold_no_personal_data() {
     let folder = tempfile::tempdir().unwrap();
     let plan = ["simulate", "--tenants", "3", "--emails-per-minute", "20", "--minutes", "30", "--out"];
     let traffic = folder.path().join("traffic.ndjson");
@@ -92,15 +93,15 @@ fn nothing_personal_lies_in_the_data_folder_or_the_log() {
     assert_eq!(code, 0, "{errors}");
     let mut input = std::fs::read(&traffic).unwrap();
     let mut found = BTreeSet::new();
-    secrets(&input, &mut found);
-    // What cannot be read is kept, sealed; half a line holds addresses too.
+    collect_from_file(&input, &mut found);
+    // The truncated last line is unreadable, so it is kept, encrypted. It contains addresses as well.
     let half = input.len() / 2;
     input.truncate(half);
     std::fs::write(&traffic, &input).unwrap();
     for entry in std::fs::read_dir(root().join("events")).unwrap() {
-        secrets(&std::fs::read(entry.unwrap().path()).unwrap(), &mut found);
+        collect_from_file(&std::fs::read(entry.unwrap().path()).unwrap(), &mut found);
     }
-    // Nothing, or a letter, lies everywhere.
+    // Very short texts occur everywhere.
     found.retain(|text| text.len() > 5);
     for (example, kind) in
         [("anna.novak@gmail.com", "address"), ("Your spring offers are here", "subject"), ("192.0.2.5", "IP")]
@@ -121,29 +122,29 @@ fn nothing_personal_lies_in_the_data_folder_or_the_log() {
     ];
     let server = Server::start("serve", &data, &[]);
     let key = server.key.clone().unwrap();
-    let (code, _, said) =
+    let (code, _, stderr) =
         mailgauge(&[&ingest, ["--to", &server.address, "--key", &key].as_slice()].concat(), b"");
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("quarantine list"), "nothing was quarantined: {said}");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("quarantine list"), "nothing was quarantined: {stderr}");
     server.kill();
-    // A second time, straight into the folder: duplicates, and the folding of a command.
+    // A second time, straight into the folder: duplicates, and compaction by a command.
     let to = data.to_str().unwrap();
-    let (code, _, said_again) = mailgauge(&[&ingest, ["--to", to].as_slice()].concat(), b"");
-    assert_eq!(code, 0, "{said_again}");
+    let (code, _, second_stderr) = mailgauge(&[&ingest, ["--to", to].as_slice()].concat(), b"");
+    assert_eq!(code, 0, "{second_stderr}");
 
     let mut kept = Vec::new();
     files(&data, &mut kept);
     kept.push(("the log".to_owned(), std::fs::read(data.with_extension("log")).unwrap()));
-    kept.push(("what ingest says".to_owned(), [said, said_again].concat().into_bytes()));
+    kept.push(("the output of ingest".to_owned(), [stderr, second_stderr].concat().into_bytes()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (count, words) = runtime.block_on(blocks(&data));
-    assert!(count > 3 && words.contains("gmail.com"), "{count} blocks");
-    kept.push(("the decoded blocks".to_owned(), words.into_bytes()));
+    let (count, decoded) = runtime.block_on(decoded_blocks(&data));
+    assert!(count > 3 && decoded.contains("gmail.com"), "{count} blocks");
+    kept.push(("the decoded blocks".to_owned(), decoded.into_bytes()));
     for text in &found {
         let lower = text.to_lowercase();
         for needle in [text.as_bytes(), lower.as_bytes()] {
-            for (place, bytes) in &kept {
-                assert!(memmem::find(bytes, needle).is_none(), "{text:?} lies in {place}");
+            for (name, bytes) in &kept {
+                assert!(memmem::find(bytes, needle).is_none(), "{text:?} is in {name}");
             }
         }
     }

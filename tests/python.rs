@@ -1,25 +1,26 @@
-//! A Python with pinned packages, set up once under `target/`: for what tests drive that is no Rust, such as a browser or a local AWS.
+//! A Python environment with pinned packages, set up once under `target/`, for the parts of the tests that are not in Rust: driving a
+//! browser, and a local AWS.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The packages.
+/// The pinned packages.
 const PACKAGES: &str = include_str!("requirements.txt");
 
-/// The top of the source tree. Every crate with tests that need it lies two folders down.
+/// The root of the source tree. This crate is two folders below it.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A Python interpreter with the packages.
+/// The Python interpreter of the environment, which is created at the first call.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let folder = root().join("target/test-python");
         let python = folder.join("bin/python");
         let done = folder.join("installed.txt");
-        // Test programs of several crates may run at once; the lock ends with the file.
+        // Test programs of several crates may run at once. The lock is released when the file is closed.
         let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
         lock.lock().unwrap();
         if std::fs::read_to_string(&done).is_ok_and(|installed| installed == PACKAGES) {
@@ -38,7 +39,7 @@ pub fn python() -> &'static Path {
     })
 }
 
-/// Runs a command to its end, and gives what it says; a failure says what the test lacks.
+/// Runs a command that must succeed, and returns its standard output. A failure names what the test needs.
 pub fn run(command: &mut Command, needs: &str) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("this test needs {needs}: {error}"));
     assert!(

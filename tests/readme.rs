@@ -1,4 +1,4 @@
-//! What README and `infra` tell a newcomer to type, typed: each command as it is printed there, against a real server.
+//! The commands and requests in README and `infra`, run as they are printed, against a real server.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::{MAILGAUGE, Server};
 const README: &str = include_str!("../README.md");
 const DASHBOARD: &str = include_str!("../infra/grafana/dashboard.json");
 
-/// The fenced blocks of a section, with their languages.
+/// The fenced code blocks of a section of README, each with its language.
 fn blocks(section: &str) -> Vec<(&'static str, &'static str)> {
     let start = README.find(section).unwrap_or_else(|| panic!("README has no {section:?}"));
     let text = &README[start + section.len()..];
@@ -29,24 +29,24 @@ fn blocks(section: &str) -> Vec<(&'static str, &'static str)> {
     found
 }
 
-/// Runs a command as a person at the shell would, beside a server.
-fn typed(server: &Server, key: &str, folder: &Path, command: &mut Command) -> Output {
+/// Runs a command with `mailgauge` in the path, and `URL` and `KEY` of a server in the environment.
+fn run_beside(server: &Server, key: &str, folder: &Path, command: &mut Command) -> Output {
     let programs = Path::new(MAILGAUGE).parent().unwrap().display().to_string();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
     command.env("PATH", path).env("URL", &server.address).env("KEY", key);
     command.env("XDG_STATE_HOME", folder).current_dir(folder).output().unwrap()
 }
 
-/// A line of the shell, which has to end well.
+/// Runs a line of shell that must succeed. Returns standard output.
 fn shell(server: &Server, key: &str, folder: &Path, line: &str) -> String {
-    let output = typed(server, key, folder, Command::new("sh").args(["-ec", line]));
+    let output = run_beside(server, key, folder, Command::new("sh").args(["-ec", line]));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{line}: {told}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
-fn a_first_question_is_answered_as_it_is_printed() {
+fn first_question_is_answered_as_printed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
@@ -54,7 +54,7 @@ fn a_first_question_is_answered_as_it_is_printed() {
     let [("sh", shell_block), ("python", in_python), ("js", in_js)] = blocks.as_slice() else {
         panic!("{blocks:?}")
     };
-    // The one line that a newcomer has to fill in.
+    // The placeholders that a reader has to replace.
     let filled = shell_block
         .replace("http://127.0.0.1:8080", &server.address)
         .replace("KEY=mg_...", &format!("KEY={key}"));
@@ -64,25 +64,25 @@ fn a_first_question_is_answered_as_it_is_printed() {
     assert!(sends > 1000 && answer["rows"][0]["group"]["provider"] == "gmail", "{answer}");
     let program = folder.path().join("question.py");
     std::fs::write(&program, in_python).unwrap();
-    let output = typed(&server, &key, folder.path(), Command::new(python()).arg(&program));
+    let output = run_beside(&server, &key, folder.path(), Command::new(python()).arg(&program));
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && told.contains("gmail"), "{told}{output:?}");
     let program = folder.path().join("question.mjs");
     std::fs::write(&program, in_js).unwrap();
-    let output = typed(&server, &key, folder.path(), Command::new(node()).arg(&program));
+    let output = run_beside(&server, &key, folder.path(), Command::new(node()).arg(&program));
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && told.lines().count() >= 3, "{told}{output:?}");
 }
 
-/// Node.js, which the browser's driver brings along.
+/// The Node.js that Playwright installs with its driver.
 fn node() -> std::path::PathBuf {
-    let place =
+    let program =
         "import playwright, pathlib; print(pathlib.Path(playwright.__file__).parent / 'driver' / 'node')";
-    let output = Command::new(python()).args(["-c", place]).output().unwrap();
+    let output = Command::new(python()).args(["-c", program]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().into()
 }
 
-/// The commands of a section's shell blocks, one a line, without comments.
+/// The lines of the shell blocks of a section, without comments.
 fn lines(section: &str) -> Vec<String> {
     let shell = blocks(section).into_iter().filter(|(language, _)| *language == "sh");
     let lines = shell.flat_map(|(_, block)| block.lines().map(str::to_owned).collect::<Vec<_>>());
@@ -115,7 +115,7 @@ fn has_real_rows(command: &str, out: &str) {
 }
 
 #[test]
-fn files_are_counted_as_the_readme_shows() {
+fn files_are_counted_as_in_the_readme() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
@@ -123,7 +123,7 @@ fn files_are_counted_as_the_readme_shows() {
     assert!(commands.len() >= 4, "{commands:?}");
     let mut printed = 0;
     for command in commands {
-        // In place of an archive from S3, simulated events.
+        // Simulated events take the place of the archive in S3.
         let command = match command.strip_prefix("aws s3 cp s3://archive/2026/11/25/ day --recursive && ") {
             None => command,
             Some(rest) => {
@@ -142,7 +142,7 @@ fn files_are_counted_as_the_readme_shows() {
 }
 
 #[test]
-fn a_server_takes_files_as_the_readme_shows() {
+fn server_takes_files_as_in_the_readme() {
     let commands = lines("### Run a server\n");
     let [serve, ingest] = commands.as_slice() else { panic!("{commands:?}") };
     assert_eq!(serve, "mailgauge serve --data /var/lib/mailgauge --listen 127.0.0.1:8080");
@@ -175,7 +175,7 @@ fn counts() -> String {
 }
 
 #[test]
-fn the_past_is_examined_as_the_readme_shows() {
+fn past_is_examined_as_in_the_readme() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
@@ -197,7 +197,7 @@ fn the_past_is_examined_as_the_readme_shows() {
     let commands = [lines("### See trouble\n"), lines("### Tenants, keys, proof\n")].concat();
     let mut run = 0;
     for command in commands.iter().filter(|command| command.starts_with("mailgauge ")) {
-        // These need a pager, a mail server or an identity provider.
+        // Skipped: they need a pager, a mail server or an identity provider.
         if command.starts_with("mailgauge serve ") {
             continue;
         }
@@ -212,7 +212,7 @@ fn the_past_is_examined_as_the_readme_shows() {
 }
 
 #[test]
-fn the_program_is_where_the_readme_says() {
+fn program_is_installed_as_in_the_readme() {
     let commands = lines("## Two commands\n");
     let install = commands.iter().find_map(|line| line.strip_prefix("cargo install --path "));
     let package = install.unwrap().strip_suffix(" --locked").unwrap();
@@ -232,23 +232,24 @@ fn the_program_is_where_the_readme_says() {
 }
 
 #[test]
-fn every_request_that_the_readme_shows_is_answered() {
+fn every_request_in_the_readme_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
     let mail = "mailgauge simulate --tenants 3 --emails-per-minute 10 --minutes 120 --start -2h | mailgauge ingest - --to \"$URL\" --key \"$KEY\"";
     shell(&server, &key, folder.path(), mail);
-    let mut made = String::new();
-    let mut asked = 0;
+    let mut created_key = String::new();
+    let mut requests = 0;
     for (_, block) in
         ["### Ask\n", "### See trouble\n", "### Tenants, keys, proof\n"].into_iter().flat_map(blocks)
     {
-        for command in block.replace("\\\n", " ").split("\ncurl ").filter_map(commands) {
-            let command = command.replace("http://127.0.0.1:8080", "$URL").replace("3f0c2a9be117", &made);
+        for command in block.replace("\\\n", " ").split("\ncurl ").filter_map(curl_command) {
+            let command =
+                command.replace("http://127.0.0.1:8080", "$URL").replace("3f0c2a9be117", &created_key);
             let reply = shell(&server, &key, folder.path(), &command);
             let reply: Value = serde_json::from_str(&reply).unwrap_or_else(|_| panic!("{command}: {reply}"));
             let problem = reply["type"].as_str().unwrap_or_default();
-            // Of things that a newcomer does not have.
+            // The placeholder of an alert matches none, and one hour of mail is too short for a trend.
             let is_missing = command.contains("al_...") && problem.ends_with(":not-found");
             let has_no_mail = command.contains("/v1/trends") && problem.ends_with(":unanswerable");
             assert!(problem.is_empty() || is_missing || has_no_mail, "{command}: {reply}");
@@ -256,19 +257,19 @@ fn every_request_that_the_readme_shows_is_answered() {
                 has_real_rows(&command, &reply.to_string());
             }
             if let Some(id) = reply["id"].as_str().filter(|_| reply["key"].is_string()) {
-                id.clone_into(&mut made);
+                id.clone_into(&mut created_key);
             }
-            asked += 1;
+            requests += 1;
         }
     }
-    assert!(asked >= 10, "{asked}");
+    assert!(requests >= 10, "{requests}");
 }
 
-/// The commands of a part of a block that `curl ` began.
-fn commands(part: &str) -> Option<String> {
+/// The first command of a part of a block that begins after `curl `.
+fn curl_command(part: &str) -> Option<String> {
     let command = part.trim_start_matches("curl ");
     (command.starts_with("-s ")).then(|| {
-        // A quoted body may go over several lines; what follows on lines of their own is another command.
+        // A quoted body may contain line breaks; outside quotes a line break ends the command.
         let mut quoted = false;
         let end = command.char_indices().find(|&(_, character)| {
             quoted ^= character == '\'';
@@ -293,7 +294,7 @@ fn every_panel_of_the_grafana_dashboard_is_answered() {
     assert!(panels.len() >= 5);
     for panel in panels {
         let target = &panel["targets"][0];
-        // As Grafana puts in the range that is looked at; the simulated half hour is in it.
+        // Grafana replaces these by the visible range, which here includes the simulated half hour.
         let filled = |text: &str| {
             text.replace("${__from:date:iso}", "2026-01-04T12:00:00.123Z")
                 .replace("${__to:date:iso}", "2026-01-05T12:00:00.456Z")

@@ -1,4 +1,4 @@
-//! A time-series store filled by the program: a data folder on its way to an InfluxDB made here, which dies in between.
+//! Export of a data folder to a time-series store: an InfluxDB played by this test, which fails for a while.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::commands::{Home, counted, simulated};
+use crate::commands::{DataFolder, aggregate_counts, simulated};
 use crate::support::MAILGAUGE;
 
-/// Fields by series and time: what InfluxDB keeps.
-type Kept = Arc<Mutex<BTreeMap<(String, String), String>>>;
+/// The points that InfluxDB has stored: fields by series and time.
+type Points = Arc<Mutex<BTreeMap<(String, String), String>>>;
 
-/// An InfluxDB that answers 500 after a few requests, for as long as it is told to.
-fn influx(healthy_requests: usize, unwell_requests: usize) -> (String, Kept) {
+/// An InfluxDB that answers `healthy` requests, then fails for the next `failing` ones, then is healthy for good.
+fn influx(healthy: usize, failing: usize) -> (String, Points) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let kept = Kept::default();
-    let keeping = Arc::clone(&kept);
+    let points = Points::default();
+    let stored = Arc::clone(&points);
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
@@ -39,24 +39,24 @@ fn influx(healthy_requests: usize, unwell_requests: usize) -> (String, Kept) {
             reader.read_exact(&mut packed).unwrap();
             let mut lines = String::new();
             flate2::read::GzDecoder::new(packed.as_slice()).read_to_string(&mut lines).unwrap();
-            let is_unwell = (healthy_requests..healthy_requests + unwell_requests).contains(&number);
-            // One that is unwell keeps some lines all the same.
-            let count = if is_unwell { 7 } else { usize::MAX };
+            let is_failing = (healthy..healthy + failing).contains(&number);
+            // A failing request may have stored some of its lines.
+            let count = if is_failing { 7 } else { usize::MAX };
             for line in lines.lines().take(count) {
                 let (rest, time) = line.rsplit_once(' ').unwrap();
                 let (series, fields) = rest.rsplit_once(' ').unwrap();
-                keeping.lock().unwrap().insert((series.to_owned(), time.to_owned()), fields.to_owned());
+                stored.lock().unwrap().insert((series.to_owned(), time.to_owned()), fields.to_owned());
             }
-            let status = if is_unwell { "500 No" } else { "204 Yes" };
+            let status = if is_failing { "500 No" } else { "204 Yes" };
             write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
         }
     });
-    (address, kept)
+    (address, points)
 }
 
-fn sums(kept: &Kept) -> BTreeMap<String, u64> {
+fn sums(points: &Points) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
-    for fields in kept.lock().unwrap().values() {
+    for fields in points.lock().unwrap().values() {
         for field in fields.split(',') {
             let (name, count) = field.split_once('=').unwrap();
             let count: u64 = count.strip_suffix('i').unwrap().parse().unwrap();
@@ -66,47 +66,47 @@ fn sums(kept: &Kept) -> BTreeMap<String, u64> {
     sums
 }
 
-fn export(home: &Home, address: &str) -> Output {
+fn export(data: &DataFolder, address: &str) -> Output {
     Command::new(MAILGAUGE)
         .args(["sink", "export", "--sink", "influxdb", "--influx-org", "o", "--influx-bucket", "b"])
         .args(["--influx-url", address, "--format", "json", "--data"])
-        .arg(home.data())
+        .arg(data.path())
         .env("INFLUX_TOKEN", "t")
         .output()
         .unwrap()
 }
 
 #[test]
-fn a_folder_is_exported_to_influxdb_once_though_it_fails_in_between() {
-    let home = Home::new();
+fn data_folder_is_exported_once_though_influxdb_fails_for_a_while() {
+    let data = DataFolder::new();
     let events = simulated("21", "120");
-    // Two batches or more.
+    // Two calls, so that there are at least two batches.
     let half =
         events.len() / 2 + events[events.len() / 2..].iter().position(|&byte| byte == b'\n').unwrap() + 1;
-    home.ingest(&events[..half]);
-    home.ingest(&events);
-    // The first try meets a server that is unwell four times: as often as a call is tried.
-    let (address, kept) = influx(0, 4);
-    let failed = export(&home, &address);
-    let told = String::from_utf8(failed.stderr).unwrap();
-    assert!(failed.status.code() == Some(1) && told.contains("answers 500"), "{told}");
-    assert!(!kept.lock().unwrap().is_empty());
+    data.ingest(&events[..half]);
+    data.ingest(&events);
+    // The server fails four times, which is as often as a request is attempted.
+    let (address, points) = influx(0, 4);
+    let failed = export(&data, &address);
+    let stderr = String::from_utf8(failed.stderr).unwrap();
+    assert!(failed.status.code() == Some(1) && stderr.contains("answers 500"), "{stderr}");
+    assert!(!points.lock().unwrap().is_empty());
     let status = ["sink", "status", "--sink", "influxdb"];
-    assert!(home.rows(&status)[0]["batches_behind"].as_u64() > Some(1));
-    let (counts, _) = counted(&["-"], &events);
+    assert!(data.rows(&status)[0]["batches_behind"].as_u64() > Some(1));
+    let (counts, _) = aggregate_counts(&["-"], &events);
     for rewound in [false, true] {
         if rewound {
-            let (code, _, told) = home.run(&["sink", "rewind", "--sink", "influxdb", "--all"]);
-            assert_eq!(code, 0, "{told}");
+            let (code, _, stderr) = data.run(&["sink", "rewind", "--sink", "influxdb", "--all"]);
+            assert_eq!(code, 0, "{stderr}");
         }
-        let exported = export(&home, &address);
+        let exported = export(&data, &address);
         assert!(exported.status.success(), "{exported:?}");
         let rows: Vec<Value> = serde_json::from_slice(&exported.stdout).unwrap();
         assert!(rows[0]["points"].as_u64() > Some(100) && rows[0]["left"] == false, "{rows:?}");
-        let sums = sums(&kept);
+        let sums = sums(&points);
         for name in ["sends", "deliveries", "bounces", "bounces_permanent", "opens", "clicks", "complaints"] {
             assert_eq!(sums.get(name), counts.get(name), "{name}");
         }
-        assert_eq!(home.rows(&status)[0]["batches_behind"], 0);
+        assert_eq!(data.rows(&status)[0]["batches_behind"], 0);
     }
 }

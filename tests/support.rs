@@ -1,4 +1,4 @@
-//! What the tests of the whole share: a running server on a free port, and what they drive that is not ours.
+//! Helpers of the end-to-end tests: a running server on a free port, a certificate, and programs of others such as a browser.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::python::{python, root, run};
 /// The program under test.
 pub const MAILGAUGE: &str = env!("CARGO_BIN_EXE_mailgauge");
 
-/// Runs `mailgauge` to its end: exit code, standard output, standard error.
+/// Runs `mailgauge` with some standard input. Returns exit code, standard output and standard error.
 pub fn mailgauge(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
     use std::io::Write as _;
     let mut child = Command::new(MAILGAUGE)
@@ -22,7 +22,7 @@ pub fn mailgauge(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
-        // A program that refuses its input closes the pipe; that is its right.
+        // A program that refuses its arguments ends without reading its input, so writing may fail.
         scope.spawn(move || stdin.write_all(input).is_ok());
         child.wait_with_output().unwrap()
     });
@@ -33,7 +33,7 @@ pub fn mailgauge(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
     )
 }
 
-/// A running `mailgauge serve` or `demo`; killed when dropped.
+/// A running `mailgauge serve` or `demo`, killed when dropped.
 pub struct Server {
     child: Child,
     /// `http://127.0.0.1:PORT`.
@@ -43,7 +43,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `mailgauge COMMAND --listen 127.0.0.1:0 --data DATA ARGUMENTS` and waits until it says where it listens.
+    /// Starts `mailgauge COMMAND --listen 127.0.0.1:0 --data DATA ARGUMENTS` and waits until it prints its address. Its log goes to `DATA.log`.
     pub fn start(command: &str, data: &Path, arguments: &[&str]) -> Self {
         // Log everything, since tests check that some things never appear in the log.
         Self::launch(Command::new(MAILGAUGE).env("MAILGAUGE_LOG", "debug"), command, data, arguments)
@@ -85,7 +85,7 @@ impl Server {
                 }
             }
         }
-        // Whatever it prints later must not block it.
+        // Its later output is read too, since a full pipe would block it.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         Self { child, address: address.unwrap(), key }
     }
@@ -118,15 +118,15 @@ pub fn self_signed(folder: &Path) -> [PathBuf; 2] {
     files
 }
 
-/// A server that takes InfluxDB's line protocol: one on the machine, else Debian's if we may install it.
+/// A real server for InfluxDB's line protocol: VictoriaMetrics if it is installed, or can be from Debian.
 pub fn victoria_metrics() -> Option<PathBuf> {
     let path = PathBuf::from("/usr/bin/victoria-metrics");
     (path.exists() || install("victoria-metrics")).then_some(path)
 }
 
-/// Installs a package of Debian, if this is one and we may; whether it is there now.
+/// Installs a Debian package, if this is a Debian system and the tests run as root. Returns whether it did.
 fn install(package: &str) -> bool {
-    // One at a time, or the package manager refuses.
+    // apt-get refuses to run twice at once.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let is_root =
@@ -142,7 +142,7 @@ fn install(package: &str) -> bool {
     true
 }
 
-/// A Chromium to drive: one on the machine, else Debian's if we may install it, else Playwright's own.
+/// A Chromium: one that is installed, else Debian's package if it can be installed, else the one that Playwright downloads.
 pub fn chromium() -> PathBuf {
     let found = || {
         ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
@@ -169,6 +169,6 @@ pub fn chromium() -> PathBuf {
     folders.sort();
     let candidates =
         ["chrome-linux/chrome", "chrome-linux64/chrome", "chrome-mac/Chromium.app/Contents/MacOS/Chromium"];
-    let mut places = folders.iter().flat_map(|folder| candidates.map(|place| folder.join(place)));
-    places.find(|path| path.exists()).expect("Playwright's browser lies where it usually does")
+    let mut paths = folders.iter().flat_map(|folder| candidates.map(|path| folder.join(path)));
+    paths.find(|path| path.exists()).expect("Playwright installed its browser in an unknown folder")
 }

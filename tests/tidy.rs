@@ -1,12 +1,12 @@
-//! The house rules as tests: headers, lengths, arrows between crates, and words that have no place in the source.
+//! Rules of the source as tests: module headers, file lengths, and dependencies between crates.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::python::root;
 
-/// Longest production file, in lines; tests at its end are not counted.
-const LONGEST_FILE: usize = 500;
+/// The longest production file, in lines, without the tests at its end.
+const MAX_FILE_LINES: usize = 500;
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -32,18 +32,18 @@ fn source_files() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_has_a_header() {
     for (path, text) in source_files() {
-        assert!(text.starts_with("//!"), "{} does not open with a //! header", path.display());
+        assert!(text.starts_with("//!"), "{} does not begin with a //! header", path.display());
     }
 }
 
 #[test]
-fn files_are_short_enough_to_read() {
+fn production_files_have_at_most_500_lines() {
     for (path, text) in source_files() {
         let production = text.split("\n#[cfg(test)]").next().unwrap_or_default().lines().count();
         let is_test = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
-        assert!(is_test || production <= LONGEST_FILE, "{} has {production} lines", path.display());
+        assert!(is_test || production <= MAX_FILE_LINES, "{} has {production} lines", path.display());
     }
 }
 
@@ -54,9 +54,9 @@ fn modules_have_no_mod_rs() {
     }
 }
 
-/// What each of our crates may depend on, besides the outside world's; dev-dependencies may also use the simulator.
+/// Which crates of the workspace each crate may depend on. Dev-dependencies are not restricted.
 #[test]
-fn arrows_point_inwards() {
+fn dependencies_between_crates_point_inwards() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("shared/event", [].as_slice()),
         ("shared/simulator", &[]),
@@ -79,8 +79,9 @@ fn arrows_point_inwards() {
         if !member.contains('/') {
             continue;
         }
-        let allowed =
-            allowed.get(member).unwrap_or_else(|| panic!("{member}: say here what it may depend on"));
+        let allowed = allowed
+            .get(member)
+            .unwrap_or_else(|| panic!("{member}: list here which crates it may depend on"));
         let text = std::fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
         let dependencies = text.split("[dependencies]").nth(1).unwrap_or_default();
         let dependencies = dependencies.split("\n[").next().unwrap_or_default();
@@ -94,7 +95,7 @@ fn arrows_point_inwards() {
 }
 
 #[test]
-fn pure_crates_know_no_runtime() {
+fn pure_crates_depend_on_no_runtime() {
     for member in ["shared/event", "shared/cells", "shared/detection", "shared/simulator", "shared/pipeline"]
     {
         let text = std::fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();

@@ -1,11 +1,11 @@
-//! HTTPS by the server itself: with a certificate made here, which a client checks, and cookies that never travel without TLS.
+//! HTTPS by the server itself, with a self-signed certificate that the client verifies, and cookies that are sent over TLS only.
 
 use std::process::Command;
 
 use crate::support::{Server, mailgauge, self_signed};
 
 #[test]
-fn a_certificate_makes_the_server_speak_https_alone() {
+fn certificate_makes_the_server_speak_https_only() {
     let folder = tempfile::tempdir().unwrap();
     let [certificate, key] = self_signed(folder.path());
     let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
@@ -22,13 +22,16 @@ fn a_certificate_makes_the_server_speak_https_alone() {
     let bearer = format!("authorization: Bearer {}", server.key.as_ref().unwrap());
     let (_, reply) = curl(&["--cacert", certificate, "-X", "POST", "-H", &bearer, &url]);
     assert!(reply.contains("set-cookie: __Host-mailgauge=mg_") && reply.contains("; Secure"), "{reply}");
-    assert!(!curl(&[&url]).0, "nobody vouches for this certificate");
-    assert!(!curl(&[&format!("http://localhost:{port}/healthz")]).0, "nothing is said without TLS");
-    // A key alone is no certificate.
+    assert!(!curl(&[&url]).0, "an untrusted certificate must be refused");
+    assert!(
+        !curl(&[&format!("http://localhost:{port}/healthz")]).0,
+        "a request without TLS must get no answer"
+    );
+    // A private key in place of the certificate.
     let data = folder.path().join("other");
     let data = data.to_str().unwrap();
-    let (code, _, told) =
+    let (code, _, stderr) =
         mailgauge(&["serve", "--data", data, "--tls-certificate", key, "--tls-key", key], b"");
-    assert!(code == 1 && told.contains("no certificate and key that fit"), "{code} {told}");
+    assert!(code == 1 && stderr.contains("no certificate and key that fit"), "{code} {stderr}");
     assert_eq!(mailgauge(&["serve", "--data", data, "--tls-key", key], b"").0, 2);
 }

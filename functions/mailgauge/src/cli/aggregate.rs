@@ -36,8 +36,8 @@ const MAX_REPORTED: usize = 10;
     after_help = "Exit codes: 0 if the input was read, even if it is empty or some records were unreadable; 1 if every \
     record was unreadable, or a file could not be read to its end; 2 for wrong usage.\n\n\
     Examples:\n  \
-    mailgauge aggregate events.ndjson.gz --group-by tenant,provider --metrics sends,delivery_rate,bounce_rate\n  \
-    zcat archive/*.gz | mailgauge aggregate - --group-by hour,campaign --metrics sends,deliveries,bounces,opens --format csv"
+    mailgauge aggregate events.ndjson.gz --group-by tenant,provider --metrics sends,bounce_rate\n  \
+    zcat archive/*.gz | mailgauge aggregate - --group-by hour --metrics sends,opens --format csv"
 )]
 pub struct Options {
     /// Files, folders (all files below), or - for standard input

@@ -53,7 +53,8 @@ const MAX_OVERDUE_MS: i64 = 5 * MINUTE_MS;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge doctor --data /var/lib/mailgauge\n  \
-    mailgauge doctor --table mailgauge-Table-1ABC --stream mailgauge-Stream-1ABC --configuration-set mailgauge")]
+    mailgauge doctor --table mailgauge-Table-1ABC --stream mailgauge-Stream-1ABC \\\n    \
+    --configuration-set mailgauge")]
 pub struct Options {
     #[command(flatten)]
     store: StoreOptions,

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 #[command(
     after_help = "Kinds of incidents: gmail-block, bad-list, complaint-spike, volume-drop, volume-spike, slow-decline, open-outage, \
     latency. OFFSET is in minutes from the start.\n\nExample:\n  \
-    mailgauge simulate --tenants 3 --minutes 120 --incident gmail-block@60:minutes=30 --out events.ndjson"
+    mailgauge simulate --minutes 120 --incident gmail-block@60:minutes=30 --out events.ndjson"
 )]
 pub struct Options {
     /// Number of tenants; the first sends the most

@@ -27,8 +27,8 @@ use crate::standalone::Standalone;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge sink status --sink timestream --table mailgauge-Table\n  \
-    INFLUX_TOKEN=... mailgauge sink export --sink influxdb --influx-url http://127.0.0.1:8086 --influx-org mail \\\n    \
-    --influx-bucket mailgauge --data /var/lib/mailgauge")]
+    INFLUX_TOKEN=... mailgauge sink export --sink influxdb --influx-url http://127.0.0.1:8086 \\\n    \
+    --influx-org mail --influx-bucket mailgauge --data /var/lib/mailgauge")]
 pub struct Options {
     #[command(flatten)]
     store: StoreOptions,

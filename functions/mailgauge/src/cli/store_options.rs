@@ -53,7 +53,7 @@ impl StoreOptions {
         }
         if !EmbeddedStore::is_in(&self.data) {
             bail!(
-                "{} is no data folder: name the one that serve or ingest was given, with --data",
+                "{} is not a data folder: name the folder that serve or ingest was given, with --data",
                 self.data.display()
             );
         }

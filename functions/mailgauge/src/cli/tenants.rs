@@ -59,7 +59,7 @@ enum Action {
     /// Print the mappings of configuration sets, sending domains and accounts to tenants, or replace them by those of a file
     #[command(
         after_help = "Examples:\n  mailgauge tenants attribution\n  mailgauge tenants attribution mappings.toml\n\nFILE \
-        has the tables by_configuration_set, by_sending_domain and by_account, in TOML or JSON, and replaces all mappings\nthat \
+        has the tables by_configuration_set, by_sending_domain and by_account, in TOML or JSON, and replaces all mappings that \
         were set before. They apply within a minute, and override those of --attribution of the processes that count."
     )]
     Attribution {
