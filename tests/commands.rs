@@ -633,12 +633,12 @@ struct OlderVersion(SecretSeal);
 
 impl Fold for OlderVersion {
     fn fold(&mut self, records: &[Record<'_>], _: &Memory) -> Folded {
-        let mut folded = Folded { records: records.len(), ..Folded::default() };
+        let mut result = Folded { records: records.len(), ..Folded::default() };
         for record in records {
             let totals = Totals { records: 1, quarantined: 1, ..Totals::default() };
-            folded.totals.add(&totals);
-            folded.each.push(totals);
-            folded.quarantined.push(Quarantined {
+            result.totals.add(&totals);
+            result.each.push(totals);
+            result.quarantined.push(Quarantined {
                 sequence: record.sequence.clone(),
                 part: 0,
                 arrived_at: record.arrived_at,
@@ -647,7 +647,7 @@ impl Fold for OlderVersion {
                 bytes: record.data.len() as u64,
             });
         }
-        folded
+        result
     }
 }
 
@@ -799,9 +799,16 @@ fn names_from_mail_never_begin_a_formula_in_csv() {
 #[test]
 fn commands_that_read_create_no_folder() {
     let data = DataFolder::new();
-    for command in
-        [["reconcile"].as_slice(), &["quarantine", "list"], &["keys", "list"], &["tenants", "list"]]
-    {
+    for command in [
+        ["reconcile"].as_slice(),
+        &["quarantine", "list"],
+        &["keys", "list"],
+        &["tenants", "list"],
+        &["tenants", "attribution"],
+        &["alerts", "list"],
+        &["rules", "show"],
+        &["doctor"],
+    ] {
         let (code, _, errors) = data.run(command);
         assert!(code == 1 && errors.contains("is not a data folder"), "{command:?}: {errors}");
         assert!(!data.path().exists(), "{command:?}");

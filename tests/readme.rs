@@ -40,8 +40,8 @@ fn run_beside(server: &Server, key: &str, folder: &Path, command: &mut Command) 
 /// Runs a line of shell that must succeed. Returns standard output.
 fn shell(server: &Server, key: &str, folder: &Path, line: &str) -> String {
     let output = run_beside(server, key, folder, Command::new("sh").args(["-ec", line]));
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{line}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{line}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -65,13 +65,13 @@ fn first_question_is_answered_as_printed() {
     let program = folder.path().join("question.py");
     std::fs::write(&program, in_python).unwrap();
     let output = run_beside(&server, &key, folder.path(), Command::new(python()).arg(&program));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && told.contains("gmail"), "{told}{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && stdout.contains("gmail"), "{stdout}{output:?}");
     let program = folder.path().join("question.mjs");
     std::fs::write(&program, in_js).unwrap();
     let output = run_beside(&server, &key, folder.path(), Command::new(node()).arg(&program));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && told.lines().count() >= 3, "{told}{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && stdout.lines().count() >= 3, "{stdout}{output:?}");
 }
 
 /// The Node.js that Playwright installs with its driver.

@@ -28,15 +28,15 @@ mod handler;
 mod records;
 
 /// What the environment of this function configures.
-struct Settings {
+struct Config {
     table: String,
     attribution: Attribution,
     sink: Option<sink::Settings>,
 }
 
-impl Settings {
+impl Config {
     /// Reads the environment. The error lists everything that is wrong with it.
-    fn read(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
+    fn from_environment(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let table = environment.required("TABLE_NAME");
         let mut tags = attribution::Settings {
             tags: environment.list("DECLARED_TAGS"),
@@ -63,7 +63,7 @@ impl Settings {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Settings { table, attribution, sink } = Settings::read(Environment::of_process())?;
+    let Config { table, attribution, sink } = Config::from_environment(Environment::of_process())?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let secrets = Secrets::of_store(&store).await?;
     let exporter = match sink {
@@ -85,16 +85,16 @@ async fn main() -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Settings, InvalidEnvironment> {
+    fn read(variables: &[(&str, &str)]) -> Result<Config, InvalidEnvironment> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Settings::read(Environment::of(variables))
+        Config::from_environment(Environment::of(variables))
     }
 
     #[test]
     fn environment_names_the_tags() {
-        let settings = read(&[("TABLE_NAME", "t"), ("DECLARED_TAGS", "brand,region")]).unwrap();
-        assert_eq!(settings.table, "t");
-        assert_eq!(settings.attribution.declared_tags(), ["brand", "region"]);
+        let config = read(&[("TABLE_NAME", "t"), ("DECLARED_TAGS", "brand,region")]).unwrap();
+        assert_eq!(config.table, "t");
+        assert_eq!(config.attribution.declared_tags(), ["brand", "region"]);
     }
 
     #[test]

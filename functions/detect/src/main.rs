@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the environment of this function configures.
-struct Settings {
+struct Config {
     table: String,
     topic: String,
     stream: String,
@@ -40,20 +40,34 @@ struct Settings {
     collect: Option<(String, u32)>,
 }
 
-impl Settings {
+impl Config {
     /// Reads the environment. The error lists everything that is wrong with it.
-    fn read(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
-        let settings = Self {
+    fn from_environment(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
+        let config = Self {
             table: environment.required("TABLE_NAME"),
             topic: environment.required("ALERT_TOPIC_ARN"),
             stream: environment.required("STREAM_NAME"),
             dashboard: environment.optional("DASHBOARD_URL"),
-            collect: environment.optional("COLLECT_FUNCTION").zip(environment.optional("COLLECT_SHARES")),
+            collect: Self::collectors(&mut environment),
         };
-        if settings.collect.as_ref().is_some_and(|(_, shares)| !(2..=MAX_SHARES).contains(shares)) {
-            environment.mistake(format_args!("COLLECT_SHARES: use a number from 2 to {MAX_SHARES}"));
+        environment.finish(config)
+    }
+
+    fn collectors(environment: &mut Environment) -> Option<(String, u32)> {
+        match (environment.optional("COLLECT_FUNCTION"), environment.optional("COLLECT_SHARES")) {
+            (Some(function), Some(shares)) => {
+                if !(2..=MAX_SHARES).contains(&shares) {
+                    environment.mistake(format_args!("COLLECT_SHARES: use a number from 2 to {MAX_SHARES}"));
+                }
+                Some((function, shares))
+            }
+            (None, None) => None,
+            // Without its counterpart a variable would be ignored, and one invocation would read the counts of all tenants.
+            _ => {
+                environment.mistake("COLLECT_FUNCTION and COLLECT_SHARES: set both or neither");
+                None
+            }
         }
-        environment.finish(settings)
     }
 }
 
@@ -105,11 +119,12 @@ async fn publish_queue_depths(store: &DynamoStore, queues: &Sqs, stream: &Stream
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Settings { table, topic, stream, dashboard, collect } = Settings::read(Environment::of_process())?;
-    let config = adapters::aws::config().await;
-    let (store, topic) = (DynamoStore::new(&config, table), AlertTopic(Topic::new(&config, topic)));
-    let (queues, stream) = (Sqs::new(&config), Stream::new(&config, stream));
-    let readers = collect.map(|(function, shares)| Collectors::new(&config, function, shares));
+    let Config { table, topic, stream, dashboard, collect } =
+        Config::from_environment(Environment::of_process())?;
+    let aws = adapters::aws::config().await;
+    let (store, topic) = (DynamoStore::new(&aws, table), AlertTopic(Topic::new(&aws, topic)));
+    let (queues, stream) = (Sqs::new(&aws), Stream::new(&aws, stream));
+    let readers = collect.map(|(function, shares)| Collectors::new(&aws, function, shares));
     let settings = detection_run::Settings { dashboard, ..detection_run::Settings::default() };
     // Never contended: Lambda runs one invocation at a time in an execution environment.
     let memory = tokio::sync::Mutex::new(Memory::default());

@@ -448,3 +448,25 @@ async fn hard_bounces_use_up_the_budget_including_those_of_the_global_suppressio
         assert!((rate.unwrap() - 800.0 / 8010.0).abs() < 1e-9, "{sub_type}: {rate:?}");
     }
 }
+
+#[test]
+fn environment_names_the_collectors_or_is_refused() {
+    let read = |variables: &[(&str, &str)]| {
+        let required = [("TABLE_NAME", "t"), ("ALERT_TOPIC_ARN", "a"), ("STREAM_NAME", "s")];
+        let variables =
+            required.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_environment(Environment::of(variables)).map(|config| config.collect)
+    };
+    assert_eq!(read(&[]).unwrap(), None);
+    let both = read(&[("COLLECT_FUNCTION", "f"), ("COLLECT_SHARES", "4")]);
+    assert_eq!(both.unwrap(), Some(("f".to_owned(), 4)));
+    for (variables, expected) in [
+        (&[("COLLECT_FUNCTION", "f"), ("COLLECT_SHARES", "1")][..], "from 2 to"),
+        (&[("COLLECT_FUNCTION", "f"), ("COLLECT_SHARES", "many")], "COLLECT_SHARES"),
+        (&[("COLLECT_FUNCTION", "f")], "set both or neither"),
+        (&[("COLLECT_SHARES", "4")], "set both or neither"),
+    ] {
+        let error = read(variables).unwrap_err().to_string();
+        assert!(error.contains(expected), "{variables:?}: {error}");
+    }
+}

@@ -1,17 +1,17 @@
-//! Load on a running server: questions at a steady rate over many connections while events come in, and how long the answers took.
+//! Load test of a running server: queries at a steady rate over many connections while events are ingested, and how long the replies take.
 //!
 //! ```sh
 //! mailgauge demo --tenants 200 --days 8 --emails-per-minute 400 --data DIR       # prints the key
 //! cargo run -p mailgauge --example load -- http://127.0.0.1:8080 mg_... 60 100 5000 PID
 //! ```
 //!
-//! Arguments: address, operator key, seconds, questions a second, events a second, and the server's process to watch its memory.
-//! Each question is timed from the moment it was due, so that a server that stalls is not asked less.
+//! Arguments: URL, operator key, seconds, queries per second, events per second, and optionally the process id of the server, to print
+//! its memory. A query is timed from the moment at which it was due, so that a server that stalls is not measured by fewer queries.
 
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "it measures, and prints what it measured"
+    reason = "a load test reads the clock and prints its results"
 )]
 
 use std::collections::BTreeMap;
@@ -22,9 +22,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use simulator::{Plan, Simulation};
 
+/// Connections that send queries.
 const CONNECTIONS: usize = 32;
-/// What is asked, of a tenant: name, share of all questions, path.
-const QUESTIONS: [(&str, u64, &str); 6] = [
+/// The queries, each about one tenant: name, relative frequency, path.
+const QUERIES: [(&str, u64, &str); 6] = [
     (
         "24 h by the minute, by provider",
         4,
@@ -49,13 +50,13 @@ const QUESTIONS: [(&str, u64, &str); 6] = [
     ("values of a dimension", 2, "/v1/dimensions/campaign?limit=50"),
 ];
 
-/// Answers by question: milliseconds.
+/// Response times by query, in milliseconds.
 type Times = Arc<Mutex<BTreeMap<&'static str, Vec<f64>>>>;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, key, seconds, rate, events, rest @ ..] = arguments.as_slice() else {
-        bail!("use: load ADDRESS KEY SECONDS QUESTIONS_A_SECOND EVENTS_A_SECOND [PID]");
+        bail!("usage: load URL KEY SECONDS QUERIES_PER_SECOND EVENTS_PER_SECOND [PID]");
     };
     let (seconds, rate, events): (u64, u64, u64) = (seconds.parse()?, rate.parse()?, events.parse()?);
     let agent = agent();
@@ -64,20 +65,20 @@ fn main() -> anyhow::Result<()> {
     let failed = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + Duration::from_secs(seconds);
     std::thread::scope(|scope| -> anyhow::Result<()> {
-        let sender = scope.spawn(|| send(address, key, events, tenants.len(), end));
-        let (due, taken) = mpsc::sync_channel::<(Instant, u64)>(100_000);
-        let taken = Arc::new(Mutex::new(taken));
+        let sender = scope.spawn(|| send_events(address, key, events, tenants.len(), end));
+        let (due, queue) = mpsc::sync_channel::<(Instant, u64)>(100_000);
+        let queue = Arc::new(Mutex::new(queue));
         for _ in 0..CONNECTIONS {
-            let (taken, times, failed) = (Arc::clone(&taken), Arc::clone(&times), Arc::clone(&failed));
+            let (queue, times, failed) = (Arc::clone(&queue), Arc::clone(&times), Arc::clone(&failed));
             let (agent, tenants) = (agent.clone(), &tenants);
-            scope.spawn(move || ask(&agent, address, key, tenants, &taken, &times, &failed));
+            scope.spawn(move || send_queries(&agent, address, key, tenants, &queue, &times, &failed));
         }
         let start = Instant::now();
         let mut number = 0;
         while Instant::now() < end {
             let at = start + Duration::from_secs_f64(number as f64 / rate as f64);
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            due.send((at, number)).context("no connection is left")?;
+            due.send((at, number)).context("all connections failed")?;
             number += 1;
             if number % (30 * rate) == 0 {
                 println!("{:4} s: server {}", start.elapsed().as_secs(), memory(rest.first()));
@@ -85,11 +86,11 @@ fn main() -> anyhow::Result<()> {
         }
         drop(due);
         let sent = sender.join().map_err(|_| anyhow::anyhow!("sending events failed"))??;
-        println!("{sent} events counted, {:.0} a second", sent as f64 / seconds as f64);
+        println!("{sent} events counted, {:.0} per second", sent as f64 / seconds as f64);
         Ok(())
     })?;
     report(&times);
-    println!("{} questions were refused or not answered", failed.load(Ordering::Relaxed));
+    println!("{} queries were refused or not answered", failed.load(Ordering::Relaxed));
     Ok(())
 }
 
@@ -102,6 +103,7 @@ fn agent() -> ureq::Agent {
         .new_agent()
 }
 
+/// The ids of all tenants.
 fn tenants(agent: &ureq::Agent, address: &str, key: &str) -> anyhow::Result<Vec<String>> {
     let reply = agent.get(format!("{address}/v1/tenants")).header("authorization", format!("Bearer {key}"));
     let reply: serde_json::Value = serde_json::from_str(&reply.call()?.body_mut().read_to_string()?)?;
@@ -112,28 +114,28 @@ fn tenants(agent: &ureq::Agent, address: &str, key: &str) -> anyhow::Result<Vec<
     Ok(names)
 }
 
-/// One connection's work: whatever is due next.
-fn ask(
+/// Sends the queries that are due, one after the other, until the queue is closed.
+fn send_queries(
     agent: &ureq::Agent,
     address: &str,
     key: &str,
     tenants: &[String],
-    taken: &Mutex<mpsc::Receiver<(Instant, u64)>>,
+    queue: &Mutex<mpsc::Receiver<(Instant, u64)>>,
     times: &Times,
     failed: &AtomicU64,
 ) {
-    let all: u64 = QUESTIONS.iter().map(|(_, share, _)| share).sum();
+    let all: u64 = QUERIES.iter().map(|(_, share, _)| share).sum();
     loop {
-        let Ok((due, number)) = taken.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
-        // The same mixture each time.
+        let Ok((due, number)) = queue.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
+        // Derived from the number, so that every run sends the same queries.
         let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-        let mut place = random % all;
-        let question = QUESTIONS.iter().find(|(_, share, _)| {
-            let found = place < *share;
-            place = place.saturating_sub(*share);
+        let mut rest = random % all;
+        let query = QUERIES.iter().find(|(_, share, _)| {
+            let found = rest < *share;
+            rest = rest.saturating_sub(*share);
             found
         });
-        let Some((name, _, path)) = question else { continue };
+        let Some((name, _, path)) = query else { continue };
         let tenant = usize::try_from(random >> 8).unwrap_or_default() % tenants.len();
         let Some(tenant) = tenants.get(tenant) else { continue };
         let reply = agent
@@ -151,7 +153,7 @@ fn ask(
 }
 
 /// Sends simulated events at a steady rate, ten requests a second.
-fn send(address: &str, key: &str, events: u64, tenants: usize, end: Instant) -> anyhow::Result<u64> {
+fn send_events(address: &str, key: &str, events: u64, tenants: usize, end: Instant) -> anyhow::Result<u64> {
     if events == 0 {
         return Ok(0);
     }
@@ -159,16 +161,16 @@ fn send(address: &str, key: &str, events: u64, tenants: usize, end: Instant) -> 
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let plan = Plan {
         tenants: u32::try_from(tenants)?,
-        // Some 2.4 events a mail; more than are sent, so that they suffice.
+        // A mail has some 2.4 events, so this simulates more than are sent.
         emails_per_minute: events as f64 * 60.0 / 2.0,
         minutes: 60,
         start_ms: i64::try_from(now)?,
-        // Each run has mail of its own.
+        // Each run needs message ids of its own, as repeated ones are dropped as duplicates.
         seed: u64::try_from(now)?,
         incidents: Vec::new(),
     };
     let mut simulation = Simulation::new(plan)?;
-    let (mut text, mut place, mut counted) = (Vec::new(), 0, 0);
+    let (mut text, mut position, mut counted) = (Vec::new(), 0, 0);
     let start = Instant::now();
     for tick in 0.. {
         std::thread::sleep(
@@ -179,15 +181,16 @@ fn send(address: &str, key: &str, events: u64, tenants: usize, end: Instant) -> 
         }
         let mut body = Vec::new();
         for _ in 0..events / 10 {
-            if place >= text.len() {
+            if position >= text.len() {
                 text.clear();
-                place = 0;
+                position = 0;
                 simulation.next_minute(&mut text);
             }
-            let line = text.get(place..).and_then(|rest| rest.split_inclusive(|byte| *byte == b'\n').next());
+            let line =
+                text.get(position..).and_then(|rest| rest.split_inclusive(|byte| *byte == b'\n').next());
             let Some(line) = line else { break };
             body.extend_from_slice(line);
-            place += line.len();
+            position += line.len();
         }
         let reply = agent
             .post(format!("{address}/v1/ingest/ses"))
@@ -199,20 +202,29 @@ fn send(address: &str, key: &str, events: u64, tenants: usize, end: Instant) -> 
     Ok(counted)
 }
 
+/// The resident memory of a process, as Linux prints it.
 fn memory(process: Option<&String>) -> String {
     let status = process.and_then(|id| std::fs::read_to_string(format!("/proc/{id}/status")).ok());
     let line = status.as_deref().and_then(|text| text.lines().find(|line| line.starts_with("VmRSS")));
-    line.map_or_else(|| "not watched".to_owned(), |line| line.replace(['\t', ' '], ""))
+    line.map_or_else(|| "memory not measured".to_owned(), |line| line.replace(['\t', ' '], ""))
 }
 
+/// Prints the distribution of response times.
 fn report(times: &Times) {
     let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("{:34} {:>7} {:>9} {:>9} {:>9}", "question", "asked", "median", "p99", "longest");
+    println!("{:34} {:>7} {:>9} {:>9} {:>9}", "query", "sent", "median", "p99", "longest");
     for (name, times) in times.iter_mut() {
         times.sort_by(f64::total_cmp);
-        let at = |of_1000: usize| {
+        // The smallest time that is not exceeded by the given per mille of the queries.
+        let permille = |of_1000: usize| {
             times.get((times.len() * of_1000).div_ceil(1000).max(1) - 1).copied().unwrap_or_default()
         };
-        println!("{name:34} {:7} {:6.1} ms {:6.1} ms {:6.1} ms", times.len(), at(500), at(990), at(1000));
+        println!(
+            "{name:34} {:7} {:6.1} ms {:6.1} ms {:6.1} ms",
+            times.len(),
+            permille(500),
+            permille(990),
+            permille(1000)
+        );
     }
 }

@@ -52,7 +52,11 @@ enum Command {
 /// Runs one command.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    let standalone = options.store.open_or_create(&runtime)?;
+    let standalone = match &options.command {
+        Command::Show => options.store.open(&runtime)?,
+        // Rules can be set before the first event.
+        Command::Set { .. } => options.store.open_or_create(&runtime)?,
+    };
     let store = &standalone.store;
     runtime.block_on(async {
         if let Command::Set { file } = &options.command {

@@ -148,7 +148,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 impl SinkOptions {
     /// The settings, checked by the code that reads those of the functions: the options take the place of environment variables.
     fn settings(&self, kind: SinkKind) -> anyhow::Result<Settings> {
-        let given = [
+        let variables = [
             ("SINK", &Some(kind.name().to_owned())),
             ("INFLUX_URL", &self.influx_url),
             ("INFLUX_API", &self.influx_api),
@@ -157,8 +157,9 @@ impl SinkOptions {
             ("TIMESTREAM_DATABASE", &self.timestream_database),
             ("TIMESTREAM_TABLE", &self.timestream_table),
         ];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-        let mut environment = Environment::of_process().with(given);
+        let variables =
+            variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        let mut environment = Environment::of_process().with(variables);
         let settings = Settings::read(&mut environment);
         match environment.finish(settings) {
             Ok(Some(settings)) => Ok(settings),

@@ -85,27 +85,35 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             let standalone = options.store.open(&runtime)?;
             options.store.print(&runtime.block_on(show(&standalone, tenant))?)
         }
-        Action::Attribution { file } => {
+        Action::Attribution { file: None } => {
+            let standalone = options.store.open(&runtime)?;
+            runtime.block_on(print_mappings(&standalone))
+        }
+        Action::Attribution { file: Some(file) } => {
             let standalone = options.store.open_or_create(&runtime)?;
-            runtime.block_on(attribution(&standalone, file.as_deref()))
+            runtime.block_on(set_mappings(&standalone, file))?;
+            runtime.block_on(print_mappings(&standalone))
         }
     }
 }
 
-async fn attribution(standalone: &Standalone, file: Option<&Path>) -> anyhow::Result<()> {
-    let mut stored = mappings::read(&standalone.store).await?;
-    if let Some(file) = file {
-        stored.record = config_file::read(file, "mappings to tenants")?;
-        let packed = Packed::new(&stored.record).map_err(|error| usage_error(error.to_string()))?;
-        standalone.note("attribution.set", "*").await?;
-        if !mappings::set(&standalone.store, packed, stored.version).await? {
-            bail!(
-                "the mappings were changed at the same time: check them with mailgauge tenants attribution, and run the command again"
-            );
-        }
-        output::print_status("the mappings apply within a minute");
+async fn print_mappings(standalone: &Standalone) -> anyhow::Result<()> {
+    config_file::print(&mappings::read(&standalone.store).await?.record)
+}
+
+/// Replaces all mappings by those of a file.
+async fn set_mappings(standalone: &Standalone, file: &Path) -> anyhow::Result<()> {
+    let new = config_file::read(file, "mappings to tenants")?;
+    let packed = Packed::new(&new).map_err(|error| usage_error(error.to_string()))?;
+    let version = mappings::read(&standalone.store).await?.version;
+    standalone.note("attribution.set", "*").await?;
+    if !mappings::set(&standalone.store, packed, version).await? {
+        bail!(
+            "the mappings were changed at the same time: check them with mailgauge tenants attribution, and run the command again"
+        );
     }
-    config_file::print(&stored.record)
+    output::print_status("the mappings apply within a minute");
+    Ok(())
 }
 
 async fn list(standalone: &Standalone) -> anyhow::Result<Table> {

@@ -62,12 +62,15 @@ pub struct Options {
     campaign: Option<String>,
 }
 
+/// Returns what a row adds to the part and the whole of a metric.
+type PartAndWhole = fn(&CountsRow) -> (f64, f64);
+
 /// A metric of a table of counts.
 #[derive(Clone, Copy, Debug)]
 struct TableMetric {
     name: &'static str,
     unit: Unit,
-    /// What a row adds to the metric's part and whole. A total has no whole.
+    /// The whole of a total is 0.
     part_and_whole: PartAndWhole,
 }
 
@@ -100,8 +103,6 @@ const METRICS: [TableMetric; 21] = [
         part_and_whole: |row| (row.counts.queue_depth.unwrap_or(0.0), 0.0),
     },
 ];
-
-type PartAndWhole = fn(&CountsRow) -> (f64, f64);
 
 const fn total(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
     TableMetric { name, unit: Unit::Total, part_and_whole }

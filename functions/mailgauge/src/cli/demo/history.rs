@@ -93,6 +93,7 @@ pub(super) async fn catch_up(
     timeline.write(folder)?;
     let mail = Mail::new(timeline)?;
     let progress = Progress::new(Some(minutes(mail.next_ms, clock())), "minutes of history");
+    // Two blocks in the queue keep both sides busy, and bound the memory.
     let (sender, mut blocks) = channel(2);
     let reported = progress.clone();
     let simulating =
@@ -108,6 +109,7 @@ pub(super) async fn catch_up(
             }
         };
         let Some(Block { events, end_ms }) = next else { break };
+        // Stored before the block is counted: a start after a crash must know which mail may have been counted in part.
         timeline.advance(end_ms);
         timeline.write(folder)?;
         if !events.is_empty() {
