@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
-use cells::query::{Basis, Count, Metric, Value as Figure};
+use cells::query::{Basis, Count, Metric, Value as MetricValue};
 use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
@@ -267,7 +267,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
             row.extend(keys.iter().map(|group_key| group_key.value(&key)));
             row.extend(metrics.iter().map(|metric| {
                 let is_mixed = by_event && mixes_event_types(*metric);
-                if is_mixed { Value::Null } else { figure(*metric, cell) }
+                if is_mixed { Value::Null } else { metric_value(*metric, cell) }
             }));
             each(&row)?;
         }
@@ -323,9 +323,9 @@ fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<M
     }
     let metrics: Vec<Metric> = metrics
         .filter(|metric| match metric.value(&total, Basis::Event) {
-            Figure::Count(count) => count > 0,
-            Figure::Number(_) => true,
-            Figure::Missing => false,
+            MetricValue::Count(count) => count > 0,
+            MetricValue::Number(_) => true,
+            MetricValue::Missing => false,
         })
         .collect();
     // A table without columns would not show that nothing was counted.
@@ -338,11 +338,11 @@ const fn mixes_event_types(metric: Metric) -> bool {
     matches!(metric, Metric::Rate(_) | Metric::Count(Count::InFlight | Count::DeliveredNet))
 }
 
-fn figure(metric: Metric, cell: &Cell) -> Value {
+fn metric_value(metric: Metric, cell: &Cell) -> Value {
     match metric.value(cell, Basis::Event) {
-        Figure::Count(count) => json!(count),
-        Figure::Number(number) => json!(number),
-        Figure::Missing => Value::Null,
+        MetricValue::Count(count) => json!(count),
+        MetricValue::Number(number) => json!(number),
+        MetricValue::Missing => Value::Null,
     }
 }
 

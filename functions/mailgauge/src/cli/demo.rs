@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
     listen: SocketAddr,
 
-    /// Number of simulated tenants
+    /// Number of simulated tenants, 1 to 10000
     #[arg(long, value_name = "N", default_value_t = TENANTS)]
     tenants: u32,
 
@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=365))]
     days: u32,
 
-    /// Emails per minute of all tenants together, on average
+    /// Emails per minute of all tenants together, on average; more than 0, at most 2000000
     #[arg(long, value_name = "N", default_value_t = EMAILS_PER_MINUTE)]
     emails_per_minute: f64,
 }

@@ -1,6 +1,6 @@
 //! `mailgauge detect`: scores how unusual each point of plain series is, whatever they measure.
 //!
-//! A score is printed as soon as its row is read, so it can never use a later row. Reads about a million points per second: cells are
+//! A score is computed when its row is read, so it can never use a later row. Reads about a million points per second: cells are
 //! borrowed from the line, and the usual forms of a time are parsed by hand.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::output;
 
 /// The longest line, in bytes: a file with longer ones is not a table of points.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
-/// The largest number of series: each needs some 100 bytes of memory for as long as the command runs.
+/// The largest number of series: each needs most of a kilobyte of memory for as long as the command runs.
 const MAX_SERIES: usize = 1_000_000;
 
 /// Score how unusual each point of plain series is, from 0 (as usual) to 1 (never seen before). A score uses earlier points only.

@@ -23,15 +23,15 @@ use crate::progress::Progress;
     mailgauge simulate --minutes 120 --incident gmail-block@60:minutes=30 --out events.ndjson"
 )]
 pub struct Options {
-    /// Number of tenants; the first sends the most
+    /// Number of tenants, 1 to 10000; the first sends the most
     #[arg(long, value_name = "N", default_value_t = 5)]
     tenants: u32,
 
-    /// Emails per minute of all tenants together, on average
+    /// Emails per minute of all tenants together, on average; more than 0, at most 2000000
     #[arg(long, value_name = "N", default_value_t = 100.0)]
     emails_per_minute: f64,
 
-    /// Minutes to simulate
+    /// Minutes to simulate, at most ten years
     #[arg(long, value_name = "N", default_value_t = 60)]
     minutes: u32,
 

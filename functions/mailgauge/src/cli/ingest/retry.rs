@@ -1,7 +1,6 @@
 //! Retries with exponential backoff for a bounded time.
 //!
-//! Each failure is reported at once, along with the time of the next attempt: somebody watches this command. There is no jitter, as
-//! a command has no fleet of twins that would retry in step with it.
+//! Each failure is reported at once, along with the time of the next attempt, since a person is waiting for this command.
 
 use std::time::{Duration, Instant};
 
