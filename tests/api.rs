@@ -1,4 +1,4 @@
-//! The API against the OpenAPI description that it serves: valid and invalid requests generated from it must never cause a server error,
+//! The API against the `OpenAPI` description that it serves: valid and invalid requests generated from it must never cause a server error,
 //! nor get a status or a body that is not described.
 //!
 //! `MAILGAUGE_API_EXAMPLES` sets the number of requests generated for each call.

@@ -20,7 +20,9 @@ fn deployed_stack_counts_each_event_once_whatever_fails() {
     match victoria_metrics() {
         Some(server) => _ = walk.arg("--victoria-metrics").arg(server),
         None => {
-            println!("skipped: line protocol to a real server, which needs Debian's package victoria-metrics")
+            println!(
+                "skipped: line protocol to a real server, which needs Debian's package victoria-metrics"
+            );
         }
     }
     let output = walk.output().unwrap();

@@ -118,7 +118,7 @@ pub fn self_signed(folder: &Path) -> [PathBuf; 2] {
     files
 }
 
-/// A real server for InfluxDB's line protocol: VictoriaMetrics if it is installed, or can be from Debian.
+/// A real server for InfluxDB's line protocol: `VictoriaMetrics` if it is installed, or can be from Debian.
 pub fn victoria_metrics() -> Option<PathBuf> {
     let path = PathBuf::from("/usr/bin/victoria-metrics");
     (path.exists() || install("victoria-metrics")).then_some(path)

@@ -135,7 +135,7 @@ async fn main() -> Result<(), Error> {
             Ok(Ok(0)) => {}
             Ok(Ok(gauges)) => tracing::info!(gauges, "queue depths published"),
             Ok(Err(error)) => {
-                tracing::warn!(error, "queue depths could not be published; the next run tries again")
+                tracing::warn!(error, "queue depths could not be published; the next run tries again");
             }
             Err(_) => tracing::warn!("queue depths were not read in time; the next run tries again"),
         }

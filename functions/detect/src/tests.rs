@@ -305,7 +305,7 @@ async fn each_change_is_notified_whichever_call_the_process_dies_at() {
                 RecordingChannel::default(),
                 CrashingStore { inner: Arc::clone(&inner), calls: AtomicUsize::new(0), last, acts },
             );
-            let crashed = run(&crashing, &channel, &mut Memory::default(), 30).await.is_err();
+            let died = run(&crashing, &channel, &mut Memory::default(), 30).await.is_err();
             let notified_before = channel.notifications().len();
             for at in [31, 32] {
                 run(&*inner, &channel, &mut Memory::default(), at).await.unwrap();
@@ -319,7 +319,7 @@ async fn each_change_is_notified_whichever_call_the_process_dies_at() {
             assert!(each.keys().eq(expected.keys()), "call {last}, {acts}: {each:?}");
             let twice = each.values().filter(|&&times| times > 1).count();
             assert!(twice <= notified_before, "call {last}, {acts}: {each:?}");
-            if !crashed {
+            if !died {
                 break;
             }
             crashes += 1;
