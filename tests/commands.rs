@@ -9,9 +9,9 @@ use std::process::Command;
 use adapters::embedded::EmbeddedStore;
 use adapters::seal::SecretSeal;
 use adapters::system_clock::SystemClock;
-use cells::{Block, Ledger};
+use cells::{Block, IntakeCounts};
 use event::{SequenceNumber, ShardId, TenantId};
-use pipeline::history::manifest::Extent;
+use pipeline::history::manifest::BlockParts;
 use pipeline::history::snapshot::{self, Progress, Snapshot};
 use pipeline::ledger::aggregate::{self, Attempt, Batch, Fold, Folded, Record};
 use pipeline::ledger::checkpoint::Totals;
@@ -548,12 +548,12 @@ fn event_that_was_read_but_is_missing_fails_the_proof() {
         let shop = TenantId::new("shop").unwrap();
         let snapshot = Snapshot::read(&store, &progress, &shop).await.unwrap();
         let live =
-            snapshot::blocks(&store, &shop, snapshot.manifest.blocks, Extent::Whole).await.unwrap().unwrap();
+            snapshot::read_blocks(&store, &shop, snapshot.manifest.blocks, BlockParts::CountsAndSketches).await.unwrap().unwrap();
         let mut items = snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item));
         let item = items.next().unwrap();
         let mut block = Block::decode(&item.body).unwrap();
-        let (&hour, _) = block.ledger().first_key_value().unwrap();
-        block.enter(hour, &Ledger { events: 2, ..Ledger::default() });
+        let (&hour, _) = block.intake().first_key_value().unwrap();
+        block.add_intake(hour, &IntakeCounts { events: 2, ..IntakeCounts::default() });
         store.put(vec![Item { body: block.encode().remove(0), ..item }]).await.unwrap();
     });
     let (code, csv, errors) = data.run(&["reconcile", "--format", "csv"]);
@@ -665,7 +665,7 @@ fn record_that_becomes_readable_is_counted_once_and_leaves_the_quarantine() {
     });
     let batch = Batch { shard: &ShardId::new("elsewhere").unwrap(), records: records.collect() };
     let attempt = Attempt { id: 1, deadline: SystemClock.now().plus_millis(60_000) };
-    let settings = aggregate::Settings::default();
+    let settings = aggregate::CommitSettings::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = EmbeddedStore::open(&data.path()).unwrap();

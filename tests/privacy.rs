@@ -9,7 +9,7 @@ use adapters::embedded::EmbeddedStore;
 use cells::Block;
 use memchr::memmem;
 use pipeline::directory::tenants;
-use pipeline::history::manifest::Extent;
+use pipeline::history::manifest::BlockParts;
 use pipeline::history::snapshot::{self, Progress, Snapshot};
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ async fn decoded_blocks(data: &Path) -> (usize, String) {
     let (mut count, mut text) = (0, String::new());
     for tenant in tenants::list(&store).await.unwrap() {
         let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();
-        let live = snapshot::blocks(&store, &tenant, snapshot.manifest.blocks, Extent::Whole)
+        let live = snapshot::read_blocks(&store, &tenant, snapshot.manifest.blocks, BlockParts::CountsAndSketches)
             .await
             .unwrap()
             .unwrap();

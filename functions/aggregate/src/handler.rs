@@ -8,8 +8,8 @@ use adapters::seal::SecretSeal;
 use adapters::secrets::Secrets;
 use event::attribution::Attribution;
 use event::{ShardId, Timestamp};
-use pipeline::directory::mappings::{Following, MappingsError};
-use pipeline::ledger::accumulate::EventFold;
+use pipeline::directory::mappings::{CurrentAttribution, MappingsError};
+use pipeline::ledger::accumulate::EventAccumulator;
 use pipeline::ledger::aggregate::{self, AggregateError, Attempt, Batch, Settings};
 use pipeline::ledger::checkpoint::Totals;
 use pipeline::ledger::deduplication;
@@ -27,8 +27,8 @@ const RESERVE_MS: i64 = 1000;
 pub struct Handler<S, C, K> {
     store: S,
     clock: C,
-    fold: EventFold<SecretSeal>,
-    following: Following,
+    fold: EventAccumulator<SecretSeal>,
+    attribution: CurrentAttribution,
     /// Deduplication windows; that of the shard seen last comes last.
     windows: Vec<(ShardId, deduplication::Memory)>,
     /// The time-series store, if one is configured.
@@ -61,8 +61,8 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
         secrets: &Secrets,
         exporter: Option<Exporter<K>>,
     ) -> Self {
-        let fold = EventFold::new(attribution.clone(), secrets.hash_key(), secrets.seal());
-        Self { store, clock, fold, following: Following::new(attribution), windows: Vec::new(), exporter }
+        let fold = EventAccumulator::new(attribution.clone(), secrets.hash_key(), secrets.seal());
+        Self { store, clock, fold, following: CurrentAttribution::new(attribution), windows: Vec::new(), exporter }
     }
 
     /// Counts the records of an invocation. Returns their totals when all of them are committed.

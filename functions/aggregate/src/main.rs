@@ -13,7 +13,7 @@
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::{Environment, InvalidEnvironment};
 use adapters::secrets::Secrets;
-use adapters::sink::{self, TimeSeries};
+use adapters::sink::{SinkSettings, TimeSeriesSink};
 use adapters::system_clock::SystemClock;
 use event::Timestamp;
 use event::attribution::{self, Attribution};
@@ -31,16 +31,16 @@ mod records;
 struct Config {
     table: String,
     attribution: Attribution,
-    sink: Option<sink::Settings>,
+    sink: Option<SinkSettings>,
 }
 
 impl Config {
     /// Reads the environment. The error lists everything that is wrong with it.
     fn from_environment(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let table = environment.required("TABLE_NAME");
-        let mut tags = attribution::Settings {
+        let mut tags = attribution::AttributionSettings {
             tags: environment.list("DECLARED_TAGS"),
-            ..attribution::Settings::default()
+            ..attribution::AttributionSettings::default()
         };
         for (name, tag) in [
             ("TENANT_TAG", &mut tags.tenant_tag),
@@ -55,7 +55,7 @@ impl Config {
             environment.mistake(error);
             Attribution::default()
         });
-        let sink = sink::Settings::read(&mut environment);
+        let sink = SinkSettings::read(&mut environment);
         environment.finish(Self { table, attribution, sink })
     }
 }
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Error> {
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let secrets = Secrets::of_store(&store).await?;
     let exporter = match sink {
-        Some(settings) => Some(Exporter::new(TimeSeries::open(settings).await)),
+        Some(settings) => Some(Exporter::new(TimeSeriesSink::open(settings).await)),
         None => None,
     };
     let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets, exporter));

@@ -5,7 +5,7 @@
 use adapters::randomness::{NoRandomness, random};
 use adapters::system_clock::SystemClock;
 use event::TenantId;
-use pipeline::directory::credentials::{self, ApiKey, CredentialError, Grant};
+use pipeline::directory::api_keys::{self, ApiKey, CredentialError, Grant};
 use pipeline::ports::{Clock as _, Store};
 use serde::{Deserialize, Serialize};
 
@@ -82,11 +82,11 @@ impl KeyRequest {
             RequestedGrant::Operator => Grant::Operator,
             RequestedGrant::Ingest => Grant::Ingest,
             RequestedGrant::Tenant { tenant } => Grant::Tenant(
-                TenantId::declared(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?,
+                TenantId::new(&tenant).map_err(|error| FirstKeyError::Request(error.to_string()))?,
             ),
         };
         let key = ApiKey::from_random(random()?);
-        let credential = credentials::add(store, &key, grant, &self.name, SystemClock.now(), None).await?;
+        let credential = api_keys::add(store, &key, grant, &self.name, SystemClock.now(), None).await?;
         Ok(NewKey { key: key.reveal().to_owned(), id: credential.id })
     }
 }
@@ -108,7 +108,7 @@ mod tests {
             let payload = format!(r#"{{"make_key":{{"name":"n","grant":{grant}}}}}"#);
             let made = KeyRequest::parse(&payload).unwrap().unwrap().make(&store).await.unwrap();
             let key = ApiKey::parse(&made.key).unwrap();
-            let found = credentials::verify(&store, &key, SystemClock.now()).await.unwrap();
+            let found = api_keys::verify(&store, &key, SystemClock.now()).await.unwrap();
             assert_eq!((found.grant, found.id), (expected, made.id));
         }
     }
@@ -122,7 +122,7 @@ mod tests {
             let error = request.make(&store).await.unwrap_err().to_string();
             assert!(error.contains("tenant name") && error.contains("make_key"), "{error}");
         }
-        assert!(credentials::list(&store).await.unwrap().is_empty());
+        assert!(api_keys::list(&store).await.unwrap().is_empty());
     }
 
     #[test]

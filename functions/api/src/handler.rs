@@ -27,7 +27,7 @@ impl<S: Store> Handler<S> {
     /// Builds the router once, at cold start.
     pub fn new(store: S, declared_tags: Vec<String>, settings: Settings) -> Self {
         let store = Arc::new(store);
-        let history = compaction::Settings::default();
+        let history = compaction::CompactionSettings::default();
         // Lambda gives this function one core.
         let threads = NonZeroUsize::MIN;
         let service_settings = ServiceSettings { history, declared_tags, threads };

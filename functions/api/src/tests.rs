@@ -16,7 +16,7 @@ use crate::intake::StreamOnly;
 
 /// The service as the function builds it, with a clock of the test's choice.
 fn service<C: Clock>(store: Arc<MemoryStore>, clock: C) -> Service<Arc<MemoryStore>, C, StreamOnly> {
-    let history = compaction::Settings::default();
+    let history = compaction::CompactionSettings::default();
     let settings = ServiceSettings { history, declared_tags: Vec::new(), threads: NonZeroUsize::MIN };
     Service::new(store, clock, StreamOnly, settings)
 }

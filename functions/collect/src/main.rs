@@ -7,7 +7,7 @@ use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
 use adapters::system_clock::SystemClock;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use pipeline::alerting::detection_run::shares::{self, Part, Share};
+use pipeline::alerting::detection_run::tenant_groups::{self, GroupCounts, GroupRequest};
 use pipeline::history::compaction;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     let table = environment.required("TABLE_NAME");
     let table = environment.finish(table)?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
-    let history = compaction::Settings::default();
+    let history = compaction::CompactionSettings::default();
     let handle = async |event: LambdaEvent<Share>| -> Result<Part, Error> {
         let part = shares::answer(&store, &SystemClock, &history, &event.payload).await?;
         tracing::info!(share = ?event.payload, bytes = part.size(), "share read");

@@ -64,14 +64,14 @@ async fn export_shards<S: Store, K: Sink, C: Clock>(
 #[cfg(test)]
 mod tests {
     use pipeline::memory::{MemorySink, MemoryStore};
-    use pipeline::testing::counting::{self, At};
+    use pipeline::testing::counting::{self, FixedClock};
 
     use super::*;
 
     #[tokio::test]
     async fn all_shards_are_brought_up_to_date() {
         let (store, sink) = (MemoryStore::new(), MemorySink::default());
-        let clock = At(Timestamp::from_millis(1_762_999_200_000));
+        let clock = FixedClock(Timestamp::from_millis(1_762_999_200_000));
         let deadline = clock.now().plus_millis(60_000);
         for number in 0..10 {
             let shard = ShardId::new(&format!("shard-{number}")).unwrap();

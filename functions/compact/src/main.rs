@@ -13,12 +13,12 @@
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
 use adapters::randomness::random;
-use adapters::sink::{self, TimeSeries};
+use adapters::sink::{SinkSettings, TimeSeriesSink};
 use adapters::system_clock::SystemClock;
 use cells::Block;
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use pipeline::history::compaction::{Settings, due};
+use pipeline::history::compaction::{CompactionSettings, schedule};
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::{Clock, Store};
 use serde_json::{Value, json};
@@ -35,11 +35,11 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
     let mut environment = Environment::of_process();
     let table = environment.required("TABLE_NAME");
-    let sink = sink::Settings::read(&mut environment);
+    let sink = SinkSettings::read(&mut environment);
     let (table, sink) = environment.finish((table, sink))?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let sink = match sink {
-        Some(settings) => Some(TimeSeries::open(settings).await),
+        Some(settings) => Some(TimeSeriesSink::open(settings).await),
         None => None,
     };
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
@@ -62,7 +62,7 @@ async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) 
         id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
         Attempt { id, deadline }
     };
-    let report = due::compact_due::<Block, _, _>(store, clock, &Settings::default(), attempt).await?;
+    let report = schedule::compact_due::<Block, _, _>(store, clock, &Settings::default(), attempt).await?;
     let failed = report.failed.len();
     for (tenant, error) in report.failed {
         let error = format!("{:#}", anyhow::Error::from(error));
@@ -85,7 +85,7 @@ async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) 
 mod tests {
     use event::ShardId;
     use pipeline::memory::MemoryStore;
-    use pipeline::testing::counting::{self, At};
+    use pipeline::testing::counting::{self, FixedClock};
 
     use super::*;
 
@@ -101,7 +101,7 @@ mod tests {
     async fn past_hour_is_compacted_once() {
         let store = MemoryStore::new();
         count(&store, 1, include_bytes!("../../../events/ses-send.json")).await;
-        let later = At(HOUR.plus_millis(3 * 60 * 60 * 1000));
+        let later = FixedClock(HOUR.plus_millis(3 * 60 * 60 * 1000));
         let deadline = later.now().plus_millis(60_000);
         for (compacted, unmerged) in [(1, false), (0, false)] {
             let result = compact(&store, &later, deadline).await.unwrap();

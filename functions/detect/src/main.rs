@@ -20,9 +20,9 @@ use adapters::system_clock::SystemClock;
 use detection::{Change, SCHEMA};
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use pipeline::alerting::detection_run::shares::MAX_SHARES;
-use pipeline::alerting::detection_run::{self, Announce, AnnounceError, Memory};
-use pipeline::alerting::queues::{self, Gauges};
+use pipeline::alerting::detection_run::tenant_groups::MAX_GROUPS;
+use pipeline::alerting::detection_run::{self, DetectionCache, Notifier, NotifyError};
+use pipeline::alerting::queue_depth::{self, QueueDepths};
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
@@ -56,8 +56,8 @@ impl Config {
     fn collectors(environment: &mut Environment) -> Option<(String, u32)> {
         match (environment.optional("COLLECT_FUNCTION"), environment.optional("COLLECT_SHARES")) {
             (Some(function), Some(shares)) => {
-                if !(2..=MAX_SHARES).contains(&shares) {
-                    environment.mistake(format_args!("COLLECT_SHARES: use a number from 2 to {MAX_SHARES}"));
+                if !(2..=MAX_GROUPS).contains(&shares) {
+                    environment.mistake(format_args!("COLLECT_SHARES: use a number from 2 to {MAX_GROUPS}"));
                 }
                 Some((function, shares))
             }
@@ -74,12 +74,12 @@ impl Config {
 /// The alert topic of the deployment, which is its only channel.
 struct AlertTopic(Topic);
 
-impl Announce for AlertTopic {
+impl Notifier for AlertTopic {
     fn channels(&self, _: &Change) -> Vec<String> {
         vec!["sns".to_owned()]
     }
 
-    async fn announce(&self, _: &str, change: &Change) -> Result<(), AnnounceError> {
+    async fn notify(&self, _: &str, change: &Change) -> Result<(), NotifyError> {
         Ok(self.0.publish(&message(change)?).await?)
     }
 }
@@ -105,12 +105,12 @@ fn message(change: &Change) -> Result<Message, serde_json::Error> {
 
 /// Puts the depths of the tenants' queues onto the stream, as gauge events. Returns the number of events.
 async fn publish_queue_depths(store: &DynamoStore, queues: &Sqs, stream: &Stream) -> Result<usize, Error> {
-    let Gauges { records, failed } = queues::gauges(store, queues, SystemClock.now()).await?;
+    let QueueDepths { records, failed } = queue_depth::read(store, queues, SystemClock.now()).await?;
     for (queue, error) in &failed {
         tracing::warn!(%queue, error, "the depth of a queue could not be read");
     }
     let mut keys = PartitionKeys::default();
-    let records: Vec<_> = records.into_iter().map(|record| keys.address(record)).collect();
+    let records: Vec<_> = records.into_iter().map(|record| keys.assign(record)).collect();
     let published = records.len();
     stream.put(records).await?;
     Ok(published)
@@ -125,7 +125,7 @@ async fn main() -> Result<(), Error> {
     let (store, topic) = (DynamoStore::new(&aws, table), AlertTopic(Topic::new(&aws, topic)));
     let (queues, stream) = (Sqs::new(&aws), Stream::new(&aws, stream));
     let readers = collect.map(|(function, shares)| Collectors::new(&aws, function, shares));
-    let settings = detection_run::Settings { dashboard, ..detection_run::Settings::default() };
+    let settings = detection_run::DetectionSettings { dashboard, ..detection_run::DetectionSettings::default() };
     // Never contended: Lambda runs one invocation at a time in an execution environment.
     let memory = tokio::sync::Mutex::new(Memory::default());
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
@@ -141,7 +141,7 @@ async fn main() -> Result<(), Error> {
         }
         let mut memory = memory.lock().await;
         let run = detection_run::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
-        let detection_run::Watched { minutes, tenants, told: notified, behind, unsaved } =
+        let detection_run::RunReport { minutes, tenants, told: notified, behind, unsaved } =
             Box::pin(run).await?;
         tracing::info!(minutes, tenants, notified, behind, unsaved, "evaluated");
         Ok(json!({

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use detection::{Override, Rules};
 use event::{ShardId, TenantId};
-use pipeline::alerting::detection_run::shares::{self, AskError, Part, Readers, Share};
-use pipeline::alerting::registry::{self, Asked};
-use pipeline::directory::rules::{self, OwnRules};
+use pipeline::alerting::detection_run::tenant_groups::{self, GroupCounts, GroupReadError, GroupReaders, GroupRequest};
+use pipeline::alerting::registry::{self, AlertFilter};
+use pipeline::directory::rules::{self, TenantRules};
 use pipeline::memory::MemoryStore;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
-use pipeline::testing::counting::{self, At};
+use pipeline::testing::counting::{self, FixedClock};
 
 use super::*;
 
@@ -28,12 +28,12 @@ struct RecordingChannel {
     is_down: bool,
 }
 
-impl Announce for RecordingChannel {
+impl Notifier for RecordingChannel {
     fn channels(&self, _: &Change) -> Vec<String> {
         vec!["pager".to_owned()]
     }
 
-    async fn announce(&self, _: &str, change: &Change) -> Result<(), AnnounceError> {
+    async fn notify(&self, _: &str, change: &Change) -> Result<(), NotifyError> {
         if self.is_down {
             return Err("down".into());
         }
@@ -158,7 +158,7 @@ async fn run<S: Store>(
     channel: &RecordingChannel,
     memory: &mut Memory,
     at: i64,
-) -> Result<detection_run::Watched, detection_run::WatchError> {
+) -> Result<detection_run::RunReport, detection_run::DetectionError> {
     run_with(store, &(), channel, memory, at).await
 }
 
@@ -168,16 +168,16 @@ async fn run_with<S: Store, R: Readers>(
     channel: &RecordingChannel,
     memory: &mut Memory,
     at: i64,
-) -> Result<detection_run::Watched, detection_run::WatchError> {
+) -> Result<detection_run::RunReport, detection_run::DetectionError> {
     let now = minutes(at);
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: now.plus_millis(50_000) };
     detection_run::run(
         store,
-        &At(now),
+        &FixedClock(now),
         channel,
         readers,
-        &detection_run::Settings::default(),
+        &detection_run::DetectionSettings::default(),
         memory,
         attempt,
     )
@@ -190,20 +190,20 @@ struct Collectors<'a> {
     calls: AtomicUsize,
 }
 
-impl Readers for Collectors<'_> {
+impl GroupReaders for Collectors<'_> {
     fn shares(&self) -> u32 {
         4
     }
 
-    async fn ask(&self, share: Share) -> Result<Part, AskError> {
+    async fn ask(&self, share: Share) -> Result<Part, GroupReadError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let to = if share.number == 2 { share.from.midpoint(share.to).max(share.from + 1) } else { share.to };
         if share.number == 1 {
             return Err("killed".into());
         }
-        let settings = pipeline::history::compaction::Settings::default();
+        let settings = pipeline::history::compaction::CompactionSettings::default();
         let share = Share { to, ..share };
-        Ok(shares::answer(self.store, &At(minutes(120)), &settings, &share).await?)
+        Ok(shares::answer(self.store, &FixedClock(minutes(120)), &settings, &share).await?)
     }
 }
 
@@ -225,8 +225,8 @@ fn scope(tenant: &str) -> cells::query::Scope {
     cells::query::Scope::Tenant(TenantId::new(tenant).unwrap())
 }
 
-fn alerts_of_the_day() -> Asked {
-    Asked { is_open: None, from: minutes(-60).minute(), to: minutes(24 * 60).minute(), limit: 100 }
+fn alerts_of_the_day() -> AlertFilter {
+    AlertFilter { is_open: None, from: minutes(-60).minute(), to: minutes(24 * 60).minute(), limit: 100 }
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn failed_notification_is_sent_by_the_next_run_of_any_process() {
     let store = store_with_a_bad_list().await;
     let down = RecordingChannel { is_down: true, ..RecordingChannel::default() };
     let failed = run(&store, &down, &mut Memory::default(), 30).await;
-    assert!(matches!(failed, Err(detection_run::WatchError::Announce { count: 1, .. })), "{failed:?}");
+    assert!(matches!(failed, Err(detection_run::DetectionError::Notify { count: 1, .. })), "{failed:?}");
     let channel = RecordingChannel::default();
     let mut memory = Memory::default();
     run(&store, &channel, &mut memory, 31).await.unwrap();
@@ -345,11 +345,11 @@ async fn one_of_two_concurrent_runs_notifies() {
 #[tokio::test]
 async fn new_rules_apply_from_the_next_run_on() {
     let store = store_with_a_bad_list().await;
-    let lenient = OwnRules {
+    let lenient = TenantRules {
         limits: Override { bounce_rate: Some(2.0), delivery_rate: Some(0.0), ..Override::default() },
-        ..OwnRules::default()
+        ..TenantRules::default()
     };
-    rules::set_of_tenant(&store, &TenantId::new("bad").unwrap(), &lenient).await.unwrap();
+    rules::write_tenant(&store, &TenantId::new("bad").unwrap(), &lenient).await.unwrap();
     let channel = RecordingChannel::default();
     run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
     assert_eq!(channel.notifications(), []);
@@ -416,11 +416,11 @@ async fn reputation_after(sub_type: &str) -> (Vec<String>, Option<f64>) {
     let channel = RecordingChannel::default();
     run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
     let changes = channel.changes.into_inner().unwrap();
-    let budgets = changes.into_iter().filter(|change| change.kind == detection::Kind::Budget);
+    let budgets = changes.into_iter().filter(|change| change.kind == detection::AlertKind::Budget);
     let budgets = budgets.map(|change| change.metric).collect();
-    let source = pipeline::history::look_back::Source {
+    let source = pipeline::history::trend_and_budget::StoredCounts {
         store: &store,
-        history: &pipeline::history::compaction::Settings::default(),
+        history: &pipeline::history::compaction::CompactionSettings::default(),
         now: minutes(30),
         threads: std::num::NonZeroUsize::MIN,
     };

@@ -57,7 +57,7 @@ impl Invocation {
         };
         let mut keys = PartitionKeys::default();
         let records: Vec<Outgoing> =
-            events.iter().map(|event| keys.address(event.get().as_bytes().to_vec())).collect();
+            events.iter().map(|event| keys.assign(event.get().as_bytes().to_vec())).collect();
         let reply = json!({ "forwarded": records.len() });
         Ok(Self { records, reply })
     }
@@ -66,7 +66,7 @@ impl Invocation {
         let event: SnsEvent = serde_json::from_str(payload)?;
         let mut keys = PartitionKeys::default();
         let messages = event.records.into_iter().map(|record| record.sns.message.into_bytes());
-        let records: Vec<Outgoing> = messages.map(|message| keys.address(message)).collect();
+        let records: Vec<Outgoing> = messages.map(|message| keys.assign(message)).collect();
         let reply = json!({ "forwarded": records.len() });
         Ok(Self { records, reply })
     }
@@ -80,7 +80,7 @@ impl Invocation {
             returned.push(
                 json!({ "recordId": record.record_id, "result": "Ok", "data": STANDARD.encode(&data) }),
             );
-            records.push(keys.address(data));
+            records.push(keys.assign(data));
         }
         Ok(Self { records, reply: json!({ "records": returned }) })
     }

@@ -14,7 +14,7 @@ use adapters::webhook::Webhook;
 use anyhow::Context as _;
 use clap::Args;
 use detection::{Change, Severity, State};
-use pipeline::alerting::detection_run::{Announce, AnnounceError, Settings};
+use pipeline::alerting::detection_run::{DetectionSettings, Notifier, NotifyError};
 use pipeline::ports::Clock as _;
 use serde::Deserialize;
 
@@ -176,13 +176,13 @@ impl AlertChannels {
     }
 }
 
-impl Announce for AlertChannels {
+impl Notifier for AlertChannels {
     fn channels(&self, change: &Change) -> Vec<String> {
         let matching = self.0.iter().filter(|(_, (filter, _))| filter.matches(change));
         [LOG.to_owned()].into_iter().chain(matching.map(|(name, _)| name.clone())).collect()
     }
 
-    async fn announce(&self, channel: &str, change: &Change) -> Result<(), AnnounceError> {
+    async fn notify(&self, channel: &str, change: &Change) -> Result<(), NotifyError> {
         match self.0.get(channel).map(|(_, receiver)| receiver) {
             Some(Receiver::Webhook(webhook)) => Ok(webhook.send(change, SystemClock.now()).await?),
             Some(Receiver::Email(email)) => Ok(email.send(change).await?),

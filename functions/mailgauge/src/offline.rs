@@ -10,10 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use cells::{Accumulator, Grouping};
-use event::attribution::{Attribution, Attributor};
+use event::attribution::{Attribution, CachedAttribution};
 use event::decode::stream::{Piece, Splitter};
 use event::{Decoded, Decoder, EmailEvent, HashKey};
-use pipeline::ledger::accumulate::each_count;
+use pipeline::ledger::accumulate::for_each_count;
 
 use crate::input::{self, Source};
 use crate::progress::Progress;
@@ -72,7 +72,7 @@ pub fn count(
         decoder: Decoder::new(),
         cells: Accumulator::new(grouping.clone()),
         stats: InputStats::default(),
-        attributor: Attributor::new(attribution.clone()),
+        attributor: CachedAttribution::new(attribution.clone()),
         window: &window,
         report_unreadable,
     };
@@ -206,7 +206,7 @@ struct Worker<'a> {
     decoder: Decoder,
     cells: Accumulator,
     stats: InputStats,
-    attributor: Attributor,
+    attributor: CachedAttribution,
     window: &'a SharedWindow,
     report_unreadable: ReportUnreadable<'a>,
 }
@@ -255,13 +255,13 @@ impl Worker<'_> {
 /// Counts an event for each recipient for whom it was not counted before. Returns whether there was any such recipient.
 fn count_event(
     event: &EmailEvent<'_>,
-    attributor: &mut Attributor,
+    attributor: &mut CachedAttribution,
     window: &SharedWindow,
     cells: &mut Accumulator,
 ) -> bool {
-    let message = attributor.message(event);
+    let message = attributor.attribute(event);
     let mut is_new = false;
-    each_count(event, &KEY, &mut |recipient, identity, hash| {
+    for_each_count(event, &KEY, &mut |recipient, identity, hash| {
         if window.insert(identity) {
             cells.count(&message.tenant, &message.values, &recipient, event, hash);
             is_new = true;

@@ -18,7 +18,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
 use web::{HttpsFetch, Issuer, Origin, Service, ServiceSettings, Settings};
 
-use crate::alert_routes::Channels;
+use crate::alert_channels::AlertOptions;
 use crate::inbox::{self, Inbox, StandaloneIntake};
 use crate::output;
 use crate::standalone::{Standalone, StandaloneStore};
@@ -95,7 +95,7 @@ pub struct Orders {
     /// Origins of pages on other hosts that may call the API.
     pub origins: Vec<Origin>,
     /// Where alerts are notified.
-    pub channels: Channels,
+    pub channels: AlertOptions,
 }
 
 /// Serves until Ctrl-C or a termination signal, then lets running requests end.
@@ -125,7 +125,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         ended = &mut serving => return ended.context("the server's task failed")?.context("the server failed"),
         () = signal() => {}
     }
-    output::tell("stopping");
+    output::print_status("stopping");
     // Without a limit, a browser that keeps its connection open would keep the server running.
     handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
     let _ = tokio::time::timeout(2 * SHUTDOWN_TIMEOUT, serving).await;

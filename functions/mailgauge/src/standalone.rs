@@ -19,17 +19,17 @@ use anyhow::Context as _;
 use cells::Block;
 use event::attribution::Attribution;
 use event::{SequenceNumber, ShardId, Timestamp};
-use pipeline::alerting::detection_run::{self, Announce, Watched};
+use pipeline::alerting::detection_run::{self, Notifier, RunReport};
 use pipeline::directory::audit;
-use pipeline::directory::credentials::{self, ApiKey, Credential, Grant};
-use pipeline::directory::mappings::Following;
-use pipeline::history::compaction::{self, due};
+use pipeline::directory::api_keys::{self, ApiKey, Credential, Grant};
+use pipeline::directory::mappings::CurrentAttribution;
+use pipeline::history::compaction::{self, schedule};
 use pipeline::history::snapshot::Progress;
-use pipeline::ledger::accumulate::EventFold;
+use pipeline::ledger::accumulate::EventAccumulator;
 use pipeline::ledger::aggregate::{self, Attempt, Batch, Record};
 use pipeline::ledger::checkpoint::{self, Totals};
 use pipeline::ledger::deduplication::Memory;
-use pipeline::ledger::quarantine::{self, Stored};
+use pipeline::ledger::quarantine::{self, StoredPart};
 use pipeline::ports::Clock as _;
 
 pub use store::StandaloneStore;
@@ -54,10 +54,10 @@ pub struct Standalone {
     /// Encrypts quarantined records.
     pub seal: SecretSeal,
     /// How long history is kept at which resolution.
-    pub history: compaction::Settings,
+    pub history: compaction::CompactionSettings,
     /// The names of the declared tags, `tag1` first.
     pub tags: Vec<String>,
-    aggregate: aggregate::Settings,
+    aggregate: aggregate::CommitSettings,
     shard: ShardId,
     counting: tokio::sync::Mutex<Counting>,
     oldest_unmerged: Mutex<Option<Timestamp>>,
@@ -65,8 +65,8 @@ pub struct Standalone {
 
 /// The state that is carried from one batch to the next.
 struct Counting {
-    fold: EventFold<SecretSeal>,
-    following: Following,
+    fold: EventAccumulator<SecretSeal>,
+    attribution: CurrentAttribution,
     window: Memory,
     /// Replayed quarantine has a shard of its own, and so a deduplication window of its own.
     replay_window: Memory,
@@ -113,7 +113,7 @@ impl Standalone {
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let store = EmbeddedStore::open(folder)?;
         let secrets = secrets::read_or_make(folder)?;
-        let history = compaction::Settings { grace_ms: READER_GRACE_MS, ..compaction::Settings::default() };
+        let history = compaction::CompactionSettings { grace_ms: READER_GRACE_MS, ..compaction::CompactionSettings::default() };
         Self::over(StandaloneStore::Folder(store), &secrets, history, attribution)
     }
 
@@ -123,27 +123,27 @@ impl Standalone {
         use adapters::aws;
         let store = aws::dynamodb::DynamoStore::new(&aws::config().await, table.to_owned());
         let secrets = Secrets::of_store(&store).await?;
-        Self::over(StandaloneStore::Table(store), &secrets, compaction::Settings::default(), attribution)
+        Self::over(StandaloneStore::Table(store), &secrets, compaction::CompactionSettings::default(), attribution)
     }
 
     fn over(
         store: StandaloneStore,
         secrets: &Secrets,
-        history: compaction::Settings,
+        history: compaction::CompactionSettings,
         attribution: Attribution,
     ) -> anyhow::Result<Self> {
         let tags = attribution.declared_tags().to_vec();
-        let fold = EventFold::new(attribution.clone(), secrets.hash_key(), secrets.seal());
+        let fold = EventAccumulator::new(attribution.clone(), secrets.hash_key(), secrets.seal());
         Ok(Self {
             store: Arc::new(store),
             seal: secrets.seal(),
             history,
             tags,
-            aggregate: aggregate::Settings::default(),
+            aggregate: aggregate::CommitSettings::default(),
             shard: ShardId::new(SHARD)?,
             counting: tokio::sync::Mutex::new(Counting {
                 fold,
-                following: Following::new(attribution),
+                following: CurrentAttribution::new(attribution),
                 window: Memory::default(),
                 replay_window: Memory::default(),
                 next: None,
@@ -232,7 +232,7 @@ impl Standalone {
         let first = attempt(now, COMPACT_MS)?;
         // Fails only without random numbers, which the system has just given. A repeated id would be found by the compaction itself.
         let next = || attempt(SystemClock.now(), COMPACT_MS).unwrap_or(first);
-        let report = due::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
+        let report = schedule::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
         for (tenant, error) in &report.failed {
             tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not compacted and stays due");
         }
@@ -246,11 +246,11 @@ impl Standalone {
     }
 
     /// Evaluates the minutes that are over and notifies changes of alerts.
-    pub async fn run_detection<A: Announce>(
+    pub async fn run_detection<A: Notifier>(
         &self,
         announce: &A,
-        settings: &detection_run::Settings,
-        memory: &mut detection_run::Memory,
+        settings: &detection_run::DetectionSettings,
+        memory: &mut detection_run::DetectionCache,
     ) -> anyhow::Result<Watched> {
         let attempt = attempt(SystemClock.now(), DETECTION_MS)?;
         Ok(detection_run::run(&self.store, &SystemClock, announce, &(), settings, memory, attempt).await?)
@@ -268,7 +268,7 @@ impl Standalone {
 
     /// Makes an operator's key if there has never been any key.
     pub async fn first_operator_key(&self) -> anyhow::Result<Option<String>> {
-        if !credentials::list(&self.store).await?.is_empty() {
+        if !api_keys::list(&self.store).await?.is_empty() {
             return Ok(None);
         }
         let (key, _) = self.add_key(Grant::Operator, "first operator", None).await?;
@@ -297,7 +297,7 @@ impl Standalone {
         let now = SystemClock.now();
         let key = ApiKey::from_random(random()?);
         let expires_at = lifetime_ms.map(|lifetime| now.plus_millis(lifetime));
-        let credential = credentials::add(&self.store, &key, grant, name, now, expires_at).await?;
+        let credential = api_keys::add(&self.store, &key, grant, name, now, expires_at).await?;
         Ok((key.reveal().to_owned(), credential))
     }
 }
@@ -310,7 +310,7 @@ fn attempt(now: Timestamp, milliseconds: i64) -> anyhow::Result<Attempt> {
 mod tests {
     use event::TenantId;
     use event::attribution::TenantMaps;
-    use pipeline::directory::mappings::{self, Packed};
+    use pipeline::directory::mappings::{self, CheckedMappings};
     use pipeline::directory::tenants;
 
     use super::*;
@@ -322,7 +322,7 @@ mod tests {
             "[tenants.by_sending_domain]\n\"a.example\" = \"deployed\"\n\"b.example\" = \"deployed\"";
         let home = Standalone::open(folder.path(), toml::from_str(deployed).unwrap()).unwrap();
         let by_sending_domain = [("a.example".to_owned(), "acme".to_owned())].into();
-        let packed = Packed::new(&TenantMaps { by_sending_domain, ..TenantMaps::default() }).unwrap();
+        let packed = CheckedMappings::new(&TenantMaps { by_sending_domain, ..TenantMaps::default() }).unwrap();
         assert!(mappings::set(&home.store, packed, None).await.unwrap());
         let sent = |id: &str, domain: &str| {
             format!(

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::alerting::detection_run::{Memory, Settings, WatchError};
+use pipeline::alerting::detection_run::{DetectionCache, DetectionError, DetectionSettings};
 
-use crate::alert_routes::Routes;
+use crate::alert_channels::AlertChannels;
 use crate::standalone::Standalone;
 
 /// How often a run looks for minutes to evaluate and notifications to send: often enough to add little to the grace period.
 const RUN_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Runs detection again and again until the future is dropped. A failed run is logged, and the next one continues.
-pub async fn detect(standalone: Arc<Standalone>, routes: Routes, settings: Settings) {
+pub async fn detect(standalone: Arc<Standalone>, routes: AlertChannels, settings: Settings) {
     let mut memory = Memory::default();
     let mut ticks = tokio::time::interval(RUN_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -25,7 +25,7 @@ pub async fn detect(standalone: Arc<Standalone>, routes: Routes, settings: Setti
             }
             Ok(_) => {}
             Err(error) => {
-                let is_channel = matches!(error.downcast_ref(), Some(WatchError::Announce { .. }));
+                let is_channel = matches!(error.downcast_ref(), Some(DetectionError::Notify { .. }));
                 let what = if is_channel {
                     "notifications of alerts wait for the next run"
                 } else {

@@ -97,7 +97,7 @@ mod tests {
         let message = email.message(&serde_json::from_str(change).unwrap()).unwrap();
         let text = String::from_utf8(message.formatted()).unwrap();
         for part in [
-            "Subject: [warning] resolved: bounce rate of acme\r\n",
+            "Subject: [warning] resolved: bounce rate for acme\r\n",
             "References: <al_1@mailgauge>\r\n",
             "Message-ID: <al_1.2@mailgauge>\r\n",
             "ann@example.com",

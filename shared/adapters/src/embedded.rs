@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use event::Timestamp;
-use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
+use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
 
 use file::{DatabaseFile, Failure};
@@ -141,13 +141,17 @@ impl EmbeddedStore {
         work: impl FnOnce(&DatabaseFile) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let file = Arc::clone(&self.file);
-        let source: Box<dyn StdError + Send + Sync> =
-            match tokio::task::spawn_blocking(move || work(&file)).await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(failure)) => failure.into(),
-                Err(panicked) => panicked.into(),
-            };
-        Err(StoreError { operation, place: target, source })
+        match tokio::task::spawn_blocking(move || work(&file)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(failure)) => {
+                let kind = match &failure {
+                    Failure::Database(redb::Error::Corrupted(_)) => StoreErrorKind::Damaged,
+                    Failure::Database(_) | Failure::Faulty { .. } => StoreErrorKind::Unavailable,
+                };
+                Err(StoreError::new(kind, operation, target, failure))
+            }
+            Err(panicked) => Err(StoreError::new(StoreErrorKind::Unavailable, operation, target, panicked)),
+        }
     }
 
     async fn write<T: Send + 'static>(

@@ -76,7 +76,7 @@ impl Secrets {
     /// # Errors
     /// [`SecretsError`] if they can be neither read nor created.
     pub async fn of_store<S: Store>(store: &S) -> Result<Self, SecretsError> {
-        let key = Key { partition: "secrets".to_owned(), sort: "1".to_owned() };
+        let key = pipeline::layout::secrets();
         if let Some(secrets) = Self::read(store, &key).await? {
             return Ok(secrets);
         }
@@ -119,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn damaged_secrets_are_not_replaced() {
         let store = MemoryStore::default();
-        let key = Key { partition: "secrets".to_owned(), sort: "1".to_owned() };
+        let key = pipeline::layout::secrets();
         store.put(vec![Item { key, body: b"short".to_vec(), version: 1, expires_at: None }]).await.unwrap();
         assert!(matches!(Secrets::of_store(&store).await, Err(SecretsError::Damaged(_))));
     }

@@ -170,7 +170,7 @@ fn named_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
     let mut values = headers.get_all(&TENANT_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let name = value.to_str().ok().filter(|_| values.next().is_none());
-    match name.map(TenantId::to_read) {
+    match name.map(TenantId::new_or_unassigned) {
         Some(Ok(tenant)) => Ok(Some(tenant)),
         Some(Err(error @ InvalidTenant::Reserved { .. })) => Err(invalid_tenant(PARAMETER, &error)),
         Some(Err(InvalidTenant::Name(_))) | None => {

@@ -46,7 +46,7 @@ pub struct Service<S, C, I> {
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     /// How long history is kept at which resolution.
-    pub history: compaction::Settings,
+    pub history: compaction::CompactionSettings,
     /// The deployment's names of the declared tags, `tag1` first; at most four. A tenant's own names come before them.
     pub declared_tags: Vec<String>,
     /// How many threads may compute one answer.

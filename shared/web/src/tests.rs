@@ -114,7 +114,7 @@ impl World {
         let store = Arc::new(at_once(TestStore::new(seed().items.clone())));
         let intake = TestIntake::new(Arc::clone(&store), clock.clone(), "test", mode);
         let settings = ServiceSettings {
-            history: compaction::Settings::default(),
+            history: compaction::CompactionSettings::default(),
             declared_tags: vec!["brand".to_owned()],
             threads: NonZeroUsize::MIN,
         };

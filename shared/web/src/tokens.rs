@@ -188,7 +188,7 @@ impl Issuer {
                 self.tenant_claim
             )));
         };
-        let tenant = TenantId::declared(named).map_err(|error| {
+        let tenant = TenantId::new(named).map_err(|error| {
             TokenError::Forbidden(format!(
                 "the token's claim {} is no tenant's name: {error}",
                 self.tenant_claim

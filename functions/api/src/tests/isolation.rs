@@ -12,9 +12,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use event::{ShardId, TenantId, Timestamp};
-use pipeline::alerting::detection_run::{self, Announce, AnnounceError};
-use pipeline::directory::credentials::{self, ApiKey, Grant};
-use pipeline::directory::mappings::{self, Packed};
+use pipeline::alerting::detection_run::{self, Notifier, NotifyError};
+use pipeline::directory::api_keys::{self, ApiKey, Grant};
+use pipeline::directory::mappings::{self, CheckedMappings};
 use pipeline::directory::rules;
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::memory::MemoryStore;
@@ -37,12 +37,12 @@ const ATTEMPTS: usize = 10_000;
 /// An alert channel that does not exist.
 struct NoChannel;
 
-impl Announce for NoChannel {
+impl Notifier for NoChannel {
     fn channels(&self, _: &detection::Change) -> Vec<String> {
         Vec::new()
     }
 
-    async fn announce(&self, _: &str, _: &detection::Change) -> Result<(), AnnounceError> {
+    async fn notify(&self, _: &str, _: &detection::Change) -> Result<(), NotifyError> {
         Ok(())
     }
 }
@@ -117,13 +117,13 @@ impl World {
         let data = mails("acme", "own", now) + &mails(OTHER, MARK, now);
         counting::count(&store, &shard, 1, data.as_bytes(), now).await.unwrap();
         let attempt = Attempt { id: 1, deadline: now.plus_millis(60_000) };
-        let mut known = detection_run::Memory::default();
+        let mut known = detection_run::DetectionCache::default();
         detection_run::run(
             &store,
             &SystemClock,
             &NoChannel,
             &(),
-            &detection_run::Settings::default(),
+            &detection_run::DetectionSettings::default(),
             &mut known,
             attempt,
         )
@@ -131,19 +131,19 @@ impl World {
         .unwrap();
         let [acme, other] = ["acme", OTHER].map(|name| TenantId::new(name).unwrap());
         let maps = json!({ "by_sending_domain": { format!("{MARK}.example"): OTHER } });
-        let packed = Packed::new(&serde_json::from_value(maps).unwrap()).unwrap();
+        let packed = CheckedMappings::new(&serde_json::from_value(maps).unwrap()).unwrap();
         mappings::set(&store, packed, None).await.unwrap();
-        rules::set_of_tenant(&store, &other, &rules::OwnRules::default()).await.unwrap();
+        rules::write_tenant(&store, &other, &rules::TenantRules::default()).await.unwrap();
         let key = async |number: u8, grant: Grant, expires_at: Option<Timestamp>| {
             let key = ApiKey::from_random([number; 32]);
-            let stored = credentials::add(&store, &key, grant, "key", now, expires_at).await.unwrap();
+            let stored = api_keys::add(&store, &key, grant, "key", now, expires_at).await.unwrap();
             (key.reveal().to_owned(), stored.id)
         };
         let (full, _) = key(1, Grant::Tenant(acme.clone()), None).await;
         let (reads, _) = key(2, Grant::Reader(acme.clone()), None).await;
         let (expired, _) = key(3, Grant::Tenant(other.clone()), Some(now.plus_millis(-1))).await;
         let (revoked, revoked_id) = key(4, Grant::Tenant(other.clone()), None).await;
-        credentials::revoke(&store, &revoked_id, now).await.unwrap();
+        api_keys::revoke(&store, &revoked_id, now).await.unwrap();
         let (other, key_id) = key(5, Grant::Tenant(other), None).await;
         let service = super::service(store, SystemClock);
         let token_issuer = TokenIssuer::new(1);

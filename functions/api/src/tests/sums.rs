@@ -8,9 +8,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use event::{ShardId, Timestamp};
-use pipeline::directory::credentials::{self, ApiKey, Grant};
+use pipeline::directory::api_keys::{self, ApiKey, Grant};
 use pipeline::memory::MemoryStore;
-use pipeline::testing::counting::{self, At};
+use pipeline::testing::counting::{self, FixedClock};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
@@ -74,9 +74,9 @@ impl World {
                 lines.clear();
             }
         }
-        let clock = At(Timestamp::from_millis(start_ms + i64::from(DAYS) * 24 * HOUR_MS));
+        let clock = FixedClock(Timestamp::from_millis(start_ms + i64::from(DAYS) * 24 * HOUR_MS));
         let key = ApiKey::from_random([1; 32]);
-        runtime.block_on(credentials::add(&store, &key, Grant::Operator, "test", clock.0, None)).unwrap();
+        runtime.block_on(api_keys::add(&store, &key, Grant::Operator, "test", clock.0, None)).unwrap();
         let service = super::service(store, clock);
         let settings = Settings { requests_per_second: Some(u32::MAX), ..Settings::default() };
         let router = web::router(Arc::new(service), HttpsFetch::default(), settings);

@@ -99,10 +99,10 @@ async fn sends(store: &PolicyStore, scope: Scope, granularity: &str) -> Result<u
     ];
     let query = Query::from_pairs(pairs, scope, &Locale::default(), NOW).unwrap();
     let answer =
-        answering::answer(store, &query, &compaction::Settings::default(), NOW, NonZeroUsize::MIN).await;
+        answering::answer(store, &query, &compaction::CompactionSettings::default(), NOW, NonZeroUsize::MIN).await;
     let answer = answer.map_err(|error| format!("{error:?}"))?;
     let count = |value: &cells::query::Value| match value {
-        cells::query::Value::Count(count) => *count,
+        cells::query::MetricValue::Count(count) => *count,
         _ => 0,
     };
     Ok(answer.rows().iter().flat_map(|row| row.metrics.iter().map(count)).sum())
@@ -129,9 +129,9 @@ async fn role_reads_its_own_tenant_and_no_other() {
                 id += 1;
                 pipeline::ledger::aggregate::Attempt { id, deadline: NOW.plus_millis(86_400_000) }
             };
-            let clock = counting::At(NOW.plus_millis(6 * 3_600_000));
-            let settings = compaction::Settings::default();
-            compaction::due::compact_due::<cells::Block, _, _>(&store, &clock, &settings, attempt)
+            let clock = counting::FixedClock(NOW.plus_millis(6 * 3_600_000));
+            let settings = compaction::CompactionSettings::default();
+            compaction::schedule::compact_due::<cells::Block, _, _>(&store, &clock, &settings, attempt)
                 .await
                 .unwrap();
         }

@@ -10,15 +10,15 @@ struct TwoChannels<'a> {
     pager: &'a RecordingChannel,
 }
 
-impl Announce for TwoChannels<'_> {
+impl Notifier for TwoChannels<'_> {
     fn channels(&self, change: &Change) -> Vec<String> {
         let is_critical = change.severity == detection::Severity::Critical;
         ["all"].into_iter().chain(is_critical.then_some("pager")).map(str::to_owned).collect()
     }
 
-    async fn announce(&self, channel: &str, change: &Change) -> Result<(), AnnounceError> {
+    async fn notify(&self, channel: &str, change: &Change) -> Result<(), NotifyError> {
         let receiver = if channel == "all" { self.all } else { self.pager };
-        receiver.announce(channel, change).await
+        receiver.notify(channel, change).await
     }
 }
 
@@ -29,8 +29,8 @@ async fn run_two_channels(
     memory: &mut Memory,
     at: i64,
 ) {
-    let (clock, channels) = (At(minutes(at)), TwoChannels { all, pager });
-    let settings = detection_run::Settings::default();
+    let (clock, channels) = (FixedClock(minutes(at)), TwoChannels { all, pager });
+    let settings = detection_run::DetectionSettings::default();
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: minutes(at).plus_millis(50_000) };
     let run = detection_run::run(store, &clock, &channels, &(), &settings, memory, attempt);

@@ -191,10 +191,10 @@ async fn slow_run<S: Store>(
     channel: &RecordingChannel,
     memory: &mut Memory,
     at: i64,
-) -> detection_run::Watched {
+) -> detection_run::RunReport {
     let clock = AdvancingClock { now: AtomicI64::new(minutes(at).millis()), step_ms: 1500 };
     let attempt = Attempt { id: u64::try_from(at).unwrap() + 1, deadline: minutes(at).plus_millis(50_000) };
-    let settings = detection_run::Settings::default();
+    let settings = detection_run::DetectionSettings::default();
     let run = detection_run::run(store, &clock, channel, &(), &settings, memory, attempt);
     let watched = Box::pin(run).await.unwrap();
     assert!(clock.now() < attempt.deadline, "the platform would have ended the run");
@@ -286,13 +286,13 @@ async fn unreadable_state_of_detection_is_rebuilt_from_the_history() {
 /// Two channels, of which `hook` is down and `pager` records.
 struct OneChannelDown<'a>(&'a RecordingChannel);
 
-impl Announce for OneChannelDown<'_> {
+impl Notifier for OneChannelDown<'_> {
     fn channels(&self, _: &Change) -> Vec<String> {
         vec!["hook".to_owned(), "pager".to_owned()]
     }
 
-    async fn announce(&self, channel: &str, change: &Change) -> Result<(), AnnounceError> {
-        if channel == "hook" { Err("down".into()) } else { self.0.announce(channel, change).await }
+    async fn notify(&self, channel: &str, change: &Change) -> Result<(), NotifyError> {
+        if channel == "hook" { Err("down".into()) } else { self.0.notify(channel, change).await }
     }
 }
 
@@ -300,7 +300,7 @@ impl Announce for OneChannelDown<'_> {
 async fn channel_that_is_down_does_not_keep_others_from_being_notified() {
     let store = MemoryStore::new();
     let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
-    let tenants = detection_run::MAX_WAITING / 2 + 100;
+    let tenants = detection_run::MAX_PENDING / 2 + 100;
     for wave in 0..3_i64 {
         let mut events = Vec::new();
         for number in 0..tenants {
@@ -310,12 +310,12 @@ async fn channel_that_is_down_does_not_keep_others_from_being_notified() {
         count(&store, u64::try_from(wave).unwrap() + 1, &events).await;
         let now = minutes(10 * wave + 11);
         let attempt = Attempt { id: u64::try_from(wave).unwrap() + 1, deadline: now.plus_millis(50_000) };
-        let settings = detection_run::Settings::default();
-        let (channels, clock) = (OneChannelDown(&channel), At(now));
+        let settings = detection_run::DetectionSettings::default();
+        let (channels, clock) = (OneChannelDown(&channel), FixedClock(now));
         let run = detection_run::run(&store, &clock, &channels, &(), &settings, &mut memory, attempt);
         let failed = Box::pin(run).await.unwrap_err();
         assert!(
-            matches!(&failed, detection_run::WatchError::Announce { channel, .. } if channel == "hook"),
+            matches!(&failed, detection_run::DetectionError::Notify { channel, .. } if channel == "hook"),
             "{failed}"
         );
         let of_tenants = channel.notifications().into_iter().filter(|(tenant, ..)| tenant != "*").count();

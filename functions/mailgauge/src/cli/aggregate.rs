@@ -107,7 +107,7 @@ impl GroupKey {
     fn value(self, key: &RowKey<'_>) -> Value {
         match self {
             Self::Tenant => key.tenant.into(),
-            Self::Event => key.kind.into(),
+            Self::Event => key.event_type.into(),
             Self::Time(_) => key.bucket.map_or_else(String::new, |bucket| bucket.start().to_string()).into(),
             Self::Dimension(dimension) => key.value(dimension).into(),
         }
@@ -116,7 +116,7 @@ impl GroupKey {
     const fn sort_key(self) -> SortKey {
         match self {
             Self::Tenant => SortKey::Tenant,
-            Self::Event => SortKey::Kind,
+            Self::Event => SortKey::EventType,
             Self::Time(_) => SortKey::Bucket,
             Self::Dimension(dimension) => SortKey::Dimension(dimension),
         }
@@ -173,7 +173,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     progress.finish();
     output::ignore_broken_pipe(print(&cells, options).context("cannot write to standard output"))?;
     output::print_status(&summary(stats, &sources));
-    if grouping.kind
+    if grouping.event_type
         && let Some(metric) = options.metrics.iter().find(|metric| mixes_event_types(**metric))
     {
         output::print_status(&format!(
@@ -225,14 +225,14 @@ fn label(sources: &[input::Source]) -> String {
 
 fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
     let mut grouping =
-        Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], kind: false };
+        Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], event_type: false };
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other == key) {
             return Err(usage_error(format!("--group-by names {} twice", key.name())));
         }
         match key {
             GroupKey::Tenant => grouping.tenant = true,
-            GroupKey::Event => grouping.kind = true,
+            GroupKey::Event => grouping.event_type = true,
             GroupKey::Time(resolution) => {
                 if grouping.bucket.replace(*resolution).is_some() {
                     return Err(usage_error("--group-by takes one of minute, hour and day"));
@@ -401,7 +401,7 @@ mod tests {
             assert!(error.to_string().contains(expected), "{words:?}: {error}");
         }
         let grouping = grouping(&parse(&["tenant", "hour", "event"])).unwrap();
-        assert!(grouping.tenant && grouping.kind && grouping.bucket == Some(Resolution::Hour));
+        assert!(grouping.tenant && grouping.event_type && grouping.bucket == Some(Resolution::Hour));
         assert_eq!(grouping.dimensions, [false; Dimension::COUNT]);
     }
 

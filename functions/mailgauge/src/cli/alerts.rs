@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use cells::query::Scope;
 use clap::{Args, Subcommand};
 use event::TenantId;
-use pipeline::alerting::registry::{self, Asked};
+use pipeline::alerting::registry::{self, AlertFilter};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ fn print(value: &Value) -> anyhow::Result<()> {
 async fn list_alerts(standalone: &Standalone, list: &List) -> anyhow::Result<Table> {
     let now = SystemClock.now();
     let scope = list.tenant.clone().map_or(Scope::All, Scope::Tenant);
-    let filter = Asked {
+    let filter = AlertFilter {
         is_open: list.open.then_some(true),
         from: list.from.map_or(now.plus_millis(-WEEK_MS), |time| time.0).minute(),
         // The range excludes its end, and alerts of this minute belong to it.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use adapters::system_clock::SystemClock;
 use anyhow::bail;
 use clap::Args;
-use detection::{Bucket, Change, Detector, Row, Rules, Spread};
+use detection::{Bucket, Change, CountsRow, Detector, Rules, DeliveryTimePercentiles};
 use event::{Minute, TenantId, Timestamp};
 use pipeline::alerting::detection_run::{self, counts};
 use pipeline::directory::tenants;
@@ -238,7 +238,7 @@ fn evaluate(
             provider: &row.provider,
             campaign: &row.campaign,
             counts: row.counts,
-            times: Spread::new(row.delivery_ms.p50, row.delivery_ms.p95),
+            times: DeliveryTimePercentiles::new(row.delivery_ms.p50, row.delivery_ms.p95),
         })
         .collect();
     let start = Minute(first.minute / width * width);

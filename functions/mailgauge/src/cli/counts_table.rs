@@ -252,7 +252,7 @@ impl CountsTable {
     /// Reads a tenant's name. Reserved names are refused, since `*` stands for all tenants together; names that live mail could not have are
     /// accepted, as the table may come from another system.
     fn tenant(&self, cell: &str) -> anyhow::Result<String> {
-        match TenantId::to_read(cell) {
+        match TenantId::new_or_unassigned(cell) {
             Err(error @ InvalidTenant::Reserved { .. }) => {
                 bail!("{}: line {}: {error}", self.name, self.line);
             }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use detection::series::Scorer;
+use detection::plain_series::Scorer;
 
 use crate::cli::counts_table::{cells, open_file, shown};
 use crate::output;

@@ -12,10 +12,10 @@ use adapters::system_clock::SystemClock;
 use cells::query::Scope;
 use clap::Args;
 use event::Timestamp;
-use pipeline::directory::credentials::{self, Grant};
+use pipeline::directory::api_keys::{self, Grant};
 use pipeline::directory::tenants;
-use pipeline::export::{self, Backlog};
-use pipeline::history::compaction::due;
+use pipeline::export::{self, ExportBacklog};
+use pipeline::history::compaction::schedule;
 use pipeline::history::snapshot::Progress;
 use pipeline::ports::Clock as _;
 use serde_json::json;
@@ -164,13 +164,13 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
     let progress = Progress::read(store).await?;
     let mut diagnoses = vec![arrivals(&progress, now)];
     diagnoses.extend(stuck_shards(&progress, now));
-    diagnoses.push(uncompacted(due::oldest_unmerged(store).await?, now));
+    diagnoses.push(uncompacted(schedule::oldest_unmerged(store).await?, now));
     for sink in SINKS {
         diagnoses.extend(unexported(sink, &export::backlog(store, sink, export::MAX_BEHIND).await?, now));
     }
     diagnoses.push(quarantined(quarantine::all(standalone).await?.len()));
     let (first, last) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
-    let proof = web::home::proof(store, &Scope::All, first, last).await?;
+    let proof = web::proof(store, &Scope::All, first, last).await?;
     diagnoses.push(drift(proof.events_read, proof.drift));
     diagnoses.push(if tenants::list(store).await?.iter().any(event::TenantId::is_unassigned) {
         Diagnosis::warning(
@@ -181,12 +181,12 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
     } else {
         Diagnosis::ok("tenants", "all mail belongs to a tenant")
     });
-    let is_valid = |credential: &credentials::Credential| {
+    let is_valid = |credential: &api_keys::Credential| {
         credential.grant == Grant::Operator
             && credential.revoked_at.is_none()
             && credential.expires_at.is_none_or(|at| at > now)
     };
-    diagnoses.push(if credentials::list(store).await?.iter().any(is_valid) {
+    diagnoses.push(if api_keys::list(store).await?.iter().any(is_valid) {
         Diagnosis::ok("keys", "an operator key is valid")
     } else {
         Diagnosis::warning("keys", "no operator key is valid", "mailgauge keys add --operator --name NAME")
@@ -209,7 +209,7 @@ fn drift(events_read: u64, drift: i64) -> Diagnosis {
 fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
     const CHECK: &str = "events arrive";
     const FIX: &str = "send a mail with the configuration set; then check the SES event destination, the EventBridge rule and the stream's trigger";
-    let newest = progress.cursors().iter().filter_map(|(_, cursor)| cursor.last_arrival).max();
+    let newest = progress.checkpoints().iter().filter_map(|(_, cursor)| cursor.last_arrival).max();
     let Some(newest) = newest else { return Diagnosis::warning(CHECK, "no event has arrived yet", FIX) };
     let age_ms = now.millis_since(newest);
     let found = format!("the newest event arrived {} ago", span(age_ms));
@@ -220,7 +220,7 @@ fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
 fn stuck_shards(progress: &Progress, now: Timestamp) -> Vec<Diagnosis> {
     const CHECK: &str = "shards move";
     let mut diagnoses = Vec::new();
-    for (shard, cursor) in progress.cursors() {
+    for (shard, cursor) in progress.checkpoints() {
         let overdue_ms = cursor.in_flight.as_ref().map(|batch| now.millis_since(batch.lease_until));
         if let Some(overdue_ms) = overdue_ms.filter(|overdue_ms| *overdue_ms > MAX_OVERDUE_MS) {
             diagnoses.push(Diagnosis::failed(
@@ -231,7 +231,7 @@ fn stuck_shards(progress: &Progress, now: Timestamp) -> Vec<Diagnosis> {
         }
     }
     if diagnoses.is_empty() {
-        diagnoses.push(Diagnosis::ok(CHECK, format!("{} shards", progress.cursors().len())));
+        diagnoses.push(Diagnosis::ok(CHECK, format!("{} shards", progress.checkpoints().len())));
     }
     diagnoses
 }

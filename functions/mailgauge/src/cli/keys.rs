@@ -8,7 +8,7 @@ use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use event::TenantId;
-use pipeline::directory::credentials::{self, Credential, CredentialError, Grant};
+use pipeline::directory::api_keys::{self, Credential, CredentialError, Grant};
 use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
@@ -130,11 +130,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
         Action::List => {
             let standalone = options.store.open(&runtime)?;
-            options.store.print(&table(&runtime.block_on(credentials::list(&standalone.store))?))
+            options.store.print(&table(&runtime.block_on(api_keys::list(&standalone.store))?))
         }
         Action::Show { id } => {
             let standalone = options.store.open(&runtime)?;
-            let mut all = runtime.block_on(credentials::list(&standalone.store))?;
+            let mut all = runtime.block_on(api_keys::list(&standalone.store))?;
             all.retain(|credential| credential.id == *id);
             if all.is_empty() {
                 return Err(unknown(id));
@@ -145,7 +145,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             let standalone = options.store.open(&runtime)?;
             let revoked = runtime.block_on(async {
                 standalone.note("key.revoke", id).await?;
-                anyhow::Ok(credentials::revoke(&standalone.store, id, SystemClock.now()).await)
+                anyhow::Ok(api_keys::revoke(&standalone.store, id, SystemClock.now()).await)
             })?;
             match revoked {
                 Ok(credential) => output::print_status(&format!("revoked {id} ({})", credential.name)),

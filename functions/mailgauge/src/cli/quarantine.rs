@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use event::{Day, Timestamp};
-use pipeline::ledger::aggregate::Settings;
-use pipeline::ledger::quarantine::{self, Stored};
+use pipeline::ledger::aggregate::CommitSettings;
+use pipeline::ledger::quarantine::{self, StoredPart};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 

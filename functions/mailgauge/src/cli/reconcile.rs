@@ -80,14 +80,14 @@ async fn prove(
     let mut drifted = Vec::new();
     for tenant in tenants {
         let name = tenant.to_string();
-        let proof = web::home::proof(&standalone.store, &Scope::Tenant(tenant), from, to).await?;
+        let proof = web::proof(&standalone.store, &Scope::Tenant(tenant), from, to).await?;
         row(json!(name), Value::Null, &proof);
         if proof.drift != 0 {
             drifted.push(name);
         }
     }
     if options.tenant.is_none() {
-        let total = web::home::proof(&standalone.store, &Scope::All, from, to).await?;
+        let total = web::proof(&standalone.store, &Scope::All, from, to).await?;
         // In JSON and CSV the total has no tenant, so that it cannot be mistaken for one; a table shows a word.
         let name = if options.store.format() == Format::Table { json!("(total)") } else { Value::Null };
         row(name, json!(total.quarantined), &total);

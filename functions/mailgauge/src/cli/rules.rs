@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use detection::Rules;
 use event::TenantId;
-use pipeline::directory::rules::{self, OwnRules};
+use pipeline::directory::rules::{self, TenantRules};
 
 use crate::cli::config_file;
 use crate::cli::store_options::{self, StoreOptions};
@@ -65,20 +65,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                     let rules: Rules = config_file::read(file, "rules")?;
                     refuse(rules.mistake())?;
                     standalone.note("rules.set", "*").await?;
-                    rules::set_of_operator(store, &rules).await?;
+                    rules::write_operator(store, &rules).await?;
                 }
                 Some(tenant) => {
-                    let own: OwnRules = config_file::read(file, "rules")?;
+                    let own: TenantRules = config_file::read(file, "rules")?;
                     refuse(own.mistake())?;
                     standalone.note("rules.set", tenant.as_str()).await?;
-                    rules::set_of_tenant(store, tenant, &own).await?;
+                    rules::write_tenant(store, tenant, &own).await?;
                 }
             }
             output::print_status("the rules apply from the next minute on");
         }
         match &options.tenant {
-            None => config_file::print(&rules::of_operator(store).await?),
-            Some(tenant) => config_file::print(&rules::of_tenant(store, tenant).await?),
+            None => config_file::print(&rules::read_operator(store).await?),
+            Some(tenant) => config_file::print(&rules::read_tenant(store, tenant).await?),
         }
     })
 }

@@ -4,7 +4,7 @@
 //! store as well. A point that is written twice replaces itself, so nothing here can count anything twice.
 
 use adapters::environment::Environment;
-use adapters::sink::{Settings, TimeSeries};
+use adapters::sink::{SinkSettings, TimeSeriesSink};
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
@@ -191,7 +191,7 @@ async fn status(store: &StoreOptions, standalone: &Standalone, sink: &str) -> an
 }
 
 async fn export_all(store: &StoreOptions, standalone: &Standalone, settings: Settings) -> anyhow::Result<()> {
-    let sink = TimeSeries::open(settings).await;
+    let sink = TimeSeriesSink::open(settings).await;
     let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());
     let shards = checkpoint::read_all(&standalone.store).await?;
@@ -207,7 +207,7 @@ async fn export_all(store: &StoreOptions, standalone: &Standalone, settings: Set
                         sink.name()
                     ));
                 }
-                let export::Exported { batches, points, rejected, expired, more, .. } = exported;
+                let export::ExportSummary { batches, points, rejected, expired, more, .. } = exported;
                 let counts = [batches, points, rejected, expired].map(|count| json!(count));
                 table.push(
                     [json!(shard.to_string())].into_iter().chain(counts).chain([json!(more)]).collect(),

@@ -98,10 +98,10 @@ fn open_table(_: &Runtime, _: &str, _: Attribution) -> anyhow::Result<Standalone
 
 /// Parses the name of a tenant to create or change something for. Reserved names are refused.
 pub fn tenant(name: &str) -> Result<TenantId, String> {
-    TenantId::declared(name).map_err(|error| error.to_string())
+    TenantId::new(name).map_err(|error| error.to_string())
 }
 
 /// Parses the name of a tenant to read, which may be `(unassigned)` as well.
 pub fn tenant_to_read(name: &str) -> Result<TenantId, String> {
-    TenantId::to_read(name).map_err(|error| error.to_string())
+    TenantId::new_or_unassigned(name).map_err(|error| error.to_string())
 }

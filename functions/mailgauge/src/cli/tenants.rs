@@ -11,10 +11,10 @@ use cells::Block;
 use cells::query::Scope;
 use clap::{Args, Subcommand};
 use event::{Hour, TenantId, Timestamp};
-use pipeline::directory::credentials::{self, Credential};
-use pipeline::directory::mappings::{self, Packed};
+use pipeline::directory::api_keys::{self, Credential};
+use pipeline::directory::mappings::{self, CheckedMappings};
 use pipeline::directory::tenants;
-use pipeline::history::manifest::Extent;
+use pipeline::history::manifest::BlockParts;
 use pipeline::history::snapshot::{self, Progress, Snapshot};
 use pipeline::ports::Clock as _;
 use serde_json::json;
@@ -104,7 +104,7 @@ async fn print_mappings(standalone: &Standalone) -> anyhow::Result<()> {
 /// Replaces all mappings by those of a file.
 async fn set_mappings(standalone: &Standalone, file: &Path) -> anyhow::Result<()> {
     let new = config_file::read(file, "mappings to tenants")?;
-    let packed = Packed::new(&new).map_err(|error| usage_error(error.to_string()))?;
+    let packed = CheckedMappings::new(&new).map_err(|error| usage_error(error.to_string()))?;
     let version = mappings::read(&standalone.store).await?.version;
     standalone.note("attribution.set", "*").await?;
     if !mappings::set(&standalone.store, packed, version).await? {
@@ -117,7 +117,7 @@ async fn set_mappings(standalone: &Standalone, file: &Path) -> anyhow::Result<()
 }
 
 async fn list(standalone: &Standalone) -> anyhow::Result<Table> {
-    let keys = credentials::list(&standalone.store).await?;
+    let keys = api_keys::list(&standalone.store).await?;
     let mut table = Table::new(["tenant", "keys"]);
     for tenant in tenants::list(&standalone.store).await? {
         table.push(vec![json!(tenant.as_str()), json!(valid_keys(&tenant, &keys))]);
@@ -142,9 +142,9 @@ async fn show(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Tabl
     if !tenants::list(&standalone.store).await?.contains(tenant) {
         bail!("there is no tenant {tenant}: see mailgauge tenants list");
     }
-    let keys = credentials::list(&standalone.store).await?;
+    let keys = api_keys::list(&standalone.store).await?;
     let scope = Scope::Tenant(tenant.clone());
-    let proof = web::home::proof(
+    let proof = web::proof(
         &standalone.store,
         &scope,
         Timestamp::from_millis(0),
@@ -180,7 +180,7 @@ async fn hours(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Opt
     let progress = Progress::read(&standalone.store).await?;
     let snapshot = Snapshot::read(&standalone.store, &progress, tenant).await?;
     let blocks =
-        snapshot::blocks(&standalone.store, tenant, snapshot.manifest.blocks, Extent::Counts).await??;
+        snapshot::read_blocks(&standalone.store, tenant, snapshot.manifest.blocks, BlockParts::Counts).await??;
     let blocks = blocks.into_iter().map(|(_, item)| item);
     let mut range: Option<(Hour, Hour)> = None;
     for item in snapshot.deltas.into_iter().chain(blocks) {

@@ -15,7 +15,7 @@ impl FromStr for TimeArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let time = cells::query::moment("time", text, SystemClock.now());
+        let time = cells::query::parse_time("time", text, SystemClock.now());
         time.map(Self).map_err(|error| format!("use {}, such as {}", error.allowed, error.example))
     }
 }

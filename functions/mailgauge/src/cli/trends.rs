@@ -11,9 +11,9 @@ use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
 use cells::query::{Locale, Scope};
 use clap::Args;
-use detection::trend::{self, Hour, LEAST_DAYS, Season, Trend, Unit};
+use detection::trend::{self, HourlyCount, LEAST_DAYS, Seasonality, Trend, Unit};
 use event::TenantId;
-use pipeline::history::look_back::{self, Source};
+use pipeline::history::trend_and_budget::{self, StoredCounts};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
@@ -155,8 +155,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// The trend of the metric in the stored counts.
 fn stored_trend(options: &Options) -> anyhow::Result<Trend> {
     let name = options.metric.name;
-    let metric = look_back::metric(name).map_err(|error| usage_error(error.to_string()))?;
-    let scope = match options.tenant.as_deref().map(TenantId::to_read) {
+    let metric = trend_and_budget::metric(name).map_err(|error| usage_error(error.to_string()))?;
+    let scope = match options.tenant.as_deref().map(TenantId::new_or_unassigned) {
         None => Scope::All,
         Some(Ok(tenant)) => Scope::Tenant(tenant),
         Some(Err(error)) => return Err(usage_error(format!("--tenant: {error}"))),

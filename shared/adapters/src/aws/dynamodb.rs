@@ -15,16 +15,19 @@ use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, ReturnValuesOnConditionCheckFailure,
     WriteRequest,
 };
-use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError};
+use futures::stream::{self, StreamExt as _};
+use pipeline::ports::{
+    CONCURRENT_CALLS, Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError, StoreErrorKind,
+};
 
 use self::attempts::Attempts;
-use self::attributes::{Attributes, attributes, item, key_attributes, stored};
+use self::attributes::{Attributes, ForeignItem, attributes, item, key_attributes, stored};
 use crate::backoff::Backoff;
 
 mod attempts;
@@ -58,21 +61,22 @@ impl DynamoStore {
         Self { client: Client::new(config), table }
     }
 
-    fn error(&self, operation: &'static str, place: &str, source: impl Into<BoxError>) -> StoreError {
-        StoreError { operation, place: format!("{place} in table {}", self.table), source: source.into() }
+    fn error(&self, operation: &'static str, target: &str, source: impl Into<BoxError>) -> StoreError {
+        let source = source.into();
+        StoreError::new(kind_of(&source), operation, format!("{target} in table {}", self.table), source)
     }
 
     /// Awaits a call, but no longer than [`CALL_TIMEOUT`].
     async fn within_timeout<T>(
         &self,
         operation: &'static str,
-        place: &str,
+        target: &str,
         call: impl Future<Output = Result<T, BoxError>> + Send,
     ) -> Result<T, StoreError> {
         match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(self.error(operation, place, error)),
-            Err(_) => Err(self.error(operation, place, TimedOut)),
+            Ok(Err(error)) => Err(self.error(operation, target, error)),
+            Err(_) => Err(self.error(operation, target, TimedOut)),
         }
     }
 
@@ -82,7 +86,13 @@ impl DynamoStore {
         let mut left: Vec<Attributes> = keys.iter().map(|key| key_attributes(key)).collect();
         loop {
             let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build()?;
-            let reply = self.client.batch_get_item().request_items(&self.table, wanted).send().await?;
+            let reply = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, wanted)
+                .send()
+                .await
+                .map_err(aws_sdk_dynamodb::Error::from)?;
             for attributes in reply.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                 let item = item(attributes)?;
                 found.insert(item.key.clone(), item);
@@ -99,7 +109,13 @@ impl DynamoStore {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut left = requests;
         loop {
-            let reply = self.client.batch_write_item().request_items(&self.table, left).send().await?;
+            let reply = self
+                .client
+                .batch_write_item()
+                .request_items(&self.table, left)
+                .send()
+                .await
+                .map_err(aws_sdk_dynamodb::Error::from)?;
             left = reply.unprocessed_items.into_iter().flatten().flat_map(|(_, left)| left).collect();
             if left.is_empty() {
                 return Ok(());
@@ -112,14 +128,18 @@ impl DynamoStore {
     async fn write(
         &self,
         operation: &'static str,
-        place: &str,
+        target: &str,
         requests: Result<Vec<WriteRequest>, BoxError>,
     ) -> Result<(), StoreError> {
-        let requests = requests.map_err(|error| self.error(operation, place, error))?;
+        let requests = requests.map_err(|error| self.error(operation, target, error))?;
         let calls = requests.chunks(WRITES_PER_CALL).map(<[_]>::to_vec);
         let calls: Vec<_> = calls.map(|requests| self.write_some(requests)).collect();
-        let written = async { pipeline::parallel::all(calls).await.into_iter().collect() };
-        self.within_timeout(operation, place, written).await
+        // Every call runs, also after one failed: what can be written is written.
+        let written = async {
+            let written: Vec<_> = stream::iter(calls).buffered(CONCURRENT_CALLS).collect().await;
+            written.into_iter().collect()
+        };
+        self.within_timeout(operation, target, written).await
     }
 
     async fn page(&self, range: &Range) -> Result<Page, BoxError> {
@@ -147,7 +167,12 @@ impl DynamoStore {
         let limit = i32::try_from(range.limit.max(1)).unwrap_or(i32::MAX).saturating_add(1);
         let reply = self.client.query().table_name(&self.table).consistent_read(true);
         let reply = reply.key_condition_expression(condition).set_expression_attribute_values(Some(values));
-        let reply = reply.scan_index_forward(range.order == Order::Forwards).limit(limit).send().await?;
+        let reply = reply
+            .scan_index_forward(range.order == Order::Forwards)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(aws_sdk_dynamodb::Error::from)?;
         let mut page = Page::default();
         for attributes in reply.items.into_iter().flatten() {
             let item = item(attributes)?;
@@ -167,6 +192,24 @@ impl DynamoStore {
     }
 }
 
+/// The kind of a failure, by the error code of DynamoDB. Timeouts and failed connections have no code.
+///
+/// Codes: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>.
+fn kind_of(error: &BoxError) -> StoreErrorKind {
+    if error.is::<ForeignItem>() {
+        return StoreErrorKind::Damaged;
+    }
+    match error.downcast_ref::<aws_sdk_dynamodb::Error>().and_then(ProvideErrorMetadata::code) {
+        Some("ThrottlingException" | "ProvisionedThroughputExceededException" | "RequestLimitExceeded") => {
+            StoreErrorKind::Throttled
+        }
+        Some(
+            "AccessDeniedException" | "UnrecognizedClientException" | "MissingAuthenticationTokenException",
+        ) => StoreErrorKind::Denied,
+        _ => StoreErrorKind::Unavailable,
+    }
+}
+
 /// The part of a range after the item at `sort`, in the order of the range.
 fn behind(range: &Range, sort: &str) -> Range {
     match range.order {
@@ -183,16 +226,16 @@ fn first(keys: &[Key]) -> String {
 
 impl Store for DynamoStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
-        let place = first(&keys);
+        let target = first(&keys);
         // DynamoDB refuses a call that names a key twice.
         let unique: Vec<&Key> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
         // A loop, because with a closure over borrowed keys the compiler cannot prove that the futures are `Send`.
         let mut reads = Vec::new();
         for keys in unique.chunks(READS_PER_CALL) {
-            reads.push(self.within_timeout("get", &place, self.read_some(keys)));
+            reads.push(self.within_timeout("get", &target, self.read_some(keys)));
         }
         let mut found = HashMap::with_capacity(unique.len());
-        for read in pipeline::parallel::all(reads).await {
+        for read in stream::iter(reads).buffered(CONCURRENT_CALLS).collect::<Vec<_>>().await {
             found.extend(read?);
         }
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
@@ -206,19 +249,19 @@ impl Store for DynamoStore {
     }
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
-        let place = items.first().map(|item| item.key.to_string()).unwrap_or_default();
+        let target = items.first().map(|item| item.key.to_string()).unwrap_or_default();
         // DynamoDB refuses a call that names a key twice. Collecting keeps the last item of a key, as the port demands.
         let unique: BTreeMap<&Key, &Item> = items.iter().map(|item| (&item.key, item)).collect();
         let request = |item: &Item| {
             let put = PutRequest::builder().set_item(Some(attributes(item)?)).build()?;
             Ok(WriteRequest::builder().put_request(put).build())
         };
-        self.write("put", &place, unique.into_values().map(request).collect()).await
+        self.write("put", &target, unique.into_values().map(request).collect()).await
     }
 
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
-        let place = item.key.to_string();
-        let error = |error: BoxError| self.error("put_if", &place, error);
+        let target = item.key.to_string();
+        let error = |error: BoxError| self.error("put_if", &target, error);
         let all = attributes(&item).map_err(|oversized| error(oversized.into()))?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(all));
         let put = match expected {
@@ -232,7 +275,7 @@ impl Store for DynamoStore {
         let put = put.customize().interceptor(attempts.clone());
         let sent =
             async { Ok(put.send().await.map_err(aws_sdk_dynamodb::error::SdkError::into_service_error)) };
-        match self.within_timeout("put_if", &place, sent).await? {
+        match self.within_timeout("put_if", &target, sent).await? {
             Ok(_) => Ok(()),
             Err(PutItemError::ConditionalCheckFailedException(failed)) => {
                 let held =
@@ -241,17 +284,17 @@ impl Store for DynamoStore {
                 let is_own = attempts.count() > 1 && held.is_some_and(|held| held == stored(item));
                 if is_own { Ok(()) } else { Err(PutError::Conflict) }
             }
-            Err(failed) => Err(PutError::Store(error(failed.into()))),
+            Err(failed) => Err(PutError::Store(error(aws_sdk_dynamodb::Error::from(failed).into()))),
         }
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
-        let place = first(&keys);
+        let target = first(&keys);
         let unique: BTreeSet<&Key> = keys.iter().collect();
         let request = |key: &Key| {
             let delete = DeleteRequest::builder().set_key(Some(key_attributes(key))).build()?;
             Ok(WriteRequest::builder().delete_request(delete).build())
         };
-        self.write("delete", &place, unique.into_iter().map(request).collect()).await
+        self.write("delete", &target, unique.into_iter().map(request).collect()).await
     }
 }

@@ -5,7 +5,8 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages;
-use pipeline::alerting::queues::{QueueUrl, Queues, Unknown};
+use pipeline::alerting::queue_depth::{QueueError, QueueReader};
+use pipeline::directory::queue_url::QueueUrl;
 
 /// The SQS client of this region.
 #[derive(Clone, Debug)]
@@ -18,8 +19,8 @@ impl Sqs {
     }
 }
 
-impl Queues for Sqs {
-    async fn waiting(&self, queue: &QueueUrl) -> Result<u64, Unknown> {
+impl QueueReader for Sqs {
+    async fn depth(&self, queue: &QueueUrl) -> Result<u64, QueueError> {
         let call = self.0.get_queue_attributes().queue_url(queue.as_str());
         let reply = call.attribute_names(ApproximateNumberOfMessages).send().await?;
         let number =

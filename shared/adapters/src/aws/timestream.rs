@@ -13,6 +13,7 @@ use aws_sdk_timestreamwrite::error::{BoxError, BuildError, SdkError};
 use aws_sdk_timestreamwrite::operation::write_records::WriteRecordsError;
 use aws_sdk_timestreamwrite::types::{Dimension, MeasureValue, MeasureValueType, Record, TimeUnit};
 use event::Timestamp;
+use futures::stream::{self, StreamExt as _};
 use pipeline::ports::{Clock as _, Point, Sink, SinkError, Written};
 use tokio::sync::Mutex;
 
@@ -113,7 +114,7 @@ impl Timestream {
             for points in points.chunks(RECORDS_PER_CALL) {
                 calls.push(self.write_some(&client, points));
             }
-            for written in pipeline::parallel::all(calls).await {
+            for written in stream::iter(calls).buffered(CONCURRENT_CALLS).collect::<Vec<_>>().await {
                 let written = written?;
                 sum.rejected += written.rejected;
                 sum.reason = sum.reason.or(written.reason);

@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use pipeline::alerting::registry::{self, Alert, Asked};
+use pipeline::alerting::registry::{self, Alert, AlertFilter};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     let to = parameters.take_moment("to", now)?.unwrap_or_else(|| now.plus_millis(MINUTE_MS));
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     parameters.finish("state, from, to, limit")?;
-    let filter = Asked { is_open, from: from.minute(), to: to.minute(), limit };
+    let filter = AlertFilter { is_open, from: from.minute(), to: to.minute(), limit };
     let alerts = registry::list(&web.service.store, &reader.scope, &filter).await.during("listing alerts")?;
     Ok(Json(Alerts { alerts }))
 }

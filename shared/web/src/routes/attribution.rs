@@ -61,7 +61,7 @@ async fn update<S: Store, C: Clock, I: Intake>(
     for attempt in 0..MAX_ATTEMPTS {
         let mut stored = mappings::read(store).await.during(OPERATION)?;
         change(&mut stored.record);
-        let packed = Packed::new(&stored.record).map_err(refused)?;
+        let packed = CheckedMappings::new(&stored.record).map_err(refused)?;
         if attempt == 0 {
             web.service.record_audit(&operator.name, "attribution.set", "*").await?;
         }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use event::{TenantId, Timestamp};
-use pipeline::directory::credentials::{Credential, Grant};
+use pipeline::directory::api_keys::{Credential, Grant};
 use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Serialize};
 

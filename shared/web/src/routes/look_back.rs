@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use cells::query::Scope;
-use detection::budget::Standing;
+use detection::budget::ThresholdStatus;
 use detection::trend::{LEAST_DAYS, Trend};
-use pipeline::history::look_back::{self, MAX_WEEKS};
+use pipeline::history::trend_and_budget::{self, MAX_WEEKS};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ pub(crate) struct TrendReply {
 pub(crate) struct BudgetReply {
     /// The tenant whose mail this is; null for all tenants together, which is what SES judges.
     tenant: Option<String>,
-    lines: Vec<Standing>,
+    lines: Vec<ThresholdStatus>,
 }
 
 /// `GET /v1/trends?metric=&weeks=&filter=`.
@@ -44,7 +44,7 @@ pub(crate) async fn trends<S: Store, C: Clock, I: Intake>(
     let name = parameters
         .take("metric")?
         .ok_or_else(|| invalid("metric", "is missing").allowed("a metric").example("bounce_rate"))?;
-    let metric = look_back::metric(&name)?;
+    let metric = trend_and_budget::metric(&name)?;
     let weeks = parameters.take_number("weeks", MIN_WEEKS..=MAX_WEEKS)?.unwrap_or(DEFAULT_WEEKS);
     let filters = parameters.take_all("filter");
     parameters.finish("metric, weeks, filter")?;

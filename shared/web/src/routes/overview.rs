@@ -8,7 +8,7 @@ use cells::query::{Answer, Locale, Query, QueryError, Row, Scope, Value};
 use detection::Severity;
 use event::invariant::broken;
 use event::{Minute, TenantId, Timestamp};
-use pipeline::alerting::registry::{self, Alert, Asked};
+use pipeline::alerting::registry::{self, Alert, AlertFilter};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -98,8 +98,8 @@ fn query(from: Option<&str>, to: Option<&str>, locale: &Locale, now: Timestamp) 
 }
 
 /// Alerts that are open now. The registry excludes the last minute of a range, and the current minute must be included.
-fn open_since(from: Minute, now: Timestamp) -> Asked {
-    Asked { is_open: Some(true), from, to: now.plus_millis(MINUTE_MS).minute(), limit: MAX_ALERTS }
+fn open_since(from: Minute, now: Timestamp) -> AlertFilter {
+    AlertFilter { is_open: Some(true), from, to: now.plus_millis(MINUTE_MS).minute(), limit: MAX_ALERTS }
 }
 
 fn by_tenant(alerts: &[Alert]) -> BTreeMap<&str, OpenAlerts> {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Query, Request};
 use axum::http::Uri;
 use axum::http::request::Parts;
-use cells::query::moment;
+use cells::query::parse_time;
 use event::{InvalidTenant, TenantId, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -153,7 +153,7 @@ fn read_object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Pro
 
 /// Parses a tenant's id that a client gives in this field or parameter. Reserved names are refused.
 pub(crate) fn declared_tenant(parameter: &str, name: &str) -> Result<TenantId, Problem> {
-    TenantId::declared(name).map_err(|error| invalid_tenant(parameter, &error))
+    TenantId::new(name).map_err(|error| invalid_tenant(parameter, &error))
 }
 
 /// The problem with a name that no tenant can have, in this field or parameter.

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use event::Timestamp;
 use pipeline::history::snapshot::Progress;
-use pipeline::ledger::reconcile;
+use pipeline::history::reconciliation;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics as of `now`. Ages are 0 while there is nothing to measure.
 pub(super) fn render(progress: &Progress, oldest_unmerged: Option<Timestamp>, now: Timestamp) -> String {
-    let totals = reconcile::totals(progress);
+    let totals = progress.totals();
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: String| {
         // Writing to a string does not fail.

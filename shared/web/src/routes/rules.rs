@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use cells::query::{QueryError, Scope, moment};
 use detection::{Change, Limits, Rules};
 use event::{Minute, Timestamp};
-use pipeline::directory::rules::{self, OwnRules};
+use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub(crate) enum RulesReply {
         /// The limits that apply to the tenant, from its own rules and the operator's.
         limits: Limits,
         /// The tenant's own rules.
-        own: Box<OwnRules>,
+        own: Box<TenantRules>,
     },
 }
 
@@ -63,13 +63,13 @@ pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
             let rules: Rules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             check(rules.mistake())?;
             web.service.record_audit(&reader.name, "rules.set", "*").await?;
-            rules::set_of_operator(store, &rules).await.during(OPERATION)?;
+            rules::write_operator(store, &rules).await.during(OPERATION)?;
         }
         Scope::Tenant(tenant) => {
-            let own: OwnRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
+            let own: TenantRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             check(own.mistake())?;
             web.service.record_audit(&reader.name, "rules.set", tenant.as_str()).await?;
-            rules::set_of_tenant(store, tenant, &own).await.during(OPERATION)?;
+            rules::write_tenant(store, tenant, &own).await.during(OPERATION)?;
         }
     }
     reply(&web, &reader.scope).await
@@ -92,7 +92,7 @@ async fn reply<S: Store, C: Clock, I: Intake>(
 #[serde(deny_unknown_fields)]
 struct Backtest {
     /// The tenant's own rules to try; those that are set if left out.
-    rules: Option<OwnRules>,
+    rules: Option<TenantRules>,
     from: String,
     /// The end (exclusive); now if left out.
     to: Option<String>,

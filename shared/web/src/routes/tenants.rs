@@ -9,7 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use cells::query::{Locale, time_zone};
 use event::TenantId;
-use pipeline::alerting::queues::{MAX_QUEUES, QueueUrl};
+use pipeline::directory::{queue_url::QueueUrl, tenants::MAX_QUEUES};
 use pipeline::directory::erasure;
 use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Deserializer, Serialize};

@@ -3,7 +3,7 @@
 //! Keys are never logged, and why one is refused is not told apart: unknown, expired and revoked keys look the same to a stranger.
 
 use event::TenantId;
-use pipeline::directory::credentials::{self, ApiKey, CredentialError, Grant};
+use pipeline::directory::api_keys::{self, ApiKey, CredentialError, Grant};
 use pipeline::ports::{Clock, Store};
 
 use super::{During as _, Refusal, Service};
@@ -39,7 +39,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     /// Looks up the holder of a key; `None` if there is no such key, or it is expired or revoked.
     pub(crate) async fn authenticate(&self, key: &str) -> Result<Option<Caller>, Refusal> {
         let Ok(key) = ApiKey::parse(key) else { return Ok(None) };
-        let credential = match credentials::verify(&self.store, &key, self.now()).await {
+        let credential = match api_keys::verify(&self.store, &key, self.now()).await {
             Ok(credential) => credential,
             Err(
                 CredentialError::Malformed
@@ -68,7 +68,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     async fn record_use(&self, id: &str) {
         let now = self.now();
         if self.key_uses.is_due(id, now)
-            && let Err(error) = credentials::note_use(&self.store, id, now).await
+            && let Err(error) = api_keys::record_use(&self.store, id, now).await
         {
             tracing::warn!(%error, "the use of a key was not recorded");
         }

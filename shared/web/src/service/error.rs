@@ -6,10 +6,10 @@
 use std::error::Error;
 
 use cells::query::QueryError;
-use pipeline::alerting::detection_run::WatchError;
+use pipeline::alerting::detection_run::DetectionError;
 use pipeline::alerting::registry::AlertsError;
 use pipeline::directory::audit::AuditError;
-use pipeline::directory::credentials::CredentialError;
+use pipeline::directory::api_keys::CredentialError;
 use pipeline::directory::erasure::EraseError;
 use pipeline::directory::mappings::MappingsError;
 use pipeline::directory::rules::RulesError;
@@ -89,7 +89,7 @@ impl StepError for AnswerError {
     }
 }
 
-impl StepError for WatchError {
+impl StepError for DetectionError {
     fn refusal(self, operation: &'static str) -> Refusal {
         match self {
             Self::Answer(error) => error.refusal(operation),
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_query_error_reaches_the_client_however_deep_it_lies() {
         let answer = AnswerError::Query(query_error()).refusal("a query");
-        let detection = WatchError::Answer(AnswerError::Query(query_error())).refusal("a back-test");
+        let detection = DetectionError::Answer(AnswerError::Query(query_error())).refusal("a back-test");
         for refusal in [answer, detection] {
             assert!(matches!(&refusal, Refusal::Query(error) if *error == query_error()), "{refusal:?}");
         }
@@ -161,7 +161,7 @@ mod tests {
         let failures = [
             store_error().refusal("listing keys"),
             AnswerError::from(ReadError::from(store_error())).refusal("listing keys"),
-            WatchError::from(store_error()).refusal("listing keys"),
+            DetectionError::from(store_error()).refusal("listing keys"),
             CredentialError::from(ReadError::from(store_error())).refusal("listing keys"),
             AlertsError::from(store_error()).refusal("listing keys"),
         ];

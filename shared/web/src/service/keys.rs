@@ -1,7 +1,7 @@
 //! Making, listing and ending API keys.
 
 use event::{TenantId, Timestamp};
-use pipeline::directory::credentials::{self, ApiKey, Credential, CredentialError, Grant};
+use pipeline::directory::api_keys::{self, ApiKey, Credential, CredentialError, Grant};
 use pipeline::ports::{Clock, Store};
 
 use super::{During as _, Refusal, Service};
@@ -13,10 +13,10 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         tenant: &TenantId,
     ) -> Result<Vec<(Credential, Option<Timestamp>)>, Refusal> {
         const OPERATION: &str = "listing keys";
-        let mut keys = credentials::list(&self.store).await.during(OPERATION)?;
+        let mut keys = api_keys::list(&self.store).await.during(OPERATION)?;
         keys.retain(|key| key.grant.tenant() == Some(tenant));
         let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-        let last_used = credentials::uses(&self.store, &ids).await.during(OPERATION)?;
+        let last_used = api_keys::last_uses(&self.store, &ids).await.during(OPERATION)?;
         Ok(keys.into_iter().zip(last_used).collect())
     }
 
@@ -31,18 +31,18 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let mut random = [0; 32];
         getrandom::fill(&mut random).during(OPERATION)?;
         let key = ApiKey::from_random(random);
-        let added = credentials::add(&self.store, &key, grant, name, self.now(), expires_at).await;
+        let added = api_keys::add(&self.store, &key, grant, name, self.now(), expires_at).await;
         Ok((key.reveal().to_owned(), added.during(OPERATION)?))
     }
 
     /// Lets a key expire at `at`, unless it expires sooner anyway; `None` if there is no such key.
     pub(crate) async fn expire_key(&self, id: &str, at: Timestamp) -> Result<Option<Credential>, Refusal> {
-        known(credentials::expire(&self.store, id, at).await).during("ending a key")
+        known(api_keys::expire(&self.store, id, at).await).during("ending a key")
     }
 
     /// Revokes a key at once; `None` if there is no such key.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<Option<Credential>, Refusal> {
-        known(credentials::revoke(&self.store, id, self.now()).await).during("revoking a key")
+        known(api_keys::revoke(&self.store, id, self.now()).await).during("revoking a key")
     }
 }
 

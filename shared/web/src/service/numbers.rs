@@ -3,7 +3,7 @@
 use cells::query::{Answer, Locale, Query, Scope};
 use event::attribution::Dimension;
 use pipeline::history::answering::{self, AnswerError};
-use pipeline::history::look_back::Source;
+use pipeline::history::trend_and_budget::StoredCounts;
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 

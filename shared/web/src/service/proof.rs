@@ -4,7 +4,7 @@ use cells::query::Scope;
 use event::{Hour, TenantId, Timestamp};
 use pipeline::directory::tenants;
 use pipeline::history::snapshot::{Progress, SnapshotError};
-use pipeline::ledger::reconcile;
+use pipeline::history::reconciliation;
 use pipeline::ports::Store;
 use pipeline::stored::ReadError;
 use serde::{Serialize, Serializer};
@@ -51,11 +51,11 @@ pub async fn proof<S: Store>(
     };
     let mut sum = reconcile::Reconciliation::default();
     for tenant in &tenants {
-        sum.add(&reconcile::reconcile(store, tenant, first, end).await?);
+        sum.add(&reconciliation::reconcile(store, tenant, first, end).await?);
     }
     let quarantined = match scope {
         Scope::Tenant(_) => 0,
-        Scope::All => reconcile::totals(&Progress::read(store).await?).quarantined,
+        Scope::All => Progress::read(store).await?.totals().quarantined,
     };
     Ok(Reconciliation {
         from: first.start(),

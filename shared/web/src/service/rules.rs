@@ -4,7 +4,7 @@ use detection::{Change, Detector, Rules};
 use event::{Minute, TenantId};
 use pipeline::alerting::detection_run;
 use pipeline::alerting::detection_run::counts::Width;
-use pipeline::directory::rules::{self, OwnRules};
+use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
 
 use super::{During as _, Refusal, Service};
@@ -12,18 +12,18 @@ use super::{During as _, Refusal, Service};
 impl<S: Store, C: Clock, I> Service<S, C, I> {
     /// The operator's rules.
     pub(crate) async fn operator_rules(&self) -> Result<Rules, Refusal> {
-        rules::of_operator(&self.store).await.during("reading rules")
+        rules::read_operator(&self.store).await.during("reading rules")
     }
 
     /// A tenant's own rules; empty if it has set none.
-    pub(crate) async fn own_rules(&self, tenant: &TenantId) -> Result<OwnRules, Refusal> {
-        rules::of_tenant(&self.store, tenant).await.during("reading rules")
+    pub(crate) async fn own_rules(&self, tenant: &TenantId) -> Result<TenantRules, Refusal> {
+        rules::read_tenant(&self.store, tenant).await.during("reading rules")
     }
 
     /// The operator's rules with `own` put before them, as detection evaluates a tenant's mail.
-    pub(crate) async fn rules_with(&self, tenant: &TenantId, own: &OwnRules) -> Result<Rules, Refusal> {
+    pub(crate) async fn rules_with(&self, tenant: &TenantId, own: &TenantRules) -> Result<Rules, Refusal> {
         let mut rules = self.operator_rules().await?;
-        own.put_into(&mut rules, tenant.as_str());
+        own.merge_into(&mut rules, tenant.as_str());
         Ok(rules)
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use cells::query::{Locale, Scope};
 use event::TenantId;
-use pipeline::alerting::queues::QueueUrl;
-use pipeline::directory::tenants::{self, Details};
+use pipeline::directory::queue_url::QueueUrl;
+use pipeline::directory::tenants::{self, TenantSettings};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub(crate) struct Tenant {
 impl Tenant {
     /// A tenant for which nothing is set.
     pub(crate) fn new(id: &TenantId) -> Self {
-        Self::from_settings(id, Details::default())
+        Self::from_settings(id, TenantSettings::default())
     }
 
     fn from_settings(id: &TenantId, settings: Details) -> Self {
@@ -50,7 +50,7 @@ impl Tenant {
 impl<S: Store, C: Clock, I> Service<S, C, I> {
     /// What operators set for a tenant; the defaults if nothing is set.
     pub(super) async fn tenant_settings(&self, tenant: &TenantId) -> Result<Details, Refusal> {
-        let settings = tenants::details(&self.store, std::slice::from_ref(tenant)).await;
+        let settings = tenants::settings(&self.store, std::slice::from_ref(tenant)).await;
         Ok(settings.during("reading a tenant")?.into_iter().next().unwrap_or_default())
     }
 
@@ -58,7 +58,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     pub(crate) async fn locale(&self, scope: &Scope) -> Result<Locale, Refusal> {
         let settings = match scope {
             Scope::Tenant(tenant) => self.tenant_settings(tenant).await?,
-            Scope::All => Details::default(),
+            Scope::All => TenantSettings::default(),
         };
         Ok(settings.locale(&self.settings.declared_tags))
     }
@@ -73,13 +73,13 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let mut ids = tenants::list(&self.store).await.during(OPERATION)?;
         ids.retain(|id| after.is_none_or(|after| id > after));
         ids.truncate(limit);
-        let settings = tenants::details(&self.store, &ids).await.during(OPERATION)?;
+        let settings = tenants::settings(&self.store, &ids).await.during(OPERATION)?;
         Ok(ids.iter().zip(settings).map(|(id, settings)| Tenant::from_settings(id, settings)).collect())
     }
 
     /// One tenant; `None` if there is none of that id.
     pub(crate) async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Refusal> {
-        if !tenants::is_known(&self.store, id).await.during("reading a tenant")? {
+        if !tenants::is_registered(&self.store, id).await.during("reading a tenant")? {
             return Ok(None);
         }
         Ok(Some(Tenant::from_settings(id, self.tenant_settings(id).await?)))
@@ -93,6 +93,6 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         // A name that equals the id is the default and is not stored.
         let name = Some(name).filter(|name| name != id.as_str());
         let settings = Details { name, suspended, timezone, tag_names, queues, added_at };
-        tenants::describe(&self.store, id, &settings).await.during("saving a tenant")
+        tenants::save_settings(&self.store, id, &settings).await.during("saving a tenant")
     }
 }

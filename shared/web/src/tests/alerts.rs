@@ -189,7 +189,7 @@ async fn trends_and_budgets_are_within_the_scope() {
     let lines = world.get(OPERATOR, "/v1/budget").await.json();
     assert_eq!(
         (&lines["tenant"], lines["lines"].as_array().unwrap().len()),
-        (&Value::Null, budget::LINES.len())
+        (&Value::Null, budget::REPUTATION_THRESHOLDS.len())
     );
     let own = world.get(ACME, "/v1/budget").await.json();
     assert_eq!(own["tenant"], "acme");

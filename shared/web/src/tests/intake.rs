@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use event::{HashKey, SequenceNumber, ShardId, Timestamp};
-use pipeline::ledger::accumulate::EventFold;
+use pipeline::ledger::accumulate::EventAccumulator;
 use pipeline::ledger::aggregate::{self, Attempt, Batch, Record};
 use pipeline::ledger::deduplication::Memory;
 use pipeline::ports::Clock;
-use pipeline::testing::counting::Turned;
+use pipeline::testing::counting::BitFlipSeal;
 
 use super::store::TestStore;
 use crate::{IngestError, Ingested, Intake, Unavailable};
@@ -54,7 +54,7 @@ pub(super) struct TestIntake {
 }
 
 struct Counting {
-    fold: EventFold<Turned>,
+    fold: EventAccumulator<Turned>,
     memory: Memory,
     next: u64,
 }
@@ -63,7 +63,7 @@ impl TestIntake {
     /// Counts into a shard of its own. The deployment declares the tag `brand`.
     pub(super) fn new(store: Arc<TestStore>, clock: TestClock, shard: &str, mode: Mode) -> Self {
         let attribution = serde_json::from_str(r#"{"tags":["brand"]}"#).unwrap();
-        let fold = EventFold::new(attribution, HashKey::new([7; 16]), Turned);
+        let fold = EventAccumulator::new(attribution, HashKey::new([7; 16]), Turned);
         let counting = Counting { fold, memory: Memory::default(), next: 1 };
         Self {
             store,
@@ -100,7 +100,7 @@ impl Intake for TestIntake {
             .collect();
         let batch = Batch { shard: &self.shard, records };
         let attempt = Attempt { id: *next, deadline: now.plus_millis(60_000) };
-        let settings = aggregate::Settings::default();
+        let settings = aggregate::CommitSettings::default();
         let committed =
             aggregate::aggregate(&*self.store, &self.clock, &settings, fold, memory, &batch, attempt)
                 .await

@@ -107,7 +107,7 @@ async fn change_that_always_loses_the_race_is_a_conflict() {
     let (alert, key) = (&seed().alert, &seed().spare_key);
     for (partition, method, uri) in [
         ("t#acme#a", "POST", format!("/v1/alerts/{alert}/acknowledge")),
-        (layout::CREDENTIALS, "DELETE", format!("/v1/tenants/acme/keys/{key}")),
+        (layout::API_KEYS, "DELETE", format!("/v1/tenants/acme/keys/{key}")),
         (MAPPINGS, "PUT", "/v1/attribution".to_owned()),
         (MAPPINGS, "PATCH", "/v1/attribution".to_owned()),
     ] {

@@ -12,11 +12,11 @@ use cells::Block;
 use cells::query::Scope;
 use detection::Change;
 use event::{TenantId, Timestamp};
-use pipeline::alerting::detection_run::{self, Announce, AnnounceError};
-use pipeline::alerting::registry::{self, Asked};
-use pipeline::directory::credentials::{self, ApiKey, Grant};
-use pipeline::directory::tenants::{self, Details};
-use pipeline::history::compaction::{self, due};
+use pipeline::alerting::detection_run::{self, Notifier, NotifyError};
+use pipeline::alerting::registry::{self, AlertFilter};
+use pipeline::directory::api_keys::{self, ApiKey, Grant};
+use pipeline::directory::tenants::{self, TenantSettings};
+use pipeline::history::compaction::{self, schedule};
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::Item;
 use serde_json::json;
@@ -91,19 +91,19 @@ async fn make() -> Seed {
 async fn detect(store: &Arc<TestStore>, clock: &TestClock) {
     struct NoChannel;
 
-    impl Announce for NoChannel {
+    impl Notifier for NoChannel {
         fn channels(&self, _: &Change) -> Vec<String> {
             Vec::new()
         }
 
-        async fn announce(&self, _: &str, _: &Change) -> Result<(), AnnounceError> {
+        async fn notify(&self, _: &str, _: &Change) -> Result<(), NotifyError> {
             Ok(())
         }
     }
 
-    let settings = detection_run::Settings::default();
+    let settings = detection_run::DetectionSettings::default();
     let attempt = attempt(1);
-    let mut memory = detection_run::Memory::default();
+    let mut memory = detection_run::DetectionCache::default();
     detection_run::run(store, clock, &NoChannel, &(), &settings, &mut memory, attempt).await.unwrap();
 }
 
@@ -113,8 +113,8 @@ async fn compact(store: &Arc<TestStore>, clock: &TestClock) {
         id += 1;
         attempt(id)
     };
-    let settings = compaction::Settings::default();
-    due::compact_due::<Block, _, _>(store, clock, &settings, next).await.unwrap();
+    let settings = compaction::CompactionSettings::default();
+    schedule::compact_due::<Block, _, _>(store, clock, &settings, next).await.unwrap();
 }
 
 fn attempt(id: u64) -> Attempt {
@@ -124,13 +124,13 @@ fn attempt(id: u64) -> Attempt {
 /// Tenants and keys; the id of the spare key.
 async fn directory(store: &TestStore) -> String {
     let [acme, initech] = ["acme", "initech"].map(|id| TenantId::new(id).unwrap());
-    let settings = Details { name: Some("Acme".to_owned()), ..Details::default() };
-    tenants::describe(store, &acme, &settings).await.unwrap();
-    let suspended = Details { suspended: true, ..Details::default() };
-    tenants::describe(store, &initech, &suspended).await.unwrap();
+    let settings = Details { name: Some("Acme".to_owned()), ..TenantSettings::default() };
+    tenants::save_settings(store, &acme, &settings).await.unwrap();
+    let suspended = Details { suspended: true, ..TenantSettings::default() };
+    tenants::save_settings(store, &initech, &suspended).await.unwrap();
     let add = async |number: u8, name: &str, grant: Grant| {
         let key = ApiKey::from_random([number; 32]);
-        let stored = credentials::add(store, &key, grant, name, at(NOW), None).await.unwrap();
+        let stored = api_keys::add(store, &key, grant, name, at(NOW), None).await.unwrap();
         (key.reveal().to_owned(), stored.id)
     };
     for (number, expected, name, grant) in [
@@ -148,7 +148,7 @@ async fn directory(store: &TestStore) -> String {
 async fn alert_of(store: &TestStore, tenant: &str) -> String {
     let scope = Scope::Tenant(TenantId::new(tenant).unwrap());
     let (from, to) = (at(MAILING).minute(), at(NOW).minute());
-    let asked = Asked { is_open: Some(true), from, to, limit: 10 };
+    let asked = AlertFilter { is_open: Some(true), from, to, limit: 10 };
     let alerts = registry::list(store, &scope, &asked).await.unwrap();
     assert!(!alerts.is_empty(), "{tenant} has an alert");
     alerts.into_iter().next().unwrap().change.id

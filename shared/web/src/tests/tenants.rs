@@ -1,7 +1,7 @@
 //! Tenants and keys: the calls of operators, what keys allow, and the document that describes all calls.
 
 use event::TenantId;
-use pipeline::directory::credentials::{self, Grant};
+use pipeline::directory::api_keys::{self, Grant};
 use pipeline::directory::tenants;
 use pipeline::layout;
 use serde_json::json;
@@ -169,7 +169,7 @@ async fn reserved_names_are_refused_for_tenants_mappings_rules_and_keys() {
     for name in ["*", "(unassigned)"] {
         tenants::register(&world.store, &TenantId::new(name).unwrap()).await.unwrap();
     }
-    let keys = credentials::list(&world.store).await.unwrap();
+    let keys = api_keys::list(&world.store).await.unwrap();
     for name in ["*", "(unassigned)", "(other)", "(none)", "(mine)"] {
         let refused = world.call(OPERATOR, "POST", "/v1/tenants", json!({"id": name})).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text());
@@ -207,7 +207,7 @@ async fn reserved_names_are_refused_for_tenants_mappings_rules_and_keys() {
         let erased = world.call(OPERATOR, "DELETE", &format!("/v1/tenants/{name}"), Value::Null).await;
         assert_eq!(erased.json(), json!({"erased": name}));
     }
-    assert_eq!(credentials::list(&world.store).await.unwrap(), keys, "no key was made");
+    assert_eq!(api_keys::list(&world.store).await.unwrap(), keys, "no key was made");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl StreamDestination {
 impl Destination for StreamDestination {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let records: Vec<Outgoing> =
-            events(block).into_iter().map(|event| self.keys.address(event.into_owned())).collect();
+            events(block).into_iter().map(|event| self.keys.assign(event.into_owned())).collect();
         if let Some(record) = records.iter().find(|record| record.data.len() > MAX_RECORD_BYTES) {
             bail!(
                 "an event of {} bytes is larger than a stream's record, {MAX_RECORD_BYTES} bytes: remove it from the input",
