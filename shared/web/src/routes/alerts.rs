@@ -47,10 +47,9 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
                 .example("firing"));
         }
     };
-    let from =
-        parameters.take_moment("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
+    let from = parameters.take_time("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
     // The registry compares whole minutes and excludes the last one: the current minute must be included.
-    let to = parameters.take_moment("to", now)?.unwrap_or_else(|| now.plus_millis(MINUTE_MS));
+    let to = parameters.take_time("to", now)?.unwrap_or_else(|| now.plus_millis(MINUTE_MS));
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     parameters.finish("state, from, to, limit")?;
     let filter = AlertFilter { is_open, from: from.minute(), to: to.minute(), limit };

@@ -4,8 +4,9 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
+use event::AlertScope;
 use event::attribution::TenantMaps;
-use pipeline::directory::mappings::{self, Change, Mistake, Packed};
+use pipeline::directory::mappings::{self, CheckedMappings, InvalidMappings, MappingsChange};
 use pipeline::ports::{Clock, Store};
 
 use super::parameters::{Parameters, invalid, read_request};
@@ -46,7 +47,7 @@ pub(crate) async fn patch<S: Store, C: Clock, I: Intake>(
     operator: Operator,
     request: Request,
 ) -> Result<Json<TenantMaps>, Problem> {
-    let change: Change = read_request(request, MAPPINGS_BODY_BYTES, EXAMPLE).await?;
+    let change: MappingsChange = read_request(request, MAPPINGS_BODY_BYTES, EXAMPLE).await?;
     update(&web, &operator, |stored| change.clone().apply(stored)).await
 }
 
@@ -61,23 +62,25 @@ async fn update<S: Store, C: Clock, I: Intake>(
     for attempt in 0..MAX_ATTEMPTS {
         let mut stored = mappings::read(store).await.during(OPERATION)?;
         change(&mut stored.record);
-        let packed = CheckedMappings::new(&stored.record).map_err(refused)?;
+        let checked = CheckedMappings::new(&stored.record).map_err(refused)?;
         if attempt == 0 {
-            web.service.record_audit(&operator.name, "attribution.set", "*").await?;
+            web.service.record_audit(&operator.name, "attribution.set", AlertScope::PLATFORM).await?;
         }
-        if mappings::set(store, packed, stored.version).await.during(OPERATION)? {
+        if mappings::write(store, &checked, stored.version).await.during(OPERATION)? {
             return Ok(Json(stored.record));
         }
     }
     Err(Problem::new(ProblemType::Conflict, "other requests keep changing the mappings; try again"))
 }
 
-fn refused(mistake: Mistake) -> Problem {
-    match mistake {
-        Mistake::Entry(error) => invalid(error.setting(), "cannot be used").allowed(error.to_string()),
-        error @ Mistake::TooMany { .. } => Problem::new(ProblemType::BodyTooLarge, error.to_string()),
-        Mistake::Pack(source) => {
-            Unavailable { operation: "compressing mappings", source: source.into() }.into()
+fn refused(invalid_mappings: InvalidMappings) -> Problem {
+    match invalid_mappings {
+        InvalidMappings::Entry(error) => {
+            invalid(error.setting(), "cannot be used").allowed(error.to_string())
         }
+        error @ InvalidMappings::TooLarge { .. } => {
+            Problem::new(ProblemType::BodyTooLarge, error.to_string())
+        }
+        InvalidMappings::Compress(source) => Unavailable { operation: "compressing mappings", source }.into(),
     }
 }

@@ -31,10 +31,9 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     mut parameters: Parameters,
 ) -> Result<Json<AuditTrail>, Problem> {
     let now = web.service.now();
-    let from =
-        parameters.take_moment("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
+    let from = parameters.take_time("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
     // The end is exclusive, and an entry written in this millisecond must be included.
-    let to = parameters.take_moment("to", now)?.unwrap_or_else(|| now.plus_millis(1));
+    let to = parameters.take_time("to", now)?.unwrap_or_else(|| now.plus_millis(1));
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     parameters.finish("from, to, limit")?;
     let entries = audit::list(&web.service.store, from, to, limit).await.during("reading the audit trail")?;

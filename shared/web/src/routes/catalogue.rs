@@ -5,9 +5,10 @@
 
 use axum::Json;
 use axum::extract::State;
+use cells::query::metrics::Direction;
 use cells::query::{Metric, Scope};
 use detection::Limits;
-use event::TenantId;
+use event::AlertScope;
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -28,15 +29,17 @@ pub(crate) struct Catalogue {
 /// One metric of the catalogue.
 #[derive(Serialize)]
 struct Entry {
-    name: String,
-    label: String,
+    name: &'static str,
+    label: &'static str,
+    /// One sentence about what is counted or measured.
+    description: &'static str,
     unit: &'static str,
     formula: String,
     /// The direction that is better: `higher`, `lower` or `none`.
     direction: &'static str,
     /// `None` unless the metric is a rate; so is `denominator`.
-    numerator: Option<String>,
-    denominator: Option<String>,
+    numerator: Option<&'static str>,
+    denominator: Option<&'static str>,
     limit: Option<Limit>,
 }
 
@@ -56,37 +59,41 @@ pub(crate) async fn catalogue<S: Store, C: Clock, I: Intake>(
 ) -> Result<Json<Catalogue>, Problem> {
     parameters.finish("none")?;
     let (limits, tenant) = match &reader.scope {
-        Scope::All => (web.service.operator_rules().await?.limits_of(TenantId::PLATFORM), None),
+        Scope::All => (web.service.operator_rules().await?.limits_of(AlertScope::PLATFORM), None),
         Scope::Tenant(tenant) => {
             let own = web.service.own_rules(tenant).await?;
             let rules = web.service.rules_with(tenant, &own).await?;
             (rules.limits_of(tenant.as_str()), Some(tenant.to_string()))
         }
     };
-    let metrics = Metric::all().map(|metric| entry(metric, &limits)).collect();
+    let registry = web.service.locale(&reader.scope).await?.metrics;
+    let metrics = registry.iter().map(|metric| entry(metric, &limits)).collect();
     Ok(Json(Catalogue { tenant, metrics }))
 }
 
 fn entry(metric: Metric, limits: &Limits) -> Entry {
     let name = metric.name();
-    let (numerator, denominator) = metric.parts().unzip();
-    let limit = limit(&name, limits);
-    let (unit, direction) = (metric.unit(), metric.direction().name());
-    let (label, formula) = (metric.label(), metric.formula());
-    Entry { name, label, unit, formula, direction, numerator, denominator, limit }
+    let counts = metric.ratio().map(|ratio| (ratio.numerator.name(), ratio.denominator.name()));
+    let (numerator, denominator) = counts.unzip();
+    let limit = limit(metric, limits);
+    let (unit, direction) = (metric.unit().name(), metric.direction().name());
+    let (label, description) = (metric.label(), metric.description());
+    let formula = metric.formula_text();
+    Entry { name, label, description, unit, formula, direction, numerator, denominator, limit }
 }
 
 /// The limit on a metric. A limit above 1 on a rate means that it is switched off.
-fn limit(name: &str, limits: &Limits) -> Option<Limit> {
-    let rate = |limit: Option<f64>| limit.filter(|limit| *limit <= 1.0);
-    let above = |limit: Option<f64>| limit.map(|value| Limit { value, side: "above" });
-    match name {
-        "delivery_rate" => rate(limits.delivery_rate).map(|value| Limit { value, side: "below" }),
-        "bounce_rate" => above(rate(limits.bounce_rate)),
-        "hard_bounce_rate" => above(rate(limits.hard_bounce_rate)),
-        "complaint_rate" => above(rate(limits.complaint_rate)),
-        "delivery_ms_p95" => above(limits.delivery_ms_p95),
-        "queue_depth" => above(limits.queue_depth),
+fn limit(metric: Metric, limits: &Limits) -> Option<Limit> {
+    let value = match metric.name() {
+        "delivery_rate" => limits.delivery_rate,
+        "bounce_rate" => limits.bounce_rate,
+        "hard_bounce_rate" => limits.hard_bounce_rate,
+        "complaint_rate" => limits.complaint_rate,
+        "delivery_ms_p95" => limits.delivery_ms_p95,
+        "queue_depth" => limits.queue_depth,
         _ => None,
-    }
+    };
+    let side = if metric.direction() == Direction::HigherIsBetter { "below" } else { "above" };
+    let value = value.filter(|value| metric.ratio().is_none() || *value <= 1.0)?;
+    Some(Limit { value, side })
 }

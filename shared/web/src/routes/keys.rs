@@ -184,7 +184,7 @@ async fn existing_key<S: Store, C: Clock, I: Intake>(
     path: KeyPath,
 ) -> Result<(TenantId, Credential), Problem> {
     let Path((id, key)) = path.map_err(|_| not_found())?;
-    let id = TenantId::new(&id).map_err(|_| tenants::not_found())?;
+    let id = TenantId::new_or_unassigned(&id).map_err(|_| tenants::not_found())?;
     existing(web, &id).await?;
     let found = web.service.keys_of(&id).await?.into_iter().find(|(credential, _)| credential.id == key);
     found.map(|(credential, _)| (id, credential)).ok_or_else(not_found)

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use cells::query::Scope;
+use cells::query::{Filter, Scope};
 use detection::budget::ThresholdStatus;
 use detection::trend::{LEAST_DAYS, Trend};
 use pipeline::history::trend_and_budget::{self, MAX_WEEKS};
@@ -44,15 +44,16 @@ pub(crate) async fn trends<S: Store, C: Clock, I: Intake>(
     let name = parameters
         .take("metric")?
         .ok_or_else(|| invalid("metric", "is missing").allowed("a metric").example("bounce_rate"))?;
-    let metric = trend_and_budget::metric(&name)?;
+    let service = &web.service;
+    let locale = service.locale(&reader.scope).await?;
+    let metric = trend_and_budget::metric(&name, &locale.metrics)?;
     let weeks = parameters.take_number("weeks", MIN_WEEKS..=MAX_WEEKS)?.unwrap_or(DEFAULT_WEEKS);
     let filters = parameters.take_all("filter");
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    let filter = Filter::from_pairs(&filters, &locale)?;
     parameters.finish("metric, weeks, filter")?;
-    let service = &web.service;
-    let trend = async {
-        let locale = service.locale(&reader.scope).await?;
-        service.look_back().trend(&reader.scope, &locale, metric, weeks, &filters).await.during("a trend")
-    };
+    let trend =
+        async { service.stored_counts().trend(&reader.scope, metric, weeks, filter).await.during("a trend") };
     let trend = web.within_time(trend, "no answer in time; ask for fewer weeks").await?;
     let too_little = || {
         Problem::new(
@@ -70,7 +71,7 @@ pub(crate) async fn budget<S: Store, C: Clock, I: Intake>(
     parameters: Parameters,
 ) -> Result<Json<BudgetReply>, Problem> {
     parameters.finish("none")?;
-    let source = web.service.look_back();
+    let source = web.service.stored_counts();
     let budget = async { source.budget(&reader.scope).await.during("a budget") };
     let lines = web.within_time(budget, "no answer in time; ask again").await?;
     let tenant = match &reader.scope {

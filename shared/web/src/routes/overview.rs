@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use cells::query::{Answer, Locale, Query, QueryError, Row, Scope, Value};
+use cells::query::metrics::{
+    BOUNCE_RATE, COMPLAINT_RATE, COMPLAINTS, DELIVERY_RATE, HARD_BOUNCE_RATE, HARD_BOUNCES, SENDS,
+};
+use cells::query::{Answer, Order, Query, QueryDimension, QueryError, QueryTime, Row, Scope};
 use detection::Severity;
-use event::invariant::broken;
-use event::{Minute, TenantId, Timestamp};
+use event::{AlertScope, Minute, Timestamp};
 use pipeline::alerting::registry::{self, Alert, AlertFilter};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
@@ -18,11 +20,6 @@ use crate::problem::Problem;
 use crate::router::Shared;
 use crate::service::{During as _, Intake};
 
-/// In the order in which [`TenantHealth::of`] reads them.
-const METRICS: &str =
-    "sends,hard_bounces,complaints,delivery_rate,bounce_rate,hard_bounce_rate,complaint_rate";
-/// The most rows that a query gives.
-const MAX_TENANTS: &str = "10000";
 const MAX_ALERTS: usize = 1000;
 const MINUTE_MS: i64 = 60 * 1000;
 
@@ -70,31 +67,36 @@ pub(crate) async fn overview<S: Store, C: Clock, I: Intake>(
     parameters.finish("from, to")?;
     let service = &web.service;
     let now = service.now();
-    let locale = service.locale(&Scope::All).await?;
-    let query = query(from.as_deref(), to.as_deref(), &locale, now)?;
+    let query = query(from.as_deref(), to.as_deref(), now)?;
     let answer = async { service.answer(&query).await.during("a query") };
     let answer = web.within_time(answer, "no answer in time; ask for a shorter range").await?;
     let (from, to) = query.range();
     let filter = open_since(from, now);
     let alerts = registry::list(&service.store, &Scope::All, &filter).await.during("listing alerts")?;
     let open = by_tenant(&alerts);
-    let open_alerts = open.get(TenantId::PLATFORM).map_or(0, |open| open.count);
+    let open_alerts = open.get(AlertScope::PLATFORM).map_or(0, |open| open.count);
     let (from, to) = (from.start().to_string(), to.start().to_string());
     Ok(Json(Overview { from, to, open_alerts, tenants: tenants(&answer, &open) }))
 }
 
-/// Written as a query string, since that is the only way to build a query so far.
-fn query(from: Option<&str>, to: Option<&str>, locale: &Locale, now: Timestamp) -> Result<Query, QueryError> {
-    let pairs = [
-        ("metrics", METRICS),
-        ("from", from.unwrap_or("-24h")),
-        ("to", to.unwrap_or("now")),
-        ("granularity", "total"),
-        ("group_by", "tenant"),
-        ("order_by", "sends:desc"),
-        ("limit", MAX_TENANTS),
-    ];
-    Query::from_pairs(pairs, Scope::All, locale, now)
+fn query(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Result<Query, QueryError> {
+    let from = QueryTime::parse("from", from.unwrap_or("-24h"))?;
+    let to = QueryTime::parse("to", to.unwrap_or("now"))?;
+    Query::builder(Scope::All)
+        .metrics([
+            SENDS,
+            HARD_BOUNCES,
+            COMPLAINTS,
+            DELIVERY_RATE,
+            BOUNCE_RATE,
+            HARD_BOUNCE_RATE,
+            COMPLAINT_RATE,
+        ])
+        .range(from, to)
+        .group_by([QueryDimension::Tenant])
+        .order_by([Order::metric(SENDS)])
+        .limit(Query::MAX_LIMIT)
+        .build(now)
 }
 
 /// Alerts that are open now. The registry excludes the last minute of a range, and the current minute must be included.
@@ -113,47 +115,31 @@ fn by_tenant(alerts: &[Alert]) -> BTreeMap<&str, OpenAlerts> {
 }
 
 fn tenants(answer: &Answer, open: &BTreeMap<&str, OpenAlerts>) -> Vec<TenantHealth> {
-    let mut totals = [0; 3];
-    for row in answer.rows() {
-        for (total, value) in totals.iter_mut().zip(&row.metrics) {
-            *total += count(*value);
-        }
-    }
-    answer.rows().iter().filter_map(|row| TenantHealth::of(row, totals, open)).collect()
+    let total = |metric| answer.rows().map(|row| row.count(metric)).sum::<u64>();
+    let totals = [SENDS, HARD_BOUNCES, COMPLAINTS].map(total);
+    answer.rows().map(|row| TenantHealth::of(row, totals, open)).collect()
 }
 
 impl TenantHealth {
-    fn of(row: &Row, totals: [u64; 3], open: &BTreeMap<&str, OpenAlerts>) -> Option<Self> {
-        let (Some(tenant), [sends, hard_bounces, complaints, delivery, bounce, hard_bounce, complaint]) =
-            (row.group.first(), row.metrics.as_slice())
-        else {
-            broken("a row of the overview lacks a group or a metric of its query");
-            return None;
-        };
+    /// `totals` are the sends, hard bounces and complaints of all tenants together.
+    fn of(row: Row<'_>, totals: [u64; 3], open: &BTreeMap<&str, OpenAlerts>) -> Self {
+        let tenant = row.group(QueryDimension::Tenant);
         let [all_sends, all_hard_bounces, all_complaints] = totals;
         // A tenant without an entry has no open alert.
-        let OpenAlerts { count: open_alerts, worst } = open.get(tenant.as_str()).copied().unwrap_or_default();
-        Some(Self {
-            tenant: tenant.to_string(),
-            sends: count(*sends),
-            delivery_rate: delivery.as_number(),
-            bounce_rate: bounce.as_number(),
-            hard_bounce_rate: hard_bounce.as_number(),
-            complaint_rate: complaint.as_number(),
-            share_of_sends: share(count(*sends), all_sends),
-            share_of_hard_bounces: share(count(*hard_bounces), all_hard_bounces),
-            share_of_complaints: share(count(*complaints), all_complaints),
+        let OpenAlerts { count: open_alerts, worst } = open.get(tenant).copied().unwrap_or_default();
+        Self {
+            tenant: tenant.to_owned(),
+            sends: row.count(SENDS),
+            delivery_rate: row.number(DELIVERY_RATE),
+            bounce_rate: row.number(BOUNCE_RATE),
+            hard_bounce_rate: row.number(HARD_BOUNCE_RATE),
+            complaint_rate: row.number(COMPLAINT_RATE),
+            share_of_sends: share(row.count(SENDS), all_sends),
+            share_of_hard_bounces: share(row.count(HARD_BOUNCES), all_hard_bounces),
+            share_of_complaints: share(row.count(COMPLAINTS), all_complaints),
             open_alerts,
             worst_alert: worst,
-        })
-    }
-}
-
-/// A count that is missing adds nothing to a sum.
-fn count(value: Value) -> u64 {
-    match value {
-        Value::Count(count) => count,
-        Value::Number(_) | Value::Missing => 0,
+        }
     }
 }
 

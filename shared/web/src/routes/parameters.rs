@@ -78,9 +78,9 @@ impl Parameters {
     }
 
     /// Takes a time out, if it is given.
-    pub(crate) fn take_moment(&mut self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    pub(crate) fn take_time(&mut self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
-        Ok(Some(moment(name, &text, now)?))
+        Ok(Some(parse_time(name, &text, now)?))
     }
 
     /// Takes a whole number out, if it is given.

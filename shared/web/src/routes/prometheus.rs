@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use event::Timestamp;
 use pipeline::history::snapshot::Progress;
-use pipeline::history::reconciliation;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 

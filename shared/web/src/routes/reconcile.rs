@@ -19,8 +19,8 @@ pub(crate) async fn reconcile<S: Store, C: Clock, I: Intake>(
     let now = web.service.now();
     let missing =
         || invalid("from", "is missing").allowed("RFC 3339, now, or a time ago such as -7d").example("-7d");
-    let from = parameters.take_moment("from", now)?.ok_or_else(missing)?;
-    let to = parameters.take_moment("to", now)?.unwrap_or(now);
+    let from = parameters.take_time("from", now)?.ok_or_else(missing)?;
+    let to = parameters.take_time("to", now)?.unwrap_or(now);
     parameters.finish("from, to")?;
     if from >= to {
         return Err(invalid("to", "is not after from").allowed("a time after from").example("now"));

@@ -5,9 +5,9 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use cells::query::{QueryError, Scope, moment};
+use cells::query::{QueryError, Scope, parse_time};
 use detection::{Change, Limits, Rules};
-use event::{Minute, Timestamp};
+use event::{AlertScope, Minute, Timestamp};
 use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
         Scope::All => {
             let rules: Rules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             check(rules.mistake())?;
-            web.service.record_audit(&reader.name, "rules.set", "*").await?;
+            web.service.record_audit(&reader.name, "rules.set", AlertScope::PLATFORM).await?;
             rules::write_operator(store, &rules).await.during(OPERATION)?;
         }
         Scope::Tenant(tenant) => {
@@ -135,7 +135,7 @@ impl Backtest {
     /// The range, in whole buckets.
     fn range(&self, now: Timestamp) -> Result<(Minute, Minute), Problem> {
         let bucket_at = |name: &str, text: &str| -> Result<Minute, QueryError> {
-            let Minute(minute) = moment(name, text, now)?.minute();
+            let Minute(minute) = parse_time(name, text, now)?.minute();
             Ok(Minute(minute / BUCKET_MINUTES * BUCKET_MINUTES))
         };
         let from = bucket_at("from", &self.from)?;

@@ -9,8 +9,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use cells::query::{Locale, time_zone};
 use event::TenantId;
-use pipeline::directory::{queue_url::QueueUrl, tenants::MAX_QUEUES};
 use pipeline::directory::erasure;
+use pipeline::directory::{queue_url::QueueUrl, tenants::MAX_QUEUES};
 use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -74,7 +74,7 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     mut parameters: Parameters,
 ) -> Result<Json<TenantPage>, Problem> {
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(MAX_LIMIT);
-    let after = parameters.take("cursor")?.map(|cursor| TenantId::new(&cursor)).transpose();
+    let after = parameters.take("cursor")?.map(|cursor| TenantId::from_stored(&cursor)).transpose();
     let after =
         after.map_err(|_| invalid("cursor", "is not valid").allowed("next_cursor of the page before"))?;
     parameters.finish("limit, cursor")?;
@@ -225,7 +225,7 @@ pub(super) async fn existing<S: Store, C: Clock, I: Intake>(
 /// The id in the path. Reserved names are accepted: tenants of such a name, from before names were reserved, can be read and erased.
 pub(super) fn tenant_id(id: Result<Path<String>, PathRejection>) -> Result<TenantId, Problem> {
     let Path(id) = id.map_err(|_| not_found())?;
-    TenantId::new(&id).map_err(|_| not_found())
+    TenantId::new_or_unassigned(&id).map_err(|_| not_found())
 }
 
 pub(super) fn not_found() -> Problem {

@@ -46,7 +46,8 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
                 | CredentialError::Unknown
                 | CredentialError::Expired(_)
                 | CredentialError::Revoked(_)
-                | CredentialError::Conflict,
+                | CredentialError::Conflict
+                | CredentialError::Tenant(_),
             ) => return Ok(None),
             Err(error @ CredentialError::Read(_)) => return Err(error).during("checking a key"),
         };

@@ -7,13 +7,10 @@ use std::error::Error;
 
 use cells::query::QueryError;
 use pipeline::alerting::detection_run::DetectionError;
-use pipeline::alerting::registry::AlertsError;
-use pipeline::directory::audit::AuditError;
+use pipeline::alerting::registry::RegistryError;
 use pipeline::directory::api_keys::CredentialError;
 use pipeline::directory::erasure::EraseError;
 use pipeline::directory::mappings::MappingsError;
-use pipeline::directory::rules::RulesError;
-use pipeline::directory::tenants::DetailsError;
 use pipeline::history::answering::AnswerError;
 use pipeline::history::snapshot::SnapshotError;
 use pipeline::ports::StoreError;
@@ -70,9 +67,6 @@ impl<T, E: StepError> During<T> for Result<T, E> {
 impl StepError for StoreError {}
 impl StepError for ReadError {}
 impl StepError for SnapshotError {}
-impl StepError for DetailsError {}
-impl StepError for AuditError {}
-impl StepError for RulesError {}
 impl StepError for MappingsError {}
 impl StepError for EraseError {}
 impl StepError for getrandom::Error {}
@@ -92,7 +86,7 @@ impl StepError for AnswerError {
 impl StepError for DetectionError {
     fn refusal(self, operation: &'static str) -> Refusal {
         match self {
-            Self::Answer(error) => error.refusal(operation),
+            Self::Counts(error) => error.refusal(operation),
             error => Unavailable { operation, source: Box::new(error) }.into(),
         }
     }
@@ -107,7 +101,7 @@ impl StepError for CredentialError {
     }
 }
 
-impl StepError for AlertsError {
+impl StepError for RegistryError {
     fn refusal(self, operation: &'static str) -> Refusal {
         match self {
             Self::Conflict(_) => Refusal::Conflict { operation },
@@ -119,7 +113,7 @@ impl StepError for AlertsError {
 #[cfg(test)]
 mod tests {
     use cells::query::QueryErrorKind;
-    use pipeline::ports::Key;
+    use pipeline::ports::{Key, StoreErrorKind};
 
     use super::*;
 
@@ -134,13 +128,13 @@ mod tests {
     }
 
     fn store_error() -> StoreError {
-        StoreError { operation: "get", place: "keys".to_owned(), source: "disk broke".into() }
+        StoreError::new(StoreErrorKind::Unavailable, "get", "keys", "disk broke")
     }
 
     #[test]
     fn a_query_error_reaches_the_client_however_deep_it_lies() {
         let answer = AnswerError::Query(query_error()).refusal("a query");
-        let detection = DetectionError::Answer(AnswerError::Query(query_error())).refusal("a back-test");
+        let detection = DetectionError::Counts(AnswerError::Query(query_error())).refusal("a back-test");
         for refusal in [answer, detection] {
             assert!(matches!(&refusal, Refusal::Query(error) if *error == query_error()), "{refusal:?}");
         }
@@ -149,7 +143,7 @@ mod tests {
     #[test]
     fn a_lost_race_is_a_conflict_and_names_the_operation() {
         let key = Key { partition: "p".to_owned(), sort: "s".to_owned() };
-        let alert = AlertsError::Conflict(key).refusal("acknowledging an alert");
+        let alert = RegistryError::Conflict(key).refusal("acknowledging an alert");
         let credential = CredentialError::Conflict.refusal("revoking a key");
         for (refusal, operation) in [(alert, "acknowledging an alert"), (credential, "revoking a key")] {
             assert!(matches!(refusal, Refusal::Conflict { operation: named } if named == operation));
@@ -163,7 +157,7 @@ mod tests {
             AnswerError::from(ReadError::from(store_error())).refusal("listing keys"),
             DetectionError::from(store_error()).refusal("listing keys"),
             CredentialError::from(ReadError::from(store_error())).refusal("listing keys"),
-            AlertsError::from(store_error()).refusal("listing keys"),
+            RegistryError::from(store_error()).refusal("listing keys"),
         ];
         for refusal in failures {
             assert_eq!(refusal.to_string(), "listing keys failed");

@@ -1,16 +1,17 @@
 //! Answers over stored numbers: queries, the values of a dimension, trends and budgets.
 
-use cells::query::{Answer, Locale, Query, Scope};
+use cells::query::metrics::SENDS;
+use cells::query::{Answer, Order, Query, QueryTime, Scope};
 use event::attribution::Dimension;
 use pipeline::history::answering::{self, AnswerError};
 use pipeline::history::trend_and_budget::StoredCounts;
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
-use super::{During as _, Refusal, Service};
+use super::{During as _, Refusal, Service, ServiceSettings};
 
 /// How far back the values of a dimension are searched for.
-const VALUES_FROM: &str = "-30d";
+const VALUES_DAYS: u32 = 30;
 
 /// Values of one dimension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,10 +30,9 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     }
 
     /// The numbers that trends and budgets are computed from, as of now.
-    pub(crate) fn look_back(&self) -> Source<'_, S> {
-        let settings = &self.settings;
-        let (history, threads) = (&settings.history, settings.threads);
-        Source { store: &self.store, history, now: self.now(), threads }
+    pub(crate) fn stored_counts(&self) -> StoredCounts<'_, S> {
+        let ServiceSettings { history, threads, .. } = &self.settings;
+        StoredCounts { store: &self.store, settings: history, now: self.now(), threads: *threads }
     }
 
     /// The values of a dimension that were seen in the last 30 days and begin with `prefix`: at most `limit`.
@@ -47,10 +47,9 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let answer = self.answer(&query).await.during("listing values")?;
         let mut values: Vec<String> = answer
             .rows()
-            .iter()
-            .filter_map(|row| row.group.first())
+            .map(|row| row.group(dimension))
             .filter(|value| value.starts_with(prefix))
-            .map(ToString::to_string)
+            .map(str::to_owned)
             .collect();
         values.sort();
         let truncated = values.len() > limit || answer.next_cursor().is_some();
@@ -58,17 +57,12 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         Ok(DimensionValues { values, truncated })
     }
 
-    /// Groups sends by the dimension. Written as a query string, since that is the only way to build a query so far.
     fn values_query(&self, scope: &Scope, dimension: Dimension) -> Result<Query, Refusal> {
-        let order = format!("{}:asc", dimension.name());
-        let pairs = [
-            ("metrics", "sends"),
-            ("from", VALUES_FROM),
-            ("to", "now"),
-            ("granularity", "total"),
-            ("group_by", dimension.name()),
-            ("order_by", &order),
-        ];
-        Ok(Query::from_pairs(pairs, scope.clone(), &Locale::default(), self.now())?)
+        let query = Query::builder(scope.clone())
+            .metrics([SENDS])
+            .range(QueryTime::days_ago(VALUES_DAYS), QueryTime::Now)
+            .group_by([dimension])
+            .order_by([Order::group(dimension)]);
+        Ok(query.build(self.now())?)
     }
 }

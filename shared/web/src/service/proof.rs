@@ -1,10 +1,11 @@
 //! The proof of counting over a range of hours: what was read against what is counted.
 
 use cells::query::Scope;
-use event::{Hour, TenantId, Timestamp};
+use event::{TenantId, Timestamp};
 use pipeline::directory::tenants;
-use pipeline::history::snapshot::{Progress, SnapshotError};
 use pipeline::history::reconciliation;
+use pipeline::history::snapshot::{Progress, SnapshotError};
+use pipeline::ledger::reconcile;
 use pipeline::ports::Store;
 use pipeline::stored::ReadError;
 use serde::{Serialize, Serializer};
@@ -44,7 +45,7 @@ pub async fn proof<S: Store>(
     to: Timestamp,
 ) -> Result<Reconciliation, SnapshotError> {
     let first = from.minute().hour();
-    let end = Hour(to.plus_millis(-1).minute().hour().0.saturating_add(1)).max(first);
+    let end = to.plus_millis(-1).minute().hour().plus(1).max(first);
     let tenants: Vec<TenantId> = match scope {
         Scope::Tenant(tenant) => vec![tenant.clone()],
         Scope::All => tenants::list(store).await.map_err(ReadError::from)?,

@@ -2,7 +2,7 @@
 
 use detection::{Change, Detector, Rules};
 use event::{Minute, TenantId};
-use pipeline::alerting::detection_run;
+use pipeline::alerting::detection_run::Backtest;
 use pipeline::alerting::detection_run::counts::Width;
 use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
@@ -37,9 +37,16 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let width = Width::FiveMinutes;
         let mut detector = Detector::new(width.minutes(), rules);
         let tenants = [tenant.clone()];
-        let (history, now) = (&self.settings.history, self.now());
-        detection_run::backtest(&self.store, history, &tenants, range, width, &mut detector, now)
-            .await
-            .during("a back-test")
+        let (from, to) = range;
+        let backtest = Backtest {
+            store: &self.store,
+            history: &self.settings.history,
+            tenants: &tenants,
+            from,
+            to,
+            width,
+            now: self.now(),
+        };
+        backtest.run(&mut detector).await.during("a back-test")
     }
 }

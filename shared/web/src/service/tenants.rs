@@ -34,8 +34,8 @@ impl Tenant {
         Self::from_settings(id, TenantSettings::default())
     }
 
-    fn from_settings(id: &TenantId, settings: Details) -> Self {
-        let Details { name, suspended, timezone, tag_names, queues, added_at: _ } = settings;
+    fn from_settings(id: &TenantId, settings: TenantSettings) -> Self {
+        let TenantSettings { name, suspended, timezone, tag_names, queues, added_at: _ } = settings;
         Self {
             id: id.to_string(),
             name: name.unwrap_or_else(|| id.to_string()),
@@ -49,7 +49,7 @@ impl Tenant {
 
 impl<S: Store, C: Clock, I> Service<S, C, I> {
     /// What operators set for a tenant; the defaults if nothing is set.
-    pub(super) async fn tenant_settings(&self, tenant: &TenantId) -> Result<Details, Refusal> {
+    pub(super) async fn tenant_settings(&self, tenant: &TenantId) -> Result<TenantSettings, Refusal> {
         let settings = tenants::settings(&self.store, std::slice::from_ref(tenant)).await;
         Ok(settings.during("reading a tenant")?.into_iter().next().unwrap_or_default())
     }
@@ -92,7 +92,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let Tenant { id: _, name, suspended, timezone, tag_names, queues } = tenant;
         // A name that equals the id is the default and is not stored.
         let name = Some(name).filter(|name| name != id.as_str());
-        let settings = Details { name, suspended, timezone, tag_names, queues, added_at };
+        let settings = TenantSettings { name, suspended, timezone, tag_names, queues, added_at };
         tenants::save_settings(&self.store, id, &settings).await.during("saving a tenant")
     }
 }

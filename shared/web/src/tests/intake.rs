@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Bytes;
 use event::{HashKey, SequenceNumber, ShardId, Timestamp};
 use pipeline::ledger::accumulate::EventAccumulator;
-use pipeline::ledger::aggregate::{self, Attempt, Batch, Record};
-use pipeline::ledger::deduplication::Memory;
+use pipeline::ledger::aggregate::{Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache};
 use pipeline::ports::Clock;
 use pipeline::testing::counting::BitFlipSeal;
 
@@ -54,8 +53,8 @@ pub(super) struct TestIntake {
 }
 
 struct Counting {
-    fold: EventAccumulator<Turned>,
-    memory: Memory,
+    accumulator: EventAccumulator<BitFlipSeal>,
+    cache: ShardCache,
     next: u64,
 }
 
@@ -63,8 +62,8 @@ impl TestIntake {
     /// Counts into a shard of its own. The deployment declares the tag `brand`.
     pub(super) fn new(store: Arc<TestStore>, clock: TestClock, shard: &str, mode: Mode) -> Self {
         let attribution = serde_json::from_str(r#"{"tags":["brand"]}"#).unwrap();
-        let fold = EventAccumulator::new(attribution, HashKey::new([7; 16]), Turned);
-        let counting = Counting { fold, memory: Memory::default(), next: 1 };
+        let accumulator = EventAccumulator::new(attribution, HashKey::new([7; 16]), BitFlipSeal);
+        let counting = Counting { accumulator, cache: ShardCache::default(), next: 1 };
         Self {
             store,
             clock,
@@ -93,18 +92,23 @@ impl Intake for TestIntake {
         }
         let mut counting = self.counting.lock().await;
         let now = self.clock.now();
-        let Counting { fold, memory, next } = &mut *counting;
+        let Counting { accumulator, cache, next } = &mut *counting;
         let numbered = (*next..).zip(&payloads);
         let records = numbered
             .map(|(number, data)| Record { sequence: SequenceNumber::from(number), arrived_at: now, data })
             .collect();
         let batch = Batch { shard: &self.shard, records };
         let attempt = Attempt { id: *next, deadline: now.plus_millis(60_000) };
-        let settings = aggregate::CommitSettings::default();
-        let committed =
-            aggregate::aggregate(&*self.store, &self.clock, &settings, fold, memory, &batch, attempt)
-                .await
-                .map_err(|error| Unavailable { operation: "counting", source: error.into() })?;
+        let aggregation = Aggregation {
+            store: &*self.store,
+            clock: &self.clock,
+            settings: CommitSettings::default(),
+            attempt,
+        };
+        let committed = aggregation
+            .handle(accumulator, cache, &batch)
+            .await
+            .map_err(|error| Unavailable { operation: "counting", source: error.into() })?;
         *next += payloads.len() as u64;
         self.accepted.lock().unwrap().extend(payloads);
         Ok(Ingested {

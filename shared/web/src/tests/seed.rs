@@ -102,9 +102,15 @@ async fn detect(store: &Arc<TestStore>, clock: &TestClock) {
     }
 
     let settings = detection_run::DetectionSettings::default();
-    let attempt = attempt(1);
-    let mut memory = detection_run::DetectionCache::default();
-    detection_run::run(store, clock, &NoChannel, &(), &settings, &mut memory, attempt).await.unwrap();
+    let run = detection_run::DetectionRun {
+        store,
+        clock,
+        notifier: &NoChannel,
+        readers: &(),
+        settings: &settings,
+        attempt: attempt(1),
+    };
+    run.run(&mut detection_run::DetectionCache::default()).await.unwrap();
 }
 
 async fn compact(store: &Arc<TestStore>, clock: &TestClock) {
@@ -124,9 +130,9 @@ fn attempt(id: u64) -> Attempt {
 /// Tenants and keys; the id of the spare key.
 async fn directory(store: &TestStore) -> String {
     let [acme, initech] = ["acme", "initech"].map(|id| TenantId::new(id).unwrap());
-    let settings = Details { name: Some("Acme".to_owned()), ..TenantSettings::default() };
+    let settings = TenantSettings { name: Some("Acme".to_owned()), ..TenantSettings::default() };
     tenants::save_settings(store, &acme, &settings).await.unwrap();
-    let suspended = Details { suspended: true, ..TenantSettings::default() };
+    let suspended = TenantSettings { suspended: true, ..TenantSettings::default() };
     tenants::save_settings(store, &initech, &suspended).await.unwrap();
     let add = async |number: u8, name: &str, grant: Grant| {
         let key = ApiKey::from_random([number; 32]);

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
-use pipeline::layout;
 use pipeline::memory::MemoryStore;
-use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
+use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +54,7 @@ impl TestStore {
     /// What requests may change: every item, except the times when keys were used.
     pub(super) async fn state(&self) -> Vec<Item> {
         let mut items = self.items().await;
-        items.retain(|item| item.key.partition != layout::KEY_USES);
+        items.retain(|item| item.key.partition != "api-key-uses");
         items
     }
 
@@ -70,8 +69,11 @@ impl TestStore {
             Condition::Failing => true,
             Condition::RefusingWrites(refused) => is_write && refused == partition,
         };
-        let source = "disk /dev/secret broke".into();
-        if fails { Err(StoreError { operation, place: partition.to_owned(), source }) } else { Ok(()) }
+        if fails {
+            let reason = "disk /dev/secret broke";
+            return Err(StoreError::new(StoreErrorKind::Unavailable, operation, partition, reason));
+        }
+        Ok(())
     }
 }
 
