@@ -1,7 +1,7 @@
 //! One invocation: the records of each shard go through the commit protocol, one shard after the other.
 //!
-//! An execution environment sees few shards, usually one. It keeps the deduplication windows of those it saw last; the window of any
-//! other shard is read again from its receipts, so dropping one costs reads and nothing else.
+//! An execution environment sees few shards, usually one. It keeps the caches of those it saw last; that of any other shard is
+//! read again from the store, so dropping one costs reads and nothing else.
 
 use adapters::randomness::{NoRandomness, random};
 use adapters::seal::SecretSeal;
@@ -10,16 +10,15 @@ use event::attribution::Attribution;
 use event::{ShardId, Timestamp};
 use pipeline::directory::mappings::{CurrentAttribution, MappingsError};
 use pipeline::ledger::accumulate::EventAccumulator;
-use pipeline::ledger::aggregate::{self, AggregateError, Attempt, Batch, Settings};
+use pipeline::ledger::aggregate::{AggregateError, Aggregation, Attempt, Batch, CommitSettings, ShardCache};
 use pipeline::ledger::checkpoint::Totals;
-use pipeline::ledger::deduplication;
 use pipeline::ports::{Clock, Sink, Store};
 
 use crate::export::Exporter;
 use crate::records::{InvalidInvocation, Records};
 
-/// Number of deduplication windows that are kept, 13 MB each.
-const MAX_WINDOWS: usize = 3;
+/// Number of shard caches that are kept. The deduplication window of each takes 13 MB.
+const MAX_CACHES: usize = 3;
 /// Time reserved before the deadline for returning the result, in milliseconds.
 const RESERVE_MS: i64 = 1000;
 
@@ -27,10 +26,10 @@ const RESERVE_MS: i64 = 1000;
 pub struct Handler<S, C, K> {
     store: S,
     clock: C,
-    fold: EventAccumulator<SecretSeal>,
+    accumulator: EventAccumulator<SecretSeal>,
     attribution: CurrentAttribution,
-    /// Deduplication windows; that of the shard seen last comes last.
-    windows: Vec<(ShardId, deduplication::Memory)>,
+    /// Caches of shards; that of the shard seen last comes last.
+    caches: Vec<(ShardId, ShardCache)>,
     /// The time-series store, if one is configured.
     exporter: Option<Exporter<K>>,
 }
@@ -61,8 +60,9 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
         secrets: &Secrets,
         exporter: Option<Exporter<K>>,
     ) -> Self {
-        let fold = EventAccumulator::new(attribution.clone(), secrets.hash_key(), secrets.seal());
-        Self { store, clock, fold, following: CurrentAttribution::new(attribution), windows: Vec::new(), exporter }
+        let accumulator = EventAccumulator::new(attribution.clone(), secrets.hash_key(), secrets.seal());
+        let attribution = CurrentAttribution::new(attribution);
+        Self { store, clock, accumulator, attribution, caches: Vec::new(), exporter }
     }
 
     /// Counts the records of an invocation. Returns their totals when all of them are committed.
@@ -71,19 +71,20 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
     /// The first shard that could not be committed. Shards before it stay committed; the next delivery recognises them.
     pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
         let records = Records::read(payload, self.clock.now())?;
-        self.following.lead(&mut self.fold, &self.store, self.clock.now()).await?;
+        if let Some(changed) = self.attribution.refresh(&self.store, self.clock.now()).await? {
+            self.accumulator.set_attribution(changed);
+        }
         let mut sum = Totals::default();
         let deadline = deadline.plus_millis(-RESERVE_MS);
         for (shard, records) in records.shards() {
-            let mut window = self.take_window(shard);
+            let mut cache = self.take_cache(shard);
             let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
             let batch = Batch { shard, records };
-            let (settings, fold) = (Settings::default(), &mut self.fold);
-            let counted =
-                aggregate::aggregate(&self.store, &self.clock, &settings, fold, &mut window, &batch, attempt);
-            // The window of a failed attempt is dropped, as it may hold events that were not committed.
-            let committed = counted.await?;
-            self.windows.push((shard.clone(), window));
+            let settings = CommitSettings::default();
+            let aggregation = Aggregation { store: &self.store, clock: &self.clock, settings, attempt };
+            // The cache of a failed attempt is dropped, as it may be ahead of what is committed.
+            let committed = aggregation.handle(&mut self.accumulator, &mut cache, &batch).await?;
+            self.caches.push((shard.clone(), cache));
             sum.add(&committed.totals);
             let Totals { records, events, aggregated, duplicates, late, quarantined, conflicts, ignored } =
                 committed.totals;
@@ -98,15 +99,15 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
         Ok(sum)
     }
 
-    /// Takes out the window of a shard. Drops the window that was used longest ago if there are too many.
-    fn take_window(&mut self, shard: &ShardId) -> deduplication::Memory {
-        let index = self.windows.iter().position(|(other, _)| other == shard);
-        let window = index.map(|index| self.windows.remove(index).1);
-        if self.windows.len() >= MAX_WINDOWS {
-            self.windows.remove(0);
+    /// Takes out the cache of a shard. Drops the cache that was used longest ago if there are too many.
+    fn take_cache(&mut self, shard: &ShardId) -> ShardCache {
+        let index = self.caches.iter().position(|(other, _)| other == shard);
+        let cache = index.map(|index| self.caches.remove(index).1);
+        if self.caches.len() >= MAX_CACHES {
+            self.caches.remove(0);
         }
-        // An empty window is filled from the receipts of the shard.
-        window.unwrap_or_default()
+        // An empty cache is filled from the store.
+        cache.unwrap_or_default()
     }
 }
 
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deduplication_windows_are_bounded() {
+    async fn shard_caches_are_bounded() {
         let mut handler = handler();
         for shard in 0..10 {
             let payload = format!(
@@ -171,7 +172,7 @@ mod tests {
             let totals = handler.handle(&payload, in_a_minute()).await.unwrap();
             assert_eq!(totals.quarantined, 1);
         }
-        assert_eq!(handler.windows.len(), MAX_WINDOWS);
+        assert_eq!(handler.caches.len(), MAX_CACHES);
     }
 
     /// A sink whose points the test can see, and that may be down or hang.

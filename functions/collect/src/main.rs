@@ -1,14 +1,14 @@
-//! The function `collect`: reads the counts of a share of the tenants for the function `detect`, which evaluates them. Deployed where one
+//! The function `collect`: reads the counts of a group of tenants for the function `detect`, which evaluates them. Deployed where one
 //! invocation cannot read the counts of all tenants within a minute.
 //!
-//! Environment: `TABLE_NAME`. The function only reads. If it fails, `detect` reads the share itself, so an error costs time and no alert.
+//! Environment: `TABLE_NAME`. The function only reads. If it fails, `detect` reads the group itself, so an error costs time and no alert.
 
 use adapters::aws::dynamodb::DynamoStore;
 use adapters::environment::Environment;
 use adapters::system_clock::SystemClock;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use pipeline::alerting::detection_run::tenant_groups::{self, GroupCounts, GroupRequest};
-use pipeline::history::compaction;
+use pipeline::history::compaction::CompactionSettings;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -17,11 +17,11 @@ async fn main() -> Result<(), Error> {
     let table = environment.required("TABLE_NAME");
     let table = environment.finish(table)?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
-    let history = compaction::CompactionSettings::default();
-    let handle = async |event: LambdaEvent<Share>| -> Result<Part, Error> {
-        let part = shares::answer(&store, &SystemClock, &history, &event.payload).await?;
-        tracing::info!(share = ?event.payload, bytes = part.size(), "share read");
-        Ok(part)
+    let history = CompactionSettings::default();
+    let handle = async |event: LambdaEvent<GroupRequest>| -> Result<GroupCounts, Error> {
+        let counts = tenant_groups::answer(&store, &SystemClock, &history, &event.payload).await?;
+        tracing::info!(group = ?event.payload, bytes = counts.size(), "group read");
+        Ok(counts)
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use event::{ShardId, Timestamp};
+use futures::stream::{self, StreamExt as _};
 use pipeline::export::{self, ExportError};
 use pipeline::ledger::checkpoint;
-use pipeline::parallel;
 use pipeline::ports::{Clock, Sink, Store};
 
 /// Shards that are exported in parallel. Each needs some megabytes and some connections.
@@ -49,11 +49,12 @@ async fn export_shards<S: Store, K: Sink, C: Clock>(
     clock: &C,
     deadline: Timestamp,
 ) -> Result<(), ExportError> {
-    let cursors = checkpoint::read_all(store).await?;
-    let shards: Vec<ShardId> = cursors.into_iter().map(|(shard, _)| shard).collect();
+    let checkpoints = checkpoint::read_all(store).await?;
+    let shards: Vec<ShardId> = checkpoints.into_iter().map(|(shard, _)| shard).collect();
     for shards in shards.chunks(PARALLEL_SHARDS) {
         let calls = shards.iter().map(|shard| export::catch_up(store, sink, shard, clock, deadline));
-        for (shard, exported) in shards.iter().zip(parallel::all(calls).await) {
+        let results: Vec<_> = stream::iter(calls).buffered(PARALLEL_SHARDS).collect().await;
+        for (shard, exported) in shards.iter().zip(results) {
             // The first failure ends the export: a store that fails for one shard would fail for the others as well.
             exported?.log(sink.name(), shard);
         }

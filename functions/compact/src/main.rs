@@ -62,7 +62,8 @@ async fn compact<S: Store, C: Clock>(store: &S, clock: &C, deadline: Timestamp) 
         id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
         Attempt { id, deadline }
     };
-    let report = schedule::compact_due::<Block, _, _>(store, clock, &Settings::default(), attempt).await?;
+    let report =
+        schedule::compact_due::<Block, _, _>(store, clock, &CompactionSettings::default(), attempt).await?;
     let failed = report.failed.len();
     for (tenant, error) in report.failed {
         let error = format!("{:#}", anyhow::Error::from(error));

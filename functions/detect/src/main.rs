@@ -2,7 +2,7 @@
 //! Before that, it puts the depths of the queues that tenants name onto the stream.
 //!
 //! Environment: `TABLE_NAME`, `ALERT_TOPIC_ARN`, `STREAM_NAME`; `DASHBOARD_URL`, the base URL of links in alerts; `COLLECT_FUNCTION` and
-//! `COLLECT_SHARES` where the counts are read by other functions, one share each.
+//! `COLLECT_SHARES`, the number of groups of tenants, where the counts of each group are read by another function.
 //!
 //! An error means that a change was not published or a minute not evaluated; the next run continues there. A queue that cannot be read
 //! is a warning, and so is a learned state that could not be stored; `unsaved` in the log says how many minutes it is behind.
@@ -21,7 +21,9 @@ use detection::{Change, SCHEMA};
 use event::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use pipeline::alerting::detection_run::tenant_groups::MAX_GROUPS;
-use pipeline::alerting::detection_run::{self, DetectionCache, Notifier, NotifyError};
+use pipeline::alerting::detection_run::{
+    DetectionCache, DetectionRun, DetectionSettings, Notifier, NotifyError, RunReport,
+};
 use pipeline::alerting::queue_depth::{self, QueueDepths};
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::ports::Clock as _;
@@ -36,7 +38,7 @@ struct Config {
     topic: String,
     stream: String,
     dashboard: Option<String>,
-    /// The function that reads counts, and the number of shares.
+    /// The function that reads counts, and the number of groups of tenants.
     collect: Option<(String, u32)>,
 }
 
@@ -55,11 +57,11 @@ impl Config {
 
     fn collectors(environment: &mut Environment) -> Option<(String, u32)> {
         match (environment.optional("COLLECT_FUNCTION"), environment.optional("COLLECT_SHARES")) {
-            (Some(function), Some(shares)) => {
-                if !(2..=MAX_GROUPS).contains(&shares) {
+            (Some(function), Some(groups)) => {
+                if !(2..=MAX_GROUPS).contains(&groups) {
                     environment.mistake(format_args!("COLLECT_SHARES: use a number from 2 to {MAX_GROUPS}"));
                 }
-                Some((function, shares))
+                Some((function, groups))
             }
             (None, None) => None,
             // Without its counterpart a variable would be ignored, and one invocation would read the counts of all tenants.
@@ -124,10 +126,10 @@ async fn main() -> Result<(), Error> {
     let aws = adapters::aws::config().await;
     let (store, topic) = (DynamoStore::new(&aws, table), AlertTopic(Topic::new(&aws, topic)));
     let (queues, stream) = (Sqs::new(&aws), Stream::new(&aws, stream));
-    let readers = collect.map(|(function, shares)| Collectors::new(&aws, function, shares));
-    let settings = detection_run::DetectionSettings { dashboard, ..detection_run::DetectionSettings::default() };
+    let readers = collect.map(|(function, groups)| Collectors::new(&aws, function, groups));
+    let settings = DetectionSettings { dashboard, ..DetectionSettings::default() };
     // Never contended: Lambda runs one invocation at a time in an execution environment.
-    let memory = tokio::sync::Mutex::new(Memory::default());
+    let cache = tokio::sync::Mutex::new(DetectionCache::default());
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
         let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
         let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
@@ -139,10 +141,16 @@ async fn main() -> Result<(), Error> {
             }
             Err(_) => tracing::warn!("queue depths were not read in time; the next run tries again"),
         }
-        let mut memory = memory.lock().await;
-        let run = detection_run::run(&store, &SystemClock, &topic, &readers, &settings, &mut memory, attempt);
-        let detection_run::RunReport { minutes, tenants, told: notified, behind, unsaved } =
-            Box::pin(run).await?;
+        let mut cache = cache.lock().await;
+        let run = DetectionRun {
+            store: &store,
+            clock: &SystemClock,
+            notifier: &topic,
+            readers: &readers,
+            settings: &settings,
+            attempt,
+        };
+        let RunReport { minutes, tenants, notified, behind, unsaved } = Box::pin(run.run(&mut cache)).await?;
         tracing::info!(minutes, tenants, notified, behind, unsaved, "evaluated");
         Ok(json!({
             "minutes": minutes, "tenants": tenants, "notified": notified, "behind": behind, "unsaved": unsaved,

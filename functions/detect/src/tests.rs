@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use detection::{Override, Rules};
 use event::{ShardId, TenantId};
-use pipeline::alerting::detection_run::tenant_groups::{self, GroupCounts, GroupReadError, GroupReaders, GroupRequest};
+use pipeline::alerting::detection_run::tenant_groups::{
+    self, GroupCounts, GroupReadError, GroupReaders, GroupRequest,
+};
+use pipeline::alerting::detection_run::{DetectionError, MAX_PENDING};
 use pipeline::alerting::registry::{self, AlertFilter};
 use pipeline::directory::rules::{self, TenantRules};
 use pipeline::memory::MemoryStore;
-use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
+use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 use pipeline::testing::counting::{self, FixedClock};
 
 use super::*;
@@ -70,7 +73,7 @@ impl CrashingStore {
     }
 
     fn crash() -> StoreError {
-        StoreError { operation: "call", place: String::new(), source: "killed".into() }
+        StoreError::new(StoreErrorKind::Unavailable, "call", "", "killed")
     }
 }
 
@@ -156,54 +159,48 @@ async fn count_at(store: &MemoryStore, number: u64, events: &[String], now: Time
 async fn run<S: Store>(
     store: &S,
     channel: &RecordingChannel,
-    memory: &mut Memory,
+    cache: &mut DetectionCache,
     at: i64,
-) -> Result<detection_run::RunReport, detection_run::DetectionError> {
-    run_with(store, &(), channel, memory, at).await
+) -> Result<RunReport, DetectionError> {
+    run_with(store, &(), channel, cache, at).await
 }
 
-async fn run_with<S: Store, R: Readers>(
+async fn run_with<S: Store, R: GroupReaders>(
     store: &S,
     readers: &R,
     channel: &RecordingChannel,
-    memory: &mut Memory,
+    cache: &mut DetectionCache,
     at: i64,
-) -> Result<detection_run::RunReport, detection_run::DetectionError> {
+) -> Result<RunReport, DetectionError> {
     let now = minutes(at);
     let id = u64::try_from(at).unwrap() + 1;
     let attempt = Attempt { id, deadline: now.plus_millis(50_000) };
-    detection_run::run(
-        store,
-        &FixedClock(now),
-        channel,
-        readers,
-        &detection_run::DetectionSettings::default(),
-        memory,
-        attempt,
-    )
-    .await
+    let (clock, settings) = (FixedClock(now), DetectionSettings::default());
+    let run = DetectionRun { store, clock: &clock, notifier: channel, readers, settings: &settings, attempt };
+    run.run(cache).await
 }
 
-/// Functions that each read a share of the counts. One of them fails, and one answers only half of its share.
+/// Functions that each read the counts of a group of tenants. One of them fails, and one answers only half of the minutes.
 struct Collectors<'a> {
     store: &'a MemoryStore,
     calls: AtomicUsize,
 }
 
 impl GroupReaders for Collectors<'_> {
-    fn shares(&self) -> u32 {
+    fn groups(&self) -> u32 {
         4
     }
 
-    async fn ask(&self, share: Share) -> Result<Part, GroupReadError> {
+    async fn read(&self, request: GroupRequest) -> Result<GroupCounts, GroupReadError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let to = if share.number == 2 { share.from.midpoint(share.to).max(share.from + 1) } else { share.to };
-        if share.number == 1 {
+        let GroupRequest { from, to, number, .. } = request;
+        let to = if number == 2 { from.midpoint(to).max(from + 1) } else { to };
+        if number == 1 {
             return Err("killed".into());
         }
         let settings = pipeline::history::compaction::CompactionSettings::default();
-        let share = Share { to, ..share };
-        Ok(shares::answer(self.store, &FixedClock(minutes(120)), &settings, &share).await?)
+        let request = GroupRequest { to, ..request };
+        Ok(tenant_groups::answer(self.store, &FixedClock(minutes(120)), &settings, &request).await?)
     }
 }
 
@@ -232,17 +229,17 @@ fn alerts_of_the_day() -> AlertFilter {
 #[tokio::test]
 async fn each_change_is_notified_once() {
     let store = store_with_a_bad_list().await;
-    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+    let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
     for (at, expected) in [(30, 1), (31, 0), (32, 0)] {
-        let watched = run(&store, &channel, &mut memory, at).await.unwrap();
-        assert_eq!(watched.told, expected, "{watched:?}");
+        let report = run(&store, &channel, &mut cache, at).await.unwrap();
+        assert_eq!(report.notified, expected, "{report:?}");
     }
     let fired = channel.notifications();
     let [(tenant, metric, "firing", 1)] = fired.as_slice() else { panic!("{fired:?}") };
     assert_eq!((tenant.as_str(), metric.as_str()), ("bad", "delivery_rate"));
     // The alert resolves once the rates have been fine for a while, also in a new process that has to read its state.
     count_a_good_list(&store).await;
-    run(&store, &channel, &mut Memory::default(), 120).await.unwrap();
+    run(&store, &channel, &mut DetectionCache::default(), 120).await.unwrap();
     let after: Vec<_> =
         channel.notifications().into_iter().skip(1).map(|(.., state, sequence)| (state, sequence)).collect();
     assert_eq!(after, [("resolved", 2)]);
@@ -253,7 +250,7 @@ async fn each_change_is_notified_once() {
 }
 
 #[tokio::test]
-async fn alerts_are_the_same_where_counts_are_read_in_shares() {
+async fn alerts_are_the_same_where_counts_are_read_in_groups() {
     let bad_lists = async || {
         let store = store_with_a_bad_list().await;
         for (number, tenant) in (10..).zip(["acme", "globex", "initech", "umbrella", "hooli"]) {
@@ -264,7 +261,7 @@ async fn alerts_are_the_same_where_counts_are_read_in_shares() {
     let (store, copy) = (bad_lists().await, bad_lists().await);
     let collectors = Collectors { store: &copy, calls: AtomicUsize::new(0) };
     let (alone, shared) = (RecordingChannel::default(), RecordingChannel::default());
-    let (mut of_one, mut of_many) = (Memory::default(), Memory::default());
+    let (mut of_one, mut of_many) = (DetectionCache::default(), DetectionCache::default());
     for at in [30, 31, 120] {
         let one = run(&store, &alone, &mut of_one, at).await.unwrap();
         let many = run_with(&copy, &collectors, &shared, &mut of_many, at).await.unwrap();
@@ -279,12 +276,12 @@ async fn alerts_are_the_same_where_counts_are_read_in_shares() {
 async fn failed_notification_is_sent_by_the_next_run_of_any_process() {
     let store = store_with_a_bad_list().await;
     let down = RecordingChannel { is_down: true, ..RecordingChannel::default() };
-    let failed = run(&store, &down, &mut Memory::default(), 30).await;
-    assert!(matches!(failed, Err(detection_run::DetectionError::Notify { count: 1, .. })), "{failed:?}");
+    let failed = run(&store, &down, &mut DetectionCache::default(), 30).await;
+    assert!(matches!(failed, Err(DetectionError::Notify { count: 1, .. })), "{failed:?}");
     let channel = RecordingChannel::default();
-    let mut memory = Memory::default();
-    run(&store, &channel, &mut memory, 31).await.unwrap();
-    run(&store, &channel, &mut memory, 32).await.unwrap();
+    let mut cache = DetectionCache::default();
+    run(&store, &channel, &mut cache, 31).await.unwrap();
+    run(&store, &channel, &mut cache, 32).await.unwrap();
     assert_eq!(channel.notifications().len(), 1);
 }
 
@@ -292,9 +289,9 @@ async fn failed_notification_is_sent_by_the_next_run_of_any_process() {
 #[tokio::test]
 async fn each_change_is_notified_whichever_call_the_process_dies_at() {
     let (channel, store) = (RecordingChannel::default(), store_with_a_bad_list().await);
-    run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
+    run(&store, &channel, &mut DetectionCache::default(), 30).await.unwrap();
     count_a_good_list(&store).await;
-    run(&store, &channel, &mut Memory::default(), 120).await.unwrap();
+    run(&store, &channel, &mut DetectionCache::default(), 120).await.unwrap();
     let expected: BTreeMap<_, _> = channel.notifications().into_iter().map(|change| (change, 1)).collect();
     assert_eq!(expected.len(), 2, "fired and resolved: {expected:?}");
     let mut crashes = 0;
@@ -305,13 +302,13 @@ async fn each_change_is_notified_whichever_call_the_process_dies_at() {
                 RecordingChannel::default(),
                 CrashingStore { inner: Arc::clone(&inner), calls: AtomicUsize::new(0), last, acts },
             );
-            let died = run(&crashing, &channel, &mut Memory::default(), 30).await.is_err();
+            let died = run(&crashing, &channel, &mut DetectionCache::default(), 30).await.is_err();
             let notified_before = channel.notifications().len();
             for at in [31, 32] {
-                run(&*inner, &channel, &mut Memory::default(), at).await.unwrap();
+                run(&*inner, &channel, &mut DetectionCache::default(), at).await.unwrap();
             }
             count_a_good_list(&inner).await;
-            run(&*inner, &channel, &mut Memory::default(), 120).await.unwrap();
+            run(&*inner, &channel, &mut DetectionCache::default(), 120).await.unwrap();
             let mut each = BTreeMap::new();
             for change in channel.notifications() {
                 *each.entry(change).or_insert(0) += 1;
@@ -332,7 +329,7 @@ async fn each_change_is_notified_whichever_call_the_process_dies_at() {
 async fn one_of_two_concurrent_runs_notifies() {
     let store = store_with_a_bad_list().await;
     let (channel, mut first, mut second) =
-        (RecordingChannel::default(), Memory::default(), Memory::default());
+        (RecordingChannel::default(), DetectionCache::default(), DetectionCache::default());
     run(&store, &channel, &mut first, 29).await.unwrap();
     run(&store, &channel, &mut second, 29).await.unwrap();
     let (one, other) =
@@ -351,7 +348,7 @@ async fn new_rules_apply_from_the_next_run_on() {
     };
     rules::write_tenant(&store, &TenantId::new("bad").unwrap(), &lenient).await.unwrap();
     let channel = RecordingChannel::default();
-    run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
+    run(&store, &channel, &mut DetectionCache::default(), 30).await.unwrap();
     assert_eq!(channel.notifications(), []);
     // The limits of other tenants do not change.
     let effective = rules::effective(&store).await.unwrap();
@@ -361,10 +358,10 @@ async fn new_rules_apply_from_the_next_run_on() {
 #[tokio::test]
 async fn acknowledgement_is_kept_and_tenants_see_only_their_own_alerts() {
     let store = store_with_a_bad_list().await;
-    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
-    run(&store, &channel, &mut memory, 30).await.unwrap();
+    let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
+    run(&store, &channel, &mut cache, 30).await.unwrap();
     let id = channel.changes.lock().unwrap()[0].id.clone();
-    for other in [scope("good"), scope("bad-"), scope("*")] {
+    for other in [scope("good"), scope("bad-"), cells::query::Scope::Tenant(TenantId::unassigned())] {
         assert_eq!(registry::get(&store, &other, &id).await.unwrap(), None);
         assert_eq!(registry::acknowledge(&store, &other, &id, "x", minutes(31)).await.unwrap(), None);
         assert_eq!(registry::list(&store, &other, &alerts_of_the_day()).await.unwrap(), []);
@@ -376,7 +373,7 @@ async fn acknowledgement_is_kept_and_tenants_see_only_their_own_alerts() {
         count(&store, u64::from(hour) + 10, &mails("bad", i64::from(hour) * 60, 200, 60)).await;
     }
     for hour in 1..30 {
-        run(&store, &channel, &mut memory, hour * 60 + 2).await.unwrap();
+        run(&store, &channel, &mut cache, hour * 60 + 2).await.unwrap();
     }
     let reminders = channel.notifications().into_iter().filter(|(.., state, _)| *state == "reminder").count();
     assert_eq!(reminders, 0, "{:?}", channel.notifications());
@@ -391,7 +388,7 @@ fn message_has_the_attributes_of_its_change() {
     let body = r#"{"id":"al_1","sequence":1,"tenant":"acme","severity":"warning","kind":"limit","metric":"bounce_rate","state":"firing","scope":{},"value":0.3,"limit":0.02,"numerator":60.0,"denominator":200.0,"started_at":"2025-11-13T02:00:00Z","fired_at":"2025-11-13T02:01:00Z","updated_at":"2025-11-13T02:01:00Z","window":"60m","cause":[],"summary":"Too many bounces.","dedup_key":"al_1"}"#;
     let message = message(&serde_json::from_str(body).unwrap()).unwrap();
     assert_eq!(message.json, body);
-    assert_eq!(message.subject, "[warning] bounce rate of acme");
+    assert_eq!(message.subject, "[warning] bounce rate for acme");
     let attributes: Vec<_> = message.attributes.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let expected = [
         ("tenant", "acme"),
@@ -414,13 +411,13 @@ async fn reputation_after(sub_type: &str) -> (Vec<String>, Option<f64>) {
     }
     count(&store, 9, &mails("acme", 29, 10, 0)).await;
     let channel = RecordingChannel::default();
-    run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
+    run(&store, &channel, &mut DetectionCache::default(), 30).await.unwrap();
     let changes = channel.changes.into_inner().unwrap();
     let budgets = changes.into_iter().filter(|change| change.kind == detection::AlertKind::Budget);
     let budgets = budgets.map(|change| change.metric).collect();
     let source = pipeline::history::trend_and_budget::StoredCounts {
         store: &store,
-        history: &pipeline::history::compaction::CompactionSettings::default(),
+        settings: &pipeline::history::compaction::CompactionSettings::default(),
         now: minutes(30),
         threads: std::num::NonZeroUsize::MIN,
     };

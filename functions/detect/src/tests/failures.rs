@@ -32,7 +32,7 @@ impl<F: Fn(&Key, usize, usize) -> Outcome> FailingStore<F> {
     }
 
     fn throttled() -> StoreError {
-        StoreError { operation: "put", place: String::new(), source: "throttled".into() }
+        StoreError::new(StoreErrorKind::Throttled, "put", "", "throttled")
     }
 }
 
@@ -70,7 +70,7 @@ impl<F: Fn(&Key, usize, usize) -> Outcome + Send + Sync + 'static> Store for Fai
 
 /// Whether an item of this size at this key is learned state. The journal of these tests is far smaller.
 fn is_learned(key: &Key, bytes: usize) -> bool {
-    key.partition.starts_with("learned") || (key.partition == "watch" && bytes > 200_000)
+    key.partition.starts_with("learned") || (key.partition == "detection" && bytes > 200_000)
 }
 
 /// A store with a thousand tenants, a hundred of whom are in trouble at the same time.
@@ -92,7 +92,7 @@ async fn ten_runs<S: Store>(
     store: &S,
     lives_on: bool,
 ) -> Vec<(String, String, &'static str, u32)> {
-    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+    let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
     for at in [6, 7, 8, 12, 13, 14, 15, 57, 58, 59] {
         if at == 12 {
             let mut events = Vec::new();
@@ -106,9 +106,9 @@ async fn ten_runs<S: Store>(
         if at == 57 {
             count(inner, 20, &mails("tenant-0999", 56, 10, 0)).await;
         }
-        run(store, &channel, &mut memory, at).await.unwrap();
+        run(store, &channel, &mut cache, at).await.unwrap();
         if !lives_on {
-            memory = Memory::default();
+            cache = DetectionCache::default();
         }
     }
     let mut notifications = channel.notifications();
@@ -138,16 +138,16 @@ async fn each_change_is_notified_once_though_the_learned_state_is_never_stored()
 #[tokio::test]
 async fn partly_stored_learned_state_is_completed_by_the_next_run() {
     let inner = store_with_a_thousand_tenants().await;
-    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+    let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
     let failing_store = FailingStore::new(&inner, |key: &Key, bytes, _| {
         if is_learned(key, bytes) { Outcome::HalfWritten } else { Outcome::Written }
     });
-    assert_eq!(run(&failing_store, &channel, &mut memory, 6).await.unwrap().unsaved, 5);
-    assert_eq!(run(&*inner, &channel, &mut memory, 7).await.unwrap().unsaved, 0);
+    assert_eq!(run(&failing_store, &channel, &mut cache, 6).await.unwrap().unsaved, 5);
+    assert_eq!(run(&*inner, &channel, &mut cache, 7).await.unwrap().unsaved, 0);
     // Another process starts from it.
     count(&inner, 10, &mails("tenant-0999", 15, 10, 0)).await;
-    let watched = run(&*inner, &channel, &mut Memory::default(), 16).await.unwrap();
-    assert_eq!((watched.minutes, watched.unsaved), (10, 10));
+    let report = run(&*inner, &channel, &mut DetectionCache::default(), 16).await.unwrap();
+    assert_eq!((report.minutes, report.unsaved), (10, 10));
     assert_eq!(channel.notifications().len(), 100);
 }
 
@@ -157,15 +157,15 @@ async fn each_change_is_notified_once_though_a_write_fails() {
     for outcome in [Outcome::Refused, Outcome::HalfWritten] {
         for failing in 0..40 {
             let inner = Arc::new(store_with_a_bad_list().await);
-            let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+            let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
             let decide = move |_: &Key, _, number| if number == failing { outcome } else { Outcome::Written };
             let failing_store = FailingStore::new(&inner, decide);
             for at in [30, 31, 32] {
-                let _ = run(&failing_store, &channel, &mut memory, at).await;
+                let _ = run(&failing_store, &channel, &mut cache, at).await;
             }
             count_a_good_list(&inner).await;
             for at in [120, 121, 122] {
-                let _ = run(&failing_store, &channel, &mut memory, at).await;
+                let _ = run(&failing_store, &channel, &mut cache, at).await;
             }
             let each: Vec<_> =
                 channel.notifications().into_iter().map(|(.., state, sequence)| (state, sequence)).collect();
@@ -189,22 +189,23 @@ impl pipeline::ports::Clock for AdvancingClock {
 async fn slow_run<S: Store>(
     store: &S,
     channel: &RecordingChannel,
-    memory: &mut Memory,
+    cache: &mut DetectionCache,
     at: i64,
-) -> detection_run::RunReport {
+) -> RunReport {
     let clock = AdvancingClock { now: AtomicI64::new(minutes(at).millis()), step_ms: 1500 };
     let attempt = Attempt { id: u64::try_from(at).unwrap() + 1, deadline: minutes(at).plus_millis(50_000) };
-    let settings = detection_run::DetectionSettings::default();
-    let run = detection_run::run(store, &clock, channel, &(), &settings, memory, attempt);
-    let watched = Box::pin(run).await.unwrap();
+    let settings = DetectionSettings::default();
+    let run =
+        DetectionRun { store, clock: &clock, notifier: channel, readers: &(), settings: &settings, attempt };
+    let report = Box::pin(run.run(cache)).await.unwrap();
     assert!(clock.now() < attempt.deadline, "the platform would have ended the run");
-    watched
+    report
 }
 
 /// A store with twenty hours of mail, evaluated by a process that could not store what it learned and has ended, and then a new bad list.
 async fn store_after_twenty_hours() -> (Arc<MemoryStore>, RecordingChannel) {
     let inner = Arc::new(store_with_a_bad_list().await);
-    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
+    let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
     let failing_store =
         FailingStore::new(
             &inner,
@@ -214,7 +215,7 @@ async fn store_after_twenty_hours() -> (Arc<MemoryStore>, RecordingChannel) {
         );
     for hour in 1..=20 {
         count(&inner, 10 + u64::try_from(hour).unwrap(), &mails("good", hour * 60, 10, 0)).await;
-        run(&failing_store, &channel, &mut memory, hour * 60 + 2).await.unwrap();
+        run(&failing_store, &channel, &mut cache, hour * 60 + 2).await.unwrap();
     }
     count(&inner, 100, &mails("worse", 20 * 60 + 5, 60, 20)).await;
     (inner, channel)
@@ -230,22 +231,22 @@ async fn new_process_catches_up_within_its_deadlines_and_notifies_what_is_new() 
         let failing_store = FailingStore::new(&inner, move |key: &Key, bytes, _| {
             if !stores && is_learned(key, bytes) { Outcome::Refused } else { Outcome::Written }
         });
-        let mut memory = Memory::default();
+        let mut cache = DetectionCache::default();
         let mut runs = 0;
         while channel.notifications().len() == before.len() {
             runs += 1;
-            let watched = slow_run(&failing_store, &channel, &mut memory, 20 * 60 + 40 + runs).await;
+            let report = slow_run(&failing_store, &channel, &mut cache, 20 * 60 + 40 + runs).await;
             assert!(runs < most, "stores: {stores}, process lives on: {lives_on}");
             assert!(
-                runs > 1 || watched.behind > 60,
+                runs > 1 || report.behind > 60,
                 "everything was read in the first run: the clock is too slow to test catching up"
             );
             if !lives_on {
-                memory = Memory::default();
+                cache = DetectionCache::default();
             }
         }
         for later in 1..4 {
-            run(&*inner, &channel, &mut memory, 20 * 60 + 40 + runs + later).await.unwrap();
+            run(&*inner, &channel, &mut cache, 20 * 60 + 40 + runs + later).await.unwrap();
         }
         let more: Vec<_> = channel.notifications().into_iter().skip(before.len()).collect();
         let [(tenant, _, "firing", 1)] = more.as_slice() else { panic!("{stores}, {lives_on}: {more:?}") };
@@ -255,10 +256,10 @@ async fn new_process_catches_up_within_its_deadlines_and_notifies_what_is_new() 
 
 #[tokio::test]
 async fn unreadable_state_of_detection_is_rebuilt_from_the_history() {
-    for partition in ["watch", "learned#00"] {
+    for partition in ["detection", "learned#00"] {
         let store = store_with_a_bad_list().await;
         let channel = RecordingChannel::default();
-        run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
+        run(&store, &channel, &mut DetectionCache::default(), 30).await.unwrap();
         let whole = Range {
             partition: partition.to_owned(),
             from: String::new(),
@@ -275,7 +276,7 @@ async fn unreadable_state_of_detection_is_rebuilt_from_the_history() {
         count(&store, 9, &mails("worse", 31, 60, 20)).await;
         count(&store, 10, &mails("good", 39, 10, 0)).await;
         for at in [40, 41, 42] {
-            run(&store, &channel, &mut Memory::default(), at).await.unwrap();
+            run(&store, &channel, &mut DetectionCache::default(), at).await.unwrap();
         }
         let each: Vec<_> =
             channel.notifications().into_iter().map(|(tenant, .., sequence)| (tenant, sequence)).collect();
@@ -299,8 +300,8 @@ impl Notifier for OneChannelDown<'_> {
 #[tokio::test]
 async fn channel_that_is_down_does_not_keep_others_from_being_notified() {
     let store = MemoryStore::new();
-    let (channel, mut memory) = (RecordingChannel::default(), Memory::default());
-    let tenants = detection_run::MAX_PENDING / 2 + 100;
+    let (channel, mut cache) = (RecordingChannel::default(), DetectionCache::default());
+    let tenants = MAX_PENDING / 2 + 100;
     for wave in 0..3_i64 {
         let mut events = Vec::new();
         for number in 0..tenants {
@@ -310,14 +311,12 @@ async fn channel_that_is_down_does_not_keep_others_from_being_notified() {
         count(&store, u64::try_from(wave).unwrap() + 1, &events).await;
         let now = minutes(10 * wave + 11);
         let attempt = Attempt { id: u64::try_from(wave).unwrap() + 1, deadline: now.plus_millis(50_000) };
-        let settings = detection_run::DetectionSettings::default();
+        let settings = DetectionSettings::default();
         let (channels, clock) = (OneChannelDown(&channel), FixedClock(now));
-        let run = detection_run::run(&store, &clock, &channels, &(), &settings, &mut memory, attempt);
-        let failed = Box::pin(run).await.unwrap_err();
-        assert!(
-            matches!(&failed, detection_run::DetectionError::Notify { channel, .. } if channel == "hook"),
-            "{failed}"
-        );
+        let (store, clock, notifier, settings) = (&store, &clock, &channels, &settings);
+        let run = DetectionRun { store, clock, notifier, readers: &(), settings, attempt };
+        let failed = Box::pin(run.run(&mut cache)).await.unwrap_err();
+        assert!(matches!(&failed, DetectionError::Notify { channel, .. } if channel == "hook"), "{failed}");
         let of_tenants = channel.notifications().into_iter().filter(|(tenant, ..)| tenant != "*").count();
         assert_eq!(of_tenants, (usize::try_from(wave).unwrap() + 1) * tenants);
     }
@@ -341,7 +340,7 @@ async fn tenant_with_damaged_counts_does_not_keep_others_from_being_evaluated() 
     let own = Key { partition: "rules".to_owned(), sort: "t#damaged".to_owned() };
     store.put(vec![Item { key: own, body: b"{".to_vec(), version: 0, expires_at: None }]).await.unwrap();
     let channel = RecordingChannel::default();
-    run(&store, &channel, &mut Memory::default(), 30).await.unwrap();
+    run(&store, &channel, &mut DetectionCache::default(), 30).await.unwrap();
     let [(tenant, _, "firing", 1)] = &channel.notifications()[..] else {
         panic!("{:?}", channel.notifications())
     };
