@@ -12,7 +12,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use event::{ShardId, TenantId, Timestamp};
-use pipeline::alerting::detection_run::{self, Notifier, NotifyError};
+use pipeline::alerting::detection_run::{
+    DetectionCache, DetectionRun, DetectionSettings, Notifier, NotifyError,
+};
 use pipeline::directory::api_keys::{self, ApiKey, Grant};
 use pipeline::directory::mappings::{self, CheckedMappings};
 use pipeline::directory::rules;
@@ -117,22 +119,19 @@ impl World {
         let data = mails("acme", "own", now) + &mails(OTHER, MARK, now);
         counting::count(&store, &shard, 1, data.as_bytes(), now).await.unwrap();
         let attempt = Attempt { id: 1, deadline: now.plus_millis(60_000) };
-        let mut known = detection_run::DetectionCache::default();
-        detection_run::run(
-            &store,
-            &SystemClock,
-            &NoChannel,
-            &(),
-            &detection_run::DetectionSettings::default(),
-            &mut known,
+        let run = DetectionRun {
+            store: &store,
+            clock: &SystemClock,
+            notifier: &NoChannel,
+            readers: &(),
+            settings: &DetectionSettings::default(),
             attempt,
-        )
-        .await
-        .unwrap();
+        };
+        run.run(&mut DetectionCache::default()).await.unwrap();
         let [acme, other] = ["acme", OTHER].map(|name| TenantId::new(name).unwrap());
         let maps = json!({ "by_sending_domain": { format!("{MARK}.example"): OTHER } });
-        let packed = CheckedMappings::new(&serde_json::from_value(maps).unwrap()).unwrap();
-        mappings::set(&store, packed, None).await.unwrap();
+        let checked = CheckedMappings::new(&serde_json::from_value(maps).unwrap()).unwrap();
+        mappings::write(&store, &checked, None).await.unwrap();
         rules::write_tenant(&store, &other, &rules::TenantRules::default()).await.unwrap();
         let key = async |number: u8, grant: Grant, expires_at: Option<Timestamp>| {
             let key = ApiKey::from_random([number; 32]);

@@ -4,12 +4,13 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use cells::query::metrics::SENDS;
 use cells::query::{Locale, Query, Scope};
 use event::{ShardId, TenantId, Timestamp};
 use pipeline::history::answering;
 use pipeline::history::compaction;
 use pipeline::memory::MemoryStore;
-use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError};
+use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 use pipeline::testing::counting;
 use serde_json::Value;
 
@@ -55,11 +56,10 @@ impl PolicyStore {
         let denied = partitions.into_iter().find(|partition| !fits(partition));
         match denied {
             None if self.actions.iter().any(|allowed| *allowed == format!("dynamodb:{action}")) => Ok(()),
-            _ => Err(StoreError {
-                operation: "call",
-                place: denied.unwrap_or_default().to_owned(),
-                source: "AccessDeniedException".into(),
-            }),
+            _ => {
+                let target = denied.unwrap_or_default();
+                Err(StoreError::new(StoreErrorKind::Denied, "call", target, "AccessDeniedException"))
+            }
         }
     }
 }
@@ -99,13 +99,10 @@ async fn sends(store: &PolicyStore, scope: Scope, granularity: &str) -> Result<u
     ];
     let query = Query::from_pairs(pairs, scope, &Locale::default(), NOW).unwrap();
     let answer =
-        answering::answer(store, &query, &compaction::CompactionSettings::default(), NOW, NonZeroUsize::MIN).await;
+        answering::answer(store, &query, &compaction::CompactionSettings::default(), NOW, NonZeroUsize::MIN)
+            .await;
     let answer = answer.map_err(|error| format!("{error:?}"))?;
-    let count = |value: &cells::query::Value| match value {
-        cells::query::MetricValue::Count(count) => *count,
-        _ => 0,
-    };
-    Ok(answer.rows().iter().flat_map(|row| row.metrics.iter().map(count)).sum())
+    Ok(answer.rows().map(|row| row.count(SENDS)).sum())
 }
 
 #[tokio::test]
