@@ -14,7 +14,7 @@ use self::parameters::Parameters;
 use super::builder::{self, QueryBuilder};
 use super::calendar::{Compare, Granularity};
 use super::dimension::GroupColumn;
-use super::error::{EXAMPLE_BODY, QueryError, quoted};
+use super::error::{EXAMPLE_BODY, QueryError, QueryErrorKind, quoted};
 use super::locale::Locale;
 use super::metrics::Metric;
 use super::order::{self, Order, RateEnd};
@@ -115,7 +115,15 @@ fn read(parameters: &Parameters, scope: Scope, locale: &Locale, now: Timestamp) 
     }
     let from = parameters.text("from")?.map(|text| QueryTime::parse("from", text)).transpose()?;
     let to = parameters.text("to")?.map(|text| QueryTime::parse("to", text)).transpose()?;
-    query.range_or_default(from, to).build(now)
+    query.range_or_default(from, to).build(now).map_err(|error| with_declared_names(error, locale))
+}
+
+/// Adds the declared tags to the dimensions that an error allows, since the builder knows only the built-in names.
+fn with_declared_names(error: QueryError, locale: &Locale) -> QueryError {
+    if error.kind != QueryErrorKind::Forbidden {
+        return error;
+    }
+    QueryError { allowed: locale.all().collect::<Vec<_>>().join(", ").into(), ..error }
 }
 
 /// Reads the parameters that take one of a few names.

@@ -5,12 +5,12 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use event::{TenantId, Timestamp};
+use event::{InvalidTenant, TenantId, Timestamp};
 use pipeline::directory::api_keys::{Credential, Grant};
 use pipeline::ports::{Clock, Store};
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameters, declared_tenant, invalid, read_nothing, read_request};
+use super::parameters::{Parameters, invalid, invalid_tenant, read_nothing, read_request};
 use super::tenants::{self, BODY_BYTES, display_name, existing, tenant_id};
 use crate::auth::Operator;
 use crate::problem::{Problem, ProblemType};
@@ -94,11 +94,14 @@ pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<KeyReply>, Problem> {
-    let id = tenant_id(id)?;
+    let Path(id) = id.map_err(|_| tenants::not_found())?;
     let new: NewKey =
         read_request(request, BODY_BYTES, r#"{"name":"dashboard","expires_in_days":90}"#).await?;
     // `(unassigned)` is listed among the tenants, but only operators may read its numbers.
-    let id = declared_tenant("id", id.as_str())?;
+    let id = match TenantId::new(&id) {
+        Err(InvalidTenant::Name(_)) => return Err(tenants::not_found()),
+        other => other.map_err(|error| invalid_tenant("id", &error))?,
+    };
     let name = display_name("name", new.name)?;
     let grant = grant(&id, new.scopes.as_deref())?;
     let expires_at = match new.expires_in_days {
@@ -123,10 +126,8 @@ pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
     path: KeyPath,
     request: Request,
 ) -> Result<Json<KeyReply>, Problem> {
-    let (tenant, old) = existing_key(&web, path).await?;
+    let (_, old) = existing_key(&web, path).await?;
     let rotation: Rotation = read_request(request, BODY_BYTES, r#"{"overlap_hours":24}"#).await?;
-    // A key for a reserved name, from before names were reserved, must not be renewed.
-    declared_tenant("id", tenant.as_str())?;
     let hours = rotation.overlap_hours.unwrap_or(DEFAULT_OVERLAP_HOURS);
     if !(0..=MAX_OVERLAP_HOURS).contains(&hours) {
         return Err(invalid("overlap_hours", "is out of range")

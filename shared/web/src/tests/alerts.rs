@@ -226,7 +226,8 @@ async fn catalogue_has_the_limits_that_apply_to_the_caller() {
         (
             Value::Null,
             json!({
-                "name": "bounce_rate", "label": "Bounce rate", "unit": "fraction", "formula": "bounces / sends",
+                "name": "bounce_rate", "label": "Bounce rate",
+                "description": "The share of sent mail that bounced.", "unit": "fraction", "formula": "bounces / sends",
                 "direction": "lower", "numerator": "bounces", "denominator": "sends",
                 "limit": {"value": 0.03, "side": "above"},
             })

@@ -69,7 +69,7 @@ async fn anything_but_one_valid_key_is_refused() {
         }
     }
     let reads = world.store.take_reads();
-    assert!(reads.iter().all(|read| read.starts_with("keys/")), "{reads:?}");
+    assert!(reads.iter().all(|read| read.starts_with("api-keys/")), "{reads:?}");
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn operator_sees_all_tenants_or_the_one_it_names() {
         assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{name}");
         assert!(reply.text().contains("reserved"), "{}", reply.text());
     }
-    assert!(reads > 0 && world.store.take_reads().iter().all(|read| read.starts_with("keys/")));
+    assert!(reads > 0 && world.store.take_reads().iter().all(|read| read.starts_with("api-keys/")));
 }
 
 #[tokio::test]
