@@ -7,6 +7,8 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use cells::query::{Metric, MetricRegistry};
+use event::invariant::or_broken;
 use serde_json::{Map, Value, json};
 
 /// The shapes that descriptions name.
@@ -282,8 +284,8 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     }
 
     /// The routes, and the document that describes them.
-    pub(crate) fn finish(self) -> (Router<S>, String) {
-        let schemas: Value = serde_json::from_str(SCHEMAS).unwrap_or_default();
+    pub(crate) fn finish(self, metrics: &MetricRegistry) -> (Router<S>, String) {
+        let schemas = schemas(metrics);
         let problem = json!({
             "description": "What is wrong, as problem details.",
             "content": { "application/problem+json": { "schema": reference("Problem") } },
@@ -308,6 +310,17 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     }
 }
 
+/// The schemas, with the names that the registry defines.
+fn schemas(metrics: &MetricRegistry) -> Value {
+    let parsed: Result<Value, _> = serde_json::from_str(SCHEMAS);
+    let mut schemas = or_broken(parsed.ok(), Value::Null, "the API's schemas are not JSON");
+    let names: Vec<&str> = metrics.iter().map(Metric::name).collect();
+    if let Some(metric) = schemas.pointer_mut("/Query/properties/metrics/items") {
+        *metric = json!({ "type": "string", "enum": names });
+    }
+    schemas
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,7 +340,8 @@ mod tests {
         let operation =
             || replies("Numbers", "All of it.", "Answer").takes("x", "so", &json!({})).also(&[422]);
         let calls = Calls::<()>::new().add(&Method::GET, "/a/{b}", async || "", operation().at("b", "what"));
-        let (_, document) = calls.add(&Method::POST, "/a/{b}", async || "", operation()).finish();
+        let (_, document) =
+            calls.add(&Method::POST, "/a/{b}", async || "", operation()).finish(&MetricRegistry::builtin());
         let document: Value = serde_json::from_str(&document).unwrap();
         let get = &document["paths"]["/a/{b}"]["get"];
         assert_eq!(

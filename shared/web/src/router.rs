@@ -107,7 +107,8 @@ pub fn router<S: Store, C: Clock, I: Intake, F: Fetch + Clone>(
         rate_limits: RateLimits::new(settings.requests_per_second.unwrap_or(REQUESTS_PER_SECOND)),
     };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
-    let (calls, document) = calls::all(sns).finish();
+    let metrics = web.service.metrics.clone();
+    let (calls, document) = calls::all(sns).finish(&metrics);
     let routes = calls
         .with_state(Arc::clone(&web))
         .merge(session::routes(Arc::clone(&web)))

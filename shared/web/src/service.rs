@@ -18,6 +18,7 @@ mod tenants;
 
 use std::num::NonZeroUsize;
 
+use cells::query::MetricRegistry;
 use event::Timestamp;
 use pipeline::history::compaction;
 use pipeline::ports::Clock;
@@ -39,6 +40,8 @@ pub struct Service<S, C, I> {
     pub(crate) clock: C,
     pub(crate) intake: I,
     settings: ServiceSettings,
+    /// The metrics that can be queried. Parsing, the catalogue and the API's description all read this one registry.
+    pub(crate) metrics: MetricRegistry,
     key_uses: KeyUses,
 }
 
@@ -56,7 +59,8 @@ pub struct ServiceSettings {
 impl<S, C: Clock, I> Service<S, C, I> {
     /// Builds the application; nothing is read yet.
     pub fn new(store: S, clock: C, intake: I, settings: ServiceSettings) -> Self {
-        Self { store, clock, intake, settings, key_uses: KeyUses::default() }
+        let (metrics, key_uses) = (MetricRegistry::builtin(), KeyUses::default());
+        Self { store, clock, intake, settings, metrics, key_uses }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

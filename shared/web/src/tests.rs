@@ -9,6 +9,7 @@ mod files;
 mod firehose;
 mod ingesting;
 mod intake;
+mod metrics;
 mod problems;
 mod reading;
 mod rights;
@@ -26,6 +27,8 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use cells::query::MetricRegistry;
+use cells::query::metrics::MetricDefinition;
 use event::Timestamp;
 use pipeline::history::compaction;
 use serde_json::Value;
@@ -109,7 +112,16 @@ impl World {
         Self::with(Mode::Busy, Some(CERTIFICATE))
     }
 
+    /// A world in which there is one more metric.
+    fn with_metric(definition: &'static MetricDefinition) -> Self {
+        Self::with_metrics(Mode::Counting, Some(CERTIFICATE), MetricRegistry::builtin().with(definition))
+    }
+
     fn with(mode: Mode, certificate: Option<&'static str>) -> Self {
+        Self::with_metrics(mode, certificate, MetricRegistry::builtin())
+    }
+
+    fn with_metrics(mode: Mode, certificate: Option<&'static str>, metrics: MetricRegistry) -> Self {
         let clock = TestClock::at(at(NOW));
         let store = Arc::new(at_once(TestStore::new(seed().items.clone())));
         let intake = TestIntake::new(Arc::clone(&store), clock.clone(), "test", mode);
@@ -118,7 +130,9 @@ impl World {
             declared_tags: vec!["brand".to_owned()],
             threads: NonZeroUsize::MIN,
         };
-        let service = Arc::new(Service::new(Arc::clone(&store), clock.clone(), intake, settings));
+        let mut service = Service::new(Arc::clone(&store), clock.clone(), intake, settings);
+        service.metrics = metrics;
+        let service = Arc::new(service);
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });
         let settings = Settings { sns_topics: vec![TOPIC.to_owned()], ..Settings::default() };
         let app = router(Arc::clone(&service), Arc::clone(&sns), settings);

@@ -60,7 +60,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
             Scope::Tenant(tenant) => self.tenant_settings(tenant).await?,
             Scope::All => TenantSettings::default(),
         };
-        Ok(settings.locale(&self.settings.declared_tags))
+        Ok(Locale { metrics: self.metrics.clone(), ..settings.locale(&self.settings.declared_tags) })
     }
 
     /// The first `limit` tenants whose ids come after `after`, sorted by id.
