@@ -13,10 +13,11 @@ use cells::{Block, IntakeCounts};
 use event::{SequenceNumber, ShardId, TenantId};
 use pipeline::history::manifest::BlockParts;
 use pipeline::history::snapshot::{self, Progress, Snapshot};
-use pipeline::ledger::aggregate::{self, Attempt, Batch, Fold, Folded, Record};
+use pipeline::ledger::accumulate::{Accumulate, Accumulated};
+use pipeline::ledger::aggregate::{Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache};
 use pipeline::ledger::checkpoint::Totals;
-use pipeline::ledger::deduplication::Memory;
-use pipeline::ledger::quarantine::{Quarantined, Seal as _};
+use pipeline::ledger::deduplication::DeduplicationWindow;
+use pipeline::ledger::quarantine::{QuarantinedPart, Seal as _};
 use pipeline::ports::{Clock as _, Item, Store as _};
 use serde_json::{Value, json};
 
@@ -548,7 +549,10 @@ fn event_that_was_read_but_is_missing_fails_the_proof() {
         let shop = TenantId::new("shop").unwrap();
         let snapshot = Snapshot::read(&store, &progress, &shop).await.unwrap();
         let live =
-            snapshot::read_blocks(&store, &shop, snapshot.manifest.blocks, BlockParts::CountsAndSketches).await.unwrap().unwrap();
+            snapshot::read_blocks(&store, &shop, snapshot.manifest.blocks, BlockParts::CountsAndSketches)
+                .await
+                .unwrap()
+                .unwrap();
         let mut items = snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item));
         let item = items.next().unwrap();
         let mut block = Block::decode(&item.body).unwrap();
@@ -631,19 +635,19 @@ fn unreadable_record_is_listed_shown_replayed_and_removed() {
 /// An older version of the program, which can read nothing.
 struct OlderVersion(SecretSeal);
 
-impl Fold for OlderVersion {
-    fn fold(&mut self, records: &[Record<'_>], _: &Memory) -> Folded {
-        let mut result = Folded { records: records.len(), ..Folded::default() };
+impl Accumulate for OlderVersion {
+    fn accumulate(&mut self, records: &[Record<'_>], _: &DeduplicationWindow) -> Accumulated {
+        let mut result = Accumulated { records: records.len(), ..Accumulated::default() };
         for record in records {
             let totals = Totals { records: 1, quarantined: 1, ..Totals::default() };
             result.totals.add(&totals);
-            result.each.push(totals);
-            result.quarantined.push(Quarantined {
+            result.per_record.push(totals);
+            result.quarantined.push(QuarantinedPart {
                 sequence: record.sequence.clone(),
-                part: 0,
+                index: 0,
                 arrived_at: record.arrived_at,
                 reason: "too new".to_owned(),
-                sealed: self.0.seal(&format!("quarantine#{}#0", record.sequence), record.data).unwrap(),
+                sealed: self.0.seal(&format!("quarantine#{}#0", record.sequence), record.data),
                 bytes: record.data.len() as u64,
             });
         }
@@ -665,14 +669,12 @@ fn record_that_becomes_readable_is_counted_once_and_leaves_the_quarantine() {
     });
     let batch = Batch { shard: &ShardId::new("elsewhere").unwrap(), records: records.collect() };
     let attempt = Attempt { id: 1, deadline: SystemClock.now().plus_millis(60_000) };
-    let settings = aggregate::CommitSettings::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = EmbeddedStore::open(&data.path()).unwrap();
-        let memory = &mut Memory::default();
-        aggregate::aggregate(&store, &SystemClock, &settings, &mut older, memory, &batch, attempt)
-            .await
-            .unwrap();
+        let settings = CommitSettings::default();
+        let aggregation = Aggregation { store: &store, clock: &SystemClock, settings, attempt };
+        aggregation.handle(&mut older, &mut ShardCache::default(), &batch).await.unwrap();
     });
     assert_eq!(data.rows(&["quarantine", "list"]).len(), 3);
     let replayed = data.rows(&["quarantine", "replay", "--all"]);

@@ -72,10 +72,11 @@ async fn decoded_blocks(data: &Path) -> (usize, String) {
     let (mut count, mut text) = (0, String::new());
     for tenant in tenants::list(&store).await.unwrap() {
         let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();
-        let live = snapshot::read_blocks(&store, &tenant, snapshot.manifest.blocks, BlockParts::CountsAndSketches)
-            .await
-            .unwrap()
-            .unwrap();
+        let live =
+            snapshot::read_blocks(&store, &tenant, snapshot.manifest.blocks, BlockParts::CountsAndSketches)
+                .await
+                .unwrap()
+                .unwrap();
         for item in snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item)) {
             count += 1;
             text.extend([tenant.to_string(), format!("{:?}", Block::decode(&item.body).unwrap())]);

@@ -107,7 +107,7 @@ impl AlertOptions {
     ///
     /// # Errors
     /// A routes file that cannot be read, or a channel that cannot work, named.
-    pub fn open(self, address: String) -> anyhow::Result<(AlertChannels, Settings)> {
+    pub fn open(self, address: String) -> anyhow::Result<(AlertChannels, DetectionSettings)> {
         let mut channels = AlertChannels::default();
         let routes = self.alert_routes.as_deref().map_or(Ok(Vec::new()), read_routes)?;
         let email = |to: &[String]| -> anyhow::Result<Receiver> {
@@ -139,7 +139,7 @@ impl AlertOptions {
             }
         }
         let dashboard = Some(self.public_url.unwrap_or(address));
-        Ok((channels, Settings { dashboard, ..Settings::default() }))
+        Ok((channels, DetectionSettings { dashboard, ..DetectionSettings::default() }))
     }
 }
 

@@ -1,12 +1,12 @@
 //! What commands print: tables for people, JSON or CSV for programs.
 //!
 //! Data goes to standard output, everything else (progress, summaries, warnings, errors) to standard error, so that a pipe carries
-//! data alone. Every CSV file of the program is written here, because names in it come from mail and must never reach a spreadsheet
-//! as formulas.
+//! data alone. CSV is written with [`CsvWriter`] only, because names in it come from mail and must never reach a spreadsheet as
+//! formulas.
 
-use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
+use cells::csv::CsvWriter;
 use serde_json::Value;
 
 /// Output format of rows.
@@ -67,40 +67,22 @@ pub type Rows<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io
 
 /// Writes rows as CSV (RFC 4180), column names first. A missing value is an empty cell.
 pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
-    let mut csv = csv::Writer::from_writer(out);
+    let mut csv = CsvWriter::with_line_feeds(out);
     for name in columns {
-        csv.write_field(formula_guarded(name).as_bytes()).map_err(into_io)?;
+        csv.text(name)?;
     }
-    csv.write_record(None::<&[u8]>).map_err(into_io)?;
+    csv.end_row()?;
     rows(&mut |row| {
         for value in row {
             match value {
-                Value::String(text) => csv.write_field(formula_guarded(text).as_bytes()),
-                other => csv.write_field(as_text(other)),
+                Value::Null => csv.empty()?,
+                Value::Number(number) => csv.number(&number.to_string())?,
+                other => csv.text(&as_text(other))?,
             }
-            .map_err(into_io)?;
         }
-        csv.write_record(None::<&[u8]>).map_err(into_io)
+        csv.end_row()
     })?;
-    csv.flush()
-}
-
-/// Text from outside as a CSV cell that no spreadsheet evaluates: `=1+1` becomes `'=1+1`. The result is not quoted; the CSV writer
-/// does that.
-///
-/// [`cells::csv::cell`] decides which texts need the apostrophe. It also quotes, so only its decision is used.
-pub fn formula_guarded(text: &str) -> Cow<'_, str> {
-    let cell = cells::csv::cell(text);
-    let is_guarded = cell.strip_prefix('"').unwrap_or(&cell).starts_with('\'') && !text.starts_with('\'');
-    if is_guarded { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
-}
-
-/// The I/O error inside a CSV error, so that a closed pipe is recognised as one.
-pub fn into_io(error: csv::Error) -> io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(format!("{other:?}")),
-    }
+    csv.finish().map(|_| ())
 }
 
 /// Writes rows as aligned columns, numbers to the right. Runs `rows` twice: to measure the columns, then to write them.
@@ -208,13 +190,19 @@ pub fn print_error(error: &anyhow::Error) {
 /// Turns a broken pipe into success: `mailgauge ... | head` ends the pipe early on purpose.
 pub fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<()> {
     match written {
-        Err(error)
-            if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
         other => other,
     }
+}
+
+/// Whether a write failed because the reader is gone. The CSV writer wraps the error of the pipe in one of its own.
+fn is_broken_pipe(error: &io::Error) -> bool {
+    let wrapped = error.get_ref().and_then(|inner| inner.downcast_ref::<csv::Error>());
+    let error = match wrapped.map(csv::Error::kind) {
+        Some(csv::ErrorKind::Io(inner)) => inner,
+        Some(_) | None => error,
+    };
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// Prints one line on standard error. A closed standard error is ignored: it must not fail the command.
@@ -272,18 +260,22 @@ mod tests {
     }
 
     #[test]
-    fn guard_adds_one_apostrophe_and_no_quotes() {
+    fn guard_adds_one_apostrophe_before_quoting() {
         for (text, expected) in [
             ("=1+1", "'=1+1"),
-            ("=\"a\",b", "'=\"a\",b"),
-            ("\r=1", "'\r=1"),
-            ("'quoted, already", "'quoted, already"),
-            ("\"'x\"", "\"'x\""),
-            ("a,b", "a,b"),
+            ("=\"a\",b", "\"'=\"\"a\"\",b\""),
+            ("\r=1", "\"'\r=1\""),
+            ("'guarded, already", "\"'guarded, already\""),
+            ("\"'x\"", "\"\"\"'x\"\"\""),
+            ("a,b", "\"a,b\""),
             ("-3.5", "-3.5"),
             ("", ""),
         ] {
-            assert_eq!(formula_guarded(text), expected, "{text:?}");
+            let mut table = Table::new(["text", "end"]);
+            table.push(vec![json!(text), json!(1)]);
+            let mut out = Vec::new();
+            table.write(Format::Csv, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), format!("text,end\n{expected},1\n"), "{text:?}");
         }
     }
 
@@ -304,10 +296,32 @@ mod tests {
         let failed = |kind: io::ErrorKind| ignore_broken_pipe(Err(io::Error::from(kind).into()));
         assert!(failed(io::ErrorKind::BrokenPipe).is_ok());
         assert!(failed(io::ErrorKind::StorageFull).is_err());
-        assert!(
-            ignore_broken_pipe(Err(into_io(io::Error::from(io::ErrorKind::BrokenPipe).into()).into()))
-                .is_ok()
-        );
+    }
+
+    /// Standard output of `mailgauge ... | head`, once `head` has ended.
+    struct ClosedPipe;
+
+    impl Write for ClosedPipe {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn broken_pipe_is_success_in_every_format() {
+        let mut table = Table::new(["tenant", "sends"]);
+        for _ in 0..10_000 {
+            table.push(vec![json!("acme"), json!(1)]);
+        }
+        for format in [Format::Table, Format::Json, Format::Csv] {
+            let written = table.write(format, &mut ClosedPipe);
+            assert!(written.is_err(), "{format:?}");
+            assert!(ignore_broken_pipe(written.map_err(anyhow::Error::from)).is_ok(), "{format:?}");
+        }
     }
 
     #[test]

@@ -111,12 +111,13 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     beside: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
     let standalone = Arc::new(standalone);
-    let (alert_routes, detection_settings) = channels.open(opening.address())?;
+    let (alert_channels, detection_settings) = channels.open(opening.address())?;
     let (inbox, counting) = inbox::open(Arc::clone(&standalone));
     let beside = tokio::spawn(beside(inbox.clone()));
     let counting = tokio::spawn(counting);
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&standalone)));
-    let detection = tokio::spawn(watcher::detect(Arc::clone(&standalone), alert_routes, detection_settings));
+    let detection =
+        tokio::spawn(watcher::detect(Arc::clone(&standalone), alert_channels, detection_settings));
     let settings = Settings { sns_topics, requests_per_second, issuer, origins };
     let router = web::router(Arc::new(service(&standalone, inbox)), HttpsFetch::default(), settings);
     let handle = axum_server::Handle::new();

@@ -19,17 +19,19 @@ use anyhow::Context as _;
 use cells::Block;
 use event::attribution::Attribution;
 use event::{SequenceNumber, ShardId, Timestamp};
-use pipeline::alerting::detection_run::{self, Notifier, RunReport};
-use pipeline::directory::audit;
+use pipeline::alerting::detection_run::{
+    DetectionCache, DetectionRun, DetectionSettings, Notifier, RunReport,
+};
 use pipeline::directory::api_keys::{self, ApiKey, Credential, Grant};
+use pipeline::directory::audit;
 use pipeline::directory::mappings::CurrentAttribution;
 use pipeline::history::compaction::{self, schedule};
 use pipeline::history::snapshot::Progress;
 use pipeline::ledger::accumulate::EventAccumulator;
-use pipeline::ledger::aggregate::{self, Attempt, Batch, Record};
+use pipeline::ledger::aggregate::{self, Aggregation, Attempt, Batch, Record, ShardCache};
 use pipeline::ledger::checkpoint::{self, Totals};
-use pipeline::ledger::deduplication::Memory;
-use pipeline::ledger::quarantine::{self, StoredPart};
+use pipeline::ledger::quarantine::StoredPart;
+use pipeline::ledger::replay;
 use pipeline::ports::Clock as _;
 
 pub use store::StandaloneStore;
@@ -65,11 +67,11 @@ pub struct Standalone {
 
 /// The state that is carried from one batch to the next.
 struct Counting {
-    fold: EventAccumulator<SecretSeal>,
+    accumulator: EventAccumulator<SecretSeal>,
     attribution: CurrentAttribution,
-    window: Memory,
-    /// Replayed quarantine has a shard of its own, and so a deduplication window of its own.
-    replay_window: Memory,
+    cache: ShardCache,
+    /// Replayed quarantine has a shard of its own, and so a cache of its own.
+    replay_cache: ShardCache,
     /// The number of the next record; `None` until it is read from the checkpoint.
     next: Option<u64>,
 }
@@ -113,7 +115,10 @@ impl Standalone {
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let store = EmbeddedStore::open(folder)?;
         let secrets = secrets::read_or_make(folder)?;
-        let history = compaction::CompactionSettings { grace_ms: READER_GRACE_MS, ..compaction::CompactionSettings::default() };
+        let history = compaction::CompactionSettings {
+            grace_ms: READER_GRACE_MS,
+            ..compaction::CompactionSettings::default()
+        };
         Self::over(StandaloneStore::Folder(store), &secrets, history, attribution)
     }
 
@@ -123,7 +128,12 @@ impl Standalone {
         use adapters::aws;
         let store = aws::dynamodb::DynamoStore::new(&aws::config().await, table.to_owned());
         let secrets = Secrets::of_store(&store).await?;
-        Self::over(StandaloneStore::Table(store), &secrets, compaction::CompactionSettings::default(), attribution)
+        Self::over(
+            StandaloneStore::Table(store),
+            &secrets,
+            compaction::CompactionSettings::default(),
+            attribution,
+        )
     }
 
     fn over(
@@ -133,7 +143,7 @@ impl Standalone {
         attribution: Attribution,
     ) -> anyhow::Result<Self> {
         let tags = attribution.declared_tags().to_vec();
-        let fold = EventAccumulator::new(attribution.clone(), secrets.hash_key(), secrets.seal());
+        let accumulator = EventAccumulator::new(attribution.clone(), secrets.hash_key(), secrets.seal());
         Ok(Self {
             store: Arc::new(store),
             seal: secrets.seal(),
@@ -142,10 +152,10 @@ impl Standalone {
             aggregate: aggregate::CommitSettings::default(),
             shard: ShardId::new(SHARD)?,
             counting: tokio::sync::Mutex::new(Counting {
-                fold,
-                following: CurrentAttribution::new(attribution),
-                window: Memory::default(),
-                replay_window: Memory::default(),
+                accumulator,
+                attribution: CurrentAttribution::new(attribution),
+                cache: ShardCache::default(),
+                replay_cache: ShardCache::default(),
                 next: None,
             }),
             oldest_unmerged: Mutex::new(None),
@@ -175,8 +185,8 @@ impl Standalone {
     pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
-        let Counting { fold, following, window, next, .. } = &mut *counting;
-        following.lead(fold, &self.store, now).await?;
+        counting.refresh_attribution(&self.store, now).await?;
+        let Counting { accumulator, cache, next, .. } = &mut *counting;
         let first = if let Some(first) = next {
             *first
         } else {
@@ -190,36 +200,39 @@ impl Standalone {
             .map(|(number, &data)| Record { sequence: SequenceNumber::from(number), arrived_at: now, data })
             .collect();
         let batch = Batch { shard: &self.shard, records };
-        let attempt = attempt(now, COUNT_MS)?;
-        let committed =
-            aggregate::aggregate(&self.store, &SystemClock, &self.aggregate, fold, window, &batch, attempt)
-                .await
-                .context("the batch was not counted; send its events again")?;
+        let committed = self
+            .aggregation(attempt(now, COUNT_MS)?)
+            .handle(accumulator, cache, &batch)
+            .await
+            .context("the batch was not counted; send its events again")?;
         *next = Some(first + payloads.len() as u64);
-        Ok(committed.each.iter().map(Counted::from).collect())
+        Ok(committed.per_record.iter().map(Counted::from).collect())
     }
 
     /// Replays quarantined parts and returns once that is committed. Parts that can be decrypted leave the quarantine; those that still
     /// cannot be read return to it.
-    pub async fn replay(&self, parts: &[Stored]) -> anyhow::Result<Counted> {
+    pub async fn replay(&self, parts: &[StoredPart]) -> anyhow::Result<Counted> {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
-        let Counting { fold, following, replay_window, .. } = &mut *counting;
-        following.lead(fold, &self.store, now).await?;
-        let attempt = attempt(now, COUNT_MS)?;
-        let with = (fold, replay_window, &self.seal);
-        let committed = quarantine::replay(&self.store, &SystemClock, &self.aggregate, with, parts, attempt)
+        counting.refresh_attribution(&self.store, now).await?;
+        let Counting { accumulator, replay_cache, .. } = &mut *counting;
+        let aggregation = self.aggregation(attempt(now, COUNT_MS)?);
+        let committed = replay::replay(&aggregation, accumulator, replay_cache, &self.seal, parts)
             .await
             .context("the parts were not replayed and stay in quarantine")?;
         Ok(Counted::from(&committed.totals))
     }
 
+    fn aggregation(&self, attempt: Attempt) -> Aggregation<'_, Arc<StandaloneStore>, SystemClock> {
+        Aggregation { store: &self.store, clock: &SystemClock, settings: self.aggregate, attempt }
+    }
+
     /// The first number after the last committed batch.
     async fn first_free(&self) -> anyhow::Result<u64> {
-        let cursor = checkpoint::read(&self.store, &self.shard).await?.record;
-        match cursor.done {
+        let checkpoint = checkpoint::read(&self.store, &self.shard).await?.record;
+        match checkpoint.committed {
             None => Ok(1),
-            Some(done) => Ok(1 + done.as_str().parse::<u64>().context(
+            Some(last) => Ok(1 + last.as_str().parse::<u64>().context(
                 "the checkpoint of the local queue is not a number: restore the data folder from a backup",
             )?),
         }
@@ -232,7 +245,8 @@ impl Standalone {
         let first = attempt(now, COMPACT_MS)?;
         // Fails only without random numbers, which the system has just given. A repeated id would be found by the compaction itself.
         let next = || attempt(SystemClock.now(), COMPACT_MS).unwrap_or(first);
-        let report = schedule::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
+        let report =
+            schedule::compact_due::<Block, _, _>(&self.store, &SystemClock, &self.history, next).await?;
         for (tenant, error) in &report.failed {
             tracing::warn!(tenant.id = %tenant, error = %error, "a tenant was not compacted and stays due");
         }
@@ -246,14 +260,22 @@ impl Standalone {
     }
 
     /// Evaluates the minutes that are over and notifies changes of alerts.
-    pub async fn run_detection<A: Notifier>(
+    pub async fn run_detection<N: Notifier>(
         &self,
-        announce: &A,
-        settings: &detection_run::DetectionSettings,
-        memory: &mut detection_run::DetectionCache,
-    ) -> anyhow::Result<Watched> {
-        let attempt = attempt(SystemClock.now(), DETECTION_MS)?;
-        Ok(detection_run::run(&self.store, &SystemClock, announce, &(), settings, memory, attempt).await?)
+        notifier: &N,
+        settings: &DetectionSettings,
+        cache: &mut DetectionCache,
+    ) -> anyhow::Result<RunReport> {
+        let run = DetectionRun {
+            store: &self.store,
+            clock: &SystemClock,
+            notifier,
+            // The process itself reads the counts of all tenants.
+            readers: &(),
+            settings,
+            attempt: attempt(SystemClock.now(), DETECTION_MS)?,
+        };
+        Ok(run.run(cache).await?)
     }
 
     /// When the oldest delta arrived that was not compacted at the end of the last [`Self::tidy`].
@@ -284,7 +306,8 @@ impl Standalone {
     /// Records in the audit trail that somebody at the command line is about to change something.
     pub async fn note(&self, action: &str, subject: &str) -> anyhow::Result<()> {
         let number = u64::from_le_bytes(random()?);
-        Ok(audit::note(&self.store, ("(command line)", action, subject), SystemClock.now(), number).await?)
+        let action = audit::Action { who: "(command line)", action, subject };
+        Ok(audit::record(&self.store, action, SystemClock.now(), number).await?)
     }
 
     /// Makes a key. The first part of the result is the key itself, which is stored nowhere.
@@ -299,6 +322,20 @@ impl Standalone {
         let expires_at = lifetime_ms.map(|lifetime| now.plus_millis(lifetime));
         let credential = api_keys::add(&self.store, &key, grant, name, now, expires_at).await?;
         Ok((key.reveal().to_owned(), credential))
+    }
+}
+
+impl Counting {
+    /// Counts with the mappings that operators have set meanwhile.
+    async fn refresh_attribution(
+        &mut self,
+        store: &Arc<StandaloneStore>,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        if let Some(changed) = self.attribution.refresh(store, now).await? {
+            self.accumulator.set_attribution(changed);
+        }
+        Ok(())
     }
 }
 
@@ -320,19 +357,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let deployed =
             "[tenants.by_sending_domain]\n\"a.example\" = \"deployed\"\n\"b.example\" = \"deployed\"";
-        let home = Standalone::open(folder.path(), toml::from_str(deployed).unwrap()).unwrap();
+        let standalone = Standalone::open(folder.path(), toml::from_str(deployed).unwrap()).unwrap();
         let by_sending_domain = [("a.example".to_owned(), "acme".to_owned())].into();
-        let packed = CheckedMappings::new(&TenantMaps { by_sending_domain, ..TenantMaps::default() }).unwrap();
-        assert!(mappings::set(&home.store, packed, None).await.unwrap());
+        let checked =
+            CheckedMappings::new(&TenantMaps { by_sending_domain, ..TenantMaps::default() }).unwrap();
+        assert!(mappings::write(&standalone.store, &checked, None).await.unwrap());
         let sent = |id: &str, domain: &str| {
             format!(
                 r#"{{"eventType":"Send","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","source":"news@{domain}","messageId":"{id}","destination":["ann@gmail.com"],"tags":{{}}}},"send":{{}}}}"#
             )
         };
         let payloads = [sent("1", "mail.a.example"), sent("2", "b.example"), sent("3", "c.example")];
-        let counted = home.count(&payloads.each_ref().map(String::as_bytes)).await.unwrap();
+        let counted = standalone.count(&payloads.each_ref().map(String::as_bytes)).await.unwrap();
         assert_eq!(counted.events, 3);
-        let tenants = tenants::list(&home.store).await.unwrap();
+        let tenants = tenants::list(&standalone.store).await.unwrap();
         assert_eq!(
             tenants.iter().map(TenantId::as_str).collect::<Vec<_>>(),
             ["(unassigned)", "acme", "deployed"]

@@ -12,15 +12,15 @@ use crate::standalone::Standalone;
 const RUN_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Runs detection again and again until the future is dropped. A failed run is logged, and the next one continues.
-pub async fn detect(standalone: Arc<Standalone>, routes: AlertChannels, settings: Settings) {
-    let mut memory = Memory::default();
+pub async fn detect(standalone: Arc<Standalone>, channels: AlertChannels, settings: DetectionSettings) {
+    let mut cache = DetectionCache::default();
     let mut ticks = tokio::time::interval(RUN_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match Box::pin(standalone.run_detection(&routes, &settings, &mut memory)).await {
-            Ok(watched) if watched.behind > 0 => {
-                tracing::info!(minutes = watched.minutes, behind = watched.behind, "learning from history");
+        match Box::pin(standalone.run_detection(&channels, &settings, &mut cache)).await {
+            Ok(report) if report.behind > 0 => {
+                tracing::info!(minutes = report.minutes, behind = report.behind, "learning from history");
                 ticks.reset_immediately();
             }
             Ok(_) => {}

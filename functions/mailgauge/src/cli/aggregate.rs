@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
-use cells::query::{Basis, Count, Metric, Value as MetricValue};
+use cells::query::metrics::{SENDS, SilentProviders};
+use cells::query::{Basis, Metric, MetricRegistry, MetricValue};
 use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
@@ -138,10 +139,8 @@ fn parse_key(word: &str) -> Result<GroupKey, String> {
 }
 
 fn parse_metric(word: &str) -> Result<Metric, String> {
-    Metric::from_name(word).ok_or_else(|| {
-        let names: Vec<String> = Metric::all().map(Metric::name).collect();
-        format!("use {}", names.join(", "))
-    })
+    let registry = MetricRegistry::builtin();
+    registry.get(word).ok_or_else(|| format!("use {}", registry.names()))
 }
 
 /// Counts the files, prints the rows, and reports what was read.
@@ -174,7 +173,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     output::ignore_broken_pipe(print(&cells, options).context("cannot write to standard output"))?;
     output::print_status(&summary(stats, &sources));
     if grouping.event_type
-        && let Some(metric) = options.metrics.iter().find(|metric| mixes_event_types(**metric))
+        && let Some(metric) = options.metrics.iter().find(|metric| metric.mixes_event_types())
     {
         output::print_status(&format!(
             "{} combines several event types, so it is empty in rows by event: leave event out of --group-by",
@@ -257,7 +256,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
         requested => requested.to_vec(),
     };
     let groups = keys.iter().map(|key| key.name().to_owned());
-    let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name())).collect();
+    let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name().to_owned())).collect();
     let order: Vec<SortKey> = keys.iter().map(|key| key.sort_key()).collect();
     let order = cells.sorted(&order);
     let rows: Rows<'_> = &|each| {
@@ -266,7 +265,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
             row.clear();
             row.extend(keys.iter().map(|group_key| group_key.value(&key)));
             row.extend(metrics.iter().map(|metric| {
-                let is_mixed = by_event && mixes_event_types(*metric);
+                let is_mixed = by_event && metric.mixes_event_types();
                 if is_mixed { Value::Null } else { metric_value(*metric, cell) }
             }));
             each(&row)?;
@@ -313,7 +312,13 @@ fn write_json(
 /// The metrics of a request that names none, in the order of the documentation. CSV and JSON are read by programs, so their columns
 /// depend on the request alone; the table is read by people, so it omits columns without a single value.
 fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<Metric> {
-    let metrics = Metric::all().filter(|metric| !(by_event && mixes_event_types(*metric)));
+    // A row sums providers and does not know which of them report complaints, so rates that leave the others out have no value here.
+    let has_value = |metric: &Metric| {
+        metric.ratio().is_none_or(|ratio| ratio.silent_providers != SilentProviders::LeftOut)
+    };
+    let registry = MetricRegistry::builtin();
+    let metrics =
+        registry.iter().filter(has_value).filter(|metric| !(by_event && metric.mixes_event_types()));
     if format != Format::Table {
         return metrics.collect();
     }
@@ -329,21 +334,11 @@ fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<M
         })
         .collect();
     // A table without columns would not show that nothing was counted.
-    if metrics.is_empty() { Metric::from_name("sends").into_iter().collect() } else { metrics }
-}
-
-/// Whether a metric combines events of different types. Within the rows of one event type such a metric would be a misleading 0: the rows
-/// of Send events, for example, would show a delivery rate of 0.
-const fn mixes_event_types(metric: Metric) -> bool {
-    matches!(metric, Metric::Rate(_) | Metric::Count(Count::InFlight | Count::DeliveredNet))
+    if metrics.is_empty() { vec![SENDS] } else { metrics }
 }
 
 fn metric_value(metric: Metric, cell: &Cell) -> Value {
-    match metric.value(cell, Basis::Event) {
-        MetricValue::Count(count) => json!(count),
-        MetricValue::Number(number) => json!(number),
-        MetricValue::Missing => Value::Null,
-    }
+    json!(metric.value(cell, Basis::Event))
 }
 
 /// The line of `--stats`. The field names are part of the contract.

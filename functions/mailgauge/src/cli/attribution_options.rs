@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use event::attribution::{self, Attribution};
+use event::attribution::{Attribution, AttributionSettings};
 
 use crate::cli::usage_error;
 
@@ -38,7 +38,7 @@ impl AttributionOptions {
     /// Reads the file, applies the options over it, and checks the result.
     pub fn attribution(&self) -> anyhow::Result<Attribution> {
         let mut settings = match &self.attribution {
-            None => attribution::AttributionSettings::default(),
+            None => AttributionSettings::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read the attribution file {}", path.display()))?;

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use adapters::system_clock::SystemClock;
 use anyhow::bail;
 use clap::Args;
-use detection::{Bucket, Change, CountsRow, Detector, Rules, DeliveryTimePercentiles};
+use detection::{Bucket, Change, DeliveryTimePercentiles, Detector, Rules};
 use event::{Minute, TenantId, Timestamp};
-use pipeline::alerting::detection_run::{self, counts};
+use pipeline::alerting::detection_run::Backtest;
+use pipeline::alerting::detection_run::counts::Width;
 use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
 
@@ -113,9 +114,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// Prints the changes of alerts over the stored counts.
 fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
     let width = match options.bucket {
-        Some(BucketWidth(1)) => counts::Width::Minute,
-        None | Some(BucketWidth(5)) => counts::Width::FiveMinutes,
-        Some(BucketWidth(60)) => counts::Width::Hour,
+        Some(BucketWidth(1)) => Width::Minute,
+        None | Some(BucketWidth(5)) => Width::FiveMinutes,
+        Some(BucketWidth(60)) => Width::Hour,
         Some(BucketWidth(_)) => {
             return Err(usage_error("--bucket: stored counts can be evaluated by 1m, 5m or 1h"));
         }
@@ -133,17 +134,16 @@ fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
     let changes = runtime.block_on(async {
         let mut tenants = tenants::list(&standalone.store).await?;
         tenants.retain(|tenant| options.tenant.as_ref().is_none_or(|only| only == tenant));
-        let range = (round_down(from), round_down(to));
-        let replayed = detection_run::backtest(
-            &standalone.store,
-            &standalone.history,
-            &tenants,
-            range,
+        let backtest = Backtest {
+            store: &standalone.store,
+            history: &standalone.history,
+            tenants: &tenants,
+            from: round_down(from),
+            to: round_down(to),
             width,
-            &mut detector,
             now,
-        );
-        anyhow::Ok(replayed.await?)
+        };
+        anyhow::Ok(backtest.run(&mut detector).await?)
     })?;
     let mut out = BufWriter::new(io::stdout().lock());
     output::ignore_broken_pipe(print(&changes, &mut out).and_then(|()| Ok(out.flush()?)))
@@ -231,9 +231,9 @@ fn evaluate(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let Some(first) = bucket.first() else { return Ok(()) };
-    let rows: Vec<Row<'_>> = bucket
+    let rows: Vec<detection::CountsRow<'_>> = bucket
         .iter()
-        .map(|row| Row {
+        .map(|row| detection::CountsRow {
             tenant: &row.tenant,
             provider: &row.provider,
             campaign: &row.campaign,

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufWriter, Read as _, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use cells::csv::CsvWriter;
 use clap::Args;
 use detection::plain_series::Scorer;
 
@@ -69,8 +70,12 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
     let mut number = 0_u64;
     let mut columns = None;
     let mut scorers: HashMap<String, Scorer> = HashMap::new();
-    let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["series", "timestamp", "score"]).map_err(output::into_io)?;
+    // If a later line is refused, the writer writes the rows before it when it is dropped.
+    let mut csv = CsvWriter::with_line_feeds(out);
+    for name in ["series", "timestamp", "score"] {
+        csv.text(name)?;
+    }
+    csv.end_row()?;
     loop {
         text.clear();
         number += 1;
@@ -99,12 +104,12 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
             Some(scorer) => scorer.score(row.time_ms, row.value),
             None => scorers.entry(row.series.to_string()).or_default().score(row.time_ms, row.value),
         };
-        write_row(&row, score, &mut csv).map_err(output::into_io)?;
+        write_row(&row, score, &mut csv)?;
     }
     if columns.is_none() {
         bail!("{name}: the file is empty; its first line names the columns timestamp and value");
     }
-    csv.flush()?;
+    csv.finish()?;
     Ok(())
 }
 
@@ -192,16 +197,15 @@ fn plain_time_ms(text: &str) -> Option<i64> {
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000)
 }
 
-/// The names come from outside, so they are guarded against formulas.
+/// Writes one row: the texts of the input, and the score with six decimal places.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a score lies in [0, 1], a digit in 0 to 9"
 )]
-fn write_row(row: &Row<'_>, score: f64, csv: &mut csv::Writer<impl Write>) -> csv::Result<()> {
-    for text in [&row.series, &row.timestamp] {
-        csv.write_field(output::formula_guarded(text).as_bytes())?;
-    }
+fn write_row(row: &Row<'_>, score: f64, csv: &mut CsvWriter<impl Write>) -> io::Result<()> {
+    csv.text(&row.series)?;
+    csv.text(&row.timestamp)?;
     // Six decimal places, by hand: formatting fractions would take most of the time.
     let mut millionths = (score * 1e6).round() as u32;
     let mut digits = *b"0.000000";
@@ -212,8 +216,8 @@ fn write_row(row: &Row<'_>, score: f64, csv: &mut csv::Writer<impl Write>) -> cs
     }
     // 1 for a score of 1, else 0.
     *whole = b'0' + (millionths % 10) as u8;
-    csv.write_field(digits)?;
-    csv.write_record(None::<&[u8]>)
+    csv.number(&String::from_utf8_lossy(&digits))?;
+    csv.end_row()
 }
 
 #[cfg(test)]
@@ -287,9 +291,9 @@ mod tests {
             [(0.0, "0.000000"), (0.123_456_7, "0.123457"), (0.999_999_9, "1.000000"), (1.0, "1.000000")]
         {
             let row = Row { series: "s".into(), timestamp: "5".into(), time_ms: 5000, value: 1.0 };
-            let mut csv = csv::Writer::from_writer(Vec::new());
+            let mut csv = CsvWriter::with_line_feeds(Vec::new());
             write_row(&row, score, &mut csv).unwrap();
-            assert_eq!(String::from_utf8(csv.into_inner().unwrap()).unwrap(), format!("s,5,{expected}\n"));
+            assert_eq!(String::from_utf8(csv.finish().unwrap()).unwrap(), format!("s,5,{expected}\n"));
         }
     }
 

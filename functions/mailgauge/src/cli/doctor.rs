@@ -209,7 +209,7 @@ fn drift(events_read: u64, drift: i64) -> Diagnosis {
 fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
     const CHECK: &str = "events arrive";
     const FIX: &str = "send a mail with the configuration set; then check the SES event destination, the EventBridge rule and the stream's trigger";
-    let newest = progress.checkpoints().iter().filter_map(|(_, cursor)| cursor.last_arrival).max();
+    let newest = progress.checkpoints().iter().filter_map(|(_, checkpoint)| checkpoint.last_arrival).max();
     let Some(newest) = newest else { return Diagnosis::warning(CHECK, "no event has arrived yet", FIX) };
     let age_ms = now.millis_since(newest);
     let found = format!("the newest event arrived {} ago", span(age_ms));
@@ -220,8 +220,8 @@ fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
 fn stuck_shards(progress: &Progress, now: Timestamp) -> Vec<Diagnosis> {
     const CHECK: &str = "shards move";
     let mut diagnoses = Vec::new();
-    for (shard, cursor) in progress.checkpoints() {
-        let overdue_ms = cursor.in_flight.as_ref().map(|batch| now.millis_since(batch.lease_until));
+    for (shard, checkpoint) in progress.checkpoints() {
+        let overdue_ms = checkpoint.in_flight.as_ref().map(|batch| now.millis_since(batch.lease_until));
         if let Some(overdue_ms) = overdue_ms.filter(|overdue_ms| *overdue_ms > MAX_OVERDUE_MS) {
             diagnoses.push(Diagnosis::failed(
                 CHECK,
@@ -246,7 +246,7 @@ fn uncompacted(oldest: Option<Timestamp>, now: Timestamp) -> Diagnosis {
 }
 
 /// How far a time-series store is behind. `None` if nothing was ever written to it.
-fn unexported(sink: &str, backlogs: &[Backlog], now: Timestamp) -> Option<Diagnosis> {
+fn unexported(sink: &str, backlogs: &[ExportBacklog], now: Timestamp) -> Option<Diagnosis> {
     const CHECK: &str = "time-series store";
     const FIX: &str = "mailgauge sink export shows its error; what is older than three days stays missing there, never in the API";
     backlogs.iter().find(|backlog| backlog.exported.is_some())?;

@@ -115,20 +115,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 pub(super) struct Entry {
     id: String,
     day: Day,
-    stored: Stored,
+    stored: StoredPart,
 }
 
 /// All records in quarantine that have not expired, the oldest day first.
 pub(super) async fn all(standalone: &Standalone) -> anyhow::Result<Vec<Entry>> {
     let today = SystemClock.now().minute().hour().day();
-    let oldest = SystemClock.now().plus_millis(-Settings::default().quarantine_ms).minute().hour().day();
+    let oldest =
+        SystemClock.now().plus_millis(-CommitSettings::default().quarantine_ms).minute().hour().day();
     let mut entries = Vec::new();
     for day in (oldest.0..=today.0).map(Day) {
         for stored in quarantine::list(&standalone.store, day).await? {
-            let (shard, record) = (stored.shard(), &stored.record);
+            let (shard, part) = (stored.shard(), &stored.part);
             let date = day.start().to_string();
             let date = date.split('T').next().unwrap_or_default();
-            let id = format!("{date}/{shard}/{}/{}", record.sequence, record.part);
+            let id = format!("{date}/{shard}/{}/{}", part.sequence, part.index);
             entries.push(Entry { id, day, stored });
         }
     }
@@ -145,34 +146,34 @@ const COLUMNS: [&str; 5] = ["id", "arrived_at", "bytes", "can_be_opened", "reaso
 fn table(entries: &[Entry], standalone: &Standalone) -> Table {
     let mut table = Table::new(COLUMNS);
     for entry in entries {
-        table.push(row(entry, entry.stored.record.open(&standalone.seal).is_some()));
+        table.push(row(entry, entry.stored.part.open(&standalone.seal).is_some()));
     }
     table
 }
 
 fn row(entry: &Entry, can_be_opened: bool) -> Vec<Value> {
-    let record = &entry.stored.record;
-    let arrived_at: Timestamp = record.arrived_at;
+    let part = &entry.stored.part;
+    let arrived_at: Timestamp = part.arrived_at;
     vec![
         json!(entry.id),
         json!(arrived_at.to_string()),
-        json!(record.bytes),
+        json!(part.bytes),
         json!(can_be_opened),
-        json!(record.reason),
+        json!(part.reason),
     ]
 }
 
 /// Prints the bytes of a record as they arrived or, with `--format json` or `csv`, beside the rest of the entry.
 fn show(store: &StoreOptions, entry: &Entry, standalone: &Standalone) -> anyhow::Result<()> {
-    let record = &entry.stored.record;
-    let content = record.open(&standalone.seal).with_context(|| {
+    let part = &entry.stored.part;
+    let content = part.open(&standalone.seal).with_context(|| {
         format!(
             "{} cannot be decrypted: it was too large to keep, or encrypted with another secret ({})",
-            entry.id, record.reason
+            entry.id, part.reason
         )
     })?;
     if store.format() == Format::Table {
-        output::print_status(&format!("{}, arrived {}: {}", entry.id, record.arrived_at, record.reason));
+        output::print_status(&format!("{}, arrived {}: {}", entry.id, part.arrived_at, part.reason));
         return write_content(&content).context("cannot write to standard output");
     }
     let text = std::str::from_utf8(&content).ok();
@@ -207,12 +208,12 @@ async fn replay(store: &StoreOptions, standalone: &Standalone, id: Option<&str>)
         entries = vec![find(entries, id)?];
     }
     let not_opened =
-        entries.iter().filter(|entry| entry.stored.record.open(&standalone.seal).is_none()).count();
+        entries.iter().filter(|entry| entry.stored.part.open(&standalone.seal).is_none()).count();
     let mut sum = Counted::default();
     // Day by day: a record that is still unreadable is stored again under the day of its batch.
     for day in entries.chunk_by(|a, b| a.day == b.day) {
         for entries in day.chunks(REPLAY_BATCH) {
-            let parts: Vec<Stored> = entries.iter().map(|entry| entry.stored.clone()).collect();
+            let parts: Vec<StoredPart> = entries.iter().map(|entry| entry.stored.clone()).collect();
             sum.add(standalone.replay(&parts).await?);
         }
     }

@@ -147,7 +147,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 impl SinkOptions {
     /// The settings, checked by the code that reads those of the functions: the options take the place of environment variables.
-    fn settings(&self, kind: SinkKind) -> anyhow::Result<Settings> {
+    fn settings(&self, kind: SinkKind) -> anyhow::Result<SinkSettings> {
         let variables = [
             ("SINK", &Some(kind.name().to_owned())),
             ("INFLUX_URL", &self.influx_url),
@@ -160,7 +160,7 @@ impl SinkOptions {
         let variables =
             variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let mut environment = Environment::of_process().with(variables);
-        let settings = Settings::read(&mut environment);
+        let settings = SinkSettings::read(&mut environment);
         match environment.finish(settings) {
             Ok(Some(settings)) => Ok(settings),
             Ok(None) => Err(usage_error("no time-series store is chosen")),
@@ -176,7 +176,7 @@ async fn status(store: &StoreOptions, standalone: &Standalone, sink: &str) -> an
         table.push(vec![
             json!(backlog.shard.to_string()),
             number(backlog.exported),
-            number(backlog.done),
+            number(backlog.committed),
             json!(backlog.batches),
             json!(backlog.oldest.map(|at| at.to_string())),
         ]);
@@ -190,7 +190,11 @@ async fn status(store: &StoreOptions, standalone: &Standalone, sink: &str) -> an
     store.print(&table)
 }
 
-async fn export_all(store: &StoreOptions, standalone: &Standalone, settings: Settings) -> anyhow::Result<()> {
+async fn export_all(
+    store: &StoreOptions,
+    standalone: &Standalone,
+    settings: SinkSettings,
+) -> anyhow::Result<()> {
     let sink = TimeSeriesSink::open(settings).await;
     let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());

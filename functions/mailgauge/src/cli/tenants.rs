@@ -104,10 +104,10 @@ async fn print_mappings(standalone: &Standalone) -> anyhow::Result<()> {
 /// Replaces all mappings by those of a file.
 async fn set_mappings(standalone: &Standalone, file: &Path) -> anyhow::Result<()> {
     let new = config_file::read(file, "mappings to tenants")?;
-    let packed = CheckedMappings::new(&new).map_err(|error| usage_error(error.to_string()))?;
+    let checked = CheckedMappings::new(&new).map_err(|error| usage_error(error.to_string()))?;
     let version = mappings::read(&standalone.store).await?.version;
     standalone.note("attribution.set", "*").await?;
-    if !mappings::set(&standalone.store, packed, version).await? {
+    if !mappings::write(&standalone.store, &checked, version).await? {
         bail!(
             "the mappings were changed at the same time: check them with mailgauge tenants attribution, and run the command again"
         );
@@ -144,13 +144,9 @@ async fn show(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Tabl
     }
     let keys = api_keys::list(&standalone.store).await?;
     let scope = Scope::Tenant(tenant.clone());
-    let proof = web::proof(
-        &standalone.store,
-        &scope,
-        Timestamp::from_millis(0),
-        Timestamp::from_millis(i64::MAX),
-    )
-    .await?;
+    let proof =
+        web::proof(&standalone.store, &scope, Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX))
+            .await?;
     let hours = hours(standalone, tenant).await?;
     let start = |hour: Option<Hour>| json!(hour.map(|hour| hour.start().to_string()));
     let mut table = Table::new(["tenant", "events", "first_hour", "last_hour", "keys"]);
@@ -180,7 +176,8 @@ async fn hours(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Opt
     let progress = Progress::read(&standalone.store).await?;
     let snapshot = Snapshot::read(&standalone.store, &progress, tenant).await?;
     let blocks =
-        snapshot::read_blocks(&standalone.store, tenant, snapshot.manifest.blocks, BlockParts::Counts).await??;
+        snapshot::read_blocks(&standalone.store, tenant, snapshot.manifest.blocks, BlockParts::Counts)
+            .await??;
     let blocks = blocks.into_iter().map(|(_, item)| item);
     let mut range: Option<(Hour, Hour)> = None;
     for item in snapshot.deltas.into_iter().chain(blocks) {

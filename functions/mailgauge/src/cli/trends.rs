@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
-use cells::query::{Locale, Scope};
+use cells::query::{Filter, MetricRegistry, Scope};
 use clap::Args;
 use detection::trend::{self, HourlyCount, LEAST_DAYS, Seasonality, Trend, Unit};
 use event::TenantId;
+use event::attribution::Dimension;
 use pipeline::history::trend_and_budget::{self, StoredCounts};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
@@ -155,33 +156,34 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 /// The trend of the metric in the stored counts.
 fn stored_trend(options: &Options) -> anyhow::Result<Trend> {
     let name = options.metric.name;
-    let metric = trend_and_budget::metric(name).map_err(|error| usage_error(error.to_string()))?;
+    let metric = trend_and_budget::metric(name, &MetricRegistry::builtin())
+        .map_err(|error| usage_error(error.to_string()))?;
     let scope = match options.tenant.as_deref().map(TenantId::new_or_unassigned) {
         None => Scope::All,
         Some(Ok(tenant)) => Scope::Tenant(tenant),
         Some(Err(error)) => return Err(usage_error(format!("--tenant: {error}"))),
     };
-    let filters = [("provider", &options.provider), ("campaign", &options.campaign)];
-    let filters: Vec<String> =
-        filters.iter().filter_map(|(name, value)| Some(format!("{name}:{}", value.as_ref()?))).collect();
+    let conditions = [(Dimension::Provider, &options.provider), (Dimension::Campaign, &options.campaign)]
+        .into_iter()
+        .filter_map(|(dimension, value)| Some(Filter::equal(dimension, value.as_deref()?)));
+    let filter = Filter::And(conditions.collect());
     let runtime = server::runtime()?;
     let standalone = options.store.open(&runtime)?;
-    let source = Source {
+    let counts = StoredCounts {
         store: &standalone.store,
-        history: &standalone.history,
+        settings: &standalone.history,
         now: SystemClock.now(),
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    let no_tags = Locale::default();
-    let trend = runtime.block_on(source.trend(&scope, &no_tags, metric, options.weeks, &filters))?;
+    let trend = runtime.block_on(counts.trend(&scope, metric, options.weeks, filter))?;
     trend
         .with_context(|| format!("fewer than {LEAST_DAYS} complete days with {name}: not enough for a trend"))
 }
 
 /// Sums the matching rows by hour. Rows must be in time order.
-fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hour>> {
+fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<HourlyCount>> {
     let matches = |only: &Option<String>, value: &str| only.as_deref().is_none_or(|only| only == value);
-    let mut hours: Vec<Hour> = Vec::new();
+    let mut hours: Vec<HourlyCount> = Vec::new();
     let mut last = 0;
     while let Some(row) = table.next_row()? {
         if row.minute < last {
@@ -207,7 +209,7 @@ fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hour>
                 hour.part += part;
                 hour.whole += whole;
             }
-            _ => hours.push(Hour { hour: row.minute / 60, part, whole }),
+            _ => hours.push(HourlyCount { hour: row.minute / 60, part, whole }),
         }
     }
     Ok(hours)
@@ -244,7 +246,7 @@ fn rows(trend: &Trend) -> Table {
         row(&format!("change_on_{}", step.date), json!(step.change));
     }
     for (name, season) in [("hour_of_day", &trend.hour_of_day), ("day_of_week", &trend.day_of_week)] {
-        if let Some(Season { strength, peak, low, .. }) = season {
+        if let Some(Seasonality { strength, peak, low, .. }) = season {
             row(&format!("{name}_strength"), json!(strength));
             row(&format!("{name}_peak"), json!(peak));
             row(&format!("{name}_low"), json!(low));

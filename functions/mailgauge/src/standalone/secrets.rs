@@ -33,7 +33,7 @@ fn make(folder: &Path, path: &Path) -> anyhow::Result<Secrets> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let write = || {
         let mut file = options.open(&new)?;
-        file.write_all(secrets.bytes())?;
+        file.write_all(&secrets.bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         File::open(folder)?.sync_all()

@@ -45,9 +45,9 @@ async fn lag(stream: &Stream, progress: &Progress) -> Vec<Diagnosis> {
     let mut diagnoses = Vec::new();
     for name in shards {
         let shard = ShardId::new(&name).ok();
-        let cursor = progress.checkpoints().iter().find(|(known, _)| Some(known) == shard.as_ref());
-        let done = cursor.and_then(|(_, cursor)| cursor.done.clone());
-        let result = match stream.behind_ms(&name, done.as_ref()).await {
+        let checkpoint = progress.checkpoints().iter().find(|(known, _)| Some(known) == shard.as_ref());
+        let committed = checkpoint.and_then(|(_, checkpoint)| checkpoint.committed.clone());
+        let result = match stream.behind_ms(&name, committed.as_ref()).await {
             Err(error) => Diagnosis::failed(CHECK, format!("{:#}", anyhow::Error::from(error)), PERMISSIONS),
             Ok(behind) => {
                 let found = format!("counting is {} behind the end of {name}", span(behind));

@@ -61,8 +61,8 @@ impl Demo {
 /// The totals of all records read so far.
 async fn totals(standalone: &Standalone) -> Totals {
     let mut sum = Totals::default();
-    for (_, cursor) in checkpoint::read_all(&standalone.store).await.unwrap() {
-        sum.add(&cursor.totals);
+    for (_, checkpoint) in checkpoint::read_all(&standalone.store).await.unwrap() {
+        sum.add(&checkpoint.totals);
     }
     sum
 }
