@@ -1,6 +1,6 @@
-//! Which pages of other hosts may call the API. None, unless an operator names them.
+//! Cross-origin requests: which pages of other hosts may call the API. None, unless an operator lists them.
 //!
-//! Keys travel in a header that a page has to set itself, never by themselves, so what is allowed here opens nothing without a key.
+//! Browsers never send keys by themselves, because a page must set the header. So an allowed origin has no access without a key.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::auth::TENANT_HEADER;
 
-/// Browsers ask no sooner again; some keep an answer for two hours at most.
-const KEPT: Duration = Duration::from_hours(1);
+/// How long browsers may cache the answer to a preflight request. Some cache it for two hours at most.
+const MAX_AGE: Duration = Duration::from_hours(1);
 
-/// A page's origin, `https://app.example.com`, or `*` for all.
+/// The origin of a page, such as `https://app.example.com`, or `*` for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// Not an origin.
+/// A text is not an origin.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no origin: write https://HOST or https://HOST:PORT without a path, or *")]
+#[error("{0:?} is not an origin: write https://HOST or https://HOST:PORT without a path, or *")]
 pub struct InvalidOrigin(String);
 
 impl FromStr for Origin {
@@ -42,7 +42,7 @@ impl FromStr for Origin {
     }
 }
 
-/// What answers the questions of browsers; nothing if no page of another host may call.
+/// The layer that answers preflight requests; `None` if no origin is allowed.
 pub(crate) fn layer(origins: Vec<Origin>) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -53,7 +53,8 @@ pub(crate) fn layer(origins: Vec<Origin>) -> Option<CorsLayer> {
         AllowOrigin::list(origins.into_iter().map(|origin| origin.0))
     };
     let request_id = HeaderName::from_static("x-request-id");
-    let told = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"].map(HeaderName::from_static);
+    let rate_limits =
+        ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"].map(HeaderName::from_static);
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
@@ -67,9 +68,12 @@ pub(crate) fn layer(origins: Vec<Origin>) -> Option<CorsLayer> {
                 request_id.clone(),
             ])
             .expose_headers(
-                [header::ETAG, header::RETRY_AFTER, request_id].into_iter().chain(told).collect::<Vec<_>>(),
+                [header::ETAG, header::RETRY_AFTER, request_id]
+                    .into_iter()
+                    .chain(rate_limits)
+                    .collect::<Vec<_>>(),
             )
-            .max_age(KEPT),
+            .max_age(MAX_AGE),
     )
 }
 
@@ -78,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_as_browsers_write_it() {
-        for right in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:8080"] {
-            assert!(right.parse::<Origin>().is_ok(), "{right}");
+    fn origin_has_the_form_that_browsers_send() {
+        for valid in ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:8080"] {
+            assert!(valid.parse::<Origin>().is_ok(), "{valid}");
         }
-        for wrong in
+        for invalid in
             ["", "app.example.com", "https://", "https://a/", "https://A.com", "null", "https://a b", "*.a"]
         {
-            assert!(wrong.parse::<Origin>().is_err(), "{wrong}");
+            assert!(invalid.parse::<Origin>().is_err(), "{invalid}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The dashboard's files, part of the program: small, checked by the browser at each load, and unable to reach any host
-//! but this one.
+//! Serves the files of the dashboard, which are compiled into the program. Browsers revalidate them at each load, and a content security
+//! policy keeps them from contacting any other host.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use rapidhash::v3::rapidhash_v3;
 
-/// No inline code, no text that becomes code, no other host, no frame around it.
+/// Forbids inline code, turning text into code, other hosts, and embedding in a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 
-/// A table of files of the folder `dashboard`: name, content.
+/// A table of files in the folder `dashboard`, with names and contents.
 macro_rules! files {
     ($($name:literal)*) => { &[$(($name, include_bytes!(concat!("dashboard/", $name)))),*] };
 }
 
-/// Everything the browser loads.
+/// Every file that the browser loads.
 pub(crate) const FILES: &[(&str, &[u8])] = files![
     "alerts.js"
     "api.js"
@@ -99,7 +99,7 @@ fn file(headers: &HeaderMap, content_type: &'static str, content: &'static [u8],
     if let Ok(etag) = HeaderValue::from_str(etag) {
         headers.insert(header::ETAG, etag);
     }
-    // Kept, but asked for each time: a new version of the program shows at once.
+    // Cached but revalidated each time, so that a new version of the program is visible at once.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     headers.insert(
@@ -119,8 +119,8 @@ fn opaque(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }
 
-/// A tag of some content, the same from every server; weak, as the same content may travel compressed. Nobody gains by making two
-/// contents of one tag, and a secure hash of megabytes took as long as counting them.
+/// The entity tag of some content, the same on every server. It is weak because the content may be sent compressed. A fast hash is enough:
+/// nobody gains from two contents with the same tag, and a cryptographic hash of a large answer took as long as the answer.
 pub(crate) fn etag(content: &[u8]) -> String {
     format!("W/\"{:016x}\"", rapidhash_v3(content))
 }

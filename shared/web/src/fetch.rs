@@ -1,6 +1,6 @@
-//! What the router fetches itself: SNS's certificates and confirmations, and the documents of whoever issues tokens.
+//! Outgoing requests of the router: certificates and confirmations of SNS, and documents of the token issuer.
 //!
-//! Takes only addresses that were checked, follows no redirect, and bounds time and size.
+//! Only validated URLs are fetched. Redirects are not followed, and time and size are limited.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use ureq::typestate::AgentScope;
 use crate::ingest::sns::url::{CertificateUrl, SubscribeUrl};
 use crate::tokens::IssuerUrl;
 
-/// SNS waits 15 s for our reply, and this is only a part of it.
-const TIME: Duration = Duration::from_secs(8);
-/// A certificate has some 2 KB, the keys of an issuer up to 20 KB.
+/// Timeout of a request. SNS waits 15 s for our reply, of which this is only a part.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// Largest document. A certificate has some 2 KB, the keys of an issuer up to 20 KB.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
-/// Visits SNS and issuers of tokens.
+/// Fetches documents of SNS and of token issuers.
 pub trait Fetch: Send + Sync + 'static {
-    /// The PEM file at a certificate's address.
+    /// The PEM file of a certificate.
     fn certificate(&self, url: &CertificateUrl) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 
-    /// Confirms a subscription by visiting its address.
+    /// Confirms a subscription by requesting its URL.
     fn confirm(&self, url: &SubscribeUrl) -> impl Future<Output = Result<(), FetchError>> + Send;
 
-    /// A document of an issuer of tokens, or its answer to a form.
+    /// A document of a token issuer, or its reply to a form.
     fn document(
         &self,
         url: &IssuerUrl,
@@ -34,35 +34,35 @@ pub trait Fetch: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Bytes, FetchError>> + Send;
 }
 
-/// Nobody could be reached there, or the answer was no.
+/// The server could not be reached, or did not reply with status 200.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} could not be fetched")]
 pub struct FetchError {
-    /// What was wanted.
+    /// What should have been fetched.
     pub what: &'static str,
-    /// Why not.
+    /// Why it failed.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// [`Fetch`] over HTTPS with the web's usual root certificates; without TLS only an issuer on this machine.
+/// [`Fetch`] over HTTPS with the usual root certificates. Only an issuer on this machine is contacted without TLS.
 #[derive(Clone, Debug)]
 pub struct HttpsFetch {
-    web: Agent,
-    machine: Agent,
+    https: Agent,
+    local: Agent,
 }
 
 impl Default for HttpsFetch {
     fn default() -> Self {
         Self {
-            web: bounded().https_only(true).build().new_agent(),
-            machine: bounded().proxy(None).build().new_agent(),
+            https: bounded().https_only(true).build().new_agent(),
+            local: bounded().proxy(None).build().new_agent(),
         }
     }
 }
 
 fn bounded() -> ConfigBuilder<AgentScope> {
-    Agent::config_builder().max_redirects(0).timeout_global(Some(TIME))
+    Agent::config_builder().max_redirects(0).timeout_global(Some(TIMEOUT))
 }
 
 async fn get(
@@ -73,18 +73,18 @@ async fn get(
 ) -> Result<Bytes, FetchError> {
     let agent = agent.clone();
     let url = url.to_owned();
-    let visit = tokio::task::spawn_blocking(move || {
+    let request = tokio::task::spawn_blocking(move || {
         let mut response = match form {
             None => agent.get(&url).call()?,
             Some(form) => agent.post(&url).content_type("application/x-www-form-urlencoded").send(form)?,
         };
-        // Redirects are not followed, and are no errors by themselves.
+        // Redirects are not followed, and ureq does not report them as errors.
         if response.status().as_u16() != 200 {
             return Err(ureq::Error::StatusCode(response.status().as_u16()));
         }
         response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_vec()
     });
-    match visit.await {
+    match request.await {
         Ok(Ok(body)) => Ok(body.into()),
         Ok(Err(error)) => Err(FetchError { what, source: error.into() }),
         Err(error) => Err(FetchError { what, source: error.into() }),
@@ -93,15 +93,15 @@ async fn get(
 
 impl Fetch for HttpsFetch {
     async fn certificate(&self, url: &CertificateUrl) -> Result<Bytes, FetchError> {
-        get(&self.web, url.as_str(), None, "a certificate of SNS").await
+        get(&self.https, url.as_str(), None, "a certificate of SNS").await
     }
 
     async fn confirm(&self, url: &SubscribeUrl) -> Result<(), FetchError> {
-        get(&self.web, url.as_str(), None, "a confirmation by SNS").await.map(|_| ())
+        get(&self.https, url.as_str(), None, "a confirmation by SNS").await.map(|_| ())
     }
 
     async fn document(&self, url: &IssuerUrl, form: Option<String>) -> Result<Bytes, FetchError> {
-        let agent = if url.is_on_this_machine() { &self.machine } else { &self.web };
+        let agent = if url.is_on_this_machine() { &self.local } else { &self.https };
         get(agent, url.as_str(), form, "a document of the issuer of tokens").await
     }
 }
@@ -124,7 +124,7 @@ mod tests {
             // The client may hang up when it has seen enough.
             let _ = stream.write_all(answer.as_bytes());
         });
-        let fetched = get(&HttpsFetch::default().machine, &url, None, "a test").await;
+        let fetched = get(&HttpsFetch::default().local, &url, None, "a test").await;
         server.join().unwrap();
         fetched
     }
@@ -155,6 +155,6 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_fetched_without_tls() {
-        assert!(get(&HttpsFetch::default().web, "http://127.0.0.1:1/", None, "a test").await.is_err());
+        assert!(get(&HttpsFetch::default().https, "http://127.0.0.1:1/", None, "a test").await.is_err());
     }
 }

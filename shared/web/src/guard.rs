@@ -1,6 +1,6 @@
-//! What surrounds every request: its number, its limits, and the headers that every reply carries.
+//! Surrounds every request: its id, its limits, and the headers of every reply.
 //!
-//! Runs before anything looks at the request, so what it refuses costs next to nothing.
+//! It runs before anything else reads the request, so refused requests cost very little.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use crate::problem::{Problem, ProblemType};
 use crate::rate_limit::RateLimits;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Long enough for any tracing system's id.
+/// Long enough for the ids of all tracing systems.
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
-/// What all requests share.
+/// The limits that all requests share.
 pub(crate) struct Guard {
-    /// Requests at once.
+    /// One permit per request that may run at the same time.
     pub(crate) slots: Semaphore,
-    /// Requests of each key.
+    /// Rate limits by key.
     pub(crate) rate_limits: RateLimits,
 }
 
-/// Counts the request in, refuses what is out of bounds, completes the reply.
+/// Applies the limits, runs the request and completes the reply.
 pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    // What is logged on the way carries the id that the client sees.
+    // Log lines of this request carry the id that the client sees.
     let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
     let headers = request.headers();
     let key = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
@@ -49,7 +49,7 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     response
 }
 
-/// A slot is held until the reply is made.
+/// Checks the size of URI and headers, and takes a slot, which is held until the reply is complete.
 fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<'a>, Problem> {
     let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri_bytes > URI_BYTES {
@@ -68,7 +68,7 @@ fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<
     })
 }
 
-/// The client's own id if it is fit for a log line, else a random one. Without randomness there is none.
+/// The client's own id if it can be logged, otherwise a random one. `None` if there are no random numbers.
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     if let Some(id) = headers.get(&REQUEST_ID)
         && (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
@@ -81,7 +81,7 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::try_from(URL_SAFE_NO_PAD.encode(random)).ok()
 }
 
-/// Replies are private and not kept, are what they say they are, and run nothing, unless the route says otherwise.
+/// Adds headers: unless the route says otherwise, replies are not cached, not sniffed, not framed and cannot run code.
 fn complete(headers: &mut HeaderMap, id: Option<HeaderValue>) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers

@@ -1,7 +1,7 @@
-//! How much one client may ask of the server: sizes, times and how many at once, each with its reason.
+//! Limits on requests: sizes, timeouts and numbers at once, each with its reason.
 //!
-//! Memory is bounded in bytes, not in requests: many small batches may wait side by side, few large ones. Nothing waits
-//! for room, since a client that is told to come again costs less than one that holds its body in our memory.
+//! Memory is bounded in bytes, not in requests, so many small batches or few large ones may wait at once. No request waits for memory,
+//! because a client that is told to retry costs less than one whose body is held.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -14,41 +14,42 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Problem, ProblemType};
 
-/// A query names at most 40 metrics and 100 conditions; the longest sensible one has some 20 KiB.
+/// Largest body of a query. With 40 metrics and 100 conditions, the most that is allowed, a query has some 20 KiB.
 pub(crate) const QUERY_BODY_BYTES: usize = 256 * 1024;
-/// Mappings that fit an item have at most some 4 MB; a Lambda takes 6 MB.
+/// Largest body of mappings. Mappings that fit into a stored item have some 4 MB; a Lambda function accepts 6 MB.
 pub(crate) const MAPPINGS_BODY_BYTES: usize = 5 * 1024 * 1024;
-/// Some 13,000 events of 2.4 KB: more in one request gains nothing.
+/// Largest body of events: some 13,000 events of 2.4 KB. Larger requests are not faster.
 pub(crate) const INGEST_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// Firehose sends at most this much, by its protocol; a compressed body may unpack to it.
+/// Largest decompressed body, which is also the most that Firehose sends.
 /// Source: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>
 pub(crate) const UNPACKED_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// SNS messages have at most 256 KB; escapes in the envelope can double that.
+/// Largest body of an SNS message. Messages have at most 256 KB, which escaping in the envelope can double.
 pub(crate) const SNS_BODY_BYTES: usize = 1024 * 1024;
-/// Room for the bodies of all ingesting requests together.
+/// Memory for the bodies of all ingestion requests together.
 pub(crate) const INGEST_BUDGET_BYTES: usize = 192 * 1024 * 1024;
-/// Room for the bodies of SNS, whose senders are strangers until they are read.
+/// Memory for the bodies of SNS requests, whose senders are unknown until they are read.
 pub(crate) const SNS_BUDGET_BYTES: usize = 32 * 1024 * 1024;
-/// A slow body holds memory and a slot; this and a second for each MiB allow a line of 8 Mbit/s.
-const BODY_TIME: Duration = Duration::from_secs(10);
-/// API Gateway gives up after 30 s; the answer must come before that.
+/// Timeout of receiving a body, plus a second for each MiB of its limit, which allows for a connection of 8 Mbit/s. A slow body occupies
+/// memory and a slot.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of a query. API Gateway gives up after 30 s, and the problem must be sent before that.
 pub(crate) const QUERY_TIME: Duration = Duration::from_secs(25);
-/// Queries at once: they share the processor, so more would only make each slower.
+/// Queries at once. They share the processor, so more would only make each of them slower.
 pub(crate) const QUERIES_AT_ONCE: usize = 64;
 /// Requests at once, of any kind.
 pub(crate) const REQUESTS_AT_ONCE: usize = 1024;
-/// Requests of one key a second, unless an operator decides otherwise: a busy dashboard asks six times a minute.
+/// Default for the requests of one key per second. A dashboard sends about six requests a minute.
 pub(crate) const REQUESTS_PER_SECOND: u32 = 2000;
-/// The longest path and query string: a query in the query string with its filters.
+/// Longest path and query string, which may hold a whole query.
 pub(crate) const URI_BYTES: usize = 16 * 1024;
-/// All header names and values together: a token, cookies of other programs on the same host, proxies' marks.
+/// All header names and values together: a token, cookies of other programs on the host, headers of proxies.
 pub(crate) const HEADER_BYTES: usize = 32 * 1024;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Memory for bodies, shared by all ingesting requests.
+/// A budget of memory for bodies, shared by requests.
 #[derive(Clone)]
 pub(crate) struct Budget(Arc<Semaphore>);
 
@@ -65,7 +66,7 @@ pub(crate) struct Reserved {
 }
 
 impl Budget {
-    /// So many bytes in all, rounded down to whole KiB.
+    /// A budget of this many bytes, rounded down to whole KiB.
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes / KIB)))
     }
@@ -76,7 +77,7 @@ impl Budget {
             Ok(permit) => Ok(Reservation { budget: self.clone(), permit }),
             Err(_) => Err(Problem::new(
                 ProblemType::TooManyRequests,
-                "too many bytes are being taken in; send again in 1 s",
+                "too many bytes are being received; send again in 1 s",
             )
             .retry_after(1)),
         }
@@ -84,7 +85,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Takes more of the budget.
+    /// Reserves more of the budget.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
         let more = self.budget.reserve(bytes)?;
         self.permit.merge(more.permit);
@@ -101,11 +102,11 @@ pub(crate) async fn read_body(mut request: Request, limit: usize) -> Result<Byte
         return Err(too_large());
     }
     DefaultBodyLimit::max(limit).apply(&mut request);
-    let time = BODY_TIME + Duration::from_secs((limit / MIB) as u64);
+    let time = BODY_TIMEOUT + Duration::from_secs((limit / MIB) as u64);
     match tokio::time::timeout(time, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(ProblemType::InvalidBody, "the body broke off; send it again")),
+        Ok(Err(_)) => Err(Problem::new(ProblemType::InvalidBody, "the body is incomplete; send it again")),
         Err(_) => {
             Err(Problem::new(ProblemType::RequestTimeout, format!("the body took over {} s", time.as_secs())))
         }
@@ -122,7 +123,7 @@ pub(crate) async fn read_reserved(
     Ok(Reserved { body: read_body(request, limit).await?, reservation })
 }
 
-/// Reads a body of events within the budget, unpacked if it begins as gzip does.
+/// Reads a body of events within the budget, and decompresses it if it is gzip.
 pub(crate) async fn read_events(
     request: Request,
     budget: &Budget,
@@ -133,10 +134,10 @@ pub(crate) async fn read_events(
     if !body.starts_with(&GZIP_MAGIC) {
         return Ok(Reserved { body, reservation });
     }
-    // Unpacking 64 MiB takes a good part of a second: not on a thread that serves others.
+    // Decompressing 64 MiB takes a large part of a second, too long for a thread that serves other requests.
     let unpacking = tokio::task::spawn_blocking(move || unpack(&body, reservation, UNPACKED_BODY_BYTES));
     unpacking.await.unwrap_or_else(|_| {
-        Err(Problem::new(ProblemType::InvalidBody, "the gzip body could not be unpacked"))
+        Err(Problem::new(ProblemType::InvalidBody, "the gzip body could not be decompressed"))
     })
 }
 
@@ -149,21 +150,25 @@ fn unpack(packed: &[u8], mut reservation: Reservation, limit: usize) -> Result<R
             Ok(0) => break,
             Ok(read) => read,
             Err(_) => {
-                return Err(Problem::new(ProblemType::InvalidBody, "the gzip body is broken; pack it again"));
+                return Err(Problem::new(
+                    ProblemType::InvalidBody,
+                    "the gzip body is damaged; compress it again",
+                ));
             }
         };
         if body.len() + read > limit {
-            let detail = format!("the body may unpack to {limit} bytes; send it in parts");
+            let detail = format!("the body may have {limit} bytes when decompressed; send it in parts");
             return Err(Problem::new(ProblemType::BodyTooLarge, detail));
         }
         reservation.grow(read)?;
-        body.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        // `read` is at most the length of the chunk.
+        body.extend_from_slice(chunk.get(..read).unwrap_or(&chunk));
     }
     Ok(Reserved { body: body.into(), reservation })
 }
 
-/// Only gzip and plain bodies; what claims to be gzip and is not comes through as it is, since proxies unpack and forget
-/// the header.
+/// Accepts gzip and plain bodies only. A body that is declared as gzip but is not is accepted as it is, because some proxies decompress bodies
+/// and keep the header.
 fn check_encoding(request: &Request) -> Result<(), Problem> {
     for value in request.headers().get_all(header::CONTENT_ENCODING) {
         if !["gzip", "x-gzip", "identity", ""]
@@ -179,7 +184,7 @@ fn check_encoding(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The length in bytes, if the client said it.
+/// The length in bytes, if the client declared it.
 fn declared_length(request: &Request) -> Option<usize> {
     usize::try_from(request.body().size_hint().upper()?).ok()
 }

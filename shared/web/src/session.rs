@@ -1,8 +1,8 @@
-//! Signed in at the dashboard: the key, or an identity provider's token, in a cookie that no script can read.
+//! Sessions of the dashboard: the API key, or an identity provider's token, in a cookie that no script can read.
 //!
-//! A cookie goes along with any request a browser makes, also one that another page brought about. So it counts only beside a header
-//! that a page of another host cannot set, it is never sent from other sites at all, and what it holds is checked with each request as if
-//! it had come in a header. Nothing is kept here.
+//! Browsers send cookies with every request, also with those that another page caused. So the cookie counts only together with a header
+//! that pages of other hosts cannot set, and it is `SameSite=Strict`. The credential in it is verified with each request as if it had come
+//! in a header. The server keeps no sessions.
 
 use axum::Json;
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use event::invariant::or_broken;
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -18,21 +19,21 @@ use crate::problem::{Problem, ProblemType};
 use crate::router::Shared;
 use crate::service::{Access, Intake};
 
-/// Set by the dashboard with each call.
-const ASKED_BY: HeaderName = HeaderName::from_static("x-requested-with");
+/// Set by the dashboard with each request.
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const DASHBOARD: &str = "mailgauge";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Over TLS the name keeps other hosts of the domain from setting it.
+/// Names of the session cookie, over TLS and without. The prefix `__Host-` stops other hosts of the domain from setting it.
 const COOKIES: [&str; 2] = ["__Host-mailgauge", "mailgauge"];
-/// A working day.
+/// Life of a session: a working day.
 const LIFE_S: u32 = 12 * 60 * 60;
 
-/// Whether somebody is signed in, and how one may.
+/// The reply of `GET /session`.
 #[derive(Serialize)]
 struct Session {
     signed_in: bool,
-    /// Where signing in by an identity provider begins, if there is one.
+    /// The path at which signing in with the identity provider begins, if there is one.
     provider: Option<&'static str>,
 }
 
@@ -54,7 +55,7 @@ async fn shown<S: Store, C: Clock, I: Intake>(
     Ok(Json(Session { signed_in, provider: web.tokens.is_some().then_some("sign-in") }))
 }
 
-/// Takes the key from its header into the cookie.
+/// Moves the key from its header into the cookie.
 async fn sign_in<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
@@ -66,20 +67,20 @@ async fn sign_in<S: Store, C: Clock, I: Intake>(
             "this key sends events; sign in with one that reads",
         ));
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, begun(&headers, key))]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, session_cookie(&headers, key))]).into_response())
 }
 
 async fn sign_out(headers: HeaderMap) -> Response {
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&headers, "", 0))]).into_response()
 }
 
-/// Whether the browser speaks to us, or to what stands before us, over TLS.
+/// Whether the browser uses TLS to reach us or the proxy in front of us.
 pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
     headers.get(FORWARDED).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
-/// The cookie that holds a credential; a token in it may end sooner by itself.
-pub(crate) fn begun(headers: &HeaderMap, credential: &str) -> HeaderValue {
+/// The session cookie with a credential. A token in it may expire sooner.
+pub(crate) fn session_cookie(headers: &HeaderMap, credential: &str) -> HeaderValue {
     cookie(headers, credential, LIFE_S)
 }
 
@@ -87,22 +88,22 @@ fn cookie(headers: &HeaderMap, credential: &str, life_s: u32) -> HeaderValue {
     let [over_tls, plain] = COOKIES;
     let (name, secure) = if is_secure(headers) { (over_tls, "; Secure") } else { (plain, "") };
     let text = format!("{name}={credential}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict{secure}");
-    // A credential that was believed is visible ASCII.
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    let value = HeaderValue::try_from(text).ok();
+    or_broken(value, HeaderValue::from_static(""), "an accepted credential is not visible ASCII")
 }
 
-/// What the cookie of a request by the dashboard holds.
+/// The credential in the cookie of a request by the dashboard. Cookies of requests by other pages are ignored.
 pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
-    let is_ours = headers.get(ASKED_BY).is_some_and(|by| by == DASHBOARD);
+    let is_ours = headers.get(REQUESTED_WITH).is_some_and(|by| by == DASHBOARD);
     let is_same_site = headers.get(FETCH_SITE).is_none_or(|site| site == "same-origin");
     if !(is_ours && is_same_site) {
         return None;
     }
-    COOKIES.into_iter().find_map(|name| held(headers, name)).filter(|held| !held.is_empty())
+    COOKIES.into_iter().find_map(|name| cookie_value(headers, name)).filter(|held| !held.is_empty())
 }
 
-/// A cookie's value.
-pub(crate) fn held<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The value of a cookie.
+pub(crate) fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = texts.flat_map(|text| text.split("; ")).filter_map(|pair| pair.split_once('='));
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)

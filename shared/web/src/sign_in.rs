@@ -1,8 +1,8 @@
-//! Signing in by an identity provider: the browser is sent there and comes back with a code, which is worth a token to us alone
-//! (authorization code with PKCE, no secret).
+//! Signing in with an identity provider: the browser is sent there and returns with a code, which only we can exchange for a token
+//! (authorization code with PKCE, no client secret).
 //!
-//! The way back has to be that of the browser that left: state, nonce and verifier lie in a cookie of ten minutes. What comes of it is
-//! checked as any other token. Sources: <https://www.rfc-editor.org/rfc/rfc7636>, <https://www.rfc-editor.org/rfc/rfc9700>
+//! Only the browser that left can return: state, nonce and verifier are in a cookie that lives for ten minutes. The token is then verified
+//! like any other. Sources: <https://www.rfc-editor.org/rfc/rfc7636>, <https://www.rfc-editor.org/rfc/rfc9700>
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use event::invariant::or_broken;
 use pipeline::ports::{Clock, Store};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -25,9 +26,9 @@ const COOKIE: &str = "mailgauge-sign-in";
 const LIFE_S: u32 = 600;
 const MAX_CODE_BYTES: usize = 2048;
 
-/// What the provider says when the browser is back.
+/// The parameters with which the provider sends the browser back.
 #[derive(Deserialize)]
-struct Back {
+struct Callback {
     code: Option<String>,
     state: Option<String>,
 }
@@ -37,21 +38,21 @@ struct Tokens {
     id_token: String,
 }
 
-/// `GET /sign-in` and the way back.
+/// `GET /sign-in`, and `GET /sign-in/back`, to which the provider returns the browser.
 pub(crate) fn routes<S: Store, C: Clock, I: Intake>(web: Shared<S, C, I>) -> Router {
     Router::new()
-        .route("/sign-in", get(leave::<S, C, I>))
-        .route("/sign-in/back", get(back::<S, C, I>))
+        .route("/sign-in", get(redirect_to_provider::<S, C, I>))
+        .route("/sign-in/back", get(callback::<S, C, I>))
         .with_state(web)
 }
 
 fn provider<S, C, I>(web: &Web<S, C, I>) -> Result<(&Issuer, &Keys), Problem> {
-    let none =
+    let not_configured =
         || Problem::new(ProblemType::NotFound, "no identity provider is set up here; sign in with a key");
-    web.tokens.as_ref().map(|(issuer, keys)| (issuer, keys)).ok_or_else(none)
+    web.tokens.as_ref().map(|(issuer, keys)| (issuer, keys)).ok_or_else(not_configured)
 }
 
-async fn leave<S: Store, C: Clock, I: Intake>(
+async fn redirect_to_provider<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -59,74 +60,76 @@ async fn leave<S: Store, C: Clock, I: Intake>(
     let endpoints = keys.endpoints().await?;
     let [state, nonce, verifier] = [random()?, random()?, random()?];
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
-    let asked = form(&[
+    let parameters = form(&[
         ("response_type", "code"),
         ("client_id", issuer.client()),
-        ("redirect_uri", &way_back(&headers)?),
+        ("redirect_uri", &redirect_uri(&headers)?),
         ("scope", "openid"),
         ("state", &state),
         ("nonce", &nonce),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ])?;
-    let joint = if endpoints.authorization.contains('?') { '&' } else { '?' };
-    let there = format!("{}{joint}{asked}", endpoints.authorization);
+    let separator = if endpoints.authorization.contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}{parameters}", endpoints.authorization);
     let cookie = cookie(&headers, &format!("{state}.{nonce}.{verifier}"), LIFE_S);
-    go(&there, &[cookie])
+    redirect(&url, &[cookie])
 }
 
-async fn back<S: Store, C: Clock, I: Intake>(
+async fn callback<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
-    Query(back): Query<Back>,
+    Query(callback): Query<Callback>,
 ) -> Result<Response, Problem> {
-    let gone = cookie(&headers, "", 0);
-    match signed_in(&web, &headers, back).await {
-        Ok(token) => go("/", &[session::begun(&headers, &token), gone]),
+    let removed = cookie(&headers, "", 0);
+    match token_for(&web, &headers, callback).await {
+        Ok(token) => redirect("/", &[session::session_cookie(&headers, &token), removed]),
         Err(problem) => {
-            tracing::warn!(problem = problem.detail(), "signing in by the identity provider failed");
-            go("/#sign-in=failed", &[gone])
+            tracing::warn!(problem = problem.detail(), "signing in with the identity provider failed");
+            redirect("/#sign-in=failed", &[removed])
         }
     }
 }
 
-async fn signed_in<S: Store, C: Clock, I: Intake>(
+/// Exchanges the code for a token and verifies it.
+async fn token_for<S: Store, C: Clock, I: Intake>(
     web: &Web<S, C, I>,
     headers: &HeaderMap,
-    back: Back,
+    callback: Callback,
 ) -> Result<String, Problem> {
     let refused = |why: &str| Problem::new(ProblemType::InvalidCredential, why);
     let (issuer, keys) = provider(web)?;
-    let held =
-        session::held(headers, COOKIE).ok_or_else(|| refused("this browser did not leave from here"))?;
+    let held = session::cookie_value(headers, COOKIE)
+        .ok_or_else(|| refused("this browser did not begin to sign in here"))?;
     let mut parts = held.split('.');
     let (Some(state), Some(nonce), Some(verifier)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(refused("the cookie of signing in is damaged"));
+        return Err(refused("the sign-in cookie is damaged"));
     };
-    if back.state.as_deref() != Some(state) {
-        return Err(refused("the way back is not this browser's"));
+    if callback.state.as_deref() != Some(state) {
+        return Err(refused("the reply of the identity provider belongs to another browser"));
     }
-    let code = back.code.filter(|code| code.len() <= MAX_CODE_BYTES);
-    let code = code.ok_or_else(|| refused("the identity provider gave no code"))?;
-    let asked = form(&[
+    let code = callback.code.filter(|code| code.len() <= MAX_CODE_BYTES);
+    let code = code.ok_or_else(|| refused("the identity provider returned no code"))?;
+    let parameters = form(&[
         ("grant_type", "authorization_code"),
         ("code", &code),
-        ("redirect_uri", &way_back(headers)?),
+        ("redirect_uri", &redirect_uri(headers)?),
         ("client_id", issuer.client()),
         ("code_verifier", verifier),
     ])?;
-    let reply = keys.exchange(asked).await?;
+    let reply = keys.exchange(parameters).await?;
     let tokens: Tokens =
-        serde_json::from_slice(&reply).map_err(|_| refused("the identity provider gave no token"))?;
+        serde_json::from_slice(&reply).map_err(|_| refused("the identity provider returned no token"))?;
     let bearer = tokens::verify(issuer, keys, &tokens.id_token, web.service.now()).await?;
     if bearer.nonce.as_deref() != Some(nonce) {
-        return Err(refused("the token was made for another sign-in"));
+        return Err(refused("the token was issued for another sign-in"));
     }
     Ok(tokens.id_token)
 }
 
-/// Where the provider sends the browser. It goes there only if it was told of this address beforehand, so a forged host leads nowhere.
-fn way_back(headers: &HeaderMap) -> Result<String, Problem> {
+/// The URL to which the provider returns the browser. The provider accepts only URLs that were registered with it, so a forged host has no
+/// effect.
+fn redirect_uri(headers: &HeaderMap) -> Result<String, Problem> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host =
         host.ok_or_else(|| Problem::new(ProblemType::InvalidParameter, "the request names no host"))?;
@@ -134,17 +137,18 @@ fn way_back(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(format!("{scheme}://{host}/sign-in/back"))
 }
 
-/// Sent along when the provider sends the browser back, so not as strict as the session's.
+/// The sign-in cookie. It must be sent when the provider redirects the browser to us, so it is `Lax` and not `Strict`.
 fn cookie(headers: &HeaderMap, value: &str, life_s: u32) -> HeaderValue {
     let secure = if session::is_secure(headers) { "; Secure" } else { "" };
     let text = format!("{COOKIE}={value}; Path=/sign-in; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}");
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    let value = HeaderValue::try_from(text).ok();
+    or_broken(value, HeaderValue::from_static(""), "a sign-in cookie is not visible ASCII")
 }
 
-fn go(there: &str, cookies: &[HeaderValue]) -> Result<Response, Problem> {
-    let there = HeaderValue::try_from(there)
-        .map_err(|error| Unavailable { operation: "sending the browser on", source: error.into() })?;
-    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, there)]).into_response();
+fn redirect(url: &str, cookies: &[HeaderValue]) -> Result<Response, Problem> {
+    let url = HeaderValue::try_from(url)
+        .map_err(|error| Unavailable { operation: "redirecting the browser", source: error.into() })?;
+    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, url)]).into_response();
     for cookie in cookies {
         response.headers_mut().append(header::SET_COOKIE, cookie.clone());
     }

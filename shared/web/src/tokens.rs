@@ -1,8 +1,8 @@
-//! Tokens of an identity provider (JWT) in place of API keys: Cognito, or any issuer of `OpenID` Connect.
+//! Verifies tokens of an identity provider (JWT), which are accepted in place of API keys: Cognito, or any issuer of `OpenID` Connect.
 //!
-//! A token is believed when it is signed with a key of the one issuer we were told of, is meant for one of our audiences and is
-//! in its time; whose numbers it opens is in the claim we were told of. The algorithm is one of a list without shared secrets, and
-//! has to fit the key: a token never chooses how it is checked. Must never visit an address that a token names.
+//! A token is accepted if it is signed with a key of the configured issuer, is meant for one of the configured audiences and has not expired. The
+//! configured claim names the tenant. The algorithm must be in a list without shared secrets and must fit the key, so a token never chooses how it is
+//! verified. A URL in a token must never be fetched.
 //! Sources: <https://www.rfc-editor.org/rfc/rfc7519>, <https://www.rfc-editor.org/rfc/rfc8725> (best practice),
 //! <https://openid.net/specs/openid-connect-discovery-1_0.html>
 
@@ -19,14 +19,14 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use keys::{GetDocument, Keys};
 
-/// Clocks of issuers and ours differ by no more, in seconds.
+/// Tolerated difference between our clock and the issuer's, in seconds.
 const LEEWAY_S: f64 = 30.0;
-/// Beyond this a claim is no name.
+/// Longest subject that is kept as a name, in characters.
 const MAX_SUBJECT_CHARS: usize = 64;
 /// The scopes that grant setting rules: plain, or prefixed with the identifier of a resource server, which Cognito requires.
 /// <https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html>
 const RULES_SCOPES: [&str; 2] = ["rules", "mailgauge/rules"];
-/// All that are checked with a public key.
+/// The algorithms that verify with a public key.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -39,11 +39,11 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// An address of an issuer: `https://`, or `http://` on this machine.
+/// A URL of an issuer: `https://`, or `http://` on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerUrl(String);
 
-/// Whose tokens are believed, and what they say.
+/// The issuer whose tokens are accepted, and how its claims are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     /// The issuer, as its tokens name it.
@@ -57,42 +57,42 @@ pub struct Issuer {
     pub operators: Option<(String, String)>,
 }
 
-/// What is wrong with the settings of an issuer.
+/// The settings of an issuer are not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidIssuer {
-    /// No address of an issuer.
-    #[error("{0:?} is no issuer: write https://HOST/PATH as its tokens have it in iss")]
+    /// The text is not the URL of an issuer.
+    #[error("{0:?} is not the URL of an issuer: write https://HOST/PATH as its tokens have it in iss")]
     Url(String),
-    /// Tokens for others would be believed.
+    /// There is no audience, so tokens for other programs would be accepted.
     #[error("an issuer needs an audience: the client's id as its tokens have it in aud or client_id")]
     NoAudience,
-    /// Not a claim and a value.
-    #[error("{0:?} is no claim of operators: write CLAIM=VALUE, as cognito:groups=operators")]
+    /// The text is not a claim and its value.
+    #[error("{0:?} is not a claim of operators: write CLAIM=VALUE, such as cognito:groups=operators")]
     Operators(String),
 }
 
 /// Why a token is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    /// It is not what it should be.
+    /// The token is not valid.
     #[error("{0}")]
     Invalid(&'static str),
-    /// It is true, but opens nothing here.
+    /// The token is valid but grants nothing here.
     #[error("{0}")]
     Forbidden(String),
-    /// The issuer's keys are not to be had.
-    #[error("the keys of the issuer of tokens could not be read")]
+    /// The issuer's keys are not available.
+    #[error("the keys of the token issuer could not be read")]
     Unavailable,
 }
 
-/// What a token says.
+/// The holder of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bearer {
-    /// Who it is, at the issuer.
+    /// The holder's name at the issuer.
     pub(crate) subject: String,
-    /// What they may see.
+    /// What the token grants.
     pub(crate) grant: Granted,
-    /// The sign-in it was made for.
+    /// Identifies the sign-in for which the token was issued.
     pub(crate) nonce: Option<String>,
 }
 
@@ -103,7 +103,7 @@ pub(crate) enum Granted {
 }
 
 impl IssuerUrl {
-    /// Checks an address.
+    /// Validates a URL.
     pub fn parse(url: &str) -> Result<Self, InvalidIssuer> {
         let is_plain = url.len() <= 512
             && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#@".contains(&byte));
@@ -115,7 +115,7 @@ impl IssuerUrl {
         Err(InvalidIssuer::Url(url.to_owned()))
     }
 
-    /// The address.
+    /// The URL as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -125,7 +125,7 @@ impl IssuerUrl {
         rest.split('/').next()
     }
 
-    /// Whether it is spoken to without TLS, which only this machine is.
+    /// Whether the issuer runs on this machine and is contacted without TLS.
     pub fn is_on_this_machine(&self) -> bool {
         let host = self.0.strip_prefix("http://").and_then(|_| self.host());
         host.is_some_and(|host| {
@@ -136,10 +136,10 @@ impl IssuerUrl {
 }
 
 impl Issuer {
-    /// The claim that names the tenant unless we are told otherwise.
+    /// Default of [`Issuer::tenant_claim`].
     pub const TENANT_CLAIM: &str = "tenant";
 
-    /// Checks settings as they are written: `operators` is `CLAIM=VALUE`.
+    /// Validates settings; `operators` has the form `CLAIM=VALUE`.
     pub fn new(
         url: &str,
         audiences: Vec<String>,
@@ -161,7 +161,7 @@ impl Issuer {
         Ok(Self { url: IssuerUrl::parse(url)?, audiences, tenant_claim, operators })
     }
 
-    /// As whom we ask for tokens.
+    /// The client id with which people sign in at the dashboard.
     pub(crate) fn client(&self) -> &str {
         self.audiences.first().map_or("", String::as_str)
     }
@@ -190,7 +190,7 @@ impl Issuer {
         };
         let tenant = TenantId::new(named).map_err(|error| {
             TokenError::Forbidden(format!(
-                "the token's claim {} is no tenant's name: {error}",
+                "the token's claim {} is not the name of a tenant: {error}",
                 self.tenant_claim
             ))
         })?;
@@ -199,12 +199,12 @@ impl Issuer {
     }
 }
 
-/// Whether a credential has the form of a token, which no API key has.
+/// Whether a credential has the form of a token: API keys contain no dots.
 pub(crate) fn is_token(credential: &str) -> bool {
     credential.bytes().filter(|&byte| byte == b'.').count() == 2
 }
 
-/// Believes a token or says why not.
+/// Verifies a token.
 pub(crate) async fn verify(
     issuer: &Issuer,
     keys: &Keys,
@@ -215,27 +215,27 @@ pub(crate) async fn verify(
     signatures::install();
     let header = jsonwebtoken::decode_header(token).map_err(|_| INVALID)?;
     if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
-        return Err(TokenError::Invalid("the token is signed in a way that is not taken"));
+        return Err(TokenError::Invalid("the token is signed with an algorithm that is not accepted"));
     }
     let key = keys.find(header.kid.as_deref()).await?;
     let decoding = fitting(&key, header.alg)
         .ok_or(TokenError::Invalid("the token's algorithm is not that of its key"))?;
     let mut validation = Validation::new(header.alg);
-    // Looked at below: the time is ours to say, and some tokens have their audience in another place.
+    // Both are checked below: the current time is a parameter, and some tokens name their audience in another claim.
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation.set_required_spec_claims(&["iss"]);
     validation.set_issuer(&[issuer.url.as_str()]);
     let token = jsonwebtoken::decode::<Map<String, Value>>(token, &decoding, &validation);
     let claims = token.map_err(|error| TokenError::Invalid(reason(&error)))?.claims;
-    in_its_time(&claims, now)?;
+    check_validity_period(&claims, now)?;
     if !issuer.is_for_us(&claims) {
         return Err(TokenError::Invalid("the token is meant for another audience"));
     }
     issuer.bearer(&claims)
 }
 
-/// The key, if it is one for signatures of this algorithm.
+/// The key, if it can verify signatures of this algorithm.
 fn fitting(key: &Jwk, algorithm: Algorithm) -> Option<DecodingKey> {
     let declared = key.common.key_algorithm;
     if declared.is_some_and(|declared| declared != KeyAlgorithm::from(algorithm)) {
@@ -246,8 +246,8 @@ fn fitting(key: &Jwk, algorithm: Algorithm) -> Option<DecodingKey> {
     (decoding.family() == family && family != AlgorithmFamily::Hmac).then_some(decoding)
 }
 
-/// Whether it is neither too early nor too late for a token. Its times are seconds since 1970, fractions allowed.
-fn in_its_time(claims: &Map<String, Value>, now: Timestamp) -> Result<(), TokenError> {
+/// Checks that the token is valid now. Its times are seconds since 1970, possibly with fractions.
+fn check_validity_period(claims: &Map<String, Value>, now: Timestamp) -> Result<(), TokenError> {
     let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
     let now = now.millis() as f64 / 1000.0;
     let end = seconds("exp").ok_or(TokenError::Invalid("the token lacks exp"))?;
@@ -257,21 +257,21 @@ fn in_its_time(claims: &Map<String, Value>, now: Timestamp) -> Result<(), TokenE
     match claims.get("nbf").map(|_| seconds("nbf")) {
         None => Ok(()),
         Some(Some(begin)) if now >= begin - LEEWAY_S => Ok(()),
-        Some(_) => Err(TokenError::Invalid("the token is not in its time yet")),
+        Some(_) => Err(TokenError::Invalid("the token is not valid yet")),
     }
 }
 
 fn reason(error: &jsonwebtoken::errors::Error) -> &'static str {
     use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
-        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::InvalidIssuer => "the token is from another issuer",
         ErrorKind::MissingRequiredClaim(_) => "the token lacks iss",
-        ErrorKind::InvalidSignature => "the token's signature is not its issuer's",
+        ErrorKind::InvalidSignature => "the token's signature is not valid",
         _ => "the token cannot be read",
     }
 }
 
-/// A claim's text, or one of its list.
+/// Whether a claim is this text, or a list that contains it.
 fn has(claim: &Value, wanted: &str) -> bool {
     match claim {
         Value::String(text) => text == wanted,
@@ -290,7 +290,7 @@ fn sets_rules(claims: &Map<String, Value>) -> bool {
     })
 }
 
-/// What the issuer calls whoever it is. An address is personal data and is kept as its hash alone.
+/// The name of the holder at the issuer. An email address is personal data, so only a hash of it is kept.
 fn subject(claims: &Map<String, Value>) -> String {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or("(unnamed)");
     if subject.contains('@') {

@@ -105,7 +105,7 @@ impl StepError for RegistryError {
     fn refusal(self, operation: &'static str) -> Refusal {
         match self {
             Self::Conflict(_) => Refusal::Conflict { operation },
-            error => Unavailable { operation, source: Box::new(error) }.into(),
+            error @ Self::Read(_) => Unavailable { operation, source: Box::new(error) }.into(),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The issuer's public keys: fetched when first needed, kept for an hour, and looked for again when a token names a new one.
+//! The issuer's public keys: fetched when first needed, cached for an hour, and fetched again when a token names an unknown key.
 //!
-//! Anybody can send tokens that name keys there are not, so these make no more than one visit in half a minute.
+//! Anybody can send tokens that name unknown keys, so these cause at most one request to the issuer every half minute.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use tokio::time::Instant;
 use super::{IssuerUrl, TokenError};
 use crate::fetch::FetchError;
 
-/// Keys are taken to be current for so long: a withdrawn one must not be believed for ever.
+/// How long cached keys are used without fetching them again, so that a withdrawn key is not accepted for long.
 const FRESH: Duration = Duration::from_hours(1);
-/// Keys that cannot be renewed are believed for so long: an issuer that is down must not lock everybody out.
+/// How long cached keys are used while the issuer cannot be reached, so that its outage does not lock everybody out.
 const STALE: Duration = Duration::from_hours(24);
-/// Between visits.
+/// Minimum time between two requests to the issuer.
 const PAUSE: Duration = Duration::from_secs(30);
-/// An issuer has two or three, sometimes a dozen.
+/// Most keys that are kept. An issuer has two or three, sometimes a dozen.
 const MAX_KEYS: usize = 64;
 
-/// Fetches a document of the issuer, or its answer to a form.
+/// Fetches a document of the issuer, or its reply to a form.
 pub(crate) type GetDocument = Arc<
     dyn Fn(IssuerUrl, Option<String>) -> Pin<Box<dyn Future<Output = Result<Bytes, FetchError>> + Send>>
         + Send
@@ -36,21 +36,21 @@ pub(crate) type GetDocument = Arc<
 pub(crate) struct Keys {
     issuer: IssuerUrl,
     get: GetDocument,
-    held: RwLock<Option<Arc<Held>>>,
-    /// When the issuer was last visited; held while it is.
-    visited: tokio::sync::Mutex<Option<Instant>>,
+    cached: RwLock<Option<Arc<CachedKeys>>>,
+    /// When the keys were last fetched. Locked while they are being fetched.
+    fetched_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
-struct Held {
+struct CachedKeys {
     keys: Vec<Jwk>,
     endpoints: Option<Endpoints>,
     at: Instant,
 }
 
-/// Where people sign in.
+/// The issuer's endpoints for signing in.
 #[derive(Clone)]
 pub(crate) struct Endpoints {
-    /// Where the browser is sent.
+    /// The URL to which the browser is sent.
     pub(crate) authorization: String,
     token: String,
 }
@@ -69,76 +69,77 @@ struct KeySet {
 }
 
 impl Keys {
-    /// Nothing is fetched before it is needed.
+    /// The keys of an issuer. They are fetched when first needed.
     pub(crate) fn new(issuer: IssuerUrl, get: GetDocument) -> Self {
-        Self { issuer, get, held: RwLock::default(), visited: tokio::sync::Mutex::default() }
+        Self { issuer, get, cached: RwLock::default(), fetched_at: tokio::sync::Mutex::default() }
     }
 
-    /// The key with this id; the only one there is, if the token names none.
+    /// The key with this id. Without an id, the issuer's key if it has only one.
     pub(crate) async fn find(&self, id: Option<&str>) -> Result<Jwk, TokenError> {
-        if let Some(held) = self.held().filter(|held| held.at.elapsed() < FRESH)
-            && let Some(key) = held.key(id)
+        if let Some(cached) = self.cached().filter(|cached| cached.at.elapsed() < FRESH)
+            && let Some(key) = cached.key(id)
         {
             return Ok(key);
         }
-        self.visit().await;
-        let held = self.held().filter(|held| held.at.elapsed() < STALE).ok_or(TokenError::Unavailable)?;
-        held.key(id).ok_or(TokenError::Invalid("the token is signed with a key its issuer does not have"))
+        self.refresh().await;
+        let cached =
+            self.cached().filter(|cached| cached.at.elapsed() < STALE).ok_or(TokenError::Unavailable)?;
+        cached.key(id).ok_or(TokenError::Invalid("the token is signed with a key its issuer does not have"))
     }
 
-    fn held(&self) -> Option<Arc<Held>> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn cached(&self) -> Option<Arc<CachedKeys>> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks for keys, unless somebody just did.
-    async fn visit(&self) {
-        let mut visited = self.visited.lock().await;
-        if visited.is_some_and(|at| at.elapsed() < PAUSE) {
+    /// Fetches the keys, unless they were fetched a moment ago.
+    async fn refresh(&self) {
+        let mut fetched_at = self.fetched_at.lock().await;
+        if fetched_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
         match self.fetch().await {
             Ok((keys, endpoints)) => {
-                let held = Arc::new(Held { keys, endpoints, at: Instant::now() });
-                *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+                let cached = Arc::new(CachedKeys { keys, endpoints, at: Instant::now() });
+                *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(cached);
             }
             Err(error) => {
                 tracing::warn!(issuer = self.issuer.as_str(), error, "the issuer's keys could not be read");
             }
         }
-        *visited = Some(Instant::now());
+        *fetched_at = Some(Instant::now());
     }
 
-    /// Where people sign in.
+    /// The issuer's endpoints for signing in.
     pub(crate) async fn endpoints(&self) -> Result<Endpoints, TokenError> {
-        if self.held().is_none_or(|held| held.at.elapsed() >= FRESH) {
-            self.visit().await;
+        if self.cached().is_none_or(|cached| cached.at.elapsed() >= FRESH) {
+            self.refresh().await;
         }
-        let held = self.held().ok_or(TokenError::Unavailable)?;
-        held.endpoints.clone().ok_or(TokenError::Unavailable)
+        let cached = self.cached().ok_or(TokenError::Unavailable)?;
+        cached.endpoints.clone().ok_or(TokenError::Unavailable)
     }
 
-    /// What a code is worth.
+    /// Exchanges an authorization code for tokens.
     pub(crate) async fn exchange(&self, form: String) -> Result<Bytes, TokenError> {
-        let place = self.endpoints().await?.token;
-        let place = self.checked(&place).map_err(|_| TokenError::Unavailable)?;
-        (self.get)(place, Some(form)).await.map_err(|error| {
-            tracing::warn!(error = %error.source, "the issuer gives no token");
-            TokenError::Invalid("the identity provider does not take the code")
+        let endpoint = self.endpoints().await?.token;
+        let endpoint = self.checked(&endpoint).map_err(|_| TokenError::Unavailable)?;
+        (self.get)(endpoint, Some(form)).await.map_err(|error| {
+            tracing::warn!(error = %error.source, "the issuer returns no token");
+            TokenError::Invalid("the identity provider does not accept the code")
         })
     }
 
     async fn fetch(&self) -> Result<(Vec<Jwk>, Option<Endpoints>), String> {
         let issuer = self.issuer.as_str();
-        let place = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let discovery: Discovery = self.read(&place).await?;
+        let document = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let discovery: Discovery = self.read(&document).await?;
         if discovery.issuer != issuer {
             return Err(format!(
-                "{place} is of {:?}: set the issuer as it is written there",
+                "{document} is about {:?}: configure the issuer as it is written there",
                 discovery.issuer
             ));
         }
         let set: KeySet = self.read(&discovery.jwks_uri).await?;
-        // Kinds of keys that are not known yet are left out.
+        // Keys of unknown types are ignored.
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         let signs = |key: &Jwk| !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption));
         let endpoints = discovery.authorization_endpoint.zip(discovery.token_endpoint);
@@ -148,22 +149,22 @@ impl Keys {
     }
 
     fn checked(&self, url: &str) -> Result<IssuerUrl, String> {
-        let place = IssuerUrl::parse(url).map_err(|_| format!("{url:?} is no address to read keys from"))?;
-        if place.is_on_this_machine() && !self.issuer.is_on_this_machine() {
+        let checked = IssuerUrl::parse(url).map_err(|_| format!("{url:?} is not a URL to read keys from"))?;
+        if checked.is_on_this_machine() && !self.issuer.is_on_this_machine() {
             return Err(format!("{url:?} is on this machine, and the issuer is not"));
         }
-        Ok(place)
+        Ok(checked)
     }
 
     async fn read<T: for<'de> Deserialize<'de>>(&self, url: &str) -> Result<T, String> {
-        let place = self.checked(url)?;
+        let checked = self.checked(url)?;
         let body =
-            (self.get)(place, None).await.map_err(|error| format!("{url}: {error}: {}", error.source))?;
+            (self.get)(checked, None).await.map_err(|error| format!("{url}: {error}: {}", error.source))?;
         serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
     }
 }
 
-impl Held {
+impl CachedKeys {
     fn key(&self, id: Option<&str>) -> Option<Jwk> {
         match (id, self.keys.as_slice()) {
             (Some(id), keys) => keys.iter().find(|key| key.common.key_id.as_deref() == Some(id)).cloned(),

@@ -1,4 +1,4 @@
-//! Signatures of tokens, checked by the cryptography that TLS uses here anyway.
+//! Verifies signatures of tokens with `ring`, which TLS uses anyway, so that no second cryptography library is built.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -17,52 +17,52 @@ static RING: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes the library check signatures here. Doing it again changes nothing.
+/// Makes `jsonwebtoken` verify signatures with this module. Calling it again has no effect.
 pub(super) fn install() {
     let _ = RING.install_default();
 }
 
-/// How a kind of signature is checked.
+/// How a signature is verified.
 #[derive(Clone, Copy)]
-enum Check {
+enum Verification {
     Rsa(&'static RsaParameters),
     Point(&'static dyn VerificationAlgorithm),
 }
 
-struct Public {
+struct PublicKeyVerifier {
     algorithm: Algorithm,
-    check: Check,
+    verification: Verification,
     key: DecodingKey,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is the library's")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
-    let check = match algorithm {
-        Algorithm::RS256 => Check::Rsa(&RSA_PKCS1_2048_8192_SHA256),
-        Algorithm::RS384 => Check::Rsa(&RSA_PKCS1_2048_8192_SHA384),
-        Algorithm::RS512 => Check::Rsa(&RSA_PKCS1_2048_8192_SHA512),
-        Algorithm::PS256 => Check::Rsa(&RSA_PSS_2048_8192_SHA256),
-        Algorithm::PS384 => Check::Rsa(&RSA_PSS_2048_8192_SHA384),
-        Algorithm::PS512 => Check::Rsa(&RSA_PSS_2048_8192_SHA512),
-        Algorithm::ES256 => Check::Point(&ECDSA_P256_SHA256_FIXED),
-        Algorithm::ES384 => Check::Point(&ECDSA_P384_SHA384_FIXED),
-        Algorithm::EdDSA => Check::Point(&ED25519),
-        // Shared secrets, and what the library learns later.
+    let verification = match algorithm {
+        Algorithm::RS256 => Verification::Rsa(&RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RS384 => Verification::Rsa(&RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::RS512 => Verification::Rsa(&RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::PS256 => Verification::Rsa(&RSA_PSS_2048_8192_SHA256),
+        Algorithm::PS384 => Verification::Rsa(&RSA_PSS_2048_8192_SHA384),
+        Algorithm::PS512 => Verification::Rsa(&RSA_PSS_2048_8192_SHA512),
+        Algorithm::ES256 => Verification::Point(&ECDSA_P256_SHA256_FIXED),
+        Algorithm::ES384 => Verification::Point(&ECDSA_P384_SHA384_FIXED),
+        Algorithm::EdDSA => Verification::Point(&ED25519),
+        // Algorithms with shared secrets, and algorithms that the library adds later.
         _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
     };
     if key.family() != algorithm.family() || key.family() == AlgorithmFamily::Hmac {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
-    Ok(Box::new(Public { algorithm: *algorithm, check, key: key.clone() }))
+    Ok(Box::new(PublicKeyVerifier { algorithm: *algorithm, verification, key: key.clone() }))
 }
 
-impl Verifier<Vec<u8>> for Public {
+impl Verifier<Vec<u8>> for PublicKeyVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let checked = match (self.check, self.key.kind()) {
-            (Check::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
+        let checked = match (self.verification, self.key.kind()) {
+            (Verification::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
             }
-            (Check::Point(algorithm), DecodingKeyKind::SecretOrDer(point)) => {
+            (Verification::Point(algorithm), DecodingKeyKind::SecretOrDer(point)) => {
                 UnparsedPublicKey::new(algorithm, point).verify(message, signature)
             }
             _ => return Err(signature::Error::new()),
@@ -71,7 +71,7 @@ impl Verifier<Vec<u8>> for Public {
     }
 }
 
-impl JwtVerifier for Public {
+impl JwtVerifier for PublicKeyVerifier {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

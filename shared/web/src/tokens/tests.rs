@@ -1,4 +1,4 @@
-//! Tokens that are true, and all ways of making one that is not. Keys are made anew in each run.
+//! Valid tokens, and all ways to forge one. Keys are generated in each run.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -129,7 +129,7 @@ fn acme(sets_rules: bool) -> Granted {
 }
 
 #[tokio::test]
-async fn a_true_token_opens_what_its_claims_say() {
+async fn valid_token_grants_what_its_claims_say() {
     let world = World::new();
     let bearer = world.with(ec(), |_| ()).await.unwrap();
     assert_eq!(bearer, Bearer { subject: "u-1".to_owned(), grant: acme(false), nonce: None });
@@ -186,13 +186,13 @@ async fn scopes_that_merely_resemble_the_one_for_rules_grant_nothing() {
 }
 
 #[tokio::test]
-async fn an_address_is_not_kept() {
+async fn email_address_of_a_subject_is_not_kept() {
     let bearer = World::new().with(ec(), |claims| claims["sub"] = json!("ann@example.com")).await.unwrap();
     assert!(bearer.subject.starts_with("user ") && !bearer.subject.contains('@'), "{}", bearer.subject);
 }
 
 #[tokio::test]
-async fn what_does_not_hold_is_refused_with_its_reason() {
+async fn invalid_token_is_refused_with_the_reason() {
     let world = World::new();
     let cases: [(&str, Change); 13] = [
         ("has expired", |claims| claims["exp"] = json!(in_seconds(-60))),
@@ -216,7 +216,7 @@ async fn what_does_not_hold_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_token_does_not_choose_how_it_is_checked() {
+async fn token_cannot_choose_how_it_is_verified() {
     let world = World::new();
     let point = world.signer.ec.public_key().as_ref().to_vec();
     for header in [
@@ -250,7 +250,7 @@ async fn a_token_does_not_choose_how_it_is_checked() {
 }
 
 #[tokio::test]
-async fn no_changed_byte_goes_unseen() {
+async fn any_changed_byte_invalidates_a_token() {
     let world = World::new();
     let token = world.signer.sign(&ec(), &claims());
     assert!(world.verify(&token).await.is_ok());
@@ -263,7 +263,7 @@ async fn no_changed_byte_goes_unseen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_kept_rotated_and_survive_an_issuer_that_is_down() {
+async fn keys_are_cached_rotated_and_usable_while_the_issuer_is_down() {
     let world = World::new();
     let other = Signer::new();
     let rotated = other.sign(&json!({ "alg": "ES256", "kid": "b-ec" }), &claims());
@@ -288,7 +288,7 @@ async fn keys_are_kept_rotated_and_survive_an_issuer_that_is_down() {
 }
 
 #[test]
-fn an_issuer_is_reached_by_tls_or_on_this_machine() {
+fn issuer_is_reached_by_tls_or_on_this_machine() {
     for right in [
         "https://id.example.com",
         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_a1",

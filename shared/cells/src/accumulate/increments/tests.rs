@@ -146,7 +146,7 @@ fn people_are_counted_once_and_timed_deliveries_are_recorded() {
 #[test]
 fn delays_of_every_class_have_a_counter_of_their_own() {
     for class in BounceClass::ALL {
-        let cell = incremented(EventType::Delay { class: class }, false);
+        let cell = incremented(EventType::Delay { class }, false);
         assert_eq!(cell.counters.get(CounterId::delays_for(class)), 1, "{class:?}");
         assert_eq!(cell.counters.iter().count(), 2, "{class:?}");
     }
