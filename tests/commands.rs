@@ -717,7 +717,7 @@ fn key_is_shown_once_and_refused_when_removed() {
     let server = Server::start("serve", &data.path(), &[]);
     assert_eq!(status(&server), 200);
     let (code, _, errors) = data.run(&["keys", "list"]);
-    assert!(code == 1 && errors.contains("in use by process") && errors.contains("over its API"), "{errors}");
+    assert!(code == 1 && errors.contains("in use by process") && errors.contains("use its API"), "{errors}");
     server.kill();
     assert_eq!(data.run(&["keys", "remove", id]).0, 0);
     assert!(data.rows(&["keys", "show", id])[0]["revoked_at"].is_string());

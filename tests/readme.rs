@@ -1,4 +1,5 @@
-//! The commands and requests in README and `infra`, run as they are printed, against a real server.
+//! The commands, programs and requests that the documentation shows, run as they are printed, against a real server. Also the dashboard
+//! for Grafana in `infra`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,15 +9,57 @@ use serde_json::{Value, json};
 
 use crate::commands::simulated;
 use crate::python::{python, root, run};
-use crate::support::{MAILGAUGE, Server};
+use crate::support::{MAILGAUGE, Server, mailgauge};
 
-const README: &str = include_str!("../README.md");
+/// The page for newcomers.
+const START: Page = Page { name: "README.md", text: include_str!("../README.md") };
+/// The page about the program.
+const PROGRAM: Page =
+    Page { name: "functions/mailgauge/README.md", text: include_str!("../functions/mailgauge/README.md") };
+/// The page about the API.
+const API: Page = Page { name: "shared/web/README.md", text: include_str!("../shared/web/README.md") };
+/// The page about alerts.
+const DETECTION: Page =
+    Page { name: "shared/detection/README.md", text: include_str!("../shared/detection/README.md") };
 const DASHBOARD: &str = include_str!("../infra/grafana/dashboard.json");
 
-/// The fenced code blocks of a section of README, each with its language.
-fn blocks(section: &str) -> Vec<(&'static str, &'static str)> {
-    let start = README.find(section).unwrap_or_else(|| panic!("README has no {section:?}"));
-    let text = &README[start + section.len()..];
+/// The sections with code blocks, all of which are run below.
+const SECTIONS: [(Page, &str); 16] = [
+    (START, "## Two commands"),
+    (START, "## Install"),
+    (START, "## A first question"),
+    (PROGRAM, "## Count files, without a server"),
+    (PROGRAM, "## Run a server"),
+    (PROGRAM, "## Attribute events to tenants"),
+    (PROGRAM, "## Manage tenants and keys"),
+    (PROGRAM, "## Send alerts"),
+    (PROGRAM, "## Sign in with an identity provider"),
+    (PROGRAM, "## Examine the past"),
+    (API, "## Query metrics"),
+    (API, "### From a program"),
+    (API, "## Alerts"),
+    (API, "## Tenants and keys"),
+    (DETECTION, "## Rules"),
+    (DETECTION, "## Queue depth"),
+];
+
+/// A page of the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Page {
+    name: &'static str,
+    text: &'static str,
+}
+
+/// The fenced code blocks of a section, each with its language. Fails if the section is not one of [`SECTIONS`].
+fn blocks(page: Page, section: &str) -> Vec<(&'static str, &'static str)> {
+    assert!(
+        SECTIONS.contains(&(page, section)),
+        "add {section:?} of {} to the sections that are run",
+        page.name
+    );
+    let heading = format!("\n{section}\n");
+    let start = page.text.find(&heading).unwrap_or_else(|| panic!("{} has no {section:?}", page.name));
+    let text = &page.text[start + heading.len()..];
     let mut found = Vec::new();
     for (number, part) in text.split("```").enumerate() {
         if number % 2 == 1 {
@@ -26,7 +69,36 @@ fn blocks(section: &str) -> Vec<(&'static str, &'static str)> {
             break;
         }
     }
+    assert!(!found.is_empty(), "{section:?} of {} has no code block", page.name);
     found
+}
+
+/// The code block that begins with a comment which names a file.
+fn file_block(page: Page, section: &str, name: &str) -> &'static str {
+    let named = blocks(page, section).into_iter().find(|(_, block)| block.starts_with(&format!("# {name}")));
+    named.unwrap_or_else(|| panic!("{section:?} of {} shows no {name}", page.name)).1
+}
+
+#[test]
+fn every_section_with_code_is_run() {
+    for page in [START, PROGRAM, API, DETECTION] {
+        let mut heading = "";
+        let mut is_code = false;
+        for line in page.text.lines() {
+            if line.starts_with("```") {
+                is_code = !is_code;
+                let is_diagram = line == "```";
+                assert!(
+                    !is_code || is_diagram || SECTIONS.contains(&(page, heading)),
+                    "{}: no test runs the code in {heading:?}",
+                    page.name
+                );
+            } else if line.starts_with('#') && !is_code {
+                heading = line;
+            }
+        }
+        assert!(!is_code, "{}: a code block has no end", page.name);
+    }
 }
 
 /// Runs a command with `mailgauge` in the path, and `URL` and `KEY` of a server in the environment.
@@ -50,10 +122,11 @@ fn first_question_is_answered_as_printed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
-    let blocks = blocks("### A first question\n");
-    let [("sh", shell_block), ("python", in_python), ("js", in_js)] = blocks.as_slice() else {
-        panic!("{blocks:?}")
+    let start_blocks = blocks(START, "## A first question");
+    let [("sh", serve), ("sh", shell_block), ("json", printed)] = start_blocks.as_slice() else {
+        panic!("{start_blocks:?}")
     };
+    assert_eq!(serve.trim(), "mailgauge serve --data /tmp/mailgauge");
     // The placeholders that a reader has to replace.
     let filled = shell_block
         .replace("http://127.0.0.1:8080", &server.address)
@@ -62,6 +135,25 @@ fn first_question_is_answered_as_printed() {
     let answer: Value = serde_json::from_str(&shell(&server, &key, folder.path(), &filled)).unwrap();
     let sends = answer["rows"][0]["metrics"]["sends"].as_u64().unwrap();
     assert!(sends > 1000 && answer["rows"][0]["group"]["provider"] == "gmail", "{answer}");
+    // The page shows the beginning of the answer: its fields must exist.
+    let (row, meta) = (&answer["rows"][0], &answer["meta"]);
+    for (object, name) in [
+        (&answer, "rows"),
+        (row, "group"),
+        (&row["group"], "provider"),
+        (row, "metrics"),
+        (&row["metrics"], "sends"),
+        (&row["metrics"], "delivery_rate"),
+        (&answer, "meta"),
+        (meta, "complete_until"),
+        (meta, "newest_event"),
+    ] {
+        assert!(printed.contains(&format!("\"{name}\":")) && !object[name].is_null(), "{name}: {answer}");
+    }
+    let program_blocks = blocks(API, "### From a program");
+    let [("python", in_python), ("js", in_js)] = program_blocks.as_slice() else {
+        panic!("{program_blocks:?}")
+    };
     let program = folder.path().join("question.py");
     std::fs::write(&program, in_python).unwrap();
     let output = run_beside(&server, &key, folder.path(), Command::new(python()).arg(&program));
@@ -82,11 +174,11 @@ fn node() -> std::path::PathBuf {
     String::from_utf8(output.stdout).unwrap().trim().into()
 }
 
-/// The lines of the shell blocks of a section, without comments.
-fn lines(section: &str) -> Vec<String> {
-    let shell = blocks(section).into_iter().filter(|(language, _)| *language == "sh");
-    let lines = shell.flat_map(|(_, block)| block.lines().map(str::to_owned).collect::<Vec<_>>());
-    lines.map(|line| line.split(" # ").next().unwrap().trim().to_owned()).collect()
+/// The commands in the shell blocks of a section, without comments.
+fn lines(page: Page, section: &str) -> Vec<String> {
+    let shell = blocks(page, section).into_iter().filter(|(language, _)| *language == "sh");
+    let text: String = shell.map(|(_, block)| block.replace("\\\n", " ")).collect();
+    text.lines().map(|line| line.split(" # ").next().unwrap().trim().to_owned()).collect()
 }
 
 /// Fails unless the output is a table, CSV or JSON with rows, and every column of a table or CSV has a figure other than 0.
@@ -119,7 +211,7 @@ fn files_are_counted_as_in_the_readme() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
-    let commands = lines("### Count files, without a server\n");
+    let commands = lines(PROGRAM, "## Count files, without a server");
     assert!(commands.len() >= 4, "{commands:?}");
     let mut printed = 0;
     for command in commands {
@@ -143,7 +235,7 @@ fn files_are_counted_as_in_the_readme() {
 
 #[test]
 fn server_takes_files_as_in_the_readme() {
-    let commands = lines("### Run a server\n");
+    let commands = lines(PROGRAM, "## Run a server");
     let [serve, ingest] = commands.as_slice() else { panic!("{commands:?}") };
     assert_eq!(serve, "mailgauge serve --data /var/lib/mailgauge --listen 127.0.0.1:8080");
     let folder = tempfile::tempdir().unwrap();
@@ -179,8 +271,8 @@ fn past_is_examined_as_in_the_readme() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start("serve", &folder.path().join("data"), &[]);
     let key = server.key.clone().unwrap();
-    let rules = blocks("### See trouble\n").into_iter().find(|(_, block)| block.starts_with("# rules.toml"));
-    std::fs::write(folder.path().join("rules.toml"), rules.unwrap().1).unwrap();
+    std::fs::write(folder.path().join("rules.toml"), file_block(DETECTION, "## Rules", "rules.toml"))
+        .unwrap();
     std::fs::write(folder.path().join("counts.csv"), counts()).unwrap();
     let depth = |hour: u32| {
         format!(
@@ -194,10 +286,17 @@ fn past_is_examined_as_in_the_readme() {
     std::fs::write(folder.path().join("queue.csv"), format!("timestamp,value\n{series}")).unwrap();
     let stored = "mailgauge simulate --tenants 3 --emails-per-minute 40 --minutes 180 --start -3h --incident bad-list@60:minutes=90:share=0.8 | mailgauge ingest - --to DIR";
     shell(&server, &key, folder.path(), stored);
-    let commands = [lines("### See trouble\n"), lines("### Tenants, keys, proof\n")].concat();
+    let commands = [
+        lines(PROGRAM, "## Examine the past"),
+        lines(DETECTION, "## Rules"),
+        lines(PROGRAM, "## Send alerts"),
+        lines(PROGRAM, "## Manage tenants and keys"),
+    ]
+    .concat();
     let mut run = 0;
-    for command in commands.iter().filter(|command| command.starts_with("mailgauge ")) {
-        // Skipped: they need a pager, a mail server or an identity provider.
+    for command in &commands {
+        assert!(command.starts_with("mailgauge "), "{command}");
+        // Those are started by another test.
         if command.starts_with("mailgauge serve ") {
             continue;
         }
@@ -208,12 +307,72 @@ fn past_is_examined_as_in_the_readme() {
         assert!(lines >= 1 || may_be_empty, "{command} prints nothing");
         run += 1;
     }
-    assert!(run >= 7, "{run} of {commands:?}");
+    assert!(run >= 11, "{run} of {commands:?}");
+}
+
+/// Neither the receivers of alerts nor the identity provider exist. The server contacts them only when it has something to say or check, so
+/// it starts if its options are right.
+#[test]
+fn servers_with_alerts_and_sign_in_start_as_in_the_readme() {
+    let folder = tempfile::tempdir().unwrap();
+    let routes = file_block(PROGRAM, "## Send alerts", "routes.toml");
+    std::fs::write(folder.path().join("routes.toml"), routes).unwrap();
+    let commands =
+        [lines(PROGRAM, "## Send alerts"), lines(PROGRAM, "## Sign in with an identity provider")].concat();
+    let mut started = 0;
+    for (number, command) in commands.iter().enumerate() {
+        let Some(options) = command.strip_prefix("mailgauge serve ") else { continue };
+        // The shell expands the variables. Its own first argument is the command, which the line contains already.
+        let script = format!("shift; exec {MAILGAUGE} serve {options} \"$@\"");
+        let mut program = Command::new("sh");
+        program.args(["-ec", &script, "sh"]).current_dir(folder.path());
+        program.env("SECRET", "shared with the pager").env("SMTP", "smtps://user:password@mail.example");
+        let data = folder.path().join(format!("data-{number}"));
+        let server = Server::launch(&mut program, "serve", &data, &[]);
+        assert!(server.key.is_some(), "{command}");
+        started += 1;
+    }
+    assert_eq!(started, 4, "{commands:?}");
+}
+
+#[test]
+fn events_are_attributed_as_in_the_readme() {
+    let folder = tempfile::tempdir().unwrap();
+    let attribution = file_block(PROGRAM, "## Attribute events to tenants", "attribution.toml");
+    let file = folder.path().join("attribution.toml");
+    std::fs::write(&file, attribution).unwrap();
+    let event = |id: u32, domain: &str, tags: &str| {
+        format!(
+            r#"{{"eventType":"Send","mail":{{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m{id}","destination":["b@example.com"],"source":"a@{domain}","sendingAccountId":"123456789012","tags":{{{tags}}}}},"send":{{}}}}"#
+        )
+    };
+    let set = r#""ses:configuration-set":["acme-transactional"]"#;
+    // Each lacks what decides about the one before it.
+    let events = [
+        event(1, "news.mail.northwind.example", &format!(r#""client":["zenith"],{set}"#)),
+        event(2, "news.mail.northwind.example", set),
+        event(3, "news.mail.northwind.example", ""),
+        event(4, "else.example", ""),
+    ];
+    let command =
+        ["aggregate", "-", "--group-by", "tenant", "--metrics", "sends", "--format", "csv", "--attribution"];
+    let (code, out, errors) =
+        mailgauge(&[command.as_slice(), &[file.to_str().unwrap()]].concat(), events.join("\n").as_bytes());
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(out, "tenant,sends\nacme,1\nglobex,1\nnorthwind,1\nzenith,1\n");
+}
+
+#[test]
+fn demo_and_tests_are_started_as_in_the_readme() {
+    assert_eq!(lines(START, "## Two commands"), ["cargo run --release", "cargo test --workspace"]);
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    // What `cargo run` runs at the top of the tree.
+    assert!(manifest.contains("default-members = [\"functions/mailgauge\"]"), "{manifest}");
 }
 
 #[test]
 fn program_is_installed_as_in_the_readme() {
-    let commands = lines("## Two commands\n");
+    let commands = lines(START, "## Install");
     let install = commands.iter().find_map(|line| line.strip_prefix("cargo install --path "));
     let package = install.unwrap().strip_suffix(" --locked").unwrap();
     let output = Command::new(env!("CARGO"))
@@ -238,11 +397,21 @@ fn every_request_in_the_readme_is_answered() {
     let key = server.key.clone().unwrap();
     let mail = "mailgauge simulate --tenants 3 --emails-per-minute 10 --minutes 120 --start -2h | mailgauge ingest - --to \"$URL\" --key \"$KEY\"";
     shell(&server, &key, folder.path(), mail);
+    let reports = blocks(DETECTION, "## Queue depth");
+    let (_, report) = reports.iter().find(|(language, _)| *language == "json").unwrap();
+    let send =
+        format!("curl -s \"$URL/v1/ingest/ses\" -H \"authorization: Bearer $KEY\" -d '{}'", report.trim());
+    let reply: Value = serde_json::from_str(&shell(&server, &key, folder.path(), &send)).unwrap();
+    assert_eq!(reply["quarantined"], 0, "{reply}");
     let mut created_key = String::new();
     let mut requests = 0;
-    for (_, block) in
-        ["### Ask\n", "### See trouble\n", "### Tenants, keys, proof\n"].into_iter().flat_map(blocks)
-    {
+    let sections = [
+        (API, "## Query metrics"),
+        (API, "## Alerts"),
+        (API, "## Tenants and keys"),
+        (DETECTION, "## Queue depth"),
+    ];
+    for (_, block) in sections.into_iter().flat_map(|(page, section)| blocks(page, section)) {
         for command in block.replace("\\\n", " ").split("\ncurl ").filter_map(curl_command) {
             let command =
                 command.replace("http://127.0.0.1:8080", "$URL").replace("3f0c2a9be117", &created_key);
@@ -262,7 +431,15 @@ fn every_request_in_the_readme_is_answered() {
             requests += 1;
         }
     }
-    assert!(requests >= 10, "{requests}");
+    let printed = sections.map(|(page, section)| {
+        blocks(page, section).iter().map(|(_, block)| block.matches("curl ").count()).sum::<usize>()
+    });
+    assert_eq!(requests, printed.iter().sum::<usize>(), "{printed:?}");
+    assert!(requests >= 15, "{requests}");
+    // A request that is shown in the text.
+    let link = API.text.split("`GET ").find_map(|rest| rest.strip_prefix("/v1/metrics?")?.split('`').next());
+    let ask = format!("curl -s \"$URL/v1/metrics?{}\" -H \"authorization: Bearer $KEY\"", link.unwrap());
+    has_real_rows(&ask, &shell(&server, &key, folder.path(), &ask));
 }
 
 /// The first command of a part of a block that begins after `curl `.

@@ -105,3 +105,77 @@ fn pure_crates_depend_on_no_runtime() {
         }
     }
 }
+
+/// What each room of the pipeline may use, besides the base modules. The order is that of the data flow, backwards.
+#[test]
+fn rooms_of_the_pipeline_depend_one_way() {
+    const ROOMS: [(&str, &[&str]); 5] = [
+        ("directory", &[]),
+        ("ledger", &["directory"]),
+        ("history", &["directory", "ledger"]),
+        ("export", &["directory", "ledger"]),
+        ("alerting", &["directory", "ledger", "history"]),
+    ];
+    let rooms = ROOMS.map(|(room, _)| room);
+    let mut checked = 0;
+    for (path, text) in source_files() {
+        let Ok(inside) = path.strip_prefix(root().join("shared/pipeline/src")) else { continue };
+        let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        let own = first.trim_end_matches(".rs");
+        // Tests and simulations fill every room; they are not part of the structure.
+        if ["testing", "tests"].contains(&own)
+            || inside.components().any(|part| part.as_os_str() == "tests.rs")
+        {
+            continue;
+        }
+        let production = text.split("\n#[cfg(test)]").next().unwrap_or_default();
+        // Modules outside the rooms are the base: they may use no room.
+        let allowed =
+            ROOMS.iter().find(|(room, _)| *room == own).map_or([].as_slice(), |(_, allowed)| allowed);
+        for line in production.lines().filter(|line| !line.trim_start().starts_with("//") && own != "lib") {
+            for used in line
+                .split("crate::")
+                .skip(1)
+                .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
+            {
+                let is_allowed = used == own || !rooms.contains(&used) || allowed.contains(&used);
+                assert!(is_allowed, "{}: {own} must not use {used}", path.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 100, "only {checked} imports were found");
+}
+
+/// Paths in code spans and links of the documentation.
+#[test]
+fn every_file_that_the_documentation_names_exists() {
+    let mut checked = 0;
+    for page in [
+        "README.md",
+        "shared/README.md",
+        "shared/web/README.md",
+        "shared/detection/README.md",
+        "infra/README.md",
+        "functions/mailgauge/README.md",
+    ] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let folder = root().join(page).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let spans =
+            text.split('`').skip(1).step_by(2).filter(|span| span.contains(".rs") || span.ends_with('/'));
+        for name in links.chain(spans) {
+            if name.is_empty()
+                || name.contains("://")
+                || name.contains(' ')
+                || !name.contains(['/', '.'])
+                || name.starts_with('/')
+            {
+                continue;
+            }
+            assert!(folder.join(name).exists(), "{page} names {name}, which does not exist");
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked} names were found");
+}

@@ -32,6 +32,6 @@ fn certificate_makes_the_server_speak_https_only() {
     let data = data.to_str().unwrap();
     let (code, _, stderr) =
         mailgauge(&["serve", "--data", data, "--tls-certificate", key, "--tls-key", key], b"");
-    assert!(code == 1 && stderr.contains("no certificate and key that fit"), "{code} {stderr}");
+    assert!(code == 1 && stderr.contains("are not a PEM certificate and its private key"), "{code} {stderr}");
     assert_eq!(mailgauge(&["serve", "--data", data, "--tls-key", key], b"").0, 2);
 }
