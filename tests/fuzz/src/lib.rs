@@ -20,15 +20,15 @@ pub fn blocks(payload: &[u8]) -> Vec<(TenantId, Block)> {
 }
 
 fn count(attribution: &Attribution, accumulator: &mut Accumulator, event: &EmailEvent<'_>) {
-    let message = attribution.message(event);
+    let message = attribution.attribute(event);
     let mut add = |recipient, address: &str| {
         let hash = event.recipient_hash(&HashKey::new([0; 16]), address);
         accumulator.count(&message.tenant, &message.values, &recipient, event, hash);
     };
     if event.recipients.is_empty() {
-        add(Attribution::reader_of(event), "");
+        add(Attribution::interaction_dimensions(event), "");
     }
     for address in &event.recipients {
-        add(Attribution::recipient(address), address);
+        add(Attribution::recipient_dimensions(address), address);
     }
 }

@@ -3,7 +3,7 @@
 //! The input is also used as the content of a block with a valid checksum, so that mutations reach the content.
 #![no_main]
 
-use cells::{Block, BlockReader, Resolution, RowRef, Rows, Wanted};
+use cells::{Block, BlockReader, Projection, Resolution, RowRef, Rows};
 use event::Minute;
 use event::attribution::Dimension;
 use libfuzzer_sys::fuzz_target;
@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// A block with the content `body` and a valid checksum.
 fn sealed(body: &[u8]) -> Vec<u8> {
     let checksum = rapidhash::v3::rapidhash_v3(body).to_le_bytes();
-    [b"MGBK\x01".as_slice(), &checksum, body].concat()
+    [b"MGBK\x02".as_slice(), &checksum, body].concat()
 }
 
 fn check(bytes: &[u8]) {
@@ -25,18 +25,22 @@ fn check(bytes: &[u8]) {
         assert!(decoded.is_err(), "a block can be decoded but not opened");
         return;
     };
-    let scanned = events_scanned(&reader, &Wanted::ALL);
-    let is_readable = scanned.is_some() && reader.ledger().is_ok();
+    let scanned = events_scanned(&reader, &Projection::ALL);
+    let is_readable = scanned.is_some() && reader.intake().is_ok();
     assert_eq!(is_readable, decoded.is_ok(), "reader and decoder disagree");
-    let _ = events_scanned(&reader, &Wanted::default());
+    let _ = events_scanned(&reader, &Projection::default());
     if let Ok(block) = decoded {
-        assert_eq!(events_scanned(&block, &Wanted::ALL), scanned, "the decoded counts differ from the reader's");
+        assert_eq!(
+            events_scanned(&block, &Projection::ALL),
+            scanned,
+            "the decoded counts differ from the reader's"
+        );
         check_block(&block);
     }
 }
 
 /// The number of events in all cells, after reading all rows; `None` if a row cannot be read.
-fn events_scanned(rows: &impl Rows, wanted: &Wanted) -> Option<u64> {
+fn events_scanned(rows: &impl Rows, projection: &Projection) -> Option<u64> {
     let mut events = 0_u64;
     let mut add = |row: RowRef<'_>| {
         for dimension in Dimension::ALL {
@@ -44,8 +48,8 @@ fn events_scanned(rows: &impl Rows, wanted: &Wanted) -> Option<u64> {
         }
         events = events.saturating_add(row.counters.events());
     };
-    let cells = rows.scan_cells(wanted, Minute(0), Minute(u32::MAX), &mut add);
-    let cohorts = rows.scan_cohorts(wanted, Minute(0), Minute(u32::MAX), &mut |row| {
+    let cells = rows.scan_cells(projection, Minute(0), Minute(u32::MAX), &mut add);
+    let cohorts = rows.scan_cohorts(projection, Minute(0), Minute(u32::MAX), &mut |row| {
         rows.cohort_key(row.key);
     });
     (cells.is_ok() && cohorts.is_ok()).then_some(events)
@@ -63,7 +67,7 @@ fn check_block(block: &Block) {
         let wider = block.clone().roll_up(resolution);
         assert_eq!(wider.events(), block.events(), "rolling up changed the counts");
     }
-    assert_eq!(block.clone().fold(2).events(), block.events(), "folding changed the counts");
+    assert_eq!(block.clone().collapse(2).events(), block.events(), "collapsing changed the counts");
     let doubled = block.clone().merge(block.clone());
     assert_eq!(doubled.row_count(), block.row_count(), "merging added rows");
 }

@@ -60,7 +60,10 @@ fn check_quarantine(decoder: &mut Decoder, payload: &[u8], whole: &[Outcome]) {
             without.get_mut(range).unwrap_or_default().fill(b' ');
             outcomes(decoder, &without)
         });
-        assert!(counted.iter().all(|event| elsewhere.contains(event)), "an event was both counted and quarantined");
+        assert!(
+            counted.iter().all(|event| elsewhere.contains(event)),
+            "an event was both counted and quarantined"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use cells::Block;
 use cells::query::{
-    BlockRef, Catalogue, Execution, Freshness, Locale, Month, Query, Scope, Value, plan,
+    BlockCatalogue, BlockRef, Execution, Freshness, Locale, MetricValue, Month, Query, Scope, plan,
 };
 use event::{Day, Hour, TenantId, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -21,9 +21,9 @@ static BLOCKS: LazyLock<Vec<(TenantId, Block)>> =
     LazyLock::new(|| fuzz::blocks(include_bytes!("../../../events/mixed.ndjson")));
 
 /// 30 days by the minute, 400 by the hour, and all since 2020 by the day.
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+static CATALOGUE: LazyLock<BlockCatalogue> = LazyLock::new(|| {
     let (hour, day) = (NOW.minute().hour(), NOW.minute().hour().day());
-    Catalogue {
+    BlockCatalogue {
         hours: (hour.0 - 30 * 24..=hour.0).map(Hour).collect(),
         days: (day.0 - 400..=day.0).map(Day).collect(),
         months: (50 * 12..=Month::of(day).0).map(Month).collect(),
@@ -33,7 +33,8 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let names = Locale { tags: [Some("language".into()), None, Some("provider".into()), None], zone: None };
+    let tags = [Some("language".into()), None, Some("provider".into()), None];
+    let names = Locale { tags, ..Locale::default() };
     let text = str::from_utf8(bytes).unwrap_or_default();
     let pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     for scope in [Scope::All, Scope::Tenant(TenantId::unassigned())] {
@@ -60,7 +61,7 @@ fn check(query: &Query, body: &[u8], scope: &Scope, names: &Locale) {
         assert_eq!(range, Some(query.range()), "a cursor does not lead to the next page of its query");
     }
     let is_first_page = body.get("cursor").is_none_or(Json::is_null);
-    if query.group_by.is_empty() || !is_first_page || query.edges().len() > Query::MAX_LIMIT {
+    if query.group_by().is_empty() || !is_first_page || query.edges().len() > Query::MAX_LIMIT {
         return;
     }
     let mut parts = body;
@@ -89,11 +90,12 @@ fn answer(query: &Query) -> Option<(u64, Option<String>)> {
     if answer.rows().len() <= MAX_SERIALISED_ROWS {
         assert!(serde_json::to_string(&answer).is_ok(), "an answer cannot be serialised");
     }
-    let counts = answer.rows().iter().map(|row| match row.metrics.first() {
-        Some(Value::Count(count)) => *count,
-        _ => 0,
+    let metric = *query.metrics().first()?;
+    let counts = answer.rows().map(|row| match row.value(metric) {
+        MetricValue::Count(count) => count,
+        MetricValue::Number(_) | MetricValue::Missing => 0,
     });
-    Some((counts.sum(), answer.next_cursor().map(str::to_owned)))
+    Some((counts.sum(), answer.next_cursor()))
 }
 
 fn execute(query: &Query) -> Option<Execution> {
