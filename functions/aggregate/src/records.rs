@@ -100,6 +100,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
+    #[expect(clippy::disallowed_methods, reason = "the samples are files")]
     fn sample(name: &str) -> String {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events").join(name);
         std::fs::read_to_string(path).unwrap()

@@ -3,6 +3,10 @@
 //! A library with one function, because `cargo test` can enable features only for libraries: the end-to-end tests need `aws`, and a
 //! newcomer's `cargo run` must not spend minutes on AWS's client library. No step lives here; the crates below do the work.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the program is the edge: it reads files, waits, and serves on sockets"
+)]
 #![allow(clippy::doc_markdown, reason = "doc comments of options are the help that people read")]
 #![allow(unreachable_pub, reason = "`pub` marks what a module offers to the others of this program")]
 

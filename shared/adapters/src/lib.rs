@@ -3,6 +3,11 @@
 //! This is the only crate of the data flow that touches files, clocks and networks. One file per outside thing; application logic has no
 //! place here.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this crate is the edge: it touches files, clocks, networks and random numbers for all others"
+)]
+
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod backoff;

@@ -2,6 +2,7 @@
 //!
 //! A minimal HTTP server imitates what a local AWS never does, such as leaving items unprocessed.
 
+#![allow(clippy::disallowed_methods, reason = "the test starts a local AWS and opens sockets")]
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

@@ -7,6 +7,7 @@
 //! `--scale TENANTS` evaluates ten buckets of that many tenants at twelve providers instead, and encodes and decodes the state each time;
 //! measure the time from outside.
 
+#![expect(clippy::disallowed_methods, reason = "a command-line tool that writes files")]
 #![allow(
     clippy::pedantic,
     clippy::print_stdout,

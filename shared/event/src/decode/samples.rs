@@ -1,6 +1,8 @@
 //! Decodes every file in `events/` and records one outcome per line, so that the effect of a change on any of them shows in
 //! review.
 
+#![expect(clippy::disallowed_methods, reason = "the samples are files")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

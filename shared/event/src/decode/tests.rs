@@ -1,5 +1,7 @@
 //! Every envelope and container, alone and nested, valid and broken.
 
+#![expect(clippy::disallowed_methods, reason = "the samples are files")]
+
 use std::io::Write as _;
 
 use ::base64::Engine as _;

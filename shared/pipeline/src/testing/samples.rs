@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::codec::StoredRecord;
 
 /// Checks that the sample `name` is read as `expected`, and that `expected` is written as the sample.
+#[expect(clippy::disallowed_methods, reason = "the samples are files")]
 pub(crate) fn check<R: StoredRecord + Debug + PartialEq>(name: &str, expected: &R) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing/samples").join(format!("{name}.hex"));
     let written = expected.encode().iter().fold(String::new(), |mut hex, byte| {
