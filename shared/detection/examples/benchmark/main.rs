@@ -20,6 +20,7 @@
 
 mod incident;
 mod random;
+mod recurring_campaigns;
 mod rivals;
 mod score;
 mod world;

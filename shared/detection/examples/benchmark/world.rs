@@ -7,6 +7,7 @@ use detection::Counts;
 
 use crate::incident::{self, Incident, IncidentType, Plan};
 use crate::random::Random;
+use crate::recurring_campaigns::{self, RecurringCampaign};
 
 pub const PROVIDERS: [&str; 8] =
     ["gmail", "microsoft", "yahoo", "apple", "gmx", "comcast", "orange", "other"];
@@ -46,14 +47,6 @@ struct Tenant {
     campaign: Option<Campaign>,
     next_name: usize,
     recurring: Vec<RecurringCampaign>,
-}
-
-/// A campaign that is sent day after day and is a part of the steady mail.
-struct RecurringCampaign {
-    name: String,
-    share: f64,
-    quality: f64,
-    interest: f64,
 }
 
 struct Campaign {
@@ -127,7 +120,7 @@ impl World {
             .map(|rank| {
                 let messages_per_day = biggest / (1.0 + rank as f64).powf(exponent);
                 let mut tenant = tenant(&mut random, messages_per_day, base_dispersion, shape.narrow);
-                tenant.recurring = recurring(&mut random, shape.recurring);
+                tenant.recurring = recurring_campaigns::draw(&mut random, shape.recurring);
                 tenant
             })
             .collect();
@@ -487,16 +480,4 @@ fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: b
         next_name: 0,
         recurring: Vec::new(),
     }
-}
-
-fn recurring(random: &mut Random, count: usize) -> Vec<RecurringCampaign> {
-    let shares: Vec<f64> = (0..count).map(|_| random.lognormal(1.2)).collect();
-    let total: f64 = shares.iter().sum();
-    let recurring_campaign = |(index, share): (usize, f64)| RecurringCampaign {
-        name: format!("recurring-{index}"),
-        share: share / total,
-        quality: random.lognormal(0.4),
-        interest: random.lognormal(0.4),
-    };
-    shares.into_iter().enumerate().map(recurring_campaign).collect()
 }
