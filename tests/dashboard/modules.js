@@ -1,8 +1,8 @@
 /**
- * @file Checks the dashboard's pure modules, inside a page that was served with them. browser.py evaluates this
- * function in several time zones and prints what it returns: the sentences that do not hold.
+ * @file Checks the dashboard's pure modules, inside a page that was served with them. browser.py calls this function with a reply of
+ * the metric catalogue, in several time zones, and prints what it returns: the checks that failed.
  */
-async () => {
+async (catalogue) => {
   const load = (name) => import(new URL(`assets/${name}.js`, location.origin).href);
   const [period, scale, format, state, chance, metrics, queries, plot, live] = await Promise.all(
     ["period", "scale", "format", "state", "chance", "metrics", "queries", "plot", "live"].map(load),
@@ -12,6 +12,15 @@ async () => {
     const [a, e] = [JSON.stringify(actual), JSON.stringify(expected)];
     if (a !== e) failures.push(`${sentence}: ${a} instead of ${e}`);
   };
+  /** The catalogue with these limits and no others. */
+  const withLimits = (limits) =>
+    metrics.metricsOf({
+      metrics: catalogue.metrics.map((entry) => {
+        const [value, side] = limits[entry.name] ?? [];
+        return { ...entry, limit: side ? { value, side } : null };
+      }),
+    });
+  metrics.useMetrics(withLimits({}));
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const iso = (time) => new Date(time).toISOString().slice(0, 16);
   const now = Date.parse("2026-11-25T08:03:20Z");
@@ -54,11 +63,11 @@ async () => {
     );
   }
 
-  const ticks = (low, high, kind) => scale.valueTicks({ low, high, wanted: 5, kind });
+  const ticks = (low, high, unit) => scale.valueTicks({ low, high, wanted: 5, unit });
   check("ticks of counts are round", ticks(0, 19_400, "count"), [0, 5000, 10_000, 15_000, 20_000]);
   check("counts have no half ticks", ticks(0, 2, "count"), [0, 1, 2]);
-  check("ticks of rates are round", ticks(0.931, 1, "rate"), [0.92, 0.94, 0.96, 0.98, 1]);
-  check("ticks of times are round times", ticks(0, 200_000, "duration"), [0, 60_000, 120_000, 180_000, 240_000]);
+  check("ticks of rates are round", ticks(0.931, 1, "fraction"), [0.92, 0.94, 0.96, 0.98, 1]);
+  check("ticks of times are round times", ticks(0, 200_000, "milliseconds"), [0, 60_000, 120_000, 180_000, 240_000]);
   check("nothing but zeros still has an axis", ticks(0, 0, "count").length >= 2, true);
 
   const { metric } = metrics;
@@ -107,9 +116,7 @@ async () => {
   const limits = { delivery_rate: [0.95, "below"], bounce_rate: [0.02, "above"], delivery_ms_p95: [60_000, "above"] };
   const stands = (name, value, counts) => chance.standing(metric(name), { [name]: value, ...counts });
   check("without limits nothing is judged", stands("bounce_rate", 0.5, { bounces: 500, sends: 1000 }), "within");
-  metrics.learnLimits({
-    metrics: Object.entries(limits).map(([name, [value, side]]) => ({ name, limit: { value, side } })),
-  });
+  metrics.useMetrics(withLimits(limits));
   const bounced = (bounces, sends) => stands("bounce_rate", bounces / sends, { bounces, sends });
   check("one bounce among eleven mails proves nothing", bounced(1, 11), "unsure");
   check("one bounce in 13 mails proves nothing", bounced(1, 13), "unsure");
@@ -147,8 +154,26 @@ async () => {
       Math.abs(chance.upperTail(hits, trials, share) - sum(hits, trials, share)) < 1e-9,
       true,
     );
-  metrics.learnLimits(undefined);
-  check("limits are forgotten when they cannot be had", metric("bounce_rate").limit, null);
+  metrics.useMetrics(withLimits({}));
+  check("limits are those of the newest catalogue", metric("bounce_rate").limit, null);
+  const renamed = catalogue.metrics.map((entry) => ({ ...entry, label: `${entry.label} (renamed)` }));
+  check(
+    "labels are the catalogue's",
+    [...metrics.metricsOf({ metrics: renamed }).values()].every(({ label }) => label.endsWith("(renamed)")),
+    true,
+  );
+  const refusal = (reply) => {
+    try {
+      metrics.metricsOf(reply);
+      return "accepted";
+    } catch (error) {
+      return error.message;
+    }
+  };
+  const without = (name) => ({ metrics: catalogue.metrics.filter((entry) => entry.name !== name) });
+  check("a catalogue without a shown metric is refused", refusal(without("open_rate")), "it has no metric open_rate");
+  check("so is one without a denominator", refusal(without("hard_bounces")), "it has no metric hard_bounces");
+  check("and a reply that is no catalogue", refusal({}), "the reply holds no list of metrics");
   check(
     "a limit has the digits it was set with",
     [0.02, 0.0008, 0.025, 0.07].map((value) => format.limit(metric("bounce_rate"), value)),

@@ -80,13 +80,111 @@ ORDER = {provider: place for place, provider in enumerate(PROVIDERS)}
 OWN_LIMITS = {"globex": {"bounce_rate": 0.005, "delivery_ms_p95": 3000}, "initech": {"bounce_rate": 0.08, "delivery_rate": None}}
 LIMITS = {"delivery_rate": 0.95, "bounce_rate": 0.02, "complaint_rate": 0.001}
 SILENT_PROVIDERS = {"gmail", "apple"}
+# The catalogue's counts and times that the dashboard shows: label, unit, direction, description, formula. The formula of a plain
+# count or time is its description. With --real, browser.py compares labels, units, directions and denominators with the server's.
+MEASURES = {
+    "sends": ("Sends", "count", "none", "Recipients of messages that SES accepted.", None),
+    "deliveries": ("Deliveries", "count", "higher", "Recipients whose mail server accepted the message.", None),
+    "bounces": (
+        "Bounces",
+        "count",
+        "lower",
+        "Permanent, transient and undetermined bounces.",
+        "bounces_permanent + bounces_transient + bounces_undetermined",
+    ),
+    "bounces_permanent": ("Bounces permanent", "count", "lower", "Recipients with a permanent bounce.", None),
+    "bounces_transient": (
+        "Bounces transient",
+        "count",
+        "lower",
+        "Recipients with a transient bounce, automatic replies left out.",
+        None,
+    ),
+    "hard_bounces": (
+        "Hard bounces",
+        "count",
+        "lower",
+        "Permanent bounces that SES counts against the sender: all but suppressed mail, except mail to its global suppression list.",
+        "bounces_permanent - suppressed_outside_reputation",
+    ),
+    "complaints": (
+        "Complaints",
+        "count",
+        "lower",
+        "Complaints, each counted once however many recipients it lists.",
+        None,
+    ),
+    "unique_opens": ("Unique opens", "count", "higher", "Messages that people opened.", None),
+    "unique_clicks": ("Unique clicks", "count", "higher", "Messages in which people clicked.", None),
+    "in_flight": (
+        "In flight",
+        "count",
+        "none",
+        "Mail that SES accepted and that has no outcome in the same range.",
+        "sends + bounces_after_acceptance - deliveries - bounces_permanent - bounces_transient - bounces_undetermined - rejects - "
+        "rendering_failures, at least 0",
+    ),
+    "queue_depth": ("Queue depth", "count", "lower", "Mean of the depths that senders and queues reported.", None),
+    "delivery_ms_p50": (
+        "Delivery time, p50",
+        "milliseconds",
+        "lower",
+        "50 of 100 deliveries took at most this long.",
+        None,
+    ),
+    "delivery_ms_p90": (
+        "Delivery time, p90",
+        "milliseconds",
+        "lower",
+        "90 of 100 deliveries took at most this long.",
+        None,
+    ),
+    "delivery_ms_p95": (
+        "Delivery time, p95",
+        "milliseconds",
+        "lower",
+        "95 of 100 deliveries took at most this long.",
+        None,
+    ),
+}
+# The catalogue's rates that the dashboard shows: label, direction, numerator, denominator, description.
 RATES = {
-    "delivery_rate": ("deliveries", "sends"),
-    "bounce_rate": ("bounces", "sends"),
-    "hard_bounce_rate": ("hard_bounces", "sends"),
-    "complaint_rate": ("complaints", "deliveries"),
-    "open_rate": ("unique_opens", "deliveries"),
-    "click_rate": ("unique_clicks", "deliveries"),
+    "delivery_rate": (
+        "Delivery rate",
+        "higher",
+        "deliveries",
+        "sends",
+        "The share of sent mail that the receiving servers accepted.",
+    ),
+    "bounce_rate": ("Bounce rate", "lower", "bounces", "sends", "The share of sent mail that bounced."),
+    "hard_bounce_rate": (
+        "Hard bounce rate",
+        "lower",
+        "hard_bounces",
+        "sends",
+        "The share of sent mail with a bounce that SES counts against the sender.",
+    ),
+    "complaint_rate": (
+        "Complaint rate",
+        "lower",
+        "complaints",
+        "deliveries",
+        "The share of delivered mail that was complained about.",
+    ),
+    "open_rate": (
+        "Open rate",
+        "higher",
+        "unique_opens",
+        "deliveries",
+        "The share of delivered mail that people opened.",
+    ),
+    "click_rate": (
+        "Click rate",
+        "higher",
+        "unique_clicks",
+        "deliveries",
+        "The share of delivered mail in which people clicked.",
+    ),
 }
 
 
@@ -251,7 +349,7 @@ def metrics_of(counters, names):
         ("delivery_ms_p99", 2.4),
     ):
         values[name] = None if p95 is None else round(p95 * factor)
-    for name, (numerator, denominator) in RATES.items():
+    for name, (_, _, numerator, denominator, _) in RATES.items():
         values[name] = values[numerator] / values[denominator] if values[denominator] else None
     for reason, share in REASONS.items():
         values[f"bounces_{reason}"] = round(bounces * share)
@@ -348,12 +446,41 @@ def only_without_complaint_reports(condition):
 
 
 def catalogue(tenant):
-    """The metrics that have a limit, for one tenant or for all together."""
+    """The metrics that the dashboard shows, with the limits of one tenant or of all together."""
     limits = LIMITS | OWN_LIMITS.get(tenant, {})
-    side = {"delivery_rate": "below"}
+
+    def entry(name, label, unit, direction, description, formula, numerator, denominator):
+        value = limits.get(name)
+        side = "below" if direction == "higher" else "above"
+        return {
+            "name": name,
+            "label": label,
+            "description": description,
+            "unit": unit,
+            "formula": formula,
+            "direction": direction,
+            "numerator": numerator,
+            "denominator": denominator,
+            "limit": None if value is None else {"value": value, "side": side},
+        }
+
     metrics = [
-        {"name": name, "limit": None if value is None else {"value": value, "side": side.get(name, "above")}}
-        for name, value in limits.items()
+        entry(
+            name, label, unit, direction, description, formula or description[0].lower() + description[1:-1], None, None
+        )
+        for name, (label, unit, direction, description, formula) in MEASURES.items()
+    ] + [
+        entry(
+            name,
+            label,
+            "fraction",
+            direction,
+            description,
+            f"{numerator} / {denominator}",
+            numerator,
+            denominator,
+        )
+        for name, (label, direction, numerator, denominator, description) in RATES.items()
     ]
     return {"tenant": tenant, "metrics": metrics}
 
@@ -371,7 +498,7 @@ def alerts(now):
         "started_at": iso(now - 5 * 3600),
         "updated_at": iso(now - 600),
         "cause": [{"filter": {"campaign": "win-back-90-days"}, "share": 0.8}],
-        "summary": "The bounce rate of acme at yahoo is 9 %, usually up to 2 %.",
+        "summary": "The bounce rate for acme at yahoo is 9 %, usually up to 2 %.",
     }
     over = firing | {
         "id": "al_2",
@@ -381,7 +508,7 @@ def alerts(now):
         "started_at": iso(now - 20 * 3600),
         "updated_at": iso(now - 15 * 3600),
         "cause": [],
-        "summary": "Over since noon: The complaint rate of acme was 0.4 %.",
+        "summary": f"Resolved, last seen {iso(now - 15 * 3600)}: The complaint rate for acme was 0.4 %.",
     }
     return [firing, over]
 

@@ -33,6 +33,7 @@ class Visit:
         self.newest = None
         self.queries = 0
         self.alerts: list[dict] = []
+        self.catalogue: dict = {}
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
         self.page.on("dialog", lambda dialog: (self.errors.append("a dialog was opened"), dialog.dismiss()))
@@ -47,6 +48,8 @@ class Visit:
     def _response(self, response):
         if "/v1/alerts?" in response.url and response.ok:
             self.alerts = response.json()["alerts"]
+        if response.url.endswith("/v1/metrics/catalogue") and response.ok:
+            self.catalogue = response.json()
         if not response.url.endswith("/v1/query"):
             return
         self.queries += 1

@@ -1,5 +1,5 @@
 /**
- * @file What detection has found: open alerts first, those that are over folded away. Hidden while there is nothing to tell.
+ * @file The alerts of the period: open ones first, resolved ones behind a button. Hidden while there are none.
  * Summaries hold names from mail and enter the page as text only.
  */
 
@@ -78,8 +78,8 @@ function item(alert, linked, zone, on) {
     el(
       "div",
       { class: "alert-text" },
-      // When it ended stands below, in the reader's own time.
-      el("p", {}, alert.summary.replace(/^Over since \S+: /, "")),
+      // The next line shows when a resolved alert ended, in the reader's time zone, so the server's text in UTC is left out.
+      el("p", {}, alert.summary.replace(/^Resolved, last seen \S+: /, "")),
       el(
         "p",
         { class: "quiet" },

@@ -8,7 +8,7 @@ import { createBoard } from "./board.js";
 import { showChips, showControls } from "./controls.js";
 import { el, icon, place } from "./dom.js";
 import { period as periodOf } from "./period.js";
-import { setOf } from "./metrics.js";
+import { metricsOf, setOf, useMetrics } from "./metrics.js";
 import { alertsIn, CATALOGUE, questions } from "./queries.js";
 import { changed, format, parse, toggleFilter } from "./state.js";
 import { failure, showSignIn } from "./states.js";
@@ -166,7 +166,7 @@ async function start(problem) {
   await follow();
   place("bar").hidden = false;
   place("board").hidden = false;
-  board.loading();
+  board.loading(false);
   showChoices();
   await refresh();
 }
@@ -215,31 +215,39 @@ function showBoardFailure(error) {
   );
 }
 
-/** Asks anew: everything, or the questions of these names. */
+/** Asks again: everything, or only the questions of these names. */
 async function refresh(names = ALL) {
-  // Parts of an answer only fit to a whole one.
-  const wanted = busy || !latest ? ALL : names;
+  const hasCatalogue = Boolean(latest?.results.catalogue.reply);
+  // New replies to some questions are combined with the last replies to the others, which must be there.
+  const wanted = busy || !hasCatalogue ? ALL : names;
   running.abort();
   const mine = (running = new AbortController());
   const asked = state;
   const period = periodOf(asked, Date.now(), ZONE);
   const tenant = tenantAsked();
-  const bodies = questions(asked, period);
-  const query = async (body) => ({ reply: await call("v1/query", { body, tenant, signal: mine.signal }), body });
+  const options = { tenant, signal: mine.signal };
+  const query = async (body) => ({ reply: await call("v1/query", { ...options, body }), body });
   const ask = async (name) => {
     try {
-      const options = { tenant, signal: mine.signal };
       if (name === "alerts") return [name, { reply: await call(alertsIn(period), options) }];
-      if (name === "catalogue") return [name, { reply: await call(CATALOGUE, options) }];
-      if (name !== "breakdown" || !page) return [name, await query(bodies[name])];
-      return [name, await query(page).catch((error) => firstPage(error, () => query(bodies[name])))];
+      if (name === "catalogue") return [name, { reply: metricsOf(await call(CATALOGUE, options)) }];
+      const body = questions(asked, period)[name];
+      if (name !== "breakdown" || !page) return [name, await query(body)];
+      return [name, await query(page).catch((error) => firstPage(error, () => query(body)))];
     } catch (error) {
       return [name, { error }];
     }
   };
   busy = true;
   document.body.classList.add("refreshing");
-  const fresh = Object.fromEntries(await Promise.all(wanted.map(ask)));
+  // The queries and all labels need a catalogue, so the first one is loaded before anything else is asked.
+  const fresh = Object.fromEntries(hasCatalogue ? [] : [await ask("catalogue")]);
+  if (fresh.catalogue?.reply && !mine.signal.aborted) {
+    useMetrics(fresh.catalogue.reply);
+    board.loading(true);
+  }
+  const rest = fresh.catalogue?.error ? [] : wanted.filter((name) => !(name in fresh));
+  Object.assign(fresh, Object.fromEntries(await Promise.all(rest.map(ask))));
   if (mine.signal.aborted) return;
   busy = false;
   document.body.classList.remove("refreshing");

@@ -8,7 +8,7 @@ import { createChart } from "./chart.js";
 import { showSpan } from "./controls.js";
 import { el, place } from "./dom.js";
 import { createLive } from "./live.js";
-import { learnLimits, metric, SETS, TILES } from "./metrics.js";
+import { metric, SETS, TILES, useMetrics } from "./metrics.js";
 import { STEPS } from "./period.js";
 import { columns, totalRow } from "./queries.js";
 import { createReasons } from "./reasons.js";
@@ -18,7 +18,8 @@ import { NOT_REPORTED, notReported, showTiles, tilesLoading } from "./tiles.js";
 
 /**
  * @typedef {object} Answers
- * @property {Record<string, { reply?: any, error?: any, body?: object }>} results By the question's name; `body` is the query.
+ * @property {Record<string, { reply?: any, error?: any, body?: object }>} results By the question's name; `body` is the query. The
+ * catalogue is always among them; if it failed, the others may be missing.
  * @property {import("./state.js").State} asked
  * @property {import("./period.js").Period} period
  * @property {number} at When the last of them that succeeded came, in milliseconds.
@@ -43,8 +44,8 @@ export function createBoard(/** @type {Choices} */ on) {
   const alerts = createAlerts(place("alerts"), on);
   const live = createLive(place("live"));
   return {
-    /** Placeholders until the first numbers. */
-    loading: () => tilesLoading(place("tiles")),
+    /** Placeholders until the first numbers; without labels until the catalogue is in use. */
+    loading: (/** @type {boolean} */ labelled) => tilesLoading(place("tiles"), labelled),
     /** What was chosen, before its numbers are there. */
     choose(state, period, allTenants) {
       chart.choose(state, period.steps, period.step);
@@ -53,9 +54,9 @@ export function createBoard(/** @type {Choices} */ on) {
     /** Draws the answers. */
     show(/** @type {Answers} */ { results, asked, period }) {
       const { totals, sparks, breakdown, catalogue } = results;
-      learnLimits(catalogue?.reply);
+      if (catalogue.reply) useMetrics(catalogue.reply);
       showSpan(place("controls"), period);
-      if (totals.reply) live.update(totals.reply.meta ?? {});
+      if (totals?.reply) live.update(totals.reply.meta ?? {});
       if (results.alerts?.reply) alerts.update(results.alerts.reply.alerts ?? [], asked.alert, period.zone);
       else alerts.fail();
       if (showEmptiness(results, asked, on)) return;
@@ -67,7 +68,7 @@ export function createBoard(/** @type {Choices} */ on) {
       else table.update(breakdown.reply, asked);
       if (results.reasons.error) reasons.fail(results.reasons.error);
       else reasons.update(totalRow(results.reasons.reply));
-      place("foot").textContent = footnote(totals.reply?.meta, catalogue?.error);
+      place("foot").textContent = footnote(totals.reply?.meta);
     },
     /** Whether the last refresh failed, and how. */
     failed: (error) => live.failed(error),
@@ -112,21 +113,21 @@ function chartModel(reply, asked, period) {
   return { times, stepMs: STEPS.get(period.step), zone: period.zone, completeUntil, lines: drawn, note };
 }
 
-/** Whether there is nothing to draw, which is then said instead. */
+/** Whether there is nothing to draw. If so, says why in place of the panels. */
 function showEmptiness(results, asked, on) {
   const errors = Object.keys(results)
     .filter((name) => name !== "alerts" && name !== "catalogue")
     .map((name) => results[name].error);
-  const broken = errors.every(Boolean);
-  const totals = results.totals.reply;
+  const broken = catalogueFailure(results.catalogue.error) ?? (errors.every(Boolean) ? errors[0] : null);
+  const totals = results.totals?.reply;
   const counts = totals ? Object.values(totalRow(totals).metrics) : null;
-  const empty = broken || (counts !== null && counts.every((value) => !value));
+  const empty = broken !== null || (counts !== null && counts.every((value) => !value));
   const host = place("empty");
   host.hidden = !empty;
   place("panels").hidden = empty;
   place("foot").hidden = empty;
   if (!empty) return false;
-  if (broken) host.replaceChildren(el("div", { class: "card" }, failure(errors[0], on.retry)));
+  if (broken) host.replaceChildren(el("div", { class: "card" }, failure(broken, on.retry)));
   else if (!totals.meta?.newest_event) showFirstEvent(host, () => on.announce("Copied"));
   else {
     showNothing(host, {
@@ -138,11 +139,15 @@ function showEmptiness(results, asked, on) {
   return true;
 }
 
-function footnote(meta, noLimits) {
+/** Without the catalogue there are no labels and no limits, so no number is shown either. */
+function catalogueFailure(/** @type {Error | undefined} */ error) {
+  return error ? new Error(`the metric catalogue could not be loaded: ${error.message}`) : null;
+}
+
+function footnote(meta) {
   const unique = Object.entries(meta?.estimates ?? {}).filter(([name]) => name.startsWith("unique_"));
   const error = Math.max(0, ...unique.map(([, value]) => value));
-  const limits = noLimits ? "Your limits could not be loaded, so no figure is compared with them. " : "";
-  const people = `${limits}Open and click rates count people, not mail proxies and link scanners.`;
+  const people = "Open and click rates count people, not mail proxies and link scanners.";
   if (error === 0) return people;
   return `${people} Unique counts this large are estimates, give or take ${(error * 100).toFixed(1)}%.`;
 }

@@ -5,7 +5,8 @@
  * of less than one per cent is never called a change, however many mails it rests on.
  *
  * A limit: the same exact binomial test and constants as in the server's detection, so that a figure is red where an
- * alert would fire. One bounce in 11 mails does not break a limit of 2%; 30 bounces in 500 mails do.
+ * alert would fire. One bounce in 11 mails does not break a limit of 2%; 30 bounces in 500 mails do. The limit itself comes
+ * from the catalogue.
  */
 
 const ERRORS = 3;
@@ -13,6 +14,16 @@ const LEAST = 0.01;
 const LEAST_DURATION = 0.05;
 /** A limit is broken if so many events were less likely than this at a rate equal to the limit. */
 const LEAST_DOUBT = 1e-4;
+/** The fewest bad outcomes that can break a limit, by metric, as in the server's detection; 1 for all others. */
+const LEAST_EVENTS = {
+  delivery_rate: 8,
+  bounce_rate: 8,
+  hard_bounce_rate: 8,
+  complaint_rate: 5,
+  delivery_ms_p95: 20,
+};
+/** The counts of bad outcomes, for rates that count good ones. */
+const FAILURES = { delivery_rate: ["bounces_permanent", "bounces_transient"] };
 /** Share of deliveries that may take longer than a limit on the 95th percentile. */
 const SLOW_SHARE = 0.05;
 
@@ -24,9 +35,9 @@ const SLOW_SHARE = 0.05;
 export function isReal(metric, now, before) {
   const [a, b] = [now[metric.name] ?? 0, before[metric.name] ?? 0];
   const relative = Math.abs(a - b) / Math.max(a, b, Number.MIN_VALUE);
-  if (metric.kind === "duration") return relative >= LEAST_DURATION;
-  if (metric.kind === "count") return relative >= LEAST && Math.abs(a - b) > ERRORS * Math.sqrt(a + b);
-  const [n, m] = metric.of ? [now[metric.of[1]] ?? 0, before[metric.of[1]] ?? 0] : [0, 0];
+  if (metric.unit === "milliseconds") return relative >= LEAST_DURATION;
+  if (metric.unit === "count") return relative >= LEAST && Math.abs(a - b) > ERRORS * Math.sqrt(a + b);
+  const [n, m] = [now[metric.denominator] ?? 0, before[metric.denominator] ?? 0];
   if (n === 0 || m === 0) return false;
   // The rarer side decides: 98% to 97% delivered is half as much lost again.
   const side = a > 0.5 ? (1 - a) / Math.max(1 - b, Number.MIN_VALUE) : a / Math.max(b, Number.MIN_VALUE);
@@ -47,24 +58,28 @@ export function standing(metric, counts) {
   const { value: limit, side } = metric.limit;
   if (side === "above" ? value <= limit : value >= limit) return "within";
   const { events, mails, share } = evidence(metric, counts, limit);
-  const proven = events >= (metric.least ?? 1) && events > share * mails && upperTail(events, mails, share) < LEAST_DOUBT;
+  const enough = events >= (LEAST_EVENTS[metric.name] ?? 1) && events > share * mails;
+  const proven = enough && upperTail(events, mails, share) < LEAST_DOUBT;
   return proven ? "beyond" : "unsure";
 }
 
 /** The number of bad outcomes, the number of mails, and the share of bad outcomes that the limit allows. */
 function evidence(metric, counts, limit) {
   const count = (name) => counts[name] ?? 0;
-  if (metric.kind === "duration") {
+  if (metric.unit === "milliseconds") {
     // Only percentiles are known: if the 90th is beyond the limit, at least a tenth of the mail is.
     const mails = count("deliveries");
     return { events: count("delivery_ms_p90") > limit ? 0.1 * mails : 0, mails, share: SLOW_SHARE };
   }
-  if (metric.failed) {
+  const failures = FAILURES[metric.name];
+  if (failures) {
     // Mail in flight has not failed, so it is left out.
-    const events = metric.failed.reduce((sum, name) => sum + count(name), 0);
-    return { events, mails: count(metric.of[0]) + events, share: 1 - limit };
+    const events = failures.reduce((sum, name) => sum + count(name), 0);
+    return { events, mails: count(metric.numerator) + events, share: 1 - limit };
   }
-  return metric.of ? { events: count(metric.of[0]), mails: count(metric.of[1]), share: limit } : { events: 0, mails: 0, share: 1 };
+  if (metric.denominator) return { events: count(metric.numerator), mails: count(metric.denominator), share: limit };
+  // A count, such as the queue depth, has no share of bad outcomes, so a limit on it is never proven broken.
+  return { events: 0, mails: 0, share: 1 };
 }
 
 /** Probability of `hits` or more in `trials` at probability `chance` each. */

@@ -54,8 +54,8 @@ export function duration(ms) {
  * @param {"tile" | "exact" | "axis"} [style]
  */
 export function value(metric, number, style = "exact") {
-  if (metric.kind === "rate") return percent(number, metric.digits);
-  if (metric.kind === "duration")
+  if (metric.unit === "fraction") return percent(number, metric.digits);
+  if (metric.unit === "milliseconds")
     return style === "axis"
       ? duration(number)
           .replace(/\.0(?= )/, "")
@@ -66,8 +66,8 @@ export function value(metric, number, style = "exact") {
 
 /** A limit, with the digits that it was set with: `2%`, `0.08%`, `1.0 min`. */
 export function limit(metric, number) {
-  if (metric.kind === "rate") return `${Number((number * 100).toPrecision(6))}%`;
-  return metric.kind === "duration" ? duration(number) : exact(number);
+  if (metric.unit === "fraction") return `${Number((number * 100).toPrecision(6))}%`;
+  return metric.unit === "milliseconds" ? duration(number) : exact(number);
 }
 
 /**
@@ -76,7 +76,7 @@ export function limit(metric, number) {
  */
 export function change(metric, now, before) {
   if (now === null || now === undefined || before === null || before === undefined) return null;
-  if (metric.kind === "rate") {
+  if (metric.unit === "fraction") {
     const text = `${Math.abs((now - before) * 100).toFixed(metric.digits)} pp`;
     return { text, direction: direction(now - before, 0.5 * 10 ** -(metric.digits + 2)) };
   }

@@ -1,121 +1,80 @@
 /**
- * @file Describes each metric for the dashboard: its name, how it is written, which direction is good and which counts
- * it is made of. Names and denominators are those of the query API; nothing is computed here. Limits are the reader's own
- * and come from the server's catalogue.
+ * @file Which metrics the dashboard shows where, and how they look. What a metric means (its label, unit, direction, the counts it
+ * is made of and the limit on it) comes from `GET /v1/metrics/catalogue`, so that it is declared once, on the server. This file
+ * computes no metric.
  */
 
 /**
+ * A metric of the catalogue, and how it looks.
  * @typedef {object} Metric
- * @property {string} name The API's name.
+ * @property {string} name The name in queries and replies.
  * @property {string} label
- * @property {"count" | "rate" | "duration"} kind
+ * @property {string} description
+ * @property {"count" | "fraction" | "milliseconds"} unit
+ * @property {string} formula
+ * @property {"higher" | "lower" | "none"} direction The direction that is better.
+ * @property {string | null} numerator Null unless the metric is a rate; so is `denominator`.
+ * @property {string | null} denominator
+ * @property {{ value: number, side: "above" | "below" } | null} limit The limit for the mail being shown; values on this side
+ * break it.
  * @property {string} tone The class that colours it.
- * @property {"up" | "down" | "none"} better Which direction is good.
- * @property {number} [digits] Digits after the point, for rates.
- * @property {[string, string]} [of] Numerator and denominator.
- * @property {string[]} [failed] The counts of failures, for a rate that should be high.
- * @property {number} [least] The fewest events that can break a limit, as in the server's detection.
- * @property {boolean} [nearOne] Usually so close to 1 that an axis from 0 would show nothing.
- * @property {{ value: number, side: "above" | "below" } | null} [limit] Values on this side break it; set by {@link learnLimits}.
+ * @property {number} digits Digits after the point, for fractions.
+ * @property {boolean} nearOne Whether values are usually so close to 1 that an axis from 0 would show nothing.
  */
 
-const LIST = [
-  { name: "sends", label: "Sends", kind: "count", tone: "accent", better: "none" },
-  { name: "deliveries", label: "Deliveries", kind: "count", tone: "delivery", better: "up" },
-  { name: "bounces", label: "Bounces", kind: "count", tone: "bounce", better: "down" },
-  { name: "complaints", label: "Complaints", kind: "count", tone: "complaint", better: "down" },
-  { name: "unique_opens", label: "Unique opens", kind: "count", tone: "accent", better: "up" },
-  { name: "unique_clicks", label: "Unique clicks", kind: "count", tone: "second", better: "up" },
-  { name: "in_flight", label: "In flight", kind: "count", tone: "accent", better: "none" },
-  {
-    name: "delivery_rate",
-    label: "Delivery rate",
-    kind: "rate",
-    tone: "delivery",
-    better: "up",
-    digits: 2,
-    of: ["deliveries", "sends"],
-    failed: ["bounces_permanent", "bounces_transient"],
-    least: 8,
-    nearOne: true,
-  },
-  {
-    name: "bounce_rate",
-    label: "Bounce rate",
-    kind: "rate",
-    tone: "bounce",
-    better: "down",
-    digits: 2,
-    of: ["bounces", "sends"],
-    least: 8,
-  },
-  {
-    name: "hard_bounce_rate",
-    label: "Hard bounce rate",
-    kind: "rate",
-    tone: "complaint",
-    better: "down",
-    digits: 2,
-    of: ["hard_bounces", "sends"],
-    least: 8,
-  },
-  {
-    name: "complaint_rate",
-    label: "Complaint rate",
-    kind: "rate",
-    tone: "complaint",
-    better: "down",
-    digits: 3,
-    of: ["complaints", "deliveries"],
-    least: 5,
-  },
-  {
-    name: "open_rate",
-    label: "Open rate",
-    kind: "rate",
-    tone: "accent",
-    better: "up",
-    digits: 1,
-    of: ["unique_opens", "deliveries"],
-  },
-  {
-    name: "click_rate",
-    label: "Click rate",
-    kind: "rate",
-    tone: "second",
-    better: "up",
-    digits: 2,
-    of: ["unique_clicks", "deliveries"],
-  },
-  { name: "delivery_ms_p50", label: "Median", kind: "duration", tone: "second", better: "down" },
-  {
-    name: "delivery_ms_p95",
-    label: "Delivery time p95",
-    kind: "duration",
-    tone: "accent",
-    better: "down",
-    least: 20,
-  },
-  { name: "queue_depth", label: "Waiting at the sender", kind: "count", tone: "second", better: "down" },
-];
+/** How a metric looks unless {@link LOOKS} says otherwise. */
+const DEFAULT_LOOK = { tone: "accent", digits: 2, nearOne: false };
 
-/** @type {Map<string, Metric>} */
-export const METRICS = new Map(LIST.map((metric) => [metric.name, /** @type {Metric} */ (metric)]));
+const LOOKS = {
+  deliveries: { tone: "delivery" },
+  bounces: { tone: "bounce" },
+  complaints: { tone: "complaint" },
+  delivery_rate: { tone: "delivery", nearOne: true },
+  bounce_rate: { tone: "bounce" },
+  hard_bounce_rate: { tone: "complaint" },
+  // Its limits are near 0.1%, where two digits hide half of what matters.
+  complaint_rate: { tone: "complaint", digits: 3 },
+  open_rate: { digits: 1 },
+  click_rate: { tone: "second" },
+  delivery_ms_p50: { tone: "second" },
+  queue_depth: { tone: "second" },
+};
+
+/** @type {Map<string, Metric>} The catalogue in use; empty until {@link useMetrics} is called. */
+let metrics = new Map();
 
 /**
- * Stores the limits that apply to the mail being shown.
- * @param {{ metrics: { name: string, limit: { value: number, side: "above" | "below" } | null }[] } | undefined} catalogue
- * Undefined if it could not be loaded: then no limit is drawn and no figure is compared with one.
+ * Reads a reply of the catalogue.
+ * @param {{ metrics: { name: string, numerator: string | null, denominator: string | null }[] }} catalogue
+ * @returns {Map<string, Metric>}
+ * @throws {Error} If a metric that is shown somewhere is missing: labels must never be blank.
  */
-export function learnLimits(catalogue) {
-  const limits = new Map(catalogue?.metrics.map(({ name, limit }) => [name, limit]));
-  for (const metric of METRICS.values()) metric.limit = limits.get(metric.name) ?? null;
+export function metricsOf(catalogue) {
+  if (!Array.isArray(catalogue?.metrics)) throw new Error("the reply holds no list of metrics");
+  const found = new Map(
+    catalogue.metrics.map((entry) => [
+      entry.name,
+      /** @type {Metric} */ ({ ...entry, ...DEFAULT_LOOK, ...LOOKS[entry.name] }),
+    ]),
+  );
+  const shown = [...TILES.map((tile) => tile.metric), ...[...SETS.values()].flatMap((set) => set.metrics), ...COLUMNS];
+  for (const name of shown) {
+    const counts = [found.get(name)?.numerator, found.get(name)?.denominator].filter(Boolean);
+    const missing = [name, ...counts].find((needed) => !found.has(needed));
+    if (missing) throw new Error(`it has no metric ${missing}`);
+  }
+  return found;
 }
 
-/** A metric that is known to exist. */
-export function metric(name) {
-  const found = METRICS.get(name);
-  if (!found) throw new Error(`metrics.js has no metric ${name}`);
+/** Makes {@link metric} answer from these metrics. Metrics handed out before keep the limits they had. */
+export function useMetrics(/** @type {Map<string, Metric>} */ found) {
+  metrics = found;
+}
+
+/** A metric of the catalogue in use. */
+export function metric(/** @type {string} */ name) {
+  const found = metrics.get(name);
+  if (!found) throw new Error(`the catalogue in use has no metric ${name}`);
   return found;
 }
 
@@ -169,7 +128,10 @@ export const DIMENSIONS = new Map([
   ["configuration_set", { label: "Configuration set", cohort: false }],
 ]);
 
-/** Bounce reasons: the API's name after `bounces_` and a label. */
+/**
+ * Bounce reasons: the API's name after `bounces_`, and the words for it under the heading "Why mail bounced". The catalogue's labels
+ * (`Bounces: spam block`) are made to stand alone.
+ */
 export const REASONS = [
   ["invalid_recipient", "Invalid recipient"],
   ["invalid_domain", "Invalid domain"],

@@ -43,7 +43,7 @@ const MARGIN = { top: 14, right: 14, bottom: 28, left: 56 };
 export function draw(model, width, height) {
   const lines = model.lines;
   const domain = domainOf(lines);
-  const ticks = valueTicks({ ...domain, wanted: height < 260 ? 4 : 5, kind: lines[0].metric.kind });
+  const ticks = valueTicks({ ...domain, wanted: height < 260 ? 4 : 5, unit: lines[0].metric.unit });
   const geometry = geometryOf(model, width, height, ticks[0], ticks[ticks.length - 1]);
   const open = firstOpen(model);
   const dense = model.times.length > DENSE ? " dense" : "";
@@ -78,8 +78,8 @@ export function draw(model, width, height) {
 }
 
 /**
- * The lowest and highest value to show. Rates that are good when high are not squeezed against the top of a 0 to 1
- * axis.
+ * The lowest and highest value to show. The axis of a metric close to 1 does not start at 0, which would squeeze its line against
+ * the top.
  */
 function domainOf(lines) {
   const stack = stackOf(lines.filter((line) => line.stacked));
@@ -88,10 +88,10 @@ function domainOf(lines) {
   );
   const metric = lines[0].metric;
   for (const { metric: one } of lines) if (one.limit) values.push(one.limit.value);
-  const nearOne = Boolean(metric.nearOne);
+  const { nearOne } = metric;
   const high = Math.max(...values, nearOne ? 1 : 0);
   const low = nearOne ? Math.min(...values) : 0;
-  return { low, high: high > low ? high : low + (metric.kind === "rate" ? 0.01 : 10) };
+  return { low, high: high > low ? high : low + (metric.unit === "fraction" ? 0.01 : 10) };
 }
 
 function geometryOf(model, width, height, low, high) {
@@ -123,7 +123,7 @@ const crisp = (place) => Math.round(place) + 0.5;
 
 function grid(ticks, metric, geometry) {
   const group = svg("g", { class: "grid" });
-  const axis = metric.kind === "rate" ? { ...metric, digits: axisDigits(ticks) } : metric;
+  const axis = metric.unit === "fraction" ? { ...metric, digits: axisDigits(ticks) } : metric;
   for (const tick of ticks) {
     const y = crisp(geometry.y(tick));
     group.append(svg("line", { x1: geometry.left, x2: geometry.right, y1: y, y2: y }));

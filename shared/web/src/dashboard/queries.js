@@ -1,9 +1,9 @@
 /**
- * @file The requests of one refresh, at most seven, and how their replies are read. Pure. It asks for rates by name
- * and never computes one: sums and denominators are the server's.
+ * @file The requests of one refresh, at most seven, and how their replies are read. Pure, except that the order of the breakdown
+ * depends on the catalogue in use. It asks for rates by name and never computes one: sums and denominators are the server's.
  */
 
-import { COLUMNS, DIMENSIONS, METRICS, REASONS, SETS, TILES } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, metric, REASONS, SETS, TILES } from "./metrics.js";
 
 const TOTALS = [
   "sends",
@@ -18,7 +18,7 @@ const TOTALS = [
   // Needed to compare delivery times with a limit on the 95th percentile.
   "delivery_ms_p90",
 ];
-/** The call for the limits that apply to the mail being shown. */
+/** The call for the metrics, with the limits that apply to the mail being shown. */
 export const CATALOGUE = "v1/metrics/catalogue";
 
 /** What the counts by reason are called. */
@@ -73,9 +73,9 @@ function orderOf({ sort, by }) {
   const falls = sort.startsWith("-");
   const name = falls ? sort.slice(1) : sort;
   if (name === "name") return `${by}:${falls ? "desc" : "asc"}`;
-  const metric = METRICS.get(name);
-  if (metric?.kind !== "rate") return `${name}:${falls ? "desc" : "asc"}`;
-  return `${name}:${falls === (metric.better === "down") ? "worst" : "best"}`;
+  const { unit, direction } = metric(name);
+  if (unit !== "fraction") return `${name}:${falls ? "desc" : "asc"}`;
+  return `${name}:${falls === (direction === "lower") ? "worst" : "best"}`;
 }
 
 /** The call for the alerts of a period. */

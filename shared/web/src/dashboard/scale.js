@@ -4,13 +4,13 @@
 
 /**
  * Round ticks that span the values.
- * @param {{ low: number, high: number, wanted: number, kind: "count" | "rate" | "duration" }} input
+ * @param {{ low: number, high: number, wanted: number, unit: "count" | "fraction" | "milliseconds" }} input
  * @returns {number[]} Ascending, at least two; the first is at or below `low`, the last at or above `high`.
  */
-export function valueTicks({ low, high, wanted, kind }) {
+export function valueTicks({ low, high, wanted, unit }) {
   const span = high - low || Math.abs(high) || 1;
-  let step = kind === "duration" ? timeStep(span / wanted) : roundStep(span / wanted);
-  if (kind === "count") step = Math.max(1, step);
+  let step = unit === "milliseconds" ? timeStep(span / wanted) : roundStep(span / wanted);
+  if (unit === "count") step = Math.max(1, step);
   const first = Math.floor(low / step + 1e-9);
   const last = Math.max(first + 1, Math.ceil(high / step - 1e-9));
   const ticks = [];

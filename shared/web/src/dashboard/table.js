@@ -8,7 +8,7 @@
 import { standing } from "./chance.js";
 import { el, icon, refill } from "./dom.js";
 import * as format from "./format.js";
-import { COLUMNS, DIMENSIONS, METRICS, metric } from "./metrics.js";
+import { COLUMNS, DIMENSIONS, metric } from "./metrics.js";
 import { segmented } from "./menus.js";
 import { TOPS } from "./state.js";
 import { failure } from "./states.js";
@@ -20,6 +20,7 @@ const TYPING_MS = 250;
 const OTHER = "(other)";
 /** The counts by which tenants use up what SES allows the account, beside the rates they belong to. */
 const SHARED = { bounce_rate: "hard_bounces", complaint_rate: "complaints" };
+/** Headings of columns too narrow for the metric's label, which the heading then has as its title. */
 const HEADS = {
   delivery_rate: "Delivered",
   bounce_rate: "Bounced",
@@ -129,7 +130,7 @@ function sums(rows) {
 }
 
 function tableHead(state, change) {
-  const column = (name, text) => {
+  const column = (name, text, title = null) => {
     const active = state.sort.replace("-", "") === name;
     const down = state.sort.startsWith("-");
     const next = active ? (down ? name : `-${name}`) : firstSort(name);
@@ -142,13 +143,16 @@ function tableHead(state, change) {
       },
       el(
         "button",
-        { class: "sort", type: "button", "data-key": `sort-${name}`, onclick: () => change({ sort: next }) },
+        { class: "sort", type: "button", title, "data-key": `sort-${name}`, onclick: () => change({ sort: next }) },
         text,
         el("span", { class: "arrow", "aria-hidden": "true" }, active ? (down ? "↓" : "↑") : ""),
       ),
     );
   };
-  const heads = COLUMNS.map((name) => column(name, HEADS[name] ?? metric(name).label));
+  const heads = COLUMNS.map((name) => {
+    const { label } = metric(name);
+    return name in HEADS ? column(name, HEADS[name], label) : column(name, label);
+  });
   return el("thead", {}, el("tr", {}, column("name", DIMENSIONS.get(state.by).label), ...heads));
 }
 
@@ -235,8 +239,10 @@ function rateCell(row, of, share) {
   if (notReported(row, of.name))
     return el("td", { class: "none", title: NOT_REPORTED }, el("span", { class: "unreported" }, "not reported"));
   const stands = standing(of, row.metrics);
-  const counts = of.of
-    ? of.of.map((name) => `${format.exact(row.metrics[name])} ${metric(name).label.toLowerCase()}`).join(" / ")
+  const counts = of.denominator
+    ? [of.numerator, of.denominator]
+        .map((name) => `${format.exact(row.metrics[name])} ${metric(name).label.toLowerCase()}`)
+        .join(" / ")
     : null;
   return el(
     "td",
@@ -301,9 +307,9 @@ function pageSize(state, change) {
 
 /** Explains the order of rates, which does not follow their values alone. */
 function sortNote({ sort }) {
-  const of = METRICS.get(sort.replace("-", ""));
-  if (of?.kind !== "rate") return "";
-  const worst = sort.startsWith("-") === (of.better === "down");
+  const name = sort.replace("-", "");
+  if (name === "name" || metric(name).unit !== "fraction") return "";
+  const worst = sort.startsWith("-") === (metric(name).direction === "lower");
   return `${worst ? "Worst" : "Best"} first, by what is certain: a rate of a few mails ranks lower than the same rate of many`;
 }
 

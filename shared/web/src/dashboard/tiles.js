@@ -26,12 +26,12 @@ export function unsureText(of) {
   return `${side === "above" ? "Above" : "Below"} the limit of ${format.limit(of, value)}, but in too little mail to rule out chance`;
 }
 
-/** Placeholders until the first numbers. */
-export function tilesLoading(/** @type {HTMLElement} */ host) {
+/** Placeholders until the first numbers. Before the catalogue is there, they only keep the space of the tiles. */
+export function tilesLoading(/** @type {HTMLElement} */ host, /** @type {boolean} */ labelled) {
   refill(
     host,
     ...TILES.map((tile) =>
-      el("div", { class: "tile loading" }, el("span", { class: "tile-label" }, metric(tile.metric).label)),
+      el("div", { class: "tile loading" }, el("span", { class: "tile-label" }, labelled ? metric(tile.metric).label : "\u00a0")),
     ),
   );
 }
@@ -106,8 +106,9 @@ function changePill(of, row) {
   const change = format.change(of, row.metrics[of.name], row.previous?.[of.name]);
   if (!change) return null;
   if (change.direction === "same") return el("span", { class: "change same" }, "no change");
-  const judged = of.better !== "none" && isReal(of, row.metrics, row.previous);
-  const good = !judged ? "" : change.direction === of.better ? " good" : " bad";
+  const judged = of.direction !== "none" && isReal(of, row.metrics, row.previous);
+  const better = of.direction === "higher" ? "up" : "down";
+  const good = !judged ? "" : change.direction === better ? " good" : " bad";
   const word = change.direction === "up" ? "up" : "down";
   return el(
     "span",
@@ -125,9 +126,9 @@ function limitText(of) {
 function tip(of, id, row, { stands, unreported }) {
   const lines = [];
   const note = unreported ? NOT_REPORTED : stands === "unsure" ? unsureText(of) : null;
-  if (of.of) {
-    for (const name of of.of) lines.push([metric(name).label, format.exact(row.metrics[name])]);
-  } else if (of.kind === "count") lines.push(["Exactly", format.exact(row.metrics[of.name])]);
+  if (of.denominator) {
+    for (const name of [of.numerator, of.denominator]) lines.push([metric(name).label, format.exact(row.metrics[name])]);
+  } else if (of.unit === "count") lines.push(["Exactly", format.exact(row.metrics[of.name])]);
   const before = row.previous?.[of.name];
   if (before !== null && before !== undefined) lines.push(["Period before", format.value(of, before)]);
   if (of.limit)
