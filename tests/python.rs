@@ -20,6 +20,8 @@ pub fn python() -> &'static Path {
         let folder = root().join("target/test-python");
         let python = folder.join("bin/python");
         let done = folder.join("installed.txt");
+        // `target` is absent where CARGO_TARGET_DIR names another folder.
+        std::fs::create_dir_all(root().join("target")).unwrap();
         // Test programs of several crates may run at once. The lock is released when the file is closed.
         let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
         lock.lock().unwrap();
