@@ -196,8 +196,8 @@ async fn invalid_token_is_refused_with_the_reason() {
     let world = World::new();
     let cases: [(&str, Change); 13] = [
         ("has expired", |claims| claims["exp"] = json!(in_seconds(-60))),
-        ("not in its time", |claims| claims["nbf"] = json!(in_seconds(60))),
-        ("not in its time", |claims| claims["nbf"] = json!("soon")),
+        ("is not valid yet", |claims| claims["nbf"] = json!(in_seconds(60))),
+        ("is not valid yet", |claims| claims["nbf"] = json!("soon")),
         ("lacks exp", |claims| claims["exp"] = json!(null)),
         ("lacks exp", |claims| claims["exp"] = json!("9999999999")),
         ("another issuer", |claims| claims["iss"] = json!("https://evil.example.com")),
