@@ -22,36 +22,46 @@ impl<W: Write> CsvWriter<W> {
     }
 
     fn with_terminator(out: W, terminator: csv::Terminator) -> Self {
-        // Callers write the same columns in each row, but the header of a chunk can be elsewhere.
+        // A later chunk of one file starts without the header, so its rows must not be compared with the first one written.
         Self(csv::WriterBuilder::new().terminator(terminator).flexible(true).from_writer(out))
     }
 
     /// Writes a text, with a leading apostrophe if it would begin a formula, and quoted where RFC 4180 requires it.
     ///
     /// # Errors
-    /// Those of the underlying writer, as for every method here.
+    /// The underlying writer's own error, as for every method here. The writer is buffered, so a failure may show in a later call.
     pub fn text(&mut self, text: &str) -> io::Result<()> {
-        Ok(self.0.write_field(guarded(text).as_bytes())?)
+        self.0.write_field(guarded(text).as_bytes()).map_err(own_error)
     }
 
     /// Writes a number in the form given.
     pub fn number(&mut self, number: &str) -> io::Result<()> {
-        Ok(self.0.write_field(number)?)
+        self.0.write_field(number).map_err(own_error)
     }
 
     /// Writes an empty cell: there is no value.
     pub fn empty(&mut self) -> io::Result<()> {
-        Ok(self.0.write_field("")?)
+        self.0.write_field("").map_err(own_error)
     }
 
-    /// Ends the row.
+    /// Ends the row; the next cell is the first of a new one.
     pub fn end_row(&mut self) -> io::Result<()> {
-        Ok(self.0.write_record(None::<&[u8]>)?)
+        self.0.write_record(None::<&[u8]>).map_err(own_error)
     }
 
     /// Writes what is still buffered and returns the underlying writer.
     pub fn finish(self) -> io::Result<W> {
         self.0.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+/// The error of the underlying writer. The conversion that the `csv` crate offers would wrap it, and callers could no longer tell a
+/// closed pipe from a full disk.
+fn own_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        // Only rows of unequal lengths, which `flexible` allows, so this is not expected to happen.
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 
@@ -143,5 +153,29 @@ mod tests {
         };
         assert_eq!(write(CsvWriter::new(Vec::new())), "a,,-0.5\r\n");
         assert_eq!(write(CsvWriter::with_line_feeds(Vec::new())), "a,,-0.5\n");
+    }
+    /// Standard output whose reader has gone.
+    struct ClosedPipe;
+
+    impl Write for ClosedPipe {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn error_of_the_underlying_writer_keeps_its_kind() {
+        let is_broken_pipe = |error: io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        let mut writer = CsvWriter::new(ClosedPipe);
+        // More rows than the buffer holds, so that the failure shows before `finish`.
+        let failed = (0..100_000).find_map(|_| writer.text("a").and_then(|()| writer.end_row()).err());
+        assert!(failed.is_some_and(is_broken_pipe));
+        let mut writer = CsvWriter::new(ClosedPipe);
+        writer.text("a").unwrap();
+        assert!(writer.finish().is_err_and(is_broken_pipe));
     }
 }
