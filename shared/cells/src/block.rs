@@ -21,7 +21,7 @@ use compact_str::CompactString;
 use event::attribution::Dimension;
 use event::{Hour, Minute, invariant};
 
-use self::table::Table;
+use self::table::BlockTable;
 
 pub use error::BlockError;
 pub use reader::BlockReader;
@@ -88,11 +88,11 @@ pub struct Block {
     /// The strings that keys are made of.
     pub(crate) values: Vec<CompactString>,
     /// Key: one value per [`Dimension`].
-    pub(crate) cells: Table<{ Dimension::COUNT }>,
+    pub(crate) cells: BlockTable<{ Dimension::COUNT }>,
     /// Key: campaign, provider. Bucket: when the mail was sent.
-    pub(crate) cohorts: Table<COHORT_KEY>,
+    pub(crate) cohorts: BlockTable<COHORT_KEY>,
     /// Cohorts of outcomes that came too late to be kept by the minute of sending, by the hour. Empty at coarser resolutions.
-    pub(crate) late_cohorts: Table<COHORT_KEY>,
+    pub(crate) late_cohorts: BlockTable<COHORT_KEY>,
     pub(crate) intake: BTreeMap<Hour, IntakeCounts>,
 }
 
@@ -177,9 +177,9 @@ impl Block {
         }
         // Every part gets all keys; those it does not use are dropped.
         let with_keys = |part: Self| Self {
-            cells: Table { keys: self.cells.keys.clone(), ..part.cells },
-            cohorts: Table { keys: self.cohorts.keys.clone(), ..part.cohorts },
-            late_cohorts: Table { keys: self.late_cohorts.keys.clone(), ..part.late_cohorts },
+            cells: BlockTable { keys: self.cells.keys.clone(), ..part.cells },
+            cohorts: BlockTable { keys: self.cohorts.keys.clone(), ..part.cohorts },
+            late_cohorts: BlockTable { keys: self.late_cohorts.keys.clone(), ..part.late_cohorts },
             ..part
         };
         parts.into_iter().map(|(number, part)| (number, with_keys(part).canonicalise())).collect()

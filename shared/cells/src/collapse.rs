@@ -9,13 +9,13 @@ use compact_str::CompactString;
 use event::attribution::Dimension;
 use rapidhash::{RapidHashMap, RapidHashSet};
 
-use crate::block::table::Table;
+use crate::block::table::BlockTable;
 use crate::block::value_of;
 
 /// Collapses the smallest values of one column until the table has at most `max_keys` distinct keys, or until every value of the
 /// column has collapsed. `column` must be below `N`, and `other` is the number of `(other)` among `values`.
 pub(crate) fn collapse_column<const N: usize>(
-    table: &mut Table<N>,
+    table: &mut BlockTable<N>,
     column: usize,
     values: &[CompactString],
     other: u32,
@@ -52,7 +52,11 @@ pub(crate) fn collapse_column<const N: usize>(
 }
 
 /// The values of one column without `(other)`, those with the most events first, then by name.
-fn ranked_by_size<const N: usize>(table: &Table<N>, column: usize, values: &[CompactString]) -> Vec<u32> {
+fn ranked_by_size<const N: usize>(
+    table: &BlockTable<N>,
+    column: usize,
+    values: &[CompactString],
+) -> Vec<u32> {
     let mut sizes: RapidHashMap<u32, u64> = RapidHashMap::default();
     for row in &table.rows {
         let size = sizes.entry(table.key_of(row)[column]).or_default();

@@ -3,7 +3,7 @@
 //! Rolling up is a sum, so it commutes with merging and compaction may do either first. Buckets are never split again: the finer
 //! times are gone.
 
-use crate::block::table::Table;
+use crate::block::table::BlockTable;
 use crate::block::{Block, Resolution};
 
 impl Block {
@@ -22,7 +22,7 @@ impl Block {
     }
 }
 
-fn widen<const N: usize>(table: &mut Table<N>, resolution: Resolution) {
+fn widen<const N: usize>(table: &mut BlockTable<N>, resolution: Resolution) {
     for row in &mut table.rows {
         row.bucket = resolution.bucket(row.bucket);
     }

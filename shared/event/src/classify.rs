@@ -16,10 +16,10 @@ use crate::fragments::FoundFragments;
 mod rules;
 mod status;
 
-use rules::Rules;
+use rules::BounceRules;
 use status::Codes;
 
-static RULES: LazyLock<Rules> = LazyLock::new(Rules::built_in);
+static RULES: LazyLock<BounceRules> = LazyLock::new(BounceRules::built_in);
 
 /// The fields of a bounce that decide its class, for one recipient. All of them are text that the receiving side may influence.
 #[derive(Clone, Copy, Debug, Default)]

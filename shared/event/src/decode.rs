@@ -12,7 +12,7 @@ use memchr::{memchr, memrchr};
 use crate::event::EmailEvent;
 use crate::json::{ScanError, Scanner};
 use crate::normalise::{self, NotCounted};
-use envelope::{Content, Envelope, Field};
+use envelope::{Content, EnvelopeFields, Field};
 
 pub use outcome::{Encoding, Ignored, Unreadable};
 
@@ -105,7 +105,7 @@ impl Decoder {
 
     fn decode_kpl(
         &mut self,
-        records: kpl::Records<'_>,
+        records: kpl::AggregatedRecords<'_>,
         bytes: &[u8],
         layer: Layer,
         on_outcome: OnOutcome<'_>,
@@ -115,7 +115,7 @@ impl Decoder {
             is_empty = false;
             match record {
                 Ok(record) => self.decode_payload(record, layer, on_outcome),
-                Err(kpl::Malformed) => {
+                Err(kpl::NotProtobuf) => {
                     on_outcome(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
                 }
             }
@@ -260,7 +260,7 @@ impl Decoder {
         on_outcome: OnOutcome<'_>,
     ) -> Result<(), ScanError> {
         let start = scanner.at();
-        let mut envelope = Envelope::default();
+        let mut envelope = EnvelopeFields::default();
         // Elements of a container are decoded while it is read: it may be large, and the elements before a defect must count.
         let mut has_records = false;
         scanner.object_with_known_keys(&Field::KEYS, |scanner, field| match (field, scanner.peek()) {

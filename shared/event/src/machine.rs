@@ -13,9 +13,9 @@ use crate::event::Requester;
 mod network;
 mod rules;
 
-use rules::Rules;
+use rules::MachineRules;
 
-static RULES: LazyLock<Rules> = LazyLock::new(Rules::built_in);
+static RULES: LazyLock<MachineRules> = LazyLock::new(MachineRules::built_in);
 
 /// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be
 /// told apart.

@@ -11,7 +11,7 @@ use crate::classify::{self, BounceClassification, BounceFields};
 use crate::decode::{Ignored, Unreadable};
 use crate::event::{Bounce, EmailEvent, EventType, Interaction};
 use crate::machine::{self, InteractionFields};
-use ses::{Body, Preferences, Recipient, SesEventType};
+use ses::{Preferences, Recipient, SesBody, SesEventType};
 
 pub(crate) use ses::{SesEvent, SesField};
 
@@ -168,7 +168,7 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
     }
 }
 
-fn classify_bounce(body: &Body<'_>, recipient: &Recipient<'_>) -> BounceClassification {
+fn classify_bounce(body: &SesBody<'_>, recipient: &Recipient<'_>) -> BounceClassification {
     classify::bounce(&BounceFields {
         // Absent fields are classified like unknown ones.
         bounce_type: body.bounce_type.as_deref().unwrap_or_default(),
@@ -179,7 +179,7 @@ fn classify_bounce(body: &Body<'_>, recipient: &Recipient<'_>) -> BounceClassifi
     })
 }
 
-fn bounce<'a>(body: &Body<'a>, classification: BounceClassification) -> EventType<'a> {
+fn bounce<'a>(body: &SesBody<'a>, classification: BounceClassification) -> EventType<'a> {
     let BounceClassification { bounce_type, class, suppression } = classification;
     EventType::Bounce(Bounce {
         bounce_type,
@@ -206,14 +206,14 @@ fn is_receiving_mta(reporting_mta: &str) -> bool {
 
 /// `not-spam` is the opposite of a complaint. A sub-type says that SES did not send the message because of an earlier complaint:
 /// <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html>
-fn complaint<'a>(body: &mut Body<'a>) -> EventType<'a> {
+fn complaint<'a>(body: &mut SesBody<'a>) -> EventType<'a> {
     let feedback_type = body.complaint_feedback_type.as_deref();
     let is_not_spam = feedback_type.is_some_and(|name| name.eq_ignore_ascii_case("not-spam"));
     let counts = body.complaint_sub_type.is_none() && !is_not_spam;
     EventType::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or_default() }
 }
 
-fn interaction<'a>(body: &mut Body<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
+fn interaction<'a>(body: &mut SesBody<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
     // Archives may have removed these two.
     let user_agent = body.user_agent.take().unwrap_or_default();
     let ip_address = body.ip_address.take().unwrap_or_default();

@@ -10,7 +10,7 @@ use rapidhash::RapidHashMap;
 use super::cell_map::CellMap;
 use super::interner::Interner;
 use super::{Accumulator, Cohorts, is_of_recipient};
-use crate::block::table::Table;
+use crate::block::table::BlockTable;
 use crate::block::{Block, COHORT_KEY, Resolution, index};
 
 /// The tenants' blocks while rows are added.
@@ -87,7 +87,7 @@ impl<'a> BlockBuilders<'a> {
         campaigns: &'a Interner,
         providers: &'a Interner,
         cells: CellMap,
-        table: impl Fn(&mut Block) -> &mut Table<COHORT_KEY>,
+        table: impl Fn(&mut Block) -> &mut BlockTable<COHORT_KEY>,
     ) {
         for (cell_key, cell) in cells.into_cells() {
             let mut parts = campaigns.parts(cell_key.dimensions.message);

@@ -19,8 +19,8 @@ use event::Hour;
 
 use super::bytes::{put_varint, zigzag};
 use super::frame::{FrameWriter, MAX_RAW_BYTES};
-use super::section_ids::{Column, SectionId, TableId};
-use super::table::{Table, TableRow};
+use super::section_ids::{ColumnId, SectionId, TableId};
+use super::table::{BlockTable, TableRow};
 use super::{Block, BlockError, BlockReader, IntakeCounts, Resolution};
 use crate::cell::{Latency, Uniques};
 use crate::counter::{CounterId, PerCounter};
@@ -137,19 +137,24 @@ fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     }
 }
 
-fn encode_table<const N: usize>(frame: &mut FrameWriter, id: TableId, table: &Table<N>, width: Resolution) {
+fn encode_table<const N: usize>(
+    frame: &mut FrameWriter,
+    id: TableId,
+    table: &BlockTable<N>,
+    width: Resolution,
+) {
     if table.rows.is_empty() {
         return;
     }
     let rows = &table.rows;
-    let mut section = |column: Column, bytes: &[u8]| frame.section(SectionId::of(id, column), bytes);
-    section(Column::Keys, &keys(&table.keys));
-    section(Column::Positions, &positions(rows, table.keys.len(), width));
-    section(Column::Latency, &latencies(rows));
-    section(Column::Opens, &uniques(rows.iter().map(|row| &row.cell.opens)));
-    section(Column::Clicks, &uniques(rows.iter().map(|row| &row.cell.clicks)));
+    let mut section = |column: ColumnId, bytes: &[u8]| frame.section(SectionId::of(id, column), bytes);
+    section(ColumnId::Keys, &keys(&table.keys));
+    section(ColumnId::Positions, &positions(rows, table.keys.len(), width));
+    section(ColumnId::Latency, &latencies(rows));
+    section(ColumnId::Opens, &uniques(rows.iter().map(|row| &row.cell.opens)));
+    section(ColumnId::Clicks, &uniques(rows.iter().map(|row| &row.cell.clicks)));
     for (counter, bytes) in counters(rows) {
-        section(Column::Counter(counter), &bytes);
+        section(ColumnId::Counter(counter), &bytes);
     }
 }
 

@@ -12,7 +12,7 @@ use super::codec::{DENSE, HASH_BYTES, SPARSE};
 use super::error::malformed;
 use super::frame::{Decompressor, Frame};
 use super::rows::CountVisitor;
-use super::section_ids::{Column, SectionId, TableId};
+use super::section_ids::{ColumnId, SectionId, TableId};
 use super::{BlockError, Projection, Resolution, RowRef};
 use crate::cell::uniques::registers::Registers;
 use crate::cell::{Latency, Uniques};
@@ -42,15 +42,15 @@ impl<'a> TableSections<'a> {
                 counters.push((counter, frame.section(id, decompressor)?));
             }
         }
-        let mut sketch = |included: bool, column: Column| {
+        let mut sketch = |included: bool, column: ColumnId| {
             let id = SectionId::of(table, column);
             if included { frame.section(id, decompressor).map(Some) } else { Ok(None) }
         };
         Ok(Self {
             counters,
-            latency: sketch(projection.latency, Column::Latency)?,
-            opens: sketch(projection.opens, Column::Opens)?,
-            clicks: sketch(projection.clicks, Column::Clicks)?,
+            latency: sketch(projection.latency, ColumnId::Latency)?,
+            opens: sketch(projection.opens, ColumnId::Opens)?,
+            clicks: sketch(projection.clicks, ColumnId::Clicks)?,
         })
     }
 
@@ -86,7 +86,7 @@ impl<'a> TableSections<'a> {
 }
 
 /// The columns of one table, at the same row.
-pub(crate) struct Columns<'a> {
+pub(crate) struct TableColumns<'a> {
     row: u64,
     counts: Vec<(CounterId, CountColumn<'a>)>,
     counters: Counters,
@@ -108,7 +108,7 @@ struct SparseColumn<'a> {
     next: u64,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> TableColumns<'a> {
     pub(crate) fn open(sections: &'a TableSections<'_>) -> Result<Self, BlockError> {
         let mut counts = Vec::with_capacity(sections.counters.len());
         for (counter, section) in &sections.counters {

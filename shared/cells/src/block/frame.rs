@@ -232,9 +232,9 @@ impl Decompressor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::section_ids::{Column, TableId};
+    use crate::block::section_ids::{ColumnId, TableId};
 
-    const KEYS: SectionId = SectionId::of(TableId::Cells, Column::Keys);
+    const KEYS: SectionId = SectionId::of(TableId::Cells, ColumnId::Keys);
 
     fn framed(sections: &[(SectionId, &[u8])]) -> Vec<u8> {
         let mut frame = FrameWriter::new();

@@ -11,12 +11,12 @@ use event::{Hour, Minute, invariant};
 
 use super::bytes::{ByteReader, unzigzag};
 use super::codec::MAX_PART_ROWS;
-use super::columns::{Columns, TableSections};
+use super::columns::{TableColumns, TableSections};
 use super::error::malformed;
 use super::frame::{Decompressor, Frame};
 use super::rows::{CountVisitor, Projection, RowRef, Rows};
-use super::section_ids::{Column, SectionId, TableId};
-use super::table::{Table, TableRow};
+use super::section_ids::{ColumnId, SectionId, TableId};
+use super::table::{BlockTable, TableRow};
 use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
 use crate::cell::{Cell, Uniques};
 use crate::counter::CounterSet;
@@ -54,7 +54,7 @@ impl<'a> BlockReader<'a> {
         let values = strings(&frame.section(SectionId::STRINGS, &mut decompressor)?)?;
         let limit = index(values.len());
         let mut key_section =
-            |table: TableId| frame.section(SectionId::of(table, Column::Keys), &mut decompressor);
+            |table: TableId| frame.section(SectionId::of(table, ColumnId::Keys), &mut decompressor);
         let cells = keys(&key_section(TableId::Cells)?, limit)?;
         let cohorts = keys(&key_section(TableId::Cohorts)?, limit)?;
         let late_cohorts = keys(&key_section(TableId::LateCohorts)?, limit)?;
@@ -107,7 +107,11 @@ impl<'a> BlockReader<'a> {
         TableShape { id: TableId::LateCohorts, key_count: self.late_cohorts.len(), width: Resolution::Hour }
     }
 
-    fn table<const N: usize>(&self, table: TableShape, keys: &[[u32; N]]) -> Result<Table<N>, BlockError> {
+    fn table<const N: usize>(
+        &self,
+        table: TableShape,
+        keys: &[[u32; N]],
+    ) -> Result<BlockTable<N>, BlockError> {
         let mut rows = Vec::new();
         self.scan(table, &Projection::ALL, &mut |row| {
             let cell = Cell {
@@ -119,7 +123,7 @@ impl<'a> BlockReader<'a> {
             };
             rows.push(TableRow { key: row.key, bucket: row.bucket, cell });
         })?;
-        Ok(Table { keys: keys.to_vec(), rows })
+        Ok(BlockTable { keys: keys.to_vec(), rows })
     }
 
     /// Walks the positions of a table's rows in their order: key and first minute of the bucket.
@@ -132,7 +136,7 @@ impl<'a> BlockReader<'a> {
         if table.key_count == 0 {
             return Ok(());
         }
-        let section = self.frame.section(SectionId::of(table.id, Column::Positions), decompressor)?;
+        let section = self.frame.section(SectionId::of(table.id, ColumnId::Positions), decompressor)?;
         let mut reader = ByteReader(&section);
         let first = reader.varint()?;
         let mut room = MAX_PART_ROWS as u64;
@@ -161,7 +165,7 @@ impl<'a> BlockReader<'a> {
     ) -> Result<(), BlockError> {
         let mut decompressor = Decompressor::default();
         // A row takes a byte of its positions or more.
-        let rows = self.frame.raw_bytes(SectionId::of(table.id, Column::Positions)).min(MAX_PART_ROWS);
+        let rows = self.frame.raw_bytes(SectionId::of(table.id, ColumnId::Positions)).min(MAX_PART_ROWS);
         let mut slots = Vec::with_capacity(rows);
         self.positions(table, &mut decompressor, &mut |key, bucket| {
             slots.push(visitor.slot(first_key + key, bucket));
@@ -187,7 +191,7 @@ impl<'a> BlockReader<'a> {
         }
         let mut decompressor = Decompressor::default();
         let sections = TableSections::decompress(&self.frame, table.id, projection, &mut decompressor)?;
-        let mut columns = Columns::open(&sections)?;
+        let mut columns = TableColumns::open(&sections)?;
         self.positions(table, &mut decompressor, &mut |key, bucket| {
             each(columns.next_row(bucket, table.width, key)?);
             Ok(())

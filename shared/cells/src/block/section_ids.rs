@@ -19,7 +19,7 @@ pub(crate) enum TableId {
 
 /// The sections of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Column {
+pub(crate) enum ColumnId {
     Keys,
     /// Key and bucket of each row.
     Positions,
@@ -44,14 +44,14 @@ impl SectionId {
     pub(crate) const LIMIT: u16 = Self::INTAKE.0 + 1;
 
     /// A column of a table.
-    pub(crate) const fn of(table: TableId, column: Column) -> Self {
+    pub(crate) const fn of(table: TableId, column: ColumnId) -> Self {
         let offset = match column {
-            Column::Keys => 0,
-            Column::Positions => 1,
-            Column::Latency => 2,
-            Column::Opens => 3,
-            Column::Clicks => 4,
-            Column::Counter(counter) => FIRST_COUNTER + counter.number() as u16,
+            ColumnId::Keys => 0,
+            ColumnId::Positions => 1,
+            ColumnId::Latency => 2,
+            ColumnId::Opens => 3,
+            ColumnId::Clicks => 4,
+            ColumnId::Counter(counter) => FIRST_COUNTER + counter.number() as u16,
         };
         Self(table as u16 * TABLE_ROOM + offset)
     }
@@ -85,13 +85,15 @@ mod tests {
     fn every_column_has_a_number_of_its_own_and_is_found_by_it() {
         let mut seen = BTreeSet::from([SectionId::STRINGS, SectionId::INTAKE]);
         for table in TABLES {
-            for column in [Column::Keys, Column::Positions, Column::Latency, Column::Opens, Column::Clicks] {
+            for column in
+                [ColumnId::Keys, ColumnId::Positions, ColumnId::Latency, ColumnId::Opens, ColumnId::Clicks]
+            {
                 let id = SectionId::of(table, column);
                 assert!(seen.insert(id), "{table:?} {column:?}");
                 assert!(TABLES.iter().all(|table| id.counter_of(*table).is_none()), "{table:?} {column:?}");
             }
             for counter in (0..=u8::MAX).map(CounterId::from_number) {
-                let id = SectionId::of(table, Column::Counter(counter));
+                let id = SectionId::of(table, ColumnId::Counter(counter));
                 assert!(seen.insert(id), "{table:?} {counter:?}");
                 let found: Vec<_> =
                     TABLES.into_iter().filter(|other| id.counter_of(*other).is_some()).collect();

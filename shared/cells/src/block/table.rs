@@ -15,7 +15,7 @@ use crate::counter::Counters;
 ///
 /// In canonical form the keys are sorted, distinct and all used, and the rows are sorted by distinct positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Table<const N: usize> {
+pub(crate) struct BlockTable<const N: usize> {
     pub(crate) keys: Vec<[u32; N]>,
     pub(crate) rows: Vec<TableRow>,
 }
@@ -30,14 +30,14 @@ pub(crate) struct TableRow {
     pub(crate) cell: Cell,
 }
 
-impl<const N: usize> Default for Table<N> {
+impl<const N: usize> Default for BlockTable<N> {
     fn default() -> Self {
         Self { keys: Vec::new(), rows: Vec::new() }
     }
 }
 
-impl<const N: usize> Table<N> {
-    /// Appends a cell under a key of its own. Equal keys become one in [`Table::canonicalise`].
+impl<const N: usize> BlockTable<N> {
+    /// Appends a cell under a key of its own. Equal keys become one in [`BlockTable::canonicalise`].
     pub(crate) fn push(&mut self, key: [u32; N], bucket: Minute, cell: Cell) {
         self.rows.push(TableRow { key: index(self.keys.len()), bucket, cell });
         self.keys.push(key);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::block::Resolution;
-use crate::block::table::Table;
+use crate::block::table::BlockTable;
 use crate::cell::Cell;
 use crate::counter::Counter;
 use crate::testing::{self, RowTable, TestRow, rows};
@@ -30,7 +30,7 @@ proptest! {
     }
 }
 
-fn total<const N: usize>(table: &Table<N>) -> Cell {
+fn total<const N: usize>(table: &BlockTable<N>) -> Cell {
     let mut sum = Cell::default();
     for row in &table.rows {
         sum.merge(&row.cell);

@@ -6,11 +6,11 @@
 
 /// A histogram of delivery times in milliseconds. Merging is associative and commutative; counts saturate.
 #[derive(Clone, Debug, Default)]
-pub struct Latency(Buckets);
+pub struct Latency(LatencyBuckets);
 
 /// The buckets that are not empty, sorted. A bucket is packed into 64 bits: its number in the high 16, its count in the low 48.
 #[derive(Clone, Debug, Default)]
-enum Buckets {
+enum LatencyBuckets {
     #[default]
     None,
     /// Most cells of a minute have one bucket at most, which needs no memory of its own.
@@ -82,8 +82,8 @@ impl Latency {
     /// Removes everything but keeps the memory for the next row.
     pub(crate) fn clear(&mut self) {
         match &mut self.0 {
-            Buckets::None | Buckets::One(_) => self.0 = Buckets::None,
-            Buckets::Many(buckets) => buckets.clear(),
+            LatencyBuckets::None | LatencyBuckets::One(_) => self.0 = LatencyBuckets::None,
+            LatencyBuckets::Many(buckets) => buckets.clear(),
         }
     }
 
@@ -98,21 +98,21 @@ impl Latency {
             return;
         }
         match &mut self.0 {
-            Buckets::None => self.0 = Buckets::One(pack(bucket, count)),
-            Buckets::One(held) if number_of(*held) == bucket => *held = increased(*held, count),
-            Buckets::One(held) => {
+            LatencyBuckets::None => self.0 = LatencyBuckets::One(pack(bucket, count)),
+            LatencyBuckets::One(held) if number_of(*held) == bucket => *held = increased(*held, count),
+            LatencyBuckets::One(held) => {
                 let (held, new) = (*held, pack(bucket, count));
-                self.0 = Buckets::Many(Box::new(vec![held.min(new), held.max(new)]));
+                self.0 = LatencyBuckets::Many(Box::new(vec![held.min(new), held.max(new)]));
             }
-            Buckets::Many(buckets) => add_to(buckets, bucket, count),
+            LatencyBuckets::Many(buckets) => add_to(buckets, bucket, count),
         }
     }
 
     fn packed(&self) -> &[u64] {
         match &self.0 {
-            Buckets::None => &[],
-            Buckets::One(packed) => std::slice::from_ref(packed),
-            Buckets::Many(buckets) => buckets,
+            LatencyBuckets::None => &[],
+            LatencyBuckets::One(packed) => std::slice::from_ref(packed),
+            LatencyBuckets::Many(buckets) => buckets,
         }
     }
 }

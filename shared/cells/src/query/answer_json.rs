@@ -26,15 +26,15 @@ impl Answer {
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut reply = serializer.serialize_struct("Answer", 2)?;
-        reply.serialize_field("rows", &Rows(self))?;
-        reply.serialize_field("meta", &Meta(self))?;
+        reply.serialize_field("rows", &RowsJson(self))?;
+        reply.serialize_field("meta", &MetaJson(self))?;
         reply.end()
     }
 }
 
-struct Rows<'a>(&'a Answer);
+struct RowsJson<'a>(&'a Answer);
 
-impl Serialize for Rows<'_> {
+impl Serialize for RowsJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut rows = serializer.serialize_seq(Some(self.0.rows.len()))?;
         let mut times = TimeTexts::default();
@@ -114,9 +114,9 @@ where
     }
 }
 
-struct Meta<'a>(&'a Answer);
+struct MetaJson<'a>(&'a Answer);
 
-impl Serialize for Meta<'_> {
+impl Serialize for MetaJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let answer = self.0;
         let (from, to) = answer.query.range();

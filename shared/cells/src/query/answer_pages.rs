@@ -19,7 +19,7 @@ use super::metrics::{Aggregate, Measurement};
 use super::rank::{self, OTHER_RANK, RankedGroup};
 use super::request::{Fill, Query};
 use super::silent_providers;
-use super::sums::{GroupValues, Sums};
+use super::sums::{GroupValues, RunningSums};
 
 /// The part of all groups that an answer holds; of all rows, if the query has no groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,8 @@ struct GroupSums<'a> {
 /// The rows of an answer in the making.
 struct RowBuilder<'a> {
     query: &'a Query,
-    current: &'a Sums,
-    earlier: Option<&'a Sums>,
+    current: &'a RunningSums,
+    earlier: Option<&'a RunningSums>,
     /// Whether the filter passes only mail at providers that report no complaints.
     is_silent: bool,
     rows: Vec<RowData>,
@@ -73,7 +73,12 @@ struct RowBuilder<'a> {
 }
 
 impl Answer {
-    pub(super) fn new(query: &Query, current: &Sums, earlier: Option<&Sums>, freshness: Freshness) -> Self {
+    pub(super) fn new(
+        query: &Query,
+        current: &RunningSums,
+        earlier: Option<&RunningSums>,
+        freshness: Freshness,
+    ) -> Self {
         let mut builder = RowBuilder {
             query,
             current,
@@ -171,7 +176,7 @@ impl<'a> RowBuilder<'a> {
             let earlier = self.earlier.and_then(|earlier| earlier.find(values));
             groups.push(GroupSums { values, current: Some(number), earlier });
         }
-        for (number, values) in (0..).zip(self.earlier.into_iter().flat_map(Sums::groups)) {
+        for (number, values) in (0..).zip(self.earlier.into_iter().flat_map(RunningSums::groups)) {
             if self.current.find(values).is_none() {
                 groups.push(GroupSums { values, current: None, earlier: Some(number) });
             }

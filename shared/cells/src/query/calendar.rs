@@ -30,7 +30,7 @@ pub enum Granularity {
 }
 
 /// How a granularity cuts time.
-enum Step {
+enum BucketStep {
     /// One bucket for the whole range.
     Whole,
     /// At multiples of this many minutes since 1970, in UTC.
@@ -76,16 +76,16 @@ impl Granularity {
         matches!(self, Self::Day | Self::Week | Self::Month)
     }
 
-    fn step(self) -> Step {
+    fn step(self) -> BucketStep {
         match self {
-            Self::Total => Step::Whole,
-            Self::Minute => Step::Minutes(1),
-            Self::FiveMinutes => Step::Minutes(5),
-            Self::QuarterHour => Step::Minutes(15),
-            Self::Hour => Step::Minutes(60),
-            Self::Day => Step::Dates(1.day()),
-            Self::Week => Step::Dates(1.week()),
-            Self::Month => Step::Dates(1.month()),
+            Self::Total => BucketStep::Whole,
+            Self::Minute => BucketStep::Minutes(1),
+            Self::FiveMinutes => BucketStep::Minutes(5),
+            Self::QuarterHour => BucketStep::Minutes(15),
+            Self::Hour => BucketStep::Minutes(60),
+            Self::Day => BucketStep::Dates(1.day()),
+            Self::Week => BucketStep::Dates(1.week()),
+            Self::Month => BucketStep::Dates(1.month()),
         }
     }
 
@@ -110,8 +110,8 @@ pub(super) fn edges(
     most: usize,
 ) -> Option<Vec<Minute>> {
     match granularity.step() {
-        Step::Whole => Some(vec![from, to]),
-        Step::Minutes(width) => {
+        BucketStep::Whole => Some(vec![from, to]),
+        BucketStep::Minutes(width) => {
             let first = from.0 - from.0 % width;
             let count = to.0.saturating_sub(first).div_ceil(width);
             if usize::try_from(count).ok()? > most {
@@ -119,7 +119,7 @@ pub(super) fn edges(
             }
             (0..=count).map(|nth| first.checked_add(nth.checked_mul(width)?).map(Minute)).collect()
         }
-        Step::Dates(step) => {
+        BucketStep::Dates(step) => {
             let mut date = granularity.first_date(date_of(from, zone)?)?;
             // The week, or the day in a zone behind UTC, in which 1970 begins has no start that can be counted: it begins with 1970.
             let mut edges = vec![start_of(date, zone).unwrap_or(Minute(0))];
@@ -160,17 +160,19 @@ pub(super) fn earlier(
     let (&from, &to) = (edges.first()?, edges.last()?);
     let count = edges.len() - 1;
     match (granularity.step(), compare) {
-        (Step::Whole | Step::Minutes(_), Compare::PreviousPeriod) => {
+        (BucketStep::Whole | BucketStep::Minutes(_), Compare::PreviousPeriod) => {
             let length = to.0.checked_sub(from.0)?;
             edges.iter().map(|edge| edge.0.checked_sub(length).map(Minute)).collect()
         }
-        (Step::Whole, Compare::PreviousYear) => edges.iter().map(|&edge| a_year_before(edge, zone)).collect(),
-        (Step::Minutes(width), Compare::PreviousYear) => {
+        (BucketStep::Whole, Compare::PreviousYear) => {
+            edges.iter().map(|&edge| a_year_before(edge, zone)).collect()
+        }
+        (BucketStep::Minutes(width), Compare::PreviousYear) => {
             let first = a_year_before(from, zone)?;
             let shift = from.0.checked_sub(first.0 - first.0 % width)?;
             edges.iter().map(|edge| edge.0.checked_sub(shift).map(Minute)).collect()
         }
-        (Step::Dates(step), _) => {
+        (BucketStep::Dates(step), _) => {
             let back = match (compare, granularity) {
                 (Compare::PreviousPeriod, _) => step.checked_mul(i64::try_from(count).ok()?).ok()?,
                 (Compare::PreviousYear, Granularity::Week) => 52.weeks(),

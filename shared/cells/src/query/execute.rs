@@ -16,7 +16,7 @@ use super::answer_rows::{Answer, Freshness};
 use super::dimension::QueryDimension;
 use super::error::{QueryError, QueryErrorKind};
 use super::request::{Basis, Query};
-use super::sums::{Full, Sums};
+use super::sums::{Full, RunningSums};
 use crate::block::rows::CountVisitor;
 use crate::block::{BlockError, BlockReader, Projection, RowRef, Rows};
 use crate::counter::{CounterId, CounterSet};
@@ -54,8 +54,8 @@ impl From<Full> for ExecuteError {
 /// The execution of a query: the sums of what was read so far.
 pub struct Execution {
     query: Query,
-    sums: Sums,
-    buckets: Buckets,
+    sums: RunningSums,
+    buckets: BucketFinder,
 }
 
 /// What is counted of a dimension key.
@@ -70,8 +70,8 @@ struct KeyTarget {
 impl Execution {
     /// Nothing read yet.
     pub fn new(query: &Query) -> Self {
-        let sums = Sums::new(query.needs(), query.bucket_count());
-        Self { sums, buckets: Buckets::new(&query.edges), query: query.clone() }
+        let sums = RunningSums::new(query.needs(), query.bucket_count());
+        Self { sums, buckets: BucketFinder::new(&query.edges), query: query.clone() }
     }
 
     /// Adds the rows of one block or delta of `tenant`. A tenant outside the query's scope adds nothing.
@@ -229,8 +229,8 @@ const REPORTS_COMPLAINTS: u32 = 1 << 31;
 /// Adds the rows of one block to the sums.
 struct RowAdder<'a> {
     targets: &'a [Option<KeyTarget>],
-    sums: &'a mut Sums,
-    buckets: &'a Buckets,
+    sums: &'a mut RunningSums,
+    buckets: &'a BucketFinder,
     /// Whether there was room for all rows.
     room: Result<(), Full>,
 }
@@ -262,13 +262,13 @@ impl CountVisitor for RowAdder<'_> {
 
 /// Finds the bucket of a minute. Most queries have buckets of one width, so the position is computed and then checked. Only months, and
 /// days of a zone that changes its clocks, are searched for.
-struct Buckets {
+struct BucketFinder {
     edges: Vec<Minute>,
     /// The width of the first bucket, in minutes.
     width: u32,
 }
 
-impl Buckets {
+impl BucketFinder {
     fn new(edges: &[Minute]) -> Self {
         let width = match edges {
             [start, end, ..] => end.0.saturating_sub(start.0).max(1),

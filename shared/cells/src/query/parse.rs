@@ -10,7 +10,7 @@ use event::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use self::parameters::Parameters;
+use self::parameters::QueryParameters;
 use super::builder::{self, QueryBuilder};
 use super::calendar::{Compare, Granularity};
 use super::dimension::GroupColumn;
@@ -31,7 +31,7 @@ impl Query {
     /// [`QueryError`] naming the first parameter that is wrong.
     pub fn from_json(body: &[u8], scope: Scope, locale: &Locale, now: Timestamp) -> Result<Self, QueryError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => read(&Parameters::new(fields), scope, locale, now),
+            Ok(Value::Object(fields)) => read(&QueryParameters::new(fields), scope, locale, now),
             Ok(_) => {
                 Err(QueryError::malformed("body", "it is not a JSON object", "a JSON object", EXAMPLE_BODY))
             }
@@ -62,7 +62,9 @@ impl Query {
 }
 
 /// The parameters of the body that is equivalent to the pairs of a query string.
-fn parameters_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Parameters, QueryError> {
+fn parameters_of<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<QueryParameters, QueryError> {
     let mut fields = Map::new();
     let mut filters = Vec::new();
     for (name, text) in pairs {
@@ -90,10 +92,15 @@ fn parameters_of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Res
     if !filters.is_empty() {
         fields.insert("filter".into(), filter::from_pairs(&filters)?);
     }
-    Ok(Parameters::new(fields))
+    Ok(QueryParameters::new(fields))
 }
 
-fn read(parameters: &Parameters, scope: Scope, locale: &Locale, now: Timestamp) -> Result<Query, QueryError> {
+fn read(
+    parameters: &QueryParameters,
+    scope: Scope,
+    locale: &Locale,
+    now: Timestamp,
+) -> Result<Query, QueryError> {
     parameters.check_names()?;
     let metrics = metrics(parameters, locale)?;
     let groups = group_by(parameters, locale)?;
@@ -127,7 +134,7 @@ fn with_declared_names(error: QueryError, locale: &Locale) -> QueryError {
 }
 
 /// Reads the parameters that take one of a few names.
-fn with_choices(mut query: QueryBuilder, parameters: &Parameters) -> Result<QueryBuilder, QueryError> {
+fn with_choices(mut query: QueryBuilder, parameters: &QueryParameters) -> Result<QueryBuilder, QueryError> {
     let granularities = Granularity::ALL.map(|one| (one.name(), one));
     if let Some(granularity) = parameters.choice("granularity", &granularities)? {
         query = query.granularity(granularity);
@@ -146,7 +153,7 @@ fn with_choices(mut query: QueryBuilder, parameters: &Parameters) -> Result<Quer
     Ok(query)
 }
 
-fn metrics(parameters: &Parameters, locale: &Locale) -> Result<Vec<Metric>, QueryError> {
+fn metrics(parameters: &QueryParameters, locale: &Locale) -> Result<Vec<Metric>, QueryError> {
     let metric = |name: &str| {
         locale.metrics.get(name).ok_or_else(|| {
             let problem = format!("{} is not a metric", quoted(name));
@@ -156,7 +163,7 @@ fn metrics(parameters: &Parameters, locale: &Locale) -> Result<Vec<Metric>, Quer
     parameters.list("metrics")?.into_iter().map(metric).collect()
 }
 
-fn zone(parameters: &Parameters, locale: &Locale) -> Result<TimeZone, QueryError> {
+fn zone(parameters: &QueryParameters, locale: &Locale) -> Result<TimeZone, QueryError> {
     match parameters.text("timezone")? {
         Some(name) => time_zone(name),
         None => Ok(locale.zone.clone().unwrap_or(TimeZone::UTC)),
@@ -180,7 +187,7 @@ pub fn time_zone(name: &str) -> Result<TimeZone, QueryError> {
     }
 }
 
-fn group_by(parameters: &Parameters, locale: &Locale) -> Result<Vec<GroupColumn>, QueryError> {
+fn group_by(parameters: &QueryParameters, locale: &Locale) -> Result<Vec<GroupColumn>, QueryError> {
     let group = |name: &str| {
         let dimension = filter::dimension("group_by", name, locale)?;
         Ok(GroupColumn { name: name.into(), dimension })
@@ -191,7 +198,7 @@ fn group_by(parameters: &Parameters, locale: &Locale) -> Result<Vec<GroupColumn>
 /// Reads keys such as `sends`, `-sends`, `time`, `provider:asc`, `provider desc`. Without a direction, a metric has its largest value
 /// first, and times and names rise. A rate can also be ordered by `bounce_rate:worst` or `:best`, see [`Order::rate`].
 fn order_by(
-    parameters: &Parameters,
+    parameters: &QueryParameters,
     metrics: &[Metric],
     groups: &[GroupColumn],
     locale: &Locale,
@@ -223,7 +230,7 @@ fn order_by(
     parameters.list("order_by")?.into_iter().map(order).collect()
 }
 
-fn limit(parameters: &Parameters) -> Result<Option<usize>, QueryError> {
+fn limit(parameters: &QueryParameters) -> Result<Option<usize>, QueryError> {
     let Some(value) = parameters.get("limit") else { return Ok(None) };
     let limit = value.as_u64().and_then(|limit| usize::try_from(limit).ok());
     limit.map(Some).ok_or_else(builder::limit_refusal)

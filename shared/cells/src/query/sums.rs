@@ -34,7 +34,7 @@ pub(super) type GroupValues = SmallVec<[CompactString; 1]>;
 pub(super) struct Full;
 
 /// Sums by group and bucket.
-pub(super) struct Sums {
+pub(super) struct RunningSums {
     needs: Needs,
     buckets: usize,
     /// The counters of the sums in a slot, in their order: first all that are read, then those that are also summed over the providers
@@ -60,11 +60,11 @@ pub(super) struct Sums {
 
 struct Group {
     values: GroupValues,
-    /// The position in [`Sums::slots`] of its first bucket; `None` until something is counted.
+    /// The position in [`RunningSums::slots`] of its first bucket; `None` until something is counted.
     first_slot: Option<usize>,
 }
 
-impl Sums {
+impl RunningSums {
     /// No sums.
     pub(super) fn new(needs: Needs, buckets: usize) -> Self {
         let mut counters = Vec::new();

@@ -19,14 +19,14 @@ const RULES_TOML: &str = include_str!("rules.toml");
 
 /// The rules in their order, and the fragments they search for.
 #[derive(Debug)]
-pub(super) struct Rules {
-    rules: Vec<Rule>,
+pub(super) struct BounceRules {
+    rules: Vec<BounceRule>,
     pub(super) fragments: Fragments,
 }
 
 /// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
 #[derive(Debug)]
-struct Rule {
+struct BounceRule {
     class: BounceClass,
     suppression: Option<Suppression>,
     sub_types: Vec<String>,
@@ -38,15 +38,15 @@ struct Rule {
 /// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RuleFile {
+pub(super) struct BounceRuleFile {
     #[serde(rename = "rule")]
-    pub(super) rules: Vec<RuleText>,
+    pub(super) rules: Vec<BounceRuleText>,
 }
 
 /// One rule in the file. A condition that is left out matches everything.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RuleText {
+pub(super) struct BounceRuleText {
     /// A [`BounceClass::name`].
     pub(super) class: String,
     /// Only for mail that SES never tried to deliver: `outside_reputation` or `global_list`.
@@ -75,22 +75,22 @@ enum SuppressionText {
     GlobalList,
 }
 
-impl RuleFile {
+impl BounceRuleFile {
     /// Parses the file that is compiled into the program.
     pub(super) fn built_in() -> Result<Self, toml::de::Error> {
         toml::from_str(RULES_TOML)
     }
 }
 
-impl Rules {
+impl BounceRules {
     pub(super) fn built_in() -> Self {
         let mut fragments = FragmentsBuilder::default();
         let file = or_broken(
-            RuleFile::built_in().ok(),
-            RuleFile::default(),
+            BounceRuleFile::built_in().ok(),
+            BounceRuleFile::default(),
             "the built-in bounce rules cannot be parsed",
         );
-        let rules = file.rules.into_iter().map(|text| Rule::new(text, &mut fragments)).collect();
+        let rules = file.rules.into_iter().map(|text| BounceRule::new(text, &mut fragments)).collect();
         Self { rules, fragments: fragments.build(MAX_DIAGNOSTIC_BYTES) }
     }
 
@@ -106,8 +106,8 @@ impl Rules {
     }
 }
 
-impl Rule {
-    fn new(text: RuleText, fragments: &mut FragmentsBuilder) -> Self {
+impl BounceRule {
+    fn new(text: BounceRuleText, fragments: &mut FragmentsBuilder) -> Self {
         let class = BounceClass::ALL.into_iter().find(|class| class.name() == text.class);
         let suppression = text.suppression.map(|suppression| match suppression {
             SuppressionText::OutsideReputation => Suppression::OutsideReputation,

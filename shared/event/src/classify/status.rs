@@ -9,16 +9,16 @@ const MAX_BYTES_SCANNED: usize = 256;
 
 /// An enhanced status code: class, subject, detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Status(pub(super) [u16; 3]);
+pub(super) struct EnhancedStatus(pub(super) [u16; 3]);
 
-/// A pattern for a [`Status`]; `None` is the `x` of `5.7.x`.
+/// A pattern for a [`EnhancedStatus`]; `None` is the `x` of `5.7.x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatusPattern(pub(super) [Option<u16>; 3]);
 
 /// The codes of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Codes {
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<EnhancedStatus>,
     pub(super) reply: Option<u16>,
 }
 
@@ -32,19 +32,19 @@ impl Codes {
                 codes.reply = reply_code(token);
             }
             // The enhanced code follows the reply code, so it ends the search.
-            if let Some(found) = Status::parse(token) {
+            if let Some(found) = EnhancedStatus::parse(token) {
                 codes.status = Some(found);
                 break;
             }
         }
         if codes.status.is_none() {
-            codes.status = Status::parse(status.trim().as_bytes());
+            codes.status = EnhancedStatus::parse(status.trim().as_bytes());
         }
         codes
     }
 }
 
-impl Status {
+impl EnhancedStatus {
     fn parse(token: &[u8]) -> Option<Self> {
         let mut parts = token.split(|&byte| byte == b'.');
         // Class 2 means success and never explains a bounce.
@@ -68,7 +68,7 @@ impl StatusPattern {
         texts.next().is_none().then_some(Self(parts))
     }
 
-    pub(super) fn matches(self, status: Status) -> bool {
+    pub(super) fn matches(self, status: EnhancedStatus) -> bool {
         self.0.iter().zip(status.0).all(|(wanted, actual)| wanted.is_none_or(|wanted| wanted == actual))
     }
 }
@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn pattern_matches_its_numbers_and_any_number_for_x() {
-        let matches = |pattern, status| StatusPattern::parse(pattern).unwrap().matches(Status(status));
+        let matches =
+            |pattern, status| StatusPattern::parse(pattern).unwrap().matches(EnhancedStatus(status));
         assert!(matches("5.1.1", [5, 1, 1]) && !matches("5.1.1", [4, 1, 1]));
         assert!(matches("x.2.2", [4, 2, 2]) && matches("5.7.x", [5, 7, 606]) && !matches("5.7.x", [5, 6, 7]));
         for not_a_pattern in ["", "5", "5.1", "5.1.1.1", "5.1.y", "5.1.1234"] {

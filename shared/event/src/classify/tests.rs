@@ -471,7 +471,7 @@ fn unknown_bounce_types_are_undetermined() {
 
 #[test]
 fn every_rule_is_valid_and_has_a_source() {
-    let file = rules::RuleFile::built_in().unwrap();
+    let file = rules::BounceRuleFile::built_in().unwrap();
     assert!(file.rules.len() >= 70, "{}", file.rules.len());
     let mut fragments: Vec<&String> = Vec::new();
     for rule in &file.rules {
@@ -494,7 +494,7 @@ fn every_rule_is_valid_and_has_a_source() {
 
 #[test]
 fn every_fragment_reaches_its_own_rule() {
-    for rule in rules::RuleFile::built_in().unwrap().rules {
+    for rule in rules::BounceRuleFile::built_in().unwrap().rules {
         if !rule.sub_type.is_empty() || !rule.status.is_empty() || !rule.reply.is_empty() {
             continue;
         }

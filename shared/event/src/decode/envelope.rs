@@ -101,7 +101,7 @@ impl Field {
 
 /// The fields of one object that say what it is or what is inside it.
 #[derive(Default)]
-pub(super) struct Envelope<'a> {
+pub(super) struct EnvelopeFields<'a> {
     /// Created with the first field of an event. An `SesEvent` is large, and the records around events never need one.
     event: Option<SesEvent<'a>>,
     /// Kinesis' and Firehose's `data`, Kafka's `value`.
@@ -123,7 +123,7 @@ pub(super) enum Content<'e, 'a> {
     Unknown,
 }
 
-impl<'a> Envelope<'a> {
+impl<'a> EnvelopeFields<'a> {
     /// Reads the value of `field`; a value of an unexpected type is skipped.
     #[inline]
     pub(super) fn read_field(

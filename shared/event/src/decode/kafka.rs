@@ -51,7 +51,7 @@ pub fn records(
                 // Move past white space, so that the record's text begins with the record.
                 scanner.peek();
                 let start = scanner.at();
-                let fields = Fields::read(scanner)?;
+                let fields = KafkaFields::read(scanner)?;
                 let json = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
                 on_record(fields.record(topic_partition, buffer, json));
                 Ok(())
@@ -66,13 +66,13 @@ pub fn records(
 }
 
 #[derive(Default)]
-struct Fields<'a> {
+struct KafkaFields<'a> {
     offset: Option<u64>,
     timestamp: Option<i64>,
     value: Option<RawText<'a>>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> KafkaFields<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
         let mut fields = Self::default();
         if scanner.peek() != Some(b'{') {

@@ -51,7 +51,7 @@ pub fn records(
             // Move past white space, so that the record's text begins with the record.
             scanner.peek();
             let start = scanner.at();
-            let fields = Fields::read(scanner)?;
+            let fields = KinesisFields::read(scanner)?;
             let json = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
             on_record(fields.record(buffer, json));
             Ok(())
@@ -65,7 +65,7 @@ pub fn records(
 }
 
 #[derive(Default)]
-struct Fields<'a> {
+struct KinesisFields<'a> {
     event_id: Cow<'a, str>,
     sequence_number: Cow<'a, str>,
     partition_key: Cow<'a, str>,
@@ -73,7 +73,7 @@ struct Fields<'a> {
     data: Option<RawText<'a>>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> KinesisFields<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
         let mut fields = Self::default();
         if scanner.peek() != Some(b'{') {

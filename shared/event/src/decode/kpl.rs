@@ -10,23 +10,23 @@ const MAGIC: &[u8] = &[0xf3, 0x89, 0x9a, 0xc2];
 const FIELD: u64 = 3 << 3 | 2;
 
 /// The records inside `bytes`; `None` if `bytes` are not in this format and therefore a plain record.
-pub(super) fn records(bytes: &[u8]) -> Option<Records<'_>> {
+pub(super) fn records(bytes: &[u8]) -> Option<AggregatedRecords<'_>> {
     // The magic number alone may begin any record; only the digest proves the format.
     let (message, digest) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<16>()?;
-    (Md5::digest(message).as_slice() == digest).then_some(Records { rest: message })
+    (Md5::digest(message).as_slice() == digest).then_some(AggregatedRecords { rest: message })
 }
 
 /// Iterates over the records of a message. Ends after the first error.
-pub(super) struct Records<'a> {
+pub(super) struct AggregatedRecords<'a> {
     rest: &'a [u8],
 }
 
 /// A message that is not protobuf although its MD5 is right.
 #[derive(Debug, PartialEq)]
-pub(super) struct Malformed;
+pub(super) struct NotProtobuf;
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<&'a [u8], Malformed>;
+impl<'a> Iterator for AggregatedRecords<'a> {
+    type Item = Result<&'a [u8], NotProtobuf>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let record = match next_field(&mut self.rest) {
@@ -43,7 +43,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 /// Reads up to the next field tagged [`FIELD`] and returns its value; `None` at the end of the message.
-fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
+fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, NotProtobuf> {
     while !message.is_empty() {
         let tag = varint(message)?;
         // The wire type: varint, 64 bits, length-delimited, 32 bits. Groups (3 and 4) are obsolete and never written.
@@ -53,11 +53,11 @@ fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed>
                 continue;
             }
             1 => 8,
-            2 => usize::try_from(varint(message)?).map_err(|_| Malformed)?,
+            2 => usize::try_from(varint(message)?).map_err(|_| NotProtobuf)?,
             5 => 4,
-            _ => return Err(Malformed),
+            _ => return Err(NotProtobuf),
         };
-        let (value, rest) = message.split_at_checked(length).ok_or(Malformed)?;
+        let (value, rest) = message.split_at_checked(length).ok_or(NotProtobuf)?;
         *message = rest;
         if tag == FIELD {
             return Ok(Some(value));
@@ -66,16 +66,16 @@ fn next_field<'a>(message: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed>
     Ok(None)
 }
 
-fn varint(message: &mut &[u8]) -> Result<u64, Malformed> {
+fn varint(message: &mut &[u8]) -> Result<u64, NotProtobuf> {
     let mut value = 0;
     // At most ten bytes, so that a hostile message ends.
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = message.split_first().ok_or(Malformed)?;
+        let (&byte, rest) = message.split_first().ok_or(NotProtobuf)?;
         *message = rest;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Ok(value);
         }
     }
-    Err(Malformed)
+    Err(NotProtobuf)
 }

@@ -48,7 +48,7 @@ type OnPiece<'e> = &'e mut dyn FnMut(Piece<'_>);
 #[derive(Debug)]
 pub struct Splitter {
     chunk_bytes: usize,
-    state: State,
+    state: SplitterState,
     /// The pending bytes, not passed on yet, are those from `start` to `end`: at most [`MAX_RECORD_BYTES`].
     buffer: Vec<u8>,
     start: usize,
@@ -60,7 +60,7 @@ pub struct Splitter {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum State {
+enum SplitterState {
     #[default]
     /// Between values, or inside one whose end has not come yet.
     Lines,
@@ -75,7 +75,7 @@ impl Splitter {
     /// larger is passed on in parts.
     pub fn new(chunk_bytes: usize) -> Self {
         let buffer = vec![0; PAGE_BYTES + chunk_bytes];
-        Self { chunk_bytes, state: State::Lines, buffer, start: 0, end: 0, scanned: 0, offset: 0 }
+        Self { chunk_bytes, state: SplitterState::Lines, buffer, start: 0, end: 0, scanned: 0, offset: 0 }
     }
 
     /// The buffer for the next bytes of the stream, never empty. Call [`Splitter::filled`] with the number of bytes written to
@@ -94,9 +94,9 @@ impl Splitter {
         while self.start < self.end {
             let state = self.state;
             let has_more = match state {
-                State::Lines => self.emit_lines(on_piece),
-                State::Elements(scan) => self.scan_elements(scan, on_piece),
-                State::Dropping => self.drop_line(),
+                SplitterState::Lines => self.emit_lines(on_piece),
+                SplitterState::Elements(scan) => self.scan_elements(scan, on_piece),
+                SplitterState::Dropping => self.drop_line(),
             };
             if !has_more {
                 return;
@@ -124,7 +124,7 @@ impl Splitter {
             self.emit(self.pending().len(), on_piece);
         }
         // What is left may be a cut-off value; the decoder reports it as such.
-        (self.state, self.offset) = (State::Lines, 0);
+        (self.state, self.offset) = (SplitterState::Lines, 0);
         (self.start, self.end, self.scanned) = (0, 0, 0);
     }
 
@@ -160,7 +160,7 @@ impl Splitter {
             && let Some((scan, length)) = ElementScan::enter(self.pending())
         {
             self.consume(length);
-            self.state = State::Elements(scan);
+            self.state = SplitterState::Elements(scan);
             return true;
         }
         self.is_full() && self.relieve_full_buffer(on_piece)
@@ -173,14 +173,14 @@ impl Splitter {
         self.scanned = progress.scanned - progress.whole;
         match progress.state {
             ContainerState::Open => {
-                self.state = State::Elements(scan);
+                self.state = SplitterState::Elements(scan);
                 return self.is_full() && self.relieve_full_buffer(on_piece);
             }
             ContainerState::Closed => self.consume(self.scanned),
             // The pending bytes are not part of a container any more.
             ContainerState::Broken => self.scanned = 0,
         }
-        self.state = State::Lines;
+        self.state = SplitterState::Lines;
         true
     }
 
@@ -188,7 +188,7 @@ impl Splitter {
     fn drop_line(&mut self) -> bool {
         let newline = memchr(b'\n', self.pending());
         if newline.is_some() {
-            self.state = State::Lines;
+            self.state = SplitterState::Lines;
         }
         self.consume(newline.map_or(self.pending().len(), |newline| newline + 1));
         newline.is_some()
@@ -203,13 +203,13 @@ impl Splitter {
     fn relieve_full_buffer(&mut self, on_piece: OnPiece<'_>) -> bool {
         if let Some(newline) = memrchr(b'\n', self.pending()) {
             self.emit(newline + 1, on_piece);
-            if let State::Elements(scan) = &mut self.state {
+            if let SplitterState::Elements(scan) = &mut self.state {
                 scan.reset();
             }
         } else {
             on_piece(Piece::TooLarge { offset: self.offset, head: self.pending() });
             self.consume(self.pending().len());
-            self.state = State::Dropping;
+            self.state = SplitterState::Dropping;
         }
         true
     }

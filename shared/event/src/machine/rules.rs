@@ -20,14 +20,14 @@ const RULES_TOML: &str = include_str!("rules.toml");
 
 /// The rules in their order, and the fragments they search for.
 #[derive(Debug)]
-pub(super) struct Rules {
-    rules: Vec<Rule>,
+pub(super) struct MachineRules {
+    rules: Vec<MachineRule>,
     fragments: Fragments,
 }
 
 /// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
 #[derive(Debug)]
-struct Rule {
+struct MachineRule {
     requester: Requester,
     equals: Vec<String>,
     contains: Vec<usize>,
@@ -40,18 +40,18 @@ struct Rule {
 /// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RuleFile {
+pub(super) struct MachineRuleFile {
     /// Equal to [`super::RULES_VERSION`].
     #[cfg_attr(not(test), expect(dead_code, reason = "a test compares it with the constant"))]
     pub(super) version: u32,
     #[serde(rename = "rule")]
-    pub(super) rules: Vec<RuleText>,
+    pub(super) rules: Vec<MachineRuleText>,
 }
 
 /// One rule in the file. A condition that is left out matches everything.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RuleText {
+pub(super) struct MachineRuleText {
     /// The name reported with [`Requester::Machine`].
     pub(super) name: String,
     /// Whether a match means a person.
@@ -88,22 +88,22 @@ enum AppliesTo {
     Clicks,
 }
 
-impl RuleFile {
+impl MachineRuleFile {
     /// Parses the file that is compiled into the program.
     pub(super) fn built_in() -> Result<Self, toml::de::Error> {
         toml::from_str(RULES_TOML)
     }
 }
 
-impl Rules {
+impl MachineRules {
     pub(super) fn built_in() -> Self {
         let mut fragments = FragmentsBuilder::default();
         let file = or_broken(
-            RuleFile::built_in().ok(),
-            RuleFile::default(),
+            MachineRuleFile::built_in().ok(),
+            MachineRuleFile::default(),
             "the built-in rules for machines cannot be parsed",
         );
-        let rules = file.rules.into_iter().map(|text| Rule::new(text, &mut fragments)).collect();
+        let rules = file.rules.into_iter().map(|text| MachineRule::new(text, &mut fragments)).collect();
         Self { rules, fragments: fragments.build(MAX_USER_AGENT_BYTES) }
     }
 
@@ -126,8 +126,8 @@ impl Rules {
     }
 }
 
-impl Rule {
-    fn new(text: RuleText, fragments: &mut FragmentsBuilder) -> Self {
+impl MachineRule {
+    fn new(text: MachineRuleText, fragments: &mut FragmentsBuilder) -> Self {
         // Leaked on purpose: rules are loaded once and live as long as the program, and results must be cheap to copy.
         let requester = if text.person { Requester::Person } else { Requester::Machine(text.name.leak()) };
         Self {

@@ -168,7 +168,7 @@ fn user_agent_beyond_the_limit_is_not_searched() {
 
 #[test]
 fn every_rule_is_valid_and_has_a_source() {
-    let file = rules::RuleFile::built_in().unwrap();
+    let file = rules::MachineRuleFile::built_in().unwrap();
     assert_eq!(file.version, RULES_VERSION);
     let mut names: Vec<&str> = Vec::new();
     for rule in &file.rules {

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use crate::decode::Unreadable;
 use crate::json::{KnownKey, ScanError, Scanner};
 
-pub(super) use body::{Body, Preferences, Recipient};
-use mail::Mail;
+pub(super) use body::{Preferences, Recipient, SesBody};
+use mail::SesMail;
 
 mod body;
 mod mail;
@@ -137,8 +137,8 @@ pub(crate) struct SesEvent<'a> {
     /// `eventType`, or `notificationType` in the older notifications.
     event_type_name: RequiredText<'a>,
     event_type: Option<SesEventType>,
-    pub(super) mail: Mail<'a>,
-    pub(super) body: Body<'a>,
+    pub(super) mail: SesMail<'a>,
+    pub(super) body: SesBody<'a>,
     /// Bodies that came before the event type, which decides which of them is read. Almost always empty.
     postponed_bodies: SmallVec<[(SesEventType, &'a str); 1]>,
     /// Whether a type or a `mail` was seen: other shapes have fields named like bodies (`open`, `send`).
@@ -167,7 +167,7 @@ impl<'a> SesEvent<'a> {
                 self.is_present = true;
                 // Reset only if it comes twice: writing these thousand bytes for every event would be measurable.
                 if std::mem::replace(&mut self.has_mail, true) {
-                    self.mail = Mail::default();
+                    self.mail = SesMail::default();
                 }
                 self.mail.read(scanner)
             }
@@ -187,7 +187,7 @@ impl<'a> SesEvent<'a> {
         self.postponed_bodies.retain(|(other, _)| *other != event_type);
         if self.event_type == Some(event_type) {
             if std::mem::replace(&mut self.has_body, true) {
-                self.body = Body::default();
+                self.body = SesBody::default();
             }
             return self.body.read(scanner);
         }

@@ -272,8 +272,8 @@ fn rows_of_nothing(count: usize) -> Vec<u8> {
     put_varint(&mut positions, count as u64);
     positions.resize(positions.len() + count, 0);
     let mut frame = FrameWriter::new();
-    frame.section(SectionId::of(TableId::Cells, Column::Keys), &keys(&[[0; Dimension::COUNT]]));
-    frame.section(SectionId::of(TableId::Cells, Column::Positions), &positions);
+    frame.section(SectionId::of(TableId::Cells, ColumnId::Keys), &keys(&[[0; Dimension::COUNT]]));
+    frame.section(SectionId::of(TableId::Cells, ColumnId::Positions), &positions);
     frame.section(SectionId::STRINGS, &strings(&["a".into()]));
     frame.finish(Resolution::Minute)
 }

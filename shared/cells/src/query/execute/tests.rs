@@ -190,7 +190,7 @@ fn answer_that_does_not_fit_is_refused_with_advice() {
 #[test]
 fn minute_is_found_in_its_bucket_whatever_the_widths() {
     for edges in [[10, 20, 25, 60], [10, 20, 30, 40], [10, 40, 45, 60]] {
-        let buckets = Buckets::new(&edges.map(Minute));
+        let buckets = BucketFinder::new(&edges.map(Minute));
         for minute in 0..70 {
             let expected = edges.windows(2).position(|edge| (edge[0]..edge[1]).contains(&minute));
             assert_eq!(buckets.find(Minute(minute)), expected, "{minute} in {edges:?}");

@@ -24,10 +24,10 @@ pub(super) const PARAMETERS: [&str; 13] = [
 ];
 
 /// The parameters as they arrived.
-pub(super) struct Parameters(Map<String, Value>);
+pub(super) struct QueryParameters(Map<String, Value>);
 
-impl Parameters {
-    /// Takes any parameters; see [`Parameters::check_names`].
+impl QueryParameters {
+    /// Takes any parameters; see [`QueryParameters::check_names`].
     pub(super) const fn new(parameters: Map<String, Value>) -> Self {
         Self(parameters)
     }

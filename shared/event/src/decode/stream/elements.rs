@@ -32,7 +32,7 @@ enum Container {
 
 /// How far a scan came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct ScanProgress {
     /// The end of the last complete element.
     pub(super) whole: usize,
     /// The end of the bytes that were scanned.
@@ -68,11 +68,11 @@ impl ElementScan {
     }
 
     /// Continues the scan at `at`. `bytes` must begin with an element or between two.
-    pub(super) fn advance(&mut self, bytes: &[u8], mut at: usize) -> Progress {
+    pub(super) fn advance(&mut self, bytes: &[u8], mut at: usize) -> ScanProgress {
         if at == 0
             && let Some(whole) = self.skip_kinesis_records(bytes)
         {
-            return Progress { whole, scanned: whole, state: ContainerState::Open };
+            return ScanProgress { whole, scanned: whole, state: ContainerState::Open };
         }
         let mut whole = 0;
         let mut state = ContainerState::Open;
@@ -122,7 +122,7 @@ impl ElementScan {
                 _ => {}
             }
         }
-        Progress { whole, scanned: at, state }
+        ScanProgress { whole, scanned: at, state }
     }
 
     /// The end of the last complete Kinesis record, if the end of the list has not come: there is none without a `]`, which such
@@ -164,10 +164,14 @@ impl ElementScan {
 mod tests {
     use super::*;
 
-    fn progress_of(text: &str) -> Progress {
+    fn progress_of(text: &str) -> ScanProgress {
         let (mut scan, length) = ElementScan::enter(text.as_bytes()).unwrap();
         let progress = scan.advance(&text.as_bytes()[length..], 0);
-        Progress { whole: length + progress.whole, scanned: length + progress.scanned, state: progress.state }
+        ScanProgress {
+            whole: length + progress.whole,
+            scanned: length + progress.scanned,
+            state: progress.state,
+        }
     }
 
     /// `|` marks the end of the complete elements, `^` the end of the scanned bytes.
@@ -175,7 +179,7 @@ mod tests {
         let text = marked.replace(['|', '^'], "");
         let whole = marked.find('|').unwrap();
         let scanned = marked.find('^').unwrap() - 1;
-        assert_eq!(progress_of(&text), Progress { whole, scanned, state }, "{marked}");
+        assert_eq!(progress_of(&text), ScanProgress { whole, scanned, state }, "{marked}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ const MAX_TOPICS: usize = 64;
 
 /// The body of any event type. One struct serves all, because no field name has two meanings.
 #[derive(Debug, Default)]
-pub(in crate::normalise) struct Body<'a> {
+pub(in crate::normalise) struct SesBody<'a> {
     pub(in crate::normalise) timestamp: RequiredText<'a>,
     pub(in crate::normalise) recipients: SmallVec<[Recipient<'a>; 1]>,
     pub(in crate::normalise) processing_ms: Option<u64>,
@@ -100,7 +100,7 @@ impl BodyField {
     ];
 }
 
-impl<'a> Body<'a> {
+impl<'a> SesBody<'a> {
     pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
         read_known_fields(scanner, &BodyField::KEYS, |scanner, field| {
             match field {

@@ -10,7 +10,7 @@ use crate::tags::Tags;
 
 /// `mail`: the message that an event is about.
 #[derive(Debug, Default)]
-pub(in crate::normalise) struct Mail<'a> {
+pub(in crate::normalise) struct SesMail<'a> {
     pub(in crate::normalise) timestamp: RequiredText<'a>,
     pub(in crate::normalise) message_id: RequiredText<'a>,
     pub(in crate::normalise) source: OptionalText<'a>,
@@ -51,7 +51,7 @@ impl MailField {
     ];
 }
 
-impl<'a> Mail<'a> {
+impl<'a> SesMail<'a> {
     pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
         read_known_fields(scanner, &MailField::KEYS, |scanner, field| {
             match field {
