@@ -25,7 +25,7 @@ use self::table::BlockTable;
 
 pub use error::BlockError;
 pub use reader::BlockReader;
-pub use rows::{Projection, RowRef, Rows};
+pub use rows::{Projection, RowRef, RowSource};
 
 /// The width of a bucket. A bucket is identified by its first minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

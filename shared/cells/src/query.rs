@@ -45,7 +45,7 @@ mod testing;
 mod time;
 
 pub use answer_lines::{AnswerLines, LineFormat};
-pub use answer_rows::{Answer, Freshness, Row};
+pub use answer_rows::{Answer, AnswerRow, Freshness};
 pub use builder::QueryBuilder;
 pub use calendar::{Compare, Granularity};
 pub use dimension::{GroupColumn, QueryDimension};
@@ -54,7 +54,7 @@ pub use execute::{ExecuteError, Execution};
 pub use filter::{Filter, LowerCaseText, SortedValues, ValueTest};
 pub use locale::Locale;
 pub use metrics::{Metric, MetricRegistry, MetricValue, RatioCounts};
-pub use order::{Order, RateEnd};
+pub use order::{OrderBy, RateEnd};
 pub use parse::time_zone;
 pub use plan::{BlockCatalogue, BlockRef, Month, plan};
 pub use proportion::fraction;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::increments::tests::{SENT, event, event_kinds};
 use super::*;
-use crate::block::{Block, Projection, Rows as _};
+use crate::block::{Block, Projection, RowSource as _};
 use crate::counter::Counter;
 use crate::testing::contents;
 

@@ -14,7 +14,7 @@ use super::codec::MAX_PART_ROWS;
 use super::columns::{TableColumns, TableSections};
 use super::error::malformed;
 use super::frame::{Decompressor, Frame};
-use super::rows::{CountVisitor, Projection, RowRef, Rows};
+use super::rows::{CountVisitor, Projection, RowRef, RowSource};
 use super::section_ids::{ColumnId, SectionId, TableId};
 use super::table::{BlockTable, TableRow};
 use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
@@ -241,7 +241,7 @@ fn keys<const N: usize>(section: &[u8], limit: u32) -> Result<Vec<[u32; N]>, Blo
     if reader.is_empty() && keys.is_sorted_by(|a, b| a < b) { Ok(keys) } else { Err(MALFORMED_KEYS) }
 }
 
-impl Rows for BlockReader<'_> {
+impl RowSource for BlockReader<'_> {
     fn resolution(&self) -> Resolution {
         self.frame.resolution
     }

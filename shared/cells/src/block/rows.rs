@@ -53,7 +53,7 @@ pub struct RowRef<'a> {
     pub bucket: Minute,
     /// The width of the bucket: the block's resolution, except for late cohorts in a block of minutes, which are kept by the hour.
     pub width: Resolution,
-    /// The number of its key, for [`Rows::key_value`] or [`Rows::cohort_key`].
+    /// The number of its key, for [`RowSource::key_value`] or [`RowSource::cohort_key`].
     pub key: u32,
     /// The counts.
     pub counters: &'a Counters,
@@ -86,7 +86,7 @@ pub trait CountVisitor {
 }
 
 /// Rows of one tenant that can be read by a query. No two rows share key and bucket.
-pub trait Rows {
+pub trait RowSource {
     /// The width of the buckets.
     fn resolution(&self) -> Resolution;
 
@@ -141,7 +141,7 @@ pub trait Rows {
     ) -> Result<(), BlockError>;
 }
 
-impl Rows for Block {
+impl RowSource for Block {
     fn resolution(&self) -> Resolution {
         self.resolution
     }

@@ -91,7 +91,7 @@ proptest! {
 }
 
 /// The rows that a query reads.
-pub(crate) fn scanned(rows: &impl Rows, from: Minute, to: Minute) -> BTreeMap<RowId, Cell> {
+pub(crate) fn scanned(rows: &impl RowSource, from: Minute, to: Minute) -> BTreeMap<RowId, Cell> {
     let mut found = BTreeMap::new();
     let cell = |row: RowRef<'_>| Cell {
         counters: row.counters.clone(),

@@ -4,7 +4,7 @@ use event::Minute;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeSeq as _, SerializeStruct as _, Serializer};
 
-use super::answer_rows::{Answer, Row};
+use super::answer_rows::{Answer, AnswerRow};
 use super::metrics::Metric;
 
 /// The size of a row of three metrics in JSON.
@@ -53,7 +53,7 @@ pub(super) struct TimeTexts {
 
 impl TimeTexts {
     /// The beginning of a row's bucket in RFC 3339; `None` if there is one bucket for the whole range.
-    pub(super) fn text(&mut self, row: Row<'_>) -> Option<&str> {
+    pub(super) fn text(&mut self, row: AnswerRow<'_>) -> Option<&str> {
         if row.time() != self.last.as_ref().map(|(time, _)| *time) {
             self.last = row.time().map(|time| (time, row.query.rfc3339(time)));
         }
@@ -63,7 +63,7 @@ impl TimeTexts {
 
 /// A row with the text of its time.
 pub(super) struct RowJson<'a> {
-    pub row: Row<'a>,
+    pub row: AnswerRow<'a>,
     pub time: Option<&'a str>,
 }
 

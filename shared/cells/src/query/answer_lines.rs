@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use super::answer_json::{RowJson, TimeTexts};
-use super::answer_rows::{Answer, Row};
+use super::answer_rows::{Answer, AnswerRow};
 use super::calendar::Granularity;
 use super::metrics::MetricValue;
 use crate::csv::CsvWriter;
@@ -110,7 +110,10 @@ impl Iterator for AnswerLines {
     }
 }
 
-fn write_csv<'a, W: Write>(rows: impl Iterator<Item = Row<'a>>, csv: &mut CsvWriter<W>) -> io::Result<()> {
+fn write_csv<'a, W: Write>(
+    rows: impl Iterator<Item = AnswerRow<'a>>,
+    csv: &mut CsvWriter<W>,
+) -> io::Result<()> {
     let mut times = TimeTexts::default();
     for row in rows {
         if let Some(time) = times.text(row) {
@@ -132,7 +135,7 @@ fn write_csv<'a, W: Write>(rows: impl Iterator<Item = Row<'a>>, csv: &mut CsvWri
     Ok(())
 }
 
-fn write_ndjson<'a>(rows: impl Iterator<Item = Row<'a>>, out: &mut impl Write) -> io::Result<()> {
+fn write_ndjson<'a>(rows: impl Iterator<Item = AnswerRow<'a>>, out: &mut impl Write) -> io::Result<()> {
     let mut times = TimeTexts::default();
     for row in rows {
         serde_json::to_writer(&mut *out, &RowJson { row, time: times.text(row) })?;

@@ -52,15 +52,15 @@ pub(super) struct RowData {
 
 /// A row of an answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct AnswerRow<'a> {
     pub(super) query: &'a Query,
     pub(super) data: &'a RowData,
 }
 
 impl Answer {
     /// The rows of this page, in order.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> + DoubleEndedIterator + Clone {
-        self.rows.iter().map(|data| Row { query: &self.query, data })
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = AnswerRow<'_>> + DoubleEndedIterator + Clone {
+        self.rows.iter().map(|data| AnswerRow { query: &self.query, data })
     }
 
     /// The query answered.
@@ -111,7 +111,7 @@ impl Answer {
     }
 }
 
-impl<'a> Row<'a> {
+impl<'a> AnswerRow<'a> {
     /// Where its bucket begins; `None` if there is one bucket for the whole range.
     pub const fn time(self) -> Option<Minute> {
         self.data.time
@@ -193,7 +193,7 @@ impl<'a> Row<'a> {
 }
 
 /// Equal values; the queries may differ.
-impl PartialEq for Row<'_> {
+impl PartialEq for AnswerRow<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.data == other.data
     }

@@ -16,7 +16,7 @@ use super::dimension::{GroupColumn, QueryDimension};
 use super::error::{EXAMPLE_BODY, QueryError, QueryErrorKind, quoted};
 use super::filter::Filter;
 use super::metrics::Metric;
-use super::order::{Order, RowOrder};
+use super::order::{OrderBy, RowOrder};
 use super::range::{RangeContext, edges, range};
 use super::request::{Basis, Fill, Query, Scope};
 use super::send_cohorts;
@@ -35,7 +35,7 @@ pub struct QueryBuilder {
     filter: Filter,
     basis: Basis,
     zone: TimeZone,
-    order_by: Vec<Order>,
+    order_by: Vec<OrderBy>,
     limit: usize,
     cursor: Option<String>,
     compare: Option<Compare>,
@@ -115,7 +115,7 @@ impl QueryBuilder {
     }
 
     /// The order of rows. Without one, groups come by their first metric, largest first, and rows by time.
-    pub fn order_by(mut self, orders: impl IntoIterator<Item = Order>) -> Self {
+    pub fn order_by(mut self, orders: impl IntoIterator<Item = OrderBy>) -> Self {
         self.order_by = orders.into_iter().collect();
         self
     }

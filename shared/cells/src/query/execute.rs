@@ -18,7 +18,7 @@ use super::error::{QueryError, QueryErrorKind};
 use super::request::{Basis, Query};
 use super::sums::{Full, RunningSums};
 use crate::block::rows::CountVisitor;
-use crate::block::{BlockError, BlockReader, Projection, RowRef, Rows};
+use crate::block::{BlockError, BlockReader, Projection, RowRef, RowSource};
 use crate::counter::{CounterId, CounterSet};
 use crate::per_dimension::of_dimension;
 
@@ -78,7 +78,7 @@ impl Execution {
     ///
     /// # Errors
     /// [`ExecuteError`] if the block is damaged or the sums grow too large. The execution must not be used after that.
-    pub fn add<R: Rows + ?Sized>(&mut self, tenant: &TenantId, rows: &R) -> Result<(), ExecuteError> {
+    pub fn add<R: RowSource + ?Sized>(&mut self, tenant: &TenantId, rows: &R) -> Result<(), ExecuteError> {
         if !self.query.reads(tenant) {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Execution {
 
     /// The target of each key of cells. The keys of a block share few values of the dimensions that the query is about, so the target is
     /// found once for each combination of them.
-    fn cell_targets<R: Rows + ?Sized>(
+    fn cell_targets<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
         rows: &R,
@@ -183,7 +183,7 @@ impl Execution {
     }
 
     /// The target of each key of cohorts.
-    fn cohort_targets<R: Rows + ?Sized>(
+    fn cohort_targets<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
         rows: &R,

@@ -7,7 +7,7 @@ use super::metrics::Metric;
 
 /// One key of the order of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct OrderBy {
     key: OrderKey,
     descending: bool,
 }
@@ -40,7 +40,7 @@ impl RateEnd {
     }
 }
 
-impl Order {
+impl OrderBy {
     /// By time, the earliest bucket first.
     pub const fn time() -> Self {
         Self { key: OrderKey::Time, descending: false }
@@ -61,13 +61,13 @@ impl Order {
         Self { key: OrderKey::Group(dimension.into()), descending: false }
     }
 
-    /// The same key, smallest or earliest first. It has no effect on [`Order::rate`], whose [`RateEnd`] is the direction.
+    /// The same key, smallest or earliest first. It has no effect on [`OrderBy::rate`], whose [`RateEnd`] is the direction.
     #[must_use]
     pub const fn ascending(self) -> Self {
         Self { descending: false, ..self }
     }
 
-    /// The same key, largest or latest first. It has no effect on [`Order::rate`], whose [`RateEnd`] is the direction.
+    /// The same key, largest or latest first. It has no effect on [`OrderBy::rate`], whose [`RateEnd`] is the direction.
     #[must_use]
     pub const fn descending(self) -> Self {
         Self { descending: true, ..self }
@@ -117,7 +117,7 @@ pub(super) fn refusal(text: &str) -> QueryError {
     )
 }
 
-/// An [`Order`] whose columns are known to be in the query.
+/// An [`OrderBy`] whose columns are known to be in the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowOrder {
     pub key: RowOrderKey,

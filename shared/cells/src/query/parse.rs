@@ -17,7 +17,7 @@ use super::dimension::GroupColumn;
 use super::error::{EXAMPLE_BODY, QueryError, QueryErrorKind, quoted};
 use super::locale::Locale;
 use super::metrics::Metric;
-use super::order::{self, Order, RateEnd};
+use super::order::{self, OrderBy, RateEnd};
 use super::request::{Basis, Fill, Query, Scope};
 use super::time::QueryTime;
 
@@ -196,13 +196,13 @@ fn group_by(parameters: &QueryParameters, locale: &Locale) -> Result<Vec<GroupCo
 }
 
 /// Reads keys such as `sends`, `-sends`, `time`, `provider:asc`, `provider desc`. Without a direction, a metric has its largest value
-/// first, and times and names rise. A rate can also be ordered by `bounce_rate:worst` or `:best`, see [`Order::rate`].
+/// first, and times and names rise. A rate can also be ordered by `bounce_rate:worst` or `:best`, see [`OrderBy::rate`].
 fn order_by(
     parameters: &QueryParameters,
     metrics: &[Metric],
     groups: &[GroupColumn],
     locale: &Locale,
-) -> Result<Vec<Order>, QueryError> {
+) -> Result<Vec<OrderBy>, QueryError> {
     let order = |text: &str| {
         let (name, direction) = match (text.strip_prefix('-'), text.split_once([':', ' '])) {
             (Some(name), _) => (name, "desc"),
@@ -214,16 +214,16 @@ fn order_by(
         // A metric that is not asked for is refused by the builder.
         let metric = asked.or_else(|| locale.metrics.get(name).filter(|_| group.is_none()));
         let plain = if name == "time" {
-            Some(Order::time())
+            Some(OrderBy::time())
         } else {
-            metric.map(Order::metric).or_else(|| group.map(|group| Order::group(group.dimension)))
+            metric.map(OrderBy::metric).or_else(|| group.map(|group| OrderBy::group(group.dimension)))
         };
         match (plain, direction, metric) {
             (Some(order), "", _) => Ok(order),
             (Some(order), "asc", _) => Ok(order.ascending()),
             (Some(order), "desc", _) => Ok(order.descending()),
-            (Some(_), "worst", Some(metric)) => Ok(Order::rate(metric, RateEnd::Worst)),
-            (Some(_), "best", Some(metric)) => Ok(Order::rate(metric, RateEnd::Best)),
+            (Some(_), "worst", Some(metric)) => Ok(OrderBy::rate(metric, RateEnd::Worst)),
+            (Some(_), "best", Some(metric)) => Ok(OrderBy::rate(metric, RateEnd::Best)),
             _ => Err(order::refusal(text)),
         }
     };

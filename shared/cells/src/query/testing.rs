@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::block::{BlockError, Projection, Resolution, RowRef, Rows};
+use crate::block::{BlockError, Projection, Resolution, RowRef, RowSource};
 use crate::cell::Cell;
 use crate::counter::{Counter, CounterId, Counters};
 
@@ -82,7 +82,7 @@ pub(super) struct PlainBlock {
     pub rows: Vec<TestEvent>,
 }
 
-impl Rows for PlainBlock {
+impl RowSource for PlainBlock {
     fn resolution(&self) -> Resolution {
         self.resolution
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::block::frame::{VERSION, checksum};
 use crate::block::rows::CountVisitor;
 use crate::block::tests::scanned;
-use crate::block::{Projection, Rows};
+use crate::block::{Projection, RowSource};
 use crate::cell::Cell;
 use crate::counter::CounterSet;
 use crate::testing::{self, RowTable, TestRow, block, contents, counter_set};

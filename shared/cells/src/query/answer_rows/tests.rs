@@ -48,7 +48,7 @@ fn row_is_read_by_metric_and_dimension() {
 #[test]
 fn last_row_is_the_sum_of_all_other_groups() {
     let answer = answer();
-    let others: Vec<bool> = answer.rows().map(Row::is_other).collect();
+    let others: Vec<bool> = answer.rows().map(AnswerRow::is_other).collect();
     assert_eq!(others, [false, false, true]);
     let other = answer.rows().next_back().unwrap();
     assert_eq!((other.group(Dimension::Provider), other.count(SENDS)), ("(other)", 2));

@@ -19,7 +19,7 @@ fn full() -> QueryBuilder {
         .granularity(Granularity::Hour)
         .group_by([Dimension::Provider, Dimension::Campaign])
         .filter(Filter::one_of(Dimension::Provider, ["gmail", "yahoo"]))
-        .order_by([Order::rate(BOUNCE_RATE, RateEnd::Worst), Order::time()])
+        .order_by([OrderBy::rate(BOUNCE_RATE, RateEnd::Worst), OrderBy::time()])
         .limit(5)
         .fill(Fill::Zero)
 }
@@ -52,10 +52,10 @@ fn each_rule_names_its_parameter() {
     check(sends().group_by(Dimension::ALL), "group_by");
     check(sends().filter(Filter::equal(QueryDimension::Tenant, "acme")), "filter.dimension");
     check(sends().filter(Filter::equal(Dimension::Campaign, "x".repeat(257))), "filter.value");
-    check(sends().order_by([Order::metric(OPENS)]), "order_by");
-    check(sends().order_by([Order::group(Dimension::Campaign)]), "order_by");
-    check(sends().order_by([Order::rate(SENDS, RateEnd::Best)]), "order_by");
-    check(sends().order_by([Order::time(); Query::MAX_ORDER_BY + 1]), "order_by");
+    check(sends().order_by([OrderBy::metric(OPENS)]), "order_by");
+    check(sends().order_by([OrderBy::group(Dimension::Campaign)]), "order_by");
+    check(sends().order_by([OrderBy::rate(SENDS, RateEnd::Best)]), "order_by");
+    check(sends().order_by([OrderBy::time(); Query::MAX_ORDER_BY + 1]), "order_by");
     check(sends().limit(0), "limit");
     check(sends().limit(Query::MAX_LIMIT + 1), "limit");
     check(sends().cursor("abc"), "cursor");
@@ -78,7 +78,7 @@ fn every_part_of_a_query_changes_what_its_cursors_are_bound_to() {
         full().filter(Filter::one_of(Dimension::Provider, ["gmail"])),
         full().basis(Basis::Send),
         full().zone(TimeZone::get("Europe/Berlin").unwrap()),
-        full().order_by([Order::time()]),
+        full().order_by([OrderBy::time()]),
         full().limit(6),
         full().compare(Compare::PreviousYear),
         full().fill(Fill::None),

@@ -10,7 +10,7 @@ use super::super::metrics::{
 use super::super::testing::{
     PlainBlock, TestEvent, bodies, events, executed, naive_cells, query, reply, tenant,
 };
-use super::super::{Answer, Freshness, Row};
+use super::super::{Answer, AnswerRow, Freshness};
 use super::*;
 use crate::block::Resolution;
 use crate::cell::Cell;
@@ -20,7 +20,7 @@ fn values(query: &Query, cell: &Cell) -> Vec<MetricValue> {
     query.metrics().iter().map(|metric| metric.value(cell, query.basis())).collect()
 }
 
-fn rows(answer: &Answer) -> Vec<Row<'_>> {
+fn rows(answer: &Answer) -> Vec<AnswerRow<'_>> {
     answer.rows().collect()
 }
 
