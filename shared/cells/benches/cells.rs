@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::hint::black_box;
 
-use cells::{Accumulator, Block, BlockReader, Counter, Projection, Resolution, Rows as _};
+use cells::{Accumulator, Block, BlockReader, Counter, Projection, Resolution, RowSource as _};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
 use event::{EmailEvent, EventType, Interaction, Minute, RecipientHash, Requester, Tags, Timestamp};

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use cells::query::metrics::{DELIVERY_MS_P95, DELIVERY_RATE, SENDS, UNIQUE_OPENS};
 use cells::query::{Execution, Filter, Freshness, Granularity, Query, QueryBuilder, Scope};
-use cells::{BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, Rows, Uniques};
+use cells::{BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, RowSource, Uniques};
 use criterion::{Criterion, criterion_group, criterion_main};
 use event::attribution::Dimension;
 use event::{Minute, RecipientHash, TenantId, Timestamp};
@@ -43,7 +43,7 @@ impl Prepared {
     }
 }
 
-impl Rows for Prepared {
+impl RowSource for Prepared {
     fn resolution(&self) -> Resolution {
         Resolution::Hour
     }

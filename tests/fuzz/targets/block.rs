@@ -3,7 +3,7 @@
 //! The input is also used as the content of a block with a valid checksum, so that mutations reach the content.
 #![no_main]
 
-use cells::{Block, BlockReader, Projection, Resolution, RowRef, Rows};
+use cells::{Block, BlockReader, Projection, Resolution, RowRef, RowSource};
 use event::Minute;
 use event::attribution::Dimension;
 use libfuzzer_sys::fuzz_target;
@@ -40,7 +40,7 @@ fn check(bytes: &[u8]) {
 }
 
 /// The number of events in all cells, after reading all rows; `None` if a row cannot be read.
-fn events_scanned(rows: &impl Rows, projection: &Projection) -> Option<u64> {
+fn events_scanned(rows: &impl RowSource, projection: &Projection) -> Option<u64> {
     let mut events = 0_u64;
     let mut add = |row: RowRef<'_>| {
         for dimension in Dimension::ALL {

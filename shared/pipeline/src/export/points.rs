@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use cells::query::MetricRegistry;
 use cells::query::metrics::CounterFormula;
-use cells::{BlockError, BlockReader, Counter, CounterSet, Projection, Rows as _};
+use cells::{BlockError, BlockReader, Counter, CounterSet, Projection, RowSource as _};
 use event::attribution::Dimension;
 use event::invariant::or_broken;
 use event::{Minute, SequenceNumber, ShardId, TenantId};

@@ -7,8 +7,8 @@ use cells::query::metrics::{
     COMPLAINTS, DELIVERIES, Formula, HARD_BOUNCES, QUEUE_DEPTH, SENDS, Unit as MetricUnit,
 };
 use cells::query::{
-    Answer, Filter, Granularity, Metric, MetricRegistry, Query, QueryBuilder, QueryError, QueryErrorKind,
-    QueryTime, Row, Scope,
+    Answer, AnswerRow, Filter, Granularity, Metric, MetricRegistry, Query, QueryBuilder, QueryError,
+    QueryErrorKind, QueryTime, Scope,
 };
 use detection::budget::{self, Proportion, ThresholdStatus};
 use detection::trend::{self, HourlyCount, Trend, Unit};
@@ -136,7 +136,7 @@ fn unit(metric: Metric) -> Unit {
 
 /// The values of one hour of a query. A rate has its two counts; a delivery time is weighted by the number of deliveries. `None` if the
 /// hour has no value.
-fn hour(row: Row<'_>, metric: Metric, unit: Unit) -> Option<HourlyCount> {
+fn hour(row: AnswerRow<'_>, metric: Metric, unit: Unit) -> Option<HourlyCount> {
     let hour = row.time()?.hour().0;
     let (part, whole) = match unit {
         Unit::Share => {

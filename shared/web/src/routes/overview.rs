@@ -7,7 +7,7 @@ use axum::extract::State;
 use cells::query::metrics::{
     BOUNCE_RATE, COMPLAINT_RATE, COMPLAINTS, DELIVERY_RATE, HARD_BOUNCE_RATE, HARD_BOUNCES, SENDS,
 };
-use cells::query::{Answer, Order, Query, QueryDimension, QueryError, QueryTime, Row, Scope};
+use cells::query::{Answer, AnswerRow, OrderBy, Query, QueryDimension, QueryError, QueryTime, Scope};
 use detection::Severity;
 use event::{AlertScope, Minute, Timestamp};
 use pipeline::alerting::registry::{self, Alert, AlertFilter};
@@ -94,7 +94,7 @@ fn query(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Result<Query, 
         ])
         .range(from, to)
         .group_by([QueryDimension::Tenant])
-        .order_by([Order::metric(SENDS)])
+        .order_by([OrderBy::metric(SENDS)])
         .limit(Query::MAX_LIMIT)
         .build(now)
 }
@@ -122,7 +122,7 @@ fn tenants(answer: &Answer, open: &BTreeMap<&str, OpenAlerts>) -> Vec<TenantHeal
 
 impl TenantHealth {
     /// `totals` are the sends, hard bounces and complaints of all tenants together.
-    fn of(row: Row<'_>, totals: [u64; 3], open: &BTreeMap<&str, OpenAlerts>) -> Self {
+    fn of(row: AnswerRow<'_>, totals: [u64; 3], open: &BTreeMap<&str, OpenAlerts>) -> Self {
         let tenant = row.group(QueryDimension::Tenant);
         let [all_sends, all_hard_bounces, all_complaints] = totals;
         // A tenant without an entry has no open alert.

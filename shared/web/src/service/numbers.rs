@@ -1,7 +1,7 @@
 //! Answers over stored numbers: queries, the values of a dimension, trends and budgets.
 
 use cells::query::metrics::SENDS;
-use cells::query::{Answer, Order, Query, QueryTime, Scope};
+use cells::query::{Answer, OrderBy, Query, QueryTime, Scope};
 use event::attribution::Dimension;
 use pipeline::history::answering::{self, AnswerError};
 use pipeline::history::trend_and_budget::StoredCounts;
@@ -62,7 +62,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
             .metrics([SENDS])
             .range(QueryTime::days_ago(VALUES_DAYS), QueryTime::Now)
             .group_by([dimension])
-            .order_by([Order::group(dimension)]);
+            .order_by([OrderBy::group(dimension)]);
         Ok(query.build(self.now())?)
     }
 }

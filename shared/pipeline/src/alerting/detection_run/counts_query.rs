@@ -4,7 +4,7 @@ use cells::query::metrics::{
     BOUNCES_PERMANENT, BOUNCES_TRANSIENT, BOUNCES_UNDETERMINED, CLICKS, COMPLAINTS, DELAYS, DELIVERIES,
     DELIVERY_MS_P50, DELIVERY_MS_P95, HARD_BOUNCES, OPENS, QUEUE_DEPTH, SENDS,
 };
-use cells::query::{Answer, Granularity, Metric, Query, QueryError, Row, Scope};
+use cells::query::{Answer, AnswerRow, Granularity, Metric, Query, QueryError, Scope};
 use detection::{Counts, DeliveryTimePercentiles};
 use event::attribution::Dimension;
 use event::{TenantId, Timestamp};
@@ -66,7 +66,7 @@ pub(super) fn add(tenant: &TenantId, answer: &Answer, rows: &mut CountsByMinute)
     }
 }
 
-fn counts(row: Row<'_>) -> (Counts, Option<DeliveryTimePercentiles>) {
+fn counts(row: AnswerRow<'_>) -> (Counts, Option<DeliveryTimePercentiles>) {
     let count = |metric| row.count(metric) as f64;
     let (bounces_permanent, hard_bounces) = (count(BOUNCES_PERMANENT), count(HARD_BOUNCES));
     let mut counts = Counts {
