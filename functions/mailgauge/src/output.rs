@@ -189,20 +189,11 @@ pub fn print_error(error: &anyhow::Error) {
 
 /// Turns a broken pipe into success: `mailgauge ... | head` ends the pipe early on purpose.
 pub fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<()> {
+    let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     match written {
         Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
         other => other,
     }
-}
-
-/// Whether a write failed because the reader is gone. The CSV writer wraps the error of the pipe in one of its own.
-fn is_broken_pipe(error: &io::Error) -> bool {
-    let wrapped = error.get_ref().and_then(|inner| inner.downcast_ref::<csv::Error>());
-    let error = match wrapped.map(csv::Error::kind) {
-        Some(csv::ErrorKind::Io(inner)) => inner,
-        Some(_) | None => error,
-    };
-    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// Prints one line on standard error. A closed standard error is ignored: it must not fail the command.
