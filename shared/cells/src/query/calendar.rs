@@ -8,18 +8,18 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
 
-/// How wide the buckets of an answer are.
+/// The width of an answer's buckets, and where they begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Granularity {
     /// One bucket for the whole range.
     Total,
-    /// A minute.
+    /// Single minutes, the finest that is stored.
     Minute,
-    /// Five minutes.
+    /// Five minutes from a multiple of five, in UTC.
     FiveMinutes,
-    /// A quarter of an hour.
+    /// A quarter of an hour, in UTC.
     QuarterHour,
-    /// An hour.
+    /// An hour from the full hour, in UTC.
     Hour,
     /// A day in the time zone.
     Day,
@@ -27,6 +27,17 @@ pub enum Granularity {
     Week,
     /// A month in the time zone.
     Month,
+}
+
+/// What a granularity is called, and what its buckets are.
+struct GranularityTexts {
+    name: &'static str,
+    label: &'static str,
+    description: &'static str,
+}
+
+const fn row(name: &'static str, label: &'static str, description: &'static str) -> GranularityTexts {
+    GranularityTexts { name, label, description }
 }
 
 /// How a granularity cuts time.
@@ -54,15 +65,32 @@ impl Granularity {
 
     /// The name in queries.
     pub const fn name(self) -> &'static str {
+        self.texts().name
+    }
+
+    /// A title for people, such as `15 minutes`.
+    pub const fn label(self) -> &'static str {
+        self.texts().label
+    }
+
+    /// One sentence about where its buckets begin.
+    pub const fn description(self) -> &'static str {
+        self.texts().description
+    }
+
+    /// The table of names and texts: one row for each granularity.
+    const fn texts(self) -> GranularityTexts {
         match self {
-            Self::Total => "total",
-            Self::Minute => "1m",
-            Self::FiveMinutes => "5m",
-            Self::QuarterHour => "15m",
-            Self::Hour => "1h",
-            Self::Day => "1d",
-            Self::Week => "1w",
-            Self::Month => "1mo",
+            Self::Total => row("total", "Total", "One bucket for the whole range; rows have no time."),
+            Self::Minute => row("1m", "Minute", "Buckets of a minute."),
+            Self::FiveMinutes => row("5m", "5 minutes", "Buckets of 5 minutes, from the full hour in UTC."),
+            Self::QuarterHour => {
+                row("15m", "15 minutes", "Buckets of 15 minutes, from the full hour in UTC.")
+            }
+            Self::Hour => row("1h", "Hour", "Buckets of an hour, from the full hour in UTC."),
+            Self::Day => row("1d", "Day", "Days in the time zone of the query, from midnight."),
+            Self::Week => row("1w", "Week", "ISO weeks in the time zone of the query, from Monday."),
+            Self::Month => row("1mo", "Month", "Calendar months in the time zone of the query."),
         }
     }
 
@@ -112,8 +140,10 @@ pub(super) fn edges(
     match granularity.step() {
         BucketStep::Whole => Some(vec![from, to]),
         BucketStep::Minutes(width) => {
+            // Widths divide an hour, so multiples since 1970 are also the marks on a clock in UTC.
             let first = from.0 - from.0 % width;
             let count = to.0.saturating_sub(first).div_ceil(width);
+            // Before the list is made, which a range of centuries would fill memory with.
             if usize::try_from(count).ok()? > most {
                 return None;
             }
@@ -139,7 +169,7 @@ pub(super) fn edges(
     }
 }
 
-/// What a range is compared with.
+/// The earlier range that a range is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compare {
     /// The same number of buckets, up to where the range begins.
@@ -168,6 +198,8 @@ pub(super) fn earlier(
             edges.iter().map(|&edge| a_year_before(edge, zone)).collect()
         }
         (BucketStep::Minutes(width), Compare::PreviousYear) => {
+            // Only the first edge is moved by the calendar and the others with it, so that every bucket keeps its width. In the year
+            // before, clocks may have changed on another day.
             let first = a_year_before(from, zone)?;
             let shift = from.0.checked_sub(first.0 - first.0 % width)?;
             edges.iter().map(|edge| edge.0.checked_sub(shift).map(Minute)).collect()
@@ -175,11 +207,13 @@ pub(super) fn earlier(
         (BucketStep::Dates(step), _) => {
             let back = match (compare, granularity) {
                 (Compare::PreviousPeriod, _) => step.checked_mul(i64::try_from(count).ok()?).ok()?,
+                // A year is not a number of weeks, and weeks begin on a Monday in both years.
                 (Compare::PreviousYear, Granularity::Week) => 52.weeks(),
                 (Compare::PreviousYear, _) => 1.year(),
             };
             let mut date = date_of(from, zone)?.checked_sub(back).ok()?;
             let mut earlier = vec![start_of(date, zone)?];
+            // As many buckets as are compared, and not as far as the range reaches: months differ in length.
             while earlier.len() < edges.len() {
                 date = date.checked_add(step).ok()?;
                 let edge = start_of(date, zone)?;
