@@ -29,6 +29,7 @@ const FROM_DOMAIN_TAG: &str = "ses:from-domain";
 /// On bounces and complaints of mail sent through an SES tenant:
 /// <https://docs.aws.amazon.com/ses/latest/dg/sending-email-suppression-list-tenant-level.html>
 const TENANT_NAME_TAG: &str = "ses:tenant-name";
+/// The domain of SES's mailbox simulator, which answers test mail with ordinary events:
 /// <https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html>
 const SIMULATOR_DOMAIN: &str = "simulator.amazonses.com";
 
@@ -61,6 +62,7 @@ impl Attribution {
     /// Finds the tenant and the dimensions of the message that `event` is about.
     pub fn attribute<'e, 't: 'e>(&'e self, event: &EmailEvent<'t>) -> MessageAttribution<'e> {
         let tags = event.tags.list();
+        // SES's tag comes first: it has the bare domain, while `source` may carry a display name and encoded words.
         let from = tags.get(FROM_DOMAIN_TAG);
         let sending_domain = match from {
             Some(domain) => borrow_or_own(domain, address::canonical_domain),
@@ -100,6 +102,7 @@ impl Attribution {
     /// The dimensions of a recipient's address, which may carry a display name.
     pub fn recipient_dimensions(address: &str) -> RecipientDimensions<'_> {
         let domain = address::domain_of(address);
+        // No address is not the same as an address at a provider that is not listed.
         let provider = if domain == Dimension::NONE { Dimension::NONE } else { provider::of_domain(&domain) };
         let simulator = domain == SIMULATOR_DOMAIN;
         RecipientDimensions { domain, provider, simulator }
@@ -114,6 +117,7 @@ impl Attribution {
         let Some(mut common) = recipients.next().filter(|_| event.destination_count <= kept) else {
             return RecipientDimensions::unknown(event.destination_count);
         };
+        // An image or a link is the same in every copy of the message, so any of the recipients may have opened it.
         for other in recipients {
             common = common.common_with(&other);
         }
@@ -127,6 +131,8 @@ impl Attribution {
         tags: &TagList<'t>,
         sending_domain: &str,
     ) -> (Cow<'e, str>, bool) {
+        // Last, and compared with the others: on other event types than bounce and complaint it is not documented, and a tenant found
+        // by it alone would have outcomes without sends.
         let ses_tenant = tags.get(TENANT_NAME_TAG);
         let mapped = || self.mapped_tenant(event, tags, sending_domain).map(Cow::Borrowed);
         let found: Option<Cow<'e, str>> =
@@ -178,6 +184,7 @@ impl RecipientDimensions<'_> {
         if self.provider != other.provider {
             self.provider = Dimension::SEVERAL;
         }
+        // Only if all are simulated: real mail must never be left out of the counts.
         self.simulator &= other.simulator;
         self
     }

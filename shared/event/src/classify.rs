@@ -39,7 +39,7 @@ pub struct BounceFields<'a> {
 /// The result of classifying a bounce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BounceClassification {
-    /// SES's type, with automatic replies told apart.
+    /// SES's type, except that automatic replies have a type of their own.
     pub bounce_type: BounceType,
     /// The cause. Always unknown for an automatic reply.
     pub class: BounceClass,
@@ -53,6 +53,7 @@ pub struct BounceClassification {
 /// <https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html>
 pub fn bounce(fields: &BounceFields<'_>) -> BounceClassification {
     let bounce_type = bounce_type(fields);
+    // Before the rules: `General` matches some of them, but nothing about a delivered message has a cause.
     if bounce_type == BounceType::AutoReply {
         return BounceClassification { bounce_type, class: BounceClass::Unknown, suppression: None };
     }
@@ -84,8 +85,8 @@ fn bounce_type(fields: &BounceFields<'_>) -> BounceType {
 fn is_auto_reply(fields: &BounceFields<'_>) -> bool {
     is_same_name("General", fields.sub_type)
         && !fields.has_reporting_mta
-        && fields.status.unwrap_or_default().is_empty()
-        && fields.diagnostic.unwrap_or_default().is_empty()
+        && fields.status.is_none_or(str::is_empty)
+        && fields.diagnostic.is_none_or(str::is_empty)
 }
 
 /// Whether `text` is a spelling of `name`. SES writes `UnsubscribedRecipient`; exports and intermediate tools write
@@ -97,7 +98,7 @@ fn is_same_name(name: &str, text: &str) -> bool {
 
 /// The input of the rules, parsed once per recipient.
 struct Evidence<'a> {
-    /// `bounceSubType` or `delayType`.
+    /// `bounceSubType` of a bounce, `delayType` of a delay.
     sub_type: &'a str,
     codes: Codes,
     found: FoundFragments,
@@ -105,8 +106,8 @@ struct Evidence<'a> {
 
 /// An absent status or diagnostic is treated like an empty one: neither matches any rule.
 fn evidence<'a>(sub_type: &'a str, status: Option<&str>, diagnostic: Option<&str>) -> Evidence<'a> {
-    let diagnostic = diagnostic.unwrap_or_default();
-    let codes = Codes::read(diagnostic, status.unwrap_or_default());
+    let diagnostic = diagnostic.unwrap_or("");
+    let codes = Codes::read(diagnostic, status.unwrap_or(""));
     Evidence { sub_type, codes, found: RULES.fragments.find(diagnostic) }
 }
 

@@ -4,12 +4,17 @@
 //! messages received from SQS, Lambda's record of a failed invocation, an SNS or EventBridge envelope, a JSON array, NDJSON,
 //! pretty-printed or concatenated values, or any of these inside another.
 //!
-//! Every part ends in exactly one [`Decoded`], and a bad part never takes a good one with it. Payloads are hostile: everything
-//! that grows with them (bytes, nesting, decompressed size) has a limit here.
+//! Invariants:
+//! - Every part ends in exactly one [`Decoded`], and every payload has at least one.
+//! - A bad part never takes a good one with it. No event is both passed on and quarantined, unless a KPL message breaks behind it.
+//! - The outcome depends on the payload alone: not on the decoder's past, on time or on settings. So a replay gives the same outcomes.
+//! - Payloads are hostile: everything that grows with them (bytes, nesting, decompressed size) has a limit here. Time
+//!   grows in proportion to the bytes of all layers.
 
 use memchr::{memchr, memrchr};
 
 use crate::event::EmailEvent;
+use crate::invariant::or_broken;
 use crate::json::{ScanError, Scanner};
 use crate::normalise::{self, NotCounted};
 use envelope::{Content, EnvelopeFields, Field};
@@ -46,19 +51,23 @@ pub enum Decoded<'r, 't> {
     Ignored(Ignored),
     /// The part belongs into quarantine. Decoding `bytes` again, by the same version, gives the same outcome.
     Unreadable {
-        /// The defect.
+        /// Why it cannot be read; kept with the part for the operator who looks at the quarantine.
         reason: Unreadable,
         /// The part as it was in its layer: compressed data stays compressed.
         bytes: &'r [u8],
     },
 }
 
-/// Receives each outcome.
+/// Receives the outcome of each part. Dynamic, so that the recursion through the layers is compiled once and not for each caller.
 type OnOutcome<'e> = &'e mut dyn FnMut(Decoded<'_, '_>);
 
 /// Decodes payloads one after the other and reuses its buffers.
+///
+/// The buffers are its only state and never influence an outcome. They grow to the largest parts seen, at most [`SPARE_BYTES`] each,
+/// and there are at most as many as layers.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    /// Buffers that no layer uses at the moment, with whatever they held last.
     spare: Vec<Vec<u8>>,
 }
 
@@ -87,6 +96,7 @@ impl Decoder {
     }
 
     fn decode_payload(&mut self, bytes: &[u8], layer: Layer, on_outcome: OnOutcome<'_>) {
+        // Before anything is unpacked: the depth bounds the recursion, and with it the stack.
         if layer.depth == MAX_LAYERS {
             return on_outcome(Decoded::Unreadable {
                 reason: Unreadable::TooManyLayers { limit: MAX_LAYERS },
@@ -94,6 +104,7 @@ impl Decoder {
             });
         }
         let inside = Layer { depth: layer.depth + 1, ..layer };
+        // By magic numbers, because no source says how its records are packed. None of them can begin JSON.
         if let Some(encoding) = compression::detect(bytes) {
             return self.decode_compressed(encoding, bytes, inside, on_outcome);
         }
@@ -113,9 +124,12 @@ impl Decoder {
         let mut is_empty = true;
         for record in records {
             is_empty = false;
+            // After an error there are no further records: what is left of the message cannot be told apart any more.
             match record {
                 Ok(record) => self.decode_payload(record, layer, on_outcome),
                 Err(kpl::NotProtobuf) => {
+                    // The whole message, because its digest matches no part of it. Deduplication recognises the records before the
+                    // defect when it is replayed.
                     on_outcome(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
                 }
             }
@@ -136,6 +150,7 @@ impl Decoder {
         buffer.clear();
         match compression::decompress(encoding, bytes, layer.inflate_budget, &mut buffer) {
             Ok(()) => {
+                // The layers inside share what is left, so that nesting cannot multiply the limit.
                 let inflate_budget = layer.inflate_budget.saturating_sub(buffer.len());
                 self.decode_payload(&buffer, Layer { inflate_budget, ..layer }, on_outcome);
             }
@@ -158,14 +173,17 @@ impl Decoder {
             let (before, bad) = rest.split_at(error.valid_up_to());
             let start = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
             let end = before.len() + memchr(b'\n', bad).unwrap_or(bad.len());
-            // Always UTF-8, because it ends with a line break before the first invalid byte.
-            match std::str::from_utf8(before.get(..start).unwrap_or_default()) {
-                Ok(text) if !text.trim_ascii().is_empty() => self.decode_text(text, layer, on_outcome),
-                _ => {}
+            // The bad line is from `start` to `end`, both of which were found in `rest` just above.
+            let (lines, _) = before.split_at(start);
+            let (up_to_bad_line, after) = rest.split_at(end);
+            let (_, bad_line) = up_to_bad_line.split_at(start);
+            let lines = std::str::from_utf8(lines).ok();
+            let lines = or_broken(lines, "", "lines before the first invalid byte are not UTF-8");
+            if !lines.trim_ascii().is_empty() {
+                self.decode_text(lines, layer, on_outcome);
             }
-            let line = rest.get(start..end).unwrap_or_default();
-            on_outcome(Decoded::Unreadable { reason: Unreadable::InvalidUtf8, bytes: line });
-            rest = rest.get(end..).unwrap_or_default();
+            on_outcome(Decoded::Unreadable { reason: Unreadable::InvalidUtf8, bytes: bad_line });
+            rest = after;
         }
     }
 
@@ -199,11 +217,11 @@ impl Decoder {
                 continue;
             };
             let line = line_to_give_up(text, settled, scanner.at());
+            // In the quarantined bytes, because whoever looks into them does not have the rest of the payload.
             let reason = Unreadable::json(error, scanner.at().saturating_sub(line.start));
-            on_outcome(Decoded::Unreadable {
-                reason,
-                bytes: text.as_bytes().get(line.clone()).unwrap_or_default(),
-            });
+            let bytes = text.as_bytes().get(line.clone());
+            let bytes = or_broken(bytes, &[], "a line to give up is not a part of its text");
+            on_outcome(Decoded::Unreadable { reason, bytes });
             scanner.resume_at(line.end);
             is_inside_broken_value = true;
         }
@@ -283,8 +301,7 @@ impl Decoder {
             _ => envelope.read_field(scanner, field),
         })?;
         if !has_records {
-            let bytes = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
-            self.decode_content(envelope.content(), bytes, layer, on_outcome);
+            self.decode_content(envelope.content(), scanner.bytes_since(start), layer, on_outcome);
         }
         Ok(())
     }
@@ -304,6 +321,7 @@ impl Decoder {
                     Err(NotCounted::Unreadable(reason)) => on_outcome(Decoded::Unreadable { reason, bytes }),
                 }
             }
+            // What is packed has no outcome of its own: the parts inside it have theirs.
             Content::Base64(encoded) => {
                 let mut buffer = self.take_buffer();
                 match base64::decode(encoded, &mut buffer) {
@@ -315,8 +333,9 @@ impl Decoder {
             Content::Text(message) => {
                 let mut buffer = self.take_buffer();
                 buffer.clear();
-                // An empty buffer is UTF-8, so its allocation is kept.
-                let mut buffer = String::from_utf8(buffer).unwrap_or_default();
+                // Kept as text for the escapes, and its allocation with it: an empty buffer is UTF-8.
+                let text = String::from_utf8(buffer).ok();
+                let mut buffer = or_broken(text, String::new(), "an empty buffer is not UTF-8");
                 message.resolve_into(&mut buffer);
                 self.decode_payload(buffer.as_bytes(), layer, on_outcome);
                 self.keep_buffer(buffer.into_bytes());
@@ -326,7 +345,7 @@ impl Decoder {
         }
     }
 
-    /// A buffer with its old content: zeroing it would cost as much as decoding base64 into it.
+    /// A buffer with its old content, or a new one: zeroing it would cost as much as decoding base64 into it.
     fn take_buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
@@ -343,6 +362,7 @@ fn checked_text(payload: &[u8]) -> Result<&str, Unreadable> {
     if payload.len() > MAX_RECORD_BYTES {
         return Err(Unreadable::TooLarge { limit: MAX_RECORD_BYTES });
     }
+    // As a whole: unlike a file of lines, a batch with a bad byte has no line that could be given up alone.
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
 }
 
@@ -358,7 +378,7 @@ fn skip_byte_order_marks(scanner: &mut Scanner<'_>, text: &str) {
 /// From the first value after `settled` to the end of its line. White space and commas before it only separate values and are
 /// left out, unless scanning failed on one of them.
 fn line_to_give_up(text: &str, settled: usize, failed_at: usize) -> std::ops::Range<usize> {
-    let rest = text.as_bytes().get(settled..).unwrap_or_default();
+    let rest = or_broken(text.as_bytes().get(settled..), &[], "a part ends beyond its text");
     let before_fault = rest.iter().take(failed_at.saturating_sub(settled));
     let gap = before_fault.take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
     let start = settled + gap;

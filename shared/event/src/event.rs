@@ -1,4 +1,4 @@
-//! The one shape of an event after normalising, whatever it arrived in.
+//! The single shape that every event has after normalising, in whichever envelope it arrived.
 //!
 //! It borrows from the bytes it was read from and lives only until the aggregate step has counted it. The addresses, links and
 //! IPs in it never leave that step except as keyed hashes (see [`crate::recipient_hash`]).
@@ -63,7 +63,7 @@ pub enum EventType<'a> {
     RenderingFailure,
     /// A temporary failure; SES keeps trying.
     Delay {
-        /// The cause, as far as SES or the receiving server states it.
+        /// Why the attempt failed, as far as SES or the receiving server states it.
         class: BounceClass,
     },
     /// The message was opened, by a person or a machine.
@@ -86,9 +86,9 @@ pub enum EventType<'a> {
 /// The details of a bounce that are counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounce<'a> {
-    /// SES's type, with automatic replies told apart.
+    /// SES's type, except that automatic replies have a type of their own.
     pub bounce_type: BounceType,
-    /// The cause.
+    /// Why it bounced, as far as SES or the receiving server states it; unknown for an automatic reply.
     pub class: BounceClass,
     /// Set if SES never tried to deliver.
     pub suppression: Option<Suppression>,
@@ -135,7 +135,7 @@ pub enum BounceClass {
     InvalidDomain = 2,
     /// The mailbox is full.
     MailboxFull = 3,
-    /// Refused as spam.
+    /// Refused because a filter took the message for spam.
     SpamBlock = 4,
     /// Refused because of the sender's IP or domain reputation, or a block list.
     ReputationBlock = 5,
@@ -229,7 +229,7 @@ pub enum Requester {
 }
 
 impl Requester {
-    /// Whether it is a machine.
+    /// Whether a rule, or SES itself, recognised a machine.
     pub const fn is_machine(self) -> bool {
         matches!(self, Self::Machine(_))
     }
@@ -242,7 +242,9 @@ impl EmailEvent<'_> {
     /// The number of counts this event makes: one for each recipient it is about, and one for an open or a click.
     pub fn counts(&self) -> usize {
         match self.event_type {
+            // SES does not say which of the recipients it was: all copies of a message share their pixel and links.
             EventType::Open(_) | EventType::Click(_) => 1,
+            // A queue depth has no recipient, and an outcome without an address has an unknown one: both count once.
             _ => self.recipients.len().max(1),
         }
     }

@@ -45,6 +45,7 @@ pub(crate) struct FragmentsBuilder {
 impl FragmentsBuilder {
     /// Adds `text`, in lower case or not, and returns its number.
     pub(crate) fn add(&mut self, text: String) -> usize {
+        // Quadratic in the fragments, but done once per process; several rules search for the same words.
         if let Some(known) = self.texts.iter().position(|other| *other == text) {
             return known;
         }
@@ -73,9 +74,11 @@ impl Fragments {
         let mut found = FoundFragments::default();
         let Some(automaton) = &self.automaton else { return found };
         let text = text.as_bytes();
+        // In bytes, not characters: a cut inside a character only loses a fragment that reaches beyond the limit.
         let text = text.get(..self.max_text_bytes).unwrap_or(text);
         for hit in automaton.find_overlapping_iter(text) {
             let number = hit.pattern().as_usize();
+            // A number beyond the limit was reported when the set was built.
             if let Some(word) = found.0.get_mut(number / 64) {
                 *word |= 1 << (number % 64);
             }

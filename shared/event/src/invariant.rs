@@ -21,6 +21,7 @@ static BROKEN: AtomicU64 = AtomicU64::new(0);
     reason = "a test that reaches an impossible state must fail; an assertion would be constant"
 )]
 pub fn broken(what: &str) {
+    // Counted before the panic, so that the number is right wherever the panic is caught. Nothing else is ordered by it.
     BROKEN.fetch_add(1, Ordering::Relaxed);
     if cfg!(debug_assertions) {
         panic!("impossible state: {what}");

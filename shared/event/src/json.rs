@@ -61,9 +61,14 @@ impl<'a> RawText<'a> {
 }
 
 /// Reads JSON values one after the other.
+///
+/// Every call reads one value, key or byte and leaves the position after it. After an error the position is where the text went wrong,
+/// and [`Scanner::resume_at`] is the only way to go on. Time is linear in the bytes passed, whatever they are.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
+    /// The position of the next byte to read: never beyond the end of the text.
     at: usize,
+    /// The number of containers that are open around the position.
     depth: u32,
     /// The special bytes (see [`strings::specials`]) of the text that begins at `base`.
     specials: strings::Specials,
@@ -96,9 +101,29 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The bytes that are not read yet.
     #[inline]
     fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+        debug_assert!(self.at <= self.text.len(), "the position is beyond the text");
+        self.text.as_bytes().get(self.at..).unwrap_or(&[])
+    }
+
+    /// The text between two positions at which values or their quotes begin or end.
+    ///
+    /// That there is such a text is asserted where tests run. A report in production would be a call in the hottest path of all.
+    #[inline]
+    fn between(&self, start: usize, end: usize) -> &'a str {
+        let between = self.text.get(start..end);
+        debug_assert!(between.is_some(), "{start} to {end} is not a part of the text");
+        between.unwrap_or("")
+    }
+
+    /// The bytes from `start`, a position given by [`Scanner::at`] before, up to the present one.
+    #[inline]
+    pub(crate) fn bytes_since(&self, start: usize) -> &'a [u8] {
+        let since = self.text.as_bytes().get(start..self.at);
+        debug_assert!(since.is_some(), "{start} to {} is not a part of the text", self.at);
+        since.unwrap_or(&[])
     }
 
     #[inline]
@@ -194,6 +219,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads a key that did not come in the expected order, and looks it up among all known keys.
     fn find_key<F: Copy>(&mut self, keys: &[KnownKey<F>], next: &mut usize) -> Result<Option<F>, ScanError> {
+        // Resolved, because a sender may escape letters of a key: `"m\u0061il"` is `"mail"`.
         let found = self.key()?.resolve();
         for (index, key) in keys.iter().enumerate() {
             if key.equals(&found) {
@@ -230,6 +256,7 @@ impl<'a> Scanner<'a> {
             }
             self.expect(close)?;
         }
+        // Not lowered after an error: `resume_at` starts again outside of all containers.
         self.depth -= 1;
         Ok(())
     }
@@ -260,8 +287,8 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let start = self.at;
         let has_escapes = self.string_end()?;
-        // The position is after the closing quote, so the slice is within the text.
-        Ok(RawText { raw: self.text.get(start..self.at - 1).unwrap_or_default(), has_escapes })
+        // Without the closing quote, which the position is after.
+        Ok(RawText { raw: self.between(start, self.at - 1), has_escapes })
     }
 
     /// Reads a string that should be long base64. Finds its end with `memchr`, which is faster than the window search.
@@ -273,10 +300,7 @@ impl<'a> Scanner<'a> {
         match memchr::memchr2(b'"', b'\\', bytes) {
             Some(length) if bytes.get(length) == Some(&b'"') => {
                 self.at = start + length + 1;
-                Ok(RawText {
-                    raw: self.text.get(start..start + length).unwrap_or_default(),
-                    has_escapes: false,
-                })
+                Ok(RawText { raw: self.between(start, start + length), has_escapes: false })
             }
             // An escape (some writers escape the `/` of base64) or no end at all: read it again the ordinary way.
             _ => {
@@ -308,6 +332,7 @@ impl<'a> Scanner<'a> {
                     return Ok(());
                 }
                 Some(b'\\') => self.at = strings::escape_end(bytes, self.at)?,
+                // The search stops only at these two and at control characters, which JSON requires to be escaped.
                 Some(_) => return Err(ScanError::Syntax),
                 None => return Err(ScanError::UnexpectedEnd),
             }
@@ -362,6 +387,7 @@ impl<'a> Scanner<'a> {
     ) -> Result<(), ScanError> {
         match self.peek() {
             Some(b'[') => self.array(item),
+            // Only `null` begins with it, and skipping refuses anything else.
             Some(b'n') => self.skip(),
             _ => item(self),
         }
@@ -372,7 +398,7 @@ impl<'a> Scanner<'a> {
         self.peek();
         let start = self.at;
         self.skip()?;
-        Ok(self.text.get(start..self.at).unwrap_or_default())
+        Ok(self.between(start, self.at))
     }
 }
 

@@ -5,6 +5,12 @@
 //! clicked, and `attribution` which tenant and dimensions an event belongs to. `recipient_hash` is the only place where addresses
 //! become hashes.
 //!
+//! ```text
+//! bytes ▶ decode ▶ normalise (+ classify, machine) ▶ EmailEvent ▶ attribution (+ provider) ▶ cells
+//!              └▶ ignored, with a reason          └▶ recipient_hash ▶ deduplication, unique counts
+//!              └▶ unreadable, with a reason: quarantine
+//! ```
+//!
 //! This crate does no I/O and knows no clock and no randomness: the same bytes and settings give the same result on any machine.
 
 pub mod attribution;

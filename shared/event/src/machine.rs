@@ -42,7 +42,7 @@ pub struct InteractionFields<'a> {
 /// Decides who opened or clicked.
 pub fn classify(fields: &InteractionFields<'_>) -> Requester {
     // Events from before the flag existed lack it, which is like an unknown value.
-    let flag = fields.is_bot_event.unwrap_or_default();
+    let flag = fields.is_bot_event.unwrap_or("");
     if flag.eq_ignore_ascii_case("likely") {
         return Requester::Machine(SES_FLAG);
     }

@@ -33,6 +33,9 @@ impl From<Unreadable> for NotCounted {
     }
 }
 
+/// Stands for an optional text that an event does not have. SES leaves fields out in some event types and has added others over time.
+const ABSENT: Cow<'static, str> = Cow::Borrowed("");
+
 type Recipients<'a> = SmallVec<[Cow<'a, str>; 1]>;
 type OnEvent<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
 
@@ -45,6 +48,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
         Err("AmazonSnsSubscriptionSucceeded") => return Err(NotCounted::Ignored(Ignored::SnsValidation)),
         Err(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
     };
+    // Only now, because the type decides which of the bodies is read.
     ses_event.read_postponed_body();
     let SesEvent { mail, body, .. } = ses_event;
     let sent_at = time::parse(mail.timestamp.get("mail.timestamp")?, "mail.timestamp")?;
@@ -62,7 +66,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
         destinations: std::mem::take(&mut mail.destinations),
         destination_count: mail.destination_count,
         // An event without a sender still counts; it has no sending domain then.
-        source: mail.source.take().unwrap_or_default(),
+        source: mail.source.take().unwrap_or(ABSENT),
         sending_account: mail.sending_account.take(),
         source_arn: mail.source_arn.take(),
         tags: mail.tags,
@@ -78,6 +82,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
             emit_for_message(event, EventType::Subscription { unsubscribed }, on_event);
         }
         SesEventType::QueueDepth => {
+            // Unlike SES's events, a gauge means nothing without its number.
             let depth = body.depth.ok_or(Unreadable::MissingField("queueDepth.depth"))?;
             emit(event, EventType::QueueDepth { depth }, Recipients::new(), on_event);
         }
@@ -90,10 +95,12 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
             emit(event, click, Recipients::new(), on_event);
         }
         SesEventType::Delivery => {
+            // One message may have several of these, each for some of its recipients.
             let delivery = EventType::Delivery { processing_ms: body.processing_ms };
             emit_by_class(event, recipients, |_| (), |()| delivery.clone(), on_event);
         }
         SesEventType::Complaint => {
+            // The provider hides who complained, so SES names everybody there who may have. All of them share one feedback id.
             let complaint = complaint(body);
             emit_by_class(event, recipients, |_| (), |()| complaint.clone(), on_event);
         }
@@ -103,7 +110,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
         }
         SesEventType::DeliveryDelay => {
             // Without a delay type, status and diagnostic decide.
-            let delay_type = body.delay_type.as_deref().unwrap_or_default();
+            let delay_type = body.delay_type.as_deref().unwrap_or("");
             let class_of = |recipient: &Recipient<'_>| {
                 classify::delay(delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref())
             };
@@ -127,6 +134,7 @@ fn emit<'a>(
 
 /// The event applies to all recipients of the message. If the message lists none, count it once for an unknown recipient.
 fn emit_for_message<'a>(event: &mut EmailEvent<'a>, event_type: EventType<'a>, on_event: OnEvent<'_>) {
+    // Counted per recipient like every outcome, so that rates compare the same unit.
     let mut recipients = event.destinations.clone();
     if recipients.is_empty() {
         recipients.push(Cow::Borrowed(""));
@@ -151,7 +159,8 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
         recipients.push(Recipient { address, ..Recipient::default() });
     }
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
-    // Quadratic in the classes of one event, of which there are one or two.
+    // Quadratic in the classes of one event, of which there are one or two. Events share one `EmailEvent` that is changed between
+    // calls, because copying it for each class would cost more than classifying.
     let mut rest: SmallVec<[(C, Cow<'a, str>); 1]> =
         recipients.into_iter().map(|recipient| (class_of(&recipient), recipient.address)).collect();
     while let Some(&(class, _)) = rest.first() {
@@ -171,8 +180,8 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
 fn classify_bounce(body: &SesBody<'_>, recipient: &Recipient<'_>) -> BounceClassification {
     classify::bounce(&BounceFields {
         // Absent fields are classified like unknown ones.
-        bounce_type: body.bounce_type.as_deref().unwrap_or_default(),
-        sub_type: body.bounce_sub_type.as_deref().unwrap_or_default(),
+        bounce_type: body.bounce_type.as_deref().unwrap_or(""),
+        sub_type: body.bounce_sub_type.as_deref().unwrap_or(""),
         status: recipient.status.as_deref(),
         diagnostic: recipient.diagnostic.as_deref(),
         has_reporting_mta: body.reporting_mta.is_some(),
@@ -186,20 +195,16 @@ fn bounce<'a>(body: &SesBody<'a>, classification: BounceClassification) -> Event
         class,
         suppression,
         after_acceptance: body.reporting_mta.as_deref().is_some_and(is_receiving_mta),
-        feedback_id: body.feedback_id.clone().unwrap_or_default(),
+        // Cloned, because every class of recipients gets a bounce of its own with the same id.
+        feedback_id: body.feedback_id.clone().unwrap_or(ABSENT),
     })
 }
 
 /// Whether a reporting MTA belongs to the receiving side. Written `dsn; host` in old events and `dns; host` in newer ones; SES's
 /// own hosts are below `amazonses.com`.
 fn is_receiving_mta(reporting_mta: &str) -> bool {
-    let host = reporting_mta
-        .rsplit(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .trim_end_matches('.')
-        .to_ascii_lowercase();
+    let host = reporting_mta.rsplit_once(';').map_or(reporting_mta, |(_, host)| host);
+    let host = host.trim().trim_end_matches('.').to_ascii_lowercase();
     // With the dot, so that `notamazonses.com` is not taken for SES.
     !host.is_empty() && host != "amazonses.com" && !host.ends_with(".amazonses.com")
 }
@@ -210,13 +215,13 @@ fn complaint<'a>(body: &mut SesBody<'a>) -> EventType<'a> {
     let feedback_type = body.complaint_feedback_type.as_deref();
     let is_not_spam = feedback_type.is_some_and(|name| name.eq_ignore_ascii_case("not-spam"));
     let counts = body.complaint_sub_type.is_none() && !is_not_spam;
-    EventType::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or_default() }
+    EventType::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or(ABSENT) }
 }
 
 fn interaction<'a>(body: &mut SesBody<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
-    // Archives may have removed these two.
-    let user_agent = body.user_agent.take().unwrap_or_default();
-    let ip_address = body.ip_address.take().unwrap_or_default();
+    // Archives may have removed these two to keep less about people.
+    let user_agent = body.user_agent.take().unwrap_or(ABSENT);
+    let ip_address = body.ip_address.take().unwrap_or(ABSENT);
     let requester = machine::classify(&InteractionFields {
         user_agent: &user_agent,
         ip_address: &ip_address,
@@ -224,11 +229,13 @@ fn interaction<'a>(body: &mut SesBody<'a>, is_click: bool, millis_after_send: i6
         millis_after_send,
         is_click,
     });
+    // Bodies share one struct, so a `link` that does not belong to an open is dropped here.
     Interaction { link: body.link.take().filter(|_| is_click), user_agent, ip_address, requester }
 }
 
 /// Whether a change unsubscribed the contact from everything, or from a topic it had not opted out of before.
 fn unsubscribes(old: &Preferences<'_>, new: &Preferences<'_>) -> bool {
+    // SES publishes opt-ins and opt-outs by the same event type, each with the whole state before and after.
     let from_all = new.unsubscribe_all && !old.unsubscribe_all;
     from_all || new.opted_out.iter().any(|topic| !old.opted_out.contains(topic))
 }

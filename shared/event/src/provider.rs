@@ -24,7 +24,7 @@ const PROVIDERS_TOML: &str = include_str!("provider/providers.toml");
 
 static PROVIDERS: LazyLock<Providers> = LazyLock::new(Providers::built_in);
 
-/// A mailbox provider.
+/// One provider of the list, with the domains of the addresses that it gives out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider<'f> {
@@ -68,6 +68,7 @@ impl Providers {
         )
         .providers;
         let mut by_domain = HashMap::default();
+        // No domain is listed twice, so the order of the file does not matter; a test holds that.
         for provider in &all {
             for domain in &provider.domains {
                 by_domain.insert(*domain, provider.slug);
@@ -99,6 +100,7 @@ pub fn of_domain(domain: &str) -> &'static str {
             return OTHER;
         }
     }
+    // The loop looks up what follows a dot, so the whole domain is left.
     by_domain.get(domain).copied().unwrap_or(OTHER)
 }
 

@@ -80,7 +80,7 @@ impl EmailEvent<'_> {
             EventType::Open(open) => (7, [&at, open.ip_address.as_bytes(), open.user_agent.as_bytes()]),
             EventType::Click(click) => {
                 // A click without a link is still a click; the empty link is then its own value.
-                (8, [&at, click.link.as_deref().unwrap_or_default().as_bytes(), click.user_agent.as_bytes()])
+                (8, [&at, click.link.as_deref().unwrap_or("").as_bytes(), click.user_agent.as_bytes()])
             }
             EventType::Subscription { unsubscribed } => {
                 // An opt-in and an opt-out at the same moment are two events.

@@ -49,11 +49,13 @@ impl<'a> TagList<'a> {
     fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
         scanner.object_with_raw_keys(|scanner, name| {
             let mut first = None;
+            // SES writes a list of values for every tag, nearly always of one. Its documentation does not say what a second means.
             scanner.array_or_single(|scanner| {
                 let value = scanner.optional_string()?;
                 first = first.take().or(value);
                 Ok(())
             })?;
+            // Read on beyond the limit: the object must be read to its end, whatever is kept of it.
             if let Some(value) = first
                 && self.0.len() < MAX_TAGS
             {
@@ -63,7 +65,7 @@ impl<'a> TagList<'a> {
         })
     }
 
-    /// The number of tags.
+    /// The number of tags that have a value, at most 64.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -76,6 +78,7 @@ impl<'a> TagList<'a> {
     /// The value of the tag `name`; `None` if the message does not have it or its value is empty. The first of several tags of
     /// one name decides.
     pub fn get(&self, name: &str) -> Option<&Cow<'a, str>> {
+        // A search from the front beats a map: a message has about ten tags, and only a few names are looked up.
         let found = self.0.iter().find(|(tag, _)| tag == name);
         found.map(|(_, value)| value).filter(|value| !value.is_empty())
     }

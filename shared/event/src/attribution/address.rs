@@ -1,7 +1,7 @@
 //! Extracts the domain of an address, in one spelling.
 //!
 //! Addresses come bare, with display names (`"Sale, now" <a@b>`), with quoted local parts (`"a@b"@c`) and with RFC 2047 words,
-//! and anybody may put anything into them. Only the domain is used. ASCII letters become lower case. An internationalised domain
+//! and senders may put any text into them. Only the domain is used. ASCII letters become lower case. An internationalised domain
 //! is kept as given; SES requires Punycode in envelopes, so that is how it normally arrives:
 //! <https://docs.aws.amazon.com/ses/latest/dg/send-email-formatted.html>.
 //!
@@ -20,15 +20,14 @@ const MAX_DOMAIN_BYTES: usize = 253;
 pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
     // A display name may contain anything, but it comes before the last `<`. A quoted local part may contain `@`, so the last one
     // counts.
-    let address = match memchr::memrchr(b'<', address.as_bytes()) {
-        Some(open) => address.get(open + 1..).unwrap_or_default(),
-        None => address,
-    };
+    let open = memchr::memrchr(b'<', address.as_bytes());
+    let address = open.and_then(|open| address.get(open + 1..)).unwrap_or(address);
     // Without a closing bracket the address reaches to the end of the text.
-    let end = memchr::memchr(b'>', address.as_bytes()).unwrap_or(address.len());
-    let address = address.get(..end).unwrap_or_default();
-    match memchr::memrchr(b'@', address.as_bytes()) {
-        Some(at) => canonical_domain(address.get(at + 1..).unwrap_or_default()),
+    let close = memchr::memchr(b'>', address.as_bytes());
+    let address = close.and_then(|close| address.get(..close)).unwrap_or(address);
+    let at = memchr::memrchr(b'@', address.as_bytes());
+    match at.and_then(|at| address.get(at + 1..)) {
+        Some(domain) => canonical_domain(domain),
         None => Cow::Borrowed(Dimension::NONE),
     }
 }
@@ -44,6 +43,7 @@ pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
     if domain.len() > MAX_DOMAIN_BYTES || !is_domain(domain) {
         return Cow::Borrowed(Dimension::INVALID);
     }
+    // Cut before the copy, so that a hostile domain costs no more memory than a value may have.
     let domain = last_labels(domain);
     if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(domain.to_ascii_lowercase())
@@ -86,7 +86,7 @@ fn is_domain(domain: &str) -> bool {
 /// No top-level domain is a number, so a domain that ends in one is an IPv4 address or part of one.
 fn ends_in_a_number(domain: &str) -> bool {
     let last_dot = memchr::memrchr(b'.', domain.as_bytes());
-    let last = domain.get(last_dot.map_or(0, |dot| dot + 1)..).unwrap_or_default();
+    let last = last_dot.and_then(|dot| domain.get(dot + 1..)).unwrap_or(domain);
     last.bytes().all(|byte| byte.is_ascii_digit())
 }
 

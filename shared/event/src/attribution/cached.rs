@@ -64,8 +64,8 @@ impl CachedAttribution {
         let tags = event.tags.json();
         let parts = self.parts(tags);
         let hash = self.hasher.hash_one(parts);
-        // The remainder is below the number of slots, so it fits.
-        let slot = usize::try_from(hash % SLOTS as u64).unwrap_or_default();
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder is below the number of slots")]
+        let slot = (hash % SLOTS as u64) as usize;
         let Some([last, other]) = self.slots.get_mut(slot).filter(|_| tags.len() <= MAX_CACHED_BYTES) else {
             return Cow::Owned(self.attribution.attribute(event));
         };
@@ -78,6 +78,7 @@ impl CachedAttribution {
             Some(entry) if entry.matches(hash, parts) => entry,
             _ => {
                 let message = self.attribution.attribute(event);
+                // Another event with the same tags may belong elsewhere, so this attribution must not be found by them.
                 if !message.is_decided_by_tags {
                     return Cow::Owned(message);
                 }

@@ -66,7 +66,7 @@ pub enum InvalidAttributionSettings {
     TagName {
         /// The name of the setting.
         setting: &'static str,
-        /// Its value.
+        /// The name that was refused.
         name: String,
     },
     /// The same tag is used for two purposes.
@@ -99,13 +99,13 @@ pub enum InvalidAttributionSettings {
     /// A key of `by_sending_domain` is not a domain.
     #[error("{domain:?} in tenants.by_sending_domain is not a domain: use one such as example.com")]
     Domain {
-        /// The key.
+        /// The key as it stands in the settings.
         domain: String,
     },
     /// A key of `by_account` is not an account number.
     #[error("{account:?} in tenants.by_account is not an AWS account: use its {ACCOUNT_DIGITS} digits")]
     Account {
-        /// The key.
+        /// The key as it stands in the settings.
         account: String,
     },
 }
@@ -196,6 +196,7 @@ impl CheckedTenantMaps {
             if canonical.starts_with('(') {
                 return Err(InvalidAttributionSettings::Domain { domain });
             }
+            // In the spelling of an event's domain, so that a look-up compares bytes.
             by_sending_domain.insert(canonical.into_owned(), tenant);
         }
         let is_account =
@@ -251,7 +252,7 @@ fn checked_map(
 ) -> Result<Map, InvalidAttributionSettings> {
     let mut checked = Map::default();
     for (key, tenant) in entries {
-        // Reserved names are refused too: a mapping must not move mail out of everybody's sight.
+        // Reserved names are refused too: a mapping must not move a tenant's mail to where only operators see it.
         if TenantId::new(&tenant).is_err() {
             return Err(InvalidAttributionSettings::Tenant { map, key, tenant });
         }

@@ -16,6 +16,7 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
     let value = cut(text.trim());
     Cow::Borrowed(if value.is_empty() {
         Dimension::NONE
+    // Compared in any case: `(Other)` on a dashboard would be read as the overflow row.
     } else if imitates_reserved(value) || value.chars().any(is_misleading) {
         Dimension::INVALID
     } else {

@@ -47,7 +47,7 @@ pub(super) struct BounceRuleFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BounceRuleText {
-    /// A [`BounceClass::name`].
+    /// The class that a match gives, by its [`BounceClass::name`].
     pub(super) class: String,
     /// Only for mail that SES never tried to deliver: `outside_reputation` or `global_list`.
     suppression: Option<SuppressionText>,
@@ -57,7 +57,7 @@ pub(super) struct BounceRuleText {
     /// Enhanced status codes; `x` stands for any number.
     #[serde(default)]
     pub(super) status: Vec<String>,
-    /// SMTP reply codes.
+    /// SMTP reply codes of three digits, such as 550.
     #[serde(default)]
     pub(super) reply: Vec<u16>,
     /// Fragments of the diagnostic, in lower case.
@@ -84,6 +84,7 @@ impl BounceRuleFile {
 
 impl BounceRules {
     pub(super) fn built_in() -> Self {
+        // One set for all rules, so that a diagnostic is read once and not once per rule.
         let mut fragments = FragmentsBuilder::default();
         let file = or_broken(
             BounceRuleFile::built_in().ok(),
@@ -108,6 +109,7 @@ impl BounceRules {
 
 impl BounceRule {
     fn new(text: BounceRuleText, fragments: &mut FragmentsBuilder) -> Self {
+        // A pattern that cannot be parsed is dropped by `filter_map` below; a test parses every one of them.
         let class = BounceClass::ALL.into_iter().find(|class| class.name() == text.class);
         let suppression = text.suppression.map(|suppression| match suppression {
             SuppressionText::OutsideReputation => Suppression::OutsideReputation,

@@ -28,6 +28,7 @@ impl Codes {
         let mut codes = Self::default();
         let bytes = diagnostic.as_bytes();
         for token in tokens(bytes.get(..MAX_BYTES_SCANNED).unwrap_or(bytes)) {
+            // The first one decides: servers begin with their reply, and the rest may be anything.
             if codes.reply.is_none() {
                 codes.reply = reply_code(token);
             }
@@ -37,6 +38,7 @@ impl Codes {
                 break;
             }
         }
+        // Last, because SES often reports a generic code for a server that was specific.
         if codes.status.is_none() {
             codes.status = EnhancedStatus::parse(status.trim().as_bytes());
         }
@@ -92,6 +94,7 @@ fn number(digits: &[u8], max_digits: usize) -> Option<u16> {
     if digits.is_empty() || digits.len() > max_digits {
         return None;
     }
+    // Three digits at most, so the sum cannot overflow.
     let mut number = 0_u16;
     for digit in digits {
         if !digit.is_ascii_digit() {

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurposeConfig, Simd};
 
 use super::outcome::{Encoding, Unreadable};
+use crate::invariant::or_broken;
 use crate::json::RawText;
 
 /// Chooses the processor's vector instructions once. Padding is optional, because some self-made senders leave it out.
@@ -17,14 +18,16 @@ static ENGINE: LazyLock<Simd> = LazyLock::new(|| {
 /// Decodes `encoded` into the beginning of `buffer` and returns that part. The buffer grows to the largest record and keeps that
 /// size.
 pub(super) fn decode<'b>(encoded: RawText<'_>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Unreadable> {
+    // Some writers escape the `/` of base64, so the text is not always a part of the payload as it stands.
     let text = encoded.resolve();
     // The estimate is an upper bound, so the decoded part always fits.
     let room = base64::decoded_len_estimate(text.len());
+    // Never shrunk, so that the bytes after the record stay as they are instead of being cleared each time.
     if buffer.len() < room {
         buffer.resize(room, 0);
     }
     match ENGINE.decode_slice_unchecked(text.as_bytes(), buffer) {
-        Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
+        Ok(length) => Ok(or_broken(buffer.get(..length), &[], "base64 decoded to more than its estimate")),
         Err(_) => Err(Unreadable::Broken(Encoding::Base64)),
     }
 }

@@ -39,10 +39,11 @@ pub(super) fn decompress(
             frames.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
             read_up_to(frames, limit, buffer)
         }),
-        // `detect` never returns these.
+        // `detect` never returns these: base64 has no magic number, and KPL is recognised by its digest.
         Encoding::Base64 | Encoding::Kpl => return Ok(()),
     };
     match read {
+        // Checked after reading, because only the data shows its size: both formats may state a wrong one or none.
         Ok(length) if length > limit => Err(Unreadable::TooLarge { limit }),
         Ok(_) => Ok(()),
         Err(_) => Err(Unreadable::Broken(encoding)),

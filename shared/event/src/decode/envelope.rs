@@ -142,6 +142,7 @@ impl<'a> EnvelopeFields<'a> {
                     None => scanner.skip(),
                 })?;
             }
+            // Into this same struct: the wrapper's fields have names of their own, and the record is one thing with or without it.
             (Some(Field::Wrapper), Some(b'{')) => {
                 scanner
                     .object_with_known_keys(&Field::KEYS, |scanner, field| self.read_field(scanner, field))?;

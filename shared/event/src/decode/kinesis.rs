@@ -52,8 +52,7 @@ pub fn records(
             scanner.peek();
             let start = scanner.at();
             let fields = KinesisFields::read(scanner)?;
-            let json = text.as_bytes().get(start..scanner.at()).unwrap_or_default();
-            on_record(fields.record(buffer, json));
+            on_record(fields.record(buffer, scanner.bytes_since(start)));
             Ok(())
         })
     });
@@ -103,8 +102,9 @@ impl<'a> KinesisFields<'a> {
             Some(data) => base64::decode(data, buffer),
             None => Err(Unreadable::MissingField("kinesis.data")),
         };
-        // `shardId-000000000006:49590338…`: the shard is given nowhere else.
-        let (shard, number) = self.event_id.split_once(':').unwrap_or_default();
+        // `shardId-000000000006:49590338…`: the shard is given nowhere else. What a record without a position means is
+        // for the caller to decide: its data can be read all the same.
+        let (shard, number) = self.event_id.split_once(':').unwrap_or(("", ""));
         let sequence_number = if self.sequence_number.is_empty() { number } else { &self.sequence_number };
         let partition_key = &self.partition_key;
         KinesisRecord { shard, sequence_number, partition_key, arrived_at: self.arrived_at, data, json }

@@ -31,14 +31,15 @@ impl<'a> Iterator for AggregatedRecords<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let record = match next_field(&mut self.rest) {
             Ok(record) => record?,
-            Err(malformed) => {
+            Err(not_protobuf) => {
+                // Lengths chain the fields, so nothing after a broken one can be found.
                 self.rest = &[];
-                return Some(Err(malformed));
+                return Some(Err(not_protobuf));
             }
         };
         let mut fields = record;
         // A record without data is an empty record, as protobuf leaves out empty fields.
-        Some(next_field(&mut fields).map(Option::unwrap_or_default))
+        Some(next_field(&mut fields).map(|data| data.unwrap_or(&[])))
     }
 }
 

@@ -29,6 +29,7 @@ impl Ignored {
 
     /// `name` may be anything, including an address; every character that is not plain becomes `?`.
     pub(crate) fn unknown_event_type(name: &str) -> Self {
+        // Enough for every name that SES uses, and without `@`, dots and slashes, so that no address or link stays readable.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-' | ':');
         Self::UnknownEventType(
             name.chars().take(Self::NAME_CHARS).map(|c| if is_plain(c) { c } else { '?' }).collect(),
@@ -42,7 +43,7 @@ pub enum Unreadable {
     /// A line that is not UTF-8.
     #[error("invalid UTF-8; send events as UTF-8 JSON")]
     InvalidUtf8,
-    /// Not JSON.
+    /// A byte that cannot stand there in JSON.
     #[error("invalid JSON at byte {at}; send one JSON value per line or record")]
     InvalidJson {
         /// The offset in the quarantined part at which scanning stopped.
@@ -95,11 +96,11 @@ pub enum Unreadable {
 /// A way in which bytes are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// RFC 1952.
+    /// One or more gzip members (RFC 1952).
     Gzip,
-    /// RFC 8878.
+    /// One or more zstd frames (RFC 8878).
     Zstd,
-    /// RFC 4648.
+    /// Base64 (RFC 4648), with or without padding.
     Base64,
     /// The aggregation format of the Kinesis Producer Library.
     Kpl,

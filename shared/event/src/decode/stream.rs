@@ -13,6 +13,7 @@ use memchr::{memchr, memrchr, memrchr_iter};
 
 use self::elements::{ContainerState, ElementScan};
 use super::MAX_RECORD_BYTES;
+use crate::invariant::or_broken;
 
 mod elements;
 
@@ -36,7 +37,7 @@ pub enum Piece<'a> {
     TooLarge {
         /// Where it begins in the stream.
         offset: u64,
-        /// Its first bytes.
+        /// Its first [`MAX_RECORD_BYTES`], for the quarantine.
         head: &'a [u8],
     },
 }
@@ -85,7 +86,9 @@ impl Splitter {
         if self.start == self.end || self.buffer.len() - self.end < length {
             self.move_pending();
         }
-        self.buffer.get_mut(self.end..self.end + length).unwrap_or_default()
+        // `move_pending` made the buffer at least that long.
+        let room = self.buffer.get_mut(self.end..self.end + length);
+        or_broken(room, &mut [], "a splitter has no room for a chunk")
     }
 
     /// Takes the first `length` bytes of [`Splitter::room`] and passes on what is complete.
@@ -93,6 +96,7 @@ impl Splitter {
         self.end = self.buffer.len().min(self.end + length);
         while self.start < self.end {
             let state = self.state;
+            // A step may end one state and begin another on the same bytes, such as a container that closes in the middle of them.
             let has_more = match state {
                 SplitterState::Lines => self.emit_lines(on_piece),
                 SplitterState::Elements(scan) => self.scan_elements(scan, on_piece),
@@ -129,7 +133,7 @@ impl Splitter {
     }
 
     fn pending(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        or_broken(self.buffer.get(self.start..self.end), &[], "pending bytes are outside of their buffer")
     }
 
     /// Moves the pending bytes to where a chunk fits after them. The chunk then begins at a page boundary.
@@ -201,9 +205,11 @@ impl Splitter {
     /// Empties a full buffer: passes on its whole lines although no value boundary was found, or gives up a line that fills it.
     /// Returns whether the pending bytes need another step.
     fn relieve_full_buffer(&mut self, on_piece: OnPiece<'_>) -> bool {
+        // Whole lines first: only a single line that fills the buffer is lost, not those that came with it.
         if let Some(newline) = memrchr(b'\n', self.pending()) {
             self.emit(newline + 1, on_piece);
             if let SplitterState::Elements(scan) = &mut self.state {
+                // The scan goes on behind the cut, inside an element whose beginning is gone.
                 scan.reset();
             }
         } else {
@@ -216,16 +222,13 @@ impl Splitter {
 
     /// Passes on the first `length` pending bytes as values.
     fn emit(&mut self, length: usize, on_piece: OnPiece<'_>) {
-        on_piece(Piece::Values {
-            offset: self.offset,
-            bytes: self.pending().get(..length).unwrap_or_default(),
-        });
+        on_piece(Piece::Values { offset: self.offset, bytes: first(self.pending(), length) });
         self.consume(length);
     }
 
     /// Passes on the first `length` pending bytes as elements, without the comma and white space before the first of them.
     fn emit_elements(&mut self, length: usize, on_piece: OnPiece<'_>) {
-        let elements = self.pending().get(..length).unwrap_or_default();
+        let elements = first(self.pending(), length);
         let gap = elements.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
         self.consume(gap);
         if gap < length {
@@ -240,10 +243,16 @@ impl Splitter {
     }
 }
 
+/// The first `length` of the pending bytes.
+fn first(pending: &[u8], length: usize) -> &[u8] {
+    or_broken(pending.get(..length), &[], "a piece is longer than the pending bytes")
+}
+
 /// The position after the last line break that separates two values, at `from` or later.
 fn last_value_boundary(bytes: &[u8], from: usize) -> Option<usize> {
     // From the end, because the last boundary is wanted and usually is the last line break.
-    let newlines = memrchr_iter(b'\n', bytes.get(from..).unwrap_or_default());
+    let tail = or_broken(bytes.get(from..), &[], "a search begins behind the pending bytes");
+    let newlines = memrchr_iter(b'\n', tail);
     newlines
         .map(|newline| from + newline)
         .find(|&newline| is_value_boundary(bytes, newline))
@@ -252,7 +261,8 @@ fn last_value_boundary(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Whether a value ends before the line break and another begins after it.
 fn is_value_boundary(bytes: &[u8], newline: usize) -> bool {
-    let (before, after) = bytes.split_at_checked(newline).unwrap_or_default();
+    let split = bytes.split_at_checked(newline);
+    let (before, after) = or_broken(split, (&[], &[]), "a line break is outside of its bytes");
     let is_not_blank = |byte: &&u8| !byte.is_ascii_whitespace();
     let first = after.iter().take(MAX_GAP_BYTES).find(is_not_blank);
     let last = before.iter().rev().take(MAX_GAP_BYTES).find(is_not_blank);

@@ -18,7 +18,7 @@ trait FixedLayout {
     const CLOSING: &'static [u8];
 }
 
-/// `[{"name":"…","value":"…"},…]`
+/// A message's headers: `[{"name":"…","value":"…"},…]`, in the order of the message.
 struct Headers;
 
 impl FixedLayout for Headers {
@@ -28,7 +28,7 @@ impl FixedLayout for Headers {
     const CLOSING: &'static [u8] = b"}]";
 }
 
-/// `{"…":["…"],…}`
+/// A message's tags: `{"…":["…"],…}`, each with one value. Several values of a tag are another layout.
 struct TagLists;
 
 impl FixedLayout for TagLists {
@@ -49,7 +49,7 @@ impl<'a> Scanner<'a> {
         self.peek();
         let start = self.at;
         self.skip_fixed_layout::<TagLists>()?;
-        Ok(self.text.get(start..self.at).unwrap_or_default())
+        Ok(self.between(start, self.at))
     }
 
     #[inline]
@@ -60,6 +60,7 @@ impl<'a> Scanner<'a> {
         if self.depth + 2 <= MAX_DEPTH && self.read_fixed_layout::<L>() {
             return Ok(());
         }
+        // From the start and not from the deviation, so that there is one general path with one idea of what JSON is.
         self.at = start;
         self.skip()
     }

@@ -46,6 +46,7 @@ impl<F: Copy> KnownKey<F> {
 
     /// Whether it is `key`, given without quotes and colon.
     pub(super) fn equals(&self, key: &str) -> bool {
+        // The written form has two quotes and a colon more.
         self.written_length() == key.len() + 3
             && self.written.as_bytes().get(1..=key.len()) == Some(key.as_bytes())
     }

@@ -8,6 +8,7 @@ use super::{MAX_DEPTH, ScanError, Scanner};
 impl Scanner<'_> {
     /// Reads any value and drops it.
     pub(crate) fn skip(&mut self) -> Result<(), ScanError> {
+        // Never more than 64, the bits of the word below.
         let room = MAX_DEPTH - self.depth;
         // One bit per open container, the innermost lowest: 1 for an object, 0 for an array.
         let mut objects = 0_u64;

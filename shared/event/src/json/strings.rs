@@ -5,6 +5,7 @@
 use wide::u8x16;
 
 use super::ScanError;
+use crate::invariant::or_broken;
 
 /// Bytes per window: one bit of a word for each.
 pub(super) const WINDOW: usize = 64;
@@ -68,6 +69,7 @@ pub(super) fn escape_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => {
+            // Digit by digit: an escape that the text ends in is cut off, one with another letter is wrong, and these are two errors.
             for index in at + 2..at + 6 {
                 match bytes.get(index) {
                     Some(byte) if byte.is_ascii_hexdigit() => {}
@@ -101,7 +103,8 @@ pub(super) fn unescape(raw: &str, text: &mut String) {
             Some('u') => {
                 let (letter, length) = unicode(escape);
                 text.push(letter);
-                rest = escape.get(length..).unwrap_or_default();
+                // The scanner accepted the escape, so it is whole.
+                rest = or_broken(escape.get(length..), "", "an escape is longer than its string");
                 continue;
             }
             Some(itself) => text.push(itself),

@@ -19,6 +19,7 @@ impl Network {
         let base = base.parse::<Ipv4Addr>().ok()?.to_bits();
         let length = length.parse::<u32>().ok().filter(|length| (1..=32).contains(length))?;
         let mask = u32::MAX << (32 - length);
+        // Bits beyond the length contradict it: one of the two is a mistake.
         (base & !mask == 0).then_some(Self { base, mask })
     }
 

@@ -1,7 +1,7 @@
 //! Loads `rules.toml` once and matches opens and clicks against it with one pass over the user agent.
 //!
 //! The file is compiled into the program and checked by tests. If it could not be parsed all the same, that would be reported as
-//! an impossible state and everybody counted as a person.
+//! an impossible state, and every requester would count as a person.
 
 use std::net::Ipv4Addr;
 
@@ -41,7 +41,7 @@ struct MachineRule {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MachineRuleFile {
-    /// Equal to [`super::RULES_VERSION`].
+    /// The version of the rules; a test holds [`super::RULES_VERSION`] to it.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test compares it with the constant"))]
     pub(super) version: u32,
     #[serde(rename = "rule")]
@@ -110,6 +110,7 @@ impl MachineRules {
     /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says
     /// `Unlikely`, only rules that override the flag are used.
     pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
+        // Whole user agents are compared exactly, and white space around one must not hide a match.
         let user_agent = fields.user_agent.trim();
         // Searching is most of the work, and the first rules compare whole user agents only: search when a rule first needs it.
         let mut found = None;
@@ -151,6 +152,7 @@ impl MachineRule {
         applies
             && (self.equals.is_empty() || self.equals.iter().any(|agent| agent == user_agent))
             && (self.networks.is_empty() || self.is_from_network(fields.ip_address))
+            // Not before 0: an interaction from before its message was sent shows a wrong clock, not a fast machine.
             && self.within_ms.is_none_or(|limit| (0..=limit).contains(&fields.millis_after_send))
     }
 

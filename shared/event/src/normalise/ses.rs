@@ -112,6 +112,7 @@ pub(super) struct RequiredText<'a> {
 
 impl<'a> RequiredText<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
+        // A missing field and one of a wrong type are different mistakes of a sender, so the error tells them apart.
         let has_wrong_type = !matches!(scanner.peek(), Some(b'"' | b'n'));
         Ok(Self { text: scanner.optional_string()?, has_wrong_type })
     }
@@ -173,6 +174,7 @@ impl<'a> SesEvent<'a> {
             }
             SesField::Type => {
                 self.is_present = true;
+                // The name is kept beside the type, because an unknown type is reported by its name.
                 self.event_type_name = RequiredText::read(scanner)?;
                 self.event_type =
                     self.event_type_name.text.as_deref().and_then(SesEventType::from_event_type);

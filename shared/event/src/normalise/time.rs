@@ -15,6 +15,7 @@ const END_MS: i64 = 4_102_444_800_000;
 
 /// Parses `text`, the value of the field whose path is `field`.
 pub(super) fn parse(text: &str, field: &'static str) -> Result<Timestamp, Unreadable> {
+    // The range is checked once, below, for both: neither parser limits the year.
     let millis = parse_usual(text.as_bytes())
         .or_else(|| parse_tolerant(text))
         .ok_or(Unreadable::TimeNotUnderstood(field))?;
@@ -25,7 +26,7 @@ pub(super) fn parse(text: &str, field: &'static str) -> Result<Timestamp, Unread
     }
 }
 
-/// Accepts `YYYY-MM-DDTHH:MM:SS.mmmZ` only.
+/// Accepts `YYYY-MM-DDTHH:MM:SS.mmmZ` and nothing else. `None` leaves the text to [`parse_tolerant`], which reads this form too.
 fn parse_usual(text: &[u8]) -> Option<i64> {
     let [date_and_time @ .., b'.', a, b, c, b'Z'] = <&[u8; 24]>::try_from(text).ok()? else { return None };
     Some(seconds(date_and_time)? * 1000 + digits(&[*a, *b, *c])?)
@@ -72,6 +73,7 @@ fn seconds(text: &[u8; 19]) -> Option<i64> {
     else {
         return None;
     };
+    // As 64-bit numbers from the start: products of years and days in seconds do not fit into 32 bits.
     let (year, month, day) = (digits(&[y1, y2, y3, y4])?, digits(&[o1, o2])?, digits(&[d1, d2])?);
     let (hour, minute, second) = (digits(&[h1, h2])?, digits(&[m1, m2])?, digits(&[s1, s2])?);
     let is_valid = (1..=12).contains(&month)

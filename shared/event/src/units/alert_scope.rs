@@ -15,7 +15,7 @@ use super::{InvalidTenant, TenantId};
 pub enum AlertScope {
     /// All tenants together; only operators see it.
     Platform,
-    /// One tenant.
+    /// The mail of one tenant, which can be [`TenantId::unassigned`].
     Tenant(TenantId),
 }
 

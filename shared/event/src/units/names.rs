@@ -35,6 +35,7 @@ impl TenantId {
         if name == AlertScope::PLATFORM || name.starts_with('(') {
             return Err(InvalidTenant::Reserved { name: excerpt(name) });
         }
+        // After the reserved names, so that `*` is refused for what it stands for and not for its spelling.
         check_name("tenant", name, Self::MAX_BYTES)?;
         Ok(Self(CompactString::new(name)))
     }
@@ -60,7 +61,7 @@ impl TenantId {
         Self(CompactString::const_new(Self::UNASSIGNED))
     }
 
-    /// The name.
+    /// The name as it is stored, shown and written into keys and URLs.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -99,7 +100,7 @@ impl ShardId {
         Self(CompactString::const_new("quarantine-replay"))
     }
 
-    /// The name.
+    /// The name as the stream gives it, which is also its part of a storage key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -121,7 +122,7 @@ fn check_name(what: &'static str, name: &str, max_bytes: usize) -> Result<(), In
     }
 }
 
-/// A malformed name.
+/// A name that cannot be a part of a storage key, a URL or a log line as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} name {name:?} is not 1 to {max_bytes} visible ASCII characters without # / \\ and quotes")]
 pub struct InvalidName {

@@ -49,6 +49,7 @@ impl SequenceNumber {
     pub fn from_sortable(text: &str) -> Result<Self, InvalidSequenceNumber> {
         let invalid = || InvalidSequenceNumber { text: excerpt(text) };
         let number = Self::parse(text.get(3..).ok_or_else(invalid)?)?;
+        // Other texts can hold the same number (leading zeros, a wrong length) but do not sort in its place.
         if number.sortable() == text { Ok(number) } else { Err(invalid()) }
     }
 }

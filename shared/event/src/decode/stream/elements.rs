@@ -22,7 +22,7 @@ pub(super) struct ElementScan {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Container {
-    /// A top-level array.
+    /// An array at the top level, whose elements can be any values.
     Array,
     /// The list of records in a Lambda event.
     Records,
@@ -78,7 +78,8 @@ impl ElementScan {
         let mut state = ContainerState::Open;
         while let Some(&byte) = bytes.get(at) {
             if self.in_string {
-                let found = memchr3(b'"', b'\\', b'\n', bytes.get(at..).unwrap_or_default());
+                // There is a rest: the loop has just found a byte at this position.
+                let found = memchr3(b'"', b'\\', b'\n', bytes.get(at..).unwrap_or(&[]));
                 at = found.map_or(bytes.len(), |found| at + found);
                 match (bytes.get(at), bytes.get(at + 1)) {
                     // The chunk ends inside the string. A backslash at the very end is scanned again with the character it

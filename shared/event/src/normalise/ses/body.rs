@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::super::ABSENT;
 use super::{MAX_RECIPIENTS, OptionalText, RequiredText, read_fields, read_known_fields};
 use crate::json::{KnownKey, ScanError, Scanner};
 
 /// The most opted-out topics read from one preference. SES allows 20 topics per contact list.
 const MAX_TOPICS: usize = 64;
 
-/// The body of any event type. One struct serves all, because no field name has two meanings.
+/// The body of any event type. One struct serves all, because no field name has two meanings: `timestamp` is always the time of the
+/// event, and the names for lists of recipients differ but not what is in them.
 #[derive(Debug, Default)]
 pub(in crate::normalise) struct SesBody<'a> {
     pub(in crate::normalise) timestamp: RequiredText<'a>,
@@ -131,6 +133,7 @@ impl<'a> SesBody<'a> {
 
     /// Strings or objects, in an array or alone: SES's documentation shows a delay's recipient without an array.
     fn read_recipients(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
+        // The last one counts if a body has several lists, as everywhere.
         self.recipients.clear();
         scanner.array_or_single(|scanner| {
             let recipient = Recipient::read(scanner)?;
@@ -146,6 +149,7 @@ impl<'a> SesBody<'a> {
 impl<'a> Recipient<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, ScanError> {
         let mut recipient = Self::default();
+        // A delivery lists plain addresses; the other types give each recipient a status and a diagnostic.
         if scanner.peek() == Some(b'"') {
             recipient.address = scanner.string()?;
             return Ok(recipient);
@@ -153,7 +157,7 @@ impl<'a> Recipient<'a> {
         read_fields(scanner, |scanner, key| {
             match key {
                 // Without an address the outcome still counts, for an unknown recipient.
-                "emailAddress" => recipient.address = scanner.optional_string()?.unwrap_or_default(),
+                "emailAddress" => recipient.address = scanner.optional_string()?.unwrap_or(ABSENT),
                 "status" => recipient.status = scanner.optional_string()?,
                 "diagnosticCode" => recipient.diagnostic = scanner.optional_string()?,
                 _ => scanner.skip()?,
@@ -195,7 +199,7 @@ impl<'a> Preferences<'a> {
         })?;
         // Topics are compared by name between the two preferences; one without a name still counts as a topic.
         if status.as_deref() == Some("OptOut") && self.opted_out.len() < MAX_TOPICS {
-            self.opted_out.push(name.unwrap_or_default());
+            self.opted_out.push(name.unwrap_or(ABSENT));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(in crate::normalise) struct SesMail<'a> {
     pub(in crate::normalise) sending_account: OptionalText<'a>,
     /// At most [`MAX_RECIPIENTS`] of the envelope recipients.
     pub(in crate::normalise) destinations: SmallVec<[Cow<'a, str>; 1]>,
-    /// All envelope recipients.
+    /// The number of envelope recipients, also of those that `destinations` leaves out.
     pub(in crate::normalise) destination_count: u32,
     pub(in crate::normalise) tags: Tags<'a>,
 }
@@ -37,6 +37,7 @@ enum MailField {
 }
 
 impl MailField {
+    /// In the order in which event publishing writes them; see [`Scanner::object_with_known_keys`].
     const KEYS: [KnownKey<Self>; 10] = [
         KnownKey::new("\"timestamp\":", Self::Timestamp),
         KnownKey::new("\"source\":", Self::Source),
@@ -61,6 +62,7 @@ impl<'a> SesMail<'a> {
                 Some(MailField::SendingAccount) => self.sending_account = scanner.optional_string()?,
                 Some(MailField::MessageId) => self.message_id = RequiredText::read(scanner)?,
                 Some(MailField::Destination) => self.read_destinations(scanner)?,
+                // Headers hold subjects and addresses: they are checked as JSON and never read.
                 Some(MailField::Headers) => scanner.skip_headers()?,
                 Some(MailField::Tags) => self.tags = Tags::new(scanner.raw_tags()?),
                 Some(MailField::NotUsed) | None => scanner.skip()?,
@@ -76,6 +78,7 @@ impl<'a> SesMail<'a> {
         scanner.array_or_single(|scanner| {
             // An item that is not a string is not a recipient.
             if let Some(address) = scanner.optional_string()? {
+                // The count goes on beyond what is kept, so that an open is never attributed to the kept recipients alone.
                 self.destination_count = self.destination_count.saturating_add(1);
                 if self.destinations.len() < MAX_RECIPIENTS {
                     self.destinations.push(address);
