@@ -25,17 +25,31 @@ use crate::per_dimension::of_dimension;
 /// What rows are grouped by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grouping {
-    /// By tenant.
+    /// Whether rows of different tenants are kept apart.
     pub tenant: bool,
     /// By time in buckets of this width. `None` puts all time into one bucket.
     pub bucket: Option<Resolution>,
     /// By these dimensions, in the order of [`Dimension::ALL`].
     pub dimensions: [bool; Dimension::COUNT],
-    /// By event type.
+    /// Whether event types are kept apart, under the names that SES gives them.
     pub event_type: bool,
 }
 
 /// Counts events into cells of one grouping.
+///
+/// ```text
+///         ┌ tenant, tags, ... ─▶ messages ───▶ number ┐
+/// event ──┼ domain, provider ──▶ recipients ─▶ number ┼▶ cell key ─▶ cell
+///         └ time ──────────────────────────▶ minute ──┘
+/// ```
+///
+/// It does not know the present time: an event counts in the bucket of its own time, and whether an event is late or a duplicate is
+/// decided before it comes here. What is counted does not depend on the order of events, and neither do the blocks made of it; only the
+/// order of [`Accumulator::rows`] does.
+///
+/// One event costs two lookups of short strings and one of a cell, two with cohorts. Memory is allocated only for what is new: a
+/// string, a cell, a counter or recipient of a cell. So it grows with what is different and not with the number of events. Nothing
+/// bounds it here: the caller ends a batch, and [`Accumulator::into_blocks`] bounds what is stored.
 #[derive(Debug)]
 pub struct Accumulator {
     grouping: Grouping,
@@ -53,7 +67,7 @@ pub struct Accumulator {
 /// Outcomes by the time at which their mail was sent.
 #[derive(Debug, Default)]
 struct Cohorts {
-    /// Tenants and campaigns.
+    /// Pairs of tenant and campaign. The tenant is a part of each, so campaigns of one name in two tenants stay apart.
     campaigns: Interner,
     providers: Interner,
     /// The campaign of each message.
@@ -162,6 +176,7 @@ impl Accumulator {
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
         let cell = self.cells.cell(self.hasher, CellKey { dimensions, bucket });
         increments::increment(cell, event, recipient.simulator, recipient_hash);
+        // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         if let Some(cohorts) = &mut self.cohorts {
             let cell = cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened);
             increments::increment(cell, event, recipient.simulator, recipient_hash);
@@ -170,6 +185,7 @@ impl Accumulator {
 
     /// Adds everything that `other` counted. Both must have the same grouping.
     pub fn merge(&mut self, other: Self) {
+        // Each side numbered its strings as they came, so its numbers mean nothing here until they are translated.
         let hasher = self.hasher;
         let messages = self.messages.merge(hasher, &other.messages);
         let recipients = self.recipients.merge(hasher, &other.recipients);
@@ -194,6 +210,7 @@ impl Accumulator {
     /// The number of what the message states.
     fn message(&mut self, tenant: &str, values: &DimensionValues<'_>, event: &EmailEvent<'_>) -> u32 {
         self.scratch.clear();
+        // Parts have no names: `Grouping::read_message` reads them back in this order.
         if self.grouping.tenant {
             push_part(&mut self.scratch, tenant);
         }
@@ -206,6 +223,7 @@ impl Accumulator {
             }
         }
         let (number, is_new) = self.messages.intern(self.hasher, &self.scratch);
+        // Once per message and not per event: its cohort depends on nothing but these two parts.
         if is_new && let Some(cohorts) = &mut self.cohorts {
             self.scratch.clear();
             push_part(&mut self.scratch, tenant);
@@ -247,7 +265,7 @@ impl Cohorts {
         sent: Minute,
         happened: Minute,
     ) -> &mut Cell {
-        // Every message and recipient got its campaign and provider when it was new.
+        // Every message and recipient got its campaign and provider when it was new, so this is two array lookups and no hashing.
         let dimensions = dimensions.renumbered(&self.campaign_of, &self.provider_of);
         // A clock that runs behind may report an outcome before its sending; such an outcome is not late.
         if happened.0.saturating_sub(sent.0) < LATE_AFTER_MINUTES {

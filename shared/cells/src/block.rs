@@ -31,12 +31,12 @@ pub use rows::{Projection, RowRef, RowSource};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Resolution {
-    /// One minute.
+    /// The finest width: what deltas and the blocks of hours have.
     #[default]
     Minute = 0,
-    /// 60 minutes.
+    /// 60 minutes, from the full hour in UTC: what the blocks of days have.
     Hour = 1,
-    /// A UTC day.
+    /// A day in UTC: what the blocks of months have.
     Day = 2,
 }
 
@@ -72,10 +72,12 @@ pub struct IntakeCounts {
 impl IntakeCounts {
     /// Adds all of `other`. Counts saturate.
     pub fn merge(&mut self, other: &Self) {
-        self.events = self.events.saturating_add(other.events);
-        self.duplicates = self.duplicates.saturating_add(other.duplicates);
-        self.late = self.late.saturating_add(other.late);
-        self.conflicts = self.conflicts.saturating_add(other.conflicts);
+        // By destructuring, so that a count that is added later cannot be forgotten.
+        let Self { events, duplicates, late, conflicts } = *other;
+        self.events = self.events.saturating_add(events);
+        self.duplicates = self.duplicates.saturating_add(duplicates);
+        self.late = self.late.saturating_add(late);
+        self.conflicts = self.conflicts.saturating_add(conflicts);
     }
 }
 
@@ -133,6 +135,7 @@ impl Block {
     /// Adds all of `other`; associative and commutative. The result has the coarser of the two resolutions.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
+        // The finer block gives up its finer times, because the coarser one never had them.
         let resolution = self.resolution.max(other.resolution);
         let mut all = self.roll_up(resolution);
         all.append(other.roll_up(resolution));
@@ -147,6 +150,7 @@ impl Block {
         if blocks.is_empty() {
             return Some(all);
         }
+        // Append everything, then sort once. Merging pairwise would sort the first blocks again for each further one.
         for block in blocks {
             all.append(block.roll_up(resolution));
         }
@@ -162,6 +166,7 @@ impl Block {
         // Without cells, no period is newer than that of a cohort's sending.
         let newest = self.cells.rows.iter().map(|row| period(row.bucket)).max().unwrap_or(0);
         let mut parts: BTreeMap<u32, Self> = BTreeMap::new();
+        // Every part starts with all strings, so that rows keep their numbers; `canonicalise` drops what a part does not use.
         let start = || Self { values: self.values.clone(), ..Self::empty(self.resolution) };
         for (hour, counts) in &self.intake {
             parts.entry(period(hour.first_minute())).or_insert_with(start).add_intake(*hour, counts);
@@ -205,6 +210,8 @@ impl Block {
     /// Brings strings, keys and rows into the form that all blocks with these contents share.
     #[must_use]
     pub(crate) fn canonicalise(mut self) -> Self {
+        // Rows, then keys, then strings go, because each is only unused once nothing refers to it. Numbers are given in the opposite
+        // order: keys are sorted by the numbers of their strings, rows by the numbers of their keys.
         self.cells.drop_unused();
         self.cohorts.drop_unused();
         self.late_cohorts.drop_unused();
@@ -226,6 +233,7 @@ fn sort_values(values: Vec<CompactString>, used: &[bool]) -> (Vec<CompactString>
     let mut new_numbers = vec![0; values.len()];
     let used = values.into_iter().zip(used).zip(0_usize..).filter(|((_, used), _)| **used);
     let mut numbered: Vec<(CompactString, usize)> = used.map(|((value, _), old)| (value, old)).collect();
+    // The old numbers go along, because keys still refer to the strings by them.
     numbered.sort();
     let mut sorted: Vec<CompactString> = Vec::with_capacity(numbered.len());
     for (value, old) in numbered {
@@ -238,7 +246,7 @@ fn sort_values(values: Vec<CompactString>, used: &[bool]) -> (Vec<CompactString>
     (sorted, new_numbers)
 }
 
-/// The string of a number in a key. Whoever builds or reads keys has checked that there is one.
+/// The string of a number in a key. That it exists was checked when the key was built or read.
 pub(crate) fn value_of(values: &[CompactString], number: u32) -> &str {
     let value = values.get(number as usize).map(CompactString::as_str);
     invariant::or_broken(value, "", "a key has a value that its block does not hold")

@@ -38,7 +38,9 @@ impl Block {
         if self.cells.keys.len().max(cohorts) <= max_keys {
             return self;
         }
+        // Even if no dimension needs it in the end: `canonicalise` drops strings that no key uses.
         let other = self.overflow_value();
+        // Each call returns at once when the limit is met, so later dimensions keep their values.
         for dimension in COLLAPSE_ORDER {
             collapse_column(&mut self.cells, dimension as usize, &self.values, other, max_keys);
         }

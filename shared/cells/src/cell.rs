@@ -12,6 +12,9 @@ pub use latency::Latency;
 pub use uniques::{Estimate, Uniques};
 
 /// The counters and sketches of one dimension key in one time bucket.
+///
+/// It knows neither its key nor its bucket: that two cells belong together is known to the caller who merges them. The default is empty,
+/// and merging it changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     /// How often each thing happened.
@@ -27,15 +30,18 @@ pub struct Cell {
 impl Cell {
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.counters.merge(&other.counters);
-        self.latency.merge(&other.latency);
-        self.opens.merge(&other.opens);
-        self.clicks.merge(&other.clicks);
+        // By destructuring, here and below, so that a part that is added later cannot be forgotten.
+        let Self { counters, latency, opens, clicks } = other;
+        self.counters.merge(counters);
+        self.latency.merge(latency);
+        self.opens.merge(opens);
+        self.clicks.merge(clicks);
     }
 
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.counters.is_empty() && self.latency.is_empty() && self.opens.is_empty() && self.clicks.is_empty()
+        let Self { counters, latency, opens, clicks } = self;
+        counters.is_empty() && latency.is_empty() && opens.is_empty() && clicks.is_empty()
     }
 }
 

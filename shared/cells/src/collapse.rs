@@ -21,6 +21,7 @@ pub(crate) fn collapse_column<const N: usize>(
     other: u32,
     max_keys: usize,
 ) {
+    // Keys are distinct only until an earlier column collapsed, so their number is not the length of the list.
     let distinct: RapidHashSet<&[u32; N]> = table.keys.iter().collect();
     if distinct.len() <= max_keys {
         return;
@@ -46,6 +47,8 @@ pub(crate) fn collapse_column<const N: usize>(
             too_many = middle;
         }
     }
+    // Rows keep their keys; the caller's `canonicalise` adds up those whose keys have become equal. So nothing is dropped, and totals
+    // stay exact.
     for key in &mut table.keys {
         *key = collapsed(key, kept);
     }
@@ -65,8 +68,10 @@ fn ranked_by_size<const N: usize>(
     let mut ranked: Vec<(Reverse<u64>, &str, u32)> = sizes
         .into_iter()
         .map(|(value, size)| (Reverse(size), value_of(values, value), value))
+        // What collapsed before stays collapsed, however large it has grown.
         .filter(|(_, name, _)| *name != Dimension::OTHER)
         .collect();
+    // The map has no order of its own; size and name give one that is the same on every machine.
     ranked.sort_unstable();
     ranked.into_iter().map(|(_, _, value)| value).collect()
 }

@@ -21,7 +21,7 @@ pub use set::CounterSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Counter {
-    /// Accepted by SES.
+    /// Recipients of messages that SES accepted.
     Sends = 0,
     /// Accepted by the receiving server.
     Deliveries = 1,
@@ -37,7 +37,7 @@ pub enum Counter {
     SuppressedOutsideReputation = 6,
     /// Automatic replies, which SES publishes as transient bounces without delivery-status fields.
     AutoReplies = 7,
-    /// Complaints.
+    /// Complaints by recipients, as far as their providers report them to SES.
     Complaints = 8,
     /// Complaint events that are not complaints: `not-spam` reports, and those suppressed because of an earlier complaint.
     ComplaintsNotCounted = 9,
@@ -106,6 +106,7 @@ pub struct CounterId(u8);
 /// The first counter by bounce class, and how many classes there is room for.
 const FIRST_BOUNCE_CLASS: u8 = 128;
 const FIRST_DELAY_CLASS: u8 = FIRST_BOUNCE_CLASS + CLASS_ROOM;
+/// Twice the classes that exist: bounces and delays together take 64 of the 128 numbers that are left.
 const CLASS_ROOM: u8 = 32;
 
 const _: () =
@@ -130,7 +131,7 @@ impl CounterId {
         Self(number)
     }
 
-    /// The stored number.
+    /// The number by which the counter is stored.
     pub const fn number(self) -> u8 {
         self.0
     }

@@ -14,6 +14,7 @@ impl Block {
             return self;
         }
         self.resolution = resolution;
+        // Rows that now share a bucket are added up by `canonicalise` at the end.
         widen(&mut self.cells, resolution);
         // Late cohorts are kept by the hour, so in buckets of an hour or more they are like all others. They have the same values.
         self.cohorts.append(std::mem::take(&mut self.late_cohorts), 0);

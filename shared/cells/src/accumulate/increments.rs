@@ -11,6 +11,7 @@ use crate::counter::{Counter, CounterId, Counters};
 /// Counts one event for one recipient. `simulator` says that the recipient is SES's mailbox simulator.
 pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool, recipient: RecipientHash) {
     let Cell { counters, latency, opens, clicks } = cell;
+    // Before the event type: test mail must not reach any count or sketch that a rate is made of.
     if simulator {
         counters.add(Counter::Simulator, 1);
         return;
@@ -19,6 +20,7 @@ pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool
         EventType::Send => counters.add(Counter::Sends, 1),
         EventType::Delivery { processing_ms } => {
             counters.add(Counter::Deliveries, 1);
+            // The time is counted apart from the delivery, because not every delivery states it: the mean divides by those that do.
             if let Some(millis) = processing_ms {
                 // The sum uses the same bound as the quantiles, so that an absurd time cannot spoil the mean.
                 let millis = (*millis).min(Latency::MAX_MILLIS);
@@ -47,6 +49,7 @@ pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool
         EventType::Subscription { unsubscribed: true } => counters.add(Counter::Unsubscribes, 1),
         EventType::Subscription { unsubscribed: false } => counters.add(Counter::SubscriptionsOther, 1),
         EventType::QueueDepth { depth } => {
+            // A gauge cannot be summed over time. Kept as sum and number of readings, it can be merged and gives the mean.
             counters.add(Counter::QueueReadings, 1);
             counters.add(Counter::QueueDepth, *depth);
         }

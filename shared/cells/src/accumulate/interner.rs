@@ -13,6 +13,8 @@ use rapidhash::fast::RandomState;
 use crate::block::index;
 
 /// Numbers byte strings from 0 in the order of their first appearance.
+///
+/// Interning hashes a string once and compares it with the strings of equal hash. Nothing is ever removed, so a number stays valid.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
     numbers: HashTable<u32>,
@@ -27,6 +29,7 @@ const MAX_PART_BYTES: usize = 255;
 /// Appends a part to a byte string that will be interned. A longer part is cut at a character boundary.
 pub(super) fn push_part(joined: &mut Vec<u8>, part: &str) {
     // A boundary of the string, at most its length.
+    // Cut rather than refused: a value that is too long must not cost the event its count.
     let part = &part[..part.floor_char_boundary(MAX_PART_BYTES)];
     #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
     joined.push(part.len() as u8);
@@ -78,6 +81,7 @@ impl Interner {
 
 fn string<'a>(bytes: &'a [u8], ends: &[usize], number: u32) -> &'a [u8] {
     let number = number as usize;
+    // The first string has none before it at whose end it could begin.
     let start = if number == 0 { Some(0) } else { ends.get(number - 1).copied() };
     let found = start.zip(ends.get(number)).and_then(|(start, &end)| bytes.get(start..end));
     invariant::or_broken(found, &[], "an interner does not know a number")

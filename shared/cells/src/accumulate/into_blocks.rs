@@ -46,6 +46,7 @@ impl Accumulator {
             let position = all.position(row.tenant);
             message_keys.push((position, all.builders[position].key(row.values)));
         }
+        // Keys repeat here, one for each cell; `canonicalise` makes them one.
         for (cell_key, cell) in cells.into_cells() {
             // One entry was pushed for each message, in the order of their numbers.
             let (position, mut key) = message_keys[cell_key.dimensions.message as usize];
@@ -59,7 +60,8 @@ impl Accumulator {
             }
             builder.block.cells.push(key, cell_key.bucket, cell);
         }
-        // An accumulator that does not count cohorts has none.
+        // An accumulator that does not count cohorts has none. An empty set instead of a branch: the builders borrow its strings until they
+        // finish.
         let Cohorts { campaigns, providers, by_minute, by_hour, .. } = cohorts.unwrap_or_default();
         all.add_cohorts(&campaigns, &providers, by_minute, |block| &mut block.cohorts);
         all.add_cohorts(&campaigns, &providers, by_hour, |block| &mut block.late_cohorts);
@@ -71,6 +73,7 @@ impl<'a> BlockBuilders<'a> {
     /// The position of a tenant's builder, which is created if there is none. A name that is not a tenant ID belongs to the
     /// unassigned tenant.
     fn position(&mut self, tenant: &'a str) -> usize {
+        // The unassigned tenant's own name is reserved and so refused here too, as is the empty name of a grouping without tenants.
         let (name, tenant) = match TenantId::new(tenant) {
             Ok(id) => (tenant, id),
             Err(_) => (TenantId::UNASSIGNED, TenantId::unassigned()),
@@ -100,6 +103,7 @@ impl<'a> BlockBuilders<'a> {
     }
 
     fn finish(self) -> Vec<(TenantId, Block)> {
+        // Canonical first: until then each cell has a key of its own, and collapsing compares the number of keys with the limit.
         let mut blocks: Vec<(TenantId, Block)> = self
             .builders
             .into_iter()

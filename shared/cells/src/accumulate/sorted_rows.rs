@@ -16,13 +16,13 @@ use crate::cell::Cell;
 /// What rows may be ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortKey {
-    /// The tenant's name.
+    /// By the name of the tenant, byte by byte.
     Tenant,
-    /// The event type's name.
+    /// By the name of the event type, as SES spells it.
     EventType,
-    /// The time bucket.
+    /// By time, the earliest bucket first.
     Bucket,
-    /// The dimension's value.
+    /// By the value of a dimension, byte by byte.
     Dimension(Dimension),
 }
 
@@ -59,6 +59,7 @@ impl Accumulator {
         let ranks: Vec<Ranks> = keys.iter().map(|&key| self.ranks(key)).collect();
         let mut numbered: Vec<(CellKey, u32)> =
             self.cells.iter().enumerate().map(|(number, (key, _))| (*key, index(number))).collect();
+        // Keys are copied beside the numbers, so that the sort does not jump between cells that are far apart in memory.
         numbered.sort_unstable_by(|(one, _), (other, _)| {
             let unequal = |ranks: &Ranks| Some(ranks.compare(one, other)).filter(|order| order.is_ne());
             ranks.iter().find_map(unequal).unwrap_or(Ordering::Equal)
@@ -96,6 +97,7 @@ impl Accumulator {
 
 /// The rank of each value among all. Equal values have equal ranks.
 fn ranked(values: Vec<&str>) -> Vec<u32> {
+    // The strings are sorted once here, so that the sort of rows, of which there are many more, compares integers.
     let mut sorted = values.clone();
     sorted.sort_unstable();
     sorted.dedup();

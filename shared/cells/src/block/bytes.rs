@@ -21,7 +21,7 @@ pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
-/// Reverses [`zigzag`].
+/// The difference that [`zigzag`] mapped to this integer.
 pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
@@ -62,10 +62,11 @@ impl<'a> ByteReader<'a> {
 
     fn long_varint(&mut self) -> Result<u64, BlockError> {
         let mut value = 0_u64;
+        // Ten bytes at most: an integer that does not end is an error, not a walk to the end of the section.
         for shift in (0..u64::BITS).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
-            // The tenth byte has room for one bit only.
+            // The tenth byte has room for one bit only. Bits that do not fit come back as zeros.
             if bits << shift >> shift != bits {
                 break;
             }

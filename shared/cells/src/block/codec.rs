@@ -58,6 +58,7 @@ impl Block {
         if sketches.row_count() == 0 {
             return (counts, Vec::new());
         }
+        // Both are encoded before the choice, because only the compressed size says whether a second read pays.
         let sketches = sketches.encode();
         let bytes: usize = counts.iter().chain(&sketches).map(Vec::len).sum();
         if bytes <= Self::SKETCHES_APART_FROM_BYTES {
@@ -114,6 +115,7 @@ impl Block {
 
 fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     let mut frame = FrameWriter::new();
+    // In the order of their section numbers; see `section_ids`.
     encode_table(&mut frame, TableId::Cells, &block.cells, block.resolution);
     encode_table(&mut frame, TableId::Cohorts, &block.cohorts, block.resolution);
     encode_table(&mut frame, TableId::LateCohorts, &block.late_cohorts, Resolution::Hour);
@@ -143,6 +145,7 @@ fn encode_table<const N: usize>(
     table: &BlockTable<N>,
     width: Resolution,
 ) {
+    // A small delta writes no section for a table that it does not use.
     if table.rows.is_empty() {
         return;
     }
@@ -170,6 +173,8 @@ fn strings(values: &[CompactString]) -> Vec<u8> {
 fn keys<const N: usize>(keys: &[[u32; N]]) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, keys.len() as u64);
+    // Column by column, because keys are sorted: the first columns hardly change from key to key, and their differences are runs of
+    // zeros that compress to almost nothing.
     for column in 0..N {
         let mut before = 0;
         for key in keys {
@@ -192,6 +197,7 @@ fn positions(rows: &[TableRow], key_count: usize, width: Resolution) -> Vec<u8> 
     for run in rows.chunk_by(|a, b| a.key == b.key) {
         put_varint(&mut out, run.len() as u64);
         let mut next = first;
+        // Steps less 1, because no two rows of a key share a bucket: a key that is busy every minute is a run of zeros.
         for row in run {
             put_varint(&mut out, bucket(row) - next);
             next = bucket(row) + 1;
@@ -231,6 +237,7 @@ fn counters(rows: &[TableRow]) -> Vec<(CounterId, Vec<u8>)> {
             column.entries += 1;
         }
     }
+    // Columns were made in the order in which rows first had them; the frame wants ascending section numbers.
     columns.sort_unstable_by_key(|column| column.counter);
     columns.into_iter().map(|column| (column.counter, column.shorter_form(rows))).collect()
 }
@@ -281,6 +288,7 @@ fn uniques<'a>(rows: impl Iterator<Item = &'a Uniques>) -> Vec<u8> {
         }
         put_varint(&mut out, number - next_row);
         next_row = number + 1;
+        // A number of hashes that no exact set can have announces registers, so no flag is needed.
         if let Some(registers) = uniques.registers() {
             put_varint(&mut out, Uniques::EXACT_LIMIT as u64 + 1);
             out.extend_from_slice(registers.as_bytes());

@@ -64,6 +64,7 @@ impl<'a> TableSections<'a> {
             match CountColumn::open(section)? {
                 CountColumn::Dense(mut reader) => {
                     for slot in slots {
+                        // Read even for a row without a slot: lengths vary, so a count cannot be jumped over.
                         let count = reader.varint()?;
                         if let Some(slot) = slot.filter(|_| count > 0) {
                             visitor.add(slot, *counter, count);
@@ -202,6 +203,7 @@ impl<'a> SparseColumn<'a> {
 }
 
 fn read_latency(column: &mut SparseColumn<'_>, row: u64, latency: &mut Latency) -> Result<(), BlockError> {
+    // The histogram of the row before is filled again, so that rows do not each allocate one.
     latency.clear();
     if column.next != row {
         return Ok(());
@@ -222,6 +224,7 @@ fn read_uniques(column: &mut SparseColumn<'_>, row: u64, uniques: &mut Uniques) 
         return Ok(());
     }
     let count = column.reader.varint()?;
+    // The form follows from the number alone, as when it was written; so equal sets have equal bytes.
     *uniques = if count > Uniques::EXACT_LIMIT as u64 {
         let registers = Registers::from_bytes(column.reader.array()?);
         Uniques::from_registers(registers.ok_or(malformed("a register is out of range"))?)
@@ -236,6 +239,7 @@ fn read_hashes(bytes: &[u8]) -> Result<Uniques, BlockError> {
     let (chunks, _) = bytes.as_chunks::<HASH_BYTES>();
     let hash = |[a, b, c, d, e, f]: &[u8; HASH_BYTES]| u64::from_le_bytes([*a, *b, *c, *d, *e, *f, 0, 0]);
     let hashes: Vec<u64> = chunks.iter().map(hash).collect();
+    // A set searches its hashes by halving, so it must never be built of a list that is out of order.
     if hashes.is_sorted_by(|a, b| a < b) {
         Ok(Uniques::from_hashes(&hashes))
     } else {

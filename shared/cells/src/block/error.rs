@@ -10,7 +10,7 @@ pub enum BlockError {
     #[error("block format {found} is {} than this program's {known}: {}", if found > known { "newer" } else { "older" },
         if found > known { "upgrade mailgauge" } else { "it was never released, remove the data and ingest it again" })]
     UnknownVersion {
-        /// The block's format.
+        /// The format that the block says it is in.
         found: u8,
         /// The newest format this program can read.
         known: u8,
@@ -23,7 +23,7 @@ pub enum BlockError {
     /// The checksum matches, but no version of this program writes such contents.
     #[error("the block is malformed ({what}): it was not written by mailgauge")]
     Malformed {
-        /// What is wrong.
+        /// The first thing found wrong, as part of a sentence.
         what: &'static str,
     },
     /// A section cannot be decompressed.
@@ -31,7 +31,7 @@ pub enum BlockError {
     Compression(#[source] std::io::Error),
 }
 
-/// A [`BlockError::Malformed`].
+/// For bytes that have the right checksum and cannot have been written by this program.
 pub(crate) const fn malformed(what: &'static str) -> BlockError {
     BlockError::Malformed { what }
 }

@@ -56,6 +56,7 @@ impl FrameWriter {
         if raw.is_empty() {
             return;
         }
+        // The raw size is counted even of what compresses well: it bounds what a reader must hold.
         self.sections += 1;
         self.raw_bytes += raw.len();
         debug_assert!(id.number() >= self.next_id, "sections must be added in order");
@@ -109,7 +110,7 @@ pub(crate) fn checksum(body: &[u8]) -> u64 {
     rapidhash::v3::rapidhash_v3(body)
 }
 
-/// An opened frame.
+/// A frame whose checksum matches and whose sections lie within it and within the limits.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) resolution: Resolution,
@@ -153,6 +154,7 @@ impl<'a> Frame<'a> {
             end = start.saturating_add(stored as usize);
             sections.push(Section { id, stored: start..end, raw_bytes: raw as usize });
         }
+        // Before any section is decompressed. Only a block that was crafted says more: the writer divides larger ones.
         if raw_total > MAX_RAW_BYTES as u64 {
             return Err(malformed("the sections are too large"));
         }
@@ -198,6 +200,7 @@ fn verified_body(bytes: &[u8]) -> Result<&[u8], BlockError> {
     if reader.array::<4>().ok() != Some(&MAGIC) {
         return Err(BlockError::NotABlock);
     }
+    // Before the checksum, which another version may compute in another way: such a block is not damaged.
     match reader.byte() {
         Ok(VERSION) => {}
         Ok(found) => return Err(BlockError::UnknownVersion { found, known: VERSION }),
@@ -220,6 +223,7 @@ impl Decompressor {
             Some(context) => context,
             none => none.insert(zstd::bulk::Decompressor::new().map_err(BlockError::Compression)?),
         };
+        // `raw_bytes` is also the capacity, so a section that would expand further fails instead of growing.
         let raw = context.decompress(stored, raw_bytes).map_err(BlockError::Compression)?;
         if raw.len() == raw_bytes {
             Ok(raw)

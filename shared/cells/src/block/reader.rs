@@ -18,7 +18,7 @@ use super::rows::{CountVisitor, Projection, RowRef, RowSource};
 use super::section_ids::{ColumnId, SectionId, TableId};
 use super::table::{BlockTable, TableRow};
 use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
-use crate::cell::{Cell, Uniques};
+use crate::cell::{Cell, Latency};
 use crate::counter::CounterSet;
 use crate::per_dimension::of_dimension;
 
@@ -117,7 +117,10 @@ impl<'a> BlockReader<'a> {
             let cell = Cell {
                 counters: row.counters.clone(),
                 // The reader reuses the memory of an earlier row's histogram. The copy of an empty one must not take memory.
-                latency: row.latency.filter(|latency| !latency.is_empty()).cloned().unwrap_or_default(),
+                latency: match row.latency {
+                    Some(latency) if latency.is_empty() => Latency::default(),
+                    latency => requested(latency),
+                },
                 opens: requested(row.opens),
                 clicks: requested(row.clicks),
             };
@@ -142,6 +145,7 @@ impl<'a> BlockReader<'a> {
         let mut room = MAX_PART_ROWS as u64;
         for key in 0..index(table.key_count) {
             let count = reader.varint()?;
+            // Before the rows are walked: the caller keeps something for each of them.
             room = room.checked_sub(count).ok_or(malformed("there are too many rows"))?;
             let mut next = first;
             for _ in 0..count {
@@ -171,6 +175,7 @@ impl<'a> BlockReader<'a> {
             slots.push(visitor.slot(first_key + key, bucket));
             Ok(())
         })?;
+        // The positions alone may show that a query wants nothing of this block; then no column is decompressed.
         if slots.iter().any(Option::is_some) {
             let projection = Projection::of_counters(counters);
             let sections = TableSections::decompress(&self.frame, table.id, &projection, &mut decompressor)?;
@@ -200,8 +205,8 @@ impl<'a> BlockReader<'a> {
 }
 
 /// A copy of a sketch that the projection includes.
-fn requested(sketch: Option<&Uniques>) -> Uniques {
-    invariant::or_broken(sketch.cloned(), Uniques::default(), "a row lacks a sketch of its projection")
+fn requested<T: Clone + Default>(sketch: Option<&T>) -> T {
+    invariant::or_broken(sketch.cloned(), T::default(), "a row lacks a sketch of its projection")
 }
 
 fn strings(section: &[u8]) -> Result<Vec<CompactString>, BlockError> {
@@ -211,6 +216,7 @@ fn strings(section: &[u8]) -> Result<Vec<CompactString>, BlockError> {
         let length = reader.varint()?;
         let value =
             CompactString::from_utf8(reader.take(length)?).map_err(|_| malformed("a string is not UTF-8"))?;
+        // Distinct, so that equal numbers mean equal strings: queries group by numbers.
         if values.last().is_some_and(|last| *last >= value) {
             return Err(malformed("the strings are out of order"));
         }
@@ -265,6 +271,7 @@ impl RowSource for BlockReader<'_> {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
+        // Rows outside of the range are decoded all the same: they are sorted by key first, so those of a range lie scattered.
         self.scan(self.cell_table(), projection, &mut |row| {
             if (from..to).contains(&row.bucket) {
                 each(row);

@@ -14,18 +14,18 @@ use crate::per_dimension::of_dimension;
 /// The parts of each row that a query needs. A row may hold more than was asked for, never less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Projection {
-    /// The counters.
+    /// The counters that are read; all others count as 0.
     pub counters: CounterSet,
-    /// Delivery times.
+    /// Whether the sketch of delivery times is read.
     pub latency: bool,
-    /// The sketch of unique opens.
+    /// Whether the sketch of unique opens is read.
     pub opens: bool,
-    /// The sketch of unique clicks.
+    /// Whether the sketch of unique clicks is read.
     pub clicks: bool,
 }
 
 impl Projection {
-    /// Everything.
+    /// All counters and sketches, as decoding a whole block needs them.
     pub const ALL: Self = Self { counters: CounterSet::ALL, latency: true, opens: true, clicks: true };
 
     /// These counters and no sketch.
@@ -55,19 +55,20 @@ pub struct RowRef<'a> {
     pub width: Resolution,
     /// The number of its key, for [`RowSource::key_value`] or [`RowSource::cohort_key`].
     pub key: u32,
-    /// The counts.
+    /// The counts of the projection; others may be there too or be missing.
     pub counters: &'a Counters,
-    /// Delivery times.
+    /// How long deliveries took.
     pub latency: Option<&'a Latency>,
-    /// Who opened.
+    /// The people who opened, by hash.
     pub opens: Option<&'a Uniques>,
-    /// Who clicked.
+    /// The people who clicked, by hash.
     pub clicks: Option<&'a Uniques>,
 }
 
 impl RowRef<'_> {
     fn count(&self, counters: &CounterSet, visitor: &mut impl CountVisitor) {
         let Some(slot) = visitor.slot(self.key, self.bucket) else { return };
+        // A row may hold more counters than the projection asks for.
         for (counter, count) in self.counters.iter() {
             if counters.contains(counter) {
                 visitor.add(slot, counter, count);
@@ -113,6 +114,7 @@ pub trait RowSource {
 
     /// Passes these counters of all cells to `visitor`.
     fn count_cells(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
+        // Over all time: the visitor gives no slot to a row outside of its range.
         let projection = Projection::of_counters(counters);
         let mut each = |row: RowRef<'_>| row.count(&counters, visitor);
         self.scan_cells(&projection, Minute(0), Minute(u32::MAX), &mut each)
@@ -165,6 +167,7 @@ impl RowSource for Block {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
+        // The projection saves nothing here: in memory, a row has all of its parts.
         for row in &self.cells.rows {
             if (from..to).contains(&row.bucket) {
                 each(row.as_row_ref(self.resolution, 0));
@@ -194,6 +197,7 @@ impl RowSource for Block {
         for row in self.cohorts.rows.iter().filter(|row| (from..to).contains(&row.bucket)) {
             each(row.as_row_ref(self.resolution, 0));
         }
+        // One list of keys for both tables, as `cohort_key` numbers them.
         let first_late = index(self.cohorts.keys.len());
         for row in self.late_cohorts.rows.iter().filter(|row| (from..to).contains(&row.bucket)) {
             each(row.as_row_ref(Resolution::Hour, first_late));

@@ -38,7 +38,7 @@ const _: () =
 impl SectionId {
     /// The strings that keys are made of.
     pub(crate) const STRINGS: Self = Self(3 * TABLE_ROOM);
-    /// The intake counts.
+    /// The intake counts by hour.
     pub(crate) const INTAKE: Self = Self(3 * TABLE_ROOM + 1);
     /// One more than the largest number of a section.
     pub(crate) const LIMIT: u16 = Self::INTAKE.0 + 1;
@@ -61,13 +61,14 @@ impl SectionId {
         u16::try_from(number).ok().filter(|number| *number < Self::LIMIT).map(Self)
     }
 
-    /// The stored number.
+    /// The number by which the directory of a frame names the section.
     pub(crate) const fn number(self) -> u16 {
         self.0
     }
 
     /// The counter whose column this is, if it is a counter's column of that table.
     pub(crate) fn counter_of(self, table: TableId) -> Option<CounterId> {
+        // An offset beyond a byte belongs to a later table.
         let offset = self.0.checked_sub(table as u16 * TABLE_ROOM + FIRST_COUNTER)?;
         u8::try_from(offset).ok().map(CounterId::from_number)
     }

@@ -52,6 +52,7 @@ impl<const N: usize> BlockTable<N> {
 
     /// A copy of a range of the rows with all keys, of which some may then be unused.
     pub(crate) fn row_range(&self, rows: Range<usize>) -> Self {
+        // All keys, so that rows keep their numbers; canonicalising drops the unused ones.
         let rows = self.rows.iter().skip(rows.start).take(rows.len());
         Self { keys: self.keys.clone(), rows: rows.cloned().collect() }
     }
@@ -85,6 +86,7 @@ impl<const N: usize> BlockTable<N> {
                 None => invariant::broken("a row has a key that its table does not hold"),
             }
         }
+        // A key's new number is the number of used keys before it.
         let mut kept = 0;
         let new_keys: Vec<u32> = used
             .iter()
@@ -114,6 +116,7 @@ impl<const N: usize> BlockTable<N> {
         for value in self.keys.iter_mut().flatten() {
             *value = renumbered(new_values, *value);
         }
+        // Blocks that were split or decoded are mostly in order already; checking is cheaper than sorting.
         if !self.keys.is_sorted_by(|a, b| a < b) {
             self.sort_keys();
         }

@@ -8,7 +8,8 @@
 #[derive(Clone, Debug, Default)]
 pub struct Latency(LatencyBuckets);
 
-/// The buckets that are not empty, sorted. A bucket is packed into 64 bits: its number in the high 16, its count in the low 48.
+/// The buckets that are not empty, sorted. A bucket is packed into 64 bits: its number in the high 16, its count in the low 48. So a
+/// bucket takes half the memory that two fields would, and a sort of the packed numbers is a sort by bucket.
 #[derive(Clone, Debug, Default)]
 enum LatencyBuckets {
     #[default]
@@ -38,6 +39,7 @@ impl Latency {
 
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
+        // The usual case when a group's first row is added: one copy instead of an insertion per bucket.
         if self.is_empty() {
             self.0.clone_from(&other.0);
             return;
@@ -53,6 +55,7 @@ impl Latency {
     /// The error is at most [`Latency::RELATIVE_ERROR`]. A `q` below 0 or above 1 means 0 or 1, and NaN means 0.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let total = self.count();
+        // At least 1: the 0th smallest value does not exist, so `q` = 0 means the smallest.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -101,6 +104,7 @@ impl Latency {
             LatencyBuckets::None => self.0 = LatencyBuckets::One(pack(bucket, count)),
             LatencyBuckets::One(held) if number_of(*held) == bucket => *held = increased(*held, count),
             LatencyBuckets::One(held) => {
+                // Packed numbers order like their buckets, which differ here.
                 let (held, new) = (*held, pack(bucket, count));
                 self.0 = LatencyBuckets::Many(Box::new(vec![held.min(new), held.max(new)]));
             }
@@ -146,6 +150,7 @@ const fn increased(packed: u64, count: u64) -> u64 {
 }
 
 const fn pack(bucket: u16, count: u64) -> u64 {
+    // Saturates at 2.8e14, so that a count never runs into the bucket's number. `min` is not const.
     let count = if count < COUNT_MASK { count } else { COUNT_MASK };
     ((bucket as u64) << COUNT_BITS) | count
 }
@@ -167,6 +172,7 @@ const fn bucket_of(millis: u64) -> u16 {
 
 /// The value in the middle of a bucket.
 const fn middle_of(bucket: u16) -> u64 {
+    // The first two runs of 64 numbers both have buckets of width 1, hence the difference of 1.
     let power = (bucket >> SUB_BUCKET_BITS).saturating_sub(1);
     let lowest = (bucket - (power << SUB_BUCKET_BITS)) as u64;
     (lowest << power) + ((1 << power) >> 1)

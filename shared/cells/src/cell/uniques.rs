@@ -49,8 +49,9 @@ impl Uniques {
     /// up to about 2^48.
     pub(crate) const HASH_BITS: u32 = 48;
 
-    /// Adds one recipient.
+    /// Adds one recipient. Adding it again changes nothing.
     pub fn insert(&mut self, recipient: RecipientHash) {
+        // The high bits: all bits of the hash are equally good, and six bytes each are what is stored.
         self.insert_bits(recipient.0 >> (u64::BITS - Self::HASH_BITS));
     }
 
@@ -65,6 +66,7 @@ impl Uniques {
                 self.0 = set.clone();
                 self.insert_bits(hash);
             }
+            // One merge of two sorted lists; inserting one by one would move the list for each hash.
             (Set::Few(held), Set::Few(more)) => {
                 **held = union(held, more);
                 self.use_registers_above_the_limit();
@@ -134,6 +136,7 @@ impl Uniques {
                 self.0 = Set::Few(Box::new(pair));
             }
             Set::Few(held) => {
+                // A hash that is found is a repeat, as of a person who opens a message twice.
                 if let Err(position) = held.binary_search(&hash) {
                     held.insert(position, hash);
                     self.use_registers_above_the_limit();
@@ -144,6 +147,7 @@ impl Uniques {
     }
 
     fn use_registers_above_the_limit(&mut self) {
+        // Never back: registers do not remember hashes, and no recipient is ever removed.
         if let Set::Few(held) = &self.0
             && held.len() > Self::EXACT_LIMIT
         {

@@ -42,7 +42,7 @@ impl Default for Storage {
 }
 
 impl Counters {
-    /// No counts.
+    /// Counters that are all 0. Takes no memory beside the value.
     pub const fn new() -> Self {
         Self(Storage::EMPTY)
     }
@@ -50,6 +50,7 @@ impl Counters {
     /// Adds `count` to one counter.
     #[inline]
     pub fn add(&mut self, counter: impl Into<CounterId>, count: u64) {
+        // A counter of 0 is not held, so that equal counts have one form and an empty cell is recognised as empty.
         if count == 0 {
             return;
         }
@@ -62,7 +63,7 @@ impl Counters {
         self.add_on_heap(counter, count);
     }
 
-    /// One count.
+    /// The count of one counter; 0 if it was never added to.
     #[inline]
     pub fn get(&self, counter: impl Into<CounterId>) -> u64 {
         let counter = counter.into();
@@ -103,7 +104,7 @@ impl Counters {
         }
     }
 
-    /// Removes all counts.
+    /// Sets all counts to 0.
     pub(crate) fn clear(&mut self) {
         self.0 = Storage::EMPTY;
     }
@@ -146,6 +147,7 @@ impl Counters {
     /// Adds to the counts on the heap, after moving inline counts there.
     #[cold]
     fn add_on_heap(&mut self, counter: CounterId, count: u64) {
+        // Never back: counts only grow, and a counter that is held stays.
         if let Storage::Inline { .. } = &self.0 {
             let mut heap = Box::<HeapCounters>::default();
             for (counter, count) in self.iter() {
@@ -161,6 +163,7 @@ impl Counters {
 
 impl HeapCounters {
     fn add(&mut self, counter: CounterId, count: u64) {
+        // Before the counter is marked: its rank is the number of present counters below it either way.
         let rank = self.present.rank(counter);
         if !self.present.contains(counter) {
             self.present.insert(counter);
@@ -230,6 +233,7 @@ fn add_inline(
     counter: CounterId,
     count: u64,
 ) -> bool {
+    // A count beyond 32 bits, such as a sum of milliseconds, has no place here.
     let Ok(count) = u32::try_from(count) else { return false };
     let rank = inline_rank(*numbers, counter);
     let used = usize::from(*len);

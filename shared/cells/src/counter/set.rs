@@ -9,7 +9,7 @@ const WORDS: usize = CounterId::COUNT / u64::BITS as usize;
 pub struct CounterSet([u64; WORDS]);
 
 impl CounterSet {
-    /// No counter.
+    /// The set without counters.
     pub const EMPTY: Self = Self([0; WORDS]);
     /// Every counter, including numbers that no counter of this version has.
     pub const ALL: Self = Self([u64::MAX; WORDS]);
@@ -25,7 +25,7 @@ impl CounterSet {
         set
     }
 
-    /// Adds a counter.
+    /// Adds a counter; nothing changes if it is in the set already.
     pub const fn insert(&mut self, counter: CounterId) {
         let (word, bit) = position(counter);
         self.0[word] |= bit;
@@ -45,6 +45,7 @@ impl CounterSet {
     /// How many counters of the set have a smaller number than this one.
     pub(super) fn rank(&self, counter: CounterId) -> usize {
         let (word, bit) = position(counter);
+        // `bit - 1` has all bits below the counter's.
         let (below, here) = (&self.0[..word], self.0[word] & (bit - 1));
         below.iter().map(|word| word.count_ones() as usize).sum::<usize>() + here.count_ones() as usize
     }

@@ -79,11 +79,13 @@ impl Serialize for RowJson<'_> {
         reply.serialize_entry("group", &Named(groups))?;
         let values = || row.measurements().map(|(metric, one)| (metric.name(), one.value(basis)));
         reply.serialize_entry("metrics", &Named(values))?;
+        // Left out where there are none, as in most rows.
         let reasons =
             || row.measurements().filter_map(|(metric, one)| Some((metric.name(), one.absence()?.name())));
         if reasons().next().is_some() {
             reply.serialize_entry("reasons", &Named(reasons))?;
         }
+        // A rate is shown with its two counts, from which a client can sum rates of several rows rightly.
         let counts = || row.measurements().filter_map(|(metric, one)| Some((metric.name(), one.counts()?)));
         if counts().next().is_some() {
             reply.serialize_entry("counts", &Named(counts))?;
@@ -119,6 +121,7 @@ struct MetaJson<'a>(&'a Answer);
 impl Serialize for MetaJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let answer = self.0;
+        // The range as it was resolved: with `now` or a date in the query, the caller does not know it.
         let (from, to) = answer.query.range();
         let freshness = answer.freshness;
         let estimates = || answer.estimates().map(|(metric, error)| (metric.name(), error));

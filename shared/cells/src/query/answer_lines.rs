@@ -78,6 +78,7 @@ impl AnswerLines {
         let rows = self.answer.rows().skip(self.next_row).take(CHUNK_ROWS);
         match self.format {
             LineFormat::Csv => {
+                // A writer per chunk, so that each chunk ends with a whole line and nothing stays in a buffer.
                 let mut csv = CsvWriter::new(Vec::new());
                 if !self.is_started {
                     self.answer.write_csv_header(&mut csv)?;
@@ -104,6 +105,7 @@ impl Iterator for AnswerLines {
             return None;
         }
         let chunk = self.chunk();
+        // Also after a failure, so that the iterator ends.
         self.is_started = true;
         self.next_row += CHUNK_ROWS;
         Some(chunk)
@@ -126,6 +128,7 @@ fn write_csv<'a, W: Write>(
         let previous = row.previous_measurements().into_iter().flatten();
         for (_, measurement) in row.measurements().chain(previous) {
             match measurement.value(basis) {
+                // Not 0, which would be a value: spreadsheets leave empty cells out of a mean.
                 MetricValue::Missing => csv.empty()?,
                 value => csv.number(&serde_json::to_string(&value)?)?,
             }

@@ -98,6 +98,7 @@ impl<'a> RowBuilder<'a> {
     /// Without groups, a page is a number of buckets.
     fn add_page_of_rows(&mut self) -> PageBounds {
         let query = self.query;
+        // All rows are made before the page is cut, because the order may be by a metric of each bucket.
         self.add_rows(&self.groups(), &Arc::default(), 0);
         self.rows.sort_by(|a, b| rank::rows(query, a, b));
         let page =
@@ -113,6 +114,7 @@ impl<'a> RowBuilder<'a> {
         let (collapsed, named): (Vec<_>, Vec<_>) =
             self.groups().into_iter().partition(GroupSums::is_collapsed);
         let named = rank::groups(query, named.into_iter().filter_map(|group| self.ranked(group)));
+        // A group has a row for each bucket, and a page must not exceed the rows of a reply; but one group always fits.
         let size = query.limit.min(Query::MAX_ROWS / query.bucket_count()).max(1);
         let page = PageBounds { skip: query.skip, size, total: named.len() };
         let shown = named.iter().enumerate().take(page.end()).skip(page.skip);
@@ -120,6 +122,7 @@ impl<'a> RowBuilder<'a> {
             let values = group.values.iter().cloned().collect();
             self.add_rows(std::slice::from_ref(group), &values, position);
         }
+        // Groups on earlier pages are not in the tail, so that the rows of all pages read so far and this row sum to the whole.
         let tail: Vec<_> = named.into_iter().skip(page.end()).chain(collapsed).collect();
         if !tail.is_empty() {
             let other = query.group_by.iter().map(|_| CompactString::const_new(Dimension::OTHER)).collect();
@@ -160,6 +163,7 @@ impl<'a> RowBuilder<'a> {
         is_silent: bool,
     ) {
         let query = self.query;
+        // Nothing counted is a count of 0 and a rate without a value, not a missing row.
         let aggregate = aggregate.unwrap_or_default();
         let metrics = measure(query, &aggregate, is_silent);
         let previous = self.earlier.map(|_| measure(query, &before.unwrap_or_default(), is_silent));
@@ -176,6 +180,7 @@ impl<'a> RowBuilder<'a> {
             let earlier = self.earlier.and_then(|earlier| earlier.find(values));
             groups.push(GroupSums { values, current: Some(number), earlier });
         }
+        // A campaign that only ran before has a row too: its previous value against nothing now.
         for (number, values) in (0..).zip(self.earlier.into_iter().flat_map(RunningSums::groups)) {
             if self.current.find(values).is_none() {
                 groups.push(GroupSums { values, current: None, earlier: Some(number) });

@@ -16,7 +16,7 @@ use super::rank::OTHER_RANK;
 use super::request::Query;
 use super::silent_providers::Absence;
 
-/// How new the data of an answer are.
+/// How far the data of an answer reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
     /// Every event up to this time is counted.
@@ -63,18 +63,19 @@ impl Answer {
         self.rows.iter().map(|data| AnswerRow { query: &self.query, data })
     }
 
-    /// The query answered.
+    /// The query that this answers, with its times resolved.
     pub const fn query(&self) -> &Query {
         &self.query
     }
 
-    /// How new the data are.
+    /// How far the data reach.
     pub const fn freshness(&self) -> &Freshness {
         &self.freshness
     }
 
     /// The metrics that are estimates, with the greatest relative error of all rows.
     pub fn estimates(&self) -> impl Iterator<Item = (Metric, f64)> + '_ {
+        // Exact metrics are not listed: what a reply does not name as an estimate is exact.
         self.query.metrics.with(&self.errors).filter(|(_, error)| *error > 0.0)
     }
 

@@ -84,31 +84,31 @@ impl QueryBuilder {
         self
     }
 
-    /// How wide the buckets are.
+    /// The width of the buckets; [`Granularity::Total`] if not given.
     pub const fn granularity(mut self, granularity: Granularity) -> Self {
         self.granularity = granularity;
         self
     }
 
-    /// What rows are grouped by.
+    /// The dimensions that rows are grouped by, in the order of the reply; none if not given.
     pub fn group_by(mut self, groups: impl IntoIterator<Item = impl Into<GroupColumn>>) -> Self {
         self.group_by = groups.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Which rows are counted.
+    /// The condition that rows must meet to be counted; every row meets it if none is given.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// By which time events count.
+    /// The time that decides in which bucket an event counts; [`Basis::Event`] if not given.
     pub const fn basis(mut self, basis: Basis) -> Self {
         self.basis = basis;
         self
     }
 
-    /// Where days, weeks and months begin.
+    /// Decides where days, weeks and months begin; UTC if not given.
     pub fn zone(mut self, zone: TimeZone) -> Self {
         self.zone = zone;
         self
@@ -120,7 +120,7 @@ impl QueryBuilder {
         self
     }
 
-    /// The most groups of a page, or rows if there are no groups.
+    /// The most groups of a page, or rows if there are no groups; [`Query::MAX_LIMIT`] if not given.
     pub const fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -132,13 +132,13 @@ impl QueryBuilder {
         self
     }
 
-    /// What the range is compared with.
+    /// The range that this one is compared with; none if not given.
     pub const fn compare(mut self, compare: Compare) -> Self {
         self.compare = Some(compare);
         self
     }
 
-    /// What stands for a bucket in which nothing was counted.
+    /// How a bucket in which nothing was counted appears in the answer; [`Fill::None`] if not given.
     pub const fn fill(mut self, fill: Fill) -> Self {
         self.fill = fill;
         self
@@ -149,6 +149,7 @@ impl QueryBuilder {
     /// # Errors
     /// [`QueryError`] naming the first parameter that is wrong.
     pub fn build(self, now: Timestamp) -> Result<Query, QueryError> {
+        // Parameters before the cursor: it is bound to a query, so it can only be checked against one that is sound.
         let metrics = self.checked_metrics()?;
         self.check_groups()?;
         self.filter.check(&|parameter, dimension| self.check_access(parameter, dimension))?;
@@ -159,6 +160,7 @@ impl QueryBuilder {
         let fingerprint = self.fingerprint();
         let cursor = self.cursor.as_deref().map(|text| Cursor::decode(text, fingerprint)).transpose()?;
         let Self { granularity, basis, compare, .. } = self;
+        // A cursor has the range of its first page, so that `now` does not move between pages.
         let (from, to) = if let Some(cursor) = cursor {
             (cursor.from, cursor.to)
         } else {
@@ -182,6 +184,7 @@ impl QueryBuilder {
             fingerprint,
             is_earlier: false,
         };
+        // Last, because it depends on the edges of the buckets.
         send_cohorts::check(&query)?;
         Ok(query)
     }
@@ -199,6 +202,7 @@ impl QueryBuilder {
         check_length("group_by", self.group_by.len(), Query::MAX_GROUP_BY)?;
         for (nth, group) in self.group_by.iter().enumerate() {
             self.check_access("group_by", group.dimension)?;
+            // By dimension and not by name: a declared tag can be given under two names.
             if self.group_by.iter().take(nth).any(|earlier| earlier.dimension == group.dimension) {
                 let problem = format!("{} is given twice", quoted(&group.name));
                 let allowed = "each dimension once";

@@ -23,6 +23,7 @@ impl MetricColumns {
     /// Repeated metrics are dropped.
     pub(super) fn new(metrics: &[Metric]) -> Self {
         let mut distinct: Vec<Metric> = Vec::with_capacity(metrics.len());
+        // Quadratic, but a query has at most 40 metrics.
         for metric in metrics {
             if !distinct.contains(metric) {
                 distinct.push(*metric);

@@ -38,6 +38,7 @@ impl Cursor {
             }
             _ => return Err(refusal("it is not a cursor")),
         };
+        // Compared as text, so that a number has one spelling only.
         if cursor.encode(fingerprint) == text {
             Ok(cursor)
         } else {
@@ -46,6 +47,7 @@ impl Cursor {
     }
 
     fn check(self, fingerprint: u64) -> u64 {
+        // The fingerprint is not in the text: it comes from the query that is sent along.
         let mut bytes = [0; 20];
         bytes[..8].copy_from_slice(&fingerprint.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.from.0.to_le_bytes());

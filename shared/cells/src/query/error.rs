@@ -26,7 +26,7 @@ pub struct QueryError {
     pub kind: QueryErrorKind,
     /// The parameter at fault, as a path: `filter.and[1].op`.
     pub parameter: String,
-    /// What is wrong.
+    /// What is wrong with it, without repeating a filter's value.
     pub problem: String,
     /// What is allowed instead.
     pub allowed: Cow<'static, str>,

@@ -58,7 +58,7 @@ pub struct Execution {
     buckets: BucketFinder,
 }
 
-/// What is counted of a dimension key.
+/// Where the counts of one dimension key are added.
 #[derive(Clone, Copy, Debug)]
 struct KeyTarget {
     /// The number of its group.
@@ -68,7 +68,7 @@ struct KeyTarget {
 }
 
 impl Execution {
-    /// Nothing read yet.
+    /// Starts with nothing read; finished at once, it gives the answer of a store without events.
     pub fn new(query: &Query) -> Self {
         let sums = RunningSums::new(query.needs(), query.bucket_count());
         Self { sums, buckets: BucketFinder::new(&query.edges), query: query.clone() }
@@ -82,9 +82,11 @@ impl Execution {
         if !self.query.reads(tenant) {
             return Ok(());
         }
+        // Groups and filter are applied to the keys, of which there are far fewer than rows.
         let by_send = self.query.basis == Basis::Send;
         let targets =
             if by_send { self.cohort_targets(tenant, rows)? } else { self.cell_targets(tenant, rows)? };
+        // No key passes the filter, so the columns need not be decompressed.
         if targets.iter().all(Option::is_none) {
             return Ok(());
         }
@@ -98,6 +100,7 @@ impl Execution {
                 rows.count_cells(projection.counters, &mut adder)?;
             }
         }
+        // In a second walk, because most queries read no sketch and counts alone are faster by column.
         if projection.has_sketches() {
             let sketches = Projection { counters: CounterSet::EMPTY, ..projection };
             let (from, to) = self.query.range();
@@ -150,6 +153,7 @@ impl Execution {
         let mut targets = Vec::with_capacity(rows.key_count() as usize);
         for key in 0..rows.key_count() {
             let value = |dimension| rows.key_value(key, dimension);
+            // Without numbers, values would have to be hashed as strings to find equal combinations.
             let Some(numbers) = rows.key_numbers(key) else {
                 targets.push(self.target(tenant, &value)?);
                 continue;
@@ -215,8 +219,10 @@ impl Execution {
         if self.query.filter.evaluate(&|dimension| Some(value_of(dimension))) != Some(true) {
             return Ok(None);
         }
+        // Only for keys that pass, so that a filter also bounds the number of groups.
         let values = self.query.group_by.iter().map(|group| CompactString::new(value_of(group.dimension)));
         let group = self.sums.number(values.collect())?;
+        // Looked up only where a metric needs it, because it is a search through the list of providers.
         let reports_complaints =
             self.sums.has_reporting() && provider::reports_complaints(value(Dimension::Provider));
         Ok(Some(KeyTarget { group, reports_complaints }))
@@ -239,10 +245,12 @@ impl CountVisitor for RowAdder<'_> {
     #[inline]
     fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32> {
         let target = self.targets.get(key as usize).copied().flatten()?;
+        // Before a slot is made: a row outside of the range must not take memory.
         let bucket = self.buckets.find(bucket)?;
         match self.sums.slot(target.group, bucket) {
             Ok(slot) if target.reports_complaints => Some(slot | REPORTS_COMPLAINTS),
             Ok(slot) => Some(slot),
+            // A visitor cannot fail, so the refusal is kept until the walk is over; rows until then are skipped.
             Err(full) => {
                 self.room = Err(full);
                 None
@@ -271,6 +279,7 @@ struct BucketFinder {
 impl BucketFinder {
     fn new(edges: &[Minute]) -> Self {
         let width = match edges {
+            // Edges rise, so the width is at least 1; the bound is for the reader of the division below.
             [start, end, ..] => end.0.saturating_sub(start.0).max(1),
             _ => 1,
         };

@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use super::dimension::QueryDimension;
 use super::error::QueryError;
 
-/// The greatest depth of nested conditions. Nobody writes deeper filters by hand.
+/// The greatest depth of nested conditions: enough for any filter that a person writes.
 const MAX_DEPTH: usize = 8;
 /// The most conditions of a filter.
 const MAX_CONDITIONS: usize = 100;
@@ -20,7 +20,7 @@ const MAX_VALUE_BYTES: usize = 256;
 pub(super) const SHAPE: &str = r#"{"and":[...]}, {"or":[...]}, {"not":{...}} or {"dimension":...,"op":"eq|ne|in|prefix|contains","value":...}"#;
 const EXAMPLE: &str = r#"{"dimension":"provider","op":"eq","value":"gmail"}"#;
 
-/// Which rows are counted.
+/// The condition that a row must meet to be counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// Rows that pass all of these; every row if there are none.
@@ -36,7 +36,7 @@ pub enum Filter {
 /// A test of the value of a dimension. Values are compared byte by byte, except by [`ValueTest::Contains`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum ValueTest {
-    /// Is this value.
+    /// Is exactly this value.
     Equal(String),
     /// Is any other value.
     NotEqual(String),
@@ -94,6 +94,7 @@ impl ValueTest {
             Self::NotEqual(unwanted) => value != unwanted,
             Self::OneOf(wanted) => wanted.0.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
             Self::Prefix(prefix) => value.starts_with(prefix.as_str()),
+            // The text was brought to lower case when the query was read, the value is for each key.
             Self::Contains(part) => value.to_lowercase().contains(part.0.as_str()),
         }
     }
@@ -133,6 +134,7 @@ impl Filter {
     /// Whether the row with these values passes; `None` if that depends on values that are not known.
     pub fn evaluate<'v>(&self, value: &impl Fn(QueryDimension) -> Option<&'v str>) -> Option<bool> {
         match self {
+            // All pass unless any fails: `any` of the opposites, so that the rules for unknown values exist once.
             Self::And(parts) => {
                 any(parts.iter().map(|part| part.evaluate(value).map(|passes| !passes))).map(|fails| !fails)
             }
@@ -191,6 +193,7 @@ struct Checker<'a, F> {
 
 impl<F: Fn(&str, QueryDimension) -> Result<(), QueryError>> Checker<'_, F> {
     fn check(&mut self, path: &str, filter: &Filter, depth: usize) -> Result<(), QueryError> {
+        // Before going deeper: this walk and every later one is recursive.
         if depth > MAX_DEPTH {
             return Err(refusal(path, format!("conditions nest deeper than {MAX_DEPTH}")));
         }
@@ -216,6 +219,7 @@ impl<F: Fn(&str, QueryDimension) -> Result<(), QueryError>> Checker<'_, F> {
         if self.conditions > MAX_CONDITIONS {
             return Err(refusal("filter", format!("it has more than {MAX_CONDITIONS} conditions")));
         }
+        // Over all conditions, because a filter is evaluated as a whole for each dimension key.
         self.values += test.values().len();
         if self.values > MAX_VALUES {
             return Err(refusal("filter", format!("it has more than {MAX_VALUES} values")));

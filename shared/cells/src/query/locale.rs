@@ -25,6 +25,7 @@ impl Locale {
 
     /// The dimension of that name. A declared tag never hides a built-in dimension.
     pub fn dimension(&self, name: &str) -> Option<Dimension> {
+        // Built-in names first, so that a query means the same for every tenant.
         Dimension::from_name(name).or_else(|| {
             let declared = Self::TAGS.into_iter().zip(&self.tags);
             declared.into_iter().find(|(_, tag)| tag.as_deref() == Some(name)).map(|(dimension, _)| dimension)

@@ -1,4 +1,4 @@
-//! What the rows of an answer are ordered by.
+//! The order of an answer's rows: by time, by a metric, by the evidence for a rate, or by the value of a group.
 
 use super::columns::{MetricColumn, MetricColumns};
 use super::dimension::{GroupColumn, QueryDimension};
@@ -12,7 +12,7 @@ pub struct OrderBy {
     descending: bool,
 }
 
-/// What is compared.
+/// What [`OrderBy`] compares, before it is known whether the query has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OrderKey {
     Time,
@@ -86,6 +86,7 @@ impl OrderBy {
             OrderKey::Rate(metric, end) if metric.ratio().is_some() => {
                 column(metric).map(|column| RowOrderKey::Rate(column, end))
             }
+            // Only a rate has a numerator and a denominator to rank by.
             OrderKey::Rate(..) => None,
             OrderKey::Group(dimension) => {
                 groups.iter().position(|group| group.dimension == dimension).map(RowOrderKey::Group)
@@ -125,7 +126,7 @@ pub(super) struct RowOrder {
     pub descending: bool,
 }
 
-/// What [`RowOrder`] compares.
+/// What [`RowOrder`] compares: columns that the query has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowOrderKey {
     Time,

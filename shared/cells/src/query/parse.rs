@@ -70,12 +70,14 @@ fn parameters_of<'a>(
     for (name, text) in pairs {
         match name {
             "filter" => filters.push(text),
+            // Lists can be given as one text, as several, or both.
             "metrics" | "group_by" | "order_by" => {
                 let list = fields.entry(name).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(list) = list {
                     list.extend(text.split(',').filter(|part| !part.is_empty()).map(Value::from));
                 }
             }
+            // Which of two values is meant cannot be known.
             _ if fields.contains_key(name) => {
                 return Err(QueryError::malformed(name, "it is given twice", "one value", EXAMPLE_BODY));
             }
@@ -101,6 +103,7 @@ fn read(
     locale: &Locale,
     now: Timestamp,
 ) -> Result<Query, QueryError> {
+    // Unknown names first: a parameter that was mistyped would otherwise be reported as missing or be ignored.
     parameters.check_names()?;
     let metrics = metrics(parameters, locale)?;
     let groups = group_by(parameters, locale)?;
@@ -120,6 +123,7 @@ fn read(
     if let Some(cursor) = parameters.text("cursor")? {
         query = query.cursor(cursor);
     }
+    // Dates stay dates until the builder resolves them in the query's zone.
     let from = parameters.text("from")?.map(|text| QueryTime::parse("from", text)).transpose()?;
     let to = parameters.text("to")?.map(|text| QueryTime::parse("to", text)).transpose()?;
     query.range_or_default(from, to).build(now).map_err(|error| with_declared_names(error, locale))

@@ -86,6 +86,7 @@ pub fn plan(query: &Query, catalogue: &BlockCatalogue) -> Result<Vec<BlockRef>, 
     };
     let cuts = Cuts { edges: &query.edges, basis: query.basis };
     let mut blocks = Vec::new();
+    // From coarse to fine at each place, so that a whole month is one block even if its days still exist.
     while at < end {
         let (hour, day) = (at.hour(), at.hour().day());
         let month = Month::of(day);
@@ -101,6 +102,7 @@ pub fn plan(query: &Query, catalogue: &BlockCatalogue) -> Result<Vec<BlockRef>, 
         {
             blocks.push(BlockRef::Day(day));
             at = day_end;
+        // The coarser block exists and the finer ones are gone: an answer from what is left would be too small without a sign.
         } else if day < catalogue.days_kept_from && catalogue.months.contains(&month) {
             let kept_from = minute_of(catalogue.days_kept_from);
             return Err(refusal(
@@ -170,6 +172,7 @@ impl Cuts<'_> {
             Basis::Send => Minute(0),
         };
         let width = resolution.minutes();
+        // The edge at the start itself cuts nothing.
         let first = self.edges.partition_point(|edge| *edge <= start);
         let within = self.edges.iter().skip(first).take_while(|edge| **edge < end);
         within.copied().find(|edge| !edge.0.is_multiple_of(width))

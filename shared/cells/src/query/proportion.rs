@@ -11,6 +11,7 @@ use super::request::Basis;
 pub(super) fn lower_bound(part: u64, whole: u64) -> f64 {
     /// The normal quantile of a one-sided error probability of 1 in 10,000.
     const QUANTILE: f64 = 3.719;
+    // The approximation divides by the count, and the exact bound of no event is 0.
     if part == 0 || whole == 0 {
         return 0.0;
     }

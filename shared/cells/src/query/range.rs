@@ -35,11 +35,14 @@ pub(super) fn range(
 ) -> Result<(Minute, Minute), QueryError> {
     let from = from.resolve("from", context.zone, context.now)?;
     let to = to.resolve("to", context.zone, context.now)?;
+    // Before widening, which would make an empty range one of a whole bucket.
     if to.at <= from.at {
         return Err(QueryError::malformed("to", "it is not after from", "a time after from", "now"));
     }
+    // Cohorts are read by the hour, whatever the range says.
     let finest = if context.basis == Basis::Send { COHORT_STEP } else { 1 };
     let (mut from_step, mut to_step) = (finest, finest);
+    // Only for a single bucket: with any other granularity the caller has said how finely time is cut.
     if context.granularity == Granularity::Total && from.is_relative {
         from_step = kept_step(from, context.compare, context.now).max(finest);
         if to.is_relative {
@@ -51,6 +54,7 @@ pub(super) fn range(
 
 /// The resolution of history, in minutes, where a range begins that is given in relation to now.
 fn kept_step(from: ResolvedTime, compare: Option<Compare>, now: Timestamp) -> u32 {
+    // The range compared with begins earlier, and must be answered as well.
     let age = now.minute().0.saturating_sub(from.at.minute().0);
     let oldest = match compare {
         None => age,
@@ -73,6 +77,7 @@ pub(super) fn edges(
 ) -> Result<Vec<Minute>, QueryError> {
     let edges = |granularity| calendar::edges(granularity, zone, from, to, Query::MAX_BUCKETS);
     edges(granularity).ok_or_else(|| {
+        // Only what would work is offered.
         let coarser = Granularity::ALL.into_iter().filter(|one| *one > granularity);
         let fitting: Vec<_> = coarser.filter(|one| edges(*one).is_some()).map(Granularity::name).collect();
         QueryError::malformed(

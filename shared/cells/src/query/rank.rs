@@ -27,6 +27,7 @@ pub(super) const OTHER_RANK: usize = usize::MAX;
 
 /// Groups in the order of their rank: by the order asked for, otherwise by the first metric, largest first.
 pub(super) fn groups<'a, G>(query: &Query, groups: impl Iterator<Item = RankedGroup<'a, G>>) -> Vec<G> {
+    // A group has no time: an order by time is one of its rows.
     let mut orders: Vec<RowOrder> =
         query.order_by.iter().copied().filter(|order| order.key != RowOrderKey::Time).collect();
     if orders.is_empty() {
@@ -49,6 +50,7 @@ pub(super) fn groups<'a, G>(query: &Query, groups: impl Iterator<Item = RankedGr
 /// The order of two rows of a page.
 pub(super) fn rows(query: &Query, a: &RowData, b: &RowData) -> Ordering {
     for order in &query.order_by {
+        // In either direction: the tail is what is left, however large its sum.
         let other_last = (a.rank == OTHER_RANK).cmp(&(b.rank == OTHER_RANK));
         let ordering = match order.key {
             RowOrderKey::Time => directed(order, a.time.cmp(&b.time)),
@@ -78,6 +80,7 @@ fn by_metric(
 ) -> Ordering {
     let number = |metrics: &PerMetric<Measurement>| metrics[column].value(query.basis).as_number();
     match (number(a), number(b)) {
+        // `total_cmp`, because a sort needs an order of all numbers and `<` gives none for NaN.
         (Some(a), Some(b)) => directed(order, a.total_cmp(&b)),
         (a, b) => b.is_some().cmp(&a.is_some()),
     }

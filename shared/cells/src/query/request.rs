@@ -16,16 +16,16 @@ use super::order::RowOrder;
 use super::send_cohorts;
 use crate::block::Projection;
 
-/// Whose numbers may be read. The credential decides, never the query.
+/// The tenants that a caller may read. The credential decides, never the query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// One tenant's.
+    /// The numbers of this tenant only.
     Tenant(TenantId),
-    /// Those of all tenants, for operators.
+    /// The numbers of all tenants, for operators only.
     All,
 }
 
-/// By which time an event counts.
+/// The time that decides in which bucket an event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Basis {
     /// When the event happened.
@@ -34,12 +34,12 @@ pub enum Basis {
     Send,
 }
 
-/// What stands for a bucket in which nothing was counted.
+/// How a bucket in which nothing was counted appears in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fill {
     /// A row of zeros.
     Zero,
-    /// No row.
+    /// No row: the bucket is missing from the answer.
     None,
 }
 
@@ -52,7 +52,7 @@ pub struct Query {
     pub(super) granularity: Granularity,
     /// Where buckets begin and, last, where the last one ends: at least two, rising.
     pub(super) edges: Vec<Minute>,
-    /// Where days begin.
+    /// Decides where days, weeks and months begin.
     pub(super) zone: TimeZone,
     pub(super) group_by: Vec<GroupColumn>,
     pub(super) filter: Filter,
@@ -75,14 +75,14 @@ impl Query {
     pub const MAX_LIMIT: usize = 10_000;
     /// The most rows of a page: a reply stays at about ten megabytes.
     pub const MAX_ROWS: usize = 50_000;
-    /// The most metrics.
+    /// The most metrics of a query; a bound on the width of rows.
     pub const MAX_METRICS: usize = 40;
     /// The most dimensions to group by.
     pub const MAX_GROUP_BY: usize = 4;
     /// The most keys of an order.
     pub const MAX_ORDER_BY: usize = 8;
 
-    /// Whose numbers are read.
+    /// The tenants that are read.
     pub const fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -98,22 +98,22 @@ impl Query {
         self.metrics.as_slice()
     }
 
-    /// By which time events count.
+    /// The time that decides in which bucket an event counts.
     pub const fn basis(&self) -> Basis {
         self.basis
     }
 
-    /// How wide the buckets are.
+    /// The width of the buckets.
     pub const fn granularity(&self) -> Granularity {
         self.granularity
     }
 
-    /// What rows are grouped by.
+    /// The dimensions that rows are grouped by, in the order of the reply.
     pub fn group_by(&self) -> &[GroupColumn] {
         &self.group_by
     }
 
-    /// Which rows are counted.
+    /// The condition that rows must meet to be counted.
     pub const fn filter(&self) -> &Filter {
         &self.filter
     }
@@ -123,12 +123,12 @@ impl Query {
         self.limit
     }
 
-    /// What the range is compared with.
+    /// The range that this one is compared with, if it is.
     pub const fn compare(&self) -> Option<Compare> {
         self.compare
     }
 
-    /// What stands for an empty bucket.
+    /// How a bucket in which nothing was counted appears in the answer.
     pub const fn fill(&self) -> Fill {
         self.fill
     }
@@ -158,12 +158,13 @@ impl Query {
         calendar::rfc3339(minute, zone)
     }
 
-    /// What must be read of each row.
+    /// The parts of each row that must be read.
     pub fn projection(&self) -> Projection {
         self.needs().projection
     }
 
     pub(super) fn needs(&self) -> Needs {
+        // The union over all metrics, so that a row is read once however many of them want it.
         let mut needs = Needs::default();
         for metric in self.metrics.as_slice() {
             metric.add_needs(&mut needs);
@@ -181,6 +182,7 @@ impl Query {
             QueryDimension::Tenant => Some(tenant.as_str()),
             QueryDimension::Mail(_) => None,
         };
+        // Unknown passes: the filter may depend on dimensions whose values are only known once the tenant's blocks are read.
         in_scope && self.filter.evaluate(&known) != Some(false)
     }
 
@@ -199,6 +201,7 @@ impl Query {
             );
             return Err(refusal.of_kind(QueryErrorKind::Unanswerable));
         };
+        // Without `compare`, or it would be compared with a range of its own.
         let earlier = Self { edges, compare: None, is_earlier: true, ..self.clone() };
         send_cohorts::check(&earlier)?;
         Ok(Some(earlier))

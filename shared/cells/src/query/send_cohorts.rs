@@ -1,4 +1,4 @@
-//! What can be asked about send cohorts: less than about events, because less is kept of them.
+//! Which queries can be answered by send cohort: fewer than by event time, because cohorts are kept under fewer dimensions.
 
 use event::attribution::Dimension;
 
@@ -6,7 +6,7 @@ use super::dimension::QueryDimension;
 use super::error::QueryError;
 use super::request::{Basis, Query};
 
-/// Refuses a query by send cohort about what is not kept: cohorts are kept by the hour of sending, campaign and provider.
+/// Refuses a query by send cohort that needs more than is kept: campaign, provider and the hour of sending.
 pub(super) fn check(query: &Query) -> Result<(), QueryError> {
     if query.basis() == Basis::Event {
         return Ok(());
@@ -27,6 +27,7 @@ pub(super) fn check(query: &Query) -> Result<(), QueryError> {
     if !query.filter().dimensions().iter().all(is_kept) {
         return Err(refusal("filter"));
     }
+    // The newest cohorts are kept by the minute, but an answer must not become impossible as they age.
     if query.edges().iter().all(|edge| edge.0.is_multiple_of(60)) {
         return Ok(());
     }

@@ -28,6 +28,7 @@ impl Absence {
 
 /// Whether the group with these values holds only mail at silent providers.
 pub(super) fn is_silent_group(groups: &[GroupColumn], values: &[CompactString]) -> bool {
+    // One such dimension is enough: the mail of a group has all of its values.
     groups.iter().zip(values).any(|(group, value)| is_silent(group.dimension, value))
 }
 
@@ -35,6 +36,7 @@ pub(super) fn is_silent_group(groups: &[GroupColumn], values: &[CompactString]) 
 pub(super) fn passes_only_silent(filter: &Filter) -> bool {
     match filter {
         Filter::And(parts) => parts.iter().any(passes_only_silent),
+        // An empty `or` passes nothing, and `all` of nothing would be true.
         Filter::Or(parts) => !parts.is_empty() && parts.iter().all(passes_only_silent),
         Filter::Condition(dimension, test @ (ValueTest::Equal(_) | ValueTest::OneOf(_))) => {
             let values = test.values();

@@ -34,6 +34,9 @@ pub(super) type GroupValues = SmallVec<[CompactString; 1]>;
 pub(super) struct Full;
 
 /// Sums by group and bucket.
+///
+/// Memory is accounted for before it is taken. A call that would exceed [`MAX_NUMBERS`] returns [`Full`]; the sums are then incomplete and
+/// must not be used. Adding a count to a slot that exists is one addition and cannot fail.
 pub(super) struct RunningSums {
     needs: Needs,
     buckets: usize,
@@ -65,11 +68,12 @@ struct Group {
 }
 
 impl RunningSums {
-    /// No sums.
+    /// Starts without groups, for a query with this number of buckets.
     pub(super) fn new(needs: Needs, buckets: usize) -> Self {
         let mut counters = Vec::new();
         let mut offsets = PerCounter::filled(ABSENT);
         let mut reporting_offsets = PerCounter::filled(ABSENT);
+        // One numbering over both sets: a slot has all plain sums first, then those over reporting providers.
         let mut next: u32 = 0;
         for (set, offsets) in
             [(needs.projection.counters, &mut offsets), (needs.reporting, &mut reporting_offsets)]
@@ -122,6 +126,7 @@ impl RunningSums {
         if let Some(number) = self.find(&values) {
             return Ok(number);
         }
+        // Before anything is kept: a refused group must not take memory.
         self.hold(GROUP_NUMBERS)?;
         let number = u32::try_from(self.groups.len()).map_err(|_| Full)?;
         self.groups.push(Group { values: values.clone(), first_slot: None });
@@ -167,6 +172,7 @@ impl RunningSums {
 
     /// Adds all sums of another execution of the same query.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), Full> {
+        // By values and not by number: the other execution met its groups in an order of its own.
         for group in &other.groups {
             let number = self.number(group.values.clone())?;
             for (bucket, theirs) in other.slots_of(group) {
@@ -217,11 +223,12 @@ impl RunningSums {
         }
         let mut sketches = sketches.into_iter();
         let aggregate = |position: usize| {
-            // Without sketches every cell begins empty.
+            // If no sketch is read, there is no cell to begin with.
             let cell = sketches.next().unwrap_or_default();
             let mut aggregate = Aggregate { cell, ..Aggregate::default() };
             let counts = sums.iter().skip(position * width).take(width);
             for (offset, (counter, count)) in self.counters.iter().zip(counts).enumerate() {
+                // A count of 0 is not held by counters, so an aggregate in which nothing was counted stays empty.
                 let counters =
                     if offset < self.plain { &mut aggregate.cell.counters } else { &mut aggregate.reporting };
                 counters.add(*counter, *count);
@@ -280,6 +287,7 @@ impl RunningSums {
     fn first_slot(&mut self, number: u32) -> Result<usize, Full> {
         self.hold(self.buckets)?;
         let first = self.slots.len();
+        // All buckets at once, so that a slot is found by an addition. Sums follow only where something is counted.
         self.slots.resize(first + self.buckets, ABSENT);
         match self.groups.get_mut(number as usize) {
             Some(group) => group.first_slot = Some(first),
@@ -289,6 +297,7 @@ impl RunningSums {
     }
 
     fn hold(&mut self, numbers: usize) -> Result<(), Full> {
+        // Only ever grows: an execution gives nothing back before it ends.
         self.held_numbers = self.held_numbers.saturating_add(numbers);
         if self.held_numbers > MAX_NUMBERS { Err(Full) } else { Ok(()) }
     }

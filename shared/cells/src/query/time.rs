@@ -12,7 +12,7 @@ use super::error::{QueryError, quoted};
 /// An end of a range, before it is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryTime {
-    /// This time.
+    /// This moment, whatever the time zone of the query is.
     At(Timestamp),
     /// The beginning of this date in the query's time zone.
     Date(Date),
@@ -68,6 +68,7 @@ impl QueryTime {
         if let Some(minutes) = relative.strip_prefix('-').and_then(minutes) {
             return Ok(Self::BeforeNow { minutes });
         }
+        // By length too, because the parser of dates also takes the date of a longer text.
         let date = text.parse::<Date>().ok().filter(|_| text.len() == DATE_BYTES);
         let time = || text.parse::<jiff::Timestamp>().ok();
         match date {

@@ -26,6 +26,7 @@ impl Registers {
 
     pub(crate) fn insert(&mut self, hash: u64) {
         let index = (hash >> RANK_BITS) as usize % COUNT;
+        // The bits behind the index, moved to the top of the word, where `leading_zeros` counts from.
         let rest = hash << (u64::BITS - RANK_BITS);
         #[expect(clippy::cast_possible_truncation, reason = "at most 35")]
         let rank = (rest.leading_zeros().min(RANK_BITS) + 1) as u8;
@@ -55,6 +56,8 @@ impl Registers {
             // Ranks are at most MAX_RANK, by insertion and by `from_bytes`.
             histogram[usize::from(rank)] += 1;
         }
+        // From the histogram and not from a running sum: the estimate then depends on the registers alone, in whatever order they were
+        // filled or merged.
         let share = |rank: usize| f64::from(histogram[rank]) / COUNT as f64;
         let last = usize::from(Self::MAX_RANK);
         let mut z = COUNT as f64 * tau(1.0 - share(last));

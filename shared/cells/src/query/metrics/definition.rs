@@ -22,7 +22,7 @@ pub struct MetricDefinition {
     pub unit: Unit,
     /// How it is computed.
     pub formula: Formula,
-    /// Which way is better.
+    /// Whether higher or lower values are better.
     pub direction: Direction,
     /// The count that says how much evidence a value rests on. Guards against small samples compare it with their minimum. For a ratio
     /// leave it `None`: it is the denominator, see [`Metric::base`].
@@ -61,7 +61,7 @@ pub enum Unit {
     Count,
     /// A fraction: 0.02 is 2 %.
     Fraction,
-    /// Milliseconds.
+    /// Thousandths of a second.
     Milliseconds,
 }
 
@@ -271,7 +271,7 @@ impl Metric {
         Self(definition)
     }
 
-    /// The whole row.
+    /// The row of the metric tables, with all its columns.
     pub const fn definition(self) -> &'static MetricDefinition {
         self.0
     }
@@ -323,6 +323,7 @@ impl Metric {
     /// A count needs none.
     pub const fn base(self) -> Option<Self> {
         match self.0.formula {
+            // Not from the row, so that no row can state another base than what its rate is divided by.
             Formula::Ratio(ratio) => Some(ratio.denominator),
             _ => self.0.base,
         }
@@ -357,6 +358,7 @@ impl Metric {
             | Formula::Mean { .. }
             | Formula::DeliveryTimePercentile(_) => None,
         };
+        // As a part of a sentence, like the formulas: a lower-case letter first, no full stop.
         text.unwrap_or_else(|| {
             let mut words = self.description().trim_end_matches('.').to_owned();
             if let Some(first) = words.get_mut(..1) {

@@ -15,7 +15,7 @@ use crate::query::silent_providers::Absence;
 /// The value of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MetricValue {
-    /// A whole number.
+    /// A whole number: a count, or a percentile in milliseconds.
     Count(u64),
     /// A fraction or a mean.
     Number(f64),
@@ -109,6 +109,7 @@ impl Measurement {
 impl Metric {
     /// Its value in one merged cell. A rate over providers that report complaints has none: a cell does not know its providers.
     pub fn value(self, cell: &Cell, basis: Basis) -> MetricValue {
+        // Empty counters: a rate over reporting providers then has a denominator of 0, and so no value.
         let unknown = Counters::new();
         self.measure_in(cell, &unknown, false).value(basis)
     }
@@ -150,6 +151,7 @@ impl Metric {
                 projection.counters.insert(readings.into());
             }
             Formula::Ratio(ratio) => {
+                // Both counts and never a rate: it is computed last, from their sums.
                 for count in [ratio.numerator, ratio.denominator] {
                     count.add_needs(needs);
                     if let (SilentProviders::LeftOut, Some(formula)) =
@@ -171,6 +173,7 @@ impl Metric {
         match self.formula() {
             Formula::UniqueOpens => unique(&cell.opens),
             Formula::UniqueClicks => unique(&cell.clicks),
+            // As if the two errors were independent.
             Formula::Ratio(Ratio { numerator, denominator, .. }) => {
                 numerator.relative_error(cell).hypot(denominator.relative_error(cell))
             }
@@ -183,6 +186,7 @@ impl Metric {
 impl Ratio {
     fn measure(self, cell: &Cell, reporting: &Counters, is_silent: bool) -> Measurement {
         let leaves_out = self.silent_providers == SilentProviders::LeftOut;
+        // Sketches are not kept apart by provider, so such a ratio can be made of counters only.
         let counters = if leaves_out { reporting } else { &cell.counters };
         let count = |metric: Metric| match metric.formula() {
             Formula::Counters(formula) => formula.value(counters),

@@ -19,7 +19,7 @@ pub struct MetricRegistry {
 /// A metric that is a rate, with its two counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateMetric {
-    /// The rate.
+    /// The rate, whose value is the quotient of the two counts below.
     pub metric: Metric,
     /// The count that is divided.
     pub numerator: Metric,
@@ -47,6 +47,7 @@ impl MetricRegistry {
     /// These metrics and one more. A metric of the same name is replaced.
     #[must_use]
     pub fn with(&self, definition: &'static MetricDefinition) -> Self {
+        // A metric that is replaced moves to the end of the list.
         let others = self.iter().filter(|metric| metric.name() != definition.name);
         Self { metrics: others.chain([Metric::of(definition)]).collect() }
     }

@@ -49,6 +49,7 @@ pub(super) fn from_pairs(texts: &[&str]) -> Result<Value, QueryError> {
             return Err(QueryError::malformed("filter", "it has no colon", allowed, "provider:gmail"));
         }
     }
+    // `provider:gmail` and `provider:yahoo` are alternatives: no mail is at both.
     for (dimension, values) in values {
         parts.push(serde_json::json!({ "dimension": dimension, "op": "in", "value": values }));
     }
@@ -61,11 +62,12 @@ pub(super) fn from_pairs(texts: &[&str]) -> Result<Value, QueryError> {
     }
 }
 
-/// Reads nested JSON.
+/// Reads a filter in JSON. `path` names the part that `value` is, for refusals. The depth is bounded by the JSON parser before.
 pub(super) fn read(path: &str, value: &Value, locale: &Locale) -> Result<Filter, QueryError> {
     let Value::Object(fields) = value else {
         return Err(refusal(path, "it is not an object"));
     };
+    // First, so that a mistake in a condition is explained as one and not as an unknown field of a filter.
     if fields.contains_key("dimension") {
         return condition(path, fields, locale);
     }
@@ -78,6 +80,7 @@ pub(super) fn read(path: &str, value: &Value, locale: &Locale) -> Result<Filter,
             Ok(Filter::Not(Box::new(read(&format!("{path}.not"), part, locale)?)))
         }
         (Some((name, Value::Array(parts))), None) if matches!(name.as_str(), "and" | "or") => {
+            // An empty `and` would pass every row and an empty `or` none, which hardly anyone means who writes one.
             if parts.is_empty() {
                 return Err(refusal(&format!("{path}.{name}"), "it is empty"));
             }

@@ -37,6 +37,7 @@ impl QueryParameters {
         match self.0.keys().find(|name| !PARAMETERS.contains(&name.as_str())) {
             None => Ok(()),
             Some(name) => {
+                // The name becomes a part of the error, so it must stay one readable line.
                 let parameter: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
                 Err(QueryError::malformed(
                     parameter,
@@ -57,6 +58,7 @@ impl QueryParameters {
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, QueryError> {
         match self.get(name) {
             None => Ok(None),
+            // Forms send a field that is left empty as an empty text.
             Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
             Some(_) => Err(QueryError::malformed(name, "it is not a string", "a string", EXAMPLE_BODY)),
         }
@@ -67,6 +69,7 @@ impl QueryParameters {
         let values = match self.get(name) {
             None => &[],
             Some(Value::Array(values)) => values.as_slice(),
+            // A single name is a list of one, as a query string cannot tell the two apart.
             Some(value) => std::slice::from_ref(value),
         };
         values.iter().map(Value::as_str).collect::<Option<Vec<&str>>>().ok_or_else(|| {
