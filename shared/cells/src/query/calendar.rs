@@ -178,6 +178,29 @@ pub enum Compare {
     PreviousYear,
 }
 
+impl Compare {
+    /// All of them, in the order in which errors list them.
+    pub const ALL: [Self; 2] = [Self::PreviousPeriod, Self::PreviousYear];
+
+    /// The name in queries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PreviousPeriod => "previous_period",
+            Self::PreviousYear => "previous_year",
+        }
+    }
+
+    /// One sentence about the range that is compared with.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::PreviousPeriod => "The same number of buckets, up to where the range begins.",
+            Self::PreviousYear => {
+                "The same number of buckets, a year before; 52 weeks before if buckets are weeks."
+            }
+        }
+    }
+}
+
 /// The edges of the buckets to compare with: one bucket for each bucket of `edges`, in the same order.
 ///
 /// `None` if they would begin before 1970.

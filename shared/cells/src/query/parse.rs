@@ -35,6 +35,7 @@ impl Query {
             Ok(_) => {
                 Err(QueryError::malformed("body", "it is not a JSON object", "a JSON object", EXAMPLE_BODY))
             }
+            // By position only: the parser's own message may quote the body.
             Err(fault) => {
                 let problem = format!("it is not JSON at line {} column {}", fault.line(), fault.column());
                 Err(QueryError::malformed("body", problem, "a JSON object", EXAMPLE_BODY))
@@ -143,15 +144,13 @@ fn with_choices(mut query: QueryBuilder, parameters: &QueryParameters) -> Result
     if let Some(granularity) = parameters.choice("granularity", &granularities)? {
         query = query.granularity(granularity);
     }
-    if let Some(basis) = parameters.choice("basis", &[("event", Basis::Event), ("send", Basis::Send)])? {
+    if let Some(basis) = parameters.choice("basis", &Basis::ALL.map(|one| (one.name(), one)))? {
         query = query.basis(basis);
     }
-    let comparisons =
-        [("previous_period", Compare::PreviousPeriod), ("previous_year", Compare::PreviousYear)];
-    if let Some(compare) = parameters.choice("compare", &comparisons)? {
+    if let Some(compare) = parameters.choice("compare", &Compare::ALL.map(|one| (one.name(), one)))? {
         query = query.compare(compare);
     }
-    if let Some(fill) = parameters.choice("fill", &[("zero", Fill::Zero), ("none", Fill::None)])? {
+    if let Some(fill) = parameters.choice("fill", &Fill::ALL.map(|one| (one.name(), one)))? {
         query = query.fill(fill);
     }
     Ok(query)

@@ -34,6 +34,27 @@ pub enum Basis {
     Send,
 }
 
+impl Basis {
+    /// All of them, in the order in which errors list them.
+    pub const ALL: [Self; 2] = [Self::Event, Self::Send];
+
+    /// The name in queries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Send => "send",
+        }
+    }
+
+    /// One sentence about the time that decides.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Event => "An event counts when it happened.",
+            Self::Send => "An event counts when its message was sent, so that rates are true proportions.",
+        }
+    }
+}
+
 /// How a bucket in which nothing was counted appears in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fill {
@@ -41,6 +62,27 @@ pub enum Fill {
     Zero,
     /// No row: the bucket is missing from the answer.
     None,
+}
+
+impl Fill {
+    /// All of them, in the order in which errors list them.
+    pub const ALL: [Self; 2] = [Self::Zero, Self::None];
+
+    /// The name in queries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::None => "none",
+        }
+    }
+
+    /// One sentence about what an empty bucket gives.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Zero => "A bucket in which nothing was counted has a row of zeros.",
+            Self::None => "A bucket in which nothing was counted has no row.",
+        }
+    }
 }
 
 /// A query that can be planned and executed.
