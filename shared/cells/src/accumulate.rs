@@ -236,6 +236,7 @@ impl Accumulator {
     /// The number of the recipient's domain and provider.
     fn recipient(&mut self, recipient: &RecipientDimensions<'_>) -> u32 {
         self.scratch.clear();
+        // The provider follows from the domain, but a grouping may want it without the domain.
         if self.grouping.by(Dimension::RecipientDomain) {
             push_part(&mut self.scratch, &recipient.domain);
         }

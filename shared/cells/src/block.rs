@@ -197,6 +197,7 @@ impl Block {
 
     /// Appends all of `other`. The result is not in canonical form.
     fn append(&mut self, mut other: Self) {
+        // The other's strings come behind these, so all of its numbers grow by the number of these.
         let first_value = index(self.values.len());
         self.values.append(&mut other.values);
         self.cells.append(other.cells, first_value);

@@ -240,6 +240,7 @@ impl Decoder {
         match scanner.peek() {
             Some(b'{') => self.decode_object(scanner, text, settled, layer, on_outcome),
             Some(b'[') => self.decode_array(scanner, text, settled, layer, on_outcome),
+            // A value of another type is no error of the syntax: the values after it are decoded as if it were not there.
             _ => {
                 let bytes = scanner.raw_value()?.as_bytes();
                 on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });

@@ -205,6 +205,7 @@ impl<'a> Scanner<'a> {
     ) -> Result<(), E> {
         let mut next = 0;
         self.container([b'{', b'}'], |scanner| {
+            // A wrong guess costs one comparison before the key is read and searched for.
             let known = match keys.get(next) {
                 Some(key) if key.is_prefix_of(scanner.rest()) => {
                     scanner.at += key.written_length();

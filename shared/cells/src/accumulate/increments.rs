@@ -90,6 +90,7 @@ fn increment_interaction(
     machines: Counter,
     recipient: RecipientHash,
 ) {
+    // The caller has counted the open or click itself. A machine's says nothing about a person, so no sketch gets it.
     if interaction.requester.is_machine() {
         counters.add(machines, 1);
     } else {

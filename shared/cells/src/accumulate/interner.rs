@@ -41,6 +41,7 @@ impl Interner {
     pub(super) fn intern(&mut self, hasher: RandomState, joined: &[u8]) -> (u32, bool) {
         let Self { numbers, bytes, ends } = self;
         let hash = hasher.hash_one(joined);
+        // Compared as bytes, because two strings with equal hashes must not be counted as one.
         let entry = numbers.entry(
             hash,
             |&number| string(bytes, ends, number) == joined,

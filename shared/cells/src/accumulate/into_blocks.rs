@@ -93,6 +93,7 @@ impl<'a> BlockBuilders<'a> {
         table: impl Fn(&mut Block) -> &mut BlockTable<COHORT_KEY>,
     ) {
         for (cell_key, cell) in cells.into_cells() {
+            // In the order in which `Accumulator::message` joined them.
             let mut parts = campaigns.parts(cell_key.dimensions.message);
             let position = self.position(parts.next_part());
             let builder = &mut self.builders[position];

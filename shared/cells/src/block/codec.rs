@@ -87,6 +87,7 @@ impl Block {
             cells: cell_sketches,
             cohorts: cohort_sketches,
             late_cohorts: late_cohort_sketches,
+            // These go with the counts alone: a reader merges both halves and would double them.
             intake: BTreeMap::new(),
         };
         let counts = Self { cells, cohorts, late_cohorts, ..self };
@@ -95,6 +96,7 @@ impl Block {
 
     /// Divides the rows of each table, and the intake counts, into `count` blocks of about the same number of rows.
     fn divide(&self, count: usize) -> Vec<Self> {
+        // By rows, because bytes are known only after encoding; a part that is still too large is divided again.
         let part = |part: usize| {
             let range = |length: usize| length * part / count..length * (part + 1) / count;
             let hours = range(self.intake.len());
@@ -269,6 +271,7 @@ fn latencies(rows: &[TableRow]) -> Vec<u8> {
         put_varint(&mut out, number - next_row);
         next_row = number + 1;
         put_varint(&mut out, latency.iter().len() as u64);
+        // Ascending, and close to each other where delivery times are alike, so that most differences take one byte.
         let mut before = 0;
         for (bucket, count) in latency.iter() {
             put_varint(&mut out, u64::from(bucket - before));
@@ -308,6 +311,7 @@ fn intake(intake: &BTreeMap<Hour, IntakeCounts>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut next_hour = 0;
     for (hour, counts) in intake {
+        // The map ascends, so no difference is negative.
         let IntakeCounts { events, duplicates, late, conflicts } = *counts;
         put_varint(&mut out, u64::from(hour.0) - next_hour);
         next_hour = u64::from(hour.0) + 1;

@@ -34,6 +34,7 @@ impl<'a> TableSections<'a> {
         projection: &Projection,
         decompressor: &mut Decompressor,
     ) -> Result<Self, BlockError> {
+        // By the sections that there are: a counter that no row has was given none.
         let mut counters = Vec::new();
         for id in frame.ids() {
             if let Some(counter) = id.counter_of(table)
@@ -177,6 +178,7 @@ impl<'a> CountColumn<'a> {
     fn next(&mut self, row: u64) -> Result<u64, BlockError> {
         match self {
             Self::Dense(reader) => reader.varint(),
+            // The next row with an entry is known beforehand, so a row without one costs a comparison.
             Self::Sparse(sparse) if sparse.next != row => Ok(0),
             Self::Sparse(sparse) => {
                 let count = sparse.reader.varint()?;

@@ -51,6 +51,7 @@ impl<'a> BlockReader<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
         let frame = Frame::open(bytes)?;
         let mut decompressor = Decompressor::default();
+        // Strings first, because they bound the numbers that keys may hold.
         let values = strings(&frame.section(SectionId::STRINGS, &mut decompressor)?)?;
         let limit = index(values.len());
         let mut key_section =
@@ -71,6 +72,7 @@ impl<'a> BlockReader<'a> {
         let mut intake = BTreeMap::new();
         let mut next_hour = 0_u32;
         while !reader.is_empty() {
+            // The last number is refused as well, as it would have no next one.
             let hour = reader.varint32()?.checked_add(next_hour).filter(|&hour| hour < u32::MAX);
             let hour = hour.ok_or(malformed("an hour of the intake counts is out of range"))?;
             next_hour = hour + 1;
@@ -196,6 +198,7 @@ impl<'a> BlockReader<'a> {
         }
         let mut decompressor = Decompressor::default();
         let sections = TableSections::decompress(&self.frame, table.id, projection, &mut decompressor)?;
+        // Walked in step: the nth position is that of the nth row in every column.
         let mut columns = TableColumns::open(&sections)?;
         self.positions(table, &mut decompressor, &mut |key, bucket| {
             each(columns.next_row(bucket, table.width, key)?);
@@ -308,6 +311,7 @@ impl RowSource for BlockReader<'_> {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
+        // Late cohorts are numbered behind the others, as in `cohort_key`.
         let first_late = index(self.cohorts.len());
         self.scan(self.cohort_table(), projection, &mut |row| {
             if (from..to).contains(&row.bucket) {

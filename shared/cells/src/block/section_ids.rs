@@ -45,6 +45,7 @@ impl SectionId {
 
     /// A column of a table.
     pub(crate) const fn of(table: TableId, column: ColumnId) -> Self {
+        // The numbers from 5 to 15 are free for further columns.
         let offset = match column {
             ColumnId::Keys => 0,
             ColumnId::Positions => 1,

@@ -62,6 +62,7 @@ impl<const N: usize> BlockTable<N> {
         let mut sketches = Self { keys: self.keys.clone(), rows: Vec::with_capacity(self.rows.len()) };
         let mut counts = Self { keys: self.keys, rows: Vec::with_capacity(self.rows.len()) };
         for TableRow { key, bucket, cell } in self.rows {
+            // By destructuring, so that a sketch that is added later cannot be forgotten.
             let Cell { counters, latency, opens, clicks } = cell;
             let sketch_cell = Cell { counters: Counters::new(), latency, opens, clicks };
             counts.rows.push(TableRow { key, bucket, cell: Cell { counters, ..Cell::default() } });

@@ -83,6 +83,7 @@ impl Answer {
             query,
             current,
             earlier,
+            // The same for every row, so it is found once.
             is_silent: silent_providers::passes_only_silent(&query.filter),
             rows: Vec::new(),
             errors: query.metrics.map(|_| 0.0),

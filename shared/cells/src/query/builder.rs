@@ -215,6 +215,7 @@ impl QueryBuilder {
     /// Whether the caller may group and filter by a dimension.
     fn check_access(&self, parameter: &str, dimension: QueryDimension) -> Result<(), QueryError> {
         match (&self.scope, dimension) {
+            // Refused, not ignored: a filter by another tenant must not be answered with this tenant's numbers.
             (Scope::Tenant(_), QueryDimension::Tenant) => Err(QueryError::malformed(
                 parameter,
                 "tenant is for operators; this key reads its own tenant only",

@@ -181,6 +181,7 @@ impl Execution {
                 QueryDimension::Tenant => None,
             })
             .collect();
+        // A dimension that is both grouped and filtered by is compared once.
         dimensions.sort_unstable();
         dimensions.dedup();
         dimensions

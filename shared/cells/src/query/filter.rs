@@ -247,6 +247,7 @@ fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut all_known = true;
     for result in results {
         match result {
+            // What is still unknown cannot change it.
             Some(true) => return Some(true),
             Some(false) => {}
             None => all_known = false,

@@ -196,6 +196,7 @@ fn refusal(query: &Query, kept: Resolution, kept_from: Minute, cut: Option<Minut
         Resolution::Minute | Resolution::Hour => ("hour", "full hours", "1h 1d 1w 1mo", "1h"),
         Resolution::Day => ("day", "midnight in UTC", "1d 1w 1mo", "1d"),
     };
+    // The parameter that makes the cut is the one to change, and it differs by granularity.
     let (parameter, allowed, example) = match query.granularity {
         _ if query.is_earlier => ("compare", format!("a range cut at {times}, or a later one"), finest),
         Granularity::Total if cut == from => ("from", times.to_string(), "2026-01-01T00:00:00Z"),

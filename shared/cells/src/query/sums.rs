@@ -159,6 +159,7 @@ impl RunningSums {
         let Some(sketches) = self.sketches.get_mut(slot as usize) else {
             return invariant::broken("a slot has no sketches although the query reads some");
         };
+        // A row may hold sketches that the query does not read.
         if let Some(latency) = row.latency.filter(|_| projection.latency) {
             sketches.latency.merge(latency);
         }

@@ -95,6 +95,7 @@ impl QueryTime {
                 None => Err(refusal(parameter, format!("{date} is not a time that can be counted"))),
             },
             Self::Now => Ok(ResolvedTime { at: now, is_relative: true }),
+            // Saturates instead of failing: a time before 1970 is then widened to the first minute there is.
             Self::BeforeNow { minutes } => {
                 let millis = i64::try_from(minutes.saturating_mul(60_000)).unwrap_or(i64::MAX);
                 Ok(ResolvedTime { at: now.plus_millis(-millis), is_relative: true })

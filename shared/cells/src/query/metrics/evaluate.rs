@@ -126,6 +126,7 @@ impl Metric {
             Formula::UniqueClicks => Measurement::Count(cell.clicks.estimate().value),
             Formula::Ratio(ratio) => ratio.measure(cell, reporting, is_silent),
             Formula::Mean { sum, readings } => match cell.counters.get(readings) {
+                // No reading is not a reading of 0.
                 0 => Measurement::Missing,
                 count => Measurement::Number(cell.counters.get(sum) as f64 / count as f64),
             },

@@ -105,6 +105,7 @@ impl BodyField {
 impl<'a> SesBody<'a> {
     pub(super) fn read(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
         read_known_fields(scanner, &BodyField::KEYS, |scanner, field| {
+            // Nothing depends on the event type here: a field that does not belong to it is read and not used.
             match field {
                 Some(BodyField::Timestamp) => self.timestamp = RequiredText::read(scanner)?,
                 Some(BodyField::Recipients) => self.read_recipients(scanner)?,
