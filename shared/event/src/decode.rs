@@ -63,7 +63,7 @@ type OnOutcome<'e> = &'e mut dyn FnMut(Decoded<'_, '_>);
 
 /// Decodes payloads one after the other and reuses its buffers.
 ///
-/// The buffers are its only state and never influence an outcome. They grow to the largest parts seen, at most [`SPARE_BYTES`] each,
+/// The buffers are its only state and never influence an outcome. They grow to the largest parts seen, are kept up to 4 MiB each,
 /// and there are at most as many as layers.
 #[derive(Debug, Default)]
 pub struct Decoder {
