@@ -14,7 +14,7 @@ use event::Timestamp;
 use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
 
-use file::{DatabaseFile, Failure};
+use file::{DatabaseFile, FileFailure};
 
 mod file;
 
@@ -138,15 +138,15 @@ impl EmbeddedStore {
         &self,
         operation: &'static str,
         target: String,
-        work: impl FnOnce(&DatabaseFile) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&DatabaseFile) -> Result<T, FileFailure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let file = Arc::clone(&self.file);
         match tokio::task::spawn_blocking(move || work(&file)).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(failure)) => {
                 let kind = match &failure {
-                    Failure::Database(redb::Error::Corrupted(_)) => StoreErrorKind::Damaged,
-                    Failure::Database(_) | Failure::Faulty { .. } => StoreErrorKind::Unavailable,
+                    FileFailure::Database(redb::Error::Corrupted(_)) => StoreErrorKind::Damaged,
+                    FileFailure::Database(_) | FileFailure::Faulty { .. } => StoreErrorKind::Unavailable,
                 };
                 Err(StoreError::new(kind, operation, target, failure))
             }
@@ -158,7 +158,7 @@ impl EmbeddedStore {
         &self,
         operation: &'static str,
         target: String,
-        change: impl FnOnce(&mut Table<'_>) -> Result<T, redb::Error> + Send + 'static,
+        change: impl FnOnce(&mut EmbeddedTable<'_>) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(operation, target, move |file| {
             file.write(|database| write(database, Durability::Immediate, change))
@@ -225,12 +225,12 @@ impl Store for EmbeddedStore {
     }
 }
 
-type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+type EmbeddedTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 fn write<T>(
     database: &Database,
     durability: Durability,
-    change: impl FnOnce(&mut Table<'_>) -> Result<T, redb::Error>,
+    change: impl FnOnce(&mut EmbeddedTable<'_>) -> Result<T, redb::Error>,
 ) -> Result<T, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(durability)?;
@@ -278,7 +278,7 @@ fn page(database: &Database, range: &Range) -> Result<Page, redb::Error> {
     }
 }
 
-fn drop_some(file: &DatabaseFile, now: Timestamp) -> Result<usize, Failure> {
+fn drop_some(file: &DatabaseFile, now: Timestamp) -> Result<usize, FileFailure> {
     let expired = file.read(|database| expired(database, now))?;
     if expired.is_empty() {
         return Ok(0);

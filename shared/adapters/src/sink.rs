@@ -30,13 +30,13 @@ pub enum SinkSettings {
 
 /// The values of `SINK`.
 #[derive(Clone, Copy)]
-enum SinkKind {
+enum SinkChoice {
     None,
     Timestream,
     InfluxDb,
 }
 
-impl FromStr for SinkKind {
+impl FromStr for SinkChoice {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -53,9 +53,9 @@ impl SinkSettings {
     /// Reads the choice; `None` if no sink is configured. Mistakes are collected in `environment`.
     pub fn read(environment: &mut Environment) -> Option<Self> {
         match environment.optional("SINK")? {
-            SinkKind::None => None,
+            SinkChoice::None => None,
             #[cfg(feature = "aws")]
-            SinkKind::Timestream => Some(Self::Timestream {
+            SinkChoice::Timestream => Some(Self::Timestream {
                 database: environment.required("TIMESTREAM_DATABASE"),
                 table: environment.required("TIMESTREAM_TABLE"),
                 has_configured_endpoint: environment
@@ -63,12 +63,12 @@ impl SinkSettings {
                     .is_some(),
             }),
             #[cfg(not(feature = "aws"))]
-            SinkKind::Timestream => {
+            SinkChoice::Timestream => {
                 environment
                     .mistake("SINK: this program was built without AWS support, so use influxdb or none");
                 None
             }
-            SinkKind::InfluxDb => {
+            SinkChoice::InfluxDb => {
                 let url = environment.required("INFLUX_URL");
                 if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
                     environment.mistake("INFLUX_URL: must begin with https:// or http://");

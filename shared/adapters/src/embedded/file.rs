@@ -23,7 +23,7 @@ type Open = Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>;
 
 /// Why the store cannot work at the moment.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum FileFailure {
     /// The database refused the call.
     #[error(transparent)]
     Database(#[from] redb::Error),
@@ -75,9 +75,9 @@ impl DatabaseFile {
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, FileFailure> {
         let (result, generation) = self.run(work);
-        if let Err(Failure::Database(error)) = &result
+        if let Err(FileFailure::Database(error)) = &result
             && is_of_disk(error)
         {
             // A failed read latches the database as well, but says nothing about writing.
@@ -90,23 +90,23 @@ impl DatabaseFile {
     pub(super) fn write<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, FileFailure> {
         if let Some(fault) = &*self.lock_fault()
             && now() < fault.next_attempt_at
         {
-            return Err(Failure::Faulty { reason: fault.reason.clone(), pause: fault.pause });
+            return Err(FileFailure::Faulty { reason: fault.reason.clone(), pause: fault.pause });
         }
         let (result, generation) = self.run(work);
         match &result {
             Ok(_) => *self.lock_fault() = None,
-            Err(Failure::Database(error)) if is_of_disk(error) => self.note_fault(error, generation),
+            Err(FileFailure::Database(error)) if is_of_disk(error) => self.note_fault(error, generation),
             Err(_) => {}
         }
         result
     }
 
     /// Makes a test write if the last write failed, so that a server without traffic notices that the disk has recovered.
-    pub(super) fn recover(&self) -> Result<(), Failure> {
+    pub(super) fn recover(&self) -> Result<(), FileFailure> {
         if self.fault().is_none() {
             return Ok(());
         }
@@ -122,21 +122,24 @@ impl DatabaseFile {
         })
     }
 
-    fn run<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> (Result<T, Failure>, u64) {
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> (Result<T, FileFailure>, u64) {
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
         let generation = opened.generation;
         if let Some(database) = &opened.database {
-            return (work(database).map_err(Failure::Database), generation);
+            return (work(database).map_err(FileFailure::Database), generation);
         }
         drop(opened);
         // The last attempt to reopen failed, so this call makes another.
         if let Err(error) = self.reopen(generation) {
-            return (Err(Failure::Database(error)), generation);
+            return (Err(FileFailure::Database(error)), generation);
         }
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
         let result = match &opened.database {
-            Some(database) => work(database).map_err(Failure::Database),
-            None => Err(Failure::Database(redb::Error::DatabaseClosed)),
+            Some(database) => work(database).map_err(FileFailure::Database),
+            None => Err(FileFailure::Database(redb::Error::DatabaseClosed)),
         };
         (result, opened.generation)
     }

@@ -37,7 +37,7 @@ use crate::ledger::aggregate::Attempt;
 use crate::ports::{Clock, Key, Store, StoreError};
 use crate::stored::{self, ReadError};
 pub use backtest::Backtest;
-use counts::{CountsByMinute, CountsReader, CountsRow, Width};
+use counts::{CountsByMinute, CountsReader, OwnedCountsRow, Width};
 use journal::PendingChange;
 pub use notify::{MAX_PENDING, Notifier, NotifyError};
 use resume::DetectionState;
@@ -182,7 +182,8 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> DetectionRun<'_, S, C, N,
     /// [`DetectionError`] with the first failure. What does not depend on it was done nevertheless.
     pub async fn run(self, cache: &mut DetectionCache) -> Result<RunReport, DetectionError> {
         let started_at = self.clock.now();
-        let mut run = Run { context: self, started_at, writes: 0, chunks: 0, report: RunReport::default() };
+        let mut run =
+            ActiveRun { context: self, started_at, writes: 0, chunks: 0, report: RunReport::default() };
         let Some(mut state) = run.load(cache).await? else { return Ok(run.report) };
         let outcome = run.evaluate_and_notify(&mut state).await;
         run.report.unsaved = state.unsaved_minutes();
@@ -195,7 +196,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> DetectionRun<'_, S, C, N,
 }
 
 /// A run in progress.
-struct Run<'a, S, C, N, R> {
+struct ActiveRun<'a, S, C, N, R> {
     context: DetectionRun<'a, S, C, N, R>,
     started_at: Timestamp,
     /// Number of writes so far that have an attempt number of their own.
@@ -212,7 +213,7 @@ struct Observed {
     to: Minute,
 }
 
-impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
+impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R> {
     /// The whole run. A failure to evaluate does not prevent the notification of what is pending; it is the run's error nevertheless.
     async fn evaluate_and_notify(&mut self, state: &mut DetectionState) -> Result<Outcome, DetectionError> {
         // Another run is notifying.
@@ -403,7 +404,7 @@ fn first_not_due(now: Timestamp, newest_event: Option<Timestamp>) -> Minute {
 /// Shows the detector one bucket, which is empty if no row begins with it, and returns the changes.
 fn observe_bucket(detector: &mut Detector, start: Minute, rows: &mut CountsByMinute) -> Vec<Change> {
     let rows = rows.remove(&start).unwrap_or_default();
-    let rows: Vec<detection::CountsRow<'_>> = rows.iter().map(CountsRow::row).collect();
+    let rows: Vec<detection::CountsRow<'_>> = rows.iter().map(OwnedCountsRow::row).collect();
     detector.observe(&Bucket { start, rows: &rows })
 }
 

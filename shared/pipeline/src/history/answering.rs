@@ -73,7 +73,7 @@ pub async fn answer<S: Store>(
     let hours_kept_from = settings.first_day_of_hours(now).first_hour();
     snapshot::read_consistently(async || {
         let progress = Progress::read(store).await?;
-        let reader = Reader { store, progress: &progress, hours_kept_from };
+        let reader = HistoryReader { store, progress: &progress, hours_kept_from };
         // Collected by a loop: with a closure over borrowed tenants the compiler cannot see that the futures are `Send`.
         let mut reads = Vec::with_capacity(tenants.len());
         for tenant in &tenants {
@@ -107,7 +107,7 @@ pub async fn answer_each<S: Store>(
     hours_kept_from: Hour,
     mut each: impl FnMut(&TenantId, Result<Answer, AnswerError>) -> Result<(), AnswerError>,
 ) -> Result<(), AnswerError> {
-    let reader = Reader { store, progress, hours_kept_from };
+    let reader = HistoryReader { store, progress, hours_kept_from };
     for chunk in tenants.chunks(TENANTS_PER_CHUNK) {
         let queries: Vec<Query> = chunk.iter().map(|tenant| query.for_tenant(tenant)).collect();
         let mut reads = Vec::with_capacity(chunk.len());
@@ -136,7 +136,7 @@ pub async fn answer_each<S: Store>(
 }
 
 /// Reads tenants' items up to one progress.
-struct Reader<'a, S> {
+struct HistoryReader<'a, S> {
     store: &'a S,
     progress: &'a Progress,
     hours_kept_from: Hour,
@@ -154,7 +154,7 @@ struct TenantItems {
     comparison: Vec<BlockId>,
 }
 
-impl<S: Store> Reader<'_, S> {
+impl<S: Store> HistoryReader<'_, S> {
     /// Reads what a query, and the range it is compared with, need of one tenant.
     async fn read(
         &self,

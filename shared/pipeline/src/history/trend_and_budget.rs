@@ -82,7 +82,7 @@ impl<S: Store> StoredCounts<'_, S> {
             .granularity(Granularity::Hour);
         let answer = self.answer(query).await?;
         let day_ago = self.now.plus_millis(-24 * 60 * 60 * 1000).minute();
-        let (mut volume, mut last_day) = (Sums::default(), Sums::default());
+        let (mut volume, mut last_day) = (ReputationCounts::default(), ReputationCounts::default());
         // Newest first: mail older than the representative volume says nothing about the present.
         for row in answer.rows().rev() {
             let is_of_last_day = row.time().is_some_and(|time| time >= day_ago);
@@ -105,12 +105,12 @@ impl<S: Store> StoredCounts<'_, S> {
 
 /// The rates that have a reputation threshold, summed over some hours.
 #[derive(Clone, Copy, Default)]
-struct Sums {
+struct ReputationCounts {
     bounces: Proportion,
     complaints: Proportion,
 }
 
-impl Sums {
+impl ReputationCounts {
     fn add(&mut self, [sends, bounces, deliveries, complaints]: [f64; 4]) {
         self.bounces.events += bounces;
         self.bounces.mail += sends;

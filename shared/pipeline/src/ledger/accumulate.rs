@@ -94,7 +94,7 @@ impl<Z: Seal> EventAccumulator<Z> {
 impl<Z: Seal> Accumulate for EventAccumulator<Z> {
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated {
         let Self { attributor, key, seal, decoder } = self;
-        let mut counting = Counting {
+        let mut counting = Accumulation {
             attributor,
             key,
             window,
@@ -134,7 +134,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
 }
 
 /// The state of one call of [`EventAccumulator::accumulate`].
-struct Counting<'a> {
+struct Accumulation<'a> {
     attributor: &'a mut CachedAttribution,
     key: &'a HashKey,
     window: &'a DeduplicationWindow,
@@ -146,7 +146,7 @@ struct Counting<'a> {
     result: Accumulated,
 }
 
-impl Counting<'_> {
+impl Accumulation<'_> {
     fn is_full(&self) -> bool {
         self.ledgers.len() >= TENANTS_PER_COMMIT
             || self.result.totals.events >= COUNTS_PER_COMMIT

@@ -44,7 +44,7 @@ pub(super) type MinuteRange = Range<Minute>;
 
 /// The counts of one tenant at one provider in one campaign, in one bucket.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct CountsRow {
+pub(super) struct OwnedCountsRow {
     pub(super) tenant: TenantId,
     /// Empty for mail without a provider and for the overflow row.
     pub(super) provider: String,
@@ -55,7 +55,7 @@ pub(super) struct CountsRow {
     pub(super) times: Option<DeliveryTimePercentiles>,
 }
 
-impl CountsRow {
+impl OwnedCountsRow {
     /// The row in the detector's form.
     pub(super) fn row(&self) -> detection::CountsRow<'_> {
         let Self { tenant, provider, campaign, counts, times } = self;
@@ -64,7 +64,7 @@ impl CountsRow {
 }
 
 /// Rows by the first minute of their bucket. A bucket without events is absent.
-pub(super) type CountsByMinute = BTreeMap<Minute, Vec<CountsRow>>;
+pub(super) type CountsByMinute = BTreeMap<Minute, Vec<OwnedCountsRow>>;
 
 /// Reads counts at one point in time.
 pub(super) struct CountsReader<'a, S> {

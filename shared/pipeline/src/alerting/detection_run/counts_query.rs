@@ -9,7 +9,7 @@ use detection::{Counts, DeliveryTimePercentiles};
 use event::attribution::Dimension;
 use event::{TenantId, Timestamp};
 
-use super::counts::{CountsByMinute, CountsRow, MinuteRange, Width};
+use super::counts::{CountsByMinute, MinuteRange, OwnedCountsRow, Width};
 
 /// The metrics that [`counts`] reads.
 const METRICS: [Metric; 13] = [
@@ -56,7 +56,7 @@ pub(super) fn add(tenant: &TenantId, answer: &Answer, rows: &mut CountsByMinute)
             if name == Dimension::OTHER { String::new() } else { name.to_owned() }
         };
         let (counts, times) = counts(row);
-        rows.entry(minute).or_default().push(CountsRow {
+        rows.entry(minute).or_default().push(OwnedCountsRow {
             tenant: tenant.clone(),
             provider: name(Dimension::Provider),
             campaign: name(Dimension::Campaign),

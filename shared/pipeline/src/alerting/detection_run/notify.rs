@@ -11,7 +11,7 @@ use detection::Change;
 use event::Timestamp;
 
 use super::journal::PendingChange;
-use super::{DetectionError, NOTIFY_RESERVE_MS, Run};
+use super::{ActiveRun, DetectionError, NOTIFY_RESERVE_MS};
 use crate::alerting::registry::{self, RegistryError};
 use crate::ports::{Clock, Store};
 use crate::stored::ReadError;
@@ -46,7 +46,7 @@ struct Failures {
     registry: Option<RegistryError>,
 }
 
-impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
+impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R> {
     /// Notifies the pending changes, as long as there is time, and removes those that are done. Returns the first failure.
     pub(super) async fn notify(&mut self, pending: &mut Vec<PendingChange>) -> Option<DetectionError> {
         let until = self.context.attempt.deadline.plus_millis(-NOTIFY_RESERVE_MS);

@@ -16,7 +16,7 @@ use super::notify::Notifier;
 use super::parts::StoredParts;
 use super::tenant_groups::GroupReaders;
 use super::{
-    DetectionCache, DetectionError, DetectionStateError, LEARNED_MINUTES, MINUTES_AT_ONCE, Run, WIDTH,
+    ActiveRun, DetectionCache, DetectionError, DetectionStateError, LEARNED_MINUTES, MINUTES_AT_ONCE, WIDTH,
 };
 use crate::directory::{rules, tenants};
 use crate::history::snapshot::Progress;
@@ -103,7 +103,7 @@ impl DetectionState {
     }
 }
 
-impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
+impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R> {
     /// The state to start from; `None` if there is no history to learn from yet, or if another run moved the head meanwhile.
     pub(super) async fn load(
         &mut self,

@@ -8,7 +8,7 @@ use super::learned_state::{self, LearnedStateWriter};
 use super::notify::Notifier;
 use super::resume::DetectionState;
 use super::tenant_groups::GroupReaders;
-use super::{DetectionError, RESERVE_MS, Run, head, journal};
+use super::{ActiveRun, DetectionError, RESERVE_MS, head, journal};
 use crate::ports::{Clock, Store};
 
 /// Minutes between two stored learned states. A new process replays at most as many while storing succeeds.
@@ -32,7 +32,7 @@ enum SaveProgress {
     Overtaken,
 }
 
-impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> Run<'_, S, C, N, R> {
+impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R> {
     /// Stores the head and the journal. Returns false if another run moved the head first; this run then has no effect.
     pub(super) async fn save(&mut self, state: &mut DetectionState) -> Result<bool, DetectionError> {
         let (store, now) = (self.context.store, self.context.clock.now());

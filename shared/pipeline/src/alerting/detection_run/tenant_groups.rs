@@ -14,7 +14,7 @@ use event::{InvalidTenant, Minute, TenantId};
 use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::counts::{CountsByMinute, CountsReader, CountsRow, MinuteRange};
+use super::counts::{CountsByMinute, CountsReader, MinuteRange, OwnedCountsRow};
 use super::{MINUTES_AT_ONCE, WIDTH};
 use crate::codec::{Malformed, StoredRecord};
 use crate::directory::tenants;
@@ -159,8 +159,8 @@ impl StoredRecord for EncodedRows<'_> {
     const FORMAT: u8 = detection::state::VERSION;
 }
 
-fn encoded_rows(minute: Minute, rows: &[CountsRow]) -> impl Iterator<Item = EncodedRow<'_>> {
-    rows.iter().map(move |CountsRow { tenant, provider, campaign, counts, times }| {
+fn encoded_rows(minute: Minute, rows: &[OwnedCountsRow]) -> impl Iterator<Item = EncodedRow<'_>> {
+    rows.iter().map(move |OwnedCountsRow { tenant, provider, campaign, counts, times }| {
         (minute.0, tenant.as_str().into(), provider.into(), campaign.into(), *counts, *times)
     })
 }
@@ -199,7 +199,7 @@ impl GroupCounts {
         for (minute, tenant, provider, campaign, counts, times) in encoded {
             let tenant = TenantId::from_stored(&tenant)?;
             let (provider, campaign) = (provider.into_owned(), campaign.into_owned());
-            let row = CountsRow { tenant, provider, campaign, counts, times };
+            let row = OwnedCountsRow { tenant, provider, campaign, counts, times };
             rows.entry(Minute(minute)).or_default().push(row);
         }
         Ok(rows)
@@ -311,7 +311,7 @@ mod tests {
             let times = DeliveryTimePercentiles::new(Some(100.0), Some(sends * 1000.0))
                 .filter(|_| number.is_multiple_of(2));
             let (tenant, provider) = (tenant(number), format!("provider-{}", mixed % 12));
-            CountsRow { tenant, provider, campaign: String::new(), counts, times }
+            OwnedCountsRow { tenant, provider, campaign: String::new(), counts, times }
         };
         minutes
             .map(|minute| (Minute(minute), (0..tenants).map(|number| row(minute, number)).collect()))
