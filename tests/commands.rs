@@ -12,7 +12,7 @@ use adapters::system_clock::SystemClock;
 use cells::{Block, IntakeCounts};
 use event::{SequenceNumber, ShardId, TenantId};
 use pipeline::history::manifest::BlockParts;
-use pipeline::history::snapshot::{self, Progress, Snapshot};
+use pipeline::history::snapshot::{self, CountingProgress, Snapshot};
 use pipeline::ledger::accumulate::{Accumulate, Accumulated};
 use pipeline::ledger::aggregate::{Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache};
 use pipeline::ledger::checkpoint::Totals;
@@ -545,7 +545,7 @@ fn event_that_was_read_but_is_missing_fails_the_proof() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = EmbeddedStore::open(&data.path()).unwrap();
-        let progress = Progress::read(&store).await.unwrap();
+        let progress = CountingProgress::read(&store).await.unwrap();
         let shop = TenantId::new("shop").unwrap();
         let snapshot = Snapshot::read(&store, &progress, &shop).await.unwrap();
         let live =

@@ -10,7 +10,7 @@ use cells::Block;
 use memchr::memmem;
 use pipeline::directory::tenants;
 use pipeline::history::manifest::BlockParts;
-use pipeline::history::snapshot::{self, Progress, Snapshot};
+use pipeline::history::snapshot::{self, CountingProgress, Snapshot};
 use serde_json::Value;
 
 use crate::python::root;
@@ -68,7 +68,7 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 /// The number of blocks in a data folder, and their decoded content as text.
 async fn decoded_blocks(data: &Path) -> (usize, String) {
     let store = EmbeddedStore::open(data).unwrap();
-    let progress = Progress::read(&store).await.unwrap();
+    let progress = CountingProgress::read(&store).await.unwrap();
     let (mut count, mut text) = (0, String::new());
     for tenant in tenants::list(&store).await.unwrap() {
         let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();

@@ -10,9 +10,9 @@
 use std::time::Duration;
 
 use adapters::aws::dynamodb::DynamoStore;
-use adapters::aws::kinesis::{PartitionKeys, Stream};
+use adapters::aws::kinesis::{KinesisStream, PartitionKeys};
 use adapters::aws::lambda::Collectors;
-use adapters::aws::sns::{Message, Topic};
+use adapters::aws::sns::{NotificationMessage, Topic};
 use adapters::aws::sqs::Sqs;
 use adapters::environment::{Environment, InvalidEnvironment};
 use adapters::randomness::random;
@@ -87,7 +87,7 @@ impl Notifier for AlertTopic {
 }
 
 /// The SNS message of a change, with a text for each kind of subscriber.
-fn message(change: &Change) -> Result<Message, serde_json::Error> {
+fn message(change: &Change) -> Result<NotificationMessage, serde_json::Error> {
     let attributes = vec![
         ("tenant", change.tenant.clone()),
         ("severity", change.severity.name().to_owned()),
@@ -96,7 +96,7 @@ fn message(change: &Change) -> Result<Message, serde_json::Error> {
         ("state", change.state.name().to_owned()),
         ("schema", SCHEMA.to_owned()),
     ];
-    Ok(Message {
+    Ok(NotificationMessage {
         subject: change.subject(),
         text: change.text(),
         short: change.short(),
@@ -106,7 +106,11 @@ fn message(change: &Change) -> Result<Message, serde_json::Error> {
 }
 
 /// Puts the depths of the tenants' queues onto the stream, as gauge events. Returns the number of events.
-async fn publish_queue_depths(store: &DynamoStore, queues: &Sqs, stream: &Stream) -> Result<usize, Error> {
+async fn publish_queue_depths(
+    store: &DynamoStore,
+    queues: &Sqs,
+    stream: &KinesisStream,
+) -> Result<usize, Error> {
     let QueueDepths { records, failed } = queue_depth::read(store, queues, SystemClock.now()).await?;
     for (queue, error) in &failed {
         tracing::warn!(%queue, error, "the depth of a queue could not be read");
@@ -125,7 +129,7 @@ async fn main() -> Result<(), Error> {
         Config::from_environment(Environment::of_process())?;
     let aws = adapters::aws::config().await;
     let (store, topic) = (DynamoStore::new(&aws, table), AlertTopic(Topic::new(&aws, topic)));
-    let (queues, stream) = (Sqs::new(&aws), Stream::new(&aws, stream));
+    let (queues, stream) = (Sqs::new(&aws), KinesisStream::new(&aws, stream));
     let readers = collect.map(|(function, groups)| Collectors::new(&aws, function, groups));
     let settings = DetectionSettings { dashboard, ..DetectionSettings::default() };
     // Never contended: Lambda runs one invocation at a time in an execution environment.

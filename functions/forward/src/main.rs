@@ -8,7 +8,7 @@
 
 #![allow(unreachable_pub, reason = "`pub` marks what a module offers to the others of this program")]
 
-use adapters::aws::kinesis::Stream;
+use adapters::aws::kinesis::KinesisStream;
 use adapters::environment::Environment;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
     let mut environment = Environment::of_process();
     let name = environment.required("STREAM_NAME");
     let name = environment.finish(name)?;
-    let stream = Stream::new(&adapters::aws::config().await, name);
+    let stream = KinesisStream::new(&adapters::aws::config().await, name);
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<serde_json::Value, Error> {
         let Invocation { records, reply } = Invocation::read(event.payload.get())?;
         let count = records.len();

@@ -26,7 +26,7 @@ use pipeline::directory::api_keys::{self, ApiKey, Credential, Grant};
 use pipeline::directory::audit;
 use pipeline::directory::mappings::CurrentAttribution;
 use pipeline::history::compaction::{self, schedule};
-use pipeline::history::snapshot::Progress;
+use pipeline::history::snapshot::CountingProgress;
 use pipeline::ledger::accumulate::EventAccumulator;
 use pipeline::ledger::aggregate::{self, Aggregation, Attempt, Batch, Record, ShardCache};
 use pipeline::ledger::checkpoint::{self, Totals};
@@ -285,7 +285,7 @@ impl Standalone {
 
     /// The time of the newest event counted.
     pub async fn newest_event(&self) -> anyhow::Result<Option<Timestamp>> {
-        Ok(Progress::read(&self.store).await?.newest_event())
+        Ok(CountingProgress::read(&self.store).await?.newest_event())
     }
 
     /// Makes an operator's key if there has never been any key.
@@ -306,7 +306,7 @@ impl Standalone {
     /// Records in the audit trail that somebody at the command line is about to change something.
     pub async fn note(&self, action: &str, subject: &str) -> anyhow::Result<()> {
         let number = u64::from_le_bytes(random()?);
-        let action = audit::Action { who: "(command line)", action, subject };
+        let action = audit::AuditAction { who: "(command line)", action, subject };
         Ok(audit::record(&self.store, action, SystemClock.now(), number).await?)
     }
 

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use event::Timestamp;
-use pipeline::ports::{Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError, StoreErrorKind};
+use pipeline::ports::{
+    Expected, Item, Key, Page, PutError, Range, ScanOrder, Store, StoreError, StoreErrorKind,
+};
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
 
 use file::{DatabaseFile, FileFailure};
@@ -262,8 +264,8 @@ fn page(database: &Database, range: &Range) -> Result<Page, redb::Error> {
     let mut page = Page::default();
     loop {
         let next = match range.order {
-            Order::Forwards => found.next(),
-            Order::Backwards => found.next_back(),
+            ScanOrder::Forwards => found.next(),
+            ScanOrder::Backwards => found.next_back(),
         };
         let Some(next) = next else { return Ok(page) };
         let (key, value) = next?;

@@ -25,7 +25,7 @@ const CHECKSUM_BYTES: usize = 4;
 
 /// A stored record that this program cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedRecord {
     /// Written by a newer program.
     #[error("its format {0} is newer than this program: upgrade mailgauge")]
     Newer(u8),
@@ -63,26 +63,26 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
     }
 
     /// The record that [`StoredRecord::encode`] wrote.
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (&format, rest) = bytes.split_first().ok_or(Malformed::Damaged("it is empty"))?;
+    fn decode(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        let (&format, rest) = bytes.split_first().ok_or(MalformedRecord::Damaged("it is empty"))?;
         // The format comes before the checksum: another program may compute that differently.
         if format == 0 || format > MAX_FORMAT {
-            return Err(Malformed::Damaged("no format number"));
+            return Err(MalformedRecord::Damaged("no format number"));
         }
         match format.cmp(&Self::FORMAT) {
-            Ordering::Greater => return Err(Malformed::Newer(format)),
-            Ordering::Less => return Err(Malformed::Older(format)),
+            Ordering::Greater => return Err(MalformedRecord::Newer(format)),
+            Ordering::Less => return Err(MalformedRecord::Older(format)),
             Ordering::Equal => {}
         }
         let (found, record) =
-            rest.split_first_chunk::<CHECKSUM_BYTES>().ok_or(Malformed::Damaged("cut short"))?;
+            rest.split_first_chunk::<CHECKSUM_BYTES>().ok_or(MalformedRecord::Damaged("cut short"))?;
         if *found != checksum(Self::NAME, format, record) {
-            return Err(Malformed::Damaged("wrong checksum"));
+            return Err(MalformedRecord::Damaged("wrong checksum"));
         }
         match postcard::take_from_bytes(record) {
             Ok((record, [])) => Ok(record),
-            Ok(_) => Err(Malformed::Damaged("bytes left over")),
-            Err(_) => Err(Malformed::Damaged("not a record of this type")),
+            Ok(_) => Err(MalformedRecord::Damaged("bytes left over")),
+            Err(_) => Err(MalformedRecord::Damaged("not a record of this type")),
         }
     }
 }
@@ -388,27 +388,27 @@ mod tests {
         let record = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
         let bytes =
             [&[Lists::FORMAT], checksum(Lists::NAME, Lists::FORMAT, &record).as_slice(), &record].concat();
-        assert_eq!(Lists::decode(&bytes), Err(Malformed::Damaged("not a record of this type")));
+        assert_eq!(Lists::decode(&bytes), Err(MalformedRecord::Damaged("not a record of this type")));
     }
 
     #[test]
     fn other_formats_are_refused_by_name() {
         for (bytes, expected) in [
-            (&[5, 0, 0, 0, 0][..], Malformed::Newer(5)),
-            (&[3], Malformed::Older(3)),
-            (&[2, 1, 7], Malformed::Older(2)),
-            (&[31, 1, 7], Malformed::Newer(31)),
-            (&[0, 0], Malformed::Damaged("no format number")),
-            (&[32, 0], Malformed::Damaged("no format number")),
-            (b"{\"at\":1}", Malformed::Damaged("no format number")),
-            (&[4, 0], Malformed::Damaged("cut short")),
-            (&[4, 0, 0, 0, 0], Malformed::Damaged("wrong checksum")),
-            (&[], Malformed::Damaged("it is empty")),
+            (&[5, 0, 0, 0, 0][..], MalformedRecord::Newer(5)),
+            (&[3], MalformedRecord::Older(3)),
+            (&[2, 1, 7], MalformedRecord::Older(2)),
+            (&[31, 1, 7], MalformedRecord::Newer(31)),
+            (&[0, 0], MalformedRecord::Damaged("no format number")),
+            (&[32, 0], MalformedRecord::Damaged("no format number")),
+            (b"{\"at\":1}", MalformedRecord::Damaged("no format number")),
+            (&[4, 0], MalformedRecord::Damaged("cut short")),
+            (&[4, 0, 0, 0, 0], MalformedRecord::Damaged("wrong checksum")),
+            (&[], MalformedRecord::Damaged("it is empty")),
         ] {
             assert_eq!(Sample::decode(bytes), Err(expected), "{bytes:?}");
         }
-        assert!(Malformed::Older(2).to_string().ends_with("nothing before 1.0 is kept"));
-        assert!(Malformed::Newer(9).to_string().ends_with("upgrade mailgauge"));
+        assert!(MalformedRecord::Older(2).to_string().ends_with("nothing before 1.0 is kept"));
+        assert!(MalformedRecord::Newer(9).to_string().ends_with("upgrade mailgauge"));
     }
 
     #[test]
@@ -426,7 +426,7 @@ mod tests {
             const FORMAT: u8 = 3;
         }
         assert_eq!(One::decode(&One(7).encode()), Ok(One(7)));
-        assert_eq!(Other::decode(&One(7).encode()), Err(Malformed::Damaged("wrong checksum")));
+        assert_eq!(Other::decode(&One(7).encode()), Err(MalformedRecord::Damaged("wrong checksum")));
     }
 
     #[test]
@@ -445,6 +445,6 @@ mod tests {
         }
         let read = |name: &str| Named::decode(&Text(name.to_owned()).encode());
         assert_eq!(read("acme"), Ok(Named(TenantId::new("acme").unwrap())));
-        assert_eq!(read("a#b"), Err(Malformed::Damaged("not a record of this type")));
+        assert_eq!(read("a#b"), Err(MalformedRecord::Damaged("not a record of this type")));
     }
 }

@@ -17,7 +17,7 @@ use crate::codec::{self, StoredRecord};
 use crate::layout;
 use crate::ledger::checkpoint;
 use crate::ledger::receipt::{self, FirstPart};
-use crate::ports::{Clock, Item, Key, Order, Point, PutError, Range, Sink, SinkError, Store, StoreError};
+use crate::ports::{Clock, Item, Key, Point, PutError, Range, ScanOrder, Sink, SinkError, Store, StoreError};
 use crate::stored::{self, ReadError, Versioned};
 
 /// Receipts read at a time.
@@ -330,7 +330,7 @@ pub async fn rewind<S: Store>(store: &S, sink: &str, shard: Option<&ShardId>) ->
 }
 
 fn receipts(shard: &ShardId, after: Option<&SequenceNumber>, committed: &SequenceNumber) -> Range {
-    Range { limit: RECEIPTS_PER_PAGE, ..layout::receipts(shard, after, committed, Order::Forwards) }
+    Range { limit: RECEIPTS_PER_PAGE, ..layout::receipts(shard, after, committed, ScanOrder::Forwards) }
 }
 
 /// The batches of a page of receipts.

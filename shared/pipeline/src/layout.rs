@@ -40,7 +40,7 @@
 use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::block_id::{BlockId, Level};
-use crate::ports::{Key, Order, Range};
+use crate::ports::{Key, Range, ScanOrder};
 
 /// Partition of the checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -89,7 +89,7 @@ pub fn whole(partition: impl Into<String>) -> Range {
         partition: partition.into(),
         from: String::new(),
         to: None,
-        order: Order::Forwards,
+        order: ScanOrder::Forwards,
         limit: PAGE_ITEMS,
     }
 }
@@ -116,7 +116,7 @@ pub fn receipts(
     shard: &ShardId,
     after: Option<&SequenceNumber>,
     upto: &SequenceNumber,
-    order: Order,
+    order: ScanOrder,
 ) -> Range {
     batches(format!("r#{shard}"), after, upto, order)
 }
@@ -138,7 +138,7 @@ pub fn deltas(
     after: Option<&SequenceNumber>,
     upto: &SequenceNumber,
 ) -> Range {
-    batches(delta_partition(tenant, shard), after, upto, Order::Forwards)
+    batches(delta_partition(tenant, shard), after, upto, ScanOrder::Forwards)
 }
 
 /// Whether a key is that of the first part of a [`receipt`] or [`delta`].
@@ -172,7 +172,12 @@ fn batch_part(first: &SequenceNumber, part: usize) -> String {
 }
 
 /// All parts of the batches that begin after `after` and at or before `upto`.
-fn batches(partition: String, after: Option<&SequenceNumber>, upto: &SequenceNumber, order: Order) -> Range {
+fn batches(
+    partition: String,
+    after: Option<&SequenceNumber>,
+    upto: &SequenceNumber,
+    order: ScanOrder,
+) -> Range {
     let after_parts = |first: &SequenceNumber| format!("{}{AFTER_PARTS}", first.sortable());
     let from = after.map_or_else(String::new, after_parts);
     Range { from, to: Some(after_parts(upto)), order, ..whole(partition) }

@@ -22,7 +22,7 @@ pub mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use codec::Malformed;
+pub use codec::MalformedRecord;
 
 #[cfg(test)]
 mod tests;

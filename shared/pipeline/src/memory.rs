@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use event::{TenantId, Timestamp};
 
 use crate::ports::{
-    Expected, Item, Key, Order, Page, Point, PutError, Range, Sink, SinkError, Store, StoreError,
+    Expected, Item, Key, Page, Point, PutError, Range, ScanOrder, Sink, SinkError, Store, StoreError,
     StoreErrorKind, Written,
 };
 
@@ -37,8 +37,8 @@ impl Items {
         let found = self.0.range(from..end).map(|(_, item)| item);
         let limit = range.limit.max(1);
         let mut items: Vec<Item> = match range.order {
-            Order::Forwards => found.take(limit + 1).cloned().collect(),
-            Order::Backwards => found.rev().take(limit + 1).cloned().collect(),
+            ScanOrder::Forwards => found.take(limit + 1).cloned().collect(),
+            ScanOrder::Backwards => found.rev().take(limit + 1).cloned().collect(),
         };
         let rest = items.get(limit).map(|next| range.resume_at(&next.key.sort));
         items.truncate(limit);

@@ -64,7 +64,7 @@ pub enum Expected {
 
 /// The order in which a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ScanOrder {
     /// Smallest sort key first.
     Forwards,
     /// Largest sort key first.
@@ -81,7 +81,7 @@ pub struct Range {
     /// End of the range, exclusive. `None`: the end of the partition.
     pub to: Option<String>,
     /// Which end is read first.
-    pub order: Order,
+    pub order: ScanOrder,
     /// Maximum number of items in a page.
     pub limit: usize,
 }
@@ -91,9 +91,9 @@ impl Range {
     #[must_use]
     pub fn resume_at(&self, sort: &str) -> Self {
         match self.order {
-            Order::Forwards => Self { from: sort.to_owned(), ..self.clone() },
+            ScanOrder::Forwards => Self { from: sort.to_owned(), ..self.clone() },
             // The end is exclusive, so it is the smallest text after `sort`.
-            Order::Backwards => Self { to: Some(format!("{sort}\0")), ..self.clone() },
+            ScanOrder::Backwards => Self { to: Some(format!("{sort}\0")), ..self.clone() },
         }
     }
 }

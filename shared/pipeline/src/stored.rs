@@ -5,7 +5,7 @@
 
 use event::Timestamp;
 
-use crate::codec::{Malformed, StoredRecord};
+use crate::codec::{MalformedRecord, StoredRecord};
 use crate::ports::{Expected, Item, Key, PutError, Range, Store, StoreError};
 
 /// A stored record cannot be read.
@@ -21,7 +21,7 @@ pub enum ReadError {
         key: Key,
         /// What is wrong with it.
         #[source]
-        source: Malformed,
+        source: MalformedRecord,
     },
 }
 

@@ -12,7 +12,7 @@ use crate::history::answering::{self, MIN_BYTES_PER_THREAD};
 use crate::history::compaction::CompactionSettings;
 use crate::history::compaction::schedule::{self, CompactionReport};
 use crate::history::reconciliation::reconcile;
-use crate::history::snapshot::{Progress, Snapshot};
+use crate::history::snapshot::{CountingProgress, Snapshot};
 use crate::ledger::accumulate::EventAccumulator;
 use crate::ledger::aggregate::{
     self, AggregateError, Aggregation, Attempt, Batch, CommitSettings, Committed, Record, ShardCache,
@@ -198,7 +198,7 @@ async fn answer_is_the_same_on_any_number_of_threads() {
         pipeline.aggregate(&records).await.unwrap();
         pipeline.advance(1_000);
     }
-    let progress = Progress::read(&pipeline.store).await.unwrap();
+    let progress = CountingProgress::read(&pipeline.store).await.unwrap();
     let deltas = Snapshot::read(&pipeline.store, &progress, &acme()).await.unwrap().deltas;
     let bytes: usize = deltas.iter().map(|delta| delta.body.len()).sum();
     assert!(bytes > 2 * MIN_BYTES_PER_THREAD, "{bytes} bytes are counted on one thread");
@@ -229,7 +229,7 @@ async fn redelivered_batches_and_upstream_duplicates_change_nothing_and_reconcil
         pipeline.advance(DAY_MS);
         pipeline.compact().await;
     }
-    let totals = Progress::read(&pipeline.store).await.unwrap().totals();
+    let totals = CountingProgress::read(&pipeline.store).await.unwrap().totals();
     assert_eq!((totals.events, totals.duplicates, totals.aggregated), (240, 120, 120));
 }
 

@@ -264,7 +264,7 @@ async fn unreadable_state_of_detection_is_rebuilt_from_the_history() {
             partition: partition.to_owned(),
             from: String::new(),
             to: None,
-            order: pipeline::ports::Order::Forwards,
+            order: pipeline::ports::ScanOrder::Forwards,
             limit: 100,
         };
         for mut item in store.range(whole).await.unwrap().items {
@@ -330,7 +330,7 @@ async fn tenant_with_damaged_counts_does_not_keep_others_from_being_evaluated() 
         partition: "t#damaged#d#shard-1".to_owned(),
         from: String::new(),
         to: None,
-        order: pipeline::ports::Order::Forwards,
+        order: pipeline::ports::ScanOrder::Forwards,
         limit: 10,
     };
     let mut items = store.range(deltas).await.unwrap().items;

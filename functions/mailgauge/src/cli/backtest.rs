@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::Args;
 use detection::{Bucket, Change, DeliveryTimePercentiles, Detector, Rules};
 use event::{Minute, TenantId, Timestamp};
-use pipeline::alerting::detection_run::Backtest;
+use pipeline::alerting::detection_run::BacktestRun;
 use pipeline::alerting::detection_run::counts::Width;
 use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
@@ -134,7 +134,7 @@ fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
     let changes = runtime.block_on(async {
         let mut tenants = tenants::list(&standalone.store).await?;
         tenants.retain(|tenant| options.tenant.as_ref().is_none_or(|only| only == tenant));
-        let backtest = Backtest {
+        let backtest = BacktestRun {
             store: &standalone.store,
             history: &standalone.history,
             tenants: &tenants,

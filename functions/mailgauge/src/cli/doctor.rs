@@ -16,7 +16,7 @@ use pipeline::directory::api_keys::{self, Grant};
 use pipeline::directory::tenants;
 use pipeline::export::{self, ExportBacklog};
 use pipeline::history::compaction::schedule;
-use pipeline::history::snapshot::Progress;
+use pipeline::history::snapshot::CountingProgress;
 use pipeline::ports::Clock as _;
 use serde_json::json;
 
@@ -161,7 +161,7 @@ async fn check_deployment(options: &Options, _: &Standalone) -> anyhow::Result<V
 /// The checks that need nothing but the store.
 async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Diagnosis>> {
     let store = &standalone.store;
-    let progress = Progress::read(store).await?;
+    let progress = CountingProgress::read(store).await?;
     let mut diagnoses = vec![arrivals(&progress, now)];
     diagnoses.extend(stuck_shards(&progress, now));
     diagnoses.push(uncompacted(schedule::oldest_unmerged(store).await?, now));
@@ -206,7 +206,7 @@ fn drift(events_read: u64, drift: i64) -> Diagnosis {
     )
 }
 
-fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
+fn arrivals(progress: &CountingProgress, now: Timestamp) -> Diagnosis {
     const CHECK: &str = "events arrive";
     const FIX: &str = "send a mail with the configuration set; then check the SES event destination, the EventBridge rule and the stream's trigger";
     let newest = progress.checkpoints().iter().filter_map(|(_, checkpoint)| checkpoint.last_arrival).max();
@@ -217,7 +217,7 @@ fn arrivals(progress: &Progress, now: Timestamp) -> Diagnosis {
 }
 
 /// Shards with a batch in flight that no attempt has committed, although the last attempt's lease ended long ago.
-fn stuck_shards(progress: &Progress, now: Timestamp) -> Vec<Diagnosis> {
+fn stuck_shards(progress: &CountingProgress, now: Timestamp) -> Vec<Diagnosis> {
     const CHECK: &str = "shards move";
     let mut diagnoses = Vec::new();
     for (shard, checkpoint) in progress.checkpoints() {

@@ -15,7 +15,7 @@ use pipeline::directory::api_keys::{self, Credential};
 use pipeline::directory::mappings::{self, CheckedMappings};
 use pipeline::directory::tenants;
 use pipeline::history::manifest::BlockParts;
-use pipeline::history::snapshot::{self, Progress, Snapshot};
+use pipeline::history::snapshot::{self, CountingProgress, Snapshot};
 use pipeline::ports::Clock as _;
 use serde_json::json;
 
@@ -173,7 +173,7 @@ fn valid_keys(tenant: &TenantId, keys: &[Credential]) -> usize {
 
 /// The first and last hour with counts. Where only days are kept, the first hour of the day.
 async fn hours(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Option<(Hour, Hour)>> {
-    let progress = Progress::read(&standalone.store).await?;
+    let progress = CountingProgress::read(&standalone.store).await?;
     let snapshot = Snapshot::read(&standalone.store, &progress, tenant).await?;
     let blocks =
         snapshot::read_blocks(&standalone.store, tenant, snapshot.manifest.blocks, BlockParts::Counts)

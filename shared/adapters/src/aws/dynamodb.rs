@@ -23,7 +23,8 @@ use aws_sdk_dynamodb::types::{
 };
 use futures::stream::{self, StreamExt as _};
 use pipeline::ports::{
-    CONCURRENT_CALLS, Expected, Item, Key, Order, Page, PutError, Range, Store, StoreError, StoreErrorKind,
+    CONCURRENT_CALLS, Expected, Item, Key, Page, PutError, Range, ScanOrder, Store, StoreError,
+    StoreErrorKind,
 };
 
 use self::attempts::Attempts;
@@ -168,7 +169,7 @@ impl DynamoStore {
         let reply = self.client.query().table_name(&self.table).consistent_read(true);
         let reply = reply.key_condition_expression(condition).set_expression_attribute_values(Some(values));
         let reply = reply
-            .scan_index_forward(range.order == Order::Forwards)
+            .scan_index_forward(range.order == ScanOrder::Forwards)
             .limit(limit)
             .send()
             .await
@@ -214,8 +215,8 @@ fn kind_of(error: &BoxError) -> StoreErrorKind {
 fn behind(range: &Range, sort: &str) -> Range {
     match range.order {
         // The smallest string greater than `sort` is `sort` with the smallest character appended.
-        Order::Forwards => Range { from: format!("{sort}\0"), ..range.clone() },
-        Order::Backwards => Range { to: Some(sort.to_owned()), ..range.clone() },
+        ScanOrder::Forwards => Range { from: format!("{sort}\0"), ..range.clone() },
+        ScanOrder::Backwards => Range { to: Some(sort.to_owned()), ..range.clone() },
     }
 }
 

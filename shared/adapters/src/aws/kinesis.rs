@@ -66,7 +66,7 @@ fn fnv1a(data: &[u8]) -> u32 {
 
 /// A Kinesis data stream.
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub struct KinesisStream {
     client: Client,
     name: String,
 }
@@ -106,7 +106,7 @@ pub struct ReadStreamError {
     source: BoxError,
 }
 
-impl Stream {
+impl KinesisStream {
     /// The stream with this name, in the region and account of `config`.
     pub fn new(config: &aws_config::SdkConfig, name: String) -> Self {
         Self { client: Client::new(config), name }

@@ -19,7 +19,7 @@ const COUNTED: [EventType; 10] = [
 
 /// An enabled event destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub struct EventDestination {
     /// Its name.
     pub name: String,
     /// Whether it publishes to EventBridge.
@@ -46,13 +46,13 @@ pub struct ReadDestinationsError {
 pub async fn destinations(
     config: &aws_config::SdkConfig,
     configuration_set: &str,
-) -> Result<Vec<Destination>, ReadDestinationsError> {
+) -> Result<Vec<EventDestination>, ReadDestinationsError> {
     let call = Client::new(config).get_configuration_set_event_destinations();
     let reply = call.configuration_set_name(configuration_set).send().await.map_err(|error| {
         ReadDestinationsError { configuration_set: configuration_set.to_owned(), source: error.into() }
     })?;
     let enabled = reply.event_destinations.into_iter().flatten().filter(|destination| destination.enabled);
-    let read = enabled.map(|destination| Destination {
+    let read = enabled.map(|destination| EventDestination {
         is_event_bridge: destination.event_bridge_destination.is_some(),
         missing: missing(&destination.matching_event_types),
         name: destination.name,

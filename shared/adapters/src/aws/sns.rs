@@ -15,7 +15,7 @@ const MAX_SMS_CHARS: usize = 160;
 
 /// One message in all its forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct NotificationMessage {
     /// Subject of an email. It is cut to 100 characters, and characters outside ASCII are replaced by `?`, since SNS refuses both.
     pub subject: String,
     /// Text of an email.
@@ -54,7 +54,7 @@ impl Topic {
     ///
     /// # Errors
     /// [`PublishError`] if the message may not have been published.
-    pub async fn publish(&self, message: &Message) -> Result<(), PublishError> {
+    pub async fn publish(&self, message: &NotificationMessage) -> Result<(), PublishError> {
         let failed = |source: BoxError| PublishError { topic: self.arn.clone(), source };
         let mut call = self
             .client
@@ -77,7 +77,7 @@ fn subject(text: &str) -> String {
 }
 
 /// The body of a message with `MessageStructure: json`: one form per protocol, and JSON for every other protocol.
-fn body(message: &Message) -> String {
+fn body(message: &NotificationMessage) -> String {
     let short: String = message.short.chars().take(MAX_SMS_CHARS).collect();
     serde_json::json!({ "default": message.json, "email": message.text, "sms": short }).to_string()
 }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn email_and_sms_get_their_own_forms() {
-        let message = Message {
+        let message = NotificationMessage {
             subject: String::new(),
             text: "long\n\"text\"".to_owned(),
             short: "s".repeat(200),

@@ -27,16 +27,16 @@ use detection::{Bucket, Change, Detector};
 use event::{Hour, Minute, TenantId, Timestamp};
 
 use crate::alerting::registry::{self, RegistryError};
-use crate::codec::Malformed;
+use crate::codec::MalformedRecord;
 use crate::directory::tenants;
 use crate::history::answering::AnswerError;
 use crate::history::compaction;
-use crate::history::snapshot::Progress;
+use crate::history::snapshot::CountingProgress;
 use crate::layout;
 use crate::ledger::aggregate::Attempt;
 use crate::ports::{Clock, Key, Store, StoreError};
 use crate::stored::{self, ReadError};
-pub use backtest::Backtest;
+pub use backtest::BacktestRun;
 use counts::{CountsByMinute, CountsReader, OwnedCountsRow, Width};
 use journal::PendingChange;
 pub use notify::{MAX_PENDING, Notifier, NotifyError};
@@ -114,10 +114,10 @@ pub enum DetectionStateError {
     Incomplete,
     /// The notification journal cannot be read.
     #[error("the stored notification journal cannot be read")]
-    Journal(#[source] Malformed),
+    Journal(#[source] MalformedRecord),
     /// The learned state cannot be read.
     #[error("the stored learned state of detection cannot be read")]
-    LearnedState(#[source] Malformed),
+    LearnedState(#[source] MalformedRecord),
     /// The learned state cannot be compressed or decompressed.
     #[error("the learned state of detection cannot be compressed or decompressed")]
     Compression(#[from] std::io::Error),
@@ -328,7 +328,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
 
     /// The first minute that cannot be evaluated yet.
     async fn first_not_due(&self) -> Result<Minute, DetectionError> {
-        let newest_event = Progress::read(self.context.store).await?.newest_event();
+        let newest_event = CountingProgress::read(self.context.store).await?.newest_event();
         Ok(first_not_due(self.context.clock.now(), newest_event))
     }
 
@@ -345,7 +345,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         to: Minute,
     ) -> Result<Observed, DetectionError> {
         let store = self.context.store;
-        let progress = Progress::read(store).await?;
+        let progress = CountingProgress::read(store).await?;
         let tenants: Vec<TenantId> = tenants::list(store).await?;
         self.report.tenants = tenants.len();
         detector.retain_tenants(|name| tenants.binary_search_by(|tenant| tenant.as_str().cmp(name)).is_ok());

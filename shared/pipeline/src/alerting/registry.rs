@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::StoredRecord;
 use crate::directory::alert_index;
 use crate::layout;
-use crate::ports::{Item, Key, Order, PutError, Range, Store, StoreError};
+use crate::ports::{Item, Key, PutError, Range, ScanOrder, Store, StoreError};
 use crate::stored::{self, ReadError};
 
 /// How long an alert is kept after its last change: 400 days.
@@ -24,9 +24,9 @@ const LONGEST_MINUTES: u32 = 30 * 24 * 60;
 /// How often an update is retried after another process changed the alert.
 const UPDATE_ATTEMPTS: usize = 4;
 
-/// An alert of the registry. The field names are those of the API.
+/// An alert as the registry keeps it. The field names are those of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Alert {
+pub struct RegisteredAlert {
     /// Its latest change.
     #[serde(flatten)]
     pub change: Change,
@@ -71,7 +71,7 @@ pub struct Acknowledgement {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct StoredAlert {
     #[serde(with = "crate::codec::json")]
-    alert: Alert,
+    alert: RegisteredAlert,
 }
 
 impl StoredRecord for StoredAlert {
@@ -93,7 +93,7 @@ pub struct AlertFilter {
 }
 
 impl AlertFilter {
-    fn matches(&self, alert: &Alert) -> bool {
+    fn matches(&self, alert: &RegisteredAlert) -> bool {
         // RFC 3339 texts of UTC times sort as the times do.
         self.is_open.is_none_or(|open| open == alert.is_open())
             && (alert.is_open() || alert.change.updated_at >= self.from.start().to_string())
@@ -106,7 +106,7 @@ impl AlertFilter {
         Range {
             from: first_id(self.from.0.saturating_sub(LONGEST_MINUTES)),
             to: Some(first_id(self.to.0)),
-            order: Order::Backwards,
+            order: ScanOrder::Backwards,
             ..layout::whole(partition)
         }
     }
@@ -129,7 +129,7 @@ impl From<StoreError> for RegistryError {
     }
 }
 
-impl Alert {
+impl RegisteredAlert {
     /// Whether it is not resolved.
     pub fn is_open(&self) -> bool {
         self.change.state != State::Resolved
@@ -169,9 +169,11 @@ pub(crate) async fn record<S: Store>(
     let key = layout::alert(tenant, &change.id);
     update(store, &key, now, |alert| match alert {
         Some(alert) => alert.with(change),
-        None => {
-            Some(Alert { change: change.clone(), acknowledged: None, history: vec![history_entry(change)] })
-        }
+        None => Some(RegisteredAlert {
+            change: change.clone(),
+            acknowledged: None,
+            history: vec![history_entry(change)],
+        }),
     })
     .await?;
     // Also if nothing was updated: an earlier call may have been interrupted before this.
@@ -185,8 +187,8 @@ async fn update<S: Store>(
     store: &S,
     key: &Key,
     now: Timestamp,
-    change: impl Fn(Option<Alert>) -> Option<Alert>,
-) -> Result<Option<Alert>, RegistryError> {
+    change: impl Fn(Option<RegisteredAlert>) -> Option<RegisteredAlert>,
+) -> Result<Option<RegisteredAlert>, RegistryError> {
     for _ in 0..UPDATE_ATTEMPTS {
         let found = store.get(vec![key.clone()]).await?.into_iter().flatten().next();
         let before = found.as_ref().map(decode).transpose()?;
@@ -203,7 +205,7 @@ async fn update<S: Store>(
     Err(RegistryError::Conflict(key.clone()))
 }
 
-fn decode(item: &Item) -> Result<Alert, ReadError> {
+fn decode(item: &Item) -> Result<RegisteredAlert, ReadError> {
     Ok(stored::decode::<StoredAlert>(item)?.alert)
 }
 
@@ -212,7 +214,7 @@ pub async fn list<S: Store>(
     store: &S,
     scope: &Scope,
     filter: &AlertFilter,
-) -> Result<Vec<Alert>, RegistryError> {
+) -> Result<Vec<RegisteredAlert>, RegistryError> {
     let partition = match scope {
         Scope::All => layout::ALERT_INDEX.to_owned(),
         Scope::Tenant(tenant) => layout::alerts(Some(tenant)),
@@ -249,7 +251,11 @@ async fn indexed<S: Store>(store: &S, entries: &[Item]) -> Result<Vec<Item>, Rea
 }
 
 /// Reads one alert; `None` if there is none within the scope of the request.
-pub async fn get<S: Store>(store: &S, scope: &Scope, id: &str) -> Result<Option<Alert>, RegistryError> {
+pub async fn get<S: Store>(
+    store: &S,
+    scope: &Scope,
+    id: &str,
+) -> Result<Option<RegisteredAlert>, RegistryError> {
     match key_of(store, scope, id).await? {
         Some(key) => Ok(store.get(vec![key]).await?.iter().flatten().next().map(decode).transpose()?),
         None => Ok(None),
@@ -277,7 +283,7 @@ pub async fn acknowledge<S: Store>(
     id: &str,
     by: &str,
     now: Timestamp,
-) -> Result<Option<Alert>, RegistryError> {
+) -> Result<Option<RegisteredAlert>, RegistryError> {
     let Some(key) = key_of(store, scope, id).await? else { return Ok(None) };
     let alert = update(store, &key, now, |alert| {
         let mut alert = alert.filter(|alert| alert.is_open() && alert.acknowledged.is_none())?;
@@ -286,7 +292,7 @@ pub async fn acknowledge<S: Store>(
         Some(alert)
     })
     .await?;
-    if alert.as_ref().is_some_and(Alert::is_open) {
+    if alert.as_ref().is_some_and(RegisteredAlert::is_open) {
         // Detection keeps its own state of alerts. The next run reads this item, and then removes it.
         let key = layout::acknowledgement(id);
         store.put(vec![Item { key, body: Vec::new(), version: 0, expires_at: None }]).await?;
@@ -312,9 +318,9 @@ mod tests {
         .unwrap()
     }
 
-    fn alert(minute: u32, sequence: u32, state: &str) -> Alert {
+    fn alert(minute: u32, sequence: u32, state: &str) -> RegisteredAlert {
         let change = change("acme", minute, sequence, state);
-        Alert { history: vec![history_entry(&change)], change, acknowledged: None }
+        RegisteredAlert { history: vec![history_entry(&change)], change, acknowledged: None }
     }
 
     fn now() -> Timestamp {
@@ -380,7 +386,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_ends_when_the_alert_fires_again_and_not_when_it_escalates() {
         let acknowledgement = Acknowledgement { by: "Ann".to_owned(), at: String::new() };
-        let acknowledged = Alert { acknowledged: Some(acknowledgement), ..alert(0, 1, "firing") };
+        let acknowledged = RegisteredAlert { acknowledged: Some(acknowledgement), ..alert(0, 1, "firing") };
         let escalated = Change { escalated: true, ..change("acme", 0, 2, "firing") };
         assert!(acknowledged.clone().with(&escalated).unwrap().acknowledged.is_some());
         assert!(acknowledged.clone().with(&change("acme", 0, 2, "resolved")).unwrap().acknowledged.is_some());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::StoredRecord;
 use crate::layout;
-use crate::ports::{Order, Range, Store, StoreError};
+use crate::ports::{Range, ScanOrder, Store, StoreError};
 use crate::stored::{self, ReadError};
 
 /// How long entries are kept: 400 days.
@@ -17,7 +17,7 @@ const LIFE_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 
 /// An entry of the audit log. The field names are those of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct AuditEntry {
     /// The time of the request, RFC 3339.
     pub at: String,
     /// The name of the key or the subject of the token; `(command line)` for a user with access to the data folder or the table.
@@ -28,31 +28,31 @@ pub struct Entry {
     pub subject: String,
 }
 
-impl StoredRecord for Entry {
+impl StoredRecord for AuditEntry {
     const NAME: &'static str = "audit entry";
     const FORMAT: u8 = 3;
 }
 
 /// A change that somebody is about to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Action<'a> {
-    /// See [`Entry::who`].
+pub struct AuditAction<'a> {
+    /// See [`AuditEntry::who`].
     pub who: &'a str,
-    /// See [`Entry::action`].
+    /// See [`AuditEntry::action`].
     pub action: &'a str,
-    /// See [`Entry::subject`].
+    /// See [`AuditEntry::subject`].
     pub subject: &'a str,
 }
 
 /// Writes an entry. `number` distinguishes it from other entries of the same millisecond; callers pass a random number.
 pub async fn record<S: Store>(
     store: &S,
-    action: Action<'_>,
+    action: AuditAction<'_>,
     now: Timestamp,
     number: u64,
 ) -> Result<(), StoreError> {
-    let Action { who, action, subject } = action;
-    let entry = Entry {
+    let AuditAction { who, action, subject } = action;
+    let entry = AuditEntry {
         at: now.to_string(),
         who: who.to_owned(),
         action: action.to_owned(),
@@ -68,11 +68,11 @@ pub async fn list<S: Store>(
     from: Timestamp,
     to: Timestamp,
     limit: usize,
-) -> Result<Vec<Entry>, ReadError> {
+) -> Result<Vec<AuditEntry>, ReadError> {
     let mut rest = Some(Range {
         from: layout::audit_entry(from, 0).sort,
         to: Some(layout::audit_entry(to, 0).sort),
-        order: Order::Backwards,
+        order: ScanOrder::Backwards,
         ..layout::whole(layout::AUDIT)
     });
     let mut entries = Vec::new();
@@ -96,7 +96,7 @@ mod tests {
         let store = MemoryStore::new();
         let at = Timestamp::from_seconds;
         for (second, number, subject) in [(10, 2, "b"), (10, 1, "a"), (20, 0, "c"), (30, 0, "d")] {
-            let action = Action { who: "ops", action: "tenant.erase", subject };
+            let action = AuditAction { who: "ops", action: "tenant.erase", subject };
             record(&store, action, at(second), number).await.unwrap();
         }
         for (from, to, limit, expected) in [
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn stored_entry_of_this_format_is_read() {
         let text = str::to_owned;
-        let entry = Entry {
+        let entry = AuditEntry {
             at: text("2025-11-13T02:13:20Z"),
             who: text("ops"),
             action: text("tenant.erase"),

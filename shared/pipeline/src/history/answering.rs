@@ -17,7 +17,7 @@ use crate::block_id::{BlockId, Level};
 use crate::directory::tenants;
 use crate::history::compaction::CompactionSettings;
 use crate::history::manifest::{BlockParts, LiveBlock, Manifest};
-use crate::history::snapshot::{self, BlockMissing, Progress, Snapshot, SnapshotError};
+use crate::history::snapshot::{self, BlockMissing, CountingProgress, Snapshot, SnapshotError};
 use crate::ports::{CONCURRENT_CALLS, Item, Store};
 use crate::stored::ReadError;
 
@@ -72,7 +72,7 @@ pub async fn answer<S: Store>(
     };
     let hours_kept_from = settings.first_day_of_hours(now).first_hour();
     snapshot::read_consistently(async || {
-        let progress = Progress::read(store).await?;
+        let progress = CountingProgress::read(store).await?;
         let reader = HistoryReader { store, progress: &progress, hours_kept_from };
         // Collected by a loop: with a closure over borrowed tenants the compiler cannot see that the futures are `Send`.
         let mut reads = Vec::with_capacity(tenants.len());
@@ -101,7 +101,7 @@ pub async fn answer<S: Store>(
 /// with the error instead, and decides by its result whether to go on.
 pub async fn answer_each<S: Store>(
     store: &S,
-    progress: &Progress,
+    progress: &CountingProgress,
     query: &Query,
     tenants: &[TenantId],
     hours_kept_from: Hour,
@@ -138,7 +138,7 @@ pub async fn answer_each<S: Store>(
 /// Reads tenants' items up to one progress.
 struct HistoryReader<'a, S> {
     store: &'a S,
-    progress: &'a Progress,
+    progress: &'a CountingProgress,
     hours_kept_from: Hour,
 }
 

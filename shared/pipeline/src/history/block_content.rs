@@ -20,10 +20,10 @@ pub struct EncodedBlock {
 /// The rows of a block. Merging is associative and commutative, and rolling up commutes with it.
 pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
     /// What is wrong with bytes that are no block.
-    type Error: std::error::Error + Send + Sync + 'static;
+    type DecodeError: std::error::Error + Send + Sync + 'static;
 
     /// Reads one part.
-    fn decode(bytes: &[u8]) -> Result<Self, Self::Error>;
+    fn decode(bytes: &[u8]) -> Result<Self, Self::DecodeError>;
 
     /// Writes the rows in parts.
     fn encode(&self) -> EncodedBlock;
@@ -40,7 +40,7 @@ pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
 }
 
 impl BlockContent for Block {
-    type Error = BlockError;
+    type DecodeError = BlockError;
 
     fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         Self::decode(bytes)

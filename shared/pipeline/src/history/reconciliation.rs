@@ -10,7 +10,7 @@ use event::{Day, Hour, TenantId};
 
 use crate::block_id::{BlockId, Level};
 use crate::history::manifest::BlockParts;
-use crate::history::snapshot::{self, Progress, Snapshot, SnapshotError};
+use crate::history::snapshot::{self, CountingProgress, Snapshot, SnapshotError};
 use crate::ledger::reconcile::Reconciliation;
 use crate::ports::{Item, Store};
 
@@ -23,7 +23,7 @@ pub async fn reconcile<S: Store>(
     to: Hour,
 ) -> Result<Reconciliation, SnapshotError> {
     snapshot::read_consistently(async || {
-        let progress = Progress::read(store).await?;
+        let progress = CountingProgress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, tenant).await?;
         let cover = Cover::new(snapshot.manifest.blocks.keys().copied(), from, to);
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));

@@ -62,7 +62,7 @@ pub struct BlockMissing {
 
 /// The checkpoints of all shards at one instant.
 #[derive(Clone, Debug, Default)]
-pub struct Progress {
+pub struct CountingProgress {
     checkpoints: Vec<(ShardId, Checkpoint)>,
 }
 
@@ -77,7 +77,7 @@ pub struct Snapshot {
     pub deltas: Vec<Item>,
 }
 
-impl Progress {
+impl CountingProgress {
     /// A shard that received nothing for this long before the newest arrival says nothing about how complete the numbers are: it was
     /// closed by a resharding, or is idle.
     const IDLE_MS: i64 = 15 * 60 * 1000;
@@ -119,7 +119,7 @@ impl Snapshot {
     /// Reads a tenant's manifest and deltas, after the checkpoints.
     pub async fn read<S: Store>(
         store: &S,
-        progress: &Progress,
+        progress: &CountingProgress,
         tenant: &TenantId,
     ) -> Result<Self, ReadError> {
         let manifest = manifest::read(store, tenant).await?.record;
@@ -199,13 +199,13 @@ mod tests {
     }
 
     /// Progress of shards whose newest records arrived at these minutes.
-    fn progress(arrivals: &[Option<i64>]) -> Progress {
+    fn progress(arrivals: &[Option<i64>]) -> CountingProgress {
         let checkpoints = arrivals.iter().zip(0..).map(|(minute, number)| {
             let shard = ShardId::new(&format!("s-{number}")).unwrap();
             let last_arrival = minute.map(|minute| Timestamp::from_seconds(60 * minute));
             (shard, Checkpoint { last_arrival, newest_event: last_arrival, ..Checkpoint::default() })
         });
-        Progress { checkpoints: checkpoints.collect() }
+        CountingProgress { checkpoints: checkpoints.collect() }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use event::{SequenceNumber, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Malformed, StoredRecord};
+use crate::codec::{self, MalformedRecord, StoredRecord};
 use crate::directory::tenants::ErasureCount;
 use crate::layout;
 use crate::ports::{PutError, Store};
@@ -171,7 +171,7 @@ pub async fn read_all<S: Store>(store: &S) -> Result<Vec<(ShardId, Checkpoint)>,
     for item in stored::range(store, layout::whole(layout::CHECKPOINTS)).await? {
         let checkpoint = stored::decode(&item)?;
         let Ok(shard) = ShardId::new(&item.key.sort) else {
-            let source = Malformed::Damaged("its key is not a shard");
+            let source = MalformedRecord::Damaged("its key is not a shard");
             return Err(ReadError::Record { key: item.key, source });
         };
         checkpoints.push((shard, checkpoint));

@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 
 use crate::layout;
 use crate::ledger::receipt;
-use crate::ports::{Order, Store};
+use crate::ports::{ScanOrder, Store};
 use crate::stored::ReadError;
 
 /// The newest events counted in one shard.
@@ -80,7 +80,7 @@ impl DeduplicationWindow {
         // Backwards, because the newest events matter most and the limit may cut the rest off.
         let mut newest_first: Vec<Vec<IdentityHash>> = Vec::new();
         let mut found = 0;
-        let mut rest = Some(layout::receipts(shard, self.as_of.as_ref(), up_to, Order::Backwards));
+        let mut rest = Some(layout::receipts(shard, self.as_of.as_ref(), up_to, ScanOrder::Backwards));
         while let Some(range) = rest.filter(|_| found < self.limit as usize) {
             let page = store.range(range).await?;
             for item in page.items {

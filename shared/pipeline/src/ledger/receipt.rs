@@ -9,7 +9,7 @@
 use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Malformed, StoredRecord};
+use crate::codec::{self, MalformedRecord, StoredRecord};
 use crate::layout;
 use crate::ledger::checkpoint::Totals;
 use crate::ports::{Item, Key};
@@ -129,7 +129,7 @@ pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPar
     }
     let part = stored::decode(item)?;
     let first = layout::first_of_batch(&item.key).ok_or_else(|| {
-        let source = Malformed::Damaged("its key has no sequence number");
+        let source = MalformedRecord::Damaged("its key has no sequence number");
         ReadError::Record { key: item.key.clone(), source }
     })?;
     Ok(Some((first, part)))

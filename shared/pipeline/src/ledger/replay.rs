@@ -9,7 +9,7 @@ use super::accumulate::Accumulate;
 use super::aggregate::{AggregateError, Aggregation, Batch, Committed, Record, ShardCache};
 use super::checkpoint::{self, Checkpoint};
 use super::quarantine::{self, RemoveError, Seal, StoredPart};
-use crate::codec::Malformed;
+use crate::codec::MalformedRecord;
 use crate::layout;
 use crate::ports::{Clock, Store};
 use crate::stored::ReadError;
@@ -52,13 +52,13 @@ pub async fn replay<S: Store, C: Clock, A: Accumulate, Z: Seal>(
 
 /// The first free sequence number of the replay shard, which this program counts itself. A number that is in use would be skipped as
 /// committed, and its part then removed uncounted.
-fn next_number(checkpoint: &Checkpoint) -> Result<u64, Malformed> {
+fn next_number(checkpoint: &Checkpoint) -> Result<u64, MalformedRecord> {
     match &checkpoint.committed {
         None => Ok(1),
         Some(last) => {
             let last = last.as_str().parse::<u64>().ok();
             last.and_then(|last| last.checked_add(1))
-                .ok_or(Malformed::Damaged("its sequence number is not one of a replay"))
+                .ok_or(MalformedRecord::Damaged("its sequence number is not one of a replay"))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use event::Timestamp;
 
-use crate::ports::{Expected, Item, Key, Order, PutError, Range, Store, StoreError};
+use crate::ports::{Expected, Item, Key, PutError, Range, ScanOrder, Store, StoreError};
 
 /// Runs the suite against a store that is empty.
 pub async fn holds<S: Store>(store: &S) -> Result<(), StoreError> {
@@ -58,7 +58,7 @@ async fn ranges_are_sorted_as_bytes_and_paged<S: Store>(store: &S) -> Result<(),
         store.put(vec![item("contract-2", sort, sort.as_bytes())]).await?;
     }
     for limit in [1, 2, 3, 100] {
-        for order in [Order::Forwards, Order::Backwards] {
+        for order in [ScanOrder::Forwards, ScanOrder::Backwards] {
             let range = |from: &str, to: Option<&str>| Range {
                 partition: "contract-2".to_owned(),
                 from: from.to_owned(),
@@ -75,7 +75,7 @@ async fn ranges_are_sorted_as_bytes_and_paged<S: Store>(store: &S) -> Result<(),
             ];
             for (from, to, expected) in cases {
                 let mut expected: Vec<&str> = expected.to_vec();
-                if order == Order::Backwards {
+                if order == ScanOrder::Backwards {
                     expected.reverse();
                 }
                 assert_eq!(
@@ -93,7 +93,7 @@ async fn ranges_end_where_the_partition_ends<S: Store>(store: &S) -> Result<(), 
     for partition in ["contract-3", "contract-3#", "contract-3#a", "contract-30"] {
         store.put(vec![item(partition, "x", partition.as_bytes())]).await?;
     }
-    for order in [Order::Forwards, Order::Backwards] {
+    for order in [ScanOrder::Forwards, ScanOrder::Backwards] {
         let partition = "contract-3".to_owned();
         let page = store.range(Range { partition, from: String::new(), to: None, order, limit: 10 }).await?;
         assert_eq!(page.items, [item("contract-3", "x", b"contract-3")]);
@@ -153,7 +153,7 @@ async fn large_items_and_many_items_are_accepted<S: Store>(store: &S) -> Result<
         partition: "contract-6".to_owned(),
         from: String::new(),
         to: None,
-        order: Order::Forwards,
+        order: ScanOrder::Forwards,
         limit: 90,
     };
     assert_eq!(sorts(store, range.clone()).await?.len(), 300);

@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use pipeline::alerting::registry::{self, Alert, AlertFilter};
+use pipeline::alerting::registry::{self, AlertFilter, RegisteredAlert};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ const MAX_ID_BYTES: usize = 64;
 /// The reply of `GET /v1/alerts`.
 #[derive(Serialize)]
 pub(crate) struct Alerts {
-    alerts: Vec<Alert>,
+    alerts: Vec<RegisteredAlert>,
 }
 
 /// `GET /v1/alerts?state=&from=&to=&limit=`.
@@ -63,7 +63,7 @@ pub(crate) async fn one<S: Store, C: Clock, I: Intake>(
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
     parameters: Parameters,
-) -> Result<Json<Alert>, Problem> {
+) -> Result<Json<RegisteredAlert>, Problem> {
     parameters.finish("none")?;
     let id = alert_id(id)?;
     let alert = registry::get(&web.service.store, &reader.scope, &id).await.during("reading an alert")?;
@@ -76,7 +76,7 @@ pub(crate) async fn acknowledge<S: Store, C: Clock, I: Intake>(
     RulesWriter(reader): RulesWriter,
     id: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<Alert>, Problem> {
+) -> Result<Json<RegisteredAlert>, Problem> {
     const OPERATION: &str = "acknowledging an alert";
     read_nothing(request).await?;
     let id = alert_id(id)?;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use pipeline::directory::audit::{self, Entry};
+use pipeline::directory::audit::{self, AuditEntry};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ const MAX_LIMIT: usize = 1000;
 #[derive(Serialize)]
 pub(crate) struct AuditTrail {
     /// Newest first.
-    entries: Vec<Entry>,
+    entries: Vec<AuditEntry>,
 }
 
 /// `GET /v1/audit?from=&to=&limit=`.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
-use pipeline::history::snapshot::Progress;
+use pipeline::history::snapshot::CountingProgress;
 use pipeline::ports::{Clock, Store};
 
 use super::prometheus;
@@ -32,7 +32,7 @@ pub(crate) async fn readyz<S: Store, C: Clock, I: Intake>(
     if let Some(reason) = web.service.intake.storage_fault() {
         return Err(Problem::new(ProblemType::Unavailable, format!("events cannot be stored: {reason}")));
     }
-    Progress::read(&web.service.store).await.during("reading the store")?;
+    CountingProgress::read(&web.service.store).await.during("reading the store")?;
     Ok("ready\n")
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn metrics<S: Store, C: Clock, I: Intake>(
     if !is_local(peer, &parts.headers) {
         Operator::from_request_parts(&mut parts, &web).await?;
     }
-    let progress = Progress::read(&web.service.store).await.during("reading the store")?;
+    let progress = CountingProgress::read(&web.service.store).await.during("reading the store")?;
     let text = prometheus::render(&progress, web.service.intake.oldest_unmerged(), web.service.now());
     Ok(([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
 }

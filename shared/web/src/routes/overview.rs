@@ -10,7 +10,7 @@ use cells::query::metrics::{
 use cells::query::{Answer, AnswerRow, OrderBy, Query, QueryDimension, QueryError, QueryTime, Scope};
 use detection::Severity;
 use event::{AlertScope, Minute, Timestamp};
-use pipeline::alerting::registry::{self, Alert, AlertFilter};
+use pipeline::alerting::registry::{self, AlertFilter, RegisteredAlert};
 use pipeline::ports::{Clock, Store};
 use serde::Serialize;
 
@@ -104,7 +104,7 @@ fn open_since(from: Minute, now: Timestamp) -> AlertFilter {
     AlertFilter { is_open: Some(true), from, to: now.plus_millis(MINUTE_MS).minute(), limit: MAX_ALERTS }
 }
 
-fn by_tenant(alerts: &[Alert]) -> BTreeMap<&str, OpenAlerts> {
+fn by_tenant(alerts: &[RegisteredAlert]) -> BTreeMap<&str, OpenAlerts> {
     let mut open: BTreeMap<&str, OpenAlerts> = BTreeMap::new();
     for alert in alerts {
         let of_tenant = open.entry(&alert.change.tenant).or_default();

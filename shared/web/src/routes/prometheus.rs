@@ -4,12 +4,16 @@
 use std::fmt::Write as _;
 
 use event::Timestamp;
-use pipeline::history::snapshot::Progress;
+use pipeline::history::snapshot::CountingProgress;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics as of `now`. Ages are 0 while there is nothing to measure.
-pub(super) fn render(progress: &Progress, oldest_unmerged: Option<Timestamp>, now: Timestamp) -> String {
+pub(super) fn render(
+    progress: &CountingProgress,
+    oldest_unmerged: Option<Timestamp>,
+    now: Timestamp,
+) -> String {
     let totals = progress.totals();
     let mut text = String::new();
     let mut metric = |name: &str, kind: &str, help: &str, value: String| {
@@ -49,7 +53,7 @@ mod tests {
     fn every_metric_has_help_type_and_value_and_no_age_is_negative() {
         let now = Timestamp::from_millis(1_000_000);
         for (oldest_ms, age) in [(None, "0"), (Some(998_500), "1.5"), (Some(1_000_001), "0")] {
-            let text = render(&Progress::default(), oldest_ms.map(Timestamp::from_millis), now);
+            let text = render(&CountingProgress::default(), oldest_ms.map(Timestamp::from_millis), now);
             let lines: Vec<&str> = text.lines().collect();
             for metric in lines.chunks(3) {
                 let [help, kind, value] = metric else { panic!("{metric:?}") };

@@ -1,6 +1,6 @@
 //! The audit trail: who set out to change what. An entry is written before the change, so no change can be without one.
 
-use pipeline::directory::audit::{self, Action};
+use pipeline::directory::audit::{self, AuditAction};
 use pipeline::ports::{Clock, Store};
 
 use super::{During as _, Refusal, Service};
@@ -17,7 +17,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let mut number = [0; 8];
         getrandom::fill(&mut number).during(OPERATION)?;
         let number = u64::from_be_bytes(number);
-        audit::record(&self.store, Action { who, action, subject }, self.now(), number)
+        audit::record(&self.store, AuditAction { who, action, subject }, self.now(), number)
             .await
             .during(OPERATION)
     }

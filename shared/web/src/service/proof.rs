@@ -4,7 +4,7 @@ use cells::query::Scope;
 use event::{TenantId, Timestamp};
 use pipeline::directory::tenants;
 use pipeline::history::reconciliation;
-use pipeline::history::snapshot::{Progress, SnapshotError};
+use pipeline::history::snapshot::{CountingProgress, SnapshotError};
 use pipeline::ledger::reconcile;
 use pipeline::ports::Store;
 use pipeline::stored::ReadError;
@@ -56,7 +56,7 @@ pub async fn proof<S: Store>(
     }
     let quarantined = match scope {
         Scope::Tenant(_) => 0,
-        Scope::All => Progress::read(store).await?.totals().quarantined,
+        Scope::All => CountingProgress::read(store).await?.totals().quarantined,
     };
     Ok(Reconciliation {
         from: first.start(),

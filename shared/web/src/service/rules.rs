@@ -2,7 +2,7 @@
 
 use detection::{Change, Detector, Rules};
 use event::{Minute, TenantId};
-use pipeline::alerting::detection_run::Backtest;
+use pipeline::alerting::detection_run::BacktestRun;
 use pipeline::alerting::detection_run::counts::Width;
 use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
@@ -38,7 +38,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         let mut detector = Detector::new(width.minutes(), rules);
         let tenants = [tenant.clone()];
         let (from, to) = range;
-        let backtest = Backtest {
+        let backtest = BacktestRun {
             store: &self.store,
             history: &self.settings.history,
             tenants: &tenants,

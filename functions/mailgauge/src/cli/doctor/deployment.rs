@@ -2,10 +2,10 @@
 //!
 //! A call that AWS refuses is a failed check that names the permission, so that the other checks still run.
 
-use adapters::aws::kinesis::Stream;
+use adapters::aws::kinesis::KinesisStream;
 use adapters::aws::{self, SdkConfig, ses};
 use event::ShardId;
-use pipeline::history::snapshot::Progress;
+use pipeline::history::snapshot::CountingProgress;
 
 use super::{AgeLimits, Diagnosis, MINUTE_MS, span};
 use crate::standalone::Standalone;
@@ -22,8 +22,8 @@ pub(super) async fn check(
     let mut diagnoses = Vec::new();
     let config = aws::config().await;
     if let Some(name) = stream {
-        let progress = Progress::read(&standalone.store).await?;
-        diagnoses.extend(lag(&Stream::new(&config, name.to_owned()), &progress).await);
+        let progress = CountingProgress::read(&standalone.store).await?;
+        diagnoses.extend(lag(&KinesisStream::new(&config, name.to_owned()), &progress).await);
     }
     if let Some(name) = configuration_set {
         diagnoses.push(destination(&config, name).await);
@@ -32,7 +32,7 @@ pub(super) async fn check(
 }
 
 /// How far counting is behind the end of each shard.
-async fn lag(stream: &Stream, progress: &Progress) -> Vec<Diagnosis> {
+async fn lag(stream: &KinesisStream, progress: &CountingProgress) -> Vec<Diagnosis> {
     const CHECK: &str = "the stream is counted";
     const PERMISSIONS: &str = "allow the user of this command kinesis:ListShards, GetShardIterator and GetRecords on the stream, and check its name";
     const FIX: &str = "check the trigger (is it enabled?), the log of the function aggregate, and the bucket of failed batches";

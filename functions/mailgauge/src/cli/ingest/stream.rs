@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use adapters::aws;
-use adapters::aws::kinesis::{Outgoing, PartitionKeys, PutRecordsError, Stream};
+use adapters::aws::kinesis::{KinesisStream, Outgoing, PartitionKeys, PutRecordsError};
 use anyhow::bail;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -33,7 +33,7 @@ const MAX_RECORD_BYTES: usize = 1 << 20;
 /// A Kinesis stream.
 pub(super) struct StreamDestination {
     runtime: Runtime,
-    stream: Stream,
+    stream: KinesisStream,
     name: String,
     keys: PartitionKeys,
     give_up_after: Duration,
@@ -44,7 +44,7 @@ impl StreamDestination {
     /// The stream `name` in the account and region that the environment's AWS settings select.
     pub(super) fn new(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Self> {
         let runtime = server::runtime()?;
-        let stream = Stream::new(&runtime.block_on(aws::config()), name.to_owned());
+        let stream = KinesisStream::new(&runtime.block_on(aws::config()), name.to_owned());
         let keys = PartitionKeys::default();
         Ok(Self { runtime, stream, name: name.to_owned(), keys, give_up_after, progress: progress.clone() })
     }

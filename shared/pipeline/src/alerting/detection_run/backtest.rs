@@ -6,12 +6,12 @@ use event::{Minute, TenantId, Timestamp};
 use super::counts::{CountsReader, Width};
 use super::{DetectionError, MINUTES_AT_ONCE, observe_bucket};
 use crate::history::compaction;
-use crate::history::snapshot::Progress;
+use crate::history::snapshot::CountingProgress;
 use crate::ports::Store;
 
 /// A back-test over the stored counts of some tenants.
 #[derive(Debug)]
-pub struct Backtest<'a, S> {
+pub struct BacktestRun<'a, S> {
     /// The store.
     pub store: &'a S,
     /// How long history is kept at which resolution.
@@ -28,13 +28,13 @@ pub struct Backtest<'a, S> {
     pub now: Timestamp,
 }
 
-impl<S: Store> Backtest<'_, S> {
+impl<S: Store> BacktestRun<'_, S> {
     /// Shows the detector all buckets in order and returns each change as it would have been notified.
     ///
     /// # Errors
     /// [`DetectionError`] if the counts cannot be read, or are not kept as finely as the buckets.
     pub async fn run(&self, detector: &mut Detector) -> Result<Vec<Change>, DetectionError> {
-        let progress = Progress::read(self.store).await?;
+        let progress = CountingProgress::read(self.store).await?;
         let minutes_kept_from = self.history.first_day_of_hours(self.now).first_hour();
         let reader =
             CountsReader { store: self.store, progress: &progress, width: self.width, minutes_kept_from };

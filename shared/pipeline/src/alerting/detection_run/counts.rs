@@ -11,7 +11,7 @@ use event::{Hour, Minute, TenantId};
 
 use super::counts_query;
 use crate::history::answering::{self, AnswerError};
-use crate::history::snapshot::Progress;
+use crate::history::snapshot::CountingProgress;
 use crate::ports::Store;
 
 /// The width of the buckets that are evaluated.
@@ -69,7 +69,7 @@ pub(super) type CountsByMinute = BTreeMap<Minute, Vec<OwnedCountsRow>>;
 /// Reads counts at one point in time.
 pub(super) struct CountsReader<'a, S> {
     pub(super) store: &'a S,
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a CountingProgress,
     pub(super) width: Width,
     /// The first hour that is kept by the minute.
     pub(super) minutes_kept_from: Hour,

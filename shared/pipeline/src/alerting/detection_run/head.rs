@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DetectionStateError;
 use super::parts::StoredParts;
-use crate::codec::{Malformed, StoredRecord};
+use crate::codec::{MalformedRecord, StoredRecord};
 use crate::layout;
 use crate::ports::{PutError, Store};
 use crate::stored::{self, ReadError};
@@ -54,7 +54,7 @@ pub(super) async fn read<S: Store>(store: &S) -> Result<Option<(Head, u64)>, Det
     };
     match Head::decode(&item.body) {
         Ok(head) => Ok(Some((head, item.version))),
-        Err(Malformed::Older(format)) => {
+        Err(MalformedRecord::Older(format)) => {
             tracing::warn!(format, "what an older program learned is learned again from the history");
             store.delete(vec![item.key]).await?;
             Ok(None)

@@ -19,7 +19,7 @@ use super::{
     ActiveRun, DetectionCache, DetectionError, DetectionStateError, LEARNED_MINUTES, MINUTES_AT_ONCE, WIDTH,
 };
 use crate::directory::{rules, tenants};
-use crate::history::snapshot::Progress;
+use crate::history::snapshot::CountingProgress;
 use crate::ports::{Clock, Store};
 use crate::stored::ReadError;
 
@@ -132,7 +132,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         let now = self.context.clock.now();
         let to = now.minute().hour().start().minute().0 + 60;
         let from = Minute(to - LEARNED_MINUTES);
-        let progress = Progress::read(self.context.store).await?;
+        let progress = CountingProgress::read(self.context.store).await?;
         let tenants = tenants::list(self.context.store).await?;
         let minutes_kept_from = self.minutes_kept_from();
         let (store, width) = (self.context.store, Width::Hour);

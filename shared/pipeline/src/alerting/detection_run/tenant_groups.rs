@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{CountsByMinute, CountsReader, MinuteRange, OwnedCountsRow};
 use super::{MINUTES_AT_ONCE, WIDTH};
-use crate::codec::{Malformed, StoredRecord};
+use crate::codec::{MalformedRecord, StoredRecord};
 use crate::directory::tenants;
 use crate::history::answering::AnswerError;
 use crate::history::compaction;
-use crate::history::snapshot::Progress;
+use crate::history::snapshot::CountingProgress;
 use crate::ports::{CONCURRENT_CALLS, Clock, Store};
 use crate::stored::ReadError;
 
@@ -133,7 +133,7 @@ pub enum GroupError {
     TooLarge(usize),
     /// The two functions have different versions, or the answer was damaged.
     #[error("the counts of a group of tenants cannot be decoded: deploy all functions in the same version")]
-    Decode(#[from] Malformed),
+    Decode(#[from] MalformedRecord),
     /// The counts cannot be compressed or decompressed.
     #[error("the counts of a group of tenants cannot be compressed or decompressed")]
     Compression(#[from] std::io::Error),
@@ -217,7 +217,7 @@ pub async fn answer<S: Store, C: Clock>(
     request: &GroupRequest,
 ) -> Result<GroupCounts, GroupError> {
     let request = request.check()?;
-    let progress = Progress::read(store).await.map_err(AnswerError::from)?;
+    let progress = CountingProgress::read(store).await.map_err(AnswerError::from)?;
     let tenants = tenants::list(store).await.map_err(ReadError::from).map_err(AnswerError::from)?;
     let minutes_kept_from = history.first_day_of_hours(clock.now()).first_hour();
     let reader = CountsReader { store, progress: &progress, width: WIDTH, minutes_kept_from };

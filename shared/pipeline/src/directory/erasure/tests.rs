@@ -18,7 +18,7 @@ use crate::directory::api_keys::{self, ApiKey, Grant};
 use crate::directory::rules;
 use crate::directory::tenants::{self, TenantSettings};
 use crate::history::compaction::{self, schedule};
-use crate::history::snapshot::{Progress, Snapshot};
+use crate::history::snapshot::{CountingProgress, Snapshot};
 use crate::ledger::accumulate::EventAccumulator;
 use crate::ledger::aggregate::{
     AggregateError, Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache,
@@ -128,7 +128,7 @@ impl Instance {
 
 /// Whether any mail of acme can be read.
 async fn has_numbers(store: &MemoryStore) -> bool {
-    let progress = Progress::read(store).await.unwrap();
+    let progress = CountingProgress::read(store).await.unwrap();
     let snapshot = Snapshot::read(store, &progress, &acme()).await.unwrap();
     !snapshot.deltas.is_empty() || !snapshot.manifest.blocks.is_empty()
 }

@@ -14,7 +14,7 @@ use crate::codec::{self, StoredRecord};
 use crate::layout;
 use crate::ledger::aggregate::Attempt;
 use crate::ledger::receipt::{self, FirstPart};
-use crate::ports::{Item, Key, Order, PutError, Range, Store, StoreError};
+use crate::ports::{Item, Key, PutError, Range, ScanOrder, Store, StoreError};
 use crate::stored::{self, ReadError, Versioned};
 
 /// Receipts of one shard that one call reads, to bound its time; the next call goes on.
@@ -139,7 +139,7 @@ pub(super) async fn catch_up<S: Store>(
     let ShardBacklog { main, further: mut items } = read(store, shard).await?;
     let Versioned { record, mut version } = main.backlog;
     let mut backlog = record.clone();
-    let mut rest = Some(layout::receipts(shard, record.read_up_to.as_ref(), committed, Order::Forwards));
+    let mut rest = Some(layout::receipts(shard, record.read_up_to.as_ref(), committed, ScanOrder::Forwards));
     let mut receipts = 0;
     while let Some(range) = rest.filter(|_| receipts < MAX_RECEIPTS) {
         let page = store.range(range).await?;
@@ -196,7 +196,7 @@ pub(super) async fn oldest_unmerged<S: Store>(
     let known = items.flat_map(|item| item.backlog.record.tenants.values());
     let mut oldest = known.map(|unmerged| unmerged.oldest).min();
     let read_up_to = main.backlog.record.read_up_to.as_ref();
-    let behind = layout::receipts(shard, read_up_to, committed, Order::Forwards);
+    let behind = layout::receipts(shard, read_up_to, committed, ScanOrder::Forwards);
     for item in store.range(Range { limit: 1, ..behind }).await?.items {
         let found = receipt::first_part(&item)?;
         oldest = oldest.into_iter().chain(found.map(|(_, part)| part.arrived_at)).min();

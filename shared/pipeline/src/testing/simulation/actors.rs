@@ -13,7 +13,7 @@ use crate::block_id::{BlockId, Level};
 use crate::history::block_content::BlockContent as _;
 use crate::history::compaction::{self, CompactionError, CompactionSettings, CompactionSummary};
 use crate::history::manifest::BlockParts;
-use crate::history::snapshot::{self, Progress, Snapshot};
+use crate::history::snapshot::{self, CountingProgress, Snapshot};
 use crate::ledger::aggregate::{
     AggregateError, Aggregation, Attempt, Batch, CommitSettings, Record, ShardCache,
 };
@@ -97,7 +97,7 @@ async fn view(store: &SimulatedStore, number: u8) -> Result<View, ReadError> {
     let tenant = simulated_events::tenant(number);
     let mut view = View { tenant: number, up_to: BTreeMap::new(), total: None, inconsistent: None };
     for _ in 0..MAX_READS {
-        let progress = Progress::read(store).await?;
+        let progress = CountingProgress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, &tenant).await?;
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
         let Ok(parts) = snapshot::read_blocks(store, &tenant, live, BlockParts::CountsAndSketches).await?

@@ -88,7 +88,7 @@ impl SimulatedBlock {
 }
 
 impl BlockContent for SimulatedBlock {
-    type Error = Infallible;
+    type DecodeError = Infallible;
 
     fn decode(bytes: &[u8]) -> Result<Self, Infallible> {
         let mut block = Self::default();
