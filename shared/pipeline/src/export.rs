@@ -18,7 +18,7 @@ use crate::layout;
 use crate::ledger::checkpoint;
 use crate::ledger::receipt::{self, FirstPart};
 use crate::ports::{Clock, Item, Key, Point, PutError, Range, ScanOrder, Sink, SinkError, Store, StoreError};
-use crate::stored::{self, ReadError, Versioned};
+use crate::stored::{self, ChangeError, ReadError, Versioned};
 
 /// Receipts read at a time.
 const RECEIPTS_PER_PAGE: usize = 100;
@@ -34,7 +34,7 @@ pub const MAX_BEHIND: u64 = 1_000;
 /// What a call of [`catch_up`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportSummary {
-    /// Batches exported.
+    /// Batches whose points are all in the time-series store now.
     pub batches: u64,
     /// Points given to the time-series store.
     pub points: u64,
@@ -84,7 +84,7 @@ pub enum ExportError {
     /// A delta cannot be read.
     #[error("delta {key} cannot be read: restore it or upgrade mailgauge")]
     Block {
-        /// The item.
+        /// The item of the delta.
         key: Key,
         /// What is wrong with it.
         #[source]
@@ -126,6 +126,7 @@ pub async fn catch_up<S: Store, K: Sink, C: Clock>(
     clock: &C,
     deadline: Timestamp,
 ) -> Result<ExportSummary, ExportError> {
+    // With its version: if another process moves the position meanwhile, this one notices and stops.
     let position = read_position(store, sink.name(), shard).await?;
     let mut summary = ExportSummary::default();
     let Some(committed) = checkpoint::read(store, shard).await?.record.committed else {
@@ -184,6 +185,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
                 bytes += batch.bytes();
                 bytes <= DELTA_BYTES
             });
+            // At least one, however large: it has to be exported at some time.
             let (now, later) = left.split_at(1 + more.count());
             if !self.export_group(now, summary).await? {
                 return Ok(false);
@@ -207,11 +209,13 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
             keys
         };
         let deltas: Vec<_> = batches.iter().map(deltas).collect();
+        // One call for all deltas of the group, since a call is most of the time of reading a small item.
         let keys = deltas.iter().flatten().map(|(_, key)| key.clone()).collect();
         let mut found = self.store.get(keys).await?.into_iter();
         let mut unsaved = 0;
         for (number, (batch, deltas)) in batches.iter().zip(deltas).enumerate() {
             for ((tenant, key), item) in deltas.into_iter().zip(found.by_ref()) {
+                // A delta that has expired will not come back, so waiting for it would stop the export for ever.
                 let Some(item) = item else {
                     summary.expired += 1;
                     continue;
@@ -219,6 +223,8 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
                 let offset_ns = points::offset_ns(self.shard, &batch.first);
                 points::add_delta(&tenant, &item.body, offset_ns, &mut self.points)
                     .map_err(|source| ExportError::Block { key, source })?;
+                // In the middle of a batch, to bound memory. If the rest fails, the batch is exported again and
+                // replaces these points.
                 if self.points.len() >= POINTS_PER_WRITE && !self.write(summary).await? {
                     return Ok(false);
                 }
@@ -230,6 +236,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
                 if !self.write(summary).await? || !self.save_position(&batch.first).await? {
                     return Ok(false);
                 }
+                // Only now: batches behind the stored position are exported again.
                 summary.batches += std::mem::take(&mut unsaved);
             }
         }
@@ -247,6 +254,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
             summary.rejected += written.rejected;
             summary.reason = summary.reason.take().or(written.reason);
         }
+        // After all writes: if one fails, the points before it are written again, which changes nothing.
         self.points.clear();
         Ok(true)
     }
@@ -254,6 +262,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
     /// Stores that everything up to the batch that begins at `first` is exported. Returns false if another process has moved the
     /// position.
     async fn save_position(&mut self, first: &SequenceNumber) -> Result<bool, ExportError> {
+        // After the points, so that a crash repeats a batch and never skips one.
         let to = ExportPosition { up_to: Some(first.clone()) };
         match save_position(self.store, self.sink.name(), self.shard, &self.position, to).await {
             Ok(position) => {
@@ -269,7 +278,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
 /// How far the export of one shard is behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportBacklog {
-    /// The shard.
+    /// The shard that is exported.
     pub shard: ShardId,
     /// The first sequence number of the newest exported batch.
     pub exported: Option<SequenceNumber>,
@@ -297,6 +306,7 @@ pub async fn backlog<S: Store>(store: &S, sink: &str, limit: u64) -> Result<Vec<
                 backlog.oldest = backlog.oldest.or(Some(batch.receipt.arrived_at));
             }
         }
+        // The last page may have gone beyond it.
         backlog.batches = backlog.batches.min(limit);
         backlogs.push(backlog);
     }
@@ -305,7 +315,6 @@ pub async fn backlog<S: Store>(store: &S, sink: &str, limit: u64) -> Result<Vec<
 
 /// Forgets the position of one shard, or of all shards, so that everything that is kept is exported again. Returns the number of shards.
 pub async fn rewind<S: Store>(store: &S, sink: &str, shard: Option<&ShardId>) -> Result<u64, ExportError> {
-    const MAX_RETRIES: usize = 10;
     let mut rewound = 0;
     for item in stored::range(store, layout::export_positions(sink)).await? {
         let Some(found) =
@@ -313,17 +322,13 @@ pub async fn rewind<S: Store>(store: &S, sink: &str, shard: Option<&ShardId>) ->
         else {
             continue;
         };
-        let mut retries = 0;
-        loop {
-            // Not removed but replaced, so that the version grows and a process that is exporting notices.
-            let held = read_position(store, sink, &found).await?;
-            match save_position(store, sink, &found, &held, ExportPosition::default()).await {
-                Ok(_) => break,
-                Err(PutError::Conflict) if retries < MAX_RETRIES => retries += 1,
-                Err(PutError::Conflict) => return Err(ExportError::Moving(found)),
-                Err(PutError::Store(source)) => return Err(source.into()),
-            }
-        }
+        // Not removed but replaced, so that the version grows and a process that is exporting notices.
+        let start_over = |_: Option<&ExportPosition>| Some(ExportPosition::default());
+        // The exporter moves the position with each group of batches, so a few lost attempts are to be expected.
+        stored::change(store, &item.key, None, start_over).await.map_err(|error| match error {
+            ChangeError::Read(error) => ExportError::Read(error),
+            ChangeError::Contended(_) => ExportError::Moving(found),
+        })?;
         rewound += 1;
     }
     Ok(rewound)

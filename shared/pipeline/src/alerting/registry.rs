@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec::StoredRecord;
 use crate::directory::alert_index;
 use crate::layout;
-use crate::ports::{Item, Key, PutError, Range, ScanOrder, Store, StoreError};
-use crate::stored::{self, ReadError};
+use crate::ports::{Item, Key, Range, ScanOrder, Store, StoreError};
+use crate::stored::{self, ChangeError, ReadError};
 
 /// How long an alert is kept after its last change: 400 days.
 const LIFE_MS: i64 = 400 * 24 * 60 * 60 * 1000;
@@ -21,13 +21,11 @@ const LIFE_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 const MAX_HISTORY: usize = 50;
 /// How long before a range an alert may have begun that is still open in it. 30 days, in minutes.
 const LONGEST_MINUTES: u32 = 30 * 24 * 60;
-/// How often an update is retried after another process changed the alert.
-const UPDATE_ATTEMPTS: usize = 4;
 
 /// An alert as the registry keeps it. The field names are those of the API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegisteredAlert {
-    /// Its latest change.
+    /// The latest change, which says what the alert is about and what state it is in.
     #[serde(flatten)]
     pub change: Change,
     /// Who acknowledged it, if anybody.
@@ -104,6 +102,8 @@ impl AlertFilter {
     fn ids(&self, partition: String) -> Range {
         let first_id = |minute: u32| format!("al_{minute:08x}");
         Range {
+            // Ids sort by the minute in which the alert began, so an alert that is still open may lie before the
+            // range.
             from: first_id(self.from.0.saturating_sub(LONGEST_MINUTES)),
             to: Some(first_id(self.to.0)),
             order: ScanOrder::Backwards,
@@ -123,6 +123,15 @@ pub enum RegistryError {
     Conflict(Key),
 }
 
+impl From<ChangeError> for RegistryError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Read(error) => Self::Read(error),
+            ChangeError::Contended(key) => Self::Conflict(key),
+        }
+    }
+}
+
 impl From<StoreError> for RegistryError {
     fn from(error: StoreError) -> Self {
         Self::Read(error.into())
@@ -137,6 +146,7 @@ impl RegisteredAlert {
 
     /// The alert with the change added; `None` if it already has the change.
     fn with(mut self, change: &Change) -> Option<Self> {
+        // By the sequence: a notification whose outcome was lost is recorded again, possibly behind a later change.
         if change.sequence <= self.change.sequence {
             return None;
         }
@@ -144,6 +154,7 @@ impl RegisteredAlert {
         if change.state == State::Firing && !change.escalated {
             self.acknowledged = None;
         }
+        // From the middle: how an alert began and what it did last explain it better than what came in between.
         if self.history.len() == MAX_HISTORY {
             self.history.remove(MAX_HISTORY / 2);
         }
@@ -166,6 +177,7 @@ pub(crate) async fn record<S: Store>(
 ) -> Result<(), RegistryError> {
     let scope = AlertScope::of_counted(&change.tenant);
     let tenant = scope.tenant();
+    // The alert before its index entry: an entry must never lead to an alert that is not there.
     let key = layout::alert(tenant, &change.id);
     update(store, &key, now, |alert| match alert {
         Some(alert) => alert.with(change),
@@ -189,20 +201,12 @@ async fn update<S: Store>(
     now: Timestamp,
     change: impl Fn(Option<RegisteredAlert>) -> Option<RegisteredAlert>,
 ) -> Result<Option<RegisteredAlert>, RegistryError> {
-    for _ in 0..UPDATE_ATTEMPTS {
-        let found = store.get(vec![key.clone()]).await?.into_iter().flatten().next();
-        let before = found.as_ref().map(decode).transpose()?;
-        let Some(alert) = change(before.clone()) else { return Ok(before) };
-        let record = StoredAlert { alert };
-        let expires_at = Some(now.plus_millis(LIFE_MS));
-        let read_version = found.map(|item| item.version);
-        match stored::put_if_expiring(store, key.clone(), &record, read_version, expires_at).await {
-            Ok(_) => return Ok(Some(record.alert)),
-            Err(PutError::Conflict) => {}
-            Err(PutError::Store(error)) => return Err(error.into()),
-        }
-    }
-    Err(RegistryError::Conflict(key.clone()))
+    let update = |found: Option<&StoredAlert>| {
+        let alert = change(found.map(|stored| stored.alert.clone()))?;
+        Some(StoredAlert { alert })
+    };
+    let updated = stored::change(store, key, Some(now.plus_millis(LIFE_MS)), update).await?;
+    Ok(updated.map(|stored| stored.alert))
 }
 
 fn decode(item: &Item) -> Result<RegisteredAlert, ReadError> {
@@ -229,6 +233,7 @@ pub async fn list<S: Store>(
             Scope::Tenant(_) => page.items,
         };
         for item in &items {
+            // Counted before the push, so that a limit of 0 lists nothing.
             if alerts.len() == filter.limit {
                 return Ok(alerts);
             }
@@ -265,6 +270,7 @@ pub async fn get<S: Store>(
 /// The key that an alert has if it is within the scope; `None` if the index does not know it.
 async fn key_of<S: Store>(store: &S, scope: &Scope, id: &str) -> Result<Option<Key>, ReadError> {
     let tenant: Option<TenantId> = match scope {
+        // The index is not asked: the key of another tenant's alert cannot be made from this scope.
         Scope::Tenant(tenant) => Some(tenant.clone()),
         Scope::All => {
             let entry = store.get(vec![layout::alert_index_entry(id)]).await?.into_iter().flatten().next();
@@ -286,7 +292,9 @@ pub async fn acknowledge<S: Store>(
 ) -> Result<Option<RegisteredAlert>, RegistryError> {
     let Some(key) = key_of(store, scope, id).await? else { return Ok(None) };
     let alert = update(store, &key, now, |alert| {
+        // The first acknowledgement stays: it says who takes care, and when that began.
         let mut alert = alert.filter(|alert| alert.is_open() && alert.acknowledged.is_none())?;
+        // To the minute, as all other times of an alert.
         let at = now.minute().start().to_string();
         alert.acknowledged = Some(Acknowledgement { by: by.to_owned(), at });
         Some(alert)
@@ -304,6 +312,7 @@ pub async fn acknowledge<S: Store>(
 mod tests {
     use super::*;
     use crate::memory::MemoryStore;
+    use crate::testing::contended::ContendedStore;
 
     const BEGIN: u32 = 29_383_333;
 
@@ -381,6 +390,23 @@ mod tests {
         assert_eq!(sequences.len(), MAX_HISTORY);
         assert_eq!((sequences[0], sequences[1], sequences[MAX_HISTORY - 1]), (1, 2, 200));
         assert!(sequences.is_sorted());
+    }
+
+    #[tokio::test]
+    async fn acknowledgement_and_change_that_meet_are_both_kept() {
+        let store = ContendedStore::new(0);
+        let fired = change("acme", 1, 1, "firing");
+        record(&store, &fired, now()).await.unwrap();
+        store.lose(2);
+        acknowledge(&store, &acme(), &fired.id, "Ann", now()).await.unwrap();
+        store.lose(2);
+        record(&store, &change("acme", 1, 2, "reminder"), now()).await.unwrap();
+        let alert = get(&store, &acme(), &fired.id).await.unwrap().unwrap();
+        assert_eq!(alert.acknowledged.map(|acknowledgement| acknowledgement.by).as_deref(), Some("Ann"));
+        assert_eq!(alert.history.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2]);
+        store.lose(usize::MAX);
+        let refused = record(&store, &change("acme", 1, 3, "resolved"), now()).await;
+        assert!(matches!(refused, Err(RegistryError::Conflict(_))), "{refused:?}");
     }
 
     #[test]

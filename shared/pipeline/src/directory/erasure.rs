@@ -37,7 +37,9 @@ impl From<StoreError> for EraseError {
 
 /// Erases a tenant and returns the number of removed items.
 pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, EraseError> {
+    // Keys first: whoever holds one is locked out before the numbers disappear piece by piece.
     let mut removed = api_keys::remove_all_of(store, tenant).await?;
+    // Read from the checkpoints now: a shard that appears later has deltas of new mail only.
     for partition in partitions(store, tenant).await? {
         removed += remove_matching(store, partition, |_| Ok(true)).await?;
     }
@@ -45,6 +47,7 @@ pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, Eras
         Ok(alert_index::tenant_of(entry)?.as_ref() == Some(tenant))
     })
     .await?;
+    // The entry in the register goes with the last call: as long as it exists, the erasure can be repeated.
     let rest = vec![layout::tenant_rules(tenant), layout::tenant_settings(tenant), layout::tenant(tenant)];
     removed += rest.len();
     store.delete(rest).await?;
@@ -59,6 +62,7 @@ pub async fn erase<S: Store>(store: &S, tenant: &TenantId) -> Result<usize, Eras
 /// Whether the tenant has a delta or a manifest. Deltas of a batch in flight count as well.
 async fn has_numbers<S: Store>(store: &S, tenant: &TenantId) -> Result<bool, StoreError> {
     for partition in partitions(store, tenant).await? {
+        // One item is enough to know.
         let first = Range { limit: 1, ..layout::whole(partition) };
         if !store.range(first).await?.items.is_empty() {
             return Ok(true);
@@ -95,6 +99,7 @@ async fn remove_matching<S: Store>(
     while let Some(range) = rest.take() {
         let page = store.range(range).await?;
         rest = page.rest;
+        // Removed page by page, so that memory does not grow with the tenant.
         let mut keys: Vec<Key> = Vec::new();
         for item in page.items {
             if matches(&item)? {

@@ -19,7 +19,8 @@ use crate::stored::{self, ReadError};
 /// Maximum number of queues in a tenant's settings.
 pub const MAX_QUEUES: usize = 20;
 
-/// The number of erasures so far. The register's entries that were written at a different count may have been erased since.
+/// Changes with each erasure; erasures that run at the same time may share one increment. Entries of the register that were written at a
+/// different count may have been erased since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErasureCount(u64);
 
@@ -30,7 +31,7 @@ impl ErasureCount {
         Self(item.map_or(0, |item| item.version))
     }
 
-    /// The current count.
+    /// Reads the count as it is now.
     pub(crate) async fn read<S: Store>(store: &S) -> Result<Self, StoreError> {
         let found = store.get(vec![layout::erasure_count()]).await?;
         Ok(Self::of(found.iter().flatten().next()))
@@ -38,17 +39,15 @@ impl ErasureCount {
 
     /// Increments the count, so that every process forgets which tenants it has registered.
     pub(crate) async fn increment<S: Store>(store: &S) -> Result<(), StoreError> {
-        loop {
-            let Self(count) = Self::read(store).await?;
-            let item =
-                Item { key: layout::erasure_count(), body: Vec::new(), version: count + 1, expires_at: None };
-            let expected = if count == 0 { Expected::Absent } else { Expected::Version(count) };
-            match store.put_if(item, expected).await {
-                Ok(()) => return Ok(()),
-                // Another erasure incremented it between the read and the write; this one must be counted as well.
-                Err(PutError::Conflict) => {}
-                Err(PutError::Store(error)) => return Err(error),
-            }
+        let Self(count) = Self::read(store).await?;
+        let item =
+            Item { key: layout::erasure_count(), body: Vec::new(), version: count + 1, expires_at: None };
+        let expected = if count == 0 { Expected::Absent } else { Expected::Version(count) };
+        match store.put_if(item, expected).await {
+            // A lost condition is as good as a write of our own: another erasure incremented the count after the read above, so after
+            // this erasure had removed its entries. Every batch that still believes in them reads a count that has changed.
+            Ok(()) | Err(PutError::Conflict) => Ok(()),
+            Err(PutError::Store(error)) => Err(error),
         }
     }
 }
@@ -78,6 +77,7 @@ impl StoredRecord for TenantSettings {
 /// All tenants in the register, sorted by id.
 pub async fn list<S: Store>(store: &S) -> Result<Vec<TenantId>, StoreError> {
     let items = stored::range(store, layout::whole(layout::TENANTS)).await?;
+    // The entries have no contents: their keys are all there is to read.
     Ok(items.iter().filter_map(tenant_of).collect())
 }
 
@@ -99,6 +99,7 @@ pub(crate) fn entry(tenant: &TenantId) -> Item {
 /// The settings of some tenants, in the order of `tenants`. A tenant without settings has the defaults.
 pub async fn settings<S: Store>(store: &S, tenants: &[TenantId]) -> Result<Vec<TenantSettings>, ReadError> {
     let keys = tenants.iter().map(layout::tenant_settings).collect();
+    // One call for all of them: a list shows the settings of many tenants.
     let items = store.get(keys).await?.into_iter();
     items
         .map(|item| item.map_or_else(|| Ok(TenantSettings::default()), |item| stored::decode(&item)))
@@ -118,6 +119,7 @@ pub async fn save_settings<S: Store>(
     tenant: &TenantId,
     settings: &TenantSettings,
 ) -> Result<(), StoreError> {
+    // The entry too: an operator may set up a tenant before its first mail.
     store.put(vec![entry(tenant), stored::item(layout::tenant_settings(tenant), settings, None)]).await
 }
 
@@ -135,6 +137,7 @@ impl TenantSettings {
     /// The names and the time zone of the tenant's queries. `deployed_tags` are the deployment's names of the declared tags; the tenant's
     /// own names take precedence.
     pub fn locale(&self, deployed_tags: &[String]) -> Locale {
+        // A tenant may give one tag the name that the deployment gave another one. A name must mean one tag.
         let is_free = |name: &&String| self.tag_names.values().all(|taken| taken != *name);
         let mut deployed = deployed_tags.iter();
         let tags = Locale::TAGS.map(|tag| {
@@ -151,6 +154,7 @@ impl TenantSettings {
 mod tests {
     use super::*;
     use crate::memory::MemoryStore;
+    use crate::testing::contended::ContendedStore;
 
     fn tenant(name: &str) -> TenantId {
         TenantId::new(name).unwrap()
@@ -213,5 +217,20 @@ mod tests {
         store.put(vec![damaged]).await.unwrap();
         let error = settings(&store, &[tenant("acme")]).await.unwrap_err();
         assert!(matches!(&error, ReadError::Record { key: named, .. } if *named == key), "{error}");
+    }
+
+    #[tokio::test]
+    async fn erasures_that_meet_change_the_count_at_least_once() {
+        for lost in [0, 1] {
+            let store = ContendedStore::new(0);
+            let mut before = ErasureCount::default();
+            for _ in 0..3 {
+                store.lose(lost);
+                ErasureCount::increment(&store).await.unwrap();
+                let after = ErasureCount::read(&store).await.unwrap();
+                assert!(after != before, "{lost} lost: {after:?}");
+                before = after;
+            }
+        }
     }
 }

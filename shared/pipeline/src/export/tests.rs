@@ -15,6 +15,7 @@ use crate::ledger::aggregate::{
 };
 use crate::memory::{MemorySink, MemoryStore};
 use crate::ports::{Expected, Page, StoreError, StoreErrorKind, Written};
+use crate::testing::contended::ContendedStore;
 use crate::testing::counting::BitFlipSeal;
 use crate::tests::{ManualClock, TestPipeline, acme, event, messages};
 
@@ -439,4 +440,24 @@ fn stored_sample_of_each_format_is_read() {
     let position = ExportPosition { up_to: Some(SequenceNumber::from(1234)) };
     crate::testing::samples::check("export-position-3", &position);
     assert_eq!(ExportPosition::decode(&ExportPosition::default().encode()), Ok(ExportPosition::default()));
+}
+
+#[tokio::test]
+async fn rewinding_a_shard_that_is_being_exported_ends_either_way() {
+    let shard = shard();
+    let position = ExportPosition { up_to: Some(SequenceNumber::from(7)) };
+    for (lost, is_rewound) in [(0, true), (3, true), (usize::MAX, false)] {
+        let store = ContendedStore::new(0);
+        let held = read_position(&store, "memory", &shard).await.unwrap();
+        save_position(&store, "memory", &shard, &held, position.clone()).await.unwrap();
+        store.lose(lost);
+        let rewound = rewind(&store, "memory", Some(&shard)).await;
+        match rewound {
+            Ok(count) => assert_eq!((count, is_rewound), (1, true)),
+            Err(ExportError::Moving(moving)) => assert_eq!((moving, is_rewound), (shard.clone(), false)),
+            Err(error) => panic!("{error}"),
+        }
+        let after = read_position(&store, "memory", &shard).await.unwrap();
+        assert_eq!(after.record.up_to.is_none(), is_rewound, "{lost}");
+    }
 }

@@ -267,6 +267,30 @@ async fn a_tenant_is_listed_whenever_mail_is_counted_while_it_is_erased() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_listed_when_its_erasure_meets_that_of_another_tenant() {
+    let globex = || TenantId::new("globex").unwrap();
+    let mut interrupted = 0;
+    for before in 0.. {
+        let store = Arc::new(MemoryStore::new());
+        let mut instance = Instance::new("shard-1");
+        instance.count(&*store).await.unwrap();
+        tenants::register(&*store, &globex()).await.unwrap();
+        let other = Arc::clone(&store);
+        let erasure = Box::pin(async move { assert!(erase(&*other, &globex()).await.is_ok()) });
+        let store_between = Interrupted::new(&store, before, usize::MAX, erasure);
+        erase(&store_between, &acme()).await.unwrap();
+        if !store_between.is_over() {
+            break;
+        }
+        interrupted += 1;
+        // The instance believes that acme is registered. It must notice the erasure even if the increment of the count was lost.
+        instance.count(&*store).await.unwrap();
+        is_in_order(&store, &format!("globex erased before call {before} of the erasure of acme")).await;
+    }
+    assert!(interrupted >= 8, "{interrupted}");
+}
+
+#[tokio::test]
 async fn a_tenant_whose_entry_was_removed_once_more_is_listed_by_compaction() {
     let store = MemoryStore::new();
     let mut instance = Instance::new("shard-1");
