@@ -87,6 +87,7 @@ fn key(partition: impl Into<String>, sort: impl Into<String>) -> Key {
 pub fn whole(partition: impl Into<String>) -> Range {
     Range {
         partition: partition.into(),
+        // The empty text sorts before every sort key.
         from: String::new(),
         to: None,
         order: ScanOrder::Forwards,
@@ -96,6 +97,7 @@ pub fn whole(partition: impl Into<String>) -> Range {
 
 /// The items of a partition whose sort keys begin with `beginning` and a `#`.
 fn beginning_with(partition: &str, beginning: &str) -> Range {
+    // `#` itself ends the range of names that begin alike: `s-1#` does not begin the keys of `s-10`.
     Range { from: format!("{beginning}#"), to: Some(format!("{beginning}{AFTER_PARTS}")), ..whole(partition) }
 }
 
@@ -103,11 +105,13 @@ fn beginning_with(partition: &str, beginning: &str) -> Range {
 
 /// The checkpoint of a shard.
 pub fn checkpoint(shard: &ShardId) -> Key {
+    // One partition for all shards, because every reader needs all checkpoints at once.
     key(CHECKPOINTS, shard.as_str())
 }
 
 /// One part of the receipt of the batch that begins at `first`.
 pub fn receipt(shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
+    // By shard and not by tenant: compaction, export and a starting process read a shard in the order of its batches.
     key(format!("r#{shard}"), batch_part(first, part))
 }
 
@@ -123,6 +127,8 @@ pub fn receipts(
 
 /// Partition of a tenant's deltas of a shard.
 pub fn delta_partition(tenant: &TenantId, shard: &ShardId) -> String {
+    // A partition for each tenant and shard: the sort key is then the sequence number alone, and shards that write at
+    // the same time share no partition, each of which takes 1,000 write units a second on DynamoDB.
     format!("t#{tenant}#d#{shard}")
 }
 
@@ -143,6 +149,7 @@ pub fn deltas(
 
 /// Whether a key is that of the first part of a [`receipt`] or [`delta`].
 pub fn is_first_part(key: &Key) -> bool {
+    // Parts are numbered from 0 with three digits, see `batch_part`.
     key.sort.ends_with("#000")
 }
 
@@ -154,6 +161,7 @@ pub fn first_of_batch(key: &Key) -> Option<SequenceNumber> {
 
 /// One part of the records quarantined on `day` from the batch that begins at `first`.
 pub fn quarantine(day: Day, shard: &ShardId, first: &SequenceNumber, part: usize) -> Key {
+    // By day, so that all quarantined records of a day can be listed and expire together.
     key(quarantine_partition(day), format!("{shard}#{}", batch_part(first, part)))
 }
 
@@ -168,6 +176,7 @@ pub fn quarantine_shard(key: &Key) -> &str {
 }
 
 fn batch_part(first: &SequenceNumber, part: usize) -> String {
+    // Three digits are enough: quarantine needs the most parts, and a commit keeps at most 1,000 of those.
     format!("{}#{part:03}", first.sortable())
 }
 
@@ -178,6 +187,7 @@ fn batches(
     upto: &SequenceNumber,
     order: ScanOrder,
 ) -> Range {
+    // Behind all parts of a batch, so that a range never begins or ends in the middle of one.
     let after_parts = |first: &SequenceNumber| format!("{}{AFTER_PARTS}", first.sortable());
     let from = after.map_or_else(String::new, after_parts);
     Range { from, to: Some(after_parts(upto)), order, ..whole(partition) }
@@ -185,13 +195,14 @@ fn batches(
 
 // History.
 
-/// A tenant's manifest.
+/// The manifest of a tenant, which lists its live blocks.
 pub fn manifest(tenant: &TenantId) -> Key {
     key(manifest_partition(tenant), MANIFEST)
 }
 
 /// The note of one attempt to compact a tenant. Notes are sorted by time.
 pub fn compaction_attempt(tenant: &TenantId, started_at: Timestamp, attempt: u64) -> Key {
+    // Beside the manifest, so that one range reads both; `attempt` sorts before `manifest`.
     key(manifest_partition(tenant), format!("attempt#{}#{attempt:016x}", sortable(started_at)))
 }
 
@@ -216,6 +227,7 @@ pub fn block_partition(tenant: &TenantId, level: Level) -> String {
 
 /// One part of a block that the compaction `attempt` wrote.
 pub fn block(tenant: &TenantId, id: BlockId, attempt: u64, part: usize) -> Key {
+    // The attempt is part of the key, so that no compaction overwrites a block that is live.
     key(block_partition(tenant, id.level), format!("{:010}#{attempt:016x}#{part:03}", id.period))
 }
 
@@ -236,6 +248,7 @@ pub fn backlog_parts(shard: &ShardId) -> Range {
 
 /// The export position of a sink in a shard.
 pub fn export_position(sink: &str, shard: &ShardId) -> Key {
+    // The sink comes first, since positions are listed by sink. Neither name contains a `#`.
     key(EXPORTS, format!("{sink}#{shard}"))
 }
 
@@ -256,7 +269,7 @@ pub fn tenant(tenant: &TenantId) -> Key {
     key(TENANTS, tenant.as_str())
 }
 
-/// A tenant's settings.
+/// The settings that operators gave a tenant.
 pub fn tenant_settings(tenant: &TenantId) -> Key {
     key(TENANT_SETTINGS, tenant.as_str())
 }
@@ -268,6 +281,7 @@ pub fn erasure_count() -> Key {
 
 /// The API key with this SHA-256, in hexadecimal.
 pub fn api_key(hash: &str) -> Key {
+    // Under its hash, so that one read verifies a key and the table never holds one that could be used.
     key(API_KEYS, hash)
 }
 
@@ -276,18 +290,19 @@ pub fn api_key_use(id: &str) -> Key {
     key(API_KEY_USES, id)
 }
 
-/// The attribution mappings.
+/// The attribution mappings, all in one item.
 pub fn mappings() -> Key {
     key(MAPPINGS, "all")
 }
 
-/// The operator's rules.
+/// The detection rules that the operator set for all tenants.
 pub fn operator_rules() -> Key {
     key(RULES, OPERATOR_RULES)
 }
 
 /// A tenant's own rules.
 pub fn tenant_rules(tenant: &TenantId) -> Key {
+    // With a prefix, because a tenant may be called `all`.
     key(RULES, format!("t#{tenant}"))
 }
 
@@ -296,9 +311,19 @@ pub fn tenant_of_rules(key: &Key) -> Option<&str> {
     key.sort.strip_prefix("t#")
 }
 
-/// An entry of the audit log. Entries are sorted by time; `number` distinguishes those of one millisecond.
+/// An entry of the audit log. Entries are sorted by time, those of one millisecond by `number`.
 pub fn audit_entry(at: Timestamp, number: u64) -> Key {
     key(AUDIT, format!("{}#{number:016x}", sortable(at)))
+}
+
+/// The entries of the audit log of one millisecond, newest first.
+pub fn audit_entries_at(at: Timestamp) -> Range {
+    Range { order: ScanOrder::Backwards, ..beginning_with(AUDIT, &sortable(at)) }
+}
+
+/// The number in a key of [`audit_entry`]; `None` if the key is not one.
+pub fn audit_number(key: &Key) -> Option<u64> {
+    u64::from_str_radix(key.sort.split_once('#')?.1, 16).ok()
 }
 
 /// The secrets of the deployment.
@@ -320,6 +345,7 @@ pub fn alert(tenant: Option<&TenantId>, id: &str) -> Key {
 
 /// The index entry of an alert, which names its scope.
 pub fn alert_index_entry(id: &str) -> Key {
+    // By the id alone: operators look alerts up without knowing their tenant.
     key(ALERT_INDEX, id)
 }
 
@@ -336,6 +362,7 @@ pub fn journal_part(attempt: u64, part: usize) -> Key {
 /// One part of the learned state that `attempt` stored. The parts are spread over several partitions, since DynamoDB accepts at most
 /// 1,000 write units per second for one partition.
 pub fn learned_part(attempt: u64, part: usize) -> Key {
+    // Parts are written in turn, so that a burst of them meets all partitions.
     key(format!("{LEARNED}#{:02}", part % LEARNED_PARTITIONS), format!("{attempt:016x}#{part:05}"))
 }
 
@@ -357,11 +384,14 @@ pub fn acknowledged_alert(key: &Key) -> Option<&str> {
 /// A time as 15 digits of milliseconds since 1970, so that text sorts as time does. Times before 1970 count as 1970: a clock that is
 /// that wrong must not break the order of the keys.
 fn sortable(time: Timestamp) -> String {
+    // 15 digits reach beyond the year 30000.
     format!("{:015}", time.millis().max(0))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn number(value: u64) -> SequenceNumber {
@@ -479,6 +509,111 @@ mod tests {
         partitions.sort_unstable();
         partitions.dedup();
         assert_eq!(partitions.len(), LEARNED_PARTITIONS);
+    }
+
+    proptest! {
+        #[test]
+        fn range_holds_exactly_the_parts_of_the_batches_that_it_names(
+            first in NUMBER, after in proptest::option::of(NUMBER), upto in NUMBER, part in 0..1_000_usize,
+        ) {
+            let parse = |digits: &str| SequenceNumber::parse(digits).unwrap();
+            let (first, after, upto) = (parse(&first), after.as_deref().map(parse), parse(&upto));
+            let (tenant, shard) = (tenant_id("acme"), shard("s-1"));
+            let inside = after.as_ref().is_none_or(|after| *after < first) && first <= upto;
+            let range = deltas(&tenant, &shard, after.as_ref(), &upto);
+            prop_assert_eq!(contains(&range, &delta(&tenant, &shard, &first, part)), inside);
+            for order in [ScanOrder::Forwards, ScanOrder::Backwards] {
+                let range = receipts(&shard, after.as_ref(), &upto, order);
+                prop_assert_eq!(contains(&range, &receipt(&shard, &first, part)), inside);
+            }
+            prop_assert_eq!(first_of_batch(&receipt(&shard, &first, part)), Some(first));
+        }
+
+        #[test]
+        fn keys_of_batches_are_sorted_by_number_and_then_by_part(
+            one in (NUMBER, 0..1_000_usize), other in (NUMBER, 0..1_000_usize),
+        ) {
+            let parse = |(digits, part): &(String, usize)| (SequenceNumber::parse(digits).unwrap(), *part);
+            let (one, other) = (parse(&one), parse(&other));
+            let shard = shard("s-1");
+            let key = |(first, part): &(SequenceNumber, usize)| receipt(&shard, first, *part);
+            prop_assert_eq!(key(&one).cmp(&key(&other)), one.cmp(&other));
+        }
+
+        #[test]
+        fn numbers_of_audit_entries_are_read_back_and_sorted_after_their_time(
+            at in 0..4_000_000_000_000_i64, number: u64, later in 1..1_000_000_i64, any: u64,
+        ) {
+            let (at, later) = (Timestamp::from_millis(at), Timestamp::from_millis(at + later));
+            let key = audit_entry(at, number);
+            prop_assert_eq!(audit_number(&key), Some(number));
+            prop_assert!(contains(&audit_entries_at(at), &key));
+            prop_assert!(!contains(&audit_entries_at(later), &key));
+            prop_assert!(key < audit_entry(later, any));
+        }
+    }
+
+    /// Decimal digits of a sequence number, short or as long as those of Kinesis.
+    const NUMBER: &str = "0|[1-9][0-9]{0,3}|[1-9][0-9]{54,57}";
+
+    #[test]
+    fn listing_finds_items_of_its_own_kind_only_whatever_they_are_called() {
+        let at = Timestamp::from_millis(5);
+        let sequence = number(1);
+        let names = ["all", "head", "ack", "attempt", "manifest", "t", "influx", "00"];
+        let keys: Vec<(&str, Key)> = names
+            .iter()
+            .flat_map(|name| {
+                let (tenant, shard) = (tenant_id(name), shard(name));
+                [
+                    ("checkpoint", checkpoint(&shard)),
+                    ("receipt", receipt(&shard, &sequence, 0)),
+                    ("delta", delta(&tenant, &shard, &sequence, 0)),
+                    ("quarantine", quarantine(Day(7), &shard, &sequence, 0)),
+                    ("manifest or attempt", manifest(&tenant)),
+                    ("manifest or attempt", compaction_attempt(&tenant, at, 1)),
+                    ("backlog", backlog(&shard)),
+                    ("backlog", backlog_part(&shard, 1, 0)),
+                    ("export", export_position("influx", &shard)),
+                    ("tenant", self::tenant(&tenant)),
+                    ("settings", tenant_settings(&tenant)),
+                    ("rules", tenant_rules(&tenant)),
+                    ("tenant's alert", alert(Some(&tenant), name)),
+                    ("platform's alert", alert(None, name)),
+                    ("index", alert_index_entry(name)),
+                    ("acknowledgement", acknowledgement(name)),
+                    ("API key", api_key(name)),
+                ]
+            })
+            .chain([
+                ("head", detection_head()),
+                ("journal", journal_part(1, 0)),
+                ("rules", operator_rules()),
+                ("audit", audit_entry(at, 0)),
+            ])
+            .collect();
+        for (kind, range, count) in [
+            ("checkpoint", whole(CHECKPOINTS), names.len()),
+            ("quarantine", whole(quarantine_partition(Day(7))), names.len()),
+            ("manifest or attempt", manifest_and_attempts(&tenant_id("attempt")), 2),
+            ("backlog", whole(BACKLOG), 2 * names.len()),
+            ("export", export_positions("influx"), names.len()),
+            ("tenant", whole(TENANTS), names.len()),
+            ("settings", whole(TENANT_SETTINGS), names.len()),
+            ("rules", whole(RULES), names.len() + 1),
+            ("tenant's alert", whole(alerts(Some(&tenant_id("all")))), 1),
+            ("platform's alert", whole(alerts(None)), names.len()),
+            ("index", whole(ALERT_INDEX), names.len()),
+            ("acknowledgement", acknowledgements(), names.len()),
+            ("API key", whole(API_KEYS), names.len()),
+            ("audit", whole(AUDIT), 1),
+        ] {
+            let found: Vec<_> = keys.iter().filter(|(_, key)| contains(&range, key)).collect();
+            assert!(found.iter().all(|(found, _)| *found == kind), "{kind}: {found:?}");
+            assert_eq!(found.len(), count, "{kind}: {found:?}");
+        }
+        let distinct: std::collections::BTreeSet<&Key> = keys.iter().map(|(_, key)| key).collect();
+        assert_eq!(distinct.len(), keys.len(), "two items share a key");
     }
 
     /// DynamoDB accepts partition keys of 2,048 bytes and sort keys of 1,024 bytes.
