@@ -1,4 +1,4 @@
-//! API keys: issuing, verifying, listing and revoking them. A key is random, shown once, stored as a hash, has scopes, may expire and can
+//! API keys: issuing, verifying, listing, rotating and revoking them. A key is random, shown once, stored as a hash, has scopes, may expire and can
 //! be revoked.
 //!
 //! A key is `mg_`, 256 random bits and a checksum, so that a mistyped or truncated key is recognised without a read. It is stored under its
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::codec::StoredRecord;
 use crate::layout;
 use crate::ports::{Item, Key, PutError, Store};
-use crate::stored::{self, ReadError, Versioned};
+use crate::stored::{self, ChangeError, ReadError};
 
 const PREFIX: &str = "mg_";
 /// 32 random bytes and a checksum of 2 bytes, in hexadecimal.
@@ -25,13 +25,13 @@ const ID_DIGITS: usize = 12;
 /// What a key allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Grant {
-    /// Everything.
+    /// Reading and changing everything, of all tenants.
     Operator,
     /// Reading one tenant's numbers, reading and changing its rules.
     Tenant(#[serde(with = "crate::codec::form")] TenantId),
     /// Reading one tenant's numbers.
     Reader(#[serde(with = "crate::codec::form")] TenantId),
-    /// Sending events.
+    /// Sending events and nothing else.
     Ingest,
 }
 
@@ -77,7 +77,7 @@ pub struct Credential {
 }
 
 /// The item of a key. Its hash is in the item's key.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredCredential {
     grant: Grant,
     name: String,
@@ -132,6 +132,15 @@ pub enum CredentialError {
     Read(#[from] ReadError),
 }
 
+impl From<ChangeError> for CredentialError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Read(error) => Self::Read(error),
+            ChangeError::Contended(_) => Self::Conflict,
+        }
+    }
+}
+
 impl ApiKey {
     /// Makes a key from 256 random bits.
     pub fn from_random(random: [u8; 32]) -> Self {
@@ -167,7 +176,7 @@ impl ApiKey {
     }
 }
 
-/// Never printed.
+/// Does not print the key: debug output ends in logs.
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(secret)")
@@ -190,11 +199,48 @@ pub async fn add<S: Store>(
         TenantId::new(tenant.as_str())?;
     }
     let hash = key.hash();
-    let id = id_of(&hash);
-    let credential =
-        Credential { id, grant, name: name.to_owned(), created_at: now, expires_at, revoked_at: None };
-    write(store, &hash, &credential, None).await?;
-    Ok(credential)
+    let record =
+        StoredCredential { grant, name: name.to_owned(), created_at: now, expires_at, revoked_at: None };
+    match stored::put_if(store, layout::api_key(&hash), &record, None).await {
+        Ok(_) => Ok(record.credential(&hash)),
+        Err(PutError::Conflict) => Err(CredentialError::Conflict),
+        Err(PutError::Store(source)) => Err(ReadError::Store(source).into()),
+    }
+}
+
+/// Stores `new` as the successor of the key with this id, with the same grant, name and lifetime, and makes the old one expire at
+/// `old_ends_at`, unless it expires earlier anyway.
+///
+/// # Errors
+/// [`CredentialError::Unknown`], [`CredentialError::Revoked`] or [`CredentialError::Expired`] if there is nothing to succeed. After any
+/// other error the new key is removed again, and the old one goes on; it may still end at `old_ends_at` if only the reply of that write
+/// was lost, so the rotation should be repeated before that.
+pub async fn rotate<S: Store>(
+    store: &S,
+    id: &str,
+    new: &ApiKey,
+    now: Timestamp,
+    old_ends_at: Timestamp,
+) -> Result<Credential, CredentialError> {
+    let (_, old) = find(store, id).await?;
+    let old = old.valid_at(now)?;
+    // The new key lives as long from now as the old one did from its creation.
+    let lifetime_ms = old.expires_at.map(|at| at.millis_since(old.created_at));
+    let expires_at = lifetime_ms.map(|lifetime_ms| now.plus_millis(lifetime_ms));
+    // The new key comes first: if it cannot be stored, the old one must go on.
+    let added = add(store, new, old.grant, &old.name, now, expires_at).await?;
+    let mut ended = expire(store, id, old_ends_at).await;
+    if ended.is_err() {
+        // The write may have happened although its reply was lost. Then this attempt finds nothing left to change.
+        ended = expire(store, id, old_ends_at).await;
+    }
+    let Err(error) = ended else { return Ok(added) };
+    // The caller reveals the new key only after success. One that nobody knows would stay in the list as a valid key for ever.
+    if let Err(left) = store.delete(vec![layout::api_key(&new.hash())]).await {
+        let left: &dyn std::error::Error = &left;
+        tracing::error!(key.id = %added.id, error = left, "an API key that nobody knows is left from a failed rotation: revoke it");
+    }
+    Err(error)
 }
 
 /// Verifies a key that a user presents, and returns what it allows now.
@@ -206,14 +252,10 @@ pub async fn verify<S: Store>(
     key: &ApiKey,
     now: Timestamp,
 ) -> Result<Credential, CredentialError> {
-    let credential = read(store, &key.hash()).await?.ok_or(CredentialError::Unknown)?.record;
-    if let Some(at) = credential.revoked_at {
-        return Err(CredentialError::Revoked(at));
-    }
-    match credential.expires_at {
-        Some(at) if at <= now => Err(CredentialError::Expired(at)),
-        _ => Ok(credential),
-    }
+    let hash = key.hash();
+    let found = store.get(vec![layout::api_key(&hash)]).await.map_err(ReadError::from)?;
+    let item = found.into_iter().flatten().next().ok_or(CredentialError::Unknown)?;
+    stored::decode::<StoredCredential>(&item)?.credential(&hash).valid_at(now)
 }
 
 /// Records that the key with this id is used now.
@@ -244,7 +286,7 @@ pub async fn revoke<S: Store>(store: &S, id: &str, now: Timestamp) -> Result<Cre
 }
 
 /// Makes the key with this id expire at `at`, unless it expires earlier anyway.
-pub async fn expire<S: Store>(store: &S, id: &str, at: Timestamp) -> Result<Credential, CredentialError> {
+async fn expire<S: Store>(store: &S, id: &str, at: Timestamp) -> Result<Credential, CredentialError> {
     change(store, id, |credential| {
         credential.expires_at = Some(credential.expires_at.map_or(at, |sooner| sooner.min(at)));
     })
@@ -255,18 +297,25 @@ pub async fn expire<S: Store>(store: &S, id: &str, at: Timestamp) -> Result<Cred
 async fn change<S: Store>(
     store: &S,
     id: &str,
-    change: impl FnOnce(&mut Credential),
+    change: impl Fn(&mut StoredCredential),
 ) -> Result<Credential, CredentialError> {
+    let (hash, _) = find(store, id).await?;
+    let key = layout::api_key(&hash);
+    let changed = stored::change(store, &key, None, |found: Option<&StoredCredential>| {
+        let before = found?;
+        let mut after = before.clone();
+        change(&mut after);
+        // A key that is as it should be is not written again: repeating a change is free.
+        (after != *before).then_some(after)
+    });
+    // There is no record if an erasure of the tenant removed the key after it was found.
+    changed.await?.map(|record| record.credential(&hash)).ok_or(CredentialError::Unknown)
+}
+
+/// The key with this id and its hash. An id is the beginning of a hash, but there are too few keys for an index to be worth its writes.
+async fn find<S: Store>(store: &S, id: &str) -> Result<(String, Credential), CredentialError> {
     let found = read_all(store).await?.into_iter().find(|(_, credential)| credential.id == id);
-    let (hash, _) = found.ok_or(CredentialError::Unknown)?;
-    // Read again with its version, which the list does not have.
-    let Versioned { record: before, version } = read(store, &hash).await?.ok_or(CredentialError::Unknown)?;
-    let mut credential = before.clone();
-    change(&mut credential);
-    if credential != before {
-        write(store, &hash, &credential, version).await?;
-    }
-    Ok(credential)
+    found.ok_or(CredentialError::Unknown)
 }
 
 /// Removes all keys of a tenant, also from the list, and returns their number.
@@ -285,32 +334,30 @@ pub async fn remove_all_of<S: Store>(store: &S, tenant: &TenantId) -> Result<usi
 /// All keys with their hashes.
 async fn read_all<S: Store>(store: &S) -> Result<Vec<(String, Credential)>, CredentialError> {
     let items = stored::range(store, layout::whole(layout::API_KEYS)).await.map_err(ReadError::from)?;
-    items.into_iter().map(|item| Ok((item.key.sort.clone(), decode(&item)?))).collect()
+    let credential = |item: Item| {
+        let record: StoredCredential = stored::decode(&item)?;
+        Ok((item.key.sort.clone(), record.credential(&item.key.sort)))
+    };
+    items.into_iter().map(credential).collect()
 }
 
-/// The key with this hash, if there is one.
-async fn read<S: Store>(store: &S, hash: &str) -> Result<Option<Versioned<Credential>>, ReadError> {
-    let found = store.get(vec![layout::api_key(hash)]).await?.into_iter().flatten().next();
-    found.map(|item| Ok(Versioned { record: decode(&item)?, version: Some(item.version) })).transpose()
+impl StoredCredential {
+    /// What is known of the key with this hash.
+    fn credential(self, hash: &str) -> Credential {
+        let Self { grant, name, created_at, expires_at, revoked_at } = self;
+        Credential { id: id_of(hash), grant, name, created_at, expires_at, revoked_at }
+    }
 }
 
-fn decode(item: &Item) -> Result<Credential, ReadError> {
-    let StoredCredential { grant, name, created_at, expires_at, revoked_at } = stored::decode(item)?;
-    Ok(Credential { id: id_of(&item.key.sort), grant, name, created_at, expires_at, revoked_at })
-}
-
-async fn write<S: Store>(
-    store: &S,
-    hash: &str,
-    credential: &Credential,
-    read_version: Option<u64>,
-) -> Result<(), CredentialError> {
-    let Credential { id: _, grant, name, created_at, expires_at, revoked_at } = credential.clone();
-    let record = StoredCredential { grant, name, created_at, expires_at, revoked_at };
-    match stored::put_if(store, layout::api_key(hash), &record, read_version).await {
-        Ok(_) => Ok(()),
-        Err(PutError::Conflict) => Err(CredentialError::Conflict),
-        Err(PutError::Store(source)) => Err(ReadError::Store(source).into()),
+impl Credential {
+    /// The credential if it is valid at `now`.
+    fn valid_at(self, now: Timestamp) -> Result<Self, CredentialError> {
+        // Revocation first: it is what somebody did on purpose, so it is the reason to give.
+        match (self.revoked_at, self.expires_at) {
+            (Some(at), _) => Err(CredentialError::Revoked(at)),
+            (None, Some(at)) if at <= now => Err(CredentialError::Expired(at)),
+            (None, _) => Ok(self),
+        }
     }
 }
 
@@ -341,8 +388,12 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::memory::MemoryStore;
+    use crate::ports::{Expected, Page, Range, StoreError, StoreErrorKind};
+    use crate::testing::contended::ContendedStore;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_seconds(1_763_000_000 + second)
@@ -438,6 +489,128 @@ mod tests {
         assert_eq!(revoke(&store, &id, at(10)).await.unwrap().revoked_at, Some(at(10)));
         assert_eq!(revoke(&store, &id, at(20)).await.unwrap().revoked_at, Some(at(10)));
         assert!(matches!(revoke(&store, "nothing", at(0)).await, Err(CredentialError::Unknown)));
+    }
+
+    /// A store of which some writes in a row fail, before or after they take effect.
+    struct FailingStore {
+        inner: MemoryStore,
+        writes: AtomicUsize,
+        failing: std::ops::Range<usize>,
+        takes_effect: bool,
+    }
+
+    impl FailingStore {
+        fn fails(&self) -> bool {
+            self.failing.contains(&self.writes.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn lost() -> StoreError {
+            StoreError::new(StoreErrorKind::Unavailable, "write", "test", "lost")
+        }
+    }
+
+    impl Store for FailingStore {
+        async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
+            self.inner.get(keys).await
+        }
+
+        async fn range(&self, range: Range) -> Result<Page, StoreError> {
+            self.inner.range(range).await
+        }
+
+        async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
+            self.inner.put(items).await
+        }
+
+        async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
+            let fails = self.fails();
+            if !fails || self.takes_effect {
+                self.inner.put_if(item, expected).await?;
+            }
+            if fails { Err(Self::lost().into()) } else { Ok(()) }
+        }
+
+        async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+            let fails = self.fails();
+            if !fails || self.takes_effect {
+                self.inner.delete(keys).await?;
+            }
+            if fails { Err(Self::lost()) } else { Ok(()) }
+        }
+    }
+
+    /// The end of failures that never end.
+    const EVER: usize = usize::MAX;
+
+    #[tokio::test]
+    async fn rotation_leaves_either_a_successor_or_the_old_key_alone_whichever_write_fails() {
+        let (old, new) = (ApiKey::from_random([1; 32]), ApiKey::from_random([2; 32]));
+        let (mut succeeded, mut failed) = (0, 0);
+        for (failing, takes_effect) in [
+            (0..0, false),
+            (0..1, false),
+            (1..2, false),
+            (1..2, true),
+            (1..3, false),
+            (1..EVER, false),
+            (1..EVER, true),
+            (2..3, false),
+        ] {
+            let case = format!("writes {failing:?} fail, effect: {takes_effect}");
+            let is_down_for_ever = failing.end == EVER;
+            let inner = MemoryStore::new();
+            let id = add(&inner, &old, Grant::Ingest, "feed", at(0), Some(at(1_000))).await.unwrap().id;
+            let store = FailingStore { inner, writes: AtomicUsize::new(0), failing, takes_effect };
+            let rotated = rotate(&store, &id, &new, at(100), at(200)).await;
+            let store = store.inner;
+            // Until it ends, the old key is valid in any case.
+            assert!(verify(&store, &old, at(199)).await.is_ok(), "{case}");
+            let successor = verify(&store, &new, at(1_099)).await;
+            if let Ok(rotated) = rotated {
+                succeeded += 1;
+                assert_eq!(successor.unwrap(), rotated, "{case}");
+                assert_eq!((rotated.name.as_str(), rotated.expires_at), ("feed", Some(at(1_100))), "{case}");
+                assert!(
+                    matches!(verify(&store, &old, at(200)).await, Err(CredentialError::Expired(_))),
+                    "{case}"
+                );
+            } else {
+                failed += 1;
+                // Nobody was told of the new key, so it must be gone. Only a store that stays down cannot remove it.
+                assert!(is_down_for_ever || matches!(successor, Err(CredentialError::Unknown)), "{case}");
+            }
+        }
+        assert_eq!((succeeded, failed), (5, 3));
+    }
+
+    #[tokio::test]
+    async fn rotation_of_a_key_that_is_no_longer_valid_is_refused_and_stores_nothing() {
+        let store = MemoryStore::new();
+        let mut ids = Vec::new();
+        for (number, expires_at) in [(1, Some(at(50))), (2, None)] {
+            let key = ApiKey::from_random([number; 32]);
+            ids.push(add(&store, &key, Grant::Ingest, "feed", at(0), expires_at).await.unwrap().id);
+        }
+        revoke(&store, &ids[1], at(10)).await.unwrap();
+        let before = store.snapshot();
+        let new = ApiKey::from_random([9; 32]);
+        let rotated = async |id: &str| rotate(&store, id, &new, at(60), at(70)).await;
+        assert!(matches!(rotated(&ids[0]).await, Err(CredentialError::Expired(when)) if when == at(50)));
+        assert!(matches!(rotated(&ids[1]).await, Err(CredentialError::Revoked(when)) if when == at(10)));
+        assert!(matches!(rotated("nothing").await, Err(CredentialError::Unknown)));
+        assert_eq!(store.snapshot(), before);
+    }
+
+    #[tokio::test]
+    async fn revocation_wins_over_a_concurrent_change_of_the_key() {
+        let store = ContendedStore::new(0);
+        let key = ApiKey::from_random([1; 32]);
+        let id = add(&store, &key, Grant::Ingest, "feed", at(0), None).await.unwrap().id;
+        store.lose(3);
+        assert_eq!(revoke(&store, &id, at(10)).await.unwrap().revoked_at, Some(at(10)));
+        store.lose(usize::MAX);
+        assert!(matches!(expire(&store, &id, at(20)).await, Err(CredentialError::Conflict)));
+        assert!(matches!(verify(&store, &key, at(11)).await, Err(CredentialError::Revoked(_))));
     }
 
     #[tokio::test]
