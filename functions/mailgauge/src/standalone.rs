@@ -305,9 +305,8 @@ impl Standalone {
 
     /// Records in the audit trail that somebody at the command line is about to change something.
     pub async fn note(&self, action: &str, subject: &str) -> anyhow::Result<()> {
-        let number = u64::from_le_bytes(random()?);
         let action = audit::AuditAction { who: "(command line)", action, subject };
-        Ok(audit::record(&self.store, action, SystemClock.now(), number).await?)
+        Ok(audit::record(&self.store, action, SystemClock.now()).await?)
     }
 
     /// Makes a key. The first part of the result is the key itself, which is stored nowhere.

@@ -13,12 +13,8 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         action: &'static str,
         subject: &str,
     ) -> Result<(), Refusal> {
-        const OPERATION: &str = "recording the change in the audit trail";
-        let mut number = [0; 8];
-        getrandom::fill(&mut number).during(OPERATION)?;
-        let number = u64::from_be_bytes(number);
-        audit::record(&self.store, AuditAction { who, action, subject }, self.now(), number)
+        audit::record(&self.store, AuditAction { who, action, subject }, self.now())
             .await
-            .during(OPERATION)
+            .during("recording the change in the audit trail")
     }
 }
