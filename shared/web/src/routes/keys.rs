@@ -141,13 +141,9 @@ pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
             "this key has expired or was revoked; make a new one",
         ));
     }
-    // The new key lives as long from now as the old one did from its creation.
-    let lifetime_ms = old.expires_at.map(|at| at.millis_since(old.created_at));
-    let expires_at = lifetime_ms.map(|lifetime_ms| now.plus_millis(lifetime_ms));
     web.service.record_audit(&operator.name, "key.rotate", &old.id).await?;
-    // The new key comes first: if making it fails, the old one must go on.
-    let (key, credential) = web.service.add_key(old.grant, &old.name, expires_at).await?;
-    web.service.expire_key(&old.id, now.plus_millis(hours * HOUR_MS)).await?;
+    let old_ends_at = now.plus_millis(hours * HOUR_MS);
+    let (key, credential) = web.service.rotate_key(&old.id, old_ends_at).await?.ok_or_else(not_found)?;
     Ok(Json(KeyReply { key: Some(key), ..KeyReply::of(credential) }))
 }
 

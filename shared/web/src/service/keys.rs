@@ -28,22 +28,34 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         expires_at: Option<Timestamp>,
     ) -> Result<(String, Credential), Refusal> {
         const OPERATION: &str = "making a key";
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).during(OPERATION)?;
-        let key = ApiKey::from_random(random);
+        let key = random_key().during(OPERATION)?;
         let added = api_keys::add(&self.store, &key, grant, name, self.now(), expires_at).await;
         Ok((key.reveal().to_owned(), added.during(OPERATION)?))
     }
 
-    /// Lets a key expire at `at`, unless it expires sooner anyway; `None` if there is no such key.
-    pub(crate) async fn expire_key(&self, id: &str, at: Timestamp) -> Result<Option<Credential>, Refusal> {
-        known(api_keys::expire(&self.store, id, at).await).during("ending a key")
+    /// Makes a key that succeeds the one with this id, which then expires at `old_ends_at`; `None` if there is no such key. The first part
+    /// of the result is the new key itself, which is stored nowhere.
+    pub(crate) async fn rotate_key(
+        &self,
+        id: &str,
+        old_ends_at: Timestamp,
+    ) -> Result<Option<(String, Credential)>, Refusal> {
+        const OPERATION: &str = "rotating a key";
+        let key = random_key().during(OPERATION)?;
+        let rotated = api_keys::rotate(&self.store, id, &key, self.now(), old_ends_at).await;
+        Ok(known(rotated).during(OPERATION)?.map(|credential| (key.reveal().to_owned(), credential)))
     }
 
     /// Revokes a key at once; `None` if there is no such key.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<Option<Credential>, Refusal> {
         known(api_keys::revoke(&self.store, id, self.now()).await).during("revoking a key")
     }
+}
+
+fn random_key() -> Result<ApiKey, getrandom::Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(ApiKey::from_random(random))
 }
 
 fn known(changed: Result<Credential, CredentialError>) -> Result<Option<Credential>, CredentialError> {
