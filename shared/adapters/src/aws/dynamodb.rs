@@ -28,7 +28,7 @@ use pipeline::ports::{
 };
 
 use self::attempts::Attempts;
-use self::attributes::{Attributes, ForeignItem, attributes, item, key_attributes, stored};
+use self::attributes::{Attributes, ForeignItem, Oversized, attributes, item, key_attributes, stored};
 use crate::backoff::Backoff;
 
 mod attempts;
@@ -86,6 +86,8 @@ impl DynamoStore {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut left: Vec<Attributes> = keys.iter().map(|key| key_attributes(key)).collect();
         loop {
+            // Strongly consistent, at twice the price: an eventual read may miss an acknowledged write, and counting
+            // once rests on seeing it.
             let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build()?;
             let reply = self
                 .client
@@ -98,6 +100,7 @@ impl DynamoStore {
                 let item = item(attributes)?;
                 found.insert(item.key.clone(), item);
             }
+            // DynamoDB returns at most 16 MB and what its partitions have capacity for; the rest is not an error.
             left = reply.unprocessed_keys.into_iter().flatten().flat_map(|(_, left)| left.keys).collect();
             if left.is_empty() {
                 return Ok(found);
@@ -117,6 +120,8 @@ impl DynamoStore {
                 .send()
                 .await
                 .map_err(aws_sdk_dynamodb::Error::from)?;
+            // Items over the capacity of their partition are returned, not retried by the SDK. Not sending them again
+            // would lose them silently.
             left = reply.unprocessed_items.into_iter().flatten().flat_map(|(_, left)| left).collect();
             if left.is_empty() {
                 return Ok(());
@@ -133,6 +138,8 @@ impl DynamoStore {
         requests: Result<Vec<WriteRequest>, BoxError>,
     ) -> Result<(), StoreError> {
         let requests = requests.map_err(|error| self.error(operation, target, error))?;
+        // Batches and no transactions: those take at most 100 items, cost twice as much, and the commit protocol
+        // needs no atomicity here.
         let calls = requests.chunks(WRITES_PER_CALL).map(<[_]>::to_vec);
         let calls: Vec<_> = calls.map(|requests| self.write_some(requests)).collect();
         // Every call runs, also after one failed: what can be written is written.
@@ -155,6 +162,8 @@ impl DynamoStore {
             ("", None) => {}
             (_, None) => condition += " AND sk >= :from",
             ("", Some(_)) => condition += " AND sk < :to",
+            // A key condition has one comparison of the sort key. BETWEEN is the only one with two bounds, and it
+            // includes both.
             (_, Some(_)) => condition += " AND sk BETWEEN :from AND :to",
         }
         if !range.from.is_empty() {
@@ -166,6 +175,7 @@ impl DynamoStore {
         // One more than requested, because the item at `to` may be among them. If it were the only one, the page would be empty and its rest
         // would begin where the page began.
         let limit = i32::try_from(range.limit.max(1)).unwrap_or(i32::MAX).saturating_add(1);
+        // As in `read_some`: a snapshot must see every delta of the checkpoints that it has read.
         let reply = self.client.query().table_name(&self.table).consistent_read(true);
         let reply = reply.key_condition_expression(condition).set_expression_attribute_values(Some(values));
         let reply = reply
@@ -185,6 +195,7 @@ impl DynamoStore {
         if let Some(last) = reply.last_evaluated_key {
             page.rest = Some(behind(range, attributes::sort_key(&last)?));
         }
+        // All of them are within the range, so the additional one belongs to the rest.
         if page.items.len() > range.limit.max(1) {
             page.items.truncate(range.limit.max(1));
             page.rest = page.items.last().map(|last| behind(range, &last.key.sort));
@@ -197,7 +208,7 @@ impl DynamoStore {
 ///
 /// Codes: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>.
 fn kind_of(error: &BoxError) -> StoreErrorKind {
-    if error.is::<ForeignItem>() {
+    if error.is::<ForeignItem>() || error.is::<Oversized>() {
         return StoreErrorKind::Damaged;
     }
     match error.downcast_ref::<aws_sdk_dynamodb::Error>().and_then(ProvideErrorMetadata::code) {
@@ -235,6 +246,7 @@ impl Store for DynamoStore {
         for keys in unique.chunks(READS_PER_CALL) {
             reads.push(self.within_timeout("get", &target, self.read_some(keys)));
         }
+        // By key: DynamoDB answers in any order and leaves out what does not exist.
         let mut found = HashMap::with_capacity(unique.len());
         for read in stream::iter(reads).buffered(CONCURRENT_CALLS).collect::<Vec<_>>().await {
             found.extend(read?);
@@ -271,6 +283,7 @@ impl Store for DynamoStore {
                 .condition_expression("version = :version")
                 .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
         };
+        // The item that was in the way comes with the refusal and costs no read.
         let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let attempts = Attempts::default();
         let put = put.customize().interceptor(attempts.clone());
@@ -297,5 +310,58 @@ impl Store for DynamoStore {
             Ok(WriteRequest::builder().delete_request(delete).build())
         };
         self.write("delete", &target, unique.into_iter().map(request).collect()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::Error;
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart_by_what_the_caller_can_do() {
+        let coded = |code: &str| {
+            let meta = ErrorMetadata::builder().code(code).build();
+            BoxError::from(Error::from(PutItemError::generic(meta)))
+        };
+        let oversized = Item {
+            key: Key { partition: "p".to_owned(), sort: "s".to_owned() },
+            body: vec![0; Item::MAX_BODY_BYTES + 1],
+            version: 0,
+            expires_at: None,
+        };
+        for (error, expected) in [
+            (coded("ThrottlingException"), StoreErrorKind::Throttled),
+            (coded("ProvisionedThroughputExceededException"), StoreErrorKind::Throttled),
+            (coded("RequestLimitExceeded"), StoreErrorKind::Throttled),
+            (coded("AccessDeniedException"), StoreErrorKind::Denied),
+            (coded("UnrecognizedClientException"), StoreErrorKind::Denied),
+            (coded("InternalServerError"), StoreErrorKind::Unavailable),
+            (coded("ResourceNotFoundException"), StoreErrorKind::Unavailable),
+            (TimedOut.into(), StoreErrorKind::Unavailable),
+            // Neither is cured by a retry: the item itself is the problem.
+            (item(Attributes::new()).unwrap_err().into(), StoreErrorKind::Damaged),
+            (attributes(&oversized).unwrap_err().into(), StoreErrorKind::Damaged),
+        ] {
+            assert_eq!(kind_of(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn rest_of_a_range_begins_right_behind_an_item_in_its_order() {
+        let range = |order| Range {
+            partition: "p".to_owned(),
+            from: "a".to_owned(),
+            to: Some("z".to_owned()),
+            order,
+            limit: 2,
+        };
+        let forwards = behind(&range(ScanOrder::Forwards), "m");
+        // Nothing sorts between `m` and this.
+        assert_eq!((forwards.from.as_str(), forwards.to.as_deref()), ("m\0", Some("z")));
+        let backwards = behind(&range(ScanOrder::Backwards), "m");
+        assert_eq!((backwards.from.as_str(), backwards.to.as_deref()), ("a", Some("m")));
     }
 }

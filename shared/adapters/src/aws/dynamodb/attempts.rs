@@ -33,6 +33,7 @@ impl Intercept for Attempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        // The count is read after the call, whose end orders it.
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
