@@ -47,10 +47,12 @@ const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 /// # Panics
 /// In tests only, if the pinned certificate authorities cannot be loaded; in production that is logged and the system's are used.
 pub async fn config() -> SdkConfig {
+    // The SDK itself has no timeout for a whole call.
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT);
+    // The standard mode pauses with full jitter, so clients that failed together do not come back together.
     let retries = RetryConfig::standard()
         .with_max_attempts(MAX_ATTEMPTS)
         .with_initial_backoff(FIRST_PAUSE)
@@ -61,6 +63,7 @@ pub async fn config() -> SdkConfig {
     {
         https = https.tls_context(context);
     }
+    // One client for all services, so that they share its connections.
     let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https.build_https());
     loader.timeout_config(timeouts.build()).retry_config(retries).load().await
 }

@@ -25,10 +25,11 @@ impl Backoff {
     pub fn next_pause(&mut self) -> Duration {
         let bound = self.bound.min(self.longest);
         self.bound = self.bound.saturating_mul(2).min(self.longest);
+        // From zero on: a pause with a minimum would bring clients that failed together back closer to each other.
         bound.mul_f64(fraction())
     }
 
-    /// Waits for [`Backoff::next_pause`].
+    /// Waits as long as [`Backoff::next_pause`] says.
     pub async fn wait(&mut self) {
         tokio::time::sleep(self.next_pause()).await;
     }

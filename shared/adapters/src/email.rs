@@ -53,6 +53,7 @@ impl Email {
         let address = |text: &str| text.parse::<Mailbox>().map_err(EmailError::Address);
         let transport = SmtpTransport::from_url(server).map_err(EmailError::Server)?;
         let to = to.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
+        // At start-up: the first alert is the wrong moment to notice.
         if to.is_empty() {
             return Err(EmailError::NoRecipients);
         }
@@ -75,6 +76,7 @@ impl Email {
         let mut message = Message::builder()
             .from(self.from.clone())
             .subject(change.subject())
+            // The same in all messages of an alert. Mail programs make threads of references rather than subjects.
             .references(format!("<{}@mailgauge>", change.id))
             .message_id(Some(format!("<{}.{}@mailgauge>", change.id, change.sequence)))
             .header(header::ContentType::TEXT_PLAIN);

@@ -45,7 +45,7 @@ pub enum OpenError {
          or choose another folder with --data"
     )]
     InUse {
-        /// The folder.
+        /// The data folder as it was named.
         folder: PathBuf,
         /// The process, or `another process` if it is not known.
         owner: String,
@@ -55,15 +55,15 @@ pub enum OpenError {
         "data folder {folder} has format {format}, newer than this program's {FORMAT}: upgrade mailgauge"
     )]
     Newer {
-        /// The folder.
+        /// The data folder as it was named.
         folder: PathBuf,
-        /// Its format.
+        /// The format number in its file.
         format: u8,
     },
     /// The folder or the file in it cannot be used.
     #[error("data folder {folder} cannot be opened: check that it exists, is writable and has free space")]
     Unusable {
-        /// The folder.
+        /// The data folder as it was named.
         folder: PathBuf,
         /// The error of the operating system or of the database.
         #[source]
@@ -96,6 +96,7 @@ impl EmbeddedStore {
         let file = match DatabaseFile::new(Box::new(open)) {
             Ok(file) => file,
             Err(redb::Error::DatabaseAlreadyOpen) => {
+                // Only for the message. The lock that counts is the one that redb holds on its file.
                 let owner = std::fs::read_to_string(folder.join(OWNER_FILE))
                     .map_or_else(|_| "another process".to_owned(), |pid| format!("process {}", pid.trim()));
                 return Err(OpenError::InUse { folder: folder.to_owned(), owner });
@@ -105,9 +106,11 @@ impl EmbeddedStore {
         let format = file
             .write(check_format)
             .map_err(|failure| OpenError::Unusable { folder: folder.to_owned(), source: failure.into() })?;
+        // A newer format may mean anything, so this program must not write into it.
         if format > FORMAT {
             return Err(OpenError::Newer { folder: folder.to_owned(), format });
         }
+        // After the file was opened, so that a process that is refused does not replace the name of the owner.
         std::fs::write(folder.join(OWNER_FILE), std::process::id().to_string())
             .map_err(|error| unusable(error.into()))?;
         Ok(Self { file: Arc::new(file) })
@@ -130,6 +133,7 @@ impl EmbeddedStore {
         loop {
             let some = self.run("expiry", String::new(), move |file| drop_some(file, now)).await?;
             dropped += some;
+            // In several transactions, so that other writers get their turn in between.
             if some < EXPIRED_PER_TRANSACTION {
                 return Ok(dropped);
             }
@@ -142,6 +146,7 @@ impl EmbeddedStore {
         target: String,
         work: impl FnOnce(&DatabaseFile) -> Result<T, FileFailure> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // redb blocks on the disk, and a task of tokio must not.
         let file = Arc::clone(&self.file);
         match tokio::task::spawn_blocking(move || work(&file)).await {
             Ok(Ok(done)) => Ok(done),
@@ -173,6 +178,7 @@ impl Store for EmbeddedStore {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
         let target = target(keys.first());
         let read = move |database: &Database| {
+            // One transaction for all keys: they are read as of one instant.
             let table = database.begin_read()?.open_table(ITEMS)?;
             let mut items = Vec::with_capacity(keys.len());
             for key in keys {
@@ -202,6 +208,7 @@ impl Store for EmbeddedStore {
     async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
         let held = self.write("put_if", target(Some(&item.key)), move |table| {
             let key = stored_key(&item.key);
+            // Compared and written in one transaction. redb has one writer at a time, so nothing comes in between.
             let stored = table.get(key.as_slice())?.map(|value| header(value.value())).transpose()?;
             let holds = match (expected, stored) {
                 (Expected::Absent, None) => true,
@@ -244,6 +251,7 @@ fn write<T>(
 /// The format of the file. A new file gets this program's format.
 fn check_format(database: &Database) -> Result<u8, redb::Error> {
     write(database, Durability::Immediate, |table| {
+        // In a write transaction, so that a new file has its number before its first item.
         let found = table.get(FORMAT_KEY)?.and_then(|value| value.value().first().copied());
         if found.is_none() {
             table.insert(FORMAT_KEY, [FORMAT].as_slice())?;
@@ -272,6 +280,7 @@ fn page(database: &Database, range: &Range) -> Result<Page, redb::Error> {
         let sort =
             key.value().get(range.partition.len() + 1..).ok_or_else(|| damaged("stored key is cut short"))?;
         let sort = std::str::from_utf8(sort).map_err(|error| damaged(&error.to_string()))?.to_owned();
+        // The item after the page is looked at first: without it there is no rest, and the reader need not ask again.
         if page.items.len() >= range.limit.max(1) {
             page.rest = Some(range.resume_at(&sort));
             return Ok(page);
@@ -307,10 +316,12 @@ fn expired(database: &Database, now: Timestamp) -> Result<Vec<Vec<u8>>, redb::Er
         if expires_at.is_some_and(|at| at <= now) {
             expired.push(key.value().to_vec());
             from = key.value().to_vec();
+            // The smallest key after this one.
             from.push(0);
         } else {
             // The first part of a split always exists.
             let partition = key.value().split(|&byte| byte == 0).next().unwrap_or(&[]);
+            // Behind the partition: its other items expire later or never, so one look per partition is enough.
             from = [partition, &[1]].concat();
         }
     }
@@ -336,6 +347,7 @@ fn end_of(partition: &str) -> Vec<u8> {
 }
 
 fn stored_value(item: &Item) -> Vec<u8> {
+    // The end of time stands for never: the header has a fixed length.
     let expires_at = item.expires_at.map_or(i64::MAX, Timestamp::millis);
     let mut value = Vec::with_capacity(HEADER_BYTES + item.body.len());
     value.extend_from_slice(&item.version.to_le_bytes());

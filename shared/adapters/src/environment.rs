@@ -37,6 +37,7 @@ impl Environment {
 
     /// An environment of these variables, for tests and for values from elsewhere.
     pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        // A template sets an optional variable to an empty text if its parameter is not set.
         let variables = variables.into_iter().filter(|(_, value)| !value.trim().is_empty());
         Self { variables: variables.collect(), mistakes: Vec::new() }
     }
@@ -65,6 +66,7 @@ impl Environment {
         if value.is_none() {
             self.mistakes.push(format!("{name} is missing"));
         }
+        // All mistakes are to be reported together, so the reading goes on; `finish` then discards the value.
         value.unwrap_or_default()
     }
 

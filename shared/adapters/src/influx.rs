@@ -76,7 +76,7 @@ pub struct InfluxSettings {
     pub token: String,
 }
 
-/// An InfluxDB bucket.
+/// The bucket that points are written to.
 pub struct Influx {
     agent: Agent,
     settings: InfluxSettings,
@@ -130,6 +130,7 @@ impl Influx {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempts = 1;
         loop {
+            // The blocking task may outlive this future, so it owns what it needs.
             let (agent, settings, body) = (self.agent.clone(), self.settings.clone(), body.clone());
             let lines = points.len() as u64;
             // ureq is a blocking client.
@@ -180,6 +181,7 @@ impl InfluxSettings {
                 ])
                 .header("authorization", format!("Bearer {token}")),
         };
+        // Lines repeat their names and values, so they compress well.
         let request = request.content_type("text/plain; charset=utf-8").header("content-encoding", "gzip");
         let unreachable = |source| CallError::Unreachable { url: url.clone(), source: Box::new(source) };
         let mut reply = request.send(body).map_err(unreachable)?;
@@ -192,7 +194,10 @@ impl InfluxSettings {
         let (message, rejected) = refusal(&text, lines);
         let (url, bucket) = (url.clone(), bucket.clone());
         match status {
+            // Refused for good: the lines are wrong or older than the retention. Sending them again would block all
+            // that follow.
             400 | 422 => Ok(Written { rejected, reason: Some(format!("{status}: {message}")) }),
+            // A setting is wrong and not the lines, so the export waits until it is right and loses nothing.
             401 | 403 => Err(CallError::Token { url, status, bucket, message }),
             404 => Err(CallError::NotFound { url, message }),
             _ => Err(CallError::Status { url, status, message }),
@@ -221,6 +226,7 @@ fn refusal(text: &str, lines: u64) -> (String, u64) {
         .rsplit_once("dropped=")
         .and_then(|(_, count)| count.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     let rejected = listed.map(|listed| listed.len() as u64).or(counted).unwrap_or(lines).min(lines);
+    // The first line is enough to find the mistake, and the whole list would flood the log.
     let first = listed.and_then(|listed| listed.first()?["error_message"].as_str());
     let all = [message].into_iter().chain(first).collect::<Vec<_>>().join(": ");
     let clear = all.chars().map(|c| if c.is_control() { ' ' } else { c });

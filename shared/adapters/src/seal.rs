@@ -32,6 +32,7 @@ impl SecretSeal {
 
 impl Seal for SecretSeal {
     fn seal(&self, location: &str, clear: &[u8]) -> Option<Vec<u8>> {
+        // The location is authenticated too, so that a sealed record that was moved elsewhere does not open.
         let payload = Payload { msg: clear, aad: location.as_bytes() };
         self.0.encrypt(&Nonce::from(Self::nonce(location)), payload).ok()
     }

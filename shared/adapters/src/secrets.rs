@@ -23,7 +23,7 @@ pub struct Secrets {
 /// The secrets could not be read or created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The store failed.
+    /// A call to the store failed.
     #[error("the deployment's secrets could not be read or created")]
     Store(#[from] StoreError),
     /// The stored item has the wrong length.
@@ -94,6 +94,7 @@ impl Secrets {
             None => Ok(None),
             Some(item) => match <[u8; Self::BYTES]>::try_from(item.body) {
                 Ok(bytes) => Ok(Some(Self::from_bytes(bytes))),
+                // Not replaced by new ones: these would count every recipient as a new one, without anybody noticing.
                 Err(_) => Err(SecretsError::Damaged(key.clone())),
             },
         }

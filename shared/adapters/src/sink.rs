@@ -14,17 +14,17 @@ use crate::influx::{Api, Influx, InfluxSettings};
 
 /// Which sink to use, and how to reach it.
 pub enum SinkSettings {
-    /// Timestream for LiveAnalytics.
+    /// Amazon Timestream for LiveAnalytics, which takes no new customers since June 2025.
     #[cfg(feature = "aws")]
     Timestream {
-        /// The database.
+        /// The database of the table.
         database: String,
         /// The table in it.
         table: String,
         /// Whether the environment sets an endpoint for Timestream.
         has_configured_endpoint: bool,
     },
-    /// InfluxDB.
+    /// InfluxDB 2 or 3, wherever it runs.
     Influx(InfluxSettings),
 }
 
@@ -70,12 +70,14 @@ impl SinkSettings {
             }
             SinkChoice::InfluxDb => {
                 let url = environment.required("INFLUX_URL");
+                // An empty one is reported as missing already.
                 if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
                     environment.mistake("INFLUX_URL: must begin with https:// or http://");
                 }
                 let api = environment.optional("INFLUX_API").unwrap_or(Api::V2);
                 let org = match api {
                     Api::V2 => environment.required("INFLUX_ORG"),
+                    // Version 3 has databases and no organisations.
                     Api::V3 => String::new(),
                 };
                 let (bucket, token) =
@@ -86,12 +88,12 @@ impl SinkSettings {
     }
 }
 
-/// The chosen sink.
+/// The sink that the environment chose, ready to be written to.
 pub enum TimeSeriesSink {
-    /// Timestream for LiveAnalytics.
+    /// Amazon Timestream for LiveAnalytics.
     #[cfg(feature = "aws")]
     Timestream(Box<Timestream>),
-    /// InfluxDB.
+    /// InfluxDB 2 or 3.
     Influx(Influx),
 }
 

@@ -44,6 +44,7 @@ impl Webhook {
     pub fn new(url: String, secret: &str) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(REQUEST_TIMEOUT))
+            // With an error for a redirect the status would be lost; it is reported like any other refusal.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false);
@@ -56,6 +57,7 @@ impl Webhook {
     /// [`WebhookError`] if it may not have been received.
     pub async fn send(&self, change: &Change, now: Timestamp) -> Result<(), WebhookError> {
         let body = serde_json::to_vec(change)?;
+        // Over the very bytes that are sent: a receiver that parses and writes JSON anew would get another signature.
         let signature = signature(&self.key, now.millis() / 1000, &body);
         let request = self
             .agent

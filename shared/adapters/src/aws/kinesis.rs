@@ -46,6 +46,8 @@ impl PartitionKeys {
     /// Adds the partition key to a payload. Unreadable payloads are accepted as well: `aggregate` quarantines them with the reason.
     pub fn assign(&mut self, data: Vec<u8>) -> Outgoing {
         let mut found = None;
+        // The first event decides. A record with several messages goes to one shard all the same, so their other
+        // events may be on another.
         self.0.decode(&data, &mut |decoded| {
             if let Decoded::Event(event) = decoded
                 && found.is_none()
@@ -59,7 +61,7 @@ impl PartitionKeys {
     }
 }
 
-/// 32-bit FNV-1a hash.
+/// The 32-bit FNV-1a hash of a payload: well spread and cheap, since nobody gains by a collision.
 fn fnv1a(data: &[u8]) -> u32 {
     data.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
@@ -74,7 +76,7 @@ pub struct KinesisStream {
 /// Records could not be put on a stream; some of them may be on it.
 #[derive(Debug, thiserror::Error)]
 pub enum PutRecordsError {
-    /// A call failed.
+    /// A call failed, after the retries of the AWS SDK.
     #[error("records cannot be put on stream {stream}: check its name, the region and the permissions")]
     Call {
         /// Name of the stream.
@@ -153,7 +155,11 @@ impl KinesisStream {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(committed.as_str()),
         };
+        // After and not at the committed record: Kinesis would read that one again and report a lag where there is
+        // none.
         let iterator = call.send().await.map_err(|error| failed(error.into()))?.shard_iterator;
+        // One record is enough: the reply says how far it is behind. A shard answers five such calls a second, which
+        // its consumer needs too.
         let call = self.client.get_records().set_shard_iterator(iterator).limit(1);
         let reply = call.send().await.map_err(|error| failed(error.into()))?;
         // Kinesis may leave the lag out; then all that is known is that a record waits.
@@ -170,11 +176,13 @@ impl KinesisStream {
         let mut bytes = 0;
         for record in records {
             let size = record.data.len() + record.partition_key.len();
+            // A record that is larger than a call goes alone: Kinesis says what is wrong with it.
             if batch.len() == RECORDS_PER_CALL || (!batch.is_empty() && bytes + size > BYTES_PER_CALL) {
                 self.put_some(std::mem::take(&mut batch)).await?;
                 bytes = 0;
             }
             bytes += size;
+            // Cut rather than refused: all events of a message are cut alike and still go to one shard.
             let key: String = record.partition_key.chars().take(MAX_KEY_CHARS).collect();
             let entry = PutRecordsRequestEntry::builder().partition_key(key).data(Blob::new(record.data));
             batch.push(entry.build().map_err(|error| call(error.into()))?);
@@ -190,6 +198,7 @@ impl KinesisStream {
                 .client
                 .put_records()
                 .stream_name(&self.name)
+                // A copy, because those that are refused are sent again.
                 .set_records(Some(batch.clone()))
                 .send()
                 .await;
@@ -200,6 +209,7 @@ impl KinesisStream {
             batch.retain(|_| {
                 let refused = results.next().and_then(|result| result.error_code);
                 let is_refused = refused.is_some();
+                // The newest code is kept for the error: that of an earlier attempt may be about other records.
                 code = refused.unwrap_or_else(|| std::mem::take(&mut code));
                 is_refused
             });
@@ -209,5 +219,55 @@ impl KinesisStream {
             backoff.wait().await;
         }
         Err(PutRecordsError::Refused { stream: self.name.clone(), count: batch.len(), code })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn event(event_type: &str, message: &str) -> Vec<u8> {
+        let body = if event_type == "Send" {
+            r#""send":{}"#
+        } else {
+            r#""open":{"timestamp":"2025-11-13T02:00:00Z"}"#
+        };
+        format!(
+            r#"{{"eventType":"{event_type}","mail":{{"timestamp":"2025-11-13T02:00:00Z","messageId":"{message}","destination":["a@example.com"]}},{body}}}"#
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn all_events_of_a_message_go_to_one_shard() {
+        let mut keys = PartitionKeys::default();
+        for (data, expected) in [
+            (event("Send", "m-1"), "m-1"),
+            (event("Open", "m-1"), "m-1"),
+            (event("Send", "m-2"), "m-2"),
+            // The first of several events decides.
+            ([event("Send", "m-3"), event("Send", "m-4")].join(&b'\n'), "m-3"),
+        ] {
+            let Outgoing { partition_key, data: kept } = keys.assign(data.clone());
+            assert_eq!((partition_key.as_str(), kept), (expected, data));
+        }
+    }
+
+    #[test]
+    fn records_without_a_message_are_kept_and_spread_by_their_content() {
+        let mut keys = PartitionKeys::default();
+        let records: Vec<Vec<u8>> =
+            (0..1_000).map(|number| format!("no event {number}").into_bytes()).collect();
+        let assigned = |keys: &mut PartitionKeys| -> Vec<Outgoing> {
+            records.iter().map(|record| keys.assign(record.clone())).collect()
+        };
+        let first = assigned(&mut keys);
+        assert!(first.iter().map(|outgoing| &outgoing.data).eq(&records));
+        let distinct: BTreeSet<&str> = first.iter().map(|outgoing| outgoing.partition_key.as_str()).collect();
+        assert!(distinct.len() > 990, "{} keys for 1,000 records", distinct.len());
+        // A record that is sent again goes to the same shard, where its duplicate is recognised.
+        assert_eq!(assigned(&mut keys), first);
     }
 }

@@ -30,6 +30,7 @@ impl Collectors {
     /// Uses `config` with a longer timeout, because a reply takes as long as reading a group, and without retries, because the caller reads
     /// a failed group itself.
     pub fn new(config: &SdkConfig, function: String, groups: u32) -> Self {
+        // The attempt and the operation alike: with one attempt they are the same.
         let time = config.timeout_config().cloned().unwrap_or_else(|| TimeoutConfig::builder().build());
         let time = time.into_builder().operation_attempt_timeout(TIMEOUT).operation_timeout(TIMEOUT).build();
         let config = Builder::from(config).timeout_config(time).retry_config(RetryConfig::disabled());
@@ -46,6 +47,7 @@ impl GroupReaders for Collectors {
         let request = serde_json::to_vec(&request)?;
         let reply = self.client.invoke().function_name(&self.function).payload(request.into()).send().await?;
         let answer = reply.payload.unwrap_or_else(|| Vec::new().into()).into_inner();
+        // Lambda answers 200 also if the function failed; only this field tells.
         if let Some(kind) = reply.function_error {
             let quoted = String::from_utf8_lossy(answer.get(..QUOTED_BYTES).unwrap_or(&answer)).into_owned();
             return Err(format!("the function {} failed ({kind}): {quoted}", self.function).into());

@@ -20,7 +20,7 @@ const COUNTED: [EventType; 10] = [
 /// An enabled event destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventDestination {
-    /// Its name.
+    /// The name that SES lists it under.
     pub name: String,
     /// Whether it publishes to EventBridge.
     pub is_event_bridge: bool,
@@ -51,6 +51,7 @@ pub async fn destinations(
     let reply = call.configuration_set_name(configuration_set).send().await.map_err(|error| {
         ReadDestinationsError { configuration_set: configuration_set.to_owned(), source: error.into() }
     })?;
+    // A destination that is switched off publishes nothing, so it is as good as absent.
     let enabled = reply.event_destinations.into_iter().flatten().filter(|destination| destination.enabled);
     let read = enabled.map(|destination| EventDestination {
         is_event_bridge: destination.event_bridge_destination.is_some(),
@@ -63,4 +64,21 @@ pub async fn destinations(
 fn missing(matching: &[EventType]) -> Vec<String> {
     let missing = COUNTED.iter().filter(|counted| !matching.contains(counted));
     missing.map(|counted| counted.as_str().to_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn omitted_event_types_are_named_and_others_than_counted_ones_are_not_asked_for() {
+        assert_eq!(missing(&COUNTED), [""; 0]);
+        assert_eq!(missing(&[]).len(), COUNTED.len());
+        let without_opens: Vec<EventType> = COUNTED
+            .into_iter()
+            .filter(|counted| *counted != EventType::Open)
+            .chain([EventType::from("NEW")])
+            .collect();
+        assert_eq!(missing(&without_opens), ["open"]);
+    }
 }

@@ -37,7 +37,7 @@ pub struct PublishError {
     source: BoxError,
 }
 
-/// An SNS topic.
+/// The SNS topic that subscribers of alerts listen to.
 #[derive(Clone, Debug)]
 pub struct Topic {
     client: Client,
@@ -61,6 +61,7 @@ impl Topic {
             .publish()
             .topic_arn(&self.arn)
             .subject(subject(&message.subject))
+            // One message in several forms: what fits an email is too long for an SMS.
             .message_structure("json")
             .message(body(message));
         for (name, value) in &message.attributes {
@@ -72,6 +73,7 @@ impl Topic {
 }
 
 fn subject(text: &str) -> String {
+    // SNS refuses a subject with a line break or with anything but ASCII.
     let ascii = |character: char| if (' '..='~').contains(&character) { character } else { '?' };
     text.chars().map(ascii).take(MAX_SUBJECT_CHARS).collect()
 }

@@ -21,6 +21,7 @@ impl Sqs {
 
 impl QueueReader for Sqs {
     async fn depth(&self, queue: &QueueUrl) -> Result<u64, QueueError> {
+        // Only messages that wait: those in flight are with a consumer, which is about to send them.
         let call = self.0.get_queue_attributes().queue_url(queue.as_str());
         let reply = call.attribute_names(ApproximateNumberOfMessages).send().await?;
         let number =

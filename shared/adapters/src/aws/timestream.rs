@@ -29,7 +29,7 @@ const MAX_DIMENSION_BYTES: usize = 2048;
 /// The measure name of every record.
 const MEASURE_NAME: &str = "events";
 
-/// A Timestream table.
+/// The table that points are written to, and the endpoint to write them to.
 #[derive(Debug)]
 pub struct Timestream {
     config: SdkConfig,
@@ -73,6 +73,7 @@ impl Timestream {
         if self.has_configured_endpoint {
             return Ok(self.client.clone());
         }
+        // Held while asking, so that calls at the same time ask once.
         let mut discovered = self.discovered.lock().await;
         let now = SystemClock.now();
         if let Some(endpoint) = discovered.as_ref().filter(|endpoint| now < endpoint.expires_at) {
@@ -80,6 +81,7 @@ impl Timestream {
         }
         let reply = self.client.describe_endpoints().send().await?;
         let endpoint = reply.endpoints.into_iter().next().ok_or(NoEndpoint)?;
+        // Timestream returns the host alone.
         let address = format!("https://{}", endpoint.address);
         let client = Client::from_conf(Builder::from(&self.config).endpoint_url(address).build());
         let expires_at = now.plus_millis(endpoint.cache_period_in_minutes.saturating_mul(60_000));
@@ -88,6 +90,7 @@ impl Timestream {
     }
 
     async fn write_some(&self, client: &Client, points: &[Point]) -> Result<Written, BoxError> {
+        // What all records share is sent once per call.
         let common = Record::builder()
             .measure_name(MEASURE_NAME)
             .measure_value_type(MeasureValueType::Multi)
@@ -98,6 +101,7 @@ impl Timestream {
         match sent.map_err(SdkError::into_service_error) {
             Ok(_) => Ok(Written::default()),
             Err(WriteRecordsError::RejectedRecordsException(rejected)) => {
+                // The other records of the call were stored, so this is a result and no failure.
                 let rejected = rejected.rejected_records.unwrap_or_default();
                 let reason = rejected.first().and_then(|first| first.reason.clone());
                 Ok(Written { rejected: rejected.len() as u64, reason })
@@ -109,6 +113,7 @@ impl Timestream {
     async fn write_all(&self, points: &[Point]) -> Result<Written, BoxError> {
         let client = self.client().await?;
         let mut sum = Written::default();
+        // In groups, so that a failed call ends the export soon instead of after all others.
         for points in points.chunks(CONCURRENT_CALLS * RECORDS_PER_CALL) {
             let mut calls = Vec::with_capacity(CONCURRENT_CALLS);
             for points in points.chunks(RECORDS_PER_CALL) {
@@ -147,6 +152,8 @@ fn record(point: &Point) -> Result<Record, BuildError> {
     let tenant = ("tenant", point.tenant.as_str());
     let dimensions = point.dimensions.iter().map(|(name, value)| (*name, value.as_str()));
     for (name, value) in [tenant].into_iter().chain(dimensions) {
+        // Cut rather than refused: Timestream would reject the whole record. The tenant comes first, so it is never
+        // cut by the others.
         let value = value.get(..value.floor_char_boundary(room.saturating_sub(name.len()))).unwrap_or(value);
         if !value.is_empty() {
             room -= name.len() + value.len();

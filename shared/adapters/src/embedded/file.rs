@@ -98,6 +98,7 @@ impl DatabaseFile {
         }
         let (result, generation) = self.run(work);
         match &result {
+            // Any write that succeeds proves that the disk accepts writes again.
             Ok(_) => *self.lock_fault() = None,
             Err(FileFailure::Database(error)) if is_of_disk(error) => self.note_fault(error, generation),
             Err(_) => {}
@@ -107,6 +108,7 @@ impl DatabaseFile {
 
     /// Makes a test write if the last write failed, so that a server without traffic notices that the disk has recovered.
     pub(super) fn recover(&self) -> Result<(), FileFailure> {
+        // A healthy disk is not written to: the probe is for a server that has nothing else to write.
         if self.fault().is_none() {
             return Ok(());
         }
@@ -131,6 +133,7 @@ impl DatabaseFile {
         if let Some(database) = &opened.database {
             return (work(database).map_err(FileFailure::Database), generation);
         }
+        // Reopening needs the lock exclusively.
         drop(opened);
         // The last attempt to reopen failed, so this call makes another.
         if let Err(error) = self.reopen(generation) {
@@ -180,6 +183,7 @@ impl DatabaseFile {
         // Close it first, since its lock on the file would keep the new database from opening.
         drop(opened.database.take());
         opened.database = Some((self.open)()?);
+        // Counted only if it could be opened: otherwise the next call must try again.
         opened.generation += 1;
         Ok(true)
     }

@@ -4,6 +4,8 @@ use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn item(sort: &str, version: u64, expires_at: Option<i64>) -> Item {
@@ -19,6 +21,33 @@ fn item(sort: &str, version: u64, expires_at: Option<i64>) -> Item {
 async fn embedded_store_fulfils_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     pipeline::testing::contract::holds(&EmbeddedStore::open(folder.path()).unwrap()).await.unwrap();
+}
+
+proptest! {
+    #[test]
+    fn stored_keys_are_sorted_as_keys_and_stay_within_their_partition(
+        one in ("[#-&0-9a-z]{1,4}", "[#-&0-9a-z]{0,4}\\x00?"), other in ("[#-&0-9a-z]{1,4}", "[#-&0-9a-z]{0,4}\\x00?"),
+    ) {
+        let key = |(partition, sort): &(String, String)| Key { partition: partition.clone(), sort: sort.clone() };
+        let (one, other) = (key(&one), key(&other));
+        prop_assert_eq!(stored_key(&one).cmp(&stored_key(&other)), one.cmp(&other));
+        let end = end_of(&one.partition);
+        prop_assert!(stored_key(&one) < end);
+        prop_assert_eq!(stored_key(&other) < end, other.partition <= one.partition);
+    }
+
+    #[test]
+    fn stored_value_is_read_back_and_one_that_is_cut_short_is_an_error(
+        body in prop::collection::vec(any::<u8>(), 0..40), version: u64, expires_at: Option<i64>, cut in 0..HEADER_BYTES,
+    ) {
+        // The end of time stands for never.
+        let expires_at = expires_at.filter(|at| *at != i64::MAX).map(Timestamp::from_millis);
+        let key = Key { partition: "p".to_owned(), sort: "s".to_owned() };
+        let written = Item { key: key.clone(), body, version, expires_at };
+        let value = stored_value(&written);
+        prop_assert_eq!(super::item(key.clone(), &value).unwrap(), written);
+        prop_assert!(super::item(key, &value[..cut]).is_err());
+    }
 }
 
 #[tokio::test]
