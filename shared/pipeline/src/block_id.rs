@@ -1,6 +1,6 @@
 //! Names of compacted blocks: the level and the period that a block covers.
 //!
-//! The key layout, compaction and erasure all need these names, so they belong to no room of the pipeline.
+//! The key layout, compaction and erasure all need them, so they have a module of their own.
 
 use event::{Day, Hour};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ impl Level {
 /// A block of one tenant: a level, and the hour, day or month that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlockId {
-    /// The level.
+    /// How much time the block covers.
     pub level: Level,
     /// Hours, days or months since the Unix epoch, depending on `level`.
     pub period: u32,
@@ -52,10 +52,12 @@ impl BlockId {
 /// Counts in years that begin in March, so that the leap day is the last day of a year:
 /// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
 fn month_of(day: Day) -> u32 {
+    // Days since 0000-03-01. In 64 bits, because the sum of a late day and the offset exceeds 32.
     let days = u64::from(day.0) + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    // Eras are 400 years, after which the calendar repeats: 146,097 days.
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let months = (era * 400 + year_of_era) * 12 + month_from_march + 2;

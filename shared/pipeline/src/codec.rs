@@ -48,6 +48,7 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
 
     /// The bytes to store.
     fn encode(&self) -> Vec<u8> {
+        // Postcard appends to the frame, so the record is not copied. The zeros make room for the checksum.
         let frame = vec![Self::FORMAT, 0, 0, 0, 0];
         let Ok(mut bytes) = postcard::to_extend(self, frame) else {
             // Only types that do not know the length of a sequence fail to be written; each record has a test that writes it.
@@ -55,6 +56,7 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
             event::invariant::broken("a stored record that cannot be encoded");
             return Vec::new();
         };
+        // Always true: the bytes begin with the frame. The condition only spares an index that could panic.
         if let Some((frame, record)) = bytes.split_first_chunk_mut::<{ 1 + CHECKSUM_BYTES }>() {
             let [_, checksum @ ..] = frame;
             *checksum = self::checksum(Self::NAME, Self::FORMAT, record);
@@ -74,6 +76,7 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
             Ordering::Less => return Err(MalformedRecord::Older(format)),
             Ordering::Equal => {}
         }
+        // Fewer bytes than a checksum has: the write of the item was cut short.
         let (found, record) =
             rest.split_first_chunk::<CHECKSUM_BYTES>().ok_or(MalformedRecord::Damaged("cut short"))?;
         if *found != checksum(Self::NAME, format, record) {
@@ -81,6 +84,8 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
         }
         match postcard::take_from_bytes(record) {
             Ok((record, [])) => Ok(record),
+            // The checksum was right, so a program wrote these bytes as a record of another shape under the same
+            // format.
             Ok(_) => Err(MalformedRecord::Damaged("bytes left over")),
             Err(_) => Err(MalformedRecord::Damaged("not a record of this type")),
         }
@@ -110,6 +115,7 @@ macro_rules! stored_as_text {
             }
 
             fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                // Borrowed from the bytes: the constructor checks the text before anything is allocated for it.
                 let text: &str = serde::Deserialize::deserialize(deserializer)?;
                 $parse(text).map_err(serde::de::Error::custom)
             }
@@ -225,6 +231,7 @@ pub(crate) mod map {
         map: &BTreeMap<K, V>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
+        // A sequence of pairs is what postcard makes of a map as well, and reading one needs no visitor of its own.
         to.collect_seq(map.iter().map(|(key, value)| (Form(key), Form(value))))
     }
 
@@ -265,6 +272,7 @@ pub(crate) mod json {
     use serde::{Deserialize, Serialize};
 
     pub(crate) fn serialize<T: Serialize, S: serde::Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        // As text: postcard stores a string and does not look inside.
         to.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?)
     }
 
@@ -283,6 +291,25 @@ pub(crate) fn assert_stored<R: StoredRecord + PartialEq + std::fmt::Debug>(recor
         (0..sample.len()).step_by(2).map(|at| u8::from_str_radix(&sample[at..at + 2], 16).unwrap()).collect();
     assert_eq!(R::decode(&sample).as_ref(), Ok(record), "format {} of {} has changed", R::FORMAT, R::NAME);
     assert_eq!(record.encode(), sample, "format {} of {} has changed", R::FORMAT, R::NAME);
+    assert_damage_is_noticed::<R>(&sample);
+}
+
+/// Checks that no changed bit, no missing end and no additional byte of a stored record goes unnoticed.
+#[cfg(test)]
+pub(crate) fn assert_damage_is_noticed<R: StoredRecord>(stored: &[u8]) {
+    for place in 0..stored.len() {
+        assert!(R::decode(&stored[..place]).is_err(), "{} cut at {place} is read", R::NAME);
+        for bit in 0..8 {
+            let mut changed = stored.to_vec();
+            changed[place] ^= 1 << bit;
+            assert!(
+                R::decode(&changed).is_err(),
+                "{} with bit {bit} of byte {place} changed is read",
+                R::NAME
+            );
+        }
+    }
+    assert!(R::decode(&[stored, &[0]].concat()).is_err(), "{} with an additional byte is read", R::NAME);
 }
 
 #[cfg(test)]

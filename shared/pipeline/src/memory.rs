@@ -31,11 +31,14 @@ impl Items {
             .as_deref()
             .map_or_else(|| Key { partition: format!("{}\0", range.partition), sort: String::new() }, key);
         let from = key(&range.from);
+        // A range that ends before it begins is empty. `BTreeMap::range` would panic.
         if from >= end {
             return Page::default();
         }
         let found = self.0.range(from..end).map(|(_, item)| item);
+        // A page of no items would begin its rest where it began, for ever.
         let limit = range.limit.max(1);
+        // One more than asked for, which tells whether the range goes on and where.
         let mut items: Vec<Item> = match range.order {
             ScanOrder::Forwards => found.take(limit + 1).cloned().collect(),
             ScanOrder::Backwards => found.rev().take(limit + 1).cloned().collect(),
@@ -84,7 +87,7 @@ impl Items {
 pub struct MemoryStore(Mutex<Items>);
 
 impl MemoryStore {
-    /// An empty store.
+    /// A store without items.
     pub fn new() -> Self {
         Self::default()
     }
@@ -118,6 +121,8 @@ impl Store for MemoryStore {
 
     async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
         let mut stored = self.items();
+        // Items before one that is refused stay written: the port promises no atomicity, and tests must not rely on
+        // it.
         for item in items {
             check_size("put", &item)?;
             stored.put(item);
@@ -178,6 +183,8 @@ impl Sink for MemorySink {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[tokio::test]
@@ -188,6 +195,36 @@ mod tests {
             let item = Item { key: key.clone(), body: vec![0; bytes], version: 1, expires_at: None };
             assert_eq!(store.put(vec![item.clone()]).await.is_ok(), is_taken);
             assert_eq!(store.put_if(item, Expected::Version(1)).await.is_ok(), is_taken);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_a_range_are_a_filtered_sorted_list_however_they_are_cut(
+            sorts in prop::collection::btree_set("[a-c#$]{0,3}", 0..20),
+            from in "[a-c#$]{0,3}", to in proptest::option::of("[a-c#$]{0,3}"), limit in 0..5_usize, backwards: bool,
+        ) {
+            let mut items = Items::default();
+            for (partition, sort) in sorts.iter().flat_map(|sort| ["p", "p#", "o"].map(|partition| (partition, sort))) {
+                let key = Key { partition: partition.to_owned(), sort: sort.clone() };
+                items.put(Item { key, body: Vec::new(), version: 0, expires_at: None });
+            }
+            let order = if backwards { ScanOrder::Backwards } else { ScanOrder::Forwards };
+            let range = Range { partition: "p".to_owned(), from: from.clone(), to: to.clone(), order, limit };
+            let mut expected: Vec<&String> =
+                sorts.iter().filter(|sort| **sort >= from && to.as_ref().is_none_or(|to| *sort < to)).collect();
+            if backwards {
+                expected.reverse();
+            }
+            let (mut found, mut rest) = (Vec::new(), Some(range));
+            while let Some(range) = rest {
+                let page = items.range(&range);
+                prop_assert!(page.items.len() <= limit.max(1));
+                prop_assert!(page.rest.is_none() || !page.items.is_empty(), "a page without progress");
+                found.extend(page.items.into_iter().map(|item| item.key.sort));
+                rest = page.rest;
+            }
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), expected);
         }
     }
 

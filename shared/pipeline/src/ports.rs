@@ -28,10 +28,10 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// One stored item.
+/// What is stored under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Its key.
+    /// Where the item is stored. No two items share a key.
     pub key: Key,
     /// Its contents: at most [`Item::MAX_BODY_BYTES`].
     pub body: Vec<u8>,
@@ -56,7 +56,7 @@ impl Item {
 /// The state that the stored item must be in for a conditional write to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// No item exists.
+    /// There is no item at the key, so the write creates it.
     Absent,
     /// The item has this version.
     Version(u64),
@@ -74,7 +74,7 @@ pub enum ScanOrder {
 /// A contiguous range of sort keys within one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The partition key.
+    /// The partition key of all items: a range never spans partitions.
     pub partition: String,
     /// First sort key of the range, inclusive.
     pub from: String,
@@ -91,6 +91,7 @@ impl Range {
     #[must_use]
     pub fn resume_at(&self, sort: &str) -> Self {
         match self.order {
+            // The beginning is inclusive, as the item at `sort` is.
             ScanOrder::Forwards => Self { from: sort.to_owned(), ..self.clone() },
             // The end is exclusive, so it is the smallest text after `sort`.
             ScanOrder::Backwards => Self { to: Some(format!("{sort}\0")), ..self.clone() },
@@ -132,7 +133,7 @@ pub struct StoreError {
     pub operation: &'static str,
     /// The partition or key of the call.
     pub target: String,
-    /// The cause.
+    /// The error of the client library or of the disk.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -212,7 +213,7 @@ pub struct Written {
 pub struct SinkError {
     /// [`Sink::name`] of the store.
     pub sink: &'static str,
-    /// The cause.
+    /// The error of the failed call.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -228,7 +229,7 @@ pub trait Sink: Send + Sync + 'static {
 
 /// A clock, for calls during which time passes: those with leases and deadlines. All other calls are given the time as a parameter.
 pub trait Clock: Send + Sync + 'static {
-    /// The current time.
+    /// The current time as this process sees it. The landing time allows for the difference between two processes.
     fn now(&self) -> Timestamp;
 }
 

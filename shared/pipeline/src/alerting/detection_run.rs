@@ -53,11 +53,12 @@ const MAX_WAIT_MS: i64 = 10 * 60_000;
 const LEARNED_MINUTES: u32 = 14 * 24 * 60;
 /// If detection is further behind than this, it evaluates the past, of which only what is still open at its end is notified.
 const PAST_MINUTES: u32 = 6 * 60;
-/// Minutes that are read together.
+/// Minutes that are read together: more take fewer calls, fewer take less memory.
 const MINUTES_AT_ONCE: u32 = 30;
-/// How long before the deadline a run stops evaluating, and storing the learned state.
+/// How long before the deadline a run stops evaluating, and storing the learned state. One call to the store may take 6 seconds, and the
+/// head is still to be written.
 const RESERVE_MS: i64 = 10_000;
-/// How long before the deadline a run stops notifying: the journal is still to be written.
+/// How long before the deadline a run stops notifying: the journal is still to be written, in a call that may take 6 seconds.
 const NOTIFY_RESERVE_MS: i64 = 7_000;
 
 /// The settings of detection in an installation.
@@ -91,7 +92,7 @@ pub enum DetectionError {
         count: usize,
         /// The first channel that failed.
         channel: String,
-        /// Its error.
+        /// The error of that channel.
         #[source]
         source: NotifyError,
     },
@@ -132,9 +133,9 @@ impl From<StoreError> for DetectionStateError {
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunReport {
-    /// Minutes evaluated.
+    /// Minutes that were evaluated, without those replayed to catch up.
     pub minutes: u32,
-    /// Tenants evaluated.
+    /// Tenants whose counts were read, whether or not they had mail.
     pub tenants: usize,
     /// Notifications sent, counted by channel.
     pub notified: usize,
@@ -161,7 +162,7 @@ enum Outcome {
 /// A detection run: what it works with.
 #[derive(Debug)]
 pub struct DetectionRun<'a, S, C, N, R> {
-    /// The store.
+    /// The store of the counts, of the state of detection and of the alert registry.
     pub store: &'a S,
     /// The clock, since time passes during a run.
     pub clock: &'a C,
@@ -169,7 +170,7 @@ pub struct DetectionRun<'a, S, C, N, R> {
     pub notifier: &'a N,
     /// Functions that read groups of tenants, if there are any.
     pub readers: &'a R,
-    /// The installation's settings.
+    /// What the installation is configured to do.
     pub settings: &'a DetectionSettings,
     /// The attempt, whose deadline is when the platform ends the run.
     pub attempt: Attempt,
@@ -216,10 +217,11 @@ struct Observed {
 impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R> {
     /// The whole run. A failure to evaluate does not prevent the notification of what is pending; it is the run's error nevertheless.
     async fn evaluate_and_notify(&mut self, state: &mut DetectionState) -> Result<Outcome, DetectionError> {
-        // Another run is notifying.
+        // Another run is notifying. It has the exclusive right until its deadline, after which the platform has ended it.
         if state.head.notifying_until > self.context.clock.now().millis() {
             return Ok(Outcome::Current);
         }
+        // Evaluated before notifying, so that new changes go out in the same run.
         let (acknowledged, failure) = match self.evaluate(state).await {
             Ok(Some(acknowledged)) => (acknowledged, None),
             Ok(None) => return Ok(Outcome::Overtaken),
@@ -229,20 +231,24 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         let notifies = !state.head.is_learning && !state.journal.pending.is_empty();
         // The right to notify is claimed together with the minutes that were evaluated.
         state.head.notifying_until = if notifies { self.context.attempt.deadline.millis() } else { 0 };
+        // Before anybody is notified: the next process would not know of a change that is not in the stored journal.
         if state.differs_from_stored() && !self.save(state).await? {
             return Ok(Outcome::Overtaken);
         }
+        // After the save: an acknowledgement that was removed before would be lost with a run that fails in between.
         if !acknowledged.is_empty() {
             self.context.store.delete(acknowledged).await?;
         }
         let mut not_notified = None;
         if notifies {
             not_notified = self.notify(&mut state.journal.pending).await;
+            // Given up at once rather than at the deadline, so that the next run need not wait.
             state.head.notifying_until = 0;
             if !self.save(state).await? {
                 return Ok(Outcome::Overtaken);
             }
         }
+        // Last, since it is the slowest: nobody's alert waits for it.
         if !self.save_learned_state(state).await? {
             return Ok(Outcome::Overtaken);
         }
@@ -263,6 +269,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
             }
         }
         let acknowledged = self.read_acknowledgements(state).await?;
+        // Acknowledgements first, so that this run sends no reminder of an alert that somebody takes care of.
         let evaluated = self.evaluate_due(state, until).await;
         state.journal.alerts = state.detector.registry().clone();
         // This process has caught up, whether or not all counts could be read.
@@ -291,9 +298,12 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         until: Timestamp,
     ) -> Result<(), DetectionError> {
         loop {
+            // Read again in each round: time passes, and events arrive, while minutes are evaluated.
             let due = self.first_not_due().await?;
             self.report.behind = due.0.saturating_sub(state.head.next.0);
+            // Nobody can act on an alert that was over hours ago, and a flood of them would hide the one that is not.
             state.head.is_learning |= self.report.behind > PAST_MINUTES;
+            // While detection learns, later changes of an alert replace earlier ones, so the journal stays small.
             let is_full = state.journal.unattempted() >= MAX_PENDING && !state.head.is_learning;
             if self.report.behind == 0 || is_full || self.is_out_of_time(until) {
                 break;
@@ -346,12 +356,14 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
     ) -> Result<Observed, DetectionError> {
         let store = self.context.store;
         let progress = CountingProgress::read(store).await?;
+        // Again for each chunk: a tenant that was erased meanwhile must not be evaluated.
         let tenants: Vec<TenantId> = tenants::list(store).await?;
         self.report.tenants = tenants.len();
         detector.retain_tenants(|name| tenants.binary_search_by(|tenant| tenant.as_str().cmp(name)).is_ok());
         let minutes_kept_from = self.minutes_kept_from();
         let reader = CountsReader { store, progress: &progress, width: WIDTH, minutes_kept_from };
         let range = from..to;
+        // All minutes of a chunk are read in one query: one read for each minute would be most of the time.
         let read = tenant_groups::read_all(&reader, self.context.readers, &tenants, &range);
         let (mut rows, to) = Box::pin(read).await?;
         self.chunks += 1;
@@ -369,6 +381,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
             if let Some(alert) = layout::acknowledged_alert(&item.key) {
                 state.detector.acknowledge(alert);
             }
+            // Also of an alert that detection does not know: otherwise its acknowledgement would be read for ever.
             keys.push(item.key);
         }
         Ok(keys)
@@ -384,6 +397,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
                 change.sequence
             };
             change.url = self.context.settings.dashboard.as_ref().map(|url| link(url, &change));
+            // Stored with the change, which then loses each channel that was notified.
             let channels = self.context.notifier.channels(&change);
             let pending =
                 PendingChange { change, first, channels, since, is_recorded: false, has_failed: false };
@@ -398,6 +412,7 @@ fn first_not_due(now: Timestamp, newest_event: Option<Timestamp>) -> Minute {
     let settled = now.plus_millis(-GRACE_MS).minute();
     let waited = now.plus_millis(-MAX_WAIT_MS).minute();
     let newest = newest_event.map_or(waited, Timestamp::minute);
+    // The newest event shows how far the stream is; without one, the longest wait decides.
     settled.min(newest.max(waited))
 }
 

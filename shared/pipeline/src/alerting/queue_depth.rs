@@ -42,6 +42,7 @@ pub async fn read<S: Store, Q: QueueReader>(
     now: Timestamp,
 ) -> Result<QueueDepths, ReadError> {
     let mut tenants = tenants::all_settings(store).await?;
+    // A tenant without queues must not report a depth of 0: its queue is unknown and not empty.
     tenants.retain(|(_, settings)| !settings.queues.is_empty());
     let sums: Vec<_> = tenants.iter().map(|(_, settings)| sum(reader, &settings.queues)).collect();
     let sums: Vec<_> = stream::iter(sums).buffered(CONCURRENT_CALLS).collect().await;
@@ -59,6 +60,7 @@ pub async fn read<S: Store, Q: QueueReader>(
 async fn sum<Q: QueueReader>(reader: &Q, queues: &[QueueUrl]) -> Result<u64, (QueueUrl, QueueError)> {
     let mut sum = 0_u64;
     for queue in queues {
+        // The first failure ends the sum: a sum without one queue would look as if mail had been sent.
         let depth = reader.depth(queue).await.map_err(|error| (queue.clone(), error))?;
         sum = sum.saturating_add(depth);
     }
@@ -70,6 +72,7 @@ async fn sum<Q: QueueReader>(reader: &Q, queues: &[QueueUrl]) -> Result<u64, (Qu
 fn record(tenant: &TenantId, depth: u64, now: Timestamp) -> Vec<u8> {
     let mail = json!({
         "timestamp": now.to_string(),
+        // The same for all readings of a tenant, so that they go to one shard; the time tells them apart.
         "messageId": format!("sqs-{tenant}"),
         "tags": { "ses:tenant-name": [tenant.as_str()] },
     });

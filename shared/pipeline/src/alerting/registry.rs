@@ -19,7 +19,7 @@ use crate::stored::{self, ChangeError, ReadError};
 const LIFE_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 /// Maximum number of changes kept of one alert. Of a longer history, the first and the latest changes are kept.
 const MAX_HISTORY: usize = 50;
-/// How long before a range an alert may have begun that is still open in it. 30 days, in minutes.
+/// An alert that is still open in a range began at most this long before it: 30 days, in minutes.
 const LONGEST_MINUTES: u32 = 30 * 24 * 60;
 
 /// An alert as the registry keeps it. The field names are those of the API.

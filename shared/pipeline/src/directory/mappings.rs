@@ -18,7 +18,7 @@ use crate::stored::{self, ReadError, Versioned};
 const REFRESH_MS: i64 = 60_000;
 /// Maximum size of the decompressed mappings. What fits into an item is typically some 4 MB, so only repetitive mappings reach this.
 const MAX_DECOMPRESSED_BYTES: usize = 8 << 20;
-/// Names of tenants and domains resemble each other: a higher level compresses them hardly better.
+/// Names of tenants and domains resemble each other: a higher level hardly saves anything.
 const COMPRESSION_LEVEL: i32 = 3;
 /// Bytes that the record needs besides the compressed mappings: format, checksum and length.
 const RECORD_OVERHEAD_BYTES: usize = 16;
@@ -123,11 +123,14 @@ impl CheckedMappings {
     /// # Errors
     /// [`InvalidMappings`] with the first entry that is invalid, or if the mappings do not fit into an item.
     pub fn new(maps: &TenantMaps) -> Result<Self, InvalidMappings> {
+        // Checked as the process that counts will use them: what it refuses would stop counting.
         Attribution::default().with_tenant_maps(maps.clone())?;
         let bytes = postcard::to_extend(maps, Vec::new())
             .map_err(|error| InvalidMappings::Compress(error.to_string().into()))?;
         let compressed = zstd::bulk::compress(&bytes, COMPRESSION_LEVEL)
             .map_err(|error| InvalidMappings::Compress(error.into()))?;
+        // Both sizes: the compressed one must fit an item, the other one bounds the memory of every process that
+        // reads it.
         if compressed.len() > Self::MAX_COMPRESSED_BYTES || bytes.len() > MAX_DECOMPRESSED_BYTES {
             return Err(InvalidMappings::TooLarge { bytes: bytes.len(), compressed: compressed.len() });
         }
@@ -146,6 +149,7 @@ pub async fn read<S: Store>(store: &S) -> Result<Versioned<TenantMaps>, Mappings
 }
 
 fn decompress(compressed: &[u8]) -> Result<TenantMaps, Box<dyn std::error::Error + Send + Sync>> {
+    // With a limit, since the item may be damaged and claim any size.
     let bytes = zstd::bulk::decompress(compressed, MAX_DECOMPRESSED_BYTES)?;
     postcard::from_bytes(&bytes).map_err(|error| error.to_string().into())
 }
@@ -196,11 +200,13 @@ impl CurrentAttribution {
             return Ok(None);
         }
         let Versioned { record, version } = read(store).await?;
+        // By the version, so that unchanged mappings are not compiled again each minute.
         let changed = if version == self.version {
             None
         } else {
             Some(self.deployed.with_tenant_maps(record).map_err(unusable)?)
         };
+        // Only after success: an error must lead to a read with the next batch, not in a minute.
         (self.version, self.refreshed_at) = (version, Some(now));
         Ok(changed)
     }

@@ -33,6 +33,7 @@ impl QueueUrl {
         else {
             return false;
         };
+        // The host must end here: `sqs.REGION.amazonaws.com.evil.example` belongs to somebody else.
         let region = [".amazonaws.com", ".amazonaws.com.cn"].iter().find_map(|end| host.strip_suffix(end));
         let Some((region, (account, name))) = region.zip(path.split_once('/')) else { return false };
         let name = name.strip_suffix(".fifo").unwrap_or(name);

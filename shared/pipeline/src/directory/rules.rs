@@ -33,11 +33,12 @@ pub struct TenantRules {
 impl TenantRules {
     /// The first mistake in the rules, if any, with the name of the field.
     pub fn mistake(&self) -> Option<String> {
+        // Refused rather than ignored: whoever names another tenant here expects it to have an effect.
         if self.limits.tenant.is_some() || self.overrides.iter().any(|rule| rule.tenant.is_some()) {
             return Some("limits.tenant: leave it out, these are one tenant's rules".to_owned());
         }
         if self.limits.provider.is_some() || self.limits.campaign.is_some() {
-            return Some("limits.provider: limits of a part of the mail belong into overrides".to_owned());
+            return Some("limits.provider: limits of a part of the mail belong in overrides".to_owned());
         }
         if self.overrides.iter().any(|rule| rule.provider.is_none() && rule.campaign.is_none()) {
             return Some("overrides.provider: name a provider or a campaign, or use limits".to_owned());
@@ -147,6 +148,8 @@ pub async fn effective<S: Store>(store: &S) -> Result<Rules, ReadError> {
         }
     }
     for (tenant, own) in &of_tenants {
+        // After the operator's rules were read, whatever their place in the partition, so that they come before
+        // those.
         own.merge_into(&mut rules, tenant);
     }
     Ok(rules)

@@ -57,11 +57,13 @@ pub(super) fn add_delta(
         let counts = COUNTS.iter().map(|(name, formula)| (*name, formula.value(row.counters)));
         let sums = SUMS.into_iter().map(|(name, counter)| (name, row.counters.get(counter)));
         let counts: Vec<_> = counts.chain(sums).filter(|(_, count)| *count > 0).collect();
+        // Time-series stores refuse a point without a measure.
         if counts.is_empty() {
             return;
         }
         let value = |dimension: Dimension| (dimension.name(), reader.key_value(row.key, dimension));
         let dimensions = Dimension::ALL.into_iter().map(value);
+        // Neither store accepts an empty value, and `(none)` says nothing that leaving it out does not.
         let dimensions = dimensions.filter(|(_, value)| !value.is_empty() && *value != Dimension::NONE);
         points.push(Point {
             tenant: tenant.clone(),

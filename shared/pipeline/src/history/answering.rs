@@ -42,6 +42,8 @@ impl AnswerError {
     /// Whether stored numbers of one tenant are damaged or lost, so that other tenants can still be answered.
     fn concerns_one_tenant(&self) -> bool {
         match self {
+            // A store that fails would fail for the next tenant too, and a query that asks for too much does so for
+            // all.
             Self::Query(_) | Self::Numbers(SnapshotError::Read(ReadError::Store(_))) => false,
             Self::Numbers(_) => true,
         }
@@ -62,6 +64,7 @@ pub async fn answer<S: Store>(
     now: Timestamp,
     threads: NonZeroUsize,
 ) -> Result<Answer, AnswerError> {
+    // Before anything is read: a range that cannot be compared is refused at once.
     let comparison = query.earlier()?;
     let tenants = match query.scope() {
         Scope::Tenant(tenant) => vec![tenant.clone()],
@@ -79,11 +82,13 @@ pub async fn answer<S: Store>(
         for tenant in &tenants {
             reads.push(reader.read(tenant, query, comparison.as_ref()));
         }
+        // In order, so that the answer does not depend on which call is answered first.
         let mut reads = stream::iter(reads).buffered(CONCURRENT_CALLS);
         let mut all = Vec::with_capacity(tenants.len());
         while let Some(read) = reads.next().await {
             match read? {
                 Ok(items) => all.push(items),
+                // Everything is read again, not only this tenant: all numbers of an answer are of one instant.
                 Err(missing) => return Ok(Err(missing)),
             }
         }
@@ -109,6 +114,7 @@ pub async fn answer_each<S: Store>(
 ) -> Result<(), AnswerError> {
     let reader = HistoryReader { store, progress, hours_kept_from };
     for chunk in tenants.chunks(TENANTS_PER_CHUNK) {
+        // A query names its scope, so each tenant gets one of its own.
         let queries: Vec<Query> = chunk.iter().map(|tenant| query.for_tenant(tenant)).collect();
         let mut reads = Vec::with_capacity(chunk.len());
         for (tenant, query) in chunk.iter().zip(&queries) {
@@ -126,6 +132,8 @@ pub async fn answer_each<S: Store>(
                 Err(error) => return Err(error),
             };
             let items: Vec<ScannedItem<'_>> = items.scanned().collect();
+            // A tenant without numbers has no answer: with thousands of idle tenants, empty answers would be most of
+            // the work.
             if !items.is_empty() {
                 let counted = Executions::run(query, None, &items);
                 each(tenant, counted.map(|counted| counted.query.finish(None, Freshness::default())))?;
@@ -162,6 +170,7 @@ impl<S: Store> HistoryReader<'_, S> {
         query: &Query,
         comparison: Option<&Query>,
     ) -> Result<Result<TenantItems, BlockMissing>, AnswerError> {
+        // The manifest comes before the plan, since the planner may choose only among live blocks.
         let snapshot = Snapshot::read(self.store, self.progress, tenant).await?;
         let catalogue = catalogue(&snapshot.manifest, self.hours_kept_from);
         let plan = |query: &Query| -> Result<Vec<BlockId>, QueryError> {
@@ -175,11 +184,13 @@ impl<S: Store> HistoryReader<'_, S> {
             None => Vec::new(),
         };
         let mut needed: Vec<BlockId> = planned.iter().chain(&comparison).copied().collect();
+        // A block that both ranges need is read once.
         needed.sort_unstable();
         needed.dedup();
         // The planner may name a period that has no block: then the tenant has no rows in it.
         let live = needed.into_iter().filter_map(|id| Some((id, *snapshot.manifest.blocks.get(&id)?)));
         let live: Vec<(BlockId, LiveBlock)> = live.collect();
+        // Sketches are most of the bytes of a block, so they are read only for metrics that need them.
         let parts = if query.projection().has_sketches() {
             BlockParts::CountsAndSketches
         } else {
@@ -213,6 +224,7 @@ struct ScannedItem<'a> {
 
 impl TenantItems {
     fn scanned(&self) -> impl Iterator<Item = ScannedItem<'_>> {
+        // Deltas are in no block yet, so both ranges look at each of them.
         let deltas = self.deltas.iter().map(|item| (item, true, true));
         let blocks = self.blocks.iter().map(|(id, item)| {
             (item, self.query.binary_search(id).is_ok(), self.comparison.binary_search(id).is_ok())
@@ -244,6 +256,8 @@ fn execute(
         let others: Vec<_> = others.iter().map(|share| scope.spawn(count(share))).collect();
         let mut sum = Executions::run(query, comparison, first)?;
         for other in others {
+            // Merged in the order of the shares, whichever thread is ready first, so that the answer is the same
+            // every time.
             sum.merge(&other.join().unwrap_or_else(|panic| resume_unwind(panic))?)?;
         }
         Ok(sum.query.finish(sum.comparison, freshness))
@@ -258,6 +272,8 @@ fn shares<'p, 'a>(items: &'p [ScannedItem<'a>], threads: NonZeroUsize) -> Vec<&'
     let (mut start, mut bytes) = (0, 0);
     for (index, scanned) in items.iter().enumerate() {
         bytes += scanned.item.body.len();
+        // Cut behind the item that fills the share: an item is never split, and a large one makes a share larger, not
+        // smaller.
         if bytes >= share_bytes {
             shares.extend(items.get(start..=index));
             (start, bytes) = (index + 1, 0);
@@ -292,6 +308,7 @@ impl Executions {
     }
 
     fn add(&mut self, scanned: &ScannedItem<'_>) -> Result<(), ExecuteError> {
+        // Opened once for both ranges, since that checks the block and decompresses its names.
         let rows = BlockReader::open(&scanned.item.body)?;
         if scanned.in_query {
             self.query.add_stored(scanned.tenant, &rows)?;

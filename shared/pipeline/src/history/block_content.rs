@@ -22,7 +22,7 @@ pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
     /// What is wrong with bytes that are no block.
     type DecodeError: std::error::Error + Send + Sync + 'static;
 
-    /// Reads one part.
+    /// Reads one part, which is a block of its own.
     fn decode(bytes: &[u8]) -> Result<Self, Self::DecodeError>;
 
     /// Writes the rows in parts.
@@ -53,6 +53,7 @@ impl BlockContent for Block {
 
     /// Collapses what exceeds the limit of keys: many batches may have more keys together than each of them.
     fn merge(all: Vec<Self>) -> Option<Self> {
+        // After merging: what collapses depends on the sizes of the sums, and totals stay exact in the overflow row.
         Self::merge_all(all).map(|block| block.collapse(Self::MAX_KEYS))
     }
 

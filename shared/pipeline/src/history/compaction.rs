@@ -32,7 +32,7 @@ use rollup::{LiveBlocks, Rollup};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const MINUTE_MS: i64 = 60 * 1000;
-/// Items in one call to the store.
+/// Items in one call to the store: as many as one `BatchWriteItem` of DynamoDB takes.
 const ITEMS_PER_CALL: usize = 25;
 
 /// When tenants are compacted, and how long blocks are kept.
@@ -89,7 +89,7 @@ fn day_before(now: Timestamp, ago_ms: i64) -> Day {
 pub struct CompactionSummary {
     /// Items of deltas merged.
     pub deltas: u64,
-    /// Blocks written.
+    /// Blocks that were written, new or in place of older ones.
     pub blocks: u64,
     /// Blocks that left the manifest because a coarser block keeps their rows.
     pub retired: u64,
@@ -103,25 +103,25 @@ pub enum CompactionError {
     /// Another compaction replaced the manifest.
     #[error("tenant {tenant} was compacted by another process at the same time")]
     Conflict {
-        /// The tenant.
+        /// The tenant that was not compacted.
         tenant: TenantId,
     },
     /// The attempt reached its deadline, or the time allowed for one tenant.
     #[error("no time left to compact tenant {tenant}: allow more time")]
     OutOfTime {
-        /// The tenant.
+        /// The tenant that was not compacted.
         tenant: TenantId,
     },
     /// A live block is not in the store: another compaction has replaced and removed it, or it was lost.
     #[error("block {key} is missing: try again, and restore it if it stays missing")]
     Missing {
-        /// The item.
+        /// The item that is missing.
         key: Key,
     },
     /// A block or delta cannot be read.
     #[error("block {key} cannot be read: restore it or upgrade mailgauge")]
     Block {
-        /// The item.
+        /// The item that cannot be read.
         key: Key,
         /// What is wrong with it.
         #[source]
@@ -173,8 +173,11 @@ pub async fn compact<B: BlockContent, S: Store, C: Clock>(
 impl<S: Store, C: Clock> Compaction<'_, S, C> {
     async fn run<B: BlockContent>(&self) -> Result<CompactionSummary, CompactionError> {
         let started_at = self.clock.now();
+        // Checkpoints before the manifest, as every reader: what they call committed is still stored when the deltas
+        // are read.
         let checkpoints = checkpoint::read_all(self.store).await?;
         let (held, notes) = manifest::read_with_notes(self.store, self.tenant).await?;
+        // With the manifest that was just read: only what it does not list is removed.
         self.sweep(&held.record, &notes, started_at).await?;
         let fresh = self.fresh_rows::<B>(&checkpoints, &held.record).await?;
         let live = LiveBlocks { store: self.store, tenant: self.tenant, manifest: &held.record };
@@ -182,6 +185,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         rollup.build(&fresh.hours).await?;
         let retired = rollup.retired();
         let written = rollup.encode();
+        // Nothing to do, so no write at all. A frontier that could move past batches without this tenant waits for
+        // its next delta.
         if fresh.deltas == 0 && written.is_empty() && retired.is_empty() {
             return Ok(CompactionSummary::default());
         }
@@ -195,9 +200,11 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             retired: retired.len() as u64,
             more: fresh.more,
         };
+        // Before the manifest lists them, and under keys that no manifest lists: readers do not see them yet.
         for items in self.items(written).chunks(ITEMS_PER_CALL) {
             self.store.put(items.to_vec()).await?;
         }
+        // After the writes and right before the manifest: this is the moment from which the blocks must exist.
         self.check_time(started_at)?;
         match manifest::replace(self.store, self.tenant, held.version, &manifest).await {
             Ok(()) => Ok(summary),
@@ -222,6 +229,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         for (id, block) in written {
             let bytes = block.counts.iter().chain(&block.sketches).map(|part| part.len() as u64).sum();
             let (counts, sketches) = (block.counts.len(), block.sketches.len());
+            // The new block is in the note as well: if the manifest does not move, it is what a later compaction must
+            // remove.
             let live = LiveBlock { attempt: self.attempt.id, counts, sketches, bytes };
             obsolete.extend(manifest.blocks.insert(*id, live).map(|replaced| (*id, replaced)));
             obsolete.push((*id, live));
@@ -232,6 +241,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
     /// Registers a tenant that has blocks but no entry in the register.
     async fn ensure_registered(&self) -> Result<(), CompactionError> {
         let found = self.store.get(vec![layout::manifest(self.tenant), layout::tenant(self.tenant)]).await?;
+        // The manifest decides: a tenant that was erased meanwhile has none and must not be listed again.
         if let [Some(_), None] = found.as_slice() {
             tenants::register(self.store, self.tenant).await?;
         }
@@ -246,11 +256,13 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         now: Timestamp,
     ) -> Result<(), CompactionError> {
         for note in notes {
+            // A reader may hold a manifest from before, and the attempt of the note may still be running.
             if now.millis_since(note.started_at) < self.settings.grace_ms {
                 continue;
             }
             let mut keys = Vec::new();
             for &(id, live) in &note.blocks {
+                // A block of the note is live if its attempt succeeded and nothing has replaced the block since.
                 if manifest.blocks.get(&id) != Some(&live) {
                     keys.extend(live.keys(self.tenant, id, BlockParts::CountsAndSketches));
                 }
@@ -276,6 +288,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         let mut bytes = 0;
         for (shard, checkpoint) in checkpoints {
             let Some(committed) = &checkpoint.committed else { continue };
+            // Most shards have nothing new of most tenants: no range is read for them.
             if !manifest.is_behind(shard, committed) {
                 continue;
             }
@@ -286,6 +299,8 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
                 let page = self.store.range(range).await?;
                 for item in page.items {
                     let first = layout::first_of_batch(&item.key);
+                    // Between batches only, because the frontier names batches: half a batch
+                    // would be counted twice or not at all.
                     if first != merged && bytes >= self.settings.max_bytes {
                         fresh.more = true;
                         break 'shard;
@@ -303,6 +318,7 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
                     merged = Some(committed.clone());
                 }
             }
+            // Also without a delta: the next compaction then does not search these batches again.
             fresh.frontier.extend(merged.map(|merged| (shard.clone(), merged)));
         }
         for (hour, all) in hours {

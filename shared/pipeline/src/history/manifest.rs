@@ -15,7 +15,7 @@ use crate::layout;
 use crate::ports::{Item, Key, PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 
-/// A live block.
+/// A block that readers use: which attempt wrote it, and in how many items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveBlock {
     /// The ID of the compaction attempt that wrote it. Part of its keys.
@@ -35,7 +35,7 @@ pub struct Manifest {
     /// Per shard: deltas of batches that begin at or before this number are merged into blocks.
     #[serde(with = "codec::map")]
     pub frontier: BTreeMap<ShardId, SequenceNumber>,
-    /// The live blocks.
+    /// The live blocks, at most one for each hour, day and month.
     pub blocks: BTreeMap<BlockId, LiveBlock>,
 }
 
@@ -46,7 +46,7 @@ pub struct CompactionNote {
     /// When the compaction began.
     #[serde(with = "codec::form")]
     pub started_at: Timestamp,
-    /// Its attempt ID.
+    /// The ID of its attempt, under which it writes its blocks.
     #[serde(with = "postcard::fixint::le")]
     pub attempt: u64,
     /// The blocks it writes, and those it replaces or retires.
@@ -58,7 +58,7 @@ pub struct CompactionNote {
 pub enum BlockParts {
     /// The counts alone: a small part of a block.
     Counts,
-    /// The whole block.
+    /// All items of the block, for delivery times and unique counts as well.
     CountsAndSketches,
 }
 
@@ -75,6 +75,7 @@ impl StoredRecord for CompactionNote {
 impl Manifest {
     /// Whether deltas of `shard` up to `committed` are not merged yet.
     pub(crate) fn is_behind(&self, shard: &ShardId, committed: &SequenceNumber) -> bool {
+        // A shard that is not in the frontier is `None`, which is less than every number.
         self.frontier.get(shard) < Some(committed)
     }
 }
@@ -94,6 +95,7 @@ impl LiveBlock {
     pub(crate) fn keys(self, tenant: &TenantId, id: BlockId, parts: BlockParts) -> Vec<Key> {
         let count = match parts {
             BlockParts::Counts => self.counts,
+            // Sketches are numbered behind the counts, so that both kinds of readers read a range of parts.
             BlockParts::CountsAndSketches => self.counts.saturating_add(self.sketches),
         };
         (0..count).map(|part| layout::block(tenant, id, self.attempt, part)).collect()
@@ -113,6 +115,7 @@ pub(crate) async fn read_with_notes<S: Store>(
     let mut manifest = Versioned { record: Manifest::default(), version: None };
     let mut notes = Vec::new();
     for item in stored::range(store, layout::manifest_and_attempts(tenant)).await? {
+        // One range reads both, because a compaction must know the notes that belong to this very manifest.
         if item.key == layout::manifest(tenant) {
             manifest = stored::decode_or_default(Some(&item))?;
         } else {

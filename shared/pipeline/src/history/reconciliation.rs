@@ -23,6 +23,7 @@ pub async fn reconcile<S: Store>(
     to: Hour,
 ) -> Result<Reconciliation, SnapshotError> {
     snapshot::read_consistently(async || {
+        // Read again with everything else if a block is missing, since all numbers must be of one instant.
         let progress = CountingProgress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, tenant).await?;
         let cover = Cover::new(snapshot.manifest.blocks.keys().copied(), from, to);
@@ -62,6 +63,7 @@ impl Cover {
         let mut cover = Self { from, to, days_by_hour: BTreeSet::new(), days: BTreeSet::new() };
         for id in blocks {
             match id.level {
+                // Whole days, because retention removes the hours of a day together.
                 Level::Hour => _ = cover.days_by_hour.insert(Hour(id.period).day()),
                 Level::Day => _ = cover.days.insert(Day(id.period)),
                 // Nothing is coarser.
@@ -77,8 +79,10 @@ impl Cover {
         let is_inside = (self.from..self.to).contains(&hour);
         match level {
             Level::Hour => is_inside,
+            // Rows of a day are by the hour, so they can be cut exactly.
             Level::Day => is_inside && !self.days_by_hour.contains(&day),
             Level::Month => {
+                // Rows of a month are by the day: no finer block is left that could tell its hours apart.
                 let day_overlaps =
                     day.first_hour() < self.to && self.from < Day(day.0.saturating_add(1)).first_hour();
                 day_overlaps && !self.days_by_hour.contains(&day) && !self.days.contains(&day)
@@ -94,6 +98,8 @@ impl Cover {
             if !self.counts(level, Hour(hour)) {
                 continue;
             }
+            // From the cells, while the intake counts below come from the ledger of the same block. Independent sums
+            // are the proof.
             sum.aggregated += rows.events();
             for entry in rows.intake().values() {
                 sum.add_intake(entry);
@@ -105,6 +111,8 @@ impl Cover {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -139,5 +147,40 @@ mod tests {
         assert!(cover.counts(Level::Month, hour(0)), "the day overlaps the range");
         assert!(!cover.counts(Level::Month, Day(day.0 + 1).first_hour()));
         assert!(!cover.counts(Level::Month, Day(day.0 - 1).first_hour()));
+    }
+
+    proptest! {
+        #[test]
+        fn each_hour_is_counted_at_one_level_whatever_retention_has_left(
+            left in prop::collection::vec(0..3_u8, 5), from in 0..120_u32, length in 0..120_u32,
+        ) {
+            // Days of one month that have blocks of hours, a block of their own, or only their month.
+            let day = |number: usize| Day(20_001 + u32::try_from(number).unwrap());
+            let mut blocks = vec![BlockId::month_of(day(0))];
+            for (number, left) in left.iter().enumerate() {
+                match left {
+                    0 => blocks.extend((0..24).map(|hour| BlockId::hour(Hour(day(number).first_hour().0 + hour)))),
+                    1 => blocks.push(BlockId::day(day(number))),
+                    _ => {}
+                }
+            }
+            let begin = day(0).first_hour().0;
+            let (from, to) = (Hour(begin + from), Hour(begin + (from + length).min(120)));
+            let cover = Cover::new(blocks, from, to);
+            for (number, left) in left.iter().enumerate() {
+                for hour in (0..24).map(|hour| Hour(day(number).first_hour().0 + hour)) {
+                    let levels: Vec<Level> =
+                        Level::ALL.into_iter().filter(|level| cover.counts(*level, hour)).collect();
+                    let is_inside = from <= hour && hour < to;
+                    let expected = match left {
+                        // Fresh rows of the hour are in deltas, which count like blocks of hours.
+                        0 => [Level::Hour].into_iter().filter(|_| is_inside).collect(),
+                        1 => [Level::Hour, Level::Day].into_iter().filter(|_| is_inside).collect::<Vec<_>>(),
+                        _ => levels.clone(),
+                    };
+                    prop_assert_eq!(levels, expected, "day {} at {:?}", number, hour);
+                }
+            }
+        }
     }
 }

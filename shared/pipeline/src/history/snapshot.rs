@@ -33,7 +33,7 @@ pub enum SnapshotError {
     /// A block cannot be read.
     #[error("block {key} cannot be read: restore it or upgrade mailgauge")]
     Block {
-        /// The item.
+        /// The item that holds the block or a part of it.
         key: Key,
         /// What is wrong with it.
         #[source]
@@ -56,7 +56,7 @@ impl From<StoreError> for SnapshotError {
     "a block of tenant {tenant} was replaced while it was read, or is lost: try again, then run mailgauge doctor"
 )]
 pub struct BlockMissing {
-    /// The tenant.
+    /// The tenant to which the block belongs.
     pub tenant: TenantId,
 }
 
@@ -71,7 +71,7 @@ pub struct CountingProgress {
 pub struct Snapshot {
     /// Per shard: everything up to this number is in the snapshot, and nothing beyond it.
     pub up_to: BTreeMap<ShardId, SequenceNumber>,
-    /// The live blocks.
+    /// The manifest, with the live blocks and up to where deltas are in them.
     pub manifest: Manifest,
     /// Items of deltas, each a block of its own.
     pub deltas: Vec<Item>,
@@ -82,7 +82,7 @@ impl CountingProgress {
     /// closed by a resharding, or is idle.
     const IDLE_MS: i64 = 15 * 60 * 1000;
 
-    /// Reads the checkpoints.
+    /// Reads the checkpoints of all shards. Must come before everything else that a snapshot reads.
     pub async fn read<S: Store>(store: &S) -> Result<Self, ReadError> {
         Ok(Self { checkpoints: checkpoint::read_all(store).await? })
     }
@@ -105,7 +105,10 @@ impl CountingProgress {
     /// nothing was counted yet.
     pub fn complete_until(&self) -> Option<Timestamp> {
         let arrivals = || self.checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.last_arrival);
+        // Compared with the newest arrival and not with the clock: when no mail is sent at all, nothing is missing
+        // either.
         let active_since = arrivals().max()?.plus_millis(-Self::IDLE_MS);
+        // The slowest of the shards that are read: what arrived in it later may not be counted yet.
         arrivals().filter(|&at| at >= active_since).min()
     }
 
@@ -122,13 +125,18 @@ impl Snapshot {
         progress: &CountingProgress,
         tenant: &TenantId,
     ) -> Result<Self, ReadError> {
+        // After the checkpoints: the manifest that is read now lists what a compaction has merged meanwhile.
         let manifest = manifest::read(store, tenant).await?.record;
         let mut snapshot = Self { up_to: manifest.frontier.clone(), manifest, deltas: Vec::new() };
         let mut reads = Vec::new();
         for (shard, checkpoint) in &progress.checkpoints {
             let Some(committed) = &checkpoint.committed else { continue };
+            // If not, a compaction went on after the checkpoints were read, and its blocks hold everything of this
+            // shard.
             if snapshot.manifest.is_behind(shard, committed) {
                 let frontier = snapshot.manifest.frontier.get(shard);
+                // One range for each shard, several at a time: reading them in turn would take shards times the
+                // latency.
                 reads.push(stored::range(store, layout::deltas(tenant, shard, frontier, committed)));
                 snapshot.up_to.insert(shard.clone(), committed.clone());
             }
@@ -151,6 +159,8 @@ where
     loop {
         match read().await? {
             Ok(found) => return Ok(found),
+            // Missing at every attempt is a loss and no race. It is an error, since an answer without the block would
+            // be too small.
             Err(missing) if reads == MAX_READS => return Err(SnapshotError::Missing(missing).into()),
             Err(_) => reads += 1,
         }
@@ -173,6 +183,7 @@ pub async fn read_blocks<S: Store>(
         }
     }
     let found = store.get(keys).await?;
+    // All or none: a part of the blocks would make wrong numbers.
     let found: Option<Vec<_>> = ids.into_iter().zip(found).map(|(id, item)| Some((id, item?))).collect();
     Ok(found.ok_or_else(|| BlockMissing { tenant: tenant.clone() }))
 }
@@ -228,5 +239,39 @@ mod tests {
     fn newest_event_is_that_of_any_shard() {
         let newest = progress(&[Some(3), Some(9), None]).newest_event();
         assert_eq!(newest, Some(Timestamp::from_seconds(540)));
+    }
+
+    #[tokio::test]
+    async fn snapshot_reads_the_deltas_between_the_frontier_and_the_checkpoint() {
+        let (tenant, shard) = (TenantId::unassigned(), ShardId::new("s-1").unwrap());
+        let number = SequenceNumber::from;
+        for (frontier, committed, expected, up_to) in [
+            (None, None, &[][..], None),
+            (None, Some(20), &[10, 20], Some(20)),
+            (Some(10), Some(30), &[20, 30], Some(30)),
+            // Numbers within a batch: the batch that begins at 20 is committed, the next one is not.
+            (Some(10), Some(25), &[20], Some(25)),
+            (Some(30), Some(30), &[], Some(30)),
+            // A compaction went on after the checkpoints were read, so its view is fresher.
+            (Some(30), Some(20), &[], Some(30)),
+        ] {
+            let store = crate::memory::MemoryStore::new();
+            let delta = |first: u64| Item {
+                key: layout::delta(&tenant, &shard, &number(first), 0),
+                body: first.to_le_bytes().to_vec(),
+                version: 0,
+                expires_at: None,
+            };
+            store.put([10, 20, 30, 40].map(delta).to_vec()).await.unwrap();
+            let frontier = frontier.map(|frontier| (shard.clone(), number(frontier))).into_iter().collect();
+            let manifest = Manifest { frontier, ..Manifest::default() };
+            manifest::replace(&store, &tenant, None, &manifest).await.unwrap();
+            let checkpoint = Checkpoint { committed: committed.map(number), ..Checkpoint::default() };
+            let progress = CountingProgress { checkpoints: vec![(shard.clone(), checkpoint)] };
+            let snapshot = Snapshot::read(&store, &progress, &tenant).await.unwrap();
+            let expected: Vec<Item> = expected.iter().map(|&first: &u64| delta(first)).collect();
+            assert_eq!(snapshot.deltas, expected, "{committed:?}");
+            assert_eq!(snapshot.up_to.get(&shard), up_to.map(number).as_ref(), "{committed:?}");
+        }
     }
 }

@@ -26,7 +26,7 @@ const VOLUME_DAYS: u32 = 30;
 /// Stored counts as of a moment.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredCounts<'a, S> {
-    /// The store.
+    /// The store whose blocks and deltas are read.
     pub store: &'a S,
     /// How long blocks are kept.
     pub settings: &'a CompactionSettings,
@@ -55,6 +55,7 @@ impl<S: Store> StoredCounts<'_, S> {
         filter: Filter,
     ) -> Result<Option<Trend>, AnswerError> {
         let query = Query::builder(scope.clone())
+            // Deliveries weight delivery times: see `hour`.
             .metrics([metric, DELIVERIES])
             .range(QueryTime::days_ago(weeks.min(MAX_WEEKS) * 7), QueryTime::Now)
             .granularity(Granularity::Hour)
@@ -82,10 +83,12 @@ impl<S: Store> StoredCounts<'_, S> {
             .granularity(Granularity::Hour);
         let answer = self.answer(query).await?;
         let day_ago = self.now.plus_millis(-24 * 60 * 60 * 1000).minute();
+        // One query for both: the last day is a part of the days that are searched.
         let (mut volume, mut last_day) = (ReputationCounts::default(), ReputationCounts::default());
         // Newest first: mail older than the representative volume says nothing about the present.
         for row in answer.rows().rev() {
             let is_of_last_day = row.time().is_some_and(|time| time >= day_ago);
+            // The last day counts whole, even if it has more mail than a representative volume.
             if volume.is_representative() && !is_of_last_day {
                 break;
             }
@@ -96,6 +99,7 @@ impl<S: Store> StoredCounts<'_, S> {
             }
         }
         let standing = |line: &budget::ReputationThreshold| match line.metric {
+            // There are two kinds of thresholds: of hard bounces, and of complaints.
             "hard_bounce_rate" => budget::threshold_status(line, volume.bounces, last_day.bounces),
             _ => budget::threshold_status(line, volume.complaints, last_day.complaints),
         };
@@ -113,6 +117,7 @@ struct ReputationCounts {
 impl ReputationCounts {
     fn add(&mut self, [sends, bounces, deliveries, complaints]: [f64; 4]) {
         self.bounces.events += bounces;
+        // Each rate over its own denominator: bounces over what was sent, complaints over what was delivered.
         self.bounces.mail += sends;
         self.complaints.events += complaints;
         self.complaints.mail += deliveries;
@@ -145,6 +150,7 @@ fn hour(row: AnswerRow<'_>, metric: Metric, unit: Unit) -> Option<HourlyCount> {
         }
         Unit::Milliseconds => {
             let weight = row.count(DELIVERIES) as f64;
+            // A mean of hours by their deliveries, or a quiet night would weigh as much as a busy noon.
             (row.number(metric)? * weight, weight)
         }
         // An hour without a value has had none of it.
@@ -165,4 +171,47 @@ pub fn metric(name: &str, registry: &MetricRegistry) -> Result<Metric, QueryErro
         allowed: registry.names().into(),
         example: "bounce_rate".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_but_the_queue_depth_has_a_trend_in_a_unit_of_its_own() {
+        let registry = MetricRegistry::builtin();
+        for known in registry.iter() {
+            assert_eq!(
+                metric(known.name(), &registry).ok(),
+                Some(known).filter(|known| *known != QUEUE_DEPTH)
+            );
+        }
+        for (name, expected) in [
+            ("sends", Unit::Total),
+            ("unique_opens", Unit::Total),
+            ("bounce_rate", Unit::Share),
+            ("delivery_ms_p95", Unit::Milliseconds),
+        ] {
+            assert_eq!(unit(metric(name, &registry).unwrap()), expected, "{name}");
+        }
+        let refused = metric("bounces_rate", &registry).unwrap_err();
+        assert_eq!(refused.parameter, "metric");
+        assert!(refused.allowed.contains("bounce_rate"), "{refused:?}");
+    }
+
+    #[test]
+    fn volume_is_representative_only_if_both_rates_have_enough_mail() {
+        for (sends, deliveries, expected) in [
+            (budget::VOLUME, budget::VOLUME, true),
+            (budget::VOLUME - 1.0, budget::VOLUME, false),
+            (budget::VOLUME, budget::VOLUME - 1.0, false),
+        ] {
+            let mut counts = ReputationCounts::default();
+            counts.add([sends / 2.0, 1.0, deliveries / 4.0, 2.0]);
+            assert!(!counts.is_representative());
+            counts.add([sends / 2.0, 3.0, deliveries * 0.75, 4.0]);
+            assert_eq!(counts.is_representative(), expected, "{sends} {deliveries}");
+            assert_eq!((counts.bounces.events, counts.complaints.events), (4.0, 6.0));
+        }
+    }
 }

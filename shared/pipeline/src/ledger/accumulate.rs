@@ -28,7 +28,8 @@ const TENANTS_PER_COMMIT: usize = 1_000;
 const MAX_TENANTS: usize = 2_000;
 /// A commit takes no further record once it has this many counts: a limit on memory and on the time between begin and end.
 const COUNTS_PER_COMMIT: u64 = 50_000;
-/// The most quarantined parts that one commit keeps; further ones are only counted. Sixteen million line feeds in a record are no evidence.
+/// The most quarantined parts that one commit keeps; further ones are only counted. Otherwise a record of a
+/// million empty lines would fill the store.
 const MAX_QUARANTINED: usize = 1_000;
 /// The most bytes of quarantined parts that one commit keeps.
 const MAX_QUARANTINED_BYTES: usize = 8 << 20;
@@ -65,13 +66,13 @@ pub struct Accumulated {
 /// What a batch counted for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
-    /// The tenant.
+    /// The tenant whose events are counted.
     pub tenant: TenantId,
     /// An encoded block, in parts that each fit an item.
     pub parts: Vec<Vec<u8>>,
 }
 
-/// Accumulates SES events.
+/// Accumulates events of SES in any form that the decoder reads.
 pub struct EventAccumulator<Z> {
     attributor: CachedAttribution,
     key: HashKey,
@@ -105,6 +106,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
         };
         let mut kept_bytes = 0;
         for record in records {
+            // Totals of one record are a difference, so that every outcome is counted in one place only.
             let before = counting.result.totals;
             counting.result.records += 1;
             counting.result.totals.records += 1;
@@ -115,6 +117,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
                 Decoded::Unreadable { reason, bytes } => {
                     counting.result.totals.quarantined += 1;
                     kept_bytes += bytes.len();
+                    // What is not kept was counted above all the same: every part of a record has an outcome.
                     if counting.result.quarantined.len() < MAX_QUARANTINED
                         && kept_bytes <= MAX_QUARANTINED_BYTES
                     {
@@ -125,6 +128,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
                 }
             });
             counting.result.per_record.push(counting.result.totals.since(&before));
+            // Between records only: a record is committed whole or not at all.
             if counting.is_full() {
                 break;
             }
@@ -165,9 +169,11 @@ impl Accumulation<'_> {
             TenantId::unassigned(),
             "attribution gave a name that is not a tenant",
         );
+        // Counted for `(unassigned)` rather than dropped: the total stays exact, and the conflict shows in the proof.
         let exceeds_tenants = self.ledgers.len() >= MAX_TENANTS && !self.ledgers.contains_key(&tenant);
         let tenant = if exceeds_tenants { TenantId::unassigned() } else { tenant };
         let ledger = self.ledgers.entry(tenant.clone()).or_default();
+        // By the hour of the event, as the cells are, so that the two can be compared for any range.
         let entry = ledger.entry(counted.at.minute().hour()).or_default();
         let totals = &mut self.result.totals;
         let is_conflict = message.conflict || exceeds_tenants;
@@ -175,6 +181,7 @@ impl Accumulation<'_> {
         for_each_count(event, self.key, &mut |recipient, identity, hash| {
             let mut outcome = IntakeCounts { events: 1, ..IntakeCounts::default() };
             totals.events += 1;
+            // Both: the window holds what is committed, `seen` what this commit is about to count.
             if self.window.contains(identity) || !self.seen.insert(identity) {
                 totals.duplicates += 1;
                 outcome.duplicates = 1;
@@ -200,6 +207,7 @@ impl Accumulation<'_> {
                 block.add_intake(hour, &entry);
             }
         }
+        // Sorted by tenant, since the map is: a batch that is accumulated again gives the same receipt.
         let deltas = blocks.into_iter().map(|(tenant, block)| Delta { tenant, parts: block.encode() });
         self.result.deltas = deltas.collect();
         self.result
@@ -220,6 +228,7 @@ pub fn for_each_count<'e>(
     let none = RecipientHash(0);
     match &event.event_type {
         EventType::Open(_) | EventType::Click(_) => {
+            // SES does not say who opened. With several recipients it could be any of them.
             let only = event.destinations.first().filter(|_| event.destination_count == 1);
             let address = only.map_or("", Cow::as_ref);
             count(address, Attribution::interaction_dimensions(event), event.recipient_hash(key, address));

@@ -28,9 +28,9 @@ pub struct Aggregation<'a, S, C> {
     pub store: &'a S,
     /// The clock, for leases and the deadline.
     pub clock: &'a C,
-    /// Time limits.
+    /// The time limits of commits and how long their items are kept.
     pub settings: CommitSettings,
-    /// The attempt.
+    /// The attempt: its ID marks the lease, its deadline ends it.
     pub attempt: Attempt,
 }
 
@@ -48,7 +48,7 @@ impl ShardCache {
     }
 }
 
-/// What [`Aggregation::handle`] did.
+/// The outcome of [`Aggregation::handle`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Records that had been committed before.
@@ -77,12 +77,17 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
         let (mut held, erasures) =
             checkpoint::read_with_erasures(self.store, shard).await.map_err(unreadable)?;
         let mut records: Vec<Record<'_>> = batch.records.clone();
+        // The order decides which records a commit takes, and so where the checkpoint goes.
         records.sort_by(|a, b| a.sequence.cmp(&b.sequence));
+        // The same record twice in a batch, as a retry of the trigger may deliver it.
         records.dedup_by(|a, b| a.sequence == b.sequence);
         let is_committed = |record: &Record<'_>| Some(&record.sequence) <= held.record.committed.as_ref();
+        // By number and not by content: the same record is never taken twice, whatever is in the window.
         let skipped = records.partition_point(is_committed);
         let mut committed = Committed { skipped: skipped as u64, ..Committed::default() };
         let (_, mut rest) = records.split_at(skipped);
+        // A batch may need several commits. Each is complete in itself, so an error in the middle keeps those before
+        // it.
         while !rest.is_empty() {
             commit::refuse_if_leased(&held.record, self.clock.now(), shard)?;
             // Before accumulating, since another process may have committed events since the last batch.
@@ -91,10 +96,13 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
                 .catch_up(self.store, shard, held.record.committed.as_ref())
                 .await
                 .map_err(unreadable)?;
+            // The count as it was when the batch began: the commit reads it once more and compares.
             cache.registered.update(erasures);
             let accumulated = accumulator.accumulate(rest, &cache.window);
+            // At least one, or this loop would not end; at most what there is.
             let (taken, left) = rest.split_at(accumulated.records.clamp(1, rest.len()));
             let result = self.commit(shard, &cache.registered).run(held, taken, &accumulated).await?;
+            // Only now: a commit that failed may not have written the entries.
             cache.registered.extend(accumulated.deltas.iter().map(|delta| &delta.tenant));
             cache.window.extend(&accumulated.identities, result.checkpoint.record.committed.clone());
             committed.totals.add(&accumulated.totals);
@@ -118,10 +126,12 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
 /// of another process could mix with those of the next attempt.
 pub async fn end_leases<S: Store>(store: &S) -> Result<(), ReadError> {
     for (shard, _) in checkpoint::read_all(store).await? {
+        // Again, with its version, which the list does not have.
         let held = checkpoint::read(store, &shard).await?;
         if held.record.in_flight.is_none() {
             continue;
         }
+        // The batch in flight stays in the checkpoint: the next attempt must still clean up after it.
         let ended = held.record.with_shorter_lease(event::Timestamp::default());
         match checkpoint::replace(store, &shard, &held, ended).await {
             // An attempt that moved the checkpoint in between is alive and keeps its lease.

@@ -43,7 +43,7 @@ pub struct InFlight {
     /// Its first record. The keys of its receipt and deltas contain this number.
     #[serde(with = "codec::form")]
     pub first: SequenceNumber,
-    /// Its last record.
+    /// Its last record: where the checkpoint goes when the batch is committed.
     #[serde(with = "codec::form")]
     pub last: SequenceNumber,
     /// The ID of the attempt that writes it.
@@ -65,7 +65,7 @@ pub struct Totals {
     pub duplicates: u64,
     /// Counts of late events. They are part of `aggregated`.
     pub late: u64,
-    /// Counts in deltas.
+    /// Counts that went into deltas. Together with `duplicates` they make up `events`.
     pub aggregated: u64,
     /// Parts of records that cannot be read.
     pub quarantined: u64,
@@ -76,9 +76,11 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds `other`.
+    /// Adds the outcomes of other records.
     pub fn add(&mut self, other: &Self) {
         for (sum, &count) in self.fields_mut().into_iter().zip(&other.fields()) {
+            // A total at its limit stays there. An overflow would panic or start from 0, and either would stop or
+            // falsify the shard.
             *sum = sum.saturating_add(count);
         }
     }
@@ -88,6 +90,8 @@ impl Totals {
     pub fn since(&self, earlier: &Self) -> Self {
         let mut difference = *self;
         for (count, &before) in difference.fields_mut().into_iter().zip(&earlier.fields()) {
+            // Totals only grow, so an earlier state is never larger; if a caller mixes states up, 0 is the least
+            // wrong answer.
             *count = count.saturating_sub(before);
         }
         difference
@@ -107,6 +111,7 @@ impl Totals {
 impl Checkpoint {
     /// The batch in flight whose lease is valid at `now`, if there is one.
     pub(super) fn leased_at(&self, now: Timestamp) -> Option<&InFlight> {
+        // At `lease_until` itself everything has landed, so that millisecond belongs to the next attempt.
         self.in_flight.as_ref().filter(|batch| now < batch.lease_until)
     }
 
@@ -136,6 +141,8 @@ impl Checkpoint {
             committed: Some(last),
             in_flight: None,
             totals: self.totals,
+            // A replayed or older batch must not move the times back: readers take them for how complete the numbers
+            // are.
             newest_event: self.newest_event.max(newest_event),
             last_arrival: self.last_arrival.max(Some(arrived_at)),
         };
@@ -159,6 +166,7 @@ pub(super) async fn read_with_erasures<S: Store>(
     store: &S,
     shard: &ShardId,
 ) -> Result<(Versioned<Checkpoint>, ErasureCount), ReadError> {
+    // If the count were read after the deltas were written, an erasure in between would go unnoticed.
     let keys = vec![layout::checkpoint(shard), layout::erasure_count()];
     let mut found = store.get(keys).await?.into_iter();
     let (checkpoint, erasures) = (found.next().flatten(), found.next().flatten());
@@ -170,6 +178,7 @@ pub async fn read_all<S: Store>(store: &S) -> Result<Vec<(ShardId, Checkpoint)>,
     let mut checkpoints = Vec::new();
     for item in stored::range(store, layout::whole(layout::CHECKPOINTS)).await? {
         let checkpoint = stored::decode(&item)?;
+        // An error and not a shard left out: every reader would silently miss that shard's numbers.
         let Ok(shard) = ShardId::new(&item.key.sort) else {
             let source = MalformedRecord::Damaged("its key is not a shard");
             return Err(ReadError::Record { key: item.key, source });
@@ -192,6 +201,8 @@ pub(crate) async fn replace<S: Store>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::testing::samples;
 
@@ -283,6 +294,62 @@ mod tests {
         sum.add(&added);
         assert_eq!(sum.since(&before), added);
         assert_eq!(before.since(&sum), Totals::default());
+    }
+
+    /// A step of one attempt, with the length of its batch, a time and some outcomes.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Begin { length: u64, lease_until: i64 },
+        Shorten { until: i64 },
+        End { arrived_at: i64, events: u64, newest_event: Option<i64> },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1..9_u64, 0..1_000_i64).prop_map(|(length, lease_until)| Step::Begin { length, lease_until }),
+            (0..1_000_i64).prop_map(|until| Step::Shorten { until }),
+            (0..1_000_i64, 0..9_u64, any::<Option<i16>>()).prop_map(|(arrived_at, events, newest_event)| {
+                Step::End { arrived_at, events, newest_event: newest_event.map(i64::from) }
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn checkpoint_only_moves_forwards_and_keeps_what_was_counted(steps in prop::collection::vec(step(), 0..40)) {
+            let (mut checkpoint, mut events, mut committed) = (Checkpoint::default(), 0, 0);
+            for step in steps {
+                let before = checkpoint.clone();
+                match step {
+                    Step::Begin { length, lease_until } => {
+                        let (first, last) = (number(committed + 1), number(committed + length));
+                        let batch = InFlight { first, last, attempt: length, lease_until: at(lease_until) };
+                        checkpoint = checkpoint.with_in_flight(batch);
+                        prop_assert_eq!(&checkpoint.committed, &before.committed, "begun is not committed");
+                    }
+                    Step::Shorten { until } => {
+                        checkpoint = checkpoint.with_shorter_lease(at(until));
+                        prop_assert!(checkpoint.leased_at(at(until)).is_none());
+                        let lease = |checkpoint: &Checkpoint| checkpoint.in_flight.as_ref().map(|batch| batch.lease_until);
+                        prop_assert!(lease(&checkpoint) <= lease(&before));
+                    }
+                    Step::End { arrived_at, events: more, newest_event } => {
+                        let Some(batch) = checkpoint.in_flight.clone() else { continue };
+                        committed = batch.last.as_str().parse().unwrap();
+                        events += more;
+                        let totals = Totals { events: more, ..Totals::default() };
+                        checkpoint =
+                            checkpoint.after_commit(batch.last, at(arrived_at), &totals, newest_event.map(at));
+                        prop_assert_eq!(&checkpoint.in_flight, &None);
+                        prop_assert!(checkpoint.committed > before.committed);
+                    }
+                }
+                prop_assert_eq!(checkpoint.totals.events, events);
+                prop_assert!(checkpoint.newest_event >= before.newest_event);
+                prop_assert!(checkpoint.last_arrival >= before.last_arrival);
+                prop_assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
+            }
+        }
     }
 
     #[tokio::test]

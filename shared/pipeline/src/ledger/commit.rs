@@ -60,7 +60,7 @@ pub enum AggregateError {
         "shard {shard} is being written by another attempt until {until}: deliver the batch again after that"
     )]
     Busy {
-        /// The shard.
+        /// The shard of the batch.
         shard: ShardId,
         /// When the lease expires.
         until: Timestamp,
@@ -68,28 +68,28 @@ pub enum AggregateError {
     /// Another attempt moved the checkpoint since this one read it.
     #[error("another attempt moved the checkpoint of shard {shard}: deliver the batch again")]
     Conflict {
-        /// The shard.
+        /// The shard of the batch.
         shard: ShardId,
     },
     /// The attempt reached its deadline.
     #[error("no time left to count shard {shard}: allow more time or deliver smaller batches")]
     OutOfTime {
-        /// The shard.
+        /// The shard of the batch.
         shard: ShardId,
     },
-    /// The store failed.
+    /// A call to the store failed. Its write may have happened all the same.
     #[error("a batch of shard {shard} was not counted")]
     Store {
-        /// The shard.
+        /// The shard of the batch.
         shard: ShardId,
-        /// The failed call.
+        /// The call and why it failed.
         #[source]
         source: StoreError,
     },
     /// A stored record cannot be read.
     #[error("a batch of shard {shard} was not counted")]
     Read {
-        /// The shard.
+        /// The shard of the batch.
         shard: ShardId,
         /// The record and what is wrong with it.
         #[source]
@@ -129,6 +129,7 @@ pub(super) fn refuse_if_leased(
     shard: &ShardId,
 ) -> Result<(), AggregateError> {
     match checkpoint.leased_at(now) {
+        // Also if the lease is this attempt's own from an earlier call: writes of that call may still be landing.
         Some(batch) => Err(AggregateError::Busy { shard: shard.clone(), until: batch.lease_until }),
         None => Ok(()),
     }
@@ -142,6 +143,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
         taken: &[Record<'_>],
         accumulated: &Accumulated,
     ) -> Result<CommitResult, AggregateError> {
+        // Nothing taken means nothing to make visible, so the checkpoint does not move either.
         let Some(plan) = self.plan(taken, accumulated) else {
             return Ok(CommitResult { checkpoint: held, items: 0 });
         };
@@ -149,17 +151,22 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
             // Under a lease of its own, so that two attempts never clean up at the same time.
             let taken_over = held.record.with_in_flight(self.lease(dead.first.clone(), dead.last));
             held = self.replace(&held, taken_over).await?;
+            // Before `begin`: from then on the checkpoint names this batch, and nothing would lead to what the dead
+            // one left.
             if let Err(error) = self.clean_up(&dead.first, &plan).await {
                 self.shorten_lease(&held).await;
                 return Err(error);
             }
+            // The stream was set back behind the dead batch, so its keys lie ahead of this one.
             if dead.first > plan.last {
                 return Err(self.wait_for_removals(&held, &plan).await?);
             }
         }
         let begun = held.record.with_in_flight(self.lease(plan.first.clone(), plan.last.clone()));
+        // *Begin* is conditional: of two attempts that read the same checkpoint, one stops here with nothing written.
         held = self.replace(&held, begun).await?;
         let written = match self.write(&plan).await {
+            // Deltas first, then the register: see the head of this file for what an erasure may do in between.
             Ok(()) => self.register(&accumulated.deltas).await,
             failed => failed,
         };
@@ -167,6 +174,8 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
             self.shorten_lease(&held).await;
             return Err(error);
         }
+        // From the checkpoint that this attempt wrote at *begin*, not from one read again: if it has moved, another
+        // attempt has taken over, and the condition below must fail.
         let ended = held.record.after_commit(
             plan.last,
             plan.arrived_at,
@@ -180,6 +189,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
     /// The items to write; `None` if `taken` is empty.
     fn plan(&self, taken: &[Record<'_>], accumulated: &Accumulated) -> Option<WritePlan> {
         let (first, last) = (taken.first()?.sequence.clone(), taken.last()?.sequence.clone());
+        // The newest record, not the last: arrival times of a shard are not guaranteed to grow.
         let arrived_at = taken.iter().map(|record| record.arrived_at).max()?;
         // From now on if the batch was delayed: deltas must live long enough to be compacted.
         let kept_from = arrived_at.max(self.clock.now());
@@ -191,10 +201,14 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
             deltas.push(DeltaEntry { tenant: delta.tenant.clone(), parts: delta.parts.len(), bytes });
             for (part, body) in delta.parts.iter().enumerate() {
                 let key = layout::delta(&delta.tenant, self.shard, &first, part);
+                // Written unconditionally: the key is made of the batch alone, so a second write of the same batch
+                // replaces the first.
                 items.push(Item { key, body: body.clone(), version: 0, expires_at });
             }
         }
         let quarantine_until = arrived_at.plus_millis(self.settings.quarantine_ms);
+        // From the arrival and not from now: the key has the day of arrival, and a batch that is written again must
+        // use the same keys.
         let quarantined = quarantine::items(&accumulated.quarantined, self.shard, &first, arrived_at);
         let receipt = Receipt {
             arrived_at,
@@ -206,6 +220,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
         items.extend(quarantined.into_iter().map(|item| Item { expires_at: Some(quarantine_until), ..item }));
         // Twice as long as deltas: the keys that a dead attempt wrote must be known for as long as anything may lie there.
         let receipt_until = kept_from.plus_millis(self.settings.keep_ms.saturating_mul(2));
+        // In front of everything that it lists, since `write` keeps the order.
         items.splice(0..0, receipt.items(self.shard, &first, receipt_until));
         Some(WritePlan { first, last, arrived_at, items })
     }
@@ -214,6 +229,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
     async fn clean_up(&self, dead: &SequenceNumber, plan: &WritePlan) -> Result<(), AggregateError> {
         let receipt_key = layout::receipt(self.shard, dead, 0);
         let found = self.store.get(vec![receipt_key.clone()]).await.map_err(|source| self.failed(source))?;
+        // No receipt, no deltas: the dead attempt did not get past its first write.
         let Some(item) = found.into_iter().flatten().next() else {
             return Ok(());
         };
@@ -221,11 +237,13 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
             .map_err(|source| AggregateError::Read { shard: self.shard.clone(), source })?;
         let overwritten: HashSet<&Key> = plan.items.iter().map(|item| &item.key).collect();
         let mut keys = receipt.keys_of_batch(self.shard, dead);
+        // A removal that lands late would hit what this attempt is about to write there.
         keys.retain(|key| !overwritten.contains(key));
         for keys in keys.chunks(ITEMS_PER_CALL) {
             self.delete(keys.to_vec()).await?;
         }
-        // The first part of the receipt comes last, because it is what lists the other keys.
+        // The first part of the receipt comes last, because it is what lists the other keys: if this attempt dies in between, the next one
+        // finds the rest.
         if !overwritten.contains(&receipt_key) {
             self.delete(vec![receipt_key]).await?;
         }
@@ -249,6 +267,8 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
 
     async fn write(&self, plan: &WritePlan) -> Result<(), AggregateError> {
         let (receipt, others) = plan.items.split_at(plan.items.len().min(1));
+        // Alone and acknowledged before anything else is issued: after a crash at any later moment it names every key
+        // that may exist.
         self.put(receipt.to_vec()).await?;
         for items in others.chunks(ITEMS_PER_CALL) {
             self.put(items.to_vec()).await?;
@@ -326,5 +346,119 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
 
     fn failed(&self, source: StoreError) -> AggregateError {
         AggregateError::Store { shard: self.shard.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event::{IdentityHash, TenantId};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::quarantine::QuarantinedPart;
+    use crate::memory::MemoryStore;
+    use crate::testing::counting::FixedClock;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_763_000_000);
+
+    fn number(value: u64) -> SequenceNumber {
+        SequenceNumber::from(value)
+    }
+
+    fn quarantined(index: usize, bytes: usize) -> QuarantinedPart {
+        QuarantinedPart {
+            sequence: number(7),
+            index,
+            arrived_at: NOW,
+            reason: "invalid JSON".to_owned(),
+            sealed: Some(vec![1; bytes]),
+            bytes: bytes as u64,
+        }
+    }
+
+    /// Deltas with these numbers of parts, quarantined parts of these sizes, and this many identities.
+    fn accumulated(parts: &[usize], quarantined_bytes: &[usize], identities: u64) -> Accumulated {
+        let delta = |(tenant, &parts): (usize, &usize)| Delta {
+            tenant: TenantId::new(&format!("tenant-{tenant}")).unwrap(),
+            parts: vec![vec![7; 9]; parts],
+        };
+        Accumulated {
+            deltas: parts.iter().enumerate().map(delta).collect(),
+            quarantined: quarantined_bytes
+                .iter()
+                .enumerate()
+                .map(|(index, &bytes)| quarantined(index, bytes))
+                .collect(),
+            identities: (0..identities).map(IdentityHash).collect(),
+            ..Accumulated::default()
+        }
+    }
+
+    /// The plan of a batch that begins at 7 and arrived this long before now.
+    fn plan(accumulated: &Accumulated, age_ms: i64) -> WritePlan {
+        let (shard, registered) = (ShardId::new("shard-1").unwrap(), RegisteredTenants::default());
+        let commit = Commit {
+            store: &MemoryStore::new(),
+            clock: &FixedClock(NOW),
+            settings: CommitSettings::default(),
+            attempt: Attempt { id: 1, deadline: NOW.plus_millis(60_000) },
+            shard: &shard,
+            registered: &registered,
+        };
+        let arrived_at = NOW.plus_millis(-age_ms);
+        let taken = [7, 9].map(|value| Record { sequence: number(value), arrived_at, data: b"" });
+        commit.plan(&taken, accumulated).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn receipt_comes_first_and_lists_every_other_item_of_its_batch(
+            parts in prop::collection::vec(1..4_usize, 0..6),
+            quarantined in prop::collection::vec(prop::sample::select(vec![0, 1_000, 120 * 1024]), 0..9),
+            identities in prop::sample::select(vec![0, 1, 10_000, 10_001, 25_000]),
+        ) {
+            let plan = plan(&accumulated(&parts, &quarantined, identities), 0);
+            let shard = ShardId::new("shard-1").unwrap();
+            let (first, part) = crate::ledger::receipt::first_part(&plan.items[0]).unwrap().unwrap();
+            prop_assert_eq!(&first, &plan.first);
+            let mut listed = part.keys_of_batch(&shard, &first);
+            listed.push(layout::receipt(&shard, &first, 0));
+            listed.sort();
+            let mut written: Vec<Key> = plan.items.iter().map(|item| item.key.clone()).collect();
+            written.sort();
+            prop_assert_eq!(listed, written);
+            prop_assert!(plan.items.iter().all(Item::fits));
+        }
+    }
+
+    #[test]
+    fn receipt_outlives_what_it_lists_and_deltas_of_a_delayed_batch_live_as_long_as_others() {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        for age_ms in [0, DAY_MS, 30 * DAY_MS] {
+            let plan = plan(&accumulated(&[1, 2], &[10], 1), age_ms);
+            let expiry = |beginning: &str| {
+                let item = plan.items.iter().find(|item| item.key.partition.starts_with(beginning));
+                item.and_then(|item| item.expires_at).unwrap()
+            };
+            assert_eq!(expiry("t#"), NOW.plus_millis(3 * DAY_MS), "{age_ms}");
+            assert_eq!(expiry("r#"), NOW.plus_millis(6 * DAY_MS), "{age_ms}");
+            // Two weeks from the arrival, whenever it is counted: addresses are not kept longer than promised.
+            assert_eq!(expiry("q#"), NOW.plus_millis(14 * DAY_MS - age_ms), "{age_ms}");
+        }
+    }
+
+    #[test]
+    fn batch_that_takes_nothing_writes_nothing() {
+        let (shard, registered) = (ShardId::new("shard-1").unwrap(), RegisteredTenants::default());
+        let commit = Commit {
+            store: &MemoryStore::new(),
+            clock: &FixedClock(NOW),
+            settings: CommitSettings::default(),
+            attempt: Attempt { id: 1, deadline: NOW },
+            shard: &shard,
+            registered: &registered,
+        };
+        assert!(commit.plan(&[], &Accumulated::default()).is_none());
     }
 }

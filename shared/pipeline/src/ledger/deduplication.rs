@@ -57,6 +57,7 @@ impl DeduplicationWindow {
         for &identity in identities {
             self.insert(identity);
         }
+        // Only after a commit: an event of an attempt that failed must be counted when it is delivered again.
         self.as_of = committed;
     }
 
@@ -67,6 +68,7 @@ impl DeduplicationWindow {
         shard: &ShardId,
         committed: Option<&SequenceNumber>,
     ) -> Result<(), ReadError> {
+        // The usual case: this process handled the batch before as well, so it reads nothing.
         if self.as_of.as_ref() == committed {
             return Ok(());
         }
@@ -81,6 +83,7 @@ impl DeduplicationWindow {
         let mut newest_first: Vec<Vec<IdentityHash>> = Vec::new();
         let mut found = 0;
         let mut rest = Some(layout::receipts(shard, self.as_of.as_ref(), up_to, ScanOrder::Backwards));
+        // More than the window holds would be read in vain.
         while let Some(range) = rest.filter(|_| found < self.limit as usize) {
             let page = store.range(range).await?;
             for item in page.items {
@@ -90,6 +93,7 @@ impl DeduplicationWindow {
             }
             rest = page.rest;
         }
+        // In the order in which they were counted, so that the oldest ones leave the window first.
         for identities in newest_first.iter().rev() {
             self.extend(identities, None);
         }
@@ -98,6 +102,7 @@ impl DeduplicationWindow {
     }
 
     fn insert(&mut self, identity: IdentityHash) {
+        // A second entry would take the place of another event, and removing the older one would forget both.
         if self.contains(identity) {
             return;
         }
@@ -106,12 +111,14 @@ impl DeduplicationWindow {
         match self.ring.get_mut(slot as usize) {
             Some(oldest) => {
                 let oldest = std::mem::replace(oldest, identity);
+                // By slot: the ring holds the new identity there already.
                 if let Ok(entry) = self.slots.find_entry(oldest.0, |&found| found == slot) {
                     entry.remove();
                 }
             }
             None => self.ring.push(identity),
         }
+        // The table holds slots only, 4 bytes each, and looks the identities up in the ring when it grows.
         let ring = &self.ring;
         self.slots.insert_unique(identity.0, slot, |&slot| identity_in(ring, slot).0);
     }
@@ -123,6 +130,8 @@ fn identity_in(ring: &[IdentityHash], slot: u32) -> IdentityHash {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::memory::MemoryStore;
 
@@ -141,6 +150,28 @@ mod tests {
                 .skip(usize::try_from(number + 1).unwrap().saturating_sub(100))
                 .collect::<Vec<_>>();
             assert_eq!(held, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn window_holds_what_a_list_of_the_newest_distinct_events_holds(
+            limit in 1..20_u32, numbers in prop::collection::vec(0..40_u64, 0..200),
+        ) {
+            let mut window = DeduplicationWindow::with_limit(limit);
+            let mut newest: Vec<u64> = Vec::new();
+            for number in numbers {
+                window.extend(&[identity(number)], None);
+                if !newest.contains(&number) {
+                    newest.push(number);
+                }
+                if newest.len() > limit as usize {
+                    newest.remove(0);
+                }
+                for candidate in 0..40 {
+                    prop_assert_eq!(window.contains(identity(candidate)), newest.contains(&candidate));
+                }
+            }
         }
     }
 

@@ -54,7 +54,7 @@ pub struct QuarantinedPart {
 pub struct StoredPart {
     /// The item, which may hold other parts of the same batch.
     pub key: Key,
-    /// The part.
+    /// The part itself, with its bytes still sealed.
     pub part: QuarantinedPart,
 }
 
@@ -94,6 +94,7 @@ pub(super) fn seal<Z: Seal>(
     bytes: &[u8],
 ) -> QuarantinedPart {
     let sequence = record.sequence.clone();
+    // The size and the reason are kept in any case, so that the part is counted and can be explained.
     let kept = Some(bytes).filter(|bytes| bytes.len() <= MAX_PART_BYTES);
     let sealed = kept.and_then(|clear| seal.seal(&seal_context(&sequence, index), clear));
     let bytes = bytes.len() as u64;
@@ -121,6 +122,7 @@ pub async fn list<S: Store>(store: &S, day: Day) -> Result<Vec<StoredPart>, Read
 pub async fn remove<S: Store>(store: &S, parts: &[StoredPart]) -> Result<(), RemoveError> {
     let mut by_item: BTreeMap<&Key, BTreeSet<(&SequenceNumber, usize)>> = BTreeMap::new();
     for StoredPart { key, part } in parts {
+        // Several parts share an item. Grouped, each item is written once, and two removals from it do not meet.
         by_item.entry(key).or_default().insert((&part.sequence, part.index));
     }
     for (key, removed) in by_item {
@@ -129,11 +131,13 @@ pub async fn remove<S: Store>(store: &S, parts: &[StoredPart]) -> Result<(), Rem
         let Some(item) = found.into_iter().flatten().next() else { continue };
         let QuarantinedParts(mut kept) = stored::decode(&item)?;
         kept.retain(|part| !removed.contains(&(&part.sequence, part.index)));
+        // Unconditionally: nothing adds parts to an item, so there is nothing that the removal could lose.
         if kept.is_empty() {
             store.delete(vec![key.clone()]).await.map_err(ReadError::from)?;
             continue;
         }
         let held = item.version;
+        // Conditionally: another removal from the same item would otherwise bring back what this one removes.
         let rest = Item { body: QuarantinedParts(kept).encode(), version: held + 1, ..item };
         match store.put_if(rest, Expected::Version(held)).await {
             Ok(()) => {}
@@ -160,8 +164,10 @@ pub(super) fn items(
             size += part.sealed.as_ref().map_or(0, Vec::len) + part.reason.len() + PART_OVERHEAD_BYTES;
             size <= Item::MAX_BODY_BYTES
         });
+        // At least one, or this loop would not end: a part alone always fits, see `MAX_PART_BYTES`.
         let (here, left) = rest.split_at(fitting.count().max(1));
         let key = layout::quarantine(day, shard, first, items.len());
+        // Without an expiry, which the commit sets together with that of its other items.
         items.push(stored::item(key, &QuarantinedParts(here.to_vec()), None));
         rest = left;
     }
@@ -175,8 +181,11 @@ fn seal_context(sequence: &SequenceNumber, index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::memory::MemoryStore;
+    use crate::testing::contended::ContendedStore;
     use crate::testing::counting::BitFlipSeal;
     use crate::testing::samples;
 
@@ -190,6 +199,22 @@ mod tests {
             reason: "invalid JSON".to_owned(),
             sealed: Some(vec![1; sealed_bytes]),
             bytes: sealed_bytes as u64,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn items_hold_all_parts_in_order_and_are_never_too_large(
+            sizes in prop::collection::vec(prop::sample::select(vec![0, 1, 60 * 1024, MAX_PART_BYTES]), 0..30),
+        ) {
+            let parts: Vec<QuarantinedPart> =
+                sizes.iter().enumerate().map(|(index, &bytes)| part(index, bytes)).collect();
+            let items = items_of(&parts);
+            prop_assert!(items.iter().all(Item::fits));
+            prop_assert!(items.is_sorted_by(|a, b| a.key < b.key), "two items share a key");
+            let read = items.iter().flat_map(|item| QuarantinedParts::decode(&item.body).unwrap().0);
+            prop_assert_eq!(read.collect::<Vec<_>>(), parts);
         }
     }
 
@@ -238,5 +263,19 @@ mod tests {
     fn stored_sample_of_each_format_is_read() {
         let dropped = QuarantinedPart { sealed: None, bytes: 1 << 20, ..part(1, 0) };
         samples::check("quarantine-3", &QuarantinedParts(vec![part(0, 4), dropped]));
+    }
+
+    #[tokio::test]
+    async fn removal_that_meets_another_one_is_refused_and_loses_nothing() {
+        let store = ContendedStore::new(0);
+        let items = items_of(&[part(0, 10), part(1, 10), part(2, 10)]);
+        store.put(items.clone()).await.unwrap();
+        let listed = list(&store, ARRIVED.minute().hour().day()).await.unwrap();
+        store.lose(1);
+        let refused = remove(&store, &listed[..1]).await;
+        assert!(matches!(refused, Err(RemoveError::Conflict(key)) if key == items[0].key));
+        assert_eq!(list(&store, ARRIVED.minute().hour().day()).await.unwrap(), listed);
+        remove(&store, &listed[..1]).await.unwrap();
+        assert_eq!(list(&store, ARRIVED.minute().hour().day()).await.unwrap(), listed[1..]);
     }
 }

@@ -36,7 +36,7 @@ pub struct Receipt {
 /// The delta of one tenant, as a receipt lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeltaEntry {
-    /// The tenant.
+    /// The tenant whose events the delta counts.
     #[serde(with = "codec::form")]
     pub tenant: TenantId,
     /// In how many items the delta is stored.
@@ -79,9 +79,11 @@ impl Receipt {
     pub(super) fn items(&self, shard: &ShardId, first: &SequenceNumber, expires_at: Timestamp) -> Vec<Item> {
         let mut chunks = self.identities.chunks(IDENTITIES_PER_PART);
         let first_part = FirstPart {
+            // A batch without counted events has a receipt too: its quarantined records and totals are in it.
             parts: chunks.len().max(1),
             arrived_at: self.arrived_at,
             deltas: self.deltas.clone(),
+            // As whole keys: the day in them is that of arrival, which the other keys of a batch do not have.
             quarantine: self.quarantine.iter().map(|key| (key.partition.clone(), key.sort.clone())).collect(),
             totals: self.totals,
             identities: chunks.next().unwrap_or_default().to_vec(),
@@ -109,6 +111,7 @@ impl FirstPart {
         for entry in &self.deltas {
             keys.extend(entry.keys(shard, first));
         }
+        // From part 1: this first part is removed by itself and last.
         keys.extend((1..self.parts).map(|part| layout::receipt(shard, first, part)));
         keys
     }
@@ -124,6 +127,7 @@ impl DeltaEntry {
 /// Reads an item of a range of receipts: the batch's first sequence number with the first part of its receipt, or `None` if the item is
 /// a further part.
 pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPart)>, ReadError> {
+    // Told by the key, so that further parts, which are most of the bytes of a large receipt, are not decoded.
     if !layout::is_first_part(&item.key) {
         return Ok(None);
     }

@@ -20,13 +20,14 @@ pub struct Reconciliation {
     pub late: u64,
     /// Of `events`: counted although their tenant was in doubt.
     pub conflicts: u64,
-    /// Counts in cells.
+    /// Counts that are in cells, as summed from the cells themselves.
     pub aggregated: u64,
 }
 
 impl Reconciliation {
     /// Counts that were read but neither dropped nor counted; negative if more was counted than read. 0 unless data was lost or doubled.
     pub const fn drift(&self) -> i64 {
+        // Wrapping, since the difference is negative if more was counted than read.
         self.events.wrapping_sub(self.duplicates).wrapping_sub(self.aggregated).cast_signed()
     }
 

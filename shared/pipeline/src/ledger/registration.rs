@@ -22,6 +22,7 @@ impl RegisteredTenants {
     /// Empties the set if a tenant was erased since it was filled.
     pub(super) fn update(&mut self, erasures: ErasureCount) {
         if self.as_of != erasures {
+            // Any entry may be one that the erasure removed, and which one is not known here.
             self.tenants.clear();
             self.as_of = erasures;
         }
@@ -39,6 +40,8 @@ impl RegisteredTenants {
 
     /// Adds the tenants of a committed batch.
     pub(super) fn extend<'a>(&mut self, tenants: impl Iterator<Item = &'a TenantId>) {
+        // Emptied rather than trimmed: which tenants will have mail next is not known, and a forgotten one costs one
+        // small write.
         if self.tenants.len() > MAX_TENANTS {
             self.tenants.clear();
         }
@@ -64,5 +67,21 @@ mod tests {
         registered.extend([&tenant(7)].into_iter());
         assert!(registered.contains(&tenant(7)) && !registered.contains(&tenant(0)));
         assert!(registered.tenants.len() <= MAX_TENANTS);
+    }
+
+    #[test]
+    fn tenants_are_forgotten_when_the_erasure_count_has_changed_and_only_then() {
+        let mut registered = RegisteredTenants::default();
+        let at = |version| {
+            let key = crate::layout::erasure_count();
+            ErasureCount::of(Some(&crate::ports::Item { key, body: Vec::new(), version, expires_at: None }))
+        };
+        for (count, is_known) in
+            [(ErasureCount::of(None), true), (at(1), false), (at(1), true), (at(2), false)]
+        {
+            registered.extend([&tenant(1)].into_iter().filter(|_| is_known));
+            registered.update(count);
+            assert_eq!((registered.contains(&tenant(1)), registered.as_of()), (is_known, count));
+        }
     }
 }

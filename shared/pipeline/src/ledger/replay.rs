@@ -28,11 +28,13 @@ pub async fn replay<S: Store, C: Clock, A: Accumulate, Z: Seal>(
 ) -> Result<Committed, AggregateError> {
     let shard = ShardId::quarantine_replay();
     let unreadable = |source| AggregateError::Read { shard: shard.clone(), source };
+    // The position of the replay shard gives the next free number; the stream itself has none.
     let held = checkpoint::read(aggregation.store, &shard).await.map_err(unreadable)?;
     let next = next_number(&held.record)
         .map_err(|source| unreadable(ReadError::Record { key: layout::checkpoint(&shard), source }))?;
     let mut opened = Vec::new();
     for stored in parts {
+        // A part that cannot be opened has no record here, so it is neither counted nor removed.
         opened.extend(stored.part.open(seal).map(|data| (stored, data)));
     }
     let records = opened.iter().zip(next..).map(|((stored, data), number)| Record {
@@ -43,6 +45,8 @@ pub async fn replay<S: Store, C: Clock, A: Accumulate, Z: Seal>(
     let batch = Batch { shard: &shard, records: records.collect() };
     let committed = aggregation.handle(accumulator, cache, &batch).await?;
     let handled: Vec<StoredPart> = opened.into_iter().map(|(stored, _)| stored.clone()).collect();
+    // Removed after the commit: if this process dies in between, the parts are replayed again and found to be
+    // duplicates.
     match quarantine::remove(aggregation.store, &handled).await {
         Ok(()) => Ok(committed),
         Err(RemoveError::Conflict(_)) => Err(AggregateError::Conflict { shard }),
@@ -56,6 +60,7 @@ fn next_number(checkpoint: &Checkpoint) -> Result<u64, MalformedRecord> {
     match &checkpoint.committed {
         None => Ok(1),
         Some(last) => {
+            // The numbers of Kinesis have some 56 digits and do not parse, so a foreign position is refused.
             let last = last.as_str().parse::<u64>().ok();
             last.and_then(|last| last.checked_add(1))
                 .ok_or(MalformedRecord::Damaged("its sequence number is not one of a replay"))

@@ -25,6 +25,10 @@ pub(crate) fn check<R: StoredRecord + Debug + PartialEq>(name: &str, expected: &
         .collect();
     assert_eq!(R::decode(&bytes).as_ref(), Ok(expected), "{name}");
     assert_eq!(stored.trim(), written, "{name} is written differently");
+    // Large samples would take the square of their size.
+    if bytes.len() < 2_000 {
+        crate::codec::assert_damage_is_noticed::<R>(&bytes);
+    }
     // What any program before this format wrote is refused, with what to do.
     let mut older = bytes;
     older[0] = 2;

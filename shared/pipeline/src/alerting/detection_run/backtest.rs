@@ -12,7 +12,7 @@ use crate::ports::Store;
 /// A back-test over the stored counts of some tenants.
 #[derive(Debug)]
 pub struct BacktestRun<'a, S> {
-    /// The store.
+    /// The store whose counts are evaluated. Nothing is written to it.
     pub store: &'a S,
     /// How long history is kept at which resolution.
     pub history: &'a compaction::CompactionSettings,
@@ -43,7 +43,10 @@ impl<S: Store> BacktestRun<'_, S> {
         let mut next = self.from;
         while next < self.to {
             let end = Minute(next.0.saturating_add(MINUTES_AT_ONCE * bucket).min(self.to.0));
+            // Unlike live detection, an unreadable tenant is an error: somebody looks at the result and would take it
+            // for complete.
             let mut rows = reader.read(self.tenants, &(next..end)).await?;
+            // Buckets without mail too, since silence is what some monitors look for.
             for start in (next.0..end.0).step_by(bucket as usize) {
                 changes.extend(observe_bucket(detector, Minute(start), &mut rows));
             }

@@ -17,13 +17,13 @@ use crate::ports::Store;
 /// The width of the buckets that are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
-    /// One minute.
+    /// One minute: the width of live detection.
     Minute,
-    /// Five minutes.
+    /// Five minutes, each from a multiple of five.
     FiveMinutes,
-    /// One hour.
+    /// One hour of UTC.
     Hour,
-    /// One UTC day.
+    /// One day of UTC, from midnight to midnight.
     Day,
 }
 
@@ -110,6 +110,7 @@ impl<S: Store> CountsReader<'_, S> {
         mut unreadable: impl FnMut(&TenantId, AnswerError) -> Result<(), AnswerError>,
     ) -> Result<CountsByMinute, AnswerError> {
         let mut rows = CountsByMinute::new();
+        // A query of an empty range is refused, and here it is no mistake.
         if range.is_empty() || tenants.is_empty() {
             return Ok(rows);
         }

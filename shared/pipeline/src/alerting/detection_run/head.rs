@@ -29,7 +29,7 @@ pub(super) struct Head {
     /// The first minute that is not part of the stored learned state.
     #[serde(with = "crate::codec::form")]
     pub(super) learned_next: Minute,
-    /// The notification journal.
+    /// Where the valid notification journal is stored.
     pub(super) journal: StoredParts,
     /// [`Head::next`] when the journal was written.
     #[serde(with = "crate::codec::form")]
@@ -54,6 +54,7 @@ pub(super) async fn read<S: Store>(store: &S) -> Result<Option<(Head, u64)>, Det
     };
     match Head::decode(&item.body) {
         Ok(head) => Ok(Some((head, item.version))),
+        // Unlike other records, this one can be made again, so an upgrade need not be stopped by it.
         Err(MalformedRecord::Older(format)) => {
             tracing::warn!(format, "what an older program learned is learned again from the history");
             store.delete(vec![item.key]).await?;

@@ -16,7 +16,7 @@ use crate::ports::{Item, Store};
 /// Number of parts that are written in one call.
 const WRITES_AT_ONCE: usize = 64;
 
-/// The notification journal.
+/// The open alerts and the pending changes, as they are stored together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct NotificationJournal {
     /// The alerts that are not over, as detection keeps them.
@@ -52,6 +52,7 @@ impl NotificationJournal {
     /// the first of them. Nobody was notified of those, so if `change` replaces the alert's first change, it becomes the first one.
     pub(super) fn replace_earlier(&mut self, change: &mut Change) -> u32 {
         let mut first = change.sequence;
+        // Of the past only the last state matters, and the journal stays as small as the number of alerts.
         for earlier in self.pending.extract_if(.., |other| other.change.id == change.id) {
             first = first.min(earlier.first);
         }
@@ -66,6 +67,8 @@ impl NotificationJournal {
     /// under its id is kept.
     pub(super) fn remove_past(&mut self, alerts: &AlertRegistry, is_learning: bool) {
         self.pending.retain(|pending| {
+            // A change whose predecessors were notified before must be notified as well, or people would wait for the
+            // end of the alert.
             let is_over = pending.first == 1 && pending.change.state == State::Resolved;
             !is_over || (is_learning && alerts.has(&pending.change.id))
         });
@@ -85,6 +88,7 @@ pub(super) async fn write<S: Store>(
     now: Timestamp,
 ) -> Result<StoredParts, DetectionStateError> {
     let bytes = journal.encode();
+    // Under the number of this write: the parts that the head still names stay as they are until it names these.
     let mut written = StoredParts { attempt, count: 0 };
     for some in bytes.chunks(Item::MAX_BODY_BYTES * WRITES_AT_ONCE) {
         let mut items = Vec::new();

@@ -22,7 +22,7 @@ const WRITES_AT_ONCE: usize = 5;
 /// The state is written often and changes completely: speed matters more than size.
 const COMPRESSION_LEVEL: i32 = 1;
 
-/// The learned state.
+/// The baselines of the platform and of all tenants, in the form that is stored.
 #[derive(Serialize, Deserialize)]
 struct LearnedState<'a> {
     shared: Cow<'a, PlatformState>,
@@ -50,6 +50,7 @@ impl LearnedStateWriter {
             shared: Cow::Borrowed(detector.platform_state()),
             tenants: Cow::Borrowed(detector.tenants()),
         };
+        // Encoded at once, although it is written over several runs: the detector changes with each minute.
         let bytes = zstd::bulk::compress(&learned.encode(), COMPRESSION_LEVEL)?;
         Ok(Self { bytes, written: StoredParts { attempt, count: 0 }, next })
     }
@@ -71,6 +72,7 @@ impl LearnedStateWriter {
         }
         let more = items.iter().map(|_| 1_u32).sum::<u32>();
         store.put(items).await?;
+        // Only after the call succeeded: after a failure the same parts are written again, under the same keys.
         self.written.count += more;
         Ok(None)
     }
@@ -107,6 +109,7 @@ pub(super) async fn remove<S: Store>(store: &S, parts: StoredParts, is_late: imp
 mod tests {
     use super::*;
     use crate::memory::MemoryStore;
+    use crate::ports::{Expected, Key, Page, PutError, Range, StoreError, StoreErrorKind};
 
     #[tokio::test]
     async fn a_learned_state_is_written_over_several_calls_and_read_as_it_was() {
@@ -124,5 +127,58 @@ mod tests {
         assert_eq!(store.snapshot().len(), 1);
         remove(&store, parts, || false).await;
         assert!(matches!(read(&store, parts, &rules).await, Err(DetectionStateError::Incomplete)));
+    }
+
+    #[tokio::test]
+    async fn large_state_is_written_in_several_calls_and_a_failed_one_is_repeated_under_the_same_keys() {
+        let now = Timestamp::from_millis(0);
+        let bytes: Vec<u8> = (0..=250).cycle().take(12 * Item::MAX_BODY_BYTES).collect();
+        let mut writer = LearnedStateWriter {
+            bytes: bytes.clone(),
+            written: StoredParts { attempt: 3, count: 0 },
+            next: Minute(7),
+        };
+        let store = MemoryStore::new();
+        for count in [5, 10, 12] {
+            // A store that refuses the first attempt of each call: nothing counts as written.
+            let before = writer.written;
+            assert!(writer.write_some(&RefusingStore, now).await.is_err());
+            assert_eq!(writer.written, before);
+            assert_eq!(writer.write_some(&store, now).await.unwrap(), None);
+            assert_eq!(writer.written.count, count);
+        }
+        let parts = writer.write_some(&store, now).await.unwrap().unwrap();
+        assert_eq!(parts, StoredParts { attempt: 3, count: 12 });
+        assert_eq!(super::parts::read(&store, &parts.keys(layout::learned_part)).await.unwrap(), bytes);
+        assert_eq!(store.snapshot().len(), 12);
+    }
+
+    /// A store that is not reachable.
+    struct RefusingStore;
+
+    fn refused() -> StoreError {
+        StoreError::new(StoreErrorKind::Unavailable, "any call", "", "not reachable")
+    }
+
+    impl Store for RefusingStore {
+        async fn get(&self, _: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
+            Err(refused())
+        }
+
+        async fn range(&self, _: Range) -> Result<Page, StoreError> {
+            Err(refused())
+        }
+
+        async fn put(&self, _: Vec<Item>) -> Result<(), StoreError> {
+            Err(refused())
+        }
+
+        async fn put_if(&self, _: Item, _: Expected) -> Result<(), PutError> {
+            Err(refused().into())
+        }
+
+        async fn delete(&self, _: Vec<Key>) -> Result<(), StoreError> {
+            Err(refused())
+        }
     }
 }

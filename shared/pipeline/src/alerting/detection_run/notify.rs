@@ -18,7 +18,7 @@ use crate::stored::ReadError;
 
 use super::tenant_groups::GroupReaders;
 
-/// How long a change is kept that a channel or the registry does not accept.
+/// How long a change is kept if a channel or the registry does not accept it.
 const GIVE_UP_MS: i64 = 24 * 60 * 60 * 1000;
 /// Maximum number of changes that no channel was notified of yet. At this number nothing more is evaluated. It is also the maximum
 /// number of failed changes that are kept: a channel that accepts nothing must not hold up the others.
@@ -59,6 +59,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
             }
             self.notify_one(change, now, &mut failures).await;
         }
+        // A change stays until everybody has it, the registry included.
         pending.retain(|change| !change.channels.is_empty() || !change.is_recorded);
         drop_oldest_failed(pending);
         let count = pending.iter().map(|change| change.channels.len()).sum();
@@ -73,6 +74,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         // A store that fails would fail for the next change as well; an alert that is damaged concerns only its own changes.
         let registry_fails = matches!(failures.registry, Some(RegistryError::Read(ReadError::Store(_))));
         if !pending.is_recorded && !registry_fails {
+            // Before the channels: the link in a notification leads to the registry.
             match registry::record(self.context.store, change, now).await {
                 Ok(()) => pending.is_recorded = true,
                 Err(error) if gives_up => {
@@ -84,6 +86,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         }
         let mut left = Vec::new();
         for channel in pending.channels.drain(..) {
+            // Not tried again in this run: each attempt may take as long as a timeout, and the other changes wait.
             if failures.channels.contains(&channel) {
                 left.push(channel);
                 continue;

@@ -45,6 +45,7 @@ pub(super) async fn read<S: Store>(store: &S, keys: &[Key]) -> Result<Vec<u8>, D
     let mut bytes = Vec::new();
     for some in keys.chunks(READS_AT_ONCE) {
         for item in store.get(some.to_vec()).await? {
+            // A missing part makes the rest worthless, so it is an error and not a gap.
             bytes.extend_from_slice(&item.ok_or(DetectionStateError::Incomplete)?.body);
         }
     }

@@ -78,6 +78,7 @@ impl DetectionState {
             self.version = Some(version);
             self.stored = (self.head, self.journal.clone());
         }
+        // Another version means that another process has moved the head, so this state is outdated.
         self.version == Some(version)
     }
 
@@ -109,6 +110,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         &mut self,
         cache: &mut DetectionCache,
     ) -> Result<Option<DetectionState>, DetectionError> {
+        // Read with each run, so that a change of the rules takes effect within a minute.
         let rules = rules::effective(self.context.store).await?;
         let found = head::read(self.context.store).await?;
         if let Some(mut state) = cache.state.take() {
@@ -130,6 +132,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
     /// The hour of the first event to learn from; `None` if there is none.
     async fn first_minute(&self) -> Result<Option<Minute>, DetectionError> {
         let now = self.context.clock.now();
+        // By the hour: only the hour of the first event is looked for.
         let to = now.minute().hour().start().minute().0 + 60;
         let from = Minute(to - LEARNED_MINUTES);
         let progress = CountingProgress::read(self.context.store).await?;
@@ -149,6 +152,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         rules: &Rules,
     ) -> Result<Option<DetectionState>, DetectionError> {
         let store = self.context.store;
+        // A copy, so that the next save sees what differs from the stored one.
         let mut head = stored_head;
         let journal = or_lost(journal::read(store, head.journal).await)?;
         let learned = if head.learned.is_none() {
@@ -216,7 +220,9 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         if !state.is_new {
             return Ok(true);
         }
+        // Once per process, not once per run: a run that ends for lack of time is no failed start.
         state.is_new = false;
+        // Counted before the attempt: a process that dies of it cannot count it afterwards.
         state.head.starts = state.head.starts.saturating_add(1);
         let most = LEARNED_MINUTES >> state.failed_starts().min(16);
         let from = Minute(state.head.next.0.saturating_sub(most));
@@ -243,6 +249,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
                 return Ok(false);
             }
             let to = Minute((state.observed.0 + state.minutes_at_once()).min(state.head.next.0));
+            // The changes are dropped: an earlier process put them into the journal.
             let observed = self.observe(&mut state.detector, state.observed, to).await?;
             state.observed = observed.to;
         }
@@ -264,5 +271,67 @@ fn or_lost<T>(read: Result<T, DetectionStateError>) -> Result<Stored<T>, Detecti
         Ok(read) => Ok(Stored::Read(read)),
         Err(error @ DetectionStateError::Read(ReadError::Store(_))) => Err(error),
         Err(error) => Ok(Stored::Lost(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::MalformedRecord;
+    use crate::ports::{StoreError, StoreErrorKind};
+
+    fn state() -> DetectionState {
+        DetectionState::new(Minute(1_000), Rules::default())
+    }
+
+    #[test]
+    fn fewer_minutes_are_shown_together_after_processes_that_did_not_survive_more() {
+        for (starts, expected) in
+            [(0, 30), (1, 30), (3, 30), (4, 15), (6, 15), (7, 7), (10, 3), (13, 1), (16, 1), (u32::MAX, 1)]
+        {
+            let mut state = state();
+            state.head.starts = starts;
+            assert_eq!(state.minutes_at_once(), expected, "{starts} starts");
+        }
+    }
+
+    #[test]
+    fn state_in_memory_is_used_as_long_as_no_other_process_has_moved_the_head() {
+        let moved = |state: &DetectionState| Head { next: Minute(1_001), ..state.head };
+        for (held, stored, is_same_head, expected) in [
+            (Some(4), 4, true, true),
+            (Some(4), 6, true, false),
+            // The write of this state may have happened although its reply was lost.
+            (Some(4), 5, true, true),
+            (None, 1, true, true),
+            // The same version by somebody else.
+            (Some(4), 5, false, false),
+            (None, 1, false, false),
+        ] {
+            let mut state = state();
+            state.version = held;
+            let head = if is_same_head { state.head } else { moved(&state) };
+            assert_eq!(state.is_current(&head, stored), expected, "{held:?} {stored} {is_same_head}");
+            if expected {
+                assert_eq!(state.version, Some(stored));
+                assert!(!state.differs_from_stored());
+            }
+        }
+    }
+
+    #[test]
+    fn store_that_fails_is_an_error_and_what_cannot_be_read_is_lost() {
+        let failed = StoreError::new(StoreErrorKind::Throttled, "get", "p", "slow");
+        assert!(or_lost::<()>(Err(failed.into())).is_err());
+        let unreadable = [
+            DetectionStateError::Incomplete,
+            DetectionStateError::Journal(MalformedRecord::Older(2)),
+            DetectionStateError::LearnedState(MalformedRecord::Damaged("cut short")),
+            std::io::Error::other("no zstd").into(),
+        ];
+        for error in unreadable {
+            assert!(matches!(or_lost::<()>(Err(error)), Ok(Stored::Lost(_))));
+        }
+        assert!(matches!(or_lost(Ok(7)), Ok(Stored::Read(7))));
     }
 }

@@ -39,15 +39,18 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         let replaced = state.stored.0.journal;
         let is_old = !state.head.journal.is_none()
             && state.head.next.0 >= state.head.journal_next.0 + JOURNAL_EVERY_MINUTES;
+        // An unchanged journal is not written again with each minute: it is far larger than the head.
         if is_old || state.journal != state.stored.1 {
             state.head.journal = journal::write(store, &state.journal, self.next_attempt(), now).await?;
             state.head.journal_next = state.head.next;
         }
+        // The head last: until it names the new journal, the old one is valid.
         let Some(version) = head::write(store, &state.head, state.version).await? else {
             return Ok(false);
         };
         state.version = Some(version);
         state.stored = (state.head, state.journal.clone());
+        // Only now, when no head names these parts any more. What a failure leaves expires.
         if replaced != state.head.journal {
             journal::remove(store, replaced).await;
         }
@@ -109,6 +112,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
                 }
             }
         };
+        // Named only when all parts are stored: a process that reads it must find all of them.
         let replaced = std::mem::replace(&mut state.head.learned, parts);
         state.head.learned_next = writer.next;
         state.head.starts = 0;

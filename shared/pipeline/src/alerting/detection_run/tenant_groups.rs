@@ -175,6 +175,7 @@ impl GroupCounts {
             if compressed.len() <= MAX_COMPRESSED_BYTES {
                 return Ok(Self { to: to.0, rows: BASE64_STANDARD.encode(compressed) });
             }
+            // Half of the minutes rather than one fewer: each attempt encodes and compresses everything again.
             let minutes: Vec<Minute> = rows.keys().copied().collect();
             match minutes.get(minutes.len() / 2) {
                 Some(&half) if minutes.len() > 1 => {
@@ -216,6 +217,7 @@ pub async fn answer<S: Store, C: Clock>(
     history: &compaction::CompactionSettings,
     request: &GroupRequest,
 ) -> Result<GroupCounts, GroupError> {
+    // The caller may be of another version, and a wrong range could be more than memory holds.
     let request = request.check()?;
     let progress = CountingProgress::read(store).await.map_err(AnswerError::from)?;
     let tenants = tenants::list(store).await.map_err(ReadError::from).map_err(AnswerError::from)?;
@@ -241,6 +243,7 @@ pub(super) async fn read_all<S: Store, R: GroupReaders>(
     let request = |number| GroupRequest { from: range.start.0, to: range.end.0, number, of };
     let requested: Vec<_> = (0..of).map(|number| request_group(readers, request(number))).collect();
     let answers: Vec<_> = stream::iter(requested).buffered(CONCURRENT_CALLS).collect().await;
+    // All groups must end at the same minute, since a minute is evaluated for all tenants together.
     let until = answers.iter().flatten().map(|(_, until)| *until).min().unwrap_or(range.end);
     let range = range.start..until;
     let mut rows = CountsByMinute::new();
@@ -273,6 +276,7 @@ async fn request_group<R: GroupReaders>(
     request: GroupRequest,
 ) -> Result<(CountsByMinute, Minute), GroupReadError> {
     let counts = readers.read(request).await?;
+    // An answer that makes no progress would be asked for again and again.
     if request.from < counts.to && counts.to <= request.to {
         Ok((counts.decode()?, Minute(counts.to)))
     } else {
@@ -287,6 +291,7 @@ async fn read_group<S: Store>(
     range: &MinuteRange,
     request: GroupRequest,
 ) -> Result<CountsByMinute, AnswerError> {
+    // By a hash of the name, so that caller and function agree on the groups without exchanging lists.
     let tenants: Vec<TenantId> = tenants.iter().filter(|tenant| request.includes(tenant)).cloned().collect();
     reader.read_available(&tenants, range).await
 }

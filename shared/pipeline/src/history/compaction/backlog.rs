@@ -43,6 +43,8 @@ impl UnmergedDeltas {
     pub(super) fn is_due(&self, settings: &CompactionSettings, now: Timestamp) -> bool {
         self.deltas >= settings.due_deltas
             || self.bytes >= settings.due_bytes
+            // Once an hour, since a block covers an hour: rewriting it sooner for a few deltas would only cost
+            // writes.
             || self.oldest.minute().hour() < now.minute().hour()
     }
 }
@@ -76,6 +78,7 @@ impl Backlog {
                 .and_modify(|held| held.add(&unmerged))
                 .or_insert(unmerged);
         }
+        // By the first number of the batch, since that is what receipts are sorted by.
         self.read_up_to = Some(first);
     }
 
@@ -89,6 +92,7 @@ impl Backlog {
         let mut groups = Vec::new();
         let mut group = BTreeMap::new();
         let mut bytes = 0;
+        // All of them, so that the first item stays small: it is rewritten with every call.
         for (tenant, unmerged) in std::mem::take(&mut self.tenants) {
             if bytes + size(&tenant) > TENANTS_BYTES {
                 groups.push(std::mem::take(&mut group));
@@ -136,6 +140,7 @@ pub(super) async fn catch_up<S: Store>(
     committed: &SequenceNumber,
     attempt: Attempt,
 ) -> Result<Vec<BacklogItem>, ReadError> {
+    // Receipts are read from where the first item says, so each of them is read once.
     let ShardBacklog { main, further: mut items } = read(store, shard).await?;
     let Versioned { record, mut version } = main.backlog;
     let mut backlog = record.clone();
@@ -151,8 +156,10 @@ pub(super) async fn catch_up<S: Store>(
         }
         rest = page.rest;
     }
+    // Most calls find nothing new in most shards and write nothing.
     if backlog != record {
         for tenants in backlog.split_off() {
+            // Named after the attempt, so that two calls at the same time never write one item.
             let key = layout::backlog_part(shard, attempt.id, items.len());
             let further = Backlog { read_up_to: None, tenants };
             let version = save(store, key.clone(), None, &further).await?;
@@ -163,6 +170,8 @@ pub(super) async fn catch_up<S: Store>(
             });
         }
         version = save(store, main.key.clone(), version, &backlog).await?;
+        // The other process has read the same receipts. The further items written above stay and name tenants twice,
+        // which is harmless.
         if version.is_none() {
             return Ok(Vec::new());
         }
@@ -197,6 +206,7 @@ pub(super) async fn oldest_unmerged<S: Store>(
     let mut oldest = known.map(|unmerged| unmerged.oldest).min();
     let read_up_to = main.backlog.record.read_up_to.as_ref();
     let behind = layout::receipts(shard, read_up_to, committed, ScanOrder::Forwards);
+    // The first is enough: batches behind it arrived later, or hardly earlier.
     for item in store.range(Range { limit: 1, ..behind }).await?.items {
         let found = receipt::first_part(&item)?;
         oldest = oldest.into_iter().chain(found.map(|(_, part)| part.arrived_at)).min();
@@ -207,7 +217,8 @@ pub(super) async fn oldest_unmerged<S: Store>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::samples;
+    use crate::testing::contended::ContendedStore;
+    use crate::testing::{counting, samples};
 
     const AT: Timestamp = Timestamp::from_seconds(1_763_002_800);
 
@@ -267,6 +278,31 @@ mod tests {
                 let body = Backlog { read_up_to: None, tenants }.encode();
                 assert!(body.len() <= Item::MAX_BODY_BYTES, "{} bytes", body.len());
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn backlog_that_another_process_wrote_meanwhile_is_left_to_it_and_no_receipt_is_missed() {
+        let (shard, tenant) = (ShardId::new("s-1").unwrap(), TenantId::new("acme").unwrap());
+        let attempt = Attempt { id: 5, deadline: AT };
+        let number = SequenceNumber::from;
+        let store = ContendedStore::new(0);
+        for first in [1, 2, 3] {
+            let send = format!(
+                r#"{{"eventType":"Send","mail":{{"timestamp":"{AT}","messageId":"{first}","destination":["b@m.example"],"tags":{{"tenant":["acme"]}}}},"send":{{}}}}"#
+            );
+            counting::count(&store, &shard, first, send.as_bytes(), AT).await.unwrap();
+            if first == 1 {
+                let read = catch_up(&store, &shard, &number(1), attempt).await.unwrap();
+                assert_eq!(read[0].backlog.record.tenants[&tenant].deltas, 1);
+            }
+        }
+        store.lose(1);
+        assert!(catch_up(&store, &shard, &number(3), attempt).await.unwrap().is_empty());
+        // What is beyond the committed number is not read yet.
+        for (committed, deltas) in [(2, 2), (3, 3), (3, 3)] {
+            let read = catch_up(&store, &shard, &number(committed), attempt).await.unwrap();
+            assert_eq!(read[0].backlog.record.tenants[&tenant].deltas, deltas, "{committed}");
         }
     }
 }

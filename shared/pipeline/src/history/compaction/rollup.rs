@@ -31,6 +31,7 @@ impl<S: Store> LiveBlocks<'_, S> {
         let found = self.store.get(keys.clone()).await?;
         let mut parts = Vec::with_capacity(keys.len());
         for (key, item) in keys.into_iter().zip(found) {
+            // An error and not an empty block: the new block would lack its rows for good.
             let Some(item) = item else { return Err(CompactionError::Missing { key }) };
             parts.push(decode(&item)?);
         }
@@ -92,6 +93,8 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
     pub(super) async fn build(&mut self, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactionError> {
         for (&hour, rows) in fresh {
             if self.cutoffs.keeps_hour(hour) {
+                // The whole hour is rewritten: a block is immutable, and a reader must find one block for an hour and
+                // not a list.
                 let mut all: Vec<B> = self.content(BlockId::hour(hour)).await?.into_iter().collect();
                 all.push(rows.clone());
                 self.write(BlockId::hour(hour), all);
@@ -109,6 +112,7 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
                 self.build_day(day, fresh).await?;
             }
         }
+        // Months after days: a month that is due is built from days, among them those just written.
         let mut months: BTreeSet<BlockId> = days.iter().map(|&day| BlockId::month_of(day)).collect();
         months.extend(
             self.periods(Level::Day)
@@ -125,6 +129,7 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
     pub(super) fn retired(&self) -> Vec<BlockId> {
         let mut retired = Vec::new();
         for hour in self.periods(Level::Hour).map(Hour) {
+            // Only once the day holds the rows: retention may make numbers coarser and never lose them.
             if !self.cutoffs.keeps_hour(hour) && self.exists(BlockId::day(hour.day())) {
                 retired.push(BlockId::hour(hour));
             }
@@ -147,11 +152,14 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
         let hours = day.first_hour()..Day(day.0.saturating_add(1)).first_hour();
         let fresh = fresh.range(hours.clone());
         let mut all = Vec::new();
+        // A block that exists only takes the fresh rows. Building it anew from finer blocks would lose what these no
+        // longer keep.
         if let Some(held) = self.content(id).await? {
             all.push(held);
             for (_, rows) in fresh {
                 all.push(rows.clone().roll_up(Level::Day));
             }
+        // Built once, when the day is over; until then readers use its hours.
         } else if self.is_due(id) {
             for hour in hours.start.0..hours.end.0 {
                 if let Some(rows) = self.content(BlockId::hour(Hour(hour))).await? {
@@ -196,12 +204,14 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
     }
 
     fn write(&mut self, id: BlockId, all: Vec<B>) {
+        // No rows, no block: readers take a missing one for a period without mail.
         self.written.extend(B::merge(all).map(|rows| (id, rows)));
     }
 
     /// The rows of a block after this compaction: as it wrote them, or as they are live.
     async fn content(&self, id: BlockId) -> Result<Option<B>, CompactionError> {
         match self.written.get(&id) {
+            // What this compaction wrote replaces the live block, so coarser blocks must be built from it.
             Some(written) => Ok(Some(written.clone())),
             None => self.live.load(id).await,
         }
@@ -236,7 +246,7 @@ mod tests {
 
     const HOUR_MS: i64 = 60 * 60 * 1000;
 
-    /// Cutoffs with the default settings, so many hours after 2025-11-01T00:00:00Z (day 20,393).
+    /// Cutoffs with the default settings, this many hours after 2025-11-01T00:00:00Z (day 20,393).
     fn cutoffs(hours: i64) -> Cutoffs {
         let midnight = Day(20_393).start();
         Cutoffs::new(&CompactionSettings::default(), midnight.plus_millis(hours * HOUR_MS))

@@ -40,6 +40,7 @@ pub async fn compact_due<B: BlockContent, S: Store, C: Clock>(
     settings: &CompactionSettings,
     mut next_attempt: impl FnMut() -> Attempt,
 ) -> Result<CompactionReport, ReadError> {
+    // Its deadline is that of the whole call. Each tenant gets an attempt, and with it keys, of its own.
     let first = next_attempt();
     let mut report = CompactionReport::default();
     let mut items = Vec::new();
@@ -47,9 +48,11 @@ pub async fn compact_due<B: BlockContent, S: Store, C: Clock>(
         let Some(committed) = &checkpoint.committed else { continue };
         match backlog::catch_up(store, &shard, committed, first).await {
             Ok(found) => items.extend(found),
+            // Not returned at once: one damaged item must not stop the compaction of all other shards.
             Err(error) => report.failed_shards.push((shard, error)),
         }
     }
+    // Only after all shards were read, since a tenant is due by the sum of its deltas.
     for tenant in due_tenants(&items, settings, clock.now()) {
         if clock.now() >= first.deadline {
             break;
@@ -59,6 +62,7 @@ pub async fn compact_due<B: BlockContent, S: Store, C: Clock>(
             Err(error) => report.failed.push((tenant, error)),
         }
     }
+    // Last: a tenant leaves the backlog only after it was compacted.
     for item in items {
         let shard = item.shard.clone();
         if let Err(error) = remove_compacted(store, item, &mut report).await {
@@ -75,11 +79,13 @@ async fn remove_compacted<S: Store>(
     report: &mut CompactionReport,
 ) -> Result<(), StoreError> {
     let mut left = item.backlog.record.clone();
+    // A tenant with more deltas than one compaction merges stays, and so does one that failed.
     left.tenants.retain(|tenant, _| report.compacted.get(tenant).is_none_or(|summary| summary.more));
     let oldest = left.tenants.values().map(|unmerged| unmerged.oldest).min();
     report.oldest_unmerged = report.oldest_unmerged.into_iter().chain(oldest).min();
     if left == item.backlog.record {
         Ok(())
+    // Only further items become empty, since the first one keeps its position.
     } else if left.is_empty() {
         store.delete(vec![item.key]).await
     } else {
@@ -103,6 +109,7 @@ pub async fn oldest_unmerged<S: Store>(store: &S) -> Result<Option<Timestamp>, R
 fn due_tenants(items: &[BacklogItem], settings: &CompactionSettings, now: Timestamp) -> BTreeSet<TenantId> {
     let mut sums: BTreeMap<&TenantId, UnmergedDeltas> = BTreeMap::new();
     for (tenant, unmerged) in items.iter().flat_map(|item| &item.backlog.record.tenants) {
+        // A tenant may be in several items and on several shards.
         sums.entry(tenant).and_modify(|sum| sum.add(unmerged)).or_insert(*unmerged);
     }
     let due = sums.into_iter().filter(|(_, sum)| sum.is_due(settings, now));
