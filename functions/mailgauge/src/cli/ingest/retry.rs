@@ -1,21 +1,23 @@
-//! Retries with exponential backoff for a bounded time.
+//! Retries for a bounded time, with the exponential backoff and full jitter of [`adapters::backoff`].
 //!
-//! Each failure is reported at once, along with the time of the next attempt, since a person is waiting for this command.
+//! A wait that the server asks for with `Retry-After` is never cut short by the jitter. Each failure is reported at once, along with the
+//! time of the next attempt, since a person is waiting for this command.
 
 use std::time::{Duration, Instant};
 
+use adapters::backoff::Backoff;
 use anyhow::anyhow;
 
 use crate::progress::{Progress, duration};
 
-/// The wait after the first failure; each later wait is twice as long.
+/// The longest wait after the first failure; this limit doubles with each further failure.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// The longest wait, so that sending resumes soon after a server is back.
+/// The longest wait after any failure, so that sending resumes soon after a server is back.
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum AttemptError {
     /// Another attempt may succeed.
     Temporary {
         reason: String,
@@ -26,7 +28,7 @@ pub(super) enum Failure {
     Permanent(anyhow::Error),
 }
 
-impl Failure {
+impl AttemptError {
     /// A temporary failure without a requested wait.
     pub(super) fn temporary(reason: impl Into<String>) -> Self {
         Self::Temporary { reason: reason.into(), retry_after: None }
@@ -40,42 +42,43 @@ impl Failure {
 pub(super) fn retry<T>(
     give_up_after: Duration,
     progress: &Progress,
-    mut attempt: impl FnMut(Duration) -> Result<T, Failure>,
+    mut attempt: impl FnMut(Duration) -> Result<T, AttemptError>,
 ) -> anyhow::Result<T> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the time left is measured by the clock, and a command may read it"
     )]
     let started = Instant::now();
-    let mut failures = 0;
+    let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF);
     loop {
         let left = give_up_after.saturating_sub(started.elapsed());
         let (reason, retry_after) = match attempt(left) {
             Ok(done) => return Ok(done),
-            Err(Failure::Permanent(error)) => return Err(error),
-            Err(Failure::Temporary { reason, retry_after }) => (reason, retry_after),
+            Err(AttemptError::Permanent(error)) => return Err(error),
+            Err(AttemptError::Temporary { reason, retry_after }) => (reason, retry_after),
         };
+        // Measured again: the attempt itself may have taken a minute.
         let elapsed = started.elapsed();
         let left = give_up_after.saturating_sub(elapsed);
-        let Some(wait) = backoff(failures, retry_after, left) else {
+        // A pause of zero is a possible draw of the jitter, so only the time left decides.
+        if left.is_zero() {
             return Err(anyhow!("gave up after {}: {reason}", duration(elapsed)));
-        };
+        }
+        let wait = next_wait(&mut backoff, retry_after, left);
         progress.print_status(&format!(
             "{reason}; next attempt in {}, giving up in {}",
             duration(wait),
             duration(left)
         ));
         std::thread::sleep(wait);
-        failures += 1;
     }
 }
 
-/// The wait after failure `number`, counted from 0; `None` if there is no time left. The last wait is cut short, so that the last
-/// attempt comes at the very end of the time.
-fn backoff(number: u32, retry_after: Option<Duration>, left: Duration) -> Option<Duration> {
-    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(number)).min(MAX_BACKOFF);
-    let wait = retry_after.unwrap_or_default().max(doubled).min(left);
-    (!wait.is_zero()).then_some(wait)
+/// The wait before the next attempt: the jittered backoff, or `Retry-After` if that is longer. It is cut to the time left, so that the
+/// last attempt comes at the very end of that time.
+fn next_wait(backoff: &mut Backoff, retry_after: Option<Duration>, left: Duration) -> Duration {
+    let pause = backoff.next_pause();
+    retry_after.map_or(pause, |asked| asked.max(pause)).min(left)
 }
 
 #[cfg(test)]
@@ -83,16 +86,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backoff_doubles_to_its_limit_and_ends_with_the_time_left() {
+    fn wait_is_at_most_a_limit_that_doubles_and_ends_with_the_time_left() {
         let seconds = Duration::from_secs_f64;
         let plenty = seconds(1000.0);
-        let waits: Vec<f64> =
-            (0..8).filter_map(|number| Some(backoff(number, None, plenty)?.as_secs_f64())).collect();
-        assert_eq!(waits, [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]);
-        assert_eq!(backoff(u32::MAX, None, plenty), Some(MAX_BACKOFF));
-        assert_eq!(backoff(0, Some(seconds(30.0)), plenty), Some(seconds(30.0)));
-        assert_eq!(backoff(3, None, seconds(1.5)), Some(seconds(1.5)));
-        assert_eq!(backoff(3, Some(seconds(30.0)), Duration::ZERO), None);
+        let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF);
+        for limit in [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0] {
+            let wait = next_wait(&mut backoff.clone(), None, plenty);
+            assert!(wait <= seconds(limit), "{wait:?} of {limit} s");
+            assert_eq!(next_wait(&mut backoff.clone(), Some(seconds(30.0)), plenty), seconds(30.0));
+            assert_eq!(next_wait(&mut backoff, Some(seconds(30.0)), seconds(1.5)), seconds(1.5));
+        }
     }
 
     #[test]
@@ -101,7 +104,7 @@ mod tests {
         let done = retry(Duration::from_mins(1), &Progress::hidden(), |left| {
             assert!(left > Duration::ZERO);
             failures -= 1;
-            if failures > 0 { Err(Failure::temporary("not yet")) } else { Ok("done") }
+            if failures > 0 { Err(AttemptError::temporary("not yet")) } else { Ok("done") }
         });
         assert_eq!(done.unwrap(), "done");
     }
@@ -111,11 +114,25 @@ mod tests {
         let mut calls = 0;
         let ended: anyhow::Result<()> = retry(Duration::from_mins(1), &Progress::hidden(), |_| {
             calls += 1;
-            Err(Failure::Permanent(anyhow!("refused")))
+            Err(AttemptError::Permanent(anyhow!("refused")))
         });
         assert_eq!((ended.unwrap_err().to_string().as_str(), calls), ("refused", 1));
         let ended: anyhow::Result<()> =
-            retry(Duration::ZERO, &Progress::hidden(), |_| Err(Failure::temporary("no answer")));
+            retry(Duration::ZERO, &Progress::hidden(), |_| Err(AttemptError::temporary("no answer")));
         assert_eq!(ended.unwrap_err().to_string(), "gave up after 0 s: no answer");
+    }
+
+    #[test]
+    fn retry_after_does_not_prolong_the_time_to_give_up() {
+        let mut calls = 0;
+        let ended: anyhow::Result<()> = retry(Duration::from_millis(20), &Progress::hidden(), |_| {
+            calls += 1;
+            Err(AttemptError::Temporary {
+                reason: "full".to_owned(),
+                retry_after: Some(Duration::from_secs(30)),
+            })
+        });
+        assert!(ended.unwrap_err().to_string().ends_with("s: full"));
+        assert_eq!(calls, 2, "the second attempt comes at the end of the time");
     }
 }

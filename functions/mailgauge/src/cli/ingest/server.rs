@@ -10,7 +10,7 @@ use serde::Deserialize;
 use ureq::Error;
 
 use super::Destination;
-use super::retry::{Failure, retry};
+use super::retry::{AttemptError, retry};
 use crate::progress::Progress;
 use crate::standalone::Counted;
 
@@ -57,7 +57,7 @@ impl ServerDestination {
     }
 
     /// Sends the block once, within the time left.
-    fn attempt(&self, block: &[u8], left: Duration) -> Result<Counted, Failure> {
+    fn attempt(&self, block: &[u8], left: Duration) -> Result<Counted, AttemptError> {
         let url = format!("{}/v1/ingest/ses", self.address);
         let request = self.agent.post(&url).header("authorization", &self.authorization);
         // With --give-up-after 0s no time is left, but the only attempt still gets the full timeout.
@@ -76,31 +76,34 @@ impl ServerDestination {
         match status {
             200..=299 => serde_json::from_str(&body).map_err(|_| {
                 let quoted = quoted(&body);
-                Failure::Permanent(anyhow!(
+                AttemptError::Permanent(anyhow!(
                     "{address} does not answer like a Mailgauge server: correct --to; it replied: {quoted}"
                 ))
             }),
             300..=399 => {
                 let location = location.unwrap_or_default();
                 let base = location.strip_suffix("/v1/ingest/ses").unwrap_or(&location);
-                Err(Failure::Permanent(anyhow!(
+                Err(AttemptError::Permanent(anyhow!(
                     "{address} redirects to {base:?}: name that address with --to"
                 )))
             }
             // Request Timeout, Too Early, Too Many Requests, and failures of the server.
             408 | 425 | 429 | 500..=599 => {
                 let reason = format!("{address} answers {status}: {}", explanation(&body));
-                Err(Failure::Temporary { reason, retry_after })
+                Err(AttemptError::Temporary { reason, retry_after })
             }
-            _ => Err(Failure::Permanent(anyhow!("{address} refuses with {status}: {}", explanation(&body)))),
+            _ => Err(AttemptError::Permanent(anyhow!(
+                "{address} refuses with {status}: {}",
+                explanation(&body)
+            ))),
         }
     }
 
     /// Classifies a request without a reply. A wrong address or certificate stays wrong; a server that is down may come back.
-    fn classify(&self, error: Error) -> Failure {
+    fn classify(&self, error: Error) -> AttemptError {
         let address = &self.address;
         let permanent = |reason: &str, hint: &str| {
-            Failure::Permanent(anyhow!("{address} cannot be used: {reason}: {hint}"))
+            AttemptError::Permanent(anyhow!("{address} cannot be used: {reason}: {hint}"))
         };
         let text = error.to_string();
         // A failed handshake is reported as a TLS error or, if it fails while data is sent, as an I/O error around one; so match the text.
@@ -114,12 +117,12 @@ impl ServerDestination {
             return permanent("it does not speak TLS", "try http:// instead of https://");
         }
         match error {
-            Error::Io(error) => Failure::temporary(format!("{address} cannot be reached: {error}")),
-            Error::HostNotFound => {
-                Failure::temporary(format!("{address} cannot be reached: the host name cannot be resolved"))
-            }
+            Error::Io(error) => AttemptError::temporary(format!("{address} cannot be reached: {error}")),
+            Error::HostNotFound => AttemptError::temporary(format!(
+                "{address} cannot be reached: the host name cannot be resolved"
+            )),
             Error::Timeout(timeout) => {
-                Failure::temporary(format!("{address} does not answer in time ({timeout})"))
+                AttemptError::temporary(format!("{address} does not answer in time ({timeout})"))
             }
             Error::Protocol(error) => permanent(
                 &format!("its answer is not HTTP ({error})"),
@@ -131,7 +134,7 @@ impl ServerDestination {
             | Error::RedirectFailed
             | Error::TooManyRedirects
             | Error::LargeResponseHeader(..) => permanent(&text, "correct --to"),
-            _ => Failure::temporary(format!("{address} cannot be reached: {text}")),
+            _ => AttemptError::temporary(format!("{address} cannot be reached: {text}")),
         }
     }
 }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 
 use super::Destination;
-use super::retry::{Failure, retry};
+use super::retry::{AttemptError, retry};
 use crate::output;
 use crate::progress::Progress;
 use crate::server;
@@ -64,8 +64,8 @@ impl Destination for StreamDestination {
         // A full stream has room again later; every other failure is permanent.
         retry(self.give_up_after, &self.progress, |_| {
             self.runtime.block_on(self.stream.put(records.clone())).map_err(|error| match error {
-                PutRecordsError::Refused { .. } => Failure::temporary(error.to_string()),
-                PutRecordsError::Call { .. } => Failure::Permanent(error.into()),
+                PutRecordsError::Refused { .. } => AttemptError::temporary(error.to_string()),
+                PutRecordsError::Call { .. } => AttemptError::Permanent(error.into()),
             })
         })?;
         Ok(sent)
