@@ -6,6 +6,7 @@ mod aggregate;
 mod alerts;
 mod attribution_options;
 mod backtest;
+mod change_rows;
 mod config_file;
 mod counts_table;
 mod demo;

@@ -11,6 +11,7 @@ use pipeline::alerting::registry::{self, AlertFilter};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
+use crate::cli::change_rows;
 use crate::cli::store_options::{self, StoreOptions};
 use crate::cli::time_argument::TimeArgument;
 use crate::output::Table;
@@ -31,11 +32,11 @@ pub struct Options {
     store: StoreOptions,
 
     #[command(subcommand)]
-    command: Command,
+    command: AlertsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum AlertsCommand {
     /// List alerts, the newest first
     #[command(after_help = "Example:\n  mailgauge alerts list --tenant acme --from -30d --format csv")]
     List(List),
@@ -77,18 +78,22 @@ struct List {
     limit: usize,
 }
 
-/// Runs one command.
+/// Opens the store and runs the chosen subcommand.
+///
+/// # Errors
+/// A store that cannot be opened, read or written, or an id that no alert has.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    let standalone = options.store.open(&runtime)?;
+    let standalone = options.store.location.open(&runtime)?;
     runtime.block_on(async {
         match &options.command {
-            Command::List(list) => options.store.print(&list_alerts(&standalone, list).await?),
-            Command::Show { id } => {
+            AlertsCommand::List(list) => options.store.print(&list_alerts(&standalone, list).await?),
+            AlertsCommand::Show { id } => {
+                // Whoever can open the store is an operator, and so may see the alerts of all tenants.
                 let alert = registry::get(&standalone.store, &Scope::All, id).await?;
                 print(&json!(alert.with_context(|| unknown(id))?))
             }
-            Command::Acknowledge { id, by } => {
+            AlertsCommand::Acknowledge { id, by } => {
                 let now = SystemClock.now();
                 match registry::acknowledge(&standalone.store, &Scope::All, id, by, now).await? {
                     Some(alert) => print(&json!(alert)),
@@ -120,22 +125,9 @@ async fn list_alerts(standalone: &Standalone, list: &List) -> anyhow::Result<Tab
         to: now.plus_millis(60_000).minute(),
         limit: list.limit,
     };
-    let mut table =
-        Table::new(["fired_at", "state", "severity", "tenant", "metric", "scope", "value", "id", "summary"]);
+    let mut table = Table::new(change_rows::COLUMNS);
     for alert in registry::list(&standalone.store, &scope, &filter).await? {
-        let change = alert.change;
-        let scope: Vec<String> = change.scope.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-        table.push(vec![
-            json!(change.fired_at),
-            json!(change.state.name()),
-            json!(change.severity.name()),
-            json!(change.tenant),
-            json!(change.metric),
-            json!(scope.join(" ")),
-            json!(change.value),
-            json!(change.id),
-            json!(change.summary),
-        ]);
+        table.push(change_rows::row(&alert.change));
     }
     Ok(table)
 }

@@ -16,12 +16,14 @@ use pipeline::alerting::detection_run::BacktestRun;
 use pipeline::alerting::detection_run::counts::Width;
 use pipeline::directory::tenants;
 use pipeline::ports::Clock as _;
+use serde_json::json;
 
+use crate::cli::change_rows;
 use crate::cli::counts_table::{CountsRow, CountsTable};
-use crate::cli::store_options::{self, StoreOptions};
+use crate::cli::store_options::{self, StoreLocation};
 use crate::cli::time_argument::TimeArgument;
 use crate::cli::{config_file, usage_error};
-use crate::output;
+use crate::output::{self, Format, Table};
 use crate::server;
 
 /// Number of rows from which the bucket width is inferred, at most: they are held in memory.
@@ -29,10 +31,11 @@ const MAX_ROWS_TO_INFER: usize = 100_000;
 /// The default range of stored counts, in milliseconds: hour blocks keep minutes for 30 days.
 const FOUR_WEEKS_MS: i64 = 28 * 24 * 60 * 60 * 1000;
 
-/// Run detection over past counts, and print the changes of alerts as JSON lines.
+/// Run detection over past counts, and print each change of an alert.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --counts, the stored counts of the data folder or table are evaluated; nothing stored is changed.\n\n\
+    after_help = "Without --counts, the stored counts of the data folder or table are evaluated; nothing stored is changed. JSON has \
+    one object per line, with the fields of the messages on SNS.\n\n\
     FILE.csv has the header\n  \
     time,tenant,provider,campaign,sends,deliveries,bounces_permanent,bounces_transient,delays,\n  \
     complaints,opens,clicks,delivery_ms_mean,delivery_ms_p50,delivery_ms_p95,queue_depth\n\
@@ -47,7 +50,11 @@ pub struct Options {
     counts: Option<PathBuf>,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreLocation,
+
+    /// Format of the output
+    #[arg(long, value_enum, default_value_t = Format::Json, display_order = 101)]
+    format: Format,
 
     /// Evaluate the stored counts of this tenant only
     #[arg(long, value_name = "TENANT", value_parser = store_options::tenant_to_read, conflicts_with = "counts")]
@@ -100,15 +107,17 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let Some(counts) = &options.counts else { return evaluate_stored(options, rules) };
     let mut table = CountsTable::open_file(counts)?;
+    // The rows that the width is inferred from: standard input cannot be read twice.
     let mut ahead = Vec::new();
     let width = match options.bucket {
         Some(BucketWidth(minutes)) => minutes,
         None => infer_width(&mut table, &mut ahead)?,
     };
-    let mut out = BufWriter::new(io::stdout().lock());
-    output::ignore_broken_pipe(
-        replay(&mut table, ahead, width, rules, &mut out).and_then(|()| Ok(out.flush()?)),
-    )
+    let mut printer = ChangePrinter::new(options.format, io::stdout().lock());
+    let replayed = replay(&mut table, ahead, width, rules, &mut printer);
+    // Also after a failure: what was evaluated before it is right, and helps to find the faulty line.
+    let finished = printer.finish();
+    output::ignore_broken_pipe(replayed.and(finished))
 }
 
 /// Prints the changes of alerts over the stored counts.
@@ -122,6 +131,7 @@ fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
         }
     };
     let now = SystemClock.now();
+    // A bucket that --from cuts in two would be evaluated with a part of its counts.
     let round_down = |at: Timestamp| Minute(at.minute().0 / width.minutes() * width.minutes());
     let from = options.from.map_or(now.plus_millis(-FOUR_WEEKS_MS), |time| time.0);
     let to = options.to.map_or(now, |time| time.0);
@@ -145,22 +155,52 @@ fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
         };
         anyhow::Ok(backtest.run(&mut detector).await?)
     })?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    output::ignore_broken_pipe(print(&changes, &mut out).and_then(|()| Ok(out.flush()?)))
+    let mut printer = ChangePrinter::new(options.format, io::stdout().lock());
+    output::ignore_broken_pipe(printer.print(&changes).and_then(|()| printer.finish()))
 }
 
-fn print(changes: &[Change], out: &mut impl Write) -> anyhow::Result<()> {
-    for change in changes {
-        serde_json::to_writer(&mut *out, change).map_err(io::Error::from)?;
-        out.write_all(b"\n")?;
+/// Prints changes of alerts: JSON as they come, tables and CSV as a whole at the end.
+struct ChangePrinter<W: Write> {
+    format: Format,
+    out: BufWriter<W>,
+    table: Table,
+}
+
+impl<W: Write> ChangePrinter<W> {
+    fn new(format: Format, out: W) -> Self {
+        // A resolved alert keeps the time at which it fired, so the time of the change is a column of its own.
+        let table = Table::new(["updated_at"].into_iter().chain(change_rows::COLUMNS));
+        Self { format, out: BufWriter::new(out), table }
     }
-    Ok(())
+
+    fn print(&mut self, changes: &[Change]) -> anyhow::Result<()> {
+        for change in changes {
+            if self.format == Format::Json {
+                serde_json::to_writer(&mut self.out, change).map_err(io::Error::from)?;
+                self.out.write_all(b"\n")?;
+            } else {
+                self.table
+                    .push([json!(change.updated_at)].into_iter().chain(change_rows::row(change)).collect());
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        if self.format != Format::Json {
+            self.table.write(self.format, &mut self.out)?;
+        }
+        Ok(self.out.flush()?)
+    }
 }
 
 /// Infers the bucket width in minutes: the greatest common divisor of an hour and of the distances between the first times. The rows
 /// that were read for this are put into `ahead`.
+///
+/// # Errors
+/// Times that are no multiples of their distance, so that no bucket of this width begins at them.
 fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsRow>) -> anyhow::Result<u32> {
-    /// Nothing can be inferred from a table with fewer than two times.
+    /// The width for a table with a single time, which has no distance to infer it from.
     const DEFAULT_WIDTH: u32 = 5;
     let mut width = 0;
     let mut first = None;
@@ -170,14 +210,20 @@ fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsRow>) -> anyhow::R
         width = greatest_common_divisor(width, row.minute.abs_diff(first));
         ahead.push(row);
     }
-    let has_several_times = width > 0;
-    let width = greatest_common_divisor(60, width);
-    if ahead.first().is_some_and(|row| row.minute % width != 0) {
-        return Err(usage_error(
-            "the times are not multiples of their distance: state the bucket width with --bucket",
-        ));
+    let start = ahead.first().map_or(0, |row| row.minute);
+    if width == 0 {
+        // One minute fits every time, and also a single one at which no bucket of the default width begins.
+        return Ok(if start.is_multiple_of(DEFAULT_WIDTH) { DEFAULT_WIDTH } else { 1 });
     }
-    Ok(if has_several_times { width } else { DEFAULT_WIDTH })
+    let width = greatest_common_divisor(60, width);
+    if !start.is_multiple_of(width) {
+        return Err(usage_error(format!(
+            "{}: the times are {width} minutes apart, but no bucket of {width} minutes begins at the first one: state the bucket width \
+             with --bucket",
+            table.name
+        )));
+    }
+    Ok(width)
 }
 
 fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
@@ -193,7 +239,7 @@ fn replay(
     ahead: Vec<CountsRow>,
     width: u32,
     rules: Rules,
-    out: &mut impl Write,
+    printer: &mut ChangePrinter<impl Write>,
 ) -> anyhow::Result<()> {
     let mut detector = Detector::new(width, rules);
     let mut bucket: Vec<CountsRow> = Vec::new();
@@ -205,6 +251,7 @@ fn replay(
         };
         let Some(row) = row else { break };
         let number = row.minute / width;
+        // Rows are in time order, so the first row of a later bucket closes the one before.
         if let Some(open) = bucket.first().map(|row| row.minute / width)
             && open != number
         {
@@ -215,12 +262,12 @@ fn replay(
                     row.line
                 );
             }
-            evaluate(&mut detector, &bucket, width, out)?;
+            evaluate(&mut detector, &bucket, width, printer)?;
             bucket.clear();
         }
         bucket.push(row);
     }
-    evaluate(&mut detector, &bucket, width, out)
+    evaluate(&mut detector, &bucket, width, printer)
 }
 
 /// Evaluates the rows of one bucket and prints what changed.
@@ -228,7 +275,7 @@ fn evaluate(
     detector: &mut Detector,
     bucket: &[CountsRow],
     width: u32,
-    out: &mut impl Write,
+    printer: &mut ChangePrinter<impl Write>,
 ) -> anyhow::Result<()> {
     let Some(first) = bucket.first() else { return Ok(()) };
     let rows: Vec<detection::CountsRow<'_>> = bucket
@@ -242,7 +289,7 @@ fn evaluate(
         })
         .collect();
     let start = Minute(first.minute / width * width);
-    print(&detector.observe(&Bucket { start, rows: &rows }), out)
+    printer.print(&detector.observe(&Bucket { start, rows: &rows }))
 }
 
 #[cfg(test)]
@@ -271,6 +318,10 @@ mod tests {
             (&["10:00", "10:07"], Some(1)),
             (&["10:00"], Some(5)),
             (&[], Some(5)),
+            // A single bucket that does not begin on the hour.
+            (&["10:05"], Some(5)),
+            (&["10:05", "10:05"], Some(5)),
+            (&["10:07"], Some(1)),
             // Quarter hours that do not begin on the hour.
             (&["10:05", "10:20"], None),
         ] {
@@ -285,12 +336,36 @@ mod tests {
         }
     }
 
-    /// The changes of alerts that a table yields.
-    fn changes(csv: &str, width: u32) -> anyhow::Result<Vec<serde_json::Value>> {
+    /// What a back-test of a table prints.
+    fn printed(csv: &str, width: u32, format: Format) -> anyhow::Result<String> {
         let mut table = CountsTable::open(Box::new(io::Cursor::new(csv.to_owned())), "counts.csv")?;
         let mut out = Vec::new();
-        replay(&mut table, Vec::new(), width, Rules::default(), &mut out)?;
-        Ok(String::from_utf8(out)?.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+        let mut printer = ChangePrinter::new(format, &mut out);
+        replay(&mut table, Vec::new(), width, Rules::default(), &mut printer)?;
+        printer.finish()?;
+        drop(printer);
+        Ok(String::from_utf8(out)?)
+    }
+
+    /// The changes of alerts that a table yields.
+    fn changes(csv: &str, width: u32) -> anyhow::Result<Vec<serde_json::Value>> {
+        let lines = printed(csv, width, Format::Json)?;
+        Ok(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    }
+
+    #[test]
+    fn changes_are_printed_in_the_requested_format() {
+        let header = "time,tenant,sends,deliveries,bounces_permanent\n";
+        let counts = format!("{header}2026-11-02T10:00:00Z,acme,500,470,30\n");
+        let csv = printed(&counts, 5, Format::Csv).unwrap();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines[0], "updated_at,fired_at,state,severity,tenant,metric,scope,value,id,summary");
+        assert_eq!(lines.len(), 2, "{csv}");
+        assert!(lines[1].contains(",firing,") && lines[1].contains(",acme,"), "{csv}");
+        let table = printed(&counts, 5, Format::Table).unwrap();
+        assert!(table.starts_with("updated_at ") && table.contains("  firing "), "{table}");
+        let quiet = printed(&format!("{header}2026-11-02T10:00:00Z,acme,13,12,1\n"), 5, Format::Csv).unwrap();
+        assert_eq!(quiet.lines().collect::<Vec<_>>(), lines[..1], "the header alone");
     }
 
     #[test]

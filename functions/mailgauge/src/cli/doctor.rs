@@ -129,7 +129,7 @@ impl Diagnosis {
 /// Runs all checks and prints their results.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = server::runtime()?;
-    let standalone = options.store.open(&runtime)?;
+    let standalone = options.store.location.open(&runtime)?;
     let diagnoses = runtime.block_on(async {
         let mut diagnoses = check_store(&standalone, SystemClock.now()).await?;
         diagnoses.extend(check_deployment(options, &standalone).await?);

@@ -125,15 +125,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
         Action::Add { grant, read_only, name, expires } => {
-            let standalone = options.store.open_or_create(&runtime)?;
+            let standalone = options.store.location.open_or_create(&runtime)?;
             runtime.block_on(add(&options.store, &standalone, grant.grant(*read_only), name, *expires))
         }
         Action::List => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             options.store.print(&table(&runtime.block_on(api_keys::list(&standalone.store))?))
         }
         Action::Show { id } => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             let mut all = runtime.block_on(api_keys::list(&standalone.store))?;
             all.retain(|credential| credential.id == *id);
             if all.is_empty() {
@@ -142,7 +142,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             options.store.print(&table(&all))
         }
         Action::Remove { id } => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             let revoked = runtime.block_on(async {
                 standalone.note("key.revoke", id).await?;
                 anyhow::Ok(api_keys::revoke(&standalone.store, id, SystemClock.now()).await)

@@ -86,21 +86,21 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let store = &options.store;
     match &options.action {
         Action::List => {
-            let standalone = store.open(&runtime)?;
+            let standalone = store.location.open(&runtime)?;
             let all = runtime.block_on(all(&standalone))?;
             store.print(&table(&all, &standalone))
         }
         Action::Show { id } => {
-            let standalone = store.open(&runtime)?;
+            let standalone = store.location.open(&runtime)?;
             let found = find(runtime.block_on(all(&standalone))?, id)?;
             show(store, &found, &standalone)
         }
         Action::Replay { selection, attribution } => {
-            let standalone = store.open_with_attribution(&runtime, attribution.attribution()?)?;
+            let standalone = store.location.open_with_attribution(&runtime, attribution.attribution()?)?;
             runtime.block_on(replay(store, &standalone, selection.id.as_deref()))
         }
         Action::Remove { id } => {
-            let standalone = store.open(&runtime)?;
+            let standalone = store.location.open(&runtime)?;
             runtime.block_on(async {
                 let found = find(all(&standalone).await?, id)?;
                 quarantine::remove(&standalone.store, &[found.stored]).await?;

@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         return Err(usage_error("--from must be before --to"));
     }
     let runtime = server::runtime()?;
-    let standalone = options.store.open(&runtime)?;
+    let standalone = options.store.location.open(&runtime)?;
     runtime.block_on(prove(options, &standalone, from, to))
 }
 

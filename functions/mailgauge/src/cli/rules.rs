@@ -53,9 +53,9 @@ enum Command {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     let standalone = match &options.command {
-        Command::Show => options.store.open(&runtime)?,
+        Command::Show => options.store.location.open(&runtime)?,
         // Rules can be set before the first event.
-        Command::Set { .. } => options.store.open_or_create(&runtime)?,
+        Command::Set { .. } => options.store.location.open_or_create(&runtime)?,
     };
     let store = &standalone.store;
     runtime.block_on(async {

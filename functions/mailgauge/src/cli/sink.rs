@@ -127,11 +127,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
         Action::Status => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             runtime.block_on(status(&options.store, &standalone, kind.name()))
         }
         Action::Rewind { shards } => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             let rewound =
                 runtime.block_on(export::rewind(&standalone.store, kind.name(), shards.shard.as_ref()))?;
             output::print_status(&format!("the kept counts of {rewound} shards will be exported again"));
@@ -139,7 +139,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
         Action::Export(export) => {
             let settings = export.settings(kind)?;
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             runtime.block_on(export_all(&options.store, &standalone, settings))
         }
     }

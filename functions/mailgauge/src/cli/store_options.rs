@@ -18,9 +18,9 @@ use crate::cli::built_without_aws;
 use crate::output::{self, Format, Table};
 use crate::standalone::Standalone;
 
-/// Options that choose a store and how rows are printed.
+/// Options that choose a store.
 #[derive(Debug, Args)]
-pub struct StoreOptions {
+pub struct StoreLocation {
     /// The data folder; no running server may have it open
     #[arg(
         long,
@@ -35,13 +35,20 @@ pub struct StoreOptions {
     /// The DynamoDB table of a deployment, instead of a data folder; credentials and region come from the usual AWS settings
     #[arg(long, value_name = "NAME", env = "MAILGAUGE_TABLE", global = true, display_order = 100)]
     table: Option<String>,
+}
+
+/// Options that choose a store and how rows are printed.
+#[derive(Debug, Args)]
+pub struct StoreOptions {
+    #[command(flatten)]
+    pub location: StoreLocation,
 
     /// Output format
     #[arg(long, value_enum, default_value_t, global = true, display_order = 101)]
     format: Format,
 }
 
-impl StoreOptions {
+impl StoreLocation {
     /// Opens the folder or table, which must exist, for counting under these rules of attribution.
     pub fn open_with_attribution(
         &self,
@@ -51,6 +58,7 @@ impl StoreOptions {
         if let Some(table) = &self.table {
             return open_table(runtime, table, attribution);
         }
+        // Checked here, because opening creates a folder that does not exist.
         if !EmbeddedStore::is_in(&self.data) {
             bail!(
                 "{} is not a data folder: name the folder that serve or ingest was given, with --data",
@@ -67,23 +75,30 @@ impl StoreOptions {
 
     /// Opens the folder, creating it if it does not exist, or the table. For commands that set something up before the first event.
     pub fn open_or_create(&self, runtime: &Runtime) -> anyhow::Result<Standalone> {
+        // Tables are created by the template only, with their encryption, backups and permissions.
         if self.table.is_some() {
             return self.open(runtime);
         }
         Standalone::open(&self.data, Attribution::default())
     }
+}
 
-    /// The output format.
+impl StoreOptions {
     pub const fn format(&self) -> Format {
         self.format
     }
 
     /// Prints rows to standard output.
     pub fn print(&self, table: &Table) -> anyhow::Result<()> {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let written = table.write(self.format, &mut out).and_then(|()| out.flush());
-        output::ignore_broken_pipe(written.context("cannot write to standard output"))
+        print(table, self.format)
     }
+}
+
+/// Prints rows to standard output. A reader that has seen enough, such as `head`, is no failure.
+pub fn print(table: &Table, format: Format) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = table.write(format, &mut out).and_then(|()| out.flush());
+    output::ignore_broken_pipe(written.context("cannot write to standard output"))
 }
 
 #[cfg(feature = "aws")]

@@ -74,23 +74,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.action {
         Action::List => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             options.store.print(&runtime.block_on(list(&standalone))?)
         }
         Action::Add { tenant } => {
-            let standalone = options.store.open_or_create(&runtime)?;
+            let standalone = options.store.location.open_or_create(&runtime)?;
             runtime.block_on(add(&standalone, tenant))
         }
         Action::Show { tenant } => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             options.store.print(&runtime.block_on(show(&standalone, tenant))?)
         }
         Action::Attribution { file: None } => {
-            let standalone = options.store.open(&runtime)?;
+            let standalone = options.store.location.open(&runtime)?;
             runtime.block_on(print_mappings(&standalone))
         }
         Action::Attribution { file: Some(file) } => {
-            let standalone = options.store.open_or_create(&runtime)?;
+            let standalone = options.store.location.open_or_create(&runtime)?;
             runtime.block_on(set_mappings(&standalone, file))?;
             runtime.block_on(print_mappings(&standalone))
         }

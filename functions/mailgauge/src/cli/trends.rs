@@ -168,7 +168,7 @@ fn stored_trend(options: &Options) -> anyhow::Result<Trend> {
         .filter_map(|(dimension, value)| Some(Filter::equal(dimension, value.as_deref()?)));
     let filter = Filter::And(conditions.collect());
     let runtime = server::runtime()?;
-    let standalone = options.store.open(&runtime)?;
+    let standalone = options.store.location.open(&runtime)?;
     let counts = StoredCounts {
         store: &standalone.store,
         settings: &standalone.history,
