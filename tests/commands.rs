@@ -372,6 +372,35 @@ fn aggregate_reports_what_it_read_and_fails_if_nothing_was_readable() {
 }
 
 #[test]
+fn input_of_another_form_than_the_named_one_is_refused() {
+    let forms = ["ses", "kinesis-lambda", "kafka-lambda"];
+    for (name, form) in [
+        ("ses-send.json", "ses"),
+        ("array.json", "ses"),
+        ("mixed.ndjson.gz", "ses"),
+        ("firehose-transform.json", "ses"),
+        ("sns-lambda.json", "ses"),
+        ("kinesis-lambda.json", "kinesis-lambda"),
+        ("kafka-lambda.json", "kafka-lambda"),
+    ] {
+        let path = sample(name);
+        let (counts, _) = aggregate_counts(&[&path], b"");
+        for other in forms {
+            for threads in ["1", "2"] {
+                let options = [&path, "--input", other, "--threads", threads];
+                if other == form {
+                    assert_eq!(aggregate_counts(&options, b"").0, counts, "{name}");
+                    continue;
+                }
+                let (code, out, errors) = mailgauge(&[&["aggregate"], options.as_slice()].concat(), b"");
+                assert_eq!((code, out.as_str()), (1, ""), "{name} as {other}: {errors}");
+                assert!(errors.contains(&path) && errors.contains("as --input says"), "{errors}");
+            }
+        }
+    }
+}
+
+#[test]
 fn columns_depend_on_the_request_alone() {
     let header = |name: &str| {
         let (csv, _) = run_ok(&["aggregate", &sample(name), "--group-by", "tenant", "--format", "csv"], b"");

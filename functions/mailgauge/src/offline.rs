@@ -19,7 +19,10 @@ use crate::input::{self, Source};
 use crate::progress::Progress;
 use deduplication::SharedWindow;
 
+pub use input_form::InputForm;
+
 mod deduplication;
+mod input_form;
 
 /// The key of the hashes that identify events. Nothing hashed leaves the process, so the key need not be secret.
 const KEY: HashKey = HashKey::new(*b"counting offline");
@@ -33,9 +36,9 @@ pub struct InputStats {
     pub events: u64,
     /// Records: events, records without a countable event, and unreadable records.
     pub records: u64,
-    /// Bytes after decompression.
+    /// Bytes read, after decompression.
     pub bytes: u64,
-    /// Unreadable records.
+    /// Records that could not be read. Nothing is kept of them: there is no quarantine without a store.
     pub quarantined: u64,
     /// Events that were counted before.
     pub duplicates: u64,
@@ -55,12 +58,20 @@ impl InputStats {
 /// reason, which holds no personal data.
 pub type ReportUnreadable<'a> = &'a (dyn Fn(&Source, u64, &str) + Sync);
 
+/// The sources of one count, and what they have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct OfflineInput<'a> {
+    pub sources: &'a [Source],
+    /// The form that each source must begin with.
+    pub form: InputForm,
+}
+
 /// Counts all sources with `threads` threads.
 ///
 /// # Errors
-/// The first source that cannot be opened or read to its end. Unreadable records are not errors.
+/// The first source that cannot be opened or read to its end, or begins with another form. Unreadable records are not errors.
 pub fn count(
-    sources: &[Source],
+    OfflineInput { sources, form }: OfflineInput<'_>,
     grouping: &Grouping,
     attribution: &Attribution,
     threads: usize,
@@ -76,16 +87,18 @@ pub fn count(
         window: &window,
         report_unreadable,
     };
+    // A single thread needs neither locks nor copies of the blocks.
     if threads <= 1 {
         let mut worker = worker();
         for source in sources {
-            let mut reader = Reader::open(source, progress)?;
+            let mut reader = SourceReader::open(source, form, progress)?;
             while reader.step(&mut |offset, bytes| worker.count_block(source, offset, bytes))? {}
         }
         return Ok((worker.cells, worker.stats));
     }
     let mut workers: Vec<Worker<'_>> = (0..threads).map(|_| worker()).collect();
-    let input = Mutex::new(SharedInput { sources: sources.iter(), progress, reader: None, failure: None });
+    let input =
+        Mutex::new(SharedInput { sources: sources.iter(), form, progress, reader: None, failure: None });
     std::thread::scope(|scope| {
         for worker in &mut workers {
             let input = &input;
@@ -95,6 +108,7 @@ pub fn count(
     if let Some(failure) = lock(&input).failure.take() {
         return Err(failure);
     }
+    // Merging is commutative, so it does not matter which thread counted what.
     let mut stats = InputStats::default();
     let mut cells = Accumulator::new(grouping.clone());
     for worker in workers {
@@ -111,42 +125,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Reads one source and splits it into blocks of whole JSON values.
-struct Reader<'a> {
+struct SourceReader<'a> {
     source: &'a Source,
     stream: Box<dyn Read + Send>,
     splitter: Splitter,
+    /// The form to check the first block for; `None` once that is done.
+    unchecked: Option<InputForm>,
 }
 
-impl<'a> Reader<'a> {
-    fn open(source: &'a Source, progress: &Progress) -> anyhow::Result<Self> {
+impl<'a> SourceReader<'a> {
+    fn open(source: &'a Source, form: InputForm, progress: &Progress) -> anyhow::Result<Self> {
         let stream = input::open(source, progress)?;
-        Ok(Self { source, stream, splitter: Splitter::new(CHUNK_BYTES) })
+        Ok(Self { source, stream, splitter: Splitter::new(CHUNK_BYTES), unchecked: Some(form) })
     }
 
     /// Reads the next chunk, passes each complete block with its offset to `each`, and returns whether there is more to read. Of a line
     /// that is too long only the head is passed on, which fails to decode and is counted as unreadable.
     fn step(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> anyhow::Result<bool> {
-        let mut piece = |piece: Piece<'_>| match piece {
-            Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes } => each(offset, bytes),
+        let Self { source, stream, splitter, unchecked } = self;
+        let mut checked = Ok(());
+        let mut on_piece = |piece: Piece<'_>| {
+            let (Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes }) = piece;
+            if let Some(form) = unchecked.take() {
+                checked = form.check(source, bytes);
+            }
+            if checked.is_ok() {
+                each(offset, bytes);
+            }
         };
-        let length = input::fill(&mut *self.stream, self.splitter.room()).with_context(|| {
-            format!("cannot read {} to its end: repair the file, or leave it out", self.source)
-        })?;
-        if length == 0 {
-            self.splitter.finish(&mut piece);
-            return Ok(false);
+        let length = input::fill(&mut **stream, splitter.room())
+            .with_context(|| format!("cannot read {source} to its end: repair the file, or leave it out"))?;
+        match length {
+            0 => splitter.finish(&mut on_piece),
+            _ => splitter.filled(length, &mut on_piece),
         }
-        self.splitter.filled(length, &mut piece);
-        Ok(true)
+        checked.map(|()| length > 0)
     }
 }
 
 /// The sources, shared by the threads. Whoever holds the lock reads.
 struct SharedInput<'a> {
     sources: std::slice::Iter<'a, Source>,
+    form: InputForm,
     progress: &'a Progress,
     /// The source that is being read.
-    reader: Option<Reader<'a>>,
+    reader: Option<SourceReader<'a>>,
     /// The error that ended the reading early.
     failure: Option<anyhow::Error>,
 }
@@ -155,10 +178,11 @@ impl<'a> SharedInput<'a> {
     /// Fills `blocks` with the next blocks of one source. Leaves it empty after the last source.
     fn next(&mut self, blocks: &mut Blocks<'a>) -> anyhow::Result<()> {
         blocks.clear();
+        // A step completes no block while it reads the middle of a large value, and none at the end of a file.
         while blocks.ranges.is_empty() {
             let Some(reader) = &mut self.reader else {
                 let Some(source) = self.sources.next() else { return Ok(()) };
-                self.reader = Some(Reader::open(source, self.progress)?);
+                self.reader = Some(SourceReader::open(source, self.form, self.progress)?);
                 continue;
             };
             blocks.source = Some(reader.source);
@@ -242,6 +266,7 @@ impl Worker<'_> {
                     stats.events += 1;
                     stats.duplicates += u64::from(!count_event(event, attributor, window, cells));
                 }
+                // A record all the same: the summary states how many records held no countable event.
                 Decoded::Ignored(_) => {}
                 Decoded::Unreadable { reason, .. } => {
                     stats.quarantined += 1;
@@ -262,6 +287,7 @@ fn count_event(
     let message = attributor.attribute(event);
     let mut is_new = false;
     for_each_count(event, &KEY, &mut |recipient, identity, hash| {
+        // Asked for each recipient, because another event about the same message may share only some of them.
         if window.insert(identity) {
             cells.count(&message.tenant, &message.values, &recipient, event, hash);
             is_new = true;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::cli::attribution_options::AttributionOptions;
 use crate::cli::usage_error;
 use crate::input;
-use crate::offline::{self, InputStats};
+use crate::offline::{self, InputForm, InputStats, OfflineInput};
 use crate::output::{self, Format, Rows};
 use crate::progress::Progress;
 
@@ -35,7 +35,8 @@ const MAX_REPORTED: usize = 10;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 if the input was read, even if it is empty or some records were unreadable; 1 if every \
-    record was unreadable, or a file could not be read to its end; 2 for wrong usage.\n\n\
+    record was unreadable, a file could not be read to its end, or an input begins with another form than --input says; 2 for wrong \
+    usage.\n\n\
     Examples:\n  \
     mailgauge aggregate events.ndjson.gz --group-by tenant,provider --metrics sends,bounce_rate\n  \
     zcat archive/*.gz | mailgauge aggregate - --group-by hour --metrics sends,opens --format csv"
@@ -55,9 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<Metric>,
 
-    /// Documents the input format in a script. It changes nothing: the format of each record is detected from its content
-    #[arg(long, value_enum, default_value_t = Input::Auto)]
-    input: Input,
+    /// The form that each input must begin with; if one begins with another form, the command fails and counts nothing of it. The form
+    /// of each record is always detected from its content
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    input: InputForm,
 
     /// Number of counting threads, 1 to 256
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -74,14 +76,6 @@ pub struct Options {
 
     #[command(flatten)]
     attribution: AttributionOptions,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Input {
-    Auto,
-    Ses,
-    KinesisLambda,
-    KafkaLambda,
 }
 
 /// One word of `--group-by`.
@@ -146,8 +140,8 @@ fn parse_metric(word: &str) -> Result<Metric, String> {
 /// Counts the files, prints the rows, and reports what was read.
 ///
 /// # Errors
-/// A file that cannot be read to its end. If every record was unreadable, the rows and the statistics are printed all the same, so
-/// the failure is the returned exit code.
+/// A file that cannot be read to its end, or begins with another form than `--input` says. If every record was unreadable, the rows and
+/// the statistics are printed all the same, so the failure is the returned exit code.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "the command measures itself")]
     let started = Instant::now();
@@ -157,6 +151,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let progress = Progress::new(sources.iter().map(input::size).sum(), "bytes");
     let reported = AtomicUsize::new(0);
     let report_unreadable = |source: &input::Source, offset: u64, reason: &str| {
+        // Threads report at once. Relaxed, because nothing but the number itself depends on their order.
         let number = reported.fetch_add(1, Ordering::Relaxed);
         if number < MAX_REPORTED {
             progress.print_status(&format!(
@@ -167,8 +162,10 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
     };
     let threads = options.threads.into();
+    let input = OfflineInput { sources: &sources, form: options.input };
     let (cells, stats) =
-        offline::count(&sources, &grouping, &attribution, threads, &progress, &report_unreadable)?;
+        offline::count(input, &grouping, &attribution, threads, &progress, &report_unreadable)?;
+    // Before the rows, so that no bar is drawn between them.
     progress.finish();
     output::ignore_broken_pipe(print(&cells, options).context("cannot write to standard output"))?;
     output::print_status(&summary(stats, &sources));
@@ -258,6 +255,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
     let groups = keys.iter().map(|key| key.name().to_owned());
     let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name().to_owned())).collect();
     let order: Vec<SortKey> = keys.iter().map(|key| key.sort_key()).collect();
+    // Numbers are sorted instead of rows, of which there may be as many as events.
     let order = cells.sorted(&order);
     let rows: Rows<'_> = &|each| {
         let mut row = Vec::with_capacity(columns.len());
@@ -265,6 +263,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
             row.clear();
             row.extend(keys.iter().map(|group_key| group_key.value(&key)));
             row.extend(metrics.iter().map(|metric| {
+                // A row by event lacks the other event types of such a metric, so any value would be wrong.
                 let is_mixed = by_event && metric.mixes_event_types();
                 if is_mixed { Value::Null } else { metric_value(*metric, cell) }
             }));
