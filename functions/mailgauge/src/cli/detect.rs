@@ -3,6 +3,7 @@
 //! A score is computed when its row is read, so it can never use a later row. Reads about a million points per second: cells are
 //! borrowed from the line, and the usual forms of a time are parsed by hand.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufWriter, Read as _, Write};
 use std::path::PathBuf;
@@ -100,6 +101,7 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
         if scorers.len() >= MAX_SERIES && !scorers.contains_key(row.series.as_ref()) {
             bail!("{}: more than {MAX_SERIES} series", line_name());
         }
+        // Looked up before it is inserted: `entry` alone would copy the name for every row.
         let score = match scorers.get_mut(row.series.as_ref()) {
             Some(scorer) => scorer.score(row.time_ms, row.value),
             None => scorers.entry(row.series.to_string()).or_default().score(row.time_ms, row.value),
@@ -115,8 +117,8 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
 
 /// One point. Texts are kept as they are written, for the output.
 struct Row<'a> {
-    series: std::borrow::Cow<'a, str>,
-    timestamp: std::borrow::Cow<'a, str>,
+    series: Cow<'a, str>,
+    timestamp: Cow<'a, str>,
     time_ms: i64,
     value: f64,
 }
@@ -134,7 +136,14 @@ impl<'a> Row<'a> {
                 value = Some(cell);
             }
         }
-        let (Some(timestamp), Some(value)) = (timestamp, value) else { bail!("fewer cells than columns") };
+        let series = match columns.series {
+            Some(_) => series,
+            // A file of one series does not name it.
+            None => Some(Cow::Borrowed("")),
+        };
+        let (Some(series), Some(timestamp), Some(value)) = (series, timestamp, value) else {
+            bail!("fewer cells than columns");
+        };
         let Some(time_ms) = time_ms(timestamp.trim()) else {
             bail!("timestamp {:?} is not a time such as 2026-11-25T08:00:00Z", shown(&timestamp));
         };
@@ -146,7 +155,7 @@ impl<'a> Row<'a> {
                 Err(_) => bail!("value {:?} is not a number", shown(text)),
             },
         };
-        Ok(Self { series: series.unwrap_or_default(), timestamp, time_ms, value })
+        Ok(Self { series, timestamp, time_ms, value })
     }
 }
 
@@ -305,6 +314,7 @@ mod tests {
             ("timestamp,value\nsoon,1\n", "s.csv: line 2"),
             ("timestamp,value\n5,many\n", "s.csv: line 2"),
             ("timestamp,value\n5\n", "s.csv: line 2"),
+            ("timestamp,value,series\n5,1\n", "s.csv: line 2: fewer cells than columns"),
         ] {
             let error = format!("{:#}", scored(csv).unwrap_err());
             assert!(error.contains(expected), "{error:?} does not say {expected:?}");
