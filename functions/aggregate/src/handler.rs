@@ -15,7 +15,7 @@ use pipeline::ledger::checkpoint::Totals;
 use pipeline::ports::{Clock, Sink, Store};
 
 use crate::export::Exporter;
-use crate::records::{InvalidInvocation, Records};
+use crate::records::{BatchRecords, InvalidBatch};
 
 /// Number of shard caches that are kept. The deduplication window of each takes 13 MB.
 const MAX_CACHES: usize = 3;
@@ -23,7 +23,7 @@ const MAX_CACHES: usize = 3;
 const RESERVE_MS: i64 = 1000;
 
 /// What the invocations of one execution environment share. They never overlap.
-pub struct Handler<S, C, K> {
+pub struct BatchHandler<S, C, K> {
     store: S,
     clock: C,
     accumulator: EventAccumulator<SecretSeal>,
@@ -39,7 +39,7 @@ pub struct Handler<S, C, K> {
 pub enum HandleError {
     /// The payload is not a batch of records.
     #[error(transparent)]
-    Invocation(#[from] InvalidInvocation),
+    Invocation(#[from] InvalidBatch),
     /// The store failed, or time ran out.
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
@@ -51,7 +51,7 @@ pub enum HandleError {
     Randomness(#[from] NoRandomness),
 }
 
-impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
+impl<S: Store, C: Clock, K: Sink> BatchHandler<S, C, K> {
     /// A handler that counts into this store.
     pub fn new(
         store: S,
@@ -70,7 +70,7 @@ impl<S: Store, C: Clock, K: Sink> Handler<S, C, K> {
     /// # Errors
     /// The first shard that could not be committed. Shards before it stay committed; the next delivery recognises them.
     pub async fn handle(&mut self, payload: &str, deadline: Timestamp) -> Result<Totals, HandleError> {
-        let records = Records::read(payload, self.clock.now())?;
+        let records = BatchRecords::read(payload, self.clock.now())?;
         if let Some(changed) = self.attribution.refresh(&self.store, self.clock.now()).await? {
             self.accumulator.set_attribution(changed);
         }
@@ -127,14 +127,14 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    fn handler() -> Handler<MemoryStore, SystemClock, MemorySink> {
+    fn handler() -> BatchHandler<MemoryStore, SystemClock, MemorySink> {
         handler_with(None)
     }
 
-    fn handler_with<K: Sink>(sink: Option<K>) -> Handler<MemoryStore, SystemClock, K> {
+    fn handler_with<K: Sink>(sink: Option<K>) -> BatchHandler<MemoryStore, SystemClock, K> {
         let secrets = Secrets::from_bytes([7; Secrets::BYTES]);
         let attribution = Attribution::default();
-        Handler::new(MemoryStore::default(), SystemClock, attribution, &secrets, sink.map(Exporter::new))
+        BatchHandler::new(MemoryStore::default(), SystemClock, attribution, &secrets, sink.map(Exporter::new))
     }
 
     fn in_a_minute() -> Timestamp {

@@ -21,20 +21,20 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
 use export::Exporter;
-use handler::Handler;
+use handler::BatchHandler;
 
 mod export;
 mod handler;
 mod records;
 
 /// What the environment of this function configures.
-struct Config {
+struct AggregateConfig {
     table: String,
     attribution: Attribution,
     sink: Option<SinkSettings>,
 }
 
-impl Config {
+impl AggregateConfig {
     /// Reads the environment. The error lists everything that is wrong with it.
     fn from_environment(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let table = environment.required("TABLE_NAME");
@@ -63,14 +63,16 @@ impl Config {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Config { table, attribution, sink } = Config::from_environment(Environment::of_process())?;
+    let AggregateConfig { table, attribution, sink } =
+        AggregateConfig::from_environment(Environment::of_process())?;
     let store = DynamoStore::new(&adapters::aws::config().await, table);
     let secrets = Secrets::of_store(&store).await?;
     let exporter = match sink {
         Some(settings) => Some(Exporter::new(TimeSeriesSink::open(settings).await)),
         None => None,
     };
-    let handler = tokio::sync::Mutex::new(Handler::new(store, SystemClock, attribution, &secrets, exporter));
+    let handler =
+        tokio::sync::Mutex::new(BatchHandler::new(store, SystemClock, attribution, &secrets, exporter));
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<(), Error> {
         // Lambda states the deadline in milliseconds since the Unix epoch.
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
@@ -85,9 +87,9 @@ async fn main() -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Config, InvalidEnvironment> {
+    fn read(variables: &[(&str, &str)]) -> Result<AggregateConfig, InvalidEnvironment> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::from_environment(Environment::of(variables))
+        AggregateConfig::from_environment(Environment::of(variables))
     }
 
     #[test]

@@ -13,13 +13,13 @@ use pipeline::ledger::aggregate::Record;
 
 /// The records of one invocation.
 #[derive(Debug, Default)]
-pub struct Records {
+pub struct BatchRecords {
     /// The data of all records, one after the other.
     bytes: Vec<u8>,
     by_shard: BTreeMap<ShardId, Vec<RecordRange>>,
 }
 
-/// A record whose data is a range of [`Records::bytes`].
+/// A record whose data is a range of [`BatchRecords::bytes`].
 #[derive(Debug)]
 struct RecordRange {
     sequence: SequenceNumber,
@@ -29,7 +29,7 @@ struct RecordRange {
 
 /// An invocation that no trigger of this function makes. Retrying it cannot help, but only an error makes Lambda keep it for inspection.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidInvocation {
+pub enum InvalidBatch {
     /// The payload has no records.
     #[error("the invocation is not a batch of Kinesis or Kafka records: {0}")]
     NotABatch(Unreadable),
@@ -38,9 +38,9 @@ pub enum InvalidInvocation {
     NoPosition,
 }
 
-impl Records {
+impl BatchRecords {
     /// Reads the payload of an invocation. `now` is the arrival time of records that state none.
-    pub fn read(payload: &str, now: Timestamp) -> Result<Self, InvalidInvocation> {
+    pub fn read(payload: &str, now: Timestamp) -> Result<Self, InvalidBatch> {
         let mut records = Self::default();
         let mut buffer = Vec::new();
         // The callbacks cannot return an error, so the first one is kept here.
@@ -60,7 +60,7 @@ impl Records {
                 let added = records.add(position, arrived_at, record.value.unwrap_or(record.json));
                 outcome = std::mem::replace(&mut outcome, Ok(())).and(added);
             });
-            kafka.map_err(InvalidInvocation::NotABatch)?;
+            kafka.map_err(InvalidBatch::NotABatch)?;
         }
         outcome.map(|()| records)
     }
@@ -70,9 +70,9 @@ impl Records {
         (shard, sequence): (Option<ShardId>, Option<SequenceNumber>),
         arrived_at: Timestamp,
         data: &[u8],
-    ) -> Result<(), InvalidInvocation> {
+    ) -> Result<(), InvalidBatch> {
         let (Some(shard), Some(sequence)) = (shard, sequence) else {
-            return Err(InvalidInvocation::NoPosition);
+            return Err(InvalidBatch::NoPosition);
         };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(data);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn kinesis_and_kafka_batches_are_grouped_by_shard() {
         for (name, shards) in [("kinesis-lambda.json", 1), ("kafka-lambda.json", 1)] {
-            let records = Records::read(&sample(name), NOW).unwrap();
+            let records = BatchRecords::read(&sample(name), NOW).unwrap();
             assert!(records.shards().count() >= shards, "{name}");
             for (shard, records) in records.shards() {
                 assert!(!shard.to_string().is_empty() && !records.is_empty(), "{name}");
@@ -132,7 +132,7 @@ mod tests {
             record(1, 5, "Yg=="),
             record(0, 6, "Yw==")
         );
-        let records = Records::read(&payload, NOW).unwrap();
+        let records = BatchRecords::read(&payload, NOW).unwrap();
         let found: Vec<Vec<&[u8]>> =
             records.shards().map(|(_, records)| records.iter().map(|record| record.data).collect()).collect();
         assert_eq!(found, [vec![&b"a"[..], b"c"], vec![b"b"]]);
@@ -141,17 +141,17 @@ mod tests {
     #[test]
     fn invocation_that_is_not_a_batch_is_refused() {
         for payload in ["{}", "null", "[]", r#"{"Records":7}"#] {
-            assert!(matches!(Records::read(payload, NOW), Err(InvalidInvocation::NotABatch(_))), "{payload}");
+            assert!(matches!(BatchRecords::read(payload, NOW), Err(InvalidBatch::NotABatch(_))), "{payload}");
         }
         let without_position = r#"{"Records":[{"kinesis":{"data":"e30="}}]}"#;
-        assert!(matches!(Records::read(without_position, NOW), Err(InvalidInvocation::NoPosition)));
+        assert!(matches!(BatchRecords::read(without_position, NOW), Err(InvalidBatch::NoPosition)));
     }
 
     #[test]
     fn record_that_is_not_base64_is_passed_on_as_json() {
         let payload =
             r#"{"Records":[{"eventID":"shardId-0:5","kinesis":{"sequenceNumber":"5","data":"?"}}]}"#;
-        let records = Records::read(payload, NOW).unwrap();
+        let records = BatchRecords::read(payload, NOW).unwrap();
         let (_, records) = records.shards().next().unwrap();
         assert!(records[0].data.starts_with(br#"{"eventID""#));
         assert_eq!(records[0].arrived_at, NOW);

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the environment of this function configures.
-struct Config {
+struct DetectConfig {
     table: String,
     topic: String,
     stream: String,
@@ -42,7 +42,7 @@ struct Config {
     collect: Option<(String, u32)>,
 }
 
-impl Config {
+impl DetectConfig {
     /// Reads the environment. The error lists everything that is wrong with it.
     fn from_environment(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let config = Self {
@@ -125,8 +125,8 @@ async fn publish_queue_depths(
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Config { table, topic, stream, dashboard, collect } =
-        Config::from_environment(Environment::of_process())?;
+    let DetectConfig { table, topic, stream, dashboard, collect } =
+        DetectConfig::from_environment(Environment::of_process())?;
     let aws = adapters::aws::config().await;
     let (store, topic) = (DynamoStore::new(&aws, table), AlertTopic(Topic::new(&aws, topic)));
     let (queues, stream) = (Sqs::new(&aws), KinesisStream::new(&aws, stream));
@@ -137,6 +137,7 @@ async fn main() -> Result<(), Error> {
     let handle = async |event: LambdaEvent<Value>| -> Result<Value, Error> {
         let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
         let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
+        // Before detection, so that a depth is counted soon after it was read.
         match tokio::time::timeout(QUEUES_TIMEOUT, publish_queue_depths(&store, &queues, &stream)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(gauges)) => tracing::info!(gauges, "queue depths published"),

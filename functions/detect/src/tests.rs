@@ -452,7 +452,7 @@ fn environment_names_the_collectors_or_is_refused() {
         let required = [("TABLE_NAME", "t"), ("ALERT_TOPIC_ARN", "a"), ("STREAM_NAME", "s")];
         let variables =
             required.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::from_environment(Environment::of(variables)).map(|config| config.collect)
+        DetectConfig::from_environment(Environment::of(variables)).map(|config| config.collect)
     };
     assert_eq!(read(&[]).unwrap(), None);
     let both = read(&[("COLLECT_FUNCTION", "f"), ("COLLECT_SHARES", "4")]);

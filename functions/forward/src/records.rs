@@ -46,6 +46,7 @@ impl Invocation {
             if probe.firehose.is_some() {
                 return Self::firehose(payload);
             }
+            // Records of other services have the same field. A search is enough here, since the payload is parsed in full next.
             if probe.sns.is_some_and(|records| records.get().contains("\"Sns\"")) {
                 return Self::sns(payload);
             }

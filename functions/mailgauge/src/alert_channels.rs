@@ -75,18 +75,18 @@ struct Route {
     #[serde(default)]
     emails: Vec<String>,
     webhook: Option<String>,
-    /// Required with `webhook`.
+    /// The secret that requests to `webhook` are signed with; required with it.
     webhook_secret: Option<String>,
 }
 
 /// Which changes of alerts a channel receives. The default matches all of them.
 #[derive(Clone, Debug, Default)]
-struct Filter {
+struct RouteFilter {
     tenants: Option<BTreeSet<String>>,
     least_severity: Option<Severity>,
 }
 
-impl Filter {
+impl RouteFilter {
     fn matches(&self, change: &Change) -> bool {
         self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&change.tenant))
             && self.least_severity.is_none_or(|least| change.severity >= least)
@@ -100,7 +100,7 @@ enum Receiver {
 
 /// The channels of this process by name, without the log.
 #[derive(Default)]
-pub struct AlertChannels(BTreeMap<String, (Filter, Receiver)>);
+pub struct AlertChannels(BTreeMap<String, (RouteFilter, Receiver)>);
 
 impl AlertOptions {
     /// Sets up the channels and the settings of detection runs. `address` is the server's own URL, for links in alerts.
@@ -112,18 +112,19 @@ impl AlertOptions {
         let routes = self.alert_routes.as_deref().map_or(Ok(Vec::new()), read_routes)?;
         let email = |to: &[String]| -> anyhow::Result<Receiver> {
             let Some(smtp) = &self.smtp else { return Err(usage_error("alerts by email need --smtp")) };
+            // Addresses are parsed now: a mistyped one must be refused before the first alert needs it.
             let email = Email::new(smtp, &self.alert_from, to);
             Ok(Receiver::Email(email.map_err(|error| usage_error(format!("alerts by email: {error}")))?))
         };
         if let Some(url) = self.alert_webhook {
             let receiver = webhook("--alert-webhook", url, self.alert_webhook_secret)?;
-            channels.add("webhook".to_owned(), Filter::default(), receiver)?;
+            channels.add("webhook".to_owned(), RouteFilter::default(), receiver)?;
         }
         if !self.alert_emails.is_empty() {
-            channels.add("email".to_owned(), Filter::default(), email(&self.alert_emails)?)?;
+            channels.add("email".to_owned(), RouteFilter::default(), email(&self.alert_emails)?)?;
         }
         for Route { name, tenants, least_severity, emails, webhook: url, webhook_secret } in routes {
-            let filter = Filter { tenants, least_severity };
+            let filter = RouteFilter { tenants, least_severity };
             let label = format!("the alert route {name:?}");
             if emails.is_empty() && url.is_none() {
                 return Err(usage_error(format!("{label} leads nowhere: give it emails or a webhook")));
@@ -162,7 +163,7 @@ fn webhook(label: &str, url: String, secret: Option<String>) -> anyhow::Result<R
 }
 
 impl AlertChannels {
-    fn add(&mut self, name: String, filter: Filter, receiver: Receiver) -> anyhow::Result<()> {
+    fn add(&mut self, name: String, filter: RouteFilter, receiver: Receiver) -> anyhow::Result<()> {
         match self.0.entry(name) {
             Entry::Vacant(free) => {
                 free.insert((filter, receiver));
@@ -189,6 +190,7 @@ impl Notifier for AlertChannels {
             None if channel == LOG => {
                 let (subject, summary) = (change.subject(), &change.summary);
                 match change.state {
+                    // The default level of the log is `warn`, and a firing alert must be visible there.
                     State::Firing => tracing::warn!(alert.id = change.id, "{subject}: {summary}"),
                     State::Reminder | State::Resolved => tracing::info!(alert.id = change.id, "{subject}"),
                 }

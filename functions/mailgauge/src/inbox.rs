@@ -38,7 +38,9 @@ impl Inbox {
     /// Counts payloads; returns once that is committed.
     pub async fn count(&self, payloads: Vec<Bytes>) -> Result<Ingested, IngestError> {
         let (answer, answered) = oneshot::channel();
+        // A full queue refuses at once: a request that waited for room would hold its memory, and its client retries anyway.
         self.0.try_send(Request { payloads, answer }).map_err(|_| IngestError::Busy { retry_after_s: 1 })?;
+        // The counting task drops a request without an answer only when the server stops.
         answered.await.unwrap_or_else(|stopped| Err(unavailable(stopped.into())))
     }
 }
@@ -47,7 +49,7 @@ impl Inbox {
 pub struct StandaloneIntake {
     /// The process, which knows the state of its store.
     pub standalone: Arc<Standalone>,
-    /// The queue.
+    /// The queue that requests are counted through.
     pub inbox: Inbox,
 }
 
@@ -70,6 +72,7 @@ async fn count_all(standalone: Arc<Standalone>, mut waiting: mpsc::Receiver<Requ
         let mut bytes = size(&first);
         let mut requests = vec![first];
         while requests.len() < BATCH_REQUESTS && bytes < BATCH_BYTES {
+            // Takes what is waiting already, and never waits for more: a lone request is counted at once.
             let Ok(next) = waiting.try_recv() else { break };
             bytes += size(&next);
             requests.push(next);

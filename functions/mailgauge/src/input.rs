@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 
 /// Size of the read buffer of a compressed stream, in bytes: large enough that system calls cost next to nothing.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -63,9 +63,11 @@ fn files_below(folder: &Path, sources: &mut Vec<Source>) -> anyhow::Result<()> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()
         .with_context(|| format!("cannot list {}", folder.display()))?;
+    // The order of a listing depends on the file system; sorted, a folder is read in the same order everywhere.
     paths.sort();
     for path in paths {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        // Such as .DS_Store, which would be reported as an unreadable record.
         if hidden {
             continue;
         }
@@ -87,7 +89,7 @@ pub fn size(source: &Source) -> Option<u64> {
 }
 
 /// Opens a source and decompresses gzip (all members) or zstd. Bytes read before decompression count as progress.
-pub fn open(source: &Source, progress: &Progress) -> anyhow::Result<Box<dyn Read + Send>> {
+pub fn open(source: &Source, progress: &ProgressReporter) -> anyhow::Result<Box<dyn Read + Send>> {
     let raw: Box<dyn Read + Send> = match source {
         Source::Stdin => Box::new(progress.metered(io::stdin())),
         Source::File(path) => {
@@ -100,6 +102,7 @@ pub fn open(source: &Source, progress: &Progress) -> anyhow::Result<Box<dyn Read
 
 /// Decompresses a stream that begins like gzip or zstd; any other is returned as it is.
 pub fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    // Read and put back in front, since a pipe cannot be rewound.
     let mut head = Vec::with_capacity(4);
     raw.by_ref().take(4).read_to_end(&mut head)?;
     // Magic numbers of RFC 1952 and RFC 8878.

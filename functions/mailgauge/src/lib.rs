@@ -12,6 +12,7 @@
 
 mod alert_channels;
 mod cli;
+mod detection_loop;
 mod inbox;
 mod input;
 mod offline;
@@ -19,7 +20,6 @@ mod output;
 mod progress;
 mod server;
 mod standalone;
-mod watcher;
 
 use std::process::ExitCode;
 

@@ -16,7 +16,7 @@ use event::{Decoded, Decoder, EmailEvent, HashKey};
 use pipeline::ledger::accumulate::for_each_count;
 
 use crate::input::{self, Source};
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 use deduplication::SharedWindow;
 
 pub use input_form::InputForm;
@@ -75,7 +75,7 @@ pub fn count(
     grouping: &Grouping,
     attribution: &Attribution,
     threads: usize,
-    progress: &Progress,
+    progress: &ProgressReporter,
     report_unreadable: ReportUnreadable<'_>,
 ) -> anyhow::Result<(Accumulator, InputStats)> {
     let window = SharedWindow::default();
@@ -134,7 +134,7 @@ struct SourceReader<'a> {
 }
 
 impl<'a> SourceReader<'a> {
-    fn open(source: &'a Source, form: InputForm, progress: &Progress) -> anyhow::Result<Self> {
+    fn open(source: &'a Source, form: InputForm, progress: &ProgressReporter) -> anyhow::Result<Self> {
         let stream = input::open(source, progress)?;
         Ok(Self { source, stream, splitter: Splitter::new(CHUNK_BYTES), unchecked: Some(form) })
     }
@@ -167,7 +167,7 @@ impl<'a> SourceReader<'a> {
 struct SharedInput<'a> {
     sources: std::slice::Iter<'a, Source>,
     form: InputForm,
-    progress: &'a Progress,
+    progress: &'a ProgressReporter,
     /// The source that is being read.
     reader: Option<SourceReader<'a>>,
     /// The error that ended the reading early.

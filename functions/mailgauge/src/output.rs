@@ -23,12 +23,12 @@ pub enum Format {
 
 /// A small table that is held in memory: column names, then rows of values.
 #[derive(Debug, Default)]
-pub struct Table {
+pub struct OutputTable {
     columns: Vec<String>,
     rows: Vec<Vec<Value>>,
 }
 
-impl Table {
+impl OutputTable {
     /// A table without rows.
     pub fn new(columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
@@ -42,7 +42,7 @@ impl Table {
 
     /// Writes the table in the given format. JSON is an array with one object per row.
     pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
-        let rows: Rows<'_> = &|each| self.rows.iter().try_for_each(|row| each(row));
+        let rows: RowProducer<'_> = &|each| self.rows.iter().try_for_each(|row| each(row));
         match format {
             Format::Table => write_table(&self.columns, rows, out),
             Format::Json => self.write_json(out),
@@ -51,6 +51,7 @@ impl Table {
     }
 
     fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        // A table is small and in memory already; `aggregate`, which is not, writes its JSON row by row.
         let rows: Vec<Value> = self
             .rows
             .iter()
@@ -63,10 +64,10 @@ impl Table {
 
 /// A source of rows that calls its argument once per row and can be run several times. `aggregate` may have as many rows as events,
 /// so rows are produced on demand instead of being collected.
-pub type Rows<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io::Result<()>;
+pub type RowProducer<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>) -> io::Result<()>;
 
 /// Writes rows as CSV (RFC 4180), column names first. A missing value is an empty cell.
-pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
+pub fn write_csv(columns: &[String], rows: RowProducer<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut csv = CsvWriter::with_line_feeds(out);
     for name in columns {
         csv.text(name)?;
@@ -86,7 +87,7 @@ pub fn write_csv(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io
 }
 
 /// Writes rows as aligned columns, numbers to the right. Runs `rows` twice: to measure the columns, then to write them.
-pub fn write_table(columns: &[String], rows: Rows<'_>, out: &mut impl Write) -> io::Result<()> {
+pub fn write_table(columns: &[String], rows: RowProducer<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut widths: Vec<usize> = columns.iter().map(|name| name.chars().count()).collect();
     // A heading is aligned like the first value below it.
     let mut is_number: Vec<bool> = Vec::new();
@@ -174,6 +175,7 @@ pub fn grouped(number: u64) -> String {
 pub fn log_to_stderr() {
     #[expect(clippy::disallowed_methods, reason = "the environment sets the log level")]
     let level = std::env::var("MAILGAUGE_LOG").ok().and_then(|text| text.parse().ok());
+    // An unknown level counts as none, because a typing mistake must not keep a server from starting.
     let level: tracing::level_filters::LevelFilter =
         level.unwrap_or(tracing::level_filters::LevelFilter::WARN);
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
@@ -208,7 +210,7 @@ mod tests {
     use super::*;
 
     fn check(format: Format, expected: &str) {
-        let mut table = Table::new(["tenant", "sends", "rate"]);
+        let mut table = OutputTable::new(["tenant", "sends", "rate"]);
         table.push(vec![json!("acme, \"inc\""), json!(1_234_567), json!(0.25)]);
         table.push(vec![json!("b"), json!(-1000), Value::Null]);
         let mut out = Vec::new();
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn csv_guards_text_that_begins_a_formula_and_keeps_numbers() {
-        let mut table = Table::new(["=tenant", "sends"]);
+        let mut table = OutputTable::new(["=tenant", "sends"]);
         for name in ["=HYPERLINK(\"//x\")", "+1+1", "-1-1", "@a", "\ta", "\ra", "-3", "acme"] {
             table.push(vec![json!(name), json!(-3)]);
         }
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn csv_keeps_a_list_in_one_cell() {
-        let mut table = Table::new(["tags", "sends"]);
+        let mut table = OutputTable::new(["tags", "sends"]);
         table.push(vec![json!(["a", "b"]), json!(1)]);
         let mut out = Vec::new();
         table.write(Format::Csv, &mut out).unwrap();
@@ -262,7 +264,7 @@ mod tests {
             ("-3.5", "-3.5"),
             ("", ""),
         ] {
-            let mut table = Table::new(["text", "end"]);
+            let mut table = OutputTable::new(["text", "end"]);
             table.push(vec![json!(text), json!(1)]);
             let mut out = Vec::new();
             table.write(Format::Csv, &mut out).unwrap();
@@ -272,7 +274,7 @@ mod tests {
 
     #[test]
     fn empty_table_has_its_header_in_every_format_but_json() {
-        let table = Table::new(["tenant", "sends"]);
+        let table = OutputTable::new(["tenant", "sends"]);
         for (format, expected) in
             [(Format::Table, "tenant  sends\n"), (Format::Csv, "tenant,sends\n"), (Format::Json, "[]\n")]
         {
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn broken_pipe_is_success_in_every_format() {
-        let mut table = Table::new(["tenant", "sends"]);
+        let mut table = OutputTable::new(["tenant", "sends"]);
         for _ in 0..10_000 {
             table.push(vec![json!("acme"), json!(1)]);
         }

@@ -19,15 +19,16 @@ const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// Number of equal parts of the work after each of which a line is printed.
 const PARTS: u64 = 10;
 
-/// Progress of one task. Clones report on the same task. Reporting ends with [`Progress::finish`] or when the last clone is dropped.
+/// Reports the progress of one task. Clones report on the same task. Reporting ends with [`ProgressReporter::finish`] or when the last
+/// clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct ProgressReporter {
     bar: ProgressBar,
     /// Ends the reporting thread when dropped; `None` on a terminal, where a bar is drawn instead.
     _reporter: Option<Arc<Sender<()>>>,
 }
 
-impl Progress {
+impl ProgressReporter {
     /// A task of `length` units, or of unknown length if `None`. `unit` is a plural, such as `minutes`.
     pub fn new(length: Option<u64>, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());

@@ -19,10 +19,10 @@ use tokio::net::TcpListener;
 use web::{HttpsFetch, Issuer, Origin, Service, ServiceSettings, Settings};
 
 use crate::alert_channels::AlertOptions;
+use crate::detection_loop;
 use crate::inbox::{self, Inbox, StandaloneIntake};
 use crate::output;
 use crate::standalone::{Standalone, StandaloneStore};
-use crate::watcher;
 
 /// How often deltas that are due are compacted and expired items are dropped.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
@@ -36,37 +36,39 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
 }
 
-/// A bound socket, before anything is served on it.
-pub struct Opening {
+/// A server whose socket is bound, but which serves nothing yet.
+pub struct BoundServer {
     listener: TcpListener,
     address: SocketAddr,
-    certificate: Option<Certificate>,
+    certificate: Option<TlsOptions>,
 }
 
 /// The certificate and private key for TLS.
 #[derive(Clone, Debug, clap::Args)]
 #[group(requires_all = ["tls_certificate", "tls_key"], multiple = true)]
-pub struct Certificate {
-    /// Certificate and its chain, PEM: serves HTTPS; read anew each hour
+pub struct TlsOptions {
+    /// Certificate and its chain in PEM, to serve HTTPS; read again every hour
     #[arg(long, value_name = "FILE", requires = "tls_key", required = false)]
     tls_certificate: PathBuf,
 
-    /// The certificate's private key, PEM
+    /// The certificate's private key in PEM; read again every hour
     #[arg(long, value_name = "FILE", requires = "tls_certificate", required = false)]
     tls_key: PathBuf,
 }
 
-impl Opening {
-    /// Binds the address.
-    pub async fn bind(address: SocketAddr, certificate: Option<Certificate>) -> anyhow::Result<Self> {
+impl BoundServer {
+    /// # Errors
+    /// An address that cannot be listened on, such as one that is in use.
+    pub async fn bind(address: SocketAddr, certificate: Option<TlsOptions>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}: choose another address with --listen"))?;
+        // Port 0 stands for a free port, which is known only now.
         let address = listener.local_addr().context("the socket has no address")?;
         Ok(Self { listener, address, certificate })
     }
 
-    /// `http://HOST:PORT`, or `https://`.
+    /// The server's own URL, `http://HOST:PORT` or `https://HOST:PORT`, without a trailing slash.
     pub fn address(&self) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
@@ -77,15 +79,15 @@ impl Opening {
         clippy::unused_self,
         reason = "a line about the server must not be written before its socket is bound"
     )]
-    pub fn say(&self, line: &str) -> anyhow::Result<()> {
+    pub fn print_line(&self, line: &str) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
     }
 }
 
-/// What an operator decides about a server.
+/// Settings of a server, chosen by its operator.
 #[derive(Default)]
-pub struct Orders {
+pub struct ServeSettings {
     /// ARNs of the SNS topics whose messages are accepted.
     pub sns_topics: Vec<String>,
     /// How many requests per second each key may make, if not the default.
@@ -99,29 +101,33 @@ pub struct Orders {
 }
 
 /// Serves until Ctrl-C or a termination signal, then lets running requests end.
-pub async fn serve(standalone: Standalone, opening: Opening, orders: Orders) -> anyhow::Result<()> {
-    serve_with(standalone, opening, orders, |_| std::future::pending()).await
+pub async fn serve(
+    standalone: Standalone,
+    bound: BoundServer,
+    settings: ServeSettings,
+) -> anyhow::Result<()> {
+    serve_with(standalone, bound, settings, |_| std::future::pending()).await
 }
 
-/// [`serve`], with a task beside it that sends events of its own.
+/// As [`serve`], with a task that sends events of its own until the server stops.
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     standalone: Standalone,
-    opening: Opening,
-    Orders { sns_topics, requests_per_second, issuer, origins, channels }: Orders,
-    beside: impl FnOnce(Inbox) -> F,
+    bound: BoundServer,
+    ServeSettings { sns_topics, requests_per_second, issuer, origins, channels }: ServeSettings,
+    sender: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
     let standalone = Arc::new(standalone);
-    let (alert_channels, detection_settings) = channels.open(opening.address())?;
+    let (alert_channels, detection_settings) = channels.open(bound.address())?;
     let (inbox, counting) = inbox::open(Arc::clone(&standalone));
-    let beside = tokio::spawn(beside(inbox.clone()));
+    let sending = tokio::spawn(sender(inbox.clone()));
     let counting = tokio::spawn(counting);
-    let housekeeping = tokio::spawn(keep_house(Arc::clone(&standalone)));
+    let housekeeping = tokio::spawn(run_housekeeping(Arc::clone(&standalone)));
     let detection =
-        tokio::spawn(watcher::detect(Arc::clone(&standalone), alert_channels, detection_settings));
+        tokio::spawn(detection_loop::run(Arc::clone(&standalone), alert_channels, detection_settings));
     let settings = Settings { sns_topics, requests_per_second, issuer, origins };
     let router = web::router(Arc::new(service(&standalone, inbox)), HttpsFetch::default(), settings);
     let handle = axum_server::Handle::new();
-    let mut serving = tokio::spawn(listen(opening, router, handle.clone()).await?);
+    let mut serving = tokio::spawn(listen(bound, router, handle.clone()).await?);
     tokio::select! {
         ended = &mut serving => return ended.context("the server's task failed")?.context("the server failed"),
         () = signal() => {}
@@ -130,7 +136,8 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     // Without a limit, a browser that keeps its connection open would keep the server running.
     handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
     let _ = tokio::time::timeout(2 * SHUTDOWN_TIMEOUT, serving).await;
-    for task in [beside, housekeeping, detection, counting] {
+    // Counting ends last, since the tasks before it may be waiting for it.
+    for task in [sending, housekeeping, detection, counting] {
         task.abort();
         let _ = task.await;
     }
@@ -154,17 +161,17 @@ fn service(
 
 /// The server on its socket, with or without TLS.
 async fn listen(
-    opening: Opening,
+    bound: BoundServer,
     router: Router,
     handle: axum_server::Handle<SocketAddr>,
 ) -> anyhow::Result<Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>> {
-    let listener = opening.listener.into_std().context("the socket cannot be used")?;
-    let Some(certificate) = opening.certificate else {
+    let listener = bound.listener.into_std().context("the socket cannot be used")?;
+    let Some(certificate) = bound.certificate else {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = axum_server::from_tcp(listener).context("the socket cannot be used")?;
         return Ok(Box::pin(server.handle(handle).serve(service)));
     };
-    let Certificate { tls_certificate, tls_key } = certificate;
+    let TlsOptions { tls_certificate, tls_key } = certificate;
     let config = RustlsConfig::from_pem_file(&tls_certificate, &tls_key).await.with_context(|| {
         let (certificate, key) = (tls_certificate.display(), tls_key.display());
         format!("{certificate} and {key} are not a PEM certificate and its private key")
@@ -180,7 +187,7 @@ async fn listen(
     Ok(Box::pin(server.handle(handle).serve(service)))
 }
 
-/// Reloads certificate and key again and again, since they are renewed while the server runs.
+/// Reloads certificate and key until the future is dropped, since they are renewed while the server runs.
 async fn reload(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
     loop {
         tokio::time::sleep(RELOAD_INTERVAL).await;
@@ -190,9 +197,11 @@ async fn reload(config: RustlsConfig, certificate: PathBuf, key: PathBuf) {
     }
 }
 
-/// Does the housekeeping again and again. A failure is logged and the next round tries again: nothing is dropped before it is compacted.
-async fn keep_house(standalone: Arc<Standalone>) {
+/// Compacts and drops what has expired, until the future is dropped. A failure is logged and the next round tries again: nothing is
+/// dropped before it is compacted.
+async fn run_housekeeping(standalone: Arc<Standalone>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    // One round does all that is due, so rounds that were missed need not be made up for.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

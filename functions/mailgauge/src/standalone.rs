@@ -1,5 +1,5 @@
 //! The local process: a store, its secrets, and the pipeline's steps over them. The store is in a folder; commands that manage a
-//! deployment use its table with the same steps.
+//! deployment take the same steps over its table.
 //!
 //! The steps are those of the Lambda functions, and this module only holds the state that they need. The process has one queue, which is
 //! one shard; its records are numbered here.
@@ -38,7 +38,7 @@ pub use store::StandaloneStore;
 
 /// The shard of the process's only queue.
 const SHARD: &str = "local";
-/// How long an attempt may hold its batch. The next process does not wait for it, see [`Standalone::begin`].
+/// How long an attempt may hold its batch. The next process does not wait for it, see [`Standalone::end_stale_leases`].
 const COUNT_MS: i64 = 60_000;
 /// How long compacting one tenant may take.
 const COMPACT_MS: i64 = 30_000;
@@ -51,9 +51,9 @@ const DEMO_KEY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The store, and the state that counting needs.
 pub struct Standalone {
-    /// The folder or table.
+    /// The embedded store of the folder, or the table of the deployment.
     pub store: Arc<StandaloneStore>,
-    /// Encrypts quarantined records.
+    /// Encrypts quarantined records with the secret of the folder or deployment.
     pub seal: SecretSeal,
     /// How long history is kept at which resolution.
     pub history: compaction::CompactionSettings,
@@ -61,12 +61,12 @@ pub struct Standalone {
     pub tags: Vec<String>,
     aggregate: aggregate::CommitSettings,
     shard: ShardId,
-    counting: tokio::sync::Mutex<Counting>,
+    counting: tokio::sync::Mutex<CountingState>,
     oldest_unmerged: Mutex<Option<Timestamp>>,
 }
 
 /// The state that is carried from one batch to the next.
-struct Counting {
+struct CountingState {
     accumulator: EventAccumulator<SecretSeal>,
     attribution: CurrentAttribution,
     cache: ShardCache,
@@ -79,7 +79,7 @@ struct Counting {
 /// The outcome of the events of one payload; also what a server replies to one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Counted {
-    /// Events counted.
+    /// Events counted now, for the first time.
     pub events: u64,
     /// Events dropped because they had been counted before.
     pub duplicates: u64,
@@ -114,21 +114,21 @@ impl Standalone {
     /// Opens a data folder, and creates it if there is none.
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let store = EmbeddedStore::open(folder)?;
-        let secrets = secrets::read_or_make(folder)?;
+        let secrets = secrets::read_or_create(folder)?;
         let history = compaction::CompactionSettings {
             grace_ms: READER_GRACE_MS,
             ..compaction::CompactionSettings::default()
         };
-        Self::over(StandaloneStore::Folder(store), &secrets, history, attribution)
+        Self::with_store(StandaloneStore::Folder(store), &secrets, history, attribution)
     }
 
     /// Opens the table of a deployment with the environment's AWS settings.
     #[cfg(feature = "aws")]
-    pub async fn of_table(table: &str, attribution: Attribution) -> anyhow::Result<Self> {
+    pub async fn open_table(table: &str, attribution: Attribution) -> anyhow::Result<Self> {
         use adapters::aws;
         let store = aws::dynamodb::DynamoStore::new(&aws::config().await, table.to_owned());
         let secrets = Secrets::of_store(&store).await?;
-        Self::over(
+        Self::with_store(
             StandaloneStore::Table(store),
             &secrets,
             compaction::CompactionSettings::default(),
@@ -136,7 +136,7 @@ impl Standalone {
         )
     }
 
-    fn over(
+    fn with_store(
         store: StandaloneStore,
         secrets: &Secrets,
         history: compaction::CompactionSettings,
@@ -151,7 +151,7 @@ impl Standalone {
             tags,
             aggregate: aggregate::CommitSettings::default(),
             shard: ShardId::new(SHARD)?,
-            counting: tokio::sync::Mutex::new(Counting {
+            counting: tokio::sync::Mutex::new(CountingState {
                 accumulator,
                 attribution: CurrentAttribution::new(attribution),
                 cache: ShardCache::default(),
@@ -165,7 +165,7 @@ impl Standalone {
     /// Ends the lease of a failed attempt, of this process or of the one that had the folder before. This process holds the folder's lock,
     /// so no other attempt can still be writing. A table has no such lock: other processes may be writing to it, and their leases must
     /// expire.
-    pub async fn begin(&self) -> anyhow::Result<()> {
+    pub async fn end_stale_leases(&self) -> anyhow::Result<()> {
         if !self.store.is_exclusive() {
             return Ok(());
         }
@@ -183,14 +183,16 @@ impl Standalone {
 
     /// Counts payloads as one batch and returns the outcome of each once it is committed.
     pub async fn count_each(&self, payloads: &[&[u8]]) -> anyhow::Result<Vec<Counted>> {
+        // Held until the commit: batches of a shard are committed one after the other, in the order of their numbers.
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
         counting.refresh_attribution(&self.store, now).await?;
-        let Counting { accumulator, cache, next, .. } = &mut *counting;
+        let CountingState { accumulator, cache, next, .. } = &mut *counting;
         let first = if let Some(first) = next {
             *first
         } else {
-            self.begin().await?;
+            // A failed attempt leaves its lease, which would block the next one until it expires.
+            self.end_stale_leases().await?;
             self.first_free().await?
         };
         // Only a committed batch uses its numbers. If this attempt fails, the next one reads the checkpoint again.
@@ -215,7 +217,8 @@ impl Standalone {
         let mut counting = self.counting.lock().await;
         let now = SystemClock.now();
         counting.refresh_attribution(&self.store, now).await?;
-        let Counting { accumulator, replay_cache, .. } = &mut *counting;
+        // The replay has a shard of its own, whose checkpoint and deduplication window must not mix with those of the queue.
+        let CountingState { accumulator, replay_cache, .. } = &mut *counting;
         let aggregation = self.aggregation(attempt(now, COUNT_MS)?);
         let committed = replay::replay(&aggregation, accumulator, replay_cache, &self.seal, parts)
             .await
@@ -240,6 +243,7 @@ impl Standalone {
 
     /// Compacts deltas that are due and drops expired items. After a failed write, first checks whether writing works again.
     pub async fn tidy(&self) -> anyhow::Result<()> {
+        // First, so that counting resumes soon after a full disk has room again, even if nothing is due for compaction.
         self.store.recover().await?;
         let now = SystemClock.now();
         let first = attempt(now, COMPACT_MS)?;
@@ -288,8 +292,9 @@ impl Standalone {
         Ok(CountingProgress::read(&self.store).await?.newest_event())
     }
 
-    /// Makes an operator's key if there has never been any key.
+    /// Creates an operator key if there has never been any key.
     pub async fn first_operator_key(&self) -> anyhow::Result<Option<String>> {
+        // Revoked and expired keys count too: whoever revoked every key must not be handed a new one by a restart.
         if !api_keys::list(&self.store).await?.is_empty() {
             return Ok(None);
         }
@@ -297,19 +302,19 @@ impl Standalone {
         Ok(Some(key))
     }
 
-    /// Makes an operator's key for this start of the demo.
+    /// Creates an operator key for this start of the demo. Earlier ones cannot be shown again, as only their hashes are stored.
     pub async fn add_demo_key(&self) -> anyhow::Result<String> {
         let (key, _) = self.add_key(Grant::Operator, "demo", Some(DEMO_KEY_MS)).await?;
         Ok(key)
     }
 
     /// Records in the audit trail that somebody at the command line is about to change something.
-    pub async fn note(&self, action: &str, subject: &str) -> anyhow::Result<()> {
+    pub async fn audit(&self, action: &str, subject: &str) -> anyhow::Result<()> {
         let action = audit::AuditAction { who: "(command line)", action, subject };
         Ok(audit::record(&self.store, action, SystemClock.now()).await?)
     }
 
-    /// Makes a key. The first part of the result is the key itself, which is stored nowhere.
+    /// Creates a key. The first part of the result is the key itself, which is stored nowhere.
     pub async fn add_key(
         &self,
         grant: Grant,
@@ -324,8 +329,8 @@ impl Standalone {
     }
 }
 
-impl Counting {
-    /// Counts with the mappings that operators have set meanwhile.
+impl CountingState {
+    /// Applies the mappings that operators have set since the last batch.
     async fn refresh_attribution(
         &mut self,
         store: &Arc<StandaloneStore>,

@@ -21,8 +21,8 @@ use crate::cli::attribution_options::AttributionOptions;
 use crate::cli::usage_error;
 use crate::input;
 use crate::offline::{self, InputForm, InputStats, OfflineInput};
-use crate::output::{self, Format, Rows};
-use crate::progress::Progress;
+use crate::output::{self, Format, RowProducer};
+use crate::progress::ProgressReporter;
 
 /// How many unreadable records are reported one by one: enough to find the cause, without flooding the terminal.
 const MAX_REPORTED: usize = 10;
@@ -65,7 +65,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
 
-    /// Output format
+    /// Format of the rows on standard output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
@@ -148,7 +148,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let grouping = grouping(&options.group_by)?;
     let attribution = options.attribution.attribution()?;
     let sources = input::sources(&options.files)?;
-    let progress = Progress::new(sources.iter().map(input::size).sum(), "bytes");
+    let progress = ProgressReporter::new(sources.iter().map(input::size).sum(), "bytes");
     let reported = AtomicUsize::new(0);
     let report_unreadable = |source: &input::Source, offset: u64, reason: &str| {
         // Threads report at once. Relaxed, because nothing but the number itself depends on their order.
@@ -257,7 +257,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
     let order: Vec<SortKey> = keys.iter().map(|key| key.sort_key()).collect();
     // Numbers are sorted instead of rows, of which there may be as many as events.
     let order = cells.sorted(&order);
-    let rows: Rows<'_> = &|each| {
+    let rows: RowProducer<'_> = &|each| {
         let mut row = Vec::with_capacity(columns.len());
         for (key, cell) in order.iter().filter_map(|&number| cells.row(number)) {
             row.clear();
@@ -284,7 +284,7 @@ fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
 fn write_json(
     columns: &[String],
     group_columns: usize,
-    rows: Rows<'_>,
+    rows: RowProducer<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     out.write_all(b"{\"rows\":[")?;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::change_rows;
 use crate::cli::store_options::{self, StoreOptions};
 use crate::cli::time_argument::TimeArgument;
-use crate::output::Table;
+use crate::output::OutputTable;
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -115,7 +115,7 @@ fn print(value: &Value) -> anyhow::Result<()> {
     writeln!(out).context("cannot write to standard output")
 }
 
-async fn list_alerts(standalone: &Standalone, list: &List) -> anyhow::Result<Table> {
+async fn list_alerts(standalone: &Standalone, list: &List) -> anyhow::Result<OutputTable> {
     let now = SystemClock.now();
     let scope = list.tenant.clone().map_or(Scope::All, Scope::Tenant);
     let filter = AlertFilter {
@@ -125,7 +125,7 @@ async fn list_alerts(standalone: &Standalone, list: &List) -> anyhow::Result<Tab
         to: now.plus_millis(60_000).minute(),
         limit: list.limit,
     };
-    let mut table = Table::new(change_rows::COLUMNS);
+    let mut table = OutputTable::new(change_rows::COLUMNS);
     for alert in registry::list(&standalone.store, &scope, &filter).await? {
         table.push(change_rows::row(&alert.change));
     }

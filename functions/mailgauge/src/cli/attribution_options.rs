@@ -46,6 +46,7 @@ impl AttributionOptions {
                     .with_context(|| format!("in the attribution file {}", path.display()))?
             }
         };
+        // After the file, so that an option overrides it.
         for (option, setting) in [
             (&self.tenant_tag, &mut settings.tenant_tag),
             (&self.campaign_tag, &mut settings.campaign_tag),
@@ -58,6 +59,7 @@ impl AttributionOptions {
         if !self.tags.is_empty() {
             settings.tags.clone_from(&self.tags);
         }
+        // Checked together, because file and options can each be right and still contradict each other.
         Attribution::try_from(settings)
             .map_err(|error| usage_error(format!("in the options or the attribution file: {error}")))
     }

@@ -19,11 +19,11 @@ use pipeline::ports::Clock as _;
 use serde_json::json;
 
 use crate::cli::change_rows;
-use crate::cli::counts_table::{CountsRow, CountsTable};
+use crate::cli::counts_table::{CountsTable, CountsTableRow};
 use crate::cli::store_options::{self, StoreLocation};
 use crate::cli::time_argument::TimeArgument;
 use crate::cli::{config_file, usage_error};
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, OutputTable};
 use crate::server;
 
 /// Number of rows from which the bucket width is inferred, at most: they are held in memory.
@@ -163,13 +163,13 @@ fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
 struct ChangePrinter<W: Write> {
     format: Format,
     out: BufWriter<W>,
-    table: Table,
+    table: OutputTable,
 }
 
 impl<W: Write> ChangePrinter<W> {
     fn new(format: Format, out: W) -> Self {
         // A resolved alert keeps the time at which it fired, so the time of the change is a column of its own.
-        let table = Table::new(["updated_at"].into_iter().chain(change_rows::COLUMNS));
+        let table = OutputTable::new(["updated_at"].into_iter().chain(change_rows::COLUMNS));
         Self { format, out: BufWriter::new(out), table }
     }
 
@@ -199,7 +199,7 @@ impl<W: Write> ChangePrinter<W> {
 ///
 /// # Errors
 /// Times that are no multiples of their distance, so that no bucket of this width begins at them.
-fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsRow>) -> anyhow::Result<u32> {
+fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsTableRow>) -> anyhow::Result<u32> {
     /// The width for a table with a single time, which has no distance to infer it from.
     const DEFAULT_WIDTH: u32 = 5;
     let mut width = 0;
@@ -236,13 +236,13 @@ fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
 /// Evaluates the rows bucket by bucket: first those in `ahead`, then the rest of the table.
 fn replay(
     table: &mut CountsTable,
-    ahead: Vec<CountsRow>,
+    ahead: Vec<CountsTableRow>,
     width: u32,
     rules: Rules,
     printer: &mut ChangePrinter<impl Write>,
 ) -> anyhow::Result<()> {
     let mut detector = Detector::new(width, rules);
-    let mut bucket: Vec<CountsRow> = Vec::new();
+    let mut bucket: Vec<CountsTableRow> = Vec::new();
     let mut ahead = ahead.into_iter();
     loop {
         let row = match ahead.next() {
@@ -273,7 +273,7 @@ fn replay(
 /// Evaluates the rows of one bucket and prints what changed.
 fn evaluate(
     detector: &mut Detector,
-    bucket: &[CountsRow],
+    bucket: &[CountsTableRow],
     width: u32,
     printer: &mut ChangePrinter<impl Write>,
 ) -> anyhow::Result<()> {

@@ -24,7 +24,7 @@ const MAX_COUNT: f64 = 1e12;
 const NO_TENANT: &str = "(unassigned)";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
+enum CountsColumn {
     Time,
     Tenant,
     Provider,
@@ -44,28 +44,28 @@ enum Column {
 }
 
 /// The columns by their names in the header.
-const COLUMNS: [(&str, Column); 16] = [
-    ("time", Column::Time),
-    ("tenant", Column::Tenant),
-    ("provider", Column::Provider),
-    ("campaign", Column::Campaign),
-    ("sends", Column::Sends),
-    ("deliveries", Column::Deliveries),
-    ("bounces_permanent", Column::BouncesPermanent),
-    ("bounces_transient", Column::BouncesTransient),
-    ("delays", Column::Delays),
-    ("complaints", Column::Complaints),
-    ("opens", Column::Opens),
-    ("clicks", Column::Clicks),
-    ("delivery_ms_mean", Column::DeliveryMean),
-    ("delivery_ms_p50", Column::DeliveryP50),
-    ("delivery_ms_p95", Column::DeliveryP95),
-    ("queue_depth", Column::QueueDepth),
+const COLUMNS: [(&str, CountsColumn); 16] = [
+    ("time", CountsColumn::Time),
+    ("tenant", CountsColumn::Tenant),
+    ("provider", CountsColumn::Provider),
+    ("campaign", CountsColumn::Campaign),
+    ("sends", CountsColumn::Sends),
+    ("deliveries", CountsColumn::Deliveries),
+    ("bounces_permanent", CountsColumn::BouncesPermanent),
+    ("bounces_transient", CountsColumn::BouncesTransient),
+    ("delays", CountsColumn::Delays),
+    ("complaints", CountsColumn::Complaints),
+    ("opens", CountsColumn::Opens),
+    ("clicks", CountsColumn::Clicks),
+    ("delivery_ms_mean", CountsColumn::DeliveryMean),
+    ("delivery_ms_p50", CountsColumn::DeliveryP50),
+    ("delivery_ms_p95", CountsColumn::DeliveryP95),
+    ("queue_depth", CountsColumn::QueueDepth),
 ];
 
 /// A row of the table: one bucket of one tenant, provider and campaign.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CountsRow {
+pub struct CountsTableRow {
     /// The line in the file, from 1.
     pub line: u64,
     /// The start of the bucket, in minutes since the Unix epoch.
@@ -85,11 +85,11 @@ pub struct CountsRow {
 /// Delivery times of a bucket, in milliseconds from send to delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DeliveryTimes {
-    /// The mean.
+    /// Arithmetic mean, from column `delivery_ms_mean`.
     pub mean: Option<f64>,
-    /// The median.
+    /// Median, from column `delivery_ms_p50`.
     pub p50: Option<f64>,
-    /// The 95th percentile.
+    /// 95th percentile, from column `delivery_ms_p95`.
     pub p95: Option<f64>,
 }
 
@@ -101,7 +101,7 @@ pub struct CountsTable {
     /// Columns whose names are not known; they are ignored.
     pub unknown: Vec<String>,
     /// The columns as the header orders them; `None` for an unknown one.
-    columns: Vec<Option<Column>>,
+    columns: Vec<Option<CountsColumn>>,
     /// The line that was read last.
     text: String,
     /// Its number, from 1.
@@ -149,6 +149,7 @@ impl CountsTable {
         for cell in cells(table.text.trim_start_matches('\u{feff}')) {
             let cell = cell.with_context(|| format!("{name}: line 1"))?;
             let column = COLUMNS.iter().find(|(known, _)| *known == cell.trim()).map(|(_, column)| *column);
+            // The second column would silently overwrite the first.
             if column.is_some() && table.columns.contains(&column) {
                 bail!("{name}: line 1: column {} is named twice", cell.trim());
             }
@@ -157,7 +158,7 @@ impl CountsTable {
             }
             table.columns.push(column);
         }
-        if !table.columns.contains(&Some(Column::Time)) {
+        if !table.columns.contains(&Some(CountsColumn::Time)) {
             bail!("{name}: line 1: there is no column time");
         }
         Ok(table)
@@ -167,6 +168,7 @@ impl CountsTable {
     fn read_line(&mut self) -> anyhow::Result<bool> {
         self.text.clear();
         self.line += 1;
+        // Without a limit, a file without line breaks would be read into memory as a whole.
         let mut limited = (&mut self.input).take(MAX_LINE_BYTES);
         let read = limited
             .read_line(&mut self.text)
@@ -180,7 +182,7 @@ impl CountsTable {
     }
 
     /// The next row; `None` at the end. Empty lines are skipped.
-    pub fn next_row(&mut self) -> anyhow::Result<Option<CountsRow>> {
+    pub fn next_row(&mut self) -> anyhow::Result<Option<CountsTableRow>> {
         loop {
             if !self.read_line()? {
                 return Ok(None);
@@ -191,8 +193,8 @@ impl CountsTable {
         }
     }
 
-    fn parse(&self) -> anyhow::Result<CountsRow> {
-        let mut row = CountsRow {
+    fn parse(&self) -> anyhow::Result<CountsTableRow> {
+        let mut row = CountsTableRow {
             line: self.line,
             minute: 0,
             tenant: NO_TENANT.to_owned(),
@@ -215,6 +217,7 @@ impl CountsTable {
             let Some(column) = column else { continue };
             self.parse_cell(*column, cell.trim(), &mut row)?;
         }
+        // Not filled up with zeros: a line that was cut off must not look like a quiet bucket.
         if columns.len() > 0 {
             bail!("{}: line {}: fewer cells than the {} columns", self.name, self.line, self.columns.len());
         }
@@ -223,28 +226,28 @@ impl CountsTable {
     }
 
     /// Sets the value of one column. An empty cell leaves the default, except for the time.
-    fn parse_cell(&self, column: Column, cell: &str, row: &mut CountsRow) -> anyhow::Result<()> {
-        if cell.is_empty() && column != Column::Time {
+    fn parse_cell(&self, column: CountsColumn, cell: &str, row: &mut CountsTableRow) -> anyhow::Result<()> {
+        if cell.is_empty() && column != CountsColumn::Time {
             return Ok(());
         }
         let counts = &mut row.counts;
         match column {
-            Column::Time => row.minute = self.minute(cell)?,
-            Column::Tenant => row.tenant = self.tenant(cell)?,
-            Column::Provider => cell.clone_into(&mut row.provider),
-            Column::Campaign => cell.clone_into(&mut row.campaign),
-            Column::Sends => counts.sends = self.count(cell, column)?,
-            Column::Deliveries => counts.deliveries = self.count(cell, column)?,
-            Column::BouncesPermanent => counts.bounces_permanent = self.count(cell, column)?,
-            Column::BouncesTransient => counts.bounces_transient = self.count(cell, column)?,
-            Column::Delays => counts.delays = self.count(cell, column)?,
-            Column::Complaints => counts.complaints = self.count(cell, column)?,
-            Column::Opens => counts.opens = self.count(cell, column)?,
-            Column::Clicks => counts.clicks = self.count(cell, column)?,
-            Column::DeliveryMean => row.delivery_ms.mean = Some(self.count(cell, column)?),
-            Column::DeliveryP50 => row.delivery_ms.p50 = Some(self.count(cell, column)?),
-            Column::DeliveryP95 => row.delivery_ms.p95 = Some(self.count(cell, column)?),
-            Column::QueueDepth => counts.queue_depth = Some(self.count(cell, column)?),
+            CountsColumn::Time => row.minute = self.minute(cell)?,
+            CountsColumn::Tenant => row.tenant = self.tenant(cell)?,
+            CountsColumn::Provider => cell.clone_into(&mut row.provider),
+            CountsColumn::Campaign => cell.clone_into(&mut row.campaign),
+            CountsColumn::Sends => counts.sends = self.count(cell, column)?,
+            CountsColumn::Deliveries => counts.deliveries = self.count(cell, column)?,
+            CountsColumn::BouncesPermanent => counts.bounces_permanent = self.count(cell, column)?,
+            CountsColumn::BouncesTransient => counts.bounces_transient = self.count(cell, column)?,
+            CountsColumn::Delays => counts.delays = self.count(cell, column)?,
+            CountsColumn::Complaints => counts.complaints = self.count(cell, column)?,
+            CountsColumn::Opens => counts.opens = self.count(cell, column)?,
+            CountsColumn::Clicks => counts.clicks = self.count(cell, column)?,
+            CountsColumn::DeliveryMean => row.delivery_ms.mean = Some(self.count(cell, column)?),
+            CountsColumn::DeliveryP50 => row.delivery_ms.p50 = Some(self.count(cell, column)?),
+            CountsColumn::DeliveryP95 => row.delivery_ms.p95 = Some(self.count(cell, column)?),
+            CountsColumn::QueueDepth => counts.queue_depth = Some(self.count(cell, column)?),
         }
         Ok(())
     }
@@ -261,6 +264,7 @@ impl CountsTable {
     }
 
     fn minute(&self, cell: &str) -> anyhow::Result<u32> {
+        // A time without an offset is refused: a wrong guess of its zone would move every bucket.
         let Ok(time) = cell.parse::<jiff::Timestamp>() else {
             bail!(
                 "{}: line {}: time {:?} is not RFC 3339, such as 2026-11-25T08:00:00Z",
@@ -272,8 +276,9 @@ impl CountsTable {
         Ok(Timestamp::from_millis(time.as_millisecond()).minute().0)
     }
 
-    fn count(&self, cell: &str, column: Column) -> anyhow::Result<f64> {
+    fn count(&self, cell: &str, column: CountsColumn) -> anyhow::Result<f64> {
         match cell.parse::<f64>() {
+            // The range excludes NaN as well, which would spread through every sum.
             Ok(count) if (0.0..=MAX_COUNT).contains(&count) => Ok(count),
             _ => {
                 let name = COLUMNS.iter().find(|(_, known)| *known == column).map_or("", |(name, _)| name);
@@ -324,8 +329,10 @@ pub fn cells(line: &str) -> impl Iterator<Item = anyhow::Result<std::borrow::Cow
                 }
                 break;
             }
-            let cell = quoted.get(..end).unwrap_or_default().replace("\"\"", "\"");
-            let tail = quoted.get(end + 1..).unwrap_or_default();
+            let (cell, tail) = quoted.split_at(end);
+            // Everything after the closing quote itself.
+            let tail = tail.strip_prefix('"').unwrap_or(tail);
+            let cell = cell.replace("\"\"", "\"");
             if !tail.is_empty() && !tail.starts_with(',') {
                 rest = None;
                 return Some(Err(anyhow::anyhow!("text follows a closing quote")));
@@ -345,7 +352,7 @@ mod tests {
 
     use super::*;
 
-    fn read(csv: &str) -> anyhow::Result<Vec<CountsRow>> {
+    fn read(csv: &str) -> anyhow::Result<Vec<CountsTableRow>> {
         let mut table = CountsTable::open(Box::new(Cursor::new(csv.to_owned())), "c.csv")?;
         let mut rows = Vec::new();
         while let Some(row) = table.next_row()? {

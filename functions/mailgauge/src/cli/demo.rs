@@ -16,11 +16,11 @@ use event::attribution::Attribution;
 use pipeline::ports::Clock as _;
 use web::IngestError;
 
-use self::history::Mail;
+use self::history::SimulatedMail;
 use self::timeline::{MINUTE_MS, Timeline, TimelineOptions};
 use crate::inbox::Inbox;
 use crate::output;
-use crate::server::{self, Opening, Orders};
+use crate::server::{self, BoundServer, ServeSettings};
 use crate::standalone::Standalone;
 
 /// The number of equal parts of a minute at whose ends the events of the part are sent, so that charts move every five seconds.
@@ -77,9 +77,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     let standalone = Standalone::open(&options.data, Attribution::default())?;
     runtime.block_on(async {
-        standalone.begin().await?;
+        standalone.end_stale_leases().await?;
         // Before the history, which takes a while: an address in use should be reported at once.
-        let opening = Opening::bind(options.listen, None).await?;
+        let bound = BoundServer::bind(options.listen, None).await?;
         let now = || adapters::system_clock::SystemClock.now();
         let (stored, newest) = (Timeline::read(&options.data)?, standalone.newest_event().await?);
         let timeline_options = TimelineOptions {
@@ -99,14 +99,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             output::print_status("stopped; the same command continues the history from here");
             return Ok(());
         };
+        // Each start needs its own: the last one was printed on a terminal that may be gone.
         let key = standalone.add_demo_key().await?;
         output::print_status(
             "Simulated mail continues until Ctrl-C; a later start continues from the same data.",
         );
-        opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
-        opening.say(&format!("Listening on {}", opening.address()))?;
+        bound.print_line(&format!("Dashboard {}/#key={key}", bound.address()))?;
+        bound.print_line(&format!("Listening on {}", bound.address()))?;
         let folder = options.data.clone();
-        server::serve_with(standalone, opening, Orders::default(), move |inbox| async move {
+        server::serve_with(standalone, bound, ServeSettings::default(), move |inbox| async move {
             send_live_mail(mail, timeline, &folder, &inbox).await;
         })
         .await
@@ -114,7 +115,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Sends the events of each minute during that minute. After the machine was asleep, catches up as fast as events are counted.
-async fn send_live_mail(mut mail: Mail, mut timeline: Timeline, folder: &Path, inbox: &Inbox) {
+async fn send_live_mail(mut mail: SimulatedMail, mut timeline: Timeline, folder: &Path, inbox: &Inbox) {
     let mut lines = Vec::new();
     while let Some(end_ms) = mail.next_minute(&mut lines) {
         // Stored before the events are sent: a start after a crash must know which minute may have been counted in part.
@@ -158,6 +159,7 @@ fn time_until(ms: i64) -> Duration {
 /// Sends events until they are counted. Events that an earlier attempt counted are dropped as duplicates.
 async fn send(events: &[u8], inbox: &Inbox) {
     while let Err(error) = inbox.count(vec![events.to_vec().into()]).await {
+        // A full queue is normal while the demo catches up after the machine was asleep.
         if !matches!(error, IngestError::Busy { .. }) {
             tracing::error!(%error, "counting simulated events failed; they will be sent again");
         }

@@ -44,13 +44,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The positions of the columns.
-struct Columns {
+struct SeriesColumns {
     series: Option<usize>,
     timestamp: usize,
     value: usize,
 }
 
-impl Columns {
+impl SeriesColumns {
     fn read(header: &str, name: &str) -> anyhow::Result<Self> {
         let header: Vec<String> = header
             .trim_start_matches('\u{feff}')
@@ -91,13 +91,13 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
             break;
         }
         let Some(columns) = &columns else {
-            columns = Some(Columns::read(line, name)?);
+            columns = Some(SeriesColumns::read(line, name)?);
             continue;
         };
         if line.is_empty() {
             continue;
         }
-        let row = Row::read(line, columns).with_context(line_name)?;
+        let row = SeriesPoint::read(line, columns).with_context(line_name)?;
         if scorers.len() >= MAX_SERIES && !scorers.contains_key(row.series.as_ref()) {
             bail!("{}: more than {MAX_SERIES} series", line_name());
         }
@@ -116,15 +116,15 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
 }
 
 /// One point. Texts are kept as they are written, for the output.
-struct Row<'a> {
+struct SeriesPoint<'a> {
     series: Cow<'a, str>,
     timestamp: Cow<'a, str>,
     time_ms: i64,
     value: f64,
 }
 
-impl<'a> Row<'a> {
-    fn read(line: &'a str, columns: &Columns) -> anyhow::Result<Self> {
+impl<'a> SeriesPoint<'a> {
+    fn read(line: &'a str, columns: &SeriesColumns) -> anyhow::Result<Self> {
         let (mut series, mut timestamp, mut value) = (None, None, None);
         for (position, cell) in cells(line).enumerate() {
             let cell = cell?;
@@ -212,7 +212,7 @@ fn plain_time_ms(text: &str) -> Option<i64> {
     clippy::cast_sign_loss,
     reason = "a score lies in [0, 1], a digit in 0 to 9"
 )]
-fn write_row(row: &Row<'_>, score: f64, csv: &mut CsvWriter<impl Write>) -> io::Result<()> {
+fn write_row(row: &SeriesPoint<'_>, score: f64, csv: &mut CsvWriter<impl Write>) -> io::Result<()> {
     csv.text(&row.series)?;
     csv.text(&row.timestamp)?;
     // Six decimal places, by hand: formatting fractions would take most of the time.
@@ -299,7 +299,7 @@ mod tests {
         for (score, expected) in
             [(0.0, "0.000000"), (0.123_456_7, "0.123457"), (0.999_999_9, "1.000000"), (1.0, "1.000000")]
         {
-            let row = Row { series: "s".into(), timestamp: "5".into(), time_ms: 5000, value: 1.0 };
+            let row = SeriesPoint { series: "s".into(), timestamp: "5".into(), time_ms: 5000, value: 1.0 };
             let mut csv = CsvWriter::with_line_feeds(Vec::new());
             write_row(&row, score, &mut csv).unwrap();
             assert_eq!(String::from_utf8(csv.finish().unwrap()).unwrap(), format!("s,5,{expected}\n"));

@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::cli::built_without_aws;
 use crate::cli::quarantine;
 use crate::cli::store_options::StoreOptions;
-use crate::output::{Table, grouped};
+use crate::output::{OutputTable, grouped};
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -70,13 +70,13 @@ pub struct Options {
 
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
+enum CheckStatus {
     Ok,
     Warning,
     Failed,
 }
 
-impl Status {
+impl CheckStatus {
     const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -91,7 +91,7 @@ impl Status {
 struct Diagnosis {
     /// The name of the check.
     check: &'static str,
-    status: Status,
+    status: CheckStatus,
     found: String,
     /// How to fix it; empty if all is well.
     fix: &'static str,
@@ -99,15 +99,15 @@ struct Diagnosis {
 
 impl Diagnosis {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, status: Status::Ok, found: found.into(), fix: "" }
+        Self { check, status: CheckStatus::Ok, found: found.into(), fix: "" }
     }
 
     fn warning(check: &'static str, found: impl Into<String>, fix: &'static str) -> Self {
-        Self { check, status: Status::Warning, found: found.into(), fix }
+        Self { check, status: CheckStatus::Warning, found: found.into(), fix }
     }
 
     fn failed(check: &'static str, found: impl Into<String>, fix: &'static str) -> Self {
-        Self { check, status: Status::Failed, found: found.into(), fix }
+        Self { check, status: CheckStatus::Failed, found: found.into(), fix }
     }
 
     /// The status follows from an age in milliseconds.
@@ -136,12 +136,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         anyhow::Ok(diagnoses)
     })?;
     // Scripts rely on these column names.
-    let mut table = Table::new(["check", "state", "found", "mend"]);
+    let mut table = OutputTable::new(["check", "state", "found", "mend"]);
     for Diagnosis { check, status, found, fix } in &diagnoses {
         table.push(vec![json!(check), json!(status.name()), json!(found), json!(fix)]);
     }
     options.store.print(&table)?;
-    let has_failed = diagnoses.iter().any(|diagnosis| diagnosis.status == Status::Failed);
+    let has_failed = diagnoses.iter().any(|diagnosis| diagnosis.status == CheckStatus::Failed);
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -162,6 +162,7 @@ async fn check_deployment(options: &Options, _: &Standalone) -> anyhow::Result<V
 async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Diagnosis>> {
     let store = &standalone.store;
     let progress = CountingProgress::read(store).await?;
+    // In the order of the data flow, so that the first failed check is usually the cause of the others.
     let mut diagnoses = vec![arrivals(&progress, now)];
     diagnoses.extend(stuck_shards(&progress, now));
     diagnoses.push(uncompacted(schedule::oldest_unmerged(store).await?, now));
@@ -169,6 +170,7 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
         diagnoses.extend(unexported(sink, &export::backlog(store, sink, export::MAX_BEHIND).await?, now));
     }
     diagnoses.push(quarantined(quarantine::all(standalone).await?.len()));
+    // All of time: drift is a defect whenever it arose.
     let (first, last) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
     let proof = web::proof(store, &Scope::All, first, last).await?;
     diagnoses.push(drift(proof.events_read, proof.drift));
@@ -181,6 +183,7 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
     } else {
         Diagnosis::ok("tenants", "all mail belongs to a tenant")
     });
+    // Without a valid operator key, nobody can create tenants or keys through the API.
     let is_valid = |credential: &api_keys::Credential| {
         credential.grant == Grant::Operator
             && credential.revoked_at.is_none()
@@ -211,6 +214,7 @@ fn arrivals(progress: &CountingProgress, now: Timestamp) -> Diagnosis {
     const FIX: &str = "send a mail with the configuration set; then check the SES event destination, the EventBridge rule and the stream's trigger";
     let newest = progress.checkpoints().iter().filter_map(|(_, checkpoint)| checkpoint.last_arrival).max();
     let Some(newest) = newest else { return Diagnosis::warning(CHECK, "no event has arrived yet", FIX) };
+    // Never a failure: an installation whose tenants send nothing at night is healthy.
     let age_ms = now.millis_since(newest);
     let found = format!("the newest event arrived {} ago", span(age_ms));
     if age_ms > MAX_QUIET_MS { Diagnosis::warning(CHECK, found, FIX) } else { Diagnosis::ok(CHECK, found) }
@@ -221,6 +225,7 @@ fn stuck_shards(progress: &CountingProgress, now: Timestamp) -> Vec<Diagnosis> {
     const CHECK: &str = "shards move";
     let mut diagnoses = Vec::new();
     for (shard, checkpoint) in progress.checkpoints() {
+        // A batch under a valid lease is normal: an attempt is working on it.
         let overdue_ms = checkpoint.in_flight.as_ref().map(|batch| now.millis_since(batch.lease_until));
         if let Some(overdue_ms) = overdue_ms.filter(|overdue_ms| *overdue_ms > MAX_OVERDUE_MS) {
             diagnoses.push(Diagnosis::failed(
@@ -249,6 +254,7 @@ fn uncompacted(oldest: Option<Timestamp>, now: Timestamp) -> Diagnosis {
 fn unexported(sink: &str, backlogs: &[ExportBacklog], now: Timestamp) -> Option<Diagnosis> {
     const CHECK: &str = "time-series store";
     const FIX: &str = "mailgauge sink export shows its error; what is older than three days stays missing there, never in the API";
+    // A store that was never written to is not in use, which is no defect.
     backlogs.iter().find(|backlog| backlog.exported.is_some())?;
     let oldest = backlogs.iter().filter_map(|backlog| backlog.oldest).min();
     let Some(oldest) = oldest else { return Some(Diagnosis::ok(CHECK, format!("{sink} is up to date"))) };
@@ -288,23 +294,25 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_763_000_000);
 
     #[test]
-    fn compaction_backlog_is_judged_by_its_age() {
+    fn state_of_compaction_depends_on_the_age_of_the_oldest_delta() {
         for (hours, expected) in [
-            (0, Status::Ok),
-            (3, Status::Ok),
-            (4, Status::Warning),
-            (24, Status::Warning),
-            (25, Status::Failed),
+            (0, CheckStatus::Ok),
+            (3, CheckStatus::Ok),
+            (4, CheckStatus::Warning),
+            (24, CheckStatus::Warning),
+            (25, CheckStatus::Failed),
         ] {
             let oldest = NOW.plus_millis(-hours * HOUR_MS);
             assert_eq!(uncompacted(Some(oldest), NOW).status, expected, "{hours} h");
         }
-        assert_eq!(uncompacted(None, NOW).status, Status::Ok);
+        assert_eq!(uncompacted(None, NOW).status, CheckStatus::Ok);
     }
 
     #[test]
     fn drift_of_either_sign_fails() {
-        for (drift_found, expected) in [(0, Status::Ok), (1, Status::Failed), (-1, Status::Failed)] {
+        for (drift_found, expected) in
+            [(0, CheckStatus::Ok), (1, CheckStatus::Failed), (-1, CheckStatus::Failed)]
+        {
             assert_eq!(drift(5000, drift_found).status, expected, "{drift_found}");
         }
     }
@@ -312,7 +320,7 @@ mod tests {
     #[test]
     fn every_diagnosis_but_ok_says_how_to_fix_it() {
         for diagnosis in [quarantined(0), quarantined(3), drift(1, 0), drift(1, 1), uncompacted(None, NOW)] {
-            assert_eq!(diagnosis.fix.is_empty(), diagnosis.status == Status::Ok, "{diagnosis:?}");
+            assert_eq!(diagnosis.fix.is_empty(), diagnosis.status == CheckStatus::Ok, "{diagnosis:?}");
         }
     }
 

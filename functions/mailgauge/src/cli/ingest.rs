@@ -29,7 +29,7 @@ use crate::cli::built_without_aws;
 use crate::cli::usage_error;
 use crate::input::{self, Source};
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 use crate::standalone::{Counted, Standalone};
 
 /// Approximate size of one request, in bytes.
@@ -83,7 +83,7 @@ pub struct Options {
 }
 
 /// Where events are sent.
-trait Destination {
+trait IngestDestination {
     /// Sends a block of events. Returns once the destination has stored them durably; retries are up to the destination.
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted>;
 
@@ -107,7 +107,10 @@ fn parse_give_up_after(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "use a duration from 0s to 7d, such as 30s, 5m or 2h".to_owned())
 }
 
-/// Sends all files.
+/// Sends all files, one after the other, in the order in which they were named.
+///
+/// # Errors
+/// Wrong usage, a file that cannot be read, or a destination that refuses events or fails for too long.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let sources = input::sources(&options.files)?;
     let (name, is_new) = identify(&options.to)?;
@@ -121,13 +124,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut journal = Journal::open(options.journal.as_deref(), &name)?;
     // The size of standard input is not known before its end.
     let total: Option<u64> = sources.iter().map(input::size).sum();
-    let progress = Progress::new(total, "bytes");
+    let progress = ProgressReporter::new(total, "bytes");
     let mut destination = destination(options, &progress)?;
     if is_new {
         progress.print_status(&format!("created the data folder {name}, which did not exist"));
     }
-    let read = Progress::hidden();
-    let mut run = Run { rate: options.rate, progress, read, sent: Counted::default(), started: None };
+    let read = ProgressReporter::hidden();
+    let mut run = IngestRun { rate: options.rate, progress, read, sent: Counted::default(), started: None };
     for source in &sources {
         // A new folder is empty, even if the journal knows an earlier folder at the same path.
         let from = if options.from_start || is_new { 0 } else { journal.sent(source) };
@@ -163,7 +166,7 @@ fn identify(target: &Target) -> anyhow::Result<(String, bool)> {
     }
 }
 
-fn destination(options: &Options, progress: &Progress) -> anyhow::Result<Box<dyn Destination>> {
+fn destination(options: &Options, progress: &ProgressReporter) -> anyhow::Result<Box<dyn IngestDestination>> {
     match &options.to {
         Target::Server(url) => {
             let key = options.key.as_deref();
@@ -177,34 +180,38 @@ fn destination(options: &Options, progress: &Progress) -> anyhow::Result<Box<dyn
 }
 
 #[cfg(feature = "aws")]
-fn stream(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Box<dyn Destination>> {
+fn stream(
+    name: &str,
+    give_up_after: Duration,
+    progress: &ProgressReporter,
+) -> anyhow::Result<Box<dyn IngestDestination>> {
     Ok(Box::new(stream::StreamDestination::new(name, give_up_after, progress)?))
 }
 
 #[cfg(not(feature = "aws"))]
-fn stream(_: &str, _: Duration, _: &Progress) -> anyhow::Result<Box<dyn Destination>> {
+fn stream(_: &str, _: Duration, _: &ProgressReporter) -> anyhow::Result<Box<dyn IngestDestination>> {
     Err(built_without_aws("--to kinesis://"))
 }
 
 /// One run of the command over all sources.
-struct Run {
-    /// Events per second.
+struct IngestRun {
+    /// The limit in events per second; `None` sends as fast as the destination accepts.
     rate: Option<u32>,
-    progress: Progress,
+    progress: ProgressReporter,
     /// Bytes read from disk so far, before decompression. They become the visible progress once the events in them are sent.
-    read: Progress,
+    read: ProgressReporter,
     sent: Counted,
     /// When the first block was sent.
     started: Option<Instant>,
 }
 
-impl Run {
+impl IngestRun {
     /// Sends one source from byte `from` (after decompression) to its end.
     fn send_source(
         &mut self,
         source: &Source,
         from: u64,
-        destination: &mut dyn Destination,
+        destination: &mut dyn IngestDestination,
         journal: &mut Journal,
     ) -> anyhow::Result<()> {
         let mut reader = input::open(source, &self.read)?;
@@ -244,7 +251,7 @@ impl Run {
     }
 
     /// Sends one block, then waits if that was faster than the rate.
-    fn send_block(&mut self, block: &[u8], destination: &mut dyn Destination) -> anyhow::Result<()> {
+    fn send_block(&mut self, block: &[u8], destination: &mut dyn IngestDestination) -> anyhow::Result<()> {
         let sent = destination.send(block)?;
         self.sent.add(sent);
         self.progress.set_position(self.read.position());
@@ -255,6 +262,7 @@ impl Run {
             reason = "a rate is measured by the clock, and a command may read it"
         )]
         let now = Instant::now();
+        // From the first block on: the time until it arrived must not be made up for.
         let started = *self.started.get_or_insert(now);
         if let Some(rate) = self.rate {
             let due =
@@ -288,12 +296,12 @@ impl DataFolder {
     fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
         let standalone = Standalone::open(folder, attribution)?;
-        runtime.block_on(standalone.begin())?;
+        runtime.block_on(standalone.end_stale_leases())?;
         Ok(Self { runtime, standalone })
     }
 }
 
-impl Destination for DataFolder {
+impl IngestDestination for DataFolder {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let counted = self.runtime.block_on(self.standalone.count(&[block]))?;
         // Compacts as it goes, since a large archive would leave thousands of deltas for the next reader to merge.

@@ -14,7 +14,7 @@ use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
 use crate::cli::store_options::{self, StoreOptions};
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, OutputTable};
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -31,11 +31,11 @@ pub struct Options {
     store: StoreOptions,
 
     #[command(subcommand)]
-    action: Action,
+    command: KeysCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum KeysCommand {
     /// Create a key and print it on standard output; it cannot be shown again
     #[command(
         after_help = "Example:\n  mailgauge keys add --tenant acme --name dashboard --expires 90d > acme.key"
@@ -103,6 +103,7 @@ impl GrantOptions {
 
 fn name(text: &str) -> Result<String, String> {
     let length = text.chars().count();
+    // Lists of keys are printed on terminals, which execute control characters.
     if length == 0 || length > MAX_NAME_CHARS || text.chars().any(char::is_control) {
         return Err(format!("use 1 to {MAX_NAME_CHARS} characters, without control characters"));
     }
@@ -120,19 +121,22 @@ fn lifetime_ms(text: &str) -> Result<i64, String> {
     }
 }
 
-/// Runs one action.
+/// Opens the store and runs the chosen subcommand.
+///
+/// # Errors
+/// A store that cannot be opened, read or written, or an id that no key has.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    match &options.action {
-        Action::Add { grant, read_only, name, expires } => {
+    match &options.command {
+        KeysCommand::Add { grant, read_only, name, expires } => {
             let standalone = options.store.location.open_or_create(&runtime)?;
             runtime.block_on(add(&options.store, &standalone, grant.grant(*read_only), name, *expires))
         }
-        Action::List => {
+        KeysCommand::List => {
             let standalone = options.store.location.open(&runtime)?;
             options.store.print(&table(&runtime.block_on(api_keys::list(&standalone.store))?))
         }
-        Action::Show { id } => {
+        KeysCommand::Show { id } => {
             let standalone = options.store.location.open(&runtime)?;
             let mut all = runtime.block_on(api_keys::list(&standalone.store))?;
             all.retain(|credential| credential.id == *id);
@@ -141,10 +145,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
             options.store.print(&table(&all))
         }
-        Action::Remove { id } => {
+        KeysCommand::Remove { id } => {
             let standalone = options.store.location.open(&runtime)?;
             let revoked = runtime.block_on(async {
-                standalone.note("key.revoke", id).await?;
+                // Audited before the change, so that no key is revoked without an entry.
+                standalone.audit("key.revoke", id).await?;
                 anyhow::Ok(api_keys::revoke(&standalone.store, id, SystemClock.now()).await)
             })?;
             match revoked {
@@ -171,24 +176,26 @@ async fn add(
     if let Some(tenant) = grant.tenant()
         && !tenants::list(&standalone.store).await?.contains(tenant)
     {
+        // No failure: a key may be handed out before the tenant's first mail.
         output::print_status(&format!("warning: nothing has been counted for tenant {tenant} yet"));
     }
     // Audited before the change, so that no key exists without an entry.
-    standalone.note("key.add", grant.tenant().map_or("*", TenantId::as_str)).await?;
+    standalone.audit("key.add", grant.tenant().map_or("*", TenantId::as_str)).await?;
     let (key, credential) = standalone.add_key(grant, name, lifetime_ms).await?;
+    // The bare key on standard output, so that it can be redirected to a file.
     if store.format() == Format::Table {
         output::print_status(&format!("key {} (it cannot be shown again):", credential.id));
         return writeln!(io::stdout(), "{key}").context("cannot write to standard output");
     }
-    let mut rows = Table::new(COLUMNS.into_iter().chain(["key"]));
+    let mut rows = OutputTable::new(COLUMNS.into_iter().chain(["key"]));
     rows.push(row(&credential).into_iter().chain([json!(key)]).collect());
     store.print(&rows)
 }
 
 const COLUMNS: [&str; 7] = ["id", "grants", "tenant", "name", "created_at", "expires_at", "revoked_at"];
 
-fn table(credentials: &[Credential]) -> Table {
-    let mut table = Table::new(COLUMNS);
+fn table(credentials: &[Credential]) -> OutputTable {
+    let mut table = OutputTable::new(COLUMNS);
     for credential in credentials {
         table.push(row(credential));
     }

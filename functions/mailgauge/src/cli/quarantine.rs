@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::attribution_options::AttributionOptions;
 use crate::cli::store_options::StoreOptions;
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, OutputTable};
 use crate::server;
 use crate::standalone::{Counted, Standalone};
 
@@ -37,11 +37,11 @@ pub struct Options {
     store: StoreOptions,
 
     #[command(subcommand)]
-    action: Action,
+    command: QuarantineCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum QuarantineCommand {
     /// List the records in quarantine, the oldest first
     #[command(after_help = "Example:\n  mailgauge quarantine list --format csv")]
     List,
@@ -75,31 +75,34 @@ struct Selection {
     /// Id of one record, as in the list
     id: Option<String>,
 
-    /// All records
+    /// Replay all records in quarantine
     #[arg(long)]
     all: bool,
 }
 
-/// Runs one action.
+/// Opens the store and runs the chosen subcommand.
+///
+/// # Errors
+/// A store that cannot be opened, read or written, or an id that no record has.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     let store = &options.store;
-    match &options.action {
-        Action::List => {
+    match &options.command {
+        QuarantineCommand::List => {
             let standalone = store.location.open(&runtime)?;
             let all = runtime.block_on(all(&standalone))?;
             store.print(&table(&all, &standalone))
         }
-        Action::Show { id } => {
+        QuarantineCommand::Show { id } => {
             let standalone = store.location.open(&runtime)?;
             let found = find(runtime.block_on(all(&standalone))?, id)?;
             show(store, &found, &standalone)
         }
-        Action::Replay { selection, attribution } => {
+        QuarantineCommand::Replay { selection, attribution } => {
             let standalone = store.location.open_with_attribution(&runtime, attribution.attribution()?)?;
             runtime.block_on(replay(store, &standalone, selection.id.as_deref()))
         }
-        Action::Remove { id } => {
+        QuarantineCommand::Remove { id } => {
             let standalone = store.location.open(&runtime)?;
             runtime.block_on(async {
                 let found = find(all(&standalone).await?, id)?;
@@ -112,14 +115,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// A record in quarantine with the id that this command gives it.
-pub(super) struct Entry {
+pub(super) struct QuarantinedRecord {
     id: String,
     day: Day,
     stored: StoredPart,
 }
 
 /// All records in quarantine that have not expired, the oldest day first.
-pub(super) async fn all(standalone: &Standalone) -> anyhow::Result<Vec<Entry>> {
+pub(super) async fn all(standalone: &Standalone) -> anyhow::Result<Vec<QuarantinedRecord>> {
+    // Records are stored by the day of their arrival, so every day within their lifetime is listed.
     let today = SystemClock.now().minute().hour().day();
     let oldest =
         SystemClock.now().plus_millis(-CommitSettings::default().quarantine_ms).minute().hour().day();
@@ -128,30 +132,30 @@ pub(super) async fn all(standalone: &Standalone) -> anyhow::Result<Vec<Entry>> {
         for stored in quarantine::list(&standalone.store, day).await? {
             let (shard, part) = (stored.shard(), &stored.part);
             let date = day.start().to_string();
-            let date = date.split('T').next().unwrap_or_default();
+            let date = date.split_once('T').map_or(date.as_str(), |(date, _)| date);
             let id = format!("{date}/{shard}/{}/{}", part.sequence, part.index);
-            entries.push(Entry { id, day, stored });
+            entries.push(QuarantinedRecord { id, day, stored });
         }
     }
     Ok(entries)
 }
 
-fn find(entries: Vec<Entry>, id: &str) -> anyhow::Result<Entry> {
+fn find(entries: Vec<QuarantinedRecord>, id: &str) -> anyhow::Result<QuarantinedRecord> {
     let found = entries.into_iter().find(|entry| entry.id == id);
     found.ok_or_else(|| anyhow!("no record in quarantine has the id {id:?}: see mailgauge quarantine list"))
 }
 
 const COLUMNS: [&str; 5] = ["id", "arrived_at", "bytes", "can_be_opened", "reason"];
 
-fn table(entries: &[Entry], standalone: &Standalone) -> Table {
-    let mut table = Table::new(COLUMNS);
+fn table(entries: &[QuarantinedRecord], standalone: &Standalone) -> OutputTable {
+    let mut table = OutputTable::new(COLUMNS);
     for entry in entries {
         table.push(row(entry, entry.stored.part.open(&standalone.seal).is_some()));
     }
     table
 }
 
-fn row(entry: &Entry, can_be_opened: bool) -> Vec<Value> {
+fn row(entry: &QuarantinedRecord, can_be_opened: bool) -> Vec<Value> {
     let part = &entry.stored.part;
     let arrived_at: Timestamp = part.arrived_at;
     vec![
@@ -164,7 +168,7 @@ fn row(entry: &Entry, can_be_opened: bool) -> Vec<Value> {
 }
 
 /// Prints the bytes of a record as they arrived or, with `--format json` or `csv`, beside the rest of the entry.
-fn show(store: &StoreOptions, entry: &Entry, standalone: &Standalone) -> anyhow::Result<()> {
+fn show(store: &StoreOptions, entry: &QuarantinedRecord, standalone: &Standalone) -> anyhow::Result<()> {
     let part = &entry.stored.part;
     let content = part.open(&standalone.seal).with_context(|| {
         format!(
@@ -173,12 +177,13 @@ fn show(store: &StoreOptions, entry: &Entry, standalone: &Standalone) -> anyhow:
         )
     })?;
     if store.format() == Format::Table {
+        // On standard error, so that a redirected output is the record, byte for byte.
         output::print_status(&format!("{}, arrived {}: {}", entry.id, part.arrived_at, part.reason));
         return write_content(&content).context("cannot write to standard output");
     }
     let text = std::str::from_utf8(&content).ok();
     let base64 = text.is_none().then(|| STANDARD.encode(&content));
-    let mut table = Table::new(COLUMNS.into_iter().chain(["text", "base64"]));
+    let mut table = OutputTable::new(COLUMNS.into_iter().chain(["text", "base64"]));
     table.push(row(entry, true).into_iter().chain([json!(text), json!(base64)]).collect());
     store.print(&table)
 }
@@ -202,11 +207,12 @@ fn write_content(content: &[u8]) -> io::Result<()> {
 }
 
 async fn replay(store: &StoreOptions, standalone: &Standalone, id: Option<&str>) -> anyhow::Result<()> {
-    standalone.begin().await?;
+    standalone.end_stale_leases().await?;
     let mut entries = all(standalone).await?;
     if let Some(id) = id {
         entries = vec![find(entries, id)?];
     }
+    // Counted before replaying, since these records stay in quarantine as they are.
     let not_opened =
         entries.iter().filter(|entry| entry.stored.part.open(&standalone.seal).is_none()).count();
     let mut sum = Counted::default();
@@ -217,7 +223,7 @@ async fn replay(store: &StoreOptions, standalone: &Standalone, id: Option<&str>)
             sum.add(standalone.replay(&parts).await?);
         }
     }
-    let mut table = Table::new(["events", "duplicates", "ignored", "quarantined", "not_opened"]);
+    let mut table = OutputTable::new(["events", "duplicates", "ignored", "quarantined", "not_opened"]);
     table.push(vec![
         json!(sum.events),
         json!(sum.duplicates),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::store_options::{self, StoreOptions};
 use crate::cli::time_argument::TimeArgument;
 use crate::cli::usage_error;
-use crate::output::{Format, Table};
+use crate::output::{Format, OutputTable};
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -66,12 +66,20 @@ async fn prove(
     let mut tenants = tenants::list(&standalone.store).await?;
     if let Some(only) = &options.tenant {
         tenants.retain(|tenant| tenant == only);
+        // The proof of a tenant that does not exist would be all zeros, which reads like success.
         if tenants.is_empty() {
             bail!("there is no tenant {only}: see mailgauge tenants list");
         }
     }
-    let mut table =
-        Table::new(["tenant", "events_read", "duplicates", "late", "quarantined", "aggregated", "drift"]);
+    let mut table = OutputTable::new([
+        "tenant",
+        "events_read",
+        "duplicates",
+        "late",
+        "quarantined",
+        "aggregated",
+        "drift",
+    ]);
     let mut row = |tenant: Value, quarantined: Value, proof: &web::Reconciliation| {
         let web::Reconciliation { events_read, duplicates, late, aggregated, drift, .. } = *proof;
         let counts = [json!(events_read), json!(duplicates), json!(late), quarantined, json!(aggregated)];
@@ -92,6 +100,7 @@ async fn prove(
         let name = if options.store.format() == Format::Table { json!("(total)") } else { Value::Null };
         row(name, json!(total.quarantined), &total);
     }
+    // Printed before the command fails, because the rows say where the drift is.
     options.store.print(&table)?;
     if drifted.is_empty() {
         return Ok(());

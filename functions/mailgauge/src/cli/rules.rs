@@ -32,11 +32,11 @@ pub struct Options {
     tenant: Option<TenantId>,
 
     #[command(subcommand)]
-    command: Command,
+    command: RulesCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum RulesCommand {
     /// Print the rules as JSON
     #[command(after_help = "Example:\n  mailgauge rules show --tenant acme")]
     Show,
@@ -49,28 +49,32 @@ enum Command {
     },
 }
 
-/// Runs one command.
+/// Opens the store and runs the chosen subcommand.
+///
+/// # Errors
+/// A store that cannot be opened, read or written, or a file of rules with a mistake, which is wrong usage.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     let standalone = match &options.command {
-        Command::Show => options.store.location.open(&runtime)?,
+        RulesCommand::Show => options.store.location.open(&runtime)?,
         // Rules can be set before the first event.
-        Command::Set { .. } => options.store.location.open_or_create(&runtime)?,
+        RulesCommand::Set { .. } => options.store.location.open_or_create(&runtime)?,
     };
     let store = &standalone.store;
     runtime.block_on(async {
-        if let Command::Set { file } = &options.command {
+        if let RulesCommand::Set { file } = &options.command {
+            // Each change is audited before it is made, so that none is without an entry.
             match &options.tenant {
                 None => {
                     let rules: Rules = config_file::read(file, "rules")?;
                     refuse(rules.mistake())?;
-                    standalone.note("rules.set", "*").await?;
+                    standalone.audit("rules.set", "*").await?;
                     rules::write_operator(store, &rules).await?;
                 }
                 Some(tenant) => {
                     let own: TenantRules = config_file::read(file, "rules")?;
                     refuse(own.mistake())?;
-                    standalone.note("rules.set", tenant.as_str()).await?;
+                    standalone.audit("rules.set", tenant.as_str()).await?;
                     rules::write_tenant(store, tenant, &own).await?;
                 }
             }

@@ -11,7 +11,7 @@ use crate::alert_channels::AlertOptions;
 use crate::cli::attribution_options::AttributionOptions;
 use crate::cli::oidc::Oidc;
 use crate::output;
-use crate::server::{self, Certificate, Opening, Orders};
+use crate::server::{self, BoundServer, ServeSettings, TlsOptions};
 use crate::standalone::Standalone;
 
 /// Run everything in one process: ingestion over HTTP, counting, alerts, the API and the dashboard.
@@ -29,7 +29,7 @@ pub struct Options {
     listen: SocketAddr,
 
     #[command(flatten)]
-    certificate: Option<Certificate>,
+    certificate: Option<TlsOptions>,
 
     /// ARN of an SNS topic that may deliver events; may be repeated [default: none]
     #[arg(long = "sns-topic", value_name = "ARN")]
@@ -56,29 +56,31 @@ pub struct Options {
 /// Serves until Ctrl-C or a termination signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
     output::log_to_stderr();
+    // Before the folder is opened, which creates it: wrong options must leave nothing behind.
     let issuer = options.oidc.issuer()?;
     let runtime = server::runtime()?;
     let standalone = Standalone::open(&options.data, options.attribution.attribution()?)?;
     runtime.block_on(async {
-        standalone.begin().await?;
-        let opening = Opening::bind(options.listen, options.certificate).await?;
+        // Before the address is announced: the first batch must not wait for the lease of a process that was killed.
+        standalone.end_stale_leases().await?;
+        let bound = BoundServer::bind(options.listen, options.certificate).await?;
         match standalone.first_operator_key().await? {
             Some(key) => {
-                opening.say(&format!("Operator key (it cannot be shown again): {key}"))?;
-                opening.say(&format!("Dashboard {}/#key={key}", opening.address()))?;
+                bound.print_line(&format!("Operator key (it cannot be shown again): {key}"))?;
+                bound.print_line(&format!("Dashboard {}/#key={key}", bound.address()))?;
             }
-            None => opening.say(
+            None => bound.print_line(
                 "The operator key was printed at the first start; create another with `mailgauge keys add`.",
             )?,
         }
-        opening.say(&format!("Listening on {}", opening.address()))?;
-        let orders = Orders {
+        bound.print_line(&format!("Listening on {}", bound.address()))?;
+        let settings = ServeSettings {
             sns_topics: options.sns_topics,
             requests_per_second: options.requests_per_second,
             issuer,
             origins: options.origins,
             channels: options.alerts,
         };
-        server::serve(standalone, opening, orders).await
+        server::serve(standalone, bound, settings).await
     })
 }

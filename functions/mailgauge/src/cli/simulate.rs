@@ -13,7 +13,7 @@ use simulator::{Envelope, Incident, Plan, Simulation};
 use crate::cli::time_argument::TimeArgument;
 use crate::cli::usage_error;
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 
 /// Simulate realistic SES events, as NDJSON. The same seed gives the same bytes.
 #[derive(Debug, Args)]
@@ -87,6 +87,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let simulation =
         Simulation::new(plan).map_err(|error| usage_error(format!("cannot simulate: {error}")))?;
     let simulation = simulation.in_envelopes(envelope);
+    // Created only now: a plan that is refused must not leave an empty file, or empty one that exists.
     let to_stdout = options.out.as_os_str() == "-";
     let out: Box<dyn Write> = if to_stdout {
         Box::new(io::stdout().lock())
@@ -110,7 +111,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Writes all events, one per line. Returns how many.
 fn write(mut simulation: Simulation, minutes: u32, quiet: bool, mut out: Box<dyn Write>) -> io::Result<u64> {
-    let progress = if quiet { Progress::hidden() } else { Progress::new(Some(minutes.into()), "minutes") };
+    let progress = if quiet {
+        ProgressReporter::hidden()
+    } else {
+        ProgressReporter::new(Some(minutes.into()), "minutes")
+    };
     let mut bytes = Vec::new();
     let mut events = 0;
     while let Some(minute) = simulation.next_minute(&mut bytes) {

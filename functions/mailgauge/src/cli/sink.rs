@@ -16,8 +16,8 @@ use serde_json::json;
 
 use crate::cli::store_options::StoreOptions;
 use crate::cli::usage_error;
-use crate::output::{self, Table};
-use crate::progress::Progress;
+use crate::output::{self, OutputTable};
+use crate::progress::ProgressReporter;
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -35,21 +35,21 @@ pub struct Options {
 
     /// The kind of time-series store
     #[arg(long, value_enum, env = "SINK", global = true)]
-    sink: Option<SinkKind>,
+    sink: Option<SinkArgument>,
 
     #[command(subcommand)]
-    action: Action,
+    command: SinkCommand,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum SinkKind {
+enum SinkArgument {
     /// Amazon Timestream for LiveAnalytics
     Timestream,
     /// InfluxDB, including Amazon Timestream for InfluxDB
     Influxdb,
 }
 
-impl SinkKind {
+impl SinkArgument {
     const fn name(self) -> &'static str {
         match self {
             Self::Timestream => "timestream",
@@ -59,7 +59,7 @@ impl SinkKind {
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum SinkCommand {
     /// Show how far the store is behind, by shard
     #[command(after_help = "Example:\n  mailgauge sink status --sink influxdb --format json")]
     Status,
@@ -82,7 +82,7 @@ struct ShardSelection {
     #[arg(long, value_name = "ID", value_parser = shard)]
     shard: Option<ShardId>,
 
-    /// All shards
+    /// Export all shards again
     #[arg(long)]
     all: bool,
 }
@@ -106,11 +106,11 @@ struct SinkOptions {
     #[arg(long, value_name = "NAME", env = "INFLUX_BUCKET")]
     influx_bucket: Option<String>,
 
-    /// Timestream's database
+    /// Database of Timestream for LiveAnalytics
     #[arg(long, value_name = "NAME", env = "TIMESTREAM_DATABASE")]
     timestream_database: Option<String>,
 
-    /// Timestream's table
+    /// Table in that database
     #[arg(long, value_name = "NAME", env = "TIMESTREAM_TABLE")]
     timestream_table: Option<String>,
 }
@@ -119,25 +119,28 @@ fn shard(name: &str) -> Result<ShardId, String> {
     ShardId::new(name).map_err(|error| error.to_string())
 }
 
-/// Runs one action.
+/// Opens the store and runs the chosen subcommand.
+///
+/// # Errors
+/// No `--sink`, a store that cannot be opened, or a time-series store that fails.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let Some(kind) = options.sink else {
         return Err(usage_error("choose the time-series store with --sink timestream or --sink influxdb"));
     };
     let runtime = server::runtime()?;
-    match &options.action {
-        Action::Status => {
+    match &options.command {
+        SinkCommand::Status => {
             let standalone = options.store.location.open(&runtime)?;
             runtime.block_on(status(&options.store, &standalone, kind.name()))
         }
-        Action::Rewind { shards } => {
+        SinkCommand::Rewind { shards } => {
             let standalone = options.store.location.open(&runtime)?;
             let rewound =
                 runtime.block_on(export::rewind(&standalone.store, kind.name(), shards.shard.as_ref()))?;
             output::print_status(&format!("the kept counts of {rewound} shards will be exported again"));
             Ok(())
         }
-        Action::Export(export) => {
+        SinkCommand::Export(export) => {
             let settings = export.settings(kind)?;
             let standalone = options.store.location.open(&runtime)?;
             runtime.block_on(export_all(&options.store, &standalone, settings))
@@ -147,7 +150,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 impl SinkOptions {
     /// The settings, checked by the code that reads those of the functions: the options take the place of environment variables.
-    fn settings(&self, kind: SinkKind) -> anyhow::Result<SinkSettings> {
+    fn settings(&self, kind: SinkArgument) -> anyhow::Result<SinkSettings> {
         let variables = [
             ("SINK", &Some(kind.name().to_owned())),
             ("INFLUX_URL", &self.influx_url),
@@ -159,6 +162,7 @@ impl SinkOptions {
         ];
         let variables =
             variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        // INFLUX_TOKEN is read from the environment only, since an option would be visible in the list of processes.
         let mut environment = Environment::of_process().with(variables);
         let settings = SinkSettings::read(&mut environment);
         match environment.finish(settings) {
@@ -170,7 +174,7 @@ impl SinkOptions {
 }
 
 async fn status(store: &StoreOptions, standalone: &Standalone, sink: &str) -> anyhow::Result<()> {
-    let mut table = Table::new(["shard", "exported", "done", "batches_behind", "oldest_behind"]);
+    let mut table = OutputTable::new(["shard", "exported", "done", "batches_behind", "oldest_behind"]);
     for backlog in export::backlog(&standalone.store, sink, MAX_BEHIND).await? {
         let number = |number: Option<event::SequenceNumber>| json!(number.map(|number| number.to_string()));
         table.push(vec![
@@ -196,11 +200,12 @@ async fn export_all(
     settings: SinkSettings,
 ) -> anyhow::Result<()> {
     let sink = TimeSeriesSink::open(settings).await;
-    let mut table = Table::new(["shard", "batches", "points", "rejected", "expired", "left"]);
+    let mut table = OutputTable::new(["shard", "batches", "points", "rejected", "expired", "left"]);
     let mut outcome = Ok(());
     let shards = checkpoint::read_all(&standalone.store).await?;
-    let progress = Progress::new(Some(shards.len() as u64), "shards");
+    let progress = ProgressReporter::new(Some(shards.len() as u64), "shards");
     for (shard, _) in shards {
+        // A person waits for this command and can interrupt it, unlike a function that is stopped at its timeout.
         let no_deadline = Timestamp::from_millis(i64::MAX);
         match export::catch_up(&standalone.store, &sink, &shard, &SystemClock, no_deadline).await {
             Ok(exported) => {

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 #[cfg(not(feature = "aws"))]
 use crate::cli::built_without_aws;
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, OutputTable};
 use crate::standalone::Standalone;
 
 /// Options that choose a store.
@@ -43,7 +43,7 @@ pub struct StoreOptions {
     #[command(flatten)]
     pub location: StoreLocation,
 
-    /// Output format
+    /// Format of the rows on standard output
     #[arg(long, value_enum, default_value_t, global = true, display_order = 101)]
     format: Format,
 }
@@ -89,13 +89,13 @@ impl StoreOptions {
     }
 
     /// Prints rows to standard output.
-    pub fn print(&self, table: &Table) -> anyhow::Result<()> {
+    pub fn print(&self, table: &OutputTable) -> anyhow::Result<()> {
         print(table, self.format)
     }
 }
 
 /// Prints rows to standard output. A reader that has seen enough, such as `head`, is no failure.
-pub fn print(table: &Table, format: Format) -> anyhow::Result<()> {
+pub fn print(table: &OutputTable, format: Format) -> anyhow::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = table.write(format, &mut out).and_then(|()| out.flush());
     output::ignore_broken_pipe(written.context("cannot write to standard output"))
@@ -103,7 +103,7 @@ pub fn print(table: &Table, format: Format) -> anyhow::Result<()> {
 
 #[cfg(feature = "aws")]
 fn open_table(runtime: &Runtime, table: &str, attribution: Attribution) -> anyhow::Result<Standalone> {
-    runtime.block_on(Standalone::of_table(table, attribution))
+    runtime.block_on(Standalone::open_table(table, attribution))
 }
 
 #[cfg(not(feature = "aws"))]

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::cli::config_file;
 use crate::cli::store_options::{self, StoreOptions};
 use crate::cli::usage_error;
-use crate::output::{self, Table};
+use crate::output::{self, OutputTable};
 use crate::server;
 use crate::standalone::Standalone;
 
@@ -34,11 +34,11 @@ pub struct Options {
     store: StoreOptions,
 
     #[command(subcommand)]
-    action: Action,
+    command: TenantsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum TenantsCommand {
     /// List all tenants, with the number of their valid keys
     #[command(after_help = "Example:\n  mailgauge tenants list --data /var/lib/mailgauge")]
     List,
@@ -69,27 +69,30 @@ enum Action {
     },
 }
 
-/// Runs one action.
+/// Opens the store and runs the chosen subcommand.
+///
+/// # Errors
+/// A store that cannot be opened, read or written, a tenant that does not exist, or mappings that contradict each other.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
-    match &options.action {
-        Action::List => {
+    match &options.command {
+        TenantsCommand::List => {
             let standalone = options.store.location.open(&runtime)?;
             options.store.print(&runtime.block_on(list(&standalone))?)
         }
-        Action::Add { tenant } => {
+        TenantsCommand::Add { tenant } => {
             let standalone = options.store.location.open_or_create(&runtime)?;
             runtime.block_on(add(&standalone, tenant))
         }
-        Action::Show { tenant } => {
+        TenantsCommand::Show { tenant } => {
             let standalone = options.store.location.open(&runtime)?;
             options.store.print(&runtime.block_on(show(&standalone, tenant))?)
         }
-        Action::Attribution { file: None } => {
+        TenantsCommand::Attribution { file: None } => {
             let standalone = options.store.location.open(&runtime)?;
             runtime.block_on(print_mappings(&standalone))
         }
-        Action::Attribution { file: Some(file) } => {
+        TenantsCommand::Attribution { file: Some(file) } => {
             let standalone = options.store.location.open_or_create(&runtime)?;
             runtime.block_on(set_mappings(&standalone, file))?;
             runtime.block_on(print_mappings(&standalone))
@@ -105,8 +108,9 @@ async fn print_mappings(standalone: &Standalone) -> anyhow::Result<()> {
 async fn set_mappings(standalone: &Standalone, file: &Path) -> anyhow::Result<()> {
     let new = config_file::read(file, "mappings to tenants")?;
     let checked = CheckedMappings::new(&new).map_err(|error| usage_error(error.to_string()))?;
+    // Written only over the version read here, so that two people cannot overwrite each other's mappings unnoticed.
     let version = mappings::read(&standalone.store).await?.version;
-    standalone.note("attribution.set", "*").await?;
+    standalone.audit("attribution.set", "*").await?;
     if !mappings::write(&standalone.store, &checked, version).await? {
         bail!(
             "the mappings were changed at the same time: check them with mailgauge tenants attribution, and run the command again"
@@ -116,9 +120,9 @@ async fn set_mappings(standalone: &Standalone, file: &Path) -> anyhow::Result<()
     Ok(())
 }
 
-async fn list(standalone: &Standalone) -> anyhow::Result<Table> {
+async fn list(standalone: &Standalone) -> anyhow::Result<OutputTable> {
     let keys = api_keys::list(&standalone.store).await?;
-    let mut table = Table::new(["tenant", "keys"]);
+    let mut table = OutputTable::new(["tenant", "keys"]);
     for tenant in tenants::list(&standalone.store).await? {
         table.push(vec![json!(tenant.as_str()), json!(valid_keys(&tenant, &keys))]);
     }
@@ -127,10 +131,11 @@ async fn list(standalone: &Standalone) -> anyhow::Result<Table> {
 
 async fn add(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<()> {
     if tenants::list(&standalone.store).await?.contains(tenant) {
+        // No failure, so that a script which sets up an installation can be run again.
         output::print_status(&format!("tenant {tenant} exists already"));
         return Ok(());
     }
-    standalone.note("tenant.add", tenant.as_str()).await?;
+    standalone.audit("tenant.add", tenant.as_str()).await?;
     tenants::register(&standalone.store, tenant).await?;
     output::print_status(&format!(
         "added tenant {tenant}; give it a key with mailgauge keys add --tenant {tenant} --name NAME"
@@ -138,7 +143,7 @@ async fn add(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Table> {
+async fn show(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<OutputTable> {
     if !tenants::list(&standalone.store).await?.contains(tenant) {
         bail!("there is no tenant {tenant}: see mailgauge tenants list");
     }
@@ -149,7 +154,7 @@ async fn show(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Tabl
             .await?;
     let hours = hours(standalone, tenant).await?;
     let start = |hour: Option<Hour>| json!(hour.map(|hour| hour.start().to_string()));
-    let mut table = Table::new(["tenant", "events", "first_hour", "last_hour", "keys"]);
+    let mut table = OutputTable::new(["tenant", "events", "first_hour", "last_hour", "keys"]);
     table.push(vec![
         json!(tenant.as_str()),
         json!(proof.aggregated),
@@ -178,6 +183,7 @@ async fn hours(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Opt
     let blocks =
         snapshot::read_blocks(&standalone.store, tenant, snapshot.manifest.blocks, BlockParts::Counts)
             .await??;
+    // Hours that are not compacted yet are in deltas only, all others in blocks only.
     let blocks = blocks.into_iter().map(|(_, item)| item);
     let mut range: Option<(Hour, Hour)> = None;
     for item in snapshot.deltas.into_iter().chain(blocks) {

@@ -18,10 +18,10 @@ use pipeline::history::trend_and_budget::{self, StoredCounts};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
-use crate::cli::counts_table::{CountsRow, CountsTable, DeliveryTimes};
+use crate::cli::counts_table::{CountsTable, CountsTableRow, DeliveryTimes};
 use crate::cli::store_options::StoreOptions;
 use crate::cli::usage_error;
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, OutputTable};
 use crate::server;
 
 /// Show the trend, change points and seasons of a metric over weeks or years, and compare this period with the last.
@@ -64,7 +64,7 @@ pub struct Options {
 }
 
 /// Returns what a row adds to the part and the whole of a metric.
-type PartAndWhole = fn(&CountsRow) -> (f64, f64);
+type PartAndWhole = fn(&CountsTableRow) -> (f64, f64);
 
 /// A metric of a table of counts.
 #[derive(Clone, Copy, Debug)]
@@ -117,12 +117,12 @@ const fn delivery_time(name: &'static str, part_and_whole: PartAndWhole) -> Tabl
     TableMetric { name, unit: Unit::Milliseconds, part_and_whole }
 }
 
-fn bounces(row: &CountsRow) -> f64 {
+fn bounces(row: &CountsTableRow) -> f64 {
     row.counts.bounces_permanent + row.counts.bounces_transient
 }
 
 /// A delivery time weighted by the deliveries behind it, or by 1 in a table that does not count deliveries.
-fn delivery_ms(row: &CountsRow, select: fn(DeliveryTimes) -> Option<f64>) -> (f64, f64) {
+fn delivery_ms(row: &CountsTableRow, select: fn(DeliveryTimes) -> Option<f64>) -> (f64, f64) {
     let weight = if row.counts.deliveries > 0.0 { row.counts.deliveries } else { 1.0 };
     select(row.delivery_ms).map_or((0.0, 0.0), |milliseconds| (milliseconds * weight, weight))
 }
@@ -140,6 +140,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let mut table = CountsTable::open_file(counts)?;
     let hours = hours(&mut table, options)?;
+    // Almost always a misspelt name, which must not look like a quiet tenant.
     if hours.is_empty() {
         bail!("{}: no row matches --tenant, --provider and --campaign", table.name);
     }
@@ -186,6 +187,7 @@ fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hourl
     let mut hours: Vec<HourlyCount> = Vec::new();
     let mut last = 0;
     while let Some(row) = table.next_row()? {
+        // Hours are summed while they pass, so a row out of order would split its hour in two.
         if row.minute < last {
             return Err(usage_error(format!(
                 "{}: line {}: time is earlier than the line before; sort the rows by time",
@@ -233,8 +235,8 @@ fn print(options: &Options, trend: &Trend, out: &mut impl Write) -> anyhow::Resu
 }
 
 /// The trend as rows of a name and a value, for tables and CSV.
-fn rows(trend: &Trend) -> Table {
-    let mut table = Table::new(["what", "value"]);
+fn rows(trend: &Trend) -> OutputTable {
+    let mut table = OutputTable::new(["what", "value"]);
     let mut row = |what: &str, value: Value| table.push(vec![json!(what), value]);
     row("from", json!(trend.from));
     row("to", json!(trend.to));

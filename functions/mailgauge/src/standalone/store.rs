@@ -11,9 +11,9 @@ use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreEr
 
 /// The store of a folder or of a deployment.
 pub enum StandaloneStore {
-    /// A folder.
+    /// The embedded store of a data folder, locked by this process.
     Folder(EmbeddedStore),
-    /// A table.
+    /// The DynamoDB table of a deployment, which other processes write to as well.
     #[cfg(feature = "aws")]
     Table(DynamoStore),
 }

@@ -10,7 +10,7 @@ use simulator::Simulation;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::timeline::{MINUTE_MS, Timeline, floor};
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 use crate::standalone::Standalone;
 
 /// Approximate size of the events counted in one call, in bytes.
@@ -19,7 +19,7 @@ pub(super) const BLOCK_BYTES: usize = 6 << 20;
 const BLOCKS_PER_COMPACTION: u32 = 8;
 
 /// The simulated mail that was not counted yet, minute by minute.
-pub(super) struct Mail {
+pub(super) struct SimulatedMail {
     simulation: Simulation,
     /// The start of the next minute.
     next_ms: i64,
@@ -28,13 +28,13 @@ pub(super) struct Mail {
 }
 
 /// The events of one or more whole minutes.
-struct Block {
+struct SimulatedBlock {
     events: Vec<u8>,
     /// The end of the last minute.
     end_ms: i64,
 }
 
-impl Mail {
+impl SimulatedMail {
     pub(super) fn new(timeline: &Timeline) -> anyhow::Result<Self> {
         let (next_ms, counted_ms) = (timeline.start_ms(), timeline.counted_ms());
         Ok(Self { simulation: timeline.simulation()?, next_ms, counted_ms })
@@ -52,7 +52,8 @@ impl Mail {
             self.simulation.next_minute(out)?;
         }
         if start_ms < self.counted_ms {
-            let counted = counted_bytes(out.get(from..).unwrap_or_default(), self.counted_ms);
+            // A minute that was counted in part is simulated as a whole, because the events of a minute come from one random sequence.
+            let counted = out.get(from..).map_or(0, |minute| counted_bytes(minute, self.counted_ms));
             out.drain(from..from + counted);
         }
         self.next_ms = end_ms;
@@ -89,10 +90,10 @@ pub(super) async fn catch_up(
     clock: impl Fn() -> Timestamp + Send + 'static,
     interrupted: impl Future<Output = ()>,
     block_bytes: usize,
-) -> anyhow::Result<Option<Mail>> {
+) -> anyhow::Result<Option<SimulatedMail>> {
     timeline.write(folder)?;
-    let mail = Mail::new(timeline)?;
-    let progress = Progress::new(Some(minutes(mail.next_ms, clock())), "minutes of history");
+    let mail = SimulatedMail::new(timeline)?;
+    let progress = ProgressReporter::new(Some(minutes(mail.next_ms, clock())), "minutes of history");
     // Two blocks in the queue keep both sides busy, and bound the memory.
     let (sender, mut blocks) = channel(2);
     let reported = progress.clone();
@@ -101,14 +102,14 @@ pub(super) async fn catch_up(
     tokio::pin!(interrupted);
     let mut number = 0_u32;
     loop {
-        let next: Option<Block> = tokio::select! {
+        let next: Option<SimulatedBlock> = tokio::select! {
             next = blocks.recv() => next,
             () = &mut interrupted => {
                 progress.finish();
                 return Ok(None);
             }
         };
-        let Some(Block { events, end_ms }) = next else { break };
+        let Some(SimulatedBlock { events, end_ms }) = next else { break };
         // Stored before the block is counted: a start after a crash must know which mail may have been counted in part.
         timeline.advance(end_ms);
         timeline.write(folder)?;
@@ -133,12 +134,12 @@ fn minutes(from_ms: i64, now: Timestamp) -> u64 {
 
 /// Simulates up to the present minute. The simulation is sequential, so minutes that were counted are simulated too, but not sent.
 fn simulate_blocks(
-    mut mail: Mail,
+    mut mail: SimulatedMail,
     block_bytes: usize,
-    blocks: &Sender<Block>,
+    blocks: &Sender<SimulatedBlock>,
     clock: impl Fn() -> Timestamp,
-    progress: &Progress,
-) -> Mail {
+    progress: &ProgressReporter,
+) -> SimulatedMail {
     let start_ms = mail.next_ms;
     let mut events = Vec::with_capacity(block_bytes);
     // The receiver closes the channel when the demo is stopped.
@@ -149,7 +150,7 @@ fn simulate_blocks(
         let end_ms = if has_passed { mail.next_minute(&mut events) } else { None };
         if events.len() >= block_bytes || end_ms.is_none() {
             let full = std::mem::replace(&mut events, Vec::with_capacity(block_bytes));
-            let block = Block { events: full, end_ms: mail.next_ms };
+            let block = SimulatedBlock { events: full, end_ms: mail.next_ms };
             if blocks.blocking_send(block).is_err() || end_ms.is_none() {
                 return mail;
             }

@@ -46,6 +46,7 @@ async fn lag(stream: &KinesisStream, progress: &CountingProgress) -> Vec<Diagnos
     for name in shards {
         let shard = ShardId::new(&name).ok();
         let checkpoint = progress.checkpoints().iter().find(|(known, _)| Some(known) == shard.as_ref());
+        // A shard that was never counted has no checkpoint; its distance is measured from its oldest record.
         let committed = checkpoint.and_then(|(_, checkpoint)| checkpoint.committed.clone());
         let result = match stream.behind_ms(&name, committed.as_ref()).await {
             Err(error) => Diagnosis::failed(CHECK, format!("{:#}", anyhow::Error::from(error)), PERMISSIONS),

@@ -17,12 +17,12 @@ pub struct Journal {
     path: PathBuf,
     destination: String,
     /// By destination and file.
-    entries: BTreeMap<String, BTreeMap<PathBuf, Entry>>,
+    entries: BTreeMap<String, BTreeMap<PathBuf, FileProgress>>,
 }
 
 /// How far a file was sent. Size and time of change tell whether it is still the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
+struct FileProgress {
     /// Bytes sent, after decompression.
     sent: u64,
     /// Size of the file on disk, in bytes.
@@ -36,6 +36,7 @@ impl Journal {
     pub fn open(path: Option<&Path>, destination: &str) -> anyhow::Result<Self> {
         let path = path.map_or_else(default_path, Path::to_path_buf);
         let entries = match std::fs::read(&path) {
+            // Never taken for an empty journal: --journal may name a file of some other kind.
             Ok(text) => serde_json::from_slice(&text).with_context(|| {
                 format!("{} is not a journal: remove it, or name another file with --journal", path.display())
             })?,
@@ -51,13 +52,13 @@ impl Journal {
     pub fn sent(&self, source: &Source) -> u64 {
         let Some((path, now)) = identify(source) else { return 0 };
         let entry = self.entries.get(&self.destination).and_then(|files| files.get(&path));
-        entry.filter(|entry| Entry { sent: 0, ..**entry } == now).map_or(0, |entry| entry.sent)
+        entry.filter(|entry| FileProgress { sent: 0, ..**entry } == now).map_or(0, |entry| entry.sent)
     }
 
     /// Records that the first `sent` bytes of the source were sent, and writes the journal to disk.
     pub fn record(&mut self, source: &Source, sent: u64) -> anyhow::Result<()> {
         let Some((path, now)) = identify(source) else { return Ok(()) };
-        self.entries.entry(self.destination.clone()).or_default().insert(path, Entry { sent, ..now });
+        self.entries.entry(self.destination.clone()).or_default().insert(path, FileProgress { sent, ..now });
         let text = serde_json::to_vec(&self.entries)?;
         // A rename replaces the file as a whole, so a crash leaves the old journal or the new one.
         let new = self.path.with_extension("new");
@@ -71,12 +72,13 @@ impl Journal {
 }
 
 /// The full path and the present state of a file. `None` for standard input, and for a file that was removed meanwhile.
-fn identify(source: &Source) -> Option<(PathBuf, Entry)> {
+fn identify(source: &Source) -> Option<(PathBuf, FileProgress)> {
     let Source::File(path) = source else { return None };
+    // However a file is named, by a link or a relative path, it has one entry.
     let path = path.canonicalize().ok()?;
     let data = path.metadata().ok()?;
     let changed_ms = data.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis();
-    Some((path, Entry { sent: 0, size: data.len(), changed_ms }))
+    Some((path, FileProgress { sent: 0, size: data.len(), changed_ms }))
 }
 
 /// `$XDG_STATE_HOME/mailgauge/ingest.json`, by default `~/.local/state/mailgauge/ingest.json`, see

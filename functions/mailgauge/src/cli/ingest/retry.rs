@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use adapters::backoff::Backoff;
 use anyhow::anyhow;
 
-use crate::progress::{Progress, duration};
+use crate::progress::{ProgressReporter, duration};
 
 /// The longest wait after the first failure; this limit doubles with each further failure.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -41,7 +41,7 @@ impl AttemptError {
 /// The permanent failure, or the last temporary one with how long it was retried.
 pub(super) fn retry<T>(
     give_up_after: Duration,
-    progress: &Progress,
+    progress: &ProgressReporter,
     mut attempt: impl FnMut(Duration) -> Result<T, AttemptError>,
 ) -> anyhow::Result<T> {
     #[expect(
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn temporary_failures_are_retried_until_success() {
         let mut failures = 2;
-        let done = retry(Duration::from_mins(1), &Progress::hidden(), |left| {
+        let done = retry(Duration::from_mins(1), &ProgressReporter::hidden(), |left| {
             assert!(left > Duration::ZERO);
             failures -= 1;
             if failures > 0 { Err(AttemptError::temporary("not yet")) } else { Ok("done") }
@@ -112,20 +112,20 @@ mod tests {
     #[test]
     fn permanent_failures_are_not_retried() {
         let mut calls = 0;
-        let ended: anyhow::Result<()> = retry(Duration::from_mins(1), &Progress::hidden(), |_| {
+        let ended: anyhow::Result<()> = retry(Duration::from_mins(1), &ProgressReporter::hidden(), |_| {
             calls += 1;
             Err(AttemptError::Permanent(anyhow!("refused")))
         });
         assert_eq!((ended.unwrap_err().to_string().as_str(), calls), ("refused", 1));
         let ended: anyhow::Result<()> =
-            retry(Duration::ZERO, &Progress::hidden(), |_| Err(AttemptError::temporary("no answer")));
+            retry(Duration::ZERO, &ProgressReporter::hidden(), |_| Err(AttemptError::temporary("no answer")));
         assert_eq!(ended.unwrap_err().to_string(), "gave up after 0 s: no answer");
     }
 
     #[test]
     fn retry_after_does_not_prolong_the_time_to_give_up() {
         let mut calls = 0;
-        let ended: anyhow::Result<()> = retry(Duration::from_millis(20), &Progress::hidden(), |_| {
+        let ended: anyhow::Result<()> = retry(Duration::from_millis(20), &ProgressReporter::hidden(), |_| {
             calls += 1;
             Err(AttemptError::Temporary {
                 reason: "full".to_owned(),

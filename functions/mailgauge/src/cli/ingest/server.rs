@@ -9,9 +9,9 @@ use anyhow::anyhow;
 use serde::Deserialize;
 use ureq::Error;
 
-use super::Destination;
+use super::IngestDestination;
 use super::retry::{AttemptError, retry};
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 use crate::standalone::Counted;
 
 /// The timeout of one request. The server answers only once everything in it is counted.
@@ -25,25 +25,31 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// How much of an unexpected reply an error quotes, in characters.
 const QUOTED_CHARS: usize = 200;
 
-/// A running server.
+/// A server of [`Target::Server`](super::Target::Server), reached over HTTP.
 pub(super) struct ServerDestination {
     agent: ureq::Agent,
     address: String,
     authorization: String,
     give_up_after: Duration,
-    progress: Progress,
+    progress: ProgressReporter,
 }
 
 /// The fields of problem details (RFC 9457) that are shown.
 #[derive(Deserialize)]
-struct Problem {
+struct ProblemReply {
     detail: Option<String>,
     title: Option<String>,
 }
 
 impl ServerDestination {
     /// The server at `address`, a URL without a trailing slash. The key needs the ingest or operator scope.
-    pub(super) fn new(address: &str, key: &str, give_up_after: Duration, progress: &Progress) -> Self {
+    pub(super) fn new(
+        address: &str,
+        key: &str,
+        give_up_after: Duration,
+        progress: &ProgressReporter,
+    ) -> Self {
+        // A refusal is not an error to the client, because its body says what is wrong.
         let config = ureq::Agent::config_builder().http_status_as_error(false);
         // A redirected POST becomes a GET without the events, so redirects are reported instead of followed.
         let config = config.timeout_connect(Some(CONNECT_TIMEOUT)).max_redirects(0);
@@ -80,13 +86,13 @@ impl ServerDestination {
                     "{address} does not answer like a Mailgauge server: correct --to; it replied: {quoted}"
                 ))
             }),
-            300..=399 => {
-                let location = location.unwrap_or_default();
-                let base = location.strip_suffix("/v1/ingest/ses").unwrap_or(&location);
-                Err(AttemptError::Permanent(anyhow!(
-                    "{address} redirects to {base:?}: name that address with --to"
-                )))
-            }
+            300..=399 => Err(AttemptError::Permanent(match &location {
+                Some(location) => {
+                    let base = location.strip_suffix("/v1/ingest/ses").unwrap_or(location);
+                    anyhow!("{address} redirects to {base:?}: name that address with --to")
+                }
+                None => anyhow!("{address} redirects without naming an address: correct --to"),
+            })),
             // Request Timeout, Too Early, Too Many Requests, and failures of the server.
             408 | 425 | 429 | 500..=599 => {
                 let reason = format!("{address} answers {status}: {}", explanation(&body));
@@ -141,7 +147,7 @@ impl ServerDestination {
 
 /// The detail or title of a problem reply, or the start of any other reply.
 fn explanation(body: &str) -> String {
-    let problem: Option<Problem> = serde_json::from_str(body).ok();
+    let problem: Option<ProblemReply> = serde_json::from_str(body).ok();
     problem.and_then(|problem| problem.detail.or(problem.title)).unwrap_or_else(|| quoted(body))
 }
 
@@ -151,7 +157,7 @@ fn quoted(body: &str) -> String {
     if line.is_empty() { "(nothing)".to_owned() } else { line.chars().take(QUOTED_CHARS).collect() }
 }
 
-impl Destination for ServerDestination {
+impl IngestDestination for ServerDestination {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         retry(self.give_up_after, &self.progress, |left| self.attempt(block, left))
     }

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
 
-use super::Destination;
+use super::IngestDestination;
 use super::retry::{AttemptError, retry};
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::ProgressReporter;
 use crate::server;
 use crate::standalone::Counted;
 
@@ -30,19 +30,23 @@ const MAX_WRAPPERS: usize = 4;
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>.
 const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// A Kinesis stream.
+/// A stream of [`Target::Stream`](super::Target::Stream), in the account of the environment's AWS settings.
 pub(super) struct StreamDestination {
     runtime: Runtime,
     stream: KinesisStream,
     name: String,
     keys: PartitionKeys,
     give_up_after: Duration,
-    progress: Progress,
+    progress: ProgressReporter,
 }
 
 impl StreamDestination {
     /// The stream `name` in the account and region that the environment's AWS settings select.
-    pub(super) fn new(name: &str, give_up_after: Duration, progress: &Progress) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        name: &str,
+        give_up_after: Duration,
+        progress: &ProgressReporter,
+    ) -> anyhow::Result<Self> {
         let runtime = server::runtime()?;
         let stream = KinesisStream::new(&runtime.block_on(aws::config()), name.to_owned());
         let keys = PartitionKeys::default();
@@ -50,10 +54,11 @@ impl StreamDestination {
     }
 }
 
-impl Destination for StreamDestination {
+impl IngestDestination for StreamDestination {
     fn send(&mut self, block: &[u8]) -> anyhow::Result<Counted> {
         let records: Vec<Outgoing> =
             events(block).into_iter().map(|event| self.keys.assign(event.into_owned())).collect();
+        // Kinesis refuses a call with such a record as a whole, so the events around it would never arrive.
         if let Some(record) = records.iter().find(|record| record.data.len() > MAX_RECORD_BYTES) {
             bail!(
                 "an event of {} bytes is larger than a stream's record, {MAX_RECORD_BYTES} bytes: remove it from the input",
@@ -63,6 +68,7 @@ impl Destination for StreamDestination {
         let sent = Counted { events: records.len() as u64, ..Counted::default() };
         // A full stream has room again later; every other failure is permanent.
         retry(self.give_up_after, &self.progress, |_| {
+            // All of them again: records that are on the stream already are counted once, see the header.
             self.runtime.block_on(self.stream.put(records.clone())).map_err(|error| match error {
                 PutRecordsError::Refused { .. } => AttemptError::temporary(error.to_string()),
                 PutRecordsError::Call { .. } => AttemptError::Permanent(error.into()),
@@ -84,6 +90,7 @@ fn events(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
 
 fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
     let mut found = Vec::new();
+    // Raw values, so that an event is put on the stream byte for byte as it was published.
     let mut values = serde_json::Deserializer::from_slice(block).into_iter::<&RawValue>();
     let mut read = 0;
     while let Some(Ok(value)) = values.next() {
@@ -94,12 +101,14 @@ fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
             found.extend(unwrapped.into_iter().map(Cow::Owned));
             continue;
         }
+        // The events of a list may belong to several messages, and each belongs in the shard of its own.
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
             Ok(listed) => found.extend(listed.iter().map(|value| Cow::Borrowed(value.get().as_bytes()))),
             Err(_) => found.push(Cow::Borrowed(value.get().as_bytes())),
         }
     }
-    let lines = block.get(read..).unwrap_or_default().split(|&byte| byte == b'\n');
+    let (_, rest) = block.split_at(read.min(block.len()));
+    let lines = rest.split(|&byte| byte == b'\n');
     let lines = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     found.extend(lines.map(Cow::Borrowed));
     found
@@ -107,7 +116,7 @@ fn events_within(block: &[u8], wrappers: usize) -> Vec<Cow<'_, [u8]>> {
 
 /// What AWS wraps around events that could not be delivered or counted. A wrapper has exactly one of these fields.
 #[derive(Deserialize)]
-struct Wrapper<'a> {
+struct UndeliveredEvents<'a> {
     /// The invocation, as text, of a batch that Lambda sent to the failure destination of the stream's trigger.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     #[serde(borrow)]
@@ -118,29 +127,29 @@ struct Wrapper<'a> {
     failed_event: Option<&'a RawValue>,
     /// Messages of a queue, as `aws sqs receive-message` prints them.
     #[serde(rename = "Messages", borrow)]
-    messages: Option<Vec<Message<'a>>>,
+    messages: Option<Vec<QueueMessage<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct QueueMessage<'a> {
     #[serde(rename = "Body", borrow)]
     body: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
-struct Invocation<'a> {
+struct KinesisInvocation<'a> {
     #[serde(rename = "Records", borrow)]
-    records: Vec<InvocationRecord<'a>>,
+    records: Vec<KinesisInvocationRecord<'a>>,
 }
 
 #[derive(Deserialize)]
-struct InvocationRecord<'a> {
+struct KinesisInvocationRecord<'a> {
     #[serde(borrow)]
-    kinesis: KinesisRecord<'a>,
+    kinesis: KinesisData<'a>,
 }
 
 #[derive(Deserialize)]
-struct KinesisRecord<'a> {
+struct KinesisData<'a> {
     #[serde(borrow)]
     data: Cow<'a, str>,
 }
@@ -150,7 +159,7 @@ fn unwrap_events(value: &str, wrappers: usize) -> Option<Vec<Vec<u8>>> {
     let owned = |text: &str| -> Vec<Vec<u8>> {
         events_within(text.as_bytes(), wrappers).into_iter().map(Cow::into_owned).collect()
     };
-    let wrapper: Wrapper<'_> = serde_json::from_str(value).ok()?;
+    let wrapper: UndeliveredEvents<'_> = serde_json::from_str(value).ok()?;
     if let Some(payload) = wrapper.payload {
         return records_of(&payload);
     }
@@ -163,8 +172,8 @@ fn unwrap_events(value: &str, wrappers: usize) -> Option<Vec<Vec<u8>>> {
 
 /// The records of an invocation by a Kinesis trigger; `None` if it is not one, or a record is not Base64.
 fn records_of(payload: &str) -> Option<Vec<Vec<u8>>> {
-    let invocation: Invocation<'_> = serde_json::from_str(payload).ok()?;
-    let decode = |record: &InvocationRecord<'_>| BASE64_STANDARD.decode(&*record.kinesis.data).ok();
+    let invocation: KinesisInvocation<'_> = serde_json::from_str(payload).ok()?;
+    let decode = |record: &KinesisInvocationRecord<'_>| BASE64_STANDARD.decode(&*record.kinesis.data).ok();
     invocation.records.iter().map(decode).collect()
 }
 

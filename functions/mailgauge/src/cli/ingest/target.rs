@@ -12,7 +12,7 @@ use ureq::http::Uri;
 /// The longest name of a Kinesis stream, in characters.
 const MAX_STREAM_NAME: usize = 128;
 
-/// A parsed `--to`.
+/// The kind of destination that `--to` names, parsed but not looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// A running server: its URL without a trailing slash or the path of the ingest call.
@@ -28,6 +28,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some((scheme, rest)) = text.split_once("://") {
+            // Schemes are case-insensitive (RFC 3986, section 3.1).
             return match scheme.to_ascii_lowercase().as_str() {
                 "http" | "https" => server(text),
                 "kinesis" => stream(rest),
@@ -62,15 +63,19 @@ fn server(text: &str) -> Result<Target, String> {
         return Err(invalid("the URL has no host"));
     }
     // The parser ignores a port that is out of range, and the default port would be used instead.
-    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+    let authority = authority.as_str();
+    // The colons inside an IPv6 address do not precede a port.
+    let after_host = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
     if let Some((_, port)) = after_host.rsplit_once(':')
         && !port.parse().is_ok_and(|port: u16| port > 0)
     {
         return Err(invalid(&format!("{port:?} is not a port")));
     }
+    // The path of the call is appended to the URL and would become part of the query.
     if uri.query().is_some() {
         return Err(invalid("the URL has a query"));
     }
+    // However the server is written, the journal must find what was sent to it under one name.
     let base = text.trim_end_matches('/');
     Ok(Target::Server(base.strip_suffix("/v1/ingest/ses").unwrap_or(base).to_owned()))
 }
@@ -96,12 +101,13 @@ fn folder(text: &str) -> Result<Target, String> {
     if text == "~" || text.starts_with("~/") {
         return Err(format!("the shell did not expand ~: write --to {text} with a space, or the full path"));
     }
+    // An explicit path is always a folder, also if its name looks like an address.
     if text.starts_with(['/', '.']) {
         return Ok(Target::Folder(text.into()));
     }
-    let first = text.split('/').next().unwrap_or_default();
+    let first = text.split_once('/').map_or(text, |(first, _)| first);
     let (head, tail) = first.rsplit_once(':').unwrap_or((first, ""));
-    // `kinesis:STREAM`, `http:localhost:8080` and `https:/example.com`.
+    // `kinesis:STREAM`, `http:localhost:8080` and `https:/example.com`, but not `http:8080`, which is a host with that name.
     if let Some((scheme, rest)) = text.split_once(':')
         && ["http", "https", "kinesis", "s3"].contains(&scheme.to_ascii_lowercase().as_str())
         && !(scheme == head && tail.parse::<u16>().is_ok())
@@ -115,6 +121,7 @@ fn folder(text: &str) -> Result<Target, String> {
     let is_address = first.starts_with('[') || first == "localhost" || first.parse::<IpAddr>().is_ok();
     if has_port || is_address {
         let scheme = if tail == "443" { "https" } else { "http" };
+        // An IPv6 address needs brackets, or its last part would be taken for a port.
         let host = if first.matches(':').count() > 1 && !first.starts_with('[') {
             text.replacen(first, &format!("[{first}]"), 1)
         } else {

@@ -41,10 +41,10 @@ impl Demo {
         &self,
         now: Timestamp,
         interrupted: impl Future<Output = ()>,
-    ) -> (Standalone, Option<Mail>) {
+    ) -> (Standalone, Option<SimulatedMail>) {
         let path = self.folder.path();
         let standalone = Standalone::open(path, Attribution::default()).unwrap();
-        standalone.begin().await.unwrap();
+        standalone.end_stale_leases().await.unwrap();
         let newest = standalone.newest_event().await.unwrap();
         let mut timeline = Timeline::new(Timeline::read(path).unwrap(), newest, OPTIONS, now).unwrap();
         let mail =
@@ -52,7 +52,7 @@ impl Demo {
         (standalone, mail)
     }
 
-    async fn finish(&self, now: Timestamp) -> (Standalone, Mail) {
+    async fn finish(&self, now: Timestamp) -> (Standalone, SimulatedMail) {
         let (standalone, mail) = self.start(now, std::future::pending()).await;
         (standalone, mail.unwrap())
     }
