@@ -106,39 +106,39 @@ fn pure_crates_depend_on_no_runtime() {
     }
 }
 
-/// What each room of the pipeline may use, besides the base modules. The order is that of the data flow, backwards.
+/// The top-level modules of the pipeline that each of them may use, besides the base modules. The order is that of the data flow, backwards.
 #[test]
-fn rooms_of_the_pipeline_depend_one_way() {
-    const ROOMS: [(&str, &[&str]); 5] = [
+fn modules_of_the_pipeline_depend_one_way() {
+    const MODULES: [(&str, &[&str]); 5] = [
         ("directory", &[]),
         ("ledger", &["directory"]),
         ("history", &["directory", "ledger"]),
         ("export", &["directory", "ledger"]),
         ("alerting", &["directory", "ledger", "history"]),
     ];
-    let rooms = ROOMS.map(|(room, _)| room);
+    let modules = MODULES.map(|(module, _)| module);
     let mut checked = 0;
     for (path, text) in source_files() {
         let Ok(inside) = path.strip_prefix(root().join("shared/pipeline/src")) else { continue };
         let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
         let own = first.trim_end_matches(".rs");
-        // Tests and simulations fill every room; they are not part of the structure.
+        // Tests and simulations use every module; they are not part of the structure.
         if ["testing", "tests"].contains(&own)
             || inside.components().any(|part| part.as_os_str() == "tests.rs")
         {
             continue;
         }
         let production = text.split("\n#[cfg(test)]").next().unwrap_or_default();
-        // Modules outside the rooms are the base: they may use no room.
+        // All others are the base, which may use none of these modules.
         let allowed =
-            ROOMS.iter().find(|(room, _)| *room == own).map_or([].as_slice(), |(_, allowed)| allowed);
+            MODULES.iter().find(|(module, _)| *module == own).map_or([].as_slice(), |(_, allowed)| allowed);
         for line in production.lines().filter(|line| !line.trim_start().starts_with("//") && own != "lib") {
             for used in line
                 .split("crate::")
                 .skip(1)
                 .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
             {
-                let is_allowed = used == own || !rooms.contains(&used) || allowed.contains(&used);
+                let is_allowed = used == own || !modules.contains(&used) || allowed.contains(&used);
                 assert!(is_allowed, "{}: {own} must not use {used}", path.display());
                 checked += 1;
             }
