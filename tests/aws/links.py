@@ -59,7 +59,7 @@ def envelope(event):
     }
 
 
-class Front:
+class EventBridgeRules:
     """Delivers envelopes to the targets of every deployed rule that matches them."""
 
     def __init__(self, cloud):

@@ -115,14 +115,14 @@ def data_of(event):
 
 
 @mock.patch.object(links, "PAUSE_SECONDS", 0)
-class TheStreamsTrigger(unittest.TestCase):
+class StreamTriggerTest(unittest.TestCase):
     def trigger(self, function, ages):
         cloud = Cloud(function, ages)
         trigger = Trigger(cloud, "m")
         trigger.now = lambda: NOW
         return trigger, cloud.client("s3").objects
 
-    def test_a_record_that_waited_longer_than_the_maximum_age_is_set_aside_untried(self):
+    def test_record_older_than_the_maximum_age_goes_to_the_destination_without_an_attempt(self):
         # As after the mapping was paused, or the function throttled, for four hours.
         function = Function(MaximumRecordAgeInSeconds=3 * HOUR)
         trigger, set_aside = self.trigger(function, ages=[4 * HOUR, 3 * HOUR + 1, 3 * HOUR - 1, 0])
@@ -133,7 +133,7 @@ class TheStreamsTrigger(unittest.TestCase):
         self.assertNotIn("responseContext", set_aside[0])
         self.assertEqual(set_aside[0]["KinesisBatchInfo"]["batchSize"], 2)
 
-    def test_without_a_maximum_age_every_record_that_the_stream_keeps_is_tried(self):
+    def test_without_a_maximum_age_every_retained_record_is_attempted(self):
         for unlimited in ({"MaximumRecordAgeInSeconds": -1}, {}):
             function = Function(**unlimited)
             trigger, set_aside = self.trigger(function, ages=[8760 * HOUR, 4 * HOUR, 0])
@@ -141,7 +141,7 @@ class TheStreamsTrigger(unittest.TestCase):
             self.assertEqual([data_of(event) for event in function.invocations], [["record 0", "record 1", "record 2"]])
             self.assertEqual(set_aside, [])
 
-    def test_a_batch_that_grows_too_old_between_attempts_is_set_aside_with_its_error(self):
+    def test_batch_that_becomes_too_old_between_attempts_goes_to_the_destination_with_its_error(self):
         function = Function(failures=1, MaximumRecordAgeInSeconds=3 * HOUR)
         trigger, set_aside = self.trigger(function, ages=[HOUR, HOUR])
         self.assertTrue(trigger.poll(SHARD))
@@ -152,13 +152,13 @@ class TheStreamsTrigger(unittest.TestCase):
         self.assertEqual(set_aside[0]["requestContext"]["approximateInvokeCount"], 1)
         self.assertIn("Unhandled", set_aside[0]["responseContext"]["functionError"])
 
-    def test_a_batch_that_fails_is_tried_until_it_succeeds(self):
+    def test_failed_batch_is_retried_until_it_succeeds(self):
         function = Function(failures=3, MaximumRecordAgeInSeconds=-1)
         trigger, set_aside = self.trigger(function, ages=[0, 0])
         trigger.drain()
         self.assertEqual((len(function.invocations), trigger.failures, set_aside), (4, 3, []))
 
-    def test_a_batch_that_fails_is_tried_again_in_halves_in_order(self):
+    def test_failed_batch_is_retried_in_halves_in_order(self):
         function = Function(failures=1, MaximumRecordAgeInSeconds=-1, BisectBatchOnFunctionError=True)
         trigger, _ = self.trigger(function, ages=[0, 0, 0])
         trigger.drain()
@@ -167,14 +167,14 @@ class TheStreamsTrigger(unittest.TestCase):
 
 
 @mock.patch.object(links, "PAUSE_SECONDS", 0)
-class ATopicsFunction(unittest.TestCase):
+class TopicFunctionTest(unittest.TestCase):
     def publish(self, function):
         """Publishes one message. Returns what the dead-letter queue got."""
         cloud = Cloud(function)
         Topic(cloud, "arn:aws:sns:us-east-1:000000000000:topic").publish(["hello"])
         return cloud.client("sqs").messages
 
-    def test_an_event_that_fails_three_times_goes_to_the_dead_letter_queue_as_it_was(self):
+    def test_event_that_fails_three_times_goes_unchanged_to_the_dead_letter_queue(self):
         function = Function(failures=3)
         [(body, attributes)] = self.publish(function)
         self.assertEqual(len(function.invocations), 3)
@@ -182,12 +182,12 @@ class ATopicsFunction(unittest.TestCase):
         self.assertEqual(json.loads(body)["Records"][0]["Sns"]["Message"], "hello")
         self.assertEqual(set(attributes), {"RequestID", "ErrorCode", "ErrorMessage"})
 
-    def test_an_event_that_succeeds_in_the_end_goes_nowhere_else(self):
+    def test_event_that_succeeds_at_a_retry_is_not_queued(self):
         function = Function(failures=2)
         self.assertEqual(self.publish(function), [])
         self.assertEqual(len(function.invocations), 3)
 
-    def test_without_a_dead_letter_queue_the_event_is_discarded(self):
+    def test_event_is_discarded_without_a_dead_letter_queue(self):
         function = Function(failures=3, dead_letters=False)
         self.assertEqual(self.publish(function), [])
         self.assertEqual(len(function.invocations), 3)

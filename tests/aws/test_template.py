@@ -15,13 +15,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATE = read_template(ROOT / "template.yaml")
 RESOURCES = TEMPLATE["Resources"]
 # The longest time that Lambda keeps an event of an asynchronous invocation, and the most retries.
-LONGEST_EVENT_AGE_SECONDS = 6 * 3600
-MOST_RETRIES = 2
+MAX_EVENT_AGE_SECONDS = 6 * 3600
+MAX_RETRIES = 2
 FOURTEEN_DAYS_SECONDS = 14 * 86400
-KEEPS = ("Retain", "RetainExceptOnCreate")
+RETAINING_POLICIES = ("Retain", "RetainExceptOnCreate")
 # Services that invoke a function asynchronously: they pass the event on and do not see whether the function fails.
 ASYNCHRONOUS = {"sns.amazonaws.com", "events.amazonaws.com", "s3.amazonaws.com", "ses.amazonaws.com"}
-# Resources whose deletion loses data, or breaks sending, which continues without the stack.
+# Resources whose deletion would lose data, or break sending, which continues after the stack is deleted.
 HOLDS_DATA = {
     "AWS::SES::ConfigurationSet",
     "AWS::Kinesis::Stream",
@@ -32,7 +32,7 @@ HOLDS_DATA = {
     "AWS::Timestream::Table",
 }
 # Resources that a new deployment creates again as they were. Logs are copies for people and are deleted on purpose.
-IS_MADE_AGAIN = {
+IS_RECREATED = {
     "AWS::ApiGatewayV2::Api",
     "AWS::ApiGatewayV2::Integration",
     "AWS::ApiGatewayV2::Route",
@@ -125,25 +125,25 @@ def dead_letter_queues():
     return found - {None}
 
 
-class AsynchronousInvocations(unittest.TestCase):
-    def test_an_event_that_a_function_fails_on_ends_in_a_queue(self):
+class AsynchronousInvocationTest(unittest.TestCase):
+    def test_event_that_a_function_fails_on_goes_to_a_queue(self):
         functions = invoked_by_events()
         self.assertIn("ForwardFunction", functions)
         for function in functions:
             with self.subTest(function):
                 queue = properties(function).get("DeadLetterQueue")
-                self.assertIsNotNone(queue, "Lambda discards what the function fails on three times")
+                self.assertIsNotNone(queue, "Lambda discards an event after three failed attempts")
                 self.assertEqual(queue["Type"], "SQS")
                 self.assertIn(named(queue["TargetArn"]), of_type("AWS::SQS::Queue"))
 
-    def test_an_event_is_kept_and_tried_again_as_long_as_lambda_does(self):
+    def test_event_is_retried_as_long_as_lambda_allows(self):
         for function in invoked_by_events():
             with self.subTest(function):
                 kept = properties(function).get("EventInvokeConfig", {})
-                self.assertEqual(kept.get("MaximumEventAgeInSeconds"), LONGEST_EVENT_AGE_SECONDS)
-                self.assertEqual(kept.get("MaximumRetryAttempts"), MOST_RETRIES)
+                self.assertEqual(kept.get("MaximumEventAgeInSeconds"), MAX_EVENT_AGE_SECONDS)
+                self.assertEqual(kept.get("MaximumRetryAttempts"), MAX_RETRIES)
 
-    def test_the_role_of_a_function_may_write_to_its_dead_letter_queue(self):
+    def test_role_of_a_function_may_write_to_its_dead_letter_queue(self):
         # SAM adds this permission only to roles that it creates itself.
         for function in invoked_by_events():
             with self.subTest(function):
@@ -151,7 +151,7 @@ class AsynchronousInvocations(unittest.TestCase):
                 allowed = [one for one in statements(named(properties(function)["Role"])) if "sqs:SendMessage" in listed(one["Action"])]
                 self.assertEqual([named(resource) for one in allowed for resource in listed(one["Resource"])], [queue])
 
-    def test_every_dead_letter_queue_is_alarmed_on_after_one_period_and_keeps_two_weeks(self):
+    def test_every_dead_letter_queue_has_an_alarm_and_retains_two_weeks(self):
         queues = dead_letter_queues()
         self.assertGreaterEqual(len(queues), 3)
         for queue in queues:
@@ -161,7 +161,7 @@ class AsynchronousInvocations(unittest.TestCase):
                 self.assertEqual([(one["EvaluationPeriods"], one["Threshold"], one["Statistic"]) for one in alarms], [(1, 0, "Maximum")])
                 self.assertTrue(alarms[0]["AlarmActions"])
 
-    def test_events_that_a_dead_letter_queue_does_not_take_are_alarmed_on(self):
+    def test_events_that_a_dead_letter_queue_refuses_raise_an_alarm(self):
         for function in invoked_by_events():
             with self.subTest(function):
                 alarms = alarms_on("DeadLetterErrors", "FunctionName", function)
@@ -171,7 +171,7 @@ class AsynchronousInvocations(unittest.TestCase):
         outputs = {named(output["Value"]) for output in TEMPLATE["Outputs"].values()}
         self.assertEqual(dead_letter_queues() - outputs, set())
 
-    def test_a_scheduled_run_is_not_tried_again_nor_kept_until_the_next_one(self):
+    def test_scheduled_run_is_neither_retried_nor_kept_until_the_next_one(self):
         scheduled = {function: schedules(function) for function in of_type("AWS::Serverless::Function") if schedules(function)}
         self.assertEqual(set(scheduled), {"CompactFunction", "DetectFunction"})
         for function, triggers in scheduled.items():
@@ -183,7 +183,7 @@ class AsynchronousInvocations(unittest.TestCase):
                         self.assertLessEqual(kept.get("MaximumEventAgeInSeconds", 86400), period)
 
 
-class Streams(unittest.TestCase):
+class StreamTest(unittest.TestCase):
     def mappings(self):
         """The polling triggers, which are separate resources or events of a function."""
         found = {name: one["Properties"] for name, one in of_type("AWS::Lambda::EventSourceMapping").items()}
@@ -193,7 +193,7 @@ class Streams(unittest.TestCase):
                     found[f"{function}.{name}"] = event["Properties"]
         return found
 
-    def test_no_record_is_too_old_to_be_counted_while_the_stream_keeps_it(self):
+    def test_every_record_that_the_stream_retains_is_counted(self):
         # The age also applies to records without an attempt: a longer pause would send all of them to the bucket.
         retention = TEMPLATE["Parameters"]["StreamRetentionHours"]["MaxValue"] * 3600
         mappings = self.mappings()
@@ -201,37 +201,37 @@ class Streams(unittest.TestCase):
         for name, mapping in mappings.items():
             with self.subTest(name):
                 age = mapping.get("MaximumRecordAgeInSeconds", -1)
-                self.assertTrue(age == -1 or age >= retention, f"records older than {age} s are given up untried, and the stream keeps {retention} s")
+                self.assertTrue(age == -1 or age >= retention, f"records older than {age} s are given up without an attempt, but the stream retains {retention} s")
 
-    def test_a_batch_is_tried_until_it_is_counted(self):
+    def test_batch_is_retried_until_it_is_counted(self):
         for name, mapping in self.mappings().items():
             with self.subTest(name):
                 self.assertEqual(mapping.get("MaximumRetryAttempts", -1), -1)
 
-    def test_a_stream_that_nobody_reads_is_alarmed_on_long_before_it_loses_events(self):
+    def test_stream_that_is_not_read_raises_an_alarm_long_before_it_loses_events(self):
         shortest = TEMPLATE["Parameters"]["StreamRetentionHours"]["MinValue"] * 3600 * 1000
         alarms = alarms_on("GetRecords.IteratorAgeMilliseconds", "StreamName", "Stream")
         self.assertEqual([one["TreatMissingData"] for one in alarms], ["breaching"])
         self.assertLessEqual(alarms[0]["Threshold"], shortest // 2)
 
 
-class WhatStays(unittest.TestCase):
-    def test_resources_that_hold_data_stay_when_the_stack_deletes_or_replaces_them(self):
-        unknown = {resource["Type"] for resource in RESOURCES.values()} - HOLDS_DATA - IS_MADE_AGAIN
-        self.assertEqual(unknown, set(), "say here whether deleting such a resource loses anything")
+class RetentionTest(unittest.TestCase):
+    def test_resources_with_data_are_retained_when_the_stack_deletes_or_replaces_them(self):
+        unknown = {resource["Type"] for resource in RESOURCES.values()} - HOLDS_DATA - IS_RECREATED
+        self.assertEqual(unknown, set(), "add each new type to HOLDS_DATA or to IS_RECREATED")
         kept = of_type(*HOLDS_DATA)
         self.assertGreaterEqual(len(kept), 9)
         for name, resource in kept.items():
             with self.subTest(name):
-                self.assertIn(resource.get("DeletionPolicy"), KEEPS)
+                self.assertIn(resource.get("DeletionPolicy"), RETAINING_POLICIES)
                 self.assertEqual(resource.get("UpdateReplacePolicy"), "Retain")
 
-    def test_resources_that_stay_do_not_block_a_new_deployment(self):
+    def test_retained_resources_do_not_block_a_new_deployment(self):
         for name, resource in of_type(*HOLDS_DATA).items():
             if resource["Type"] in ("AWS::SES::ConfigurationSet", "AWS::Timestream::Table"):
                 continue
             with self.subTest(name):
-                self.assertEqual(NAMES & set(resource.get("Properties", {})), set(), "a name of its own would be taken")
+                self.assertEqual(NAMES & set(resource.get("Properties", {})), set(), "a fixed name would be taken already")
         # The set needs a fixed name, since senders use it. So a failed deployment must not leave it behind, and a new one must be able to use it.
         self.assertEqual(RESOURCES["ConfigurationSet"]["DeletionPolicy"], "RetainExceptOnCreate")
 
@@ -244,7 +244,7 @@ class WhatStays(unittest.TestCase):
         for name, parameter in adopted["Parameters"].items():
             self.assertEqual(parameter["Default"], TEMPLATE["Parameters"][name]["Default"], name)
 
-    def test_an_existing_configuration_set_is_taken_in_place_of_a_new_one(self):
+    def test_existing_configuration_set_replaces_a_new_one(self):
         self.assertEqual(TEMPLATE["Parameters"]["ExistingConfigurationSet"]["Default"], "")
         condition = RESOURCES["ConfigurationSet"]["Condition"]
         self.assertEqual(TEMPLATE["Conditions"][condition], {"Fn::Equals": [{"Ref": "ExistingConfigurationSet"}, ""]})
@@ -253,7 +253,7 @@ class WhatStays(unittest.TestCase):
         self.assertNotIn("Condition", RESOURCES["ConfigurationSetToEventBridge"])
         self.assertEqual(TEMPLATE["Outputs"]["ConfigurationSetName"]["Value"], either)
 
-    def test_a_set_that_mail_was_sent_with_goes_on_publishing_when_another_takes_its_place(self):
+    def test_replaced_configuration_set_keeps_publishing(self):
         destination = RESOURCES["ConfigurationSetToEventBridge"]
         self.assertEqual(destination.get("UpdateReplacePolicy"), "Retain")
         # Without the stack nothing is counted, so SES need not rewrite links and add a pixel.

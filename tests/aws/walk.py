@@ -1,4 +1,4 @@
-"""Deploys the stack to a local AWS, sends events by every way, injects faults, and compares the API's answers with a plain count.
+"""Deploys the stack to a local AWS, sends events from every source, injects faults, and compares the API's answers with a plain count.
 
     python walk.py --root SOURCE_TREE --binaries FOLDER --mailgauge PROGRAM --scratch FOLDER
 
@@ -23,7 +23,7 @@ import time
 
 from cloud import CREDENTIALS, REGION, Cloud, http
 from deploy import adopt, delete, deploy, package, read_template, resource, update
-from links import PAYLOAD_BYTES, Front, KafkaTrigger, Topic, Trigger, envelope
+from links import PAYLOAD_BYTES, EventBridgeRules, KafkaTrigger, Topic, Trigger, envelope
 from model import METRICS, totals
 from series import DATABASE, TABLE, Timestream, VictoriaMetrics
 
@@ -39,7 +39,7 @@ class Walk:
         self.template = package(cloud, read_template(options.root / "template.yaml"), options.binaries)
         self.outputs = deploy(cloud, self.template, **parameters)
         self.trigger = Trigger(cloud, resource(cloud, "AggregateTrigger"))
-        self.front = Front(cloud)
+        self.event_bridge = EventBridgeRules(cloud)
         self.kinesis, self.lambda_ = cloud.client("kinesis"), cloud.client("lambda")
         self.sent = []
         self.random = random.Random(SEED)
@@ -127,13 +127,13 @@ class Walk:
         assert "FunctionError" not in reply, answer
 
 
-def every_way_in(walk):
+def events_of_every_source_are_counted(walk):
     events = walk.simulate(minutes=30)
     by_rule, by_topic, by_forward, raw, lines = (events[place::5] for place in range(5))
     walk.sent += events
     noise = {**envelope(events[0]), "detail-type": "Sending Status Enabled", "detail": {"version": "1.0"}}
-    put = walk.front.put([noise] + [envelope(event) for event in by_rule])
-    assert put == len(by_rule), "the rule lets events of mail through, and nothing else"
+    put = walk.event_bridge.put([noise] + [envelope(event) for event in by_rule])
+    assert put == len(by_rule), "the rule must match mail events only"
     sns = walk.cloud.client("sns")
     for start in range(0, len(by_topic), 10):
         entries = [{"Id": str(number), "Message": json.dumps(event)} for number, event in enumerate(by_topic[start : start + 10])]
@@ -142,9 +142,9 @@ def every_way_in(walk):
     walk.put([json.dumps(event).encode() for event in raw])
     walk.put([gzip.compress("\n".join(json.dumps(event) for event in lines).encode())])
     # SNS delivers asynchronously.
-    wait_for(lambda: forwarded(walk) >= len(by_topic) + len(by_forward), "the function forward has handed everything on")
+    wait_for(lambda: forwarded(walk) >= len(by_topic) + len(by_forward), "the function forward puts all events on the stream")
     walk.trigger.drain()
-    walk.compare("by rule, by topic, by Firehose, raw and zipped")
+    walk.compare("events by EventBridge, SNS and Firehose, raw and compressed")
 
 
 def forward(walk, events):
@@ -174,15 +174,15 @@ def wait_for(holds, what, seconds=60):
         time.sleep(0.2)
 
 
-def a_replay_changes_nothing(walk):
+def replayed_stream_changes_no_count(walk):
     walk.trigger.rewind()
     walk.trigger.batch_size = 37
     walk.trigger.drain()
     walk.trigger.batch_size = walk.trigger.mapping["BatchSize"]
-    walk.compare("the whole stream once more, cut anew")
+    walk.compare("the whole stream replayed in other batches")
 
 
-def a_record_that_cannot_be_read_costs_nothing_else(walk):
+def unreadable_records_do_not_affect_others(walk):
     events = walk.simulate(minutes=5, seed=2)
     walk.sent += events
     records = [json.dumps(event).encode() for event in events]
@@ -190,14 +190,14 @@ def a_record_that_cannot_be_read_costs_nothing_else(walk):
     walk.put(records)
     failures = walk.trigger.failures
     walk.trigger.drain()
-    assert walk.trigger.failures == failures, "a poison record fails no batch"
-    walk.compare("with records that cannot be read among them")
+    assert walk.trigger.failures == failures, "an unreadable record must not fail its batch"
+    walk.compare("a batch with unreadable records")
 
 
 FAULTS = {
-    "writes throttled": {"operation": "BatchWriteItem", "times": 3, "error": {"code": "ProvisionedThroughputExceededException"}},
-    "conditional writes throttled": {"operation": "PutItem", "times": 3, "error": {"code": "ThrottlingException"}},
-    "reads throttled": {"operation": "Query", "times": 3, "error": {"code": "ProvisionedThroughputExceededException"}},
+    "writes are throttled": {"operation": "BatchWriteItem", "times": 3, "error": {"code": "ProvisionedThroughputExceededException"}},
+    "conditional writes are throttled": {"operation": "PutItem", "times": 3, "error": {"code": "ThrottlingException"}},
+    "reads are throttled": {"operation": "Query", "times": 3, "error": {"code": "ProvisionedThroughputExceededException"}},
     "the store fails for a while": {"times": 8, "error": {"code": "InternalServerError", "status": 500}},
     "connections break": {"times": 4, "reset": True},
     "answers are lost after the write": {"operation": "BatchWriteItem", "times": 2, "response": {"abort_bytes": 0}},
@@ -206,7 +206,7 @@ FAULTS = {
 }
 
 
-def faults(walk):
+def each_fault_leaves_counts_exact(walk):
     for number, (what, rule) in enumerate(FAULTS.items()):
         before = walk.cloud.fired()
         events = walk.simulate(minutes=3, seed=100 + number)
@@ -215,19 +215,19 @@ def faults(walk):
         walk.trigger.drain()
         walk.cloud.set_faults([])
         fired = walk.cloud.fired() - before
-        assert fired > 0, f"{what}: no fault fired, so nothing is shown"
-        walk.compare(f"{what} ({fired} fired)")
+        assert fired > 0, f"{what}: no fault was injected, so this step proves nothing"
+        walk.compare(f"{what} ({fired} faults)")
 
 
-def killed(walk):
-    """`kill -9` of the function at random moments, in the middle of batches."""
+def killed_function_counts_each_event_once(walk):
+    """Kills the function with SIGKILL at random moments, in the middle of batches."""
     walk.put_events(walk.simulate(minutes=20, seed=200))
     walk.trigger.batch_size = 150
     with Killer(walk, kills=4) as killer:
         walk.trigger.drain(seconds=240)
-    assert killer.kills > 0 and walk.trigger.failures > 0, "a kill in the middle of a batch is shown"
+    assert killer.kills > 0 and walk.trigger.failures > 0, "no kill interrupted a batch, so this step proves nothing"
     walk.trigger.batch_size = walk.trigger.mapping["BatchSize"]
-    walk.compare(f"killed {killer.kills} times in the middle")
+    walk.compare(f"the function killed {killer.kills} times during batches")
 
 
 class Killer:
@@ -266,8 +266,8 @@ STORM = [
 ]
 
 
-def storm(walk):
-    """Sends many events by both ways while calls fail, functions are killed and batches are cut differently; then replays everything."""
+def combined_faults_leave_counts_exact(walk):
+    """Sends many events to the stream and to the function forward while calls fail, functions are killed and batches are cut differently; then replays everything."""
     emails = walk.options.events // 240 + 1
     events = walk.simulate(minutes=120, emails=emails, seed=400)[: walk.options.events]
     assert len(events) == walk.options.events, len(events)
@@ -283,9 +283,9 @@ def storm(walk):
     walk.cloud.set_faults([])
     fired = {rule: count for rule, count in walk.cloud.fired_by_rule().items() if rule not in before}
     assert killer.kills > 0 and len(fired) >= len(STORM), f"not every fault fired: {killer.kills} kills, {fired}"
-    walk.compare(f"{len(events)} events in a storm ({sum(fired.values())} faults, {killer.kills} kills, {walk.trigger.failures} failed batches)")
+    walk.compare(f"{len(events)} events under combined faults ({sum(fired.values())} faults, {killer.kills} kills, {walk.trigger.failures} failed batches)")
     per = 1000 / len(events)
-    print(f"    for each 1,000 events {items * per:.1f} items written, {calls * per:.1f} calls of DynamoDB made", flush=True)
+    print(f"    per 1,000 events: {items * per:.1f} items written, {calls * per:.1f} DynamoDB calls", flush=True)
 
 
 def forward_in_pieces(walk, events):
@@ -294,7 +294,7 @@ def forward_in_pieces(walk, events):
     waiting = [events[start : start + 500] for start in range(0, len(events), 500)]
     deadline = time.monotonic() + 300
     while waiting:
-        assert time.monotonic() < deadline, "forward does not get through"
+        assert time.monotonic() < deadline, "the function forward keeps failing"
         reply = walk.lambda_.invoke(FunctionName=walk.outputs["ForwardFunctionArn"], Payload=json.dumps(waiting[0]).encode())
         reply["Payload"].read()
         if "FunctionError" not in reply:
@@ -313,7 +313,7 @@ def functions(name):
             continue
 
 
-def a_topic_of_kafka_is_counted_too(walk):
+def kafka_topic_is_counted(walk):
     """Counts a Kafka topic while calls fail, then replays it in other batches, with the function that also serves the stream."""
     events = walk.simulate(minutes=20, seed=600)
     walk.sent += events
@@ -326,17 +326,17 @@ def a_topic_of_kafka_is_counted_too(walk):
     topic.drain(most=120)
     walk.cloud.set_faults([])
     fired = walk.cloud.fired() - before
-    assert fired > 0, "no fault fired, so nothing is shown"
+    assert fired > 0, "no fault was injected, so this step proves nothing"
     topic.rewind()
     topic.drain(most=37)
-    walk.compare(f"three partitions of Kafka, twice ({fired} faults, {topic.failures} failed invocations)")
+    walk.compare(f"three Kafka partitions, counted and replayed ({fired} faults, {topic.failures} failed invocations)")
 
 
 # The most memory that the function may need for the largest possible invocation.
 PEAK_BYTES = 96 << 20
 
 
-def a_full_batch_fits_in_memory(walk):
+def full_batch_fits_in_memory(walk):
     events = walk.simulate(minutes=60, emails=30, seed=700)
     records, size = [], 0
     for number, event in enumerate(events):
@@ -346,7 +346,7 @@ def a_full_batch_fits_in_memory(walk):
             events = events[:number]
             break
         records.append(data)
-    assert size > PAYLOAD_BYTES, f"a full batch is shown: {size}"
+    assert size > PAYLOAD_BYTES, f"the events do not fill a batch: {size} bytes"
     walk.sent += events
     walk.put(records)
     # A fresh process, without the memory of earlier invocations.
@@ -355,8 +355,8 @@ def a_full_batch_fits_in_memory(walk):
         os.kill(process, signal.SIGKILL)
     walk.trigger.drain()
     peak = max(peak_bytes(process) for process in functions(name))
-    assert peak <= PEAK_BYTES, f"{peak} bytes at most, of {PEAK_BYTES}"
-    walk.compare(f"{len(records)} records in one batch of 6 MB, {peak / (1 << 20):.0f} MiB of memory at most")
+    assert peak <= PEAK_BYTES, f"peak memory of {peak} bytes, allowed are {PEAK_BYTES}"
+    walk.compare(f"{len(records)} records in one batch of 6 MB, {peak / (1 << 20):.0f} MiB of peak memory")
 
 
 def peak_bytes(process):
@@ -365,36 +365,36 @@ def peak_bytes(process):
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
-def set_aside_and_drained_back(walk):
+def batches_given_up_are_put_back(walk):
     """An outage lasts longer than the maximum record age: batches go to the bucket, attempted or not, and are put back on the stream from there."""
-    assert walk.trigger.max_age == -1, "the template itself gives up on no record"
+    assert walk.trigger.max_age == -1, "the template must not limit the age of records"
     events = walk.simulate(minutes=3, seed=300)
     walk.cloud.set_faults([{"service": "dynamodb", "error": {"code": "InternalServerError", "status": 500}}])
     walk.put_events(events)
     failures = walk.trigger.failures
     walk.trigger.poll(walk.trigger.shards()[0])
-    assert walk.trigger.failures == failures + 1, "a batch failed"
+    assert walk.trigger.failures == failures + 1, "no batch failed"
     walk.trigger.max_age = 0
     walk.trigger.drain()
     walk.trigger.max_age = -1
     walk.cloud.set_faults([])
-    assert walk.trigger.failures == failures + 1, "what is too old is not tried"
+    assert walk.trigger.failures == failures + 1, "records that are too old must not be attempted"
     s3, bucket = walk.cloud.client("s3"), walk.outputs["FailedBatchesBucket"]
     objects = s3.list_objects_v2(Bucket=bucket)["Contents"]
     folder = walk.options.scratch / "set-aside"
-    tries = set()
+    attempts = set()
     for one in objects:
         path = folder / one["Key"]
         path.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, one["Key"], str(path))
-        tries.add(json.loads(path.read_text())["requestContext"]["approximateInvokeCount"])
-    assert tries == {0, 1}, f"batches were set aside, tried and untried: {tries}"
+        attempts.add(json.loads(path.read_text())["requestContext"]["approximateInvokeCount"])
+    assert attempts == {0, 1}, f"expected batches with and without an attempt: {attempts}"
     walk.program("ingest", folder, "--to", f"kinesis://{stream_name(walk)}", "--journal", walk.options.scratch / "journal.json")
     walk.trigger.drain()
-    walk.compare(f"{len(objects)} batches set aside, then put on the stream again")
+    walk.compare(f"{len(objects)} failed batches put back on the stream")
 
 
-def events_that_forward_fails_on_wait_and_are_put_back(walk):
+def events_that_forward_fails_on_are_kept_and_put_back(walk):
     """The stream accepts no records while Lambda retries: the events wait in the function's queue, from where an operator puts them back."""
     events = walk.simulate(minutes=2, seed=500)[:10]
     walk.sent += events
@@ -404,10 +404,10 @@ def events_that_forward_fails_on_wait_and_are_put_back(walk):
     topic.publish([json.dumps(event) for event in events])
     walk.cloud.set_faults([])
     assert topic.invocations == 3 * len(events), topic.invocations
-    assert walk.cloud.fired() > before, "no fault fired, so nothing is shown"
-    assert walk.trigger.waiting_records() == 0, "nothing got through"
+    assert walk.cloud.fired() > before, "no fault was injected, so this step proves nothing"
+    assert walk.trigger.waiting_records() == 0, "records reached the stream although it refused them"
     sqs, queue = walk.cloud.client("sqs"), walk.outputs.get("UnforwardedEventsQueue")
-    assert queue, "the events are lost: no queue takes what the function forward failed on"
+    assert queue, "no queue receives the events that the function forward failed on"
     letters, count = walk.options.scratch / "letters.json", 0
     with letters.open("w") as file:
         # As `aws sqs receive-message` prints them.
@@ -417,19 +417,19 @@ def events_that_forward_fails_on_wait_and_are_put_back(walk):
             count += len(messages)
     assert count == len(events), f"{count} of {len(events)} events wait in the queue"
     walk.program("ingest", letters, "--to", f"kinesis://{stream_name(walk)}", "--journal", walk.options.scratch / "journal.json")
-    assert walk.trigger.waiting_records() == len(events), "each event is a record of its own"
+    assert walk.trigger.waiting_records() == len(events), "each event must become one record"
     walk.trigger.drain()
     walk.compare(f"{count} events that the function forward failed on three times, put on the stream again")
 
 
-def line_protocol_reads_back_equal(walk):
+def influxdb_export_equals_the_api(walk):
     """Compares everything counted so far with what was exported in InfluxDB's line protocol."""
     wait_for_sink(walk, "influxdb")
-    same(of(walk, walk.server.sums(METRICS)), walk.counted())
-    print("ok: a server of line protocol has the API's totals", flush=True)
+    assert_same_totals(with_all_tenants(walk, walk.server.sums(METRICS)), walk.counted())
+    print("ok: the server for line protocol has the totals of the API", flush=True)
 
 
-def timestream_reads_back_equal(walk):
+def timestream_export_equals_the_api(walk):
     """Changes the time-series store: the new one is filled with the retained counts while it throttles, and gets new counts."""
     table = Timestream(walk.cloud)
     for function in ("AggregateFunction", "CompactFunction"):
@@ -447,16 +447,16 @@ def timestream_reads_back_equal(walk):
     walk.put_events(walk.simulate(minutes=5, seed=500))
     failures = walk.trigger.failures
     walk.trigger.drain()
-    assert walk.trigger.failures == failures, "a time-series store that fails fails no batch"
+    assert walk.trigger.failures == failures, "a failing time-series store must not fail a batch"
     wait_for_sink(walk, "timestream")
     walk.cloud.set_faults([])
     fired = walk.cloud.fired() - before
-    assert fired > 0, "no fault fired, so nothing is shown"
-    same(of(walk, table.sums(METRICS)), walk.counted())
-    walk.compare(f"Timestream filled later has the API's totals ({fired} faults fired)")
+    assert fired > 0, "no fault was injected, so this step proves nothing"
+    assert_same_totals(with_all_tenants(walk, table.sums(METRICS)), walk.counted())
+    walk.compare(f"Timestream, chosen later, has the totals of the API ({fired} faults)")
 
 
-def same(stored, counted):
+def assert_same_totals(stored, counted):
     differ = {tenant: (stored[tenant], counted[tenant]) for tenant in counted if stored[tenant] != counted[tenant]}
     assert not differ, f"the time-series store and the API differ: {differ}"
 
@@ -470,7 +470,7 @@ def wait_for_sink(walk, name):
         walk.compact()
 
 
-def of(walk, sums):
+def with_all_tenants(walk, sums):
     """The sums in the form of the API's counts, including tenants without any compared count."""
     return {tenant: sums.get(tenant, dict.fromkeys(METRICS, 0)) for tenant in walk.counted()}
 
@@ -479,14 +479,14 @@ def stream_name(walk):
     return walk.outputs["StreamArn"].rsplit("/", 1)[1]
 
 
-def compacted(walk):
+def compaction_changes_no_count(walk):
     before = walk.counted()
     walk.compact()
     assert walk.counted() == before
-    walk.compare("after folding")
+    walk.compare("after compaction")
 
 
-def a_list_bounces_and_is_notified_once(walk):
+def broken_limit_is_notified_once(walk):
     """A broken limit causes one message, and none while it stays broken, even if publishing fails first or a run is repeated."""
     sqs, sns = walk.cloud.client("sqs"), walk.cloud.client("sns")
     walk.pager = sqs.create_queue(QueueName="pager")["QueueUrl"]
@@ -496,32 +496,32 @@ def a_list_bounces_and_is_notified_once(walk):
     # Lets the alert be resolved within minutes.
     status, reply = walk.ask("/v1/rules", method="PUT", clear_minutes=1)
     assert status == 200, (status, reply)
-    walk.put_events(a_list(walk, "bouncing", sends=400, bounces=60))
+    walk.put_events(mailing(walk, "bouncing", sends=400, bounces=60))
     walk.trigger.drain()
     walk.cloud.set_faults([{"service": "sns", "operation": "Publish", "times": 50, "error": {"code": "InternalError", "status": 500}}])
     before = walk.cloud.fired()
     assert walk.detect() is None, "detection succeeded although the topic failed"
     walk.cloud.set_faults([])
-    assert walk.cloud.fired() > before, "publishing did not fail, so nothing is shown"
+    assert walk.cloud.fired() > before, "publishing did not fail, so this step proves nothing"
     for _ in range(3):
         assert walk.detect() is not None
-    assert "share of the counts did not come" not in walk.log(), "a share was not read by the function that was asked"
+    assert "share of the counts did not come" not in walk.log(), "a group of tenants was not read by the function collect"
     walk.notifications = notifications(walk)
     states = [(one["tenant"], one["metric"], one["state"], one["sequence"]) for one in walk.notifications]
     assert states == [("bouncing", "delivery_rate", "firing", 1)], walk.notifications
-    # The first minutes of the list are sufficient evidence, because nearly all of it bounced.
+    # The first minutes of the mailing are sufficient evidence, because nearly all of its mail bounced.
     assert walk.notifications[0]["value"] < 0.95 and 8 <= walk.notifications[0]["denominator"] <= 400, walk.notifications
     # Enough good mail to bring the rates back to normal, which resolves the alert some steps later.
-    walk.put_events(a_list(walk, "bouncing", sends=4200, bounces=0, ago=0))
+    walk.put_events(mailing(walk, "bouncing", sends=4200, bounces=0, ago=0))
     walk.trigger.drain()
     walk.recovered = time.monotonic()
-    walk.compare("a list that bounces, notified once")
+    walk.compare("a broken limit, notified once")
 
 
-def its_end_is_notified_once(walk):
+def resolved_alert_is_notified_once(walk):
     # The minute has ended, its grace period is over, and the rate was good for the minute that the rules require.
     time.sleep(max(0, walk.recovered + 200 - time.monotonic()))
-    walk.put_events(a_list(walk, "others", sends=1, bounces=0, ago=60))
+    walk.put_events(mailing(walk, "others", sends=1, bounces=0, ago=60))
     walk.trigger.drain()
     for _ in range(2):
         assert walk.detect() is not None
@@ -531,7 +531,7 @@ def its_end_is_notified_once(walk):
     status, reply = walk.ask("/v1/alerts?state=resolved", key)
     assert status == 200, (status, reply)
     assert [alert["id"] for alert in json.loads(reply)["alerts"]] == [walk.notifications[0]["id"]], reply
-    print("ok: its end, notified once", flush=True)
+    print("ok: the resolved alert, notified once", flush=True)
 
 
 def notifications(walk):
@@ -544,8 +544,8 @@ def notifications(walk):
     return messages
 
 
-def a_list(walk, tenant, sends, bounces, ago=1800):
-    """Events of a list that was sent `ago` seconds ago. The first `bounces` messages bounce permanently, the others are delivered."""
+def mailing(walk, tenant, sends, bounces, ago=1800):
+    """Events of a mailing that was sent `ago` seconds ago. The first `bounces` messages bounce permanently, the others are delivered."""
     events = []
     template = next(event for event in walk.sent if event["eventType"] == "Send")
     for number in range(sends):
@@ -568,7 +568,7 @@ def stamp_ago(seconds):
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - seconds))
 
 
-def a_tenant_sees_its_own(walk):
+def tenant_key_reads_its_tenant_only(walk):
     expected = totals(walk.sent)
     tenant = sorted(expected)[0]
     key = walk.make_key({"tenant": tenant})
@@ -577,7 +577,7 @@ def a_tenant_sees_its_own(walk):
     assert status == 403, status
     status, _ = walk.ask("/v1/tenants", "mg_wrong")
     assert status == 401, status
-    print("ok: a tenant's key sees that tenant only", flush=True)
+    print("ok: a tenant's key reads that tenant only", flush=True)
 
 
 def doctor_finds_nothing_wrong(walk):
@@ -587,7 +587,7 @@ def doctor_finds_nothing_wrong(walk):
     states = {finding["check"]: finding["state"] for finding in findings}
     expected = {"events arrive": "ok", "shards move": "ok", "proof of counting": "ok", "keys": "ok", "the stream is counted": "ok", "SES publishes events": "ok"}
     assert {check: states.get(check) for check in expected} == expected, findings
-    print(f"ok: the doctor looked at {len(findings)} things", flush=True)
+    print(f"ok: doctor ran {len(findings)} checks", flush=True)
 
 
 def queue_depth_is_reported(walk):
@@ -611,10 +611,10 @@ def queue_depth_is_reported(walk):
         rows = json.loads(reply)["rows"]
         found = rows[0]["metrics"]["queue_depth"] if rows else None
         assert (status, found) == (200, expected), (queues, status, reply)
-    print("ok: what waits in the queue that a tenant names is its queue depth", flush=True)
+    print("ok: the depth of the queue that a tenant names is its queue depth", flush=True)
 
 
-def the_api_is_as_it_describes_itself(walk):
+def api_replies_match_openapi(walk):
     """The check that `tests/api.rs` makes of the local process, here through the gateway. It takes a tenth of a second per call, so several run at once.
 
     Generated requests may erase tenants and change mappings, so no counts are compared afterwards."""
@@ -635,7 +635,7 @@ def the_api_is_as_it_describes_itself(walk):
         output = fuzzer.communicate()[0]
         assert fuzzer.returncode == 0, output
         made += int(re.search("([0-9]+) generated", output)[1])
-    print(f"ok: {made} requests met what the function says of itself", flush=True)
+    print(f"ok: {made} generated requests were answered as described", flush=True)
 
 
 def actions(role):
@@ -648,7 +648,7 @@ def actions(role):
     return {own} if isinstance(own, str) else {*own, *actions([value for name, value in role.items() if name != "Action"])}
 
 
-def each_function_calls_what_it_may(walk):
+def functions_call_only_allowed_actions(walk):
     """Compares the calls of each function with what the template allows, because no local AWS checks permissions."""
     template = read_template(walk.options.root / "template.yaml")["Resources"]
     called = {}
@@ -664,18 +664,18 @@ def each_function_calls_what_it_may(walk):
         attached = [policy["PolicyDocument"] for policy in attached if {"Ref": role} in policy["Roles"]]
         may = actions([template[role]["Properties"]["Policies"], attached])
         did = called.pop(name)
-        assert did and did <= may, f"{name} calls what its role does not allow: {did - may}"
+        assert did and did <= may, f"{name} makes calls that its role does not allow: {did - may}"
         unused = {action for action in may - used if action.startswith("dynamodb:")}
-        assert not unused, f"the role of {name} allows what no function ever calls: {unused}"
+        assert not unused, f"the role of {name} allows calls that no function makes: {unused}"
     assert not called, called
-    print(f"ok: {len(functions)} functions called what their roles allow, and no more of the table is allowed", flush=True)
+    print(f"ok: {len(functions)} functions made only calls that their roles allow, and the roles allow no other calls of the table", flush=True)
 
 
 # Resources that must remain after the stack is deleted.
-KEPT = ["ConfigurationSet", "Stream", "Table", "FailedBatches", "UndeliveredEvents", "UndeliveredNotices", "UnforwardedEvents"]
+RETAINED = ["ConfigurationSet", "Stream", "Table", "FailedBatches", "UndeliveredEvents", "UndeliveredNotices", "UnforwardedEvents"]
 
 
-def data_outlives_the_stack(walk):
+def data_survives_stack_deletion(walk):
     """The configuration set is renamed, the stack is deleted, and a new stack takes over set and table: mail can be sent with each set all
     the time, and no counts or waiting events are lost."""
     ses, sqs = walk.cloud.client("sesv2"), walk.cloud.client("sqs")
@@ -683,7 +683,7 @@ def data_outlives_the_stack(walk):
     update(walk.cloud, walk.template, **walk.parameters, ConfigurationSetName="renamed")
     # Mail that is still sent with the first set is counted.
     assert [destinations(ses, name) for name in (first, "renamed")] == [["mailgauge"], ["mailgauge"]]
-    kept = {name: resource(walk.cloud, name) for name in KEPT}
+    kept = {name: resource(walk.cloud, name) for name in RETAINED}
     assert kept["ConfigurationSet"] == "renamed"
     delete(walk.cloud)
     for name in (first, "renamed"):
@@ -702,7 +702,7 @@ def data_outlives_the_stack(walk):
     assert (walk.outputs["ConfigurationSetName"], destinations(ses, "renamed")) == ("renamed", ["mailgauge"])
     assert walk.outputs["TableName"] == kept["Table"]
     assert walk.counted() == counted
-    print("ok: the set was renamed, the stack deleted and created again: mail could be sent all the time, and no count was lost", flush=True)
+    print("ok: the configuration set was renamed, the stack deleted and created again; sending never stopped, and no count was lost", flush=True)
 
 
 def destinations(ses, configuration_set):
@@ -712,28 +712,28 @@ def destinations(ses, configuration_set):
 
 
 STEPS = [
-    every_way_in,
-    a_replay_changes_nothing,
-    a_record_that_cannot_be_read_costs_nothing_else,
-    compacted,
-    a_list_bounces_and_is_notified_once,
-    faults,
-    killed,
-    storm,
-    a_topic_of_kafka_is_counted_too,
-    a_full_batch_fits_in_memory,
-    set_aside_and_drained_back,
-    events_that_forward_fails_on_wait_and_are_put_back,
-    compacted,
-    its_end_is_notified_once,
-    a_tenant_sees_its_own,
+    events_of_every_source_are_counted,
+    replayed_stream_changes_no_count,
+    unreadable_records_do_not_affect_others,
+    compaction_changes_no_count,
+    broken_limit_is_notified_once,
+    each_fault_leaves_counts_exact,
+    killed_function_counts_each_event_once,
+    combined_faults_leave_counts_exact,
+    kafka_topic_is_counted,
+    full_batch_fits_in_memory,
+    batches_given_up_are_put_back,
+    events_that_forward_fails_on_are_kept_and_put_back,
+    compaction_changes_no_count,
+    resolved_alert_is_notified_once,
+    tenant_key_reads_its_tenant_only,
     doctor_finds_nothing_wrong,
-    line_protocol_reads_back_equal,
-    timestream_reads_back_equal,
+    influxdb_export_equals_the_api,
+    timestream_export_equals_the_api,
     queue_depth_is_reported,
-    the_api_is_as_it_describes_itself,
-    each_function_calls_what_it_may,
-    data_outlives_the_stack,
+    api_replies_match_openapi,
+    functions_call_only_allowed_actions,
+    data_survives_stack_deletion,
 ]
 
 
@@ -743,11 +743,11 @@ def main():
     parser.add_argument("--binaries", type=pathlib.Path, required=True)
     parser.add_argument("--mailgauge", type=pathlib.Path, required=True)
     parser.add_argument("--scratch", type=pathlib.Path, required=True)
-    parser.add_argument("--victoria-metrics", type=pathlib.Path, help="a server that takes line protocol; without, that step is left out")
+    parser.add_argument("--victoria-metrics", type=pathlib.Path, help="a server that accepts line protocol; without it, that step is skipped")
     parser.add_argument("--only", nargs="*", help="the steps to run; default: all")
-    parser.add_argument("--events", type=int, default=20_000, help="events in the storm")
-    parser.add_argument("--examples", type=int, default=5, help="requests made up for each call of the API by a fuzzer")
-    parser.add_argument("--fuzzers", type=int, default=2, help="fuzzers of the API at once")
+    parser.add_argument("--events", type=int, default=20_000, help="events of the step with combined faults")
+    parser.add_argument("--examples", type=int, default=5, help="requests that a fuzzer generates for each call of the API")
+    parser.add_argument("--fuzzers", type=int, default=2, help="number of API fuzzers that run in parallel")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(Cloud(options.scratch))
@@ -762,7 +762,7 @@ def main():
         for step in STEPS:
             if options.only and step.__name__ not in options.only:
                 continue
-            if server or step != line_protocol_reads_back_equal:
+            if server or step != influxdb_export_equals_the_api:
                 step(walk)
 
 

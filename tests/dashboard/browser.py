@@ -34,7 +34,7 @@ FLAGS = [
 
 
 def click_filters_and_the_url_keeps_the_filter(visit: Visit):
-    """Click a row, reload, go back."""
+    """Clicks a row, reloads, goes back and forward."""
     page = visit.page
     before = visit.figures()["sends"]
     row = page.locator("#breakdown button.name").first
@@ -43,7 +43,7 @@ def click_filters_and_the_url_keeps_the_filter(visit: Visit):
     visit.act(row.click)
     expect(page.locator(".chip-value")).to_have_text(value)
     check(visit.query().get("f") == [f"{dimension}:{value}"], f"the URL does not contain the filter: {page.url}")
-    check(visit.figures()["sends"] <= before * 1.05, "a filter made more mail")
+    check(visit.figures()["sends"] <= before * 1.05, "a filter increased the number of sends")
     tiles_show_the_values_of_the_api(visit)
     page.reload()
     expect(page.locator(".chip-value")).to_have_text(value)
@@ -59,7 +59,7 @@ def click_filters_and_the_url_keeps_the_filter(visit: Visit):
 
 
 def ranges_bases_and_metric_groups_change(visit: Visit):
-    """Every choice is in the URL, and none fails."""
+    """Every choice is in the URL, and no panel fails."""
     page = visit.page
     for name in ("1h", "7d", "30d", "90d", "24h"):
         visit.act(page.locator(f"[aria-label='Range'] [data-name='{name}']").click)
@@ -74,7 +74,7 @@ def ranges_bases_and_metric_groups_change(visit: Visit):
     visit.act(page.locator("[data-metric=complaint_rate]").click)
     check(visit.query().get("show") == ["complaints"], "a tile does not open its metric in the chart")
     visit.act(page.locator("[aria-label='Count by'] [data-name='send']").click)
-    check(visit.query().get("basis") == ["send"], "the clock is not in the URL")
+    check(visit.query().get("basis") == ["send"], "the basis is not in the URL")
     expect(page.locator("#breakdown [data-name='segment']")).to_have_attribute("aria-disabled", "true")
     visit.act(page.locator("[aria-label='Count by'] [data-name='event']").click)
     for name in ("campaign", "segment", "recipient_domain", "sending_domain", "configuration_set", "provider"):
@@ -84,7 +84,7 @@ def ranges_bases_and_metric_groups_change(visit: Visit):
 
 
 def chart_is_read_and_zoomed(visit: Visit):
-    """With the pointer and with the keyboard."""
+    """The chart shows values and zooms by pointer and by keyboard."""
     page = visit.page
     if visit.query().get("show"):
         visit.act(page.locator("#chart [data-name='volume']").click)
@@ -138,7 +138,7 @@ def pure_modules_work_in_every_time_zone(browser, base):
 
 
 def catalogue_of_the_fixture_is_that_of_the_server(visit: Visit):
-    """What the dashboard shows of it, except limits, which rules can change. Otherwise checks could pass with labels that no server has."""
+    """The fixture's catalogue equals the server's, except for limits, which rules can change. Otherwise checks could pass with labels that no server has."""
     fixed = ("label", "unit", "direction", "numerator", "denominator")
     server = {entry["name"]: entry for entry in visit.catalogue["metrics"]}
     for entry in catalogue(None)["metrics"]:
@@ -147,7 +147,7 @@ def catalogue_of_the_fixture_is_that_of_the_server(visit: Visit):
 
 
 def labels_and_directions_come_from_the_catalogue(browser, base, shots):
-    """Whatever the catalogue says is shown: in tiles and their details, in the chart, and as the direction of a sort order."""
+    """Labels and directions of a changed catalogue appear in tiles and their details, in the chart, and in the sort order."""
     visit = Visit(browser, base, shots)
     page = visit.page
     changed = catalogue(None)
@@ -179,7 +179,7 @@ def missing_catalogue_is_an_error_with_retry(browser, base, shots):
     visit.sign_in("mg_operator", "?show=bounces&sort=-bounce_rate")
     expect(failed).to_contain_text("The metric catalogue could not be loaded: the server answered 503.")
     expect(page.locator("#panels")).to_be_hidden()
-    check(visit.queries == 0, "numbers were asked for that nothing can label")
+    check(visit.queries == 0, "the page queried numbers without the catalogue that labels them")
     every_control_has_a_name(visit)
     visit.shot("no-catalogue")
     page.unroute("**/v1/metrics/catalogue")
@@ -227,7 +227,7 @@ def numbers_remain_when_a_refresh_fails(visit: Visit):
 
 
 def page_refreshes_automatically(browser, base, key, shots):
-    """After a minute, without a click."""
+    """The page loads new numbers after a minute without a click."""
     visit = Visit(browser, base, shots)
     visit.page.clock.install()
     visit.sign_in(key)
@@ -288,7 +288,7 @@ def unreported_complaints_are_not_zero(browser, base, shots):
     visit.settled()
     row = page.locator("#breakdown tr", has=page.locator("[data-value=gmail]"))
     expect(row.locator(".unreported")).to_have_text("not reported")
-    check("Gmail" in row.locator("td.none").get_attribute("title"), "nothing says why it is not reported")
+    check("Gmail" in row.locator("td.none").get_attribute("title"), "the cell does not say why the rate is not reported")
     expect(page.locator("[data-metric=complaint_rate] .tile-value")).to_contain_text("%")
     visit.act(row.locator("button.name").click)
     expect(page.locator("[data-metric=complaint_rate] .tile-value")).to_have_text("not reported")
@@ -324,7 +324,7 @@ def link_of_an_alert_shows_its_metric(browser, base, shots):
     asked = visit.query()
     expect(page.locator("#chart [aria-checked=true]")).to_have_attribute("data-name", "bounces")
     check(asked.get("tenant") == ["acme"] and asked.get("f") == ["provider:yahoo"], f"not the alert's scope: {page.url}")
-    check("basis" not in asked, "alerts are looked at by the time of events")
+    check("basis" not in asked, "the link of an alert must not change the basis")
     alert = next(one for one in visit.alerts if one["metric"] == "bounce_rate")
     check(asked["from"][0] < alert["started_at"] < asked["to"][0], f"not the alert's time: {page.url}")
     tiles_show_the_values_of_the_api(visit)
@@ -344,9 +344,9 @@ def link_of_an_alert_shows_its_metric(browser, base, shots):
 
 def walk_any_server(browser, base, key, shots):
     """Checks that must pass on the fixture and on the real server."""
-    step("the pure modules hold")
+    step("the pure modules pass their checks")
     pure_modules_work_in_every_time_zone(browser, base)
-    step("signs in by link; tiles agree with the API")
+    step("the sign-in link works, and tiles show the values of the API")
     visit = Visit(browser, base, shots)
     visit.sign_in(key)
     visit.settled()
@@ -355,16 +355,16 @@ def walk_any_server(browser, base, key, shots):
     catalogue_of_the_fixture_is_that_of_the_server(visit)
     visit.shot("light")
     for name, action in (
-        ("filters by click", click_filters_and_the_url_keeps_the_filter),
-        ("changes range, clock, metrics and breakdown", ranges_bases_and_metric_groups_change),
-        ("reads and zooms the chart", chart_is_read_and_zoomed),
-        ("switches the theme", theme_switches_and_is_remembered),
+        ("a click filters, and the URL keeps the filter", click_filters_and_the_url_keeps_the_filter),
+        ("range, basis, metrics and breakdown change", ranges_bases_and_metric_groups_change),
+        ("the chart is read and zoomed", chart_is_read_and_zoomed),
+        ("the theme switches and is remembered", theme_switches_and_is_remembered),
     ):
         step(name)
         action(visit)
-    step("keeps numbers when a refresh fails, and signs out when the key is refused")
+    step("numbers remain when a refresh fails; a refused key leads to the sign-in page")
     numbers_remain_when_a_refresh_fails(visit)
-    step("refuses a wrong key, and forgets the right one after signing out")
+    step("a wrong key is refused, and signing out removes the right one")
     visit.sign_in(key)
     visit.page.locator("#sign-out").click()
     visit.page.reload()
@@ -373,9 +373,9 @@ def walk_any_server(browser, base, key, shots):
     expect(visit.page.get_by_role("alert")).to_be_visible()
     visit.shot("sign-in")
     visit.done()
-    step("refreshes each minute")
+    step("the page refreshes each minute")
     page_refreshes_automatically(browser, base, key, shots)
-    step("dark, and by the minute")
+    step("the dark theme, with counts by the minute")
     visit = Visit(browser, base, shots, dark=True, scale=2)
     visit.sign_in(key, "?step=1m&show=latency")
     visit.settled()
@@ -386,7 +386,7 @@ def walk_any_server(browser, base, key, shots):
     visit.settled()
     visit.shot("dark")
     visit.done()
-    step("a phone")
+    step("everything fits on a phone")
     visit = Visit(browser, base, shots, viewport=PHONE, touch=True, scale=2)
     visit.sign_in(key)
     visit.settled()
@@ -430,17 +430,17 @@ def walk_fixture_states(browser, base, shots):
             visit.act(visit.page.get_by_role("button", name="Try again").first.click)
         visit.done()
     for name, walk in (
-        ("limits are those of whose mail is shown", limits_are_those_of_the_shown_tenant),
+        ("limits are those of the shown tenant", limits_are_those_of_the_shown_tenant),
         ("labels and directions come from the catalogue", labels_and_directions_come_from_the_catalogue),
-        ("a catalogue that cannot be loaded is an error", missing_catalogue_is_an_error_with_retry),
-        ("few mails prove nothing", few_mails_do_not_break_a_limit),
+        ("a missing catalogue is an error with retry", missing_catalogue_is_an_error_with_retry),
+        ("few mails do not break a limit", few_mails_do_not_break_a_limit),
         ("unreported complaints are not zero", unreported_complaints_are_not_zero),
-        ("an old newest event is not live", old_newest_event_is_not_shown_as_live),
-        ("a look at an alert shows its metric", link_of_an_alert_shows_its_metric),
+        ("an old newest event is not shown as live", old_newest_event_is_not_shown_as_live),
+        ("the link of an alert shows its metric", link_of_an_alert_shows_its_metric),
     ):
         step(name)
         walk(browser, base, shots)
-    step("numbers stay while newer ones are slow")
+    step("old numbers remain visible while new ones load")
     visit = Visit(browser, base, shots)
     visit.page.goto(f"{base}/#key=mg_slow")
     expect(visit.page.locator(".tile.loading").first).to_have_text("Sends")
@@ -448,22 +448,22 @@ def walk_fixture_states(browser, base, shots):
     visit.page.wait_for_selector(".tile-value")
     visit.page.locator("[aria-label='Range'] [data-name='6h']").click()
     visit.page.wait_for_selector("body.refreshing")
-    check(visit.page.locator(".tile-value").count() == 8, "the old numbers are gone before the new ones are there")
+    check(visit.page.locator(".tile-value").count() == 8, "the old numbers disappeared before the new ones arrived")
     visit.done()
-    step("a tenant's key has nothing to choose and names no tenant")
+    step("a tenant's key offers no choice of tenants and sends no tenant header")
     visit = Visit(browser, base, shots)
     named = []
     visit.page.on("request", lambda request: named.append("x-mailgauge-tenant" in request.headers))
     visit.sign_in("mg_tenant", "?tenant=globex&by=tenant")
     visit.settled()
-    check(not any(named), "a tenant's key named a tenant")
+    check(not any(named), "a request with a tenant's key had a tenant header")
     check(
         "acme" in visit.page.locator("#tenant").inner_text() and visit.page.locator(".picker-button").count() == 0,
         "a tenant can pick tenants",
     )
     check(visit.page.locator("#breakdown [data-name=tenant]").count() == 0, "a tenant can break down by tenant")
     visit.done()
-    step("200 tenants, found by typing")
+    step("200 tenants are found by typing")
     visit = Visit(browser, base, shots)
     visit.sign_in("mg_many", "?by=tenant")
     visit.settled()
@@ -479,7 +479,7 @@ def walk_fixture_states(browser, base, shots):
     check(visit.query().get("tenant") == ["tenant-011"], f"the tenant is not in the URL: {visit.page.url}")
     tiles_show_the_values_of_the_api(visit)
     visit.done()
-    step("hostile names stay text")
+    step("hostile names are shown as text")
     visit = Visit(browser, base, shots)
     visit.sign_in("mg_hostile", "?by=campaign&f=segment:%3Cscript%3Ealert(9)%3C/script%3E")
     visit.act(visit.page.locator(".chip button").click)

@@ -82,7 +82,7 @@ class Visit:
         before = self.queries
         action()
         self.page.wait_for_selector("body:not(.refreshing)")
-        check(self.queries > before, "a change asked the server nothing")
+        check(self.queries > before, "a change caused no query")
 
     def shot(self, name: str, full=True):
         """Takes a screenshot."""
