@@ -78,6 +78,7 @@ impl<S: Store, C: Clock, K: Sink> BatchHandler<S, C, K> {
         let deadline = deadline.plus_millis(-RESERVE_MS);
         for (shard, records) in records.shards() {
             let mut cache = self.take_cache(shard);
+            // Each shard is an attempt of its own, because each has a lease of its own.
             let attempt = Attempt { id: u64::from_le_bytes(random()?), deadline };
             let batch = Batch { shard, records };
             let settings = CommitSettings::default();

@@ -51,6 +51,7 @@ impl AggregateConfig {
                 *tag = value;
             }
         }
+        // Reported together with the other mistakes; the default only takes the place of a value until then.
         let attribution = Attribution::new(tags).unwrap_or_else(|error| {
             environment.mistake(error);
             Attribution::default()
@@ -71,6 +72,7 @@ async fn main() -> Result<(), Error> {
         Some(settings) => Some(Exporter::new(TimeSeriesSink::open(settings).await)),
         None => None,
     };
+    // Never contended: Lambda runs one invocation at a time in an execution environment.
     let handler =
         tokio::sync::Mutex::new(BatchHandler::new(store, SystemClock, attribution, &secrets, exporter));
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<(), Error> {

@@ -27,6 +27,7 @@ async fn main() -> Result<(), Error> {
     let handle = async |event: LambdaEvent<Box<RawValue>>| -> Result<serde_json::Value, Error> {
         let Invocation { records, reply } = Invocation::read(event.payload.get())?;
         let count = records.len();
+        // Before the reply: whoever gets it will not send these events again.
         stream.put(records).await?;
         tracing::info!(records = count, "forwarded");
         Ok(reply)

@@ -136,8 +136,11 @@ fn send_queries(
             found
         });
         let Some((name, _, path)) = query else { continue };
-        let tenant = usize::try_from(random >> 8).unwrap_or_default() % tenants.len();
-        let Some(tenant) = tenants.get(tenant) else { continue };
+        let Some(tenant) =
+            usize::try_from(random >> 8).ok().and_then(|random| tenants.get(random % tenants.len()))
+        else {
+            continue;
+        };
         let reply = agent
             .get(format!("{address}{path}"))
             .header("authorization", format!("Bearer {key}"))
@@ -197,7 +200,8 @@ fn send_events(address: &str, key: &str, events: u64, tenants: usize, end: Insta
             .header("authorization", format!("Bearer {key}"))
             .send(&body[..]);
         let reply: serde_json::Value = serde_json::from_str(&reply?.body_mut().read_to_string()?)?;
-        counted += reply["events"].as_u64().unwrap_or_default();
+        counted +=
+            reply["events"].as_u64().context("the reply to events does not say how many were counted")?;
     }
     Ok(counted)
 }

@@ -1,7 +1,7 @@
 //! The form of the input that `aggregate --input` names, compared with how the input begins.
 //!
 //! Decoding does not need it, since it detects the form of each record. The comparison stops a script that was handed the wrong file
-//! before anything is counted. Only the first value is examined, because decoding all of them twice would halve the speed.
+//! before anything is counted. Only the first value of an input is examined, so the comparison costs next to nothing.
 
 use anyhow::bail;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::input::Source;
 /// The form that each input must begin with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum InputForm {
-    /// Any form
+    /// Any of these forms, also mixed
     #[default]
     Auto,
     /// SES events, raw or in envelopes of EventBridge, SNS or Firehose
@@ -26,7 +26,7 @@ pub enum InputForm {
 
 /// The fields that tell batches of Lambda triggers apart from everything else.
 #[derive(Deserialize)]
-struct Probe<'a> {
+struct BatchFields<'a> {
     #[serde(rename = "Records", borrow)]
     records: Option<&'a RawValue>,
     /// Partitions of Kafka, or the records of a Firehose transformation.
@@ -57,8 +57,8 @@ impl InputForm {
         let start = block.strip_prefix(BYTE_ORDER_MARK).unwrap_or(block).trim_ascii_start();
         // An array is of the form of its elements. A large one arrives without its bracket, as does a large batch without its wrapper.
         let start = start.strip_prefix(b"[").unwrap_or(start);
-        let mut values = serde_json::Deserializer::from_slice(start).into_iter::<Probe<'_>>();
-        let Probe { records, partitions, kinesis } = values.next()?.ok()?;
+        let mut values = serde_json::Deserializer::from_slice(start).into_iter::<BatchFields<'_>>();
+        let BatchFields { records, partitions, kinesis } = values.next()?.ok()?;
         let is_kinesis =
             kinesis.is_some() || records.is_some_and(|records| records.get().contains("\"kinesis\""));
         // In a Kafka batch, records are an object with a list for each partition; in a Firehose transformation, they are a list.
