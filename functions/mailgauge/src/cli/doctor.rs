@@ -200,7 +200,7 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
 fn drift(events_read: u64, drift: i64) -> Diagnosis {
     const CHECK: &str = "proof of counting";
     if drift == 0 {
-        return Diagnosis::ok(CHECK, format!("{} counts read, drift 0", grouped(events_read)));
+        return Diagnosis::ok(CHECK, format!("{} events read, drift 0", grouped(events_read)));
     }
     Diagnosis::failed(
         CHECK,
@@ -236,7 +236,8 @@ fn stuck_shards(progress: &CountingProgress, now: Timestamp) -> Vec<Diagnosis> {
         }
     }
     if diagnoses.is_empty() {
-        diagnoses.push(Diagnosis::ok(CHECK, format!("{} shards", progress.checkpoints().len())));
+        let shards = plural(progress.checkpoints().len(), "shard", "shards");
+        diagnoses.push(Diagnosis::ok(CHECK, format!("no batch is stuck in {shards}")));
     }
     diagnoses
 }
@@ -270,9 +271,14 @@ fn quarantined(count: usize) -> Diagnosis {
     }
     Diagnosis::warning(
         CHECK,
-        format!("{} records are unreadable", grouped(count as u64)),
+        plural(count, "unreadable record", "unreadable records"),
         "mailgauge quarantine list says why; after an upgrade, mailgauge quarantine replay --all",
     )
+}
+
+/// A number with its noun: `1 shard`, `1,000 shards`.
+fn plural(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number as u64), if number == 1 { one } else { many })
 }
 
 /// A time span in its largest fitting unit, rounded down: `119 s`, `2 min`, `3 h`, `4 days`. Negative spans, of clocks that differ, are
@@ -321,6 +327,13 @@ mod tests {
     fn every_diagnosis_but_ok_says_how_to_fix_it() {
         for diagnosis in [quarantined(0), quarantined(3), drift(1, 0), drift(1, 1), uncompacted(None, NOW)] {
             assert_eq!(diagnosis.fix.is_empty(), diagnosis.status == CheckStatus::Ok, "{diagnosis:?}");
+        }
+    }
+
+    #[test]
+    fn number_has_the_noun_in_its_form() {
+        for (number, expected) in [(0, "0 shards"), (1, "1 shard"), (1000, "1,000 shards")] {
+            assert_eq!(plural(number, "shard", "shards"), expected);
         }
     }
 
