@@ -33,7 +33,7 @@ class Visit:
         self.newest = None
         self.queries = 0
         self.alerts: list[dict] = []
-        self.catalogue: dict = {}
+        self.newest_catalogue = None
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
         self.page.on("dialog", lambda dialog: (self.errors.append("a dialog was opened"), dialog.dismiss()))
@@ -49,7 +49,7 @@ class Visit:
         if "/v1/alerts?" in response.url and response.ok:
             self.alerts = response.json()["alerts"]
         if response.url.endswith("/v1/metrics/catalogue") and response.ok:
-            self.catalogue = response.json()
+            self.newest_catalogue = response
         if not response.url.endswith("/v1/query"):
             return
         self.queries += 1
@@ -64,6 +64,10 @@ class Visit:
     def reasons(self) -> dict:
         """The reasons in that reply for metrics without a value."""
         return self.newest.json()["rows"][0].get("reasons", {})
+
+    def catalogue(self) -> dict:
+        """The newest metric catalogue. Read here for the same reason: a page that is closed meanwhile has no bodies any more."""
+        return self.newest_catalogue.json()
 
     def sign_in(self, key: str, search=""):
         """Opens a sign-in link and waits for the page."""
