@@ -11,29 +11,16 @@ use cells::{Accumulator, Block, BlockReader, Counter, Projection, Resolution, Ro
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
 use event::{EmailEvent, EventType, Interaction, Minute, RecipientHash, Requester, Tags, Timestamp};
+use simulator::random::Random;
 use smallvec::SmallVec;
 
 const EVENTS: u64 = 200_000;
 
-/// A small random generator for reproducible runs (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number from 0 to `count` - 1, small ones far more often than large ones.
-    fn zipf(&mut self, count: usize) -> usize {
-        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and count")]
-        let number = (count as f64).powf(uniform) as usize - 1;
-        number.min(count - 1)
-    }
+/// An index below `count`, by Zipf's law: small ones far more often than large ones.
+fn zipf(random: &mut Random, count: usize) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and count")]
+    let number = (count as f64).powf(random.unit()) as usize - 1;
+    number.min(count - 1)
 }
 
 struct Traffic {
@@ -65,10 +52,10 @@ impl Traffic {
 
     /// Counts `messages` messages with three events each.
     fn count(&self, accumulator: &mut Accumulator, messages: u64) {
-        let mut random = Random(1);
+        let mut random = Random::from_seed(1);
         for message in 0..messages {
-            let tenant = &self.tenants[random.zipf(self.tenants.len())];
-            let domain = random.zipf(self.domains.len());
+            let tenant = &self.tenants[zipf(&mut random, self.tenants.len())];
+            let domain = zipf(&mut random, self.domains.len());
             let values = self.values(&mut random, tenant);
             let recipient = RecipientDimensions {
                 domain: Cow::Borrowed(self.domains[domain].as_str()),
@@ -100,8 +87,8 @@ impl Traffic {
         const SEGMENTS: [&str; 3] = ["new", "active", "lapsing"];
         let mut values = [const { Cow::Borrowed(Dimension::NONE) }; Dimension::COUNT];
         values[Dimension::Campaign as usize] =
-            Cow::Borrowed(&self.campaigns[random.zipf(self.campaigns.len())]);
-        values[Dimension::Segment as usize] = Cow::Borrowed(SEGMENTS[random.zipf(SEGMENTS.len())]);
+            Cow::Borrowed(&self.campaigns[zipf(random, self.campaigns.len())]);
+        values[Dimension::Segment as usize] = Cow::Borrowed(SEGMENTS[zipf(random, SEGMENTS.len())]);
         values[Dimension::SendingDomain as usize] = Cow::Borrowed(tenant);
         values[Dimension::ConfigurationSet as usize] = Cow::Borrowed("marketing");
         values
@@ -162,7 +149,7 @@ fn day(number: u32) -> Block {
         };
         for hour in 0..24 {
             let sent_at = Timestamp::from_millis(start + hour * 3_600_000);
-            for _ in 0..=random.zipf(40) {
+            for _ in 0..=zipf(random, 40) {
                 let millis = 300 + random.next() % 5000;
                 for kind in [EventType::Send, EventType::Delivery { processing_ms: Some(millis) }] {
                     let event = event(kind, sent_at, 0);

@@ -1,6 +1,8 @@
 //! The incidents of a generated world, which are also its labels.
 
-use crate::random::Random;
+use simulator::random::Random;
+
+use crate::distributions::Distributions as _;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IncidentType {
@@ -95,7 +97,7 @@ pub fn plan(random: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
         if kind == IncidentType::VolumeSpike && !campaigns {
             continue;
         }
-        let size = [Size::Small, Size::Medium, Size::Large][random.below(3)];
+        let size = [Size::Small, Size::Medium, Size::Large][random.index(3)];
         let step = size as usize;
         let everyone = matches!(
             kind,
@@ -108,9 +110,9 @@ pub fn plan(random: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
             IncidentType::Latency => random.happens(0.5),
             _ => false,
         };
-        let provider = one_provider.then(|| random.below(plan.providers.min(5)));
+        let provider = one_provider.then(|| random.index(plan.providers.min(5)));
         let one_campaign = matches!(kind, IncidentType::CampaignBounces | IncidentType::CampaignOpens);
-        let recurring_campaign = one_campaign.then(|| random.below(plan.recurring));
+        let recurring_campaign = one_campaign.then(|| random.index(plan.recurring));
         let hours = match kind {
             IncidentType::SlowDecline => 21.0 * 24.0,
             IncidentType::BadList | IncidentType::ComplaintBurst => random.between(2.0, 12.0),
@@ -139,7 +141,7 @@ pub fn plan(random: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
             continue;
         }
         for _ in 0..20 {
-            let start = plan.warm_up + random.below(last - plan.warm_up);
+            let start = plan.warm_up + random.index(last - plan.warm_up);
             let end = start + length;
             let gap = 12 * hour;
             let slow = kind == IncidentType::SlowDecline;

@@ -18,8 +18,8 @@
 )]
 #![allow(unreachable_pub, reason = "nothing outside a program can use its items")]
 
+mod distributions;
 mod incident;
-mod random;
 mod recurring_campaigns;
 mod rivals;
 mod score;
@@ -29,9 +29,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use detection::{Bucket, Change, Counts, CountsRow, Detector, Rules, State, state};
+use distributions::Distributions as _;
 use event::Minute;
 use rivals::{RIVALS, Rivals};
 use score::{Fired, Tally};
+use simulator::random::Random;
 use world::{PROVIDERS, Shape, World, WorldRow};
 
 /// 2026-01-05, a Monday, in minutes since 1970.
@@ -115,15 +117,15 @@ fn main() {
 fn scale(tenants: usize) {
     let names: Vec<String> = (0..tenants).map(|tenant| format!("tenant-{tenant:05}")).collect();
     let providers: Vec<String> = (0..12).map(|provider| format!("provider-{provider}")).collect();
-    let mut random = random::Random::new(1);
+    let mut random = Random::from_seed(1);
     let mut detector = Detector::new(1, Rules::default());
     let mut bytes = 0;
     for minute in 0..10 {
         let mut rows = Vec::new();
         for name in &names {
             for provider in &providers {
-                let sends = random.poisson(20.0);
-                let bounces_permanent = random.binomial(sends, 0.01);
+                let sends = random.poisson_events(20.0);
+                let bounces_permanent = random.binomial_events(sends, 0.01);
                 let deliveries = sends - bounces_permanent;
                 let counts = Counts { sends, deliveries, bounces_permanent, ..Counts::default() };
                 rows.push(CountsRow { tenant: name, provider, campaign: "", counts, times: None });

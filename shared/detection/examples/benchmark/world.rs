@@ -4,9 +4,10 @@
 //! Its assumptions change with the seed, so that no detector can be tuned to one of them.
 
 use detection::Counts;
+use simulator::random::Random;
 
+use crate::distributions::Distributions as _;
 use crate::incident::{self, Incident, IncidentType, Plan};
-use crate::random::Random;
 use crate::recurring_campaigns::{self, RecurringCampaign};
 
 pub const PROVIDERS: [&str; 8] =
@@ -108,7 +109,7 @@ fn kernel(buckets_per_day: usize, bucket: f64, median_minutes: f64, sigma: f64, 
 
 impl World {
     pub fn new(seed: u64, shape: Shape) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = Random::from_seed(seed);
         let buckets_per_day = 24 * 60 / shape.bucket_minutes;
         let bucket = shape.bucket_minutes as f64;
         let buckets = buckets_per_day * 7 * shape.weeks;
@@ -138,13 +139,13 @@ impl World {
             kernel(buckets_per_day, bucket, random.between(60.0, 500.0), random.between(1.0, 1.6), 3);
         let slow_kernel = kernel(buckets_per_day, bucket, random.between(10.0, 40.0), 1.0, 1);
         let holiday = random.happens(0.5).then(|| {
-            let start = warm_up + buckets_per_day * random.below(7 * (shape.weeks - 3) - 3);
+            let start = warm_up + buckets_per_day * random.index(7 * (shape.weeks - 3) - 3);
             (start, start + buckets_per_day, random.between(0.35, 0.7))
         });
         let missing = (0..2)
             .map(|_| {
-                let start = warm_up + random.below(buckets - warm_up - buckets_per_day);
-                (start, start + buckets_per_day / 48 + random.below(buckets_per_day / 12))
+                let start = warm_up + random.index(buckets - warm_up - buckets_per_day);
+                (start, start + buckets_per_day / 48 + random.index(buckets_per_day / 12))
             })
             .collect();
         let futures = (0..shape.tenants * PROVIDERS.len() * (2 + shape.recurring))
@@ -213,7 +214,7 @@ impl World {
         {
             level *= factor;
         }
-        tenant.wobble = 0.97 * tenant.wobble + 0.06 * random.normal();
+        tenant.wobble = 0.97 * tenant.wobble + 0.06 * random.standard_normal();
         level *= (tenant.wobble * 0.6).exp();
         if tenant.campaign.is_none() {
             let daytime = (8.0..17.0).contains(&local) && weekday < 5.0;
@@ -231,21 +232,21 @@ impl World {
                     },
                     left: size,
                     per_bucket: size / (minutes / self.shape.bucket_minutes as f64).max(1.0),
-                    quality: random.lognormal(tenant.quality),
-                    interest: random.lognormal(0.2),
+                    quality: random.lognormal_factor(tenant.quality),
+                    interest: random.lognormal_factor(0.2),
                 });
             }
         }
         let mut campaign = None;
         if let Some(running) = &mut tenant.campaign {
-            let now = running.left.min(running.per_bucket * random.gamma(0.02));
+            let now = running.left.min(running.per_bucket * random.gamma_factor(0.02));
             running.left -= now;
             campaign = Some((running.name.clone(), now, running.quality, running.interest));
             if running.left < 1.0 {
                 tenant.campaign = None;
             }
         }
-        let steady = level * random.gamma(tenant.dispersion);
+        let steady = level * random.gamma_factor(tenant.dispersion);
         for provider in 0..PROVIDERS.len() {
             if self.shape.recurring == 0 {
                 self.stream(index, provider, 0, steady, ("", 1.0, 1.0), local, rows);
@@ -359,11 +360,11 @@ impl World {
                 }
             }
         }
-        let sends = random.poisson(expected);
-        let permanent = random.binomial(sends, hard);
-        let transient = random.binomial(sends - permanent, soft);
+        let sends = random.poisson_events(expected);
+        let permanent = random.binomial_events(sends, hard);
+        let transient = random.binomial_events(sends - permanent, soft);
         let reached = sends - permanent - transient;
-        let delays = random.binomial(reached, delay);
+        let delays = random.binomial_events(reached, delay);
         let streams = 2 + self.shape.recurring;
         let future = &mut self.futures[(index * PROVIDERS.len() + provider) * streams + stream];
         if !name.is_empty() {
@@ -373,7 +374,7 @@ impl World {
             spread(&mut future.deliveries, &self.slow_kernel, now, delays);
         }
         let late = take(&mut future.deliveries, now);
-        let deliveries = reached - delays + random.poisson(late);
+        let deliveries = reached - delays + random.poisson_events(late);
         if deliveries > 0.0 {
             spread(&mut future.opens, &self.open_kernel, now, deliveries * tenant.open[provider] * interest);
             spread(&mut future.complaints, &self.complaint_kernel, now, deliveries * complaint);
@@ -381,10 +382,10 @@ impl World {
             spread(&mut future.usual_complaints, &self.complaint_kernel, now, usual);
         }
         let awake = 1.0 - self.open_by_hour * (-((local - 3.0) / 3.5).powi(2)).exp();
-        let opens = random.poisson(take(&mut future.opens, now) * awake * seen_opens);
+        let opens = random.poisson_events(take(&mut future.opens, now) * awake * seen_opens);
         let due = take(&mut future.complaints, now);
         let usual = take(&mut future.usual_complaints, now);
-        let complaints = random.poisson(due);
+        let complaints = random.poisson_events(due);
         // Complaints arrive hours after their mail, together with those about other mail, so that is when they are visible.
         if due > 1.001 * usual && usual > 0.0 {
             let lag = self.complaint_kernel.len();
@@ -396,7 +397,7 @@ impl World {
                 burst.log_likelihood_ratio += due * (due / usual).ln() - (due - usual);
             }
         }
-        let clicks = random.binomial(opens, 0.15);
+        let clicks = random.binomial_events(opens, 0.15);
         if sends + deliveries + opens + complaints == 0.0 {
             return;
         }
@@ -414,7 +415,7 @@ impl World {
         let typical = 1500.0
             * tenant.slow[provider]
             * slower
-            * random.lognormal(0.15 + 0.5 / deliveries.max(1.0).sqrt());
+            * random.lognormal_factor(0.15 + 0.5 / deliveries.max(1.0).sqrt());
         counts.note_latency(typical + late * 60_000.0 / deliveries.max(1.0), deliveries);
         let campaign = if self.shape.campaigns { future.label.clone() } else { String::new() };
         rows.push(WorldRow { tenant: index, provider, campaign, counts });
@@ -441,14 +442,14 @@ fn take(future: &mut [f32], now: usize) -> f64 {
 
 fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: bool) -> Tenant {
     let usual = [0.38, 0.22, 0.12, 0.08, 0.05, 0.05, 0.04, 0.06];
-    let mut shares: Vec<f64> = usual.iter().map(|share| share * random.lognormal(0.4)).collect();
+    let mut shares: Vec<f64> = usual.iter().map(|share| share * random.lognormal_factor(0.4)).collect();
     let total: f64 = shares.iter().sum();
     for share in &mut shares {
         *share /= total;
     }
     let mut rates = |median: f64, tenant: f64, provider: f64| -> Vec<f64> {
-        let own = median * random.lognormal(tenant);
-        PROVIDERS.iter().map(|_| own * random.lognormal(provider)).collect()
+        let own = median * random.lognormal_factor(tenant);
+        PROVIDERS.iter().map(|_| own * random.lognormal_factor(provider)).collect()
     };
     let hard = rates(0.005, 0.5, 0.3);
     let soft = rates(0.006, 0.5, 0.3);
@@ -459,14 +460,14 @@ fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: b
     let open = rates(0.22, 0.3, 0.15);
     let slow = rates(1.0, 0.3, 0.3);
     Tenant {
-        messages_per_day: messages_per_day * random.lognormal(0.2),
+        messages_per_day: messages_per_day * random.lognormal_factor(0.2),
         shares,
         zone: random.between(-8.0, 9.0).round(),
         peak_width: if narrow { random.between(0.3, 1.5) } else { random.between(3.5, 7.0) },
         weekend: random.between(0.25, 1.1),
         night: if narrow { random.between(0.0, 0.02) } else { random.between(0.05, 0.5) },
         growth: random.between(-0.15, 0.6),
-        dispersion: dispersion * random.lognormal(0.4),
+        dispersion: dispersion * random.lognormal_factor(0.4),
         hard,
         soft,
         delay,

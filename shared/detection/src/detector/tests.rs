@@ -1,5 +1,7 @@
 //! The detector over generated days: what it reports, and above all when it reports nothing.
 
+use simulator::random::Random;
+
 use super::*;
 use crate::alert::{AlertKind, State};
 
@@ -9,13 +11,9 @@ const DAY: u32 = 288;
 /// 2026-01-05, a Monday.
 const START: u32 = 29_459_520;
 
-/// Deterministic noise between -1 and 1, different for every series and bucket.
+/// Noise between -1 and 1 that depends only on the series and the bucket, so that a part of a run can be repeated.
 fn scatter(bucket: u32, series: usize) -> f64 {
-    let mixed = u64::from(bucket)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add((series as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9));
-    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    f64::from(u32::try_from(mixed >> 40).unwrap()) / f64::from(1_u32 << 23) - 1.0
+    2.0 * Random::from_seed((series as u64) << 32 | u64::from(bucket)).unit() - 1.0
 }
 
 /// A normal bucket of one series: about `mail` messages sent, 1 % bounced, 20 % opened at once.

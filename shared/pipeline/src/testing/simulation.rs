@@ -18,9 +18,9 @@
 
 mod actors;
 mod bugs;
+mod choices;
 mod model;
 mod outcome;
-mod random;
 mod settle;
 mod simulated_events;
 mod world;

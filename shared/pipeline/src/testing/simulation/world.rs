@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use event::Timestamp;
 
 use super::bugs::{self, BugState, ProtocolBug};
-use super::random::Random;
+use super::choices::Choices;
 use crate::memory::Items;
 use crate::ports::{Clock, Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 
@@ -68,7 +68,7 @@ pub(super) struct ConditionalWrite {
 pub(super) struct World {
     pub(super) items: Items,
     pub(super) now: i64,
-    pub(super) random: Random,
+    pub(super) random: Choices,
     /// Whether calls may fail.
     pub(super) faults: bool,
     pub(super) bug: Option<ProtocolBug>,
@@ -89,7 +89,7 @@ impl World {
             items: Items::default(),
             // 2025-11-13T13:20:00Z.
             now: 1_763_040_000_000,
-            random: Random::new(seed),
+            random: Choices::new(seed),
             faults: true,
             bug,
             bug_state: BugState::default(),
