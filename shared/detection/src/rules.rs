@@ -53,7 +53,7 @@ impl Default for Rules {
     }
 }
 
-/// Limits. A limit that is left out of `limits` has its default; `null` sets none. Rates are fractions.
+/// Limits. A limit that is left out of `limits` has its default; `null` sets none. Rates are fractions; one above 1 sets none either.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -139,7 +139,9 @@ impl Rules {
     fn overridden_limits(&self, tenant: &str, subset: &MailSubset, usual: Limits) -> Limits {
         let applies = |rule: &&Override| rule.is_for(tenant) && rule.subset() == *subset;
         // The first override that names a limit decides, so it is applied last.
-        self.overrides.iter().filter(applies).rev().fold(usual, |limits, rule| rule.limits().or(limits))
+        let named = self.overrides.iter().filter(applies).rev();
+        // Only then are limits switched off: an override that switches one off must hide the limits behind it.
+        named.fold(usual, |limits, rule| rule.limits().or(limits)).without_switched_off()
     }
 
     /// The subsets of a tenant's mail that have limits of their own, in a fixed order.
@@ -255,6 +257,21 @@ impl Limits {
         }
     }
 
+    /// These limits without those of rates above 1, which switch a limit off.
+    ///
+    /// No rate exceeds 1, so a ceiling above 1 can never be broken; a floor above 1 would always be.
+    fn without_switched_off(self) -> Self {
+        let is_on = |limit: &f64| *limit <= 1.0;
+        Self {
+            delivery_rate: self.delivery_rate.filter(is_on),
+            bounce_rate: self.bounce_rate.filter(is_on),
+            hard_bounce_rate: self.hard_bounce_rate.filter(is_on),
+            complaint_rate: self.complaint_rate.filter(is_on),
+            delivery_ms_p95: self.delivery_ms_p95,
+            queue_depth: self.queue_depth,
+        }
+    }
+
     fn mistake(&self) -> Option<String> {
         let fraction = "a fraction such as 0.02";
         [
@@ -350,6 +367,22 @@ mod tests {
         assert!(gmail.contains("gmail", "") && !gmail.contains("yahoo", "spring"));
         assert_eq!(*rates, Limits { bounce_rate: Some(0.1), complaint_rate: Some(0.0005), ..Limits::NONE });
         assert_eq!(rules.subset_limits("other").len(), 1);
+    }
+
+    #[test]
+    fn limit_of_a_rate_above_1_switches_the_limit_off() {
+        let rules: Rules = serde_json::from_str(
+            r#"{"limits":{"bounce_rate":2,"queue_depth":5000},"overrides":[{"tenant":"acme","delivery_rate":2},
+                {"delivery_rate":0.9},{"tenant":"acme","provider":"gmail","complaint_rate":1.5,"delivery_ms_p95":60000}]}"#,
+        )
+        .unwrap();
+        let acme = rules.limits_of("acme");
+        assert_eq!((acme.delivery_rate, acme.bounce_rate), (None, None));
+        // Other limits are in milliseconds and messages.
+        assert_eq!((acme.complaint_rate, acme.queue_depth), (Some(0.001), Some(5000.0)));
+        assert_eq!(rules.limits_of("other").delivery_rate, Some(0.9));
+        let subsets = rules.subset_limits("acme");
+        assert_eq!(subsets[0].1, Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE });
     }
 
     #[test]
