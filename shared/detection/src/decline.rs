@@ -2,7 +2,8 @@
 //!
 //! At the end of each day a weighted line is fitted through the last days with day-of-week effects removed. The scatter of the days
 //! themselves widens the error of the slope, so day-to-day differences between lists are not taken for a trend. A single step is not a
-//! slow change: each third of the window must continue the one before it. The state is 28 days of sums and nothing else.
+//! slow change: each third of the window must continue the one before it, and the line must fit better than any step. The state is 28 days
+//! of sums and nothing else.
 
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +142,39 @@ fn fit(days: &[EventSums]) -> Option<DeclineFit> {
         days: u32::try_from(days.len()).unwrap_or(u32::MAX),
         last_day_mail,
     };
-    thirds_agree(&points, &weekdays, days.len(), line.slope).then_some(fit)
+    let is_gradual = thirds_agree(&points, &weekdays, days.len(), line.slope)
+        && scatter_around_line(&points, &weekdays, line) <= scatter_around_best_step(&points, &weekdays);
+    is_gradual.then_some(fit)
+}
+
+/// The weighted sum of squared deviations from the line.
+fn scatter_around_line(points: &[Point], weekdays: &Ring<f64, 7>, line: FittedLine) -> f64 {
+    let squares = points.iter().map(|point| {
+        let expected = weekday(weekdays, point.day) + line.at(point.day as f64);
+        point.weight * (point.rate - expected).powi(2)
+    });
+    squares.sum()
+}
+
+/// The weighted sum of squared deviations from two levels, with the step between them where it fits best.
+///
+/// A step in the middle of the window passes the comparison of thirds, because the middle third then lies between the other two.
+fn scatter_around_best_step(points: &[Point], weekdays: &Ring<f64, 7>) -> f64 {
+    let scatter_around_level = |points: &[Point]| {
+        let (mut w, mut y, mut yy) = (0.0, 0.0, 0.0);
+        for point in points {
+            let rate = point.rate - weekday(weekdays, point.day);
+            w += point.weight;
+            y += point.weight * rate;
+            yy += point.weight * rate * rate;
+        }
+        yy - y * y / w.max(1e-9)
+    };
+    let scatters = (1..points.len()).map(|first_after| {
+        let (before, after) = points.split_at(first_after);
+        scatter_around_level(before) + scatter_around_level(after)
+    });
+    scatters.fold(f64::INFINITY, f64::min)
 }
 
 /// The days with enough mail, with that mail.
@@ -165,14 +198,8 @@ fn slope_error(
 ) -> f64 {
     let mean_day = points.iter().map(|point| point.weight * point.day as f64).sum::<f64>()
         / points.iter().map(|point| point.weight).sum::<f64>();
-    let mut scatter = 0.0;
-    let mut spread = 0.0;
-    for point in points {
-        let season = weekday(weekdays, point.day);
-        scatter +=
-            point.weight * (point.rate - season - line.intercept - line.slope * point.day as f64).powi(2);
-        spread += point.weight * (point.day as f64 - mean_day).powi(2);
-    }
+    let scatter = scatter_around_line(points, weekdays, line);
+    let spread: f64 = points.iter().map(|point| point.weight * (point.day as f64 - mean_day).powi(2)).sum();
     let middle = line.at(mean_day);
     // The scatter cannot be less than the days' own counting noise.
     let noise = (middle * (1.0 - middle)).max(middle.abs() * 0.01).max(1e-9) / (2.0 * mean_mail);
@@ -265,6 +292,22 @@ mod tests {
         check("step", |day| if day < 4 { 0.3 } else { 0.2 });
         check("weekends", |day| if day % 7 >= 5 { 0.1 } else { 0.3 });
         check("noise", |day| 0.2 + 0.1 * (day as f64 * 2.4).sin());
+    }
+
+    #[test]
+    fn step_in_the_middle_of_a_window_is_no_decline() {
+        for (first_after, noise) in [(10, 0.0), (14, 0.0), (14, 0.01), (18, 0.01)] {
+            let rate = |day: usize| {
+                let level = if day < first_after { 0.3 } else { 0.2 };
+                level + noise * (day as f64 * 2.4).sin()
+            };
+            assert_eq!(found(28, rate), None, "step at day {first_after} with noise {noise}");
+        }
+    }
+
+    #[test]
+    fn steady_fall_with_scatter_is_a_decline() {
+        assert!(found(28, |day| 0.3 - 0.005 * day as f64 + 0.01 * (day as f64 * 2.4).sin()).is_some());
     }
 
     #[test]
