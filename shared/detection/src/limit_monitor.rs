@@ -225,12 +225,14 @@ impl LimitWindows {
         }
     }
 
-    /// Clears the half hours that begin up to `half_hour`.
+    /// Clears the half hours that begin after the present one, up to `half_hour`.
     fn advance_to(&mut self, half_hour: u32) {
-        while self.current < half_hour {
-            self.current = if half_hour - self.current > HALF_HOURS { half_hour } else { self.current + 1 };
-            *self.half_hours.at_mut(self.current) = HalfHour::default();
+        // After a long gap every slot is stale, and one turn of the ring clears them all.
+        let first = (self.current + 1).max(half_hour.saturating_sub(HALF_HOURS - 1));
+        for stale in first..=half_hour {
+            *self.half_hours.at_mut(stale) = HalfHour::default();
         }
+        self.current = self.current.max(half_hour);
     }
 
     fn note_queue(&mut self, counts: &Counts, now: Minute) {
@@ -370,7 +372,17 @@ impl LimitWindows {
         last.is_some_and(|last| self.current.saturating_sub(last) <= metric.usual_window())
     }
 
+    /// The shortest window of at least `half_hours` that has any mail to report about.
+    ///
+    /// While nothing is delivered a breach goes on, and what was observed last is still true; a value of 0 would not be.
+    fn window_with_outcomes(&self, metric: LimitedMetric, half_hours: u32) -> u32 {
+        let empty = self.outcomes(metric, HALF_HOURS).take_while(|sums| sums.exposure <= 0.0).count();
+        let with_mail = u32::try_from(empty).unwrap_or(HALF_HOURS) + 1;
+        if with_mail > HALF_HOURS { half_hours } else { half_hours.max(with_mail) }
+    }
+
     fn breach(&self, metric: LimitedMetric, limits: &Limits, allowed: f64, half_hours: u32) -> LimitBreach {
+        let half_hours = self.window_with_outcomes(metric, half_hours);
         let sums = self.sum(metric, half_hours);
         let (limit, level) = match metric {
             LimitedMetric::Delivery => (1.0 - allowed, None),
@@ -380,7 +392,15 @@ impl LimitWindows {
                     0.0,
                     "a breach of a delivery time without a limit",
                 );
-                (limit, self.delivery_time_p95(half_hours))
+                let p95 = self.delivery_time_p95(half_hours);
+                (
+                    limit,
+                    Some(event::invariant::or_broken(
+                        p95,
+                        0.0,
+                        "a breach of a delivery time without deliveries",
+                    )),
+                )
             }
             LimitedMetric::Bounce
             | LimitedMetric::HardBounce

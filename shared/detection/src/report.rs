@@ -213,8 +213,8 @@ pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> Alert
         );
         (value, numerator, Some(mail), summary)
     };
-    // While nothing is delivered, a breach of the delivery time goes on without a level.
-    let level = breach.level.unwrap_or(0.0);
+    let known =
+        |level: Option<f64>| invariant::or_broken(level, 0.0, "a breach without the level it is about");
     let (value, numerator, denominator, summary) = match metric {
         LimitedMetric::Delivery => rate(1.0 - bad_share, mail - events, "below"),
         LimitedMetric::Bounce | LimitedMetric::HardBounce | LimitedMetric::Complaint => {
@@ -226,9 +226,10 @@ pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> Alert
                 percent(bad_share),
                 limit / 1000.0,
             );
-            (level, events, Some(mail), summary)
+            (known(breach.level), events, Some(mail), summary)
         }
         LimitedMetric::Queue => {
+            let level = known(breach.level);
             let summary = format!(
                 "{level:.0} messages {place} are waiting, and the queue has been above its limit of {limit:.0} for {window_minutes} minutes."
             );

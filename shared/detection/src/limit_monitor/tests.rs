@@ -4,6 +4,7 @@ use super::metric::SLOW_SHARE;
 use super::*;
 use crate::outcome_delay::{DecayFactors, DelayKernel};
 use crate::per_metric::PerMetric;
+use crate::rules::Rules as AlertRules;
 
 fn add(windows: &mut LimitWindows, counts: &Counts, slow: SlowDeliveries, minute: u32) {
     add_covered(windows, counts, slow, minute, AlertCoverage::default());
@@ -100,6 +101,61 @@ fn one_delivery_of_twenty_may_take_longer_than_the_limit() {
     assert_eq!(broken_after(59_000.0, 100.0), None);
     assert!(broken_after(300_000.0, 100.0).unwrap() <= 5);
     assert!(broken_after(300_000.0, 2.0).is_some_and(|minute| minute > 30), "few messages prove little");
+}
+
+#[test]
+fn open_breach_reports_the_last_observed_delivery_time_while_nothing_is_delivered() {
+    let limits = Limits { delivery_ms_p95: Some(60_000.0), ..Limits::NONE };
+    let mut windows = LimitWindows::new(Minute(0));
+    for minute in 0..60 {
+        let mut times = SlowDeliveries::default();
+        times.add(DeliveryTimePercentiles::new(Some(20_000.0), Some(300_000.0)).unwrap(), 100.0, 60_000.0);
+        add(&mut windows, &Counts::default(), times, minute);
+        windows.breaches(&limits);
+    }
+    let mut open_minutes = 0;
+    for minute in 60..1200 {
+        add(&mut windows, &Counts::default(), SlowDeliveries::default(), minute);
+        let breaches = windows.breaches(&limits);
+        let Some(breach) = breaches.first() else { continue };
+        open_minutes += 1;
+        assert!((breach.level.unwrap() - 300_000.0).abs() < 1_000.0, "{minute}: {breach:?}");
+        assert!(breach.events > 0.05 * breach.denominator, "{minute}: {breach:?}");
+    }
+    assert!(open_minutes > 600, "{open_minutes}");
+}
+
+#[test]
+fn mail_from_before_a_long_gap_is_in_no_window() {
+    for gap_half_hours in [HALF_HOURS - 1, HALF_HOURS, HALF_HOURS + 1, 10 * HALF_HOURS + 7] {
+        let mut windows = LimitWindows::new(Minute(0));
+        let counts = Counts { deliveries: 400.0, bounces_permanent: 100.0, ..Counts::default() };
+        for half_hour in 0..HALF_HOURS {
+            add(&mut windows, &counts, SlowDeliveries::default(), half_hour * HALF_HOUR_MINUTES);
+        }
+        let last = HALF_HOURS - 1 + gap_half_hours;
+        add(&mut windows, &Counts::default(), SlowDeliveries::default(), last * HALF_HOUR_MINUTES);
+        let kept = 500.0 * f64::from(HALF_HOURS.saturating_sub(gap_half_hours));
+        let exposure = f64::from(windows.sum(LimitedMetric::Bounce, HALF_HOURS).exposure);
+        assert!((exposure - kept).abs() < 1.0, "{gap_half_hours}: {exposure} instead of {kept}");
+    }
+}
+
+#[test]
+fn rate_limit_above_1_never_fires() {
+    let counts = Counts { deliveries: 10.0, bounces_permanent: 490.0, complaints: 9.0, ..Counts::default() };
+    for limits in [
+        Limits { delivery_rate: Some(2.0), ..Limits::NONE },
+        Limits { bounce_rate: Some(1.5), ..Limits::NONE },
+        Limits { hard_bounce_rate: Some(1.01), ..Limits::NONE },
+        Limits { complaint_rate: Some(2.0), ..Limits::NONE },
+    ] {
+        let rules = AlertRules { limits, ..AlertRules::default() };
+        let mut windows = LimitWindows::new(Minute(0));
+        add(&mut windows, &counts, SlowDeliveries::default(), 0);
+        assert_eq!(windows.breaches(&rules.limits_of("acme")), [], "{limits:?}");
+        assert_eq!(rules.limits_of("acme"), Limits::NONE);
+    }
 }
 
 #[test]
