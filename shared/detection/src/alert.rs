@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use self::identity::public_id;
 pub(crate) use self::identity::{AlertGroup, AlertKey};
 use crate::minutes::{self, MINUTES_PER_DAY, MINUTES_PER_HOUR, minutes_between};
-use crate::rules::Rules;
+use crate::rules::AlertRules;
 
 mod identity;
 
@@ -78,7 +78,7 @@ impl Severity {
     }
 }
 
-impl State {
+impl AlertState {
     /// The name in the public API.
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl State {
 /// The state of an alert that a change announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum AlertState {
     /// The alert fires for the first time, fires again ([`Change::recurred`]), or got worse ([`Change::escalated`]).
     Firing,
     /// The trouble is over.
@@ -157,7 +157,7 @@ pub struct Change {
     /// The metric.
     pub metric: String,
     /// The state that this change announces.
-    pub state: State,
+    pub state: AlertState,
     /// Whether the severity of an alert that fired before has risen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
@@ -199,7 +199,7 @@ pub struct Change {
 
 /// An alert that is pending, open or cooling down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Alert {
+struct TrackedAlert {
     id: String,
     sequence: u32,
     phase: Phase,
@@ -208,7 +208,7 @@ struct Alert {
     first_finding: Minute,
     #[serde(with = "minutes::stored")]
     last_finding: Minute,
-    /// [`Alert::last_finding`] when the alert was resolved last.
+    /// [`TrackedAlert::last_finding`] when the alert was resolved last.
     #[serde(with = "minutes::stored_option")]
     ended: Option<Minute>,
     #[serde(with = "minutes::stored")]
@@ -235,7 +235,7 @@ enum Phase {
 /// All alerts that are not forgotten yet. It is small, and stored more often than the state that alerts are derived from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AlertRegistry {
-    alerts: BTreeMap<AlertKey, Alert>,
+    alerts: BTreeMap<AlertKey, TrackedAlert>,
 }
 
 impl AlertRegistry {
@@ -301,7 +301,7 @@ impl AlertRegistry {
     }
 
     /// Applies the findings of a bucket that ended at `now`. Alerts without a finding come closer to their end.
-    pub(crate) fn apply(&mut self, now: Minute, findings: Vec<Finding>, rules: &Rules) -> Vec<Change> {
+    pub(crate) fn apply(&mut self, now: Minute, findings: Vec<Finding>, rules: &AlertRules) -> Vec<Change> {
         let mut changes = Vec::new();
         for finding in findings {
             if rules.in_maintenance(&finding.key.scope, now) {
@@ -311,7 +311,7 @@ impl AlertRegistry {
                 continue;
             }
             let key = finding.key.clone();
-            let alert = self.alerts.entry(key).or_insert_with(|| Alert::pending(&finding, now));
+            let alert = self.alerts.entry(key).or_insert_with(|| TrackedAlert::pending(&finding, now));
             changes.extend(alert.add_finding(now, finding, rules));
         }
         self.alerts.retain(|key, alert| {
@@ -325,7 +325,7 @@ impl AlertRegistry {
     }
 }
 
-impl Alert {
+impl TrackedAlert {
     fn pending(finding: &Finding, now: Minute) -> Self {
         Self {
             id: public_id(&finding.key, now),
@@ -343,7 +343,7 @@ impl Alert {
         }
     }
 
-    fn add_finding(&mut self, now: Minute, finding: Finding, rules: &Rules) -> Option<Change> {
+    fn add_finding(&mut self, now: Minute, finding: Finding, rules: &AlertRules) -> Option<Change> {
         self.last_finding = now;
         if self.phase == Phase::Cooling {
             self.phase = Phase::Pending;
@@ -369,13 +369,14 @@ impl Alert {
         let severity = self.content.severity.max(finding.content.severity);
         self.content = AlertContent { severity, started, ..finding.content };
         if escalates {
-            let change = self.change(now, &finding.key, State::Firing);
+            let change = self.change(now, &finding.key, AlertState::Firing);
             return Some(Change { escalated: true, ..change });
         }
-        (is_reminder_due && !self.is_acknowledged).then(|| self.change(now, &finding.key, State::Reminder))
+        (is_reminder_due && !self.is_acknowledged)
+            .then(|| self.change(now, &finding.key, AlertState::Reminder))
     }
 
-    fn pass_without_finding(&mut self, now: Minute, key: &AlertKey, rules: &Rules) -> Option<Change> {
+    fn pass_without_finding(&mut self, now: Minute, key: &AlertKey, rules: &AlertRules) -> Option<Change> {
         let quiet_minutes = minutes_between(self.last_finding, now);
         // An alert that was resolved before and did not fire again goes back to cooling down.
         if self.phase == Phase::Pending && self.ended.is_some() && quiet_minutes > PENDING_MINUTES {
@@ -388,10 +389,10 @@ impl Alert {
         }
         self.phase = Phase::Cooling;
         self.ended = Some(self.last_finding);
-        Some(self.change(now, key, State::Resolved))
+        Some(self.change(now, key, AlertState::Resolved))
     }
 
-    fn is_forgotten(&self, now: Minute, rules: &Rules) -> bool {
+    fn is_forgotten(&self, now: Minute, rules: &AlertRules) -> bool {
         match (self.phase, self.ended) {
             (Phase::Pending, None) => minutes_between(self.last_finding, now) > PENDING_MINUTES,
             (Phase::Pending, Some(_)) | (Phase::Firing, _) => false,
@@ -408,18 +409,18 @@ impl Alert {
     }
 
     /// Trouble that comes back within this many minutes after it ended counts as flapping.
-    fn flapping_minutes(&self, rules: &Rules) -> u32 {
+    fn flapping_minutes(&self, rules: &AlertRules) -> u32 {
         rules.cool_down_minutes.max(self.aftermath_minutes).saturating_add(rules.clear_minutes)
     }
 
     fn fire(&mut self, now: Minute, key: &AlertKey) -> Change {
         self.phase = Phase::Firing;
         self.fired = now;
-        let change = self.change(now, key, State::Firing);
+        let change = self.change(now, key, AlertState::Firing);
         Change { recurred: self.ended.is_some(), ..change }
     }
 
-    fn change(&mut self, now: Minute, key: &AlertKey, state: State) -> Change {
+    fn change(&mut self, now: Minute, key: &AlertKey, state: AlertState) -> Change {
         self.sequence += 1;
         self.last_change = now;
         let content = &self.content;
@@ -428,8 +429,8 @@ impl Alert {
         let named =
             dimensions.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
         let summary = match state {
-            State::Firing | State::Reminder => content.summary.clone(),
-            State::Resolved => {
+            AlertState::Firing | AlertState::Reminder => content.summary.clone(),
+            AlertState::Resolved => {
                 format!("Resolved, last seen {}: {}", time(self.last_finding), content.summary)
             }
         };

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::alert::Cause;
-use crate::counts::Metric;
+use crate::counts::MonitoredRate;
 use crate::cusum::Cusum;
 use crate::series_monitor::SeriesMonitor;
 use crate::tenant_state::TenantState;
@@ -25,22 +25,22 @@ const MIN_SCORE: f32 = 1.0;
 pub(crate) type Shares = Vec<(String, f64)>;
 
 /// Events in excess (or missing, where a fall is bad) over what was expected; 0 if the rate is better than usual.
-pub(crate) fn excess(metric: Metric, cusum: &Cusum) -> f64 {
+pub(crate) fn excess(metric: MonitoredRate, cusum: &Cusum) -> f64 {
     bad_part(metric, f64::from(cusum.observed - cusum.expected))
 }
 
 /// The part of a deviation that is in the bad direction of a metric.
-fn bad_part(metric: Metric, off: f64) -> f64 {
+fn bad_part(metric: MonitoredRate, off: f64) -> f64 {
     (if metric.fall_is_bad() { -off } else { off }).max(0.0)
 }
 
 /// The shares of a tenant's providers.
-pub(crate) fn providers(tenant: &TenantState, metric: Metric) -> Shares {
+pub(crate) fn providers(tenant: &TenantState, metric: MonitoredRate) -> Shares {
     series(tenant, &tenant.providers, metric)
 }
 
 /// The shares of a tenant's recurring campaigns.
-pub(crate) fn recurring_campaigns(tenant: &TenantState, metric: Metric) -> Shares {
+pub(crate) fn recurring_campaigns(tenant: &TenantState, metric: MonitoredRate) -> Shares {
     series(tenant, &tenant.recurring.series, metric)
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn recurring_campaigns(tenant: &TenantState, metric: Metric) -> Share
 ///
 /// When the trouble is over where it was, the whole still shows it for a while. What little goes on elsewhere is not all of it then, so
 /// shares are of at least a part of the whole's excess.
-fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: Metric) -> Shares {
+fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: MonitoredRate) -> Shares {
     let excesses = parts.iter().filter_map(|(name, monitor)| {
         let cusum = monitor.highest_score(metric);
         (cusum.score > MIN_SCORE).then(|| (name.clone(), excess(metric, &cusum)))
@@ -58,7 +58,7 @@ fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: Metri
 }
 
 /// The shares of a tenant's recent campaigns in the excess over `usual_rate`.
-pub(crate) fn recent_campaigns(tenant: &TenantState, metric: Metric, usual_rate: f64) -> Shares {
+pub(crate) fn recent_campaigns(tenant: &TenantState, metric: MonitoredRate, usual_rate: f64) -> Shares {
     let denominator = metric.parameters().denominator;
     let excesses = tenant.campaigns.iter().map(|campaign| {
         let events = f64::from(campaign.events[metric]);
@@ -128,10 +128,10 @@ mod tests {
     #[test]
     fn excess_is_in_the_bad_direction_of_its_metric() {
         for (metric, observed, expected, excess_expected) in [
-            (Metric::Bounce, 30.0, 10.0, 20.0),
-            (Metric::Bounce, 5.0, 10.0, 0.0),
-            (Metric::Open, 30.0, 100.0, 70.0),
-            (Metric::Open, 130.0, 100.0, 0.0),
+            (MonitoredRate::Bounce, 30.0, 10.0, 20.0),
+            (MonitoredRate::Bounce, 5.0, 10.0, 0.0),
+            (MonitoredRate::Open, 30.0, 100.0, 70.0),
+            (MonitoredRate::Open, 130.0, 100.0, 0.0),
         ] {
             let cusum = Cusum::with_sums(observed, expected, 1000.0);
             assert!((excess(metric, &cusum) - excess_expected).abs() < 1e-9, "{metric:?} {observed}");

@@ -13,12 +13,12 @@ use event::Minute;
 
 use crate::alert::{AlertContent, AlertGroup, AlertKey, AlertRegistry, Finding};
 use crate::cause::{self, Shares};
-use crate::counts::Metric;
+use crate::counts::MonitoredRate;
 use crate::cusum::Cusum;
 use crate::decline::DeclineFit;
 use crate::minutes::{MINUTES_PER_DAY, minutes_between, plus};
 use crate::report;
-use crate::rules::{MailSubset, Rules};
+use crate::rules::{AlertRules, MailSubset};
 use crate::series_monitor::SeriesMonitor;
 use crate::tenant_state::{QUEUE_OFFSET, TenantState};
 use event::AlertScope;
@@ -43,17 +43,20 @@ const MIN_AGE_FOR_ANOMALIES_MINUTES: u32 = 3 * MINUTES_PER_DAY;
 const QUEUE_FACTOR: f64 = 3.0;
 
 /// Alert groups of rates, with the rates in the order of how much they say.
-const RATE_GROUPS: [(AlertGroup, &[Metric]); 3] = [
-    (AlertGroup::Delivery, &[Metric::HardBounce, Metric::Bounce, Metric::Delay, Metric::Delivery]),
-    (AlertGroup::Complaint, &[Metric::Complaint]),
-    (AlertGroup::Engagement, &[Metric::Open, Metric::Click]),
+const RATE_GROUPS: [(AlertGroup, &[MonitoredRate]); 3] = [
+    (
+        AlertGroup::Delivery,
+        &[MonitoredRate::HardBounce, MonitoredRate::Bounce, MonitoredRate::Delay, MonitoredRate::Delivery],
+    ),
+    (AlertGroup::Complaint, &[MonitoredRate::Complaint]),
+    (AlertGroup::Engagement, &[MonitoredRate::Open, MonitoredRate::Click]),
 ];
 
 /// Alert groups of slow changes, with the rates that change.
-const DECLINE_GROUPS: [(AlertGroup, Metric); 3] = [
-    (AlertGroup::DeliveryDecline, Metric::Delivery),
-    (AlertGroup::EngagementDecline, Metric::Open),
-    (AlertGroup::ComplaintDecline, Metric::Complaint),
+const DECLINE_GROUPS: [(AlertGroup, MonitoredRate); 3] = [
+    (AlertGroup::DeliveryDecline, MonitoredRate::Delivery),
+    (AlertGroup::EngagementDecline, MonitoredRate::Open),
+    (AlertGroup::ComplaintDecline, MonitoredRate::Complaint),
 ];
 
 /// The bucket that is evaluated, and what is known beside the series.
@@ -67,7 +70,7 @@ pub(crate) struct Evaluation<'a> {
     /// The alerts until now.
     pub registry: &'a AlertRegistry,
     /// The rules.
-    pub rules: &'a Rules,
+    pub rules: &'a AlertRules,
 }
 
 impl Evaluation<'_> {
@@ -224,7 +227,12 @@ fn rates(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, 
     }
 }
 
-fn note_partial_scores(tenant: &TenantState, group: AlertGroup, metrics: &[Metric], all: &mut AllFindings) {
+fn note_partial_scores(
+    tenant: &TenantState,
+    group: AlertGroup,
+    metrics: &[MonitoredRate],
+    all: &mut AllFindings,
+) {
     let has_partial_score = |monitor: &SeriesMonitor| {
         metrics.iter().any(|&metric| f64::from(monitor.highest_score(metric).score) >= PARTIAL_SCORE)
     };
@@ -241,9 +249,9 @@ fn note_partial_scores(tenant: &TenantState, group: AlertGroup, metrics: &[Metri
 /// The highest score of a metric that makes a finding in any of a tenant's series.
 fn highest_signal(
     tenant: &TenantState,
-    metric: Metric,
+    metric: MonitoredRate,
     evaluation: &Evaluation<'_>,
-) -> Option<(Metric, f32)> {
+) -> Option<(MonitoredRate, f32)> {
     let monitors = tenant.providers.iter().map(|(_, monitor)| monitor).chain([&tenant.whole]);
     let signals = monitors.filter_map(|monitor| monitor.signal(metric, evaluation.now, evaluation.threshold));
     signals.map(|cusum| (metric, cusum.score)).max_by(|a, b| a.1.total_cmp(&b.1))
@@ -254,7 +262,7 @@ fn rate_finding(
     scope: &AlertScope,
     tenant: &TenantState,
     group: AlertGroup,
-    metric: Metric,
+    metric: MonitoredRate,
     evaluation: &Evaluation<'_>,
 ) -> TenantFinding {
     let shares = cause::providers(tenant, metric);
@@ -327,7 +335,7 @@ fn latency(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>
 fn keep_rates_open(
     scope: &AlertScope,
     tenant: &TenantState,
-    (group, metrics): (AlertGroup, &[Metric]),
+    (group, metrics): (AlertGroup, &[MonitoredRate]),
     evaluation: &Evaluation<'_>,
     all: &mut AllFindings,
 ) {
@@ -437,7 +445,7 @@ fn declines(
 }
 
 /// The rates whose scores an alert of this group stands for.
-pub(crate) fn metrics_of(group: AlertGroup) -> &'static [Metric] {
+pub(crate) fn metrics_of(group: AlertGroup) -> &'static [MonitoredRate] {
     RATE_GROUPS.iter().find(|(known, _)| *known == group).map_or(&[], |(_, metrics)| *metrics)
 }
 
@@ -491,7 +499,7 @@ mod tests {
             bucket_minutes: 5,
             threshold: 10.0,
             registry: &AlertRegistry::default(),
-            rules: &Rules::default(),
+            rules: &AlertRules::default(),
         };
         let gmail = key("acme", Some("gmail"), None, AlertGroup::Delivery);
         for (tenants, score, held) in [(1, 10.0, 0), (2, 10.0, 5), (2, 13.9, 5), (2, 14.0, 0), (3, 14.0, 5)] {

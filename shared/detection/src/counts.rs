@@ -77,15 +77,15 @@ impl Counts {
     }
 
     /// The events that are the numerator of a metric.
-    pub fn events(&self, metric: Metric) -> f64 {
+    pub fn events(&self, metric: MonitoredRate) -> f64 {
         match metric {
-            Metric::HardBounce => self.hard_bounces(),
-            Metric::Bounce => self.bounces_permanent + self.bounces_transient,
-            Metric::Delay => self.delays,
-            Metric::Delivery => self.deliveries,
-            Metric::Complaint => self.complaints,
-            Metric::Open => self.opens,
-            Metric::Click => self.clicks,
+            MonitoredRate::HardBounce => self.hard_bounces(),
+            MonitoredRate::Bounce => self.bounces_permanent + self.bounces_transient,
+            MonitoredRate::Delay => self.delays,
+            MonitoredRate::Delivery => self.deliveries,
+            MonitoredRate::Complaint => self.complaints,
+            MonitoredRate::Open => self.opens,
+            MonitoredRate::Click => self.clicks,
         }
     }
 
@@ -146,7 +146,7 @@ pub enum Denominator {
 
 /// A monitored rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Metric {
+pub enum MonitoredRate {
     /// Permanent bounces over sends.
     HardBounce,
     /// All bounces over sends: providers report a block as either type of bounce, or as both.
@@ -165,7 +165,7 @@ pub enum Metric {
 
 /// How a metric is monitored. The minimums apply to a whole excursion, never to a single bucket.
 #[derive(Clone, Copy, Debug)]
-pub struct MetricParameters {
+pub struct RateParameters {
     /// The mail it is a share of.
     pub denominator: Denominator,
     /// A small and a large change to test for, as factors of the expected rate; below 1 where a fall is bad.
@@ -182,7 +182,7 @@ pub struct MetricParameters {
     pub min_history_minutes: u32,
 }
 
-impl Metric {
+impl MonitoredRate {
     /// All metrics, in the order in which values per metric are stored.
     pub const ALL: [Self; 7] = [
         Self::HardBounce,
@@ -208,7 +208,7 @@ impl Metric {
     }
 
     /// How the metric is monitored. The numbers were chosen with the benchmark (`BENCHMARKS.md`).
-    pub const fn parameters(self) -> MetricParameters {
+    pub const fn parameters(self) -> RateParameters {
         const DAY: u32 = MINUTES_PER_DAY;
         let (denominator, ratios, min_events, min_rate_change, min_factor, prior_rate, min_history_minutes) =
             match self {
@@ -220,7 +220,7 @@ impl Metric {
                 Self::Open => (Denominator::Deliveries, [0.5, 0.15], 15.0, 0.0, 1.7, 0.2, 4 * DAY),
                 Self::Click => (Denominator::Deliveries, [0.4, 0.1], 20.0, 0.0, 2.2, 0.03, 4 * DAY),
             };
-        MetricParameters {
+        RateParameters {
             denominator,
             ratios,
             min_events,
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn parameters_of_every_metric_test_in_its_bad_direction() {
-        for metric in Metric::ALL {
+        for metric in MonitoredRate::ALL {
             let parameters = metric.parameters();
             let [small, large] = parameters.ratios;
             assert_eq!(small < 1.0, metric.fall_is_bad(), "{metric:?}");

@@ -56,7 +56,7 @@ pub struct DeclineFit {
 
 /// One day of a window: its number, rate and weight.
 #[derive(Clone, Copy)]
-struct Point {
+struct DayRate {
     day: usize,
     rate: f64,
     weight: f64,
@@ -118,9 +118,9 @@ fn fit(days: &[EventSums]) -> Option<DeclineFit> {
     let last_day_mail = points.last().map_or(0.0, |(_, mail)| *mail);
     let mean_mail = points.iter().map(|(_, mail)| mail).sum::<f64>() / points.len() as f64;
     // Between equal weights and weights by mail, because days vary by more than their counting noise.
-    let points: Vec<Point> = points
+    let points: Vec<DayRate> = points
         .into_iter()
-        .map(|(point, mail)| Point { weight: mail / (mail + mean_mail), ..point })
+        .map(|(point, mail)| DayRate { weight: mail / (mail + mean_mail), ..point })
         .collect();
     let fits_weekdays = days.len() >= MIN_DAYS_FOR_WEEKDAYS;
     let mut weekdays = Ring::filled(0.0);
@@ -148,7 +148,7 @@ fn fit(days: &[EventSums]) -> Option<DeclineFit> {
 }
 
 /// The weighted sum of squared deviations from the line.
-fn scatter_around_line(points: &[Point], weekdays: &Ring<f64, 7>, line: FittedLine) -> f64 {
+fn scatter_around_line(points: &[DayRate], weekdays: &Ring<f64, 7>, line: FittedLine) -> f64 {
     let squares = points.iter().map(|point| {
         let expected = weekday(weekdays, point.day) + line.at(point.day as f64);
         point.weight * (point.rate - expected).powi(2)
@@ -159,8 +159,8 @@ fn scatter_around_line(points: &[Point], weekdays: &Ring<f64, 7>, line: FittedLi
 /// The weighted sum of squared deviations from two levels, with the step between them where it fits best.
 ///
 /// A step in the middle of the window passes the comparison of thirds, because the middle third then lies between the other two.
-fn scatter_around_best_step(points: &[Point], weekdays: &Ring<f64, 7>) -> f64 {
-    let scatter_around_level = |points: &[Point]| {
+fn scatter_around_best_step(points: &[DayRate], weekdays: &Ring<f64, 7>) -> f64 {
+    let scatter_around_level = |points: &[DayRate]| {
         let (mut w, mut y, mut yy) = (0.0, 0.0, 0.0);
         for point in points {
             let rate = point.rate - weekday(weekdays, point.day);
@@ -178,19 +178,19 @@ fn scatter_around_best_step(points: &[Point], weekdays: &Ring<f64, 7>) -> f64 {
 }
 
 /// The days with enough mail, with that mail.
-fn weighted_points(days: &[EventSums]) -> Vec<(Point, f64)> {
+fn weighted_points(days: &[EventSums]) -> Vec<(DayRate, f64)> {
     let usable = days.iter().enumerate().filter(|(_, day)| day.exposure >= MIN_DAILY_MAIL);
     usable
         .map(|(day, sums)| {
             let mail = f64::from(sums.exposure);
-            (Point { day, rate: f64::from(sums.events) / mail, weight: 1.0 }, mail)
+            (DayRate { day, rate: f64::from(sums.events) / mail, weight: 1.0 }, mail)
         })
         .collect()
 }
 
 /// The standard error of the slope.
 fn slope_error(
-    points: &[Point],
+    points: &[DayRate],
     weekdays: &Ring<f64, 7>,
     line: FittedLine,
     freedom: f64,
@@ -211,9 +211,9 @@ fn weekday(weekdays: &Ring<f64, 7>, day: usize) -> f64 {
 }
 
 /// Weighted least squares; none if all points lie on one day.
-fn line_through(points: &[Point], weekdays: &Ring<f64, 7>) -> Option<FittedLine> {
+fn line_through(points: &[DayRate], weekdays: &Ring<f64, 7>) -> Option<FittedLine> {
     let (mut w, mut x, mut y, mut xx, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for &Point { day, rate, weight } in points {
+    for &DayRate { day, rate, weight } in points {
         let (number, rate) = (day as f64, rate - weekday(weekdays, day));
         w += weight;
         x += weight * number;
@@ -229,9 +229,9 @@ fn line_through(points: &[Point], weekdays: &Ring<f64, 7>) -> Option<FittedLine>
 }
 
 /// The weighted mean deviation from the line per day of the week.
-fn weekday_effects(points: &[Point], line: FittedLine) -> Ring<f64, 7> {
+fn weekday_effects(points: &[DayRate], line: FittedLine) -> Ring<f64, 7> {
     let mut sums = Ring::filled((0.0, 0.0));
-    for &Point { day, rate, weight } in points {
+    for &DayRate { day, rate, weight } in points {
         let (sum, weights) = sums.at_mut(u32::try_from(day).unwrap_or(u32::MAX));
         *sum += weight * (rate - line.intercept - line.slope * day as f64);
         *weights += weight;
@@ -244,9 +244,9 @@ fn mean((sum, weight): (f64, f64)) -> f64 {
 }
 
 /// Whether each third of the window continues the change of the one before it, which a single step does not.
-fn thirds_agree(points: &[Point], weekdays: &Ring<f64, 7>, days: usize, slope: f64) -> bool {
+fn thirds_agree(points: &[DayRate], weekdays: &Ring<f64, 7>, days: usize, slope: f64) -> bool {
     let (mut first, mut second, mut third) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
-    for &Point { day, rate, weight } in points {
+    for &DayRate { day, rate, weight } in points {
         let (sum, weights) = match day * 3 / days {
             0 => &mut first,
             1 => &mut second,

@@ -15,19 +15,19 @@ use crate::alert::{AlertGroup, AlertKey, AlertRegistry, Change, Finding};
 use crate::baseline::SeasonalFactors;
 use crate::budget::AccountReputation;
 use crate::correlate::{self, Evaluation};
-use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
+use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, MonitoredRate};
 use crate::limit_monitor::AlertCoverage;
 use crate::minutes::{
     self, MINUTES_PER_DAY, MINUTES_PER_HOUR, MINUTES_PER_WEEK, day_of, minus, minutes_between, plus,
 };
 use crate::outcome_delay::{DELAYS, DecayFactors, DelayKernel};
-use crate::per_metric::PerMetric;
+use crate::per_rate::PerRate;
 use crate::report;
-use crate::rules::Rules;
+use crate::rules::AlertRules;
 use crate::series_monitor::{BucketContext, SeriesMonitor, SeriesPrior};
 use crate::silence::{SilenceMeaning, SilenceMonitor};
 use crate::tenant_state::{
-    OpenAlerts, PlatformContext, ProviderContext, TenantCounts, TenantLimits, TenantState,
+    OpenAnomalies, PlatformContext, ProviderContext, TenantCounts, TenantLimits, TenantState,
 };
 use crate::volume::{BurstHandling, VolumeContext, VolumeMonitor};
 use event::AlertScope;
@@ -51,7 +51,7 @@ const MAX_COMMON_DROP: f64 = 0.25;
 
 /// Counts of one (tenant, provider, campaign) in a bucket. An empty provider or campaign is unknown.
 #[derive(Clone, Copy, Debug)]
-pub struct CountsRow<'a> {
+pub struct BucketRow<'a> {
     /// The tenant's id.
     pub tenant: &'a str,
     /// The mailbox provider.
@@ -70,18 +70,18 @@ pub struct Bucket<'a> {
     /// Its first minute.
     pub start: Minute,
     /// The counts, by event time.
-    pub rows: &'a [CountsRow<'a>],
+    pub rows: &'a [BucketRow<'a>],
 }
 
 /// What is known over all tenants. It is stored once, beside the tenants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlatformState {
     whole: SeriesMonitor,
-    season: Box<PerMetric<SeasonalFactors>>,
+    season: Box<PerRate<SeasonalFactors>>,
     providers: BTreeMap<String, SeriesMonitor>,
     volume: Box<VolumeMonitor>,
     reputation: AccountReputation,
-    kernels: PerMetric<DelayKernel>,
+    kernels: PerRate<DelayKernel>,
     registry: AlertRegistry,
     /// Whether any tenant has ever named a campaign.
     uses_campaigns: bool,
@@ -97,29 +97,29 @@ pub struct PlatformState {
 pub struct Detector {
     platform: PlatformState,
     tenants: BTreeMap<String, TenantState>,
-    rules: Rules,
+    rules: AlertRules,
 }
 
 /// The weights of [`DelayKernel`] that are assumed at first; the counts soon replace them.
-fn assumed_delays(metric: Metric) -> [f64; DELAYS] {
+fn assumed_delays(metric: MonitoredRate) -> [f64; DELAYS] {
     match metric {
-        Metric::HardBounce | Metric::Delivery => [0.8, 0.1, 0.1, 0.0, 0.0],
+        MonitoredRate::HardBounce | MonitoredRate::Delivery => [0.8, 0.1, 0.1, 0.0, 0.0],
         // Transient bounces come after hours of attempts.
-        Metric::Bounce => [0.4, 0.2, 0.2, 0.2, 0.0],
-        Metric::Delay => [0.7, 0.2, 0.1, 0.0, 0.0],
-        Metric::Complaint => [0.1, 0.1, 0.2, 0.3, 0.3],
-        Metric::Open | Metric::Click => [0.1, 0.2, 0.3, 0.3, 0.1],
+        MonitoredRate::Bounce => [0.4, 0.2, 0.2, 0.2, 0.0],
+        MonitoredRate::Delay => [0.7, 0.2, 0.1, 0.0, 0.0],
+        MonitoredRate::Complaint => [0.1, 0.1, 0.2, 0.3, 0.3],
+        MonitoredRate::Open | MonitoredRate::Click => [0.1, 0.2, 0.3, 0.3, 0.1],
     }
 }
 
 /// The rates that are assumed before anything is learned.
-fn prior_rates() -> PerMetric<f64> {
-    PerMetric::from_fn(|metric| metric.parameters().prior_rate)
+fn prior_rates() -> PerRate<f64> {
+    PerRate::from_fn(|metric| metric.parameters().prior_rate)
 }
 
 impl Detector {
     /// A detector that has observed nothing, for buckets of `bucket_minutes` (1 to 60).
-    pub fn new(bucket_minutes: u32, rules: Rules) -> Self {
+    pub fn new(bucket_minutes: u32, rules: AlertRules) -> Self {
         // The platform has no beginning: its rates are monitored from the first bucket on.
         let always = Minute(0);
         let platform = PlatformState {
@@ -128,7 +128,7 @@ impl Detector {
             providers: BTreeMap::new(),
             volume: Box::new(VolumeMonitor::new(always)),
             reputation: AccountReputation::default(),
-            kernels: PerMetric::from_fn(|metric| DelayKernel::assumed(assumed_delays(metric))),
+            kernels: PerRate::from_fn(|metric| DelayKernel::assumed(assumed_delays(metric))),
             registry: AlertRegistry::default(),
             uses_campaigns: false,
             bucket_minutes: bucket_minutes.clamp(1, 60),
@@ -139,7 +139,11 @@ impl Detector {
     }
 
     /// A detector from its stored state.
-    pub fn restore(platform: PlatformState, tenants: BTreeMap<String, TenantState>, rules: Rules) -> Self {
+    pub fn restore(
+        platform: PlatformState,
+        tenants: BTreeMap<String, TenantState>,
+        rules: AlertRules,
+    ) -> Self {
         Self { platform, tenants, rules }
     }
 
@@ -164,7 +168,7 @@ impl Detector {
     }
 
     /// Replaces the rules from the next bucket on.
-    pub fn set_rules(&mut self, rules: Rules) {
+    pub fn set_rules(&mut self, rules: AlertRules) {
         self.rules = rules;
     }
 
@@ -215,7 +219,7 @@ impl Detector {
         changes
     }
 
-    fn evaluate(&mut self, now: Minute, rows: &[CountsRow<'_>]) -> Vec<Change> {
+    fn evaluate(&mut self, now: Minute, rows: &[BucketRow<'_>]) -> Vec<Change> {
         let bucket_minutes = self.platform.bucket_minutes;
         let end = plus(now, bucket_minutes);
         self.close_hour_and_day(now);
@@ -306,15 +310,15 @@ impl Detector {
         event::invariant::or_broken(median, 1.0, "a list without a middle").clamp(MAX_COMMON_DROP, 1.0)
     }
 
-    fn platform_season(&self, now: Minute) -> PerMetric<f64> {
-        PerMetric::from_fn(|metric| self.platform.season[metric].factor(now, 1.0))
+    fn platform_season(&self, now: Minute) -> PerRate<f64> {
+        PerRate::from_fn(|metric| self.platform.season[metric].factor(now, 1.0))
     }
 
     fn evaluate_platform(
         &mut self,
         sums: &BucketSums<'_>,
         context: &BucketContext<'_>,
-        kernels: &mut PerMetric<DelayKernel>,
+        kernels: &mut PerRate<DelayKernel>,
     ) {
         let season = self.platform_season(context.now);
         let platform = &mut self.platform;
@@ -322,7 +326,7 @@ impl Detector {
         let prior = SeriesPrior {
             rates: prior_rates(),
             season,
-            suspected: PerMetric::default(),
+            suspected: PerRate::default(),
             is_latency_alert_open: false,
             has_no_counts: false,
         };
@@ -356,7 +360,7 @@ impl Detector {
         counts: &BTreeMap<&str, TenantCounts<'_>>,
         context: &BucketContext<'_>,
         common_drop: f64,
-        kernels: &mut PerMetric<DelayKernel>,
+        kernels: &mut PerRate<DelayKernel>,
     ) -> Vec<TenantLimits> {
         for name in counts.keys() {
             if self.tenants.len() < MAX_TENANTS && !self.tenants.contains_key(*name) {
@@ -441,15 +445,15 @@ impl Detector {
 }
 
 /// The score at which no more than the accepted number of false alarms is expected: a test raises one in `exp(threshold)` buckets.
-fn threshold(rules: &Rules, bucket_minutes: u32) -> f64 {
+fn threshold(rules: &AlertRules, bucket_minutes: u32) -> f64 {
     let buckets_per_week = f64::from(MINUTES_PER_WEEK) / f64::from(bucket_minutes);
     (TESTS_PER_TENANT * buckets_per_week / rules.false_alerts_per_tenant_week.clamp(1e-6, 10.0)).ln()
 }
 
 /// What open alerts of the platform cover, and the open alerts of each tenant.
-fn open_alerts(registry: &AlertRegistry) -> (AlertCoverage, BTreeMap<&str, OpenAlerts>) {
-    let mut platform = OpenAlerts::default();
-    let mut tenants: BTreeMap<&str, OpenAlerts> = BTreeMap::new();
+fn open_alerts(registry: &AlertRegistry) -> (AlertCoverage, BTreeMap<&str, OpenAnomalies>) {
+    let mut platform = OpenAnomalies::default();
+    let mut tenants: BTreeMap<&str, OpenAnomalies> = BTreeMap::new();
     for key in registry.firing() {
         let open = match &key.scope {
             AlertScope::Platform => &mut platform,

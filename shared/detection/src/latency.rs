@@ -203,7 +203,7 @@ impl LatencyMonitor {
 mod tests {
     use super::*;
     use crate::outcome_delay::{DecayFactors, DelayKernel};
-    use crate::per_metric::PerMetric;
+    use crate::per_rate::PerRate;
 
     /// Adds buckets of five minutes with 100 deliveries each; returns the number of buckets until the first signal.
     fn run(
@@ -212,7 +212,7 @@ mod tests {
         buckets: u32,
         milliseconds: impl Fn(u32) -> f64,
     ) -> Option<u32> {
-        let kernels = PerMetric::from_fn(|_| DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]));
+        let kernels = PerRate::from_fn(|_| DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]));
         let decay = DecayFactors::new(5);
         for bucket in from..from + buckets {
             if bucket.is_multiple_of(288) {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::metric::LimitedMetric;
 use self::metric::WindowPair;
 use crate::baseline::EventSums;
-use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, Metric};
+use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, MonitoredRate};
 use crate::cusum::to_f32;
 use crate::minutes::{self, minutes_between};
 use crate::numbers::binomial_upper_tail;
@@ -198,7 +198,7 @@ impl LimitWindows {
     ) {
         self.note_queue(counts, context.now);
         self.delivered.add(counts.deliveries, context.decay);
-        let complaints_due = context.kernels[Metric::Complaint].exposure(&self.delivered);
+        let complaints_due = context.kernels[MonitoredRate::Complaint].exposure(&self.delivered);
         self.advance_to(context.now.0 / HALF_HOUR_MINUTES);
         let half_hour = self.half_hours.at_mut(self.current);
         if coverage.delivery {

@@ -6,7 +6,7 @@ use event::{Minute, invariant};
 
 use crate::alert::{AlertContent, AlertKind, Cause, Severity};
 use crate::budget::{ReputationThreshold, ThresholdStatus};
-use crate::counts::Metric;
+use crate::counts::MonitoredRate;
 use crate::cusum::Cusum;
 use crate::decline::DeclineFit;
 use crate::latency::SlownessSignal;
@@ -46,7 +46,7 @@ fn window_minutes(started: Minute, now: Minute) -> u32 {
 /// A rate that differs from its past.
 pub(crate) fn rate(
     monitor: &SeriesMonitor,
-    metric: Metric,
+    metric: MonitoredRate,
     cusum: &Cusum,
     now: Minute,
     place: &str,
@@ -57,12 +57,14 @@ pub(crate) fn rate(
     let denominator = match metric {
         // Opens lag deliveries by hours, so at night there can be more opens than recent deliveries. Report the number of deliveries that
         // this many opens normally come from.
-        Metric::Open | Metric::Click => {
+        MonitoredRate::Open | MonitoredRate::Click => {
             monitor.own_rate(metric).map_or(denominator, |usual| expected / usual)
         }
-        Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Delivery | Metric::Complaint => {
-            denominator
-        }
+        MonitoredRate::HardBounce
+        | MonitoredRate::Bounce
+        | MonitoredRate::Delay
+        | MonitoredRate::Delivery
+        | MonitoredRate::Complaint => denominator,
     };
     let (low, high) = monitor.expected_band(metric, expected);
     let started = start_of(cusum.since(), now);
@@ -92,22 +94,24 @@ pub(crate) fn rate(
 }
 
 /// Critical if the change is large and concerns many events, information if it concerns few.
-fn rate_severity(metric: Metric, observed: f64, expected: f64, denominator: f64) -> Severity {
+fn rate_severity(metric: MonitoredRate, observed: f64, expected: f64, denominator: f64) -> Severity {
     let excess = (observed - expected).abs();
     let is_large = match metric {
-        Metric::HardBounce | Metric::Bounce | Metric::Delivery => excess > 0.1 * denominator,
-        Metric::Delay => excess > 0.3 * denominator,
-        Metric::Complaint => excess > 0.002 * denominator,
-        Metric::Open | Metric::Click => excess > 0.8 * expected,
+        MonitoredRate::HardBounce | MonitoredRate::Bounce | MonitoredRate::Delivery => {
+            excess > 0.1 * denominator
+        }
+        MonitoredRate::Delay => excess > 0.3 * denominator,
+        MonitoredRate::Complaint => excess > 0.002 * denominator,
+        MonitoredRate::Open | MonitoredRate::Click => excess > 0.8 * expected,
     };
     let (few, many) = match metric {
-        Metric::Complaint => (FEW_COMPLAINTS, MANY_COMPLAINTS),
-        Metric::HardBounce
-        | Metric::Bounce
-        | Metric::Delay
-        | Metric::Delivery
-        | Metric::Open
-        | Metric::Click => (FEW_EVENTS, MANY_EVENTS),
+        MonitoredRate::Complaint => (FEW_COMPLAINTS, MANY_COMPLAINTS),
+        MonitoredRate::HardBounce
+        | MonitoredRate::Bounce
+        | MonitoredRate::Delay
+        | MonitoredRate::Delivery
+        | MonitoredRate::Open
+        | MonitoredRate::Click => (FEW_EVENTS, MANY_EVENTS),
     };
     if is_large && excess >= many {
         Severity::Critical
@@ -254,7 +258,7 @@ pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> Alert
 
 /// A rate that has become worse over weeks.
 pub(crate) fn decline(
-    metric: Metric,
+    metric: MonitoredRate,
     fit: &DeclineFit,
     now: Minute,
     place: &str,

@@ -15,7 +15,7 @@ pub(crate) const MAX_SUBSETS: usize = 50;
 /// The rules of detection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Rules {
+pub struct AlertRules {
     /// Limits that hold where no override says otherwise.
     pub limits: Limits,
     /// Limits of single tenants or of subsets of mail. The first override that applies and names a limit decides.
@@ -37,7 +37,7 @@ pub struct Rules {
     pub maintenance: Vec<Maintenance>,
 }
 
-impl Default for Rules {
+impl Default for AlertRules {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -129,7 +129,7 @@ pub struct Maintenance {
     pub until: Minute,
 }
 
-impl Rules {
+impl AlertRules {
     /// The limits of all mail of a tenant.
     pub fn limits_of(&self, tenant: &str) -> Limits {
         self.overridden_limits(tenant, &MailSubset::default(), self.limits)
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn first_override_that_names_a_limit_decides() {
-        let rules: Rules = serde_json::from_str(
+        let rules: AlertRules = serde_json::from_str(
             r#"{"overrides":[{"tenant":"acme","bounce_rate":0.05},{"bounce_rate":0.03,"complaint_rate":0.002}]}"#,
         )
         .unwrap();
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn subset_of_mail_has_the_limits_of_its_overrides_and_no_others() {
-        let rules: Rules = serde_json::from_str(
+        let rules: AlertRules = serde_json::from_str(
             r#"{"overrides":[{"provider":"gmail","complaint_rate":0.0005},{"tenant":"acme","provider":"gmail","bounce_rate":0.1},
                 {"tenant":"acme","campaign":"spring","delivery_ms_p95":60000}]}"#,
         )
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn limit_of_a_rate_above_1_switches_the_limit_off() {
-        let rules: Rules = serde_json::from_str(
+        let rules: AlertRules = serde_json::from_str(
             r#"{"limits":{"bounce_rate":2,"queue_depth":5000},"overrides":[{"tenant":"acme","delivery_rate":2},
                 {"delivery_rate":0.9},{"tenant":"acme","provider":"gmail","complaint_rate":1.5,"delivery_ms_p95":60000}]}"#,
         )
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn misspelt_limit_is_refused() {
-        assert!(serde_json::from_str::<Rules>(r#"{"limits":{"bounce_rat":0.05}}"#).is_err());
+        assert!(serde_json::from_str::<AlertRules>(r#"{"limits":{"bounce_rat":0.05}}"#).is_err());
     }
 
     #[test]
@@ -406,7 +406,7 @@ mod tests {
                 rule["from"] = "2026-11-25T08:00:00Z".into();
                 rule["until"] = "2026-11-25T09:00:00Z".into();
             }
-            let rules: Rules = serde_json::from_value(serde_json::json!({field: [rule]})).unwrap();
+            let rules: AlertRules = serde_json::from_value(serde_json::json!({field: [rule]})).unwrap();
             let mistake = rules.mistake();
             assert_eq!(mistake.is_none(), is_right, "{field} {tenant}: {mistake:?}");
             assert!(is_right || mistake.unwrap().starts_with(&format!("{field}.tenant: ")), "{tenant}");
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn maintenance_window_covers_its_tenant_until_its_last_minute() {
-        let rules: Rules = serde_json::from_str(
+        let rules: AlertRules = serde_json::from_str(
             r#"{"maintenance":[{"tenant":"acme","from":"1970-01-01T01:00:00Z","until":"1970-01-01T02:00:00Z"}]}"#,
         )
         .unwrap();
@@ -429,14 +429,14 @@ mod tests {
     fn only_windows_for_all_tenants_cover_the_platform() {
         for (tenant, covers) in [(None, true), (Some("acme".to_owned()), false)] {
             let window = Maintenance { tenant, from: Minute(60), until: Minute(120) };
-            let rules = Rules { maintenance: vec![window], ..Rules::default() };
+            let rules = AlertRules { maintenance: vec![window], ..AlertRules::default() };
             assert_eq!(rules.in_maintenance(&AlertScope::Platform, Minute(90)), covers);
         }
     }
 
     #[test]
     fn mistakes_name_the_field_and_what_is_allowed() {
-        assert_eq!(Rules::default().mistake(), None);
+        assert_eq!(AlertRules::default().mistake(), None);
         for (json, mistake) in [
             (r#"{"limits":{"bounce_rate":-0.1}}"#, "limits.bounce_rate: a fraction such as 0.02"),
             (
@@ -455,7 +455,7 @@ mod tests {
                 "maintenance: the window from 2026-11-25T09:00:00Z must end after it begins",
             ),
         ] {
-            let rules: Rules = serde_json::from_str(json).unwrap();
+            let rules: AlertRules = serde_json::from_str(json).unwrap();
             assert_eq!(rules.mistake().as_deref(), Some(mistake), "{json}");
         }
     }
@@ -464,7 +464,8 @@ mod tests {
     fn overrides_for_all_tenants_are_bounded() {
         let of_campaign =
             |index: usize| Override { campaign: Some(format!("c{index}")), ..Override::default() };
-        let rules = |count| Rules { overrides: (0..count).map(of_campaign).collect(), ..Rules::default() };
+        let rules =
+            |count| AlertRules { overrides: (0..count).map(of_campaign).collect(), ..AlertRules::default() };
         assert_eq!(rules(MAX_SUBSETS).mistake(), None);
         assert!(rules(MAX_SUBSETS + 1).mistake().unwrap().starts_with("overrides: at most 50 "));
     }

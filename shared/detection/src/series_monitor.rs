@@ -7,13 +7,13 @@ use event::Minute;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::{RateBaseline, SUSPECTED_WEIGHT, SeasonalFactors, Suspicion};
-use crate::counts::{Counts, Denominator, Metric};
+use crate::counts::{Counts, Denominator, MonitoredRate};
 use crate::cusum::{CAUTION, Cusum, CusumTest, Observation, recent_decay, to_f32};
 use crate::decline::{DeclineFit, DeclineMonitor};
 use crate::latency::LatencyMonitor;
 use crate::minutes::{self, MINUTES_PER_DAY, minutes_between};
 use crate::outcome_delay::{DecayFactors, DelayKernel, LeakyIntegrators};
-use crate::per_metric::{PerDenominator, PerMetric};
+use crate::per_rate::{PerDenominator, PerRate};
 
 /// Mail due that exceeds its daily mean by this factor is a burst.
 const BURST_FACTOR: f64 = 3.0;
@@ -24,7 +24,7 @@ const MARGIN_DEVIATIONS: f64 = 2.0;
 /// Half the width of the expected band, in standard deviations.
 const BAND_DEVIATIONS: f64 = 2.0;
 /// Complaints come in such small numbers that neither the deviation of an hour nor an error of the baseline shows in them, and
-/// [`crate::counts::MetricParameters::min_factor`] leaves room for both.
+/// [`crate::counts::RateParameters::min_factor`] leaves room for both.
 const COMPLAINT_CAUTION: f64 = 0.9;
 /// Fewer events than this say too little about the delay of outcomes.
 const MIN_EVENTS_FOR_KERNEL: f64 = 30.0;
@@ -38,7 +38,7 @@ pub struct BucketContext<'a> {
     /// The score that makes an alert.
     pub threshold: f64,
     /// How the outcomes of each metric are distributed over time.
-    pub kernels: &'a PerMetric<DelayKernel>,
+    pub kernels: &'a PerRate<DelayKernel>,
     /// The share of each integrator that is kept per bucket.
     pub decay: &'a DecayFactors,
 }
@@ -47,11 +47,11 @@ pub struct BucketContext<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesPrior {
     /// The parent's rates.
-    pub rates: PerMetric<f64>,
+    pub rates: PerRate<f64>,
     /// Seasonal factors of this bucket.
-    pub season: PerMetric<f64>,
+    pub season: PerRate<f64>,
     /// Whether the parent is suspected.
-    pub suspected: PerMetric<bool>,
+    pub suspected: PerRate<bool>,
     /// Whether an alert on delivery time is open.
     pub is_latency_alert_open: bool,
     /// Whether nothing at all was counted for the tenant in this bucket.
@@ -79,12 +79,12 @@ pub struct RateEvaluation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeriesMonitor {
     mail: PerDenominator<LeakyIntegrators>,
-    baselines: PerMetric<RateBaseline>,
+    baselines: PerRate<RateBaseline>,
     /// Scores of a small and of a large change.
-    cusums: PerMetric<[Cusum; 2]>,
-    suspicions: PerMetric<Suspicion>,
+    cusums: PerRate<[Cusum; 2]>,
+    suspicions: PerRate<Suspicion>,
     /// Mail due, smoothed over about an hour.
-    smoothed_exposure: PerMetric<f32>,
+    smoothed_exposure: PerRate<f32>,
     /// Delivery time.
     pub latency: LatencyMonitor,
     /// Slow changes of each of [`DECLINE_METRICS`]; none where they are not monitored.
@@ -94,17 +94,18 @@ pub struct SeriesMonitor {
 }
 
 /// The metrics whose slow changes are monitored. Deliveries are compared with mail that has an outcome, not with sends.
-pub(crate) const DECLINE_METRICS: [Metric; 3] = [Metric::Delivery, Metric::Open, Metric::Complaint];
+pub(crate) const DECLINE_METRICS: [MonitoredRate; 3] =
+    [MonitoredRate::Delivery, MonitoredRate::Open, MonitoredRate::Complaint];
 
 impl SeriesMonitor {
     /// A series that was first counted in the minute `first`.
     pub fn new(first: Minute, with_declines: bool) -> Self {
         Self {
             mail: PerDenominator::default(),
-            baselines: PerMetric::default(),
-            cusums: PerMetric::default(),
-            suspicions: PerMetric::default(),
-            smoothed_exposure: PerMetric::default(),
+            baselines: PerRate::default(),
+            cusums: PerRate::default(),
+            suspicions: PerRate::default(),
+            smoothed_exposure: PerRate::default(),
             latency: LatencyMonitor::default(),
             declines: with_declines.then(Box::default),
             first,
@@ -112,12 +113,12 @@ impl SeriesMonitor {
     }
 
     /// The series' rates, with those of its parent as the prior.
-    pub fn rates(&self, parents: &PerMetric<f64>) -> PerMetric<f64> {
-        PerMetric::from_fn(|metric| self.baselines[metric].rate(parents[metric]))
+    pub fn rates(&self, parents: &PerRate<f64>) -> PerRate<f64> {
+        PerRate::from_fn(|metric| self.baselines[metric].rate(parents[metric]))
     }
 
     /// Which metrics are suspected.
-    pub fn suspected(&self) -> PerMetric<bool> {
+    pub fn suspected(&self) -> PerRate<bool> {
         self.suspicions.map(Suspicion::is_suspected)
     }
 
@@ -132,14 +133,14 @@ impl SeriesMonitor {
         counts: &Counts,
         context: &BucketContext<'_>,
         prior: &SeriesPrior,
-    ) -> PerMetric<RateEvaluation> {
+    ) -> PerRate<RateEvaluation> {
         self.mail.sends.add(counts.denominator(Denominator::Sends), context.decay);
         self.mail.deliveries.add(counts.deliveries, context.decay);
         if self.mail.values().into_iter().all(LeakyIntegrators::is_spent) {
-            return PerMetric::default();
+            return PerRate::default();
         }
         let rates = self.rates(&prior.rates);
-        let evaluations = PerMetric::from_fn(|metric| {
+        let evaluations = PerRate::from_fn(|metric| {
             let prior = RatePrior {
                 rate: rates[metric] * prior.season[metric],
                 is_suspected: prior.suspected[metric],
@@ -150,7 +151,8 @@ impl SeriesMonitor {
         self.evaluate_latency(counts, context, prior.is_latency_alert_open);
         if let Some(declines) = &mut self.declines {
             for (decline, metric) in declines.iter_mut().zip(DECLINE_METRICS) {
-                let mail = if metric == Metric::Delivery { counts.with_outcome() } else { counts.deliveries };
+                let mail =
+                    if metric == MonitoredRate::Delivery { counts.with_outcome() } else { counts.deliveries };
                 decline.add(counts.events(metric), mail);
             }
         }
@@ -167,7 +169,7 @@ impl SeriesMonitor {
 
     fn evaluate_rate(
         &mut self,
-        metric: Metric,
+        metric: MonitoredRate,
         observed: f64,
         context: &BucketContext<'_>,
         prior: RatePrior,
@@ -181,18 +183,21 @@ impl SeriesMonitor {
         *smoothed = decay * *smoothed + (1.0 - decay) * to_f32(exposure);
         let tested_exposure = match metric {
             // Nobody opens in the first minutes, so in the first hour of a campaign less is missing than the mix of delays suggests.
-            Metric::Open | Metric::Click => exposure.min((*smoothed).into()),
+            MonitoredRate::Open | MonitoredRate::Click => exposure.min((*smoothed).into()),
             // When mail stops, so do its deliveries; only late ones are due then, and how many is not known well.
-            Metric::Delivery => exposure.min(mail.of_bucket()),
-            Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Complaint => exposure,
+            MonitoredRate::Delivery => exposure.min(mail.of_bucket()),
+            MonitoredRate::HardBounce
+            | MonitoredRate::Bounce
+            | MonitoredRate::Delay
+            | MonitoredRate::Complaint => exposure,
         };
         // Counts may be missing as a whole. Then the volume monitor reports it, and no rate is said to have fallen.
         let tested_exposure = if prior.has_no_counts && metric.fall_is_bad() { 0.0 } else { tested_exposure };
         // Late deliveries make rates above 1, but no more than all of the mail sent now can still be delivered.
-        let rate = if metric == Metric::Delivery { prior.rate.min(1.0) } else { prior.rate };
+        let rate = if metric == MonitoredRate::Delivery { prior.rate.min(1.0) } else { prior.rate };
         let tested = Observation { observed, expected: tested_exposure * rate, denominator: tested_exposure };
         let (deviations, caution) = match metric {
-            Metric::Complaint => (0.0, COMPLAINT_CAUTION),
+            MonitoredRate::Complaint => (0.0, COMPLAINT_CAUTION),
             _ if metric.fall_is_bad() => (-MARGIN_DEVIATIONS, CAUTION),
             _ => (MARGIN_DEVIATIONS, CAUTION),
         };
@@ -222,11 +227,11 @@ impl SeriesMonitor {
     /// Lets the delay kernels learn from a bucket that was just evaluated. Suspected buckets teach them nothing.
     pub fn train_kernels(
         &self,
-        evaluations: &PerMetric<RateEvaluation>,
-        rates: &PerMetric<f64>,
-        kernels: &mut PerMetric<DelayKernel>,
+        evaluations: &PerRate<RateEvaluation>,
+        rates: &PerRate<f64>,
+        kernels: &mut PerRate<DelayKernel>,
     ) {
-        for metric in Metric::ALL {
+        for metric in MonitoredRate::ALL {
             let RateEvaluation { observation, weight } = evaluations[metric];
             let baseline = &self.baselines[metric];
             if weight < 1.0 || baseline.events() < MIN_EVENTS_FOR_KERNEL {
@@ -245,14 +250,14 @@ impl SeriesMonitor {
     /// Not on the first day: while the level is not known, its error would be learned as that of the hour.
     pub(crate) fn train_seasons(
         &self,
-        evaluations: &PerMetric<RateEvaluation>,
+        evaluations: &PerRate<RateEvaluation>,
         now: Minute,
-        seasons: &mut PerMetric<SeasonalFactors>,
+        seasons: &mut PerRate<SeasonalFactors>,
     ) {
         if self.age_minutes(now) < LEVEL_KNOWN_MINUTES {
             return;
         }
-        for metric in Metric::ALL {
+        for metric in MonitoredRate::ALL {
             let RateEvaluation { observation, weight } = evaluations[metric];
             seasons[metric].learn(now, observation.observed, observation.expected, weight);
         }
@@ -275,9 +280,15 @@ impl SeriesMonitor {
         for (decline, metric) in declines.iter_mut().zip(DECLINE_METRICS) {
             decline.close_day();
             decline.found = match metric {
-                Metric::Delivery => decline.find(true, |from, to| from - to >= 0.012),
-                Metric::Complaint => decline.find(false, |from, to| to >= 1.6 * from.max(0.0) + 0.0003),
-                Metric::HardBounce | Metric::Bounce | Metric::Delay | Metric::Open | Metric::Click => {
+                MonitoredRate::Delivery => decline.find(true, |from, to| from - to >= 0.012),
+                MonitoredRate::Complaint => {
+                    decline.find(false, |from, to| to >= 1.6 * from.max(0.0) + 0.0003)
+                }
+                MonitoredRate::HardBounce
+                | MonitoredRate::Bounce
+                | MonitoredRate::Delay
+                | MonitoredRate::Open
+                | MonitoredRate::Click => {
                     decline.find(true, |from, to| to <= 0.75 * from && from - to >= 0.01)
                 }
             };
@@ -285,14 +296,14 @@ impl SeriesMonitor {
     }
 
     /// The slow change of a metric that was found at the end of the last day.
-    pub(crate) fn decline(&self, metric: Metric) -> Option<DeclineFit> {
+    pub(crate) fn decline(&self, metric: MonitoredRate) -> Option<DeclineFit> {
         let declines = self.declines.as_deref()?;
         declines.iter().zip(DECLINE_METRICS).find(|(_, known)| *known == metric)?.0.found
     }
 
     /// The highest score of a metric that makes a finding: it reaches `threshold`, its excursion passes the minimums of the metric, and
     /// the series has enough history.
-    pub fn signal(&self, metric: Metric, now: Minute, threshold: f64) -> Option<Cusum> {
+    pub fn signal(&self, metric: MonitoredRate, now: Minute, threshold: f64) -> Option<Cusum> {
         if self.age_minutes(now) < metric.parameters().min_history_minutes {
             return None;
         }
@@ -304,26 +315,26 @@ impl SeriesMonitor {
     }
 
     /// Forgets the scores of some metrics: an alert reported them and was resolved.
-    pub fn reset_scores(&mut self, metrics: &[Metric]) {
+    pub fn reset_scores(&mut self, metrics: &[MonitoredRate]) {
         for metric in metrics {
             self.cusums[*metric] = Default::default();
         }
     }
 
     /// The highest score of a metric, whether or not it passes the minimums.
-    pub fn highest_score(&self, metric: Metric) -> Cusum {
+    pub fn highest_score(&self, metric: MonitoredRate) -> Cusum {
         let [small, large] = self.cusums[metric];
         if large.score > small.score { large } else { small }
     }
 
     /// The rate over all hours; none before there were any events.
-    pub fn own_rate(&self, metric: Metric) -> Option<f64> {
+    pub fn own_rate(&self, metric: MonitoredRate) -> Option<f64> {
         self.baselines[metric].own_rate()
     }
 
     /// The band, two standard deviations wide on each side, in which a count of `expected` usually lies: the deviation of an hour and
     /// counting noise together.
-    pub fn expected_band(&self, metric: Metric, expected: f64) -> (f64, f64) {
+    pub fn expected_band(&self, metric: MonitoredRate, expected: f64) -> (f64, f64) {
         let deviation = BAND_DEVIATIONS * self.baselines[metric].hourly_deviation(false);
         let noise = BAND_DEVIATIONS * expected.max(1.0).sqrt();
         ((expected * (-deviation).exp() - noise).max(0.0), expected * deviation.exp() + noise)
@@ -331,7 +342,7 @@ impl SeriesMonitor {
 }
 
 /// Whether an excursion is large enough to be reported: in events, as a factor, and as a change of the rate.
-fn passes_minimums(metric: Metric, cusum: &Cusum) -> bool {
+fn passes_minimums(metric: MonitoredRate, cusum: &Cusum) -> bool {
     let parameters = metric.parameters();
     let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
     let (excess, factor) = if metric.fall_is_bad() {
@@ -351,14 +362,14 @@ mod tests {
     #[test]
     fn excursion_is_reported_if_it_passes_every_minimum() {
         for (metric, observed, expected, denominator, passes) in [
-            (Metric::Bounce, 30.0, 10.0, 1000.0, true),
+            (MonitoredRate::Bounce, 30.0, 10.0, 1000.0, true),
             // Too few events, too small a factor, and too small a change of the rate.
-            (Metric::Bounce, 9.0, 2.0, 100.0, false),
-            (Metric::Bounce, 30.0, 20.0, 500.0, false),
-            (Metric::Bounce, 30.0, 10.0, 10_000.0, false),
-            (Metric::Open, 10.0, 200.0, 1000.0, true),
-            (Metric::Open, 200.0, 10.0, 1000.0, false),
-            (Metric::Delivery, 0.0, 100.0, 100.0, true),
+            (MonitoredRate::Bounce, 9.0, 2.0, 100.0, false),
+            (MonitoredRate::Bounce, 30.0, 20.0, 500.0, false),
+            (MonitoredRate::Bounce, 30.0, 10.0, 10_000.0, false),
+            (MonitoredRate::Open, 10.0, 200.0, 1000.0, true),
+            (MonitoredRate::Open, 200.0, 10.0, 1000.0, false),
+            (MonitoredRate::Delivery, 0.0, 100.0, 100.0, true),
         ] {
             let cusum = Cusum::with_sums(observed, expected, denominator);
             assert_eq!(passes_minimums(metric, &cusum), passes, "{metric:?} {observed} {expected}");
@@ -369,7 +380,7 @@ mod tests {
     fn band_is_never_narrower_than_counting_noise_nor_below_zero() {
         let monitor = SeriesMonitor::new(Minute(0), false);
         for expected in [0.0, 1.0, 100.0, 1e6] {
-            let (low, high) = monitor.expected_band(Metric::Bounce, expected);
+            let (low, high) = monitor.expected_band(MonitoredRate::Bounce, expected);
             assert!(low >= 0.0 && low <= expected, "{expected}: {low}");
             assert!(high >= expected + 2.0, "{expected}: {high}");
         }

@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::SeasonalFactors;
 use crate::budget::AccountReputation;
-use crate::counts::{Counts, Denominator, Metric};
+use crate::counts::{Counts, Denominator, MonitoredRate};
 use crate::cusum::to_f32;
-use crate::detector::CountsRow;
+use crate::detector::BucketRow;
 use crate::latency::LatencyMonitor;
 use crate::limit_monitor::{AlertCoverage, LimitWindows, SlowDeliveries};
 use crate::minutes::{HOURS_PER_DAY, HOURS_PER_WEEK, MINUTES_PER_HOUR};
 use crate::outcome_delay::DelayKernel;
-use crate::per_metric::{PerDenominator, PerMetric};
+use crate::per_rate::{PerDenominator, PerRate};
 use crate::recurring::RecurringCampaigns;
-use crate::rules::{Limits, MAX_SUBSETS, MailSubset, Rules};
+use crate::rules::{AlertRules, Limits, MAX_SUBSETS, MailSubset};
 use crate::series_monitor::{BucketContext, SeriesMonitor, SeriesPrior};
 use crate::volume::{BurstHandling, VolumeContext, VolumeMonitor};
 
@@ -51,7 +51,7 @@ pub struct RecentCampaign {
     /// Its name.
     pub name: String,
     /// Recent events per metric.
-    pub events: PerMetric<f32>,
+    pub events: PerRate<f32>,
     /// Recent sends and deliveries.
     pub mail: PerDenominator<f32>,
 }
@@ -63,7 +63,7 @@ pub struct TenantState {
     pub whole: SeriesMonitor,
     /// Its mail at each provider, by the provider's name.
     pub providers: Vec<(String, SeriesMonitor)>,
-    season: Box<PerMetric<SeasonalFactors>>,
+    season: Box<PerRate<SeasonalFactors>>,
     /// How much mail it sends.
     pub volume: Box<VolumeMonitor>,
     /// Decayed steady and other mail, from which it is decided what volume is monitored.
@@ -97,7 +97,7 @@ pub struct TenantCounts<'a> {
     /// Sends without a campaign.
     pub untagged: f64,
     /// The rows that all of these are sums of.
-    pub rows: Vec<&'a CountsRow<'a>>,
+    pub rows: Vec<&'a BucketRow<'a>>,
 }
 
 /// The limits of a tenant under the present rules.
@@ -110,7 +110,7 @@ pub struct TenantLimits {
 
 impl TenantLimits {
     /// Looks up the limits of `tenant`.
-    pub fn of(rules: &Rules, tenant: &str) -> Self {
+    pub fn of(rules: &AlertRules, tenant: &str) -> Self {
         Self { whole: rules.limits_of(tenant), subsets: rules.subset_limits(tenant) }
     }
 }
@@ -118,17 +118,17 @@ impl TenantLimits {
 /// The rates of a provider over all tenants, and which of them are suspected.
 pub struct ProviderContext {
     /// Its rates.
-    pub rates: PerMetric<f64>,
+    pub rates: PerRate<f64>,
     /// Whether a rate is suspected.
-    pub suspected: PerMetric<bool>,
+    pub suspected: PerRate<bool>,
 }
 
 /// What is known over all tenants when a tenant is evaluated.
 pub struct PlatformContext<'a> {
     /// Rates of all mail.
-    pub rates: &'a PerMetric<f64>,
+    pub rates: &'a PerRate<f64>,
     /// Seasonal factors of all mail.
-    pub season: &'a PerMetric<f64>,
+    pub season: &'a PerRate<f64>,
     /// Providers by name.
     pub providers: &'a BTreeMap<&'a str, ProviderContext>,
     /// The factor by which the mail of most tenants has dropped; 1 for no drop.
@@ -141,7 +141,7 @@ pub struct PlatformContext<'a> {
 
 /// Which alerts of a tenant are open.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct OpenAlerts {
+pub struct OpenAnomalies {
     /// On delivery time.
     pub latency: bool,
     /// On volume.
@@ -178,16 +178,16 @@ impl TenantState {
         counts: &TenantCounts<'_>,
         context: &BucketContext<'_>,
         platform: &PlatformContext<'_>,
-        open_alerts: OpenAlerts,
-        kernels: &mut PerMetric<DelayKernel>,
+        open_alerts: OpenAnomalies,
+        kernels: &mut PerRate<DelayKernel>,
     ) {
         let season =
-            PerMetric::from_fn(|metric| self.season[metric].factor(context.now, platform.season[metric]));
+            PerRate::from_fn(|metric| self.season[metric].factor(context.now, platform.season[metric]));
         let rates = self.whole.rates(platform.rates);
         let prior = SeriesPrior {
             rates: *platform.rates,
             season,
-            suspected: PerMetric::default(),
+            suspected: PerRate::default(),
             is_latency_alert_open: open_alerts.latency,
             has_no_counts: counts.whole == Counts::default(),
         };
@@ -252,13 +252,13 @@ impl TenantState {
         for (name, monitor) in &mut self.providers {
             let mut prior = *prior;
             if let Some(provider) = platform.providers.get(name.as_str()) {
-                for metric in Metric::ALL {
+                for metric in MonitoredRate::ALL {
                     let factor = provider.rates[metric] / platform.rates[metric].max(1e-9);
                     prior.rates[metric] *= factor.clamp(PROVIDER_FACTOR_RANGE.0, PROVIDER_FACTOR_RANGE.1);
                     prior.suspected[metric] |= provider.suspected[metric];
                 }
                 // No more than all mail can be delivered.
-                prior.rates[Metric::Delivery] = prior.rates[Metric::Delivery].min(1.0);
+                prior.rates[MonitoredRate::Delivery] = prior.rates[MonitoredRate::Delivery].min(1.0);
             }
             monitor.evaluate(&counts_of(name, &counts.providers), context, &prior);
         }
@@ -269,7 +269,7 @@ impl TenantState {
         counts: &TenantCounts<'_>,
         context: &BucketContext<'_>,
         platform: &PlatformContext<'_>,
-        open_alerts: OpenAlerts,
+        open_alerts: OpenAnomalies,
     ) {
         let all = counts.whole.denominator(Denominator::Sends);
         let steady = counts.untagged + self.recurring.sends(&counts.campaigns);
@@ -299,7 +299,7 @@ impl TenantState {
             if !is_known && self.campaigns.len() < MAX_CAMPAIGNS && name.len() <= MAX_NAME_BYTES {
                 self.campaigns.push(RecentCampaign {
                     name: (*name).to_owned(),
-                    events: PerMetric::default(),
+                    events: PerRate::default(),
                     mail: PerDenominator::default(),
                 });
             }
@@ -373,7 +373,7 @@ impl RecentCampaign {
     }
 
     fn add(&mut self, counts: &Counts) {
-        for metric in Metric::ALL {
+        for metric in MonitoredRate::ALL {
             self.events[metric] += to_f32(counts.events(metric));
         }
         self.mail.sends += to_f32(counts.denominator(Denominator::Sends));
@@ -387,7 +387,7 @@ pub(crate) fn counts_of(name: &str, list: &[(&str, Counts)]) -> Counts {
 }
 
 /// Delivery times compared with their limit, if there is one.
-fn slow_deliveries<'a>(rows: impl Iterator<Item = &'a CountsRow<'a>>, limits: &Limits) -> SlowDeliveries {
+fn slow_deliveries<'a>(rows: impl Iterator<Item = &'a BucketRow<'a>>, limits: &Limits) -> SlowDeliveries {
     let mut slow = SlowDeliveries::default();
     if let Some(limit_ms) = limits.delivery_ms_p95 {
         for (row, times) in rows.filter_map(|row| row.times.map(|times| (row, times))) {

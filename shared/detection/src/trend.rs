@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use season::Seasonality;
 pub use slope::Slope;
-pub use step::Step;
+pub use step::ChangePoint;
 
 /// Fewest complete days with a value that a trend needs.
 pub const LEAST_DAYS: usize = 14;
@@ -26,7 +26,7 @@ const YEAR_DAYS: usize = 364;
 
 /// What kind of numbers a metric has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum TrendUnit {
     /// Something counted; a day's value is its sum.
     Total,
     /// A share of a whole, as a fraction.
@@ -63,7 +63,7 @@ pub struct Trend {
     #[serde(flatten)]
     pub slope: Slope,
     /// Steps of the level, in order of time.
-    pub change_points: Vec<Step>,
+    pub change_points: Vec<ChangePoint>,
     /// The season over the hours of the day; none with less than three weeks of hours.
     pub hour_of_day: Option<Seasonality>,
     /// The season over the days of the week; none with less than three weeks.
@@ -110,7 +110,7 @@ struct DayTotals {
 /// Computes the trend of a metric from hours in order of time. Hours that are left out had no events.
 ///
 /// None with less than two complete weeks ([`LEAST_DAYS`]).
-pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Trend> {
+pub fn look_back(metric: &str, unit: TrendUnit, hours: &[HourlyCount]) -> Option<Trend> {
     let (first, days) = complete_days(unit, hours);
     if days.len() < LEAST_DAYS || days.iter().filter(|day| day.value.is_some()).count() < LEAST_DAYS {
         return None;
@@ -134,7 +134,10 @@ pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Tren
         days: days.len(),
         trend,
         slope,
-        change_points: steps.into_iter().map(|step| Step { date: date(first + step.day), ..step }).collect(),
+        change_points: steps
+            .into_iter()
+            .map(|step| ChangePoint { date: date(first + step.day), ..step })
+            .collect(),
         hour_of_day: season::hour_of_day(unit, hours),
         day_of_week: season::day_of_week(unit, &days, first),
         periods: periods(unit, &days),
@@ -145,7 +148,7 @@ pub fn look_back(metric: &str, unit: Unit, hours: &[HourlyCount]) -> Option<Tren
 }
 
 /// The first complete day, counted since 1970, and the sums of all complete days from it on.
-fn complete_days(unit: Unit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
+fn complete_days(unit: TrendUnit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
     let (Some(first), Some(last)) = (hours.first(), hours.last()) else { return (0, Vec::new()) };
     let begin = first.hour.div_ceil(24);
     let end = (last.hour + 1) / 24;
@@ -164,15 +167,15 @@ fn complete_days(unit: Unit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
 }
 
 /// The value of sums: the sum itself for a total, else the quotient.
-fn value(unit: Unit, part: f64, whole: f64) -> Option<f64> {
+fn value(unit: TrendUnit, part: f64, whole: f64) -> Option<f64> {
     match unit {
-        Unit::Total => Some(part),
-        Unit::Share | Unit::Milliseconds | Unit::Level => (whole > 0.0).then(|| part / whole),
+        TrendUnit::Total => Some(part),
+        TrendUnit::Share | TrendUnit::Milliseconds | TrendUnit::Level => (whole > 0.0).then(|| part / whole),
     }
 }
 
 /// Compares periods of whole weeks, of at most [`PERIOD_DAYS`].
-fn periods(unit: Unit, days: &[DayTotals]) -> Periods {
+fn periods(unit: TrendUnit, days: &[DayTotals]) -> Periods {
     let length = PERIOD_DAYS.min(days.len() / 14 * 7);
     let over = |back: usize| {
         let end = days.len().checked_sub(back)?;

@@ -406,7 +406,7 @@ fn factor(sums: EventSums, prior_mail: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::outcome_delay::{DecayFactors, DelayKernel};
-    use crate::per_metric::PerMetric;
+    use crate::per_rate::PerRate;
 
     const CALM: VolumeContext = VolumeContext {
         common_drop: 1.0,
@@ -417,7 +417,7 @@ mod tests {
 
     /// Adds a bucket of five minutes.
     fn add(volume: &mut VolumeMonitor, observed: f64, now: Minute, volume_context: &VolumeContext) {
-        let kernels = PerMetric::from_fn(|_| DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]));
+        let kernels = PerRate::from_fn(|_| DelayKernel::assumed([1.0, 0.0, 0.0, 0.0, 0.0]));
         let decay = DecayFactors::new(5);
         let context =
             BucketContext { now, bucket_minutes: 5, threshold: 16.0, kernels: &kernels, decay: &decay };

@@ -4,7 +4,7 @@
 
 use event::AlertScope;
 
-use crate::alert::{Change, State};
+use crate::alert::{AlertState, Change};
 
 /// The version of the JSON of a [`Change`], for receivers and filter policies.
 pub const SCHEMA: &str = "1";
@@ -13,11 +13,11 @@ impl Change {
     /// One line. Channels cut it to the length they allow.
     pub fn subject(&self) -> String {
         let state = match self.state {
-            State::Firing if self.escalated => format!("escalated to {}: ", self.severity.name()),
-            State::Firing if self.recurred => "again: ".to_owned(),
-            State::Firing => String::new(),
-            State::Resolved => "resolved: ".to_owned(),
-            State::Reminder => "still firing: ".to_owned(),
+            AlertState::Firing if self.escalated => format!("escalated to {}: ", self.severity.name()),
+            AlertState::Firing if self.recurred => "again: ".to_owned(),
+            AlertState::Firing => String::new(),
+            AlertState::Resolved => "resolved: ".to_owned(),
+            AlertState::Reminder => "still firing: ".to_owned(),
         };
         let tenant = (self.tenant != AlertScope::PLATFORM).then_some(self.tenant.as_str());
         let dimension = |name: &str| self.scope.get(name).map(String::as_str);
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::{AlertKind, Cause, Severity};
 
-    fn change(tenant: &str, state: State) -> Change {
+    fn change(tenant: &str, state: AlertState) -> Change {
         let filter = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         Change {
             id: "al_1".to_owned(),
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn subject_names_severity_state_metric_and_place() {
         for (tenant, state, expected) in [
-            ("acme", State::Firing, "[critical] bounce rate for acme at gmail"),
-            ("acme", State::Resolved, "[critical] resolved: bounce rate for acme at gmail"),
-            ("*", State::Reminder, "[critical] still firing: bounce rate at gmail, across all tenants"),
-            ("a\r\nBcc: x", State::Firing, "[critical] bounce rate for a  Bcc: x at gmail"),
+            ("acme", AlertState::Firing, "[critical] bounce rate for acme at gmail"),
+            ("acme", AlertState::Resolved, "[critical] resolved: bounce rate for acme at gmail"),
+            ("*", AlertState::Reminder, "[critical] still firing: bounce rate at gmail, across all tenants"),
+            ("a\r\nBcc: x", AlertState::Firing, "[critical] bounce rate for a  Bcc: x at gmail"),
         ] {
             assert_eq!(change(tenant, state).subject(), expected);
         }
@@ -138,13 +138,13 @@ mod tests {
 
     #[test]
     fn texts_say_that_an_alert_escalated_or_fires_again() {
-        let escalated = Change { escalated: true, ..change("acme", State::Firing) };
+        let escalated = Change { escalated: true, ..change("acme", AlertState::Firing) };
         assert_eq!(escalated.subject(), "[critical] escalated to critical: bounce rate for acme at gmail");
         assert!(
             escalated.text().starts_with("This alert has escalated to critical.\nThe bounce rate is up.\n")
         );
         assert!(escalated.short().starts_with("[critical] escalated to critical: bounce rate"));
-        let again = Change { recurred: true, ..change("acme", State::Firing) };
+        let again = Change { recurred: true, ..change("acme", AlertState::Firing) };
         assert_eq!(again.subject(), "[critical] again: bounce rate for acme at gmail");
         assert!(again.text().starts_with("This alert fires again"), "{}", again.text());
         let json = serde_json::to_value(&again).unwrap();
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn text_holds_summary_causes_address_and_id() {
-        let text = change("acme", State::Firing).text();
+        let text = change("acme", AlertState::Firing).text();
         for part in [
             "The bounce rate is up.\n",
             "92 %  campaign spring",
@@ -163,7 +163,7 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert_eq!(
-            change("acme", State::Firing).short(),
+            change("acme", AlertState::Firing).short(),
             "[critical] bounce rate for acme at gmail: The bounce rate is up."
         );
     }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn control_characters_never_reach_a_text() {
-        let mut change = change("a\u{7}b", State::Firing);
+        let mut change = change("a\u{7}b", AlertState::Firing);
         change.summary = "up\r\nBcc: x".to_owned();
         change.cause[0].filter.insert("campaign".to_owned(), "spring\u{1b}[31m".to_owned());
         for text in [change.subject(), change.short()] {

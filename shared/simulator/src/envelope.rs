@@ -17,7 +17,7 @@ pub const MAX_RECORDS_PER_PAYLOAD: u32 = 10_000;
 
 /// The envelope of events. Each line of output is one event or one payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Envelope {
+pub enum OutputEnvelope {
     /// As SES publishes them to Firehose.
     Raw,
     /// As EventBridge delivers them.
@@ -31,21 +31,21 @@ pub enum Envelope {
 
 /// Wraps events, and keeps counters that continue from one envelope to the next.
 #[derive(Debug)]
-pub(crate) struct Wrapper {
-    envelope: Envelope,
+pub(crate) struct EnvelopeWriter {
+    envelope: OutputEnvelope,
     event: Vec<u8>,
     written: u64,
     in_payload: u32,
 }
 
-impl Wrapper {
-    pub(crate) const fn new(envelope: Envelope) -> Self {
+impl EnvelopeWriter {
+    pub(crate) const fn new(envelope: OutputEnvelope) -> Self {
         Self { envelope, event: Vec::new(), written: 0, in_payload: 0 }
     }
 
     /// Appends an event in its envelope.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, writer: &mut Writer, event: &Event<'_>) {
-        if self.envelope == Envelope::Raw {
+        if self.envelope == OutputEnvelope::Raw {
             writer.write(out, event);
             return;
         }
@@ -53,10 +53,10 @@ impl Wrapper {
         writer.write(&mut self.event, event);
         self.written += 1;
         match self.envelope {
-            Envelope::Raw => {}
-            Envelope::EventBridge => self.event_bridge(out, writer, event),
-            Envelope::Sns => self.sns(out, writer, event),
-            Envelope::KinesisLambda(records) => {
+            OutputEnvelope::Raw => {}
+            OutputEnvelope::EventBridge => self.event_bridge(out, writer, event),
+            OutputEnvelope::Sns => self.sns(out, writer, event),
+            OutputEnvelope::KinesisLambda(records) => {
                 self.kinesis_record(out, writer, event);
                 if self.in_payload >= records.clamp(1, MAX_RECORDS_PER_PAYLOAD) {
                     self.end_minute(out);
@@ -197,7 +197,7 @@ mod tests {
     use crate::{Plan, Simulation};
 
     /// The lines of one small plan in the given envelope.
-    fn lines(envelope: Envelope) -> Vec<Value> {
+    fn lines(envelope: OutputEnvelope) -> Vec<Value> {
         let plan = Plan {
             tenants: 2,
             emails_per_minute: 40.0,
@@ -215,18 +215,18 @@ mod tests {
 
     #[test]
     fn events_are_the_same_in_every_envelope() {
-        let raw = lines(Envelope::Raw);
+        let raw = lines(OutputEnvelope::Raw);
         assert!(raw.len() > 200);
-        let event_bridge = lines(Envelope::EventBridge);
+        let event_bridge = lines(OutputEnvelope::EventBridge);
         let details: Vec<Value> = event_bridge.iter().map(|envelope| envelope["detail"].clone()).collect();
         assert_eq!(details, raw);
-        let messages = lines(Envelope::Sns).into_iter().map(|envelope| {
+        let messages = lines(OutputEnvelope::Sns).into_iter().map(|envelope| {
             let message = envelope["Message"].as_str().unwrap();
             assert!(message.ends_with("}\n"));
             serde_json::from_str(message).unwrap()
         });
         assert_eq!(messages.collect::<Vec<Value>>(), raw);
-        let payloads = lines(Envelope::KinesisLambda(100));
+        let payloads = lines(OutputEnvelope::KinesisLambda(100));
         let records = payloads.iter().flat_map(|payload| payload["Records"].as_array().unwrap());
         let events = records.map(|record| {
             let data = STANDARD.decode(record["kinesis"]["data"].as_str().unwrap()).unwrap();
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn eventbridge_envelope_has_type_and_configuration_set() {
-        let envelope = &lines(Envelope::EventBridge)[0];
+        let envelope = &lines(OutputEnvelope::EventBridge)[0];
         assert_eq!(envelope["source"], "aws.ses");
         assert_eq!(envelope["detail-type"], "Email Sent");
         let set = envelope["detail"]["mail"]["tags"]["ses:configuration-set"][0].as_str().unwrap();
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn kinesis_payloads_are_filled_and_sequence_numbers_grow() {
-        let payloads = lines(Envelope::KinesisLambda(64));
+        let payloads = lines(OutputEnvelope::KinesisLambda(64));
         let mut last = String::new();
         for payload in &payloads {
             let records = payload["Records"].as_array().unwrap();
@@ -264,7 +264,7 @@ mod tests {
         }
         assert!(payloads.iter().any(|payload| payload["Records"].as_array().unwrap().len() == 64));
         assert!(
-            lines(Envelope::KinesisLambda(0)).iter().all(|payload| payload["Records"]
+            lines(OutputEnvelope::KinesisLambda(0)).iter().all(|payload| payload["Records"]
                 .as_array()
                 .unwrap()
                 .len()

@@ -22,7 +22,7 @@ mod user_agents;
 mod world;
 mod write;
 
-pub use envelope::{Envelope, MAX_RECORDS_PER_PAYLOAD};
+pub use envelope::{MAX_RECORDS_PER_PAYLOAD, OutputEnvelope};
 pub use incident::{Incident, IncidentKind, InvalidIncident};
 pub use plan::{
     InvalidPlan, MAX_EMAILS_PER_MINUTE, MAX_INCIDENTS, MAX_MINUTES, MAX_START_MS, MAX_TENANTS, Plan,

@@ -4,7 +4,7 @@
 //! cause an automatic reply or a complaint, and be opened and clicked, by people over days and by machines within minutes. Probabilities are plausible orders of magnitude, not measurements.
 
 use crate::mailboxes::Mailbox;
-use crate::message::{EventDetail, Message};
+use crate::message::{EventDetail, SimulatedMessage};
 use crate::random::{Random, choose, mix, round, scale};
 use crate::schedule::Schedule;
 use crate::smtp_replies::{SUPPRESSED, SmtpReply, UNDETERMINED};
@@ -49,12 +49,12 @@ impl IncidentEffects {
 
 /// The inputs from which the lifecycle of one message is drawn.
 pub(crate) struct Lifecycle<'a> {
-    pub(crate) message: Message,
+    pub(crate) message: SimulatedMessage,
     pub(crate) campaign: &'static Campaign,
     pub(crate) mailbox: &'a Mailbox,
     pub(crate) effects: IncidentEffects,
     pub(crate) random: &'a mut Random,
-    pub(crate) schedule: &'a mut Schedule<(Message, EventDetail)>,
+    pub(crate) schedule: &'a mut Schedule<(SimulatedMessage, EventDetail)>,
 }
 
 impl Lifecycle<'_> {

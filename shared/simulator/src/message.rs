@@ -5,7 +5,7 @@ use crate::user_agents::UserAgent;
 
 /// A message that was sent. All its texts are derived from these numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Message {
+pub(crate) struct SimulatedMessage {
     pub(crate) sent_at_ms: i64,
     /// Counted from the start of the simulation.
     pub(crate) serial: u64,

@@ -2,17 +2,17 @@
 //!
 //! Everything is drawn from the plan's seed in a fixed order, so that the same plan gives the same bytes.
 
-use crate::envelope::{Envelope, Wrapper};
+use crate::envelope::{EnvelopeWriter, OutputEnvelope};
 use crate::incident::{Incident, IncidentKind};
 use crate::lifecycle::{IncidentEffects, Lifecycle};
 use crate::mailboxes::Mailboxes;
-use crate::message::{EventDetail, Message};
+use crate::message::{EventDetail, SimulatedMessage};
 use crate::plan::{InvalidPlan, Plan};
 use crate::random::{Random, mix, unit};
 use crate::schedule::Schedule;
 use crate::template::Template;
 use crate::truth::TruthCounts;
-use crate::world::{CAMPAIGNS, Campaign, Tenant, mean_shape, tenants};
+use crate::world::{CAMPAIGNS, Campaign, SimulatedTenant, mean_shape, tenants};
 use crate::write::{Event, Writer};
 
 /// Number of recipients of each tenant.
@@ -23,14 +23,14 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Debug)]
 pub struct Simulation {
     plan: Plan,
-    tenants: Vec<Tenant>,
-    streams: Vec<Stream>,
+    tenants: Vec<SimulatedTenant>,
+    streams: Vec<CampaignStream>,
     mailboxes: Mailboxes,
     staged: Vec<Staged>,
-    schedule: Schedule<(Message, EventDetail)>,
+    schedule: Schedule<(SimulatedMessage, EventDetail)>,
     random: Random,
     writer: Writer,
-    wrapper: Wrapper,
+    wrapper: EnvelopeWriter,
     /// Emails per minute where all daily and weekly factors are 1.
     base_rate: f64,
     minute: u32,
@@ -51,11 +51,11 @@ pub struct MinuteSummary {
 }
 
 /// An event that is due: its time in milliseconds since the Unix epoch, its message and its detail.
-type Due = (i64, (Message, EventDetail));
+type Due = (i64, (SimulatedMessage, EventDetail));
 
 /// The mail of one campaign of one tenant.
 #[derive(Debug)]
-struct Stream {
+struct CampaignStream {
     tenant: u32,
     campaign: &'static Campaign,
     template: Template,
@@ -71,7 +71,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn affects(&self, stream: &Stream) -> bool {
+    fn affects(&self, stream: &CampaignStream) -> bool {
         self.tenant.is_none_or(|tenant| tenant == stream.tenant)
             && self.campaign.is_none_or(|campaign| campaign == stream.campaign.name)
     }
@@ -98,7 +98,7 @@ impl Simulation {
         for (number, tenant) in (0_u32..).zip(&tenants) {
             for campaign in &CAMPAIGNS {
                 let template = Template::new(tenant, campaign, number);
-                streams.push(Stream { tenant: number, campaign, template });
+                streams.push(CampaignStream { tenant: number, campaign, template });
             }
         }
         let start_ms = plan.start_ms - plan.start_ms.rem_euclid(MINUTE_MS);
@@ -114,16 +114,16 @@ impl Simulation {
             mailboxes,
             staged,
             writer: Writer::new(),
-            wrapper: Wrapper::new(Envelope::Raw),
+            wrapper: EnvelopeWriter::new(OutputEnvelope::Raw),
             minute: 0,
             serial: 0,
         })
     }
 
-    /// Writes the same events in this envelope. The default is [`Envelope::Raw`].
+    /// Writes the same events in this envelope. The default is [`OutputEnvelope::Raw`].
     #[must_use]
-    pub fn in_envelopes(mut self, envelope: Envelope) -> Self {
-        self.wrapper = Wrapper::new(envelope);
+    pub fn in_envelopes(mut self, envelope: OutputEnvelope) -> Self {
+        self.wrapper = EnvelopeWriter::new(envelope);
         self
     }
 
@@ -200,7 +200,7 @@ impl Simulation {
             return;
         }
         self.serial += 1;
-        let message = Message {
+        let message = SimulatedMessage {
             sent_at_ms,
             serial: mix(self.plan.seed) ^ self.serial,
             person,
@@ -216,7 +216,7 @@ impl Simulation {
         out: &mut Vec<u8>,
         summary: &mut MinuteSummary,
         at_ms: i64,
-        message: Message,
+        message: SimulatedMessage,
         detail: EventDetail,
     ) {
         let Some(stream) = self.streams.get(usize::from(message.stream)) else { return };
@@ -235,7 +235,13 @@ impl Simulation {
     }
 
     /// Whether an outage hides this open or click. It is derived from the message instead of drawn, so that an outage changes nothing else.
-    fn is_hidden(&self, stream: &Stream, provider: &str, at_ms: i64, message: Message) -> bool {
+    fn is_hidden(
+        &self,
+        stream: &CampaignStream,
+        provider: &str,
+        at_ms: i64,
+        message: SimulatedMessage,
+    ) -> bool {
         let drawn = unit(mix(message.serial ^ at_ms.unsigned_abs().rotate_left(32)));
         self.active(stream).any(|staged| {
             staged.incident.kind == IncidentKind::OpenOutage
@@ -245,7 +251,7 @@ impl Simulation {
     }
 
     /// The incidents that affect a stream in this minute.
-    fn active<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = &'a Staged> {
+    fn active<'a>(&'a self, stream: &'a CampaignStream) -> impl Iterator<Item = &'a Staged> {
         let minute = self.minute;
         self.staged
             .iter()
@@ -281,7 +287,11 @@ impl Staged {
 }
 
 /// Resolves the names of an incident.
-fn stage(incident: &Incident, tenants: &[Tenant], mailboxes: &Mailboxes) -> Result<Staged, InvalidPlan> {
+fn stage(
+    incident: &Incident,
+    tenants: &[SimulatedTenant],
+    mailboxes: &Mailboxes,
+) -> Result<Staged, InvalidPlan> {
     let tenant = match incident.tenant.as_deref() {
         None => Some(0),
         Some("*") => None,
@@ -299,7 +309,7 @@ fn stage(incident: &Incident, tenants: &[Tenant], mailboxes: &Mailboxes) -> Resu
     Ok(Staged { incident: incident.clone(), tenant, campaign, provider })
 }
 
-fn tenant_number(name: &str, tenants: &[Tenant]) -> Result<u32, InvalidPlan> {
+fn tenant_number(name: &str, tenants: &[SimulatedTenant]) -> Result<u32, InvalidPlan> {
     let found = (0_u32..).zip(tenants).find(|(_, tenant)| tenant.name == name);
     found.map(|(number, _)| number).ok_or_else(|| InvalidPlan::UnknownTenant {
         tenant: name.to_owned(),

@@ -4,7 +4,7 @@
 //! <https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html>.
 
 use crate::random::{choose, mix};
-use crate::world::{Campaign, Flow, Tenant};
+use crate::world::{Campaign, Flow, SimulatedTenant};
 
 /// The constant parts of `mail`, in the order in which they are written.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(crate) fn new(tenant: &Tenant, campaign: &Campaign, number: u32) -> Self {
+    pub(crate) fn new(tenant: &SimulatedTenant, campaign: &Campaign, number: u32) -> Self {
         let name = &tenant.name;
         let (sub_domain, mailbox, set) = match campaign.flow {
             Flow::Burst { .. } | Flow::Drip => ("news", "hello", "marketing"),

@@ -81,7 +81,7 @@ pub(crate) const SEGMENTS: [&str; 5] = ["active", "new", "loyal", "dormant", "tr
 
 /// A tenant.
 #[derive(Debug)]
-pub(crate) struct Tenant {
+pub(crate) struct SimulatedTenant {
     pub(crate) name: String,
     /// Share of all mail, 0 to 1.
     pub(crate) share: f64,
@@ -137,7 +137,7 @@ const DAYS: [u32; 7] = [105, 110, 110, 108, 105, 85, 77];
 const BURST_MINUTES: i64 = 120;
 
 /// The tenants, the largest first.
-pub(crate) fn tenants(count: u32) -> Vec<Tenant> {
+pub(crate) fn tenants(count: u32) -> Vec<SimulatedTenant> {
     let sum: f64 = (1..=count).map(|rank| 1.0 / f64::from(rank)).sum();
     let mut tenants = Vec::new();
     for number in 0..count {
@@ -145,7 +145,7 @@ pub(crate) fn tenants(count: u32) -> Vec<Tenant> {
         let round = index / NAMES.len() + 1;
         let known = NAMES.get(index % NAMES.len()).copied().unwrap_or_default();
         let name = if round == 1 { known.to_owned() } else { format!("{known}-{round}") };
-        tenants.push(Tenant {
+        tenants.push(SimulatedTenant {
             name,
             share: 1.0 / (f64::from(number + 1) * sum),
             utc_offset_minutes: *choose(mix(u64::from(number)), &UTC_OFFSETS_MINUTES),
@@ -154,7 +154,7 @@ pub(crate) fn tenants(count: u32) -> Vec<Tenant> {
     tenants
 }
 
-impl Tenant {
+impl SimulatedTenant {
     /// How much of `campaign` goes out in a minute (counted from the Unix epoch), relative to its mean over the week.
     pub(crate) fn shape(&self, campaign: &Campaign, minute: i64) -> f64 {
         let local = minute + self.utc_offset_minutes;
@@ -174,12 +174,12 @@ impl Tenant {
 
 /// How much mail all tenants send in these minutes, relative to the mean over a week: what to divide by for a plan's rate to be
 /// its mean. Of a plan longer than a week, the first one is looked at.
-pub(crate) fn mean_shape(tenants: &[Tenant], first_minute: i64, minutes: u32) -> f64 {
+pub(crate) fn mean_shape(tenants: &[SimulatedTenant], first_minute: i64, minutes: u32) -> f64 {
     let minutes = minutes.min(7 * 24 * 60);
     let mut sum = 0.0;
     for utc_offset_minutes in UTC_OFFSETS_MINUTES {
         // One tenant stands for all of its zone.
-        let here = |tenant: &&Tenant| tenant.utc_offset_minutes == utc_offset_minutes;
+        let here = |tenant: &&SimulatedTenant| tenant.utc_offset_minutes == utc_offset_minutes;
         let Some(tenant) = tenants.iter().find(here) else { continue };
         let share = tenants.iter().filter(here).map(|tenant| tenant.share).sum::<f64>();
         for campaign in &CAMPAIGNS {
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_burst_goes_out_in_its_two_hours_of_the_tenants_day() {
-        let tenant = Tenant { name: "acme".to_owned(), share: 1.0, utc_offset_minutes: 60 };
+        let tenant = SimulatedTenant { name: "acme".to_owned(), share: 1.0, utc_offset_minutes: 60 };
         let [digest, ..] = &CAMPAIGNS;
         let active: Vec<i64> =
             (0..MINUTES_PER_DAY).filter(|&minute| tenant.shape(digest, minute) > 0.0).collect();

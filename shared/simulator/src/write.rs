@@ -6,7 +6,7 @@
 
 use crate::formatting::{Dates, push_decimal, push_hex};
 use crate::mailboxes::Mailbox;
-use crate::message::{EventDetail, Message};
+use crate::message::{EventDetail, SimulatedMessage};
 use crate::random::{choose, mix};
 use crate::template::Template;
 use crate::world::SEGMENTS;
@@ -26,7 +26,7 @@ pub(crate) struct Writer {
 #[derive(Clone, Copy)]
 pub(crate) struct Event<'a> {
     pub(crate) at_ms: i64,
-    pub(crate) message: Message,
+    pub(crate) message: SimulatedMessage,
     pub(crate) detail: EventDetail,
     pub(crate) template: &'a Template,
     pub(crate) mailbox: &'a Mailbox,
@@ -74,7 +74,7 @@ impl Writer {
     }
 
     fn prepare(&mut self, event: &Event<'_>) {
-        let Message { sent_at_ms, serial, person, .. } = event.message;
+        let SimulatedMessage { sent_at_ms, serial, person, .. } = event.message;
         self.address.clear();
         push_address(&mut self.address, person, event.mailbox);
         self.message_id.clear();

@@ -29,7 +29,7 @@ pub enum Size {
 }
 
 #[derive(Clone, Debug)]
-pub struct Incident {
+pub struct LabelledIncident {
     pub kind: IncidentType,
     pub size: Size,
     /// None for all tenants.
@@ -46,7 +46,7 @@ pub struct Incident {
     pub log_likelihood_ratio: f64,
 }
 
-impl Incident {
+impl LabelledIncident {
     /// Whether mail is affected. `stream` is the number of the recurring campaign; none for other mail.
     pub fn touches(&self, tenant: usize, provider: usize, stream: Option<usize>, bucket: usize) -> bool {
         (self.start..self.end).contains(&bucket)
@@ -56,7 +56,7 @@ impl Incident {
     }
 }
 
-pub struct Plan {
+pub struct IncidentPlan {
     pub tenants: usize,
     pub providers: usize,
     pub warm_up: usize,
@@ -67,8 +67,8 @@ pub struct Plan {
 }
 
 /// Incidents after the warm-up that do not overlap within a tenant.
-pub fn plan(random: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> {
-    let mut incidents: Vec<Incident> = Vec::new();
+pub fn plan(random: &mut Random, plan: &IncidentPlan, campaigns: bool) -> Vec<LabelledIncident> {
+    let mut incidents: Vec<LabelledIncident> = Vec::new();
     let hour = plan.buckets_per_day / 24;
     let mut kinds = vec![
         IncidentType::ProviderBlock,
@@ -153,7 +153,7 @@ pub fn plan(random: &mut Random, plan: &Plan, campaigns: bool) -> Vec<Incident> 
                 same && !apart && start < other.end + gap && other.start < end + gap
             });
             if !clash {
-                incidents.push(Incident {
+                incidents.push(LabelledIncident {
                     kind,
                     size,
                     tenant,

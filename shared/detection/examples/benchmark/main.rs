@@ -28,7 +28,7 @@ mod world;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-use detection::{Bucket, Change, Counts, CountsRow, Detector, Rules, State, state};
+use detection::{AlertRules, AlertState, Bucket, BucketRow, Change, Counts, Detector, state};
 use distributions::Distributions as _;
 use event::Minute;
 use rivals::{RIVALS, Rivals};
@@ -39,7 +39,7 @@ use world::{PROVIDERS, Shape, World, WorldRow};
 /// 2026-01-05, a Monday, in minutes since 1970.
 const START: u32 = 29_459_520;
 
-struct Options {
+struct BenchmarkOptions {
     seeds: std::ops::Range<u64>,
     shape: Shape,
     verbose: bool,
@@ -47,8 +47,8 @@ struct Options {
     scale: Option<usize>,
 }
 
-fn options() -> Options {
-    let mut options = Options {
+fn options() -> BenchmarkOptions {
+    let mut options = BenchmarkOptions {
         seeds: 1..4,
         shape: Shape {
             bucket_minutes: 5,
@@ -118,7 +118,7 @@ fn scale(tenants: usize) {
     let names: Vec<String> = (0..tenants).map(|tenant| format!("tenant-{tenant:05}")).collect();
     let providers: Vec<String> = (0..12).map(|provider| format!("provider-{provider}")).collect();
     let mut random = Random::from_seed(1);
-    let mut detector = Detector::new(1, Rules::default());
+    let mut detector = Detector::new(1, AlertRules::default());
     let mut bytes = 0;
     for minute in 0..10 {
         let mut rows = Vec::new();
@@ -128,7 +128,7 @@ fn scale(tenants: usize) {
                 let bounces_permanent = random.binomial_events(sends, 0.01);
                 let deliveries = sends - bounces_permanent;
                 let counts = Counts { sends, deliveries, bounces_permanent, ..Counts::default() };
-                rows.push(CountsRow { tenant: name, provider, campaign: "", counts, times: None });
+                rows.push(BucketRow { tenant: name, provider, campaign: "", counts, times: None });
             }
         }
         detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
@@ -136,7 +136,7 @@ fn scale(tenants: usize) {
         let stored = state::encode(detector.tenants()).unwrap();
         bytes = stored.len();
         let tenants = state::decode(&stored).unwrap();
-        detector = Detector::restore(state::decode(&platform).unwrap(), tenants, Rules::default());
+        detector = Detector::restore(state::decode(&platform).unwrap(), tenants, AlertRules::default());
     }
     println!("{} bytes of state per tenant", bytes / tenants);
 }
@@ -156,7 +156,7 @@ impl FirstOnly for Option<String> {
 
 fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals) -> Vec<Fired> {
     let width = world.shape.bucket_minutes as u32;
-    let mut detector = Detector::new(width, Rules::default());
+    let mut detector = Detector::new(width, AlertRules::default());
     let mut fired = Vec::new();
     let mut bucket = 0;
     while let Some(rows) = world.next() {
@@ -165,9 +165,9 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
             write(csv, start, &rows, &world.names);
         }
         rivals.observe(bucket, &rows, &world.names);
-        let rows: Vec<CountsRow<'_>> = rows
+        let rows: Vec<BucketRow<'_>> = rows
             .iter()
-            .map(|row| CountsRow {
+            .map(|row| BucketRow {
                 tenant: &world.names[row.tenant],
                 provider: PROVIDERS[row.provider],
                 campaign: &row.campaign,
@@ -177,7 +177,7 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
             .collect();
         for change in detector.observe(&Bucket { start, rows: &rows }) {
             // An alert about the pipeline is right whenever data is missing, so it is not scored.
-            if change.state == State::Firing && change.kind != detection::AlertKind::Pipeline {
+            if change.state == AlertState::Firing && change.kind != detection::AlertKind::Pipeline {
                 fired.push(Fired {
                     tenant: change.tenant.clone(),
                     provider: change.scope.get("provider").cloned(),

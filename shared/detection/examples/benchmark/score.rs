@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::incident::{Incident, IncidentType, Size};
+use crate::incident::{IncidentType, LabelledIncident, Size};
 use crate::world::{PROVIDERS, World};
 
 /// An alert that fired, of any detector.
@@ -59,7 +59,7 @@ fn fits_metric(kind: IncidentType, metric: &str) -> bool {
     }
 }
 
-fn fits(incident: &Incident, fired: &Fired, world: &World) -> bool {
+fn fits(incident: &LabelledIncident, fired: &Fired, world: &World) -> bool {
     let tail = match incident.kind {
         IncidentType::SlowDecline => 4 * world.buckets_per_day,
         IncidentType::ComplaintBurst => world.buckets_per_day,
@@ -76,7 +76,7 @@ fn fits(incident: &Incident, fired: &Fired, world: &World) -> bool {
         && fits_metric(incident.kind, &fired.metric)
 }
 
-fn right_scope(incident: &Incident, fired: &Fired) -> bool {
+fn right_scope(incident: &LabelledIncident, fired: &Fired) -> bool {
     let tenant = if incident.tenant.is_none() { fired.tenant == "*" } else { fired.tenant != "*" };
     if let Some(recurring_campaign) = incident.recurring_campaign {
         return tenant && fired.campaign == Some(format!("recurring-{recurring_campaign}"));

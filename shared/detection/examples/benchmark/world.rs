@@ -7,7 +7,7 @@ use detection::Counts;
 use simulator::random::Random;
 
 use crate::distributions::Distributions as _;
-use crate::incident::{self, Incident, IncidentType, Plan};
+use crate::incident::{self, IncidentPlan, IncidentType, LabelledIncident};
 use crate::recurring_campaigns::{self, RecurringCampaign};
 
 pub const PROVIDERS: [&str; 8] =
@@ -27,7 +27,7 @@ pub struct Shape {
     pub narrow: bool,
 }
 
-struct Tenant {
+struct Sender {
     messages_per_day: f64,
     shares: Vec<f64>,
     zone: f64,
@@ -45,12 +45,12 @@ struct Tenant {
     campaigns_a_week: f64,
     wobble: f64,
     quality: f64,
-    campaign: Option<Campaign>,
+    campaign: Option<RunningCampaign>,
     next_name: usize,
     recurring: Vec<RecurringCampaign>,
 }
 
-struct Campaign {
+struct RunningCampaign {
     name: String,
     left: f64,
     per_bucket: f64,
@@ -79,11 +79,11 @@ pub struct WorldRow {
 pub struct World {
     pub shape: Shape,
     pub names: Vec<String>,
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<LabelledIncident>,
     pub buckets_per_day: usize,
     pub warm_up: usize,
     pub buckets: usize,
-    tenants: Vec<Tenant>,
+    tenants: Vec<Sender>,
     futures: Vec<Future>,
     open_kernel: Vec<f32>,
     complaint_kernel: Vec<f32>,
@@ -127,8 +127,14 @@ impl World {
             .collect();
         let incidents = if shape.incidents {
             let (tenants, recurring) = (shape.tenants, shape.recurring);
-            let plan =
-                Plan { tenants, providers: PROVIDERS.len(), warm_up, buckets, buckets_per_day, recurring };
+            let plan = IncidentPlan {
+                tenants,
+                providers: PROVIDERS.len(),
+                warm_up,
+                buckets,
+                buckets_per_day,
+                recurring,
+            };
             incident::plan(&mut random, &plan, shape.campaigns)
         } else {
             Vec::new()
@@ -223,7 +229,7 @@ impl World {
                 let minutes = random.between(20.0, 150.0);
                 let size = tenant.messages_per_day * random.between(0.2, 1.5);
                 tenant.next_name += 1;
-                tenant.campaign = Some(Campaign {
+                tenant.campaign = Some(RunningCampaign {
                     // Some senders give each campaign a new name, some do not.
                     name: if self.shape.recurring > 0 && index % 2 == 1 {
                         "promotion".to_owned()
@@ -440,7 +446,7 @@ fn take(future: &mut [f32], now: usize) -> f64 {
     std::mem::take(&mut future[slot]).into()
 }
 
-fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: bool) -> Tenant {
+fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: bool) -> Sender {
     let usual = [0.38, 0.22, 0.12, 0.08, 0.05, 0.05, 0.04, 0.06];
     let mut shares: Vec<f64> = usual.iter().map(|share| share * random.lognormal_factor(0.4)).collect();
     let total: f64 = shares.iter().sum();
@@ -459,7 +465,7 @@ fn tenant(random: &mut Random, messages_per_day: f64, dispersion: f64, narrow: b
     complaint[3] = 0.0;
     let open = rates(0.22, 0.3, 0.15);
     let slow = rates(1.0, 0.3, 0.3);
-    Tenant {
+    Sender {
         messages_per_day: messages_per_day * random.lognormal_factor(0.2),
         shares,
         zone: random.between(-8.0, 9.0).round(),

@@ -3,7 +3,7 @@
 use super::{Evaluation, TenantFinding};
 use crate::alert::{AlertGroup, AlertKey};
 use crate::cause;
-use crate::counts::Metric;
+use crate::counts::MonitoredRate;
 use crate::cusum::Cusum;
 use crate::report;
 use crate::rules::MailSubset;
@@ -20,7 +20,7 @@ const CAUSE_SHARE: f64 = 0.5;
 pub(super) fn finding(
     scope: &AlertScope,
     tenant: &TenantState,
-    (group, metrics): (AlertGroup, &[Metric]),
+    (group, metrics): (AlertGroup, &[MonitoredRate]),
     evaluation: &Evaluation<'_>,
 ) -> Option<TenantFinding> {
     let threshold = evaluation.threshold + EXTRA_SCORE;
@@ -41,7 +41,7 @@ pub(super) fn finding(
 }
 
 /// The campaigns that have most of the excess of a series of their tenant.
-pub(super) fn with_most_excess(tenant: &TenantState, metric: Metric, cusum: &Cusum) -> Vec<String> {
+pub(super) fn with_most_excess(tenant: &TenantState, metric: MonitoredRate, cusum: &Cusum) -> Vec<String> {
     let excess = cause::excess(metric, cusum);
     let has_most = |monitor: &SeriesMonitor| {
         cause::excess(metric, &monitor.highest_score(metric)) > CAUSE_SHARE * excess

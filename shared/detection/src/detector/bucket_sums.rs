@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::CountsRow;
+use super::BucketRow;
 use crate::counts::{Counts, Denominator};
 use crate::tenant_state::TenantCounts;
 
@@ -15,7 +15,7 @@ pub(super) struct BucketSums<'a> {
 }
 
 impl<'a> BucketSums<'a> {
-    pub(super) fn new(rows: &'a [CountsRow<'a>]) -> Self {
+    pub(super) fn new(rows: &'a [BucketRow<'a>]) -> Self {
         let mut sums = Self::default();
         for row in rows {
             sums.total.add(&row.counts);

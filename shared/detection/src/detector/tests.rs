@@ -3,7 +3,7 @@
 use simulator::random::Random;
 
 use super::*;
-use crate::alert::{AlertKind, State};
+use crate::alert::{AlertKind, AlertState};
 
 const PROVIDERS: [&str; 3] = ["gmail", "yahoo", "other"];
 /// Buckets of five minutes in a day.
@@ -43,7 +43,7 @@ fn run(
             for (provider, provider_name) in PROVIDERS.iter().enumerate() {
                 let mut counts = quiet(bucket, tenant * 10 + provider, mail);
                 change(bucket, tenant, provider, &mut counts);
-                rows.push(CountsRow {
+                rows.push(BucketRow {
                     tenant: name,
                     provider: provider_name,
                     campaign: "",
@@ -66,19 +66,19 @@ fn block(counts: &mut Counts) {
 
 /// The changes in which alerts fired, without escalations.
 fn firing(changes: &[Change]) -> Vec<&Change> {
-    changes.iter().filter(|change| change.state == State::Firing && !change.escalated).collect()
+    changes.iter().filter(|change| change.state == AlertState::Firing && !change.escalated).collect()
 }
 
 #[test]
 fn normal_weeks_have_no_alert() {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let changes = run(&mut detector, &names(3), 0..14 * DAY, 80.0, |_, _, _, _| {});
     assert_eq!(changes, []);
 }
 
 #[test]
 fn first_day_is_not_taken_for_the_usual_season() {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     // Much of the mail is opened, over the day after it came; so on the very first day there are few opens.
     let begin = DAY / 4;
     let wave =
@@ -94,7 +94,7 @@ fn first_day_is_not_taken_for_the_usual_season() {
 
 #[test]
 fn little_mail_after_a_burst_is_not_compared_with_late_deliveries() {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let changes = run(&mut detector, &names(5), 0..14 * DAY, 100.0, |bucket, tenant, _, counts| {
         let begin = 50 * u32::try_from(tenant).unwrap();
         let mail = |bucket: u32| if (begin..begin + 24).contains(&(bucket % DAY)) { 20.0 } else { 0.1 };
@@ -110,7 +110,7 @@ fn little_mail_after_a_burst_is_not_compared_with_late_deliveries() {
 
 #[test]
 fn block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let begin = 5 * DAY;
     let changes = run(&mut detector, &names(4), 0..6 * DAY, 100.0, |bucket, tenant, provider, counts| {
         if (begin..begin + 24).contains(&bucket) && tenant == 1 && provider == 0 {
@@ -123,14 +123,14 @@ fn block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     assert_eq!(fired[0].scope["provider"], "gmail");
     assert_eq!(fired[0].started_at, Minute(START + begin * 5).start().to_string());
     assert_eq!(fired[0].updated_at, Minute(START + begin * 5 + 5).start().to_string());
-    assert_eq!(changes.last().unwrap().state, State::Resolved);
+    assert_eq!(changes.last().unwrap().state, AlertState::Resolved);
     assert_eq!(changes.last().unwrap().id, fired[0].id);
 }
 
 /// Observes eight days of one tenant with two small recurring campaigns among much other mail; `change` changes the counts of (bucket,
 /// campaign).
 fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let mut changes = Vec::new();
     for bucket in 0..8 * DAY {
         let mails = [("", 600.0), ("receipts", 60.0), ("resets", 20.0)];
@@ -142,9 +142,9 @@ fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
         let counts: Vec<_> = counts.collect();
         let row = |(campaign, counts): &(&'static str, Counts)| {
             let (tenant, provider) = ("acme", "gmail");
-            CountsRow { tenant, provider, campaign, counts: *counts, times: None }
+            BucketRow { tenant, provider, campaign, counts: *counts, times: None }
         };
-        let rows: Vec<CountsRow<'_>> = counts.iter().map(row).collect();
+        let rows: Vec<BucketRow<'_>> = counts.iter().map(row).collect();
         let start = Minute(START + bucket * 5);
         changes.extend(detector.observe(&Bucket { start, rows: &rows }));
     }
@@ -167,7 +167,7 @@ fn trouble_of_one_campaign_that_drowns_in_the_whole_is_reported_for_the_campaign
     assert_eq!(fired[0].scope.len(), 1);
     assert!(fired[0].summary.contains("for acme in campaign resets"), "{}", fired[0].summary);
     assert_eq!(fired[0].cause[0].filter["campaign"], "resets");
-    assert_eq!(changes.last().unwrap().state, State::Resolved);
+    assert_eq!(changes.last().unwrap().state, AlertState::Resolved);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn trouble_of_all_campaigns_is_reported_once_and_for_the_whole() {
 /// The alerts on the volume of a tenant whose steady mail and whose bursts have campaigns that are named by the day. On day 20 there is
 /// five times the steady mail for two hours.
 fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> Vec<Change> {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let mut changes = Vec::new();
     let spike = 20 * DAY + 150..20 * DAY + 174;
     for bucket in 0..24 * DAY {
@@ -201,13 +201,13 @@ fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> 
         }
         let row = |(campaign, counts)| {
             let (tenant, provider) = ("acme", "gmail");
-            CountsRow { tenant, provider, campaign, counts, times: None }
+            BucketRow { tenant, provider, campaign, counts, times: None }
         };
-        let rows: Vec<CountsRow<'_>> =
+        let rows: Vec<BucketRow<'_>> =
             rows.iter().map(|(campaign, counts)| row((campaign, *counts))).collect();
         changes.extend(detector.observe(&Bucket { start: Minute(START + bucket * 5), rows: &rows }));
     }
-    changes.retain(|change| change.metric == "sends" && change.state == State::Firing);
+    changes.retain(|change| change.metric == "sends" && change.state == AlertState::Firing);
     changes
 }
 
@@ -236,7 +236,7 @@ fn bursts_are_no_alert_and_a_spike_of_steady_mail_is_one_where_it_can_be_disting
 
 #[test]
 fn block_of_many_tenants_is_one_alert() {
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let begin = 4 * DAY;
     let changes = run(&mut detector, &names(500), 0..4 * DAY + 60, 20.0, |bucket, _, provider, counts| {
         if bucket >= begin && provider == 0 {
@@ -252,7 +252,7 @@ fn block_of_many_tenants_is_one_alert() {
 #[test]
 fn bucket_that_comes_twice_or_too_late_changes_nothing() {
     let tenants = names(2);
-    let mut once = Detector::new(5, Rules::default());
+    let mut once = Detector::new(5, AlertRules::default());
     run(&mut once, &tenants, 0..DAY, 50.0, |_, _, _, _| {});
     let mut twice = once.clone();
     run(&mut twice, &tenants, DAY - 1..DAY, 50.0, |_, _, _, _| {});
@@ -268,11 +268,11 @@ fn restored_detector_continues_as_if_it_had_not_been_stored() {
             block(counts);
         }
     };
-    let mut whole = Detector::new(5, Rules::default());
+    let mut whole = Detector::new(5, AlertRules::default());
     run(&mut whole, &tenants, 0..3 * DAY + 2, 50.0, trouble);
     let platform = crate::state::decode(&crate::state::encode(whole.platform_state()).unwrap()).unwrap();
     let stored = crate::state::decode(&crate::state::encode(whole.tenants()).unwrap()).unwrap();
-    let mut restored = Detector::restore(platform, stored, Rules::default());
+    let mut restored = Detector::restore(platform, stored, AlertRules::default());
     let rest = 3 * DAY + 2..3 * DAY + 100;
     let changes = run(&mut whole, &tenants, rest.clone(), 50.0, trouble);
     assert!(!changes.is_empty());
@@ -282,7 +282,7 @@ fn restored_detector_continues_as_if_it_had_not_been_stored() {
 #[test]
 fn silence_of_all_tenants_is_a_pipeline_alert_and_of_one_a_silence_alert() {
     let tenants = names(4);
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     run(&mut detector, &tenants, 0..12 * DAY, 60.0, |_, _, _, _| {});
     let mut other = detector.clone();
     let nothing = |_: u32, _: usize, _: usize, counts: &mut Counts| *counts = Counts::default();
@@ -304,14 +304,14 @@ fn silence_of_all_tenants_is_a_pipeline_alert_and_of_one_a_silence_alert() {
 /// and what they say. There is mail in the hours that `has_mail` accepts.
 fn silences(tenants: usize, bucket: u32, weeks: u32, has_mail: impl Fn(u32) -> bool) -> Vec<(u32, String)> {
     let tenants = names(tenants);
-    let mut detector = Detector::new(bucket, Rules::default());
+    let mut detector = Detector::new(bucket, AlertRules::default());
     let mut fired = Vec::new();
     for minute in (0..weeks * 7 * 24 * 60).step_by(usize::try_from(bucket).unwrap()) {
         let mut rows = Vec::new();
         // Buckets without events have no rows, as in stored counts.
         for (tenant, name) in tenants.iter().enumerate().filter(|_| has_mail(minute / 60)) {
             let counts = quiet(minute / bucket, tenant, 60.0 * f64::from(bucket));
-            rows.push(CountsRow { tenant: name, provider: "gmail", campaign: "", counts, times: None });
+            rows.push(BucketRow { tenant: name, provider: "gmail", campaign: "", counts, times: None });
         }
         let changes = detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
         let fresh = firing(&changes).into_iter();
@@ -360,7 +360,7 @@ fn outage_by_day_is_found_as_soon_where_no_tenant_sends_by_night() {
 #[test]
 fn open_alert_stays_open_while_counts_are_missing() {
     let tenants = names(4);
-    let mut detector = Detector::new(5, Rules::default());
+    let mut detector = Detector::new(5, AlertRules::default());
     let begin = 5 * DAY;
     let gap = begin + 24..begin + 60;
     let changes = run(&mut detector, &tenants, 0..begin + 72, 60.0, |bucket, tenant, provider, counts| {
@@ -372,20 +372,20 @@ fn open_alert_stays_open_while_counts_are_missing() {
     });
     let of_the_block: Vec<_> = changes.iter().filter(|change| change.tenant == "t001").collect();
     // The alert escalates, but it neither ends nor fires again.
-    assert!(of_the_block.iter().all(|change| change.state == State::Firing), "{of_the_block:#?}");
+    assert!(of_the_block.iter().all(|change| change.state == AlertState::Firing), "{of_the_block:#?}");
     let of_the_block = of_the_block.iter().filter(|change| !change.escalated).count();
     assert_eq!(of_the_block, 1, "{changes:#?}");
 }
 
 #[test]
 fn huge_counts_and_long_names_do_no_harm() {
-    let mut detector = Detector::new(1, Rules::default());
+    let mut detector = Detector::new(1, AlertRules::default());
     let name = "x".repeat(10_000);
     for minute in 0..300_u32 {
         let sends = if minute.is_multiple_of(7) { 1e12 } else { 0.0 };
         let counts =
             Counts { sends, opens: 1e12, complaints: sends, queue_depth: Some(sends), ..Counts::default() };
-        let row = CountsRow { tenant: "t", provider: &name, campaign: &name, counts, times: None };
+        let row = BucketRow { tenant: "t", provider: &name, campaign: &name, counts, times: None };
         detector.observe(&Bucket { start: Minute(START + minute), rows: &[row] });
     }
     let tenant = &detector.tenants()["t"];
@@ -395,7 +395,7 @@ fn huge_counts_and_long_names_do_no_harm() {
 #[test]
 fn threshold_accepts_the_configured_number_of_false_alarms() {
     let threshold_for = |accepted: f64, bucket_minutes: u32| {
-        let rules = Rules { false_alerts_per_tenant_week: accepted, ..Rules::default() };
+        let rules = AlertRules { false_alerts_per_tenant_week: accepted, ..AlertRules::default() };
         threshold(&rules, bucket_minutes)
     };
     for (accepted, bucket_minutes) in [(0.1, 1), (0.1, 5), (0.1, 60), (1.0, 5), (10.0, 60)] {

@@ -3,8 +3,8 @@
 use super::metric::SLOW_SHARE;
 use super::*;
 use crate::outcome_delay::{DecayFactors, DelayKernel};
-use crate::per_metric::PerMetric;
-use crate::rules::Rules as AlertRules;
+use crate::per_rate::PerRate;
+use crate::rules::AlertRules;
 
 fn add(windows: &mut LimitWindows, counts: &Counts, slow: SlowDeliveries, minute: u32) {
     add_covered(windows, counts, slow, minute, AlertCoverage::default());
@@ -18,7 +18,7 @@ fn add_covered(
     minute: u32,
     coverage: AlertCoverage,
 ) {
-    let kernels = PerMetric::from_fn(|_| DelayKernel::assumed([0.0, 0.0, 0.0, 1.0, 0.0]));
+    let kernels = PerRate::from_fn(|_| DelayKernel::assumed([0.0, 0.0, 0.0, 1.0, 0.0]));
     let decay = DecayFactors::new(1);
     let context = BucketContext {
         now: Minute(minute),

@@ -37,14 +37,14 @@ fn rate_is_reported_with_its_counts_its_band_and_its_main_cause() {
     let report = |metric, observed, expected, cause| {
         rate(&monitor, metric, &excursion(observed, expected, 1000.0), NOW, &place, cause)
     };
-    let bounces = report(Metric::Bounce, 300.0, 10.0, campaign(0.916));
+    let bounces = report(MonitoredRate::Bounce, 300.0, 10.0, campaign(0.916));
     assert_eq!(
         bounces.summary,
         "The bounce rate for acme at gmail has risen to 30.0 % (300 of 1000 in 10 minutes), where 0.07 % to 2.0 % is normal; \
          91.6 % of the excess comes from campaign spring."
     );
     assert_eq!((bounces.started, bounces.window_minutes), (Minute(NOW.0 - 10), 10));
-    let opens = report(Metric::Open, 10.0, 200.0, Vec::new());
+    let opens = report(MonitoredRate::Open, 10.0, 200.0, Vec::new());
     assert_eq!(
         opens.summary,
         "The open rate for acme at gmail has fallen to 1.0 % (10 of 1000 in 10 minutes), where 11.3 % to 31.1 % is normal."
@@ -120,14 +120,14 @@ fn broken_limits_are_reported_with_the_limit() {
 fn slow_changes_are_reported_with_both_ends() {
     let fit = DeclineFit { from: 0.22, to: 0.15, p_value: 1e-9, days: 28, last_day_mail: 1000.0 };
     let place = place(&acme(), None, None);
-    let content = decline(Metric::Open, &fit, Minute(100_000), &place, Vec::new());
+    let content = decline(MonitoredRate::Open, &fit, Minute(100_000), &place, Vec::new());
     assert_eq!(
         content.summary,
         "The open rate for acme has slowly fallen from 22.0 % to 15.0 % over 28 days."
     );
     assert_eq!(content.started, Minute(100_000 - 28 * 1440));
     let fit = DeclineFit { from: 0.0002, to: 0.0009, ..fit };
-    let content = decline(Metric::Complaint, &fit, NOW, &place, campaign(0.5));
+    let content = decline(MonitoredRate::Complaint, &fit, NOW, &place, campaign(0.5));
     assert_eq!(
         content.summary,
         "The complaint rate for acme has slowly risen from 0.02 % to 0.09 % over 28 days; \
@@ -138,15 +138,15 @@ fn slow_changes_are_reported_with_both_ends() {
 #[test]
 fn severity_depends_on_the_number_of_events_and_the_size_of_the_change() {
     for (metric, observed, expected, denominator, severity) in [
-        (Metric::Bounce, 310.0, 10.0, 1000.0, Severity::Critical),
+        (MonitoredRate::Bounce, 310.0, 10.0, 1000.0, Severity::Critical),
         // Many events, but a small part of the mail.
-        (Metric::Bounce, 310.0, 10.0, 100_000.0, Severity::Warning),
-        (Metric::Bounce, 29.0, 10.0, 100.0, Severity::Info),
-        (Metric::Bounce, 30.0, 10.0, 100.0, Severity::Warning),
-        (Metric::Complaint, 35.0, 5.0, 1000.0, Severity::Critical),
-        (Metric::Complaint, 9.9, 5.0, 1000.0, Severity::Info),
-        (Metric::Open, 0.0, 400.0, 2000.0, Severity::Critical),
-        (Metric::Open, 200.0, 600.0, 2000.0, Severity::Warning),
+        (MonitoredRate::Bounce, 310.0, 10.0, 100_000.0, Severity::Warning),
+        (MonitoredRate::Bounce, 29.0, 10.0, 100.0, Severity::Info),
+        (MonitoredRate::Bounce, 30.0, 10.0, 100.0, Severity::Warning),
+        (MonitoredRate::Complaint, 35.0, 5.0, 1000.0, Severity::Critical),
+        (MonitoredRate::Complaint, 9.9, 5.0, 1000.0, Severity::Info),
+        (MonitoredRate::Open, 0.0, 400.0, 2000.0, Severity::Critical),
+        (MonitoredRate::Open, 200.0, 600.0, 2000.0, Severity::Warning),
     ] {
         assert_eq!(
             rate_severity(metric, observed, expected, denominator),

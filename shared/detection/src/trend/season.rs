@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{DayTotals, HourlyCount, Unit, index, median, value};
+use super::{DayTotals, HourlyCount, TrendUnit, index, median, value};
 use crate::numbers::f_upper_tail;
 
 /// Fewest weeks that a season needs.
@@ -31,7 +31,7 @@ pub struct Seasonality {
 }
 
 /// The effect of each day of the week: a factor on totals, a difference for everything else. Day 0 is the first day of the series.
-pub(super) fn weekday_effects(unit: Unit, days: &[DayTotals]) -> [f64; 7] {
+pub(super) fn weekday_effects(unit: TrendUnit, days: &[DayTotals]) -> [f64; 7] {
     let mut effects = [(); 7].map(|()| Vec::new());
     for (day, off) in around_week(unit, days) {
         if let Some(effects) = effects.get_mut(day % 7) {
@@ -42,24 +42,24 @@ pub(super) fn weekday_effects(unit: Unit, days: &[DayTotals]) -> [f64; 7] {
         effects.map(|mut effects| if effects.is_empty() { neutral(unit) } else { median(&mut effects) });
     let mean = effects.iter().sum::<f64>() / 7.0;
     for effect in &mut effects {
-        *effect = if unit == Unit::Total { *effect / mean.max(1e-9) } else { *effect - mean };
+        *effect = if unit == TrendUnit::Total { *effect / mean.max(1e-9) } else { *effect - mean };
     }
     effects
 }
 
 /// A value with the effect of its day removed.
-pub(super) fn without(unit: Unit, value: f64, effect: Option<&f64>) -> f64 {
+pub(super) fn without(unit: TrendUnit, value: f64, effect: Option<&f64>) -> f64 {
     let effect = effect.copied().unwrap_or_else(|| neutral(unit));
     // A day on which hardly anything is sent, such as a Sunday, cannot be scaled up to a usual one.
-    if unit == Unit::Total { value / effect.max(0.02) } else { value - effect }
+    if unit == TrendUnit::Total { value / effect.max(0.02) } else { value - effect }
 }
 
-fn neutral(unit: Unit) -> f64 {
-    if unit == Unit::Total { 1.0 } else { 0.0 }
+fn neutral(unit: TrendUnit) -> f64 {
+    if unit == TrendUnit::Total { 1.0 } else { 0.0 }
 }
 
 /// Each day compared with the mean of the seven days around it.
-fn around_week(unit: Unit, days: &[DayTotals]) -> Vec<(usize, f64)> {
+fn around_week(unit: TrendUnit, days: &[DayTotals]) -> Vec<(usize, f64)> {
     let mut found = Vec::new();
     for (position, week) in days.windows(7).enumerate() {
         let known: Vec<f64> = week.iter().filter_map(|day| day.value).collect();
@@ -72,12 +72,12 @@ fn around_week(unit: Unit, days: &[DayTotals]) -> Vec<(usize, f64)> {
     found
 }
 
-fn deviation(unit: Unit, value: f64, mean: f64) -> Option<f64> {
-    if unit == Unit::Total { (mean > 0.0).then(|| value / mean) } else { Some(value - mean) }
+fn deviation(unit: TrendUnit, value: f64, mean: f64) -> Option<f64> {
+    if unit == TrendUnit::Total { (mean > 0.0).then(|| value / mean) } else { Some(value - mean) }
 }
 
 /// The season over the week.
-pub(super) fn day_of_week(unit: Unit, days: &[DayTotals], first: usize) -> Option<Seasonality> {
+pub(super) fn day_of_week(unit: TrendUnit, days: &[DayTotals], first: usize) -> Option<Seasonality> {
     // Day 0 of 1970 was a Thursday, and the profile begins on a Monday.
     let slots = around_week(unit, days).into_iter().map(|(day, off)| ((first + day + 3) % 7, off, 1.0));
     let slots: Vec<(usize, f64, f64)> = slots.collect();
@@ -86,7 +86,7 @@ pub(super) fn day_of_week(unit: Unit, days: &[DayTotals], first: usize) -> Optio
 }
 
 /// The season over the day: each hour compared with the mean of its day.
-pub(super) fn hour_of_day(unit: Unit, hours: &[HourlyCount]) -> Option<Seasonality> {
+pub(super) fn hour_of_day(unit: TrendUnit, hours: &[HourlyCount]) -> Option<Seasonality> {
     let mut slots = Vec::new();
     let mut weeks = 0;
     for day in hours.chunk_by(|a, b| a.hour / 24 == b.hour / 24) {
@@ -103,12 +103,12 @@ pub(super) fn hour_of_day(unit: Unit, hours: &[HourlyCount]) -> Option<Seasonali
             }
         }
         for (slot, cell) in row.into_iter().enumerate() {
-            let (mean, cell) = if unit == Unit::Total {
+            let (mean, cell) = if unit == TrendUnit::Total {
                 (mean / 24.0, Some(cell.unwrap_or((0.0, 1.0))))
             } else {
                 (mean, cell)
             };
-            let weight = |weight: f64| if unit == Unit::Total { 1.0 } else { weight };
+            let weight = |weight: f64| if unit == TrendUnit::Total { 1.0 } else { weight };
             slots.extend(
                 cell.and_then(|(value, whole)| Some((slot, deviation(unit, value, mean)?, weight(whole)))),
             );

@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Trend, TrendDirection, Unit};
+use super::{Trend, TrendDirection, TrendUnit};
 
 /// The most important finding comes first.
-pub(super) fn sentence(metric: &str, unit: Unit, trend: &Trend) -> String {
+pub(super) fn sentence(metric: &str, unit: TrendUnit, trend: &Trend) -> String {
     let name = metric.replace('_', " ");
     let weeks = trend.days as f64 / 7.0;
     let [low, high] = trend.slope.interval_95;
@@ -46,18 +46,18 @@ pub(super) fn sentence(metric: &str, unit: Unit, trend: &Trend) -> String {
     text + "."
 }
 
-fn level(unit: Unit, value: f64) -> String {
+fn level(unit: TrendUnit, value: f64) -> String {
     match unit {
-        Unit::Share => format!("{:.3} %", 100.0 * value),
-        Unit::Milliseconds => format!("{value:.0} ms"),
-        Unit::Total | Unit::Level => format!("{value:.0}"),
+        TrendUnit::Share => format!("{:.3} %", 100.0 * value),
+        TrendUnit::Milliseconds => format!("{value:.0} ms"),
+        TrendUnit::Total | TrendUnit::Level => format!("{value:.0}"),
     }
 }
 
-fn change(unit: Unit, value: f64) -> String {
+fn change(unit: TrendUnit, value: f64) -> String {
     match unit {
-        Unit::Share => format!("{:+.3} points", 100.0 * value),
-        Unit::Milliseconds => format!("{value:+.1} ms"),
-        Unit::Total | Unit::Level => format!("{value:+.1}"),
+        TrendUnit::Share => format!("{:+.3} points", 100.0 * value),
+        TrendUnit::Milliseconds => format!("{value:+.1} ms"),
+        TrendUnit::Total | TrendUnit::Level => format!("{value:+.1}"),
     }
 }

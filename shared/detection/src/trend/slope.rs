@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::median;
-use super::step::Step;
+use super::step::ChangePoint;
 
 /// Two-sided 95 % and 99 % quantiles of the normal distribution.
 const Z_95: f64 = 1.960;
@@ -27,7 +27,7 @@ pub struct Slope {
 }
 
 /// The slope of days (number, value) in order, over pairs with no step between them.
-pub(super) fn slope(points: &[(usize, f64)], steps: &[Step]) -> Slope {
+pub(super) fn slope(points: &[(usize, f64)], steps: &[ChangePoint]) -> Slope {
     let segment = |day: usize| steps.iter().filter(|step| step.day <= day).count();
     let segments: Vec<&[(usize, f64)]> = points.chunk_by(|a, b| segment(a.0) == segment(b.0)).collect();
     let mut slopes = Vec::new();

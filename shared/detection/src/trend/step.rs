@@ -17,7 +17,7 @@ const CLIP_MEDIANS: f64 = 6.0;
 
 /// A step of the level.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Step {
+pub struct ChangePoint {
     /// The first day of the new level.
     pub date: String,
     /// By how much the level changed, in units of a day's value.
@@ -28,8 +28,8 @@ pub struct Step {
 }
 
 /// The steps of days (number, value), in order of time.
-pub(super) fn steps(points: &[(usize, f64)]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+pub(super) fn steps(points: &[(usize, f64)]) -> Vec<ChangePoint> {
+    let mut steps: Vec<ChangePoint> = Vec::new();
     let mut rest: Vec<(f64, f64)> = points.iter().map(|&(day, value)| (day as f64, value)).collect();
     while steps.len() < MAX_STEPS {
         let Some((position, change)) = best(&rest) else { break };
@@ -40,7 +40,7 @@ pub(super) fn steps(points: &[(usize, f64)]) -> Vec<Step> {
         for (_, value) in rest.iter_mut().skip(position) {
             *value -= change;
         }
-        steps.push(Step { date: String::new(), change, day });
+        steps.push(ChangePoint { date: String::new(), change, day });
     }
     steps.sort_by_key(|step| step.day);
     steps

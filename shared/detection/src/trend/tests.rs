@@ -49,7 +49,7 @@ fn intervals_cover_the_true_slope_as_often_as_they_claim() {
             let slope_per_week = Random::from_seed(seed + 7).normal() * 10.0;
             let trend = look_back(
                 "sends",
-                Unit::Total,
+                TrendUnit::Total,
                 &hours(&Series { days, slope_per_week, correlation, ..CALM }, seed),
             )
             .unwrap();
@@ -70,7 +70,7 @@ fn intervals_cover_the_true_slope_as_often_as_they_claim() {
 #[test]
 fn series_without_a_trend_has_none() {
     let trend_of = |seed| {
-        look_back("sends", Unit::Total, &hours(&Series { days: 120, correlation: 0.3, ..CALM }, seed))
+        look_back("sends", TrendUnit::Total, &hours(&Series { days: 120, correlation: 0.3, ..CALM }, seed))
             .unwrap()
     };
     let wrong = (0..200).filter(|&seed| trend_of(seed).trend != TrendDirection::None).count();
@@ -84,7 +84,7 @@ fn step_is_reported_with_its_day_and_size_and_is_no_trend() {
     let mut with_trend = 0;
     for seed in 0..100 {
         let hours = hours(&Series { step: (200, 400.0), ..CALM }, seed);
-        let trend = look_back("sends", Unit::Total, &hours).unwrap();
+        let trend = look_back("sends", TrendUnit::Total, &hours).unwrap();
         with_trend += u32::from(trend.trend != TrendDirection::None);
         assert_eq!(trend.change_points.len(), 1, "seed {seed}: {}", trend.summary);
         assert!((trend.change_points[0].change - 400.0).abs() < 60.0, "seed {seed}: {}", trend.summary);
@@ -97,7 +97,8 @@ fn step_is_reported_with_its_day_and_size_and_is_no_trend() {
 
 #[test]
 fn growth_is_reported_with_its_seasons() {
-    let trend = look_back("sends", Unit::Total, &hours(&Series { slope_per_week: 20.0, ..CALM }, 5)).unwrap();
+    let trend =
+        look_back("sends", TrendUnit::Total, &hours(&Series { slope_per_week: 20.0, ..CALM }, 5)).unwrap();
     assert_eq!(trend.trend, TrendDirection::Rising);
     assert!(trend.change_points.is_empty(), "{}", trend.summary);
     let (week, day) = (trend.day_of_week.unwrap(), trend.hour_of_day.unwrap());
@@ -112,7 +113,7 @@ fn noise_is_no_season() {
     let hours: Vec<HourlyCount> = (0..24 * 60)
         .map(|hour| HourlyCount { hour, part: 100.0 + 10.0 * random.normal(), whole: 0.0 })
         .collect();
-    let trend = look_back("sends", Unit::Total, &hours).unwrap();
+    let trend = look_back("sends", TrendUnit::Total, &hours).unwrap();
     assert!(!trend.day_of_week.unwrap().found && !trend.hour_of_day.unwrap().found);
 }
 
@@ -122,7 +123,7 @@ fn rates_are_compared_by_period_and_with_a_year_ago() {
     let hours: Vec<HourlyCount> = (0..24 * 400)
         .map(|hour| HourlyCount { hour, part: 1000.0 * rate(hour / 24), whole: 1000.0 })
         .collect();
-    let periods = look_back("bounce_rate", Unit::Share, &hours).unwrap().periods;
+    let periods = look_back("bounce_rate", TrendUnit::Share, &hours).unwrap().periods;
     assert_eq!(periods.days, 28);
     assert!((periods.this.unwrap() - 0.02).abs() < 1e-9);
     assert!((periods.last.unwrap() - 0.02).abs() < 1e-9);
@@ -131,10 +132,10 @@ fn rates_are_compared_by_period_and_with_a_year_ago() {
 
 #[test]
 fn too_little_data_has_no_trend() {
-    assert_eq!(look_back("sends", Unit::Total, &[]), None);
-    assert_eq!(look_back("sends", Unit::Total, &hours(&Series { days: 13, ..CALM }, 1)), None);
+    assert_eq!(look_back("sends", TrendUnit::Total, &[]), None);
+    assert_eq!(look_back("sends", TrendUnit::Total, &hours(&Series { days: 13, ..CALM }, 1)), None);
     let nothing: Vec<HourlyCount> =
         (0..24 * 30).map(|hour| HourlyCount { hour, part: 0.0, whole: 0.0 }).collect();
-    assert_eq!(look_back("open_rate", Unit::Share, &nothing), None);
-    assert_eq!(look_back("sends", Unit::Total, &nothing).unwrap().trend, TrendDirection::None);
+    assert_eq!(look_back("open_rate", TrendUnit::Share, &nothing), None);
+    assert_eq!(look_back("sends", TrendUnit::Total, &nothing).unwrap().trend, TrendDirection::None);
 }

@@ -6,24 +6,24 @@ use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::{Denominator, Metric};
+use crate::counts::{Denominator, MonitoredRate};
 
-/// A value for each [`Metric`].
+/// A value for each [`MonitoredRate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PerMetric<T>([T; Metric::ALL.len()]);
+pub struct PerRate<T>([T; MonitoredRate::ALL.len()]);
 
-impl<T> PerMetric<T> {
-    /// Computes the value of each metric, in the order of [`Metric::ALL`].
-    pub fn from_fn(value: impl FnMut(Metric) -> T) -> Self {
-        Self(Metric::ALL.map(value))
+impl<T> PerRate<T> {
+    /// Computes the value of each metric, in the order of [`MonitoredRate::ALL`].
+    pub fn from_fn(value: impl FnMut(MonitoredRate) -> T) -> Self {
+        Self(MonitoredRate::ALL.map(value))
     }
 
     /// Applies `change` to each value.
-    pub fn map<U>(self, change: impl FnMut(T) -> U) -> PerMetric<U> {
-        PerMetric(self.0.map(change))
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> PerRate<U> {
+        PerRate(self.0.map(change))
     }
 
-    /// The values, in the order of [`Metric::ALL`].
+    /// The values, in the order of [`MonitoredRate::ALL`].
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
@@ -34,34 +34,34 @@ impl<T> PerMetric<T> {
     }
 }
 
-impl<T> Index<Metric> for PerMetric<T> {
+impl<T> Index<MonitoredRate> for PerRate<T> {
     type Output = T;
 
-    fn index(&self, metric: Metric) -> &T {
+    fn index(&self, metric: MonitoredRate) -> &T {
         let [hard_bounce, bounce, delay, delivery, complaint, open, click] = &self.0;
         match metric {
-            Metric::HardBounce => hard_bounce,
-            Metric::Bounce => bounce,
-            Metric::Delay => delay,
-            Metric::Delivery => delivery,
-            Metric::Complaint => complaint,
-            Metric::Open => open,
-            Metric::Click => click,
+            MonitoredRate::HardBounce => hard_bounce,
+            MonitoredRate::Bounce => bounce,
+            MonitoredRate::Delay => delay,
+            MonitoredRate::Delivery => delivery,
+            MonitoredRate::Complaint => complaint,
+            MonitoredRate::Open => open,
+            MonitoredRate::Click => click,
         }
     }
 }
 
-impl<T> IndexMut<Metric> for PerMetric<T> {
-    fn index_mut(&mut self, metric: Metric) -> &mut T {
+impl<T> IndexMut<MonitoredRate> for PerRate<T> {
+    fn index_mut(&mut self, metric: MonitoredRate) -> &mut T {
         let [hard_bounce, bounce, delay, delivery, complaint, open, click] = &mut self.0;
         match metric {
-            Metric::HardBounce => hard_bounce,
-            Metric::Bounce => bounce,
-            Metric::Delay => delay,
-            Metric::Delivery => delivery,
-            Metric::Complaint => complaint,
-            Metric::Open => open,
-            Metric::Click => click,
+            MonitoredRate::HardBounce => hard_bounce,
+            MonitoredRate::Bounce => bounce,
+            MonitoredRate::Delay => delay,
+            MonitoredRate::Delivery => delivery,
+            MonitoredRate::Complaint => complaint,
+            MonitoredRate::Open => open,
+            MonitoredRate::Click => click,
         }
     }
 }
@@ -99,13 +99,16 @@ mod tests {
 
     #[test]
     fn each_metric_has_a_value_of_its_own() {
-        let mut names = PerMetric::from_fn(Metric::name);
-        for metric in Metric::ALL {
+        let mut names = PerRate::from_fn(MonitoredRate::name);
+        for metric in MonitoredRate::ALL {
             assert_eq!(names[metric], metric.name());
         }
-        names[Metric::Open] = "changed";
-        assert_eq!(Metric::ALL.into_iter().filter(|metric| names[*metric] != metric.name()).count(), 1);
-        assert!(names.values().copied().eq(Metric::ALL.map(|metric| names[metric])));
+        names[MonitoredRate::Open] = "changed";
+        assert_eq!(
+            MonitoredRate::ALL.into_iter().filter(|metric| names[*metric] != metric.name()).count(),
+            1
+        );
+        assert!(names.values().copied().eq(MonitoredRate::ALL.map(|metric| names[metric])));
     }
 
     #[test]
