@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use detection::{Override, Rules};
+use detection::{AlertRules, Override};
 use event::{ShardId, TenantId};
 use pipeline::alerting::detection_run::tenant_groups::{
     self, GroupCounts, GroupReadError, GroupReaders, GroupRequest,
@@ -352,7 +352,7 @@ async fn new_rules_apply_from_the_next_run_on() {
     assert_eq!(channel.notifications(), []);
     // The limits of other tenants do not change.
     let effective = rules::effective(&store).await.unwrap();
-    assert_eq!(effective.limits_of("good"), Rules::default().limits_of("good"));
+    assert_eq!(effective.limits_of("good"), AlertRules::default().limits_of("good"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use adapters::system_clock::SystemClock;
 use adapters::webhook::Webhook;
 use anyhow::Context as _;
 use clap::Args;
-use detection::{Change, Severity, State};
+use detection::{AlertState, Change, Severity};
 use pipeline::alerting::detection_run::{DetectionSettings, Notifier, NotifyError};
 use pipeline::ports::Clock as _;
 use serde::Deserialize;
@@ -191,8 +191,8 @@ impl Notifier for AlertChannels {
                 let (subject, summary) = (change.subject(), &change.summary);
                 match change.state {
                     // The default level of the log is `warn`, and a firing alert must be visible there.
-                    State::Firing => tracing::warn!(alert.id = change.id, "{subject}: {summary}"),
-                    State::Reminder | State::Resolved => tracing::info!(alert.id = change.id, "{subject}"),
+                    AlertState::Firing => tracing::warn!(alert.id = change.id, "{subject}: {summary}"),
+                    AlertState::Reminder | AlertState::Resolved => tracing::info!(alert.id = change.id, "{subject}"),
                 }
                 Ok(())
             }

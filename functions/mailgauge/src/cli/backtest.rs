@@ -10,7 +10,7 @@ use std::str::FromStr;
 use adapters::system_clock::SystemClock;
 use anyhow::bail;
 use clap::Args;
-use detection::{Bucket, Change, DeliveryTimePercentiles, Detector, Rules};
+use detection::{AlertRules, Bucket, Change, DeliveryTimePercentiles, Detector};
 use event::{Minute, TenantId, Timestamp};
 use pipeline::alerting::detection_run::BacktestRun;
 use pipeline::alerting::detection_run::counts::Width;
@@ -103,7 +103,7 @@ impl FromStr for BucketWidth {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let rules = match &options.rules {
         Some(file) => config_file::read(file, "rules")?,
-        None => Rules::default(),
+        None => AlertRules::default(),
     };
     let Some(counts) = &options.counts else { return evaluate_stored(options, rules) };
     let mut table = CountsTable::open_file(counts)?;
@@ -121,7 +121,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Prints the changes of alerts over the stored counts.
-fn evaluate_stored(options: &Options, rules: Rules) -> anyhow::Result<()> {
+fn evaluate_stored(options: &Options, rules: AlertRules) -> anyhow::Result<()> {
     let width = match options.bucket {
         Some(BucketWidth(1)) => Width::Minute,
         None | Some(BucketWidth(5)) => Width::FiveMinutes,
@@ -238,7 +238,7 @@ fn replay(
     table: &mut CountsTable,
     ahead: Vec<CountsTableRow>,
     width: u32,
-    rules: Rules,
+    rules: AlertRules,
     printer: &mut ChangePrinter<impl Write>,
 ) -> anyhow::Result<()> {
     let mut detector = Detector::new(width, rules);
@@ -278,9 +278,9 @@ fn evaluate(
     printer: &mut ChangePrinter<impl Write>,
 ) -> anyhow::Result<()> {
     let Some(first) = bucket.first() else { return Ok(()) };
-    let rows: Vec<detection::CountsRow<'_>> = bucket
+    let rows: Vec<detection::BucketRow<'_>> = bucket
         .iter()
-        .map(|row| detection::CountsRow {
+        .map(|row| detection::BucketRow {
             tenant: &row.tenant,
             provider: &row.provider,
             campaign: &row.campaign,
@@ -341,7 +341,7 @@ mod tests {
         let mut table = CountsTable::open(Box::new(io::Cursor::new(csv.to_owned())), "counts.csv")?;
         let mut out = Vec::new();
         let mut printer = ChangePrinter::new(format, &mut out);
-        replay(&mut table, Vec::new(), width, Rules::default(), &mut printer)?;
+        replay(&mut table, Vec::new(), width, AlertRules::default(), &mut printer)?;
         printer.finish()?;
         drop(printer);
         Ok(String::from_utf8(out)?)

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use detection::Rules;
+use detection::AlertRules;
 use event::TenantId;
 use pipeline::directory::rules::{self, TenantRules};
 
@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             // Each change is audited before it is made, so that none is without an entry.
             match &options.tenant {
                 None => {
-                    let rules: Rules = config_file::read(file, "rules")?;
+                    let rules: AlertRules = config_file::read(file, "rules")?;
                     refuse(rules.mistake())?;
                     standalone.audit("rules.set", "*").await?;
                     rules::write_operator(store, &rules).await?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use simulator::{Envelope, Incident, Plan, Simulation};
+use simulator::{Incident, OutputEnvelope, Plan, Simulation};
 
 use crate::cli::time_argument::TimeArgument;
 use crate::cli::usage_error;
@@ -79,10 +79,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         incidents: options.incidents.clone(),
     };
     let envelope = match options.envelope {
-        EnvelopeKind::Ses => Envelope::Raw,
-        EnvelopeKind::Eventbridge => Envelope::EventBridge,
-        EnvelopeKind::Sns => Envelope::Sns,
-        EnvelopeKind::KinesisLambda => Envelope::KinesisLambda(options.batch),
+        EnvelopeKind::Ses => OutputEnvelope::Raw,
+        EnvelopeKind::Eventbridge => OutputEnvelope::EventBridge,
+        EnvelopeKind::Sns => OutputEnvelope::Sns,
+        EnvelopeKind::KinesisLambda => OutputEnvelope::KinesisLambda(options.batch),
     };
     let simulation =
         Simulation::new(plan).map_err(|error| usage_error(format!("cannot simulate: {error}")))?;

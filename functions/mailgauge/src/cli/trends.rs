@@ -11,7 +11,7 @@ use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, bail};
 use cells::query::{Filter, MetricRegistry, Scope};
 use clap::Args;
-use detection::trend::{self, HourlyCount, LEAST_DAYS, Seasonality, Trend, Unit};
+use detection::trend::{self, HourlyCount, LEAST_DAYS, Seasonality, Trend, TrendUnit};
 use event::TenantId;
 use event::attribution::Dimension;
 use pipeline::history::trend_and_budget::{self, StoredCounts};
@@ -70,7 +70,7 @@ type PartAndWhole = fn(&CountsTableRow) -> (f64, f64);
 #[derive(Clone, Copy, Debug)]
 struct TableMetric {
     name: &'static str,
-    unit: Unit,
+    unit: TrendUnit,
     /// The whole of a total is 0.
     part_and_whole: PartAndWhole,
 }
@@ -99,22 +99,22 @@ const METRICS: [TableMetric; 21] = [
     delivery_time("delivery_ms_p95", |row| delivery_ms(row, |times| times.p95)),
     TableMetric {
         name: "queue_depth",
-        unit: Unit::Level,
+        unit: TrendUnit::Level,
         // A row without a depth says that nothing was waiting, as for any other count.
         part_and_whole: |row| (row.counts.queue_depth.unwrap_or(0.0), 0.0),
     },
 ];
 
 const fn total(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
-    TableMetric { name, unit: Unit::Total, part_and_whole }
+    TableMetric { name, unit: TrendUnit::Total, part_and_whole }
 }
 
 const fn rate(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
-    TableMetric { name, unit: Unit::Share, part_and_whole }
+    TableMetric { name, unit: TrendUnit::Share, part_and_whole }
 }
 
 const fn delivery_time(name: &'static str, part_and_whole: PartAndWhole) -> TableMetric {
-    TableMetric { name, unit: Unit::Milliseconds, part_and_whole }
+    TableMetric { name, unit: TrendUnit::Milliseconds, part_and_whole }
 }
 
 fn bounces(row: &CountsTableRow) -> f64 {
@@ -205,7 +205,7 @@ fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hourl
         let (part, whole) = (options.metric.part_and_whole)(&row);
         // Queue depths of one minute are added up, and those of several minutes averaged.
         let whole =
-            if options.metric.unit == Unit::Level { f64::from(u8::from(is_new_minute)) } else { whole };
+            if options.metric.unit == TrendUnit::Level { f64::from(u8::from(is_new_minute)) } else { whole };
         match hours.last_mut() {
             Some(hour) if hour.hour == row.minute / 60 => {
                 hour.part += part;

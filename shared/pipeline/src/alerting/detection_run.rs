@@ -419,7 +419,7 @@ fn first_not_due(now: Timestamp, newest_event: Option<Timestamp>) -> Minute {
 /// Shows the detector one bucket, which is empty if no row begins with it, and returns the changes.
 fn observe_bucket(detector: &mut Detector, start: Minute, rows: &mut CountsByMinute) -> Vec<Change> {
     let rows = rows.remove(&start).unwrap_or_default();
-    let rows: Vec<detection::CountsRow<'_>> = rows.iter().map(OwnedCountsRow::row).collect();
+    let rows: Vec<detection::BucketRow<'_>> = rows.iter().map(OwnedCountsRow::row).collect();
     detector.observe(&Bucket { start, rows: &rows })
 }
 

@@ -5,7 +5,7 @@
 //! the request, and no call returns an alert outside of it.
 
 use cells::query::Scope;
-use detection::{Change, Severity, State};
+use detection::{AlertState, Change, Severity};
 use event::{AlertScope, Minute, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub struct HistoryEntry {
     /// The sequence of the change.
     pub sequence: u32,
     /// The alert's state since the change.
-    pub state: State,
+    pub state: AlertState,
     /// Whether the change was an escalation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
@@ -141,7 +141,7 @@ impl From<StoreError> for RegistryError {
 impl RegisteredAlert {
     /// Whether it is not resolved.
     pub fn is_open(&self) -> bool {
-        self.change.state != State::Resolved
+        self.change.state != AlertState::Resolved
     }
 
     /// The alert with the change added; `None` if it already has the change.
@@ -151,7 +151,7 @@ impl RegisteredAlert {
             return None;
         }
         // An acknowledgement is valid for this incident, even if it gets worse, but not for the next one.
-        if change.state == State::Firing && !change.escalated {
+        if change.state == AlertState::Firing && !change.escalated {
             self.acknowledged = None;
         }
         // From the middle: how an alert began and what it did last explain it better than what came in between.

@@ -4,7 +4,7 @@
 //! JSON within their record: that is the form in which people write and read them, and rules that were set before a new rule existed get
 //! its default.
 
-use detection::{Maintenance, Override, Rules};
+use detection::{AlertRules, Maintenance, Override};
 use event::TenantId;
 use serde::{Deserialize, Serialize};
 
@@ -53,14 +53,14 @@ impl TenantRules {
             return Some(format!("maintenance: at most {MAX_MAINTENANCE} windows"));
         }
         // The values are checked as those of effective rules. Any tenant will do for that.
-        let mut rules = Rules::default();
+        let mut rules = AlertRules::default();
         self.merge_into(&mut rules, "tenant");
         rules.mistake()
     }
 
     /// Adds these rules to the effective rules, as those of `tenant`. The first override that fits wins, so they come before the
     /// others.
-    pub fn merge_into(&self, rules: &mut Rules, tenant: &str) {
+    pub fn merge_into(&self, rules: &mut AlertRules, tenant: &str) {
         let tenant = Some(tenant.to_owned());
         let own = [&self.limits].into_iter().chain(&self.overrides);
         let own = own.map(|rule| Override { tenant: tenant.clone(), ..rule.clone() });
@@ -74,7 +74,7 @@ impl TenantRules {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct StoredOperatorRules {
     #[serde(with = "crate::codec::json")]
-    rules: Rules,
+    rules: AlertRules,
 }
 
 impl StoredRecord for StoredOperatorRules {
@@ -95,10 +95,10 @@ impl StoredRecord for StoredTenantRules {
 }
 
 /// Reads the operator's rules; the defaults if none were set.
-pub async fn read_operator<S: Store>(store: &S) -> Result<Rules, ReadError> {
+pub async fn read_operator<S: Store>(store: &S) -> Result<AlertRules, ReadError> {
     match store.get(vec![layout::operator_rules()]).await?.into_iter().flatten().next() {
         Some(item) => Ok(stored::decode::<StoredOperatorRules>(&item)?.rules),
-        None => Ok(Rules::default()),
+        None => Ok(AlertRules::default()),
     }
 }
 
@@ -110,8 +110,8 @@ pub async fn read_tenant<S: Store>(store: &S, tenant: &TenantId) -> Result<Tenan
     }
 }
 
-/// Sets the operator's rules. The caller has checked them with [`Rules::mistake`].
-pub async fn write_operator<S: Store>(store: &S, rules: &Rules) -> Result<(), StoreError> {
+/// Sets the operator's rules. The caller has checked them with [`AlertRules::mistake`].
+pub async fn write_operator<S: Store>(store: &S, rules: &AlertRules) -> Result<(), StoreError> {
     let record = StoredOperatorRules { rules: rules.clone() };
     store.put(vec![stored::item(layout::operator_rules(), &record, None)]).await
 }
@@ -128,8 +128,8 @@ pub async fn write_tenant<S: Store>(
 
 /// The effective rules: those of all tenants, then the operator's. A tenant's rules that cannot be read are left out: they must not
 /// prevent the evaluation of other tenants' mail.
-pub async fn effective<S: Store>(store: &S) -> Result<Rules, ReadError> {
-    let mut rules = Rules::default();
+pub async fn effective<S: Store>(store: &S) -> Result<AlertRules, ReadError> {
+    let mut rules = AlertRules::default();
     let mut of_tenants = Vec::new();
     for item in stored::range(store, layout::whole(layout::RULES)).await? {
         match layout::tenant_of_rules(&item.key) {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_tenants_rules_come_before_the_operators_and_apply_to_that_tenant_only() {
-        let mut effective: Rules = serde_json::from_str(
+        let mut effective: AlertRules = serde_json::from_str(
             r#"{"overrides":[{"tenant":"acme","bounce_rate":0.5},{"bounce_rate":0.4}]}"#,
         )
         .unwrap();
@@ -240,7 +240,7 @@ mod tests {
     async fn effective_rules_leave_out_what_cannot_be_read_of_one_tenant() {
         let store = MemoryStore::new();
         let own = rules(r#"{"limits":{"bounce_rate":0.1}}"#);
-        let operator: Rules = serde_json::from_str(r#"{"clear_minutes":7}"#).unwrap();
+        let operator: AlertRules = serde_json::from_str(r#"{"clear_minutes":7}"#).unwrap();
         for name in ["acme", "all", "globex"] {
             write_tenant(&store, &tenant(name), &own).await.unwrap();
         }

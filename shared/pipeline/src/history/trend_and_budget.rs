@@ -11,7 +11,7 @@ use cells::query::{
     QueryErrorKind, QueryTime, Scope,
 };
 use detection::budget::{self, Proportion, ThresholdStatus};
-use detection::trend::{self, HourlyCount, Trend, Unit};
+use detection::trend::{self, HourlyCount, Trend, TrendUnit};
 use event::Timestamp;
 
 use crate::history::answering::{self, AnswerError};
@@ -128,33 +128,33 @@ impl ReputationCounts {
     }
 }
 
-fn unit(metric: Metric) -> Unit {
+fn unit(metric: Metric) -> TrendUnit {
     match (metric.formula(), metric.unit()) {
-        (Formula::Ratio(_), _) => Unit::Share,
+        (Formula::Ratio(_), _) => TrendUnit::Share,
         (Formula::DeliveryTimePercentile(_), _) | (Formula::Mean { .. }, MetricUnit::Milliseconds) => {
-            Unit::Milliseconds
+            TrendUnit::Milliseconds
         }
-        (Formula::Mean { .. }, _) => Unit::Level,
-        (Formula::Counters(_) | Formula::UniqueOpens | Formula::UniqueClicks, _) => Unit::Total,
+        (Formula::Mean { .. }, _) => TrendUnit::Level,
+        (Formula::Counters(_) | Formula::UniqueOpens | Formula::UniqueClicks, _) => TrendUnit::Total,
     }
 }
 
 /// The values of one hour of a query. A rate has its two counts; a delivery time is weighted by the number of deliveries. `None` if the
 /// hour has no value.
-fn hour(row: AnswerRow<'_>, metric: Metric, unit: Unit) -> Option<HourlyCount> {
+fn hour(row: AnswerRow<'_>, metric: Metric, unit: TrendUnit) -> Option<HourlyCount> {
     let hour = row.time()?.hour().0;
     let (part, whole) = match unit {
-        Unit::Share => {
+        TrendUnit::Share => {
             let counts = row.ratio(metric)?;
             (counts.numerator as f64, counts.denominator as f64)
         }
-        Unit::Milliseconds => {
+        TrendUnit::Milliseconds => {
             let weight = row.count(DELIVERIES) as f64;
             // A mean of hours by their deliveries, or a quiet night would weigh as much as a busy noon.
             (row.number(metric)? * weight, weight)
         }
         // An hour without a value has had none of it.
-        Unit::Total | Unit::Level => (row.number(metric).unwrap_or(0.0), 0.0),
+        TrendUnit::Total | TrendUnit::Level => (row.number(metric).unwrap_or(0.0), 0.0),
     };
     Some(HourlyCount { hour, part, whole })
 }

@@ -6,7 +6,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use cells::query::{QueryError, Scope, parse_time};
-use detection::{Change, Limits, Rules};
+use detection::{AlertRules, Change, Limits};
 use event::{AlertScope, Minute, Timestamp};
 use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
@@ -31,7 +31,7 @@ const BUCKET_MINUTES: u32 = 5;
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum RulesReply {
-    Operator(Box<Rules>),
+    Operator(Box<AlertRules>),
     Tenant {
         /// The limits that apply to the tenant, from its own rules and the operator's.
         limits: Limits,
@@ -60,7 +60,7 @@ pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
     let store = &web.service.store;
     match &reader.scope {
         Scope::All => {
-            let rules: Rules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
+            let rules: AlertRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             check(rules.mistake())?;
             web.service.record_audit(&reader.name, "rules.set", AlertScope::PLATFORM).await?;
             rules::write_operator(store, &rules).await.during(OPERATION)?;

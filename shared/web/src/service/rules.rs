@@ -1,6 +1,6 @@
 //! The alert rules of one tenant, and trying rules on its past.
 
-use detection::{Change, Detector, Rules};
+use detection::{AlertRules, Change, Detector};
 use event::{Minute, TenantId};
 use pipeline::alerting::detection_run::BacktestRun;
 use pipeline::alerting::detection_run::counts::Width;
@@ -11,7 +11,7 @@ use super::{During as _, Refusal, Service};
 
 impl<S: Store, C: Clock, I> Service<S, C, I> {
     /// The operator's rules.
-    pub(crate) async fn operator_rules(&self) -> Result<Rules, Refusal> {
+    pub(crate) async fn operator_rules(&self) -> Result<AlertRules, Refusal> {
         rules::read_operator(&self.store).await.during("reading rules")
     }
 
@@ -21,7 +21,11 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     }
 
     /// The operator's rules with `own` put before them, as detection evaluates a tenant's mail.
-    pub(crate) async fn rules_with(&self, tenant: &TenantId, own: &TenantRules) -> Result<Rules, Refusal> {
+    pub(crate) async fn rules_with(
+        &self,
+        tenant: &TenantId,
+        own: &TenantRules,
+    ) -> Result<AlertRules, Refusal> {
         let mut rules = self.operator_rules().await?;
         own.merge_into(&mut rules, tenant.as_str());
         Ok(rules)
@@ -31,7 +35,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     pub(crate) async fn backtest(
         &self,
         tenant: &TenantId,
-        rules: Rules,
+        rules: AlertRules,
         range: (Minute, Minute),
     ) -> Result<Vec<Change>, Refusal> {
         let width = Width::FiveMinutes;

@@ -57,9 +57,9 @@ pub(super) struct OwnedCountsRow {
 
 impl OwnedCountsRow {
     /// The row in the detector's form.
-    pub(super) fn row(&self) -> detection::CountsRow<'_> {
+    pub(super) fn row(&self) -> detection::BucketRow<'_> {
         let Self { tenant, provider, campaign, counts, times } = self;
-        detection::CountsRow { tenant: tenant.as_str(), provider, campaign, counts: *counts, times: *times }
+        detection::BucketRow { tenant: tenant.as_str(), provider, campaign, counts: *counts, times: *times }
     }
 }
 

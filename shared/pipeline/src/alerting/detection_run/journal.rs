@@ -3,7 +3,7 @@
 //! A change is in the stored journal before anybody is notified of it. This is what makes each change notified at least once, and, unless
 //! an outcome is lost, exactly once.
 
-use detection::{AlertRegistry, Change, State};
+use detection::{AlertRegistry, AlertState, Change};
 use event::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +57,8 @@ impl NotificationJournal {
             first = first.min(earlier.first);
         }
         // A first message is neither an escalation nor a recurrence.
-        if first == 1 && change.state != State::Resolved {
-            (change.state, change.escalated, change.recurred) = (State::Firing, false, false);
+        if first == 1 && change.state != AlertState::Resolved {
+            (change.state, change.escalated, change.recurred) = (AlertState::Firing, false, false);
         }
         first
     }
@@ -69,7 +69,7 @@ impl NotificationJournal {
         self.pending.retain(|pending| {
             // A change whose predecessors were notified before must be notified as well, or people would wait for the
             // end of the alert.
-            let is_over = pending.first == 1 && pending.change.state == State::Resolved;
+            let is_over = pending.first == 1 && pending.change.state == AlertState::Resolved;
             !is_over || (is_learning && alerts.has(&pending.change.id))
         });
     }
@@ -149,7 +149,7 @@ pub(super) mod tests {
         journal
     }
 
-    fn shown(journal: &NotificationJournal) -> Vec<(&str, u32, u32, State)> {
+    fn shown(journal: &NotificationJournal) -> Vec<(&str, u32, u32, AlertState)> {
         let change = |pending: &PendingChange| (pending.change.sequence, pending.first, pending.change.state);
         let shown = journal.pending.iter().map(|pending| (pending.change.id.as_str(), change(pending)));
         shown.map(|(id, (sequence, first, state))| (id, sequence, first, state)).collect()
@@ -162,7 +162,7 @@ pub(super) mod tests {
         assert_eq!(live.pending.len(), 4);
         assert_eq!(live.unattempted(), 4);
         let past = journal(&changes, true);
-        assert_eq!(shown(&past), [("a", 2, 1, State::Firing), ("b", 2, 1, State::Resolved)]);
+        assert_eq!(shown(&past), [("a", 2, 1, AlertState::Firing), ("b", 2, 1, AlertState::Resolved)]);
     }
 
     #[test]

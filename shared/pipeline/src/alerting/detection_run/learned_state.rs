@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use detection::{Detector, PlatformState, Rules, TenantState};
+use detection::{AlertRules, Detector, PlatformState, TenantState};
 use event::{Minute, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ impl LearnedStateWriter {
 pub(super) async fn read<S: Store>(
     store: &S,
     parts: StoredParts,
-    rules: &Rules,
+    rules: &AlertRules,
 ) -> Result<Detector, DetectionStateError> {
     let compressed = parts::read(store, &parts.keys(layout::learned_part)).await?;
     let bytes = zstd::stream::decode_all(compressed.as_slice())?;
@@ -115,7 +115,7 @@ mod tests {
     async fn a_learned_state_is_written_over_several_calls_and_read_as_it_was() {
         let store = MemoryStore::new();
         let now = Timestamp::from_millis(0);
-        let rules = Rules::default();
+        let rules = AlertRules::default();
         let detector = Detector::new(1, rules.clone());
         let mut writer = LearnedStateWriter::new(&detector, Minute(7), 3).unwrap();
         assert_eq!(writer.write_some(&store, now).await.unwrap(), None);

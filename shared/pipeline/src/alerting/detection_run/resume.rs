@@ -5,7 +5,7 @@
 //! what cannot be read is learned again from the history, and after each process that ends before it has caught up, the next one replays
 //! half as much.
 
-use detection::{Detector, Rules};
+use detection::{AlertRules, Detector};
 use event::{Minute, Timestamp};
 
 use super::counts::{CountsReader, Width};
@@ -45,7 +45,7 @@ pub(super) struct DetectionState {
 
 impl DetectionState {
     /// Detection that has evaluated nothing yet and learns from `first` on.
-    fn new(first: Minute, rules: Rules) -> Self {
+    fn new(first: Minute, rules: AlertRules) -> Self {
         let head = Head {
             next: first,
             is_learning: true,
@@ -149,7 +149,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         &self,
         stored_head: Head,
         version: u64,
-        rules: &Rules,
+        rules: &AlertRules,
     ) -> Result<Option<DetectionState>, DetectionError> {
         let store = self.context.store;
         // A copy, so that the next save sees what differs from the stored one.
