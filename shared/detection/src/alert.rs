@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use event::Minute;
+use event::{AlertScope, Minute};
 use serde::{Deserialize, Serialize};
 
 use self::identity::public_id;
@@ -148,8 +148,8 @@ pub struct Change {
     pub id: String,
     /// 1 for the first change of the alert, increased by one with each.
     pub sequence: u32,
-    /// The tenant; `*` for an alert over all tenants.
-    pub tenant: String,
+    /// Whose mail it is about. In JSON the tenant's id, or `*` for an alert over all tenants.
+    pub tenant: AlertScope,
     /// How bad it is.
     pub severity: Severity,
     /// The kind of alert.
@@ -437,7 +437,7 @@ impl TrackedAlert {
         Change {
             id: self.id.clone(),
             sequence: self.sequence,
-            tenant: key.scope.as_str().to_owned(),
+            tenant: key.scope.clone(),
             severity: content.severity,
             kind: content.kind,
             metric: content.metric.clone(),

@@ -43,6 +43,7 @@ mod wording;
 pub use alert::{AlertKind, AlertRegistry, AlertState, Cause, Change, MAX_ALERTS, Severity};
 pub use counts::{Counts, DeliveryTimePercentiles, Denominator, MonitoredRate};
 pub use detector::{Bucket, BucketRow, Detector, MAX_TENANTS, PlatformState};
+pub use limit_monitor::LimitedMetric;
 pub use rules::{AlertRules, Limits, MailSubset, Maintenance, Override};
 pub use tenant_state::{MAX_CAMPAIGNS, MAX_PROVIDERS, TenantState};
 pub use wording::SCHEMA;

@@ -10,7 +10,7 @@ mod metric;
 use event::Minute;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::metric::LimitedMetric;
+pub use self::metric::LimitedMetric;
 use self::metric::WindowPair;
 use crate::baseline::EventSums;
 use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, MonitoredRate};

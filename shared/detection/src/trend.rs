@@ -9,7 +9,10 @@ mod sentence;
 mod slope;
 mod step;
 
+use event::Hour;
 use serde::Serialize;
+
+use crate::minutes::HOURS_PER_DAY;
 
 pub use season::Seasonality;
 pub use slope::Slope;
@@ -40,8 +43,8 @@ pub enum TrendUnit {
 /// What was counted in one hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HourlyCount {
-    /// Hours since 1970, UTC.
-    pub hour: u32,
+    /// The hour it was counted in. Days begin at midnight UTC.
+    pub hour: Hour,
     /// Events, or the sum of what is averaged.
     pub part: f64,
     /// The mail that the events are a share of, or the number of summed values. Not used for a total.
@@ -150,12 +153,13 @@ pub fn look_back(metric: &str, unit: TrendUnit, hours: &[HourlyCount]) -> Option
 /// The first complete day, counted since 1970, and the sums of all complete days from it on.
 fn complete_days(unit: TrendUnit, hours: &[HourlyCount]) -> (usize, Vec<DayTotals>) {
     let (Some(first), Some(last)) = (hours.first(), hours.last()) else { return (0, Vec::new()) };
-    let begin = first.hour.div_ceil(24);
-    let end = (last.hour + 1) / 24;
+    // A first day that lacks its first hours, and a last day that lacks its last one, are not complete.
+    let begin = first.hour.0.div_ceil(HOURS_PER_DAY);
+    let end = last.hour.plus(1).day().0;
     let begin = begin.max(end.saturating_sub(u32::try_from(MOST_DAYS).unwrap_or(u32::MAX)));
     let mut days = vec![DayTotals { part: 0.0, whole: 0.0, value: None }; index(end.saturating_sub(begin))];
-    for hour in hours.iter().filter(|hour| hour.hour / 24 >= begin) {
-        if let Some(day) = days.get_mut(index(hour.hour / 24 - begin)) {
+    for hour in hours.iter().filter(|hour| hour.hour.day().0 >= begin) {
+        if let Some(day) = days.get_mut(index(hour.hour.day().0 - begin)) {
             day.part += hour.part;
             day.whole += hour.whole;
         }

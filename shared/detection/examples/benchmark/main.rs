@@ -179,7 +179,7 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
             // An alert about the pipeline is right whenever data is missing, so it is not scored.
             if change.state == AlertState::Firing && change.kind != detection::AlertKind::Pipeline {
                 fired.push(Fired {
-                    tenant: change.tenant.clone(),
+                    tenant: change.tenant.to_string(),
                     provider: change.scope.get("provider").cloned(),
                     campaign: named_campaign(&change),
                     metric: change.metric.clone(),

@@ -119,7 +119,7 @@ fn block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
     });
     let fired = firing(&changes);
     assert_eq!(fired.len(), 1, "{changes:#?}");
-    assert_eq!(fired[0].tenant, "t001");
+    assert_eq!(fired[0].tenant.as_str(), "t001");
     assert_eq!(fired[0].scope["provider"], "gmail");
     assert_eq!(fired[0].started_at, Minute(START + begin * 5).start().to_string());
     assert_eq!(fired[0].updated_at, Minute(START + begin * 5 + 5).start().to_string());
@@ -245,7 +245,7 @@ fn block_of_many_tenants_is_one_alert() {
     });
     let fired = firing(&changes);
     assert_eq!(fired.len(), 1, "{:#?}", fired.iter().map(|change| &change.summary).collect::<Vec<_>>());
-    assert_eq!(fired[0].tenant, "*");
+    assert_eq!(fired[0].tenant, AlertScope::Platform);
     assert_eq!(fired[0].scope["provider"], "gmail");
 }
 
@@ -370,7 +370,7 @@ fn open_alert_stays_open_while_counts_are_missing() {
             block(counts);
         }
     });
-    let of_the_block: Vec<_> = changes.iter().filter(|change| change.tenant == "t001").collect();
+    let of_the_block: Vec<_> = changes.iter().filter(|change| change.tenant.as_str() == "t001").collect();
     // The alert escalates, but it neither ends nor fires again.
     assert!(of_the_block.iter().all(|change| change.state == AlertState::Firing), "{of_the_block:#?}");
     let of_the_block = of_the_block.iter().filter(|change| !change.escalated).count();

@@ -53,16 +53,26 @@ impl LimitedMetric {
         }
     }
 
-    /// The largest allowed share of bad outcomes, or the largest allowed queue depth; none without a limit.
-    pub(super) fn allowed(self, limits: &Limits) -> Option<f64> {
+    /// The limit on this metric as users set it, in the metric's unit; none without one. A floor for the delivery rate, else a ceiling.
+    pub const fn limit_in(self, limits: &Limits) -> Option<f64> {
         match self {
-            Self::Delivery => limits.delivery_rate.map(|rate| 1.0 - rate),
+            Self::Delivery => limits.delivery_rate,
             Self::Bounce => limits.bounce_rate,
             Self::HardBounce => limits.hard_bounce_rate,
             Self::Complaint => limits.complaint_rate,
-            Self::DeliveryTime => limits.delivery_ms_p95.map(|_| SLOW_SHARE),
+            Self::DeliveryTime => limits.delivery_ms_p95,
             Self::Queue => limits.queue_depth,
         }
+    }
+
+    /// The largest allowed share of bad outcomes, or the largest allowed queue depth; none without a limit.
+    pub(super) fn allowed(self, limits: &Limits) -> Option<f64> {
+        let limit = self.limit_in(limits)?;
+        Some(match self {
+            Self::Delivery => 1.0 - limit,
+            Self::DeliveryTime => SLOW_SHARE,
+            Self::Bounce | Self::HardBounce | Self::Complaint | Self::Queue => limit,
+        })
     }
 
     /// The windows for a lasting breach and for a fast one.

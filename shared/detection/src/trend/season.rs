@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::{DayTotals, HourlyCount, TrendUnit, index, median, value};
+use crate::minutes::HOURS_PER_DAY;
 use crate::numbers::f_upper_tail;
 
 /// Fewest weeks that a season needs.
@@ -89,16 +90,18 @@ pub(super) fn day_of_week(unit: TrendUnit, days: &[DayTotals], first: usize) -> 
 pub(super) fn hour_of_day(unit: TrendUnit, hours: &[HourlyCount]) -> Option<Seasonality> {
     let mut slots = Vec::new();
     let mut weeks = 0;
-    for day in hours.chunk_by(|a, b| a.hour / 24 == b.hour / 24) {
+    for day in hours.chunk_by(|a, b| a.hour.day() == b.hour.day()) {
         let (part, whole) = day.iter().fold((0.0, 0.0), |sum, hour| (sum.0 + hour.part, sum.1 + hour.whole));
         let whole_day = day.first().is_some_and(|hour| {
-            hours.first().is_some_and(|first| hour.hour / 24 > first.hour / 24 || first.hour % 24 == 0)
+            hours.first().is_some_and(|first| {
+                hour.hour.day() > first.hour.day() || first.hour.0.is_multiple_of(HOURS_PER_DAY)
+            })
         });
         let Some(mean) = value(unit, part, whole).filter(|_| whole_day) else { continue };
         weeks += 1;
         let mut row = [None; 24];
         for hour in day {
-            if let Some(cell) = row.get_mut(index(hour.hour % 24)) {
+            if let Some(cell) = row.get_mut(index(hour.hour.0 % HOURS_PER_DAY)) {
                 *cell = value(unit, hour.part, hour.whole).map(|value| (value, hour.whole));
             }
         }

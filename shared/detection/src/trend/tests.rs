@@ -31,7 +31,7 @@ fn hours(series: &Series, seed: u64) -> Vec<HourlyCount> {
         for hour in 0..24 {
             let by_day = if (8..20).contains(&hour) { 1.5 } else { 0.5 };
             hours.push(HourlyCount {
-                hour: 490_000 / 168 * 168 + 24 * day + hour,
+                hour: Hour(490_000 / 168 * 168 + 24 * day + hour),
                 part: level * weekday * by_day / 24.0,
                 whole: 0.0,
             });
@@ -111,7 +111,7 @@ fn growth_is_reported_with_its_seasons() {
 fn noise_is_no_season() {
     let mut random = Random::from_seed(9);
     let hours: Vec<HourlyCount> = (0..24 * 60)
-        .map(|hour| HourlyCount { hour, part: 100.0 + 10.0 * random.normal(), whole: 0.0 })
+        .map(|hour| HourlyCount { hour: Hour(hour), part: 100.0 + 10.0 * random.normal(), whole: 0.0 })
         .collect();
     let trend = look_back("sends", TrendUnit::Total, &hours).unwrap();
     assert!(!trend.day_of_week.unwrap().found && !trend.hour_of_day.unwrap().found);
@@ -121,7 +121,7 @@ fn noise_is_no_season() {
 fn rates_are_compared_by_period_and_with_a_year_ago() {
     let rate = |day: u32| if day < 100 { 0.01 } else { 0.02 };
     let hours: Vec<HourlyCount> = (0..24 * 400)
-        .map(|hour| HourlyCount { hour, part: 1000.0 * rate(hour / 24), whole: 1000.0 })
+        .map(|hour| HourlyCount { hour: Hour(hour), part: 1000.0 * rate(hour / 24), whole: 1000.0 })
         .collect();
     let periods = look_back("bounce_rate", TrendUnit::Share, &hours).unwrap().periods;
     assert_eq!(periods.days, 28);
@@ -135,7 +135,7 @@ fn too_little_data_has_no_trend() {
     assert_eq!(look_back("sends", TrendUnit::Total, &[]), None);
     assert_eq!(look_back("sends", TrendUnit::Total, &hours(&Series { days: 13, ..CALM }, 1)), None);
     let nothing: Vec<HourlyCount> =
-        (0..24 * 30).map(|hour| HourlyCount { hour, part: 0.0, whole: 0.0 }).collect();
+        (0..24 * 30).map(|hour| HourlyCount { hour: Hour(hour), part: 0.0, whole: 0.0 }).collect();
     assert_eq!(look_back("open_rate", TrendUnit::Share, &nothing), None);
     assert_eq!(look_back("sends", TrendUnit::Total, &nothing).unwrap().trend, TrendDirection::None);
 }
