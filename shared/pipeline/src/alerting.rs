@@ -3,3 +3,6 @@
 pub mod detection_run;
 pub mod queue_depth;
 pub mod registry;
+
+#[cfg(test)]
+mod tests;
