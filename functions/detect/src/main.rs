@@ -89,7 +89,7 @@ impl Notifier for AlertTopic {
 /// The SNS message of a change, with a text for each kind of subscriber.
 fn message(change: &Change) -> Result<NotificationMessage, serde_json::Error> {
     let attributes = vec![
-        ("tenant", change.tenant.clone()),
+        ("tenant", change.tenant.to_string()),
         ("severity", change.severity.name().to_owned()),
         ("kind", change.kind.name().to_owned()),
         ("metric", change.metric.clone()),

@@ -50,7 +50,7 @@ impl RecordingChannel {
     fn notifications(&self) -> Vec<(String, String, &'static str, u32)> {
         let changes = self.changes.lock().unwrap();
         let summary = |change: &Change| {
-            (change.tenant.clone(), change.metric.clone(), change.state.name(), change.sequence)
+            (change.tenant.to_string(), change.metric.clone(), change.state.name(), change.sequence)
         };
         changes.iter().map(summary).collect()
     }

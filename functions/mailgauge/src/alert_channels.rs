@@ -88,7 +88,7 @@ struct RouteFilter {
 
 impl RouteFilter {
     fn matches(&self, change: &Change) -> bool {
-        self.tenants.as_ref().is_none_or(|tenants| tenants.contains(&change.tenant))
+        self.tenants.as_ref().is_none_or(|tenants| tenants.contains(change.tenant.as_str()))
             && self.least_severity.is_none_or(|least| change.severity >= least)
     }
 }

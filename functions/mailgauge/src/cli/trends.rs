@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail};
 use cells::query::{Filter, MetricRegistry, Scope};
 use clap::Args;
 use detection::trend::{self, HourlyCount, LEAST_DAYS, Seasonality, Trend, TrendUnit};
-use event::TenantId;
 use event::attribution::Dimension;
+use event::{Minute, TenantId};
 use pipeline::history::trend_and_budget::{self, StoredCounts};
 use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
@@ -206,12 +206,13 @@ fn hours(table: &mut CountsTable, options: &Options) -> anyhow::Result<Vec<Hourl
         // Queue depths of one minute are added up, and those of several minutes averaged.
         let whole =
             if options.metric.unit == TrendUnit::Level { f64::from(u8::from(is_new_minute)) } else { whole };
+        let hour = Minute(row.minute).hour();
         match hours.last_mut() {
-            Some(hour) if hour.hour == row.minute / 60 => {
-                hour.part += part;
-                hour.whole += whole;
+            Some(last) if last.hour == hour => {
+                last.part += part;
+                last.whole += whole;
             }
-            _ => hours.push(HourlyCount { hour: row.minute / 60, part, whole }),
+            _ => hours.push(HourlyCount { hour, part, whole }),
         }
     }
     Ok(hours)

@@ -63,7 +63,7 @@ impl<S: Store> StoredCounts<'_, S> {
         let answer = self.answer(query).await?;
         let unit = unit(metric);
         // The current hour is incomplete and would look like a drop.
-        let current = self.now.minute().hour().0;
+        let current = self.now.minute().hour();
         let hours: Vec<HourlyCount> = answer
             .rows()
             .filter_map(|row| hour(row, metric, unit))
@@ -142,7 +142,7 @@ fn unit(metric: Metric) -> TrendUnit {
 /// The values of one hour of a query. A rate has its two counts; a delivery time is weighted by the number of deliveries. `None` if the
 /// hour has no value.
 fn hour(row: AnswerRow<'_>, metric: Metric, unit: TrendUnit) -> Option<HourlyCount> {
-    let hour = row.time()?.hour().0;
+    let hour = row.time()?.hour();
     let (part, whole) = match unit {
         TrendUnit::Share => {
             let counts = row.ratio(metric)?;

@@ -107,7 +107,7 @@ fn open_since(from: Minute, now: Timestamp) -> AlertFilter {
 fn by_tenant(alerts: &[RegisteredAlert]) -> BTreeMap<&str, OpenAlerts> {
     let mut open: BTreeMap<&str, OpenAlerts> = BTreeMap::new();
     for alert in alerts {
-        let of_tenant = open.entry(&alert.change.tenant).or_default();
+        let of_tenant = open.entry(alert.change.tenant.as_str()).or_default();
         of_tenant.count += 1;
         of_tenant.worst = of_tenant.worst.max(Some(alert.change.severity));
     }
