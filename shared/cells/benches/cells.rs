@@ -137,7 +137,7 @@ fn accumulate(bench: &mut Criterion) {
 /// One tenant's day by the hour, under 1,000 recipient domains.
 fn day(number: u32) -> Block {
     let traffic = Traffic::new();
-    let mut random = Random(u64::from(number));
+    let mut random = Random::from_seed(u64::from(number));
     let mut accumulator = Accumulator::full();
     let start = i64::from(number) * 86_400_000 + 1_760_054_400_000;
     for key in 0..1000_usize {
@@ -149,7 +149,7 @@ fn day(number: u32) -> Block {
         };
         for hour in 0..24 {
             let sent_at = Timestamp::from_millis(start + hour * 3_600_000);
-            for _ in 0..=zipf(random, 40) {
+            for _ in 0..=zipf(&mut random, 40) {
                 let millis = 300 + random.next() % 5000;
                 for kind in [EventType::Send, EventType::Delivery { processing_ms: Some(millis) }] {
                     let event = event(kind, sent_at, 0);
