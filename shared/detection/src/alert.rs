@@ -46,11 +46,11 @@ pub enum AlertKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Few events are concerned, so it need not be acted on now.
     Info,
     /// Worth a look today.
     Warning,
-    /// Worth waking someone.
+    /// A large change that concerns many events; it justifies waking someone.
     Critical,
 }
 
@@ -104,7 +104,7 @@ pub enum AlertState {
 /// A part of the cause: a filter on dimensions and its share of the trouble.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Dimension and value.
+    /// One value per dimension, such as `provider` = `gmail`.
     pub filter: BTreeMap<String, String>,
     /// The share of the excess, 0 to 1.
     pub share: f64,
@@ -127,7 +127,6 @@ pub(crate) struct AlertContent {
     pub started: Minute,
     /// The time that the numbers cover.
     pub window_minutes: u32,
-    /// Largest share first.
     pub cause: Vec<Cause>,
     pub summary: String,
 }
@@ -154,7 +153,7 @@ pub struct Change {
     pub severity: Severity,
     /// The kind of alert.
     pub kind: AlertKind,
-    /// The metric.
+    /// The metric's name in the public API, such as `bounce_rate`.
     pub metric: String,
     /// The state that this change announces.
     pub state: AlertState,
@@ -171,10 +170,10 @@ pub struct Change {
     /// The usual range, low and high.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<[f64; 2]>,
-    /// The limit.
+    /// The limit that is broken, in the metric's unit; only of alerts of the kinds `limit` and `budget`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
-    /// Events.
+    /// The events counted, such as bounces. For a metric that is not a rate it is the value.
     pub numerator: f64,
     /// The mail that the events are a share of.
     pub denominator: Option<f64>,
@@ -188,7 +187,7 @@ pub struct Change {
     pub window: String,
     /// What explains the trouble, largest share first.
     pub cause: Vec<Cause>,
-    /// One sentence.
+    /// What happened, where and how much, in one sentence for people.
     pub summary: String,
     /// The address of the alert on the dashboard; filled in when the change is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,7 +217,7 @@ struct TrackedAlert {
     /// A flapping alert takes this many times as long to be resolved.
     clear_factor: u32,
     is_acknowledged: bool,
-    /// See [`AlertGroup::aftermath_minutes`].
+    /// For how long after its end the alert explains related findings; see [`AlertGroup::aftermath_minutes`].
     aftermath_minutes: u32,
     content: AlertContent,
 }
@@ -283,7 +282,7 @@ impl AlertRegistry {
         resolved.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Records that somebody looks after an alert, so there are no reminders until it is resolved. False if no such alert is open.
+    /// Acknowledges an alert, so there are no reminders until it is resolved. False if no alert with this id is open.
     pub(crate) fn acknowledge(&mut self, id: &str) -> bool {
         let alert = self.alerts.values_mut().find(|alert| alert.id == id && alert.phase == Phase::Firing);
         alert.is_some_and(|alert| {
@@ -292,7 +291,7 @@ impl AlertRegistry {
         })
     }
 
-    /// Keeps open alerts open through a bucket whose counts are missing: it says nothing about them.
+    /// Keeps open alerts open through a bucket whose counts are missing, which proves neither their end nor that they go on.
     pub(crate) fn keep_open(&mut self, now: Minute) {
         let others = self.alerts.iter_mut().filter(|(key, _)| key.group != AlertGroup::Pipeline);
         for (_, alert) in others.filter(|(_, alert)| alert.phase == Phase::Firing) {
@@ -304,6 +303,7 @@ impl AlertRegistry {
     pub(crate) fn apply(&mut self, now: Minute, findings: Vec<Finding>, rules: &AlertRules) -> Vec<Change> {
         let mut changes = Vec::new();
         for finding in findings {
+            // Not even pending, so nothing fires at the end of the window unless the trouble goes on.
             if rules.in_maintenance(&finding.key.scope, now) {
                 continue;
             }
@@ -351,6 +351,7 @@ impl TrackedAlert {
             self.is_acknowledged = false;
             // It fires at once: it was held before it fired for the first time.
             if self.ended.is_some_and(|ended| minutes_between(ended, now) <= self.flapping_minutes(rules)) {
+                // A flapping series notifies less if its alert stays open through the pauses.
                 self.clear_factor = (self.clear_factor * 2).min(MAX_CLEAR_FACTOR);
                 self.content = finding.content;
                 return Some(self.fire(now, &finding.key));
@@ -365,6 +366,7 @@ impl TrackedAlert {
         let escalates = finding.content.severity > self.content.severity;
         let is_reminder_due =
             minutes_between(self.last_change, now) >= rules.reminder_hours.saturating_mul(MINUTES_PER_HOUR);
+        // Windows of later findings may begin after the trouble did, and lower severities would be followed by rises that notify again.
         let started = self.content.started.min(finding.content.started);
         let severity = self.content.severity.max(finding.content.severity);
         self.content = AlertContent { severity, started, ..finding.content };
@@ -402,6 +404,7 @@ impl TrackedAlert {
                     self.last_finding,
                     "a resolved alert that never ended",
                 );
+                // The alert must be remembered for as long as it can still fire again under its id.
                 let recurs_minutes = RECURS_WITHIN_MINUTES.saturating_add(rules.clear_minutes);
                 minutes_between(ended, now) > self.flapping_minutes(rules).max(recurs_minutes)
             }

@@ -35,9 +35,7 @@ const LEARNED_EXTRA: f64 = 4.0;
 /// Decayed events and the decayed exposure (mail or expected events) they came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EventSums {
-    /// Events.
     pub events: f32,
-    /// Exposure.
     pub exposure: f32,
 }
 
@@ -68,6 +66,7 @@ impl Suspicion {
             self.since = None;
             return false;
         }
+        // What is suspected is hardly learned. Without an end to the suspicion a lasting change would be suspected for ever.
         let since = *self.since.get_or_insert(now);
         minutes_between(since, now) <= ACCEPT_AFTER_MINUTES
     }
@@ -103,6 +102,7 @@ impl Default for RateBaseline {
 impl RateBaseline {
     /// The rate, with the parent's rate as the prior.
     pub(crate) fn rate(&self, parent: f64) -> f64 {
+        // The prior is worth a number of events and not of messages, so the series of a rare outcome stays close to its parent for longer.
         let (events, exposure) = (f64::from(self.sums.events), f64::from(self.sums.exposure));
         (events + LEVEL_PRIOR_EVENTS) / (exposure + LEVEL_PRIOR_EVENTS / parent.max(1e-9))
     }
@@ -132,6 +132,8 @@ impl RateBaseline {
     /// Learns a bucket. `weight` is below 1 while the series is suspected.
     pub(crate) fn learn(&mut self, observation: &Observation, is_burst: bool, weight: f64) {
         let Observation { observed, expected, denominator: exposure } = *observation;
+        // Bounded, so that one outlier cannot shift the level. A lasting change still gets through, a few times the expectation per
+        // bucket.
         let observed = observed.min(LEARNED_FACTOR * expected + LEARNED_EXTRA);
         self.sums.add(observed * weight, exposure * weight);
         self.hour.add(observed, expected, self.dispersion);
@@ -147,7 +149,10 @@ impl RateBaseline {
     pub(crate) fn close_hour(&mut self) {
         let hour = std::mem::take(&mut self.hour);
         let weight = if hour.is_suspected() { SUSPECTED_HOUR_WEIGHT } else { 1.0 };
+        // Only now that the hour is over: learned at once, an incident would widen the tolerance that should reveal it.
         self.dispersion.learn(&hour, weight);
+        // Each campaign has a list of its own, so the hours of bursts vary far more than the steady hours between them. When both were learned
+        // as one, lists of slightly worse quality raised alerts on bounces.
         if hour.is_burst() {
             self.burst_deviation.learn(&hour, weight);
         } else {
@@ -239,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn bursts_have_a_deviation_of_their_own_that_is_never_the_smaller_one() {
+    fn deviation_of_bursts_is_learned_apart_and_never_below_that_of_other_hours() {
         let baseline = RateBaseline::default();
         assert!((baseline.hourly_deviation(false) - 0.03_f64.sqrt()).abs() < 1e-6);
         assert!((baseline.hourly_deviation(true) - 0.05_f64.sqrt()).abs() < 1e-6);

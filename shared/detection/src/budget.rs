@@ -40,7 +40,7 @@ pub struct ReputationThreshold {
     pub is_known_to_ses: bool,
 }
 
-/// All thresholds.
+/// The thresholds that are compared, by provider and rate, the lower ones first.
 pub const REPUTATION_THRESHOLDS: [ReputationThreshold; 6] = [
     known_to_ses("ses_bounce_review", "hard_bounce_rate", 0.05, "SES reviews the account"),
     known_to_ses("ses_bounce_pause", "hard_bounce_rate", 0.10, "SES may pause sending"),
@@ -74,9 +74,9 @@ const fn known_to_ses(
 /// Events and the mail that they are a share of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Proportion {
-    /// Events.
+    /// Hard bounces or complaints.
     pub events: f64,
-    /// Mail.
+    /// The mail they are a share of: sends or deliveries.
     pub mail: f64,
 }
 
@@ -146,6 +146,7 @@ impl AccountReputation {
     ) -> Option<(ReputationThreshold, ThresholdStatus)> {
         let RecentRate { volume, present } = *self.rate(rate);
         let volume = volume.proportion();
+        // SES computes its rates over a representative volume, so a rate over less mail is not comparable.
         if volume.mail < MIN_MAIL {
             return None;
         }
@@ -158,6 +159,7 @@ impl AccountReputation {
             .filter(|threshold| threshold.is_known_to_ses && threshold.metric == rate.metric())
             .map(|threshold| (threshold, threshold_status(&threshold, volume, day)))
             .filter(|(_, status)| status.is_danger(is_open))
+            // Crossing the higher threshold has the worse consequence, and one alert per rate is enough.
             .max_by(|a, b| a.0.limit.total_cmp(&b.0.limit))
     }
 }
@@ -186,10 +188,10 @@ impl DecayedProportion {
 /// Where an account stands relative to a threshold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ThresholdStatus {
-    /// The threshold's name.
+    /// The stable name of the threshold, such as `ses_bounce_review`.
     #[serde(rename = "line")]
     pub threshold: &'static str,
-    /// The metric's name.
+    /// The name of the metric in the public API, such as `hard_bounce_rate`.
     pub metric: &'static str,
     /// The threshold, as a fraction.
     pub limit: f64,
@@ -209,7 +211,7 @@ pub struct ThresholdStatus {
     pub rate_last_day: Option<f64>,
     /// Hours until the threshold is reached at the rate and volume of the last day: 0 if it is crossed, none if it is not reached.
     pub hours_left: Option<f64>,
-    /// One sentence.
+    /// Where the account stands, in one sentence for people.
     pub summary: String,
 }
 
@@ -257,6 +259,7 @@ impl ThresholdStatus {
     fn is_danger(&self, is_open: bool) -> bool {
         let Some(used) = self.used else { return false };
         let is_soon = self.hours_left.is_some_and(|hours| hours <= SOON_HOURS) && used >= SOON_USED;
+        // An open alert ends only clearly below its threshold, so that it does not flap.
         used >= 1.0 || is_soon || (is_open && used >= CLEAR_USED)
     }
 

@@ -46,15 +46,16 @@ pub(crate) fn recurring_campaigns(tenant: &TenantState, metric: MonitoredRate) -
 
 /// The shares of series that are parts of a tenant.
 ///
-/// When the trouble is over where it was, the whole still shows it for a while. What little goes on elsewhere is not all of it then, so
-/// shares are of at least a part of the whole's excess.
+/// When trouble at a provider is over, the tenant's total still shows it for a while. A small excess elsewhere must not count as all of it,
+/// so shares are of at least a part of the total's excess.
 fn series(tenant: &TenantState, parts: &[(String, SeriesMonitor)], metric: MonitoredRate) -> Shares {
     let excesses = parts.iter().filter_map(|(name, monitor)| {
         let cusum = monitor.highest_score(metric);
+        // A part without a score of its own shows only its usual scatter, which is no share of the excess.
         (cusum.score > MIN_SCORE).then(|| (name.clone(), excess(metric, &cusum)))
     });
-    let whole = excess(metric, &tenant.whole.highest_score(metric));
-    shares_of_at_least(excesses.collect(), MIN_ACCOUNTED_SHARE * whole)
+    let all_mail = excess(metric, &tenant.all_mail.highest_score(metric));
+    shares_of_at_least(excesses.collect(), MIN_ACCOUNTED_SHARE * all_mail)
 }
 
 /// The shares of a tenant's recent campaigns in the excess over `usual_rate`.
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_excess_elsewhere_is_not_all_of_a_large_one_of_the_whole() {
+    fn small_excess_of_one_provider_is_a_small_share_of_a_large_total_excess() {
         let left = vec![("apple".to_owned(), 1.0)];
         assert!((shares(left.clone())[0].1 - 1.0).abs() < 1e-9);
         assert!(shares_of_at_least(left, 0.5 * 140.0)[0].1 < 0.02);

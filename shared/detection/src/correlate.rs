@@ -33,16 +33,16 @@ const MIN_TENANTS_WITH_PARTIAL_SCORES: usize = 3;
 /// A score that keeps an open alert open, as a share of the threshold, and minutes without an increase that end it.
 const KEEP_SHARE: f64 = 0.25;
 const STALE_MINUTES: u32 = 90;
-/// From this many thresholds on a finding does not wait for one other tenant.
+/// A finding with this many times the threshold does not wait for one other tenant.
 const BEYOND_DOUBT: f64 = 1.4;
-/// A broken limit waits for this many minutes, so that an anomaly, which says more, can be reported instead.
+/// A broken limit waits for this many minutes, so that an anomaly, which explains more, can be reported instead.
 const LIMIT_HOLD_MINUTES: u32 = 30;
 /// From this age on a tenant can have anomalies, in minutes.
 const MIN_AGE_FOR_ANOMALIES_MINUTES: u32 = 3 * MINUTES_PER_DAY;
 /// A queue has to grow by this factor before it is reported.
 const QUEUE_FACTOR: f64 = 3.0;
 
-/// Alert groups of rates, with the rates in the order of how much they say.
+/// Alert groups of rates, with the most telling rate first.
 const RATE_GROUPS: [(AlertGroup, &[MonitoredRate]); 3] = [
     (
         AlertGroup::Delivery,
@@ -69,7 +69,6 @@ pub(crate) struct Evaluation<'a> {
     pub threshold: f64,
     /// The alerts until now.
     pub registry: &'a AlertRegistry,
-    /// The rules.
     pub rules: &'a AlertRules,
 }
 
@@ -126,14 +125,14 @@ impl AllFindings {
 /// All findings of a bucket except broken limits and budgets.
 pub(crate) fn findings(
     tenants: &BTreeMap<String, TenantState>,
-    whole: &SeriesMonitor,
+    all_mail: &SeriesMonitor,
     providers: &BTreeMap<String, SeriesMonitor>,
     evaluation: &Evaluation<'_>,
 ) -> Vec<Finding> {
     let mut all = AllFindings::default();
     let mut findings = Vec::new();
     for (name, tenant) in tenants {
-        all.active_tenants += usize::from(tenant.whole.age_minutes(evaluation.now) > 0);
+        all.active_tenants += usize::from(tenant.all_mail.age_minutes(evaluation.now) > 0);
         if evaluation.rules.anomalies {
             let scope = AlertScope::of_counted(name);
             rates(&scope, tenant, evaluation, &mut all);
@@ -143,7 +142,8 @@ pub(crate) fn findings(
             declines(&scope, tenant, evaluation, &mut findings);
         }
     }
-    let platform = platform::findings(&all, whole, providers, evaluation);
+    // Before the tenants' findings are kept, because a shared cause explains them.
+    let platform = platform::findings(&all, all_mail, providers, evaluation);
     for tenant_finding in &all.findings {
         let TenantFinding { key, content, score, .. } = tenant_finding;
         if evaluation.registry.is_firing(key) || !is_explained(tenant_finding, &platform, evaluation) {
@@ -167,6 +167,7 @@ fn is_explained(finding: &TenantFinding, platform: &[Finding], evaluation: &Eval
 
 /// A first finding that other tenants share waits for one bucket, so that the provider's own finding can come first.
 fn hold_minutes(all: &AllFindings, key: &AlertKey, score: f64, evaluation: &Evaluation<'_>) -> u32 {
+    // A provider's block reaches its tenants within minutes. Without the wait the first tenants would be notified one by one.
     let others = all.partial(key.group, key.provider.as_deref());
     let is_beyond_doubt = score >= BEYOND_DOUBT * evaluation.threshold;
     let needed = if is_beyond_doubt { MIN_TENANTS_WITH_PARTIAL_SCORES } else { MIN_TENANTS_WITH_FINDINGS };
@@ -182,16 +183,16 @@ fn covers(above: &AlertKey, below: &AlertKey) -> bool {
 
 /// The keys of wider alerts of the same group.
 fn ancestors(key: &AlertKey) -> Vec<AlertKey> {
-    let mut above = vec![AlertKey::whole(&AlertScope::Platform, key.group)];
+    let mut above = vec![AlertKey::all_mail(&AlertScope::Platform, key.group)];
     if key.provider.is_some() {
         above.push(AlertKey::at_provider(&AlertScope::Platform, key.provider.clone(), key.group));
-        above.push(AlertKey::whole(&key.scope, key.group));
+        above.push(AlertKey::all_mail(&key.scope, key.group));
     }
     above
 }
 
 /// Whether an open alert explains trouble of a tenant: trouble with deliveries explains missing opens and waiting mail, and trouble at
-/// one provider explains what the whole shows of it.
+/// one provider explains its trace in the tenant's total.
 fn is_explained_by_open_alert(key: &AlertKey, shares: &[(String, f64)], evaluation: &Evaluation<'_>) -> bool {
     // What is not found elsewhere was at the provider of the alert, which may have recovered already.
     let has_most = |provider: &str| {
@@ -201,6 +202,7 @@ fn is_explained_by_open_alert(key: &AlertKey, shares: &[(String, f64)], evaluati
     evaluation.registry.firing().any(|open| {
         let overlaps = (open.provider.is_none() || key.provider.is_none() || open.provider == key.provider)
             && (open.campaign.is_none() || open.campaign == key.campaign);
+        // Mail that is not delivered is not opened, and waits: that is no second problem.
         let follows_from_delivery =
             matches!(key.group, AlertGroup::Engagement | AlertGroup::Queue | AlertGroup::Latency)
                 && open.group == AlertGroup::Delivery;
@@ -216,7 +218,7 @@ fn rates(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, 
     for (group, metrics) in RATE_GROUPS {
         note_partial_scores(tenant, group, metrics, all);
         let best = metrics.iter().filter_map(|&metric| highest_signal(tenant, metric, evaluation));
-        // Of equal scores the first of the list says more.
+        // Of equal scores the first of the list is the most telling.
         let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
         let finding = match best {
             Some((metric, _)) => Some(rate_finding(scope, tenant, group, metric, evaluation)),
@@ -236,7 +238,7 @@ fn note_partial_scores(
     let has_partial_score = |monitor: &SeriesMonitor| {
         metrics.iter().any(|&metric| f64::from(monitor.highest_score(metric).score) >= PARTIAL_SCORE)
     };
-    if has_partial_score(&tenant.whole) {
+    if has_partial_score(&tenant.all_mail) {
         all.add_partial(group, None);
     }
     for (provider, monitor) in &tenant.providers {
@@ -252,12 +254,12 @@ fn highest_signal(
     metric: MonitoredRate,
     evaluation: &Evaluation<'_>,
 ) -> Option<(MonitoredRate, f32)> {
-    let monitors = tenant.providers.iter().map(|(_, monitor)| monitor).chain([&tenant.whole]);
+    let monitors = tenant.providers.iter().map(|(_, monitor)| monitor).chain([&tenant.all_mail]);
     let signals = monitors.filter_map(|monitor| monitor.signal(metric, evaluation.now, evaluation.threshold));
     signals.map(|cusum| (metric, cusum.score)).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
-/// The finding about a rate: of the provider that has most of the excess, or of the whole.
+/// The finding about a rate: of the provider that has most of the excess, or of all mail.
 fn rate_finding(
     scope: &AlertScope,
     tenant: &TenantState,
@@ -265,6 +267,7 @@ fn rate_finding(
     metric: MonitoredRate,
     evaluation: &Evaluation<'_>,
 ) -> TenantFinding {
+    // With most of the excess at one provider, the provider is where the trouble is and gets the alert.
     let shares = cause::providers(tenant, metric);
     let has_one_provider = tenant.providers.len() < 2;
     let provider = shares
@@ -273,9 +276,9 @@ fn rate_finding(
         .map(|(provider, _)| provider.clone());
     let at_provider =
         provider.as_ref().and_then(|provider| tenant.providers.iter().find(|(name, _)| name == provider));
-    let mut monitor = at_provider.map_or(&tenant.whole, |(_, monitor)| monitor);
+    let mut monitor = at_provider.map_or(&tenant.all_mail, |(_, monitor)| monitor);
     if monitor.highest_score(metric).since().is_none() {
-        // The whole shows nothing, so the numbers are those of the provider with the highest score.
+        // The total shows nothing, so the numbers are those of the provider with the highest score.
         let monitors = tenant.providers.iter().map(|(_, monitor)| monitor);
         let highest =
             monitors.max_by(|a, b| a.highest_score(metric).score.total_cmp(&b.highest_score(metric).score));
@@ -295,7 +298,7 @@ fn rate_finding(
     TenantFinding { key, content, score: cusum.score.into(), shares, campaigns }
 }
 
-/// Delivery time: the one provider that is slow, or the whole.
+/// Finds slow delivery: at the one provider that is slow, or of all mail.
 fn latency(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
     let partial: Vec<&(String, SeriesMonitor)> = tenant
         .providers
@@ -313,7 +316,7 @@ fn latency(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>
         [only] if partial.len() == 1 && tenant.providers.len() > 1 => Some(**only),
         _ => None,
     };
-    let monitor = only.map_or(&tenant.whole, |(_, monitor)| monitor);
+    let monitor = only.map_or(&tenant.all_mail, |(_, monitor)| monitor);
     let open =
         evaluation.registry.firing().find(|open| open.scope == *scope && open.group == AlertGroup::Latency);
     let is_kept = open.is_some() && f64::from(monitor.latency.score) > KEEP_SHARE * evaluation.threshold;
@@ -340,11 +343,11 @@ fn keep_rates_open(
     all: &mut AllFindings,
 ) {
     let of = |provider, campaign, monitor| (MailSubset { provider, campaign }, monitor);
-    let whole = of(None, None, &tenant.whole);
+    let all_mail = of(None, None, &tenant.all_mail);
     let providers = tenant.providers.iter().map(|(name, monitor)| of(Some(name.clone()), None, monitor));
     let campaigns = &tenant.recurring.series;
     let campaigns = campaigns.iter().map(|(name, monitor)| of(None, Some(name.clone()), monitor));
-    for (subset, monitor) in [whole].into_iter().chain(providers).chain(campaigns) {
+    for (subset, monitor) in [all_mail].into_iter().chain(providers).chain(campaigns) {
         let key = AlertKey::of_subset(scope, subset, group);
         // The findings of this tenant are the last ones.
         let mut known = all.findings.iter().rev().take_while(|known| known.key.scope == *scope);
@@ -366,10 +369,11 @@ fn keep_rates_open(
     }
 }
 
-/// Too little or too much mail.
+/// Finds that the tenant sends far less or far more than usual.
 fn volume(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
-    let key = AlertKey::whole(scope, AlertGroup::Volume);
+    let key = AlertKey::all_mail(scope, AlertGroup::Volume);
     let signal = tenant.volume.signal(evaluation.now, evaluation.bucket_minutes, evaluation.threshold);
+    // Between the end of an incident and a score of 0 the counts prove little; the alert stays open as long as its score is recent.
     let kept = || {
         let falls = tenant.volume.falls.iter().map(|cusum| (*cusum, true));
         let rises = tenant.volume.rises.iter().map(|cusum| (*cusum, false));
@@ -390,9 +394,9 @@ fn volume(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>,
     all.findings.push(TenantFinding::new(key, content));
 }
 
-/// Mail that waits.
+/// Finds a queue that is much longer than usual.
 fn queue(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, all: &mut AllFindings) {
-    let key = AlertKey::whole(scope, AlertGroup::Queue);
+    let key = AlertKey::all_mail(scope, AlertGroup::Queue);
     let signal = tenant
         .queue
         .signal(evaluation.threshold)
@@ -407,7 +411,7 @@ fn queue(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, 
     all.findings.push(TenantFinding::new(key, content));
 }
 
-/// Slow changes: of the one provider that declines, or of the whole.
+/// Finds slow changes: at the one provider that declines, or of all mail.
 fn declines(
     scope: &AlertScope,
     tenant: &TenantState,
@@ -420,8 +424,8 @@ fn declines(
             .iter()
             .filter_map(|(provider, monitor)| Some((provider.as_str(), monitor.decline(metric)?)))
             .collect();
-        let whole = tenant.whole.decline(metric);
-        let (provider, fit) = match (declining.as_slice(), whole) {
+        let all_mail = tenant.all_mail.decline(metric);
+        let (provider, fit) = match (declining.as_slice(), all_mail) {
             ([(provider, fit)], _) if tenant.providers.len() > 1 => (Some(*provider), *fit),
             (_, Some(fit)) => (None, fit),
             ([(provider, fit), ..], None) => (Some(*provider), *fit),
@@ -444,7 +448,7 @@ fn declines(
     }
 }
 
-/// The rates whose scores an alert of this group stands for.
+/// The rates whose scores an alert of this group reports; none for groups that are not about rates.
 pub(crate) fn metrics_of(group: AlertGroup) -> &'static [MonitoredRate] {
     RATE_GROUPS.iter().find(|(known, _)| *known == group).map_or(&[], |(_, metrics)| *metrics)
 }
@@ -461,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn platform_covers_its_tenants_at_the_same_provider_and_of_the_same_group() {
+    fn platform_finding_explains_those_of_tenants_at_the_same_provider_in_the_same_group() {
         let gmail = key("*", Some("gmail"), None, AlertGroup::Delivery);
         let everywhere = key("*", None, None, AlertGroup::Delivery);
         let tenant = key("acme", None, None, AlertGroup::Delivery);
@@ -478,9 +482,9 @@ mod tests {
     }
 
     #[test]
-    fn ancestors_are_the_platform_and_for_a_provider_also_its_tenant() {
-        let whole = ancestors(&key("acme", None, None, AlertGroup::Delivery));
-        assert_eq!(whole, [key("*", None, None, AlertGroup::Delivery)]);
+    fn wider_alerts_of_a_provider_are_those_of_the_platform_and_of_its_tenant() {
+        let all_mail = ancestors(&key("acme", None, None, AlertGroup::Delivery));
+        assert_eq!(all_mail, [key("*", None, None, AlertGroup::Delivery)]);
         let gmail = ancestors(&key("acme", Some("gmail"), None, AlertGroup::Delivery));
         assert_eq!(
             gmail,

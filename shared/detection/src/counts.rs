@@ -17,15 +17,15 @@ pub struct Counts {
     pub sends: f64,
     /// Recipients that mail was delivered to.
     pub deliveries: f64,
-    /// Permanent bounces.
+    /// Permanent bounces, suppressed mail included.
     pub bounces_permanent: f64,
     /// The part of the permanent bounces that SES leaves out of its bounce rate: suppressed mail, except for its global suppression list.
     pub outside_reputation: f64,
     /// Transient and undetermined bounces.
     pub bounces_transient: f64,
-    /// Delivery delays (deferrals).
+    /// Delay events: the receiving server deferred the mail and SES retries.
     pub delays: f64,
-    /// Complaints.
+    /// Complaints that mailbox providers reported to SES.
     pub complaints: f64,
     /// Opens, by people and machines.
     pub opens: f64,
@@ -68,7 +68,7 @@ impl Counts {
         self.deliveries + self.bounces_permanent + self.bounces_transient
     }
 
-    /// Adds a delivery time of `milliseconds` that was measured on `deliveries`. Values that are not positive say nothing and are ignored.
+    /// Adds a delivery time of `milliseconds` that was measured on `deliveries`. Values that are not positive are ignored.
     pub fn note_latency(&mut self, milliseconds: f64, deliveries: f64) {
         if milliseconds > 0.0 && deliveries > 0.0 {
             self.latency_sum += milliseconds.ln() * deliveries;
@@ -102,9 +102,9 @@ impl Counts {
 /// Two percentiles of the delivery times of a row, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeliveryTimePercentiles {
-    /// The median.
+    /// The median, in milliseconds.
     pub p50: f64,
-    /// The 95th percentile.
+    /// The 95th percentile, in milliseconds; not below the median.
     pub p95: f64,
 }
 
@@ -138,24 +138,24 @@ const Z95: f64 = 1.644_853_626_951_472;
 /// The mail that a rate is a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denominator {
-    /// Mail sent.
+    /// Recipients that mail was sent to, or that have an outcome where sends are not counted.
     Sends,
-    /// Mail delivered.
+    /// Recipients that mail was delivered to.
     Deliveries,
 }
 
-/// A monitored rate.
+/// A rate that is compared with its own past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MonitoredRate {
     /// Permanent bounces over sends.
     HardBounce,
     /// All bounces over sends: providers report a block as either type of bounce, or as both.
     Bounce,
-    /// Deferrals over sends.
+    /// Delay events over sends; one message can have several.
     Delay,
     /// Deliveries over sends. A fall is bad.
     Delivery,
-    /// Complaints over deliveries.
+    /// Complaints over deliveries, those to Gmail included, which reports none.
     Complaint,
     /// Opens over deliveries. A fall is bad.
     Open,
@@ -163,7 +163,7 @@ pub enum MonitoredRate {
     Click,
 }
 
-/// How a metric is monitored. The minimums apply to a whole excursion, never to a single bucket.
+/// How a metric is monitored. The minimums apply to all of an excursion, never to a single bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct RateParameters {
     /// The mail it is a share of.

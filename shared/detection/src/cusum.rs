@@ -30,9 +30,7 @@ const MAX_IDLE_BELOW_MINUTES: u32 = 6 * 60;
 /// The counts of one bucket and what was expected of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Observation {
-    /// Events counted.
     pub observed: f64,
-    /// Events expected.
     pub expected: f64,
     /// The mail that both are a share of.
     pub denominator: f64,
@@ -72,13 +70,18 @@ impl Cusum {
     /// The excursion is forgotten when the score is 0, when the recent counts contradict the change, or when the score has not
     /// increased for too long.
     pub fn add(&mut self, observation: &Observation, test: &CusumTest, now: Minute) {
+        // The baseline is an estimate, so what lies within the tolerated factor must not count as evidence.
         let mean = observation.expected * test.margin;
         let increase =
             log_likelihood_ratio(observation.observed, mean, test.ratio, test.dispersion) / test.caution;
+        // Page's CUSUM: a quiet time before a change need not be made up for, so the score never falls below 0. The cap bounds how long
+        // the score takes to fall after an incident.
         let score = (f64::from(self.score) + increase).clamp(0.0, SCORE_CAP * test.threshold);
         self.recent_observed = self.recent_observed * test.recent_decay + to_f32(observation.observed);
         self.recent_expected = self.recent_expected * test.recent_decay + to_f32(mean);
         let half_change = test.ratio.sqrt();
+        // A large score falls slowly, so the end of an incident is sought in the last hour alone. The test is for half the change, so that an
+        // incident that weakens is not taken for over.
         let recent = log_likelihood_ratio(
             self.recent_observed.into(),
             self.recent_expected.into(),
@@ -87,6 +90,7 @@ impl Cusum {
         );
         let is_above = score >= test.threshold;
         let is_stale = self.excursion.is_some_and(|excursion| excursion.is_stale(is_above, now));
+        // A bucket with new evidence never ends an excursion, so an incident that goes on is not cut in two.
         if score <= 0.0 || (increase <= 0.0 && (is_stale || recent < RECENT_END)) {
             *self = Self::default();
             return;

@@ -26,13 +26,13 @@ const MIN_DAILY_MAIL: f32 = 50.0;
 /// A slope is reported if its p-value (F test with one degree of freedom, which is Student's t squared) is at most this. It is strict
 /// because many series are tested every day, each in several short windows.
 const MAX_P_VALUE: f64 = 1e-5;
-/// The share of the whole change that each third must contribute.
+/// The share of the change over the window that each third must contribute, at least.
 const MIN_SHARE_PER_THIRD: f64 = 0.15;
 
 /// Daily sums of one rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeclineMonitor {
-    /// Oldest first.
+    /// One sum per complete day, the oldest first.
     days: [EventSums; DAYS],
     today: EventSums,
     /// The slow change that was found at the end of the last day.
@@ -62,7 +62,7 @@ struct DayRate {
     weight: f64,
 }
 
-/// A fitted line.
+/// A rate as a straight line over the days of a window.
 #[derive(Clone, Copy)]
 struct FittedLine {
     intercept: f64,
@@ -76,12 +76,10 @@ impl FittedLine {
 }
 
 impl DeclineMonitor {
-    /// Adds a bucket.
     pub fn add(&mut self, events: f64, mail: f64) {
         self.today.add(events, mail);
     }
 
-    /// Ends the day.
     pub fn close_day(&mut self) {
         self.days.rotate_left(1);
         let [.., last] = &mut self.days;
@@ -92,6 +90,7 @@ impl DeclineMonitor {
     /// at its two ends.
     pub fn find(&self, fall_is_bad: bool, is_large_enough: impl Fn(f64, f64) -> bool) -> Option<DeclineFit> {
         let mut best: Option<DeclineFit> = None;
+        // A decline that began a week ago is diluted in a long window, and a very slow one does not show in a short window.
         for window in WINDOWS {
             // No window is longer than the days that are kept.
             let (_, days) = self.days.split_at(DAYS - window);
@@ -196,6 +195,8 @@ fn slope_error(
     freedom: f64,
     mean_mail: f64,
 ) -> f64 {
+    // Only the deviation of the days from the line tells how certain the slope is; counting noise alone would call every difference
+    // between lists a trend.
     let mean_day = points.iter().map(|point| point.weight * point.day as f64).sum::<f64>()
         / points.iter().map(|point| point.weight).sum::<f64>();
     let scatter = scatter_around_line(points, weekdays, line);
@@ -257,10 +258,10 @@ fn thirds_agree(points: &[DayRate], weekdays: &Ring<f64, 7>, days: usize, slope:
     }
     let (first, second, third) = (mean(first), mean(second), mean(third));
     let sign = slope.signum();
-    let whole = (third - first) * sign;
-    whole > 0.0
-        && (second - first) * sign > MIN_SHARE_PER_THIRD * whole
-        && (third - second) * sign > MIN_SHARE_PER_THIRD * whole
+    let change = (third - first) * sign;
+    change > 0.0
+        && (second - first) * sign > MIN_SHARE_PER_THIRD * change
+        && (third - second) * sign > MIN_SHARE_PER_THIRD * change
 }
 
 #[cfg(test)]
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn day_without_enough_mail_does_not_count() {
+    fn decline_ignores_days_without_enough_mail() {
         let mut monitor = DeclineMonitor::default();
         for day in 0..28 {
             let mail = if day % 2 == 0 { 10_000.0 } else { 10.0 };

@@ -36,11 +36,11 @@ use event::AlertScope;
 pub const MAX_TENANTS: usize = 100_000;
 /// Providers that are monitored over all tenants.
 const MAX_PROVIDERS: usize = 256;
-/// A longer gap between buckets is skipped, since what was normal before it says little.
+/// A longer gap between buckets is skipped: the baselines from before it are out of date.
 const MAX_GAP_MINUTES: u32 = 14 * MINUTES_PER_DAY;
-/// The number of independent tests per tenant and bucket, from which the threshold is derived: nine series (the whole and about eight
-/// providers) with seven rates and two changes each, and four for the volume. Half of them, since the whole moves with its providers, and
-/// bounces with deliveries.
+/// The number of independent tests per tenant and bucket, from which the threshold is derived: nine series (all mail and about eight
+/// providers) with seven rates and two changes each, and four for the volume. Half of them, because the rates of all mail move with those
+/// of its providers, and bounces with deliveries.
 const TESTS_PER_TENANT: f64 = 0.5 * (9.0 * 14.0 + 4.0);
 /// Silence of all tenants is an outage only if at least this much mail was expected per bucket, and there are this many tenants.
 const MIN_EXPECTED_FOR_OUTAGE: f64 = 20.0;
@@ -52,13 +52,13 @@ const MAX_COMMON_DROP: f64 = 0.25;
 /// Counts of one (tenant, provider, campaign) in a bucket. An empty provider or campaign is unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct BucketRow<'a> {
-    /// The tenant's id.
+    /// The tenant's id, or `(unassigned)`.
     pub tenant: &'a str,
-    /// The mailbox provider.
+    /// The recipient's mailbox provider, such as `gmail`; empty if unknown.
     pub provider: &'a str,
-    /// The campaign.
+    /// The campaign's name; empty if the mail has none.
     pub campaign: &'a str,
-    /// The counts.
+    /// Events of this bucket, by event time.
     pub counts: Counts,
     /// Percentiles of the delivery times, if they are known.
     pub times: Option<DeliveryTimePercentiles>,
@@ -67,7 +67,7 @@ pub struct BucketRow<'a> {
 /// Everything that happened in one bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket<'a> {
-    /// Its first minute.
+    /// Its first minute; rounded down to a whole bucket.
     pub start: Minute,
     /// The counts, by event time.
     pub rows: &'a [BucketRow<'a>],
@@ -76,7 +76,7 @@ pub struct Bucket<'a> {
 /// What is known over all tenants. It is stored once, beside the tenants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlatformState {
-    whole: SeriesMonitor,
+    all_mail: SeriesMonitor,
     season: Box<PerRate<SeasonalFactors>>,
     providers: BTreeMap<String, SeriesMonitor>,
     volume: Box<VolumeMonitor>,
@@ -123,7 +123,7 @@ impl Detector {
         // The platform has no beginning: its rates are monitored from the first bucket on.
         let always = Minute(0);
         let platform = PlatformState {
-            whole: SeriesMonitor::new(always, false),
+            all_mail: SeriesMonitor::new(always, false),
             season: Box::default(),
             providers: BTreeMap::new(),
             volume: Box::new(VolumeMonitor::new(always)),
@@ -188,7 +188,7 @@ impl Detector {
         self.tenants.retain(|name, _| exists(name));
     }
 
-    /// Records that somebody looks after an alert. False if no such alert is open.
+    /// Acknowledges an alert: there are no reminders until it is resolved. False if no such alert is open.
     pub fn acknowledge(&mut self, id: &str) -> bool {
         self.platform.registry.acknowledge(id)
     }
@@ -222,15 +222,17 @@ impl Detector {
     fn evaluate(&mut self, now: Minute, rows: &[BucketRow<'_>]) -> Vec<Change> {
         let bucket_minutes = self.platform.bucket_minutes;
         let end = plus(now, bucket_minutes);
+        // What ended before this bucket is learned first, so the bucket is compared with everything before it.
         self.close_hour_and_day(now);
         self.platform.last = Some(now);
         let sums = BucketSums::new(rows);
+        // Before anything learns: missing counts would be learned as silence.
         if let Some(findings) = self.missing_counts(now, &sums.total) {
             self.platform.registry.keep_open(end);
             return self.platform.registry.apply(end, findings, &self.rules);
         }
         self.platform.uses_campaigns |= rows.iter().any(|row| !row.campaign.is_empty());
-        // The whole bucket is evaluated with the kernels as they were before it.
+        // All series of the bucket are evaluated with the kernels as they were before it, so the order of tenants does not matter.
         let kernels = self.platform.kernels;
         let mut trained = kernels;
         let context = BucketContext {
@@ -241,6 +243,7 @@ impl Detector {
             decay: &DecayFactors::new(bucket_minutes),
         };
         let common_drop = self.common_drop(now);
+        // The platform comes first, because its rates are the priors of its tenants.
         self.evaluate_platform(&sums, &context, &mut trained);
         let limits = self.evaluate_tenants(&sums.tenants, &context, common_drop, &mut trained);
         self.platform.kernels = trained;
@@ -250,14 +253,14 @@ impl Detector {
         changes
     }
 
-    /// Resets the scores that an alert stood for when it is resolved. Otherwise what is left of them would become alerts of parts.
+    /// Resets the scores that an alert reported when it is resolved. What is left of them would otherwise raise alerts about parts of the mail.
     fn reset_resolved(&mut self, now: Minute) {
         for key in self.platform.registry.resolved_at(now) {
             let metrics = correlate::metrics_of(key.group);
             let is_at = |name: &str| key.provider.as_deref().is_none_or(|provider| provider == name);
             let is_of = |name: &str| key.campaign.as_deref().is_none_or(|campaign| campaign == name);
             for (_, tenant) in self.tenants.iter_mut().filter(|(name, _)| key.scope.contains_tenant(name)) {
-                tenant.whole.reset_scores(metrics);
+                tenant.all_mail.reset_scores(metrics);
                 for (_, monitor) in tenant.providers.iter_mut().filter(|(name, _)| is_at(name)) {
                     monitor.reset_scores(metrics);
                 }
@@ -266,7 +269,7 @@ impl Detector {
                 }
             }
             if key.scope == AlertScope::Platform {
-                self.platform.whole.reset_scores(metrics);
+                self.platform.all_mail.reset_scores(metrics);
                 for (_, monitor) in self.platform.providers.iter_mut().filter(|(name, _)| is_at(name)) {
                     monitor.reset_scores(metrics);
                 }
@@ -293,7 +296,7 @@ impl Detector {
             SilenceMeaning::Suspicious => return Some(Vec::new()),
             SilenceMeaning::Outage { since } => since,
         };
-        let key = AlertKey::whole(&AlertScope::Platform, AlertGroup::Pipeline);
+        let key = AlertKey::all_mail(&AlertScope::Platform, AlertGroup::Pipeline);
         let content = report::pipeline(since, expected, plus(now, bucket_minutes));
         Some(vec![Finding { key, content, hold_minutes: 0 }])
     }
@@ -305,6 +308,7 @@ impl Detector {
         if ratios.len() < MIN_TENANTS_FOR_COMMON_DROP {
             return 1.0;
         }
+        // The median, because one large sender that stops must not lower what is expected of all others.
         ratios.sort_by(f64::total_cmp);
         let median = ratios.get(ratios.len() / 2).copied();
         event::invariant::or_broken(median, 1.0, "a list without a middle").clamp(MAX_COMMON_DROP, 1.0)
@@ -322,7 +326,7 @@ impl Detector {
     ) {
         let season = self.platform_season(context.now);
         let platform = &mut self.platform;
-        let rates = platform.whole.rates(&prior_rates());
+        let rates = platform.all_mail.rates(&prior_rates());
         let prior = SeriesPrior {
             rates: prior_rates(),
             season,
@@ -330,9 +334,9 @@ impl Detector {
             is_latency_alert_open: false,
             has_no_counts: false,
         };
-        let evaluations = platform.whole.evaluate(&sums.total, context, &prior);
-        platform.whole.train_kernels(&evaluations, &rates, kernels);
-        platform.whole.train_seasons(&evaluations, context.now, &mut platform.season);
+        let evaluations = platform.all_mail.evaluate(&sums.total, context, &prior);
+        platform.all_mail.train_kernels(&evaluations, &rates, kernels);
+        platform.all_mail.train_seasons(&evaluations, context.now, &mut platform.season);
         platform.reputation.add(&sums.total, context.bucket_minutes);
         let volume_context = VolumeContext {
             common_drop: 1.0,
@@ -346,7 +350,7 @@ impl Detector {
                 platform.providers.insert((*name).to_owned(), SeriesMonitor::new(context.now, false));
             }
         }
-        let prior = SeriesPrior { rates, suspected: platform.whole.suspected(), ..prior };
+        let prior = SeriesPrior { rates, suspected: platform.all_mail.suspected(), ..prior };
         let nothing = Counts::default();
         for (name, monitor) in &mut platform.providers {
             let counts = sums.providers.get(name.as_str()).unwrap_or(&nothing);
@@ -369,7 +373,7 @@ impl Detector {
         }
         let season = self.platform_season(context.now);
         let platform = &self.platform;
-        let rates = platform.whole.rates(&prior_rates());
+        let rates = platform.all_mail.rates(&prior_rates());
         let providers: BTreeMap<&str, ProviderContext> = platform
             .providers
             .iter()
@@ -412,7 +416,7 @@ impl Detector {
             rules: &self.rules,
         };
         let mut findings =
-            correlate::findings(&self.tenants, &platform.whole, &platform.providers, &evaluation);
+            correlate::findings(&self.tenants, &platform.all_mail, &platform.providers, &evaluation);
         for ((name, tenant), limits) in self.tenants.iter_mut().zip(limits) {
             findings.extend(correlate::limits(&AlertScope::of_counted(name), tenant, limits, &evaluation));
         }
@@ -428,7 +432,7 @@ impl Detector {
         let platform = &mut self.platform;
         if now.hour() != last.hour() {
             platform.silence.close_hour(last.hour());
-            platform.whole.close_hour();
+            platform.all_mail.close_hour();
             platform.volume.close_hour(now);
             platform.season.values_mut().for_each(SeasonalFactors::close_hour);
             platform.providers.values_mut().for_each(SeriesMonitor::close_hour);
@@ -446,6 +450,7 @@ impl Detector {
 
 /// The score at which no more than the accepted number of false alarms is expected: a test raises one in `exp(threshold)` buckets.
 fn threshold(rules: &AlertRules, bucket_minutes: u32) -> f64 {
+    // The bound holds for one test. The false alarms of all tests of a tenant add up, so the budget is divided among them.
     let buckets_per_week = f64::from(MINUTES_PER_WEEK) / f64::from(bucket_minutes);
     (TESTS_PER_TENANT * buckets_per_week / rules.false_alerts_per_tenant_week.clamp(1e-6, 10.0)).ln()
 }

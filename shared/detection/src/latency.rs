@@ -78,7 +78,7 @@ pub struct LatencyMonitor {
 pub struct SlownessSignal {
     /// The value in the excursion: milliseconds of delivery time.
     pub observed: f64,
-    /// The usual value.
+    /// The value that buckets usually have, in the same unit.
     pub expected: f64,
     /// The deliveries in the excursion.
     pub deliveries: f64,
@@ -119,9 +119,11 @@ impl LatencyMonitor {
         // A few deliveries vary more than many, and late ones weigh more among them.
         let trust = deliveries / (deliveries + self.few_deliveries());
         let percentiles = off * trust / f64::from(self.tail.max(MIN_TAIL));
+        // Steps and no likelihood: that would need a formula for the tail of delivery times, and theirs is heavier than any.
         let increase =
             if percentiles >= 1.0 { INCREASE * percentiles.min(MAX_PERCENTILES) } else { DECREASE };
         let score = (f64::from(self.score) + increase).clamp(0.0, SCORE_CAP * context.threshold);
+        // Before the tail is learned, every campaign would look like an incident.
         if score <= 0.0 || self.days < MIN_DAYS {
             self.clear_excursion();
         } else {
@@ -130,6 +132,7 @@ impl LatencyMonitor {
             self.excess += to_f32(off * deliveries);
             self.deliveries += to_f32(deliveries);
         }
+        // The deliveries of half an hour are compared together, so that hours with few deliveries per bucket count too.
         let keep = to_f32((-f64::from(context.bucket_minutes) / SMOOTHING_MINUTES).exp());
         self.recent.decay(keep);
         self.recent.add(off * deliveries, deliveries);
@@ -157,6 +160,7 @@ impl LatencyMonitor {
         let rate =
             steady.max(1.0 / f64::from(self.buckets)) * weight * (deliveries / (deliveries + 5.0)).max(0.05);
         let band = f64::from(self.tail.max(MIN_TAIL));
+        // Bounded by the usual deviation, so that an incident does not drag the mean along.
         self.mean += to_f32(rate * off.clamp(-band, band));
         self.usual_deliveries += to_f32(rate * (deliveries - f64::from(self.usual_deliveries)));
         let growth = if percentiles > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
@@ -166,8 +170,10 @@ impl LatencyMonitor {
     /// Ends a day. What the day reached becomes ordinary, step by step, unless there was an alert.
     pub fn close_day(&mut self) {
         self.days = self.days.saturating_add(1);
+        // The lateness of an incident is not ordinary.
         let highest = if self.had_alert { self.highest_today.min(self.peak) } else { self.highest_today };
         let before = self.peak * PEAK_DECAY;
+        // One exceptional day raises the peak a little; what every day reaches is ordinary within days.
         self.peak = before.max(highest.min(PEAK_GROWTH * before + PEAK_STEP));
         self.highest_today = to_f32(self.smoothed_lateness());
         self.had_alert = false;
@@ -240,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn value_of_a_single_day_is_not_ordinary_yet_but_that_of_every_day_is() {
+    fn lateness_of_every_day_becomes_ordinary_and_that_of_one_day_does_not() {
         let mut latency = LatencyMonitor::default();
         let mut day = |highest: f32| {
             latency.highest_today = highest;

@@ -1,9 +1,9 @@
-//! Monitors the limits that operators and tenants set: is a rate above its limit beyond doubt, in a short and in a long window?
+//! Monitors the limits that operators and tenants set: a limit is broken if a rate exceeds it beyond doubt in a short and in a long window.
 //!
 //! An exact binomial test and a least number of events decide: one bounce among 13 messages proves nothing, 30 among 500 do. A breach
 //! lasts until the rate has been clearly below its limit, so a rate close to its limit does not flap. The two windows are the burn-rate
 //! method of the Google SRE Workbook, chapter 5. A limit on the 95th percentile of delivery time is one on the share of mail that takes
-//! longer (5 %); a limit on queue depth is one on a level. What another alert reported already must never be reported again as a breach.
+//! longer (5 %); a limit on queue depth is one on a level. What another alert has reported must never be reported again as a breach.
 
 mod metric;
 
@@ -33,9 +33,9 @@ const CLEAR_SHARE: f64 = 0.8;
 /// It also ends when as few events as in these last half hours have at most this probability at a rate equal to the limit.
 const OVER_HALF_HOURS: u32 = 3;
 const OVER_P_VALUE: f64 = 1e-3;
-/// More mail than allowed has to wait for this many minutes.
+/// A queue must be above its limit for this many minutes.
 const MIN_WAITING_MINUTES: u32 = 10;
-/// Half-life of mail without an outcome, in minutes: for some of it no outcome ever comes.
+/// Half-life of mail without an outcome, in minutes, because for some mail no outcome ever arrives.
 const IN_FLIGHT_HALF_LIFE_MINUTES: f64 = 360.0;
 /// A reading of a gauge is valid for this many minutes, or until the next one.
 const GAUGE_VALID_MINUTES: u32 = 15;
@@ -109,16 +109,16 @@ struct HalfHour {
     p95_sum: f32,
 }
 
-/// Mail that waits.
+/// The queue depth, and since when it has been above its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct QueueDepth {
     messages: f32,
     /// When a gauge last reported it.
     #[serde(with = "minutes::stored_option")]
     gauged: Option<Minute>,
-    /// Since when it has been too much.
+    /// Since when it has been above the limit.
     #[serde(with = "minutes::stored_option")]
-    too_much_since: Option<Minute>,
+    above_limit_since: Option<Minute>,
 }
 
 /// A value for each [`LimitedMetric`].
@@ -156,11 +156,8 @@ struct LastCovered {
 /// What open anomaly alerts report already. Their mail is not counted against a limit as well.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlertCoverage {
-    /// Bounces.
     pub delivery: bool,
-    /// Complaints.
     pub complaint: bool,
-    /// Delivery times.
     pub latency: bool,
 }
 
@@ -188,7 +185,6 @@ impl LimitWindows {
         }
     }
 
-    /// Adds a bucket.
     pub fn add(
         &mut self,
         counts: &Counts,
@@ -201,6 +197,7 @@ impl LimitWindows {
         let complaints_due = context.kernels[MonitoredRate::Complaint].exposure(&self.delivered);
         self.advance_to(context.now.0 / HALF_HOUR_MINUTES);
         let half_hour = self.half_hours.at_mut(self.current);
+        // What an open anomaly reports must not count against a limit as well: one cause would be two alerts.
         if coverage.delivery {
             self.covered.delivery = Some(self.current);
         } else {
@@ -240,7 +237,9 @@ impl LimitWindows {
         let keep = 0.5_f64.powf(minutes / IN_FLIGHT_HALF_LIFE_MINUTES);
         self.now = now;
         let sent = counts.denominator(Denominator::Sends);
+        // For some mail no outcome ever arrives. Forgetting slowly keeps it from adding up.
         let in_flight = keep * f64::from(self.in_flight) + sent - counts.with_outcome();
+        // Negative after a start, when outcomes arrive for mail that was sent before.
         self.in_flight = to_f32(in_flight.max(0.0));
         if let Some(depth) = counts.queue_depth {
             (self.queue.messages, self.queue.gauged) = (to_f32(depth), Some(now));
@@ -277,7 +276,8 @@ impl LimitWindows {
             EventSums { events: sum.events + half_hour.events, exposure: sum.exposure + half_hour.exposure }
         });
         if metric == LimitedMetric::Complaint {
-            // The complaints about a burst are no rate of the little mail after it, nor its first ones of what is due so far.
+            // Complaints lag their mail by hours. After a burst they must not be divided by the little mail since, nor at its beginning by the
+            // few deliveries whose complaints are due so far.
             sum.exposure =
                 sum.exposure.max(self.last(half_hours).map(|half_hour| half_hour.deliveries).sum());
         }
@@ -316,9 +316,11 @@ impl LimitWindows {
 
     fn rate_breach(&mut self, metric: LimitedMetric, allowed: f64, limits: &Limits) -> Option<LimitBreach> {
         let was_broken = *self.is_broken.get_mut(metric);
+        // The window still holds the rest of what another alert has reported; it must not open a second one.
         if !was_broken && self.was_covered_recently(metric) {
             return None;
         }
+        // With much mail an hour and a half proves the end, long before the trouble has left the windows.
         if was_broken && self.is_over(metric, allowed) {
             self.forget_older_outcomes(metric);
         }
@@ -337,17 +339,19 @@ impl LimitWindows {
         let dispersion = if pair.factor > 1.0 { 1.0 } else { self.dispersion(metric, pair.long_half_hours) };
         [pair.short_half_hours, pair.long_half_hours]
             .into_iter()
+            // The long window proves that the breach matters, the short one that it still goes on.
             .all(|half_hours| self.exceeds(metric, half_hours, allowed * pair.factor, dispersion))
     }
 
-    /// Too much mail waits, and has for a while; over when it is clearly less.
+    /// A queue that has been above its limit for [`MIN_WAITING_MINUTES`] and is not clearly below it yet.
     fn queue_breach(&mut self, limit: f64) -> Option<LimitBreach> {
         let depth = f64::from(self.queue.messages);
-        if depth <= CLEAR_SHARE * limit || (depth <= limit && self.queue.too_much_since.is_none()) {
-            self.queue.too_much_since = None;
+        // A queue that swings around its limit is one alert: it opens above the limit and ends clearly below.
+        if depth <= CLEAR_SHARE * limit || (depth <= limit && self.queue.above_limit_since.is_none()) {
+            self.queue.above_limit_since = None;
             return None;
         }
-        let since = *self.queue.too_much_since.get_or_insert(self.now);
+        let since = *self.queue.above_limit_since.get_or_insert(self.now);
         let window_minutes = minutes_between(since, self.now);
         (window_minutes >= MIN_WAITING_MINUTES).then_some(LimitBreach {
             metric: LimitedMetric::Queue,
@@ -431,6 +435,8 @@ impl LimitWindows {
     fn exceeds(&self, metric: LimitedMetric, half_hours: u32, allowed: f64, dispersion: f64) -> bool {
         let sums = self.sum(metric, half_hours);
         let (events, mail) = (f64::from(sums.events), f64::from(sums.exposure));
+        // Over-dispersed counts hold less evidence than independent events. Dividing events and mail by the dispersion gives the sample of
+        // independent events that is worth as much.
         events >= metric.min_events()
             && events > allowed * mail
             && binomial_upper_tail(events / dispersion, mail / dispersion, allowed) < MAX_P_VALUE
@@ -462,6 +468,7 @@ impl LimitWindows {
 
     /// Whether the rate is clearly below its limit over the last day, or nothing was sent in it.
     fn is_clearly_kept(&self, metric: LimitedMetric, allowed: f64) -> bool {
+        // Clearly below and over a whole day, so that a rate close to its limit is one alert and not one per day.
         let day = self.sum(metric, HALF_HOURS_PER_DAY);
         day.exposure <= 0.0 || f64::from(day.events) < CLEAR_SHARE * allowed * f64::from(day.exposure)
     }

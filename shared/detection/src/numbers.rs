@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gamma_of_a_whole_number_is_a_factorial() {
+    fn gamma_of_an_integer_is_a_factorial() {
         let mut factorial = 1.0_f64;
         for n in 1..30_u32 {
             assert!((ln_gamma(f64::from(n)) - factorial.ln()).abs() < 1e-9, "{n}");

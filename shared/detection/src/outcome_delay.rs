@@ -1,4 +1,4 @@
-//! Outcomes arrive later than their mail. The exposure of a bucket is the mail whose outcome is due in it.
+//! The delay of outcomes: from the mail of the past to the mail whose outcomes are due in a bucket, its exposure.
 //!
 //! Leaky integrators of the mail sent, with five time constants (the bucket itself, 10 minutes, 1 hour, 4 hours, 1 day), are mixed with
 //! weights that are learned from the counts, so no delay has to be assumed. Dividing by the mail of the same bucket instead would make
@@ -86,6 +86,7 @@ impl DelayKernel {
     /// Learns one bucket of one series. `rate` is the series' own rate, `variance` that of the count.
     pub fn learn(&mut self, observed: f64, mail: &LeakyIntegrators, rate: f64, variance: f64) {
         let scaled = mail.0.map(|sum| f64::from(sum) * rate);
+        // Weighted by certainty: large series vary more in numbers of events and would decide alone.
         let certainty = 1.0 / variance.max(1.0);
         for ((row, right), &left) in self.gram.iter_mut().zip(&mut self.right).zip(&scaled) {
             *right += left * observed * certainty;
@@ -97,6 +98,7 @@ impl DelayKernel {
 
     /// Solves for the weights and decays what was learned, once an hour.
     pub fn close_hour(&mut self) {
+        // The mail of neighbouring time constants is nearly proportional, so the equations alone may have no stable solution.
         let trace: f64 = self.gram.iter().enumerate().filter_map(|(i, row)| row.get(i)).sum();
         // A ridge towards the present weights: what the counts do not determine stays as it is.
         let ridge = 0.002 * trace + 50.0;
@@ -112,6 +114,7 @@ impl DelayKernel {
                     continue;
                 };
                 let rest = others - diagonal * *weight;
+                // Coordinate descent keeps each weight non-negative, which solving the equations directly would not.
                 *weight = ((right - rest + ridge * before) / (diagonal + ridge)).max(0.0);
             }
         }

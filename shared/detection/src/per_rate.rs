@@ -76,7 +76,6 @@ pub struct PerDenominator<T> {
 }
 
 impl<T> PerDenominator<T> {
-    /// Both values.
     pub fn values(&self) -> [&T; 2] {
         [&self.sends, &self.deliveries]
     }

@@ -1,10 +1,10 @@
-//! How unusual is the next point of a plain series? A score in [0, 1] that is comparable between series and uses only earlier points.
+//! Scores how unusual the next point of a plain series is, in [0, 1], comparable between series and from earlier points only.
 //!
 //! Three views of a point are each compared with their own past: its distance from the last points and from its hour of the day, how far
 //! the mean of the last points has moved, and how much rougher or smoother they are than usual. The past of a view is the value that one
 //! point in 20,000 exceeds (peaks over a threshold that follows the series, after Siffer et al., KDD 2017), so the score does not depend
 //! on the unit. The span of "the last points" is a time where points are dense and a count where they are sparse: an hour of trouble is
-//! an hour at points of a minute and at points of an hour. What was reported is reported again only if it gets worse.
+//! found as well with one point per minute as with one per hour. What was reported is reported again only if it gets worse.
 
 use crate::ring::Ring;
 
@@ -29,8 +29,8 @@ const ROUGHNESS_OFFSET: f64 = 0.15;
 /// Points that views begin with, and points before anything is reported: the first maxima are no news.
 const WARM_UP_POINTS: f64 = 30.0;
 const QUIET_POINTS: f64 = 60.0;
-/// The share of what was reported lately that a point must exceed, and how it fades: per point, per hour, and faster in a young series,
-/// whose first days say little.
+/// The share of what was reported before that a point must exceed, and how that fades: per point, per hour, and faster in a young series,
+/// whose first high scores are often chance.
 const REPORTED_SHARE: f64 = 0.9;
 const FADE_PER_POINT: f64 = 0.0002;
 const FADE_PER_HOUR: f64 = 0.001;
@@ -64,13 +64,12 @@ pub struct Scorer {
     points: f64,
     last_value: f64,
     level: f64,
-    /// The mean deviation.
     shift: RecentAndUsual,
     /// The mean change from point to point.
     roughness: RecentAndUsual,
     hours: Ring<HourMean, 24>,
     views: [ViewTail; 3],
-    /// The nats that were reported lately, fading.
+    /// The highest nats reported, decayed.
     reported: f64,
     rests_until: f64,
 }
@@ -129,6 +128,7 @@ impl Scorer {
         self.points += 1.0;
         let nats = self.nats_of_point(hour_of_day(time_ms), value);
         let weight = if self.points < self.rests_until { RESTING_WEIGHT } else { 1.0 };
+        // An incident is many unusual points; what was reported is reported again only if it gets worse.
         let news = weight * (nats - REPORTED_SHARE * self.reported).max(0.0);
         let fade = FADE_PER_POINT.max(FADE_PER_HOUR * self.step_hours).max(FADE_YOUNG / self.points).min(1.0);
         self.reported = ((1.0 - fade) * self.reported).max(nats);
@@ -140,6 +140,7 @@ impl Scorer {
     }
 
     fn learn_step(&mut self, elapsed_ms: i64) {
+        // A gap is no sign that points have become sparse, so it counts as two usual steps at most.
         let hours = elapsed_ms as f64 / MILLISECONDS_PER_HOUR;
         self.step_hours = if self.step_hours > 0.0 {
             let step = hours.min(2.0 * self.step_hours);
@@ -169,6 +170,7 @@ impl Scorer {
             0.0
         };
         rough.usual += (step - rough.usual) / usual_memory;
+        // The smaller distance: a point is ordinary if it fits the present level or its hour of the day.
         let far = (value - level).abs().min(off.abs());
         let views = self.views.iter_mut().zip([far, moved, rougher]).zip(VIEW_WEIGHTS);
         let nats = views.map(|((tail, amount), weight)| weight * tail.nats(amount, self.points)).sum();
@@ -208,7 +210,7 @@ impl ViewTail {
         }
         let ratio = amount / self.edge.max(f64::MIN_POSITIVE);
         if ratio > 1.0 {
-            // A line that was flat until now has no edge to grow from.
+            // A line that was flat so far has no edge to grow from.
             self.edge = if self.edge > 0.0 { self.edge * (1.0 + Self::PACE) } else { Self::PACE * amount };
         } else {
             self.edge *= 1.0 - Self::PACE / (Self::ONE_IN - 1.0);

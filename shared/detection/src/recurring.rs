@@ -1,9 +1,9 @@
 //! Recurring campaigns: the busiest campaigns that are sent all day long, day after day, such as receipts, password resets and
-//! notifications. Each is monitored as a series of its own, so that trouble of one that drowns in the whole is found. Together with mail
-//! without a campaign they are a tenant's steady mail.
+//! notifications. Each is monitored as a series of its own, so that trouble is found that would drown in the
+//! tenant's other mail. Together with mail without a campaign they are a tenant's steady mail.
 //!
 //! A burst has no past to be compared with, even if it comes each day: its outcomes come later and depend on its subject. Where a burst
-//! causes trouble, the whole or a provider shows it and the burst is named as the cause.
+//! causes trouble, all mail or a provider shows it and the burst is named as the cause.
 
 use event::Minute;
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ impl RecurringCampaigns {
         }
         let day = match known {
             Some(position) => self.today.get_mut(position),
-            // The new one if there was room for it, as it has no mail yet; else the smallest, whose place it takes.
+            // The entry just added has no mail yet, so it is the smallest; without room for it, it takes the place of the smallest.
             None => self.today.iter_mut().min_by(|a, b| a.mail.total_cmp(&b.mail)),
         };
         if let Some(day) = day {
@@ -104,7 +104,6 @@ impl RecurringCampaigns {
         }
     }
 
-    /// Closes an hour.
     pub fn close_hour(&mut self) {
         for (_, monitor) in &mut self.series {
             monitor.close_hour();
@@ -123,12 +122,14 @@ impl RecurringCampaigns {
         today.truncate(MAX_RECURRING);
         let mut added = 0.0;
         for CampaignDay { name, mail, .. } in &today {
+            // Two days in a row, so that a promotion of one day gets no series.
             if !self.yesterday.contains(name) || self.series.iter().any(|(known, _)| known == name) {
                 continue;
             }
             if self.series.len() >= MAX_RECURRING {
                 let sizes = self.series.iter().map(|(_, monitor)| daily_mail(monitor)).enumerate();
                 match sizes.min_by(|a, b| a.1.total_cmp(&b.1)) {
+                    // Clearly larger, so that two campaigns of about equal size do not replace each other every day.
                     Some((position, least)) if *mail > REPLACE_FACTOR * least => {
                         self.series.swap_remove(position)
                     }
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn campaign_of_two_whole_days_gets_a_series() {
+    fn campaign_sent_all_day_on_two_days_gets_a_series() {
         let mut campaigns = RecurringCampaigns::default();
         let receipts = ("receipts", 50.0, 8..20);
         day(

@@ -1,6 +1,7 @@
 //! What an alert says: numbers, severity and one plain sentence, made from the evidence behind it.
 //!
-//! The sentence is read by people at night. It must hold every number that is needed to judge the trouble, and no term of this crate.
+//! People read the sentence when they are woken at night. It must hold every number that is needed to assess the trouble, and no term of this
+//! crate.
 
 use event::{Minute, invariant};
 
@@ -132,6 +133,7 @@ pub(crate) fn latency(
     let SlownessSignal { observed, expected, deliveries } = *signal;
     let factor = observed / expected.max(1.0);
     let started = start_of(since, now);
+    // A large factor on a handful of deliveries is no reason to wake someone.
     let is_critical = factor > 10.0 && deliveries > MANY_EVENTS;
     AlertContent {
         kind: AlertKind::Anomaly,
@@ -174,6 +176,7 @@ pub(crate) fn queue(depth: f64, usual: f64, since: Option<Minute>, now: Minute, 
 /// Too little or too much mail.
 pub(crate) fn volume(cusum: &Cusum, is_fall: bool, now: Minute, place: &str) -> AlertContent {
     let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
+    // Silence has an alert kind of its own, because a stopped sender is a different problem from a slow day.
     let is_silent = is_fall && observed <= 0.0;
     let started = start_of(cusum.since(), now);
     let window_minutes = window_minutes(started, now);
@@ -315,7 +318,7 @@ pub(crate) fn budget(
     }
 }
 
-/// No events from anybody.
+/// No events from any tenant.
 pub(crate) fn pipeline(silent_since: Minute, expected: f64, now: Minute) -> AlertContent {
     AlertContent {
         kind: AlertKind::Pipeline,
@@ -335,7 +338,7 @@ pub(crate) fn pipeline(silent_since: Minute, expected: f64, now: Minute) -> Aler
     }
 }
 
-/// The summary of trouble that several tenants share, whose sum over all tenants has no numbers of its own.
+/// The summary of trouble that several tenants share while their sum shows nothing.
 pub(crate) fn shared(tenants: usize, place: &str, first_summary: &str) -> String {
     format!("{tenants} tenants have the same problem {place}, for example: {first_summary}")
 }

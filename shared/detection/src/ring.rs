@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn older_slots_are_all_but_the_newest() {
+    fn all_but_the_newest_slots_are_changed() {
         let mut ring: Ring<u32, 5> = Ring::filled(1);
         ring.all_but_newest_mut(6, 2).for_each(|slot| *slot = 0);
         // Slot 6 is slot 1; the one before it is slot 0.

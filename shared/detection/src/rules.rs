@@ -91,17 +91,17 @@ pub struct Override {
     /// The campaign; all of them if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
-    /// See [`Limits::delivery_rate`].
+    /// Takes precedence over [`Limits::delivery_rate`].
     pub delivery_rate: Option<f64>,
-    /// See [`Limits::bounce_rate`].
+    /// Takes precedence over [`Limits::bounce_rate`].
     pub bounce_rate: Option<f64>,
-    /// See [`Limits::hard_bounce_rate`].
+    /// Takes precedence over [`Limits::hard_bounce_rate`].
     pub hard_bounce_rate: Option<f64>,
-    /// See [`Limits::complaint_rate`].
+    /// Takes precedence over [`Limits::complaint_rate`].
     pub complaint_rate: Option<f64>,
-    /// See [`Limits::delivery_ms_p95`].
+    /// Takes precedence over [`Limits::delivery_ms_p95`].
     pub delivery_ms_p95: Option<f64>,
-    /// See [`Limits::queue_depth`].
+    /// Takes precedence over [`Limits::queue_depth`].
     pub queue_depth: Option<f64>,
 }
 
@@ -114,7 +114,7 @@ pub struct MailSubset {
     pub campaign: Option<String>,
 }
 
-/// A maintenance window.
+/// A time in which no alert fires, because trouble is expected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Maintenance {

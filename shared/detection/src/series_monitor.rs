@@ -1,4 +1,4 @@
-//! Monitors one series: a tenant, a tenant at a provider, a recurring campaign, a provider over all tenants, or everything.
+//! Monitors one series: a tenant, a tenant at a provider, a recurring campaign, a provider over all tenants, or all mail of the platform.
 //!
 //! Takes a bucket's counts, scores each rate against what was expected before the bucket, and only then learns from it. It must never
 //! see a later bucket: a finding depends on the past alone.
@@ -46,7 +46,6 @@ pub struct BucketContext<'a> {
 /// What a series takes over from its parent before it is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub struct SeriesPrior {
-    /// The parent's rates.
     pub rates: PerRate<f64>,
     /// Seasonal factors of this bucket.
     pub season: PerRate<f64>,
@@ -85,7 +84,6 @@ pub struct SeriesMonitor {
     suspicions: PerRate<Suspicion>,
     /// Mail due, smoothed over about an hour.
     smoothed_exposure: PerRate<f32>,
-    /// Delivery time.
     pub latency: LatencyMonitor,
     /// Slow changes of each of [`DECLINE_METRICS`]; none where they are not monitored.
     pub declines: Option<Box<[DeclineMonitor; DECLINE_METRICS.len()]>>,
@@ -136,6 +134,7 @@ impl SeriesMonitor {
     ) -> PerRate<RateEvaluation> {
         self.mail.sends.add(counts.denominator(Denominator::Sends), context.decay);
         self.mail.deliveries.add(counts.deliveries, context.decay);
+        // No mail was sent for days and no outcome is due, so no count can be unusual.
         if self.mail.values().into_iter().all(LeakyIntegrators::is_spent) {
             return PerRate::default();
         }
@@ -163,6 +162,7 @@ impl SeriesMonitor {
         // After a burst only its late deliveries are left, most of which are slow. They count in proportion to fresh mail.
         let fresh = self.mail.sends.of_bucket();
         let share = (2.0 * fresh / counts.latency_weight.max(1.0)).min(1.0);
+        // A factor of two leaves all of the mail in a steady hour, in which deliveries and sends are about equal.
         let (sum, weight) = (share * counts.latency_sum, share * counts.latency_weight);
         self.latency.add(sum, weight, context, is_alert_open);
     }
@@ -182,20 +182,21 @@ impl SeriesMonitor {
         let smoothed = &mut self.smoothed_exposure[metric];
         *smoothed = decay * *smoothed + (1.0 - decay) * to_f32(exposure);
         let tested_exposure = match metric {
-            // Nobody opens in the first minutes, so in the first hour of a campaign less is missing than the mix of delays suggests.
+            // Opens begin some minutes after delivery, so in the first hour of a campaign fewer are missing than the mix of delays suggests.
             MonitoredRate::Open | MonitoredRate::Click => exposure.min((*smoothed).into()),
-            // When mail stops, so do its deliveries; only late ones are due then, and how many is not known well.
+            // When sending stops, only late deliveries are due, and how many is not known well.
             MonitoredRate::Delivery => exposure.min(mail.of_bucket()),
             MonitoredRate::HardBounce
             | MonitoredRate::Bounce
             | MonitoredRate::Delay
             | MonitoredRate::Complaint => exposure,
         };
-        // Counts may be missing as a whole. Then the volume monitor reports it, and no rate is said to have fallen.
+        // Without any counts of the tenant, the volume monitor reports what is missing; no rate is reported as fallen.
         let tested_exposure = if prior.has_no_counts && metric.fall_is_bad() { 0.0 } else { tested_exposure };
-        // Late deliveries make rates above 1, but no more than all of the mail sent now can still be delivered.
+        // Late deliveries can make a past rate exceed 1, but no more than all of the mail sent now can be delivered.
         let rate = if metric == MonitoredRate::Delivery { prior.rate.min(1.0) } else { prior.rate };
         let tested = Observation { observed, expected: tested_exposure * rate, denominator: tested_exposure };
+        // An hour that is off by as much as hours usually are gives no evidence. The tolerance is on the side of the bad direction.
         let (deviations, caution) = match metric {
             MonitoredRate::Complaint => (0.0, COMPLAINT_CAUTION),
             _ if metric.fall_is_bad() => (-MARGIN_DEVIATIONS, CAUTION),
@@ -217,6 +218,8 @@ impl SeriesMonitor {
             cusum.add(&tested, &test, context.now);
             highest = highest.max(cusum.score.into());
         }
+        // At half the threshold an incident is too likely to be learned as normal. A suspected parent is enough: a provider's block must
+        // not be learned by tenants that it has hardly reached.
         let is_suspected = prior.is_suspected || highest > context.threshold / 2.0;
         let learns_slowly = self.suspicions[metric].update(is_suspected, context.now);
         let weight = if learns_slowly { SUSPECTED_WEIGHT } else { 1.0 };
@@ -234,10 +237,12 @@ impl SeriesMonitor {
         for metric in MonitoredRate::ALL {
             let RateEvaluation { observation, weight } = evaluations[metric];
             let baseline = &self.baselines[metric];
+            // An incident changes when outcomes arrive, and the kernels are shared by all series.
             if weight < 1.0 || baseline.events() < MIN_EVENTS_FOR_KERNEL {
                 continue;
             }
             let expected = observation.expected;
+            // Squared errors would let one outlier decide the fit.
             let observed = observation.observed.min(5.0 * expected + 10.0);
             let variance = expected + baseline.dispersion() * expected * expected;
             let mail = &self.mail[metric.parameters().denominator];
@@ -360,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excursion_is_reported_if_it_passes_every_minimum() {
+    fn excursion_is_reported_only_if_it_passes_every_minimum() {
         for (metric, observed, expected, denominator, passes) in [
             (MonitoredRate::Bounce, 30.0, 10.0, 1000.0, true),
             // Too few events, too small a factor, and too small a change of the rate.

@@ -15,7 +15,7 @@ const MIN_OUTAGE_MINUTES: u32 = 10;
 /// Silence of an hour that had mail before is usual after this many days, or weeks, in a row. An hour that never had any needs one.
 const USUAL_AFTER_DAYS: u8 = 3;
 const USUAL_AFTER_WEEKS: u8 = 2;
-/// Silence that lasts longer than this many hours is a weekend, a holiday or an outage, and says nothing about hours of the day.
+/// Silence that lasts longer than this many hours is a weekend, a holiday or an outage, so hours of the day learn nothing from it.
 const MAX_NIGHT_HOURS: u32 = HOURS_PER_DAY;
 /// An outage is given up after this many minutes: the tenants have stopped sending for good.
 const GIVE_UP_MINUTES: u32 = 14 * MINUTES_PER_DAY;
@@ -65,6 +65,7 @@ impl SilentHours {
 
     /// Learns an hour that is over.
     pub(crate) fn close(&mut self, hour: Hour, is_silent: bool) {
+        // A long silence is a weekend, a holiday or an outage. It must not teach that every hour of the day is silent.
         self.run = if is_silent { self.run.saturating_add(1) } else { 0 };
         if self.run <= MAX_NIGHT_HOURS {
             self.hours_of_day.at_mut(hour.0).close(is_silent);
@@ -126,6 +127,7 @@ impl SilenceMonitor {
         let needed_minutes = bucket_minutes.max(MIN_OUTAGE_MINUTES);
         let since = *self.since.get_or_insert(now);
         let silent_minutes = minutes_between(since, now) + bucket_minutes;
+        // A few silent minutes are chance; an hour counts as silent if an outage in it could have been reported.
         *self.is_silent_hour.get_or_insert(false) |= silent_minutes >= needed_minutes;
         let is_usual_hour = self.hours.is_usual(now.hour());
         let is_unusual = is_mail_due && !is_usual_hour;
@@ -194,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn night_without_mail_is_usual_from_the_second_one_on() {
+    fn silent_night_is_usual_from_the_second_one_on() {
         let unusual = run(&mut SilenceMonitor::default(), 8..8 * 7 * 24, by_day);
         assert_eq!(unusual, [23, 24, 25, 26, 27, 28, 29]);
     }
 
     #[test]
-    fn weekend_without_mail_is_usual_from_the_second_one_on() {
+    fn silent_weekend_is_usual_from_the_second_one_on() {
         let weekday = |hour: u32| hour / 24 % 7 < 5;
         let unusual = run(&mut SilenceMonitor::default(), 0..8 * 7 * 24, weekday);
         assert_eq!(unusual, (5 * 24..7 * 24).collect::<Vec<_>>());
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn outage_found_by_day_lasts_through_the_night_until_there_is_mail() {
+    fn outage_lasts_through_usual_silence_until_there_is_mail() {
         let mut silence = SilenceMonitor::default();
         run(&mut silence, 6..14 * 24, by_day);
         let from = 14 * 24 + 10;
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn outage_is_given_up_after_two_weeks_and_none_is_seen_where_little_mail_is_due() {
+    fn outage_is_given_up_after_two_weeks_and_needs_much_mail_due() {
         let mut silence = SilenceMonitor::default();
         run(&mut silence, 0..14 * 24, |_| true);
         let start = Hour(14 * 24).first_minute();

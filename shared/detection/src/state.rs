@@ -27,12 +27,15 @@ pub enum StateError {
     Encode,
 }
 
-/// Encodes a state.
+/// The bytes to store: the version of the layout, then the state.
 pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>, StateError> {
     postcard::to_extend(state, vec![VERSION]).map_err(|_| StateError::Encode)
 }
 
-/// Decodes a state.
+/// The state in stored bytes.
+///
+/// # Errors
+/// [`StateError::Version`] if another version of the program wrote them, [`StateError::Damaged`] if they are cut short or changed.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| StateError::Damaged),

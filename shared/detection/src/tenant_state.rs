@@ -1,7 +1,7 @@
-//! The state of one tenant: its mail as a whole, its providers, its volume, its limits, and the campaigns that may explain trouble.
+//! The state of one tenant: all its mail, its providers, its volume, its limits, and the campaigns that may explain trouble.
 //!
 //! All state of a tenant is here, so it can be stored and loaded as one item and tenants can be distributed over runs. It must stay
-//! small: providers and campaigns are bounded, and mail beyond the bounds counts for the whole only.
+//! small: providers and campaigns are bounded, and mail beyond the bounds counts only towards all mail.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(crate) const MAX_NAME_BYTES: usize = 128;
 /// Steady mail (without a campaign, or of a recurring one) is monitored alone if it is more than this share of the mail, because other
 /// campaigns come and go by design.
 const STEADY_SHARE: f32 = 0.15;
-/// If recurring campaigns that were just recognised add more than this share to the steady mail, its earlier volume says little.
+/// If newly recognised recurring campaigns add more than this share to the steady mail, its volume is learned anew.
 const MUCH_MORE_STEADY: f64 = 0.5;
 /// Series of a provider are monitored for slow changes from this many messages per day on.
 const MIN_DAILY_MAIL_FOR_DECLINES: f64 = 100.0;
@@ -48,7 +48,6 @@ const PROVIDER_FACTOR_RANGE: (f64, f64) = (0.02, 20.0);
 /// Recent counts of a campaign, decayed with a time constant of two hours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecentCampaign {
-    /// Its name.
     pub name: String,
     /// Recent events per metric.
     pub events: PerRate<f32>,
@@ -60,7 +59,7 @@ pub struct RecentCampaign {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TenantState {
     /// All mail of the tenant.
-    pub whole: SeriesMonitor,
+    pub all_mail: SeriesMonitor,
     /// Its mail at each provider, by the provider's name.
     pub providers: Vec<(String, SeriesMonitor)>,
     season: Box<PerRate<SeasonalFactors>>,
@@ -75,11 +74,11 @@ pub struct TenantState {
     pub limit_windows: LimitWindows,
     /// The same for the subsets of its mail that have limits of their own.
     pub subsets: Vec<(MailSubset, LimitWindows)>,
-    /// Its recent campaigns.
+    /// The campaigns of about the last two hours, which may explain trouble of the tenant.
     pub campaigns: Vec<RecentCampaign>,
     /// Its recurring campaigns, which are monitored as series.
     pub recurring: RecurringCampaigns,
-    /// Mail that waits.
+    /// Queue depth, monitored like a delivery time.
     pub queue: LatencyMonitor,
     /// What it contributes to the account's reputation.
     pub(crate) reputation: AccountReputation,
@@ -88,11 +87,8 @@ pub struct TenantState {
 /// The counts of one tenant in one bucket.
 #[derive(Clone, Debug, Default)]
 pub struct TenantCounts<'a> {
-    /// All of them.
-    pub whole: Counts,
-    /// By provider.
+    pub all_mail: Counts,
     pub providers: Vec<(&'a str, Counts)>,
-    /// By campaign.
     pub campaigns: Vec<(&'a str, Counts)>,
     /// Sends without a campaign.
     pub untagged: f64,
@@ -103,7 +99,7 @@ pub struct TenantCounts<'a> {
 /// The limits of a tenant under the present rules.
 pub struct TenantLimits {
     /// Limits of all its mail.
-    pub whole: Limits,
+    pub all_mail: Limits,
     /// Limits of subsets of it.
     pub subsets: Vec<(MailSubset, Limits)>,
 }
@@ -111,13 +107,12 @@ pub struct TenantLimits {
 impl TenantLimits {
     /// Looks up the limits of `tenant`.
     pub fn of(rules: &AlertRules, tenant: &str) -> Self {
-        Self { whole: rules.limits_of(tenant), subsets: rules.subset_limits(tenant) }
+        Self { all_mail: rules.limits_of(tenant), subsets: rules.subset_limits(tenant) }
     }
 }
 
 /// The rates of a provider over all tenants, and which of them are suspected.
 pub struct ProviderContext {
-    /// Its rates.
     pub rates: PerRate<f64>,
     /// Whether a rate is suspected.
     pub suspected: PerRate<bool>,
@@ -129,7 +124,6 @@ pub struct PlatformContext<'a> {
     pub rates: &'a PerRate<f64>,
     /// Seasonal factors of all mail.
     pub season: &'a PerRate<f64>,
-    /// Providers by name.
     pub providers: &'a BTreeMap<&'a str, ProviderContext>,
     /// The factor by which the mail of most tenants has dropped; 1 for no drop.
     pub common_drop: f64,
@@ -142,11 +136,8 @@ pub struct PlatformContext<'a> {
 /// Which alerts of a tenant are open.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenAnomalies {
-    /// On delivery time.
     pub latency: bool,
-    /// On volume.
     pub volume: bool,
-    /// On the queue.
     pub queue: bool,
     /// On what limits cover as well.
     pub coverage: AlertCoverage,
@@ -156,7 +147,7 @@ impl TenantState {
     /// A tenant that was first counted in the minute `now`.
     pub fn new(now: Minute) -> Self {
         Self {
-            whole: SeriesMonitor::new(now, true),
+            all_mail: SeriesMonitor::new(now, true),
             providers: Vec::new(),
             season: Box::default(),
             volume: Box::new(VolumeMonitor::new(now)),
@@ -183,25 +174,25 @@ impl TenantState {
     ) {
         let season =
             PerRate::from_fn(|metric| self.season[metric].factor(context.now, platform.season[metric]));
-        let rates = self.whole.rates(platform.rates);
+        let rates = self.all_mail.rates(platform.rates);
         let prior = SeriesPrior {
             rates: *platform.rates,
             season,
             suspected: PerRate::default(),
             is_latency_alert_open: open_alerts.latency,
-            has_no_counts: counts.whole == Counts::default(),
+            has_no_counts: counts.all_mail == Counts::default(),
         };
-        let evaluations = self.whole.evaluate(&counts.whole, context, &prior);
-        // What is part of the tenant has the tenant as its parent.
-        let prior = SeriesPrior { rates, suspected: self.whole.suspected(), ..prior };
+        let evaluations = self.all_mail.evaluate(&counts.all_mail, context, &prior);
+        // Parts of the tenant have the tenant as their parent.
+        let prior = SeriesPrior { rates, suspected: self.all_mail.suspected(), ..prior };
         self.recurring.evaluate(&counts.campaigns, context, &prior);
-        self.whole.train_kernels(&evaluations, &rates, kernels);
-        self.whole.train_seasons(&evaluations, context.now, &mut self.season);
+        self.all_mail.train_kernels(&evaluations, &rates, kernels);
+        self.all_mail.train_seasons(&evaluations, context.now, &mut self.season);
         self.evaluate_providers(counts, context, platform, &prior);
         self.evaluate_volume(counts, context, platform, open_alerts);
         self.note_campaigns(counts, context.bucket_minutes);
-        self.reputation.add(&counts.whole, context.bucket_minutes);
-        if let Some(depth) = counts.whole.queue_depth {
+        self.reputation.add(&counts.all_mail, context.bucket_minutes);
+        if let Some(depth) = counts.all_mail.queue_depth {
             let sum = (depth.max(0.0) + QUEUE_OFFSET).ln() * QUEUE_READING_WEIGHT;
             self.queue.add(sum, QUEUE_READING_WEIGHT, context, open_alerts.queue);
         }
@@ -215,8 +206,9 @@ impl TenantState {
         limits: &TenantLimits,
         coverage: AlertCoverage,
     ) {
-        let slow = slow_deliveries(counts.rows.iter().copied(), &limits.whole);
-        self.limit_windows.add(&counts.whole, slow, coverage, context);
+        let slow = slow_deliveries(counts.rows.iter().copied(), &limits.all_mail);
+        self.limit_windows.add(&counts.all_mail, slow, coverage, context);
+        // Otherwise each change of the rules would leave windows behind, and state must stay bounded.
         self.subsets.retain(|(subset, _)| limits.subsets.iter().any(|(known, _)| known == subset));
         for (subset, limits) in &limits.subsets {
             let rows =
@@ -253,6 +245,8 @@ impl TenantState {
             let mut prior = *prior;
             if let Some(provider) = platform.providers.get(name.as_str()) {
                 for metric in MonitoredRate::ALL {
+                    // A provider's effect is a factor on the tenant's own rate, so mail to a provider that is new to a tenant starts near
+                    // its true rate.
                     let factor = provider.rates[metric] / platform.rates[metric].max(1e-9);
                     prior.rates[metric] *= factor.clamp(PROVIDER_FACTOR_RANGE.0, PROVIDER_FACTOR_RANGE.1);
                     prior.suspected[metric] |= provider.suspected[metric];
@@ -271,7 +265,8 @@ impl TenantState {
         platform: &PlatformContext<'_>,
         open_alerts: OpenAnomalies,
     ) {
-        let all = counts.whole.denominator(Denominator::Sends);
+        let all = counts.all_mail.denominator(Denominator::Sends);
+        // Bursts come and go by design. A drop can be seen only in mail that is sent all the time.
         let steady = counts.untagged + self.recurring.sends(&counts.campaigns);
         self.steady_mail += to_f32(steady);
         self.other_mail += to_f32(all - steady.min(all));
@@ -311,7 +306,7 @@ impl TenantState {
 
     /// Closes the hour before `now`.
     pub fn close_hour(&mut self, now: Minute) {
-        self.whole.close_hour();
+        self.all_mail.close_hour();
         self.season.values_mut().for_each(SeasonalFactors::close_hour);
         for (_, monitor) in &mut self.providers {
             monitor.close_hour();
@@ -324,13 +319,14 @@ impl TenantState {
     /// Decides whether steady mail is monitored alone: once a day until there is a week of history, then once a week.
     fn choose_monitored_volume(&mut self, now: Minute) {
         let Hour(hour) = now.hour();
-        let age_hours = self.whole.age_minutes(now) / MINUTES_PER_HOUR;
+        let age_hours = self.all_mail.age_minutes(now) / MINUTES_PER_HOUR;
         let interval = if age_hours < HOURS_PER_WEEK { HOURS_PER_DAY } else { HOURS_PER_WEEK };
         if !hour.is_multiple_of(interval) {
             return;
         }
         let is_steady = self.steady_mail > STEADY_SHARE * (self.steady_mail + self.other_mail);
         if is_steady != self.monitors_steady_mail && self.other_mail > 0.0 {
+            // What was learned is the level of other mail, so learning starts again.
             self.monitors_steady_mail = is_steady;
             *self.volume = VolumeMonitor::new(now);
         }
@@ -340,7 +336,7 @@ impl TenantState {
 
     /// Ends the day before `now`: looks for slow changes, and recognises recurring campaigns.
     pub fn close_day(&mut self, now: Minute, buckets_per_day: f64) {
-        self.whole.close_day();
+        self.all_mail.close_day();
         let more_steady = self.recurring.close_day(now, buckets_per_day);
         if self.monitors_steady_mail
             && more_steady > MUCH_MORE_STEADY * self.volume.messages_per_day(buckets_per_day)

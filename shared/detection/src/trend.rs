@@ -45,7 +45,7 @@ pub enum TrendUnit {
 pub struct HourlyCount {
     /// The hour it was counted in. Days begin at midnight UTC.
     pub hour: Hour,
-    /// Events, or the sum of what is averaged.
+    /// The events, or the sum of the averaged values.
     pub part: f64,
     /// The mail that the events are a share of, or the number of summed values. Not used for a total.
     pub whole: f64,
@@ -73,7 +73,7 @@ pub struct Trend {
     pub day_of_week: Option<Seasonality>,
     /// This period compared with earlier ones.
     pub periods: Periods,
-    /// One sentence.
+    /// The most important findings, in one sentence for people.
     pub summary: String,
 }
 
@@ -81,9 +81,9 @@ pub struct Trend {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrendDirection {
-    /// The metric rises.
+    /// The 99 % interval of the slope lies above 0.
     Rising,
-    /// The metric falls.
+    /// The 99 % interval of the slope lies below 0.
     Falling,
     /// No trend is beyond doubt.
     None,
@@ -118,12 +118,14 @@ pub fn look_back(metric: &str, unit: TrendUnit, hours: &[HourlyCount]) -> Option
     if days.len() < LEAST_DAYS || days.iter().filter(|day| day.value.is_some()).count() < LEAST_DAYS {
         return None;
     }
+    // A series that does not begin and end on the same day of the week would otherwise have a slope of its weekends.
     let weekdays = season::weekday_effects(unit, &days);
     let points: Vec<(usize, f64)> = days
         .iter()
         .enumerate()
         .filter_map(|(index, day)| Some((index, season::without(unit, day.value?, weekdays.get(index % 7)))))
         .collect();
+    // Steps first: the slope is computed between them, because a step is no trend.
     let steps = step::steps(&points);
     let slope = slope::slope(&points, &steps);
     let trend = match slope.interval_99 {

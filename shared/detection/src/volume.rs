@@ -1,4 +1,4 @@
-//! Monitors how much mail a tenant sends: too little, none, or far too much, compared with the same hour of its own weeks.
+//! Monitors how much mail a tenant sends, compared with the same hour of its own past weeks: too little, none, or far too much.
 //!
 //! It monitors the steady mail where there is enough of it: mail without a campaign, and of campaigns that are sent all day long. Other
 //! campaigns come and go by design, while an untagged burst is what a stolen credential looks like. A drop that all tenants share (a
@@ -62,7 +62,7 @@ const MAX_SHARE_LEFT: f64 = 0.4;
 const MIN_MISSING: f64 = 15.0;
 const MIN_EXTRA: f64 = 40.0;
 const MIN_EXTRA_SHARE: f64 = 0.01;
-/// Expected messages below which the ratio of recent mail says nothing.
+/// Fewest expected messages for which the ratio of recent mail is used.
 const MIN_RECENT_EXPECTED: f64 = 20.0;
 
 /// The volume of one series.
@@ -95,7 +95,6 @@ pub struct VolumeMonitor {
 /// An hour that waits to be learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct PendingHour {
-    /// Hours since 1970.
     hour: u32,
     buckets: f32,
     statistics: HourStatistics,
@@ -128,7 +127,6 @@ pub struct VolumeContext {
 /// A fall or rise that is large enough to be reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VolumeSignal {
-    /// The excursion.
     pub cusum: Cusum,
     /// Whether mail is missing; else there is too much.
     pub is_fall: bool,
@@ -214,7 +212,7 @@ impl VolumeMonitor {
             observed <= 0.0 && (volume_context.all_usually_silent || self.silent_hours.is_usual(now.hour()));
         self.score_changes(observed, is_usual_silence, context, volume_context);
         self.highest_today = self.highest_today.max(to_f32(observed));
-        // In the first week the hours of the night are as surprising as those of the day.
+        // In the first week the nights are not learned yet. If their silence were suspected, they never would be.
         let knows_a_week = self.age_minutes(now) >= MINUTES_PER_WEEK;
         let is_suspected = !is_usual_silence
             && (volume_context.is_alert_open || (knows_a_week && self.highest_score() > threshold / 2.0));
@@ -242,6 +240,7 @@ impl VolumeMonitor {
         } else {
             MARGIN_DEVIATIONS
         };
+        // An hour that is off by as much as hours usually are gives no evidence.
         let margin = (deviations * self.hourly_deviation.standard_deviation()).exp();
         let mut test = CusumTest {
             ratio: 1.0,
@@ -316,6 +315,7 @@ impl VolumeMonitor {
         };
         let hour = Hour(pending.hour);
         let usual = to_f32(self.expected_in_bucket_of(hour)) * pending.buckets;
+        // One extreme hour must not become what is expected of its weekday.
         let most =
             if self.is_new(hour.first_minute()) { f32::MAX } else { LEARNED_FACTOR * usual + LEARNED_EXTRA };
         let mail = pending.statistics.observed().min(most);
@@ -349,6 +349,7 @@ impl VolumeMonitor {
         if let Some(last) = self.pending.back().filter(|last| last.hour + 1 == now.hour().0) {
             self.silent_hours.close(Hour(last.hour), last.statistics.observed() <= 0.0);
         }
+        // Learned at once, an incident would lower what is expected within the hour, before it is found.
         let waiting = if self.is_new(now) { 0 } else { LEARNING_DELAY_HOURS };
         while self.pending.len() > waiting {
             let Some(pending) = self.pending.pop_front() else { break };
@@ -375,12 +376,14 @@ impl VolumeMonitor {
             return None;
         }
         let per_day = self.messages_per_day(f64::from(MINUTES_PER_DAY / bucket_minutes));
+        // A score alone is not enough: a large sender reaches the threshold with a change that is too small to act on.
         let falls = self.falls.iter().filter(|cusum| {
             f64::from(cusum.score) >= threshold
                 && per_day >= MIN_DAILY_MAIL
                 && f64::from(cusum.expected - cusum.observed) >= MIN_MISSING
                 && f64::from(cusum.observed) <= MAX_SHARE_LEFT * f64::from(cusum.expected)
         });
+        // A young series has met few bursts, so only a very large rise is unusual.
         let min_factor = if age < YOUNG_MINUTES { MIN_FACTOR_YOUNG } else { MIN_FACTOR };
         let rises = self.rises.iter().filter(|cusum| {
             f64::from(cusum.score) >= threshold
@@ -445,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn fall_to_a_quarter_is_found_although_it_is_not_known_at_once() {
+    fn fall_to_a_quarter_is_found_before_its_hours_are_learned() {
         let mut volume = VolumeMonitor::new(Minute(0));
         assert_eq!(run(&mut volume, 0..21, |bucket| 40.0 * scatter(bucket)), None);
         let found = run(&mut volume, 21..22, |bucket| 10.0 * scatter(bucket));
@@ -455,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_that_never_have_mail_are_no_fall() {
+    fn hours_that_never_have_mail_raise_no_fall() {
         for per_bucket in [20.0, 200.0, 2000.0] {
             let mail = |bucket| if bucket % 288 < 24 { per_bucket * scatter(bucket) } else { 0.0 };
             let found = run(&mut VolumeMonitor::new(Minute(0)), 0..42, mail);
@@ -480,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_each_morning_is_no_rise() {
+    fn daily_digest_raises_no_rise() {
         let mut volume = VolumeMonitor::new(Minute(0));
         let digest = |bucket: u32| if (100..103).contains(&(bucket % 288)) { 2000.0 } else { 5.0 };
         assert_eq!(run(&mut volume, 0..28, |bucket| digest(bucket) * scatter(bucket)), None);

@@ -58,7 +58,7 @@ impl Change {
         lines.join("\n") + "\n"
     }
 
-    /// For a phone.
+    /// Subject and summary in one line, short enough for a text message to a phone.
     pub fn short(&self) -> String {
         format!("{}: {}", self.subject(), without_control_characters(&self.summary))
     }

@@ -27,7 +27,7 @@ pub enum IncidentKind {
 }
 
 impl IncidentKind {
-    /// All kinds.
+    /// Every kind, in the order in which messages list them.
     pub const ALL: [Self; 8] = [
         Self::GmailBlock,
         Self::BadList,
@@ -68,14 +68,14 @@ impl IncidentKind {
     }
 }
 
-/// A staged incident.
+/// An incident to stage, with its time, its effect and the mail it affects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
-    /// The kind.
+    /// What happens to the affected mail.
     pub kind: IncidentKind,
     /// Beginning, in minutes after the start of the plan.
     pub offset_minutes: u32,
-    /// Duration in minutes.
+    /// How long it lasts, in minutes, at least 1.
     pub minutes: u32,
     /// The tenant it hits; `*` is all tenants, `None` the largest.
     pub tenant: Option<String>,

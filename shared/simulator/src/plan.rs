@@ -13,7 +13,7 @@ pub const MAX_INCIDENTS: usize = 100;
 /// The latest start: the year 9000, so that every time has a year of four digits.
 pub const MAX_START_MS: i64 = 221_845_392_000_000;
 
-/// What to simulate.
+/// How much mail to simulate, from when on, for how long, and what goes wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Number of tenants, 1 to [`MAX_TENANTS`]. The first sends the most: shares fall as 1/rank.
@@ -21,13 +21,13 @@ pub struct Plan {
     /// Emails per minute of all tenants together: the mean over the plan, or over its first week if it is longer. Traffic follows the hours of
     /// the day.
     pub emails_per_minute: f64,
-    /// Duration in minutes.
+    /// How long to simulate, in minutes, at most [`MAX_MINUTES`].
     pub minutes: u32,
     /// The first minute's start, in milliseconds since the Unix epoch; rounded down to a whole minute.
     pub start_ms: i64,
     /// The seed: the same plan and seed give the same bytes on any machine.
     pub seed: u64,
-    /// Staged incidents.
+    /// Incidents to stage, at most [`MAX_INCIDENTS`]; they may overlap.
     pub incidents: Vec<Incident>,
 }
 
@@ -46,7 +46,7 @@ pub enum InvalidPlan {
     /// A start before 1970 or too late.
     #[error("a start at {0} ms: use a time between the years 1970 and 9000")]
     Start(i64),
-    /// Too many incidents.
+    /// There are more than [`MAX_INCIDENTS`] incidents.
     #[error("{0} incidents: use at most {MAX_INCIDENTS}")]
     Incidents(usize),
     /// An incident names a tenant that is not simulated.

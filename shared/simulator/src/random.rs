@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_stay_below_their_bound() {
+    fn integers_stay_below_their_bound() {
         let mut random = Random::from_seed(3);
         let mut seen = [0_u32; 7];
         for _ in 0..7_000 {

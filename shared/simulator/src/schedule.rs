@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agenda_ends_at_its_horizon_and_when_it_is_full() {
+    fn schedule_drops_events_beyond_its_end_or_capacity() {
         let mut schedule = Schedule::new(0, i64::MAX);
         schedule.add(4 * 24 * 60 * MINUTE_MS, ());
         assert_eq!((schedule.kept, schedule.dropped()), (0, 0));

@@ -42,7 +42,7 @@ pub struct Simulation {
 pub struct MinuteSummary {
     /// The minute's start, in milliseconds since the Unix epoch.
     pub start_ms: i64,
-    /// Events written.
+    /// Events written in this minute, of all tenants.
     pub events: u64,
     /// Number of future events dropped so far because the schedule was full.
     pub dropped: u64,
@@ -185,6 +185,7 @@ impl Simulation {
     fn send_one(&mut self, start_ms: i64, number: usize) {
         let sent_at_ms = start_ms + i64::from(self.random.below(60_000));
         let Some(stream) = self.streams.get(number) else { return };
+        // Recipients of different tenants have different numbers, so no address belongs to two tenants.
         let person = stream.tenant * AUDIENCE + self.random.below(AUDIENCE);
         let mailbox_number = self.mailboxes.choose(mix(u64::from(person)));
         let Some(mailbox) = self.mailboxes.get(mailbox_number) else { return };
@@ -196,6 +197,7 @@ impl Simulation {
                 staged.apply(mailbox.provider, progress, &mut sent, &mut effects);
             }
         }
+        // Without such an incident nothing is drawn here, so staging one elsewhere does not change this mail.
         if sent < 1.0 && !self.random.happens(sent) {
             return;
         }
@@ -269,6 +271,7 @@ impl Staged {
     fn apply(&self, provider: &str, progress: f64, sent: &mut f64, effects: &mut IncidentEffects) {
         let Incident { kind, share, factor, .. } = self.incident;
         if !self.affects_mail_to(provider) {
+            // The spike multiplied the volume of all providers; this keeps the others at their usual volume.
             if kind == IncidentKind::VolumeSpike {
                 *sent /= factor.max(1.0);
             }

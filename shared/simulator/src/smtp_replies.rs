@@ -3,7 +3,7 @@
 //! The texts are written into JSON without escaping, so they contain no quotes, backslashes or control characters. IP addresses are from
 //! the blocks reserved for documentation.
 
-/// One reply.
+/// The refusal of a mail server, as SES reports it in a bounce or delay.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SmtpReply {
     /// SES's bounce type; unused for a temporary failure.
@@ -60,7 +60,6 @@ pub(crate) const SUPPRESSED: [SmtpReply; 2] = [
     ),
 ];
 
-/// Replies of Gmail.
 pub(crate) const GMAIL: SmtpReplies = SmtpReplies {
     unknown_recipient: &[
         permanent(
@@ -138,7 +137,7 @@ pub(crate) const YAHOO: SmtpReplies = SmtpReplies {
     )],
 };
 
-/// Replies of Outlook.com.
+/// Outlook.com, Hotmail and other domains that Microsoft serves to consumers.
 pub(crate) const MICROSOFT: SmtpReplies = SmtpReplies {
     unknown_recipient: &[
         permanent(
@@ -172,7 +171,6 @@ pub(crate) const MICROSOFT: SmtpReplies = SmtpReplies {
     )],
 };
 
-/// Replies of Apple.
 pub(crate) const APPLE: SmtpReplies = SmtpReplies {
     unknown_recipient: &[permanent(
         "NoEmail",

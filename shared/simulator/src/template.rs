@@ -9,7 +9,7 @@ use crate::world::{Campaign, Flow, SimulatedTenant};
 /// The constant parts of `mail`, in the order in which they are written.
 #[derive(Debug)]
 pub(crate) struct Template {
-    /// `,"source":…`
+    /// The sender's address, as `,"source":…`.
     pub(crate) source: String,
     /// `,"sourceArn":…`; left out of opens and clicks.
     pub(crate) source_arn: String,
@@ -29,7 +29,6 @@ pub(crate) struct Template {
     pub(crate) common_subject: String,
     /// `tags` up to the segment's value.
     pub(crate) tags_segment: String,
-    /// The sending domain.
     pub(crate) domain: String,
     /// The base URL of links.
     pub(crate) site: String,

@@ -5,9 +5,9 @@ use crate::message::EventDetail;
 /// True counts of one tenant in one minute, with the names and meanings of Mailgauge's metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TruthCounts {
-    /// Messages accepted.
+    /// Messages that SES accepted; each has one recipient.
     pub sends: u64,
-    /// Messages delivered.
+    /// Messages that the receiving server accepted, those that bounced afterwards included.
     pub deliveries: u64,
     /// Permanent bounces, suppressed ones included.
     pub bounces_permanent: u64,
@@ -17,15 +17,15 @@ pub struct TruthCounts {
     pub bounces_undetermined: u64,
     /// The permanent bounces that SES never tried to deliver.
     pub suppressed: u64,
-    /// Automatic replies.
+    /// Out-of-office replies and the like, which SES publishes as transient bounces.
     pub auto_replies: u64,
-    /// Complaints.
+    /// Complaints that the recipient's provider reported to SES.
     pub complaints: u64,
     /// Messages refused by SES.
     pub rejects: u64,
     /// Templates that could not be rendered.
     pub rendering_failures: u64,
-    /// Temporary failures.
+    /// Delay events; one message can have several.
     pub delays: u64,
     /// Opens, by people and machines.
     pub opens: u64,
@@ -35,7 +35,7 @@ pub struct TruthCounts {
     pub clicks: u64,
     /// The clicks that machines made.
     pub clicks_bot: u64,
-    /// Unsubscriptions.
+    /// Recipients who used the unsubscribe header.
     pub unsubscribes: u64,
 }
 

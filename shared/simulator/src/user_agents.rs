@@ -1,6 +1,6 @@
 //! User agents of people, image proxies, prefetchers and link scanners, with the networks they come from.
 
-/// A user agent.
+/// The program that opens a message or follows a link, and the network it calls from.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the field's own word")]
 pub(crate) struct UserAgent {
@@ -29,7 +29,6 @@ pub(crate) const YAHOO_PROXY: UserAgent =
     person("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html");
 /// Apple's Mail Privacy Protection, which loads images whether or not somebody opens the mail.
 pub(crate) const APPLE_PROXY: UserAgent = machine("Mozilla/5.0", "192.0.2.", "Unlikely");
-/// Gmail's prefetch.
 pub(crate) const GMAIL_PREFETCH: UserAgent = machine(
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0",
     "192.0.2.",

@@ -30,7 +30,7 @@ pub(crate) struct Campaign {
     pub(crate) templated: bool,
 }
 
-/// All campaigns.
+/// The campaigns that every tenant has.
 pub(crate) const CAMPAIGNS: [Campaign; 5] = [
     Campaign {
         name: "weekly-digest",
@@ -79,7 +79,7 @@ impl Campaign {
 /// The segments of recipients.
 pub(crate) const SEGMENTS: [&str; 5] = ["active", "new", "loyal", "dormant", "trial"];
 
-/// A tenant.
+/// A sender, and how much of all mail it sends at what local time.
 #[derive(Debug)]
 pub(crate) struct SimulatedTenant {
     pub(crate) name: String,
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_add_up_to_the_whole_and_fall_by_rank() {
+    fn shares_add_up_to_one_and_fall_by_rank() {
         let tenants = tenants(100);
         assert!((tenants.iter().map(|tenant| tenant.share).sum::<f64>() - 1.0).abs() < 1e-9);
         assert!((tenants[0].share / tenants[9].share - 10.0).abs() < 1e-9);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_shape_of_a_week_is_one() {
+    fn mean_shape_of_a_week_is_one() {
         for tenant in tenants(5) {
             for campaign in &CAMPAIGNS {
                 let week = (0..7 * MINUTES_PER_DAY).map(|minute| tenant.shape(campaign, minute)).sum::<f64>();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_shape_is_that_of_all_tenants_in_these_minutes() {
+    fn mean_shape_averages_the_tenants_over_the_minutes() {
         let tenants = tenants(40);
         assert!((mean_shape(&tenants, 12_345, 7 * 24 * 60) - 1.0).abs() < 1e-9);
         let mut sum = 0.0;
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_goes_out_in_its_two_hours_of_the_tenants_day() {
+    fn burst_is_sent_within_two_local_hours_of_the_tenant() {
         let tenant = SimulatedTenant { name: "acme".to_owned(), share: 1.0, utc_offset_minutes: 60 };
         let [digest, ..] = &CAMPAIGNS;
         let active: Vec<i64> =

@@ -187,7 +187,7 @@ fn push_id(out: &mut Vec<u8>, at_ms: i64, first: u64, second: u64) {
     out.extend_from_slice(b"-000000");
 }
 
-/// `c421e265-f034-4575-9ecc-3ca34038e91f`.
+/// A UUID in the usual form, such as `c421e265-f034-4575-9ecc-3ca34038e91f`.
 pub(crate) fn push_uuid(out: &mut Vec<u8>, first: u64, second: u64) {
     push_hex(out, first >> 32, 8);
     for (number, digits) in [(first >> 16, 4), (first, 4), (second >> 48, 4), (second, 12)] {

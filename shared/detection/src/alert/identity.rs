@@ -18,19 +18,14 @@ const USUAL_AFTERMATH_MINUTES: u32 = 6 * MINUTES_PER_HOUR;
 pub(crate) enum AlertGroup {
     /// Bounces, deferrals and deliveries.
     Delivery,
-    /// Delivery time.
     Latency,
-    /// Complaints.
     Complaint,
-    /// Opens and clicks.
     Engagement,
-    /// Mail sent.
     Volume,
-    /// Mail that waits.
+    /// Mail accepted by SES without an outcome, or what a gauge reports.
     Queue,
     /// Limits on deliveries and bounces.
     DeliveryLimit,
-    /// Limits on complaints.
     ComplaintLimit,
     /// Limits on delivery time.
     LatencyLimit,
@@ -46,7 +41,7 @@ pub(crate) enum AlertGroup {
     BounceBudget,
     /// SES's reputation thresholds for complaints.
     ComplaintBudget,
-    /// No events from anybody.
+    /// No events from any tenant.
     Pipeline,
 }
 
@@ -102,19 +97,18 @@ pub(crate) struct AlertKey {
     pub provider: Option<String>,
     /// The campaign; none for all of them.
     pub campaign: Option<String>,
-    /// The metrics.
     pub group: AlertGroup,
 }
 
 impl AlertKey {
     /// Trouble of all mail of a scope.
-    pub(crate) fn whole(scope: &AlertScope, group: AlertGroup) -> Self {
+    pub(crate) fn all_mail(scope: &AlertScope, group: AlertGroup) -> Self {
         Self { scope: scope.clone(), provider: None, campaign: None, group }
     }
 
     /// Trouble at one provider; at all of them if there is none.
     pub(crate) fn at_provider(scope: &AlertScope, provider: Option<String>, group: AlertGroup) -> Self {
-        Self { provider, ..Self::whole(scope, group) }
+        Self { provider, ..Self::all_mail(scope, group) }
     }
 
     /// Trouble of a subset of a scope's mail.

@@ -86,7 +86,7 @@ fn alert_that_fires_again_within_a_day_has_a_new_time_of_firing() {
 }
 
 #[test]
-fn trouble_that_comes_back_much_later_is_held_like_new_trouble() {
+fn trouble_that_comes_back_after_the_cool_down_is_held_like_new_trouble() {
     let mut registry = AlertRegistry::default();
     registry.apply(Minute(100), vec![finding(Severity::Warning, 0)], &AlertRules::default());
     run(&mut registry, 105, 1000, false);
@@ -186,10 +186,10 @@ fn nothing_fires_in_maintenance() {
 }
 
 #[test]
-fn missing_counts_keep_an_alert_open_but_not_that_of_the_pipeline() {
+fn missing_counts_keep_every_alert_open_except_the_pipeline_alert() {
     let mut registry = AlertRegistry::default();
     let pipeline = Finding {
-        key: AlertKey::whole(&AlertScope::Platform, AlertGroup::Pipeline),
+        key: AlertKey::all_mail(&AlertScope::Platform, AlertGroup::Pipeline),
         ..finding(Severity::Critical, 0)
     };
     registry.apply(Minute(100), vec![finding(Severity::Warning, 0), pipeline], &AlertRules::default());

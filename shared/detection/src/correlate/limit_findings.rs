@@ -15,7 +15,7 @@ use crate::rules::MailSubset;
 use crate::tenant_state::{TenantLimits, TenantState};
 use event::AlertScope;
 
-/// Findings about the limits of a tenant and of subsets of its mail. They wait for an anomaly, which says more.
+/// Findings about the limits of a tenant and of subsets of its mail. A new breach waits for an anomaly, which explains more.
 pub(crate) fn limits(
     scope: &AlertScope,
     tenant: &mut TenantState,
@@ -23,16 +23,17 @@ pub(crate) fn limits(
     evaluation: &Evaluation<'_>,
 ) -> Vec<Finding> {
     let can_have_anomalies = evaluation.rules.anomalies
-        && tenant.whole.age_minutes(evaluation.now) >= MIN_AGE_FOR_ANOMALIES_MINUTES;
+        && tenant.all_mail.age_minutes(evaluation.now) >= MIN_AGE_FOR_ANOMALIES_MINUTES;
+    // An anomaly names the usual range and the cause; a broken limit says only that a number was exceeded.
     let hold_minutes = if can_have_anomalies { LIMIT_HOLD_MINUTES } else { 0 };
     let mut findings: Vec<Finding> = Vec::new();
-    let whole = MailSubset::default();
+    let all_mail = MailSubset::default();
     let subsets = tenant.subsets.iter_mut().filter_map(|(subset, windows)| {
         let (_, limits) = limits.subsets.iter().find(|(known, _)| known == subset)?;
         Some((&*subset, windows, limits))
     });
-    let whole = (&whole, &mut tenant.limit_windows, &limits.whole);
-    for (subset, windows, limits) in [whole].into_iter().chain(subsets) {
+    let all_mail = (&all_mail, &mut tenant.limit_windows, &limits.all_mail);
+    for (subset, windows, limits) in [all_mail].into_iter().chain(subsets) {
         for breach in windows.breaches(limits) {
             let (group, anomaly) = groups(breach.metric);
             let key = AlertKey::of_subset(scope, subset.clone(), group);
@@ -78,7 +79,7 @@ pub(crate) fn budgets(
         (ReputationRate::HardBounce, AlertGroup::BounceBudget, AlertGroup::Delivery),
         (ReputationRate::Complaint, AlertGroup::ComplaintBudget, AlertGroup::Complaint),
     ] {
-        let key = AlertKey::whole(&AlertScope::Platform, group);
+        let key = AlertKey::all_mail(&AlertScope::Platform, group);
         let is_open = evaluation.registry.is_firing(&key);
         if !is_open && evaluation.registry.has_recent(anomaly, evaluation.now) {
             continue;

@@ -20,7 +20,7 @@ const PLATFORM_SHARE: f64 = 0.7;
 /// Trouble that many tenants share: one finding for a provider, or for everything.
 pub(super) fn findings(
     all: &AllFindings,
-    whole: &SeriesMonitor,
+    all_mail: &SeriesMonitor,
     providers: &BTreeMap<String, SeriesMonitor>,
     evaluation: &Evaluation<'_>,
 ) -> Vec<Finding> {
@@ -33,12 +33,14 @@ pub(super) fn findings(
     for ((group, provider), tenant_findings) in by_place {
         let monitor = match provider {
             Some(provider) => providers.get(provider),
-            None => Some(whole),
+            None => Some(all_mail),
         };
         let Some(monitor) = monitor else { continue };
         let partial = all.partial(group, provider);
         let key = AlertKey::at_provider(&AlertScope::Platform, provider.map(str::to_owned), group);
         let is_firing = evaluation.registry.is_firing(&key);
+        // Tenants in trouble at one provider have one cause. Without a provider, chance findings add up on a large platform, so a share of
+        // all tenants is needed.
         let is_shared = match provider {
             Some(_) => {
                 tenant_findings.len() >= MIN_TENANTS_WITH_FINDINGS
@@ -62,6 +64,7 @@ pub(super) fn findings(
 /// Whether the sum over all tenants has a score of at least `least` too. Low scores of tenants here and there are chance, not one cause.
 fn sum_moves(monitor: &SeriesMonitor, group: AlertGroup, least: f64) -> bool {
     let metrics = metrics_of(group);
+    // Groups without rates have no score of the sum, apart from delivery time.
     if metrics.is_empty() {
         return group != AlertGroup::Latency || f64::from(monitor.latency.score) >= least;
     }

@@ -1,4 +1,4 @@
-//! Findings about the recurring campaigns of a tenant. They are made only where neither the whole nor a provider has one.
+//! Findings about the recurring campaigns of a tenant. They are made only where neither all mail nor a provider has one.
 
 use super::{Evaluation, TenantFinding};
 use crate::alert::{AlertGroup, AlertKey};

@@ -20,7 +20,7 @@ impl<'a> BucketSums<'a> {
         for row in rows {
             sums.total.add(&row.counts);
             let tenant = sums.tenants.entry(row.tenant).or_default();
-            tenant.whole.add(&row.counts);
+            tenant.all_mail.add(&row.counts);
             tenant.rows.push(row);
             if row.campaign.is_empty() {
                 tenant.untagged += row.counts.denominator(Denominator::Sends);

@@ -77,7 +77,7 @@ fn normal_weeks_have_no_alert() {
 }
 
 #[test]
-fn first_day_is_not_taken_for_the_usual_season() {
+fn seasons_are_not_learned_on_the_first_day() {
     let mut detector = Detector::new(5, AlertRules::default());
     // Much of the mail is opened, over the day after it came; so on the very first day there are few opens.
     let begin = DAY / 4;
@@ -93,7 +93,7 @@ fn first_day_is_not_taken_for_the_usual_season() {
 }
 
 #[test]
-fn little_mail_after_a_burst_is_not_compared_with_late_deliveries() {
+fn late_deliveries_after_a_burst_raise_no_alert() {
     let mut detector = Detector::new(5, AlertRules::default());
     let changes = run(&mut detector, &names(5), 0..14 * DAY, 100.0, |bucket, tenant, _, counts| {
         let begin = 50 * u32::try_from(tenant).unwrap();
@@ -109,7 +109,7 @@ fn little_mail_after_a_burst_is_not_compared_with_late_deliveries() {
 }
 
 #[test]
-fn block_at_one_provider_of_one_tenant_names_both_at_once_and_ends() {
+fn block_of_one_tenant_at_one_provider_fires_in_its_first_bucket_and_is_resolved() {
     let mut detector = Detector::new(5, AlertRules::default());
     let begin = 5 * DAY;
     let changes = run(&mut detector, &names(4), 0..6 * DAY, 100.0, |bucket, tenant, provider, counts| {
@@ -152,7 +152,7 @@ fn run_campaigns(change: impl Fn(u32, &str, &mut Counts)) -> Vec<Change> {
 }
 
 #[test]
-fn trouble_of_one_campaign_that_drowns_in_the_whole_is_reported_for_the_campaign() {
+fn trouble_of_a_small_recurring_campaign_is_reported_for_the_campaign() {
     let begin = 6 * DAY + 100;
     let changes = run_campaigns(|bucket, campaign, counts| {
         if campaign == "resets" && (begin..begin + 24).contains(&bucket) {
@@ -171,7 +171,7 @@ fn trouble_of_one_campaign_that_drowns_in_the_whole_is_reported_for_the_campaign
 }
 
 #[test]
-fn trouble_of_all_campaigns_is_reported_once_and_for_the_whole() {
+fn trouble_of_all_campaigns_is_one_alert_about_all_mail() {
     let begin = 6 * DAY + 100;
     let changes = run_campaigns(|bucket, _, counts| {
         if (begin..begin + 24).contains(&bucket) {
@@ -212,7 +212,7 @@ fn run_bursts(steady: impl Fn(u32) -> String, burst: impl Fn(u32) -> String) -> 
 }
 
 #[test]
-fn bursts_are_no_alert_and_a_spike_of_steady_mail_is_one_where_it_can_be_distinguished() {
+fn only_a_spike_of_steady_mail_fires_and_only_where_bursts_can_be_distinguished() {
     let none = |_: u32| String::new();
     let dated = |day: u32| format!("news-{day}");
     for (what, alerts, expected) in [
@@ -268,19 +268,20 @@ fn restored_detector_continues_as_if_it_had_not_been_stored() {
             block(counts);
         }
     };
-    let mut whole = Detector::new(5, AlertRules::default());
-    run(&mut whole, &tenants, 0..3 * DAY + 2, 50.0, trouble);
-    let platform = crate::state::decode(&crate::state::encode(whole.platform_state()).unwrap()).unwrap();
-    let stored = crate::state::decode(&crate::state::encode(whole.tenants()).unwrap()).unwrap();
+    let mut uninterrupted = Detector::new(5, AlertRules::default());
+    run(&mut uninterrupted, &tenants, 0..3 * DAY + 2, 50.0, trouble);
+    let platform =
+        crate::state::decode(&crate::state::encode(uninterrupted.platform_state()).unwrap()).unwrap();
+    let stored = crate::state::decode(&crate::state::encode(uninterrupted.tenants()).unwrap()).unwrap();
     let mut restored = Detector::restore(platform, stored, AlertRules::default());
     let rest = 3 * DAY + 2..3 * DAY + 100;
-    let changes = run(&mut whole, &tenants, rest.clone(), 50.0, trouble);
+    let changes = run(&mut uninterrupted, &tenants, rest.clone(), 50.0, trouble);
     assert!(!changes.is_empty());
     assert_eq!(run(&mut restored, &tenants, rest, 50.0, trouble), changes);
 }
 
 #[test]
-fn silence_of_all_tenants_is_a_pipeline_alert_and_of_one_a_silence_alert() {
+fn silence_of_one_tenant_is_a_silence_alert_and_of_all_a_pipeline_alert() {
     let tenants = names(4);
     let mut detector = Detector::new(5, AlertRules::default());
     run(&mut detector, &tenants, 0..12 * DAY, 60.0, |_, _, _, _| {});
@@ -327,7 +328,7 @@ fn by_day(hour: u32) -> bool {
 }
 
 #[test]
-fn hours_in_which_no_tenant_ever_sends_are_no_outage_after_the_first_time() {
+fn hours_without_mail_of_any_tenant_are_usual_from_the_second_time_on() {
     let on_weekdays = |hour: u32| (hour + 2) / 24 % 7 < 5;
     for (bucket, weeks, tenants) in [(60, 8, 1), (60, 8, 4), (10, 3, 4)] {
         let nights = silences(tenants, bucket, weeks, by_day);
@@ -343,7 +344,7 @@ fn hours_in_which_no_tenant_ever_sends_are_no_outage_after_the_first_time() {
 }
 
 #[test]
-fn outage_by_day_is_found_as_soon_where_no_tenant_sends_by_night() {
+fn outage_is_found_as_soon_where_nights_are_silent() {
     // Noon to three on a Wednesday.
     let outage =
         |weeks: u32, hour: u32| (0..3).contains(&(i64::from(hour) - i64::from((weeks - 1) * 168 + 60)));
@@ -378,7 +379,7 @@ fn open_alert_stays_open_while_counts_are_missing() {
 }
 
 #[test]
-fn huge_counts_and_long_names_do_no_harm() {
+fn state_stays_finite_and_small_with_huge_counts_and_long_names() {
     let mut detector = Detector::new(1, AlertRules::default());
     let name = "x".repeat(10_000);
     for minute in 0..300_u32 {

@@ -16,15 +16,15 @@ pub(super) const SLOW_SHARE: f64 = 0.05;
 pub enum LimitedMetric {
     /// The delivery rate: bounces of mail with an outcome, against 1 minus the limit.
     Delivery,
-    /// All bounces.
+    /// Permanent, transient and undetermined bounces.
     Bounce,
     /// Bounces that SES counts against the sender: permanent ones without suppressed mail, except for its global suppression list.
     HardBounce,
-    /// Complaints.
+    /// Complaints, over the deliveries that they are due for.
     Complaint,
     /// The 95th percentile of delivery time.
     DeliveryTime,
-    /// Mail that waits.
+    /// Mail accepted by SES without an outcome, or the depth that a gauge reports.
     Queue,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct WindowPair {
 }
 
 impl LimitedMetric {
-    /// All of them.
+    /// Every metric that a limit can be set on, in the order in which breaches are reported.
     pub const ALL: [Self; 6] =
         [Self::Delivery, Self::Bounce, Self::HardBounce, Self::Complaint, Self::DeliveryTime, Self::Queue];
 
@@ -79,7 +79,7 @@ impl LimitedMetric {
     pub(super) const fn windows(self) -> [WindowPair; 2] {
         let (slow, fast) = match self {
             Self::Delivery | Self::Bounce | Self::HardBounce => ((24, 96), (2, 12)),
-            // Complaints come hours after their mail, so one hour of both says little.
+            // Complaints lag their mail by hours, so an hour of both is no evidence of a rate.
             Self::Complaint => ((24, 96), (12, 48)),
             Self::DeliveryTime | Self::Queue => ((4, 24), (2, 6)),
         };

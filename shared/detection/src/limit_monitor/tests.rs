@@ -42,7 +42,7 @@ fn breached(bounces: f64, sent: f64) -> bool {
 }
 
 #[test]
-fn one_bounce_of_13_messages_is_no_breach_and_30_of_500_are() {
+fn breach_needs_evidence_that_the_rate_exceeds_its_limit() {
     assert!(!breached(1.0, 13.0));
     assert!(breached(30.0, 500.0));
     assert!(!breached(7.0, 7.0), "fewer than eight events prove nothing");
@@ -50,7 +50,7 @@ fn one_bounce_of_13_messages_is_no_breach_and_30_of_500_are() {
 }
 
 #[test]
-fn rate_close_to_its_limit_breaks_it_at_most_once_and_stays_broken() {
+fn rate_close_to_its_limit_is_one_breach() {
     let mut windows = LimitWindows::new(Minute(0));
     let mut changes = 0;
     let mut open = false;
@@ -159,7 +159,7 @@ fn rate_limit_above_1_never_fires() {
 }
 
 #[test]
-fn queue_is_too_long_after_ten_minutes_and_until_it_is_clearly_shorter() {
+fn queue_breaks_its_limit_after_ten_minutes_and_until_it_is_clearly_below() {
     let limits = Limits { queue_depth: Some(1000.0), ..Limits::NONE };
     let mut windows = LimitWindows::new(Minute(0));
     let mut minute = 0;
@@ -170,7 +170,7 @@ fn queue_is_too_long_after_ten_minutes_and_until_it_is_clearly_shorter() {
         windows.breaches(&limits).first().is_some_and(|breach| breach.level.unwrap() > 800.0)
     };
     assert!((0..9).all(|_| !broken(Some(1500.0), 0.0)));
-    assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "it was a evaluation's");
+    assert!((0..9).all(|_| !broken(Some(700.0), 0.0)), "the ten minutes begin again");
     assert_eq!((0..20).filter(|_| broken(Some(1500.0), 0.0)).count(), 10);
     assert!(broken(Some(900.0), 0.0) && !broken(Some(700.0), 0.0));
     // A reading of a gauge is valid for a while; then mail without an outcome counts as waiting.
@@ -201,7 +201,7 @@ fn breach_ends_when_the_rate_has_been_clearly_below_the_limit() {
 }
 
 #[test]
-fn complaints_about_covered_mail_are_no_rate_of_the_little_mail_after_it() {
+fn complaints_about_covered_mail_are_not_divided_by_the_little_mail_after_it() {
     let broken = |rate: f64| {
         let mut windows = LimitWindows::new(Minute(0));
         (0..2880_u32).any(|minute| {
@@ -234,7 +234,7 @@ fn limits_of_users_are_turned_into_allowed_shares_of_bad_outcomes() {
 }
 
 #[test]
-fn each_pair_of_windows_fits_into_what_is_kept_and_has_the_shorter_one_first() {
+fn windows_of_each_pair_are_kept_in_full_and_in_order() {
     for metric in LimitedMetric::ALL {
         for pair in metric.windows() {
             assert!(pair.short_half_hours < pair.long_half_hours, "{metric:?}");

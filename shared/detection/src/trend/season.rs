@@ -16,7 +16,7 @@ const MAX_P_VALUE: f64 = 0.001;
 const MIN_STRENGTH: f64 = 0.1;
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// A seasonal pattern.
+/// How a metric varies over the hours of the day or the days of the week.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Seasonality {
     /// Whether the pattern is more than chance and strong enough to be reported.
@@ -99,6 +99,7 @@ pub(super) fn hour_of_day(unit: TrendUnit, hours: &[HourlyCount]) -> Option<Seas
         });
         let Some(mean) = value(unit, part, whole).filter(|_| whole_day) else { continue };
         weeks += 1;
+        // An hour without a row had no events: a 0 for a total, but no value for a rate.
         let mut row = [None; 24];
         for hour in day {
             if let Some(cell) = row.get_mut(index(hour.hour.0 % HOURS_PER_DAY)) {
@@ -147,6 +148,7 @@ fn season<const SLOTS: usize>(
     if freedom < slots || all <= 0.0 {
         return None;
     }
+    // Both are divided by their degrees of freedom, because 24 free factors explain part of any noise.
     let ratio = (all - within) / (slots - 1.0) / (within / freedom).max(1e-300);
     let strength = (1.0 - within / freedom / (all / (count - 1.0))).clamp(0.0, 1.0);
     let extreme = |sign: f64| {

@@ -67,7 +67,7 @@ fn correlation(segments: &[&[(usize, f64)]], slope: f64) -> f64 {
         let middle = median(&mut segment.iter().map(rest).collect::<Vec<f64>>());
         residuals.extend(segment.iter().map(|point| (point.0, rest(point) - middle)));
     }
-    // An outlier says nothing about its neighbours.
+    // Clipped, because one outlier would hide the correlation of all other neighbours.
     let far = 4.0 * median(&mut residuals.iter().map(|(_, value)| value.abs()).collect::<Vec<f64>>());
     let (mut together, mut alone) = (0.0, 0.0);
     let mut before: Option<(usize, f64)> = None;

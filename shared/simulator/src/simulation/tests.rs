@@ -69,7 +69,7 @@ fn events_agree_with_the_true_counts() {
     let names: Vec<String> =
         Simulation::new(plan(3, 1.0, 1, &[])).unwrap().tenant_names().map(str::to_owned).collect();
     for (name, truth) in names.iter().zip(truth) {
-        // Which opens and clicks are a machine's, the bytes do not say in so many words.
+        // The events do not name the opens and clicks of machines, so they are not compared.
         let visible = TruthCounts { opens_machine: 0, clicks_bot: 0, ..truth };
         assert_eq!(read[name], visible, "{name}");
     }
