@@ -293,6 +293,7 @@ impl AlertRegistry {
 
     /// Keeps open alerts open through a bucket whose counts are missing, which proves neither their end nor that they go on.
     pub(crate) fn keep_open(&mut self, now: Minute) {
+        // The pipeline alert is the one alert that missing counts are evidence for.
         let others = self.alerts.iter_mut().filter(|(key, _)| key.group != AlertGroup::Pipeline);
         for (_, alert) in others.filter(|(_, alert)| alert.phase == Phase::Firing) {
             alert.last_finding = now;
@@ -307,6 +308,7 @@ impl AlertRegistry {
             if rules.in_maintenance(&finding.key.scope, now) {
                 continue;
             }
+            // Alerts that are known continue; only new ones wait for room.
             if !self.alerts.contains_key(&finding.key) && self.alerts.len() >= MAX_ALERTS {
                 continue;
             }
@@ -345,6 +347,7 @@ impl TrackedAlert {
 
     fn add_finding(&mut self, now: Minute, finding: Finding, rules: &AlertRules) -> Option<Change> {
         self.last_finding = now;
+        // The trouble is back, or never quite ended.
         if self.phase == Phase::Cooling {
             self.phase = Phase::Pending;
             self.first_finding = now;

@@ -180,6 +180,7 @@ impl SeasonalFactors {
     pub(crate) fn factor(&self, minute: Minute, parent: f64) -> f64 {
         // Each slot holds what was expected without its own factor, so those of hour and day do not mix.
         let Hour(hour) = minute.hour();
+        // Hour and day are learned apart, because 31 slots fill sooner than the 168 hours of a week.
         let product =
             seasonal_factor(*self.hours.at(hour)) * seasonal_factor(*self.days.at(hour / HOURS_PER_DAY));
         (product * parent).clamp(SEASON_RANGE.0, SEASON_RANGE.1)

@@ -258,6 +258,7 @@ impl ThresholdStatus {
     /// Whether the threshold is crossed or will be soon; if an alert is open, also whether the rate is still close to it.
     fn is_danger(&self, is_open: bool) -> bool {
         let Some(used) = self.used else { return false };
+        // Brief trouble would reach the threshold within a day only if it went on. Until half of the threshold is used, the anomaly is enough.
         let is_soon = self.hours_left.is_some_and(|hours| hours <= SOON_HOURS) && used >= SOON_USED;
         // An open alert ends only clearly below its threshold, so that it does not flap.
         used >= 1.0 || is_soon || (is_open && used >= CLEAR_USED)

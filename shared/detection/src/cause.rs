@@ -76,6 +76,7 @@ pub(crate) fn shares(excesses: Vec<(String, f64)>) -> Shares {
 
 /// Turns excesses into shares of their sum, or of `least` if that is more. None if both are 0.
 fn shares_of_at_least(mut excesses: Vec<(String, f64)>, least: f64) -> Shares {
+    // A provider with a small excess must not be blamed for all of a large one that is over elsewhere.
     let total = excesses.iter().map(|(_, excess)| excess).sum::<f64>().max(least);
     if total <= 0.0 {
         return Vec::new();

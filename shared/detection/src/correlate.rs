@@ -319,6 +319,7 @@ fn latency(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>
     let monitor = only.map_or(&tenant.all_mail, |(_, monitor)| monitor);
     let open =
         evaluation.registry.firing().find(|open| open.scope == *scope && open.group == AlertGroup::Latency);
+    // An alert that is open ends on its own evidence, and not because the trouble falls just below the threshold.
     let is_kept = open.is_some() && f64::from(monitor.latency.score) > KEEP_SHARE * evaluation.threshold;
     let signal = monitor
         .latency
@@ -406,6 +407,7 @@ fn queue(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, 
     let signal = signal.or_else(|| if is_kept { tenant.queue.signal(0.0) } else { None });
     let Some(signal) = signal else { return };
     let place = report::place(scope, None, None);
+    // The offset was added before the logarithm, so that small queues are alike; it is no mail.
     let (depth, usual) = (signal.observed - QUEUE_OFFSET, signal.expected - QUEUE_OFFSET);
     let content = report::queue(depth, usual, tenant.queue.since(), evaluation.end(), &place);
     all.findings.push(TenantFinding::new(key, content));

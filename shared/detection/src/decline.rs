@@ -257,6 +257,7 @@ fn thirds_agree(points: &[DayRate], weekdays: &Ring<f64, 7>, days: usize, slope:
         *weights += weight;
     }
     let (first, second, third) = (mean(first), mean(second), mean(third));
+    // Noise gives each third some change in either direction, so each must contribute a fair part.
     let sign = slope.signum();
     let change = (third - first) * sign;
     change > 0.0

@@ -305,6 +305,7 @@ impl Detector {
     fn common_drop(&self, now: Minute) -> f64 {
         let mut ratios: Vec<f64> =
             self.tenants.values().filter_map(|tenant| tenant.volume.recent_ratio(now)).collect();
+        // With few tenants a common drop cannot be told from the incident of one of them.
         if ratios.len() < MIN_TENANTS_FOR_COMMON_DROP {
             return 1.0;
         }
@@ -350,6 +351,7 @@ impl Detector {
                 platform.providers.insert((*name).to_owned(), SeriesMonitor::new(context.now, false));
             }
         }
+        // Providers are compared with all mail of the platform, so their prior is its rate.
         let prior = SeriesPrior { rates, suspected: platform.all_mail.suspected(), ..prior };
         let nothing = Counts::default();
         for (name, monitor) in &mut platform.providers {
@@ -366,6 +368,7 @@ impl Detector {
         common_drop: f64,
         kernels: &mut PerRate<DelayKernel>,
     ) -> Vec<TenantLimits> {
+        // A limit, so that invented tenant names cannot grow the state without bound.
         for name in counts.keys() {
             if self.tenants.len() < MAX_TENANTS && !self.tenants.contains_key(*name) {
                 self.tenants.insert((*name).to_owned(), TenantState::new(context.now));

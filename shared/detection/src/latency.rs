@@ -139,6 +139,7 @@ impl LatencyMonitor {
         self.highest_today = self.highest_today.max(to_f32(self.smoothed_lateness()));
         self.had_alert |= is_alert_open;
         let is_suspected = is_alert_open || f64::from(self.score) > context.threshold / 2.0;
+        // An incident is learned slowly, so that slow delivery does not become the usual one while it is reported.
         let weight = if is_suspected { SUSPECTED_WEIGHT } else { 1.0 };
         self.learn(off, percentiles, deliveries, context.bucket_minutes, weight);
     }

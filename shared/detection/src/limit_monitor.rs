@@ -194,6 +194,7 @@ impl LimitWindows {
     ) {
         self.note_queue(counts, context.now);
         self.delivered.add(counts.deliveries, context.decay);
+        // Complaints arrive hours after their mail, so they are compared with the deliveries they are due for.
         let complaints_due = context.kernels[MonitoredRate::Complaint].exposure(&self.delivered);
         self.advance_to(context.now.0 / HALF_HOUR_MINUTES);
         let half_hour = self.half_hours.at_mut(self.current);
@@ -351,6 +352,7 @@ impl LimitWindows {
             self.queue.above_limit_since = None;
             return None;
         }
+        // One high reading is no problem yet: senders hand over their mail in bursts.
         let since = *self.queue.above_limit_since.get_or_insert(self.now);
         let window_minutes = minutes_between(since, self.now);
         (window_minutes >= MIN_WAITING_MINUTES).then_some(LimitBreach {

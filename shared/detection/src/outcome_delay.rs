@@ -85,6 +85,7 @@ impl DelayKernel {
 
     /// Learns one bucket of one series. `rate` is the series' own rate, `variance` that of the count.
     pub fn learn(&mut self, observed: f64, mail: &LeakyIntegrators, rate: f64, variance: f64) {
+        // Scaled by the series' own rate, so that series with different rates can teach one kernel.
         let scaled = mail.0.map(|sum| f64::from(sum) * rate);
         // Weighted by certainty: large series vary more in numbers of events and would decide alone.
         let certainty = 1.0 / variance.max(1.0);

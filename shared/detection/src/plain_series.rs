@@ -122,6 +122,7 @@ impl Scorer {
             self.learn_step(time_ms.saturating_sub(last));
         }
         let value = value.clamp(-MAX_VALUE, MAX_VALUE);
+        // The first point has no past, so it is its own.
         if self.points < 1.0 {
             (self.last_value, self.level) = (value, value);
         }
@@ -163,6 +164,7 @@ impl Scorer {
         shift.usual += (off - shift.usual) / usual_memory;
         let rough = &mut self.roughness;
         rough.recent += (step - rough.recent) / recent_memory;
+        // A logarithm, because a flat line where there was movement is as unusual as the reverse.
         let rougher = if rough.usual > 0.0 {
             let offset = ROUGHNESS_OFFSET * rough.usual;
             ((rough.recent + offset) / ((1.0 + ROUGHNESS_OFFSET) * rough.usual)).ln().abs()

@@ -116,8 +116,10 @@ impl RecurringCampaigns {
     pub fn close_day(&mut self, now: Minute, buckets_per_day: f64) -> f64 {
         let daily_mail = |monitor: &SeriesMonitor| to_f32(monitor.sends_per_day(buckets_per_day));
         self.series.retain(|(_, monitor)| daily_mail(monitor) >= OVER_DAILY_MAIL);
+        // Only what is sent all day has a past to be compared with; a daily burst of the same size does not.
         let mut today = std::mem::take(&mut self.today);
         today.retain(|day| day.mail >= MIN_DAILY_MAIL && day.is_all_day());
+        // The busiest first, and equal ones by name, so that a repeated run chooses the same campaigns.
         today.sort_by(|a, b| b.mail.total_cmp(&a.mail).then_with(|| a.name.cmp(&b.name)));
         today.truncate(MAX_RECURRING);
         let mut added = 0.0;

@@ -97,6 +97,7 @@ pub(crate) fn rate(
 /// Critical if the change is large and concerns many events, information if it concerns few.
 fn rate_severity(metric: MonitoredRate, observed: f64, expected: f64, denominator: f64) -> Severity {
     let excess = (observed - expected).abs();
+    // Severity follows the harm: many events in a small change of a large sender can wait for the morning.
     let is_large = match metric {
         MonitoredRate::HardBounce | MonitoredRate::Bounce | MonitoredRate::Delivery => {
             excess > 0.1 * denominator
@@ -105,6 +106,7 @@ fn rate_severity(metric: MonitoredRate, observed: f64, expected: f64, denominato
         MonitoredRate::Complaint => excess > 0.002 * denominator,
         MonitoredRate::Open | MonitoredRate::Click => excess > 0.8 * expected,
     };
+    // Complaints are counted in other numbers than bounces, so they have bounds of their own.
     let (few, many) = match metric {
         MonitoredRate::Complaint => (FEW_COMPLAINTS, MANY_COMPLAINTS),
         MonitoredRate::HardBounce

@@ -177,6 +177,7 @@ impl SeriesMonitor {
         let parameters = metric.parameters();
         let mail = &self.mail[parameters.denominator];
         let exposure = context.kernels[metric].exposure(mail);
+        // Two observations of one bucket: the baseline learns from all mail due, the test uses only what is due for certain.
         let observation = Observation { observed, expected: exposure * prior.rate, denominator: exposure };
         let decay = recent_decay(context.bucket_minutes);
         let smoothed = &mut self.smoothed_exposure[metric];
@@ -202,10 +203,12 @@ impl SeriesMonitor {
             _ if metric.fall_is_bad() => (-MARGIN_DEVIATIONS, CAUTION),
             _ => (MARGIN_DEVIATIONS, CAUTION),
         };
+        // A campaign has a list of its own, so its hours vary more than steady ones.
         let is_burst = exposure > BURST_FACTOR * mail.daily_mean();
         let baseline = &mut self.baselines[metric];
         let margin = (deviations * baseline.hourly_deviation(is_burst)).exp();
         let mut highest = 0.0_f64;
+        // Two sizes of change: a test for a small change is slow to find a large one, and the reverse never finds a small one.
         for (cusum, ratio) in self.cusums[metric].iter_mut().zip(parameters.ratios) {
             let test = CusumTest {
                 ratio,

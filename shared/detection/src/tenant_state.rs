@@ -324,12 +324,14 @@ impl TenantState {
         if !hour.is_multiple_of(interval) {
             return;
         }
+        // Decided rarely, because each change of what is monitored starts learning again.
         let is_steady = self.steady_mail > STEADY_SHARE * (self.steady_mail + self.other_mail);
         if is_steady != self.monitors_steady_mail && self.other_mail > 0.0 {
             // What was learned is the level of other mail, so learning starts again.
             self.monitors_steady_mail = is_steady;
             *self.volume = VolumeMonitor::new(now);
         }
+        // Halved and not cleared, so that one odd week does not decide alone.
         self.steady_mail *= 0.5;
         self.other_mail *= 0.5;
     }

@@ -167,6 +167,7 @@ impl VolumeMonitor {
     }
 
     fn expected_in_bucket_of(&self, hour: Hour) -> f64 {
+        // Factors multiply, so an hour of the week that has not been observed yet is expected from its day and hour.
         let VolumeFactors { hour_of_day, day_of_week, hour_of_week } = self.factors(hour);
         self.level() * (hour_of_day * day_of_week * hour_of_week)
     }
@@ -208,6 +209,7 @@ impl VolumeMonitor {
     pub fn add(&mut self, observed: f64, context: &BucketContext<'_>, volume_context: &VolumeContext) {
         let (now, threshold) = (context.now, context.threshold);
         let expected = self.expected(now);
+        // The volume learns little from suspected hours, so it cannot learn by itself that an hour is silent.
         let is_usual_silence =
             observed <= 0.0 && (volume_context.all_usually_silent || self.silent_hours.is_usual(now.hour()));
         self.score_changes(observed, is_usual_silence, context, volume_context);
@@ -252,6 +254,7 @@ impl VolumeMonitor {
         };
         let expected = if is_usual_silence { 0.0 } else { low * volume_context.common_drop };
         let observation = Observation { observed, expected, denominator: 0.0 };
+        // Two sizes of change: a test for a small fall is slow to find a total one, and the reverse never finds a small one.
         for (cusum, ratio) in self.falls.iter_mut().zip(FALLS) {
             test.ratio = ratio;
             cusum.add(&observation, &test, now);

@@ -45,6 +45,7 @@ impl EnvelopeWriter {
 
     /// Appends an event in its envelope.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, writer: &mut Writer, event: &Event<'_>) {
+        // The usual case writes straight to the output, without a copy of each event.
         if self.envelope == OutputEnvelope::Raw {
             writer.write(out, event);
             return;

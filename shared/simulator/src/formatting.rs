@@ -66,6 +66,7 @@ impl Dates {
         if day == self.day {
             return;
         }
+        // Years that begin in March put the leap day last, so months have fixed offsets.
         let shifted = day + 719_468;
         let era = shifted.div_euclid(146_097);
         let of_era = shifted.rem_euclid(146_097);

@@ -104,6 +104,7 @@ impl Lifecycle<'_> {
         let behaviour = self.mailbox.behaviour;
         let immediately = self.between(700.0, 5_000.0) * self.effects.slowness;
         if self.random.happens(self.effects.blocked) {
+            // Some blocking servers defer first, so a part of a block shows as delays before it shows as bounces.
             let waits = self.random.happens(0.25);
             if waits {
                 self.delay(immediately);
@@ -113,6 +114,7 @@ impl Lifecycle<'_> {
         } else if self.random.happens(behaviour.unknown_recipient + self.effects.unknown_recipient) {
             self.bounce(immediately, behaviour.replies.unknown_recipient);
         } else if self.random.happens(behaviour.expired) {
+            // SES reports a delay more than once before it gives up.
             for after in [immediately, HOUR_MS, 6.0 * HOUR_MS] {
                 self.delay(after);
             }
@@ -160,6 +162,7 @@ impl Lifecycle<'_> {
             }
         }
         if self.random.happens(behaviour.auto_replies) {
+            // Some replies come just before the delivery, so that nothing that counts events can rely on their order.
             let after = delivered_after + self.between(-30.0, 20.0 * SECOND_MS);
             self.schedule_event(after, EventDetail::AutoReply);
         }
@@ -171,6 +174,7 @@ impl Lifecycle<'_> {
         if behaviour.complains == 0.0 {
             return;
         }
+        // Hardly any recipient reports a receipt as spam.
         let usual = if self.campaign.is_bulk() { behaviour.complains } else { behaviour.complains * 0.1 };
         if self.random.happens(self.effects.complains) {
             let after = delivered_after + self.random.log_normal(15.0 * MINUTE_MS, 0.7);
@@ -182,8 +186,10 @@ impl Lifecycle<'_> {
     }
 
     fn read(&mut self, delivered_after: f64) {
+        // Machines first: behind a proxy that loads every image a person's own open is invisible.
         let proxied = self.read_by_machines(delivered_after);
         let behaviour = self.mailbox.behaviour;
+        // Receipts and password resets are expected, so they are read far more often than newsletters.
         let (opens, clicks) = if self.campaign.is_bulk() { (0.22, 0.1) } else { (0.55, 0.3) };
         if !self.random.happens(opens * behaviour.interest) {
             return;
@@ -223,6 +229,7 @@ impl Lifecycle<'_> {
             let agent = choose(self.recipient_number(), &SCANNERS);
             let mut after = delivered_after + self.between(SECOND_MS, 20.0 * SECOND_MS);
             self.schedule_event(after, EventDetail::Open(agent));
+            // A scanner follows every link within seconds, which a person does not do.
             for link in 0..LINKS {
                 after += self.between(50.0, 900.0);
                 self.schedule_event(after, EventDetail::Click { agent, link });

@@ -1,8 +1,8 @@
 //! Where recipients have their mailboxes, and how those who run them behave.
 //!
-//! Shares are of a mixed list of consumers in the USA and Europe; behaviour are plausible orders of magnitude, not
-//! measurements. Consumer domains are real, since a provider is recognised by them; the names before the `@` carry
-//! eight hexadecimal digits so that they are nobody's. Company domains end in `.example`.
+//! Shares are of a mixed list of consumers in the USA and Europe; the behaviour consists of plausible orders of magnitude, not
+//! measurements. Consumer domains are real, because a provider is recognised by them; the names before the `@` carry
+//! eight hexadecimal digits, so no real address is among them. Company domains end in `.example`.
 
 use crate::random::{Random, scale};
 use crate::smtp_replies::{self, SmtpReplies};
@@ -227,6 +227,7 @@ impl Mailboxes {
     /// The slugs of all providers, each once.
     pub(crate) fn providers(&self) -> Vec<&'static str> {
         let mut providers: Vec<&'static str> = self.all.iter().map(|mailbox| mailbox.provider).collect();
+        // Sorted, because messages list them and must not depend on the order of the table.
         providers.sort_unstable();
         providers.dedup();
         providers

@@ -34,11 +34,13 @@ impl<T> Schedule<T> {
         if at_ms >= self.end_ms {
             return;
         }
+        // Output is ordered by time, so nothing may be scheduled before the minute that is being written.
         let at_ms = at_ms.max(self.now_ms);
         let minute = usize::try_from((at_ms - self.now_ms) / MINUTE_MS).unwrap_or(usize::MAX);
         if minute >= HORIZON_MINUTES {
             return;
         }
+        // What is due in the current minute leaves the schedule at once, so it always fits.
         if self.kept >= MAX_KEPT && minute > 0 {
             self.dropped += 1;
             return;
@@ -55,6 +57,7 @@ impl<T> Schedule<T> {
     /// The items of the current minute, ordered by time, those of equal time in the order of scheduling. Moves to the next minute.
     pub(crate) fn take_minute(&mut self) -> Vec<(i64, T)> {
         let mut due = self.minutes.pop_front().unwrap_or_default();
+        // A stable sort, so that events of the same millisecond keep the order in which they were drawn.
         due.sort_by_key(|(at_ms, _)| *at_ms);
         self.kept -= due.len();
         self.now_ms += MINUTE_MS;

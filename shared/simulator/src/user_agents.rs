@@ -27,7 +27,7 @@ pub(crate) const GOOGLE_PROXY: UserAgent =
 /// Yahoo's image proxy: a person opened.
 pub(crate) const YAHOO_PROXY: UserAgent =
     person("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html");
-/// Apple's Mail Privacy Protection, which loads images whether or not somebody opens the mail.
+/// Apple's Mail Privacy Protection, which loads images whether or not the mail is opened.
 pub(crate) const APPLE_PROXY: UserAgent = machine("Mozilla/5.0", "192.0.2.", "Unlikely");
 pub(crate) const GMAIL_PREFETCH: UserAgent = machine(
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0",

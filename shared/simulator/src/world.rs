@@ -10,7 +10,7 @@ const MINUTES_PER_DAY: i64 = 24 * 60;
 /// How a campaign is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// To a whole list within [`BURST_MINUTES`], every day at this local hour.
+    /// To a full list within [`BURST_MINUTES`], every day at this local hour.
     Burst { hour: i64 },
     /// A little all the time, triggered by what recipients did.
     Drip,

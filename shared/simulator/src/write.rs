@@ -209,7 +209,7 @@ const FIRST_NAMES: [&str; 32] = [
     "hiro", "lena",
 ];
 
-/// An address such as `anna.1f3a9c2e@gmail.com`. The digits are a hash of the recipient's number, so it is nobody's real address.
+/// An address such as `anna.1f3a9c2e@gmail.com`. The digits are a hash of the recipient's number, so it is no real address.
 fn push_address(out: &mut Vec<u8>, person: u32, mailbox: &Mailbox) {
     let who = mix(u64::from(person) ^ 0xadd);
     out.extend_from_slice(choose(who, &FIRST_NAMES).as_bytes());

@@ -140,9 +140,11 @@ pub fn plan(random: &mut Random, plan: &IncidentPlan, campaigns: bool) -> Vec<La
         if last <= plan.warm_up {
             continue;
         }
+        // A full world has no room for every incident; one that finds none is left out.
         for _ in 0..20 {
             let start = plan.warm_up + random.index(last - plan.warm_up);
             let end = start + length;
+            // Incidents of a tenant keep apart, so that an alert can be matched with one of them.
             let gap = 12 * hour;
             let slow = kind == IncidentType::SlowDecline;
             let clash = incidents.iter().any(|other| {

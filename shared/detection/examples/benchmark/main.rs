@@ -132,6 +132,7 @@ fn scale(tenants: usize) {
             }
         }
         detector.observe(&Bucket { start: Minute(START + minute), rows: &rows });
+        // Production stores the state after each run, so its cost belongs to the measurement.
         let platform = state::encode(detector.platform_state()).unwrap();
         let stored = state::encode(detector.tenants()).unwrap();
         bytes = stored.len();
@@ -164,6 +165,7 @@ fn run(world: &mut World, csv: &mut Option<BufWriter<File>>, rivals: &mut Rivals
         if let Some(csv) = csv {
             write(csv, start, &rows, &world.names);
         }
+        // The simpler detectors observe the same rows, so that all are measured on the same world.
         rivals.observe(bucket, &rows, &world.names);
         let rows: Vec<BucketRow<'_>> = rows
             .iter()

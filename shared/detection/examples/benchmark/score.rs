@@ -60,6 +60,7 @@ fn fits_metric(kind: IncidentType, metric: &str) -> bool {
 }
 
 fn fits(incident: &LabelledIncident, fired: &Fired, world: &World) -> bool {
+    // Evidence arrives late: complaints by hours, and a decline shows at the end of a day.
     let tail = match incident.kind {
         IncidentType::SlowDecline => 4 * world.buckets_per_day,
         IncidentType::ComplaintBurst => world.buckets_per_day,

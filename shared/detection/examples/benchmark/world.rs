@@ -113,6 +113,7 @@ impl World {
         let buckets_per_day = 24 * 60 / shape.bucket_minutes;
         let bucket = shape.bucket_minutes as f64;
         let buckets = buckets_per_day * 7 * shape.weeks;
+        // Two or three weeks, so that no detector can be tuned to a fixed beginning.
         let warm_up = buckets_per_day * 7 * if random.happens(0.5) { 2 } else { 3 };
         let biggest = 10_f64.powf(random.between(5.0, 6.0));
         let exponent = random.between(0.9, 1.6);
@@ -148,6 +149,7 @@ impl World {
             let start = warm_up + buckets_per_day * random.index(7 * (shape.weeks - 3) - 3);
             (start, start + buckets_per_day, random.between(0.35, 0.7))
         });
+        // Missing data must raise no alert about rates or about a silent sender.
         let missing = (0..2)
             .map(|_| {
                 let start = warm_up + random.index(buckets - warm_up - buckets_per_day);
@@ -220,6 +222,7 @@ impl World {
         {
             level *= factor;
         }
+        // Senders drift for hours at a time, which independent noise per bucket would average away.
         tenant.wobble = 0.97 * tenant.wobble + 0.06 * random.standard_normal();
         level *= (tenant.wobble * 0.6).exp();
         if tenant.campaign.is_none() {
@@ -252,6 +255,7 @@ impl World {
                 tenant.campaign = None;
             }
         }
+        // One factor for all providers of the tenant: a busy bucket is busy everywhere.
         let steady = level * random.gamma_factor(tenant.dispersion);
         for provider in 0..PROVIDERS.len() {
             if self.shape.recurring == 0 {
@@ -368,6 +372,7 @@ impl World {
         }
         let sends = random.poisson_events(expected);
         let permanent = random.binomial_events(sends, hard);
+        // A message bounces once, so transient bounces are drawn from the mail that is left.
         let transient = random.binomial_events(sends - permanent, soft);
         let reached = sends - permanent - transient;
         let delays = random.binomial_events(reached, delay);
@@ -387,6 +392,7 @@ impl World {
             let usual = deliveries * usual_complaint;
             spread(&mut future.usual_complaints, &self.complaint_kernel, now, usual);
         }
+        // Recipients sleep, so opens that fall due at night are fewer.
         let awake = 1.0 - self.open_by_hour * (-((local - 3.0) / 3.5).powi(2)).exp();
         let opens = random.poisson_events(take(&mut future.opens, now) * awake * seen_opens);
         let due = take(&mut future.complaints, now);

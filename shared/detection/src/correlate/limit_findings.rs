@@ -81,6 +81,7 @@ pub(crate) fn budgets(
     ] {
         let key = AlertKey::all_mail(&AlertScope::Platform, group);
         let is_open = evaluation.registry.is_firing(&key);
+        // The rate still holds the events of trouble that was reported, so crossing a threshold now is the same news.
         if !is_open && evaluation.registry.has_recent(anomaly, evaluation.now) {
             continue;
         }

@@ -52,6 +52,7 @@ pub(super) fn findings(
             }
         };
         let is_still_shared = is_firing && tenant_findings.len() >= MIN_TENANTS_WITH_FINDINGS;
+        // A lower bound keeps an open alert open, so that shared trouble is not reported once more by each tenant.
         let share = if is_firing { KEEP_SHARE } else { PLATFORM_SHARE };
         if (is_shared || is_still_shared) && sum_moves(monitor, group, share * evaluation.threshold) {
             let shared = content(&tenant_findings, group, provider, monitor, evaluation);

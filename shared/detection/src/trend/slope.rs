@@ -28,6 +28,7 @@ pub struct Slope {
 
 /// The slope of days (number, value) in order, over pairs with no step between them.
 pub(super) fn slope(points: &[(usize, f64)], steps: &[ChangePoint]) -> Slope {
+    // Pairs across a step would take the step for a slope.
     let segment = |day: usize| steps.iter().filter(|step| step.day <= day).count();
     let segments: Vec<&[(usize, f64)]> = points.chunk_by(|a, b| segment(a.0) == segment(b.0)).collect();
     let mut slopes = Vec::new();

@@ -34,9 +34,11 @@ pub(super) fn steps(points: &[(usize, f64)]) -> Vec<ChangePoint> {
     while steps.len() < MAX_STEPS {
         let Some((position, change)) = best(&rest) else { break };
         let Some(&(day, _)) = points.get(position) else { break };
+        // A second step at the same place only corrects the size of the first; what is left is no step.
         if steps.iter().any(|known| known.day.abs_diff(day) < MIN_SIDE_DAYS) {
             break;
         }
+        // The step is removed before the next is sought, so that a large one does not hide a small one.
         for (_, value) in rest.iter_mut().skip(position) {
             *value -= change;
         }
