@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address;
@@ -46,15 +47,20 @@ impl Default for AttributionSettings {
     }
 }
 
-/// Mappings from what every event of a message carries to its tenant. They are tried in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Assigns mail that has no tenant tag to tenants. The mappings are tried in the order configuration set, sending domain, account; the
+/// first entry that matches decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "TenantMappings")]
 pub struct TenantMaps {
-    /// By the name of the configuration set.
+    /// Tenant by the name of the SES configuration set.
+    #[schemars(with = "BTreeMap<String, TenantId>")]
     pub by_configuration_set: BTreeMap<String, String>,
-    /// By sending domain. An entry also covers the sub-domains that have no entry of their own.
+    /// Tenant by sending domain. An entry also covers the sub-domains that have no entry of their own.
+    #[schemars(with = "BTreeMap<String, TenantId>")]
     pub by_sending_domain: BTreeMap<String, String>,
-    /// By the sending AWS account, 12 digits.
+    /// Tenant by the AWS account that sends, 12 digits.
+    #[schemars(with = "BTreeMap<String, TenantId>")]
     pub by_account: BTreeMap<String, String>,
 }
 

@@ -4,9 +4,11 @@
 //! [`TenantId::new_or_unassigned`] for what an operator asks to read, and [`TenantId::from_stored`] for what this program wrote.
 //! None of them accepts `*`: all tenants together are not a tenant but [`AlertScope::Platform`].
 
+use std::borrow::Cow;
 use std::fmt;
 
 use compact_str::CompactString;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{AlertScope, excerpt};
 
@@ -26,6 +28,11 @@ impl TenantId {
         "1 to 128 visible ASCII characters without # / \\ and quotes, not * and not in parentheses";
     /// The longest name, in bytes.
     pub const MAX_BYTES: usize = 128;
+    /// What [`TenantId::new`] accepts, as a regular expression: no `(` in the first place, and `*` only before other characters.
+    const PATTERN: &'static str = concat!(
+        r"^([!$%&)+,.0-9:;<=>?@A-Z\[\]^_`a-z{|}~-][!$%&()*+,.0-9:;<=>?@A-Z\[\]^_`a-z{|}~-]{0,127}",
+        r"|\*[!$%&()*+,.0-9:;<=>?@A-Z\[\]^_`a-z{|}~-]{1,127})$",
+    );
 
     /// Parses a name from outside: from a person, a token, a mapping, an event, a request.
     ///
@@ -69,6 +76,23 @@ impl TenantId {
     /// Whether this is the bucket for events without a tenant.
     pub fn is_unassigned(&self) -> bool {
         self.0 == Self::UNASSIGNED
+    }
+}
+
+/// The schema of a name that [`TenantId::new`] accepts.
+impl JsonSchema for TenantId {
+    fn schema_name() -> Cow<'static, str> {
+        "TenantId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The id of a tenant: 1 to 128 visible ASCII characters without # / \\ and quotes. `*` and names in \
+                parentheses are reserved.",
+            "pattern": Self::PATTERN,
+            "example": "acme",
+        })
     }
 }
 
