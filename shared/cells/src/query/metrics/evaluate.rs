@@ -2,6 +2,7 @@
 //!
 //! A metric is computed from one aggregate and nothing else, so it means the same at every granularity and grouping.
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::definition::{Formula, Metric, Ratio, SilentProviders};
@@ -45,7 +46,7 @@ impl Serialize for MetricValue {
 }
 
 /// The two counts of a rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RatioCounts {
     /// The count that is divided.
     pub numerator: u64,
