@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use event::{AlertScope, Minute};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::identity::public_id;
@@ -27,7 +28,7 @@ const RECURS_WITHIN_MINUTES: u32 = MINUTES_PER_DAY;
 const PENDING_MINUTES: u32 = 15;
 
 /// The kind of an alert, by the monitor that found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertKind {
     /// A limit is broken.
@@ -43,8 +44,9 @@ pub enum AlertKind {
 }
 
 /// How bad an alert is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "AlertSeverity")]
 pub enum Severity {
     /// Few events are concerned, so it need not be acted on now.
     Info,
@@ -89,24 +91,25 @@ impl AlertState {
     }
 }
 
-/// The state of an alert that a change announces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The state of an alert since its latest change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
-    /// The alert fires for the first time, fires again ([`Change::recurred`]), or got worse ([`Change::escalated`]).
+    /// The alert fires for the first time, fires again (`recurred`), or got worse (`escalated`).
     Firing,
     /// The trouble is over.
     Resolved,
-    /// The trouble goes on.
+    /// The trouble goes on, and nobody has acknowledged the alert.
     Reminder,
 }
 
 /// A part of the cause: a filter on dimensions and its share of the trouble.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AlertCause")]
 pub struct Cause {
-    /// One value per dimension, such as `provider` = `gmail`.
+    /// The mail that the share is of: values by dimension.
     pub filter: BTreeMap<String, String>,
-    /// The share of the excess, 0 to 1.
+    /// Its share of the events beyond the usual number, 0 to 1.
     pub share: f64,
 }
 
@@ -140,59 +143,64 @@ pub(crate) struct Finding {
     pub hold_minutes: u32,
 }
 
-/// A change of an alert, as it is sent to SNS and webhooks and printed by `backtest`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A change of an alert: it fired, got worse, goes on or was resolved. SNS and webhooks receive each change in this form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AlertChange")]
 pub struct Change {
-    /// Stable over the life of the alert.
+    /// The id of the alert, stable over its life.
     pub id: String,
     /// 1 for the first change of the alert, increased by one with each.
     pub sequence: u32,
-    /// Whose mail it is about. In JSON the tenant's id, or `*` for an alert over all tenants.
+    /// The tenant; `*` for an alert over all tenants.
+    #[schemars(with = "String")]
     pub tenant: AlertScope,
-    /// How bad it is.
+    /// How urgent the alert is. It only rises while the alert is open.
     pub severity: Severity,
-    /// The kind of alert.
+    /// Which monitor found the trouble.
     pub kind: AlertKind,
-    /// The metric's name in the public API, such as `bounce_rate`.
+    /// The name of the metric that the alert is about.
     pub metric: String,
     /// The state that this change announces.
     pub state: AlertState,
-    /// Whether the severity of an alert that fired before has risen.
+    /// True if the severity of an alert that fired before has risen; absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
-    /// Whether the alert fires again within a day after it was resolved.
+    /// True if the alert fires again within a day after it was resolved, with the same id; absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurred: bool,
-    /// The series, by dimension; empty for all mail of the tenant.
+    /// The monitored subset of the mail: values by dimension; empty for all mail of the tenant.
     pub scope: BTreeMap<String, String>,
-    /// The value of the metric.
+    /// The value of the metric over `window`, in the unit of the metric.
     pub value: f64,
-    /// The usual range, low and high.
+    /// The usual range of the value, low and high; absent for limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<[f64; 2]>,
-    /// The limit that is broken, in the metric's unit; only of alerts of the kinds `limit` and `budget`.
+    /// The limit or threshold that the value is held against; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
-    /// The events counted, such as bounces. For a metric that is not a rate it is the value.
+    /// The number of events that the value is made of, or the value itself where the metric is no rate.
     pub numerator: f64,
-    /// The mail that the events are a share of.
+    /// The number of messages that the events are a share of; null where the metric is no rate.
     pub denominator: Option<f64>,
-    /// When the trouble began, as estimated; RFC 3339.
+    /// When the trouble began, as estimated.
+    #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
-    /// When the alert fired, or fired again; RFC 3339.
+    /// When the alert fired, or fired again.
+    #[schemars(extend("format" = "date-time"))]
     pub fired_at: String,
-    /// The end of the bucket that brought this change; RFC 3339.
+    /// When this change happened: the end of the time bucket that brought it.
+    #[schemars(extend("format" = "date-time"))]
     pub updated_at: String,
-    /// The time that the numbers cover, in minutes, such as `30m`.
+    /// The length of time that the numbers cover, in minutes, such as `30m`.
     pub window: String,
-    /// What explains the trouble, largest share first.
+    /// The subsets of the mail that explain the trouble, largest share first.
     pub cause: Vec<Cause>,
-    /// What happened, where and how much, in one sentence for people.
+    /// The trouble in one sentence.
     pub summary: String,
     /// The address of the alert on the dashboard; filled in when the change is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The same for all changes of one alert.
+    /// The same for all changes of one alert, for receivers that merge notifications.
     pub dedup_key: String,
 }
 

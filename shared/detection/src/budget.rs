@@ -6,6 +6,7 @@
 //! <https://docs.aws.amazon.com/ses/latest/dg/reputationdashboard-complaint-rate.html>,
 //! <https://support.google.com/a/answer/14229414> (Gmail reports no complaints to SES, so its thresholds have no rate here).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::{Counts, Denominator};
@@ -185,33 +186,34 @@ impl DecayedProportion {
     }
 }
 
-/// Where an account stands relative to a threshold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The distance of a rate to a threshold at which SES or a mailbox provider acts against a sender.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ReputationThresholdStatus")]
 pub struct ThresholdStatus {
-    /// The stable name of the threshold, such as `ses_bounce_review`.
+    /// The name of the threshold.
     #[serde(rename = "line")]
     pub threshold: &'static str,
-    /// The name of the metric in the public API, such as `hard_bounce_rate`.
+    /// The name of the metric.
     pub metric: &'static str,
     /// The threshold, as a fraction.
     pub limit: f64,
     /// What happens at the threshold.
     pub meaning: &'static str,
-    /// The rate over the representative volume; none without mail, or where SES learns of no events.
+    /// The rate over the representative volume of mail that SES evaluates; null without mail, or where SES learns of no events.
     pub rate: Option<f64>,
-    /// Events in that volume.
+    /// Events in the representative volume; null where the rate is.
     pub numerator: Option<f64>,
-    /// Mail in that volume.
+    /// Messages in the representative volume; null where the rate is.
     pub denominator: Option<f64>,
-    /// The rate as a share of the threshold; 1 and more is beyond it.
+    /// The rate as a share of the threshold; 1 or more is beyond it.
     pub used: Option<f64>,
-    /// Further events in this volume until the threshold is reached.
+    /// Further events in the representative volume until the threshold is reached.
     pub left: Option<f64>,
-    /// The rate of the last day.
+    /// The rate of the last day; null without mail.
     pub rate_last_day: Option<f64>,
-    /// Hours until the threshold is reached at the rate and volume of the last day: 0 if it is crossed, none if it is not reached.
+    /// Hours until the threshold is reached at the rate and volume of the last day: 0 if it is crossed, null if it is not reached.
     pub hours_left: Option<f64>,
-    /// Where the account stands, in one sentence for people.
+    /// The distance in one sentence.
     pub summary: String,
 }
 

@@ -3,6 +3,7 @@
 //! Every rule has a default, so an empty rules file is valid. Unknown keys are refused: a misspelt limit must never mean "no limit".
 
 use event::{Minute, TenantId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use event::AlertScope;
@@ -12,28 +13,35 @@ pub(crate) const MAX_OVERRIDES: usize = 1000;
 /// The number of subsets of a tenant's mail that can have limits of their own.
 pub(crate) const MAX_SUBSETS: usize = 50;
 
-/// The rules of detection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The operator's rules of detection. A rule that is left out has its default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "OperatorRules")]
 pub struct AlertRules {
     /// Limits that hold where no override says otherwise.
     pub limits: Limits,
-    /// Limits of single tenants or of subsets of mail. The first override that applies and names a limit decides.
+    /// Limits of single tenants or of subsets of mail, at most 1000. The first override that applies and names a limit decides.
+    #[schemars(length(max = MAX_OVERRIDES))]
     pub overrides: Vec<Override>,
     /// Whether series are compared with their own past. Defaults to true.
     pub anomalies: bool,
     /// Whether SES's reputation thresholds are reported before they are crossed. Defaults to true.
     pub budgets: bool,
     /// False alarms that are accepted per tenant and week, over all its series: more than 0, at most 10. Defaults to 0.1.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 10))]
     pub false_alerts_per_tenant_week: f64,
     /// Minutes without a finding before an alert is resolved, 1 to 1440. Defaults to 30.
+    #[schemars(range(min = 1, max = 1440))]
     pub clear_minutes: u32,
-    /// Minutes after that in which trouble that comes back counts as flapping: it fires at once, and takes longer to be resolved. The
-    /// alert keeps its id for a day in any case. 1 to 10080, defaults to 120.
+    /// Minutes after an alert was resolved in which trouble that comes back counts as flapping: it fires at once, and takes longer to be
+    /// resolved. The alert keeps its id for a day in any case. 1 to 10080, defaults to 120.
+    #[schemars(range(min = 1, max = 10080))]
     pub cool_down_minutes: u32,
     /// Hours between reminders of an open alert, 1 to 8760. Defaults to 24.
+    #[schemars(range(min = 1, max = 8760))]
     pub reminder_hours: u32,
-    /// Maintenance windows, in which no alert fires.
+    /// Maintenance windows, in which no alert fires; at most 1000.
+    #[schemars(length(max = MAX_OVERRIDES))]
     pub maintenance: Vec<Maintenance>,
 }
 
@@ -53,21 +61,27 @@ impl Default for AlertRules {
     }
 }
 
-/// Limits. A limit that is left out of `limits` has its default; `null` sets none. Rates are fractions; one above 1 sets none either.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// The limits that metrics are held against. A limit that is left out has its default; null sets none. Rates are fractions: 0.02 is 2 %; one above 1 sets no limit either.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Lowest delivery rate, over mail with an outcome. Defaults to 0.95.
+    #[schemars(extend("minimum" = 0))]
     pub delivery_rate: Option<f64>,
     /// Highest bounce rate. Defaults to 0.02.
+    #[schemars(extend("minimum" = 0))]
     pub bounce_rate: Option<f64>,
     /// Highest rate of the bounces that SES counts against the sender. Defaults to none.
+    #[schemars(extend("minimum" = 0))]
     pub hard_bounce_rate: Option<f64>,
     /// Highest complaint rate. Defaults to 0.001.
+    #[schemars(extend("minimum" = 0))]
     pub complaint_rate: Option<f64>,
     /// Milliseconds within which 95 of 100 deliveries are made. Defaults to none.
+    #[schemars(extend("minimum" = 0))]
     pub delivery_ms_p95: Option<f64>,
     /// Messages that may wait: as a gauge reports it, else mail sent without an outcome. Defaults to none.
+    #[schemars(extend("minimum" = 0))]
     pub queue_depth: Option<f64>,
 }
 
@@ -80,10 +94,11 @@ impl Default for Limits {
 /// Limits of one tenant, or of a subset of mail, which is then monitored beside the whole.
 ///
 /// What is left out is not overridden. A limit above 1 switches the limit of a rate off.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "LimitOverride")]
 pub struct Override {
-    /// The tenant; all tenants if it is left out.
+    /// The tenant, or `(unassigned)` for mail without one; all tenants if it is left out.
     pub tenant: Option<String>,
     /// The mailbox provider; all of them if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,17 +106,23 @@ pub struct Override {
     /// The campaign; all of them if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
-    /// Takes precedence over [`Limits::delivery_rate`].
+    /// Lowest delivery rate, over mail with an outcome.
+    #[schemars(extend("minimum" = 0))]
     pub delivery_rate: Option<f64>,
-    /// Takes precedence over [`Limits::bounce_rate`].
+    /// Highest bounce rate.
+    #[schemars(extend("minimum" = 0))]
     pub bounce_rate: Option<f64>,
-    /// Takes precedence over [`Limits::hard_bounce_rate`].
+    /// Highest rate of the bounces that SES counts against the sender.
+    #[schemars(extend("minimum" = 0))]
     pub hard_bounce_rate: Option<f64>,
-    /// Takes precedence over [`Limits::complaint_rate`].
+    /// Highest complaint rate.
+    #[schemars(extend("minimum" = 0))]
     pub complaint_rate: Option<f64>,
-    /// Takes precedence over [`Limits::delivery_ms_p95`].
+    /// Milliseconds within which 95 of 100 deliveries are made.
+    #[schemars(extend("minimum" = 0))]
     pub delivery_ms_p95: Option<f64>,
-    /// Takes precedence over [`Limits::queue_depth`].
+    /// Messages that may wait: as a gauge reports it, else mail sent without an outcome.
+    #[schemars(extend("minimum" = 0))]
     pub queue_depth: Option<f64>,
 }
 
@@ -114,18 +135,21 @@ pub struct MailSubset {
     pub campaign: Option<String>,
 }
 
-/// A time in which no alert fires, because trouble is expected.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A time in which no alert fires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "MaintenanceWindow")]
 pub struct Maintenance {
-    /// The tenant; all tenants and the platform if it is left out.
+    /// The tenant, or `(unassigned)` for mail without one; all tenants and the platform if it is left out.
     #[serde(default)]
     pub tenant: Option<String>,
-    /// First minute, RFC 3339.
+    /// First minute of the window.
     #[serde(with = "rfc3339_minute")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub from: Minute,
-    /// First minute after the window, RFC 3339.
+    /// First minute after the window.
     #[serde(with = "rfc3339_minute")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub until: Minute,
 }
 

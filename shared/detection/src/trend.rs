@@ -10,6 +10,7 @@ mod slope;
 mod step;
 
 use event::Hour;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::minutes::HOURS_PER_DAY;
@@ -52,33 +53,33 @@ pub struct HourlyCount {
 }
 
 /// The trend of a metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Trend {
-    /// The first complete day.
+    /// The first complete day, such as `2026-09-01`.
     pub from: String,
     /// The last complete day.
     pub to: String,
-    /// The number of complete days, both included.
+    /// The number of complete days, `from` and `to` included.
     pub days: usize,
-    /// The direction of the trend; not [`TrendDirection::None`] only where the 99 % interval excludes 0.
+    /// The direction of the trend: `none` unless the 99 % confidence interval of the slope excludes 0.
     pub trend: TrendDirection,
-    /// The slope with its intervals.
+    /// The slope with its confidence intervals.
     #[serde(flatten)]
     pub slope: Slope,
     /// Steps of the level, in order of time.
     pub change_points: Vec<ChangePoint>,
-    /// The season over the hours of the day; none with less than three weeks of hours.
+    /// The pattern over the hours of the day; null with less than three weeks of hours.
     pub hour_of_day: Option<Seasonality>,
-    /// The season over the days of the week; none with less than three weeks.
+    /// The pattern over the days of the week; null with less than three weeks.
     pub day_of_week: Option<Seasonality>,
-    /// This period compared with earlier ones.
+    /// The latest period compared with earlier ones.
     pub periods: Periods,
-    /// The most important findings, in one sentence for people.
+    /// The trend in one sentence.
     pub summary: String,
 }
 
 /// The direction of a trend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TrendDirection {
     /// The 99 % interval of the slope lies above 0.
@@ -90,15 +91,16 @@ pub enum TrendDirection {
 }
 
 /// A period, the one before it, and the same one a year ago (364 days before, so that days of the week match).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "PeriodComparison")]
 pub struct Periods {
-    /// Days in each period.
+    /// The number of days of each period.
     pub days: usize,
-    /// The value over the last days.
+    /// The value over the latest `days`; null where it has none.
     pub this: Option<f64>,
-    /// The value over the period before.
+    /// The value over the period before; null where it has none.
     pub last: Option<f64>,
-    /// The value over the same period a year ago.
+    /// The value over the same period a year ago; null where it has none.
     pub last_year: Option<f64>,
 }
 

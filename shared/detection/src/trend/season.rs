@@ -3,6 +3,7 @@
 //! The strength is the share of the variance around the slowly moving level that the season explains (Wang, Smith, Hyndman 2006), corrected
 //! for the number of fitted factors. An F test decides whether it is more than chance. With too little data there is no season.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{DayTotals, HourlyCount, TrendUnit, index, median, value};
@@ -16,8 +17,8 @@ const MAX_P_VALUE: f64 = 0.001;
 const MIN_STRENGTH: f64 = 0.1;
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// How a metric varies over the hours of the day or the days of the week.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A pattern that repeats every day or every week.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Seasonality {
     /// Whether the pattern is more than chance and strong enough to be reported.
     pub found: bool,
@@ -27,7 +28,8 @@ pub struct Seasonality {
     pub peak: String,
     /// The hour or day at which it is lowest.
     pub low: String,
-    /// The level at each hour from midnight, or each day from Monday: as a factor of the mean for a total, else as a difference from it.
+    /// The level at each hour from midnight (UTC), or each day from Monday: as a factor of the mean for counts, otherwise as a difference
+    /// from the mean.
     pub profile: Vec<f64>,
 }
 

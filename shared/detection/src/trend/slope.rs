@@ -4,6 +4,7 @@
 //! correlated, so the variance is multiplied by (1 + r) / (1 - r) for a lag-one correlation r of the residuals (Yue and Wang 2004), where r
 //! is corrected for the bias of short series (Marriott and Pope 1954).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::median;
@@ -16,9 +17,9 @@ const Z_99: f64 = 2.576;
 const MAX_CORRELATION: f64 = 0.9;
 
 /// A slope with its intervals.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Slope {
-    /// Change per week, in units of a day's value.
+    /// Change per week, in the unit of a day's value.
     pub slope_per_week: f64,
     /// 95 % confidence interval of the slope per week.
     pub interval_95: [f64; 2],

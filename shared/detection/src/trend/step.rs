@@ -3,6 +3,7 @@
 //! Each day is tried as a step beside a straight line, so growth is no step. The best one is kept if it explains more than the scatter and
 //! the correlation of neighbouring days could (the sup-Wald test of Andrews 1993, with a stricter bound than that of its 1 % level).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::median;
@@ -15,12 +16,12 @@ const MIN_WALD: f64 = 25.0;
 /// Deviations are clipped at this many median deviations, because an incident is no step.
 const CLIP_MEDIANS: f64 = 6.0;
 
-/// A step of the level.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// A lasting step of the level from one day to the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ChangePoint {
-    /// The first day of the new level.
+    /// The first day of the new level, such as `2026-11-25`.
     pub date: String,
-    /// By how much the level changed, in units of a day's value.
+    /// By how much the level changed, in the unit of a day's value.
     pub change: f64,
     /// Days after the first day of the series.
     #[serde(skip)]
