@@ -6,7 +6,8 @@
 
 use cells::query::Scope;
 use detection::{AlertState, Change, Severity};
-use event::{Minute, TenantId, Timestamp};
+use event::{AlertScope, Minute, TenantId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::StoredRecord;
@@ -22,46 +23,51 @@ const MAX_HISTORY: usize = 50;
 /// An alert that is still open in a range began at most this long before it: 30 days, in minutes.
 const LONGEST_MINUTES: u32 = 30 * 24 * 60;
 
-/// An alert as the registry keeps it. The field names are those of the API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An alert as of its latest change, with its history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Alert")]
 pub struct RegisteredAlert {
     /// The latest change, which says what the alert is about and what state it is in.
     #[serde(flatten)]
     pub change: Change,
-    /// Who acknowledged it, if anybody.
+    /// Who acknowledged the alert; absent if nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledgement>,
-    /// Its changes, oldest first.
+    /// The changes of the alert, oldest first. Of more than 50, the first and the latest are kept.
     pub history: Vec<HistoryEntry>,
 }
 
 /// One change in the history of an alert.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AlertHistoryEntry")]
 pub struct HistoryEntry {
-    /// The sequence of the change.
+    /// The sequence number of the change.
     pub sequence: u32,
-    /// The alert's state since the change.
+    /// The state of the alert since the change.
     pub state: AlertState,
-    /// Whether the change was an escalation.
+    /// True if the severity of an alert that fired before had risen; absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub escalated: bool,
-    /// Whether the alert fired again after it had been resolved.
+    /// True if the alert fired again after it had been resolved; absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recurred: bool,
     /// The severity since the change.
     pub severity: Severity,
-    /// The value of the metric.
+    /// The value of the metric at the change.
     pub value: f64,
-    /// The time of the change, RFC 3339.
+    /// The time of the change.
+    #[schemars(extend("format" = "date-time"))]
     pub at: String,
 }
 
-/// An acknowledgement: somebody takes care of an alert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// States that somebody takes care of an alert, so that it sends no reminders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AlertAcknowledgement")]
 pub struct Acknowledgement {
-    /// The name of the API key that was used.
+    /// The name of the key or the subject of the token that acknowledged it.
     pub by: String,
-    /// The time, RFC 3339.
+    /// The time of the acknowledgement.
+    #[schemars(extend("format" = "date-time"))]
     pub at: String,
 }
 

@@ -8,6 +8,7 @@
 //! before another one began comes before it, whichever processes wrote them.
 
 use event::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::StoredRecord;
@@ -21,16 +22,18 @@ const LIFE_MS: i64 = 400 * 24 * 60 * 60 * 1000;
 /// even two entries in a millisecond are rare.
 const MAX_ATTEMPTS: usize = 8;
 
-/// An entry of the audit log. The field names are those of the API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An entry of the audit trail: who set out to make which administrative change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
-    /// The time of the request, RFC 3339.
+    /// The time of the request.
+    #[schemars(extend("format" = "date-time"))]
     pub at: String,
     /// The name of the key or the subject of the token; `(command line)` for a user with access to the data folder or the table.
     pub who: String,
-    /// The change, such as `tenant.erase`.
+    /// The kind of change, such as `tenant.erase`.
+    #[schemars(extend("example" = "tenant.erase"))]
     pub action: String,
-    /// What is changed: a tenant, the id of a key, an alert.
+    /// What the change is about: the id of a tenant, a key or an alert; `*` for the whole installation.
     pub subject: String,
 }
 

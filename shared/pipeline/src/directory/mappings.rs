@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use event::Timestamp;
 use event::attribution::{Attribution, InvalidAttributionSettings, TenantMaps};
+use event::{TenantId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::StoredRecord;
@@ -85,15 +86,19 @@ impl From<StoreError> for MappingsError {
     }
 }
 
-/// A change of the mappings: a tenant's name sets an entry, null removes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// A change of the mappings of mail to tenants: a tenant's id sets an entry, null removes it, and all other entries stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "TenantMappingsUpdate")]
 pub struct MappingsChange {
-    /// Entries by the name of the configuration set.
+    /// Entries by the name of the SES configuration set.
+    #[schemars(with = "BTreeMap<String, Option<TenantId>>")]
     pub by_configuration_set: BTreeMap<String, Option<String>>,
     /// Entries by sending domain.
+    #[schemars(with = "BTreeMap<String, Option<TenantId>>")]
     pub by_sending_domain: BTreeMap<String, Option<String>>,
-    /// Entries by AWS account.
+    /// Entries by the AWS account that sends, 12 digits.
+    #[schemars(with = "BTreeMap<String, Option<TenantId>>")]
     pub by_account: BTreeMap<String, Option<String>>,
 }
 

@@ -3,8 +3,10 @@
 //! Only URLs of SQS itself are accepted: the process sends signed requests to them, so a tenant's settings must not lead it to any other
 //! server.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The URL of an Amazon SQS queue, such as [`QueueUrl::EXAMPLE`].
@@ -48,6 +50,21 @@ impl QueueUrl {
 fn is_word(text: &str, max_bytes: usize, others: &[u8]) -> bool {
     (1..=max_bytes).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+}
+
+impl JsonSchema for QueueUrl {
+    fn schema_name() -> Cow<'static, str> {
+        "QueueUrl".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The URL of an Amazon SQS queue.",
+            "pattern": r"^https://sqs\.[A-Za-z0-9-]{1,32}\.amazonaws\.com(\.cn)?/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$",
+            "example": Self::EXAMPLE,
+        })
+    }
 }
 
 impl TryFrom<String> for QueueUrl {

@@ -6,6 +6,7 @@
 
 use detection::{AlertRules, Maintenance, Override};
 use event::TenantId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::StoredRecord;
@@ -18,15 +19,17 @@ pub const MAX_MAINTENANCE: usize = 100;
 /// Maximum number of overrides of one tenant.
 pub const MAX_OVERRIDES: usize = 20;
 
-/// The rules that a tenant set for itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The rules that a tenant sets for its own mail.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantRules {
-    /// The tenant's limits, in place of the operator's.
+    /// Limits of all the tenant's mail, in place of the operator's. They name no tenant, provider or campaign.
     pub limits: Override,
-    /// Limits for a provider or a campaign, in addition to those of the whole tenant.
+    /// Limits of mail at a provider or of a campaign, in addition to those of all mail; at most 20. They name no tenant.
+    #[schemars(length(max = MAX_OVERRIDES))]
     pub overrides: Vec<Override>,
-    /// The tenant's maintenance windows, in which nothing fires.
+    /// Maintenance windows, in which no alert about the tenant fires; at most 100. They name no tenant.
+    #[schemars(length(max = MAX_MAINTENANCE))]
     pub maintenance: Vec<Maintenance>,
 }
 
