@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
+use event::invariant::broken_count;
 use pipeline::history::snapshot::CountingProgress;
 use pipeline::ports::{Clock, Store};
 
@@ -47,7 +48,8 @@ pub(crate) async fn metrics<S: Store, C: Clock, I: Intake>(
         Operator::from_request_parts(&mut parts, &web).await?;
     }
     let progress = CountingProgress::read(&web.service.store).await.during("reading the store")?;
-    let text = prometheus::render(&progress, web.service.intake.oldest_unmerged(), web.service.now());
+    let oldest_unmerged = web.service.intake.oldest_unmerged();
+    let text = prometheus::render(&progress, oldest_unmerged, broken_count(), web.service.now());
     Ok(([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
 }
 
@@ -56,6 +58,7 @@ pub(crate) async fn metrics<S: Store, C: Clock, I: Intake>(
 fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
     let is_proxied = PROXY_HEADERS.iter().any(|name| headers.contains_key(name));
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // IPv4 clients of a dual-stack socket have an IPv6 address that wraps 127.0.0.1.
     peer.is_some_and(|peer| peer.to_canonical().is_loopback())
         && !is_proxied
         && host.is_some_and(is_local_host)

@@ -192,6 +192,7 @@ async fn own_metrics_are_open_to_this_machine_only() {
     for line in [
         "mailgauge_duplicates_total 1",
         "mailgauge_quarantined_total 1",
+        "mailgauge_impossible_states_total 0",
         "mailgauge_newest_event_age_seconds 2261",
         "mailgauge_oldest_unmerged_seconds 0",
         "# TYPE mailgauge_events_total counter",
