@@ -40,7 +40,7 @@ pub trait Fetch: Send + Sync + 'static {
 pub struct FetchError {
     /// What should have been fetched.
     pub what: &'static str,
-    /// Why it failed.
+    /// The cause, for the log; clients never see it.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -55,6 +55,8 @@ pub struct HttpsFetch {
 impl Default for HttpsFetch {
     fn default() -> Self {
         Self {
+            // Two agents, because an issuer on this machine has no TLS and must not be reached through a proxy, and nothing else may go
+            // without TLS.
             https: bounded().https_only(true).build().new_agent(),
             local: bounded().proxy(None).build().new_agent(),
         }
@@ -73,6 +75,7 @@ async fn get(
 ) -> Result<Bytes, FetchError> {
     let agent = agent.clone();
     let url = url.to_owned();
+    // ureq blocks the thread, for up to the timeout.
     let request = tokio::task::spawn_blocking(move || {
         let mut response = match form {
             None => agent.get(&url).call()?,

@@ -35,9 +35,12 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     // Log lines of this request carry the id that the client sees.
     let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
     let headers = request.headers();
+    // The limit applies before the key is verified: looking a key up costs a read of the store, which a flood of requests must not cause. A
+    // dashboard sends its key in the cookie.
     let key = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
     let asked = key.map(|key| guard.rate_limits.check(key)).transpose();
     let (mut response, left) = match (admit(&guard.slots, &request), asked) {
+        // Whatever else is wrong with a request, a client over its rate must slow down first.
         (_, Err(refused)) => (refused.0.into_response(), Some(refused.1)),
         (Err(problem), Ok(left)) => (problem.into_response(), left),
         (Ok(_slot), Ok(left)) => (next.run(request).instrument(span).await, left),
@@ -63,6 +66,7 @@ fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<
         let detail = format!("all headers together may have {HEADER_BYTES} bytes");
         return Err(Problem::new(ProblemType::HeadersTooLarge, detail));
     }
+    // Waiting for a slot would let requests pile up in memory; a refusal costs next to nothing.
     slots.try_acquire().map_err(|_| {
         Problem::new(ProblemType::Unavailable, "too many requests at once, try again later").retry_after(1)
     })
@@ -70,6 +74,7 @@ fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<
 
 /// The client's own id if it can be logged, otherwise a random one. `None` if there are no random numbers.
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    // The id goes into logs as the client sent it, so it must not contain anything that forges a line.
     if let Some(id) = headers.get(&REQUEST_ID)
         && (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
         && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
@@ -83,6 +88,7 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Adds headers: unless the route says otherwise, replies are not cached, not sniffed, not framed and cannot run code.
 fn complete(headers: &mut HeaderMap, id: Option<HeaderValue>) {
+    // Most replies depend on the key, so no cache may keep them unless the route knows better.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers
         .entry(header::CONTENT_SECURITY_POLICY)

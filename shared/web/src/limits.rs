@@ -98,9 +98,11 @@ pub(crate) async fn read_body(mut request: Request, limit: usize) -> Result<Byte
     let too_large = || {
         Problem::new(ProblemType::BodyTooLarge, format!("the body may have {limit} bytes; send it in parts"))
     };
+    // A client that declares too much is told before it sends anything.
     if declared_length(&request).is_some_and(|length| length > limit) {
         return Err(too_large());
     }
+    // A body without a declared length, or with a false one, is cut off while it is read.
     DefaultBodyLimit::max(limit).apply(&mut request);
     let time = BODY_TIMEOUT + Duration::from_secs((limit / MIB) as u64);
     match tokio::time::timeout(time, Bytes::from_request(request, &())).await {
@@ -119,6 +121,7 @@ pub(crate) async fn read_reserved(
     budget: &Budget,
     limit: usize,
 ) -> Result<Reserved, Problem> {
+    // Memory is reserved before the first byte is read. A body of unknown length may grow up to the limit.
     let reservation = budget.reserve(declared_length(&request).unwrap_or(limit).min(limit))?;
     Ok(Reserved { body: read_body(request, limit).await?, reservation })
 }
@@ -144,6 +147,7 @@ pub(crate) async fn read_events(
 fn unpack(packed: &[u8], mut reservation: Reservation, limit: usize) -> Result<Reserved, Problem> {
     let mut reader = flate2::read::MultiGzDecoder::new(packed);
     let mut body = Vec::new();
+    // In small steps, because a few compressed kilobytes can expand to gigabytes: the limit and the budget are checked at each step.
     let mut chunk = vec![0; 64 * KIB];
     loop {
         let read = match reader.read(&mut chunk) {

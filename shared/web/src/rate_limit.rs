@@ -63,7 +63,9 @@ impl<C: Clock + Clone> RateLimits<C> {
 
     /// Counts a request of the key in this header value. Refuses it with a problem if the key has used up its limit.
     pub(crate) fn check(&self, key: &HeaderValue) -> Result<Allowance, Box<(Problem, Allowance)>> {
+        // Before the lookup, so that the map never grows beyond the limit by more than the requests that run at once.
         self.forget_keys_beyond_limit();
+        // The hasher is seeded per process, so nobody can choose keys that share a limit with another key.
         let key = self.hasher.hash_one(key.as_bytes());
         let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
         let burst = self.quota.burst_size().get();
@@ -81,10 +83,12 @@ impl<C: Clock + Clone> RateLimits<C> {
         if limiter.len() < MAX_KEYS {
             return;
         }
+        // Keys that could send a full burst again are as good as new ones.
         limiter.retain_recent();
         if limiter.len() < MAX_KEYS {
             return;
         }
+        // A read lock that is still held would block the write below for ever.
         drop(limiter);
         *self.limiter.write().unwrap_or_else(PoisonError::into_inner) =
             self::limiter(self.quota, &self.clock);

@@ -61,6 +61,7 @@ async fn sign_in<S: Store, C: Clock, I: Intake>(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = bearer(&headers)?;
+    // An ingest key would open a dashboard that cannot read anything.
     if matches!(authenticate(&web, key).await?.access, Access::Ingest) {
         return Err(Problem::new(
             ProblemType::Forbidden,
@@ -76,6 +77,7 @@ async fn sign_out(headers: HeaderMap) -> Response {
 
 /// Whether the browser uses TLS to reach us or the proxy in front of us.
 pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
+    // A client can forge this header, but it decides only the name and the `Secure` attribute of the cookie that the same client gets.
     headers.get(FORWARDED).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
@@ -87,6 +89,8 @@ pub(crate) fn session_cookie(headers: &HeaderMap, credential: &str) -> HeaderVal
 fn cookie(headers: &HeaderMap, credential: &str, life_s: u32) -> HeaderValue {
     let [over_tls, plain] = COOKIES;
     let (name, secure) = if is_secure(headers) { (over_tls, "; Secure") } else { (plain, "") };
+    // `HttpOnly` keeps the credential from scripts; `SameSite=Strict` keeps the browser from sending it with requests that other sites
+    // cause.
     let text = format!("{name}={credential}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict{secure}");
     let value = HeaderValue::try_from(text).ok();
     or_broken(value, HeaderValue::from_static(""), "an accepted credential is not visible ASCII")
@@ -94,7 +98,9 @@ fn cookie(headers: &HeaderMap, credential: &str, life_s: u32) -> HeaderValue {
 
 /// The credential in the cookie of a request by the dashboard. Cookies of requests by other pages are ignored.
 pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
+    // A page of another host cannot add this header without a preflight request, which is refused unless an operator listed its origin.
     let is_ours = headers.get(REQUESTED_WITH).is_some_and(|by| by == DASHBOARD);
+    // Browsers set this header and scripts cannot change it. Older browsers do not send it, and for them the header above must suffice.
     let is_same_site = headers.get(FETCH_SITE).is_none_or(|site| site == "same-origin");
     if !(is_ours && is_same_site) {
         return None;

@@ -17,7 +17,7 @@ use crate::service::{Ingested, Intake};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// `POST /v1/ingest/eventbridge`.
+/// Counts the event in the body. The key is checked before the body is read.
 pub(crate) async fn ingest<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     request: Request,
@@ -28,6 +28,7 @@ pub(crate) async fn ingest<S: Store, C: Clock, I: Intake>(
 
 fn key(headers: &HeaderMap) -> Result<&str, Problem> {
     if let Some(value) = key_in(headers, &header::AUTHORIZATION)? {
+        // The authorization type "API key" sends the value that the operator typed, with or without a scheme.
         return Ok(without_scheme(value).unwrap_or(value));
     }
     key_in(headers, &API_KEY)?.ok_or_else(|| {

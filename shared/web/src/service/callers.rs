@@ -24,7 +24,7 @@ pub(crate) enum Access {
     Operator,
     /// Reading one tenant's numbers.
     Tenant {
-        /// The tenant.
+        /// The tenant that the key is bound to.
         tenant: TenantId,
         /// Whether the key may also set the tenant's rules and acknowledge its alerts.
         sets_rules: bool,

@@ -28,7 +28,7 @@ pub(crate) enum Refusal {
         /// What was being done.
         operation: &'static str,
     },
-    /// A dependency failed.
+    /// A dependency such as the store failed.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -39,7 +39,7 @@ pub(crate) enum Refusal {
 pub struct Unavailable {
     /// What was being done, as a noun phrase: `checking a key`.
     pub operation: &'static str,
-    /// Why it failed.
+    /// The cause, for the log.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
 }

@@ -19,10 +19,12 @@ impl KeyUses {
     pub(super) fn is_due(&self, id: &str, now: Timestamp) -> bool {
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if written.len() >= MAX_KEYS {
+            // Sorting out the oldest would cost a scan under the lock; an early write costs one write.
             written.clear();
         }
         let is_due = written.get(id).is_none_or(|at| now.millis_since(*at) >= WRITE_INTERVAL_MS);
         if is_due {
+            // Remembered before it is written: if the write fails, the next one is tried an hour later instead of with every request.
             written.insert(id.to_owned(), now);
         }
         is_due

@@ -10,7 +10,7 @@ use pipeline::ports::{Clock, Store};
 use super::{During as _, Refusal, Service};
 
 impl<S: Store, C: Clock, I> Service<S, C, I> {
-    /// The operator's rules.
+    /// The operator's rules; the defaults if none were set.
     pub(crate) async fn operator_rules(&self) -> Result<AlertRules, Refusal> {
         rules::read_operator(&self.store).await.during("reading rules")
     }

@@ -25,7 +25,7 @@ impl CertificateUrl {
         fits.then(|| Self(url.to_owned()))
     }
 
-    /// The URL.
+    /// The URL as SNS sent it, to be fetched unchanged.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -40,7 +40,7 @@ impl SubscribeUrl {
         fits.then(|| Self(url.to_owned()))
     }
 
-    /// The URL.
+    /// The URL as SNS sent it, to be fetched unchanged.
     pub fn as_str(&self) -> &str {
         &self.0
     }
