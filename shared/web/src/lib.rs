@@ -9,7 +9,6 @@
 )]
 
 mod auth;
-mod calls;
 mod cors;
 mod dashboard;
 mod fetch;
@@ -17,6 +16,7 @@ mod guard;
 mod ingest;
 mod limits;
 mod openapi;
+mod operations;
 mod problem;
 mod rate_limit;
 mod router;
@@ -31,8 +31,8 @@ mod tokens;
 pub use cors::{InvalidOrigin, Origin};
 pub use fetch::{Fetch, FetchError, HttpsFetch};
 pub use ingest::sns::url::{CertificateUrl, SubscribeUrl};
-pub use router::{Settings, router};
+pub use router::{RouterSettings, router};
 pub use service::{
-    IngestError, Ingested, Intake, Reconciliation, Service, ServiceSettings, Unavailable, proof,
+    IngestError, Ingested, Intake, ReconciliationReport, Service, ServiceSettings, Unavailable, proof,
 };
 pub use tokens::{InvalidIssuer, Issuer, IssuerUrl};

@@ -1,255 +1,61 @@
-//! The calls, each with its route and its description in one place, so that neither can be without the other; and the document that
-//! comes of it, `OpenAPI` 3.1.
+//! The API description: collects each operation with its route, so that neither can exist without the other, and writes the `OpenAPI` 3.1
+//! document that `/openapi.json` serves.
 //!
-//! What a description says of replies is held against real ones by the tests of the whole.
+//! Nothing that the program knows already is written down a second time: schemas are derived from the types that requests are read into
+//! and replies are written from, statuses and their meaning come from [`ProblemType`], and names of metrics from the metric registry.
+//! The tests of the whole router hold every description against real requests and replies.
+
+mod operation;
+pub(crate) mod query_language;
+pub(crate) mod schemas;
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use cells::query::{Metric, MetricRegistry};
+use cells::query::MetricRegistry;
 use event::invariant::or_broken;
 use serde_json::{Map, Value, json};
 
-/// The shapes that descriptions name.
-const SCHEMAS: &str = include_str!("openapi/schemas.json");
-const INTRODUCTION: &str = "Real-time analytics for email programs that send through Amazon SES. A key sees one tenant, or all of them \
-    (operators). Times are RFC 3339 in UTC. Errors are problem details with a stable type, the parameter that is wrong and what is allowed.";
+pub(crate) use self::operation::{Callers, Operation};
+use self::schemas::Schemas;
+use crate::problem::{ProblemBody, ProblemType};
 
-/// Who may make a call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// Whoever has a key that reads, within its scope.
-    Readers,
-    /// Keys that may set rules.
-    Setters,
-    /// Operators alone.
-    Operators,
-    /// Keys that send events in, and operators.
-    Senders,
-    /// Operators, and whoever asks from the machine itself.
-    OperatorsOrLocal,
-    /// Anybody.
-    All,
+const INTRODUCTION: &str = "Metrics and alerts for email sent through Amazon SES, updated while events arrive.\n\n\
+    Authentication: send an API key or a token of the configured identity provider as `Authorization: Bearer KEY`. An operator's \
+    key reads every tenant; the header `X-Mailgauge-Tenant` narrows a request to one. A tenant's key reads its own tenant only.\n\n\
+    Times are RFC 3339 in UTC. Parameters that take a time also take `now` and a time relative to now, such as `-24h` or `-7d`. \
+    Ranges include their start and exclude their end.\n\n\
+    Rates are fractions: 0.02 is 2 %. A rate whose denominator is 0 is null.\n\n\
+    Errors are problem details (RFC 9457). They have a stable type, and name the parameter that is wrong, what is allowed, and an \
+    example. Unknown parameters and fields are errors, so that a typing error never changes the meaning of a request.\n\n\
+    Rate limits: each key has a rate limit. After the status 429 or 503, wait for the number of seconds in `Retry-After`.";
+
+/// A group of operations in the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OperationGroup {
+    /// The heading, which operations refer to.
+    pub(crate) name: &'static str,
+    /// What the operations have in common, in one sentence.
+    pub(crate) description: &'static str,
 }
 
-/// What is said of a call.
-pub(crate) struct Operation {
-    summary: &'static str,
-    group: &'static str,
-    who: Who,
-    parameters: Vec<Value>,
-    body: Option<(Value, Value)>,
-    /// Whether the body may be left out.
-    is_body_optional: bool,
-    reply: Value,
-    more: &'static [u16],
-    /// Whether refusals too are as another protocol has them.
-    is_foreign: bool,
-    /// Whether a client that has the reply gets 304.
-    is_tagged: bool,
-}
-
-/// A call that replies with JSON of this shape.
-pub(crate) fn replies(group: &'static str, summary: &'static str, shape: &'static str) -> Operation {
-    let content = json!({ "application/json": { "schema": reference(shape) } });
-    with_reply(group, summary, json!({ "description": "As asked.", "content": content }))
-}
-
-/// A call that answers a query, in the form that is accepted.
-pub(crate) fn answers(group: &'static str, summary: &'static str) -> Operation {
-    let text = json!({ "schema": { "type": "string" } });
-    let content = json!({
-        "application/json": { "schema": reference("Answer") },
-        "text/csv": text,
-        "application/x-ndjson": text,
-    });
-    with_reply(group, summary, json!({ "description": "As asked.", "content": content }))
-}
-
-/// A call that replies with text.
-pub(crate) fn says(group: &'static str, summary: &'static str) -> Operation {
-    let content = json!({ "text/plain": { "schema": { "type": "string" } } });
-    with_reply(group, summary, json!({ "description": "As asked.", "content": content }))
-}
-
-fn with_reply(group: &'static str, summary: &'static str, reply: Value) -> Operation {
-    Operation {
-        summary,
-        group,
-        who: Who::Readers,
-        parameters: Vec::new(),
-        body: None,
-        is_body_optional: false,
-        reply,
-        more: &[],
-        is_foreign: false,
-        is_tagged: false,
-    }
-}
-
-fn reference(shape: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{shape}") })
-}
-
-impl Operation {
-    /// Who may make it.
-    pub(crate) fn of(mut self, who: Who) -> Self {
-        self.who = who;
-        self
-    }
-
-    /// A parameter of the query string, with an example.
-    pub(crate) fn takes(self, name: &str, says: &str, schema: &Value) -> Self {
-        self.parameter("query", name, says, schema)
-    }
-
-    /// One that it cannot do without.
-    pub(crate) fn needs(mut self, name: &str, says: &str, schema: &Value) -> Self {
-        self = self.parameter("query", name, says, schema);
-        if let Some(Value::Object(parameter)) = self.parameters.last_mut() {
-            parameter.insert("required".to_owned(), true.into());
-        }
-        self
-    }
-
-    /// A part of the path.
-    pub(crate) fn at(self, name: &str, says: &str) -> Self {
-        self.parameter("path", name, says, &json!({ "type": "string", "minLength": 1 }))
-    }
-
-    fn parameter(mut self, place: &str, name: &str, says: &str, schema: &Value) -> Self {
-        let required = place == "path";
-        self.parameters.push(
-            json!({ "in": place, "name": name, "description": says, "required": required, "schema": schema }),
-        );
-        self
-    }
-
-    /// Its body, with an example.
-    pub(crate) fn body(mut self, shape: &'static str, example: Value) -> Self {
-        self.body = Some((reference(shape), example));
-        self
-    }
-
-    /// Takes an optional body, which is an empty object.
-    pub(crate) fn empty_body(mut self) -> Self {
-        let schema = json!({ "type": "object", "additionalProperties": false });
-        self.body = Some((schema, json!({})));
-        self.is_body_optional = true;
-        self
-    }
-
-    /// A body of any bytes.
-    pub(crate) fn bytes(mut self, says: &str) -> Self {
-        self.body = Some((json!({ "description": says }), Value::Null));
-        self
-    }
-
-    /// Statuses that are its own.
-    pub(crate) fn also(mut self, statuses: &'static [u16]) -> Self {
-        self.more = statuses;
-        self
-    }
-
-    /// It is not sent again to a client that has it.
-    pub(crate) fn tagged(mut self) -> Self {
-        self.is_tagged = true;
-        self
-    }
-
-    /// It replies as another protocol has it, in JSON, refusals too.
-    pub(crate) fn by_another_protocol(mut self) -> Self {
-        self.is_foreign = true;
-        self.reply = foreign();
-        self
-    }
-
-    fn document(mut self) -> Value {
-        if matches!(self.who, Who::Readers | Who::Setters) {
-            self = self.tenant_header();
-        }
-        let mut replies = Map::from_iter([("200".to_owned(), self.reply.clone())]);
-        if self.is_tagged {
-            replies.insert("304".to_owned(), json!({ "description": "The client has it already." }));
-        }
-        let mut statuses = vec![400, 405, 408, 414, 429, 431, 503];
-        if self.who != Who::All {
-            statuses.extend([401, 403]);
-        }
-        if self.body.is_some() {
-            statuses.extend([413, 415]);
-        }
-        statuses.extend(self.more);
-        for status in statuses {
-            let problem = json!({ "$ref": "#/components/responses/Problem" });
-            replies.insert(status.to_string(), if self.is_foreign { foreign() } else { problem });
-        }
-        let mut operation = json!({
-            "summary": self.summary,
-            "tags": [self.group],
-            "parameters": self.parameters,
-            "responses": replies,
-            "security": match self.who {
-                Who::All => json!([]),
-                Who::OperatorsOrLocal => json!([{}, { "key": [] }]),
-                Who::Readers | Who::Setters | Who::Operators | Who::Senders => json!([{ "key": [] }]),
-            },
-            "x-who": match self.who {
-                Who::Readers => "any key that reads",
-                Who::Setters => "keys with the scope rules, and operators",
-                Who::Operators => "operators",
-                Who::OperatorsOrLocal => "operators, and the machine itself",
-                Who::Senders => "keys that send events, and operators",
-                Who::All => "anybody",
-            },
-        });
-        if let (Some((schema, example)), Value::Object(operation)) = (self.body, &mut operation) {
-            let (kind, content) = if example.is_null() {
-                ("application/octet-stream", json!({ "schema": schema }))
-            } else {
-                ("application/json", json!({ "schema": schema, "example": example }))
-            };
-            let body = json!({ "required": !self.is_body_optional, "content": { kind: content } });
-            operation.insert("requestBody".to_owned(), body);
-        }
-        operation
-    }
-
-    fn tenant_header(self) -> Self {
-        let says = "Lets an operator look at one tenant; a tenant's own key may name its tenant alone.";
-        self.parameter(
-            "header",
-            "X-Mailgauge-Tenant",
-            says,
-            &json!({ "type": "string", "minLength": 1, "maxLength": 128 }),
-        )
-    }
-}
-
-fn foreign() -> Value {
-    let content = json!({
-        "application/json": { "schema": { "type": "object" } },
-        "application/problem+json": { "schema": reference("Problem") },
-    });
-    json!({ "description": "As the protocol has it.", "content": content })
-}
-
-/// Calls on their way to a router and a document.
-pub(crate) struct Calls<S> {
+/// The operations added so far: a router, and the parts of the document.
+pub(crate) struct ApiBuilder<S> {
     router: Router<S>,
     paths: Map<String, Value>,
-    /// In the order of their first calls.
-    groups: Vec<&'static str>,
+    schemas: Schemas,
+    /// In the order of their first operations.
+    groups: Vec<OperationGroup>,
 }
 
-impl<S: Clone + Send + Sync + 'static> Calls<S> {
-    /// None.
+impl<S: Clone + Send + Sync + 'static> ApiBuilder<S> {
+    /// An API without operations.
     pub(crate) fn new() -> Self {
-        Self { router: Router::new(), paths: Map::new(), groups: Vec::new() }
+        Self { router: Router::new(), paths: Map::new(), schemas: Schemas::new(), groups: Vec::new() }
     }
 
-    /// Adds a call: a route and what is said of it.
+    /// Adds an operation: its route and its description.
     #[must_use]
     pub(crate) fn add<H: Handler<T, S>, T: 'static>(
         self,
@@ -258,14 +64,14 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         handler: H,
         operation: Operation,
     ) -> Self {
-        // All methods there are have a filter.
-        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
-        self.route(method, path, on(filter, handler), operation)
+        let filter = MethodFilter::try_from(method.clone()).ok();
+        let filter = or_broken(filter, MethodFilter::GET, "an operation has a method without a filter");
+        self.add_route(method, path, on(filter, handler), operation)
     }
 
-    /// Adds a call that has a state of its own.
+    /// Adds an operation whose handler has a state of its own.
     #[must_use]
-    pub(crate) fn route(
+    pub(crate) fn add_route(
         mut self,
         method: &Method,
         path: &'static str,
@@ -276,21 +82,19 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         if !self.groups.contains(&operation.group) {
             self.groups.push(operation.group);
         }
-        let described = self.paths.entry(path).or_insert_with(|| json!({}));
-        if let Value::Object(methods) = described {
-            methods.insert(method.as_str().to_ascii_lowercase(), operation.document());
+        let document = operation.document(&mut self.schemas);
+        let methods = self.paths.entry(path).or_insert_with(|| json!({}));
+        if let Value::Object(methods) = methods {
+            methods.insert(method.as_str().to_ascii_lowercase(), document);
         }
         self
     }
 
-    /// The routes, and the document that describes them.
-    pub(crate) fn finish(self, metrics: &MetricRegistry) -> (Router<S>, String) {
-        let schemas = schemas(metrics);
-        let problem = json!({
-            "description": "What is wrong, as problem details.",
-            "content": { "application/problem+json": { "schema": reference("Problem") } },
-        });
-        let document = json!({
+    /// The routes, and the document that describes them. `metrics` provides the names of metrics.
+    pub(crate) fn finish(mut self, metrics: &MetricRegistry) -> (Router<S>, String) {
+        let problem = self.schemas.of_reply::<ProblemBody>();
+        let tags: Vec<Value> = self.groups.iter().map(OperationGroup::document).collect();
+        let mut document = json!({
             "openapi": "3.1.0",
             "info": {
                 "title": "Mailgauge",
@@ -298,57 +102,129 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
                 "description": INTRODUCTION,
                 "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             },
-            "tags": self.groups.iter().map(|group| json!({ "name": group })).collect::<Vec<_>>(),
+            "tags": tags,
             "paths": self.paths,
             "components": {
-                "schemas": schemas,
-                "responses": { "Problem": problem },
-                "securitySchemes": { "key": { "type": "http", "scheme": "bearer", "description": "An API key, mg_..." } },
+                "responses": problem_responses(&problem),
+                "headers": headers(),
+                "securitySchemes": {
+                    "key": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "An API key, `mg_...`, or a token of the configured identity provider.",
+                    },
+                },
             },
         });
+        self.schemas.insert_into(&mut document, metrics);
         (self.router, document.to_string())
     }
 }
 
-/// The schemas, with the names that the registry defines.
-fn schemas(metrics: &MetricRegistry) -> Value {
-    let parsed: Result<Value, _> = serde_json::from_str(SCHEMAS);
-    let mut schemas = or_broken(parsed.ok(), Value::Null, "the API's schemas are not JSON");
-    let names: Vec<&str> = metrics.iter().map(Metric::name).collect();
-    if let Some(metric) = schemas.pointer_mut("/Query/properties/metrics/items") {
-        *metric = json!({ "type": "string", "enum": names });
+impl OperationGroup {
+    fn document(&self) -> Value {
+        json!({ "name": self.name, "description": self.description })
     }
-    schemas
+}
+
+/// The name of the shared response for a status that reports a problem: `NotFound`.
+fn problem_response(status: StatusCode) -> String {
+    status.canonical_reason().map_or_else(|| status.as_str().to_owned(), |reason| reason.replace(' ', ""))
+}
+
+/// One response for each status that a problem can have, which lists the problems.
+fn problem_responses(problem: &Value) -> Map<String, Value> {
+    let mut responses = Map::new();
+    for status in ProblemType::ALL.map(ProblemType::status) {
+        let problems = ProblemType::ALL.into_iter().filter(|one| one.status() == status);
+        let lines: Vec<String> = problems.map(|one| format!("`{}`: {}.", one.urn(), one.title())).collect();
+        let mut response = json!({
+            "description": lines.join(" "),
+            "content": { "application/problem+json": { "schema": problem } },
+        });
+        let header = match status {
+            StatusCode::UNAUTHORIZED => Some("WWW-Authenticate"),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some("Retry-After"),
+            StatusCode::METHOD_NOT_ALLOWED => Some("Allow"),
+            _ => None,
+        };
+        if let (Some(name), Value::Object(response)) = (header, &mut response) {
+            let reference = json!({ "$ref": format!("#/components/headers/{name}") });
+            response.insert("headers".to_owned(), json!({ name: reference }));
+        }
+        responses.insert(problem_response(status), response);
+    }
+    responses
+}
+
+/// The response headers that clients need.
+fn headers() -> Value {
+    let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    let text = || json!({ "type": "string" });
+    let number = || json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "Allow": header("The methods that the path has.", text()),
+        "ETag": header("Identifies the content. Send it as `If-None-Match` to get 304 while the content is the same.", text()),
+        "RateLimit-Limit": header("How many requests the key may send at once.", number()),
+        "RateLimit-Remaining": header("How many of them are left.", number()),
+        "RateLimit-Reset": header("Seconds until all of them are available again.", number()),
+        "Retry-After": header("When to send the request again, in seconds.", number()),
+        "WWW-Authenticate": header("The authentication scheme, `Bearer`.", text()),
+        "X-Mailgauge-Complete-Until": header(
+            "CSV and NDJSON only: `meta.complete_until` of the JSON reply.",
+            json!({ "type": "string", "format": "date-time" }),
+        ),
+        "X-Mailgauge-Next-Cursor": header(
+            "CSV and NDJSON only: `meta.next_cursor` of the JSON reply. Absent on the last page.",
+            text(),
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_shape_that_is_named_is_there() {
-        let schemas: Value = serde_json::from_str(SCHEMAS).unwrap();
-        let text = schemas.to_string();
-        for named in text.split("#/components/schemas/").skip(1) {
-            let name: String = named.chars().take_while(char::is_ascii_alphanumeric).collect();
-            assert!(schemas.get(&name).is_some(), "{name}");
-        }
-    }
+    const GROUP: OperationGroup = OperationGroup { name: "Numbers", description: "All of them." };
 
     #[test]
-    fn a_call_has_a_route_and_a_description() {
-        let operation =
-            || replies("Numbers", "All of it.", "Answer").takes("x", "so", &json!({})).also(&[422]);
-        let calls = Calls::<()>::new().add(&Method::GET, "/a/{b}", async || "", operation().at("b", "what"));
-        let (_, document) =
-            calls.add(&Method::POST, "/a/{b}", async || "", operation()).finish(&MetricRegistry::builtin());
+    fn operation_has_a_route_and_a_description() {
+        let operation = |id| {
+            let operation = Operation::json::<ProblemBody>(GROUP, id, "Get everything");
+            operation
+                .query_parameter("x", "A number.", &json!({}))
+                .statuses(&[StatusCode::UNPROCESSABLE_ENTITY])
+        };
+        let api = ApiBuilder::<()>::new()
+            .add(
+                &Method::GET,
+                "/a/{b}",
+                async || "",
+                operation("getAll").path_parameter("b", "The name of a b."),
+            )
+            .add(&Method::POST, "/a/{b}", async || "", operation("postAll"));
+        let (_, document) = api.finish(&MetricRegistry::builtin());
         let document: Value = serde_json::from_str(&document).unwrap();
         let get = &document["paths"]["/a/{b}"]["get"];
         assert_eq!(
             get["parameters"][1],
-            json!({"in": "path", "name": "b", "description": "what", "required": true, "schema": {"type": "string", "minLength": 1}})
+            json!({
+                "in": "path", "name": "b", "description": "The name of a b.", "required": true,
+                "schema": {"type": "string", "minLength": 1}
+            })
         );
+        assert_eq!(get["operationId"], "getAll");
         assert!(get["responses"]["422"].is_object() && get["responses"]["413"].is_null());
         assert!(document["paths"]["/a/{b}"]["post"].is_object());
+        assert_eq!(document["tags"][0]["name"], "Numbers");
+    }
+
+    #[test]
+    fn problem_response_lists_every_problem_of_its_status() {
+        let responses = problem_responses(&json!({}));
+        let description = responses["ServiceUnavailable"]["description"].as_str().unwrap();
+        assert!(description.contains("problem:unavailable`") && description.contains("problem:timed-out`"));
+        assert!(responses["ServiceUnavailable"]["headers"]["Retry-After"].is_object());
+        assert!(responses["NotFound"]["headers"].is_null());
     }
 }

@@ -9,11 +9,14 @@ use std::fmt::Write as _;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cells::query::{QueryError, QueryErrorKind};
+use event::invariant::or_broken;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::openapi::schemas::one_of;
 use crate::service::{IngestError, Refusal, Unavailable};
 
-/// The type of a problem. Clients may rely on its type: `urn:mailgauge:problem:` and the name.
+/// The type of a problem. Clients may rely on its URN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemType {
     InvalidParameter,
@@ -36,6 +39,27 @@ pub(crate) enum ProblemType {
 }
 
 impl ProblemType {
+    /// Every type, by status.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::InvalidParameter,
+        Self::InvalidBody,
+        Self::MissingCredential,
+        Self::InvalidCredential,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::UnsupportedEncoding,
+        Self::Unanswerable,
+        Self::TooManyRequests,
+        Self::HeadersTooLarge,
+        Self::Unavailable,
+        Self::TimedOut,
+    ];
+
     /// Status, last part of the type, and title.
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -80,6 +104,21 @@ impl ProblemType {
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed-out", "The answer took too long"),
         }
     }
+
+    /// The status of replies that report the problem.
+    pub(crate) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    /// The stable name that clients may compare: `urn:mailgauge:problem:not-found`.
+    pub(crate) fn urn(self) -> String {
+        format!("urn:mailgauge:problem:{}", self.parts().1)
+    }
+
+    /// What happened, in a few words that are the same for every problem of the type.
+    pub(crate) const fn title(self) -> &'static str {
+        self.parts().2
+    }
 }
 
 /// One problem, as a client sees it.
@@ -93,17 +132,28 @@ pub(crate) struct Problem {
     retry_after_s: Option<u32>,
 }
 
-/// The body as RFC 9457 defines it, extended by `parameter`, `allowed` and `example`.
-#[derive(Serialize)]
-struct Body<'a> {
+one_of!(ProblemUrn, ProblemType::ALL.map(ProblemType::urn));
+
+/// Problem details as RFC 9457 defines them, extended by `parameter`, `allowed` and `example`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemBody<'a> {
+    /// The stable type of the problem.
+    #[schemars(with = "ProblemUrn")]
     r#type: String,
+    /// What happened, in a few words that are the same for every problem of the type.
     title: &'static str,
+    /// The status of the reply.
     status: u16,
+    /// What is wrong with this request, where, and what is allowed.
     detail: &'a str,
+    /// The parameter or field that is wrong; a field by its path in the body, such as `filter.and[1].op`.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
+    /// What the parameter or field may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a str>,
+    /// A value of the parameter or field, or a body, that would be accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     example: Option<&'a str>,
 }
@@ -150,7 +200,7 @@ impl Problem {
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
-        self.r#type.parts().0
+        self.r#type.status()
     }
 
     pub(crate) fn detail(&self) -> &str {
@@ -171,17 +221,17 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, name, title) = self.r#type.parts();
-        let body = Body {
-            r#type: format!("urn:mailgauge:problem:{name}"),
-            title,
+        let status = self.status();
+        let body = ProblemBody {
+            r#type: self.r#type.urn(),
+            title: self.r#type.title(),
             status: status.as_u16(),
             detail: &self.detail,
             parameter: self.parameter.as_deref(),
             allowed: self.allowed.as_deref(),
             example: self.example.as_deref(),
         };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let json = or_broken(serde_json::to_vec(&body).ok(), Vec::new(), "a problem is not JSON");
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
         self.add_headers(&mut response);

@@ -19,8 +19,8 @@ use crate::limits::{
 use crate::problem::{Problem, ProblemType};
 use crate::rate_limit::RateLimits;
 use crate::service::{Intake, Service};
-use crate::tokens::{GetDocument, Issuer, IssuerUrl, Keys};
-use crate::{calls, dashboard, guard, session, sign_in};
+use crate::tokens::{GetDocument, Issuer, IssuerKeys, IssuerUrl};
+use crate::{dashboard, guard, operations, session, sign_in};
 
 /// A smaller reply fits into one packet anyway.
 const MIN_COMPRESSED_BYTES: u64 = 1024;
@@ -29,7 +29,7 @@ const MAX_PATH_CHARS: usize = 100;
 
 /// What an operator decides about the router.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct RouterSettings {
     /// ARNs of the SNS topics whose messages are accepted. Anybody can send a message that SNS signed from a topic of their own, so
     /// messages of other topics are refused.
     pub sns_topics: Vec<String>,
@@ -41,12 +41,12 @@ pub struct Settings {
     pub origins: Vec<Origin>,
 }
 
-/// What handlers share.
+/// What all handlers share: the service, and limits on memory and on concurrent queries.
 pub(crate) struct Web<S, C, I> {
     pub(crate) service: Arc<Service<S, C, I>>,
     pub(crate) budget: Budget,
     pub(crate) queries: Semaphore,
-    pub(crate) tokens: Option<(Issuer, Keys)>,
+    pub(crate) tokens: Option<(Issuer, IssuerKeys)>,
 }
 
 /// The state of every route.
@@ -85,7 +85,7 @@ impl<S, C, I> Web<S, C, I> {
 pub fn router<S: Store, C: Clock, I: Intake, F: Fetch + Clone>(
     service: Arc<Service<S, C, I>>,
     fetch: F,
-    settings: Settings,
+    settings: RouterSettings,
 ) -> Router {
     let documents = fetch.clone();
     let get: GetDocument = Arc::new(move |url: IssuerUrl, form: Option<String>| {
@@ -93,7 +93,7 @@ pub fn router<S: Store, C: Clock, I: Intake, F: Fetch + Clone>(
         Box::pin(async move { fetch.document(&url, form).await })
     });
     let tokens = settings.issuer.map(|issuer| {
-        let keys = Keys::new(issuer.url.clone(), get);
+        let keys = IssuerKeys::new(issuer.url.clone(), get);
         (issuer, keys)
     });
     let web = Arc::new(Web {
@@ -108,8 +108,8 @@ pub fn router<S: Store, C: Clock, I: Intake, F: Fetch + Clone>(
     };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));
     let metrics = web.service.metrics.clone();
-    let (calls, document) = calls::all(sns).finish(&metrics);
-    let routes = calls
+    let (routes, document) = operations::all(sns).finish(&metrics);
+    let routes = routes
         .with_state(Arc::clone(&web))
         .merge(session::routes(Arc::clone(&web)))
         .merge(sign_in::routes(web))

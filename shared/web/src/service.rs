@@ -29,9 +29,9 @@ pub(crate) use callers::{Access, Caller};
 pub use error::Unavailable;
 pub(crate) use error::{During, Refusal};
 pub use intake::{IngestError, Ingested, Intake};
-pub(crate) use numbers::DimensionValues;
-pub use proof::{Reconciliation, proof};
-pub(crate) use tenants::Tenant;
+pub(crate) use numbers::SeenValues;
+pub use proof::{ReconciliationReport, proof};
+pub(crate) use tenants::{TagNames, TenantDetails};
 
 /// The application over a store, a clock and an intake.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use crate::problem::{Problem, ProblemType};
 use crate::router::{Shared, Web};
 use crate::service::{Intake, Unavailable};
 use crate::session;
-use crate::tokens::{self, Issuer, Keys};
+use crate::tokens::{self, Issuer, IssuerKeys};
 
 const COOKIE: &str = "mailgauge-sign-in";
 const LIFE_S: u32 = 600;
@@ -46,7 +46,7 @@ pub(crate) fn routes<S: Store, C: Clock, I: Intake>(web: Shared<S, C, I>) -> Rou
         .with_state(web)
 }
 
-fn provider<S, C, I>(web: &Web<S, C, I>) -> Result<(&Issuer, &Keys), Problem> {
+fn provider<S, C, I>(web: &Web<S, C, I>) -> Result<(&Issuer, &IssuerKeys), Problem> {
     let not_configured =
         || Problem::new(ProblemType::NotFound, "no identity provider is set up here; sign in with a key");
     web.tokens.as_ref().map(|(issuer, keys)| (issuer, keys)).ok_or_else(not_configured)
@@ -59,6 +59,7 @@ async fn redirect_to_provider<S: Store, C: Clock, I: Intake>(
     let (issuer, keys) = provider(&web)?;
     let endpoints = keys.endpoints().await?;
     let [state, nonce, verifier] = [random()?, random()?, random()?];
+    // The provider stores the hash, and only the browser with the cookie has the verifier: a stolen code alone is worth nothing.
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
     let parameters = form(&[
         ("response_type", "code"),
@@ -70,8 +71,8 @@ async fn redirect_to_provider<S: Store, C: Clock, I: Intake>(
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ])?;
-    let separator = if endpoints.authorization.contains('?') { '&' } else { '?' };
-    let url = format!("{}{separator}{parameters}", endpoints.authorization);
+    // A checked URL has no query of its own.
+    let url = format!("{}?{parameters}", endpoints.authorization);
     let cookie = cookie(&headers, &format!("{state}.{nonce}.{verifier}"), LIFE_S);
     redirect(&url, &[cookie])
 }
@@ -81,10 +82,12 @@ async fn callback<S: Store, C: Clock, I: Intake>(
     headers: HeaderMap,
     Query(callback): Query<Callback>,
 ) -> Result<Response, Problem> {
+    // A state is used once, whether signing in succeeds or not.
     let removed = cookie(&headers, "", 0);
     match token_for(&web, &headers, callback).await {
         Ok(token) => redirect("/", &[session::session_cookie(&headers, &token), removed]),
         Err(problem) => {
+            // The browser shows a page, not problem details, so the reason is logged and the dashboard says only that signing in failed.
             tracing::warn!(problem = problem.detail(), "signing in with the identity provider failed");
             redirect("/#sign-in=failed", &[removed])
         }
@@ -105,6 +108,7 @@ async fn token_for<S: Store, C: Clock, I: Intake>(
     let (Some(state), Some(nonce), Some(verifier)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(refused("the sign-in cookie is damaged"));
     };
+    // Otherwise another page could sign this browser in as somebody else (RFC 9700, section 4.7).
     if callback.state.as_deref() != Some(state) {
         return Err(refused("the reply of the identity provider belongs to another browser"));
     }
@@ -120,7 +124,9 @@ async fn token_for<S: Store, C: Clock, I: Intake>(
     let reply = keys.exchange(parameters).await?;
     let tokens: Tokens =
         serde_json::from_slice(&reply).map_err(|_| refused("the identity provider returned no token"))?;
+    // The token came from the provider over TLS, and is verified all the same: only its claims say whom it is for.
     let bearer = tokens::verify(issuer, keys, &tokens.id_token, web.service.now()).await?;
+    // Binds the token to this sign-in, so that a code of another one cannot be injected.
     if bearer.nonce.as_deref() != Some(nonce) {
         return Err(refused("the token was issued for another sign-in"));
     }

@@ -13,6 +13,7 @@ mod metrics;
 mod problems;
 mod reading;
 mod rights;
+mod schemas;
 mod seed;
 mod sessions;
 mod sns;
@@ -38,7 +39,8 @@ use self::intake::{Mode, TestClock, TestIntake};
 use self::seed::seed;
 use self::store::{Condition, TestStore};
 use crate::{
-    CertificateUrl, Fetch, FetchError, IssuerUrl, Service, ServiceSettings, Settings, SubscribeUrl, router,
+    CertificateUrl, Fetch, FetchError, IssuerUrl, RouterSettings, Service, ServiceSettings, SubscribeUrl,
+    router,
 };
 
 /// Keys as `ApiKey::from_random([N; 32])` makes them; the seed checks that.
@@ -134,7 +136,7 @@ impl World {
         service.metrics = metrics;
         let service = Arc::new(service);
         let sns = Arc::new(FakeSns { certificate, visits: AtomicUsize::new(0), confirmed: Mutex::default() });
-        let settings = Settings { sns_topics: vec![TOPIC.to_owned()], ..Settings::default() };
+        let settings = RouterSettings { sns_topics: vec![TOPIC.to_owned()], ..RouterSettings::default() };
         let app = router(Arc::clone(&service), Arc::clone(&sns), settings);
         Self { app, service, store, clock, sns }
     }

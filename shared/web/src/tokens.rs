@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use keys::{GetDocument, Keys};
+pub(crate) use keys::{GetDocument, IssuerKeys};
 
 /// Tolerated difference between our clock and the issuer's, in seconds.
 const LEEWAY_S: f64 = 30.0;
@@ -105,6 +105,8 @@ pub(crate) enum Granted {
 impl IssuerUrl {
     /// Validates a URL.
     pub fn parse(url: &str) -> Result<Self, InvalidIssuer> {
+        // No user, query or fragment, and nothing that parsers read differently: the URL is compared with the one in the token and in the
+        // discovery document.
         let is_plain = url.len() <= 512
             && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}?#@".contains(&byte));
         let issuer = Self(url.to_owned());
@@ -136,7 +138,7 @@ impl IssuerUrl {
 }
 
 impl Issuer {
-    /// Default of [`Issuer::tenant_claim`].
+    /// The claim that names the tenant unless the operator configures another.
     pub const TENANT_CLAIM: &str = "tenant";
 
     /// Validates settings; `operators` has the form `CLAIM=VALUE`.
@@ -167,6 +169,7 @@ impl Issuer {
     }
 
     fn is_for_us(&self, claims: &Map<String, Value>) -> bool {
+        // Access tokens of Cognito have no `aud`; they name the client in `client_id`.
         let meant = claims.get("aud").or_else(|| claims.get("client_id"));
         meant.is_some_and(|meant| self.audiences.iter().any(|audience| has(meant, audience)))
     }
@@ -178,6 +181,7 @@ impl Issuer {
             .operators
             .as_ref()
             .is_some_and(|(claim, value)| claims.get(claim).is_some_and(|held| has(held, value)));
+        // Before the tenant: an operator's token needs no tenant claim.
         if is_operator {
             return Ok(Bearer { subject, grant: Granted::Operator, nonce });
         }
@@ -207,16 +211,19 @@ pub(crate) fn is_token(credential: &str) -> bool {
 /// Verifies a token.
 pub(crate) async fn verify(
     issuer: &Issuer,
-    keys: &Keys,
+    keys: &IssuerKeys,
     token: &str,
     now: Timestamp,
 ) -> Result<Bearer, TokenError> {
     const INVALID: TokenError = TokenError::Invalid("the token cannot be read");
     signatures::install();
     let header = jsonwebtoken::decode_header(token).map_err(|_| INVALID)?;
+    // The token names its own algorithm, so only public-key algorithms may pass: with a shared-secret one, the public key would be the
+    // secret. Extensions that must be understood (`crit`) are not.
     if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
         return Err(TokenError::Invalid("the token is signed with an algorithm that is not accepted"));
     }
+    // Only now, since this may cause a request to the issuer.
     let key = keys.find(header.kid.as_deref()).await?;
     let decoding = fitting(&key, header.alg)
         .ok_or(TokenError::Invalid("the token's algorithm is not that of its key"))?;
@@ -238,6 +245,7 @@ pub(crate) async fn verify(
 /// The key, if it can verify signatures of this algorithm.
 fn fitting(key: &Jwk, algorithm: Algorithm) -> Option<DecodingKey> {
     let declared = key.common.key_algorithm;
+    // A key that is declared for one algorithm must not verify another (RFC 8725, section 3.1).
     if declared.is_some_and(|declared| declared != KeyAlgorithm::from(algorithm)) {
         return None;
     }
@@ -256,6 +264,7 @@ fn check_validity_period(claims: &Map<String, Value>, now: Timestamp) -> Result<
     }
     match claims.get("nbf").map(|_| seconds("nbf")) {
         None => Ok(()),
+        // A clock behind the issuer's must not refuse a token that was just issued.
         Some(Some(begin)) if now >= begin - LEEWAY_S => Ok(()),
         Some(_) => Err(TokenError::Invalid("the token is not valid yet")),
     }

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -33,35 +34,38 @@ const MAX_RECORDS: usize = 100_000;
 
 /// The body of a request.
 #[derive(Deserialize)]
-struct Delivery {
+struct FirehoseDelivery {
     #[serde(deserialize_with = "payloads")]
     records: Vec<Bytes>,
 }
 
-/// The body of a reply.
-#[derive(Serialize)]
+/// A reply in the protocol of Amazon Data Firehose.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Receipt {
+pub(crate) struct FirehoseReply {
+    /// The id of the request, repeated.
     request_id: String,
-    /// Milliseconds since the Unix epoch.
+    /// The time of the reply, in milliseconds since 1970.
     timestamp: i64,
+    /// Why the delivery failed; absent if it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_message: Option<String>,
 }
 
-/// `POST /v1/ingest/firehose`.
+/// Counts the records of a delivery, and replies in Firehose's form whatever happens.
 pub(crate) async fn ingest<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     request: Request,
 ) -> Response {
     let request_id = request_id(request.headers());
     let outcome = count_delivery(&web, request).await;
+    // Taken after counting: Firehose expects the time at which the server processed the request.
     let timestamp = web.service.now().millis();
     match outcome {
-        Ok(()) => Json(Receipt { request_id, timestamp, error_message: None }).into_response(),
+        Ok(()) => Json(FirehoseReply { request_id, timestamp, error_message: None }).into_response(),
         Err(problem) => {
             let error_message = Some(problem.detail().to_owned());
-            let receipt = Json(Receipt { request_id, timestamp, error_message });
+            let receipt = Json(FirehoseReply { request_id, timestamp, error_message });
             let mut response = (problem.status(), receipt).into_response();
             problem.add_headers(&mut response);
             response
@@ -82,7 +86,7 @@ async fn count_delivery<S: Store, C: Clock, I: Intake>(
     may_ingest(web, key).await?;
     let Reserved { body, reservation: _held } =
         read_events(request, &web.budget, UNPACKED_BODY_BYTES).await?;
-    let delivery: Delivery = serde_json::from_slice(&body).map_err(|error| {
+    let delivery: FirehoseDelivery = serde_json::from_slice(&body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let detail = format!(
             "the body is not a Firehose delivery of at most {MAX_RECORDS} records: line {line}, column {column}"
@@ -105,14 +109,14 @@ fn request_id(headers: &HeaderMap) -> String {
 /// Decodes each record while the list is parsed, so that the records are never in memory as text and as bytes at once.
 fn payloads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D::Error> {
     #[derive(Deserialize)]
-    struct Record<'a> {
+    struct FirehoseRecord<'a> {
         #[serde(borrow)]
         data: Cow<'a, str>,
     }
 
-    struct Records;
+    struct RecordsVisitor;
 
-    impl<'de> Visitor<'de> for Records {
+    impl<'de> Visitor<'de> for RecordsVisitor {
         type Value = Vec<Bytes>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,7 +125,7 @@ fn payloads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D:
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<Self::Value, A::Error> {
             let mut payloads = Vec::new();
-            while let Some(record) = records.next_element::<Record<'de>>()? {
+            while let Some(record) = records.next_element::<FirehoseRecord<'de>>()? {
                 if payloads.len() == MAX_RECORDS {
                     return Err(A::Error::custom("too many records"));
                 }
@@ -132,5 +136,5 @@ fn payloads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D:
         }
     }
 
-    deserializer.deserialize_seq(Records)
+    deserializer.deserialize_seq(RecordsVisitor)
 }

@@ -11,19 +11,19 @@ use crate::auth::{bearer, may_ingest};
 use crate::limits::{INGEST_BODY_BYTES, Reserved, read_events};
 use crate::problem::{Problem, ProblemType};
 use crate::router::{Shared, Web};
-use crate::routes::parameters::Parameters;
+use crate::routes::parameters::QueryParameters;
 use crate::service::{Ingested, Intake};
 
 /// A larger body is counted in blocks of about this size.
 pub(crate) const BLOCK_BYTES: usize = 1 << 20;
 
-/// `POST /v1/ingest/ses`.
+/// Counts the events in the body. The key is checked before the body is read.
 pub(crate) async fn ingest<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     request: Request,
 ) -> Result<Json<Ingested>, Problem> {
     may_ingest(&web, bearer(request.headers())?).await?;
-    Parameters::of(request.uri())?.finish("none")?;
+    QueryParameters::of(request.uri())?.finish("none")?;
     count_body(&web, request).await
 }
 

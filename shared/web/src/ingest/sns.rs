@@ -21,8 +21,9 @@ use event::Timestamp;
 use pipeline::ports::{Clock, Store};
 use tokio::sync::Semaphore;
 
-use self::certificate::{Certificate, Certificates};
-use self::message::{Message, Type};
+use self::certificate::{Certificates, SigningCertificate};
+pub(crate) use self::message::SnsMessage;
+use self::message::SnsMessageType;
 use self::url::{CertificateUrl, SubscribeUrl};
 use crate::fetch::{Fetch, FetchError};
 use crate::limits::{Budget, Reserved, SNS_BODY_BYTES, SNS_BUDGET_BYTES, read_reserved};
@@ -59,7 +60,8 @@ impl<S: Store, C: Clock, I: Intake, F: Fetch> Sns<S, C, I, F> {
     }
 
     /// Refuses every message that SNS did not publish to a configured topic within the last hour.
-    async fn verify(&self, message: &Message) -> Result<(), Problem> {
+    async fn verify(&self, message: &SnsMessage) -> Result<(), Problem> {
+        // The order is by cost: comparisons, then a fetch, then the verification of an RSA signature.
         if !self.topics.contains(&message.topic_arn) {
             return Err(refused("this server is not configured for the topic"));
         }
@@ -79,22 +81,23 @@ impl<S: Store, C: Clock, I: Intake, F: Fetch> Sns<S, C, I, F> {
         Ok(())
     }
 
-    async fn certificate(&self, url: CertificateUrl) -> Result<Arc<Certificate>, Problem> {
+    async fn certificate(&self, url: CertificateUrl) -> Result<Arc<SigningCertificate>, Problem> {
         if let Some(cached) = self.certificates.get(&url) {
             return Ok(cached);
         }
+        // Refused instead of queued: SNS tries again, and an attacker gains nothing by waiting.
         let _slot = self.fetches.try_acquire().map_err(|_| {
             Problem::new(ProblemType::Unavailable, "too many certificates are being fetched").retry_after(5)
         })?;
         let pem = self.fetch.certificate(&url).await.map_err(unreachable)?;
-        let certificate = Certificate::from_pem(&pem)
+        let certificate = SigningCertificate::from_pem(&pem)
             .ok_or_else(|| refused("there is no certificate at SigningCertURL"))?;
         let certificate = Arc::new(certificate);
         self.certificates.insert(url, Arc::clone(&certificate));
         Ok(certificate)
     }
 
-    async fn confirm(&self, message: &Message) -> Result<(), Problem> {
+    async fn confirm(&self, message: &SnsMessage) -> Result<(), Problem> {
         let url = message
             .subscribe_url
             .as_deref()
@@ -106,30 +109,34 @@ impl<S: Store, C: Clock, I: Intake, F: Fetch> Sns<S, C, I, F> {
     }
 }
 
-/// `POST /v1/ingest/sns`.
+/// Verifies a message of SNS, then counts what it carries or confirms the subscription.
 pub(crate) async fn ingest<S: Store, C: Clock, I: Intake, F: Fetch>(
     State(sns): State<Arc<Sns<S, C, I, F>>>,
     request: Request,
 ) -> Result<Response, Problem> {
     if request.headers().contains_key(&RAW_DELIVERY) {
+        // Raw delivery sends the message without its envelope, which holds the signature.
         let detail = "messages in raw delivery have no signature; switch raw message delivery off for this subscription";
         return Err(Problem::new(ProblemType::InvalidBody, detail));
     }
     let Reserved { body, reservation: _held } = read_reserved(request, &sns.budget, SNS_BODY_BYTES).await?;
-    let message: Message = serde_json::from_slice(&body).map_err(|error| {
+    let message: SnsMessage = serde_json::from_slice(&body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let detail = format!("the body is not an SNS message: line {line}, column {column}");
         Problem::new(ProblemType::InvalidBody, detail)
     })?;
+    // The parsed message holds its own copy; verifying can take seconds if a certificate must be fetched.
     drop(body);
     sns.verify(&message).await?;
     let ingested = match message.r#type {
-        Type::Notification => sns.web.service.intake.count(vec![Bytes::from(message.message)]).await?,
-        Type::SubscriptionConfirmation => {
+        SnsMessageType::Notification => {
+            sns.web.service.intake.count(vec![Bytes::from(message.message)]).await?
+        }
+        SnsMessageType::SubscriptionConfirmation => {
             sns.confirm(&message).await?;
             Ingested { ignored: 1, ..Ingested::default() }
         }
-        Type::UnsubscribeConfirmation => {
+        SnsMessageType::UnsubscribeConfirmation => {
             tracing::warn!(
                 sns.topic = message.topic_arn,
                 "the subscription was ended; no more events will arrive from this topic"

@@ -4,19 +4,25 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use pipeline::alerting::registry::{self, AlertFilter, RegisteredAlert};
+use axum::extract::{self, Path, Request};
+use detection::AlertState;
+use pipeline::alerting::registry::{self, RegisteredAlert, AlertFilter};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::{Parameters, invalid, read_nothing};
+use super::parameters::{QueryParameters, invalid, read_nothing};
 use crate::auth::{Reader, RulesWriter};
 use crate::problem::{Problem, ProblemType};
 use crate::router::Shared;
 use crate::service::{During as _, Intake};
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+/// Alerts listed unless a request says otherwise.
+pub(crate) const DEFAULT_LIMIT: usize = 100;
+/// The most alerts that one request can list.
+pub(crate) const MAX_LIMIT: usize = 1000;
+/// The states to filter by.
+pub(crate) const STATES: [&str; 2] = [AlertState::Firing.name(), AlertState::Resolved.name()];
 /// How far back alerts are listed by default.
 const DEFAULT_DAYS: i64 = 7;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -24,27 +30,28 @@ const MINUTE_MS: i64 = 60 * 1000;
 /// No alert id is longer.
 const MAX_ID_BYTES: usize = 64;
 
-/// The reply of `GET /v1/alerts`.
-#[derive(Serialize)]
-pub(crate) struct Alerts {
+/// Alerts that match the filters, newest first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AlertList {
+    /// The alerts that match, at most `limit`.
     alerts: Vec<RegisteredAlert>,
 }
 
-/// `GET /v1/alerts?state=&from=&to=&limit=`.
+/// Lists alerts by `state`, `from`, `to` and `limit`; without a range, those of the last 7 days.
 pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
-    State(web): State<Shared<S, C, I>>,
+    extract::State(web): extract::State<Shared<S, C, I>>,
     reader: Reader,
-    mut parameters: Parameters,
-) -> Result<Json<Alerts>, Problem> {
+    mut parameters: QueryParameters,
+) -> Result<Json<AlertList>, Problem> {
     let now = web.service.now();
     let is_open = match parameters.take("state")?.as_deref() {
         None => None,
-        Some("firing") => Some(true),
-        Some("resolved") => Some(false),
+        Some(state) if state == AlertState::Firing.name() => Some(true),
+        Some(state) if state == AlertState::Resolved.name() => Some(false),
         Some(_) => {
             return Err(invalid("state", "is not a state of an alert")
-                .allowed("firing, resolved")
-                .example("firing"));
+                .allowed(STATES.join(", "))
+                .example(AlertState::Firing.name()));
         }
     };
     let from = parameters.take_time("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));
@@ -54,15 +61,15 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     parameters.finish("state, from, to, limit")?;
     let filter = AlertFilter { is_open, from: from.minute(), to: to.minute(), limit };
     let alerts = registry::list(&web.service.store, &reader.scope, &filter).await.during("listing alerts")?;
-    Ok(Json(Alerts { alerts }))
+    Ok(Json(AlertList { alerts }))
 }
 
-/// `GET /v1/alerts/{id}`.
+/// Returns an alert with its history; 404 if it is not within the scope of the key.
 pub(crate) async fn one<S: Store, C: Clock, I: Intake>(
-    State(web): State<Shared<S, C, I>>,
+    extract::State(web): extract::State<Shared<S, C, I>>,
     reader: Reader,
     id: Result<Path<String>, PathRejection>,
-    parameters: Parameters,
+    parameters: QueryParameters,
 ) -> Result<Json<RegisteredAlert>, Problem> {
     parameters.finish("none")?;
     let id = alert_id(id)?;
@@ -72,7 +79,7 @@ pub(crate) async fn one<S: Store, C: Clock, I: Intake>(
 
 /// `POST /v1/alerts/{id}/acknowledge`: stops reminders until the alert is resolved.
 pub(crate) async fn acknowledge<S: Store, C: Clock, I: Intake>(
-    State(web): State<Shared<S, C, I>>,
+    extract::State(web): extract::State<Shared<S, C, I>>,
     RulesWriter(reader): RulesWriter,
     id: Result<Path<String>, PathRejection>,
     request: Request,

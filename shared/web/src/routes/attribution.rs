@@ -9,7 +9,7 @@ use event::attribution::TenantMaps;
 use pipeline::directory::mappings::{self, CheckedMappings, InvalidMappings, MappingsChange};
 use pipeline::ports::{Clock, Store};
 
-use super::parameters::{Parameters, invalid, read_request};
+use super::parameters::{QueryParameters, invalid, read_request};
 use crate::auth::Operator;
 use crate::limits::MAPPINGS_BODY_BYTES;
 use crate::problem::{Problem, ProblemType};
@@ -24,7 +24,7 @@ const MAX_ATTEMPTS: usize = 3;
 pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     _operator: Operator,
-    parameters: Parameters,
+    parameters: QueryParameters,
 ) -> Result<Json<TenantMaps>, Problem> {
     parameters.finish("none")?;
     let stored = mappings::read(&web.service.store).await.during("reading mappings")?;

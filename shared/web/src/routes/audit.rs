@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use pipeline::directory::audit::{self, AuditEntry};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::Parameters;
+use super::parameters::QueryParameters;
 use crate::auth::Operator;
 use crate::problem::Problem;
 use crate::router::Shared;
@@ -14,21 +15,23 @@ use crate::service::{During as _, Intake};
 
 const DEFAULT_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+/// Entries listed unless a request says otherwise.
+pub(crate) const DEFAULT_LIMIT: usize = 100;
+/// The most entries that one request can list.
+pub(crate) const MAX_LIMIT: usize = 1000;
 
-/// The reply of `GET /v1/audit`.
-#[derive(Serialize)]
+/// The audit trail of administrative changes.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct AuditTrail {
-    /// Newest first.
+    /// The entries of the range, newest first.
     entries: Vec<AuditEntry>,
 }
 
-/// `GET /v1/audit?from=&to=&limit=`.
+/// Lists entries by `from`, `to` and `limit`; without a range, those of the last 30 days.
 pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     _operator: Operator,
-    mut parameters: Parameters,
+    mut parameters: QueryParameters,
 ) -> Result<Json<AuditTrail>, Problem> {
     let now = web.service.now();
     let from = parameters.take_time("from", now)?.unwrap_or_else(|| now.plus_millis(-DEFAULT_DAYS * DAY_MS));

@@ -5,58 +5,81 @@
 
 use axum::Json;
 use axum::extract::State;
-use cells::query::metrics::Direction;
+use cells::query::metrics::{Direction, Unit};
 use cells::query::{Metric, Scope};
 use detection::Limits;
 use event::AlertScope;
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::Parameters;
+use super::parameters::QueryParameters;
 use crate::auth::Reader;
+use crate::openapi::schemas::one_of;
 use crate::problem::Problem;
 use crate::router::Shared;
 use crate::service::Intake;
 
-/// The reply of `GET /v1/metrics/catalogue`.
-#[derive(Serialize)]
-pub(crate) struct Catalogue {
-    /// The tenant whose limits these are; null for all tenants together.
+one_of!(UnitName, [Unit::Count, Unit::Fraction, Unit::Milliseconds].map(Unit::name));
+one_of!(
+    DirectionName,
+    [Direction::HigherIsBetter, Direction::LowerIsBetter, Direction::Neutral].map(Direction::name)
+);
+one_of!(LimitSide, [ABOVE, BELOW]);
+
+const ABOVE: &str = "above";
+const BELOW: &str = "below";
+
+/// Every metric, with the limits that apply to the mail of the caller.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MetricCatalogue {
+    /// The tenant whose limits these are; null for the limits of all tenants together.
     tenant: Option<String>,
-    metrics: Vec<Entry>,
+    /// Every metric that queries can return.
+    metrics: Vec<CatalogueMetric>,
 }
 
-/// One metric of the catalogue.
-#[derive(Serialize)]
-struct Entry {
+/// A metric and how to read it.
+#[derive(Serialize, JsonSchema)]
+struct CatalogueMetric {
+    /// The name in queries and replies.
     name: &'static str,
+    /// The name for people.
     label: &'static str,
     /// One sentence about what is counted or measured.
     description: &'static str,
+    /// The unit of values.
+    #[schemars(with = "UnitName")]
     unit: &'static str,
+    /// The metrics that this one is made of, or what it counts, in words.
     formula: String,
-    /// The direction that is better: `higher`, `lower` or `none`.
+    /// The direction that is better.
+    #[schemars(with = "DirectionName")]
     direction: &'static str,
-    /// `None` unless the metric is a rate; so is `denominator`.
+    /// The metric that is divided; null unless this is a rate.
     numerator: Option<&'static str>,
+    /// The metric that it is divided by; null unless this is a rate.
     denominator: Option<&'static str>,
-    limit: Option<Limit>,
+    /// The limit that detection applies to the mail of the caller, with all rules and overrides taken into account; null for none.
+    limit: Option<CatalogueLimit>,
 }
 
-/// A limit, in the metric's unit.
-#[derive(Clone, Copy, Serialize)]
-struct Limit {
+/// A limit on a metric.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+struct CatalogueLimit {
+    /// The limit, in the unit of the metric.
     value: f64,
-    /// Whether values `above` or `below` the limit break it.
+    /// Whether values above or below the limit break it.
+    #[schemars(with = "LimitSide")]
     side: &'static str,
 }
 
-/// `GET /v1/metrics/catalogue`.
+/// Lists the metrics of the registry with the limits of the caller's scope.
 pub(crate) async fn catalogue<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
-    parameters: Parameters,
-) -> Result<Json<Catalogue>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<MetricCatalogue>, Problem> {
     parameters.finish("none")?;
     let (limits, tenant) = match &reader.scope {
         Scope::All => (web.service.operator_rules().await?.limits_of(AlertScope::PLATFORM), None),
@@ -67,10 +90,10 @@ pub(crate) async fn catalogue<S: Store, C: Clock, I: Intake>(
         }
     };
     let metrics = web.service.metrics.iter().map(|metric| entry(metric, &limits)).collect();
-    Ok(Json(Catalogue { tenant, metrics }))
+    Ok(Json(MetricCatalogue { tenant, metrics }))
 }
 
-fn entry(metric: Metric, limits: &Limits) -> Entry {
+fn entry(metric: Metric, limits: &Limits) -> CatalogueMetric {
     let name = metric.name();
     let counts = metric.ratio().map(|ratio| (ratio.numerator.name(), ratio.denominator.name()));
     let (numerator, denominator) = counts.unzip();
@@ -78,11 +101,11 @@ fn entry(metric: Metric, limits: &Limits) -> Entry {
     let (unit, direction) = (metric.unit().name(), metric.direction().name());
     let (label, description) = (metric.label(), metric.description());
     let formula = metric.formula_text();
-    Entry { name, label, description, unit, formula, direction, numerator, denominator, limit }
+    CatalogueMetric { name, label, description, unit, formula, direction, numerator, denominator, limit }
 }
 
 /// The limit on a metric. A limit above 1 on a rate means that it is switched off.
-fn limit(metric: Metric, limits: &Limits) -> Option<Limit> {
+fn limit(metric: Metric, limits: &Limits) -> Option<CatalogueLimit> {
     let value = match metric.name() {
         "delivery_rate" => limits.delivery_rate,
         "bounce_rate" => limits.bounce_rate,
@@ -92,7 +115,7 @@ fn limit(metric: Metric, limits: &Limits) -> Option<Limit> {
         "queue_depth" => limits.queue_depth,
         _ => None,
     };
-    let side = if metric.direction() == Direction::HigherIsBetter { "below" } else { "above" };
+    let side = if metric.direction() == Direction::HigherIsBetter { BELOW } else { ABOVE };
     let value = value.filter(|value| metric.ratio().is_none() || *value <= 1.0)?;
-    Some(Limit { value, side })
+    Some(CatalogueLimit { value, side })
 }

@@ -6,59 +6,67 @@ use axum::extract::{Path, State};
 use cells::query::{Locale, Scope};
 use event::attribution::Dimension;
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::{Parameters, invalid};
+use super::parameters::{QueryParameters, invalid};
 use crate::auth::Reader;
 use crate::problem::{Problem, ProblemType};
 use crate::router::Shared;
-use crate::service::{self, Intake};
+use crate::service::{Intake, SeenValues};
 
-const DEFAULT_VALUES: usize = 100;
+/// Values listed unless a request says otherwise.
+pub(crate) const DEFAULT_VALUES: usize = 100;
 /// Enough for a list to choose from. A client that wants all values groups a query by the dimension.
-const MAX_VALUES: usize = 1000;
+pub(crate) const MAX_VALUES: usize = 1000;
 /// No dimension keeps longer values.
 const MAX_PREFIX_BYTES: usize = 256;
 
-/// The reply of `GET /v1/dimensions`.
-#[derive(Serialize)]
-pub(crate) struct Dimensions {
+/// The dimensions that the caller can group and filter by.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DimensionList {
+    /// Built-in dimensions, then the declared tags.
     dimensions: Vec<DimensionEntry>,
 }
 
-#[derive(Serialize)]
+/// A dimension: a property of mail that queries group and filter by.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Dimension")]
 struct DimensionEntry {
-    /// Its name in `group_by` and `filter`.
+    /// The name in `group_by` and `filter`.
     name: String,
+    /// What the values are.
     description: &'static str,
 }
 
-/// The reply of `GET /v1/dimensions/{name}`.
-#[derive(Serialize)]
-pub(crate) struct DimensionValues {
+/// Values of a dimension that occurred in the last 30 days.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DimensionValues")]
+pub(crate) struct DimensionValueList {
+    /// The name of the dimension.
     name: String,
     #[serde(flatten)]
-    values: service::DimensionValues,
+    values: SeenValues,
 }
 
-/// `GET /v1/dimensions`.
+/// Lists the dimensions that queries of the caller may name.
 pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
-    parameters: Parameters,
-) -> Result<Json<Dimensions>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<DimensionList>, Problem> {
     parameters.finish("none")?;
     let locale = web.service.locale(&reader.scope).await?;
-    Ok(Json(Dimensions { dimensions: entries(&reader.scope, locale) }))
+    Ok(Json(DimensionList { dimensions: entries(&reader.scope, locale) }))
 }
 
-/// `GET /v1/dimensions/{name}?prefix=&limit=`.
+/// Lists values of a dimension that begin with `prefix`, at most `limit`.
 pub(crate) async fn values<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
     name: Result<Path<String>, PathRejection>,
-    mut parameters: Parameters,
-) -> Result<Json<DimensionValues>, Problem> {
+    mut parameters: QueryParameters,
+) -> Result<Json<DimensionValueList>, Problem> {
     // Without a prefix every value matches.
     let prefix = parameters.take("prefix")?.unwrap_or_default();
     let limit = parameters.take_number("limit", 1..=MAX_VALUES)?.unwrap_or(DEFAULT_VALUES);
@@ -74,7 +82,7 @@ pub(crate) async fn values<S: Store, C: Clock, I: Intake>(
     let dimension = locale.dimension(&name).ok_or_else(unknown)?;
     let values = web.service.values(&reader.scope, dimension, &prefix, limit);
     let values = web.within_time(values, "no answer in time; ask again").await?;
-    Ok(Json(DimensionValues { name, values }))
+    Ok(Json(DimensionValueList { name, values }))
 }
 
 /// The dimensions that queries within `scope` may name. Tags without a name are left out.

@@ -8,11 +8,13 @@ use axum::extract::{Path, Request, State};
 use event::{InvalidTenant, TenantId, Timestamp};
 use pipeline::directory::api_keys::{Credential, Grant};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameters, invalid, invalid_tenant, read_nothing, read_request};
-use super::tenants::{self, BODY_BYTES, display_name, existing, tenant_id};
+use super::parameters::{QueryParameters, invalid, invalid_tenant, read_nothing, read_request};
+use super::tenants::{self, BODY_BYTES, MAX_NAME_CHARS, display_name, existing, tenant_id};
 use crate::auth::Operator;
+use crate::openapi::schemas::one_of;
 use crate::problem::{Problem, ProblemType};
 use crate::router::{Shared, Web};
 use crate::service::Intake;
@@ -23,77 +25,105 @@ const DEFAULT_OVERLAP_HOURS: i64 = 24;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-#[derive(Deserialize)]
+one_of!(ScopeName, [READ, RULES]);
+
+/// The scope of reading a tenant's numbers.
+const READ: &str = "read";
+/// The scope of setting a tenant's rules and acknowledging its alerts.
+const RULES: &str = "rules";
+
+/// A key to create.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewKey {
+pub(crate) struct NewKey {
+    /// A name to tell the key from others, 1 to 100 characters.
+    #[schemars(length(min = 1, max = MAX_NAME_CHARS))]
     name: String,
-    /// `read` and `rules` if left out.
+    /// What the key allows: `read` alone, or `read` and `rules`. Defaults to both.
+    #[schemars(with = "Option<Vec<ScopeName>>")]
     scopes: Option<Vec<String>>,
-    /// The key never expires if left out.
+    /// Days until the key expires, 1 to 3650. By default it never expires.
+    #[schemars(range(min = 1, max = MAX_DAYS))]
     expires_in_days: Option<i64>,
 }
 
-#[derive(Deserialize)]
+/// How to replace a key.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+pub(crate) struct KeyRotation {
+    /// Hours for which the old key remains valid, 0 to 720. Defaults to 24.
+    #[schemars(range(min = 0, max = MAX_OVERLAP_HOURS))]
     overlap_hours: Option<i64>,
 }
 
-/// A key as the API shows it. Times are RFC 3339.
-#[derive(Serialize)]
-pub(crate) struct KeyReply {
+/// A key of a tenant.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
+pub(crate) struct KeyDetails {
+    /// The id, which is not secret.
     id: String,
+    /// The name that its creator gave it.
     name: String,
+    /// What the key allows.
+    #[schemars(with = "Vec<ScopeName>")]
     scopes: &'static [&'static str],
+    /// When the key was created.
+    #[schemars(extend("format" = "date-time"))]
     created_at: String,
+    /// When the key expires; null if it does not.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
+    /// When the key was revoked; null if it was not.
+    #[schemars(extend("format" = "date-time"))]
     revoked_at: Option<String>,
-    /// In the reply that made the key, the key itself.
+    /// The key itself. Only in the reply of the request that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
-/// A key in a list.
-#[derive(Serialize)]
+/// A key of a tenant and when it was last used.
+#[derive(Serialize, JsonSchema)]
 struct ListedKey {
     #[serde(flatten)]
-    key: KeyReply,
-    /// Recorded once an hour; null if the key was never used.
+    key: KeyDetails,
+    /// When the key was last used, to the hour; null if it never was.
+    #[schemars(extend("format" = "date-time"))]
     last_used_at: Option<String>,
 }
 
-/// The reply of `GET /v1/tenants/{id}/keys`.
-#[derive(Serialize)]
-pub(crate) struct Keys {
+/// The keys of a tenant.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct KeyList {
+    /// The keys, including expired and revoked ones.
     keys: Vec<ListedKey>,
 }
 
 type KeyPath = Result<Path<(String, String)>, PathRejection>;
 
-/// `GET /v1/tenants/{id}/keys`.
+/// Lists the keys of a tenant and when each was last used.
 pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     _operator: Operator,
     id: Result<Path<String>, PathRejection>,
-    parameters: Parameters,
-) -> Result<Json<Keys>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<KeyList>, Problem> {
     parameters.finish("none")?;
     let id = tenant_id(id)?;
     existing(&web, &id).await?;
     let keys = web.service.keys_of(&id).await?.into_iter().map(|(credential, last_used)| ListedKey {
-        key: KeyReply::of(credential),
+        key: KeyDetails::of(credential),
         last_used_at: last_used.map(|at| at.to_string()),
     });
-    Ok(Json(Keys { keys: keys.collect() }))
+    Ok(Json(KeyList { keys: keys.collect() }))
 }
 
-/// `POST /v1/tenants/{id}/keys`.
+/// Makes a key of a tenant and shows it once.
 pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     operator: Operator,
     id: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<KeyReply>, Problem> {
+) -> Result<Json<KeyDetails>, Problem> {
     let Path(id) = id.map_err(|_| tenants::not_found())?;
     let new: NewKey =
         read_request(request, BODY_BYTES, r#"{"name":"dashboard","expires_in_days":90}"#).await?;
@@ -116,7 +146,7 @@ pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
     existing(&web, &id).await?;
     web.service.record_audit(&operator.name, "key.add", id.as_str()).await?;
     let (key, credential) = web.service.add_key(grant, &name, expires_at).await?;
-    Ok(Json(KeyReply { key: Some(key), ..KeyReply::of(credential) }))
+    Ok(Json(KeyDetails { key: Some(key), ..KeyDetails::of(credential) }))
 }
 
 /// `POST /v1/tenants/{id}/keys/{key}/rotate`: makes a new key like the old one, which ends after an overlap.
@@ -125,9 +155,9 @@ pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
     operator: Operator,
     path: KeyPath,
     request: Request,
-) -> Result<Json<KeyReply>, Problem> {
+) -> Result<Json<KeyDetails>, Problem> {
     let (_, old) = existing_key(&web, path).await?;
-    let rotation: Rotation = read_request(request, BODY_BYTES, r#"{"overlap_hours":24}"#).await?;
+    let rotation: KeyRotation = read_request(request, BODY_BYTES, r#"{"overlap_hours":24}"#).await?;
     let hours = rotation.overlap_hours.unwrap_or(DEFAULT_OVERLAP_HOURS);
     if !(0..=MAX_OVERLAP_HOURS).contains(&hours) {
         return Err(invalid("overlap_hours", "is out of range")
@@ -144,7 +174,7 @@ pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
     web.service.record_audit(&operator.name, "key.rotate", &old.id).await?;
     let old_ends_at = now.plus_millis(hours * HOUR_MS);
     let (key, credential) = web.service.rotate_key(&old.id, old_ends_at).await?.ok_or_else(not_found)?;
-    Ok(Json(KeyReply { key: Some(key), ..KeyReply::of(credential) }))
+    Ok(Json(KeyDetails { key: Some(key), ..KeyDetails::of(credential) }))
 }
 
 /// `DELETE /v1/tenants/{id}/keys/{key}`: revokes a key at once.
@@ -153,14 +183,14 @@ pub(crate) async fn revoke<S: Store, C: Clock, I: Intake>(
     operator: Operator,
     path: KeyPath,
     request: Request,
-) -> Result<Json<KeyReply>, Problem> {
+) -> Result<Json<KeyDetails>, Problem> {
     read_nothing(request).await?;
     let (_, key) = existing_key(&web, path).await?;
     web.service.record_audit(&operator.name, "key.revoke", &key.id).await?;
-    web.service.revoke_key(&key.id).await?.map(|key| Json(KeyReply::of(key))).ok_or_else(not_found)
+    web.service.revoke_key(&key.id).await?.map(|key| Json(KeyDetails::of(key))).ok_or_else(not_found)
 }
 
-impl KeyReply {
+impl KeyDetails {
     fn of(credential: Credential) -> Self {
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Self {
@@ -195,8 +225,8 @@ fn not_found() -> Problem {
 fn grant(tenant: &TenantId, scopes: Option<&[String]>) -> Result<Grant, Problem> {
     let Some(scopes) = scopes else { return Ok(Grant::Tenant(tenant.clone())) };
     let has = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
-    let are_known = scopes.iter().all(|scope| scope == "read" || scope == "rules");
-    match (are_known && has("read"), has("rules")) {
+    let are_known = scopes.iter().all(|scope| scope == READ || scope == RULES);
+    match (are_known && has(READ), has(RULES)) {
         (true, true) => Ok(Grant::Tenant(tenant.clone())),
         (true, false) => Ok(Grant::Reader(tenant.clone())),
         (false, _) => Err(invalid("scopes", "cannot be given to a tenant's key")

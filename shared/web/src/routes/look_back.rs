@@ -7,40 +7,44 @@ use detection::budget::ThresholdStatus;
 use detection::trend::{LEAST_DAYS, Trend};
 use pipeline::history::trend_and_budget::{self, MAX_WEEKS};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::{Parameters, invalid};
+use super::parameters::{QueryParameters, invalid};
 use crate::auth::Reader;
 use crate::problem::{Problem, ProblemType};
 use crate::router::Shared;
 use crate::service::{During as _, Intake};
 
 /// A trend over fewer weeks mistakes the season of a week for a slope.
-const MIN_WEEKS: u32 = 3;
-const DEFAULT_WEEKS: u32 = 12;
+pub(crate) const MIN_WEEKS: u32 = 3;
+/// Weeks looked back unless a request says otherwise.
+pub(crate) const DEFAULT_WEEKS: u32 = 12;
 
-/// The reply of `GET /v1/trends`.
-#[derive(Serialize)]
-pub(crate) struct TrendReply {
+/// The trend of a metric over weeks.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MetricTrend {
+    /// The name of the metric.
     metric: String,
     #[serde(flatten)]
     trend: Trend,
 }
 
-/// The reply of `GET /v1/budget`.
-#[derive(Serialize)]
-pub(crate) struct BudgetReply {
+/// The distance of rates to the thresholds of SES and Gmail.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ReputationBudget {
     /// The tenant whose mail this is; null for all tenants together, which is what SES judges.
     tenant: Option<String>,
+    /// One entry for each threshold.
     lines: Vec<ThresholdStatus>,
 }
 
-/// `GET /v1/trends?metric=&weeks=&filter=`.
+/// Computes the trend of a `metric` over `weeks`; 422 with fewer than 14 complete days.
 pub(crate) async fn trends<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
-    mut parameters: Parameters,
-) -> Result<Json<TrendReply>, Problem> {
+    mut parameters: QueryParameters,
+) -> Result<Json<MetricTrend>, Problem> {
     let name = parameters
         .take("metric")?
         .ok_or_else(|| invalid("metric", "is missing").allowed("a metric").example("bounce_rate"))?;
@@ -61,15 +65,15 @@ pub(crate) async fn trends<S: Store, C: Clock, I: Intake>(
             format!("a trend needs {LEAST_DAYS} complete days with {name}, and there are fewer"),
         )
     };
-    Ok(Json(TrendReply { trend: trend.ok_or_else(too_little)?, metric: name }))
+    Ok(Json(MetricTrend { trend: trend.ok_or_else(too_little)?, metric: name }))
 }
 
-/// `GET /v1/budget`.
+/// Compares the rates of the caller's mail with the reputation thresholds.
 pub(crate) async fn budget<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
-    parameters: Parameters,
-) -> Result<Json<BudgetReply>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<ReputationBudget>, Problem> {
     parameters.finish("none")?;
     let source = web.service.stored_counts();
     let budget = async { source.budget(&reader.scope).await.during("a budget") };
@@ -78,5 +82,5 @@ pub(crate) async fn budget<S: Store, C: Clock, I: Intake>(
         Scope::All => None,
         Scope::Tenant(tenant) => Some(tenant.to_string()),
     };
-    Ok(Json(BudgetReply { tenant, lines }))
+    Ok(Json(ReputationBudget { tenant, lines }))
 }

@@ -12,9 +12,10 @@ use detection::Severity;
 use event::{AlertScope, Minute, Timestamp};
 use pipeline::alerting::registry::{self, AlertFilter, RegisteredAlert};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::Parameters;
+use super::parameters::QueryParameters;
 use crate::auth::Operator;
 use crate::problem::Problem;
 use crate::router::Shared;
@@ -23,45 +24,60 @@ use crate::service::{During as _, Intake};
 const MAX_ALERTS: usize = 1000;
 const MINUTE_MS: i64 = 60 * 1000;
 
-/// The reply of `GET /v1/overview`.
-#[derive(Serialize)]
+/// The health of every tenant in a range.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Overview {
+    /// Start of the range.
+    #[schemars(extend("format" = "date-time"))]
     from: String,
+    /// End of the range (exclusive).
+    #[schemars(extend("format" = "date-time"))]
     to: String,
-    /// Open alerts about all tenants together.
+    /// The number of open alerts about all tenants together.
     open_alerts: usize,
     /// Tenants by number of sends, most first.
     tenants: Vec<TenantHealth>,
 }
 
-#[derive(Serialize)]
+/// The numbers and open alerts of one tenant.
+#[derive(Serialize, JsonSchema)]
 struct TenantHealth {
+    /// The id of the tenant.
     tenant: String,
+    /// Recipients of messages that SES accepted.
     sends: u64,
+    /// Deliveries as a fraction of sends; null without sends.
     delivery_rate: Option<f64>,
+    /// Bounces as a fraction of sends; null without sends.
     bounce_rate: Option<f64>,
+    /// Bounces that SES counts against the sender, as a fraction of sends; null without sends.
     hard_bounce_rate: Option<f64>,
+    /// Complaints as a fraction of deliveries; null without deliveries.
     complaint_rate: Option<f64>,
-    /// Fractions of what all tenants together have; null where they have none.
+    /// The tenant's share of the sends of all tenants, 0 to 1; null if there are none.
     share_of_sends: Option<f64>,
+    /// The tenant's share of the hard bounces of all tenants, which SES evaluates together; null if there are none.
     share_of_hard_bounces: Option<f64>,
+    /// The tenant's share of the complaints about all tenants; null if there are none.
     share_of_complaints: Option<f64>,
+    /// The number of open alerts about the tenant.
     open_alerts: usize,
+    /// The highest severity among the open alerts; null if there are none.
     worst_alert: Option<Severity>,
 }
 
-/// The open alerts of one tenant.
+/// How many alerts of one tenant are open, and how severe they are.
 #[derive(Clone, Copy, Default)]
-struct OpenAlerts {
+struct OpenAlertCount {
     count: usize,
     worst: Option<Severity>,
 }
 
-/// `GET /v1/overview?from=&to=`.
+/// Compares all tenants in the range from `from` to `to`; without a range, in the last 24 hours.
 pub(crate) async fn overview<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     _operator: Operator,
-    mut parameters: Parameters,
+    mut parameters: QueryParameters,
 ) -> Result<Json<Overview>, Problem> {
     let (from, to) = (parameters.take("from")?, parameters.take("to")?);
     parameters.finish("from, to")?;
@@ -104,8 +120,8 @@ fn open_since(from: Minute, now: Timestamp) -> AlertFilter {
     AlertFilter { is_open: Some(true), from, to: now.plus_millis(MINUTE_MS).minute(), limit: MAX_ALERTS }
 }
 
-fn by_tenant(alerts: &[RegisteredAlert]) -> BTreeMap<&str, OpenAlerts> {
-    let mut open: BTreeMap<&str, OpenAlerts> = BTreeMap::new();
+fn by_tenant(alerts: &[RegisteredAlert]) -> BTreeMap<&str, OpenAlertCount> {
+    let mut open: BTreeMap<&str, OpenAlertCount> = BTreeMap::new();
     for alert in alerts {
         let of_tenant = open.entry(alert.change.tenant.as_str()).or_default();
         of_tenant.count += 1;
@@ -114,7 +130,7 @@ fn by_tenant(alerts: &[RegisteredAlert]) -> BTreeMap<&str, OpenAlerts> {
     open
 }
 
-fn tenants(answer: &Answer, open: &BTreeMap<&str, OpenAlerts>) -> Vec<TenantHealth> {
+fn tenants(answer: &Answer, open: &BTreeMap<&str, OpenAlertCount>) -> Vec<TenantHealth> {
     let total = |metric| answer.rows().map(|row| row.count(metric)).sum::<u64>();
     let totals = [SENDS, HARD_BOUNCES, COMPLAINTS].map(total);
     answer.rows().map(|row| TenantHealth::of(row, totals, open)).collect()
@@ -122,11 +138,11 @@ fn tenants(answer: &Answer, open: &BTreeMap<&str, OpenAlerts>) -> Vec<TenantHeal
 
 impl TenantHealth {
     /// `totals` are the sends, hard bounces and complaints of all tenants together.
-    fn of(row: AnswerRow<'_>, totals: [u64; 3], open: &BTreeMap<&str, OpenAlerts>) -> Self {
+    fn of(row: AnswerRow<'_>, totals: [u64; 3], open: &BTreeMap<&str, OpenAlertCount>) -> Self {
         let tenant = row.group(QueryDimension::Tenant);
         let [all_sends, all_hard_bounces, all_complaints] = totals;
         // A tenant without an entry has no open alert.
-        let OpenAlerts { count: open_alerts, worst } = open.get(tenant).copied().unwrap_or_default();
+        let OpenAlertCount { count: open_alerts, worst } = open.get(tenant).copied().unwrap_or_default();
         Self {
             tenant: tenant.to_owned(),
             sends: row.count(SENDS),

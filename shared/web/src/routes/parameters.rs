@@ -27,9 +27,9 @@ const MAX_NAME_CHARS: usize = 40;
 const EMPTY_BODY_BYTES: usize = 4 * 1024;
 
 /// Decoded pairs, in their order.
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub(crate) struct QueryParameters(Vec<(String, String)>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     }
 }
 
-impl Parameters {
+impl QueryParameters {
     /// The pairs in the query string of `uri`.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| {
@@ -116,7 +116,7 @@ pub(crate) async fn read_request<T: DeserializeOwned>(
     limit: usize,
     example: &str,
 ) -> Result<T, Problem> {
-    Parameters::of(request.uri())?.finish("none")?;
+    QueryParameters::of(request.uri())?.finish("none")?;
     read_object(&read_body(request, limit).await?, example)
 }
 
@@ -128,7 +128,7 @@ pub(crate) async fn read_nothing(request: Request) -> Result<(), Problem> {
     #[serde(deny_unknown_fields)]
     struct EmptyBody {}
 
-    Parameters::of(request.uri())?.finish("none")?;
+    QueryParameters::of(request.uri())?.finish("none")?;
     let body = read_body(request, EMPTY_BODY_BYTES).await?;
     if body.is_empty() {
         return Ok(());

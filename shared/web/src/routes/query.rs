@@ -10,7 +10,7 @@ use cells::query::Query;
 use event::invariant::or_broken;
 use pipeline::ports::{Clock, Store};
 
-use super::parameters::Parameters;
+use super::parameters::QueryParameters;
 use super::reply_format::ReplyFormat;
 use crate::auth::Reader;
 use crate::dashboard::{etag, matches};
@@ -22,14 +22,14 @@ use crate::service::{During as _, Intake};
 /// After this time the counts of a range hardly change any more, in milliseconds.
 const SETTLED_AFTER_MS: i64 = 60 * 60 * 1000;
 
-/// `POST /v1/query`.
+/// Answers the query in the body, in the format that `Accept` asks for.
 pub(crate) async fn post<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
     request: Request,
 ) -> Result<Response, Problem> {
     let format = ReplyFormat::accepted_by(request.headers());
-    Parameters::of(request.uri())?.finish("none, as the query is the body")?;
+    QueryParameters::of(request.uri())?.finish("none, as the query is the body")?;
     let body = read_body(request, QUERY_BODY_BYTES).await?;
     let locale = web.service.locale(&reader.scope).await?;
     let query = Query::from_json(&body, reader.scope, &locale, web.service.now())?;
@@ -44,7 +44,7 @@ pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
     headers: HeaderMap,
-    parameters: Parameters,
+    parameters: QueryParameters,
 ) -> Result<Response, Problem> {
     let locale = web.service.locale(&reader.scope).await?;
     let now = web.service.now();

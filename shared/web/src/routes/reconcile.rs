@@ -4,18 +4,18 @@ use axum::Json;
 use axum::extract::State;
 use pipeline::ports::{Clock, Store};
 
-use super::parameters::{Parameters, invalid};
+use super::parameters::{QueryParameters, invalid};
 use crate::auth::Reader;
 use crate::problem::Problem;
 use crate::router::Shared;
-use crate::service::{During as _, Intake, Reconciliation, proof};
+use crate::service::{During as _, Intake, ReconciliationReport, proof};
 
-/// `GET /v1/reconcile`.
+/// Compares events read with events counted over the whole hours between `from` and `to`.
 pub(crate) async fn reconcile<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
-    mut parameters: Parameters,
-) -> Result<Json<Reconciliation>, Problem> {
+    mut parameters: QueryParameters,
+) -> Result<Json<ReconciliationReport>, Problem> {
     let now = web.service.now();
     let missing =
         || invalid("from", "is missing").allowed("RFC 3339, now, or a time ago such as -7d").example("-7d");

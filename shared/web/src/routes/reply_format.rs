@@ -13,7 +13,7 @@ const COMPLETE_UNTIL: HeaderName = HeaderName::from_static("x-mailgauge-complete
 /// A format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyFormat {
-    /// Rows and metadata.
+    /// One object with rows and metadata.
     Json,
     /// A header line, then a line for each row.
     Csv,

@@ -10,9 +10,10 @@ use detection::{AlertRules, Change, Limits};
 use event::{AlertScope, Minute, Timestamp};
 use pipeline::directory::rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameters, invalid, read_request};
+use super::parameters::{QueryParameters, invalid, read_request};
 use crate::auth::{Reader, RulesWriter};
 use crate::problem::Problem;
 use crate::router::{Shared, Web};
@@ -27,25 +28,39 @@ const MAX_BACKTEST_DAYS: u32 = 29;
 /// Back-tests evaluate whole buckets of this width.
 const BUCKET_MINUTES: u32 = 5;
 
-/// The reply of `GET` and `PUT /v1/rules`.
-#[derive(Serialize)]
+/// The rules of the caller's scope: `OperatorRules` for an operator, otherwise those of one tenant.
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(crate) enum RulesReply {
+pub(crate) enum EffectiveRules {
+    /// The rules of all tenants, for an operator.
     Operator(Box<AlertRules>),
+    /// The rules of one tenant.
     Tenant {
         /// The limits that apply to the tenant, from its own rules and the operator's.
         limits: Limits,
-        /// The tenant's own rules.
+        /// The rules that the tenant set.
         own: Box<TenantRules>,
     },
 }
 
-/// `GET /v1/rules`.
+/// `OperatorRules` from an operator, `TenantRules` from a tenant or from an operator who names one.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(
+    dead_code,
+    reason = "the caller decides which of the two a body is read as, so only the schema is used"
+)]
+pub(crate) enum RulesUpdate {
+    Operator(Rules),
+    Tenant(TenantRules),
+}
+
+/// Returns the rules of the caller's scope.
 pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
-    parameters: Parameters,
-) -> Result<Json<RulesReply>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<EffectiveRules>, Problem> {
     parameters.finish("none")?;
     reply(&web, &reader.scope).await
 }
@@ -55,7 +70,7 @@ pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     RulesWriter(reader): RulesWriter,
     request: Request,
-) -> Result<Json<RulesReply>, Problem> {
+) -> Result<Json<EffectiveRules>, Problem> {
     const OPERATION: &str = "setting rules";
     let store = &web.service.store;
     match &reader.scope {
@@ -78,30 +93,33 @@ pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
 async fn reply<S: Store, C: Clock, I: Intake>(
     web: &Web<S, C, I>,
     scope: &Scope,
-) -> Result<Json<RulesReply>, Problem> {
+) -> Result<Json<EffectiveRules>, Problem> {
     let Scope::Tenant(tenant) = scope else {
-        return Ok(Json(RulesReply::Operator(Box::new(web.service.operator_rules().await?))));
+        return Ok(Json(EffectiveRules::Operator(Box::new(web.service.operator_rules().await?))));
     };
     let own = web.service.own_rules(tenant).await?;
     let limits = web.service.rules_with(tenant, &own).await?.limits_of(tenant.as_str());
-    Ok(Json(RulesReply::Tenant { limits, own: Box::new(own) }))
+    Ok(Json(EffectiveRules::Tenant { limits, own: Box::new(own) }))
 }
 
-/// The body of `POST /v1/rules/backtest`.
-#[derive(Deserialize)]
+/// Rules to evaluate on the past of a tenant.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Backtest {
-    /// The tenant's own rules to try; those that are set if left out.
+pub(crate) struct BacktestRequest {
+    /// The tenant's rules to evaluate, together with the operator's. Defaults to the rules that are set.
     rules: Option<TenantRules>,
+    /// Start: an RFC 3339 time, a date, `now`, or a time before now such as `-7d`; at most 29 days before `to`.
+    #[schemars(extend("example" = "-7d"))]
     from: String,
-    /// The end (exclusive); now if left out.
+    /// End (exclusive), in the same forms. Defaults to `now`.
+    #[schemars(extend("example" = "now"))]
     to: Option<String>,
 }
 
-/// The reply of `POST /v1/rules/backtest`.
-#[derive(Serialize)]
-pub(crate) struct BacktestReply {
-    /// Each change of an alert, as its notification would have been.
+/// What the rules would have caused.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BacktestResult {
+    /// Each change of an alert, as its notification would have been, oldest first.
     changes: Vec<Change>,
 }
 
@@ -110,8 +128,8 @@ pub(crate) async fn backtest<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     reader: Reader,
     request: Request,
-) -> Result<Json<BacktestReply>, Problem> {
-    let backtest: Backtest = read_request(request, RULES_BODY_BYTES, BACKTEST_EXAMPLE).await?;
+) -> Result<Json<BacktestResult>, Problem> {
+    let backtest: BacktestRequest = read_request(request, RULES_BODY_BYTES, BACKTEST_EXAMPLE).await?;
     let Scope::Tenant(tenant) = &reader.scope else {
         return Err(invalid("X-Mailgauge-Tenant", "is missing; a back-test runs over one tenant's mail")
             .allowed("a tenant's name")
@@ -128,10 +146,10 @@ pub(crate) async fn backtest<S: Store, C: Clock, I: Intake>(
     let rules = web.service.rules_with(tenant, &own).await?;
     let changes = web.service.backtest(tenant, rules, range);
     let changes = web.within_time(changes, "no answer in time; try a shorter range").await?;
-    Ok(Json(BacktestReply { changes }))
+    Ok(Json(BacktestResult { changes }))
 }
 
-impl Backtest {
+impl BacktestRequest {
     /// The range, in whole buckets.
     fn range(&self, now: Timestamp) -> Result<(Minute, Minute), Problem> {
         let bucket_at = |name: &str, text: &str| -> Result<Minute, QueryError> {
@@ -174,7 +192,7 @@ mod tests {
             ("-1h", Some("-2h"), None),
             ("-1m", Some("now"), None),
         ] {
-            let backtest = Backtest { rules: None, from: from.to_owned(), to: to.map(str::to_owned) };
+            let backtest = BacktestRequest { rules: None, from: from.to_owned(), to: to.map(str::to_owned) };
             let range = backtest.range(now).ok();
             let expected = minutes.map(|minutes| (Minute(end - minutes), Minute(end)));
             assert_eq!(range, expected, "{from} {to:?}");

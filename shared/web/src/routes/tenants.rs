@@ -12,52 +12,70 @@ use event::TenantId;
 use pipeline::directory::erasure;
 use pipeline::directory::{queue_url::QueueUrl, tenants::MAX_QUEUES};
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::parameters::{Parameters, declared_tenant, invalid, read_nothing, read_request};
+use super::parameters::{QueryParameters, declared_tenant, invalid, read_nothing, read_request};
 use crate::auth::Operator;
 use crate::problem::{Problem, ProblemType};
 use crate::router::{Shared, Web};
-use crate::service::{During as _, Intake, Tenant};
+use crate::service::{During as _, Intake, TagNames, TenantDetails};
 
 /// All tenants of a large installation fit into one page.
-const MAX_LIMIT: usize = 10_000;
+pub(crate) const MAX_LIMIT: usize = 10_000;
+/// Size limit for bodies about tenants and keys, in bytes. The largest field is a list of 20 queue URLs, some 3 KB.
 pub(super) const BODY_BYTES: usize = 16 * 1024;
 /// Names are shown in tables.
-const MAX_NAME_CHARS: usize = 100;
+pub(super) const MAX_NAME_CHARS: usize = 100;
 
-/// The reply of `GET /v1/tenants`.
-#[derive(Serialize)]
+/// One page of tenants.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TenantPage {
-    tenants: Vec<Tenant>,
-    /// The `cursor` of the next page; null on the last one.
+    /// The tenants, sorted by id.
+    tenants: Vec<TenantDetails>,
+    /// The `cursor` of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// The reply of `DELETE /v1/tenants/{id}`.
-#[derive(Serialize)]
-pub(crate) struct Erased {
-    /// The tenant's id.
+/// Confirms that a tenant was erased.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ErasedTenant {
+    /// The id of the tenant.
     erased: String,
 }
 
-#[derive(Deserialize)]
+/// A tenant to create.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewTenant {
+pub(crate) struct NewTenant {
+    /// The id, as the tenant tag or the mappings of attribution name it.
+    #[schemars(with = "TenantId")]
     id: String,
+    /// The display name, 1 to 100 characters. Defaults to the id.
+    #[schemars(length(min = 1, max = MAX_NAME_CHARS))]
     name: Option<String>,
 }
 
 /// A change of a tenant. Fields that are left out stay as they are.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct TenantChange {
+pub(crate) struct TenantUpdate {
+    /// The display name, 1 to 100 characters.
+    #[schemars(length(min = 1, max = MAX_NAME_CHARS))]
     name: Option<String>,
+    /// Whether the keys of the tenant are refused. Its mail is counted all the same.
     suspended: Option<bool>,
+    /// The IANA time zone of queries that name none; null for UTC.
     #[expect(clippy::option_option, reason = "a field that is left out stays, null removes it")]
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>", extend("example" = "Europe/Berlin"))]
     timezone: Option<Option<String>>,
+    /// The tenant's own names of the declared tags, in place of the deployment's names. Replaces all of them.
+    #[schemars(with = "Option<TagNames>")]
     tag_names: Option<BTreeMap<String, String>>,
+    /// The SQS queues in which the tenant's mail waits before it is sent, at most 20. The metric `queue_depth` is their sum. Replaces all
+    /// of them.
+    #[schemars(with = "Option<Vec<QueueUrl>>", length(max = MAX_QUEUES), extend("uniqueItems" = true))]
     queues: Option<Vec<String>>,
 }
 
@@ -71,7 +89,7 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
 pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     _operator: Operator,
-    mut parameters: Parameters,
+    mut parameters: QueryParameters,
 ) -> Result<Json<TenantPage>, Problem> {
     let limit = parameters.take_number("limit", 1..=MAX_LIMIT)?.unwrap_or(MAX_LIMIT);
     let after = parameters.take("cursor")?.map(|cursor| TenantId::from_stored(&cursor)).transpose();
@@ -86,15 +104,15 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     Ok(Json(TenantPage { tenants, next_cursor }))
 }
 
-/// `POST /v1/tenants`.
+/// Creates a tenant; 409 if it exists.
 pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     operator: Operator,
     request: Request,
-) -> Result<Json<Tenant>, Problem> {
+) -> Result<Json<TenantDetails>, Problem> {
     let new: NewTenant = read_request(request, BODY_BYTES, r#"{"id":"acme","name":"Acme"}"#).await?;
     let id = declared_tenant("id", &new.id)?;
-    let mut tenant = Tenant::new(&id);
+    let mut tenant = TenantDetails::new(&id);
     if let Some(name) = new.name {
         tenant.name = display_name("name", name)?;
     }
@@ -106,13 +124,13 @@ pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
     existing(&web, &id).await.map(Json)
 }
 
-/// `GET /v1/tenants/{id}`.
+/// Returns a tenant with its settings.
 pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     _operator: Operator,
     id: Result<Path<String>, PathRejection>,
-    parameters: Parameters,
-) -> Result<Json<Tenant>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<TenantDetails>, Problem> {
     parameters.finish("none")?;
     existing(&web, &tenant_id(id)?).await.map(Json)
 }
@@ -123,9 +141,9 @@ pub(crate) async fn change<S: Store, C: Clock, I: Intake>(
     operator: Operator,
     id: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<Tenant>, Problem> {
+) -> Result<Json<TenantDetails>, Problem> {
     let id = tenant_id(id)?;
-    let change: TenantChange = read_request(request, BODY_BYTES, r#"{"suspended":true}"#).await?;
+    let change: TenantUpdate = read_request(request, BODY_BYTES, r#"{"suspended":true}"#).await?;
     let mut tenant = existing(&web, &id).await?;
     let action = change.action();
     change.apply(&mut tenant)?;
@@ -134,22 +152,22 @@ pub(crate) async fn change<S: Store, C: Clock, I: Intake>(
     existing(&web, &id).await.map(Json)
 }
 
-/// `DELETE /v1/tenants/{id}`.
+/// Erases everything that is stored about a tenant.
 pub(crate) async fn erase<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     operator: Operator,
     id: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Json<Erased>, Problem> {
+) -> Result<Json<ErasedTenant>, Problem> {
     read_nothing(request).await?;
     let id = tenant_id(id)?;
     existing(&web, &id).await?;
     web.service.record_audit(&operator.name, "tenant.erase", id.as_str()).await?;
     erasure::erase(&web.service.store, &id).await.during("erasing a tenant")?;
-    Ok(Json(Erased { erased: id.to_string() }))
+    Ok(Json(ErasedTenant { erased: id.to_string() }))
 }
 
-impl TenantChange {
+impl TenantUpdate {
     /// The action in the audit trail: the one that matters most if there are several.
     const fn action(&self) -> &'static str {
         match (self.suspended, &self.name) {
@@ -160,7 +178,7 @@ impl TenantChange {
         }
     }
 
-    fn apply(self, tenant: &mut Tenant) -> Result<(), Problem> {
+    fn apply(self, tenant: &mut TenantDetails) -> Result<(), Problem> {
         if let Some(name) = self.name {
             tenant.name = display_name("name", name)?;
         }
@@ -218,7 +236,7 @@ fn queue_urls(urls: Vec<String>) -> Result<Vec<QueueUrl>, Problem> {
 pub(super) async fn existing<S: Store, C: Clock, I: Intake>(
     web: &Web<S, C, I>,
     id: &TenantId,
-) -> Result<Tenant, Problem> {
+) -> Result<TenantDetails, Problem> {
     web.service.tenant(id).await?.ok_or_else(not_found)
 }
 

@@ -4,22 +4,35 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::parameters::Parameters;
+use super::parameters::QueryParameters;
 use crate::auth::{authenticate, bearer, suspended};
 use crate::problem::Problem;
 use crate::router::Shared;
 use crate::service::{Access, Intake};
 
-/// The reply of `GET /v1/whoami`.
-#[derive(Serialize)]
-pub(crate) struct Whoami {
-    /// The key's name.
+/// The kind of a key.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum KeyKind {
+    /// Everything, for all tenants.
+    Operator,
+    /// Reads the numbers of one tenant, and may set its rules.
+    Tenant,
+    /// Sends events in, and nothing else.
+    Ingest,
+}
+
+/// The holder of a key or token.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct KeyHolder {
+    /// The name of the key, or the subject of the token.
     name: String,
-    /// `operator`, `tenant` or `ingest`.
-    scope: &'static str,
-    /// The key's tenant, if it is a tenant's key.
+    /// What the key allows.
+    scope: KeyKind,
+    /// The tenant that the key is bound to; null for other keys.
     tenant: Option<String>,
 }
 
@@ -27,15 +40,15 @@ pub(crate) struct Whoami {
 pub(crate) async fn whoami<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     headers: HeaderMap,
-    parameters: Parameters,
-) -> Result<Json<Whoami>, Problem> {
+    parameters: QueryParameters,
+) -> Result<Json<KeyHolder>, Problem> {
     let caller = authenticate(&web, bearer(&headers)?).await?;
     parameters.finish("none")?;
     let (scope, tenant) = match caller.access {
-        Access::Operator => ("operator", None),
-        Access::Tenant { tenant, .. } => ("tenant", Some(tenant.to_string())),
+        Access::Operator => (KeyKind::Operator, None),
+        Access::Tenant { tenant, .. } => (KeyKind::Tenant, Some(tenant.to_string())),
         Access::Suspended => return Err(suspended()),
-        Access::Ingest => ("ingest", None),
+        Access::Ingest => (KeyKind::Ingest, None),
     };
-    Ok(Json(Whoami { name: caller.name, scope, tenant }))
+    Ok(Json(KeyHolder { name: caller.name, scope, tenant }))
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::body::Bytes;
 use event::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Unavailable;
@@ -24,9 +25,10 @@ pub trait Intake: Send + Sync + 'static {
 }
 
 /// The outcome of the events of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "IngestResult")]
 pub struct Ingested {
-    /// Events counted.
+    /// Events counted, one per recipient.
     pub events: u64,
     /// Events dropped because they had been counted before.
     pub duplicates: u64,
@@ -50,7 +52,7 @@ pub enum IngestError {
         "this deployment reads events from its Kinesis stream, not over HTTP: send mail with its SES configuration set, or put events on the stream"
     )]
     StreamOnly,
-    /// A dependency failed.
+    /// A dependency such as the store failed.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

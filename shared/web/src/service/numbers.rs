@@ -6,6 +6,7 @@ use event::attribution::Dimension;
 use pipeline::history::answering::{self, AnswerError};
 use pipeline::history::trend_and_budget::StoredCounts;
 use pipeline::ports::{Clock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{During as _, Refusal, Service, ServiceSettings};
@@ -13,12 +14,12 @@ use super::{During as _, Refusal, Service, ServiceSettings};
 /// How far back the values of a dimension are searched for.
 const VALUES_DAYS: u32 = 30;
 
-/// Values of one dimension.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct DimensionValues {
-    /// The values, sorted.
+/// Values of a dimension.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct SeenValues {
+    /// The values, sorted; at most `limit`.
     pub(crate) values: Vec<String>,
-    /// Whether there are more values than were asked for.
+    /// Whether there are more values than `limit`.
     pub(crate) truncated: bool,
 }
 
@@ -42,7 +43,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         dimension: Dimension,
         prefix: &str,
         limit: usize,
-    ) -> Result<DimensionValues, Refusal> {
+    ) -> Result<SeenValues, Refusal> {
         let query = self.values_query(scope, dimension)?;
         let answer = self.answer(&query).await.during("listing values")?;
         let mut values: Vec<String> = answer
@@ -54,7 +55,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         values.sort();
         let truncated = values.len() > limit || answer.next_cursor().is_some();
         values.truncate(limit);
-        Ok(DimensionValues { values, truncated })
+        Ok(SeenValues { values, truncated })
     }
 
     fn values_query(&self, scope: &Scope, dimension: Dimension) -> Result<Query, Refusal> {

@@ -8,16 +8,19 @@ use pipeline::history::snapshot::{CountingProgress, SnapshotError};
 use pipeline::ledger::reconcile;
 use pipeline::ports::Store;
 use pipeline::stored::ReadError;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-/// The proof of counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Reconciliation {
+/// Events read and events counted over a range of whole hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReconciliationReport {
     /// Start of the range, rounded down to a whole hour.
     #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub from: Timestamp,
     /// End of the range (exclusive), rounded up to a whole hour.
     #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub to: Timestamp,
     /// Events read, one per recipient.
     pub events_read: u64,
@@ -28,7 +31,7 @@ pub struct Reconciliation {
     /// Parts of records that could not be read. They have no tenant and no time, so this is the total since the beginning for the
     /// operator, and 0 for a tenant.
     pub quarantined: u64,
-    /// Events counted.
+    /// Events counted, one per recipient.
     pub aggregated: u64,
     /// Events read whose outcome is not recorded, or (negative) counted without having been read. Must be 0.
     pub drift: i64,
@@ -43,7 +46,7 @@ pub async fn proof<S: Store>(
     scope: &Scope,
     from: Timestamp,
     to: Timestamp,
-) -> Result<Reconciliation, SnapshotError> {
+) -> Result<ReconciliationReport, SnapshotError> {
     let first = from.minute().hour();
     let end = to.plus_millis(-1).minute().hour().plus(1).max(first);
     let tenants: Vec<TenantId> = match scope {
@@ -58,7 +61,7 @@ pub async fn proof<S: Store>(
         Scope::Tenant(_) => 0,
         Scope::All => CountingProgress::read(store).await?.totals().quarantined,
     };
-    Ok(Reconciliation {
+    Ok(ReconciliationReport {
         from: first.start(),
         to: end.start(),
         events_read: sum.events,

@@ -11,14 +11,14 @@ const OTHER_PROTOCOLS: [&str; 6] =
     ["/v1/ingest/sns", "/v1/ingest/firehose", "/v1/ingest/eventbridge", "/healthz", "/readyz", "/metrics"];
 
 /// A call as the document describes it. Ids in its path are those of a tenant, a key and an alert that exist.
-struct Call {
-    method: String,
-    path: String,
-    description: Value,
+pub(super) struct Call {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) description: Value,
     schemas: Value,
 }
 
-async fn all() -> Vec<Call> {
+pub(super) async fn all() -> Vec<Call> {
     let request = Request::builder().uri("/openapi.json").body(Body::empty()).unwrap();
     let document = World::new().send(request).await.json();
     let mut calls = Vec::new();
@@ -43,11 +43,11 @@ impl Call {
     }
 
     /// Keys that may make the call.
-    fn keys(&self) -> &'static [&'static str] {
-        match self.description["x-who"].as_str().unwrap() {
-            "any key that reads" | "anybody" => &[ACME],
-            "keys with the scope rules, and operators" => &[ACME, OPERATOR],
-            "keys that send events, and operators" => &[INGEST, OPERATOR],
+    pub(super) fn keys(&self) -> &'static [&'static str] {
+        match self.description["x-callers"].as_str().unwrap() {
+            "keys of operators and tenants" | "any key" | "everybody, without a key" => &[ACME],
+            "operators, and tenants' keys with the scope rules" => &[ACME, OPERATOR],
+            "operators, and ingest keys" => &[INGEST, OPERATOR],
             _ => &[OPERATOR],
         }
     }
@@ -61,24 +61,23 @@ impl Call {
     }
 
     /// The call's path and query string: `others`, and an example for every further parameter that is required.
-    fn uri(&self, others: &[(&str, &str)]) -> String {
+    pub(super) fn uri(&self, others: &[(&str, &str)]) -> String {
         let id = if self.path.starts_with("/v1/alerts") { &seed().alert } else { "acme" };
         let path = self.path.replace("{id}", id).replace("{name}", "provider");
         let path = path.replace("{key}", &seed().spare_key);
         let needed = self.parameters().filter(|parameter| parameter["required"] == true);
-        let needed = needed.map(|parameter| {
-            (parameter["name"].as_str().unwrap(), parameter["schema"]["example"].as_str().unwrap())
-        });
+        let needed = needed
+            .map(|parameter| (parameter["name"].as_str().unwrap(), text_of(&parameter["schema"]["example"])));
         let kept = needed.filter(|(name, _)| others.iter().all(|(other, _)| other != name));
         let pairs: Vec<String> = kept
-            .chain(others.iter().copied())
-            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+            .chain(others.iter().map(|(name, value)| (*name, (*value).to_owned())))
+            .map(|(name, value)| format!("{name}={}", percent_encoded(&value)))
             .collect();
         format!("{path}?{}", pairs.join("&"))
     }
 
     /// The example of the JSON body, if the call has one.
-    fn example(&self) -> Option<&Value> {
+    pub(super) fn example(&self) -> Option<&Value> {
         Some(&self.description["requestBody"]["content"]["application/json"]["example"])
             .filter(|it| !it.is_null())
     }
@@ -111,8 +110,17 @@ impl Call {
         reply.status == StatusCode::OK || reply.status == expected_failure
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+}
+
+/// A value as a query string has it: the items of a list are separated by commas.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(","),
+        _ => value.to_string(),
     }
 }
 
@@ -202,7 +210,7 @@ async fn every_example_of_a_parameter_is_accepted_by_its_own_call() {
             };
             let shown = [&schema["example"], &schema["minimum"], &schema["maximum"]].into_iter();
             for value in shown.chain(schema["enum"].as_array().into_iter().flatten()) {
-                let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+                let value = text_of(value);
                 if value != "null" {
                     accepted(call.uri(&[(name, &value)])).await;
                     described += 1;

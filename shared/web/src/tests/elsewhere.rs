@@ -8,7 +8,7 @@ use super::*;
 fn open_to(origins: &[&str]) -> Router {
     let World { service, sns, .. } = World::new();
     let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-    router(service, sns, Settings { origins, ..Settings::default() })
+    router(service, sns, RouterSettings { origins, ..RouterSettings::default() })
 }
 
 async fn ask(app: Router, method: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap) {

@@ -38,8 +38,9 @@ async fn metric_in_the_registry_is_in_api_csv_description_and_catalogue() {
     let entry = entries.iter().find(|entry| entry["name"] == "troubles").unwrap();
     assert_eq!((&entry["label"], &entry["direction"]), (&json!("Troubles"), &json!("lower")));
     let description = world.get(ACME, "/openapi.json").await.json();
-    let names =
-        description["components"]["schemas"]["Query"]["properties"]["metrics"]["items"]["enum"].clone();
+    let schemas = &description["components"]["schemas"];
+    assert_eq!(schemas["Query"]["properties"]["metrics"]["items"]["$ref"], "#/components/schemas/MetricName");
+    let names = &schemas["MetricName"]["enum"];
     assert!(names.as_array().unwrap().contains(&json!("troubles")), "{names}");
     // Another world does not know it.
     assert_eq!(World::new().get(ACME, uri).await.problem(), "invalid-parameter");

@@ -142,7 +142,11 @@ async fn identity_provider_signs_in_only_the_browser_that_started() {
     let provider = Provider::new();
     let audiences = vec!["dash".to_owned()];
     let issuer = Some(Issuer::new(PROVIDER, audiences, "tenant".to_owned(), None).unwrap());
-    let app = router(World::new().service, provider.clone(), Settings { issuer, ..Settings::default() });
+    let app = router(
+        World::new().service,
+        provider.clone(),
+        RouterSettings { issuer, ..RouterSettings::default() },
+    );
     let (status, headers) = send(&app, "GET", "/sign-in", &[]).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     let (held, attributes) = cookie(&headers, "mailgauge-sign-in");

@@ -100,7 +100,7 @@ async fn message_of_another_topic_is_refused_before_anything_is_fetched() {
     ] {
         is_refused(&world, with(V2, "TopicArn", topic)).await;
     }
-    let none = Settings::default();
+    let none = RouterSettings::default();
     let app = router(Arc::clone(&world.service), Arc::clone(&world.sns), none);
     let World { service, store, clock, sns, .. } = &world;
     let (service, store, sns) = (Arc::clone(service), Arc::clone(store), Arc::clone(sns));

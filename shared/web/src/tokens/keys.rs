@@ -33,7 +33,7 @@ pub(crate) type GetDocument = Arc<
 >;
 
 /// The keys of one issuer.
-pub(crate) struct Keys {
+pub(crate) struct IssuerKeys {
     issuer: IssuerUrl,
     get: GetDocument,
     cached: RwLock<Option<Arc<CachedKeys>>>,
@@ -68,7 +68,7 @@ struct KeySet {
     keys: Vec<Value>,
 }
 
-impl Keys {
+impl IssuerKeys {
     /// The keys of an issuer. They are fetched when first needed.
     pub(crate) fn new(issuer: IssuerUrl, get: GetDocument) -> Self {
         Self { issuer, get, cached: RwLock::default(), fetched_at: tokio::sync::Mutex::default() }
@@ -93,6 +93,7 @@ impl Keys {
 
     /// Fetches the keys, unless they were fetched a moment ago.
     async fn refresh(&self) {
+        // Held during the fetch, so that many tokens with an unknown key cause one request; the others find fresh keys or the pause.
         let mut fetched_at = self.fetched_at.lock().await;
         if fetched_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
@@ -106,6 +107,7 @@ impl Keys {
                 tracing::warn!(issuer = self.issuer.as_str(), error, "the issuer's keys could not be read");
             }
         }
+        // Also after a failure: an issuer that is down must not be asked by every request.
         *fetched_at = Some(Instant::now());
     }
 
@@ -132,6 +134,7 @@ impl Keys {
         let issuer = self.issuer.as_str();
         let document = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let discovery: Discovery = self.read(&document).await?;
+        // Required by OpenID Connect Discovery 1.0, section 4.3: otherwise one tenant of a provider could stand for another.
         if discovery.issuer != issuer {
             return Err(format!(
                 "{document} is about {:?}: configure the issuer as it is written there",
@@ -150,6 +153,7 @@ impl Keys {
 
     fn checked(&self, url: &str) -> Result<IssuerUrl, String> {
         let checked = IssuerUrl::parse(url).map_err(|_| format!("{url:?} is not a URL to read keys from"))?;
+        // An issuer on another host must not make this process call services on its own machine.
         if checked.is_on_this_machine() && !self.issuer.is_on_this_machine() {
             return Err(format!("{url:?} is on this machine, and the issuer is not"));
         }
@@ -168,6 +172,7 @@ impl CachedKeys {
     fn key(&self, id: Option<&str>) -> Option<Jwk> {
         match (id, self.keys.as_slice()) {
             (Some(id), keys) => keys.iter().find(|key| key.common.key_id.as_deref() == Some(id)).cloned(),
+            // A token may omit the key's id only if the issuer has a single key (OpenID Connect Core 1.0, section 10.1).
             (None, [only]) => Some(only.clone()),
             (None, _) => None,
         }

@@ -50,6 +50,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         // Algorithms with shared secrets, and algorithms that the library adds later.
         _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
     };
+    // Checked once more where the key is used, so that no caller can make a public key serve as a shared secret.
     if key.family() != algorithm.family() || key.family() == AlgorithmFamily::Hmac {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }

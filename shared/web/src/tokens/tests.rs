@@ -82,7 +82,7 @@ struct World {
     shown: Arc<Mutex<Option<Vec<Value>>>>,
     visits: Arc<AtomicUsize>,
     issuer: Issuer,
-    keys: Keys,
+    keys: IssuerKeys,
 }
 
 impl World {
@@ -109,7 +109,7 @@ impl World {
         });
         let audiences = vec!["dashboard".to_owned(), "app".to_owned()];
         let issuer = Issuer::new(ISSUER, audiences, "tenant".to_owned(), Some("groups=operators")).unwrap();
-        Self { signer, shown, visits, keys: Keys::new(issuer.url.clone(), get), issuer }
+        Self { signer, shown, visits, keys: IssuerKeys::new(issuer.url.clone(), get), issuer }
     }
 
     async fn verify(&self, token: &str) -> Result<Bearer, String> {
@@ -204,7 +204,7 @@ async fn invalid_token_is_refused_with_the_reason() {
         ("another audience", |claims| claims["aud"] = json!(["other"])),
         ("another audience", |claims| claims["aud"] = json!(null)),
         ("names no tenant", |claims| claims["tenant"] = json!(["acme"])),
-        ("no tenant's name", |claims| claims["tenant"] = json!("acme#d")),
+        ("is not the name of a tenant", |claims| claims["tenant"] = json!("acme#d")),
         ("\"*\" is reserved", |claims| claims["tenant"] = json!("*")),
         ("\"(unassigned)\" is reserved", |claims| claims["tenant"] = json!("(unassigned)")),
         ("\"(other)\" is reserved", |claims| claims["tenant"] = json!("(other)")),

@@ -21,14 +21,14 @@ const MAX_CERTIFICATES: usize = 128;
 
 /// A public key and its validity.
 #[derive(Debug)]
-pub(super) struct Certificate {
+pub(super) struct SigningCertificate {
     /// DER of the RSA public key (RFC 8017).
     public_key: Vec<u8>,
     not_before: Timestamp,
     not_after: Timestamp,
 }
 
-impl Certificate {
+impl SigningCertificate {
     /// Parses the first certificate of a PEM file.
     pub(super) fn from_pem(pem: &[u8]) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_pem(pem).ok()?;
@@ -48,6 +48,7 @@ impl Certificate {
     /// Whether its holder signed `text`. Signature version 1 is RSA with SHA-1, version 2 RSA with SHA-256; there are no others.
     pub(super) fn signed(&self, version: &str, text: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match version {
+            // Topics sign with version 1 unless their owner sets SignatureVersion to 2, so it cannot be refused.
             "1" => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             "2" => &RSA_PKCS1_2048_8192_SHA256,
             _ => return false,
@@ -62,16 +63,16 @@ fn timestamp(time: Time) -> Option<Timestamp> {
 
 /// Certificates by URL. Only certificates from SNS's hosts are stored, so a stranger cannot fill the cache.
 #[derive(Default)]
-pub(super) struct Certificates(Mutex<HashMap<CertificateUrl, Arc<Certificate>>>);
+pub(super) struct Certificates(Mutex<HashMap<CertificateUrl, Arc<SigningCertificate>>>);
 
 impl Certificates {
-    /// A cached certificate.
-    pub(super) fn get(&self, url: &CertificateUrl) -> Option<Arc<Certificate>> {
+    /// The certificate that was fetched from this URL, if it is still cached.
+    pub(super) fn get(&self, url: &CertificateUrl) -> Option<Arc<SigningCertificate>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
 
     /// Caches a certificate. A full cache is cleared, since those in use are soon fetched again.
-    pub(super) fn insert(&self, url: CertificateUrl, certificate: Arc<Certificate>) {
+    pub(super) fn insert(&self, url: CertificateUrl, certificate: Arc<SigningCertificate>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MAX_CERTIFICATES {
             kept.clear();
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn certificate_is_valid_from_its_start_to_its_end() {
-        let certificate = Certificate::from_pem(include_bytes!("../../tests/sns/expired.pem")).unwrap();
+        let certificate =
+            SigningCertificate::from_pem(include_bytes!("../../tests/sns/expired.pem")).unwrap();
         let [from, to] = ["2025-01-01T00:00:00Z", "2026-11-25T11:59:59Z"]
             .map(|time| Timestamp::from_millis(time.parse::<jiff::Timestamp>().unwrap().as_millisecond()));
         assert!(certificate.is_valid_at(from) && certificate.is_valid_at(to));
@@ -98,7 +100,8 @@ mod tests {
     #[test]
     fn certificates_are_cached_up_to_the_limit() {
         let kept = Certificates::default();
-        let certificate = Certificate::from_pem(include_bytes!("../../tests/sns/certificate.pem")).unwrap();
+        let certificate =
+            SigningCertificate::from_pem(include_bytes!("../../tests/sns/certificate.pem")).unwrap();
         let certificate = Arc::new(certificate);
         let url = |number: usize| {
             let url = format!("https://sns.us-east-1.amazonaws.com/SimpleNotificationService-{number}.pem");
@@ -117,7 +120,7 @@ mod tests {
         for bytes in
             [&b""[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff\x00"]
         {
-            assert!(Certificate::from_pem(bytes).is_none());
+            assert!(SigningCertificate::from_pem(bytes).is_none());
         }
     }
 }

@@ -1,38 +1,52 @@
 //! The messages that SNS posts, and the text that it signs.
 //!
-//! Only signed members may be acted on; [`Message::signed_text`] lists them. `SigningCertURL` and the signature itself are not signed and
+//! Only signed members may be acted on; [`SnsMessage::signed_text`] lists them. `SigningCertURL` and the signature itself are not signed and
 //! are checked otherwise.
 //! Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html>
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// One message. Repeated members are refused, since otherwise the one that is verified might not be the one that is used.
-#[derive(Debug, Deserialize)]
+/// A message as SNS posts it to an HTTPS subscription:
+/// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>
+// Serde refuses repeated members; otherwise the one that is verified might not be the one that is used.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 #[expect(clippy::struct_field_names, reason = "the names are those of SNS")]
-pub(super) struct Message {
-    pub(super) r#type: Type,
+pub(crate) struct SnsMessage {
+    /// What the message is for.
+    pub(super) r#type: SnsMessageType,
+    /// The id of the message.
     pub(super) message_id: String,
+    /// The topic that it was published to, which must be configured.
     pub(super) topic_arn: String,
+    /// What was published: SES events of a notification.
     pub(super) message: String,
-    /// When it was published, RFC 3339 with milliseconds. Kept as text because the signature covers the text.
+    // Kept as text because the signature covers the text.
+    /// When it was published: RFC 3339 with milliseconds, within the last hour.
     pub(super) timestamp: String,
+    /// The subject of a notification.
     #[serde(default)]
     pub(super) subject: Option<String>,
+    /// The token of a confirmation.
     #[serde(default)]
     pub(super) token: Option<String>,
+    /// The address that confirms a subscription.
     #[serde(default, rename = "SubscribeURL")]
     pub(super) subscribe_url: Option<String>,
+    /// `1` (RSA with SHA-1) or `2` (RSA with SHA-256).
     pub(super) signature_version: String,
+    /// The signature of SNS, in base64.
     pub(super) signature: String,
+    /// The address of the certificate, on a host of SNS.
     #[serde(rename = "SigningCertURL")]
     pub(super) signing_cert_url: String,
 }
 
-/// The type of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) enum Type {
-    /// A message of the topic.
+/// What a message of SNS is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum SnsMessageType {
+    /// A message that was published to the topic.
     Notification,
     /// The topic asks for a confirmation of the subscription.
     SubscriptionConfirmation,
@@ -40,7 +54,7 @@ pub(super) enum Type {
     UnsubscribeConfirmation,
 }
 
-impl Type {
+impl SnsMessageType {
     const fn name(self) -> &'static str {
         match self {
             Self::Notification => "Notification",
@@ -50,12 +64,12 @@ impl Type {
     }
 }
 
-impl Message {
+impl SnsMessage {
     /// The text that SNS signs: each name and each value on a line of its own, sorted by name, without absent members.
     pub(super) fn signed_text(&self) -> String {
         let (subject, subscribe_url, token) = match self.r#type {
-            Type::Notification => (self.subject.as_deref(), None, None),
-            Type::SubscriptionConfirmation | Type::UnsubscribeConfirmation => {
+            SnsMessageType::Notification => (self.subject.as_deref(), None, None),
+            SnsMessageType::SubscriptionConfirmation | SnsMessageType::UnsubscribeConfirmation => {
                 (None, self.subscribe_url.as_deref(), self.token.as_deref())
             }
         };
@@ -85,7 +99,7 @@ impl Message {
 mod tests {
     use super::*;
 
-    fn message(json: &str) -> Message {
+    fn message(json: &str) -> SnsMessage {
         serde_json::from_str(json).unwrap()
     }
 
@@ -121,6 +135,6 @@ mod tests {
     fn repeated_member_is_refused() {
         let twice = r#"{"Type":"Notification","Message":"a","Message":"b","MessageId":"m","TopicArn":"arn","Timestamp":"T",
             "SignatureVersion":"1","Signature":"s","SigningCertURL":"u"}"#;
-        assert!(serde_json::from_str::<Message>(twice).is_err());
+        assert!(serde_json::from_str::<SnsMessage>(twice).is_err());
     }
 }

@@ -1,0 +1,192 @@
+//! Schemas of queries and answers. `cells` reads and writes these itself, for errors that name the field and for speed, so the types here
+//! exist for their schemas only. Tests hold them against what `cells` accepts and writes.
+
+#![expect(dead_code, reason = "the types are described, never constructed")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use cells::query::{Granularity, Query as CellsQuery, QueryDimension};
+use event::attribution::Dimension;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::schemas::one_of;
+
+/// The name of the schema to which the names of the metric registry are added.
+pub(super) const METRIC_NAME: &str = "MetricName";
+
+/// The name of a metric.
+pub(crate) struct MetricName;
+
+impl JsonSchema for MetricName {
+    fn schema_name() -> Cow<'static, str> {
+        METRIC_NAME.into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "The name of a metric. `GET /v1/metrics/catalogue` describes each." })
+    }
+}
+
+/// The name of a dimension.
+struct DimensionName;
+
+impl JsonSchema for DimensionName {
+    fn schema_name() -> Cow<'static, str> {
+        "DimensionName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mail = Dimension::ALL.map(|dimension| format!("`{}`", dimension.name()));
+        let description = format!(
+            "The name of a dimension: {}, or the name of a declared tag; for operators also `{}`.",
+            mail.join(", "),
+            QueryDimension::Tenant.name()
+        );
+        json_schema!({ "type": "string", "description": description })
+    }
+}
+
+one_of!(GranularityName, Granularity::ALL.map(Granularity::name));
+one_of!(BasisName, ["event", "send"]);
+one_of!(ComparisonName, ["previous_period", "previous_year"]);
+one_of!(FillName, ["zero", "none"]);
+one_of!(FilterOperator, ["eq", "ne", "in", "prefix", "contains"]);
+one_of!(AbsenceReason, [cells::query::Absence::NotReported.name()]);
+
+/// A query of counts and rates.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Query {
+    /// Metrics to return: counts and rates.
+    #[schemars(length(min = 1, max = CellsQuery::MAX_METRICS), extend("example" = ["sends", "delivery_rate"]))]
+    metrics: Vec<MetricName>,
+    /// Start of the range: an RFC 3339 time, a date, `now`, or a time before now such as `-24h`. Defaults to `-24h`.
+    #[schemars(extend("example" = "-24h"))]
+    from: Option<String>,
+    /// End of the range (exclusive), in the same forms. Defaults to `now`.
+    #[schemars(extend("example" = "now"))]
+    to: Option<String>,
+    /// Width of the time buckets; `total` is one bucket for the whole range. Defaults to `total`.
+    granularity: Option<GranularityName>,
+    /// Dimensions to group by, at most four. Defaults to none.
+    #[schemars(length(max = CellsQuery::MAX_GROUP_BY), extend("example" = ["provider"]))]
+    group_by: Option<Vec<DimensionName>>,
+    /// Which mail is counted. Defaults to all. In a query string: a dimension and a value such as `provider:gmail`, repeated for
+    /// alternatives and for further dimensions.
+    filter: Option<Filter>,
+    /// The time by which an event counts: `event` is when it happened, `send` is when its message was sent, so that rates compare mail
+    /// with its own outcomes. Defaults to `event`.
+    basis: Option<BasisName>,
+    /// IANA time zone in which days, weeks and months begin. Defaults to the tenant's, otherwise UTC.
+    #[schemars(extend("example" = "Europe/Berlin"))]
+    timezone: Option<String>,
+    /// Order of the rows: metrics, dimensions or `time`, each with `:asc` or `:desc`. A rate also takes `:worst` and `:best`, which rank by
+    /// the confidence bound of the rate, so that one bounce of one message does not come first.
+    #[schemars(length(max = CellsQuery::MAX_ORDER_BY), extend("example" = ["sends:desc"]))]
+    order_by: Option<Vec<String>>,
+    /// Maximum number of groups per page; without `group_by`, of rows. Defaults to 10000.
+    #[schemars(range(min = 1, max = CellsQuery::MAX_LIMIT))]
+    limit: Option<u32>,
+    /// `meta.next_cursor`, `meta.previous_cursor` or `meta.last_cursor` of an earlier answer. The rest of the query must be the same.
+    cursor: Option<String>,
+    /// Adds the values of an earlier range to each row, as `previous`. Defaults to none.
+    compare: Option<ComparisonName>,
+    /// Whether buckets without events have a row of zeros (`zero`) or no row (`none`). Defaults to `none`.
+    fill: Option<FillName>,
+}
+
+/// A filter: a condition on a dimension, or a combination of filters.
+#[derive(JsonSchema)]
+#[schemars(untagged, deny_unknown_fields)]
+enum Filter {
+    And {
+        /// Filters that must all match.
+        #[schemars(length(min = 1))]
+        and: Vec<Filter>,
+    },
+    Or {
+        /// Filters of which at least one must match.
+        #[schemars(length(min = 1))]
+        or: Vec<Filter>,
+    },
+    Not {
+        /// The filter that must not match.
+        not: Box<Filter>,
+    },
+    Condition {
+        dimension: DimensionName,
+        /// How the value is compared. `contains` ignores case, and `in` takes a list. Defaults to `eq`.
+        op: Option<FilterOperator>,
+        /// A text, or a list of texts for `in`.
+        value: FilterValue,
+    },
+}
+
+/// What a dimension is compared with.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum FilterValue {
+    Text(String),
+    Texts(Vec<String>),
+}
+
+/// The answer of a query.
+#[derive(JsonSchema)]
+pub(crate) struct Answer {
+    /// The rows of this page, in the order of the query.
+    rows: Vec<AnswerRow>,
+    /// What the rows cover, and how to get the other pages.
+    meta: AnswerMeta,
+}
+
+/// The values of one group in one time bucket.
+#[derive(JsonSchema)]
+struct AnswerRow {
+    /// Start of the time bucket. Absent with the granularity `total`.
+    #[schemars(skip_serializing_if = "Option::is_none", extend("format" = "date-time"))]
+    time: Option<String>,
+    /// Values by dimension; empty without `group_by`.
+    group: BTreeMap<String, String>,
+    /// Values by metric, each in the unit of the metric. Null where a metric has no value, such as a rate with the denominator 0.
+    metrics: BTreeMap<String, Option<f64>>,
+    /// Why a metric has no value although its denominator is not 0, by metric: `not_reported` if all the mail is at mailbox providers
+    /// that report no complaints to SES, such as Gmail. Absent if no metric has a reason.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    reasons: Option<BTreeMap<String, AbsenceReason>>,
+    /// The two counts of each rate, by metric. Absent without rates.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    counts: Option<BTreeMap<String, cells::query::RatioCounts>>,
+    /// Values of the earlier range, by metric. Absent without `compare`.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    previous: Option<BTreeMap<String, Option<f64>>>,
+}
+
+/// What an answer covers, and how to get its other pages.
+#[derive(JsonSchema)]
+struct AnswerMeta {
+    /// Every event that arrived before this time is counted. Null before the first event.
+    #[schemars(extend("format" = "date-time"))]
+    complete_until: Option<String>,
+    /// The time of the newest event that is counted. Null before the first event.
+    #[schemars(extend("format" = "date-time"))]
+    newest_event: Option<String>,
+    /// The relative standard error of each metric that is an estimate: 0.0081 is 0.81 %.
+    estimates: BTreeMap<String, f64>,
+    /// The `cursor` of the next page; null on the last page.
+    next_cursor: Option<String>,
+    /// The `cursor` of the previous page; null on the first page.
+    previous_cursor: Option<String>,
+    /// The `cursor` of the last page; null on the last page.
+    last_cursor: Option<String>,
+    /// The number of groups on earlier pages; of rows, if the query has no groups.
+    offset: u64,
+    /// The number of groups on all pages, without `(other)`; of rows, if the query has no groups.
+    total: u64,
+    /// Start of the first time bucket.
+    #[schemars(extend("format" = "date-time"))]
+    from: String,
+    /// End of the last time bucket (exclusive).
+    #[schemars(extend("format" = "date-time"))]
+    to: String,
+}
