@@ -32,10 +32,10 @@ enum RequestedGrant {
     },
 }
 
-/// The reply.
+/// The reply to a request for a key.
 #[derive(Debug, Serialize)]
-pub struct NewKey {
-    /// The key itself.
+pub struct MadeKey {
+    /// The key in plain text, which is shown nowhere else.
     key: String,
     /// The id of the key in lists.
     id: String,
@@ -77,7 +77,7 @@ impl KeyRequest {
     }
 
     /// Makes the key. Reserved names of tenants are refused.
-    pub async fn make<S: Store>(self, store: &S) -> Result<NewKey, FirstKeyError> {
+    pub async fn make<S: Store>(self, store: &S) -> Result<MadeKey, FirstKeyError> {
         let grant = match self.grant {
             RequestedGrant::Operator => Grant::Operator,
             RequestedGrant::Ingest => Grant::Ingest,
@@ -87,7 +87,7 @@ impl KeyRequest {
         };
         let key = ApiKey::from_random(random()?);
         let credential = api_keys::add(store, &key, grant, &self.name, SystemClock.now(), None).await?;
-        Ok(NewKey { key: key.reveal().to_owned(), id: credential.id })
+        Ok(MadeKey { key: key.reveal().to_owned(), id: credential.id })
     }
 }
 

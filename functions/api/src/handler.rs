@@ -12,7 +12,7 @@ use pipeline::history::compaction;
 use pipeline::ports::Store;
 use serde_json::value::{RawValue, to_raw_value};
 use tower::Service as _;
-use web::{HttpsFetch, Service, ServiceSettings, Settings};
+use web::{HttpsFetch, RouterSettings, Service, ServiceSettings};
 
 use crate::first_key::KeyRequest;
 use crate::intake::StreamOnly;
@@ -25,7 +25,7 @@ pub struct Handler<S> {
 
 impl<S: Store> Handler<S> {
     /// Builds the router once, at cold start.
-    pub fn new(store: S, declared_tags: Vec<String>, settings: Settings) -> Self {
+    pub fn new(store: S, declared_tags: Vec<String>, settings: RouterSettings) -> Self {
         let store = Arc::new(store);
         let history = compaction::CompactionSettings::default();
         // Lambda gives this function one core.
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn request_with_the_key_just_made_is_answered_and_one_without_is_refused() {
-        let handler = Handler::new(MemoryStore::new(), Vec::new(), Settings::default());
+        let handler = Handler::new(MemoryStore::new(), Vec::new(), RouterSettings::default());
         let refused = answer(&handler, QUERY).await;
         assert_eq!(refused["statusCode"], 401, "{refused}");
         let key = answer(&handler, MAKE_KEY).await["key"].as_str().unwrap().to_owned();
@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn payload_that_is_no_request_is_an_error() {
-        let handler = Handler::new(MemoryStore::new(), Vec::new(), Settings::default());
+        let handler = Handler::new(MemoryStore::new(), Vec::new(), RouterSettings::default());
         for payload in ["{}", "[]", r#"{"make_key":{"name":"n"}}"#] {
             assert!(handler.handle(payload, Context::default()).await.is_err(), "{payload}");
         }

@@ -26,21 +26,21 @@ mod intake;
 mod tests;
 
 /// The settings of this function, read once at cold start.
-struct Settings {
+struct ApiSettings {
     table: String,
     declared_tags: Vec<String>,
-    web: web::Settings,
+    web: web::RouterSettings,
 }
 
-impl Settings {
+impl ApiSettings {
     fn read(mut environment: Environment) -> Result<Self, InvalidEnvironment> {
         let settings = Self {
             table: environment.required("TABLE_NAME"),
             declared_tags: environment.list("DECLARED_TAGS"),
-            web: web::Settings {
+            web: web::RouterSettings {
                 issuer: issuer(&mut environment),
                 origins: origins(&mut environment),
-                ..web::Settings::default()
+                ..web::RouterSettings::default()
             },
         };
         if settings.declared_tags.len() > MAX_DECLARED_TAGS {
@@ -75,7 +75,7 @@ fn origins(environment: &mut Environment) -> Vec<Origin> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
-    let Settings { table, declared_tags, web } = Settings::read(Environment::of_process())?;
+    let ApiSettings { table, declared_tags, web } = ApiSettings::read(Environment::of_process())?;
     let handler = Handler::new(DynamoStore::new(&adapters::aws::config().await, table), declared_tags, web);
     let handle =
         async |event: LambdaEvent<Box<RawValue>>| handler.handle(event.payload.get(), event.context).await;

@@ -16,7 +16,7 @@ use axum::http::HeaderValue;
 use axum::middleware::map_request;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
-use web::{HttpsFetch, Issuer, Origin, Service, ServiceSettings, Settings};
+use web::{HttpsFetch, Issuer, Origin, RouterSettings, Service, ServiceSettings};
 
 use crate::alert_channels::AlertOptions;
 use crate::detection_loop;
@@ -124,7 +124,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let housekeeping = tokio::spawn(run_housekeeping(Arc::clone(&standalone)));
     let detection =
         tokio::spawn(detection_loop::run(Arc::clone(&standalone), alert_channels, detection_settings));
-    let settings = Settings { sns_topics, requests_per_second, issuer, origins };
+    let settings = RouterSettings { sns_topics, requests_per_second, issuer, origins };
     let router = web::router(Arc::new(service(&standalone, inbox)), HttpsFetch::default(), settings);
     let handle = axum_server::Handle::new();
     let mut serving = tokio::spawn(listen(bound, router, handle.clone()).await?);

@@ -24,7 +24,7 @@ use pipeline::ports::Clock as _;
 use pipeline::testing::counting;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use web::{Issuer, Settings};
+use web::{Issuer, RouterSettings};
 
 use self::token_issuer::TokenIssuer;
 
@@ -147,13 +147,13 @@ impl World {
         let service = super::service(store, SystemClock);
         let token_issuer = TokenIssuer::new(1);
         let audiences = vec!["dashboard".to_owned()];
-        let settings = Settings {
+        let settings = RouterSettings {
             // The attempts must not run into the rate limit.
             requests_per_second: Some(u32::MAX),
             issuer: Some(
                 Issuer::new(TokenIssuer::URL, audiences, "tenant".to_owned(), Some("role=operator")).unwrap(),
             ),
-            ..Settings::default()
+            ..RouterSettings::default()
         };
         let router = web::router(Arc::new(service), token_issuer.clone(), settings);
         let mut world = Self {

@@ -16,7 +16,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use simulator::{Plan, Simulation};
 use tower::ServiceExt as _;
-use web::{HttpsFetch, Settings};
+use web::{HttpsFetch, RouterSettings};
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -78,7 +78,7 @@ impl World {
         let key = ApiKey::from_random([1; 32]);
         runtime.block_on(api_keys::add(&store, &key, Grant::Operator, "test", clock.0, None)).unwrap();
         let service = super::service(store, clock);
-        let settings = Settings { requests_per_second: Some(u32::MAX), ..Settings::default() };
+        let settings = RouterSettings { requests_per_second: Some(u32::MAX), ..RouterSettings::default() };
         let router = web::router(Arc::new(service), HttpsFetch::default(), settings);
         Self { runtime, router, key: key.reveal().to_owned(), start: start_ms }
     }

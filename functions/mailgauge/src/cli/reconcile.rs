@@ -80,8 +80,8 @@ async fn prove(
         "aggregated",
         "drift",
     ]);
-    let mut row = |tenant: Value, quarantined: Value, proof: &web::Reconciliation| {
-        let web::Reconciliation { events_read, duplicates, late, aggregated, drift, .. } = *proof;
+    let mut row = |tenant: Value, quarantined: Value, proof: &web::ReconciliationReport| {
+        let web::ReconciliationReport { events_read, duplicates, late, aggregated, drift, .. } = *proof;
         let counts = [json!(events_read), json!(duplicates), json!(late), quarantined, json!(aggregated)];
         table.push([tenant].into_iter().chain(counts).chain([json!(drift)]).collect());
     };
