@@ -37,7 +37,7 @@ const ITEMS_PER_CALL: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitSettings {
     /// The longest time from issuing a write until it takes effect, plus the largest difference between the clocks of two processes.
-    /// Defaults to 10 seconds, which is above the store client's time-out for one call with all its retries.
+    /// Defaults to 10 seconds, which is above the store client's timeout for one call with all its retries.
     pub landing_ms: i64,
     /// How long deltas are kept. Receipts are kept twice as long. Defaults to 3 days; compaction merges deltas within hours.
     pub keep_ms: i64,
