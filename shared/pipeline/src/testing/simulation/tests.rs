@@ -19,8 +19,9 @@ fn every_event_is_counted_once_whatever_fails() {
     );
 }
 
-/// Seeds of runs that failed once. 5028074: short jumps of time added up and let quarantined records expire, which the model did not
-/// expect. 1: the block of a month, built from days, missed the hours of days that had no block for more than a year.
+/// Seeds of runs that failed once: 5028074, because short jumps of time added up and let quarantined records expire, which the model did not
+/// expect; 1, because the block of a month, built from days, missed the hours of days that had no block for more than a year. They were
+/// found with an earlier generator of random numbers, so today these seeds make other runs.
 #[test]
 fn runs_that_failed_once_succeed() {
     for seed in [1, 5_028_074] {
