@@ -192,7 +192,9 @@ impl Notifier for AlertChannels {
                 match change.state {
                     // The default level of the log is `warn`, and a firing alert must be visible there.
                     AlertState::Firing => tracing::warn!(alert.id = change.id, "{subject}: {summary}"),
-                    AlertState::Reminder | AlertState::Resolved => tracing::info!(alert.id = change.id, "{subject}"),
+                    AlertState::Reminder | AlertState::Resolved => {
+                        tracing::info!(alert.id = change.id, "{subject}")
+                    }
                 }
                 Ok(())
             }

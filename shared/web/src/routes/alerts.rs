@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, Path, Request};
 use detection::AlertState;
-use pipeline::alerting::registry::{self, RegisteredAlert, AlertFilter};
+use pipeline::alerting::registry::{self, AlertFilter, RegisteredAlert};
 use pipeline::ports::{Clock, Store};
 use schemars::JsonSchema;
 use serde::Serialize;
