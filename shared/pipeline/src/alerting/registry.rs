@@ -6,7 +6,7 @@
 
 use cells::query::Scope;
 use detection::{AlertState, Change, Severity};
-use event::{AlertScope, Minute, TenantId, Timestamp};
+use event::{Minute, TenantId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

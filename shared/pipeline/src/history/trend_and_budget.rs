@@ -187,10 +187,10 @@ mod tests {
             );
         }
         for (name, expected) in [
-            ("sends", Unit::Total),
-            ("unique_opens", Unit::Total),
-            ("bounce_rate", Unit::Share),
-            ("delivery_ms_p95", Unit::Milliseconds),
+            ("sends", TrendUnit::Total),
+            ("unique_opens", TrendUnit::Total),
+            ("bounce_rate", TrendUnit::Share),
+            ("delivery_ms_p95", TrendUnit::Milliseconds),
         ] {
             assert_eq!(unit(metric(name, &registry).unwrap()), expected, "{name}");
         }

@@ -1,7 +1,7 @@
 //! The operations on alerts and the rules that they follow.
 
 use axum::http::{Method, StatusCode};
-use pipeline::alerting::registry::Alert;
+use pipeline::alerting::registry::RegisteredAlert;
 use pipeline::ports::{Clock, Store};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn alerts<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) -> Ap
         &Method::GET,
         "/v1/alerts/{id}",
         alerts::one::<S, C, I>,
-        Operation::json::<Alert>(ALERTS, "getAlert", "Get an alert with its history")
+        Operation::json::<RegisteredAlert>(ALERTS, "getAlert", "Get an alert with its history")
             .path_parameter("id", "The id of an alert.")
             .statuses(&[StatusCode::NOT_FOUND]),
     )
@@ -62,7 +62,7 @@ fn alerts<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) -> Ap
         &Method::POST,
         "/v1/alerts/{id}/acknowledge",
         alerts::acknowledge::<S, C, I>,
-        Operation::json::<Alert>(ALERTS, "acknowledgeAlert", "Acknowledge an alert")
+        Operation::json::<RegisteredAlert>(ALERTS, "acknowledgeAlert", "Acknowledge an alert")
             .description(
                 "Stops reminders until the alert is resolved. A rise of the severity is notified all the same.",
             )

@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn every_metric_is_in_the_documentation() {
         const README: &str = include_str!("../../README.md");
-        let text = render(&Progress::default(), None, 0, Timestamp::from_millis(0));
+        let text = render(&CountingProgress::default(), None, 0, Timestamp::from_millis(0));
         for name in
             text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(' ').next())
         {

@@ -51,7 +51,7 @@ pub(crate) enum EffectiveRules {
     reason = "the caller decides which of the two a body is read as, so only the schema is used"
 )]
 pub(crate) enum RulesUpdate {
-    Operator(Rules),
+    Operator(AlertRules),
     Tenant(TenantRules),
 }
 

@@ -281,7 +281,7 @@ mod tests {
     use crate::ports::{StoreError, StoreErrorKind};
 
     fn state() -> DetectionState {
-        DetectionState::new(Minute(1_000), Rules::default())
+        DetectionState::new(Minute(1_000), AlertRules::default())
     }
 
     #[test]
