@@ -47,6 +47,7 @@ pub(crate) fn layer(origins: Vec<Origin>) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
+    // `AllowOrigin::list` panics on `*`.
     let allowed = if origins.iter().any(|origin| origin.0 == "*") {
         AllowOrigin::any()
     } else {

@@ -211,6 +211,7 @@ impl Problem {
     pub(crate) fn add_headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
         if self.status() == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 11.6.1, requires it with the status 401.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="mailgauge""#));
         }
         if let Some(seconds) = self.retry_after_s {

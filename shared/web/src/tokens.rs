@@ -103,7 +103,7 @@ pub(crate) enum Granted {
 }
 
 impl IssuerUrl {
-    /// Validates a URL.
+    /// Accepts `https` URLs, and `http` ones on this machine, without user, query and fragment.
     pub fn parse(url: &str) -> Result<Self, InvalidIssuer> {
         // No user, query or fragment, and nothing that parsers read differently: the URL is compared with the one in the token and in the
         // discovery document.
@@ -208,7 +208,7 @@ pub(crate) fn is_token(credential: &str) -> bool {
     credential.bytes().filter(|&byte| byte == b'.').count() == 2
 }
 
-/// Verifies a token.
+/// Checks algorithm, signature, issuer, times and audience of a token, in this order.
 pub(crate) async fn verify(
     issuer: &Issuer,
     keys: &IssuerKeys,

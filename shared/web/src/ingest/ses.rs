@@ -22,6 +22,7 @@ pub(crate) async fn ingest<S: Store, C: Clock, I: Intake>(
     State(web): State<Shared<S, C, I>>,
     request: Request,
 ) -> Result<Json<Ingested>, Problem> {
+    // Before the body is read, so that strangers cannot make us hold 32 MiB.
     may_ingest(&web, bearer(request.headers())?).await?;
     QueryParameters::of(request.uri())?.finish("none")?;
     count_body(&web, request).await

@@ -19,7 +19,7 @@ pub(crate) enum Callers {
     Readers,
     /// Operators, and tenants' keys with the scope `rules`.
     RulesWriters,
-    /// Operators only.
+    /// Keys of operators, and tokens that grant the same.
     Operators,
     /// Operators, and keys that send events in.
     EventSenders,
@@ -342,7 +342,7 @@ impl ReplyBody {
         const DESCRIPTION: &str = "Success.";
         let text = || json!({ "schema": { "type": "string" } });
         match self {
-            Self::Json(source) => {
+            Self::Json(source) | Self::Foreign(source) => {
                 let content = json!({ "application/json": { "schema": source(schemas) } });
                 json!({ "description": DESCRIPTION, "content": content })
             }
@@ -355,10 +355,6 @@ impl ReplyBody {
                 json!({ "description": DESCRIPTION, "content": content })
             }
             Self::Text => json!({ "description": DESCRIPTION, "content": { "text/plain": text() } }),
-            Self::Foreign(source) => {
-                let content = json!({ "application/json": { "schema": source(schemas) } });
-                json!({ "description": DESCRIPTION, "content": content })
-            }
         }
     }
 }

@@ -142,6 +142,7 @@ pub(crate) struct Answer {
 
 /// The values of one group in one time bucket.
 #[derive(JsonSchema)]
+#[expect(clippy::zero_sized_map_values, reason = "the reason is a name, and only its schema is used")]
 struct AnswerRow {
     /// Start of the time bucket. Absent with the granularity `total`.
     #[schemars(skip_serializing_if = "Option::is_none", extend("format" = "date-time"))]

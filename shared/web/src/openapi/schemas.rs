@@ -232,19 +232,19 @@ pub(crate) use one_of;
 mod tests {
     use super::*;
 
-    fn schemas(text: Value) -> Map<String, Value> {
-        text.as_object().unwrap().clone()
+    fn schemas(object: &Value) -> Map<String, Value> {
+        object.as_object().unwrap().clone()
     }
 
     #[test]
     fn request_schema_is_named_input_if_it_or_what_it_refers_to_differs_from_the_reply() {
         let reference = |name: &str| json!({ "$ref": format!("#{REQUESTS}/{name}") });
         let reply_reference = |name: &str| json!({ "$ref": format!("#{COMPONENTS}/{name}") });
-        let requests = schemas(json!({
+        let requests = schemas(&json!({
             "Same": {"type": "string"}, "Leaf": {"type": "object"}, "Branch": {"items": reference("Leaf")},
             "Holder": {"items": reference("Same")}, "Own": {"type": "null"},
         }));
-        let replies = schemas(json!({
+        let replies = schemas(&json!({
             "Same": {"type": "string"}, "Leaf": {"type": "object", "required": ["a"]},
             "Branch": {"items": reply_reference("Leaf")}, "Holder": {"items": reply_reference("Same")},
         }));

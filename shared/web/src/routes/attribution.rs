@@ -62,7 +62,9 @@ async fn update<S: Store, C: Clock, I: Intake>(
     for attempt in 0..MAX_ATTEMPTS {
         let mut stored = mappings::read(store).await.during(OPERATION)?;
         change(&mut stored.record);
+        // Checked after the change is applied: entries that fit alone may be too large together.
         let checked = CheckedMappings::new(&stored.record).map_err(refused)?;
+        // One entry for each request, however often the change is made again.
         if attempt == 0 {
             web.service.record_audit(&operator.name, "attribution.set", AlertScope::PLATFORM).await?;
         }

@@ -33,6 +33,7 @@ pub(crate) async fn readyz<S: Store, C: Clock, I: Intake>(
     if let Some(reason) = web.service.intake.storage_fault() {
         return Err(Problem::new(ProblemType::Unavailable, format!("events cannot be stored: {reason}")));
     }
+    // A read shows that the store can be reached; the answer itself is not needed.
     CountingProgress::read(&web.service.store).await.during("reading the store")?;
     Ok("ready\n")
 }

@@ -143,6 +143,7 @@ pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
                 .example("90"));
         }
     };
+    // A key for a tenant that does not exist is nearly always a mistyped id.
     existing(&web, &id).await?;
     web.service.record_audit(&operator.name, "key.add", id.as_str()).await?;
     let (key, credential) = web.service.add_key(grant, &name, expires_at).await?;
@@ -213,6 +214,7 @@ async fn existing_key<S: Store, C: Clock, I: Intake>(
     let Path((id, key)) = path.map_err(|_| not_found())?;
     let id = TenantId::new_or_unassigned(&id).map_err(|_| tenants::not_found())?;
     existing(web, &id).await?;
+    // Searched among the tenant's own keys, so that an id of another tenant cannot be found.
     let found = web.service.keys_of(&id).await?.into_iter().find(|(credential, _)| credential.id == key);
     found.map(|(credential, _)| (id, credential)).ok_or_else(not_found)
 }

@@ -111,6 +111,7 @@ fn query(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Result<Query, 
         .range(from, to)
         .group_by([QueryDimension::Tenant])
         .order_by([OrderBy::metric(SENDS)])
+        // The shares need the totals of all tenants, so there are no pages.
         .limit(Query::MAX_LIMIT)
         .build(now)
 }

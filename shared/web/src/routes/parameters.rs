@@ -65,6 +65,7 @@ impl QueryParameters {
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let Some(position) = self.0.iter().position(|(key, _)| key == name) else { return Ok(None) };
         let (_, value) = self.0.remove(position);
+        // Frameworks disagree on which of two values counts, so neither is taken.
         if self.0.iter().any(|(key, _)| key == name) {
             return Err(invalid(name, "occurs more than once"));
         }
@@ -103,6 +104,7 @@ impl QueryParameters {
         match self.0.first() {
             None => Ok(()),
             Some((key, _)) => {
+                // The name comes from the client and ends up in a reply, so it is cut.
                 let name: String = key.chars().take(MAX_NAME_CHARS).collect();
                 Err(invalid(&name, "is not a parameter of this call").allowed(allowed))
             }

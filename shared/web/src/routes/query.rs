@@ -63,7 +63,9 @@ pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
 /// Adds an entity tag of the body; drops the body if the client has it already.
 async fn with_etag(response: Response, request_headers: &HeaderMap) -> Result<Response, Problem> {
     let (mut parts, body) = response.into_parts();
+    // The body is an answer of ours, already in memory, so it needs no limit.
     let body = to_bytes(body, usize::MAX).await.during("writing the answer")?;
+    // A hash of the body, since no cheaper version exists: the numbers change with every commit, and the answer may depend on `now`.
     let tag = etag(&body);
     let is_known = request_headers.get_all(header::IF_NONE_MATCH).iter().any(|value| matches(value, &tag));
     let tag =

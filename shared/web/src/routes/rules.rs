@@ -136,6 +136,7 @@ pub(crate) async fn backtest<S: Store, C: Clock, I: Intake>(
             .example("acme"));
     };
     let range = backtest.range(web.service.now())?;
+    // Rules of the request are tried together with the operator's, as detection would apply them.
     let own = match backtest.rules {
         Some(own) => {
             check(own.mistake())?;

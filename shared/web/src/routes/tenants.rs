@@ -144,6 +144,7 @@ pub(crate) async fn change<S: Store, C: Clock, I: Intake>(
 ) -> Result<Json<TenantDetails>, Problem> {
     let id = tenant_id(id)?;
     let change: TenantUpdate = read_request(request, BODY_BYTES, r#"{"suspended":true}"#).await?;
+    // The whole body is checked before the audit trail has an entry and before anything is changed.
     let mut tenant = existing(&web, &id).await?;
     let action = change.action();
     change.apply(&mut tenant)?;
@@ -186,6 +187,7 @@ impl TenantUpdate {
             tenant.suspended = suspended;
         }
         if let Some(timezone) = self.timezone {
+            // Null has no name to check: it sets UTC.
             if let Some(name) = &timezone {
                 time_zone(name)?;
             }
@@ -224,6 +226,7 @@ fn queue_urls(urls: Vec<String>) -> Result<Vec<QueueUrl>, Problem> {
             .allowed(format!("at most {MAX_QUEUES} different URLs of SQS queues"))
             .example(format!("[{:?}]", QueueUrl::EXAMPLE))
     };
+    // A queue that is listed twice would count twice in `queue_depth`.
     let distinct: BTreeSet<&String> = urls.iter().collect();
     if urls.len() > MAX_QUEUES || distinct.len() < urls.len() {
         return Err(wrong("has too many or repeated entries"));

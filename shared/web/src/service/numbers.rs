@@ -53,6 +53,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
             .map(str::to_owned)
             .collect();
         values.sort();
+        // The query itself has a limit. A further page of it also means that values are missing.
         let truncated = values.len() > limit || answer.next_cursor().is_some();
         values.truncate(limit);
         Ok(SeenValues { values, truncated })

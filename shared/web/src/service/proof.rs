@@ -48,6 +48,7 @@ pub async fn proof<S: Store>(
     to: Timestamp,
 ) -> Result<ReconciliationReport, SnapshotError> {
     let first = from.minute().hour();
+    // The end is excluded: a range that ends on a whole hour must not include the hour after it.
     let end = to.plus_millis(-1).minute().hour().plus(1).max(first);
     let tenants: Vec<TenantId> = match scope {
         Scope::Tenant(tenant) => vec![tenant.clone()],

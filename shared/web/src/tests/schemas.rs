@@ -6,7 +6,7 @@ use event::TenantId;
 use pipeline::directory::queue_url::QueueUrl;
 use proptest::string::string_regex;
 use proptest::test_runner::TestRunner;
-use schemars::{JsonSchema as _, SchemaGenerator};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, json};
 
 use super::described::{Call, all};
@@ -305,19 +305,20 @@ async fn every_parameter_of_a_query_is_described() {
     assert_eq!(described, allowed);
 }
 
+/// Draws values from the pattern of a type's schema.
+fn every_value_of_the_pattern<T: JsonSchema>(is_accepted: impl Fn(&str) -> bool) {
+    let schema = T::json_schema(&mut SchemaGenerator::default());
+    let pattern = schema.get("pattern").and_then(Value::as_str).unwrap();
+    let inner = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')).unwrap();
+    let run = TestRunner::deterministic().run(&string_regex(inner).unwrap(), |text| {
+        assert!(is_accepted(&text), "{text}");
+        Ok(())
+    });
+    run.unwrap();
+}
+
 #[test]
 fn values_that_a_pattern_allows_are_accepted() {
-    let tenant = TenantId::json_schema(&mut SchemaGenerator::default());
-    let queue = QueueUrl::json_schema(&mut SchemaGenerator::default());
-    let accepts: [(_, fn(String) -> bool); 2] =
-        [(tenant, |text| TenantId::new(&text).is_ok()), (queue, |text| QueueUrl::try_from(text).is_ok())];
-    for (schema, is_accepted) in accepts {
-        let pattern = schema.get("pattern").and_then(Value::as_str).unwrap();
-        let inner = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')).unwrap();
-        let run = TestRunner::deterministic().run(&string_regex(inner).unwrap(), |text| {
-            assert!(is_accepted(text.clone()), "{text}");
-            Ok(())
-        });
-        run.unwrap();
-    }
+    every_value_of_the_pattern::<TenantId>(|text| TenantId::new(text).is_ok());
+    every_value_of_the_pattern::<QueueUrl>(|text| QueueUrl::try_from(text.to_owned()).is_ok());
 }

@@ -12,7 +12,6 @@ use serde::Deserialize;
 // Serde refuses repeated members; otherwise the one that is verified might not be the one that is used.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
-#[expect(clippy::struct_field_names, reason = "the names are those of SNS")]
 pub(crate) struct SnsMessage {
     /// What the message is for.
     pub(super) r#type: SnsMessageType,
