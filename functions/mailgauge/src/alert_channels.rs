@@ -18,7 +18,7 @@ use pipeline::alerting::detection_run::{DetectionSettings, Notifier, NotifyError
 use pipeline::ports::Clock as _;
 use serde::Deserialize;
 
-use crate::cli::usage_error;
+use crate::usage_error::usage_error;
 
 /// The name of the channel that every change goes to.
 const LOG: &str = "log";

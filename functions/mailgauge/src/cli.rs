@@ -1,6 +1,6 @@
 //! The command line: one file per command, each with its options, help and work.
 //!
-//! Exit codes are part of the contract: 0 success, 1 failure, 2 wrong usage ([`UsageError`]).
+//! Exit codes are part of the contract: 0 success, 1 failure, 2 wrong usage ([`UsageError`](crate::usage_error::UsageError)).
 
 mod aggregate;
 mod alerts;
@@ -62,24 +62,6 @@ enum Command {
     Keys(keys::Options),
     Doctor(doctor::Options),
     Sink(sink::Options),
-}
-
-/// Wrong usage that clap cannot detect by itself, such as options that contradict each other. Exit code 2, as for clap's own errors.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}; see --help")]
-pub struct UsageError(String);
-
-/// A [`UsageError`] that says what is wrong and what is allowed.
-pub fn usage_error(message: impl Into<String>) -> anyhow::Error {
-    UsageError(message.into()).into()
-}
-
-/// The error for an option that reaches AWS, in a program built without the feature `aws`. `option` names it.
-#[cfg(not(feature = "aws"))]
-pub fn built_without_aws(option: &str) -> anyhow::Error {
-    usage_error(format!(
-        "{option}: this program was built without AWS; build it with cargo build --release --features aws"
-    ))
 }
 
 /// Runs one command to its end.

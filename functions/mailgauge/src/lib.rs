@@ -20,6 +20,7 @@ mod output;
 mod progress;
 mod server;
 mod standalone;
+mod usage_error;
 
 use std::process::ExitCode;
 
@@ -35,7 +36,11 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             output::print_error(&error);
-            if error.is::<cli::UsageError>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+            if error.is::<usage_error::UsageError>() {
+                ExitCode::from(WRONG_USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

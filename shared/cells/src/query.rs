@@ -31,13 +31,13 @@ mod filter;
 mod locale;
 pub mod metrics;
 mod order;
+mod page_bounds;
 mod parse;
 mod plan;
 mod proportion;
 mod range;
 mod rank;
 mod request;
-mod send_cohorts;
 mod silent_providers;
 mod sums;
 #[cfg(test)]

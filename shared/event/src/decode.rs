@@ -19,7 +19,7 @@ use crate::json::{ScanError, Scanner};
 use crate::normalise::{self, NotCounted};
 use envelope::{Content, EnvelopeFields, Field};
 
-pub use outcome::{Encoding, Ignored, Unreadable};
+pub use crate::outcome::{Encoding, Ignored, Unreadable};
 
 mod base64;
 mod compression;
@@ -27,7 +27,6 @@ mod envelope;
 pub mod kafka;
 pub mod kinesis;
 mod kpl;
-mod outcome;
 pub mod stream;
 
 /// The largest payload, in bytes: more than the largest record of any source (Kinesis 10 MiB, Lambda's payload 6 MiB).

@@ -26,6 +26,7 @@ pub mod units;
 mod fragments;
 mod json;
 mod normalise;
+mod outcome;
 mod tags;
 
 pub use decode::{Decoded, Decoder, Ignored, Unreadable};

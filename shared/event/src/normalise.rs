@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use crate::classify::{self, BounceClassification, BounceFields};
-use crate::decode::{Ignored, Unreadable};
 use crate::event::{Bounce, EmailEvent, EventType, Interaction};
 use crate::machine::{self, InteractionFields};
+use crate::outcome::{Ignored, Unreadable};
 use ses::{Preferences, Recipient, SesBody, SesEventType};
 
 pub(crate) use ses::{SesEvent, SesField};

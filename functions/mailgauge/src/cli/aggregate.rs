@@ -18,11 +18,11 @@ use event::attribution::Dimension;
 use serde_json::{Value, json};
 
 use crate::cli::attribution_options::AttributionOptions;
-use crate::cli::usage_error;
 use crate::input;
 use crate::offline::{self, InputForm, InputStats, OfflineInput};
 use crate::output::{self, Format, RowProducer};
 use crate::progress::ProgressReporter;
+use crate::usage_error::usage_error;
 
 /// How many unreadable records are reported one by one: enough to find the cause, without flooding the terminal.
 const MAX_REPORTED: usize = 10;

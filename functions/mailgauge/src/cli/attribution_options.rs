@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use event::attribution::{Attribution, AttributionSettings};
 
-use crate::cli::usage_error;
+use crate::usage_error::usage_error;
 
 /// Options for where tenants and dimensions come from.
 #[derive(Clone, Debug, Default, Args)]
@@ -79,6 +79,6 @@ mod tests {
         options.tags = vec!["region".to_owned(), "plan".to_owned()];
         assert_eq!(options.attribution().unwrap().declared_tags(), ["region", "plan"]);
         options.tags = vec!["a".to_owned(); 5];
-        assert!(options.attribution().unwrap_err().is::<crate::cli::UsageError>());
+        assert!(options.attribution().unwrap_err().is::<crate::usage_error::UsageError>());
     }
 }

@@ -19,12 +19,13 @@ use pipeline::ports::Clock as _;
 use serde_json::json;
 
 use crate::cli::change_rows;
+use crate::cli::config_file;
 use crate::cli::counts_table::{CountsTable, CountsTableRow};
 use crate::cli::store_options::{self, StoreLocation};
 use crate::cli::time_argument::TimeArgument;
-use crate::cli::{config_file, usage_error};
 use crate::output::{self, Format, OutputTable};
 use crate::server;
+use crate::usage_error::usage_error;
 
 /// Number of rows from which the bucket width is inferred, at most: they are held in memory.
 const MAX_ROWS_TO_INFER: usize = 100_000;

@@ -20,13 +20,13 @@ use pipeline::history::snapshot::CountingProgress;
 use pipeline::ports::Clock as _;
 use serde_json::json;
 
-#[cfg(not(feature = "aws"))]
-use crate::cli::built_without_aws;
 use crate::cli::quarantine;
 use crate::cli::store_options::StoreOptions;
 use crate::output::{OutputTable, grouped};
 use crate::server;
 use crate::standalone::Standalone;
+#[cfg(not(feature = "aws"))]
+use crate::usage_error::built_without_aws;
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;

@@ -24,13 +24,13 @@ use self::journal::Journal;
 use self::server::ServerDestination;
 use self::target::Target;
 use crate::cli::attribution_options::AttributionOptions;
-#[cfg(not(feature = "aws"))]
-use crate::cli::built_without_aws;
-use crate::cli::usage_error;
 use crate::input::{self, Source};
 use crate::output;
 use crate::progress::ProgressReporter;
 use crate::standalone::{Counted, Standalone};
+#[cfg(not(feature = "aws"))]
+use crate::usage_error::built_without_aws;
+use crate::usage_error::usage_error;
 
 /// Approximate size of one request, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;

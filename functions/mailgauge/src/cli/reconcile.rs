@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::cli::store_options::{self, StoreOptions};
 use crate::cli::time_argument::TimeArgument;
-use crate::cli::usage_error;
 use crate::output::{Format, OutputTable};
 use crate::server;
 use crate::standalone::Standalone;
+use crate::usage_error::usage_error;
 
 /// Prove that every event was counted exactly once: compare what was read with what is stored.
 ///

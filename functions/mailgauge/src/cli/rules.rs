@@ -11,9 +11,9 @@ use pipeline::directory::rules::{self, TenantRules};
 
 use crate::cli::config_file;
 use crate::cli::store_options::{self, StoreOptions};
-use crate::cli::usage_error;
 use crate::output;
 use crate::server;
+use crate::usage_error::usage_error;
 
 /// Show and set the alert rules.
 ///

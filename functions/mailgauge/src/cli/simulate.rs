@@ -11,9 +11,9 @@ use clap::Args;
 use simulator::{Incident, OutputEnvelope, Plan, Simulation};
 
 use crate::cli::time_argument::TimeArgument;
-use crate::cli::usage_error;
 use crate::output;
 use crate::progress::ProgressReporter;
+use crate::usage_error::usage_error;
 
 /// Simulate realistic SES events, as NDJSON. The same seed gives the same bytes.
 #[derive(Debug, Args)]

@@ -15,11 +15,11 @@ use pipeline::ports::Sink as _;
 use serde_json::json;
 
 use crate::cli::store_options::StoreOptions;
-use crate::cli::usage_error;
 use crate::output::{self, OutputTable};
 use crate::progress::ProgressReporter;
 use crate::server;
 use crate::standalone::Standalone;
+use crate::usage_error::usage_error;
 
 /// Show how far a time-series store is behind the counts, bring it up to date, or export everything again.
 ///

@@ -13,10 +13,10 @@ use event::TenantId;
 use event::attribution::Attribution;
 use tokio::runtime::Runtime;
 
-#[cfg(not(feature = "aws"))]
-use crate::cli::built_without_aws;
 use crate::output::{self, Format, OutputTable};
 use crate::standalone::Standalone;
+#[cfg(not(feature = "aws"))]
+use crate::usage_error::built_without_aws;
 
 /// Options that choose a store.
 #[derive(Debug, Args)]

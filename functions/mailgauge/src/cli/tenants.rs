@@ -21,10 +21,10 @@ use serde_json::json;
 
 use crate::cli::config_file;
 use crate::cli::store_options::{self, StoreOptions};
-use crate::cli::usage_error;
 use crate::output::{self, OutputTable};
 use crate::server;
 use crate::standalone::Standalone;
+use crate::usage_error::usage_error;
 
 /// List, add and show tenants, and map mail that names no tenant to tenants.
 #[derive(Debug, Args)]

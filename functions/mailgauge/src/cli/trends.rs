@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 
 use crate::cli::counts_table::{CountsTable, CountsTableRow, DeliveryTimes};
 use crate::cli::store_options::StoreOptions;
-use crate::cli::usage_error;
 use crate::output::{self, Format, OutputTable};
 use crate::server;
+use crate::usage_error::usage_error;
 
 /// Show the trend, change points and seasons of a metric over weeks or years, and compare this period with the last.
 #[derive(Debug, Args)]

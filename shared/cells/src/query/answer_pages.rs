@@ -12,46 +12,15 @@ use compact_str::CompactString;
 use event::Minute;
 use event::attribution::Dimension;
 
-use super::answer_rows::{Answer, Freshness, RowData};
+use super::answer_rows::{Answer, Freshness, OTHER_RANK, RowData};
 use super::calendar::Granularity;
 use super::columns::PerMetric;
 use super::metrics::{Aggregate, Measurement};
-use super::rank::{self, OTHER_RANK, RankedGroup};
+use super::page_bounds::PageBounds;
+use super::rank::{self, RankedGroup};
 use super::request::{Fill, Query};
 use super::silent_providers;
 use super::sums::{GroupValues, RunningSums};
-
-/// The part of all groups that an answer holds; of all rows, if the query has no groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageBounds {
-    /// How many groups or rows earlier pages hold.
-    pub skip: usize,
-    /// The most groups or rows on a page; at least 1.
-    pub size: usize,
-    /// How many groups or rows there are on all pages, without the `(other)` row.
-    pub total: usize,
-}
-
-impl PageBounds {
-    fn end(self) -> usize {
-        self.skip.saturating_add(self.size).min(self.total)
-    }
-
-    /// Where the next page begins.
-    pub(super) fn next(self) -> Option<usize> {
-        (self.end() < self.total).then_some(self.end())
-    }
-
-    /// Where the previous page begins.
-    pub(super) fn previous(self) -> Option<usize> {
-        (self.skip > 0).then(|| self.skip.saturating_sub(self.size))
-    }
-
-    /// Where the last page begins; `None` if this is the last page.
-    pub(super) fn last(self) -> Option<usize> {
-        self.next().map(|_| (self.total - 1) / self.size * self.size)
-    }
-}
 
 /// A group, by its numbers in the sums of the range and of the range compared with.
 struct GroupSums<'a> {

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use event::{Minute, Timestamp, invariant};
 
-use super::answer_pages::PageBounds;
 use super::columns::PerMetric;
 use super::cursor::Cursor;
 use super::dimension::{GroupColumn, QueryDimension};
 use super::metrics::{Measurement, Metric, MetricValue, RatioCounts};
-use super::rank::OTHER_RANK;
+use super::page_bounds::PageBounds;
 use super::request::Query;
 use super::silent_providers::Absence;
+
+/// The rank of a row of the `(other)` group: after all others.
+pub(super) const OTHER_RANK: usize = usize::MAX;
 
 /// How far the data of an answer reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,6 @@ use super::metrics::Metric;
 use super::order::{OrderBy, RowOrder};
 use super::range::{RangeContext, edges, range};
 use super::request::{Basis, Fill, Query, Scope};
-use super::send_cohorts;
 use super::time::QueryTime;
 
 /// A query in the making. Nothing is checked before [`QueryBuilder::build`].
@@ -185,7 +184,7 @@ impl QueryBuilder {
             is_earlier: false,
         };
         // Last, because it depends on the edges of the buckets.
-        send_cohorts::check(&query)?;
+        query.check_basis()?;
         Ok(query)
     }
 

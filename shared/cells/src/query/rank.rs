@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use compact_str::CompactString;
 
-use super::answer_rows::RowData;
+use super::answer_rows::{OTHER_RANK, RowData};
 use super::columns::{MetricColumn, PerMetric};
 use super::metrics::{Direction, Measurement};
 use super::order::{RateEnd, RowOrder, RowOrderKey};
@@ -21,9 +21,6 @@ pub(super) struct RankedGroup<'a, G> {
     pub values: &'a [CompactString],
     pub metrics: PerMetric<Measurement>,
 }
-
-/// The rank of a row of the `(other)` group: after all others.
-pub(super) const OTHER_RANK: usize = usize::MAX;
 
 /// Groups in the order of their rank: by the order asked for, otherwise by the first metric, largest first.
 pub(super) fn groups<'a, G>(query: &Query, groups: impl Iterator<Item = RankedGroup<'a, G>>) -> Vec<G> {

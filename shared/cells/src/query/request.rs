@@ -3,6 +3,7 @@
 //! [`QueryBuilder`](super::QueryBuilder) is the only way to make one, and it cannot be started without a [`Scope`]: a query without a
 //! tenant cannot be written.
 
+use event::attribution::Dimension;
 use event::{Minute, TenantId};
 use jiff::tz::TimeZone;
 
@@ -13,7 +14,6 @@ use super::error::{QueryError, QueryErrorKind};
 use super::filter::Filter;
 use super::metrics::{Metric, Needs};
 use super::order::RowOrder;
-use super::send_cohorts;
 use crate::block::Projection;
 
 /// The tenants that a caller may read. The credential decides, never the query.
@@ -245,7 +245,41 @@ impl Query {
         };
         // Without `compare`, or it would be compared with a range of its own.
         let earlier = Self { edges, compare: None, is_earlier: true, ..self.clone() };
-        send_cohorts::check(&earlier)?;
+        earlier.check_basis()?;
         Ok(Some(earlier))
+    }
+
+    /// Refuses a query by send cohort that needs more than is kept: campaign, provider and the hour of sending. By event time every
+    /// dimension and minute can be asked for.
+    pub(super) fn check_basis(&self) -> Result<(), QueryError> {
+        if self.basis() == Basis::Event {
+            return Ok(());
+        }
+        let is_kept = |dimension: &QueryDimension| {
+            matches!(
+                dimension,
+                QueryDimension::Tenant | QueryDimension::Mail(Dimension::Campaign | Dimension::Provider)
+            )
+        };
+        let refusal = |parameter: &str| {
+            let problem = "send cohorts are kept by campaign and provider only";
+            QueryError::malformed(parameter, problem, "campaign, provider; or basis event", "provider")
+        };
+        if !self.group_by().iter().all(|group| is_kept(&group.dimension)) {
+            return Err(refusal("group_by"));
+        }
+        if !self.filter().dimensions().iter().all(is_kept) {
+            return Err(refusal("filter"));
+        }
+        // The newest cohorts are kept by the minute, but an answer must not become impossible as they age.
+        if self.edges().iter().all(|edge| edge.0.is_multiple_of(60)) {
+            return Ok(());
+        }
+        let problem = "send cohorts are kept by the hour in UTC";
+        Err(if self.granularity().is_calendar() {
+            QueryError::malformed("timezone", problem, "a zone whole hours from UTC; or basis event", "UTC")
+        } else {
+            QueryError::malformed("granularity", problem, "total 1h 1d 1w 1mo; or basis event", "1h")
+        })
     }
 }

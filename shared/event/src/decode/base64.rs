@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurposeConfig, Simd};
 
-use super::outcome::{Encoding, Unreadable};
 use crate::invariant::or_broken;
 use crate::json::RawText;
+use crate::outcome::{Encoding, Unreadable};
 
 /// Chooses the processor's vector instructions once. Padding is optional, because some self-made senders leave it out.
 static ENGINE: LazyLock<Simd> = LazyLock::new(|| {

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::outcome::{Encoding, Unreadable};
+use crate::outcome::{Encoding, Unreadable};
 
 /// The largest window a zstd frame may request, as a power of two: 32 MiB, enough for every level without `--ultra` or `--long`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;

@@ -11,9 +11,9 @@
 
 use std::borrow::Cow;
 
-use super::outcome::Ignored;
 use crate::json::{KnownKey, RawText, ScanError, Scanner};
 use crate::normalise::{SesEvent, SesField};
+use crate::outcome::Ignored;
 
 /// The beginning of the plain text that SES publishes to a topic to validate it as an event destination. The validation of a
 /// feedback topic is JSON with an event type of its own.

@@ -5,8 +5,8 @@
 //! Shape: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>
 
 use super::base64;
-use super::outcome::Unreadable;
 use crate::json::{RawText, ScanError, Scanner};
+use crate::outcome::Unreadable;
 use crate::units::Timestamp;
 
 /// One record of a batch.

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use super::base64;
-use super::outcome::Unreadable;
 use crate::json::{RawText, ScanError, Scanner};
+use crate::outcome::Unreadable;
 use crate::units::Timestamp;
 
 /// One record of a batch.

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::decode::Unreadable;
 use crate::json::{KnownKey, ScanError, Scanner};
+use crate::outcome::Unreadable;
 
 pub(super) use body::{Preferences, Recipient, SesBody};
 use mail::SesMail;

@@ -4,7 +4,7 @@
 //! whole seconds, offsets, and a space before the offset
 //! (<https://docs.aws.amazon.com/ses/latest/dg/notification-examples.html>).
 
-use crate::decode::Unreadable;
+use crate::outcome::Unreadable;
 use crate::units::Timestamp;
 
 /// 2000-01-01T00:00:00Z in milliseconds since the epoch, the first time accepted. A time outside of the accepted century comes
