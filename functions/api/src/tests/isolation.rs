@@ -23,6 +23,7 @@ use pipeline::memory::MemoryStore;
 use pipeline::ports::Clock as _;
 use pipeline::testing::counting;
 use serde_json::{Value, json};
+use simulator::random::Random;
 use tower::ServiceExt as _;
 use web::{Issuer, RouterSettings};
 
@@ -66,20 +67,16 @@ struct World {
     etag: String,
 }
 
-/// Pseudo-random numbers, the same in every run (`SplitMix64`).
-struct Random(u64);
+/// Choices that are the same in every run.
+struct Choices(Random);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+impl Choices {
+    fn from_seed(seed: u64) -> Self {
+        Self(Random::from_seed(seed))
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+        self.0.below(u32::try_from(end).unwrap()) as usize
     }
 
     fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
@@ -255,7 +252,7 @@ fn attempts() -> usize {
 
 #[tokio::test]
 async fn headers_do_not_reach_another_tenant() {
-    let (world, mut random) = (Box::pin(World::new()).await, Random(1));
+    let (world, mut random) = (Box::pin(World::new()).await, Choices::from_seed(1));
     for _ in 0..attempts() {
         let name = random.pick(&[
             "globex",
@@ -288,7 +285,7 @@ async fn headers_do_not_reach_another_tenant() {
 
 #[tokio::test]
 async fn parameters_filters_and_cursors_do_not_reach_another_tenant() {
-    let (world, mut random) = (Box::pin(World::new()).await, Random(2));
+    let (world, mut random) = (Box::pin(World::new()).await, Choices::from_seed(2));
     let dimensions =
         ["tenant", "Tenant", "provider", "campaign", "sending_domain", "recipient_domain", "segment"];
     for _ in 0..attempts() {
@@ -324,7 +321,7 @@ async fn parameters_filters_and_cursors_do_not_reach_another_tenant() {
 
 #[tokio::test]
 async fn ids_of_another_tenants_alerts_and_keys_are_not_found() {
-    let (world, mut random) = (Box::pin(World::new()).await, Random(3));
+    let (world, mut random) = (Box::pin(World::new()).await, Choices::from_seed(3));
     for _ in 0..attempts() {
         let key = &world.own[random.below(2)];
         let mut alert = world.alert.clone();
@@ -357,7 +354,7 @@ async fn ids_of_another_tenants_alerts_and_keys_are_not_found() {
 
 #[tokio::test]
 async fn only_valid_keys_are_accepted() {
-    let (world, mut random) = (Box::pin(World::new()).await, Random(4));
+    let (world, mut random) = (Box::pin(World::new()).await, Choices::from_seed(4));
     for _ in 0..attempts() {
         let mut key = match random.below(4) {
             0 => world.invalid[random.below(2)].clone(),
@@ -386,7 +383,7 @@ async fn only_valid_keys_are_accepted() {
 
 #[tokio::test]
 async fn only_valid_tokens_are_accepted() {
-    let (world, mut random) = (Box::pin(World::new()).await, Random(6));
+    let (world, mut random) = (Box::pin(World::new()).await, Choices::from_seed(6));
     let stranger = TokenIssuer::new(2);
     let (now, uri) = (SystemClock.now().millis() / 1000, READS[0]);
     let header = json!({ "alg": "EdDSA", "kid": "1" });
@@ -443,7 +440,7 @@ fn splice(message: &str, signature: &str) -> String {
 
 #[tokio::test]
 async fn paths_and_caches_do_not_reach_another_tenant() {
-    let (world, mut random) = (Box::pin(World::new()).await, Random(5));
+    let (world, mut random) = (Box::pin(World::new()).await, Choices::from_seed(5));
     for _ in 0..attempts() {
         let key = &world.own[random.below(2)];
         let uri = random.pick(&[
