@@ -291,8 +291,8 @@ fn rate_finding(
     let mut causes = if has_one_provider { Vec::new() } else { cause::causes("provider", &shares) };
     causes.extend(cause::causes("campaign", &cause::recent_campaigns(tenant, metric, usual_rate)));
     causes.sort_by(|a, b| b.share.total_cmp(&a.share));
-    let place = report::place(scope, provider.as_deref(), None);
-    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes);
+    let scope_phrase = report::scope_phrase(scope, provider.as_deref(), None);
+    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &scope_phrase, causes);
     let key = AlertKey::at_provider(scope, provider, group);
     let campaigns = recurring_campaigns::with_most_excess(tenant, metric, &cusum);
     TenantFinding { key, content, score: cusum.score.into(), shares, campaigns }
@@ -330,8 +330,8 @@ fn latency(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>
     let key = open.cloned().unwrap_or_else(|| {
         AlertKey::at_provider(scope, only.map(|(provider, _)| provider.clone()), AlertGroup::Latency)
     });
-    let place = report::place(scope, key.provider.as_deref(), None);
-    let content = report::latency(&signal, monitor.latency.since(), evaluation.end(), &place);
+    let scope_phrase = report::scope_phrase(scope, key.provider.as_deref(), None);
+    let content = report::latency(&signal, monitor.latency.since(), evaluation.end(), &scope_phrase);
     all.findings.push(TenantFinding::new(key, content));
 }
 
@@ -364,8 +364,8 @@ fn keep_rates_open(
             Some(_) => cause::causes("campaign", &cause::recurring_campaigns(tenant, metric)),
             None => cause::causes("provider", &cause::providers(tenant, metric)),
         };
-        let place = report::place(scope, key.provider.as_deref(), key.campaign.as_deref());
-        let content = report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes);
+        let scope_phrase = report::scope_phrase(scope, key.provider.as_deref(), key.campaign.as_deref());
+        let content = report::rate(monitor, metric, &cusum, evaluation.end(), &scope_phrase, causes);
         all.findings.push(TenantFinding::new(key, content));
     }
 }
@@ -390,8 +390,8 @@ fn volume(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>,
     if is_fall {
         all.add_partial(AlertGroup::Volume, None);
     }
-    let place = report::place(scope, None, None);
-    let content = report::volume(&cusum, is_fall, evaluation.end(), &place);
+    let scope_phrase = report::scope_phrase(scope, None, None);
+    let content = report::volume(&cusum, is_fall, evaluation.end(), &scope_phrase);
     all.findings.push(TenantFinding::new(key, content));
 }
 
@@ -406,10 +406,10 @@ fn queue(scope: &AlertScope, tenant: &TenantState, evaluation: &Evaluation<'_>, 
         && f64::from(tenant.queue.score) > KEEP_SHARE * evaluation.threshold;
     let signal = signal.or_else(|| if is_kept { tenant.queue.signal(0.0) } else { None });
     let Some(signal) = signal else { return };
-    let place = report::place(scope, None, None);
+    let scope_phrase = report::scope_phrase(scope, None, None);
     // The offset was added before the logarithm, so that small queues are alike; it is no mail.
     let (depth, usual) = (signal.observed - QUEUE_OFFSET, signal.expected - QUEUE_OFFSET);
-    let content = report::queue(depth, usual, tenant.queue.since(), evaluation.end(), &place);
+    let content = report::queue(depth, usual, tenant.queue.since(), evaluation.end(), &scope_phrase);
     all.findings.push(TenantFinding::new(key, content));
 }
 
@@ -444,8 +444,8 @@ fn declines(
             .iter()
             .map(|(provider, fit)| ((*provider).to_owned(), (fit.to - fit.from).abs() * fit.last_day_mail));
         let causes = cause::causes("provider", &cause::shares(lost.collect()));
-        let place = report::place(scope, key.provider.as_deref(), None);
-        let content = report::decline(metric, &fit, evaluation.end(), &place, causes);
+        let scope_phrase = report::scope_phrase(scope, key.provider.as_deref(), None);
+        let content = report::decline(metric, &fit, evaluation.end(), &scope_phrase, causes);
         findings.push(Finding { key, content, hold_minutes: 0 });
     }
 }

@@ -26,12 +26,12 @@ const MANY_COMPLAINTS: f64 = MANY_EVENTS / 10.0;
 const FEW_COMPLAINTS: f64 = FEW_EVENTS / 4.0;
 
 /// The mail that an alert is about, in words.
-pub(crate) fn place(scope: &AlertScope, provider: Option<&str>, campaign: Option<&str>) -> String {
+pub(crate) fn scope_phrase(scope: &AlertScope, provider: Option<&str>, campaign: Option<&str>) -> String {
     let tenant = match scope {
         AlertScope::Platform => None,
         AlertScope::Tenant(id) => Some(id.as_str()),
     };
-    wording::place(tenant, provider, campaign)
+    wording::scope_phrase(tenant, provider, campaign)
 }
 
 /// When an excursion began.
@@ -50,7 +50,7 @@ pub(crate) fn rate(
     metric: MonitoredRate,
     cusum: &Cusum,
     now: Minute,
-    place: &str,
+    scope_phrase: &str,
     cause: Vec<Cause>,
 ) -> AlertContent {
     let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
@@ -83,7 +83,7 @@ pub(crate) fn rate(
         started,
         window_minutes,
         summary: format!(
-            "The {} {place} has {change} to {} ({observed:.0} of {denominator:.0} in {window_minutes} minutes), where {} to {} is normal{}.",
+            "The {} {scope_phrase} has {change} to {} ({observed:.0} of {denominator:.0} in {window_minutes} minutes), where {} to {} is normal{}.",
             wording::metric(metric.name()),
             percent(observed / denominator),
             percent(low / denominator),
@@ -130,7 +130,7 @@ pub(crate) fn latency(
     signal: &SlownessSignal,
     since: Option<Minute>,
     now: Minute,
-    place: &str,
+    scope_phrase: &str,
 ) -> AlertContent {
     let SlownessSignal { observed, expected, deliveries } = *signal;
     let factor = observed / expected.max(1.0);
@@ -149,7 +149,7 @@ pub(crate) fn latency(
         started,
         window_minutes: window_minutes(started, now),
         summary: format!(
-            "Delivery {place} takes {:.1} s, which is {factor:.1} times the usual time ({deliveries:.0} deliveries).",
+            "Delivery {scope_phrase} takes {:.1} s, which is {factor:.1} times the usual time ({deliveries:.0} deliveries).",
             observed / 1000.0,
         ),
         cause: Vec::new(),
@@ -157,7 +157,13 @@ pub(crate) fn latency(
 }
 
 /// More waiting mail than usual.
-pub(crate) fn queue(depth: f64, usual: f64, since: Option<Minute>, now: Minute, place: &str) -> AlertContent {
+pub(crate) fn queue(
+    depth: f64,
+    usual: f64,
+    since: Option<Minute>,
+    now: Minute,
+    scope_phrase: &str,
+) -> AlertContent {
     let started = start_of(since, now);
     AlertContent {
         kind: AlertKind::Anomaly,
@@ -171,12 +177,14 @@ pub(crate) fn queue(depth: f64, usual: f64, since: Option<Minute>, now: Minute, 
         started,
         window_minutes: window_minutes(started, now),
         cause: Vec::new(),
-        summary: format!("The queue {place} holds {depth:.0} messages, where about {usual:.0} is normal."),
+        summary: format!(
+            "The queue {scope_phrase} holds {depth:.0} messages, where about {usual:.0} is normal."
+        ),
     }
 }
 
 /// Too little or too much mail.
-pub(crate) fn volume(cusum: &Cusum, is_fall: bool, now: Minute, place: &str) -> AlertContent {
+pub(crate) fn volume(cusum: &Cusum, is_fall: bool, now: Minute, scope_phrase: &str) -> AlertContent {
     let (observed, expected) = (f64::from(cusum.observed), f64::from(cusum.expected));
     // Silence has an alert kind of its own, because a stopped sender is a different problem from a slow day.
     let is_silent = is_fall && observed <= 0.0;
@@ -203,19 +211,19 @@ pub(crate) fn volume(cusum: &Cusum, is_fall: bool, now: Minute, place: &str) -> 
         started,
         window_minutes,
         summary: format!(
-            "{sent} sent {place} in {window_minutes} minutes, where about {expected:.0} is normal."
+            "{sent} sent {scope_phrase} in {window_minutes} minutes, where about {expected:.0} is normal."
         ),
         cause: Vec::new(),
     }
 }
 
 /// A limit that is broken.
-pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> AlertContent {
+pub(crate) fn limit(breach: &LimitBreach, started: Minute, scope_phrase: &str) -> AlertContent {
     let LimitBreach { events, denominator: mail, limit, window_minutes, metric, .. } = *breach;
     let bad_share = events / mail.max(1.0);
     let rate = |value: f64, numerator: f64, side: &str| {
         let summary = format!(
-            "The {} {place} is {} ({numerator:.0} of {mail:.0} in {window_minutes} minutes), {side} its limit of {}.",
+            "The {} {scope_phrase} is {} ({numerator:.0} of {mail:.0} in {window_minutes} minutes), {side} its limit of {}.",
             wording::metric(metric.name()),
             percent(value),
             percent(limit),
@@ -231,7 +239,7 @@ pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> Alert
         }
         LimitedMetric::DeliveryTime => {
             let summary = format!(
-                "{} of deliveries {place} took longer than {:.0} s ({events:.0} of {mail:.0} in {window_minutes} minutes), above the 5 % that the limit allows.",
+                "{} of deliveries {scope_phrase} took longer than {:.0} s ({events:.0} of {mail:.0} in {window_minutes} minutes), above the 5 % that the limit allows.",
                 percent(bad_share),
                 limit / 1000.0,
             );
@@ -240,7 +248,7 @@ pub(crate) fn limit(breach: &LimitBreach, started: Minute, place: &str) -> Alert
         LimitedMetric::Queue => {
             let level = known(breach.level);
             let summary = format!(
-                "{level:.0} messages {place} are waiting, and the queue has been above its limit of {limit:.0} for {window_minutes} minutes."
+                "{level:.0} messages {scope_phrase} are waiting, and the queue has been above its limit of {limit:.0} for {window_minutes} minutes."
             );
             (level, level, None, summary)
         }
@@ -266,7 +274,7 @@ pub(crate) fn decline(
     metric: MonitoredRate,
     fit: &DeclineFit,
     now: Minute,
-    place: &str,
+    scope_phrase: &str,
     cause: Vec<Cause>,
 ) -> AlertContent {
     let days = fit.days;
@@ -284,7 +292,7 @@ pub(crate) fn decline(
         started: minus(now, window_minutes),
         window_minutes,
         summary: format!(
-            "The {} {place} has slowly {change} from {} to {} over {days} days{}.",
+            "The {} {scope_phrase} has slowly {change} from {} to {} over {days} days{}.",
             wording::metric(metric.name()),
             percent(fit.from.min(1.0)),
             percent(fit.to.min(1.0)),
@@ -341,8 +349,8 @@ pub(crate) fn pipeline(silent_since: Minute, expected: f64, now: Minute) -> Aler
 }
 
 /// The summary of trouble that several tenants share while their sum shows nothing.
-pub(crate) fn shared(tenants: usize, place: &str, first_summary: &str) -> String {
-    format!("{tenants} tenants have the same problem {place}, for example: {first_summary}")
+pub(crate) fn shared(tenants: usize, scope_phrase: &str, first_summary: &str) -> String {
+    format!("{tenants} tenants have the same problem {scope_phrase}, for example: {first_summary}")
 }
 
 /// The largest cause, with its share `of_what`, as the end of a sentence; empty if none is known.

@@ -20,10 +20,13 @@ impl Change {
             AlertState::Reminder => "still firing: ".to_owned(),
         };
         let dimension = |name: &str| self.scope.get(name).map(String::as_str);
-        let place =
-            place(self.tenant.tenant().map(TenantId::as_str), dimension("provider"), dimension("campaign"));
+        let scope_phrase = scope_phrase(
+            self.tenant.tenant().map(TenantId::as_str),
+            dimension("provider"),
+            dimension("campaign"),
+        );
         without_control_characters(&format!(
-            "[{}] {state}{} {place}",
+            "[{}] {state}{} {scope_phrase}",
             self.severity.name(),
             metric(&self.metric)
         ))
@@ -65,18 +68,18 @@ impl Change {
 }
 
 /// The mail that an alert is about: of one tenant, or of all of them if there is none.
-pub(crate) fn place(tenant: Option<&str>, provider: Option<&str>, campaign: Option<&str>) -> String {
-    let mut place = match (tenant, provider) {
+pub(crate) fn scope_phrase(tenant: Option<&str>, provider: Option<&str>, campaign: Option<&str>) -> String {
+    let mut scope_phrase = match (tenant, provider) {
         (None, None) => "across all tenants".to_owned(),
         (None, Some(provider)) => format!("at {provider}, across all tenants"),
         (Some(tenant), None) => format!("for {tenant}"),
         (Some(tenant), Some(provider)) => format!("for {tenant} at {provider}"),
     };
     if let Some(campaign) = campaign {
-        place.push_str(" in campaign ");
-        place.push_str(campaign);
+        scope_phrase.push_str(" in campaign ");
+        scope_phrase.push_str(campaign);
     }
-    place
+    scope_phrase
 }
 
 /// A metric's name in words.
@@ -179,7 +182,7 @@ mod tests {
             (Some("acme"), None, Some("spring"), "for acme in campaign spring"),
             (Some("acme"), Some("gmail"), Some("spring"), "for acme at gmail in campaign spring"),
         ] {
-            assert_eq!(place(tenant, provider, campaign), expected);
+            assert_eq!(scope_phrase(tenant, provider, campaign), expected);
         }
     }
 

@@ -297,14 +297,14 @@ pub(crate) fn assert_stored<R: StoredRecord + PartialEq + std::fmt::Debug>(recor
 /// Checks that no changed bit, no missing end and no additional byte of a stored record goes unnoticed.
 #[cfg(test)]
 pub(crate) fn assert_damage_is_noticed<R: StoredRecord>(stored: &[u8]) {
-    for place in 0..stored.len() {
-        assert!(R::decode(&stored[..place]).is_err(), "{} cut at {place} is read", R::NAME);
+    for position in 0..stored.len() {
+        assert!(R::decode(&stored[..position]).is_err(), "{} cut at {position} is read", R::NAME);
         for bit in 0..8 {
             let mut changed = stored.to_vec();
-            changed[place] ^= 1 << bit;
+            changed[position] ^= 1 << bit;
             assert!(
                 R::decode(&changed).is_err(),
-                "{} with bit {bit} of byte {place} changed is read",
+                "{} with bit {bit} of byte {position} changed is read",
                 R::NAME
             );
         }
@@ -371,7 +371,7 @@ mod tests {
     proptest! {
         #[test]
         fn record_is_read_as_it_was_written_and_every_cut_or_change_is_noticed(
-            sample in sample(), place: prop::sample::Index, change in 1..=u8::MAX,
+            sample in sample(), position: prop::sample::Index, change in 1..=u8::MAX,
         ) {
             let bytes = sample.encode();
             prop_assert_eq!(Sample::decode(&bytes), Ok(sample));
@@ -379,8 +379,8 @@ mod tests {
                 prop_assert!(Sample::decode(&bytes[..cut]).is_err());
             }
             let mut changed = bytes;
-            let place = place.index(changed.len());
-            changed[place] ^= change;
+            let position = position.index(changed.len());
+            changed[position] ^= change;
             prop_assert!(Sample::decode(&changed).is_err());
         }
 
@@ -394,11 +394,11 @@ mod tests {
 
         #[test]
         fn changed_bytes_behind_a_correct_checksum_never_panic(
-            sample in sample(), place: prop::sample::Index, byte: u8,
+            sample in sample(), position: prop::sample::Index, byte: u8,
         ) {
             let mut record = sample.encode().split_off(1 + CHECKSUM_BYTES);
-            let place = place.index(record.len());
-            record[place] = byte;
+            let position = position.index(record.len());
+            record[position] = byte;
             let _ = Sample::decode(&framed(&record));
         }
     }

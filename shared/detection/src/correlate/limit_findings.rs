@@ -45,9 +45,10 @@ pub(crate) fn limits(
             {
                 continue;
             }
-            let place = report::place(scope, subset.provider.as_deref(), subset.campaign.as_deref());
+            let scope_phrase =
+                report::scope_phrase(scope, subset.provider.as_deref(), subset.campaign.as_deref());
             let started = minus(evaluation.end(), breach.window_minutes);
-            let content = report::limit(&breach, started, &place);
+            let content = report::limit(&breach, started, &scope_phrase);
             findings.push(Finding { key, content, hold_minutes });
         }
     }

@@ -81,7 +81,7 @@ fn content(
     evaluation: &Evaluation<'_>,
 ) -> Option<AlertContent> {
     let first = tenant_findings.first()?;
-    let place = report::place(&AlertScope::Platform, provider, None);
+    let scope_phrase = report::scope_phrase(&AlertScope::Platform, provider, None);
     let lost = tenant_findings.iter().map(|finding| {
         let content = &finding.content;
         let usual = content.expected.map_or(0.0, |[low, high]| f64::midpoint(low, high));
@@ -97,11 +97,11 @@ fn content(
     let highest = scores.max_by(|a, b| a.1.score.total_cmp(&b.1.score).then(b.0.cmp(&a.0)));
     match highest {
         Some((metric, cusum)) if f64::from(cusum.score) >= PARTIAL_SCORE => {
-            Some(report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes))
+            Some(report::rate(monitor, metric, &cusum, evaluation.end(), &scope_phrase, causes))
         }
         _ => {
             let started = tenant_findings.iter().map(|finding| finding.content.started).min()?;
-            let summary = report::shared(tenant_findings.len(), &place, &first.content.summary);
+            let summary = report::shared(tenant_findings.len(), &scope_phrase, &first.content.summary);
             Some(AlertContent { started, summary, cause: causes, ..first.content.clone() })
         }
     }

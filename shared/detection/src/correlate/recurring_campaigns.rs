@@ -31,10 +31,10 @@ pub(super) fn finding(
     });
     let (metric, campaign, monitor, cusum) =
         signals.max_by(|a, b| a.3.score.total_cmp(&b.3.score).then(b.0.cmp(&a.0)))?;
-    let place = report::place(scope, None, Some(campaign));
+    let scope_phrase = report::scope_phrase(scope, None, Some(campaign));
     // If other campaigns have a part of the excess, they are named as well.
     let causes = cause::causes("campaign", &cause::recurring_campaigns(tenant, metric));
-    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &place, causes);
+    let content = report::rate(monitor, metric, &cusum, evaluation.end(), &scope_phrase, causes);
     let subset = MailSubset { provider: None, campaign: Some(campaign.clone()) };
     let key = AlertKey::of_subset(scope, subset, group);
     Some(TenantFinding { score: cusum.score.into(), ..TenantFinding::new(key, content) })

@@ -33,9 +33,9 @@ fn campaign(share: f64) -> Vec<Cause> {
 #[test]
 fn rate_is_reported_with_its_counts_its_band_and_its_main_cause() {
     let monitor = SeriesMonitor::new(Minute(0), false);
-    let place = place(&acme(), Some("gmail"), None);
+    let scope_phrase = scope_phrase(&acme(), Some("gmail"), None);
     let report = |metric, observed, expected, cause| {
-        rate(&monitor, metric, &excursion(observed, expected, 1000.0), NOW, &place, cause)
+        rate(&monitor, metric, &excursion(observed, expected, 1000.0), NOW, &scope_phrase, cause)
     };
     let bounces = report(MonitoredRate::Bounce, 300.0, 10.0, campaign(0.916));
     assert_eq!(
@@ -53,28 +53,28 @@ fn rate_is_reported_with_its_counts_its_band_and_its_main_cause() {
 
 #[test]
 fn volume_is_silence_if_nothing_was_sent() {
-    let place = place(&acme(), None, None);
-    let silence = volume(&excursion(0.0, 250.0, 0.0), true, NOW, &place);
+    let scope_phrase = scope_phrase(&acme(), None, None);
+    let silence = volume(&excursion(0.0, 250.0, 0.0), true, NOW, &scope_phrase);
     assert_eq!(silence.summary, "No mail was sent for acme in 10 minutes, where about 250 is normal.");
     assert_eq!((silence.kind, silence.severity), (AlertKind::Silence, Severity::Warning));
-    let spike = volume(&excursion(900.0, 250.0, 0.0), false, NOW, &place);
+    let spike = volume(&excursion(900.0, 250.0, 0.0), false, NOW, &scope_phrase);
     assert_eq!(spike.summary, "900 messages were sent for acme in 10 minutes, where about 250 is normal.");
     assert_eq!((spike.kind, spike.severity), (AlertKind::Anomaly, Severity::Critical));
 }
 
 #[test]
 fn slow_delivery_and_long_queues_are_reported_with_what_is_usual() {
-    let place = place(&acme(), Some("gmail"), None);
+    let scope_phrase = scope_phrase(&acme(), Some("gmail"), None);
     let signal = SlownessSignal { observed: 12_000.0, expected: 1_500.0, deliveries: 1200.0 };
-    let slow = latency(&signal, Some(Minute(NOW.0 - 30)), NOW, &place);
+    let slow = latency(&signal, Some(Minute(NOW.0 - 30)), NOW, &scope_phrase);
     assert_eq!(
         slow.summary,
         "Delivery for acme at gmail takes 12.0 s, which is 8.0 times the usual time (1200 deliveries)."
     );
     assert_eq!(slow.severity, Severity::Warning);
     let slower = SlownessSignal { observed: 60_000.0, ..signal };
-    assert_eq!(latency(&slower, Some(NOW), NOW, &place).severity, Severity::Critical);
-    let waiting = queue(5000.0, 700.0, Some(NOW), NOW, &place);
+    assert_eq!(latency(&slower, Some(NOW), NOW, &scope_phrase).severity, Severity::Critical);
+    let waiting = queue(5000.0, 700.0, Some(NOW), NOW, &scope_phrase);
     assert_eq!(
         waiting.summary,
         "The queue for acme at gmail holds 5000 messages, where about 700 is normal."
@@ -84,10 +84,10 @@ fn slow_delivery_and_long_queues_are_reported_with_what_is_usual() {
 
 #[test]
 fn broken_limits_are_reported_with_the_limit() {
-    let place = place(&acme(), None, None);
+    let scope_phrase = scope_phrase(&acme(), None, None);
     let breach = |metric, events, denominator, level, limit, window_minutes| {
         let breach = LimitBreach { metric, events, denominator, level, limit, window_minutes };
-        super::limit(&breach, NOW, &place)
+        super::limit(&breach, NOW, &scope_phrase)
     };
     for (content, summary, value) in [
         (
@@ -119,15 +119,15 @@ fn broken_limits_are_reported_with_the_limit() {
 #[test]
 fn slow_changes_are_reported_with_both_ends() {
     let fit = DeclineFit { from: 0.22, to: 0.15, p_value: 1e-9, days: 28, last_day_mail: 1000.0 };
-    let place = place(&acme(), None, None);
-    let content = decline(MonitoredRate::Open, &fit, Minute(100_000), &place, Vec::new());
+    let scope_phrase = scope_phrase(&acme(), None, None);
+    let content = decline(MonitoredRate::Open, &fit, Minute(100_000), &scope_phrase, Vec::new());
     assert_eq!(
         content.summary,
         "The open rate for acme has slowly fallen from 22.0 % to 15.0 % over 28 days."
     );
     assert_eq!(content.started, Minute(100_000 - 28 * 1440));
     let fit = DeclineFit { from: 0.0002, to: 0.0009, ..fit };
-    let content = decline(MonitoredRate::Complaint, &fit, NOW, &place, campaign(0.5));
+    let content = decline(MonitoredRate::Complaint, &fit, NOW, &scope_phrase, campaign(0.5));
     assert_eq!(
         content.summary,
         "The complaint rate for acme has slowly risen from 0.02 % to 0.09 % over 28 days; \

@@ -24,10 +24,10 @@ pub(super) fn sentence(metric: &str, unit: TrendUnit, trend: &Trend) -> String {
     for step in &trend.change_points {
         let _ = write!(text, ", changed by {} on {}", change(unit, step.change), step.date);
     }
-    for (season, place) in [(&trend.day_of_week, "week"), (&trend.hour_of_day, "day")] {
+    for (season, period) in [(&trend.day_of_week, "week"), (&trend.hour_of_day, "day")] {
         if let Some(season) = season.as_ref().filter(|season| season.found) {
             let _ =
-                write!(text, ", varies over the {place} (highest {}, lowest {})", season.peak, season.low);
+                write!(text, ", varies over the {period} (highest {}, lowest {})", season.peak, season.low);
         }
     }
     let periods = &trend.periods;
