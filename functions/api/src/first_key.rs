@@ -67,6 +67,7 @@ impl KeyRequest {
         struct Payload {
             make_key: Option<Box<serde_json::value::RawValue>>,
         }
+        // In two steps, so that a malformed request for a key is an error while any other payload is left to the router.
         let Ok(Payload { make_key: Some(request) }) = serde_json::from_str(payload) else { return Ok(None) };
         let request: Self =
             serde_json::from_str(request.get()).map_err(|error| FirstKeyError::Request(error.to_string()))?;

@@ -42,6 +42,7 @@ impl<S: Store> Handler<S> {
     /// If the request for a key cannot be read or the key cannot be made, or if the event is not an HTTP request of API Gateway. Errors
     /// of HTTP requests are in their responses.
     pub async fn handle(&self, payload: &str, context: Context) -> Result<Box<RawValue>, Error> {
+        // API Gateway's events have no field `make_key`, so an HTTP client cannot reach this.
         if let Some(request) = KeyRequest::parse(payload)? {
             return Ok(to_raw_value(&request.make(&*self.store).await?)?);
         }

@@ -40,6 +40,7 @@ impl ApiSettings {
             web: web::RouterSettings {
                 issuer: issuer(&mut environment),
                 origins: origins(&mut environment),
+                // No SNS topics: this function takes no events.
                 ..web::RouterSettings::default()
             },
         };
