@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use cells::query::metrics::{Direction, Unit};
 use cells::query::{Metric, Scope};
-use detection::Limits;
+use detection::{LimitedMetric, Limits};
 use event::AlertScope;
 use pipeline::ports::{Clock, Store};
 use schemars::JsonSchema;
@@ -104,18 +104,10 @@ fn entry(metric: Metric, limits: &Limits) -> CatalogueMetric {
     CatalogueMetric { name, label, description, unit, formula, direction, numerator, denominator, limit }
 }
 
-/// The limit on a metric. A limit above 1 on a rate means that it is switched off.
+/// The limit on a metric, if it is one that detection can limit.
 fn limit(metric: Metric, limits: &Limits) -> Option<CatalogueLimit> {
-    let value = match metric.name() {
-        "delivery_rate" => limits.delivery_rate,
-        "bounce_rate" => limits.bounce_rate,
-        "hard_bounce_rate" => limits.hard_bounce_rate,
-        "complaint_rate" => limits.complaint_rate,
-        "delivery_ms_p95" => limits.delivery_ms_p95,
-        "queue_depth" => limits.queue_depth,
-        _ => None,
-    };
+    let limited = LimitedMetric::ALL.into_iter().find(|limited| limited.name() == metric.name())?;
+    let value = limited.limit_in(limits)?;
     let side = if metric.direction() == Direction::HigherIsBetter { BELOW } else { ABOVE };
-    let value = value.filter(|value| metric.ratio().is_none() || *value <= 1.0)?;
     Some(CatalogueLimit { value, side })
 }
