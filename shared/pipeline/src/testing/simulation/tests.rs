@@ -19,12 +19,18 @@ fn every_event_is_counted_once_whatever_fails() {
     );
 }
 
-/// Seeds of runs that failed once: 5028074, because short jumps of time added up and let quarantined records expire, which the model did not
-/// expect; 1, because the block of a month, built from days, missed the hours of days that had no block for more than a year. They were
-/// found with an earlier generator of random numbers, so today these seeds make other runs.
+/// Each seed repeats a failure of the past if its fix is undone.
+///
+/// - 3: a month's block was built from its days and missed a day that had blocks of hours but no block of its own, because the day was
+///   past its retention before any compaction built it. Undo the fix by ignoring `has_hours` in `history/compaction/rollup.rs`.
+/// - 202161: short jumps of time added up to the retention of quarantined records, which the store removed and the model still expected.
+///   Undo the fix by removing every expired item of a quarantine in `settle.rs`.
+///
+/// A seed repeats its failure only as long as the simulation makes the same choices in the same order. After a change to them, undo each
+/// fix for a moment and search for a seed that fails: about one in ten does for the first; the second took a search of 200,000 seeds.
 #[test]
 fn runs_that_failed_once_succeed() {
-    for seed in [1, 5_028_074] {
+    for seed in [3, 202_161] {
         assert_eq!(run(seed, None).err(), None);
     }
 }
