@@ -34,8 +34,8 @@ impl<W: Write> CsvWriter<W> {
         self.0.write_field(guarded(text).as_bytes()).map_err(own_error)
     }
 
-    /// Writes a number in the form given.
-    pub fn number(&mut self, number: &str) -> io::Result<()> {
+    /// Writes a number that is already text, such as `-0.5`.
+    pub fn number(&mut self, number: impl AsRef<[u8]>) -> io::Result<()> {
         self.0.write_field(number).map_err(own_error)
     }
 
