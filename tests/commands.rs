@@ -975,6 +975,6 @@ fn doctor_reports_the_state_of_each_check_and_how_to_fix_it() {
     );
     assert_eq!(code, 0, "no check has failed: {errors}");
     for one in &checks {
-        assert_eq!(one["mend"] == json!(""), one["state"] == json!("ok"), "{one}");
+        assert_eq!(one["fix"] == json!(""), one["state"] == json!("ok"), "{one}");
     }
 }

@@ -1,7 +1,7 @@
 //! Accumulates events into cells: the hot path of ingestion.
 //!
 //! The dimension key of an event is found in two small tables that stay in the processor's cache, one for what its message states
-//! (tenant, tags, ...) and one for recipient domains. So the large table of cells is asked once per event, with a key of twelve
+//! (tenant, tags, ...) and one for recipient domains. So the large table of cells is searched once per event, with a key of twelve
 //! bytes. Strings are stored once and compared as bytes. Hashing is seeded per process, because senders choose what is hashed; the
 //! seed must never influence a result.
 
@@ -48,7 +48,7 @@ pub struct Grouping {
 /// order of [`Accumulator::rows`] does.
 ///
 /// One event costs two lookups of short strings and one of a cell, two with cohorts. Memory is allocated only for what is new: a
-/// string, a cell, a counter or recipient of a cell. So it grows with what is different and not with the number of events. Nothing
+/// string, a cell, a counter or recipient of a cell. So memory grows with distinct values and not with the number of events. Nothing
 /// bounds it here: the caller ends a batch, and [`Accumulator::into_blocks`] bounds what is stored.
 #[derive(Debug)]
 pub struct Accumulator {
@@ -76,13 +76,13 @@ struct Cohorts {
     provider_of: Vec<u32>,
     /// By the minute of sending.
     by_minute: CellMap,
-    /// By the hour of sending, for outcomes after [`LATE_AFTER_MINUTES`].
+    /// By the hour of sending, for outcomes after [`HOURLY_COHORTS_AFTER_MINUTES`].
     by_hour: CellMap,
 }
 
 /// Outcomes this long after sending are kept by the hour of sending. Detection evaluates only the cohorts of the last hours by the
 /// minute, and most deliveries and bounces arrive within minutes.
-const LATE_AFTER_MINUTES: u32 = 6 * 60;
+const HOURLY_COHORTS_AFTER_MINUTES: u32 = 6 * 60;
 
 /// The key of one row of an accumulator's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +158,7 @@ impl Accumulator {
 
     /// Counts one event for one recipient.
     ///
-    /// Recipient domain and provider come from `recipient`, whatever `values` says. Values of more than 255 bytes are cut.
+    /// Recipient domain and provider come from `recipient`; those in `values` are ignored. Values of more than 255 bytes are truncated.
     pub fn count(
         &mut self,
         tenant: &str,
@@ -269,7 +269,7 @@ impl Cohorts {
         // Every message and recipient got its campaign and provider when it was new, so this is two array lookups and no hashing.
         let dimensions = dimensions.renumbered(&self.campaign_of, &self.provider_of);
         // A clock that runs behind may report an outcome before its sending; such an outcome is not late.
-        if happened.0.saturating_sub(sent.0) < LATE_AFTER_MINUTES {
+        if happened.0.saturating_sub(sent.0) < HOURLY_COHORTS_AFTER_MINUTES {
             return self.by_minute.cell(hasher, CellKey { dimensions, bucket: sent });
         }
         self.by_hour.cell(hasher, CellKey { dimensions, bucket: Resolution::Hour.bucket(sent) })
@@ -286,8 +286,8 @@ impl Cohorts {
     }
 }
 
-/// Adds the other side's assignments of those numbers that are new here. New numbers are consecutive and ascending, so each is
-/// pushed when it is its turn. `targets` maps the other side's campaigns or providers to those here.
+/// Adds the other side's assignments of those numbers that are new here. New numbers are consecutive and ascending, so each
+/// equals the length of the list when it is reached. `targets` maps the other side's campaigns or providers to those here.
 fn extend_assignments(own: &mut Vec<u32>, theirs: &[u32], numbers: &[u32], targets: &[u32]) {
     for (number, target) in numbers.iter().zip(theirs) {
         if *number as usize == own.len() {

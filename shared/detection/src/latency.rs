@@ -1,10 +1,10 @@
 //! Monitors a positive quantity on a logarithmic scale, delivery time above all, against its own past: the score grows with buckets that
-//! are slower than 99 of 100 used to be.
+//! are slower than the past 99th percentile.
 //!
-//! Delivery times have a heavier tail than any formula, because deferred mail arrives late and a few at a time. So the tail is learned as
-//! it is: as the 99th percentile of the deviation, in logarithms. The increase per bucket is bounded, so one slow bucket never raises an
-//! alert, and what ordinary days reach (the hours after a campaign) is learned and must be exceeded. It must not raise an alert for a
-//! handful of deliveries. Queue depth is monitored in the same way, with a fixed number of deliveries per reading.
+//! Delivery times have a heavier tail than any formula, because deferred mail arrives late and a few at a time. So the tail is learned
+//! from the data, as the 99th percentile of the deviation, in logarithms. The increase per bucket is bounded, so one slow bucket never raises an
+//! alert, and what ordinary days reach (the hours after a campaign) is learned and must be exceeded. A handful of deliveries never raises
+//! an alert. Queue depth is monitored in the same way, with a fixed number of deliveries per reading.
 
 use event::Minute;
 use serde::{Deserialize, Serialize};
@@ -14,28 +14,32 @@ use crate::cusum::to_f32;
 use crate::minutes;
 use crate::series_monitor::BucketContext;
 
-/// Increase of the score for a bucket at the 99th percentile, and decrease for one below it: logarithms of the odds of a slow bucket in
-/// an incident (one in two) over those in normal operation (one in fifty).
+/// Increase of the score for a bucket at the 99th percentile. Chosen with the benchmark; a little less than the logarithm of how much more
+/// often a bucket is this slow in an incident (about one in two) than usual (one in a hundred), because buckets are not independent.
 const INCREASE: f64 = 2.5;
+/// Decrease of the score for a bucket below the 99th percentile, chosen in the same way.
 const DECREASE: f64 = -0.8;
-/// Buckets further out than this many percentiles count as this many.
-const MAX_PERCENTILES: f64 = 2.5;
+/// A deviation is capped at this multiple of the tail.
+const MAX_TAILS: f64 = 2.5;
 /// The score is capped at this many thresholds.
 const SCORE_CAP: f64 = 1.6;
-/// The percentile is never assumed to be closer than a factor of 1.5, as a logarithm.
+/// Lower bound of the tail: the logarithm of a factor of about 1.5.
 const MIN_TAIL: f32 = 0.4;
-/// Growth of the percentile per bucket above it. It shrinks by a 99th of that per bucket below it, so that one in 100 lies above.
+/// Growth of the tail per bucket above it. It shrinks by a 99th of that per bucket below it, so that one in 100 lies above.
 const TAIL_GROWTH: f32 = 0.15;
-/// Fewest deliveries in an excursion, and smallest factor, that are reported.
+/// Fewest deliveries in an excursion that is reported.
 const MIN_DELIVERIES: f64 = 60.0;
+/// Smallest factor over the usual time that is reported.
 const MIN_FACTOR: f64 = 2.2;
-/// Smallest sum over deliveries of the logarithm of their lateness: 137 deliveries at three times the usual time, 60 at twelve times.
+/// Smallest sum over deliveries of the logarithm of their lateness: 137 deliveries at three times the usual time, 60 at a little over twelve times.
 const MIN_EXCESS: f64 = 150.0;
-/// The smoothed lateness must exceed the highest of ordinary days by this factor, and be at least [`MIN_SMOOTHED`]; in logarithms.
+/// The smoothed lateness, a logarithm, must be at least this multiple of the highest of ordinary days.
 const ABOVE_PEAK: f64 = 1.25;
+/// The smallest smoothed lateness that is reported.
 const MIN_SMOOTHED: f64 = 0.75;
-/// How far one day may raise the highest of ordinary days: what a single day reached is not ordinary yet.
+/// The factor by which a single day may raise the highest of ordinary days: one day is not yet normal.
 const PEAK_GROWTH: f32 = 1.2;
+/// The amount by which it may raise it where that is more.
 const PEAK_STEP: f32 = 0.15;
 /// The share of that highest value that is kept per day: half-life a month.
 const PEAK_DECAY: f32 = 0.977;
@@ -76,7 +80,7 @@ pub struct LatencyMonitor {
 /// A delivery time, or queue depth, that is far above normal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlownessSignal {
-    /// The value in the excursion: milliseconds of delivery time.
+    /// The mean in the excursion: delivery time in milliseconds, or queue depth in messages.
     pub observed: f64,
     /// The value that buckets usually have, in the same unit.
     pub expected: f64,
@@ -118,10 +122,9 @@ impl LatencyMonitor {
         let off = value - f64::from(self.mean);
         // A few deliveries vary more than many, and late ones weigh more among them.
         let trust = deliveries / (deliveries + self.few_deliveries());
-        let percentiles = off * trust / f64::from(self.tail.max(MIN_TAIL));
-        // Steps and no likelihood: that would need a formula for the tail of delivery times, and theirs is heavier than any.
-        let increase =
-            if percentiles >= 1.0 { INCREASE * percentiles.min(MAX_PERCENTILES) } else { DECREASE };
+        let tails = off * trust / f64::from(self.tail.max(MIN_TAIL));
+        // Fixed steps instead of a likelihood, which would need a formula for the tail; that of delivery times is heavier than any.
+        let increase = if tails >= 1.0 { INCREASE * tails.min(MAX_TAILS) } else { DECREASE };
         let score = (f64::from(self.score) + increase).clamp(0.0, SCORE_CAP * context.threshold);
         // Before the tail is learned, every campaign would look like an incident.
         if score <= 0.0 || self.days < MIN_DAYS {
@@ -154,7 +157,7 @@ impl LatencyMonitor {
         f64::from(self.recent.events) / (f64::from(self.recent.exposure) + self.few_deliveries())
     }
 
-    fn learn(&mut self, off: f64, percentiles: f64, deliveries: f64, bucket_minutes: u32, weight: f64) {
+    fn learn(&mut self, off: f64, tails: f64, deliveries: f64, bucket_minutes: u32, weight: f64) {
         self.buckets = self.buckets.saturating_add(1);
         // A running mean at first, then an exponential one.
         let steady = f64::from(bucket_minutes) / MEMORY_MINUTES;
@@ -189,8 +192,8 @@ impl LatencyMonitor {
         self.since
     }
 
-    /// The excursion, if its score reaches `threshold` and it is large enough to be reported. A threshold of 0 asks for an excursion that
-    /// was reported already: it need not exceed ordinary days any more.
+    /// The excursion, if its score reaches `threshold` and it is large enough to be reported. Pass 0 for an excursion that
+    /// was already reported; it then no longer has to exceed ordinary days.
     pub fn signal(&self, threshold: f64) -> Option<SlownessSignal> {
         let deliveries = f64::from(self.deliveries);
         let expected = f64::from(self.mean).exp();

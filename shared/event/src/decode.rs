@@ -123,7 +123,7 @@ impl Decoder {
         let mut is_empty = true;
         for record in records {
             is_empty = false;
-            // After an error there are no further records: what is left of the message cannot be told apart any more.
+            // After an error there are no further records: the rest of the message can no longer be split into records.
             match record {
                 Ok(record) => self.decode_payload(record, layer, on_outcome),
                 Err(kpl::NotProtobuf) => {

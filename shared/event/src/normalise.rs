@@ -82,7 +82,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
             emit_for_message(event, EventType::Subscription { unsubscribed }, on_event);
         }
         SesEventType::QueueDepth => {
-            // Unlike SES's events, a gauge means nothing without its number.
+            // A reading of a queue without its depth is useless, so it is refused.
             let depth = body.depth.ok_or(Unreadable::MissingField("queueDepth.depth"))?;
             emit(event, EventType::QueueDepth { depth }, Recipients::new(), on_event);
         }
@@ -100,7 +100,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
             emit_by_class(event, recipients, |_| (), |()| delivery.clone(), on_event);
         }
         SesEventType::Complaint => {
-            // The provider hides who complained, so SES names everybody there who may have. All of them share one feedback id.
+            // The provider hides who complained, so SES lists every recipient there who may have complained. All of them share one feedback id.
             let complaint = complaint(body);
             emit_by_class(event, recipients, |_| (), |()| complaint.clone(), on_event);
         }
@@ -159,8 +159,8 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
         recipients.push(Recipient { address, ..Recipient::default() });
     }
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
-    // Quadratic in the classes of one event, of which there are one or two. Events share one `EmailEvent` that is changed between
-    // calls, because copying it for each class would cost more than classifying.
+    // Quadratic in the number of classes, which is 1 or 2. One `EmailEvent` is reused for all calls, because copying it for each
+    // class would cost more than classifying.
     let mut rest: SmallVec<[(C, Cow<'a, str>); 1]> =
         recipients.into_iter().map(|recipient| (class_of(&recipient), recipient.address)).collect();
     while let Some(&(class, _)) = rest.first() {
@@ -219,7 +219,7 @@ fn complaint<'a>(body: &mut SesBody<'a>) -> EventType<'a> {
 }
 
 fn interaction<'a>(body: &mut SesBody<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
-    // Archives may have removed these two to keep less about people.
+    // Archives may omit these two for privacy.
     let user_agent = body.user_agent.take().unwrap_or(ABSENT);
     let ip_address = body.ip_address.take().unwrap_or(ABSENT);
     let requester = machine::classify(&InteractionFields {

@@ -1,8 +1,8 @@
 //! The rate limit of each key: requests per second, with a burst of two seconds' worth.
 //!
 //! The limit is kept per process, under a hash of the header that holds the key, so no key is stored here. A client that presents many
-//! keys gets many limits. The number of limits is bounded, and the requests of all clients together are bounded elsewhere, by the number of
-//! requests at once.
+//! keys gets many limits. The number of limits is bounded, and the total load is bounded elsewhere, by a limit on concurrent
+//! requests.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU32;
@@ -63,7 +63,7 @@ impl<C: Clock + Clone> RateLimits<C> {
 
     /// Counts a request of the key in this header value. Refuses it with a problem if the key has used up its limit.
     pub(crate) fn check(&self, key: &HeaderValue) -> Result<Allowance, Box<(Problem, Allowance)>> {
-        // Before the lookup, so that the map never grows beyond the limit by more than the requests that run at once.
+        // Before the lookup, so that the map exceeds the limit by at most the number of concurrent requests.
         self.forget_keys_beyond_limit();
         // The hasher is seeded per process, so nobody can choose keys that share a limit with another key.
         let key = self.hasher.hash_one(key.as_bytes());

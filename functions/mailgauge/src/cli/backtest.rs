@@ -29,7 +29,7 @@ use crate::usage_error::usage_error;
 
 /// Number of rows from which the bucket width is inferred, at most: they are held in memory.
 const MAX_ROWS_TO_INFER: usize = 100_000;
-/// The default range of stored counts, in milliseconds: hour blocks keep minutes for 30 days.
+/// The default range of stored counts, in milliseconds: safely within the 30 days for which hour blocks keep minutes.
 const FOUR_WEEKS_MS: i64 = 28 * 24 * 60 * 60 * 1000;
 
 /// Run detection over past counts, and print each change of an alert.
@@ -199,7 +199,7 @@ impl<W: Write> ChangePrinter<W> {
 /// that were read for this are put into `ahead`.
 ///
 /// # Errors
-/// Times that are no multiples of their distance, so that no bucket of this width begins at them.
+/// Times that are no bucket boundaries of the inferred width.
 fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsTableRow>) -> anyhow::Result<u32> {
     /// The width for a table with a single time, which has no distance to infer it from.
     const DEFAULT_WIDTH: u32 = 5;
@@ -213,13 +213,13 @@ fn infer_width(table: &mut CountsTable, ahead: &mut Vec<CountsTableRow>) -> anyh
     }
     let start = ahead.first().map_or(0, |row| row.minute);
     if width == 0 {
-        // One minute fits every time, and also a single one at which no bucket of the default width begins.
+        // Buckets of one minute begin at every time, also at one at which no bucket of the default width begins.
         return Ok(if start.is_multiple_of(DEFAULT_WIDTH) { DEFAULT_WIDTH } else { 1 });
     }
     let width = greatest_common_divisor(60, width);
     if !start.is_multiple_of(width) {
         return Err(usage_error(format!(
-            "{}: the times are {width} minutes apart, but no bucket of {width} minutes begins at the first one: state the bucket width \
+            "{}: the times are {width} minutes apart, but no bucket of {width} minutes begins at the first one: set the bucket width \
              with --bucket",
             table.name
         )));

@@ -16,7 +16,7 @@ use crate::output;
 pub fn read<T: DeserializeOwned>(path: &Path, content: &str) -> anyhow::Result<T> {
     let name = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    let wrong_content = || format!("{name} is not a file of {content}");
+    let wrong_content = || format!("{name} does not contain valid {content}");
     // No TOML document begins with a brace, and every JSON object does.
     if text.trim_start().starts_with('{') {
         serde_json::from_str(&text).with_context(wrong_content)

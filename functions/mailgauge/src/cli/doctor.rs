@@ -39,8 +39,9 @@ struct AgeLimits {
 /// Age of the oldest delta that is not compacted. Compaction needs less than the first limit when it runs, and deltas expire after
 /// three days.
 const UNCOMPACTED: AgeLimits = AgeLimits { ok_ms: 3 * HOUR_MS, warning_ms: 24 * HOUR_MS };
-/// The names of all time-series stores, and the age of the oldest batch that one of them has not received.
+/// The names of all time-series stores.
 const SINKS: [&str; 2] = ["timestream", "influxdb"];
+/// Age of the oldest batch that a time-series store has not received.
 const UNEXPORTED: AgeLimits = AgeLimits { ok_ms: 10 * MINUTE_MS, warning_ms: 24 * HOUR_MS };
 /// A warning if no event has arrived for this long.
 const MAX_QUIET_MS: i64 = 30 * MINUTE_MS;
@@ -136,7 +137,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         anyhow::Ok(diagnoses)
     })?;
     // Scripts rely on these column names.
-    let mut table = OutputTable::new(["check", "state", "found", "mend"]);
+    let mut table = OutputTable::new(["check", "state", "found", "fix"]);
     for Diagnosis { check, status, found, fix } in &diagnoses {
         table.push(vec![json!(check), json!(status.name()), json!(found), json!(fix)]);
     }
@@ -178,7 +179,7 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
         Diagnosis::warning(
             "tenants",
             "some mail belongs to no tenant",
-            "send with the message tag `tenant`, or map configuration sets or domains to tenants (README, Rules for attribution)",
+            "send with the message tag `tenant`, or map configuration sets or domains to tenants (see \"Tenants, mappings and keys\" in functions/mailgauge/README.md)",
         )
     } else {
         Diagnosis::ok("tenants", "all mail belongs to a tenant")
@@ -205,7 +206,7 @@ fn drift(events_read: u64, drift: i64) -> Diagnosis {
     Diagnosis::failed(
         CHECK,
         format!("drift {drift}"),
-        "mailgauge reconcile names the tenants; restore the table or folder from a backup, and ingest what came after it",
+        "run mailgauge reconcile to see which tenants are affected; restore the table or folder from a backup, then ingest the events received since",
     )
 }
 
@@ -222,7 +223,7 @@ fn arrivals(progress: &CountingProgress, now: Timestamp) -> Diagnosis {
 
 /// Shards with a batch in flight that no attempt has committed, although the last attempt's lease ended long ago.
 fn stuck_shards(progress: &CountingProgress, now: Timestamp) -> Vec<Diagnosis> {
-    const CHECK: &str = "shards move";
+    const CHECK: &str = "shards advance";
     let mut diagnoses = Vec::new();
     for (shard, checkpoint) in progress.checkpoints() {
         // A batch under a valid lease is normal: an attempt is working on it.
@@ -254,13 +255,13 @@ fn uncompacted(oldest: Option<Timestamp>, now: Timestamp) -> Diagnosis {
 /// How far a time-series store is behind. `None` if nothing was ever written to it.
 fn unexported(sink: &str, backlogs: &[ExportBacklog], now: Timestamp) -> Option<Diagnosis> {
     const CHECK: &str = "time-series store";
-    const FIX: &str = "mailgauge sink export shows its error; what is older than three days stays missing there, never in the API";
+    const FIX: &str = "mailgauge sink export shows the store's error; data older than three days can no longer be exported, but the API still has it";
     // A store that was never written to is not in use, which is no defect.
     backlogs.iter().find(|backlog| backlog.exported.is_some())?;
     let oldest = backlogs.iter().filter_map(|backlog| backlog.oldest).min();
     let Some(oldest) = oldest else { return Some(Diagnosis::ok(CHECK, format!("{sink} is up to date"))) };
     let age_ms = now.millis_since(oldest);
-    let found = format!("{sink} has not received batches that arrived {} ago", span(age_ms));
+    let found = format!("{sink} is missing batches that arrived up to {} ago", span(age_ms));
     Some(Diagnosis::by_age(CHECK, age_ms, &UNEXPORTED, found, FIX))
 }
 

@@ -65,7 +65,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 
-    /// How long to retry a failing server or full stream, such as 30s, 5m or 2h, 7d at most; 0s makes a single attempt
+    /// How long to retry a failing server or full stream, such as 30s, 5m or 2h, at most 168h (7 days); 0s makes a single attempt
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_give_up_after)]
     give_up_after: Duration,
 
@@ -104,7 +104,7 @@ fn parse_give_up_after(text: &str) -> Result<Duration, String> {
     let given = text.parse::<jiff::SignedDuration>().ok().and_then(|given| Duration::try_from(given).ok());
     given
         .filter(|given| *given <= MAX_GIVE_UP_AFTER)
-        .ok_or_else(|| "use a duration from 0s to 7d, such as 30s, 5m or 2h".to_owned())
+        .ok_or_else(|| "use a duration from 0s to 168h (7 days), such as 30s, 5m or 2h".to_owned())
 }
 
 /// Sends all files, one after the other, in the order in which they were named.
@@ -117,7 +117,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     // Only servers need a key, so with one a new folder is almost certainly a mistyped URL.
     if is_new && options.key.is_some() {
         return Err(usage_error(format!(
-            "--to: there is no data folder {name}, and a key is for a server: write http://HOST:PORT or https://HOST, \
+            "--to: there is no data folder {name}, and --key applies only to servers: write http://HOST:PORT or https://HOST, \
              or create the folder without --key and MAILGAUGE_KEY"
         )));
     }
@@ -224,7 +224,7 @@ impl IngestRun {
         let mut splitter = Splitter::new(CHUNK_BYTES);
         let mut failure = None;
         loop {
-            // A single read, which may return little: events from a pipe are sent as they arrive.
+            // One read, which may return only a few bytes: events from a pipe are sent as they arrive.
             let length = reader.read(splitter.room()).with_context(|| format!("cannot read {source}"))?;
             let mut each = |piece: Piece<'_>| {
                 let (Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes }) = piece;
@@ -262,7 +262,7 @@ impl IngestRun {
             reason = "a rate is measured by the clock, and a command may read it"
         )]
         let now = Instant::now();
-        // From the first block on: the time until it arrived must not be made up for.
+        // The clock starts at the first block, so that the time spent waiting for it does not permit a burst.
         let started = *self.started.get_or_insert(now);
         if let Some(rate) = self.rate {
             let due =
@@ -278,10 +278,10 @@ fn not_sent(source: &Source, byte: u64) -> String {
     let byte = output::grouped(byte);
     match source {
         Source::File(_) => {
-            format!("{source} was not sent from byte {byte} on; the same command continues there")
+            format!("{source} was sent only up to byte {byte}; run the same command again to continue there")
         }
         Source::Stdin => format!(
-            "{source} was not sent from byte {byte} on; send all of it again: events that were counted are not counted twice"
+            "{source} was sent only up to byte {byte}; send all of it again: nothing is counted twice"
         ),
     }
 }

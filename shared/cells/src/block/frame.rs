@@ -23,7 +23,7 @@ pub(crate) const MAX_RAW_BYTES: usize = 8 << 20;
 const MAGIC: [u8; 4] = *b"MGBK";
 const CHECKSUM_BYTES: usize = 8;
 const HEADER: usize = MAGIC.len() + 1 + CHECKSUM_BYTES;
-/// Shorter sections are not compressed: they gain too little for the time. A small batch writes such a block for every tenant.
+/// Shorter sections are not compressed: the saving is not worth the time, and a small batch writes one such block per tenant.
 const COMPRESS_FROM: usize = 1024;
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -56,7 +56,7 @@ impl FrameWriter {
         if raw.is_empty() {
             return;
         }
-        // The raw size is counted even of what compresses well: it bounds what a reader must hold.
+        // The raw size counts even for sections that compress well: it bounds what a reader must hold.
         self.sections += 1;
         self.raw_bytes += raw.len();
         debug_assert!(id.number() >= self.next_id, "sections must be added in order");
@@ -155,7 +155,7 @@ impl<'a> Frame<'a> {
             end = start.saturating_add(stored as usize);
             sections.push(Section { id, stored: start..end, raw_bytes: raw as usize });
         }
-        // Before any section is decompressed. Only a block that was crafted says more: the writer divides larger ones.
+        // Checked before any section is decompressed. Only a crafted block exceeds this, because the writer splits larger ones.
         if raw_total > MAX_RAW_BYTES as u64 {
             return Err(malformed("the sections are too large"));
         }
@@ -201,7 +201,7 @@ fn verified_body(bytes: &[u8]) -> Result<&[u8], BlockError> {
     if reader.array::<4>().ok() != Some(&MAGIC) {
         return Err(BlockError::NotABlock);
     }
-    // Before the checksum, which another version may compute in another way: such a block is not damaged.
+    // Checked before the checksum, which another version may compute differently: its block would be reported as damaged.
     match reader.byte() {
         Ok(VERSION) => {}
         Ok(found) => return Err(BlockError::UnknownVersion { found, known: VERSION }),
@@ -229,7 +229,7 @@ impl Decompressor {
         if raw.len() == raw_bytes {
             Ok(raw)
         } else {
-            Err(malformed("a section has another length than stated"))
+            Err(malformed("a section's length differs from the stated one"))
         }
     }
 }
@@ -288,7 +288,7 @@ mod tests {
     fn compressed_section_of_another_length_than_stated_is_refused() {
         let raw = vec![7; COMPRESS_FROM];
         let mut bytes = framed(&[(KEYS, &raw)]);
-        // Behind the resolution and the number of sections: number, stored length, raw length of two bytes.
+        // After the resolution and the section count come the number and the stored length of the section, then its raw length (2 bytes).
         let raw_length = HEADER + 4;
         assert_eq!(bytes[raw_length..raw_length + 2], [0x80, 0x08]);
         bytes[raw_length] = 0x81;

@@ -1,4 +1,4 @@
-//! The names and defaults by which a caller's queries are read: tag names, time zone and metric registry.
+//! The names and defaults used to interpret a caller's queries: tag names, time zone and metric registry.
 
 use event::attribution::Dimension;
 use jiff::tz::TimeZone;
@@ -11,7 +11,7 @@ const MAX_TAG_NAME_BYTES: usize = 64;
 /// The names and defaults of one caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locale {
-    /// The names of the declared tags, beside their own names `tag1` to `tag4`.
+    /// The names of the declared tags, in addition to `tag1` to `tag4`.
     pub tags: [Option<String>; 4],
     /// The time zone of queries that name none. UTC if it is `None` as well.
     pub zone: Option<TimeZone>,

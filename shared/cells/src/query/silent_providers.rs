@@ -1,6 +1,6 @@
 //! Providers that report no complaints to SES, such as Gmail (*silent* providers).
 //!
-//! At a silent provider, no complaint is missing data and not a good rate, so a complaint rate has no value there. Mail at several
+//! At a silent provider, the absence of complaints means missing data and not a good rate, so a complaint rate has no value there. Mail at several
 //! providers, of which some report, keeps its rate.
 
 use compact_str::CompactString;

@@ -114,7 +114,7 @@ fn open_alert_reminds_once_a_day_unless_it_is_acknowledged() {
 }
 
 #[test]
-fn escalation_is_notified_at_once_and_once() {
+fn escalation_is_notified_immediately_and_only_once() {
     let mut registry = AlertRegistry::default();
     let rules = AlertRules::default();
     let fired = registry.apply(Minute(100), vec![finding(Severity::Info, 0)], &rules).remove(0);
@@ -213,6 +213,6 @@ fn alert_explains_related_findings_for_a_while_after_its_end() {
         assert_eq!(registry.explains(&key, Minute(now)), explains, "{now}");
         assert_eq!(registry.has_recent(AlertGroup::Delivery, Minute(now)), explains, "{now}");
         assert_eq!(registry.is_reported_elsewhere(&other, Minute(now)), explains, "{now}");
-        assert!(!registry.is_reported_elsewhere(&key, Minute(now)), "an alert is not elsewhere from itself");
+        assert!(!registry.is_reported_elsewhere(&key, Minute(now)), "an alert does not count as reported elsewhere because of itself");
     }
 }

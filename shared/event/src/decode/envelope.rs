@@ -1,7 +1,7 @@
 //! Recognises a JSON object of any known shape: an SES event, an envelope around one, or a record of a batch.
 //!
-//! One pass reads the fields of all shapes, because their keys do not collide; which shape it was is decided at the end of the
-//! object. The order of fields must never decide.
+//! One pass reads the fields of all shapes, because their keys do not collide; the shape is decided at the end of the
+//! object, so the order of fields never matters.
 //!
 //! Shapes: SNS <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>, EventBridge
 //! <https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>, Lambda's records
@@ -32,7 +32,7 @@ pub(super) enum Field {
     Detail,
     DetailType,
     Source,
-    /// The object that Kinesis and SNS put around the fields that matter.
+    /// The nested object that holds the payload: `kinesis` or `Sns`.
     Wrapper,
     Base64Data,
     Message,
@@ -142,7 +142,7 @@ impl<'a> EnvelopeFields<'a> {
                     None => scanner.skip(),
                 })?;
             }
-            // Into this same struct: the wrapper's fields have names of their own, and the record is one thing with or without it.
+            // Into this same struct: the wrapper's fields have distinct names, and a record means the same with or without it.
             (Some(Field::Wrapper), Some(b'{')) => {
                 scanner
                     .object_with_known_keys(&Field::KEYS, |scanner, field| self.read_field(scanner, field))?;
@@ -160,7 +160,7 @@ impl<'a> EnvelopeFields<'a> {
         Ok(())
     }
 
-    /// Decides what the object was, once all its fields are read. An event wins over everything around it.
+    /// Decides what the object was, once all its fields are read. If it contains an event, its other fields are ignored.
     pub(super) fn content(&mut self) -> Content<'_, 'a> {
         if let Some(event) = self.event.as_mut().filter(|event| event.is_present()) {
             return Content::Event(event);
@@ -169,14 +169,14 @@ impl<'a> EnvelopeFields<'a> {
         if let Some(base64) = self.base64 {
             return Content::Base64(base64);
         }
-        // Before the message: that of a confirmation is a sentence for people, not an event.
+        // Checked before the message, because a confirmation's message is prose, not an event.
         if matches!(self.sns_type.as_deref(), Some("SubscriptionConfirmation" | "UnsubscribeConfirmation")) {
             return Content::Ignored(Ignored::SubscriptionConfirmation);
         }
         if let Some(message) = self.message {
             return Content::Text(message);
         }
-        // EventBridge's events of SES without an event of a message inside.
+        // An EventBridge event from SES that is not about a message.
         if self.has_detail_type && self.source.as_deref() == Some("aws.ses") {
             return Content::Ignored(Ignored::OtherDetailType);
         }

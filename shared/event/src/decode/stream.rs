@@ -3,7 +3,7 @@
 //! One thread splits for many that decode, so splitting must be cheap. A line break between a closing and an opening bracket
 //! always separates two values: inside a value a comma or another closing bracket would have to follow, and a string cannot
 //! contain a line break. Such line breaks are found from the end of the buffer, without reading what is between them. Only inside
-//! a large top-level array, or the `Records` of a large Lambda event, single elements are told apart, so that pieces stay small
+//! a large top-level array, or the `Records` of a large Lambda event, its elements are read one by one, so that pieces stay small
 //! enough for the processor's caches.
 //!
 //! Bytes are read into the place they are passed on from, and moved only if they begin a value that is not complete. The content

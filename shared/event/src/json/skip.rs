@@ -1,6 +1,6 @@
 //! Skips JSON values: most of an event is never used.
 //!
-//! A skipped value is checked as strictly as if it were used, so that a broken record is noticed whatever is read of it.
+//! A skipped value is checked as strictly as if it were used, so that malformed input is detected whichever fields are used.
 //! Containers are tracked in one word instead of by recursion, because hostile input may nest as deep as it likes.
 
 use super::{MAX_DEPTH, ScanError, Scanner};
@@ -8,7 +8,7 @@ use super::{MAX_DEPTH, ScanError, Scanner};
 impl Scanner<'_> {
     /// Reads any value and drops it.
     pub(crate) fn skip(&mut self) -> Result<(), ScanError> {
-        // Never more than 64, the bits of the word below.
+        // At most 64: one bit of `objects` per level.
         let room = MAX_DEPTH - self.depth;
         // One bit per open container, the innermost lowest: 1 for an object, 0 for an array.
         let mut objects = 0_u64;

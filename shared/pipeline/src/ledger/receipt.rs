@@ -127,7 +127,7 @@ impl DeltaEntry {
 /// Reads an item of a range of receipts: the batch's first sequence number with the first part of its receipt, or `None` if the item is
 /// a further part.
 pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPart)>, ReadError> {
-    // Told by the key, so that further parts, which are most of the bytes of a large receipt, are not decoded.
+    // Determined from the key, so that further parts, which are most of the bytes of a large receipt, are not decoded.
     if !layout::is_first_part(&item.key) {
         return Ok(None);
     }

@@ -36,7 +36,7 @@ const RULES: &str = "rules";
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
-    /// A name to tell the key from others, 1 to 100 characters.
+    /// A name that distinguishes the key from others, 1 to 100 characters.
     #[schemars(length(min = 1, max = MAX_NAME_CHARS))]
     name: String,
     /// What the key allows: `read` alone, or `read` and `rules`. Defaults to both.

@@ -1,6 +1,6 @@
 //! Who holds an API key, and what the key allows.
 //!
-//! Keys are never logged, and why one is refused is not told apart: unknown, expired and revoked keys look the same to a stranger.
+//! Keys are never logged, and the reason for a refusal is not disclosed: unknown, expired and revoked keys look the same to a stranger.
 
 use event::TenantId;
 use pipeline::directory::api_keys::{self, ApiKey, CredentialError, Grant};

@@ -60,7 +60,7 @@ pub(super) fn retry<T>(
         // Measured again: the attempt itself may have taken a minute.
         let elapsed = started.elapsed();
         let left = give_up_after.saturating_sub(elapsed);
-        // A pause of zero is a possible draw of the jitter, so only the time left decides.
+        // Jitter may yield a wait of zero, so the time left is tested and not the wait.
         if left.is_zero() {
             return Err(anyhow!("gave up after {}: {reason}", duration(elapsed)));
         }

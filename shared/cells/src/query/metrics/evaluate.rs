@@ -70,7 +70,7 @@ pub(in crate::query) struct Needs {
     pub reporting: CounterSet,
 }
 
-/// A metric of one row, before it is turned into a value: rates keep their counts. Half the size of a value beside its counts.
+/// A metric of one row, before it is turned into a value: rates keep their counts. Half the size of a value together with its counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::query) enum Measurement {
     Count(u64),

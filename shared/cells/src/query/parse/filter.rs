@@ -80,7 +80,7 @@ pub(super) fn read(path: &str, value: &Value, locale: &Locale) -> Result<Filter,
             Ok(Filter::Not(Box::new(read(&format!("{path}.not"), part, locale)?)))
         }
         (Some((name, Value::Array(parts))), None) if matches!(name.as_str(), "and" | "or") => {
-            // An empty `and` would pass every row and an empty `or` none, which hardly anyone means who writes one.
+            // An empty `and` would pass every row and an empty `or` none, which is rarely intended.
             if parts.is_empty() {
                 return Err(refusal(&format!("{path}.{name}"), "it is empty"));
             }

@@ -1,8 +1,8 @@
-//! The backlog of a shard: up to where its receipts were read, and the deltas that the tenants named in them still have.
+//! The backlog of a shard: the position up to which its receipts were read, and the deltas of each tenant that are not compacted yet.
 //!
 //! Both are in one item, replaced by one conditional write. If the tenants do not fit into an item, further items hold tenants only;
-//! they are written before the first item lets go of these tenants. A tenant leaves the backlog only after it was compacted, so none is
-//! ever forgotten. A tenant that is in it twice, or for too long, is compacted once in vain.
+//! they are written before these tenants leave the first item. A tenant leaves the backlog only after it was compacted, so none is
+//! ever forgotten. A duplicate or stale entry costs only one unnecessary compaction.
 
 use std::collections::BTreeMap;
 
@@ -206,7 +206,7 @@ pub(super) async fn oldest_unmerged<S: Store>(
     let mut oldest = known.map(|unmerged| unmerged.oldest).min();
     let read_up_to = main.backlog.record.read_up_to.as_ref();
     let behind = layout::receipts(shard, read_up_to, committed, ScanOrder::Forwards);
-    // The first is enough: batches behind it arrived later, or hardly earlier.
+    // The first is enough: later batches arrived later, or at most marginally earlier.
     for item in store.range(Range { limit: 1, ..behind }).await?.items {
         let found = receipt::first_part(&item)?;
         oldest = oldest.into_iter().chain(found.map(|(_, part)| part.arrived_at)).min();
