@@ -964,7 +964,7 @@ fn doctor_reports_the_state_of_each_check_and_how_to_fix_it() {
         states,
         [
             ("events arrive", "ok"),
-            ("shards move", "ok"),
+            ("shards advance", "ok"),
             ("compaction", "ok"),
             ("quarantine", "warning"),
             ("proof of counting", "ok"),

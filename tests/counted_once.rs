@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Server, mailgauge};
 
-/// How often the server is killed by default. More by hand: `MAILGAUGE_KILLS=100 cargo test --test whole killed`.
+/// How often the server is killed by default. More by hand: `MAILGAUGE_KILLS=100 cargo test --test end_to_end killed`.
 const KILLS: usize = 10;
 const LINES_PER_REQUEST: usize = 100;
 const FROM: &str = "2026-01-05T00:00:00Z";

@@ -11,7 +11,7 @@ use pipeline::alerting::detection_run::tenant_groups::{
 };
 use pipeline::alerting::detection_run::{DetectionError, MAX_PENDING};
 use pipeline::alerting::registry::{self, AlertFilter};
-use pipeline::directory::rules::{self, TenantRules};
+use pipeline::directory::alert_rules::{self, TenantRules};
 use pipeline::memory::MemoryStore;
 use pipeline::ports::{Expected, Item, Key, Page, PutError, Range, Store, StoreError, StoreErrorKind};
 use pipeline::testing::counting::{self, FixedClock};
@@ -346,12 +346,12 @@ async fn new_rules_apply_from_the_next_run_on() {
         limits: Override { bounce_rate: Some(2.0), delivery_rate: Some(0.0), ..Override::default() },
         ..TenantRules::default()
     };
-    rules::write_tenant(&store, &TenantId::new("bad").unwrap(), &lenient).await.unwrap();
+    alert_rules::write_tenant(&store, &TenantId::new("bad").unwrap(), &lenient).await.unwrap();
     let channel = RecordingChannel::default();
     run(&store, &channel, &mut DetectionCache::default(), 30).await.unwrap();
     assert_eq!(channel.notifications(), []);
     // The limits of other tenants do not change.
-    let effective = rules::effective(&store).await.unwrap();
+    let effective = alert_rules::effective(&store).await.unwrap();
     assert_eq!(effective.limits_of("good"), AlertRules::default().limits_of("good"));
 }
 

@@ -144,7 +144,7 @@ impl LatencyMonitor {
         let is_suspected = is_alert_open || f64::from(self.score) > context.threshold / 2.0;
         // An incident is learned slowly, so that slow delivery does not become the usual one while it is reported.
         let weight = if is_suspected { SUSPECTED_WEIGHT } else { 1.0 };
-        self.learn(off, percentiles, deliveries, context.bucket_minutes, weight);
+        self.learn(off, tails, deliveries, context.bucket_minutes, weight);
     }
 
     /// The number of deliveries up to which a bucket counts as small.
@@ -167,7 +167,7 @@ impl LatencyMonitor {
         // Bounded by the usual deviation, so that an incident does not drag the mean along.
         self.mean += to_f32(rate * off.clamp(-band, band));
         self.usual_deliveries += to_f32(rate * (deliveries - f64::from(self.usual_deliveries)));
-        let growth = if percentiles > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
+        let growth = if tails > 1.0 { TAIL_GROWTH } else { -TAIL_GROWTH / 99.0 };
         self.tail = (self.tail * (1.0 + growth * to_f32(weight))).clamp(MIN_TAIL / 2.0, 6.0);
     }
 

@@ -4,10 +4,10 @@
 //! what is counted, evaluated or exported: the ledger, history, alerting and export depend on it.
 
 pub(crate) mod alert_index;
+pub mod alert_rules;
 pub mod api_keys;
 pub mod audit;
 pub mod erasure;
 pub mod mappings;
 pub mod queue_url;
-pub mod rules;
 pub mod tenants;

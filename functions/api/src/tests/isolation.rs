@@ -15,9 +15,9 @@ use event::{ShardId, TenantId, Timestamp};
 use pipeline::alerting::detection_run::{
     DetectionCache, DetectionRun, DetectionSettings, Notifier, NotifyError,
 };
+use pipeline::directory::alert_rules;
 use pipeline::directory::api_keys::{self, ApiKey, Grant};
 use pipeline::directory::mappings::{self, CheckedMappings};
-use pipeline::directory::rules;
 use pipeline::ledger::aggregate::Attempt;
 use pipeline::memory::MemoryStore;
 use pipeline::ports::Clock as _;
@@ -129,7 +129,7 @@ impl World {
         let maps = json!({ "by_sending_domain": { format!("{MARK}.example"): OTHER } });
         let checked = CheckedMappings::new(&serde_json::from_value(maps).unwrap()).unwrap();
         mappings::write(&store, &checked, None).await.unwrap();
-        rules::write_tenant(&store, &other, &rules::TenantRules::default()).await.unwrap();
+        alert_rules::write_tenant(&store, &other, &alert_rules::TenantRules::default()).await.unwrap();
         let key = async |number: u8, grant: Grant, expires_at: Option<Timestamp>| {
             let key = ApiKey::from_random([number; 32]);
             let stored = api_keys::add(&store, &key, grant, "key", now, expires_at).await.unwrap();

@@ -51,7 +51,7 @@ mod tests {
         assert!(read_text("").unwrap().is_empty());
         for text in ["{\"a\":", "a = \"one\"", "[1]"] {
             let error = format!("{:#}", read_text(text).unwrap_err());
-            assert!(error.contains("is not a file of rules"), "{text}: {error}");
+            assert!(error.contains("does not contain valid rules"), "{text}: {error}");
         }
     }
 }

@@ -179,7 +179,7 @@ async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<
         Diagnosis::warning(
             "tenants",
             "some mail belongs to no tenant",
-            "send with the message tag `tenant`, or map configuration sets or domains to tenants (see \"Tenants, mappings and keys\" in functions/mailgauge/README.md)",
+            "send with the message tag `tenant`, or map configuration sets or domains to tenants (see \"Attribute events to tenants\" in functions/mailgauge/README.md)",
         )
     } else {
         Diagnosis::ok("tenants", "all mail belongs to a tenant")

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use detection::AlertRules;
 use event::TenantId;
-use pipeline::directory::rules::{self, TenantRules};
+use pipeline::directory::alert_rules::{self, TenantRules};
 
 use crate::cli::config_file;
 use crate::cli::store_options::{self, StoreOptions};
@@ -69,20 +69,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                     let rules: AlertRules = config_file::read(file, "rules")?;
                     refuse(rules.mistake())?;
                     standalone.audit("rules.set", "*").await?;
-                    rules::write_operator(store, &rules).await?;
+                    alert_rules::write_operator(store, &rules).await?;
                 }
                 Some(tenant) => {
                     let own: TenantRules = config_file::read(file, "rules")?;
                     refuse(own.mistake())?;
                     standalone.audit("rules.set", tenant.as_str()).await?;
-                    rules::write_tenant(store, tenant, &own).await?;
+                    alert_rules::write_tenant(store, tenant, &own).await?;
                 }
             }
             output::print_status("the rules apply from the next minute on");
         }
         match &options.tenant {
-            None => config_file::print(&rules::read_operator(store).await?),
-            Some(tenant) => config_file::print(&rules::read_tenant(store, tenant).await?),
+            None => config_file::print(&alert_rules::read_operator(store).await?),
+            Some(tenant) => config_file::print(&alert_rules::read_tenant(store, tenant).await?),
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Publishes the change of an alert on an SNS topic: one message, in the form that each subscriber's protocol needs.
 //!
 //! The message never contains a recipient, a subject or a link of a mail. After a lost reply a message may be published twice, so it
-//! identifies the change by alert id and sequence. The text itself is written by `detection`.
+//! identifies the change by alert id and sequence. The text itself is written by `detection::wording`.
 //! Limits: <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
 
 use aws_sdk_sns::Client;

@@ -1,4 +1,5 @@
-//! The [`Sink`] that writes to Amazon Timestream for LiveAnalytics: each point becomes one multi-measure record.
+//! The [`Sink`] that writes to Amazon Timestream for LiveAnalytics: each point becomes one multi-measure record. Its
+//! dimensions are those of the point, which `pipeline::export::points` lists.
 //!
 //! Timestream clients must ask for an endpoint, which is valid for some minutes. The SDK renews it in a background task, which does
 //! not run while a Lambda function is frozen. So it is requested here when it has expired and after a failed call. A configured endpoint

@@ -181,7 +181,7 @@ fn rows_by_event_type_name_it_as_ses_does() {
 #[test]
 fn late_event_is_counted_in_its_own_minute_and_in_the_hour_of_its_sending() {
     let mut accumulator = Accumulator::full();
-    let in_time = i64::from(LATE_AFTER_MINUTES) - 1;
+    let in_time = i64::from(HOURLY_COHORTS_AFTER_MINUTES) - 1;
     for minutes_later in [0, in_time, in_time + 1] {
         let event = event(EventType::Send, minutes_later);
         accumulator.count("acme", &values("a"), &recipient("a.example", "gmail"), &event, RecipientHash(0));

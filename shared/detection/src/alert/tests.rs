@@ -213,6 +213,9 @@ fn alert_explains_related_findings_for_a_while_after_its_end() {
         assert_eq!(registry.explains(&key, Minute(now)), explains, "{now}");
         assert_eq!(registry.has_recent(AlertGroup::Delivery, Minute(now)), explains, "{now}");
         assert_eq!(registry.is_reported_elsewhere(&other, Minute(now)), explains, "{now}");
-        assert!(!registry.is_reported_elsewhere(&key, Minute(now)), "an alert does not count as reported elsewhere because of itself");
+        assert!(
+            !registry.is_reported_elsewhere(&key, Minute(now)),
+            "an alert does not count as reported elsewhere because of itself"
+        );
     }
 }

@@ -4,6 +4,8 @@
 //! before [`Checkpoint::committed`]. The keys a batch writes are listed in its receipt instead, so that the checkpoint stays a few
 //! hundred bytes: all checkpoints share a partition, and each batch writes one twice.
 //!
+//! This file says which states there are; `commit.rs` drives the transitions between them.
+//!
 //! ```text
 //! idle ── begin ─▶ in flight ── end ─▶ idle, `committed` is the batch's last record
 //!                    │   ▲

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use cells::query::{QueryError, Scope, parse_time};
 use detection::{AlertRules, Change, Limits};
 use event::{AlertScope, Minute, Timestamp};
-use pipeline::directory::rules::{self, TenantRules};
+use pipeline::directory::alert_rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,13 +78,13 @@ pub(crate) async fn put<S: Store, C: Clock, I: Intake>(
             let rules: AlertRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             check(rules.mistake())?;
             web.service.record_audit(&reader.name, "rules.set", AlertScope::PLATFORM).await?;
-            rules::write_operator(store, &rules).await.during(OPERATION)?;
+            alert_rules::write_operator(store, &rules).await.during(OPERATION)?;
         }
         Scope::Tenant(tenant) => {
             let own: TenantRules = read_request(request, RULES_BODY_BYTES, EXAMPLE).await?;
             check(own.mistake())?;
             web.service.record_audit(&reader.name, "rules.set", tenant.as_str()).await?;
-            rules::write_tenant(store, tenant, &own).await.during(OPERATION)?;
+            alert_rules::write_tenant(store, tenant, &own).await.during(OPERATION)?;
         }
     }
     reply(&web, &reader.scope).await

@@ -4,7 +4,7 @@ use detection::{AlertRules, Change, Detector};
 use event::{Minute, TenantId};
 use pipeline::alerting::detection_run::BacktestRun;
 use pipeline::alerting::detection_run::counts::Width;
-use pipeline::directory::rules::{self, TenantRules};
+use pipeline::directory::alert_rules::{self, TenantRules};
 use pipeline::ports::{Clock, Store};
 
 use super::{During as _, Refusal, Service};
@@ -12,12 +12,12 @@ use super::{During as _, Refusal, Service};
 impl<S: Store, C: Clock, I> Service<S, C, I> {
     /// The operator's rules; the defaults if none were set.
     pub(crate) async fn operator_rules(&self) -> Result<AlertRules, Refusal> {
-        rules::read_operator(&self.store).await.during("reading rules")
+        alert_rules::read_operator(&self.store).await.during("reading rules")
     }
 
     /// A tenant's own rules; empty if it has set none.
     pub(crate) async fn own_rules(&self, tenant: &TenantId) -> Result<TenantRules, Refusal> {
-        rules::read_tenant(&self.store, tenant).await.during("reading rules")
+        alert_rules::read_tenant(&self.store, tenant).await.during("reading rules")
     }
 
     /// The operator's rules with `own` put before them, as detection evaluates a tenant's mail.

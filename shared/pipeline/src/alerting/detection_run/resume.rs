@@ -18,7 +18,7 @@ use super::tenant_groups::GroupReaders;
 use super::{
     ActiveRun, DetectionCache, DetectionError, DetectionStateError, LEARNED_MINUTES, MINUTES_AT_ONCE, WIDTH,
 };
-use crate::directory::{rules, tenants};
+use crate::directory::{alert_rules, tenants};
 use crate::history::snapshot::CountingProgress;
 use crate::ports::{Clock, Store};
 use crate::stored::ReadError;
@@ -111,7 +111,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
         cache: &mut DetectionCache,
     ) -> Result<Option<DetectionState>, DetectionError> {
         // Read with each run, so that a change of the rules takes effect within a minute.
-        let rules = rules::effective(self.context.store).await?;
+        let rules = alert_rules::effective(self.context.store).await?;
         let found = head::read(self.context.store).await?;
         if let Some(mut state) = cache.state.take() {
             let is_current = match &found {

@@ -14,8 +14,8 @@ use super::*;
 use crate::alerting::registry;
 use crate::block_id::BlockId;
 use crate::codec::StoredRecord as _;
+use crate::directory::alert_rules;
 use crate::directory::api_keys::{self, ApiKey, Grant};
-use crate::directory::rules;
 use crate::directory::tenants::{self, TenantSettings};
 use crate::history::compaction::{self, schedule};
 use crate::history::snapshot::{CountingProgress, Snapshot};
@@ -51,7 +51,7 @@ async fn fill(store: &MemoryStore, tenant: &TenantId, number: u8) {
     );
     let change = serde_json::from_str(&change).unwrap();
     registry::record(store, &change, Timestamp::from_millis(0)).await.unwrap();
-    rules::write_tenant(store, tenant, &rules::TenantRules::default()).await.unwrap();
+    alert_rules::write_tenant(store, tenant, &alert_rules::TenantRules::default()).await.unwrap();
     tenants::save_settings(store, tenant, &TenantSettings::default()).await.unwrap();
     let key = ApiKey::from_random([number; 32]);
     let grant = Grant::Reader(tenant.clone());
