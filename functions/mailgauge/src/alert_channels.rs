@@ -193,7 +193,7 @@ impl Notifier for AlertChannels {
                     // The default level of the log is `warn`, and a firing alert must be visible there.
                     AlertState::Firing => tracing::warn!(alert.id = change.id, "{subject}: {summary}"),
                     AlertState::Reminder | AlertState::Resolved => {
-                        tracing::info!(alert.id = change.id, "{subject}")
+                        tracing::info!(alert.id = change.id, "{subject}");
                     }
                 }
                 Ok(())

@@ -70,15 +70,21 @@ pub type RowProducer<'r> = &'r dyn Fn(&mut dyn FnMut(&[Value]) -> io::Result<()>
 pub fn write_csv(columns: &[String], rows: RowProducer<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut csv = CsvWriter::with_line_feeds(out);
     for name in columns {
-        csv.text(name)?;
+        csv.text(name);
     }
     csv.end_row()?;
+    // One buffer for all numbers: there may be millions, and an allocation for each would take longer than the writing.
+    let mut digits = Vec::new();
     rows(&mut |row| {
         for value in row {
             match value {
-                Value::Null => csv.empty()?,
-                Value::Number(number) => csv.number(&number.to_string())?,
-                other => csv.text(&as_text(other))?,
+                Value::Null => csv.empty(),
+                Value::Number(number) => {
+                    digits.clear();
+                    serde_json::to_writer(&mut digits, number)?;
+                    csv.number(&digits);
+                }
+                other => csv.text(&as_text(other)),
             }
         }
         csv.end_row()

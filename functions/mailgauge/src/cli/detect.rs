@@ -74,7 +74,7 @@ fn score(mut input: impl BufRead, name: &str, out: &mut impl Write) -> anyhow::R
     // If a later line is refused, the writer writes the rows before it when it is dropped.
     let mut csv = CsvWriter::with_line_feeds(out);
     for name in ["series", "timestamp", "score"] {
-        csv.text(name)?;
+        csv.text(name);
     }
     csv.end_row()?;
     loop {
@@ -213,8 +213,8 @@ fn plain_time_ms(text: &str) -> Option<i64> {
     reason = "a score lies in [0, 1], a digit in 0 to 9"
 )]
 fn write_row(row: &SeriesPoint<'_>, score: f64, csv: &mut CsvWriter<impl Write>) -> io::Result<()> {
-    csv.text(&row.series)?;
-    csv.text(&row.timestamp)?;
+    csv.text(&row.series);
+    csv.text(&row.timestamp);
     // Six decimal places, by hand: formatting fractions would take most of the time.
     let mut millionths = (score * 1e6).round() as u32;
     let mut digits = *b"0.000000";
@@ -225,7 +225,7 @@ fn write_row(row: &SeriesPoint<'_>, score: f64, csv: &mut CsvWriter<impl Write>)
     }
     // 1 for a score of 1, else 0.
     *whole = b'0' + (millionths % 10) as u8;
-    csv.number(digits)?;
+    csv.number(digits);
     csv.end_row()
 }
 

@@ -67,7 +67,7 @@ impl Answer {
 
     fn write_csv_header<W: Write>(&self, csv: &mut CsvWriter<W>) -> io::Result<()> {
         for name in self.csv_columns() {
-            csv.text(&name)?;
+            csv.text(&name);
         }
         csv.end_row()
     }
@@ -121,21 +121,21 @@ fn write_csv<'a, W: Write>(
     let mut digits = Vec::new();
     for row in rows {
         if let Some(time) = times.text(row) {
-            csv.text(time)?;
+            csv.text(time);
         }
         for (_, value) in row.groups() {
-            csv.text(value)?;
+            csv.text(value);
         }
         let basis = row.query.basis();
         let previous = row.previous_measurements().into_iter().flatten();
         for (_, measurement) in row.measurements().chain(previous) {
             match measurement.value(basis) {
                 // Not 0, which would be a value: spreadsheets leave empty cells out of a mean.
-                MetricValue::Missing => csv.empty()?,
+                MetricValue::Missing => csv.empty(),
                 value => {
                     digits.clear();
                     serde_json::to_writer(&mut digits, &value)?;
-                    csv.number(&digits)?;
+                    csv.number(&digits);
                 }
             }
         }
