@@ -75,8 +75,9 @@ impl<'a> TableSections<'a> {
                 CountColumn::Sparse(mut sparse) => {
                     while let Some(slot) = usize::try_from(sparse.next).ok().and_then(|row| slots.get(row)) {
                         let count = sparse.reader.varint()?;
-                        if let Some(slot) = slot {
-                            visitor.add(*slot, *counter, count);
+                        // The writer leaves a count of 0 out, but a crafted block may state one.
+                        if let Some(slot) = slot.filter(|_| count > 0) {
+                            visitor.add(slot, *counter, count);
                         }
                         sparse.skip_from(sparse.next + 1)?;
                     }

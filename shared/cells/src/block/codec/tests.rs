@@ -159,6 +159,25 @@ fn opened_by(first: u64, count: u64) -> Cell {
 }
 
 #[test]
+fn no_crafted_block_shows_a_count_of_zero() {
+    // Few of the rows have the second counter, so its column is sparse.
+    let rows: Vec<TestRow> = (0..60)
+        .map(|number| {
+            let mut cell = opened_by(number as u64, 1);
+            cell.counters.add(Counter::Clicks, u64::from(number % 20 == 0));
+            row(number, cell)
+        })
+        .collect();
+    let body = testing::build(Resolution::Minute, &rows).encode().remove(0).split_off(13);
+    for position in 0..body.len() {
+        let mut crafted = body.clone();
+        crafted[position] = 0;
+        // The visitor refuses a count of 0.
+        read_all(&framed(&crafted));
+    }
+}
+
+#[test]
 fn every_flipped_bit_and_every_lost_byte_is_detected() {
     let rows: Vec<TestRow> = (0..60).map(|number| row(number, opened_by(number as u64, 3))).collect();
     let bytes = testing::build(Resolution::Minute, &rows).encode().remove(0);
