@@ -581,6 +581,7 @@ fn event_that_was_read_but_is_missing_fails_the_proof() {
             snapshot::read_blocks(&store, &shop, snapshot.manifest.blocks, BlockParts::CountsAndSketches)
                 .await
                 .unwrap()
+                .complete()
                 .unwrap();
         let mut items = snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item));
         let item = items.next().unwrap();

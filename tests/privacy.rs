@@ -76,6 +76,7 @@ async fn decoded_blocks(data: &Path) -> (usize, String) {
             snapshot::read_blocks(&store, &tenant, snapshot.manifest.blocks, BlockParts::CountsAndSketches)
                 .await
                 .unwrap()
+                .complete()
                 .unwrap();
         for item in snapshot.deltas.into_iter().chain(live.into_iter().map(|(_, item)| item)) {
             count += 1;

@@ -11,7 +11,7 @@ use crate::classify::{self, BounceClassification, BounceFields};
 use crate::event::{Bounce, EmailEvent, EventType, Interaction};
 use crate::machine::{self, InteractionFields};
 use crate::outcome::{Ignored, Unreadable};
-use ses::{Preferences, Recipient, SesBody, SesEventType};
+use ses::{Preferences, Recipient, SesBody, SesEventType, StatedEventType};
 
 pub(crate) use ses::{SesEvent, SesField};
 
@@ -42,11 +42,13 @@ type OnEvent<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
 /// Passes the [`EmailEvent`]s of `ses_event` to `on_event`: at least one, unless it fails.
 pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Result<(), NotCounted> {
     let event_type = match ses_event.event_type()? {
-        Ok(event_type) => event_type,
+        StatedEventType::Known(event_type) => event_type,
         // The same topics may also carry these notifications, which have no counts.
-        Err("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
-        Err("AmazonSnsSubscriptionSucceeded") => return Err(NotCounted::Ignored(Ignored::SnsValidation)),
-        Err(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
+        StatedEventType::Unknown("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
+        StatedEventType::Unknown("AmazonSnsSubscriptionSucceeded") => {
+            return Err(NotCounted::Ignored(Ignored::SnsValidation));
+        }
+        StatedEventType::Unknown(name) => return Err(NotCounted::Ignored(Ignored::unknown_event_type(name))),
     };
     // Only now, because the type decides which of the bodies is read.
     ses_event.read_postponed_body();

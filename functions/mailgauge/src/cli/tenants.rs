@@ -182,7 +182,8 @@ async fn hours(standalone: &Standalone, tenant: &TenantId) -> anyhow::Result<Opt
     let snapshot = Snapshot::read(&standalone.store, &progress, tenant).await?;
     let blocks =
         snapshot::read_blocks(&standalone.store, tenant, snapshot.manifest.blocks, BlockParts::Counts)
-            .await??;
+            .await?
+            .complete()?;
     // Hours that are not compacted yet are in deltas only, all others in blocks only.
     let blocks = blocks.into_iter().map(|(_, item)| item);
     let mut range: Option<(Hour, Hour)> = None;

@@ -25,6 +25,14 @@ pub(super) const MAX_RECIPIENTS: usize = 1000;
 /// `None` if the field is absent or not a string.
 type OptionalText<'a> = Option<Cow<'a, str>>;
 
+/// The event type that an event states.
+pub(super) enum StatedEventType<'a> {
+    /// A type that has a meaning here.
+    Known(SesEventType),
+    /// The name of a type unknown to this version.
+    Unknown(&'a str),
+}
+
 /// SES's ten event types, in the order of its documentation, and the queue-depth gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SesEventType {
@@ -154,10 +162,10 @@ impl<'a> SesEvent<'a> {
         self.is_present
     }
 
-    /// The event type, or the name of a type unknown to this version.
-    pub(super) fn event_type(&self) -> Result<Result<SesEventType, &str>, Unreadable> {
+    /// The event type that the event states.
+    pub(super) fn event_type(&self) -> Result<StatedEventType<'_>, Unreadable> {
         let name = self.event_type_name.get("eventType")?;
-        Ok(self.event_type.ok_or(name))
+        Ok(self.event_type.map_or(StatedEventType::Unknown(name), StatedEventType::Known))
     }
 
     /// Reads the value of `field`. Of a field that comes twice, the last one counts.

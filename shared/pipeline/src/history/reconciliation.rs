@@ -10,7 +10,7 @@ use event::{Day, Hour, TenantId};
 
 use crate::block_id::{BlockId, Level};
 use crate::history::manifest::BlockParts;
-use crate::history::snapshot::{self, CountingProgress, Snapshot, SnapshotError};
+use crate::history::snapshot::{self, CountingProgress, Snapshot, SnapshotError, View};
 use crate::ledger::reconcile::Reconciliation;
 use crate::ports::{Item, Store};
 
@@ -32,8 +32,8 @@ pub async fn reconcile<S: Store>(
         let live =
             live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
         let blocks = match snapshot::read_blocks(store, tenant, live, BlockParts::Counts).await? {
-            Ok(blocks) => blocks,
-            Err(missing) => return Ok(Err(missing)),
+            View::Complete(blocks) => blocks,
+            View::Incomplete(missing) => return Ok(View::Incomplete(missing)),
         };
         let mut sum = Reconciliation::default();
         for delta in &snapshot.deltas {
@@ -43,7 +43,7 @@ pub async fn reconcile<S: Store>(
         for (id, block) in &blocks {
             sum.add(&cover.sum(id.level, block)?);
         }
-        Ok(Ok(sum))
+        Ok(View::Complete(sum))
     })
     .await
 }

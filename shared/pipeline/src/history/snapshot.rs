@@ -60,6 +60,36 @@ pub struct BlockMissing {
     pub tenant: TenantId,
 }
 
+/// What one attempt to read a consistent view found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View<T> {
+    /// Everything.
+    Complete(T),
+    /// A block was missing, so whatever was read is dropped and read again.
+    Incomplete(BlockMissing),
+}
+
+impl<T> View<T> {
+    /// Converts a complete view.
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> View<U> {
+        match self {
+            Self::Complete(found) => View::Complete(convert(found)),
+            Self::Incomplete(missing) => View::Incomplete(missing),
+        }
+    }
+
+    /// The complete view, for a reader that does not try again.
+    ///
+    /// # Errors
+    /// [`BlockMissing`] if a block was missing.
+    pub fn complete(self) -> Result<T, BlockMissing> {
+        match self {
+            Self::Complete(found) => Ok(found),
+            Self::Incomplete(missing) => Err(missing),
+        }
+    }
+}
+
 /// The checkpoints of all shards at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct CountingProgress {
@@ -153,16 +183,18 @@ impl Snapshot {
 pub(crate) async fn read_consistently<T, E, F>(read: impl Fn() -> F) -> Result<T, E>
 where
     E: From<SnapshotError>,
-    F: Future<Output = Result<Result<T, BlockMissing>, E>>,
+    F: Future<Output = Result<View<T>, E>>,
 {
     let mut reads = 1;
     loop {
         match read().await? {
-            Ok(found) => return Ok(found),
+            View::Complete(found) => return Ok(found),
             // Missing at every attempt is a loss and no race. It is an error, since an answer without the block would
             // be too small.
-            Err(missing) if reads == MAX_READS => return Err(SnapshotError::Missing(missing).into()),
-            Err(_) => reads += 1,
+            View::Incomplete(missing) if reads == MAX_READS => {
+                return Err(SnapshotError::Missing(missing).into());
+            }
+            View::Incomplete(_) => reads += 1,
         }
     }
 }
@@ -173,7 +205,7 @@ pub async fn read_blocks<S: Store>(
     tenant: &TenantId,
     live: impl IntoIterator<Item = (BlockId, LiveBlock)>,
     parts: BlockParts,
-) -> Result<Result<Vec<(BlockId, Item)>, BlockMissing>, StoreError> {
+) -> Result<View<Vec<(BlockId, Item)>>, StoreError> {
     let mut ids = Vec::new();
     let mut keys = Vec::new();
     for (id, block) in live {
@@ -185,7 +217,10 @@ pub async fn read_blocks<S: Store>(
     let found = store.get(keys).await?;
     // All or none: a part of the blocks would make wrong numbers.
     let found: Option<Vec<_>> = ids.into_iter().zip(found).map(|(id, item)| Some((id, item?))).collect();
-    Ok(found.ok_or_else(|| BlockMissing { tenant: tenant.clone() }))
+    Ok(match found {
+        Some(blocks) => View::Complete(blocks),
+        None => View::Incomplete(BlockMissing { tenant: tenant.clone() }),
+    })
 }
 
 #[cfg(test)]
@@ -201,7 +236,8 @@ mod tests {
             let read = async || {
                 reads.set(reads.get() + 1);
                 let missing = BlockMissing { tenant: TenantId::unassigned() };
-                Ok::<_, SnapshotError>(if reads.get() < found_at { Err(missing) } else { Ok(()) })
+                let is_found = reads.get() >= found_at;
+                Ok::<_, SnapshotError>(if is_found { View::Complete(()) } else { View::Incomplete(missing) })
             };
             let result = read_consistently(read).await;
             assert_eq!(result.is_ok(), found_at <= MAX_READS, "{result:?}");

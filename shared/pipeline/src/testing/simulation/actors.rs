@@ -100,7 +100,8 @@ async fn view(store: &SimulatedStore, number: u8) -> Result<View, ReadError> {
         let progress = CountingProgress::read(store).await?;
         let snapshot = Snapshot::read(store, &progress, &tenant).await?;
         let live = snapshot.manifest.blocks.iter().map(|(&id, &live)| (id, live));
-        let Ok(parts) = snapshot::read_blocks(store, &tenant, live, BlockParts::CountsAndSketches).await?
+        let Ok(parts) =
+            snapshot::read_blocks(store, &tenant, live, BlockParts::CountsAndSketches).await?.complete()
         else {
             continue;
         };
