@@ -176,7 +176,7 @@ fn unreachable_server_is_reported_at_once_retried_and_given_up() {
         assert_eq!(code, 1, "{to}: {stderr}");
         assert!(stderr.contains(&to) && stderr.contains(why), "{to}: {stderr}");
         assert!(stderr.contains("error: ") && stderr.contains("gave up after 2"), "{to}: {stderr}");
-        assert!(stderr.contains("the same command continues there"), "{to}: {stderr}");
+        assert!(stderr.contains("run the same command again to continue there"), "{to}: {stderr}");
         assert!(started.elapsed() < Duration::from_secs(30), "{to}: {:?}", started.elapsed());
         if to.contains(&closed) {
             let first = stderr.lines().next().unwrap();
