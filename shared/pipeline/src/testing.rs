@@ -6,5 +6,7 @@ pub(crate) mod contended;
 pub mod contract;
 pub mod counting;
 #[cfg(test)]
+pub(crate) mod faulty;
+#[cfg(test)]
 pub(crate) mod samples;
 pub mod simulation;

@@ -388,12 +388,10 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
     use crate::memory::MemoryStore;
-    use crate::ports::{Expected, Page, Range, StoreError, StoreErrorKind};
     use crate::testing::contended::ContendedStore;
+    use crate::testing::faulty::Faulty;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_seconds(1_763_000_000 + second)
@@ -491,54 +489,6 @@ mod tests {
         assert!(matches!(revoke(&store, "nothing", at(0)).await, Err(CredentialError::Unknown)));
     }
 
-    /// A store of which some writes in a row fail, before or after they take effect.
-    struct FailingStore {
-        inner: MemoryStore,
-        writes: AtomicUsize,
-        failing: std::ops::Range<usize>,
-        takes_effect: bool,
-    }
-
-    impl FailingStore {
-        fn fails(&self) -> bool {
-            self.failing.contains(&self.writes.fetch_add(1, Ordering::Relaxed))
-        }
-
-        fn lost() -> StoreError {
-            StoreError::new(StoreErrorKind::Unavailable, "write", "test", "lost")
-        }
-    }
-
-    impl Store for FailingStore {
-        async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
-            self.inner.get(keys).await
-        }
-
-        async fn range(&self, range: Range) -> Result<Page, StoreError> {
-            self.inner.range(range).await
-        }
-
-        async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
-            self.inner.put(items).await
-        }
-
-        async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
-            let fails = self.fails();
-            if !fails || self.takes_effect {
-                self.inner.put_if(item, expected).await?;
-            }
-            if fails { Err(Self::lost().into()) } else { Ok(()) }
-        }
-
-        async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
-            let fails = self.fails();
-            if !fails || self.takes_effect {
-                self.inner.delete(keys).await?;
-            }
-            if fails { Err(Self::lost()) } else { Ok(()) }
-        }
-    }
-
     /// The end of failures that never end.
     const EVER: usize = usize::MAX;
 
@@ -560,7 +510,8 @@ mod tests {
             let is_down_for_ever = failing.end == EVER;
             let inner = MemoryStore::new();
             let id = add(&inner, &old, Grant::Ingest, "feed", at(0), Some(at(1_000))).await.unwrap().id;
-            let store = FailingStore { inner, writes: AtomicUsize::new(0), failing, takes_effect };
+            let mut store = Faulty::new(inner);
+            store.fail(failing, takes_effect);
             let rotated = rotate(&store, &id, &new, at(100), at(200)).await;
             let store = store.inner;
             // Until it ends, the old key is valid in any case.

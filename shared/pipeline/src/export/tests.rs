@@ -1,7 +1,7 @@
 //! Exports under failures: the sink ends with everything that was counted, and never holds anything that was not committed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cells::query::Scope;
 use event::attribution::{Attribution, AttributionSettings};
@@ -14,12 +14,15 @@ use crate::ledger::aggregate::{
     AggregateError, Aggregation, Attempt, Batch, CommitSettings, Committed, Record, ShardCache,
 };
 use crate::memory::{MemorySink, MemoryStore};
-use crate::ports::{Expected, Page, StoreError, StoreErrorKind, Written};
+use crate::ports::Written;
 use crate::testing::contended::ContendedStore;
 use crate::testing::counting::BitFlipSeal;
+use crate::testing::faulty::Faulty;
 use crate::tests::{ManualClock, TestPipeline, acme, event, messages};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// The end of failures that never end, and the number of writes that succeed if none fails.
+const EVER: usize = usize::MAX;
 
 fn shard() -> ShardId {
     ShardId::new("shard-1").unwrap()
@@ -43,78 +46,17 @@ async fn export<S: Store, K: Sink>(
     catch_up(store, sink, &shard(), clock, deadline).await
 }
 
-/// A store or sink whose writes fail after some have succeeded, before or after they take effect.
-struct Faulty<T> {
-    real: T,
-    /// Writes that still succeed; none from 0 on.
-    left: AtomicI64,
-    /// Whether failing writes take effect all the same.
-    acts: bool,
-}
-
-impl<T> Faulty<T> {
-    const fn new(real: T) -> Self {
-        Self { real, left: AtomicI64::new(i64::MAX), acts: false }
-    }
-
-    fn fails(&self) -> bool {
-        self.left.fetch_sub(1, Ordering::Relaxed) <= 0
-    }
-
-    fn set(&mut self, left: i64, acts: bool) {
-        (self.left, self.acts) = (AtomicI64::new(left), acts);
-    }
-}
-
-fn lost() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "write", "test", "lost")
-}
-
-impl Store for Faulty<MemoryStore> {
-    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
-        self.real.get(keys).await
-    }
-
-    async fn range(&self, range: Range) -> Result<Page, StoreError> {
-        self.real.range(range).await
-    }
-
-    async fn put(&self, items: Vec<Item>) -> Result<(), StoreError> {
-        let fails = self.fails();
-        if !fails || self.acts {
-            self.real.put(items).await?;
-        }
-        if fails { Err(lost()) } else { Ok(()) }
-    }
-
-    async fn put_if(&self, item: Item, expected: Expected) -> Result<(), PutError> {
-        let fails = self.fails();
-        if !fails || self.acts {
-            self.real.put_if(item, expected).await?;
-        }
-        if fails { Err(lost().into()) } else { Ok(()) }
-    }
-
-    async fn delete(&self, keys: Vec<Key>) -> Result<(), StoreError> {
-        let fails = self.fails();
-        if !fails || self.acts {
-            self.real.delete(keys).await?;
-        }
-        if fails { Err(lost()) } else { Ok(()) }
-    }
-}
-
 impl Sink for Faulty<MemorySink> {
     fn name(&self) -> &'static str {
-        self.real.name()
+        self.inner.name()
     }
 
     async fn write(&self, points: &[Point]) -> Result<Written, SinkError> {
         let fails = self.fails();
-        if !fails || self.acts {
+        if !fails || self.takes_effect {
             // Any part of the points may be there after an error.
             let some = if fails { points.get(..points.len() / 2).unwrap_or_default() } else { points };
-            self.real.write(some).await?;
+            self.inner.write(some).await?;
         }
         if fails { Err(SinkError { sink: "faulty", source: "down".into() }) } else { Ok(Written::default()) }
     }
@@ -194,16 +136,16 @@ async fn export_goes_on_where_a_failed_one_stopped() {
     }
     let mut sink = Faulty::new(MemorySink::default());
     for acts in [false, true] {
-        sink.set(0, acts);
+        sink.fail(0..EVER, acts);
         let failed = export(&pipeline.store, &sink, &pipeline.clock).await;
         assert!(matches!(failed, Err(ExportError::Sink(_))), "{failed:?}");
         let behind = backlog(&pipeline.store, "memory", MAX_BEHIND).await.unwrap();
         assert_eq!((behind[0].batches, &behind[0].exported), (10, &None));
         assert!(behind[0].oldest < Some(pipeline.clock.now()));
     }
-    sink.set(i64::MAX, false);
+    sink.fail(0..0, false);
     assert_eq!(export(&pipeline.store, &sink, &pipeline.clock).await.unwrap().batches, 10);
-    assert_eq!(sum(&sink.real.points(), None, "sends"), 300);
+    assert_eq!(sum(&sink.inner.points(), None, "sends"), 300);
     let behind = backlog(&pipeline.store, "memory", MAX_BEHIND).await.unwrap();
     assert_eq!((behind[0].batches, behind[0].oldest), (0, None));
     assert!(behind[0].exported.is_some() && behind[0].exported < behind[0].committed);
@@ -288,13 +230,13 @@ async fn position_that_is_set_back_during_an_export_stays_set_back() {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A batch of `records` records is delivered, and the process dies after `writes` writes.
-    Count { records: usize, writes: i64, acts: bool },
+    Count { records: usize, writes: usize, acts: bool },
     /// The export runs; the store fails after `writes` writes and the sink after `sink_writes`.
-    Export { writes: i64, sink_writes: i64, acts: bool },
+    Export { writes: usize, sink_writes: usize, acts: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let writes = || prop_oneof![Just(i64::MAX), 0..7_i64];
+    let writes = || prop_oneof![Just(EVER), 0..7_usize];
     prop_oneof![
         (1..9_usize, writes(), any::<bool>()).prop_map(|(records, writes, acts)| Step::Count {
             records,
@@ -363,7 +305,7 @@ impl Run {
     async fn step(&mut self, step: Step) {
         match step {
             Step::Count { records, writes, acts } => {
-                self.store.set(writes, acts);
+                self.store.fail(writes..EVER, acts);
                 let _ = self.count(records).await;
                 // An attempt may report an error although it committed. The checkpoint decides where the trigger goes on.
                 let committed = checkpoint::read(&self.store, &shard()).await.unwrap().record.committed;
@@ -373,8 +315,8 @@ impl Run {
                 self.clock.advance(60_000);
             }
             Step::Export { writes, sink_writes, acts } => {
-                self.store.set(writes, acts);
-                self.sink.set(sink_writes, acts);
+                self.store.fail(writes..EVER, acts);
+                self.sink.fail(sink_writes..EVER, acts);
                 let _ = export(&self.store, &self.sink, &self.clock).await;
             }
         }
@@ -383,7 +325,7 @@ impl Run {
 
     /// Checks that the sink holds no event that is not committed, none twice, and, once the run is over, all.
     fn compare(&self, is_over: bool) {
-        let points = self.sink.real.points();
+        let points = self.sink.inner.points();
         let mut expected: BTreeMap<(TenantId, &str), u64> = BTreeMap::new();
         for (number, data) in &self.records[..self.committed] {
             let name = if number % 2 == 0 { "sends" } else { "deliveries" };
@@ -412,8 +354,8 @@ proptest! {
             for step in steps {
                 run.step(step).await;
             }
-            run.step(Step::Count { records: 5, writes: i64::MAX, acts: false }).await;
-            run.step(Step::Export { writes: i64::MAX, sink_writes: i64::MAX, acts: false }).await;
+            run.step(Step::Count { records: 5, writes: EVER, acts: false }).await;
+            run.step(Step::Export { writes: EVER, sink_writes: EVER, acts: false }).await;
             run.compare(true);
         });
     }
@@ -423,14 +365,14 @@ proptest! {
 async fn batch_that_is_cut_differently_after_a_crash_leaves_nothing_in_the_sink() {
     let mut run = Run::new();
     // Receipt and deltas are written, but the commit does not end.
-    run.store.set(3, false);
+    run.store.fail(3..EVER, false);
     assert!(run.count(20).await.is_err());
     assert_eq!(export(&run.store, &run.sink, &run.clock).await.unwrap(), ExportSummary::default());
     run.clock.advance(60_000);
-    run.step(Step::Count { records: 3, writes: i64::MAX, acts: false }).await;
-    run.step(Step::Export { writes: i64::MAX, sink_writes: i64::MAX, acts: false }).await;
+    run.step(Step::Count { records: 3, writes: EVER, acts: false }).await;
+    run.step(Step::Export { writes: EVER, sink_writes: EVER, acts: false }).await;
     assert_eq!(
-        sum(&run.sink.real.points(), None, "sends") + sum(&run.sink.real.points(), None, "deliveries"),
+        sum(&run.sink.inner.points(), None, "sends") + sum(&run.sink.inner.points(), None, "deliveries"),
         3
     );
 }
