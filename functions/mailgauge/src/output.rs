@@ -73,17 +73,11 @@ pub fn write_csv(columns: &[String], rows: RowProducer<'_>, out: &mut impl Write
         csv.text(name);
     }
     csv.end_row()?;
-    // One buffer for all numbers: there may be millions, and an allocation for each would take longer than the writing.
-    let mut digits = Vec::new();
     rows(&mut |row| {
         for value in row {
             match value {
                 Value::Null => csv.empty(),
-                Value::Number(number) => {
-                    digits.clear();
-                    serde_json::to_writer(&mut digits, number)?;
-                    csv.number(&digits);
-                }
+                Value::Number(number) => csv.number(number)?,
                 other => csv.text(&as_text(other)),
             }
         }

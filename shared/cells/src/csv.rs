@@ -7,11 +7,15 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 /// Writes CSV cell by cell.
 pub struct CsvWriter<W: Write> {
     csv: csv::Writer<W>,
     /// The cells of the row so far: the `csv` crate writes a row at once faster than cell by cell.
     row: csv::ByteRecord,
+    /// One buffer for all numbers: there may be millions, and an allocation for each would be measurable.
+    digits: Vec<u8>,
 }
 
 impl<W: Write> CsvWriter<W> {
@@ -28,7 +32,7 @@ impl<W: Write> CsvWriter<W> {
     fn with_terminator(out: W, terminator: csv::Terminator) -> Self {
         // A later chunk of one file starts without the header, so its rows must not be compared with the first one written.
         let csv = csv::WriterBuilder::new().terminator(terminator).flexible(true).from_writer(out);
-        Self { csv, row: csv::ByteRecord::new() }
+        Self { csv, row: csv::ByteRecord::new(), digits: Vec::new() }
     }
 
     /// Adds a text to the row, with a leading apostrophe if it would begin a formula, and quoted where RFC 4180 requires it.
@@ -36,9 +40,20 @@ impl<W: Write> CsvWriter<W> {
         self.row.push_field(guarded(text).as_bytes());
     }
 
+    /// Adds a number in the form that JSON has of it.
+    ///
+    /// # Errors
+    /// A value that JSON cannot represent.
+    pub fn number(&mut self, number: &impl Serialize) -> io::Result<()> {
+        self.digits.clear();
+        serde_json::to_writer(&mut self.digits, number)?;
+        self.row.push_field(&self.digits);
+        Ok(())
+    }
+
     /// Adds a number that is already text, such as `-0.5`.
-    pub fn number(&mut self, number: impl AsRef<[u8]>) {
-        self.row.push_field(number.as_ref());
+    pub fn digits(&mut self, digits: &[u8]) {
+        self.row.push_field(digits);
     }
 
     /// Adds an empty cell: there is no value.
@@ -157,13 +172,14 @@ mod tests {
         let write = |mut writer: CsvWriter<Vec<u8>>| {
             writer.text("a");
             writer.empty();
-            writer.number("-0.5");
+            writer.number(&-0.5).unwrap();
             writer.end_row().unwrap();
             String::from_utf8(writer.finish().unwrap()).unwrap()
         };
         assert_eq!(write(CsvWriter::new(Vec::new())), "a,,-0.5\r\n");
         assert_eq!(write(CsvWriter::with_line_feeds(Vec::new())), "a,,-0.5\n");
     }
+
     /// Standard output whose reader has gone.
     struct ClosedPipe;
 

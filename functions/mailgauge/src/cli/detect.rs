@@ -225,7 +225,7 @@ fn write_row(row: &SeriesPoint<'_>, score: f64, csv: &mut CsvWriter<impl Write>)
     }
     // 1 for a score of 1, else 0.
     *whole = b'0' + (millionths % 10) as u8;
-    csv.number(digits);
+    csv.digits(&digits);
     csv.end_row()
 }
 

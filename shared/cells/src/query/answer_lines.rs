@@ -117,8 +117,6 @@ fn write_csv<'a, W: Write>(
     csv: &mut CsvWriter<W>,
 ) -> io::Result<()> {
     let mut times = TimeTexts::default();
-    // One buffer for all values: an allocation for each would take longer than the writing.
-    let mut digits = Vec::new();
     for row in rows {
         if let Some(time) = times.text(row) {
             csv.text(time);
@@ -132,11 +130,7 @@ fn write_csv<'a, W: Write>(
             match measurement.value(basis) {
                 // Not 0, which would be a value: spreadsheets leave empty cells out of a mean.
                 MetricValue::Missing => csv.empty(),
-                value => {
-                    digits.clear();
-                    serde_json::to_writer(&mut digits, &value)?;
-                    csv.number(&digits);
-                }
+                value => csv.number(&value)?,
             }
         }
         csv.end_row()?;
