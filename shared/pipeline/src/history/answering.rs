@@ -17,7 +17,7 @@ use crate::block_id::{BlockId, Level};
 use crate::directory::tenants;
 use crate::history::compaction::CompactionSettings;
 use crate::history::manifest::{BlockParts, LiveBlock, Manifest};
-use crate::history::snapshot::{self, CountingProgress, Snapshot, SnapshotError, View};
+use crate::history::snapshot::{self, CountingProgress, ReadAttempt, Snapshot, SnapshotError};
 use crate::ports::{CONCURRENT_CALLS, Item, Store};
 use crate::stored::ReadError;
 
@@ -87,14 +87,14 @@ pub async fn answer<S: Store>(
         let mut all = Vec::with_capacity(tenants.len());
         while let Some(read) = reads.next().await {
             match read? {
-                View::Complete(items) => all.push(items),
+                ReadAttempt::Complete(items) => all.push(items),
                 // Everything is read again, not only this tenant: all numbers of an answer are of one instant.
-                View::Incomplete(missing) => return Ok(View::Incomplete(missing)),
+                ReadAttempt::Incomplete(missing) => return Ok(ReadAttempt::Incomplete(missing)),
             }
         }
         let freshness =
             Freshness { complete_until: progress.complete_until(), newest_event: progress.newest_event() };
-        Ok(View::Complete(execute(query, comparison.as_ref(), &all, freshness, threads)?))
+        Ok(ReadAttempt::Complete(execute(query, comparison.as_ref(), &all, freshness, threads)?))
     })
     .await
 }
@@ -169,7 +169,7 @@ impl<S: Store> HistoryReader<'_, S> {
         tenant: &TenantId,
         query: &Query,
         comparison: Option<&Query>,
-    ) -> Result<View<TenantItems>, AnswerError> {
+    ) -> Result<ReadAttempt<TenantItems>, AnswerError> {
         // The manifest comes before the plan, since the planner may choose only among live blocks.
         let snapshot = Snapshot::read(self.store, self.progress, tenant).await?;
         let catalogue = catalogue(&snapshot.manifest, self.hours_kept_from);

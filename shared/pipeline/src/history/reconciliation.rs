@@ -10,7 +10,7 @@ use event::{Day, Hour, TenantId};
 
 use crate::block_id::{BlockId, Level};
 use crate::history::manifest::BlockParts;
-use crate::history::snapshot::{self, CountingProgress, Snapshot, SnapshotError, View};
+use crate::history::snapshot::{self, CountingProgress, ReadAttempt, Snapshot, SnapshotError};
 use crate::ledger::reconcile::Reconciliation;
 use crate::ports::{Item, Store};
 
@@ -32,8 +32,8 @@ pub async fn reconcile<S: Store>(
         let live =
             live.filter(|(id, _)| id.level != Level::Hour || cover.counts(Level::Hour, Hour(id.period)));
         let blocks = match snapshot::read_blocks(store, tenant, live, BlockParts::Counts).await? {
-            View::Complete(blocks) => blocks,
-            View::Incomplete(missing) => return Ok(View::Incomplete(missing)),
+            ReadAttempt::Complete(blocks) => blocks,
+            ReadAttempt::Incomplete(missing) => return Ok(ReadAttempt::Incomplete(missing)),
         };
         let mut sum = Reconciliation::default();
         for delta in &snapshot.deltas {
@@ -43,7 +43,7 @@ pub async fn reconcile<S: Store>(
         for (id, block) in &blocks {
             sum.add(&cover.sum(id.level, block)?);
         }
-        Ok(View::Complete(sum))
+        Ok(ReadAttempt::Complete(sum))
     })
     .await
 }

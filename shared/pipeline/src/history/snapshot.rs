@@ -62,19 +62,19 @@ pub struct BlockMissing {
 
 /// What one attempt to read a consistent view found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum View<T> {
+pub enum ReadAttempt<T> {
     /// Everything.
     Complete(T),
     /// A block was missing, so whatever was read is dropped and read again.
     Incomplete(BlockMissing),
 }
 
-impl<T> View<T> {
+impl<T> ReadAttempt<T> {
     /// Converts a complete view.
-    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> View<U> {
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> ReadAttempt<U> {
         match self {
-            Self::Complete(found) => View::Complete(convert(found)),
-            Self::Incomplete(missing) => View::Incomplete(missing),
+            Self::Complete(found) => ReadAttempt::Complete(convert(found)),
+            Self::Incomplete(missing) => ReadAttempt::Incomplete(missing),
         }
     }
 
@@ -183,18 +183,18 @@ impl Snapshot {
 pub(crate) async fn read_consistently<T, E, F>(read: impl Fn() -> F) -> Result<T, E>
 where
     E: From<SnapshotError>,
-    F: Future<Output = Result<View<T>, E>>,
+    F: Future<Output = Result<ReadAttempt<T>, E>>,
 {
     let mut reads = 1;
     loop {
         match read().await? {
-            View::Complete(found) => return Ok(found),
+            ReadAttempt::Complete(found) => return Ok(found),
             // Missing at every attempt is a loss and no race. It is an error, since an answer without the block would
             // be too small.
-            View::Incomplete(missing) if reads == MAX_READS => {
+            ReadAttempt::Incomplete(missing) if reads == MAX_READS => {
                 return Err(SnapshotError::Missing(missing).into());
             }
-            View::Incomplete(_) => reads += 1,
+            ReadAttempt::Incomplete(_) => reads += 1,
         }
     }
 }
@@ -205,7 +205,7 @@ pub async fn read_blocks<S: Store>(
     tenant: &TenantId,
     live: impl IntoIterator<Item = (BlockId, LiveBlock)>,
     parts: BlockParts,
-) -> Result<View<Vec<(BlockId, Item)>>, StoreError> {
+) -> Result<ReadAttempt<Vec<(BlockId, Item)>>, StoreError> {
     let mut ids = Vec::new();
     let mut keys = Vec::new();
     for (id, block) in live {
@@ -218,8 +218,8 @@ pub async fn read_blocks<S: Store>(
     // All or none: a part of the blocks would make wrong numbers.
     let found: Option<Vec<_>> = ids.into_iter().zip(found).map(|(id, item)| Some((id, item?))).collect();
     Ok(match found {
-        Some(blocks) => View::Complete(blocks),
-        None => View::Incomplete(BlockMissing { tenant: tenant.clone() }),
+        Some(blocks) => ReadAttempt::Complete(blocks),
+        None => ReadAttempt::Incomplete(BlockMissing { tenant: tenant.clone() }),
     })
 }
 
@@ -237,7 +237,11 @@ mod tests {
                 reads.set(reads.get() + 1);
                 let missing = BlockMissing { tenant: TenantId::unassigned() };
                 let is_found = reads.get() >= found_at;
-                Ok::<_, SnapshotError>(if is_found { View::Complete(()) } else { View::Incomplete(missing) })
+                Ok::<_, SnapshotError>(if is_found {
+                    ReadAttempt::Complete(())
+                } else {
+                    ReadAttempt::Incomplete(missing)
+                })
             };
             let result = read_consistently(read).await;
             assert_eq!(result.is_ok(), found_at <= MAX_READS, "{result:?}");
