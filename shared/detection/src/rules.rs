@@ -1,6 +1,7 @@
 //! The rules of detection: limits, overrides of them, the false alarms that are accepted, and maintenance windows.
 //!
 //! Every rule has a default, so an empty rules file is valid. Unknown keys are refused: a misspelt limit must never mean "no limit".
+//! The limits that a tenant sets for itself are stored by `pipeline::directory::alert_rules`.
 
 use event::{Minute, TenantId};
 use schemars::JsonSchema;

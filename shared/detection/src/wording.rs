@@ -1,4 +1,5 @@
 //! A change of an alert in words: a subject, a text for email and logs, and a short message for phones.
+//! The sentence that says what happened is written by `report.rs`.
 //!
 //! Senders choose the names of tenants, providers and campaigns, so control characters must never get into a text or a mail header.
 

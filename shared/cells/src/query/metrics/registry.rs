@@ -2,7 +2,7 @@
 //!
 //! A registry is a value that is passed to whatever reads names, so a test can add a metric and see it parsed, answered, listed and
 //! written. Nothing may look a name up anywhere else.
-//! How a metric is added is described in the parent module.
+//! How a metric is added is described in `../metrics.rs`.
 
 use std::sync::{Arc, LazyLock};
 
