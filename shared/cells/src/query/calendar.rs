@@ -29,17 +29,6 @@ pub enum Granularity {
     Month,
 }
 
-/// What a granularity is called, and what its buckets are.
-struct GranularityTexts {
-    name: &'static str,
-    label: &'static str,
-    description: &'static str,
-}
-
-const fn row(name: &'static str, label: &'static str, description: &'static str) -> GranularityTexts {
-    GranularityTexts { name, label, description }
-}
-
 /// How a granularity cuts time.
 enum BucketStep {
     /// One bucket for the whole range.
@@ -65,32 +54,15 @@ impl Granularity {
 
     /// The name in queries.
     pub const fn name(self) -> &'static str {
-        self.texts().name
-    }
-
-    /// A title for people, such as `15 minutes`.
-    pub const fn label(self) -> &'static str {
-        self.texts().label
-    }
-
-    /// One sentence about where its buckets begin.
-    pub const fn description(self) -> &'static str {
-        self.texts().description
-    }
-
-    /// The table of names and texts: one row for each granularity.
-    const fn texts(self) -> GranularityTexts {
         match self {
-            Self::Total => row("total", "Total", "One bucket for the whole range; rows have no time."),
-            Self::Minute => row("1m", "Minute", "Buckets of a minute."),
-            Self::FiveMinutes => row("5m", "5 minutes", "Buckets of 5 minutes, from the full hour in UTC."),
-            Self::QuarterHour => {
-                row("15m", "15 minutes", "Buckets of 15 minutes, from the full hour in UTC.")
-            }
-            Self::Hour => row("1h", "Hour", "Buckets of an hour, from the full hour in UTC."),
-            Self::Day => row("1d", "Day", "Days in the time zone of the query, from midnight."),
-            Self::Week => row("1w", "Week", "ISO weeks in the time zone of the query, from Monday."),
-            Self::Month => row("1mo", "Month", "Calendar months in the time zone of the query."),
+            Self::Total => "total",
+            Self::Minute => "1m",
+            Self::FiveMinutes => "5m",
+            Self::QuarterHour => "15m",
+            Self::Hour => "1h",
+            Self::Day => "1d",
+            Self::Week => "1w",
+            Self::Month => "1mo",
         }
     }
 
@@ -187,16 +159,6 @@ impl Compare {
         match self {
             Self::PreviousPeriod => "previous_period",
             Self::PreviousYear => "previous_year",
-        }
-    }
-
-    /// One sentence about the range that is compared with.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::PreviousPeriod => "The same number of buckets, up to where the range begins.",
-            Self::PreviousYear => {
-                "The same number of buckets, a year before; 52 weeks before if buckets are weeks."
-            }
         }
     }
 }

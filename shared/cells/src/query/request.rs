@@ -45,14 +45,6 @@ impl Basis {
             Self::Send => "send",
         }
     }
-
-    /// One sentence about the time that decides.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Event => "An event counts when it happened.",
-            Self::Send => "An event counts when its message was sent, so that rates are true proportions.",
-        }
-    }
 }
 
 /// How a bucket in which nothing was counted appears in an answer.
@@ -73,14 +65,6 @@ impl Fill {
         match self {
             Self::Zero => "zero",
             Self::None => "none",
-        }
-    }
-
-    /// One sentence about what an empty bucket gives.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Zero => "A bucket in which nothing was counted has a row of zeros.",
-            Self::None => "A bucket in which nothing was counted has no row.",
         }
     }
 }

@@ -60,42 +60,17 @@ impl Dimension {
 
     /// The name used in queries, replies and options. A declared tag can also be used by the name of the tag itself.
     pub const fn name(self) -> &'static str {
-        self.texts().name
-    }
-
-    /// A title for people, such as `Sending domain`.
-    pub const fn label(self) -> &'static str {
-        self.texts().label
-    }
-
-    /// One sentence about what its values are.
-    pub const fn description(self) -> &'static str {
-        self.texts().description
-    }
-
-    /// The table of names and texts: one row for each dimension.
-    const fn texts(self) -> DimensionTexts {
         match self {
-            Self::Campaign => row("campaign", "Campaign", "The campaign tag of the message."),
-            Self::Segment => row("segment", "Segment", "The segment tag of the message."),
-            Self::SendingDomain => {
-                row("sending_domain", "Sending domain", "The domain that the mail was sent from.")
-            }
-            Self::RecipientDomain => {
-                row("recipient_domain", "Recipient domain", "The domain of the recipient's address.")
-            }
-            Self::Provider => {
-                row("provider", "Provider", "The mailbox provider that runs the recipient's domain.")
-            }
-            Self::ConfigurationSet => row(
-                "configuration_set",
-                "Configuration set",
-                "The SES configuration set that the message was sent with.",
-            ),
-            Self::Tag1 => row("tag1", "Tag 1", "The first declared tag of the message."),
-            Self::Tag2 => row("tag2", "Tag 2", "The second declared tag of the message."),
-            Self::Tag3 => row("tag3", "Tag 3", "The third declared tag of the message."),
-            Self::Tag4 => row("tag4", "Tag 4", "The fourth declared tag of the message."),
+            Self::Campaign => "campaign",
+            Self::Segment => "segment",
+            Self::SendingDomain => "sending_domain",
+            Self::RecipientDomain => "recipient_domain",
+            Self::Provider => "provider",
+            Self::ConfigurationSet => "configuration_set",
+            Self::Tag1 => "tag1",
+            Self::Tag2 => "tag2",
+            Self::Tag3 => "tag3",
+            Self::Tag4 => "tag4",
         }
     }
 
@@ -103,17 +78,6 @@ impl Dimension {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dimension| dimension.name() == name)
     }
-}
-
-/// What a dimension is called, and what it is.
-struct DimensionTexts {
-    name: &'static str,
-    label: &'static str,
-    description: &'static str,
-}
-
-const fn row(name: &'static str, label: &'static str, description: &'static str) -> DimensionTexts {
-    DimensionTexts { name, label, description }
 }
 
 /// The value of every dimension for one recipient of one event, in the order of [`Dimension::ALL`].
@@ -132,18 +96,5 @@ mod tests {
         for name in ["", "Campaign", "tag5", "tenant"] {
             assert_eq!(Dimension::from_name(name), None, "{name}");
         }
-    }
-
-    #[test]
-    fn every_dimension_has_a_label_and_a_sentence_of_its_own() {
-        let mut texts: Vec<&str> = Vec::new();
-        for dimension in Dimension::ALL {
-            assert!(dimension.label().starts_with(char::is_uppercase), "{dimension:?}");
-            assert!(dimension.description().ends_with('.'), "{dimension:?}");
-            texts.extend([dimension.label(), dimension.description()]);
-        }
-        texts.sort_unstable();
-        texts.dedup();
-        assert_eq!(texts.len(), 2 * Dimension::COUNT);
     }
 }

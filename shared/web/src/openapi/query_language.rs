@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use cells::query::{Granularity, Query as CellsQuery, QueryDimension};
+use cells::query::{Basis, Compare, Fill, Granularity, Query as CellsQuery, QueryDimension};
 use event::attribution::Dimension;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -48,9 +48,9 @@ impl JsonSchema for DimensionName {
 }
 
 one_of!(GranularityName, Granularity::ALL.map(Granularity::name));
-one_of!(BasisName, ["event", "send"]);
-one_of!(ComparisonName, ["previous_period", "previous_year"]);
-one_of!(FillName, ["zero", "none"]);
+one_of!(BasisName, Basis::ALL.map(Basis::name));
+one_of!(ComparisonName, Compare::ALL.map(Compare::name));
+one_of!(FillName, Fill::ALL.map(Fill::name));
 one_of!(FilterOperator, ["eq", "ne", "in", "prefix", "contains"]);
 one_of!(AbsenceReason, [cells::query::Absence::NotReported.name()]);
 

@@ -251,16 +251,9 @@ proptest! {
 }
 
 #[test]
-fn every_granularity_is_found_by_its_name_and_has_a_label_and_a_sentence_of_its_own() {
-    let mut texts: Vec<&str> = Vec::new();
+fn every_granularity_is_found_by_its_name() {
     for granularity in Granularity::ALL {
         assert_eq!(Granularity::from_name(granularity.name()), Some(granularity));
-        assert!(granularity.label().starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit()));
-        assert!(granularity.description().ends_with('.'), "{granularity:?}");
-        texts.extend([granularity.label(), granularity.description()]);
     }
-    texts.sort_unstable();
-    texts.dedup();
-    assert_eq!(texts.len(), 2 * Granularity::ALL.len());
     assert_eq!(Granularity::from_name("2m"), None);
 }
