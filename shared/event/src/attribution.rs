@@ -5,6 +5,8 @@
 //! comes last, because SES documents it for bounces and complaints only. What matches none of these is [`TenantId::UNASSIGNED`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::event::EmailEvent;
 use crate::provider;
@@ -20,7 +22,7 @@ mod value;
 pub use cached::CachedAttribution;
 pub use dimension::{Dimension, DimensionValues};
 pub use settings::{
-    Attribution, AttributionSettings, InvalidAttributionSettings, MAX_DECLARED_TAGS, TenantMaps,
+    Attribution, AttributionSettings, InvalidAttributionSettings, MAX_DECLARED_TAGS, ProviderMaps, TenantMaps,
 };
 
 /// SES's own tags: <https://docs.aws.amazon.com/ses/latest/dg/monitor-using-event-publishing.html>
@@ -52,10 +54,26 @@ pub struct MessageAttribution<'e> {
 pub struct RecipientDimensions<'a> {
     /// The recipient's domain in lower case, [`Dimension::NONE`], [`Dimension::INVALID`] or [`Dimension::SEVERAL`].
     pub domain: Cow<'a, str>,
-    /// The slug of the mailbox provider, or one of the same reserved values.
-    pub provider: &'static str,
+    /// The mailbox provider that runs the domain.
+    pub provider: RecipientProvider<'a>,
     /// Whether the recipient is SES's mailbox simulator, which is counted apart.
     pub simulator: bool,
+}
+
+/// The mailbox provider of a recipient, as far as an event alone tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipientProvider<'a> {
+    /// Its slug, or one of the reserved values.
+    Known(&'a str),
+    /// The provider of the recipient's domain, which [`provider::learned`] may know. Counted under the domain's marker.
+    OfDomain,
+}
+
+/// Finds the dimensions of recipients: the domain, and its provider by the operator's overrides or by the list of providers.
+#[derive(Clone, Debug, Default)]
+pub struct RecipientAttribution {
+    /// Slugs by domain. Shared, because every process that counts copies it once per change of the settings.
+    by_domain: Arc<BTreeMap<String, String>>,
 }
 
 impl Attribution {
@@ -99,29 +117,9 @@ impl Attribution {
         own.into_iter().chain(&self.tags).any(|name| name.ends_with(ending))
     }
 
-    /// The dimensions of a recipient's address, which may carry a display name.
-    pub fn recipient_dimensions(address: &str) -> RecipientDimensions<'_> {
-        let domain = address::domain_of(address);
-        // No address is not the same as an address at a provider that is not listed.
-        let provider = if domain == Dimension::NONE { Dimension::NONE } else { provider::of_domain(&domain) };
-        let simulator = domain == SIMULATOR_DOMAIN;
-        RecipientDimensions { domain, provider, simulator }
-    }
-
-    /// The recipient's dimensions of an open or a click, which does not name a recipient: those of the only recipient, or what
-    /// all recipients have in common, or [`Dimension::SEVERAL`].
-    pub fn interaction_dimensions<'a>(event: &'a EmailEvent<'_>) -> RecipientDimensions<'a> {
-        let mut recipients = event.destinations.iter().map(|address| Self::recipient_dimensions(address));
-        // Recipients beyond those kept are unknown, so nothing can be said about all of them.
-        let kept = u32::try_from(event.destinations.len()).unwrap_or(u32::MAX);
-        let Some(mut common) = recipients.next().filter(|_| event.destination_count <= kept) else {
-            return RecipientDimensions::unknown(event.destination_count);
-        };
-        // An image or a link is the same in every copy of the message, so any of the recipients may have opened it.
-        for other in recipients {
-            common = common.common_with(&other);
-        }
-        common
+    /// What finds the dimensions of recipients.
+    pub fn recipients(&self) -> &RecipientAttribution {
+        &self.recipients
     }
 
     /// The tenant, and whether there is a conflict: the event names an unusable tenant, or two different ones.
@@ -161,6 +159,56 @@ impl Attribution {
     }
 }
 
+impl RecipientAttribution {
+    /// The dimensions of a recipient's address, which may carry a display name.
+    pub fn dimensions<'a>(&'a self, address: &'a str) -> RecipientDimensions<'a> {
+        let domain = address::domain_of(address);
+        let simulator = domain == SIMULATOR_DOMAIN;
+        let provider = if simulator || domain.starts_with('(') {
+            // No address is not the same as an address at a provider that is not known. The simulator and text that is no domain have no
+            // provider that could become known.
+            RecipientProvider::Known(if domain == Dimension::NONE {
+                Dimension::NONE
+            } else {
+                provider::OTHER
+            })
+        } else {
+            self.provider_of(&domain)
+        };
+        RecipientDimensions { domain, provider, simulator }
+    }
+
+    fn provider_of(&self, domain: &str) -> RecipientProvider<'_> {
+        // The override comes first: the operator knows better than any list who runs a domain.
+        let overridden = || self.by_domain.get(domain).map(String::as_str);
+        match overridden().or_else(|| provider::of_domain(domain)) {
+            Some(slug) => RecipientProvider::Known(slug),
+            None => RecipientProvider::OfDomain,
+        }
+    }
+
+    /// The recipient's dimensions of an open or a click, which does not name a recipient: those of the only recipient, or what
+    /// all recipients have in common, or [`Dimension::SEVERAL`].
+    pub fn interaction_dimensions<'a>(&'a self, event: &'a EmailEvent<'_>) -> RecipientDimensions<'a> {
+        let mut recipients = event.destinations.iter().map(|address| self.dimensions(address));
+        // Recipients beyond those kept are unknown, so nothing can be said about all of them.
+        let kept = u32::try_from(event.destinations.len()).unwrap_or(u32::MAX);
+        let Some(mut common) = recipients.next().filter(|_| event.destination_count <= kept) else {
+            return RecipientDimensions::unknown(event.destination_count);
+        };
+        // An image or a link is the same in every copy of the message, so any of the recipients may have opened it.
+        for other in recipients {
+            common = common.common_with(&other);
+        }
+        common
+    }
+}
+
+/// Whether the list of providers has the domain of `address`.
+pub(crate) fn has_fixed_provider(address: &str) -> bool {
+    provider::of_domain(&address::domain_of(address)).is_some()
+}
+
 impl MessageAttribution<'_> {
     fn into_owned(self) -> MessageAttribution<'static> {
         let Self { tenant, conflict, values, is_decided_by_tags } = self;
@@ -173,16 +221,18 @@ impl RecipientDimensions<'_> {
     /// For `count` recipients that are not all known.
     fn unknown(count: u32) -> Self {
         let value = if count == 0 { Dimension::NONE } else { Dimension::SEVERAL };
-        Self { domain: Cow::Borrowed(value), provider: value, simulator: false }
+        Self { domain: Cow::Borrowed(value), provider: RecipientProvider::Known(value), simulator: false }
     }
 
     /// What both have in common; differing values become [`Dimension::SEVERAL`].
     fn common_with(mut self, other: &Self) -> Self {
-        if self.domain != other.domain {
-            self.domain = Cow::Borrowed(Dimension::SEVERAL);
+        let same_domain = self.domain == other.domain;
+        // Two domains whose providers are not known may have different ones.
+        if self.provider != other.provider || (!same_domain && self.provider == RecipientProvider::OfDomain) {
+            self.provider = RecipientProvider::Known(Dimension::SEVERAL);
         }
-        if self.provider != other.provider {
-            self.provider = Dimension::SEVERAL;
+        if !same_domain {
+            self.domain = Cow::Borrowed(Dimension::SEVERAL);
         }
         // Only if all are simulated: real mail must never be left out of the counts.
         self.simulator &= other.simulator;

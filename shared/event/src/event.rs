@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::provider::evidence::ProviderEvidence;
 use crate::tags::Tags;
 use crate::units::Timestamp;
 
@@ -36,6 +37,8 @@ pub struct EmailEvent<'a> {
     pub source_arn: Option<Cow<'a, str>>,
     /// The message's tags, including SES's own (`ses:…`).
     pub tags: Tags<'a>,
+    /// What the receiving side revealed about the mailbox provider of `recipients`.
+    pub evidence: ProviderEvidence<'a>,
 }
 
 /// What happened to a message.

@@ -13,6 +13,7 @@ use crate::event::Requester;
 mod network;
 mod rules;
 
+pub(crate) use network::Network;
 use rules::MachineRules;
 
 static RULES: LazyLock<MachineRules> = LazyLock::new(MachineRules::built_in);

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::attribution;
 use crate::classify::{self, BounceClassification, BounceFields};
 use crate::event::{Bounce, EmailEvent, EventType, Interaction};
 use crate::machine::{self, InteractionFields};
 use crate::outcome::{Ignored, Unreadable};
+use crate::provider::evidence::{ProviderEvidence, recognise};
 use ses::{Preferences, Recipient, SesBody, SesEventType, StatedEventType};
 
 pub(crate) use ses::{SesEvent, SesField};
@@ -72,6 +74,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
         sending_account: mail.sending_account.take(),
         source_arn: mail.source_arn.take(),
         tags: mail.tags,
+        evidence: ProviderEvidence::Absent,
     };
     let event = &mut event;
     let recipients = std::mem::take(&mut body.recipients);
@@ -99,22 +102,30 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
         SesEventType::Delivery => {
             // One message may have several of these, each for some of its recipients.
             let delivery = EventType::Delivery { processing_ms: body.processing_ms };
-            emit_by_class(event, recipients, |_| (), |()| delivery.clone(), on_event);
+            event.evidence = ProviderEvidence::Answer {
+                text: body.smtp_response.take().unwrap_or(ABSENT),
+                address: body.remote_mta_ip.take().unwrap_or(ABSENT),
+            };
+            emit_by_class(event, recipients, |_| ((), None), |()| delivery.clone(), on_event);
         }
         SesEventType::Complaint => {
             // The provider hides who complained, so SES lists every recipient there who may have complained. All of them share one feedback id.
             let complaint = complaint(body);
-            emit_by_class(event, recipients, |_| (), |()| complaint.clone(), on_event);
+            emit_by_class(event, recipients, |_| ((), None), |()| complaint.clone(), on_event);
         }
         SesEventType::Bounce => {
-            let class_of = |recipient: &Recipient<'_>| classify_bounce(body, recipient);
+            let class_of = |recipient: &Recipient<'_>| {
+                (classify_bounce(body, recipient), provider_evidence(body, recipient))
+            };
             emit_by_class(event, recipients, class_of, |class| bounce(body, class), on_event);
         }
         SesEventType::DeliveryDelay => {
             // Without a delay type, status and diagnostic decide.
             let delay_type = body.delay_type.as_deref().unwrap_or("");
             let class_of = |recipient: &Recipient<'_>| {
-                classify::delay(delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref())
+                let class =
+                    classify::delay(delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref());
+                (class, provider_evidence(body, recipient))
             };
             emit_by_class(event, recipients, class_of, |class| EventType::Delay { class }, on_event);
         }
@@ -144,11 +155,12 @@ fn emit_for_message<'a>(event: &mut EmailEvent<'a>, event_type: EventType<'a>, o
     emit(event, event_type, recipients, on_event);
 }
 
-/// Emits one event per class of recipients, in the order in which the classes first occur.
+/// Emits one event per class of recipients and provider that their servers named, in the order in which these first occur. Without a
+/// provider, the evidence that the event has already stays.
 fn emit_by_class<'a, C: Copy + PartialEq>(
     event: &mut EmailEvent<'a>,
     mut recipients: SmallVec<[Recipient<'a>; 1]>,
-    class_of: impl Fn(&Recipient<'a>) -> C,
+    class_of: impl Fn(&Recipient<'a>) -> (C, Option<&'static str>),
     event_type_of: impl Fn(C) -> EventType<'a>,
     on_event: OnEvent<'_>,
 ) {
@@ -163,10 +175,15 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
     // Quadratic in the number of classes, which is 1 or 2. One `EmailEvent` is reused for all calls, because copying it for each
     // class would cost more than classifying.
-    let mut rest: SmallVec<[(C, Cow<'a, str>); 1]> =
+    let mut rest: SmallVec<[((C, Option<&'static str>), Cow<'a, str>); 1]> =
         recipients.into_iter().map(|recipient| (class_of(&recipient), recipient.address)).collect();
     while let Some(&(class, _)) = rest.first() {
-        event.event_type = event_type_of(class);
+        event.event_type = event_type_of(class.0);
+        if let Some(provider) = class.1 {
+            event.evidence = ProviderEvidence::Provider(provider);
+        } else if matches!(event.evidence, ProviderEvidence::Provider(_)) {
+            event.evidence = ProviderEvidence::Absent;
+        }
         event.recipients.clear();
         rest.retain(|(other, address)| {
             let is_same = *other == class;
@@ -188,6 +205,16 @@ fn classify_bounce(body: &SesBody<'_>, recipient: &Recipient<'_>) -> BounceClass
         diagnostic: recipient.diagnostic.as_deref(),
         has_reporting_mta: body.reporting_mta.is_some(),
     })
+}
+
+/// The provider that the answer about a recipient names, or the host that reported a bounce. Not examined for recipients whose domain
+/// has a fixed provider, since it decides nothing there.
+fn provider_evidence(body: &SesBody<'_>, recipient: &Recipient<'_>) -> Option<&'static str> {
+    if attribution::has_fixed_provider(&recipient.address) {
+        return None;
+    }
+    let texts = [recipient.diagnostic.as_deref().unwrap_or(""), body.reporting_mta.as_deref().unwrap_or("")];
+    recognise(&texts, body.remote_mta_ip.as_deref().unwrap_or(""))
 }
 
 fn bounce<'a>(body: &SesBody<'a>, classification: BounceClassification) -> EventType<'a> {

@@ -1,17 +1,23 @@
-//! Maps a recipient's domain to the mailbox provider that runs it.
+//! Finds the mailbox provider that runs a recipient's mailbox.
 //!
-//! `provider/providers.toml` lists providers with the domains of their own addresses, each with its source. A company's domain
-//! does not reveal who runs its mail, and this module queries no DNS: such a domain is [`OTHER`], like every unknown one.
+//! `provider/providers.toml` lists providers. Those that give out addresses have the domains of these addresses: such a domain is
+//! *fixed*, and nothing else decides about it. A company's domain does not reveal who runs its mail, but the receiving servers do:
+//! [`evidence`] recognises a provider by what its servers answer. An event can come before any answer, so counts hold such a
+//! domain under an unresolved marker ([`unresolved_marker`]), and [`learned`] says how readers replace it.
 //!
-//! Lookups run for every recipient of every event, so they must not allocate.
+//! Lookups by domain run for every recipient of every event, so they must not allocate.
 
 use std::sync::LazyLock;
 
+use compact_str::CompactString;
 use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
 use serde::Deserialize;
 
 use crate::invariant::or_broken;
+
+pub mod evidence;
+pub mod learned;
 
 /// The slug for domains of no listed provider.
 pub const OTHER: &str = "other";
@@ -34,12 +40,31 @@ pub struct Provider<'f> {
     pub name: &'f str,
     /// The source of its domains: a URL, or a note where there is no document.
     pub source: &'f str,
-    /// The domains of its addresses, in lower case.
-    #[serde(borrow)]
+    /// The domains of its addresses, in lower case; empty if it hosts other people's domains only.
+    #[serde(borrow, default)]
     pub domains: Vec<&'f str>,
+    /// The slug of the group of providers that share a mail system or an owner; its own slug if omitted.
+    pub group: Option<&'f str>,
+    /// How its servers are recognised, if it hosts domains of others.
+    #[serde(borrow)]
+    pub evidence: Option<EvidenceText<'f>>,
     /// Whether the provider reports complaints to SES; `true` if omitted.
     #[serde(default = "reports")]
     pub reports_complaints: bool,
+}
+
+/// How the servers of a provider are recognised. All of it is text that strangers send, so it can be imitated; see [`learned`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceText<'f> {
+    /// The source of the knowledge.
+    pub source: &'f str,
+    /// Fragments of the server's answer or of the reporting MTA, in lower case.
+    #[serde(borrow, default)]
+    pub text: Vec<&'f str>,
+    /// Networks of its inbound servers, in CIDR notation.
+    #[serde(borrow, default)]
+    pub networks: Vec<&'f str>,
 }
 
 const fn reports() -> bool {
@@ -56,6 +81,7 @@ struct ProviderFile<'f> {
 struct Providers {
     all: Vec<Provider<'static>>,
     by_domain: HashMap<&'static str, &'static str, RandomState>,
+    by_slug: HashMap<&'static str, usize, RandomState>,
 }
 
 impl Providers {
@@ -74,13 +100,14 @@ impl Providers {
                 by_domain.insert(*domain, provider.slug);
             }
         }
-        Self { all, by_domain }
+        let by_slug = all.iter().zip(0..).map(|(provider, position)| (provider.slug, position)).collect();
+        Self { all, by_domain, by_slug }
     }
 }
 
-/// The slug of the provider that runs `domain`, or [`OTHER`]. `domain` must be in lower case without a trailing dot. A sub-domain
-/// belongs to the provider of the listed domain above it.
-pub fn of_domain(domain: &str) -> &'static str {
+/// The slug of the provider that gives out addresses of `domain`; `None` if the domain is not fixed. `domain` must be in lower case
+/// without a trailing dot. A sub-domain belongs to the provider of the listed domain above it.
+pub fn of_domain(domain: &str) -> Option<&'static str> {
     let by_domain = &PROVIDERS.by_domain;
     // From the end, so that the cost depends on the listed domains and not on the length of this one. The shortest listed
     // suffix decides; a test makes sure that a longer one would lead to the same provider.
@@ -93,21 +120,48 @@ pub fn of_domain(domain: &str) -> &'static str {
         if labels > 1
             && let Some(slug) = domain.get(at + 1..).and_then(|suffix| by_domain.get(suffix))
         {
-            return slug;
+            return Some(slug);
         }
         labels += 1;
         if labels > MAX_LABELS {
-            return OTHER;
+            return None;
         }
     }
     // The loop looks up what follows a dot, so the whole domain is left.
-    by_domain.get(domain).copied().unwrap_or(OTHER)
+    by_domain.get(domain).copied()
+}
+
+/// What an unresolved marker begins with. Slugs have letters, digits and hyphens, and reserved values parentheses.
+const UNRESOLVED: char = '?';
+
+/// The value that stands in stored counts for the provider of a domain that is not fixed.
+pub fn unresolved_marker(domain: &str) -> CompactString {
+    let mut marker = CompactString::with_capacity(UNRESOLVED.len_utf8() + domain.len());
+    marker.push(UNRESOLVED);
+    marker.push_str(domain);
+    marker
+}
+
+/// The domain of an unresolved marker; `None` for any other value.
+pub fn unresolved_domain(value: &str) -> Option<&str> {
+    value.strip_prefix(UNRESOLVED)
+}
+
+/// The provider with this slug, as the list spells it; `None` if it is not listed.
+pub fn by_slug(slug: &str) -> Option<&'static Provider<'static>> {
+    PROVIDERS.by_slug.get(slug).and_then(|position| PROVIDERS.all.get(*position))
+}
+
+/// The group of a provider: its own slug unless the list says otherwise. Values that are no slugs, such as [`OTHER`] and reserved
+/// ones, are groups of their own.
+pub fn group_of(slug: &str) -> &str {
+    by_slug(slug).and_then(|provider| provider.group).unwrap_or(slug)
 }
 
 /// Whether the provider with this slug reports complaints to SES. If not, a count of 0 complaints means nothing. `true` for slugs
 /// that are not listed.
 pub fn reports_complaints(slug: &str) -> bool {
-    PROVIDERS.all.iter().all(|provider| provider.slug != slug || provider.reports_complaints)
+    by_slug(slug).is_none_or(|provider| provider.reports_complaints)
 }
 
 /// All listed providers, in the order of the file.
@@ -120,7 +174,7 @@ mod tests {
     use super::*;
 
     fn check(domain: &str, expected: &str) {
-        assert_eq!(of_domain(domain), expected, "{domain}");
+        assert_eq!(of_domain(domain).unwrap_or(OTHER), expected, "{domain}");
     }
 
     #[test]
@@ -131,7 +185,7 @@ mod tests {
         check("aol.com", "yahoo");
         check("yahoo.co.jp", "yahoo-jp");
         check("hotmail.fr", "microsoft");
-        check("contoso.onmicrosoft.com", "microsoft365");
+        check("contoso.onmicrosoft.com", "microsoft-365");
         check("icloud.com", "apple");
         check("gmx.de", "gmx");
         check("gmx.com", "gmx");
@@ -172,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn only_gmail_and_apple_report_no_complaints() {
+    fn providers_without_a_feedback_loop_report_no_complaints() {
         let silent: Vec<_> =
             all().iter().map(|one| one.slug).filter(|slug| !reports_complaints(slug)).collect();
-        assert_eq!(silent, ["gmail", "apple"]);
+        assert_eq!(silent, ["google-workspace", "gmail", "apple"]);
         assert!(reports_complaints(OTHER) && reports_complaints("") && reports_complaints("(other)"));
     }
 
@@ -192,7 +246,13 @@ mod tests {
         for provider in all() {
             assert!(!provider.name.is_empty() && provider.source.len() > 8, "{provider:?}");
             assert!(provider.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
-            assert!(!provider.domains.is_empty(), "{}", provider.slug);
+            assert!(!provider.domains.is_empty() || provider.evidence.is_some(), "{}", provider.slug);
+            // A group of one would be the provider itself, and a group of groups would never be found.
+            if let Some(group) = provider.group {
+                let members = all().iter().filter(|other| other.group == Some(group)).count();
+                assert!(members > 1 || by_slug(group).is_some(), "{group} has no other member");
+                assert!(by_slug(group).is_none_or(|leader| leader.group.is_none_or(|its| its == group)));
+            }
             slugs.push(provider.slug);
             domains.extend(&provider.domains);
         }

@@ -118,6 +118,7 @@ mod tests {
             sending_account: None,
             source_arn: None,
             tags: Tags::default(),
+            evidence: crate::provider::evidence::ProviderEvidence::Absent,
         }
     }
 

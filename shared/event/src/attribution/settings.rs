@@ -4,13 +4,14 @@
 //! Nothing is checked again for each event.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::address;
+use super::{RecipientAttribution, address};
 use crate::units::TenantId;
 
 /// The most additional tags that may be declared: there are this many dimensions for them.
@@ -18,6 +19,8 @@ pub const MAX_DECLARED_TAGS: usize = 4;
 /// SES's limit for the name of a tag, in bytes: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageTag.html>
 const MAX_TAG_BYTES: usize = 256;
 const ACCOUNT_DIGITS: usize = 12;
+/// The longest name of a provider in an override: room for any listed slug.
+const MAX_PROVIDER_BYTES: usize = 32;
 
 /// The settings as they are configured, not yet checked.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,6 +36,16 @@ pub struct AttributionSettings {
     pub tags: Vec<String>,
     /// Mappings for messages without a tenant tag. Defaults to none.
     pub tenants: TenantMaps,
+    /// Who runs recipients' domains, where the operator knows better. Defaults to none.
+    pub providers: ProviderMaps,
+}
+
+/// Assigns recipients' domains to mailbox providers, before the list of providers and before what their servers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderMaps {
+    /// The slug of the provider by recipient domain. Sub-domains need entries of their own.
+    pub by_recipient_domain: BTreeMap<String, String>,
 }
 
 impl Default for AttributionSettings {
@@ -43,6 +56,7 @@ impl Default for AttributionSettings {
             segment_tag: "segment".to_owned(),
             tags: Vec::new(),
             tenants: TenantMaps::default(),
+            providers: ProviderMaps::default(),
         }
     }
 }
@@ -108,6 +122,17 @@ pub enum InvalidAttributionSettings {
         /// The key as it stands in the settings.
         domain: String,
     },
+    /// A key of `by_recipient_domain` is not a domain, or its value is not the name of a provider.
+    #[error(
+        "provider {provider:?} of {domain:?} in providers.by_recipient_domain cannot be used: map a domain such as \
+         example.com to a name of 1 to {MAX_PROVIDER_BYTES} lower-case letters, digits and hyphens"
+    )]
+    Provider {
+        /// The key as it stands in the settings.
+        domain: String,
+        /// The name as it stands in the settings.
+        provider: String,
+    },
     /// A key of `by_account` is not an account number.
     #[error("{account:?} in tenants.by_account is not an AWS account: use its {ACCOUNT_DIGITS} digits")]
     Account {
@@ -125,6 +150,7 @@ impl InvalidAttributionSettings {
             Self::Tenant { map, .. } => map,
             Self::Domain { .. } => "by_sending_domain",
             Self::Account { .. } => "by_account",
+            Self::Provider { .. } => "by_recipient_domain",
         }
     }
 }
@@ -138,6 +164,7 @@ pub struct Attribution {
     pub(super) segment_tag: String,
     pub(super) tags: Vec<String>,
     pub(super) tenants: CheckedTenantMaps,
+    pub(super) recipients: RecipientAttribution,
 }
 
 type Map = HashMap<String, String, RandomState>;
@@ -157,8 +184,11 @@ impl Attribution {
     /// [`InvalidAttributionSettings`] names the first setting that cannot be used.
     pub fn new(settings: AttributionSettings) -> Result<Self, InvalidAttributionSettings> {
         check_tags(&settings)?;
-        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants } = settings;
-        Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: CheckedTenantMaps::new(tenants)? })
+        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants, providers } =
+            settings;
+        let tenants = CheckedTenantMaps::new(tenants)?;
+        let recipients = RecipientAttribution { by_domain: Arc::new(checked_providers(providers)?) };
+        Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tenants, recipients })
     }
 
     /// A copy with additional mappings. Where both have an entry, the additional one wins.
@@ -179,9 +209,10 @@ impl Attribution {
 
 impl Default for Attribution {
     fn default() -> Self {
-        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants: _ } =
+        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants: _, providers: _ } =
             AttributionSettings::default();
-        Self { tenant_tag, campaign_tag, segment_tag, tags, tenants: CheckedTenantMaps::default() }
+        let (tenants, recipients) = Default::default();
+        Self { tenant_tag, campaign_tag, segment_tag, tags, tenants, recipients }
     }
 }
 
@@ -263,6 +294,24 @@ fn checked_map(
             return Err(InvalidAttributionSettings::Tenant { map, key, tenant });
         }
         checked.insert(key, tenant);
+    }
+    Ok(checked)
+}
+
+/// The overrides with domains in their canonical spelling. Providers that are not listed are allowed: an operator may name a mail
+/// system of its own.
+fn checked_providers(maps: ProviderMaps) -> Result<BTreeMap<String, String>, InvalidAttributionSettings> {
+    let mut checked = BTreeMap::new();
+    for (domain, provider) in maps.by_recipient_domain {
+        let canonical = address::canonical_domain(&domain).into_owned();
+        let is_name = (1..=MAX_PROVIDER_BYTES).contains(&provider.len())
+            && provider
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if canonical.starts_with('(') || !is_name {
+            return Err(InvalidAttributionSettings::Provider { domain, provider });
+        }
+        checked.insert(canonical, provider);
     }
     Ok(checked)
 }

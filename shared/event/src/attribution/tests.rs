@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::EventType;
+use crate::provider::evidence::ProviderEvidence;
 use crate::tags::Tags;
 use crate::units::Timestamp;
 
@@ -20,6 +21,7 @@ fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a s
         sending_account: Some(Cow::Borrowed("123456789012")),
         source_arn: None,
         tags: Tags::new(json(tags).leak()),
+        evidence: ProviderEvidence::Absent,
     }
 }
 
@@ -122,7 +124,7 @@ fn usual_event_is_attributed_without_allocating() {
     let event = event(&tags, "a@example.com", &["jane@gmail.com"]);
     let attribution = Attribution::default();
     let found = attribution.attribute(&event);
-    let reader = Attribution::interaction_dimensions(&event);
+    let reader = attribution.recipients().interaction_dimensions(&event);
     for value in found.values.iter().chain([&found.tenant, &reader.domain]) {
         assert!(matches!(value, Cow::Borrowed(_)), "{value}");
     }
@@ -131,10 +133,12 @@ fn usual_event_is_attributed_without_allocating() {
 fn check_reader(destinations: &[&str], count: u32, expected: (&str, &str, bool)) {
     let mut event = event(&[], "", destinations);
     event.destination_count = count;
-    let reader = Attribution::interaction_dimensions(&event);
+    let recipients = RecipientAttribution::default();
+    let reader = recipients.interaction_dimensions(&event);
+    let (domain, provider, simulator) = expected;
     assert_eq!(
         (reader.domain.as_ref(), reader.provider, reader.simulator),
-        expected,
+        (domain, RecipientProvider::Known(provider), simulator),
         "{destinations:?} {count}"
     );
 }
@@ -202,17 +206,48 @@ fn tenant_name_of_ses_that_differs_from_the_mapping_is_a_conflict_even_if_it_is_
 
 #[test]
 fn recipient_has_the_dimensions_of_its_address() {
+    use RecipientProvider::{Known, OfDomain};
     for (address, expected) in [
-        ("jane@gmail.com", ("gmail.com", "gmail", false)),
-        ("Jane <Jane@Mail.Yahoo.co.uk.>", ("mail.yahoo.co.uk", "yahoo", false)),
-        ("bounce@simulator.amazonses.com", ("simulator.amazonses.com", "other", true)),
-        ("x@sub.simulator.amazonses.com", ("sub.simulator.amazonses.com", "other", false)),
-        ("jane@192.0.2.1", ("(invalid)", "other", false)),
-        ("jane", ("(none)", "(none)", false)),
-        ("", ("(none)", "(none)", false)),
+        ("jane@gmail.com", ("gmail.com", Known("gmail"), false)),
+        ("Jane <Jane@Mail.Yahoo.co.uk.>", ("mail.yahoo.co.uk", Known("yahoo"), false)),
+        ("jane@company.example", ("company.example", OfDomain, false)),
+        ("bounce@simulator.amazonses.com", ("simulator.amazonses.com", Known("other"), true)),
+        ("x@sub.simulator.amazonses.com", ("sub.simulator.amazonses.com", OfDomain, false)),
+        ("jane@192.0.2.1", ("(invalid)", Known("other"), false)),
+        ("jane", ("(none)", Known("(none)"), false)),
+        ("", ("(none)", Known("(none)"), false)),
     ] {
-        let found = Attribution::recipient_dimensions(address);
+        let recipients = RecipientAttribution::default();
+        let found = recipients.dimensions(address);
         assert_eq!((found.domain.as_ref(), found.provider, found.simulator), expected, "{address}");
+    }
+}
+
+#[test]
+fn operators_override_decides_before_the_list_and_before_evidence() {
+    let settings = "[providers]\nby_recipient_domain = { \"Corp.Example\" = \"mimecast\", \"gmail.com\" = \"own-system\" }";
+    let attribution: Attribution = toml::from_str(settings).unwrap();
+    for (address, expected) in [
+        ("a@corp.example", RecipientProvider::Known("mimecast")),
+        ("a@sub.corp.example", RecipientProvider::OfDomain),
+        ("a@gmail.com", RecipientProvider::Known("own-system")),
+    ] {
+        assert_eq!(attribution.recipients().dimensions(address).provider, expected, "{address}");
+    }
+}
+
+#[test]
+fn several_recipients_share_a_provider_only_if_it_is_certain() {
+    let recipients = RecipientAttribution::default();
+    for (addresses, expected) in [
+        (["a@one.example", "b@one.example"], ("one.example", RecipientProvider::OfDomain)),
+        (["a@one.example", "b@two.example"], ("(several)", RecipientProvider::Known("(several)"))),
+        (["a@yahoo.com", "b@aol.com"], ("(several)", RecipientProvider::Known("yahoo"))),
+        (["a@one.example", "b@yahoo.com"], ("(several)", RecipientProvider::Known("(several)"))),
+    ] {
+        let event = event(&[], "a@example.com", &addresses);
+        let found = recipients.interaction_dimensions(&event);
+        assert_eq!((found.domain.as_ref(), found.provider), expected, "{addresses:?}");
     }
 }
 
@@ -233,6 +268,11 @@ fn unusable_settings_are_refused_by_name() {
             "tenants.by_sending_domain = { \"a b\" = \"acme\" }",
             "\"a b\" in tenants.by_sending_domain is not a domain",
         ),
+        (
+            "providers.by_recipient_domain = { \"a b\" = \"gmail\" }",
+            "provider \"gmail\" of \"a b\" in providers.by_recipient_domain cannot be used",
+        ),
+        ("providers.by_recipient_domain = { \"a.example\" = \"Own System\" }", "1 to 32 lower-case letters"),
         ("tenat_tag = \"x\"", "unknown field `tenat_tag`"),
         ("tenants.by_domain = {}", "unknown field `by_domain`"),
     ] {
@@ -251,7 +291,8 @@ proptest! {
         let attribution = Attribution::default();
         let found = attribution.attribute(&event);
         prop_assert!(TenantId::from_stored(&found.tenant).is_ok());
-        for value in found.values.iter().chain([&Attribution::interaction_dimensions(&event).domain]) {
+        let recipients = RecipientAttribution::default();
+        for value in found.values.iter().chain([&recipients.interaction_dimensions(&event).domain]) {
             prop_assert!((1..=128).contains(&value.len()) && !value.chars().any(char::is_control), "{:?}", value);
         }
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 /// A network, as the bits that all of its addresses share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub(crate) struct Network {
     base: u32,
     mask: u32,
 }
@@ -14,7 +14,7 @@ pub(super) struct Network {
 impl Network {
     /// Parses `base/length`. `None` if it is malformed, if the base has bits beyond the length, or if the length is 0: a network
     /// of all addresses in a rule can only be a mistake.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (base, length) = text.split_once('/')?;
         let base = base.parse::<Ipv4Addr>().ok()?.to_bits();
         let length = length.parse::<u32>().ok().filter(|length| (1..=32).contains(length))?;
@@ -23,7 +23,7 @@ impl Network {
         (base & !mask == 0).then_some(Self { base, mask })
     }
 
-    pub(super) fn contains(self, address: Ipv4Addr) -> bool {
+    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
         address.to_bits() & self.mask == self.base
     }
 }
