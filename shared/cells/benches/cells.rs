@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use cells::{Accumulator, Block, BlockReader, Counter, Projection, Resolution, RowSource as _};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
+use event::attribution::{Dimension, DimensionValues, RecipientDimensions, RecipientProvider};
 use event::{EmailEvent, EventType, Interaction, Minute, RecipientHash, Requester, Tags, Timestamp};
 use simulator::random::Random;
 use smallvec::SmallVec;
@@ -59,7 +59,7 @@ impl Traffic {
             let values = self.values(&mut random, tenant);
             let recipient = RecipientDimensions {
                 domain: Cow::Borrowed(self.domains[domain].as_str()),
-                provider: PROVIDERS[domain % PROVIDERS.len()],
+                provider: RecipientProvider::Known(PROVIDERS[domain % PROVIDERS.len()]),
                 simulator: false,
             };
             let sent_at =
@@ -107,6 +107,7 @@ fn event(kind: EventType<'static>, sent_at: Timestamp, later: u64) -> EmailEvent
         source: Cow::Borrowed(""),
         sending_account: None,
         source_arn: None,
+        evidence: event::provider::evidence::ProviderEvidence::Absent,
         tags: Tags::default(),
     }
 }
@@ -144,7 +145,7 @@ fn day(number: u32) -> Block {
         let values = traffic.values(&mut random, "tenant");
         let recipient = RecipientDimensions {
             domain: Cow::Borrowed(&traffic.domains[key]),
-            provider: PROVIDERS[key % PROVIDERS.len()],
+            provider: RecipientProvider::Known(PROVIDERS[key % PROVIDERS.len()]),
             simulator: false,
         };
         for hour in 0..24 {

@@ -6,17 +6,20 @@
 //! seed must never influence a result.
 
 mod cell_map;
+mod evidence;
 mod increments;
 mod interner;
 mod into_blocks;
+mod resolve;
 mod sorted_rows;
 
-use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
+use event::attribution::{Dimension, DimensionValues, RecipientDimensions, RecipientProvider};
 use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
 use self::cell_map::{CellKey, CellMap, DimensionKey};
-use self::interner::{Interner, PartReader, push_part};
+use self::evidence::EvidenceCollector;
+use self::interner::{Interner, PartReader, push_marker, push_part};
 pub use self::sorted_rows::SortKey;
 use crate::block::{Resolution, renumbered};
 use crate::cell::Cell;
@@ -60,6 +63,7 @@ pub struct Accumulator {
     recipients: Interner,
     cells: CellMap,
     cohorts: Option<Cohorts>,
+    evidence: EvidenceCollector,
     /// Where strings are joined before they are interned, kept to reuse its memory.
     scratch: Vec<u8>,
 }
@@ -141,6 +145,7 @@ impl Accumulator {
             recipients: Interner::default(),
             cells: CellMap::default(),
             cohorts: None,
+            evidence: EvidenceCollector::default(),
             scratch: Vec::new(),
         }
     }
@@ -181,6 +186,11 @@ impl Accumulator {
             let cell = cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened);
             increments::increment(cell, event, recipient.simulator, recipient_hash);
         }
+        // Only where it decides something: most recipients have a fixed provider.
+        if recipient.provider == RecipientProvider::OfDomain && self.grouping.by(Dimension::Provider) {
+            let tenant = if self.grouping.tenant { tenant } else { "" };
+            self.evidence.collect(self.hasher, tenant, &recipient.domain, &event.evidence);
+        }
     }
 
     /// Adds everything that `other` counted. Both must have the same grouping.
@@ -190,6 +200,7 @@ impl Accumulator {
         let messages = self.messages.merge(hasher, &other.messages);
         let recipients = self.recipients.merge(hasher, &other.recipients);
         self.cells.merge(hasher, other.cells, &messages, &recipients);
+        self.evidence.merge(hasher, &other.evidence);
         if let (Some(cohorts), Some(other)) = (&mut self.cohorts, other.cohorts) {
             cohorts.merge(hasher, other, &messages, &recipients);
         }
@@ -241,15 +252,23 @@ impl Accumulator {
             push_part(&mut self.scratch, &recipient.domain);
         }
         if self.grouping.by(Dimension::Provider) {
-            push_part(&mut self.scratch, recipient.provider);
+            push_provider(&mut self.scratch, recipient);
         }
         let (number, is_new) = self.recipients.intern(self.hasher, &self.scratch);
         if is_new && let Some(cohorts) = &mut self.cohorts {
             self.scratch.clear();
-            push_part(&mut self.scratch, recipient.provider);
+            push_provider(&mut self.scratch, recipient);
             cohorts.provider_of.push(cohorts.providers.intern(self.hasher, &self.scratch).0);
         }
         number
+    }
+}
+
+/// Appends the provider of a recipient as a part: its slug, or the marker of its domain.
+fn push_provider(joined: &mut Vec<u8>, recipient: &RecipientDimensions<'_>) {
+    match recipient.provider {
+        RecipientProvider::Known(slug) => push_part(joined, slug),
+        RecipientProvider::OfDomain => push_marker(joined, &recipient.domain),
     }
 }
 

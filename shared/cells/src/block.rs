@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
+use event::provider::learned::{EvidenceCounts, KnownProviders};
 use event::{Hour, Minute, invariant};
+use rapidhash::RapidHashMap;
 
 use self::table::BlockTable;
 
@@ -96,10 +98,14 @@ pub struct Block {
     /// Cohorts of outcomes that came too late to be kept by the minute of sending, by the hour. Empty at coarser resolutions.
     pub(crate) late_cohorts: BlockTable<COHORT_KEY>,
     pub(crate) intake: BTreeMap<Hour, IntakeCounts>,
+    /// What the outcomes of a batch revealed about mailbox providers. Only deltas have any: compaction takes it out and learns from it.
+    pub(crate) evidence: EvidenceCounts,
 }
 
 /// The number of values in a cohort's key: campaign and provider.
 pub(crate) const COHORT_KEY: usize = 2;
+/// The position of the provider in a cohort's key.
+pub(crate) const COHORT_PROVIDER: usize = 1;
 
 impl Block {
     /// A block without contents.
@@ -109,7 +115,7 @@ impl Block {
 
     /// Whether it holds neither rows nor intake counts.
     pub fn is_empty(&self) -> bool {
-        self.row_count() == 0 && self.intake.is_empty()
+        self.row_count() == 0 && self.intake.is_empty() && self.evidence.is_empty()
     }
 
     /// The number of rows of cells and cohorts, which is what reading it costs.
@@ -130,6 +136,45 @@ impl Block {
     /// Adds to the intake counts of one hour.
     pub fn add_intake(&mut self, hour: Hour, counts: &IntakeCounts) {
         self.intake.entry(hour).or_default().merge(counts);
+    }
+
+    /// What its outcomes revealed about mailbox providers.
+    pub const fn evidence(&self) -> &EvidenceCounts {
+        &self.evidence
+    }
+
+    /// Takes out what its outcomes revealed about mailbox providers.
+    pub fn take_evidence(&mut self) -> EvidenceCounts {
+        std::mem::take(&mut self.evidence)
+    }
+
+    /// Replaces the markers of those domains whose provider is known; the others stay.
+    #[must_use]
+    pub fn resolve_providers(mut self, known: &KnownProviders) -> Self {
+        let mut replaced: RapidHashMap<u32, u32> = RapidHashMap::default();
+        for number in 0..self.values.len() {
+            let Some(value) = self.values.get(number) else { break };
+            let provider = known.resolve_known(value);
+            if provider != value {
+                let provider = CompactString::new(provider);
+                // A second string of the same text would do no harm: `canonicalise` makes equal ones one.
+                replaced.insert(index(number), index(self.values.len()));
+                self.values.push(provider);
+            }
+        }
+        if replaced.is_empty() {
+            return self;
+        }
+        // Other columns cannot hold a marker: no tag and no domain begins like one.
+        let resolve = |value: &mut u32| {
+            if let Some(provider) = replaced.get(value) {
+                *value = *provider;
+            }
+        };
+        self.cells.keys.iter_mut().for_each(|key| resolve(&mut key[Dimension::Provider as usize]));
+        self.cohorts.keys.iter_mut().for_each(|key| resolve(&mut key[COHORT_PROVIDER]));
+        self.late_cohorts.keys.iter_mut().for_each(|key| resolve(&mut key[COHORT_PROVIDER]));
+        self.canonicalise()
     }
 
     /// Adds all of `other`; associative and commutative. The result has the coarser of the two resolutions.
@@ -180,6 +225,10 @@ impl Block {
         for row in self.late_cohorts.rows {
             parts.entry(period(row.bucket).max(newest)).or_insert_with(start).late_cohorts.rows.push(row);
         }
+        // Evidence has no time, so any part can hold it.
+        if !self.evidence.is_empty() {
+            parts.entry(newest).or_insert_with(start).evidence = self.evidence;
+        }
         // Every part gets all keys; those it does not use are dropped.
         let with_keys = |part: Self| Self {
             cells: BlockTable { keys: self.cells.keys.clone(), ..part.cells },
@@ -206,6 +255,7 @@ impl Block {
         for (hour, counts) in &other.intake {
             self.add_intake(*hour, counts);
         }
+        self.evidence.merge(&other.evidence);
     }
 
     /// Brings strings, keys and rows into the form that all blocks with these contents share.

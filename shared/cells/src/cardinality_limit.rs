@@ -6,9 +6,10 @@
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
+use event::provider;
 
-use crate::block::{Block, COHORT_KEY, index};
-use crate::collapse::collapse_column;
+use crate::block::{Block, COHORT_KEY, COHORT_PROVIDER, index};
+use crate::collapse::{collapse_column, collapse_values};
 
 /// The order in which the dimensions of cell keys collapse. Recipient domains come first because anyone can invent them and their
 /// mailbox provider remains; the provider comes last because most analysis is by provider.
@@ -41,10 +42,38 @@ impl Block {
         // Even if no dimension needs it in the end: `canonicalise` drops strings that no key uses.
         let other = self.overflow_value();
         // Each call returns at once when the limit is met, so later dimensions keep their values.
+        let unknown = self.value_number(provider::OTHER);
+        let markers: Vec<bool> =
+            self.values.iter().map(|value| provider::unresolved_domain(value).is_some()).collect();
+        let is_marker = |value: u32| markers.get(value as usize).copied().unwrap_or(false);
         for dimension in COLLAPSE_ORDER {
-            collapse_column(&mut self.cells, dimension as usize, &self.values, other, max_keys);
+            if dimension == Dimension::RecipientDomain {
+                let may_collapse = |name: &str| name != Dimension::OTHER;
+                collapse_values(
+                    &mut self.cells,
+                    dimension as usize,
+                    &self.values,
+                    max_keys,
+                    &may_collapse,
+                    &|key| {
+                        key[Dimension::RecipientDomain as usize] = other;
+                        // The marker of the domain would keep it alive in the other column.
+                        if is_marker(key[Dimension::Provider as usize]) {
+                            key[Dimension::Provider as usize] = unknown;
+                        }
+                    },
+                );
+            } else {
+                collapse_column(&mut self.cells, dimension as usize, &self.values, other, max_keys);
+            }
         }
-        // Campaigns, then providers.
+        // Cohorts have no column for the domain: markers give way first, then campaigns, then providers.
+        let is_unresolved = |name: &str| provider::unresolved_domain(name).is_some();
+        for table in [&mut self.cohorts, &mut self.late_cohorts] {
+            collapse_values(table, COHORT_PROVIDER, &self.values, max_keys, &is_unresolved, &|key| {
+                key[COHORT_PROVIDER] = unknown;
+            });
+        }
         for column in 0..COHORT_KEY {
             collapse_column(&mut self.cohorts, column, &self.values, other, max_keys);
             collapse_column(&mut self.late_cohorts, column, &self.values, other, max_keys);
@@ -54,9 +83,14 @@ impl Block {
 
     /// The number of `(other)` among the block's strings, appended if it is not there yet.
     fn overflow_value(&mut self) -> u32 {
-        let known = self.values.iter().position(|value| value == Dimension::OTHER);
+        self.value_number(Dimension::OTHER)
+    }
+
+    /// The number of a string, appended if it is not there yet.
+    fn value_number(&mut self, text: &'static str) -> u32 {
+        let known = self.values.iter().position(|value| value == text);
         index(known.unwrap_or_else(|| {
-            self.values.push(CompactString::const_new(Dimension::OTHER));
+            self.values.push(CompactString::const_new(text));
             self.values.len() - 1
         }))
     }

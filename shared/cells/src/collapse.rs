@@ -21,18 +21,35 @@ pub(crate) fn collapse_column<const N: usize>(
     other: u32,
     max_keys: usize,
 ) {
+    // What collapsed before stays collapsed, however large it has grown.
+    let may_collapse = |name: &str| name != Dimension::OTHER;
+    collapse_values(table, column, values, max_keys, &may_collapse, &|key| key[column] = other);
+}
+
+/// Like [`collapse_column`] for those values only that `may_collapse`. `collapse` changes a key whose value collapses.
+pub(crate) fn collapse_values<const N: usize>(
+    table: &mut BlockTable<N>,
+    column: usize,
+    values: &[CompactString],
+    max_keys: usize,
+    may_collapse: &dyn Fn(&str) -> bool,
+    collapse: &dyn Fn(&mut [u32; N]),
+) {
     // Keys are distinct only until an earlier column collapsed, so their number is not the length of the list.
     let distinct: RapidHashSet<&[u32; N]> = table.keys.iter().collect();
     if distinct.len() <= max_keys {
         return;
     }
-    let ranked = ranked_by_size(table, column, values);
+    let ranked = ranked_by_size(table, column, values, may_collapse);
+    if ranked.is_empty() {
+        return;
+    }
     let rank: RapidHashMap<u32, usize> = ranked.iter().copied().zip(0..).collect();
     let collapsed = |key: &[u32; N], kept: usize| {
         let mut key = *key;
-        // `(other)` itself has no rank.
-        if rank.get(&key[column]).is_none_or(|rank| *rank >= kept) {
-            key[column] = other;
+        // What may not collapse has no rank.
+        if rank.get(&key[column]).is_some_and(|rank| *rank >= kept) {
+            collapse(&mut key);
         }
         key
     };
@@ -54,11 +71,12 @@ pub(crate) fn collapse_column<const N: usize>(
     }
 }
 
-/// The values of one column without `(other)`, those with the most events first, then by name.
+/// The values of one column that may collapse, those with the most events first, then by name.
 fn ranked_by_size<const N: usize>(
     table: &BlockTable<N>,
     column: usize,
     values: &[CompactString],
+    may_collapse: &dyn Fn(&str) -> bool,
 ) -> Vec<u32> {
     let mut sizes: RapidHashMap<u32, u64> = RapidHashMap::default();
     for row in &table.rows {
@@ -68,8 +86,7 @@ fn ranked_by_size<const N: usize>(
     let mut ranked: Vec<(Reverse<u64>, &str, u32)> = sizes
         .into_iter()
         .map(|(value, size)| (Reverse(size), value_of(values, value), value))
-        // What collapsed before stays collapsed, however large it has grown.
-        .filter(|(_, name, _)| *name != Dimension::OTHER)
+        .filter(|(_, name, _)| may_collapse(name))
         .collect();
     // The map has no order of its own; size and name give one that is the same on every machine.
     ranked.sort_unstable();

@@ -132,12 +132,12 @@ pub fn of_domain(domain: &str) -> Option<&'static str> {
 }
 
 /// What an unresolved marker begins with. Slugs have letters, digits and hyphens, and reserved values parentheses.
-const UNRESOLVED: char = '?';
+pub const UNRESOLVED: &str = "?";
 
 /// The value that stands in stored counts for the provider of a domain that is not fixed.
 pub fn unresolved_marker(domain: &str) -> CompactString {
-    let mut marker = CompactString::with_capacity(UNRESOLVED.len_utf8() + domain.len());
-    marker.push(UNRESOLVED);
+    let mut marker = CompactString::with_capacity(UNRESOLVED.len() + domain.len());
+    marker.push_str(UNRESOLVED);
     marker.push_str(domain);
     marker
 }

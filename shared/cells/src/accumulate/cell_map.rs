@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher as _;
 
-use event::Minute;
+use event::{Minute, invariant};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rapidhash::fast::RandomState;
@@ -91,6 +91,39 @@ impl CellMap {
         }
     }
 
+    /// Gives every cell the key that `rekey` returns and adds up those that then share one.
+    pub(super) fn rekey(&mut self, hasher: RandomState, mut rekey: impl FnMut(CellKey) -> CellKey) {
+        let Self { slots, cells } = self;
+        slots.clear();
+        // In place: there may be as many cells as events, and a second copy of them would double the memory.
+        let mut kept = 0;
+        for position in 0..cells.len() {
+            let (done, rest) = cells.split_at_mut(position);
+            let Some((key, cell)) = rest.first_mut() else { break };
+            *key = rekey(*key);
+            let slot = Slot { hash: (hasher.hash_one(*key) >> 32) as u32, position: index(kept) };
+            let is_same = |other: &Slot| {
+                other.hash == slot.hash
+                    && done.get(other.position as usize).is_some_and(|(held, _)| held == key)
+            };
+            match slots.entry(slot.spread(), is_same, |slot| slot.spread()) {
+                Entry::Occupied(held) => {
+                    let earlier = done.get_mut(held.get().position as usize);
+                    match earlier {
+                        Some((_, earlier)) => earlier.merge(cell),
+                        None => invariant::broken("a table of cells has a slot without a cell"),
+                    }
+                }
+                Entry::Vacant(free) => {
+                    free.insert(slot);
+                    cells.swap(kept, position);
+                    kept += 1;
+                }
+            }
+        }
+        cells.truncate(kept);
+    }
+
     /// The cell at a position, or `None` behind the last one.
     pub(super) fn get(&self, position: u32) -> Option<&(CellKey, Cell)> {
         self.cells.get(position as usize)
@@ -128,6 +161,26 @@ mod tests {
             assert!(map.iter().all(|(_, cell)| cell.counters.get(Counter::Sends) == round));
         }
         assert!(map.get(999).is_some() && map.get(1000).is_none());
+    }
+
+    #[test]
+    fn cells_that_get_equal_keys_are_added_up() {
+        let hasher = RandomState::default();
+        let mut map = CellMap::default();
+        for number in 0..1000 {
+            map.cell(hasher, key(number % 7, number, 60)).counters.add(Counter::Sends, 1);
+        }
+        map.rekey(hasher, |held| key(held.dimensions.message, held.dimensions.recipient % 3, 60));
+        assert_eq!(map.iter().len(), 21);
+        let mut sum = 0;
+        let cells: Vec<CellKey> = map.iter().map(|(key, _)| *key).collect();
+        for held in cells {
+            // Found again by its new key, so the table of slots fits the list.
+            let before = map.iter().len();
+            sum += map.cell(hasher, held).counters.get(Counter::Sends);
+            assert_eq!(map.iter().len(), before);
+        }
+        assert_eq!(sum, 1000);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::hash::BuildHasher as _;
 
-use event::invariant;
+use event::{invariant, provider};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rapidhash::fast::RandomState;
@@ -34,6 +34,19 @@ pub(super) fn push_part(joined: &mut Vec<u8>, part: &str) {
     #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
     joined.push(part.len() as u8);
     joined.extend_from_slice(part.as_bytes());
+}
+
+/// Appends the unresolved marker of a domain as a part, without building it first.
+pub(super) fn push_marker(joined: &mut Vec<u8>, domain: &str) {
+    let start = joined.len();
+    // As a part of its own first, and then longer by what a marker begins with.
+    push_part(joined, provider::UNRESOLVED);
+    let domain = &domain[..domain.floor_char_boundary(MAX_PART_BYTES - provider::UNRESOLVED.len())];
+    joined.extend_from_slice(domain.as_bytes());
+    #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
+    if let Some(length) = joined.get_mut(start) {
+        *length += domain.len() as u8;
+    }
 }
 
 impl Interner {

@@ -35,7 +35,7 @@ impl Accumulator {
     /// Meant for [`Accumulator::full`]. With another grouping, dimensions that are not grouped by have an empty value; without
     /// grouping by time, all rows are in one bucket at minute 0.
     pub fn into_blocks(self) -> Vec<(TenantId, Block)> {
-        let Self { grouping, messages, recipients, cells, cohorts, .. } = self;
+        let Self { grouping, messages, recipients, cells, cohorts, evidence, .. } = self;
         // All time in one bucket is wider than any resolution; a day is the widest.
         let resolution = grouping.bucket.unwrap_or(Resolution::Day);
         let mut all = BlockBuilders { resolution, positions: RapidHashMap::default(), builders: Vec::new() };
@@ -65,6 +65,11 @@ impl Accumulator {
         let Cohorts { campaigns, providers, by_minute, by_hour, .. } = cohorts.unwrap_or_default();
         all.add_cohorts(&campaigns, &providers, by_minute, |block| &mut block.cohorts);
         all.add_cohorts(&campaigns, &providers, by_hour, |block| &mut block.late_cohorts);
+        // Under the name that the tenant's rows have, so that no tenant gets a block of evidence alone.
+        for (tenant, domain, provider, count) in evidence.iter() {
+            let position = all.position(tenant);
+            all.builders[position].block.evidence.add(domain, provider, count);
+        }
         all.finish()
     }
 }
@@ -103,7 +108,10 @@ impl<'a> BlockBuilders<'a> {
         }
     }
 
-    fn finish(self) -> Vec<(TenantId, Block)> {
+    fn finish(mut self) -> Vec<(TenantId, Block)> {
+        for builder in &mut self.builders {
+            builder.block.evidence = builder.block.take_evidence().bounded();
+        }
         // Canonical first: until then each cell has a key of its own, and collapsing compares the number of keys with the limit.
         let mut blocks: Vec<(TenantId, Block)> = self
             .builders

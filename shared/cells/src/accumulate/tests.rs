@@ -1,8 +1,9 @@
 //! Where events are counted, and that dividing the work changes nothing.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use event::provider::evidence::ProviderEvidence;
 use event::{EventType, Hour, TenantId};
 use proptest::prelude::*;
 
@@ -19,7 +20,11 @@ fn values(campaign: &'static str) -> DimensionValues<'static> {
 }
 
 fn recipient(domain: &'static str, provider: &'static str) -> RecipientDimensions<'static> {
-    RecipientDimensions { domain: Cow::Borrowed(domain), provider, simulator: false }
+    RecipientDimensions {
+        domain: Cow::Borrowed(domain),
+        provider: RecipientProvider::Known(provider),
+        simulator: false,
+    }
 }
 
 /// One of many events with so few values that keys repeat.
@@ -273,7 +278,7 @@ fn block_of_a_flood_collapses_to_the_limit() {
     for number in 0..2 * Block::MAX_KEYS {
         let recipient = RecipientDimensions {
             domain: Cow::Owned(format!("{number}.example")),
-            provider: "other",
+            provider: RecipientProvider::Known("other"),
             simulator: false,
         };
         accumulator.count("acme", &values("a"), &recipient, &event(EventType::Send, 0), RecipientHash(0));
@@ -352,4 +357,91 @@ fn grouping_by_a_single_dimension_leaves_the_others_empty() {
             assert_eq!(key.value(other), expected, "{other:?} of {dimension:?}");
         }
     }
+}
+
+/// A delivery to a recipient of a domain that is not fixed, with the server's answer.
+fn deliver(accumulator: &mut Accumulator, tenant: &str, domain: &'static str, answer: &'static str) {
+    let mut event = event(EventType::Delivery { processing_ms: None }, 1);
+    event.evidence = ProviderEvidence::Answer { text: Cow::Borrowed(answer), address: Cow::Borrowed("") };
+    let recipient = RecipientDimensions {
+        domain: Cow::Borrowed(domain),
+        provider: RecipientProvider::OfDomain,
+        simulator: false,
+    };
+    accumulator.count(tenant, &values("spring"), &recipient, &event, RecipientHash(0));
+}
+
+const GOOGLE: &str = "250 2.0.0 OK 1764500000 x - gsmtp";
+const MICROSOFT: &str = "250 2.6.0 Queued mail for delivery a.prod.outlook.com";
+
+#[test]
+fn domain_without_a_fixed_provider_is_stored_under_its_marker_with_what_answers_reveal() {
+    let mut accumulator = Accumulator::full();
+    for _ in 0..40 {
+        deliver(&mut accumulator, "acme", "a.example", GOOGLE);
+    }
+    deliver(&mut accumulator, "acme", "b.example", "250 ok");
+    deliver(&mut accumulator, "globex", "a.example", MICROSOFT);
+    let blocks = accumulator.into_blocks();
+    let [(_, acme), (_, globex)] = blocks.as_slice() else { panic!("two tenants") };
+    let providers: BTreeSet<&str> = acme.cells.keys.iter().map(|key| acme.value(key[4])).collect();
+    assert_eq!(providers, BTreeSet::from(["?a.example", "?b.example"]));
+    let cohorts: BTreeSet<&str> = (0..acme.cohort_count()).map(|key| acme.cohort_key(key).1).collect();
+    assert_eq!(cohorts, providers);
+    // More outcomes than a full lead teach nothing, so they are not even searched.
+    assert_eq!(acme.evidence().iter().collect::<Vec<_>>(), [("a.example", "google-workspace", 16)]);
+    assert_eq!(globex.evidence().iter().collect::<Vec<_>>(), [("a.example", "microsoft-365", 1)]);
+    // Evidence is a part of what is stored.
+    let decoded = Block::merge_all(acme.encode().iter().map(|part| Block::decode(part).unwrap())).unwrap();
+    assert_eq!(decoded, *acme);
+}
+
+#[test]
+fn rows_of_domains_that_share_a_provider_are_added_up_once_it_is_known() {
+    let grouping = Grouping { tenant: true, ..by_provider() };
+    let mut accumulator = Accumulator::new(grouping);
+    deliver(&mut accumulator, "acme", "a.example", "250 ok");
+    deliver(&mut accumulator, "acme", "a.example", GOOGLE);
+    deliver(&mut accumulator, "acme", "b.example", GOOGLE);
+    deliver(&mut accumulator, "acme", "c.example", "250 ok");
+    // A tenant's own evidence wins, and it has none about the domain that only one other tenant knows.
+    deliver(&mut accumulator, "globex", "a.example", MICROSOFT);
+    deliver(&mut accumulator, "globex", "b.example", "250 ok");
+    // Two tenants agree, so the third one need not know.
+    deliver(&mut accumulator, "initech", "b.example", GOOGLE);
+    accumulator.resolve_providers();
+    let rows: BTreeMap<(&str, &str), u64> = accumulator
+        .rows()
+        .map(|(key, cell)| {
+            ((key.tenant, key.value(Dimension::Provider)), cell.counters.get(Counter::Deliveries))
+        })
+        .collect();
+    let expected = [
+        (("acme", "google-workspace"), 3),
+        (("acme", "other"), 1),
+        (("globex", "google-workspace"), 1),
+        (("globex", "microsoft-365"), 1),
+        (("initech", "google-workspace"), 1),
+    ];
+    assert_eq!(rows, BTreeMap::from(expected));
+}
+
+#[test]
+fn evidence_of_several_accumulators_is_put_together() {
+    let (mut one, mut other) = (Accumulator::new(by_provider()), Accumulator::new(by_provider()));
+    deliver(&mut one, "acme", "a.example", "250 ok");
+    deliver(&mut other, "acme", "z.example", "250 ok");
+    deliver(&mut other, "acme", "a.example", GOOGLE);
+    one.merge(other);
+    one.resolve_providers();
+    let rows: BTreeMap<&str, u64> = one
+        .rows()
+        .map(|(key, cell)| (key.value(Dimension::Provider), cell.counters.get(Counter::Deliveries)))
+        .collect();
+    assert_eq!(rows, BTreeMap::from([("google-workspace", 2), ("other", 1)]));
+}
+
+fn by_provider() -> Grouping {
+    let dimensions = Dimension::ALL.map(|dimension| dimension == Dimension::Provider);
+    Grouping { tenant: false, bucket: None, dimensions, event_type: false }
 }

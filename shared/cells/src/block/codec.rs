@@ -8,6 +8,7 @@
 //! latency    per row that has any: rows skipped, number of buckets, then bucket's number less the one before, count
 //! uniques    per row that has any: rows skipped, number of hashes and 6 bytes each; or the limit + 1 and the registers
 //! intake     per hour: hours since the one before, events, duplicates, late, conflicts
+//! evidence   per domain and provider: length and bytes of both, count; sorted
 //! ```
 //! All integers are LEB128. [`super::reader`] reads these bytes, [`super::frame`] holds them together and carries the version. Once
 //! a version is released, it never changes: a new column is a new section under a new version.
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use event::Hour;
+use event::provider::learned::EvidenceCounts;
 
 use super::bytes::{put_varint, zigzag};
 use super::frame::{FrameWriter, MAX_RAW_BYTES};
@@ -89,6 +91,7 @@ impl Block {
             late_cohorts: late_cohort_sketches,
             // These go with the counts alone: a reader merges both halves and would double them.
             intake: BTreeMap::new(),
+            evidence: EvidenceCounts::default(),
         };
         let counts = Self { cells, cohorts, late_cohorts, ..self };
         (counts.canonicalise(), sketches.canonicalise())
@@ -108,6 +111,8 @@ impl Block {
                 cohorts: self.cohorts.row_range(range(self.cohorts.rows.len())),
                 late_cohorts: self.late_cohorts.row_range(range(self.late_cohorts.rows.len())),
                 intake: intake.map(|(hour, counts)| (*hour, *counts)).collect(),
+                // Bounded to far less than a part, so it need not be divided.
+                evidence: if part == 0 { self.evidence.clone() } else { EvidenceCounts::default() },
             };
             block.canonicalise()
         };
@@ -123,6 +128,7 @@ fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     encode_table(&mut frame, TableId::LateCohorts, &block.late_cohorts, Resolution::Hour);
     frame.section(SectionId::STRINGS, &strings(&block.values));
     frame.section(SectionId::INTAKE, &intake(&block.intake));
+    frame.section(SectionId::EVIDENCE, &evidence(&block.evidence));
     let raw_bytes = frame.raw_bytes();
     let encoded = frame.finish(block.resolution);
     let rows = block.cells.rows.len().max(block.cohorts.rows.len()).max(block.late_cohorts.rows.len());
@@ -318,6 +324,18 @@ fn intake(intake: &BTreeMap<Hour, IntakeCounts>) -> Vec<u8> {
         for count in [events, duplicates, late, conflicts] {
             put_varint(&mut out, count);
         }
+    }
+    out
+}
+
+fn evidence(evidence: &EvidenceCounts) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (domain, provider, count) in evidence.iter() {
+        for text in [domain, provider] {
+            put_varint(&mut out, text.len() as u64);
+            out.extend_from_slice(text.as_bytes());
+        }
+        put_varint(&mut out, u64::from(count));
     }
     out
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
+use event::provider::learned::EvidenceCounts;
 use event::{Hour, Minute, invariant};
 
 use super::bytes::{ByteReader, unzigzag};
@@ -83,6 +84,25 @@ impl<'a> BlockReader<'a> {
         Ok(intake)
     }
 
+    /// What the outcomes of a batch revealed about mailbox providers.
+    ///
+    /// # Errors
+    /// [`BlockError`] if it cannot be read.
+    pub fn evidence(&self) -> Result<EvidenceCounts, BlockError> {
+        let section = self.frame.section(SectionId::EVIDENCE, &mut Decompressor::default())?;
+        let mut reader = ByteReader(&section);
+        let mut evidence = EvidenceCounts::default();
+        while !reader.is_empty() {
+            let mut text = || -> Result<&str, BlockError> {
+                let length = reader.varint()?;
+                std::str::from_utf8(reader.take(length)?).map_err(|_| malformed("evidence is not UTF-8"))
+            };
+            let (domain, provider) = (text()?, text()?);
+            evidence.add(domain, provider, reader.varint32()?);
+        }
+        Ok(evidence)
+    }
+
     /// Decodes the whole block.
     pub(crate) fn to_block(&self) -> Result<Block, BlockError> {
         let block = Block {
@@ -92,6 +112,7 @@ impl<'a> BlockReader<'a> {
             cohorts: self.table(self.cohort_table(), &self.cohorts)?,
             late_cohorts: self.table(self.late_cohort_table(), &self.late_cohorts)?,
             intake: self.intake()?,
+            evidence: self.evidence()?,
         };
         // What was written is canonical already; what was crafted may not be.
         Ok(block.canonicalise())

@@ -1,7 +1,7 @@
 //! The numbers of an encoded block's sections.
 //!
 //! Each of the three tables has a range of 512 numbers, with room for its keys, row positions, sketches and all 256 counters. The
-//! block's strings and intake counts follow. Numbers are part of the storage format.
+//! block's strings, intake counts and evidence follow. Numbers are part of the storage format.
 
 use crate::counter::CounterId;
 
@@ -40,8 +40,10 @@ impl SectionId {
     pub(crate) const STRINGS: Self = Self(3 * TABLE_ROOM);
     /// The intake counts by hour.
     pub(crate) const INTAKE: Self = Self(3 * TABLE_ROOM + 1);
+    /// What outcomes revealed about mailbox providers.
+    pub(crate) const EVIDENCE: Self = Self(3 * TABLE_ROOM + 2);
     /// One more than the largest number of a section.
-    pub(crate) const LIMIT: u16 = Self::INTAKE.0 + 1;
+    pub(crate) const LIMIT: u16 = Self::EVIDENCE.0 + 1;
 
     /// A column of a table.
     pub(crate) const fn of(table: TableId, column: ColumnId) -> Self {
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn every_column_has_a_number_of_its_own_and_is_found_by_it() {
-        let mut seen = BTreeSet::from([SectionId::STRINGS, SectionId::INTAKE]);
+        let mut seen = BTreeSet::from([SectionId::STRINGS, SectionId::INTAKE, SectionId::EVIDENCE]);
         for table in TABLES {
             for column in
                 [ColumnId::Keys, ColumnId::Positions, ColumnId::Latency, ColumnId::Opens, ColumnId::Clicks]

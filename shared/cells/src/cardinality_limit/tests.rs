@@ -168,3 +168,47 @@ fn cohorts_and_late_cohorts_meet_the_limit_each() {
     assert_eq!(block.value(block.cohorts.keys[0][0]), Dimension::OTHER);
     assert_eq!(block.value(block.late_cohorts.keys[0][0]), "d");
 }
+
+#[test]
+fn marker_of_a_collapsed_domain_becomes_the_provider_for_unknown_domains() {
+    let rows = [
+        sends("spring", "a.example", "?a.example", 9),
+        sends("spring", "b.example", "?b.example", 5),
+        sends("spring", "c.example", "?c.example", 3),
+        sends("spring", "gmail.com", "gmail", 1),
+    ];
+    // The markers must not keep the keys apart: one domain more than fits collapses, and not all of them.
+    check(
+        &rows,
+        4,
+        &[
+            "spring a.example ?a.example 9",
+            "spring b.example ?b.example 5",
+            "spring c.example ?c.example 3",
+            "spring gmail.com gmail 1",
+        ],
+    );
+    check(&rows, 3, &["spring (other) gmail 1", "spring (other) other 8", "spring a.example ?a.example 9"]);
+}
+
+#[test]
+fn markers_of_cohorts_give_way_before_campaigns_and_providers() {
+    let cohort = |campaign: &str, provider: &str, count| TestRow {
+        table: RowTable::Cohorts,
+        ..sends(campaign, "", provider, count)
+    };
+    let rows = [
+        cohort("spring", "?a.example", 9),
+        cohort("spring", "?b.example", 5),
+        cohort("autumn", "?b.example", 1),
+        cohort("spring", "?c.example", 3),
+        cohort("spring", "gmail", 1),
+    ];
+    let block = testing::build(Resolution::Minute, &rows).collapse(4);
+    let mut found: Vec<String> = testing::contents(&block)
+        .into_iter()
+        .map(|((_, values, _), cell)| format!("{} {}", values.join(" "), cell.counters.get(Counter::Sends)))
+        .collect();
+    found.sort();
+    assert_eq!(found, ["autumn other 1", "spring ?a.example 9", "spring gmail 1", "spring other 8"]);
+}

@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 
 use event::Timestamp;
-use event::attribution::Dimension;
 use jiff::tz::TimeZone;
 use rapidhash::v3::rapidhash_v3;
 
@@ -218,11 +217,12 @@ impl QueryBuilder {
             (Scope::Tenant(_), QueryDimension::Tenant) => Err(QueryError::malformed(
                 parameter,
                 "tenant is for operators; this key reads its own tenant only",
-                Dimension::ALL.map(Dimension::name).join(", "),
+                QueryDimension::of_mail().map(QueryDimension::name).collect::<Vec<_>>().join(", "),
                 "provider",
             )
             .of_kind(QueryErrorKind::Forbidden)),
-            (Scope::All, QueryDimension::Tenant) | (_, QueryDimension::Mail(_)) => Ok(()),
+            (Scope::All, QueryDimension::Tenant)
+            | (_, QueryDimension::Mail(_) | QueryDimension::ProviderGroup) => Ok(()),
         }
     }
 

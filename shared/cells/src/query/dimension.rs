@@ -9,14 +9,31 @@ pub enum QueryDimension {
     Tenant,
     /// A dimension of the mail, such as its campaign.
     Mail(Dimension),
+    /// The group of mailbox providers that share a mail system or an owner, which follows from the provider.
+    ProviderGroup,
 }
 
 impl QueryDimension {
+    /// The dimensions of the mail as queries name them, in the order of documentation and errors.
+    pub fn of_mail() -> impl Iterator<Item = Self> {
+        Dimension::ALL.into_iter().map(Self::Mail).chain([Self::ProviderGroup])
+    }
+
+    /// The stored dimension that decides it; `None` for the tenant.
+    pub const fn stored(self) -> Option<Dimension> {
+        match self {
+            Self::Tenant => None,
+            Self::Mail(dimension) => Some(dimension),
+            Self::ProviderGroup => Some(Dimension::Provider),
+        }
+    }
+
     /// The name in queries and replies, unless a declared tag goes by a name of its own.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
             Self::Mail(dimension) => dimension.name(),
+            Self::ProviderGroup => "provider_group",
         }
     }
 }

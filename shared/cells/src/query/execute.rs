@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
+use event::provider::learned::KnownProviders;
 use event::{Minute, TenantId, provider};
 use rapidhash::RapidHashMap;
 use smallvec::SmallVec;
@@ -74,18 +75,27 @@ impl Execution {
         Self { sums, buckets: BucketFinder::new(&query.edges), query: query.clone() }
     }
 
-    /// Adds the rows of one block or delta of `tenant`. A tenant outside the query's scope adds nothing.
+    /// Adds the rows of one block or delta of `tenant`, with the providers that are known of its domains. A tenant outside the query's
+    /// scope adds nothing.
     ///
     /// # Errors
     /// [`ExecuteError`] if the block is damaged or the sums grow too large. The execution must not be used after that.
-    pub fn add<R: RowSource + ?Sized>(&mut self, tenant: &TenantId, rows: &R) -> Result<(), ExecuteError> {
+    pub fn add<R: RowSource + ?Sized>(
+        &mut self,
+        tenant: &TenantId,
+        providers: &KnownProviders,
+        rows: &R,
+    ) -> Result<(), ExecuteError> {
         if !self.query.reads(tenant) {
             return Ok(());
         }
         // Groups and filter are applied to the keys, of which there are far fewer than rows.
         let by_send = self.query.basis == Basis::Send;
-        let targets =
-            if by_send { self.cohort_targets(tenant, rows)? } else { self.cell_targets(tenant, rows)? };
+        let targets = if by_send {
+            self.cohort_targets(tenant, providers, rows)?
+        } else {
+            self.cell_targets(tenant, providers, rows)?
+        };
         // No key passes the filter, so the columns need not be decompressed.
         if targets.iter().all(Option::is_none) {
             return Ok(());
@@ -123,8 +133,13 @@ impl Execution {
     ///
     /// # Errors
     /// As [`Execution::add`].
-    pub fn add_stored(&mut self, tenant: &TenantId, rows: &BlockReader<'_>) -> Result<(), ExecuteError> {
-        self.add(tenant, rows)
+    pub fn add_stored(
+        &mut self,
+        tenant: &TenantId,
+        providers: &KnownProviders,
+        rows: &BlockReader<'_>,
+    ) -> Result<(), ExecuteError> {
+        self.add(tenant, providers, rows)
     }
 
     /// Adds everything that another execution of the same query has read.
@@ -146,13 +161,14 @@ impl Execution {
     fn cell_targets<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
+        providers: &KnownProviders,
         rows: &R,
     ) -> Result<Vec<Option<KeyTarget>>, Full> {
         let dimensions = self.dimensions_read();
         let mut known: RapidHashMap<SmallVec<[u32; 4]>, Option<KeyTarget>> = RapidHashMap::default();
         let mut targets = Vec::with_capacity(rows.key_count() as usize);
         for key in 0..rows.key_count() {
-            let value = |dimension| rows.key_value(key, dimension);
+            let value = |dimension| resolved(providers, dimension, rows.key_value(key, dimension));
             // Without numbers, values would have to be hashed as strings to find equal combinations.
             let Some(numbers) = rows.key_numbers(key) else {
                 targets.push(self.target(tenant, &value)?);
@@ -172,15 +188,8 @@ impl Execution {
         let filtered = self.query.filter.dimensions();
         let grouped = self.query.group_by.iter().map(|group| group.dimension);
         let reporting = self.sums.has_reporting().then_some(QueryDimension::Mail(Dimension::Provider));
-        let mut dimensions: Vec<Dimension> = filtered
-            .into_iter()
-            .chain(grouped)
-            .chain(reporting)
-            .filter_map(|dimension| match dimension {
-                QueryDimension::Mail(dimension) => Some(dimension),
-                QueryDimension::Tenant => None,
-            })
-            .collect();
+        let mut dimensions: Vec<Dimension> =
+            filtered.into_iter().chain(grouped).chain(reporting).filter_map(QueryDimension::stored).collect();
         // A dimension that is both grouped and filtered by is compared once.
         dimensions.sort_unstable();
         dimensions.dedup();
@@ -191,6 +200,7 @@ impl Execution {
     fn cohort_targets<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
+        providers: &KnownProviders,
         rows: &R,
     ) -> Result<Vec<Option<KeyTarget>>, Full> {
         let mut targets = Vec::with_capacity(rows.cohort_count() as usize);
@@ -198,7 +208,7 @@ impl Execution {
             let (campaign, provider) = rows.cohort_key(key);
             let value = |dimension| match dimension {
                 Dimension::Campaign => campaign,
-                Dimension::Provider => provider,
+                Dimension::Provider => providers.resolve(provider),
                 // A query about other dimensions was refused: cohorts do not have them.
                 _ => "",
             };
@@ -216,6 +226,7 @@ impl Execution {
         let value_of = |dimension| match dimension {
             QueryDimension::Tenant => tenant.as_str(),
             QueryDimension::Mail(dimension) => value(dimension),
+            QueryDimension::ProviderGroup => provider::group_of(value(Dimension::Provider)),
         };
         if self.query.filter.evaluate(&|dimension| Some(value_of(dimension))) != Some(true) {
             return Ok(None);
@@ -228,6 +239,11 @@ impl Execution {
             self.sums.has_reporting() && provider::reports_complaints(value(Dimension::Provider));
         Ok(Some(KeyTarget { group, reports_complaints }))
     }
+}
+
+/// A stored value as queries see it: a provider in place of the marker of its domain.
+fn resolved<'v>(providers: &KnownProviders, dimension: Dimension, value: &'v str) -> &'v str {
+    if dimension == Dimension::Provider { providers.resolve(value) } else { value }
 }
 
 /// Set in the slot number of a row whose mail is at a provider that reports complaints. Real slot numbers are far smaller.

@@ -189,6 +189,14 @@ impl Query {
         self.needs().projection
     }
 
+    /// Whether the answer depends on the providers of domains, so that a reader must know them.
+    pub fn reads_providers(&self) -> bool {
+        let reads = |dimension: &QueryDimension| dimension.stored() == Some(Dimension::Provider);
+        self.group_by.iter().any(|group| reads(&group.dimension))
+            || self.filter.dimensions().iter().any(reads)
+            || !self.needs().reporting.is_empty()
+    }
+
     pub(super) fn needs(&self) -> Needs {
         // The union over all metrics, so that a row is read once however many of them want it.
         let mut needs = Needs::default();
@@ -206,7 +214,7 @@ impl Query {
         };
         let known = |dimension| match dimension {
             QueryDimension::Tenant => Some(tenant.as_str()),
-            QueryDimension::Mail(_) => None,
+            QueryDimension::Mail(_) | QueryDimension::ProviderGroup => None,
         };
         // Unknown passes: the filter may depend on dimensions whose values are only known once the tenant's blocks are read.
         in_scope && self.filter.evaluate(&known) != Some(false)
@@ -242,7 +250,9 @@ impl Query {
         let is_kept = |dimension: &QueryDimension| {
             matches!(
                 dimension,
-                QueryDimension::Tenant | QueryDimension::Mail(Dimension::Campaign | Dimension::Provider)
+                QueryDimension::Tenant
+                    | QueryDimension::ProviderGroup
+                    | QueryDimension::Mail(Dimension::Campaign | Dimension::Provider)
             )
         };
         let refusal = |parameter: &str| {

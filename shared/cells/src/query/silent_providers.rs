@@ -51,7 +51,13 @@ fn is_silent(dimension: QueryDimension, value: &str) -> bool {
     match dimension {
         QueryDimension::Mail(Dimension::Provider) => !provider::reports_complaints(value),
         QueryDimension::Mail(Dimension::RecipientDomain) => {
-            !provider::reports_complaints(provider::of_domain(value))
+            provider::of_domain(value).is_some_and(|provider| !provider::reports_complaints(provider))
+        }
+        // Every member of a group must be silent; a group without members in the list is a provider of its own.
+        QueryDimension::ProviderGroup => {
+            let mut members =
+                provider::all().iter().filter(|one| provider::group_of(one.slug) == value).peekable();
+            members.peek().is_some() && members.all(|one| !one.reports_complaints)
         }
         QueryDimension::Tenant | QueryDimension::Mail(_) => false,
     }

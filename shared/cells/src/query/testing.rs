@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use event::attribution::Dimension;
+use event::provider::learned::KnownProviders;
 use event::{Minute, RecipientHash, TenantId, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -50,6 +51,7 @@ impl TestEvent {
         match dimension {
             QueryDimension::Tenant => self.tenant,
             QueryDimension::Mail(Dimension::Provider) => self.provider,
+            QueryDimension::ProviderGroup => event::provider::group_of(self.provider),
             QueryDimension::Mail(Dimension::Campaign) => self.campaign,
             QueryDimension::Mail(Dimension::RecipientDomain) => self.domain,
             QueryDimension::Mail(_) => Dimension::NONE,
@@ -160,7 +162,13 @@ pub(super) fn executed(query: &Query, events: &[TestEvent]) -> Execution {
     let mut execution = Execution::new(query);
     for name in ["acme", "globex"] {
         let rows = events.iter().filter(|one| one.tenant == name).cloned().collect();
-        execution.add(&tenant(name), &PlainBlock { resolution: Resolution::Minute, rows }).unwrap();
+        execution
+            .add(
+                &tenant(name),
+                &KnownProviders::default(),
+                &PlainBlock { resolution: Resolution::Minute, rows },
+            )
+            .unwrap();
     }
     execution
 }

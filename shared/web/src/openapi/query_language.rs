@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use cells::query::{Basis, Compare, Fill, Granularity, Query as CellsQuery, QueryDimension};
-use event::attribution::Dimension;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::schemas::one_of;
@@ -37,7 +36,8 @@ impl JsonSchema for DimensionName {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mail = Dimension::ALL.map(|dimension| format!("`{}`", dimension.name()));
+        let mail: Vec<String> =
+            QueryDimension::of_mail().map(|dimension| format!("`{}`", dimension.name())).collect();
         let description = format!(
             "The name of a dimension: {}, or the name of a declared tag; for operators also `{}`.",
             mail.join(", "),

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use cells::query::{Locale, Scope};
+use cells::query::{Locale, QueryDimension, Scope};
 use event::attribution::Dimension;
 use pipeline::ports::{Clock, Store};
 use schemars::JsonSchema;
@@ -94,7 +94,7 @@ fn entries(scope: &Scope, locale: Locale) -> Vec<DimensionEntry> {
             description: "the tenant that the mail belongs to",
         });
     }
-    for dimension in Dimension::ALL {
+    for dimension in QueryDimension::of_mail() {
         if let Some(description) = description(dimension) {
             entries.push(DimensionEntry { name: dimension.name().to_owned(), description });
         }
@@ -105,7 +105,15 @@ fn entries(scope: &Scope, locale: Locale) -> Vec<DimensionEntry> {
     entries
 }
 
-const fn description(dimension: Dimension) -> Option<&'static str> {
+const fn description(dimension: QueryDimension) -> Option<&'static str> {
+    let dimension = match dimension {
+        // Added by `entries`, for operators only.
+        QueryDimension::Tenant => return None,
+        QueryDimension::ProviderGroup => {
+            return Some("the mailbox provider's group: providers that share a mail system or an owner");
+        }
+        QueryDimension::Mail(dimension) => dimension,
+    };
     match dimension {
         Dimension::Campaign => Some("the campaign tag"),
         Dimension::Segment => Some("the segment tag"),

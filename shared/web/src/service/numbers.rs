@@ -40,7 +40,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     pub(crate) async fn values(
         &self,
         scope: &Scope,
-        dimension: Dimension,
+        dimension: QueryDimension,
         prefix: &str,
         limit: usize,
     ) -> Result<SeenValues, Refusal> {
@@ -59,7 +59,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
         Ok(SeenValues { values, truncated })
     }
 
-    fn values_query(&self, scope: &Scope, dimension: Dimension) -> Result<Query, Refusal> {
+    fn values_query(&self, scope: &Scope, dimension: QueryDimension) -> Result<Query, Refusal> {
         let query = Query::builder(scope.clone())
             .metrics([SENDS])
             .range(QueryTime::days_ago(VALUES_DAYS), QueryTime::Now)

@@ -22,6 +22,7 @@ pub(in crate::accumulate) fn event(kind: EventType<'static>, minutes_later: i64)
         source: Cow::Borrowed(""),
         sending_account: None,
         source_arn: None,
+        evidence: event::provider::evidence::ProviderEvidence::Absent,
         tags: Tags::default(),
     }
 }

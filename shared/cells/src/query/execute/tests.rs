@@ -152,7 +152,11 @@ fn rows_of_another_tenant_are_never_counted() {
     let mut execution = Execution::new(&query);
     for name in ["globex", "acme"] {
         execution
-            .add(&tenant(name), &PlainBlock { resolution: Resolution::Minute, rows: vec![row.clone()] })
+            .add(
+                &tenant(name),
+                &KnownProviders::default(),
+                &PlainBlock { resolution: Resolution::Minute, rows: vec![row.clone()] },
+            )
             .unwrap();
     }
     let answer = execution.finish(None, Freshness::default());
@@ -178,7 +182,11 @@ fn answer_that_does_not_fit_is_refused_with_advice() {
     let body = json!({ "metrics": ["sends"], "from": "2026-02-10", "to": "2026-03-15", "granularity": "1m", "group_by": ["recipient_domain"] });
     let query = query(&body);
     let refusal = Execution::new(&query)
-        .add(&tenant("acme"), &PlainBlock { resolution: Resolution::Minute, rows: rows.collect() })
+        .add(
+            &tenant("acme"),
+            &KnownProviders::default(),
+            &PlainBlock { resolution: Resolution::Minute, rows: rows.collect() },
+        )
         .unwrap_err();
     assert_eq!(
         refusal.to_string(),

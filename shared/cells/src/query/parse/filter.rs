@@ -17,7 +17,7 @@ pub(super) fn dimension(parameter: &str, name: &str, locale: &Locale) -> Result<
     if name == QueryDimension::Tenant.name() {
         return Ok(QueryDimension::Tenant);
     }
-    locale.dimension(name).map(QueryDimension::Mail).ok_or_else(|| {
+    locale.dimension(name).ok_or_else(|| {
         let problem = format!("{} is not a dimension", quoted(name));
         QueryError::malformed(parameter, problem, locale.all().collect::<Vec<_>>().join(", "), "provider")
     })

@@ -305,7 +305,13 @@ fn executed_by_plan(query: &Query, events: &[TestEvent]) -> Option<Execution> {
             BlockRef::Day(_) => Resolution::Hour,
             BlockRef::Month(_) => Resolution::Day,
         };
-        execution.add(&tenant("acme"), &PlainBlock { resolution, rows }).unwrap();
+        execution
+            .add(
+                &tenant("acme"),
+                &event::provider::learned::KnownProviders::default(),
+                &PlainBlock { resolution, rows },
+            )
+            .unwrap();
     }
     Some(execution)
 }
