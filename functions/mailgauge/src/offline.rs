@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use cells::{Accumulator, Grouping};
-use event::attribution::{Attribution, CachedAttribution};
+use event::attribution::{Attribution, CachedAttribution, RecipientAttribution};
 use event::decode::stream::{Piece, Splitter};
 use event::{Decoded, Decoder, EmailEvent, HashKey};
 use pipeline::ledger::accumulate::for_each_count;
@@ -84,6 +84,7 @@ pub fn count(
         cells: Accumulator::new(grouping.clone()),
         stats: InputStats::default(),
         attributor: CachedAttribution::new(attribution.clone()),
+        recipients: attribution.recipients().clone(),
         window: &window,
         report_unreadable,
     };
@@ -94,6 +95,7 @@ pub fn count(
             let mut reader = SourceReader::open(source, form, progress)?;
             while reader.step(&mut |offset, bytes| worker.count_block(source, offset, bytes))? {}
         }
+        worker.cells.resolve_providers();
         return Ok((worker.cells, worker.stats));
     }
     let mut workers: Vec<Worker<'_>> = (0..threads).map(|_| worker()).collect();
@@ -115,6 +117,8 @@ pub fn count(
         stats.add(worker.stats);
         cells.merge(worker.cells);
     }
+    // Last, because an outcome that one thread counted may name the provider of a send that another one counted.
+    cells.resolve_providers();
     Ok((cells, stats))
 }
 
@@ -231,6 +235,7 @@ struct Worker<'a> {
     cells: Accumulator,
     stats: InputStats,
     attributor: CachedAttribution,
+    recipients: RecipientAttribution,
     window: &'a SharedWindow,
     report_unreadable: ReportUnreadable<'a>,
 }
@@ -257,14 +262,14 @@ impl Worker<'_> {
     }
 
     fn count_block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { decoder, cells, stats, attributor, window, report_unreadable } = self;
+        let Self { decoder, cells, stats, attributor, recipients, window, report_unreadable } = self;
         stats.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
             stats.records += 1;
             match decoded {
                 Decoded::Event(event) => {
                     stats.events += 1;
-                    stats.duplicates += u64::from(!count_event(event, attributor, window, cells));
+                    stats.duplicates += u64::from(!count_event(event, attributor, recipients, window, cells));
                 }
                 // A record all the same: the summary states how many records held no countable event.
                 Decoded::Ignored(_) => {}
@@ -281,12 +286,13 @@ impl Worker<'_> {
 fn count_event(
     event: &EmailEvent<'_>,
     attributor: &mut CachedAttribution,
+    recipients: &RecipientAttribution,
     window: &SharedWindow,
     cells: &mut Accumulator,
 ) -> bool {
     let message = attributor.attribute(event);
     let mut is_new = false;
-    for_each_count(event, &KEY, &mut |recipient, identity, hash| {
+    for_each_count(event, recipients, &KEY, &mut |recipient, identity, hash| {
         // Asked for each recipient, because another event about the same message may share only some of them.
         if window.insert(identity) {
             cells.count(&message.tenant, &message.values, &recipient, event, hash);

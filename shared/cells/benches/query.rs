@@ -9,7 +9,7 @@ use cells::query::{Execution, Filter, Freshness, Granularity, Query, QueryBuilde
 use cells::{BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, RowSource, Uniques};
 use criterion::{Criterion, criterion_group, criterion_main};
 use event::attribution::Dimension;
-use event::provider::learned::KnownProviders;
+use event::provider::learned::LearnedProviders;
 use event::{Minute, RecipientHash, TenantId, Timestamp};
 
 const KEYS: u32 = 1_000;
@@ -105,7 +105,7 @@ fn query() -> QueryBuilder {
 fn executed(rows: &Prepared, query: &QueryBuilder) -> Execution {
     let query = query.clone().build(Timestamp::default()).unwrap();
     let mut execution = Execution::new(&query);
-    execution.add(&TenantId::new("acme").unwrap(), &KnownProviders::default(), rows).unwrap();
+    execution.add(&TenantId::new("acme").unwrap(), &LearnedProviders::default(), rows).unwrap();
     execution
 }
 

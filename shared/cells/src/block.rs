@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
-use event::provider::learned::{EvidenceCounts, KnownProviders};
-use event::{Hour, Minute, invariant};
+use event::provider::learned::{EvidenceCounts, LearnedProviders};
+use event::{Hour, Minute, invariant, provider};
 use rapidhash::RapidHashMap;
 
 use self::table::BlockTable;
@@ -148,9 +148,14 @@ impl Block {
         std::mem::take(&mut self.evidence)
     }
 
+    /// The domains whose markers it holds.
+    pub fn unresolved_domains(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().filter_map(|value| provider::unresolved_domain(value))
+    }
+
     /// Replaces the markers of those domains whose provider is known; the others stay.
     #[must_use]
-    pub fn resolve_providers(mut self, known: &KnownProviders) -> Self {
+    pub fn resolve_providers(mut self, known: &LearnedProviders) -> Self {
         let mut replaced: RapidHashMap<u32, u32> = RapidHashMap::default();
         for number in 0..self.values.len() {
             let Some(value) = self.values.get(number) else { break };

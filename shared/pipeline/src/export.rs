@@ -9,11 +9,15 @@
 
 mod points;
 
+use std::collections::HashMap;
+
 use cells::BlockError;
-use event::{SequenceNumber, ShardId, Timestamp};
+use event::provider::learned::LearnedProviders;
+use event::{SequenceNumber, ShardId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, StoredRecord};
+use crate::directory::learned_providers;
 use crate::layout;
 use crate::ledger::checkpoint;
 use crate::ledger::receipt::{self, FirstPart};
@@ -211,8 +215,10 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
         let deltas: Vec<_> = batches.iter().map(deltas).collect();
         // One call for all deltas of the group, since a call is most of the time of reading a small item.
         let keys = deltas.iter().flatten().map(|(_, key)| key.clone()).collect();
-        let mut found = self.store.get(keys).await?.into_iter();
-        let mut unsaved = 0;
+        let found = self.store.get(keys).await?;
+        let providers = self.providers(deltas.iter().flatten().map(|(tenant, _)| tenant).zip(&found)).await?;
+        let mut found = found.into_iter();
+        let (mut unsaved, unknown) = (0, LearnedProviders::default());
         for (number, (batch, deltas)) in batches.iter().zip(deltas).enumerate() {
             for ((tenant, key), item) in deltas.into_iter().zip(found.by_ref()) {
                 // A delta that has expired will not come back, so waiting for it would stop the export for ever.
@@ -221,7 +227,8 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
                     continue;
                 };
                 let offset_ns = points::offset_ns(self.shard, &batch.first);
-                points::add_delta(&tenant, &item.body, offset_ns, &mut self.points)
+                let providers = providers.get(&tenant).unwrap_or(&unknown);
+                points::add_delta(&tenant, providers, &item.body, offset_ns, &mut self.points)
                     .map_err(|source| ExportError::Block { key, source })?;
                 // In the middle of a batch, to bound memory. If the rest fails, the batch is exported again and
                 // replaces these points.
@@ -241,6 +248,24 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
             }
         }
         Ok(true)
+    }
+
+    /// What is known of the domains of each tenant with deltas among these.
+    async fn providers<'d>(
+        &self,
+        deltas: impl Iterator<Item = (&'d TenantId, &'d Option<Item>)>,
+    ) -> Result<HashMap<TenantId, LearnedProviders>, ReadError> {
+        let mut by_tenant: HashMap<&TenantId, Vec<&[u8]>> = HashMap::new();
+        for (tenant, item) in deltas {
+            by_tenant.entry(tenant).or_default().extend(item.as_ref().map(|item| item.body.as_slice()));
+        }
+        let mut providers = HashMap::with_capacity(by_tenant.len());
+        for (tenant, deltas) in by_tenant {
+            let learned = learned_providers::read(self.store, tenant).await?;
+            let learned = learned_providers::with_evidence_of(learned, deltas.into_iter());
+            providers.insert(tenant.clone(), learned);
+        }
+        Ok(providers)
     }
 
     /// Writes the pending points to the sink. Returns false if there is no time left for it.

@@ -26,6 +26,8 @@
 //! rules                      all                               the operator's detection rules
 //! rules                      t#{tenant}                        a tenant's own detection rules
 //! audit                      {time}#{number}                   audit log
+//! providers                  {part}                            providers of domains, as the tenants agree on them
+//! t#{tenant}#p               providers                         providers of domains, as one tenant knows them
 //! secrets                    1                                 secrets of the deployment
 //!
 //! t#{tenant}#a               {alert}                           alert registry: alerts of a tenant
@@ -46,6 +48,8 @@ use crate::ports::{Key, Range, ScanOrder};
 pub const CHECKPOINTS: &str = "checkpoints";
 /// Partition of the backlogs of compaction.
 pub const BACKLOG: &str = "backlog";
+/// Partition of the providers that the tenants agree on, and the sort key of those that one tenant knows.
+pub const PROVIDERS: &str = "providers";
 /// Partition of the register of tenants.
 pub const TENANTS: &str = "tenants";
 /// Partition of the tenants' settings.
@@ -272,6 +276,16 @@ pub fn tenant(tenant: &TenantId) -> Key {
 /// The settings that operators gave a tenant.
 pub fn tenant_settings(tenant: &TenantId) -> Key {
     key(TENANT_SETTINGS, tenant.as_str())
+}
+
+/// The providers of domains that are not fixed, as the tenant knows them.
+pub fn learned_providers(tenant: &TenantId) -> Key {
+    key(format!("t#{tenant}#p"), PROVIDERS)
+}
+
+/// One part of the providers of domains that the tenants agree on.
+pub fn shared_providers(part: u32) -> Key {
+    key(PROVIDERS, format!("{part:02}"))
 }
 
 /// The erasure count, which is the item's version.

@@ -26,9 +26,9 @@ fn count(attribution: &Attribution, accumulator: &mut Accumulator, event: &Email
         accumulator.count(&message.tenant, &message.values, &recipient, event, hash);
     };
     if event.recipients.is_empty() {
-        add(Attribution::interaction_dimensions(event), "");
+        add(attribution.recipients().interaction_dimensions(event), "");
     }
     for address in &event.recipients {
-        add(Attribution::recipient_dimensions(address), address);
+        add(attribution.recipients().dimensions(address), address);
     }
 }

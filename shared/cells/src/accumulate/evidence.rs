@@ -4,14 +4,14 @@
 //! domains. Nothing of an answer is kept except the provider that it names.
 
 use event::provider::evidence::ProviderEvidence;
-use event::provider::learned::TenantProviders;
+use event::provider::learned::LearnedProviders;
 use rapidhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use super::interner::{Interner, push_part};
 
 /// The outcomes of one domain that are searched in one batch: a full lead, so that more of them would teach nothing.
-const ENOUGH: u32 = TenantProviders::MAX_LEAD as u32;
+const ENOUGH: u32 = LearnedProviders::MAX_LEAD as u32;
 
 /// Evidence by tenant and domain.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use event::attribution::Dimension;
 use event::provider;
-use event::provider::learned::{EvidenceCounts, SharedProviders, TenantProviders};
+use event::provider::learned::{EvidenceCounts, LearnedProviders, SharedProviders};
 use rapidhash::RapidHashMap;
 
 use super::Accumulator;
@@ -15,7 +15,7 @@ use crate::block::index;
 
 /// What the evidence of a whole count teaches.
 struct Taught<'a> {
-    by_tenant: RapidHashMap<&'a str, TenantProviders>,
+    by_tenant: RapidHashMap<&'a str, LearnedProviders>,
     shared: SharedProviders,
 }
 
@@ -29,10 +29,11 @@ impl<'a> Taught<'a> {
         // The order of a hash map must not decide which votes come first.
         tenants.sort_unstable_by_key(|(tenant, _)| *tenant);
         let mut taught = Self { by_tenant: RapidHashMap::default(), shared: SharedProviders::default() };
+        let is_only_tenant = tenants.len() <= 1;
         for (number, (tenant, evidence)) in tenants.into_iter().enumerate() {
-            let mut own = TenantProviders::default();
+            let mut own = LearnedProviders::default();
             let learned = own.learn(&evidence);
-            taught.shared.vote(index(number), &learned);
+            taught.shared.vote(index(number), is_only_tenant, &learned);
             taught.by_tenant.insert(tenant, own);
         }
         taught
@@ -40,7 +41,7 @@ impl<'a> Taught<'a> {
 
     fn provider(&self, tenant: &str, domain: &str) -> &'static str {
         let own = self.by_tenant.get(tenant).and_then(|own| own.get(domain));
-        own.or_else(|| self.shared.get(domain, self.by_tenant.len() <= 1)).unwrap_or(provider::OTHER)
+        own.or_else(|| self.shared.get(domain)).unwrap_or(provider::OTHER)
     }
 }
 

@@ -89,18 +89,15 @@ impl<'a> BlockReader<'a> {
     /// # Errors
     /// [`BlockError`] if it cannot be read.
     pub fn evidence(&self) -> Result<EvidenceCounts, BlockError> {
-        let section = self.frame.section(SectionId::EVIDENCE, &mut Decompressor::default())?;
-        let mut reader = ByteReader(&section);
-        let mut evidence = EvidenceCounts::default();
-        while !reader.is_empty() {
-            let mut text = || -> Result<&str, BlockError> {
-                let length = reader.varint()?;
-                std::str::from_utf8(reader.take(length)?).map_err(|_| malformed("evidence is not UTF-8"))
-            };
-            let (domain, provider) = (text()?, text()?);
-            evidence.add(domain, provider, reader.varint32()?);
-        }
-        Ok(evidence)
+        evidence(&self.frame)
+    }
+
+    /// [`BlockReader::evidence`] of an encoded block, without reading anything else of it.
+    ///
+    /// # Errors
+    /// [`BlockError`] if the bytes are not a block, or its evidence cannot be read.
+    pub fn evidence_of(bytes: &[u8]) -> Result<EvidenceCounts, BlockError> {
+        evidence(&Frame::open(bytes)?)
     }
 
     /// Decodes the whole block.
@@ -231,6 +228,21 @@ impl<'a> BlockReader<'a> {
 /// A copy of a sketch that the projection includes.
 fn requested<T: Clone + Default>(sketch: Option<&T>) -> T {
     invariant::or_broken(sketch.cloned(), T::default(), "a row lacks a sketch of its projection")
+}
+
+fn evidence(frame: &Frame<'_>) -> Result<EvidenceCounts, BlockError> {
+    let section = frame.section(SectionId::EVIDENCE, &mut Decompressor::default())?;
+    let mut reader = ByteReader(&section);
+    let mut evidence = EvidenceCounts::default();
+    while !reader.is_empty() {
+        let mut text = || -> Result<&str, BlockError> {
+            let length = reader.varint()?;
+            std::str::from_utf8(reader.take(length)?).map_err(|_| malformed("evidence is not UTF-8"))
+        };
+        let (domain, provider) = (text()?, text()?);
+        evidence.add(domain, provider, reader.varint32()?);
+    }
+    Ok(evidence)
 }
 
 fn strings(section: &[u8]) -> Result<Vec<CompactString>, BlockError> {

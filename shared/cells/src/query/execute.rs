@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
-use event::provider::learned::KnownProviders;
+use event::provider::learned::LearnedProviders;
 use event::{Minute, TenantId, provider};
 use rapidhash::RapidHashMap;
 use smallvec::SmallVec;
@@ -83,7 +83,7 @@ impl Execution {
     pub fn add<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
-        providers: &KnownProviders,
+        providers: &LearnedProviders,
         rows: &R,
     ) -> Result<(), ExecuteError> {
         if !self.query.reads(tenant) {
@@ -136,7 +136,7 @@ impl Execution {
     pub fn add_stored(
         &mut self,
         tenant: &TenantId,
-        providers: &KnownProviders,
+        providers: &LearnedProviders,
         rows: &BlockReader<'_>,
     ) -> Result<(), ExecuteError> {
         self.add(tenant, providers, rows)
@@ -161,7 +161,7 @@ impl Execution {
     fn cell_targets<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
-        providers: &KnownProviders,
+        providers: &LearnedProviders,
         rows: &R,
     ) -> Result<Vec<Option<KeyTarget>>, Full> {
         let dimensions = self.dimensions_read();
@@ -200,7 +200,7 @@ impl Execution {
     fn cohort_targets<R: RowSource + ?Sized>(
         &mut self,
         tenant: &TenantId,
-        providers: &KnownProviders,
+        providers: &LearnedProviders,
         rows: &R,
     ) -> Result<Vec<Option<KeyTarget>>, Full> {
         let mut targets = Vec::with_capacity(rows.cohort_count() as usize);
@@ -242,7 +242,7 @@ impl Execution {
 }
 
 /// A stored value as queries see it: a provider in place of the marker of its domain.
-fn resolved<'v>(providers: &KnownProviders, dimension: Dimension, value: &'v str) -> &'v str {
+fn resolved<'v>(providers: &LearnedProviders, dimension: Dimension, value: &'v str) -> &'v str {
     if dimension == Dimension::Provider { providers.resolve(value) } else { value }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use event::attribution::Dimension;
-use event::provider::learned::KnownProviders;
+use event::provider::learned::LearnedProviders;
 use event::{Minute, RecipientHash, TenantId, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -165,7 +165,7 @@ pub(super) fn executed(query: &Query, events: &[TestEvent]) -> Execution {
         execution
             .add(
                 &tenant(name),
-                &KnownProviders::default(),
+                &LearnedProviders::default(),
                 &PlainBlock { resolution: Resolution::Minute, rows },
             )
             .unwrap();

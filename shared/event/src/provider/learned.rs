@@ -1,20 +1,19 @@
 //! Learns who runs the domains that are not fixed, from the evidence that outcomes bring.
 //!
 //! ```text
-//! outcomes ─▶ EvidenceCounts ─▶ TenantProviders  (one per tenant) ──────────┐
-//!                                    └▶ SharedProviders (all tenants) ──────┴▶ KnownProviders ─▶ readers
+//! outcomes ─▶ EvidenceCounts ─▶ LearnedProviders of the tenant ─▶ readers of its counts
+//!                                   votes ▼      ▲ adopted for domains without evidence of its own
+//!                               SharedProviders of all tenants
 //! ```
 //!
 //! Evidence is text of recipients' servers, and whoever holds an ingest key can invent it. Three rules bound the damage: fixed domains
 //! are never learned, a tenant's own evidence wins for that tenant, and the shared table takes a domain only after two tenants agree
-//! (or after [`SharedProviders::MESSAGES_OF_ONE_TENANT`] messages where there is one tenant only). So one tenant cannot change the
+//! (or after [`SharedProviders::MESSAGES_OF_ONE_TENANT`] messages while there is one tenant only). So one tenant cannot change the
 //! numbers of another.
 
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
-use hashbrown::HashMap;
-use rapidhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -98,16 +97,16 @@ impl EvidenceCounts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Leader {
     provider: String,
-    /// By how many outcomes it leads, at most [`TenantProviders::MAX_LEAD`].
+    /// By how many outcomes it leads, at most [`LearnedProviders::MAX_LEAD`]; 0 if it was adopted from the shared table.
     lead: u8,
 }
 
-/// What one tenant's outcomes taught about domains.
+/// The providers of domains that are not fixed, as far as they are known for one tenant.
 ///
 /// It keeps one provider per domain and by how much it leads, as a majority vote in constant memory does. The lead is capped, so a
 /// domain that moves to another provider follows after a few outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TenantProviders {
+pub struct LearnedProviders {
     leaders: BTreeMap<String, Leader>,
 }
 
@@ -122,14 +121,14 @@ pub struct LearnedDomain {
     pub outcomes: u32,
 }
 
-impl TenantProviders {
-    /// The most domains that are remembered per tenant: with their names, about 300 KB before compression.
-    pub const MAX_DOMAINS: usize = 12_000;
+impl LearnedProviders {
+    /// The most bytes of all entries together, by [`entry_bytes`], chosen to fit an item of the store: 8,000 domains of usual length.
+    pub const MAX_BYTES: usize = 300 * 1024;
     /// The largest lead.
     pub const MAX_LEAD: u8 = 16;
 
-    /// Takes evidence in. Returns the domains whose provider is new or another one now, or whose lead has just reached what the shared
-    /// table needs of one tenant.
+    /// Takes evidence in. Returns the domains whose provider is proven for the first time or is another one now, or whose lead has just
+    /// reached what the shared table needs of one tenant.
     pub fn learn(&mut self, evidence: &EvidenceCounts) -> Vec<LearnedDomain> {
         let mut learned = Vec::new();
         for (domain, provider, lead) in evidence.majorities() {
@@ -140,7 +139,7 @@ impl TenantProviders {
                     let before = held.lead;
                     held.lead = held.lead.saturating_add(lead).min(Self::MAX_LEAD);
                     let needed = SharedProviders::MESSAGES_OF_ONE_TENANT;
-                    (before < needed && held.lead >= needed, held.lead)
+                    (before == 0 || (before < needed && held.lead >= needed), held.lead)
                 }
                 Some(held) if held.lead >= lead => {
                     held.lead -= lead;
@@ -165,25 +164,58 @@ impl TenantProviders {
         learned
     }
 
+    /// Takes over a provider from the shared table, unless the tenant's own outcomes named one.
+    pub fn adopt(&mut self, domain: &str, provider: &'static str) {
+        if !self.leaders.contains_key(domain) {
+            self.leaders.insert(domain.to_owned(), Leader { provider: provider.to_owned(), lead: 0 });
+            self.bound();
+        }
+    }
+
     /// The slug of the provider of `domain`, if it is known.
     pub fn get(&self, domain: &str) -> Option<&'static str> {
         by_slug(&self.leaders.get(domain)?.provider).map(|provider| provider.slug)
     }
 
-    /// Forgets the domains with the smallest lead where there are more than [`TenantProviders::MAX_DOMAINS`].
+    /// Whether no domain is known.
+    pub fn is_empty(&self) -> bool {
+        self.leaders.is_empty()
+    }
+
+    /// The provider that a stored value stands for: [`OTHER`] for the marker of a domain that is not known, and the value itself if it
+    /// is not a marker.
+    pub fn resolve<'v>(&self, value: &'v str) -> &'v str {
+        unresolved_domain(value).map_or(value, |domain| self.get(domain).unwrap_or(OTHER))
+    }
+
+    /// Like [`LearnedProviders::resolve`], but the marker of a domain that is not known stays: it may become known later.
+    pub fn resolve_known<'v>(&self, value: &'v str) -> &'v str {
+        unresolved_domain(value).and_then(|domain| self.get(domain)).unwrap_or(value)
+    }
+
+    /// Forgets the domains with the smallest lead where they take more than [`LearnedProviders::MAX_BYTES`].
     fn bound(&mut self) {
-        let excess = self.leaders.len().saturating_sub(Self::MAX_DOMAINS);
-        if excess == 0 {
+        let bytes = |domain: &str, leader: &Leader| entry_bytes(domain, &leader.provider);
+        let mut excess = self.leaders.iter().map(|(domain, leader)| bytes(domain, leader)).sum::<usize>();
+        if excess <= Self::MAX_BYTES {
             return;
         }
         // By name among equals, so that the same evidence forgets the same domains everywhere.
         let mut ranked: Vec<(u8, String)> =
             self.leaders.iter().map(|(domain, leader)| (leader.lead, domain.clone())).collect();
         ranked.sort_unstable();
-        for (_, domain) in ranked.drain(..excess) {
-            self.leaders.remove(&domain);
+        for (_, domain) in ranked {
+            if excess <= Self::MAX_BYTES {
+                break;
+            }
+            excess -= self.leaders.remove(&domain).map_or(0, |leader| bytes(&domain, &leader));
         }
     }
+}
+
+/// What an entry takes in a stored table, and a few bytes for numbers.
+fn entry_bytes(domain: &str, provider: &str) -> usize {
+    domain.len() + provider.len() + 8
 }
 
 /// One provider that tenants named for a domain.
@@ -192,8 +224,8 @@ struct Candidate {
     provider: String,
     /// Hashes of the tenants that named it, at most [`SharedProviders::MAX_VOTERS`].
     voters: Vec<u32>,
-    /// The most outcomes that one of them had.
-    outcomes: u32,
+    /// Whether the only tenant that there was at the time proved it.
+    confirmed: bool,
 }
 
 /// What the tenants together taught about a part of all domains.
@@ -205,8 +237,8 @@ pub struct SharedProviders {
 impl SharedProviders {
     /// The number of parts, each stored by itself.
     pub const PARTS: u32 = 32;
-    /// The most domains in one part.
-    pub const MAX_DOMAINS: usize = 8_000;
+    /// The most bytes of the entries of one part, by [`entry_bytes`].
+    pub const MAX_BYTES: usize = 300 * 1024;
     /// The outcomes after which the table takes a domain where there is only one tenant.
     pub const MESSAGES_OF_ONE_TENANT: u8 = 3;
     /// The voters that are remembered of a provider. A domain that moves needs as many others to follow.
@@ -221,8 +253,14 @@ impl SharedProviders {
         (hash ^ hash >> 16) % Self::PARTS
     }
 
-    /// Records that the tenant with the hash `voter` now sees these domains at these providers. Returns whether anything changed.
-    pub fn vote<'l>(&mut self, voter: u32, learned: impl IntoIterator<Item = &'l LearnedDomain>) -> bool {
+    /// Records that the tenant with the hash `voter` now sees these domains at these providers. `is_only_tenant` says that there is no
+    /// other tenant at this time. Returns whether anything changed.
+    pub fn vote<'l>(
+        &mut self,
+        voter: u32,
+        is_only_tenant: bool,
+        learned: impl IntoIterator<Item = &'l LearnedDomain>,
+    ) -> bool {
         let before = self.clone();
         for LearnedDomain { domain, provider, outcomes } in learned {
             let candidates = self.candidates.entry(domain.to_string()).or_default();
@@ -236,7 +274,7 @@ impl SharedProviders {
                 candidates.push(Candidate {
                     provider: (*provider).to_owned(),
                     voters: Vec::new(),
-                    outcomes: 0,
+                    confirmed: false,
                 });
                 candidates.len() - 1
             });
@@ -244,7 +282,7 @@ impl SharedProviders {
                 if !candidate.voters.contains(&voter) && candidate.voters.len() < Self::MAX_VOTERS {
                     candidate.voters.push(voter);
                 }
-                candidate.outcomes = candidate.outcomes.max(*outcomes);
+                candidate.confirmed |= is_only_tenant && *outcomes >= u32::from(Self::MESSAGES_OF_ONE_TENANT);
             }
             // The candidate with the most voters first; among equals the one that came first stays, so that nobody can displace a
             // provider with as many votes as it has.
@@ -254,68 +292,35 @@ impl SharedProviders {
         *self != before
     }
 
-    /// The slug of the provider of `domain`, if enough tenants agree. `is_only_tenant` says that there is one tenant in all.
-    pub fn get(&self, domain: &str, is_only_tenant: bool) -> Option<&'static str> {
+    /// The slug of the provider of `domain`, if enough tenants agree.
+    pub fn get(&self, domain: &str) -> Option<&'static str> {
         let first = self.candidates.get(domain)?.first()?;
-        let is_enough = first.voters.len() >= 2
-            || (is_only_tenant && first.outcomes >= u32::from(Self::MESSAGES_OF_ONE_TENANT));
-        by_slug(&first.provider).filter(|_| is_enough).map(|provider| provider.slug)
+        by_slug(&first.provider)
+            .filter(|_| first.voters.len() >= 2 || first.confirmed)
+            .map(|provider| provider.slug)
     }
 
     /// Forgets domains with a single voter first, in the order of their names: one tenant can invent any number of them.
     fn bound(&mut self) {
-        let excess = self.candidates.len().saturating_sub(Self::MAX_DOMAINS);
-        if excess == 0 {
+        let bytes = |domain: &str, candidates: &[Candidate]| {
+            candidates
+                .iter()
+                .map(|one| entry_bytes(domain, &one.provider) + one.voters.len() * 5)
+                .sum::<usize>()
+        };
+        let mut excess = self.candidates.iter().map(|(domain, all)| bytes(domain, all)).sum::<usize>();
+        if excess <= Self::MAX_BYTES {
             return;
         }
-        let votes = |candidates: &[Candidate]| {
-            candidates.iter().map(|candidate| candidate.voters.len()).sum::<usize>()
-        };
+        let votes = |all: &[Candidate]| all.iter().map(|candidate| candidate.voters.len()).sum::<usize>();
         let mut ranked: Vec<(usize, String)> =
-            self.candidates.iter().map(|(domain, candidates)| (votes(candidates), domain.clone())).collect();
+            self.candidates.iter().map(|(domain, all)| (votes(all), domain.clone())).collect();
         ranked.sort_unstable();
-        for (_, domain) in ranked.drain(..excess) {
-            self.candidates.remove(&domain);
-        }
-    }
-}
-
-/// The providers of domains that are not fixed, as far as one reader knows them.
-#[derive(Clone, Debug, Default)]
-pub struct KnownProviders {
-    by_domain: HashMap<CompactString, &'static str, RandomState>,
-}
-
-impl KnownProviders {
-    /// Knows that `provider` runs `domain`. What is inserted later wins.
-    pub fn insert(&mut self, domain: &str, provider: &'static str) {
-        self.by_domain.insert(CompactString::new(domain), provider);
-    }
-
-    /// The number of domains.
-    pub fn len(&self) -> usize {
-        self.by_domain.len()
-    }
-
-    /// Whether no domain is known.
-    pub fn is_empty(&self) -> bool {
-        self.by_domain.is_empty()
-    }
-
-    /// The provider that a stored value stands for: [`OTHER`] for the marker of a domain that is not known, and the value itself if it
-    /// is not a marker.
-    pub fn resolve<'v>(&self, value: &'v str) -> &'v str {
-        match unresolved_domain(value) {
-            Some(domain) => self.by_domain.get(domain).copied().unwrap_or(OTHER),
-            None => value,
-        }
-    }
-
-    /// Like [`KnownProviders::resolve`], but the marker of a domain that is not known stays: it may become known later.
-    pub fn resolve_known<'v>(&self, value: &'v str) -> &'v str {
-        match unresolved_domain(value) {
-            Some(domain) => self.by_domain.get(domain).copied().unwrap_or(value),
-            None => value,
+        for (_, domain) in ranked {
+            if excess <= Self::MAX_BYTES {
+                break;
+            }
+            excess -= self.candidates.remove(&domain).map_or(0, |all| bytes(&domain, &all));
         }
     }
 }

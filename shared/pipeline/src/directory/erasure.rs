@@ -85,6 +85,7 @@ async fn partitions<S: Store>(store: &S, tenant: &TenantId) -> Result<Vec<String
         }
     }
     partitions.push(layout::alerts(Some(tenant)));
+    partitions.push(layout::learned_providers(tenant).partition);
     Ok(partitions)
 }
 

@@ -14,6 +14,7 @@ use cells::query::metrics::CounterFormula;
 use cells::{BlockError, BlockReader, Counter, CounterSet, Projection, RowSource as _};
 use event::attribution::Dimension;
 use event::invariant::or_broken;
+use event::provider::learned::LearnedProviders;
 use event::{Minute, SequenceNumber, ShardId, TenantId};
 use sha2::{Digest as _, Sha256};
 
@@ -47,6 +48,7 @@ pub(super) fn offset_ns(shard: &ShardId, first: &SequenceNumber) -> u64 {
 /// Adds the points of an item of a delta to `points`.
 pub(super) fn add_delta(
     tenant: &TenantId,
+    providers: &LearnedProviders,
     block: &[u8],
     offset_ns: u64,
     points: &mut Vec<Point>,
@@ -61,7 +63,11 @@ pub(super) fn add_delta(
         if counts.is_empty() {
             return;
         }
-        let value = |dimension: Dimension| (dimension.name(), reader.key_value(row.key, dimension));
+        let value = |dimension: Dimension| {
+            let stored = reader.key_value(row.key, dimension);
+            let value = if dimension == Dimension::Provider { providers.resolve(stored) } else { stored };
+            (dimension.name(), value)
+        };
         let dimensions = Dimension::ALL.into_iter().map(value);
         // Neither store accepts an empty value, and `(none)` says nothing that leaving it out does not.
         let dimensions = dimensions.filter(|(_, value)| !value.is_empty() && *value != Dimension::NONE);

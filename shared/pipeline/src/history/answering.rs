@@ -10,11 +10,12 @@ use cells::query::{
     self, Answer, BlockCatalogue, BlockRef, ExecuteError, Execution, Freshness, Month, Query, QueryError,
     Scope,
 };
+use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, TenantId, Timestamp};
 use futures::stream::{self, StreamExt as _};
 
 use crate::block_id::{BlockId, Level};
-use crate::directory::tenants;
+use crate::directory::{learned_providers, tenants};
 use crate::history::compaction::CompactionSettings;
 use crate::history::manifest::{BlockParts, LiveBlock, Manifest};
 use crate::history::snapshot::{self, CountingProgress, ReadAttempt, Snapshot, SnapshotError};
@@ -154,6 +155,8 @@ struct HistoryReader<'a, S> {
 struct TenantItems {
     tenant: TenantId,
     deltas: Vec<Item>,
+    /// Who runs the domains of its mail; empty if the query does not depend on it.
+    providers: LearnedProviders,
     /// Items of blocks, for the query and for the range it is compared with.
     blocks: Vec<(BlockId, Item)>,
     /// The blocks of the query, sorted.
@@ -197,9 +200,20 @@ impl<S: Store> HistoryReader<'_, S> {
             BlockParts::Counts
         };
         let blocks = snapshot::read_blocks(self.store, tenant, live, parts).await.map_err(ReadError::from)?;
+        let providers = if query.reads_providers() {
+            let learned = learned_providers::read(self.store, tenant).await?;
+            // The newest evidence is still in the deltas: without it, a new domain would wait for the next compaction.
+            learned_providers::with_evidence_of(
+                learned,
+                snapshot.deltas.iter().map(|item| item.body.as_slice()),
+            )
+        } else {
+            LearnedProviders::default()
+        };
         Ok(blocks.map(|blocks| TenantItems {
             tenant: tenant.clone(),
             deltas: snapshot.deltas,
+            providers,
             blocks,
             query: planned,
             comparison,
@@ -215,6 +229,7 @@ impl<S: Store> HistoryReader<'_, S> {
 #[derive(Clone, Copy)]
 struct ScannedItem<'a> {
     tenant: &'a TenantId,
+    providers: &'a LearnedProviders,
     item: &'a Item,
     /// Whether it is counted for the query.
     in_query: bool,
@@ -231,6 +246,7 @@ impl TenantItems {
         });
         let scanned = |(item, in_query, in_comparison)| ScannedItem {
             tenant: &self.tenant,
+            providers: &self.providers,
             item,
             in_query,
             in_comparison,
@@ -311,10 +327,10 @@ impl Executions {
         // Opened once for both ranges, since that checks the block and decompresses its names.
         let rows = BlockReader::open(&scanned.item.body)?;
         if scanned.in_query {
-            self.query.add_stored(scanned.tenant, &rows)?;
+            self.query.add_stored(scanned.tenant, scanned.providers, &rows)?;
         }
         if let Some(comparison) = self.comparison.as_mut().filter(|_| scanned.in_comparison) {
-            comparison.add_stored(scanned.tenant, &rows)?;
+            comparison.add_stored(scanned.tenant, scanned.providers, &rows)?;
         }
         Ok(())
     }
@@ -373,7 +389,14 @@ mod tests {
                 expires_at: None,
             };
             let items: Vec<Item> = bytes.iter().map(item).collect();
-            let scanned = |item| ScannedItem { tenant: &tenant, item, in_query: true, in_comparison: false };
+            let providers = LearnedProviders::default();
+            let scanned = |item| ScannedItem {
+                tenant: &tenant,
+                providers: &providers,
+                item,
+                in_query: true,
+                in_comparison: false,
+            };
             let scanned: Vec<ScannedItem<'_>> = items.iter().map(scanned).collect();
             let shares = shares(&scanned, NonZeroUsize::new(threads).unwrap());
             assert_eq!(shares.iter().map(|share| share.len()).collect::<Vec<_>>(), expected, "{bytes:?}");

@@ -3,7 +3,10 @@
 //! There are two implementations: [`cells::Block`], and the bare counts of the commit protocol's simulation, which runs a million times
 //! and must not pay for sketches and compression.
 
+use std::collections::BTreeSet;
+
 use cells::{Block, BlockError, Resolution};
+use event::provider::learned::{EvidenceCounts, LearnedProviders};
 use event::{Hour, Minute};
 
 use crate::block_id::Level;
@@ -19,6 +22,9 @@ pub struct EncodedBlock {
 
 /// The rows of a block. Merging is associative and commutative, and rolling up commutes with it.
 pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
+    /// Whether rows can hold markers of domains whose mailbox provider is not known.
+    const HAS_PROVIDERS: bool;
+
     /// What is wrong with bytes that are no block.
     type DecodeError: std::error::Error + Send + Sync + 'static;
 
@@ -34,12 +40,24 @@ pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
     /// Splits the rows by the hour of their events.
     fn by_hour(self) -> Vec<(Hour, Self)>;
 
+    /// Takes out what outcomes revealed about mailbox providers.
+    fn take_evidence(&mut self) -> EvidenceCounts;
+
+    /// The domains whose mailbox provider the rows do not name.
+    fn unresolved_domains(&self) -> BTreeSet<String>;
+
+    /// Names the providers of those domains that are known.
+    #[must_use]
+    fn resolve_providers(self, known: &LearnedProviders) -> Self;
+
     /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month.
     #[must_use]
     fn roll_up(self, level: Level) -> Self;
 }
 
 impl BlockContent for Block {
+    const HAS_PROVIDERS: bool = true;
+
     type DecodeError = BlockError;
 
     fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
@@ -60,6 +78,18 @@ impl BlockContent for Block {
     fn by_hour(self) -> Vec<(Hour, Self)> {
         let hours = self.split(|minute: Minute| minute.hour().0);
         hours.into_iter().map(|(hour, block)| (Hour(hour), block)).collect()
+    }
+
+    fn take_evidence(&mut self) -> EvidenceCounts {
+        self.take_evidence()
+    }
+
+    fn unresolved_domains(&self) -> BTreeSet<String> {
+        self.unresolved_domains().map(str::to_owned).collect()
+    }
+
+    fn resolve_providers(self, known: &LearnedProviders) -> Self {
+        self.resolve_providers(known)
     }
 
     fn roll_up(self, level: Level) -> Self {

@@ -15,12 +15,13 @@ mod backlog;
 mod rollup;
 pub mod schedule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use event::provider::learned::{EvidenceCounts, LearnedProviders};
 use event::{Day, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::block_id::BlockId;
-use crate::directory::tenants;
+use crate::directory::{learned_providers, tenants};
 use crate::history::block_content::{BlockContent, EncodedBlock};
 use crate::history::manifest::{self, BlockParts, CompactionNote, LiveBlock, Manifest};
 use crate::layout;
@@ -179,9 +180,9 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         let (held, notes) = manifest::read_with_notes(self.store, self.tenant).await?;
         // With the manifest that was just read: only what it does not list is removed.
         self.sweep(&held.record, &notes, started_at).await?;
-        let fresh = self.fresh_rows::<B>(&checkpoints, &held.record).await?;
+        let (fresh, providers) = self.fresh_rows::<B>(&checkpoints, &held.record).await?;
         let live = LiveBlocks { store: self.store, tenant: self.tenant, manifest: &held.record };
-        let mut rollup = Rollup::new(live, self.settings, started_at);
+        let mut rollup = Rollup::new(live, self.settings, started_at, providers);
         rollup.build(&fresh.hours).await?;
         let retired = rollup.retired();
         let written = rollup.encode();
@@ -276,12 +277,14 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         Ok(())
     }
 
-    /// Reads the deltas between the frontier and the checkpoints, up to the limit on bytes but never a part of a batch.
+    /// Reads the deltas between the frontier and the checkpoints, up to the limit on bytes but never a part of a batch. Their evidence is
+    /// learned first, so that their rows name every provider that is known by now, and then they are merged: what collapses into the
+    /// overflow row could not be resolved any more. Returns what is known as well.
     async fn fresh_rows<B: BlockContent>(
         &self,
         checkpoints: &[(ShardId, Checkpoint)],
         manifest: &Manifest,
-    ) -> Result<FreshRows<B>, CompactionError> {
+    ) -> Result<(FreshRows<B>, LearnedProviders), CompactionError> {
         let mut fresh =
             FreshRows::<B> { hours: BTreeMap::new(), frontier: BTreeMap::new(), deltas: 0, more: false };
         let mut hours: BTreeMap<Hour, Vec<B>> = BTreeMap::new();
@@ -321,10 +324,32 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             // Also without a delta: the next compaction then does not search these batches again.
             fresh.frontier.extend(merged.map(|merged| (shard.clone(), merged)));
         }
+        let providers = self.learn_providers(&mut hours).await?;
         for (hour, all) in hours {
+            let all = all.into_iter().map(|rows| rows.resolve_providers(&providers)).collect();
             fresh.hours.extend(B::merge(all).map(|rows| (hour, rows)));
         }
-        Ok(fresh)
+        Ok((fresh, providers))
+    }
+
+    /// Takes the evidence out of fresh rows and learns from it. Returns what is known of the tenant's domains then.
+    async fn learn_providers<B: BlockContent>(
+        &self,
+        hours: &mut BTreeMap<Hour, Vec<B>>,
+    ) -> Result<LearnedProviders, CompactionError> {
+        if !B::HAS_PROVIDERS {
+            return Ok(LearnedProviders::default());
+        }
+        let mut evidence = EvidenceCounts::default();
+        let mut unresolved = BTreeSet::new();
+        for rows in hours.values_mut().flatten() {
+            evidence.merge(&rows.take_evidence());
+            unresolved.extend(rows.unresolved_domains());
+        }
+        if unresolved.is_empty() {
+            return Ok(learned_providers::read(self.store, self.tenant).await?);
+        }
+        Ok(learned_providers::learn(self.store, self.tenant, &evidence, &unresolved).await?)
     }
 
     fn items(&self, written: Vec<(BlockId, EncodedBlock)>) -> Vec<Item> {

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cells::{Accumulator, Block, IntakeCounts, Resolution};
-use event::attribution::{Attribution, CachedAttribution, RecipientDimensions};
+use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, RecipientDimensions};
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
 use event::{EmailEvent, EventType, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
@@ -75,6 +75,7 @@ pub struct Delta {
 /// Accumulates events of SES in any form that the decoder reads.
 pub struct EventAccumulator<Z> {
     attributor: CachedAttribution,
+    recipients: RecipientAttribution,
     key: HashKey,
     seal: Z,
     decoder: Decoder,
@@ -83,20 +84,24 @@ pub struct EventAccumulator<Z> {
 impl<Z: Seal> EventAccumulator<Z> {
     /// Attributes events by `attribution`, hashes addresses with `key` and seals quarantined bytes with `seal`.
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
-        Self { attributor: CachedAttribution::new(attribution), key, seal, decoder: Decoder::new() }
+        let recipients = attribution.recipients().clone();
+        let attributor = CachedAttribution::new(attribution);
+        Self { attributor, recipients, key, seal, decoder: Decoder::new() }
     }
 
     /// Attributes the events of later batches by other settings.
     pub fn set_attribution(&mut self, attribution: Attribution) {
+        self.recipients = attribution.recipients().clone();
         self.attributor = CachedAttribution::new(attribution);
     }
 }
 
 impl<Z: Seal> Accumulate for EventAccumulator<Z> {
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated {
-        let Self { attributor, key, seal, decoder } = self;
+        let Self { attributor, recipients, key, seal, decoder } = self;
         let mut counting = Accumulation {
             attributor,
+            recipients,
             key,
             window,
             seen: HashSet::new(),
@@ -140,6 +145,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
 /// The state of one call of [`EventAccumulator::accumulate`].
 struct Accumulation<'a> {
     attributor: &'a mut CachedAttribution,
+    recipients: &'a RecipientAttribution,
     key: &'a HashKey,
     window: &'a DeduplicationWindow,
     /// Events counted by this call: the window holds committed events only.
@@ -178,7 +184,7 @@ impl Accumulation<'_> {
         let totals = &mut self.result.totals;
         let is_conflict = message.conflict || exceeds_tenants;
         // The identity is that of the event as it was sent: a corrected time depends on the delivery, so a duplicate would differ.
-        for_each_count(event, self.key, &mut |recipient, identity, hash| {
+        for_each_count(event, self.recipients, self.key, &mut |recipient, identity, hash| {
             let mut outcome = IntakeCounts { events: 1, ..IntakeCounts::default() };
             totals.events += 1;
             // Both: the window holds what is committed, `seen` what this commit is about to count.
@@ -221,6 +227,7 @@ impl Accumulation<'_> {
 /// event that should list recipients and lists none is counted once for an unknown recipient.
 pub fn for_each_count<'e>(
     event: &'e EmailEvent<'_>,
+    recipients: &'e RecipientAttribution,
     key: &HashKey,
     each: &mut dyn FnMut(RecipientDimensions<'e>, IdentityHash, RecipientHash),
 ) {
@@ -231,7 +238,7 @@ pub fn for_each_count<'e>(
             // SES does not say who opened. With several recipients it could be any of them.
             let only = event.destinations.first().filter(|_| event.destination_count == 1);
             let address = only.map_or("", Cow::as_ref);
-            count(address, Attribution::interaction_dimensions(event), event.recipient_hash(key, address));
+            count(address, recipients.interaction_dimensions(event), event.recipient_hash(key, address));
         }
         EventType::Send
         | EventType::Delivery { .. }
@@ -243,10 +250,10 @@ pub fn for_each_count<'e>(
         | EventType::Subscription { .. }
         | EventType::QueueDepth { .. } => {
             if event.recipients.is_empty() {
-                count("", Attribution::recipient_dimensions(""), none);
+                count("", recipients.dimensions(""), none);
             }
             for address in &event.recipients {
-                count(address, Attribution::recipient_dimensions(address), none);
+                count(address, recipients.dimensions(address), none);
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Answers over stored numbers: queries, the values of a dimension, trends and budgets.
 
 use cells::query::metrics::SENDS;
-use cells::query::{Answer, OrderBy, Query, QueryTime, Scope};
-use event::attribution::Dimension;
+use cells::query::{Answer, OrderBy, Query, QueryDimension, QueryTime, Scope};
 use pipeline::history::answering::{self, AnswerError};
 use pipeline::history::trend_and_budget::StoredCounts;
 use pipeline::ports::{Clock, Store};

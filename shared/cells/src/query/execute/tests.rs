@@ -154,7 +154,7 @@ fn rows_of_another_tenant_are_never_counted() {
         execution
             .add(
                 &tenant(name),
-                &KnownProviders::default(),
+                &LearnedProviders::default(),
                 &PlainBlock { resolution: Resolution::Minute, rows: vec![row.clone()] },
             )
             .unwrap();
@@ -184,7 +184,7 @@ fn answer_that_does_not_fit_is_refused_with_advice() {
     let refusal = Execution::new(&query)
         .add(
             &tenant("acme"),
-            &KnownProviders::default(),
+            &LearnedProviders::default(),
             &PlainBlock { resolution: Resolution::Minute, rows: rows.collect() },
         )
         .unwrap_err();

@@ -308,7 +308,7 @@ fn executed_by_plan(query: &Query, events: &[TestEvent]) -> Option<Execution> {
         execution
             .add(
                 &tenant("acme"),
-                &event::provider::learned::KnownProviders::default(),
+                &event::provider::learned::LearnedProviders::default(),
                 &PlainBlock { resolution, rows },
             )
             .unwrap();

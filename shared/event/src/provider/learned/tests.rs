@@ -43,7 +43,7 @@ fn bounded_evidence_keeps_the_domains_with_the_most() {
 
 #[test]
 fn majority_of_a_tenants_outcomes_decides_and_a_move_is_followed() {
-    let mut tenant = TenantProviders::default();
+    let mut tenant = LearnedProviders::default();
     assert_eq!(tenant.learn(&evidence(&[("a.example", GOOGLE, 2), ("a.example", MICROSOFT, 2)])), []);
     assert_eq!(tenant.get("a.example"), None);
     let news = tenant.learn(&evidence(&[("a.example", GOOGLE, 1000)]));
@@ -59,7 +59,7 @@ fn majority_of_a_tenants_outcomes_decides_and_a_move_is_followed() {
 
 #[test]
 fn third_outcome_is_news_for_the_shared_table() {
-    let mut tenant = TenantProviders::default();
+    let mut tenant = LearnedProviders::default();
     let once = evidence(&[("a.example", GOOGLE, 1)]);
     assert_eq!(tenant.learn(&once), [learned("a.example", GOOGLE, 1)]);
     assert_eq!(tenant.learn(&once), []);
@@ -69,65 +69,86 @@ fn third_outcome_is_news_for_the_shared_table() {
 
 #[test]
 fn table_of_a_tenant_is_bounded_and_keeps_what_is_best_proven() {
-    let mut tenant = TenantProviders::default();
+    let mut tenant = LearnedProviders::default();
     tenant.learn(&evidence(&[("z.example", GOOGLE, 5)]));
-    for part in 0..TenantProviders::MAX_DOMAINS / 1000 + 2 {
+    for part in 0..12 {
         let mut batch = EvidenceCounts::default();
         for number in 0..1000 {
             batch.add(&format!("d{part}-{number}.example"), MICROSOFT, 1);
         }
         tenant.learn(&batch);
     }
-    assert_eq!(tenant.leaders.len(), TenantProviders::MAX_DOMAINS);
+    let bytes: usize =
+        tenant.leaders.iter().map(|(domain, leader)| entry_bytes(domain, &leader.provider)).sum();
+    assert!((LearnedProviders::MAX_BYTES - 60..=LearnedProviders::MAX_BYTES).contains(&bytes), "{bytes}");
     assert_eq!(tenant.get("z.example"), Some(GOOGLE));
 }
 
 #[test]
 fn shared_table_takes_a_domain_after_two_tenants_agree() {
     let mut shared = SharedProviders::default();
-    assert!(shared.vote(1, [&learned("a.example", GOOGLE, 16)]));
-    assert_eq!(shared.get("a.example", false), None, "one tenant, however many outcomes it reports");
-    assert_eq!(shared.get("a.example", true), Some(GOOGLE), "the only tenant");
-    assert!(
-        !shared.vote(1, [&learned("a.example", GOOGLE, 16)]),
-        "a second vote of the same tenant changes nothing"
-    );
-    assert!(shared.vote(2, [&learned("a.example", GOOGLE, 1)]));
-    assert_eq!(shared.get("a.example", false), Some(GOOGLE));
-    assert!(shared.vote(3, [&learned("b.example", MICROSOFT, 2)]));
-    assert_eq!(shared.get("b.example", true), None, "two outcomes are too few");
+    assert!(shared.vote(1, false, [&learned("a.example", GOOGLE, 16)]));
+    assert_eq!(shared.get("a.example"), None, "one tenant, however many outcomes it reports");
+    let again = shared.vote(1, false, [&learned("a.example", GOOGLE, 16)]);
+    assert!(!again, "a second vote of the same tenant changes nothing");
+    assert!(shared.vote(2, false, [&learned("a.example", GOOGLE, 1)]));
+    assert_eq!(shared.get("a.example"), Some(GOOGLE));
+}
+
+#[test]
+fn shared_table_takes_a_domain_after_three_outcomes_of_the_only_tenant() {
+    let mut shared = SharedProviders::default();
+    shared.vote(1, true, [&learned("a.example", GOOGLE, 2)]);
+    assert_eq!(shared.get("a.example"), None);
+    shared.vote(1, true, [&learned("a.example", GOOGLE, 3)]);
+    assert_eq!(shared.get("a.example"), Some(GOOGLE));
+    // It stays when there are more tenants, and then it takes two of them to displace it.
+    shared.vote(2, false, [&learned("a.example", MICROSOFT, 9)]);
+    assert_eq!(shared.get("a.example"), Some(GOOGLE));
+}
+
+#[test]
+fn adopted_provider_gives_way_to_the_tenants_own_evidence() {
+    let mut tenant = LearnedProviders::default();
+    tenant.adopt("a.example", GOOGLE);
+    assert_eq!(tenant.get("a.example"), Some(GOOGLE));
+    assert_eq!(tenant.learn(&evidence(&[("a.example", MICROSOFT, 1)])), [learned("a.example", MICROSOFT, 1)]);
+    tenant.adopt("a.example", GOOGLE);
+    assert_eq!(tenant.get("a.example"), Some(MICROSOFT));
+    // What was adopted is not the tenant's own vote until its own outcomes say the same.
+    tenant.adopt("b.example", GOOGLE);
+    assert_eq!(tenant.learn(&evidence(&[("b.example", GOOGLE, 1)])), [learned("b.example", GOOGLE, 1)]);
 }
 
 #[test]
 fn one_tenant_cannot_displace_what_two_agree_on() {
     let mut shared = SharedProviders::default();
-    shared.vote(1, [&learned("a.example", GOOGLE, 3)]);
-    shared.vote(2, [&learned("a.example", GOOGLE, 3)]);
+    shared.vote(1, false, [&learned("a.example", GOOGLE, 3)]);
+    shared.vote(2, false, [&learned("a.example", GOOGLE, 3)]);
     for _ in 0..10 {
-        shared.vote(9, [&learned("a.example", MICROSOFT, 16)]);
-        assert_eq!(shared.get("a.example", false), Some(GOOGLE));
+        shared.vote(9, false, [&learned("a.example", MICROSOFT, 16)]);
+        assert_eq!(shared.get("a.example"), Some(GOOGLE));
     }
     // A second attacker draws level, which is not enough.
-    shared.vote(8, [&learned("a.example", MICROSOFT, 16)]);
-    assert_eq!(shared.get("a.example", false), Some(GOOGLE));
+    shared.vote(8, false, [&learned("a.example", MICROSOFT, 16)]);
+    assert_eq!(shared.get("a.example"), Some(GOOGLE));
     // The domain does move: the tenants that named the old provider name the new one.
-    shared.vote(1, [&learned("a.example", MICROSOFT, 1)]);
-    shared.vote(2, [&learned("a.example", MICROSOFT, 1)]);
-    assert_eq!(shared.get("a.example", false), Some(MICROSOFT));
+    shared.vote(1, false, [&learned("a.example", MICROSOFT, 1)]);
+    shared.vote(2, false, [&learned("a.example", MICROSOFT, 1)]);
+    assert_eq!(shared.get("a.example"), Some(MICROSOFT));
 }
 
 #[test]
 fn invented_domains_do_not_displace_agreed_ones() {
     let mut shared = SharedProviders::default();
     for voter in [1, 2] {
-        shared.vote(voter, [&learned("z.example", GOOGLE, 3)]);
+        shared.vote(voter, false, [&learned("z.example", GOOGLE, 3)]);
     }
-    let invented: Vec<LearnedDomain> = (0..SharedProviders::MAX_DOMAINS + 10)
-        .map(|number| learned(&format!("d{number}.example"), MICROSOFT, 3))
-        .collect();
-    shared.vote(9, &invented);
-    assert_eq!(shared.candidates.len(), SharedProviders::MAX_DOMAINS);
-    assert_eq!(shared.get("z.example", false), Some(GOOGLE));
+    let invented: Vec<LearnedDomain> =
+        (0..12_000).map(|number| learned(&format!("d{number}.example"), MICROSOFT, 3)).collect();
+    shared.vote(9, false, &invented);
+    assert!(shared.candidates.len() < 12_000);
+    assert_eq!(shared.get("z.example"), Some(GOOGLE));
 }
 
 #[test]
@@ -138,8 +159,8 @@ fn part_of_a_domain_never_changes() {
 
 #[test]
 fn markers_resolve_to_what_is_known() {
-    let mut known = KnownProviders::default();
-    known.insert("a.example", GOOGLE);
+    let mut known = LearnedProviders::default();
+    known.adopt("a.example", GOOGLE);
     let marker = |domain| super::super::unresolved_marker(domain);
     assert_eq!(known.resolve(&marker("a.example")), GOOGLE);
     assert_eq!(known.resolve(&marker("b.example")), OTHER);

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, TenantId, Timestamp};
 
 use super::{CompactionError, CompactionSettings, day_before, decode};
@@ -81,12 +82,19 @@ impl Cutoffs {
 pub(super) struct Rollup<'a, S, B> {
     live: LiveBlocks<'a, S>,
     cutoffs: Cutoffs,
+    /// Rows that were merged before their provider was known name it from now on.
+    providers: LearnedProviders,
     written: BTreeMap<BlockId, B>,
 }
 
 impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
-    pub(super) fn new(live: LiveBlocks<'a, S>, settings: &CompactionSettings, now: Timestamp) -> Self {
-        Self { live, cutoffs: Cutoffs::new(settings, now), written: BTreeMap::new() }
+    pub(super) fn new(
+        live: LiveBlocks<'a, S>,
+        settings: &CompactionSettings,
+        now: Timestamp,
+        providers: LearnedProviders,
+    ) -> Self {
+        Self { live, cutoffs: Cutoffs::new(settings, now), providers, written: BTreeMap::new() }
     }
 
     /// Builds every block that fresh rows change, or that is due.
@@ -205,6 +213,7 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
 
     fn write(&mut self, id: BlockId, all: Vec<B>) {
         // No rows, no block: readers take a missing one for a period without mail.
+        let all = all.into_iter().map(|rows| rows.resolve_providers(&self.providers)).collect();
         self.written.extend(B::merge(all).map(|rows| (id, rows)));
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use event::provider::learned::{EvidenceCounts, LearnedProviders};
 use event::{Hour, IdentityHash, Minute, SequenceNumber, TenantId, Timestamp};
 
 use crate::block_id::Level;
@@ -88,6 +89,21 @@ impl SimulatedBlock {
 }
 
 impl BlockContent for SimulatedBlock {
+    /// Names of providers change nothing about the protocol that is simulated.
+    const HAS_PROVIDERS: bool = false;
+
+    fn take_evidence(&mut self) -> EvidenceCounts {
+        EvidenceCounts::default()
+    }
+
+    fn unresolved_domains(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    fn resolve_providers(self, _: &LearnedProviders) -> Self {
+        self
+    }
+
     type DecodeError = Infallible;
 
     fn decode(bytes: &[u8]) -> Result<Self, Infallible> {
