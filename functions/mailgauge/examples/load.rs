@@ -170,6 +170,7 @@ fn send_events(address: &str, key: &str, events: u64, tenants: usize, end: Insta
         start_ms: i64::try_from(now)?,
         // Each run needs message ids of its own, as repeated ones are dropped as duplicates.
         seed: u64::try_from(now)?,
+        hosted_percent: None,
         incidents: Vec::new(),
     };
     let mut simulation = Simulation::new(plan)?;

@@ -205,6 +205,7 @@ mod tests {
             minutes: 3,
             start_ms: 0,
             seed: 1,
+            hosted_percent: None,
             incidents: Vec::new(),
         };
         let mut simulation = Simulation::new(plan).unwrap().in_envelopes(envelope);

@@ -13,6 +13,8 @@ pub(crate) struct MailboxBehaviour {
     pub(crate) replies: &'static SmtpReplies,
     /// The host name in its replies.
     pub(crate) host: &'static str,
+    /// What its servers answer when they accept a message, before and after the time in seconds.
+    pub(crate) acceptance: [&'static str; 2],
     /// Median of the time from acceptance to delivery.
     pub(crate) delivery_ms: f64,
     /// Probability of a temporary failure first.
@@ -57,6 +59,7 @@ const WHOLE_SHARE: u32 = 10_000;
 const BASE: MailboxBehaviour = MailboxBehaviour {
     replies: &smtp_replies::OTHERS,
     host: "mx1.mail.example",
+    acceptance: ["250 2.0.0 OK ", " accepted"],
     delivery_ms: 900.0,
     delayed: 0.006,
     unknown_recipient: 0.004,
@@ -117,6 +120,61 @@ const COMPANY: MailboxBehaviour = MailboxBehaviour {
     scanner: 0.12,
     ..BASE
 };
+
+/// Companies' domains at Google.
+const HOSTED_BY_GOOGLE: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::GMAIL,
+    host: "aspmx.l.google.com",
+    acceptance: ["250 2.0.0 OK  ", " d2e1a72fcca58-7b33c4d5e6f - gsmtp"],
+    complains: 0.0,
+    prefetch: 0.04,
+    scanner: 0.01,
+    ..COMPANY
+};
+/// Companies' domains at Microsoft 365.
+const HOSTED_BY_MICROSOFT: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::HOSTED_BY_MICROSOFT,
+    host: "company-example.mail.protection.outlook.com",
+    acceptance: [
+        "250 2.6.0 <0100019ab@email.amazonses.com> [InternalId=",
+        ", Hostname=AM0PR05MB1234.eurprd05.prod.outlook.com] 20480 bytes in 0.214, 93.3 KB/sec Queued mail for delivery",
+    ],
+    scanner: 0.08,
+    ..COMPANY
+};
+/// Companies behind the gateways of a filtering service.
+const BEHIND_MIMECAST: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::MIMECAST,
+    host: "eu-smtp-inbound-1.mimecast.com",
+    acceptance: ["250 SmtpThread-", "-1764500000000@eu-smtp-1.mimecast.com Received OK [uk12]"],
+    scanner: 0.6,
+    ..COMPANY
+};
+const BEHIND_PROOFPOINT: MailboxBehaviour = MailboxBehaviour {
+    replies: &smtp_replies::PROOFPOINT,
+    host: "mx0a-00112233.pphosted.com",
+    acceptance: ["250 2.0.0 ", "-1 Message accepted for delivery by mx0a-00112233.pphosted.com"],
+    scanner: 0.6,
+    ..COMPANY
+};
+
+/// Who hosts companies' domains: provider, share of the domains in percent, behaviour. The remainder runs servers of its own.
+const HOSTS: [(&str, u32, &MailboxBehaviour); 4] = [
+    ("google-workspace", 44, &HOSTED_BY_GOOGLE),
+    ("microsoft-365", 40, &HOSTED_BY_MICROSOFT),
+    ("mimecast", 8, &BEHIND_MIMECAST),
+    ("proofpoint", 4, &BEHIND_PROOFPOINT),
+];
+
+/// The host of a company's domain; `None` if it runs its own servers.
+fn host(number: u32) -> Option<(&'static str, &'static MailboxBehaviour)> {
+    let mut point = scale(crate::random::mix(number.into()), 100);
+    HOSTS.into_iter().find_map(|(provider, share, behaviour)| {
+        let is_here = point < share;
+        point = point.saturating_sub(share);
+        is_here.then_some((provider, behaviour))
+    })
+}
 
 /// Domain, provider, share in 1/10,000, behaviour.
 #[rustfmt::skip]
@@ -189,7 +247,9 @@ const COMPANY_SECOND: [&str; 40] = [
 ];
 
 impl Mailboxes {
-    pub(crate) fn new() -> Self {
+    /// `hosted_percent` of the recipients are in companies' domains that others host; `None` for the usual list of consumers, whose few
+    /// companies run their own servers.
+    pub(crate) fn new(hosted_percent: Option<u32>) -> Self {
         let (mut all, mut shares, mut sum) = (Vec::new(), Vec::new(), 0);
         for (domain, provider, share, behaviour) in CONSUMERS {
             sum += share;
@@ -199,7 +259,17 @@ impl Mailboxes {
         for first in COMPANY_FIRST {
             for second in COMPANY_SECOND {
                 let domain = format!("{first}{second}.example").into();
-                all.push(Mailbox { domain, provider: "other", behaviour: &COMPANY });
+                let number = u32::try_from(all.len()).unwrap_or(0);
+                let (provider, behaviour) =
+                    hosted_percent.and_then(|_| host(number)).unwrap_or(("other", &COMPANY));
+                all.push(Mailbox { domain, provider, behaviour });
+            }
+        }
+        if let Some(percent) = hosted_percent {
+            // The consumers keep their proportions and share what is left.
+            let left = WHOLE_SHARE - WHOLE_SHARE * percent.min(100) / 100;
+            for share in &mut shares {
+                *share = *share * left / sum;
             }
         }
         Self { all, cumulative_shares: shares }
@@ -247,7 +317,7 @@ mod tests {
 
     #[test]
     fn domains_are_drawn_by_share_with_a_long_tail_of_companies() {
-        let mailboxes = Mailboxes::new();
+        let mailboxes = Mailboxes::new(None);
         let mut random = Random::from_seed(1);
         let mut counts = vec![0_u32; mailboxes.all.len()];
         for _ in 0..200_000 {
@@ -258,5 +328,22 @@ mod tests {
         assert!(companies.iter().filter(|&&count| count > 0).count() > 1_500);
         assert!(companies.iter().sum::<u32>() > 20_000);
         assert!(companies[0] > 10 * companies[1_000]);
+    }
+
+    #[test]
+    fn hosted_domains_have_their_share_and_few_run_their_own_servers() {
+        let mailboxes = Mailboxes::new(Some(60));
+        let mut random = Random::from_seed(1);
+        let mut by_provider = std::collections::BTreeMap::<&str, u32>::new();
+        for _ in 0..100_000 {
+            let mailbox = mailboxes.get(mailboxes.choose(random.next())).unwrap();
+            *by_provider.entry(mailbox.provider).or_default() += 1;
+        }
+        let companies: u32 = ["google-workspace", "microsoft-365", "mimecast", "proofpoint", "other"]
+            .iter()
+            .map(|name| by_provider[name])
+            .sum();
+        assert!((59_000..=61_000).contains(&companies), "{by_provider:?}");
+        assert!((500..=4_000).contains(&by_provider["other"]), "{by_provider:?}");
     }
 }

@@ -27,6 +27,9 @@ pub struct Plan {
     pub start_ms: i64,
     /// The seed: the same plan and seed give the same bytes on any machine.
     pub seed: u64,
+    /// The percentage of recipients whose addresses are in companies' own domains, which Google, Microsoft and others host, partly
+    /// behind security gateways; at most 100. `None` for the usual list of consumers, with few company domains on servers of their own.
+    pub hosted_percent: Option<u32>,
     /// Incidents to stage, at most [`MAX_INCIDENTS`]; they may overlap.
     pub incidents: Vec<Incident>,
 }
@@ -46,6 +49,9 @@ pub enum InvalidPlan {
     /// A start before 1970 or too late.
     #[error("a start at {0} ms: use a time between the years 1970 and 9000")]
     Start(i64),
+    /// More than all recipients.
+    #[error("{0} % of hosted company domains: use at most 100")]
+    HostedPercent(u32),
     /// There are more than [`MAX_INCIDENTS`] incidents.
     #[error("{0} incidents: use at most {MAX_INCIDENTS}")]
     Incidents(usize),
@@ -84,6 +90,9 @@ impl Plan {
     pub(crate) fn check(&self) -> Result<(), InvalidPlan> {
         if !(1..=MAX_TENANTS).contains(&self.tenants) {
             return Err(InvalidPlan::Tenants(self.tenants));
+        }
+        if let Some(percent) = self.hosted_percent.filter(|percent| *percent > 100) {
+            return Err(InvalidPlan::HostedPercent(percent));
         }
         if !(self.emails_per_minute > 0.0 && self.emails_per_minute <= MAX_EMAILS_PER_MINUTE) {
             return Err(InvalidPlan::EmailsPerMinute(self.emails_per_minute));

@@ -89,7 +89,7 @@ impl Simulation {
     pub fn new(plan: Plan) -> Result<Self, InvalidPlan> {
         plan.check()?;
         let tenants = tenants(plan.tenants);
-        let mailboxes = Mailboxes::new();
+        let mailboxes = Mailboxes::new(plan.hosted_percent);
         let mut staged = Vec::new();
         for incident in &plan.incidents {
             staged.push(stage(incident, &tenants, &mailboxes)?);

@@ -186,6 +186,66 @@ pub(crate) const APPLE: SmtpReplies = SmtpReplies {
     )],
 };
 
+/// Microsoft 365, for companies' own domains.
+pub(crate) const HOSTED_BY_MICROSOFT: SmtpReplies = SmtpReplies {
+    unknown_recipient: &[permanent(
+        "NoEmail",
+        "5.4.1",
+        "smtp; 550 5.4.1 Recipient address rejected: Access denied. [AM6EUR05FT049.mail.protection.outlook.com]",
+    )],
+    deferred: &[transient(
+        "General",
+        "4.7.500",
+        "smtp; 451 4.7.500 Server busy. Please try again later from [198.51.100.24]. (S77719) [AM6EUR05FT049.mail.protection.outlook.com]",
+    )],
+    expired: &[EXPIRED],
+    blocked: &[transient(
+        "General",
+        "5.7.606",
+        "smtp; 550 5.7.606 Access denied, banned sending IP [198.51.100.24]. To request removal from this list please visit https://sender.office.com/ [AM6EUR05FT049.mail.protection.outlook.com]",
+    )],
+};
+
+/// Mimecast, before the servers of a company.
+pub(crate) const MIMECAST: SmtpReplies = SmtpReplies {
+    unknown_recipient: &[permanent(
+        "NoEmail",
+        "5.1.1",
+        "smtp; 550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550 [Zk1uC0yRN5y8.uk12]",
+    )],
+    deferred: &[transient(
+        "General",
+        "4.7.0",
+        "smtp; 451 Internal resources are temporarily unavailable - https://community.mimecast.com/docs/DOC-1369#451 [Zk1uC0yRN5y8.uk12]",
+    )],
+    expired: &[EXPIRED],
+    blocked: &[transient(
+        "General",
+        "5.7.1",
+        "smtp; 554 Email rejected due to security policies - https://community.mimecast.com/docs/DOC-1369#554 [Zk1uC0yRN5y8.uk12]",
+    )],
+};
+
+/// Proofpoint, before the servers of a company.
+pub(crate) const PROOFPOINT: SmtpReplies = SmtpReplies {
+    unknown_recipient: &[permanent(
+        "NoEmail",
+        "5.1.1",
+        "smtp; 550 5.1.1 User Unknown - mx0a-00112233.pphosted.com",
+    )],
+    deferred: &[transient(
+        "General",
+        "4.7.0",
+        "smtp; 452 4.7.0 Too many messages, slow down - mx0a-00112233.pphosted.com",
+    )],
+    expired: &[EXPIRED],
+    blocked: &[transient(
+        "General",
+        "5.7.0",
+        "smtp; 554 5.7.0 Blocked - see https://ipcheck.proofpoint.com/?ip=198.51.100.24",
+    )],
+};
+
 /// Replies of all other servers.
 pub(crate) const OTHERS: SmtpReplies = SmtpReplies {
     unknown_recipient: &[
@@ -230,7 +290,9 @@ mod tests {
     #[test]
     fn every_reply_can_be_written_into_json_unescaped() {
         let mut replies: Vec<&SmtpReply> = SUPPRESSED.iter().collect();
-        for server in [&GMAIL, &YAHOO, &MICROSOFT, &APPLE, &OTHERS] {
+        for server in
+            [&GMAIL, &YAHOO, &MICROSOFT, &APPLE, &HOSTED_BY_MICROSOFT, &MIMECAST, &PROOFPOINT, &OTHERS]
+        {
             for group in [server.unknown_recipient, server.deferred, server.expired, server.blocked] {
                 assert!(!group.is_empty());
                 replies.extend(group);

@@ -62,6 +62,7 @@ impl World {
             minutes: DAYS * 24 * 60,
             start_ms,
             seed: 7,
+            hosted_percent: None,
             incidents: Vec::new(),
         };
         let (mut simulation, mut lines, mut number) = (Simulation::new(plan).unwrap(), Vec::new(), 0);

@@ -43,6 +43,11 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
+    /// Percentage of recipients in companies' own domains at Google, Microsoft 365 and behind security gateways, 0 to 100
+    /// [default: a list of consumers]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    hosted_domains: Option<u32>,
+
     /// An incident to stage; may be repeated
     #[arg(long = "incident", value_name = "KIND@OFFSET[:KEY=VALUE...]")]
     incidents: Vec<Incident>,
@@ -76,6 +81,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         minutes: options.minutes,
         start_ms: options.start.0.millis(),
         seed: options.seed,
+        hosted_percent: options.hosted_domains,
         incidents: options.incidents.clone(),
     };
     let envelope = match options.envelope {

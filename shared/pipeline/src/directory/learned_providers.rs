@@ -146,3 +146,6 @@ pub(crate) fn with_evidence_of<'d>(
     own.learn(&evidence);
     own
 }
+
+#[cfg(test)]
+mod tests;

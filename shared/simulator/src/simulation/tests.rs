@@ -11,7 +11,7 @@ const START_MS: i64 = 1_788_328_800_000;
 
 fn plan(tenants: u32, emails_per_minute: f64, minutes: u32, incidents: &[&str]) -> Plan {
     let incidents = incidents.iter().map(|incident| incident.parse().unwrap()).collect();
-    Plan { tenants, emails_per_minute, minutes, start_ms: START_MS, seed: 7, incidents }
+    Plan { tenants, emails_per_minute, minutes, start_ms: START_MS, seed: 7, hosted_percent: None, incidents }
 }
 
 /// The bytes and the truth of each tenant over the plan.
@@ -239,6 +239,7 @@ fn invalid_plans_are_refused_with_the_reason() {
         );
     }
     assert!(refused(Plan { minutes: u32::MAX, ..good.clone() }).contains("minutes"));
+    assert!(refused(Plan { hosted_percent: Some(101), ..good.clone() }).contains("at most 100"));
     assert!(refused(Plan { start_ms: -1, ..good.clone() }).contains("start"));
     assert!(refused(plan(2, 1.0, 1, &["latency@0"; 101])).contains("101 incidents"));
     assert!(refused(plan(2, 1.0, 1, &["latency@0:tenant=nobody"])).contains("\"nobody\""));

@@ -54,9 +54,12 @@ impl Writer {
         push_decimal(out, u64::from(processing_ms));
         out.extend_from_slice(br#","recipients":[""#);
         out.extend_from_slice(&self.address);
-        out.extend_from_slice(br#""],"smtpResponse":"250 2.0.0 OK "#);
+        let [before, after] = event.mailbox.behaviour.acceptance;
+        out.extend_from_slice(br#""],"smtpResponse":""#);
+        out.extend_from_slice(before.as_bytes());
         push_decimal(out, event.at_ms.unsigned_abs() / 1000);
-        out.extend_from_slice(br#" accepted","remoteMtaIp":"192.0.2."#);
+        out.extend_from_slice(after.as_bytes());
+        out.extend_from_slice(br#"","remoteMtaIp":"192.0.2."#);
         push_decimal(out, 1 + event.message.serial % 200);
         out.extend_from_slice(br#"","reportingMTA":""#);
         out.extend_from_slice(REPORTING_MTA);

@@ -11,7 +11,7 @@ use crate::world::{CAMPAIGNS, tenants};
 const SENT_AT_MS: i64 = 1_786_060_800_123;
 
 fn write(detail: EventDetail, at_ms: i64) -> Value {
-    let mailboxes = Mailboxes::new();
+    let mailboxes = Mailboxes::new(None);
     let template = Template::new(&tenants(1)[0], &CAMPAIGNS[1], 0);
     let message = SimulatedMessage { sent_at_ms: SENT_AT_MS, serial: 7, person: 42, mailbox: 0, stream: 1 };
     let event = Event { at_ms, message, detail, template: &template, mailbox: mailboxes.get(0).unwrap() };

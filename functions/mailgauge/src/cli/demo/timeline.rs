@@ -128,6 +128,7 @@ impl Timeline {
             minutes: self.minutes,
             start_ms: self.start_ms,
             seed: self.seed,
+            hosted_percent: None,
             incidents: incidents.context("a staged incident cannot be read")?,
         };
         Simulation::new(plan).context("cannot simulate")
