@@ -197,6 +197,45 @@ mod tests {
         check("pm.me", "proton");
         check("sbcglobal.net", "att");
         check("o2.pl", "wp");
+        check("mail.de", "mail-de");
+        check("vk.com", "mailru");
+        check("comhem.se", "tele2-se");
+        check("tele2.se", "tele2-se");
+        check("bredband.net", "bredband-net");
+        check("sunrise.ch", "sunrise");
+        check("scarlet.be", "scarlet");
+        check("vodafone.it", "vodafone-it");
+        check("bsnl.in", "bsnl");
+        check("bigmir.net", "bigmir");
+        check("ik.me", "infomaniak");
+        check("kolabnow.com", "kolabnow");
+        check("google.com", "google-workspace");
+        check("jcom.home.ne.jp", "jcom");
+        check("pp.inet.fi", "telia-fi");
+    }
+
+    #[test]
+    fn groups_are_named_after_their_leading_provider() {
+        for (slug, expected) in [
+            ("gmx", "gmx"),
+            ("webde", "gmx"),
+            ("mailcom", "gmx"),
+            ("ionos", "ionos"),
+            ("yahoo", "yahoo"),
+            ("att", "yahoo"),
+            ("verizon", "yahoo"),
+            ("cox", "yahoo"),
+            ("comcast", "yahoo"),
+            ("rogers", "yahoo"),
+            ("yahoo-jp", "yahoo-jp"),
+            ("microsoft", "microsoft"),
+            ("microsoft-365", "microsoft-365"),
+            (OTHER, OTHER),
+            ("(other)", "(other)"),
+            ("", ""),
+        ] {
+            assert_eq!(group_of(slug), expected, "{slug}");
+        }
     }
 
     #[test]
@@ -229,7 +268,9 @@ mod tests {
     fn providers_without_a_feedback_loop_report_no_complaints() {
         let silent: Vec<_> =
             all().iter().map(|one| one.slug).filter(|slug| !reports_complaints(slug)).collect();
-        assert_eq!(silent, ["google-workspace", "gmail", "apple"]);
+        assert_eq!(silent, ["google-workspace", "gmail", "microsoft-365", "apple"]);
+        // Outlook.com's own mailboxes do report.
+        assert!(reports_complaints("microsoft"));
         assert!(reports_complaints(OTHER) && reports_complaints("") && reports_complaints("(other)"));
     }
 
@@ -244,14 +285,24 @@ mod tests {
     fn list_is_well_formed_and_has_no_duplicates() {
         let (mut slugs, mut domains): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
         for provider in all() {
-            assert!(!provider.name.is_empty() && provider.source.len() > 8, "{provider:?}");
+            let is_sourced = |source: &str| source.contains("://") || source.contains(' ');
+            assert!(!provider.name.is_empty() && is_sourced(provider.source), "{provider:?}");
+            assert!(
+                provider.evidence.as_ref().is_none_or(|evidence| is_sourced(evidence.source)),
+                "{provider:?}"
+            );
             assert!(provider.slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
             assert!(!provider.domains.is_empty() || provider.evidence.is_some(), "{}", provider.slug);
-            // A group of one would be the provider itself, and a group of groups would never be found.
+            // A group is the slug of its leader, who leads itself: a group of groups would never be found.
             if let Some(group) = provider.group {
-                let members = all().iter().filter(|other| other.group == Some(group)).count();
-                assert!(members > 1 || by_slug(group).is_some(), "{group} has no other member");
-                assert!(by_slug(group).is_none_or(|leader| leader.group.is_none_or(|its| its == group)));
+                assert!(
+                    group != provider.slug && by_slug(group).is_some(),
+                    "{group} leads nobody or is not listed"
+                );
+                assert!(
+                    by_slug(group).is_some_and(|leader| leader.group.is_none()),
+                    "{group} is in another group"
+                );
             }
             slugs.push(provider.slug);
             domains.extend(&provider.domains);
@@ -276,6 +327,6 @@ mod tests {
         domains.sort_unstable();
         domains.dedup();
         assert_eq!((slugs.len(), domains.len()), (slug_count, domain_count), "something is listed twice");
-        assert!(slug_count >= 60 && !slugs.contains(&OTHER), "{slug_count}");
+        assert!(slug_count >= 290 && domain_count >= 1_380 && !slugs.contains(&OTHER), "{slug_count}");
     }
 }
