@@ -13,7 +13,7 @@ use crate::usage_error::usage_error;
 #[command(next_help_heading = "Tenants and dimensions")]
 pub struct AttributionOptions {
     /// TOML file with tenant_tag, campaign_tag, segment_tag, tags and the tables tenants.by_configuration_set,
-    /// tenants.by_sending_domain, tenants.by_account; the options below override it
+    /// tenants.by_sending_domain, tenants.by_account and providers.by_recipient_domain; the options below override it
     #[arg(long, value_name = "FILE", env = "MAILGAUGE_ATTRIBUTION")]
     attribution: Option<PathBuf>,
 
