@@ -15,9 +15,11 @@ use crate::fragments::FoundFragments;
 
 mod rules;
 mod status;
+mod words;
 
 use rules::BounceRules;
 use status::Codes;
+use words::Words;
 
 static RULES: LazyLock<BounceRules> = LazyLock::new(BounceRules::built_in);
 
@@ -108,8 +110,12 @@ struct Evidence<'a> {
 fn evidence<'a>(sub_type: &'a str, status: Option<&str>, diagnostic: Option<&str>) -> Evidence<'a> {
     let diagnostic = diagnostic.unwrap_or("");
     let codes = Codes::read(diagnostic, status.unwrap_or(""));
-    Evidence { sub_type, codes, found: RULES.fragments.find(diagnostic) }
+    Evidence { sub_type, codes, found: RULES.fragments.find(Words::read(diagnostic).as_bytes()) }
 }
 
+#[cfg(test)]
+mod accuracy;
+#[cfg(test)]
+mod precedence;
 #[cfg(test)]
 mod tests;
