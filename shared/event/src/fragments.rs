@@ -9,7 +9,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use crate::invariant::broken;
 
 /// The most fragments in one set: the result then fits into a small array on the stack.
-pub(crate) const MAX_FRAGMENTS: usize = 1536;
+pub(crate) const MAX_FRAGMENTS: usize = 2048;
 const WORDS: usize = MAX_FRAGMENTS / 64;
 
 /// A set of fragments, identified by the numbers that [`FragmentsBuilder::add`] returned.
@@ -149,8 +149,8 @@ mod tests {
     fn largest_set_finds_its_last_fragment() {
         let mut builder = FragmentsBuilder::default();
         let numbers: Vec<usize> = (0..MAX_FRAGMENTS).map(|n| builder.add(format!("<{n}>"))).collect();
-        let found = builder.build(100).find("<1535>");
-        assert!(found.has(numbers[1535]) && !found.has(numbers[153]));
+        let found = builder.build(100).find("<2047>");
+        assert!(found.has(numbers[2047]) && !found.has(numbers[204]));
         assert!(found.has_any_of(&FragmentSet::from_iter(numbers)));
     }
 }

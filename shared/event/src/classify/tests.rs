@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::fragments::MAX_FRAGMENTS;
 
+mod accuracy;
+mod precedence;
+
 fn check(diagnostic: &str, expected: BounceClass) {
     check_with("General", "5.0.0", diagnostic, expected);
 }

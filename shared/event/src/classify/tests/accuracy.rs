@@ -1,11 +1,11 @@
-//! Measures the rules with the answers in `answers.txt`, and keeps the table of `ACCURACY.md` true.
+//! Measures the rules with the answers in `answers.txt`, and keeps the table of the README file true.
 
 use std::fmt::Write as _;
 
 use super::*;
 
-const ANSWERS: &str = include_str!("answers.txt");
-const PAGE: &str = include_str!("ACCURACY.md");
+const ANSWERS: &str = include_str!("../answers.txt");
+const PAGE: &str = include_str!("../README.md");
 
 /// The least share of a class's answers that must get this class, and of the answers that get this class that must belong to it.
 const LEAST_SHARE: f64 = 0.9;
@@ -69,5 +69,5 @@ fn page_states_what_is_measured() {
         all.correct += counts.correct;
     }
     writeln!(table, "| all | {} | {:.2} | |", all.answers, all.recall()).unwrap();
-    assert!(PAGE.contains(&table), "ACCURACY.md must have this table:\n{table}");
+    assert!(PAGE.contains(&table), "README.md must have this table:\n{table}");
 }
