@@ -8,12 +8,10 @@ use serde::Deserialize;
 
 use super::Evidence;
 use super::status::StatusPattern;
+use super::words::MAX_ANSWER_BYTES;
 use crate::event::{BounceClass, Suppression};
-use crate::fragments::{Fragments, FragmentsBuilder};
+use crate::fragments::{FragmentSet, Fragments, FragmentsBuilder};
 use crate::invariant::or_broken;
-
-/// The bytes of a diagnostic that are searched. The longest known answers, Gmail's with their links, have about 500.
-pub(super) const MAX_DIAGNOSTIC_BYTES: usize = 1024;
 
 const RULES_TOML: &str = include_str!("rules.toml");
 
@@ -32,7 +30,9 @@ struct BounceRule {
     sub_types: Vec<String>,
     statuses: Vec<StatusPattern>,
     replies: Vec<u16>,
-    fragments: Vec<usize>,
+    text: FragmentSet,
+    also: FragmentSet,
+    unless: FragmentSet,
 }
 
 /// The content of the file.
@@ -60,9 +60,15 @@ pub(super) struct BounceRuleText {
     /// SMTP reply codes of three digits, such as 550.
     #[serde(default)]
     pub(super) reply: Vec<u16>,
-    /// Fragments of the diagnostic, in lower case.
+    /// Words of the answer, as [`super::words`] writes them. `*` at an end stands for the rest of the word.
     #[serde(default)]
     pub(super) text: Vec<String>,
+    /// Words that the answer must contain besides, any of them.
+    #[serde(default)]
+    pub(super) also: Vec<String>,
+    /// Words that the answer must not contain, none of them.
+    #[serde(default)]
+    pub(super) unless: Vec<String>,
     /// The source of the knowledge.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the file; a test requires it"))]
     pub(super) source: String,
@@ -92,7 +98,7 @@ impl BounceRules {
             "the built-in bounce rules cannot be parsed",
         );
         let rules = file.rules.into_iter().map(|text| BounceRule::new(text, &mut fragments)).collect();
-        Self { rules, fragments: fragments.build(MAX_DIAGNOSTIC_BYTES) }
+        Self { rules, fragments: fragments.build(MAX_ANSWER_BYTES + 2) }
     }
 
     /// The result of the first rule that matches; unknown if none does.
@@ -121,14 +127,18 @@ impl BounceRule {
             sub_types: text.sub_type,
             statuses: text.status.iter().filter_map(|status| StatusPattern::parse(status)).collect(),
             replies: text.reply,
-            fragments: text.text.into_iter().map(|text| fragments.add(text)).collect(),
+            text: text.text.iter().map(|words| fragments.add(fragment(words))).collect(),
+            also: text.also.iter().map(|words| fragments.add(fragment(words))).collect(),
+            unless: text.unless.iter().map(|words| fragments.add(fragment(words))).collect(),
         }
     }
 
     fn matches(&self, evidence: &Evidence<'_>) -> bool {
         let codes = evidence.codes;
         // In the order of their cost; sub-types are compared letter by letter.
-        (self.fragments.is_empty() || evidence.found.has_any(&self.fragments))
+        (self.text.is_empty() || evidence.found.has_any_of(&self.text))
+            && (self.also.is_empty() || evidence.found.has_any_of(&self.also))
+            && !evidence.found.has_any_of(&self.unless)
             && (self.statuses.is_empty()
                 || codes
                     .status
@@ -137,4 +147,11 @@ impl BounceRule {
             && (self.sub_types.is_empty()
                 || self.sub_types.iter().any(|wanted| super::is_same_name(wanted, evidence.sub_type)))
     }
+}
+
+/// The fragment that finds `words` as whole words, or as parts of words where a `*` stands.
+fn fragment(words: &str) -> String {
+    let space = |open: bool| if open { "" } else { " " };
+    let (before, after) = (space(words.starts_with('*')), space(words.ends_with('*')));
+    format!("{before}{}{after}", words.trim_matches('*'))
 }
