@@ -13,7 +13,7 @@ use cells::{Accumulator, Grouping};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution};
 use event::decode::stream::{Piece, Splitter};
 use event::{Decoded, Decoder, EmailEvent, HashKey};
-use pipeline::ledger::accumulate::for_each_count;
+use pipeline::ledger::accumulate::{EventCount, for_each_count};
 
 use crate::input::{self, Source};
 use crate::progress::ProgressReporter;
@@ -292,11 +292,17 @@ fn count_event(
 ) -> bool {
     let message = attributor.attribute(event);
     let mut is_new = false;
-    for_each_count(event, recipients, &KEY, &mut |recipient, identity, hash| {
+    for_each_count(event, recipients, &KEY, &mut |EventCount { recipient, identity, hash, delayed }| {
         // Asked for each recipient, because another event about the same message may share only some of them.
-        if window.insert(identity) {
+        if !window.insert(identity) {
+            return;
+        }
+        is_new = true;
+        // The first delay of a mail is the first in the order in which the input is read.
+        if delayed.is_none_or(|mail| window.insert(mail)) {
             cells.count(&message.tenant, &message.values, &recipient, event, hash);
-            is_new = true;
+        } else {
+            cells.count_repeated_delay(&message.tenant, &message.values, &recipient, event);
         }
     });
     is_new

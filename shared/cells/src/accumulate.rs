@@ -163,7 +163,7 @@ impl Accumulator {
 
     /// Counts one event for one recipient.
     ///
-    /// Recipient domain and provider come from `recipient`; those in `values` are ignored. Values of more than 255 bytes are truncated.
+    /// Recipient domain and provider come from `recipient`; those in `values` are ignored.
     pub fn count(
         &mut self,
         tenant: &str,
@@ -172,6 +172,38 @@ impl Accumulator {
         event: &EmailEvent<'_>,
         recipient_hash: RecipientHash,
     ) {
+        self.count_with(tenant, values, recipient, event, |cell| {
+            increments::increment(cell, event, recipient.simulator, recipient_hash);
+        });
+    }
+
+    /// Counts a delay of mail that was delayed before: [`Accumulator::count`], and a mark that takes the mail out of those newly delayed.
+    ///
+    /// Which delay is the first depends on all that was counted before, so the caller decides it.
+    pub fn count_repeated_delay(
+        &mut self,
+        tenant: &str,
+        values: &DimensionValues<'_>,
+        recipient: &RecipientDimensions<'_>,
+        event: &EmailEvent<'_>,
+    ) {
+        self.count_with(tenant, values, recipient, event, |cell| {
+            // A delay says nothing about a person, so there is no hash.
+            increments::increment(cell, event, recipient.simulator, RecipientHash(0));
+            increments::mark_repeated_delay(cell, recipient.simulator);
+        });
+    }
+
+    /// Applies increments to the cells of an event: that of its own time, and that of its cohort.
+    #[inline]
+    fn count_with(
+        &mut self,
+        tenant: &str,
+        values: &DimensionValues<'_>,
+        recipient: &RecipientDimensions<'_>,
+        event: &EmailEvent<'_>,
+        increment: impl Fn(&mut Cell),
+    ) {
         let dimensions = DimensionKey {
             message: self.message(tenant, values, event),
             recipient: self.recipient(recipient),
@@ -179,12 +211,10 @@ impl Accumulator {
         let happened = event.at.minute();
         // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
-        let cell = self.cells.cell(self.hasher, CellKey { dimensions, bucket });
-        increments::increment(cell, event, recipient.simulator, recipient_hash);
+        increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         if let Some(cohorts) = &mut self.cohorts {
-            let cell = cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened);
-            increments::increment(cell, event, recipient.simulator, recipient_hash);
+            increment(cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened));
         }
         // Only where it decides something: most recipients have a fixed provider.
         if recipient.provider == RecipientProvider::OfDomain && self.grouping.by(Dimension::Provider) {

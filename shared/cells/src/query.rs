@@ -16,6 +16,7 @@
 //! | which block levels answer a query | `plan.rs` |
 //! | the `(other)` row and paging | `answer_pages.rs` |
 
+mod absence;
 mod answer_json;
 mod answer_lines;
 mod answer_pages;
@@ -44,6 +45,7 @@ mod sums;
 mod testing;
 mod time;
 
+pub use absence::Absence;
 pub use answer_lines::{AnswerLines, LineFormat};
 pub use answer_rows::{Answer, AnswerRow, Freshness};
 pub use builder::QueryBuilder;
@@ -59,5 +61,4 @@ pub use parse::time_zone;
 pub use plan::{BlockCatalogue, BlockRef, Month, plan};
 pub use proportion::fraction;
 pub use request::{Basis, Fill, Query, Scope};
-pub use silent_providers::Absence;
 pub use time::{QueryTime, parse_time};

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::{Counts, Denominator};
 use crate::cusum::to_f32;
+use crate::outcome_delay::DecayFactors;
+use crate::send_balance::SendBalance;
 use crate::wording;
 
 /// The volume of mail, in messages, that is taken to be representative. SES does not specify its own.
@@ -103,6 +105,7 @@ impl ReputationRate {
 pub(crate) struct AccountReputation {
     hard_bounces: RecentRate,
     complaints: RecentRate,
+    balance: SendBalance,
 }
 
 /// One rate over the representative volume and at present.
@@ -119,8 +122,9 @@ struct DecayedProportion {
 }
 
 impl AccountReputation {
-    /// Adds a bucket of `bucket_minutes`.
-    pub(crate) fn add(&mut self, counts: &Counts, bucket_minutes: u32) {
+    /// Adds a bucket of `bucket_minutes`, the width that `decay` was made for.
+    pub(crate) fn add(&mut self, counts: &Counts, bucket_minutes: u32, decay: &DecayFactors) {
+        self.balance.add(counts, decay.over_a_day(), decay);
         let sends = counts.denominator(Denominator::Sends);
         self.hard_bounces.add(counts.hard_bounces(), sends, bucket_minutes);
         self.complaints.add(counts.complaints, counts.deliveries, bucket_minutes);
@@ -145,6 +149,10 @@ impl AccountReputation {
         rate: ReputationRate,
         is_open: bool,
     ) -> Option<(ReputationThreshold, ThresholdStatus)> {
+        // Hard bounces are a share of the sends, complaints of the deliveries.
+        if rate == ReputationRate::HardBounce && self.balance.are_sends_unknown() {
+            return None;
+        }
         let RecentRate { volume, present } = *self.rate(rate);
         let volume = volume.proportion();
         // SES computes its rates over a representative volume, so a rate over less mail is not comparable.
@@ -303,7 +311,7 @@ mod tests {
         (0..20_000).find_map(|minute| {
             let bounces_permanent = messages * rate(minute);
             let counts = Counts { sends: messages, bounces_permanent, ..Counts::default() };
-            account.add(&counts, 1);
+            account.add(&counts, 1, &DecayFactors::new(1));
             let danger = account.danger(ReputationRate::HardBounce, false);
             danger.map(|(threshold, _)| (minute, threshold.name))
         })

@@ -23,7 +23,10 @@ pub struct Counts {
     pub outside_reputation: f64,
     /// Transient and undetermined bounces.
     pub bounces_transient: f64,
-    /// Delay events: the receiving server deferred the mail and SES retries.
+    /// The part of all bounces that the receiving side reported after it had accepted the mail: it is among the deliveries too.
+    pub after_acceptance: f64,
+    /// Mail that the receiving server deferred and that SES retries, at its first delay. In history and tables that do not tell the first
+    /// one apart, all delay events.
     pub delays: f64,
     /// Complaints that mailbox providers reported to SES.
     pub complaints: f64,
@@ -47,6 +50,7 @@ impl Counts {
         self.bounces_permanent += other.bounces_permanent;
         self.outside_reputation += other.outside_reputation;
         self.bounces_transient += other.bounces_transient;
+        self.after_acceptance += other.after_acceptance;
         self.delays += other.delays;
         self.complaints += other.complaints;
         self.opens += other.opens;
@@ -63,9 +67,14 @@ impl Counts {
         self.bounces_permanent - self.outside_reputation
     }
 
-    /// Mail whose delivery succeeded or failed for good.
-    pub(crate) fn with_outcome(&self) -> f64 {
-        self.deliveries + self.bounces_permanent + self.bounces_transient
+    /// Bounces of every type.
+    pub(crate) fn bounces(&self) -> f64 {
+        self.bounces_permanent + self.bounces_transient
+    }
+
+    /// Mail whose delivery succeeded or failed for good. What bounced after it was accepted counts once, as delivered.
+    pub fn with_outcome(&self) -> f64 {
+        self.deliveries + self.bounces() - self.after_acceptance
     }
 
     /// Adds a delivery time of `milliseconds` that was measured on `deliveries`. Values that are not positive are ignored.
@@ -80,7 +89,7 @@ impl Counts {
     pub fn events(&self, metric: MonitoredRate) -> f64 {
         match metric {
             MonitoredRate::HardBounce => self.hard_bounces(),
-            MonitoredRate::Bounce => self.bounces_permanent + self.bounces_transient,
+            MonitoredRate::Bounce => self.bounces(),
             MonitoredRate::Delay => self.delays,
             MonitoredRate::Delivery => self.deliveries,
             MonitoredRate::Complaint => self.complaints,
@@ -151,7 +160,7 @@ pub enum MonitoredRate {
     HardBounce,
     /// All bounces over sends: providers report a block as either type of bounce, or as both.
     Bounce,
-    /// Delay events over sends; one message can have several.
+    /// Delayed mail over sends.
     Delay,
     /// Deliveries over sends. A fall is bad.
     Delivery,

@@ -338,7 +338,7 @@ impl Detector {
         let evaluations = platform.all_mail.evaluate(&sums.total, context, &prior);
         platform.all_mail.train_kernels(&evaluations, &rates, kernels);
         platform.all_mail.train_seasons(&evaluations, context.now, &mut platform.season);
-        platform.reputation.add(&sums.total, context.bucket_minutes);
+        platform.reputation.add(&sums.total, context.bucket_minutes, context.decay);
         let volume_context = VolumeContext {
             common_drop: 1.0,
             bursts: BurstHandling::Unknown,

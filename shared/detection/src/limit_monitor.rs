@@ -11,7 +11,7 @@ use event::Minute;
 use serde::{Deserialize, Serialize};
 
 pub use self::metric::LimitedMetric;
-use self::metric::WindowPair;
+use self::metric::{PerLimit, WindowPair};
 use crate::baseline::EventSums;
 use crate::counts::{Counts, DeliveryTimePercentiles, Denominator, MonitoredRate};
 use crate::cusum::to_f32;
@@ -20,6 +20,7 @@ use crate::numbers::binomial_upper_tail;
 use crate::outcome_delay::LeakyIntegrators;
 use crate::ring::Ring;
 use crate::rules::Limits;
+use crate::send_balance::{AwaitingMail, are_sends_unknown};
 use crate::series_monitor::BucketContext;
 
 /// Windows consist of half hours, of which two days are kept.
@@ -89,6 +90,7 @@ pub struct LimitWindows {
     now: Minute,
     /// Deliveries, remembered until their complaints have come.
     delivered: LeakyIntegrators,
+    awaiting: AwaitingMail,
     /// Mail sent less mail with an outcome, slowly forgotten.
     in_flight: f32,
     queue: QueueDepth,
@@ -97,9 +99,12 @@ pub struct LimitWindows {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct HalfHour {
     with_outcome: f32,
+    /// The part of `with_outcome` for which no send is known.
+    unexplained: f32,
     permanent: f32,
     outside_reputation: f32,
     transient: f32,
+    after_acceptance: f32,
     deliveries: f32,
     /// Deliveries whose complaints are due in this half hour.
     complaints_due: f32,
@@ -119,30 +124,6 @@ struct QueueDepth {
     /// Since when it has been above the limit.
     #[serde(with = "minutes::stored_option")]
     above_limit_since: Option<Minute>,
-}
-
-/// A value for each [`LimitedMetric`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct PerLimit<T> {
-    delivery: T,
-    bounce: T,
-    hard_bounce: T,
-    complaint: T,
-    delivery_time: T,
-    queue: T,
-}
-
-impl<T> PerLimit<T> {
-    fn get_mut(&mut self, metric: LimitedMetric) -> &mut T {
-        match metric {
-            LimitedMetric::Delivery => &mut self.delivery,
-            LimitedMetric::Bounce => &mut self.bounce,
-            LimitedMetric::HardBounce => &mut self.hard_bounce,
-            LimitedMetric::Complaint => &mut self.complaint,
-            LimitedMetric::DeliveryTime => &mut self.delivery_time,
-            LimitedMetric::Queue => &mut self.queue,
-        }
-    }
 }
 
 /// The half hours in which another alert last covered bounces, complaints and delivery times.
@@ -180,6 +161,7 @@ impl LimitWindows {
             covered: LastCovered::default(),
             now,
             delivered: LeakyIntegrators::default(),
+            awaiting: AwaitingMail::default(),
             in_flight: 0.0,
             queue: QueueDepth::default(),
         }
@@ -194,6 +176,7 @@ impl LimitWindows {
     ) {
         self.note_queue(counts, context.now);
         self.delivered.add(counts.deliveries, context.decay);
+        let unexplained = self.awaiting.add(counts, context.decay);
         // Complaints arrive hours after their mail, so they are compared with the deliveries they are due for.
         let complaints_due = context.kernels[MonitoredRate::Complaint].exposure(&self.delivered);
         self.advance_to(context.now.0 / HALF_HOUR_MINUTES);
@@ -203,9 +186,11 @@ impl LimitWindows {
             self.covered.delivery = Some(self.current);
         } else {
             half_hour.with_outcome += to_f32(counts.with_outcome());
+            half_hour.unexplained += unexplained;
             half_hour.permanent += to_f32(counts.bounces_permanent);
             half_hour.outside_reputation += to_f32(counts.outside_reputation);
             half_hour.transient += to_f32(counts.bounces_transient);
+            half_hour.after_acceptance += to_f32(counts.after_acceptance);
         }
         if coverage.complaint {
             self.covered.complaint = Some(self.current);
@@ -252,7 +237,11 @@ impl LimitWindows {
     /// Bad outcomes, and the mail they are a share of, of each half hour of a window.
     fn outcomes(&self, metric: LimitedMetric, half_hours: u32) -> impl Iterator<Item = EventSums> {
         self.last(half_hours).map(move |half_hour| match metric {
-            LimitedMetric::Delivery | LimitedMetric::Bounce => EventSums {
+            LimitedMetric::Delivery => EventSums {
+                events: half_hour.permanent + half_hour.transient - half_hour.after_acceptance,
+                exposure: half_hour.with_outcome,
+            },
+            LimitedMetric::NetDelivery | LimitedMetric::Bounce => EventSums {
                 events: half_hour.permanent + half_hour.transient,
                 exposure: half_hour.with_outcome,
             },
@@ -276,6 +265,8 @@ impl LimitWindows {
         let mut sum = self.outcomes(metric, half_hours).fold(EventSums::default(), |sum, half_hour| {
             EventSums { events: sum.events + half_hour.events, exposure: sum.exposure + half_hour.exposure }
         });
+        // Mail that was delivered before the window can bounce in it, and no share exceeds the whole.
+        sum.exposure = sum.exposure.max(sum.events);
         if metric == LimitedMetric::Complaint {
             // Complaints lag their mail by hours. After a burst they must not be divided by the little mail since, nor at its beginning by the
             // few deliveries whose complaints are due so far.
@@ -306,6 +297,7 @@ impl LimitWindows {
             breaches.extend(match metric {
                 LimitedMetric::Queue => self.queue_breach(allowed),
                 LimitedMetric::Delivery
+                | LimitedMetric::NetDelivery
                 | LimitedMetric::Bounce
                 | LimitedMetric::HardBounce
                 | LimitedMetric::Complaint
@@ -326,9 +318,11 @@ impl LimitWindows {
             self.forget_older_outcomes(metric);
         }
         let broken = metric.windows().into_iter().find(|pair| self.breaks(metric, allowed, *pair));
+        let goes_on =
+            was_broken && !self.is_clearly_kept(metric, allowed) && self.is_known(metric, HALF_HOURS_PER_DAY);
         let window = match broken {
             Some(pair) => Some(pair.short_half_hours),
-            None => (was_broken && !self.is_clearly_kept(metric, allowed)).then(|| metric.usual_window()),
+            None => goes_on.then(|| metric.usual_window()),
         };
         *self.is_broken.get_mut(metric) = window.is_some();
         window.map(|half_hours| self.breach(metric, limits, allowed, half_hours))
@@ -341,7 +335,20 @@ impl LimitWindows {
         [pair.short_half_hours, pair.long_half_hours]
             .into_iter()
             // The long window proves that the breach matters, the short one that it still goes on.
-            .all(|half_hours| self.exceeds(metric, half_hours, allowed * pair.factor, dispersion))
+            .all(|half_hours| {
+                self.exceeds(metric, half_hours, allowed * pair.factor, dispersion)
+                    && self.is_known(metric, half_hours)
+            })
+    }
+
+    /// Whether the mail that a metric is a share of was counted in a window.
+    fn is_known(&self, metric: LimitedMetric, half_hours: u32) -> bool {
+        let (mut outcomes, mut unexplained) = (0.0, 0.0);
+        for half_hour in self.last(half_hours).filter(|_| metric.is_by_sends()) {
+            outcomes += half_hour.with_outcome;
+            unexplained += half_hour.unexplained;
+        }
+        !are_sends_unknown(outcomes, unexplained)
     }
 
     /// A queue that has been above its limit for [`MIN_WAITING_MINUTES`] and is not clearly below it yet.
@@ -371,6 +378,7 @@ impl LimitWindows {
             LimitedMetric::Complaint => self.covered.complaint,
             LimitedMetric::DeliveryTime => self.covered.latency,
             LimitedMetric::Delivery
+            | LimitedMetric::NetDelivery
             | LimitedMetric::Bounce
             | LimitedMetric::HardBounce
             | LimitedMetric::Queue => self.covered.delivery,
@@ -391,7 +399,7 @@ impl LimitWindows {
         let half_hours = self.window_with_outcomes(metric, half_hours);
         let sums = self.sum(metric, half_hours);
         let (limit, level) = match metric {
-            LimitedMetric::Delivery => (1.0 - allowed, None),
+            LimitedMetric::Delivery | LimitedMetric::NetDelivery => (1.0 - allowed, None),
             LimitedMetric::DeliveryTime => {
                 let limit = event::invariant::or_broken(
                     limits.delivery_ms_p95,
@@ -459,10 +467,14 @@ impl LimitWindows {
                 LimitedMetric::Complaint => half_hour.complaints = 0.0,
                 LimitedMetric::DeliveryTime => half_hour.slow = 0.0,
                 LimitedMetric::Queue => {}
-                LimitedMetric::Delivery | LimitedMetric::Bounce | LimitedMetric::HardBounce => {
+                LimitedMetric::Delivery
+                | LimitedMetric::NetDelivery
+                | LimitedMetric::Bounce
+                | LimitedMetric::HardBounce => {
                     half_hour.permanent = 0.0;
                     half_hour.outside_reputation = 0.0;
                     half_hour.transient = 0.0;
+                    half_hour.after_acceptance = 0.0;
                 }
             }
         }

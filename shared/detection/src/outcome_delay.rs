@@ -23,21 +23,46 @@ pub struct LeakyIntegrators([f32; DELAYS]);
 
 /// The share of each integrator that is kept per bucket.
 #[derive(Clone, Copy, Debug)]
-pub struct DecayFactors([f32; DELAYS]);
+pub struct DecayFactors {
+    integrators: [f32; DELAYS],
+    /// Of what is forgotten over [`DAYS_MINUTES`].
+    days: f32,
+}
+
+/// The time constant of what is remembered for days, in minutes.
+const DAYS_MINUTES: f64 = 4.0 * 1440.0;
 
 impl DecayFactors {
     /// For buckets of `bucket_minutes`.
     pub fn new(bucket_minutes: u32) -> Self {
-        Self(TIME_CONSTANTS_MINUTES.map(|constant| {
-            if constant > 0.0 { to_f32((-f64::from(bucket_minutes) / constant).exp()) } else { 0.0 }
-        }))
+        let keep = |constant: f64| to_f32((-f64::from(bucket_minutes) / constant).exp());
+        let integrators =
+            TIME_CONSTANTS_MINUTES.map(|constant| if constant > 0.0 { keep(constant) } else { 0.0 });
+        Self { integrators, days: keep(DAYS_MINUTES) }
+    }
+
+    /// The share that is kept per bucket of what is forgotten over an hour.
+    pub(crate) const fn over_an_hour(&self) -> f32 {
+        let [_, _, hour, ..] = self.integrators;
+        hour
+    }
+
+    /// The share that is kept per bucket of what is forgotten over a day.
+    pub(crate) const fn over_a_day(&self) -> f32 {
+        let [.., day] = self.integrators;
+        day
+    }
+
+    /// The share that is kept per bucket of what is forgotten over days.
+    pub(crate) const fn over_days(&self) -> f32 {
+        self.days
     }
 }
 
 impl LeakyIntegrators {
     /// Adds a bucket's mail.
     pub fn add(&mut self, mail: f64, decay: &DecayFactors) {
-        for (sum, keep) in self.0.iter_mut().zip(decay.0) {
+        for (sum, keep) in self.0.iter_mut().zip(decay.integrators) {
             *sum = keep * *sum + (1.0 - keep) * to_f32(mail);
         }
     }

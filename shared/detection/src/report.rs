@@ -233,7 +233,7 @@ pub(crate) fn limit(breach: &LimitBreach, started: Minute, scope_phrase: &str) -
     let known =
         |level: Option<f64>| invariant::or_broken(level, 0.0, "a breach without the level it is about");
     let (value, numerator, denominator, summary) = match metric {
-        LimitedMetric::Delivery => rate(1.0 - bad_share, mail - events, "below"),
+        LimitedMetric::Delivery | LimitedMetric::NetDelivery => rate(1.0 - bad_share, mail - events, "below"),
         LimitedMetric::Bounce | LimitedMetric::HardBounce | LimitedMetric::Complaint => {
             rate(bad_share, events, "above")
         }

@@ -69,6 +69,9 @@ pub struct Limits {
     /// Lowest delivery rate, over mail with an outcome. Defaults to 0.95.
     #[schemars(extend("minimum" = 0))]
     pub delivery_rate: Option<f64>,
+    /// Lowest net delivery rate, over mail with an outcome: mail that bounced after it was accepted is not delivered. Defaults to none.
+    #[schemars(extend("minimum" = 0))]
+    pub net_delivery_rate: Option<f64>,
     /// Highest bounce rate. Defaults to 0.02.
     #[schemars(extend("minimum" = 0))]
     pub bounce_rate: Option<f64>,
@@ -110,6 +113,9 @@ pub struct Override {
     /// Lowest delivery rate, over mail with an outcome.
     #[schemars(extend("minimum" = 0))]
     pub delivery_rate: Option<f64>,
+    /// Lowest net delivery rate, over mail with an outcome: mail that bounced after it was accepted is not delivered.
+    #[schemars(extend("minimum" = 0))]
+    pub net_delivery_rate: Option<f64>,
     /// Highest bounce rate.
     #[schemars(extend("minimum" = 0))]
     pub bounce_rate: Option<f64>,
@@ -263,6 +269,7 @@ impl Limits {
     /// No limits at all.
     pub const NONE: Self = Self {
         delivery_rate: None,
+        net_delivery_rate: None,
         bounce_rate: None,
         hard_bounce_rate: None,
         complaint_rate: None,
@@ -274,6 +281,7 @@ impl Limits {
     fn or(self, others: Self) -> Self {
         Self {
             delivery_rate: self.delivery_rate.or(others.delivery_rate),
+            net_delivery_rate: self.net_delivery_rate.or(others.net_delivery_rate),
             bounce_rate: self.bounce_rate.or(others.bounce_rate),
             hard_bounce_rate: self.hard_bounce_rate.or(others.hard_bounce_rate),
             complaint_rate: self.complaint_rate.or(others.complaint_rate),
@@ -289,6 +297,7 @@ impl Limits {
         let is_on = |limit: &f64| *limit <= 1.0;
         Self {
             delivery_rate: self.delivery_rate.filter(is_on),
+            net_delivery_rate: self.net_delivery_rate.filter(is_on),
             bounce_rate: self.bounce_rate.filter(is_on),
             hard_bounce_rate: self.hard_bounce_rate.filter(is_on),
             complaint_rate: self.complaint_rate.filter(is_on),
@@ -301,6 +310,7 @@ impl Limits {
         let fraction = "a fraction such as 0.02";
         [
             ("delivery_rate", self.delivery_rate, fraction),
+            ("net_delivery_rate", self.net_delivery_rate, fraction),
             ("bounce_rate", self.bounce_rate, fraction),
             ("hard_bounce_rate", self.hard_bounce_rate, fraction),
             ("complaint_rate", self.complaint_rate, fraction),
@@ -325,6 +335,7 @@ impl Override {
     fn limits(&self) -> Limits {
         Limits {
             delivery_rate: self.delivery_rate,
+            net_delivery_rate: self.net_delivery_rate,
             bounce_rate: self.bounce_rate,
             hard_bounce_rate: self.hard_bounce_rate,
             complaint_rate: self.complaint_rate,

@@ -14,6 +14,7 @@ use crate::latency::LatencyMonitor;
 use crate::minutes::{self, MINUTES_PER_DAY, minutes_between};
 use crate::outcome_delay::{DecayFactors, DelayKernel, LeakyIntegrators};
 use crate::per_rate::{PerDenominator, PerRate};
+use crate::send_balance::SendBalance;
 
 /// Mail due that exceeds its daily mean by this factor is a burst.
 const BURST_FACTOR: f64 = 3.0;
@@ -78,6 +79,7 @@ pub struct RateEvaluation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeriesMonitor {
     mail: PerDenominator<LeakyIntegrators>,
+    balance: SendBalance,
     baselines: PerRate<RateBaseline>,
     /// Scores of a small and of a large change.
     cusums: PerRate<[Cusum; 2]>,
@@ -95,11 +97,16 @@ pub struct SeriesMonitor {
 pub(crate) const DECLINE_METRICS: [MonitoredRate; 3] =
     [MonitoredRate::Delivery, MonitoredRate::Open, MonitoredRate::Complaint];
 
+/// The rates that are not known where sends are missing.
+const RATES_BY_SENDS: [MonitoredRate; 4] =
+    [MonitoredRate::HardBounce, MonitoredRate::Bounce, MonitoredRate::Delay, MonitoredRate::Delivery];
+
 impl SeriesMonitor {
     /// A series that was first counted in the minute `first`.
     pub fn new(first: Minute, with_declines: bool) -> Self {
         Self {
             mail: PerDenominator::default(),
+            balance: SendBalance::default(),
             baselines: PerRate::default(),
             cusums: PerRate::default(),
             suspicions: PerRate::default(),
@@ -134,6 +141,7 @@ impl SeriesMonitor {
     ) -> PerRate<RateEvaluation> {
         self.mail.sends.add(counts.denominator(Denominator::Sends), context.decay);
         self.mail.deliveries.add(counts.deliveries, context.decay);
+        self.balance.add(counts, context.decay.over_an_hour(), context.decay);
         // No mail was sent for days and no outcome is due, so no count can be unusual.
         if self.mail.values().into_iter().all(LeakyIntegrators::is_spent) {
             return PerRate::default();
@@ -147,6 +155,10 @@ impl SeriesMonitor {
             };
             self.evaluate_rate(metric, counts.events(metric), context, prior)
         });
+        // Not kept for later either: once sends are counted again, they say nothing about the time in which they were not.
+        if self.balance.are_sends_unknown() {
+            self.reset_scores(&RATES_BY_SENDS);
+        }
         self.evaluate_latency(counts, context, prior.is_latency_alert_open);
         if let Some(declines) = &mut self.declines {
             for (decline, metric) in declines.iter_mut().zip(DECLINE_METRICS) {
@@ -305,6 +317,9 @@ impl SeriesMonitor {
 
     /// The slow change of a metric that was found at the end of the last day.
     pub(crate) fn decline(&self, metric: MonitoredRate) -> Option<DeclineFit> {
+        if RATES_BY_SENDS.contains(&metric) && self.balance.are_sends_unknown() {
+            return None;
+        }
         let declines = self.declines.as_deref()?;
         declines.iter().zip(DECLINE_METRICS).find(|(_, known)| *known == metric)?.0.found
     }
@@ -366,6 +381,12 @@ fn passes_minimums(metric: MonitoredRate, cusum: &Cusum) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_by_sends_are_all_that_sends_are_the_denominator_of() {
+        let by_sends = |metric: &MonitoredRate| metric.parameters().denominator == Denominator::Sends;
+        assert!(MonitoredRate::ALL.into_iter().filter(by_sends).eq(RATES_BY_SENDS));
+    }
 
     #[test]
     fn excursion_is_reported_only_if_it_passes_every_minimum() {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The layout that is written. Increase it with every change of a stored type.
-pub const VERSION: u8 = 8;
+pub const VERSION: u8 = 9;
 
 /// Bytes that this program cannot read as state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,6 @@ mod tests {
         assert_eq!(decode::<TenantState>(&bytes).unwrap(), tenant);
         assert_eq!(decode::<TenantState>(&bytes[..bytes.len() - 1]), Err(StateError::Damaged));
         assert_eq!(decode::<TenantState>(&[]), Err(StateError::Damaged));
-        assert_eq!(decode::<TenantState>(&[9]), Err(StateError::Version { found: 9 }));
+        assert_eq!(decode::<TenantState>(&[8]), Err(StateError::Version { found: 8 }));
     }
 }

@@ -28,7 +28,7 @@ pub const MAX_PROVIDERS: usize = 32;
 /// Campaigns of the last hours that are remembered per tenant.
 pub const MAX_CAMPAIGNS: usize = 64;
 /// Longest name of a campaign or provider that gets state of its own, in bytes. Senders choose these names.
-pub(crate) const MAX_NAME_BYTES: usize = 128;
+pub(crate) const MAX_NAME_BYTES: usize = 256;
 /// Steady mail (without a campaign, or of a recurring one) is monitored alone if it is more than this share of the mail, because other
 /// campaigns come and go by design.
 const STEADY_SHARE: f32 = 0.15;
@@ -191,7 +191,7 @@ impl TenantState {
         self.evaluate_providers(counts, context, platform, &prior);
         self.evaluate_volume(counts, context, platform, open_alerts);
         self.note_campaigns(counts, context.bucket_minutes);
-        self.reputation.add(&counts.all_mail, context.bucket_minutes);
+        self.reputation.add(&counts.all_mail, context.bucket_minutes, context.decay);
         if let Some(depth) = counts.all_mail.queue_depth {
             let sum = (depth.max(0.0) + QUEUE_OFFSET).ln() * QUEUE_READING_WEIGHT;
             self.queue.add(sum, QUEUE_READING_WEIGHT, context, open_alerts.queue);

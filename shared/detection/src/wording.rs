@@ -83,9 +83,12 @@ pub(crate) fn scope_phrase(tenant: Option<&str>, provider: Option<&str>, campaig
     scope_phrase
 }
 
-/// A metric's name in words.
-pub(crate) fn metric(name: &str) -> String {
-    name.replace('_', " ")
+/// A metric's name in words, as in its label in the metric registry: the name with spaces, except where the name is an abbreviation.
+pub fn metric(name: &str) -> String {
+    match name.strip_prefix("delivery_ms_") {
+        Some(statistic) => format!("delivery time, {statistic}"),
+        None => name.replace('_', " "),
+    }
 }
 
 fn without_control_characters(text: &str) -> String {
@@ -154,6 +157,19 @@ mod tests {
         assert!(again.text().starts_with("This alert fires again"), "{}", again.text());
         let json = serde_json::to_value(&again).unwrap();
         assert_eq!((json.get("escalated"), json.get("recurred")), (None, Some(&serde_json::json!(true))));
+    }
+
+    #[test]
+    fn metric_is_called_what_its_label_says() {
+        for (name, expected) in [
+            ("bounce_rate", "bounce rate"),
+            ("net_delivery_rate", "net delivery rate"),
+            ("delivery_ms_p95", "delivery time, p95"),
+        ] {
+            assert_eq!(metric(name), expected);
+        }
+        let slow = Change { metric: "delivery_ms_p95".to_owned(), ..change("acme", AlertState::Firing) };
+        assert_eq!(slow.subject(), "[critical] delivery time, p95 for acme at gmail");
     }
 
     #[test]

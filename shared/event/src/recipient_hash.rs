@@ -65,8 +65,24 @@ impl EmailEvent<'_> {
     /// The time is included only where nothing else tells them apart. A recipient takes a message once, so a delivery needs none;
     /// bounces and complaints have an id (`feedbackId`). This matters because the older notifications round their times: with
     /// both notifications and event publishing switched on, each outcome arrives twice with two different times.
+    ///
+    /// The recipient is left out of a complaint: one person complained, and the event lists everybody at the provider who may have.
     pub fn identity(&self, key: &HashKey, recipient: &str) -> IdentityHash {
         let at = self.at.millis().to_le_bytes();
+        let recipient = match &self.event_type {
+            // Lists of one complaint may differ in order and length, for example between a notification and an event.
+            EventType::Complaint { .. } => "",
+            EventType::Send
+            | EventType::Delivery { .. }
+            | EventType::Bounce(_)
+            | EventType::Reject
+            | EventType::RenderingFailure
+            | EventType::Delay { .. }
+            | EventType::Open(_)
+            | EventType::Click(_)
+            | EventType::Subscription { .. }
+            | EventType::QueueDepth { .. } => recipient,
+        };
         let (number, extra): (u8, [&[u8]; 3]) = match &self.event_type {
             EventType::Send => (0, [&[], &[], &[]]),
             EventType::Delivery { .. } => (1, [&[], &[], &[]]),
@@ -91,6 +107,15 @@ impl EmailEvent<'_> {
         let parts: [&[u8]; 6] =
             [&[number], self.message_id.as_bytes(), recipient.as_bytes(), extra[0], extra[1], extra[2]];
         IdentityHash(key.hash(&parts))
+    }
+
+    /// The identity of the fact that the mail to `recipient` was delayed at all: the same for each of its delays, so that it is new at
+    /// the first one only. `None` for other event types.
+    pub fn delayed_identity(&self, key: &HashKey, recipient: &str) -> Option<IdentityHash> {
+        // Continues the numbers of `identity`: hashes of both kinds lie in one deduplication window and must differ.
+        matches!(self.event_type, EventType::Delay { .. }).then(|| {
+            IdentityHash(key.hash(&[&[11], self.message_id.as_bytes(), recipient.as_bytes(), b"", b"", b""]))
+        })
     }
 }
 
@@ -198,13 +223,38 @@ mod tests {
     }
 
     #[test]
+    fn complaint_is_one_whoever_it_lists_and_two_complaints_are_two() {
+        let first = event(complaint("f1"));
+        assert_eq!(first.identity(&KEY, "a"), first.identity(&KEY, "b"));
+        let without_id = event(complaint(""));
+        assert_eq!(without_id.identity(&KEY, "a"), without_id.identity(&KEY, "b"));
+        let identities = [&first, &event(complaint("f2")), &without_id, &later(&without_id)]
+            .map(|event| event.identity(&KEY, "a"));
+        let distinct: std::collections::BTreeSet<_> = identities.iter().collect();
+        assert_eq!(distinct.len(), identities.len());
+    }
+
+    #[test]
+    fn all_delays_of_a_mail_say_that_it_was_delayed() {
+        let delay = |class| event(EventType::Delay { class });
+        let first = delay(BounceClass::MailboxFull);
+        let delayed = first.delayed_identity(&KEY, "a").unwrap();
+        assert_eq!(later(&first).delayed_identity(&KEY, "a"), Some(delayed));
+        assert_eq!(delay(BounceClass::Connection).delayed_identity(&KEY, "a"), Some(delayed));
+        assert_ne!(first.delayed_identity(&KEY, "b"), Some(delayed));
+        let other_message = EmailEvent { message_id: Cow::Borrowed("m2"), ..first.clone() };
+        assert_ne!(other_message.delayed_identity(&KEY, "a"), Some(delayed));
+        assert_ne!(first.identity(&KEY, "a"), delayed);
+        assert_eq!(event(EventType::Send).delayed_identity(&KEY, "a"), None);
+    }
+
+    #[test]
     fn events_that_differ_in_type_recipient_or_detail_have_different_identities() {
         let types = [
             EventType::Send,
             EventType::Delivery { processing_ms: None },
             bounce("f1"),
             bounce("f2"),
-            complaint("f1"),
             EventType::Reject,
             EventType::RenderingFailure,
             EventType::Delay { class: BounceClass::Unknown },

@@ -78,6 +78,8 @@ pub struct CountsTableRow {
     pub campaign: String,
     /// The counts; a missing one is 0.
     pub counts: Counts,
+    /// Whether the sends are given, if only as 0.
+    pub has_sends: bool,
     /// Delivery times, as far as they are given.
     pub delivery_ms: DeliveryTimes,
 }
@@ -201,6 +203,7 @@ impl CountsTable {
             provider: String::new(),
             campaign: String::new(),
             counts: Counts::default(),
+            has_sends: false,
             delivery_ms: DeliveryTimes::default(),
         };
         let mut columns = self.columns.iter();
@@ -236,7 +239,7 @@ impl CountsTable {
             CountsColumn::Tenant => row.tenant = self.tenant(cell)?,
             CountsColumn::Provider => cell.clone_into(&mut row.provider),
             CountsColumn::Campaign => cell.clone_into(&mut row.campaign),
-            CountsColumn::Sends => counts.sends = self.count(cell, column)?,
+            CountsColumn::Sends => (counts.sends, row.has_sends) = (self.count(cell, column)?, true),
             CountsColumn::Deliveries => counts.deliveries = self.count(cell, column)?,
             CountsColumn::BouncesPermanent => counts.bounces_permanent = self.count(cell, column)?,
             CountsColumn::BouncesTransient => counts.bounces_transient = self.count(cell, column)?,
@@ -368,6 +371,7 @@ mod tests {
         )
         .unwrap();
         assert!((rows[0].counts.sends - 5.0).abs() < 1e-9);
+        assert_eq!((rows[0].has_sends, rows[1].has_sends), (true, false));
         assert_eq!(rows[0].tenant, NO_TENANT);
         assert_eq!(rows[1].minute, rows[0].minute + 5);
         assert_eq!(rows[1].campaign, "a,\"b\"");

@@ -56,6 +56,14 @@ pub(super) fn increment(cell: &mut Cell, event: &EmailEvent<'_>, simulator: bool
     }
 }
 
+/// Marks a delay, which [`increment`] has counted, as one that is not the first of its mail.
+pub(super) fn mark_repeated_delay(cell: &mut Cell, simulator: bool) {
+    // Test mail is in no count that the mark could be taken off.
+    if !simulator {
+        cell.counters.add(Counter::DelaysRepeated, 1);
+    }
+}
+
 fn increment_bounce(counters: &mut Counters, bounce: &Bounce<'_>) {
     let primary = match bounce.bounce_type {
         BounceType::Permanent => Counter::BouncesPermanent,

@@ -1,6 +1,6 @@
 //! Numbers byte strings that are joined from parts: equal parts get equal numbers.
 //!
-//! A part is a length byte and its bytes, so `("ab", "c")` and `("a", "bc")` differ. All strings lie in one piece of memory, one after
+//! A part is its length and its bytes, so `("ab", "c")` and `("a", "bc")` differ. All strings lie in one piece of memory, one after
 //! the other, and are compared as bytes: a hash alone never decides.
 
 use std::hash::BuildHasher as _;
@@ -23,16 +23,19 @@ pub(super) struct Interner {
     ends: Vec<usize>,
 }
 
-/// The longest part in bytes, so that its length fits a byte. Tenants, tags and domains are shorter by their own rules.
-const MAX_PART_BYTES: usize = 255;
+/// Stands for a length of this many bytes or more, which follows in four bytes. Most tenants, tags and domains are shorter.
+const LONG_PART: u8 = u8::MAX;
 
-/// Appends a part to a byte string that will be interned. A longer part is cut at a character boundary.
+/// Appends a part to a byte string that will be interned. It is kept whole: two parts that are cut could become one.
 pub(super) fn push_part(joined: &mut Vec<u8>, part: &str) {
-    // A boundary of the string, at most its length.
-    // Cut rather than refused: a value that is too long must not cost the event its count.
-    let part = &part[..part.floor_char_boundary(MAX_PART_BYTES)];
-    #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
-    joined.push(part.len() as u8);
+    match u8::try_from(part.len()) {
+        Ok(length) if length < LONG_PART => joined.push(length),
+        _ => {
+            joined.push(LONG_PART);
+            // Far longer than a record can be.
+            joined.extend_from_slice(&index(part.len()).to_le_bytes());
+        }
+    }
     joined.extend_from_slice(part.as_bytes());
 }
 
@@ -108,7 +111,13 @@ pub(super) struct PartReader<'a>(&'a [u8]);
 impl<'a> PartReader<'a> {
     /// The next part. The caller must know how many there are.
     pub(super) fn next_part(&mut self) -> &'a str {
-        let split = self.0.split_first().and_then(|(&length, rest)| rest.split_at_checked(length.into()));
+        let split = self.0.split_first().and_then(|(&length, rest)| {
+            if length < LONG_PART {
+                return rest.split_at_checked(length.into());
+            }
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+        });
         let (part, rest) = invariant::or_broken(split, (&[], &[]), "an interned string has too few parts");
         self.0 = rest;
         invariant::or_broken(std::str::from_utf8(part).ok(), "", "an interned part is not UTF-8")
@@ -131,9 +140,20 @@ mod tests {
     fn equal_parts_get_equal_numbers_and_come_back() {
         let hasher = RandomState::default();
         let mut interner = Interner::default();
-        let long = "x".repeat(300);
-        let strings =
-            [&[][..], &[""], &["", ""], &["ab", "c"], &["a", "bc"], &[long.as_str()], &["fête", "é"]];
+        let long = [254, 255, 256, 70_000].map(|length| "x".repeat(length));
+        let long = long.each_ref().map(String::as_str);
+        let strings = [
+            &[][..],
+            &[""],
+            &["", ""],
+            &["ab", "c"],
+            &["a", "bc"],
+            &long[..1],
+            &long[1..2],
+            &long[2..3],
+            &long,
+            &["fête", "é"],
+        ];
         for (number, parts) in (0..).zip(strings) {
             assert_eq!(interner.intern(hasher, &joined(parts)), (number, true), "{parts:?}");
             assert_eq!(interner.intern(hasher, &joined(parts)), (number, false), "{parts:?}");
@@ -141,7 +161,7 @@ mod tests {
         assert_eq!(interner.len(), strings.len());
         for (mut reader, parts) in interner.iter().zip(strings) {
             for part in parts {
-                assert_eq!(reader.next_part(), &part[..part.len().min(255)]);
+                assert_eq!(reader.next_part(), *part);
             }
             assert!(reader.0.is_empty());
         }

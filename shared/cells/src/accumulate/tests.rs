@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::provider::evidence::ProviderEvidence;
-use event::{EventType, Hour, TenantId};
+use event::{BounceClass, EventType, Hour, TenantId};
 use proptest::prelude::*;
 
 use super::increments::tests::{SENT, event, event_kinds};
 use super::*;
 use crate::block::{Block, Projection, RowSource as _};
-use crate::counter::Counter;
+use crate::counter::{Counter, CounterId};
 use crate::testing::contents;
 
 fn values(campaign: &'static str) -> DimensionValues<'static> {
@@ -253,12 +253,17 @@ fn rows_are_sorted_by_the_first_key_then_by_the_next() {
 }
 
 #[test]
-fn values_longer_than_255_bytes_are_cut_between_characters() {
-    for (length, kept) in [(254, 254), (255, 255), (256, 255), (100_000, 255)] {
-        let mut accumulator = Accumulator::full();
-        let mut values = values("");
-        values[Dimension::Campaign as usize] = Cow::Owned("x".repeat(length));
-        values[Dimension::Segment as usize] = Cow::Owned("ä".repeat(length));
+fn long_values_are_kept_whole_and_apart() {
+    let mut accumulator = Accumulator::full();
+    // Alike but for their ends, about the length from which a length takes more than a byte.
+    let names: Vec<String> = [253, 254, 255, 256, 1000]
+        .into_iter()
+        .flat_map(|length| ["a", "b"].map(|end| format!("{}{end}", "x".repeat(length - 1))))
+        .collect();
+    for name in &names {
+        let mut values: DimensionValues<'_> = values("");
+        values[Dimension::Campaign as usize] = Cow::Borrowed(name);
+        values[Dimension::Segment as usize] = Cow::Borrowed(name);
         accumulator.count(
             "acme",
             &values,
@@ -266,10 +271,45 @@ fn values_longer_than_255_bytes_are_cut_between_characters() {
             &event(EventType::Send, 0),
             RecipientHash(0),
         );
-        let (key, _) = accumulator.rows().next().unwrap();
-        assert_eq!(key.value(Dimension::Campaign).len(), kept);
-        assert_eq!(key.value(Dimension::Segment).len(), 254);
     }
+    let found: Vec<&str> = accumulator.rows().map(|(key, _)| key.value(Dimension::Campaign)).collect();
+    assert_eq!(found, names);
+    let (_, block) = accumulator.into_blocks().pop().unwrap();
+    let stored = (0..block.key_count()).map(|key| block.key_value(key, Dimension::Segment));
+    assert!(stored.eq(names.iter().collect::<std::collections::BTreeSet<_>>()));
+}
+
+#[test]
+fn repeated_delay_is_a_delay_that_is_marked_in_both_clocks() {
+    let delay = || event(EventType::Delay { class: BounceClass::MailboxFull }, 3);
+    let mut accumulator = Accumulator::full();
+    let (values, to) = (values("a"), recipient("d", "p"));
+    accumulator.count("acme", &values, &to, &delay(), RecipientHash(0));
+    accumulator.count_repeated_delay("acme", &values, &to, &delay());
+    let simulator = RecipientDimensions { simulator: true, ..to.clone() };
+    accumulator.count_repeated_delay("acme", &values, &simulator, &delay());
+    let check = |cell: &Cell| {
+        for (counter, expected) in [
+            (CounterId::from(Counter::Delays), 2),
+            (Counter::DelaysRepeated.into(), 1),
+            (CounterId::delays_for(BounceClass::MailboxFull), 2),
+            (Counter::Simulator.into(), 1),
+        ] {
+            assert_eq!(cell.counters.get(counter), expected, "{counter:?}");
+        }
+        // The mark is a part of the delays and proves no further event.
+        assert_eq!(cell.counters.events(), 3);
+    };
+    check(accumulator.rows().next().unwrap().1);
+    let (_, block) = accumulator.into_blocks().pop().unwrap();
+    let mut cohort = Cell::default();
+    let mut add = |row: crate::block::RowRef<'_>| {
+        for (counter, count) in row.counters.iter() {
+            cohort.counters.add(counter, count);
+        }
+    };
+    block.scan_cohorts(&Projection::ALL, Minute(0), Minute(u32::MAX), &mut add).unwrap();
+    check(&cohort);
 }
 
 #[test]

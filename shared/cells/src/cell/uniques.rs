@@ -91,6 +91,25 @@ impl Uniques {
         }
     }
 
+    /// The number of distinct recipients in either set, without merging them. At least as large as the estimate of each.
+    pub fn union_estimate(&self, other: &Self) -> Estimate {
+        let value = match (&self.0, &other.0) {
+            (Set::Many(ours), Set::Many(theirs)) => ours.union_estimate(theirs),
+            (Set::Many(registers), _) => registers.estimate_with(other.hashes()),
+            (_, Set::Many(registers)) => registers.estimate_with(self.hashes()),
+            // Both lists are there, so the number is exact, also above the limit for a single set.
+            _ => return Estimate { value: union_len(self.hashes(), other.hashes()), exact: true },
+        };
+        // A set that is counted exactly can exceed the estimate of a union that holds it.
+        let larger = self.estimate().value.max(other.estimate().value);
+        Estimate { value: value.max(larger), exact: false }
+    }
+
+    /// Whether the number is exact, see [`Estimate::exact`].
+    pub const fn is_exact(&self) -> bool {
+        !matches!(self.0, Set::Many(_))
+    }
+
     /// Whether the set has no recipient.
     pub fn is_empty(&self) -> bool {
         matches!(self.0, Set::Empty)
@@ -174,6 +193,22 @@ fn union(mut a: &[u64], mut b: &[u64]) -> Vec<u64> {
     all.extend_from_slice(a);
     all.extend_from_slice(b);
     all
+}
+
+/// The length of [`union`].
+fn union_len(mut a: &[u64], mut b: &[u64]) -> u64 {
+    let mut shared = 0;
+    let total = a.len() + b.len();
+    while let (Some((first, rest_a)), Some((second, rest_b))) = (a.split_first(), b.split_first()) {
+        shared += usize::from(first == second);
+        if first <= second {
+            a = rest_a;
+        }
+        if second <= first {
+            b = rest_b;
+        }
+    }
+    (total - shared) as u64
 }
 
 #[cfg(test)]

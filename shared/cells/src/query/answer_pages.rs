@@ -15,7 +15,7 @@ use event::attribution::Dimension;
 use super::answer_rows::{Answer, Freshness, OTHER_RANK, RowData};
 use super::calendar::Granularity;
 use super::columns::PerMetric;
-use super::metrics::{Aggregate, Measurement};
+use super::metrics::{Aggregate, Measurement, RowScope};
 use super::page_bounds::PageBounds;
 use super::rank::{self, RankedGroup};
 use super::request::{Fill, Query};
@@ -189,7 +189,8 @@ impl GroupSums<'_> {
 }
 
 fn measure(query: &Query, aggregate: &Aggregate, is_silent: bool) -> PerMetric<Measurement> {
-    query.metrics.map(|metric| metric.measure(aggregate, is_silent))
+    let scope = RowScope { basis: query.basis, is_silent };
+    query.metrics.map(|metric| metric.measure(aggregate, scope))
 }
 
 #[cfg(test)]

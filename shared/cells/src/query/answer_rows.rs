@@ -7,13 +7,13 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use event::{Minute, Timestamp, invariant};
 
+use super::absence::Absence;
 use super::columns::PerMetric;
 use super::cursor::Cursor;
 use super::dimension::{GroupColumn, QueryDimension};
 use super::metrics::{Measurement, Metric, MetricValue, RatioCounts};
 use super::page_bounds::PageBounds;
 use super::request::Query;
-use super::silent_providers::Absence;
 
 /// The rank of a row of the `(other)` group: after all others.
 pub(super) const OTHER_RANK: usize = usize::MAX;

@@ -23,7 +23,7 @@ pub use definition::{
     CounterFormula, Direction, Formula, LimitPolicy, Metric, MetricDefinition, Ratio, SilentProviders, Unit,
 };
 pub use delivery_times::*;
-pub(super) use evaluate::{Aggregate, Measurement, Needs};
+pub(super) use evaluate::{Aggregate, Measurement, Needs, RowScope};
 pub use evaluate::{MetricValue, RatioCounts};
 pub use rates::*;
 pub use registry::{MetricRegistry, RateMetric};

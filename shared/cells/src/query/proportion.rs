@@ -23,8 +23,8 @@ pub(super) fn lower_bound(part: u64, whole: u64) -> f64 {
 /// The rate of two counts; `None` for a denominator of 0.
 ///
 /// By event time it can exceed 1 and is given as it is, because the two counts are about different mail. By send cohort they are about
-/// the same mail. There, only an event that happens to one recipient more than once (a delay), an estimate's error, or a click whose open
-/// was blocked can lift the rate above 1, so it is capped at 1.
+/// the same mail. There, only an event that happens to one recipient more than once (a delay in history that did not tell the first one
+/// apart), a few missing sends or an estimate's error can lift the rate above 1, so it is capped at 1.
 pub fn fraction(numerator: u64, denominator: u64, basis: Basis) -> Option<f64> {
     if denominator == 0 {
         return None;

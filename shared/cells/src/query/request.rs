@@ -201,7 +201,7 @@ impl Query {
         // The union over all metrics, so that a row is read once however many of them want it.
         let mut needs = Needs::default();
         for metric in self.metrics.as_slice() {
-            metric.add_needs(&mut needs);
+            metric.add_needs(&mut needs, self.basis);
         }
         needs
     }

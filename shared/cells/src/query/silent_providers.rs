@@ -2,6 +2,9 @@
 //!
 //! At a silent provider, the absence of complaints means missing data and not a good rate, so a complaint rate has no value there. Mail at several
 //! providers, of which some report, keeps its rate.
+//!
+//! Whether a row holds nothing but such mail shows in its deliveries, which are also summed over the providers that report. What a
+//! query's groups and filter say about it is found here: it holds for rows without deliveries as well.
 
 use compact_str::CompactString;
 use event::attribution::Dimension;
@@ -9,22 +12,6 @@ use event::provider;
 
 use super::dimension::{GroupColumn, QueryDimension};
 use super::filter::{Filter, ValueTest};
-
-/// Why a metric has no value although its denominator is not 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absence {
-    /// The providers of the mail do not report what the metric counts.
-    NotReported,
-}
-
-impl Absence {
-    /// The name in replies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NotReported => "not_reported",
-        }
-    }
-}
 
 /// Whether the group with these values holds only mail at silent providers.
 pub(super) fn is_silent_group(groups: &[GroupColumn], values: &[CompactString]) -> bool {

@@ -61,9 +61,10 @@ const fn groups(metric: LimitedMetric) -> (AlertGroup, AlertGroup) {
         LimitedMetric::Complaint => (AlertGroup::ComplaintLimit, AlertGroup::Complaint),
         LimitedMetric::DeliveryTime => (AlertGroup::LatencyLimit, AlertGroup::Latency),
         LimitedMetric::Queue => (AlertGroup::QueueLimit, AlertGroup::Queue),
-        LimitedMetric::Delivery | LimitedMetric::Bounce | LimitedMetric::HardBounce => {
-            (AlertGroup::DeliveryLimit, AlertGroup::Delivery)
-        }
+        LimitedMetric::Delivery
+        | LimitedMetric::NetDelivery
+        | LimitedMetric::Bounce
+        | LimitedMetric::HardBounce => (AlertGroup::DeliveryLimit, AlertGroup::Delivery),
     }
 }
 

@@ -406,3 +406,28 @@ fn threshold_accepts_the_configured_number_of_false_alarms() {
     }
     assert!(threshold_for(0.0, 5).is_finite(), "invalid rules do not break the detector");
 }
+
+#[test]
+fn block_is_not_reported_while_sends_are_missing_nor_afterwards() {
+    // A block on the ninth day, in mail whose sends are counted or not. Opens are no share of the sends.
+    let fired = |sent: f64| {
+        let mut detector = Detector::new(5, AlertRules::default());
+        let changes = run(&mut detector, &names(1), 0..11 * DAY, 200.0, |bucket, _, provider, counts| {
+            if (8 * DAY..8 * DAY + 36).contains(&bucket) {
+                counts.sends *= sent;
+                if provider == 0 {
+                    block(counts);
+                }
+            }
+        });
+        firing(&changes).iter().map(|change| change.metric.clone()).collect::<Vec<_>>()
+    };
+    let by_sends = |metrics: &[String]| {
+        metrics
+            .iter()
+            .any(|metric| ["bounce_rate", "hard_bounce_rate", "delivery_rate"].contains(&metric.as_str()))
+    };
+    assert!(by_sends(&fired(1.0)), "{:?}", fired(1.0));
+    assert!(!by_sends(&fired(0.0)), "{:?}", fired(0.0));
+    assert!(!by_sends(&fired(0.5)), "{:?}", fired(0.5));
+}

@@ -10,7 +10,7 @@ fn add(windows: &mut LimitWindows, counts: &Counts, slow: SlowDeliveries, minute
     add_covered(windows, counts, slow, minute, AlertCoverage::default());
 }
 
-/// Adds a bucket of one minute, whose complaints arrive over four hours.
+/// Adds a bucket of one minute, whose complaints arrive over four hours. Without sends, those of its outcomes.
 fn add_covered(
     windows: &mut LimitWindows,
     counts: &Counts,
@@ -27,7 +27,67 @@ fn add_covered(
         kernels: &kernels,
         decay: &decay,
     };
-    windows.add(counts, slow, coverage, &context);
+    let sends = if counts.sends > 0.0 { counts.sends } else { counts.with_outcome() };
+    windows.add(&Counts { sends, ..*counts }, slow, coverage, &context);
+}
+
+/// The metrics whose limits are broken after an hour of minutes with these counts.
+fn broken_after_an_hour(counts: &Counts, limits: &Limits) -> Vec<LimitedMetric> {
+    let mut windows = LimitWindows::new(Minute(0));
+    (0..60).for_each(|minute| add(&mut windows, counts, SlowDeliveries::default(), minute));
+    windows.breaches(limits).iter().map(|breach| breach.metric).collect()
+}
+
+#[test]
+fn bounce_after_acceptance_breaks_the_limit_on_the_net_delivery_rate_alone() {
+    let counts = Counts {
+        sends: 100.0,
+        deliveries: 100.0,
+        bounces_permanent: 40.0,
+        after_acceptance: 40.0,
+        ..Counts::default()
+    };
+    let limits = Limits { delivery_rate: Some(0.95), net_delivery_rate: Some(0.9), ..Limits::NONE };
+    assert_eq!(broken_after_an_hour(&counts, &limits), [LimitedMetric::NetDelivery]);
+    let breach = {
+        let mut windows = LimitWindows::new(Minute(0));
+        add(&mut windows, &counts, SlowDeliveries::default(), 0);
+        windows.breaches(&limits).remove(0)
+    };
+    assert!((breach.events - 40.0).abs() < 1e-3 && (breach.denominator - 100.0).abs() < 1e-3, "{breach:?}");
+    assert!((breach.limit - 0.9).abs() < 1e-9, "{breach:?}");
+    let strict = Limits { net_delivery_rate: Some(0.5), ..limits };
+    assert_eq!(broken_after_an_hour(&counts, &strict), []);
+}
+
+#[test]
+fn bounce_before_acceptance_breaks_both_limits_on_delivery() {
+    let counts = Counts { deliveries: 60.0, bounces_transient: 40.0, ..Counts::default() };
+    let limits = Limits { delivery_rate: Some(0.95), net_delivery_rate: Some(0.95), ..Limits::NONE };
+    let both = [LimitedMetric::Delivery, LimitedMetric::NetDelivery];
+    assert_eq!(broken_after_an_hour(&counts, &limits), both);
+}
+
+#[test]
+fn limits_on_shares_of_the_sends_are_not_evaluated_where_sends_are_missing() {
+    let counts = |sends| Counts {
+        sends,
+        deliveries: 80.0,
+        bounces_permanent: 20.0,
+        complaints: 4.0,
+        ..Counts::default()
+    };
+    let limits = Limits { net_delivery_rate: Some(0.95), hard_bounce_rate: Some(0.05), ..Limits::default() };
+    let by_sends = [
+        LimitedMetric::Delivery,
+        LimitedMetric::NetDelivery,
+        LimitedMetric::Bounce,
+        LimitedMetric::HardBounce,
+    ];
+    let all = [by_sends.as_slice(), &[LimitedMetric::Complaint]].concat();
+    assert_eq!(broken_after_an_hour(&counts(100.0), &limits), all);
+    assert_eq!(broken_after_an_hour(&counts(96.0), &limits), all);
+    assert_eq!(broken_after_an_hour(&counts(94.0), &limits), [LimitedMetric::Complaint]);
 }
 
 fn breached(bounces: f64, sent: f64) -> bool {

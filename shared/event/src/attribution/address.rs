@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 
 use super::Dimension;
-use super::value::{MAX_VALUE_BYTES, is_misleading};
+use super::value::is_misleading;
 
 /// The longest domain name, in bytes: <https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4>
 const MAX_DOMAIN_BYTES: usize = 253;
@@ -33,7 +33,7 @@ pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
 }
 
 /// The domain in lower case without its trailing dot; [`Dimension::NONE`] if empty, [`Dimension::INVALID`] if it is not a domain.
-/// If it is longer than a dimension's value may be, the last labels that fit are kept, because they name the owner.
+/// A domain is kept whole: the longest is shorter than a dimension's value may be.
 pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
     let domain = trim(domain);
     let domain = domain.strip_suffix('.').unwrap_or(domain);
@@ -43,8 +43,6 @@ pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
     if domain.len() > MAX_DOMAIN_BYTES || !is_domain(domain) {
         return Cow::Borrowed(Dimension::INVALID);
     }
-    // Cut before the copy, so that a hostile domain costs no more memory than a value may have.
-    let domain = last_labels(domain);
     if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(domain.to_ascii_lowercase())
     } else {
@@ -88,18 +86,6 @@ fn ends_in_a_number(domain: &str) -> bool {
     let last_dot = memchr::memrchr(b'.', domain.as_bytes());
     let last = last_dot.and_then(|dot| domain.get(dot + 1..)).unwrap_or(domain);
     last.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The longest suffix of whole labels that fits into a dimension's value.
-fn last_labels(domain: &str) -> &str {
-    if domain.len() <= MAX_VALUE_BYTES {
-        return domain;
-    }
-    let bytes = domain.as_bytes();
-    let first_kept = domain.len() - MAX_VALUE_BYTES;
-    // Search from one byte earlier: a dot just before the kept bytes means that they begin with a whole label.
-    let dot = bytes.get(first_kept - 1..).and_then(|end| memchr::memchr(b'.', end));
-    dot.and_then(|dot| domain.get(first_kept + dot..)).unwrap_or(Dimension::INVALID)
 }
 
 #[cfg(test)]
@@ -151,21 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn last_labels_of_a_long_domain_are_kept() {
-        let label = "a".repeat(60);
-        let three = format!("{label}.{label}.{label}.example");
-        check(&format!("x@{three}"), &format!("{label}.example"));
-        let fits = format!("{}.example", "a".repeat(MAX_VALUE_BYTES - 8));
-        check(&format!("x@{fits}"), &fits);
-        check(&format!("x@b.{fits}"), &fits);
-        check(&format!("x@{}", "a".repeat(129)), Dimension::INVALID);
-    }
-
-    #[test]
-    fn domain_longer_than_dns_allows_is_invalid() {
+    fn domain_as_long_as_dns_allows_is_kept_whole_and_a_longer_one_is_invalid() {
         let longest = format!("{}aa.de", "a.".repeat(124));
         assert_eq!(longest.len(), MAX_DOMAIN_BYTES);
-        check(&format!("x@{longest}"), &longest[longest.len() - MAX_VALUE_BYTES + 1..]);
+        check(&format!("x@{longest}"), &longest);
         check(&format!("x@a{longest}"), Dimension::INVALID);
         check(&format!("x@{}.com", "a".repeat(1_000_000)), Dimension::INVALID);
     }

@@ -266,7 +266,7 @@ impl CheckedTenantMaps {
         self.accounts.get(account).map(String::as_str)
     }
 
-    /// The tenant of the domain or of the nearest domain above it. Terminates quickly, because domains are at most 128 bytes
+    /// The tenant of the domain or of the nearest domain above it. Terminates quickly, because domains are at most 253 bytes
     /// long.
     pub(super) fn of_sending_domain(&self, domain: &str) -> Option<&str> {
         if self.sending_domains.is_empty() {

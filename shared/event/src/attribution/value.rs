@@ -1,24 +1,29 @@
-//! Turns the values of tags into values of dimensions: trimmed, short, and unable to pose as another value.
+//! Turns the values of tags into values of dimensions: trimmed, bounded, and unable to pose as another value.
 //!
 //! Senders choose tags freely, and people read the values on dashboards and in alerts.
 
 use std::borrow::Cow;
 
+use siphasher::sip::SipHasher13;
+
 use super::Dimension;
 
-/// The longest value of a dimension, in bytes. SES allows 256 for a tag's value, but such long values are not worth twice the
-/// memory.
-pub(crate) const MAX_VALUE_BYTES: usize = 128;
+/// The longest value of a dimension, in bytes: as long as SES allows a tag's value to be, which is ASCII
+/// (<https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageTag.html>). Only what comes past SES can be longer.
+pub(crate) const MAX_VALUE_BYTES: usize = 256;
+/// The end of a shortened value: `~` and the hash of the whole value in 16 digits.
+const MARK_BYTES: usize = 17;
 
-/// The value of the dimension for a tag's value.
+/// The value of the dimension for a tag's value. A value that is too long keeps its beginning, and two different ones stay two.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    // Cut before the check: what is compared with the reserved values must be what is stored.
-    let value = cut(text.trim());
+    let value = text.trim();
     Cow::Borrowed(if value.is_empty() {
         Dimension::NONE
     // Compared in any case: `(Other)` on a dashboard would be read as the overflow row.
     } else if imitates_reserved(value) || value.chars().any(is_misleading) {
         Dimension::INVALID
+    } else if value.len() > MAX_VALUE_BYTES {
+        return Cow::Owned(shortened(value));
     } else {
         value
     })
@@ -38,9 +43,13 @@ fn imitates_reserved(value: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(value))
 }
 
-/// Cuts between characters, never inside one.
-fn cut(value: &str) -> &str {
-    value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or(value).trim_end()
+/// The beginning of a value, cut between characters, with a hash of all of it: cut alone, the names of a series of campaigns that differ
+/// at their ends would become one campaign.
+fn shortened(value: &str) -> String {
+    // Not keyed: a tag's value is no secret, and it must be the same in every deployment and for ever, since counts are stored under it.
+    let hash = SipHasher13::new().hash(value.as_bytes());
+    let kept = value.get(..value.floor_char_boundary(MAX_VALUE_BYTES - MARK_BYTES)).unwrap_or_default();
+    format!("{kept}~{hash:016x}")
 }
 
 #[cfg(test)]
@@ -48,22 +57,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_trimmed_and_cut_between_characters() {
-        let long = "ä".repeat(100);
+    fn values_are_trimmed_and_kept_whole_up_to_256_bytes() {
+        let long = "ä".repeat(128);
         for (text, expected) in [
             ("spring-sale", "spring-sale"),
             ("  spring sale\t", "spring sale"),
             ("Größe", "Größe"),
             ("", Dimension::NONE),
             ("   ", Dimension::NONE),
-            (&"x".repeat(128), &"x".repeat(128)),
-            (&"x".repeat(129), &"x".repeat(128)),
-            (&long, &long[..128]),
-            (&format!("x{long}"), &format!("x{}", &long[..126])),
-            (&format!("{} y", "x".repeat(127)), &"x".repeat(127)),
+            (&"x".repeat(256), &"x".repeat(256)),
+            (&format!("  {}  ", "x".repeat(256)), &"x".repeat(256)),
+            (&long, &long),
         ] {
             assert_eq!(clean(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn longer_values_keep_their_beginning_and_stay_different() {
+        let number = |number: u32| format!("{}{number}", "newsletter-".repeat(40));
+        let [first, second] = [number(1), number(2)];
+        let [a, b] = [clean(&first), clean(&second)];
+        assert_eq!((a.len(), b.len()), (MAX_VALUE_BYTES, MAX_VALUE_BYTES));
+        assert_eq!(a[..239], first[..239]);
+        assert_ne!(a, b);
+        // Cut between characters, so it may be shorter by one byte here.
+        let wide = "ä".repeat(200);
+        let kept = clean(&wide);
+        assert!(kept.len() == MAX_VALUE_BYTES - 1 && kept.starts_with(&wide[..238]), "{kept}");
+    }
+
+    #[test]
+    fn shortened_values_are_part_of_the_storage_format() {
+        let value = "x".repeat(257);
+        assert_eq!(clean(&value), format!("{}~19133ce6ede9d322", "x".repeat(239)));
     }
 
     #[test]

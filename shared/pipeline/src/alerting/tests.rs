@@ -3,22 +3,22 @@
 
 use cells::query::Metric;
 use cells::query::metrics::{Direction, LimitPolicy, MetricRegistry};
-use detection::{Denominator, LimitedMetric, Limits, MonitoredRate};
+use detection::{Denominator, LimitedMetric, Limits, MonitoredRate, metric_in_words};
 
 fn registered(name: &str) -> Metric {
     MetricRegistry::builtin().get(name).unwrap_or_else(|| panic!("{name} is not in the metric registry"))
 }
 
-/// Alerts spell a metric as its name with spaces.
-fn assert_label_is_the_name_in_words(metric: Metric) {
-    assert_eq!(metric.label().to_lowercase(), metric.name().replace('_', " "));
+/// An alert calls a metric what its label does, in the middle of a sentence.
+fn assert_alerts_use_the_label(metric: Metric) {
+    assert_eq!(metric.label().to_lowercase(), metric_in_words(metric.name()));
 }
 
 #[test]
 fn every_monitored_rate_has_the_name_label_direction_and_denominator_of_the_registry() {
     for rate in MonitoredRate::ALL {
         let metric = registered(rate.name());
-        assert_label_is_the_name_in_words(metric);
+        assert_alerts_use_the_label(metric);
         let ratio = metric.ratio().unwrap_or_else(|| panic!("{} is not a rate", rate.name()));
         let denominator = match rate.parameters().denominator {
             Denominator::Sends => "sends",
@@ -39,11 +39,9 @@ fn every_limited_metric_has_the_default_limit_of_the_registry() {
         assert_eq!(metric.limit().default_limit(), default, "{}", limited.name());
         assert!(metric.limit().is_limitable(), "{}", limited.name());
         let is_floor = metric.direction() == Direction::HigherIsBetter;
-        assert_eq!(is_floor, limited == LimitedMetric::Delivery, "{}", limited.name());
-        // An alert calls the percentile `delivery ms p95`, which is how rules spell it.
-        if limited != LimitedMetric::DeliveryTime {
-            assert_label_is_the_name_in_words(metric);
-        }
+        let expected = matches!(limited, LimitedMetric::Delivery | LimitedMetric::NetDelivery);
+        assert_eq!(is_floor, expected, "{}", limited.name());
+        assert_alerts_use_the_label(metric);
     }
 }
 

@@ -135,7 +135,10 @@ fn unit(metric: Metric) -> TrendUnit {
             TrendUnit::Milliseconds
         }
         (Formula::Mean { .. }, _) => TrendUnit::Level,
-        (Formula::Counters(_) | Formula::UniqueOpens | Formula::UniqueClicks, _) => TrendUnit::Total,
+        (
+            Formula::Counters(_) | Formula::UniqueOpens | Formula::UniqueOpensTracked | Formula::UniqueClicks,
+            _,
+        ) => TrendUnit::Total,
     }
 }
 
@@ -164,12 +167,20 @@ fn hour(row: AnswerRow<'_>, metric: Metric, unit: TrendUnit) -> Option<HourlyCou
 /// # Errors
 /// [`QueryError`] about the parameter `metric`, with the names that are allowed.
 pub fn metric(name: &str, registry: &MetricRegistry) -> Result<Metric, QueryError> {
-    registry.get(name).filter(|metric| *metric != QUEUE_DEPTH).ok_or_else(|| QueryError {
-        kind: QueryErrorKind::Malformed,
-        parameter: "metric".to_owned(),
-        problem: "it is not a metric".to_owned(),
-        allowed: registry.names().into(),
-        example: "bounce_rate".into(),
+    let has_trend = |metric: &Metric| *metric != QUEUE_DEPTH;
+    let known = registry.get(name);
+    known.filter(has_trend).ok_or_else(|| {
+        let allowed: Vec<&str> = registry.iter().filter(has_trend).map(Metric::name).collect();
+        QueryError {
+            kind: QueryErrorKind::Malformed,
+            parameter: "metric".to_owned(),
+            problem: match known {
+                Some(_) => "a reported depth has no trend".to_owned(),
+                None => "it is not a metric".to_owned(),
+            },
+            allowed: allowed.join(", ").into(),
+            example: "bounce_rate".into(),
+        }
     })
 }
 
@@ -197,6 +208,10 @@ mod tests {
         let refused = metric("bounces_rate", &registry).unwrap_err();
         assert_eq!(refused.parameter, "metric");
         assert!(refused.allowed.contains("bounce_rate"), "{refused:?}");
+        for name in ["bounces_rate", "queue_depth"] {
+            let refused = metric(name, &registry).unwrap_err();
+            assert!(!refused.allowed.contains("queue_depth"), "{refused:?}");
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Accumulation<'_> {
         let totals = &mut self.result.totals;
         let is_conflict = message.conflict || exceeds_tenants;
         // The identity is that of the event as it was sent: a corrected time depends on the delivery, so a duplicate would differ.
-        for_each_count(event, self.recipients, self.key, &mut |recipient, identity, hash| {
+        for_each_count(event, self.recipients, self.key, &mut |EventCount { recipient, identity, hash, delayed }| {
             let mut outcome = IntakeCounts { events: 1, ..IntakeCounts::default() };
             totals.events += 1;
             // Both: the window holds what is committed, `seen` what this commit is about to count.
@@ -197,7 +197,17 @@ impl Accumulation<'_> {
                 totals.conflicts += u64::from(is_conflict);
                 (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
                 self.result.identities.push(identity);
-                self.accumulator.count(tenant.as_str(), &message.values, &recipient, counted, hash);
+                let tenant = tenant.as_str();
+                // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
+                match delayed {
+                    Some(mail) if self.window.contains(mail) || !self.seen.insert(mail) => {
+                        self.accumulator.count_repeated_delay(tenant, &message.values, &recipient, counted);
+                    }
+                    _ => {
+                        self.result.identities.extend(delayed);
+                        self.accumulator.count(tenant, &message.values, &recipient, counted, hash);
+                    }
+                }
             }
             entry.merge(&outcome);
         });
@@ -220,18 +230,34 @@ impl Accumulation<'_> {
     }
 }
 
-/// Calls `each` for every count that an event makes, with the values of the recipient, the identity of the count, and the hash for
-/// unique counts. Only opens and clicks have that hash; for other events it is 0.
+/// One count of an event: for one recipient, or for one person.
+#[derive(Clone, Debug)]
+pub struct EventCount<'e> {
+    /// The values of the dimensions that depend on the recipient.
+    pub recipient: RecipientDimensions<'e>,
+    /// What makes the count the same as one that was made before.
+    pub identity: IdentityHash,
+    /// The hash for unique counts. Only opens and clicks have one; for other events it is 0.
+    pub hash: RecipientHash,
+    /// What all delays of the mail have in common; `None` for other events. A mail is delayed once, at the delay at which this is new.
+    pub delayed: Option<IdentityHash>,
+}
+
+/// Calls `each` for every count that an event makes.
 ///
-/// Opens and clicks do not name a recipient. They count once: for the only recipient of the message, or else for an unknown one. An
+/// Opens and clicks do not name a recipient. They count once: for the only recipient of the message, or else for an unknown one. A
+/// complaint counts once, for the first recipient that it lists: one of the listed recipients complained, and nobody knows which. An
 /// event that should list recipients and lists none is counted once for an unknown recipient.
 pub fn for_each_count<'e>(
     event: &'e EmailEvent<'_>,
     recipients: &'e RecipientAttribution,
     key: &HashKey,
-    each: &mut dyn FnMut(RecipientDimensions<'e>, IdentityHash, RecipientHash),
+    each: &mut dyn FnMut(EventCount<'e>),
 ) {
-    let mut count = |address: &str, values, hash| each(values, event.identity(key, address), hash);
+    let mut count = |address: &str, recipient, hash| {
+        let identity = event.identity(key, address);
+        each(EventCount { recipient, identity, hash, delayed: event.delayed_identity(key, address) });
+    };
     let none = RecipientHash(0);
     match &event.event_type {
         EventType::Open(_) | EventType::Click(_) => {
@@ -240,10 +266,16 @@ pub fn for_each_count<'e>(
             let address = only.map_or("", Cow::as_ref);
             count(address, recipients.interaction_dimensions(event), event.recipient_hash(key, address));
         }
+        EventType::Complaint { .. } => {
+            // One per complaint and not per recipient, also without a feedback id: the event is the complaint. SES lists everybody of the
+            // message at the domain that sent the report:
+            // https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html
+            let first = event.recipients.first().map_or("", Cow::as_ref);
+            count(first, recipients.dimensions(first), none);
+        }
         EventType::Send
         | EventType::Delivery { .. }
         | EventType::Bounce(_)
-        | EventType::Complaint { .. }
         | EventType::Reject
         | EventType::RenderingFailure
         | EventType::Delay { .. }

@@ -49,31 +49,44 @@ impl Registers {
         bytes.iter().all(|&rank| rank <= Self::MAX_RANK).then_some(Self(*bytes))
     }
 
-    /// Algorithm 6 of the source, with its names `z`, `sigma` and `tau`.
+    /// The number of distinct hashes that were inserted.
     pub(crate) fn estimate(&self) -> u64 {
-        let mut histogram = [0_u32; RANK_BITS as usize + 2];
-        for &rank in &self.0 {
-            // Ranks are at most MAX_RANK, by insertion and by `from_bytes`.
-            histogram[usize::from(rank)] += 1;
-        }
-        // From the histogram and not from a running sum: the estimate then depends on the registers alone, in whatever order they were
-        // filled or merged.
-        let share = |rank: usize| f64::from(histogram[rank]) / COUNT as f64;
-        let last = usize::from(Self::MAX_RANK);
-        let mut z = COUNT as f64 * tau(1.0 - share(last));
-        for rank in (1..last).rev() {
-            z = 0.5 * (z + f64::from(histogram[rank]));
-        }
-        z += COUNT as f64 * sigma(share(0));
-        let estimate = COUNT as f64 * COUNT as f64 / (2.0 * std::f64::consts::LN_2 * z);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive, `as` saturates"
-        )]
-        let rounded = estimate.round() as u64;
-        rounded
+        estimate(self.0.iter().copied())
     }
+
+    /// The estimate for these registers after merging `other`.
+    pub(crate) fn union_estimate(&self, other: &Self) -> u64 {
+        estimate(self.0.iter().zip(&other.0).map(|(&ours, &theirs)| ours.max(theirs)))
+    }
+
+    /// The estimate for these registers after inserting `hashes`.
+    pub(crate) fn estimate_with(&self, hashes: &[u64]) -> u64 {
+        let mut registers = self.clone();
+        hashes.iter().for_each(|&hash| registers.insert(hash));
+        registers.estimate()
+    }
+}
+
+/// Algorithm 6 of the source, with its names `z`, `sigma` and `tau`, for the values of all registers.
+fn estimate(ranks: impl Iterator<Item = u8>) -> u64 {
+    let mut histogram = [0_u32; RANK_BITS as usize + 2];
+    for rank in ranks {
+        // Ranks are at most MAX_RANK, by insertion and by `from_bytes`.
+        histogram[usize::from(rank)] += 1;
+    }
+    // From the histogram and not from a running sum: the estimate then depends on the registers alone, in whatever order they were
+    // filled or merged.
+    let share = |rank: usize| f64::from(histogram[rank]) / COUNT as f64;
+    let last = usize::from(Registers::MAX_RANK);
+    let mut z = COUNT as f64 * tau(1.0 - share(last));
+    for rank in (1..last).rev() {
+        z = 0.5 * (z + f64::from(histogram[rank]));
+    }
+    z += COUNT as f64 * sigma(share(0));
+    let estimate = COUNT as f64 * COUNT as f64 / (2.0 * std::f64::consts::LN_2 * z);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, `as` saturates")]
+    let rounded = estimate.round() as u64;
+    rounded
 }
 
 /// Corrects for registers that are empty. `x` is their share.

@@ -56,6 +56,35 @@ proptest! {
             prop_assert_eq!(estimate.value, union.len() as u64);
         }
     }
+
+    #[test]
+    fn union_is_estimated_without_merging_and_never_below_a_part(a in range(), b in range(), seed: u64) {
+        let (x, y) = (set(seed, a.clone()), set(seed, b.clone()));
+        let union = x.union_estimate(&y);
+        prop_assert_eq!(union, y.union_estimate(&x));
+        prop_assert_eq!(union.exact, x.is_exact() && y.is_exact());
+        prop_assert!(union.value >= x.estimate().value && union.value >= y.estimate().value);
+        let truth = a.chain(b).collect::<BTreeSet<u64>>().len() as u64;
+        if union.exact {
+            prop_assert_eq!(union.value, truth);
+        } else {
+            let merged = merged(&x, &y).estimate().value;
+            let larger = x.estimate().value.max(y.estimate().value);
+            prop_assert_eq!(union.value, merged.max(larger));
+        }
+    }
+}
+
+#[test]
+fn union_of_two_large_sets_is_that_of_the_merged_set() {
+    let (a, b) = (set(5, 0..30_000), set(5, 20_000..60_000));
+    assert_eq!(a.union_estimate(&b), merged(&a, &b).estimate());
+    // A subset adds nothing, and an exact one can exceed the estimate of the set it is in.
+    assert_eq!(a.union_estimate(&set(5, 0..2_000)), a.estimate());
+    for seed in 0..300 {
+        let (all, part) = (set(seed, 0..1_025), set(seed, 0..1_024));
+        assert!(part.union_estimate(&all).value >= 1_024, "{seed}");
+    }
 }
 
 #[test]

@@ -276,7 +276,8 @@ fn complaint_rate_is_absent_where_complaints_are_not_reported() {
             json!({ "dimension": "provider", "op": "in", "value": ["gmail", "yahoo"] }),
             "{} 0.015 null".to_owned(),
         ),
-        (json!({ "not": { "dimension": "provider", "value": "yahoo" } }), "{} 0.0 null".to_owned()),
+        // The filter names no provider, but the mail that passes it is at one that is silent.
+        (json!({ "not": { "dimension": "provider", "value": "yahoo" } }), format!("{{}} {silent}")),
     ] {
         assert_eq!(found(&json!({ "filter": filter })), [expected], "{filter}");
     }
@@ -304,6 +305,34 @@ fn complaint_rate_where_reported_leaves_silent_providers_out() {
         found(&json!({ "group_by": ["provider"], "order_by": ["provider"] })),
         [(both(None, None), reasons), (both(Some(0.01), Some(0.01)), Json::Null)]
     );
+}
+
+#[test]
+fn rates_by_send_cohort_are_absent_where_sends_are_missing() {
+    let event = |campaign, counter, count| TestEvent {
+        campaign,
+        ..TestEvent::new("2026-03-01T10:20:00Z", "yahoo", counter, count)
+    };
+    let events = [
+        event("spring", Counter::Sends, 100),
+        event("spring", Counter::Deliveries, 95),
+        event("spring", Counter::BouncesPermanent, 10),
+        event("summer", Counter::Sends, 100),
+        event("summer", Counter::Deliveries, 96),
+        event("summer", Counter::BouncesPermanent, 10),
+        event("winter", Counter::Deliveries, 7),
+    ];
+    let found = |basis: &str| {
+        let more = json!({ "basis": basis, "group_by": ["campaign"], "order_by": ["campaign"] });
+        let mut body = body(&more);
+        body["metrics"] = json!(["delivery_rate", "complaint_rate"]);
+        let rows = reply(&body, &events)["rows"].clone();
+        let row = |row: &Json| format!("{} {}", row["metrics"]["delivery_rate"], row["reasons"]);
+        rows.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let unknown = r#"null {"delivery_rate":"denominator_unknown"}"#;
+    assert_eq!(found("send"), ["0.95 null", unknown, unknown]);
+    assert_eq!(found("event"), ["0.95 null", "0.96 null", "null null"]);
 }
 
 #[test]

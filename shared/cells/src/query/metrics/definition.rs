@@ -129,8 +129,10 @@ impl LimitPolicy {
 pub enum Formula {
     /// A count made of counters.
     Counters(CounterFormula),
-    /// The number of distinct messages that people opened.
+    /// The number of distinct messages that people opened. A click proves an open, whether or not the pixel was loaded.
     UniqueOpens,
+    /// The number of distinct messages whose pixel was loaded by a person.
+    UniqueOpensTracked,
     /// The number of distinct messages in which people clicked.
     UniqueClicks,
     /// One count divided by another.
@@ -354,6 +356,7 @@ impl Metric {
                 Some(format!("{} / {}{mail}", numerator.name(), denominator.name()))
             }
             Formula::UniqueOpens
+            | Formula::UniqueOpensTracked
             | Formula::UniqueClicks
             | Formula::Mean { .. }
             | Formula::DeliveryTimePercentile(_) => None,

@@ -5,13 +5,14 @@
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::counts::SENDS;
 use super::definition::{Formula, Metric, Ratio, SilentProviders};
 use crate::block::Projection;
-use crate::cell::{Cell, Latency, Uniques};
+use crate::cell::{Cell, Estimate, Latency, Uniques};
 use crate::counter::{CounterSet, Counters};
+use crate::query::absence::{self, Absence};
 use crate::query::proportion;
 use crate::query::request::Basis;
-use crate::query::silent_providers::Absence;
 
 /// The value of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +71,15 @@ pub(in crate::query) struct Needs {
     pub reporting: CounterSet,
 }
 
+/// What is known about a row beside what was counted in it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::query) struct RowScope {
+    /// The time that decided which events were counted.
+    pub basis: Basis,
+    /// Whether groups and filter leave only mail at providers that report no complaints. `false` where they do not decide it.
+    pub is_silent: bool,
+}
+
 /// A metric of one row, before it is turned into a value: rates keep their counts. Half the size of a value together with its counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::query) enum Measurement {
@@ -110,22 +120,39 @@ impl Measurement {
 impl Metric {
     /// Its value in one merged cell. A rate over providers that report complaints has none: a cell does not know its providers.
     pub fn value(self, cell: &Cell, basis: Basis) -> MetricValue {
-        // Empty counters: a rate over reporting providers then has a denominator of 0, and so no value.
-        let unknown = Counters::new();
-        self.measure_in(cell, &unknown, false).value(basis)
+        self.measure_in(cell, None, RowScope { basis, is_silent: false }).value(basis)
     }
 
-    /// Its value in one row. `is_silent` says that the row holds only mail at providers that report no complaints.
-    pub(in crate::query) fn measure(self, aggregate: &Aggregate, is_silent: bool) -> Measurement {
-        self.measure_in(&aggregate.cell, &aggregate.reporting, is_silent)
+    /// Its value in one merged cell, and why it has none if it is not because of a denominator of 0. `reporting` holds the part of the
+    /// cell's counters at providers that report complaints, by [`event::provider::reports_complaints`].
+    pub fn value_with_reporting(
+        self,
+        cell: &Cell,
+        reporting: &Counters,
+        basis: Basis,
+    ) -> (MetricValue, Option<Absence>) {
+        let measurement = self.measure_in(cell, Some(reporting), RowScope { basis, is_silent: false });
+        (measurement.value(basis), measurement.absence())
     }
 
-    fn measure_in(self, cell: &Cell, reporting: &Counters, is_silent: bool) -> Measurement {
+    /// Whether it depends on which of the mail is at providers that report complaints.
+    pub fn depends_on_complaint_reports(self) -> bool {
+        self.ratio().is_some_and(|ratio| ratio.silent_providers != SilentProviders::Counted)
+    }
+
+    /// Its value in one row.
+    pub(in crate::query) fn measure(self, aggregate: &Aggregate, scope: RowScope) -> Measurement {
+        self.measure_in(&aggregate.cell, Some(&aggregate.reporting), scope)
+    }
+
+    /// `reporting` is `None` if it is not known which of the mail is at providers that report complaints.
+    fn measure_in(self, cell: &Cell, reporting: Option<&Counters>, scope: RowScope) -> Measurement {
         match self.formula() {
             Formula::Counters(formula) => Measurement::Count(formula.value(&cell.counters)),
-            Formula::UniqueOpens => Measurement::Count(cell.opens.estimate().value),
+            Formula::UniqueOpens => Measurement::Count(openers(cell).value),
+            Formula::UniqueOpensTracked => Measurement::Count(cell.opens.estimate().value),
             Formula::UniqueClicks => Measurement::Count(cell.clicks.estimate().value),
-            Formula::Ratio(ratio) => ratio.measure(cell, reporting, is_silent),
+            Formula::Ratio(ratio) => ratio.measure(cell, reporting, scope),
             Formula::Mean { sum, readings } => match cell.counters.get(readings) {
                 // No reading is not a reading of 0.
                 0 => Measurement::Missing,
@@ -139,13 +166,14 @@ impl Metric {
     }
 
     /// Adds what it is computed from to the needs of a query.
-    pub(in crate::query) fn add_needs(self, needs: &mut Needs) {
+    pub(in crate::query) fn add_needs(self, needs: &mut Needs, basis: Basis) {
         let projection = &mut needs.projection;
         match self.formula() {
             Formula::Counters(formula) => {
                 formula.counters().into_iter().for_each(|counter| projection.counters.insert(counter));
             }
-            Formula::UniqueOpens => projection.opens = true,
+            Formula::UniqueOpens => (projection.opens, projection.clicks) = (true, true),
+            Formula::UniqueOpensTracked => projection.opens = true,
             Formula::UniqueClicks => projection.clicks = true,
             Formula::DeliveryTimePercentile(_) => projection.latency = true,
             Formula::Mean { sum, readings } => {
@@ -155,11 +183,20 @@ impl Metric {
             Formula::Ratio(ratio) => {
                 // Both counts and never a rate: it is computed last, from their sums.
                 for count in [ratio.numerator, ratio.denominator] {
-                    count.add_needs(needs);
-                    if let (SilentProviders::LeftOut, Some(formula)) =
-                        (ratio.silent_providers, count.counters())
-                    {
-                        formula.counters().into_iter().for_each(|counter| needs.reporting.insert(counter));
+                    count.add_needs(needs, basis);
+                }
+                // The denominator alone tells whether a row has any mail at a provider that reports.
+                let also_reporting = match ratio.silent_providers {
+                    SilentProviders::Counted => [None, None],
+                    SilentProviders::CountedIfMixed => [None, ratio.denominator.counters()],
+                    SilentProviders::LeftOut => [ratio.numerator.counters(), ratio.denominator.counters()],
+                };
+                for formula in also_reporting.into_iter().flatten() {
+                    formula.counters().into_iter().for_each(|counter| needs.reporting.insert(counter));
+                }
+                if ratio.needs_known_sends(basis) {
+                    for counter in absence::SENDS_AND_OUTCOMES {
+                        needs.projection.counters.insert(counter.into());
                     }
                 }
             }
@@ -169,12 +206,11 @@ impl Metric {
     /// The relative error of its value in `cell`, 0 for an exact one: the standard error for unique counts and their rates, the greatest
     /// error for percentiles.
     pub(in crate::query) fn relative_error(self, cell: &Cell) -> f64 {
-        let unique = |uniques: &Uniques| {
-            if uniques.estimate().exact { 0.0 } else { Uniques::STANDARD_ERROR }
-        };
+        let unique = |is_exact: bool| if is_exact { 0.0 } else { Uniques::STANDARD_ERROR };
         match self.formula() {
-            Formula::UniqueOpens => unique(&cell.opens),
-            Formula::UniqueClicks => unique(&cell.clicks),
+            Formula::UniqueOpens => unique(cell.opens.is_exact() && cell.clicks.is_exact()),
+            Formula::UniqueOpensTracked => unique(cell.opens.is_exact()),
+            Formula::UniqueClicks => unique(cell.clicks.is_exact()),
             // As if the two errors were independent.
             Formula::Ratio(Ratio { numerator, denominator, .. }) => {
                 numerator.relative_error(cell).hypot(denominator.relative_error(cell))
@@ -185,16 +221,26 @@ impl Metric {
     }
 }
 
+/// The people who opened: those whose pixel was loaded and those who clicked, at least as many as either. So no more people can have
+/// clicked than opened, also where one of the numbers is an estimate.
+fn openers(cell: &Cell) -> Estimate {
+    cell.opens.union_estimate(&cell.clicks)
+}
+
 impl Ratio {
-    fn measure(self, cell: &Cell, reporting: &Counters, is_silent: bool) -> Measurement {
+    fn measure(self, cell: &Cell, reporting: Option<&Counters>, scope: RowScope) -> Measurement {
+        let nothing = Counters::new();
         let leaves_out = self.silent_providers == SilentProviders::LeftOut;
-        // Sketches are not kept apart by provider, so such a ratio can be made of counters only.
-        let counters = if leaves_out { reporting } else { &cell.counters };
+        // Sketches are not kept apart by provider, so such a ratio can be made of counters only. Where providers are unknown its
+        // denominator is 0.
+        let counters = if leaves_out { reporting.unwrap_or(&nothing) } else { &cell.counters };
         let count = |metric: Metric| match metric.formula() {
             Formula::Counters(formula) => formula.value(counters),
-            Formula::UniqueOpens if !leaves_out => cell.opens.estimate().value,
+            Formula::UniqueOpens if !leaves_out => openers(cell).value,
+            Formula::UniqueOpensTracked if !leaves_out => cell.opens.estimate().value,
             Formula::UniqueClicks if !leaves_out => cell.clicks.estimate().value,
             Formula::UniqueOpens
+            | Formula::UniqueOpensTracked
             | Formula::UniqueClicks
             | Formula::Ratio(_)
             | Formula::Mean { .. }
@@ -204,10 +250,29 @@ impl Ratio {
             }
         };
         let counts = RatioCounts { numerator: count(self.numerator), denominator: count(self.denominator) };
-        let depends_on_reports = self.silent_providers != SilentProviders::Counted;
         // If a complaint arrived from such a provider after all, the rate keeps its value.
-        let is_absent = depends_on_reports && is_silent && counts.numerator == 0;
-        Measurement::Ratio { counts, absence: is_absent.then_some(Absence::NotReported) }
+        let is_not_reported = self.silent_providers != SilentProviders::Counted
+            && counts.numerator == 0
+            && (scope.is_silent || self.has_only_silent_mail(cell, reporting));
+        let absence = if is_not_reported {
+            Some(Absence::NotReported)
+        } else if self.needs_known_sends(scope.basis) && absence::are_sends_unknown(&cell.counters) {
+            Some(Absence::DenominatorUnknown)
+        } else {
+            None
+        };
+        Measurement::Ratio { counts, absence }
+    }
+
+    /// Whether there is mail and none of it is at a provider that reports complaints.
+    fn has_only_silent_mail(self, cell: &Cell, reporting: Option<&Counters>) -> bool {
+        let mail = self.denominator.counters().zip(reporting);
+        mail.is_some_and(|(mail, reporting)| mail.value(&cell.counters) > 0 && mail.value(reporting) == 0)
+    }
+
+    /// Whether it is a share of the mail that was sent, and sends and outcomes of the row are about the same mail.
+    fn needs_known_sends(self, basis: Basis) -> bool {
+        basis == Basis::Send && self.denominator == SENDS
     }
 }
 

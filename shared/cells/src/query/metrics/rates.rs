@@ -4,8 +4,8 @@
 //! `query/proportion.rs` holds the arithmetic.
 
 use super::counts::{
-    BOUNCES, COMPLAINTS, DELAYS, DELIVERED_NET, DELIVERIES, HARD_BOUNCES, SENDS, UNIQUE_CLICKS, UNIQUE_OPENS,
-    UNSUBSCRIBES,
+    BOUNCES, COMPLAINTS, DELAYED, DELIVERED_NET, DELIVERIES, HARD_BOUNCES, SENDS, UNIQUE_CLICKS,
+    UNIQUE_OPENS, UNSUBSCRIBES,
 };
 use super::definition::{Direction, Formula, LimitPolicy, Metric, MetricDefinition, SilentProviders, Unit};
 use super::metric_table;
@@ -57,7 +57,7 @@ metric_table! {
         unit: Fraction,
         better: HigherIsBetter,
         formula: Formula::ratio(UNIQUE_OPENS, DELIVERIES),
-        description: "The share of delivered mail that people opened.",
+        description: "The share of delivered mail that people opened, whether the pixel or a click shows it.",
     }
     CLICK_RATE {
         name: "click_rate",
@@ -80,8 +80,8 @@ metric_table! {
         label: "Delay rate",
         unit: Fraction,
         better: LowerIsBetter,
-        formula: Formula::ratio(DELAYS, SENDS),
-        description: "Delays per sent mail.",
+        formula: Formula::ratio(DELAYED, SENDS),
+        description: "The share of sent mail that was delayed, however often.",
     }
     NET_DELIVERY_RATE {
         name: "net_delivery_rate",
@@ -89,6 +89,7 @@ metric_table! {
         unit: Fraction,
         better: HigherIsBetter,
         formula: Formula::ratio(DELIVERED_NET, SENDS),
+        limit: LimitPolicy::Limitable,
         description: "The share of sent mail that was delivered and did not bounce afterwards.",
     }
     COMPLAINT_RATE_REPORTED {

@@ -1,8 +1,8 @@
 //! The query for the counts that detection evaluates, and the conversion of its answer.
 
 use cells::query::metrics::{
-    BOUNCES_PERMANENT, BOUNCES_TRANSIENT, BOUNCES_UNDETERMINED, CLICKS, COMPLAINTS, DELAYS, DELIVERIES,
-    DELIVERY_MS_P50, DELIVERY_MS_P95, HARD_BOUNCES, OPENS, QUEUE_DEPTH, SENDS,
+    BOUNCES_AFTER_ACCEPTANCE, BOUNCES_PERMANENT, BOUNCES_TRANSIENT, BOUNCES_UNDETERMINED, CLICKS, COMPLAINTS,
+    DELAYED, DELIVERIES, DELIVERY_MS_P50, DELIVERY_MS_P95, HARD_BOUNCES, OPENS, QUEUE_DEPTH, SENDS,
 };
 use cells::query::{Answer, AnswerRow, Granularity, Metric, Query, QueryError, Scope};
 use detection::{Counts, DeliveryTimePercentiles};
@@ -12,14 +12,15 @@ use event::{TenantId, Timestamp};
 use super::counts::{CountsByMinute, MinuteRange, OwnedCountsRow, Width};
 
 /// The metrics that [`counts`] reads.
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 14] = [
     SENDS,
     DELIVERIES,
     BOUNCES_PERMANENT,
     HARD_BOUNCES,
     BOUNCES_TRANSIENT,
     BOUNCES_UNDETERMINED,
-    DELAYS,
+    BOUNCES_AFTER_ACCEPTANCE,
+    DELAYED,
     COMPLAINTS,
     OPENS,
     CLICKS,
@@ -76,7 +77,8 @@ fn counts(row: AnswerRow<'_>) -> (Counts, Option<DeliveryTimePercentiles>) {
         bounces_permanent,
         outside_reputation: bounces_permanent - hard_bounces,
         bounces_transient: count(BOUNCES_TRANSIENT) + count(BOUNCES_UNDETERMINED),
-        delays: count(DELAYS),
+        after_acceptance: count(BOUNCES_AFTER_ACCEPTANCE),
+        delays: count(DELAYED),
         complaints: count(COMPLAINTS),
         opens: count(OPENS),
         clicks: count(CLICKS),

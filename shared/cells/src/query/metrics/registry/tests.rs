@@ -126,6 +126,7 @@ fn rates_are_made_of_counts_and_limits_have_a_direction() {
         ("bounce_rate", Some(0.02)),
         ("hard_bounce_rate", None),
         ("complaint_rate", Some(0.001)),
+        ("net_delivery_rate", None),
         ("delivery_ms_p95", None),
     ];
     assert_eq!(limitable, expected);
@@ -145,6 +146,8 @@ fn metrics_are_described_by_their_counters_and_counts() {
         (BOUNCES, "bounces_permanent + bounces_transient + bounces_undetermined"),
         (HARD_BOUNCES, "bounces_permanent - suppressed_outside_reputation"),
         (DELIVERED_NET, "deliveries - bounces_after_acceptance, at least 0"),
+        (DELAYED, "delays - delays_repeated"),
+        (UNIQUE_OPENS, "messages that people opened; a click proves an open"),
         (COMPLAINT_RATE_REPORTED, "complaints / deliveries, over providers that report complaints"),
         (DELIVERY_MS_P95, "95 of 100 deliveries took at most this long"),
         (by_class, "the part of the bounces classified as spam block"),
