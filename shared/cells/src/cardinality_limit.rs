@@ -26,7 +26,7 @@ const COLLAPSE_ORDER: [Dimension; Dimension::COUNT] = [
 ];
 
 impl Block {
-    /// The most keys that a stored block may have, for cells, cohorts and late cohorts each. A day of hours then has at most 96,000
+    /// The most keys that a stored block may have, for cells and cohorts each. A day of hours then has at most 96,000
     /// rows of cells.
     pub const MAX_KEYS: usize = 4000;
 
@@ -34,8 +34,7 @@ impl Block {
     #[must_use]
     pub fn collapse(mut self, max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
-        let cohorts = self.cohorts.keys.len().max(self.late_cohorts.keys.len());
-        if self.cells.keys.len().max(cohorts) <= max_keys {
+        if self.cells.keys.len().max(self.cohorts.keys.len()) <= max_keys {
             return self;
         }
         // Even if no dimension needs it in the end: `canonicalise` drops strings that no key uses.
@@ -47,7 +46,6 @@ impl Block {
         // Campaigns, then providers.
         for column in 0..COHORT_KEY {
             collapse_column(&mut self.cohorts, column, &self.values, other, max_keys);
-            collapse_column(&mut self.late_cohorts, column, &self.values, other, max_keys);
         }
         self.canonicalise()
     }

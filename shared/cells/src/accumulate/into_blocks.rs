@@ -10,8 +10,7 @@ use rapidhash::RapidHashMap;
 use super::cell_map::CellMap;
 use super::interner::Interner;
 use super::{Accumulator, Cohorts, is_of_recipient};
-use crate::block::table::BlockTable;
-use crate::block::{Block, COHORT_KEY, Resolution, index};
+use crate::block::{AgeClass, Block, Resolution, index};
 
 /// The tenants' blocks while rows are added.
 struct BlockBuilders<'a> {
@@ -58,13 +57,14 @@ impl Accumulator {
                     *number = builder.value_number(value);
                 }
             }
-            builder.block.cells.push(key, cell_key.bucket, cell);
+            builder.block.cells.push(key, AgeClass::Unknown, cell_key.bucket, cell);
         }
         // An accumulator that does not count cohorts has none. An empty set instead of a branch: the builders borrow its strings until they
         // finish.
-        let Cohorts { campaigns, providers, by_minute, by_hour, .. } = cohorts.unwrap_or_default();
-        all.add_cohorts(&campaigns, &providers, by_minute, |block| &mut block.cohorts);
-        all.add_cohorts(&campaigns, &providers, by_hour, |block| &mut block.late_cohorts);
+        let Cohorts { campaigns, providers, by_age, .. } = cohorts.unwrap_or_default();
+        for (age, cells) in AgeClass::ALL.into_iter().zip(by_age) {
+            all.add_cohorts(&campaigns, &providers, age, cells);
+        }
         all.finish()
     }
 }
@@ -89,8 +89,8 @@ impl<'a> BlockBuilders<'a> {
         &mut self,
         campaigns: &'a Interner,
         providers: &'a Interner,
+        age: AgeClass,
         cells: CellMap,
-        table: impl Fn(&mut Block) -> &mut BlockTable<COHORT_KEY>,
     ) {
         for (cell_key, cell) in cells.into_cells() {
             // In the order in which `Accumulator::message` joined them.
@@ -99,7 +99,7 @@ impl<'a> BlockBuilders<'a> {
             let builder = &mut self.builders[position];
             let campaign = builder.value_number(parts.next_part());
             let provider = builder.value_number(providers.parts(cell_key.dimensions.recipient).next_part());
-            table(&mut builder.block).push([campaign, provider], cell_key.bucket, cell);
+            builder.block.cohorts.push([campaign, provider], age, cell_key.bucket, cell);
         }
     }
 
