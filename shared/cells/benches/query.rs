@@ -6,7 +6,9 @@ use std::hint::black_box;
 
 use cells::query::metrics::{DELIVERY_MS_P95, DELIVERY_RATE, SENDS, UNIQUE_OPENS};
 use cells::query::{Execution, Filter, Freshness, Granularity, Query, QueryBuilder, Scope};
-use cells::{BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, RowSource, Uniques};
+use cells::{
+    AgeClass, BlockError, Counter, Counters, Latency, Projection, Resolution, RowRef, RowSource, Uniques,
+};
 use criterion::{Criterion, criterion_group, criterion_main};
 use event::attribution::Dimension;
 use event::provider::learned::LearnedProviders;
@@ -69,7 +71,7 @@ impl RowSource for Prepared {
             for hour in 0..HOURS {
                 each(RowRef {
                     bucket: Minute(START.0 + hour * 60),
-                    width: Resolution::Hour,
+                    age: AgeClass::Unknown,
                     key,
                     counters: &self.counters,
                     latency: wanted.latency.then_some(&self.latency),

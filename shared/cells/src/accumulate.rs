@@ -21,7 +21,7 @@ use self::cell_map::{CellKey, CellMap, DimensionKey};
 use self::evidence::EvidenceCollector;
 use self::interner::{Interner, PartReader, push_marker, push_part};
 pub use self::sorted_rows::SortKey;
-use crate::block::{Resolution, renumbered};
+use crate::block::{AgeClass, Resolution, renumbered};
 use crate::cell::Cell;
 use crate::per_dimension::of_dimension;
 
@@ -78,15 +78,10 @@ struct Cohorts {
     campaign_of: Vec<u32>,
     /// The provider of each recipient domain.
     provider_of: Vec<u32>,
-    /// By the minute of sending.
-    by_minute: CellMap,
-    /// By the hour of sending, for outcomes after [`HOURLY_COHORTS_AFTER_MINUTES`].
-    by_hour: CellMap,
+    /// By the time of sending, see [`AgeClass::bucket`]. A map for each age class, so that a key has no room to give to it. The last two
+    /// classes are never counted here, and an empty map takes no memory of its own.
+    by_age: [CellMap; AgeClass::COUNT],
 }
-
-/// Outcomes this long after sending are kept by the hour of sending. Detection evaluates only the cohorts of the last hours by the
-/// minute, and most deliveries and bounces arrive within minutes.
-const HOURLY_COHORTS_AFTER_MINUTES: u32 = 6 * 60;
 
 /// The key of one row of an accumulator's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -214,7 +209,7 @@ impl Accumulator {
         increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         if let Some(cohorts) = &mut self.cohorts {
-            increment(cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened));
+            increment(cohorts.cell(self.hasher, dimensions, event));
         }
         // Only where it decides something: most recipients have a fixed provider.
         if recipient.provider == RecipientProvider::OfDomain && self.grouping.by(Dimension::Provider) {
@@ -308,20 +303,14 @@ const fn is_of_recipient(dimension: Dimension) -> bool {
 }
 
 impl Cohorts {
-    fn cell(
-        &mut self,
-        hasher: RandomState,
-        dimensions: DimensionKey,
-        sent: Minute,
-        happened: Minute,
-    ) -> &mut Cell {
+    fn cell(&mut self, hasher: RandomState, dimensions: DimensionKey, event: &EmailEvent<'_>) -> &mut Cell {
         // Every message and recipient got its campaign and provider when it was new, so this is two array lookups and no hashing.
         let dimensions = dimensions.renumbered(&self.campaign_of, &self.provider_of);
-        // A clock that runs behind may report an outcome before its sending; such an outcome is not late.
-        if happened.0.saturating_sub(sent.0) < HOURLY_COHORTS_AFTER_MINUTES {
-            return self.by_minute.cell(hasher, CellKey { dimensions, bucket: sent });
-        }
-        self.by_hour.cell(hasher, CellKey { dimensions, bucket: Resolution::Hour.bucket(sent) })
+        // A Send has the time of its sending, so it is of the first class. So is what a clock that runs behind reports before that.
+        let age = AgeClass::after_millis(event.at.millis_since(event.sent_at));
+        let bucket = age.bucket(event.sent_at.minute());
+        // A class is its position in the list.
+        self.by_age[age as usize].cell(hasher, CellKey { dimensions, bucket })
     }
 
     /// Adds all cohorts of `other`. `messages` and `recipients` map its numbers to the numbers here.
@@ -330,8 +319,9 @@ impl Cohorts {
         let providers = self.providers.merge(hasher, &other.providers);
         extend_assignments(&mut self.campaign_of, &other.campaign_of, messages, &campaigns);
         extend_assignments(&mut self.provider_of, &other.provider_of, recipients, &providers);
-        self.by_minute.merge(hasher, other.by_minute, &campaigns, &providers);
-        self.by_hour.merge(hasher, other.by_hour, &campaigns, &providers);
+        for (ours, theirs) in self.by_age.iter_mut().zip(other.by_age) {
+            ours.merge(hasher, theirs, &campaigns, &providers);
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! A block: a sorted set of cells of one tenant, the same type at every level from the delta of one batch to a tenant's month.
 //!
-//! A block is always in canonical form: every string, key and row is used, all are sorted, and no two rows share key and bucket. So
-//! blocks with equal contents are equal and have equal bytes, however they were built. Every function that builds a block must end
-//! with `canonicalise`. Beside the cells, a block holds the cohorts (outcomes by the time their mail was sent, per campaign and
-//! provider) and the intake counts (what was read, and what of it was set aside, for the proof of counting).
+//! A block is always in canonical form: every string, key and row is used, all are sorted, and no two rows share key, age class and bucket.
+//! So blocks with equal contents are equal and have equal bytes, however they were built. Every function that builds a block must end
+//! with `canonicalise`. Beside the cells, a block holds the cohorts (outcomes by the time their mail was sent and by their age, per
+//! campaign and provider) and the intake counts (what was read, and what of it was set aside, for the proof of counting).
 
+mod age;
 pub(crate) mod bytes;
 mod codec;
 pub(crate) mod columns;
@@ -25,6 +26,7 @@ use rapidhash::RapidHashMap;
 
 use self::table::BlockTable;
 
+pub use age::AgeClass;
 pub use error::BlockError;
 pub use reader::BlockReader;
 pub use rows::{Projection, RowRef, RowSource};
@@ -93,10 +95,9 @@ pub struct Block {
     pub(crate) values: Vec<CompactString>,
     /// Key: one value per [`Dimension`].
     pub(crate) cells: BlockTable<{ Dimension::COUNT }>,
-    /// Key: campaign, provider. Bucket: when the mail was sent.
+    /// Key: campaign, provider. Bucket: when the mail was sent; in a block of minutes, [`AgeClass::bucket`]. Outcomes of different ages
+    /// are in different rows.
     pub(crate) cohorts: BlockTable<COHORT_KEY>,
-    /// Cohorts of outcomes that came too late to be kept by the minute of sending, by the hour. Empty at coarser resolutions.
-    pub(crate) late_cohorts: BlockTable<COHORT_KEY>,
     pub(crate) intake: BTreeMap<Hour, IntakeCounts>,
     /// What the outcomes of a batch revealed about mailbox providers. Only deltas have any: compaction takes it out and learns from it.
     pub(crate) evidence: EvidenceCounts,
@@ -120,7 +121,7 @@ impl Block {
 
     /// The number of rows of cells and cohorts, which is what reading it costs.
     pub fn row_count(&self) -> usize {
-        self.cells.rows.len() + self.cohorts.rows.len() + self.late_cohorts.rows.len()
+        self.cells.rows.len() + self.cohorts.rows.len()
     }
 
     /// The number of event counts in its cells; see [`crate::Counters::events`].
@@ -178,7 +179,6 @@ impl Block {
         };
         self.cells.keys.iter_mut().for_each(|key| resolve(&mut key[Dimension::Provider as usize]));
         self.cohorts.keys.iter_mut().for_each(|key| resolve(&mut key[COHORT_PROVIDER]));
-        self.late_cohorts.keys.iter_mut().for_each(|key| resolve(&mut key[COHORT_PROVIDER]));
         self.canonicalise()
     }
 
@@ -227,9 +227,6 @@ impl Block {
         for row in self.cohorts.rows {
             parts.entry(period(row.bucket).max(newest)).or_insert_with(start).cohorts.rows.push(row);
         }
-        for row in self.late_cohorts.rows {
-            parts.entry(period(row.bucket).max(newest)).or_insert_with(start).late_cohorts.rows.push(row);
-        }
         // Evidence has no time, so any part can hold it.
         if !self.evidence.is_empty() {
             parts.entry(newest).or_insert_with(start).evidence = self.evidence;
@@ -238,7 +235,6 @@ impl Block {
         let with_keys = |part: Self| Self {
             cells: BlockTable { keys: self.cells.keys.clone(), ..part.cells },
             cohorts: BlockTable { keys: self.cohorts.keys.clone(), ..part.cohorts },
-            late_cohorts: BlockTable { keys: self.late_cohorts.keys.clone(), ..part.late_cohorts },
             ..part
         };
         parts.into_iter().map(|(number, part)| (number, with_keys(part).canonicalise())).collect()
@@ -256,7 +252,6 @@ impl Block {
         self.values.append(&mut other.values);
         self.cells.append(other.cells, first_value);
         self.cohorts.append(other.cohorts, first_value);
-        self.late_cohorts.append(other.late_cohorts, first_value);
         for (hour, counts) in &other.intake {
             self.add_intake(*hour, counts);
         }
@@ -270,16 +265,13 @@ impl Block {
         // order: keys are sorted by the numbers of their strings, rows by the numbers of their keys.
         self.cells.drop_unused();
         self.cohorts.drop_unused();
-        self.late_cohorts.drop_unused();
         let mut used = vec![false; self.values.len()];
         self.cells.mark_values(&mut used);
         self.cohorts.mark_values(&mut used);
-        self.late_cohorts.mark_values(&mut used);
         let (values, new_values) = sort_values(self.values, &used);
         self.values = values;
         self.cells.canonicalise(&new_values);
         self.cohorts.canonicalise(&new_values);
-        self.late_cohorts.canonicalise(&new_values);
         self
     }
 }
@@ -306,16 +298,6 @@ fn sort_values(values: Vec<CompactString>, used: &[bool]) -> (Vec<CompactString>
 pub(crate) fn value_of(values: &[CompactString], number: u32) -> &str {
     let value = values.get(number as usize).map(CompactString::as_str);
     invariant::or_broken(value, "", "a key has a value that its block does not hold")
-}
-
-/// A key in the list of the cohorts' keys followed by those of the late cohorts.
-pub(crate) fn cohort_key_at<'a>(
-    cohorts: &'a [[u32; COHORT_KEY]],
-    late_cohorts: &'a [[u32; COHORT_KEY]],
-    key: u32,
-) -> Option<&'a [u32; COHORT_KEY]> {
-    let key = key as usize;
-    cohorts.get(key).or_else(|| late_cohorts.get(key.checked_sub(cohorts.len())?))
 }
 
 /// The new number of something that was renumbered.

@@ -27,16 +27,19 @@ const COLLAPSE_ORDER: [Dimension; Dimension::COUNT] = [
 ];
 
 impl Block {
-    /// The most keys that a stored block may have, for cells, cohorts and late cohorts each. A day of hours then has at most 96,000
+    /// The most keys that a stored block may have, for cells and cohorts each. A day of hours then has at most 96,000
     /// rows of cells.
     pub const MAX_KEYS: usize = 4000;
+
+    /// The most keys of the block of one batch. More than of a stored hour, because a batch comes before its evidence is learned: a domain
+    /// that collapses here can never be given its provider. A batch has at most 50,000 counts.
+    pub const MAX_DELTA_KEYS: usize = 20_000;
 
     /// The same counts under at most `max_keys` keys in each table. A limit of 0 means 1: all values can collapse into one key.
     #[must_use]
     pub fn collapse(mut self, max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
-        let cohorts = self.cohorts.keys.len().max(self.late_cohorts.keys.len());
-        if self.cells.keys.len().max(cohorts) <= max_keys {
+        if self.cells.keys.len().max(self.cohorts.keys.len()) <= max_keys {
             return self;
         }
         // Even if no dimension needs it in the end: `canonicalise` drops strings that no key uses.
@@ -69,14 +72,11 @@ impl Block {
         }
         // Cohorts have no column for the domain: markers give way first, then campaigns, then providers.
         let is_unresolved = |name: &str| provider::unresolved_domain(name).is_some();
-        for table in [&mut self.cohorts, &mut self.late_cohorts] {
-            collapse_values(table, COHORT_PROVIDER, &self.values, max_keys, &is_unresolved, &|key| {
-                key[COHORT_PROVIDER] = unknown;
-            });
-        }
+        collapse_values(&mut self.cohorts, COHORT_PROVIDER, &self.values, max_keys, &is_unresolved, &|key| {
+            key[COHORT_PROVIDER] = unknown;
+        });
         for column in 0..COHORT_KEY {
             collapse_column(&mut self.cohorts, column, &self.values, other, max_keys);
-            collapse_column(&mut self.late_cohorts, column, &self.values, other, max_keys);
         }
         self.canonicalise()
     }

@@ -18,6 +18,8 @@ mod rollup;
 mod testing;
 
 pub use accumulate::{Accumulator, Grouping, RowKey, SortKey};
-pub use block::{Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, RowSource};
+pub use block::{
+    AgeClass, Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, RowSource,
+};
 pub use cell::{Cell, Estimate, Latency, Uniques};
 pub use counter::{Counter, CounterId, CounterSet, Counters};

@@ -16,8 +16,6 @@ impl Block {
         self.resolution = resolution;
         // Rows that now share a bucket are added up by `canonicalise` at the end.
         widen(&mut self.cells, resolution);
-        // Late cohorts are kept by the hour, so in buckets of an hour or more they are like all others. They have the same values.
-        self.cohorts.append(std::mem::take(&mut self.late_cohorts), 0);
         widen(&mut self.cohorts, resolution);
         self.canonicalise()
     }
@@ -26,5 +24,6 @@ impl Block {
 fn widen<const N: usize>(table: &mut BlockTable<N>, resolution: Resolution) {
     for row in &mut table.rows {
         row.bucket = resolution.bucket(row.bucket);
+        row.age = row.age.at(resolution);
     }
 }

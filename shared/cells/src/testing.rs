@@ -9,7 +9,7 @@ use event::attribution::Dimension;
 use event::{Hour, Minute, RecipientHash};
 use proptest::prelude::*;
 
-use crate::block::{Block, IntakeCounts, Resolution, index};
+use crate::block::{AgeClass, Block, IntakeCounts, Resolution, index};
 use crate::cell::Cell;
 use crate::counter::{CounterId, CounterSet};
 
@@ -19,6 +19,8 @@ pub(crate) struct TestRow {
     pub(crate) table: RowTable,
     /// The values of the key. A cohort uses those of campaign and provider.
     pub(crate) values: [String; Dimension::COUNT],
+    /// Unknown for cells.
+    pub(crate) age: AgeClass,
     pub(crate) bucket: Minute,
     pub(crate) cell: Cell,
 }
@@ -28,11 +30,10 @@ pub(crate) struct TestRow {
 pub(crate) enum RowTable {
     Cells,
     Cohorts,
-    LateCohorts,
 }
 
-/// What identifies a row: its table, the values of its key, its bucket.
-pub(crate) type RowId = (RowTable, Vec<String>, Minute);
+/// What identifies a row: its table, the values of its key, its age class, its bucket.
+pub(crate) type RowId = (RowTable, Vec<String>, AgeClass, Minute);
 
 /// The number of counters that tests use: far more than the product has.
 pub(crate) const TEST_COUNTERS: u8 = 200;
@@ -78,18 +79,24 @@ fn hash(number: u64) -> RecipientHash {
 
 /// Rows of a few keys over two days.
 pub(crate) fn rows(resolution: Resolution) -> impl Strategy<Value = Vec<TestRow>> {
-    // Only a block of minutes has late cohorts.
-    let tables = if resolution == Resolution::Minute { 3_usize } else { 2 };
-    let row = (0..tables, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, cell()).prop_map(
-        move |(table, campaign, provider, domain, minute, cell)| {
+    // Ages as they are in one table or the other, and at this resolution.
+    let age = prop::sample::select(AgeClass::ALL.map(|age| age.at(resolution)).to_vec());
+    let row = (any::<bool>(), 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, age, cell()).prop_map(
+        move |(is_cohort, campaign, provider, domain, minute, age, cell)| {
             let mut values = [const { String::new() }; Dimension::COUNT];
             values[Dimension::Campaign as usize] = ["spring", "(none)", "fête"][campaign].to_owned();
             values[Dimension::RecipientDomain as usize] =
                 ["a.example", "b.example", "", "(several)"][domain].to_owned();
             values[Dimension::Provider as usize] = ["gmail", "yahoo", "spring"][provider].to_owned();
-            let table = [RowTable::Cells, RowTable::Cohorts, RowTable::LateCohorts][table];
-            let width = if table == RowTable::LateCohorts { Resolution::Hour } else { resolution };
-            TestRow { table, values, bucket: width.bucket(Minute(29_000_000 + minute)), cell }
+            let (table, age) =
+                if is_cohort { (RowTable::Cohorts, age) } else { (RowTable::Cells, AgeClass::Unknown) };
+            TestRow {
+                table,
+                values,
+                age,
+                bucket: resolution.bucket(age.bucket(Minute(29_000_000 + minute))),
+                cell,
+            }
         },
     );
     prop::collection::vec(row, 0..12)
@@ -135,9 +142,8 @@ pub(crate) fn build(resolution: Resolution, rows: &[TestRow]) -> Block {
         let cohort = [first + Dimension::Campaign as u32, first + Dimension::Provider as u32];
         let cell = row.cell.clone();
         match row.table {
-            RowTable::Cells => block.cells.push(key, row.bucket, cell),
-            RowTable::Cohorts => block.cohorts.push(cohort, row.bucket, cell),
-            RowTable::LateCohorts => block.late_cohorts.push(cohort, row.bucket, cell),
+            RowTable::Cells => block.cells.push(key, row.age, row.bucket, cell),
+            RowTable::Cohorts => block.cohorts.push(cohort, row.age, row.bucket, cell),
         }
     }
     block.canonicalise()
@@ -150,11 +156,11 @@ pub(crate) fn model(rows: &[TestRow]) -> BTreeMap<RowId, Cell> {
         let value = |dimension: Dimension| row.values[dimension as usize].clone();
         let values = match row.table {
             RowTable::Cells => row.values.to_vec(),
-            RowTable::Cohorts | RowTable::LateCohorts => {
+            RowTable::Cohorts => {
                 vec![value(Dimension::Campaign), value(Dimension::Provider)]
             }
         };
-        sums.entry((row.table, values, row.bucket)).or_default().merge(&row.cell);
+        sums.entry((row.table, values, row.age, row.bucket)).or_default().merge(&row.cell);
     }
     sums
 }
@@ -165,15 +171,11 @@ pub(crate) fn contents(block: &Block) -> BTreeMap<RowId, Cell> {
     let named = |key: &[u32]| key.iter().map(|value| block.value(*value).to_owned()).collect::<Vec<_>>();
     for row in &block.cells.rows {
         let values = named(&block.cells.key_of(row));
-        rows.insert((RowTable::Cells, values, row.bucket), row.cell.clone());
+        rows.insert((RowTable::Cells, values, row.age, row.bucket), row.cell.clone());
     }
     for row in &block.cohorts.rows {
         let values = named(&block.cohorts.key_of(row));
-        rows.insert((RowTable::Cohorts, values, row.bucket), row.cell.clone());
-    }
-    for row in &block.late_cohorts.rows {
-        let values = named(&block.late_cohorts.key_of(row));
-        rows.insert((RowTable::LateCohorts, values, row.bucket), row.cell.clone());
+        rows.insert((RowTable::Cohorts, values, row.age, row.bucket), row.cell.clone());
     }
     rows
 }

@@ -28,27 +28,25 @@ const LONG_PART: u8 = u8::MAX;
 
 /// Appends a part to a byte string that will be interned. It is kept whole: two parts that are cut could become one.
 pub(super) fn push_part(joined: &mut Vec<u8>, part: &str) {
-    match u8::try_from(part.len()) {
-        Ok(length) if length < LONG_PART => joined.push(length),
-        _ => {
-            joined.push(LONG_PART);
-            // Far longer than a record can be.
-            joined.extend_from_slice(&index(part.len()).to_le_bytes());
-        }
-    }
+    push_length(joined, part.len());
     joined.extend_from_slice(part.as_bytes());
 }
 
 /// Appends the unresolved marker of a domain as a part, without building it first.
 pub(super) fn push_marker(joined: &mut Vec<u8>, domain: &str) {
-    let start = joined.len();
-    // As a part of its own first, and then longer by what a marker begins with.
-    push_part(joined, provider::UNRESOLVED);
-    let domain = &domain[..domain.floor_char_boundary(MAX_PART_BYTES - provider::UNRESOLVED.len())];
+    push_length(joined, provider::UNRESOLVED.len() + domain.len());
+    joined.extend_from_slice(provider::UNRESOLVED.as_bytes());
     joined.extend_from_slice(domain.as_bytes());
-    #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
-    if let Some(length) = joined.get_mut(start) {
-        *length += domain.len() as u8;
+}
+
+fn push_length(joined: &mut Vec<u8>, length: usize) {
+    match u8::try_from(length) {
+        Ok(length) if length < LONG_PART => joined.push(length),
+        _ => {
+            joined.push(LONG_PART);
+            // Far longer than a record can be.
+            joined.extend_from_slice(&index(length).to_le_bytes());
+        }
     }
 }
 

@@ -10,8 +10,7 @@ use rapidhash::RapidHashMap;
 use super::cell_map::CellMap;
 use super::interner::Interner;
 use super::{Accumulator, Cohorts, is_of_recipient};
-use crate::block::table::BlockTable;
-use crate::block::{Block, COHORT_KEY, Resolution, index};
+use crate::block::{AgeClass, Block, Resolution, index};
 
 /// The tenants' blocks while rows are added.
 struct BlockBuilders<'a> {
@@ -30,7 +29,7 @@ struct BlockBuilder<'a> {
 }
 
 impl Accumulator {
-    /// One block per tenant, sorted by tenant, each with at most [`Block::MAX_KEYS`] keys.
+    /// One block per tenant, sorted by tenant, each with at most [`Block::MAX_DELTA_KEYS`] keys.
     ///
     /// Meant for [`Accumulator::full`]. With another grouping, dimensions that are not grouped by have an empty value; without
     /// grouping by time, all rows are in one bucket at minute 0.
@@ -58,13 +57,14 @@ impl Accumulator {
                     *number = builder.value_number(value);
                 }
             }
-            builder.block.cells.push(key, cell_key.bucket, cell);
+            builder.block.cells.push(key, AgeClass::Unknown, cell_key.bucket, cell);
         }
         // An accumulator that does not count cohorts has none. An empty set instead of a branch: the builders borrow its strings until they
         // finish.
-        let Cohorts { campaigns, providers, by_minute, by_hour, .. } = cohorts.unwrap_or_default();
-        all.add_cohorts(&campaigns, &providers, by_minute, |block| &mut block.cohorts);
-        all.add_cohorts(&campaigns, &providers, by_hour, |block| &mut block.late_cohorts);
+        let Cohorts { campaigns, providers, by_age, .. } = cohorts.unwrap_or_default();
+        for (age, cells) in AgeClass::ALL.into_iter().zip(by_age) {
+            all.add_cohorts(&campaigns, &providers, age, cells);
+        }
         // Under the name that the tenant's rows have, so that no tenant gets a block of evidence alone.
         for (tenant, domain, provider, count) in evidence.iter() {
             let position = all.position(tenant);
@@ -94,8 +94,8 @@ impl<'a> BlockBuilders<'a> {
         &mut self,
         campaigns: &'a Interner,
         providers: &'a Interner,
+        age: AgeClass,
         cells: CellMap,
-        table: impl Fn(&mut Block) -> &mut BlockTable<COHORT_KEY>,
     ) {
         for (cell_key, cell) in cells.into_cells() {
             // In the order in which `Accumulator::message` joined them.
@@ -104,7 +104,7 @@ impl<'a> BlockBuilders<'a> {
             let builder = &mut self.builders[position];
             let campaign = builder.value_number(parts.next_part());
             let provider = builder.value_number(providers.parts(cell_key.dimensions.recipient).next_part());
-            table(&mut builder.block).push([campaign, provider], cell_key.bucket, cell);
+            builder.block.cohorts.push([campaign, provider], age, cell_key.bucket, cell);
         }
     }
 
@@ -116,7 +116,7 @@ impl<'a> BlockBuilders<'a> {
         let mut blocks: Vec<(TenantId, Block)> = self
             .builders
             .into_iter()
-            .map(|builder| (builder.tenant, builder.block.canonicalise().collapse(Block::MAX_KEYS)))
+            .map(|builder| (builder.tenant, builder.block.canonicalise().collapse(Block::MAX_DELTA_KEYS)))
             .collect();
         blocks.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         blocks

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::provider::evidence::ProviderEvidence;
-use event::{BounceClass, EventType, Hour, TenantId};
+use event::{BounceClass, EventType, TenantId};
 use proptest::prelude::*;
 
 use super::increments::tests::{SENT, event, event_kinds};
 use super::*;
 use crate::block::{Block, Projection, RowSource as _};
 use crate::counter::{Counter, CounterId};
+
 use crate::testing::contents;
 
 fn values(campaign: &'static str) -> DimensionValues<'static> {
@@ -184,11 +185,10 @@ fn rows_by_event_type_name_it_as_ses_does() {
 }
 
 #[test]
-fn late_event_is_counted_in_its_own_minute_and_in_the_hour_of_its_sending() {
+fn late_event_is_counted_in_its_own_minute_and_in_the_quarter_hour_of_its_sending() {
     let mut accumulator = Accumulator::full();
-    let in_time = i64::from(HOURLY_COHORTS_AFTER_MINUTES) - 1;
-    for minutes_later in [0, in_time, in_time + 1] {
-        let event = event(EventType::Send, minutes_later);
+    for minutes_later in [0, 359, 360] {
+        let event = event(EventType::Delivery { processing_ms: None }, minutes_later);
         accumulator.count("acme", &values("a"), &recipient("a.example", "gmail"), &event, RecipientHash(0));
     }
     let (_, block) = accumulator.into_blocks().remove(0);
@@ -198,11 +198,14 @@ fn late_event_is_counted_in_its_own_minute_and_in_the_hour_of_its_sending() {
     let mut cohorts = Vec::new();
     let mut each = |row: crate::RowRef<'_>| {
         assert_eq!(block.cohort_key(row.key), ("a", "gmail"));
-        cohorts.push((row.bucket, row.width, row.counters.get(Counter::Sends)));
+        cohorts.push((row.age, row.bucket));
     };
     block.scan_cohorts(&Projection::ALL, Minute(0), Minute(u32::MAX), &mut each).unwrap();
-    let hour: Hour = sent.hour();
-    assert_eq!(cohorts, [(sent, Resolution::Minute, 2), (hour.first_minute(), Resolution::Hour, 1)]);
+    let quarter = Minute(sent.0 / 15 * 15);
+    assert_eq!(
+        cohorts,
+        [(AgeClass::Within1Minute, sent), (AgeClass::Within6Hours, sent), (AgeClass::Within24Hours, quarter)]
+    );
 }
 
 #[test]
@@ -363,8 +366,8 @@ fn outcome_before_its_sending_belongs_to_the_minute_of_sending() {
     accumulator.count("acme", &values("a"), &recipient("d", "p"), &event, RecipientHash(0));
     let (_, block) = accumulator.into_blocks().remove(0);
     assert_eq!(block.cells.rows[0].bucket.0, SENT.minute().0 - 10);
-    assert_eq!(block.cohorts.rows[0].bucket, SENT.minute());
-    assert!(block.late_cohorts.rows.is_empty());
+    let cohort = &block.cohorts.rows[0];
+    assert_eq!((cohort.age, cohort.bucket), (AgeClass::Within1Minute, SENT.minute()));
 }
 
 #[test]

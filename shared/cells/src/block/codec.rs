@@ -3,15 +3,18 @@
 //! ```text
 //! strings    length, bytes; sorted
 //! keys       number of keys, then column by column each value's number less the one before
-//! positions  first bucket, then per key: number of rows, first bucket less the first of all, then steps less 1; in widths of a bucket
+//! positions  unit in minutes, first bucket, then per key and age class: number of rows, first bucket less the first of all, then steps
+//!            less 1; buckets in units
 //! counter    0, then a count per row; or 1, then per row that has any: rows skipped, count
 //! latency    per row that has any: rows skipped, number of buckets, then bucket's number less the one before, count
+//! ages       per key: the set of its rows' age classes; absent if all are unknown
 //! uniques    per row that has any: rows skipped, number of hashes and 6 bytes each; or the limit + 1 and the registers
 //! intake     per hour: hours since the one before, events, duplicates, late, conflicts
 //! evidence   per domain and provider: length and bytes of both, count; sorted
 //! ```
 //! All integers are LEB128. [`super::reader`] reads these bytes, [`super::frame`] holds them together and carries the version. Once
-//! a version is released, it never changes: a new column is a new section under a new version.
+//! a version is released, it never changes: a new column is a new section under a new version. Format 2 has no ages, no unit (buckets are in
+//! widths of a bucket), and a third table for cohorts of late outcomes.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +26,7 @@ use super::bytes::{put_varint, zigzag};
 use super::frame::{FrameWriter, MAX_RAW_BYTES};
 use super::section_ids::{ColumnId, SectionId, TableId};
 use super::table::{BlockTable, TableRow};
-use super::{Block, BlockError, BlockReader, IntakeCounts, Resolution};
+use super::{AgeClass, Block, BlockError, BlockReader, IntakeCounts};
 use crate::cell::{Latency, Uniques};
 use crate::counter::{CounterId, PerCounter};
 
@@ -82,18 +85,16 @@ impl Block {
     fn split_sketches(self) -> (Self, Self) {
         let (cells, cell_sketches) = self.cells.split_sketches();
         let (cohorts, cohort_sketches) = self.cohorts.split_sketches();
-        let (late_cohorts, late_cohort_sketches) = self.late_cohorts.split_sketches();
         let sketches = Self {
             resolution: self.resolution,
             values: self.values.clone(),
             cells: cell_sketches,
             cohorts: cohort_sketches,
-            late_cohorts: late_cohort_sketches,
             // These go with the counts alone: a reader merges both halves and would double them.
             intake: BTreeMap::new(),
             evidence: EvidenceCounts::default(),
         };
-        let counts = Self { cells, cohorts, late_cohorts, ..self };
+        let counts = Self { cells, cohorts, ..self };
         (counts.canonicalise(), sketches.canonicalise())
     }
 
@@ -109,7 +110,6 @@ impl Block {
                 values: self.values.clone(),
                 cells: self.cells.row_range(range(self.cells.rows.len())),
                 cohorts: self.cohorts.row_range(range(self.cohorts.rows.len())),
-                late_cohorts: self.late_cohorts.row_range(range(self.late_cohorts.rows.len())),
                 intake: intake.map(|(hour, counts)| (*hour, *counts)).collect(),
                 // Bounded to far less than a part, so it need not be divided.
                 evidence: if part == 0 { self.evidence.clone() } else { EvidenceCounts::default() },
@@ -123,15 +123,14 @@ impl Block {
 fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     let mut frame = FrameWriter::new();
     // In the order of their section numbers; see `section_ids`.
-    encode_table(&mut frame, TableId::Cells, &block.cells, block.resolution);
-    encode_table(&mut frame, TableId::Cohorts, &block.cohorts, block.resolution);
-    encode_table(&mut frame, TableId::LateCohorts, &block.late_cohorts, Resolution::Hour);
+    encode_table(&mut frame, TableId::Cells, &block.cells);
+    encode_table(&mut frame, TableId::Cohorts, &block.cohorts);
     frame.section(SectionId::STRINGS, &strings(&block.values));
     frame.section(SectionId::INTAKE, &intake(&block.intake));
     frame.section(SectionId::EVIDENCE, &evidence(&block.evidence));
     let raw_bytes = frame.raw_bytes();
     let encoded = frame.finish(block.resolution);
-    let rows = block.cells.rows.len().max(block.cohorts.rows.len()).max(block.late_cohorts.rows.len());
+    let rows = block.cells.rows.len().max(block.cohorts.rows.len());
     let too_large =
         encoded.len() > Block::MAX_ENCODED_BYTES || raw_bytes > MAX_RAW_BYTES || rows > MAX_PART_ROWS;
     // A single row cannot be divided.
@@ -147,12 +146,7 @@ fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     }
 }
 
-fn encode_table<const N: usize>(
-    frame: &mut FrameWriter,
-    id: TableId,
-    table: &BlockTable<N>,
-    width: Resolution,
-) {
+fn encode_table<const N: usize>(frame: &mut FrameWriter, id: TableId, table: &BlockTable<N>) {
     // A small delta writes no section for a table that it does not use.
     if table.rows.is_empty() {
         return;
@@ -160,10 +154,11 @@ fn encode_table<const N: usize>(
     let rows = &table.rows;
     let mut section = |column: ColumnId, bytes: &[u8]| frame.section(SectionId::of(id, column), bytes);
     section(ColumnId::Keys, &keys(&table.keys));
-    section(ColumnId::Positions, &positions(rows, table.keys.len(), width));
+    section(ColumnId::Positions, &positions(rows, table.keys.len()));
     section(ColumnId::Latency, &latencies(rows));
     section(ColumnId::Opens, &uniques(rows.iter().map(|row| &row.cell.opens)));
     section(ColumnId::Clicks, &uniques(rows.iter().map(|row| &row.cell.clicks)));
+    section(ColumnId::Ages, &ages(rows));
     for (counter, bytes) in counters(rows) {
         section(ColumnId::Counter(counter), &bytes);
     }
@@ -195,20 +190,38 @@ fn keys<const N: usize>(keys: &[[u32; N]]) -> Vec<u8> {
     out
 }
 
-fn positions(rows: &[TableRow], key_count: usize, width: Resolution) -> Vec<u8> {
-    let bucket = |row: &TableRow| u64::from(row.bucket.0 / width.minutes());
+/// The units of time in which positions are written: a day, an hour, and parts of an hour at which days begin in some time zone.
+const UNITS: [u32; 5] = [24 * 60, 60, 30, 15, 1];
+
+fn positions(rows: &[TableRow], key_count: usize) -> Vec<u8> {
+    // The largest that divides all, so that steps stay small. One of them always does: the last is a minute.
+    let fits = |unit: &u32| rows.iter().all(|row| row.bucket.0.is_multiple_of(*unit));
+    let unit = UNITS.into_iter().find(fits).unwrap_or(1);
+    let bucket = |row: &TableRow| u64::from(row.bucket.0 / unit);
     // A table without rows is not encoded.
     let first = rows.iter().map(bucket).min().unwrap_or(0);
     let mut out = Vec::with_capacity(rows.len() + key_count * 2 + 8);
+    put_varint(&mut out, u64::from(unit));
     put_varint(&mut out, first);
-    // In canonical form every key has rows, so there is one run for each key, in their order.
-    for run in rows.chunk_by(|a, b| a.key == b.key) {
+    // One run for each age class of each key, in their order; `ages` says which there are.
+    for run in rows.chunk_by(|a, b| (a.key, a.age) == (b.key, b.age)) {
         put_varint(&mut out, run.len() as u64);
         let mut next = first;
-        // Steps less 1, because no two rows of a key share a bucket: a key that is busy every minute is a run of zeros.
+        // Steps less 1, because no two rows of a run share a bucket: a key that is busy every minute is a run of zeros.
         for row in run {
             put_varint(&mut out, bucket(row) - next);
             next = bucket(row) + 1;
+        }
+    }
+    out
+}
+
+/// The age classes of each key's rows. In canonical form every key has rows.
+fn ages(rows: &[TableRow]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if rows.iter().any(|row| row.age != AgeClass::Unknown) {
+        for of_key in rows.chunk_by(|a, b| a.key == b.key) {
+            put_varint(&mut out, of_key.iter().fold(0, |set, row| set | row.age.bit()));
         }
     }
     out

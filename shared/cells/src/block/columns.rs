@@ -13,7 +13,7 @@ use super::error::malformed;
 use super::frame::{Decompressor, Frame};
 use super::rows::CountVisitor;
 use super::section_ids::{ColumnId, SectionId, TableId};
-use super::{BlockError, Projection, Resolution, RowRef};
+use super::{AgeClass, BlockError, Projection, RowRef};
 use crate::cell::uniques::registers::Registers;
 use crate::cell::{Latency, Uniques};
 use crate::counter::{CounterId, Counters};
@@ -130,9 +130,9 @@ impl<'a> TableColumns<'a> {
     /// The next row. Its position comes from the caller, because it is stored apart from the columns.
     pub(crate) fn next_row(
         &mut self,
-        bucket: Minute,
-        width: Resolution,
         key: u32,
+        age: AgeClass,
+        bucket: Minute,
     ) -> Result<RowRef<'_>, BlockError> {
         self.counters.clear();
         // `push` wants ascending numbers; the frame has them in that order.
@@ -151,7 +151,7 @@ impl<'a> TableColumns<'a> {
         self.row += 1;
         Ok(RowRef {
             bucket,
-            width,
+            age,
             key,
             counters: &self.counters,
             latency: self.latency.as_ref().map(|(_, latency)| latency),

@@ -1,7 +1,7 @@
 //! The frame of an encoded block: a header with a checksum, a directory of sections, and the sections.
 //!
 //! ```text
-//! "MGBK" | version u8 | checksum u64 LE of all that follows | resolution u8 | number of sections
+//! "MGBK" | version u8 | checksum u64 LE of version and rest | resolution u8 | number of sections
 //! | per section: its number less the previous number less 1, stored length, raw length or 0 if not compressed | the sections
 //! ```
 //! Each section is compressed on its own, so that a reader decompresses only what it needs. Nothing is read before the checksum
@@ -15,8 +15,10 @@ use super::error::malformed;
 use super::section_ids::SectionId;
 use super::{BlockError, Resolution};
 
-/// The format this program writes, and the only one it reads. Format 1 had room for 59 counters and was never released.
-pub(crate) const VERSION: u8 = 2;
+/// The format this program writes. Format 3 added the ages of outcomes.
+pub(crate) const VERSION: u8 = 3;
+/// The oldest format this program reads. Format 1 had room for 59 counters and was never released.
+pub(crate) const OLDEST_VERSION: u8 = 2;
 /// The largest size of all sections of one encoded block, uncompressed. A larger block is encoded in several parts.
 pub(crate) const MAX_RAW_BYTES: usize = 8 << 20;
 
@@ -100,20 +102,25 @@ impl FrameWriter {
         out.extend_from_slice(&self.directory);
         out.extend_from_slice(&self.body);
         // Both ranges exist: the header was just written.
-        let checksum = checksum(&out[HEADER..]);
+        let checksum = checksum(VERSION, &out[HEADER..]);
         out[HEADER - CHECKSUM_BYTES..HEADER].copy_from_slice(&checksum.to_le_bytes());
         out
     }
 }
 
 /// rapidhash v3: 64 bits, published, the same on every machine. <https://docs.rs/rapidhash/latest/rapidhash/v3/>
-pub(crate) fn checksum(body: &[u8]) -> u64 {
-    rapidhash::v3::rapidhash_v3(body)
+pub(crate) fn checksum(version: u8, body: &[u8]) -> u64 {
+    let hash = rapidhash::v3::rapidhash_v3(body);
+    // With the version in it, a block whose version byte is damaged is never read as one of another format. Format 2 had no other
+    // format to be taken for.
+    if version == OLDEST_VERSION { hash } else { hash ^ u64::from(version) }
 }
 
 /// A frame whose checksum matches and whose sections lie within it and within the limits.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
+    /// The format of the sections.
+    pub(crate) version: u8,
     pub(crate) resolution: Resolution,
     body: &'a [u8],
     /// In ascending order of their numbers.
@@ -131,7 +138,7 @@ struct Section {
 
 impl<'a> Frame<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
-        let body = verified_body(bytes)?;
+        let (version, body) = verified_body(bytes)?;
         let mut reader = ByteReader(body);
         let resolution = match reader.byte()? {
             0 => Resolution::Minute,
@@ -162,7 +169,7 @@ impl<'a> Frame<'a> {
         if end != reader.left() {
             return Err(malformed("the sections do not fill the block"));
         }
-        Ok(Self { resolution, body: reader.0, sections })
+        Ok(Self { version, resolution, body: reader.0, sections })
     }
 
     fn find(&self, id: SectionId) -> Option<&Section> {
@@ -195,23 +202,23 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Checks magic number, version and checksum. Returns the bytes that the checksum covers.
-fn verified_body(bytes: &[u8]) -> Result<&[u8], BlockError> {
+/// Checks magic number, version and checksum. Returns the version and the bytes that the checksum covers.
+fn verified_body(bytes: &[u8]) -> Result<(u8, &[u8]), BlockError> {
     let mut reader = ByteReader(bytes);
     if reader.array::<4>().ok() != Some(&MAGIC) {
         return Err(BlockError::NotABlock);
     }
     // Checked before the checksum, which another version may compute differently: its block would be reported as damaged.
-    match reader.byte() {
-        Ok(VERSION) => {}
+    let version = match reader.byte() {
+        Ok(version @ OLDEST_VERSION..=VERSION) => version,
         Ok(found) => return Err(BlockError::UnknownVersion { found, known: VERSION }),
         Err(_) => return Err(BlockError::Damaged),
-    }
+    };
     let expected = reader.array::<CHECKSUM_BYTES>().map_err(|_| BlockError::Damaged)?;
-    if checksum(reader.0).to_le_bytes() != *expected {
+    if checksum(version, reader.0).to_le_bytes() != *expected {
         return Err(BlockError::Damaged);
     }
-    Ok(reader.0)
+    Ok((version, reader.0))
 }
 
 /// Decompresses sections one after the other with one context.
@@ -292,7 +299,7 @@ mod tests {
         let raw_length = HEADER + 4;
         assert_eq!(bytes[raw_length..raw_length + 2], [0x80, 0x08]);
         bytes[raw_length] = 0x81;
-        let checksum = checksum(&bytes[HEADER..]).to_le_bytes();
+        let checksum = checksum(VERSION, &bytes[HEADER..]).to_le_bytes();
         bytes[HEADER - CHECKSUM_BYTES..HEADER].copy_from_slice(&checksum);
         let refused = Frame::open(&bytes).unwrap().section(KEYS, &mut Decompressor::default());
         assert!(matches!(refused, Err(BlockError::Malformed { .. })));

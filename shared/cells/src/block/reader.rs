@@ -18,7 +18,7 @@ use super::frame::{Decompressor, Frame};
 use super::rows::{CountVisitor, Projection, RowRef, RowSource};
 use super::section_ids::{ColumnId, SectionId, TableId};
 use super::table::{BlockTable, TableRow};
-use super::{Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, cohort_key_at, index, value_of};
+use super::{AgeClass, Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, index, value_of};
 use crate::cell::{Cell, Latency};
 use crate::counter::CounterSet;
 use crate::per_dimension::of_dimension;
@@ -29,18 +29,26 @@ pub struct BlockReader<'a> {
     frame: Frame<'a>,
     values: Vec<CompactString>,
     cells: Vec<[u32; Dimension::COUNT]>,
+    /// Those of the table of late outcomes, which only blocks of format 2 have, follow the others.
     cohorts: Vec<[u32; COHORT_KEY]>,
-    late_cohorts: Vec<[u32; COHORT_KEY]>,
+    late_cohort_count: usize,
 }
 
 /// What the reader must know of a table to walk its rows.
 #[derive(Clone, Copy)]
 struct TableShape {
     id: TableId,
+    /// The number of its first key.
+    first_key: u32,
     key_count: usize,
-    /// The width of its buckets.
-    width: Resolution,
+    /// The unit of its positions if they do not state one.
+    unit: Resolution,
+    /// The age class of its rows if it does not state any.
+    age: AgeClass,
 }
+
+/// The first format in which positions state their unit, and cohorts the ages of outcomes.
+const FIRST_WITH_AGES: u8 = 3;
 
 const MALFORMED_KEYS: BlockError = malformed("the keys are out of order or out of range");
 
@@ -58,9 +66,15 @@ impl<'a> BlockReader<'a> {
         let mut key_section =
             |table: TableId| frame.section(SectionId::of(table, ColumnId::Keys), &mut decompressor);
         let cells = keys(&key_section(TableId::Cells)?, limit)?;
-        let cohorts = keys(&key_section(TableId::Cohorts)?, limit)?;
-        let late_cohorts = keys(&key_section(TableId::LateCohorts)?, limit)?;
-        Ok(Self { frame, values, cells, cohorts, late_cohorts })
+        let mut cohorts = keys(&key_section(TableId::Cohorts)?, limit)?;
+        let mut late_cohorts = Vec::new();
+        // Later formats keep late outcomes among the others, by their age.
+        if frame.version < FIRST_WITH_AGES {
+            late_cohorts = keys(&key_section(TableId::LateCohorts)?, limit)?;
+        }
+        let late_cohort_count = late_cohorts.len();
+        cohorts.append(&mut late_cohorts);
+        Ok(Self { frame, values, cells, cohorts, late_cohort_count })
     }
 
     /// The intake counts by hour.
@@ -102,12 +116,13 @@ impl<'a> BlockReader<'a> {
 
     /// Decodes the whole block.
     pub(crate) fn to_block(&self) -> Result<Block, BlockError> {
+        let mut cohorts = self.rows(self.cohort_table())?;
+        cohorts.append(&mut self.rows(self.late_cohort_table())?);
         let block = Block {
             resolution: self.frame.resolution,
             values: self.values.clone(),
-            cells: self.table(self.cell_table(), &self.cells)?,
-            cohorts: self.table(self.cohort_table(), &self.cohorts)?,
-            late_cohorts: self.table(self.late_cohort_table(), &self.late_cohorts)?,
+            cells: BlockTable { keys: self.cells.clone(), rows: self.rows(self.cell_table())? },
+            cohorts: BlockTable { keys: self.cohorts.clone(), rows: cohorts },
             intake: self.intake()?,
             evidence: self.evidence()?,
         };
@@ -116,22 +131,37 @@ impl<'a> BlockReader<'a> {
     }
 
     const fn cell_table(&self) -> TableShape {
-        TableShape { id: TableId::Cells, key_count: self.cells.len(), width: self.frame.resolution }
+        TableShape {
+            id: TableId::Cells,
+            first_key: 0,
+            key_count: self.cells.len(),
+            unit: self.frame.resolution,
+            age: AgeClass::Unknown,
+        }
     }
 
-    const fn cohort_table(&self) -> TableShape {
-        TableShape { id: TableId::Cohorts, key_count: self.cohorts.len(), width: self.frame.resolution }
+    fn cohort_table(&self) -> TableShape {
+        TableShape {
+            id: TableId::Cohorts,
+            first_key: 0,
+            key_count: self.cohorts.len().saturating_sub(self.late_cohort_count),
+            unit: self.frame.resolution,
+            age: AgeClass::Unknown,
+        }
     }
 
-    const fn late_cohort_table(&self) -> TableShape {
-        TableShape { id: TableId::LateCohorts, key_count: self.late_cohorts.len(), width: Resolution::Hour }
+    fn late_cohort_table(&self) -> TableShape {
+        let cohorts = self.cohort_table();
+        TableShape {
+            id: TableId::LateCohorts,
+            first_key: index(cohorts.key_count),
+            key_count: self.late_cohort_count,
+            unit: Resolution::Hour,
+            age: AgeClass::UnknownLate.at(self.frame.resolution),
+        }
     }
 
-    fn table<const N: usize>(
-        &self,
-        table: TableShape,
-        keys: &[[u32; N]],
-    ) -> Result<BlockTable<N>, BlockError> {
+    fn rows(&self, table: TableShape) -> Result<Vec<TableRow>, BlockError> {
         let mut rows = Vec::new();
         self.scan(table, &Projection::ALL, &mut |row| {
             let cell = Cell {
@@ -144,46 +174,51 @@ impl<'a> BlockReader<'a> {
                 opens: requested(row.opens),
                 clicks: requested(row.clicks),
             };
-            rows.push(TableRow { key: row.key, bucket: row.bucket, cell });
+            rows.push(TableRow { key: row.key, age: row.age, bucket: row.bucket, cell });
         })?;
-        Ok(BlockTable { keys: keys.to_vec(), rows })
+        Ok(rows)
     }
 
-    /// Walks the positions of a table's rows in their order: key and first minute of the bucket.
+    /// Walks the positions of a table's rows in their order: key, age class and first minute of the bucket.
     fn positions(
         &self,
         table: TableShape,
         decompressor: &mut Decompressor,
-        each: &mut impl FnMut(u32, Minute) -> Result<(), BlockError>,
+        each: &mut impl FnMut(u32, AgeClass, Minute) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
         if table.key_count == 0 {
             return Ok(());
         }
         let section = self.frame.section(SectionId::of(table.id, ColumnId::Positions), decompressor)?;
-        let mut reader = ByteReader(&section);
+        let ages = self.frame.section(SectionId::of(table.id, ColumnId::Ages), decompressor)?;
+        let (mut reader, mut ages) = (ByteReader(&section), ByteReader(&ages));
+        let states_unit = self.frame.version >= FIRST_WITH_AGES;
+        let states_ages = states_unit && !ages.is_empty();
+        let unit = if states_unit { reader.varint()? } else { table.unit.minutes().into() };
         let first = reader.varint()?;
         let mut room = MAX_PART_ROWS as u64;
-        for key in 0..index(table.key_count) {
-            let count = reader.varint()?;
-            // Before the rows are walked: the caller keeps something for each of them.
-            room = room.checked_sub(count).ok_or(malformed("there are too many rows"))?;
-            let mut next = first;
-            for _ in 0..count {
-                let bucket = next.saturating_add(reader.varint()?);
-                next = bucket.saturating_add(1);
-                let minute = bucket.checked_mul(table.width.minutes().into());
-                let minute = minute.and_then(|minute| u32::try_from(minute).ok());
-                each(key, Minute(minute.ok_or(malformed("a bucket is out of range"))?))?;
+        for key in (table.first_key..).take(table.key_count) {
+            let classes = if states_ages { ages.varint()? } else { table.age.bit() };
+            for age in AgeClass::of_bits(classes) {
+                let count = reader.varint()?;
+                // Before the rows are walked: the caller keeps something for each of them.
+                room = room.checked_sub(count).ok_or(malformed("there are too many rows"))?;
+                let mut next = first;
+                for _ in 0..count {
+                    let bucket = next.saturating_add(reader.varint()?);
+                    next = bucket.saturating_add(1);
+                    let minute = bucket.checked_mul(unit).and_then(|minute| u32::try_from(minute).ok());
+                    each(key, age, Minute(minute.ok_or(malformed("a bucket is out of range"))?))?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Counts one table column by column. The visitor sees its keys numbered from `first_key` on.
+    /// Counts one table column by column.
     fn count(
         &self,
         table: TableShape,
-        first_key: u32,
         counters: CounterSet,
         visitor: &mut impl CountVisitor,
     ) -> Result<(), BlockError> {
@@ -191,8 +226,8 @@ impl<'a> BlockReader<'a> {
         // A row takes a byte of its positions or more.
         let rows = self.frame.raw_bytes(SectionId::of(table.id, ColumnId::Positions)).min(MAX_PART_ROWS);
         let mut slots = Vec::with_capacity(rows);
-        self.positions(table, &mut decompressor, &mut |key, bucket| {
-            slots.push(visitor.slot(first_key + key, bucket));
+        self.positions(table, &mut decompressor, &mut |key, age, bucket| {
+            slots.push(visitor.slot(key, age, bucket));
             Ok(())
         })?;
         // The positions alone may show that a query wants nothing of this block; then no column is decompressed.
@@ -218,8 +253,8 @@ impl<'a> BlockReader<'a> {
         let sections = TableSections::decompress(&self.frame, table.id, projection, &mut decompressor)?;
         // Walked in step: the nth position is that of the nth row in every column.
         let mut columns = TableColumns::open(&sections)?;
-        self.positions(table, &mut decompressor, &mut |key, bucket| {
-            each(columns.next_row(bucket, table.width, key)?);
+        self.positions(table, &mut decompressor, &mut |key, age, bucket| {
+            each(columns.next_row(key, age, bucket)?);
             Ok(())
         })
     }
@@ -316,20 +351,20 @@ impl RowSource for BlockReader<'_> {
     }
 
     fn count_cells(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
-        self.count(self.cell_table(), 0, counters, visitor)
+        self.count(self.cell_table(), counters, visitor)
     }
 
     fn count_cohorts(&self, counters: CounterSet, visitor: &mut impl CountVisitor) -> Result<(), BlockError> {
-        self.count(self.cohort_table(), 0, counters, visitor)?;
-        self.count(self.late_cohort_table(), index(self.cohorts.len()), counters, visitor)
+        self.count(self.cohort_table(), counters, visitor)?;
+        self.count(self.late_cohort_table(), counters, visitor)
     }
 
     fn cohort_count(&self) -> u32 {
-        index(self.cohorts.len() + self.late_cohorts.len())
+        index(self.cohorts.len())
     }
 
     fn cohort_key(&self, key: u32) -> (&str, &str) {
-        match cohort_key_at(&self.cohorts, &self.late_cohorts, key) {
+        match self.cohorts.get(key as usize) {
             Some([campaign, provider]) => {
                 (value_of(&self.values, *campaign), value_of(&self.values, *provider))
             }
@@ -344,17 +379,13 @@ impl RowSource for BlockReader<'_> {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
-        // Late cohorts are numbered behind the others, as in `cohort_key`.
-        let first_late = index(self.cohorts.len());
-        self.scan(self.cohort_table(), projection, &mut |row| {
-            if (from..to).contains(&row.bucket) {
-                each(row);
-            }
-        })?;
-        self.scan(self.late_cohort_table(), projection, &mut |row| {
-            if (from..to).contains(&row.bucket) {
-                each(RowRef { key: first_late + row.key, ..row });
-            }
-        })
+        for table in [self.cohort_table(), self.late_cohort_table()] {
+            self.scan(table, projection, &mut |row| {
+                if (from..to).contains(&row.bucket) {
+                    each(row);
+                }
+            })?;
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use event::Minute;
 use event::attribution::Dimension;
 
-use super::{Block, BlockError, Resolution, cohort_key_at, index};
+use super::{AgeClass, Block, BlockError, Resolution, index};
 use crate::cell::{Latency, Uniques};
 use crate::counter::{CounterId, CounterSet, Counters};
 use crate::per_dimension::of_dimension;
@@ -51,8 +51,8 @@ impl Projection {
 pub struct RowRef<'a> {
     /// The first minute of its bucket. For a cohort, the bucket is the time at which the mail was sent.
     pub bucket: Minute,
-    /// The width of the bucket: the block's resolution, except for late cohorts in a block of minutes, which are kept by the hour.
-    pub width: Resolution,
+    /// How long after sending the outcomes of a cohort happened; unknown for cells.
+    pub age: AgeClass,
     /// The number of its key, for [`RowSource::key_value`] or [`RowSource::cohort_key`].
     pub key: u32,
     /// The counts of the projection; others may be there too or be missing.
@@ -67,7 +67,7 @@ pub struct RowRef<'a> {
 
 impl RowRef<'_> {
     fn count(&self, counters: &CounterSet, visitor: &mut impl CountVisitor) {
-        let Some(slot) = visitor.slot(self.key, self.bucket) else { return };
+        let Some(slot) = visitor.slot(self.key, self.age, self.bucket) else { return };
         // A row may hold more counters than the projection asks for.
         for (counter, count) in self.counters.iter() {
             if counters.contains(counter) {
@@ -79,14 +79,14 @@ impl RowRef<'_> {
 
 /// Receives counts column by column: first it assigns each row a slot, then it gets every count of the rows that have one.
 pub trait CountVisitor {
-    /// The slot of a row by its key and the first minute of its bucket, or `None` to skip the row.
-    fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32>;
+    /// The slot of a row by its key, its age class and the first minute of its bucket, or `None` to skip the row.
+    fn slot(&mut self, key: u32, age: AgeClass, bucket: Minute) -> Option<u32>;
 
     /// Adds a count, which is never 0, to a slot.
     fn add(&mut self, slot: u32, counter: CounterId, count: u64);
 }
 
-/// Rows of one tenant that can be read by a query. No two rows share key and bucket.
+/// Rows of one tenant that can be read by a query. No two rows share key, age class and bucket.
 pub trait RowSource {
     /// The width of the buckets.
     fn resolution(&self) -> Resolution;
@@ -170,18 +170,18 @@ impl RowSource for Block {
         // The projection saves nothing here: in memory, a row has all of its parts.
         for row in &self.cells.rows {
             if (from..to).contains(&row.bucket) {
-                each(row.as_row_ref(self.resolution, 0));
+                each(row.as_row_ref());
             }
         }
         Ok(())
     }
 
     fn cohort_count(&self) -> u32 {
-        index(self.cohorts.keys.len() + self.late_cohorts.keys.len())
+        index(self.cohorts.keys.len())
     }
 
     fn cohort_key(&self, key: u32) -> (&str, &str) {
-        match cohort_key_at(&self.cohorts.keys, &self.late_cohorts.keys, key) {
+        match self.cohorts.keys.get(key as usize) {
             Some([campaign, provider]) => (self.value(*campaign), self.value(*provider)),
             None => ("", ""),
         }
@@ -195,12 +195,7 @@ impl RowSource for Block {
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
         for row in self.cohorts.rows.iter().filter(|row| (from..to).contains(&row.bucket)) {
-            each(row.as_row_ref(self.resolution, 0));
-        }
-        // One list of keys for both tables, as `cohort_key` numbers them.
-        let first_late = index(self.cohorts.keys.len());
-        for row in self.late_cohorts.rows.iter().filter(|row| (from..to).contains(&row.bucket)) {
-            each(row.as_row_ref(Resolution::Hour, first_late));
+            each(row.as_row_ref());
         }
         Ok(())
     }

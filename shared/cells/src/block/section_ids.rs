@@ -1,7 +1,7 @@
 //! The numbers of an encoded block's sections.
 //!
-//! Each of the three tables has a range of 512 numbers, with room for its keys, row positions, sketches and all 256 counters. The
-//! block's strings, intake counts and evidence follow. Numbers are part of the storage format.
+//! Each table has a range of 512 numbers, with room for its keys, row positions, sketches and all 256 counters. The block's strings,
+//! intake counts and evidence follow. Numbers are part of the storage format.
 
 use crate::counter::CounterId;
 
@@ -14,6 +14,7 @@ pub(crate) struct SectionId(u16);
 pub(crate) enum TableId {
     Cells = 0,
     Cohorts = 1,
+    /// Only read, in blocks of format 2: cohorts of late outcomes, by the hour of sending.
     LateCohorts = 2,
 }
 
@@ -26,6 +27,8 @@ pub(crate) enum ColumnId {
     Latency,
     Opens,
     Clicks,
+    /// The age classes of each key's rows. Absent if all are unknown.
+    Ages,
     Counter(CounterId),
 }
 
@@ -47,13 +50,14 @@ impl SectionId {
 
     /// A column of a table.
     pub(crate) const fn of(table: TableId, column: ColumnId) -> Self {
-        // The numbers from 5 to 15 are free for further columns.
+        // The numbers from 6 to 15 are free for further columns.
         let offset = match column {
             ColumnId::Keys => 0,
             ColumnId::Positions => 1,
             ColumnId::Latency => 2,
             ColumnId::Opens => 3,
             ColumnId::Clicks => 4,
+            ColumnId::Ages => 5,
             ColumnId::Counter(counter) => FIRST_COUNTER + counter.number() as u16,
         };
         Self(table as u16 * TABLE_ROOM + offset)
@@ -89,9 +93,14 @@ mod tests {
     fn every_column_has_a_number_of_its_own_and_is_found_by_it() {
         let mut seen = BTreeSet::from([SectionId::STRINGS, SectionId::INTAKE, SectionId::EVIDENCE]);
         for table in TABLES {
-            for column in
-                [ColumnId::Keys, ColumnId::Positions, ColumnId::Latency, ColumnId::Opens, ColumnId::Clicks]
-            {
+            for column in [
+                ColumnId::Keys,
+                ColumnId::Positions,
+                ColumnId::Latency,
+                ColumnId::Opens,
+                ColumnId::Clicks,
+                ColumnId::Ages,
+            ] {
                 let id = SectionId::of(table, column);
                 assert!(seen.insert(id), "{table:?} {column:?}");
                 assert!(TABLES.iter().all(|table| id.counter_of(*table).is_none()), "{table:?} {column:?}");

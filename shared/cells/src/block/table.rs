@@ -7,7 +7,7 @@ use std::ops::Range;
 use event::{Minute, invariant};
 
 use super::rows::RowRef;
-use super::{Resolution, index, renumbered};
+use super::{AgeClass, index, renumbered};
 use crate::cell::Cell;
 use crate::counter::Counters;
 
@@ -25,6 +25,8 @@ pub(crate) struct BlockTable<const N: usize> {
 pub(crate) struct TableRow {
     /// The number of its key in the table.
     pub(crate) key: u32,
+    /// How long after sending its outcomes happened; unknown for cells.
+    pub(crate) age: AgeClass,
     /// The first minute of its bucket.
     pub(crate) bucket: Minute,
     pub(crate) cell: Cell,
@@ -38,8 +40,8 @@ impl<const N: usize> Default for BlockTable<N> {
 
 impl<const N: usize> BlockTable<N> {
     /// Appends a cell under a key of its own. Equal keys become one in [`BlockTable::canonicalise`].
-    pub(crate) fn push(&mut self, key: [u32; N], bucket: Minute, cell: Cell) {
-        self.rows.push(TableRow { key: index(self.keys.len()), bucket, cell });
+    pub(crate) fn push(&mut self, key: [u32; N], age: AgeClass, bucket: Minute, cell: Cell) {
+        self.rows.push(TableRow { key: index(self.keys.len()), age, bucket, cell });
         self.keys.push(key);
     }
 
@@ -61,12 +63,12 @@ impl<const N: usize> BlockTable<N> {
     pub(crate) fn split_sketches(self) -> (Self, Self) {
         let mut sketches = Self { keys: self.keys.clone(), rows: Vec::with_capacity(self.rows.len()) };
         let mut counts = Self { keys: self.keys, rows: Vec::with_capacity(self.rows.len()) };
-        for TableRow { key, bucket, cell } in self.rows {
+        for TableRow { key, age, bucket, cell } in self.rows {
             // By destructuring, so that a sketch that is added later cannot be forgotten.
             let Cell { counters, latency, opens, clicks } = cell;
             let sketch_cell = Cell { counters: Counters::new(), latency, opens, clicks };
-            counts.rows.push(TableRow { key, bucket, cell: Cell { counters, ..Cell::default() } });
-            sketches.rows.push(TableRow { key, bucket, cell: sketch_cell });
+            counts.rows.push(TableRow { key, age, bucket, cell: Cell { counters, ..Cell::default() } });
+            sketches.rows.push(TableRow { key, age, bucket, cell: sketch_cell });
         }
         (counts, sketches)
     }
@@ -156,12 +158,12 @@ impl<const N: usize> BlockTable<N> {
 }
 
 impl TableRow {
-    /// The row as a query reads it, in a list of keys where this table's begin at `first_key`.
-    pub(crate) const fn as_row_ref(&self, width: Resolution, first_key: u32) -> RowRef<'_> {
+    /// The row as a query reads it.
+    pub(crate) const fn as_row_ref(&self) -> RowRef<'_> {
         RowRef {
             bucket: self.bucket,
-            width,
-            key: first_key + self.key,
+            age: self.age,
+            key: self.key,
             counters: &self.cell.counters,
             latency: Some(&self.cell.latency),
             opens: Some(&self.cell.opens),
@@ -170,7 +172,7 @@ impl TableRow {
     }
 
     /// What rows are sorted by.
-    pub(crate) const fn position(&self) -> (u32, Minute) {
-        (self.key, self.bucket)
+    pub(crate) const fn position(&self) -> (u32, AgeClass, Minute) {
+        (self.key, self.age, self.bucket)
     }
 }

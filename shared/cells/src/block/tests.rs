@@ -61,9 +61,7 @@ proptest! {
         let block = testing::build(Resolution::Minute, &rows).roll_up(Resolution::Hour);
         for row in &mut rows {
             row.bucket = Minute(row.bucket.0 / 60 * 60);
-            if row.table == RowTable::LateCohorts {
-                row.table = RowTable::Cohorts;
-            }
+            row.age = row.age.at(Resolution::Hour);
         }
         prop_assert_eq!(contents(&block), model(&rows));
     }
@@ -85,7 +83,7 @@ proptest! {
     fn scan_returns_the_rows_of_its_range(block in block(), from in 0..2880_u32, length in 0..2880_u32) {
         let (from, to) = (Minute(29_000_000 + from), Minute(29_000_000 + from + length));
         let mut expected = contents(&block);
-        expected.retain(|(_, _, bucket), _| (from..to).contains(bucket));
+        expected.retain(|(_, _, _, bucket), _| (from..to).contains(bucket));
         prop_assert_eq!(scanned(&block, from, to), expected);
     }
 }
@@ -102,16 +100,14 @@ pub(crate) fn scanned(rows: &impl RowSource, from: Minute, to: Minute) -> BTreeM
     rows.scan_cells(&Projection::ALL, from, to, &mut |row| {
         assert!(row.key < rows.key_count());
         let values = Dimension::ALL.map(|dimension| rows.key_value(row.key, dimension).to_owned()).to_vec();
-        assert!(found.insert((RowTable::Cells, values, row.bucket), cell(row)).is_none());
+        assert!(found.insert((RowTable::Cells, values, row.age, row.bucket), cell(row)).is_none());
     })
     .unwrap();
     rows.scan_cohorts(&Projection::ALL, from, to, &mut |row| {
         assert!(row.key < rows.cohort_count());
         let (campaign, provider) = rows.cohort_key(row.key);
-        let late = row.width != rows.resolution();
-        let table = if late { RowTable::LateCohorts } else { RowTable::Cohorts };
         let values = vec![campaign.to_owned(), provider.to_owned()];
-        assert!(found.insert((table, values, row.bucket), cell(row)).is_none());
+        assert!(found.insert((RowTable::Cohorts, values, row.age, row.bucket), cell(row)).is_none());
     })
     .unwrap();
     found
@@ -141,27 +137,25 @@ fn merging_nothing_gives_nothing() {
 
 #[test]
 fn cohort_goes_to_the_newest_hour_of_its_batch() {
-    let row = |table, bucket| {
+    let row = |table, age, bucket| {
         let mut cell = Cell::default();
         cell.counters.add(crate::Counter::Opens, 1);
-        testing::TestRow { table, values: Default::default(), bucket: Minute(bucket), cell }
+        testing::TestRow { table, values: Default::default(), age, bucket: Minute(bucket), cell }
     };
     let block = testing::build(
         Resolution::Minute,
         &[
-            row(RowTable::Cells, 600),
-            row(RowTable::Cells, 660),
-            row(RowTable::Cohorts, 610),
-            row(RowTable::LateCohorts, 60),
+            row(RowTable::Cells, AgeClass::Unknown, 600),
+            row(RowTable::Cells, AgeClass::Unknown, 660),
+            row(RowTable::Cohorts, AgeClass::Within1Hour, 610),
+            row(RowTable::Cohorts, AgeClass::Within24Hours, 60),
             // The sender's clock runs ahead, so this mail seems to be sent after everything that happened to it.
-            row(RowTable::Cohorts, 720),
+            row(RowTable::Cohorts, AgeClass::Within1Minute, 720),
         ],
     );
     let parts = block.split(|minute| minute.hour().0);
-    let cohorts = |hour: u32| (parts[&hour].cohorts.rows.len(), parts[&hour].late_cohorts.rows.len());
-    assert_eq!(cohorts(10), (0, 0));
-    assert_eq!(cohorts(11), (1, 1));
-    assert_eq!(cohorts(12), (1, 0));
+    let cohorts = |hour: u32| parts[&hour].cohorts.rows.len();
+    assert_eq!([cohorts(10), cohorts(11), cohorts(12)], [0, 2, 1]);
 }
 
 #[test]
@@ -169,6 +163,7 @@ fn cell_of_200_counters_merges_and_rolls_up() {
     let row = |bucket, factor| testing::TestRow {
         table: RowTable::Cells,
         values: Default::default(),
+        age: AgeClass::Unknown,
         bucket: Minute(bucket),
         cell: testing::cell_of_all_test_counters(factor),
     };

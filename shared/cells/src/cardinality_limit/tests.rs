@@ -4,8 +4,8 @@ use event::Minute;
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::Resolution;
 use crate::block::table::BlockTable;
+use crate::block::{AgeClass, Resolution};
 use crate::cell::Cell;
 use crate::counter::Counter;
 use crate::testing::{self, RowTable, TestRow, rows};
@@ -22,10 +22,8 @@ proptest! {
         let collapsed = block.clone().collapse(limit);
         prop_assert!(collapsed.cells.keys.len() <= limit);
         prop_assert!(collapsed.cohorts.keys.len() <= limit);
-        prop_assert!(collapsed.late_cohorts.keys.len() <= limit);
         prop_assert_eq!(total(&collapsed.cells), total(&block.cells));
         prop_assert_eq!(total(&collapsed.cohorts), total(&block.cohorts));
-        prop_assert_eq!(total(&collapsed.late_cohorts), total(&block.late_cohorts));
         prop_assert_eq!(collapsed.clone().collapse(limit), collapsed);
     }
 }
@@ -46,7 +44,7 @@ fn sends(campaign: &str, domain: &str, provider: &str, count: u64) -> TestRow {
     values[Dimension::Provider as usize] = provider.to_owned();
     let mut cell = Cell::default();
     cell.counters.add(Counter::Sends, count);
-    TestRow { table: RowTable::Cells, values, bucket: Minute(1), cell }
+    TestRow { table: RowTable::Cells, values, age: AgeClass::Unknown, bucket: Minute(1), cell }
 }
 
 /// Compares the rows after collapsing, each as `campaign domain provider count`.
@@ -54,7 +52,9 @@ fn check(rows: &[TestRow], limit: usize, expected: &[&str]) {
     let block = testing::build(Resolution::Minute, rows).collapse(limit);
     let mut found: Vec<String> = testing::contents(&block)
         .into_iter()
-        .map(|((_, v, _), cell)| format!("{} {} {} {}", v[0], v[3], v[4], cell.counters.get(Counter::Sends)))
+        .map(|((_, v, _, _), cell)| {
+            format!("{} {} {} {}", v[0], v[3], v[4], cell.counters.get(Counter::Sends))
+        })
         .collect();
     found.sort();
     assert_eq!(found, expected);
@@ -154,19 +154,20 @@ fn collapse_order_names_every_dimension_once() {
 }
 
 #[test]
-fn cohorts_and_late_cohorts_meet_the_limit_each() {
-    let cohort = |table, campaign: &str| TestRow { table, ..sends(campaign, "", "gmail", 1) };
-    let rows = [
-        cohort(RowTable::Cohorts, "a"),
-        cohort(RowTable::Cohorts, "b"),
-        cohort(RowTable::Cohorts, "c"),
-        cohort(RowTable::LateCohorts, "d"),
-        cohort(RowTable::LateCohorts, "e"),
-    ];
-    let block = testing::build(Resolution::Minute, &rows).collapse(2);
-    assert_eq!((block.cohorts.keys.len(), block.late_cohorts.keys.len()), (2, 2));
-    assert_eq!(block.value(block.cohorts.keys[0][0]), Dimension::OTHER);
-    assert_eq!(block.value(block.late_cohorts.keys[0][0]), "d");
+fn ages_of_a_cohort_are_one_key() {
+    let cohort = |campaign: &str, age| TestRow {
+        table: RowTable::Cohorts,
+        age,
+        bucket: Minute(0),
+        ..sends(campaign, "", "gmail", 1)
+    };
+    let mut rows: Vec<TestRow> = AgeClass::ALL.map(|age| cohort("a", age)).to_vec();
+    rows.push(cohort("b", AgeClass::Later));
+    let block = testing::build(Resolution::Minute, &rows);
+    assert_eq!(block.clone().collapse(2), block);
+    let collapsed = block.collapse(1);
+    assert_eq!((collapsed.cohorts.keys.len(), collapsed.cohorts.rows.len()), (1, AgeClass::COUNT));
+    assert_eq!(collapsed.value(collapsed.cohorts.keys[0][0]), Dimension::OTHER);
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn markers_of_cohorts_give_way_before_campaigns_and_providers() {
     let block = testing::build(Resolution::Minute, &rows).collapse(4);
     let mut found: Vec<String> = testing::contents(&block)
         .into_iter()
-        .map(|((_, values, _), cell)| format!("{} {}", values.join(" "), cell.counters.get(Counter::Sends)))
+        .map(|((_, values, _, _), cell)| format!("{} {}", values.join(" "), cell.counters.get(Counter::Sends)))
         .collect();
     found.sort();
     assert_eq!(found, ["autumn other 1", "spring ?a.example 9", "spring gmail 1", "spring other 8"]);

@@ -19,7 +19,7 @@ use super::error::{QueryError, QueryErrorKind};
 use super::request::{Basis, Query};
 use super::sums::{Full, RunningSums};
 use crate::block::rows::CountVisitor;
-use crate::block::{BlockError, BlockReader, Projection, RowRef, RowSource};
+use crate::block::{AgeClass, BlockError, BlockReader, Projection, RowRef, RowSource};
 use crate::counter::{CounterId, CounterSet};
 use crate::per_dimension::of_dimension;
 
@@ -115,7 +115,7 @@ impl Execution {
             let sketches = Projection { counters: CounterSet::EMPTY, ..projection };
             let (from, to) = self.query.range();
             let mut each = |row: RowRef<'_>| {
-                if let Some(slot) = adder.slot(row.key, row.bucket) {
+                if let Some(slot) = adder.slot(row.key, row.age, row.bucket) {
                     adder.sums.add_sketches(slot & !REPORTS_COMPLAINTS, &row);
                 }
             };
@@ -260,7 +260,7 @@ struct RowAdder<'a> {
 
 impl CountVisitor for RowAdder<'_> {
     #[inline]
-    fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32> {
+    fn slot(&mut self, key: u32, _age: AgeClass, bucket: Minute) -> Option<u32> {
         let target = self.targets.get(key as usize).copied().flatten()?;
         // Before a slot is made: a row outside of the range must not take memory.
         let bucket = self.buckets.find(bucket)?;

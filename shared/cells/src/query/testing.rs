@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::block::{BlockError, Projection, Resolution, RowRef, RowSource};
+use crate::block::{AgeClass, BlockError, Projection, Resolution, RowRef, RowSource};
 use crate::cell::Cell;
 use crate::counter::{Counter, CounterId, Counters};
 
@@ -137,7 +137,7 @@ impl PlainBlock {
             if from <= bucket && bucket < to {
                 each(RowRef {
                     bucket,
-                    width: self.resolution,
+                    age: AgeClass::Unknown,
                     key,
                     counters: &cell.counters,
                     latency: Some(&cell.latency),

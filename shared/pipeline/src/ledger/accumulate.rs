@@ -184,33 +184,43 @@ impl Accumulation<'_> {
         let totals = &mut self.result.totals;
         let is_conflict = message.conflict || exceeds_tenants;
         // The identity is that of the event as it was sent: a corrected time depends on the delivery, so a duplicate would differ.
-        for_each_count(event, self.recipients, self.key, &mut |EventCount { recipient, identity, hash, delayed }| {
-            let mut outcome = IntakeCounts { events: 1, ..IntakeCounts::default() };
-            totals.events += 1;
-            // Both: the window holds what is committed, `seen` what this commit is about to count.
-            if self.window.contains(identity) || !self.seen.insert(identity) {
-                totals.duplicates += 1;
-                outcome.duplicates = 1;
-            } else {
-                totals.aggregated += 1;
-                totals.late += u64::from(is_late);
-                totals.conflicts += u64::from(is_conflict);
-                (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
-                self.result.identities.push(identity);
-                let tenant = tenant.as_str();
-                // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
-                match delayed {
-                    Some(mail) if self.window.contains(mail) || !self.seen.insert(mail) => {
-                        self.accumulator.count_repeated_delay(tenant, &message.values, &recipient, counted);
-                    }
-                    _ => {
-                        self.result.identities.extend(delayed);
-                        self.accumulator.count(tenant, &message.values, &recipient, counted, hash);
+        for_each_count(
+            event,
+            self.recipients,
+            self.key,
+            &mut |EventCount { recipient, identity, hash, delayed }| {
+                let mut outcome = IntakeCounts { events: 1, ..IntakeCounts::default() };
+                totals.events += 1;
+                // Both: the window holds what is committed, `seen` what this commit is about to count.
+                if self.window.contains(identity) || !self.seen.insert(identity) {
+                    totals.duplicates += 1;
+                    outcome.duplicates = 1;
+                } else {
+                    totals.aggregated += 1;
+                    totals.late += u64::from(is_late);
+                    totals.conflicts += u64::from(is_conflict);
+                    (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
+                    self.result.identities.push(identity);
+                    let tenant = tenant.as_str();
+                    // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
+                    match delayed {
+                        Some(mail) if self.window.contains(mail) || !self.seen.insert(mail) => {
+                            self.accumulator.count_repeated_delay(
+                                tenant,
+                                &message.values,
+                                &recipient,
+                                counted,
+                            );
+                        }
+                        _ => {
+                            self.result.identities.extend(delayed);
+                            self.accumulator.count(tenant, &message.values, &recipient, counted, hash);
+                        }
                     }
                 }
-            }
-            entry.merge(&outcome);
-        });
+                entry.merge(&outcome);
+            },
+        );
         self.result.newest_event = self.result.newest_event.max(Some(counted.at));
     }
 

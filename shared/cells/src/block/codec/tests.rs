@@ -8,7 +8,7 @@ use super::*;
 use crate::block::frame::{VERSION, checksum};
 use crate::block::rows::CountVisitor;
 use crate::block::tests::scanned;
-use crate::block::{Projection, RowSource};
+use crate::block::{Projection, Resolution, RowSource};
 use crate::cell::Cell;
 use crate::counter::CounterSet;
 use crate::testing::{self, RowTable, TestRow, block, contents, counter_set};
@@ -108,13 +108,13 @@ proptest! {
 #[derive(Debug, Default, PartialEq)]
 struct CountsByRow {
     left_out: u32,
-    positions: Vec<(u32, Minute)>,
+    positions: Vec<(u32, AgeClass, Minute)>,
     sums: BTreeMap<(u32, u8), u64>,
 }
 
 impl CountVisitor for CountsByRow {
-    fn slot(&mut self, key: u32, bucket: Minute) -> Option<u32> {
-        self.positions.push((key, bucket));
+    fn slot(&mut self, key: u32, age: AgeClass, bucket: Minute) -> Option<u32> {
+        self.positions.push((key, age, bucket));
         let slot = u32::try_from(self.positions.len()).unwrap();
         (slot % 5 != self.left_out).then_some(slot)
     }
@@ -138,13 +138,13 @@ fn read_all(bytes: &[u8]) {
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
-    [b"MGBK", [VERSION].as_slice(), &checksum(body).to_le_bytes(), body].concat()
+    [b"MGBK", [VERSION].as_slice(), &checksum(VERSION, body).to_le_bytes(), body].concat()
 }
 
 fn row(number: usize, cell: Cell) -> TestRow {
     let mut values = [const { String::new() }; Dimension::COUNT];
     values[Dimension::RecipientDomain as usize] = format!("domain-{number}.example");
-    TestRow { table: RowTable::Cells, values, bucket: Minute(29_000_000), cell }
+    TestRow { table: RowTable::Cells, values, age: AgeClass::Unknown, bucket: Minute(29_000_000), cell }
 }
 
 /// A cell with `count` hashes, which do not compress.
@@ -198,10 +198,10 @@ fn other_formats_are_refused_by_name() {
     let mut bytes = Block::empty(Resolution::Day).encode().remove(0);
     bytes[4] = 7;
     let message = BlockReader::open(&bytes).unwrap_err().to_string();
-    assert_eq!(message, "block format 7 is newer than this program's 2: upgrade mailgauge");
-    bytes[4] = 0;
+    assert_eq!(message, "block format 7 is newer than this program's 3: upgrade mailgauge");
+    bytes[4] = 1;
     let message = BlockReader::open(&bytes).unwrap_err().to_string();
-    assert!(message.starts_with("block format 0 is older than this program's 2"), "{message}");
+    assert!(message.starts_with("block format 1 is older than this program's 3"), "{message}");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn large_block_has_its_sketches_in_parts_of_their_own() {
         let mut cell = Cell::default();
         cell.counters.add(Counter::Opens, 1);
         cell.opens.insert(event::RecipientHash(u64::from(minute).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        block.cells.push([0; Dimension::COUNT], Minute(minute), cell);
+        block.cells.push([0; Dimension::COUNT], AgeClass::Unknown, Minute(minute), cell);
     }
     let block = block.canonicalise();
     let (counts, sketches) = block.encode_sketches_apart();
@@ -287,6 +287,7 @@ fn large_block_has_its_sketches_in_parts_of_their_own() {
 /// A part whose only key has `count` rows, in a few bytes.
 fn rows_of_nothing(count: usize) -> Vec<u8> {
     let mut positions = Vec::new();
+    put_varint(&mut positions, 1);
     put_varint(&mut positions, 0);
     put_varint(&mut positions, count as u64);
     positions.resize(positions.len() + count, 0);
@@ -313,11 +314,11 @@ fn block_of_many_equal_rows_is_divided_by_their_number() {
     block.cells.keys.push([0; Dimension::COUNT]);
     let mut cell = Cell::default();
     cell.counters.add(Counter::Sends, 1);
-    for minute in (0..).take(MAX_PART_ROWS) {
-        block.cells.rows.push(TableRow { key: 0, bucket: Minute(minute), cell: cell.clone() });
-    }
+    let row =
+        |minute| TableRow { key: 0, age: AgeClass::Unknown, bucket: Minute(minute), cell: cell.clone() };
+    block.cells.rows.extend((0..).take(MAX_PART_ROWS).map(row));
     assert_eq!(block.encode().len(), 1);
-    block.cells.rows.push(TableRow { key: 0, bucket: Minute(u32::MAX), cell });
+    block.cells.rows.push(row(u32::MAX));
     let parts = block.encode();
     assert!(parts.len() > 1);
     assert!(merged(&parts) == block, "the parts are not the block");
@@ -352,12 +353,12 @@ fn counter_that_this_version_does_not_know_is_kept() {
 }
 
 #[test]
-fn block_of_one_count_takes_65_bytes() {
+fn block_of_one_count_takes_66_bytes() {
     let mut cell = Cell::default();
     cell.counters.add(Counter::Sends, 1);
     let parts = testing::build(Resolution::Minute, &[row(0, cell)]).encode();
     // A batch writes such a block for each of its tenants. The value has 16 bytes of it, the frame 28.
-    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [65]);
+    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [66]);
 }
 
 #[test]
@@ -374,4 +375,85 @@ fn section_numbers_out_of_range_are_refused() {
     assert!(BlockReader::open(&framed(&overflow)).is_err());
     let many = [vec![0, 0xff, 0xff, 0x7f], [0, 0, 0].repeat(usize::from(SectionId::LIMIT) + 1)].concat();
     assert!(BlockReader::open(&framed(&many)).is_err());
+}
+
+/// What the samples of stored blocks hold: two cells, three cohorts and two late cohorts, as their resolution has them.
+fn sample_rows(resolution: Resolution) -> Vec<TestRow> {
+    let row = |table, campaign: &str, minute: u32, counts: &[(Counter, u64)]| {
+        let mut values = [const { String::new() }; Dimension::COUNT];
+        values[Dimension::Campaign as usize] = campaign.to_owned();
+        values[Dimension::RecipientDomain as usize] = "mail.example".to_owned();
+        values[Dimension::Provider as usize] = "other".to_owned();
+        let mut cell = Cell::default();
+        for (counter, count) in counts {
+            cell.counters.add(*counter, *count);
+        }
+        cell.latency.record(u64::from(minute) * 100);
+        cell.opens.insert(event::RecipientHash(0x0123_4567_89AB_CDEF));
+        let bucket = resolution.bucket(Minute(29_000_040 + minute));
+        TestRow { table, values, age: AgeClass::Unknown, bucket, cell }
+    };
+    let mut rows = vec![
+        row(RowTable::Cells, "spring", 7, &[(Counter::Sends, 9), (Counter::Deliveries, 8)]),
+        row(RowTable::Cells, "summer", 130, &[(Counter::Opens, 300)]),
+        row(RowTable::Cohorts, "spring", 7, &[(Counter::Sends, 9)]),
+        row(RowTable::Cohorts, "spring", 8, &[(Counter::Deliveries, 8)]),
+        row(RowTable::Cohorts, "summer", 130, &[(Counter::Opens, 300)]),
+    ];
+    if resolution == Resolution::Minute {
+        for (campaign, hour) in [("spring", 0), ("autumn", 120)] {
+            let late = row(RowTable::Cohorts, campaign, hour, &[(Counter::Clicks, 2)]);
+            let age = AgeClass::UnknownLate;
+            rows.push(TestRow { age, bucket: age.bucket(late.bucket), ..late });
+        }
+    }
+    rows
+}
+
+#[test]
+fn stored_blocks_of_format_2_are_read_and_have_no_ages() {
+    for (resolution, sample) in [
+        (Resolution::Minute, include_str!("samples/minutes-2.hex")),
+        (Resolution::Hour, include_str!("samples/hours-2.hex")),
+        (Resolution::Day, include_str!("samples/days-2.hex")),
+    ] {
+        let (digits, _) = sample.trim().as_bytes().as_chunks::<2>();
+        let byte = |digits: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+        let stored: Vec<u8> = digits.iter().map(byte).collect();
+        assert_eq!(stored[4], 2);
+        let mut expected = testing::build(resolution, &sample_rows(resolution));
+        let counts = IntakeCounts { events: 317, duplicates: 3, late: 2, conflicts: 1 };
+        expected.add_intake(Hour(483_334), &counts);
+        assert_eq!(Block::decode(&stored).unwrap(), expected);
+        let reader = BlockReader::open(&stored).unwrap();
+        assert_eq!(scanned(&reader, EVER.0, EVER.1), contents(&expected));
+        let mut counted = CountsByRow { left_out: 5, ..CountsByRow::default() };
+        reader.count_cohorts(CounterSet::ALL, &mut counted).unwrap();
+        let events: u64 = expected.cohorts.rows.iter().map(|row| row.cell.counters.events()).sum();
+        assert_eq!(counted.sums.values().sum::<u64>(), events);
+        // Merged with what is stored today, it is written in the format of today.
+        assert_eq!(merged(&expected.encode()), expected);
+    }
+}
+
+#[test]
+fn positions_are_written_in_the_largest_unit_that_divides_them() {
+    let written = |buckets: &[u32]| {
+        let row = |bucket: &u32| TableRow {
+            key: 0,
+            age: AgeClass::Unknown,
+            bucket: Minute(*bucket),
+            cell: Cell::default(),
+        };
+        positions(&buckets.iter().map(row).collect::<Vec<_>>(), 1)
+    };
+    for (buckets, expected) in [
+        (&[1440, 2880][..], &[0xa0, 0x0b, 1, 2, 0, 0][..]),
+        (&[60, 180], &[60, 1, 2, 0, 1]),
+        (&[30, 60], &[30, 1, 2, 0, 0]),
+        (&[45, 60], &[15, 3, 2, 0, 0]),
+        (&[46, 60], &[1, 46, 2, 0, 13]),
+    ] {
+        assert_eq!(written(buckets), expected, "{buckets:?}");
+    }
 }
