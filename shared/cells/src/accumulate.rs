@@ -6,6 +6,7 @@
 //! seed must never influence a result.
 
 mod cell_map;
+mod clicks;
 mod increments;
 mod interner;
 mod into_blocks;
@@ -16,6 +17,7 @@ use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
 use self::cell_map::{CellKey, CellMap, DimensionKey};
+pub use self::clicks::CountedClick;
 use self::interner::{Interner, PartReader, push_part};
 pub use self::sorted_rows::SortKey;
 use crate::block::{Resolution, renumbered};
@@ -62,6 +64,14 @@ pub struct Accumulator {
     cohorts: Option<Cohorts>,
     /// Where strings are joined before they are interned, kept to reuse its memory.
     scratch: Vec<u8>,
+}
+
+/// Where an event counts.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    dimensions: DimensionKey,
+    happened: Minute,
+    sent: Minute,
 }
 
 /// Outcomes by the time at which their mail was sent.
@@ -167,19 +177,33 @@ impl Accumulator {
         event: &EmailEvent<'_>,
         recipient_hash: RecipientHash,
     ) {
-        let dimensions = DimensionKey {
-            message: self.message(tenant, values, event),
-            recipient: self.recipient(recipient),
-        };
-        let happened = event.at.minute();
+        let place = self.place(tenant, values, recipient, event);
+        self.for_each_cell(place, |cell| {
+            increments::increment(cell, event, recipient.simulator, recipient_hash);
+        });
+    }
+
+    fn place(
+        &mut self,
+        tenant: &str,
+        values: &DimensionValues<'_>,
+        recipient: &RecipientDimensions<'_>,
+        event: &EmailEvent<'_>,
+    ) -> Place {
+        let message = self.message(tenant, values, event);
+        let dimensions = DimensionKey { message, recipient: self.recipient(recipient) };
+        Place { dimensions, happened: event.at.minute(), sent: event.sent_at.minute() }
+    }
+
+    /// Passes each cell in which an event counts to `increment`: the one of its own time and, with cohorts, the one of the sending.
+    fn for_each_cell(&mut self, place: Place, mut increment: impl FnMut(&mut Cell)) {
+        let Place { dimensions, happened, sent } = place;
         // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
-        let cell = self.cells.cell(self.hasher, CellKey { dimensions, bucket });
-        increments::increment(cell, event, recipient.simulator, recipient_hash);
+        increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         if let Some(cohorts) = &mut self.cohorts {
-            let cell = cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened);
-            increments::increment(cell, event, recipient.simulator, recipient_hash);
+            increment(cohorts.cell(self.hasher, dimensions, sent, happened));
         }
     }
 

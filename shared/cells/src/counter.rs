@@ -71,6 +71,8 @@ pub enum Counter {
     QueueReadings = 23,
     /// Sum of the reported queue depths, in messages, over `QueueReadings`.
     QueueDepth = 24,
+    /// Clicks that were counted as people's and turned out to be of a burst once they could no longer be changed.
+    BurstsSplit = 26,
 }
 
 impl Counter {

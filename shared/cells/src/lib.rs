@@ -17,7 +17,7 @@ mod rollup;
 #[cfg(test)]
 mod testing;
 
-pub use accumulate::{Accumulator, Grouping, RowKey, SortKey};
+pub use accumulate::{Accumulator, CountedClick, Grouping, RowKey, SortKey};
 pub use block::{Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, RowSource};
 pub use cell::{Cell, Estimate, Latency, Uniques};
 pub use counter::{Counter, CounterId, CounterSet, Counters};

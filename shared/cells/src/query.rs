@@ -44,6 +44,7 @@ mod sums;
 mod testing;
 mod time;
 
+pub use answer_json::RuleVersions;
 pub use answer_lines::{AnswerLines, LineFormat};
 pub use answer_rows::{Answer, AnswerRow, Freshness};
 pub use builder::QueryBuilder;

@@ -28,8 +28,8 @@ use crate::units::Timestamp;
 /// The longest time between two clicks of a burst, in milliseconds.
 pub const BURST_MS: i64 = 2_000;
 
-/// A click, as far as bursts depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A click, as far as bursts depend on it. Sorted by message, then by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BurstClick {
     /// A hash of the message, and of the address of the request if the message has several recipients.
     message: u64,
@@ -74,29 +74,28 @@ impl BurstClick {
         Self { by_person: false, ..self }
     }
 
+    /// Whether both are of one message.
+    pub const fn is_of_message(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+
+    /// Whether both could be of one burst, if their links differ.
+    pub fn is_near(&self, other: &Self) -> bool {
+        let apart = self.at.millis_since(other.at).unsigned_abs();
+        self.is_of_message(other) && apart <= BURST_MS.unsigned_abs()
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         (self.message, self.at, self.link) == (other.message, other.at, other.link)
     }
-
-    fn is_near(&self, other: &Self) -> bool {
-        // Times of events are bounded by their format, but nothing here depends on that.
-        self.at.millis_since(other.at).unsigned_abs() <= BURST_MS.unsigned_abs()
-    }
 }
 
-/// Sorts clicks by message and time, and tells for each of them in turn whether it is of a burst of clicks in the list.
-///
-/// `click` gives the click of an element.
-pub fn for_each_in_burst<T>(
-    clicks: &mut [T],
-    click: impl Fn(&T) -> &BurstClick,
-    mut each: impl FnMut(&T, bool),
-) {
-    clicks.sort_unstable_by_key(|element| {
-        let BurstClick { message, at, link, by_person } = *click(element);
-        (message, at, link, by_person)
-    });
-    for message in clicks.chunk_by(|a, b| click(a).message == click(b).message) {
+/// Sorts clicks, and returns for each of them, in that order, whether it is of a burst of clicks in the list. `click` gives the click
+/// of an element.
+pub fn find_bursts<T>(clicks: &mut [T], click: impl Fn(&T) -> BurstClick) -> Vec<bool> {
+    clicks.sort_unstable_by_key(&click);
+    let mut found = Vec::with_capacity(clicks.len());
+    for message in clicks.chunk_by(|a, b| click(a).is_of_message(&click(b))) {
         // Of the clicks before and after an element only the nearest one of another link matters.
         let mut next = 0;
         let mut previous = None;
@@ -112,9 +111,10 @@ pub fn for_each_in_burst<T>(
                 next = index + 1 + rest.iter().position(|other| differs(&other)).unwrap_or(rest.len());
             }
             let neighbours = [previous, message.get(next)];
-            each(element, neighbours.into_iter().flatten().any(|other| click(other).is_near(this)));
+            found.push(neighbours.into_iter().flatten().any(|other| click(other).is_near(&this)));
         }
     }
+    found
 }
 
 /// The newest clicks, by message: a burst may be spread over several batches, of which the first are counted before the last arrive.
@@ -161,13 +161,10 @@ impl ClickMemory {
         }
     }
 
-    /// The remembered clicks that could be of one burst with `click`.
-    pub fn near(&self, click: &BurstClick) -> impl Iterator<Item = &BurstClick> {
-        [&self.new, &self.old]
-            .into_iter()
-            .filter_map(|generation| generation.by_message.get(&click.message))
-            .flatten()
-            .filter(|other| other.is_near(click))
+    /// The remembered clicks of the message of `click`: at most twice [`ClickMemory::PER_MESSAGE`].
+    pub fn of_message(&self, click: &BurstClick) -> impl Iterator<Item = &BurstClick> {
+        let clicks = [&self.new, &self.old].map(|generation| generation.by_message.get(&click.message));
+        clicks.into_iter().flatten().flatten()
     }
 }
 
