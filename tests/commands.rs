@@ -26,14 +26,14 @@ use crate::support::{MAILGAUGE, Server, mailgauge};
 
 /// Every count that an event can increment.
 const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transient,bounces_undetermined,suppressed,auto_replies,\
-    complaints,rejects,rendering_failures,delays,opens,opens_machine,clicks,clicks_bot,unsubscribes,unique_opens,unique_clicks,\
+    complaints,rejects,rendering_failures,delays,opens,opens_machine,clicks,clicks_bot,bursts_split,unsubscribes,unique_opens,unique_clicks,\
     delivered_net,simulator";
 
 /// A sample: its name, the number of its unreadable records, and its counts.
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// The samples, counted by hand: the number of unreadable records, then every count that is not 0.
-const SAMPLES: [Sample; 56] = [
+const SAMPLES: [Sample; 57] = [
     // Payloads of other functions, which hold no events.
     ("api-make-key.json", 1, &[]),
     ("api-query.json", 1, &[]),
@@ -102,6 +102,7 @@ const SAMPLES: [Sample; 56] = [
     ),
     ("ses-bounce-transient.json", 0, &[("bounces", 1), ("bounces_transient", 1)]),
     ("ses-bounce-undetermined.json", 0, &[("bounces", 1), ("bounces_undetermined", 1)]),
+    ("ses-click-burst.ndjson", 0, &[("clicks", 5), ("clicks_bot", 3), ("unique_clicks", 1)]),
     ("ses-click.json", 0, &[("clicks", 1), ("unique_clicks", 1)]),
     ("ses-complaint-not-spam.json", 0, &[]),
     ("ses-complaint-suppressed.json", 0, &[]),

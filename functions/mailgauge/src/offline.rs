@@ -1,7 +1,7 @@
 //! Counts files without a server or a store: the same decoding, attribution and cells as everywhere, one accumulator per thread.
 //!
-//! Threads share two things. The input: they take turns in reading the next few blocks of it. And the deduplication window, which is
-//! split into stripes so that they seldom wait for each other. Blocks are small, so that the bytes which the operating system copied
+//! Threads share three things. The input: they take turns in reading the next few blocks of it. And the deduplication window, which is
+//! split into stripes so that they seldom wait for each other. And the clicks, which wait for the other clicks of their burst. Blocks are small, so that the bytes which the operating system copied
 //! into one are still in the processor's cache when they are decoded.
 
 use std::io::Read;
@@ -17,10 +17,12 @@ use pipeline::ledger::accumulate::{EventCount, for_each_count};
 
 use crate::input::{self, Source};
 use crate::progress::ProgressReporter;
+use bursts::SharedClicks;
 use deduplication::SharedWindow;
 
 pub use input_form::InputForm;
 
+mod bursts;
 mod deduplication;
 mod input_form;
 
@@ -79,26 +81,31 @@ pub fn count(
     report_unreadable: ReportUnreadable<'_>,
 ) -> anyhow::Result<(Accumulator, InputStats)> {
     let window = SharedWindow::default();
-    let worker = || Worker {
+    let clicks = SharedClicks::new(threads);
+    let worker = |number| Worker {
+        number,
         decoder: Decoder::new(),
         cells: Accumulator::new(grouping.clone()),
         stats: InputStats::default(),
         attributor: CachedAttribution::new(attribution.clone()),
         recipients: attribution.recipients().clone(),
         window: &window,
+        clicks: &clicks,
         report_unreadable,
     };
     // A single thread needs neither locks nor copies of the blocks.
     if threads <= 1 {
-        let mut worker = worker();
+        let mut worker = worker(0);
         for source in sources {
             let mut reader = SourceReader::open(source, form, progress)?;
             while reader.step(&mut |offset, bytes| worker.count_block(source, offset, bytes))? {}
         }
+        clicks.finish();
+        clicks.settle(worker.number, &mut worker.cells);
         worker.cells.resolve_providers();
         return Ok((worker.cells, worker.stats));
     }
-    let mut workers: Vec<Worker<'_>> = (0..threads).map(|_| worker()).collect();
+    let mut workers: Vec<Worker<'_>> = (0..threads).map(worker).collect();
     let input =
         Mutex::new(SharedInput { sources: sources.iter(), form, progress, reader: None, failure: None });
     std::thread::scope(|scope| {
@@ -110,10 +117,13 @@ pub fn count(
     if let Some(failure) = lock(&input).failure.take() {
         return Err(failure);
     }
+    clicks.finish();
     // Merging is commutative, so it does not matter which thread counted what.
     let mut stats = InputStats::default();
     let mut cells = Accumulator::new(grouping.clone());
-    for worker in workers {
+    for mut worker in workers {
+        // Before merging, since the clicks are those of the accumulator that counted them.
+        clicks.settle(worker.number, &mut worker.cells);
         stats.add(worker.stats);
         cells.merge(worker.cells);
     }
@@ -231,12 +241,15 @@ impl<'a> Blocks<'a> {
 
 /// What one thread needs for counting.
 struct Worker<'a> {
+    /// The number of the thread, from 0.
+    number: usize,
     decoder: Decoder,
     cells: Accumulator,
     stats: InputStats,
     attributor: CachedAttribution,
     recipients: RecipientAttribution,
     window: &'a SharedWindow,
+    clicks: &'a SharedClicks,
     report_unreadable: ReportUnreadable<'a>,
 }
 
@@ -262,14 +275,17 @@ impl Worker<'_> {
     }
 
     fn count_block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { decoder, cells, stats, attributor, recipients, window, report_unreadable } = self;
+        let Self { number, decoder, cells, stats, attributor, recipients, window, clicks, report_unreadable } =
+            self;
         stats.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
             stats.records += 1;
             match decoded {
                 Decoded::Event(event) => {
                     stats.events += 1;
-                    stats.duplicates += u64::from(!count_event(event, attributor, recipients, window, cells));
+                    let mut counting =
+                        Counting { thread: *number, attributor, recipients, window, clicks, cells };
+                    stats.duplicates += u64::from(!counting.count(event));
                 }
                 // A record all the same: the summary states how many records held no countable event.
                 Decoded::Ignored(_) => {}
@@ -279,31 +295,45 @@ impl Worker<'_> {
                 }
             }
         });
+        clicks.settle(*number, cells);
     }
 }
 
-/// Counts an event for each recipient for whom it was not counted before. Returns whether there was any such recipient.
-fn count_event(
-    event: &EmailEvent<'_>,
-    attributor: &mut CachedAttribution,
-    recipients: &RecipientAttribution,
-    window: &SharedWindow,
-    cells: &mut Accumulator,
-) -> bool {
-    let message = attributor.attribute(event);
-    let mut is_new = false;
-    for_each_count(event, recipients, &KEY, &mut |EventCount { recipient, identity, hash, delayed }| {
-        // Asked for each recipient, because another event about the same message may share only some of them.
-        if !window.insert(identity) {
-            return;
-        }
-        is_new = true;
-        // The first delay of a mail is the first in the order in which the input is read.
-        if delayed.is_none_or(|mail| window.insert(mail)) {
-            cells.count(&message.tenant, &message.values, &recipient, event, hash);
-        } else {
-            cells.count_repeated_delay(&message.tenant, &message.values, &recipient, event);
-        }
-    });
-    is_new
+/// What counting an event needs.
+struct Counting<'a> {
+    thread: usize,
+    attributor: &'a mut CachedAttribution,
+    recipients: &'a RecipientAttribution,
+    window: &'a SharedWindow,
+    clicks: &'a SharedClicks,
+    cells: &'a mut Accumulator,
+}
+
+impl Counting<'_> {
+    /// Counts an event for each recipient for whom it was not counted before. Returns whether there was any such recipient.
+    fn count(&mut self, event: &EmailEvent<'_>) -> bool {
+        let Self { thread, attributor, recipients, window, clicks, cells } = self;
+        let message = attributor.attribute(event);
+        let mut is_new = false;
+        for_each_count(event, recipients, &KEY, &mut |EventCount { recipient, identity, hash, delayed }| {
+            // Asked for each recipient, because another event about the same message may share only some of them.
+            if !window.insert(identity) {
+                return;
+            }
+            is_new = true;
+            let (tenant, values) = (&message.tenant, &message.values);
+            match SharedClicks::click_of(event) {
+                Some(click) => {
+                    let counted = cells.count_click(tenant, values, &recipient, event, hash);
+                    clicks.wait(*thread, click, counted);
+                }
+                // The first delay of a mail is the first in the order in which the input is read.
+                None if delayed.is_some_and(|mail| !window.insert(mail)) => {
+                    cells.count_repeated_delay(tenant, values, &recipient, event);
+                }
+                None => cells.count(tenant, values, &recipient, event, hash),
+            }
+        });
+        is_new
+    }
 }

@@ -6,6 +6,7 @@
 //! seed must never influence a result.
 
 mod cell_map;
+mod clicks;
 mod evidence;
 mod increments;
 mod interner;
@@ -18,6 +19,7 @@ use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
 use self::cell_map::{CellKey, CellMap, DimensionKey};
+pub use self::clicks::CountedClick;
 use self::evidence::EvidenceCollector;
 use self::interner::{Interner, PartReader, push_marker, push_part};
 pub use self::sorted_rows::SortKey;
@@ -66,6 +68,15 @@ pub struct Accumulator {
     evidence: EvidenceCollector,
     /// Where strings are joined before they are interned, kept to reuse its memory.
     scratch: Vec<u8>,
+}
+
+/// What decides in which cells an event counts for a recipient.
+#[derive(Clone, Copy, Debug)]
+struct CellChoice {
+    dimensions: DimensionKey,
+    happened: Minute,
+    age: AgeClass,
+    sent: Minute,
 }
 
 /// Outcomes by the time at which their mail was sent.
@@ -167,7 +178,8 @@ impl Accumulator {
         event: &EmailEvent<'_>,
         recipient_hash: RecipientHash,
     ) {
-        self.count_with(tenant, values, recipient, event, |cell| {
+        let choice = self.choose_cells(tenant, values, recipient, event);
+        self.for_each_cell(choice, |cell| {
             increments::increment(cell, event, recipient.simulator, recipient_hash);
         });
     }
@@ -182,39 +194,43 @@ impl Accumulator {
         recipient: &RecipientDimensions<'_>,
         event: &EmailEvent<'_>,
     ) {
-        self.count_with(tenant, values, recipient, event, |cell| {
+        let choice = self.choose_cells(tenant, values, recipient, event);
+        self.for_each_cell(choice, |cell| {
             // A delay says nothing about a person, so there is no hash.
             increments::increment(cell, event, recipient.simulator, RecipientHash(0));
             increments::mark_repeated_delay(cell, recipient.simulator);
         });
     }
 
-    /// Applies increments to the cells of an event: that of its own time, and that of its cohort.
-    #[inline]
-    fn count_with(
+    /// Where an event counts for a recipient. Takes in what the event reveals about the recipient's provider.
+    fn choose_cells(
         &mut self,
         tenant: &str,
         values: &DimensionValues<'_>,
         recipient: &RecipientDimensions<'_>,
         event: &EmailEvent<'_>,
-        increment: impl Fn(&mut Cell),
-    ) {
-        let dimensions = DimensionKey {
-            message: self.message(tenant, values, event),
-            recipient: self.recipient(recipient),
-        };
-        let happened = event.at.minute();
+    ) -> CellChoice {
+        let message = self.message(tenant, values, event);
+        let dimensions = DimensionKey { message, recipient: self.recipient(recipient) };
+        // Only where it decides something: most recipients have a fixed provider.
+        if recipient.provider == RecipientProvider::OfDomain && self.grouping.by(Dimension::Provider) {
+            let tenant = if self.grouping.tenant { tenant } else { "" };
+            self.evidence.collect(self.hasher, tenant, &recipient.domain, &event.evidence);
+        }
+        // A Send has the time of its sending, so it is of the first class. So is what a clock that runs behind reports before that.
+        let age = AgeClass::after_millis(event.at.millis_since(event.sent_at));
+        CellChoice { dimensions, happened: event.at.minute(), age, sent: event.sent_at.minute() }
+    }
+
+    /// Passes each cell in which an event counts to `increment`: the one of its own time and, with cohorts, the one of the sending.
+    fn for_each_cell(&mut self, choice: CellChoice, mut increment: impl FnMut(&mut Cell)) {
+        let CellChoice { dimensions, happened, age, sent } = choice;
         // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
         increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         if let Some(cohorts) = &mut self.cohorts {
-            increment(cohorts.cell(self.hasher, dimensions, event));
-        }
-        // Only where it decides something: most recipients have a fixed provider.
-        if recipient.provider == RecipientProvider::OfDomain && self.grouping.by(Dimension::Provider) {
-            let tenant = if self.grouping.tenant { tenant } else { "" };
-            self.evidence.collect(self.hasher, tenant, &recipient.domain, &event.evidence);
+            increment(cohorts.cell(self.hasher, dimensions, age, sent));
         }
     }
 
@@ -303,12 +319,16 @@ const fn is_of_recipient(dimension: Dimension) -> bool {
 }
 
 impl Cohorts {
-    fn cell(&mut self, hasher: RandomState, dimensions: DimensionKey, event: &EmailEvent<'_>) -> &mut Cell {
+    fn cell(
+        &mut self,
+        hasher: RandomState,
+        dimensions: DimensionKey,
+        age: AgeClass,
+        sent: Minute,
+    ) -> &mut Cell {
         // Every message and recipient got its campaign and provider when it was new, so this is two array lookups and no hashing.
         let dimensions = dimensions.renumbered(&self.campaign_of, &self.provider_of);
-        // A Send has the time of its sending, so it is of the first class. So is what a clock that runs behind reports before that.
-        let age = AgeClass::after_millis(event.at.millis_since(event.sent_at));
-        let bucket = age.bucket(event.sent_at.minute());
+        let bucket = age.bucket(sent);
         // A class is its position in the list.
         self.by_age[age as usize].cell(hasher, CellKey { dimensions, bucket })
     }

@@ -74,6 +74,8 @@ pub enum Counter {
     /// The part of the delays that are not the first of their mail. Counted in place of the first ones, so that history from before
     /// this counter, in which it is 0, gives all delays and never none.
     DelaysRepeated = 25,
+    /// Clicks that were counted as people's and turned out to be of a burst once they could no longer be changed.
+    BurstsSplit = 26,
 }
 
 impl Counter {

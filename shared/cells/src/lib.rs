@@ -17,7 +17,7 @@ mod rollup;
 #[cfg(test)]
 mod testing;
 
-pub use accumulate::{Accumulator, Grouping, RowKey, SortKey};
+pub use accumulate::{Accumulator, CountedClick, Grouping, RowKey, SortKey};
 pub use block::{
     AgeClass, Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, RowSource,
 };

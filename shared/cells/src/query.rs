@@ -46,6 +46,7 @@ mod testing;
 mod time;
 
 pub use absence::Absence;
+pub use answer_json::RuleVersions;
 pub use answer_lines::{AnswerLines, LineFormat};
 pub use answer_rows::{Answer, AnswerRow, Freshness};
 pub use builder::QueryBuilder;

@@ -17,14 +17,57 @@ const WORDS: usize = MAX_FRAGMENTS / 64;
 pub(crate) struct Fragments {
     /// `None` only if it could not be built, which is reported; nothing is found then.
     automaton: Option<AhoCorasick>,
+    /// What must be around each fragment; empty if nothing must be around any of them.
+    edges: Vec<[Edge; 2]>,
     max_text_bytes: usize,
 }
 
+/// What must be next to a fragment, on one side of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// Anything.
+    #[default]
+    Any,
+    /// The edge of a word: neither an ASCII letter nor a digit.
+    Word,
+    /// An ASCII letter.
+    Letter,
+}
+
+impl Edge {
+    /// Whether `neighbour` may stand there; `None` is the start or the end of the text.
+    fn allows(self, neighbour: Option<&u8>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Word => !neighbour.is_some_and(u8::is_ascii_alphanumeric),
+            Self::Letter => neighbour.is_some_and(u8::is_ascii_alphabetic),
+        }
+    }
+}
+
 /// The fragments that a text contains, as a set of their numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FoundFragments([u64; WORDS]);
 
 impl FoundFragments {
+    /// Whether no fragment is in the set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Whether a fragment is in both sets.
+    pub(crate) fn intersects(&self, other: &Self) -> bool {
+        // All words, without branches: quicker than looking up one number after the other once rules list dozens of fragments.
+        self.0.iter().zip(&other.0).fold(0, |common, (a, b)| common | (a & b)) != 0
+    }
+
+    fn insert(&mut self, fragment: usize) {
+        // A number beyond the limit was reported when the set was built.
+        if let Some(word) = self.0.get_mut(fragment / 64) {
+            *word |= 1 << (fragment % 64);
+        }
+    }
+
     /// Whether the fragment with this number was found.
     pub(crate) fn has(&self, fragment: usize) -> bool {
         self.0.get(fragment / 64).is_some_and(|word| word >> (fragment % 64) & 1 == 1)
@@ -70,16 +113,32 @@ impl FromIterator<usize> for FragmentSet {
 #[derive(Debug, Default)]
 pub(crate) struct FragmentsBuilder {
     texts: Vec<String>,
+    edges: Vec<[Edge; 2]>,
+}
+
+impl FromIterator<usize> for FoundFragments {
+    fn from_iter<I: IntoIterator<Item = usize>>(fragments: I) -> Self {
+        let mut set = Self::default();
+        fragments.into_iter().for_each(|fragment| set.insert(fragment));
+        set
+    }
 }
 
 impl FragmentsBuilder {
     /// Adds `text`, in lower case or not, and returns its number.
     pub(crate) fn add(&mut self, text: String) -> usize {
+        self.add_between(text, [Edge::Any; 2])
+    }
+
+    /// Adds `text` where `edges` are before and after it, and returns its number.
+    pub(crate) fn add_between(&mut self, text: String, edges: [Edge; 2]) -> usize {
         // Quadratic in the fragments, but done once per process; several rules search for the same words.
-        if let Some(known) = self.texts.iter().position(|other| *other == text) {
+        let mut known = self.texts.iter().zip(&self.edges);
+        if let Some(known) = known.position(|(other, other_edges)| *other == text && *other_edges == edges) {
             return known;
         }
         self.texts.push(text);
+        self.edges.push(edges);
         self.texts.len() - 1
     }
 
@@ -94,7 +153,9 @@ impl FragmentsBuilder {
         if automaton.is_none() || self.texts.len() > MAX_FRAGMENTS {
             broken("a built-in set of fragments is too large to search for");
         }
-        Fragments { automaton, max_text_bytes }
+        let is_plain = self.edges.iter().flatten().all(|edge| *edge == Edge::Any);
+        let edges = if is_plain { Vec::new() } else { self.edges };
+        Fragments { automaton, edges, max_text_bytes }
     }
 }
 
@@ -108,9 +169,10 @@ impl Fragments {
         let text = text.get(..self.max_text_bytes).unwrap_or(text);
         for hit in automaton.find_overlapping_iter(text) {
             let number = hit.pattern().as_usize();
-            // A number beyond the limit was reported when the set was built.
-            if let Some(word) = found.0.get_mut(number / 64) {
-                *word |= 1 << (number % 64);
+            let [before, after] = self.edges.get(number).copied().unwrap_or_default();
+            let previous = hit.start().checked_sub(1).and_then(|index| text.get(index));
+            if before.allows(previous) && after.allows(text.get(hit.end())) {
+                found.insert(number);
             }
         }
         found
@@ -134,6 +196,34 @@ mod tests {
         let set = |numbers: &[usize]| numbers.iter().copied().collect::<FragmentSet>();
         assert!(found.has_any_of(&set(&[absent, spam])) && !found.has_any_of(&set(&[absent])));
         assert!(!found.has_any_of(&set(&[])) && set(&[]).is_empty());
+    }
+
+    #[test]
+    fn fragment_is_found_between_its_edges_only() {
+        let mut builder = FragmentsBuilder::default();
+        let word_end = builder.add_between("bot".to_owned(), [Edge::Any, Edge::Word]);
+        let word = builder.add_between("bot".to_owned(), [Edge::Word; 2]);
+        let joined = builder.add_between("@".to_owned(), [Edge::Letter; 2]);
+        assert_eq!(builder.add_between("bot".to_owned(), [Edge::Word; 2]), word);
+        let fragments = builder.build(100);
+        for (text, expected) in [
+            ("newbot/1.0", vec![word_end]),
+            ("new bot", vec![word_end, word]),
+            ("bot", vec![word_end, word]),
+            ("both botany bot2", vec![]),
+            ("both, then a Bot", vec![word_end, word]),
+            ("me@home", vec![joined]),
+            ("ios@9 @home", vec![]),
+        ] {
+            assert_eq!(fragments.find(text), expected.into_iter().collect(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sets_intersect_if_they_share_a_fragment() {
+        let set = |numbers: &[usize]| numbers.iter().copied().collect::<FoundFragments>();
+        assert!(set(&[]).is_empty() && !set(&[511]).is_empty());
+        assert!(set(&[1, 400]).intersects(&set(&[400])) && !set(&[1, 400]).intersects(&set(&[2, 401])));
     }
 
     #[test]

@@ -10,17 +10,18 @@ use std::sync::LazyLock;
 
 use crate::event::Requester;
 
+pub mod burst;
 mod network;
 mod rules;
 
-pub(crate) use network::Network;
+pub(crate) use network::{AddressBits, Network};
 use rules::MachineRules;
 
 static RULES: LazyLock<MachineRules> = LazyLock::new(MachineRules::built_in);
 
 /// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be
 /// told apart.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 /// The rule name reported if SES's own flag decides.
 pub const SES_FLAG: &str = "ses_flag";
@@ -30,7 +31,7 @@ pub const SES_FLAG: &str = "ses_flag";
 pub struct InteractionFields<'a> {
     /// The user agent of the request.
     pub user_agent: &'a str,
-    /// The address the request came from; only IPv4 addresses match rules.
+    /// The address the request came from. Text that is not an address is in no network.
     pub ip_address: &'a str,
     /// SES's own flag (`isBotEvent`, since 2026-08). `Likely` and `Unlikely` are used, in any case; other values are ignored.
     pub is_bot_event: Option<&'a str>,
@@ -47,7 +48,11 @@ pub fn classify(fields: &InteractionFields<'_>) -> Requester {
     if flag.eq_ignore_ascii_case("likely") {
         return Requester::Machine(SES_FLAG);
     }
-    RULES.first_match(fields, flag.eq_ignore_ascii_case("unlikely"))
+    let is_unlikely = flag.eq_ignore_ascii_case("unlikely");
+    match RULES.first_match(fields, is_unlikely) {
+        Requester::Person if is_unlikely => Requester::ConfirmedPerson,
+        requester => requester,
+    }
 }
 
 #[cfg(test)]

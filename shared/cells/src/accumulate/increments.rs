@@ -106,6 +106,15 @@ fn increment_interaction(
     }
 }
 
+/// Counts who made a click that was counted before.
+pub(super) fn decide_click(cell: &mut Cell, is_machine: bool, recipient: RecipientHash) {
+    if is_machine {
+        cell.counters.add(Counter::ClicksBot, 1);
+    } else {
+        cell.clicks.insert(recipient);
+    }
+}
+
 /// The name of an event's type as SES spells it in `eventType`.
 pub(super) const fn event_type_name(kind: &EventType<'_>) -> &'static str {
     match kind {

@@ -132,6 +132,54 @@ proptest! {
     }
 }
 
+/// Counts like [`count`], but decides who clicked at the end, in another order.
+fn count_and_decide_later(accumulator: &mut Accumulator, events: &[TestEvent]) {
+    let mut open = Vec::new();
+    for one in events {
+        let event = event(event_kinds()[one.kind].clone(), one.minutes_later);
+        let values = values(one.campaign);
+        open.push(accumulator.count_click(
+            one.tenant,
+            &values,
+            &one.recipient,
+            &event,
+            RecipientHash(one.hash),
+        ));
+    }
+    for click in open.iter().rev() {
+        accumulator.decide_click(click, false);
+    }
+}
+
+proptest! {
+    #[test]
+    fn clicks_decided_later_count_as_if_decided_at_once(events in test_events()) {
+        let mut later = Accumulator::full();
+        count_and_decide_later(&mut later, &events);
+        prop_assert_eq!(sorted_rows(&later), sorted_rows(&full(&events)));
+        let blocks = |accumulator: Accumulator| accumulator.into_blocks().into_iter().map(|(_, block)| contents(&block)).collect::<Vec<_>>();
+        prop_assert_eq!(blocks(later), blocks(full(&events)));
+    }
+}
+
+#[test]
+fn click_decided_to_be_a_machines_is_in_no_sketch() {
+    let mut accumulator = Accumulator::full();
+    let person = event_kinds()
+        .into_iter()
+        .find(|kind| matches!(kind, EventType::Click(click) if !click.requester.is_machine()))
+        .unwrap();
+    let (values, recipient) = (values("a"), recipient("d", "p"));
+    let click = accumulator.count_click("acme", &values, &recipient, &event(person, 1), RecipientHash(7));
+    accumulator.decide_click(&click, true);
+    accumulator.count_split_burst(&click, 3);
+    let (_, cell) = accumulator.rows().next().unwrap();
+    let counted =
+        [Counter::Clicks, Counter::ClicksBot, Counter::BurstsSplit].map(|counter| cell.counters.get(counter));
+    assert_eq!(counted, [1, 1, 3]);
+    assert_eq!(cell.clicks, Cell::default().clicks);
+}
+
 #[test]
 fn no_grouping_gives_one_row() {
     let grouping =

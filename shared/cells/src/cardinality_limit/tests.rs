@@ -208,7 +208,9 @@ fn markers_of_cohorts_give_way_before_campaigns_and_providers() {
     let block = testing::build(Resolution::Minute, &rows).collapse(4);
     let mut found: Vec<String> = testing::contents(&block)
         .into_iter()
-        .map(|((_, values, _, _), cell)| format!("{} {}", values.join(" "), cell.counters.get(Counter::Sends)))
+        .map(|((_, values, _, _), cell)| {
+            format!("{} {}", values.join(" "), cell.counters.get(Counter::Sends))
+        })
         .collect();
     found.sort();
     assert_eq!(found, ["autumn other 1", "spring ?a.example 9", "spring gmail 1", "spring other 8"]);

@@ -1,6 +1,7 @@
 //! The JSON of an answer, written row by row: no second copy of the rows is made.
 
-use event::Minute;
+use event::{Minute, classify, machine};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeSeq as _, SerializeStruct as _, Serializer};
 
@@ -125,7 +126,7 @@ impl Serialize for MetaJson<'_> {
         let (from, to) = answer.query.range();
         let freshness = answer.freshness;
         let estimates = || answer.estimates().map(|(metric, error)| (metric.name(), error));
-        let mut meta = serializer.serialize_struct("Meta", 10)?;
+        let mut meta = serializer.serialize_struct("Meta", 11)?;
         meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
         meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
         meta.serialize_field("estimates", &Named(estimates))?;
@@ -136,8 +137,24 @@ impl Serialize for MetaJson<'_> {
         meta.serialize_field("total", &answer.total())?;
         meta.serialize_field("from", &answer.query.rfc3339(from))?;
         meta.serialize_field("to", &answer.query.rfc3339(to))?;
+        meta.serialize_field("rules", &RuleVersions::CURRENT)?;
         meta.end()
     }
+}
+
+/// The versions of the rules by which events are classified when they are counted. What was counted under earlier rules stays as
+/// it was.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct RuleVersions {
+    /// The rules that tell opens and clicks of machines from those of people.
+    machines: u32,
+    /// The rules that give bounces and delays their reason.
+    bounces: u32,
+}
+
+impl RuleVersions {
+    /// The versions of this program.
+    pub const CURRENT: Self = Self { machines: machine::RULES_VERSION, bounces: classify::RULES_VERSION };
 }
 
 impl Serialize for Metric {

@@ -55,6 +55,7 @@ fn event_line(event: &EmailEvent<'_>) -> String {
 fn who(requester: Requester) -> &'static str {
     match requester {
         Requester::Person => "a person",
+        Requester::ConfirmedPerson => "a person, says SES",
         Requester::Machine(rule) => rule,
     }
 }

@@ -3,14 +3,12 @@
 //! The file is compiled into the program and checked by tests. If it could not be parsed all the same, that would be reported as
 //! an impossible state, and every requester would count as a person.
 
-use std::net::Ipv4Addr;
-
 use serde::Deserialize;
 
 use super::InteractionFields;
-use super::network::Network;
+use super::network::{AddressBits, Network};
 use crate::event::Requester;
-use crate::fragments::{Fragments, FragmentsBuilder};
+use crate::fragments::{Edge, FoundFragments, Fragments, FragmentsBuilder};
 use crate::invariant::or_broken;
 
 /// The bytes of a user agent that are searched. Those of browsers have 80 to 250.
@@ -25,12 +23,13 @@ pub(super) struct MachineRules {
     fragments: Fragments,
 }
 
-/// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
+/// A rule whose fragments have become sets of numbers. An empty list or set is a condition that is not stated.
 #[derive(Debug)]
 struct MachineRule {
     requester: Requester,
     equals: Vec<String>,
-    contains: Vec<usize>,
+    contains: FoundFragments,
+    lacks: FoundFragments,
     networks: Vec<Network>,
     applies_to: AppliesTo,
     within_ms: Option<i64>,
@@ -60,9 +59,12 @@ pub(super) struct MachineRuleText {
     /// Whole user agents, compared exactly.
     #[serde(default)]
     pub(super) equals: Vec<String>,
-    /// Fragments of the user agent, in lower case.
+    /// Fragments of the user agent, in lower case; `|` and `~` at their ends stand for what must be around them.
     #[serde(default)]
     pub(super) contains: Vec<String>,
+    /// Fragments that the user agent must not contain, and it must not be empty.
+    #[serde(default)]
+    pub(super) lacks: Vec<String>,
     /// Networks that the request came from.
     #[serde(default)]
     pub(super) networks: Vec<String>,
@@ -111,19 +113,36 @@ impl MachineRules {
     /// `Unlikely`, only rules that override the flag are used.
     pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
         // Whole user agents are compared exactly, and white space around one must not hide a match.
-        let user_agent = fields.user_agent.trim();
-        // Searching is most of the work, and the first rules compare whole user agents only: search when a rule first needs it.
-        let mut found = None;
-        for rule in &self.rules {
-            let matches = (rule.overrides_ses || !only_overriding)
-                && rule.matches_without_fragments(fields, user_agent)
-                && (rule.contains.is_empty()
-                    || found.get_or_insert_with(|| self.fragments.find(user_agent)).has_any(&rule.contains));
-            if matches {
+        let mut request =
+            Request { fields, user_agent: fields.user_agent.trim(), address: None, found: None };
+        let rules = self.rules.iter().filter(|rule| rule.overrides_ses || !only_overriding);
+        for rule in rules {
+            if rule.matches(&mut request, &self.fragments) {
                 return rule.requester;
             }
         }
         Requester::Person
+    }
+}
+
+/// What rules ask about a request. Searching and parsing are most of the work, and the first rules need neither: both are done
+/// when a rule first asks.
+struct Request<'a> {
+    fields: &'a InteractionFields<'a>,
+    user_agent: &'a str,
+    /// `Some(None)` if the text is no address: it is in no network.
+    address: Option<Option<AddressBits>>,
+    found: Option<FoundFragments>,
+}
+
+impl Request<'_> {
+    fn is_from(&mut self, networks: &[Network]) -> bool {
+        let address = *self.address.get_or_insert_with(|| AddressBits::parse(self.fields.ip_address));
+        address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+    }
+
+    fn fragments(&mut self, fragments: &Fragments) -> &FoundFragments {
+        self.found.get_or_insert_with(|| fragments.find(self.user_agent))
     }
 }
 
@@ -134,7 +153,8 @@ impl MachineRule {
         Self {
             requester,
             equals: text.equals,
-            contains: text.contains.into_iter().map(|text| fragments.add(text)).collect(),
+            contains: text.contains.iter().map(|text| add_fragment(fragments, text)).collect(),
+            lacks: text.lacks.iter().map(|text| add_fragment(fragments, text)).collect(),
             networks: text.networks.iter().filter_map(|network| Network::parse(network)).collect(),
             applies_to: text.applies_to,
             within_ms: text.within_ms,
@@ -142,23 +162,32 @@ impl MachineRule {
         }
     }
 
-    /// Whether all conditions except the fragments match.
-    fn matches_without_fragments(&self, fields: &InteractionFields<'_>, user_agent: &str) -> bool {
+    fn matches(&self, request: &mut Request<'_>, fragments: &Fragments) -> bool {
+        let fields = request.fields;
         let applies = match self.applies_to {
             AppliesTo::Both => true,
             AppliesTo::Opens => !fields.is_click,
             AppliesTo::Clicks => fields.is_click,
         };
         applies
-            && (self.equals.is_empty() || self.equals.iter().any(|agent| agent == user_agent))
-            && (self.networks.is_empty() || self.is_from_network(fields.ip_address))
             // Not before 0: an interaction from before its message was sent shows a wrong clock, not a fast machine.
             && self.within_ms.is_none_or(|limit| (0..=limit).contains(&fields.millis_after_send))
+            && (self.equals.is_empty() || self.equals.iter().any(|agent| agent == request.user_agent))
+            && (self.networks.is_empty() || request.is_from(&self.networks))
+            && (self.contains.is_empty() || request.fragments(fragments).intersects(&self.contains))
+            // An agent that archives removed lacks everything, and says nothing.
+            && (self.lacks.is_empty()
+                || !request.user_agent.is_empty() && !request.fragments(fragments).intersects(&self.lacks))
     }
+}
 
-    fn is_from_network(&self, ip_address: &str) -> bool {
-        // Text that is not an IPv4 address is in no network: a person, unless another rule matches.
-        let address = ip_address.parse::<Ipv4Addr>();
-        address.is_ok_and(|address| self.networks.iter().any(|network| network.contains(address)))
-    }
+/// Adds a fragment as it is written in the file and returns its number.
+fn add_fragment(fragments: &mut FragmentsBuilder, written: &str) -> usize {
+    let edge = |text: Option<char>| match text {
+        Some('|') => Edge::Word,
+        Some('~') => Edge::Letter,
+        _ => Edge::Any,
+    };
+    let edges = [edge(written.chars().next()), edge(written.chars().next_back())];
+    fragments.add_between(written.trim_matches(['|', '~']).to_owned(), edges)
 }

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use super::Provider;
 use crate::fragments::{Fragments, FragmentsBuilder};
-use crate::machine::Network;
+use crate::machine::{AddressBits, Network};
 
 /// The bytes of an answer that are searched. Exchange Online's, which are the longest, have about 250.
 const MAX_ANSWER_BYTES: usize = 1024;
@@ -88,8 +88,8 @@ impl EvidenceRules {
     }
 
     fn by_address(&self, address: &str) -> Option<&'static str> {
-        // Text that is not an IPv4 address is in no network.
-        let address = address.parse().ok()?;
+        // Text that is not an address is in no network.
+        let address = AddressBits::parse(address)?;
         let is_in = |rule: &&EvidenceRule| rule.networks.iter().any(|network| network.contains(address));
         self.rules.iter().find(is_in).map(|rule| rule.slug)
     }

@@ -10,10 +10,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cells::{Accumulator, Block, IntakeCounts, Resolution};
+use cells::{Accumulator, Block, CountedClick, IntakeCounts, Resolution};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, RecipientDimensions};
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
+use event::machine::burst::{self, BurstClick, ClickMemory};
 use event::{EmailEvent, EventType, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
 
 use super::batch::Record;
@@ -42,6 +43,10 @@ const MAX_AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
 pub trait Accumulate: Send {
     /// Takes the first of `records`, as many as one commit may hold and at least one.
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated;
+
+    /// Learns from what was accumulated, now that it is committed. Must not be called before: an attempt that failed is delivered
+    /// again, and must then give the same result.
+    fn committed(&mut self, _accumulated: &Accumulated) {}
 }
 
 /// The result of accumulating some records.
@@ -61,6 +66,8 @@ pub struct Accumulated {
     pub per_record: Vec<Totals>,
     /// When the newest counted event happened.
     pub newest_event: Option<Timestamp>,
+    /// The clicks that were counted, and earlier ones that turned out to be of their bursts.
+    pub clicks: Vec<BurstClick>,
 }
 
 /// What a batch counted for one tenant.
@@ -79,6 +86,9 @@ pub struct EventAccumulator<Z> {
     key: HashKey,
     seal: Z,
     decoder: Decoder,
+    /// Clicks that were committed. A click that belongs to a burst with one of them is a machine's, too. A new process starts
+    /// without them: it counts the rest of a burst by itself.
+    clicks: ClickMemory,
 }
 
 impl<Z: Seal> EventAccumulator<Z> {
@@ -86,7 +96,7 @@ impl<Z: Seal> EventAccumulator<Z> {
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
         let recipients = attribution.recipients().clone();
         let attributor = CachedAttribution::new(attribution);
-        Self { attributor, recipients, key, seal, decoder: Decoder::new() }
+        Self { attributor, recipients, key, seal, decoder: Decoder::new(), clicks: ClickMemory::default() }
     }
 
     /// Attributes the events of later batches by other settings.
@@ -98,12 +108,14 @@ impl<Z: Seal> EventAccumulator<Z> {
 
 impl<Z: Seal> Accumulate for EventAccumulator<Z> {
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated {
-        let Self { attributor, recipients, key, seal, decoder } = self;
+        let Self { attributor, recipients, key, seal, decoder, clicks } = self;
         let mut counting = Accumulation {
             attributor,
             recipients,
             key,
             window,
+            earlier_clicks: clicks,
+            clicks: Vec::new(),
             seen: HashSet::new(),
             accumulator: Accumulator::full(),
             ledgers: HashMap::new(),
@@ -140,6 +152,12 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
         }
         counting.finish()
     }
+
+    fn committed(&mut self, accumulated: &Accumulated) {
+        for &click in &accumulated.clicks {
+            self.clicks.remember(click);
+        }
+    }
 }
 
 /// The state of one call of [`EventAccumulator::accumulate`].
@@ -150,6 +168,10 @@ struct Accumulation<'a> {
     window: &'a DeduplicationWindow,
     /// Events counted by this call: the window holds committed events only.
     seen: HashSet<IdentityHash>,
+    /// Clicks that were committed before.
+    earlier_clicks: &'a ClickMemory,
+    /// The clicks of this call. Who made them is decided at the end, when all clicks of a burst are known.
+    clicks: Vec<(BurstClick, CountedClick)>,
     accumulator: Accumulator,
     /// Outcomes by tenant and by the hour of the event, for [`crate::ledger::reconcile`].
     ledgers: HashMap<TenantId, BTreeMap<Hour, IntakeCounts>>,
@@ -183,6 +205,7 @@ impl Accumulation<'_> {
         let entry = ledger.entry(counted.at.minute().hour()).or_default();
         let totals = &mut self.result.totals;
         let is_conflict = message.conflict || exceeds_tenants;
+        let burst_click = BurstClick::of(event, self.key);
         // The identity is that of the event as it was sent: a corrected time depends on the delivery, so a duplicate would differ.
         for_each_count(
             event,
@@ -201,20 +224,20 @@ impl Accumulation<'_> {
                     totals.conflicts += u64::from(is_conflict);
                     (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
                     self.result.identities.push(identity);
-                    let tenant = tenant.as_str();
-                    // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
-                    match delayed {
-                        Some(mail) if self.window.contains(mail) || !self.seen.insert(mail) => {
-                            self.accumulator.count_repeated_delay(
-                                tenant,
-                                &message.values,
-                                &recipient,
-                                counted,
-                            );
+                    let (tenant, values) = (tenant.as_str(), &message.values);
+                    match (burst_click, delayed) {
+                        (Some(click), _) => {
+                            let counted =
+                                self.accumulator.count_click(tenant, values, &recipient, counted, hash);
+                            self.clicks.push((click, counted));
                         }
-                        _ => {
+                        // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
+                        (None, Some(mail)) if self.window.contains(mail) || !self.seen.insert(mail) => {
+                            self.accumulator.count_repeated_delay(tenant, values, &recipient, counted);
+                        }
+                        (None, delayed) => {
                             self.result.identities.extend(delayed);
-                            self.accumulator.count(tenant, &message.values, &recipient, counted, hash);
+                            self.accumulator.count(tenant, values, &recipient, counted, hash);
                         }
                     }
                 }
@@ -224,7 +247,44 @@ impl Accumulation<'_> {
         self.result.newest_event = self.result.newest_event.max(Some(counted.at));
     }
 
+    /// Decides who made each click of this call.
+    fn decide_clicks(&mut self) {
+        let Self { earlier_clicks, clicks, accumulator, result, .. } = self;
+        let mut all: Vec<(BurstClick, Option<CountedClick>)> =
+            clicks.drain(..).map(|(click, counted)| (click, Some(counted))).collect();
+        // By message, so that the earlier clicks of each are added once, however many clicks it has.
+        all.sort_unstable_by_key(|(click, _)| *click);
+        let messages = all.chunk_by(|(a, _), (b, _)| a.is_of_message(b)).filter_map(<[_]>::first);
+        let earlier: Vec<_> = messages
+            .flat_map(|(click, _)| earlier_clicks.of_message(click))
+            .map(|click| (*click, None))
+            .collect();
+        all.extend(earlier);
+        let in_bursts = burst::find_bursts(&mut all, |(click, _)| *click);
+        let mut previous = None;
+        for (index, ((click, counted), is_in_burst)) in all.iter().zip(in_bursts).enumerate() {
+            let decided = if is_in_burst { click.as_machine() } else { *click };
+            if let Some(counted) = counted {
+                accumulator.decide_click(counted, is_in_burst);
+                previous = Some((click, counted));
+                result.clicks.push(decided);
+            } else if is_in_burst && click.is_by_person() {
+                // What is committed stays as it is. How much of it was wrong is counted with the click of this call that showed it.
+                let following =
+                    all.get(index..).unwrap_or_default().iter().take_while(|(other, _)| other.is_near(click));
+                let following = following.filter_map(|(other, counted)| Some((other, counted.as_ref()?)));
+                let mut shown_by =
+                    previous.into_iter().chain(following).filter(|(other, _)| other.is_near(click));
+                if let Some((_, counted)) = shown_by.next() {
+                    accumulator.count_split_burst(counted, 1);
+                    result.clicks.push(decided);
+                }
+            }
+        }
+    }
+
     fn finish(mut self) -> Accumulated {
+        self.decide_clicks();
         let mut blocks: BTreeMap<TenantId, Block> = self.accumulator.into_blocks().into_iter().collect();
         for (tenant, ledger) in self.ledgers {
             // A tenant whose events were all duplicates has no cells, but its ledger must be stored all the same.

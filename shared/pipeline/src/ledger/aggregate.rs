@@ -105,6 +105,7 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
             // Only now: a commit that failed may not have written the entries.
             cache.registered.extend(accumulated.deltas.iter().map(|delta| &delta.tenant));
             cache.window.extend(&accumulated.identities, result.checkpoint.record.committed.clone());
+            accumulator.committed(&accumulated);
             committed.totals.add(&accumulated.totals);
             committed.per_record.extend_from_slice(&accumulated.per_record);
             committed.items += result.items;

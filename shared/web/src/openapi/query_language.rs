@@ -190,4 +190,7 @@ struct AnswerMeta {
     /// End of the last time bucket (exclusive).
     #[schemars(extend("format" = "date-time"))]
     to: String,
+    /// The versions of the rules by which events are classified when they are counted. What was counted under earlier rules stays as
+    /// it was.
+    rules: cells::query::RuleVersions,
 }

@@ -166,6 +166,14 @@ metric_table! {
         formula: sum(&[C::ClicksBot]),
         description: "The part of the clicks made by machines.",
     }
+    BURSTS_SPLIT {
+        name: "bursts_split",
+        label: "Bursts split",
+        unit: Count,
+        better: Neutral,
+        formula: sum(&[C::BurstsSplit]),
+        description: "Clicks counted as people's that turned out to be a scanner's burst of clicks after they were committed.",
+    }
     UNSUBSCRIBES {
         name: "unsubscribes",
         label: "Unsubscribes",

@@ -380,7 +380,7 @@ fn networks_of_different_providers_do_not_overlap() {
         .flat_map(|(slug, evidence)| evidence.networks.iter().map(move |network| (slug, *network)))
         .collect();
     for (slug, network) in &networks {
-        let base = network.split('/').next().unwrap().parse().unwrap();
+        let base = AddressBits::parse(network.split('/').next().unwrap()).unwrap();
         for (other, other_network) in &networks {
             assert!(
                 slug == other || !Network::parse(other_network).unwrap().contains(base),

@@ -1,7 +1,9 @@
 //! Every count has one outcome, and hostile records are bounded.
 
+use cells::{Counter, CounterSet, Projection, RowRef, RowSource as _};
 use event::attribution::AttributionSettings;
-use event::{SequenceNumber, ShardId};
+use event::{Minute, SequenceNumber, ShardId};
+use proptest::prelude::*;
 
 use super::*;
 use crate::codec::StoredRecord as _;
@@ -19,16 +21,15 @@ fn send(tenant: &str, message: &str, at: &str, recipients: &[&str]) -> String {
 fn accumulate(payloads: &[&[u8]], window: &DeduplicationWindow) -> Accumulated {
     let attribution = Attribution::new(AttributionSettings::default()).unwrap();
     let mut accumulator = EventAccumulator::new(attribution, HashKey::new([7; 16]), BitFlipSeal);
-    let records: Vec<Record<'_>> = payloads
-        .iter()
-        .zip(1_u64..)
-        .map(|(data, number)| Record {
-            sequence: SequenceNumber::from(number),
-            arrived_at: Timestamp::from_millis(ARRIVED),
-            data,
-        })
-        .collect();
-    accumulator.accumulate(&records, window)
+    accumulator.accumulate(&records(payloads), window)
+}
+
+fn records<'a>(payloads: &[&'a [u8]]) -> Vec<Record<'a>> {
+    let numbered = payloads.iter().zip(1_u64..);
+    let arrived_at = Timestamp::from_millis(ARRIVED);
+    numbered
+        .map(|(data, number)| Record { sequence: SequenceNumber::from(number), arrived_at, data })
+        .collect()
 }
 
 fn block_of(accumulated: &Accumulated, tenant: &str) -> Block {
@@ -157,4 +158,102 @@ fn outcomes_of_the_records_add_up_to_the_totals() {
     assert_eq!((accumulated.per_record.len(), sum), (4, accumulated.totals));
     let duplicates: Vec<u64> = accumulated.per_record.iter().map(|outcome| outcome.duplicates).collect();
     assert_eq!(duplicates, [0, 0, 2, 0]);
+}
+
+/// A click on one of the links of a message, milliseconds after a fixed moment.
+fn click(message: &str, link: u64, millis: i64) -> String {
+    let at = Timestamp::from_millis(ARRIVED - 60_000 + millis);
+    format!(
+        r#"{{"eventType":"Click","mail":{{"timestamp":"2025-11-13T02:00:00Z","messageId":"{message}","source":"a@news.example","destination":["a@firm.example"],"tags":{{"tenant":["acme"]}}}},"click":{{"timestamp":"{at}","ipAddress":"192.0.2.7","userAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36","link":"https://shop.example/{link}"}}}}"#
+    )
+}
+
+fn sum_of(block: &Block, counter: Counter) -> u64 {
+    let mut sum = 0;
+    let projection = Projection::of_counters(CounterSet::of(&[counter]));
+    let mut each = |row: RowRef<'_>| sum += row.counters.get(counter);
+    block.scan_cells(&projection, Minute(0), Minute(u32::MAX), &mut each).unwrap();
+    sum
+}
+
+/// Clicks, those of machines, and those of split bursts, over all batches.
+#[derive(Debug, Default, PartialEq)]
+struct ClickCounts {
+    clicks: u64,
+    by_machines: u64,
+    split: u64,
+}
+
+fn clicks_in(batches: &[&[String]]) -> ClickCounts {
+    let attribution = Attribution::new(AttributionSettings::default()).unwrap();
+    let mut accumulator = EventAccumulator::new(attribution, HashKey::new([7; 16]), BitFlipSeal);
+    let mut window = DeduplicationWindow::default();
+    let mut counts = ClickCounts::default();
+    for batch in batches {
+        let payloads: Vec<&[u8]> = batch.iter().map(String::as_bytes).collect();
+        // An attempt that fails teaches nothing, so the next one gives the same result.
+        let failed = accumulator.accumulate(&records(&payloads), &window);
+        let accumulated = accumulator.accumulate(&records(&payloads), &window);
+        assert_eq!(failed.deltas, accumulated.deltas);
+        accumulator.committed(&accumulated);
+        window.extend(&accumulated.identities, None);
+        for delta in &accumulated.deltas {
+            let block =
+                Block::merge_all(delta.parts.iter().map(|part| Block::decode(part).unwrap())).unwrap();
+            let sum = |counter: Counter| sum_of(&block, counter);
+            counts.clicks += sum(Counter::Clicks);
+            counts.by_machines += sum(Counter::ClicksBot);
+            counts.split += sum(Counter::BurstsSplit);
+        }
+    }
+    counts
+}
+
+#[test]
+fn all_clicks_of_a_burst_are_a_machines_also_the_first() {
+    let burst: Vec<String> = (0..5).map(|link| click("m1", link, 90 * link as i64)).collect();
+    let person = [click("m2", 0, 0), click("m2", 1, 2_001), click("m2", 1, 2_400)];
+    let batch = [burst.as_slice(), &person].concat();
+    assert_eq!(clicks_in(&[&batch]), ClickCounts { clicks: 8, by_machines: 5, split: 0 });
+}
+
+#[test]
+fn rest_of_a_burst_is_a_machines_and_its_committed_clicks_are_counted_as_split() {
+    let burst: Vec<String> = (0..5).map(|link| click("m1", link, 90 * link as i64)).collect();
+    let (first, rest) = burst.split_at(1);
+    assert_eq!(clicks_in(&[first, rest]), ClickCounts { clicks: 5, by_machines: 4, split: 1 });
+    let each: Vec<&[String]> = burst.chunks(1).collect();
+    assert_eq!(clicks_in(&each), ClickCounts { clicks: 5, by_machines: 4, split: 1 });
+}
+
+#[test]
+fn click_that_ses_does_not_take_for_a_machines_stays_a_persons() {
+    let batch: Vec<String> = (0..3)
+        .map(|link| click("m1", link, 0).replace(r#""ipAddress""#, r#""isBotEvent":"Unlikely","ipAddress""#))
+        .collect();
+    assert_eq!(clicks_in(&[&batch]), ClickCounts { clicks: 3, by_machines: 0, split: 0 });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn order_changes_nothing_and_a_cut_only_moves_clicks_to_the_split_ones(
+        clicks in prop::collection::vec((0..3_u64, 0..3_u64, 0..9_000_i64), 1..12),
+        order in any::<u64>(),
+        cut: prop::sample::Index,
+    ) {
+        let mut events: Vec<String> =
+            clicks.iter().map(|(message, link, at)| click(&format!("m{message}"), *link, *at)).collect();
+        let at_once = clicks_in(&[&events]);
+        prop_assert_eq!(at_once.split, 0);
+        // Any order will do.
+        let key = HashKey::new([order.to_le_bytes(); 2].concat().try_into().unwrap());
+        events.sort_by_key(|event| key.hash(&[event.as_bytes()]));
+        prop_assert_eq!(&clicks_in(&[&events]), &at_once);
+        let (first, second) = events.split_at(cut.index(events.len()));
+        let halves = clicks_in(&[first, second]);
+        prop_assert_eq!(halves.clicks, at_once.clicks);
+        prop_assert_eq!(halves.by_machines + halves.split, at_once.by_machines);
+    }
 }
