@@ -177,8 +177,9 @@ impl Accumulator {
         let cell = self.cells.cell(self.hasher, CellKey { dimensions, bucket });
         increments::increment(cell, event, recipient.simulator, recipient_hash);
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
-        if let Some(cohorts) = &mut self.cohorts {
-            let cell = cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened);
+        // Where the time of sending is unknown there is no such time.
+        if let (Some(cohorts), Some(sent_at)) = (&mut self.cohorts, event.sent_at) {
+            let cell = cohorts.cell(self.hasher, dimensions, sent_at.minute(), happened);
             increments::increment(cell, event, recipient.simulator, recipient_hash);
         }
     }
