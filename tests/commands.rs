@@ -33,8 +33,9 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// The samples, counted by hand: the number of unreadable records, then every count that is not 0.
-const SAMPLES: [Sample; 57] = [
+const SAMPLES: [Sample; 71] = [
     // Payloads of other functions, which hold no events.
+    ("api-gateway-base64.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("api-make-key.json", 1, &[]),
     ("api-query.json", 1, &[]),
     (
@@ -42,17 +43,29 @@ const SAMPLES: [Sample; 57] = [
         0,
         &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("opens", 1), ("unique_opens", 1)],
     ),
+    ("cloudwatch-logs-export.txt", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
+    ("cloudwatch-logs-lambda.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
+    ("cloudwatch-logs-search.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     ("eventbridge-bounce.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
     ("eventbridge-open-machine.json", 0, &[("opens", 1), ("opens_machine", 1)]),
     ("eventbridge-sending-disabled.json", 0, &[]),
     ("firehose-http.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),
+    ("firehose-processing-failed.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("firehose-transform.json", 0, &[("complaints", 1), ("unsubscribes", 1)]),
     ("gauge-queue-depth.json", 0, &[]),
+    (
+        "json-strings.ndjson",
+        0,
+        &[("deliveries", 1), ("delivered_net", 1), ("bounces", 1), ("bounces_permanent", 1)],
+    ),
+    ("kafka-connect.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
     (
         "kafka-lambda.json",
         0,
         &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("bounces", 1), ("bounces_permanent", 1)],
     ),
+    ("kinesis-base64-twice.json", 0, &[("opens", 1), ("unique_opens", 1)]),
+    ("kinesis-get-records.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     (
         "kinesis-lambda.json",
         2,
@@ -102,6 +115,8 @@ const SAMPLES: [Sample; 57] = [
     ),
     ("ses-bounce-transient.json", 0, &[("bounces", 1), ("bounces_transient", 1)]),
     ("ses-bounce-undetermined.json", 0, &[("bounces", 1), ("bounces_undetermined", 1)]),
+    ("ses-bounce-without-send-time.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("ses-bounce-without-time.json", 1, &[]),
     ("ses-click-burst.ndjson", 0, &[("clicks", 5), ("clicks_bot", 3), ("unique_clicks", 1)]),
     ("ses-click.json", 0, &[("clicks", 1), ("unique_clicks", 1)]),
     ("ses-complaint-not-spam.json", 0, &[]),
@@ -119,10 +134,25 @@ const SAMPLES: [Sample; 57] = [
     ("ses-send.json", 0, &[("sends", 1)]),
     ("ses-subscription-opt-in.json", 0, &[]),
     ("ses-subscription-unsubscribe.json", 0, &[("unsubscribes", 1)]),
+    (
+        "ses-type-spellings.ndjson",
+        0,
+        &[
+            ("sends", 1),
+            ("deliveries", 1),
+            ("delivered_net", 1),
+            ("bounces", 1),
+            ("bounces_permanent", 1),
+            ("rendering_failures", 1),
+            ("delays", 1),
+        ],
+    ),
     ("ses-unknown-type.json", 0, &[]),
     ("sns-complaint-notification.json", 0, &[("complaints", 1)]),
     ("sns-delivery.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
+    ("sns-email.txt", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("sns-lambda.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),
+    ("sns-message-object.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("sns-subscription-confirmation.json", 0, &[]),
     ("sns-validation.json", 0, &[]),
     (
@@ -462,6 +492,7 @@ fn statistics_are_one_line_of_json() {
         "events",
         "records",
         "bytes",
+        "ignored",
         "quarantined",
         "duplicates",
         "seconds",
@@ -476,6 +507,7 @@ fn statistics_are_one_line_of_json() {
         (&stats["events"], &stats["duplicates"], &stats["quarantined"]),
         (&json!(18), &json!(9), &json!(6))
     );
+    assert_eq!(stats["ignored"], json!({ "unknown_event_type": 2 }));
     assert_eq!(stats["bytes"], 2 * std::fs::metadata(&path).unwrap().len());
     assert!(stats["seconds"].as_f64().unwrap() > 0.0 && stats["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
 }

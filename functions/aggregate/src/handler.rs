@@ -89,9 +89,11 @@ impl<S: Store, C: Clock, K: Sink> BatchHandler<S, C, K> {
             sum.add(&committed.totals);
             let Totals { records, events, aggregated, duplicates, late, quarantined, conflicts, ignored } =
                 committed.totals;
+            let kinds = committed.ignored();
             tracing::info!(
                 shard.id = %shard, batch.skipped = committed.skipped, batch.items = committed.items,
-                records, events, aggregated, duplicates, late, quarantined, conflicts, ignored, "counted"
+                records, events, aggregated, duplicates, late, quarantined, conflicts, ignored,
+                ignored.kinds = %kinds, "counted"
             );
             if let Some(exporter) = &mut self.exporter {
                 Box::pin(exporter.export(&self.store, shard, &self.clock, deadline)).await;

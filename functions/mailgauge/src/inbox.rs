@@ -104,6 +104,7 @@ fn answer(requests: Vec<Request>, counted: &[Counted]) {
             sum.events += payload.events;
             sum.duplicates += payload.duplicates;
             sum.ignored += payload.ignored;
+            sum.ignored_kinds.add(&payload.ignored_kinds);
             sum.quarantined += payload.quarantined;
         }
         // A client that has disconnected sends the events again, and they are recognised as duplicates.

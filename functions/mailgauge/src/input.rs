@@ -119,6 +119,17 @@ pub fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + 
     })
 }
 
+/// Refuses an input that begins with a table, which is not read as events: all of its rows would be unreadable.
+pub fn refuse_table(source: &Source, first_block: &[u8]) -> anyhow::Result<()> {
+    if event::decode::is_table(first_block) {
+        bail!(
+            "{source} is a table (CSV), not events in JSON: if its rows are counts over time, evaluate them with \
+             `mailgauge backtest --counts`; otherwise export the events"
+        );
+    }
+    Ok(())
+}
+
 /// Reads until `room` is full or the stream ends, and returns how many bytes were read.
 pub fn fill(stream: &mut dyn Read, room: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use cells::{Accumulator, Grouping};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution};
 use event::decode::stream::{Piece, Splitter};
-use event::{Decoded, Decoder, EmailEvent, HashKey};
+use event::{Decoded, Decoder, EmailEvent, HashKey, IgnoredCounts};
 use pipeline::ledger::accumulate::{EventCount, for_each_count};
 
 use crate::input::{self, Source};
@@ -40,6 +40,8 @@ pub struct InputStats {
     pub records: u64,
     /// Bytes read, after decompression.
     pub bytes: u64,
+    /// Records without a countable event, by kind.
+    pub ignored: IgnoredCounts,
     /// Records that could not be read. Nothing is kept of them: there is no quarantine without a store.
     pub quarantined: u64,
     /// Events that were counted before.
@@ -51,6 +53,7 @@ impl InputStats {
         self.events += other.events;
         self.records += other.records;
         self.bytes += other.bytes;
+        self.ignored.add(&other.ignored);
         self.quarantined += other.quarantined;
         self.duplicates += other.duplicates;
     }
@@ -287,8 +290,8 @@ impl Worker<'_> {
                         Counting { thread: *number, attributor, recipients, window, clicks, cells };
                     stats.duplicates += u64::from(!counting.count(event));
                 }
-                // A record all the same: the summary states how many records held no countable event.
-                Decoded::Ignored(_) => {}
+                // A record all the same: the summary states which records held no countable event.
+                Decoded::Ignored(ignored) => stats.ignored.count(&ignored),
                 Decoded::Unreadable { reason, .. } => {
                     stats.quarantined += 1;
                     report_unreadable(source, offset, &reason.to_string());

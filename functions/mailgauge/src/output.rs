@@ -7,6 +7,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use cells::csv::CsvWriter;
+use event::IgnoredCounts;
 use serde_json::Value;
 
 /// Output format of rows.
@@ -196,6 +197,12 @@ pub fn ignore_broken_pipe(written: anyhow::Result<()>) -> anyhow::Result<()> {
         Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
         other => other,
     }
+}
+
+/// How many parts were ignored, and which: `3 ignored (2 sns_validation, 1 empty)`.
+pub fn ignored(count: u64, kinds: &IgnoredCounts) -> String {
+    let count = grouped(count);
+    if kinds.is_empty() { format!("{count} ignored") } else { format!("{count} ignored ({kinds})") }
 }
 
 /// Prints one line on standard error. A closed standard error is ignored: it must not fail the command.

@@ -18,7 +18,7 @@ use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use cells::Block;
 use event::attribution::Attribution;
-use event::{SequenceNumber, ShardId, Timestamp};
+use event::{IgnoredCounts, SequenceNumber, ShardId, Timestamp};
 use pipeline::alerting::detection_run::{
     DetectionCache, DetectionRun, DetectionSettings, Notifier, RunReport,
 };
@@ -85,16 +85,20 @@ pub struct Counted {
     pub duplicates: u64,
     /// Parts that are not events of sent mail.
     pub ignored: u64,
+    /// Those parts by kind. A server of an earlier version does not tell them apart.
+    #[serde(default)]
+    pub ignored_kinds: IgnoredCounts,
     /// Parts that could not be read and were quarantined.
     pub quarantined: u64,
 }
 
 impl Counted {
     /// Adds the outcome of another payload.
-    pub const fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.events += other.events;
         self.duplicates += other.duplicates;
         self.ignored += other.ignored;
+        self.ignored_kinds.add(&other.ignored_kinds);
         self.quarantined += other.quarantined;
     }
 }
@@ -105,6 +109,7 @@ impl From<&Totals> for Counted {
             events: totals.aggregated,
             duplicates: totals.duplicates,
             ignored: totals.ignored,
+            ignored_kinds: IgnoredCounts::default(),
             quarantined: totals.quarantined,
         }
     }
@@ -208,7 +213,13 @@ impl Standalone {
             .await
             .context("the batch was not counted; send its events again")?;
         *next = Some(first + payloads.len() as u64);
-        Ok(committed.per_record.iter().map(Counted::from).collect())
+        let mut counted: Vec<Counted> = committed.per_record.iter().map(Counted::from).collect();
+        for (at, kinds) in committed.ignored {
+            if let Some(counted) = counted.get_mut(at) {
+                counted.ignored_kinds = kinds;
+            }
+        }
+        Ok(counted)
     }
 
     /// Replays quarantined parts and returns once that is committed. Parts that can be decrypted leave the quarantine; those that still
@@ -223,7 +234,7 @@ impl Standalone {
         let committed = replay::replay(&aggregation, accumulator, replay_cache, &self.seal, parts)
             .await
             .context("the parts were not replayed and stay in quarantine")?;
-        Ok(Counted::from(&committed.totals))
+        Ok(Counted { ignored_kinds: committed.ignored(), ..Counted::from(&committed.totals) })
     }
 
     fn aggregation(&self, attempt: Attempt) -> Aggregation<'_, Arc<StandaloneStore>, SystemClock> {

@@ -99,7 +99,7 @@ fn event(kind: EventType<'static>, sent_at: Timestamp, later: u64) -> EmailEvent
     EmailEvent {
         event_type: kind,
         at: sent_at.plus_millis(later.cast_signed()),
-        sent_at,
+        sent_at: Some(sent_at),
         message_id: Cow::Borrowed(""),
         recipients: SmallVec::new(),
         destinations: SmallVec::new(),

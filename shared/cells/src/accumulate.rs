@@ -75,8 +75,8 @@ pub struct Accumulator {
 struct CellChoice {
     dimensions: DimensionKey,
     happened: Minute,
-    age: AgeClass,
-    sent: Minute,
+    /// The age of an outcome, and the minute in which its mail was sent, where that is known.
+    cohort: Option<(AgeClass, Minute)>,
 }
 
 /// Outcomes by the time at which their mail was sent.
@@ -218,18 +218,21 @@ impl Accumulator {
             self.evidence.collect(self.hasher, tenant, &recipient.domain, &event.evidence);
         }
         // A Send has the time of its sending, so it is of the first class. So is what a clock that runs behind reports before that.
-        let age = AgeClass::after_millis(event.at.millis_since(event.sent_at));
-        CellChoice { dimensions, happened: event.at.minute(), age, sent: event.sent_at.minute() }
+        let cohort = event
+            .sent_at
+            .map(|sent_at| (AgeClass::after_millis(event.at.millis_since(sent_at)), sent_at.minute()));
+        CellChoice { dimensions, happened: event.at.minute(), cohort }
     }
 
     /// Passes each cell in which an event counts to `increment`: the one of its own time and, with cohorts, the one of the sending.
     fn for_each_cell(&mut self, choice: CellChoice, mut increment: impl FnMut(&mut Cell)) {
-        let CellChoice { dimensions, happened, age, sent } = choice;
+        let CellChoice { dimensions, happened, cohort } = choice;
         // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
         increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
-        if let Some(cohorts) = &mut self.cohorts {
+        // Where the time of sending is unknown there is no such time.
+        if let (Some(cohorts), Some((age, sent))) = (&mut self.cohorts, cohort) {
             increment(cohorts.cell(self.hasher, dimensions, age, sent));
         }
     }

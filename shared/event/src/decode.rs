@@ -1,8 +1,9 @@
 //! Removes the layers an event arrives in, in any combination, down to [`EmailEvent`]s.
 //!
-//! A payload may be gzip, zstd, a KPL-aggregated record, a Lambda event with Kinesis, Kafka, Firehose, SNS or SQS records,
-//! messages received from SQS, Lambda's record of a failed invocation, an SNS or EventBridge envelope, a JSON array, NDJSON,
-//! pretty-printed or concatenated values, or any of these inside another.
+//! A payload may be gzip, zstd, base64, a KPL-aggregated record, a Lambda event with Kinesis, Kafka, Firehose, SNS or SQS records,
+//! messages received from SQS, records read from Kinesis, Lambda's record of a failed invocation, a record that Firehose gave up, entries
+//! and lines of CloudWatch Logs, the body of an HTTP request, an SNS or EventBridge envelope, a message of Kafka Connect, a notification
+//! by email, a JSON string or array, NDJSON, pretty-printed or concatenated values, or any of these inside another.
 //!
 //! Invariants:
 //! - Every part ends in exactly one [`Decoded`], and every payload has at least one.
@@ -15,11 +16,12 @@ use memchr::{memchr, memrchr};
 
 use crate::event::EmailEvent;
 use crate::invariant::or_broken;
-use crate::json::{ScanError, Scanner};
+use crate::json::{RawText, ScanError, Scanner};
 use crate::normalise::{self, NotCounted};
 use envelope::{Content, EnvelopeFields, Field};
+use line_forms::LineForm;
 
-pub use crate::outcome::{Encoding, Ignored, Unreadable};
+pub use crate::outcome::{Encoding, Ignored, IgnoredCounts, Unreadable};
 
 mod base64;
 mod compression;
@@ -27,7 +29,9 @@ mod envelope;
 pub mod kafka;
 pub mod kinesis;
 mod kpl;
+mod line_forms;
 pub mod stream;
+mod unfold;
 
 /// The largest payload, in bytes: more than the largest record of any source (Kinesis 10 MiB, Lambda's payload 6 MiB).
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -35,6 +39,8 @@ pub const MAX_RECORD_BYTES: usize = 16 << 20;
 pub const MAX_INFLATED_BYTES: usize = 64 << 20;
 /// The most layers inside each other. The deepest real payload has five: Lambda event, gzip, KPL, SNS envelope, event.
 pub const MAX_LAYERS: usize = 6;
+/// The most bytes of one text that are joined in vain, in search of values that were folded.
+const UNFOLD_BUDGET: usize = 1 << 20;
 /// The largest buffer kept for reuse: one large record must not occupy its memory for the life of the process.
 const SPARE_BYTES: usize = 4 << 20;
 
@@ -194,20 +200,23 @@ impl Decoder {
         if scanner.peek().is_none() {
             return on_outcome(Decoded::Ignored(Ignored::Empty));
         }
+        if !matches!(scanner.peek(), Some(b'{' | b'[')) && line_forms::is_table(text) {
+            return on_outcome(Decoded::Unreadable { reason: Unreadable::Table, bytes: text.as_bytes() });
+        }
         let mut is_inside_broken_value = false;
+        let mut unfold_budget = UNFOLD_BUDGET;
         loop {
             // The lines after a broken value's first one may be elements of it: skip the punctuation between them.
             while is_inside_broken_value && [b',', b']', b'}'].into_iter().any(|byte| scanner.take_byte(byte))
             {
             }
             skip_byte_order_marks(&mut scanner, text);
-            if scanner.peek().is_none() {
-                return;
-            }
+            let Some(first) = scanner.peek() else { return };
             let mut settled = scanner.at();
-            if text.get(settled..).is_some_and(envelope::is_sns_validation) {
-                on_outcome(Decoded::Ignored(Ignored::SnsValidation));
-                scanner.resume_at(line_to_give_up(text, settled, settled).end);
+            if !matches!(first, b'{' | b'[')
+                && let Some(end) = self.decode_line_form(text, settled, layer, on_outcome)
+            {
+                scanner.resume_at(end);
                 continue;
             }
             let Err(error) = self.decode_value(&mut scanner, text, &mut settled, layer, on_outcome) else {
@@ -216,13 +225,54 @@ impl Decoder {
                 continue;
             };
             let line = line_to_give_up(text, settled, scanner.at());
+            is_inside_broken_value = true;
+            if unfold::is_fold(text, scanner.at())
+                && let Some(value) = unfold::unfold(text, line.start, &mut unfold_budget)
+            {
+                self.decode_payload(value.json.as_bytes(), layer, on_outcome);
+                scanner.resume_at(value.end);
+                continue;
+            }
             // In the quarantined bytes, because whoever looks into them does not have the rest of the payload.
             let reason = Unreadable::json(error, scanner.at().saturating_sub(line.start));
             let bytes = text.as_bytes().get(line.clone());
             let bytes = or_broken(bytes, &[], "a line to give up is not a part of its text");
             on_outcome(Decoded::Unreadable { reason, bytes });
             scanner.resume_at(line.end);
-            is_inside_broken_value = true;
+        }
+    }
+
+    /// Decodes the line at `start`, which does not begin with a bracket, if it is of a known form. Returns where decoding continues.
+    #[cold]
+    fn decode_line_form(
+        &mut self,
+        text: &str,
+        start: usize,
+        layer: Layer,
+        on_outcome: OnOutcome<'_>,
+    ) -> Option<usize> {
+        match line_forms::of_line(text, start)? {
+            LineForm::Ignored(ignored, end) => {
+                on_outcome(Decoded::Ignored(ignored));
+                Some(end)
+            }
+            LineForm::LogPrefix(event) => Some(event),
+            LineForm::OtherLogLine(end) => {
+                let bytes = text.get(start..end)?.as_bytes();
+                on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
+                Some(end)
+            }
+            LineForm::Base64(end) => {
+                let mut buffer = self.take_buffer();
+                let decoded = base64::decode_text(text.get(start..end)?, &mut buffer).ok();
+                let payload = decoded.filter(|bytes| line_forms::begins_like_payload(bytes));
+                let end = payload.map(|payload| {
+                    self.decode_payload(payload, layer, on_outcome);
+                    end
+                });
+                self.keep_buffer(buffer);
+                end
+            }
         }
     }
 
@@ -239,6 +289,15 @@ impl Decoder {
         match scanner.peek() {
             Some(b'{') => self.decode_object(scanner, text, settled, layer, on_outcome),
             Some(b'[') => self.decode_array(scanner, text, settled, layer, on_outcome),
+            Some(b'"') => {
+                let start = scanner.at();
+                let string = scanner.raw_string()?;
+                let bytes = scanner.bytes_since(start);
+                if !self.decode_string(string, may_be_payload, layer, on_outcome) {
+                    on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
+                }
+                Ok(())
+            }
             // A value of another type is no error of the syntax: the values after it are decoded as if it were not there.
             _ => {
                 let bytes = scanner.raw_value()?.as_bytes();
@@ -292,6 +351,11 @@ impl Decoder {
                 *settled = scanner.at();
                 Ok(())
             }
+            // Not in an event: a sender may add a list to it that happens to have this name.
+            (Some(Field::LogEntries), Some(b'[')) if !envelope.is_event() => {
+                has_records = true;
+                self.decode_array(scanner, text, settled, layer, on_outcome)
+            }
             (Some(Field::RecordsOrPartitions), Some(b'{')) => scanner.object(|scanner, _| {
                 has_records = true;
                 self.decode_value(scanner, text, settled, layer, on_outcome)?;
@@ -324,25 +388,46 @@ impl Decoder {
             // What is packed has no outcome of its own: the parts inside it have theirs.
             Content::Base64(encoded) => {
                 let mut buffer = self.take_buffer();
-                match base64::decode(encoded, &mut buffer) {
-                    Ok(record) => self.decode_payload(record, layer, on_outcome),
-                    Err(reason) => on_outcome(Decoded::Unreadable { reason, bytes }),
-                }
+                let decoded = base64::decode(encoded, &mut buffer).map(|record| {
+                    self.decode_payload(record, layer, on_outcome);
+                });
                 self.keep_buffer(buffer);
+                // Some tools write the payload itself where others write base64, which no payload is.
+                if let Err(reason) = decoded
+                    && !self.decode_string(encoded, begins_like_payload, layer, on_outcome)
+                {
+                    on_outcome(Decoded::Unreadable { reason, bytes });
+                }
             }
             Content::Text(message) => {
-                let mut buffer = self.take_buffer();
-                buffer.clear();
-                // Kept as text for the escapes, and its allocation with it: an empty buffer is UTF-8.
-                let text = String::from_utf8(buffer).ok();
-                let mut buffer = or_broken(text, String::new(), "an empty buffer is not UTF-8");
-                message.resolve_into(&mut buffer);
-                self.decode_payload(buffer.as_bytes(), layer, on_outcome);
-                self.keep_buffer(buffer.into_bytes());
+                self.decode_string(message, |_| true, layer, on_outcome);
             }
+            Content::Inline(json) => self.decode_payload(json.as_bytes(), layer, on_outcome),
             Content::Ignored(ignored) => on_outcome(Decoded::Ignored(ignored)),
             Content::Unknown => on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes }),
         }
+    }
+
+    /// Decodes the text that `string` stands for, if `is_payload` accepts it. Returns whether it did.
+    fn decode_string(
+        &mut self,
+        string: RawText<'_>,
+        is_payload: fn(&str) -> bool,
+        layer: Layer,
+        on_outcome: OnOutcome<'_>,
+    ) -> bool {
+        let mut buffer = self.take_buffer();
+        buffer.clear();
+        // Kept as text for the escapes, and its allocation with it: an empty buffer is UTF-8.
+        let text = String::from_utf8(buffer).ok();
+        let mut buffer = or_broken(text, String::new(), "an empty buffer is not UTF-8");
+        string.resolve_into(&mut buffer);
+        let accepted = is_payload(&buffer);
+        if accepted {
+            self.decode_payload(buffer.as_bytes(), layer, on_outcome);
+        }
+        self.keep_buffer(buffer.into_bytes());
+        accepted
     }
 
     /// A buffer with its old content, or a new one: zeroing it would cost as much as decoding base64 into it.
@@ -364,6 +449,24 @@ fn checked_text(payload: &[u8]) -> Result<&str, Unreadable> {
     }
     // As a whole: unlike a file of lines, a batch with a bad byte has no line that could be given up alone.
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
+}
+
+/// Whether an input that begins with `bytes` is a table, such as a CSV export of counts, instead of events.
+pub fn is_table(bytes: &[u8]) -> bool {
+    // The bytes may end inside a character; a table's first line is ASCII anyway.
+    let text = simdutf8::compat::from_utf8(bytes)
+        .or_else(|error| simdutf8::compat::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or(&[])));
+    text.is_ok_and(line_forms::is_table)
+}
+
+/// Whether a string holds a payload, as far as its beginning shows.
+fn may_be_payload(text: &str) -> bool {
+    line_forms::begins_like_payload(text.as_bytes())
+        || line_forms::of_line(text, text.len() - text.trim_ascii_start().len()).is_some()
+}
+
+fn begins_like_payload(text: &str) -> bool {
+    line_forms::begins_like_payload(text.as_bytes())
 }
 
 /// Skips byte order marks, also between values: each of several concatenated files may begin with one.

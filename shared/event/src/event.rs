@@ -18,8 +18,8 @@ pub struct EmailEvent<'a> {
     pub event_type: EventType<'a>,
     /// When it happened. SES gives Send, Reject and Rendering Failure no time of their own: for them it equals `sent_at`.
     pub at: Timestamp,
-    /// When SES accepted the message (`mail.timestamp`).
-    pub sent_at: Timestamp,
+    /// When SES accepted the message (`mail.timestamp`); `None` if the record does not say. Such an event is in no cohort.
+    pub sent_at: Option<Timestamp>,
     /// SES's message ID, an opaque text.
     pub message_id: Cow<'a, str>,
     /// The addresses this event is about. Empty for Open and Click, which name no recipient.

@@ -29,7 +29,7 @@ mod normalise;
 mod outcome;
 mod tags;
 
-pub use decode::{Decoded, Decoder, Ignored, Unreadable};
+pub use decode::{Decoded, Decoder, Ignored, IgnoredCounts, Unreadable};
 pub use event::{
     Bounce, BounceClass, BounceType, EmailEvent, EventType, Interaction, Requester, Suppression,
 };

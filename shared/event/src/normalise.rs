@@ -13,7 +13,8 @@ use crate::event::{Bounce, EmailEvent, EventType, Interaction};
 use crate::machine::{self, InteractionFields};
 use crate::outcome::{Ignored, Unreadable};
 use crate::provider::evidence::{ProviderEvidence, recognise};
-use ses::{Preferences, Recipient, SesBody, SesEventType, StatedEventType};
+use crate::units::Timestamp;
+use ses::{Preferences, Recipient, SesBody, SesEventType, SesMail, StatedEventType};
 
 pub(crate) use ses::{SesEvent, SesField};
 
@@ -46,7 +47,9 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
     let event_type = match ses_event.event_type()? {
         StatedEventType::Known(event_type) => event_type,
         // The same topics may also carry these notifications, which have no counts.
-        StatedEventType::Unknown("Received") => return Err(NotCounted::Ignored(Ignored::InboundMail)),
+        StatedEventType::Unknown(name) if name.eq_ignore_ascii_case("Received") => {
+            return Err(NotCounted::Ignored(Ignored::InboundMail));
+        }
         StatedEventType::Unknown("AmazonSnsSubscriptionSucceeded") => {
             return Err(NotCounted::Ignored(Ignored::SnsValidation));
         }
@@ -55,11 +58,7 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
     // Only now, because the type decides which of the bodies is read.
     ses_event.read_postponed_body();
     let SesEvent { mail, body, .. } = ses_event;
-    let sent_at = time::parse(mail.timestamp.get("mail.timestamp")?, "mail.timestamp")?;
-    let at = match event_type.time_field() {
-        Some(field) => time::parse(body.timestamp.get(field)?, field)?,
-        None => sent_at,
-    };
+    let (at, sent_at) = times(event_type, mail, body)?;
     let mut event = EmailEvent {
         // Replaced below, before the event is passed on.
         event_type: EventType::Send,
@@ -92,11 +91,11 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
             emit(event, EventType::QueueDepth { depth }, Recipients::new(), on_event);
         }
         SesEventType::Open => {
-            let open = EventType::Open(interaction(body, false, at.millis_since(sent_at)));
+            let open = EventType::Open(interaction(body, false, millis_between(sent_at, at)));
             emit(event, open, Recipients::new(), on_event);
         }
         SesEventType::Click => {
-            let click = EventType::Click(interaction(body, true, at.millis_since(sent_at)));
+            let click = EventType::Click(interaction(body, true, millis_between(sent_at, at)));
             emit(event, click, Recipients::new(), on_event);
         }
         SesEventType::Delivery => {
@@ -131,6 +130,33 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
         }
     }
     Ok(())
+}
+
+/// When the event happened, and when its message was sent, which some exports leave out. The time of sending is also that of the
+/// event for the types that have none of their own.
+fn times(
+    event_type: SesEventType,
+    mail: &SesMail<'_>,
+    body: &SesBody<'_>,
+) -> Result<(Timestamp, Option<Timestamp>), Unreadable> {
+    const SENT: &str = "mail.timestamp";
+    let Some(field) = event_type.time_field() else {
+        let sent_at = time::parse(mail.timestamp.get(SENT)?, SENT)?;
+        return Ok((sent_at, Some(sent_at)));
+    };
+    let sent_at = mail.timestamp.optional(SENT)?;
+    let at = match body.timestamp.optional(field)? {
+        Some(at) => time::parse(at, field)?,
+        // Named by what would have helped: with a time of sending only its own is missing.
+        None if sent_at.is_some() => return Err(Unreadable::MissingField(field)),
+        None => return Err(Unreadable::NoTime(field)),
+    };
+    Ok((at, sent_at.map(|sent_at| time::parse(sent_at, SENT)).transpose()?))
+}
+
+/// Milliseconds from sending to the event; without a time of sending more than any rule looks at.
+fn millis_between(sent_at: Option<Timestamp>, at: Timestamp) -> i64 {
+    sent_at.map_or(i64::MAX, |sent_at| at.millis_since(sent_at))
 }
 
 fn emit<'a>(

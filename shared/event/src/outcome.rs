@@ -3,7 +3,10 @@
 //! Both enums are closed, so that every record ends in an outcome that can be counted. They must never contain an address or a
 //! link: names from outside are cut short and reduced to plain characters.
 
+use std::collections::BTreeMap;
+
 use compact_str::CompactString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::json::ScanError;
 
@@ -22,6 +25,10 @@ pub enum Ignored {
     UnknownEventType(CompactString),
     /// Only white space, or an empty list of records.
     Empty,
+    /// The message by which CloudWatch Logs checks that a destination takes records.
+    LogsControlMessage,
+    /// What SNS appends to a notification by email.
+    EmailFooter,
 }
 
 impl Ignored {
@@ -34,6 +41,94 @@ impl Ignored {
         Self::UnknownEventType(
             name.chars().take(Self::NAME_CHARS).map(|c| if is_plain(c) { c } else { '?' }).collect(),
         )
+    }
+}
+
+impl Ignored {
+    /// The name of each kind, as summaries and replies spell it, in the order of [`IgnoredCounts`].
+    const NAMES: [&'static str; 8] = [
+        "sns_validation",
+        "subscription_confirmation",
+        "other_detail_type",
+        "inbound_mail",
+        "unknown_event_type",
+        "empty",
+        "logs_control_message",
+        "email_footer",
+    ];
+
+    const fn number(&self) -> usize {
+        match self {
+            Self::SnsValidation => 0,
+            Self::SubscriptionConfirmation => 1,
+            Self::OtherDetailType => 2,
+            Self::InboundMail => 3,
+            Self::UnknownEventType(_) => 4,
+            Self::Empty => 5,
+            Self::LogsControlMessage => 6,
+            Self::EmailFooter => 7,
+        }
+    }
+}
+
+/// How many parts were ignored, by kind. Written as a map from the kinds that occurred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IgnoredCounts([u64; Ignored::NAMES.len()]);
+
+impl IgnoredCounts {
+    /// Counts a part.
+    pub fn count(&mut self, ignored: &Ignored) {
+        if let Some(count) = self.0.get_mut(ignored.number()) {
+            *count += 1;
+        }
+    }
+
+    /// Adds other counts.
+    pub fn add(&mut self, other: &Self) {
+        for (count, other) in self.0.iter_mut().zip(other.0) {
+            // Saturating, since a server may reply with any numbers.
+            *count = count.saturating_add(other);
+        }
+    }
+
+    /// Whether nothing was ignored.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|count| *count == 0)
+    }
+
+    /// The number of ignored parts of all kinds.
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The kinds that occurred, each with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Ignored::NAMES.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// `2 sns_validation, 1 empty`
+impl std::fmt::Display for IgnoredCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, (name, count)) in self.iter().enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            write!(f, "{separator}{count} {name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for IgnoredCounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+/// Kinds that this version does not know are left out.
+impl<'de> Deserialize<'de> for IgnoredCounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let named = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        Ok(Self(Ignored::NAMES.map(|name| named.get(name).copied().unwrap_or(0))))
     }
 }
 
@@ -76,9 +171,15 @@ pub enum Unreadable {
     /// Valid JSON that is neither an SES event nor an envelope of one.
     #[error("neither an SES event nor a known envelope")]
     NotAnEvent,
+    /// A table, such as a CSV export. Only counts are read from tables, and only by the commands that say so.
+    #[error("a table (CSV), not events; `mailgauge backtest --counts` reads tables of counts")]
+    Table,
     /// An event without a field that counting needs; the field's path.
     #[error("field {0} is missing")]
     MissingField(&'static str),
+    /// An event that says neither when its message was sent nor when it happened; the path of the latter.
+    #[error("no time: fields mail.timestamp and {0} are missing")]
+    NoTime(&'static str),
     /// A field that counting needs, with a value of the wrong JSON type; the field's path.
     #[error("field {0} has the wrong type")]
     WrongType(&'static str),
@@ -125,5 +226,40 @@ impl Unreadable {
             ScanError::UnexpectedEnd => Self::CutOff { at },
             ScanError::TooDeep => Self::TooDeep { at },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_parts_are_counted_by_name() {
+        let kinds = [
+            Ignored::SnsValidation,
+            Ignored::SubscriptionConfirmation,
+            Ignored::OtherDetailType,
+            Ignored::InboundMail,
+            Ignored::unknown_event_type("x"),
+            Ignored::Empty,
+            Ignored::LogsControlMessage,
+            Ignored::EmailFooter,
+        ];
+        let mut counts = IgnoredCounts::default();
+        assert!(counts.is_empty() && counts.to_string().is_empty());
+        for (number, kind) in kinds.iter().enumerate() {
+            assert_eq!(kind.number(), number, "{kind:?}");
+            counts.count(kind);
+        }
+        assert_eq!(counts.iter().map(|(name, _)| name).collect::<Vec<_>>(), Ignored::NAMES);
+        let mut some = IgnoredCounts::default();
+        some.count(&Ignored::Empty);
+        some.count(&Ignored::InboundMail);
+        some.add(&some.clone());
+        assert_eq!((some.to_string().as_str(), some.total()), ("2 inbound_mail, 2 empty", 4));
+        let json = serde_json::to_string(&some).unwrap();
+        assert_eq!(json, r#"{"inbound_mail":2,"empty":2}"#);
+        assert_eq!(serde_json::from_str::<IgnoredCounts>(&json).unwrap(), some);
+        assert!(serde_json::from_str::<IgnoredCounts>(r#"{"new":1}"#).unwrap().is_empty());
     }
 }

@@ -134,7 +134,7 @@ mod tests {
         EmailEvent {
             event_type,
             at: Timestamp::from_millis(1_763_000_123_456),
-            sent_at: Timestamp::from_millis(1_763_000_000_000),
+            sent_at: Some(Timestamp::from_millis(1_763_000_000_000)),
             message_id: Cow::Borrowed("m1"),
             recipients: SmallVec::new(),
             destinations: SmallVec::new(),

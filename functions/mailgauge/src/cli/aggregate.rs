@@ -69,8 +69,8 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
-    /// Print statistics as the last line of standard error, in JSON: events, records, bytes, quarantined, duplicates, seconds,
-    /// cpu_seconds, peak_rss_bytes
+    /// Print statistics as the last line of standard error, in JSON: events, records, bytes, ignored (by kind), quarantined, duplicates,
+    /// seconds, cpu_seconds, peak_rss_bytes
     #[arg(long)]
     stats: bool,
 
@@ -194,19 +194,18 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// One line about what was read: records, events, duplicates and unreadable records.
 fn summary(stats: InputStats, sources: &[input::Source]) -> String {
-    let InputStats { events, records, quarantined, duplicates, .. } = stats;
+    let InputStats { events, records, ignored, quarantined, duplicates, .. } = stats;
     let label = label(sources);
     if records == 0 {
         return format!("{label}: the input is empty");
     }
-    let uncounted = records.saturating_sub(events + quarantined);
     let number = output::grouped;
     format!(
-        "{label}: {} records read: {} events ({} of them duplicates), {} without a countable event, {} unreadable",
+        "{label}: {} records read: {} events ({} of them duplicates), {}, {} unreadable",
         number(records),
         number(events),
         number(duplicates),
-        number(uncounted),
+        output::ignored(ignored.total(), &ignored),
         number(quarantined)
     )
 }
@@ -353,6 +352,7 @@ fn stats_json(stats: InputStats, seconds: f64) -> anyhow::Result<Value> {
         "events": stats.events,
         "records": stats.records,
         "bytes": stats.bytes,
+        "ignored": stats.ignored,
         "quarantined": stats.quarantined,
         "duplicates": stats.duplicates,
         "seconds": seconds,
@@ -371,6 +371,8 @@ fn peak_rss_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use event::{Ignored, IgnoredCounts};
+
     use super::*;
 
     #[test]
@@ -401,11 +403,18 @@ mod tests {
 
     #[test]
     fn summary_accounts_for_every_record() {
-        let stats = InputStats { events: 1200, records: 1210, bytes: 0, quarantined: 3, duplicates: 5 };
+        let mut ignored = IgnoredCounts::default();
+        for _ in 0..6 {
+            ignored.count(&Ignored::InboundMail);
+        }
+        ignored.count(&Ignored::Empty);
+        let stats =
+            InputStats { events: 1200, records: 1210, bytes: 0, ignored, quarantined: 3, duplicates: 5 };
         let files = [input::Source::Stdin, input::Source::File("a".into())];
         assert_eq!(
             summary(stats, &files),
-            "2 files: 1,210 records read: 1,200 events (5 of them duplicates), 7 without a countable event, 3 unreadable"
+            "2 files: 1,210 records read: 1,200 events (5 of them duplicates), 7 ignored \
+             (6 inbound_mail, 1 empty), 3 unreadable"
         );
         assert_eq!(summary(InputStats::default(), &files[..1]), "standard input: the input is empty");
     }

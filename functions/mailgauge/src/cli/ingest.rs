@@ -89,12 +89,12 @@ trait IngestDestination {
 
     /// The last line of a successful run.
     fn summary(&self, sent: Counted) -> String {
-        let Counted { events, duplicates, ignored, quarantined } = sent;
+        let Counted { events, duplicates, ignored, ignored_kinds, quarantined } = sent;
         format!(
-            "{} events counted, {} counted before, {} ignored, {} unreadable",
+            "{} events counted, {} counted before, {}, {} unreadable",
             output::grouped(events),
             output::grouped(duplicates),
-            output::grouped(ignored),
+            output::ignored(ignored, &ignored_kinds),
             output::grouped(quarantined)
         )
     }
@@ -230,8 +230,11 @@ impl IngestRun {
                 let (Piece::Values { offset, bytes } | Piece::TooLarge { offset, head: bytes }) = piece;
                 if failure.is_none() {
                     let end = skipped + offset + bytes.len() as u64;
-                    failure = self
-                        .send_block(bytes, destination)
+                    // Checked where the source begins: behind that, a row is not known from other lines.
+                    let refused =
+                        if skipped + offset == 0 { input::refuse_table(source, bytes) } else { Ok(()) };
+                    failure = refused
+                        .and_then(|()| self.send_block(bytes, destination))
                         .and_then(|()| journal.record(source, end))
                         .with_context(|| not_sent(source, skipped + offset))
                         .err();

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::input::Source;
+use crate::input::{self, Source};
 
 /// The form that each input must begin with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -39,8 +39,10 @@ impl InputForm {
     /// Compares the form with the first block of an input.
     ///
     /// # Errors
-    /// An input that begins with another form. One that does not begin with JSON passes: it is reported as unreadable.
+    /// An input that begins with another form, or a table. One that begins with anything else than JSON passes: the decoder knows
+    /// other forms, and what it cannot read is reported as unreadable.
     pub(super) fn check(self, source: &Source, first_block: &[u8]) -> anyhow::Result<()> {
+        input::refuse_table(source, first_block)?;
         let Some(found) = Self::of(first_block).filter(|found| self != Self::Auto && *found != self) else {
             return Ok(());
         };
@@ -83,6 +85,16 @@ impl InputForm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn table_is_refused_with_a_hint() {
+        let table = b"time,tenant,sends\n2025-11-13T02:00:00Z,shop,5\n";
+        let error = InputForm::Auto.check(&Source::File("counts.csv".into()), table).unwrap_err().to_string();
+        assert!(
+            error.starts_with("counts.csv is a table (CSV)") && error.contains("backtest --counts"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn form_is_that_of_the_first_value() {

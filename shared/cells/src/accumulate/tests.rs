@@ -407,6 +407,19 @@ fn one_event_gives_one_block_with_a_cell_and_a_cohort() {
 }
 
 #[test]
+fn event_without_a_time_of_sending_is_in_no_cohort() {
+    let mut accumulator = Accumulator::full();
+    let outcome = event(EventType::Delivery { processing_ms: None }, 5);
+    let outcome = EmailEvent { sent_at: None, ..outcome };
+    accumulator.count("acme", &values("a"), &recipient("d", "p"), &outcome, RecipientHash(0));
+    let (_, block) = accumulator.into_blocks().remove(0);
+    assert_eq!((block.events(), block.row_count()), (1, 1));
+    assert_eq!(block.cells.rows[0].bucket.0, SENT.minute().0 + 5);
+    let parts: Vec<Block> = block.encode().iter().map(|part| Block::decode(part).unwrap()).collect();
+    assert_eq!(Block::merge_all(parts), Some(block));
+}
+
+#[test]
 fn outcome_before_its_sending_belongs_to_the_minute_of_sending() {
     // The clock that reports the outcome runs ten minutes behind.
     let mut accumulator = Accumulator::full();

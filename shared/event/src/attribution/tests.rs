@@ -12,7 +12,7 @@ fn event<'a>(tags: &[(&'a str, &'a str)], source: &'a str, destinations: &[&'a s
     EmailEvent {
         event_type: EventType::Send,
         at: Timestamp::from_millis(0),
-        sent_at: Timestamp::from_millis(0),
+        sent_at: Some(Timestamp::from_millis(0)),
         message_id: Cow::Borrowed("0100018e77d94dc5-1"),
         recipients: destinations.iter().map(|&address| Cow::Borrowed(address)).collect(),
         destinations: destinations.iter().map(|&address| Cow::Borrowed(address)).collect(),

@@ -19,7 +19,11 @@ static ENGINE: LazyLock<Simd> = LazyLock::new(|| {
 /// size.
 pub(super) fn decode<'b>(encoded: RawText<'_>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Unreadable> {
     // Some writers escape the `/` of base64, so the text is not always a part of the payload as it stands.
-    let text = encoded.resolve();
+    decode_text(&encoded.resolve(), buffer)
+}
+
+/// Decodes base64 text in the same way.
+pub(super) fn decode_text<'b>(text: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Unreadable> {
     // The estimate is an upper bound, so the decoded part always fits.
     let room = base64::decoded_len_estimate(text.len());
     // Never shrunk, so that the bytes after the record stay as they are instead of being cleared each time.

@@ -7,22 +7,18 @@
 //! <https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>, Lambda's records
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html> and neighbours, failed invocations
 //! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>, messages received from SQS
-//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>.
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>, CloudWatch Logs
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html> and
+//! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>, records that Firehose gave up
+//! <https://docs.aws.amazon.com/firehose/latest/dev/data-transformation-failure-handling.html>, HTTP requests as Lambda gets them
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>, records read from a stream
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>.
 
 use std::borrow::Cow;
 
 use crate::json::{KnownKey, RawText, ScanError, Scanner};
 use crate::normalise::{SesEvent, SesField};
 use crate::outcome::Ignored;
-
-/// The beginning of the plain text that SES publishes to a topic to validate it as an event destination. The validation of a
-/// feedback topic is JSON with an event type of its own.
-const SNS_VALIDATION: &str = "Successfully validated SNS topic";
-
-/// Whether `line` is the text by which SES validates a topic.
-pub(super) fn is_sns_validation(line: &str) -> bool {
-    line.starts_with(SNS_VALIDATION)
-}
 
 /// A field of an event, of an envelope or of a record.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +28,12 @@ pub(super) enum Field {
     Detail,
     DetailType,
     Source,
-    /// The nested object that holds the payload: `kinesis` or `Sns`.
+    /// The nested object that holds the payload: `kinesis`, `Sns` or `awslogs`.
     Wrapper,
     Base64Data,
     Message,
+    /// Whether the body of an HTTP request is base64.
+    IsBase64Encoded,
     SnsType,
     /// The records of any trigger, or the messages received from SQS.
     Records,
@@ -43,14 +41,16 @@ pub(super) enum Field {
     RecordsOrPartitions,
     /// The event of a failed asynchronous invocation, as Lambda sends it to an on-failure destination: any payload.
     RequestPayload,
+    /// The entries of CloudWatch Logs: `logEvents` of a subscription, `events` of a search.
+    LogEntries,
     NotUsed,
 }
 
 impl Field {
     /// In the order in which they are usually written, for speed: an event's own fields, EventBridge's envelope, Lambda's Kinesis
-    /// record, then the rest.
-    pub(super) const KEYS: [KnownKey<Self>; SesField::KEYS.len() + 33] = {
-        let mut keys = [KnownKey::new("", Self::NotUsed); SesField::KEYS.len() + 33];
+    /// record, SNS's envelope, then the rest.
+    pub(super) const KEYS: [KnownKey<Self>; SesField::KEYS.len() + 48] = {
+        let mut keys = [KnownKey::new("", Self::NotUsed); SesField::KEYS.len() + 48];
         let mut index = 0;
         while index < SesField::KEYS.len() {
             keys[index] = SesField::KEYS[index].with_field(Self::Event(SesField::KEYS[index].field()));
@@ -82,7 +82,13 @@ impl Field {
             KnownKey::new("\"value\":", Self::Base64Data),
             KnownKey::new("\"Sns\":", Self::Wrapper),
             KnownKey::new("\"Type\":", Self::SnsType),
+            KnownKey::new("\"MessageId\":", Self::NotUsed),
+            KnownKey::new("\"TopicArn\":", Self::NotUsed),
+            KnownKey::new("\"Subject\":", Self::NotUsed),
             KnownKey::new("\"Message\":", Self::Message),
+            KnownKey::new("\"Timestamp\":", Self::NotUsed),
+            KnownKey::new("\"SignatureVersion\":", Self::NotUsed),
+            KnownKey::new("\"Signature\":", Self::NotUsed),
             KnownKey::new("\"body\":", Self::Message),
             KnownKey::new("\"payload\":", Self::Message),
             KnownKey::new("\"Records\":", Self::Records),
@@ -90,6 +96,15 @@ impl Field {
             KnownKey::new("\"Messages\":", Self::Records),
             KnownKey::new("\"Body\":", Self::Message),
             KnownKey::new("\"requestPayload\":", Self::RequestPayload),
+            KnownKey::new("\"isBase64Encoded\":", Self::IsBase64Encoded),
+            KnownKey::new("\"awslogs\":", Self::Wrapper),
+            KnownKey::new("\"logEvents\":", Self::LogEntries),
+            KnownKey::new("\"events\":", Self::LogEntries),
+            KnownKey::new("\"timestamp\":", Self::NotUsed),
+            KnownKey::new("\"message\":", Self::Message),
+            KnownKey::new("\"rawData\":", Self::Base64Data),
+            KnownKey::new("\"SequenceNumber\":", Self::NotUsed),
+            KnownKey::new("\"Data\":", Self::Base64Data),
         ];
         while index < keys.len() {
             keys[index] = others[index - SesField::KEYS.len()];
@@ -104,11 +119,16 @@ impl Field {
 pub(super) struct EnvelopeFields<'a> {
     /// Created with the first field of an event. An `SesEvent` is large, and the records around events never need one.
     event: Option<SesEvent<'a>>,
-    /// Kinesis' and Firehose's `data`, Kafka's `value`.
+    /// Kinesis' and Firehose's `data`, Kafka's `value`, the `rawData` of a record that Firehose gave up, the `Data` of one read from a
+    /// stream.
     base64: Option<RawText<'a>>,
     /// SNS's `Message`, SQS's `body` (`Body` in the reply of `ReceiveMessage`), the `payload` of a batch in Lambda's failure
-    /// destination.
+    /// destination, the `message` of a log entry, the `body` of an HTTP request.
     message: Option<RawText<'a>>,
+    /// Whether the message is base64.
+    is_base64_encoded: bool,
+    /// A payload in one of these fields that was written as JSON instead of as a string, by a tool that parsed it.
+    inline: Option<&'a str>,
     sns_type: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
     has_detail_type: bool,
@@ -119,6 +139,8 @@ pub(super) enum Content<'e, 'a> {
     Event(&'e mut SesEvent<'a>),
     Base64(RawText<'a>),
     Text(RawText<'a>),
+    /// JSON inside the object, not in a string.
+    Inline(&'a str),
     Ignored(Ignored),
     Unknown,
 }
@@ -148,7 +170,14 @@ impl<'a> EnvelopeFields<'a> {
                     .object_with_known_keys(&Field::KEYS, |scanner, field| self.read_field(scanner, field))?;
             }
             (Some(Field::Base64Data), Some(b'"')) => self.base64 = Some(scanner.base64_string()?),
-            (Some(Field::Message), Some(b'"')) => self.message = Some(scanner.raw_string()?),
+            (Some(Field::Message | Field::RequestPayload), Some(b'"')) => {
+                self.message = Some(scanner.raw_string()?);
+            }
+            (Some(Field::Message | Field::Base64Data), Some(b'{' | b'[')) => {
+                // Read to its end before it is decoded: whether the object is an event of its own is known only then.
+                self.inline = Some(scanner.raw_value()?);
+            }
+            (Some(Field::IsBase64Encoded), _) => self.is_base64_encoded = scanner.raw_value()? == "true",
             (Some(Field::SnsType), Some(b'"')) => self.sns_type = Some(scanner.string()?),
             (Some(Field::Source), Some(b'"')) => self.source = Some(scanner.string()?),
             (Some(Field::DetailType), _) => {
@@ -158,6 +187,11 @@ impl<'a> EnvelopeFields<'a> {
             _ => scanner.skip()?,
         }
         Ok(())
+    }
+
+    /// Whether a field that only events have was read.
+    pub(super) fn is_event(&self) -> bool {
+        self.event.as_ref().is_some_and(SesEvent::is_present)
     }
 
     /// Decides what the object was, once all its fields are read. If it contains an event, its other fields are ignored.
@@ -174,7 +208,10 @@ impl<'a> EnvelopeFields<'a> {
             return Content::Ignored(Ignored::SubscriptionConfirmation);
         }
         if let Some(message) = self.message {
-            return Content::Text(message);
+            return if self.is_base64_encoded { Content::Base64(message) } else { Content::Text(message) };
+        }
+        if let Some(json) = self.inline {
+            return Content::Inline(json);
         }
         // An EventBridge event from SES that is not about a message.
         if self.has_detail_type && self.source.as_deref() == Some("aws.ses") {

@@ -44,7 +44,9 @@ fn event_line(event: &EmailEvent<'_>) -> String {
         EventType::QueueDepth { depth } => format!("queue of {depth}"),
     };
     let id: String = event.message_id.chars().take(16).collect();
-    let mut line = format!("{what} | {id} sent {} | {}", event.sent_at, event.at);
+    let sent_at =
+        event.sent_at.map_or_else(|| "at an unknown time".to_owned(), |sent_at| sent_at.to_string());
+    let mut line = format!("{what} | {id} sent {sent_at} | {}", event.at);
     write!(line, " | for {:?} of {:?}", event.recipients.join(" "), event.destinations.join(" ")).unwrap();
     let tags = event.tags.list();
     let campaign = tags.get("campaign").map_or("none", AsRef::as_ref);

@@ -1,9 +1,9 @@
 //! Splits a stream of bytes (a file, standard input) into pieces of whole values, in bounded memory.
 //!
-//! One thread splits for many that decode, so splitting must be cheap. A line break between a closing and an opening bracket
+//! One thread splits for many that decode, so splitting must be cheap. A line break between a closing and an opening bracket or quote
 //! always separates two values: inside a value a comma or another closing bracket would have to follow, and a string cannot
 //! contain a line break. Such line breaks are found from the end of the buffer, without reading what is between them. Only inside
-//! a large top-level array, or the `Records` of a large Lambda event, its elements are read one by one, so that pieces stay small
+//! a large top-level array, or the list with which a large object begins (`Records` of a Lambda event), its elements are read one by one, so that pieces stay small
 //! enough for the processor's caches.
 //!
 //! Bytes are read into the place they are passed on from, and moved only if they begin a value that is not complete. The content
@@ -266,7 +266,7 @@ fn is_value_boundary(bytes: &[u8], newline: usize) -> bool {
     let is_not_blank = |byte: &&u8| !byte.is_ascii_whitespace();
     let first = after.iter().take(MAX_GAP_BYTES).find(is_not_blank);
     let last = before.iter().rev().take(MAX_GAP_BYTES).find(is_not_blank);
-    matches!(first, Some(b'{' | b'[')) && matches!(last, Some(b'}' | b']'))
+    matches!(first, Some(b'{' | b'[' | b'"')) && matches!(last, Some(b'}' | b']' | b'"'))
 }
 
 #[cfg(test)]

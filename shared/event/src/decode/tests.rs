@@ -12,6 +12,8 @@ use proptest::prelude::*;
 use super::samples::line;
 use super::*;
 
+mod containers;
+
 /// A small event with the message ID `m{n}`.
 fn event(n: usize) -> String {
     format!(

@@ -8,19 +8,23 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use smallvec::SmallVec;
 
 use crate::json::{KnownKey, ScanError, Scanner};
 use crate::outcome::Unreadable;
 
 pub(super) use body::{Preferences, Recipient, SesBody};
-use mail::SesMail;
+pub(super) use mail::SesMail;
 
 mod body;
 mod mail;
 
 /// The most recipients read from one event. SES allows 50 per message.
 pub(super) const MAX_RECIPIENTS: usize = 1000;
+
+/// The letters of an event type that are compared: more than the longest name has.
+const MAX_TYPE_LETTERS: usize = 24;
 
 /// `None` if the field is absent or not a string.
 type OptionalText<'a> = Option<Cow<'a, str>>;
@@ -63,6 +67,32 @@ impl SesEventType {
             "DeliveryDelay" => Self::DeliveryDelay,
             "Subscription" => Self::Subscription,
             "QueueDepth" => Self::QueueDepth,
+            _ => return Self::from_other_spelling(name),
+        })
+    }
+
+    /// Reads names that SES does not write in events itself: those of its API (`RENDERING_FAILURE`), of EventBridge's detail types
+    /// (`Email Bounced`), and of exports and senders' own logs, in any letter case and with any separators.
+    #[cold]
+    fn from_other_spelling(name: &str) -> Option<Self> {
+        let letters: CompactString = name
+            .chars()
+            .filter(char::is_ascii_alphabetic)
+            .take(MAX_TYPE_LETTERS)
+            .map(|letter| letter.to_ascii_lowercase())
+            .collect();
+        Some(match letters.strip_prefix("email").unwrap_or(&letters) {
+            "send" | "sent" => Self::Send,
+            "delivery" | "delivered" => Self::Delivery,
+            "bounce" | "bounced" => Self::Bounce,
+            "complaint" | "complained" | "complaintreceived" => Self::Complaint,
+            "reject" | "rejected" => Self::Reject,
+            "open" | "opened" => Self::Open,
+            "click" | "clicked" => Self::Click,
+            "renderingfailure" | "renderingfailed" => Self::RenderingFailure,
+            "deliverydelay" | "deliverydelayed" => Self::DeliveryDelay,
+            "subscription" | "subscribed" => Self::Subscription,
+            "queuedepth" => Self::QueueDepth,
             _ => return None,
         })
     }
@@ -128,6 +158,11 @@ impl<'a> RequiredText<'a> {
     /// Moves the string out. `field` is the path that the error names.
     pub(super) fn take(&mut self, field: &'static str) -> Result<Cow<'a, str>, Unreadable> {
         self.text.take().ok_or_else(|| self.error(field))
+    }
+
+    /// The string, or `None` if the field is absent. `field` is the path that the error names.
+    pub(super) fn optional(&self, field: &'static str) -> Result<Option<&Cow<'a, str>>, Unreadable> {
+        if self.has_wrong_type { self.get(field).map(Some) } else { Ok(self.text.as_ref()) }
     }
 
     /// The string. `field` is the path that the error names.

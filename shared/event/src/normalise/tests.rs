@@ -252,3 +252,99 @@ fn last_of_two_bodies_counts_wherever_the_type_is() {
         other => panic!("{other:?}"),
     });
 }
+
+#[test]
+fn event_type_is_read_in_any_spelling() {
+    let failure = r#""failure":{"errorMessage":"x"}"#;
+    for name in [
+        "RenderingFailure",
+        "Rendering Failure",
+        "RENDERING_FAILURE",
+        "rendering-failure",
+        "Email Rendering Failed",
+    ] {
+        check(name, failure, |event| event.event_type == EventType::RenderingFailure, &[true]);
+    }
+    let body = |key: &str| format!("\"{key}\":{{{TIME}}}");
+    for name in
+        ["Delivery Delay", "DELIVERY_DELAY", "deliverydelay", "DeliveryDelayed", "Email Delivery Delayed"]
+    {
+        let is_delay = |event: &EmailEvent<'_>| matches!(event.event_type, EventType::Delay { .. });
+        check(name, &body("deliveryDelay"), is_delay, &[true]);
+    }
+    for name in ["bounce", "BOUNCE", "Bounced", "Email Bounced"] {
+        let is_bounce = |event: &EmailEvent<'_>| matches!(event.event_type, EventType::Bounce(_));
+        check(name, &body("bounce"), is_bounce, &[true]);
+    }
+    for (names, key) in [
+        (["SEND", "Sent", "Email Sent"], "send"),
+        (["delivery", "Delivered", "Email Delivered"], "delivery"),
+        (["COMPLAINT", "Complained", "Email Complaint Received"], "complaint"),
+        (["reject", "Rejected", "Email Rejected"], "reject"),
+        (["OPEN", "Opened", "Email Opened"], "open"),
+        (["click", "Clicked", "Email Clicked"], "click"),
+        (["subscription", "Subscribed", "Email Subscribed"], "subscription"),
+    ] {
+        for name in names {
+            check(name, &body(key), |event| type_name(&event.event_type), &[key]);
+        }
+    }
+}
+
+fn type_name(event_type: &EventType<'_>) -> &'static str {
+    match event_type {
+        EventType::Send => "send",
+        EventType::Delivery { .. } => "delivery",
+        EventType::Complaint { .. } => "complaint",
+        EventType::Reject => "reject",
+        EventType::Open(_) => "open",
+        EventType::Click(_) => "click",
+        EventType::Subscription { .. } => "subscription",
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn event_without_a_time_of_sending_has_its_own_time() {
+    let read = |mail_time: &str, event_type: &str, body: &str| {
+        let text = format!(
+            r#"{{"eventType":"{event_type}","mail":{{{mail_time}"messageId":"m","destination":["a@example.com"]}},{body}}}"#
+        );
+        let mut seen = Vec::new();
+        Decoder::new().decode(text.as_bytes(), &mut |decoded| {
+            seen.push(match decoded {
+                Decoded::Event(event) => Ok((event.at.to_string(), event.sent_at)),
+                Decoded::Unreadable { reason, .. } => Err(reason),
+                Decoded::Ignored(ignored) => panic!("{ignored:?}"),
+            });
+        });
+        seen.remove(0)
+    };
+    let own = Ok(("2025-11-13T02:15:24Z".to_owned(), None));
+    for (event_type, key) in
+        [("Bounce", "bounce"), ("Delivery", "delivery"), ("Open", "open"), ("Click", "click")]
+    {
+        let body = format!("\"{key}\":{{{TIME}}}");
+        assert_eq!(read("", event_type, &body), own, "{key}");
+        assert_eq!(read("\"timestamp\":null,", event_type, &body), own, "{key}");
+    }
+    let sent = "\"timestamp\":\"2025-11-13T02:15:23Z\",";
+    for (mail_time, event_type, body, reason) in [
+        ("", "Bounce", "\"bounce\":{}", Unreadable::NoTime("bounce.timestamp")),
+        (sent, "Bounce", "\"bounce\":{}", Unreadable::MissingField("bounce.timestamp")),
+        ("", "Send", "\"send\":{}", Unreadable::MissingField("mail.timestamp")),
+        ("\"timestamp\":5,", "Open", "\"open\":{}", Unreadable::WrongType("mail.timestamp")),
+        ("", "Open", "\"open\":{\"timestamp\":5}", Unreadable::WrongType("open.timestamp")),
+    ] {
+        assert_eq!(read(mail_time, event_type, body), Err(reason));
+    }
+    // No rule that looks at the time since sending applies.
+    let body = r#""click":{"timestamp":"2025-11-13T02:15:24.000Z","ipAddress":"192.0.2.1","userAgent":"Mozilla/5.0 (X11; Linux x86_64)"}"#;
+    let text = format!(r#"{{"eventType":"Click","mail":{{"messageId":"m"}},{body}}}"#);
+    Decoder::new().decode(text.as_bytes(), &mut |decoded| match decoded {
+        Decoded::Event(EmailEvent { event_type: EventType::Click(click), .. }) => {
+            assert!(!click.requester.is_machine());
+        }
+        other => panic!("{other:?}"),
+    });
+}

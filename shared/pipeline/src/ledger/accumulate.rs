@@ -15,7 +15,9 @@ use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, R
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
 use event::machine::burst::{self, BurstClick, ClickMemory};
-use event::{EmailEvent, EventType, HashKey, Hour, IdentityHash, RecipientHash, TenantId, Timestamp};
+use event::{
+    EmailEvent, EventType, HashKey, Hour, IdentityHash, IgnoredCounts, RecipientHash, TenantId, Timestamp,
+};
 
 use super::batch::Record;
 use super::checkpoint::Totals;
@@ -64,6 +66,8 @@ pub struct Accumulated {
     pub totals: Totals,
     /// Outcomes of each record taken, in their order.
     pub per_record: Vec<Totals>,
+    /// Which parts were ignored in the records that have such parts, each by its position among the records.
+    pub ignored: Vec<(usize, IgnoredCounts)>,
     /// When the newest counted event happened.
     pub newest_event: Option<Timestamp>,
     /// The clicks that were counted, and earlier ones that turned out to be of their bursts.
@@ -128,9 +132,13 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
             counting.result.records += 1;
             counting.result.totals.records += 1;
             let mut part = 0;
+            let mut ignored = IgnoredCounts::default();
             decoder.decode(record.data, &mut |decoded| match decoded {
                 Decoded::Event(event) => counting.event(event, record.arrived_at),
-                Decoded::Ignored(_) => counting.result.totals.ignored += 1,
+                Decoded::Ignored(kind) => {
+                    counting.result.totals.ignored += 1;
+                    ignored.count(&kind);
+                }
                 Decoded::Unreadable { reason, bytes } => {
                     counting.result.totals.quarantined += 1;
                     kept_bytes += bytes.len();
@@ -145,6 +153,9 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
                 }
             });
             counting.result.per_record.push(counting.result.totals.since(&before));
+            if !ignored.is_empty() {
+                counting.result.ignored.push((counting.result.records - 1, ignored));
+            }
             // Between records only: a record is committed whole or not at all.
             if counting.is_full() {
                 break;

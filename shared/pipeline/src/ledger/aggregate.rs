@@ -9,7 +9,7 @@
 //! [`CommitSettings::landing_ms`] of being issued, as seen by any process's clock. Because of the last one an attempt has a lease: a
 //! write of an attempt that lost its connection may land later, and no other attempt may modify the batch before that.
 
-use event::ShardId;
+use event::{IgnoredCounts, ShardId};
 
 use super::accumulate::Accumulate;
 pub use super::batch::{Attempt, Batch, Record};
@@ -57,8 +57,19 @@ pub struct Committed {
     pub totals: Totals,
     /// Outcomes of each of these, in their order.
     pub per_record: Vec<Totals>,
+    /// Which parts were ignored in those of them that have such parts, each by its position in `per_record`.
+    pub ignored: Vec<(usize, IgnoredCounts)>,
     /// Items written to the store.
     pub items: u64,
+}
+
+impl Committed {
+    /// Which parts of all records were ignored.
+    pub fn ignored(&self) -> IgnoredCounts {
+        let mut sum = IgnoredCounts::default();
+        self.ignored.iter().for_each(|(_, ignored)| sum.add(ignored));
+        sum
+    }
 }
 
 impl<S: Store, C: Clock> Aggregation<'_, S, C> {
@@ -107,6 +118,8 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
             cache.window.extend(&accumulated.identities, result.checkpoint.record.committed.clone());
             accumulator.committed(&accumulated);
             committed.totals.add(&accumulated.totals);
+            let before = committed.per_record.len();
+            committed.ignored.extend(accumulated.ignored.iter().map(|(at, ignored)| (before + at, *ignored)));
             committed.per_record.extend_from_slice(&accumulated.per_record);
             committed.items += result.items;
             held = result.checkpoint;

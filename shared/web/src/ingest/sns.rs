@@ -17,7 +17,7 @@ use axum::http::HeaderName;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use event::Timestamp;
+use event::{Ignored, IgnoredCounts, Timestamp};
 use pipeline::ports::{Clock, Store};
 use tokio::sync::Semaphore;
 
@@ -134,17 +134,24 @@ pub(crate) async fn ingest<S: Store, C: Clock, I: Intake, F: Fetch>(
         }
         SnsMessageType::SubscriptionConfirmation => {
             sns.confirm(&message).await?;
-            Ingested { ignored: 1, ..Ingested::default() }
+            one_confirmation()
         }
         SnsMessageType::UnsubscribeConfirmation => {
             tracing::warn!(
                 sns.topic = message.topic_arn,
                 "the subscription was ended; no more events will arrive from this topic"
             );
-            Ingested { ignored: 1, ..Ingested::default() }
+            one_confirmation()
         }
     };
     Ok(Json(ingested).into_response())
+}
+
+/// The outcome of a message about the subscription itself.
+fn one_confirmation() -> Ingested {
+    let mut ignored_kinds = IgnoredCounts::default();
+    ignored_kinds.count(&Ignored::SubscriptionConfirmation);
+    Ingested { ignored: 1, ignored_kinds, ..Ingested::default() }
 }
 
 fn check_time(published: &str, now: Timestamp) -> Result<(), Problem> {

@@ -1,9 +1,10 @@
 //! Where events go that arrive over HTTP, in a deployment that takes them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use axum::body::Bytes;
-use event::Timestamp;
+use event::{IgnoredCounts, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -34,6 +35,10 @@ pub struct Ingested {
     pub duplicates: u64,
     /// Parts that are not events of sent mail, such as a subscription's confirmation.
     pub ignored: u64,
+    /// Those parts by kind, such as `sns_validation`; absent if there are none.
+    #[serde(skip_serializing_if = "IgnoredCounts::is_empty")]
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub ignored_kinds: IgnoredCounts,
     /// Parts that could not be read and were quarantined with the reason.
     pub quarantined: u64,
 }

@@ -115,6 +115,7 @@ impl Intake for TestIntake {
             events: committed.totals.aggregated,
             duplicates: committed.totals.duplicates,
             ignored: committed.totals.ignored,
+            ignored_kinds: committed.ignored(),
             quarantined: committed.totals.quarantined,
         })
     }

@@ -19,7 +19,7 @@ fn event(message: u64, link: u64, millis: i64) -> EmailEvent<'static> {
     EmailEvent {
         event_type: EventType::Click(click),
         at: Timestamp::from_millis(1_760_000_000_000 + millis),
-        sent_at: Timestamp::from_millis(1_760_000_000_000),
+        sent_at: Some(Timestamp::from_millis(1_760_000_000_000)),
         message_id: Cow::Owned(format!("m{message}")),
         recipients: Default::default(),
         destinations: Default::default(),
@@ -27,6 +27,7 @@ fn event(message: u64, link: u64, millis: i64) -> EmailEvent<'static> {
         source: Cow::Borrowed("a@shop.example"),
         sending_account: None,
         source_arn: None,
+        evidence: event::provider::evidence::ProviderEvidence::Absent,
         tags: Default::default(),
     }
 }
@@ -39,7 +40,11 @@ fn counted(threads: usize, events: &[(usize, EmailEvent<'_>)]) -> [u64; 3] {
         (0..threads).map(|_| Accumulator::new(grouping.clone())).collect();
     let clicks = SharedClicks::new(threads);
     let values: DimensionValues<'_> = [const { Cow::Borrowed("") }; Dimension::COUNT];
-    let recipient = RecipientDimensions { domain: Cow::Borrowed(""), provider: "", simulator: false };
+    let recipient = RecipientDimensions {
+        domain: Cow::Borrowed(""),
+        provider: event::attribution::RecipientProvider::Known(""),
+        simulator: false,
+    };
     for (thread, event) in events {
         let counted = accumulators[*thread].count_click("", &values, &recipient, event, RecipientHash(1));
         clicks.wait(*thread, SharedClicks::click_of(event).unwrap(), counted);

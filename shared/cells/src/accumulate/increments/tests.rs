@@ -14,7 +14,7 @@ pub(in crate::accumulate) fn event(kind: EventType<'static>, minutes_later: i64)
     EmailEvent {
         event_type: kind,
         at: SENT.plus_millis(minutes_later * 60_000),
-        sent_at: SENT,
+        sent_at: Some(SENT),
         message_id: Cow::Borrowed("m"),
         recipients: SmallVec::new(),
         destinations: SmallVec::new(),

@@ -5,8 +5,9 @@
 
 use memchr::{memchr, memchr3, memrchr_iter};
 
-/// How Lambda begins the event of a batch, except for Kafka's and Firehose's.
-const RECORDS_OPENING: &[u8] = b"{\"Records\":[";
+/// The lists with which an object may begin that has one part for each element: a batch of Lambda, except for Kafka's and Firehose's,
+/// and what the command line prints of a queue and of a log.
+const LISTS: [&[u8]; 3] = [b"\"Records\"", b"\"Messages\"", b"\"events\""];
 
 /// How each Kinesis record begins. No string can contain this text, because its quotes would be escaped.
 const KINESIS_OPENING: &[u8] = b"{\"kinesis\":{";
@@ -24,9 +25,9 @@ pub(super) struct ElementScan {
 enum Container {
     /// An array at the top level, whose elements can be any values.
     Array,
-    /// The list of records in a Lambda event.
+    /// The list of records with which an object begins.
     Records,
-    /// The Lambda event after its list of records. What comes here is not an element.
+    /// The object after its list of records. What comes here is not an element.
     Object,
 }
 
@@ -55,8 +56,7 @@ impl ElementScan {
         let trimmed = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes).trim_ascii_start();
         let (container, length) = match trimmed.first()? {
             b'[' => (Container::Array, 1),
-            _ if trimmed.starts_with(RECORDS_OPENING) => (Container::Records, RECORDS_OPENING.len()),
-            _ => return None,
+            _ => (Container::Records, trimmed.len() - list_of_object(trimmed)?.len()),
         };
         Some((Self { container, depth: 0, in_string: false }, bytes.len() - trimmed.len() + length))
     }
@@ -161,6 +161,13 @@ impl ElementScan {
     }
 }
 
+/// The rest of `object` behind the bracket that opens its list, if it begins with one of [`LISTS`].
+fn list_of_object(object: &[u8]) -> Option<&[u8]> {
+    let inside = object.strip_prefix(b"{")?.trim_ascii_start();
+    let value = LISTS.iter().find_map(|name| inside.strip_prefix(*name))?;
+    value.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"[")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +213,8 @@ mod tests {
         check(r#"{"Records":[{}|] ,"b":[{}],^"#, ContainerState::Open);
         check(r#"{"Records":[{}|]]^"#, ContainerState::Broken);
         check(r#"{"Records":[|]}^"#, ContainerState::Closed);
+        check("{\n  \"events\": [\n {\"a\":1}, {}\n|], \"b\": [{}]}^", ContainerState::Closed);
+        check(r#"{"Messages":[{}|,{"a^"#, ContainerState::Open);
         assert!(ElementScan::enter(br#"{"records":[{}]}"#).is_none());
     }
 

@@ -34,7 +34,7 @@ fn event<'a>(link: Option<&'a str>, ip_address: &'a str, requester: Requester) -
     EmailEvent {
         event_type: EventType::Click(click),
         at: Timestamp::from_millis(7_000),
-        sent_at: Timestamp::from_millis(1_000),
+        sent_at: Some(Timestamp::from_millis(1_000)),
         message_id: Cow::Borrowed("m1"),
         recipients: SmallVec::new(),
         destinations: SmallVec::new(),

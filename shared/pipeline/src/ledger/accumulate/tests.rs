@@ -158,6 +158,8 @@ fn outcomes_of_the_records_add_up_to_the_totals() {
     assert_eq!((accumulated.per_record.len(), sum), (4, accumulated.totals));
     let duplicates: Vec<u64> = accumulated.per_record.iter().map(|outcome| outcome.duplicates).collect();
     assert_eq!(duplicates, [0, 0, 2, 0]);
+    let ignored: Vec<_> = accumulated.ignored.iter().map(|(at, kinds)| (*at, kinds.to_string())).collect();
+    assert_eq!(ignored, [(3, "1 empty".to_owned())]);
 }
 
 /// A click on one of the links of a message, milliseconds after a fixed moment.

@@ -1,0 +1,97 @@
+//! Joins the lines of a JSON value that was folded on its way by email.
+//!
+//! SNS sends a notification by email as one long line. Mail servers fold lines of more than 998 bytes, inside strings too, where JSON
+//! allows no line break: Postfix inserts a line break and a space (<https://www.postfix.org/postconf.5.html#smtp_line_length_limit>),
+//! Sendmail an exclamation mark before them. Mail programs break lines at spaces.
+
+use memchr::memchr;
+
+use crate::json::Scanner;
+
+/// The most bytes that one value may have: more than the largest message of SNS, 256 KiB.
+const MAX_BYTES: usize = 512 << 10;
+
+/// Whether a fold stopped the scanner at this position.
+pub(super) fn is_fold(text: &str, at: usize) -> bool {
+    let rest = text.get(at..).unwrap_or("");
+    // A line break stops it only inside a string; outside of one it is white space.
+    rest.starts_with(['\n', '\r']) || ["!\n ", "!\r\n "].iter().any(|fold| rest.starts_with(fold))
+}
+
+/// A value without its folds.
+pub(super) struct Unfolded {
+    /// The JSON text of one value.
+    pub(super) json: String,
+    /// Where it ended in the folded text.
+    pub(super) end: usize,
+}
+
+/// The value that `text` begins with at `start`, up to the next blank line; `None` if it is no JSON without its folds either. Takes
+/// the bytes that it reads in vain from `budget`, and does nothing if that is used up: values that stay broken must not make the time grow
+/// faster than the text.
+pub(super) fn unfold(text: &str, start: usize, budget: &mut usize) -> Option<Unfolded> {
+    let folded = text.get(start..)?;
+    if !folded.starts_with('{') || *budget == 0 {
+        return None;
+    }
+    let mut json = String::new();
+    // Where each line begins: in `json`, and in `text`.
+    let mut lines = Vec::new();
+    let mut at = start;
+    while let Some(rest) = text.get(at..) {
+        let length = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+        let line = rest.get(..length)?;
+        // A blank line separates the notification from the footer: JSON is never folded into one.
+        if line.trim_ascii().is_empty() || json.len() + length > MAX_BYTES {
+            break;
+        }
+        let is_continuation = at > start && line.starts_with(' ');
+        if is_continuation && json.ends_with('!') {
+            json.pop();
+        }
+        let skipped = usize::from(is_continuation);
+        lines.push((json.len(), at + skipped));
+        json.push_str(line.get(skipped..)?.trim_end_matches('\r'));
+        if length == rest.len() {
+            break;
+        }
+        at += length + 1;
+    }
+    let mut scanner = Scanner::new(&json);
+    if scanner.skip().is_err() {
+        *budget = budget.saturating_sub(json.len().max(1));
+        return None;
+    }
+    let length = scanner.at();
+    let &(in_json, in_text) = lines.iter().rev().find(|(in_json, _)| *in_json < length)?;
+    json.truncate(length);
+    Some(Unfolded { json, end: in_text + length - in_json })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<(&str, &str)>) {
+        let unfolded = unfold(text, 0, &mut 1000);
+        let parts = unfolded.as_ref().map(|unfolded| (unfolded.json.as_str(), &text[unfolded.end..]));
+        assert_eq!(parts, expected, "{text}");
+    }
+
+    #[test]
+    fn folds_of_every_mail_server_are_removed() {
+        check("{\"a\":\"b\r\n c\"}\r\n\r\n--\r\n", Some(("{\"a\":\"bc\"}", "\r\n\r\n--\r\n")));
+        check("{\"a\":\"b!\n c\",\n\"d\":\"e\nf\"} x", Some(("{\"a\":\"bc\",\"d\":\"ef\"}", " x")));
+        check("{\"a\":\"b\n\nc\"}", None);
+        check("[\"a\nb\"]", None);
+    }
+
+    #[test]
+    fn values_that_stay_broken_use_up_the_budget() {
+        let mut budget = 10;
+        assert!(unfold("{\"a\nb\nc\n", 0, &mut budget).is_none());
+        assert!(unfold("{\"a\nb\nc\n", 0, &mut budget).is_none());
+        assert_eq!(budget, 0);
+        assert!(unfold("{}", 0, &mut budget).is_none());
+    }
+}
