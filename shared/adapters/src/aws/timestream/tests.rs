@@ -76,6 +76,7 @@ fn points(count: i64) -> Vec<Point> {
         time_ns: 1_763_000_000_000_000_000 + number,
         dimensions: vec![("campaign", "spring".to_owned()), ("segment", String::new())],
         counts: vec![("sends", 3), ("opens", u64::MAX)],
+        version: 1,
     };
     (0..count).map(point).collect()
 }
