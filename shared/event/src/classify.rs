@@ -1,10 +1,11 @@
 //! Classifies bounces and delays: turns SES's type and sub-type, the status code and the receiving server's answer into a
 //! [`BounceClass`].
 //!
-//! The knowledge is data: `classify/rules.toml` holds ordered rules, each with its source, and the first match wins. The status
-//! code in the server's own answer is trusted before the one SES reports, because SES often reports a generic one (`5.0.0`,
-//! `4.4.7`). An unknown type or answer is classified as unknown and is never an error. The idea of bounce rules as data comes
-//! from `KumoMTA`; the rules are our own.
+//! The knowledge is data: `classify/rules.toml` holds ordered rules, each with its source, and the first match wins. They search the
+//! words of the answer, which `words.rs` frees from addresses, codes and line breaks. The status code in the server's own answer is
+//! trusted before the one SES reports, because SES often reports a generic one (`5.0.0`, `4.4.7`). An unknown type or answer is
+//! classified as unknown and is never an error. `classify/README.md` explains the classes and says how often they are right. The
+//! idea of bounce rules as data comes from `KumoMTA`; the rules are our own.
 //!
 //! Diagnostics contain recipients' addresses, so no part of one may leave this module.
 
@@ -15,9 +16,11 @@ use crate::fragments::FoundFragments;
 
 mod rules;
 mod status;
+mod words;
 
 use rules::BounceRules;
 use status::Codes;
+use words::Words;
 
 static RULES: LazyLock<BounceRules> = LazyLock::new(BounceRules::built_in);
 
@@ -108,7 +111,7 @@ struct Evidence<'a> {
 fn evidence<'a>(sub_type: &'a str, status: Option<&str>, diagnostic: Option<&str>) -> Evidence<'a> {
     let diagnostic = diagnostic.unwrap_or("");
     let codes = Codes::read(diagnostic, status.unwrap_or(""));
-    Evidence { sub_type, codes, found: RULES.fragments.find(diagnostic) }
+    Evidence { sub_type, codes, found: RULES.fragments.find(Words::read(diagnostic).as_bytes()) }
 }
 
 #[cfg(test)]

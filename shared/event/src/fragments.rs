@@ -4,12 +4,12 @@
 //! parsing the event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers,
 //! so only a bounded prefix of each is ever searched.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
 use crate::invariant::broken;
 
 /// The most fragments in one set: the result then fits into a small array on the stack.
-pub(crate) const MAX_FRAGMENTS: usize = 512;
+pub(crate) const MAX_FRAGMENTS: usize = 2048;
 const WORDS: usize = MAX_FRAGMENTS / 64;
 
 /// A set of fragments, identified by the numbers that [`FragmentsBuilder::add`] returned.
@@ -34,6 +34,51 @@ impl FoundFragments {
     pub(crate) fn has_any(&self, fragments: &[usize]) -> bool {
         fragments.iter().any(|&fragment| self.has(fragment))
     }
+
+    /// Whether any fragment of `set` was found; a few steps, however many fragments it has.
+    pub(crate) fn has_any_of(&self, set: &FragmentSet) -> bool {
+        set.0.iter().any(|&(word, bits)| self.0.get(word).is_some_and(|found| found & bits != 0))
+    }
+}
+
+impl FoundFragments {
+    /// The numbers of the fragments that were found, in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(word, &bits)| {
+            let mut rest = bits;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros();
+                // Clears the lowest bit, and ends when there is none.
+                rest &= rest.checked_sub(1)?;
+                Some(word * 64 + bit as usize)
+            })
+        })
+    }
+}
+
+/// A set of numbers of fragments, as the words of [`FoundFragments`] that are not zero. Fragments that are added one after the other
+/// share words, so a long list needs few.
+#[derive(Debug, Default)]
+pub(crate) struct FragmentSet(Vec<(usize, u64)>);
+
+impl FragmentSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<usize> for FragmentSet {
+    fn from_iter<T: IntoIterator<Item = usize>>(numbers: T) -> Self {
+        let mut set = Self::default();
+        for number in numbers {
+            let (word, bit) = (number / 64, 1 << (number % 64));
+            match set.0.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, bits)) => *bits |= bit,
+                None => set.0.push((word, bit)),
+            }
+        }
+        set
+    }
 }
 
 /// Collects fragments and numbers them. Equal fragments share a number.
@@ -53,14 +98,19 @@ impl FragmentsBuilder {
         self.texts.len() - 1
     }
 
-    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text.
+    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text, whatever the case of its ASCII letters.
     pub(crate) fn build(self, max_text_bytes: usize) -> Fragments {
+        self.build_with(max_text_bytes, AhoCorasick::builder().ascii_case_insensitive(true))
+    }
+
+    /// The same for fragments and texts in lower case, which need fewer transitions.
+    pub(crate) fn build_for_lower_case(self, max_text_bytes: usize) -> Fragments {
+        self.build_with(max_text_bytes, &mut AhoCorasick::builder())
+    }
+
+    fn build_with(self, max_text_bytes: usize, builder: &mut AhoCorasickBuilder) -> Fragments {
         // `Standard` reports overlapping matches; the leftmost kinds would hide a fragment inside another.
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(&self.texts)
-            .ok();
+        let automaton = builder.match_kind(MatchKind::Standard).build(&self.texts).ok();
         if automaton.is_none() || self.texts.len() > MAX_FRAGMENTS {
             broken("a built-in set of fragments is too large to search for");
         }
@@ -70,10 +120,10 @@ impl FragmentsBuilder {
 
 impl Fragments {
     /// Finds the fragments in the beginning of `text`, also overlapping ones. The case of ASCII letters is ignored.
-    pub(crate) fn find(&self, text: &str) -> FoundFragments {
+    pub(crate) fn find(&self, text: impl AsRef<[u8]>) -> FoundFragments {
         let mut found = FoundFragments::default();
         let Some(automaton) = &self.automaton else { return found };
-        let text = text.as_bytes();
+        let text = text.as_ref();
         // In bytes, not characters: a cut inside a character only loses a fragment that reaches beyond the limit.
         let text = text.get(..self.max_text_bytes).unwrap_or(text);
         for hit in automaton.find_overlapping_iter(text) {
@@ -101,6 +151,10 @@ mod tests {
         let found = builder.build(100).find("listed by SpamHaus");
         assert!(found.has(spam) && found.has(spamhaus) && !found.has(absent));
         assert!(found.has_any(&[absent, spam]) && !found.has_any(&[absent]));
+        let set = |numbers: &[usize]| numbers.iter().copied().collect::<FragmentSet>();
+        assert!(found.has_any_of(&set(&[absent, spam])) && !found.has_any_of(&set(&[absent])));
+        assert!(!found.has_any_of(&set(&[])) && set(&[]).is_empty());
+        assert_eq!(found.iter().collect::<Vec<_>>(), [spam, spamhaus]);
     }
 
     #[test]
@@ -116,7 +170,9 @@ mod tests {
     fn largest_set_finds_its_last_fragment() {
         let mut builder = FragmentsBuilder::default();
         let numbers: Vec<usize> = (0..MAX_FRAGMENTS).map(|n| builder.add(format!("<{n}>"))).collect();
-        let found = builder.build(100).find("<511>");
-        assert!(found.has(numbers[511]) && !found.has(numbers[51]));
+        let found = builder.build(100).find("<2047>");
+        assert!(found.has(numbers[2047]) && !found.has(numbers[204]));
+        assert!(found.has_any_of(&FragmentSet::from_iter(numbers)));
+        assert_eq!(found.iter().last(), Some(2047));
     }
 }

@@ -23,7 +23,9 @@ pub(super) struct Codes {
 }
 
 impl Codes {
-    /// The first codes in `diagnostic`. If it has no enhanced status code, the one that SES reports as `status` is used.
+    /// The first reply code in `diagnostic`, and the first enhanced status code that says more than its class or subject: gateways
+    /// wrap a server's answer in their own (`5.1.0 - Unknown address error '5.2.2 Mailbox full'`). If there is none, the one that SES
+    /// reports as `status` is used, if that says more.
     pub(super) fn read(diagnostic: &str, status: &str) -> Self {
         let mut codes = Self::default();
         let bytes = diagnostic.as_bytes();
@@ -32,15 +34,23 @@ impl Codes {
             if codes.reply.is_none() {
                 codes.reply = reply_code(token);
             }
-            // The enhanced code follows the reply code, so it ends the search.
             if let Some(found) = EnhancedStatus::parse(token) {
-                codes.status = Some(found);
-                break;
+                if codes.status.is_none() || found.is_specific() {
+                    codes.status = Some(found);
+                }
+                // The enhanced code follows the reply code, so it ends the search.
+                if found.is_specific() {
+                    break;
+                }
             }
         }
         // Last, because SES often reports a generic code for a server that was specific.
-        if codes.status.is_none() {
-            codes.status = EnhancedStatus::parse(status.trim().as_bytes());
+        if !codes.status.is_some_and(EnhancedStatus::is_specific) {
+            let reported = EnhancedStatus::parse(status.trim().as_bytes());
+            let says_more = reported.is_some_and(EnhancedStatus::is_specific);
+            if codes.status.is_none() || says_more {
+                codes.status = reported;
+            }
         }
         codes
     }
@@ -53,6 +63,12 @@ impl EnhancedStatus {
         let class = number(parts.next()?, 1).filter(|class| (4..=5).contains(class))?;
         let status = Self([class, number(parts.next()?, 3)?, number(parts.next()?, 3)?]);
         parts.next().is_none().then_some(status)
+    }
+
+    /// Whether the code says more than its subject: a detail of 0 is "other or undefined" (RFC 3463, section 3).
+    fn is_specific(self) -> bool {
+        let [_, _, detail] = self.0;
+        detail != 0
     }
 }
 
@@ -123,6 +139,19 @@ mod tests {
         check("smtp; 421 4.7.0 [TSS04] from 203.0.113.9", "", (Some(421), Some([4, 7, 0])));
         check("550 5.7.606 Access denied.", "", (Some(550), Some([5, 7, 606])));
         check("blocked (S3150) 5.7.1.", "", (None, Some([5, 7, 1])));
+    }
+
+    #[test]
+    fn specific_code_is_taken_before_a_generic_one() {
+        check(
+            "550 5.1.0 - Unknown address error '5.2.2 Mailbox Full'",
+            "5.1.0",
+            (Some(550), Some([5, 2, 2])),
+        );
+        check("550 5.7.1 denied (#5.1.1)", "5.1.1", (Some(550), Some([5, 7, 1])));
+        check("550 5.7.0 denied", "5.0.0", (Some(550), Some([5, 7, 0])));
+        check("550 5.0.0 denied", "5.7.1", (Some(550), Some([5, 7, 1])));
+        check("550 denied", "5.0.0", (Some(550), Some([5, 0, 0])));
     }
 
     #[test]
