@@ -161,6 +161,7 @@ fn every_file_that_the_documentation_names_exists() {
         "shared/README.md",
         "shared/web/README.md",
         "shared/detection/README.md",
+        "shared/event/src/classify/README.md",
         "infra/README.md",
         "functions/mailgauge/README.md",
     ] {

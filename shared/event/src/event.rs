@@ -142,7 +142,7 @@ pub enum BounceClass {
     SpamBlock = 4,
     /// Refused because of the sender's IP or domain reputation, or a block list.
     ReputationBlock = 5,
-    /// SPF, DKIM or DMARC failed, or the sending host has no PTR record.
+    /// SPF, DKIM or DMARC failed, the sending host has no PTR record, or the sender's domain cannot be verified.
     Authentication = 6,
     /// Refused because of a policy that no other class describes.
     PolicyBlock = 7,
@@ -150,7 +150,7 @@ pub enum BounceClass {
     RateLimit = 8,
     /// The message or an attachment is too large.
     MessageTooLarge = 9,
-    /// The content or an attachment type was refused.
+    /// The content, an attachment type or the format of the message was refused.
     ContentRejected = 10,
     /// The receiving server failed or broke the protocol.
     ServerError = 11,

@@ -4,7 +4,7 @@
 //! parsing the event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers,
 //! so only a bounded prefix of each is ever searched.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
 use crate::invariant::broken;
 
@@ -78,9 +78,24 @@ impl FoundFragments {
         fragments.iter().any(|&fragment| self.has(fragment))
     }
 
-    /// The same for a set, in a few steps however many fragments it has.
+    /// Whether any fragment of `set` was found; a few steps, however many fragments it has.
     pub(crate) fn has_any_of(&self, set: &FragmentSet) -> bool {
         set.0.iter().any(|&(word, bits)| self.0.get(word).is_some_and(|found| found & bits != 0))
+    }
+}
+
+impl FoundFragments {
+    /// The numbers of the fragments that were found, in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(word, &bits)| {
+            let mut rest = bits;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros();
+                // Clears the lowest bit, and ends when there is none.
+                rest &= rest.checked_sub(1)?;
+                Some(word * 64 + bit as usize)
+            })
+        })
     }
 }
 
@@ -142,14 +157,19 @@ impl FragmentsBuilder {
         self.texts.len() - 1
     }
 
-    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text.
+    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text, whatever the case of its ASCII letters.
     pub(crate) fn build(self, max_text_bytes: usize) -> Fragments {
+        self.build_with(max_text_bytes, AhoCorasick::builder().ascii_case_insensitive(true))
+    }
+
+    /// The same for fragments and texts in lower case, which need fewer transitions.
+    pub(crate) fn build_for_lower_case(self, max_text_bytes: usize) -> Fragments {
+        self.build_with(max_text_bytes, &mut AhoCorasick::builder())
+    }
+
+    fn build_with(self, max_text_bytes: usize, builder: &mut AhoCorasickBuilder) -> Fragments {
         // `Standard` reports overlapping matches; the leftmost kinds would hide a fragment inside another.
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(&self.texts)
-            .ok();
+        let automaton = builder.match_kind(MatchKind::Standard).build(&self.texts).ok();
         if automaton.is_none() || self.texts.len() > MAX_FRAGMENTS {
             broken("a built-in set of fragments is too large to search for");
         }
@@ -196,6 +216,7 @@ mod tests {
         let set = |numbers: &[usize]| numbers.iter().copied().collect::<FragmentSet>();
         assert!(found.has_any_of(&set(&[absent, spam])) && !found.has_any_of(&set(&[absent])));
         assert!(!found.has_any_of(&set(&[])) && set(&[]).is_empty());
+        assert_eq!(found.iter().collect::<Vec<_>>(), [spam, spamhaus]);
     }
 
     #[test]
@@ -242,5 +263,6 @@ mod tests {
         let found = builder.build(100).find("<2047>");
         assert!(found.has(numbers[2047]) && !found.has(numbers[204]));
         assert!(found.has_any_of(&FragmentSet::from_iter(numbers)));
+        assert_eq!(found.iter().last(), Some(2047));
     }
 }

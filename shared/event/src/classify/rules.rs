@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::Evidence;
 use super::status::StatusPattern;
-use super::words::MAX_ANSWER_BYTES;
+use super::words::{MAX_ANSWER_BYTES, Words};
 use crate::event::{BounceClass, Suppression};
 use crate::fragments::{FragmentSet, Fragments, FragmentsBuilder};
-use crate::invariant::or_broken;
+use crate::invariant::{broken, or_broken};
 
 const RULES_TOML: &str = include_str!("rules.toml");
 
@@ -20,9 +20,40 @@ const RULES_TOML: &str = include_str!("rules.toml");
 pub(super) struct BounceRules {
     rules: Vec<BounceRule>,
     pub(super) fragments: Fragments,
+    /// By fragment, the rules whose `text` has it. An answer contains few fragments, so few rules need to be looked at.
+    rules_by_text: Vec<RuleSet>,
+    /// The rules that state no `text`.
+    rules_without_text: RuleSet,
 }
 
-/// A rule whose fragments have become numbers. An empty list is a condition that is not stated.
+/// The most rules; the sets of them are small arrays.
+pub(super) const MAX_RULES: usize = 64 * RULE_WORDS;
+const RULE_WORDS: usize = 4;
+
+/// A set of rules, by their position in the file.
+#[derive(Clone, Copy, Debug, Default)]
+struct RuleSet([u64; RULE_WORDS]);
+
+impl RuleSet {
+    fn insert(&mut self, rule: usize) {
+        // A rule beyond the limit was reported when the rules were loaded.
+        if let Some(word) = self.0.get_mut(rule / 64) {
+            *word |= 1 << (rule % 64);
+        }
+    }
+
+    fn contains(self, rule: usize) -> bool {
+        self.0.get(rule / 64).is_some_and(|word| word >> (rule % 64) & 1 == 1)
+    }
+
+    fn add(&mut self, other: Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+}
+
+/// What a rule demands besides its `text`. An empty list is a condition that is not stated.
 #[derive(Debug)]
 struct BounceRule {
     class: BounceClass,
@@ -30,7 +61,6 @@ struct BounceRule {
     sub_types: Vec<String>,
     statuses: Vec<StatusPattern>,
     replies: Vec<u16>,
-    text: FragmentSet,
     also: FragmentSet,
     unless: FragmentSet,
 }
@@ -60,13 +90,13 @@ pub(super) struct BounceRuleText {
     /// SMTP reply codes of three digits, such as 550.
     #[serde(default)]
     pub(super) reply: Vec<u16>,
-    /// Words of the answer, as [`super::words`] writes them. `*` at an end stands for the rest of the word.
+    /// Phrases of the answer, any of them, as whole words. `*` at an end stands for the rest of the word.
     #[serde(default)]
     pub(super) text: Vec<String>,
-    /// Words that the answer must contain besides, any of them.
+    /// Phrases that the answer must contain besides, any of them.
     #[serde(default)]
     pub(super) also: Vec<String>,
-    /// Words that the answer must not contain, none of them.
+    /// Phrases none of which the answer may contain.
     #[serde(default)]
     pub(super) unless: Vec<String>,
     /// The source of the knowledge.
@@ -97,15 +127,39 @@ impl BounceRules {
             BounceRuleFile::default(),
             "the built-in bounce rules cannot be parsed",
         );
-        let rules = file.rules.into_iter().map(|text| BounceRule::new(text, &mut fragments)).collect();
-        Self { rules, fragments: fragments.build(MAX_ANSWER_BYTES + 2) }
+        let (mut rules, mut rules_by_text) = (Vec::new(), Vec::new());
+        let mut rules_without_text = RuleSet::default();
+        for (position, text) in file.rules.into_iter().enumerate() {
+            if text.text.is_empty() {
+                rules_without_text.insert(position);
+            }
+            for phrase in &text.text {
+                let number = fragments.add(fragment(phrase));
+                if rules_by_text.len() <= number {
+                    rules_by_text.resize(number + 1, RuleSet::default());
+                }
+                if let Some(rules) = rules_by_text.get_mut(number) {
+                    rules.insert(position);
+                }
+            }
+            rules.push(BounceRule::new(text, &mut fragments));
+        }
+        if rules.len() > MAX_RULES {
+            broken("there are more built-in bounce rules than a set of them can hold");
+        }
+        let fragments = fragments.build_for_lower_case(MAX_ANSWER_BYTES + 2);
+        Self { rules, fragments, rules_by_text, rules_without_text }
     }
 
     /// The result of the first rule that matches; unknown if none does.
     pub(super) fn first_match(&self, evidence: &Evidence<'_>) -> (BounceClass, Option<Suppression>) {
-        // A hundred comparisons of numbers; the texts were searched once, for all rules.
-        for rule in &self.rules {
-            if rule.matches(evidence) {
+        let mut candidates = self.rules_without_text;
+        for fragment in evidence.found.iter() {
+            // Fragments that only `also` and `unless` mention have no entry.
+            candidates.add(self.rules_by_text.get(fragment).copied().unwrap_or_default());
+        }
+        for (position, rule) in self.rules.iter().enumerate() {
+            if candidates.contains(position) && rule.matches(evidence) {
                 return (rule.class, rule.suppression);
             }
         }
@@ -127,17 +181,16 @@ impl BounceRule {
             sub_types: text.sub_type,
             statuses: text.status.iter().filter_map(|status| StatusPattern::parse(status)).collect(),
             replies: text.reply,
-            text: text.text.iter().map(|words| fragments.add(fragment(words))).collect(),
-            also: text.also.iter().map(|words| fragments.add(fragment(words))).collect(),
-            unless: text.unless.iter().map(|words| fragments.add(fragment(words))).collect(),
+            also: text.also.iter().map(|phrase| fragments.add(fragment(phrase))).collect(),
+            unless: text.unless.iter().map(|phrase| fragments.add(fragment(phrase))).collect(),
         }
     }
 
+    /// Whether the conditions match that a rule states besides its `text`.
     fn matches(&self, evidence: &Evidence<'_>) -> bool {
         let codes = evidence.codes;
         // In the order of their cost; sub-types are compared letter by letter.
-        (self.text.is_empty() || evidence.found.has_any_of(&self.text))
-            && (self.also.is_empty() || evidence.found.has_any_of(&self.also))
+        (self.also.is_empty() || evidence.found.has_any_of(&self.also))
             && !evidence.found.has_any_of(&self.unless)
             && (self.statuses.is_empty()
                 || codes
@@ -149,9 +202,12 @@ impl BounceRule {
     }
 }
 
-/// The fragment that finds `words` as whole words, or as parts of words where a `*` stands.
-fn fragment(words: &str) -> String {
-    let space = |open: bool| if open { "" } else { " " };
-    let (before, after) = (space(words.starts_with('*')), space(words.ends_with('*')));
-    format!("{before}{}{after}", words.trim_matches('*'))
+/// The fragment that finds `phrase` as whole words, or as parts of words where a `*` stands.
+fn fragment(phrase: &str) -> String {
+    let words = Words::read(phrase);
+    // The words are ASCII or came from a `str` as they are, so nothing is replaced.
+    let words = String::from_utf8_lossy(words.as_bytes());
+    let words = if phrase.starts_with('*') { words.trim_start() } else { &words };
+    let words = if phrase.ends_with('*') { words.trim_end() } else { words };
+    words.to_owned()
 }
