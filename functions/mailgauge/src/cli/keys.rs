@@ -45,7 +45,9 @@ enum KeysCommand {
         grant: GrantOptions,
 
         /// The key can read the metrics of its tenant, but not set its alert rules; needs --tenant
-        #[arg(long, requires = "tenant")]
+        // Both, because clap drops a requirement that conflicts with an option that is there: `--operator --read-only` would make a full
+        // operator key.
+        #[arg(long, requires = "tenant", conflicts_with_all = ["operator", "ingest"])]
         read_only: bool,
 
         /// Name of the key in lists, at most 100 characters
@@ -224,6 +226,25 @@ fn row(credential: &Credential) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_only_is_for_keys_of_tenants_and_never_ignored() {
+        #[derive(Debug, clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            options: Options,
+        }
+        let parse = |words: &str| {
+            let words = ["keys", "add", "--data", "d", "--name", "n"].into_iter().chain(words.split(' '));
+            <Program as clap::Parser>::try_parse_from(words)
+        };
+        for words in ["--operator --read-only", "--ingest --read-only", "--read-only", "--operator --ingest"] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+        let parsed = parse("--tenant acme --read-only").unwrap();
+        let KeysCommand::Add { grant, read_only, .. } = parsed.options.command else { panic!("add") };
+        assert!(matches!(grant.grant(read_only), Grant::Reader(_)));
+    }
 
     #[test]
     fn lifetime_is_a_positive_duration() {
