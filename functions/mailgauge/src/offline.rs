@@ -18,10 +18,12 @@ use pipeline::ledger::accumulate::{EventCount, for_each_count};
 use crate::input::{self, Source};
 use crate::progress::ProgressReporter;
 use deduplication::SharedWindow;
+use first_delays::DelayNotes;
 
 pub use input_form::InputForm;
 
 mod deduplication;
+mod first_delays;
 mod input_form;
 
 /// The key of the hashes that identify events. Nothing hashed leaves the process, so the key need not be secret.
@@ -85,6 +87,7 @@ pub fn count(
         stats: InputStats::default(),
         attributor: CachedAttribution::new(attribution.clone()),
         window: &window,
+        delays: DelayNotes::new(threads),
         report_unreadable,
     };
     // A single thread needs neither locks nor copies of the blocks.
@@ -94,6 +97,7 @@ pub fn count(
             let mut reader = SourceReader::open(source, form, progress)?;
             while reader.step(&mut |offset, bytes| worker.count_block(source, offset, bytes))? {}
         }
+        settle_delays(std::slice::from_mut(&mut worker), &window);
         return Ok((worker.cells, worker.stats));
     }
     let mut workers: Vec<Worker<'_>> = (0..threads).map(|_| worker()).collect();
@@ -108,6 +112,7 @@ pub fn count(
     if let Some(failure) = lock(&input).failure.take() {
         return Err(failure);
     }
+    settle_delays(&mut workers, &window);
     // Merging is commutative, so it does not matter which thread counted what.
     let mut stats = InputStats::default();
     let mut cells = Accumulator::new(grouping.clone());
@@ -116,6 +121,13 @@ pub fn count(
         cells.merge(worker.cells);
     }
     Ok((cells, stats))
+}
+
+/// Marks the delays that are not the first of their mail. Before accumulators are merged, which numbers their rows anew.
+fn settle_delays(workers: &mut [Worker<'_>], window: &SharedWindow) {
+    let mut notes: Vec<_> =
+        workers.iter_mut().map(|worker| (&mut worker.delays, &mut worker.cells)).collect();
+    first_delays::settle(&mut notes, window);
 }
 
 /// Locks a mutex even after a panic in another thread: that panic is reported when the scope of threads ends, so the result of this
@@ -232,6 +244,7 @@ struct Worker<'a> {
     stats: InputStats,
     attributor: CachedAttribution,
     window: &'a SharedWindow,
+    delays: DelayNotes,
     report_unreadable: ReportUnreadable<'a>,
 }
 
@@ -257,14 +270,14 @@ impl Worker<'_> {
     }
 
     fn count_block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { decoder, cells, stats, attributor, window, report_unreadable } = self;
+        let Self { decoder, cells, stats, attributor, window, delays, report_unreadable } = self;
         stats.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
             stats.records += 1;
             match decoded {
                 Decoded::Event(event) => {
                     stats.events += 1;
-                    stats.duplicates += u64::from(!count_event(event, attributor, window, cells));
+                    stats.duplicates += u64::from(!count_event(event, attributor, window, delays, cells));
                 }
                 // A record all the same: the summary states how many records held no countable event.
                 Decoded::Ignored(_) => {}
@@ -282,6 +295,7 @@ fn count_event(
     event: &EmailEvent<'_>,
     attributor: &mut CachedAttribution,
     window: &SharedWindow,
+    delays: &mut DelayNotes,
     cells: &mut Accumulator,
 ) -> bool {
     let message = attributor.attribute(event);
@@ -292,11 +306,13 @@ fn count_event(
             return;
         }
         is_new = true;
-        // The first delay of a mail is the first in the order in which the input is read.
-        if delayed.is_none_or(|mail| window.insert(mail)) {
-            cells.count(&message.tenant, &message.values, &recipient, event, hash);
-        } else {
-            cells.count_repeated_delay(&message.tenant, &message.values, &recipient, event);
+        match delayed {
+            // Test mail is in no count of delays.
+            Some(mail) if !recipient.simulator => {
+                let row = cells.count_delay(&message.tenant, &message.values, &recipient, event);
+                delays.add(mail, event.at, row, cells, window);
+            }
+            _ => cells.count(&message.tenant, &message.values, &recipient, event, hash),
         }
     });
     is_new

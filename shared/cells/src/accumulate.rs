@@ -189,6 +189,49 @@ impl Accumulator {
         });
     }
 
+    /// Counts a delay of which it is not known yet whether it is the first of its mail. Returns the number of its row, for
+    /// [`Accumulator::mark_repeated_delay`]; rows keep their numbers until [`Accumulator::merge`].
+    ///
+    /// Not for an accumulator with cohorts.
+    pub fn count_delay(
+        &mut self,
+        tenant: &str,
+        values: &DimensionValues<'_>,
+        recipient: &RecipientDimensions<'_>,
+        event: &EmailEvent<'_>,
+    ) -> u32 {
+        self.count(tenant, values, recipient, event, RecipientHash(0));
+        let key = self.cell_key(tenant, values, recipient, event);
+        self.cells.position(self.hasher, key)
+    }
+
+    /// Takes a delay of a row, counted by [`Accumulator::count_delay`], out of those that are the first of their mail.
+    pub fn mark_repeated_delay(&mut self, row: u32) {
+        match self.cells.get_mut(row) {
+            Some(cell) => increments::mark_repeated_delay(cell, false),
+            None => event::invariant::broken("a delay was counted in a row that does not exist"),
+        }
+    }
+
+    /// The key of the cell in which an event counts at its own time.
+    #[inline]
+    fn cell_key(
+        &mut self,
+        tenant: &str,
+        values: &DimensionValues<'_>,
+        recipient: &RecipientDimensions<'_>,
+        event: &EmailEvent<'_>,
+    ) -> CellKey {
+        let dimensions = DimensionKey {
+            message: self.message(tenant, values, event),
+            recipient: self.recipient(recipient),
+        };
+        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
+        let happened = event.at.minute();
+        let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
+        CellKey { dimensions, bucket }
+    }
+
     /// Applies increments to the cells of an event: that of its own time, and that of its cohort.
     #[inline]
     fn count_with(
@@ -199,17 +242,12 @@ impl Accumulator {
         event: &EmailEvent<'_>,
         increment: impl Fn(&mut Cell),
     ) {
-        let dimensions = DimensionKey {
-            message: self.message(tenant, values, event),
-            recipient: self.recipient(recipient),
-        };
-        let happened = event.at.minute();
-        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
-        let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
-        increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
+        let key = self.cell_key(tenant, values, recipient, event);
+        increment(self.cells.cell(self.hasher, key));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         if let Some(cohorts) = &mut self.cohorts {
-            increment(cohorts.cell(self.hasher, dimensions, event.sent_at.minute(), happened));
+            let (sent, happened) = (event.sent_at.minute(), event.at.minute());
+            increment(cohorts.cell(self.hasher, key.dimensions, sent, happened));
         }
     }
 
