@@ -226,8 +226,8 @@ impl Accumulator {
             message: self.message(tenant, values, event),
             recipient: self.recipient(recipient),
         };
-        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let happened = event.at.minute();
+        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
         let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
         CellKey { dimensions, bucket }
     }
