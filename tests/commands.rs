@@ -26,8 +26,8 @@ use crate::support::{MAILGAUGE, Server, mailgauge};
 
 /// Every count that an event can increment.
 const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transient,bounces_undetermined,suppressed,auto_replies,\
-    complaints,rejects,rendering_failures,delays,opens,opens_machine,clicks,clicks_bot,bursts_split,unsubscribes,unique_opens,unique_clicks,\
-    delivered_net,simulator";
+    complaints,rejects,rendering_failures,delays,delayed,opens,opens_machine,clicks,clicks_bot,bursts_split,unsubscribes,unique_opens,\
+    unique_opens_tracked,unique_clicks,delivered_net,simulator";
 
 /// A sample: its name, the number of its unreadable records, and its counts.
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
@@ -41,7 +41,14 @@ const SAMPLES: [Sample; 71] = [
     (
         "array.json",
         0,
-        &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("opens", 1), ("unique_opens", 1)],
+        &[
+            ("sends", 1),
+            ("deliveries", 1),
+            ("delivered_net", 1),
+            ("opens", 1),
+            ("unique_opens", 1),
+            ("unique_opens_tracked", 1),
+        ],
     ),
     ("cloudwatch-logs-export.txt", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     ("cloudwatch-logs-lambda.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
@@ -80,8 +87,10 @@ const SAMPLES: [Sample; 71] = [
             ("complaints", 1),
             ("rejects", 1),
             ("delays", 1),
+            ("delayed", 1),
             ("opens", 1),
             ("unique_opens", 1),
+            ("unique_opens_tracked", 1),
             ("clicks", 1),
             ("unique_clicks", 1),
         ],
@@ -117,16 +126,20 @@ const SAMPLES: [Sample; 71] = [
     ("ses-bounce-undetermined.json", 0, &[("bounces", 1), ("bounces_undetermined", 1)]),
     ("ses-bounce-without-send-time.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
     ("ses-bounce-without-time.json", 1, &[]),
-    ("ses-click-burst.ndjson", 0, &[("clicks", 5), ("clicks_bot", 3), ("unique_clicks", 1)]),
-    ("ses-click.json", 0, &[("clicks", 1), ("unique_clicks", 1)]),
+    (
+        "ses-click-burst.ndjson",
+        0,
+        &[("clicks", 5), ("clicks_bot", 3), ("unique_clicks", 1), ("unique_opens", 1)],
+    ),
+    ("ses-click.json", 0, &[("clicks", 1), ("unique_clicks", 1), ("unique_opens", 1)]),
     ("ses-complaint-not-spam.json", 0, &[]),
     ("ses-complaint-suppressed.json", 0, &[]),
     ("ses-complaint.json", 0, &[("complaints", 1)]),
-    ("ses-delivery-delay-object.json", 0, &[("delays", 1)]),
-    ("ses-delivery-delay.json", 0, &[("delays", 1)]),
+    ("ses-delivery-delay-object.json", 0, &[("delays", 1), ("delayed", 1)]),
+    ("ses-delivery-delay.json", 0, &[("delays", 1), ("delayed", 1)]),
     ("ses-delivery.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("ses-open-bot.json", 0, &[("opens", 1), ("opens_machine", 1)]),
-    ("ses-open.json", 0, &[("opens", 1), ("unique_opens", 1)]),
+    ("ses-open.json", 0, &[("opens", 1), ("unique_opens", 1), ("unique_opens_tracked", 1)]),
     ("ses-reject.json", 0, &[("rejects", 1)]),
     ("ses-rendering-failure.json", 0, &[("rendering_failures", 1)]),
     ("ses-send-several-recipients.json", 0, &[("sends", 3)]),
@@ -158,7 +171,14 @@ const SAMPLES: [Sample; 71] = [
     (
         "sqs-lambda.json",
         0,
-        &[("clicks", 1), ("unique_clicks", 1), ("bounces", 1), ("bounces_transient", 1), ("rejects", 1)],
+        &[
+            ("clicks", 1),
+            ("unique_clicks", 1),
+            ("unique_opens", 1),
+            ("bounces", 1),
+            ("bounces_transient", 1),
+            ("rejects", 1),
+        ],
     ),
     (
         "sqs-receive-message.json",
@@ -174,6 +194,7 @@ const MIXED: &[(&str, u64)] = &[
     ("auto_replies", 1),
     ("opens", 1),
     ("unique_opens", 1),
+    ("unique_opens_tracked", 1),
     ("clicks", 1),
     ("unique_clicks", 1),
     ("rejects", 1),
@@ -298,6 +319,7 @@ fn firehose_archive_is_counted_with_all_its_folders() {
         ("delivered_net", 1),
         ("opens", 1),
         ("unique_opens", 1),
+        ("unique_opens_tracked", 1),
         ("clicks", 1),
         ("unique_clicks", 1),
     ];
@@ -321,9 +343,11 @@ fn events_in_several_samples_are_counted_once() {
         ("rejects", 1),
         ("rendering_failures", 1),
         ("delays", 1),
+        ("delayed", 1),
         ("opens", 3),
         ("opens_machine", 2),
         ("unique_opens", 1),
+        ("unique_opens_tracked", 1),
         ("clicks", 1),
         ("unique_clicks", 1),
         ("unsubscribes", 1),
@@ -331,6 +355,78 @@ fn events_in_several_samples_are_counted_once() {
     ];
     assert_eq!(found, expected(&counts));
     assert_eq!(stats["quarantined"], 14);
+}
+
+/// The metrics of the only row that `aggregate` prints for some events, and why some of them have no value.
+fn only_row(events: &[String], metrics: &str) -> (Value, Value) {
+    let command = ["aggregate", "-", "--format", "json", "--metrics", metrics];
+    let (out, _) = run_ok(&command, events.join("\n").as_bytes());
+    let reply: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(reply["rows"].as_array().unwrap().len(), 1, "{reply}");
+    (reply["rows"][0]["metrics"].clone(), reply["rows"][0]["reasons"].clone())
+}
+
+/// An event about mail to one recipient.
+fn event_about(kind: &str, message: &str, recipient: &str, body: &Value) -> String {
+    let field = match kind {
+        "DeliveryDelay" => "deliveryDelay".to_owned(),
+        _ => kind.to_lowercase(),
+    };
+    let mail = json!({"timestamp": "2025-11-13T02:15:23.456Z", "messageId": message, "source": "news@shop.example.com",
+        "destination": [recipient], "tags": {"tenant": ["shop"]}});
+    json!({"eventType": kind, "mail": mail, field: body}).to_string()
+}
+
+#[test]
+fn mail_is_delayed_once_however_often_its_delivery_is_delayed() {
+    let about = |kind: &str, message: &str, body: &Value| event_about(kind, message, "full@yahoo.com", body);
+    let mut events: Vec<String> = ["m-1", "m-2", "m-3", "m-4"].map(|m| about("Send", m, &json!({}))).to_vec();
+    for (message, minute) in [("m-1", 20), ("m-1", 40), ("m-2", 25), ("m-1", 59)] {
+        let body = json!({"timestamp": format!("2025-11-13T02:{minute}:00Z"), "delayType": "MailboxFull",
+            "delayedRecipients": [{"emailAddress": "full@yahoo.com"}]});
+        events.push(about("DeliveryDelay", message, &body));
+    }
+    let (metrics, _) = only_row(&events, "sends,delays,delayed,delay_rate");
+    assert_eq!(metrics, json!({"sends": 4, "delays": 4, "delayed": 2, "delay_rate": 0.5}));
+}
+
+#[test]
+fn complaint_counts_once_and_only_at_providers_that_report() {
+    let delivery = |message: &str, recipient: &str| {
+        let body = json!({"timestamp": "2025-11-13T02:16:00Z", "recipients": [recipient]});
+        event_about("Delivery", message, recipient, &body)
+    };
+    let listed =
+        ["a@yahoo.com", "b@yahoo.com", "c@yahoo.com"].map(|address| json!({"emailAddress": address}));
+    let complaint = |list: &[Value]| {
+        let body =
+            json!({"feedbackId": "f-1", "timestamp": "2025-11-13T03:00:00Z", "complainedRecipients": list});
+        event_about("Complaint", "m-1", "a@yahoo.com", &body)
+    };
+    let metrics = "complaints,complaint_rate,complaint_rate_reported";
+    let mut events = vec![delivery("m-2", "a@gmail.com"), delivery("m-3", "b@gmail.com")];
+    let (none, reasons) = only_row(&events, metrics);
+    assert_eq!(none, json!({"complaints": 0, "complaint_rate": null, "complaint_rate_reported": null}));
+    let not_reported = json!({"complaint_rate": "not_reported", "complaint_rate_reported": "not_reported"});
+    assert_eq!(reasons, not_reported);
+    events.extend([delivery("m-1", "a@yahoo.com"), delivery("m-4", "d@yahoo.com")]);
+    events.extend([complaint(&listed), complaint(&listed[1..])]);
+    let (found, reasons) = only_row(&events, metrics);
+    assert_eq!(found, json!({"complaints": 1, "complaint_rate": 0.25, "complaint_rate_reported": 0.5}));
+    assert_eq!(reasons, Value::Null);
+}
+
+#[test]
+fn mail_that_bounces_after_its_delivery_was_not_delivered_net() {
+    let (delivery, late) = ("ses-delivery.json", "ses-bounce-after-acceptance.json");
+    let read = |name: &str| std::fs::read_to_string(sample(name)).unwrap();
+    let sends =
+        [read("ses-send.json"), read("ses-send.json").replace("0100019a7b000001", "0100019a7b0000aa")];
+    let accepted = [read(delivery), read(delivery).replace("0100019a7b000001", "0100019a7b0000aa")];
+    let events = [sends.as_slice(), &accepted, &[read(late)]].concat();
+    let (found, _) = only_row(&events, "delivery_rate,net_delivery_rate,bounces_after_acceptance");
+    let expected = json!({"delivery_rate": 1.0, "net_delivery_rate": 0.5, "bounces_after_acceptance": 1});
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -890,6 +986,7 @@ fn wrong_usage_exits_with_2() {
         &["aggregate", &path, "--group-by", "tenant,tenant"],
         &["aggregate", &path, "--group-by", "colour"],
         &["aggregate", &path, "--metrics", "opened"],
+        &["aggregate", &path, "--metrics", "sends,sends"],
         &["aggregate", &path, "--threads", "0"],
         &["aggregate", &path, "--format", "xml"],
         &["ingest", &path, "--to", "ftp://example.com"],

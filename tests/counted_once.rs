@@ -30,9 +30,8 @@ fn model(lines: &str) -> Totals {
         let (metric, count) = match event["eventType"].as_str().unwrap() {
             "Send" => ("sends", destination),
             "Delivery" => ("deliveries", event["delivery"]["recipients"].as_array().unwrap().len() as u64),
-            "Complaint" => {
-                ("complaints", event["complaint"]["complainedRecipients"].as_array().unwrap().len() as u64)
-            }
+            // However many recipients it lists.
+            "Complaint" => ("complaints", 1),
             "Open" => ("opens", 1),
             "Click" => ("clicks", 1),
             "DeliveryDelay" => {

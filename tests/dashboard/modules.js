@@ -130,6 +130,12 @@ async (catalogue) => {
   check("a low delivery rate is beyond its limit", delivered(9400, 600, 10_000), "beyond");
   check("a high delivery rate is not", delivered(9600, 400, 10_000), "within");
   check("mail in flight has not failed", delivered(9000, 90, 10_000), "unsure");
+  const accepted = { deliveries: 9400, delivered_net: 9400 - 600, sends: 10_000, bounces_permanent: 600 };
+  check(
+    "what bounced after it was accepted was delivered",
+    stands("delivery_rate", 0.94, { ...accepted, bounces_transient: 0, bounces_after_acceptance: 600 }),
+    "unsure",
+  );
   const slow = (p90, deliveries) => stands("delivery_ms_p95", 90_000, { delivery_ms_p90: p90, deliveries });
   check("slow deliveries are beyond their limit", slow(70_000, 1000), "beyond");
   check("a few slow ones are not", slow(70_000, 50), "unsure");

@@ -114,7 +114,13 @@ MEASURES = {
         "Complaints, each counted once however many recipients it lists.",
         None,
     ),
-    "unique_opens": ("Unique opens", "count", "higher", "Messages that people opened.", None),
+    "unique_opens": (
+        "Unique opens",
+        "count",
+        "higher",
+        "Messages that people opened; a click proves an open.",
+        None,
+    ),
     "unique_clicks": ("Unique clicks", "count", "higher", "Messages in which people clicked.", None),
     "in_flight": (
         "In flight",
@@ -176,7 +182,7 @@ RATES = {
         "higher",
         "unique_opens",
         "deliveries",
-        "The share of delivered mail that people opened.",
+        "The share of delivered mail that people opened, whether the pixel or a click shows it.",
     ),
     "click_rate": (
         "Click rate",

@@ -19,11 +19,13 @@ use crate::input::{self, Source};
 use crate::progress::ProgressReporter;
 use bursts::SharedClicks;
 use deduplication::SharedWindow;
+use first_delays::DelayNotes;
 
 pub use input_form::InputForm;
 
 mod bursts;
 mod deduplication;
+mod first_delays;
 mod input_form;
 
 /// The key of the hashes that identify events. Nothing hashed leaves the process, so the key need not be secret.
@@ -94,6 +96,7 @@ pub fn count(
         recipients: attribution.recipients().clone(),
         window: &window,
         clicks: &clicks,
+        delays: DelayNotes::new(threads),
         report_unreadable,
     };
     // A single thread needs neither locks nor copies of the blocks.
@@ -103,6 +106,7 @@ pub fn count(
             let mut reader = SourceReader::open(source, form, progress)?;
             while reader.step(&mut |offset, bytes| worker.count_block(source, offset, bytes))? {}
         }
+        settle_delays(std::slice::from_mut(&mut worker), &window);
         clicks.finish();
         clicks.settle(worker.number, &mut worker.cells);
         worker.cells.resolve_providers();
@@ -120,6 +124,7 @@ pub fn count(
     if let Some(failure) = lock(&input).failure.take() {
         return Err(failure);
     }
+    settle_delays(&mut workers, &window);
     clicks.finish();
     // Merging is commutative, so it does not matter which thread counted what.
     let mut stats = InputStats::default();
@@ -133,6 +138,13 @@ pub fn count(
     // Last, because an outcome that one thread counted may name the provider of a send that another one counted.
     cells.resolve_providers();
     Ok((cells, stats))
+}
+
+/// Marks the delays that are not the first of their mail. Before accumulators are merged, which numbers their rows anew.
+fn settle_delays(workers: &mut [Worker<'_>], window: &SharedWindow) {
+    let mut notes: Vec<_> =
+        workers.iter_mut().map(|worker| (&mut worker.delays, &mut worker.cells)).collect();
+    first_delays::settle(&mut notes, window);
 }
 
 /// Locks a mutex even after a panic in another thread: that panic is reported when the scope of threads ends, so the result of this
@@ -253,6 +265,7 @@ struct Worker<'a> {
     recipients: RecipientAttribution,
     window: &'a SharedWindow,
     clicks: &'a SharedClicks,
+    delays: DelayNotes,
     report_unreadable: ReportUnreadable<'a>,
 }
 
@@ -278,8 +291,18 @@ impl Worker<'_> {
     }
 
     fn count_block(&mut self, source: &Source, offset: u64, bytes: &[u8]) {
-        let Self { number, decoder, cells, stats, attributor, recipients, window, clicks, report_unreadable } =
-            self;
+        let Self {
+            number,
+            decoder,
+            cells,
+            stats,
+            attributor,
+            recipients,
+            window,
+            clicks,
+            delays,
+            report_unreadable,
+        } = self;
         stats.bytes += bytes.len() as u64;
         decoder.decode(bytes, &mut |decoded| {
             stats.records += 1;
@@ -287,7 +310,7 @@ impl Worker<'_> {
                 Decoded::Event(event) => {
                     stats.events += 1;
                     let mut counting =
-                        Counting { thread: *number, attributor, recipients, window, clicks, cells };
+                        Counting { thread: *number, attributor, recipients, window, clicks, delays, cells };
                     stats.duplicates += u64::from(!counting.count(event));
                 }
                 // A record all the same: the summary states which records held no countable event.
@@ -309,13 +332,14 @@ struct Counting<'a> {
     recipients: &'a RecipientAttribution,
     window: &'a SharedWindow,
     clicks: &'a SharedClicks,
+    delays: &'a mut DelayNotes,
     cells: &'a mut Accumulator,
 }
 
 impl Counting<'_> {
     /// Counts an event for each recipient for whom it was not counted before. Returns whether there was any such recipient.
     fn count(&mut self, event: &EmailEvent<'_>) -> bool {
-        let Self { thread, attributor, recipients, window, clicks, cells } = self;
+        let Self { thread, attributor, recipients, window, clicks, delays, cells } = self;
         let message = attributor.attribute(event);
         let mut is_new = false;
         for_each_count(event, recipients, &KEY, &mut |EventCount { recipient, identity, hash, delayed }| {
@@ -325,16 +349,17 @@ impl Counting<'_> {
             }
             is_new = true;
             let (tenant, values) = (&message.tenant, &message.values);
-            match SharedClicks::click_of(event) {
-                Some(click) => {
+            match (SharedClicks::click_of(event), delayed) {
+                (Some(click), _) => {
                     let counted = cells.count_click(tenant, values, &recipient, event, hash);
                     clicks.wait(*thread, click, counted);
                 }
-                // The first delay of a mail is the first in the order in which the input is read.
-                None if delayed.is_some_and(|mail| !window.insert(mail)) => {
-                    cells.count_repeated_delay(tenant, values, &recipient, event);
+                // Test mail is in no count of delays.
+                (None, Some(mail)) if !recipient.simulator => {
+                    let row = cells.count_delay(tenant, values, &recipient, event);
+                    delays.add(mail, event.at, row, cells, window);
                 }
-                None => cells.count(tenant, values, &recipient, event, hash),
+                _ => cells.count(tenant, values, &recipient, event, hash),
             }
         });
         is_new

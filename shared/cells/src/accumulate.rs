@@ -202,6 +202,33 @@ impl Accumulator {
         });
     }
 
+    /// Counts a delay of which it is not known yet whether it is the first of its mail. Returns the number of its row, for
+    /// [`Accumulator::mark_repeated_delay`]; rows keep their numbers until [`Accumulator::merge`].
+    ///
+    /// Not for an accumulator with cohorts.
+    pub fn count_delay(
+        &mut self,
+        tenant: &str,
+        values: &DimensionValues<'_>,
+        recipient: &RecipientDimensions<'_>,
+        event: &EmailEvent<'_>,
+    ) -> u32 {
+        let choice = self.choose_cells(tenant, values, recipient, event);
+        // A delay says nothing about a person, so there is no hash.
+        self.for_each_cell(choice, |cell| {
+            increments::increment(cell, event, recipient.simulator, RecipientHash(0));
+        });
+        self.cells.position(self.hasher, self.cell_key(choice))
+    }
+
+    /// Takes a delay of a row, counted by [`Accumulator::count_delay`], out of those that are the first of their mail.
+    pub fn mark_repeated_delay(&mut self, row: u32) {
+        match self.cells.get_mut(row) {
+            Some(cell) => increments::mark_repeated_delay(cell, false),
+            None => event::invariant::broken("a delay was counted in a row that does not exist"),
+        }
+    }
+
     /// Where an event counts for a recipient. Takes in what the event reveals about the recipient's provider.
     fn choose_cells(
         &mut self,
@@ -224,16 +251,20 @@ impl Accumulator {
         CellChoice { dimensions, happened: event.at.minute(), cohort }
     }
 
+    /// The key of the cell in which an event counts at its own time.
+    fn cell_key(&self, choice: CellChoice) -> CellKey {
+        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
+        let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(choice.happened));
+        CellKey { dimensions: choice.dimensions, bucket }
+    }
+
     /// Passes each cell in which an event counts to `increment`: the one of its own time and, with cohorts, the one of the sending.
     fn for_each_cell(&mut self, choice: CellChoice, mut increment: impl FnMut(&mut Cell)) {
-        let CellChoice { dimensions, happened, cohort } = choice;
-        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
-        let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened));
-        increment(self.cells.cell(self.hasher, CellKey { dimensions, bucket }));
+        increment(self.cells.cell(self.hasher, self.cell_key(choice)));
         // The same increments under the time of sending, so that an outcome can be divided by the sends it came from.
         // Where the time of sending is unknown there is no such time.
-        if let (Some(cohorts), Some((age, sent))) = (&mut self.cohorts, cohort) {
-            increment(cohorts.cell(self.hasher, dimensions, age, sent));
+        if let (Some(cohorts), Some((age, sent))) = (&mut self.cohorts, choice.cohort) {
+            increment(cohorts.cell(self.hasher, choice.dimensions, age, sent));
         }
     }
 

@@ -24,7 +24,7 @@ const DAYS: u32 = 4;
 /// Four days about the end of summer time in Europe, 2025-10-26, and about its beginning, 2026-03-29.
 const STARTS: [i64; 2] = [1_761_264_000_000, 1_774_569_600_000];
 /// The counts that add up over any partition.
-const COUNTS: [&str; 14] = [
+const COUNTS: [&str; 15] = [
     "sends",
     "deliveries",
     "bounces",
@@ -34,6 +34,7 @@ const COUNTS: [&str; 14] = [
     "complaints",
     "rejects",
     "delays",
+    "delayed",
     "opens",
     "opens_machine",
     "clicks",
@@ -42,7 +43,15 @@ const COUNTS: [&str; 14] = [
 ];
 const DIMENSIONS: [&str; 6] =
     ["provider", "campaign", "segment", "recipient_domain", "sending_domain", "tenant"];
-const RATES: [&str; 5] = ["delivery_rate", "bounce_rate", "complaint_rate", "open_rate", "delay_rate"];
+const RATES: [&str; 7] = [
+    "delivery_rate",
+    "net_delivery_rate",
+    "bounce_rate",
+    "complaint_rate",
+    "open_rate",
+    "click_to_open_rate",
+    "delay_rate",
+];
 
 /// Four days of simulated mail of three tenants.
 struct World {

@@ -15,7 +15,7 @@ use cells::query::{Basis, Metric, MetricRegistry, MetricValue};
 use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::attribution_options::AttributionOptions;
 use crate::input;
@@ -23,6 +23,9 @@ use crate::offline::{self, InputForm, InputStats, OfflineInput};
 use crate::output::{self, Format, RowProducer};
 use crate::progress::ProgressReporter;
 use crate::usage_error::usage_error;
+use row_sum::RowSum;
+
+mod row_sum;
 
 /// How many unreadable records are reported one by one: enough to find the cause, without flooding the terminal.
 const MAX_REPORTED: usize = 10;
@@ -52,7 +55,9 @@ pub struct Options {
     group_by: Vec<GroupKey>,
 
     /// The metrics to print, in this order [default: all in JSON and CSV; in a table, those with a value]. Rates and other metrics
-    /// that combine several event types are empty in rows by event, and omitted there by default
+    /// that combine several event types are empty in rows by event, and omitted there by default. Named here, or in rows by provider
+    /// or recipient_domain, complaint rates have no value where all mail is at providers that report no complaints; JSON then says so
+    /// in `reasons`
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<Metric>,
 
@@ -108,6 +113,16 @@ impl GroupKey {
         }
     }
 
+    /// Whether two rows are in the same group as far as this word says.
+    fn is_same(self, a: &RowKey<'_>, b: &RowKey<'_>) -> bool {
+        match self {
+            Self::Tenant => a.tenant == b.tenant,
+            Self::Event => a.event_type == b.event_type,
+            Self::Time(_) => a.bucket == b.bucket,
+            Self::Dimension(dimension) => a.value(dimension) == b.value(dimension),
+        }
+    }
+
     const fn sort_key(self) -> SortKey {
         match self {
             Self::Tenant => SortKey::Tenant,
@@ -145,7 +160,8 @@ fn parse_metric(word: &str) -> Result<Metric, String> {
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     #[expect(clippy::disallowed_methods, reason = "the command measures itself")]
     let started = Instant::now();
-    let grouping = grouping(&options.group_by)?;
+    refuse_repeated(&options.metrics)?;
+    let grouping = with_provider_if_needed(grouping(&options.group_by)?, &options.metrics);
     let attribution = options.attribution.attribution()?;
     let sources = input::sources(&options.files)?;
     let progress = ProgressReporter::new(sources.iter().map(input::size).sum(), "bytes");
@@ -167,7 +183,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         offline::count(input, &grouping, &attribution, threads, &progress, &report_unreadable)?;
     // Before the rows, so that no bar is drawn between them.
     progress.finish();
-    output::ignore_broken_pipe(print(&cells, options).context("cannot write to standard output"))?;
+    let knows_providers = groups_by(&grouping, Dimension::Provider);
+    let printed = print(&cells, options, knows_providers);
+    output::ignore_broken_pipe(printed.context("cannot write to standard output"))?;
     output::print_status(&summary(stats, &sources));
     if grouping.event_type
         && let Some(metric) = options.metrics.iter().find(|metric| metric.mixes_event_types())
@@ -243,52 +261,102 @@ fn grouping(keys: &[GroupKey]) -> anyhow::Result<Grouping> {
     Ok(grouping)
 }
 
+/// Refuses a metric that is named twice: a JSON object with two equal keys is read differently by every program.
+fn refuse_repeated(metrics: &[Metric]) -> anyhow::Result<()> {
+    let is_repeated =
+        |(position, metric): &(usize, &Metric)| metrics.iter().take(*position).any(|other| other == *metric);
+    match metrics.iter().enumerate().find(is_repeated) {
+        Some((_, metric)) => Err(usage_error(format!("--metrics names {} twice", metric.name()))),
+        None => Ok(()),
+    }
+}
+
+fn groups_by(grouping: &Grouping, dimension: Dimension) -> bool {
+    grouping.dimensions.iter().zip(Dimension::ALL).any(|(grouped, known)| *grouped && known == dimension)
+}
+
+/// Groups by provider as well where a complaint rate is to be printed: it depends on which providers report complaints. [`print`] sums
+/// the providers of a group again.
+///
+/// Not for the complaint rate that is printed by default: every group would be counted in as many cells as there are providers.
+fn with_provider_if_needed(mut grouping: Grouping, metrics: &[Metric]) -> Grouping {
+    let is_named = metrics.iter().any(|metric| metric.depends_on_complaint_reports());
+    // The provider follows from the domain, so there it makes no more cells.
+    let is_needed = is_named || groups_by(&grouping, Dimension::RecipientDomain);
+    for (grouped, dimension) in grouping.dimensions.iter_mut().zip(Dimension::ALL) {
+        *grouped |= is_needed && dimension == Dimension::Provider;
+    }
+    grouping
+}
+
 /// Prints the rows, ordered by their groups. Rows are formatted one at a time, as there may be as many as events.
-fn print(cells: &Accumulator, options: &Options) -> io::Result<()> {
+fn print(cells: &Accumulator, options: &Options, knows_providers: bool) -> io::Result<()> {
     let keys = &options.group_by;
     let by_event = keys.contains(&GroupKey::Event);
     let metrics = match options.metrics.as_slice() {
-        [] => default_metrics(by_event, options.format, cells),
+        [] => default_metrics(by_event, knows_providers, options.format, cells),
         requested => requested.to_vec(),
     };
     let groups = keys.iter().map(|key| key.name().to_owned());
     let columns: Vec<String> = groups.chain(metrics.iter().map(|metric| metric.name().to_owned())).collect();
+    // The providers of a group that is not by provider lie one after the other.
     let order: Vec<SortKey> = keys.iter().map(|key| key.sort_key()).collect();
     // Numbers are sorted instead of rows, of which there may be as many as events.
     let order = cells.sorted(&order);
-    let rows: RowProducer<'_> = &|each| {
+    let rows: ReasonedRowProducer<'_> = &|each| {
         let mut row = Vec::with_capacity(columns.len());
-        for (key, cell) in order.iter().filter_map(|&number| cells.row(number)) {
+        let mut cells = order.iter().filter_map(|&number| cells.row(number)).peekable();
+        while let Some(first) = cells.next() {
+            let mut sum = RowSum::new(first, knows_providers);
+            while let Some(more) =
+                cells.next_if(|(key, _)| keys.iter().all(|group_key| group_key.is_same(key, &first.0)))
+            {
+                sum.add(more);
+            }
             row.clear();
-            row.extend(keys.iter().map(|group_key| group_key.value(&key)));
-            row.extend(metrics.iter().map(|metric| {
+            row.extend(keys.iter().map(|group_key| group_key.value(&sum.key)));
+            let mut reasons = Map::new();
+            for metric in &metrics {
                 // A row by event lacks the other event types of such a metric, so any value would be wrong.
-                let is_mixed = by_event && metric.mixes_event_types();
-                if is_mixed { Value::Null } else { metric_value(*metric, cell) }
-            }));
-            each(&row)?;
+                if by_event && metric.mixes_event_types() {
+                    row.push(Value::Null);
+                    continue;
+                }
+                let (value, absence) = sum.value(*metric);
+                row.push(json!(value));
+                if let Some(absence) = absence {
+                    reasons.insert(metric.name().to_owned(), absence.name().into());
+                }
+            }
+            each(&row, &reasons)?;
         }
         Ok(())
     };
+    let without_reasons: RowProducer<'_> = &|each| rows(&mut |row, _| each(row));
     let mut out = BufWriter::new(io::stdout().lock());
     match options.format {
         Format::Json => write_json(&columns, keys.len(), rows, &mut out)?,
-        Format::Csv => output::write_csv(&columns, rows, &mut out)?,
-        Format::Table => output::write_table(&columns, rows, &mut out)?,
+        Format::Csv => output::write_csv(&columns, without_reasons, &mut out)?,
+        Format::Table => output::write_table(&columns, without_reasons, &mut out)?,
     }
     out.flush()
 }
 
-/// Writes `{"rows":[{"group":{...},"metrics":{...}}]}`. The first `group_columns` columns belong to `group`.
+/// [`RowProducer`] with the reasons for which metrics of the row have no value.
+type ReasonedRowProducer<'a> =
+    &'a dyn Fn(&mut dyn FnMut(&[Value], &Map<String, Value>) -> io::Result<()>) -> io::Result<()>;
+
+/// Writes `{"rows":[{"group":{...},"metrics":{...}}]}`, and in rows that have some, `"reasons":{...}`. The first `group_columns` columns
+/// belong to `group`.
 fn write_json(
     columns: &[String],
     group_columns: usize,
-    rows: RowProducer<'_>,
+    rows: ReasonedRowProducer<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     out.write_all(b"{\"rows\":[")?;
     let mut is_first = true;
-    rows(&mut |row| {
+    rows(&mut |row, reasons| {
         let start: &[u8] = if is_first { b"{\"group\":{" } else { b",{\"group\":{" };
         is_first = false;
         out.write_all(start)?;
@@ -302,17 +370,29 @@ fn write_json(
             out.write_all(b":")?;
             serde_json::to_writer(&mut *out, value)?;
         }
-        out.write_all(b"}}")
+        out.write_all(b"}")?;
+        if !reasons.is_empty() {
+            out.write_all(b",\"reasons\":")?;
+            serde_json::to_writer(&mut *out, reasons)?;
+        }
+        out.write_all(b"}")
     })?;
     out.write_all(b"]}\n")
 }
 
 /// The metrics of a request that names none, in the order of the documentation. CSV and JSON are read by programs, so their columns
 /// depend on the request alone; the table is read by people, so it omits columns without a single value.
-fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<Metric> {
-    // A row sums providers and does not know which of them report complaints, so rates that leave the others out have no value here.
+fn default_metrics(
+    by_event: bool,
+    knows_providers: bool,
+    format: Format,
+    cells: &Accumulator,
+) -> Vec<Metric> {
+    // A row that sums providers does not know which of them report complaints, so rates that leave the others out have no value there.
     let has_value = |metric: &Metric| {
-        metric.ratio().is_none_or(|ratio| ratio.silent_providers != SilentProviders::LeftOut)
+        let leaves_out =
+            metric.ratio().is_some_and(|ratio| ratio.silent_providers == SilentProviders::LeftOut);
+        knows_providers || !leaves_out
     };
     let registry = MetricRegistry::builtin();
     let metrics =
@@ -333,10 +413,6 @@ fn default_metrics(by_event: bool, format: Format, cells: &Accumulator) -> Vec<M
         .collect();
     // A table without columns would not show that nothing was counted.
     if metrics.is_empty() { vec![SENDS] } else { metrics }
-}
-
-fn metric_value(metric: Metric, cell: &Cell) -> Value {
-    json!(metric.value(cell, Basis::Event))
 }
 
 /// The line of `--stats`. The field names are part of the contract.
@@ -399,6 +475,35 @@ mod tests {
         let grouping = grouping(&parse(&["tenant", "hour", "event"])).unwrap();
         assert!(grouping.tenant && grouping.event_type && grouping.bucket == Some(Resolution::Hour));
         assert_eq!(grouping.dimensions, [false; Dimension::COUNT]);
+    }
+
+    #[test]
+    fn metric_that_is_named_twice_is_refused() {
+        let parse = |words: &[&str]| -> Vec<Metric> {
+            words.iter().map(|word| parse_metric(word).unwrap()).collect()
+        };
+        let error = refuse_repeated(&parse(&["sends", "bounce_rate", "sends"])).unwrap_err();
+        assert_eq!(error.to_string(), "--metrics names sends twice");
+        refuse_repeated(&parse(&["sends", "bounce_rate"])).unwrap();
+    }
+
+    #[test]
+    fn providers_are_told_apart_where_a_complaint_rate_is_named() {
+        let by_provider = |words: &[&str], metrics: &[&str]| {
+            let keys: Vec<GroupKey> = words.iter().map(|word| parse_key(word).unwrap()).collect();
+            let metrics: Vec<Metric> = metrics.iter().map(|word| parse_metric(word).unwrap()).collect();
+            groups_by(&with_provider_if_needed(grouping(&keys).unwrap(), &metrics), Dimension::Provider)
+        };
+        for (words, metrics, expected) in [
+            (&[][..], &[][..], false),
+            (&["minute"], &["sends", "bounce_rate"], false),
+            (&["minute"], &["complaint_rate"], true),
+            (&[], &["complaint_rate_reported"], true),
+            (&["recipient_domain"], &[], true),
+            (&["provider"], &["sends"], true),
+        ] {
+            assert_eq!(by_provider(words, metrics), expected, "{words:?} {metrics:?}");
+        }
     }
 
     #[test]

@@ -238,7 +238,8 @@ mod tests {
             let words = ["keys", "add", "--data", "d", "--name", "n"].into_iter().chain(words.split(' '));
             <Program as clap::Parser>::try_parse_from(words)
         };
-        for words in ["--operator --read-only", "--ingest --read-only", "--read-only", "--operator --ingest"] {
+        for words in ["--operator --read-only", "--ingest --read-only", "--read-only", "--operator --ingest"]
+        {
             assert!(parse(words).is_err(), "{words}");
         }
         let parsed = parse("--tenant acme --read-only").unwrap();

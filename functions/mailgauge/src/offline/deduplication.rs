@@ -1,4 +1,5 @@
-//! The deduplication window of offline counting: the identities of the newest events, shared by the threads.
+//! The deduplication window of offline counting: the identities of the newest events, shared by the threads. Beside events it remembers
+//! which mail was delayed, see `first_delays.rs`.
 //!
 //! An identity is a keyed hash, so its bits are already random and serve as the hash of a table without further hashing. A look-up
 //! costs one access to memory, which dominates. Old identities are dropped a whole generation at a time, so nothing is kept in order

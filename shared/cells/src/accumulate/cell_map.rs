@@ -63,7 +63,16 @@ impl Slot {
 
 impl CellMap {
     /// The cell of a key; new and empty if there is none yet.
+    #[inline]
     pub(super) fn cell(&mut self, hasher: RandomState, key: CellKey) -> &mut Cell {
+        let position = self.position(hasher, key);
+        // The table holds positions of cells that were pushed, and none is ever removed.
+        &mut self.cells[position as usize].1
+    }
+
+    /// The position of a key's cell; a new and empty cell if there is none yet.
+    #[inline]
+    pub(super) fn position(&mut self, hasher: RandomState, key: CellKey) -> u32 {
         let cells = &mut self.cells;
         let new = Slot { hash: (hasher.hash_one(key) >> 32) as u32, position: index(cells.len()) };
         let is_same = |slot: &Slot| {
@@ -71,16 +80,14 @@ impl CellMap {
         };
         // The kept half of the hash is compared first, because reading a key is mostly a cache miss.
         let entry = self.slots.entry(new.spread(), is_same, |slot| slot.spread());
-        let position = match entry {
+        match entry {
             Entry::Occupied(held) => held.get().position,
             Entry::Vacant(free) => {
                 free.insert(new);
                 cells.push((key, Cell::default()));
                 new.position
             }
-        };
-        // The table holds positions of cells that were pushed, and none is ever removed.
-        &mut self.cells[position as usize].1
+        }
     }
 
     /// Adds all cells of `other`. `messages` and `recipients` map its numbers to the numbers here.
@@ -127,6 +134,11 @@ impl CellMap {
     /// The cell at a position, or `None` behind the last one.
     pub(super) fn get(&self, position: u32) -> Option<&(CellKey, Cell)> {
         self.cells.get(position as usize)
+    }
+
+    /// [`CellMap::get`], to be changed.
+    pub(super) fn get_mut(&mut self, position: u32) -> Option<&mut Cell> {
+        self.cells.get_mut(position as usize).map(|(_, cell)| cell)
     }
 
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &(CellKey, Cell)> {

@@ -364,6 +364,28 @@ fn repeated_delay_is_a_delay_that_is_marked_in_both_clocks() {
 }
 
 #[test]
+fn delay_that_turns_out_to_be_a_repeated_one_is_marked_in_its_row() {
+    let grouping = Grouping {
+        tenant: true,
+        bucket: Some(Resolution::Minute),
+        dimensions: [true; Dimension::COUNT],
+        event_type: true,
+    };
+    let mut accumulator = Accumulator::new(grouping);
+    let (values, to) = (values("a"), recipient("d", "p"));
+    let mut rows = Vec::new();
+    for minutes in [1, 2, 1] {
+        let delay = event(EventType::Delay { class: BounceClass::MailboxFull }, minutes);
+        rows.push(accumulator.count_delay("acme", &values, &to, &delay));
+    }
+    assert_eq!(rows, [0, 1, 0]);
+    accumulator.mark_repeated_delay(1);
+    let counts = |counter: Counter| accumulator.rows().map(move |(_, cell)| cell.counters.get(counter));
+    assert!(counts(Counter::Delays).eq([2, 1]));
+    assert!(counts(Counter::DelaysRepeated).eq([0, 1]));
+}
+
+#[test]
 fn block_of_a_flood_collapses_to_the_limit() {
     let mut accumulator = Accumulator::full();
     for number in 0..Block::MAX_DELTA_KEYS + 500 {

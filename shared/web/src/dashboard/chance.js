@@ -17,13 +17,18 @@ const LEAST_DOUBT = 1e-4;
 /** The fewest bad outcomes that can break a limit, by metric, as in the server's detection; 1 for all others. */
 const LEAST_EVENTS = {
   delivery_rate: 8,
+  net_delivery_rate: 8,
   bounce_rate: 8,
   hard_bounce_rate: 8,
   complaint_rate: 5,
   delivery_ms_p95: 20,
 };
-/** The counts of bad outcomes, for rates that count good ones. */
-const FAILURES = { delivery_rate: ["bounces_permanent", "bounces_transient"] };
+const BOUNCES = ["bounces_permanent", "bounces_transient"];
+/** For rates that count good outcomes: the counts of bad ones, and of those among them that the rate counts as good. */
+const FAILURES = {
+  delivery_rate: { bad: BOUNCES, good: ["bounces_after_acceptance"] },
+  net_delivery_rate: { bad: BOUNCES, good: [] },
+};
 /** Share of deliveries that may take longer than a limit on the 95th percentile. */
 const SLOW_SHARE = 0.05;
 
@@ -74,7 +79,8 @@ function evidence(metric, counts, limit) {
   const failures = FAILURES[metric.name];
   if (failures) {
     // Mail in flight has not failed, so it is left out.
-    const events = failures.reduce((sum, name) => sum + count(name), 0);
+    const sum = (names) => names.reduce((total, name) => total + count(name), 0);
+    const events = Math.max(0, sum(failures.bad) - sum(failures.good));
     return { events, mails: count(metric.numerator) + events, share: 1 - limit };
   }
   if (metric.denominator) return { events: count(metric.numerator), mails: count(metric.denominator), share: limit };

@@ -30,6 +30,7 @@ const LOOKS = {
   bounces: { tone: "bounce" },
   complaints: { tone: "complaint" },
   delivery_rate: { tone: "delivery", nearOne: true },
+  net_delivery_rate: { tone: "delivery", nearOne: true },
   bounce_rate: { tone: "bounce" },
   hard_bounce_rate: { tone: "complaint" },
   // Its limits are near 0.1%, where two digits hide half of what matters.

@@ -12,6 +12,8 @@ const TOTALS = [
   "hard_bounces",
   "bounces_permanent",
   "bounces_transient",
+  // Mail that was delivered all the same, which a limit on the delivery rate leaves out of the bounces.
+  "bounces_after_acceptance",
   "complaints",
   "unique_opens",
   "unique_clicks",

@@ -52,7 +52,7 @@ one_of!(BasisName, Basis::ALL.map(Basis::name));
 one_of!(ComparisonName, Compare::ALL.map(Compare::name));
 one_of!(FillName, Fill::ALL.map(Fill::name));
 one_of!(FilterOperator, ["eq", "ne", "in", "prefix", "contains"]);
-one_of!(AbsenceReason, [cells::query::Absence::NotReported.name()]);
+one_of!(AbsenceReason, cells::query::Absence::ALL.map(cells::query::Absence::name));
 
 /// A query of counts and rates.
 #[derive(JsonSchema)]
@@ -151,8 +151,9 @@ struct AnswerRow {
     group: BTreeMap<String, String>,
     /// Values by metric, each in the unit of the metric. Null where a metric has no value, such as a rate with the denominator 0.
     metrics: BTreeMap<String, Option<f64>>,
-    /// Why a metric has no value although its denominator is not 0, by metric: `not_reported` if all the mail is at mailbox providers
-    /// that report no complaints to SES, such as Gmail. Absent if no metric has a reason.
+    /// Why a metric has no value, where it is not for a denominator of 0, by metric: `not_reported` if all the mail is at mailbox providers
+    /// that report no complaints to SES, such as Gmail; `denominator_unknown` if more mail has an outcome than was sent (with the basis
+    /// `send`), so that sends are missing. Absent if no metric has a reason.
     #[schemars(skip_serializing_if = "Option::is_none")]
     reasons: Option<BTreeMap<String, AbsenceReason>>,
     /// The two counts of each rate, by metric. Absent without rates.

@@ -341,7 +341,10 @@ impl Metric {
 
     /// Whether it combines events of different types, so that it means nothing for the events of a single type.
     pub const fn mixes_event_types(self) -> bool {
-        matches!(self.0.formula, Formula::Ratio(_) | Formula::Counters(CounterFormula::Difference { .. }))
+        matches!(
+            self.0.formula,
+            Formula::Ratio(_) | Formula::UniqueOpens | Formula::Counters(CounterFormula::Difference { .. })
+        )
     }
 
     /// The formula in the names of metrics and counters. A metric that is not made of others says in words what it counts.

@@ -1,6 +1,8 @@
 //! Every count has one outcome, and hostile records are bounded.
 
-use cells::{Counter, CounterSet, Projection, RowRef, RowSource as _};
+use cells::query::metrics::{COMPLAINTS, DELAYED, DELAYS, SENDS};
+use cells::query::{Basis, Metric};
+use cells::{Cell, Counter, CounterSet, Projection, RowRef, RowSource as _};
 use event::attribution::AttributionSettings;
 use event::{Minute, SequenceNumber, ShardId};
 use proptest::prelude::*;
@@ -257,5 +259,149 @@ proptest! {
         let halves = clicks_in(&[first, second]);
         prop_assert_eq!(halves.clicks, at_once.clicks);
         prop_assert_eq!(halves.by_machines + halves.split, at_once.by_machines);
+    }
+}
+
+fn mail(message: &str) -> String {
+    format!(
+        r#""mail":{{"timestamp":"2025-11-13T01:00:00Z","messageId":"{message}","source":"a@news.example","destination":["ann@gmx.net"],"tags":{{"tenant":["acme"]}}}}"#
+    )
+}
+
+/// A delay of a message for some recipients, so many minutes after it was sent.
+fn delay(message: &str, minutes: u32, recipients: &[&str]) -> String {
+    let recipients: Vec<String> =
+        recipients.iter().map(|address| format!(r#"{{"emailAddress":"{address}"}}"#)).collect();
+    let (recipients, mail) = (recipients.join(","), mail(message));
+    format!(
+        r#"{{"eventType":"DeliveryDelay",{mail},"deliveryDelay":{{"timestamp":"2025-11-13T01:{minutes:02}:00Z","delayType":"MailboxFull","delayedRecipients":[{recipients}]}}}}"#
+    )
+}
+
+/// A complaint that lists some recipients.
+fn complaint(feedback_id: &str, recipients: &[String]) -> String {
+    let recipients: Vec<String> =
+        recipients.iter().map(|address| format!(r#"{{"emailAddress":"{address}"}}"#)).collect();
+    let (recipients, mail) = (recipients.join(","), mail("m-1"));
+    format!(
+        r#"{{"eventType":"Complaint",{mail},"complaint":{{"feedbackId":"{feedback_id}","timestamp":"2025-11-13T01:30:00Z","complainedRecipients":[{recipients}]}}}}"#
+    )
+}
+
+/// Counts in some batches, each after the ones before it were committed.
+fn accumulate_batches(batches: &[Vec<String>]) -> Vec<Accumulated> {
+    let mut window = DeduplicationWindow::default();
+    let count = |batch: &Vec<String>| {
+        let payloads: Vec<&[u8]> = batch.iter().map(String::as_bytes).collect();
+        let accumulated = accumulate(&payloads, &window);
+        window.extend(&accumulated.identities, None);
+        accumulated
+    };
+    batches.iter().map(count).collect()
+}
+
+/// The counts of the tenant `acme` by minute: of the event, or of the sending for cohorts.
+fn by_minute<'a>(
+    batches: impl IntoIterator<Item = &'a Accumulated>,
+    basis: Basis,
+    metric: Metric,
+) -> BTreeMap<Minute, u64> {
+    let mut cells: BTreeMap<Minute, Cell> = BTreeMap::new();
+    for block in batches.into_iter().filter(|batch| !batch.deltas.is_empty()).map(|one| block_of(one, "acme"))
+    {
+        let mut add = |row: cells::RowRef<'_>| {
+            let cell = cells.entry(row.bucket).or_default();
+            row.counters.iter().for_each(|(counter, count)| cell.counters.add(counter, count));
+        };
+        let (all, from, to) = (Projection::ALL, Minute(0), Minute(u32::MAX));
+        match basis {
+            Basis::Event => block.scan_cells(&all, from, to, &mut add).unwrap(),
+            Basis::Send => block.scan_cohorts(&all, from, to, &mut add).unwrap(),
+        }
+    }
+    let value = |cell: &Cell| metric.value(cell, basis).as_number().unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    cells.iter().map(|(minute, cell)| (*minute, value(cell) as u64)).filter(|(_, count)| *count > 0).collect()
+}
+
+fn total(batches: &[Accumulated], metric: Metric) -> u64 {
+    by_minute(batches, Basis::Event, metric).values().sum()
+}
+
+#[test]
+fn mail_is_delayed_once_at_its_first_delay() {
+    let batches = accumulate_batches(&[
+        vec![delay("m-1", 10, &["ann@gmx.net", "bob@web.de"]), delay("m-1", 20, &["ann@gmx.net"])],
+        // A duplicate, a later delay of both, and another message to one of them.
+        vec![
+            delay("m-1", 20, &["ann@gmx.net"]),
+            delay("m-1", 30, &["ann@gmx.net", "bob@web.de"]),
+            delay("m-2", 30, &["ann@gmx.net"]),
+        ],
+    ]);
+    assert_eq!((total(&batches, DELAYS), total(&batches, DELAYED)), (6, 3));
+    let minutes: Vec<(String, u64)> = by_minute(&batches, Basis::Event, DELAYED)
+        .into_iter()
+        .map(|(minute, count)| (minute.start().to_string(), count))
+        .collect();
+    let expected = [("2025-11-13T01:10:00Z", 2), ("2025-11-13T01:30:00Z", 1)];
+    assert_eq!(minutes, expected.map(|(minute, count)| (minute.to_owned(), count)));
+    // That a mail was delayed is no event of its own: it is in no total.
+    let events: u64 = batches.iter().map(|batch| batch.totals.aggregated).sum();
+    assert_eq!(events, 6);
+    assert_eq!(batches.iter().map(|batch| block_of(batch, "acme").events()).sum::<u64>(), 6);
+}
+
+#[test]
+fn first_delay_that_has_left_the_window_is_forgotten() {
+    let mut window = DeduplicationWindow::with_limit(2);
+    let first = accumulate(&[delay("m-1", 10, &["ann@gmx.net"]).as_bytes()], &window);
+    window.extend(&first.identities, None);
+    let again = accumulate(&[delay("m-1", 20, &["ann@gmx.net"]).as_bytes()], &window);
+    assert_eq!(total(&[again], DELAYED), 0);
+    // Two newer events take the places of the delay and of the mark that its mail was delayed.
+    window.extend(&[IdentityHash(1), IdentityHash(2)], None);
+    let later = accumulate(&[delay("m-1", 30, &["ann@gmx.net"]).as_bytes()], &window);
+    assert_eq!(total(&[later], DELAYED), 1);
+}
+
+proptest! {
+    #[test]
+    fn complaint_counts_once_whoever_it_lists_and_however_often_it_arrives(
+        lists in prop::collection::vec(prop::sample::subsequence((0..12).collect::<Vec<u32>>(), 0..12), 1..4),
+        feedback_id in prop::sample::select(vec!["f-1", ""]),
+    ) {
+        let address = |number: &u32| format!("person-{number}@yahoo.com");
+        let event = |list: &Vec<u32>| complaint(feedback_id, &list.iter().map(address).collect::<Vec<_>>());
+        let batches = accumulate_batches(&[lists.iter().map(event).collect(), lists.iter().rev().map(event).collect()]);
+        prop_assert_eq!(total(&batches, COMPLAINTS), 1);
+        let other = complaint("f-2", &[address(&0), address(&1)]);
+        let batches = accumulate_batches(&[vec![event(&lists[0]), other]]);
+        prop_assert_eq!(total(&batches, COMPLAINTS), 2);
+    }
+
+    #[test]
+    fn no_more_mail_of_a_cohort_is_delayed_than_was_sent_however_its_events_are_cut(
+        delays in prop::collection::vec((0..5_usize, 0..60_u32), 0..30),
+        cut in 0..30_usize,
+    ) {
+        let messages = ["m-1", "m-2", "m-3", "m-4", "m-5"];
+        let sends = messages.map(|message| format!(r#"{{"eventType":"Send",{},"send":{{}}}}"#, mail(message)));
+        let mut events: Vec<String> =
+            delays.iter().map(|&(message, minutes)| delay(messages[message], minutes, &["ann@gmx.net"])).collect();
+        events.extend(sends);
+        let second = events.split_off(cut.min(events.len()));
+        let batches = accumulate_batches(&[events, second]);
+        let distinct = delays.iter().map(|(message, _)| message).collect::<HashSet<_>>().len() as u64;
+        for basis in [Basis::Event, Basis::Send] {
+            prop_assert_eq!(by_minute(&batches, basis, DELAYED).values().sum::<u64>(), distinct);
+            // Blocks are merged in any order.
+            let backwards = by_minute(batches.iter().rev(), basis, DELAYED);
+            prop_assert_eq!(backwards, by_minute(&batches, basis, DELAYED));
+        }
+        let sent = by_minute(&batches, Basis::Send, SENDS);
+        for (minute, delayed) in by_minute(&batches, Basis::Send, DELAYED) {
+            prop_assert!(delayed <= sent[&minute], "{:?}: {}", minute, delayed);
+        }
     }
 }
