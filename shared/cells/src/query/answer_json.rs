@@ -125,7 +125,7 @@ impl Serialize for MetaJson<'_> {
         let (from, to) = answer.query.range();
         let freshness = answer.freshness;
         let estimates = || answer.estimates().map(|(metric, error)| (metric.name(), error));
-        let mut meta = serializer.serialize_struct("Meta", 10)?;
+        let mut meta = serializer.serialize_struct("Meta", 11)?;
         meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
         meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
         meta.serialize_field("estimates", &Named(estimates))?;
@@ -136,6 +136,10 @@ impl Serialize for MetaJson<'_> {
         meta.serialize_field("total", &answer.total())?;
         meta.serialize_field("from", &answer.query.rfc3339(from))?;
         meta.serialize_field("to", &answer.query.rfc3339(to))?;
+        // Left out where there is nothing to say, as in most answers.
+        if !answer.notes.zone_changes.is_empty() {
+            meta.serialize_field("zone_changes", &answer.notes.zone_changes)?;
+        }
         meta.end()
     }
 }

@@ -3,7 +3,7 @@
 //! There are two implementations: [`cells::Block`], and the bare counts of the commit protocol's simulation, which runs a million times
 //! and must not pay for sketches and compression.
 
-use cells::{Block, BlockError, Resolution};
+use cells::{Block, BlockError, LocalDays, Resolution};
 use event::{Hour, Minute};
 
 use crate::block_id::Level;
@@ -34,9 +34,10 @@ pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
     /// Splits the rows by the hour of their events.
     fn by_hour(self) -> Vec<(Hour, Self)>;
 
-    /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month.
+    /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month. No bucket crosses the beginning
+    /// of one of the tenant's days.
     #[must_use]
-    fn roll_up(self, level: Level) -> Self;
+    fn roll_up(self, level: Level, days: &LocalDays) -> Self;
 }
 
 impl BlockContent for Block {
@@ -62,11 +63,12 @@ impl BlockContent for Block {
         hours.into_iter().map(|(hour, block)| (Hour(hour), block)).collect()
     }
 
-    fn roll_up(self, level: Level) -> Self {
-        self.roll_up(match level {
+    fn roll_up(self, level: Level, days: &LocalDays) -> Self {
+        let resolution = match level {
             Level::Hour => Resolution::Minute,
             Level::Day => Resolution::Hour,
             Level::Month => Resolution::Day,
-        })
+        };
+        self.roll_up_by(resolution, days)
     }
 }

@@ -12,7 +12,6 @@ use super::super::testing::{
 };
 use super::super::{Answer, AnswerRow, Freshness};
 use super::*;
-use crate::block::Resolution;
 use crate::cell::Cell;
 use crate::counter::Counter;
 
@@ -151,9 +150,7 @@ fn rows_of_another_tenant_are_never_counted() {
     let row = TestEvent::new("2026-03-01T10:00:00Z", "gmail", Counter::Sends, 7);
     let mut execution = Execution::new(&query);
     for name in ["globex", "acme"] {
-        execution
-            .add(&tenant(name), &PlainBlock { resolution: Resolution::Minute, rows: vec![row.clone()] })
-            .unwrap();
+        execution.add(&tenant(name), &PlainBlock::by_minute(vec![row.clone()])).unwrap();
     }
     let answer = execution.finish(None, Freshness::default());
     assert_eq!(answer.rows().map(|row| row.value(SENDS)).collect::<Vec<_>>(), [MetricValue::Count(7)]);
@@ -177,9 +174,8 @@ fn answer_that_does_not_fit_is_refused_with_advice() {
     });
     let body = json!({ "metrics": ["sends"], "from": "2026-02-10", "to": "2026-03-15", "granularity": "1m", "group_by": ["recipient_domain"] });
     let query = query(&body);
-    let refusal = Execution::new(&query)
-        .add(&tenant("acme"), &PlainBlock { resolution: Resolution::Minute, rows: rows.collect() })
-        .unwrap_err();
+    let refusal =
+        Execution::new(&query).add(&tenant("acme"), &PlainBlock::by_minute(rows.collect())).unwrap_err();
     assert_eq!(
         refusal.to_string(),
         "group_by: the answer has too many groups and buckets; allowed: fewer or smaller dimensions, a coarser granularity, \
