@@ -38,9 +38,9 @@ pub enum Resolution {
     /// The finest width: what deltas and the blocks of hours have.
     #[default]
     Minute = 0,
-    /// 60 minutes, from the full hour in UTC: what the blocks of days have.
+    /// 60 minutes, from the full hour in UTC: what the blocks of days have. A day of [`crate::LocalDays`] cuts the hour in which it begins.
     Hour = 1,
-    /// A day in UTC: what the blocks of months have.
+    /// A day in UTC, or a local day: what the blocks of months have.
     Day = 2,
 }
 

@@ -11,6 +11,7 @@ pub mod cell;
 mod collapse;
 pub mod counter;
 pub mod csv;
+mod local_days;
 mod per_dimension;
 pub mod query;
 mod rollup;
@@ -23,3 +24,4 @@ pub use block::{
 };
 pub use cell::{Cell, Estimate, Latency, Uniques};
 pub use counter::{Counter, CounterId, CounterSet, Counters};
+pub use local_days::{LocalDays, ZoneChange};

@@ -5,25 +5,34 @@
 
 use crate::block::table::BlockTable;
 use crate::block::{Block, Resolution};
+use crate::local_days::{BucketStarts, LocalDays};
 
 impl Block {
-    /// The same block in buckets of `resolution`. Returned unchanged if its buckets are that wide or wider.
+    /// The same block in buckets of `resolution`, by days of UTC. Returned unchanged if its buckets are that wide or wider.
     #[must_use]
-    pub fn roll_up(mut self, resolution: Resolution) -> Self {
+    pub fn roll_up(self, resolution: Resolution) -> Self {
+        self.roll_up_by(resolution, &LocalDays::UTC)
+    }
+
+    /// The same block in buckets of `resolution`, of which none crosses the beginning of a day of `days`. Returned unchanged if its
+    /// buckets are that wide or wider.
+    #[must_use]
+    pub fn roll_up_by(mut self, resolution: Resolution, days: &LocalDays) -> Self {
         if resolution <= self.resolution {
             return self;
         }
         self.resolution = resolution;
+        let mut starts = BucketStarts::new(days, resolution);
         // Rows that now share a bucket are added up by `canonicalise` at the end.
-        widen(&mut self.cells, resolution);
-        widen(&mut self.cohorts, resolution);
+        widen(&mut self.cells, resolution, &mut starts);
+        widen(&mut self.cohorts, resolution, &mut starts);
         self.canonicalise()
     }
 }
 
-fn widen<const N: usize>(table: &mut BlockTable<N>, resolution: Resolution) {
+fn widen<const N: usize>(table: &mut BlockTable<N>, resolution: Resolution, starts: &mut BucketStarts<'_>) {
     for row in &mut table.rows {
-        row.bucket = resolution.bucket(row.bucket);
+        row.bucket = starts.bucket(row.bucket);
         row.age = row.age.at(resolution);
     }
 }

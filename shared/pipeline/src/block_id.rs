@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 pub enum Level {
     /// One UTC hour, at a resolution of one minute.
     Hour,
-    /// One UTC day, at a resolution of one hour.
+    /// One UTC day, at a resolution of one hour. An hour in which a day of the tenant's time zone begins is cut in two.
     Day,
-    /// One UTC month, at a resolution of one day.
+    /// One UTC month, at a resolution of one day of the tenant's time zone.
     Month,
 }
 

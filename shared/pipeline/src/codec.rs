@@ -13,8 +13,6 @@
 //! Reading never panics and never allocates more than a constant factor of the bytes in front of it, whatever they are: postcard reserves
 //! room for a sequence only if at least one byte per element is left. A record that cannot be read is an error, never a default.
 
-use std::cmp::Ordering;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -43,8 +41,16 @@ pub enum MalformedRecord {
 pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
     /// What the record is. It is part of the checksum, so it never changes while the format number stays.
     const NAME: &'static str;
-    /// The format that is written and read, from 3 to 31. To be raised with every change of the fields or of their meaning.
+    /// The format that is written, from 3 to 31. To be raised with every change of the fields or of their meaning.
     const FORMAT: u8;
+    /// The oldest format that is read. To be kept when [`StoredRecord::FORMAT`] is raised, with an arm in
+    /// [`StoredRecord::read_older`].
+    const OLDEST_FORMAT: u8 = Self::FORMAT;
+
+    /// Reads a record of an older format, and what follows it. `None` if it is not a record of this type.
+    fn read_older(_format: u8, _record: &[u8]) -> Option<(Self, &[u8])> {
+        None
+    }
 
     /// The bytes to store.
     fn encode(&self) -> Vec<u8> {
@@ -71,10 +77,11 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
         if format == 0 || format > MAX_FORMAT {
             return Err(MalformedRecord::Damaged("no format number"));
         }
-        match format.cmp(&Self::FORMAT) {
-            Ordering::Greater => return Err(MalformedRecord::Newer(format)),
-            Ordering::Less => return Err(MalformedRecord::Older(format)),
-            Ordering::Equal => {}
+        if format > Self::FORMAT {
+            return Err(MalformedRecord::Newer(format));
+        }
+        if format < Self::OLDEST_FORMAT {
+            return Err(MalformedRecord::Older(format));
         }
         // Fewer bytes than a checksum has: the write of the item was cut short.
         let (found, record) =
@@ -82,12 +89,17 @@ pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
         if *found != checksum(Self::NAME, format, record) {
             return Err(MalformedRecord::Damaged("wrong checksum"));
         }
-        match postcard::take_from_bytes(record) {
-            Ok((record, [])) => Ok(record),
+        let read = if format == Self::FORMAT {
+            postcard::take_from_bytes(record).ok()
+        } else {
+            Self::read_older(format, record)
+        };
+        match read {
+            Some((record, [])) => Ok(record),
             // The checksum was right, so a program wrote these bytes as a record of another shape under the same
             // format.
-            Ok(_) => Err(MalformedRecord::Damaged("bytes left over")),
-            Err(_) => Err(MalformedRecord::Damaged("not a record of this type")),
+            Some(_) => Err(MalformedRecord::Damaged("bytes left over")),
+            None => Err(MalformedRecord::Damaged("not a record of this type")),
         }
     }
 }

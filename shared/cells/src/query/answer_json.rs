@@ -138,6 +138,10 @@ impl Serialize for MetaJson<'_> {
         meta.serialize_field("from", &answer.query.rfc3339(from))?;
         meta.serialize_field("to", &answer.query.rfc3339(to))?;
         meta.serialize_field("rules", &RuleVersions::CURRENT)?;
+        // Left out where there is nothing to say, as in most answers.
+        if !answer.notes.zone_changes.is_empty() {
+            meta.serialize_field("zone_changes", &answer.notes.zone_changes)?;
+        }
         meta.end()
     }
 }

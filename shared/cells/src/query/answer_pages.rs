@@ -16,6 +16,7 @@ use super::answer_rows::{Answer, Freshness, OTHER_RANK, RowData};
 use super::calendar::Granularity;
 use super::columns::PerMetric;
 use super::metrics::{Aggregate, Measurement, RowScope};
+use super::notes::HistoryNotes;
 use super::page_bounds::PageBounds;
 use super::rank::{self, RankedGroup};
 use super::request::{Fill, Query};
@@ -60,7 +61,7 @@ impl Answer {
         let page =
             if query.group_by.is_empty() { builder.add_page_of_rows() } else { builder.add_page_of_groups() };
         let RowBuilder { rows, errors, .. } = builder;
-        Self { query: query.clone(), rows, freshness, errors, page }
+        Self { query: query.clone(), rows, freshness, errors, page, notes: HistoryNotes::default() }
     }
 }
 

@@ -12,6 +12,7 @@ use super::columns::PerMetric;
 use super::cursor::Cursor;
 use super::dimension::{GroupColumn, QueryDimension};
 use super::metrics::{Measurement, Metric, MetricValue, RatioCounts};
+use super::notes::HistoryNotes;
 use super::page_bounds::PageBounds;
 use super::request::Query;
 
@@ -36,6 +37,7 @@ pub struct Answer {
     /// The relative error of each metric, the greatest of all rows; 0 if all are exact.
     pub(super) errors: PerMetric<f64>,
     pub(super) page: PageBounds,
+    pub(super) notes: HistoryNotes,
 }
 
 /// The values of a row, in the order of the query's groups and metrics.
@@ -73,6 +75,11 @@ impl Answer {
     /// How far the data reach.
     pub const fn freshness(&self) -> &Freshness {
         &self.freshness
+    }
+
+    /// What is special about the history in the range.
+    pub const fn notes(&self) -> &HistoryNotes {
+        &self.notes
     }
 
     /// The metrics that are estimates, with the greatest relative error of all rows.

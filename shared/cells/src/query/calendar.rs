@@ -3,10 +3,12 @@
 //! Buckets of up to an hour are cut in UTC. Days, ISO weeks (from Monday) and months are cut in a time zone, so a day can have
 //! 23, 24, 25 or 24½ hours. No clock is read, and the zone data are compiled in.
 
-use event::{Minute, Timestamp};
+use event::Minute;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, ToSpan as _};
+
+use crate::local_days::{date_of, minute, moment, start_of};
 
 /// The width of an answer's buckets, and where they begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -221,27 +223,9 @@ pub(super) fn rfc3339(minute: Minute, zone: &TimeZone) -> String {
     }
 }
 
-/// The minute in which a date begins in a zone: midnight, or the end of the gap where clocks jump over midnight.
-pub(super) fn start_of(date: Date, zone: &TimeZone) -> Option<Minute> {
-    let start = date.to_zoned_datetime(zone.clone()).ok()?.timestamp();
-    minute(start)
-}
-
-fn date_of(at: Minute, zone: &TimeZone) -> Option<Date> {
-    Some(zone.to_datetime(moment(at)?).date())
-}
-
 fn a_year_before(at: Minute, zone: &TimeZone) -> Option<Minute> {
     let before = moment(at)?.to_zoned_datetime(zone.clone()).checked_sub(1.year()).ok()?;
     minute(before.timestamp())
-}
-
-fn moment(at: Minute) -> Option<jiff::Timestamp> {
-    jiff::Timestamp::from_millisecond(at.start().millis()).ok()
-}
-
-fn minute(moment: jiff::Timestamp) -> Option<Minute> {
-    (moment.as_millisecond() >= 0).then(|| Timestamp::from_millis(moment.as_millisecond()).minute())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use super::answer_rows::{Answer, Freshness};
 use super::dimension::QueryDimension;
 use super::error::{QueryError, QueryErrorKind};
+use super::notes::HistoryNotes;
 use super::request::{Basis, Query};
 use super::sums::{Full, RunningSums};
 use crate::block::rows::CountVisitor;
@@ -57,6 +58,7 @@ pub struct Execution {
     query: Query,
     sums: RunningSums,
     buckets: BucketFinder,
+    notes: HistoryNotes,
 }
 
 /// Where the counts of one dimension key are added.
@@ -72,7 +74,8 @@ impl Execution {
     /// Starts with nothing read; finished at once, it gives the answer of a store without events.
     pub fn new(query: &Query) -> Self {
         let sums = RunningSums::new(query.needs(), query.bucket_count());
-        Self { sums, buckets: BucketFinder::new(&query.edges), query: query.clone() }
+        let (buckets, notes) = (BucketFinder::new(&query.edges), HistoryNotes::default());
+        Self { sums, buckets, notes, query: query.clone() }
     }
 
     /// Adds the rows of one block or delta of `tenant`, with the providers that are known of its domains. A tenant outside the query's
@@ -147,13 +150,23 @@ impl Execution {
     /// # Errors
     /// [`QueryError`] if the sums grow too large.
     pub fn merge(&mut self, other: &Self) -> Result<(), QueryError> {
+        self.notes.merge(other.notes.clone());
         Ok(self.sums.merge(&other.sums)?)
+    }
+
+    /// Adds to what the answer says about the history in its range.
+    pub fn note(&mut self, notes: HistoryNotes) {
+        self.notes.merge(notes);
     }
 
     /// The answer. `earlier` is the execution of [`Query::earlier`], if the query compares.
     pub fn finish(self, earlier: Option<Self>, freshness: Freshness) -> Answer {
-        let earlier = earlier.map(|execution| execution.sums);
-        Answer::new(&self.query, &self.sums, earlier.as_ref(), freshness)
+        let mut notes = self.notes;
+        let earlier = earlier.map(|execution| {
+            notes.merge(execution.notes);
+            execution.sums
+        });
+        Answer { notes, ..Answer::new(&self.query, &self.sums, earlier.as_ref(), freshness) }
     }
 
     /// The target of each key of cells. The keys of a block share few values of the dimensions that the query is about, so the target is

@@ -1,15 +1,17 @@
 //! Which blocks to read: the coarsest that answer a query exactly.
 //!
 //! ```text
-//! month blocks ████████████████ by the day     kept for ever
-//! day blocks          █████████ by the hour    400 days
+//! month blocks ████████████████ by the day     kept for ever    days of the tenant's time zone
+//! day blocks          █████████ by the hour    400 days         and the hours in which these days begin cut in two
 //! hour blocks              ████ by the minute  30 days
 //! ```
 //!
 //! A month, day or hour of history lies in one block of each level that still has it, so for each stretch of time exactly one
 //! block is chosen. Deltas that are not yet compacted hold minutes and are always read as well; they are not planned here.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use event::{Day, Hour, Minute};
 use jiff::ToSpan as _;
@@ -19,6 +21,7 @@ use super::calendar::Granularity;
 use super::error::{QueryError, QueryErrorKind};
 use super::request::{Basis, Query};
 use crate::block::Resolution;
+use crate::local_days::{self, LocalDays};
 
 /// A month of UTC, counted from January 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +60,8 @@ pub struct BlockCatalogue {
     pub hours_kept_from: Hour,
     /// The same for the blocks of days.
     pub days_kept_from: Day,
+    /// Where the tenant's days begin, at which blocks of days and months are cut.
+    pub local_days: LocalDays,
 }
 
 /// One block to read.
@@ -84,7 +89,7 @@ pub fn plan(query: &Query, catalogue: &BlockCatalogue) -> Result<Vec<BlockRef>, 
         // Mail that was sent in the range can have been opened at any time since.
         Basis::Send => last,
     };
-    let cuts = Cuts { edges: &query.edges, basis: query.basis };
+    let cuts = Cuts::new(query, &catalogue.local_days);
     let mut blocks = Vec::new();
     // From coarse to fine at each place, so that a whole month is one block even if its days still exist.
     while at < end {
@@ -105,20 +110,10 @@ pub fn plan(query: &Query, catalogue: &BlockCatalogue) -> Result<Vec<BlockRef>, 
         // The coarser block exists and the finer ones are gone: an answer from what is left would be too small without a sign.
         } else if day < catalogue.days_kept_from && catalogue.months.contains(&month) {
             let kept_from = minute_of(catalogue.days_kept_from);
-            return Err(refusal(
-                query,
-                Resolution::Day,
-                kept_from,
-                cuts.first_inside(month_start, month_end, Resolution::Day),
-            ));
+            return Err(cuts.refusal(Resolution::Day, kept_from, month_start, month_end));
         } else if hour < catalogue.hours_kept_from && catalogue.days.contains(&day) {
             let kept_from = catalogue.hours_kept_from.first_minute();
-            return Err(refusal(
-                query,
-                Resolution::Hour,
-                kept_from,
-                cuts.first_inside(day_start, day_end, Resolution::Hour),
-            ));
+            return Err(cuts.refusal(Resolution::Hour, kept_from, day_start, day_end));
         } else if catalogue.hours.contains(&hour) {
             blocks.push(BlockRef::Hour(hour));
             at = Hour(hour.0 + 1).first_minute();
@@ -157,58 +152,101 @@ impl BlockCatalogue {
     }
 }
 
-/// The bucket edges of a query.
+/// The bucket edges of a query, and where the blocks of its tenant can be cut.
 struct Cuts<'a> {
-    edges: &'a [Minute],
-    basis: Basis,
+    query: &'a Query,
+    local_days: &'a LocalDays,
+    /// For a query by send time: the first edge that cuts a bucket of an hour, and of a day. Found when first needed.
+    first_of_all: [OnceCell<Option<Minute>>; 2],
 }
 
-impl Cuts<'_> {
+impl<'a> Cuts<'a> {
+    fn new(query: &'a Query, local_days: &'a LocalDays) -> Self {
+        Self { query, local_days, first_of_all: Default::default() }
+    }
+
     /// The first edge that would cut a bucket of this resolution in the block over `start..end`.
     fn first_inside(&self, start: Minute, end: Minute, resolution: Resolution) -> Option<Minute> {
-        // A block can hold the cohorts of any time before its end.
-        let start = match self.basis {
-            Basis::Event => start,
-            Basis::Send => Minute(0),
+        let found = match self.query.basis {
+            Basis::Event => self.first_behind(start, end, resolution),
+            // A block can hold the cohorts of any time before its end, so the same edges would be searched for every block.
+            Basis::Send => {
+                let [of_hours, of_days] = &self.first_of_all;
+                let first = if resolution == Resolution::Day { of_days } else { of_hours };
+                *first.get_or_init(|| self.first_behind(Minute(0), Minute(u32::MAX), resolution))
+            }
         };
-        let width = resolution.minutes();
-        // The edge at the start itself cuts nothing.
-        let first = self.edges.partition_point(|edge| *edge <= start);
-        let within = self.edges.iter().skip(first).take_while(|edge| **edge < end);
-        within.copied().find(|edge| !edge.0.is_multiple_of(width))
+        found.filter(|edge| *edge < end)
+    }
+
+    /// The first edge behind `start` and before `end` that is no cut at this resolution. The edge at the start itself cuts nothing.
+    fn first_behind(&self, start: Minute, end: Minute, resolution: Resolution) -> Option<Minute> {
+        let edges = &self.query.edges;
+        let first = edges.partition_point(|edge| *edge <= start);
+        let within = edges.iter().skip(first).take_while(|edge| **edge < end);
+        within.copied().find(|edge| !self.local_days.is_cut(*edge, resolution))
     }
 
     /// Whether a block of this resolution over `start..end` can answer the query exactly.
     fn fit(&self, start: Minute, end: Minute, resolution: Resolution) -> bool {
         self.first_inside(start, end, resolution).is_none()
     }
+
+    /// The refusal where history before `kept_from` is kept at the resolution `kept` only, and the query cuts the block over `start..end`.
+    fn refusal(&self, kept: Resolution, kept_from: Minute, start: Minute, end: Minute) -> QueryError {
+        let query = self.query;
+        let (from, to) = query.range();
+        let cut = self.first_inside(start, end, kept).unwrap_or(to);
+        // The zone by which the bucket is kept that the query would cut.
+        let zone = self.local_days.zone(cut.hour().day());
+        let zone = local_days::name(&zone);
+        let is_utc = zone == "UTC";
+        let (unit, times, granularities, finest) = match kept {
+            Resolution::Minute | Resolution::Hour if is_utc => {
+                ("hour".to_owned(), "full hours".to_owned(), "1h 1d 1w 1mo", "1h")
+            }
+            Resolution::Minute | Resolution::Hour => {
+                ("hour".to_owned(), format!("full hours, or midnight in {zone}"), "1h 1d 1w 1mo", "1h")
+            }
+            Resolution::Day if is_utc => ("day".to_owned(), "midnight in UTC".to_owned(), "1d 1w 1mo", "1d"),
+            Resolution::Day => (
+                format!("day of {zone}"),
+                format!("midnight in {zone}, or the beginning of a month in UTC"),
+                "1d 1w 1mo",
+                "1d",
+            ),
+        };
+        let example = if is_utc { "2026-01-01T00:00:00Z" } else { "2026-01-01" };
+        // The parameter that makes the cut is the one to change, and it differs by granularity.
+        let (parameter, allowed, example) = match query.granularity {
+            _ if query.is_earlier => ("compare", format!("a range cut at {times}, or a later one"), finest),
+            Granularity::Total if cut == from => ("from", times, example),
+            Granularity::Total => ("to", times, example),
+            one if one.is_calendar() => {
+                let days = match kept {
+                    Resolution::Minute | Resolution::Hour => "at full hours",
+                    Resolution::Day if is_utc => "at midnight in UTC",
+                    Resolution::Day => "when its days do",
+                };
+                ("timezone", format!("{zone}, or a zone whose days begin {days}"), zone)
+            }
+            _ => ("granularity", format!("total {granularities}; or a later from"), finest),
+        };
+        let (cut, kept_from) = (cut.start(), kept_from.start());
+        let mut problem =
+            format!("history before {kept_from} is kept by the {unit} and cannot be cut at {cut}");
+        // Or a caller who asks in the zone of today would not understand why it is refused.
+        let until = self.local_days.changes(cut.minute(), Minute(u32::MAX)).next();
+        if let Some(change) = until {
+            let _ = write!(problem, ", since the time zone was {zone} until {}", change.at.start());
+        }
+        QueryError::malformed(parameter, problem, allowed, example.to_owned())
+            .of_kind(QueryErrorKind::Unanswerable)
+    }
 }
 
 fn minute_of(day: Day) -> Minute {
     day.first_hour().first_minute()
-}
-
-/// The refusal where history before `kept_from` is kept at the resolution `kept` only, and the query cuts it at `cut`.
-fn refusal(query: &Query, kept: Resolution, kept_from: Minute, cut: Option<Minute>) -> QueryError {
-    let (from, to) = query.range();
-    let cut = cut.unwrap_or(to);
-    let (unit, times, granularities, finest) = match kept {
-        Resolution::Minute | Resolution::Hour => ("hour", "full hours", "1h 1d 1w 1mo", "1h"),
-        Resolution::Day => ("day", "midnight in UTC", "1d 1w 1mo", "1d"),
-    };
-    // The parameter that makes the cut is the one to change, and it differs by granularity.
-    let (parameter, allowed, example) = match query.granularity {
-        _ if query.is_earlier => ("compare", format!("a range cut at {times}, or a later one"), finest),
-        Granularity::Total if cut == from => ("from", times.to_string(), "2026-01-01T00:00:00Z"),
-        Granularity::Total => ("to", times.to_string(), "2026-01-01T00:00:00Z"),
-        one if one.is_calendar() => {
-            ("timezone", format!("UTC, or a zone whose days begin at {times}"), "UTC")
-        }
-        _ => ("granularity", format!("total {granularities}; or a later from"), finest),
-    };
-    let (cut, kept_from) = (cut.start(), kept_from.start());
-    let problem = format!("history before {kept_from} is kept by the {unit} and cannot be cut at {cut}");
-    QueryError::malformed(parameter, problem, allowed, example).of_kind(QueryErrorKind::Unanswerable)
 }
 
 #[cfg(test)]

@@ -7,16 +7,15 @@ use jiff::tz::TimeZone;
 
 use super::calendar::{self, Compare, Granularity};
 use super::error::QueryError;
-use super::request::{Basis, Query};
+use super::request::{Basis, COHORT_MINUTES, Query};
 use super::time::{QueryTime, ResolvedTime};
+use crate::local_days::{date_of, start_of};
 
 /// How long history is kept by the minute and by the hour, less a margin. A range in relation to now is widened to the finest resolution
 /// that is still there, since nobody who asks for `-90d` means the exact second.
 const MINUTES_KEPT: u32 = 25 * DAY;
 const HOURS_KEPT: u32 = 390 * DAY;
 const DAY: u32 = 24 * 60;
-/// Send cohorts are kept by the hour in which the mail was sent.
-const COHORT_STEP: u32 = 60;
 
 /// What decides how a range is resolved.
 pub(super) struct RangeContext<'a> {
@@ -39,8 +38,8 @@ pub(super) fn range(
     if to.at <= from.at {
         return Err(QueryError::malformed("to", "it is not after from", "a time after from", "now"));
     }
-    // Cohorts are read by the hour, whatever the range says.
-    let finest = if context.basis == Basis::Send { COHORT_STEP } else { 1 };
+    // Cohorts are read by the quarter hour, whatever the range says.
+    let finest = if context.basis == Basis::Send { COHORT_MINUTES } else { 1 };
     let (mut from_step, mut to_step) = (finest, finest);
     // Only for a single bucket: with any other granularity the caller has said how finely time is cut.
     if context.granularity == Granularity::Total && from.is_relative {
@@ -49,7 +48,26 @@ pub(super) fn range(
             to_step = from_step;
         }
     }
-    Ok((from.floor(from_step), to.ceil(to_step)))
+    Ok((floor(from, from_step, context.zone), ceil(to, to_step, context.zone)))
+}
+
+/// The last multiple of `step` minutes at or before a time; for a step of a day, the last beginning of a day in the zone.
+fn floor(time: ResolvedTime, step: u32, zone: &TimeZone) -> Minute {
+    let minute = time.floor(1);
+    // Old history is kept by the days of the tenant's zone, which is that of queries that name none.
+    let midnight = (step == DAY).then(|| start_of(date_of(minute, zone)?, zone)).flatten();
+    midnight.filter(|midnight| *midnight <= minute).unwrap_or_else(|| time.floor(step))
+}
+
+/// The first multiple of `step` minutes at or after a time; for a step of a day, the first beginning of a day in the zone.
+fn ceil(time: ResolvedTime, step: u32, zone: &TimeZone) -> Minute {
+    let minute = time.ceil(1);
+    let midnight = (step == DAY).then(|| {
+        let date = date_of(minute, zone)?;
+        let today = start_of(date, zone)?;
+        if today == minute { Some(today) } else { start_of(date.tomorrow().ok()?, zone) }
+    });
+    midnight.flatten().filter(|midnight| *midnight >= minute).unwrap_or_else(|| time.ceil(step))
 }
 
 /// The resolution of history, in minutes, where a range begins that is given in relation to now.

@@ -69,6 +69,9 @@ impl Fill {
     }
 }
 
+/// The finest buckets of a query by send cohort, in minutes: outcomes that come late are kept by the quarter hour of sending.
+pub(super) const COHORT_MINUTES: u32 = 15;
+
 /// A query that can be planned and executed.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -241,7 +244,7 @@ impl Query {
         Ok(Some(earlier))
     }
 
-    /// Refuses a query by send cohort that needs more than is kept: campaign, provider and the hour of sending. By event time every
+    /// Refuses a query by send cohort that needs more than is kept: campaign, provider and the quarter hour of sending. By event time every
     /// dimension and minute can be asked for.
     pub(super) fn check_basis(&self) -> Result<(), QueryError> {
         if self.basis() == Basis::Event {
@@ -265,15 +268,20 @@ impl Query {
         if !self.filter().dimensions().iter().all(is_kept) {
             return Err(refusal("filter"));
         }
-        // The newest cohorts are kept by the minute, but an answer must not become impossible as they age.
-        if self.edges().iter().all(|edge| edge.0.is_multiple_of(60)) {
+        // Outcomes of the first hours are kept by the minute, but an answer must hold all of them.
+        if self.edges().iter().all(|edge| edge.0.is_multiple_of(COHORT_MINUTES)) {
             return Ok(());
         }
-        let problem = "send cohorts are kept by the hour in UTC";
+        let problem = "send cohorts are kept by the quarter hour";
         Err(if self.granularity().is_calendar() {
-            QueryError::malformed("timezone", problem, "a zone whole hours from UTC; or basis event", "UTC")
+            QueryError::malformed(
+                "timezone",
+                problem,
+                "a zone whole quarter hours from UTC; or basis event",
+                "UTC",
+            )
         } else {
-            QueryError::malformed("granularity", problem, "total 1h 1d 1w 1mo; or basis event", "1h")
+            QueryError::malformed("granularity", problem, "total 15m 1h 1d 1w 1mo; or basis event", "1h")
         })
     }
 }

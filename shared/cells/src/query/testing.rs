@@ -12,6 +12,7 @@ use super::*;
 use crate::block::{AgeClass, BlockError, Projection, Resolution, RowRef, RowSource};
 use crate::cell::Cell;
 use crate::counter::{Counter, CounterId, Counters};
+use crate::local_days::LocalDays;
 
 /// 15 March 2026, 12:34:56 UTC: two weeks before clocks change in Europe.
 pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_773_578_096);
@@ -81,7 +82,16 @@ pub(super) fn tenant(name: &str) -> TenantId {
 /// A block of one tenant with one key and one row for each event.
 pub(super) struct PlainBlock {
     pub resolution: Resolution,
+    /// Where its buckets are cut beside the full hours.
+    pub local_days: LocalDays,
     pub rows: Vec<TestEvent>,
+}
+
+impl PlainBlock {
+    /// A block of minutes.
+    pub(super) const fn by_minute(rows: Vec<TestEvent>) -> Self {
+        Self { resolution: Resolution::Minute, local_days: LocalDays::UTC, rows }
+    }
 }
 
 impl RowSource for PlainBlock {
@@ -132,7 +142,7 @@ impl PlainBlock {
         each: &mut dyn FnMut(RowRef<'_>),
     ) {
         for (key, row) in (0..).zip(&self.rows) {
-            let bucket = self.resolution.bucket(time(row));
+            let bucket = self.local_days.bucket(time(row), self.resolution);
             let cell = row.cell();
             if from <= bucket && bucket < to {
                 each(RowRef {
@@ -162,13 +172,7 @@ pub(super) fn executed(query: &Query, events: &[TestEvent]) -> Execution {
     let mut execution = Execution::new(query);
     for name in ["acme", "globex"] {
         let rows = events.iter().filter(|one| one.tenant == name).cloned().collect();
-        execution
-            .add(
-                &tenant(name),
-                &LearnedProviders::default(),
-                &PlainBlock { resolution: Resolution::Minute, rows },
-            )
-            .unwrap();
+        execution.add(&tenant(name), &LearnedProviders::default(), &PlainBlock::by_minute(rows)).unwrap();
     }
     execution
 }

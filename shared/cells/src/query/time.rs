@@ -6,8 +6,8 @@ use event::{Minute, Timestamp};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::calendar::start_of;
 use super::error::{QueryError, quoted};
+use crate::local_days::start_of;
 
 /// An end of a range, before it is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

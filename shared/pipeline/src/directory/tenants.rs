@@ -59,7 +59,8 @@ pub struct TenantSettings {
     pub name: Option<String>,
     /// Whether the tenant's API keys are refused. Its mail is counted nevertheless.
     pub suspended: bool,
-    /// The IANA name of the time zone for queries that name none. Defaults to UTC.
+    /// The IANA name of the time zone for queries that name none, and by whose days old history is kept. Defaults to UTC. A change holds
+    /// from the next compaction on: what is merged into blocks of days before stays as it was cut.
     pub timezone: Option<String>,
     /// The tenant's own names for the declared tags, by `tag1` to `tag4`. They replace the deployment's names.
     pub tag_names: BTreeMap<String, String>,
@@ -134,6 +135,14 @@ fn tenant_of(item: &Item) -> Option<TenantId> {
 }
 
 impl TenantSettings {
+    /// The IANA name of the tenant's time zone, `UTC` if none is set.
+    pub(crate) fn zone_name(&self) -> String {
+        // The name was checked when it was set. A zone that the time zone database has removed since then counts as not set.
+        let zone = self.timezone.as_deref().and_then(|name| time_zone(name).ok());
+        // In the spelling of the database, so that another spelling is not taken for a change.
+        zone.as_ref().and_then(|zone| zone.iana_name()).unwrap_or("UTC").to_owned()
+    }
+
     /// The names and the time zone of the tenant's queries. `deployed_tags` are the deployment's names of the declared tags; the tenant's
     /// own names take precedence.
     pub fn locale(&self, deployed_tags: &[String]) -> Locale {
@@ -169,6 +178,20 @@ mod tests {
             settings.locale(&["brand".to_owned(), "region".to_owned(), "shop".to_owned()]);
         assert_eq!(tags.each_ref().map(Option::as_deref), [Some("region"), None, Some("shop"), None]);
         assert_eq!(zone, None);
+    }
+
+    #[test]
+    fn zone_is_named_as_the_database_spells_it() {
+        for (timezone, expected) in [
+            (None, "UTC"),
+            (Some("Etc/UTC"), "UTC"),
+            (Some("asia/kolkata"), "Asia/Kolkata"),
+            (Some("Mars/Base"), "UTC"),
+        ] {
+            let timezone = timezone.map(str::to_owned);
+            let settings = TenantSettings { timezone, ..TenantSettings::default() };
+            assert_eq!(settings.zone_name(), expected, "{settings:?}");
+        }
     }
 
     #[test]

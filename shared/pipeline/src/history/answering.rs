@@ -7,8 +7,8 @@ use std::panic::resume_unwind;
 
 use cells::BlockReader;
 use cells::query::{
-    self, Answer, BlockCatalogue, BlockRef, ExecuteError, Execution, Freshness, Month, Query, QueryError,
-    Scope,
+    self, Answer, BlockCatalogue, BlockRef, ExecuteError, Execution, Freshness, HistoryNotes, Month, Query,
+    QueryError, Scope,
 };
 use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, TenantId, Timestamp};
@@ -74,10 +74,10 @@ pub async fn answer<S: Store>(
             tenants.into_iter().filter(|tenant| query.reads(tenant)).collect()
         }
     };
-    let hours_kept_from = settings.first_day_of_hours(now).first_hour();
+    let kept_from = KeptFrom::new(settings, now);
     snapshot::read_consistently(async || {
         let progress = CountingProgress::read(store).await?;
-        let reader = HistoryReader { store, progress: &progress, hours_kept_from };
+        let reader = HistoryReader { store, progress: &progress, kept_from };
         // Collected by a loop: with a closure over borrowed tenants the compiler cannot see that the futures are `Send`.
         let mut reads = Vec::with_capacity(tenants.len());
         for tenant in &tenants {
@@ -113,7 +113,9 @@ pub async fn answer_each<S: Store>(
     hours_kept_from: Hour,
     mut each: impl FnMut(&TenantId, Result<Answer, AnswerError>) -> Result<(), AnswerError>,
 ) -> Result<(), AnswerError> {
-    let reader = HistoryReader { store, progress, hours_kept_from };
+    // Detection asks for no history that is older than blocks of days.
+    let kept_from = KeptFrom { hours: hours_kept_from, days: Day(0) };
+    let reader = HistoryReader { store, progress, kept_from };
     for chunk in tenants.chunks(TENANTS_PER_CHUNK) {
         // A query names its scope, so each tenant gets one of its own.
         let queries: Vec<Query> = chunk.iter().map(|tenant| query.for_tenant(tenant)).collect();
@@ -148,7 +150,22 @@ pub async fn answer_each<S: Store>(
 struct HistoryReader<'a, S> {
     store: &'a S,
     progress: &'a CountingProgress,
-    hours_kept_from: Hour,
+    kept_from: KeptFrom,
+}
+
+/// From when on each level is kept.
+#[derive(Clone, Copy)]
+struct KeptFrom {
+    /// The first hour of the blocks of hours.
+    hours: Hour,
+    /// The first day of the blocks of days.
+    days: Day,
+}
+
+impl KeptFrom {
+    fn new(settings: &CompactionSettings, now: Timestamp) -> Self {
+        Self { hours: settings.first_day_of_hours(now).first_hour(), days: settings.first_day_of_days(now) }
+    }
 }
 
 /// The items of one tenant that a query needs.
@@ -163,6 +180,8 @@ struct TenantItems {
     query: Vec<BlockId>,
     /// The blocks of the range it is compared with, sorted.
     comparison: Vec<BlockId>,
+    /// What the answer says about the tenant's history.
+    notes: HistoryNotes,
 }
 
 impl<S: Store> HistoryReader<'_, S> {
@@ -175,13 +194,16 @@ impl<S: Store> HistoryReader<'_, S> {
     ) -> Result<ReadAttempt<TenantItems>, AnswerError> {
         // The manifest comes before the plan, since the planner may choose only among live blocks.
         let snapshot = Snapshot::read(self.store, self.progress, tenant).await?;
-        let catalogue = catalogue(&snapshot.manifest, self.hours_kept_from);
+        let catalogue = catalogue(&snapshot.manifest, self.kept_from);
         let plan = |query: &Query| -> Result<Vec<BlockId>, QueryError> {
             let mut ids: Vec<BlockId> = query::plan(query, &catalogue)?.into_iter().map(block_id).collect();
             ids.sort_unstable();
             Ok(ids)
         };
         let planned = plan(query)?;
+        let (from, to) = query.range();
+        let zone_changes = catalogue.local_days.changes(from, to).collect();
+        let notes = HistoryNotes { zone_changes };
         let comparison = match comparison {
             Some(comparison) => plan(comparison)?,
             None => Vec::new(),
@@ -217,6 +239,7 @@ impl<S: Store> HistoryReader<'_, S> {
             blocks,
             query: planned,
             comparison,
+            notes,
         }))
     }
 
@@ -275,6 +298,10 @@ fn execute(
             // Merged in the order of the shares, whichever thread is ready first, so that the answer is the same
             // every time.
             sum.merge(&other.join().unwrap_or_else(|panic| resume_unwind(panic))?)?;
+        }
+        // Over many tenants, each of which may have changed its zone, the list would say little.
+        if let (Scope::Tenant(_), [tenant]) = (query.scope(), tenants) {
+            sum.query.note(tenant.notes.clone());
         }
         Ok(sum.query.finish(sum.comparison, freshness))
     })
@@ -345,8 +372,13 @@ impl Executions {
 }
 
 /// The blocks of a tenant that the planner may choose from.
-fn catalogue(manifest: &Manifest, hours_kept_from: Hour) -> BlockCatalogue {
-    let mut catalogue = BlockCatalogue { hours_kept_from, ..BlockCatalogue::default() };
+fn catalogue(manifest: &Manifest, kept_from: KeptFrom) -> BlockCatalogue {
+    let mut catalogue = BlockCatalogue {
+        hours_kept_from: kept_from.hours,
+        days_kept_from: kept_from.days,
+        local_days: manifest.local_days(),
+        ..BlockCatalogue::default()
+    };
     for id in manifest.blocks.keys() {
         match id.level {
             Level::Hour => _ = catalogue.hours.insert(Hour(id.period)),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cells::{Block, BlockError, Resolution};
+use cells::{Block, BlockError, LocalDays, Resolution};
 use event::provider::learned::{EvidenceCounts, LearnedProviders};
 use event::{Hour, Minute};
 
@@ -50,9 +50,10 @@ pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
     #[must_use]
     fn resolve_providers(self, known: &LearnedProviders) -> Self;
 
-    /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month.
+    /// The same rows at the resolution of a level: minutes in an hour, hours in a day, days in a month. No bucket crosses the beginning
+    /// of one of the tenant's days.
     #[must_use]
-    fn roll_up(self, level: Level) -> Self;
+    fn roll_up(self, level: Level, days: &LocalDays) -> Self;
 }
 
 impl BlockContent for Block {
@@ -92,11 +93,12 @@ impl BlockContent for Block {
         self.resolve_providers(known)
     }
 
-    fn roll_up(self, level: Level) -> Self {
-        self.roll_up(match level {
+    fn roll_up(self, level: Level, days: &LocalDays) -> Self {
+        let resolution = match level {
             Level::Hour => Resolution::Minute,
             Level::Day => Resolution::Hour,
             Level::Month => Resolution::Day,
-        })
+        };
+        self.roll_up_by(resolution, days)
     }
 }

@@ -14,6 +14,8 @@
 mod backlog;
 mod rollup;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +79,11 @@ impl CompactionSettings {
     /// The first day whose blocks of hours are kept at `now`. Hours of earlier days are removed once their day has a block.
     pub fn first_day_of_hours(&self, now: Timestamp) -> Day {
         day_before(now, self.keep_hours_ms)
+    }
+
+    /// The first day whose block is kept at `now`. Blocks of earlier days are removed once their month has a block.
+    pub fn first_day_of_days(&self, now: Timestamp) -> Day {
+        day_before(now, self.keep_days_ms)
     }
 }
 
@@ -177,9 +184,11 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
         // Checkpoints before the manifest, as every reader: what they call committed is still stored when the deltas
         // are read.
         let checkpoints = checkpoint::read_all(self.store).await?;
-        let (held, notes) = manifest::read_with_notes(self.store, self.tenant).await?;
+        let (mut held, notes) = manifest::read_with_notes(self.store, self.tenant).await?;
         // With the manifest that was just read: only what it does not list is removed.
         self.sweep(&held.record, &notes, started_at).await?;
+        // Before anything is cut. What is in blocks of days already stays as it was cut.
+        self.follow_zone(&mut held.record).await?;
         let (fresh, providers) = self.fresh_rows::<B>(&checkpoints, &held.record).await?;
         let live = LiveBlocks { store: self.store, tenant: self.tenant, manifest: &held.record };
         let mut rollup = Rollup::new(live, self.settings, started_at, providers);
@@ -212,6 +221,22 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
             Err(PutError::Conflict) => Err(CompactionError::Conflict { tenant: self.tenant.clone() }),
             Err(PutError::Store(source)) => Err(source.into()),
         }
+    }
+
+    /// Cuts from now on by the days of the tenant's time zone.
+    async fn follow_zone(&self, manifest: &mut Manifest) -> Result<(), CompactionError> {
+        match tenants::settings(self.store, std::slice::from_ref(self.tenant)).await {
+            Ok(settings) => {
+                let settings = settings.into_iter().next().unwrap_or_default();
+                manifest.follow_zone(&settings.zone_name());
+            }
+            // Deltas expire unless they are merged, so compaction does not wait until somebody repairs a name.
+            Err(error @ ReadError::Record { .. }) => {
+                tracing::warn!(tenant.id = %self.tenant, %error, "a tenant's settings cannot be read: its time zone stays as it was");
+            }
+            Err(ReadError::Store(error)) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// The manifest after this compaction, and the blocks for its note: those it writes, replaces or retires.

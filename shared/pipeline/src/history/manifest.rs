@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use cells::LocalDays;
+use cells::query::{Month, time_zone};
+use event::{Day, SequenceNumber, ShardId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::block_id::BlockId;
+use crate::block_id::{BlockId, Level};
 use crate::codec::{self, StoredRecord};
 use crate::layout;
 use crate::ports::{Item, Key, PutError, Store};
@@ -37,6 +39,26 @@ pub struct Manifest {
     pub frontier: BTreeMap<ShardId, SequenceNumber>,
     /// The live blocks, at most one for each hour, day and month.
     pub blocks: BTreeMap<BlockId, LiveBlock>,
+    /// The time zones by whose days the blocks of days and months are cut, each from its day on, in their order. Days of UTC before the
+    /// first one.
+    pub zones: Vec<ZoneFrom>,
+}
+
+/// A time zone of a tenant, and the day from which its blocks are cut by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneFrom {
+    /// Days of UTC since the Unix epoch.
+    pub day: u32,
+    /// The IANA name of the zone.
+    pub zone: String,
+}
+
+/// The manifest in format 3, from before blocks were cut by time zones.
+#[derive(Deserialize)]
+struct ManifestWithoutZones {
+    #[serde(with = "codec::map")]
+    frontier: BTreeMap<ShardId, SequenceNumber>,
+    blocks: BTreeMap<BlockId, LiveBlock>,
 }
 
 /// Written by a compaction before its blocks: what it leaves behind if it dies, and what it makes obsolete if it succeeds. A later
@@ -64,7 +86,13 @@ pub enum BlockParts {
 
 impl StoredRecord for Manifest {
     const NAME: &'static str = "manifest";
-    const FORMAT: u8 = 3;
+    const FORMAT: u8 = 4;
+    const OLDEST_FORMAT: u8 = 3;
+
+    fn read_older(_format: u8, record: &[u8]) -> Option<(Self, &[u8])> {
+        let (ManifestWithoutZones { frontier, blocks }, rest) = postcard::take_from_bytes(record).ok()?;
+        Some((Self { frontier, blocks, zones: Vec::new() }, rest))
+    }
 }
 
 impl StoredRecord for CompactionNote {
@@ -78,7 +106,35 @@ impl Manifest {
         // A shard that is not in the frontier is `None`, which is less than every number.
         self.frontier.get(shard) < Some(committed)
     }
+
+    /// Where the tenant's days begin, at which its blocks of days and months are cut.
+    pub(crate) fn local_days(&self) -> LocalDays {
+        // A zone that the time zone database has removed since counts as UTC: its days can then not be asked for.
+        let zones = self.zones.iter().filter_map(|from| Some((Day(from.day), time_zone(&from.zone).ok()?)));
+        LocalDays::new(zones)
+    }
+
+    /// Cuts by the days of `zone` what is not in a block of a day or month yet.
+    pub(super) fn follow_zone(&mut self, zone: &str) {
+        if self.zones.last().map_or(UTC, |last| last.zone.as_str()) == zone {
+            return;
+        }
+        // What is merged into hours cannot be cut in another way any more. Everything, as long as there is no such block.
+        let day = self.blocks.keys().map(|id| match id.level {
+            Level::Hour => 0,
+            Level::Day => id.period.saturating_add(1),
+            Level::Month => Month(id.period.saturating_add(1)).first_day().0,
+        });
+        let day = day.max().unwrap_or(0);
+        // Zones that no block was cut by.
+        self.zones.retain(|from| from.day < day);
+        if self.zones.last().map_or(UTC, |last| last.zone.as_str()) != zone {
+            self.zones.push(ZoneFrom { day, zone: zone.to_owned() });
+        }
+    }
 }
+
+const UTC: &str = "UTC";
 
 impl CompactionNote {
     pub(super) fn item(&self, tenant: &TenantId) -> Item {
@@ -137,7 +193,7 @@ pub(super) async fn replace<S: Store>(
 
 #[cfg(test)]
 mod tests {
-    use event::{Day, Hour};
+    use event::Hour;
 
     use super::*;
     use crate::memory::MemoryStore;
@@ -156,6 +212,7 @@ mod tests {
                 (BlockId::hour(Hour(500_000)), LIVE),
                 (BlockId::month_of(Day(20_000)), LIVE),
             ]),
+            zones: vec![ZoneFrom { day: 20_100, zone: "Asia/Kolkata".to_owned() }],
         }
     }
 
@@ -172,7 +229,8 @@ mod tests {
 
     #[test]
     fn stored_sample_of_each_format_is_read() {
-        samples::check("manifest-3", &manifest());
+        samples::check("manifest-4", &manifest());
+        samples::check_older("manifest-3", &Manifest { zones: Vec::new(), ..manifest() });
         samples::check("compaction-note-3", &note());
     }
 
@@ -190,6 +248,37 @@ mod tests {
             let committed = SequenceNumber::from(committed);
             assert_eq!(manifest().is_behind(&shard(name), &committed), expected, "{name} {committed}");
         }
+    }
+
+    #[test]
+    fn zone_holds_from_the_day_after_the_last_block_that_is_cut() {
+        let zones = |manifest: &Manifest| -> Vec<(u32, String)> {
+            manifest.zones.iter().map(|from| (from.day, from.zone.clone())).collect()
+        };
+        let mut manifest = Manifest::default();
+        manifest.follow_zone("UTC");
+        assert!(manifest.zones.is_empty());
+        // Blocks of hours hold minutes, which can be cut anywhere.
+        manifest.blocks.insert(BlockId::hour(Hour(500_000)), LIVE);
+        manifest.follow_zone("Asia/Kolkata");
+        manifest.follow_zone("Asia/Tokyo");
+        assert_eq!(zones(&manifest), [(0, "Asia/Tokyo".to_owned())]);
+        // 4 October 2024 and September: the day comes later.
+        manifest.blocks.insert(BlockId::day(Day(20_000)), LIVE);
+        manifest.blocks.insert(BlockId::month_of(Day(19_990)), LIVE);
+        manifest.follow_zone("Asia/Kolkata");
+        manifest.follow_zone("Asia/Kolkata");
+        let tokyo = (0, "Asia/Tokyo".to_owned());
+        assert_eq!(zones(&manifest), [tokyo.clone(), (20_001, "Asia/Kolkata".to_owned())]);
+        // A change that is taken back at once leaves no trace.
+        manifest.follow_zone("Asia/Tokyo");
+        assert_eq!(zones(&manifest), [tokyo]);
+        manifest.blocks.insert(BlockId::month_of(Day(20_000)), LIVE);
+        manifest.follow_zone("UTC");
+        let kept = manifest.local_days();
+        let zone_of = |day| kept.zone(Day(day)).iana_name().map(str::to_owned);
+        assert_eq!(zone_of(20_027).as_deref(), Some("Asia/Tokyo"));
+        assert_eq!(zone_of(20_028).as_deref(), Some("UTC"));
     }
 
     #[test]

@@ -194,4 +194,20 @@ struct AnswerMeta {
     /// The versions of the rules by which events are classified when they are counted. What was counted under earlier rules stays as
     /// it was.
     rules: cells::query::RuleVersions,
+    /// Changes of the tenant's time zone in the range: where old history is kept by the day, it is kept by the days of these zones. Absent
+    /// without a change.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    zone_changes: Option<Vec<ZoneChange>>,
+}
+
+/// A change of a tenant's time zone.
+#[derive(JsonSchema)]
+struct ZoneChange {
+    /// From when on history is kept by the days of the new zone: midnight in UTC.
+    #[schemars(extend("format" = "date-time"))]
+    at: String,
+    /// The IANA name of the zone before.
+    from: String,
+    /// The IANA name of the zone from then on.
+    to: String,
 }

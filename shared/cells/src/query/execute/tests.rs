@@ -12,7 +12,6 @@ use super::super::testing::{
 };
 use super::super::{Answer, AnswerRow, Freshness};
 use super::*;
-use crate::block::Resolution;
 use crate::cell::Cell;
 use crate::counter::Counter;
 
@@ -152,11 +151,7 @@ fn rows_of_another_tenant_are_never_counted() {
     let mut execution = Execution::new(&query);
     for name in ["globex", "acme"] {
         execution
-            .add(
-                &tenant(name),
-                &LearnedProviders::default(),
-                &PlainBlock { resolution: Resolution::Minute, rows: vec![row.clone()] },
-            )
+            .add(&tenant(name), &LearnedProviders::default(), &PlainBlock::by_minute(vec![row.clone()]))
             .unwrap();
     }
     let answer = execution.finish(None, Freshness::default());
@@ -182,11 +177,7 @@ fn answer_that_does_not_fit_is_refused_with_advice() {
     let body = json!({ "metrics": ["sends"], "from": "2026-02-10", "to": "2026-03-15", "granularity": "1m", "group_by": ["recipient_domain"] });
     let query = query(&body);
     let refusal = Execution::new(&query)
-        .add(
-            &tenant("acme"),
-            &LearnedProviders::default(),
-            &PlainBlock { resolution: Resolution::Minute, rows: rows.collect() },
-        )
+        .add(&tenant("acme"), &LearnedProviders::default(), &PlainBlock::by_minute(rows.collect()))
         .unwrap_err();
     assert_eq!(
         refusal.to_string(),

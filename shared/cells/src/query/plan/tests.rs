@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::super::testing::{NOW, PlainBlock, TestEvent, bodies, events, executed, query, tenant};
-use super::super::{Execution, Freshness};
+use super::super::{Execution, Freshness, time_zone};
 use super::*;
 
 /// A year of history up to [`NOW`]: minutes for 30 days, hours since 1 December, days of all completed months.
@@ -21,13 +21,25 @@ fn history() -> BlockCatalogue {
         months: (month.0 - 12..month.0).map(Month).collect(),
         hours_kept_from: kept_from,
         days_kept_from: days_from,
+        local_days: LocalDays::UTC,
     }
 }
 
+/// A tenant in one zone, and in another one for the last 50 days.
+fn local_days() -> impl Strategy<Value = LocalDays> {
+    let zone = || prop::sample::select(vec!["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"]);
+    (zone(), zone()).prop_map(|(first, second)| {
+        let change = Day(NOW.minute().hour().day().0 - 50);
+        LocalDays::new([(Day(0), time_zone(first).unwrap()), (change, time_zone(second).unwrap())])
+    })
+}
+
 /// The plan in short: runs of blocks of one level, as `2 month from 2025-03-01T00:00:00Z`.
-fn planned(body: &Json) -> Result<String, QueryError> {
+fn planned(body: &Json, zone: &str) -> Result<String, QueryError> {
+    let local_days = LocalDays::new([(Day(0), time_zone(zone).unwrap())]);
+    let history = BlockCatalogue { local_days, ..history() };
     let mut runs: Vec<(&str, Minute, u32)> = Vec::new();
-    for block in plan(&query(body), &history())? {
+    for block in plan(&query(body), &history)? {
         let (level, start) = match block {
             BlockRef::Hour(hour) => ("hour", hour.first_minute()),
             BlockRef::Day(day) => ("day", minute_of(day)),
@@ -44,9 +56,14 @@ fn planned(body: &Json) -> Result<String, QueryError> {
 }
 
 fn check(from: &str, to: &str, granularity: &str, more: &Json, expected: &str) {
+    check_in("UTC", from, to, granularity, more, expected);
+}
+
+/// The same for a tenant in this zone.
+fn check_in(zone: &str, from: &str, to: &str, granularity: &str, more: &Json, expected: &str) {
     let mut body = json!({ "metrics": ["sends"], "from": from, "to": to, "granularity": granularity });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let found = planned(&body).unwrap_or_else(|refusal| refusal.to_string());
+    let found = planned(&body, zone).unwrap_or_else(|refusal| refusal.to_string());
     assert_eq!(found, expected, "{body}");
 }
 
@@ -118,6 +135,74 @@ fn coarsest_blocks_that_answer_exactly_are_chosen() {
 }
 
 #[test]
+fn days_of_the_tenants_zone_are_answered_from_the_coarsest_blocks() {
+    for zone in ["Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe"] {
+        // All but the last day lie in whole months, days of UTC cover the last one.
+        let body = json!({
+            "metrics": ["sends"], "from": "2025-08-01", "to": "2026-03-15", "granularity": "1d", "timezone": zone,
+        });
+        let found = planned(&body, zone).unwrap();
+        assert!(found.contains(" month from 2025-0") && !found.contains("hour from 2025"), "{zone}: {found}");
+        let body = json!({
+            "metrics": ["sends"], "from": "2025-08-01", "to": "2026-01-01", "granularity": "1w", "timezone": zone, "basis": "send",
+        });
+        assert!(planned(&body, zone).is_ok(), "{zone}");
+        // Months of UTC are cuts in every zone.
+        check_in(
+            zone,
+            "2025-09-01",
+            "2025-11-01",
+            "1mo",
+            &json!({ "timezone": "UTC" }),
+            "2 month from 2025-09-01T00:00:00Z",
+        );
+    }
+    check_in(
+        "Asia/Kolkata",
+        "2026-01-05",
+        "2026-01-06",
+        "1d",
+        &json!({ "timezone": "Asia/Kolkata" }),
+        "1 month from 2026-01-01T00:00:00Z",
+    );
+}
+
+#[test]
+fn refusal_of_another_zones_days_names_the_boundary_and_the_tenants_zone() {
+    let kolkata = |from, to, granularity, zone: &str, expected| {
+        check_in("Asia/Kolkata", from, to, granularity, &json!({ "timezone": zone }), expected);
+    };
+    // By the hour, only days that begin within an hour are lost; by the day, all others are.
+    kolkata("2026-01-05", "2026-01-07", "1d", "UTC", "2 day from 2026-01-05T00:00:00Z");
+    kolkata(
+        "2026-01-05",
+        "2026-01-06",
+        "1d",
+        "Asia/Kathmandu",
+        "timezone: history before 2026-02-13T12:00:00Z is kept by the hour and cannot be cut at 2026-01-04T18:15:00Z; \
+         allowed: Asia/Kolkata, or a zone whose days begin at full hours; for example Asia/Kolkata",
+    );
+    kolkata(
+        "2025-10-05",
+        "2025-10-06",
+        "1d",
+        "UTC",
+        "timezone: history before 2025-12-01T00:00:00Z is kept by the day of Asia/Kolkata and cannot be cut at 2025-10-05T00:00:00Z; \
+         allowed: Asia/Kolkata, or a zone whose days begin when its days do; for example Asia/Kolkata",
+    );
+    kolkata(
+        "2025-10-05T00:00:00Z",
+        "2025-11-01",
+        "total",
+        "UTC",
+        "from: history before 2025-12-01T00:00:00Z is kept by the day of Asia/Kolkata and cannot be cut at 2025-10-05T00:00:00Z; \
+         allowed: midnight in Asia/Kolkata, or the beginning of a month in UTC; for example 2026-01-01",
+    );
+    // Sri Lanka's clocks show the same time.
+    kolkata("2025-09-02", "2025-09-05", "1d", "Asia/Colombo", "1 month from 2025-09-01T00:00:00Z");
+}
+
+#[test]
 fn refusal_of_too_fine_a_cut_names_the_finest_possible() {
     check(
         "2026-01-05",
@@ -185,12 +270,18 @@ fn range_relative_to_now_is_widened_to_what_is_kept() {
     let days_kept_from = Day(today.0 - 400);
     let history =
         BlockCatalogue { days: (days_kept_from.0..today.0).map(Day).collect(), days_kept_from, ..history() };
-    for from in ["-24h", "-20d", "-30d", "-90d", "-52w", "-1000d"] {
-        for compare in [Json::Null, json!("previous_period"), json!("previous_year")] {
-            let query = query(&json!({ "metrics": ["sends"], "from": from, "compare": compare }));
-            assert!(plan(&query, &history).is_ok(), "{from}");
-            if let Some(earlier) = query.earlier().unwrap() {
-                assert!(plan(&earlier, &history).is_ok(), "{from} {compare}");
+    for zone in ["UTC", "Europe/Berlin", "Asia/Kathmandu"] {
+        let local_days = LocalDays::new([(Day(0), time_zone(zone).unwrap())]);
+        let history = BlockCatalogue { local_days, ..history.clone() };
+        for from in ["-24h", "-20d", "-30d", "-90d", "-52w", "-1000d"] {
+            for compare in [Json::Null, json!("previous_period"), json!("previous_year")] {
+                let body =
+                    json!({ "metrics": ["sends"], "from": from, "compare": compare, "timezone": zone });
+                let query = query(&body);
+                assert!(plan(&query, &history).is_ok(), "{from} in {zone}");
+                if let Some(earlier) = query.earlier().unwrap() {
+                    assert!(plan(&earlier, &history).is_ok(), "{from} {compare} in {zone}");
+                }
             }
         }
     }
@@ -245,7 +336,7 @@ fn months_are_counted_from_january_1970() {
 }
 
 /// The blocks of a history of these events; older blocks exist at coarse resolution only.
-fn kept(events: &[TestEvent]) -> BlockCatalogue {
+fn kept(events: &[TestEvent], local_days: &LocalDays) -> BlockCatalogue {
     let now = NOW.minute().hour();
     let (kept_from, days_from) = (Hour(now.0 - 20 * 24), Day(now.day().0 - 40));
     let hours = events.iter().map(|one| one.at.hour());
@@ -258,32 +349,34 @@ fn kept(events: &[TestEvent]) -> BlockCatalogue {
             .collect(),
         hours_kept_from: kept_from,
         days_kept_from: days_from,
+        local_days: local_days.clone(),
     }
 }
 
 /// Whether an event lies in a block that is the only one left and that the query cuts more finely than its resolution.
-fn is_cut_too_fine(query: &Query, events: &[TestEvent]) -> bool {
-    let kept = kept(events);
-    let cut = |start: Minute, end: Minute, width: u32| {
+fn is_cut_too_fine(query: &Query, events: &[TestEvent], local_days: &LocalDays) -> bool {
+    let kept = kept(events, local_days);
+    let cut = |start: Minute, end: Minute, resolution| {
         let first = if query.basis() == Basis::Send { Minute(0) } else { start };
-        query.edges().iter().any(|edge| first < *edge && *edge < end && edge.0 % width != 0)
+        let is_cut = |edge: Minute| local_days.bucket(edge, resolution) != edge;
+        query.edges().iter().any(|edge| first < *edge && *edge < end && is_cut(*edge))
     };
     events.iter().any(|one| {
         let (hour, day, month) = (one.at.hour(), one.at.hour().day(), Month::of(one.at.hour().day()));
         let (day_start, next_month) = (minute_of(day), minute_of(Month(month.0 + 1).first_day()));
         hour < kept.hours_kept_from
             && kept.days.contains(&day)
-            && cut(day_start, minute_of(Day(day.0 + 1)), 60)
-            || kept.months.contains(&month) && cut(minute_of(month.first_day()), next_month, 1440)
+            && cut(day_start, minute_of(Day(day.0 + 1)), Resolution::Hour)
+            || kept.months.contains(&month) && cut(minute_of(month.first_day()), next_month, Resolution::Day)
     })
 }
 
-fn executed_by_plan(query: &Query, events: &[TestEvent]) -> Option<Execution> {
-    let blocks = match plan(query, &kept(events)) {
+fn executed_by_plan(query: &Query, events: &[TestEvent], local_days: &LocalDays) -> Option<Execution> {
+    let blocks = match plan(query, &kept(events, local_days)) {
         Ok(blocks) => blocks,
         Err(refusal) => {
             assert_eq!(refusal.kind, QueryErrorKind::Unanswerable);
-            assert!(is_cut_too_fine(query, events), "{refusal}");
+            assert!(is_cut_too_fine(query, events, local_days), "{refusal}");
             return None;
         }
     };
@@ -305,11 +398,12 @@ fn executed_by_plan(query: &Query, events: &[TestEvent]) -> Option<Execution> {
             BlockRef::Day(_) => Resolution::Hour,
             BlockRef::Month(_) => Resolution::Day,
         };
+        let local_days = local_days.clone();
         execution
             .add(
                 &tenant("acme"),
                 &event::provider::learned::LearnedProviders::default(),
-                &PlainBlock { resolution, rows },
+                &PlainBlock { resolution, local_days, rows },
             )
             .unwrap();
     }
@@ -320,21 +414,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn planned_blocks_give_the_same_answer_as_the_minutes(events in events(), body in bodies(), send in any::<bool>()) {
+    fn planned_blocks_give_the_same_answer_as_the_minutes(
+        events in events(),
+        body in bodies(),
+        send in any::<bool>(),
+        local_days in local_days(),
+    ) {
         let mut body = body;
         if send {
             body["basis"] = json!("send");
             body["group_by"] = json!(["provider"]);
-            if body["granularity"] == "15m" {
-                body["granularity"] = json!("total");
-            }
         }
         let acme: Vec<_> = events.into_iter().map(|one| TestEvent { tenant: "acme", ..one }).collect();
-        let Ok(query) = super::super::testing::read(&body, super::super::Scope::All) else {
-            prop_assert!(send, "only cohorts refuse zones off the hour");
-            return Ok(());
-        };
-        if let Some(by_plan) = executed_by_plan(&query, &acme) {
+        let query = query(&body);
+        if let Some(by_plan) = executed_by_plan(&query, &acme, &local_days) {
             let by_plan = by_plan.finish(None, Freshness::default());
             let by_minutes = executed(&query, &acme).finish(None, Freshness::default());
             prop_assert_eq!(by_plan.rows().collect::<Vec<_>>(), by_minutes.rows().collect::<Vec<_>>());

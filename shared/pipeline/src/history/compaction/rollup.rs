@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cells::LocalDays;
 use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, TenantId, Timestamp};
 
@@ -56,7 +57,7 @@ impl Cutoffs {
         Self {
             settled_before: day_before(now, settings.settle_ms),
             first_day_of_hours: settings.first_day_of_hours(now),
-            first_day: day_before(now, settings.keep_days_ms),
+            first_day: settings.first_day_of_days(now),
         }
     }
 
@@ -84,6 +85,8 @@ pub(super) struct Rollup<'a, S, B> {
     cutoffs: Cutoffs,
     /// Rows that were merged before their provider was known name it from now on.
     providers: LearnedProviders,
+    /// By which blocks of days and months are cut.
+    days: LocalDays,
     written: BTreeMap<BlockId, B>,
 }
 
@@ -94,7 +97,8 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
         now: Timestamp,
         providers: LearnedProviders,
     ) -> Self {
-        Self { live, cutoffs: Cutoffs::new(settings, now), providers, written: BTreeMap::new() }
+        let days = live.manifest.local_days();
+        Self { live, cutoffs: Cutoffs::new(settings, now), providers, days, written: BTreeMap::new() }
     }
 
     /// Builds every block that fresh rows change, or that is due.
@@ -165,18 +169,18 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
         if let Some(held) = self.content(id).await? {
             all.push(held);
             for (_, rows) in fresh {
-                all.push(rows.clone().roll_up(Level::Day));
+                all.push(rows.clone().roll_up(Level::Day, &self.days));
             }
         // Built once, when the day is over; until then readers use its hours.
         } else if self.is_due(id) {
             for hour in hours.start.0..hours.end.0 {
                 if let Some(rows) = self.content(BlockId::hour(Hour(hour))).await? {
-                    all.push(rows.roll_up(Level::Day));
+                    all.push(rows.roll_up(Level::Day, &self.days));
                 }
             }
             // Kept hours have taken their fresh rows already.
             for (_, rows) in fresh.filter(|(hour, _)| !self.cutoffs.keeps_hour(**hour)) {
-                all.push(rows.clone().roll_up(Level::Day));
+                all.push(rows.clone().roll_up(Level::Day, &self.days));
             }
         } else {
             return Ok(());
@@ -191,18 +195,18 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
         if let Some(held) = self.content(id).await? {
             all.push(held);
             for (_, rows) in fresh {
-                all.push(rows.clone().roll_up(Level::Month));
+                all.push(rows.clone().roll_up(Level::Month, &self.days));
             }
         } else if self.is_due(id) {
             let days: BTreeSet<u32> = self.periods(Level::Day).chain(self.written_days()).collect();
             for day in days.into_iter().map(Day).filter(|&day| BlockId::month_of(day) == id) {
                 if let Some(rows) = self.content(BlockId::day(day)).await? {
-                    all.push(rows.roll_up(Level::Month));
+                    all.push(rows.roll_up(Level::Month, &self.days));
                 }
             }
             // Days with a block have taken their fresh rows already.
             for (_, rows) in fresh.filter(|(hour, _)| !self.exists(BlockId::day(hour.day()))) {
-                all.push(rows.clone().roll_up(Level::Month));
+                all.push(rows.clone().roll_up(Level::Month, &self.days));
             }
         } else {
             return Ok(());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 
+use cells::LocalDays;
 use event::{Day, Hour, SequenceNumber, ShardId, Timestamp};
 
 use super::model::StreamRecord;
@@ -114,7 +115,7 @@ async fn view(store: &SimulatedStore, number: u8) -> Result<View, ReadError> {
             total.add_block(&decoded(&delta.body));
         }
         view.up_to = snapshot.up_to;
-        view.total = Some(total.roll_up(Level::Month));
+        view.total = Some(total.roll_up(Level::Month, &LocalDays::UTC));
         view.inconsistent = inconsistent(&blocks);
         break;
     }
@@ -144,7 +145,7 @@ fn inconsistent(blocks: &BTreeMap<BlockId, SimulatedBlock>) -> Option<BlockId> {
         let hours = blocks.iter().filter(|(id, _)| id.level == Level::Hour && parents(**id).contains(&day));
         let mut sum = SimulatedBlock::default();
         for (_, rows) in hours {
-            sum.add_block(&rows.clone().roll_up(Level::Day));
+            sum.add_block(&rows.clone().roll_up(Level::Day, &LocalDays::UTC));
         }
         let of_day = blocks.get(&day)?;
         if !sum.0.is_empty() && sum != *of_day {
@@ -153,7 +154,8 @@ fn inconsistent(blocks: &BTreeMap<BlockId, SimulatedBlock>) -> Option<BlockId> {
         let month = BlockId::month_of(Day(day.period));
         if let Some(of_month) = blocks.get(&month) {
             let minute = Day(day.period).first_hour().first_minute().0;
-            if of_day.clone().roll_up(Level::Month).0.get(&minute) != of_month.0.get(&minute) {
+            if of_day.clone().roll_up(Level::Month, &LocalDays::UTC).0.get(&minute) != of_month.0.get(&minute)
+            {
                 return Some(month);
             }
         }

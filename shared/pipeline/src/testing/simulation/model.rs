@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cells::LocalDays;
 use event::{SequenceNumber, ShardId};
 
 use super::simulated_events::{SimulatedBlock, SimulatedEvent};
@@ -104,5 +105,5 @@ pub(super) fn expected(
             }
         }
     }
-    block.roll_up(Level::Month)
+    block.roll_up(Level::Month, &LocalDays::UTC)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
+use cells::LocalDays;
 use event::provider::learned::{EvidenceCounts, LearnedProviders};
 use event::{Hour, IdentityHash, Minute, SequenceNumber, TenantId, Timestamp};
 
@@ -141,7 +142,7 @@ impl BlockContent for SimulatedBlock {
         hours.into_iter().collect()
     }
 
-    fn roll_up(self, level: Level) -> Self {
+    fn roll_up(self, level: Level, _days: &LocalDays) -> Self {
         let width = match level {
             Level::Hour => 1,
             Level::Day => 60,
