@@ -54,6 +54,7 @@ const SAMPLES: [Sample; 71] = [
     ("cloudwatch-logs-lambda.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     ("cloudwatch-logs-search.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     ("eventbridge-bounce.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("eventbridge-finding-open.json", 0, &[]),
     ("eventbridge-open-machine.json", 0, &[("opens", 1), ("opens_machine", 1)]),
     ("eventbridge-sending-disabled.json", 0, &[]),
     ("firehose-http.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),
