@@ -26,6 +26,7 @@ impl Block {
         // Rows that now share a bucket are added up by `canonicalise` at the end.
         widen(&mut self.cells, resolution, &mut starts);
         widen(&mut self.cohorts, resolution, &mut starts);
+        widen(&mut self.links, resolution, &mut starts);
         self.canonicalise()
     }
 }

@@ -144,6 +144,7 @@ fn count_and_decide_later(accumulator: &mut Accumulator, events: &[TestEvent]) {
             &one.recipient,
             &event,
             RecipientHash(one.hash),
+            None,
         ));
     }
     for click in open.iter().rev() {
@@ -170,7 +171,8 @@ fn click_decided_to_be_a_machines_is_in_no_sketch() {
         .find(|kind| matches!(kind, EventType::Click(click) if !click.requester.is_machine()))
         .unwrap();
     let (values, recipient) = (values("a"), recipient("d", "p"));
-    let click = accumulator.count_click("acme", &values, &recipient, &event(person, 1), RecipientHash(7));
+    let click =
+        accumulator.count_click("acme", &values, &recipient, &event(person, 1), RecipientHash(7), None);
     accumulator.decide_click(&click, true);
     accumulator.count_split_burst(&click, 3);
     let (_, cell) = accumulator.rows().next().unwrap();
