@@ -231,8 +231,7 @@ fn links_are_counted_under_any_grouping_but_only_if_asked_for() {
     ] {
         let (values, recipient, event) = (values("spring"), recipient("d", "p"), event(person.clone(), 1));
         let hash = RecipientHash(7);
-        let click =
-            accumulator.count_click("acme", &values, &recipient, &event, hash, Some("shop.example/"));
+        let click = accumulator.count_click("acme", &values, &recipient, &event, hash, Some("shop.example/"));
         accumulator.decide_click(&click, true);
         let simulated = RecipientDimensions { simulator: true, ..recipient };
         accumulator.count_click("acme", &values, &simulated, &event, hash, Some("shop.example/"));

@@ -43,7 +43,10 @@ fn each_campaign_keeps_its_200_most_followed_links() {
     let mut rows = Vec::new();
     for number in 0..Block::MAX_LINKS as u64 + 50 {
         // Over two buckets, since the sum of a link decides.
-        rows.extend([clicks("spring", &format!("{number}"), 1, number), clicks("spring", &format!("{number}"), 2, 1)]);
+        rows.extend([
+            clicks("spring", &format!("{number}"), 1, number),
+            clicks("spring", &format!("{number}"), 2, 1),
+        ]);
     }
     rows.extend((0..Block::MAX_LINKS).map(|number| clicks("autumn", &format!("{number}"), 1, 1)));
     let block = testing::build(Resolution::Minute, &rows);

@@ -47,7 +47,8 @@ fn counted(threads: usize, events: &[(usize, EmailEvent<'_>)]) -> [u64; 3] {
         simulator: false,
     };
     for (thread, event) in events {
-        let counted = accumulators[*thread].count_click("", &values, &recipient, event, RecipientHash(1), None);
+        let counted =
+            accumulators[*thread].count_click("", &values, &recipient, event, RecipientHash(1), None);
         clicks.wait(*thread, SharedClicks::click_of(event).unwrap(), counted);
         clicks.settle(*thread, &mut accumulators[*thread]);
     }

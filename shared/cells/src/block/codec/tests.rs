@@ -135,6 +135,7 @@ fn read_all(bytes: &[u8]) {
         let _ = reader.count_cells(CounterSet::ALL, &mut CountsByRow::default());
         let _ = reader.count_cohorts(CounterSet::ALL, &mut CountsByRow::default());
         let _ = reader.intake();
+        let _ = reader.scan_links(EVER.0, EVER.1, &mut |_| {});
     }
     let _ = Block::decode(bytes);
 }
