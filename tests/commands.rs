@@ -477,6 +477,32 @@ fn aggregate_prints_the_formats_that_scripts_read() {
 }
 
 #[test]
+fn aggregate_counts_clicks_by_link() {
+    let files = [sample("ses-click-burst.ndjson"), sample("ses-click.json")];
+    let settings = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&settings, "[links]\nstore = \"host_and_path\"").unwrap();
+    let command = ["aggregate", &files[0], &files[1], "--by-link", "--format", "csv"];
+    let allowed = [command.as_slice(), &["--attribution", text(settings.path())]].concat();
+    // Three links within two seconds are a scanner's, one click among them is a person's by SES's own word; then a person comes back.
+    let expected = "tenant,campaign,link,clicks,clicks_bot\n\
+        shop,spring_sale,shop.example.com/spring,2,1\n\
+        shop,spring_sale,shop.example.com/terms,2,1\n\
+        shop,spring_sale,position:header,1,0\n\
+        shop,spring_sale,shop.example.com/unsubscribe,1,1\n";
+    for threads in ["1", "3"] {
+        let (csv, _) = run_ok(&[allowed.as_slice(), &["--threads", threads]].concat(), b"");
+        assert_eq!(csv, expected);
+    }
+    let (hashed, _) = run_ok(&command, b"");
+    assert_eq!(hashed.matches(",link:").count(), 4, "{hashed}");
+    assert!(!hashed.contains("shop.example") && !hashed.contains("position"), "{hashed}");
+    let (json, _) = run_ok(&["aggregate", &files[1], "--by-link", "--format", "json"], b"");
+    let row = &serde_json::from_str::<Value>(&json).unwrap()["rows"][0];
+    assert_eq!(row["metrics"], json!({"clicks": 1, "clicks_bot": 0}));
+    assert_eq!(mailgauge(&["aggregate", &files[0], "--by-link", "--metrics", "sends"], b"").0, 2);
+}
+
+#[test]
 fn aggregate_reports_what_it_read_and_fails_if_nothing_was_readable() {
     let command = ["aggregate", "-", "--group-by", "tenant", "--metrics", "sends", "--format", "csv"];
     let (code, out, errors) =

@@ -18,6 +18,13 @@ use crate::support::{Server, mailgauge};
 
 /// Fields with personal data, besides every word that contains an @.
 const FIELDS: [&str; 6] = ["subject", "ipAddress", "link", "ses:source-ip", "remoteMtaIp", "userAgent"];
+/// Links with a secret in every place where one can be, and what may be kept of them.
+const LINKS: [(&str, &str); 4] = [
+    ("https://anna-secret:pw-secret@shop.example:8443/sale?token=q-secret#f-secret", "shop.example/sale"),
+    ("https://shop.example/u/secret7token/settings", "shop.example/u/:id/settings"),
+    ("https://shop.example/u/anna-secret%40mail.example/mute", "shop.example/u/:id/mute"),
+    ("mailto:anna-secret@mail.example", "(invalid)"),
+];
 
 /// Collects the personal data of a JSON value; `name` is the name of its field.
 fn collect(name: &str, value: &Value, found: &mut BTreeSet<String>) {
@@ -149,5 +156,59 @@ fn data_folder_and_log_hold_no_personal_data() {
                 assert!(memmem::find(bytes, needle).is_none(), "{text:?} is in {name}");
             }
         }
+    }
+}
+
+/// Counts [`LINKS`] into a data folder under an attribution file with this text. Returns everything on disk, blocks decoded.
+fn counted_links(attribution: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let clicks: Vec<String> = LINKS
+        .iter()
+        .enumerate()
+        .map(|(number, (link, _))| {
+            let mail = serde_json::json!({
+                "timestamp": "2026-11-25T10:00:00Z", "messageId": format!("m-{number}"), "source": "news@shop.example",
+                "destination": ["anna@mail.example"], "tags": { "tenant": ["acme"], "campaign": ["spring"] },
+            });
+            let click = serde_json::json!({
+                "timestamp": "2026-11-25T11:00:00Z", "ipAddress": "192.0.2.5", "userAgent": "Mozilla/5.0", "link": link,
+                "linkTags": if number == 0 { serde_json::json!({ "reader": ["tag-secret"] }) } else { Value::Null },
+            });
+            serde_json::json!({ "eventType": "Click", "mail": mail, "click": click }).to_string()
+        })
+        .collect();
+    let [events, settings, data] =
+        ["events.ndjson", "attribution.toml", "data"].map(|name| folder.path().join(name));
+    std::fs::write(&events, clicks.join("\n")).unwrap();
+    std::fs::write(&settings, attribution).unwrap();
+    let [events, settings, to] = [&events, &settings, &data].map(|path| path.to_str().unwrap());
+    let (code, _, stderr) = mailgauge(&["ingest", events, "--to", to, "--attribution", settings], b"");
+    assert_eq!(code, 0, "{stderr}");
+    let mut kept = Vec::new();
+    files(&data, &mut kept);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (_, decoded) = runtime.block_on(decoded_blocks(&data));
+    kept.into_iter().flat_map(|(_, bytes)| bytes).chain(decoded.into_bytes()).collect()
+}
+
+#[test]
+fn nothing_of_a_link_is_stored_but_what_the_operator_allows() {
+    for (settings, keeps_tags, keeps_paths) in [
+        ("", false, false),
+        ("[links]\nstore = \"tags\"", true, false),
+        ("[links]\nstore = \"host_and_path\"", true, true),
+    ] {
+        let kept = counted_links(settings);
+        let has = |text: &str| memmem::find(&kept, text.as_bytes()).is_some();
+        assert!(has("spring"), "nothing was counted");
+        assert_eq!(has("reader:tag-secret"), keeps_tags, "{settings}");
+        assert_eq!(LINKS[1..3].iter().all(|(_, name)| has(name)), keeps_paths, "{settings}");
+        // Not even a part of what is left out.
+        for secret in
+            ["anna-secret", "pw-secret", "q-secret", "f-secret", "secret7token", "mail.example/mute"]
+        {
+            assert!(!has(secret), "{secret} is stored under {settings:?}");
+        }
+        assert_eq!(has("shop.example/"), keeps_paths, "{settings}");
     }
 }

@@ -1,7 +1,7 @@
 //! The function `aggregate`: counts the batches of a Kinesis stream or of Kafka partitions, each exactly once.
 //!
 //! Environment: `TABLE_NAME`; `TENANT_TAG`, `CAMPAIGN_TAG`, `SEGMENT_TAG` and `DECLARED_TAGS` (up to four names, separated by commas)
-//! name the message tags to count by; `SINK` and its settings ([`adapters::sink`]) select a time-series store that gets the counts too.
+//! name the message tags to count by; `LINK_NAMES` (`hash`, the default, `tags` or `host_and_path`) says what is stored of links; `SINK` and its settings ([`adapters::sink`]) select a time-series store that gets the counts too.
 //!
 //! An error means that the platform failed: Lambda delivers the whole batch again, and nothing of it is counted twice. Unreadable
 //! records are not errors; they go to quarantine.
@@ -17,6 +17,7 @@ use adapters::sink::{SinkSettings, TimeSeriesSink};
 use adapters::system_clock::SystemClock;
 use event::Timestamp;
 use event::attribution::{self, Attribution};
+use event::link::LinkNames;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
@@ -49,6 +50,15 @@ impl AggregateConfig {
         ] {
             if let Some(value) = environment.optional(name) {
                 *tag = value;
+            }
+        }
+        if let Some(value) = environment.optional::<String>("LINK_NAMES") {
+            match LinkNames::from_name(&value) {
+                Some(names) => tags.links.store = names,
+                None => environment.mistake(format!(
+                    "LINK_NAMES is {value:?}: use {}",
+                    LinkNames::ALL.map(LinkNames::name).join(", ")
+                )),
             }
         }
         // Reported together with the other mistakes; the default only takes the place of a value until then.
@@ -102,10 +112,20 @@ mod tests {
     }
 
     #[test]
+    fn environment_says_what_is_stored_of_links() {
+        for (value, expected) in [("", LinkNames::Hash), ("host_and_path", LinkNames::HostAndPath)] {
+            let config = read(&[("TABLE_NAME", "t"), ("LINK_NAMES", value)]).unwrap();
+            assert_eq!(config.attribution.link_names(), expected, "{value}");
+        }
+    }
+
+    #[test]
     fn everything_wrong_is_reported_at_once() {
-        let error =
-            read(&[("DECLARED_TAGS", "a,b,c,d,e"), ("SINK", "timestream")]).err().unwrap().to_string();
-        for part in ["TABLE_NAME is missing", "4", "TIMESTREAM_TABLE is missing"] {
+        let error = read(&[("DECLARED_TAGS", "a,b,c,d,e"), ("LINK_NAMES", "all"), ("SINK", "timestream")])
+            .err()
+            .unwrap()
+            .to_string();
+        for part in ["TABLE_NAME is missing", "4", "LINK_NAMES is \"all\"", "TIMESTREAM_TABLE is missing"] {
             assert!(error.contains(part), "{error}");
         }
     }

@@ -12,7 +12,8 @@ use anyhow::Context as _;
 use cells::{Accumulator, Grouping};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution};
 use event::decode::stream::{Piece, Splitter};
-use event::{Decoded, Decoder, EmailEvent, HashKey, IgnoredCounts};
+use event::link::LinkNames;
+use event::{Decoded, Decoder, EmailEvent, EventType, HashKey, IgnoredCounts};
 use pipeline::ledger::accumulate::{EventCount, for_each_count};
 
 use crate::input::{self, Source};
@@ -28,7 +29,8 @@ mod deduplication;
 mod first_delays;
 mod input_form;
 
-/// The key of the hashes that identify events. Nothing hashed leaves the process, so the key need not be secret.
+/// The key of the hashes that identify events, and of those that stand for names of links. It is not secret: of what is hashed, only
+/// hashes of links leave the process, to whoever has the files.
 const KEY: HashKey = HashKey::new(*b"counting offline");
 /// Bytes read at once: they fit in the second-level cache, and system calls cost next to nothing.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -71,6 +73,8 @@ pub struct OfflineInput<'a> {
     pub sources: &'a [Source],
     /// The form that each source must begin with.
     pub form: InputForm,
+    /// Whether clicks are counted by link as well.
+    pub by_link: bool,
 }
 
 /// Counts all sources with `threads` threads.
@@ -78,7 +82,7 @@ pub struct OfflineInput<'a> {
 /// # Errors
 /// The first source that cannot be opened or read to its end, or begins with another form. Unreadable records are not errors.
 pub fn count(
-    OfflineInput { sources, form }: OfflineInput<'_>,
+    OfflineInput { sources, form, by_link }: OfflineInput<'_>,
     grouping: &Grouping,
     attribution: &Attribution,
     threads: usize,
@@ -87,13 +91,18 @@ pub fn count(
 ) -> anyhow::Result<(Accumulator, InputStats)> {
     let window = SharedWindow::default();
     let clicks = SharedClicks::new(threads);
+    let accumulator = || {
+        let cells = Accumulator::new(grouping.clone());
+        if by_link { cells.with_links() } else { cells }
+    };
     let worker = |number| Worker {
         number,
         decoder: Decoder::new(),
-        cells: Accumulator::new(grouping.clone()),
+        cells: accumulator(),
         stats: InputStats::default(),
         attributor: CachedAttribution::new(attribution.clone()),
         recipients: attribution.recipients().clone(),
+        links: by_link.then_some(attribution.link_names()),
         window: &window,
         clicks: &clicks,
         delays: DelayNotes::new(threads),
@@ -128,7 +137,7 @@ pub fn count(
     clicks.finish();
     // Merging is commutative, so it does not matter which thread counted what.
     let mut stats = InputStats::default();
-    let mut cells = Accumulator::new(grouping.clone());
+    let mut cells = accumulator();
     for mut worker in workers {
         // Before merging, since the clicks are those of the accumulator that counted them.
         clicks.settle(worker.number, &mut worker.cells);
@@ -263,6 +272,8 @@ struct Worker<'a> {
     stats: InputStats,
     attributor: CachedAttribution,
     recipients: RecipientAttribution,
+    /// `None` if clicks are not counted by link.
+    links: Option<LinkNames>,
     window: &'a SharedWindow,
     clicks: &'a SharedClicks,
     delays: DelayNotes,
@@ -298,6 +309,7 @@ impl Worker<'_> {
             stats,
             attributor,
             recipients,
+            links,
             window,
             clicks,
             delays,
@@ -309,8 +321,16 @@ impl Worker<'_> {
             match decoded {
                 Decoded::Event(event) => {
                     stats.events += 1;
-                    let mut counting =
-                        Counting { thread: *number, attributor, recipients, window, clicks, delays, cells };
+                    let mut counting = Counting {
+                        thread: *number,
+                        attributor,
+                        recipients,
+                        links: *links,
+                        window,
+                        clicks,
+                        delays,
+                        cells,
+                    };
                     stats.duplicates += u64::from(!counting.count(event));
                 }
                 // A record all the same: the summary states which records held no countable event.
@@ -330,6 +350,7 @@ struct Counting<'a> {
     thread: usize,
     attributor: &'a mut CachedAttribution,
     recipients: &'a RecipientAttribution,
+    links: Option<LinkNames>,
     window: &'a SharedWindow,
     clicks: &'a SharedClicks,
     delays: &'a mut DelayNotes,
@@ -339,7 +360,7 @@ struct Counting<'a> {
 impl Counting<'_> {
     /// Counts an event for each recipient for whom it was not counted before. Returns whether there was any such recipient.
     fn count(&mut self, event: &EmailEvent<'_>) -> bool {
-        let Self { thread, attributor, recipients, window, clicks, delays, cells } = self;
+        let Self { thread, attributor, recipients, links, window, clicks, delays, cells } = self;
         let message = attributor.attribute(event);
         let mut is_new = false;
         for_each_count(event, recipients, &KEY, &mut |EventCount { recipient, identity, hash, delayed }| {
@@ -349,13 +370,18 @@ impl Counting<'_> {
             }
             is_new = true;
             let (tenant, values) = (&message.tenant, &message.values);
-            match (SharedClicks::click_of(event), delayed) {
-                (Some(click), _) => {
-                    let counted = cells.count_click(tenant, values, &recipient, event, hash);
-                    clicks.wait(*thread, click, counted);
+            match (&event.event_type, delayed) {
+                (EventType::Click(click), _) => {
+                    let link = links.map(|links| links.name_of(click, &KEY));
+                    let counted = cells.count_click(tenant, values, &recipient, event, hash, link.as_deref());
+                    match SharedClicks::click_of(event) {
+                        Some(click) => clicks.wait(*thread, click, counted),
+                        // Of no burst, whatever follows.
+                        None => cells.decide_click(&counted, false),
+                    }
                 }
                 // Test mail is in no count of delays.
-                (None, Some(mail)) if !recipient.simulator => {
+                (_, Some(mail)) if !recipient.simulator => {
                     let row = cells.count_delay(tenant, values, &recipient, event);
                     delays.add(mail, event.at, row, cells, window);
                 }

@@ -67,6 +67,7 @@ impl Traffic {
             let millis = 300 + random.next() % 5000;
             let opened = Interaction {
                 link: None,
+                link_tags: Tags::default(),
                 user_agent: Cow::Borrowed("Mozilla/5.0"),
                 ip_address: Cow::Borrowed("192.0.2.1"),
                 requester: Requester::Person,

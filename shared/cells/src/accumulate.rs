@@ -11,6 +11,7 @@ mod evidence;
 mod increments;
 mod interner;
 mod into_blocks;
+mod links;
 mod resolve;
 mod sorted_rows;
 
@@ -22,8 +23,9 @@ use self::cell_map::{CellKey, CellMap, DimensionKey};
 pub use self::clicks::CountedClick;
 use self::evidence::EvidenceCollector;
 use self::interner::{Interner, PartReader, push_marker, push_part};
+use self::links::LinkCells;
 pub use self::sorted_rows::SortKey;
-use crate::block::{AgeClass, Resolution, renumbered};
+use crate::block::{AgeClass, LinkClicks, Resolution, renumbered};
 use crate::cell::Cell;
 use crate::per_dimension::of_dimension;
 
@@ -65,6 +67,7 @@ pub struct Accumulator {
     recipients: Interner,
     cells: CellMap,
     cohorts: Option<Cohorts>,
+    links: Option<LinkCells>,
     evidence: EvidenceCollector,
     /// Where strings are joined before they are interned, kept to reuse its memory.
     scratch: Vec<u8>,
@@ -142,7 +145,7 @@ impl Grouping {
 }
 
 impl Accumulator {
-    /// Counts by this grouping, without cohorts.
+    /// Counts by this grouping, without cohorts and links.
     pub fn new(grouping: Grouping) -> Self {
         Self {
             grouping,
@@ -151,12 +154,13 @@ impl Accumulator {
             recipients: Interner::default(),
             cells: CellMap::default(),
             cohorts: None,
+            links: None,
             evidence: EvidenceCollector::default(),
             scratch: Vec::new(),
         }
     }
 
-    /// Counts everything that blocks hold: by tenant, minute and every dimension, and the cohorts.
+    /// Counts everything that blocks hold: by tenant, minute and every dimension, the cohorts, and clicks by link.
     pub fn full() -> Self {
         let grouping = Grouping {
             tenant: true,
@@ -164,7 +168,13 @@ impl Accumulator {
             dimensions: [true; Dimension::COUNT],
             event_type: false,
         };
-        Self { cohorts: Some(Cohorts::default()), ..Self::new(grouping) }
+        Self { cohorts: Some(Cohorts::default()), ..Self::new(grouping) }.with_links()
+    }
+
+    /// Counts clicks by tenant, campaign and link as well, whatever the grouping is. Only [`Accumulator::count_click`] does so.
+    #[must_use]
+    pub fn with_links(self) -> Self {
+        Self { links: Some(LinkCells::default()), ..self }
     }
 
     /// Counts one event for one recipient.
@@ -253,9 +263,7 @@ impl Accumulator {
 
     /// The key of the cell in which an event counts at its own time.
     fn cell_key(&self, choice: CellChoice) -> CellKey {
-        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
-        let bucket = self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(choice.happened));
-        CellKey { dimensions: choice.dimensions, bucket }
+        CellKey { dimensions: choice.dimensions, bucket: self.bucket_of(choice.happened) }
     }
 
     /// Passes each cell in which an event counts to `increment`: the one of its own time and, with cohorts, the one of the sending.
@@ -266,6 +274,12 @@ impl Accumulator {
         if let (Some(cohorts), Some((age, sent))) = (&mut self.cohorts, choice.cohort) {
             increment(cohorts.cell(self.hasher, choice.dimensions, age, sent));
         }
+    }
+
+    /// The bucket of an event's time.
+    fn bucket_of(&self, happened: Minute) -> Minute {
+        // Any minute serves if rows are not grouped by time; `row_key` leaves it out.
+        self.grouping.bucket.map_or(Minute(0), |resolution| resolution.bucket(happened))
     }
 
     /// Adds everything that `other` counted. Both must have the same grouping.
@@ -279,11 +293,19 @@ impl Accumulator {
         if let (Some(cohorts), Some(other)) = (&mut self.cohorts, other.cohorts) {
             cohorts.merge(hasher, other, &messages, &recipients);
         }
+        if let (Some(links), Some(other)) = (&mut self.links, other.links) {
+            links.merge(hasher, other);
+        }
     }
 
     /// The rows, in no particular order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = (RowKey<'_>, &Cell)> {
         self.cells.iter().map(|(key, cell)| (self.row_key(key), cell))
+    }
+
+    /// The tenants' clicks by link, in no particular order.
+    pub fn links(&self) -> impl Iterator<Item = (&str, LinkClicks<'_>)> {
+        self.links.iter().flat_map(|links| links.iter().map(|(tenant, row, _)| (tenant, row)))
     }
 
     fn row_key(&self, key: &CellKey) -> RowKey<'_> {

@@ -3,7 +3,7 @@
 //! A block is always in canonical form: every string, key and row is used, all are sorted, and no two rows share key, age class and bucket.
 //! So blocks with equal contents are equal and have equal bytes, however they were built. Every function that builds a block must end
 //! with `canonicalise`. Beside the cells, a block holds the cohorts (outcomes by the time their mail was sent and by their age, per
-//! campaign and provider) and the intake counts (what was read, and what of it was set aside, for the proof of counting).
+//! campaign and provider), clicks by link, and the intake counts (what was read, and what of it was set aside, for the proof of counting).
 
 mod age;
 pub(crate) mod bytes;
@@ -11,6 +11,7 @@ mod codec;
 pub(crate) mod columns;
 mod error;
 pub(crate) mod frame;
+mod links;
 pub mod reader;
 pub mod rows;
 mod section_ids;
@@ -28,6 +29,7 @@ use self::table::BlockTable;
 
 pub use age::AgeClass;
 pub use error::BlockError;
+pub use links::LinkClicks;
 pub use reader::BlockReader;
 pub use rows::{Projection, RowRef, RowSource};
 
@@ -85,7 +87,7 @@ impl IntakeCounts {
     }
 }
 
-/// A sorted set of cells, cohorts and intake counts of one tenant.
+/// A sorted set of cells, cohorts, clicks by link and intake counts of one tenant.
 ///
 /// The default is empty and of minutes, so merging it with another block gives that block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub struct Block {
     /// Key: campaign, provider. Bucket: when the mail was sent; in a block of minutes, [`AgeClass::bucket`]. Outcomes of different ages
     /// are in different rows.
     pub(crate) cohorts: BlockTable<COHORT_KEY>,
+    /// Key: campaign, name of the link. Bucket: when the click happened, as for cells. Counters: clicks, and those of machines.
+    pub(crate) links: BlockTable<LINK_KEY>,
     pub(crate) intake: BTreeMap<Hour, IntakeCounts>,
     /// What the outcomes of a batch revealed about mailbox providers. Only deltas have any: compaction takes it out and learns from it.
     pub(crate) evidence: EvidenceCounts,
@@ -107,6 +111,11 @@ pub struct Block {
 pub(crate) const COHORT_KEY: usize = 2;
 /// The position of the provider in a cohort's key.
 pub(crate) const COHORT_PROVIDER: usize = 1;
+/// The number of values in the key of a link's clicks: campaign and link.
+pub(crate) const LINK_KEY: usize = 2;
+/// The positions of campaign and link in it.
+pub(crate) const LINK_CAMPAIGN: usize = 0;
+pub(crate) const LINK_NAME: usize = 1;
 
 impl Block {
     /// A block without contents.
@@ -119,9 +128,9 @@ impl Block {
         self.row_count() == 0 && self.intake.is_empty() && self.evidence.is_empty()
     }
 
-    /// The number of rows of cells and cohorts, which is what reading it costs.
+    /// The number of rows of cells, cohorts and links, which is what reading it costs.
     pub fn row_count(&self) -> usize {
-        self.cells.rows.len() + self.cohorts.rows.len()
+        self.cells.rows.len() + self.cohorts.rows.len() + self.links.rows.len()
     }
 
     /// The number of event counts in its cells; see [`crate::Counters::events`].
@@ -171,7 +180,7 @@ impl Block {
         if replaced.is_empty() {
             return self;
         }
-        // Other columns cannot hold a marker: no tag and no domain begins like one.
+        // Other columns cannot hold a marker: no tag, no domain and no name of a link begins like one.
         let resolve = |value: &mut u32| {
             if let Some(provider) = replaced.get(value) {
                 *value = *provider;
@@ -209,7 +218,7 @@ impl Block {
 
     /// Splits the block by period. `period` gives the number of the period of a minute, ascending with time.
     ///
-    /// Cells and intake counts go to the period of their time. Cohorts have no time of their outcomes, so they go to the newest
+    /// Cells, clicks by link and intake counts go to the period of their time. Cohorts have no time of their outcomes, so they go to the newest
     /// period of the block's cells, or to that of their sending if it is later. Thus the outcomes of mail sent in a period are always
     /// found in it or in a later one.
     pub fn split(self, period: impl Fn(Minute) -> u32) -> BTreeMap<u32, Self> {
@@ -224,6 +233,9 @@ impl Block {
         for row in self.cells.rows {
             parts.entry(period(row.bucket)).or_insert_with(start).cells.rows.push(row);
         }
+        for row in self.links.rows {
+            parts.entry(period(row.bucket)).or_insert_with(start).links.rows.push(row);
+        }
         for row in self.cohorts.rows {
             parts.entry(period(row.bucket).max(newest)).or_insert_with(start).cohorts.rows.push(row);
         }
@@ -235,6 +247,7 @@ impl Block {
         let with_keys = |part: Self| Self {
             cells: BlockTable { keys: self.cells.keys.clone(), ..part.cells },
             cohorts: BlockTable { keys: self.cohorts.keys.clone(), ..part.cohorts },
+            links: BlockTable { keys: self.links.keys.clone(), ..part.links },
             ..part
         };
         parts.into_iter().map(|(number, part)| (number, with_keys(part).canonicalise())).collect()
@@ -252,6 +265,7 @@ impl Block {
         self.values.append(&mut other.values);
         self.cells.append(other.cells, first_value);
         self.cohorts.append(other.cohorts, first_value);
+        self.links.append(other.links, first_value);
         for (hour, counts) in &other.intake {
             self.add_intake(*hour, counts);
         }
@@ -265,13 +279,16 @@ impl Block {
         // order: keys are sorted by the numbers of their strings, rows by the numbers of their keys.
         self.cells.drop_unused();
         self.cohorts.drop_unused();
+        self.links.drop_unused();
         let mut used = vec![false; self.values.len()];
         self.cells.mark_values(&mut used);
         self.cohorts.mark_values(&mut used);
+        self.links.mark_values(&mut used);
         let (values, new_values) = sort_values(self.values, &used);
         self.values = values;
         self.cells.canonicalise(&new_values);
         self.cohorts.canonicalise(&new_values);
+        self.links.canonicalise(&new_values);
         self
     }
 }

@@ -8,8 +8,8 @@ use compact_str::CompactString;
 use event::attribution::Dimension;
 use event::provider;
 
-use crate::block::{Block, COHORT_KEY, COHORT_PROVIDER, index};
-use crate::collapse::{collapse_column, collapse_values};
+use crate::block::{Block, COHORT_KEY, COHORT_PROVIDER, LINK_CAMPAIGN, LINK_KEY, LINK_NAME, index};
+use crate::collapse::{collapse_column, collapse_values, collapse_within};
 
 /// The order in which the dimensions of cell keys collapse. Recipient domains come first because anyone can invent them and their
 /// mailbox provider remains; the provider comes last because most analysis is by provider.
@@ -27,7 +27,7 @@ const COLLAPSE_ORDER: [Dimension; Dimension::COUNT] = [
 ];
 
 impl Block {
-    /// The most keys that a stored block may have, for cells and cohorts each. A day of hours then has at most 96,000
+    /// The most keys that a stored block may have, for cells, cohorts and links each. A day of hours then has at most 96,000
     /// rows of cells.
     pub const MAX_KEYS: usize = 4000;
 
@@ -35,11 +35,28 @@ impl Block {
     /// that collapses here can never be given its provider. A batch has at most 50,000 counts.
     pub const MAX_DELTA_KEYS: usize = 20_000;
 
+    /// The most links of one campaign in a stored block, and in an answer. The rest are counted together, under `(other)`.
+    pub const MAX_LINKS: usize = 200;
+
+    /// The same counts with at most [`Block::MAX_LINKS`] links in each campaign, those with the most clicks. Not for the block of a batch:
+    /// which links are followed most shows only over time.
+    #[must_use]
+    pub fn limit_links(mut self) -> Self {
+        // Keys are sorted by campaign.
+        let exceeds = |of_campaign: &[[u32; LINK_KEY]]| of_campaign.len() > Self::MAX_LINKS;
+        if !self.links.keys.chunk_by(|a, b| a[LINK_CAMPAIGN] == b[LINK_CAMPAIGN]).any(exceeds) {
+            return self;
+        }
+        let other = self.overflow_value();
+        collapse_within(&mut self.links, LINK_CAMPAIGN, LINK_NAME, &self.values, other, Self::MAX_LINKS);
+        self.canonicalise()
+    }
+
     /// The same counts under at most `max_keys` keys in each table. A limit of 0 means 1: all values can collapse into one key.
     #[must_use]
     pub fn collapse(mut self, max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
-        if self.cells.keys.len().max(self.cohorts.keys.len()) <= max_keys {
+        if self.cells.keys.len().max(self.cohorts.keys.len()).max(self.links.keys.len()) <= max_keys {
             return self;
         }
         // Even if no dimension needs it in the end: `canonicalise` drops strings that no key uses.
@@ -77,6 +94,10 @@ impl Block {
         });
         for column in 0..COHORT_KEY {
             collapse_column(&mut self.cohorts, column, &self.values, other, max_keys);
+        }
+        // Anyone can invent links, too.
+        for column in [LINK_NAME, LINK_CAMPAIGN] {
+            collapse_column(&mut self.links, column, &self.values, other, max_keys);
         }
         self.canonicalise()
     }

@@ -71,6 +71,41 @@ pub(crate) fn collapse_values<const N: usize>(
     }
 }
 
+/// Collapses the smallest values of one column until no more than `kept` are left beside each value of `group`, another column. `(other)`
+/// is not one of them.
+pub(crate) fn collapse_within<const N: usize>(
+    table: &mut BlockTable<N>,
+    group: usize,
+    column: usize,
+    values: &[CompactString],
+    other: u32,
+    kept: usize,
+) {
+    let mut sizes: RapidHashMap<(u32, u32), u64> = RapidHashMap::default();
+    for row in &table.rows {
+        let key = table.key_of(row);
+        // Columns are below N, the length of a key.
+        let size = sizes.entry((key[group], key[column])).or_default();
+        *size = size.saturating_add(row.cell.counters.events());
+    }
+    let mut ranked: Vec<(u32, Reverse<u64>, &str, u32)> = sizes
+        .into_iter()
+        .filter(|((_, value), _)| *value != other)
+        .map(|((group, value), size)| (group, Reverse(size), value_of(values, value), value))
+        .collect();
+    ranked.sort_unstable();
+    let collapsed: RapidHashSet<(u32, u32)> = ranked
+        .chunk_by(|(one, ..), (other, ..)| one == other)
+        .flat_map(|of_group| of_group.iter().skip(kept))
+        .map(|(group, _, _, value)| (*group, *value))
+        .collect();
+    for key in &mut table.keys {
+        if collapsed.contains(&(key[group], key[column])) {
+            key[column] = other;
+        }
+    }
+}
+
 /// The values of one column that may collapse, those with the most events first, then by name.
 fn ranked_by_size<const N: usize>(
     table: &BlockTable<N>,

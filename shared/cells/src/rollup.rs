@@ -26,6 +26,7 @@ impl Block {
         // Rows that now share a bucket are added up by `canonicalise` at the end.
         widen(&mut self.cells, &mut starts);
         widen(&mut self.cohorts, &mut starts);
+        widen(&mut self.links, &mut starts);
         self.canonicalise()
     }
 }

@@ -11,13 +11,13 @@ use proptest::prelude::*;
 
 use crate::block::{AgeClass, Block, IntakeCounts, Resolution, index};
 use crate::cell::Cell;
-use crate::counter::{CounterId, CounterSet};
+use crate::counter::{Counter, CounterId, CounterSet};
 
 /// One count of one cell or cohort, before anything is merged.
 #[derive(Clone, Debug)]
 pub(crate) struct TestRow {
     pub(crate) table: RowTable,
-    /// The values of the key. A cohort uses those of campaign and provider.
+    /// The values of the key. A cohort uses those of campaign and provider; for a link, campaign and recipient domain stand for its key.
     pub(crate) values: [String; Dimension::COUNT],
     /// Unknown for cells.
     pub(crate) age: AgeClass,
@@ -30,6 +30,7 @@ pub(crate) struct TestRow {
 pub(crate) enum RowTable {
     Cells,
     Cohorts,
+    Links,
 }
 
 /// What identifies a row: its table, the values of its key, its age class, its bucket.
@@ -73,6 +74,16 @@ pub(crate) fn cell_of_all_test_counters(factor: u64) -> Cell {
     cell
 }
 
+/// What a row of links has of a cell's counters.
+fn clicks_of(cell: &Cell) -> Cell {
+    let mut clicks = Cell::default();
+    for (number, (_, count)) in cell.counters.iter().enumerate() {
+        let counter = if number.is_multiple_of(2) { Counter::Clicks } else { Counter::ClicksBot };
+        clicks.counters.add(counter, count);
+    }
+    clicks
+}
+
 fn hash(number: u64) -> RecipientHash {
     RecipientHash((number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
@@ -80,15 +91,16 @@ fn hash(number: u64) -> RecipientHash {
 /// Rows of a few keys over two days.
 pub(crate) fn rows(resolution: Resolution) -> impl Strategy<Value = Vec<TestRow>> {
     let age = prop::sample::select(AgeClass::ALL.to_vec());
-    let row = (any::<bool>(), 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, age, cell()).prop_map(
-        move |(is_cohort, campaign, provider, domain, minute, age, cell)| {
+    let table = prop::sample::select(vec![RowTable::Cells, RowTable::Cohorts, RowTable::Links]);
+    let row = (table, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, age, cell()).prop_map(
+        move |(table, campaign, provider, domain, minute, age, cell)| {
             let mut values = [const { String::new() }; Dimension::COUNT];
             values[Dimension::Campaign as usize] = ["spring", "(none)", "fête"][campaign].to_owned();
             values[Dimension::RecipientDomain as usize] =
                 ["a.example", "b.example", "", "(several)"][domain].to_owned();
             values[Dimension::Provider as usize] = ["gmail", "yahoo", "spring"][provider].to_owned();
-            let (table, age) =
-                if is_cohort { (RowTable::Cohorts, age) } else { (RowTable::Cells, AgeClass::Unknown) };
+            let age = if table == RowTable::Cohorts { age } else { AgeClass::Unknown };
+            let cell = if table == RowTable::Links { clicks_of(&cell) } else { cell };
             TestRow {
                 table,
                 values,
@@ -139,10 +151,12 @@ pub(crate) fn build(resolution: Resolution, rows: &[TestRow]) -> Block {
         block.values.extend(row.values.iter().map(CompactString::new));
         let key = std::array::from_fn(|offset| first + index(offset));
         let cohort = [first + Dimension::Campaign as u32, first + Dimension::Provider as u32];
+        let link = [first + Dimension::Campaign as u32, first + Dimension::RecipientDomain as u32];
         let cell = row.cell.clone();
         match row.table {
             RowTable::Cells => block.cells.push(key, row.age, row.bucket, cell),
             RowTable::Cohorts => block.cohorts.push(cohort, row.age, row.bucket, cell),
+            RowTable::Links => block.links.push(link, row.age, row.bucket, cell),
         }
     }
     block.canonicalise()
@@ -158,6 +172,7 @@ pub(crate) fn model(rows: &[TestRow]) -> BTreeMap<RowId, Cell> {
             RowTable::Cohorts => {
                 vec![value(Dimension::Campaign), value(Dimension::Provider)]
             }
+            RowTable::Links => vec![value(Dimension::Campaign), value(Dimension::RecipientDomain)],
         };
         sums.entry((row.table, values, row.age, row.bucket)).or_default().merge(&row.cell);
     }
@@ -175,6 +190,10 @@ pub(crate) fn contents(block: &Block) -> BTreeMap<RowId, Cell> {
     for row in &block.cohorts.rows {
         let values = named(&block.cohorts.key_of(row));
         rows.insert((RowTable::Cohorts, values, row.age, row.bucket), row.cell.clone());
+    }
+    for row in &block.links.rows {
+        let values = named(&block.links.key_of(row));
+        rows.insert((RowTable::Links, values, row.age, row.bucket), row.cell.clone());
     }
     rows
 }

@@ -20,15 +20,19 @@ mod dimension;
 mod settings;
 mod value;
 
+pub(crate) use address::canonical_domain;
 pub use cached::CachedAttribution;
 pub use dimension::{Dimension, DimensionValues};
 pub use settings::{
-    Attribution, AttributionSettings, InvalidAttributionSettings, MAX_DECLARED_TAGS, ProviderMaps, TenantMaps,
+    Attribution, AttributionSettings, InvalidAttributionSettings, LinkSettings, MAX_DECLARED_TAGS,
+    ProviderMaps, TenantMaps,
 };
+pub(crate) use value::shortened;
 
 /// SES's own tags: <https://docs.aws.amazon.com/ses/latest/dg/monitor-using-event-publishing.html>
 const CONFIGURATION_SET_TAG: &str = "ses:configuration-set";
 const FROM_DOMAIN_TAG: &str = "ses:from-domain";
+const OUTGOING_IP_TAG: &str = "ses:outgoing-ip";
 /// On bounces and complaints of mail sent through an SES tenant:
 /// <https://docs.aws.amazon.com/ses/latest/dg/sending-email-suppression-list-tenant-level.html>
 const TENANT_NAME_TAG: &str = "ses:tenant-name";
@@ -90,7 +94,7 @@ impl Attribution {
         };
         let (tenant, conflict) = self.tenant(event, &tags, &sending_domain);
         let value = |tag: &str| tags.get(tag).map_or(NONE, |text| borrow_or_own(text, value::clean));
-        let declared = |number: usize| self.tags.get(number).map_or(NONE, |tag| value(tag));
+        let declared = |number: usize| self.tag_sources.get(number).map_or(NONE, |tag| value(tag));
         MessageAttribution {
             tenant,
             conflict,
@@ -115,7 +119,7 @@ impl Attribution {
     /// Whether a tag whose name ends with `ending` decides the attribution.
     fn uses_tag_ending_with(&self, ending: &str) -> bool {
         let own = [&self.tenant_tag, &self.campaign_tag, &self.segment_tag];
-        own.into_iter().chain(&self.tags).any(|name| name.ends_with(ending))
+        own.into_iter().chain(&self.tag_sources).any(|name| name.ends_with(ending))
     }
 
     /// What finds the dimensions of recipients.

@@ -213,6 +213,8 @@ impl BounceClass {
 pub struct Interaction<'a> {
     /// The link that was followed; `None` for an open.
     pub link: Option<Cow<'a, str>>,
+    /// The tags that the sender gave the link; none for an open.
+    pub link_tags: Tags<'a>,
     /// The user agent of the request: text chosen by whoever made it.
     pub user_agent: Cow<'a, str>,
     /// The address the request came from, as SES reports it: not checked to be an IP.

@@ -2,8 +2,8 @@
 //!
 //! `decode` removes the layers an event arrives in, `normalise` turns SES's wire shapes into the one shape of [`event`],
 //! `classify` finds out why mail bounced, `provider` who runs the recipient's mailbox, `machine` whether a person opened or
-//! clicked, and `attribution` which tenant and dimensions an event belongs to. `recipient_hash` is the only place where addresses
-//! become hashes.
+//! clicked, and `attribution` which tenant and dimensions an event belongs to. `link` names links without what could tell who clicked.
+//! `recipient_hash` is the only place where addresses become hashes.
 //!
 //! ```text
 //! bytes ▶ decode ▶ normalise (+ classify, machine) ▶ EmailEvent ▶ attribution (+ provider) ▶ cells
@@ -19,6 +19,7 @@ pub mod classify;
 pub mod decode;
 pub mod event;
 pub mod invariant;
+pub mod link;
 pub mod machine;
 pub mod provider;
 pub mod recipient_hash;

@@ -13,6 +13,7 @@ use crate::event::{Bounce, EmailEvent, EventType, Interaction};
 use crate::machine::{self, InteractionFields};
 use crate::outcome::{Ignored, Unreadable};
 use crate::provider::evidence::{ProviderEvidence, recognise};
+use crate::tags::Tags;
 use crate::units::Timestamp;
 use ses::{Preferences, Recipient, SesBody, SesEventType, SesMail, StatedEventType};
 
@@ -286,7 +287,9 @@ fn interaction<'a>(body: &mut SesBody<'a>, is_click: bool, millis_after_send: i6
         is_click,
     });
     // Bodies share one struct, so a `link` that does not belong to an open is dropped here.
-    Interaction { link: body.link.take().filter(|_| is_click), user_agent, ip_address, requester }
+    let (link, link_tags) =
+        if is_click { (body.link.take(), body.link_tags) } else { (None, Tags::default()) };
+    Interaction { link, link_tags, user_agent, ip_address, requester }
 }
 
 /// Whether a change unsubscribed the contact from everything, or from a topic it had not opted out of before.

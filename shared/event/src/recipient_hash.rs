@@ -168,6 +168,7 @@ mod tests {
     fn interaction<'a>(link: Option<&'a str>, user_agent: &'a str, ip_address: &'a str) -> Interaction<'a> {
         Interaction {
             link: link.map(Cow::Borrowed),
+            link_tags: Tags::default(),
             user_agent: Cow::Borrowed(user_agent),
             ip_address: Cow::Borrowed(ip_address),
             requester: Requester::Person,

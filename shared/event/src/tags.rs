@@ -70,6 +70,11 @@ impl<'a> TagList<'a> {
         self.0.len()
     }
 
+    /// Name and value of each tag that has a value, in the order of the text. A value may be empty.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
     /// Whether there are no tags.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

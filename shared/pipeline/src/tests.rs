@@ -3,12 +3,13 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use cells::query::{Locale, MetricRegistry, Query, Scope};
-use event::attribution::{Attribution, AttributionSettings};
+use cells::query::{LinkTotal, Locale, MetricRegistry, Query, Scope};
+use event::attribution::{Attribution, AttributionSettings, LinkSettings};
+use event::link::LinkNames;
 use event::{HashKey, Hour, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use crate::directory::tenants;
-use crate::history::answering::{self, MIN_BYTES_PER_THREAD};
+use crate::history::answering::{self, LinkQuery, MIN_BYTES_PER_THREAD};
 use crate::history::compaction::CompactionSettings;
 use crate::history::compaction::schedule::{self, CompactionReport};
 use crate::history::reconciliation::reconcile;
@@ -122,6 +123,93 @@ impl TestPipeline {
         let sum: f64 = answer.rows().filter_map(|row| row.number(metric)).sum();
         format!("{sum}").parse().unwrap()
     }
+}
+
+impl TestPipeline {
+    /// Stores host and path of links from now on.
+    fn name_links(&mut self) {
+        let links = LinkSettings { store: LinkNames::HostAndPath };
+        let settings = AttributionSettings { links, ..AttributionSettings::default() };
+        self.accumulator.set_attribution(Attribution::new(settings).unwrap());
+    }
+
+    /// The clicks by link since the start: tenant, campaign, link, clicks, clicks of machines.
+    async fn links(&self, scope: Scope, campaign: Option<&str>) -> Vec<(String, String, String, u64, u64)> {
+        let now = self.clock.now();
+        let from = Timestamp::from_millis(START - DAY_MS).minute().hour().day().start();
+        let to = now.plus_millis(DAY_MS).minute().hour().day().start();
+        let query = LinkQuery::new(scope, campaign.map(str::to_owned), from.into(), to.into(), now).unwrap();
+        let settings = CompactionSettings::default();
+        let answer = answering::clicks_by_link(&self.store, &query, &settings, now).await.unwrap();
+        let row = |row: LinkTotal| {
+            let [tenant, campaign, link] = [row.tenant, row.campaign, row.link].map(Into::into);
+            (tenant, campaign, link, row.clicks, row.clicks_bot)
+        };
+        answer.rows.into_iter().map(row).collect()
+    }
+}
+
+/// A click by a browser on a link of a message, seconds after the moment.
+fn click(tenant: &str, message: u64, link: &str, at: Timestamp, seconds: i64) -> String {
+    let at_click = at.plus_millis(seconds * 1000);
+    format!(
+        r#"{{"eventType":"Click","mail":{{"timestamp":"{at}","messageId":"c-{message}","source":"a@news.example","destination":["a@gmail.com"],"tags":{{"tenant":["{tenant}"],"campaign":["spring"]}}}},"click":{{"timestamp":"{at_click}","ipAddress":"192.0.2.9","userAgent":"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0","link":"{link}","linkTags":null}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn clicks_by_link_stay_the_same_while_deltas_become_hours_days_and_months() {
+    let mut pipeline = TestPipeline::new();
+    pipeline.name_links();
+    let (sale, terms) = ("https://shop.example/sale?u=anna", "https://shop.example/terms/7");
+    for round in 0..12_u64 {
+        let at = pipeline.clock.now();
+        let mut records = Vec::new();
+        let mut add = |text| records.push((1 + round * 100 + records.len() as u64, text));
+        // One person follows a link a minute after the mail; a scanner follows both at once.
+        add(click("acme", 3 * round, sale, at, 60));
+        add(click("acme", 3 * round + 1, sale, at, 5));
+        add(click("acme", 3 * round + 1, terms, at, 6));
+        add(click("other", 3 * round + 2, terms, at, 60));
+        pipeline.aggregate(&records).await.unwrap();
+        // Delivered again, as another batch.
+        let again: Vec<(u64, String)> =
+            records.into_iter().map(|(number, text)| (number + 50, text)).collect();
+        pipeline.aggregate(&again).await.unwrap();
+        pipeline.advance(10 * 60_000);
+    }
+    let row = |tenant: &str, link: &str, clicks, bot| {
+        (tenant.to_owned(), "spring".to_owned(), link.to_owned(), clicks, bot)
+    };
+    let expected = [row("acme", "shop.example/sale", 24, 12), row("acme", "shop.example/terms/:id", 12, 12)];
+    let of_all = [expected[0].clone(), expected[1].clone(), row("other", "shop.example/terms/:id", 12, 0)];
+    let acme = || Scope::Tenant(acme());
+    for wait_ms in [0, DAY_MS / 24, DAY_MS, 35 * DAY_MS, 60 * DAY_MS] {
+        pipeline.advance(wait_ms);
+        for _ in 0..2 {
+            assert_eq!(pipeline.links(acme(), None).await, expected, "after {wait_ms} ms");
+            assert_eq!(pipeline.links(acme(), Some("spring")).await, expected);
+            assert_eq!(pipeline.links(acme(), Some("autumn")).await, []);
+            assert_eq!(pipeline.links(Scope::All, None).await, of_all);
+            assert_eq!(pipeline.metric(acme(), "clicks", "total").await, 36);
+            assert_eq!(pipeline.metric(acme(), "clicks_bot", "total").await, 24);
+            // A late event makes the tenant due, so that the next round compacts it.
+            let late = event("Send", "acme", 20_000 + wait_ms.unsigned_abs(), Timestamp::from_millis(START));
+            let number = 20_000 + wait_ms.unsigned_abs();
+            pipeline.aggregate(&[(number, late)]).await.unwrap();
+            pipeline.advance(DAY_MS / 24);
+            assert!(pipeline.compact().await.failed.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_of_links_are_stored_as_hashes_unless_allowed() {
+    let mut pipeline = TestPipeline::new();
+    let at = pipeline.clock.now();
+    pipeline.aggregate(&[(1, click("acme", 1, "https://shop.example/sale", at, 60))]).await.unwrap();
+    let found = pipeline.links(Scope::All, None).await;
+    assert!(found.len() == 1 && found[0].2.starts_with("link:") && found[0].3 == 1, "{found:?}");
 }
 
 pub(crate) fn acme() -> TenantId {

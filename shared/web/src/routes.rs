@@ -7,6 +7,7 @@ pub(crate) mod catalogue;
 pub(crate) mod dimensions;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod links;
 pub(crate) mod look_back;
 pub(crate) mod overview;
 pub(crate) mod parameters;

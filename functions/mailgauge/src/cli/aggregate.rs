@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use cells::query::metrics::{SENDS, SilentProviders};
-use cells::query::{Basis, Metric, MetricRegistry, MetricValue};
+use cells::query::{Basis, LinkTotal, LinkTotals, Metric, MetricRegistry, MetricValue};
 use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
@@ -43,7 +43,8 @@ const MAX_REPORTED: usize = 10;
     usage.\n\n\
     Examples:\n  \
     mailgauge aggregate events.ndjson.gz --group-by tenant,provider --metrics sends,bounce_rate\n  \
-    zcat archive/*.gz | mailgauge aggregate - --group-by hour --metrics sends,opens --format csv"
+    zcat archive/*.gz | mailgauge aggregate - --group-by hour --metrics sends,opens --format csv\n  \
+    mailgauge aggregate events.ndjson --by-link --attribution attribution.toml"
 )]
 pub struct Options {
     /// Files, folders (all files below), or - for standard input
@@ -61,6 +62,12 @@ pub struct Options {
     /// in `reasons`
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<Metric>,
+
+    /// Count clicks by tenant, campaign and link instead: clicks, and those of machines. Links are named by their tags or by host and
+    /// path, in place of which hashes are printed unless the attribution file allows more (links.store = "tags" or
+    /// "host_and_path")
+    #[arg(long, conflicts_with_all = ["group_by", "metrics"])]
+    by_link: bool,
 
     /// The form that each input must begin with; if one begins with another form, the command fails and counts nothing of it. The form
     /// of each record is always detected from its content
@@ -179,13 +186,17 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
     };
     let threads = options.threads.into();
-    let input = OfflineInput { sources: &sources, form: options.input };
+    let input = OfflineInput { sources: &sources, form: options.input, by_link: options.by_link };
     let (cells, stats) =
         offline::count(input, &grouping, &attribution, threads, &progress, &report_unreadable)?;
     // Before the rows, so that no bar is drawn between them.
     progress.finish();
     let knows_providers = groups_by(&grouping, Dimension::Provider);
-    let printed = print(&cells, options, knows_providers);
+    let printed = if options.by_link {
+        print_links(&cells, options.format)
+    } else {
+        print(&cells, options, knows_providers)
+    };
     output::ignore_broken_pipe(printed.context("cannot write to standard output"))?;
     output::print_status(&summary(stats, &sources));
     if grouping.event_type
@@ -339,6 +350,33 @@ fn print(cells: &Accumulator, options: &Options, knows_providers: bool) -> io::R
         Format::Json => write_json(&columns, keys.len(), rows, &mut out)?,
         Format::Csv => output::write_csv(&columns, without_reasons, &mut out)?,
         Format::Table => output::write_table(&columns, without_reasons, &mut out)?,
+    }
+    out.flush()
+}
+
+/// Prints the clicks by link: of each tenant and campaign the links that were followed most, as the API does.
+fn print_links(cells: &Accumulator, format: Format) -> io::Result<()> {
+    const COLUMNS: [&str; 5] = ["tenant", "campaign", "link", "clicks", "clicks_bot"];
+    let mut totals = LinkTotals::default();
+    for (tenant, row) in cells.links() {
+        // Files may hold more than a server sums at once.
+        totals.add(tenant, &row).map_err(io::Error::other)?;
+    }
+    let found = totals.finish();
+    let rows: RowProducer<'_> = &|each| {
+        for LinkTotal { tenant, campaign, link, clicks, clicks_bot } in &found {
+            let names = [tenant, campaign, link].map(|name| Value::from(name.as_str()));
+            let [tenant, campaign, link] = names;
+            each(&[tenant, campaign, link, (*clicks).into(), (*clicks_bot).into()])?;
+        }
+        Ok(())
+    };
+    let columns = COLUMNS.map(str::to_owned);
+    let mut out = BufWriter::new(io::stdout().lock());
+    match format {
+        Format::Json => write_json(&columns, 3, &|each| rows(&mut |row| each(row, &Map::new())), &mut out)?,
+        Format::Csv => output::write_csv(&columns, rows, &mut out)?,
+        Format::Table => output::write_table(&columns, rows, &mut out)?,
     }
     out.flush()
 }

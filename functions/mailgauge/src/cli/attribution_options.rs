@@ -13,7 +13,8 @@ use crate::usage_error::usage_error;
 #[command(next_help_heading = "Tenants and dimensions")]
 pub struct AttributionOptions {
     /// TOML file with tenant_tag, campaign_tag, segment_tag, tags and the tables tenants.by_configuration_set,
-    /// tenants.by_sending_domain, tenants.by_account and providers.by_recipient_domain; the options below override it
+    /// tenants.by_sending_domain, tenants.by_account and providers.by_recipient_domain, and links.store (hash, tags or host_and_path);
+    /// the options below override it
     #[arg(long, value_name = "FILE", env = "MAILGAUGE_ATTRIBUTION")]
     attribution: Option<PathBuf>,
 
@@ -29,7 +30,8 @@ pub struct AttributionOptions {
     #[arg(long, value_name = "TAG")]
     segment_tag: Option<String>,
 
-    /// A further message tag to count by, as dimension tag1 to tag4; may be repeated, up to four times
+    /// A further message tag to count by, as dimension tag1 to tag4; may be repeated, up to four times. sending_ip is the address that
+    /// SES sent from, on deliveries
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use clap::Args;
 use event::Timestamp;
-use event::attribution::Attribution;
+use event::attribution::{Attribution, AttributionSettings, LinkSettings};
+use event::link::LinkNames;
 use pipeline::ports::Clock as _;
 use web::IngestError;
 
@@ -75,7 +76,10 @@ impl Default for Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     output::log_to_stderr();
     let runtime = server::runtime()?;
-    let standalone = Standalone::open(&options.data, Attribution::default())?;
+    // Nobody follows simulated links, so their names may be shown.
+    let links = LinkSettings { store: LinkNames::HostAndPath };
+    let attribution = Attribution::new(AttributionSettings { links, ..AttributionSettings::default() })?;
+    let standalone = Standalone::open(&options.data, attribution)?;
     runtime.block_on(async {
         standalone.end_stale_leases().await?;
         // Before the history, which takes a while: an address in use should be reported at once.

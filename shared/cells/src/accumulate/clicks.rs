@@ -4,7 +4,7 @@
 //! in the input. A person's recipient is in a sketch, and nothing can be taken out of a sketch again. So a click is counted as a click at once,
 //! and as a machine's or a person's once that is decided.
 
-use event::attribution::{DimensionValues, RecipientDimensions};
+use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
 use event::{EmailEvent, EventType, RecipientHash};
 
 use super::{Accumulator, CellChoice, increments};
@@ -14,6 +14,8 @@ use crate::counter::Counter;
 #[derive(Clone, Copy, Debug)]
 pub struct CountedClick {
     cells: CellChoice,
+    /// The number of its link, if it is counted by link.
+    link: Option<u32>,
     recipient: RecipientHash,
     /// Whether it is still to be decided who clicked. Decided at once are clicks of known machines and of test mail.
     is_open: bool,
@@ -22,6 +24,8 @@ pub struct CountedClick {
 impl Accumulator {
     /// Counts a click like [`Accumulator::count`], but leaves open whether a person made it if nothing says otherwise. The caller
     /// must decide it before it uses the rows or blocks.
+    ///
+    /// `link` is the name of the link that was followed. It is counted by an accumulator that counts links, unless it is `None`.
     pub fn count_click(
         &mut self,
         tenant: &str,
@@ -29,10 +33,11 @@ impl Accumulator {
         recipient: &RecipientDimensions<'_>,
         event: &EmailEvent<'_>,
         recipient_hash: RecipientHash,
+        link: Option<&str>,
     ) -> CountedClick {
         let cells = self.choose_cells(tenant, values, recipient, event);
-        let is_by_person =
-            matches!(&event.event_type, EventType::Click(click) if !click.requester.is_machine());
+        let is_machine = matches!(&event.event_type, EventType::Click(click) if click.requester.is_machine());
+        let is_by_person = matches!(event.event_type, EventType::Click(_)) && !is_machine;
         let is_open = is_by_person && !recipient.simulator;
         self.for_each_cell(cells, |cell| {
             if is_open {
@@ -41,7 +46,12 @@ impl Accumulator {
                 increments::increment(cell, event, recipient.simulator, recipient_hash);
             }
         });
-        CountedClick { cells, recipient: recipient_hash, is_open }
+        // Test mail is in no count of clicks, so neither in this one.
+        let link = link.filter(|_| !recipient.simulator).and_then(|link| {
+            let campaign = &values[Dimension::Campaign as usize];
+            self.count_link(tenant, campaign, link, cells, is_machine)
+        });
+        CountedClick { cells, link, recipient: recipient_hash, is_open }
     }
 
     /// Decides who made a click. Has no effect on a click for which that was known.
@@ -50,11 +60,34 @@ impl Accumulator {
             self.for_each_cell(click.cells, |cell| {
                 increments::decide_click(cell, is_machine, click.recipient);
             });
+            let bucket = self.bucket_of(click.cells.happened);
+            if let (Some(links), Some(link), true) = (&mut self.links, click.link, is_machine) {
+                links.add(self.hasher, link, bucket, Counter::ClicksBot);
+            }
         }
     }
 
     /// Counts clicks of the burst of `click` that were counted as people's before it was recognised, and can no longer be changed.
     pub fn count_split_burst(&mut self, click: &CountedClick, clicks: u64) {
         self.for_each_cell(click.cells, |cell| cell.counters.add(Counter::BurstsSplit, clicks));
+    }
+
+    /// Counts a click by its link. Returns the number of the link, if links are counted.
+    fn count_link(
+        &mut self,
+        tenant: &str,
+        campaign: &str,
+        link: &str,
+        cells: CellChoice,
+        is_machine: bool,
+    ) -> Option<u32> {
+        let bucket = self.bucket_of(cells.happened);
+        let links = self.links.as_mut()?;
+        let number = links.number(self.hasher, tenant, campaign, link);
+        links.add(self.hasher, number, bucket, Counter::Clicks);
+        if is_machine {
+            links.add(self.hasher, number, bucket, Counter::ClicksBot);
+        }
+        Some(number)
     }
 }

@@ -34,7 +34,7 @@ impl Accumulator {
     /// Meant for [`Accumulator::full`]. With another grouping, dimensions that are not grouped by have an empty value; without
     /// grouping by time, all rows are in one bucket at minute 0.
     pub fn into_blocks(self) -> Vec<(TenantId, Block)> {
-        let Self { grouping, messages, recipients, cells, cohorts, evidence, .. } = self;
+        let Self { grouping, messages, recipients, cells, cohorts, links, evidence, .. } = self;
         // All time in one bucket is wider than any resolution; a day is the widest.
         let resolution = grouping.bucket.unwrap_or(Resolution::Day);
         let mut all = BlockBuilders { resolution, positions: RapidHashMap::default(), builders: Vec::new() };
@@ -64,6 +64,14 @@ impl Accumulator {
         let Cohorts { campaigns, providers, by_age, .. } = cohorts.unwrap_or_default();
         for (age, cells) in AgeClass::ALL.into_iter().zip(by_age) {
             all.add_cohorts(&campaigns, &providers, age, cells);
+        }
+        // An empty set here too.
+        let links = links.unwrap_or_default();
+        for (tenant, row, cell) in links.iter() {
+            let position = all.position(tenant);
+            let builder = &mut all.builders[position];
+            let key = [row.campaign, row.link].map(|value| builder.value_number(value));
+            builder.block.links.push(key, AgeClass::Unknown, row.bucket, cell.clone());
         }
         // Under the name that the tenant's rows have, so that no tenant gets a block of evidence alone.
         for (tenant, domain, provider, count) in evidence.iter() {

@@ -144,6 +144,7 @@ fn count_and_decide_later(accumulator: &mut Accumulator, events: &[TestEvent]) {
             &one.recipient,
             &event,
             RecipientHash(one.hash),
+            None,
         ));
     }
     for click in open.iter().rev() {
@@ -162,6 +163,86 @@ proptest! {
     }
 }
 
+/// Counts the clicks of `events` by link, one of three for each, and decides later which of those left open are machines'.
+fn count_links(events: &[TestEvent]) -> Accumulator {
+    let mut accumulator = Accumulator::full();
+    let mut counted = Vec::new();
+    for one in events {
+        let event = event(event_kinds()[one.kind].clone(), one.minutes_later);
+        let (values, hash) = (values(one.campaign), RecipientHash(one.hash));
+        if matches!(event.event_type, EventType::Click(_)) {
+            let link = link_of(one);
+            let click =
+                accumulator.count_click(one.tenant, &values, &one.recipient, &event, hash, Some(link));
+            counted.push((click, one.minutes_later % 2 == 0));
+        } else {
+            accumulator.count(one.tenant, &values, &one.recipient, &event, hash);
+        }
+    }
+    for (click, is_machine) in counted.iter().rev() {
+        accumulator.decide_click(click, *is_machine);
+    }
+    accumulator
+}
+
+fn link_of(one: &TestEvent) -> &'static str {
+    ["shop.example/", "shop.example/sale", "(none)"][one.hash as usize >> 32 & 1]
+}
+
+proptest! {
+    #[test]
+    fn clicks_by_link_add_up_to_those_of_the_cells(events in test_events(), cut: prop::sample::Index) {
+        let (a, b) = events.split_at(cut.index(events.len() + 1));
+        let mut merged = count_links(a);
+        merged.merge(count_links(b));
+        let blocks = merged.into_blocks();
+        prop_assert_eq!(&blocks, &count_links(&events).into_blocks());
+        for (_, block) in blocks {
+            let mut sums: BTreeMap<(&str, Minute), [u64; 2]> = BTreeMap::new();
+            for row in block.links() {
+                let [clicks, bot] = sums.entry((row.campaign, row.bucket)).or_default();
+                (*clicks, *bot) = (*clicks + row.clicks, *bot + row.clicks_bot);
+            }
+            let mut expected: BTreeMap<(&str, Minute), [u64; 2]> = BTreeMap::new();
+            block.scan_cells(&Projection::ALL, Minute(0), Minute(u32::MAX), &mut |row| {
+                let counts = [Counter::Clicks, Counter::ClicksBot].map(|counter| row.counters.get(counter));
+                if counts != [0, 0] {
+                    let campaign = block.key_value(row.key, Dimension::Campaign);
+                    let [clicks, bot] = expected.entry((campaign, row.bucket)).or_default();
+                    (*clicks, *bot) = (*clicks + counts[0], *bot + counts[1]);
+                }
+            }).unwrap();
+            prop_assert_eq!(sums, expected);
+        }
+    }
+}
+
+#[test]
+fn links_are_counted_under_any_grouping_but_only_if_asked_for() {
+    let grouping =
+        Grouping { tenant: false, bucket: None, dimensions: [false; Dimension::COUNT], event_type: false };
+    let person = event_kinds()
+        .into_iter()
+        .find(|kind| matches!(kind, EventType::Click(click) if !click.requester.is_machine()))
+        .unwrap();
+    for (mut accumulator, expected) in [
+        (Accumulator::new(grouping.clone()), None),
+        (Accumulator::new(grouping).with_links(), Some(("acme", "spring", "shop.example/", 1, 1))),
+    ] {
+        let (values, recipient, event) = (values("spring"), recipient("d", "p"), event(person.clone(), 1));
+        let hash = RecipientHash(7);
+        let click = accumulator.count_click("acme", &values, &recipient, &event, hash, Some("shop.example/"));
+        accumulator.decide_click(&click, true);
+        let simulated = RecipientDimensions { simulator: true, ..recipient };
+        accumulator.count_click("acme", &values, &simulated, &event, hash, Some("shop.example/"));
+        let found: Vec<_> = accumulator
+            .links()
+            .map(|(tenant, row)| (tenant, row.campaign, row.link, row.clicks, row.clicks_bot))
+            .collect();
+        assert_eq!(found, Vec::from_iter(expected));
+    }
+}
+
 #[test]
 fn click_decided_to_be_a_machines_is_in_no_sketch() {
     let mut accumulator = Accumulator::full();
@@ -170,7 +251,8 @@ fn click_decided_to_be_a_machines_is_in_no_sketch() {
         .find(|kind| matches!(kind, EventType::Click(click) if !click.requester.is_machine()))
         .unwrap();
     let (values, recipient) = (values("a"), recipient("d", "p"));
-    let click = accumulator.count_click("acme", &values, &recipient, &event(person, 1), RecipientHash(7));
+    let click =
+        accumulator.count_click("acme", &values, &recipient, &event(person, 1), RecipientHash(7), None);
     accumulator.decide_click(&click, true);
     accumulator.count_split_burst(&click, 3);
     let (_, cell) = accumulator.rows().next().unwrap();

@@ -90,6 +90,8 @@ impl Block {
             values: self.values.clone(),
             cells: cell_sketches,
             cohorts: cohort_sketches,
+            // Links have no sketches.
+            links: BlockTable::default(),
             // These go with the counts alone: a reader merges both halves and would double them.
             intake: BTreeMap::new(),
             evidence: EvidenceCounts::default(),
@@ -110,6 +112,7 @@ impl Block {
                 values: self.values.clone(),
                 cells: self.cells.row_range(range(self.cells.rows.len())),
                 cohorts: self.cohorts.row_range(range(self.cohorts.rows.len())),
+                links: self.links.row_range(range(self.links.rows.len())),
                 intake: intake.map(|(hour, counts)| (*hour, *counts)).collect(),
                 // Bounded to far less than a part, so it need not be divided.
                 evidence: if part == 0 { self.evidence.clone() } else { EvidenceCounts::default() },
@@ -128,9 +131,10 @@ fn encode_into(block: &Block, parts: &mut Vec<Vec<u8>>) {
     frame.section(SectionId::STRINGS, &strings(&block.values));
     frame.section(SectionId::INTAKE, &intake(&block.intake));
     frame.section(SectionId::EVIDENCE, &evidence(&block.evidence));
+    encode_table(&mut frame, TableId::Links, &block.links);
     let raw_bytes = frame.raw_bytes();
     let encoded = frame.finish(block.resolution);
-    let rows = block.cells.rows.len().max(block.cohorts.rows.len());
+    let rows = block.cells.rows.len().max(block.cohorts.rows.len()).max(block.links.rows.len());
     let too_large =
         encoded.len() > Block::MAX_ENCODED_BYTES || raw_bytes > MAX_RAW_BYTES || rows > MAX_PART_ROWS;
     // A single row cannot be divided.

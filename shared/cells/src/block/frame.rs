@@ -15,7 +15,7 @@ use super::error::malformed;
 use super::section_ids::SectionId;
 use super::{BlockError, Resolution};
 
-/// The format this program writes. Format 3 added the ages of outcomes.
+/// The format this program writes. Format 3 added the ages of outcomes and clicks by link.
 pub(crate) const VERSION: u8 = 3;
 /// The oldest format this program reads. Format 1 had room for 59 counters and was never released.
 pub(crate) const OLDEST_VERSION: u8 = 2;

@@ -18,7 +18,7 @@ use super::frame::{Decompressor, Frame};
 use super::rows::{CountVisitor, Projection, RowRef, RowSource};
 use super::section_ids::{ColumnId, SectionId, TableId};
 use super::table::{BlockTable, TableRow};
-use super::{AgeClass, Block, BlockError, COHORT_KEY, IntakeCounts, Resolution, index, value_of};
+use super::{AgeClass, Block, BlockError, COHORT_KEY, IntakeCounts, LINK_KEY, Resolution, index, value_of};
 use crate::cell::{Cell, Latency};
 use crate::counter::CounterSet;
 use crate::per_dimension::of_dimension;
@@ -118,11 +118,13 @@ impl<'a> BlockReader<'a> {
     pub(crate) fn to_block(&self) -> Result<Block, BlockError> {
         let mut cohorts = self.rows(self.cohort_table())?;
         cohorts.append(&mut self.rows(self.late_cohort_table())?);
+        let links = self.link_keys()?;
         let block = Block {
             resolution: self.frame.resolution,
             values: self.values.clone(),
             cells: BlockTable { keys: self.cells.clone(), rows: self.rows(self.cell_table())? },
             cohorts: BlockTable { keys: self.cohorts.clone(), rows: cohorts },
+            links: BlockTable { rows: self.rows(self.link_table(links.len()))?, keys: links },
             intake: self.intake()?,
             evidence: self.evidence()?,
         };
@@ -159,6 +161,37 @@ impl<'a> BlockReader<'a> {
             unit: Resolution::Hour,
             age: AgeClass::UnknownLate,
         }
+    }
+
+    /// The keys of links. Not read with those of the other tables: few readers want them.
+    pub(super) fn link_keys(&self) -> Result<Vec<[u32; LINK_KEY]>, BlockError> {
+        let id = SectionId::of(TableId::Links, ColumnId::Keys);
+        keys(&self.frame.section(id, &mut Decompressor::default())?, index(self.values.len()))
+    }
+
+    const fn link_table(&self, key_count: usize) -> TableShape {
+        TableShape {
+            id: TableId::Links,
+            first_key: 0,
+            key_count,
+            unit: self.frame.resolution,
+            age: AgeClass::Unknown,
+        }
+    }
+
+    /// Walks the rows of links, which have `key_count` keys.
+    pub(super) fn scan_link_rows(
+        &self,
+        key_count: usize,
+        projection: &Projection,
+        each: &mut impl FnMut(RowRef<'_>),
+    ) -> Result<(), BlockError> {
+        self.scan(self.link_table(key_count), projection, each)
+    }
+
+    /// The string of a number in a key.
+    pub(super) fn value(&self, number: u32) -> &str {
+        value_of(&self.values, number)
     }
 
     fn rows(&self, table: TableShape) -> Result<Vec<TableRow>, BlockError> {

@@ -1,7 +1,7 @@
 //! The numbers of an encoded block's sections.
 //!
 //! Each table has a range of 512 numbers, with room for its keys, row positions, sketches and all 256 counters. The block's strings,
-//! intake counts and evidence follow. Numbers are part of the storage format.
+//! intake counts and evidence have the range after the first three tables. Numbers are part of the storage format.
 
 use crate::counter::CounterId;
 
@@ -16,6 +16,8 @@ pub(crate) enum TableId {
     Cohorts = 1,
     /// Only read, in blocks of format 2: cohorts of late outcomes, by the hour of sending.
     LateCohorts = 2,
+    /// After the numbers of the strings, intake counts and evidence.
+    Links = 4,
 }
 
 /// The sections of a table.
@@ -46,7 +48,7 @@ impl SectionId {
     /// What outcomes revealed about mailbox providers.
     pub(crate) const EVIDENCE: Self = Self(3 * TABLE_ROOM + 2);
     /// One more than the largest number of a section.
-    pub(crate) const LIMIT: u16 = Self::EVIDENCE.0 + 1;
+    pub(crate) const LIMIT: u16 = (TableId::Links as u16 + 1) * TABLE_ROOM;
 
     /// A column of a table.
     pub(crate) const fn of(table: TableId, column: ColumnId) -> Self {
@@ -87,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    const TABLES: [TableId; 3] = [TableId::Cells, TableId::Cohorts, TableId::LateCohorts];
+    const TABLES: [TableId; 4] = [TableId::Cells, TableId::Cohorts, TableId::LateCohorts, TableId::Links];
 
     #[test]
     fn every_column_has_a_number_of_its_own_and_is_found_by_it() {

@@ -22,10 +22,45 @@ proptest! {
         let collapsed = block.clone().collapse(limit);
         prop_assert!(collapsed.cells.keys.len() <= limit);
         prop_assert!(collapsed.cohorts.keys.len() <= limit);
+        prop_assert!(collapsed.links.keys.len() <= limit);
         prop_assert_eq!(total(&collapsed.cells), total(&block.cells));
+        prop_assert_eq!(total(&collapsed.links), total(&block.links));
         prop_assert_eq!(total(&collapsed.cohorts), total(&block.cohorts));
         prop_assert_eq!(collapsed.clone().collapse(limit), collapsed);
     }
+}
+
+/// Clicks on a link of a campaign; the domain stands for the link.
+fn clicks(campaign: &str, link: &str, bucket: u32, count: u64) -> TestRow {
+    let row = sends(campaign, link, "", 0);
+    let mut cell = Cell::default();
+    cell.counters.add(Counter::Clicks, count);
+    TestRow { table: RowTable::Links, bucket: Minute(bucket), cell, ..row }
+}
+
+#[test]
+fn each_campaign_keeps_its_200_most_followed_links() {
+    let mut rows = Vec::new();
+    for number in 0..Block::MAX_LINKS as u64 + 50 {
+        // Over two buckets, since the sum of a link decides.
+        rows.extend([
+            clicks("spring", &format!("{number}"), 1, number),
+            clicks("spring", &format!("{number}"), 2, 1),
+        ]);
+    }
+    rows.extend((0..Block::MAX_LINKS).map(|number| clicks("autumn", &format!("{number}"), 1, 1)));
+    let block = testing::build(Resolution::Minute, &rows);
+    let limited = block.clone().limit_links();
+    assert_eq!(total(&limited.links), total(&block.links));
+    let of = |name: &str| limited.links().filter(|row| row.campaign == name).collect::<Vec<_>>();
+    assert_eq!(of("autumn").len(), Block::MAX_LINKS);
+    let spring = of("spring");
+    assert_eq!(spring.len(), 2 * (Block::MAX_LINKS + 1));
+    let other: Vec<u64> = spring.iter().filter(|row| row.link == "(other)").map(|row| row.clicks).collect();
+    assert_eq!(other, [(0..50).sum::<u64>(), 50]);
+    assert!(spring.iter().all(|row| row.link != "49") && spring.iter().any(|row| row.link == "50"));
+    // What collapsed stays so, and is none of the 200.
+    assert_eq!(limited.clone().limit_links(), limited);
 }
 
 fn total<const N: usize>(table: &BlockTable<N>) -> Cell {

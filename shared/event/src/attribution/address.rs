@@ -34,7 +34,7 @@ pub(super) fn domain_of(address: &str) -> Cow<'_, str> {
 
 /// The domain in lower case without its trailing dot; [`Dimension::NONE`] if empty, [`Dimension::INVALID`] if it is not a domain.
 /// A domain is kept whole: the longest is shorter than a dimension's value may be.
-pub(super) fn canonical_domain(domain: &str) -> Cow<'_, str> {
+pub(crate) fn canonical_domain(domain: &str) -> Cow<'_, str> {
     let domain = trim(domain);
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     if domain.is_empty() {

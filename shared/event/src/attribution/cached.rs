@@ -11,7 +11,7 @@ use std::hash::BuildHasher as _;
 use memchr::memmem::Finder;
 use rapidhash::fast::RandomState;
 
-use super::{Attribution, MessageAttribution};
+use super::{Attribution, MessageAttribution, OUTGOING_IP_TAG};
 use crate::event::EmailEvent;
 
 /// Slots for two entries each: many more than there are campaigns and segments active at a time.
@@ -55,7 +55,7 @@ impl CachedAttribution {
         // By ending, because a tag's name is compared here as it is written in JSON: escapes may come before the quote that the
         // search takes for the beginning of the name.
         let outgoing_ip =
-            (!attribution.uses_tag_ending_with("ses:outgoing-ip")).then(|| Finder::new(OUTGOING_IP));
+            (!attribution.uses_tag_ending_with(OUTGOING_IP_TAG)).then(|| Finder::new(OUTGOING_IP));
         Self {
             attribution,
             hasher: RandomState::default(),
@@ -150,6 +150,7 @@ mod tests {
         let tags = tags.each_ref().map(String::as_str);
         check("", &tags);
         check("tags = [\"ses:outgoing-ip\"]", &tags);
+        check("tags = [\"sending_ip\"]", &tags);
         check(
             "tags = [\"x\\\"ses:outgoing-ip\"]",
             &[r#"{"x\"ses:outgoing-ip":["1"]}"#, r#"{"x\"ses:outgoing-ip":["2"]}"#],

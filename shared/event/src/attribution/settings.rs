@@ -11,7 +11,8 @@ use rapidhash::fast::RandomState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RecipientAttribution, address};
+use super::{OUTGOING_IP_TAG, RecipientAttribution, address};
+use crate::link::LinkNames;
 use crate::units::TenantId;
 
 /// The most additional tags that may be declared: there are this many dimensions for them.
@@ -19,6 +20,11 @@ pub const MAX_DECLARED_TAGS: usize = 4;
 /// SES's limit for the name of a tag, in bytes: <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageTag.html>
 const MAX_TAG_BYTES: usize = 256;
 const ACCOUNT_DIGITS: usize = 12;
+/// Names by which tags that SES sets by itself can be declared. Queries could not use their own names, which have a colon.
+///
+/// There is none for templates and IP pools, because SES states neither in a tag:
+/// <https://docs.aws.amazon.com/ses/latest/dg/monitor-using-event-publishing.html>
+const AUTO_TAGS: [(&str, &str); 1] = [("sending_ip", OUTGOING_IP_TAG)];
 /// The longest name of a provider in an override: room for any listed slug.
 const MAX_PROVIDER_BYTES: usize = 32;
 
@@ -32,12 +38,23 @@ pub struct AttributionSettings {
     pub campaign_tag: String,
     /// The tag that names the segment. Defaults to `segment`.
     pub segment_tag: String,
-    /// Up to [`MAX_DECLARED_TAGS`] additional tags that become the dimensions `tag1` to `tag4`, in this order. Defaults to none.
+    /// Up to [`MAX_DECLARED_TAGS`] additional tags that become the dimensions `tag1` to `tag4`, in this order. `sending_ip` stands for the
+    /// address that SES sent from. Defaults to none.
     pub tags: Vec<String>,
     /// Mappings for messages without a tenant tag. Defaults to none.
     pub tenants: TenantMaps,
     /// Who runs recipients' domains, where the operator knows better. Defaults to none.
     pub providers: ProviderMaps,
+    /// What is stored of links.
+    pub links: LinkSettings,
+}
+
+/// What is stored of the links that were followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkSettings {
+    /// The names under which clicks are counted by link: `hash`, `tags` or `host_and_path`. Defaults to `hash`.
+    pub store: LinkNames,
 }
 
 /// Assigns recipients' domains to mailbox providers, before the list of providers and before what their servers say.
@@ -57,6 +74,7 @@ impl Default for AttributionSettings {
             tags: Vec::new(),
             tenants: TenantMaps::default(),
             providers: ProviderMaps::default(),
+            links: LinkSettings::default(),
         }
     }
 }
@@ -163,8 +181,11 @@ pub struct Attribution {
     pub(super) campaign_tag: String,
     pub(super) segment_tag: String,
     pub(super) tags: Vec<String>,
+    /// The names that the declared tags have in messages.
+    pub(super) tag_sources: Vec<String>,
     pub(super) tenants: CheckedTenantMaps,
     pub(super) recipients: RecipientAttribution,
+    pub(super) links: LinkSettings,
 }
 
 type Map = HashMap<String, String, RandomState>;
@@ -184,11 +205,12 @@ impl Attribution {
     /// [`InvalidAttributionSettings`] names the first setting that cannot be used.
     pub fn new(settings: AttributionSettings) -> Result<Self, InvalidAttributionSettings> {
         check_tags(&settings)?;
-        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants, providers } =
+        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants, providers, links } =
             settings;
         let tenants = CheckedTenantMaps::new(tenants)?;
         let recipients = RecipientAttribution { by_domain: Arc::new(checked_providers(providers)?) };
-        Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tenants, recipients })
+        let tag_sources = tags.iter().map(|name| tag_source(name).to_owned()).collect();
+        Ok(Self { tenant_tag, campaign_tag, segment_tag, tags, tag_sources, tenants, recipients, links })
     }
 
     /// A copy with additional mappings. Where both have an entry, the additional one wins.
@@ -205,14 +227,26 @@ impl Attribution {
     pub fn declared_tags(&self) -> &[String] {
         &self.tags
     }
+
+    /// The names under which clicks are counted by link.
+    pub const fn link_names(&self) -> LinkNames {
+        self.links.store
+    }
 }
 
 impl Default for Attribution {
     fn default() -> Self {
-        let AttributionSettings { tenant_tag, campaign_tag, segment_tag, tags, tenants: _, providers: _ } =
-            AttributionSettings::default();
-        let (tenants, recipients) = Default::default();
-        Self { tenant_tag, campaign_tag, segment_tag, tags, tenants, recipients }
+        let AttributionSettings {
+            tenant_tag,
+            campaign_tag,
+            segment_tag,
+            tags,
+            tenants: _,
+            providers: _,
+            links,
+        } = AttributionSettings::default();
+        let (tag_sources, tenants, recipients) = Default::default();
+        Self { tenant_tag, campaign_tag, segment_tag, tags, tag_sources, tenants, recipients, links }
     }
 }
 
@@ -316,6 +350,11 @@ fn checked_providers(maps: ProviderMaps) -> Result<BTreeMap<String, String>, Inv
     Ok(checked)
 }
 
+/// The name that a declared tag has in messages.
+fn tag_source(declared: &str) -> &str {
+    AUTO_TAGS.iter().find(|(name, _)| *name == declared).map_or(declared, |(_, source)| source)
+}
+
 /// Every tag must have a name that SES allows and only one use: two dimensions with the same values would be a mistake.
 fn check_tags(settings: &AttributionSettings) -> Result<(), InvalidAttributionSettings> {
     if settings.tags.len() > MAX_DECLARED_TAGS {
@@ -332,10 +371,12 @@ fn check_tags(settings: &AttributionSettings) -> Result<(), InvalidAttributionSe
         if name.is_empty() || name.len() > MAX_TAG_BYTES {
             return Err(InvalidAttributionSettings::TagName { setting, name: name.clone() });
         }
-        if seen.contains(&name.as_str()) {
+        // By the tag that is read, as a tag of SES may be declared under two names.
+        let source = if setting == "tags" { tag_source(name) } else { name };
+        if seen.contains(&source) {
             return Err(InvalidAttributionSettings::TagTwice { name: name.clone() });
         }
-        seen.push(name);
+        seen.push(source);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::EventType;
+use crate::link::LinkNames;
 use crate::provider::evidence::ProviderEvidence;
 use crate::tags::Tags;
 use crate::units::Timestamp;
@@ -252,12 +253,32 @@ fn several_recipients_share_a_provider_only_if_it_is_certain() {
 }
 
 #[test]
+fn address_that_ses_sent_from_is_declared_by_a_name_that_queries_can_use() {
+    let attribution = attribution("tags = [\"sending_ip\"]");
+    let delivery = event(&[("ses:outgoing-ip", "192.0.2.7"), ("sending_ip", "x")], "a@b.example", &[]);
+    assert_eq!(attribution.attribute(&delivery).values[Dimension::Tag1 as usize], "192.0.2.7");
+    let send = event(&[("sending_ip", "x")], "a@b.example", &[]);
+    assert_eq!(attribution.attribute(&send).values[Dimension::Tag1 as usize], "(none)");
+    assert_eq!(attribution.declared_tags(), ["sending_ip"]);
+}
+
+#[test]
+fn names_of_links_are_hashed_unless_the_settings_allow_more() {
+    assert_eq!(attribution("").link_names(), LinkNames::Hash);
+    assert_eq!(Attribution::default().link_names(), LinkNames::Hash);
+    assert_eq!(attribution("[links]\nstore = \"host_and_path\"").link_names(), LinkNames::HostAndPath);
+}
+
+#[test]
 fn unusable_settings_are_refused_by_name() {
     for (settings, expected) in [
         ("tags = [\"a\", \"b\", \"c\", \"d\", \"e\"]", "tags has 5 names: at most 4 are allowed"),
         ("campaign_tag = \"\"", "campaign_tag \"\" is not the name of a tag"),
         ("campaign_tag = \"tenant\"", "tag \"tenant\" is declared twice"),
         ("tags = [\"segment\"]", "tag \"segment\" is declared twice"),
+        ("tags = [\"sending_ip\", \"ses:outgoing-ip\"]", "tag \"ses:outgoing-ip\" is declared twice"),
+        ("links.store = \"everything\"", "unknown variant `everything`"),
+        ("links.query = true", "unknown field `query`"),
         (
             "tenants.by_account = { 123456789012 = \"a b\" }",
             "tenant \"a b\" of \"123456789012\" in tenants.by_account is not a tenant's name",

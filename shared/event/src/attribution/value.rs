@@ -23,7 +23,7 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
     } else if imitates_reserved(value) || value.chars().any(is_misleading) {
         Dimension::INVALID
     } else if value.len() > MAX_VALUE_BYTES {
-        return Cow::Owned(shortened(value));
+        return Cow::Owned(shortened(value, MAX_VALUE_BYTES));
     } else {
         value
     })
@@ -43,12 +43,13 @@ fn imitates_reserved(value: &str) -> bool {
         .any(|reserved| reserved.eq_ignore_ascii_case(value))
 }
 
-/// The beginning of a value, cut between characters, with a hash of all of it: cut alone, the names of a series of campaigns that differ
-/// at their ends would become one campaign.
-fn shortened(value: &str) -> String {
+/// The beginning of a value, cut between characters, with a hash of all of it, in at most `max_bytes`: cut alone, the names of a series of
+/// campaigns that differ at their ends would become one campaign.
+pub(crate) fn shortened(value: &str, max_bytes: usize) -> String {
     // Not keyed: a tag's value is no secret, and it must be the same in every deployment and for ever, since counts are stored under it.
     let hash = SipHasher13::new().hash(value.as_bytes());
-    let kept = value.get(..value.floor_char_boundary(MAX_VALUE_BYTES - MARK_BYTES)).unwrap_or_default();
+    let kept =
+        value.get(..value.floor_char_boundary(max_bytes.saturating_sub(MARK_BYTES))).unwrap_or_default();
     format!("{kept}~{hash:016x}")
 }
 

@@ -182,17 +182,18 @@ fn optional_fields_of_a_wrong_type_count_as_absent() {
 fn only_a_click_has_a_link() {
     let body = |key: &str| {
         format!(
-            "\"{key}\":{{{TIME},\"link\":\"https://example.com\",\"linkTags\":null,\"ipAddress\":\"::1\"}}"
+            "\"{key}\":{{{TIME},\"link\":\"https://example.com\",\"linkTags\":{{\"position\":[\"header\"]}},\"ipAddress\":\"::1\"}}"
         )
     };
     let link = |event: &EmailEvent<'_>| match &event.event_type {
         EventType::Open(interaction) | EventType::Click(interaction) => {
-            interaction.link.as_deref().map(str::to_owned)
+            let position = interaction.link_tags.list().get("position").map(ToString::to_string);
+            interaction.link.as_deref().map(str::to_owned).zip(position)
         }
         other => panic!("{other:?}"),
     };
     check("Open", &body("open"), link, &[None]);
-    check("Click", &body("click"), link, &[Some("https://example.com".to_owned())]);
+    check("Click", &body("click"), link, &[Some(("https://example.com".to_owned(), "header".to_owned()))]);
 }
 
 #[test]

@@ -22,6 +22,10 @@ use crate::history::snapshot::{self, CountingProgress, ReadAttempt, Snapshot, Sn
 use crate::ports::{CONCURRENT_CALLS, Item, Store};
 use crate::stored::ReadError;
 
+mod links;
+
+pub use links::{LinkAnswer, LinkQuery, clicks_by_link};
+
 /// The least number of encoded bytes for one thread: fewer are counted sooner than a thread starts.
 pub(crate) const MIN_BYTES_PER_THREAD: usize = 32 * 1024;
 
@@ -67,6 +71,18 @@ pub async fn answer<S: Store>(
 ) -> Result<Answer, AnswerError> {
     // Before anything is read: a range that cannot be compared is refused at once.
     let comparison = query.earlier()?;
+    let (all, freshness) = read_tenants(store, query, comparison.as_ref(), settings, now).await?;
+    execute(query, comparison.as_ref(), &all, freshness, threads)
+}
+
+/// Reads what a query, and the range it is compared with, need of every tenant in its scope, as of one instant.
+async fn read_tenants<S: Store>(
+    store: &S,
+    query: &Query,
+    comparison: Option<&Query>,
+    settings: &CompactionSettings,
+    now: Timestamp,
+) -> Result<(Vec<TenantItems>, Freshness), AnswerError> {
     let tenants = match query.scope() {
         Scope::Tenant(tenant) => vec![tenant.clone()],
         Scope::All => {
@@ -81,7 +97,7 @@ pub async fn answer<S: Store>(
         // Collected by a loop: with a closure over borrowed tenants the compiler cannot see that the futures are `Send`.
         let mut reads = Vec::with_capacity(tenants.len());
         for tenant in &tenants {
-            reads.push(reader.read(tenant, query, comparison.as_ref()));
+            reads.push(reader.read(tenant, query, comparison));
         }
         // In order, so that the answer does not depend on which call is answered first.
         let mut reads = stream::iter(reads).buffered(CONCURRENT_CALLS);
@@ -95,7 +111,7 @@ pub async fn answer<S: Store>(
         }
         let freshness =
             Freshness { complete_until: progress.complete_until(), newest_event: progress.newest_event() };
-        Ok(ReadAttempt::Complete(execute(query, comparison.as_ref(), &all, freshness, threads)?))
+        Ok(ReadAttempt::Complete((all, freshness)))
     })
     .await
 }

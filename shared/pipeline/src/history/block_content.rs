@@ -73,7 +73,7 @@ impl BlockContent for Block {
     /// Collapses what exceeds the limit of keys: many batches may have more keys together than each of them.
     fn merge(all: Vec<Self>) -> Option<Self> {
         // After merging: what collapses depends on the sizes of the sums, and totals stay exact in the overflow row.
-        Self::merge_all(all).map(|block| block.collapse(Self::MAX_KEYS))
+        Self::merge_all(all).map(|block| block.limit_links().collapse(Self::MAX_KEYS))
     }
 
     fn by_hour(self) -> Vec<(Hour, Self)> {

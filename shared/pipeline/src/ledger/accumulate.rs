@@ -14,6 +14,7 @@ use cells::{Accumulator, Block, CountedClick, IntakeCounts, Resolution};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, RecipientDimensions};
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
+use event::link::LinkNames;
 use event::machine::burst::{self, BurstClick, ClickMemory};
 use event::{
     AccountEvent, AlertScope, EmailEvent, EventType, HashKey, Hour, IdentityHash, Ignored, IgnoredCounts,
@@ -92,6 +93,7 @@ pub struct Delta {
 pub struct EventAccumulator<Z> {
     attributor: CachedAttribution,
     recipients: RecipientAttribution,
+    links: LinkNames,
     key: HashKey,
     seal: Z,
     decoder: Decoder,
@@ -103,24 +105,27 @@ pub struct EventAccumulator<Z> {
 impl<Z: Seal> EventAccumulator<Z> {
     /// Attributes events by `attribution`, hashes addresses with `key` and seals quarantined bytes with `seal`.
     pub fn new(attribution: Attribution, key: HashKey, seal: Z) -> Self {
-        let recipients = attribution.recipients().clone();
+        let (recipients, links) = (attribution.recipients().clone(), attribution.link_names());
         let attributor = CachedAttribution::new(attribution);
-        Self { attributor, recipients, key, seal, decoder: Decoder::new(), clicks: ClickMemory::default() }
+        let clicks = ClickMemory::default();
+        Self { attributor, recipients, links, key, seal, decoder: Decoder::new(), clicks }
     }
 
     /// Attributes the events of later batches by other settings.
     pub fn set_attribution(&mut self, attribution: Attribution) {
         self.recipients = attribution.recipients().clone();
+        self.links = attribution.link_names();
         self.attributor = CachedAttribution::new(attribution);
     }
 }
 
 impl<Z: Seal> Accumulate for EventAccumulator<Z> {
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated {
-        let Self { attributor, recipients, key, seal, decoder, clicks } = self;
+        let Self { attributor, recipients, links, key, seal, decoder, clicks } = self;
         let mut counting = Accumulation {
             attributor,
             recipients,
+            links: *links,
             key,
             window,
             earlier_clicks: clicks,
@@ -183,6 +188,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
 struct Accumulation<'a> {
     attributor: &'a mut CachedAttribution,
     recipients: &'a RecipientAttribution,
+    links: LinkNames,
     key: &'a HashKey,
     window: &'a DeduplicationWindow,
     /// Events counted by this call: the window holds committed events only.
@@ -253,17 +259,23 @@ impl Accumulation<'_> {
                     (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
                     self.result.identities.push(identity);
                     let (tenant, values) = (tenant.as_str(), &message.values);
-                    match (burst_click, delayed) {
-                        (Some(click), _) => {
+                    match (&counted.event_type, delayed) {
+                        (EventType::Click(click), _) => {
+                            let link = self.links.name_of(click, self.key);
+                            let link = Some(link.as_ref());
                             let counted =
-                                self.accumulator.count_click(tenant, values, &recipient, counted, hash);
-                            self.clicks.push((click, counted));
+                                self.accumulator.count_click(tenant, values, &recipient, counted, hash, link);
+                            match burst_click {
+                                Some(click) => self.clicks.push((click, counted)),
+                                // Of no burst, whatever follows.
+                                None => self.accumulator.decide_click(&counted, false),
+                            }
                         }
                         // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
-                        (None, Some(mail)) if self.window.contains(mail) || !self.seen.insert(mail) => {
+                        (_, Some(mail)) if self.window.contains(mail) || !self.seen.insert(mail) => {
                             self.accumulator.count_repeated_delay(tenant, values, &recipient, counted);
                         }
-                        (None, delayed) => {
+                        (_, delayed) => {
                             self.result.identities.extend(delayed);
                             self.accumulator.count(tenant, values, &recipient, counted, hash);
                         }

@@ -10,7 +10,7 @@ use crate::openapi::query_language::{Answer, Query};
 use crate::openapi::schemas::filters;
 use crate::openapi::{ApiBuilder, Callers, Operation, OperationGroup};
 use crate::router::Shared;
-use crate::routes::{catalogue, dimensions, look_back, query, reconcile, whoami};
+use crate::routes::{catalogue, dimensions, links, look_back, query, reconcile, whoami};
 use crate::service::{Intake, ReconciliationReport};
 
 const METRICS: OperationGroup = OperationGroup {
@@ -24,7 +24,35 @@ const UNANSWERABLE: &[StatusCode] = &[StatusCode::UNPROCESSABLE_ENTITY];
 pub(super) fn add<S: Store, C: Clock, I: Intake>(
     api: ApiBuilder<Shared<S, C, I>>,
 ) -> ApiBuilder<Shared<S, C, I>> {
-    look_back::<S, C, I>(dimensions::<S, C, I>(queries::<S, C, I>(api)))
+    look_back::<S, C, I>(links::<S, C, I>(dimensions::<S, C, I>(queries::<S, C, I>(api))))
+}
+
+fn links<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) -> ApiBuilder<Shared<S, C, I>> {
+    api.add(
+        &Method::GET,
+        "/v1/links",
+        links::links::<S, C, I>,
+        Operation::rows::<links::LinkReport>(METRICS, "getClicksByLink", "Get clicks by link")
+            .description(
+                "The 200 links of each campaign that were followed most, with the clicks of people and of machines; the others are counted \
+                 together, as `(other)`. Links are named by their tags or by host and path if the operator allows it, otherwise by a hash. \
+                 The header `Accept` selects JSON (the default), CSV (`text/csv`) or NDJSON (`application/x-ndjson`). CSV and NDJSON hold \
+                 the rows only.",
+            )
+            .query_parameter("campaign", "The name of a campaign. Defaults to all.", &text())
+            .query_parameter(
+                "from",
+                "Start: an RFC 3339 time, a date, `now`, or a time before now such as `-7d`. Defaults to `-24h`.",
+                &time("-7d"),
+            )
+            .query_parameter("to", "End (exclusive), in the same forms. Defaults to `now`.", &time("now"))
+            .query_parameter(
+                "limit",
+                "Maximum number of rows to return.",
+                &number(1..=links::MAX_ROWS, Some(links::DEFAULT_ROWS)),
+            )
+            .statuses(UNANSWERABLE),
+    )
 }
 
 fn queries<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) -> ApiBuilder<Shared<S, C, I>> {

@@ -51,29 +51,46 @@ impl ReplyFormat {
 
     /// Writes the answer in this format.
     pub(super) fn write(self, answer: &Answer) -> Result<Response, std::io::Error> {
-        let content_type = [(header::CONTENT_TYPE, self.content_type())];
-        let lines = match self {
-            Self::Json => return Ok((content_type, answer.to_json()?).into_response()),
-            Self::Csv => LineFormat::Csv,
-            Self::JsonLines => LineFormat::Ndjson,
-        };
         let mut text = Vec::new();
-        answer.write_lines(lines, &mut text)?;
-        let mut response = (content_type, text).into_response();
+        match self {
+            Self::Json => text = answer.to_json()?,
+            Self::Csv => answer.write_lines(LineFormat::Csv, &mut text)?,
+            Self::JsonLines => answer.write_lines(LineFormat::Ndjson, &mut text)?,
+        }
         let complete_until = answer.freshness().complete_until.map(|time| time.to_string());
-        let notes = answer.notes();
-        let time = |minute: Option<Minute>| minute.map(|minute| minute.start().to_string());
-        for (name, value) in [
-            (NEXT_CURSOR, answer.next_cursor()),
-            (COMPLETE_UNTIL, complete_until),
-            (AGE_UNKNOWN_BEFORE, time(notes.age_unknown_before)),
-            (LATE_BY_HOUR_BEFORE, time(notes.late_by_hour_before)),
-        ] {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                response.headers_mut().insert(name, value);
+        let mut response = self.response(text, answer.next_cursor().as_deref(), complete_until.as_deref());
+        if self != Self::Json {
+            let notes = answer.notes();
+            let time = |minute: Option<Minute>| minute.map(|minute| minute.start().to_string());
+            for (name, value) in [
+                (AGE_UNKNOWN_BEFORE, time(notes.age_unknown_before)),
+                (LATE_BY_HOUR_BEFORE, time(notes.late_by_hour_before)),
+            ] {
+                if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                    response.headers_mut().insert(name, value);
+                }
             }
         }
         Ok(response)
+    }
+
+    /// The response with a body in this format, and the metadata that only JSON has in the body.
+    pub(super) fn response(
+        self,
+        body: Vec<u8>,
+        next_cursor: Option<&str>,
+        complete_until: Option<&str>,
+    ) -> Response {
+        let mut response = ([(header::CONTENT_TYPE, self.content_type())], body).into_response();
+        if self == Self::Json {
+            return response;
+        }
+        for (name, value) in [(NEXT_CURSOR, next_cursor), (COMPLETE_UNTIL, complete_until)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cells::query::metrics::SENDS;
 use cells::query::{Answer, OrderBy, Query, QueryDimension, QueryTime, Scope};
-use pipeline::history::answering::{self, AnswerError};
+use pipeline::history::answering::{self, AnswerError, LinkAnswer, LinkQuery};
 use pipeline::history::trend_and_budget::StoredCounts;
 use pipeline::ports::{Clock, Store};
 use schemars::JsonSchema;
@@ -27,6 +27,11 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
     pub(crate) async fn answer(&self, query: &Query) -> Result<Answer, AnswerError> {
         let settings = &self.settings;
         answering::answer(&self.store, query, &settings.history, self.now(), settings.threads).await
+    }
+
+    /// Answers a query of clicks by link as of now.
+    pub(crate) async fn links(&self, query: &LinkQuery) -> Result<LinkAnswer, AnswerError> {
+        answering::clicks_by_link(&self.store, query, &self.settings.history, self.now()).await
     }
 
     /// The numbers that trends and budgets are computed from, as of now.

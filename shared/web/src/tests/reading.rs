@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::seed::Mail;
 use super::*;
 
 /// The day of the mailing.
@@ -68,6 +69,7 @@ async fn query_that_takes_too_long_is_cancelled() {
         "/v1/trends?metric=bounce_rate",
         "/v1/budget",
         "/v1/dimensions/campaign",
+        "/v1/links",
         "/v1/reconcile?from=-1d",
     ] {
         let reply = world.get(ACME, uri).await;
@@ -119,6 +121,48 @@ async fn values_of_a_dimension_are_listed_by_prefix_up_to_the_limit() {
     // A tag is a dimension by its declared name.
     assert_eq!(values(ACME, "brand").await["values"], json!(["acme-brand"]));
     assert_eq!(values(OPERATOR, "brand").await["values"], json!(["acme-brand", "hooli-brand"]));
+}
+
+#[tokio::test]
+async fn clicks_are_listed_by_link_for_the_callers_own_mail() {
+    let world = World::new();
+    // Hours before the mailing, so that no other test sees it.
+    let (at, twin) = (at("2026-11-24T08:00:00Z"), at("2026-11-24T08:00:01Z"));
+    let sent = at.plus_millis(-3_600_000);
+    let mail = |tenant, id| Mail { tenant, campaign: "winter", id, domain: "gmail.com", at: sent };
+    let clicks = [
+        mail("acme", "one").click("https://shop.example/a?u=1", at),
+        mail("acme", "two").click("https://shop.example/a?u=2", at),
+        // Two links within a second.
+        mail("acme", "three").click("https://shop.example/a", at),
+        mail("acme", "three").click("https://shop.example/b", twin),
+        mail("hooli", "four").click("https://shop.example/a", at),
+    ];
+    assert_eq!(world.post(INGEST, "/v1/ingest/ses", clicks.concat()).await.status, StatusCode::OK);
+    let uri = "/v1/links?campaign=winter&from=2026-11-24&to=2026-11-25";
+    let reply = world.get(ACME, uri).await;
+    let json = reply.json();
+    assert_eq!(json["meta"]["from"], "2026-11-24T00:00:00Z", "{}", reply.text());
+    assert_eq!((&json["meta"]["to"], &json["meta"]["total"]), (&json!("2026-11-25T00:00:00Z"), &json!(2)));
+    assert!(json["meta"]["complete_until"].is_string() && json["meta"]["newest_event"].is_string());
+    let link = json["rows"][0]["group"]["link"].as_str().unwrap().to_owned();
+    assert!(link.starts_with("link:"), "{link}");
+    let row = |link: &Value, clicks, bot| json!({"group": {"campaign": "winter", "link": link}, "metrics": {"clicks": clicks, "clicks_bot": bot}});
+    assert_eq!(json["rows"], json!([row(&json!(link), 3, 1), row(&json["rows"][1]["group"]["link"], 1, 1)]));
+    let all = world.get(OPERATOR, uri).await.json();
+    assert_eq!(all["rows"].as_array().unwrap().len(), 3);
+    assert_eq!(all["rows"][0]["group"], json!({"tenant": "acme", "campaign": "winter", "link": link}));
+    assert_eq!(world.get(ACME, &format!("{uri}&limit=1")).await.json()["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(world.get(ACME, &uri.replace("winter", "spring")).await.json()["rows"], json!([]));
+    let request = bearer(ACME, "GET", uri).header("accept", "text/csv").body(Body::empty()).unwrap();
+    let csv = world.send(request).await;
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert!(
+        csv.text().starts_with(&format!("campaign,link,clicks,clicks_bot\r\nwinter,{link},3,1\r\n")),
+        "{}",
+        csv.text()
+    );
+    assert_ne!(csv.header("x-mailgauge-complete-until"), "");
 }
 
 #[tokio::test]

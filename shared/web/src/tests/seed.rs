@@ -186,6 +186,18 @@ impl Mail<'_> {
         json!({ "eventType": "Send", "mail": self.mail(), "send": {} }).to_string() + "\n"
     }
 
+    /// A line with the event that a browser followed a link.
+    pub(super) fn click(&self, link: &str, at: Timestamp) -> String {
+        let click = json!({
+            "timestamp": at.to_string(),
+            "ipAddress": "192.0.2.9",
+            "userAgent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "link": link,
+            "linkTags": null,
+        });
+        json!({ "eventType": "Click", "mail": self.mail(), "click": click }).to_string() + "\n"
+    }
+
     /// A line with the event that the recipient's address does not exist.
     pub(super) fn bounce(&self) -> String {
         let bounce = json!({

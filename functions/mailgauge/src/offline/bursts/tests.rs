@@ -12,6 +12,7 @@ use super::*;
 fn event(message: u64, link: u64, millis: i64) -> EmailEvent<'static> {
     let click = Interaction {
         link: Some(Cow::Owned(format!("https://shop.example/{link}"))),
+        link_tags: Default::default(),
         user_agent: Cow::Borrowed("agent"),
         ip_address: Cow::Borrowed("192.0.2.1"),
         requester: Requester::Person,
@@ -46,7 +47,8 @@ fn counted(threads: usize, events: &[(usize, EmailEvent<'_>)]) -> [u64; 3] {
         simulator: false,
     };
     for (thread, event) in events {
-        let counted = accumulators[*thread].count_click("", &values, &recipient, event, RecipientHash(1));
+        let counted =
+            accumulators[*thread].count_click("", &values, &recipient, event, RecipientHash(1), None);
         clicks.wait(*thread, SharedClicks::click_of(event).unwrap(), counted);
         clicks.settle(*thread, &mut accumulators[*thread]);
     }

@@ -33,7 +33,13 @@ pub(in crate::accumulate) fn event_kinds() -> Vec<EventType<'static>> {
 }
 
 fn interaction(requester: Requester) -> Interaction<'static> {
-    Interaction { link: None, user_agent: Cow::Borrowed(""), ip_address: Cow::Borrowed(""), requester }
+    Interaction {
+        link: None,
+        link_tags: Tags::default(),
+        user_agent: Cow::Borrowed(""),
+        ip_address: Cow::Borrowed(""),
+        requester,
+    }
 }
 
 fn bounce(

@@ -27,6 +27,7 @@ fn in_burst(clicks: &[BurstClick]) -> Vec<bool> {
 fn event<'a>(link: Option<&'a str>, ip_address: &'a str, requester: Requester) -> EmailEvent<'a> {
     let click = Interaction {
         link: link.map(Cow::Borrowed),
+        link_tags: Tags::default(),
         user_agent: Cow::Borrowed("agent"),
         ip_address: Cow::Borrowed(ip_address),
         requester,

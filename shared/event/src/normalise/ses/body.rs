@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::super::ABSENT;
 use super::{MAX_RECIPIENTS, OptionalText, RequiredText, read_fields, read_known_fields};
 use crate::json::{KnownKey, ScanError, Scanner};
+use crate::tags::Tags;
 
 /// The most opted-out topics read from one preference. SES allows 20 topics per contact list.
 const MAX_TOPICS: usize = 64;
@@ -31,6 +32,7 @@ pub(in crate::normalise) struct SesBody<'a> {
     pub(in crate::normalise) user_agent: OptionalText<'a>,
     pub(in crate::normalise) ip_address: OptionalText<'a>,
     pub(in crate::normalise) link: OptionalText<'a>,
+    pub(in crate::normalise) link_tags: Tags<'a>,
     pub(in crate::normalise) is_bot_event: OptionalText<'a>,
     pub(in crate::normalise) new_preferences: Preferences<'a>,
     pub(in crate::normalise) old_preferences: Preferences<'a>,
@@ -70,10 +72,10 @@ enum BodyField {
     UserAgent,
     IpAddress,
     Link,
+    LinkTags,
     IsBotEvent,
     NewPreferences,
     OldPreferences,
-    NotUsed,
 }
 
 impl BodyField {
@@ -89,7 +91,7 @@ impl BodyField {
         KnownKey::new("\"ipAddress\":", Self::IpAddress),
         KnownKey::new("\"userAgent\":", Self::UserAgent),
         KnownKey::new("\"link\":", Self::Link),
-        KnownKey::new("\"linkTags\":", Self::NotUsed),
+        KnownKey::new("\"linkTags\":", Self::LinkTags),
         KnownKey::new("\"isBotEvent\":", Self::IsBotEvent),
         KnownKey::new("\"feedbackId\":", Self::FeedbackId),
         KnownKey::new("\"bounceType\":", Self::BounceType),
@@ -129,10 +131,12 @@ impl<'a> SesBody<'a> {
                 Some(BodyField::UserAgent) => self.user_agent = scanner.optional_string()?,
                 Some(BodyField::IpAddress) => self.ip_address = scanner.optional_string()?,
                 Some(BodyField::Link) => self.link = scanner.optional_string()?,
+                // Kept as text: only a click that is counted reads it.
+                Some(BodyField::LinkTags) => self.link_tags = Tags::new(scanner.raw_value()?),
                 Some(BodyField::IsBotEvent) => self.is_bot_event = scanner.optional_string()?,
                 Some(BodyField::NewPreferences) => self.new_preferences = Preferences::read(scanner)?,
                 Some(BodyField::OldPreferences) => self.old_preferences = Preferences::read(scanner)?,
-                Some(BodyField::NotUsed) | None => scanner.skip()?,
+                None => scanner.skip()?,
             }
             Ok(())
         })
