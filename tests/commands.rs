@@ -33,7 +33,7 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// The samples, counted by hand: the number of unreadable records, then every count that is not 0.
-const SAMPLES: [Sample; 70] = [
+const SAMPLES: [Sample; 71] = [
     // Payloads of other functions, which hold no events.
     ("api-gateway-base64.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("api-make-key.json", 1, &[]),
@@ -47,6 +47,7 @@ const SAMPLES: [Sample; 70] = [
     ("cloudwatch-logs-lambda.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     ("cloudwatch-logs-search.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     ("eventbridge-bounce.json", 0, &[("bounces", 1), ("bounces_permanent", 1)]),
+    ("eventbridge-finding-open.json", 0, &[]),
     ("eventbridge-open-machine.json", 0, &[("opens", 1), ("opens_machine", 1)]),
     ("eventbridge-sending-disabled.json", 0, &[]),
     ("firehose-http.json", 0, &[("sends", 1), ("deliveries", 1), ("delivered_net", 1)]),

@@ -78,7 +78,8 @@ class EventBridgeRules:
                 if not self.events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"]:
                     continue
                 for target in targets:
-                    key = by_path(event, target["KinesisParameters"]["PartitionKeyPath"])
+                    path = target.get("KinesisParameters", {}).get("PartitionKeyPath", "$.id")
+                    key = by_path(event, path)
                     record = {"Data": json.dumps(event).encode(), "PartitionKey": key}
                     records.setdefault(target["Arn"], []).append(record)
         put = 0

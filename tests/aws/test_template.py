@@ -125,6 +125,38 @@ def dead_letter_queues():
     return found - {None}
 
 
+class EventsRuleTest(unittest.TestCase):
+    def matched(self):
+        """The detail types of SES that reach the stream: full names, and what names begin with."""
+        found = set()
+        for rule in of_type("AWS::Events::Rule").values():
+            if rule["Properties"]["EventPattern"].get("source") == ["aws.ses"]:
+                for one in rule["Properties"]["EventPattern"]["detail-type"]:
+                    found.add(one["prefix"] + "*" if isinstance(one, dict) else one)
+        return found
+
+    def test_mail_and_what_ses_says_about_sending_reach_the_stream(self):
+        status = {"Sending Status Enabled", "Sending Status Disabled"}
+        self.assertEqual(self.matched(), {"Email *", "Advisor Recommendation Status *"} | status)
+
+    def test_events_without_a_message_are_keyed_by_their_own_id(self):
+        # Without the parameter EventBridge takes the event's ID; a path that leads nowhere is no partition key.
+        for name, rule in of_type("AWS::Events::Rule").items():
+            about_mail = any(isinstance(one, dict) and one["prefix"] == "Email " for one in rule["Properties"]["EventPattern"].get("detail-type", []))
+            for target in rule["Properties"]["Targets"]:
+                with self.subTest(name):
+                    self.assertEqual("KinesisParameters" in target, about_mail)
+
+    def test_every_rule_may_use_its_dead_letter_queue_and_has_an_alarm(self):
+        policy = properties("UndeliveredEventsPolicy")["PolicyDocument"]["Statement"][0]
+        allowed = {named(arn) for arn in listed(policy["Condition"]["ArnEquals"]["aws:SourceArn"])}
+        rules = set(of_type("AWS::Events::Rule"))
+        self.assertEqual(allowed, rules)
+        for rule in rules:
+            with self.subTest(rule):
+                self.assertEqual(len(alarms_on("FailedInvocations", "RuleName", rule)), 1)
+
+
 class AsynchronousInvocationTest(unittest.TestCase):
     def test_event_that_a_function_fails_on_goes_to_a_queue(self):
         functions = invoked_by_events()

@@ -20,6 +20,7 @@ use super::*;
 
 mod escalation;
 mod failures;
+mod sending;
 
 /// 2025-11-13T02:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_762_999_200_000);

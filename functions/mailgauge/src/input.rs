@@ -121,7 +121,7 @@ pub fn decompressed(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + 
 
 /// Refuses an input that begins with a table, which is not read as events: all of its rows would be unreadable.
 pub fn refuse_table(source: &Source, first_block: &[u8]) -> anyhow::Result<()> {
-    if event::decode::is_table(first_block) {
+    if event::decode::begins_with_table(first_block) {
         bail!(
             "{source} is a table (CSV), not events in JSON: if its rows are counts over time, evaluate them with \
              `mailgauge backtest --counts`; otherwise export the events"

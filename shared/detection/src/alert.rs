@@ -11,6 +11,7 @@ use event::{AlertScope, Minute};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::identity::hashed_id;
 use self::identity::public_id;
 pub(crate) use self::identity::{AlertGroup, AlertKey};
 use crate::minutes::{self, MINUTES_PER_DAY, MINUTES_PER_HOUR, minutes_between};
@@ -23,7 +24,7 @@ pub const MAX_ALERTS: usize = 20_000;
 /// A flapping alert takes at most this many times as long to be resolved.
 const MAX_CLEAR_FACTOR: u32 = 8;
 /// An alert that fires again within this many minutes after its trouble ended keeps its id.
-const RECURS_WITHIN_MINUTES: u32 = MINUTES_PER_DAY;
+pub(crate) const RECURS_WITHIN_MINUTES: u32 = MINUTES_PER_DAY;
 /// A pending alert is dropped after this many minutes without a finding.
 const PENDING_MINUTES: u32 = 15;
 
@@ -41,6 +42,8 @@ pub enum AlertKind {
     Silence,
     /// No events arrive from any tenant.
     Pipeline,
+    /// SES has disabled sending, or has a finding about the reputation.
+    Sending,
 }
 
 /// How bad an alert is.
@@ -65,6 +68,7 @@ impl AlertKind {
             Self::Budget => "budget",
             Self::Silence => "silence",
             Self::Pipeline => "pipeline",
+            Self::Sending => "sending",
         }
     }
 }

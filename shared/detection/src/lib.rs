@@ -8,7 +8,7 @@
 //!                 volume · latency · decline · limits · budget · silence
 //! ```
 //!
-//! Beside it, [`trend`] looks back over weeks, [`budget`] compares an account with reputation thresholds, and [`plain_series`] scores
+//! Beside it, [`SendingAlerts`] makes alerts of what SES says about sending, [`trend`] looks back over weeks, [`budget`] compares an account with reputation thresholds, and [`plain_series`] scores
 //! series that are not mail.
 
 mod alert;
@@ -32,6 +32,7 @@ mod recurring;
 mod report;
 mod ring;
 mod rules;
+mod sending;
 mod series_monitor;
 mod silence;
 pub mod state;
@@ -45,5 +46,6 @@ pub use counts::{Counts, DeliveryTimePercentiles, Denominator, MonitoredRate};
 pub use detector::{Bucket, BucketRow, Detector, MAX_TENANTS, PlatformState};
 pub use limit_monitor::LimitedMetric;
 pub use rules::{AlertRules, Limits, MailSubset, Maintenance, Override};
+pub use sending::SendingAlerts;
 pub use tenant_state::{MAX_CAMPAIGNS, MAX_PROVIDERS, TenantState};
 pub use wording::SCHEMA;

@@ -14,6 +14,7 @@
 
 use memchr::{memchr, memrchr};
 
+use crate::account_event;
 use crate::event::EmailEvent;
 use crate::invariant::or_broken;
 use crate::json::{RawText, ScanError, Scanner};
@@ -21,6 +22,7 @@ use crate::normalise::{self, NotCounted};
 use envelope::{Content, EnvelopeFields, Field};
 use line_forms::LineForm;
 
+pub use self::line_forms::begins_with_table;
 pub use crate::outcome::{Encoding, Ignored, IgnoredCounts, Unreadable};
 
 mod base64;
@@ -293,7 +295,7 @@ impl Decoder {
                 let start = scanner.at();
                 let string = scanner.raw_string()?;
                 let bytes = scanner.bytes_since(start);
-                if !self.decode_string(string, may_be_payload, layer, on_outcome) {
+                if !self.decode_string(string, line_forms::may_be_payload, layer, on_outcome) {
                     on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
                 }
                 Ok(())
@@ -394,7 +396,7 @@ impl Decoder {
                 self.keep_buffer(buffer);
                 // Some tools write the payload itself where others write base64, which no payload is.
                 if let Err(reason) = decoded
-                    && !self.decode_string(encoded, begins_like_payload, layer, on_outcome)
+                    && !self.decode_string(encoded, line_forms::is_text_of_payload, layer, on_outcome)
                 {
                     on_outcome(Decoded::Unreadable { reason, bytes });
                 }
@@ -403,6 +405,7 @@ impl Decoder {
                 self.decode_string(message, |_| true, layer, on_outcome);
             }
             Content::Inline(json) => self.decode_payload(json.as_bytes(), layer, on_outcome),
+            Content::AboutNoMessage => on_outcome(about_no_message(bytes)),
             Content::Ignored(ignored) => on_outcome(Decoded::Ignored(ignored)),
             Content::Unknown => on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes }),
         }
@@ -451,22 +454,15 @@ fn checked_text(payload: &[u8]) -> Result<&str, Unreadable> {
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
 }
 
-/// Whether an input that begins with `bytes` is a table, such as a CSV export of counts, instead of events.
-pub fn is_table(bytes: &[u8]) -> bool {
-    // The bytes may end inside a character; a table's first line is ASCII anyway.
-    let text = simdutf8::compat::from_utf8(bytes)
-        .or_else(|error| simdutf8::compat::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or(&[])));
-    text.is_ok_and(line_forms::is_table)
-}
-
-/// Whether a string holds a payload, as far as its beginning shows.
-fn may_be_payload(text: &str) -> bool {
-    line_forms::begins_like_payload(text.as_bytes())
-        || line_forms::of_line(text, text.len() - text.trim_ascii_start().len()).is_some()
-}
-
-fn begins_like_payload(text: &str) -> bool {
-    line_forms::begins_like_payload(text.as_bytes())
+/// The outcome of an EventBridge event from SES that is not about a message. Read a second time, since it is rare.
+#[cold]
+fn about_no_message(bytes: &[u8]) -> Decoded<'_, 'static> {
+    let json = or_broken(simdutf8::basic::from_utf8(bytes).ok(), "", "a part of a text is not UTF-8");
+    match account_event::read(json) {
+        Ok(Some(event)) => Decoded::Ignored(Ignored::AccountEvent(Box::new(event))),
+        Ok(None) => Decoded::Ignored(Ignored::OtherDetailType),
+        Err(reason) => Decoded::Unreadable { reason, bytes },
+    }
 }
 
 /// Skips byte order marks, also between values: each of several concatenated files may begin with one.

@@ -13,6 +13,7 @@
 //!
 //! This crate does no I/O and knows no clock and no randomness: the same bytes and settings give the same result on any machine.
 
+pub mod account_event;
 pub mod attribution;
 pub mod classify;
 pub mod decode;
@@ -29,6 +30,7 @@ mod normalise;
 mod outcome;
 mod tags;
 
+pub use account_event::{AccountEvent, SendingChange, SendingResource};
 pub use decode::{Decoded, Decoder, Ignored, IgnoredCounts, Unreadable};
 pub use event::{
     Bounce, BounceClass, BounceType, EmailEvent, EventType, Interaction, Requester, Suppression,

@@ -15,6 +15,7 @@ use crate::units::Timestamp;
 use ses::{Preferences, Recipient, SesBody, SesEventType, SesMail, StatedEventType};
 
 pub(crate) use ses::{SesEvent, SesField};
+pub(crate) use time::parse as parse_time;
 
 mod ses;
 mod time;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::account_event::AccountEvent;
 use crate::json::ScanError;
 
 /// A sound part that is not an event of sent mail. It is counted as ignored and is never an error.
@@ -17,7 +18,7 @@ pub enum Ignored {
     SnsValidation,
     /// An SNS message about the topic's own subscription: it waits for confirmation, or was cancelled.
     SubscriptionConfirmation,
-    /// An EventBridge event of SES that is not about a message: advisor, sending status, API calls.
+    /// An EventBridge event of SES that is not about a message and of which no alert is made, such as an API call.
     OtherDetailType,
     /// A notification of received (inbound) mail.
     InboundMail,
@@ -29,6 +30,8 @@ pub enum Ignored {
     LogsControlMessage,
     /// What SNS appends to a notification by email.
     EmailFooter,
+    /// An event about an account or a part of it. It has nothing to count, but alerts are made of it.
+    AccountEvent(Box<AccountEvent>),
 }
 
 impl Ignored {
@@ -46,7 +49,7 @@ impl Ignored {
 
 impl Ignored {
     /// The name of each kind, as summaries and replies spell it, in the order of [`IgnoredCounts`].
-    const NAMES: [&'static str; 8] = [
+    const NAMES: [&'static str; 9] = [
         "sns_validation",
         "subscription_confirmation",
         "other_detail_type",
@@ -55,6 +58,7 @@ impl Ignored {
         "empty",
         "logs_control_message",
         "email_footer",
+        "account_event",
     ];
 
     const fn number(&self) -> usize {
@@ -67,6 +71,7 @@ impl Ignored {
             Self::Empty => 5,
             Self::LogsControlMessage => 6,
             Self::EmailFooter => 7,
+            Self::AccountEvent(_) => 8,
         }
     }
 }
@@ -232,6 +237,7 @@ impl Unreadable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account_event::{SendingChange, SendingResource};
 
     #[test]
     fn ignored_parts_are_counted_by_name() {
@@ -244,6 +250,13 @@ mod tests {
             Ignored::Empty,
             Ignored::LogsControlMessage,
             Ignored::EmailFooter,
+            Ignored::AccountEvent(Box::new(AccountEvent {
+                at_ms: 0,
+                account: String::new(),
+                resource: SendingResource::Account,
+                change: SendingChange::Status { is_enabled: true },
+                text: String::new(),
+            })),
         ];
         let mut counts = IgnoredCounts::default();
         assert!(counts.is_empty() && counts.to_string().is_empty());

@@ -34,6 +34,8 @@
 //! detection                  head                              position of detection
 //! detection                  {attempt}#{part}                  notification journal
 //! detection                  ack#{alert}                       acknowledgements that detection has not seen
+//! detection                  sending                           alerts about sending, and their pending changes
+//! account-events             {time}#{end}#{hash}               what SES said about sending, until detection has applied it
 //! learned#{part % 16}        {attempt}#{part}                  learned state of detection
 //! ```
 
@@ -56,6 +58,8 @@ pub const API_KEYS: &str = "api-keys";
 pub const RULES: &str = "rules";
 /// Partition of the audit log.
 pub const AUDIT: &str = "audit";
+/// Partition of the account events that detection has not applied.
+pub const ACCOUNT_EVENTS: &str = "account-events";
 /// Partition of the alert registry's index.
 pub const ALERT_INDEX: &str = "alert-index";
 /// Sort key of a tenant's manifest.
@@ -366,6 +370,16 @@ pub fn learned_part(attempt: u64, part: usize) -> Key {
     key(format!("{LEARNED}#{:02}", part % LEARNED_PARTITIONS), format!("{attempt:016x}#{part:05}"))
 }
 
+/// The state of the alerts about sending.
+pub fn sending_alerts() -> Key {
+    key(DETECTION, "sending")
+}
+
+/// An account event, by its time. Of two at the same time, one that ends trouble comes second.
+pub fn account_event(at: Timestamp, is_end: bool, hash: u64) -> Key {
+    key(ACCOUNT_EVENTS, format!("{}#{}#{hash:016x}", sortable(at), u8::from(is_end)))
+}
+
 /// The acknowledgement of an alert, which is kept until detection has seen it.
 pub fn acknowledgement(alert: &str) -> Key {
     key(DETECTION, format!("ack#{alert}"))
@@ -587,6 +601,8 @@ mod tests {
             })
             .chain([
                 ("head", detection_head()),
+                ("sending", sending_alerts()),
+                ("account event", account_event(at, false, 7)),
                 ("journal", journal_part(1, 0)),
                 ("rules", operator_rules()),
                 ("audit", audit_entry(at, 0)),
@@ -607,6 +623,7 @@ mod tests {
             ("acknowledgement", acknowledgements(), names.len()),
             ("API key", whole(API_KEYS), names.len()),
             ("audit", whole(AUDIT), 1),
+            ("account event", whole(ACCOUNT_EVENTS), 1),
         ] {
             let found: Vec<_> = keys.iter().filter(|(_, key)| contains(&range, key)).collect();
             assert!(found.iter().all(|(found, _)| *found == kind), "{kind}: {found:?}");

@@ -6,6 +6,7 @@
 //!
 //! A late event is counted like any other, in the minute in which it happened: see [`accumulate`].
 
+pub(crate) mod account_events;
 pub mod accumulate;
 pub mod aggregate;
 mod batch;

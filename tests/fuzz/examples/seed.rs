@@ -12,7 +12,7 @@ use std::path::Path;
 const HEADER: usize = 13;
 
 /// A small event in every envelope. Mutations of short inputs reach the envelopes.
-const PAYLOADS: [&str; 8] = [
+const PAYLOADS: [&str; 21] = [
     "EVENT\nEVENT\n",
     "[EVENT,\nEVENT]",
     "{\"Records\":[EVENT,EVENT],\"a\":1}",
@@ -21,6 +21,19 @@ const PAYLOADS: [&str; 8] = [
     "{\"Type\":\"Notification\",\"Message\":\"{\\\"eventType\\\":\\\"Send\\\"}\"}\nEVENT",
     "Successfully validated SNS topic\nEVENT",
     "{\"notificationType\":\"AmazonSnsSubscriptionSucceeded\"}\nEVENT\n\u{feff}EVENT,",
+    "{\"logEvents\":[{\"message\":\"{}\"},{\"message\":EVENT}]}",
+    "{\"events\":[{\"message\":EVENT}],\"searchedLogStreams\":[]}",
+    "{\"Messages\":[{\"Body\":\"{}\"},{\"Body\":EVENT}]}",
+    "{\"requestContext\":{},\"requestPayload\":EVENT}",
+    "{\"awslogs\":{\"data\":\"ZTMwPQ==\"},\"rawData\":\"e30=\"}",
+    "{\"schema\":{},\"payload\":EVENT}",
+    "{\"Type\":\"Notification\",\"Message\":EVENT}",
+    "{\"isBase64Encoded\":true,\"body\":\"e30=\",\"requestContext\":{}}",
+    "{\"Records\":[{\"SequenceNumber\":\"1\",\"Data\":\"e30=\"}],\"MillisBehindLatest\":0}",
+    "\"{\\\"eventType\\\":\\\"BOUNCE\\\",\\\"mail\\\":{\\\"messageId\\\":\\\"m\\\"},\\\"bounce\\\":{\\\"timestamp\\\":\\\"2025-11-13T02:15:23Z\\\"}}\"\nEVENT",
+    "2025-11-13T02:15:26.000Z EVENT\n2025-11-13T02:15:26.000Z END\nCWL CONTROL MESSAGE: x\nEVENT",
+    "{\"eventType\":\"Se\r\n nd\",\"mail\":{\"timestamp\":\"2025-11-13T02:15:23Z\",\"messageId\":\"m!\n \"}}\n\n--\nIf you wish to stop receiving notifications from this topic\nEVENT",
+    "ZXlKbGRtVnVkRlI1Y0dVaU9pSlRaVzVrSWl3aWJXRnBiQ0k2ZXlKMGFXMWxjM1JoYlhBaU9pSXlNREkxTFRFeExURXpWREF5T2pFMU9qSXpXaUlzSW0xbGMzTmhaMlZKWkNJNkltMGlmWDA9\ntime,tenant,sends\n",
 ];
 const EVENT: &str = r#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23Z","messageId":"m","destination":["a@b.c"]}}"#;
 

@@ -29,9 +29,10 @@ const MAX_REPORTED: usize = 10;
 
 /// Count events in files, without a server or a store.
 ///
-/// Reads SES events in every format that AWS delivers them in, also mixed in one file: raw events and older notifications; in
-/// EventBridge, SNS, Kinesis, Kafka and Firehose envelopes; as a single value, NDJSON, arrays or pretty-printed; plain, gzip, zstd or
-/// KPL-aggregated. At the end, standard error states how many records were read and how many were unreadable.
+/// Reads SES events in every form that AWS and the tools around it deliver them in, also mixed in one file: raw events and older
+/// notifications; in EventBridge, SNS, Kinesis, Kafka and Firehose envelopes; as messages of a queue, entries of CloudWatch Logs, HTTP
+/// requests, failed deliveries or emails; as a single value, NDJSON, arrays, strings or pretty-printed; plain, base64, gzip, zstd or
+/// KPL-aggregated. At the end, standard error states how many records were read, which were ignored, and how many were unreadable.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 if the input was read, even if it is empty or some records were unreadable; 1 if every \

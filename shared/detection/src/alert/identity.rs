@@ -133,6 +133,11 @@ pub(super) fn public_id(key: &AlertKey, now: Minute) -> String {
         text.push('\n');
         text.push_str(campaign);
     }
+    hashed_id(&text, now)
+}
+
+/// The public id of an alert that began at `now` and is about everything that `text` names.
+pub(crate) fn hashed_id(text: &str, now: Minute) -> String {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -45,6 +45,11 @@ struct CachedMessage {
 type Parts<'t> = (&'t str, &'t str);
 
 impl CachedAttribution {
+    /// The settings by which events are attributed.
+    pub fn settings(&self) -> &Attribution {
+        &self.attribution
+    }
+
     /// Starts with an empty cache.
     pub fn new(attribution: Attribution) -> Self {
         // By ending, because a tag's name is compared here as it is written in JSON: escapes may come before the quote that the

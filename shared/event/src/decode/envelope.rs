@@ -141,6 +141,8 @@ pub(super) enum Content<'e, 'a> {
     Text(RawText<'a>),
     /// JSON inside the object, not in a string.
     Inline(&'a str),
+    /// An EventBridge event from SES that is not about a message.
+    AboutNoMessage,
     Ignored(Ignored),
     Unknown,
 }
@@ -213,9 +215,8 @@ impl<'a> EnvelopeFields<'a> {
         if let Some(json) = self.inline {
             return Content::Inline(json);
         }
-        // An EventBridge event from SES that is not about a message.
         if self.has_detail_type && self.source.as_deref() == Some("aws.ses") {
-            return Content::Ignored(Ignored::OtherDetailType);
+            return Content::AboutNoMessage;
         }
         Content::Unknown
     }

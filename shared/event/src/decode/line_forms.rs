@@ -118,6 +118,24 @@ pub(super) fn begins_like_payload(bytes: &[u8]) -> bool {
         || kpl::records(bytes).is_some()
 }
 
+/// Whether `text` begins like a payload.
+pub(super) fn is_text_of_payload(text: &str) -> bool {
+    begins_like_payload(text.as_bytes())
+}
+
+/// Whether a string holds a payload, as far as its beginning shows.
+pub(super) fn may_be_payload(text: &str) -> bool {
+    is_text_of_payload(text) || of_line(text, text.len() - text.trim_ascii_start().len()).is_some()
+}
+
+/// Whether an input that begins with `bytes` is a table, such as a CSV export of counts, instead of events.
+pub fn begins_with_table(bytes: &[u8]) -> bool {
+    // The bytes may end inside a character; a table's first line is ASCII anyway.
+    let text = simdutf8::compat::from_utf8(bytes)
+        .or_else(|error| simdutf8::compat::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or(&[])));
+    text.is_ok_and(is_table)
+}
+
 /// Whether `text` is a table: a first line of plain column names, and nothing in brackets after it.
 pub(super) fn is_table(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}').trim_ascii_start();

@@ -261,7 +261,7 @@ fn parts_that_are_not_about_sent_mail_are_ignored_by_name() {
         ),
         (r#"{"Type":"UnsubscribeConfirmation","Message":"You have chosen"}"#, "SubscriptionConfirmation"),
         (
-            r#"{"detail-type":"Sending Status Enabled","source":"aws.ses","detail":{"data":{}}}"#,
+            r#"{"detail-type":"AWS API Call via CloudTrail","source":"aws.ses","detail":{}}"#,
             "OtherDetailType",
         ),
         (r#"{"notificationType":"AmazonSnsSubscriptionSucceeded","message":"You have"}"#, "SnsValidation"),

@@ -14,7 +14,7 @@ const EARLIEST_MS: i64 = 946_684_800_000;
 const END_MS: i64 = 4_102_444_800_000;
 
 /// Parses `text`, the value of the field whose path is `field`.
-pub(super) fn parse(text: &str, field: &'static str) -> Result<Timestamp, Unreadable> {
+pub(crate) fn parse(text: &str, field: &'static str) -> Result<Timestamp, Unreadable> {
     // The range is checked once, below, for both: neither parser limits the year.
     let millis = parse_usual(text.as_bytes())
         .or_else(|| parse_tolerant(text))

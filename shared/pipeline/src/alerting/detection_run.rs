@@ -21,6 +21,7 @@ mod notify;
 mod parts;
 mod resume;
 mod save;
+mod sending;
 pub mod tenant_groups;
 
 use detection::{Bucket, Change, Detector};
@@ -185,14 +186,10 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> DetectionRun<'_, S, C, N,
         let started_at = self.clock.now();
         let mut run =
             ActiveRun { context: self, started_at, writes: 0, chunks: 0, report: RunReport::default() };
-        let Some(mut state) = run.load(cache).await? else { return Ok(run.report) };
-        let outcome = run.evaluate_and_notify(&mut state).await;
-        run.report.unsaved = state.unsaved_minutes();
-        // After an error the state is ahead of the store, never beside it, so the next run can continue with it.
-        if !matches!(outcome, Ok(Outcome::Overtaken)) {
-            cache.state = Some(state);
-        }
-        outcome.map(|_| run.report)
+        // First, since it is short and waits for no counts. Neither part fails for the other.
+        let sending = Box::pin(run.alert_about_sending()).await;
+        let evaluated = run.load_and_evaluate(cache).await;
+        evaluated.and(sending).map(|()| run.report)
     }
 }
 
@@ -215,7 +212,18 @@ struct Observed {
 }
 
 impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R> {
-    /// The whole run. A failure to evaluate does not prevent the notification of what is pending; it is the run's error nevertheless.
+    async fn load_and_evaluate(&mut self, cache: &mut DetectionCache) -> Result<(), DetectionError> {
+        let Some(mut state) = self.load(cache).await? else { return Ok(()) };
+        let outcome = self.evaluate_and_notify(&mut state).await;
+        self.report.unsaved = state.unsaved_minutes();
+        // After an error the state is ahead of the store, never beside it, so the next run can continue with it.
+        if !matches!(outcome, Ok(Outcome::Overtaken)) {
+            cache.state = Some(state);
+        }
+        outcome.map(drop)
+    }
+
+    /// The evaluation and its notifications. A failure to evaluate does not prevent the notification of what is pending; it is the run's error nevertheless.
     async fn evaluate_and_notify(&mut self, state: &mut DetectionState) -> Result<Outcome, DetectionError> {
         // Another run is notifying. It has the exclusive right until its deadline, after which the platform has ended it.
         if state.head.notifying_until > self.context.clock.now().millis() {

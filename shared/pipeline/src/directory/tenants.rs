@@ -31,6 +31,11 @@ impl ErasureCount {
         Self(item.map_or(0, |item| item.version))
     }
 
+    /// The count as a number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
     /// Reads the count as it is now.
     pub(crate) async fn read<S: Store>(store: &S) -> Result<Self, StoreError> {
         let found = store.get(vec![layout::erasure_count()]).await?;

@@ -15,7 +15,8 @@ use event::attribution::{Attribution, CachedAttribution, RecipientDimensions};
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
 use event::{
-    EmailEvent, EventType, HashKey, Hour, IdentityHash, IgnoredCounts, RecipientHash, TenantId, Timestamp,
+    AccountEvent, AlertScope, EmailEvent, EventType, HashKey, Hour, IdentityHash, Ignored, IgnoredCounts,
+    RecipientHash, TenantId, Timestamp,
 };
 
 use super::batch::Record;
@@ -35,6 +36,8 @@ const COUNTS_PER_COMMIT: u64 = 50_000;
 const MAX_QUARANTINED: usize = 1_000;
 /// The most bytes of quarantined parts that one commit keeps.
 const MAX_QUARANTINED_BYTES: usize = 8 << 20;
+/// The most account events of one commit. Real ones are a few a month; a record full of them does not come from SES.
+const MAX_ACCOUNT_EVENTS: usize = 1_000;
 /// An event is late if it arrives later than this after it happened.
 const LATE_AFTER_MS: i64 = 60 * 60 * 1000;
 /// An event dated further in the future than this comes from a wrong clock. It is counted in the minute in which it arrived.
@@ -61,6 +64,8 @@ pub struct Accumulated {
     pub totals: Totals,
     /// Outcomes of each record taken, in their order.
     pub per_record: Vec<Totals>,
+    /// What SES said about sending, and whom it concerns.
+    pub account_events: Vec<(AlertScope, AccountEvent)>,
     /// Which parts were ignored in the records that have such parts, each by its position among the records.
     pub ignored: Vec<(usize, IgnoredCounts)>,
     /// When the newest counted event happened.
@@ -121,6 +126,9 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
                 Decoded::Ignored(kind) => {
                     counting.result.totals.ignored += 1;
                     ignored.count(&kind);
+                    if let Ignored::AccountEvent(event) = kind {
+                        counting.account_event(*event);
+                    }
                 }
                 Decoded::Unreadable { reason, bytes } => {
                     counting.result.totals.quarantined += 1;
@@ -166,6 +174,15 @@ impl Accumulation<'_> {
         self.ledgers.len() >= TENANTS_PER_COMMIT
             || self.result.totals.events >= COUNTS_PER_COMMIT
             || self.result.quarantined.len() >= MAX_QUARANTINED
+            || self.result.account_events.len() >= MAX_ACCOUNT_EVENTS / 2
+    }
+
+    fn account_event(&mut self, event: AccountEvent) {
+        if self.result.account_events.len() < MAX_ACCOUNT_EVENTS {
+            let tenant = self.attributor.settings().tenant_of_account_event(&event);
+            let scope = tenant.map_or(AlertScope::Platform, AlertScope::Tenant);
+            self.result.account_events.push((scope, event));
+        }
     }
 
     fn event(&mut self, event: &EmailEvent<'_>, arrived_at: Timestamp) {

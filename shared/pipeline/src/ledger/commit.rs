@@ -19,6 +19,7 @@ use std::collections::HashSet;
 
 use event::{SequenceNumber, ShardId, Timestamp};
 
+use super::account_events;
 use super::accumulate::{Accumulated, Delta};
 use super::batch::{Attempt, Record};
 use super::checkpoint::{self, Checkpoint, InFlight};
@@ -220,6 +221,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
         items.extend(quarantined.into_iter().map(|item| Item { expires_at: Some(quarantine_until), ..item }));
         // Twice as long as deltas: the keys that a dead attempt wrote must be known for as long as anything may lie there.
         let receipt_until = kept_from.plus_millis(self.settings.keep_ms.saturating_mul(2));
+        items.extend(account_events::items(&accumulated.account_events, kept_from));
         // In front of everything that it lists, since `write` keeps the order.
         items.splice(0..0, receipt.items(self.shard, &first, receipt_until));
         Some(WritePlan { first, last, arrived_at, items })

@@ -34,7 +34,7 @@ pub(super) fn add<S: Store, C: Clock, I: Intake, F: Fetch>(
         "/v1/ingest/ses",
         ses::ingest::<S, C, I>,
         events("ingestSesEvents", "Ingest SES events in any form")
-            .description("One event, NDJSON or an array, with or without the envelopes of SNS and EventBridge, plain or gzip.")
+            .description("One event, NDJSON or an array, in any envelope or container of AWS that the command line reads, plain or compressed.")
             .bytes("SES events."),
     )
     .add_route(

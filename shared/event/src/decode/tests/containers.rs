@@ -201,3 +201,27 @@ fn containers_may_be_inside_each_other_within_the_limit() {
     check(inline.to_string(), &["m1"]);
     assert!(outcomes(json!({ "payload": inline }).to_string().as_bytes())[0].starts_with("TooManyLayers"));
 }
+
+#[test]
+fn event_about_an_account_is_read_in_any_container() {
+    let status = json!({
+        "version": "0", "id": "1", "detail-type": "Sending Status Disabled", "source": "aws.ses", "account": "123456789012",
+        "time": "2025-11-13T02:15:26Z", "resources": ["arn:aws:ses:us-east-1:123456789012:configuration-set/news"],
+        "detail": { "version": "1.0.0", "data": { "record": { "status": "DISABLED", "cause": "High bounce rate" } } },
+    });
+    for payload in [
+        status.clone(),
+        json!({ "Records": [{ "kinesis": { "data": STANDARD.encode(status.to_string()) } }] }),
+        json!({ "Type": "Notification", "Message": status.to_string() }),
+    ] {
+        let outcomes = outcomes(payload.to_string().as_bytes());
+        assert!(
+            outcomes.len() == 1 && outcomes[0].starts_with("AccountEvent(AccountEvent {"),
+            "{outcomes:?}"
+        );
+        assert!(outcomes[0].contains("ConfigurationSet(\"news\")"), "{outcomes:?}");
+    }
+    let mut without_time = status;
+    without_time.as_object_mut().unwrap().remove("time");
+    assert!(outcomes(without_time.to_string().as_bytes())[0].starts_with("MissingField(\"time\")"));
+}
