@@ -58,7 +58,7 @@ impl Accumulator {
     pub fn decide_click(&mut self, click: &CountedClick, is_machine: bool) {
         if click.is_open {
             self.for_each_cell(click.cells, |cell| {
-                increments::decide_click(cell, is_machine, click.recipient)
+                increments::decide_click(cell, is_machine, click.recipient);
             });
             let bucket = self.bucket_of(click.cells.happened);
             if let (Some(links), Some(link), true) = (&mut self.links, click.link, is_machine) {
