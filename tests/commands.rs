@@ -33,7 +33,7 @@ const COUNTS: &str = "sends,deliveries,bounces,bounces_permanent,bounces_transie
 type Sample = (&'static str, u64, &'static [(&'static str, u64)]);
 
 /// The samples, counted by hand: the number of unreadable records, then every count that is not 0.
-const SAMPLES: [Sample; 71] = [
+const SAMPLES: [Sample; 72] = [
     // Payloads of other functions, which hold no events.
     ("api-gateway-base64.json", 0, &[("deliveries", 1), ("delivered_net", 1)]),
     ("api-make-key.json", 1, &[]),

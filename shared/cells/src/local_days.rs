@@ -19,8 +19,8 @@ use crate::block::Resolution;
 /// The local days of a tenant: its time zones, each from a day of UTC on. Days of UTC by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalDays {
-    /// In the order of their days. Before the first one, days are days of UTC.
-    zones: Vec<(Day, TimeZone)>,
+    /// In the order of their days. Before the first one, days are days of UTC. Nothing is known of the days of `None`.
+    zones: Vec<(Day, Option<TimeZone>)>,
 }
 
 /// A change of a tenant's time zone.
@@ -38,25 +38,26 @@ impl LocalDays {
     /// Days of UTC.
     pub const UTC: Self = Self { zones: Vec::new() };
 
-    /// The days of these zones, each from its day on. Of two with the same day, the later one in the list holds.
-    pub fn new(zones: impl IntoIterator<Item = (Day, TimeZone)>) -> Self {
-        let mut zones: Vec<(Day, TimeZone)> = zones.into_iter().collect();
+    /// The days of these zones, each from its day on. Of two with the same day, the later one in the list holds. `None` stands for a zone
+    /// whose days are not known; they cannot be asked for.
+    pub fn new<Z: Into<Option<TimeZone>>>(zones: impl IntoIterator<Item = (Day, Z)>) -> Self {
+        let mut zones: Vec<_> = zones.into_iter().map(|(day, zone)| (day, zone.into())).collect();
         zones.sort_by_key(|(day, _)| *day);
         Self { zones }
     }
 
     /// The zone by which the days are cut that begin on a day of UTC.
     pub fn zone(&self, day: Day) -> TimeZone {
-        self.since(day).map_or(TimeZone::UTC, |(_, zone)| zone.clone())
+        self.since(day).and_then(|(_, zone)| zone.clone()).unwrap_or(TimeZone::UTC)
     }
 
     /// Whether a day of UTC is cut as UTC is.
     pub fn is_of_utc(&self, day: Day) -> bool {
-        self.since(day).is_none_or(|(_, zone)| *zone == TimeZone::UTC)
+        self.since(day).is_none_or(|(_, zone)| *zone == Some(TimeZone::UTC))
     }
 
     /// The zone of a day of UTC, and the day from which it holds. `None` before the first one.
-    fn since(&self, day: Day) -> Option<&(Day, TimeZone)> {
+    fn since(&self, day: Day) -> Option<&(Day, Option<TimeZone>)> {
         let after = self.zones.partition_point(|(since, _)| *since <= day);
         self.zones.get(after.checked_sub(1)?)
     }
@@ -82,7 +83,7 @@ impl LocalDays {
 
     /// The changes of zone from `from` up to, not including, `to`.
     pub fn changes(&self, from: Minute, to: Minute) -> impl Iterator<Item = ZoneChange> + '_ {
-        let names = self.zones.iter().map(|(_, zone)| name(zone));
+        let names = self.zones.iter().map(|(_, zone)| zone.as_ref().map_or("Etc/Unknown", name));
         let before = std::iter::once("UTC").chain(names.clone());
         let changes = before.zip(names).zip(&self.zones).map(|((before, after), (day, _))| ZoneChange {
             at: first_minute(*day),
@@ -102,7 +103,8 @@ impl LocalDays {
         let month =
             date_of(at, &TimeZone::UTC).and_then(|date| start_of(date.first_of_month(), &TimeZone::UTC));
         let first = month.unwrap_or(Minute(0)).max(first_minute(*since));
-        last_midnight(at, zone).map_or(first, |midnight| midnight.max(first))
+        let midnight = zone.as_ref().and_then(|zone| last_midnight(at, zone));
+        midnight.map_or(first, |midnight| midnight.max(first))
     }
 }
 

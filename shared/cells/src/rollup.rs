@@ -24,16 +24,15 @@ impl Block {
         self.resolution = resolution;
         let mut starts = BucketStarts::new(days, resolution);
         // Rows that now share a bucket are added up by `canonicalise` at the end.
-        widen(&mut self.cells, resolution, &mut starts);
-        widen(&mut self.cohorts, resolution, &mut starts);
-        widen(&mut self.links, resolution, &mut starts);
+        widen(&mut self.cells, &mut starts);
+        widen(&mut self.cohorts, &mut starts);
+        widen(&mut self.links, &mut starts);
         self.canonicalise()
     }
 }
 
-fn widen<const N: usize>(table: &mut BlockTable<N>, resolution: Resolution, starts: &mut BucketStarts<'_>) {
+fn widen<const N: usize>(table: &mut BlockTable<N>, starts: &mut BucketStarts<'_>) {
     for row in &mut table.rows {
         row.bucket = starts.bucket(row.bucket);
-        row.age = row.age.at(resolution);
     }
 }

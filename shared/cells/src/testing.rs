@@ -90,8 +90,7 @@ fn hash(number: u64) -> RecipientHash {
 
 /// Rows of a few keys over two days.
 pub(crate) fn rows(resolution: Resolution) -> impl Strategy<Value = Vec<TestRow>> {
-    // Ages as they are in one table or the other, and at this resolution.
-    let age = prop::sample::select(AgeClass::ALL.map(|age| age.at(resolution)).to_vec());
+    let age = prop::sample::select(AgeClass::ALL.to_vec());
     let table = prop::sample::select(vec![RowTable::Cells, RowTable::Cohorts, RowTable::Links]);
     let row = (table, 0..3_usize, 0..3_usize, 0..4_usize, 0..2 * 1440_u32, age, cell()).prop_map(
         move |(table, campaign, provider, domain, minute, age, cell)| {

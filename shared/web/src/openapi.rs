@@ -170,6 +170,14 @@ fn headers() -> Value {
         "RateLimit-Reset": header("Seconds until all of them are available again.", number()),
         "Retry-After": header("When to send the request again, in seconds.", number()),
         "WWW-Authenticate": header("The authentication scheme, `Bearer`.", text()),
+        "X-Mailgauge-Age-Unknown-Before": header(
+            "CSV and NDJSON only: `meta.age_unknown_before` of the JSON reply. Absent if all ages are known.",
+            json!({ "type": "string", "format": "date-time" }),
+        ),
+        "X-Mailgauge-Late-By-Hour-Before": header(
+            "CSV and NDJSON only: `meta.late_by_hour_before` of the JSON reply. Absent in most replies.",
+            json!({ "type": "string", "format": "date-time" }),
+        ),
         "X-Mailgauge-Complete-Until": header(
             "CSV and NDJSON only: `meta.complete_until` of the JSON reply.",
             json!({ "type": "string", "format": "date-time" }),

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use cells::Block;
+use cells::{Block, LocalDays};
 use cells::query::{
     BlockCatalogue, BlockRef, Execution, Freshness, Locale, MetricValue, Month, Query, Scope, plan,
 };
@@ -29,6 +29,7 @@ static CATALOGUE: LazyLock<BlockCatalogue> = LazyLock::new(|| {
         months: (50 * 12..=Month::of(day).0).map(Month).collect(),
         hours_kept_from: Hour(hour.0 - 30 * 24),
         days_kept_from: Day(day.0 - 400),
+        local_days: LocalDays::UTC,
     }
 });
 

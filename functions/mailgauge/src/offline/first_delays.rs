@@ -133,7 +133,12 @@ mod tests {
         Decoder::new().decode(json.as_bytes(), &mut |decoded| {
             let Decoded::Event(event) = decoded else { panic!("{decoded:?}") };
             let values = attribution.attribute(event).values;
-            let row = cells.count_delay("", &values, &Attribution::recipient_dimensions(""), event);
+            let row = cells.count_delay(
+                "",
+                &values,
+                &event::attribution::RecipientAttribution::default().dimensions(""),
+                event,
+            );
             // Spread over all bits, as a keyed hash is.
             let mail = IdentityHash((mail + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             notes.add(mail, event.at, row, cells, window);

@@ -5,8 +5,6 @@
 
 use event::Minute;
 
-use super::Resolution;
-
 /// How long after sending an outcome happened, as a range. The numbers are part of the storage format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -30,8 +28,7 @@ pub enum AgeClass {
     /// Not known: cells, and cohorts from before age classes were stored.
     #[default]
     Unknown = 8,
-    /// At least 6 hours, from before age classes were stored. Kept by the hour of sending in blocks of minutes; in coarser blocks it is
-    /// [`AgeClass::Unknown`].
+    /// At least 6 hours, from before age classes were stored. Kept by the hour of sending, so that a query that cuts hours can say so.
     UnknownLate = 9,
 }
 
@@ -56,17 +53,54 @@ impl AgeClass {
         Self::UnknownLate,
     ];
 
+    /// Those that end at an age, in ascending order: what a query can ask for.
+    pub const BOUNDED: [Self; 7] = [
+        Self::Within1Minute,
+        Self::Within5Minutes,
+        Self::Within15Minutes,
+        Self::Within1Hour,
+        Self::Within6Hours,
+        Self::Within24Hours,
+        Self::Within72Hours,
+    ];
+
+    /// The age at which it ends, as queries name it; empty if it ends at none.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Within1Minute => "1m",
+            Self::Within5Minutes => "5m",
+            Self::Within15Minutes => "15m",
+            Self::Within1Hour => "1h",
+            Self::Within6Hours => "6h",
+            Self::Within24Hours => "24h",
+            Self::Within72Hours => "72h",
+            Self::Later | Self::Unknown | Self::UnknownLate => "",
+        }
+    }
+
+    /// Whether the age is known.
+    pub const fn is_known(self) -> bool {
+        !matches!(self, Self::Unknown | Self::UnknownLate)
+    }
+
     /// The class of an outcome this many milliseconds after sending.
     pub const fn after_millis(age: i64) -> Self {
-        match age {
-            ..MINUTE_MS => Self::Within1Minute,
-            ..300_000 => Self::Within5Minutes,
-            ..900_000 => Self::Within15Minutes,
-            ..HOUR_MS => Self::Within1Hour,
-            ..21_600_000 => Self::Within6Hours,
-            ..86_400_000 => Self::Within24Hours,
-            ..259_200_000 => Self::Within72Hours,
-            _ => Self::Later,
+        if age < MINUTE_MS {
+            Self::Within1Minute
+        } else if age < 5 * MINUTE_MS {
+            Self::Within5Minutes
+        } else if age < 15 * MINUTE_MS {
+            Self::Within15Minutes
+        } else if age < HOUR_MS {
+            Self::Within1Hour
+        } else if age < 6 * HOUR_MS {
+            Self::Within6Hours
+        } else if age < 24 * HOUR_MS {
+            Self::Within24Hours
+        } else if age < 72 * HOUR_MS {
+            Self::Within72Hours
+        } else {
+            Self::Later
         }
     }
 
@@ -86,14 +120,6 @@ impl AgeClass {
             | Self::Unknown => 1,
         };
         Minute(sent.0 - sent.0 % width)
-    }
-
-    /// The class of the same outcomes in a block of `resolution`.
-    pub(crate) const fn at(self, resolution: Resolution) -> Self {
-        match (self, resolution) {
-            (Self::UnknownLate, Resolution::Hour | Resolution::Day) => Self::Unknown,
-            _ => self,
-        }
     }
 
     /// A bit of its own, for sets of classes.

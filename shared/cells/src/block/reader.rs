@@ -159,7 +159,7 @@ impl<'a> BlockReader<'a> {
             first_key: index(cohorts.key_count),
             key_count: self.late_cohort_count,
             unit: Resolution::Hour,
-            age: AgeClass::UnknownLate.at(self.frame.resolution),
+            age: AgeClass::UnknownLate,
         }
     }
 

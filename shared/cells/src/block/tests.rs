@@ -61,7 +61,6 @@ proptest! {
         let block = testing::build(Resolution::Minute, &rows).roll_up(Resolution::Hour);
         for row in &mut rows {
             row.bucket = Minute(row.bucket.0 / 60 * 60);
-            row.age = row.age.at(Resolution::Hour);
         }
         prop_assert_eq!(contents(&block), model(&rows));
     }

@@ -70,6 +70,15 @@ fn change_of_zone_holds_from_its_day_on() {
     assert_eq!(days_of("Asia/Kolkata").changes(Minute(0), to).count(), 0);
 }
 
+#[test]
+fn days_of_an_unknown_zone_are_no_cuts() {
+    let day = minute_at("2026-03-10T00:00:00Z").hour().day();
+    let days = LocalDays::new([(Day(0), time_zone("Asia/Kolkata").ok()), (day, None)]);
+    check(&days, "2026-03-09T18:40:00Z", "2026-03-09T18:30:00Z", "2026-03-09T18:30:00Z");
+    check(&days, "2026-03-12T18:40:00Z", "2026-03-12T18:00:00Z", "2026-03-10T00:00:00Z");
+    check(&days, "2026-04-12T00:00:00Z", "2026-04-12T00:00:00Z", "2026-04-01T00:00:00Z");
+}
+
 proptest! {
     #[test]
     fn buckets_of_many_rows_are_those_of_each(

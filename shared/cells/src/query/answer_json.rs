@@ -126,7 +126,7 @@ impl Serialize for MetaJson<'_> {
         let (from, to) = answer.query.range();
         let freshness = answer.freshness;
         let estimates = || answer.estimates().map(|(metric, error)| (metric.name(), error));
-        let mut meta = serializer.serialize_struct("Meta", 11)?;
+        let mut meta = serializer.serialize_struct("Meta", 13)?;
         meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
         meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
         meta.serialize_field("estimates", &Named(estimates))?;
@@ -139,8 +139,15 @@ impl Serialize for MetaJson<'_> {
         meta.serialize_field("to", &answer.query.rfc3339(to))?;
         meta.serialize_field("rules", &RuleVersions::CURRENT)?;
         // Left out where there is nothing to say, as in most answers.
-        if !answer.notes.zone_changes.is_empty() {
-            meta.serialize_field("zone_changes", &answer.notes.zone_changes)?;
+        let notes = &answer.notes;
+        if !notes.zone_changes.is_empty() {
+            meta.serialize_field("zone_changes", &notes.zone_changes)?;
+        }
+        if let Some(before) = notes.age_unknown_before {
+            meta.serialize_field("age_unknown_before", &before.start().to_string())?;
+        }
+        if let Some(before) = notes.late_by_hour_before {
+            meta.serialize_field("late_by_hour_before", &before.start().to_string())?;
         }
         meta.end()
     }

@@ -19,6 +19,7 @@ use super::order::{OrderBy, RowOrder};
 use super::range::{RangeContext, edges, range};
 use super::request::{Basis, Fill, Query, Scope};
 use super::time::QueryTime;
+use crate::block::AgeClass;
 
 /// A query in the making. Nothing is checked before [`QueryBuilder::build`].
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ pub struct QueryBuilder {
     group_by: Vec<GroupColumn>,
     filter: Filter,
     basis: Basis,
+    max_age: Option<AgeClass>,
     zone: TimeZone,
     order_by: Vec<OrderBy>,
     limit: usize,
@@ -52,6 +54,7 @@ impl Query {
             group_by: Vec::new(),
             filter: Filter::everything(),
             basis: Basis::Event,
+            max_age: None,
             zone: TimeZone::UTC,
             order_by: Vec::new(),
             limit: Self::MAX_LIMIT,
@@ -103,6 +106,13 @@ impl QueryBuilder {
     /// The time that decides in which bucket an event counts; [`Basis::Event`] if not given.
     pub const fn basis(mut self, basis: Basis) -> Self {
         self.basis = basis;
+        self
+    }
+
+    /// Leaves out outcomes of older classes, so that mail can be compared at an equal age; none are left out if not given. Needs
+    /// [`Basis::Send`]. Outcomes whose age is not known are left out too, with the sends of their mail.
+    pub const fn max_age(mut self, age: AgeClass) -> Self {
+        self.max_age = Some(age);
         self
     }
 
@@ -170,6 +180,7 @@ impl QueryBuilder {
             scope: self.scope,
             metrics,
             basis,
+            max_age: self.max_age,
             granularity,
             zone: self.zone,
             group_by: self.group_by,
@@ -234,7 +245,7 @@ impl QueryBuilder {
     /// A hash of who asks and of everything asked but the cursor. Texts are quoted, so that no value can imitate another parameter.
     fn fingerprint(&self) -> u64 {
         let Self { metrics, from, to, granularity, group_by, filter, basis, .. } = self;
-        let Self { zone, order_by, limit, compare, fill, .. } = self;
+        let Self { zone, order_by, limit, compare, fill, max_age, .. } = self;
         let tenant = match &self.scope {
             Scope::Tenant(tenant) => Some(tenant.as_str()),
             Scope::All => None,
@@ -243,6 +254,10 @@ impl QueryBuilder {
             format!("{tenant:?} {metrics:?} {from:?} {to:?} {granularity:?} {group_by:?} {basis:?} ");
         // Writing to a string does not fail. A zone is known by its name: its rules can change without making it another zone.
         let _ = write!(text, "{:?} {order_by:?} {limit} {compare:?} {fill:?} ", zone.iana_name());
+        // Only if given, so that it changes no cursor of another query.
+        if let Some(age) = max_age {
+            let _ = write!(text, "{age:?} ");
+        }
         filter.write_identity(&mut text);
         rapidhash_v3(text.as_bytes())
     }

@@ -103,9 +103,12 @@ impl Execution {
         if targets.iter().all(Option::is_none) {
             return Ok(());
         }
-        let Self { sums, buckets, .. } = self;
+        let cuts_hours = by_send && self.query.edges.iter().any(|edge| !edge.0.is_multiple_of(60));
+        let Self { sums, buckets, notes, query } = self;
         let projection = *sums.projection();
-        let mut adder = RowAdder { targets: &targets, sums, buckets, room: Ok(()) };
+        let width = rows.resolution().minutes();
+        let ages = CohortAges { most: query.max_age, cuts_hours, width, notes };
+        let mut adder = RowAdder { targets: &targets, sums, buckets, ages, room: Ok(()) };
         if !projection.counters.is_empty() {
             if by_send {
                 rows.count_cohorts(projection.counters, &mut adder)?;
@@ -262,22 +265,63 @@ fn resolved<'v>(providers: &LearnedProviders, dimension: Dimension, value: &'v s
 /// Set in the slot number of a row whose mail is at a provider that reports complaints. Real slot numbers are far smaller.
 const REPORTS_COMPLAINTS: u32 = 1 << 31;
 
+/// Which outcomes count by their age, and what the answer says about those that do not.
+struct CohortAges<'a> {
+    /// The oldest class that counts; `None` if all do.
+    most: Option<AgeClass>,
+    /// Whether the query cuts hours, by which late outcomes were kept once.
+    cuts_hours: bool,
+    /// The width of the block's buckets in minutes.
+    width: u32,
+    notes: &'a mut HistoryNotes,
+}
+
+impl CohortAges<'_> {
+    /// Whether a row in the range of the query counts.
+    #[inline]
+    fn pass(&mut self, age: AgeClass, bucket: Minute) -> bool {
+        // Most rows pass here. Cells have no age, and a query about them no oldest class.
+        if self.most.is_none_or(|most| age <= most) && !(self.cuts_hours && age == AgeClass::UnknownLate) {
+            return true;
+        }
+        self.pass_old_rows(age, bucket)
+    }
+
+    #[cold]
+    fn pass_old_rows(&mut self, age: AgeClass, bucket: Minute) -> bool {
+        let width = if age == AgeClass::UnknownLate { self.width.max(60) } else { self.width };
+        let end = Some(Minute(bucket.0.saturating_add(width)));
+        if self.most.is_none() {
+            self.notes.late_by_hour_before = self.notes.late_by_hour_before.max(end);
+            return true;
+        }
+        if !age.is_known() {
+            self.notes.age_unknown_before = self.notes.age_unknown_before.max(end);
+        }
+        false
+    }
+}
+
 /// Adds the rows of one block to the sums.
 struct RowAdder<'a> {
     targets: &'a [Option<KeyTarget>],
     sums: &'a mut RunningSums,
     buckets: &'a BucketFinder,
+    ages: CohortAges<'a>,
     /// Whether there was room for all rows.
     room: Result<(), Full>,
 }
 
 impl CountVisitor for RowAdder<'_> {
     #[inline]
-    fn slot(&mut self, key: u32, _age: AgeClass, bucket: Minute) -> Option<u32> {
+    fn slot(&mut self, key: u32, age: AgeClass, bucket: Minute) -> Option<u32> {
         let target = self.targets.get(key as usize).copied().flatten()?;
         // Before a slot is made: a row outside of the range must not take memory.
-        let bucket = self.buckets.find(bucket)?;
-        match self.sums.slot(target.group, bucket) {
+        let found = self.buckets.find(bucket)?;
+        if !self.ages.pass(age, bucket) {
+            return None;
+        }
+        match self.sums.slot(target.group, found) {
             Ok(slot) if target.reports_complaints => Some(slot | REPORTS_COMPLAINTS),
             Ok(slot) => Some(slot),
             // A visitor cannot fail, so the refusal is kept until the walk is over; rows until then are skipped.

@@ -20,6 +20,7 @@ use super::metrics::Metric;
 use super::order::{self, OrderBy, RateEnd};
 use super::request::{Basis, Fill, Query, Scope};
 use super::time::QueryTime;
+use crate::block::AgeClass;
 
 /// [`EXAMPLE_BODY`] as a query string.
 const EXAMPLE_PAIRS: &str = "metrics=sends&from=-24h&to=now";
@@ -144,8 +145,16 @@ fn with_choices(mut query: QueryBuilder, parameters: &QueryParameters) -> Result
     if let Some(granularity) = parameters.choice("granularity", &granularities)? {
         query = query.granularity(granularity);
     }
-    if let Some(basis) = parameters.choice("basis", &Basis::ALL.map(|one| (one.name(), one)))? {
+    let basis = parameters.choice("basis", &Basis::ALL.map(|one| (one.name(), one)))?;
+    if let Some(basis) = basis {
         query = query.basis(basis);
+    }
+    if let Some(age) = parameters.choice("max_age", &AgeClass::BOUNDED.map(|one| (one.name(), one)))? {
+        query = query.max_age(age);
+        // The only basis with which it means anything.
+        if basis.is_none() {
+            query = query.basis(Basis::Send);
+        }
     }
     if let Some(compare) = parameters.choice("compare", &Compare::ALL.map(|one| (one.name(), one)))? {
         query = query.compare(compare);

@@ -14,7 +14,7 @@ use super::error::{QueryError, QueryErrorKind};
 use super::filter::Filter;
 use super::metrics::{Metric, Needs};
 use super::order::RowOrder;
-use crate::block::Projection;
+use crate::block::{AgeClass, Projection};
 
 /// The tenants that a caller may read. The credential decides, never the query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,8 @@ pub struct Query {
     pub(super) scope: Scope,
     pub(super) metrics: MetricColumns,
     pub(super) basis: Basis,
+    /// Only outcomes of this age class or a younger one count; all if `None`. Only with [`Basis::Send`].
+    pub(super) max_age: Option<AgeClass>,
     pub(super) granularity: Granularity,
     /// Where buckets begin and, last, where the last one ends: at least two, rising.
     pub(super) edges: Vec<Minute>,
@@ -130,6 +132,11 @@ impl Query {
     /// The time that decides in which bucket an event counts.
     pub const fn basis(&self) -> Basis {
         self.basis
+    }
+
+    /// The oldest class of outcomes that count; `None` if all do.
+    pub const fn max_age(&self) -> Option<AgeClass> {
+        self.max_age
     }
 
     /// The width of the buckets.
@@ -248,7 +255,13 @@ impl Query {
     /// dimension and minute can be asked for.
     pub(super) fn check_basis(&self) -> Result<(), QueryError> {
         if self.basis() == Basis::Event {
-            return Ok(());
+            return match self.max_age {
+                // By event time, what happened to a bucket's mail is in other buckets.
+                Some(_) => {
+                    Err(QueryError::malformed("max_age", "it needs basis send", "basis=send", "basis=send"))
+                }
+                None => Ok(()),
+            };
         }
         let is_kept = |dimension: &QueryDimension| {
             matches!(

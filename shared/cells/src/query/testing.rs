@@ -59,6 +59,10 @@ impl TestEvent {
         }
     }
 
+    pub(super) fn age(&self) -> AgeClass {
+        AgeClass::after_millis(i64::from(self.at.0.saturating_sub(self.sent.0)) * 60_000)
+    }
+
     pub(super) fn cell(&self) -> Cell {
         let mut cell = Cell::default();
         cell.counters.add(self.counter, self.count);
@@ -111,7 +115,7 @@ impl RowSource for PlainBlock {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
-        self.scan(|row| row.at, from, to, each);
+        self.scan(|row| (AgeClass::Unknown, row.at), from, to, each);
         Ok(())
     }
     fn cohort_count(&self) -> u32 {
@@ -128,7 +132,8 @@ impl RowSource for PlainBlock {
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) -> Result<(), BlockError> {
-        self.scan(|row| row.sent, from, to, each);
+        let cohort = |row: &TestEvent| (row.age(), row.age().bucket(row.sent));
+        self.scan(cohort, from, to, each);
         Ok(())
     }
 }
@@ -136,18 +141,19 @@ impl RowSource for PlainBlock {
 impl PlainBlock {
     fn scan(
         &self,
-        time: impl Fn(&TestEvent) -> Minute,
+        position: impl Fn(&TestEvent) -> (AgeClass, Minute),
         from: Minute,
         to: Minute,
         each: &mut dyn FnMut(RowRef<'_>),
     ) {
         for (key, row) in (0..).zip(&self.rows) {
-            let bucket = self.local_days.bucket(time(row), self.resolution);
+            let (age, time) = position(row);
+            let bucket = self.local_days.bucket(time, self.resolution);
             let cell = row.cell();
             if from <= bucket && bucket < to {
                 each(RowRef {
                     bucket,
-                    age: AgeClass::Unknown,
+                    age,
                     key,
                     counters: &cell.counters,
                     latency: Some(&cell.latency),

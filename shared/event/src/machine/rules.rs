@@ -3,6 +3,8 @@
 //! The file is compiled into the program and checked by tests. If it could not be parsed all the same, that would be reported as
 //! an impossible state, and every requester would count as a person.
 
+use std::cell::OnceCell;
+
 use serde::Deserialize;
 
 use super::InteractionFields;
@@ -113,11 +115,11 @@ impl MachineRules {
     /// `Unlikely`, only rules that override the flag are used.
     pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
         // Whole user agents are compared exactly, and white space around one must not hide a match.
-        let mut request =
-            Request { fields, user_agent: fields.user_agent.trim(), address: None, found: None };
+        let (address, found) = (OnceCell::new(), OnceCell::new());
+        let request = Request { fields, user_agent: fields.user_agent.trim(), address, found };
         let rules = self.rules.iter().filter(|rule| rule.overrides_ses || !only_overriding);
         for rule in rules {
-            if rule.matches(&mut request, &self.fragments) {
+            if rule.matches(&request, &self.fragments) {
                 return rule.requester;
             }
         }
@@ -130,19 +132,19 @@ impl MachineRules {
 struct Request<'a> {
     fields: &'a InteractionFields<'a>,
     user_agent: &'a str,
-    /// `Some(None)` if the text is no address: it is in no network.
-    address: Option<Option<AddressBits>>,
-    found: Option<FoundFragments>,
+    /// `None` if the text is no address: it is in no network.
+    address: OnceCell<Option<AddressBits>>,
+    found: OnceCell<FoundFragments>,
 }
 
 impl Request<'_> {
-    fn is_from(&mut self, networks: &[Network]) -> bool {
-        let address = *self.address.get_or_insert_with(|| AddressBits::parse(self.fields.ip_address));
+    fn is_from(&self, networks: &[Network]) -> bool {
+        let address = *self.address.get_or_init(|| AddressBits::parse(self.fields.ip_address));
         address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
     }
 
-    fn fragments(&mut self, fragments: &Fragments) -> &FoundFragments {
-        self.found.get_or_insert_with(|| fragments.find(self.user_agent))
+    fn fragments(&self, fragments: &Fragments) -> &FoundFragments {
+        self.found.get_or_init(|| fragments.find(self.user_agent))
     }
 }
 
@@ -162,7 +164,7 @@ impl MachineRule {
         }
     }
 
-    fn matches(&self, request: &mut Request<'_>, fragments: &Fragments) -> bool {
+    fn matches(&self, request: &Request<'_>, fragments: &Fragments) -> bool {
         let fields = request.fields;
         let applies = match self.applies_to {
             AppliesTo::Both => true,

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use event::provider::learned::LearnedProviders;
-use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{SequenceNumber, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Export, ExportError, ExportSummary, points};

@@ -219,7 +219,7 @@ impl<S: Store> HistoryReader<'_, S> {
         let planned = plan(query)?;
         let (from, to) = query.range();
         let zone_changes = catalogue.local_days.changes(from, to).collect();
-        let notes = HistoryNotes { zone_changes };
+        let notes = HistoryNotes { zone_changes, ..HistoryNotes::default() };
         let comparison = match comparison {
             Some(comparison) => plan(comparison)?,
             None => Vec::new(),

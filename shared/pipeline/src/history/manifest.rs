@@ -109,9 +109,8 @@ impl Manifest {
 
     /// Where the tenant's days begin, at which its blocks of days and months are cut.
     pub(crate) fn local_days(&self) -> LocalDays {
-        // A zone that the time zone database has removed since counts as UTC: its days can then not be asked for.
-        let zones = self.zones.iter().filter_map(|from| Some((Day(from.day), time_zone(&from.zone).ok()?)));
-        LocalDays::new(zones)
+        // The days of a zone that the time zone database has removed since cannot be asked for any more.
+        LocalDays::new(self.zones.iter().map(|from| (Day(from.day), time_zone(&from.zone).ok())))
     }
 
     /// Cuts by the days of `zone` what is not in a block of a day or month yet.

@@ -8,7 +8,12 @@ use super::schemas::Schemas;
 use super::{OperationGroup, problem_response};
 
 /// The metadata of an answer, for formats that hold rows only.
-const ROWS_HEADERS: [&str; 2] = ["X-Mailgauge-Complete-Until", "X-Mailgauge-Next-Cursor"];
+const ROWS_HEADERS: [&str; 4] = [
+    "X-Mailgauge-Age-Unknown-Before",
+    "X-Mailgauge-Complete-Until",
+    "X-Mailgauge-Late-By-Hour-Before",
+    "X-Mailgauge-Next-Cursor",
+];
 /// What is left of the key's rate limit.
 const RATE_LIMIT_HEADERS: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
 

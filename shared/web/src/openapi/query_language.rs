@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use cells::AgeClass;
 use cells::query::{Basis, Compare, Fill, Granularity, Query as CellsQuery, QueryDimension};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -49,6 +50,7 @@ impl JsonSchema for DimensionName {
 
 one_of!(GranularityName, Granularity::ALL.map(Granularity::name));
 one_of!(BasisName, Basis::ALL.map(Basis::name));
+one_of!(AgeName, AgeClass::BOUNDED.map(AgeClass::name));
 one_of!(ComparisonName, Compare::ALL.map(Compare::name));
 one_of!(FillName, Fill::ALL.map(Fill::name));
 one_of!(FilterOperator, ["eq", "ne", "in", "prefix", "contains"]);
@@ -78,6 +80,9 @@ pub(crate) struct Query {
     /// The time by which an event counts: `event` is when it happened, `send` is when its message was sent, so that rates compare mail
     /// with its own outcomes. Defaults to `event`.
     basis: Option<BasisName>,
+    /// Only outcomes within this age of their message count, so that the rates of different mail compare at an equal age. Mail younger than
+    /// that is not complete yet. Makes `basis` `send`. Defaults to outcomes of any age.
+    max_age: Option<AgeName>,
     /// IANA time zone in which days, weeks and months begin. Defaults to the tenant's, otherwise UTC.
     #[schemars(extend("example" = "Europe/Berlin"))]
     timezone: Option<String>,
@@ -198,6 +203,14 @@ struct AnswerMeta {
     /// without a change.
     #[schemars(skip_serializing_if = "Option::is_none")]
     zone_changes: Option<Vec<ZoneChange>>,
+    /// With `max_age`: outcomes of mail sent before this time are left out, with their sends, because their age was not stored. Absent if
+    /// all ages in the range are known.
+    #[schemars(skip_serializing_if = "Option::is_none", extend("format" = "date-time"))]
+    age_unknown_before: Option<String>,
+    /// With `basis` `send` and buckets that begin within an hour: outcomes that came 6 hours after sending or later, of mail sent before
+    /// this time, count in the bucket in which the hour of sending begins. Absent if there are none in the range.
+    #[schemars(skip_serializing_if = "Option::is_none", extend("format" = "date-time"))]
+    late_by_hour_before: Option<String>,
 }
 
 /// A change of a tenant's time zone.

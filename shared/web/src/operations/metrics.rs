@@ -150,7 +150,7 @@ fn look_back<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) ->
             )
             .required_query_parameter(
                 "metric",
-                "The name of a metric.",
+                "The name of a metric other than `queue_depth`, which has no trend.",
                 &json!({ "type": "string", "example": "bounce_rate" }),
             )
             .query_parameter(

@@ -6,9 +6,12 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use cells::query::{Answer, LineFormat};
+use event::Minute;
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-mailgauge-next-cursor");
 const COMPLETE_UNTIL: HeaderName = HeaderName::from_static("x-mailgauge-complete-until");
+const AGE_UNKNOWN_BEFORE: HeaderName = HeaderName::from_static("x-mailgauge-age-unknown-before");
+const LATE_BY_HOUR_BEFORE: HeaderName = HeaderName::from_static("x-mailgauge-late-by-hour-before");
 
 /// A format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,20 @@ impl ReplyFormat {
             Self::JsonLines => answer.write_lines(LineFormat::Ndjson, &mut text)?,
         }
         let complete_until = answer.freshness().complete_until.map(|time| time.to_string());
-        Ok(self.response(text, answer.next_cursor().as_deref(), complete_until.as_deref()))
+        let mut response = self.response(text, answer.next_cursor().as_deref(), complete_until.as_deref());
+        if self != Self::Json {
+            let notes = answer.notes();
+            let time = |minute: Option<Minute>| minute.map(|minute| minute.start().to_string());
+            for (name, value) in [
+                (AGE_UNKNOWN_BEFORE, time(notes.age_unknown_before)),
+                (LATE_BY_HOUR_BEFORE, time(notes.late_by_hour_before)),
+            ] {
+                if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+        }
+        Ok(response)
     }
 
     /// The response with a body in this format, and the metadata that only JSON has in the body.

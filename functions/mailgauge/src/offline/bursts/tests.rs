@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use cells::{Counter, Grouping};
 use event::attribution::{Dimension, DimensionValues, RecipientDimensions};
-use event::{EventType, Interaction, RecipientHash, Requester, Timestamp};
+use event::{EventType, Interaction, RecipientHash, Requester, Tags, Timestamp};
 
 use super::*;
 
@@ -22,14 +22,14 @@ fn event(message: u64, link: u64, millis: i64) -> EmailEvent<'static> {
         at: Timestamp::from_millis(1_760_000_000_000 + millis),
         sent_at: Some(Timestamp::from_millis(1_760_000_000_000)),
         message_id: Cow::Owned(format!("m{message}")),
-        recipients: Default::default(),
-        destinations: Default::default(),
+        recipients: std::iter::empty().collect(),
+        destinations: std::iter::empty().collect(),
         destination_count: 1,
         source: Cow::Borrowed("a@shop.example"),
         sending_account: None,
         source_arn: None,
         evidence: event::provider::evidence::ProviderEvidence::Absent,
-        tags: Default::default(),
+        tags: Tags::default(),
     }
 }
 
@@ -69,8 +69,9 @@ fn counted(threads: usize, events: &[(usize, EmailEvent<'_>)]) -> [u64; 3] {
 
 #[test]
 fn burst_is_found_across_threads_and_in_any_order() {
-    let mut events: Vec<_> =
-        (0..7_u64).map(|n| ((n % 3) as usize, event(n % 2, n, 300 * n as i64))).collect();
+    let mut events: Vec<_> = (0..7_u32)
+        .map(|n| ((n % 3) as usize, event(u64::from(n % 2), n.into(), i64::from(300 * n))))
+        .collect();
     events.push((1, event(2, 0, 0)));
     for _ in 0..events.len() {
         events.rotate_left(3);

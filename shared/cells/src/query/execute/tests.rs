@@ -1,7 +1,7 @@
 //! Executions compared with the same answer computed naively.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::super::metrics::{
     BOUNCE_RATE, COMPLAINT_RATE_REPORTED, DELIVERY_RATE, IN_FLIGHT, Metric, MetricRegistry, MetricValue,
@@ -12,8 +12,10 @@ use super::super::testing::{
 };
 use super::super::{Answer, AnswerRow, Freshness};
 use super::*;
+use crate::block::Resolution;
 use crate::cell::Cell;
 use crate::counter::Counter;
+use crate::testing::{RowTable, TestRow, build};
 
 fn values(query: &Query, cell: &Cell) -> Vec<MetricValue> {
     query.metrics().iter().map(|metric| metric.value(cell, query.basis())).collect()
@@ -203,5 +205,80 @@ fn queries_of_every_metric_are_answered() {
     for metrics in all.chunks(Query::MAX_METRICS) {
         let reply = reply(&json!({ "metrics": metrics }), &[]);
         assert_eq!(reply["rows"][0]["metrics"].as_object().unwrap().len(), metrics.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn query_at_an_age_counts_the_outcomes_within_it(
+        events in events(),
+        body in bodies(),
+        age in prop::sample::select(AgeClass::BOUNDED.to_vec()),
+    ) {
+        let mut body = body;
+        body["basis"] = json!("send");
+        body["group_by"] = json!(["provider"]);
+        let younger: Vec<TestEvent> = events.iter().filter(|one| one.age() <= age).cloned().collect();
+        let expected = executed(&query(&body), &younger).finish(None, Freshness::default());
+        // It asks by send time, if nothing else is asked.
+        body["max_age"] = json!(age.name());
+        body["basis"] = Json::Null;
+        let answer = executed(&query(&body), &events).finish(None, Freshness::default());
+        prop_assert!(answer.rows().eq(expected.rows()));
+        prop_assert_eq!(answer.notes(), &HistoryNotes::default());
+    }
+}
+
+/// An answer by send time about a block from before ages were stored: 5 sends at 10:07, and 2 opens of mail from the hour of 10:00.
+fn answer_from_before_ages(more: &Json) -> Answer {
+    let row = |age, bucket: &str, counter, count| {
+        let mut cell = Cell::default();
+        cell.counters.add(counter, count);
+        let bucket = super::super::testing::minute(bucket);
+        TestRow { table: RowTable::Cohorts, values: Default::default(), age, bucket, cell }
+    };
+    let block = build(
+        Resolution::Minute,
+        &[
+            row(AgeClass::Unknown, "2026-03-01T10:07:00Z", Counter::Sends, 5),
+            row(AgeClass::UnknownLate, "2026-03-01T10:00:00Z", Counter::Opens, 2),
+        ],
+    );
+    let mut body =
+        json!({ "metrics": ["sends", "opens"], "from": "2026-03-01", "to": "2026-03-02", "basis": "send" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut execution = Execution::new(&query(&body));
+    execution.add(&tenant("acme"), &block).unwrap();
+    execution.finish(None, Freshness::default())
+}
+
+#[test]
+fn history_from_before_ages_is_left_out_at_an_age_and_said() {
+    let answer = answer_from_before_ages(&json!({ "max_age": "24h", "fill": "zero" }));
+    let reply = serde_json::to_value(&answer).unwrap();
+    assert_eq!(reply["rows"][0]["metrics"], json!({ "sends": 0, "opens": 0 }));
+    assert_eq!(reply["meta"]["age_unknown_before"], "2026-03-01T11:00:00Z");
+    assert_eq!(reply["meta"].get("late_by_hour_before"), None);
+    let reply = serde_json::to_value(answer_from_before_ages(&json!({}))).unwrap();
+    assert_eq!(reply["rows"][0]["metrics"], json!({ "sends": 5, "opens": 2 }));
+    assert_eq!(reply["meta"].get("age_unknown_before"), None);
+}
+
+#[test]
+fn history_from_before_ages_that_is_cut_within_an_hour_is_said() {
+    for (more, expected) in [
+        (json!({ "granularity": "15m" }), Some("2026-03-01T11:00:00Z")),
+        (json!({ "granularity": "1d", "timezone": "Asia/Kolkata" }), Some("2026-03-01T11:00:00Z")),
+        (json!({ "granularity": "1h" }), None),
+        (json!({ "granularity": "1d", "timezone": "Europe/Berlin" }), None),
+    ] {
+        let reply = serde_json::to_value(answer_from_before_ages(&more)).unwrap();
+        let said = reply["meta"].get("late_by_hour_before").and_then(Json::as_str);
+        assert_eq!(said, expected, "{more}");
+        let opens: u64 =
+            reply["rows"].as_array().unwrap().iter().filter_map(|row| row["metrics"]["opens"].as_u64()).sum();
+        assert_eq!(opens, 2, "{more}");
     }
 }

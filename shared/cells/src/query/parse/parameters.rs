@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::query::error::{EXAMPLE_BODY, QueryError, quoted};
 
 /// Every parameter of a query.
-pub(super) const PARAMETERS: [&str; 13] = [
+pub(super) const PARAMETERS: [&str; 14] = [
     "metrics",
     "from",
     "to",
@@ -15,6 +15,7 @@ pub(super) const PARAMETERS: [&str; 13] = [
     "group_by",
     "filter",
     "basis",
+    "max_age",
     "timezone",
     "order_by",
     "limit",

@@ -128,6 +128,8 @@ fn refusals_name_the_parameter_and_what_to_do() {
         &format!("metrics=sends&filter=provider:{long}"),
         "metrics=sends&basis=send&granularity=5m",
         "metrics=sends&basis=send&granularity=1d&timezone=Africa/Monrovia&from=1971-01-01&to=1971-01-02",
+        "metrics=sends&basis=send&max_age=2h",
+        "metrics=sends&basis=event&max_age=24h",
         "metrics=sends&basis=send&group_by=recipient_domain",
         "metrics=sends&basis=send&filter=segment:a",
     ];

@@ -31,6 +31,16 @@ struct Mail {
     opened: jiff::Timestamp,
 }
 
+impl Mail {
+    /// The same without outcomes from this age on, in seconds: they happen when nothing is counted any more.
+    fn until_age(self, seconds: i64) -> Self {
+        let within = |at: jiff::Timestamp| {
+            if at.as_second() - self.sent.as_second() < seconds { at } else { jiff::Timestamp::MAX }
+        };
+        Self { delivered: within(self.delivered), opened: within(self.opened), ..self }
+    }
+}
+
 /// A year of mail from 1 December 2024 on, most of it within half an hour of a local midnight, and around each change of clocks.
 fn year_of_mail(zone: &TimeZone) -> Vec<Mail> {
     let mut mails = Vec::new();
@@ -133,7 +143,19 @@ impl Year {
 
     /// The rows of all days, weeks or months since November 2024, by the date on which they begin: sends, deliveries and opens.
     async fn rows(&self, now: jiff::Timestamp, granularity: &str, basis: &str, zone: &str) -> Rows {
-        let parameters = [
+        self.rows_at(now, granularity, basis, zone, None).await
+    }
+
+    /// The same of outcomes within this age.
+    async fn rows_at(
+        &self,
+        now: jiff::Timestamp,
+        granularity: &str,
+        basis: &str,
+        zone: &str,
+        age: Option<&str>,
+    ) -> Rows {
+        let mut parameters = vec![
             ("metrics", "sends,deliveries,opens"),
             ("from", "2024-11-20"),
             ("to", "2026-01-20"),
@@ -141,6 +163,7 @@ impl Year {
             ("basis", basis),
             ("timezone", zone),
         ];
+        parameters.extend(age.map(|age| ("max_age", age)));
         let answer = self.answer(now, &parameters).await;
         let answer = answer.unwrap_or_else(|error| panic!("{granularity} {basis} {zone}: {error}"));
         let metric = |name: &str| MetricRegistry::builtin().get(name).unwrap();
@@ -230,6 +253,13 @@ async fn local_days_weeks_and_months_are_exact_for_ever() {
                 );
             }
         }
+        let found = year.rows_at(later, "1d", "send", name, Some("24h")).await;
+        let within_a_day: Vec<Mail> = mails.iter().map(|mail| mail.until_age(86_400)).collect();
+        assert_eq!(
+            found,
+            plain_count(&within_a_day, later, "1d", "send", &zone),
+            "{name} at the age of a day"
+        );
         // Months of UTC can be told apart in every zone.
         let found = year.rows(later, "1mo", "event", "UTC").await;
         assert_eq!(found, plain_count(&mails, later, "1mo", "event", &TimeZone::UTC), "{name}");

@@ -215,7 +215,7 @@ fn clicks_in(batches: &[&[String]]) -> ClickCounts {
 
 #[test]
 fn all_clicks_of_a_burst_are_a_machines_also_the_first() {
-    let burst: Vec<String> = (0..5).map(|link| click("m1", link, 90 * link as i64)).collect();
+    let burst: Vec<String> = (0..5_u32).map(|link| click("m1", link.into(), i64::from(90 * link))).collect();
     let person = [click("m2", 0, 0), click("m2", 1, 2_001), click("m2", 1, 2_400)];
     let batch = [burst.as_slice(), &person].concat();
     assert_eq!(clicks_in(&[&batch]), ClickCounts { clicks: 8, by_machines: 5, split: 0 });
@@ -223,7 +223,7 @@ fn all_clicks_of_a_burst_are_a_machines_also_the_first() {
 
 #[test]
 fn rest_of_a_burst_is_a_machines_and_its_committed_clicks_are_counted_as_split() {
-    let burst: Vec<String> = (0..5).map(|link| click("m1", link, 90 * link as i64)).collect();
+    let burst: Vec<String> = (0..5_u32).map(|link| click("m1", link.into(), i64::from(90 * link))).collect();
     let (first, rest) = burst.split_at(1);
     assert_eq!(clicks_in(&[first, rest]), ClickCounts { clicks: 5, by_machines: 4, split: 1 });
     let each: Vec<&[String]> = burst.chunks(1).collect();
