@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use cells::query::metrics::{SENDS, SilentProviders};
-use cells::query::{Basis, LinkTotal, LinkTotals, Metric, MetricRegistry, MetricValue};
+use cells::query::{Basis, Metric, MetricRegistry, MetricValue};
 use cells::{Accumulator, Cell, Grouping, Resolution, RowKey, SortKey};
 use clap::Args;
 use event::attribution::Dimension;
@@ -25,6 +25,7 @@ use crate::progress::ProgressReporter;
 use crate::usage_error::usage_error;
 use row_sum::RowSum;
 
+mod links;
 mod row_sum;
 
 /// How many unreadable records are reported one by one: enough to find the cause, without flooding the terminal.
@@ -193,7 +194,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     progress.finish();
     let knows_providers = groups_by(&grouping, Dimension::Provider);
     let printed = if options.by_link {
-        print_links(&cells, options.format)
+        links::print(&cells, options.format)
     } else {
         print(&cells, options, knows_providers)
     };
@@ -350,33 +351,6 @@ fn print(cells: &Accumulator, options: &Options, knows_providers: bool) -> io::R
         Format::Json => write_json(&columns, keys.len(), rows, &mut out)?,
         Format::Csv => output::write_csv(&columns, without_reasons, &mut out)?,
         Format::Table => output::write_table(&columns, without_reasons, &mut out)?,
-    }
-    out.flush()
-}
-
-/// Prints the clicks by link: of each tenant and campaign the links that were followed most, as the API does.
-fn print_links(cells: &Accumulator, format: Format) -> io::Result<()> {
-    const COLUMNS: [&str; 5] = ["tenant", "campaign", "link", "clicks", "clicks_bot"];
-    let mut totals = LinkTotals::default();
-    for (tenant, row) in cells.links() {
-        // Files may hold more than a server sums at once.
-        totals.add(tenant, &row).map_err(io::Error::other)?;
-    }
-    let found = totals.finish();
-    let rows: RowProducer<'_> = &|each| {
-        for LinkTotal { tenant, campaign, link, clicks, clicks_bot } in &found {
-            let names = [tenant, campaign, link].map(|name| Value::from(name.as_str()));
-            let [tenant, campaign, link] = names;
-            each(&[tenant, campaign, link, (*clicks).into(), (*clicks_bot).into()])?;
-        }
-        Ok(())
-    };
-    let columns = COLUMNS.map(str::to_owned);
-    let mut out = BufWriter::new(io::stdout().lock());
-    match format {
-        Format::Json => write_json(&columns, 3, &|each| rows(&mut |row| each(row, &Map::new())), &mut out)?,
-        Format::Csv => output::write_csv(&columns, rows, &mut out)?,
-        Format::Table => output::write_table(&columns, rows, &mut out)?,
     }
     out.flush()
 }

@@ -71,9 +71,9 @@ impl LinkTotals {
             let mut named = Vec::with_capacity(links.len());
             for (link, counts) in links {
                 if link == Dimension::OTHER {
-                    other = counts
+                    other = counts;
                 } else {
-                    named.push((Reverse(counts[0]), link, counts[1]))
+                    named.push((Reverse(counts[0]), link, counts[1]));
                 }
             }
             named.sort_unstable();
