@@ -142,21 +142,6 @@ impl Attribution {
         TenantId::new(tenant).ok()
     }
 
-    /// The tenant that an event about an account concerns; `None` if it concerns the platform.
-    ///
-    /// By the mappings, like mail: an account that is mapped to no tenant serves several.
-    pub fn tenant_of_account_event(&self, event: &AccountEvent) -> Option<TenantId> {
-        let mapped = match &event.resource {
-            SendingResource::Tenant(name) => Some(name.as_str()),
-            SendingResource::ConfigurationSet(name) => self.tenants.of_configuration_set(name),
-            SendingResource::Domain(domain) => self.tenants.of_sending_domain(domain),
-            SendingResource::Account => None,
-        };
-        let tenant = mapped.or_else(|| self.tenants.of_account(&event.account))?;
-        // A name that is no valid tenant is seen by the operator, who can tell whose it is.
-        TenantId::new(tenant).ok()
-    }
-
     /// The tenant, and whether there is a conflict: the event names an unusable tenant, or two different ones.
     fn tenant<'e, 't: 'e>(
         &'e self,
