@@ -161,3 +161,38 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(number: u64, minutes: i64, domains: usize) -> PendingBatch {
+        let mut batch =
+            PendingBatch::new(SequenceNumber::from(number), Timestamp::from_millis(minutes * 60_000));
+        let domains = (0..domains).map(|domain| format!("d{domain}.example")).collect();
+        batch.add(&TenantId::unassigned(), domains);
+        batch
+    }
+
+    #[test]
+    fn batches_wait_for_a_bounded_time_and_in_bounded_number() {
+        let now = Timestamp::from_millis(1_000 * 60_000);
+        let waiting = |batches: Vec<PendingBatch>| {
+            let mut pending = PendingCorrections::default();
+            pending.extend(batches, now);
+            pending.batches.iter().map(|batch| batch.first.clone()).collect::<Vec<_>>()
+        };
+        let numbers =
+            |numbers: &[u64]| numbers.iter().map(|number| SequenceNumber::from(*number)).collect::<Vec<_>>();
+        assert_eq!(waiting(vec![batch(1, 999, 1), batch(2, 999, 0), batch(1, 999, 2)]), numbers(&[1]));
+        assert_eq!(waiting(vec![batch(1, 1_000 - 3 * 60, 1), batch(2, 1_001 - 3 * 60, 1)]), numbers(&[2]));
+        let many = vec![batch(1, 999, 10), batch(2, 999, MAX_DOMAINS - 5), batch(3, 999, 5)];
+        assert_eq!(waiting(many), numbers(&[2, 3]));
+    }
+
+    #[test]
+    fn stored_sample_is_read() {
+        let pending = PendingCorrections { batches: vec![batch(7, 999, 2)] };
+        crate::testing::samples::check("pending-export-corrections-3", &pending);
+    }
+}

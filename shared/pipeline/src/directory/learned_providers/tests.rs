@@ -1,17 +1,18 @@
 //! Providers through all steps: what readers see before and after compaction, and what an attacker can reach.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use cells::query::metrics::SENDS;
 use cells::query::{Locale, MetricRegistry, Query, QueryDimension, Scope};
 use event::Timestamp;
 use event::attribution::Dimension;
-use std::num::NonZeroUsize;
 
 use super::*;
 use crate::history::answering;
 use crate::history::compaction::CompactionSettings;
 use crate::ports::Clock as _;
+use crate::testing::samples;
 use crate::tests::TestPipeline;
 
 const MINUTE_MS: i64 = 60 * 1000;
@@ -233,4 +234,17 @@ async fn erasure_removes_what_a_tenant_learned() {
     assert!(!read(&pipeline.store, &acme).await.unwrap().is_empty());
     crate::directory::erasure::erase(&pipeline.store, &acme).await.unwrap();
     assert!(read(&pipeline.store, &acme).await.unwrap().is_empty());
+}
+
+#[test]
+fn stored_sample_of_each_format_is_read() {
+    let mut evidence = EvidenceCounts::default();
+    evidence.add("a.example", "google-workspace", 5);
+    let mut own = LearnedProviders::default();
+    let learned = own.learn(&evidence);
+    own.adopt("b.example", "mimecast");
+    samples::check("learned-providers-3", &own);
+    let mut shared = SharedProviders::default();
+    shared.vote(7, true, &learned);
+    samples::check("shared-providers-3", &shared);
 }
