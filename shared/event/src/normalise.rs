@@ -107,28 +107,41 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
                 text: body.smtp_response.take().unwrap_or(ABSENT),
                 address: body.remote_mta_ip.take().unwrap_or(ABSENT),
             };
-            emit_by_class(event, recipients, |_| ((), None), |()| delivery.clone(), on_event);
+            emit_by_class(
+                event,
+                recipients,
+                |_| Outcome { class: (), provider: None },
+                |()| delivery.clone(),
+                on_event,
+            );
         }
         SesEventType::Complaint => {
             // The provider hides who complained, so SES lists every recipient there who may have complained. All of them share one feedback id.
             let complaint = complaint(body);
-            emit_by_class(event, recipients, |_| ((), None), |()| complaint.clone(), on_event);
+            emit_by_class(
+                event,
+                recipients,
+                |_| Outcome { class: (), provider: None },
+                |()| complaint.clone(),
+                on_event,
+            );
         }
         SesEventType::Bounce => {
-            let class_of = |recipient: &Recipient<'_>| {
-                (classify_bounce(body, recipient), provider_evidence(body, recipient))
+            let outcome_of = |recipient: &Recipient<'_>| Outcome {
+                class: classify_bounce(body, recipient),
+                provider: provider_evidence(body, recipient),
             };
-            emit_by_class(event, recipients, class_of, |class| bounce(body, class), on_event);
+            emit_by_class(event, recipients, outcome_of, |class| bounce(body, class), on_event);
         }
         SesEventType::DeliveryDelay => {
             // Without a delay type, status and diagnostic decide.
             let delay_type = body.delay_type.as_deref().unwrap_or("");
-            let class_of = |recipient: &Recipient<'_>| {
+            let outcome_of = |recipient: &Recipient<'_>| {
                 let class =
                     classify::delay(delay_type, recipient.status.as_deref(), recipient.diagnostic.as_deref());
-                (class, provider_evidence(body, recipient))
+                Outcome { class, provider: provider_evidence(body, recipient) }
             };
-            emit_by_class(event, recipients, class_of, |class| EventType::Delay { class }, on_event);
+            emit_by_class(event, recipients, outcome_of, |class| EventType::Delay { class }, on_event);
         }
     }
     Ok(())
@@ -183,12 +196,20 @@ fn emit_for_message<'a>(event: &mut EmailEvent<'a>, event_type: EventType<'a>, o
     emit(event, event_type, recipients, on_event);
 }
 
+/// What an event says about one recipient.
+#[derive(Clone, Copy, PartialEq)]
+struct Outcome<C> {
+    class: C,
+    /// The mailbox provider that the answer about the recipient names.
+    provider: Option<&'static str>,
+}
+
 /// Emits one event per class of recipients and provider that their servers named, in the order in which these first occur. Without a
 /// provider, the evidence that the event has already stays.
 fn emit_by_class<'a, C: Copy + PartialEq>(
     event: &mut EmailEvent<'a>,
     mut recipients: SmallVec<[Recipient<'a>; 1]>,
-    class_of: impl Fn(&Recipient<'a>) -> (C, Option<&'static str>),
+    outcome_of: impl Fn(&Recipient<'a>) -> Outcome<C>,
     event_type_of: impl Fn(C) -> EventType<'a>,
     on_event: OnEvent<'_>,
 ) {
@@ -203,18 +224,18 @@ fn emit_by_class<'a, C: Copy + PartialEq>(
     event.destinations.truncate(EmailEvent::DESTINATIONS_KEPT);
     // Quadratic in the number of classes, which is 1 or 2. One `EmailEvent` is reused for all calls, because copying it for each
     // class would cost more than classifying.
-    let mut rest: SmallVec<[((C, Option<&'static str>), Cow<'a, str>); 1]> =
-        recipients.into_iter().map(|recipient| (class_of(&recipient), recipient.address)).collect();
-    while let Some(&(class, _)) = rest.first() {
-        event.event_type = event_type_of(class.0);
-        if let Some(provider) = class.1 {
+    let mut rest: SmallVec<[(Outcome<C>, Cow<'a, str>); 1]> =
+        recipients.into_iter().map(|recipient| (outcome_of(&recipient), recipient.address)).collect();
+    while let Some(&(outcome, _)) = rest.first() {
+        event.event_type = event_type_of(outcome.class);
+        if let Some(provider) = outcome.provider {
             event.evidence = ProviderEvidence::Provider(provider);
         } else if matches!(event.evidence, ProviderEvidence::Provider(_)) {
             event.evidence = ProviderEvidence::Absent;
         }
         event.recipients.clear();
         rest.retain(|(other, address)| {
-            let is_same = *other == class;
+            let is_same = *other == outcome;
             if is_same {
                 event.recipients.push(std::mem::take(address));
             }

@@ -151,12 +151,16 @@ mod tests {
         let mut workers: Vec<_> =
             threads.iter().map(|_| (DelayNotes::with_limit(limit), by_minute())).collect();
         for (delays, (notes, cells)) in threads.iter().zip(&mut workers) {
-            delays.iter().for_each(|delay| add(notes, cells, &window, *delay));
+            for delay in delays {
+                add(notes, cells, &window, *delay);
+            }
         }
         let mut borrowed: Vec<_> = workers.iter_mut().map(|(notes, cells)| (notes, cells)).collect();
         settle(&mut borrowed, &window);
         let mut all = by_minute();
-        workers.into_iter().for_each(|(_, cells)| all.merge(cells));
+        for (_, cells) in workers {
+            all.merge(cells);
+        }
         let count = |metric: Metric, cell| match metric.value(cell, Basis::Event) {
             cells::query::MetricValue::Count(count) => count,
             value => panic!("{value:?}"),

@@ -12,7 +12,7 @@ use super::*;
 fn event(message: u64, link: u64, millis: i64) -> EmailEvent<'static> {
     let click = Interaction {
         link: Some(Cow::Owned(format!("https://shop.example/{link}"))),
-        link_tags: Default::default(),
+        link_tags: Tags::default(),
         user_agent: Cow::Borrowed("agent"),
         ip_address: Cow::Borrowed("192.0.2.1"),
         requester: Requester::Person,

@@ -62,7 +62,9 @@ impl Registers {
     /// The estimate for these registers after inserting `hashes`.
     pub(crate) fn estimate_with(&self, hashes: &[u64]) -> u64 {
         let mut registers = self.clone();
-        hashes.iter().for_each(|&hash| registers.insert(hash));
+        for hash in hashes {
+            registers.insert(*hash);
+        }
         registers.estimate()
     }
 }

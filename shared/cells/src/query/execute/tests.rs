@@ -250,7 +250,7 @@ fn answer_from_before_ages(more: &Json) -> Answer {
         json!({ "metrics": ["sends", "opens"], "from": "2026-03-01", "to": "2026-03-02", "basis": "send" });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let mut execution = Execution::new(&query(&body));
-    execution.add(&tenant("acme"), &block).unwrap();
+    execution.add(&tenant("acme"), &LearnedProviders::default(), &block).unwrap();
     execution.finish(None, Freshness::default())
 }
 

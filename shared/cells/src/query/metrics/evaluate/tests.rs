@@ -162,7 +162,9 @@ proptest! {
         let mut backwards = Cell::default();
         let cells: Vec<Cell> =
             parts.into_iter().map(|(opens, clicks)| Cell { opens, clicks, ..Cell::default() }).collect();
-        cells.iter().for_each(|part| row.merge(part));
+        for part in &cells {
+            row.merge(part);
+        }
         cells.iter().rev().for_each(|part| backwards.merge(part));
         // By event time rates are not capped, so it is the counts that keep it.
         let rate = |cell: &Cell| CLICK_TO_OPEN_RATE.value(cell, Basis::Event);
@@ -184,7 +186,9 @@ proptest! {
             })
             .collect();
         let mut whole = Cell::default();
-        parts.iter().for_each(|part| whole.merge(part));
+        for part in &parts {
+            whole.merge(part);
+        }
         let delayed = |cell: &Cell| DELAYED.value(cell, Basis::Event).as_number().unwrap();
         prop_assert!((parts.iter().map(delayed).sum::<f64>() - delayed(&whole)).abs() < 0.5);
         prop_assert!(delayed(&whole) <= DELAYS.value(&whole, Basis::Event).as_number().unwrap());
