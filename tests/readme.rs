@@ -24,7 +24,7 @@ const DETECTION: Page =
 const DASHBOARD: &str = include_str!("../infra/grafana/dashboard.json");
 
 /// The sections with code blocks, all of which are run below.
-const SECTIONS: [(Page, &str); 16] = [
+const SECTIONS: [(Page, &str); 17] = [
     (START, "## Two commands"),
     (START, "## Install"),
     (START, "## A first question"),
@@ -37,6 +37,7 @@ const SECTIONS: [(Page, &str); 16] = [
     (PROGRAM, "## Examine the past"),
     (API, "## Query metrics"),
     (API, "### From a program"),
+    (API, "## Clicks by link"),
     (API, "## Alerts"),
     (API, "## Tenants and keys"),
     (DETECTION, "## Rules"),
@@ -407,6 +408,7 @@ fn every_request_in_the_readme_is_answered() {
     let mut requests = 0;
     let sections = [
         (API, "## Query metrics"),
+        (API, "## Clicks by link"),
         (API, "## Alerts"),
         (API, "## Tenants and keys"),
         (DETECTION, "## Queue depth"),

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use cells::csv::CsvWriter;
-use cells::query::{LinkTotal, QueryTime, Scope};
+use cells::query::{LinkTotal, QueryTime, RuleVersions, Scope};
 use event::Minute;
 use pipeline::history::answering::LinkQuery;
 use pipeline::ports::{Clock, Store};
@@ -86,6 +86,9 @@ struct LinkReportMeta {
     to: String,
     /// The number of rows without `limit`.
     total: usize,
+    /// The versions of the rules by which events are classified when they are counted. What was counted under earlier rules stays as
+    /// it was.
+    rules: RuleVersions,
 }
 
 /// Lists clicks by link of a `campaign`, or of all, in the format that `Accept` asks for.
@@ -119,6 +122,7 @@ pub(crate) async fn links<S: Store, C: Clock, I: Intake>(
         from: text(from),
         to: text(to),
         total: answer.rows.len(),
+        rules: RuleVersions::CURRENT,
     };
     let rows = answer.rows.into_iter().take(limit).map(|total| row(total, shows_tenants)).collect();
     let report = LinkReport { rows, meta };

@@ -144,6 +144,7 @@ async fn clicks_are_listed_by_link_for_the_callers_own_mail() {
     let json = reply.json();
     assert_eq!(json["meta"]["from"], "2026-11-24T00:00:00Z", "{}", reply.text());
     assert_eq!((&json["meta"]["to"], &json["meta"]["total"]), (&json!("2026-11-25T00:00:00Z"), &json!(2)));
+    assert!(json["meta"]["rules"]["machines"].is_u64());
     assert!(json["meta"]["complete_until"].is_string() && json["meta"]["newest_event"].is_string());
     let link = json["rows"][0]["group"]["link"].as_str().unwrap().to_owned();
     assert!(link.starts_with("link:"), "{link}");
