@@ -7,7 +7,8 @@ use std::ops::Range;
 use cells::Block;
 use event::decode::stream::{Piece, Splitter};
 use event::decode::{kafka, kinesis};
-use event::{Decoded, Decoder, Unreadable};
+use event::link::{LinkNames, MAX_NAME_BYTES};
+use event::{Decoded, Decoder, EmailEvent, EventType, HashKey, Unreadable};
 use libfuzzer_sys::fuzz_target;
 
 /// An outcome that outlives its payload. An event is kept as its `Debug` text, so that all fields are compared.
@@ -37,12 +38,23 @@ fn outcomes(decoder: &mut Decoder, payload: &[u8]) -> Vec<Outcome> {
     let mut all = Vec::new();
     decoder.decode(payload, &mut |decoded| {
         all.push(match decoded {
-            Decoded::Event(event) => Outcome::Event(format!("{event:?}")),
+            Decoded::Event(event) => {
+                check_link(event);
+                Outcome::Event(format!("{event:?}"))
+            }
             Decoded::Ignored(ignored) => Outcome::Ignored(ignored),
             Decoded::Unreadable { reason, bytes } => Outcome::Unreadable(reason, bytes.to_vec()),
         });
     });
     all
+}
+
+/// The name of a link has no room for a query, a fragment or an address, however the link is written.
+fn check_link(event: &EmailEvent<'_>) {
+    let EventType::Click(click) = &event.event_type else { return };
+    let name = LinkNames::HostAndPath.name_of(click, &HashKey::new([7; 16]));
+    assert!(name.len() <= MAX_NAME_BYTES, "a name is too long");
+    assert!(!name.contains(['@', '?', '#', '%', '=']), "a name holds more than host and path: {name}");
 }
 
 /// A quarantined part may be replayed. It must not contain an event that was counted when it was quarantined, unless the same event also

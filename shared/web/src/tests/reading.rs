@@ -97,6 +97,7 @@ async fn dimensions_are_listed_with_declared_tags_and_for_operators_the_tenant()
         "recipient_domain",
         "provider",
         "configuration_set",
+        "provider_group",
         "brand",
     ];
     assert_eq!(names(ACME).await, expected);
