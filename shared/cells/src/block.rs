@@ -11,6 +11,7 @@ mod codec;
 pub(crate) mod columns;
 mod error;
 pub(crate) mod frame;
+pub mod partition;
 pub mod reader;
 pub mod rows;
 mod section_ids;
@@ -28,6 +29,7 @@ use self::table::BlockTable;
 
 pub use age::AgeClass;
 pub use error::BlockError;
+pub use partition::RowSelection;
 pub use reader::BlockReader;
 pub use rows::{Projection, RowRef, RowSource};
 

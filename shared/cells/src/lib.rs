@@ -19,7 +19,8 @@ mod testing;
 
 pub use accumulate::{Accumulator, CountedClick, Grouping, RowKey, SortKey};
 pub use block::{
-    AgeClass, Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, RowSource,
+    AgeClass, Block, BlockError, BlockReader, IntakeCounts, Projection, Resolution, RowRef, RowSelection,
+    RowSource,
 };
 pub use cell::{Cell, Estimate, Latency, Uniques};
 pub use counter::{Counter, CounterId, CounterSet, Counters};
