@@ -11,7 +11,7 @@ use anyhow::{bail, ensure};
 use clap::Args;
 use event::{Decoded, TenantId, Timestamp};
 use pipeline::directory::tenants;
-use pipeline::history::archive::{ArchiveCounts, MUST_REACH_PAST_MS, RebuildRange};
+use pipeline::history::archive::{ArchiveCounter, ArchiveCounts, MUST_REACH_PAST_MS, RebuildRange};
 use pipeline::history::compaction::rebuild;
 use pipeline::history::reconciliation::reconcile;
 use pipeline::ledger::reconcile::Reconciliation;
@@ -85,7 +85,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // Before the archive: what is committed from now on is none of its business.
     let start = runtime.block_on(standalone.start_of_rebuild())?;
     let counter = runtime.block_on(standalone.archive_counter(range, attribution))?;
-    let archive = count(&sources, counter)?;
+    let window = SharedWindow::default();
+    let archive = count(&sources, &window, counter)?;
     check_end(&archive, range)?;
     runtime.block_on(async {
         let before = proofs(&standalone, &archive, range).await?;
@@ -113,18 +114,24 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             }
             let after = reconcile(&standalone.store, &tenant, range.from, range.to).await?;
             let counts = [held.aggregated, after.aggregated, summary.blocks].map(|count| json!(count));
-            table.push([json!(tenant)].into_iter().chain(counts).chain([json!(after.drift())]).collect());
+            table.push([json!(tenant.as_str())].into_iter().chain(counts).chain([json!(after.drift())]).collect());
             if after.drift() != 0 {
                 drifted.push(tenant.to_string());
             }
         }
         progress.finish();
+        // What the window does not hold is new to it.
+        let twice = start.counted_twice(&standalone.store, |identity| !window.insert(identity)).await?;
         // Printed before the command fails, because the rows say where the drift is.
         options.store.print(&table)?;
         ensure!(
             drifted.is_empty(),
             "what was read and what is counted differ for {}: run mailgauge doctor",
             drifted.join(", ")
+        );
+        ensure!(
+            twice == 0,
+            "{twice} events of the archive arrived once more while the command ran, and are counted twice now: run it again"
         );
         Ok(())
     })
@@ -162,10 +169,10 @@ fn range(from: Timestamp, to: Timestamp, now: Timestamp) -> anyhow::Result<Rebui
 /// Counts all sources and reports what could not be read.
 fn count(
     sources: &[Source],
-    mut counter: pipeline::history::archive::ArchiveCounter,
+    window: &SharedWindow,
+    mut counter: ArchiveCounter,
 ) -> anyhow::Result<ArchiveCounts> {
     let progress = ProgressReporter::new(sources.iter().map(input::size).sum(), "bytes");
-    let window = SharedWindow::default();
     let mut unreadable = 0;
     let input = OfflineInput { sources, form: InputForm::Auto };
     let records =

@@ -9,8 +9,9 @@
 //!
 //! - cells and intake counts of events that happened in the range;
 //! - cohorts of mail that was sent in the range, wherever they are: their outcomes are in blocks of later hours, too. Outcomes of 72 hours
-//!   and more after sending may be newer than the archive. They are replaced only in blocks of days that are over before its newest event, and
-//!   stay as they were counted in later ones.
+//!   and more after sending may be newer than the archive. Unless it reaches the newest event that is stored, they are replaced only in
+//!   blocks of days that are over before its own newest event, and stay as they were counted in later ones. (A batch whose events lie on both
+//!   sides of that midnight has its cohorts in the later block. Late outcomes of its earlier side are then counted twice by send time.)
 //!
 //! Batches that were committed after the rebuild began are not in the archive's charge, so their rows are kept: those that no block holds
 //! yet stay deltas, and those that a compaction has merged meanwhile are read from their deltas again, which are kept for days.
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cells::{Block, BlockError, Resolution, RowSelection};
 use event::provider::learned::LearnedProviders;
-use event::{Day, Hour, Minute, SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{Day, Hour, IdentityHash, Minute, SequenceNumber, ShardId, TenantId, Timestamp};
 
 use super::rollup::{LiveBlocks, Rollup};
 use super::{
@@ -36,8 +37,8 @@ use crate::history::block_content::BlockContent;
 use crate::history::manifest::{self, Manifest};
 use crate::layout;
 use crate::ledger::aggregate::Attempt;
-use crate::ledger::checkpoint;
-use crate::ports::{Clock, PutError, Store, StoreError};
+use crate::ledger::{checkpoint, receipt};
+use crate::ports::{Clock, PutError, ScanOrder, Store, StoreError};
 use crate::stored::{self, ReadError, Versioned};
 
 /// How often a tenant is tried that compactions come in between. They run every few minutes, so this many in a row mean that the rebuild
@@ -52,6 +53,8 @@ pub struct RebuildStart {
     at: Timestamp,
     /// Per shard: what was committed. It is replaced; what comes after is kept.
     committed: BTreeMap<ShardId, SequenceNumber>,
+    /// When the newest event happened that was committed.
+    newest_event: Option<Timestamp>,
 }
 
 /// What replacing the numbers of one tenant did.
@@ -127,9 +130,38 @@ impl RebuildStart {
     /// Reads the positions of all shards. Must come before the archive is read.
     pub async fn read<S: Store, C: Clock>(store: &S, clock: &C) -> Result<Self, ReadError> {
         let checkpoints = checkpoint::read_all(store).await?;
+        let newest_event = checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.newest_event).max();
         let committed =
             checkpoints.into_iter().filter_map(|(shard, checkpoint)| Some((shard, checkpoint.committed?)));
-        Ok(Self { at: clock.now(), committed: committed.collect() })
+        Ok(Self { at: clock.now(), committed: committed.collect(), newest_event })
+    }
+
+    /// How many events were counted since then for which `is_in_archive` holds. They are counted twice, since what is counted meanwhile
+    /// is kept; a rebuild that starts afterwards mends that.
+    pub async fn counted_twice<S: Store>(
+        &self,
+        store: &S,
+        is_in_archive: impl Fn(IdentityHash) -> bool,
+    ) -> Result<usize, ReadError> {
+        let mut twice = 0;
+        for (shard, checkpoint) in checkpoint::read_all(store).await? {
+            let (started, Some(committed)) = (self.committed.get(&shard), checkpoint.committed) else {
+                continue;
+            };
+            if started >= Some(&committed) {
+                continue;
+            }
+            let mut rest = Some(layout::receipts(&shard, started, &committed, ScanOrder::Forwards));
+            while let Some(range) = rest {
+                let page = store.range(range).await?;
+                for item in page.items {
+                    let identities = receipt::identities_of_part(&item)?;
+                    twice += identities.into_iter().filter(|identity| is_in_archive(*identity)).count();
+                }
+                rest = page.rest;
+            }
+        }
+        Ok(twice)
     }
 }
 
@@ -251,7 +283,7 @@ impl<S: Store, C: Clock> Rebuild<'_, S, C> {
         };
         let live = || LiveBlocks { store, tenant, manifest: &held.record };
         let mut rollup = Rollup::new(live(), self.settings, now, providers.clone());
-        let removal = Removal::new(self.range, rollup.first_day(), self.archive, &held.record);
+        let removal = Removal::new(self, rollup.first_day(), &held.record);
         removal.take_out(&live(), &mut rollup).await.map_err(overtaken_if_missing)?;
         let mut fresh = self.live_rows(&held.record, tenant, removal, &providers).await?;
         // Day by day, because the rows of a long range may not fit into memory all at once.
@@ -347,7 +379,11 @@ struct Removal {
 }
 
 impl Removal {
-    fn new(range: RebuildRange, first_day: Day, archive: &ArchiveCounts, manifest: &Manifest) -> Self {
+    fn new<S, C>(rebuild: &Rebuild<'_, S, C>, first_day: Day, manifest: &Manifest) -> Self {
+        let Rebuild { range, archive, start, .. } = *rebuild;
+        if start.newest_event <= archive.newest {
+            return Self { range, first_day, late_until: Minute(u32::MAX) };
+        }
         let day = archive.complete_until();
         let removal = Self { range, first_day, late_until: day.first_minute() };
         let month = BlockId::month_of(day);
