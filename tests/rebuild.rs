@@ -128,7 +128,10 @@ fn what_cannot_be_replaced_right_is_refused_and_changes_nothing() {
     };
     let early = miscounted.archive("early.ndjson", is_of_first_day);
     let late = miscounted.archive("late.ndjson", |line| !line.contains("2026-01-05T"));
-    let tags = ["--tenant-tag", "campaign"];
+    let others = miscounted.archive("others.ndjson", |line| {
+        !line.contains(&format!(r#""tenant":["{}"]"#, before[0].0.as_str().unwrap()))
+    });
+    let tags = ["--tenant-tag", "customer"];
     let one = ["--tenant", before[0].0.as_str().unwrap()];
     for (archive, arguments, code, message) in [
         (&all, [TWO_DAYS.as_slice(), &["--tenant", "nobody"]].concat(), 1, "there is no tenant nobody"),
@@ -154,6 +157,9 @@ fn what_cannot_be_replaced_right_is_refused_and_changes_nothing() {
         ),
         (&late, TWO_DAYS.to_vec(), 1, "the archive begins at 2026-01-0"),
         (&all, [TWO_DAYS.as_slice(), &tags, &one].concat(), 1, "mail has moved between tenants"),
+        (&late, [TWO_DAYS.as_slice(), &one].concat(), 1, "the archive begins at 2026-01-0"),
+        // An archive without the tenant cannot be told from one whose mail went to the others.
+        (&others, [TWO_DAYS.as_slice(), &one].concat(), 1, "mail has moved between tenants"),
         (&miscounted.files.path().join("absent"), TWO_DAYS.to_vec(), 1, "does not exist"),
     ] {
         let (found, out, errors) = miscounted.rebuild(archive, &arguments);

@@ -90,14 +90,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     check_end(&archive, range)?;
     runtime.block_on(async {
         let before = proofs(&standalone, &archive, range).await?;
-        check_begin(&standalone, &archive, range, before.keys()).await?;
-        let tenants = match &options.tenant {
+        let tenants: Vec<TenantId> = match &options.tenant {
             None => before.keys().cloned().collect(),
             Some(only) => {
                 check_tenant(only, &archive, &before)?;
                 vec![only.clone()]
             }
         };
+        check_begin(&standalone, &archive, range, &tenants).await?;
         let subject = options.tenant.as_ref().map_or("*", TenantId::as_str);
         standalone.audit("history.rebuild", subject).await?;
         let progress = ProgressReporter::new(Some(tenants.len() as u64), "tenants");
@@ -247,7 +247,7 @@ async fn check_begin(
     standalone: &Standalone,
     archive: &ArchiveCounts,
     range: RebuildRange,
-    tenants: impl Iterator<Item = &TenantId>,
+    tenants: &[TenantId],
 ) -> anyhow::Result<()> {
     let Some(oldest) = archive.oldest.map(|oldest| oldest.minute().hour()) else { return Ok(()) };
     if oldest <= range.from {
@@ -269,7 +269,7 @@ async fn check_begin(
 }
 
 /// # Errors
-/// A tenant that does not exist, or mail that has moved between tenants.
+/// A tenant that does not exist or that the archive does not know, or mail that has moved between tenants.
 fn check_tenant(
     tenant: &TenantId,
     archive: &ArchiveCounts,
@@ -277,7 +277,8 @@ fn check_tenant(
 ) -> anyhow::Result<()> {
     // A mistyped name would be counted as a tenant without mail.
     ensure!(stored.contains_key(tenant), "there is no tenant {tenant}: see mailgauge tenants list");
-    let stored = stored.iter().map(|(tenant, proof)| (tenant.clone(), proof.aggregated)).collect();
+    let stored: BTreeMap<TenantId, u64> =
+        stored.iter().map(|(tenant, proof)| (tenant.clone(), proof.aggregated)).collect();
     if let Some((from, to)) = archive.moved(&stored) {
         bail!(
             "under today's mappings the archive has less mail of tenant {from} than is stored, and more of tenant {to}: mail has moved \
@@ -285,6 +286,13 @@ fn check_tenant(
              all tenants; nothing was changed"
         );
     }
+    let held = stored.get(tenant).copied().unwrap_or(0);
+    ensure!(
+        held == 0 || archive.tenants.contains_key(tenant),
+        "the archive has no mail of tenant {tenant} in the range, so the {} events that are stored would be lost: name an archive that \
+         has it; nothing was changed",
+        output::grouped(held)
+    );
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cells::{Block, BlockError, Resolution, RowSelection};
 use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, IdentityHash, Minute, SequenceNumber, ShardId, TenantId, Timestamp};
+use futures::stream::{self, StreamExt as _};
 
 use super::rollup::{LiveBlocks, Rollup};
 use super::{
@@ -38,7 +39,7 @@ use crate::history::manifest::{self, Manifest};
 use crate::layout;
 use crate::ledger::aggregate::Attempt;
 use crate::ledger::{checkpoint, receipt};
-use crate::ports::{Clock, PutError, ScanOrder, Store, StoreError};
+use crate::ports::{CONCURRENT_CALLS, Clock, PutError, ScanOrder, Store, StoreError};
 use crate::stored::{self, ReadError, Versioned};
 
 /// How often a tenant is tried that compactions come in between. They run every few minutes, so this many in a row mean that the rebuild
@@ -415,16 +416,17 @@ impl Removal {
         live: &LiveBlocks<'_, S>,
         rollup: &mut Rollup<'_, S, Block>,
     ) -> Result<(), CompactionError> {
-        for &id in live.manifest.blocks.keys() {
-            // A block holds nothing that happens or is sent after its end.
-            let is_before = match id.level {
-                Level::Hour => Hour(id.period) < self.range.from,
-                Level::Day | Level::Month => id.days().end <= self.range.from.day(),
-            };
-            if is_before {
-                continue;
-            }
-            let Some(rows) = live.load::<Block>(id).await? else { continue };
+        // A block holds nothing that happens or is sent after its end.
+        let is_before = |id: BlockId| match id.level {
+            Level::Hour => Hour(id.period) < self.range.from,
+            Level::Day | Level::Month => id.days().end <= self.range.from.day(),
+        };
+        let ids = live.manifest.blocks.keys().copied().filter(|id| !is_before(*id));
+        let loads: Vec<_> = ids.map(|id| async move { (id, live.load::<Block>(id).await) }).collect();
+        // Several at a time: there may be hundreds, most of which turn out to have nothing of the range.
+        let mut loads = stream::iter(loads).buffered(CONCURRENT_CALLS);
+        while let Some((id, rows)) = loads.next().await {
+            let Some(rows) = rows? else { continue };
             let selection = match id.level {
                 Level::Hour => self.of_hour(Hour(id.period)),
                 Level::Month if self.is_kept_by_day(id) => {
