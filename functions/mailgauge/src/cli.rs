@@ -86,7 +86,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Tenants(options) => tenants::run(&options),
         Command::Keys(options) => keys::run(&options),
         Command::Sink(options) => sink::run(&options),
-        Command::Rebuild(options) => rebuild::run(*options),
+        Command::Rebuild(options) => rebuild::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -75,7 +75,7 @@ pub struct Options {
 /// # Errors
 /// Wrong usage, an archive that cannot be read or does not cover the range, mail that has moved if `--tenant` is given, a store that
 /// fails, or a drift other than 0 at the end.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<()> {
     let range = range(options.from.0, options.to.0, SystemClock.now())?;
     let attribution = options.attribution.attribution()?;
     let sources = input::sources(&options.archive)?;

@@ -236,13 +236,17 @@ impl ArchiveCounter {
                     ClickDecision::ShowsSplit => day.rows.count_split_burst(counted, 1),
                 }
             });
-        decided.into_iter().for_each(|click| earlier_clicks.remember(click));
+        for click in decided {
+            earlier_clicks.remember(click);
+        }
         for DayCounts { rows, intake } in std::mem::take(days).into_values() {
             let mut blocks: BTreeMap<TenantId, Block> = rows.into_blocks().into_iter().collect();
             for (tenant, intake) in intake {
                 // A tenant whose events were all duplicates has no rows.
                 let block = blocks.entry(tenant).or_default();
-                intake.iter().for_each(|(hour, intake)| block.add_intake(*hour, intake));
+                for (hour, intake) in &intake {
+                    block.add_intake(*hour, intake);
+                }
             }
             for (tenant, mut block) in blocks {
                 let evidence = block.take_evidence();
