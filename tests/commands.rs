@@ -1074,6 +1074,7 @@ fn every_command_describes_itself_with_an_example() {
         "rules show",
         "rules set",
         "reconcile",
+        "rebuild",
         "quarantine",
         "quarantine list",
         "quarantine show",

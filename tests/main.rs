@@ -27,6 +27,7 @@ mod ingest;
 mod privacy;
 mod python;
 mod readme;
+mod rebuild;
 mod sinks;
 mod support;
 mod tidy;

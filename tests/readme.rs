@@ -34,6 +34,7 @@ const SECTIONS: [(Page, &str); 17] = [
     (PROGRAM, "## Manage tenants and keys"),
     (PROGRAM, "## Send alerts"),
     (PROGRAM, "## Sign in with an identity provider"),
+    (PROGRAM, "## Count an archive again"),
     (PROGRAM, "## Examine the past"),
     (API, "## Query metrics"),
     (API, "### From a program"),
@@ -232,6 +233,36 @@ fn files_are_counted_as_in_the_readme() {
         }
     }
     assert!(printed >= 3, "{printed}");
+}
+
+#[test]
+fn archive_is_counted_again_as_in_the_readme() {
+    let folder = tempfile::tempdir().unwrap();
+    let sh = |line: &str| {
+        let programs = Path::new(MAILGAUGE).parent().unwrap().display().to_string();
+        let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("sh");
+        command.args(["-ec", line]).env("PATH", path).env("XDG_STATE_HOME", folder.path());
+        let output = command.current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    sh(
+        "mkdir archive && mailgauge simulate --tenants 3 --emails-per-minute 0.2 --minutes 53000 --start 2026-03-01 --out archive/march.ndjson",
+    );
+    // A part of it was counted.
+    sh("grep -v '\"eventType\":\"Open\"' archive/march.ndjson | mailgauge ingest - --to data");
+    sh("gzip -c archive/march.ndjson > march.gz");
+    let commands = lines(PROGRAM, "## Count an archive again");
+    assert_eq!(commands.len(), 2);
+    for command in commands {
+        let command = command
+            .replace("aws s3 cp s3://archive/2026-03.ndjson.gz -", "cat march.gz")
+            .replace("--data /var/lib/mailgauge", "--data data")
+            .replace("--table TABLE", "--data data");
+        let out = sh(&command);
+        assert!(out.lines().count() >= 4, "{command}: {out}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod ingest;
 mod keys;
 mod oidc;
 mod quarantine;
+mod rebuild;
 mod reconcile;
 mod rules;
 mod serve;
@@ -62,6 +63,7 @@ enum Command {
     Keys(keys::Options),
     Doctor(doctor::Options),
     Sink(sink::Options),
+    Rebuild(Box<rebuild::Options>),
 }
 
 /// Runs one command to its end.
@@ -84,6 +86,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Tenants(options) => tenants::run(&options),
         Command::Keys(options) => keys::run(&options),
         Command::Sink(options) => sink::run(&options),
+        Command::Rebuild(options) => rebuild::run(&options),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -19,9 +19,9 @@ use pipeline::ledger::accumulate::{EventCount, for_each_count};
 use crate::input::{self, Source};
 use crate::progress::ProgressReporter;
 use bursts::SharedClicks;
-use deduplication::SharedWindow;
 use first_delays::DelayNotes;
 
+pub use deduplication::SharedWindow;
 pub use input_form::InputForm;
 
 mod bursts;
@@ -154,6 +154,29 @@ fn settle_delays(workers: &mut [Worker<'_>], window: &SharedWindow) {
     let mut notes: Vec<_> =
         workers.iter_mut().map(|worker| (&mut worker.delays, &mut worker.cells)).collect();
     first_delays::settle(&mut notes, window);
+}
+
+/// Reads all sources one after the other and passes what they decode to, with its source and the offset of its block, to `each`.
+/// Returns the number of records.
+///
+/// # Errors
+/// The first source that cannot be opened or read to its end, or begins with another form.
+pub fn for_each_decoded(
+    OfflineInput { sources, form, by_link: _ }: OfflineInput<'_>,
+    progress: &ProgressReporter,
+    each: &mut dyn FnMut(&Source, u64, Decoded<'_, '_>),
+) -> anyhow::Result<u64> {
+    let (mut decoder, mut records) = (Decoder::new(), 0);
+    for source in sources {
+        let mut reader = SourceReader::open(source, form, progress)?;
+        while reader.step(&mut |offset, bytes| {
+            decoder.decode(bytes, &mut |decoded| {
+                records += 1;
+                each(source, offset, decoded);
+            });
+        })? {}
+    }
+    Ok(records)
 }
 
 /// Locks a mutex even after a panic in another thread: that panic is reported when the scope of threads ends, so the result of this

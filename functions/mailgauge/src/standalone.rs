@@ -4,6 +4,7 @@
 //! The steps are those of the Lambda functions, and this module only holds the state that they need. The process has one queue, which is
 //! one shard; its records are numbered here.
 
+mod rebuild;
 mod secrets;
 mod store;
 
@@ -18,7 +19,7 @@ use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
 use cells::Block;
 use event::attribution::Attribution;
-use event::{IgnoredCounts, SequenceNumber, ShardId, Timestamp};
+use event::{HashKey, IgnoredCounts, SequenceNumber, ShardId, Timestamp};
 use pipeline::alerting::detection_run::{
     DetectionCache, DetectionRun, DetectionSettings, Notifier, RunReport,
 };
@@ -59,6 +60,8 @@ pub struct Standalone {
     pub history: compaction::CompactionSettings,
     /// The names of the declared tags, `tag1` first.
     pub tags: Vec<String>,
+    /// Hashes what must not be stored, with the secret of the folder or deployment.
+    hash_key: HashKey,
     aggregate: aggregate::CommitSettings,
     shard: ShardId,
     counting: tokio::sync::Mutex<CountingState>,
@@ -154,6 +157,7 @@ impl Standalone {
             seal: secrets.seal(),
             history,
             tags,
+            hash_key: secrets.hash_key(),
             aggregate: aggregate::CommitSettings::default(),
             shard: ShardId::new(SHARD)?,
             counting: tokio::sync::Mutex::new(CountingState {

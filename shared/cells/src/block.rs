@@ -12,6 +12,7 @@ pub(crate) mod columns;
 mod error;
 pub(crate) mod frame;
 mod links;
+pub mod partition;
 pub mod reader;
 pub mod rows;
 mod section_ids;
@@ -30,6 +31,7 @@ use self::table::BlockTable;
 pub use age::AgeClass;
 pub use error::BlockError;
 pub use links::LinkClicks;
+pub use partition::RowSelection;
 pub use reader::BlockReader;
 pub use rows::{Projection, RowRef, RowSource};
 

@@ -21,7 +21,7 @@ mod testing;
 pub use accumulate::{Accumulator, CountedClick, Grouping, RowKey, SortKey};
 pub use block::{
     AgeClass, Block, BlockError, BlockReader, IntakeCounts, LinkClicks, Projection, Resolution, RowRef,
-    RowSource,
+    RowSelection, RowSource,
 };
 pub use cell::{Cell, Estimate, Latency, Uniques};
 pub use counter::{Counter, CounterId, CounterSet, Counters};

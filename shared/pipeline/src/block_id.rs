@@ -2,6 +2,8 @@
 //!
 //! The key layout, compaction and erasure all need them, so they have a module of their own.
 
+use std::ops::Range;
+
 use event::{Day, Hour};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,28 @@ impl BlockId {
     pub fn month_of(day: Day) -> Self {
         Self { level: Level::Month, period: month_of(day) }
     }
+
+    /// The days that the block covers, of an hour the day that it is in, as a half-open range.
+    pub fn days(self) -> Range<Day> {
+        match self.level {
+            Level::Hour => Hour(self.period).day()..Hour(self.period).day().plus(1),
+            Level::Day => Day(self.period)..Day(self.period).plus(1),
+            Level::Month => first_day(self.period)..first_day(self.period.saturating_add(1)),
+        }
+    }
+}
+
+/// The first day of a month that is counted from January 1970; saturates at the last day.
+///
+/// The inverse of [`month_of`]: <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>
+fn first_day(month: u32) -> Day {
+    // Months since 0000-03, in 64 bits because the sum of a late month and the offset exceeds 32.
+    let months = u64::from(month) + 1_970 * 12 - 2;
+    let (years, month_from_march) = (months / 12, months % 12);
+    let (era, year_of_era) = (years / 400, years % 400);
+    let day_of_year = (153 * month_from_march + 2) / 5;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Day(u32::try_from(days - 719_468).unwrap_or(u32::MAX))
 }
 
 /// Months from January 1970 to the month that contains `day`.
@@ -103,6 +127,15 @@ mod tests {
             if year < 2069 {
                 assert_eq!(*length, expected, "{year} {month}");
             }
+        }
+    }
+
+    #[test]
+    fn month_begins_at_the_first_day_that_is_in_it() {
+        for month in (0..20_000).chain([u32::MAX - 1, u32::MAX]) {
+            let days = BlockId { level: Level::Month, period: month }.days();
+            assert!(days.start == Day(u32::MAX) || month_of(days.start) == month, "{month}");
+            assert!(days.start.0 == 0 || days.end == Day(u32::MAX) || month_of(Day(days.end.0 - 1)) == month);
         }
     }
 

@@ -17,7 +17,7 @@ const FIRST_SLOTS: usize = 1 << 6;
 const MAX_SLOTS: usize = 1 << 17;
 
 /// The newest identities: about 5 million at least, twice as many at most, in at most 128 MB.
-pub(super) struct SharedWindow {
+pub struct SharedWindow {
     stripes: [Mutex<Stripe>; STRIPES],
 }
 
@@ -40,7 +40,7 @@ impl SharedWindow {
     pub(super) const REMEMBERED: usize = STRIPES * max_len(MAX_SLOTS);
 
     /// Remembers an identity. Returns whether it was new.
-    pub(super) fn insert(&self, identity: IdentityHash) -> bool {
+    pub fn insert(&self, identity: IdentityHash) -> bool {
         // 0 marks an empty slot. The lowest bits choose the stripe, the highest bits the slot in it.
         let hash = identity.0.max(1);
         let index = usize::try_from(hash % STRIPES as u64).unwrap_or(0);

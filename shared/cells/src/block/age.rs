@@ -122,6 +122,20 @@ impl AgeClass {
         Minute(sent.0 - sent.0 % width)
     }
 
+    /// Whether every outcome of this class happened less than 72 hours after its mail was sent.
+    pub(crate) const fn is_within_72_hours(self) -> bool {
+        match self {
+            Self::Within1Minute
+            | Self::Within5Minutes
+            | Self::Within15Minutes
+            | Self::Within1Hour
+            | Self::Within6Hours
+            | Self::Within24Hours
+            | Self::Within72Hours => true,
+            Self::Later | Self::Unknown | Self::UnknownLate => false,
+        }
+    }
+
     /// A bit of its own, for sets of classes.
     pub(crate) const fn bit(self) -> u64 {
         1 << self as u8

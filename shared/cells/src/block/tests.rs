@@ -80,6 +80,25 @@ proptest! {
     }
 
     #[test]
+    fn selected_rows_and_the_others_merge_to_the_whole(
+        block in block(), from in 0..48_u32, length in 0..48_u32, late_cohorts: bool,
+    ) {
+        let (from, to) = (Hour(from), Hour(from + length));
+        let minutes = from.first_minute()..to.first_minute();
+        let selection = RowSelection { minutes: minutes.clone(), intake: from..to, late_cohorts };
+        let (inside, outside) = block.clone().partition(&selection);
+        let is_selected = |(table, _, age, bucket): &RowId| {
+            let is_late = matches!(age, AgeClass::Later | AgeClass::Unknown | AgeClass::UnknownLate);
+            minutes.contains(bucket) && (*table == RowTable::Cells || late_cohorts || !is_late)
+        };
+        prop_assert!(contents(&inside).keys().all(is_selected));
+        prop_assert!(!contents(&outside).keys().any(is_selected));
+        prop_assert!(inside.intake().keys().all(|hour| (from..to).contains(hour)));
+        prop_assert!(!outside.intake().keys().any(|hour| (from..to).contains(hour)));
+        prop_assert_eq!(inside.merge(outside), block);
+    }
+
+    #[test]
     fn scan_returns_the_rows_of_its_range(block in block(), from in 0..2880_u32, length in 0..2880_u32) {
         let (from, to) = (Minute(29_000_000 + from), Minute(29_000_000 + from + length));
         let mut expected = contents(&block);

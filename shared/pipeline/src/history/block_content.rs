@@ -34,6 +34,9 @@ pub trait BlockContent: Clone + Send + Sync + Sized + 'static {
     /// Writes the rows in parts.
     fn encode(&self) -> EncodedBlock;
 
+    /// Whether there is nothing in it.
+    fn is_empty(&self) -> bool;
+
     /// Merges the rows of all of them. Returns `None` if `all` is empty.
     fn merge(all: Vec<Self>) -> Option<Self>;
 
@@ -68,6 +71,10 @@ impl BlockContent for Block {
     fn encode(&self) -> EncodedBlock {
         let (counts, sketches) = self.encode_sketches_apart();
         EncodedBlock { counts, sketches }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
     }
 
     /// Collapses what exceeds the limit of keys: many batches may have more keys together than each of them.

@@ -12,6 +12,7 @@
 //! tenant was registered again, and without an entry the tenant could be neither listed nor erased.
 
 mod backlog;
+pub mod rebuild;
 mod rollup;
 pub mod schedule;
 #[cfg(test)]
@@ -400,6 +401,10 @@ impl<S: Store, C: Clock> Compaction<'_, S, C> {
 }
 
 fn decode<B: BlockContent>(item: &Item) -> Result<B, CompactionError> {
-    B::decode(&item.body)
-        .map_err(|source| CompactionError::Block { key: item.key.clone(), source: Box::new(source) })
+    decode_body(&item.key, &item.body)
+}
+
+/// Reads rows that are, or will be, stored under `key`.
+fn decode_body<B: BlockContent>(key: &Key, body: &[u8]) -> Result<B, CompactionError> {
+    B::decode(body).map_err(|source| CompactionError::Block { key: key.clone(), source: Box::new(source) })
 }

@@ -15,7 +15,7 @@ use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, R
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
 use event::link::LinkNames;
-use event::machine::burst::{self, BurstClick, ClickMemory};
+use event::machine::burst::{BurstClick, ClickMemory};
 use event::{
     AccountEvent, AlertScope, EmailEvent, EventType, HashKey, Hour, IdentityHash, Ignored, IgnoredCounts,
     RecipientHash, TenantId, Timestamp,
@@ -25,6 +25,9 @@ use super::batch::Record;
 use super::checkpoint::Totals;
 use super::deduplication::DeduplicationWindow;
 use super::quarantine::{self, QuarantinedPart, Seal};
+use bursts::ClickDecision;
+
+pub(crate) mod bursts;
 
 /// A commit takes no further record once it has this many tenants: the receipt lists them and must fit an item.
 const TENANTS_PER_COMMIT: usize = 1_000;
@@ -290,37 +293,16 @@ impl Accumulation<'_> {
     /// Decides who made each click of this call.
     fn decide_clicks(&mut self) {
         let Self { earlier_clicks, clicks, accumulator, result, .. } = self;
-        let mut all: Vec<(BurstClick, Option<CountedClick>)> =
-            clicks.drain(..).map(|(click, counted)| (click, Some(counted))).collect();
-        // By message, so that the earlier clicks of each are added once, however many clicks it has.
-        all.sort_unstable_by_key(|(click, _)| *click);
-        let messages = all.chunk_by(|(a, _), (b, _)| a.is_of_message(b)).filter_map(<[_]>::first);
-        let earlier: Vec<_> = messages
-            .flat_map(|(click, _)| earlier_clicks.of_message(click))
-            .map(|click| (*click, None))
-            .collect();
-        all.extend(earlier);
-        let in_bursts = burst::find_bursts(&mut all, |(click, _)| *click);
-        let mut previous = None;
-        for (index, ((click, counted), is_in_burst)) in all.iter().zip(in_bursts).enumerate() {
-            let decided = if is_in_burst { click.as_machine() } else { *click };
-            if let Some(counted) = counted {
-                accumulator.decide_click(counted, is_in_burst);
-                previous = Some((click, counted));
-                result.clicks.push(decided);
-            } else if is_in_burst && click.is_by_person() {
-                // What is committed stays as it is. How much of it was wrong is counted with the click of this call that showed it.
-                let following =
-                    all.get(index..).unwrap_or_default().iter().take_while(|(other, _)| other.is_near(click));
-                let following = following.filter_map(|(other, counted)| Some((other, counted.as_ref()?)));
-                let mut shown_by =
-                    previous.into_iter().chain(following).filter(|(other, _)| other.is_near(click));
-                if let Some((_, counted)) = shown_by.next() {
-                    accumulator.count_split_burst(counted, 1);
-                    result.clicks.push(decided);
-                }
-            }
-        }
+        result.clicks =
+            bursts::decide_clicks(
+                std::mem::take(clicks),
+                earlier_clicks,
+                |counted, decision| match decision {
+                    ClickDecision::Person => accumulator.decide_click(counted, false),
+                    ClickDecision::Machine => accumulator.decide_click(counted, true),
+                    ClickDecision::ShowsSplit => accumulator.count_split_burst(counted, 1),
+                },
+            );
     }
 
     fn finish(mut self) -> Accumulated {

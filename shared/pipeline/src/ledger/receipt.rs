@@ -140,7 +140,7 @@ pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPar
 }
 
 /// The identities in any part of a receipt.
-pub(super) fn identities_of_part(item: &Item) -> Result<Vec<IdentityHash>, ReadError> {
+pub(crate) fn identities_of_part(item: &Item) -> Result<Vec<IdentityHash>, ReadError> {
     if layout::is_first_part(&item.key) {
         Ok(stored::decode::<FirstPart>(item)?.identities)
     } else {

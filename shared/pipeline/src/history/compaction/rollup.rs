@@ -7,15 +7,17 @@
 //! So at every level that has blocks of a period, the rows are the same, and a reader may choose any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use cells::LocalDays;
 use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, TenantId, Timestamp};
 
-use super::{CompactionError, CompactionSettings, day_before, decode};
+use super::{CompactionError, CompactionSettings, day_before, decode, decode_body};
 use crate::block_id::{BlockId, Level};
 use crate::history::block_content::{BlockContent, EncodedBlock};
 use crate::history::manifest::{BlockParts, Manifest};
+use crate::layout;
 use crate::ports::Store;
 
 /// The live blocks of a tenant, to be read one at a time.
@@ -27,7 +29,7 @@ pub(super) struct LiveBlocks<'a, S> {
 
 impl<S: Store> LiveBlocks<'_, S> {
     /// The rows of a block, or `None` if it is not live.
-    async fn load<B: BlockContent>(&self, id: BlockId) -> Result<Option<B>, CompactionError> {
+    pub(super) async fn load<B: BlockContent>(&self, id: BlockId) -> Result<Option<B>, CompactionError> {
         let Some(live) = self.manifest.blocks.get(&id) else { return Ok(None) };
         let keys = live.keys(self.tenant, id, BlockParts::CountsAndSketches);
         let found = self.store.get(keys.clone()).await?;
@@ -87,7 +89,11 @@ pub(super) struct Rollup<'a, S, B> {
     providers: LearnedProviders,
     /// By which blocks of days and months are cut.
     days: LocalDays,
-    written: BTreeMap<BlockId, B>,
+    /// Encoded, because a rebuild may write the blocks of years, and rows take many times the space.
+    written: BTreeMap<BlockId, EncodedBlock>,
+    /// Blocks whose last rows were taken out, as if they had never existed.
+    emptied: BTreeSet<BlockId>,
+    rows: PhantomData<B>,
 }
 
 impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
@@ -97,8 +103,29 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
         now: Timestamp,
         providers: LearnedProviders,
     ) -> Self {
+        let cutoffs = Cutoffs::new(settings, now);
+        let (written, emptied) = (BTreeMap::new(), BTreeSet::new());
         let days = live.manifest.local_days();
-        Self { live, cutoffs: Cutoffs::new(settings, now), providers, days, written: BTreeMap::new() }
+        Self { live, cutoffs, providers, days, written, emptied, rows: PhantomData }
+    }
+
+    /// Blocks of days are kept from this day on.
+    pub(super) const fn first_day(&self) -> Day {
+        self.cutoffs.first_day
+    }
+
+    /// Replaces the rows of a live block. Without rows, the block leaves the manifest.
+    pub(super) fn replace(&mut self, id: BlockId, rows: B) {
+        if rows.is_empty() {
+            self.emptied.insert(id);
+        } else {
+            self.write(id, vec![rows]);
+        }
+    }
+
+    /// Whether no block changes.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.written.is_empty() && self.emptied.is_empty()
     }
 
     /// Builds every block that fresh rows change, or that is due.
@@ -137,9 +164,9 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
         Ok(())
     }
 
-    /// Live blocks past their retention whose rows a coarser block holds too.
+    /// Live blocks past their retention whose rows a coarser block holds too, and those without rows.
     pub(super) fn retired(&self) -> Vec<BlockId> {
-        let mut retired = Vec::new();
+        let mut retired: Vec<BlockId> = self.emptied.iter().copied().collect();
         for hour in self.periods(Level::Hour).map(Hour) {
             // Only once the day holds the rows: retention may make numbers coarser and never lose them.
             if !self.cutoffs.keeps_hour(hour) && self.exists(BlockId::day(hour.day())) {
@@ -156,7 +183,7 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
 
     /// The blocks to write.
     pub(super) fn encode(self) -> Vec<(BlockId, EncodedBlock)> {
-        self.written.into_iter().map(|(id, rows)| (id, rows.encode())).collect()
+        self.written.into_iter().collect()
     }
 
     async fn build_day(&mut self, day: Day, fresh: &BTreeMap<Hour, B>) -> Result<(), CompactionError> {
@@ -218,20 +245,30 @@ impl<'a, S: Store, B: BlockContent> Rollup<'a, S, B> {
     fn write(&mut self, id: BlockId, all: Vec<B>) {
         // No rows, no block: readers take a missing one for a period without mail.
         let all = all.into_iter().map(|rows| rows.resolve_providers(&self.providers)).collect();
-        self.written.extend(B::merge(all).map(|rows| (id, rows)));
+        if let Some(rows) = B::merge(all) {
+            self.emptied.remove(&id);
+            self.written.insert(id, rows.encode());
+        }
     }
 
     /// The rows of a block after this compaction: as it wrote them, or as they are live.
     async fn content(&self, id: BlockId) -> Result<Option<B>, CompactionError> {
         match self.written.get(&id) {
             // What this compaction wrote replaces the live block, so coarser blocks must be built from it.
-            Some(written) => Ok(Some(written.clone())),
+            Some(written) => {
+                let key = layout::block(self.live.tenant, id, 0, 0);
+                let parts = written.counts.iter().chain(&written.sketches);
+                let parts = parts.map(|body| decode_body(&key, body)).collect::<Result<Vec<B>, _>>()?;
+                Ok(B::merge(parts))
+            }
+            None if self.emptied.contains(&id) => Ok(None),
             None => self.live.load(id).await,
         }
     }
 
     fn exists(&self, id: BlockId) -> bool {
-        self.live.manifest.blocks.contains_key(&id) || self.written.contains_key(&id)
+        let is_live = self.live.manifest.blocks.contains_key(&id) && !self.emptied.contains(&id);
+        is_live || self.written.contains_key(&id)
     }
 
     /// Whether a day or month is over and has no block yet.

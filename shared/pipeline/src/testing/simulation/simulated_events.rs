@@ -127,6 +127,10 @@ impl BlockContent for SimulatedBlock {
         EncodedBlock { counts, sketches }
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn merge(all: Vec<Self>) -> Option<Self> {
         all.into_iter().reduce(|mut sum, block| {
             sum.add_block(&block);
