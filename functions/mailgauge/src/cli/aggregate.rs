@@ -496,7 +496,7 @@ mod tests {
             words.iter().map(|word| parse_metric(word).unwrap()).collect()
         };
         let error = refuse_repeated(&parse(&["sends", "bounce_rate", "sends"])).unwrap_err();
-        assert_eq!(error.to_string(), "--metrics names sends twice");
+        assert_eq!(error.to_string(), "--metrics names sends twice; see --help");
         refuse_repeated(&parse(&["sends", "bounce_rate"])).unwrap();
     }
 

@@ -106,10 +106,13 @@ mod tests {
     use cells::query::{Basis, Metric};
     use cells::{Grouping, Resolution};
     use event::attribution::{Attribution, Dimension};
-    use event::{Decoded, Decoder};
+    use event::{Decoded, Decoder, Minute};
     use simulator::random::Random;
 
     use super::*;
+
+    /// 2026-01-01T00:00:00Z, from which the minutes of delays are counted.
+    const START: Minute = Minute(29_453_760);
 
     /// A delay: the number of its mail, and its minute.
     type Delay = (u64, u32);
@@ -125,9 +128,9 @@ mod tests {
 
     /// Counts a delay and notes it.
     fn add(notes: &mut DelayNotes, cells: &mut Accumulator, window: &SharedWindow, (mail, minute): Delay) {
-        let at = Timestamp::from_millis(i64::from(minute) * 60_000);
+        let at = Minute(START.0 + minute).start();
         let json = format!(
-            r#"{{"eventType":"DeliveryDelay","mail":{{"timestamp":"1970-01-01T00:00:00Z","messageId":"m"}},"deliveryDelay":{{"timestamp":"{at}"}}}}"#
+            r#"{{"eventType":"DeliveryDelay","mail":{{"timestamp":"2026-01-01T00:00:00Z","messageId":"m"}},"deliveryDelay":{{"timestamp":"{at}"}}}}"#
         );
         let attribution = Attribution::default();
         Decoder::new().decode(json.as_bytes(), &mut |decoded| {
@@ -167,7 +170,7 @@ mod tests {
         };
         let mut rows: Vec<Row> = all
             .rows()
-            .map(|(key, cell)| (key.bucket.unwrap().0, count(DELAYED, cell), count(DELAYS, cell)))
+            .map(|(key, cell)| (key.bucket.unwrap().0 - START.0, count(DELAYED, cell), count(DELAYS, cell)))
             .collect();
         rows.sort_unstable();
         rows

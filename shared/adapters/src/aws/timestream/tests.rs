@@ -100,6 +100,7 @@ async fn points_become_multi_measure_records_a_hundred_per_call() {
     );
     let expected = json!({
         "Time": "1763000000000000000",
+        "Version": 1,
         "Dimensions": [{ "Name": "tenant", "Value": "acme" }, { "Name": "campaign", "Value": "spring" }],
         "MeasureValues": [
             { "Name": "sends", "Value": "3", "Type": "BIGINT" },
