@@ -72,7 +72,7 @@ const SAMPLES: [Sample; 72] = [
         0,
         &[("sends", 1), ("deliveries", 1), ("delivered_net", 1), ("bounces", 1), ("bounces_permanent", 1)],
     ),
-    ("kinesis-base64-twice.json", 0, &[("opens", 1), ("unique_opens", 1)]),
+    ("kinesis-base64-twice.json", 0, &[("opens", 1), ("unique_opens", 1), ("unique_opens_tracked", 1)]),
     ("kinesis-get-records.json", 0, &[("sends", 1), ("bounces", 1), ("bounces_permanent", 1)]),
     (
         "kinesis-lambda.json",
@@ -347,10 +347,11 @@ fn events_in_several_samples_are_counted_once() {
         ("delayed", 1),
         ("opens", 3),
         ("opens_machine", 2),
-        ("unique_opens", 1),
+        ("unique_opens", 2),
         ("unique_opens_tracked", 1),
-        ("clicks", 1),
-        ("unique_clicks", 1),
+        ("clicks", 6),
+        ("clicks_bot", 3),
+        ("unique_clicks", 2),
         ("unsubscribes", 1),
         ("delivered_net", 1),
     ];

@@ -557,7 +557,7 @@ def mailing(walk, tenant, sends, bounces, ago=1800):
         if number < bounces:
             gone = {"emailAddress": f"reader{number}@example.com", "action": "failed", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 no such user"}
             bounce = {"bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [gone], "timestamp": at, "feedbackId": f"f-{number}"}
-            events.append({"eventType": "Bounce", "mail": mail, "bounce": {**bounce, "reportingMTA": "dsn; mail.example.com"}})
+            events.append({"eventType": "Bounce", "mail": mail, "bounce": {**bounce, "reportingMTA": "dns; a8-70.smtp-out.amazonses.com"}})
         else:
             delivery = {"timestamp": at, "processingTimeMillis": 900, "recipients": mail["destination"], "smtpResponse": "250 ok", "reportingMTA": "a.smtp"}
             events.append({"eventType": "Delivery", "mail": mail, "delivery": delivery})
