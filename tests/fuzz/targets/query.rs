@@ -7,6 +7,7 @@ use cells::{Block, LocalDays};
 use cells::query::{
     BlockCatalogue, BlockRef, Execution, Freshness, Locale, MetricValue, Month, Query, Scope, plan,
 };
+use event::provider::learned::LearnedProviders;
 use event::{Day, Hour, TenantId, Timestamp};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value as Json};
@@ -102,7 +103,7 @@ fn answer(query: &Query) -> Option<(u64, Option<String>)> {
 fn execute(query: &Query) -> Option<Execution> {
     let mut execution = Execution::new(query);
     for (tenant, block) in BLOCKS.iter() {
-        execution.add(tenant, block).ok()?;
+        execution.add(tenant, &LearnedProviders::default(), block).ok()?;
     }
     Some(execution)
 }
