@@ -24,7 +24,7 @@ const DETECTION: Page =
 const DASHBOARD: &str = include_str!("../infra/grafana/dashboard.json");
 
 /// The sections with code blocks, all of which are run below.
-const SECTIONS: [(Page, &str); 17] = [
+const SECTIONS: [(Page, &str); 18] = [
     (START, "## Two commands"),
     (START, "## Install"),
     (START, "## A first question"),
