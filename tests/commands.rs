@@ -159,6 +159,7 @@ const SAMPLES: [Sample; 72] = [
             ("bounces_permanent", 1),
             ("rendering_failures", 1),
             ("delays", 1),
+            ("delayed", 1),
         ],
     ),
     ("ses-unknown-type.json", 0, &[]),
@@ -356,7 +357,7 @@ fn events_in_several_samples_are_counted_once() {
         ("delivered_net", 1),
     ];
     assert_eq!(found, expected(&counts));
-    assert_eq!(stats["quarantined"], 14);
+    assert_eq!(stats["quarantined"], 15);
 }
 
 /// The metrics of the only row that `aggregate` prints for some events, and why some of them have no value.
