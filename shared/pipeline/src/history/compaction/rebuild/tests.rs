@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use cells::query::{Locale, MetricRegistry, Query, Scope};
 use event::attribution::Attribution;
-use event::{Decoded, Decoder, HashKey};
+use event::{Decoded, Decoder, HashKey, Minute};
 
 use super::*;
 use crate::directory::tenants::{self, TenantSettings};
