@@ -219,7 +219,7 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
         // One call for all deltas of the group, since a call is most of the time of reading a small item.
         let keys = deltas.iter().flatten().map(|(_, key)| key.clone()).collect();
         let found = self.store.get(keys).await?;
-        let providers = self.providers(deltas.iter().flatten().map(|(tenant, _)| tenant).zip(&found)).await?;
+        let providers = self.providers(deltas.iter().flatten().map(|(tenant, _)| tenant)).await?;
         let mut found = found.into_iter();
         let (mut unsaved, unknown) = (0, LearnedProviders::default());
         let mut pending = Vec::new();
@@ -269,20 +269,17 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
         Ok(true)
     }
 
-    /// What is known of the domains of each tenant with deltas among these.
+    /// What is known of the domains of these tenants. Without the evidence that the deltas themselves hold: a batch that is exported again
+    /// must find at least what it found before.
     async fn providers<'d>(
         &self,
-        deltas: impl Iterator<Item = (&'d TenantId, &'d Option<Item>)>,
+        tenants: impl Iterator<Item = &'d TenantId>,
     ) -> Result<HashMap<TenantId, LearnedProviders>, ReadError> {
-        let mut by_tenant: HashMap<&TenantId, Vec<&[u8]>> = HashMap::new();
-        for (tenant, item) in deltas {
-            by_tenant.entry(tenant).or_default().extend(item.as_ref().map(|item| item.body.as_slice()));
-        }
-        let mut providers = HashMap::with_capacity(by_tenant.len());
-        for (tenant, deltas) in by_tenant {
-            let learned = learned_providers::read(self.store, tenant).await?;
-            let learned = learned_providers::with_evidence_of(learned, deltas.into_iter());
-            providers.insert(tenant.clone(), learned);
+        let mut providers = HashMap::new();
+        for tenant in tenants {
+            if !providers.contains_key(tenant) {
+                providers.insert(tenant.clone(), learned_providers::read(self.store, tenant).await?);
+            }
         }
         Ok(providers)
     }

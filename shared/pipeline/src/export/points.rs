@@ -51,6 +51,10 @@ const FIRST: i64 = 1;
 const CORRECTED: i64 = 2;
 
 /// Adds the points of an item of a delta to `points`, and the domains whose provider is not known to `unresolved`.
+///
+/// Where a domain's provider is known, an earlier attempt may have written the row before it was, under the provider for unknown
+/// domains. No time-series store deletes single points cheaply, so such a point is written again with counts of 0. Thus a batch that is
+/// exported twice has the same sums, whatever was learned in between.
 pub(super) fn add_delta(
     tenant: &TenantId,
     providers: &LearnedProviders,
@@ -60,16 +64,17 @@ pub(super) fn add_delta(
     unresolved: &mut BTreeSet<String>,
 ) -> Result<(), BlockError> {
     for_each_row(block, |row| {
-        let marked = row.unresolved_domain();
-        if let Some(domain) = marked.filter(|domain| providers.get(domain).is_none()) {
-            unresolved.insert(domain.to_owned());
+        match row.unresolved_domain().map(|domain| (domain, providers.get(domain))) {
+            Some((domain, None)) => _ = unresolved.insert(domain.to_owned()),
+            Some((_, Some(_))) => points.extend(row.taken_back(tenant, offset_ns)),
+            None => {}
         }
         points.extend(row.point(tenant, providers.resolve(row.provider), offset_ns));
     })
 }
 
 /// Adds points that move the counts of `domains` from the provider for unknown domains, under which they were exported, to the one that
-/// is known now. No time-series store can delete the old points cheaply, so they are written again with counts of 0.
+/// is known now.
 pub(super) fn add_corrections(
     tenant: &TenantId,
     providers: &LearnedProviders,
@@ -79,14 +84,10 @@ pub(super) fn add_corrections(
     points: &mut Vec<Point>,
 ) -> Result<(), BlockError> {
     for_each_row(block, |row| {
-        if !row.unresolved_domain().is_some_and(|domain| domains.contains(domain)) {
-            return;
+        if row.unresolved_domain().is_some_and(|domain| domains.contains(domain)) {
+            points.extend(row.taken_back(tenant, offset_ns));
+            points.extend(row.point(tenant, providers.resolve(row.provider), offset_ns));
         }
-        points.extend(row.point(tenant, provider::OTHER, offset_ns).map(|mut taken_back| {
-            taken_back.counts.iter_mut().for_each(|(_, count)| *count = 0);
-            Point { version: CORRECTED, ..taken_back }
-        }));
-        points.extend(row.point(tenant, providers.resolve(row.provider), offset_ns));
     })
 }
 
@@ -104,6 +105,15 @@ struct DeltaRow<'a> {
 impl DeltaRow<'_> {
     fn unresolved_domain(&self) -> Option<&str> {
         provider::unresolved_domain(self.provider)
+    }
+
+    /// The point that takes back what was written before the provider was known.
+    fn taken_back(&self, tenant: &TenantId, offset_ns: u64) -> Option<Point> {
+        let mut point = self.point(tenant, provider::OTHER, offset_ns)?;
+        for (_, count) in &mut point.counts {
+            *count = 0;
+        }
+        Some(Point { version: CORRECTED, ..point })
     }
 
     /// The point of the row; `None` for a row without a measure, which time-series stores refuse.

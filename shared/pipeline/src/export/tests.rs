@@ -437,3 +437,31 @@ async fn provider_that_is_learned_later_replaces_the_one_that_was_exported() {
     }
     assert_eq!(sum(&sink.points(), None, "deliveries"), 1);
 }
+
+#[tokio::test]
+async fn batch_that_is_exported_again_after_its_provider_was_learned_has_the_same_sums() {
+    let mut pipeline = TestPipeline::new();
+    let at = pipeline.clock.now();
+    let at_company = |event: String| event.replace("gmail.com", "company.example");
+    let answer = r#""smtpResponse":"250 2.0.0 OK 1 x - gsmtp","processingTimeMillis""#;
+    let delivery = at_company(event("Delivery", "acme", 1, at)).replace(r#""processingTimeMillis""#, answer);
+    pipeline.aggregate(&[(1, at_company(event("Send", "acme", 1, at))), (2, delivery)]).await.unwrap();
+    // The process dies after the points were written and before it is stored that they were.
+    let sink = MemorySink::default();
+    let store = pipeline.store.snapshot();
+    export(&pipeline.store, &sink, &pipeline.clock).await.unwrap();
+    pipeline
+        .store
+        .delete(vec![
+            crate::layout::export_position("memory", &shard()),
+            crate::layout::export_corrections("memory", &shard()),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(pipeline.store.snapshot(), store);
+    pipeline.advance(60 * 60 * 1000);
+    pipeline.compact().await;
+    export(&pipeline.store, &sink, &pipeline.clock).await.unwrap();
+    let points = sink.points();
+    assert_eq!((sum(&points, None, "sends"), sum(&points, None, "deliveries")), (1, 1));
+}
