@@ -108,7 +108,7 @@ impl MachineRules {
             "the built-in rules for machines cannot be parsed",
         );
         let rules = file.rules.into_iter().map(|text| MachineRule::new(text, &mut fragments)).collect();
-        Self { rules, fragments: fragments.build(MAX_USER_AGENT_BYTES) }
+        Self { rules, fragments: fragments.build_for_many_texts(MAX_USER_AGENT_BYTES) }
     }
 
     /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says
