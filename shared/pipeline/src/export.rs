@@ -7,24 +7,18 @@
 //! Batches that a crash or an outage left out are repaired from the deltas, as long as these are kept. Counting does not depend on the
 //! export and must not wait for it: callers treat an error as a warning.
 
-mod corrections;
 mod points;
 
-use std::collections::{BTreeSet, HashMap};
-
 use cells::BlockError;
-use event::provider::learned::LearnedProviders;
-use event::{SequenceNumber, ShardId, TenantId, Timestamp};
+use event::{SequenceNumber, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, StoredRecord};
-use crate::directory::learned_providers;
 use crate::layout;
 use crate::ledger::checkpoint;
 use crate::ledger::receipt::{self, FirstPart};
 use crate::ports::{Clock, Item, Key, Point, PutError, Range, ScanOrder, Sink, SinkError, Store, StoreError};
 use crate::stored::{self, ChangeError, ReadError, Versioned};
-use corrections::PendingBatch;
 
 /// Receipts read at a time.
 const RECEIPTS_PER_PAGE: usize = 100;
@@ -145,10 +139,9 @@ pub async fn catch_up<S: Store, K: Sink, C: Clock>(
         rest = page.rest;
         if !export.export(&batches(&page.items)?, &mut summary).await? {
             summary.more = true;
-            return Ok(summary);
+            break;
         }
     }
-    export.correct(&mut summary).await?;
     Ok(summary)
 }
 
@@ -218,13 +211,9 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
         let deltas: Vec<_> = batches.iter().map(deltas).collect();
         // One call for all deltas of the group, since a call is most of the time of reading a small item.
         let keys = deltas.iter().flatten().map(|(_, key)| key.clone()).collect();
-        let found = self.store.get(keys).await?;
-        let providers = self.providers(deltas.iter().flatten().map(|(tenant, _)| tenant)).await?;
-        let mut found = found.into_iter();
-        let (mut unsaved, unknown) = (0, LearnedProviders::default());
-        let mut pending = Vec::new();
+        let mut found = self.store.get(keys).await?.into_iter();
+        let mut unsaved = 0;
         for (number, (batch, deltas)) in batches.iter().zip(deltas).enumerate() {
-            let mut pending_batch = PendingBatch::new(batch.first.clone(), self.clock.now());
             for ((tenant, key), item) in deltas.into_iter().zip(found.by_ref()) {
                 // A delta that has expired will not come back, so waiting for it would stop the export for ever.
                 let Some(item) = item else {
@@ -232,34 +221,19 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
                     continue;
                 };
                 let offset_ns = points::offset_ns(self.shard, &batch.first);
-                let providers = providers.get(&tenant).unwrap_or(&unknown);
-                let mut unresolved = BTreeSet::new();
-                points::add_delta(
-                    &tenant,
-                    providers,
-                    &item.body,
-                    offset_ns,
-                    &mut self.points,
-                    &mut unresolved,
-                )
-                .map_err(|source| ExportError::Block { key, source })?;
-                pending_batch.add(&tenant, unresolved);
+                points::add_delta(&tenant, &item.body, offset_ns, &mut self.points)
+                    .map_err(|source| ExportError::Block { key, source })?;
                 // In the middle of a batch, to bound memory. If the rest fails, the batch is exported again and
                 // replaces these points.
                 if self.points.len() >= POINTS_PER_WRITE && !self.write(summary).await? {
                     return Ok(false);
                 }
             }
-            pending.push(pending_batch);
             unsaved += 1;
             let is_last = number + 1 == batches.len();
             // The position moves behind whole batches only, but not behind each: one write per batch would be most of the work.
             if is_last || self.points.len() >= POINTS_PER_WRITE / 2 {
-                if !self.write(summary).await? {
-                    return Ok(false);
-                }
-                self.remember(std::mem::take(&mut pending)).await?;
-                if !self.save_position(&batch.first).await? {
+                if !self.write(summary).await? || !self.save_position(&batch.first).await? {
                     return Ok(false);
                 }
                 // Only now: batches behind the stored position are exported again.
@@ -267,21 +241,6 @@ impl<S: Store, K: Sink, C: Clock> Export<'_, S, K, C> {
             }
         }
         Ok(true)
-    }
-
-    /// What is known of the domains of these tenants. Without the evidence that the deltas themselves hold: a batch that is exported again
-    /// must find at least what it found before.
-    async fn providers<'d>(
-        &self,
-        tenants: impl Iterator<Item = &'d TenantId>,
-    ) -> Result<HashMap<TenantId, LearnedProviders>, ReadError> {
-        let mut providers = HashMap::new();
-        for tenant in tenants {
-            if !providers.contains_key(tenant) {
-                providers.insert(tenant.clone(), learned_providers::read(self.store, tenant).await?);
-            }
-        }
-        Ok(providers)
     }
 
     /// Writes the pending points to the sink. Returns false if there is no time left for it.

@@ -16,7 +16,6 @@
 //! backlog                    {shard}                           tenants of a shard whose deltas are not compacted
 //! backlog                    {shard}#{attempt}#{part}          more of them than fit into one item
 //! exports                    {sink}#{shard}                    position of a time-series sink in a shard
-//! export-corrections         {sink}#{shard}                    exported batches whose providers were not known
 //!
 //! tenants                    {tenant}                          the register of tenants
 //! tenant-settings            {tenant}                          settings that an operator gave a tenant
@@ -76,8 +75,6 @@ const API_KEY_USES: &str = "api-key-uses";
 const DETECTION: &str = "detection";
 const ERASURES: &str = "erasures";
 const EXPORTS: &str = "exports";
-/// Partition of the batches whose points wait for a provider.
-const EXPORT_CORRECTIONS: &str = "export-corrections";
 const LEARNED: &str = "learned";
 const MAPPINGS: &str = "mappings";
 const PLATFORM_ALERTS: &str = "alerts";
@@ -261,11 +258,6 @@ pub fn backlog_parts(shard: &ShardId) -> Range {
 pub fn export_position(sink: &str, shard: &ShardId) -> Key {
     // The sink comes first, since positions are listed by sink. Neither name contains a `#`.
     key(EXPORTS, format!("{sink}#{shard}"))
-}
-
-/// The batches of one shard that were exported to a sink before their providers were known.
-pub fn export_corrections(sink: &str, shard: &ShardId) -> Key {
-    key(EXPORT_CORRECTIONS, format!("{sink}#{shard}"))
 }
 
 /// The export positions of a sink in all shards.

@@ -194,11 +194,8 @@ pub struct Point {
     pub time_ns: i64,
     /// Names and values of the dimensions. Dimensions without a value are left out.
     pub dimensions: Vec<(&'static str, String)>,
-    /// Names and values of the counts that are not 0. Counts of different points may be added. A point that takes back an earlier one has
-    /// the same counts with the value 0.
+    /// Names and values of the counts that are not 0. Counts of different points may be added.
     pub counts: Vec<(&'static str, u64)>,
-    /// The point replaces one of the same identity whose version is lower or, with the same counts, equal.
-    pub version: i64,
 }
 
 /// The result of writing points.

@@ -103,10 +103,7 @@ impl Timestream {
             Ok(_) => Ok(Written::default()),
             Err(WriteRecordsError::RejectedRecordsException(rejected)) => {
                 // The other records of the call were stored, so this is a result and no failure.
-                let mut rejected = rejected.rejected_records.unwrap_or_default();
-                // A newer version of the same point is stored, which is what was wanted.
-                rejected
-                    .retain(|record| record.existing_version.is_none_or(|stored| stored <= FIRST_VERSION));
+                let rejected = rejected.rejected_records.unwrap_or_default();
                 let reason = rejected.first().and_then(|first| first.reason.clone());
                 Ok(Written { rejected: rejected.len() as u64, reason })
             }
@@ -150,11 +147,8 @@ impl Sink for Timestream {
     }
 }
 
-/// The version of points that correct none.
-const FIRST_VERSION: i64 = 1;
-
 fn record(point: &Point) -> Result<Record, BuildError> {
-    let mut record = Record::builder().time(point.time_ns.to_string()).version(point.version);
+    let mut record = Record::builder().time(point.time_ns.to_string());
     let mut room = MAX_DIMENSION_BYTES;
     let tenant = ("tenant", point.tenant.as_str());
     let dimensions = point.dimensions.iter().map(|(name, value)| (*name, value.as_str()));

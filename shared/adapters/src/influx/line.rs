@@ -108,7 +108,6 @@ mod tests {
                 time_ns,
                 dimensions: vec![("campaign", campaign.clone()), ("provider", provider.clone())],
                 counts: vec![("sends", sends), ("opens", 2)],
-                version: 1,
             };
             let mut text = String::new();
             append(&point, &mut text);

@@ -59,7 +59,6 @@ fn points(count: i64) -> Vec<Point> {
         time_ns: 1_763_000_000_000_000_000 + number,
         dimensions: vec![("campaign", "spring sale".to_owned())],
         counts: vec![("sends", 3), ("opens", 1)],
-        version: 1,
     };
     (0..count).map(point).collect()
 }

@@ -7,7 +7,6 @@
 //! counts, percentiles and rates do not add up; they are only in the API. Send cohorts are left out too, because their time is that of
 //! sending, which a point does not have.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use cells::query::MetricRegistry;
@@ -15,7 +14,6 @@ use cells::query::metrics::CounterFormula;
 use cells::{BlockError, BlockReader, Counter, CounterSet, Projection, RowSource as _};
 use event::attribution::Dimension;
 use event::invariant::or_broken;
-use event::provider::learned::LearnedProviders;
 use event::{Minute, SequenceNumber, ShardId, TenantId, provider};
 use sha2::{Digest as _, Sha256};
 
@@ -46,107 +44,38 @@ pub(super) fn offset_ns(shard: &ShardId, first: &SequenceNumber) -> u64 {
     u64::from_le_bytes(bytes) % MINUTE_NS
 }
 
-/// The version of the points of a batch, and of those that take back a point which had another provider.
-const FIRST: i64 = 1;
-const CORRECTED: i64 = 2;
-
-/// Adds the points of an item of a delta to `points`, and the domains whose provider is not known to `unresolved`.
-///
-/// Where a domain's provider is known, an earlier attempt may have written the row before it was, under the provider for unknown
-/// domains. No time-series store deletes single points cheaply, so such a point is written again with counts of 0. Thus a batch that is
-/// exported twice has the same sums, whatever was learned in between.
+/// Adds the points of an item of a delta to `points`.
 pub(super) fn add_delta(
     tenant: &TenantId,
-    providers: &LearnedProviders,
-    block: &[u8],
-    offset_ns: u64,
-    points: &mut Vec<Point>,
-    unresolved: &mut BTreeSet<String>,
-) -> Result<(), BlockError> {
-    for_each_row(block, |row| {
-        match row.unresolved_domain().map(|domain| (domain, providers.get(domain))) {
-            Some((domain, None)) => _ = unresolved.insert(domain.to_owned()),
-            Some((_, Some(_))) => points.extend(row.taken_back(tenant, offset_ns)),
-            None => {}
-        }
-        points.extend(row.point(tenant, providers.resolve(row.provider), offset_ns));
-    })
-}
-
-/// Adds points that move the counts of `domains` from the provider for unknown domains, under which they were exported, to the one that
-/// is known now.
-pub(super) fn add_corrections(
-    tenant: &TenantId,
-    providers: &LearnedProviders,
-    domains: &BTreeSet<String>,
     block: &[u8],
     offset_ns: u64,
     points: &mut Vec<Point>,
 ) -> Result<(), BlockError> {
-    for_each_row(block, |row| {
-        if row.unresolved_domain().is_some_and(|domain| domains.contains(domain)) {
-            points.extend(row.taken_back(tenant, offset_ns));
-            points.extend(row.point(tenant, providers.resolve(row.provider), offset_ns));
-        }
-    })
-}
-
-/// A row of a delta.
-struct DeltaRow<'a> {
-    bucket: Minute,
-    /// The values of all dimensions, in the order of [`Dimension::ALL`].
-    values: [&'a str; Dimension::COUNT],
-    /// The provider as it is stored: a slug, a reserved value, or the marker of a domain.
-    provider: &'a str,
-    /// The counts that are not 0.
-    counts: Vec<(&'static str, u64)>,
-}
-
-impl DeltaRow<'_> {
-    fn unresolved_domain(&self) -> Option<&str> {
-        provider::unresolved_domain(self.provider)
-    }
-
-    /// The point that takes back what was written before the provider was known.
-    fn taken_back(&self, tenant: &TenantId, offset_ns: u64) -> Option<Point> {
-        let mut point = self.point(tenant, provider::OTHER, offset_ns)?;
-        for (_, count) in &mut point.counts {
-            *count = 0;
-        }
-        Some(Point { version: CORRECTED, ..point })
-    }
-
-    /// The point of the row; `None` for a row without a measure, which time-series stores refuse.
-    fn point(&self, tenant: &TenantId, provider: &str, offset_ns: u64) -> Option<Point> {
-        let value = |(dimension, value): (Dimension, &str)| {
-            let value = if dimension == Dimension::Provider { provider } else { value };
-            (dimension.name(), value.to_owned())
-        };
-        // Neither store accepts an empty value, and `(none)` says nothing that leaving it out does not.
-        let dimensions = Dimension::ALL.into_iter().zip(self.values).map(value);
-        let dimensions = dimensions.filter(|(_, value)| !value.is_empty() && *value != Dimension::NONE);
-        (!self.counts.is_empty()).then(|| Point {
-            tenant: tenant.clone(),
-            time_ns: (u64::from(self.bucket.0) * MINUTE_NS + offset_ns).cast_signed(),
-            dimensions: dimensions.collect(),
-            counts: self.counts.clone(),
-            version: FIRST,
-        })
-    }
-}
-
-fn for_each_row(block: &[u8], mut each: impl FnMut(DeltaRow<'_>)) -> Result<(), BlockError> {
     let reader = BlockReader::open(block)?;
     let projection = Projection::of_counters(CounterSet::ALL);
     reader.scan_cells(&projection, Minute(0), Minute(u32::MAX), &mut |row| {
         let counts = COUNTS.iter().map(|(name, formula)| (*name, formula.value(row.counters)));
         let sums = SUMS.into_iter().map(|(name, counter)| (name, row.counters.get(counter)));
-        let values = Dimension::ALL.map(|dimension| reader.key_value(row.key, dimension));
-        each(DeltaRow {
-            bucket: row.bucket,
-            values,
-            provider: values[Dimension::Provider as usize],
-            counts: counts.chain(sums).filter(|(_, count)| *count > 0).collect(),
+        let counts: Vec<_> = counts.chain(sums).filter(|(_, count)| *count > 0).collect();
+        // Time-series stores refuse a point without a measure.
+        if counts.is_empty() {
+            return;
+        }
+        let value = |dimension: Dimension| {
+            let value = reader.key_value(row.key, dimension);
+            // A company's domain stays at the provider for unknown domains: what is learned later would give the same batch other points
+            // when it is exported again, and its counts would be there twice.
+            let is_marker = provider::unresolved_domain(value).is_some();
+            (dimension.name(), if is_marker { provider::OTHER } else { value })
+        };
+        let dimensions = Dimension::ALL.into_iter().map(value);
+        // Neither store accepts an empty value, and `(none)` says nothing that leaving it out does not.
+        let dimensions = dimensions.filter(|(_, value)| !value.is_empty() && *value != Dimension::NONE);
+        points.push(Point {
+            tenant: tenant.clone(),
+            time_ns: (u64::from(row.bucket.0) * MINUTE_NS + offset_ns).cast_signed(),
+            dimensions: dimensions.map(|(name, value)| (name, value.to_owned())).collect(),
+            counts,
         });
     })
 }

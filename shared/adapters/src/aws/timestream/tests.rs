@@ -76,7 +76,6 @@ fn points(count: i64) -> Vec<Point> {
         time_ns: 1_763_000_000_000_000_000 + number,
         dimensions: vec![("campaign", "spring".to_owned()), ("segment", String::new())],
         counts: vec![("sends", 3), ("opens", u64::MAX)],
-        version: 1,
     };
     (0..count).map(point).collect()
 }
@@ -100,7 +99,6 @@ async fn points_become_multi_measure_records_a_hundred_per_call() {
     );
     let expected = json!({
         "Time": "1763000000000000000",
-        "Version": 1,
         "Dimensions": [{ "Name": "tenant", "Value": "acme" }, { "Name": "campaign", "Value": "spring" }],
         "MeasureValues": [
             { "Name": "sends", "Value": "3", "Type": "BIGINT" },
