@@ -64,9 +64,8 @@ pub struct Options {
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_metric)]
     metrics: Vec<Metric>,
 
-    /// Count clicks by tenant, campaign and link instead: clicks, and those of machines. Links are named by their tags or by host and
-    /// path, in place of which hashes are printed unless the attribution file allows more (links.store = "tags" or
-    /// "host_and_path")
+    /// Count clicks by tenant, campaign and link instead: all clicks, and those of machines. Links are printed as hashes unless the
+    /// attribution file allows their tags or their host and path (links.store = "tags" or "host_and_path")
     #[arg(long, conflicts_with_all = ["group_by", "metrics"])]
     by_link: bool,
 

@@ -30,8 +30,8 @@ pub struct AttributionOptions {
     #[arg(long, value_name = "TAG")]
     segment_tag: Option<String>,
 
-    /// A further message tag to count by, as dimension tag1 to tag4; may be repeated, up to four times. sending_ip is the address that
-    /// SES sent from, on deliveries
+    /// A further message tag to count by, as dimension tag1 to tag4; may be repeated, up to four times. sending_ip is the IP address
+    /// that SES sent from, on deliveries
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! `mailgauge rebuild`: counts an archive into a store again, and replaces what is there.
 //!
 //! Everything that can be refused is refused before the first change. The numbers of a tenant are replaced in one step, one tenant after
-//! the other, so an interrupted command leaves each tenant as it was or as it will be, and the same command again does the rest.
+//! the other, so an interrupted command leaves each tenant either unchanged or completely replaced, and running it again completes the work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,18 +30,18 @@ use crate::standalone::Standalone;
 use crate::usage_error::usage_error;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
-/// How many unreadable records are reported one by one.
+/// The most unreadable records that are reported one by one.
 const MAX_REPORTED: u64 = 10;
 
 /// Count an archive into a data folder or table again, and replace what was counted in a range.
 ///
-/// For numbers under new rules or mappings, or after a loss. Replaced are all events that happened in the range, and in the
-/// view by send time all outcomes of mail sent in it. The archive must hold every event from the start of the range to three days past
+/// For numbers under new rules or mappings, or after a loss. Replaces all events that happened in the range and, in the view by
+/// send time, all outcomes of mail sent in it. The archive must hold every event from the start of the range to three days past
 /// its end. Outcomes newer than the archive, and events that arrive while the command runs, are kept. Each tenant changes in one step.
 /// At the end the command proves that nothing was lost: it fails unless the drift is 0.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "An interrupted command can be run again. Alerts and time-series stores are not informed: they keep what they have.\n\n\
+    after_help = "An interrupted command can be run again. Alerts and time-series stores are not changed.\n\n\
     Examples:\n  \
     mailgauge rebuild archive/ --from 2026-03-01 --to 2026-04-01 --data /var/lib/mailgauge\n  \
     aws s3 cp s3://BUCKET/2026-03.ndjson.gz - | mailgauge rebuild - --from 2026-03-01 --to 2026-03-28 --table TABLE"
@@ -51,7 +51,8 @@ pub struct Options {
     #[arg(required = true)]
     archive: Vec<PathBuf>,
 
-    /// Replace the numbers of this tenant only. Refused if mail has moved between tenants, which would then count twice or not at all
+    /// Replace the numbers of this tenant only. Refused if mail has moved between tenants, because it would then count twice or not at
+    /// all
     #[arg(long, value_name = "TENANT", value_parser = store_options::tenant_to_read)]
     tenant: Option<TenantId>,
 
@@ -59,7 +60,7 @@ pub struct Options {
     #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
     from: TimeArgument,
 
-    /// End of the range, a full hour in UTC, which is not replaced itself
+    /// End of the range (exclusive), a full hour in UTC
     #[arg(allow_hyphen_values = true, long, value_name = "TIME")]
     to: TimeArgument,
 
@@ -82,7 +83,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     let standalone = options.store.location.open_with_attribution(&runtime, attribution.clone())?;
     rebuild::check_range(range, &standalone.history, SystemClock.now())?;
-    // Before the archive: what is committed from now on is none of its business.
+    // Before the archive is read: the rebuild replaces only what was committed until now.
     let start = runtime.block_on(standalone.start_of_rebuild())?;
     let counter = runtime.block_on(standalone.archive_counter(range, attribution))?;
     let window = SharedWindow::default();
@@ -120,7 +121,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
         }
         progress.finish();
-        // What the window does not hold is new to it.
+        // Inserting tests membership: an identity that the window already holds is in the archive.
         let twice = start.counted_twice(&standalone.store, |identity| !window.insert(identity)).await?;
         // Printed before the command fails, because the rows say where the drift is.
         options.store.print(&table)?;
@@ -131,7 +132,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         );
         ensure!(
             twice == 0,
-            "{twice} events of the archive arrived once more while the command ran, and are counted twice now: run it again"
+            "{twice} events of the archive arrived again while the command ran and are now counted twice: run the command again"
         );
         Ok(())
     })

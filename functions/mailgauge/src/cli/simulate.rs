@@ -44,7 +44,7 @@ pub struct Options {
     seed: u64,
 
     /// Percentage of recipients in companies' own domains at Google, Microsoft 365 and behind security gateways, 0 to 100
-    /// [default: a list of consumers]
+    /// [default: mostly consumer domains]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     hosted_domains: Option<u32>,
 

@@ -1,4 +1,4 @@
-//! Replacing what was counted by counts of an archive, with the state of the local process.
+//! Replaces stored numbers with counts of an archive, using the state of the local process.
 
 use adapters::system_clock::SystemClock;
 use anyhow::Context as _;
@@ -11,7 +11,7 @@ use pipeline::ports::Clock as _;
 
 use super::{Standalone, attempt};
 
-/// How long one try for one tenant may take; the settings of compaction limit how long it may write.
+/// How long one attempt for one tenant may take, in milliseconds; the settings of compaction limit how long it may write.
 const REBUILD_MS: i64 = 60 * 60_000;
 
 impl Standalone {

@@ -156,7 +156,7 @@ struct AnswerRow {
     group: BTreeMap<String, String>,
     /// Values by metric, each in the unit of the metric. Null where a metric has no value, such as a rate with the denominator 0.
     metrics: BTreeMap<String, Option<f64>>,
-    /// Why a metric has no value, where it is not for a denominator of 0, by metric: `not_reported` if all the mail is at mailbox providers
+    /// By metric, why it has no value although its denominator is not 0: `not_reported` if all the mail is at mailbox providers
     /// that report no complaints to SES, such as Gmail; `denominator_unknown` if more mail has an outcome than was sent (with the basis
     /// `send`), so that sends are missing. Absent if no metric has a reason.
     #[schemars(skip_serializing_if = "Option::is_none")]

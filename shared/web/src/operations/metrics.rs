@@ -34,8 +34,8 @@ fn links<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) -> Api
         links::links::<S, C, I>,
         Operation::rows::<links::LinkReport>(METRICS, "getClicksByLink", "Get clicks by link")
             .description(
-                "The 200 links of each campaign that were followed most, with the clicks of people and of machines; the others are counted \
-                 together, as `(other)`. Links are named by their tags or by host and path if the operator allows it, otherwise by a hash. \
+                "The 200 most clicked links of each campaign, with all clicks and those of machines; the others are counted together, \
+                 as `(other)`. Links are named by their tags or by host and path if the operator allows it, otherwise by a hash. \
                  The header `Accept` selects JSON (the default), CSV (`text/csv`) or NDJSON (`application/x-ndjson`). CSV and NDJSON hold \
                  the rows only.",
             )

@@ -1,4 +1,4 @@
-//! `GET /v1/links`: clicks by link, those of people and of machines apart.
+//! `GET /v1/links`: clicks by link, with those of machines counted separately.
 //!
 //! Costs what a query of clicks costs, so it has the same limits. JSON rows have the form of a query's rows.
 
@@ -40,7 +40,7 @@ pub(crate) struct LinkReport {
 /// The clicks of one link of a campaign.
 #[derive(Serialize, JsonSchema)]
 struct LinkReportRow {
-    /// The link.
+    /// The campaign and the link, with the tenant in replies about all tenants.
     group: LinkGroup,
     /// Its clicks.
     metrics: LinkMetrics,
@@ -54,8 +54,8 @@ struct LinkGroup {
     tenant: Option<String>,
     /// The campaign of the mail.
     campaign: String,
-    /// The tags of the link, or its host and path, or a hash of these, by what the operator allows to store. `(other)` is all links of
-    /// the campaign beyond the 200 that were followed most, `(none)` are clicks whose event names no link, `(invalid)` are links that lead
+    /// The tags of the link, its host and path, or a hash of either, depending on what the operator allows to be stored. `(other)` is all
+    /// links of the campaign except the 200 most clicked ones, `(none)` is clicks whose event names no link, `(invalid)` is links that lead
     /// to no website.
     link: String,
 }

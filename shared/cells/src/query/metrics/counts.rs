@@ -172,7 +172,7 @@ metric_table! {
         unit: Count,
         better: Neutral,
         formula: sum(&[C::BurstsSplit]),
-        description: "Clicks counted as people's that turned out to be a scanner's burst of clicks after they were committed.",
+        description: "Clicks counted as people's that were recognised as part of a scanner's burst only after they were committed.",
     }
     UNSUBSCRIBES {
         name: "unsubscribes",

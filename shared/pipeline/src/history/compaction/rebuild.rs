@@ -13,7 +13,7 @@
 //!   blocks of days that are over before its own newest event, and stay as they were counted in later ones. (A batch whose events lie on both
 //!   sides of that midnight has its cohorts in the later block. Late outcomes of its earlier side are then counted twice by send time.)
 //!
-//! Batches that were committed after the rebuild began are not in the archive's charge, so their rows are kept: those that no block holds
+//! The archive does not cover batches that were committed after the rebuild began, so their rows are kept: those that no block holds
 //! yet stay deltas, and those that a compaction has merged meanwhile are read from their deltas again, which are kept for days.
 //!
 //! An attempt that dies leaves blocks that no manifest lists; its note leads a later compaction to them. A second rebuild starts over
@@ -44,8 +44,8 @@ use crate::ports::{Clock, PutError, ScanOrder, Store, StoreError};
 use crate::stored::{self, ReadError, Versioned};
 use removal::Removal;
 
-/// How often a tenant is tried that compactions come in between. They run every few minutes, so this many in a row mean that the rebuild
-/// takes longer than the time between two of them.
+/// The most attempts for one tenant when compactions keep replacing its manifest. They run every few minutes, so this many conflicts in a
+/// row mean that an attempt takes longer than the time between two compactions.
 const MAX_TRIES: usize = 5;
 /// The longest time from the start of a rebuild to its last tenant. Deltas live a day longer.
 const MAX_MS: i64 = 2 * super::DAY_MS;
@@ -95,22 +95,24 @@ pub enum RebuildError {
         /// The end of the last such month.
         from: Timestamp,
     },
-    /// Other processes replaced the manifest during each try.
-    #[error("tenant {tenant} was compacted again and again meanwhile: try again, or rebuild a smaller range")]
+    /// Other processes replaced the manifest during each attempt.
+    #[error(
+        "compactions of tenant {tenant} kept interrupting the rebuild: try again, or rebuild a smaller range"
+    )]
     Contended {
         /// The tenant whose numbers stayed as they were.
         tenant: TenantId,
     },
     /// The tenant was erased while the rebuild ran.
-    #[error("tenant {tenant} was erased meanwhile, so nothing was written for it")]
+    #[error("tenant {tenant} was erased while the rebuild ran, so nothing was written for it")]
     Erased {
-        /// The tenant that is no more.
+        /// The erased tenant.
         tenant: TenantId,
     },
     /// The rebuild has run so long that what was counted meanwhile could no longer be kept.
     #[error("the rebuild has run for more than two days: rebuild a smaller range")]
     TooLong,
-    /// A compaction, or a step as it takes them, failed.
+    /// A compaction, or one of the steps that a rebuild shares with it, failed.
     #[error(transparent)]
     Compaction(#[from] CompactionError),
 }
@@ -127,9 +129,9 @@ impl From<ReadError> for RebuildError {
     }
 }
 
-/// Why a try changed nothing.
+/// Why an attempt changed nothing.
 enum Failure {
-    /// Another process was faster. A further try may succeed.
+    /// Another process was faster. A further attempt may succeed.
     Overtaken,
     Error(RebuildError),
 }
@@ -151,7 +153,7 @@ impl RebuildStart {
     }
 
     /// How many events were counted since then for which `is_in_archive` holds. They are counted twice, since what is counted meanwhile
-    /// is kept; a rebuild that starts afterwards mends that.
+    /// is kept; a rebuild that starts afterwards corrects that.
     pub async fn counted_twice<S: Store>(
         &self,
         store: &S,
@@ -188,7 +190,7 @@ pub fn check_range(
     let first_day = day_before(now, settings.keep_days_ms);
     let days = days_of(range);
     let is_cut = days.start.first_hour() != range.from || days.end.first_hour() != range.to;
-    // By where the range begins: outcomes of its first hours may be in any later block, which then has to be cut as well.
+    // The start of the range decides: outcomes of its first hours may be in any later block, which then has to be cut as well.
     if is_cut && range.from.day() < first_day {
         let (kept_from, from, to) = (first_day.start(), days.start.start(), days.end.start());
         return Err(RebuildError::CutsDay { kept_from, from, to });
@@ -219,7 +221,7 @@ pub struct Rebuild<'a, S, C> {
 }
 
 impl<S: Store, C: Clock> Rebuild<'_, S, C> {
-    /// Replaces the numbers of one tenant. `next_attempt` is called for each compaction and each try.
+    /// Replaces the numbers of one tenant. `next_attempt` is called for each compaction and each attempt to replace.
     pub async fn replace(
         &self,
         tenant: &TenantId,
@@ -399,7 +401,7 @@ impl<S: Store, C: Clock> Rebuild<'_, S, C> {
     }
 }
 
-/// A block that another compaction has replaced and removed since the manifest was read leads to a further try.
+/// A block that another compaction has replaced and removed since the manifest was read leads to a further attempt.
 fn overtaken_if_missing(error: CompactionError) -> Failure {
     match error {
         CompactionError::Missing { .. } => Failure::Overtaken,
