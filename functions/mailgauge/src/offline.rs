@@ -1,8 +1,8 @@
 //! Counts files without a server or a store: the same decoding, attribution and cells as everywhere, one accumulator per thread.
 //!
-//! Threads share three things. The input: they take turns in reading the next few blocks of it. And the deduplication window, which is
-//! split into stripes so that they seldom wait for each other. And the clicks, which wait for the other clicks of their burst. Blocks are small, so that the bytes which the operating system copied
-//! into one are still in the processor's cache when they are decoded.
+//! Threads share three things: the input, of which they take turns in reading the next few blocks; the deduplication window, which is
+//! split into stripes so that they seldom wait for each other; and the clicks, which wait for the other clicks of their burst. Blocks are
+//! small, so that the bytes which the operating system copied into one are still in the processor's cache when they are decoded.
 
 use std::io::Read;
 use std::ops::Range;
@@ -29,8 +29,8 @@ mod deduplication;
 mod first_delays;
 mod input_form;
 
-/// The key of the hashes that identify events, and of those that stand for names of links. It is not secret: of what is hashed, only
-/// hashes of links leave the process, to whoever has the files.
+/// The key of the hashes that identify events, and of those that stand for names of links. It is not secret: only hashes of
+/// links leave the process, and whoever runs it has the files with the links.
 const KEY: HashKey = HashKey::new(*b"counting offline");
 /// Bytes read at once: they fit in the second-level cache, and system calls cost next to nothing.
 const CHUNK_BYTES: usize = 128 * 1024;

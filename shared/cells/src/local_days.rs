@@ -39,7 +39,7 @@ impl LocalDays {
     pub const UTC: Self = Self { zones: Vec::new() };
 
     /// The days of these zones, each from its day on. Of two with the same day, the later one in the list holds. `None` stands for a zone
-    /// whose days are not known; they cannot be asked for.
+    /// whose days are not known.
     pub fn new<Z: Into<Option<TimeZone>>>(zones: impl IntoIterator<Item = (Day, Z)>) -> Self {
         let mut zones: Vec<_> = zones.into_iter().map(|(day, zone)| (day, zone.into())).collect();
         zones.sort_by_key(|(day, _)| *day);
@@ -73,7 +73,7 @@ impl LocalDays {
 
     /// Whether a bucket begins at `at` in blocks of `resolution`, whatever they hold.
     pub fn is_cut(&self, at: Minute, resolution: Resolution) -> bool {
-        // Most minutes are told by the first condition: since 1972 the days of all zones begin at a quarter of an hour.
+        // The first condition decides for most minutes: since 1972 the days of all zones begin at a quarter of an hour.
         match resolution {
             Resolution::Minute => true,
             Resolution::Hour if at.0.is_multiple_of(60) => true,

@@ -1,7 +1,7 @@
-//! Alerts of what SES itself says about sending: it was disabled, or there is a finding about the reputation.
+//! Turns SES's own events about sending into alerts: sending was disabled, or there is a finding about the reputation.
 //!
-//! Nothing is inferred here, so these alerts need no detector: an event opens an alert or ends it. What is remembered of each subject makes
-//! them follow the order of the events' own times, whatever order they arrive in and however often.
+//! Nothing is inferred here, so these alerts need no detector: an event opens an alert or ends it. The state of each subject makes
+//! the alerts follow the order of the events' own times, in whatever order and however often the events arrive.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::alert::{AlertKind, AlertState, Change, RECURS_WITHIN_MINUTES, Severity, hashed_id};
 use crate::minutes::{self, minutes_between};
 
-/// Subjects that are remembered, so that all of them fit into one item. Of more, those are forgotten first that had no event for the
-/// longest time and have no open alert.
+/// The most subjects that are remembered, so that all of them fit into one item. Beyond that, subjects without an open alert are forgotten
+/// first, and among these the ones whose latest event is oldest.
 const MAX_SUBJECTS: usize = 600;
 
 /// What an alert is about. There is at most one open alert per subject.
@@ -47,7 +47,7 @@ struct SendingAlert {
     severity: Severity,
 }
 
-/// The subjects that SES had something to say about.
+/// The subjects that SES has sent events about, and their alerts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendingAlerts {
     subjects: BTreeMap<Subject, SubjectState>,
@@ -111,7 +111,7 @@ impl SendingAlerts {
     }
 }
 
-/// The alert after trouble began or went on, and what it announces.
+/// The alert after trouble began or continued, and the state to notify; `None` if nothing changed.
 fn begin(
     before: Option<SendingAlert>,
     subject: &Subject,
@@ -219,7 +219,7 @@ impl Subject {
     }
 }
 
-/// Mail that is not sent at all is worst; SES calls a finding high that may soon lead there.
+/// Disabled sending is worst. A finding of high impact may soon lead to it.
 fn severity(event: &AccountEvent) -> Severity {
     match &event.change {
         SendingChange::Status { .. } => Severity::Critical,

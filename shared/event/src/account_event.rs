@@ -1,8 +1,8 @@
 //! Events of SES that are about sending as a whole and not about a message: sending was disabled or enabled, a finding about the
-//! reputation was opened or closed. They have no counts; alerts are made of them.
+//! reputation was opened or closed. They are not counted; detection turns them into alerts.
 //!
-//! SES publishes them on EventBridge's default bus (<https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>), for a tenant
-//! with examples in <https://docs.aws.amazon.com/ses/latest/dg/tenants.html>. They are rare, so this file reads clearly, not fast. Of an
+//! SES publishes them on EventBridge's default bus (<https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-ses.html>), those for a
+//! tenant with examples in <https://docs.aws.amazon.com/ses/latest/dg/tenants.html>. They are rare, so this file reads clearly, not fast. Of an
 //! identity only the domain is kept, and addresses and links are taken out of the texts.
 
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ impl AccountEvent {
     }
 }
 
-/// What an EventBridge event of SES says, before it is known to be of interest.
+/// The fields of an EventBridge event of SES, before its detail type is checked.
 #[derive(Default)]
 struct Fields {
     detail_type: String,
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn other_events_and_events_without_a_time_are_told_apart() {
+    fn other_events_are_ignored_and_events_without_a_time_are_unreadable() {
         assert_eq!(event("AWS API Call via CloudTrail", "", "{}"), Ok(None));
         let json = r#"{"detail-type":"Sending Status Enabled","source":"aws.ses","detail":{"data":{}}}"#;
         assert_eq!(read(json), Err(Unreadable::MissingField("time")));

@@ -229,7 +229,7 @@ pub struct Interaction<'a> {
 pub enum Requester {
     /// Nothing points to a machine.
     Person,
-    /// SES itself says that it was hardly a machine (`isBotEvent` is `Unlikely`). No other sign overrules that, except a known
+    /// SES itself says that a machine is unlikely (`isBotEvent` is `Unlikely`). No other sign overrules that, except a known
     /// prefetcher.
     ConfirmedPerson,
     /// A machine, with the name of the rule that recognised it.

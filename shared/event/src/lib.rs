@@ -2,7 +2,7 @@
 //!
 //! `decode` removes the layers an event arrives in, `normalise` turns SES's wire shapes into the one shape of [`event`],
 //! `classify` finds out why mail bounced, `provider` who runs the recipient's mailbox, `machine` whether a person opened or
-//! clicked, and `attribution` which tenant and dimensions an event belongs to. `link` names links without what could tell who clicked.
+//! clicked, and `attribution` which tenant and dimensions an event belongs to. `link` names links without the parts that could reveal who clicked.
 //! `recipient_hash` is the only place where addresses become hashes.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Names the links of clicks: by the tags that the sender gave them, or by host and path without what could tell who clicked.
+//! Names the links of clicks: by the tags that the sender gave them, or by host and path without the parts that could reveal who clicked.
 //!
 //! A link is personal data: it may hold an address, a token of one recipient, or the page that a person read. So counts never have the
 //! link itself. Its name leaves out query and fragment, user name and port, and parts of the path that are likely to be of one person
@@ -18,7 +18,7 @@ use crate::tags::Tags;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkNames {
-    /// A keyed hash of the name, `link:` and 16 hexadecimal digits, so that clicks can be compared without showing on what.
+    /// A keyed hash of the name, `link:` and 16 hexadecimal digits, so that clicks of links can be compared without revealing the links.
     #[default]
     Hash,
     /// The tags of links that have some, and a hash of others. Senders choose tags, and SES does not stop them from naming a person.
@@ -31,9 +31,9 @@ pub enum LinkNames {
 pub const MAX_NAME_BYTES: usize = 200;
 /// The longest part of a path or sub-domain that is kept, in characters. Longer ones are mostly tokens.
 const MAX_PART_CHARS: usize = 24;
-/// Stands for a part that may be of one person or message. No part that is kept has a colon.
+/// Replaces a part that may belong to one person or message. No part that is kept has a colon.
 const REPLACED: &str = ":id";
-/// What the name of a link begins with in place of which its hash is stored.
+/// The prefix of a hashed name.
 const HASHED: &str = "link:";
 
 impl LinkNames {
@@ -54,8 +54,8 @@ impl LinkNames {
         Self::ALL.into_iter().find(|names| names.name() == name)
     }
 
-    /// The name under which a click is counted by link: [`Dimension::NONE`] if the event has no link, [`Dimension::INVALID`] if it
-    /// has one that no browser would follow to a website.
+    /// The name under which a click is counted by link: [`Dimension::NONE`] if the event has no link, [`Dimension::INVALID`] if its
+    /// link does not lead to a website.
     pub fn name_of(self, click: &Interaction<'_>, key: &HashKey) -> Cow<'static, str> {
         let (name, is_shown) = match tags_name(&click.link_tags) {
             Some(name) => (Cow::Owned(name), self != Self::Hash),
@@ -164,8 +164,8 @@ fn push_part(name: &mut String, part: &str) {
     }
 }
 
-/// Whether a decoded part of a path is kept: letters and simple punctuation, without digits, and not too long. So neither `@`, `=`, nor an
-/// encoded slash, nor what is encoded twice is.
+/// Whether a decoded part of a path is kept: letters and simple punctuation, without digits, and not too long. So a part with
+/// `@`, `=`, an encoded slash or a double encoding is not kept.
 fn is_kept(text: &str) -> bool {
     text.chars().count() <= MAX_PART_CHARS
         && text.chars().all(|c| {

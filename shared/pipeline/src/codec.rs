@@ -41,9 +41,9 @@ pub enum MalformedRecord {
 pub(crate) trait StoredRecord: Serialize + DeserializeOwned {
     /// What the record is. It is part of the checksum, so it never changes while the format number stays.
     const NAME: &'static str;
-    /// The format that is written, from 3 to 31. To be raised with every change of the fields or of their meaning.
+    /// The format that is written, from 3 to 31. Increment it with every change of the fields or of their meaning.
     const FORMAT: u8;
-    /// The oldest format that is read. To be kept when [`StoredRecord::FORMAT`] is raised, with an arm in
+    /// The oldest format that is read. Keep it when [`StoredRecord::FORMAT`] is incremented, and add an arm to
     /// [`StoredRecord::read_older`].
     const OLDEST_FORMAT: u8 = Self::FORMAT;
 

@@ -37,7 +37,7 @@
 //! detection                  {attempt}#{part}                  notification journal
 //! detection                  ack#{alert}                       acknowledgements that detection has not seen
 //! detection                  sending                           alerts about sending, and their pending changes
-//! account-events             {time}#{end}#{hash}               what SES said about sending, until detection has applied it
+//! account-events             {time}#{end}#{hash}               SES's events about sending, until detection has applied them
 //! learned#{part % 16}        {attempt}#{part}                  learned state of detection
 //! ```
 

@@ -1,9 +1,9 @@
 //! Bursts of clicks in files: clicks wait until the clicks around them have been read, whichever thread reads them.
 //!
 //! A click is decided once [`LOOK_AHEAD`] further clicks were counted, or when the input ends. Up to that many clicks, the result does
-//! not depend on their order in the input or on the number of threads. Of longer inputs this holds for bursts whose clicks have fewer
-//! other clicks between them. Later clicks of a burst are machines' also if its first ones were decided already, as long as those are
-//! remembered; how many were is counted as split.
+//! not depend on their order in the input or on the number of threads. In longer inputs, this holds for bursts whose clicks have fewer
+//! other clicks between them. Later clicks of a burst count as machines' even if its first ones were already decided, as long as those are
+//! remembered; the clicks that were decided too early are counted as split.
 
 use std::sync::Mutex;
 
@@ -13,7 +13,7 @@ use event::machine::burst::{self, BurstClick, ClickMemory};
 
 use super::{KEY, lock};
 
-/// Clicks that wait. Events come roughly in the order of time, so the clicks of a burst are close together, even if files of several
+/// The number of clicks that wait for later ones. Events come roughly in the order of time, so the clicks of a burst are close together, even if files of several
 /// senders are read at once. As many as are remembered, so that the last ones decided are: with up to twice as many, 8 MB in all.
 const LOOK_AHEAD: usize = ClickMemory::CLICKS;
 
@@ -60,7 +60,7 @@ impl SharedClicks {
         Self { waiting: Mutex::default(), decided }
     }
 
-    /// What bursts need to know of an event; `None` if it is none of their business.
+    /// The part of a click that decides about bursts; `None` for an event that belongs to no burst, see [`BurstClick::of`].
     pub(super) fn click_of(event: &EmailEvent<'_>) -> Option<BurstClick> {
         BurstClick::of(event, &KEY)
     }

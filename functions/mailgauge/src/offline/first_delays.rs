@@ -1,4 +1,4 @@
-//! Tells the first delay of each mail from later ones: by when it happened, in whatever order files and threads bring the delays.
+//! Distinguishes the first delay of each mail from later ones by its time, in whatever order files and threads bring the delays.
 //!
 //! Each delay is counted at once and noted with its row. Which of them are repeated is known at the end, when the notes of all threads
 //! lie side by side; those are then marked in their rows. Notes are bounded: when there is no room, a mail whose delays are the oldest is
@@ -60,7 +60,7 @@ impl DelayNotes {
         if self.notes.len() <= self.limit / 2 {
             return;
         }
-        // The oldest ones, because a mail is delayed for hours and not for days: their mails have hardly any delay to come.
+        // The oldest ones, because mail is delayed for hours and not for days: few of their mails will be delayed again.
         self.notes.sort_unstable_by_key(|note| (note.at, note.mail));
         for note in self.notes.drain(..self.limit / 2) {
             if !window.insert(note.mail) {

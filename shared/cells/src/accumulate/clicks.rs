@@ -17,13 +17,13 @@ pub struct CountedClick {
     /// The number of its link, if it is counted by link.
     link: Option<u32>,
     recipient: RecipientHash,
-    /// Whether it is still to be decided who clicked. Decided at once are clicks of known machines and of test mail.
+    /// Whether it is still to be decided who clicked. Clicks of known machines and of test mail are decided at once.
     is_open: bool,
 }
 
 impl Accumulator {
-    /// Counts a click like [`Accumulator::count`], but leaves open whether a person made it if nothing says otherwise. The caller
-    /// must decide it before it uses the rows or blocks.
+    /// Counts a click like [`Accumulator::count`], but leaves open who made it unless the event itself shows a machine. The caller must
+    /// call [`Accumulator::decide_click`] before it uses the rows or blocks.
     ///
     /// `link` is the name of the link that was followed. It is counted by an accumulator that counts links, unless it is `None`.
     pub fn count_click(
@@ -46,7 +46,7 @@ impl Accumulator {
                 increments::increment(cell, event, recipient.simulator, recipient_hash);
             }
         });
-        // Test mail is in no count of clicks, so neither in this one.
+        // Test mail is excluded from all counts of clicks.
         let link = link.filter(|_| !recipient.simulator).and_then(|link| {
             let campaign = &values[Dimension::Campaign as usize];
             self.count_link(tenant, campaign, link, cells, is_machine)

@@ -1,7 +1,7 @@
 //! Counts clicks by link, beside the cells: per tenant and campaign, clicks and those of machines.
 //!
-//! A table of its own and no dimension of cells: a link concerns clicks alone, while every cell would get another value to its key, and a
-//! campaign with a hundred links a hundred times as many cells.
+//! Links have their own table instead of being a dimension of cells: a link concerns clicks alone, but as a dimension it would add a value
+//! to the key of every cell, and give a campaign with a hundred links a hundred times as many cells.
 
 use event::Minute;
 use rapidhash::fast::RandomState;

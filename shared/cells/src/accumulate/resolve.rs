@@ -1,4 +1,4 @@
-//! Gives rows the providers that the evidence of all events names, once everything is counted.
+//! Replaces unresolved domains in rows with the providers that the evidence of all events names, once everything is counted.
 //!
 //! Readers of stored blocks do the same with tables that grow over time; here all evidence is at hand. Where tenants are kept apart,
 //! the evidence of the row's own tenant decides before what the tenants agree on.

@@ -19,7 +19,7 @@ pub struct LinkTotal {
     pub tenant: CompactString,
     /// The campaign of the mail.
     pub campaign: CompactString,
-    /// The name of the link, see [`event::link`]; [`Dimension::OTHER`] for all that have none of their own.
+    /// The name of the link, see [`event::link`]; [`Dimension::OTHER`] for all links that have no row of their own.
     pub link: CompactString,
     /// All clicks.
     pub clicks: u64,

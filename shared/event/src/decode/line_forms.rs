@@ -1,5 +1,5 @@
 //! Recognises lines that do not begin with an object or an array: the texts that AWS writes around events, and events in another
-//! writing.
+//! notation.
 //!
 //! Everything that AWS sends to a program begins with a bracket, so nothing here is examined for such a line. What a person exported,
 //! copied or saved may begin otherwise: log lines, base64, a notification by email, a table.
@@ -24,7 +24,7 @@ const EMAIL_FOOTER: [&str; 4] = [
 ];
 /// The most bytes between the time of a log line and its event: a stream's name, a request ID and a level.
 const MAX_LOG_PREFIX_BYTES: usize = 640;
-/// The least number of columns of a table.
+/// The smallest number of columns of a table.
 const MIN_COLUMNS: usize = 3;
 
 /// What a line that does not begin with a bracket is.

@@ -26,7 +26,7 @@ pub(super) struct Unfolded {
     pub(super) end: usize,
 }
 
-/// The value that `text` begins with at `start`, up to the next blank line; `None` if it is no JSON without its folds either. Takes
+/// The value that `text` begins with at `start`, up to the next blank line; `None` if it is not JSON without its folds either. Takes
 /// the bytes that it reads in vain from `budget`, and does nothing if that is used up: values that stay broken must not make the time grow
 /// faster than the text.
 pub(super) fn unfold(text: &str, start: usize, budget: &mut usize) -> Option<Unfolded> {

@@ -5,15 +5,15 @@
 //! [`BURST_MS`] before or after it.
 //!
 //! Two links are enough. A person who opens several links one by one has to find and aim at each, so two within two seconds are
-//! rare, while many messages have but two links that a scanner could follow. The same link twice is no burst: a double click does
+//! rare, while many messages have only two links that a scanner could follow. The same link twice is no burst: a double click does
 //! that, and so does a scanner that checks a link at the moment its reader follows it.
 //!
-//! SES does not say which recipient clicked. If a message has several, two of them may well click in the same second, so their clicks
-//! are told apart by the address of the request. With a single recipient it does not matter where the clicks come from, since scanners
+//! SES does not say which recipient clicked. If a message has several, two of them may well click in the same second, so the address
+//! of the request distinguishes their clicks. With a single recipient it does not matter where the clicks come from, since scanners
 //! use several addresses at once.
 //!
 //! Whether a click is of a burst does not depend on the order of the clicks, nor on what else is in the list. SES's own verdict wins:
-//! what it says was hardly a machine is neither counted as one nor a sign that others are.
+//! a click that SES calls unlikely to be a machine's counts as a person's, and does not make other clicks a burst.
 //!
 //! Links and addresses are personal data: only hashes of them are kept, in memory alone, and no longer than [`ClickMemory`] holds them.
 
@@ -41,7 +41,7 @@ pub struct BurstClick {
 }
 
 impl BurstClick {
-    /// `None` for everything but a click, and for a click that SES itself says was hardly a machine's.
+    /// `None` for everything but a click, for a click without a link, and for a click that SES calls unlikely to be a machine's.
     ///
     /// `key` is the secret of the process: senders and visitors choose what is hashed.
     pub fn of(event: &EmailEvent<'_>, key: &HashKey) -> Option<Self> {
@@ -52,7 +52,7 @@ impl BurstClick {
             Requester::ConfirmedPerson => return None,
         };
         let address = if event.destination_count > 1 { click.ip_address.as_bytes() } else { b"" };
-        // A click without a link, as archives may have it, is told from others by nothing.
+        // Nothing distinguishes a click without a link, as archives may have it, from other clicks.
         let link = click.link.as_deref()?;
         Some(Self {
             message: key.hash(&[b"burst message", event.message_id.as_bytes(), address]),

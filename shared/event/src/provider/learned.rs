@@ -127,7 +127,7 @@ impl LearnedProviders {
     /// The largest lead.
     pub const MAX_LEAD: u8 = 16;
 
-    /// Takes evidence in. Returns the domains whose provider is proven for the first time or is another one now, or whose lead has just
+    /// Learns from evidence. Returns the domains whose provider is proven for the first time or is another one now, or whose lead has just
     /// reached what the shared table needs of one tenant.
     pub fn learn(&mut self, evidence: &EvidenceCounts) -> Vec<LearnedDomain> {
         let mut learned = Vec::new();

@@ -90,7 +90,7 @@ async fn adoptable<S: Store>(
     Ok(adoptable)
 }
 
-/// Tells the shared table what the tenant learned.
+/// Casts the tenant's votes in the shared table for what it learned.
 async fn vote<S: Store>(store: &S, tenant: &TenantId, news: &[LearnedDomain]) -> Result<(), ReadError> {
     if news.is_empty() {
         return Ok(());

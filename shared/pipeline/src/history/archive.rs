@@ -20,9 +20,10 @@ use super::block_content::{BlockContent, EncodedBlock};
 use crate::ledger::accumulate::bursts::{self, ClickDecision};
 use crate::ledger::accumulate::{EventCount, for_each_count};
 
-/// How far an archive must reach past the end of the range: by then nearly every outcome of its mail has happened.
+/// How far an archive must reach past the end of the range, in milliseconds (three days): by then nearly every outcome of the range's mail
+/// has happened.
 pub const MUST_REACH_PAST_MS: i64 = 3 * 24 * 60 * 60 * 1000;
-/// Counts after which what was counted is encoded: some 100 MB of rows at most.
+/// The number of counts after which rows are encoded, which bounds rows in memory to some 100 MB.
 const COUNTS_IN_MEMORY: u64 = 200_000;
 
 /// The range of a rebuild: hours from `from` up to, not including, `to`.
@@ -167,7 +168,7 @@ impl ArchiveCounter {
         }
     }
 
-    /// Counts an event. `is_new` remembers an identity and says whether it was new; it is asked for those only that matter.
+    /// Counts an event. `is_new` remembers an identity and says whether it was new; it is called only for identities that matter.
     pub fn count(&mut self, event: &EmailEvent<'_>, is_new: &mut dyn FnMut(IdentityHash) -> bool) {
         // A wrong clock must not make the archive appear to reach further than it does.
         if event.at <= self.now {

@@ -1,8 +1,8 @@
-//! Account events as they are stored: what SES said about sending, until detection has made alerts of it.
+//! The stored form of account events, which wait here until detection has turned them into alerts.
 //!
 //! The key is made of the event alone, so that an event that is stored twice, by an attempt that died or because it was delivered twice, is
 //! stored once. It needs no receipt: it is true whether or not its batch is committed, and applying it again changes nothing. It is
-//! removed when it was applied.
+//! removed once it has been applied.
 
 use std::collections::BTreeMap;
 

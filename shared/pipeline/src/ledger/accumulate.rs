@@ -73,7 +73,7 @@ pub struct Accumulated {
     pub totals: Totals,
     /// Outcomes of each record taken, in their order.
     pub per_record: Vec<Totals>,
-    /// What SES said about sending, and whom it concerns.
+    /// SES's events about sending, each with the tenant or platform that it concerns.
     pub account_events: Vec<(AlertScope, AccountEvent)>,
     /// Which parts were ignored in the records that have such parts, each by its position among the records.
     pub ignored: Vec<(usize, IgnoredCounts)>,

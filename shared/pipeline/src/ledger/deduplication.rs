@@ -6,7 +6,7 @@
 //! an hour; at a tenth of that rate, hours. All events of a message share a partition key and so a shard.
 //!
 //! A mail that is delayed has a second identity in the window, that of the fact that it was delayed, which all of its delays share. So
-//! the first delay is told from later ones for as long as the window reaches back to it; a delay after that counts as a first one again.
+//! the first delay is distinguished from later ones for as long as the window reaches back to it; a delay after that counts as a first one again.
 //!
 //! Only committed events enter the window. A process that starts, or that another process has overtaken, reads the missing events from
 //! the receipts, so a restart forgets nothing.

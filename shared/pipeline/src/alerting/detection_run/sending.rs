@@ -1,5 +1,4 @@
-//! Alerts of what SES says about sending: reads the account events that batches have stored, and notifies the changes of alerts that they
-//! make.
+//! Alerts about sending: reads the account events that batches have stored, and notifies the changes of alerts that result from them.
 //!
 //! ```text
 //! account events ─▶ detection::SendingAlerts ─▶ changes, stored with it ─▶ alert registry, channels
@@ -24,7 +23,7 @@ use crate::ledger::account_events::StoredAccountEvent;
 use crate::ports::{Clock, Key, PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 
-/// Changes that wait to be notified, at most. While there are as many, further events wait in the store.
+/// The most changes that wait to be notified. While there are this many, further events wait in the store.
 const MAX_PENDING: usize = 60;
 
 /// The state of the alerts about sending, as it is stored.
@@ -91,7 +90,7 @@ impl<S: Store, C: Clock, N: Notifier, R: GroupReaders> ActiveRun<'_, S, C, N, R>
                 // Kept for the program that can read it, and no reason not to apply the others.
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "an account event is not applied");
+                    tracing::error!(error, "an account event cannot be read and is kept");
                 }
             }
         }

@@ -9,7 +9,7 @@ pub(crate) enum ClickDecision {
     Person,
     /// Of a burst.
     Machine,
-    /// Beside what it is itself: it shows that an earlier click, which was counted as a person's, was of its burst.
+    /// In addition to its own decision: it shows that an earlier click, which was counted as a person's, was of its burst.
     ShowsSplit,
 }
 

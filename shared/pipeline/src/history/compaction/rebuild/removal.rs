@@ -18,8 +18,8 @@ pub(super) struct Removal {
     range: RebuildRange,
     /// Days have blocks of their own from this one on.
     first_day: Day,
-    /// Blocks that end up to here lose the late outcomes of the range's mail. No block begins before it and ends after it, unless days are
-    /// kept that tell its rows apart.
+    /// Blocks that end up to here lose the late outcomes of the range's mail. No block begins before it and ends after it, unless
+    /// blocks of days are kept from which its rows can be divided.
     late_until: Minute,
 }
 
