@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use cells::{Accumulator, Grouping};
+use cells::{Accumulator, ClickDecision, Grouping};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution};
 use event::decode::stream::{Piece, Splitter};
 use event::link::LinkNames;
@@ -400,7 +400,7 @@ impl Counting<'_> {
                     match SharedClicks::click_of(event) {
                         Some(click) => clicks.wait(*thread, click, counted),
                         // Of no burst, whatever follows.
-                        None => cells.decide_click(&counted, false),
+                        None => cells.decide_click(&counted, ClickDecision::Person),
                     }
                 }
                 // Test mail is in no count of delays.

@@ -20,7 +20,7 @@ use event::{EmailEvent, Minute, RecipientHash};
 use rapidhash::fast::RandomState;
 
 use self::cell_map::{CellKey, CellMap, DimensionKey};
-pub use self::clicks::CountedClick;
+pub use self::clicks::{ClickDecision, CountedClick};
 use self::evidence::EvidenceCollector;
 use self::interner::{Interner, PartReader, push_marker, push_part};
 use self::links::LinkCells;

@@ -18,7 +18,7 @@ mod rollup;
 #[cfg(test)]
 mod testing;
 
-pub use accumulate::{Accumulator, CountedClick, Grouping, RowKey, SortKey};
+pub use accumulate::{Accumulator, ClickDecision, CountedClick, Grouping, RowKey, SortKey};
 pub use block::{
     AgeClass, Block, BlockError, BlockReader, IntakeCounts, LinkClicks, Projection, Resolution, RowRef,
     RowSelection, RowSource,

@@ -3,13 +3,12 @@
 //! `provider/providers.toml` lists providers. Those that give out addresses have the domains of these addresses: such a domain is
 //! *fixed*, and nothing else decides about it. A company's domain does not reveal who runs its mail, but the receiving servers do:
 //! [`evidence`] recognises a provider by what its servers answer. An event can come before any answer, so counts hold such a
-//! domain under an unresolved marker ([`unresolved_marker`]), and [`learned`] says how readers replace it.
+//! domain under an unresolved marker ([`UNRESOLVED`]), and [`learned`] says how readers replace it.
 //!
 //! Lookups by domain run for every recipient of every event, so they must not allocate.
 
 use std::sync::LazyLock;
 
-use compact_str::CompactString;
 use hashbrown::HashMap;
 use rapidhash::fast::RandomState;
 use serde::Deserialize;
@@ -131,16 +130,9 @@ pub fn of_domain(domain: &str) -> Option<&'static str> {
     by_domain.get(domain).copied()
 }
 
-/// What an unresolved marker begins with. Slugs have letters, digits and hyphens, and reserved values parentheses.
+/// What an unresolved marker begins with, the value that stands in stored counts for the provider of a domain that is not fixed. The
+/// domain follows. Slugs have letters, digits and hyphens, and reserved values parentheses.
 pub const UNRESOLVED: &str = "?";
-
-/// The value that stands in stored counts for the provider of a domain that is not fixed.
-pub fn unresolved_marker(domain: &str) -> CompactString {
-    let mut marker = CompactString::with_capacity(UNRESOLVED.len() + domain.len());
-    marker.push_str(UNRESOLVED);
-    marker.push_str(domain);
-    marker
-}
 
 /// The domain of an unresolved marker; `None` for any other value.
 pub fn unresolved_domain(value: &str) -> Option<&str> {

@@ -38,7 +38,8 @@ const MAX_REPORTED: u64 = 10;
 /// For numbers under new rules or mappings, or after a loss. Replaces all events that happened in the range and, in the view by
 /// send time, all outcomes of mail sent in it. The archive must hold every event from the start of the range to three days past
 /// its end. Outcomes newer than the archive, and events that arrive while the command runs, are kept. Each tenant changes in one step.
-/// At the end the command proves that nothing was lost: it fails unless the drift is 0.
+/// At the end the command compares what it stored with what it counted, and fails unless the drift is 0. Unreadable records of the archive
+/// are reported and left out.
 #[derive(Debug, Args)]
 #[command(
     after_help = "An interrupted command can be run again. Alerts and time-series stores are not changed.\n\n\

@@ -7,14 +7,15 @@
 
 use std::sync::Mutex;
 
-use cells::{Accumulator, CountedClick};
+use cells::{Accumulator, ClickDecision, CountedClick};
 use event::EmailEvent;
 use event::machine::burst::{self, BurstClick, ClickMemory};
 
 use super::{KEY, lock};
 
-/// The number of clicks that wait for later ones. Events come roughly in the order of time, so the clicks of a burst are close together, even if files of several
-/// senders are read at once. As many as are remembered, so that the last ones decided are: with up to twice as many, 8 MB in all.
+/// The number of clicks that wait for later ones. Events come roughly in the order of time, so the clicks of a burst are close together,
+/// even if files of several senders are read at once. As many as are remembered, so that the memory holds at least the clicks decided
+/// last. Waiting and remembered clicks take up to 8 MB together.
 const LOOK_AHEAD: usize = ClickMemory::CLICKS;
 
 /// The clicks of all threads.
@@ -26,33 +27,25 @@ pub(super) struct SharedClicks {
 
 #[derive(Default)]
 struct WaitingClicks {
-    clicks: Vec<WaitingClick>,
+    /// Each with what counted it; `None` only while clicks are decided, for those that were decided before.
+    clicks: Vec<(BurstClick, Option<WaitingClick>)>,
     /// The number of the next click.
     next: u64,
     /// Clicks that were decided before.
     memory: ClickMemory,
 }
 
+#[derive(Clone, Copy)]
 struct WaitingClick {
-    click: BurstClick,
-    /// What counted it; `None` for one that was decided before.
-    counted: Option<(usize, CountedClick)>,
+    /// The thread that counted it.
+    thread: usize,
+    counted: CountedClick,
     /// In the order of counting.
     number: u64,
 }
 
 /// What a thread has to do about a click it counted.
-struct DecidedClick {
-    counted: CountedClick,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    ByPerson,
-    ByMachine,
-    /// It shows that an earlier click was a machine's, although it was decided to be a person's.
-    ShowsSplit,
-}
+type DecidedClick = (CountedClick, ClickDecision);
 
 impl SharedClicks {
     pub(super) fn new(threads: usize) -> Self {
@@ -70,7 +63,7 @@ impl SharedClicks {
         let mut waiting = lock(&self.waiting);
         let number = waiting.next;
         waiting.next += 1;
-        waiting.clicks.push(WaitingClick { click, counted: Some((thread, counted)), number });
+        waiting.clicks.push((click, Some(WaitingClick { thread, counted, number })));
         // Half of them at a time: sorting all for each click would be far too slow.
         if waiting.clicks.len() >= 2 * LOOK_AHEAD {
             let up_to = waiting.next - LOOK_AHEAD as u64;
@@ -88,62 +81,51 @@ impl SharedClicks {
     /// Counts what was decided about the clicks of a thread.
     pub(super) fn settle(&self, thread: usize, cells: &mut Accumulator) {
         let Some(decided) = self.decided.get(thread) else { return };
-        for DecidedClick { counted, outcome } in std::mem::take(&mut *lock(decided)) {
-            match outcome {
-                Outcome::ByPerson => cells.decide_click(&counted, false),
-                Outcome::ByMachine => cells.decide_click(&counted, true),
-                Outcome::ShowsSplit => cells.count_split_burst(&counted, 1),
-            }
+        for (counted, decision) in std::mem::take(&mut *lock(decided)) {
+            cells.decide_click(&counted, decision);
         }
     }
 
     /// Decides the clicks with numbers below `up_to`.
     fn decide(&self, waiting: &mut WaitingClicks, up_to: u64) {
         let WaitingClicks { clicks, memory, .. } = waiting;
-        clicks.sort_unstable_by_key(|waiting| waiting.click);
-        let messages = clicks.chunk_by(|a, b| a.click.is_of_message(&b.click)).filter_map(<[_]>::first);
-        let earlier: Vec<WaitingClick> = messages
-            .flat_map(|waiting| memory.of_message(&waiting.click))
-            .map(|click| WaitingClick { click: *click, counted: None, number: 0 })
-            .collect();
-        clicks.extend(earlier);
-        let in_bursts = burst::find_bursts(clicks, |waiting| waiting.click);
-        for (index, (waiting, is_in_burst)) in clicks.iter().zip(in_bursts).enumerate() {
-            let click = waiting.click;
-            match waiting.counted {
-                Some(_) if waiting.number >= up_to => continue,
-                Some((thread, counted)) => {
-                    let outcome = if is_in_burst { Outcome::ByMachine } else { Outcome::ByPerson };
-                    self.tell(thread, DecidedClick { counted, outcome });
+        let in_bursts = burst::find_bursts(clicks, memory);
+        for (index, ((click, waiting), is_in_burst)) in clicks.iter().zip(in_bursts).enumerate() {
+            match waiting {
+                Some(waiting) if waiting.number >= up_to => continue,
+                Some(waiting) => {
+                    let decision = if is_in_burst { ClickDecision::Machine } else { ClickDecision::Person };
+                    self.inform(waiting, decision);
                 }
                 None if is_in_burst && click.is_by_person() => {
-                    let Some((thread, counted)) = shown_by(clicks, index) else { continue };
-                    self.tell(thread, DecidedClick { counted, outcome: Outcome::ShowsSplit });
+                    let Some(waiting) = shown_by(clicks, index) else { continue };
+                    self.inform(&waiting, ClickDecision::ShowsSplit);
                 }
                 None => continue,
             }
-            memory.remember(if is_in_burst { click.as_machine() } else { click });
+            memory.remember(if is_in_burst { click.as_machine() } else { *click });
         }
-        clicks.retain(|waiting| waiting.counted.is_some() && waiting.number >= up_to);
+        clicks.retain(|(_, waiting)| waiting.is_some_and(|waiting| waiting.number >= up_to));
     }
 
-    fn tell(&self, thread: usize, decided: DecidedClick) {
-        if let Some(of_thread) = self.decided.get(thread) {
-            lock(of_thread).push(decided);
+    /// Leaves a decision for the thread that counted the click.
+    fn inform(&self, waiting: &WaitingClick, decision: ClickDecision) {
+        if let Some(of_thread) = self.decided.get(waiting.thread) {
+            lock(of_thread).push((waiting.counted, decision));
         }
     }
 }
 
 /// The waiting click nearest to the earlier click at `index` in the order of time: the one that shows that it was of a burst.
-fn shown_by(clicks: &[WaitingClick], index: usize) -> Option<(usize, CountedClick)> {
+fn shown_by(clicks: &[(BurstClick, Option<WaitingClick>)], index: usize) -> Option<WaitingClick> {
     let (before, rest) = clicks.split_at_checked(index)?;
-    let this = &rest.first()?.click;
-    let near = |waiting: &&WaitingClick| waiting.click.is_near(this);
-    let counted = |waiting: &WaitingClick| waiting.counted;
+    let (this, _) = rest.first()?;
+    let near = |(click, _): &&(BurstClick, Option<WaitingClick>)| click.is_near(this);
+    let waiting = |(_, waiting): &(BurstClick, Option<WaitingClick>)| *waiting;
     rest.iter()
         .take_while(near)
-        .find_map(counted)
-        .or_else(|| before.iter().rev().take_while(near).find_map(counted))
+        .find_map(waiting)
+        .or_else(|| before.iter().rev().take_while(near).find_map(waiting))
 }
 
 #[cfg(test)]

@@ -51,8 +51,6 @@ impl Standalone {
         // Fails only without random numbers, which the system has just given. A repeated id would be found by the compaction itself.
         let next = || attempt(SystemClock.now(), REBUILD_MS).unwrap_or(first);
         let replaced = rebuild.replace(tenant, next).await;
-        replaced.with_context(|| {
-            format!("the numbers of tenant {tenant} stay as they were; run the command again")
-        })
+        replaced.with_context(|| format!("could not replace the numbers of tenant {tenant}"))
     }
 }

@@ -21,6 +21,18 @@ pub struct CountedClick {
     is_open: bool,
 }
 
+/// What a counted click turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClickDecision {
+    /// Made by a person.
+    Person,
+    /// Made by a machine, as it is part of a burst.
+    Machine,
+    /// In addition to its own decision: it shows that an earlier click, which was counted as a person's and can no longer be changed,
+    /// was part of its burst.
+    ShowsSplit,
+}
+
 impl Accumulator {
     /// Counts a click like [`Accumulator::count`], but leaves open who made it unless the event itself shows a machine. The caller must
     /// call [`Accumulator::decide_click`] before it uses the rows or blocks.
@@ -54,9 +66,12 @@ impl Accumulator {
         CountedClick { cells, link, recipient: recipient_hash, is_open }
     }
 
-    /// Decides who made a click. Has no effect on a click for which that was known.
-    pub fn decide_click(&mut self, click: &CountedClick, is_machine: bool) {
-        if click.is_open {
+    /// Decides who made a click, which has no effect if that was known when it was counted, or counts that it shows a split burst.
+    pub fn decide_click(&mut self, click: &CountedClick, decision: ClickDecision) {
+        if decision == ClickDecision::ShowsSplit {
+            self.for_each_cell(click.cells, |cell| cell.counters.add(Counter::BurstsSplit, 1));
+        } else if click.is_open {
+            let is_machine = decision == ClickDecision::Machine;
             self.for_each_cell(click.cells, |cell| {
                 increments::decide_click(cell, is_machine, click.recipient);
             });
@@ -65,11 +80,6 @@ impl Accumulator {
                 links.add(self.hasher, link, bucket, Counter::ClicksBot);
             }
         }
-    }
-
-    /// Counts clicks of the burst of `click` that were counted as people's before it was recognised, and can no longer be changed.
-    pub fn count_split_burst(&mut self, click: &CountedClick, clicks: u64) {
-        self.for_each_cell(click.cells, |cell| cell.counters.add(Counter::BurstsSplit, clicks));
     }
 
     /// Counts a click by its link. Returns the number of the link, if links are counted.

@@ -148,7 +148,7 @@ fn count_and_decide_later(accumulator: &mut Accumulator, events: &[TestEvent]) {
         ));
     }
     for click in open.iter().rev() {
-        accumulator.decide_click(click, false);
+        accumulator.decide_click(click, ClickDecision::Person);
     }
 }
 
@@ -174,13 +174,14 @@ fn count_links(events: &[TestEvent]) -> Accumulator {
             let link = link_of(one);
             let click =
                 accumulator.count_click(one.tenant, &values, &one.recipient, &event, hash, Some(link));
-            counted.push((click, one.minutes_later % 2 == 0));
+            let is_machine = one.minutes_later % 2 == 0;
+            counted.push((click, if is_machine { ClickDecision::Machine } else { ClickDecision::Person }));
         } else {
             accumulator.count(one.tenant, &values, &one.recipient, &event, hash);
         }
     }
-    for (click, is_machine) in counted.iter().rev() {
-        accumulator.decide_click(click, *is_machine);
+    for (click, decision) in counted.iter().rev() {
+        accumulator.decide_click(click, *decision);
     }
     accumulator
 }
@@ -233,7 +234,7 @@ fn links_are_counted_under_any_grouping_but_only_if_asked_for() {
         let (values, recipient, event) = (values("spring"), recipient("d", "p"), event(person.clone(), 1));
         let hash = RecipientHash(7);
         let click = accumulator.count_click("acme", &values, &recipient, &event, hash, Some("shop.example/"));
-        accumulator.decide_click(&click, true);
+        accumulator.decide_click(&click, ClickDecision::Machine);
         let simulated = RecipientDimensions { simulator: true, ..recipient };
         accumulator.count_click("acme", &values, &simulated, &event, hash, Some("shop.example/"));
         let found: Vec<_> = accumulator
@@ -254,8 +255,10 @@ fn click_decided_to_be_a_machines_is_in_no_sketch() {
     let (values, recipient) = (values("a"), recipient("d", "p"));
     let click =
         accumulator.count_click("acme", &values, &recipient, &event(person, 1), RecipientHash(7), None);
-    accumulator.decide_click(&click, true);
-    accumulator.count_split_burst(&click, 3);
+    accumulator.decide_click(&click, ClickDecision::Machine);
+    for _ in 0..3 {
+        accumulator.decide_click(&click, ClickDecision::ShowsSplit);
+    }
     let (_, cell) = accumulator.rows().next().unwrap();
     let counted =
         [Counter::Clicks, Counter::ClicksBot, Counter::BurstsSplit].map(|counter| cell.counters.get(counter));

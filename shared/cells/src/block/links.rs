@@ -14,9 +14,9 @@ pub struct LinkClicks<'a> {
     pub link: &'a str,
     /// The first minute of the bucket.
     pub bucket: Minute,
-    /// All clicks.
+    /// The number of clicks, by people and machines.
     pub clicks: u64,
-    /// Those made by machines.
+    /// The number of clicks by machines.
     pub clicks_bot: u64,
 }
 
@@ -49,9 +49,7 @@ impl BlockReader<'_> {
         each: &mut dyn FnMut(LinkClicks<'_>),
     ) -> Result<(), BlockError> {
         let keys = self.link_keys()?;
-        let mut counters = CounterSet::EMPTY;
-        counters.insert(Counter::Clicks.into());
-        counters.insert(Counter::ClicksBot.into());
+        let counters = CounterSet::of(&[Counter::Clicks, Counter::ClicksBot]);
         self.scan_link_rows(keys.len(), &Projection::of_counters(counters), &mut |row| {
             if let Some([campaign, link]) = keys.get(row.key as usize)
                 && (from..to).contains(&row.bucket)

@@ -250,7 +250,7 @@ impl Execution {
         // Only for keys that pass, so that a filter also bounds the number of groups.
         let values = self.query.group_by.iter().map(|group| CompactString::new(value_of(group.dimension)));
         let group = self.sums.number(values.collect())?;
-        // Looked up only where a metric needs it, because it is a search through the list of providers.
+        // Looked up only where a metric needs it.
         let reports_complaints =
             self.sums.has_reporting() && provider::reports_complaints(value(Dimension::Provider));
         Ok(Some(KeyTarget { group, reports_complaints }))

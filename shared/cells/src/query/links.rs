@@ -21,9 +21,9 @@ pub struct LinkTotal {
     pub campaign: CompactString,
     /// The name of the link, see [`event::link`]; [`Dimension::OTHER`] for all links that have no row of their own.
     pub link: CompactString,
-    /// All clicks.
+    /// The number of clicks, by people and machines.
     pub clicks: u64,
-    /// Those made by machines.
+    /// The number of clicks by machines.
     pub clicks_bot: u64,
 }
 
@@ -96,8 +96,8 @@ impl LinkTotals {
         let is_other = |row: &LinkTotal| row.link == Dimension::OTHER;
         rows.sort_unstable_by(|a, b| {
             let order = |row: &LinkTotal| (is_other(row), Reverse(row.clicks));
-            let names = |row: &LinkTotal| (row.tenant.clone(), row.campaign.clone(), row.link.clone());
-            order(a).cmp(&order(b)).then_with(|| names(a).cmp(&names(b)))
+            let by_name = (&a.tenant, &a.campaign, &a.link).cmp(&(&b.tenant, &b.campaign, &b.link));
+            order(a).cmp(&order(b)).then(by_name)
         });
         rows
     }

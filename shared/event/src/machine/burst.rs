@@ -90,10 +90,23 @@ impl BurstClick {
     }
 }
 
-/// Sorts clicks, and returns for each of them, in that order, whether it is of a burst of clicks in the list. `click` gives the click
-/// of an element.
-pub fn find_bursts<T>(clicks: &mut [T], click: impl Fn(&T) -> BurstClick) -> Vec<bool> {
-    clicks.sort_unstable_by_key(&click);
+/// Sorts clicks and the `earlier` ones of the same messages, which are added with `None`. Returns for each of them, in that order,
+/// whether it is of a burst.
+pub fn find_bursts<T>(clicks: &mut Vec<(BurstClick, Option<T>)>, earlier: &ClickMemory) -> Vec<bool> {
+    // By message, so that the earlier clicks of each are added once, however many clicks it has.
+    clicks.sort_unstable_by_key(|(click, _)| *click);
+    let messages = clicks.chunk_by(|(a, _), (b, _)| a.is_of_message(b)).filter_map(<[_]>::first);
+    let earlier: Vec<_> =
+        messages.flat_map(|(click, _)| earlier.of_message(click)).map(|click| (*click, None)).collect();
+    if !earlier.is_empty() {
+        clicks.extend(earlier);
+        clicks.sort_unstable_by_key(|(click, _)| *click);
+    }
+    are_in_bursts(clicks, |(click, _)| *click)
+}
+
+/// Whether each of the sorted `clicks` is of a burst. `click` gives the click of an element.
+fn are_in_bursts<T>(clicks: &[T], click: impl Fn(&T) -> BurstClick) -> Vec<bool> {
     let mut found = Vec::with_capacity(clicks.len());
     for message in clicks.chunk_by(|a, b| click(a).is_of_message(&click(b))) {
         // Of the clicks before and after an element only the nearest one of another link matters.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cells::{Accumulator, Block, BlockError, CountedClick, IntakeCounts, RowSelection};
+use cells::{Accumulator, Block, BlockError, ClickDecision, CountedClick, IntakeCounts, RowSelection};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution};
 use event::invariant::or_broken;
 use event::link::LinkNames;
@@ -17,7 +17,7 @@ use event::provider::learned::EvidenceCounts;
 use event::{Day, EmailEvent, EventType, HashKey, Hour, IdentityHash, TenantId, Timestamp};
 
 use super::block_content::{BlockContent, EncodedBlock};
-use crate::ledger::accumulate::bursts::{self, ClickDecision};
+use crate::ledger::accumulate::bursts;
 use crate::ledger::accumulate::{EventCount, for_each_count};
 
 /// How far an archive must reach past the end of the range, in milliseconds (three days): by then nearly every outcome of the range's mail
@@ -219,7 +219,7 @@ impl ArchiveCounter {
                     match click {
                         Some(click) => clicks.push((click, (hour.day(), counted))),
                         // Of no burst, whatever follows.
-                        None => day.rows.decide_click(&counted, false),
+                        None => day.rows.decide_click(&counted, ClickDecision::Person),
                     }
                 }
                 (_, Some(mail)) if !is_new(mail) => {
@@ -239,11 +239,8 @@ impl ArchiveCounter {
         let Self { days, clicks, earlier_clicks, counts, range, .. } = self;
         let decided =
             bursts::decide_clicks(std::mem::take(clicks), earlier_clicks, |(day, counted), decision| {
-                let Some(day) = days.get_mut(day) else { return };
-                match decision {
-                    ClickDecision::Person => day.rows.decide_click(counted, false),
-                    ClickDecision::Machine => day.rows.decide_click(counted, true),
-                    ClickDecision::ShowsSplit => day.rows.count_split_burst(counted, 1),
+                if let Some(day) = days.get_mut(day) {
+                    day.rows.decide_click(counted, decision);
                 }
             });
         for click in decided {

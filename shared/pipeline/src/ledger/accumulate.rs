@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cells::{Accumulator, Block, CountedClick, IntakeCounts, Resolution};
+use cells::{Accumulator, Block, ClickDecision, CountedClick, IntakeCounts, Resolution};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, RecipientDimensions};
 use event::decode::{Decoded, Decoder};
 use event::invariant::or_broken;
@@ -25,7 +25,6 @@ use super::batch::Record;
 use super::checkpoint::Totals;
 use super::deduplication::DeduplicationWindow;
 use super::quarantine::{self, QuarantinedPart, Seal};
-use bursts::ClickDecision;
 
 pub(crate) mod bursts;
 
@@ -41,7 +40,8 @@ const COUNTS_PER_COMMIT: u64 = 50_000;
 const MAX_QUARANTINED: usize = 1_000;
 /// The most bytes of quarantined parts that one commit keeps.
 const MAX_QUARANTINED_BYTES: usize = 8 << 20;
-/// The most account events of one commit. Real ones are a few a month; a record full of them does not come from SES.
+/// The most account events that one commit keeps; further ones are only counted as ignored, like these. Real ones are a few a month: a
+/// single record with so many does not come from SES.
 const MAX_ACCOUNT_EVENTS: usize = 1_000;
 /// An event is late if it arrives later than this after it happened.
 const LATE_AFTER_MS: i64 = 60 * 60 * 1000;
@@ -271,7 +271,7 @@ impl Accumulation<'_> {
                             match burst_click {
                                 Some(click) => self.clicks.push((click, counted)),
                                 // Of no burst, whatever follows.
-                                None => self.accumulator.decide_click(&counted, false),
+                                None => self.accumulator.decide_click(&counted, ClickDecision::Person),
                             }
                         }
                         // Whether the mail was delayed before is remembered like an event: an identity that is new at its first delay only.
@@ -293,16 +293,9 @@ impl Accumulation<'_> {
     /// Decides who made each click of this call.
     fn decide_clicks(&mut self) {
         let Self { earlier_clicks, clicks, accumulator, result, .. } = self;
-        result.clicks =
-            bursts::decide_clicks(
-                std::mem::take(clicks),
-                earlier_clicks,
-                |counted, decision| match decision {
-                    ClickDecision::Person => accumulator.decide_click(counted, false),
-                    ClickDecision::Machine => accumulator.decide_click(counted, true),
-                    ClickDecision::ShowsSplit => accumulator.count_split_burst(counted, 1),
-                },
-            );
+        result.clicks = bursts::decide_clicks(std::mem::take(clicks), earlier_clicks, |click, decision| {
+            accumulator.decide_click(click, decision);
+        });
     }
 
     fn finish(mut self) -> Accumulated {

@@ -18,7 +18,8 @@ fn click(message: u64, at: i64, link: u64) -> BurstClick {
 fn in_burst(clicks: &[BurstClick]) -> Vec<bool> {
     let mut numbered: Vec<(BurstClick, usize)> =
         clicks.iter().enumerate().map(|(n, click)| (*click, n)).collect();
-    let found = find_bursts(&mut numbered, |(click, _)| *click);
+    numbered.sort_unstable();
+    let found = are_in_bursts(&numbered, |(click, _)| *click);
     let mut result = vec![false; clicks.len()];
     numbered.iter().zip(found).for_each(|((_, number), is_in)| result[*number] = is_in);
     result

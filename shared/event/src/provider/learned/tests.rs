@@ -161,7 +161,7 @@ fn part_of_a_domain_never_changes() {
 fn markers_resolve_to_what_is_known() {
     let mut known = LearnedProviders::default();
     known.adopt("a.example", GOOGLE);
-    let marker = |domain| super::super::unresolved_marker(domain);
+    let marker = |domain| format!("{}{domain}", super::super::UNRESOLVED);
     assert_eq!(known.resolve(&marker("a.example")), GOOGLE);
     assert_eq!(known.resolve(&marker("b.example")), OTHER);
     assert_eq!(known.resolve_known(&marker("b.example")), "?b.example");

@@ -69,7 +69,8 @@ pub struct RebuildSummary {
     pub removed: u64,
 }
 
-/// Why the numbers of a tenant were not replaced. Readers see no change.
+/// Why replacing the numbers of a tenant failed. Readers see no change, except after [`RebuildError::Compaction`]: it may hide that the
+/// last write took effect. Replacing them once more is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     /// The range cuts a day of which only the whole is kept.

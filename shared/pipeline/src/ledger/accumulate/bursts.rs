@@ -1,17 +1,7 @@
 //! Decides who made the clicks of one count: clicks of a burst are a scanner's, also where its first clicks were counted before.
 
+use cells::ClickDecision;
 use event::machine::burst::{self, BurstClick, ClickMemory};
-
-/// What a counted click turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClickDecision {
-    /// Made by a person.
-    Person,
-    /// Of a burst.
-    Machine,
-    /// In addition to its own decision: it shows that an earlier click, which was counted as a person's, was of its burst.
-    ShowsSplit,
-}
 
 /// Passes what each click turned out to be to `decide`. `earlier` are clicks that can no longer be changed. Returns the clicks to
 /// remember, as they were decided.
@@ -22,13 +12,7 @@ pub(crate) fn decide_clicks<T>(
 ) -> Vec<BurstClick> {
     let mut all: Vec<(BurstClick, Option<T>)> =
         clicks.into_iter().map(|(click, counted)| (click, Some(counted))).collect();
-    // By message, so that the earlier clicks of each are added once, however many clicks it has.
-    all.sort_unstable_by_key(|(click, _)| *click);
-    let messages = all.chunk_by(|(a, _), (b, _)| a.is_of_message(b)).filter_map(<[_]>::first);
-    let remembered: Vec<_> =
-        messages.flat_map(|(click, _)| earlier.of_message(click)).map(|click| (*click, None)).collect();
-    all.extend(remembered);
-    let in_bursts = burst::find_bursts(&mut all, |(click, _)| *click);
+    let in_bursts = burst::find_bursts(&mut all, earlier);
     let mut decided_clicks = Vec::new();
     let mut previous = None;
     for (index, ((click, counted), is_in_burst)) in all.iter().zip(in_bursts).enumerate() {
