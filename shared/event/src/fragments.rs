@@ -4,7 +4,7 @@
 //! parsing the event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers,
 //! so only a bounded prefix of each is ever searched.
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
 use crate::invariant::broken;
 
@@ -13,7 +13,7 @@ pub(crate) const MAX_FRAGMENTS: usize = 2048;
 const WORDS: usize = MAX_FRAGMENTS / 64;
 
 /// A set of fragments, identified by the numbers that [`FragmentsBuilder::add`] returned.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Fragments {
     /// `None` only if it could not be built, which is reported; nothing is found then.
     automaton: Option<AhoCorasick>,
@@ -50,17 +50,6 @@ impl Edge {
 pub(crate) struct FoundFragments([u64; WORDS]);
 
 impl FoundFragments {
-    /// Whether no fragment is in the set.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
-    }
-
-    /// Whether a fragment is in both sets.
-    pub(crate) fn intersects(&self, other: &Self) -> bool {
-        // All words, without branches: quicker than looking up one number after the other once rules list dozens of fragments.
-        self.0.iter().zip(&other.0).fold(0, |common, (a, b)| common | (a & b)) != 0
-    }
-
     fn insert(&mut self, fragment: usize) {
         // A number beyond the limit was reported when the set was built.
         if let Some(word) = self.0.get_mut(fragment / 64) {
@@ -162,13 +151,6 @@ impl FragmentsBuilder {
         self.build_with(max_text_bytes, AhoCorasick::builder().ascii_case_insensitive(true))
     }
 
-    /// The same for texts that are searched all the time: one step per byte, for 5 ms when the set is built and more memory.
-    pub(crate) fn build_for_many_texts(self, max_text_bytes: usize) -> Fragments {
-        let mut builder = AhoCorasick::builder();
-        builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
-        self.build_with(max_text_bytes, &mut builder)
-    }
-
     /// The same for fragments and texts in lower case, which need fewer transitions.
     pub(crate) fn build_for_lower_case(self, max_text_bytes: usize) -> Fragments {
         self.build_with(max_text_bytes, &mut AhoCorasick::builder())
@@ -190,8 +172,13 @@ impl Fragments {
     /// Finds the fragments in the beginning of `text`, also overlapping ones. The case of ASCII letters is ignored.
     pub(crate) fn find(&self, text: impl AsRef<[u8]>) -> FoundFragments {
         let mut found = FoundFragments::default();
-        let Some(automaton) = &self.automaton else { return found };
-        let text = text.as_ref();
+        self.for_each_found(text.as_ref(), |number| found.insert(number));
+        found
+    }
+
+    /// Calls `each` with the number of each fragment that [`Fragments::find`] finds, more than once for one that occurs more than once.
+    pub(crate) fn for_each_found(&self, text: &[u8], mut each: impl FnMut(usize)) {
+        let Some(automaton) = &self.automaton else { return };
         // In bytes, not characters: a cut inside a character only loses a fragment that reaches beyond the limit.
         let text = text.get(..self.max_text_bytes).unwrap_or(text);
         for hit in automaton.find_overlapping_iter(text) {
@@ -199,10 +186,9 @@ impl Fragments {
             let [before, after] = self.edges.get(number).copied().unwrap_or_default();
             let previous = hit.start().checked_sub(1).and_then(|index| text.get(index));
             if before.allows(previous) && after.allows(text.get(hit.end())) {
-                found.insert(number);
+                each(number);
             }
         }
-        found
     }
 }
 
@@ -245,13 +231,6 @@ mod tests {
         ] {
             assert_eq!(fragments.find(text), expected.into_iter().collect(), "{text}");
         }
-    }
-
-    #[test]
-    fn sets_intersect_if_they_share_a_fragment() {
-        let set = |numbers: &[usize]| numbers.iter().copied().collect::<FoundFragments>();
-        assert!(set(&[]).is_empty() && !set(&[511]).is_empty());
-        assert!(set(&[1, 400]).intersects(&set(&[400])) && !set(&[1, 400]).intersects(&set(&[2, 401])));
     }
 
     #[test]

@@ -17,8 +17,8 @@
 //!
 //! Links and addresses are personal data: only hashes of them are kept, in memory alone, and no longer than [`ClickMemory`] holds them.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
+use rapidhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::event::{EmailEvent, EventType, Requester};
@@ -142,7 +142,8 @@ pub struct ClickMemory {
 
 #[derive(Clone, Debug, Default)]
 struct Generation {
-    by_message: HashMap<u64, SmallVec<[BurstClick; 1]>>,
+    /// By keyed hash of the message, so a quick hash of it does.
+    by_message: HashMap<u64, SmallVec<[BurstClick; 1]>, RandomState>,
     clicks: usize,
 }
 

@@ -5,37 +5,82 @@
 
 use std::cell::OnceCell;
 
+use hashbrown::HashMap;
+use rapidhash::fast::RandomState;
 use serde::Deserialize;
 
 use super::InteractionFields;
 use super::network::{AddressBits, Network};
 use crate::event::Requester;
-use crate::fragments::{Edge, FoundFragments, Fragments, FragmentsBuilder};
-use crate::invariant::or_broken;
+use crate::fragments::{Edge, Fragments, FragmentsBuilder};
+use crate::invariant::{broken, or_broken};
 
 /// The bytes of a user agent that are searched. Those of browsers have 80 to 250.
 pub(super) const MAX_USER_AGENT_BYTES: usize = 512;
 
 const RULES_TOML: &str = include_str!("rules.toml");
 
-/// The rules in their order, and the fragments they search for.
-#[derive(Debug)]
+/// The rules in their order. What they say about user agents, opens and clicks is turned round, from what a request has to the rules
+/// that it leaves: a request is read once, however many rules there are.
+#[derive(Debug, Default)]
 pub(super) struct MachineRules {
     rules: Vec<MachineRule>,
     fragments: Fragments,
+    /// By number of a fragment, the rules that it fulfils, and those that it excludes.
+    by_fragment: Vec<[RuleSet; 2]>,
+    /// The rules that name a whole user agent.
+    by_agent: HashMap<String, RuleSet, RandomState>,
+    need_fragment: RuleSet,
+    need_agent: RuleSet,
+    /// Rules that exclude fragments: a user agent that archives removed lacks everything, and says nothing.
+    exclude_fragments: RuleSet,
+    overriding: RuleSet,
+    for_opens: RuleSet,
+    for_clicks: RuleSet,
 }
 
-/// A rule whose fragments have become sets of numbers. An empty list or set is a condition that is not stated.
+/// The conditions of a rule that are left to check, one after the other. An empty list is a condition that is not stated.
 #[derive(Debug)]
 struct MachineRule {
     requester: Requester,
-    equals: Vec<String>,
-    contains: FoundFragments,
-    lacks: FoundFragments,
     networks: Vec<Network>,
-    applies_to: AppliesTo,
     within_ms: Option<i64>,
-    overrides_ses: bool,
+}
+
+/// A set of rules, by their position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct RuleSet(u64);
+
+impl RuleSet {
+    const MAX_RULES: usize = u64::BITS as usize;
+
+    fn insert(&mut self, position: usize) {
+        // A position beyond the limit was reported when the rules were loaded.
+        self.0 |= 1_u64.checked_shl(u32::try_from(position).unwrap_or(u32::MAX)).unwrap_or_default();
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The positions, in their order.
+    fn iter(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let position = rest.trailing_zeros() as usize;
+            // Clears the lowest bit, and ends when there is none.
+            rest &= rest.checked_sub(1)?;
+            Some(position)
+        })
+    }
 }
 
 /// The content of the file.
@@ -101,85 +146,106 @@ impl MachineRuleFile {
 
 impl MachineRules {
     pub(super) fn built_in() -> Self {
-        let mut fragments = FragmentsBuilder::default();
         let file = or_broken(
             MachineRuleFile::built_in().ok(),
             MachineRuleFile::default(),
             "the built-in rules for machines cannot be parsed",
         );
-        let rules = file.rules.into_iter().map(|text| MachineRule::new(text, &mut fragments)).collect();
-        Self { rules, fragments: fragments.build_for_many_texts(MAX_USER_AGENT_BYTES) }
+        if file.rules.len() > RuleSet::MAX_RULES {
+            broken("there are more built-in rules for machines than a set can hold");
+        }
+        let mut rules = Self::default();
+        let mut fragments = FragmentsBuilder::default();
+        file.rules.into_iter().for_each(|rule| rules.add(rule, &mut fragments));
+        rules.fragments = fragments.build_for_lower_case(MAX_USER_AGENT_BYTES);
+        rules
+    }
+
+    fn add(&mut self, text: MachineRuleText, fragments: &mut FragmentsBuilder) {
+        let position = self.rules.len();
+        for (written, set) in text
+            .contains
+            .iter()
+            .map(|written| (written, 0))
+            .chain(text.lacks.iter().map(|written| (written, 1)))
+        {
+            let number = add_fragment(fragments, written);
+            if self.by_fragment.len() <= number {
+                self.by_fragment.resize_with(number + 1, Default::default);
+            }
+            if let Some(sets) = self.by_fragment.get_mut(number) {
+                sets[set].insert(position);
+            }
+        }
+        let conditions = [
+            (!text.contains.is_empty(), &mut self.need_fragment),
+            (!text.equals.is_empty(), &mut self.need_agent),
+            (!text.lacks.is_empty(), &mut self.exclude_fragments),
+            (text.overrides_ses, &mut self.overriding),
+            (text.applies_to != AppliesTo::Clicks, &mut self.for_opens),
+            (text.applies_to != AppliesTo::Opens, &mut self.for_clicks),
+        ];
+        conditions.into_iter().filter(|(holds, _)| *holds).for_each(|(_, set)| set.insert(position));
+        for agent in text.equals {
+            self.by_agent.entry(agent).or_default().insert(position);
+        }
+        self.rules.push(MachineRule {
+            // Leaked on purpose: rules are loaded once and live as long as the program, and results must be cheap to copy.
+            requester: if text.person { Requester::Person } else { Requester::Machine(text.name.leak()) },
+            networks: text.networks.iter().filter_map(|network| Network::parse(network)).collect(),
+            within_ms: text.within_ms,
+        });
     }
 
     /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says
     /// `Unlikely`, only rules that override the flag are used.
     pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
-        // Whole user agents are compared exactly, and white space around one must not hide a match.
-        let (address, found) = (OnceCell::new(), OnceCell::new());
-        let request = Request { fields, user_agent: fields.user_agent.trim(), address, found };
-        let rules = self.rules.iter().filter(|rule| rule.overrides_ses || !only_overriding);
-        for rule in rules {
-            if rule.matches(&request, &self.fragments) {
-                return rule.requester;
-            }
+        let mut candidates = if fields.is_click { self.for_clicks } else { self.for_opens };
+        if only_overriding {
+            candidates = candidates.and(self.overriding);
         }
-        Requester::Person
-    }
-}
-
-/// What rules ask about a request. Searching and parsing are most of the work, and the first rules need neither: both are done
-/// when a rule first asks.
-struct Request<'a> {
-    fields: &'a InteractionFields<'a>,
-    user_agent: &'a str,
-    /// `None` if the text is no address: it is in no network.
-    address: OnceCell<Option<AddressBits>>,
-    found: OnceCell<FoundFragments>,
-}
-
-impl Request<'_> {
-    fn is_from(&self, networks: &[Network]) -> bool {
-        let address = *self.address.get_or_init(|| AddressBits::parse(self.fields.ip_address));
-        address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
-    }
-
-    fn fragments(&self, fragments: &Fragments) -> &FoundFragments {
-        self.found.get_or_init(|| fragments.find(self.user_agent))
-    }
-}
-
-impl MachineRule {
-    fn new(text: MachineRuleText, fragments: &mut FragmentsBuilder) -> Self {
-        // Leaked on purpose: rules are loaded once and live as long as the program, and results must be cheap to copy.
-        let requester = if text.person { Requester::Person } else { Requester::Machine(text.name.leak()) };
-        Self {
-            requester,
-            equals: text.equals,
-            contains: text.contains.iter().map(|text| add_fragment(fragments, text)).collect(),
-            lacks: text.lacks.iter().map(|text| add_fragment(fragments, text)).collect(),
-            networks: text.networks.iter().filter_map(|network| Network::parse(network)).collect(),
-            applies_to: text.applies_to,
-            within_ms: text.within_ms,
-            overrides_ses: text.overrides_ses,
-        }
-    }
-
-    fn matches(&self, request: &Request<'_>, fragments: &Fragments) -> bool {
-        let fields = request.fields;
-        let applies = match self.applies_to {
-            AppliesTo::Both => true,
-            AppliesTo::Opens => !fields.is_click,
-            AppliesTo::Clicks => fields.is_click,
+        candidates = candidates.and(self.by_user_agent(fields.user_agent));
+        // Parsed when a rule first asks. Text that is not an address is in no network.
+        let address = OnceCell::new();
+        let is_from = |networks: &[Network]| {
+            let address = *address.get_or_init(|| AddressBits::parse(fields.ip_address));
+            address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
         };
-        applies
-            // Not before 0: an interaction from before its message was sent shows a wrong clock, not a fast machine.
-            && self.within_ms.is_none_or(|limit| (0..=limit).contains(&fields.millis_after_send))
-            && (self.equals.is_empty() || self.equals.iter().any(|agent| agent == request.user_agent))
-            && (self.networks.is_empty() || request.is_from(&self.networks))
-            && (self.contains.is_empty() || request.fragments(fragments).intersects(&self.contains))
-            // An agent that archives removed lacks everything, and says nothing.
-            && (self.lacks.is_empty()
-                || !request.user_agent.is_empty() && !request.fragments(fragments).intersects(&self.lacks))
+        // Not before 0: an interaction from before its message was sent shows a wrong clock, not a fast machine.
+        let is_within = |limit| (0..=limit).contains(&fields.millis_after_send);
+        candidates
+            .iter()
+            .filter_map(|position| self.rules.get(position))
+            .find(|rule| {
+                rule.within_ms.is_none_or(is_within) && (rule.networks.is_empty() || is_from(&rule.networks))
+            })
+            .map_or(Requester::Person, |rule| rule.requester)
+    }
+
+    /// The rules that a user agent leaves.
+    fn by_user_agent(&self, user_agent: &str) -> RuleSet {
+        // Whole user agents are compared exactly, and white space around one must not hide a match.
+        let user_agent = user_agent.trim();
+        let mut lower_case = [0; MAX_USER_AGENT_BYTES];
+        let searched = user_agent.len().min(MAX_USER_AGENT_BYTES);
+        let (lower_case, _) = lower_case.split_at_mut(searched);
+        // In bytes, not characters: a cut inside a character only loses a fragment that reaches beyond the limit.
+        lower_case.copy_from_slice(user_agent.as_bytes().split_at(searched).0);
+        lower_case.make_ascii_lowercase();
+        let [mut fulfilled, mut excluded] = [RuleSet::default(); 2];
+        self.fragments.for_each_found(lower_case, |number| {
+            if let Some([fulfils, excludes]) = self.by_fragment.get(number) {
+                (fulfilled, excluded) = (fulfilled.or(*fulfils), excluded.or(*excludes));
+            }
+        });
+        if user_agent.is_empty() {
+            excluded = self.exclude_fragments;
+        }
+        let named = self.by_agent.get(user_agent).copied().unwrap_or_default();
+        let all = RuleSet(u64::MAX);
+        all.without(excluded)
+            .without(self.need_fragment.without(fulfilled))
+            .without(self.need_agent.without(named))
     }
 }
 
