@@ -18,6 +18,7 @@ use crate::account_event;
 use crate::event::EmailEvent;
 use crate::invariant::or_broken;
 use crate::json::{RawText, ScanError, Scanner};
+use crate::machine::AgentCache;
 use crate::normalise::{self, NotCounted};
 use envelope::{Content, EnvelopeFields, Field};
 use line_forms::LineForm;
@@ -70,12 +71,13 @@ type OnOutcome<'e> = &'e mut dyn FnMut(Decoded<'_, '_>);
 
 /// Decodes payloads one after the other and reuses its buffers.
 ///
-/// The buffers are its only state and never influence an outcome. They grow to the largest parts seen, are kept up to 4 MiB each,
-/// and there are at most as many as layers.
+/// Its state never influences an outcome: what it knows of the last user agents, and buffers, which grow to the largest parts seen, are
+/// kept up to 4 MiB each, and are at most as many as layers.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// Buffers that no layer uses at the moment, with whatever they held last.
     spare: Vec<Vec<u8>>,
+    agents: AgentCache,
 }
 
 /// The position of a part among the layers.
@@ -381,7 +383,9 @@ impl Decoder {
     ) {
         match content {
             Content::Event(wire) => {
-                match normalise::events(wire, &mut |event| on_outcome(Decoded::Event(event))) {
+                match normalise::events(wire, &mut self.agents, &mut |event| {
+                    on_outcome(Decoded::Event(event));
+                }) {
                     Ok(()) => {}
                     Err(NotCounted::Ignored(ignored)) => on_outcome(Decoded::Ignored(ignored)),
                     Err(NotCounted::Unreadable(reason)) => on_outcome(Decoded::Unreadable { reason, bytes }),

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::attribution;
 use crate::classify::{self, BounceClassification, BounceFields};
 use crate::event::{Bounce, EmailEvent, EventType, Interaction};
-use crate::machine::{self, InteractionFields};
+use crate::machine::{self, AgentCache, InteractionFields};
 use crate::outcome::{Ignored, Unreadable};
 use crate::provider::evidence::{ProviderEvidence, recognise};
 use crate::tags::Tags;
@@ -45,7 +45,11 @@ type Recipients<'a> = SmallVec<[Cow<'a, str>; 1]>;
 type OnEvent<'e> = &'e mut dyn FnMut(&EmailEvent<'_>);
 
 /// Passes the [`EmailEvent`]s of `ses_event` to `on_event`: at least one, unless it fails.
-pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Result<(), NotCounted> {
+pub(crate) fn events(
+    ses_event: &mut SesEvent<'_>,
+    agents: &mut AgentCache,
+    on_event: OnEvent<'_>,
+) -> Result<(), NotCounted> {
     let event_type = match ses_event.event_type()? {
         StatedEventType::Known(event_type) => event_type,
         // The same topics may also carry these notifications, which have no counts.
@@ -93,11 +97,11 @@ pub(crate) fn events(ses_event: &mut SesEvent<'_>, on_event: OnEvent<'_>) -> Res
             emit(event, EventType::QueueDepth { depth }, Recipients::new(), on_event);
         }
         SesEventType::Open => {
-            let open = EventType::Open(interaction(body, false, millis_between(sent_at, at)));
+            let open = EventType::Open(interaction(body, agents, false, millis_between(sent_at, at)));
             emit(event, open, Recipients::new(), on_event);
         }
         SesEventType::Click => {
-            let click = EventType::Click(interaction(body, true, millis_between(sent_at, at)));
+            let click = EventType::Click(interaction(body, agents, true, millis_between(sent_at, at)));
             emit(event, click, Recipients::new(), on_event);
         }
         SesEventType::Delivery => {
@@ -296,17 +300,23 @@ fn complaint<'a>(body: &mut SesBody<'a>) -> EventType<'a> {
     EventType::Complaint { counts, feedback_id: body.feedback_id.take().unwrap_or(ABSENT) }
 }
 
-fn interaction<'a>(body: &mut SesBody<'a>, is_click: bool, millis_after_send: i64) -> Interaction<'a> {
+fn interaction<'a>(
+    body: &mut SesBody<'a>,
+    agents: &mut AgentCache,
+    is_click: bool,
+    millis_after_send: i64,
+) -> Interaction<'a> {
     // Archives may omit these two for privacy.
     let user_agent = body.user_agent.take().unwrap_or(ABSENT);
     let ip_address = body.ip_address.take().unwrap_or(ABSENT);
-    let requester = machine::classify(&InteractionFields {
+    let fields = InteractionFields {
         user_agent: &user_agent,
         ip_address: &ip_address,
         is_bot_event: body.is_bot_event.as_deref(),
         millis_after_send,
         is_click,
-    });
+    };
+    let requester = machine::classify(&fields, agents);
     // Bodies share one struct, so a `link` that does not belong to an open is dropped here.
     let (link, link_tags) =
         if is_click { (body.link.take(), body.link_tags) } else { (None, Tags::default()) };

@@ -10,6 +10,7 @@ use rapidhash::fast::RandomState;
 use serde::Deserialize;
 
 use super::InteractionFields;
+use super::agent_cache::AgentCache;
 use super::network::{AddressBits, Network};
 use crate::event::Requester;
 use crate::fragments::{Edge, Fragments, FragmentsBuilder};
@@ -49,7 +50,7 @@ struct MachineRule {
 
 /// A set of rules, by their position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct RuleSet(u64);
+pub(super) struct RuleSet(u64);
 
 impl RuleSet {
     const MAX_RULES: usize = u64::BITS as usize;
@@ -199,12 +200,20 @@ impl MachineRules {
 
     /// The result of the first rule that matches; a person if none does. With `only_overriding`, because SES's flag says
     /// `Unlikely`, only rules that override the flag are used.
-    pub(super) fn first_match(&self, fields: &InteractionFields<'_>, only_overriding: bool) -> Requester {
+    pub(super) fn first_match(
+        &self,
+        fields: &InteractionFields<'_>,
+        agents: &mut AgentCache,
+        only_overriding: bool,
+    ) -> Requester {
         let mut candidates = if fields.is_click { self.for_clicks } else { self.for_opens };
         if only_overriding {
             candidates = candidates.and(self.overriding);
         }
-        candidates = candidates.and(self.by_user_agent(fields.user_agent));
+        // Whole user agents are compared exactly, and white space around one must not hide a match.
+        let user_agent = fields.user_agent.trim();
+        candidates =
+            candidates.and(agents.rules_for(user_agent, |user_agent| self.by_user_agent(user_agent)));
         // Parsed when a rule first asks. Text that is not an address is in no network.
         let address = OnceCell::new();
         let is_from = |networks: &[Network]| {
@@ -224,8 +233,6 @@ impl MachineRules {
 
     /// The rules that a user agent leaves.
     fn by_user_agent(&self, user_agent: &str) -> RuleSet {
-        // Whole user agents are compared exactly, and white space around one must not hide a match.
-        let user_agent = user_agent.trim();
         let mut lower_case = [0; MAX_USER_AGENT_BYTES];
         let searched = user_agent.len().min(MAX_USER_AGENT_BYTES);
         let (lower_case, _) = lower_case.split_at_mut(searched);

@@ -7,6 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::fragments::MAX_FRAGMENTS;
 
+/// The result for a request on its own.
+fn classify(fields: &InteractionFields<'_>) -> Requester {
+    super::classify(fields, &mut AgentCache::default())
+}
+
 const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36";
 const GMAIL_PREFETCH: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0";
 const HOUR_MS: i64 = 3_600_000;
@@ -290,5 +295,22 @@ proptest! {
     fn any_text_is_classified(user_agent in ".{0,600}", flag in ".{0,10}", millis_after_send: i64, is_click: bool) {
         let first = InteractionFields { user_agent: &user_agent, ip_address: "", is_bot_event: Some(&flag), millis_after_send, is_click };
         prop_assert_eq!(classify(&first), classify(&first));
+    }
+}
+
+proptest! {
+    #[test]
+    fn requests_do_not_depend_on_those_before(
+        agents in prop::collection::vec(prop_oneof![
+            4 => prop::sample::select(vec![CHROME, GMAIL_PREFETCH, "Mozilla/5.0", " Mozilla/5.0 ", "", "curl/8.5.0", "bot"]).prop_map(str::to_owned),
+            1 => "[a-z/ ]{0,3}",
+            1 => "x{500,520}headless",
+        ], 0..600),
+    ) {
+        let mut cache = AgentCache::default();
+        for (index, agent) in agents.iter().enumerate() {
+            let fields = fields(agent, index % 2 == 0);
+            prop_assert_eq!(super::classify(&fields, &mut cache), classify(&fields), "{}", agent);
+        }
     }
 }
