@@ -5,12 +5,15 @@
 //! so only a bounded prefix of each is ever searched.
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use rapidhash::fast::RandomState;
 
+use crate::bit_set::BitSet;
 use crate::invariant::broken;
 
 /// The most fragments in one set: the result then fits into a small array on the stack.
 pub(crate) const MAX_FRAGMENTS: usize = 2048;
-const WORDS: usize = MAX_FRAGMENTS / 64;
 
 /// A set of fragments, identified by the numbers that [`FragmentsBuilder::add`] returned.
 #[derive(Debug, Default)]
@@ -23,7 +26,7 @@ pub(crate) struct Fragments {
 }
 
 /// What must be next to a fragment, on one side of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Edge {
     /// Anything.
     #[default]
@@ -46,47 +49,7 @@ impl Edge {
 }
 
 /// The fragments that a text contains, as a set of their numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FoundFragments([u64; WORDS]);
-
-impl FoundFragments {
-    fn insert(&mut self, fragment: usize) {
-        // A number beyond the limit was reported when the set was built.
-        if let Some(word) = self.0.get_mut(fragment / 64) {
-            *word |= 1 << (fragment % 64);
-        }
-    }
-
-    /// Whether the fragment with this number was found.
-    pub(crate) fn has(&self, fragment: usize) -> bool {
-        self.0.get(fragment / 64).is_some_and(|word| word >> (fragment % 64) & 1 == 1)
-    }
-
-    /// Whether any of these fragments was found.
-    pub(crate) fn has_any(&self, fragments: &[usize]) -> bool {
-        fragments.iter().any(|&fragment| self.has(fragment))
-    }
-
-    /// Whether any fragment of `set` was found; a few steps, however many fragments it has.
-    pub(crate) fn has_any_of(&self, set: &FragmentSet) -> bool {
-        set.0.iter().any(|&(word, bits)| self.0.get(word).is_some_and(|found| found & bits != 0))
-    }
-}
-
-impl FoundFragments {
-    /// The numbers of the fragments that were found, in ascending order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(word, &bits)| {
-            let mut rest = bits;
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros();
-                // Clears the lowest bit, and ends when there is none.
-                rest &= rest.checked_sub(1)?;
-                Some(word * 64 + bit as usize)
-            })
-        })
-    }
-}
+pub(crate) type FoundFragments = BitSet<{ MAX_FRAGMENTS / 64 }>;
 
 /// A set of numbers of fragments, as the words of [`FoundFragments`] that are not zero. Fragments that are added one after the other
 /// share words, so a long list needs few.
@@ -96,6 +59,11 @@ pub(crate) struct FragmentSet(Vec<(usize, u64)>);
 impl FragmentSet {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether any fragment of the set was found; a few steps, however many fragments it has.
+    pub(crate) fn intersects(&self, found: &FoundFragments) -> bool {
+        self.0.iter().any(|&(index, word)| found.word(index) & word != 0)
     }
 }
 
@@ -116,16 +84,9 @@ impl FromIterator<usize> for FragmentSet {
 /// Collects fragments and numbers them. Equal fragments share a number.
 #[derive(Debug, Default)]
 pub(crate) struct FragmentsBuilder {
+    numbers: HashMap<(String, [Edge; 2]), usize, RandomState>,
     texts: Vec<String>,
     edges: Vec<[Edge; 2]>,
-}
-
-impl FromIterator<usize> for FoundFragments {
-    fn from_iter<I: IntoIterator<Item = usize>>(fragments: I) -> Self {
-        let mut set = Self::default();
-        fragments.into_iter().for_each(|fragment| set.insert(fragment));
-        set
-    }
 }
 
 impl FragmentsBuilder {
@@ -136,14 +97,15 @@ impl FragmentsBuilder {
 
     /// Adds `text` where `edges` are before and after it, and returns its number.
     pub(crate) fn add_between(&mut self, text: String, edges: [Edge; 2]) -> usize {
-        // Quadratic in the fragments, but done once per process; several rules search for the same words.
-        let mut known = self.texts.iter().zip(&self.edges);
-        if let Some(known) = known.position(|(other, other_edges)| *other == text && *other_edges == edges) {
-            return known;
+        let next = self.texts.len();
+        match self.numbers.entry((text, edges)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                self.texts.push(new.key().0.clone());
+                self.edges.push(edges);
+                *new.insert(next)
+            }
         }
-        self.texts.push(text);
-        self.edges.push(edges);
-        self.texts.len() - 1
     }
 
     /// Builds a set that searches at most the first `max_text_bytes` bytes of a text, whatever the case of its ASCII letters.
@@ -204,11 +166,9 @@ mod tests {
         let absent = builder.add("spamcop".to_owned());
         assert_eq!(builder.add("spam".to_owned()), spam);
         let found = builder.build(100).find("listed by SpamHaus");
-        assert!(found.has(spam) && found.has(spamhaus) && !found.has(absent));
-        assert!(found.has_any(&[absent, spam]) && !found.has_any(&[absent]));
         let set = |numbers: &[usize]| numbers.iter().copied().collect::<FragmentSet>();
-        assert!(found.has_any_of(&set(&[absent, spam])) && !found.has_any_of(&set(&[absent])));
-        assert!(!found.has_any_of(&set(&[])) && set(&[]).is_empty());
+        assert!(set(&[absent, spam]).intersects(&found) && !set(&[absent]).intersects(&found));
+        assert!(!set(&[]).intersects(&found) && set(&[]).is_empty());
         assert_eq!(found.iter().collect::<Vec<_>>(), [spam, spamhaus]);
     }
 
@@ -238,8 +198,8 @@ mod tests {
         let mut builder = FragmentsBuilder::default();
         let end = builder.add("end".to_owned());
         let fragments = builder.build(6);
-        assert!(fragments.find("...end").has(end));
-        assert!(!fragments.find("....end").has(end));
+        assert_eq!(fragments.find("...end").iter().collect::<Vec<_>>(), [end]);
+        assert_eq!(fragments.find("....end").iter().count(), 0);
     }
 
     #[test]
@@ -247,8 +207,9 @@ mod tests {
         let mut builder = FragmentsBuilder::default();
         let numbers: Vec<usize> = (0..MAX_FRAGMENTS).map(|n| builder.add(format!("<{n}>"))).collect();
         let found = builder.build(100).find("<2047>");
-        assert!(found.has(numbers[2047]) && !found.has(numbers[204]));
-        assert!(found.has_any_of(&FragmentSet::from_iter(numbers)));
+        let has = |number| found.iter().any(|found| found == number);
+        assert!(has(numbers[2047]) && !has(numbers[204]));
+        assert!(FragmentSet::from_iter(numbers).intersects(&found));
         assert_eq!(found.iter().last(), Some(2047));
     }
 }

@@ -25,6 +25,7 @@ pub mod provider;
 pub mod recipient_hash;
 pub mod units;
 
+mod bit_set;
 mod fragments;
 mod json;
 mod normalise;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Evidence;
 use super::status::StatusPattern;
 use super::words::{MAX_ANSWER_BYTES, Words};
+use crate::bit_set::BitSet;
 use crate::event::{BounceClass, Suppression};
 use crate::fragments::{FragmentSet, Fragments, FragmentsBuilder};
 use crate::invariant::{broken, or_broken};
@@ -26,32 +27,11 @@ pub(super) struct BounceRules {
     rules_without_text: RuleSet,
 }
 
-/// The most rules; the sets of them are small arrays.
-pub(super) const MAX_RULES: usize = 64 * RULE_WORDS;
-const RULE_WORDS: usize = 4;
+/// The most rules.
+pub(super) const MAX_RULES: usize = RuleSet::BOUND;
 
 /// A set of rules, by their position in the file.
-#[derive(Clone, Copy, Debug, Default)]
-struct RuleSet([u64; RULE_WORDS]);
-
-impl RuleSet {
-    fn insert(&mut self, rule: usize) {
-        // A rule beyond the limit was reported when the rules were loaded.
-        if let Some(word) = self.0.get_mut(rule / 64) {
-            *word |= 1 << (rule % 64);
-        }
-    }
-
-    fn contains(self, rule: usize) -> bool {
-        self.0.get(rule / 64).is_some_and(|word| word >> (rule % 64) & 1 == 1)
-    }
-
-    fn add(&mut self, other: Self) {
-        for (word, more) in self.0.iter_mut().zip(other.0) {
-            *word |= more;
-        }
-    }
-}
+type RuleSet = BitSet<4>;
 
 /// What a rule demands besides its `text`. An empty list is a condition that is not stated.
 #[derive(Debug)]
@@ -156,14 +136,11 @@ impl BounceRules {
         let mut candidates = self.rules_without_text;
         for fragment in evidence.found.iter() {
             // Fragments that only `also` and `unless` mention have no entry.
-            candidates.add(self.rules_by_text.get(fragment).copied().unwrap_or_default());
+            candidates = candidates.union(self.rules_by_text.get(fragment).copied().unwrap_or_default());
         }
-        for (position, rule) in self.rules.iter().enumerate() {
-            if candidates.contains(position) && rule.matches(evidence) {
-                return (rule.class, rule.suppression);
-            }
-        }
-        (BounceClass::Unknown, None)
+        let mut candidates = candidates.iter().filter_map(|position| self.rules.get(position));
+        let first = candidates.find(|rule| rule.matches(evidence));
+        first.map_or((BounceClass::Unknown, None), |rule| (rule.class, rule.suppression))
     }
 }
 
@@ -190,8 +167,8 @@ impl BounceRule {
     fn matches(&self, evidence: &Evidence<'_>) -> bool {
         let codes = evidence.codes;
         // In the order of their cost; sub-types are compared letter by letter.
-        (self.also.is_empty() || evidence.found.has_any_of(&self.also))
-            && !evidence.found.has_any_of(&self.unless)
+        (self.also.is_empty() || self.also.intersects(&evidence.found))
+            && !self.unless.intersects(&evidence.found)
             && (self.statuses.is_empty()
                 || codes
                     .status

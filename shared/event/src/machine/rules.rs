@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::InteractionFields;
 use super::agent_cache::AgentCache;
 use super::network::{AddressBits, Network};
+use crate::bit_set::BitSet;
 use crate::event::Requester;
 use crate::fragments::{Edge, Fragments, FragmentsBuilder};
 use crate::invariant::{broken, or_broken};
@@ -49,40 +50,7 @@ struct MachineRule {
 }
 
 /// A set of rules, by their position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RuleSet(u64);
-
-impl RuleSet {
-    const MAX_RULES: usize = u64::BITS as usize;
-
-    fn insert(&mut self, position: usize) {
-        // A position beyond the limit was reported when the rules were loaded.
-        self.0 |= 1_u64.checked_shl(u32::try_from(position).unwrap_or(u32::MAX)).unwrap_or_default();
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// The positions, in their order.
-    fn iter(self) -> impl Iterator<Item = usize> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            let position = rest.trailing_zeros() as usize;
-            // Clears the lowest bit, and ends when there is none.
-            rest &= rest.checked_sub(1)?;
-            Some(position)
-        })
-    }
-}
+pub(super) type RuleSet = BitSet<1>;
 
 /// The content of the file.
 #[derive(Debug, Default, Deserialize)]
@@ -152,7 +120,7 @@ impl MachineRules {
             MachineRuleFile::default(),
             "the built-in rules for machines cannot be parsed",
         );
-        if file.rules.len() > RuleSet::MAX_RULES {
+        if file.rules.len() > RuleSet::BOUND {
             broken("there are more built-in rules for machines than a set can hold");
         }
         let mut rules = Self::default();
@@ -208,12 +176,12 @@ impl MachineRules {
     ) -> Requester {
         let mut candidates = if fields.is_click { self.for_clicks } else { self.for_opens };
         if only_overriding {
-            candidates = candidates.and(self.overriding);
+            candidates = candidates.intersection(self.overriding);
         }
         // Whole user agents are compared exactly, and white space around one must not hide a match.
         let user_agent = fields.user_agent.trim();
-        candidates =
-            candidates.and(agents.rules_for(user_agent, |user_agent| self.by_user_agent(user_agent)));
+        candidates = candidates
+            .intersection(agents.rules_for(user_agent, |user_agent| self.by_user_agent(user_agent)));
         // Parsed when a rule first asks. Text that is not an address is in no network.
         let address = OnceCell::new();
         let is_from = |networks: &[Network]| {
@@ -242,17 +210,17 @@ impl MachineRules {
         let [mut fulfilled, mut excluded] = [RuleSet::default(); 2];
         self.fragments.for_each_found(lower_case, |number| {
             if let Some([fulfils, excludes]) = self.by_fragment.get(number) {
-                (fulfilled, excluded) = (fulfilled.or(*fulfils), excluded.or(*excludes));
+                (fulfilled, excluded) = (fulfilled.union(*fulfils), excluded.union(*excludes));
             }
         });
         if user_agent.is_empty() {
             excluded = self.exclude_fragments;
         }
         let named = self.by_agent.get(user_agent).copied().unwrap_or_default();
-        let all = RuleSet(u64::MAX);
-        all.without(excluded)
-            .without(self.need_fragment.without(fulfilled))
-            .without(self.need_agent.without(named))
+        RuleSet::FULL
+            .difference(excluded)
+            .difference(self.need_fragment.difference(fulfilled))
+            .difference(self.need_agent.difference(named))
     }
 }
 

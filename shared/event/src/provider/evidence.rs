@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::Provider;
-use crate::fragments::{Fragments, FragmentsBuilder};
+use crate::fragments::{FragmentSet, Fragments, FragmentsBuilder};
 use crate::machine::{AddressBits, Network};
 
 /// The bytes of an answer that are searched. Exchange Online's, which are the longest, have about 250.
@@ -59,7 +59,7 @@ struct EvidenceRules {
 
 struct EvidenceRule {
     slug: &'static str,
-    fragments: Vec<usize>,
+    fragments: FragmentSet,
     networks: Vec<Network>,
 }
 
@@ -84,7 +84,7 @@ impl EvidenceRules {
             return None;
         }
         let found = self.fragments.find(text);
-        self.rules.iter().find(|rule| found.has_any(&rule.fragments)).map(|rule| rule.slug)
+        self.rules.iter().find(|rule| rule.fragments.intersects(&found)).map(|rule| rule.slug)
     }
 
     fn by_address(&self, address: &str) -> Option<&'static str> {

@@ -245,7 +245,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
 /// The providers that `text` names, whatever their order in the list.
 fn named(text: &str) -> Vec<&'static str> {
     let found = RULES.fragments.find(text);
-    RULES.rules.iter().filter(|rule| found.has_any(&rule.fragments)).map(|rule| rule.slug).collect()
+    RULES.rules.iter().filter(|rule| rule.fragments.intersects(&found)).map(|rule| rule.slug).collect()
 }
 
 #[test]
