@@ -25,6 +25,7 @@ use super::batch::Record;
 use super::checkpoint::Totals;
 use super::deduplication::DeduplicationWindow;
 use super::quarantine::{self, QuarantinedPart, Seal};
+use super::receipt::TenantIdentities;
 
 pub(crate) mod bursts;
 
@@ -67,8 +68,6 @@ pub struct Accumulated {
     pub deltas: Vec<Delta>,
     /// The parts that cannot be read.
     pub quarantined: Vec<QuarantinedPart>,
-    /// The events that were counted.
-    pub identities: Vec<IdentityHash>,
     /// Outcomes of all records taken.
     pub totals: Totals,
     /// Outcomes of each record taken, in their order.
@@ -83,6 +82,13 @@ pub struct Accumulated {
     pub clicks: Vec<BurstClick>,
 }
 
+impl Accumulated {
+    /// The events that were counted, by tenant.
+    pub(super) fn identities(&self) -> impl Iterator<Item = TenantIdentities<'_>> {
+        self.deltas.iter().map(|Delta { tenant, identities, .. }| TenantIdentities { tenant, identities })
+    }
+}
+
 /// What a batch counted for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
@@ -90,6 +96,8 @@ pub struct Delta {
     pub tenant: TenantId,
     /// An encoded block, in parts that each fit an item.
     pub parts: Vec<Vec<u8>>,
+    /// The events that were counted.
+    pub identities: Vec<IdentityHash>,
 }
 
 /// Accumulates events of SES in any form that the decoder reads.
@@ -201,9 +209,16 @@ struct Accumulation<'a> {
     /// The clicks of this call. Who made them is decided at the end, when all clicks of a burst are known.
     clicks: Vec<(BurstClick, CountedClick)>,
     accumulator: Accumulator,
-    /// Outcomes by tenant and by the hour of the event, for [`crate::ledger::reconcile`].
-    ledgers: HashMap<TenantId, BTreeMap<Hour, IntakeCounts>>,
+    ledgers: HashMap<TenantId, TenantLedger>,
     result: Accumulated,
+}
+
+/// What is noted of one tenant beside its counts.
+#[derive(Default)]
+struct TenantLedger {
+    /// Outcomes by the hour of the event, for [`crate::ledger::reconcile`].
+    intake: BTreeMap<Hour, IntakeCounts>,
+    identities: Vec<IdentityHash>,
 }
 
 impl Accumulation<'_> {
@@ -239,7 +254,8 @@ impl Accumulation<'_> {
         let tenant = if exceeds_tenants { TenantId::unassigned() } else { tenant };
         let ledger = self.ledgers.entry(tenant.clone()).or_default();
         // By the hour of the event, as the cells are, so that the two can be compared for any range.
-        let entry = ledger.entry(counted.at.minute().hour()).or_default();
+        let TenantLedger { intake, identities } = ledger;
+        let entry = intake.entry(counted.at.minute().hour()).or_default();
         let totals = &mut self.result.totals;
         let is_conflict = message.conflict || exceeds_tenants;
         let burst_click = BurstClick::of(event, self.key);
@@ -260,7 +276,7 @@ impl Accumulation<'_> {
                     totals.late += u64::from(is_late);
                     totals.conflicts += u64::from(is_conflict);
                     (outcome.late, outcome.conflicts) = (u64::from(is_late), u64::from(is_conflict));
-                    self.result.identities.push(identity);
+                    identities.push(identity);
                     let (tenant, values) = (tenant.as_str(), &message.values);
                     match (&counted.event_type, delayed) {
                         (EventType::Click(click), _) => {
@@ -279,7 +295,7 @@ impl Accumulation<'_> {
                             self.accumulator.count_repeated_delay(tenant, values, &recipient, counted);
                         }
                         (_, delayed) => {
-                            self.result.identities.extend(delayed);
+                            identities.extend(delayed);
                             self.accumulator.count(tenant, values, &recipient, counted, hash);
                         }
                     }
@@ -301,15 +317,21 @@ impl Accumulation<'_> {
     fn finish(mut self) -> Accumulated {
         self.decide_clicks();
         let mut blocks: BTreeMap<TenantId, Block> = self.accumulator.into_blocks().into_iter().collect();
+        let mut identities = BTreeMap::new();
         for (tenant, ledger) in self.ledgers {
             // A tenant whose events were all duplicates has no cells, but its ledger must be stored all the same.
-            let block = blocks.entry(tenant).or_insert_with(|| Block::empty(Resolution::Minute));
-            for (hour, entry) in ledger {
+            let block = blocks.entry(tenant.clone()).or_insert_with(|| Block::empty(Resolution::Minute));
+            for (hour, entry) in ledger.intake {
                 block.add_intake(hour, &entry);
             }
+            identities.insert(tenant, ledger.identities);
         }
         // Sorted by tenant, since the map is: a batch that is accumulated again gives the same receipt.
-        let deltas = blocks.into_iter().map(|(tenant, block)| Delta { tenant, parts: block.encode() });
+        let deltas = blocks.into_iter().map(|(tenant, block)| Delta {
+            identities: identities.remove(&tenant).unwrap_or_default(),
+            tenant,
+            parts: block.encode(),
+        });
         self.result.deltas = deltas.collect();
         self.result
     }

@@ -115,7 +115,11 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
             let result = self.commit(shard, &cache.registered).run(held, taken, &accumulated).await?;
             // Only now: a commit that failed may not have written the entries.
             cache.registered.extend(accumulated.deltas.iter().map(|delta| &delta.tenant));
-            cache.window.extend(&accumulated.identities, result.checkpoint.record.committed.clone());
+            cache.window.extend(
+                accumulated.identities(),
+                taken.iter().map(|record| record.arrived_at).max().unwrap_or_default(),
+                result.checkpoint.record.committed.clone(),
+            );
             accumulator.committed(&accumulated);
             committed.totals.add(&accumulated.totals);
             let before = committed.per_record.len();

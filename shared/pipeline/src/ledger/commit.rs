@@ -199,7 +199,14 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
         let mut deltas = Vec::with_capacity(accumulated.deltas.len());
         for delta in &accumulated.deltas {
             let bytes = delta.parts.iter().map(|part| part.len() as u64).sum();
-            deltas.push(DeltaEntry { tenant: delta.tenant.clone(), parts: delta.parts.len(), bytes });
+            // One commit counts far fewer events.
+            let identities = u32::try_from(delta.identities.len()).unwrap_or(u32::MAX);
+            deltas.push(DeltaEntry {
+                tenant: delta.tenant.clone(),
+                parts: delta.parts.len(),
+                bytes,
+                identities,
+            });
             for (part, body) in delta.parts.iter().enumerate() {
                 let key = layout::delta(&delta.tenant, self.shard, &first, part);
                 // Written unconditionally: the key is made of the batch alone, so a second write of the same batch
@@ -216,7 +223,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
             deltas,
             quarantine: quarantined.iter().map(|item| item.key.clone()).collect(),
             totals: accumulated.totals,
-            identities: accumulated.identities.clone(),
+            identities: accumulated.deltas.iter().flat_map(|delta| &delta.identities).copied().collect(),
         };
         items.extend(quarantined.into_iter().map(|item| Item { expires_at: Some(quarantine_until), ..item }));
         // Twice as long as deltas: the keys that a dead attempt wrote must be known for as long as anything may lie there.
@@ -383,15 +390,19 @@ mod tests {
         let delta = |(tenant, &parts): (usize, &usize)| Delta {
             tenant: TenantId::new(&format!("tenant-{tenant}")).unwrap(),
             parts: vec![vec![7; 9]; parts],
+            identities: Vec::new(),
         };
+        let mut deltas: Vec<Delta> = parts.iter().enumerate().map(delta).collect();
+        if let Some(first) = deltas.first_mut() {
+            first.identities = (0..identities).map(IdentityHash).collect();
+        }
         Accumulated {
-            deltas: parts.iter().enumerate().map(delta).collect(),
+            deltas,
             quarantined: quarantined_bytes
                 .iter()
                 .enumerate()
                 .map(|(index, &bytes)| quarantined(index, bytes))
                 .collect(),
-            identities: (0..identities).map(IdentityHash).collect(),
             ..Accumulated::default()
         }
     }

@@ -29,7 +29,7 @@ pub struct Receipt {
     pub quarantine: Vec<Key>,
     /// Outcomes of the records of the batch.
     pub totals: Totals,
-    /// The events that the batch counted.
+    /// The events that the batch counted, those of each tenant together, in the order of `deltas`.
     pub identities: Vec<IdentityHash>,
 }
 
@@ -43,6 +43,8 @@ pub struct DeltaEntry {
     pub parts: usize,
     /// Size of these items together, in bytes.
     pub bytes: u64,
+    /// How many of the identities of the receipt are the tenant's; 0 in receipts of older programs, which do not say.
+    pub identities: u32,
 }
 
 /// The first part of a receipt, as it is stored.
@@ -60,13 +62,90 @@ pub(crate) struct FirstPart {
     identities: Vec<IdentityHash>,
 }
 
+/// What an item of a receipt tells a deduplication window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReceiptPart {
+    /// The batch, with the identities of the first part only.
+    First(CountedBatch),
+    /// Further identities of the batch.
+    Further(Vec<IdentityHash>),
+}
+
+/// The events that a batch counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CountedBatch {
+    pub(super) arrived_at: Timestamp,
+    /// Those of each tenant together, in the order of `tenants`.
+    pub(super) identities: Vec<IdentityHash>,
+    /// The number of identities of each tenant.
+    tenants: Vec<(TenantId, u32)>,
+}
+
+/// The events that a batch counted for one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TenantIdentities<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) identities: &'a [IdentityHash],
+}
+
+impl CountedBatch {
+    /// The events by tenant. If an older program did not state whose they are, they are taken for the first tenant's: this only decides
+    /// which of them a full window forgets first.
+    pub(super) fn by_tenant(&self) -> impl Iterator<Item = TenantIdentities<'_>> {
+        let stated: usize = self.tenants.iter().map(|(_, count)| *count as usize).sum();
+        let unstated = self.identities.len().saturating_sub(stated);
+        let mut rest = &*self.identities;
+        self.tenants.iter().enumerate().map(move |(index, (tenant, count))| {
+            let count = *count as usize + if index == 0 { unstated } else { 0 };
+            let (identities, after) = rest.split_at(count.min(rest.len()));
+            rest = after;
+            TenantIdentities { tenant, identities }
+        })
+    }
+}
+
 /// A further part of a receipt, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FurtherPart(#[serde(with = "codec::list")] Vec<IdentityHash>);
 
 impl StoredRecord for FirstPart {
     const NAME: &'static str = "receipt";
-    const FORMAT: u8 = 3;
+    const FORMAT: u8 = 4;
+    const OLDEST_FORMAT: u8 = 3;
+
+    fn read_older(_format: u8, record: &[u8]) -> Option<(Self, &[u8])> {
+        let (FirstPart3 { parts, arrived_at, deltas, quarantine, totals, identities }, rest) =
+            postcard::take_from_bytes(record).ok()?;
+        let deltas = deltas.into_iter().map(|DeltaEntry3 { tenant, parts, bytes }| DeltaEntry {
+            tenant,
+            parts,
+            bytes,
+            identities: 0,
+        });
+        let deltas = deltas.collect();
+        Some((Self { parts, arrived_at, deltas, quarantine, totals, identities }, rest))
+    }
+}
+
+/// Format 3, which did not say whose the identities are.
+#[derive(Deserialize)]
+struct FirstPart3 {
+    parts: usize,
+    #[serde(with = "codec::form")]
+    arrived_at: Timestamp,
+    deltas: Vec<DeltaEntry3>,
+    quarantine: Vec<(String, String)>,
+    totals: Totals,
+    #[serde(with = "codec::list")]
+    identities: Vec<IdentityHash>,
+}
+
+#[derive(Deserialize)]
+struct DeltaEntry3 {
+    #[serde(with = "codec::form")]
+    tenant: TenantId,
+    parts: usize,
+    bytes: u64,
 }
 
 impl StoredRecord for FurtherPart {
@@ -141,11 +220,20 @@ pub(crate) fn first_part(item: &Item) -> Result<Option<(SequenceNumber, FirstPar
 
 /// The identities in any part of a receipt.
 pub(crate) fn identities_of_part(item: &Item) -> Result<Vec<IdentityHash>, ReadError> {
-    if layout::is_first_part(&item.key) {
-        Ok(stored::decode::<FirstPart>(item)?.identities)
-    } else {
-        Ok(stored::decode::<FurtherPart>(item)?.0)
+    Ok(match part_of(item)? {
+        ReceiptPart::First(batch) => batch.identities,
+        ReceiptPart::Further(identities) => identities,
+    })
+}
+
+/// What any part of a receipt says about the events that were counted.
+pub(super) fn part_of(item: &Item) -> Result<ReceiptPart, ReadError> {
+    if !layout::is_first_part(&item.key) {
+        return Ok(ReceiptPart::Further(stored::decode::<FurtherPart>(item)?.0));
     }
+    let FirstPart { arrived_at, deltas, identities, .. } = stored::decode(item)?;
+    let tenants = deltas.into_iter().map(|entry| (entry.tenant, entry.identities)).collect();
+    Ok(ReceiptPart::First(CountedBatch { arrived_at, identities, tenants }))
 }
 
 #[cfg(test)]
@@ -166,7 +254,12 @@ mod tests {
     fn receipt(identities: u64) -> Receipt {
         Receipt {
             arrived_at: ARRIVED,
-            deltas: vec![DeltaEntry { tenant: TenantId::new("acme").unwrap(), parts: 2, bytes: 5_000 }],
+            deltas: vec![DeltaEntry {
+                tenant: TenantId::new("acme").unwrap(),
+                parts: 2,
+                bytes: 5_000,
+                identities: u32::try_from(identities).unwrap(),
+            }],
             quarantine: vec![Key { partition: "q#020000".to_owned(), sort: "shard-1#0017#000".to_owned() }],
             totals: Totals { records: 3, events: 4, aggregated: 4, ..Totals::default() },
             identities: (0..identities).map(IdentityHash).collect(),
@@ -210,6 +303,7 @@ mod tests {
             tenant: TenantId::new(&format!("{number:0128}")).unwrap(),
             parts: 1,
             bytes: u64::MAX,
+            identities: u32::MAX,
         });
         let largest = Receipt { deltas: deltas.collect(), ..receipt(IDENTITIES_PER_PART as u64) };
         let body = largest.items(&shard(), &first(), ARRIVED).swap_remove(0).body;
@@ -220,7 +314,10 @@ mod tests {
     fn stored_sample_of_each_format_is_read() {
         let items = receipt(IDENTITIES_PER_PART as u64 + 2).items(&shard(), &first(), ARRIVED);
         let small = receipt(3).items(&shard(), &first(), ARRIVED).swap_remove(0);
-        samples::check("receipt-3", &FirstPart::decode(&small.body).unwrap());
+        let small = FirstPart::decode(&small.body).unwrap();
+        samples::check("receipt-4", &small);
+        let unstated = small.deltas.iter().cloned().map(|entry| DeltaEntry { identities: 0, ..entry });
+        samples::check_older("receipt-3", &FirstPart { deltas: unstated.collect(), ..small });
         samples::check("receipt-identities-3", &FurtherPart::decode(&items[1].body).unwrap());
     }
 }

@@ -47,7 +47,8 @@ fn event_counts_once_for_each_recipient_and_tenants_are_kept_apart() {
     assert_eq!((accumulated.records, accumulated.totals.events, accumulated.totals.aggregated), (2, 4, 4));
     assert_eq!(block_of(&accumulated, "acme").events(), 3);
     assert_eq!(block_of(&accumulated, "other").events(), 1);
-    assert_eq!(accumulated.identities.len(), 4);
+    let counted = accumulated.identities().map(|of| (of.tenant.as_str(), of.identities.len()));
+    assert_eq!(counted.collect::<Vec<_>>(), [("acme", 3), ("other", 1)]);
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn upstream_duplicate_is_dropped_within_the_batch_and_by_the_window() {
     let mut window = DeduplicationWindow::default();
     let first = accumulate(&[event.as_bytes(), event.as_bytes()], &window);
     assert_eq!((first.totals.events, first.totals.duplicates, first.totals.aggregated), (2, 1, 1));
-    window.extend(&first.identities, None);
+    window.extend(first.identities(), Timestamp::from_millis(ARRIVED), None);
     let second = accumulate(&[event.as_bytes()], &window);
     assert_eq!((second.totals.events, second.totals.duplicates, second.totals.aggregated), (1, 1, 0));
     let ledger = block_of(&second, "acme");
@@ -200,7 +201,7 @@ fn clicks_in(batches: &[&[String]]) -> ClickCounts {
         let accumulated = accumulator.accumulate(&records(&payloads), &window);
         assert_eq!(failed.deltas, accumulated.deltas);
         accumulator.committed(&accumulated);
-        window.extend(&accumulated.identities, None);
+        window.extend(accumulated.identities(), Timestamp::from_millis(ARRIVED), None);
         for delta in &accumulated.deltas {
             let block =
                 Block::merge_all(delta.parts.iter().map(|part| Block::decode(part).unwrap())).unwrap();
@@ -294,7 +295,7 @@ fn accumulate_batches(batches: &[Vec<String>]) -> Vec<Accumulated> {
     let count = |batch: &Vec<String>| {
         let payloads: Vec<&[u8]> = batch.iter().map(String::as_bytes).collect();
         let accumulated = accumulate(&payloads, &window);
-        window.extend(&accumulated.identities, None);
+        window.extend(accumulated.identities(), Timestamp::from_millis(ARRIVED), None);
         accumulated
     };
     batches.iter().map(count).collect()
@@ -356,11 +357,12 @@ fn mail_is_delayed_once_at_its_first_delay() {
 fn first_delay_that_has_left_the_window_is_forgotten() {
     let mut window = DeduplicationWindow::with_limit(2);
     let first = accumulate(&[delay("m-1", 10, &["ann@gmx.net"]).as_bytes()], &window);
-    window.extend(&first.identities, None);
+    window.extend(first.identities(), Timestamp::from_millis(ARRIVED), None);
     let again = accumulate(&[delay("m-1", 20, &["ann@gmx.net"]).as_bytes()], &window);
     assert_eq!(total(&[again], DELAYED), 0);
     // Two newer events take the places of the delay and of the mark that its mail was delayed.
-    window.extend(&[IdentityHash(1), IdentityHash(2)], None);
+    let (tenant, identities) = (&TenantId::new("acme").unwrap(), &[IdentityHash(1), IdentityHash(2)]);
+    window.extend([TenantIdentities { tenant, identities }], Timestamp::from_millis(ARRIVED), None);
     let later = accumulate(&[delay("m-1", 30, &["ann@gmx.net"]).as_bytes()], &window);
     assert_eq!(total(&[later], DELAYED), 1);
 }

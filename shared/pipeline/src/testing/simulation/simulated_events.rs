@@ -170,6 +170,7 @@ impl Accumulate for SimulatedAccumulator {
         let taken = records.get(..1 + choice % 6).unwrap_or(records);
         let mut result = Accumulated { records: taken.len(), ..Accumulated::default() };
         let mut blocks: BTreeMap<u8, SimulatedBlock> = BTreeMap::new();
+        let mut identities: BTreeMap<u8, Vec<IdentityHash>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for record in taken {
             result.totals.records += 1;
@@ -185,12 +186,16 @@ impl Accumulate for SimulatedAccumulator {
                 });
             }
             for event in events(record.data) {
-                count(event, window, &mut seen, &mut blocks, &mut result);
+                count(event, window, &mut seen, &mut blocks, &mut identities, &mut result);
             }
         }
         result.deltas = blocks
             .into_iter()
-            .map(|(number, block)| Delta { tenant: tenant(number), parts: block.parts() })
+            .map(|(number, block)| Delta {
+                tenant: tenant(number),
+                parts: block.parts(),
+                identities: identities.remove(&number).unwrap_or_default(),
+            })
             .collect();
         result
     }
@@ -201,6 +206,7 @@ fn count(
     window: &DeduplicationWindow,
     seen: &mut BTreeSet<u64>,
     blocks: &mut BTreeMap<u8, SimulatedBlock>,
+    identities: &mut BTreeMap<u8, Vec<IdentityHash>>,
     result: &mut Accumulated,
 ) {
     let Totals { events, duplicates, aggregated, .. } = &mut result.totals;
@@ -211,7 +217,7 @@ fn count(
         return;
     }
     *aggregated += 1;
-    result.identities.push(identity);
+    identities.entry(event.tenant).or_default().push(identity);
     let at: Timestamp = Minute(event.minute).start();
     result.newest_event = result.newest_event.max(Some(at));
     blocks.entry(event.tenant).or_default().add(event.minute, 1, event.id);
