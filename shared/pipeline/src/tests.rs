@@ -19,6 +19,7 @@ use crate::ledger::aggregate::{
     self, AggregateError, Aggregation, Attempt, Batch, CommitSettings, Committed, Record, ShardCache,
 };
 use crate::ledger::checkpoint::{self, Checkpoint, InFlight};
+use crate::ledger::deduplication::DeduplicationWindow;
 use crate::ledger::quarantine::{self, Seal as _};
 use crate::ledger::replay::replay;
 use crate::memory::MemoryStore;
@@ -330,6 +331,34 @@ async fn one_tenant_never_sees_another() {
     assert_eq!(pipeline.metric(nobody, "sends", "total").await, 0);
     assert_eq!(pipeline.metric(Scope::Tenant(TenantId::new("other").unwrap()), "sends", "total").await, 10);
     assert_eq!(pipeline.metric(Scope::All, "sends", "total").await, 30);
+}
+
+#[tokio::test]
+async fn redelivery_to_a_quiet_tenant_is_recognised_beside_a_busy_one_and_after_a_restart() {
+    let new_cache = || ShardCache::with_window(DeduplicationWindow::with_limit(100));
+    let mut pipeline = TestPipeline::new();
+    pipeline.cache = new_cache();
+    let quiet = event("Send", "acme", 1, pipeline.clock.now());
+    pipeline.aggregate(&[(1, quiet.clone())]).await.unwrap();
+    let at = pipeline.clock.now();
+    for first in (100..300).step_by(50) {
+        pipeline.advance(1_000);
+        let busy = (first..first + 50).map(|number| (number, event("Send", "other", number, at)));
+        let counted = pipeline.aggregate(&busy.collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(counted.totals.aggregated, 50);
+    }
+    for number in [1_000, 1_001] {
+        let again = pipeline.aggregate(&[(number, quiet.clone())]).await.unwrap();
+        assert_eq!((again.totals.duplicates, again.totals.aggregated), (1, 0));
+        // Replies state what a tenant can rely on.
+        let progress = CountingProgress::read(&pipeline.store).await.unwrap();
+        let busy = TenantId::new("other").unwrap();
+        assert_eq!(progress.deduplicated_since(Some(&acme())), None);
+        assert_eq!(progress.deduplicated_since(Some(&busy)), Some(at.plus_millis(3_000)));
+        assert_eq!(progress.deduplicated_since(None), Some(at.plus_millis(3_000)));
+        pipeline.cache = new_cache();
+    }
+    assert_eq!(pipeline.metric(Scope::Tenant(acme()), "sends", "total").await, 1);
 }
 
 #[tokio::test]

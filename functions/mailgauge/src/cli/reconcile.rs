@@ -20,7 +20,8 @@ use crate::usage_error::usage_error;
 ///
 /// Every event that is read is either counted (aggregated) or dropped as a duplicate; drift is the difference, and the command fails
 /// unless it is 0. Late events are included in the aggregated ones. Unreadable records (quarantined) have neither tenant nor time, so
-/// they appear in the total only.
+/// they appear in the total only. A duplicate of an event that arrived before `deduplicated_since` is not recognised any more and counts
+/// as a new event.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     mailgauge reconcile --data /var/lib/mailgauge\n  \
@@ -79,11 +80,21 @@ async fn prove(
         "quarantined",
         "aggregated",
         "drift",
+        "deduplicated_since",
     ]);
     let mut row = |tenant: Value, quarantined: Value, proof: &web::ReconciliationReport| {
-        let web::ReconciliationReport { events_read, duplicates, late, aggregated, drift, .. } = *proof;
+        let web::ReconciliationReport {
+            events_read,
+            duplicates,
+            late,
+            aggregated,
+            drift,
+            deduplicated_since,
+            ..
+        } = *proof;
+        let since = deduplicated_since.map(|since| since.to_string());
         let counts = [json!(events_read), json!(duplicates), json!(late), quarantined, json!(aggregated)];
-        table.push([tenant].into_iter().chain(counts).chain([json!(drift)]).collect());
+        table.push([tenant].into_iter().chain(counts).chain([json!(drift), json!(since)]).collect());
     };
     let mut drifted = Vec::new();
     for tenant in tenants {

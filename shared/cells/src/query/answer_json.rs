@@ -126,9 +126,11 @@ impl Serialize for MetaJson<'_> {
         let (from, to) = answer.query.range();
         let freshness = answer.freshness;
         let estimates = || answer.estimates().map(|(metric, error)| (metric.name(), error));
-        let mut meta = serializer.serialize_struct("Meta", 13)?;
+        let mut meta = serializer.serialize_struct("Meta", 14)?;
         meta.serialize_field("complete_until", &freshness.complete_until.map(|at| at.to_string()))?;
         meta.serialize_field("newest_event", &freshness.newest_event.map(|at| at.to_string()))?;
+        let deduplicated_since = freshness.deduplicated_since.map(|at| at.to_string());
+        meta.serialize_field("deduplicated_since", &deduplicated_since)?;
         meta.serialize_field("estimates", &Named(estimates))?;
         meta.serialize_field("next_cursor", &answer.next_cursor())?;
         meta.serialize_field("previous_cursor", &answer.previous_cursor())?;

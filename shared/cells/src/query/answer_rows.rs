@@ -26,6 +26,9 @@ pub struct Freshness {
     pub complete_until: Option<Timestamp>,
     /// The time of the newest event counted.
     pub newest_event: Option<Timestamp>,
+    /// Duplicates of events that arrived later than this are recognised; of older ones they may be counted again. `None` if no counted
+    /// event was forgotten.
+    pub deduplicated_since: Option<Timestamp>,
 }
 
 /// An answer; serialises to the reply of `POST /v1/query`.

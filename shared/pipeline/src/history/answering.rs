@@ -109,8 +109,15 @@ async fn read_tenants<S: Store>(
                 ReadAttempt::Incomplete(missing) => return Ok(ReadAttempt::Incomplete(missing)),
             }
         }
-        let freshness =
-            Freshness { complete_until: progress.complete_until(), newest_event: progress.newest_event() };
+        let tenant = match query.scope() {
+            Scope::Tenant(tenant) => Some(tenant),
+            Scope::All => None,
+        };
+        let freshness = Freshness {
+            complete_until: progress.complete_until(),
+            newest_event: progress.newest_event(),
+            deduplicated_since: progress.deduplicated_since(tenant),
+        };
         Ok(ReadAttempt::Complete((all, freshness)))
     })
     .await

@@ -142,6 +142,13 @@ impl CountingProgress {
         arrivals().filter(|&at| at >= active_since).min()
     }
 
+    /// Since when duplicates of a tenant's events are recognised, or of all tenants'. `None` if nothing was forgotten.
+    pub fn deduplicated_since(&self, tenant: Option<&TenantId>) -> Option<Timestamp> {
+        let reaches = self.checkpoints.iter().map(|(_, checkpoint)| &checkpoint.deduplication);
+        // All events of a message are in one shard, but a tenant's messages are in all of them.
+        reaches.filter_map(|reach| tenant.map_or_else(|| reach.of_all(), |tenant| reach.of(tenant))).max()
+    }
+
     /// When the newest counted event happened.
     pub fn newest_event(&self) -> Option<Timestamp> {
         self.checkpoints.iter().filter_map(|(_, checkpoint)| checkpoint.newest_event).max()

@@ -112,7 +112,9 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
             let accumulated = accumulator.accumulate(rest, &cache.window);
             // At least one, or this loop would not end; at most what there is.
             let (taken, left) = rest.split_at(accumulated.records.clamp(1, rest.len()));
-            let result = self.commit(shard, &cache.registered).run(held, taken, &accumulated).await?;
+            // As it was for these records: they do not recognise each other's duplicates by the window.
+            let reach = cache.window.stated_reach();
+            let result = self.commit(shard, &cache.registered).run(held, taken, &accumulated, reach).await?;
             // Only now: a commit that failed may not have written the entries.
             cache.registered.extend(accumulated.deltas.iter().map(|delta| &delta.tenant));
             cache.window.extend(

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, MalformedRecord, StoredRecord};
 use crate::directory::tenants::ErasureCount;
 use crate::layout;
+use crate::ledger::deduplication::DeduplicationReach;
 use crate::ports::{PutError, Store};
 use crate::stored::{self, ReadError, Versioned};
 
@@ -37,6 +38,8 @@ pub struct Checkpoint {
     /// When the stream received the newest committed record: the shard is complete until then.
     #[serde(with = "codec::option")]
     pub last_arrival: Option<Timestamp>,
+    /// Since when duplicates are recognised.
+    pub deduplication: DeduplicationReach,
 }
 
 /// A batch that is being written.
@@ -138,6 +141,7 @@ impl Checkpoint {
         arrived_at: Timestamp,
         totals: &Totals,
         newest_event: Option<Timestamp>,
+        deduplication: DeduplicationReach,
     ) -> Self {
         let mut after = Self {
             committed: Some(last),
@@ -147,6 +151,7 @@ impl Checkpoint {
             // are.
             newest_event: self.newest_event.max(newest_event),
             last_arrival: self.last_arrival.max(Some(arrived_at)),
+            deduplication,
         };
         after.totals.add(totals);
         after
@@ -155,7 +160,28 @@ impl Checkpoint {
 
 impl StoredRecord for Checkpoint {
     const NAME: &'static str = "checkpoint";
-    const FORMAT: u8 = 3;
+    const FORMAT: u8 = 4;
+    const OLDEST_FORMAT: u8 = 3;
+
+    fn read_older(_format: u8, record: &[u8]) -> Option<(Self, &[u8])> {
+        let (Checkpoint3 { committed, in_flight, totals, newest_event, last_arrival }, rest) =
+            postcard::take_from_bytes(record).ok()?;
+        let deduplication = DeduplicationReach::default();
+        Some((Self { committed, in_flight, totals, newest_event, last_arrival, deduplication }, rest))
+    }
+}
+
+/// Format 3, which did not say since when duplicates are recognised.
+#[derive(Deserialize)]
+struct Checkpoint3 {
+    #[serde(with = "codec::option")]
+    committed: Option<SequenceNumber>,
+    in_flight: Option<InFlight>,
+    totals: Totals,
+    #[serde(with = "codec::option")]
+    newest_event: Option<Timestamp>,
+    #[serde(with = "codec::option")]
+    last_arrival: Option<Timestamp>,
 }
 
 /// Reads the checkpoint of one shard. A shard without one has the default checkpoint.
@@ -244,6 +270,7 @@ mod tests {
             },
             newest_event: Some(at(-1)),
             last_arrival: None,
+            deduplication: DeduplicationReach::default(),
         }
     }
 
@@ -256,7 +283,11 @@ mod tests {
 
     #[test]
     fn stored_sample_of_each_format_is_read() {
-        samples::check("checkpoint-3", &full());
+        let forgotten = event::TenantId::new("acme").unwrap();
+        let deduplication =
+            DeduplicationReach::new(Some(at(7)), [(&forgotten, at(1_763_000_000_000))].into_iter());
+        samples::check("checkpoint-4", &Checkpoint { deduplication, ..full() });
+        samples::check_older("checkpoint-3", &full());
     }
 
     #[test]
@@ -279,11 +310,17 @@ mod tests {
     #[test]
     fn commit_moves_the_position_ends_the_flight_and_adds_the_totals() {
         let totals = Totals { records: 5, events: 7, ..Totals::default() };
-        let first = in_flight(100).after_commit(number(9), at(60), &totals, Some(at(50)));
+        let first = in_flight(100).after_commit(
+            number(9),
+            at(60),
+            &totals,
+            Some(at(50)),
+            DeduplicationReach::default(),
+        );
         assert_eq!((&first.committed, &first.in_flight), (&Some(number(9)), &None));
         assert_eq!((first.newest_event, first.last_arrival), (Some(at(50)), Some(at(60))));
         // An older batch, such as a replay, never moves the times back.
-        let second = first.after_commit(number(12), at(40), &totals, None);
+        let second = first.after_commit(number(12), at(40), &totals, None, DeduplicationReach::default());
         assert_eq!((second.newest_event, second.last_arrival), (Some(at(50)), Some(at(60))));
         assert_eq!((second.totals.records, second.totals.events), (10, 14));
     }
@@ -340,8 +377,14 @@ mod tests {
                         committed = batch.last.as_str().parse().unwrap();
                         events += more;
                         let totals = Totals { events: more, ..Totals::default() };
-                        checkpoint =
-                            checkpoint.after_commit(batch.last, at(arrived_at), &totals, newest_event.map(at));
+                        let reach = DeduplicationReach::default();
+                        checkpoint = checkpoint.after_commit(
+                            batch.last,
+                            at(arrived_at),
+                            &totals,
+                            newest_event.map(at),
+                            reach,
+                        );
                         prop_assert_eq!(&checkpoint.in_flight, &None);
                         prop_assert!(checkpoint.committed > before.committed);
                     }

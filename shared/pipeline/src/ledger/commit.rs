@@ -23,6 +23,7 @@ use super::account_events;
 use super::accumulate::{Accumulated, Delta};
 use super::batch::{Attempt, Record};
 use super::checkpoint::{self, Checkpoint, InFlight};
+use super::deduplication::DeduplicationReach;
 use super::quarantine;
 use super::receipt::{DeltaEntry, FirstPart, Receipt};
 use super::registration::RegisteredTenants;
@@ -143,6 +144,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
         mut held: Versioned<Checkpoint>,
         taken: &[Record<'_>],
         accumulated: &Accumulated,
+        deduplication: DeduplicationReach,
     ) -> Result<CommitResult, AggregateError> {
         // Nothing taken means nothing to make visible, so the checkpoint does not move either.
         let Some(plan) = self.plan(taken, accumulated) else {
@@ -182,6 +184,7 @@ impl<S: Store, C: Clock> Commit<'_, S, C> {
             plan.arrived_at,
             &accumulated.totals,
             accumulated.newest_event,
+            deduplication,
         );
         let checkpoint = self.replace(&held, ended).await?;
         Ok(CommitResult { checkpoint, items: plan.items.len() as u64 })

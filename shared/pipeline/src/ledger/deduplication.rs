@@ -21,10 +21,13 @@ use event::invariant::or_broken;
 use event::{IdentityHash, SequenceNumber, ShardId, TenantId, Timestamp};
 use hashbrown::HashTable;
 
+pub use self::reach::DeduplicationReach;
 use crate::layout;
 use crate::ledger::receipt::{self, CountedBatch, ReceiptPart, TenantIdentities};
 use crate::ports::{ScanOrder, Store};
 use crate::stored::ReadError;
+
+mod reach;
 
 /// How far back a process that starts reads, in milliseconds (15 minutes), so that a tenant that sends much does not keep it from reading
 /// the events of the others.
@@ -138,6 +141,13 @@ impl DeduplicationWindow {
     pub fn reach(&self, tenant: &TenantId) -> Option<Timestamp> {
         let share = self.by_tenant.get(tenant).and_then(|&number| self.shares.get(number as usize));
         self.read_from.max(share.map_or(self.forgotten, |share| share.forgotten))
+    }
+
+    /// What [`DeduplicationWindow::reach`] says about all tenants.
+    pub(super) fn stated_reach(&self) -> DeduplicationReach {
+        let forgotten =
+            self.shares.iter().filter_map(|share| Some((share.tenant.as_ref()?, share.forgotten?)));
+        DeduplicationReach::new(self.read_from.max(self.forgotten), forgotten)
     }
 
     /// Adds the events of a batch that arrived at `arrived_at` and was committed up to `committed`.
@@ -315,16 +325,15 @@ impl DeduplicationWindow {
             }
         }
         share.forgotten = share.forgotten.max(Some(chunk.newest));
-        match share.rank(share_number) {
-            Some(rank) => _ = self.by_size.insert(rank),
-            None => {
-                // Nothing is kept of tenants that hold nothing, so what was forgotten of them bounds all such tenants.
-                self.forgotten = self.forgotten.max(share.forgotten);
-                if let Some(tenant) = std::mem::take(share).tenant {
-                    self.by_tenant.remove(&tenant);
-                }
-                self.unused.push(share_number);
+        if let Some(rank) = share.rank(share_number) {
+            self.by_size.insert(rank);
+        } else {
+            // Nothing is kept of tenants that hold nothing, so what was forgotten of them bounds all such tenants.
+            self.forgotten = self.forgotten.max(share.forgotten);
+            if let Some(tenant) = std::mem::take(share).tenant {
+                self.by_tenant.remove(&tenant);
             }
+            self.unused.push(share_number);
         }
         Some(chunk.number)
     }

@@ -313,7 +313,7 @@ impl Simulation {
         match result {
             ActorResult::Aggregated { shard, handled, cache } => {
                 if let Some(caches) = self.caches.get_mut(shard) {
-                    caches.push(cache);
+                    caches.push(*cache);
                 }
                 match handled {
                     Ok(()) => self.handled(actor.number),

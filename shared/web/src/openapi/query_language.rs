@@ -178,6 +178,10 @@ struct AnswerMeta {
     /// The time of the newest event that is counted. Null before the first event.
     #[schemars(extend("format" = "date-time"))]
     newest_event: Option<String>,
+    /// Duplicates of events that arrived later than this are recognised; of older ones they may be counted again. Null if no counted
+    /// event was forgotten.
+    #[schemars(extend("format" = "date-time"))]
+    deduplicated_since: Option<String>,
     /// The relative standard error of each metric that is an estimate: 0.0081 is 0.81 %.
     estimates: BTreeMap<String, f64>,
     /// The `cursor` of the next page; null on the last page.

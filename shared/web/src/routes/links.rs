@@ -78,6 +78,10 @@ struct LinkReportMeta {
     /// The time of the newest event that is counted. Null before the first event.
     #[schemars(extend("format" = "date-time"))]
     newest_event: Option<String>,
+    /// Duplicates of events that arrived later than this are recognised; of older ones they may be counted again. Null if no counted
+    /// event was forgotten.
+    #[schemars(extend("format" = "date-time"))]
+    deduplicated_since: Option<String>,
     /// Start of the range.
     #[schemars(extend("format" = "date-time"))]
     from: String,
@@ -119,6 +123,7 @@ pub(crate) async fn links<S: Store, C: Clock, I: Intake>(
     let meta = LinkReportMeta {
         complete_until: answer.freshness.complete_until.map(|at| at.to_string()),
         newest_event: answer.freshness.newest_event.map(|at| at.to_string()),
+        deduplicated_since: answer.freshness.deduplicated_since.map(|at| at.to_string()),
         from: text(from),
         to: text(to),
         total: answer.rows.len(),

@@ -33,6 +33,11 @@ pub struct ReconciliationReport {
     pub quarantined: u64,
     /// Events counted, one per recipient.
     pub aggregated: u64,
+    /// Duplicates of events that arrived later than this are recognised; of older ones they may have been counted again, which is no
+    /// drift. Null if no counted event was forgotten.
+    #[serde(serialize_with = "optional_rfc3339")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub deduplicated_since: Option<Timestamp>,
     /// Events read whose outcome is not recorded, or (negative) counted without having been read. Must be 0.
     pub drift: i64,
 }
@@ -58,9 +63,10 @@ pub async fn proof<S: Store>(
     for tenant in &tenants {
         sum.add(&reconciliation::reconcile(store, tenant, first, end).await?);
     }
-    let quarantined = match scope {
-        Scope::Tenant(_) => 0,
-        Scope::All => CountingProgress::read(store).await?.totals().quarantined,
+    let progress = CountingProgress::read(store).await?;
+    let (tenant, quarantined) = match scope {
+        Scope::Tenant(tenant) => (Some(tenant), 0),
+        Scope::All => (None, progress.totals().quarantined),
     };
     Ok(ReconciliationReport {
         from: first.start(),
@@ -70,8 +76,14 @@ pub async fn proof<S: Store>(
         late: sum.late,
         quarantined,
         aggregated: sum.aggregated,
+        deduplicated_since: progress.deduplicated_since(tenant),
         drift: sum.drift(),
     })
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn optional_rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

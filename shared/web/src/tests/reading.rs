@@ -177,12 +177,12 @@ async fn counting_is_proved_over_the_hours_that_the_range_touches() {
     assert_eq!(
         proof(ACME).await,
         json!({"from": from, "to": to, "events_read": 301, "duplicates": 1, "late": 0, "quarantined": 0,
-            "aggregated": 300, "drift": 0})
+            "aggregated": 300, "deduplicated_since": null, "drift": 0})
     );
     assert_eq!(
         proof(OPERATOR).await,
         json!({"from": from, "to": to, "events_read": 601, "duplicates": 1, "late": 0, "quarantined": 1,
-            "aggregated": 600, "drift": 0})
+            "aggregated": 600, "deduplicated_since": null, "drift": 0})
     );
     let late = world.get(ACME, "/v1/reconcile?from=2026-11-16&to=2026-11-17").await.json();
     assert_eq!((&late["aggregated"], &late["late"], &late["drift"]), (&json!(6), &json!(6), &json!(0)));

@@ -395,7 +395,7 @@ fn reply_has_the_documented_shape() {
     });
     let query = query(&body);
     let earlier = query.earlier().unwrap().map(|earlier| executed(&earlier, &events));
-    let freshness = Freshness { complete_until: Some(NOW), newest_event: None };
+    let freshness = Freshness { complete_until: Some(NOW), ..Freshness::default() };
     let answer = executed(&query, &events).finish(earlier, freshness);
     insta::assert_snapshot!("reply", serde_json::to_string_pretty(&answer).unwrap());
 }

@@ -10,7 +10,7 @@ use crate::memory::MemoryStore;
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
-/// Spreads irregularly over all bits, as a keyed hash does (SplitMix64). A mere multiple would spread so evenly that the hash table never
+/// Spreads irregularly over all bits, as a keyed hash does (`SplitMix64`). A mere multiple would spread so evenly that the hash table never
 /// fills up with marks of removed places.
 fn identity(number: u64) -> IdentityHash {
     let mut hash = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -25,7 +25,7 @@ pub(super) type Running = Pin<Box<dyn Future<Output = ActorResult> + Send>>;
 
 /// The result of an actor that did not crash.
 pub(super) enum ActorResult {
-    Aggregated { shard: usize, handled: Result<(), AggregateError>, cache: ShardCache },
+    Aggregated { shard: usize, handled: Result<(), AggregateError>, cache: Box<ShardCache> },
     Compacted(Result<CompactionSummary, CompactionError>),
     Read(Result<View, ReadError>),
 }
@@ -71,7 +71,7 @@ pub(super) fn aggregate(
         let batch = Batch { shard: &id, records };
         let aggregation = Aggregation { store: &store, clock: &clock, settings, attempt };
         let handled = aggregation.handle(&mut SimulatedAccumulator, &mut cache, &batch).await.map(drop);
-        ActorResult::Aggregated { shard, handled, cache }
+        ActorResult::Aggregated { shard, handled, cache: Box::new(cache) }
     })
 }
 
