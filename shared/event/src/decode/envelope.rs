@@ -12,7 +12,9 @@
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>, records that Firehose gave up
 //! <https://docs.aws.amazon.com/firehose/latest/dev/data-transformation-failure-handling.html>, HTTP requests as Lambda gets them
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>, records read from a stream
-//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>.
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>, lines of log shippers
+//! <https://docs.docker.com/engine/logging/drivers/json-file/>, documents of Elasticsearch
+//! <https://www.elastic.co/guide/en/elasticsearch/reference/current/mapping-source-field.html>.
 
 use std::borrow::Cow;
 
@@ -49,8 +51,8 @@ pub(super) enum Field {
 impl Field {
     /// In the order in which they are usually written, for speed: an event's own fields, EventBridge's envelope, Lambda's Kinesis
     /// record, SNS's envelope, then the rest.
-    pub(super) const KEYS: [KnownKey<Self>; SesField::KEYS.len() + 48] = {
-        let mut keys = [KnownKey::new("", Self::NotUsed); SesField::KEYS.len() + 48];
+    pub(super) const KEYS: [KnownKey<Self>; SesField::KEYS.len() + 50] = {
+        let mut keys = [KnownKey::new("", Self::NotUsed); SesField::KEYS.len() + 50];
         let mut index = 0;
         while index < SesField::KEYS.len() {
             keys[index] = SesField::KEYS[index].with_field(Self::Event(SesField::KEYS[index].field()));
@@ -105,6 +107,8 @@ impl Field {
             KnownKey::new("\"rawData\":", Self::Base64Data),
             KnownKey::new("\"SequenceNumber\":", Self::NotUsed),
             KnownKey::new("\"Data\":", Self::Base64Data),
+            KnownKey::new("\"log\":", Self::Message),
+            KnownKey::new("\"_source\":", Self::Message),
         ];
         while index < keys.len() {
             keys[index] = others[index - SesField::KEYS.len()];
@@ -123,7 +127,8 @@ pub(super) struct EnvelopeFields<'a> {
     /// stream.
     base64: Option<RawText<'a>>,
     /// SNS's `Message`, SQS's `body` (`Body` in the reply of `ReceiveMessage`), the `payload` of a batch in Lambda's failure
-    /// destination, the `message` of a log entry, the `body` of an HTTP request.
+    /// destination, the `message` of a log entry (`log` as Fluent Bit and Docker write it), the `body` of an HTTP request, the `_source`
+    /// of a document exported from Elasticsearch.
     message: Option<RawText<'a>>,
     /// Whether the message is base64.
     is_base64_encoded: bool,

@@ -48,6 +48,21 @@ fn entries_of_cloudwatch_logs_are_decoded() {
 }
 
 #[test]
+fn lines_of_log_shippers_and_exported_documents_are_decoded() {
+    check_json(&json!({ "date": 1_763_000_000.5, "log": event(1) }), &["m1"]);
+    check_json(
+        &json!({ "log": event(1) + "\n", "stream": "stdout", "time": "2025-11-13T02:15:26Z" }),
+        &["m1"],
+    );
+    check_json(
+        &json!({ "@timestamp": "2025-11-13T02:15:26Z", "@version": "1", "message": event(1) }),
+        &["m1"],
+    );
+    let document = |n| json!({ "_index": "mail", "_id": "x", "_score": null, "_source": parsed(n) });
+    check(format!("{}\n{}\n", document(1), document(2)), &["m1", "m2"]);
+}
+
+#[test]
 fn lines_of_cloudwatch_logs_are_decoded() {
     let (one, two) = (event(1), event(2));
     check(format!("2025-11-13T02:15:26.000Z {one}\n2025-11-13T02:15:27.123Z {two}\n"), &["m1", "m2"]);
