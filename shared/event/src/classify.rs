@@ -26,7 +26,7 @@ static RULES: LazyLock<BounceRules> = LazyLock::new(BounceRules::built_in);
 
 /// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be
 /// told apart.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// The fields of a bounce that decide its class, for one recipient. All of them are text that the receiving side may influence.
 #[derive(Clone, Copy, Debug, Default)]

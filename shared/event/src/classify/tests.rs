@@ -431,6 +431,13 @@ fn code_in_the_answer_is_trusted_before_the_reported_status() {
 fn wording_decides_before_codes_and_in_any_case() {
     check_with("General", "5.7.1", "smtp; 550 5.7.1 USER UNKNOWN", BounceClass::InvalidRecipient);
     check_with("General", "5.0.0", "Benutzer unbekannt (user unknown) ÄÖÜ", BounceClass::InvalidRecipient);
+    let dmarc = "smtp; 554 5.7.9 Message not accepted for policy reasons. DMARC check failed";
+    check_with("General", "5.7.9", dmarc, BounceClass::Authentication);
+    let full = "smtp; 422 The recipient has exceeded mailbox storage limits";
+    check_with("General", "", full, BounceClass::MailboxFull);
+    check_with("General", "4.1.1", "smtp; 452 4.1.1 Mailbox space not enough", BounceClass::MailboxFull);
+    check_with("General", "", "smtp; 550 Maximum line length exceeded", BounceClass::ContentRejected);
+    check_with("General", "", "smtp; 550 Sender blocked by the recipient", BounceClass::PolicyBlock);
 }
 
 #[test]
