@@ -24,7 +24,7 @@ static RULES: LazyLock<MachineRules> = LazyLock::new(MachineRules::built_in);
 
 /// The version of the rules. Every change that may alter a result increments it, so that counts made by different rules can be
 /// told apart.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// The rule name reported if SES's own flag decides.
 pub const SES_FLAG: &str = "ses_flag";

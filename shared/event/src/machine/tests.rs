@@ -87,6 +87,8 @@ fn scanners_previews_crawlers_and_programs_are_machines() {
         ("python-requests/2.32.3", "http_library"),
         ("Go-http-client/2.0", "http_library"),
         ("CURL/8.5.0", "http_library"),
+        // Not an app of a phone, although "ios" is in it.
+        ("axios/1.6.2", "http_library"),
     ] {
         check(user_agent, Requester::Machine(name), Requester::Machine(name));
     }
