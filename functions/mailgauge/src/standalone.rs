@@ -120,9 +120,17 @@ impl From<&Totals> for Counted {
 
 impl Standalone {
     /// Opens a data folder, and creates it if there is none.
+    ///
+    /// # Errors
+    /// A folder that cannot be opened, or whose data lack their secrets.
     pub fn open(folder: &Path, attribution: Attribution) -> anyhow::Result<Self> {
         let store = EmbeddedStore::open(folder)?;
-        let secrets = secrets::read_or_create(folder)?;
+        let secrets = match secrets::read(folder)? {
+            Some(secrets) => secrets,
+            // Under the lock of the store, so that two processes cannot create different ones.
+            None if store.is_empty(folder)? => secrets::create(folder)?,
+            None => return Err(secrets::missing(folder)),
+        };
         let history = compaction::CompactionSettings {
             grace_ms: READER_GRACE_MS,
             ..compaction::CompactionSettings::default()
@@ -370,6 +378,25 @@ mod tests {
     use pipeline::directory::tenants;
 
     use super::*;
+
+    #[tokio::test]
+    async fn data_without_their_secrets_are_not_opened_and_stay_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Standalone::open(folder.path(), Attribution::default());
+        // Nothing is lost yet with the secrets of a folder without data.
+        drop(open().unwrap());
+        let secrets = folder.path().join("secrets");
+        std::fs::remove_file(&secrets).unwrap();
+        let event = br#"{"eventType":"Send","mail":{"timestamp":"2025-11-13T02:15:23.456Z","source":"a@b.example","messageId":"1","destination":["ann@gmail.com"],"tags":{}},"send":{}}"#;
+        assert_eq!(open().unwrap().count(&[event]).await.unwrap().events, 1);
+        let kept = std::fs::read(&secrets).unwrap();
+        std::fs::remove_file(&secrets).unwrap();
+        let refused = open().map(drop).unwrap_err().to_string();
+        assert!(refused.contains("restore") && refused.contains("secrets"), "{refused}");
+        assert!(!secrets.exists());
+        std::fs::write(&secrets, kept).unwrap();
+        assert_eq!(open().unwrap().count(&[event]).await.unwrap().duplicates, 1);
+    }
 
     #[tokio::test]
     async fn mappings_of_operators_come_before_those_of_the_deployment() {

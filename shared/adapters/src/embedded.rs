@@ -71,6 +71,14 @@ pub enum OpenError {
     },
 }
 
+/// Creates a data folder that only its owner may look into. One that exists keeps its rights: somebody chose them.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
 /// A store in a folder. Calls run on tokio's blocking threads, so they need a tokio runtime. Clones share the database.
 #[derive(Clone)]
 pub struct EmbeddedStore {
@@ -90,7 +98,7 @@ impl EmbeddedStore {
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let unusable =
             |source: redb::Error| OpenError::Unusable { folder: folder.to_owned(), source: source.into() };
-        std::fs::create_dir_all(folder).map_err(|error| unusable(error.into()))?;
+        create_folder(folder).map_err(|error| unusable(error.into()))?;
         let path = folder.join(FILE);
         let open = move || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&path)?);
         let file = match DatabaseFile::new(Box::new(open)) {
@@ -114,6 +122,21 @@ impl EmbeddedStore {
         std::fs::write(folder.join(OWNER_FILE), std::process::id().to_string())
             .map_err(|error| unusable(error.into()))?;
         Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Whether nothing was ever stored, or all of it was removed. Blocking.
+    ///
+    /// # Errors
+    /// [`OpenError::Unusable`] if the store cannot be read.
+    pub fn is_empty(&self, folder: &Path) -> Result<bool, OpenError> {
+        let first = |database: &Database| {
+            let table = database.begin_read()?.open_table(ITEMS)?;
+            // Items sort after the store's own keys, which begin with a zero.
+            Ok(table.range::<&[u8]>((Bound::Included([1].as_slice()), Bound::Unbounded))?.next().is_none())
+        };
+        self.file
+            .read(first)
+            .map_err(|failure| OpenError::Unusable { folder: folder.to_owned(), source: failure.into() })
     }
 
     /// Why the last write failed, if none has succeeded since: the disk is full, read-only or broken.

@@ -10,22 +10,32 @@ use anyhow::{Context as _, anyhow};
 
 const FILE: &str = "secrets";
 
-/// Reads the secrets of a folder, or creates them if it has none.
-pub fn read_or_create(folder: &Path) -> anyhow::Result<Secrets> {
+/// Reads the secrets of a folder; `None` if it has none.
+pub fn read(folder: &Path) -> anyhow::Result<Option<Secrets>> {
     let path = folder.join(FILE);
     match std::fs::read(&path) {
         Ok(bytes) => match bytes.try_into() {
-            Ok(bytes) => Ok(Secrets::from_bytes(bytes)),
+            Ok(bytes) => Ok(Some(Secrets::from_bytes(bytes))),
             Err(_) => Err(anyhow!("{} is damaged: restore it from a backup of this folder", path.display())),
         },
-        Err(error) if error.kind() == ErrorKind::NotFound => create(folder, &path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
-/// Written to another file and then renamed, so that a crash leaves either no secrets or whole ones.
-fn create(folder: &Path, path: &Path) -> anyhow::Result<Secrets> {
+/// The error for a folder that has data but no secrets. New ones would count every person twice and open nothing that is sealed.
+pub fn missing(folder: &Path) -> anyhow::Error {
+    anyhow!(
+        "data folder {0} has data but lacks its file {FILE}, without which events that were counted are not recognised and quarantined \
+         records cannot be opened: restore that file from a backup of this folder, or name a new folder with --data",
+        folder.display()
+    )
+}
+
+/// Creates the secrets of a folder. They are written to another file and then renamed, so that a crash leaves either no secrets or whole ones.
+pub fn create(folder: &Path) -> anyhow::Result<Secrets> {
     let secrets = Secrets::generate()?;
+    let path = &folder.join(FILE);
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -49,10 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_created_once_and_readable_by_their_owner_only() {
+    fn secrets_are_kept_and_readable_by_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
-        let first = read_or_create(folder.path()).unwrap();
-        let again = read_or_create(folder.path()).unwrap();
+        assert!(read(folder.path()).unwrap().is_none());
+        let first = create(folder.path()).unwrap();
+        let again = read(folder.path()).unwrap().unwrap();
         assert_eq!(first.bytes(), again.bytes());
         assert_ne!(first.bytes(), &[0; Secrets::BYTES]);
         #[cfg(unix)]
@@ -67,7 +78,7 @@ mod tests {
     fn damaged_secrets_are_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), b"short").unwrap();
-        let error = read_or_create(folder.path()).map(|_| ()).unwrap_err();
+        let error = read(folder.path()).map(drop).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
     }
 }

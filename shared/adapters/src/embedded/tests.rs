@@ -51,6 +51,28 @@ proptest! {
 }
 
 #[tokio::test]
+async fn new_folder_is_its_owners_alone_and_an_older_one_keeps_its_rights() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = folder.path().join("a/b");
+    let store = EmbeddedStore::open(&new).unwrap();
+    assert!(store.is_empty(&new).unwrap());
+    store.put(vec![item("a", 0, None)]).await.unwrap();
+    assert!(!store.is_empty(&new).unwrap());
+    store.delete(vec![item("a", 0, None).key]).await.unwrap();
+    assert!(store.is_empty(&new).unwrap());
+    drop(store);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = || new.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o700);
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o750)).unwrap();
+        EmbeddedStore::open(&new).unwrap();
+        assert_eq!(mode(), 0o750);
+    }
+}
+
+#[tokio::test]
 async fn items_survive_closing_and_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path()).unwrap();
