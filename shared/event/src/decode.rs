@@ -191,7 +191,10 @@ impl Decoder {
             if !lines.trim_ascii().is_empty() {
                 self.decode_text(lines, layer, on_outcome);
             }
-            on_outcome(Decoded::Unreadable { reason: Unreadable::InvalidUtf8, bytes: bad_line });
+            // The byte order mark that begins a text in UTF-16. Neither of its bytes occurs in UTF-8.
+            let is_utf16 = [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| bad_line.starts_with(mark));
+            let reason = if is_utf16 { Unreadable::Utf16 } else { Unreadable::InvalidUtf8 };
+            on_outcome(Decoded::Unreadable { reason, bytes: bad_line });
             rest = after;
         }
     }

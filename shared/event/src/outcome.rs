@@ -143,6 +143,11 @@ pub enum Unreadable {
     /// A line that is not UTF-8.
     #[error("invalid UTF-8; send events as UTF-8 JSON")]
     InvalidUtf8,
+    /// The first line of a text in UTF-16.
+    #[error(
+        "UTF-16, as Windows PowerShell writes files; convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"
+    )]
+    Utf16,
     /// A byte that cannot stand there in JSON.
     #[error("invalid JSON at byte {at}; send one JSON value per line or record")]
     InvalidJson {

@@ -153,6 +153,18 @@ fn lines_that_are_not_utf8_are_unreadable() {
 }
 
 #[test]
+fn text_in_utf16_is_named() {
+    for (mark, bytes_of) in
+        [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)]
+    {
+        let text: Vec<u8> = event(1).encode_utf16().flat_map(bytes_of).collect();
+        let outcomes = outcomes(&[&mark[..], &text].concat());
+        assert!(outcomes[0].starts_with("Utf16"), "{outcomes:?}");
+    }
+    assert!(Unreadable::Utf16.to_string().contains("iconv"));
+}
+
+#[test]
 fn compressed_and_aggregated_records_are_unpacked() {
     let (one, two) = (event(1), event(2));
     let members = [gzip(one.as_bytes()), gzip(format!("\n{two}").as_bytes())].concat();
