@@ -176,3 +176,68 @@ fn windows_line_ends_and_a_byte_order_mark_are_accepted() {
         assert_eq!((sends, &stats["quarantined"]), (10, &0.into()), "{kind}");
     }
 }
+
+mod connections {
+    //! Clients that hold connections without using them.
+
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use crate::support::{MAILGAUGE, Server};
+
+    /// The limit on open files of the server: the usual one of a shell.
+    const FILES: usize = 1024;
+
+    fn start(folder: &std::path::Path, files: usize) -> (Server, String) {
+        let mut limited = Command::new("prlimit");
+        limited.args([&format!("--nofile={files}:{files}"), MAILGAUGE]).env("MAILGAUGE_LOG", "error");
+        let server = Server::launch(&mut limited, "serve", &folder.join("data"), &[]);
+        let host = server.address.trim_start_matches("http://").to_owned();
+        (server, host)
+    }
+
+    /// Opens a connection and sends these bytes, which are not a whole request.
+    fn open(host: &str, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    }
+
+    fn status(server: &Server, path: &str) -> u16 {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = agent.timeout_global(Some(Duration::from_secs(30))).build().new_agent();
+        let key = format!("Bearer {}", server.key.as_deref().unwrap());
+        let reply = agent.get(format!("{}{path}", server.address)).header("authorization", key).call();
+        reply.unwrap().status().as_u16()
+    }
+
+    #[test]
+    fn idle_and_slow_clients_lock_nobody_out() {
+        // Few files, so that this test needs few of its own: what counts is that there are more clients than files.
+        const FEW_FILES: usize = FILES / 4;
+        let folder = tempfile::tempdir().unwrap();
+        let (server, host) = start(folder.path(), FEW_FILES);
+        let mut held = Vec::new();
+        for number in 0..FEW_FILES + 64 {
+            held.push(open(&host, if number % 2 == 0 { b"" } else { b"GET /healthz HTTP/1.1\r\nhos" }));
+        }
+        for path in ["/healthz", "/readyz", "/v1/dimensions"] {
+            assert_eq!(status(&server, path), 200, "{path}");
+        }
+        // The oldest made room: they are closed, while the newest still wait.
+        let mut byte = [0];
+        assert!(matches!(held[0].read(&mut byte), Ok(0) | Err(_)));
+    }
+
+    #[test]
+    fn connection_without_a_request_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, host) = start(folder.path(), FILES);
+        let mut slow = open(&host, b"GET / HTTP/1.1\r\nhost: local");
+        // The read itself times out after 30 s, with an error of another kind.
+        assert!(matches!(slow.read(&mut [0]), Ok(0)), "the headers were not complete within 10 s");
+    }
+}

@@ -12,6 +12,7 @@
 
 mod alert_channels;
 mod cli;
+mod connections;
 mod detection_loop;
 mod inbox;
 mod input;

@@ -14,11 +14,12 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::map_request;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::TcpListener;
 use web::{HttpsFetch, Issuer, Origin, RouterSettings, Service, ServiceSettings};
 
 use crate::alert_channels::AlertOptions;
+use crate::connections::Connections;
 use crate::detection_loop;
 use crate::inbox::{self, Inbox, StandaloneIntake};
 use crate::output;
@@ -28,12 +29,38 @@ use crate::standalone::{Standalone, StandaloneStore};
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the certificate is reloaded.
 const RELOAD_INTERVAL: Duration = Duration::from_hours(1);
+/// Timeout of the first request on a connection, until its headers are complete.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of further requests on a connection: how long it may be idle, together with the headers of the next request. Longer than the idle
+/// timeout of a load balancer (60 s by default on AWS), which otherwise could send a request just as the connection is closed.
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Requests at once on an HTTP/2 connection.
+const MAX_STREAMS: u32 = 32;
+/// How long an HTTP/2 client may take to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long requests may still take when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The runtime of the whole process.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
+}
+
+/// The threads that compute answers, apart from those that serve requests and count events. There are as many as queries may run at once: each
+/// blocks its thread, and the system shares the cores among all.
+fn query_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(web::concurrent_queries(cores()))
+        .thread_name("query")
+        .enable_all()
+        .build()
+        .context("cannot start threads for queries")
+}
+
+/// The number of cores; 1 if it is unknown.
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// A server whose socket is bound, but which serves nothing yet.
@@ -124,18 +151,36 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let housekeeping = tokio::spawn(run_housekeeping(Arc::clone(&standalone)));
     let detection =
         tokio::spawn(detection_loop::run(Arc::clone(&standalone), alert_channels, detection_settings));
-    let settings = RouterSettings { sns_topics, requests_per_second, issuer, origins };
+    let query_threads = query_threads()?;
+    let settings = RouterSettings {
+        sns_topics,
+        requests_per_second,
+        issuer,
+        origins,
+        query_threads: Some(query_threads.handle().clone()),
+    };
     let router = web::router(Arc::new(service(&standalone, inbox)), HttpsFetch::default(), settings);
     let handle = axum_server::Handle::new();
-    let mut serving = tokio::spawn(listen(bound, router, handle.clone()).await?);
+    let mut serving = match listen(bound, router, handle.clone()).await {
+        Ok(serving) => tokio::spawn(serving),
+        Err(error) => {
+            query_threads.shutdown_background();
+            return Err(error);
+        }
+    };
     tokio::select! {
-        ended = &mut serving => return ended.context("the server's task failed")?.context("the server failed"),
+        ended = &mut serving => {
+            query_threads.shutdown_background();
+            return ended.context("the server's task failed")?.context("the server failed");
+        }
         () = signal() => {}
     }
     output::print_status("stopping");
     // Without a limit, a browser that keeps its connection open would keep the server running.
     handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
     let _ = tokio::time::timeout(2 * SHUTDOWN_TIMEOUT, serving).await;
+    // A runtime must not be dropped where others run, as that would wait for its queries.
+    query_threads.shutdown_background();
     // Counting ends last, since the tasks before it may be waiting for it.
     for task in [sending, housekeeping, detection, counting] {
         task.abort();
@@ -152,8 +197,7 @@ fn service(
     let settings = ServiceSettings {
         history: standalone.history,
         declared_tags: standalone.tags.clone(),
-        // One thread answers queries where the number of cores is unknown.
-        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        threads: cores(),
     };
     let intake = StandaloneIntake { standalone: Arc::clone(standalone), inbox };
     Service::new(Arc::clone(&standalone.store), SystemClock, intake, settings)
@@ -165,10 +209,12 @@ async fn listen(
     router: Router,
     handle: axum_server::Handle<SocketAddr>,
 ) -> anyhow::Result<Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>> {
+    let connections = Connections::for_this_process();
     let listener = bound.listener.into_std().context("the socket cannot be used")?;
     let Some(certificate) = bound.certificate else {
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = axum_server::from_tcp(listener).context("the socket cannot be used")?;
+        let server = with_timeouts(server.acceptor(connections));
         return Ok(Box::pin(server.handle(handle).serve(service)));
     };
     let TlsOptions { tls_certificate, tls_key } = certificate;
@@ -183,8 +229,25 @@ async fn listen(
     }));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(reload(config.clone(), tls_certificate, tls_key));
-    let server = axum_server::from_tcp_rustls(listener, config).context("the socket cannot be used")?;
+    let server = axum_server::from_tcp(listener).context("the socket cannot be used")?;
+    // A connection counts before the TLS handshake, which has a timeout of its own (10 s).
+    let server = with_timeouts(server.acceptor(RustlsAcceptor::new(config).acceptor(connections)));
     Ok(Box::pin(server.handle(handle).serve(service)))
+}
+
+/// Bounds how long a client may take for the headers of a request, and how long it may keep an idle connection. Bodies have a timeout in
+/// the router, which knows their limits.
+fn with_timeouts<A>(server: axum_server::Server<SocketAddr, A>) -> axum_server::Server<SocketAddr, A> {
+    let mut server = server.first_request_timeout(FIRST_REQUEST_TIMEOUT);
+    server.http_builder().http1().header_read_timeout(IDLE_TIMEOUT);
+    // HTTP/2 (over TLS only) has no idle timeout in this library; a client that is gone does not answer pings, and one that is idle makes room
+    // when the server is full.
+    let mut http2 = server.http_builder().http2();
+    http2
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(IDLE_TIMEOUT)
+        .keep_alive_timeout(PING_TIMEOUT);
+    server
 }
 
 /// Reloads certificate and key until the future is dropped, since they are renewed while the server runs.

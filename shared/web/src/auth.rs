@@ -29,6 +29,8 @@ pub(crate) struct Reader {
     pub(crate) scope: Scope,
     /// The name of the key.
     pub(crate) name: String,
+    /// Identifies the key, for limits. Names may repeat.
+    pub(crate) key: String,
 }
 
 /// A [`Reader`] that may also set rules and acknowledge alerts.
@@ -38,6 +40,8 @@ pub(crate) struct RulesWriter(pub(crate) Reader);
 pub(crate) struct Operator {
     /// The name of the key.
     pub(crate) name: String,
+    /// Identifies the key, for limits.
+    pub(crate) key: String,
 }
 
 impl<S: Store, C: Clock, I: Intake> FromRequestParts<Shared<S, C, I>> for Reader {
@@ -45,7 +49,8 @@ impl<S: Store, C: Clock, I: Intake> FromRequestParts<Shared<S, C, I>> for Reader
 
     async fn from_request_parts(parts: &mut Parts, web: &Shared<S, C, I>) -> Result<Self, Problem> {
         let caller = authenticate(web, bearer(&parts.headers)?).await?;
-        Ok(Self { scope: scope(caller.access, named_tenant(&parts.headers)?)?, name: caller.name })
+        let scope = scope(caller.access, named_tenant(&parts.headers)?)?;
+        Ok(Self { scope, name: caller.name, key: caller.id })
     }
 }
 
@@ -57,7 +62,7 @@ impl<S: Store, C: Clock, I: Intake> FromRequestParts<Shared<S, C, I>> for RulesW
         let sets_rules = !matches!(caller.access, Access::Tenant { sets_rules: false, .. });
         let scope = scope(caller.access, named_tenant(&parts.headers)?)?;
         if sets_rules {
-            return Ok(Self(Reader { scope, name: caller.name }));
+            return Ok(Self(Reader { scope, name: caller.name, key: caller.id }));
         }
         Err(Problem::new(ProblemType::Forbidden, "this key may only read; use a key with the scope rules"))
     }
@@ -67,9 +72,9 @@ impl<S: Store, C: Clock, I: Intake> FromRequestParts<Shared<S, C, I>> for Operat
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Shared<S, C, I>) -> Result<Self, Problem> {
-        let Caller { name, access } = authenticate(web, bearer(&parts.headers)?).await?;
+        let Caller { id, name, access } = authenticate(web, bearer(&parts.headers)?).await?;
         match access {
-            Access::Operator => Ok(Self { name }),
+            Access::Operator => Ok(Self { name, key: id }),
             Access::Suspended => Err(suspended()),
             Access::Tenant { .. } | Access::Ingest => {
                 Err(Problem::new(ProblemType::Forbidden, "this call is for operators; use an operator's key"))
@@ -107,7 +112,8 @@ async fn token_caller<S: Store, C: Clock, I: Intake>(
             Some(_) | None => Access::Tenant { tenant, sets_rules },
         },
     };
-    Ok(Caller { name: bearer.subject, access })
+    // A prefix that no key's id has, so that a token cannot share the limits of a key.
+    Ok(Caller { id: format!("token:{}", bearer.subject), name: bearer.subject, access })
 }
 
 impl From<TokenError> for Problem {

@@ -13,7 +13,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 
-use crate::limits::{HEADER_BYTES, URI_BYTES};
+use crate::limits::{
+    ANONYMOUS_REQUESTS_AT_ONCE, HEADER_BYTES, HEALTH_REQUESTS_AT_ONCE, REQUESTS_AT_ONCE, URI_BYTES,
+};
 use crate::problem::{Problem, ProblemType};
 use crate::rate_limit::RateLimits;
 
@@ -23,10 +25,43 @@ const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// The limits that all requests share.
 pub(crate) struct Guard {
-    /// One permit per request that may run at the same time.
-    pub(crate) slots: Semaphore,
+    /// How many requests may run at the same time.
+    pub(crate) slots: Slots,
     /// Rate limits by key.
     pub(crate) rate_limits: RateLimits,
+}
+
+/// One permit per request that may run at the same time. Whoever may call a route without a key cannot take the slots of the others.
+pub(crate) struct Slots {
+    /// Health checks: a server that is merely busy must not be restarted.
+    health: Semaphore,
+    /// Messages of SNS, whose sender is unknown until the body is read.
+    sns: Semaphore,
+    /// Signing in, which waits for the identity provider.
+    sign_in: Semaphore,
+    /// Routes that refuse a request without a key before they read its body.
+    others: Semaphore,
+}
+
+impl Slots {
+    pub(crate) fn new() -> Self {
+        Self {
+            health: Semaphore::new(HEALTH_REQUESTS_AT_ONCE),
+            sns: Semaphore::new(ANONYMOUS_REQUESTS_AT_ONCE),
+            sign_in: Semaphore::new(ANONYMOUS_REQUESTS_AT_ONCE),
+            others: Semaphore::new(REQUESTS_AT_ONCE),
+        }
+    }
+
+    /// The slots of the route at this path.
+    fn of(&self, path: &str) -> &Semaphore {
+        match path {
+            "/healthz" | "/readyz" => &self.health,
+            "/v1/ingest/sns" => &self.sns,
+            "/sign-in" | "/sign-in/back" => &self.sign_in,
+            _ => &self.others,
+        }
+    }
 }
 
 /// Applies the limits, runs the request and completes the reply.
@@ -53,7 +88,7 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
 }
 
 /// Checks the size of URI and headers, and takes a slot, which is held until the reply is complete.
-fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<'a>, Problem> {
+fn admit<'a>(slots: &'a Slots, request: &Request) -> Result<SemaphorePermit<'a>, Problem> {
     let uri_bytes = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri_bytes > URI_BYTES {
         let detail =
@@ -67,7 +102,7 @@ fn admit<'a>(slots: &'a Semaphore, request: &Request) -> Result<SemaphorePermit<
         return Err(Problem::new(ProblemType::HeadersTooLarge, detail));
     }
     // Waiting for a slot would let requests pile up in memory; a refusal costs next to nothing.
-    slots.try_acquire().map_err(|_| {
+    slots.of(request.uri().path()).try_acquire().map_err(|_| {
         Problem::new(ProblemType::Unavailable, "too many requests at once, try again later").retry_after(1)
     })
 }

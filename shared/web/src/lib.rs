@@ -18,6 +18,7 @@ mod limits;
 mod openapi;
 mod operations;
 mod problem;
+mod query_slots;
 mod rate_limit;
 mod router;
 mod routes;
@@ -31,6 +32,7 @@ mod tokens;
 pub use cors::{InvalidOrigin, Origin};
 pub use fetch::{Fetch, FetchError, HttpsFetch};
 pub use ingest::sns::url::{CertificateUrl, SubscribeUrl};
+pub use query_slots::concurrent_queries;
 pub use router::{RouterSettings, router};
 pub use service::{
     IngestError, Ingested, Intake, ReconciliationReport, Service, ServiceSettings, Unavailable, proof,

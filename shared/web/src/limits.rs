@@ -29,15 +29,17 @@ pub(crate) const SNS_BODY_BYTES: usize = 1024 * 1024;
 pub(crate) const INGEST_BUDGET_BYTES: usize = 192 * 1024 * 1024;
 /// Memory for the bodies of SNS requests, whose senders are unknown until they are read.
 pub(crate) const SNS_BUDGET_BYTES: usize = 32 * 1024 * 1024;
-/// Timeout of receiving a body, plus a second for each MiB of its limit, which allows for a connection of 8 Mbit/s. A slow body occupies
-/// memory and a slot.
+/// Timeout of receiving a body, plus a second for each MiB that it declares, or may have if it declares none, which allows for a connection of
+/// 8 Mbit/s. A slow body occupies memory and a slot.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of a query. API Gateway gives up after 30 s, and the problem must be sent before that.
 pub(crate) const QUERY_TIME: Duration = Duration::from_secs(25);
-/// Queries at once. They share the processor, so more would only make each of them slower.
-pub(crate) const QUERIES_AT_ONCE: usize = 64;
-/// Requests at once, of any kind.
+/// Requests at once to routes that need a key.
 pub(crate) const REQUESTS_AT_ONCE: usize = 1024;
+/// Requests at once to a kind of route that needs no key. SNS opens few connections at a time, and people sign in once a day.
+pub(crate) const ANONYMOUS_REQUESTS_AT_ONCE: usize = 64;
+/// Health checks at once.
+pub(crate) const HEALTH_REQUESTS_AT_ONCE: usize = 64;
 /// Default for the requests of one key per second. A dashboard sends about six requests a minute.
 pub(crate) const REQUESTS_PER_SECOND: u32 = 2000;
 /// Longest path and query string, which may hold a whole query.
@@ -99,12 +101,13 @@ pub(crate) async fn read_body(mut request: Request, limit: usize) -> Result<Byte
         Problem::new(ProblemType::BodyTooLarge, format!("the body may have {limit} bytes; send it in parts"))
     };
     // A client that declares too much is told before it sends anything.
-    if declared_length(&request).is_some_and(|length| length > limit) {
+    let declared = declared_length(&request);
+    if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     // A body without a declared length, or with a false one, is cut off while it is read.
     DefaultBodyLimit::max(limit).apply(&mut request);
-    let time = BODY_TIMEOUT + Duration::from_secs((limit / MIB) as u64);
+    let time = BODY_TIMEOUT + Duration::from_secs((declared.unwrap_or(limit) / MIB) as u64);
     match tokio::time::timeout(time, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::Uri;
 use pipeline::ports::{Clock, Store};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
+use crate::auth::Reader;
 use crate::cors::{self, Origin};
 use crate::fetch::Fetch;
-use crate::guard::Guard;
+use crate::guard::{Guard, Slots};
 use crate::ingest::sns::Sns;
-use crate::limits::{
-    Budget, INGEST_BUDGET_BYTES, QUERIES_AT_ONCE, QUERY_TIME, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
-};
+use crate::limits::{Budget, INGEST_BUDGET_BYTES, QUERY_TIME, REQUESTS_PER_SECOND};
 use crate::problem::{Problem, ProblemType};
+use crate::query_slots::QuerySlots;
 use crate::rate_limit::RateLimits;
 use crate::service::{Intake, Service};
 use crate::tokens::{GetDocument, Issuer, IssuerKeys, IssuerUrl};
@@ -39,13 +40,16 @@ pub struct RouterSettings {
     pub issuer: Option<Issuer>,
     /// Origins of pages on other hosts that may call the API.
     pub origins: Vec<Origin>,
+    /// The threads that compute answers; by default those that serve requests. A query blocks its thread while it computes.
+    pub query_threads: Option<Handle>,
 }
 
 /// What all handlers share: the service, and limits on memory and on concurrent queries.
 pub(crate) struct Web<S, C, I> {
     pub(crate) service: Arc<Service<S, C, I>>,
     pub(crate) budget: Budget,
-    pub(crate) queries: Semaphore,
+    pub(crate) queries: QuerySlots,
+    query_threads: Option<Handle>,
     pub(crate) tokens: Option<(Issuer, IssuerKeys)>,
 }
 
@@ -53,29 +57,46 @@ pub(crate) struct Web<S, C, I> {
 pub(crate) type Shared<S, C, I> = Arc<Web<S, C, I>>;
 
 impl<S, C, I> Web<S, C, I> {
-    /// Awaits an answer in one of the slots for queries and within the time limit. `late` is the problem's detail if time runs out.
+    /// Runs a query of `reader` once it has a slot, within the time limit, and away from the threads that serve requests. `late` is the
+    /// problem's detail if time runs out.
     pub(crate) async fn within_time<T, E>(
         &self,
-        answer: impl Future<Output = Result<T, E>>,
+        reader: &Reader,
+        answer: impl Future<Output = Result<T, E>> + Send + 'static,
         late: impl Into<String>,
     ) -> Result<T, Problem>
     where
+        T: Send + 'static,
+        E: Send + 'static,
         Problem: From<E>,
     {
-        let _slot = self.query_slot()?;
-        let answer = tokio::time::timeout(QUERY_TIME, answer).await.map_err(|_| {
-            tracing::warn!(limit_s = QUERY_TIME.as_secs(), "a query was cancelled because it took too long");
-            Problem::new(ProblemType::TimedOut, late)
-        })?;
-        Ok(answer?)
-    }
-
-    /// A slot for one query, free again once dropped.
-    fn query_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.queries.try_acquire().map_err(|_| {
-            Problem::new(ProblemType::TooManyRequests, "too many queries at once; ask again in 1 s")
-                .retry_after(1)
-        })
+        let slot = self.queries.acquire(reader).await?;
+        let answer = async move {
+            let answer = answer.await;
+            // Held until the query has ended, which is later than its time limit if it is computing.
+            drop(slot);
+            answer
+        };
+        // A set cancels its task when it is dropped, as it is when the client disconnects.
+        let mut task = JoinSet::new();
+        match &self.query_threads {
+            Some(threads) => task.spawn_on(answer, threads),
+            None => task.spawn(answer),
+        };
+        match tokio::time::timeout(QUERY_TIME, task.join_next()).await {
+            Ok(Some(Ok(answer))) => Ok(answer?),
+            Ok(Some(Err(_)) | None) => {
+                tracing::error!("a query failed; its panic is in the log");
+                Err(Problem::new(ProblemType::Unavailable, "the query failed; ask again").retry_after(1))
+            }
+            Err(_) => {
+                tracing::warn!(
+                    limit_s = QUERY_TIME.as_secs(),
+                    "a query was cancelled because it took too long"
+                );
+                Err(Problem::new(ProblemType::TimedOut, late))
+            }
+        }
     }
 }
 
@@ -97,13 +118,14 @@ pub fn router<S: Store, C: Clock, I: Intake, F: Fetch + Clone>(
         (issuer, keys)
     });
     let web = Arc::new(Web {
+        queries: QuerySlots::new(service.threads()),
+        query_threads: settings.query_threads,
         service,
         budget: Budget::new(INGEST_BUDGET_BYTES),
-        queries: Semaphore::new(QUERIES_AT_ONCE),
         tokens,
     });
     let guard = Guard {
-        slots: Semaphore::new(REQUESTS_AT_ONCE),
+        slots: Slots::new(),
         rate_limits: RateLimits::new(settings.requests_per_second.unwrap_or(REQUESTS_PER_SECOND)),
     };
     let sns = Arc::new(Sns::new(Arc::clone(&web), fetch, settings.sns_topics));

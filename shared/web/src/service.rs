@@ -63,6 +63,11 @@ impl<S, C: Clock, I> Service<S, C, I> {
         Self { store, clock, intake, settings, metrics, key_uses }
     }
 
+    /// How many threads may compute one answer.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        self.settings.threads
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

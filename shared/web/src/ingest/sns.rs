@@ -114,6 +114,11 @@ pub(crate) async fn ingest<S: Store, C: Clock, I: Intake, F: Fetch>(
     State(sns): State<Arc<Sns<S, C, I, F>>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    // Before anything is read: without topics this route has no use, and a stranger must not find one to occupy.
+    if sns.topics.is_empty() {
+        let detail = "no SNS topic is configured here; name topics with --sns-topic";
+        return Err(Problem::new(ProblemType::NotFound, detail));
+    }
     if request.headers().contains_key(&RAW_DELIVERY) {
         // Raw delivery sends the message without its envelope, which holds the signature.
         let detail = "messages in raw delivery have no signature; switch raw message delivery off for this subscription";

@@ -1,5 +1,7 @@
 //! `GET /v1/dimensions` and `GET /v1/dimensions/{name}`: what queries can group and filter by, and the values seen.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -80,8 +82,9 @@ pub(crate) async fn values<S: Store, C: Clock, I: Intake>(
     let Path(name) = name.map_err(|_| unknown())?;
     let locale = web.service.locale(&reader.scope).await?;
     let dimension = locale.dimension(&name).ok_or_else(unknown)?;
-    let values = web.service.values(&reader.scope, dimension, &prefix, limit);
-    let values = web.within_time(values, "no answer in time; ask again").await?;
+    let (service, scope) = (Arc::clone(&web.service), reader.scope.clone());
+    let values = async move { service.values(&scope, dimension, &prefix, limit).await };
+    let values = web.within_time(&reader, values, "no answer in time; ask again").await?;
     Ok(Json(DimensionValueList { name, values }))
 }
 

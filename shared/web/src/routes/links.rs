@@ -2,6 +2,8 @@
 //!
 //! Costs what a query of clicks costs, so it has the same limits. JSON rows have the form of a query's rows.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -114,11 +116,13 @@ pub(crate) async fn links<S: Store, C: Clock, I: Intake>(
     let limit = parameters.take_number("limit", 1..=MAX_ROWS)?.unwrap_or(DEFAULT_ROWS);
     parameters.finish("campaign, from, to, limit")?;
     let shows_tenants = reader.scope == Scope::All;
-    let query = LinkQuery::new(reader.scope, campaign, from, to, now)?;
+    let query = LinkQuery::new(reader.scope.clone(), campaign, from, to, now)?;
     let late = format!("no answer in {} s; ask for one campaign or a shorter range", QUERY_TIME.as_secs());
-    let answer = async { web.service.links(&query).await.during("clicks by link") };
-    let answer = web.within_time(answer, late).await?;
-    let (from, to) = query.range();
+    let (from_minute, to_minute) = query.range();
+    let service = Arc::clone(&web.service);
+    let answer = async move { service.links(&query).await.during("clicks by link") };
+    let answer = web.within_time(&reader, answer, late).await?;
+    let (from, to) = (from_minute, to_minute);
     let text = |minute: Minute| minute.start().to_string();
     let meta = LinkReportMeta {
         complete_until: answer.freshness.complete_until.map(|at| at.to_string()),

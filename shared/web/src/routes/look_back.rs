@@ -1,5 +1,7 @@
 //! `GET /v1/trends` and `GET /v1/budget`: the trend of a metric over weeks, and the distance to the thresholds of SES and Gmail.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use cells::query::{Filter, Scope};
@@ -56,9 +58,10 @@ pub(crate) async fn trends<S: Store, C: Clock, I: Intake>(
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
     let filter = Filter::from_pairs(&filters, &locale)?;
     parameters.finish("metric, weeks, filter")?;
+    let (service, scope) = (Arc::clone(service), reader.scope.clone());
     let trend =
-        async { service.stored_counts().trend(&reader.scope, metric, weeks, filter).await.during("a trend") };
-    let trend = web.within_time(trend, "no answer in time; ask for fewer weeks").await?;
+        async move { service.stored_counts().trend(&scope, metric, weeks, filter).await.during("a trend") };
+    let trend = web.within_time(&reader, trend, "no answer in time; ask for fewer weeks").await?;
     let too_little = || {
         Problem::new(
             ProblemType::Unanswerable,
@@ -75,9 +78,9 @@ pub(crate) async fn budget<S: Store, C: Clock, I: Intake>(
     parameters: QueryParameters,
 ) -> Result<Json<ReputationBudget>, Problem> {
     parameters.finish("none")?;
-    let source = web.service.stored_counts();
-    let budget = async { source.budget(&reader.scope).await.during("a budget") };
-    let lines = web.within_time(budget, "no answer in time; ask again").await?;
+    let (service, scope) = (Arc::clone(&web.service), reader.scope.clone());
+    let budget = async move { service.stored_counts().budget(&scope).await.during("a budget") };
+    let lines = web.within_time(&reader, budget, "no answer in time; ask again").await?;
     let tenant = match &reader.scope {
         Scope::All => None,
         Scope::Tenant(tenant) => Some(tenant.to_string()),

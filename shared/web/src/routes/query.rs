@@ -2,6 +2,8 @@
 //!
 //! A query is parsed together with the scope of the key, so one that reaches beyond the scope cannot be constructed.
 
+use std::sync::Arc;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -32,10 +34,10 @@ pub(crate) async fn post<S: Store, C: Clock, I: Intake>(
     QueryParameters::of(request.uri())?.finish("none, as the query is the body")?;
     let body = read_body(request, QUERY_BODY_BYTES).await?;
     let locale = web.service.locale(&reader.scope).await?;
-    let query = Query::from_json(&body, reader.scope, &locale, web.service.now())?;
+    let query = Query::from_json(&body, reader.scope.clone(), &locale, web.service.now())?;
     // Many queries run side by side, and each may run for seconds.
     drop(body);
-    answer(&web, &query, format).await
+    answer(&web, &reader, query, format).await
 }
 
 /// `GET /v1/metrics`. A client may reuse the answer about a settled range for a minute. Any other answer must be revalidated, and is not
@@ -48,10 +50,10 @@ pub(crate) async fn get<S: Store, C: Clock, I: Intake>(
 ) -> Result<Response, Problem> {
     let locale = web.service.locale(&reader.scope).await?;
     let now = web.service.now();
-    let query = Query::from_pairs(parameters.pairs(), reader.scope, &locale, now)?;
-    let response = answer(&web, &query, ReplyFormat::accepted_by(&headers)).await?;
-    let mut response = with_etag(response, &headers).await?;
+    let query = Query::from_pairs(parameters.pairs(), reader.scope.clone(), &locale, now)?;
     let (_, end) = query.range();
+    let response = answer(&web, &reader, query, ReplyFormat::accepted_by(&headers)).await?;
+    let mut response = with_etag(response, &headers).await?;
     let is_settled = now.millis_since(end.start()) >= SETTLED_AFTER_MS;
     let cache = if is_settled { "private, max-age=60" } else { "private, no-cache" };
     let headers = response.headers_mut();
@@ -82,11 +84,16 @@ async fn with_etag(response: Response, request_headers: &HeaderMap) -> Result<Re
 
 async fn answer<S: Store, C: Clock, I: Intake>(
     web: &Web<S, C, I>,
-    query: &Query,
+    reader: &Reader,
+    query: Query,
     format: ReplyFormat,
 ) -> Result<Response, Problem> {
     let late = format!("no answer in {} s; ask for a shorter range or fewer groups", QUERY_TIME.as_secs());
-    let answer = async { web.service.answer(query).await.during("a query") };
-    let answer = web.within_time(answer, late).await?;
-    Ok(format.write(&answer).during("writing the answer")?)
+    let service = Arc::clone(&web.service);
+    // Writing millions of numbers takes as long as counting them, so it is part of the query.
+    let answer = async move {
+        let answer = service.answer(&query).await.during("a query")?;
+        format.write(&answer).during("writing the answer")
+    };
+    web.within_time(reader, answer, late).await
 }

@@ -1,5 +1,7 @@
 //! `GET /v1/reconcile?from=&to=`: the proof of counting.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use pipeline::ports::{Clock, Store};
@@ -25,6 +27,7 @@ pub(crate) async fn reconcile<S: Store, C: Clock, I: Intake>(
     if from >= to {
         return Err(invalid("to", "is not after from").allowed("a time after from").example("now"));
     }
-    let proof = async { proof(&web.service.store, &reader.scope, from, to).await.during("reconciling") };
-    Ok(Json(web.within_time(proof, "no answer in time; ask for a shorter range").await?))
+    let (service, scope) = (Arc::clone(&web.service), reader.scope.clone());
+    let proof = async move { proof(&service.store, &scope, from, to).await.during("reconciling") };
+    Ok(Json(web.within_time(&reader, proof, "no answer in time; ask for a shorter range").await?))
 }

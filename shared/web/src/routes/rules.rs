@@ -3,6 +3,8 @@
 //! An operator reads and sets the rules for everybody. A tenant, or an operator who names one, reads the limits that apply to the tenant
 //! and sets the tenant's own rules, which come before the operator's.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use cells::query::{QueryError, Scope, parse_time};
@@ -145,8 +147,9 @@ pub(crate) async fn backtest<S: Store, C: Clock, I: Intake>(
         None => web.service.own_rules(tenant).await?,
     };
     let rules = web.service.rules_with(tenant, &own).await?;
-    let changes = web.service.backtest(tenant, rules, range);
-    let changes = web.within_time(changes, "no answer in time; try a shorter range").await?;
+    let (service, tenant) = (Arc::clone(&web.service), tenant.clone());
+    let changes = async move { service.backtest(&tenant, rules, range).await };
+    let changes = web.within_time(&reader, changes, "no answer in time; try a shorter range").await?;
     Ok(Json(BacktestResult { changes }))
 }
 

@@ -11,6 +11,8 @@ use super::{During as _, Refusal, Service};
 /// The holder of a key or token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
+    /// The key's id, or `token:` and the token's subject.
+    pub(crate) id: String,
     /// The key's name, or the token's subject.
     pub(crate) name: String,
     /// What the key allows.
@@ -61,7 +63,7 @@ impl<S: Store, C: Clock, I> Service<S, C, I> {
             }
         };
         self.record_use(&credential.id).await;
-        Ok(Some(Caller { name: credential.name, access }))
+        Ok(Some(Caller { id: credential.id, name: credential.name, access }))
     }
 
     /// Records that a key is used, at most once an hour. A failure is logged only: a use that is not recorded is no reason to refuse

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::ingesting::gzip;
 use super::*;
 use crate::limits::{
-    Budget, HEADER_BYTES, INGEST_BODY_BYTES, INGEST_BUDGET_BYTES, QUERY_BODY_BYTES, REQUESTS_AT_ONCE,
-    UNPACKED_BODY_BYTES, URI_BYTES, read_events,
+    ANONYMOUS_REQUESTS_AT_ONCE, Budget, HEADER_BYTES, INGEST_BODY_BYTES, INGEST_BUDGET_BYTES,
+    QUERY_BODY_BYTES, REQUESTS_AT_ONCE, UNPACKED_BODY_BYTES, URI_BYTES, read_events,
 };
 
 /// A body that declares its length and never arrives.
@@ -146,14 +146,46 @@ async fn number_of_requests_at_once_is_limited() {
         })
         .collect();
     start_tasks().await;
-    let refused = world.get(ACME, "/healthz").await;
+    let refused = world.get(ACME, "/v1/dimensions").await;
     assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
     assert!(!refused.header("x-request-id").is_empty());
+    assert_eq!(world.get(ACME, "/healthz").await.status, StatusCode::OK, "a busy process is healthy");
+    assert_eq!(world.get(ACME, "/readyz").await.status, StatusCode::OK);
     for task in stuck {
         task.abort();
         assert!(task.await.is_err());
     }
-    assert_eq!(world.get(ACME, "/healthz").await.status, StatusCode::OK);
+    assert_eq!(world.get(ACME, "/v1/dimensions").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn requests_without_a_key_leave_the_slots_of_others_free() {
+    let world = World::new();
+    let stuck: Vec<_> = (0..REQUESTS_AT_ONCE)
+        .map(|_| {
+            let request = Request::post("/v1/ingest/sns").body(Body::new(Stuck(2))).unwrap();
+            tokio::spawn(world.app.clone().oneshot(request))
+        })
+        .collect();
+    start_tasks().await;
+    let waiting = stuck.iter().filter(|task| !task.is_finished()).count();
+    assert_eq!(waiting, ANONYMOUS_REQUESTS_AT_ONCE, "the rest is refused");
+    assert_eq!(world.get(ACME, "/v1/dimensions").await.status, StatusCode::OK);
+    assert_eq!(world.post(INGEST, "/v1/ingest/ses", "{}").await.status, StatusCode::OK);
+    // 404: no identity provider is set up here, so the request had a slot.
+    assert_eq!(world.get(ACME, "/sign-in").await.status, StatusCode::NOT_FOUND);
+    for task in stuck {
+        task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_gets_time_by_its_declared_length() {
+    let world = World::new();
+    let start = tokio::time::Instant::now();
+    let reply = world.post(INGEST, "/v1/ingest/ses", Body::new(Stuck(2))).await;
+    assert_eq!(reply.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(start.elapsed().as_secs(), 10);
 }
 
 #[tokio::test]
