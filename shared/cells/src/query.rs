@@ -32,6 +32,7 @@ mod filter;
 mod links;
 mod locale;
 pub mod metrics;
+mod narrower;
 mod notes;
 mod order;
 mod page_bounds;

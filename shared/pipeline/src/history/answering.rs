@@ -29,6 +29,9 @@ pub use links::{LinkAnswer, LinkQuery, clicks_by_link};
 /// The least number of encoded bytes for one thread: fewer are counted sooner than a thread starts.
 pub(crate) const MIN_BYTES_PER_THREAD: usize = 32 * 1024;
 
+/// The most bytes of a tenant's blocks for one query: some seconds of one core, and a bound on the memory that the items need.
+pub const MAX_BYTES_READ: u64 = 256 << 20;
+
 /// Tenants whose items [`answer_each`] holds in memory at a time.
 const TENANTS_PER_CHUNK: usize = 64;
 
@@ -93,7 +96,7 @@ async fn read_tenants<S: Store>(
     let kept_from = KeptFrom::new(settings, now);
     snapshot::read_consistently(async || {
         let progress = CountingProgress::read(store).await?;
-        let reader = HistoryReader { store, progress: &progress, kept_from };
+        let reader = HistoryReader { store, progress: &progress, kept_from, max_bytes: MAX_BYTES_READ };
         // Collected by a loop: with a closure over borrowed tenants the compiler cannot see that the futures are `Send`.
         let mut reads = Vec::with_capacity(tenants.len());
         for tenant in &tenants {
@@ -138,7 +141,8 @@ pub async fn answer_each<S: Store>(
 ) -> Result<(), AnswerError> {
     // Detection asks for no history that is older than blocks of days.
     let kept_from = KeptFrom { hours: hours_kept_from, days: Day(0) };
-    let reader = HistoryReader { store, progress, kept_from };
+    // Its ranges are short and are nobody's request.
+    let reader = HistoryReader { store, progress, kept_from, max_bytes: u64::MAX };
     for chunk in tenants.chunks(TENANTS_PER_CHUNK) {
         // A query names its scope, so each tenant gets one of its own.
         let queries: Vec<Query> = chunk.iter().map(|tenant| query.for_tenant(tenant)).collect();
@@ -174,6 +178,8 @@ struct HistoryReader<'a, S> {
     store: &'a S,
     progress: &'a CountingProgress,
     kept_from: KeptFrom,
+    /// The most bytes of blocks that a query may read of one tenant.
+    max_bytes: u64,
 }
 
 /// From when on each level is kept.
@@ -223,6 +229,17 @@ impl<S: Store> HistoryReader<'_, S> {
             ids.sort_unstable();
             Ok(ids)
         };
+        // By the manifest alone: what is too much must not be read first.
+        query.check_cost(self.max_bytes, |query| {
+            let mut ids = plan(query)?;
+            if let Some(earlier) = query.earlier()? {
+                ids.extend(plan(&earlier)?);
+            }
+            ids.sort_unstable();
+            ids.dedup();
+            let live = ids.iter().filter_map(|id| snapshot.manifest.blocks.get(id));
+            Ok(live.map(|block| block.bytes_of(query.projection().has_sketches())).sum())
+        })?;
         let planned = plan(query)?;
         let (from, to) = query.range();
         let zone_changes = catalogue.local_days.changes(from, to).collect();

@@ -31,6 +31,14 @@ pub struct LiveBlock {
     pub bytes: u64,
 }
 
+impl LiveBlock {
+    /// The bytes of its counts, or of all its items. Those of the counts are estimated from their number of items.
+    pub fn bytes_of(&self, with_sketches: bool) -> u64 {
+        let items = (self.counts + self.sketches).max(1) as u64;
+        if with_sketches { self.bytes } else { self.bytes / items * self.counts as u64 }
+    }
+}
+
 /// The manifest of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

@@ -15,6 +15,7 @@ use crate::limits::{
     ANONYMOUS_REQUESTS_AT_ONCE, Budget, HEADER_BYTES, INGEST_BODY_BYTES, INGEST_BUDGET_BYTES,
     QUERY_BODY_BYTES, REQUESTS_AT_ONCE, UNPACKED_BODY_BYTES, URI_BYTES, read_events,
 };
+use crate::query_slots::WAITING_PER_KEY;
 
 /// A body that declares its length and never arrives.
 struct Stuck(u64);
@@ -186,6 +187,34 @@ async fn body_gets_time_by_its_declared_length() {
     let reply = world.post(INGEST, "/v1/ingest/ses", Body::new(Stuck(2))).await;
     assert_eq!(reply.status, StatusCode::REQUEST_TIMEOUT);
     assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn many_clients_of_one_key_leave_ingestion_health_and_other_keys_alone() {
+    let world = World::in_condition(Condition::Stuck);
+    let ask = |key: &str| {
+        let request = bearer(key, "GET", "/v1/dimensions/campaign").body(Body::empty()).unwrap();
+        tokio::spawn(world.app.clone().oneshot(request))
+    };
+    let stuck: Vec<_> = (0..64).map(|_| ask(ACME)).collect();
+    start_tasks().await;
+    let waiting = stuck.iter().filter(|task| !task.is_finished()).count();
+    assert_eq!(waiting, 2 + WAITING_PER_KEY, "two run, some wait, and the rest is refused");
+    let refused = world.get(ACME, "/v1/dimensions/campaign").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    for other in [READER, OPERATOR] {
+        world.store.take_reads();
+        let query = ask(other);
+        start_tasks().await;
+        assert!(!query.is_finished());
+        // Keys are looked up one by one; a range is read by a query that runs.
+        assert!(world.store.take_reads().iter().any(|read| !read.contains('/')), "{other} must not wait");
+    }
+    assert_eq!(world.post(INGEST, "/v1/ingest/ses", "{}").await.status, StatusCode::OK);
+    assert_eq!(world.get(ACME, "/healthz").await.status, StatusCode::OK);
+    for task in stuck {
+        task.abort();
+    }
 }
 
 #[tokio::test]
