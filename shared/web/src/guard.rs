@@ -18,7 +18,10 @@ use crate::limits::{
 };
 use crate::problem::{Problem, ProblemType};
 use crate::rate_limit::RateLimits;
+use crate::session;
 
+/// Browsers reach this host over TLS only, for a year. Subdomains are not ours to decide about.
+const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Long enough for the ids of all tracing systems.
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -70,10 +73,9 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
     // Log lines of this request carry the id that the client sees.
     let span = tracing::error_span!("request", id = id.as_ref().and_then(|id| id.to_str().ok()));
     let headers = request.headers();
-    // The limit applies before the key is verified: looking a key up costs a read of the store, which a flood of requests must not cause. A
-    // dashboard sends its key in the cookie.
-    let key = headers.get(header::AUTHORIZATION).or_else(|| headers.get(header::COOKIE));
-    let asked = key.map(|key| guard.rate_limits.check(key)).transpose();
+    let over_tls = session::is_secure(headers);
+    // The limit applies before the key is verified: looking a key up costs a read of the store, which a flood of requests must not cause.
+    let asked = guard.rate_limits.check_all(headers);
     let (mut response, left) = match (admit(&guard.slots, &request), asked) {
         // Whatever else is wrong with a request, a client over its rate must slow down first.
         (_, Err(refused)) => (refused.0.into_response(), Some(refused.1)),
@@ -81,6 +83,10 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
         (Ok(_slot), Ok(left)) => (next.run(request).instrument(span).await, left),
     };
     complete(response.headers_mut(), id);
+    if over_tls {
+        // Browsers ignore this header on a connection without TLS, so a forged `X-Forwarded-Proto` has no effect.
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+    }
     if let Some(left) = left {
         left.add_headers(response.headers_mut());
     }

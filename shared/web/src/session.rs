@@ -25,7 +25,7 @@ const DASHBOARD: &str = "mailgauge";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Names of the session cookie, over TLS and without. The prefix `__Host-` stops other hosts of the domain from setting it.
-const COOKIES: [&str; 2] = ["__Host-mailgauge", "mailgauge"];
+pub(crate) const COOKIES: [&str; 2] = ["__Host-mailgauge", "mailgauge"];
 /// Life of a session: a working day.
 const LIFE_S: u32 = 12 * 60 * 60;
 

@@ -89,6 +89,17 @@ fn cookie(headers: &HeaderMap, name: &str) -> (String, String) {
 }
 
 #[tokio::test]
+async fn browsers_are_told_to_stay_on_tls_where_there_is_tls() {
+    let app = World::new().app;
+    for uri in ["/", "/healthz", "/v1/whoami", "/nothing"] {
+        let (_, headers) = send(&app, "GET", uri, &[("x-forwarded-proto", "https")]).await;
+        assert_eq!(headers["strict-transport-security"], "max-age=31536000", "{uri}");
+        let (_, headers) = send(&app, "GET", uri, &[]).await;
+        assert!(!headers.contains_key("strict-transport-security"), "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn key_signs_in_and_is_then_hidden_from_scripts() {
     let app = World::new().app;
     let bearer = format!("Bearer {ACME}");
